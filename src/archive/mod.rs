@@ -1,0 +1,1 @@
+//! Reads what GitHub sends and writes what S3 keeps.

@@ -1,0 +1,1 @@
+//! Fetches archives from GitHub.

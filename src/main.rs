@@ -1,0 +1,3 @@
+//! The `opendepot` binary.
+
+fn main() {}

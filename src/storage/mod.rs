@@ -1,0 +1,1 @@
+//! Stores objects in S3.

@@ -1,0 +1,1 @@
+//! The real parts that OpenDepot is tested on.
