@@ -1,8 +1,12 @@
 //! Fetches archives from GitHub.
 
+mod credential;
 mod repository;
 
-pub use self::repository::{Repository, RepositoryError};
+pub use self::{
+    credential::{AppKey, Credential, CredentialError, credential_from_secret},
+    repository::{Repository, RepositoryError},
+};
 
 /// The kind of archive to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

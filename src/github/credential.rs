@@ -1,0 +1,306 @@
+//! Who asks. In come the bytes of a Secret; out comes a [`Credential`] that is known to be usable, or an error that names
+//! the key at fault. It must not talk to the network, and no secret may reach a message or a `Debug` text.
+
+use std::{collections::BTreeMap, str};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use octocrab::{
+    auth::{EncodingKey, create_jwt},
+    models::AppId,
+};
+use secrecy::{ExposeSecret, SecretString};
+
+const APP_ID: &str = "githubAppID";
+const INSTALLATION_ID: &str = "githubInstallID";
+const PRIVATE_KEY: &str = "githubPrivateKey";
+const TOKEN: &str = "githubToken";
+const PEM_START: &str = "-----BEGIN";
+
+/// What requests are sent with.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// Nothing: public repositories only.
+    Anonymous,
+    /// A personal access token, classic or fine-grained.
+    Token(SecretString),
+    /// A GitHub App's installation.
+    App(AppKey),
+}
+
+/// A GitHub App's private key, together with the installation that it is used for.
+#[derive(Debug, Clone)]
+pub struct AppKey {
+    app_id: u64,
+    installation_id: u64,
+    key: EncodingKey,
+    fingerprint: Fingerprint,
+}
+
+/// Why a Secret holds no usable credential.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// None of the keys is there.
+    #[error("no credential: set githubAppID, githubInstallID and githubPrivateKey, or githubToken")]
+    Missing,
+    /// Some keys of an App are there, others are not, and there is no token either.
+    #[error("the GitHub App's credential is incomplete: {} is missing or empty", .missing.join(" and "))]
+    Incomplete {
+        /// The keys that are missing.
+        missing: Vec<&'static str>,
+    },
+    /// An identifier is no number.
+    #[error("{key} is no number: take it from the App's settings page or its installation's address")]
+    NotANumber {
+        /// The key at fault.
+        key: &'static str,
+    },
+    /// The value is neither a PEM file nor the base64 of one.
+    #[error(
+        "githubPrivateKey is not PEM: store the .pem file that GitHub gave, as it is or base64-encoded once"
+    )]
+    NotPem,
+    /// The PEM file holds something else, or is damaged.
+    #[error(
+        "githubPrivateKey holds no RSA private key that can sign: generate a new key on the App's settings page"
+    )]
+    UnusableKey,
+    /// The token has characters that no token has.
+    #[error("githubToken has characters that no token has: store the token alone, on one line")]
+    BadToken,
+}
+
+/// SHA-256 of a secret: tells secrets apart without holding one.
+type Fingerprint = [u8; 32];
+
+/// A credential at a host: what GitHub's limits, and its tokens, belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Account {
+    pub(super) host: String,
+    pub(super) identity: Identity,
+}
+
+/// Tells credentials apart. An App's key is part of it, so that a token is given only to whoever has the key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Identity {
+    Anonymous,
+    Token(Fingerprint),
+    App { app_id: u64, installation_id: u64, fingerprint: Fingerprint },
+}
+
+impl Identity {
+    /// The word for it in metrics.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Token(_) => "token",
+            Self::App { .. } => "app",
+        }
+    }
+}
+
+impl Credential {
+    pub(super) fn identity(&self) -> Identity {
+        match self {
+            Self::Anonymous => Identity::Anonymous,
+            Self::Token(token) => Identity::Token(fingerprint(token.expose_secret().as_bytes())),
+            Self::App(AppKey { app_id, installation_id, fingerprint, .. }) => Identity::App {
+                app_id: *app_id,
+                installation_id: *installation_id,
+                fingerprint: *fingerprint,
+            },
+        }
+    }
+}
+
+impl AppKey {
+    /// Takes a PEM private key (PKCS#1 or PKCS#8, plain or base64-encoded once more) and signs with it once, so that a
+    /// broken one is found here and not at GitHub.
+    pub fn new(app_id: u64, installation_id: u64, pem: &[u8]) -> Result<Self, CredentialError> {
+        let pem = pem_text(pem).ok_or(CredentialError::NotPem)?;
+        let key = EncodingKey::from_rsa_pem(pem.expose_secret().as_bytes())
+            .map_err(|_| CredentialError::UnusableKey)?;
+        create_jwt(AppId(app_id), &key).map_err(|_| CredentialError::UnusableKey)?;
+        let fingerprint = fingerprint(key.inner());
+        Ok(Self { app_id, installation_id, key, fingerprint })
+    }
+
+    /// The App's number.
+    pub fn app_id(&self) -> u64 {
+        self.app_id
+    }
+
+    /// The installation's number.
+    pub fn installation_id(&self) -> u64 {
+        self.installation_id
+    }
+
+    pub(super) fn signing_key(&self) -> EncodingKey {
+        self.key.clone()
+    }
+}
+
+/// Reads a Secret's data: a complete GitHub App first, else a personal token. Empty values count as missing.
+pub fn credential_from_secret(data: &BTreeMap<String, Vec<u8>>) -> Result<Credential, CredentialError> {
+    let value = |key: &str| data.get(key).map(|v| v.trim_ascii()).filter(|v| !v.is_empty());
+    let app = [APP_ID, INSTALLATION_ID, PRIVATE_KEY];
+    if let [Some(app_id), Some(installation_id), Some(pem)] = app.map(value) {
+        let app_id = number(APP_ID, app_id)?;
+        let installation_id = number(INSTALLATION_ID, installation_id)?;
+        return AppKey::new(app_id, installation_id, pem).map(Credential::App);
+    }
+    if let Some(token) = value(TOKEN) {
+        let token = str::from_utf8(token).ok().filter(|t| t.bytes().all(|b| b.is_ascii_graphic()));
+        return Ok(Credential::Token(token.ok_or(CredentialError::BadToken)?.into()));
+    }
+    let missing: Vec<_> = app.into_iter().filter(|key| value(key).is_none()).collect();
+    if missing.len() == app.len() {
+        return Err(CredentialError::Missing);
+    }
+    Err(CredentialError::Incomplete { missing })
+}
+
+fn number(key: &'static str, value: &[u8]) -> Result<u64, CredentialError> {
+    str::from_utf8(value).ok().and_then(|v| v.parse().ok()).ok_or(CredentialError::NotANumber { key })
+}
+
+fn pem_text(value: &[u8]) -> Option<SecretString> {
+    let text = str::from_utf8(value).ok()?;
+    if text.contains(PEM_START) {
+        return Some(tidied(text));
+    }
+    let packed: Vec<u8> = value.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+    let text = String::from_utf8(BASE64_STANDARD.decode(packed).ok()?).ok()?;
+    text.contains(PEM_START).then(|| tidied(&text))
+}
+
+/// Undoes what quoting and indenting in YAML or in environment files does to line ends. A backslash is never part of
+/// PEM, so a written-out `\n` can only be a line end.
+fn tidied(pem: &str) -> SecretString {
+    let lines = pem.replace("\\r", "").replace("\\n", "\n");
+    lines.lines().map(str::trim).collect::<Vec<_>>().join("\n").into()
+}
+
+fn fingerprint(secret: &[u8]) -> Fingerprint {
+    let mut bytes = Fingerprint::default();
+    bytes.copy_from_slice(digest(&SHA256, secret).as_ref());
+    bytes
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::LazyLock;
+
+    use aws_lc_rs::{
+        encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
+        rsa::{KeyPair, KeySize},
+        signature::KeyPair as _,
+    };
+
+    use super::*;
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        let text = BASE64_STANDARD.encode(der);
+        let lines: Vec<_> = text.as_bytes().chunks(64).map(|c| str::from_utf8(c).unwrap()).collect();
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    }
+
+    static PAIR: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).unwrap());
+
+    static PKCS8: LazyLock<String> = LazyLock::new(|| {
+        let der: Pkcs8V1Der<'_> = PAIR.as_der().unwrap();
+        pem("PRIVATE KEY", der.as_ref())
+    });
+
+    static PUBLIC: LazyLock<String> = LazyLock::new(|| {
+        let der: PublicKeyX509Der<'_> = PAIR.public_key().as_der().unwrap();
+        pem("PUBLIC KEY", der.as_ref())
+    });
+
+    static PKCS1: LazyLock<String> = LazyLock::new(|| {
+        pem("RSA PRIVATE KEY", EncodingKey::from_rsa_pem(PKCS8.as_bytes()).unwrap().inner())
+    });
+
+    /// An App with a fresh key, the same one throughout a test run.
+    pub(in crate::github) fn app() -> AppKey {
+        AppKey::new(7, 42, PKCS8.as_bytes()).unwrap()
+    }
+
+    fn secret(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect()
+    }
+
+    #[test]
+    fn every_spelling_of_a_key_is_the_same_key() {
+        let indented = PKCS1.replace('\n', "\n    ");
+        let base64 = BASE64_STANDARD.encode(PKCS1.as_bytes());
+        let folded = format!("{}\n{}\n", &base64[..76], &base64[76..]);
+        for (what, text) in [
+            ("PKCS#1", PKCS1.clone()),
+            ("CRLF", PKCS1.replace('\n', "\r\n")),
+            ("indented", indented),
+            ("written-out line ends", PKCS1.replace('\n', "\\n")),
+            ("surrounding blanks", format!("\n  {}  \n\n", *PKCS8)),
+            ("base64", base64),
+            ("folded base64", folded),
+            ("base64 of PKCS#8", BASE64_STANDARD.encode(PKCS8.as_bytes())),
+        ] {
+            let data = secret(&[(APP_ID, " 7\n"), (INSTALLATION_ID, "42"), (PRIVATE_KEY, &text)]);
+            let credential = credential_from_secret(&data).expect(what);
+            assert_eq!(credential.identity(), Credential::App(app()).identity(), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_is_unusable_is_named() {
+        // One digit of the modulus is another one: well-formed, but no key.
+        let (at, digit) = (PKCS1.len() / 5, &PKCS1[PKCS1.len() / 5..=PKCS1.len() / 5]);
+        let damaged = format!("{}{}{}", &PKCS1[..at], if digit == "A" { "B" } else { "A" }, &PKCS1[at + 1..]);
+        let app = |key: &str| {
+            vec![(APP_ID, "7"), (INSTALLATION_ID, "42"), (PRIVATE_KEY, key)]
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v.as_bytes().to_vec()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let incomplete = |missing: &[&'static str]| CredentialError::Incomplete { missing: missing.to_vec() };
+        for (data, error) in [
+            (secret(&[]), CredentialError::Missing),
+            (secret(&[(APP_ID, " "), (TOKEN, "")]), CredentialError::Missing),
+            (secret(&[(APP_ID, "7"), (PRIVATE_KEY, "x")]), incomplete(&[INSTALLATION_ID])),
+            (secret(&[(APP_ID, "7")]), incomplete(&[INSTALLATION_ID, PRIVATE_KEY])),
+            (
+                secret(&[(APP_ID, "Iv1"), (INSTALLATION_ID, "42"), (PRIVATE_KEY, "x")]),
+                CredentialError::NotANumber { key: APP_ID },
+            ),
+            (app("not a key"), CredentialError::NotPem),
+            (app(&BASE64_STANDARD.encode("not a key")), CredentialError::NotPem),
+            (app(&damaged), CredentialError::UnusableKey),
+            (app(&PUBLIC), CredentialError::UnusableKey),
+            (app(&PKCS1[..PKCS1.len() / 2]), CredentialError::UnusableKey),
+            (secret(&[(TOKEN, "two words")]), CredentialError::BadToken),
+        ] {
+            assert_eq!(credential_from_secret(&data).map(|c| c.identity()), Err(error));
+        }
+    }
+
+    #[test]
+    fn a_complete_app_comes_before_a_token_and_an_incomplete_one_after() {
+        let mut data = secret(&[
+            (APP_ID, "7"),
+            (INSTALLATION_ID, "42"),
+            (PRIVATE_KEY, &PKCS8),
+            (TOKEN, "ghp_example\n"),
+        ]);
+        assert_eq!(credential_from_secret(&data).unwrap().identity().kind(), "app");
+        data.remove(APP_ID);
+        let Ok(Credential::Token(token)) = credential_from_secret(&data) else { panic!("no token") };
+        assert_eq!(token.expose_secret(), "ghp_example");
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let text = format!("{:?} {:?}", Credential::Token("ghp_example".into()), Credential::App(app()));
+        assert!(!text.contains("ghp_example"), "{text}");
+        assert!(!text.contains("MII") && text.contains("redacted"), "{text}");
+    }
+}
