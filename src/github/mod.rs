@@ -1,6 +1,7 @@
 //! Fetches archives from GitHub.
 
 mod credential;
+mod gate;
 mod repository;
 
 pub use self::{
