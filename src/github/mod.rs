@@ -1,11 +1,14 @@
 //! Fetches archives from GitHub.
 
 mod credential;
+mod error;
 mod gate;
 mod repository;
+mod token;
 
 pub use self::{
     credential::{AppKey, Credential, CredentialError, credential_from_secret},
+    error::FetchError,
     repository::{Repository, RepositoryError},
 };
 
