@@ -1,1 +1,70 @@
-//! Stores objects in S3.
+//! Stores objects in S3: one client for every bucket, region and endpoint that a caller names.
+//!
+//! In: a [`Place`], and for a PUT a file of known length and SHA-256. Out: what lies there, or a [`StorageError`] whose
+//! [`Cause`] says who has to act. This module decides nothing: whether an object is ours, when to try again and what to
+//! tell the user is the caller's. It knows neither Kubernetes nor GitHub, and reads no credential itself: those stay in
+//! the AWS SDK's default chain.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `key` | [`object_key`]: the only way a key is made |
+//! | `rules` | what `--allow-storage` and `--s3-endpoint` permit; pure |
+
+mod key;
+mod rules;
+
+use std::fmt;
+
+pub use key::{KeyError, content_type, object_key};
+pub use rules::{Endpoint, EndpointError, Refused, StorageRule, StorageRuleError, StorageRules};
+
+/// Where an object lies, and how to reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Bucket name.
+    pub bucket: String,
+    /// Object key, as [`object_key`] makes it.
+    pub key: String,
+    /// Region that requests are signed for.
+    pub region: String,
+    /// Base URL of an S3-compatible store; `None` is AWS, or `AWS_ENDPOINT_URL_S3` where that is set.
+    pub endpoint: Option<String>,
+    /// Address the bucket as the first segment of the path, as most S3-compatible stores need it.
+    pub force_path_style: bool,
+}
+
+impl Place {
+    /// Whether both name the same object. The endpoint does not count: one store has many spellings (a service name, an
+    /// address, a trailing slash), and taking two of them for two stores would delete the only copy after a "move".
+    pub fn same_object(&self, other: &Self) -> bool {
+        self.bucket == other.bucket && self.key == other.key
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Place;
+
+    #[test]
+    fn one_object_is_recognised_under_any_endpoint() {
+        let here = Place {
+            bucket: "modules".into(),
+            key: "vpc/a.zip".into(),
+            region: "us-west-2".into(),
+            endpoint: None,
+            force_path_style: false,
+        };
+        let spelled =
+            Place { endpoint: Some("http://minio:9000/".into()), force_path_style: true, ..here.clone() };
+        let other = Place { key: "vpc/b.zip".into(), ..here.clone() };
+        assert!(here.same_object(&spelled));
+        assert!(!here.same_object(&other));
+        assert_eq!(here.to_string(), "s3://modules/vpc/a.zip");
+    }
+}
