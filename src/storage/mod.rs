@@ -9,13 +9,16 @@
 //! |---|---|
 //! | `key` | [`object_key`]: the only way a key is made |
 //! | `rules` | what `--allow-storage` and `--s3-endpoint` permit; pure |
+//! | `ownership` | whose an object is, as its S3 user metadata says |
 
 mod key;
+mod ownership;
 mod rules;
 
 use std::fmt;
 
 pub use key::{KeyError, content_type, object_key};
+pub use ownership::Ownership;
 pub use rules::{Endpoint, EndpointError, Refused, StorageRule, StorageRuleError, StorageRules};
 
 /// Where an object lies, and how to reach it.
