@@ -10,13 +10,18 @@
 //! | `key` | [`object_key`]: the only way a key is made |
 //! | `rules` | what `--allow-storage` and `--s3-endpoint` permit; pure |
 //! | `ownership` | whose an object is, as its S3 user metadata says |
+//! | `verdict` | the one table from S3's answers to causes; pure |
+//! | `error` | [`StorageError`]: the causes, and the words for them |
 
+mod error;
 mod key;
 mod ownership;
 mod rules;
+mod verdict;
 
 use std::fmt;
 
+pub use error::{Cause, Operation, StorageError};
 pub use key::{KeyError, content_type, object_key};
 pub use ownership::Ownership;
 pub use rules::{Endpoint, EndpointError, Refused, StorageRule, StorageRuleError, StorageRules};

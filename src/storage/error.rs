@@ -1,0 +1,250 @@
+//! What can go wrong, in types for a caller that decides and in words for the person who reads them: what failed, on
+//! which object, what to do. `verdict` makes these out of S3's answers.
+
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::Place;
+
+/// A request to S3 that did not do its work.
+#[derive(Debug, Error)]
+#[error("cannot {} {place}: {}", .operation.verb(), Explained(*.operation, .place, .cause))]
+pub struct StorageError {
+    /// What was tried.
+    pub operation: Operation,
+    /// On which object. Boxed to keep results small.
+    pub place: Box<Place>,
+    /// Why it failed.
+    pub cause: Cause,
+}
+
+/// The three requests that are ever made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// `HeadObject`. Its refusals have no body, so their causes are told less finely.
+    Head,
+    /// `PutObject`.
+    Put,
+    /// `DeleteObject`.
+    Delete,
+}
+
+/// Why a request failed. "A person" has to act where nothing else is said; otherwise trying again helps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The bucket does not exist (only PUT can tell).
+    BucketMissing,
+    /// The bucket's name is not legal, here or in S3's opinion.
+    InvalidBucket,
+    /// The region or the endpoint cannot be used: no request was sent.
+    InvalidAddress(&'static str),
+    /// 403. For HEAD, also a missing object where `s3:ListBucket` is not granted, and bad keys.
+    AccessDenied {
+        /// S3's own words, which often name the identity; empty for HEAD.
+        detail: String,
+    },
+    /// The bucket lies in another region.
+    WrongRegion {
+        /// The right one, where S3 names it.
+        right: Option<String>,
+    },
+    /// No provider of the credential chain has credentials. May pass: the instance's own provider may be slow to start.
+    CredentialsMissing,
+    /// A provider of the credential chain failed, such as STS for a pod's identity. May pass.
+    CredentialsUnavailable {
+        /// What the provider said.
+        detail: String,
+    },
+    /// S3 does not accept the credentials, the signature or this machine's clock.
+    CredentialsInvalid {
+        /// S3's code, such as `ExpiredToken`.
+        code: String,
+    },
+    /// S3 wants fewer requests. Passes.
+    SlowDown {
+        /// How long to wait, where S3 says so; at most an hour.
+        retry_after: Option<Duration>,
+    },
+    /// What arrived does not have the SHA-256 that was announced; nothing was stored. Passes, unless the disk is bad.
+    ChecksumMismatch,
+    /// The encryption key cannot be used.
+    Kms {
+        /// What S3 or KMS said.
+        detail: String,
+    },
+    /// The file exceeds what one PUT takes (5 GiB), or what the store permits.
+    EntityTooLarge,
+    /// Another write to the same key was under way. Passes.
+    Conflict,
+    /// S3 has a fault of its own. Passes.
+    Unavailable {
+        /// HTTP status.
+        status: u16,
+        /// What S3 said.
+        detail: String,
+    },
+    /// No answer: names, connection, TLS, proxy or a time limit. Passes, unless the endpoint is wrong.
+    Network {
+        /// What broke.
+        detail: String,
+    },
+    /// The file to store cannot be read, or is not as long as announced. Passes when it is made again.
+    File {
+        /// What the system said.
+        detail: String,
+    },
+    /// Anything else.
+    Other {
+        /// HTTP status, when there was an answer.
+        status: Option<u16>,
+        /// S3's code, when it gave one.
+        code: Option<String>,
+        /// What S3 said.
+        detail: String,
+    },
+}
+
+impl Operation {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Head => "look up",
+            Self::Put => "store",
+            Self::Delete => "delete",
+        }
+    }
+
+    fn permission(self) -> &'static str {
+        match self {
+            Self::Head => "s3:GetObject on the object",
+            Self::Put => "s3:PutObject on the object",
+            Self::Delete => "s3:DeleteObject on the object",
+        }
+    }
+}
+
+/// A cause in words: what it is, and what to do.
+struct Explained<'a>(Operation, &'a Place, &'a Cause);
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(operation, place, cause) = self;
+        let (bucket, region) = (&place.bucket, &place.region);
+        match cause {
+            Cause::BucketMissing => {
+                write!(f, "bucket {bucket} does not exist; create it, or correct its name, region or endpoint")
+            }
+            Cause::InvalidBucket => write!(
+                f,
+                "{bucket:?} is no bucket name; write 3 to 63 lower-case letters, digits, dots and hyphens"
+            ),
+            Cause::InvalidAddress(problem) => f.write_str(problem),
+            Cause::AccessDenied { detail } => access_denied(f, *operation, detail),
+            Cause::WrongRegion { right: Some(right) } => {
+                write!(f, "bucket {bucket} is in region {right}, not in {region}; correct the region")
+            }
+            Cause::WrongRegion { right: None } => {
+                write!(f, "bucket {bucket} is not in region {region}; correct the region, or the endpoint")
+            }
+            Cause::CredentialsMissing => f.write_str(
+                "no AWS credentials found; give the operator an identity (IRSA, pod identity, instance profile) or \
+                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            ),
+            Cause::CredentialsUnavailable { detail } => {
+                write!(f, "AWS credentials could not be loaded: {detail}; check the operator's role and its trust policy")
+            }
+            Cause::CredentialsInvalid { code } => write!(
+                f,
+                "S3 refused the operator's credentials ({code}); check the keys, their expiry and this machine's clock"
+            ),
+            Cause::SlowDown { .. } => f.write_str("S3 asks for fewer requests; this is retried later"),
+            Cause::ChecksumMismatch => {
+                f.write_str("what arrived does not have the announced SHA-256, so S3 stored nothing; this is retried")
+            }
+            Cause::Kms { detail } => write!(
+                f,
+                "the encryption key cannot be used: {detail}; check that the key is enabled and that the operator's \
+                 role has kms:GenerateDataKey and kms:Decrypt on it"
+            ),
+            Cause::EntityTooLarge => f.write_str("the archive is larger than one PUT may be (5 GiB, or the store's limit)"),
+            Cause::Conflict => f.write_str("another write to the same key was under way; this is retried"),
+            Cause::Unavailable { status, detail } => {
+                write!(f, "S3 has a fault of its own (HTTP {status}{}); this is retried", Aside(", ", detail))
+            }
+            Cause::Network { detail } => {
+                write!(f, "no answer from S3: {detail}; check endpoint, region, proxy and CA file")
+            }
+            Cause::File { detail } => write!(f, "the spooled archive cannot be read: {detail}; it is fetched again"),
+            Cause::Other { status, code, detail } => other(f, *operation, *status, code.as_deref(), detail),
+        }
+    }
+}
+
+fn access_denied(f: &mut fmt::Formatter<'_>, operation: Operation, detail: &str) -> fmt::Result {
+    write!(f, "access denied{}; the operator's role needs {}", Aside(": ", detail), operation.permission())?;
+    if operation == Operation::Head {
+        f.write_str(
+            ", and s3:ListBucket on the bucket, without which S3 answers so for a missing object too; wrong keys and \
+             a missing kms:Decrypt look the same here",
+        )?;
+    }
+    Ok(())
+}
+
+fn other(
+    f: &mut fmt::Formatter<'_>,
+    operation: Operation,
+    status: Option<u16>,
+    code: Option<&str>,
+    detail: &str,
+) -> fmt::Result {
+    let Some(status) = status else { return write!(f, "the request could not be made: {detail}") };
+    write!(
+        f,
+        "S3 answered HTTP {status}{}",
+        Aside(", ", if detail.is_empty() { code.unwrap_or_default() } else { detail })
+    )?;
+    if operation == Operation::Head {
+        f.write_str("; a HEAD's answer does not say why: check region, endpoint and that the credentials have not expired")?;
+    }
+    Ok(())
+}
+
+/// A text with what joins it to the one before, or nothing.
+struct Aside<'a>(&'a str, &'a str);
+
+impl fmt::Display for Aside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.1.is_empty() { Ok(()) } else { write!(f, "{}{}", self.0, self.1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Operation::{Delete, Head, Put};
+
+    #[test]
+    fn messages_say_what_where_and_what_to_do() {
+        let place = Place {
+            bucket: "modules".into(),
+            key: "vpc/a.zip".into(),
+            region: "us-west-2".into(),
+            endpoint: None,
+            force_path_style: false,
+        };
+        let text =
+            |operation, cause| StorageError { operation, place: Box::new(place.clone()), cause }.to_string();
+        assert_eq!(
+            text(Put, Cause::BucketMissing),
+            "cannot store s3://modules/vpc/a.zip: bucket modules does not exist; create it, or correct its name, \
+             region or endpoint"
+        );
+        assert!(text(Head, Cause::AccessDenied { detail: String::new() }).contains("s3:ListBucket"));
+        assert!(text(Delete, Cause::AccessDenied { detail: String::new() }).contains("s3:DeleteObject"));
+        assert!(
+            text(Put, Cause::WrongRegion { right: Some("eu-west-1".into()) }).contains("in region eu-west-1")
+        );
+    }
+}
