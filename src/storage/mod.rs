@@ -10,19 +10,25 @@
 //! | `key` | [`object_key`]: the only way a key is made |
 //! | `rules` | what `--allow-storage` and `--s3-endpoint` permit; pure |
 //! | `ownership` | whose an object is, as its S3 user metadata says |
+//! | `client` | [`Storage`] and its clients: proxy, roots, time limits, retries |
+//! | `object` | HEAD, PUT and DELETE of one object |
 //! | `verdict` | the one table from S3's answers to causes; pure |
 //! | `error` | [`StorageError`]: the causes, and the words for them |
 
+mod client;
 mod error;
 mod key;
+mod object;
 mod ownership;
 mod rules;
 mod verdict;
 
 use std::fmt;
 
+pub use client::{CaError, Storage};
 pub use error::{Cause, Operation, StorageError};
 pub use key::{KeyError, content_type, object_key};
+pub use object::{Encryption, Found, PutOutcome, Upload};
 pub use ownership::Ownership;
 pub use rules::{Endpoint, EndpointError, Refused, StorageRule, StorageRuleError, StorageRules};
 

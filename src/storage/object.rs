@@ -1,0 +1,387 @@
+//! HEAD, PUT and DELETE of one object. In: a [`Place`], and for a PUT the spooled file. Out: what S3 now holds, or a
+//! [`StorageError`]. One call is one request (and its retries): nothing is listed, read back or looked up besides.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
+
+use super::verdict::{Answer, presentable, verdict};
+use super::{Cause, Operation, Ownership, Place, Storage, StorageError, content_type};
+
+/// What one PUT takes, and with it the largest object whose SHA-256 S3 itself verifies.
+const MAX_OBJECT_BYTES: u64 = 5 << 30;
+/// An upload slower than this is given up (after a minute's allowance), for the SDK stops watching once the last byte is
+/// sent and would wait for the answer for ever.
+const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
+
+/// An object as HEAD shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256 of the object in base64, where S3 keeps one.
+    pub sha256: Option<String>,
+    /// Whose it says it is.
+    pub ownership: Option<Ownership>,
+    /// Entity tag, as S3 quotes it.
+    pub etag: Option<String>,
+}
+
+/// A file to store.
+#[derive(Clone, Debug)]
+pub struct Upload<'a> {
+    /// The spooled archive. It must not change until the PUT is done.
+    pub file: &'a Path,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its SHA-256 in base64, which S3 verifies before it stores anything.
+    pub sha256: &'a str,
+    /// Whose the object will say it is.
+    pub ownership: &'a Ownership,
+    /// How S3 encrypts it.
+    pub encryption: &'a Encryption,
+    /// Store only where there is no object yet (`If-None-Match: *`).
+    pub create_only: bool,
+}
+
+/// Server-side encryption. Both empty: the bucket's own default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encryption {
+    /// `AES256`, `aws:kms` or `aws:kms:dsse`.
+    pub server_side_encryption: Option<String>,
+    /// The KMS key's id or ARN.
+    pub kms_key_id: Option<String>,
+}
+
+/// How a PUT ended, when nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The object is stored, and its checksum verified by S3.
+    Stored,
+    /// `create_only`, and there is an object already: a look at it tells whose. It may be this very upload's: a retry
+    /// after a lost answer meets what the first attempt stored.
+    AlreadyExists,
+}
+
+impl Storage {
+    /// Looks at an object. `None` when it does not exist; a missing bucket looks the same.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn head(&self, place: &Place) -> Result<Option<Found>, StorageError> {
+        self.try_head(place).await.map_err(|cause| failed(Operation::Head, place, cause))
+    }
+
+    /// Stores a file with one PUT that carries its length, SHA-256 and owner.
+    ///
+    /// # Errors
+    /// [`StorageError`]. Unless S3 refused, the object may have been stored all the same.
+    pub async fn put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, StorageError> {
+        self.try_put(place, upload).await.map_err(|cause| failed(Operation::Put, place, cause))
+    }
+
+    /// Deletes an object. One that is gone already, with its bucket or without, is a success.
+    ///
+    /// # Errors
+    /// [`StorageError`]. Unless S3 refused, the object may have been deleted all the same.
+    pub async fn delete(&self, place: &Place) -> Result<(), StorageError> {
+        self.try_delete(place).await.map_err(|cause| failed(Operation::Delete, place, cause))
+    }
+
+    async fn try_head(&self, place: &Place) -> Result<Option<Found>, Cause> {
+        let request = self.client(place)?.head_object().bucket(&place.bucket).key(&place.key);
+        match request.checksum_mode(ChecksumMode::Enabled).send().await {
+            Ok(head) => Ok(Some(Found {
+                size: head.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+                sha256: head.checksum_sha256().map(str::to_owned),
+                ownership: head.metadata().and_then(Ownership::from_metadata),
+                etag: head.e_tag().map(str::to_owned),
+            })),
+            Err(error) => judge(Operation::Head, place, &error).map(|()| None),
+        }
+    }
+
+    async fn try_put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, Cause> {
+        let client = self.client(place)?;
+        let (body, length) = open(upload).await?;
+        let encryption = upload.encryption;
+        let timeouts =
+            TimeoutConfig::builder().operation_attempt_timeout(upload_timeout(upload.size)).build();
+        let request = client
+            .put_object()
+            .bucket(&place.bucket)
+            .key(&place.key)
+            .content_type(content_type(&place.key))
+            .content_length(length)
+            .checksum_sha256(upload.sha256)
+            .set_metadata(Some(upload.ownership.to_metadata()))
+            .set_server_side_encryption(
+                encryption.server_side_encryption.as_deref().map(ServerSideEncryption::from),
+            )
+            .set_ssekms_key_id(encryption.kms_key_id.clone())
+            .set_if_none_match(upload.create_only.then(|| "*".to_owned()))
+            .body(body)
+            .customize()
+            .config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeouts));
+        match request.send().await {
+            Ok(_) => Ok(PutOutcome::Stored),
+            Err(error) => judge(Operation::Put, place, &error).map(|()| PutOutcome::AlreadyExists),
+        }
+    }
+
+    async fn try_delete(&self, place: &Place) -> Result<(), Cause> {
+        let request = self.client(place)?.delete_object().bucket(&place.bucket).key(&place.key);
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => judge(Operation::Delete, place, &error),
+        }
+    }
+}
+
+/// The file as a body that can be sent again from its start, and its length as S3 wants it.
+async fn open(upload: &Upload<'_>) -> Result<(ByteStream, i64), Cause> {
+    let unreadable = |detail: String| Cause::File { detail: presentable(&detail) };
+    let found = tokio::fs::metadata(upload.file).await.map_err(|error| unreadable(error.to_string()))?.len();
+    if found != upload.size {
+        return Err(unreadable(format!("it has {found} bytes instead of {}", upload.size)));
+    }
+    let length =
+        i64::try_from(found).ok().filter(|_| found <= MAX_OBJECT_BYTES).ok_or(Cause::EntityTooLarge)?;
+    let body = ByteStream::from_path(upload.file).await.map_err(|error| unreadable(chain(&error)))?;
+    Ok((body, length))
+}
+
+fn upload_timeout(size: u64) -> Duration {
+    Duration::from_secs(60 + size / MIN_BYTES_PER_SECOND)
+}
+
+fn failed(operation: Operation, place: &Place, cause: Cause) -> StorageError {
+    StorageError { operation, place: Box::new(place.clone()), cause }
+}
+
+/// Tells what an error of the SDK means, as [`verdict`] does for the answers among them.
+fn judge<E>(operation: Operation, place: &Place, error: &SdkError<E, HttpResponse>) -> Result<(), Cause>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let detail = presentable(&chain(error));
+    match error {
+        SdkError::ServiceError(_) | SdkError::ResponseError(_) => match error.raw_response() {
+            Some(response) => verdict(operation, &place.region, &answer(response, error)),
+            None => Err(Cause::Network { detail }),
+        },
+        SdkError::TimeoutError(_) => Err(Cause::Network { detail }),
+        SdkError::DispatchFailure(_) => Err(undelivered(&chain(error), detail)),
+        _ => Err(Cause::Other { status: None, code: None, detail }),
+    }
+}
+
+fn answer<'a, E: ProvideErrorMetadata>(
+    response: &'a HttpResponse,
+    error: &'a SdkError<E, HttpResponse>,
+) -> Answer<'a> {
+    let header = |name: &str| response.headers().get(name);
+    Answer {
+        status: response.status().as_u16(),
+        code: error.code(),
+        message: error.message(),
+        bucket_region: header("x-amz-bucket-region"),
+        retry_after: header("retry-after"),
+        retry_after_ms: header("x-amz-retry-after"),
+    }
+}
+
+/// A request that never left: for want of credentials, which the SDK tells in words only, or of a connection.
+fn undelivered(chain: &str, detail: String) -> Cause {
+    let missing =
+        ["the credential provider was not enabled", "the credentials provider was not properly configured"];
+    let unavailable = [
+        "credentials provider timed out",
+        "an error occurred while loading credentials",
+        "unexpected credentials error",
+        "identity resolver timed out",
+    ];
+    if missing.iter().any(|words| chain.contains(words)) {
+        Cause::CredentialsMissing
+    } else if unavailable.iter().any(|words| chain.contains(words)) {
+        Cause::CredentialsUnavailable { detail }
+    } else {
+        Cause::Network { detail }
+    }
+}
+
+/// An error and what caused it, without repetitions: the SDK's own text is only "dispatch failure".
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut links: Vec<String> = Vec::new();
+    for link in std::iter::successors(Some(error), |link| Error::source(*link)) {
+        let text = link.to_string();
+        if !links.last().is_some_and(|last| last.contains(&text)) {
+            links.push(text);
+        }
+    }
+    links.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::super::client::tests::{storage_with_keys, storage_without_keys};
+    use super::*;
+
+    fn place(endpoint: String) -> Place {
+        Place {
+            bucket: "modules".into(),
+            key: "vpc/a.zip".into(),
+            region: "us-west-2".into(),
+            endpoint: Some(endpoint),
+            force_path_style: true,
+        }
+    }
+
+    /// A server that reads one request and gives this answer; the task ends with what it read.
+    async fn answering(answer: &'static str) -> (Place, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                stream.read_buf(&mut request).await.expect("a request");
+            }
+            stream.write_all(answer.as_bytes()).await.expect("an answer");
+            stream.read_to_end(&mut request).await.ok();
+            String::from_utf8_lossy(&request).to_ascii_lowercase()
+        });
+        (place(format!("http://{address}")), served)
+    }
+
+    #[tokio::test]
+    async fn a_head_shows_size_checksum_and_owner() {
+        let (place, served) = answering(
+            "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nx-amz-checksum-sha256: c2hh\r\netag: \"e\"\r\n\
+             x-amz-meta-opendepot-namespace: team%20a\r\nx-amz-meta-opendepot-version-name: vpc-1.0.0\r\n\
+             connection: close\r\n\r\n",
+        )
+        .await;
+        let found = storage_with_keys().head(&place).await.expect("an answer").expect("an object");
+        assert_eq!(
+            (found.size, found.sha256.as_deref(), found.etag.as_deref()),
+            (7, Some("c2hh"), Some("\"e\""))
+        );
+        assert!(found.ownership.expect("an owner").names("team a", "vpc-1.0.0"));
+        let request = served.await.expect("served");
+        assert!(request.starts_with("head /modules/vpc/a.zip http/1.1"), "{request}");
+        assert!(request.contains("x-amz-checksum-mode: enabled"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_put_announces_length_checksum_owner_and_condition() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(b"archive").expect("written");
+        let ownership = Ownership {
+            namespace: "team-a".into(),
+            version_name: "vpc-1.0.0".into(),
+            ..Ownership::default()
+        };
+        let encryption =
+            Encryption { server_side_encryption: Some("aws:kms".into()), kms_key_id: Some("key-1".into()) };
+        let upload = Upload {
+            file: file.path(),
+            size: 7,
+            sha256: "c2hh",
+            ownership: &ownership,
+            encryption: &encryption,
+            create_only: true,
+        };
+        let (place, served) =
+            answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        let outcome = storage_with_keys().put(&place, &upload).await.expect("stored");
+        assert_eq!(outcome, PutOutcome::Stored);
+        let request = served.await.expect("served");
+        for line in [
+            "put /modules/vpc/a.zip?x-id=putobject http/1.1",
+            "content-length: 7",
+            "content-type: application/zip",
+            "if-none-match: *",
+            "x-amz-checksum-sha256: c2hh",
+            "x-amz-meta-opendepot-namespace: team-a",
+            "x-amz-server-side-encryption: aws:kms",
+            "x-amz-server-side-encryption-aws-kms-key-id: key-1",
+        ] {
+            assert!(request.contains(&format!("{line}\r\n")), "{line} in {request}");
+        }
+        assert!(!request.contains("aws-chunked") && !request.contains("crc"), "{request}");
+        assert!(request.ends_with("\r\n\r\narchive"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn the_file_must_be_what_was_announced() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let (ownership, encryption) = (Ownership::default(), Encryption::default());
+        let upload = Upload {
+            file: file.path(),
+            size: 7,
+            sha256: "c2hh",
+            ownership: &ownership,
+            encryption: &encryption,
+            create_only: false,
+        };
+        let nowhere = place("http://127.0.0.1:1".into());
+        let error = storage_with_keys().put(&nowhere, &upload).await.expect_err("refused");
+        assert!(matches!(error.cause, Cause::File { .. }), "{error}");
+        let gone = Upload { file: Path::new("/no/such/file"), ..upload.clone() };
+        let error = storage_with_keys().put(&nowhere, &gone).await.expect_err("refused");
+        assert!(matches!(error.cause, Cause::File { .. }), "{error}");
+        file.as_file().set_len(MAX_OBJECT_BYTES + 1).expect("a sparse file");
+        let huge = Upload { size: MAX_OBJECT_BYTES + 1, ..upload };
+        let error = storage_with_keys().put(&nowhere, &huge).await.expect_err("refused");
+        assert_eq!(error.cause, Cause::EntityTooLarge);
+    }
+
+    #[tokio::test]
+    async fn headers_and_bodies_of_refusals_are_read() {
+        let (place, _served) =
+            answering("HTTP/1.1 301 Moved\r\nx-amz-bucket-region: eu-west-1\r\nconnection: close\r\n\r\n")
+                .await;
+        let error = storage_with_keys().head(&place).await.expect_err("refused");
+        assert_eq!(error.cause, Cause::WrongRegion { right: Some("eu-west-1".into()) });
+        let (place, _served) = answering(
+            "HTTP/1.1 404 Not Found\r\ncontent-type: application/xml\r\ncontent-length: 73\r\nconnection: close\r\n\r\n\
+             <Error><Code>NoSuchBucket</Code><Message>There is none</Message> </Error>",
+        )
+        .await;
+        storage_with_keys().delete(&place).await.expect("gone with its bucket");
+        let (place, _served) = answering(
+            "HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\ncontent-length: 13\r\nconnection: close\r\n\r\n\
+             <html></html>",
+        )
+        .await;
+        let error = storage_with_keys().delete(&place).await.expect_err("not S3");
+        assert!(matches!(error.cause, Cause::Other { status: Some(404), .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn missing_credentials_are_told_from_a_missing_connection() {
+        let nowhere = place("http://127.0.0.1:1".into());
+        let error = storage_without_keys().head(&nowhere).await.expect_err("no credentials");
+        assert_eq!(error.cause, Cause::CredentialsMissing, "{error}");
+        let error = storage_with_keys().delete(&nowhere).await.expect_err("no server");
+        assert!(matches!(error.cause, Cause::Network { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_largest_upload_has_hours() {
+        assert_eq!(upload_timeout(0), Duration::from_mins(1));
+        assert_eq!(upload_timeout(MAX_OBJECT_BYTES), Duration::from_secs(60 + 20_480));
+    }
+}
