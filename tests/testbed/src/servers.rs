@@ -1,0 +1,155 @@
+//! The real servers and clients that the tests run on, built from source once per machine.
+//!
+//! `hack/servers/go.mod` pins them. What is built lies in the user's cache folder, under the hash of that file and its
+//! `go.sum`, so that a fresh clone finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use aws_lc_rs::digest::{Context as Digest, SHA256};
+
+/// A program that the testbed can build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// Kubernetes' API server.
+    KubeApiserver,
+    /// Kubernetes' own controllers.
+    KubeControllerManager,
+    /// Kubernetes' command line.
+    Kubectl,
+    /// The API server's database.
+    Etcd,
+    /// An S3 gateway over plain files.
+    Versitygw,
+    /// OpenTofu's command line.
+    Tofu,
+}
+
+impl Server {
+    fn name(self) -> &'static str {
+        match self {
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::Kubectl => "kubectl",
+            Self::Etcd => "etcd",
+            Self::Versitygw => "versitygw",
+            Self::Tofu => "tofu",
+        }
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
+            Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
+            Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Self::Etcd => "go.etcd.io/etcd/server/v3",
+            Self::Versitygw => "github.com/versity/versitygw/cmd/versitygw",
+            Self::Tofu => "github.com/opentofu/opentofu/cmd/tofu",
+        }
+    }
+
+    /// The folder under `hack/` whose `go.mod` pins this one.
+    fn module(self) -> &'static str {
+        if self == Self::Tofu { "tofu" } else { "servers" }
+    }
+}
+
+/// Where the asked-for programs are, in the order of `wanted`. Those that are missing are built first, which takes
+/// minutes on a machine that has none of them.
+pub fn binaries<const N: usize>(wanted: [Server; N]) -> Result<[PathBuf; N]> {
+    let mut missing = Vec::new();
+    let mut paths = wanted.map(asset);
+    for (server, path) in wanted.into_iter().zip(&mut paths) {
+        if path.as_os_str().is_empty() {
+            *path = cache(server.module())?.join(server.name());
+            if !path.exists() {
+                missing.push((server, path.clone()));
+            }
+        }
+    }
+    for (done, (server, path)) in missing.iter().enumerate() {
+        build(*server, path, &format!("{} of {}", done + 1, missing.len()))?;
+    }
+    Ok(paths)
+}
+
+/// A `terraform` or `tofu`: one on `PATH`, or else OpenTofu, built from source.
+pub fn terraform() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = ["terraform", "tofu"].iter().find_map(|name| {
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+    });
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let [tofu] = binaries([Server::Tofu])?;
+    Ok(tofu)
+}
+
+/// The program in `$KUBEBUILDER_ASSETS`, or an empty path.
+fn asset(server: Server) -> PathBuf {
+    std::env::var_os("KUBEBUILDER_ASSETS")
+        .map(|assets| Path::new(&assets).join(server.name()))
+        .filter(|path| path.is_file())
+        .unwrap_or_default()
+}
+
+fn source(module: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack").join(module)
+}
+
+fn cache(module: &str) -> Result<PathBuf> {
+    let root = std::env::var_os("XDG_CACHE_HOME").filter(|root| !root.is_empty()).map(PathBuf::from);
+    let root = root.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    let root =
+        root.context("neither XDG_CACHE_HOME nor HOME is set: set one, the built servers are kept there")?;
+    let mut digest = Digest::new(&SHA256);
+    for file in ["go.mod", "go.sum"] {
+        let path = source(module).join(file);
+        digest.update(&fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    let hash = *digest.finish().as_ref().first_chunk().context("a SHA-256 has 8 bytes")?;
+    Ok(root.join("opendepot").join(format!("{module}-{:016x}", u64::from_be_bytes(hash))))
+}
+
+fn build(server: Server, path: &Path, progress: &str) -> Result<()> {
+    let folder = path.parent().context("a binary lies in a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let guard = File::create(folder.join(".lock")).context("cannot make the build lock")?;
+    guard.lock().context("cannot take the build lock")?;
+    if path.exists() {
+        return Ok(());
+    }
+    let name = server.name();
+    eprintln!("building {name} ({progress}), some minutes, once per machine");
+    let unfinished = folder.join(format!(".{name}.unfinished"));
+    let status = Command::new("go")
+        .args(["build", "-trimpath", "-ldflags", &ldflags(server)?, "-o"])
+        .arg(&unfinished)
+        .arg(server.package())
+        .env("CGO_ENABLED", "0")
+        .current_dir(source(server.module()))
+        .status()
+        .with_context(|| format!("cannot run go to build {name}: install Go, or set KUBEBUILDER_ASSETS"))?;
+    if !status.success() {
+        bail!("building {name} failed, see above");
+    }
+    // Renamed last: an interrupted build is never mistaken for a good one.
+    fs::rename(&unfinished, path).with_context(|| format!("cannot put {name} into {}", folder.display()))
+}
+
+/// Without these a Kubernetes server takes itself for v0.0.0.
+fn ldflags(server: Server) -> Result<String> {
+    if !server.package().starts_with("k8s.io/") {
+        return Ok("-s -w".to_owned());
+    }
+    let text = fs::read_to_string(source("servers").join("go.mod"))?;
+    let version = text.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"));
+    let version = version.context("hack/servers/go.mod does not require k8s.io/kubernetes")?;
+    let (major, rest) = version.split_once('.').context("k8s.io/kubernetes has an odd version")?;
+    let minor = rest.split('.').next().unwrap_or_default();
+    let base = "k8s.io/component-base/version";
+    Ok(format!("-s -w -X {base}.gitVersion=v{version} -X {base}.gitMajor={major} -X {base}.gitMinor={minor}"))
+}
