@@ -1,0 +1,185 @@
+//! The API server's audit log: who called what, with which answer. The way to prove "no write at rest".
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kube::Client;
+use serde::Deserialize;
+
+use crate::background::{eventually, lock};
+
+/// Everything is logged once it has been answered, except the API server's calls to itself. Watches are logged when
+/// they start.
+pub(super) const POLICY: &str = r#"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: None
+    users: ["system:apiserver"]
+  - level: None
+    nonResourceURLs: ["/readyz*", "/livez*", "/openapi/*"]
+  - level: Metadata
+"#;
+
+/// One call to the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// `system:serviceaccount:NAMESPACE:NAME`, `admin`, …
+    pub user: String,
+    /// `create`, `update`, `patch`, `delete`, `deletecollection`, `get`, `list` or `watch`.
+    pub verb: String,
+    /// The API group, empty for the core group.
+    pub group: String,
+    /// The plural resource, such as `modules`.
+    pub resource: String,
+    /// Such as `status`; empty for the object itself.
+    pub subresource: String,
+    /// Empty for resources of the whole cluster.
+    pub namespace: String,
+    /// Empty for a list, and for a create whose object did not say.
+    pub name: String,
+    /// The HTTP status of the answer.
+    pub code: u16,
+    /// What the caller calls itself.
+    pub user_agent: String,
+    /// When it was answered: RFC 3339 with microseconds, so that these compare as text.
+    pub at: String,
+    /// Path and query.
+    pub uri: String,
+}
+
+impl AuditEntry {
+    /// Whether this call asked for a change.
+    pub fn is_write(&self) -> bool {
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+    }
+
+    /// Whether the call is about a Lease or an Event.
+    pub fn is_lease_or_event(&self) -> bool {
+        matches!(self.resource.as_str(), "leases" | "events")
+    }
+}
+
+/// A position in the audit log.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditMark(usize);
+
+/// The audit log of one control plane.
+#[derive(Debug)]
+pub struct Audit {
+    path: PathBuf,
+    read: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    bytes: u64,
+    all: Vec<AuditEntry>,
+}
+
+impl Audit {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), read: Mutex::default() }
+    }
+
+    /// The end of the log, once it holds every call that was answered before this one.
+    pub async fn mark(&self, client: &Client) -> Result<AuditMark> {
+        self.since(AuditMark(0), client).await.map(|entries| AuditMark(entries.len()))
+    }
+
+    /// What was called since `mark`, once the log holds every call that was answered before this one.
+    pub async fn since(&self, mark: AuditMark, client: &Client) -> Result<Vec<AuditEntry>> {
+        let uri = format!("/version?testbed={}", uuid::Uuid::new_v4());
+        client.request_text(http::Request::get(&uri).body(Vec::new())?).await?;
+        eventually(Duration::from_secs(10), || async {
+            let entries = self.entries()?;
+            let recent = entries.iter().rev().take(5_000).any(|entry| entry.uri == uri);
+            ensure!(recent, "the audit log lags behind");
+            let ours = |entry: &AuditEntry| !entry.uri.starts_with("/version?testbed=");
+            Ok(entries.into_iter().filter(ours).skip(mark.0).collect())
+        })
+        .await
+    }
+
+    /// What the log holds now.
+    pub fn entries(&self) -> Result<Vec<AuditEntry>> {
+        let mut entries = lock(&self.read);
+        let mut file = File::open(&self.path).context("there is no audit log yet")?;
+        file.seek(SeekFrom::Start(entries.bytes))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        // The last line may be half written.
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let event: Event = serde_json::from_slice(line).context("a line of the audit log is no event")?;
+            // A watch is logged when it starts and again when it ends: that is one call.
+            if event.stage != "ResponseComplete" || event.verb != "watch" {
+                entries.all.push(event.into());
+            }
+        }
+        entries.bytes += whole as u64;
+        Ok(entries.all.clone())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    stage: String,
+    verb: String,
+    #[serde(rename = "requestURI")]
+    request_uri: String,
+    stage_timestamp: String,
+    user: User,
+    #[serde(default)]
+    user_agent: String,
+    #[serde(default)]
+    object_ref: Object,
+    #[serde(default)]
+    response_status: Status,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Object {
+    api_group: String,
+    resource: String,
+    subresource: String,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Status {
+    code: u16,
+}
+
+impl From<Event> for AuditEntry {
+    fn from(event: Event) -> Self {
+        Self {
+            user: event.user.username,
+            verb: event.verb,
+            group: event.object_ref.api_group,
+            resource: event.object_ref.resource,
+            subresource: event.object_ref.subresource,
+            namespace: event.object_ref.namespace,
+            name: event.object_ref.name,
+            code: event.response_status.code,
+            user_agent: event.user_agent,
+            at: event.stage_timestamp,
+            uri: event.request_uri,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! A Kubernetes control plane of real parts on loopback: etcd, kube-apiserver, kube-controller-manager.
+//!
+//! No nodes, so pods never run; RBAC, admission, garbage collection and namespaces work as in production.
+
+mod audit;
+mod kubeconfig;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use rcgen::KeyPair;
+
+pub use self::audit::{Audit, AuditEntry, AuditMark};
+use self::kubeconfig::Cluster;
+use crate::authority::Authority;
+use crate::background::{eventually, free_port};
+use crate::process::{Folder, Process, Spec};
+use crate::servers::{Server, binaries};
+
+/// What a run of `kubectl` came to.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// The exit code; -1 when a signal ended it.
+    pub code: i32,
+}
+
+impl Output {
+    /// Whether it ended well.
+    pub fn success(&self) -> bool {
+        self.code == 0
+    }
+
+    /// Standard output.
+    ///
+    /// # Errors
+    /// When it did not end well: standard error.
+    pub fn ok(self) -> Result<String> {
+        ensure!(self.success(), "kubectl ended with code {}: {}", self.code, self.stderr.trim());
+        Ok(self.stdout)
+    }
+}
+
+/// A running control plane. It ends when this is dropped.
+pub struct ControlPlane {
+    folder: Folder,
+    authority: Authority,
+    cluster: Cluster,
+    kubectl: PathBuf,
+    controller_manager: PathBuf,
+    audit: Audit,
+    servers: Vec<Process>,
+}
+
+impl ControlPlane {
+    /// Starts etcd and the API server. The controllers start with [`Self::start_controllers`].
+    pub async fn start() -> Result<Self> {
+        use Server::{Etcd, KubeApiserver, KubeControllerManager, Kubectl};
+        let wanted = [KubeApiserver, KubeControllerManager, Kubectl, Etcd];
+        let found = tokio::task::spawn_blocking(move || binaries(wanted)).await??;
+        let [api_server, controller_manager, kubectl, etcd] = found;
+        let folder = Folder::new("control-plane")?;
+        let authority = Authority::new("testbed-kubernetes")?;
+        let (etcd_url, port) = (format!("http://127.0.0.1:{}", free_port()?), free_port()?);
+        let cluster = Cluster { url: format!("https://127.0.0.1:{port}"), ca_pem: authority.pem() };
+        write_identities(folder.path(), &authority, &cluster)?;
+        let servers = vec![
+            Process::spawn(&etcd_spec(etcd, folder.path(), &etcd_url)?)?,
+            Process::spawn(&api_server_spec(api_server, folder.path(), &etcd_url, port))?,
+        ];
+        let audit = Audit::new(&folder.path().join("audit.log"));
+        let plane = Self { folder, authority, cluster, kubectl, controller_manager, audit, servers };
+        plane.wait_until_ready().await?;
+        Ok(plane)
+    }
+
+    async fn wait_until_ready(&self) -> Result<()> {
+        let client = self.admin().await?;
+        for _ in 0..1_200 {
+            self.servers.iter().try_for_each(Process::check_alive)?;
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            if client.request_text(request).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let log = self.servers.last().map(Process::log_tail).unwrap_or_default();
+        bail!("the API server is not ready after a minute:\n{log}")
+    }
+
+    /// Starts Kubernetes' own controllers: garbage collection, namespaces, service accounts.
+    ///
+    /// The custom resources have to be there by then: the garbage collector looks for new kinds every 30 s only.
+    pub fn start_controllers(&mut self) -> Result<()> {
+        let path = self.folder.path().join("controller-manager.kubeconfig");
+        // As the plain system:kube-controller-manager, the garbage collector may not read custom resources.
+        let identity = self.authority.client("kube-controller-manager", "system:masters")?;
+        kubeconfig::write(&path, &self.cluster.for_certificate(&identity))?;
+        let spec =
+            Spec::new(&self.controller_manager, self.folder.path().join("kube-controller-manager.log"))
+                .arg(format!("--kubeconfig={}", path.display()))
+                .args(["--controllers=garbagecollector,namespace,serviceaccount", "--leader-elect=false"])
+                .args(["--bind-address=127.0.0.1", "--secure-port=0"])
+                .args(["--kube-api-qps=1000", "--kube-api-burst=2000"]);
+        self.servers.push(Process::spawn(&spec)?);
+        Ok(())
+    }
+
+    /// A client of the administrator (group `system:masters`), for the caller's runtime.
+    pub async fn admin(&self) -> Result<Client> {
+        kubeconfig::client(&self.admin_kubeconfig()).await
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// A kubeconfig with a fresh token, good for a day, of a service account.
+    pub async fn kubeconfig_for_service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin().await?, namespace);
+        let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await;
+        let answer = answer.with_context(|| format!("no token for service account {namespace}/{name}"))?;
+        let token = answer.status.context("the API server gave no token")?.token;
+        let path = self.folder.path().join(format!("{namespace}-{name}.kubeconfig"));
+        kubeconfig::write(&path, &self.cluster.for_token(&token))?;
+        Ok(path)
+    }
+
+    /// A client of the user whose kubeconfig this is, for the caller's runtime.
+    pub async fn client(&self, kubeconfig: &Path) -> Result<Client> {
+        kubeconfig::client(kubeconfig).await
+    }
+
+    /// Makes a namespace, unless it is there.
+    pub async fn create_namespace(&self, name: &str) -> Result<()> {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let namespace = Namespace { metadata, ..Namespace::default() };
+        match Api::all(self.admin().await?).create(&PostParams::default(), &namespace).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            made => made.map(drop).with_context(|| format!("cannot make namespace {name}")),
+        }
+    }
+
+    /// Applies a folder of manifests (a kustomization, when it holds one) and waits for its CRDs.
+    pub async fn apply(&self, folder: &Path) -> Result<()> {
+        let flag = if folder.join("kustomization.yaml").exists() { "-k" } else { "-f" };
+        let path = folder.to_string_lossy();
+        self.kubectl(&["apply", "--server-side", flag, &path])?.ok()?;
+        let crds = "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type==\"Established\")].status}{\"\\n\"}{end}";
+        eventually(Duration::from_secs(30), || async {
+            let listed = self.kubectl(&["get", "crd", "-o", crds])?.ok()?;
+            let waiting = listed.lines().find(|line| !line.ends_with(" True"));
+            ensure!(waiting.is_none(), "CRD {waiting:?} is not established");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs kubectl as the administrator.
+    pub fn kubectl(&self, args: &[&str]) -> Result<Output> {
+        self.kubectl_with(args, "")
+    }
+
+    /// Runs kubectl as the administrator, with `stdin` to read (`apply -f -`).
+    pub fn kubectl_with(&self, args: &[&str], stdin: &str) -> Result<Output> {
+        let mut command = Command::new(&self.kubectl);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.folder.path()).env("KUBECONFIG", self.admin_kubeconfig()).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot start kubectl")?;
+        if let Some(mut pipe) = child.stdin.take() {
+            // A kubectl that does not read its input closes the pipe: that is for it to say.
+            let _ = pipe.write_all(stdin.as_bytes());
+        }
+        let output = child.wait_with_output().context("cannot wait for kubectl")?;
+        Ok(Output {
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: output.status.code().unwrap_or(-1),
+        })
+    }
+
+    /// The kubectl that is used here.
+    pub fn kubectl_path(&self) -> &Path {
+        &self.kubectl
+    }
+
+    /// The calls that were made to the API server.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Where the API server is.
+    pub fn url(&self) -> &str {
+        &self.cluster.url
+    }
+
+    /// The API server's process, to stop and continue it.
+    pub fn api_server(&self) -> Option<&Process> {
+        self.servers.get(1)
+    }
+}
+
+fn write_identities(folder: &Path, authority: &Authority, cluster: &Cluster) -> Result<()> {
+    let server = authority.server(&["127.0.0.1", "localhost", "kubernetes.default.svc"])?;
+    let tokens = KeyPair::generate()?;
+    for (name, text) in [
+        ("ca.pem", &cluster.ca_pem),
+        ("server.pem", &server.certificate_pem),
+        ("server.key", &server.key_pem),
+        ("tokens.pem", &tokens.public_key_pem()),
+        ("tokens.key", &tokens.serialize_pem()),
+        ("audit.yaml", &audit::POLICY.to_owned()),
+    ] {
+        fs::write(folder.join(name), text).with_context(|| format!("cannot write {name}"))?;
+    }
+    let admin = authority.client("admin", "system:masters")?;
+    kubeconfig::write(&folder.join("admin.kubeconfig"), &cluster.for_certificate(&admin))
+}
+
+fn etcd_spec(binary: PathBuf, folder: &Path, url: &str) -> Result<Spec> {
+    let peers = format!("http://127.0.0.1:{}", free_port()?);
+    Ok(Spec::new(binary, folder.join("etcd.log"))
+        .arg("--unsafe-no-fsync")
+        .arg(format!("--data-dir={}", folder.join("etcd").display()))
+        .args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")])
+        .args([format!("--listen-peer-urls={peers}"), format!("--initial-advertise-peer-urls={peers}")])
+        .args([format!("--initial-cluster=default={peers}"), "--log-level=warn".to_owned()]))
+}
+
+fn api_server_spec(binary: PathBuf, folder: &Path, etcd: &str, port: u16) -> Spec {
+    let file = |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
+    Spec::new(binary, folder.join("kube-apiserver.log"))
+        .arg(format!("--etcd-servers={etcd}"))
+        .arg(format!("--secure-port={port}"))
+        // Without the reconciler flag it exits: a loopback address may not be advertised.
+        .args([
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",
+        ])
+        .args([file("client-ca-file", "ca.pem"), file("tls-cert-file", "server.pem")])
+        .args([file("tls-private-key-file", "server.key"), file("service-account-key-file", "tokens.pem")])
+        .arg(file("service-account-signing-key-file", "tokens.key"))
+        .args([
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--service-cluster-ip-range=10.0.0.0/24",
+        ])
+        .args(["--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount"])
+        .arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
+        .args([file("audit-policy-file", "audit.yaml"), file("audit-log-path", "audit.log")])
+        // Never rotated: the counts are taken from one file.
+        .args(["--audit-log-mode=blocking", "--audit-log-maxsize=100000"])
+        // Fair queueing is for clusters that are shared; here it only throttles the tests.
+        .args(["--enable-priority-and-fairness=false", "--max-requests-inflight=2000"])
+        .args(["--max-mutating-requests-inflight=2000", "--profiling=false"])
+}
