@@ -1,0 +1,117 @@
+//! What can be told to go wrong between a client and the S3 gateway.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use crate::background::lock;
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum S3Failure {
+    /// An error answer in S3's own form: HTTP status, and code such as `SlowDown`.
+    Answer(u16, &'static str),
+    /// An error answer with a `retry-after` in seconds.
+    RetryAfter(u16, &'static str, u32),
+    /// Nothing wrong, but late. Goes on to the next fault that applies.
+    Delay(Duration),
+    /// The connection breaks before S3 sees the request.
+    CutBefore,
+    /// S3 does what was asked, and the connection breaks before its answer.
+    CutAfter,
+    /// S3 is reached, and no answer ever comes.
+    Hang,
+    /// A missing object answers 403 `AccessDenied` instead of 404, as it does without the right to list the bucket.
+    HideMissing,
+}
+
+/// A fault: which requests it meets, how often, and with what.
+#[derive(Debug, Clone)]
+pub struct S3Fault {
+    bucket: String,
+    prefix: String,
+    method: Option<Method>,
+    left: Option<u32>,
+    failure: S3Failure,
+}
+
+impl S3Fault {
+    /// For each request to a bucket, until it is cleared.
+    pub fn new(bucket: &str, failure: S3Failure) -> Self {
+        Self { bucket: bucket.to_owned(), prefix: String::new(), method: None, left: None, failure }
+    }
+
+    /// Only for keys that begin so.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    /// Only for one method, such as `Method::PUT`.
+    #[must_use]
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = Some(method);
+        self
+    }
+
+    /// Only this many times.
+    #[must_use]
+    pub fn times(mut self, times: u32) -> Self {
+        self.left = Some(times);
+        self
+    }
+
+    fn meets(&self, method: &Method, bucket: &str, key: &str) -> bool {
+        self.bucket == bucket
+            && key.starts_with(&self.prefix)
+            && self.method.as_ref().is_none_or(|wanted| wanted == method)
+            && self.left != Some(0)
+    }
+}
+
+/// The faults of one S3, in the order in which they were given.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Mutex<Vec<S3Fault>>);
+
+/// What a request has to go through.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    pub(super) delay: Duration,
+    pub(super) failure: Option<S3Failure>,
+}
+
+impl Faults {
+    pub(super) fn add(&self, fault: S3Fault) {
+        lock(&self.0).push(fault);
+    }
+
+    pub(super) fn clear(&self, bucket: &str) {
+        lock(&self.0).retain(|fault| fault.bucket != bucket);
+    }
+
+    /// Takes one use of each fault that meets this request: delays add up, the first other failure is the last.
+    pub(super) fn draw(&self, method: &Method, bucket: &str, key: &str) -> Fate {
+        let mut fate = Fate::default();
+        for fault in lock(&self.0).iter_mut().filter(|fault| fault.meets(method, bucket, key)) {
+            fault.left = fault.left.map(|left| left - 1);
+            if let S3Failure::Delay(delay) = fault.failure {
+                fate.delay += delay;
+            } else {
+                fate.failure = Some(fault.failure.clone());
+                break;
+            }
+        }
+        fate
+    }
+}
+
+/// An error document as S3 writes it.
+pub(super) fn error_document(code: &str, status: StatusCode, path: &str) -> String {
+    let message = status.canonical_reason().unwrap_or("Error");
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>\
+         <Resource>{path}</Resource><RequestId>testbed</RequestId></Error>"
+    )
+}

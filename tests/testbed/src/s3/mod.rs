@@ -1,0 +1,244 @@
+//! S3: versitygw, a production gateway over plain files, behind a proxy that counts requests and can fail them.
+//!
+//! Objects are plain files under [`S3::data_dir`], so a test can lose or damage one with the file system.
+
+mod faults;
+mod proxy;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+};
+use aws_sdk_s3::primitives::ByteStream;
+use http::Method;
+
+pub use self::faults::{S3Failure, S3Fault};
+use self::proxy::Shared;
+use crate::background::{Task, eventually, free_port, lock, on_runtime};
+use crate::process::{Folder, Process, Spec};
+use crate::servers::{Server, binaries};
+
+/// The region of every bucket here.
+pub const REGION: &str = "us-west-2";
+
+type Requests = Mutex<Vec<S3Request>>;
+
+/// One request that S3 was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Request {
+    /// `PUT` of an object is `PutObject`, `HEAD` is `HeadObject`, and so on.
+    pub method: Method,
+    /// The bucket.
+    pub bucket: String,
+    /// The key; empty for requests about the bucket.
+    pub key: String,
+    /// The answer's status; 0 when the connection broke first.
+    pub status: u16,
+    /// When it was answered.
+    pub at: SystemTime,
+}
+
+/// Who may use S3.
+#[derive(Debug, Clone)]
+pub struct S3User {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_key: String,
+}
+
+impl S3User {
+    fn new() -> Self {
+        let random = || uuid::Uuid::new_v4().simple().to_string();
+        Self { access_key: format!("TEST{}", &random()[..16].to_uppercase()), secret_key: random() }
+    }
+}
+
+/// A running S3. It ends when this is dropped.
+pub struct S3 {
+    folder: Folder,
+    binary: PathBuf,
+    root: S3User,
+    front: SocketAddr,
+    back: SocketAddr,
+    shared: Arc<Shared>,
+    running: Mutex<Option<(Process, Task)>>,
+}
+
+impl S3 {
+    /// Starts one, without buckets.
+    pub async fn start() -> Result<Self> {
+        let [binary] = tokio::task::spawn_blocking(|| binaries([Server::Versitygw])).await??;
+        let s3 = Self {
+            folder: Folder::new("s3")?,
+            binary,
+            root: S3User::new(),
+            front: SocketAddr::from(([127, 0, 0, 1], free_port()?)),
+            back: SocketAddr::from(([127, 0, 0, 1], free_port()?)),
+            shared: Arc::default(),
+            running: Mutex::default(),
+        };
+        s3.resume().await?;
+        Ok(s3)
+    }
+
+    /// Ends an outage: the same data on the same port.
+    pub async fn resume(&self) -> Result<()> {
+        let gateway = Process::spawn(&self.spec()?)?;
+        let back = self.back;
+        eventually(Duration::from_secs(20), || async {
+            gateway.check_alive()?;
+            tokio::net::TcpStream::connect(back).await.context("versitygw does not listen yet").map(drop)
+        })
+        .await?;
+        let proxy = on_runtime(proxy::start(self.front, back, self.shared.clone())).await?;
+        *lock(&self.running) = Some((gateway, proxy));
+        Ok(())
+    }
+
+    /// Begins an outage: connections break, and new ones are refused.
+    pub async fn stop(&self) -> Result<()> {
+        let running = lock(&self.running).take();
+        let (gateway, proxy) = running.context("S3 is stopped already")?;
+        drop(proxy);
+        gateway.stop().await
+    }
+
+    fn spec(&self) -> Result<Spec> {
+        Ok(Spec::new(&self.binary, self.folder.path().join("versitygw.log"))
+            .env("ROOT_ACCESS_KEY", &self.root.access_key)
+            .env("ROOT_SECRET_KEY", &self.root.secret_key)
+            .args(["--quiet", "--keep-alive", "--region", REGION, "--port"])
+            .arg(self.back.to_string())
+            .arg("--iam-dir")
+            .arg(self.folder.sub("users")?)
+            .args(["posix", "--sidecar"])
+            .arg(self.folder.sub("metadata")?)
+            .arg(self.folder.sub("data")?))
+    }
+
+    /// Where clients reach it, for `AWS_ENDPOINT_URL_S3`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.front)
+    }
+
+    /// Who may do everything.
+    pub fn root(&self) -> &S3User {
+        &self.root
+    }
+
+    /// Makes a user who has no rights but those that a bucket's policy gives (see [`Self::client`]).
+    pub fn create_user(&self) -> Result<S3User> {
+        let user = S3User::new();
+        let output = std::process::Command::new(&self.binary)
+            .args(["admin", "--region", REGION, "--endpoint-url", &format!("http://{}", self.back)])
+            .args(["--access", &self.root.access_key, "--secret", &self.root.secret_key, "create-user"])
+            .args(["--access", &user.access_key, "--secret", &user.secret_key, "--role", "user"])
+            .output()
+            .context("cannot run versitygw admin")?;
+        ensure!(
+            output.status.success(),
+            "cannot make an S3 user: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(user)
+    }
+
+    /// A client of the user who may do everything, for the caller's runtime.
+    pub fn client(&self) -> Client {
+        self.client_of(&self.root)
+    }
+
+    /// A client of `user`, for the caller's runtime.
+    pub fn client_of(&self, user: &S3User) -> Client {
+        let credentials = Credentials::new(&user.access_key, &user.secret_key, None, None, "testbed");
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .endpoint_url(self.endpoint())
+            .credentials_provider(credentials)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .force_path_style(true);
+        Client::from_conf(config.build())
+    }
+
+    /// Makes a bucket.
+    pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
+        let made = self.client().create_bucket().bucket(bucket).send().await;
+        made.map(drop).with_context(|| format!("cannot make bucket {bucket}"))
+    }
+
+    /// The keys in a bucket, in order.
+    pub async fn keys(&self, bucket: &str) -> Result<Vec<String>> {
+        let mut pages = self.client().list_objects_v2().bucket(bucket).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.with_context(|| format!("cannot list bucket {bucket}"))?;
+            keys.extend(page.contents().iter().filter_map(|object| object.key().map(ToOwned::to_owned)));
+        }
+        Ok(keys)
+    }
+
+    /// An object's bytes.
+    pub async fn get(&self, bucket: &str, key: &str) -> Result<Vec<u8>> {
+        let object = self.client().get_object().bucket(bucket).key(key).send().await;
+        let object = object.with_context(|| format!("cannot get {bucket}/{key}"))?;
+        Ok(object.body.collect().await?.to_vec())
+    }
+
+    /// Stores an object.
+    pub async fn put(&self, bucket: &str, key: &str, bytes: impl Into<Vec<u8>>) -> Result<()> {
+        let body = ByteStream::from(bytes.into());
+        let stored = self.client().put_object().bucket(bucket).key(key).body(body).send().await;
+        stored.map(drop).with_context(|| format!("cannot put {bucket}/{key}"))
+    }
+
+    /// Deletes an object.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<()> {
+        let gone = self.client().delete_object().bucket(bucket).key(key).send().await;
+        gone.map(drop).with_context(|| format!("cannot delete {bucket}/{key}"))
+    }
+
+    /// The folder that has a folder for each bucket, which has a file for each object.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The file that holds an object.
+    pub fn object_file(&self, bucket: &str, key: &str) -> PathBuf {
+        self.data_dir().join(bucket).join(key)
+    }
+
+    /// The requests about a bucket so far, by whomever, also those of the methods above.
+    pub fn requests(&self, bucket: &str) -> Vec<S3Request> {
+        lock(&self.shared.requests).iter().filter(|request| request.bucket == bucket).cloned().collect()
+    }
+
+    /// Forgets the requests about a bucket.
+    pub fn forget_requests(&self, bucket: &str) {
+        lock(&self.shared.requests).retain(|request| request.bucket != bucket);
+    }
+
+    /// Lets requests fail from now on.
+    pub fn inject(&self, fault: S3Fault) {
+        self.shared.faults.add(fault);
+    }
+
+    /// Ends all faults of a bucket. A request that hangs stays so until its client gives up.
+    pub fn clear_faults(&self, bucket: &str) {
+        self.shared.faults.clear(bucket);
+    }
+
+    /// What the gateway has printed.
+    pub fn log(&self) -> String {
+        let path: &Path = self.folder.path();
+        std::fs::read_to_string(path.join("versitygw.log")).unwrap_or_default()
+    }
+}

@@ -1,0 +1,171 @@
+//! The way into the S3 gateway: counts each request, and lets it fail where a test asked for that.
+//!
+//! Host and headers go through unchanged, since the signature covers them.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, anyhow};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use super::faults::{Faults, S3Failure, error_document};
+use super::{Requests, S3Request};
+use crate::background::{Task, lock};
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+/// What the proxy shares with the test.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) faults: Faults,
+    pub(super) requests: Requests,
+}
+
+/// Listens on `front` and forwards to `back`, until the task is dropped; then all connections break.
+pub(super) async fn start(front: SocketAddr, back: SocketAddr, shared: Arc<Shared>) -> Result<Task> {
+    let listener = TcpListener::bind(front).await.with_context(|| format!("cannot listen on {front}"))?;
+    Task::spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                Ok((stream, _)) = listener.accept() => {
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(serve(stream, back, shared.clone()));
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    })
+}
+
+async fn serve(stream: TcpStream, back: SocketAddr, shared: Arc<Shared>) {
+    let upstream = Arc::new(Upstream { address: back, sender: Mutex::new(None) });
+    let service = service_fn(move |request| {
+        let (upstream, shared) = (upstream.clone(), shared.clone());
+        // An error here breaks the client's connection, which is what it stands for.
+        async move { answer(request, &upstream, &shared).await }
+    });
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// One connection to the gateway for each of a client's, as if there were no proxy.
+struct Upstream {
+    address: SocketAddr,
+    sender: Mutex<Option<SendRequest<Incoming>>>,
+}
+
+impl Upstream {
+    async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>> {
+        let mut sender = self.sender.lock().await;
+        let usable = match sender.as_mut() {
+            Some(open) => open.ready().await.is_ok(),
+            None => false,
+        };
+        if !usable {
+            let stream = TcpStream::connect(self.address).await?;
+            stream.set_nodelay(true)?;
+            let (open, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            *sender = Some(open);
+        }
+        let open = sender.as_mut().context("no connection to the gateway")?;
+        Ok(open.send_request(request).await?)
+    }
+}
+
+async fn answer(request: Request<Incoming>, upstream: &Upstream, shared: &Shared) -> Result<Response<Body>> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (bucket, key) = split(&path);
+    let fate = shared.faults.draw(&method, &bucket, &key);
+    tokio::time::sleep(fate.delay).await;
+    let answered = match fate.failure {
+        Some(failure) => fail(&failure, request, upstream).await,
+        None => forward(request, upstream).await,
+    };
+    let status = answered.as_ref().map_or(0, |response| response.status().as_u16());
+    lock(&shared.requests).push(S3Request { method, bucket, key, status, at: SystemTime::now() });
+    answered
+}
+
+async fn forward(request: Request<Incoming>, upstream: &Upstream) -> Result<Response<Body>> {
+    upstream.send(request).await.map(|response| response.map(BodyExt::boxed))
+}
+
+async fn fail(
+    failure: &S3Failure,
+    request: Request<Incoming>,
+    upstream: &Upstream,
+) -> Result<Response<Body>> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    match failure {
+        S3Failure::Answer(status, code) => refuse(request, *status, code, None).await,
+        S3Failure::RetryAfter(status, code, seconds) => refuse(request, *status, code, Some(*seconds)).await,
+        S3Failure::CutBefore => Err(anyhow!("cut")),
+        S3Failure::CutAfter => {
+            forward(request, upstream).await?.into_body().collect().await?;
+            Err(anyhow!("cut"))
+        }
+        S3Failure::Hang => std::future::pending().await,
+        S3Failure::HideMissing => {
+            let response = forward(request, upstream).await?;
+            let missing = response.status() == StatusCode::NOT_FOUND;
+            if missing {
+                error(&method, &path, StatusCode::FORBIDDEN, "AccessDenied", None)
+            } else {
+                Ok(response)
+            }
+        }
+        S3Failure::Delay(_) => forward(request, upstream).await,
+    }
+}
+
+/// Reads the whole request first, as S3 does, so that the client sees the answer rather than a broken pipe.
+async fn refuse(
+    request: Request<Incoming>,
+    status: u16,
+    code: &str,
+    after: Option<u32>,
+) -> Result<Response<Body>> {
+    let (parts, mut body) = request.into_parts();
+    while let Some(frame) = body.frame().await {
+        frame?;
+    }
+    error(&parts.method, parts.uri.path(), StatusCode::from_u16(status)?, code, after)
+}
+
+fn error(
+    method: &Method,
+    path: &str,
+    status: StatusCode,
+    code: &str,
+    after: Option<u32>,
+) -> Result<Response<Body>> {
+    let document = if method == Method::HEAD { String::new() } else { error_document(code, status, path) };
+    let body = Full::new(Bytes::from(document)).map_err(|never: Infallible| match never {}).boxed();
+    let mut response =
+        Response::builder().status(status).header("content-type", "application/xml").body(body)?;
+    if let Some(seconds) = after {
+        response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
+    }
+    Ok(response)
+}
+
+/// Bucket and key of a path-style request.
+fn split(path: &str) -> (String, String) {
+    let path = crate::background::percent_decode(path.trim_start_matches('/'));
+    match path.split_once('/') {
+        Some((bucket, key)) => (bucket.to_owned(), key.to_owned()),
+        None => (path, String::new()),
+    }
+}
