@@ -1,0 +1,111 @@
+//! Each part of the testbed does what the tests of the product rely on.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use http::Method;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::PostParams;
+use opendepot_testbed::s3::{S3, S3Failure, S3Fault};
+use opendepot_testbed::{Options, Testbed, eventually};
+
+const MANIFESTS: &str = r#"
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: reader, namespace: default }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: reader }
+rules: [{ apiGroups: [""], resources: [configmaps], verbs: [list] }]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: reader }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: reader }
+subjects: [{ kind: ServiceAccount, name: reader, namespace: default }]
+"#;
+
+#[tokio::test]
+async fn the_control_plane_audits_a_service_account_bound_by_rbac() -> Result<()> {
+    let deploy = tempfile::tempdir()?;
+    std::fs::write(deploy.path().join("reader.yaml"), MANIFESTS)?;
+    let options = Options {
+        deploy: Some(deploy.path().to_owned()),
+        service_account: Some(("default".to_owned(), "reader".to_owned())),
+        ..Options::default()
+    };
+    let testbed = Testbed::start(options).await?;
+    let tenant = testbed.tenant("audit").await?;
+    let admin = testbed.admin().await?;
+    let mark = testbed.kubernetes.audit().mark(&admin).await?;
+
+    let maps: Api<ConfigMap> = Api::namespaced(testbed.operator_client().await?, &tenant.namespace);
+    maps.list(&kube::api::ListParams::default()).await?;
+    let mut map = ConfigMap::default();
+    map.metadata.name = Some("forbidden".to_owned());
+    let refused = maps.create(&PostParams::default(), &map).await;
+    ensure!(refused.is_err(), "RBAC let a write through");
+
+    let entries = testbed.kubernetes.audit().since(mark, &admin).await?;
+    let ours: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.user == "system:serviceaccount:default:reader")
+        .map(|entry| {
+            (entry.verb.as_str(), entry.resource.as_str(), entry.namespace == tenant.namespace, entry.code)
+        })
+        .collect();
+    assert_eq!(ours, [("list", "configmaps", true, 200), ("create", "configmaps", true, 403)]);
+
+    testbed.kubectl(&["delete", "namespace", &tenant.namespace, "--wait=false"])?.ok()?;
+    eventually(Duration::from_secs(20), || async {
+        let got = testbed.kubectl(&["get", "namespace", &tenant.namespace])?;
+        ensure!(got.stderr.contains("NotFound"), "the namespace is still there: {got:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn s3_stores_counts_fails_and_comes_back() -> Result<()> {
+    let s3 = S3::start().await?;
+    s3.create_bucket("modules").await?;
+    s3.put("modules", "a/b c.zip", "bytes").await?;
+    assert_eq!(s3.keys("modules").await?, ["a/b c.zip"]);
+    assert_eq!(std::fs::read(s3.object_file("modules", "a/b c.zip"))?, b"bytes");
+
+    s3.inject(
+        S3Fault::new("modules", S3Failure::Answer(503, "SlowDown")).prefix("a/").method(Method::GET).times(1),
+    );
+    s3.forget_requests("modules");
+    assert_eq!(s3.get("modules", "a/b c.zip").await?, b"bytes");
+    let seen: Vec<_> =
+        s3.requests("modules").into_iter().map(|seen| (seen.method, seen.key, seen.status)).collect();
+    let get = |status| (Method::GET, "a/b c.zip".to_owned(), status);
+    assert_eq!(seen, [get(503), get(200)]);
+
+    s3.inject(S3Fault::new("modules", S3Failure::HideMissing));
+    let missing = s3.client().head_object().bucket("modules").key("none").send().await;
+    assert_eq!(
+        missing.map_err(|error| error.raw_response().map(|raw| raw.status().as_u16())).err(),
+        Some(Some(403))
+    );
+    s3.clear_faults("modules");
+
+    s3.stop().await?;
+    ensure!(
+        tokio::net::TcpStream::connect(s3.endpoint().trim_start_matches("http://")).await.is_err(),
+        "still up"
+    );
+    s3.resume().await?;
+    assert_eq!(s3.get("modules", "a/b c.zip").await?, b"bytes");
+
+    let stranger = s3.client_of(&s3.create_user()?);
+    let refused = stranger.get_object().bucket("modules").key("a/b c.zip").send().await;
+    assert_eq!(
+        refused.err().and_then(|error| error.raw_response().map(|raw| raw.status().as_u16())),
+        Some(403)
+    );
+    Ok(())
+}
