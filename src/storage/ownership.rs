@@ -21,6 +21,10 @@ pub struct Ownership {
     pub module: String,
     /// The version, as its list entry spells it.
     pub version: String,
+    /// The repository that it was fetched from.
+    pub source: String,
+    /// The ref that was fetched, `refs/tags/TAG`.
+    pub git_ref: String,
     /// The commit that was archived.
     pub commit: String,
     /// Content digest (`h1:…`) over the module's files.
@@ -36,8 +40,10 @@ struct Field(&'static str, usize);
 
 const NAMESPACE: Field = Field("opendepot-namespace", 63);
 const VERSION_NAME: Field = Field("opendepot-version-name", 253);
-const MODULE: Field = Field("opendepot-module", 256);
-const VERSION: Field = Field("opendepot-version", 256);
+const MODULE: Field = Field("opendepot-module", 160);
+const VERSION: Field = Field("opendepot-version", 160);
+const SOURCE: Field = Field("opendepot-source", 256);
+const GIT_REF: Field = Field("opendepot-ref", 160);
 const COMMIT: Field = Field("opendepot-commit", 64);
 const DIGEST: Field = Field("opendepot-digest", 128);
 const REQUEST: Field = Field("opendepot-request", 256);
@@ -65,6 +71,8 @@ impl Ownership {
             (VERSION_NAME, Some(&self.version_name)),
             (MODULE, Some(&self.module)),
             (VERSION, Some(&self.version)),
+            (SOURCE, Some(&self.source)),
+            (GIT_REF, Some(&self.git_ref)),
             (COMMIT, Some(&self.commit)),
             (DIGEST, Some(&self.digest)),
             (REQUEST, self.request.as_ref()),
@@ -85,6 +93,8 @@ impl Ownership {
             version_name: read(VERSION_NAME)?,
             module: read(MODULE).unwrap_or_default(),
             version: read(VERSION).unwrap_or_default(),
+            source: read(SOURCE).unwrap_or_default(),
+            git_ref: read(GIT_REF).unwrap_or_default(),
             commit: read(COMMIT).unwrap_or_default(),
             digest: read(DIGEST).unwrap_or_default(),
             request: read(REQUEST),
@@ -156,6 +166,8 @@ mod tests {
             version_name: "terraform-aws-eks-21.18.0".into(),
             module: "terraform-aws-eks".into(),
             version: "v21.18.0+build.1".into(),
+            source: "https://github.com/terraform-aws-modules/terraform-aws-eks".into(),
+            git_ref: "refs/tags/v21.18.0".into(),
             commit: "0123456789abcdef0123456789abcdef01234567".into(),
             digest: "h1:YWJj/+=".into(),
             request: Some("2026-11-23T10:00:00Z by ü % =?utf-8?q?".into()),
@@ -172,7 +184,9 @@ mod tests {
             ("opendepot-digest", "h1:YWJj/+="),
             ("opendepot-module", "terraform-aws-eks"),
             ("opendepot-namespace", "opendepot-system"),
+            ("opendepot-ref", "refs/tags/v21.18.0"),
             ("opendepot-request", "2026-11-23T10:00:00Z%20by%20%C3%BC%20%25%20=?utf-8?q?"),
+            ("opendepot-source", "https://github.com/terraform-aws-modules/terraform-aws-eks"),
             ("opendepot-version", "v21.18.0+build.1"),
             ("opendepot-version-name", "terraform-aws-eks-21.18.0"),
         ];
@@ -219,12 +233,13 @@ mod tests {
         /// Short enough to be carried in full, even if each character takes twelve bytes.
         fn any_ownership()(
             names in ("(?s).{1,5}", "(?s).{1,21}"),
-            texts in ("(?s).{0,21}", "(?s).{0,21}", "(?s).{0,5}", "(?s).{0,10}"),
+            texts in ("(?s).{0,13}", "(?s).{0,13}", "(?s).{0,21}", "(?s).{0,13}", "(?s).{0,5}", "(?s).{0,10}"),
             tokens in (option::of("(?s).{1,21}"), option::of("(?s).{1,10}")),
         ) -> Ownership {
             Ownership {
                 namespace: names.0, version_name: names.1,
-                module: texts.0, version: texts.1, commit: texts.2, digest: texts.3,
+                module: texts.0, version: texts.1, source: texts.2, git_ref: texts.3,
+                commit: texts.4, digest: texts.5,
                 request: tokens.0, module_request: tokens.1,
             }
         }
@@ -242,6 +257,7 @@ mod tests {
         fn metadata_fits_into_two_kilobytes(text in ".{0,3000}") {
             let ownership = Ownership {
                 namespace: text.clone(), version_name: text.clone(), module: text.clone(), version: text.clone(),
+                source: text.clone(), git_ref: text.clone(),
                 commit: text.clone(), digest: text.clone(), request: Some(text.clone()), module_request: Some(text),
             };
             let size: usize = ownership.to_metadata().iter().map(|(key, value)| key.len() + value.len()).sum();
