@@ -27,8 +27,6 @@ use crate::servers::{Server, binaries};
 /// The region of every bucket here.
 pub const REGION: &str = "us-west-2";
 
-type Requests = Mutex<Vec<S3Request>>;
-
 /// One request that S3 was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Request {
@@ -38,9 +36,9 @@ pub struct S3Request {
     pub bucket: String,
     /// The key; empty for requests about the bucket.
     pub key: String,
-    /// The answer's status; 0 when the connection broke first.
+    /// The answer's status; 0 when there is none yet, or the connection broke first.
     pub status: u16,
-    /// When it was answered.
+    /// When it arrived.
     pub at: SystemTime,
 }
 
@@ -218,12 +216,12 @@ impl S3 {
 
     /// The requests about a bucket so far, by whomever, also those of the methods above.
     pub fn requests(&self, bucket: &str) -> Vec<S3Request> {
-        lock(&self.shared.requests).iter().filter(|request| request.bucket == bucket).cloned().collect()
+        self.shared.requests.select(|request| request.bucket == bucket)
     }
 
     /// Forgets the requests about a bucket.
     pub fn forget_requests(&self, bucket: &str) {
-        lock(&self.shared.requests).retain(|request| request.bucket != bucket);
+        self.shared.requests.forget(|request| request.bucket == bucket);
     }
 
     /// Lets requests fail from now on.

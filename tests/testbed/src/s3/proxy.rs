@@ -19,9 +19,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use super::S3Request;
 use super::faults::{Faults, S3Failure, error_document};
-use super::{Requests, S3Request};
-use crate::background::{Task, lock};
+use crate::background::Task;
+use crate::log::RequestLog;
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -29,7 +30,7 @@ type Body = BoxBody<Bytes, hyper::Error>;
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) faults: Faults,
-    pub(super) requests: Requests,
+    pub(super) requests: RequestLog<S3Request>,
 }
 
 /// Listens on `front` and forwards to `back`, until the task is dropped; then all connections break.
@@ -88,13 +89,15 @@ async fn answer(request: Request<Incoming>, upstream: &Upstream, shared: &Shared
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (bucket, key) = split(&path);
     let fate = shared.faults.draw(&method, &bucket, &key);
+    let number = shared.requests.push(S3Request { method, bucket, key, status: 0, at: SystemTime::now() });
     tokio::time::sleep(fate.delay).await;
     let answered = match fate.failure {
         Some(failure) => fail(&failure, request, upstream).await,
         None => forward(request, upstream).await,
     };
-    let status = answered.as_ref().map_or(0, |response| response.status().as_u16());
-    lock(&shared.requests).push(S3Request { method, bucket, key, status, at: SystemTime::now() });
+    if let Ok(response) = &answered {
+        shared.requests.update(number, |entry| entry.status = response.status().as_u16());
+    }
     answered
 }
 
