@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`control_plane`] | etcd, kube-apiserver and kube-controller-manager, with an audit log to count calls in |
 //! | [`s3`] | versitygw, behind a proxy that counts and fails requests |
+//! | [`github`] | GitHub's site, REST API and archives, of real git repositories |
 //! | [`operator`] | the built binary, run as the shipped service account |
 //! | [`servers`] | builds those programs from source, once per machine |
 //! | [`process`] | children that end with the test, however it ends |
@@ -13,11 +14,14 @@
 mod authority;
 mod background;
 pub mod control_plane;
+pub mod github;
+mod log;
 pub mod operator;
 pub mod process;
 pub mod s3;
 pub mod servers;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -27,6 +31,7 @@ use tokio::sync::OnceCell;
 
 pub use self::background::eventually;
 use self::control_plane::{ControlPlane, Output};
+use self::github::GitHub;
 use self::operator::OperatorBuilder;
 use self::s3::{REGION, S3};
 
@@ -49,6 +54,8 @@ pub struct Testbed {
     pub kubernetes: ControlPlane,
     /// S3.
     pub s3: S3,
+    /// GitHub.
+    pub github: GitHub,
     operator: PathBuf,
     kubeconfig: PathBuf,
 }
@@ -70,8 +77,8 @@ impl Testbed {
     }
 
     async fn start_here(options: Options) -> Result<Self> {
-        let (kubernetes, s3) = tokio::try_join!(ControlPlane::start(), S3::start())?;
-        let mut kubernetes = kubernetes;
+        let (mut kubernetes, s3, github) =
+            tokio::try_join!(ControlPlane::start(), S3::start(), GitHub::start())?;
         if let Some(folder) = &options.crds {
             kubernetes.apply(folder).await?;
         }
@@ -83,7 +90,7 @@ impl Testbed {
             Some((namespace, name)) => kubernetes.kubeconfig_for_service_account(namespace, name).await?,
             None => kubernetes.admin_kubeconfig(),
         };
-        Ok(Self { kubernetes, s3, operator: options.operator, kubeconfig })
+        Ok(Self { kubernetes, s3, github, operator: options.operator, kubeconfig })
     }
 
     /// The one testbed that all tests of this process share, started by the first that asks.
@@ -107,11 +114,13 @@ impl Testbed {
     pub fn operator(&self) -> OperatorBuilder {
         OperatorBuilder::new(&self.operator)
             .env("KUBECONFIG", &self.kubeconfig)
+            .env("HTTPS_PROXY", self.github.proxy_url())
             .env("NO_PROXY", "127.0.0.1,localhost")
             .env("AWS_ACCESS_KEY_ID", &self.s3.root().access_key)
             .env("AWS_SECRET_ACCESS_KEY", &self.s3.root().secret_key)
             .env("AWS_ENDPOINT_URL_S3", self.s3.endpoint())
             .env("AWS_REGION", REGION)
+            .args([OsString::from("--ca-file"), self.github.ca_file().into()])
     }
 
     /// A Kubernetes client of the administrator, for the caller's runtime.

@@ -1,0 +1,257 @@
+//! Who may see what: GitHub Apps with their keys, installations and tokens, and personal access tokens.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use serde_json::Value;
+
+use super::limits::Quota;
+use crate::background::lock;
+
+/// The longest that a JWT may be good for.
+const MAX_JWT_AGE: u64 = 600;
+
+/// A GitHub App with one installation.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The App's id, for `githubAppID`.
+    pub id: u64,
+    /// The installation's id, for `githubInstallID`.
+    pub installation: u64,
+    /// The private key as PEM, PKCS#1 (`RSA PRIVATE KEY`), as GitHub hands it out.
+    pub pkcs1_pem: String,
+    /// The same key as PEM, PKCS#8 (`PRIVATE KEY`).
+    pub pkcs8_pem: String,
+}
+
+/// Whom a request comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) quota: Quota,
+    repositories: HashSet<String>,
+}
+
+impl Caller {
+    pub(super) fn anonymous() -> Self {
+        Self { quota: Quota::Anonymous, repositories: HashSet::new() }
+    }
+
+    /// Whether this one may see a private repository.
+    pub(super) fn sees(&self, key: &str) -> bool {
+        self.repositories.contains(key)
+    }
+}
+
+#[derive(Debug)]
+struct Installation {
+    app: u64,
+    repositories: HashSet<String>,
+    lifetime: Duration,
+}
+
+#[derive(Debug)]
+struct Token {
+    instance: String,
+    quota: Quota,
+    /// Those that the token was narrowed to, or all that a personal token is for.
+    repositories: Option<HashSet<String>>,
+    expires: Option<SystemTime>,
+}
+
+/// A new installation token.
+#[derive(Debug)]
+pub(super) struct Minted {
+    pub(super) token: String,
+    pub(super) expires: SystemTime,
+}
+
+/// Why no installation token is given: HTTP status and message.
+pub(super) type Refusal = (u16, String);
+
+#[derive(Debug, Default)]
+struct Inner {
+    apps: HashMap<u64, (String, Vec<u8>)>,
+    installations: HashMap<u64, Installation>,
+    tokens: HashMap<String, Token>,
+}
+
+/// All credentials of one GitHub.
+#[derive(Debug, Default)]
+pub(super) struct Access(Mutex<Inner>);
+
+impl Access {
+    pub(super) fn create_app(&self, instance: &str, repositories: HashSet<String>) -> Result<App> {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+        let mut inner = lock(&self.0);
+        let id = 1_000 + inner.apps.len() as u64;
+        let installation = Installation { app: id, repositories, lifetime: Duration::from_hours(1) };
+        inner.apps.insert(id, (instance.to_owned(), key.public_key_raw().to_vec()));
+        inner.installations.insert(500_000 + id, installation);
+        Ok(App {
+            id,
+            installation: 500_000 + id,
+            pkcs1_pem: pkcs1_pem(key.serialized_der())?,
+            pkcs8_pem: key.serialize_pem(),
+        })
+    }
+
+    pub(super) fn create_personal(&self, instance: &str, repositories: HashSet<String>) -> String {
+        let token = format!("ghp_{}", random());
+        let quota = Quota::Personal(token.clone());
+        let grant =
+            Token { instance: instance.to_owned(), quota, repositories: Some(repositories), expires: None };
+        lock(&self.0).tokens.insert(token.clone(), grant);
+        token
+    }
+
+    pub(super) fn set_repositories(&self, installation: u64, repositories: HashSet<String>) {
+        if let Some(found) = lock(&self.0).installations.get_mut(&installation) {
+            found.repositories = repositories;
+        }
+    }
+
+    pub(super) fn set_lifetime(&self, installation: u64, lifetime: Duration) {
+        if let Some(found) = lock(&self.0).installations.get_mut(&installation) {
+            found.lifetime = lifetime;
+        }
+    }
+
+    pub(super) fn revoke(&self, quota: &Quota) {
+        lock(&self.0).tokens.retain(|_, token| token.quota != *quota);
+    }
+
+    /// Whom an `Authorization` value stands for, or the quota that bad credentials count on.
+    pub(super) fn caller(&self, instance: &str, authorization: Option<&str>) -> Result<Caller, Quota> {
+        let Some(authorization) = authorization else { return Ok(Caller::anonymous()) };
+        let secret = secret(authorization).unwrap_or_default();
+        let inner = lock(&self.0);
+        let good = |token: &&Token| {
+            token.instance == instance && token.expires.is_none_or(|end| end > SystemTime::now())
+        };
+        let Some(token) = inner.tokens.get(&secret).filter(good) else { return Err(Quota::Rejected(secret)) };
+        let granted = match &token.quota {
+            Quota::Installation(id) => inner.installations.get(id).map(|found| found.repositories.clone()),
+            _ => None,
+        };
+        let repositories = match (granted, token.repositories.clone()) {
+            (Some(granted), Some(narrowed)) => granted.intersection(&narrowed).cloned().collect(),
+            (granted, narrowed) => granted.or(narrowed).unwrap_or_default(),
+        };
+        Ok(Caller { quota: token.quota.clone(), repositories })
+    }
+
+    /// The App that a JWT proves to be, or why it does not.
+    pub(super) fn app(&self, instance: &str, authorization: Option<&str>) -> Result<u64, Refusal> {
+        let refuse = |message: &str| (401, message.to_owned());
+        let jwt = authorization.and_then(secret).ok_or_else(|| refuse("Requires authentication"))?;
+        let undecodable = || refuse("A JSON web token could not be decoded");
+        let (signed, signature) = jwt.rsplit_once('.').ok_or_else(undecodable)?;
+        let (header, claims) = signed.split_once('.').ok_or_else(undecodable)?;
+        let decode = |part: &str| -> Option<Value> {
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+        };
+        let (header, claims) = decode(header).zip(decode(claims)).ok_or_else(undecodable)?;
+        if header["alg"] != "RS256" {
+            return Err(undecodable());
+        }
+        let issuer = claims["iss"].as_u64().or_else(|| claims["iss"].as_str()?.parse().ok());
+        let issuer = issuer.ok_or_else(|| refuse("'Issuer' claim ('iss') must be an Integer"))?;
+        let inner = lock(&self.0);
+        let (_, key) = inner
+            .apps
+            .get(&issuer)
+            .filter(|(home, _)| home == instance)
+            .ok_or_else(|| (404, "Integration not found".to_owned()))?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| undecodable())?;
+        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key);
+        key.verify(signed.as_bytes(), &signature).map_err(|_| undecodable())?;
+        check_times(&claims).map_err(refuse)?;
+        Ok(issuer)
+    }
+
+    /// A token of an installation, for an App that has proved itself. `narrowed` has names without owner.
+    pub(super) fn mint(
+        &self,
+        app: u64,
+        installation: u64,
+        narrowed: Option<Vec<String>>,
+    ) -> Result<Minted, Refusal> {
+        let mut inner = lock(&self.0);
+        let instance = inner.apps.get(&app).map(|(instance, _)| instance.clone()).unwrap_or_default();
+        let found = inner.installations.get(&installation).filter(|found| found.app == app);
+        let found = found.ok_or_else(|| (404, "Not Found".to_owned()))?;
+        let repositories = match narrowed {
+            None => None,
+            Some(names) => Some(
+                names
+                    .iter()
+                    .map(|name| {
+                        let end = format!("/{}", name.to_lowercase());
+                        found.repositories.iter().find(|key| key.ends_with(&end)).cloned()
+                    })
+                    .collect::<Option<HashSet<_>>>()
+                    .ok_or_else(|| (422, "There is at least one repository that does not exist or is not accessible to the parent installation.".to_owned()))?,
+            ),
+        };
+        let (token, expires) = (format!("ghs_{}", random()), SystemTime::now() + found.lifetime);
+        let quota = Quota::Installation(installation);
+        inner.tokens.insert(token.clone(), Token { instance, quota, repositories, expires: Some(expires) });
+        Ok(Minted { token, expires })
+    }
+}
+
+/// What follows `Bearer` or `token`, or the password of `Basic`.
+fn secret(authorization: &str) -> Option<String> {
+    let (scheme, rest) = authorization.split_once(' ')?;
+    match scheme.to_lowercase().as_str() {
+        "bearer" | "token" => Some(rest.trim().to_owned()),
+        "basic" => {
+            let pair = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
+            pair.split_once(':').map(|(_, password)| password.to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn check_times(claims: &Value) -> Result<(), &'static str> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let issued = claims["iat"].as_u64().ok_or("Missing 'issued at' claim ('iat') in assertion")?;
+    let expires = claims["exp"].as_u64().ok_or("Missing 'expiration time' claim ('exp') in assertion")?;
+    if issued > now {
+        return Err(
+            "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued",
+        );
+    }
+    if expires <= now {
+        return Err(
+            "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the assertion expires",
+        );
+    }
+    if expires > now + MAX_JWT_AGE {
+        return Err("'Expiration time' claim ('exp') is too far in the future");
+    }
+    Ok(())
+}
+
+/// The PKCS#1 key inside a PKCS#8 one, as PEM: what its one `OCTET STRING` holds.
+fn pkcs1_pem(pkcs8: &[u8]) -> Result<String> {
+    // SEQUENCE (4 bytes of head), version (3), AlgorithmIdentifier of rsaEncryption (15), OCTET STRING (4).
+    let inner = pkcs8.get(22..).and_then(|rest| rest.strip_prefix(&[0x04, 0x82]));
+    let inner = inner.and_then(|rest| rest.get(2..)).context("not the PKCS#8 form of an RSA key")?;
+    let text = STANDARD.encode(inner);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    let (begin, end) = ("-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----");
+    Ok(format!("{begin}\n{}\n{end}\n", lines.join("\n")))
+}
+
+/// 36 letters and digits, as in GitHub's tokens.
+pub(super) fn random() -> String {
+    let (a, b) = (uuid::Uuid::new_v4().simple().to_string(), uuid::Uuid::new_v4().simple().to_string());
+    format!("{a}{}", &b[..4])
+}

@@ -1,0 +1,170 @@
+//! Real git repositories: written by `git fast-import`, read by `git for-each-ref` and `git archive`.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// One entry of a commit's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    path: String,
+    mode: &'static str,
+    content: Vec<u8>,
+}
+
+impl File {
+    /// A plain file.
+    pub fn new(path: &str, content: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.to_owned(), mode: "100644", content: content.into() }
+    }
+
+    /// A file that may be executed.
+    pub fn executable(path: &str, content: impl Into<Vec<u8>>) -> Self {
+        Self { mode: "100755", ..Self::new(path, content) }
+    }
+
+    /// A symbolic link.
+    pub fn link(path: &str, target: &str) -> Self {
+        Self { mode: "120000", ..Self::new(path, target) }
+    }
+}
+
+/// The two kinds of archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `zip`
+    Zip,
+    /// `tar.gz`
+    TarGz,
+}
+
+impl Format {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Zip => "zip",
+            Self::TarGz => "tar.gz",
+        }
+    }
+
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Zip => "application/zip",
+            Self::TarGz => "application/x-gzip",
+        }
+    }
+}
+
+/// Full names of tags and branches, and the commits that they point to.
+pub(super) type Refs = BTreeMap<String, String>;
+
+fn git(dir: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    // The machine's own settings, and its time zone, must not reach the bytes.
+    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("TZ", "UTC");
+    command.args(["-c", "safe.directory=*", "-C"]).arg(dir);
+    command
+}
+
+fn run(mut command: Command, stdin: &[u8]) -> Result<Vec<u8>> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("cannot run git")?;
+    if let Some(mut pipe) = child.stdin.take() {
+        let _ = pipe.write_all(stdin);
+    }
+    let output = child.wait_with_output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} ended with {}: {}", output.status, complaint.trim());
+    Ok(output.stdout)
+}
+
+pub(super) fn init(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let mut command = git(dir);
+    command.args(["init", "--quiet", "--bare", "--initial-branch=main", "."]);
+    run(command, b"").map(drop)
+}
+
+pub(super) fn refs(dir: &Path) -> Result<Refs> {
+    let mut command = git(dir);
+    command.args([
+        "for-each-ref",
+        "--format=%(refname) %(objectname) %(*objectname)",
+        "refs/tags",
+        "refs/heads",
+    ]);
+    let listed = String::from_utf8(run(command, b"")?)?;
+    // An annotated tag has its commit in the third column.
+    let parsed = listed.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (name, object) = (words.next()?, words.next()?);
+        let commit = words.next().filter(|peeled| !peeled.is_empty()).unwrap_or(object);
+        Some((name.to_owned(), commit.to_owned()))
+    });
+    Ok(parsed.collect())
+}
+
+/// Where a commit goes.
+pub(super) enum Place<'a> {
+    /// The next on `main`, with this tag.
+    Tag(&'a str),
+    /// The next on this branch.
+    Branch(&'a str),
+}
+
+/// Adds commits that each have exactly these files. `refs` are those of before; the same calls give the same commits.
+pub(super) fn commit(dir: &Path, refs: &Refs, commits: &[(Place<'_>, Vec<File>)]) -> Result<()> {
+    let mut stream = Vec::new();
+    let mut started = Vec::new();
+    for (number, (place, files)) in commits.iter().enumerate() {
+        let branch = match place {
+            Place::Tag(_) => "refs/heads/main".to_owned(),
+            Place::Branch(name) => format!("refs/heads/{name}"),
+        };
+        let mark = number + 1;
+        write!(stream, "commit {branch}\nmark :{mark}\n")?;
+        write!(
+            stream,
+            "committer Testbed <testbed@example.com> {} +0000\ndata 5\nfiles\n",
+            1_700_000_000 + number
+        )?;
+        if !started.contains(&branch) && refs.contains_key(&branch) {
+            writeln!(stream, "from {branch}^0")?;
+        }
+        writeln!(stream, "deleteall")?;
+        for file in files {
+            write!(stream, "M {} inline {}\ndata {}\n", file.mode, quote(&file.path), file.content.len())?;
+            stream.extend_from_slice(&file.content);
+            stream.push(b'\n');
+        }
+        if let Place::Tag(tag) = place {
+            write!(stream, "reset refs/tags/{tag}\nfrom :{mark}\n\n")?;
+        }
+        started.push(branch);
+    }
+    let mut command = git(dir);
+    command.args(["fast-import", "--quiet", "--force"]);
+    run(command, &stream).map(drop)
+}
+
+pub(super) fn update_ref(dir: &Path, name: &str, commit: Option<&str>) -> Result<()> {
+    let mut command = git(dir);
+    match commit {
+        Some(commit) => command.args(["update-ref", name, commit]),
+        None => command.args(["update-ref", "-d", name]),
+    };
+    run(command, b"").map(drop)
+}
+
+pub(super) fn archive(dir: &Path, commit: &str, format: Format, prefix: &str) -> Result<Vec<u8>> {
+    let mut command = git(dir);
+    command.args(["archive", &format!("--format={}", format.name()), &format!("--prefix={prefix}"), commit]);
+    run(command, b"")
+}
+
+fn quote(path: &str) -> String {
+    format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}

@@ -1,0 +1,101 @@
+//! GitHub's primary rate limit: so many REST requests an hour for each credential.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::background::lock;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Quota {
+    /// Everybody without a token: all share one address here. 60 an hour.
+    Anonymous,
+    /// Whoever sends this unknown token. 60 an hour.
+    Rejected(String),
+    /// All tokens of an installation. 5,000 an hour.
+    Installation(u64),
+    /// A personal access token. 5,000 an hour.
+    Personal(String),
+    /// An App's own calls, by JWT. 5,000 an hour.
+    App(u64),
+}
+
+impl Quota {
+    fn limit(&self) -> u32 {
+        if matches!(self, Self::Anonymous | Self::Rejected(_)) { 60 } else { 5_000 }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    remaining: u32,
+    reset: SystemTime,
+}
+
+/// What an answer tells about a quota.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    limit: u32,
+    remaining: u32,
+    reset: SystemTime,
+    /// Whether this request was one too many.
+    pub(super) exceeded: bool,
+}
+
+impl Standing {
+    /// As if it were spent, for a fault.
+    pub(super) fn spent(self, reset_in: Duration) -> Self {
+        Self { remaining: 0, reset: SystemTime::now() + reset_in, exceeded: true, ..self }
+    }
+
+    pub(super) fn write(self, headers: &mut HeaderMap) {
+        let reset = self.reset.duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Rounded up: whoever waits until the second that is named must not come too early.
+        let reset = reset.as_secs() + u64::from(reset.subsec_nanos() > 0);
+        headers.insert("x-ratelimit-limit", HeaderValue::from(self.limit));
+        headers.insert("x-ratelimit-remaining", HeaderValue::from(self.remaining));
+        headers.insert("x-ratelimit-used", HeaderValue::from(self.limit.saturating_sub(self.remaining)));
+        headers.insert("x-ratelimit-reset", HeaderValue::from(reset));
+        headers.insert("x-ratelimit-resource", HeaderValue::from_static("core"));
+    }
+}
+
+/// The quotas of one GitHub.
+#[derive(Debug, Default)]
+pub(super) struct Limits(Mutex<HashMap<Quota, Window>>);
+
+impl Limits {
+    /// Counts one request.
+    pub(super) fn spend(&self, quota: &Quota) -> Standing {
+        let (now, limit) = (SystemTime::now(), quota.limit());
+        let mut windows = lock(&self.0);
+        let window = windows.entry(quota.clone()).or_insert(Window { remaining: limit, reset: now + HOUR });
+        if window.reset <= now {
+            *window = Window { remaining: limit, reset: now + HOUR };
+        }
+        let exceeded = window.remaining == 0;
+        window.remaining = window.remaining.saturating_sub(1);
+        Standing { limit, remaining: window.remaining, reset: window.reset, exceeded }
+    }
+
+    /// Counts nothing.
+    pub(super) fn look(&self, quota: &Quota) -> Standing {
+        let (now, limit) = (SystemTime::now(), quota.limit());
+        let window = lock(&self.0).get(quota).copied().filter(|window| window.reset > now);
+        let window = window.unwrap_or(Window { remaining: limit, reset: now + HOUR });
+        Standing { limit, remaining: window.remaining, reset: window.reset, exceeded: false }
+    }
+
+    pub(super) fn set(&self, quota: Quota, remaining: u32, reset_in: Duration) {
+        lock(&self.0).insert(quota, Window { remaining, reset: SystemTime::now() + reset_in });
+    }
+
+    pub(super) fn remaining(&self, quota: &Quota) -> u32 {
+        self.look(quota).remaining
+    }
+}
