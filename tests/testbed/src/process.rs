@@ -250,7 +250,12 @@ mod tests {
     #[tokio::test]
     async fn ends_a_child_that_ignores_terminate_or_is_stopped() {
         let folder = Folder::new("process").expect("a folder");
-        let process = script(&folder, "trap '' TERM; while :; do sleep 0.1; done");
+        let process = script(&folder, "trap '' TERM; echo ready; while :; do sleep 0.1; done");
+        let ready = crate::eventually(Duration::from_secs(5), || async {
+            anyhow::ensure!(process.log() == "ready\n", "the trap is not set");
+            Ok(())
+        });
+        ready.await.expect("it gets ready");
         process.signal("STOP").expect("it can be stopped");
         process.stop().await.expect("it ends");
         assert_eq!(process.exit_code(), Some(128 + 9));

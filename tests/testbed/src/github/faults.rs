@@ -51,6 +51,14 @@ impl Failure {
         use Failure::{EmptyBody, EndlessBody, Html, StalledBody, TruncatedBody};
         matches!(self, Html | EmptyBody | TruncatedBody | StalledBody | EndlessBody)
     }
+
+    /// The only kind of server that does this, if there is one.
+    fn only_at(&self) -> Option<Hop> {
+        match self {
+            Self::PrimaryLimit(_) => Some(Hop::Api),
+            _ => self.is_about_the_archive().then_some(Hop::Codeload),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,10 +117,7 @@ impl Fault {
             Scope::Repository(name) => subject.repository.as_deref() == Some(name),
             Scope::Installation(id) => subject.installation == Some(*id),
         };
-        let at_hop = match self.hop {
-            Some(wanted) => wanted == hop,
-            None => hop == Hop::Codeload || !self.failure.is_about_the_archive(),
-        };
+        let at_hop = self.hop.or(self.failure.only_at()).is_none_or(|wanted| wanted == hop);
         in_scope && at_hop && self.left != Some(0)
     }
 }

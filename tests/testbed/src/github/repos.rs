@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use super::git::{self, File, Format, Place, Refs};
+use super::git::{self, Format, Refs};
 use crate::background::lock;
 
 /// `INSTANCE/OWNER/NAME` in lower case: GitHub's names have no case.
@@ -28,13 +28,13 @@ pub(super) fn parse(name: &str) -> Result<(String, String, String)> {
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct RepoState {
     owner: String,
     name: String,
-    private: bool,
-    missing_tag_redirects: bool,
-    refs: Refs,
-    replaced: HashMap<(String, Format), Bytes>,
+    pub(super) private: bool,
+    pub(super) missing_tag_redirects: bool,
+    pub(super) refs: Refs,
+    pub(super) replaced: HashMap<(String, Format), Bytes>,
     archives: HashMap<(String, Format, String), Arc<OnceCell<Bytes>>>,
 }
 
@@ -43,8 +43,8 @@ struct State {
 pub(super) struct Repo {
     pub(super) id: u64,
     pub(super) instance: String,
-    dir: PathBuf,
-    state: Mutex<State>,
+    pub(super) dir: PathBuf,
+    pub(super) state: Mutex<RepoState>,
 }
 
 /// What a name of a ref stands for.
@@ -116,7 +116,7 @@ impl Repo {
         made.await.cloned()
     }
 
-    fn reload(&self) -> Result<()> {
+    pub(super) fn reload(&self) -> Result<()> {
         let refs = git::refs(&self.dir)?;
         let mut state = lock(&self.state);
         state.refs = refs;
@@ -146,7 +146,7 @@ struct Names {
 /// All repositories of one GitHub.
 #[derive(Debug)]
 pub(super) struct Repos {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     real: PathBuf,
     names: Mutex<Names>,
 }
@@ -198,7 +198,7 @@ impl Repos {
     }
 
     fn register(&self, instance: &str, owner: &str, name: &str, dir: PathBuf) -> Result<Arc<Repo>> {
-        let state = State {
+        let state = RepoState {
             owner: owner.to_owned(),
             name: name.to_owned(),
             private: false,
@@ -215,7 +215,7 @@ impl Repos {
         Ok(names.repos.entry(key(instance, owner, name)).or_insert(repo).clone())
     }
 
-    fn rename(&self, repo: &Arc<Repo>, owner: &str, name: &str) {
+    pub(super) fn rename(&self, repo: &Arc<Repo>, owner: &str, name: &str) {
         let (old, new) = (repo.key(), key(&repo.instance, owner, name));
         let mut names = lock(&self.names);
         names.repos.remove(&old);
@@ -227,7 +227,7 @@ impl Repos {
         name.clone_into(&mut state.name);
     }
 
-    fn delete(&self, repo: &Repo) {
+    pub(super) fn delete(&self, repo: &Repo) {
         let key = repo.key();
         lock(&self.names).repos.remove(&key);
     }
@@ -237,124 +237,4 @@ impl Repos {
 pub fn real_repositories() -> PathBuf {
     std::env::var_os("OPENDEPOT_TEST_REPOS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/github"), PathBuf::from)
-}
-
-/// A repository in a test's hands.
-#[derive(Debug, Clone)]
-pub struct Repository {
-    pub(super) repos: Arc<Repos>,
-    pub(super) repo: Arc<Repo>,
-}
-
-impl Repository {
-    /// `OWNER/NAME`, or `HOST/OWNER/NAME` when it is not on github.com.
-    pub fn name(&self) -> String {
-        let (owner, name) = self.repo.names();
-        match self.repo.instance.as_str() {
-            "github.com" => format!("{owner}/{name}"),
-            instance => format!("{instance}/{owner}/{name}"),
-        }
-    }
-
-    /// `https://HOST/OWNER/NAME`, for `repoUrl`.
-    pub fn url(&self) -> String {
-        let (owner, name) = self.repo.names();
-        format!("https://{}/{owner}/{name}", self.repo.instance)
-    }
-
-    /// Whether only credentials that were given access see it.
-    #[must_use]
-    pub fn private(self, private: bool) -> Self {
-        lock(&self.repo.state).private = private;
-        self
-    }
-
-    /// How the REST API answers for a tag that is not there: a redirect to a 404, or 404 at once (the default).
-    #[must_use]
-    pub fn missing_tag_redirects(self, redirects: bool) -> Self {
-        lock(&self.repo.state).missing_tag_redirects = redirects;
-        self
-    }
-
-    /// Commits exactly these files to `main` and points `tag` there, also when it was elsewhere. Returns the commit.
-    pub fn release(&self, tag: &str, files: &[File]) -> Result<String> {
-        self.releases([(tag, files.to_vec())])?;
-        self.commit_of(&format!("refs/tags/{tag}"))
-    }
-
-    /// Many releases at once: far faster than one after the other.
-    pub fn releases<T: AsRef<str>>(&self, releases: impl IntoIterator<Item = (T, Vec<File>)>) -> Result<()> {
-        let releases: Vec<_> = releases.into_iter().collect();
-        let commits: Vec<_> =
-            releases.iter().map(|(tag, files)| (Place::Tag(tag.as_ref()), files.clone())).collect();
-        self.commit(&commits)
-    }
-
-    /// Commits exactly these files to a branch. Returns the commit.
-    pub fn branch(&self, name: &str, files: &[File]) -> Result<String> {
-        self.commit(&[(Place::Branch(name), files.to_vec())])?;
-        self.commit_of(&format!("refs/heads/{name}"))
-    }
-
-    fn commit(&self, commits: &[(Place<'_>, Vec<File>)]) -> Result<()> {
-        self.check_ours()?;
-        let refs = lock(&self.repo.state).refs.clone();
-        git::commit(&self.repo.dir, &refs, commits)?;
-        self.repo.reload()
-    }
-
-    /// Points a tag, new or not, to a commit.
-    pub fn tag(&self, tag: &str, commit: &str) -> Result<()> {
-        self.check_ours()?;
-        git::update_ref(&self.repo.dir, &format!("refs/tags/{tag}"), Some(commit))?;
-        self.repo.reload()
-    }
-
-    /// Removes a tag.
-    pub fn delete_tag(&self, tag: &str) -> Result<()> {
-        self.check_ours()?;
-        git::update_ref(&self.repo.dir, &format!("refs/tags/{tag}"), None)?;
-        self.repo.reload()
-    }
-
-    fn check_ours(&self) -> Result<()> {
-        ensure!(
-            self.repo.dir.starts_with(&self.repos.folder),
-            "{} is real: it is not written to",
-            self.name()
-        );
-        Ok(())
-    }
-
-    /// The commit of a tag or branch: `v1.0.0`, `refs/tags/v1.0.0`.
-    pub fn commit_of(&self, name: &str) -> Result<String> {
-        match self.repo.resolve(name) {
-            Resolved::One(_, commit) => Ok(commit),
-            Resolved::Many => anyhow::bail!("{name} is a tag and a branch of {}", self.name()),
-            Resolved::None => Err(anyhow::anyhow!("{} has no {name}", self.name())),
-        }
-    }
-
-    /// Serves these bytes as the archive of a tag that is there, whatever the repository holds.
-    pub fn replace_archive(&self, tag: &str, format: Format, bytes: impl Into<Bytes>) -> Result<()> {
-        let name = format!("refs/tags/{tag}");
-        self.commit_of(&name).context("an archive is replaced for a tag that is there")?;
-        lock(&self.repo.state).replaced.insert((name, format), bytes.into());
-        Ok(())
-    }
-
-    /// Serves what the repository holds again.
-    pub fn restore_archives(&self) {
-        lock(&self.repo.state).replaced.clear();
-    }
-
-    /// Renames it; the old name redirects, as long as nobody takes it.
-    pub fn rename(&self, owner: &str, name: &str) {
-        self.repos.rename(&self.repo, owner, name);
-    }
-
-    /// Deletes it.
-    pub fn delete(&self) {
-        self.repos.delete(&self.repo);
-    }
 }
