@@ -1,0 +1,95 @@
+//! How much an archive may cost: sizes and counts, and the budget that a reader spends from.
+//!
+//! In: the operator's flags and the download's size. Out: an error on the first byte or entry too many. Nothing here
+//! trusts a size that an archive claims for itself.
+
+use super::ArchiveError;
+
+/// The longest path of an entry, and the longest target of a symbolic link, in bytes.
+pub(super) const PATH_BYTES: usize = 1024;
+
+/// The longest that all paths and link targets may be together, in bytes: they are kept in memory.
+pub(super) const ALL_PATHS_BYTES: usize = 16 << 20;
+
+/// What an archive may cost. Each number is the last one that is still allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of the download, bytes.
+    pub archive_bytes: u64,
+    /// Size of all files together, bytes, with every symbolic link's copy counted again.
+    pub unpacked_bytes: u64,
+    /// Files, folders and symbolic links that the archive lists, with every symbolic link's copies counted again. The
+    /// top folder is not counted.
+    pub entries: u64,
+    /// Unpacked bytes for each byte of the download, once more than `ratio_exempt_bytes` are unpacked.
+    ///
+    /// Deflate reaches at most 1,032 and source code 3 to 10, so 200 stops a file of nothing but zeros, yet lets
+    /// through whatever has real content beside them.
+    pub ratio: u64,
+    /// Unpacked bytes up to which no ratio is looked at: a few MiB of zeros are an ordinary test fixture.
+    pub ratio_exempt_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            archive_bytes: 512 << 20,
+            unpacked_bytes: 2 << 30,
+            entries: 100_000,
+            ratio: 200,
+            ratio_exempt_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// The bytes that an archive of `archive_bytes` may unpack to.
+    pub(super) fn budget(&self, archive_bytes: u64) -> Budget {
+        let by_ratio = archive_bytes.saturating_mul(self.ratio).max(self.ratio_exempt_bytes);
+        Budget { limits: *self, bytes: self.unpacked_bytes.min(by_ratio) }
+    }
+}
+
+/// Unpacked bytes and entries that one archive may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    limits: Limits,
+    bytes: u64,
+}
+
+impl Budget {
+    /// Refuses `total` unpacked bytes that are too many.
+    pub fn check_bytes(&self, total: u64) -> Result<(), ArchiveError> {
+        if total <= self.bytes {
+            Ok(())
+        } else if total > self.limits.unpacked_bytes {
+            Err(ArchiveError::UnpackedTooLarge { limit: self.limits.unpacked_bytes })
+        } else {
+            Err(ArchiveError::RatioTooHigh { ratio: self.limits.ratio })
+        }
+    }
+
+    /// Refuses `total` entries that are too many.
+    pub fn check_entries(&self, total: u64) -> Result<(), ArchiveError> {
+        if total <= self.limits.entries {
+            Ok(())
+        } else {
+            Err(ArchiveError::TooManyEntries { limit: self.limits.entries })
+        }
+    }
+
+    /// Bytes that a tar stream may have: the files, and for each entry its header, padding and extension headers, which
+    /// stay far below 8 KiB with the paths that are allowed. Headers that describe nothing are not counted otherwise.
+    pub fn tar_bytes(&self) -> u64 {
+        const FOR_EACH_ENTRY: u64 = 8 << 10;
+        const FOR_THE_REST: u64 = 2 << 20;
+        let headers = self.limits.entries.saturating_mul(FOR_EACH_ENTRY);
+        self.bytes.saturating_add(headers).saturating_add(FOR_THE_REST)
+    }
+
+    /// Path components that may be looked up while links are followed. Real links need a handful each; without a bound,
+    /// links to links with long targets would cost minutes of work while they yield nothing.
+    pub fn link_steps(&self) -> u64 {
+        self.limits.entries.saturating_mul(64)
+    }
+}

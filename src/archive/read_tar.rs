@@ -1,0 +1,182 @@
+//! Unpacks a gzip-compressed tar archive.
+//!
+//! In: a file that starts like gzip. Out: entries in a tree and contents in a spool, and the commit from the pax global
+//! header. Extension headers (long names) are read here and not by the tar crate, which would take as much memory for
+//! them as the archive asks for.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Take};
+
+use flate2::bufread::MultiGzDecoder;
+use tar::{Archive, EntryType, PaxExtensions};
+
+use super::error::shown;
+use super::{ArchiveError, Unpacked, commit_id};
+
+/// Long enough for two paths and whatever else git or tar say about a file.
+const EXTENSION_BYTES: u64 = 64 << 10;
+
+/// tar fills its last record up with zeros: 10 KiB by default, rarely more.
+const PADDING_BYTES: usize = 1 << 20;
+
+const BLOCK_BYTES: usize = 512;
+
+type Gzip = BufReader<Take<MultiGzDecoder<BufReader<File>>>>;
+type Member<'a> = tar::Entry<'a, Gzip>;
+
+/// Adds all that the archive holds to `out`.
+pub(super) fn read(file: File, out: &mut Unpacked) -> Result<Option<String>, ArchiveError> {
+    let stream = MultiGzDecoder::new(BufReader::new(file)).take(out.budget.tar_bytes());
+    let mut archive = Archive::new(BufReader::new(stream));
+    let mut global = None;
+    let mut extension = Extension::default();
+    for member in archive.entries().map_err(ArchiveError::reading)?.raw(true) {
+        let mut member = member.map_err(ArchiveError::reading)?;
+        match member.header().entry_type() {
+            EntryType::XGlobalHeader => once(&mut global, Global::read(&mut member)?)?,
+            EntryType::XHeader => extension.read_pax(&mut member)?,
+            EntryType::GNULongName => once(&mut extension.path, read_long_name(&mut member)?)?,
+            EntryType::GNULongLink => once(&mut extension.target, read_long_name(&mut member)?)?,
+            _ => add(member, std::mem::take(&mut extension), out)?,
+        }
+    }
+    if extension != Extension::default() {
+        return Err(ArchiveError::corrupt("it ends after the header of a long name"));
+    }
+    check_end(archive.into_inner())?;
+    Ok(global.and_then(|global: Global| global.commit))
+}
+
+fn add(mut member: Member<'_>, extension: Extension, out: &mut Unpacked) -> Result<(), ArchiveError> {
+    let header = member.header();
+    let path = extension.path.unwrap_or_else(|| header.path_bytes().into_owned());
+    let size = member.size();
+    if extension.size.is_some_and(|said| said != size) {
+        return Err(ArchiveError::corrupt(format!("`{}` has two sizes", shown(&path))));
+    }
+    let special = |kind| Err(ArchiveError::SpecialFile { path: shown(&path), kind });
+    match header.entry_type() {
+        _ if extension.sparse => special("a sparse file"),
+        EntryType::Regular => {
+            let executable = header.mode().map_err(ArchiveError::reading)? & 0o111 != 0;
+            let content = out.spool.append(&mut member)?;
+            if content.len != size {
+                return Err(ArchiveError::corrupt(format!("`{}` breaks off", shown(&path))));
+            }
+            out.tree.add_file(&path, content, executable)
+        }
+        EntryType::Directory | EntryType::Symlink if size > 0 => {
+            Err(ArchiveError::corrupt(format!("`{}` is no file but has content", shown(&path))))
+        }
+        EntryType::Directory => out.tree.add_folder(&path),
+        EntryType::Symlink => {
+            let target = extension.target.or_else(|| header.link_name_bytes().map(Into::into));
+            out.tree.add_link(&path, &target.unwrap_or_default())
+        }
+        EntryType::Link => special("a hard link"),
+        EntryType::Char | EntryType::Block => special("a device"),
+        EntryType::Fifo => special("a fifo"),
+        EntryType::GNUSparse => special("a sparse file"),
+        _ => special("of an unknown kind"),
+    }
+}
+
+/// What extension headers say about the member that follows them.
+#[derive(Default, PartialEq)]
+struct Extension {
+    path: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    size: Option<u64>,
+    sparse: bool,
+}
+
+impl Extension {
+    fn read_pax(&mut self, member: &mut Member<'_>) -> Result<(), ArchiveError> {
+        for record in PaxExtensions::new(&read_extension(member)?) {
+            let record = record.map_err(ArchiveError::reading)?;
+            let value = record.value_bytes();
+            match record.key_bytes() {
+                b"path" => once(&mut self.path, value.into())?,
+                b"linkpath" => once(&mut self.target, value.into())?,
+                b"size" => {
+                    let size = record.value().ok().and_then(|size| size.parse().ok());
+                    once(&mut self.size, size.ok_or_else(|| ArchiveError::corrupt("a size is no number"))?)?;
+                }
+                key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the archive says about itself as a whole.
+struct Global {
+    commit: Option<String>,
+}
+
+impl Global {
+    fn read(member: &mut Member<'_>) -> Result<Self, ArchiveError> {
+        let mut commit = None;
+        for record in PaxExtensions::new(&read_extension(member)?) {
+            let record = record.map_err(ArchiveError::reading)?;
+            match record.key_bytes() {
+                b"comment" => commit = commit_id(record.value_bytes()),
+                b"path" | b"linkpath" | b"size" => {
+                    return Err(ArchiveError::corrupt("its global header renames every entry"));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { commit })
+    }
+}
+
+fn read_long_name(member: &mut Member<'_>) -> Result<Vec<u8>, ArchiveError> {
+    let mut name = read_extension(member)?;
+    if name.last() == Some(&0) {
+        name.pop();
+    }
+    Ok(name)
+}
+
+fn read_extension(member: &mut Member<'_>) -> Result<Vec<u8>, ArchiveError> {
+    let size = member.size();
+    if size > EXTENSION_BYTES {
+        return Err(ArchiveError::corrupt(format!("it has an extension header of {size} bytes")));
+    }
+    let mut data = Vec::new();
+    member.read_to_end(&mut data).map_err(ArchiveError::reading)?;
+    if data.len() as u64 != size {
+        return Err(ArchiveError::corrupt("it breaks off inside an extension header"));
+    }
+    Ok(data)
+}
+
+fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), ArchiveError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ArchiveError::corrupt("it says the same thing twice in extension headers")),
+    }
+}
+
+/// Reads to the end of the gzip file, which also checks its checksum. A tar archive ends with two blocks of zeros, of
+/// which the first was read already.
+fn check_end(mut rest: Gzip) -> Result<(), ArchiveError> {
+    let mut block = [0; 8 << 10];
+    let mut padding = 0;
+    loop {
+        let n = rest.read(&mut block).map_err(ArchiveError::reading)?;
+        if n == 0 {
+            break;
+        }
+        padding += n;
+        if padding > PADDING_BYTES || block[..n].iter().any(|byte| *byte != 0) {
+            return Err(ArchiveError::corrupt("something follows the end of the tar archive"));
+        }
+    }
+    if padding < BLOCK_BYTES {
+        return Err(ArchiveError::corrupt("the end of the tar archive is missing"));
+    }
+    Ok(())
+}

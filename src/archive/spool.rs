@@ -1,0 +1,105 @@
+//! Keeps the contents of all files, one after another, in one unnamed file on disk.
+//!
+//! In: readers of a stranger's bytes. Out: where each content lies, and readers for it. Memory is one buffer, however
+//! large the contents are; the file has no name, so that nothing is left behind however the process ends.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use aws_lc_rs::digest;
+
+use super::ArchiveError;
+use super::limits::Budget;
+
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Where one content lies in the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    /// Bytes from the spool's start.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+/// A spool that is being filled.
+pub(super) struct SpoolWriter {
+    file: BufWriter<File>,
+    len: u64,
+    budget: Budget,
+    buffer: Vec<u8>,
+}
+
+impl SpoolWriter {
+    /// An empty spool in the folder `dir`, which takes no more bytes than `budget` allows.
+    pub fn new(dir: &Path, budget: Budget) -> Result<Self, ArchiveError> {
+        let file = tempfile::tempfile_in(dir).map_err(ArchiveError::io("create the spool file"))?;
+        let file = BufWriter::with_capacity(BUFFER_BYTES, file);
+        Ok(Self { file, len: 0, budget, buffer: vec![0; BUFFER_BYTES] })
+    }
+
+    /// Adds all that `content` yields. The budget counts the bytes that really come, not those that were announced.
+    pub fn append(&mut self, mut content: impl Read) -> Result<Content, ArchiveError> {
+        let offset = self.len;
+        loop {
+            let n = match content.read(&mut self.buffer) {
+                Ok(0) => return Ok(Content { offset, len: self.len - offset }),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(ArchiveError::reading(error)),
+            };
+            self.len += n as u64;
+            self.budget.check_bytes(self.len)?;
+            self.file.write_all(&self.buffer[..n]).map_err(ArchiveError::io("write to the spool file"))?;
+        }
+    }
+
+    /// Ends the filling.
+    pub fn into_reader(self) -> Result<Spool, ArchiveError> {
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error);
+        Ok(Spool { file: file.map_err(ArchiveError::io("write to the spool file"))? })
+    }
+}
+
+/// A full spool, for reading.
+pub(super) struct Spool {
+    file: File,
+}
+
+impl Spool {
+    /// Reads one content from its start.
+    pub fn open(&self, content: Content) -> io::Result<ContentReader<'_>> {
+        (&self.file).seek(SeekFrom::Start(content.offset))?;
+        let hash = digest::Context::new(&digest::SHA256);
+        Ok(ContentReader { file: &self.file, left: content.len, hash })
+    }
+}
+
+/// Yields one content and hashes it on the way. Only one can be read at a time.
+///
+/// Each read fills the buffer as long as there is content left, so that the pieces do not depend on the system. A spool
+/// that ends too early is an error, not a short content: the output has the length in front of it.
+pub(super) struct ContentReader<'a> {
+    file: &'a File,
+    left: u64,
+    hash: digest::Context,
+}
+
+impl ContentReader<'_> {
+    /// SHA-256 of what was read.
+    pub fn sha256(self) -> digest::Digest {
+        self.hash.finish()
+    }
+}
+
+impl Read for ContentReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let buffer = &mut buffer[..len];
+        self.file.read_exact(buffer)?;
+        self.left -= len as u64;
+        self.hash.update(buffer);
+        Ok(len)
+    }
+}
