@@ -1,0 +1,160 @@
+//! Each limit at its last allowed value and one beyond.
+
+use super::*;
+use crate::archive::limits::{ALL_PATHS_BYTES, PATH_BYTES};
+use crate::archive::tree::TreeBuilder;
+
+/// Normalises `raw` with the default limits after `change`.
+fn limited(raw: &[u8], change: impl Fn(&mut Limits)) -> Result<(), ArchiveError> {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    run(raw, Format::Zip, &limits).map(|_| ())
+}
+
+#[test]
+fn archive_bytes() {
+    for pack in PACKS {
+        let raw = pack.pack(&in_top(&[file("a", "1")]));
+        let len = raw.len() as u64;
+        limited(&raw, |limits| limits.archive_bytes = len).unwrap();
+        let error = limited(&raw, |limits| limits.archive_bytes = len - 1).unwrap_err();
+        assert!(matches!(error, ArchiveError::ArchiveTooLarge { limit } if limit == len - 1), "{error:?}");
+    }
+}
+
+#[test]
+fn unpacked_bytes_with_links_followed() {
+    let cases = [
+        (&[file("a", [b'x'; 700]), file("b", [b'y'; 300])][..], 1000),
+        (&[file("a", [b'x'; 700]), link("b", "a"), link("c", "b")], 2100),
+        (&[file("d/a", [b'x'; 100]), link("e", "d"), link("f", "e/a")], 300),
+    ];
+    for (items, bytes) in cases {
+        for pack in PACKS {
+            let raw = pack.pack(&in_top(items));
+            limited(&raw, |limits| limits.unpacked_bytes = bytes).unwrap();
+            let error = limited(&raw, |limits| limits.unpacked_bytes = bytes - 1).unwrap_err();
+            assert!(matches!(error, ArchiveError::UnpackedTooLarge { .. }), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn entries_with_links_followed() {
+    let cases = [
+        (&[folder("d/"), file("d/a", ""), file("b", "")][..], 3),
+        (&[folder("d/"), file("d/a", ""), file("d/b", ""), link("l", "d"), link("m", "d/a")], 7),
+    ];
+    for (items, entries) in cases {
+        for pack in PACKS {
+            let raw = pack.pack(&in_top(items));
+            limited(&raw, |limits| limits.entries = entries).unwrap();
+            let error = limited(&raw, |limits| limits.entries = entries - 1).unwrap_err();
+            assert!(matches!(error, ArchiveError::TooManyEntries { .. }), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn ratio_above_what_is_exempt() {
+    for pack in PACKS {
+        let raw = pack.pack(&in_top(&[file("zeros", vec![0; 1 << 20])]));
+        let exact = (1_u64 << 20).div_ceil(raw.len() as u64);
+        let strict = |ratio, exempt| limited(&raw, |l| (l.ratio, l.ratio_exempt_bytes) = (ratio, exempt));
+        strict(exact, 0).unwrap();
+        strict(1, 1 << 20).unwrap();
+        for (ratio, exempt) in [(exact - 1, 0), (1, (1 << 20) - 1)] {
+            let error = strict(ratio, exempt).unwrap_err();
+            assert!(matches!(error, ArchiveError::RatioTooHigh { .. }), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn zeros_pass_up_to_64_mebibytes_by_default() {
+    for pack in PACKS {
+        limited(&pack.pack(&in_top(&[file("zeros", vec![0; 64 << 20])])), |_| {}).unwrap();
+        let bomb = pack.pack(&in_top(&[file("zeros", vec![0; (64 << 20) + 1])]));
+        assert!(matches!(limited(&bomb, |_| {}), Err(ArchiveError::RatioTooHigh { ratio: 200 })));
+    }
+}
+
+#[test]
+fn a_zip_that_understates_its_sizes_is_still_counted() {
+    let zeros = vec![0; 1 << 20];
+    let mut zip = RawZip::default();
+    zip.add(b"t/a", 0o100_644, &zeros, &RawEntry { size: 1, ..RawEntry::of(&zeros) });
+    let error = limited(&zip.finish(b""), |limits| limits.unpacked_bytes = 10).unwrap_err();
+    assert!(
+        matches!(error, ArchiveError::UnpackedTooLarge { .. } | ArchiveError::Corrupt { .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn headers_that_describe_nothing_are_bounded_too() {
+    let member = raw_tar(b'0', b"t/a", b"", 0o644, b"1");
+    let useless = pax(b'x', &[("mtime", b"1")]);
+    let tar = |count| gzip(&[useless.repeat(count), member.clone(), vec![0; 1024]].concat());
+    let small = |limits: &mut Limits| (limits.entries, limits.unpacked_bytes) = (1, 1);
+    limited(&tar(2000), small).unwrap();
+    assert!(matches!(limited(&tar(3000), small), Err(ArchiveError::Corrupt { .. })));
+}
+
+#[test]
+fn path_bytes() {
+    let path = |len: usize| format!("{}/f", "d".repeat(len - 2));
+    for pack in PACKS {
+        let top = |len: usize| pack.pack(&[file(&format!("t/{}", path(len - 2)), "1")]);
+        limited(&top(PATH_BYTES), |_| {}).unwrap();
+        assert!(matches!(limited(&top(PATH_BYTES + 1), |_| {}), Err(ArchiveError::BadName { .. })));
+        let to =
+            |len: usize| pack.pack(&[file("t/f", "1"), link("t/l", &format!("{}f", "/".repeat(len - 1)))]);
+        assert!(matches!(limited(&to(PATH_BYTES), |_| {}), Err(ArchiveError::LinkLeavesTree { .. })));
+        assert!(matches!(limited(&to(PATH_BYTES + 1), |_| {}), Err(ArchiveError::BadName { .. })));
+    }
+}
+
+#[test]
+fn path_bytes_once_links_are_followed() {
+    let file_at = |len: usize| [file(&format!("a/{}", "f".repeat(len)), "1"), link("longer-than-top", "a")];
+    publish(&file_at(PATH_BYTES - "longer-than-top/".len()));
+    let raw = zip_of(&in_top(&file_at(PATH_BYTES - "longer-than-top/".len() + 1)));
+    assert!(matches!(limited(&raw, |_| {}), Err(ArchiveError::BadName { .. })));
+}
+
+#[test]
+fn all_paths_together() {
+    let mut tree = TreeBuilder::new(Limits::default().budget(0));
+    let full = ALL_PATHS_BYTES / 1000;
+    let add =
+        |tree: &mut TreeBuilder, i: usize, len: usize| tree.add_folder(format!("t/{i:0>len$}").as_bytes());
+    for i in 0..full {
+        add(&mut tree, i, 1000).unwrap();
+    }
+    add(&mut tree, full, ALL_PATHS_BYTES % 1000).unwrap();
+    assert!(matches!(add(&mut tree, 0, 1), Err(ArchiveError::PathsTooLong { .. })));
+}
+
+#[test]
+fn nests_of_links_end_soon() {
+    // Two links in each folder to the next one: 2^30 files, or none at all.
+    for bottom in [file("d30/f", "1"), folder("d30/")] {
+        let mut items = vec![bottom, file("f", "1")];
+        for i in 0..30 {
+            items.extend(["a", "b"].map(|name| link(&format!("d{i}/{name}"), &format!("../d{}", i + 1))));
+        }
+        let error = limited(&zip_of(&in_top(&items)), |_| {}).unwrap_err();
+        assert!(matches!(error, ArchiveError::TooManyEntries { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn long_ways_through_links_end_soon() {
+    let zigzag = "d/../".repeat(200);
+    let mut items = vec![file("d/f", "1"), link("l0", &(zigzag.clone() + "d/f"))];
+    items.extend((1..30).map(|i| link(&format!("l{i}"), &format!("{zigzag}l{}", i - 1))));
+    publish(&items);
+    let error = limited(&zip_of(&in_top(&items)), |limits| limits.entries = 100).unwrap_err();
+    assert!(matches!(error, ArchiveError::TangledLinks), "{error:?}");
+}
