@@ -1,0 +1,136 @@
+//! Conditions as kstatus reads them: `Ready`, `Reconciling`, `Stalled`.
+//!
+//! In: the conditions that stand, a verdict and a clock reading. Out: the conditions to write. Pure. Times are whole
+//! seconds on the wire and move only when a condition's status flips (API conventions, "Typical status properties").
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Longest message that is written; the rest is cut, since conditions are read in a terminal.
+pub const MAX_MESSAGE: usize = 700;
+
+/// How a reconcile ended, as the three conditions show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done: `Ready=True`.
+    Ready,
+    /// Work goes on or will be tried again: `Ready=False`, `Reconciling=True`.
+    Working,
+    /// A person must act: `Ready=False`, `Stalled=True`.
+    Stalled,
+    /// Nothing is done, as asked: `Ready=False`, neither reconciling nor stalled.
+    Idle,
+}
+
+/// The conditions after `verdict`, from those before it.
+pub fn set(
+    before: &[Condition],
+    verdict: &Verdict,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let message = cut(message, MAX_MESSAGE);
+    let rows = [
+        ("Ready", *verdict == Verdict::Ready),
+        ("Reconciling", *verdict == Verdict::Working),
+        ("Stalled", *verdict == Verdict::Stalled),
+    ];
+    let mut after: Vec<Condition> = rows
+        .into_iter()
+        .map(|(type_, holds)| {
+            let status = if holds { "True" } else { "False" };
+            let old = before.iter().find(|c| c.type_ == type_);
+            // The two abnormal conditions speak only while they hold: a stale message beside `False` misleads.
+            let speaks = holds || type_ == "Ready";
+            Condition {
+                type_: type_.to_owned(),
+                status: status.to_owned(),
+                reason: if speaks { reason } else { quiet_reason(type_) }.to_owned(),
+                message: if speaks { message.clone() } else { String::new() },
+                observed_generation: generation,
+                last_transition_time: old
+                    .filter(|c| c.status == status)
+                    .map_or_else(|| Time(whole_seconds(now)), |c| c.last_transition_time.clone()),
+            }
+        })
+        .collect();
+    after.extend(before.iter().filter(|c| !rows.iter().any(|(t, _)| *t == c.type_)).cloned());
+    after
+}
+
+/// The condition of a type.
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.type_ == type_)
+}
+
+/// `now` as it comes back from the API server, which keeps whole seconds.
+pub fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// At most `max` bytes of `text`, cut at a character and marked where something is missing.
+pub fn cut(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let end = (0..=max.saturating_sub(3)).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
+fn quiet_reason(type_: &str) -> &'static str {
+    match type_ {
+        "Reconciling" => "Idle",
+        _ => "NotStalled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn each_verdict_is_one_row_of_the_kstatus_table() {
+        for (verdict, expected) in [
+            (Verdict::Ready, ["True", "False", "False"]),
+            (Verdict::Working, ["False", "True", "False"]),
+            (Verdict::Stalled, ["False", "False", "True"]),
+            (Verdict::Idle, ["False", "False", "False"]),
+        ] {
+            let conditions = set(&[], &verdict, "Why", "what", Some(3), at(10));
+            let statuses: Vec<&str> = ["Ready", "Reconciling", "Stalled"]
+                .iter()
+                .map(|t| &*find(&conditions, t).unwrap().status)
+                .collect();
+            assert_eq!(statuses, expected, "{verdict:?}");
+            assert!(conditions.iter().all(|c| c.observed_generation == Some(3) && !c.reason.is_empty()));
+        }
+    }
+
+    #[test]
+    fn transition_times_move_only_on_a_flip_and_setting_again_changes_nothing() {
+        let first = set(&[], &Verdict::Working, "A", "a", Some(1), at(10));
+        let second = set(&first, &Verdict::Working, "B", "b", Some(2), at(20));
+        assert!(second.iter().all(|c| c.last_transition_time.0 == at(10)));
+        let third = set(&second, &Verdict::Ready, "C", "c", Some(2), at(30));
+        assert_eq!(find(&third, "Ready").unwrap().last_transition_time.0, at(30));
+        assert_eq!(find(&third, "Stalled").unwrap().last_transition_time.0, at(10));
+        assert_eq!(set(&third, &Verdict::Ready, "C", "c", Some(2), at(99)), third);
+    }
+
+    #[test]
+    fn conditions_of_others_are_kept_and_messages_are_cut_at_a_character() {
+        let other = Condition {
+            type_: "Scanned".into(),
+            ..set(&[], &Verdict::Ready, "R", "", None, at(1))[0].clone()
+        };
+        let after = set(std::slice::from_ref(&other), &Verdict::Ready, "R", &"ü".repeat(2000), None, at(2));
+        assert!(after.contains(&other));
+        assert!(find(&after, "Ready").unwrap().message.len() <= MAX_MESSAGE);
+    }
+}

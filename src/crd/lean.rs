@@ -1,0 +1,330 @@
+//! What the two watches keep of each object: strings and numbers that deciding "is there work?" needs, nothing else.
+//!
+//! In: the JSON of a Module or Version. Out: a lean copy that never fails to parse, whatever is stored: one odd object
+//! must not blind a controller (a typed LIST fails as a whole). Full objects are read when there is work, and a lean one
+//! is never written back. 10,000 Versions stay small because `managedFields`, labels and configurations go at once.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::condition::cut;
+use super::config::ModuleConfig;
+use super::{ADOPT, FINALIZER, GROUP, MODULE_REQUEST, REQUESTED_AT, VERSION};
+
+/// Longest part of a condition's message that a Module repeats about one of its Versions.
+const MESSAGE: usize = 240;
+
+/// A Module as the watch keeps it.
+#[derive(Clone, Debug, Default)]
+pub struct LeanModule {
+    /// Trimmed metadata.
+    pub metadata: ObjectMeta,
+}
+
+/// A Version as the watch keeps it.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they mirror flags of the spec, each on its own")]
+pub struct LeanVersion {
+    /// Trimmed metadata.
+    pub metadata: ObjectMeta,
+    /// `spec.type`.
+    pub type_: String,
+    /// `spec.version`, as written.
+    pub version: String,
+    /// `spec.fileName`.
+    pub file_name: Option<String>,
+    /// `spec.forceSync`.
+    pub force_sync: bool,
+    /// `spec.suspend`.
+    pub suspend: bool,
+    /// `spec.moduleSuspended`.
+    pub module_suspended: bool,
+    /// `spec.expectedDigest`.
+    pub expected_digest: Option<String>,
+    /// Hash of the whole of `spec.moduleConfigRef`; 0 when it cannot be read.
+    pub config: u64,
+    /// Hash of what in it decides the object's bytes or place; 0 when it cannot be read.
+    pub placement: u64,
+    /// The repository as the configuration names it; Versions of one repository share a lane.
+    pub repository: String,
+    /// Whether its `deletionPolicy` is Retain.
+    pub retain: bool,
+    /// The part of the status that decisions need.
+    pub status: LeanStatus,
+}
+
+/// A Version's status as the watch keeps it.
+#[derive(Clone, Debug, Default)]
+pub struct LeanStatus {
+    /// `observedGeneration`.
+    pub observed_generation: Option<i64>,
+    /// `synced`.
+    pub synced: bool,
+    /// Whether `Ready` is True; `None` before the first reconcile ended.
+    pub ready: Option<bool>,
+    /// Whether `Stalled` is True.
+    pub stalled: bool,
+    /// `Ready`'s reason.
+    pub reason: String,
+    /// Since when `Ready` has its status.
+    pub since: Option<Timestamp>,
+    /// The beginning of `Ready`'s message.
+    pub message: String,
+    /// `contentDigest`.
+    pub content_digest: Option<String>,
+    /// `lastHandledRequest`.
+    pub last_handled_request: Option<String>,
+    /// `lastModuleRequest`.
+    pub last_module_request: Option<String>,
+    /// `pendingForce`.
+    pub pending_force: Option<String>,
+    /// Whether `objects` names a place other than that of `storage`: something a move left behind.
+    pub extra_objects: bool,
+}
+
+/// The two hashes of a configuration: of all of it, and of what decides an object's bytes or place.
+pub fn config_hashes(config: &ModuleConfig) -> (u64, u64) {
+    let mut all = DefaultHasher::new();
+    // Struct fields serialise in one order, so equal configurations have equal text.
+    serde_json::to_string(config).unwrap_or_default().hash(&mut all);
+    let mut placement = DefaultHasher::new();
+    config.placement().hash(&mut placement);
+    (all.finish(), placement.finish())
+}
+
+impl LeanVersion {
+    /// The value of one of this operator's annotations.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Whether our finalizer is on it.
+    pub fn has_finalizer(&self) -> bool {
+        self.metadata.finalizers.as_ref().is_some_and(|f| f.iter().any(|f| f == FINALIZER))
+    }
+
+    /// Whether it is being deleted.
+    pub fn terminating(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Its controller, whoever that is.
+    pub fn controller(&self) -> Option<&OwnerReference> {
+        self.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true))
+    }
+}
+
+/// The metadata that is kept. Everything that is not named here is skipped while parsing, never built in memory.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Meta {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    finalizers: Option<Vec<String>>,
+    owner_references: Option<Vec<OwnerReference>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl From<Meta> for ObjectMeta {
+    fn from(meta: Meta) -> Self {
+        let annotations = meta.annotations.map(|mut all| {
+            all.retain(|key, _| [REQUESTED_AT, MODULE_REQUEST, ADOPT].contains(&key.as_str()));
+            all
+        });
+        Self {
+            name: meta.name,
+            namespace: meta.namespace,
+            uid: meta.uid,
+            resource_version: meta.resource_version,
+            generation: meta.generation,
+            creation_timestamp: meta.creation_timestamp,
+            deletion_timestamp: meta.deletion_timestamp,
+            finalizers: meta.finalizers,
+            owner_references: meta.owner_references,
+            annotations: annotations.filter(|a| !a.is_empty()),
+            ..Self::default()
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct RawModule {
+    #[serde(default)]
+    metadata: Meta,
+}
+
+#[derive(Deserialize)]
+struct RawVersion {
+    #[serde(default)]
+    metadata: Meta,
+    #[serde(default)]
+    spec: Value,
+    #[serde(default)]
+    status: Value,
+}
+
+impl<'de> Deserialize<'de> for LeanModule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = RawModule::deserialize(deserializer)?;
+        Ok(Self { metadata: raw.metadata.into() })
+    }
+}
+
+impl<'de> Deserialize<'de> for LeanVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let RawVersion { metadata, mut spec, status } = RawVersion::deserialize(deserializer)?;
+        let config = spec.get_mut("moduleConfigRef").map(Value::take).unwrap_or_default();
+        let retain = config.get("deletionPolicy").and_then(Value::as_str) == Some("Retain");
+        let repository = text(&config, "repoUrl").or_else(|| text(&config, "repoOwner")).unwrap_or_default();
+        let (config, placement) =
+            serde_json::from_value::<ModuleConfig>(config).map_or((0, 0), |config| config_hashes(&config));
+        Ok(Self {
+            metadata: metadata.into(),
+            type_: text(&spec, "type").unwrap_or_default(),
+            version: text(&spec, "version").unwrap_or_default(),
+            file_name: text(&spec, "fileName"),
+            force_sync: flag(&spec, "forceSync"),
+            suspend: flag(&spec, "suspend"),
+            module_suspended: flag(&spec, "moduleSuspended"),
+            expected_digest: text(&spec, "expectedDigest"),
+            config,
+            placement,
+            repository,
+            retain,
+            status: lean_status(&status),
+        })
+    }
+}
+
+fn lean_status(status: &Value) -> LeanStatus {
+    let condition = |type_: &str| {
+        status
+            .get("conditions")?
+            .as_array()?
+            .iter()
+            .find(|c| c.get("type").and_then(Value::as_str) == Some(type_))
+    };
+    let holds = |type_: &str| Some(condition(type_)?.get("status")?.as_str()? == "True");
+    let ready = condition("Ready").unwrap_or(&Value::Null);
+    LeanStatus {
+        observed_generation: status.get("observedGeneration").and_then(Value::as_i64),
+        synced: flag(status, "synced"),
+        ready: holds("Ready"),
+        stalled: holds("Stalled").unwrap_or(false),
+        reason: text(ready, "reason").unwrap_or_default(),
+        since: text(ready, "lastTransitionTime").and_then(|at| at.parse().ok()),
+        message: cut(&text(ready, "message").unwrap_or_default(), MESSAGE),
+        content_digest: text(status, "contentDigest"),
+        last_handled_request: text(status, "lastHandledRequest"),
+        last_module_request: text(status, "lastModuleRequest"),
+        pending_force: text(status, "pendingForce"),
+        extra_objects: extra_objects(status),
+    }
+}
+
+fn extra_objects(status: &Value) -> bool {
+    let place = |place: &Value| Some((text(place, "bucket")?, text(place, "key")?));
+    let current = status.get("storage").and_then(place);
+    let objects = status.get("objects").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    objects.iter().any(|object| place(object) != current)
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key)?.as_str().map(str::to_owned)
+}
+
+fn flag(value: &Value, key: &str) -> bool {
+    value.get(key).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// Both lean kinds name the same API resources as the full ones; only what is kept differs.
+macro_rules! resource {
+    ($type:ty, $kind:literal, $plural:literal) => {
+        impl Resource for $type {
+            type DynamicType = ();
+            type Scope = k8s_openapi::NamespaceResourceScope;
+            fn kind((): &()) -> Cow<'_, str> {
+                $kind.into()
+            }
+            fn group((): &()) -> Cow<'_, str> {
+                GROUP.into()
+            }
+            fn version((): &()) -> Cow<'_, str> {
+                VERSION.into()
+            }
+            fn plural((): &()) -> Cow<'_, str> {
+                $plural.into()
+            }
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+resource!(LeanModule, "Module", "modules");
+resource!(LeanVersion, "Version", "versions");
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_odd_object_parses_and_keeps_what_can_be_read() {
+        let odd = json!({
+            "metadata": {"name": "a", "managedFields": [{"manager": "kubectl"}], "annotations": {ADOPT: "m", "x": "y"}},
+            "spec": {"type": 7, "version": ["1"], "forceSync": "yes", "moduleConfigRef": {"fileFormat": "rar"}},
+            "status": {"synced": "true", "conditions": [{"type": "Ready"}, 5]},
+        });
+        let lean: LeanVersion = serde_json::from_value(odd).unwrap();
+        assert_eq!((lean.config, lean.placement), (0, 0));
+        assert_eq!(lean.annotation(ADOPT), Some("m"));
+        assert_eq!(lean.annotation("x"), None);
+        assert!(lean.metadata.managed_fields.is_none() && !lean.force_sync && lean.status.ready.is_none());
+        serde_json::from_value::<LeanVersion>(json!({})).unwrap();
+        serde_json::from_value::<LeanModule>(json!({"metadata": {"name": "m"}, "spec": 3})).unwrap();
+    }
+
+    #[test]
+    fn placement_ignores_what_decides_neither_bytes_nor_place() {
+        let config = |change: Value| {
+            let mut base = json!({"name": "m", "repoUrl": "https://github.com/o/r",
+                "storageConfig": {"s3": {"bucket": "bucket", "region": "us-west-2"}}});
+            base.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            config_hashes(&serde_json::from_value(base).unwrap())
+        };
+        let (all, placement) = config(json!({}));
+        for same_place in
+            [json!({"immutable": true}), json!({"deletionPolicy": "Retain"}), json!({"provider": "aws"})]
+        {
+            let (a, p) = config(same_place.clone());
+            assert!(a != all && p == placement, "{same_place}");
+        }
+        assert_eq!(
+            config(json!({"repoUrl": "https://github.com/O/r.git"})).1,
+            placement,
+            "one repository, two spellings"
+        );
+        for moved in
+            [json!({"name": "n"}), json!({"fileFormat": "tar"}), json!({"repoUrl": "https://github.com/o/s"})]
+        {
+            assert_ne!(config(moved.clone()).1, placement, "{moved}");
+        }
+    }
+}
