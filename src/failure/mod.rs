@@ -1,0 +1,255 @@
+//! The one table of failures: which reason they have, and who has to act.
+//!
+//! In: the errors of GitHub, archives, storage, Secrets and specs. Out: a [`Failure`] with the one CamelCase reason that
+//! condition, Event and metric share, a class that says when to try again, and a message for a person. Pure: the clock
+//! and the jitter come in as arguments.
+
+mod reason;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use self::reason::Reason;
+use crate::archive::ArchiveError;
+use crate::crd::check::InvalidConfig;
+use crate::github::{CredentialError, FetchError};
+use crate::storage::{Cause, Refused, StorageError};
+
+/// Shortest wait before a failed attempt is repeated.
+pub const SHORTEST: Duration = Duration::from_secs(5);
+
+/// Longest wait before an attempt that failed for a passing reason is repeated.
+pub const LONGEST: Duration = Duration::from_mins(10);
+
+/// How long something that waits for a person is left alone, unless it changes.
+pub const HOURLY: Duration = Duration::from_hours(1);
+
+/// How often a Secret is looked at while it stalls a Version.
+pub const SECRET_LOOK: Duration = Duration::from_mins(1);
+
+/// How long a missing tag is expected to appear by itself: a release event may overtake the tag.
+const TAG_MAY_APPEAR: Duration = Duration::from_hours(6);
+
+/// Who has to act, and so when to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A person. Tried again hourly, and on any change.
+    Stalled,
+    /// Nobody until a known time.
+    Wait(Timestamp),
+    /// Nobody: it passes. Tried again with growing pauses.
+    Retry,
+    /// A tag that may still appear: as [`Class::Retry`], and hourly after six hours.
+    RetryTag,
+}
+
+/// One failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The shared word.
+    pub reason: Reason,
+    /// Who has to act.
+    pub class: Class,
+    /// What failed, on what, and what to do. No secret.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure that waits for a person.
+    pub fn stalled(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, class: Class::Stalled, message: message.into() }
+    }
+
+    /// A failure that passes.
+    pub fn retry(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, class: Class::Retry, message: message.into() }
+    }
+
+    /// Whether it ends without a person.
+    pub fn passes(&self) -> bool {
+        self.class != Class::Stalled
+    }
+
+    /// How long to wait before the next attempt, after `failures` in a row (this one counted) over `failing_for`.
+    /// `jitter` is from 0 to 1 and spreads what failed together.
+    pub fn delay(&self, failures: u32, failing_for: Duration, jitter: f64, now: Timestamp) -> Duration {
+        match self.class {
+            Class::Stalled => HOURLY.mul_f64(0.9 + 0.2 * jitter),
+            Class::RetryTag if failing_for >= TAG_MAY_APPEAR => HOURLY.mul_f64(0.9 + 0.2 * jitter),
+            // A little after the time that was named, spread so that not all who wait for it come at once.
+            Class::Wait(until) => {
+                let left = until.duration_since(now);
+                Duration::try_from(left).unwrap_or_default()
+                    + Duration::from_secs(1)
+                    + SHORTEST.mul_f64(jitter)
+            }
+            Class::Retry | Class::RetryTag => {
+                let doubled =
+                    SHORTEST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
+                doubled.min(LONGEST).mul_f64(0.75 + 0.5 * jitter).clamp(SHORTEST, LONGEST)
+            }
+        }
+    }
+}
+
+impl From<InvalidConfig> for Failure {
+    fn from(error: InvalidConfig) -> Self {
+        Self::stalled(Reason::InvalidSpec, error.to_string())
+    }
+}
+
+impl From<CredentialError> for Failure {
+    fn from(error: CredentialError) -> Self {
+        Self::stalled(Reason::SecretInvalid, error.to_string())
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(error: Refused) -> Self {
+        let reason = match error {
+            Refused::Storage { .. } => Reason::StorageNotAllowed,
+            Refused::Endpoint(_) | Refused::BadEndpoint(_) => Reason::EndpointNotAllowed,
+        };
+        Self::stalled(reason, error.to_string())
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        use FetchError as E;
+        let (reason, class) = match &error {
+            E::HostNotAllowed { .. } => (Reason::HostNotAllowed, Class::Stalled),
+            E::RepositoryNotFound { .. } => (Reason::RepositoryNotFound, Class::Stalled),
+            E::TagNotFound { .. } => (Reason::TagNotFound, Class::RetryTag),
+            E::CredentialRefused { .. } => (Reason::CredentialsRefused, Class::Stalled),
+            E::Forbidden { .. } => (Reason::AccessForbidden, Class::Stalled),
+            E::RateLimited { until, .. } => (Reason::RateLimited, Class::Wait(*until)),
+            E::Server { .. } | E::Network { .. } => (Reason::GitHubUnavailable, Class::Retry),
+            E::Unexpected { .. } | E::TooManyRedirects { .. } | E::BadRedirect { .. } => {
+                (Reason::UnexpectedAnswer, Class::Retry)
+            }
+            E::Truncated { .. } => (Reason::DownloadIncomplete, Class::Retry),
+            E::TooLarge { .. } => (Reason::ArchiveTooLarge, Class::Stalled),
+            E::Spool { .. } => (Reason::SpoolFailed, Class::Retry),
+        };
+        Self { reason, class, message: error.to_string() }
+    }
+}
+
+impl StorageError {
+    fn class(&self, now: Timestamp) -> (Reason, Class) {
+        match &self.cause {
+            Cause::BucketMissing => (Reason::BucketNotFound, Class::Retry),
+            Cause::InvalidBucket | Cause::InvalidAddress(_) | Cause::WrongRegion { .. } => {
+                (Reason::BucketMisconfigured, Class::Stalled)
+            }
+            // Who mends these does so in AWS, where no change of an object here tells of it: so they are tried again.
+            Cause::AccessDenied { .. } => (Reason::StorageAccessDenied, Class::Retry),
+            Cause::CredentialsMissing
+            | Cause::CredentialsUnavailable { .. }
+            | Cause::CredentialsInvalid { .. } => (Reason::StorageCredentialsInvalid, Class::Retry),
+            Cause::Kms { .. } => (Reason::EncryptionKeyUnusable, Class::Retry),
+            Cause::SlowDown { retry_after: Some(pause) } => {
+                (Reason::StorageThrottled, Class::Wait(now.checked_add(*pause).unwrap_or(now)))
+            }
+            Cause::SlowDown { retry_after: None } => (Reason::StorageThrottled, Class::Retry),
+            Cause::ChecksumMismatch => (Reason::ChecksumMismatch, Class::Retry),
+            Cause::EntityTooLarge => (Reason::ArchiveTooLarge, Class::Stalled),
+            Cause::File { .. } => (Reason::SpoolFailed, Class::Retry),
+            Cause::Conflict | Cause::Unavailable { .. } | Cause::Network { .. } | Cause::Other { .. } => {
+                (Reason::StorageUnavailable, Class::Retry)
+            }
+        }
+    }
+
+    /// As a failure; `now` turns a pause that S3 asked for into a time.
+    pub fn into_failure(self, now: Timestamp) -> Failure {
+        let (reason, class) = self.class(now);
+        Failure { reason, class, message: self.to_string() }
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        let (reason, class) = archive_class(&error);
+        Self { reason, class, message: error.to_string() }
+    }
+}
+
+fn archive_class(error: &ArchiveError) -> (Reason, Class) {
+    use ArchiveError as E;
+    match error {
+        E::NotAnArchive { .. } => (Reason::NotAnArchive, Class::Stalled),
+        E::Corrupt { .. } => (Reason::ArchiveCorrupt, Class::Retry),
+        E::Empty => (Reason::ArchiveEmpty, Class::Stalled),
+        E::NoTopFolder { .. }
+        | E::AbsolutePath { .. }
+        | E::ParentPath { .. }
+        | E::BadName { .. }
+        | E::Duplicate { .. }
+        | E::FileIsFolder { .. }
+        | E::SpecialFile { .. }
+        | E::Encrypted { .. }
+        | E::UnsupportedMethod { .. }
+        | E::LinkLeavesTree { .. }
+        | E::TangledLinks => (Reason::ArchiveUnsafe, Class::Stalled),
+        E::ArchiveTooLarge { .. }
+        | E::UnpackedTooLarge { .. }
+        | E::RatioTooHigh { .. }
+        | E::TooManyEntries { .. }
+        | E::PathsTooLong { .. } => (Reason::ArchiveTooLarge, Class::Stalled),
+        E::Io { .. } => (Reason::SpoolFailed, Class::Retry),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_000_000).unwrap()
+    }
+
+    #[test]
+    fn retries_grow_from_five_seconds_to_ten_minutes() {
+        let failure = Failure::retry(Reason::StorageUnavailable, "");
+        let pause = |n, jitter| failure.delay(n, Duration::ZERO, jitter, now());
+        assert_eq!(pause(1, 0.5), SHORTEST);
+        assert_eq!(pause(2, 0.5), Duration::from_secs(10));
+        for n in 1..40 {
+            for jitter in [0.0, 0.3, 0.999] {
+                assert!((SHORTEST..=LONGEST).contains(&pause(n, jitter)), "{n}");
+            }
+            assert!(pause(n + 1, 0.5) >= pause(n, 0.5));
+        }
+        assert_eq!(pause(u32::MAX, 0.5), LONGEST);
+    }
+
+    #[test]
+    fn a_missing_tag_is_looked_for_hourly_after_six_hours() {
+        let failure = Failure { class: Class::RetryTag, ..Failure::retry(Reason::TagNotFound, "") };
+        assert!(failure.delay(50, Duration::from_mins(359), 0.5, now()) <= LONGEST);
+        assert_eq!(failure.delay(50, Duration::from_hours(6), 0.5, now()), HOURLY);
+    }
+
+    #[test]
+    fn a_wait_never_ends_before_its_time() {
+        let until = now() + Duration::from_secs(40);
+        let failure = Failure { class: Class::Wait(until), ..Failure::retry(Reason::RateLimited, "") };
+        for jitter in [0.0, 0.5, 0.999] {
+            let pause = failure.delay(1, Duration::ZERO, jitter, now());
+            assert!(pause > Duration::from_secs(40) && pause < Duration::from_secs(50), "{pause:?}");
+        }
+        assert!(failure.delay(1, Duration::ZERO, 0.0, until + Duration::from_secs(9)) < SHORTEST);
+    }
+
+    #[test]
+    fn reasons_are_camel_case_and_progress_is_no_failure() {
+        for reason in Reason::ALL {
+            assert!(reason.as_str().chars().all(|c| c.is_ascii_alphanumeric()));
+            assert!(reason.as_str().starts_with(|c: char| c.is_ascii_uppercase()));
+        }
+        assert!(Reason::is_progress("Publishing") && !Reason::is_progress("TagNotFound"));
+    }
+}
