@@ -1,0 +1,131 @@
+//! Reads and writes of Modules and Versions as the API server stores them.
+//!
+//! In: names and wanted values. Out: merge patches that carry the resourceVersion they were decided on, and nothing at
+//! all where nothing changes. Objects are read untyped, so that an odd one can be told from a missing one.
+
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+/// Who writes, as `managedFields` shows it.
+pub const FIELD_MANAGER: &str = "opendepot";
+
+/// The objects of kind `K` in `namespace`, untyped.
+pub fn objects<K: Resource<DynamicType = ()>>(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()))
+}
+
+/// Parameters of every write.
+pub fn params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// A part of an object, parsed; the parser's words when it cannot be.
+pub fn part<T: DeserializeOwned>(object: &DynamicObject, field: &str) -> Result<T, String> {
+    serde_json::from_value(object.data.get(field).cloned().unwrap_or_else(|| json!({})))
+        .map_err(|error| format!("{field} cannot be read: {error}"))
+}
+
+/// Writes the difference of two statuses, if there is one, and only onto the object that was read.
+pub async fn patch_status<T: Serialize>(
+    api: &Api<DynamicObject>,
+    name: &str,
+    resource_version: Option<&str>,
+    before: &T,
+    after: &T,
+) -> Result<Option<DynamicObject>, kube::Error> {
+    let (before, after) = (to_value(before)?, to_value(after)?);
+    let Some(change) = merge_diff(&before, &after) else { return Ok(None) };
+    let patch = json!({"metadata": {"resourceVersion": resource_version}, "status": change});
+    api.patch_status(name, &params(), &Patch::Merge(patch)).await.map(Some)
+}
+
+/// Writes a merge patch of anything but the status, only onto the object that was read.
+pub async fn patch(
+    api: &Api<DynamicObject>,
+    name: &str,
+    resource_version: Option<&str>,
+    mut change: Value,
+) -> Result<DynamicObject, kube::Error> {
+    change["metadata"]["resourceVersion"] = json!(resource_version);
+    api.patch(name, &params(), &Patch::Merge(change)).await
+}
+
+fn to_value<T: Serialize>(value: &T) -> Result<Value, kube::Error> {
+    serde_json::to_value(value).map_err(kube::Error::SerdeError)
+}
+
+/// The JSON merge patch (RFC 7396) that turns `before` into `after`; `None` when they are equal.
+pub fn merge_diff(before: &Value, after: &Value) -> Option<Value> {
+    if before == after {
+        return None;
+    }
+    let (Value::Object(old), Value::Object(new)) = (before, after) else { return Some(after.clone()) };
+    let mut patch = Map::new();
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in new {
+        let change = old.get(key).map_or_else(|| Some(value.clone()), |old| merge_diff(old, value));
+        if let Some(change) = change {
+            patch.insert(key.clone(), change);
+        }
+    }
+    Some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn apply(target: &mut Value, patch: &Value) {
+        let Value::Object(changes) = patch else {
+            *target = patch.clone();
+            return;
+        };
+        if !target.is_object() {
+            *target = json!({});
+        }
+        for (key, change) in changes {
+            if change.is_null() {
+                target.as_object_mut().unwrap().remove(key);
+            } else {
+                apply(&mut target[key], change);
+            }
+        }
+    }
+
+    fn json_without_null() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i8>().prop_map(Value::from),
+            "[a-c]".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[a-d]", inner, 0..4)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_patch_turns_one_into_the_other_and_equal_values_need_none(
+            a in prop::collection::btree_map("[a-d]", json_without_null(), 0..4),
+            b in prop::collection::btree_map("[a-d]", json_without_null(), 0..4),
+        ) {
+            let (a, b) = (Value::Object(a.into_iter().collect()), Value::Object(b.into_iter().collect()));
+            let mut patched = a.clone();
+            if let Some(patch) = merge_diff(&a, &b) {
+                apply(&mut patched, &patch);
+            }
+            prop_assert_eq!(patched, b);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is counted. In: outcomes. Out: the text of `/metrics`, in the OpenMetrics format.
+//!
+//! Labels come from fixed sets (controller, outcome, reason, kind of credential), never from names of objects.
+
+use std::sync::Mutex;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::failure::Reason;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reconciled {
+    controller: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failed {
+    controller: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Credential {
+    credential: &'static str,
+}
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    reconciles: Family<Reconciled, Counter>,
+    failures: Family<Failed, Counter>,
+    remaining: Family<Credential, Gauge>,
+    /// Reconciles that panicked and were caught.
+    pub panics: Counter,
+    /// Bytes of archives that came from GitHub.
+    pub fetched_bytes: Counter,
+    /// Bytes of objects that went to S3.
+    pub stored_bytes: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("opendepot");
+        let metrics = (Family::default(), Family::default(), Family::default());
+        let (panics, fetched_bytes, stored_bytes) =
+            (Counter::default(), Counter::default(), Counter::default());
+        registry.register("reconciles", "Reconciles, by controller and outcome", metrics.0.clone());
+        registry.register("failures", "Failed attempts, by controller and reason", metrics.1.clone());
+        registry.register(
+            "github_requests_remaining",
+            "Requests that GitHub still grants before its reset, the least of each kind of credential",
+            metrics.2.clone(),
+        );
+        registry.register("panics", "Reconciles that panicked and were caught", panics.clone());
+        registry.register_with_unit(
+            "fetched",
+            "Archives fetched from GitHub",
+            Unit::Bytes,
+            fetched_bytes.clone(),
+        );
+        registry.register_with_unit("stored", "Objects stored in S3", Unit::Bytes, stored_bytes.clone());
+        registry.register("build", "This build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        Self {
+            registry: Mutex::new(registry),
+            reconciles: metrics.0,
+            failures: metrics.1,
+            remaining: metrics.2,
+            panics,
+            fetched_bytes,
+            stored_bytes,
+        }
+    }
+}
+
+impl Metrics {
+    /// A reconcile ended.
+    pub fn reconciled(&self, controller: &'static str, outcome: &'static str) {
+        self.reconciles.get_or_create(&Reconciled { controller, outcome }).inc();
+    }
+
+    /// An attempt failed.
+    pub fn failed(&self, controller: &'static str, reason: Reason) {
+        self.failures.get_or_create(&Failed { controller, reason: reason.as_str() }).inc();
+    }
+
+    /// What GitHub still grants, by kind of credential.
+    pub fn github_remaining(&self, remaining: &[(&'static str, i64)]) {
+        for (credential, requests) in remaining {
+            self.remaining.get_or_create(&Credential { credential }).set(*requests);
+        }
+    }
+
+    /// The text of `/metrics`.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
