@@ -1,0 +1,229 @@
+//! Runs a [`Plan`]: creates, then changes, then deletes.
+//!
+//! In: a plan and the Module it was made for. Out: API requests, each of which tests what the plan was made on (a POST
+//! that finds the name taken, a patch with resourceVersion, a delete with UID and resourceVersion). A refusal for that
+//! reason means that the watch has news, and is not an error: the next reconcile sees them.
+
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Client;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::names::label_value;
+use super::plan::{Change, Create, FileName, Plan, Target};
+use super::select::ModuleView;
+use crate::api;
+use crate::crd::version::TYPE_MODULE;
+use crate::crd::{
+    FINALIZER, GROUP, MODULE_LABEL, MODULE_REQUEST, ModuleConfig, NAMESPACE_LABEL, VERSION, Version,
+    release::Release,
+};
+use crate::version::plan::derived_file_name;
+
+/// API requests of one Module under way at once.
+const AT_ONCE: usize = 8;
+
+/// What running a plan did, counted for the log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Versions created.
+    pub created: usize,
+    /// Versions changed.
+    pub changed: usize,
+    /// Versions deleted.
+    pub deleted: usize,
+    /// Requests that found the object other than the plan had seen it.
+    pub outdated: usize,
+}
+
+/// Runs `plan`. What the API server refuses holds up nothing else, and the first refusal is the error; any other error
+/// ends it. What was done is found done next time.
+pub async fn apply(client: &Client, module: &ModuleView, plan: &Plan) -> Result<Done, kube::Error> {
+    let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
+    let api = api::objects::<Version>(client, namespace);
+    let resolved = module.resolved();
+    let (mut done, mut refused) = (Done::default(), None);
+    let creates = plan.create.iter().map(|c| create(&api, module, &resolved, c).boxed()).collect();
+    done.created = run(creates, &mut done.outdated, &mut refused).await?;
+    let changes = plan.change.iter().map(|c| change(&api, module, &resolved, c).boxed()).collect();
+    done.changed = run(changes, &mut done.outdated, &mut refused).await?;
+    let deletes = plan.delete.iter().map(|target| delete(&api, target).boxed()).collect();
+    done.deleted = run(deletes, &mut done.outdated, &mut refused).await?;
+    refused.map_or(Ok(done), Err)
+}
+
+async fn run(
+    requests: Vec<BoxFuture<'_, Result<(), kube::Error>>>,
+    outdated: &mut usize,
+    refused: &mut Option<kube::Error>,
+) -> Result<usize, kube::Error> {
+    let mut results = stream::iter(requests).buffer_unordered(AT_ONCE);
+    let mut done = 0;
+    while let Some(result) = results.next().await {
+        match result {
+            Ok(()) => done += 1,
+            Err(kube::Error::Api(status))
+                if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
+            {
+                tracing::debug!(message = status.message, "outdated: reading again");
+                *outdated += 1;
+            }
+            // A quota, an admission webhook, a rule of the schema: it speaks of one object.
+            Err(error) if is_refusal(&error) => {
+                refused.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+}
+
+async fn create(
+    api: &Api<DynamicObject>,
+    module: &ModuleView,
+    resolved: &ModuleConfig,
+    create: &Create,
+) -> Result<(), kube::Error> {
+    let mut metadata = json!({
+        "name": create.name,
+        "namespace": module.metadata.namespace,
+        "labels": labels(module),
+        "finalizers": [FINALIZER],
+        "ownerReferences": [owner(module)],
+    });
+    if let Some(token) = module.open_request() {
+        metadata["annotations"] = json!({MODULE_REQUEST: token});
+    }
+    let mut spec = json!({
+        "type": TYPE_MODULE,
+        "version": create.version,
+        "fileName": fresh_file_name(resolved),
+        "moduleConfigRef": resolved,
+    });
+    if let Some(digest) = &create.expected_digest {
+        spec["expectedDigest"] = json!(digest);
+    }
+    let object = DynamicObject {
+        types: Some(kube::api::TypeMeta {
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: "Version".into(),
+        }),
+        metadata: serde_json::from_value(metadata).map_err(kube::Error::SerdeError)?,
+        data: json!({"spec": spec}),
+    };
+    let params = PostParams { field_manager: Some(api::FIELD_MANAGER.into()), ..PostParams::default() };
+    api.create(&params, &object).await.map(drop)
+}
+
+async fn change(
+    api: &Api<DynamicObject>,
+    module: &ModuleView,
+    resolved: &ModuleConfig,
+    change: &Change,
+) -> Result<(), kube::Error> {
+    let current = api.get(&change.target.name).await?;
+    if current.metadata.uid.as_ref() != Some(&change.target.uid) {
+        return Ok(());
+    }
+    let patch = patch(module, resolved, change, &current);
+    api::patch(api, &change.target.name, Some(&change.target.resource_version), patch).await.map(drop)
+}
+
+/// The merge patch of a change, given the object as it is.
+fn patch(module: &ModuleView, resolved: &ModuleConfig, change: &Change, current: &DynamicObject) -> Value {
+    let (mut spec, mut metadata) = (Map::new(), Map::new());
+    if let Some(file_name) = change.config {
+        let before = current.data.pointer("/spec/moduleConfigRef").cloned().unwrap_or(json!({}));
+        let after = serde_json::to_value(resolved).unwrap_or_default();
+        if let Some(diff) = api::merge_diff(&before, &after) {
+            spec.insert("moduleConfigRef".into(), diff);
+        }
+        match file_name {
+            FileName::Keep => {}
+            FileName::Fresh => drop(spec.insert("fileName".into(), json!(fresh_file_name(resolved)))),
+            FileName::Derived => drop(spec.insert("fileName".into(), json!(derived(resolved, current)))),
+        }
+    }
+    if let Some(retain) = change.retain {
+        let policy = if retain { "Retain" } else { "Delete" };
+        spec.insert("moduleConfigRef".into(), json!({"deletionPolicy": policy}));
+    }
+    if let Some(suspended) = change.suspended {
+        spec.insert("moduleSuspended".into(), if suspended { json!(true) } else { Value::Null });
+    }
+    if let Some(expected) = &change.expected_digest {
+        spec.insert("expectedDigest".into(), json!(expected));
+    }
+    if let Some(token) = &change.request {
+        metadata.insert("annotations".into(), json!({MODULE_REQUEST: token}));
+    }
+    if change.adopt {
+        let mut finalizers = current.metadata.finalizers.clone().unwrap_or_default();
+        if !finalizers.iter().any(|f| f == FINALIZER) {
+            finalizers.push(FINALIZER.into());
+        }
+        metadata.insert("finalizers".into(), json!(finalizers));
+        metadata.insert("labels".into(), labels(module));
+        let mut owners = current.metadata.owner_references.clone().unwrap_or_default();
+        let mine = owner(module);
+        owners.retain(|o| o.uid != mine.uid);
+        owners.push(mine);
+        metadata.insert("ownerReferences".into(), json!(owners));
+    }
+    let mut patch = Map::new();
+    if !spec.is_empty() {
+        patch.insert("spec".into(), spec.into());
+    }
+    if !metadata.is_empty() {
+        patch.insert("metadata".into(), metadata.into());
+    }
+    patch.into()
+}
+
+async fn delete(api: &Api<DynamicObject>, target: &Target) -> Result<(), kube::Error> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(target.uid.clone()),
+            resource_version: Some(target.resource_version.clone()),
+        }),
+        ..DeleteParams::background()
+    };
+    api.delete(&target.name, &params).await.map(drop)
+}
+
+fn derived(resolved: &ModuleConfig, current: &DynamicObject) -> Option<String> {
+    let version = current.data.pointer("/spec/version")?.as_str()?;
+    let release = Release::parse(version).ok()?;
+    let (namespace, name) = (current.metadata.namespace.as_deref()?, current.metadata.name.as_deref()?);
+    Some(derived_file_name(namespace, name, &release, resolved.file_format))
+}
+
+fn fresh_file_name(resolved: &ModuleConfig) -> String {
+    format!("{}.{}", Uuid::now_v7(), resolved.file_format.extension())
+}
+
+fn labels(module: &ModuleView) -> Value {
+    json!({
+        MODULE_LABEL: label_value(module.metadata.name.as_deref().unwrap_or_default()),
+        NAMESPACE_LABEL: label_value(module.metadata.namespace.as_deref().unwrap_or_default()),
+    })
+}
+
+fn owner(module: &ModuleView) -> OwnerReference {
+    let resource = ApiResource::erase::<crate::crd::Module>(&());
+    OwnerReference {
+        api_version: resource.api_version,
+        kind: resource.kind,
+        name: module.metadata.name.clone().unwrap_or_default(),
+        uid: module.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}

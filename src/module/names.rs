@@ -1,0 +1,136 @@
+//! Names of Version objects, and label values.
+//!
+//! In: a Module's name and a version. Out: an object name. Pure. The mapping is injective (two pairs never share a name)
+//! and always legal (a DNS-1123 subdomain), and it is the plain `<module>-<version>` wherever that is both.
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::crd::Release;
+
+/// Longest name that is made. Kubernetes allows 253; Events append about 18 characters to the name of their object.
+const MAX_NAME: usize = 230;
+/// Characters of the hash: 40 bits.
+const HASH: usize = 10;
+
+/// The name of the Version object for `release` of the Module called `module`.
+pub fn version_object(module: &str, release: &Release) -> String {
+    let plain = format!("{module}-{release}");
+    if legal(&plain) && !looks_hashed(&plain) && first_split(&plain) == Some(module.len()) {
+        return plain;
+    }
+    let mut safe: String = plain
+        .chars()
+        .map(|c| c.to_ascii_lowercase())
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+        .collect();
+    safe.truncate(MAX_NAME - HASH - 1);
+    // Each label must begin and end with a letter or digit, which the hash at the end sees to for the last one.
+    let labels: Vec<&str> =
+        safe.split('.').map(|label| label.trim_matches('-')).filter(|l| !l.is_empty()).collect();
+    format!("{}-{}", labels.join("."), short_hash(&format!("{module}\n{release}")))
+}
+
+/// `text` as a label value: itself, or cut and hashed where it is longer than the 63 characters of a label value.
+pub fn label_value(text: &str) -> String {
+    if text.len() <= 63 {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(63 - HASH - 1).collect();
+    format!("{}-{}", head.trim_end_matches(['-', '.', '_']), short_hash(text))
+}
+
+/// The first place where the name reads as `<module>-<version>`. Names that read so in two ways keep the first reading,
+/// so that module `a` with version `1.0.0-2.0.0` and module `a-1.0.0` with version `2.0.0` get different names.
+fn first_split(name: &str) -> Option<usize> {
+    name.match_indices('-').map(|(at, _)| at).find(|&at| at > 0 && Release::parse(&name[at + 1..]).is_ok())
+}
+
+/// Whether a plain name could be mistaken for one that was made with a hash.
+fn looks_hashed(name: &str) -> bool {
+    name.rsplit_once('-')
+        .is_some_and(|(_, end)| end.len() == HASH && end.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
+fn legal(name: &str) -> bool {
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    name.len() <= MAX_NAME && name.split('.').all(label)
+}
+
+fn short_hash(text: &str) -> String {
+    let hash = digest(&SHA256, text.as_bytes());
+    hash.as_ref()
+        .iter()
+        .take(HASH / 2)
+        .fold(String::with_capacity(HASH), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(module: &str, version: &str) -> String {
+        version_object(module, &Release::parse(version).unwrap())
+    }
+
+    #[test]
+    fn plain_names_keep_their_dots() {
+        assert_eq!(name("terraform-aws-eks", "v21.18.0"), "terraform-aws-eks-21.18.0");
+        assert_eq!(name("m", "1.0.0-rc.1"), "m-1.0.0-rc.1");
+    }
+
+    #[test]
+    fn what_is_illegal_or_ambiguous_is_hashed() {
+        for (module, version) in [
+            ("m", "1.0.0-RC.1"),
+            ("m", "1.0.0+build.5"),
+            ("m", "1.0.0-a-.b"),
+            ("m", "1.0.0--"),
+            ("m-1.0.0", "2.0.0"),
+            ("m", "1.0.0-a123456789"),
+            (&"m".repeat(253), "1.0.0"),
+        ] {
+            let made = name(module, version);
+            assert!(legal(&made) && looks_hashed(&made), "{module} {version}: {made}");
+        }
+        assert_ne!(name("m-1.0.0", "2.0.0"), name("m", "1.0.0-2.0.0"));
+        assert_ne!(name("m", "1.0.0-RC.1"), name("m", "1.0.0-rc.1"));
+        assert_ne!(name("m", "1.0.0+a"), name("m", "1.0.0-a"));
+    }
+
+    #[test]
+    fn labels_fit() {
+        assert_eq!(label_value("m"), "m");
+        assert!(label_value(&"m.".repeat(100)).len() <= 63);
+        assert_ne!(label_value(&"a".repeat(70)), label_value(&"a".repeat(71)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn names_are_legal_and_injective(
+            pairs in proptest::collection::vec(
+                ("[a-c]([-.]?[a-c0-1]){0,3}", "[01]\\.[01]\\.0(-[a-bA-B0-1-]{1,3}(\\.[a-b1]{1,2})?)?(\\+[a-b]{1,2})?"),
+                1..40,
+            )
+        ) {
+            let mut seen: HashMap<String, (String, String)> = HashMap::new();
+            for (module, version) in pairs {
+                let Ok(release) = Release::parse(&version) else { continue };
+                let made = version_object(&module, &release);
+                prop_assert!(legal(&made), "{made}");
+                let pair = (module, release.to_string());
+                let first = seen.entry(made).or_insert_with(|| pair.clone());
+                prop_assert_eq!(first, &pair);
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What a Module's reconcile should do: a pure function from the Module and its Versions to a [`Plan`].
+//!
+//! In: the Module as it is stored, the Versions of its namespace as the watch keeps them. Out: Versions to create, to
+//! change and to delete, and the names that others hold. No client, no clock, no randomness: [`super::apply`] runs it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use kube::ResourceExt as _;
+
+use super::select::{ModuleView, Selection, Wanted, ours, owned};
+use crate::crd::lean::{LeanVersion, config_hashes};
+use crate::crd::version::TYPE_MODULE;
+use crate::crd::{ADOPT, MODULE_REQUEST, Release};
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Versions to create.
+    pub create: Vec<Create>,
+    /// Versions to change.
+    pub change: Vec<Change>,
+    /// Versions to delete, last.
+    pub delete: Vec<Target>,
+    /// Wanted names that wait for somebody: still terminating, or held by another.
+    pub waiting: BTreeMap<String, Holder>,
+    /// Versions of the original OpenDepot that belong to this Module and are left alone.
+    pub leftovers: Vec<String>,
+}
+
+/// Who holds a wanted name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Our own, on its way out.
+    Terminating,
+    /// Nobody: an inline Version that could be adopted.
+    Ownerless,
+    /// Another controller's object.
+    Other(String),
+    /// One that is nobody else's, but of this type and version, which never change.
+    Unlike(String),
+}
+
+/// A Version to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Create {
+    /// Name of the object.
+    pub name: String,
+    /// `spec.version`, as the Module spells it.
+    pub version: String,
+    /// `spec.expectedDigest`.
+    pub expected_digest: Option<String>,
+}
+
+/// An existing object and the state in which it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Name of the object.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its resourceVersion, which every write tests.
+    pub resource_version: String,
+}
+
+/// A change of an existing Version. Fields that are `None` stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which.
+    pub target: Target,
+    /// Write the resolved configuration, with a fresh file name where the place or the bytes change.
+    pub config: Option<FileName>,
+    /// Write `spec.moduleSuspended`.
+    pub suspended: Option<bool>,
+    /// Write `spec.expectedDigest` (or remove it).
+    pub expected_digest: Option<Option<String>>,
+    /// Write the annotation that carries the Module's open request.
+    pub request: Option<String>,
+    /// Take over: owner reference, labels and finalizer.
+    pub adopt: bool,
+    /// Write only `moduleConfigRef.deletionPolicy`: the object is terminating, and nothing else matters any more.
+    pub retain: Option<bool>,
+}
+
+/// What happens to `spec.fileName` when the configuration is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileName {
+    /// It stays.
+    Keep,
+    /// The object moves or its bytes change: a new key.
+    Fresh,
+    /// It is missing: the one derived from namespace, name and version, where the object may already lie.
+    Derived,
+}
+
+/// What to do for `module`, given its selection and the Versions of its namespace.
+pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion]) -> Plan {
+    let mut plan = Plan::default();
+    for child in children.iter().filter(|c| ours(module, c) && c.terminating()) {
+        plan.change.extend(release_terminating(module, child));
+    }
+    if module.terminating() {
+        return plan;
+    }
+    if module.spec.suspend {
+        for child in children.iter().filter(|c| ours(module, c) && !c.terminating() && !c.module_suspended) {
+            plan.change.push(Change { suspended: Some(true), ..change(child) });
+        }
+        return plan;
+    }
+    let by_name: HashMap<&str, &LeanVersion> =
+        children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
+    let resolved = config_hashes(&module.resolved());
+    let names: BTreeSet<&str> = selection.wanted.iter().map(|w| w.name.as_str()).collect();
+    for wanted in &selection.wanted {
+        match by_name.get(wanted.name.as_str()) {
+            None => plan.create.push(Create {
+                name: wanted.name.clone(),
+                version: wanted.spelled.clone(),
+                expected_digest: module.expected_digest(&wanted.release),
+            }),
+            Some(child) => plan_existing(module, wanted, child, resolved, &mut plan),
+        }
+    }
+    for child in children.iter().filter(|c| owned(module, c)) {
+        let name = child.metadata.name.as_deref().unwrap_or_default();
+        if names.contains(name) {
+            continue;
+        }
+        if !child.has_finalizer() {
+            plan.leftovers.push(name.to_owned());
+        } else if !child.terminating() && selection.invalid.is_empty() {
+            // With an entry that cannot be read nothing is removed: it may be the one that names this Version.
+            plan.delete.push(target(child));
+        }
+    }
+    plan
+}
+
+fn plan_existing(
+    module: &ModuleView,
+    wanted: &Wanted,
+    child: &LeanVersion,
+    resolved: (u64, u64),
+    plan: &mut Plan,
+) {
+    if child.terminating() {
+        plan.waiting.insert(wanted.name.clone(), Holder::Terminating);
+        return;
+    }
+    let alike = Release::parse(&child.version).is_ok_and(|release| release == wanted.release);
+    if !alike || child.type_ != TYPE_MODULE {
+        let what = format!("{} {}", child.type_, child.version);
+        plan.waiting.insert(wanted.name.clone(), Holder::Unlike(what));
+        return;
+    }
+    let adopt = match child.controller() {
+        None if child.annotation(ADOPT) == module.metadata.name.as_deref() => true,
+        None => {
+            plan.waiting.insert(wanted.name.clone(), Holder::Ownerless);
+            return;
+        }
+        // Somebody took our finalizer off: with a file name the object is known, so the Version can be ours again.
+        Some(owner) if owner.uid == module.uid() => {
+            if !child.has_finalizer() && child.file_name.is_none() {
+                plan.waiting
+                    .insert(wanted.name.clone(), Holder::Other(format!("{} {}", owner.kind, owner.name)));
+                return;
+            }
+            !child.has_finalizer()
+        }
+        Some(owner) => {
+            plan.waiting.insert(wanted.name.clone(), Holder::Other(format!("{} {}", owner.kind, owner.name)));
+            return;
+        }
+    };
+    let wish = Change {
+        adopt,
+        config: (child.config != resolved.0).then(|| file_name(child, resolved.1)),
+        suspended: child.module_suspended.then_some(false),
+        expected_digest: pin(module, wanted, child),
+        request: module
+            .open_request()
+            .filter(|token| child.annotation(MODULE_REQUEST) != Some(token))
+            .map(str::to_owned),
+        ..change(child)
+    };
+    if wish != change(child) {
+        plan.change.push(wish);
+    }
+}
+
+/// What is to become of `spec.expectedDigest`. A Version that knows its own content needs none; one that was made anew,
+/// or whose status is lost, is told what this version's content has to be.
+#[expect(clippy::option_option, reason = "the outer one: whether to write; the inner one: what")]
+fn pin(module: &ModuleView, wanted: &Wanted, child: &LeanVersion) -> Option<Option<String>> {
+    let told = child.expected_digest.as_ref();
+    if !module.immutable() {
+        return told.map(|_| None);
+    }
+    let expected = module.expected_digest(&wanted.release)?;
+    let knows = told == Some(&expected) || (told.is_none() && child.status.content_digest.is_some());
+    (!knows).then_some(Some(expected))
+}
+
+fn file_name(child: &LeanVersion, placement: u64) -> FileName {
+    if child.file_name.is_none() {
+        FileName::Derived
+    } else if child.placement == placement {
+        FileName::Keep
+    } else {
+        FileName::Fresh
+    }
+}
+
+/// A terminating Version still needs to hear whether its object is to be kept.
+fn release_terminating(module: &ModuleView, child: &LeanVersion) -> Option<Change> {
+    let retain = module.spec.module_config.deletion_policy == crate::crd::DeletionPolicy::Retain;
+    (child.retain != retain).then(|| Change { retain: Some(retain), ..change(child) })
+}
+
+fn change(child: &LeanVersion) -> Change {
+    Change {
+        target: target(child),
+        config: None,
+        suspended: None,
+        expected_digest: None,
+        request: None,
+        adopt: false,
+        retain: None,
+    }
+}
+
+fn target(child: &LeanVersion) -> Target {
+    Target {
+        name: child.name_any(),
+        uid: child.uid().unwrap_or_default(),
+        resource_version: child.resource_version().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,283 @@
+//! What a Module's status says: a pure function from the Module, its selection and its Versions.
+//!
+//! In: what [`super::plan`] saw and decided. Out: the whole status to write, and whether `forceSync` is to be reset. A
+//! Module is `synced` only when every wanted Version is stored as this Module's spec wants it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::plan::{Holder, Plan};
+use super::select::{ModuleView, Selection, Wanted, ours};
+use crate::crd::condition::{self, Verdict};
+use crate::crd::lean::{LeanVersion, config_hashes};
+use crate::crd::module::VersionCounts;
+use crate::crd::{MODULE_REQUEST, ModuleStatus, REQUESTED_AT};
+use crate::failure::Reason;
+
+/// Type of the condition that names Versions of the original OpenDepot.
+const LEFTOVERS: &str = "OriginalVersionsFound";
+
+/// What the Versions say, summed up.
+#[derive(Default)]
+struct Tally<'a> {
+    synced: Vec<&'a Wanted>,
+    failed: Vec<(&'a Wanted, &'a LeanVersion)>,
+    pending: usize,
+}
+
+/// The status of `module`. `problem` is what makes its spec unusable, if anything does; `token` is a fresh name for a
+/// request, used when one is to be opened.
+pub fn status(
+    module: &ModuleView,
+    selection: &Selection,
+    children: &[&LeanVersion],
+    plan: &Plan,
+    problem: Option<&(Reason, String)>,
+    token: Option<&str>,
+    now: Timestamp,
+) -> ModuleStatus {
+    let generation = module.metadata.generation;
+    let tally = tally(module, selection, children);
+    let before = &module.status;
+    let mut after = before.clone();
+    after.observed_generation = generation;
+    after.published = published(module, children);
+    force(module, selection, children, token, &mut after);
+
+    let stored = tally.synced.len();
+    let desired = selection.wanted.len();
+    after.synced = Some(stored == desired && problem.is_none() && selection.invalid.is_empty());
+    after.latest_version = latest(&tally.synced);
+    after.versions = Some(VersionCounts {
+        desired: count(desired),
+        synced: count(stored),
+        failed: count(tally.failed.len()),
+        pruned: count(selection.pruned),
+        summary: format!("{stored}/{desired}"),
+    });
+    let open = after.force_token.as_deref().is_some_and(|t| !t.starts_with("done:"));
+    let (verdict, reason, message) = verdict(module, selection, plan, problem, &tally, open);
+    after.conditions =
+        condition::set(&before.conditions, &verdict, reason.as_str(), &message, generation, now);
+    leftovers(plan, generation, now, &mut after);
+    after.sync_status = Some(condition::cut(&message, condition::MAX_MESSAGE));
+    after
+}
+
+/// Whether `spec.forceSync` is to be set back: its request is done, at this very generation.
+pub fn resets_force(module: &ModuleView) -> bool {
+    module.spec.force_sync && module.status.force_token.as_deref() == Some(&done(module))
+}
+
+/// What names the request that stands and that no token was opened for yet: the same one is counted once.
+pub fn wants_request(module: &ModuleView) -> Option<String> {
+    if module.open_request().is_some() || module.spec.suspend {
+        return None;
+    }
+    if module.spec.force_sync && module.status.force_token.as_deref() != Some(&done(module)) {
+        return Some(format!("forceSync/{}", module.metadata.generation.unwrap_or_default()));
+    }
+    let at = requested_at(module)?;
+    (module.status.last_handled_request.as_deref() != Some(at)).then(|| format!("requestedAt/{at}"))
+}
+
+fn requested_at(module: &ModuleView) -> Option<&str> {
+    module.metadata.annotations.as_ref()?.get(REQUESTED_AT).map(String::as_str)
+}
+
+fn done(module: &ModuleView) -> String {
+    format!("done:{}", module.metadata.generation.unwrap_or_default())
+}
+
+/// Opens a request, or closes the open one when every live child has handled it.
+fn force(
+    module: &ModuleView,
+    selection: &Selection,
+    children: &[&LeanVersion],
+    token: Option<&str>,
+    after: &mut ModuleStatus,
+) {
+    if let Some(open) = module.open_request() {
+        let by_name: BTreeMap<&str, &LeanVersion> =
+            children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
+        let handled = selection.wanted.iter().all(|wanted| match by_name.get(wanted.name.as_str()) {
+            Some(c) if !ours(module, c) || c.terminating() || c.suspend => true,
+            Some(c) => {
+                c.annotation(MODULE_REQUEST) == Some(open)
+                    && c.status.last_module_request.as_deref() == Some(open)
+            }
+            None => false,
+        });
+        if handled && !module.spec.suspend {
+            after.force_token = Some(done(module));
+        }
+    } else if let Some(token) = token.filter(|_| wants_request(module).is_some()) {
+        after.force_token = Some(token.to_owned());
+        // Recorded when it is taken up, so that one that comes later is another request.
+        after.last_handled_request = requested_at(module).map(str::to_owned);
+    }
+}
+
+fn tally<'a>(module: &ModuleView, selection: &'a Selection, children: &'a [&'a LeanVersion]) -> Tally<'a> {
+    let placement = config_hashes(&module.resolved()).1;
+    let by_name: BTreeMap<&str, &LeanVersion> = children
+        .iter()
+        .filter(|c| ours(module, c) && !c.terminating())
+        .filter_map(|c| Some((c.metadata.name.as_deref()?, *c)))
+        .collect();
+    let mut tally = Tally::default();
+    for wanted in &selection.wanted {
+        let Some(child) = by_name.get(wanted.name.as_str()) else {
+            tally.pending += 1;
+            continue;
+        };
+        let current = child.placement == placement
+            && child.status.observed_generation.is_some_and(|seen| Some(seen) == child.metadata.generation);
+        let failed =
+            current && child.status.ready == Some(false) && !Reason::is_progress(&child.status.reason);
+        if failed {
+            tally.failed.push((wanted, child));
+        }
+        if child.status.synced && current {
+            tally.synced.push(wanted);
+        } else if !failed {
+            tally.pending += 1;
+        }
+    }
+    tally
+}
+
+fn verdict(
+    module: &ModuleView,
+    selection: &Selection,
+    plan: &Plan,
+    problem: Option<&(Reason, String)>,
+    tally: &Tally<'_>,
+    force_open: bool,
+) -> (Verdict, Reason, String) {
+    let stored = tally.synced.len();
+    let desired = selection.wanted.len();
+    let of = format!("{stored} of {}", plural(desired, "version"));
+    if let Some((reason, message)) = problem {
+        return (Verdict::Stalled, *reason, message.clone());
+    }
+    if let Some(invalid) = selection.invalid.first() {
+        let message =
+            format!("spec.versions: {invalid}. Nothing is removed until this is mended; {of} stored.");
+        return (Verdict::Stalled, Reason::InvalidSpec, message);
+    }
+    if module.spec.suspend {
+        return (Verdict::Idle, Reason::Suspended, format!("Suspended by spec.suspend; {of} stored."));
+    }
+    if let Some((name, holder)) = plan.waiting.iter().find(|(_, holder)| **holder != Holder::Terminating) {
+        return (Verdict::Stalled, Reason::NameTaken, taken(module, name, holder));
+    }
+    if let Some((first, child)) = tally.failed.first() {
+        let hopeless = tally.pending == 0 && tally.failed.iter().all(|(_, c)| c.status.stalled);
+        let verdict = if hopeless { Verdict::Stalled } else { Verdict::Working };
+        let message = format!(
+            "{of} stored, {} failed; first {}: {}: {}",
+            tally.failed.len(),
+            first.release,
+            child.status.reason,
+            child.status.message
+        );
+        return (verdict, Reason::VersionsFailed, message);
+    }
+    if tally.pending > 0 {
+        return (Verdict::Working, Reason::Progressing, format!("{of} stored."));
+    }
+    if force_open {
+        return (
+            Verdict::Working,
+            Reason::Progressing,
+            format!("Syncing {} again, as asked.", plural(desired, "version")),
+        );
+    }
+    if module.spec.module_config.provider.as_deref().unwrap_or_default().is_empty() {
+        let message = format!(
+            "moduleConfig.provider is missing: write the module's main provider, such as aws. {of} stored all the same."
+        );
+        return (Verdict::Stalled, Reason::ProviderMissing, message);
+    }
+    let message = if desired == 0 { "No versions are wanted.".to_owned() } else { format!("{of} stored.") };
+    (Verdict::Ready, Reason::Synced, message)
+}
+
+fn taken(module: &ModuleView, name: &str, holder: &Holder) -> String {
+    let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
+    let own = module.metadata.name.as_deref().unwrap_or_default();
+    match holder {
+        Holder::Ownerless => format!(
+            "Version {name} exists and belongs to no Module. To hand it over: kubectl annotate -n {namespace} \
+             version.opendepot.defdev.io/{name} {}={own}",
+            crate::crd::ADOPT
+        ),
+        Holder::Other(owner) => format!(
+            "Version {name} exists and belongs to {owner}. Rename or delete one of the two; the other versions are \
+             not held up."
+        ),
+        Holder::Unlike(what) => format!(
+            "Version {name} exists and is of {what}, whatever its name says. Delete it, and the right one is made."
+        ),
+        Holder::Terminating => format!("Version {name} is still being deleted."),
+    }
+}
+
+/// The digests that pin an immutable module's contents: what was recorded once stays, what is stored and new is added.
+fn published(module: &ModuleView, children: &[&LeanVersion]) -> Option<BTreeMap<String, String>> {
+    if !module.immutable() {
+        return None;
+    }
+    let mut published = module.status.published.clone().unwrap_or_default();
+    // Also of one whose object is missing just now: it may be deleted before it is restored.
+    for child in children.iter().filter(|c| ours(module, c)) {
+        let (Ok(release), Some(digest)) =
+            (crate::crd::Release::parse(&child.version), &child.status.content_digest)
+        else {
+            continue;
+        };
+        published.entry(release.to_string()).or_insert_with(|| digest.clone());
+    }
+    Some(published)
+}
+
+fn latest(synced: &[&Wanted]) -> Option<String> {
+    let highest = |prerelease: bool| {
+        synced
+            .iter()
+            .filter(|w| w.release.is_prerelease() == prerelease)
+            .max_by(|a, b| a.release.precedence(&b.release))
+            .map(|w| w.release.to_string())
+    };
+    highest(false).or_else(|| highest(true))
+}
+
+/// A condition of its own, since these objects keep nothing from being ready.
+fn leftovers(plan: &Plan, generation: Option<i64>, now: Timestamp, after: &mut ModuleStatus) {
+    let old = condition::find(&after.conditions, LEFTOVERS).cloned();
+    after.conditions.retain(|c| c.type_ != LEFTOVERS);
+    let Some(first) = plan.leftovers.first() else { return };
+    let message = format!(
+        "{} of the original OpenDepot are left alone, {first} first. When nothing uses them any more, delete them with \
+         kubectl delete version.opendepot.defdev.io; their files stay where they are.",
+        plural(plan.leftovers.len(), "Version")
+    );
+    let fresh = condition::set(&[], &Verdict::Ready, LEFTOVERS, &message, generation, now);
+    after.conditions.extend(fresh.into_iter().filter(|c| c.type_ == "Ready").map(|mut c| {
+        LEFTOVERS.clone_into(&mut c.type_);
+        if let Some(old) = &old {
+            c.last_transition_time = old.last_transition_time.clone();
+        }
+        c
+    }));
+}
+
+fn plural(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}

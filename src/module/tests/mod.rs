@@ -1,0 +1,221 @@
+//! Tests of the pure core, and the Modules and Versions that they are made with: JSON as the API server keeps it.
+#![expect(clippy::needless_pass_by_value, reason = "fixtures read best with json!() in place")]
+
+mod model;
+mod plan;
+mod select;
+mod status;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::plan::Plan;
+use super::select::{ModuleView, Selection};
+use crate::crd::lean::LeanVersion;
+use crate::crd::{FINALIZER, MODULE_REQUEST, ModuleStatus, Release};
+
+const UID: &str = "uid-of-network";
+
+/// A Module as it is stored.
+#[derive(Clone, Debug)]
+struct ModuleFixture(Value);
+
+/// A Version as it is stored.
+#[derive(Clone, Debug)]
+struct ChildFixture(Value);
+
+/// A moment, in seconds.
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A Module that wants nothing yet.
+fn module() -> ModuleFixture {
+    ModuleFixture(json!({
+        "apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module",
+        "metadata": {"name": "network", "namespace": "acme", "uid": UID, "resourceVersion": "7", "generation": 3},
+        "spec": {
+            "versions": [],
+            "moduleConfig": {
+                "provider": "aws", "repoUrl": "https://github.com/acme/network",
+                "storageConfig": {"s3": {"bucket": "shelf", "region": "us-west-2"}},
+            },
+        },
+    }))
+}
+
+/// A Version that [`module`] has just created.
+fn child(version: &str) -> ChildFixture {
+    let release = Release::parse(version).unwrap();
+    ChildFixture(json!({
+        "metadata": {
+            "name": super::names::version_object("network", &release), "namespace": "acme",
+            "uid": format!("uid-of-{release}"), "resourceVersion": "10", "generation": 1, "finalizers": [FINALIZER],
+            "ownerReferences": [{"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": "network",
+                "uid": UID, "controller": true}],
+        },
+        "spec": {
+            "type": "Module", "version": version, "fileName": format!("{release}.zip"),
+            "moduleConfigRef": module().view().resolved(),
+        },
+    }))
+}
+
+/// A Version of [`module`] whose object is stored.
+fn stored_child(version: &str) -> ChildFixture {
+    let digest = format!("h1:{}", Release::parse(version).unwrap());
+    child(version)
+        .with(json!({"status": {"synced": true, "contentDigest": digest}}))
+        .ready("True", "Synced", "")
+}
+
+/// A Version of [`module`] that was never stored.
+fn failed_child(version: &str) -> ChildFixture {
+    child(version).with(json!({"status": {"synced": false}})).ready("False", "TagNotFound", "no such tag")
+}
+
+impl ModuleFixture {
+    fn with(mut self, patch: Value) -> Self {
+        merge(&mut self.0, patch);
+        self
+    }
+
+    fn with_versions<'a>(self, versions: impl IntoIterator<Item = &'a str>) -> Self {
+        let versions: Vec<Value> = versions.into_iter().map(|v| json!({"version": v})).collect();
+        self.with(json!({"spec": {"versions": versions}}))
+    }
+
+    fn with_config(self, change: Value) -> Self {
+        self.with(json!({"spec": {"moduleConfig": change}}))
+    }
+
+    fn with_limit(self, limit: usize) -> Self {
+        self.with_config(json!({"versionHistoryLimit": limit}))
+    }
+
+    fn immutable(self, published: Value) -> Self {
+        self.with_config(json!({"immutable": true})).with(json!({"status": {"published": published}}))
+    }
+
+    fn with_token(self, token: &str) -> Self {
+        self.with(json!({"status": {"forceToken": token}}))
+    }
+
+    fn suspended(self) -> Self {
+        self.with(json!({"spec": {"suspend": true}}))
+    }
+
+    fn forced(self) -> Self {
+        self.with(json!({"spec": {"forceSync": true}}))
+    }
+
+    /// As after a write of its spec.
+    fn next_generation(self) -> Self {
+        let generation = self.0["metadata"]["generation"].as_i64().unwrap() + 1;
+        self.with(json!({"metadata": {"generation": generation}}))
+    }
+
+    fn view(&self) -> ModuleView {
+        super::view(&serde_json::from_value(self.0.clone()).unwrap()).0
+    }
+
+    fn decide(&self, children: &[ChildFixture]) -> (Selection, Plan) {
+        let children: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
+        super::decide(&self.view(), &children.iter().collect::<Vec<_>>(), None)
+    }
+
+    fn plan(&self, children: &[ChildFixture]) -> Plan {
+        self.decide(children).1
+    }
+
+    /// The status after a reconcile at second 100.
+    fn status(&self, children: &[ChildFixture], token: Option<&str>) -> ModuleStatus {
+        let raw = serde_json::from_value(self.0.clone()).unwrap();
+        let (view, problem) = super::view(&raw);
+        let lean: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
+        let lean: Vec<&LeanVersion> = lean.iter().collect();
+        let (selection, plan) = super::decide(&view, &lean, problem.as_ref());
+        super::status::status(&view, &selection, &lean, &plan, problem.as_ref(), token, at(100))
+    }
+
+    fn with_status(mut self, status: &ModuleStatus) -> Self {
+        self.0["status"] = serde_json::to_value(status).unwrap();
+        self
+    }
+}
+
+impl ChildFixture {
+    fn with(mut self, patch: Value) -> Self {
+        merge(&mut self.0, patch);
+        self
+    }
+
+    fn with_config(self, change: Value) -> Self {
+        self.with(json!({"spec": {"moduleConfigRef": change}}))
+    }
+
+    fn ready(self, status: &str, reason: &str, message: &str) -> Self {
+        let generation = self.0["metadata"]["generation"].clone();
+        let ready = json!({"type": "Ready", "status": status, "reason": reason, "message": message});
+        self.with(json!({"status": {"observedGeneration": generation, "conditions": [ready]}}))
+    }
+
+    fn stalled(mut self) -> Self {
+        let conditions = self.0["status"]["conditions"].as_array_mut().unwrap();
+        conditions.push(json!({"type": "Stalled", "status": "True"}));
+        self
+    }
+
+    fn terminating(self) -> Self {
+        self.with(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}))
+    }
+
+    fn without_finalizer(self) -> Self {
+        self.with(json!({"metadata": {"finalizers": null}}))
+    }
+
+    fn of_another_owner(mut self) -> Self {
+        self.0["metadata"]["ownerReferences"][0]["uid"] = json!("uid-of-somebody");
+        self
+    }
+
+    fn ownerless(self) -> Self {
+        self.with(json!({"metadata": {"ownerReferences": null}}))
+    }
+
+    fn annotated(self, key: &str, value: &str) -> Self {
+        self.with(json!({"metadata": {"annotations": {key: value}}}))
+    }
+
+    fn asked(self, token: &str) -> Self {
+        self.annotated(MODULE_REQUEST, token)
+    }
+
+    fn answered(self, token: &str) -> Self {
+        self.asked(token).with(json!({"status": {"lastModuleRequest": token}}))
+    }
+
+    fn name(&self) -> &str {
+        self.0["metadata"]["name"].as_str().unwrap()
+    }
+
+    fn lean(&self) -> LeanVersion {
+        serde_json::from_value(self.0.clone()).unwrap()
+    }
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch;
+        return;
+    };
+    for (key, change) in changes {
+        if change.is_null() {
+            target.as_object_mut().unwrap().remove(&key);
+        } else if target.get(&key).is_some() {
+            merge(&mut target[&key], change);
+        } else {
+            target[&key] = change;
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What a reconcile does, one rule at a time.
+
+use serde_json::json;
+
+use super::super::plan::{FileName, Holder, Plan};
+use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
+use crate::crd::{ADOPT, MODULE_REQUEST};
+
+fn created(plan: &Plan) -> Vec<&str> {
+    plan.create.iter().map(|c| c.name.as_str()).collect()
+}
+
+fn deleted(plan: &Plan) -> Vec<&str> {
+    plan.delete.iter().map(|t| t.name.as_str()).collect()
+}
+
+fn holder(module: &ModuleFixture, child: ChildFixture) -> Option<Holder> {
+    let name = child.name().to_owned();
+    let plan = module.plan(&[child]);
+    assert!(plan.create.is_empty() && plan.change.is_empty() && plan.delete.is_empty(), "{plan:?}");
+    plan.waiting.get(&name).cloned()
+}
+
+#[test]
+fn each_wanted_version_is_created_once_as_it_is_spelled() {
+    let plan = module().with_versions(["v1.0.0", "1.0.0", "2.0.0-RC.1"]).plan(&[]);
+    assert_eq!(created(&plan)[0], "network-1.0.0");
+    assert_eq!(plan.create.len(), 2);
+    assert_eq!(plan.create[0].version, "v1.0.0");
+    assert_eq!(Plan { create: vec![], ..plan }, Plan::default());
+}
+
+#[test]
+fn what_is_there_is_not_touched_and_what_is_not_wanted_goes() {
+    let children = [stored_child("1.0.0"), failed_child("v2.0.0"), stored_child("3.0.0")];
+    let plan = module().with_versions(["1.0.0", "2.0.0", "4.0.0"]).plan(&children);
+    assert_eq!((created(&plan), deleted(&plan)), (vec!["network-4.0.0"], vec!["network-3.0.0"]));
+    assert!(plan.change.is_empty() && plan.waiting.is_empty());
+    let target = &plan.delete[0];
+    assert_eq!((target.uid.as_str(), target.resource_version.as_str()), ("uid-of-3.0.0", "10"));
+    assert_eq!(deleted(&module().plan(&children)).len(), 3, "an empty list removes all");
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_removes_nothing_and_holds_up_nothing() {
+    let plan = module().with_versions(["latest", "2.0.0"]).plan(&[stored_child("1.0.0")]);
+    assert_eq!((created(&plan), deleted(&plan)), (vec!["network-2.0.0"], vec![]));
+}
+
+#[test]
+fn versions_of_others_are_left_alone() {
+    let dashed = json!({"metadata": {"name": "network-1-0-0"}});
+    let original = child("1.0.0").with(dashed).without_finalizer();
+    let plan = module().plan(&[original, child("1.0.0").of_another_owner(), child("1.1.0").ownerless()]);
+    assert_eq!(plan, Plan { leftovers: vec!["network-1-0-0".into()], ..Plan::default() });
+
+    let wants = module().with_versions(["1.0.0"]);
+    assert_eq!(
+        holder(&wants, child("1.0.0").of_another_owner()),
+        Some(Holder::Other("Module network".into()))
+    );
+    assert_eq!(holder(&wants, child("1.0.0").ownerless()), Some(Holder::Ownerless));
+    let nameless = child("1.0.0").without_finalizer().with(json!({"spec": {"fileName": null}}));
+    assert_eq!(holder(&wants, nameless), Some(Holder::Other("Module network".into())));
+}
+
+#[test]
+fn a_name_that_is_still_terminating_is_waited_for() {
+    let wants = module().with_versions(["1.0.0", "2.0.0"]);
+    let plan = wants.plan(&[stored_child("1.0.0").terminating()]);
+    assert_eq!(plan.waiting.get("network-1.0.0"), Some(&Holder::Terminating));
+    assert_eq!(created(&plan), ["network-2.0.0"], "it holds nothing up");
+    assert!(module().plan(&[stored_child("1.0.0").terminating()]).delete.is_empty(), "once is enough");
+}
+
+#[test]
+fn an_ownerless_version_is_adopted_by_the_module_that_it_names() {
+    let wants = module().with_versions(["1.0.0"]);
+    let handed = |to: &str| stored_child("1.0.0").ownerless().without_finalizer().annotated(ADOPT, to);
+    assert_eq!(holder(&wants, handed("other")), Some(Holder::Ownerless));
+    let plan = wants.plan(&[handed("network")]);
+    assert!(plan.change[0].adopt && plan.change[0].config.is_none() && plan.change.len() == 1);
+    let derived = handed("network")
+        .with(json!({"spec": {"fileName": null}}))
+        .with_config(json!({"provider": "google"}));
+    assert_eq!(wants.plan(&[derived]).change[0].config, Some(FileName::Derived), "its object may lie there");
+    assert!(module().plan(&[handed("network")]).delete.is_empty(), "nobody wants it");
+    // The annotation does not take it from another owner.
+    let owned = child("1.0.0").of_another_owner().annotated(ADOPT, "network");
+    assert!(matches!(holder(&wants, owned), Some(Holder::Other(_))));
+}
+
+#[test]
+fn a_version_of_the_right_name_and_another_content_is_not_adopted() {
+    let wants = module().with_versions(["1.0.0"]);
+    for spec in [json!({"version": "9.9.9"}), json!({"version": "latest"}), json!({"type": "Provider"})] {
+        let child = child("1.0.0").ownerless().annotated(ADOPT, "network").with(json!({"spec": spec}));
+        assert!(matches!(holder(&wants, child), Some(Holder::Unlike(_))), "{spec}");
+    }
+}
+
+#[test]
+fn a_finalizer_that_somebody_took_off_is_put_back() {
+    let plan = module().with_versions(["1.0.0"]).plan(&[stored_child("1.0.0").without_finalizer()]);
+    assert!(plan.change.len() == 1 && plan.change[0].adopt);
+}
+
+#[test]
+fn only_what_decides_bytes_or_place_gives_a_fresh_file_name() {
+    let s3 = |s3: serde_json::Value| json!({"storageConfig": {"s3": s3}});
+    let table = [
+        (json!({"provider": "google"}), Some(FileName::Keep)),
+        (json!({"immutable": true}), Some(FileName::Keep)),
+        (json!({"deletionPolicy": "Retain"}), Some(FileName::Keep)),
+        (json!({"githubClientConfig": {"useAuthenticatedClient": true}}), Some(FileName::Keep)),
+        (json!({"repoUrl": "https://github.com/Acme/network.git"}), Some(FileName::Keep)),
+        (s3(json!({"serverSideEncryption": "AES256"})), Some(FileName::Keep)),
+        (json!({"versionHistoryLimit": 9}), None),
+        (json!({"versionConstraints": ">= 1"}), None),
+        (json!({"storageConfig": {"presign": {"enabled": true}}}), None),
+        (json!({"name": "net"}), Some(FileName::Fresh)),
+        (json!({"fileFormat": "tar"}), Some(FileName::Fresh)),
+        (json!({"repoUrl": "https://github.com/acme/net"}), Some(FileName::Fresh)),
+        (s3(json!({"bucket": "other"})), Some(FileName::Fresh)),
+        (s3(json!({"key": "prefix"})), Some(FileName::Fresh)),
+        (s3(json!({"region": "eu-west-1"})), Some(FileName::Fresh)),
+        (s3(json!({"endpoint": "https://s3.example.com"})), Some(FileName::Fresh)),
+    ];
+    for (change, expected) in table {
+        let plan =
+            module().with_versions(["1.0.0"]).with_config(change.clone()).plan(&[stored_child("1.0.0")]);
+        assert_eq!(plan.change.first().and_then(|c| c.config), expected, "{change}");
+    }
+}
+
+#[test]
+fn immutable_pins_what_was_published_and_nothing_else() {
+    let pin = |module: ModuleFixture, child: ChildFixture| {
+        let plan = module.with_versions(["1.0.0"]).plan(&[child]);
+        plan.change.into_iter().find_map(|c| c.expected_digest)
+    };
+    let told = |digest: &str| stored_child("1.0.0").with(json!({"spec": {"expectedDigest": digest}}));
+    let pinned = || module().immutable(json!({"1.0.0": "h1:1.0.0"}));
+    assert_eq!(pin(pinned(), child("1.0.0")), Some(Some("h1:1.0.0".into())), "its status is lost");
+    assert_eq!(pin(pinned(), stored_child("1.0.0")), None, "it knows its own content");
+    assert_eq!(pin(pinned(), told("h1:1.0.0")), None);
+    assert_eq!(pin(pinned(), told("h1:other")), Some(Some("h1:1.0.0".into())));
+    assert_eq!(pin(module().immutable(json!({})), child("1.0.0")), None, "nothing was published");
+    assert_eq!(pin(module(), told("h1:1.0.0")), Some(None), "switched off");
+    let again = pinned().with_versions(["v1.0.0", "2.0.0"]).plan(&[]);
+    let told: Vec<_> = again.create.iter().map(|c| c.expected_digest.as_deref()).collect();
+    assert_eq!(told, [Some("h1:1.0.0"), None], "removed and added again");
+}
+
+#[test]
+fn suspension_reaches_every_version_once_and_stops_all_else() {
+    let suspended = child("2.0.0").with(json!({"spec": {"moduleSuspended": true}}));
+    let module = module().with_versions(["1.0.0", "3.0.0"]).with_config(json!({"name": "net"}));
+    let children = [stored_child("1.0.0"), suspended, child("1.1.0").of_another_owner()];
+    let plan = module.clone().suspended().plan(&children);
+    assert_eq!(plan.change.len(), 1);
+    assert_eq!(
+        (plan.change[0].target.name.as_str(), plan.change[0].suspended),
+        ("network-1.0.0", Some(true))
+    );
+    assert_eq!(Plan { change: vec![], ..plan }, Plan::default());
+    let resumed = module.with_versions(["2.0.0"]).plan(&children);
+    assert!(resumed.change.iter().any(|c| c.target.name == "network-2.0.0" && c.suspended == Some(false)));
+}
+
+#[test]
+fn a_deletion_policy_reaches_terminating_versions_whatever_else_is_the_case() {
+    let going = stored_child("1.0.0").terminating();
+    let retain = || module().with_config(json!({"deletionPolicy": "Retain", "name": "net"}));
+    let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    for module in [retain(), retain().suspended(), retain().with(deleted)] {
+        let plan = module.plan(std::slice::from_ref(&going));
+        assert_eq!((plan.change.len(), plan.change[0].retain, plan.change[0].config), (1, Some(true), None));
+    }
+    assert!(module().plan(&[going]).change.is_empty());
+}
+
+#[test]
+fn a_module_that_goes_makes_and_removes_nothing() {
+    let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    let plan = module().with_versions(["1.0.0"]).with(deleted).plan(&[stored_child("2.0.0")]);
+    assert_eq!(plan, Plan::default());
+}
+
+#[test]
+fn an_open_request_is_handed_to_each_version_once() {
+    let module = module().with_versions(["1.0.0", "2.0.0", "3.0.0"]).with_token("token");
+    let children =
+        [stored_child("1.0.0").asked("token"), stored_child("2.0.0").asked("earlier"), child("3.0.0")];
+    let plan = module.plan(&children);
+    let asked: Vec<_> = plan.change.iter().map(|c| (c.target.name.as_str(), c.request.as_deref())).collect();
+    assert_eq!(asked, [("network-2.0.0", Some("token")), ("network-3.0.0", Some("token"))]);
+    let closed = module.with_token("done:3").plan(&children);
+    assert!(closed.change.is_empty(), "{MODULE_REQUEST} stays as it is");
+}

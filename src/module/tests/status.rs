@@ -1,0 +1,224 @@
+//! What a Module's status says.
+
+use serde_json::json;
+
+use super::super::status::{resets_force, wants_request};
+use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
+use crate::crd::{ModuleStatus, REQUESTED_AT, condition};
+
+fn conditions(status: &ModuleStatus) -> [&str; 3] {
+    ["Ready", "Reconciling", "Stalled"]
+        .map(|t| condition::find(&status.conditions, t).unwrap().status.as_str())
+}
+
+fn reason(status: &ModuleStatus) -> (&str, &str) {
+    let ready = condition::find(&status.conditions, "Ready").unwrap();
+    (&ready.reason, &ready.message)
+}
+
+fn wants_two() -> ModuleFixture {
+    module().with_versions(["1.0.0", "2.0.0"])
+}
+
+const READY: [&str; 3] = ["True", "False", "False"];
+const WORKING: [&str; 3] = ["False", "True", "False"];
+const STALLED: [&str; 3] = ["False", "False", "True"];
+const IDLE: [&str; 3] = ["False", "False", "False"];
+
+#[test]
+fn synced_only_when_every_wanted_version_is_stored_as_the_spec_wants_it() {
+    let other = |change| [stored_child("1.0.0"), stored_child("2.0.0").with(change)];
+    let table = [
+        ("none", vec![], 0),
+        ("one", vec![stored_child("1.0.0")], 1),
+        ("one not yet", vec![stored_child("1.0.0"), child("2.0.0")], 1),
+        ("one of an older generation", other(json!({"metadata": {"generation": 2}})).to_vec(), 1),
+        ("one at another place", other(json!({"spec": {"moduleConfigRef": {"name": "net"}}})).to_vec(), 1),
+        ("one on its way out", vec![stored_child("1.0.0"), stored_child("2.0.0").terminating()], 1),
+        ("one more than wanted", vec![stored_child("1.0.0"), stored_child("3.0.0")], 1),
+        ("all", vec![stored_child("1.0.0"), stored_child("2.0.0")], 2),
+    ];
+    for (what, children, stored) in table {
+        let status = wants_two().status(&children, None);
+        let counts = status.versions.clone().unwrap();
+        assert_eq!((counts.synced, counts.desired, counts.failed), (stored, 2, 0), "{what}");
+        assert_eq!(counts.summary, format!("{stored}/2"));
+        assert_eq!(status.synced, Some(stored == 2), "{what}");
+        let (expected, word) = if stored == 2 { (READY, "Synced") } else { (WORKING, "Progressing") };
+        assert_eq!((conditions(&status), reason(&status).0), (expected, word), "{what}");
+        assert_eq!(status.observed_generation, Some(3));
+    }
+    let empty = module().status(&[], None);
+    assert_eq!((conditions(&empty), empty.synced), (READY, Some(true)));
+}
+
+#[test]
+fn the_first_failure_is_named_and_counted() {
+    let failed = wants_two().with_versions(["1.0.0", "2.0.0", "3.0.0"]);
+    let children = [stored_child("1.0.0"), failed_child("2.0.0"), failed_child("3.0.0")];
+    let status = failed.status(&children, None);
+    assert_eq!(conditions(&status), WORKING);
+    assert_eq!(
+        reason(&status),
+        ("VersionsFailed", "1 of 3 versions stored, 2 failed; first 2.0.0: TagNotFound: no such tag")
+    );
+    assert_eq!(status.versions.as_ref().unwrap().failed, 2);
+    let hopeless = children.clone().map(|c| if c.lean().status.synced { c } else { c.stalled() });
+    assert_eq!(conditions(&failed.status(&hopeless, None)), STALLED);
+    let one_may_pass = [hopeless[0].clone(), hopeless[1].clone(), children[2].clone()];
+    assert_eq!(conditions(&failed.status(&one_may_pass, None)), WORKING);
+    let refetch = stored_child("1.0.0").ready("False", "GitHubUnavailable", "away");
+    let status = module().with_versions(["1.0.0"]).status(&[refetch], None);
+    assert_eq!((status.synced, reason(&status).0), (Some(true), "VersionsFailed"), "its object is intact");
+}
+
+#[test]
+fn what_keeps_a_module_from_its_goal_is_said() {
+    let all = [stored_child("1.0.0"), stored_child("2.0.0")];
+    let config = |change| wants_two().with_config(change);
+    let table = [
+        (wants_two().suspended(), IDLE, "Suspended", "spec.suspend"),
+        (wants_two().with_versions(["1.0.0", "latest"]), STALLED, "InvalidSpec", "Nothing is removed"),
+        (config(json!({"repoOwner": "somebody"})), STALLED, "InvalidSpec", "repoOwner"),
+        (config(json!({"storageConfig": {"gcs": {}}})), STALLED, "InvalidSpec", "gcs"),
+        (config(json!({"provider": null})), STALLED, "ProviderMissing", "moduleConfig.provider"),
+        (wants_two().with(json!({"spec": {"versions": 5}})), STALLED, "InvalidSpec", "spec cannot be read"),
+    ];
+    for (module, expected, word, part) in table {
+        let status = module.status(&all, None);
+        assert_eq!((conditions(&status), reason(&status).0), (expected, word));
+        assert!(reason(&status).1.contains(part), "{}", reason(&status).1);
+    }
+    let ownerless = wants_two().status(&[stored_child("1.0.0"), child("2.0.0").ownerless()], None);
+    assert_eq!((conditions(&ownerless), reason(&ownerless).0), (STALLED, "NameTaken"));
+    let command = "kubectl annotate -n acme version.opendepot.defdev.io/network-2.0.0 opendepot.defdev.io/adopt=network";
+    assert!(reason(&ownerless).1.ends_with(command), "{}", reason(&ownerless).1);
+}
+
+#[test]
+fn versions_of_the_original_have_a_condition_of_their_own_while_they_are_there() {
+    let dashed = child("9.0.0").with(json!({"metadata": {"name": "network-9-0-0"}})).without_finalizer();
+    let all = vec![stored_child("1.0.0"), stored_child("2.0.0")];
+    let with = wants_two().status(&[all.clone(), vec![dashed]].concat(), None);
+    assert_eq!(conditions(&with), READY);
+    let said = condition::find(&with.conditions, "OriginalVersionsFound").unwrap();
+    assert!(said.status == "True" && said.message.contains("network-9-0-0"));
+    let without = wants_two().with_status(&with).status(&all, None);
+    assert!(condition::find(&without.conditions, "OriginalVersionsFound").is_none());
+}
+
+#[test]
+fn the_latest_is_the_highest_stored_release() {
+    let latest = |stored: &[&str]| {
+        let module = module().with_versions(["1.9.0", "v1.10.0", "2.0.0-rc.1", "2.0.0-rc.2"]);
+        let children: Vec<ChildFixture> = stored.iter().map(|v| stored_child(v)).collect();
+        module.status(&children, None).latest_version
+    };
+    assert_eq!(latest(&[]), None);
+    assert_eq!(latest(&["1.9.0", "v1.10.0", "2.0.0-rc.1"]).as_deref(), Some("1.10.0"));
+    assert_eq!(latest(&["2.0.0-rc.1", "2.0.0-rc.2"]).as_deref(), Some("2.0.0-rc.2"));
+    assert_eq!(latest(&["1.9.0", "3.0.0"]).as_deref(), Some("1.9.0"), "what is not wanted does not count");
+}
+
+#[test]
+fn the_same_situation_twice_changes_nothing() {
+    let dashed = child("9.0.0").with(json!({"metadata": {"name": "network-9-0-0"}})).without_finalizer();
+    let situations = [vec![], vec![stored_child("1.0.0"), dashed], vec![failed_child("2.0.0").stalled()]];
+    let modules = [
+        wants_two(),
+        wants_two().suspended(),
+        wants_two().immutable(json!({})),
+        wants_two().with_versions(["latest"]),
+        wants_two().forced().with_token("token"),
+    ];
+    for children in situations {
+        for module in &modules {
+            let once = module.status(&children, None);
+            let stored = module.clone().with_status(&once);
+            // Long after: times of conditions do not move.
+            assert_eq!(stored.status(&children, None), stored.view().status);
+        }
+    }
+}
+
+#[test]
+fn digests_are_recorded_when_they_are_first_seen_and_kept() {
+    let published =
+        |module: ModuleFixture, children: &[ChildFixture]| json!(module.status(children, None).published);
+    let immutable = || wants_two().immutable(json!({"0.9.0": "h1:gone", "1.0.0": "h1:first"}));
+    let going = stored_child("2.0.0").terminating();
+    let lost = stored_child("3.0.0").with(json!({"status": {"synced": false}}));
+    let children =
+        [stored_child("1.0.0"), going, lost, failed_child("4.0.0"), stored_child("5.0.0").of_another_owner()];
+    assert_eq!(
+        published(immutable(), &children),
+        json!({"0.9.0": "h1:gone", "1.0.0": "h1:first", "2.0.0": "h1:2.0.0", "3.0.0": "h1:3.0.0"})
+    );
+    assert_eq!(published(wants_two(), &children), json!(null));
+    let off = immutable().with_config(json!({"immutable": false}));
+    assert_eq!(published(off, &children), json!(null), "switched off");
+}
+
+#[test]
+fn a_force_is_opened_handled_closed_reset_and_can_be_asked_again() {
+    let asked = wants_two().forced();
+    assert_eq!(wants_request(&asked.view()).as_deref(), Some("forceSync/3"));
+    let waiting = asked.status(&[], None);
+    assert_eq!(waiting.force_token, None, "while it is held back");
+    let open = asked.clone().with_status(&asked.status(&[], Some("token")));
+    assert_eq!(
+        (open.view().status.force_token.as_deref(), wants_request(&open.view())),
+        (Some("token"), None)
+    );
+
+    let (answered, other) = (stored_child("1.0.0").answered("token"), stored_child("2.0.0").asked("token"));
+    for not_yet in [
+        vec![answered.clone()],
+        vec![answered.clone(), other.clone()],
+        vec![answered.clone(), child("2.0.0")],
+    ] {
+        let status = open.status(&not_yet, None);
+        assert_eq!((status.force_token.as_deref(), conditions(&status)), (Some("token"), WORKING));
+    }
+    let stale = stored_child("2.0.0").with(json!({"status": {"lastModuleRequest": "token"}}));
+    assert_eq!(open.status(&[answered.clone(), stale], None).force_token.as_deref(), Some("token"));
+    for not_waited_for in [
+        other.clone().with(json!({"spec": {"suspend": true}})),
+        other.clone().terminating(),
+        other.of_another_owner(),
+        failed_child("2.0.0").answered("token"),
+    ] {
+        let status = open.status(&[answered.clone(), not_waited_for.clone()], None);
+        assert_eq!(status.force_token.as_deref(), Some("done:3"), "{:?}", not_waited_for.0);
+    }
+
+    let children = [answered, stored_child("2.0.0").answered("token")];
+    let done = open.clone().with_status(&open.status(&children, None));
+    assert!(resets_force(&done.view()) && wants_request(&done.view()).is_none(), "just the reset is left");
+    let reset = done.clone().with(json!({"spec": {"forceSync": false}})).next_generation();
+    assert!(!resets_force(&reset.view()) && wants_request(&reset.view()).is_none());
+    let later = reset.forced().next_generation();
+    assert!(!resets_force(&later.view()));
+    assert_eq!(wants_request(&later.view()).as_deref(), Some("forceSync/5"), "another request");
+    assert_eq!(later.status(&children, Some("second")).force_token.as_deref(), Some("second"));
+}
+
+#[test]
+fn the_users_annotation_asks_once() {
+    let asked = |at: &str| wants_two().with(json!({"metadata": {"annotations": {REQUESTED_AT: at}}}));
+    assert_eq!(wants_request(&asked("now").view()).as_deref(), Some("requestedAt/now"));
+    let opened = asked("now").status(&[], Some("token"));
+    assert_eq!(opened.last_handled_request.as_deref(), Some("now"));
+    let closed = ModuleStatus { force_token: Some("done:3".into()), ..opened };
+    assert_eq!(wants_request(&asked("now").with_status(&closed).view()), None);
+    assert!(wants_request(&asked("later").with_status(&closed).view()).is_some());
+}
+
+#[test]
+fn a_suspended_module_neither_opens_nor_closes_requests() {
+    let asked = wants_two().forced().suspended();
+    assert_eq!(wants_request(&asked.view()), None);
+    assert_eq!(asked.status(&[], Some("token")).force_token, None);
+    let children = [stored_child("1.0.0").answered("token"), stored_child("2.0.0").answered("token")];
+    assert_eq!(asked.with_token("token").status(&children, None).force_token.as_deref(), Some("token"));
+}
