@@ -78,6 +78,14 @@ impl Storage {
         self.try_head(place).await.map_err(|cause| failed(Operation::Head, place, cause))
     }
 
+    /// Looks whether the bucket is there. A look at an object cannot tell: a missing bucket looks like a missing object.
+    ///
+    /// # Errors
+    /// [`StorageError`], with [`Cause::BucketMissing`] when it is not.
+    pub async fn bucket_exists(&self, place: &Place) -> Result<(), StorageError> {
+        self.try_bucket(place).await.map_err(|cause| failed(Operation::Head, place, cause))
+    }
+
     /// Stores a file with one PUT that carries its length, SHA-256 and owner.
     ///
     /// # Errors
@@ -104,6 +112,14 @@ impl Storage {
                 etag: head.e_tag().map(str::to_owned),
             })),
             Err(error) => judge(Operation::Head, place, &error).map(|()| None),
+        }
+    }
+
+    async fn try_bucket(&self, place: &Place) -> Result<(), Cause> {
+        match self.client(place)?.head_bucket().bucket(&place.bucket).send().await {
+            Ok(_) => Ok(()),
+            // What says "no such object" of a key says "no such bucket" here.
+            Err(error) => judge(Operation::Head, place, &error).and(Err(Cause::BucketMissing)),
         }
     }
 

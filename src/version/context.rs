@@ -1,0 +1,123 @@
+//! What the Version controller works with, and its requests to S3 and for Secrets with their failures classified.
+//!
+//! In: clients and flags, from the composition root. Out: answers, or a [`Failure`]. It decides nothing.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use tokio::sync::{Mutex, Semaphore};
+
+use super::memory::Memories;
+use super::slots::Slots;
+use crate::archive;
+use crate::crd::Place;
+use crate::events::Events;
+use crate::failure::{Failure, Reason};
+use crate::github::GitHub;
+use crate::metrics::Metrics;
+use crate::storage::{self, Found, PutOutcome, Storage, StorageRules, Upload};
+
+/// What the controller works with.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// GitHub.
+    pub github: GitHub,
+    /// S3.
+    pub storage: Storage,
+    /// What flags permit.
+    pub rules: StorageRules,
+    /// Limits of an archive.
+    pub limits: archive::Limits,
+    /// Where archives wait on disk.
+    pub spool_dir: PathBuf,
+    /// How often stored objects are looked at; `None`: never.
+    pub verify_interval: Option<Duration>,
+    /// Who may fetch.
+    pub slots: Arc<Slots>,
+    /// How many Versions do small work at once.
+    pub light: Semaphore,
+    /// What is remembered.
+    pub memories: Memories,
+    /// The last look at each Secret that stalls a Version, shared by all that it stalls.
+    pub looks: Mutex<HashMap<(String, String), SecretLook>>,
+    /// When this process started.
+    pub started: Timestamp,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+/// When a Secret was looked at, and its resourceVersion then.
+type SecretLook = (Timestamp, Option<String>);
+
+/// A request to the Kubernetes API that failed. Its status cannot say so: the next attempt may.
+pub fn api_failure(error: &kube::Error) -> Failure {
+    Failure::retry(Reason::ApiUnavailable, format!("The Kubernetes API: {error}"))
+}
+
+impl Context {
+    pub(super) async fn head(&self, place: &Place) -> Result<Option<Found>, Failure> {
+        self.storage.head(&place.into()).await.map_err(|e| e.into_failure(Timestamp::now()))
+    }
+
+    /// Fails when the bucket is not there.
+    pub(super) async fn bucket(&self, place: &Place) -> Result<(), Failure> {
+        let there = self.storage.bucket_exists(&place.into()).await;
+        there.map_err(|e| e.into_failure(Timestamp::now()))
+    }
+
+    pub(super) async fn put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, Failure> {
+        self.storage.put(&place.into(), upload).await.map_err(|e| e.into_failure(Timestamp::now()))
+    }
+
+    pub(super) async fn delete(&self, place: &Place) -> Result<(), Failure> {
+        self.storage.delete(&place.into()).await.map_err(|e| e.into_failure(Timestamp::now()))
+    }
+
+    /// The resourceVersion of a Secret (`Some(None)`: it does not exist), at most half a minute old; `None` when it
+    /// cannot be known.
+    pub(super) async fn secret_version(
+        &self,
+        namespace: &str,
+        name: &str,
+        now: Timestamp,
+    ) -> Option<Option<String>> {
+        let mut looks = self.looks.lock().await;
+        let key = (namespace.to_owned(), name.to_owned());
+        if let Some((at, version)) = looks.get(&key)
+            && now.duration_since(*at) < SignedDuration::from_secs(30)
+        {
+            return Some(version.clone());
+        }
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let version = match secrets.get_opt(name).await {
+            Ok(secret) => secret.and_then(|s| s.metadata.resource_version),
+            Err(error) => {
+                tracing::debug!(%error, name, "the Secret cannot be looked at");
+                return None;
+            }
+        };
+        looks.retain(|_, (at, _)| now.duration_since(*at) < SignedDuration::from_mins(5));
+        looks.insert(key, (now, version.clone()));
+        Some(version)
+    }
+}
+
+impl From<&Place> for storage::Place {
+    fn from(place: &Place) -> Self {
+        Self {
+            bucket: place.bucket.clone(),
+            key: place.key.clone(),
+            region: place.region.clone(),
+            endpoint: place.endpoint.clone(),
+            force_path_style: place.force_path_style.unwrap_or(false),
+        }
+    }
+}

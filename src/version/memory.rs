@@ -1,0 +1,147 @@
+//! What the process remembers of each Version between reconciles: failed attempts, verifications, forced syncs.
+//!
+//! In: outcomes. Out: when to look again. Kept in memory only: losing it costs an early attempt, never correctness.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::triage::Attempt;
+
+/// Forces within this window are counted.
+const WINDOW: SignedDuration = SignedDuration::from_mins(1);
+/// So many forces within the window are done at once.
+const FREE_FORCES: usize = 3;
+/// First pause of the forces that follow; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+
+/// One Version's memory.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The last attempt, if it failed.
+    pub attempt: Option<Attempt>,
+    /// When the object was last seen in the bucket by this process.
+    pub verified: Option<Timestamp>,
+    /// The forced syncs of late.
+    pub forces: Forces,
+}
+
+/// Forced syncs of one object, so that a loop that asks for ever makes no storm.
+#[derive(Clone, Debug, Default)]
+pub struct Forces {
+    last: Option<String>,
+    recent: Vec<Timestamp>,
+    pause: Option<Duration>,
+    free_at: Option<Timestamp>,
+}
+
+impl Forces {
+    /// Whether the force called `id`, which stands now, may start, or else when. One that may is counted once.
+    pub fn admit(&mut self, id: &str, now: Timestamp) -> Result<(), Timestamp> {
+        if self.last.as_deref() == Some(id) {
+            return Ok(());
+        }
+        if let Some(at) = self.free_at.filter(|at| *at > now) {
+            return Err(at);
+        }
+        let waited = self.free_at.take().is_some();
+        // A loop that pauses as told is still a loop: the window of the last pause counts as well.
+        let window = WINDOW + SignedDuration::try_from(self.pause.unwrap_or_default()).unwrap_or(WINDOW);
+        self.recent.retain(|at| now.duration_since(*at) < window);
+        if self.recent.len() < FREE_FORCES {
+            if self.recent.is_empty() {
+                self.pause = None;
+            }
+        } else if !waited {
+            let pause = self.pause.map_or(FIRST_PAUSE, |p| (p * 2).min(LONGEST_PAUSE));
+            self.pause = Some(pause);
+            let at = now.checked_add(pause).unwrap_or(now);
+            self.free_at = Some(at);
+            return Err(at);
+        }
+        self.last = Some(id.to_owned());
+        self.recent.push(now);
+        if self.recent.len() > FREE_FORCES {
+            self.recent.remove(0);
+        }
+        Ok(())
+    }
+}
+
+/// The memory of all Versions, by UID.
+#[derive(Debug, Default)]
+pub struct Memories(Mutex<HashMap<String, Memory>>);
+
+impl Memories {
+    /// Reads or changes what is remembered of the object with this UID.
+    pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(memory) = all.get_mut(uid) {
+            return change(memory);
+        }
+        let mut memory = Memory::default();
+        let result = change(&mut memory);
+        if memory.attempt.is_some()
+            || memory.verified.is_some()
+            || memory.forces.last.is_some()
+            || memory.forces.free_at.is_some()
+        {
+            all.insert(uid.to_owned(), memory);
+        }
+        result
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// Asks at each time that the throttle names, as a loop would, and gives the times of the syncs.
+    fn loop_for(seconds: i64) -> Vec<i64> {
+        let (mut forces, mut now, mut done) = (Forces::default(), 0, Vec::new());
+        while now < seconds {
+            match forces.admit(&now.to_string(), at(now)) {
+                Ok(()) => {
+                    done.push(now);
+                    now += 1;
+                }
+                Err(until) => now = until.as_second(),
+            }
+            // The same force asked about again is no new one.
+            if let Some(last) = forces.last.clone() {
+                assert_eq!(forces.admit(&last, at(now)), Ok(()));
+            }
+        }
+        done
+    }
+
+    #[test]
+    fn three_forces_are_free_and_a_loop_slows_down_to_one_in_ten_minutes() {
+        let done = loop_for(7200);
+        assert_eq!(done[..3], [0, 1, 2]);
+        let pauses: Vec<i64> = done[2..].windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(pauses[..4], [11, 21, 41, 81], "{pauses:?}");
+        assert!(pauses.iter().all(|p| *p <= 601) && pauses.ends_with(&[601]), "{pauses:?}");
+    }
+
+    #[test]
+    fn forces_a_minute_apart_are_never_held_back() {
+        let mut forces = Forces::default();
+        for minute in 0..50 {
+            assert_eq!(forces.admit(&minute.to_string(), at(minute * 60)), Ok(()));
+        }
+    }
+}

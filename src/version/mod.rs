@@ -1,0 +1,163 @@
+//! The Version controller: makes one object in S3 out of one tag on GitHub, and keeps it.
+//!
+//! In: Versions, as the watch tells of them. Out: objects, statuses, Events. It never reads a Module: a Version carries
+//! all that is needed. The order of things: [`plan`] decides (pure), [`publish`] and [`delete`] do, [`record`] says what
+//! the status is (pure), and this file is the table of contents.
+
+pub mod context;
+pub mod delete;
+pub mod fetch;
+pub mod memory;
+pub mod object;
+pub mod plan;
+pub mod publish;
+pub mod record;
+pub mod slots;
+pub mod steps;
+pub mod store;
+
+pub mod triage;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+
+pub use self::context::Context;
+use self::steps::Done;
+use self::triage::{Attempt, Seen, Times, Triage};
+use crate::crd::lean::LeanVersion;
+use crate::failure::{Failure, SECRET_LOOK};
+
+type SecretSeen = Option<(String, Option<String>)>;
+
+/// Brings one Version closer to what it says.
+pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
+    let uid = version.metadata.uid.clone().unwrap_or_default();
+    let now = Timestamp::now();
+    let memory = ctx.memories.with(&uid, |memory| memory.clone());
+    let times = Times { now, started: ctx.started, verified: memory.verified };
+    let decision = triage::triage(&version, memory.attempt.as_ref(), ctx.verify_interval, times);
+    let mut failed = memory.attempt.as_ref();
+    match decision {
+        Triage::Ignore | Triage::Settled(None) => return Action::await_change(),
+        Triage::Settled(Some(at)) => return requeue_at(at, now),
+        Triage::Waiting(due) => {
+            if let Some(action) = wait(&ctx, &version, failed, due, now).await {
+                return action;
+            }
+            failed = None;
+        }
+        Triage::Light | Triage::Publish => {}
+    }
+    if decision == Triage::Light {
+        let permit = ctx.light.acquire().await;
+        let outcome = steps::work(&ctx, &version, None, failed).await;
+        drop(permit);
+        // Small work that turns out to be a fetch goes on here: what the watch knows may never call it one.
+        if !matches!(outcome.1, Done::Later) {
+            return finish(&ctx, &version, &uid, outcome);
+        }
+    }
+    if let Some(at) = throttled(&ctx, &version, &uid, now) {
+        return requeue_at(at, now);
+    }
+    let turn = ctx.slots.turn(&triage::lane(&version)).await;
+    let outcome = steps::work(&ctx, &version, Some(&turn), failed).await;
+    finish(&ctx, &version, &uid, outcome)
+}
+
+/// Remembers how it ended, and says when to look again.
+fn finish(ctx: &Context, version: &LeanVersion, uid: &str, outcome: (Option<Seen>, Done)) -> Action {
+    let now = Timestamp::now();
+    let (seen, done) = outcome;
+    let label = match &done {
+        Done::Settled => "settled",
+        Done::Later => "later",
+        Done::Failed(..) => "failed",
+        Done::Gone => "gone",
+    };
+    ctx.metrics.reconciled("version", label);
+    match done {
+        Done::Gone => {
+            ctx.memories.forget(uid);
+            Action::await_change()
+        }
+        Done::Later => Action::requeue(Duration::from_secs(1)),
+        Done::Settled => {
+            ctx.memories.with(uid, |memory| {
+                memory.attempt = None;
+                memory.verified = Some(now);
+            });
+            // What this reconcile wrote comes back through the watch, and is looked at again.
+            let due = ctx.verify_interval.map(|interval| triage::next_verification(version, interval, now));
+            due.map_or_else(Action::await_change, |due| requeue_at(due, now))
+        }
+        Done::Failed(failure, secret) => {
+            ctx.metrics.failed("version", failure.reason);
+            let due = ctx.memories.with(uid, |memory| {
+                let failures = memory.attempt.as_ref().map_or(0, |a| a.failures).saturating_add(1);
+                let failing_for = failing_for(version, &failure, now);
+                let delay = failure.delay(failures, failing_for, rand::random(), now);
+                let due = now.checked_add(delay).unwrap_or(Timestamp::MAX);
+                let seen = seen.unwrap_or_else(|| Seen::of(&version.metadata));
+                memory.attempt = Some(Attempt { failures, due, seen, secret });
+                due
+            });
+            tracing::debug!(reason = %failure.reason, %due, "the attempt failed");
+            requeue_at(due.min(next_look(ctx, uid, now).unwrap_or(due)), now)
+        }
+    }
+}
+
+/// How long this failure has been there, as the watch knows it.
+fn failing_for(version: &LeanVersion, failure: &Failure, now: Timestamp) -> Duration {
+    if version.status.reason != failure.reason.as_str() {
+        return Duration::ZERO;
+    }
+    version
+        .status
+        .since
+        .map_or(Duration::ZERO, |since| Duration::try_from(now.duration_since(since)).unwrap_or_default())
+}
+
+fn next_look(ctx: &Context, uid: &str, now: Timestamp) -> Option<Timestamp> {
+    let stalled_by_secret =
+        ctx.memories.with(uid, |m| m.attempt.as_ref().is_some_and(|a| a.secret.is_some()));
+    stalled_by_secret.then(|| now.checked_add(SECRET_LOOK).unwrap_or(now))
+}
+
+fn requeue_at(at: Timestamp, now: Timestamp) -> Action {
+    Action::requeue(
+        Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(10)),
+    )
+}
+
+/// A failed attempt waits. One that a Secret stalls looks at that Secret each minute, and goes on when it changed.
+async fn wait(
+    ctx: &Context,
+    version: &LeanVersion,
+    attempt: Option<&Attempt>,
+    due: Timestamp,
+    now: Timestamp,
+) -> Option<Action> {
+    let Some((name, seen)) = attempt.and_then(|a| a.secret.as_ref()) else {
+        return Some(requeue_at(due, now));
+    };
+    let namespace = version.metadata.namespace.clone().unwrap_or_default();
+    let current = ctx.secret_version(&namespace, name, now).await;
+    if current.is_some_and(|current| current != *seen) {
+        return None;
+    }
+    Some(requeue_at(due.min(now.checked_add(SECRET_LOOK).unwrap_or(due)), now))
+}
+
+/// A loop of forced syncs is slowed down; nothing is dropped.
+fn throttled(ctx: &Context, version: &LeanVersion, uid: &str, now: Timestamp) -> Option<Timestamp> {
+    let id = triage::forced(version)?;
+    ctx.memories.with(uid, |memory| memory.forces.admit(&id, now)).err()
+}

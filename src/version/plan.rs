@@ -1,0 +1,261 @@
+//! What a Version's reconcile should do next: a pure function from the Version as it is stored to a step.
+//!
+//! In: the full Version, its parts parsed. Out: the next step, with all that doing it needs. No client and no clock.
+//! ([`super::triage`] has decided before that there is something to do at all.)
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use uuid::Uuid;
+
+use super::triage::{annotation, handled_at};
+use crate::crd::check::{Checked, InvalidConfig};
+use crate::crd::{
+    DeletionPolicy, FINALIZER, FileFormat, MODULE_REQUEST, ModuleConfig, Place, REQUESTED_AT, Release,
+    VersionSpec, VersionStatus, condition,
+};
+use crate::failure::{Failure, Reason};
+use crate::storage;
+
+/// A Version as the API server stores it, its parts parsed.
+#[derive(Clone, Debug)]
+pub struct VersionView {
+    /// `metadata`.
+    pub metadata: ObjectMeta,
+    /// `spec`, or what is wrong with it.
+    pub spec: Result<VersionSpec, String>,
+    /// `status`; empty where it cannot be read.
+    pub status: VersionStatus,
+    /// `spec.moduleConfigRef.deletionPolicy`, read on its own: a broken spec never blocks deletion.
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Next<'a> {
+    /// Nothing.
+    Nothing,
+    /// Add our finalizer, then go on.
+    AddFinalizer,
+    /// Delete what is stored, then let go.
+    Delete,
+    /// Say that work is stopped.
+    Suspend,
+    /// The spec cannot be worked with.
+    Reject(Failure),
+    /// Set `spec.forceSync` back: its outcome is in the status.
+    ResetForce,
+    /// Fetch, compare, store.
+    Publish(Work<'a>),
+    /// Look whether the object is still there, then say so.
+    Verify(Work<'a>),
+    /// Delete what a move left behind.
+    CleanUp(Work<'a>),
+    /// The object is as wanted; only the status is behind.
+    Record,
+}
+
+/// What a publish needs to know.
+#[derive(Clone, Debug)]
+pub struct Work<'a> {
+    /// The checked configuration.
+    pub config: Checked<'a>,
+    /// The whole of it.
+    pub module: &'a ModuleConfig,
+    /// The version.
+    pub release: Release,
+    /// Where the object shall be.
+    pub place: Place,
+    /// The tags to try, in order.
+    pub tags: Vec<String>,
+    /// The requests that ask for a full sync.
+    pub requests: Requests,
+    /// The digest that the content must have.
+    pub expected_digest: Option<String>,
+}
+
+/// Open requests for a full sync.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// `spec.forceSync` is true and not handled at this generation.
+    pub force_sync: bool,
+    /// The user's annotation, where it is new.
+    pub requested_at: Option<String>,
+    /// The Module's annotation, where it is new.
+    pub module_request: Option<String>,
+    /// An earlier request failed for a passing reason.
+    pub pending: bool,
+}
+
+impl Work<'_> {
+    /// The lane of [`lane`].
+    pub fn lane(&self) -> String {
+        let named = self.module.repo_url.as_ref().or(self.module.repo_owner.as_ref());
+        named.map(|name| name.to_ascii_lowercase()).unwrap_or_default()
+    }
+}
+
+impl Requests {
+    /// Whether anything asks for a full sync.
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+impl VersionView {
+    /// `metadata.namespace`.
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    fn has_finalizer(&self) -> bool {
+        self.metadata.finalizers.as_ref().is_some_and(|f| f.iter().any(|f| f == FINALIZER))
+    }
+
+    /// Whether the status says that `spec.forceSync` of this generation was handled, well or not.
+    fn force_handled(&self) -> bool {
+        handled_at(self.status.pending_force.as_deref(), self.metadata.generation.unwrap_or_default())
+    }
+
+    /// `status.pendingForce` after an attempt that `requests` asked for: `retry:<generation>` when it failed for a
+    /// passing reason, `done:<generation>` while `spec.forceSync` is still to be set back, else nothing.
+    pub fn pending_force(&self, requests: &Requests, passes: bool) -> Option<String> {
+        let generation = if requests.force_sync { self.metadata.generation.unwrap_or_default() } else { 0 };
+        match (requests.any() && passes, requests.force_sync) {
+            (true, _) => Some(format!("retry:{generation}")),
+            (false, true) => Some(format!("done:{generation}")),
+            (false, false) => None,
+        }
+    }
+
+    /// What asks for a full sync now.
+    pub fn requests(&self) -> Requests {
+        let status = &self.status;
+        let new = |key: &str, handled: &Option<String>| {
+            annotation(&self.metadata, key).filter(|at| handled.as_deref() != Some(at)).map(str::to_owned)
+        };
+        let force_sync = self.spec.as_ref().is_ok_and(|spec| spec.force_sync);
+        Requests {
+            force_sync: force_sync && !self.force_handled(),
+            requested_at: new(REQUESTED_AT, &status.last_handled_request),
+            module_request: new(MODULE_REQUEST, &status.last_module_request),
+            pending: status.pending_force.as_deref().is_some_and(|p| p.starts_with("retry")),
+        }
+    }
+
+    /// The work that this spec describes.
+    pub fn work(&self) -> Result<Work<'_>, Failure> {
+        let spec = self.spec.as_ref().map_err(|e| Failure::stalled(Reason::InvalidSpec, e.clone()))?;
+        let invalid = |message: String| Failure::stalled(Reason::InvalidSpec, message);
+        let release = Release::parse(&spec.version).map_err(|e| invalid(format!("spec.version: {e}")))?;
+        let module = spec.module_config_ref.as_ref().ok_or_else(|| {
+            invalid("spec.moduleConfigRef is missing: write it as in a Module's moduleConfig".into())
+        })?;
+        let config = module.check(self.name())?;
+        let file_name = match &spec.file_name {
+            Some(name) => name.clone(),
+            None => derived_file_name(self.namespace(), self.name(), &release, module.file_format),
+        };
+        let key = storage::object_key(config.s3.key.as_deref(), config.name, &file_name)
+            .map_err(|e| Failure::from(InvalidConfig::from(e)))?;
+        let place = Place {
+            bucket: config.s3.bucket.clone(),
+            key,
+            region: config.s3.region.clone(),
+            endpoint: config.s3.endpoint.clone(),
+            force_path_style: config.s3.force_path_style,
+        };
+        let repository = config.repository.to_string();
+        let known = self.status.source.as_ref().filter(|s| s.url == repository);
+        let tags = known.and_then(|s| s.ref_.strip_prefix("refs/tags/")).map_or_else(
+            || Release::tags(&spec.version).to_vec(),
+            |tag| {
+                // What worked last comes first; should it be gone, the other spelling may be there.
+                let mut tags = vec![tag.to_owned()];
+                tags.extend(Release::tags(&spec.version).into_iter().filter(|t| t != tag));
+                tags
+            },
+        );
+        let pinned = module.immutable.unwrap_or(false).then(|| self.status.content_digest.clone()).flatten();
+        Ok(Work {
+            requests: self.requests(),
+            expected_digest: spec.expected_digest.clone().or(pinned),
+            config,
+            module,
+            release,
+            place,
+            tags,
+        })
+    }
+
+    /// Whether the status says that an object is stored just where, and made from what, `work` wants.
+    pub fn stored_as_wanted(&self, work: &Work<'_>) -> bool {
+        let status = &self.status;
+        status.synced == Some(true)
+            && status.checksum.is_some()
+            && status.storage.as_ref() == Some(&work.place)
+            && status
+                .source
+                .as_ref()
+                .is_none_or(|s| s.url.eq_ignore_ascii_case(&work.config.repository.to_string()))
+    }
+
+    /// Places other than `current` where an object of this Version may still be. One with the same bucket and key is
+    /// never among them, however its endpoint is spelled.
+    pub fn left_behind(&self, current: &Place) -> Vec<Place> {
+        let elsewhere = |p: &&Place| p.bucket != current.bucket || p.key != current.key;
+        self.status.objects.iter().filter(elsewhere).cloned().collect()
+    }
+}
+
+/// What to do with a Version, as it is stored now.
+pub fn next(version: &VersionView, verify: bool) -> Next<'_> {
+    if version.metadata.deletion_timestamp.is_some() {
+        return if version.has_finalizer() { Next::Delete } else { Next::Nothing };
+    }
+    if !version.has_finalizer() {
+        return Next::AddFinalizer;
+    }
+    if let Ok(spec) = &version.spec {
+        if spec.suspend || spec.module_suspended.unwrap_or(false) {
+            return Next::Suspend;
+        }
+        if spec.force_sync && version.force_handled() {
+            return Next::ResetForce;
+        }
+    }
+    let work = match version.work() {
+        Ok(work) => work,
+        Err(failure) => return Next::Reject(failure),
+    };
+    let ready = condition::find(&version.status.conditions, "Ready");
+    let failed = ready.filter(|c| c.status != "True" && !Reason::is_progress(&c.reason));
+    // Where only the bucket could not be reached, the object may well be as wanted: a look says so, without a fetch.
+    let unseen = failed.is_some_and(|c| Reason::is_about_storage(&c.reason));
+    // A failed clean-up leaves the object itself as wanted too.
+    let refused = failed.is_some_and(|c| !unseen && c.reason != Reason::OldObjectKept.as_str());
+    if work.requests.any() || !version.stored_as_wanted(&work) || refused {
+        return Next::Publish(work);
+    }
+    if !version.left_behind(&work.place).is_empty() {
+        return Next::CleanUp(work);
+    }
+    if verify || unseen {
+        return Next::Verify(work);
+    }
+    let settled = ready.is_some_and(|c| c.status == "True")
+        && version.status.observed_generation == version.metadata.generation
+        && version.status.pending_force.is_none();
+    if settled { Next::Nothing } else { Next::Record }
+}
+
+/// The last part of the key of a Version without `spec.fileName`: the same for the same namespace, name and version, so
+/// that nothing has to be remembered to find the object again.
+pub fn derived_file_name(namespace: &str, name: &str, release: &Release, format: FileFormat) -> String {
+    let text = format!("{namespace}/{name}/{release}");
+    let root = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"https://opendepot.defdev.io/version");
+    format!("{}.{}", Uuid::new_v5(&root, text.as_bytes()), format.extension())
+}

@@ -1,0 +1,267 @@
+//! The line of awaits from a tag to an object: look, fetch, normalise, compare, record, store, verify.
+//!
+//! In: [`Work`] that [`super::plan`] decided on. Out: [`Published`], which nothing else can make, or a failure. Writes the
+//! status once at most, before the PUT, so that the place of every object is on record before the object exists.
+
+use super::context::{Context, api_failure};
+use super::fetch::{fetch, normalise};
+use super::object::Object;
+use super::plan::{VersionView, Work};
+use super::record::Published;
+use super::slots::Turn;
+use super::store::{intact, store};
+use crate::archive::Normalised;
+use crate::crd::version::Source;
+use crate::crd::{Place, condition};
+use crate::failure::{Failure, Reason};
+use crate::github::FetchError;
+use crate::storage::{Found, Ownership};
+
+/// Why nothing was published.
+pub struct NotPublished {
+    /// For the status.
+    pub failure: Failure,
+    /// Whether the recorded object is known to be missing or damaged.
+    pub lost: bool,
+    /// The Secret that the attempt read: its name and resourceVersion.
+    pub secret: Option<(String, Option<String>)>,
+}
+
+impl From<Failure> for NotPublished {
+    fn from(failure: Failure) -> Self {
+        Self { failure, lost: false, secret: None }
+    }
+}
+
+/// What lies at the place where an object shall be.
+pub(super) enum Lying {
+    Nothing,
+    Ours(Box<Found>),
+}
+
+/// Something a person may want to know although all went well.
+pub enum Note {
+    /// A symbolic link was left out.
+    LinksSkipped(String),
+    /// The content of a version that is not immutable was replaced.
+    ContentReplaced(String),
+}
+
+/// What came of an attempt that did not fail.
+pub struct Outcome {
+    /// The proof.
+    pub published: Published,
+    /// What to tell besides.
+    pub notes: Vec<Note>,
+}
+
+/// Publishes one version.
+pub async fn publish(
+    ctx: &Context,
+    object: &mut Object,
+    work: &Work<'_>,
+    turn: &Turn,
+) -> Result<Outcome, NotPublished> {
+    permitted(ctx, object.view(), work)?;
+    let lying = look(ctx, object.view(), &work.place).await?;
+    let lost = matches!(lying, Lying::Nothing) && object.view().stored_as_wanted(work);
+    let result = async {
+        if let Lying::Ours(found) = &lying
+            && let Some(published) = take_over(object.view(), work, found)
+        {
+            return Ok(Outcome { published, notes: Vec::new() });
+        }
+        bucket_is_back(ctx, object.view(), &work.place, &lying).await?;
+        record(object, &work.place).await?;
+        let Some(_slot) = turn.slot().await else {
+            return Err(Failure::retry(Reason::InternalError, "The operator is shutting down.").into());
+        };
+        let (fetched, raw) = fetch(ctx, object.view(), work).await?;
+        let made = normalise(ctx, raw, work.module.file_format).await?;
+        compare(object.view(), work, &made)?;
+        let source = Source {
+            url: work.config.repository.to_string(),
+            ref_: format!("refs/tags/{}", fetched.tag),
+            commit: made.commit.clone(),
+        };
+        let notes = notes(object.view(), &made);
+        let published = store(ctx, object, work, &lying, &made, source).await?;
+        Ok(Outcome { published, notes })
+    };
+    result.await.map_err(|not: NotPublished| NotPublished { lost: not.lost || lost, ..not })
+}
+
+/// Whether flags allow host and place; nothing is sent where they do not.
+fn permitted(ctx: &Context, view: &VersionView, work: &Work<'_>) -> Result<(), Failure> {
+    if !ctx.github.host_allowed(&work.config.repository) {
+        let host = work.config.repository.host();
+        return Err(FetchError::HostNotAllowed { host }.into());
+    }
+    ctx.rules.check(view.namespace(), &(&work.place).into())?;
+    Ok(())
+}
+
+pub(super) async fn look(ctx: &Context, view: &VersionView, place: &Place) -> Result<Lying, Failure> {
+    match ctx.head(place).await? {
+        None => Ok(Lying::Nothing),
+        Some(found) if is_ours(view, place, &found) => Ok(Lying::Ours(Box::new(found))),
+        Some(found) => Err(not_ours(place, &found)),
+    }
+}
+
+/// Where the last attempt found no bucket, a look at the bucket saves fetching archives for nothing.
+async fn bucket_is_back(
+    ctx: &Context,
+    view: &VersionView,
+    place: &Place,
+    lying: &Lying,
+) -> Result<(), Failure> {
+    let missed = condition::find(&view.status.conditions, "Ready")
+        .is_some_and(|ready| ready.reason == Reason::BucketNotFound.as_str());
+    if missed && matches!(lying, Lying::Nothing) { ctx.bucket(place).await } else { Ok(()) }
+}
+
+/// Puts the place on record before anything can be stored there, so that no crash orphans an object. It goes before the
+/// slot: while others transfer, this write costs no time.
+async fn record(object: &mut Object, place: &Place) -> Result<(), Failure> {
+    if object.view().status.objects.contains(place) {
+        return Ok(());
+    }
+    let status = object.view().publishing(place, jiff::Timestamp::now());
+    object.write_status(&status).await.map_err(|error| api_failure(&error))
+}
+
+/// Ours is what names this namespace and Version, or what lies where the status says that we stored, unless it names
+/// another Version. No UID: a restore from a backup keeps its objects.
+pub fn is_ours(view: &VersionView, place: &Place, found: &Found) -> bool {
+    match &found.ownership {
+        Some(owner) => owner.names(view.namespace(), view.name()),
+        None => view.status.storage.as_ref().is_some_and(|s| s.bucket == place.bucket && s.key == place.key),
+    }
+}
+
+fn not_ours(place: &Place, found: &Found) -> Failure {
+    let owner = match &found.ownership {
+        Some(owner) => format!("belongs to Version {} in namespace {}", owner.version_name, owner.namespace),
+        None => "was not stored by OpenDepot for this Version".to_owned(),
+    };
+    Failure::stalled(
+        Reason::ObjectNotOurs,
+        format!(
+            "s3://{}/{} exists and {owner}: it is neither overwritten nor deleted. Choose another key prefix, name or \
+             fileName, or remove that object.",
+            place.bucket, place.key
+        ),
+    )
+}
+
+/// An object of this very version that the status does not know of: a crash came between PUT and status, or the status
+/// is lost. It is taken as it is, unless a sync is asked for that it does not answer.
+pub(super) fn take_over(view: &VersionView, work: &Work<'_>, found: &Found) -> Option<Published> {
+    let owner = found.ownership.as_ref()?;
+    let repository = work.config.repository.to_string();
+    let answered = answered(view, work, owner);
+    let known = view.stored_as_wanted(work) && !answered;
+    let fits = !known
+        && (!damaged(view, work, found) || answered)
+        && owner.version == work.release.to_string()
+        && owner.source.eq_ignore_ascii_case(&repository)
+        && !owner.digest.is_empty()
+        && work.expected_digest.as_ref().is_none_or(|expected| *expected == owner.digest)
+        && (!work.requests.any() || answered);
+    fits.then_some(())?;
+    Some(Published {
+        place: work.place.clone(),
+        checksum: found.sha256.clone()?,
+        digest: owner.digest.clone(),
+        size: i64::try_from(found.size).unwrap_or(i64::MAX),
+        source: Some(Source {
+            url: repository,
+            ref_: owner.git_ref.clone(),
+            commit: Some(owner.commit.clone()).filter(|c| !c.is_empty()),
+        }),
+        stored_now: false,
+    })
+}
+
+/// Whether the status knows the object at this place by another checksum or size. Its metadata says nothing then: it
+/// survives what happened to the bytes.
+fn damaged(view: &VersionView, work: &Work<'_>, found: &Found) -> bool {
+    let status = &view.status;
+    let recorded =
+        status.storage.as_ref().is_some_and(|s| s.bucket == work.place.bucket && s.key == work.place.key);
+    let size = u64::try_from(status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
+    status.checksum.as_ref().is_some_and(|checksum| recorded && !intact(found, checksum, size))
+}
+
+/// Whether the object carries every request that is open, so that it was made in answer to them.
+fn answered(view: &VersionView, work: &Work<'_>, owner: &Ownership) -> bool {
+    let requests = &work.requests;
+    let wants = requested(view, work);
+    requests.any()
+        && !requests.pending
+        && wants.0.is_none_or(|token| owner.has_request(&token))
+        && wants.1.is_none_or(|token| owner.has_module_request(&token))
+}
+
+/// The tokens that an object made now answers: the user's (the annotation, or this generation's forceSync), the Module's.
+pub(super) fn requested(view: &VersionView, work: &Work<'_>) -> (Option<String>, Option<String>) {
+    let generation = view.metadata.generation.unwrap_or_default();
+    let uid = view.metadata.uid.as_deref().unwrap_or_default();
+    let forced = work.requests.force_sync.then(|| format!("forceSync/{uid}/{generation}"));
+    (forced.or_else(|| work.requests.requested_at.clone()), work.requests.module_request.clone())
+}
+
+/// Whether the content may take the place of what was published before.
+fn compare(view: &VersionView, work: &Work<'_>, made: &Normalised) -> Result<(), Failure> {
+    let Some(expected) = &work.expected_digest else { return Ok(()) };
+    let digest = made.digest.to_string();
+    if *expected == digest {
+        return Ok(());
+    }
+    let before = view.status.source.as_ref().and_then(|s| s.commit.as_deref());
+    let now = made.commit.as_deref();
+    if before.is_some() && before == now {
+        return Err(Failure::stalled(
+            Reason::SameCommitOtherContent,
+            format!(
+                "Commit {} gave {digest} now and {expected} when it was published: the repository's export-subst or \
+                 export-ignore makes archives that change. The stored object is untouched.",
+                now.unwrap_or_default()
+            ),
+        ));
+    }
+    Err(Failure::stalled(
+        Reason::ImmutableContentChanged,
+        format!(
+            "The tag was moved: its content is {digest}{}, published was {expected}. The stored object is untouched. \
+             Move the tag back, or publish the new content as a new version.",
+            now.map(|c| format!(" (commit {c})")).unwrap_or_default()
+        ),
+    ))
+}
+
+fn notes(view: &VersionView, made: &Normalised) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if let Some(first) = made.skipped_links.first() {
+        let note = format!(
+            "{} left out: {} points to {}, which {}. Terraform could not use them.",
+            if made.skipped_links_total == 1 {
+                "1 symbolic link is".to_owned()
+            } else {
+                format!("{} symbolic links are", made.skipped_links_total)
+            },
+            first.path,
+            first.target,
+            first.why,
+        );
+        notes.push(Note::LinksSkipped(note));
+    }
+    let digest = made.digest.to_string();
+    if let Some(before) = view.status.content_digest.as_ref().filter(|before| **before != digest) {
+        notes.push(Note::ContentReplaced(format!(
+            "The tag's content changed from {before} to {digest}; the object was replaced."
+        )));
+    }
+    notes
+}

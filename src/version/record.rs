@@ -1,0 +1,141 @@
+//! What a Version's status says after each step: pure functions from the status before to the status after.
+//!
+//! In: the status that stands and a proof of what happened ([`Published`] is made by the publish step alone). Out: the
+//! status to write. A step that changes nothing gives the same status, and then nothing is written.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::plan::{Requests, VersionView};
+use crate::crd::condition::{self, Verdict};
+use crate::crd::version::Source;
+use crate::crd::{Place, VersionStatus};
+use crate::failure::{Failure, Reason};
+
+/// An object that is known to be in S3 with this checksum: HEAD has just said so.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Where.
+    pub(super) place: Place,
+    /// SHA-256, base64.
+    pub(super) checksum: String,
+    /// `h1:…`
+    pub(super) digest: String,
+    /// Bytes.
+    pub(super) size: i64,
+    /// What it was made from.
+    pub(super) source: Option<Source>,
+    /// Whether it was stored just now, not found.
+    pub(super) stored_now: bool,
+}
+
+impl VersionView {
+    fn with(&self, verdict: &Verdict, reason: Reason, message: &str, now: Timestamp) -> VersionStatus {
+        let mut after = self.status.clone();
+        let generation = self.metadata.generation;
+        after.observed_generation = generation;
+        after.conditions =
+            condition::set(&after.conditions, verdict, reason.as_str(), message, generation, now);
+        after.sync_status = Some(condition::cut(message, condition::MAX_MESSAGE));
+        after.synced = Some(after.synced.unwrap_or(false));
+        after
+    }
+
+    /// Before a PUT: the place is on record, so that no crash can orphan what is about to be stored there.
+    pub fn publishing(&self, place: &Place, now: Timestamp) -> VersionStatus {
+        let message = format!("Publishing to s3://{}/{}.", place.bucket, place.key);
+        let mut after = self.with(&Verdict::Working, Reason::Publishing, &message, now);
+        if !after.objects.contains(place) {
+            after.objects.push(place.clone());
+        }
+        after
+    }
+
+    /// The object is stored as wanted.
+    pub fn published(&self, published: &Published, requests: &Requests, now: Timestamp) -> VersionStatus {
+        let Published { place, checksum, digest, size, source, stored_now } = published;
+        let message = format!("Stored as s3://{}/{}.", place.bucket, place.key);
+        let mut after = self.with(&Verdict::Ready, Reason::Synced, &message, now);
+        after.synced = Some(true);
+        after.checksum = Some(checksum.clone());
+        after.content_digest = Some(digest.clone());
+        after.archive_size_bytes = Some(*size);
+        after.source.clone_from(source);
+        after.storage = Some(place.clone());
+        // One spelling of a place is enough to find the object again.
+        after.objects.retain(|p| p.bucket != place.bucket || p.key != place.key);
+        after.objects.push(place.clone());
+        if *stored_now {
+            after.last_sync_time = Some(Time(condition::whole_seconds(now)));
+        }
+        self.answer(requests, false, &mut after);
+        after
+    }
+
+    /// The attempt failed. What is stored stays on record: `synced` follows the object, `Ready` the attempt.
+    pub fn failed(
+        &self,
+        failure: &Failure,
+        requests: &Requests,
+        lost: bool,
+        now: Timestamp,
+    ) -> VersionStatus {
+        let verdict = if failure.passes() { Verdict::Working } else { Verdict::Stalled };
+        let mut after = self.with(&verdict, failure.reason, &failure.message, now);
+        if lost {
+            after.synced = Some(false);
+        }
+        self.answer(requests, failure.passes(), &mut after);
+        after
+    }
+
+    /// The object was found missing or damaged; it is about to be restored.
+    pub fn restoring(&self, what: &str, now: Timestamp) -> VersionStatus {
+        let mut after = self.with(&Verdict::Working, Reason::Restoring, what, now);
+        after.synced = Some(false);
+        after
+    }
+
+    /// Work is stopped, as asked.
+    pub fn suspended(&self, by: &str, now: Timestamp) -> VersionStatus {
+        self.with(&Verdict::Idle, Reason::Suspended, &format!("Suspended by {by}."), now)
+    }
+
+    /// The object is as wanted: the conditions say so, and requests that were done are struck.
+    pub fn settled(&self, now: Timestamp) -> VersionStatus {
+        let place = self.status.storage.as_ref();
+        let message =
+            place.map_or_else(|| "Stored.".to_owned(), |p| format!("Stored as s3://{}/{}.", p.bucket, p.key));
+        let mut after = self.with(&Verdict::Ready, Reason::Synced, &message, now);
+        after.pending_force = None;
+        after
+    }
+
+    /// The same outcome, of a generation that our own reset of `spec.forceSync` has made.
+    pub fn observed(&self) -> VersionStatus {
+        let mut after = self.status.clone();
+        after.observed_generation = self.metadata.generation;
+        for condition in &mut after.conditions {
+            condition.observed_generation = self.metadata.generation;
+        }
+        after.pending_force = after.pending_force.filter(|p| p.starts_with("retry"));
+        after
+    }
+
+    /// `places` are gone, or not this Version's to delete.
+    pub fn struck(&self, places: &[Place]) -> VersionStatus {
+        let mut after = self.status.clone();
+        after.objects.retain(|p| !places.contains(p));
+        after
+    }
+
+    fn answer(&self, requests: &Requests, passes: bool, after: &mut VersionStatus) {
+        if let Some(token) = &requests.requested_at {
+            after.last_handled_request = Some(token.clone());
+        }
+        if let Some(token) = &requests.module_request {
+            after.last_module_request = Some(token.clone());
+        }
+        after.pending_force = self.pending_force(requests, passes);
+    }
+}

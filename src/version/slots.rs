@@ -1,0 +1,176 @@
+//! Who may fetch now: `--max-fetches` slots, shared so that a repository that hangs or fails holds up no other.
+//!
+//! In: the name of a repository before a fetch, and how it went after. Out: a permit to wait for. A repository that has
+//! not answered yet in this process may hold half of the slots, and all those whose last answer was a failure together
+//! another half: so a new, healthy repository always finds a free slot soon, while one healthy repository alone can use
+//! all of them. Nothing here knows what a fetch is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How a repository has behaved.
+#[derive(Clone)]
+enum Standing {
+    Unknown(Arc<Semaphore>),
+    Proven,
+    Suspect,
+}
+
+/// The slots of one operator.
+pub struct Slots {
+    half: usize,
+    fetches: Arc<Semaphore>,
+    staging: Arc<Semaphore>,
+    suspects: Arc<Semaphore>,
+    standings: Mutex<HashMap<String, Standing>>,
+}
+
+/// The right to prepare a fetch: to read the object and to look into the bucket.
+pub struct Turn {
+    slots: Arc<Slots>,
+    _held: Vec<OwnedSemaphorePermit>,
+}
+
+/// The right to fetch and store one archive.
+pub struct Slot(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+impl Slots {
+    /// `max` archives at once (at least one).
+    pub fn new(max: usize) -> Arc<Self> {
+        let max = max.max(1);
+        let half = max.div_ceil(2);
+        Arc::new(Self {
+            half,
+            fetches: Arc::new(Semaphore::new(max)),
+            // Twice the slots: while some transfer, as many others read their object and write their status.
+            staging: Arc::new(Semaphore::new(max * 2)),
+            suspects: Arc::new(Semaphore::new(half)),
+            standings: Mutex::default(),
+        })
+    }
+
+    /// Waits for the turn of a Version of `repository`.
+    pub async fn turn(self: &Arc<Self>, repository: &str) -> Turn {
+        let mut held = Vec::with_capacity(2);
+        loop {
+            let lane = match self.standing(repository) {
+                Standing::Unknown(own) => own,
+                Standing::Suspect => Arc::clone(&self.suspects),
+                Standing::Proven => break,
+            };
+            // Closed: meanwhile the repository is no longer unknown, and those that wait have another lane.
+            if let Ok(permit) = lane.acquire_owned().await {
+                held.push(permit);
+                break;
+            }
+        }
+        // Never closed, so there is always a permit to wait for.
+        held.extend(Arc::clone(&self.staging).acquire_owned().await.ok());
+        Turn { slots: Arc::clone(self), _held: held }
+    }
+
+    /// `repository` answered: it may use every slot.
+    pub fn answered(&self, repository: &str) {
+        self.set(repository, Standing::Proven);
+    }
+
+    /// `repository` did not answer, or failed.
+    pub fn failed(&self, repository: &str) {
+        self.set(repository, Standing::Suspect);
+    }
+
+    fn standing(&self, repository: &str) -> Standing {
+        let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        standings
+            .entry(repository.to_owned())
+            .or_insert_with(|| Standing::Unknown(Arc::new(Semaphore::new(self.half))))
+            .clone()
+    }
+
+    fn set(&self, repository: &str, standing: Standing) {
+        let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Standing::Unknown(waiting)) = standings.insert(repository.to_owned(), standing) {
+            waiting.close();
+        }
+    }
+}
+
+impl Turn {
+    /// Waits for a slot. `None` only while the process ends.
+    pub async fn slot(&self) -> Option<Slot> {
+        Arc::clone(&self.slots.fetches).acquire_owned().await.ok().map(Slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn gets_a_slot(slots: &Arc<Slots>, repository: &str) -> Option<(Turn, Slot)> {
+        let both = async {
+            let turn = slots.turn(repository).await;
+            let slot = turn.slot().await?;
+            Some((turn, slot))
+        };
+        tokio::time::timeout(Duration::from_millis(50), both).await.ok().flatten()
+    }
+
+    #[tokio::test]
+    async fn a_repository_that_hangs_leaves_slots_to_the_others() {
+        let slots = Slots::new(4);
+        let hung = [gets_a_slot(&slots, "hangs").await, gets_a_slot(&slots, "hangs").await];
+        assert!(hung.iter().all(Option::is_some));
+        assert!(gets_a_slot(&slots, "hangs").await.is_none(), "half of the slots is all it gets");
+        assert!(gets_a_slot(&slots, "healthy").await.is_some());
+    }
+
+    #[tokio::test]
+    async fn all_that_failed_share_half_and_one_that_answered_may_use_all() {
+        let slots = Slots::new(4);
+        slots.failed("a");
+        slots.failed("b");
+        let held = [gets_a_slot(&slots, "a").await, gets_a_slot(&slots, "b").await];
+        assert!(held.iter().all(Option::is_some));
+        assert!(gets_a_slot(&slots, "b").await.is_none());
+        drop(held);
+        slots.answered("a");
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            all.push(gets_a_slot(&slots, "a").await.expect("a proven repository may use every slot"));
+        }
+        assert!(gets_a_slot(&slots, "a").await.is_none());
+    }
+
+    #[tokio::test]
+    async fn those_that_wait_for_an_unknown_repository_use_every_slot_once_it_answered() {
+        let slots = Slots::new(4);
+        let first = gets_a_slot(&slots, "new").await;
+        let others: Vec<_> = (0..3)
+            .map(|_| {
+                let slots = Arc::clone(&slots);
+                tokio::spawn(async move {
+                    let turn = slots.turn("new").await;
+                    (turn.slot().await, turn)
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        slots.answered("new");
+        for other in others {
+            let held = tokio::time::timeout(Duration::from_secs(5), other).await;
+            assert!(held.is_ok(), "one that was waiting is still kept to half of the slots");
+            std::mem::forget(held);
+        }
+        assert!(first.is_some());
+    }
+
+    #[tokio::test]
+    async fn one_slot_still_works() {
+        let slots = Slots::new(0);
+        assert!(gets_a_slot(&slots, "a").await.is_some());
+    }
+}

@@ -1,0 +1,252 @@
+//! The steps of one reconcile of a Version: each does what [`super::plan::next`] says and writes what came of it.
+//!
+//! In: the Version that the watch told of, and the right to fetch, if it has that. Out: how it ended. Between two steps
+//! the Version is what the API server answered to the last write, never what the watch remembers.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::context::{Context, api_failure};
+use super::object::Object;
+use super::plan::{self, Next, Requests, VersionView, Work};
+use super::publish::{self, NotPublished, Note, Outcome};
+use super::slots::Turn;
+use super::triage::{Attempt, Seen};
+use super::{SecretSeen, delete, store};
+use crate::crd::lean::LeanVersion;
+use crate::crd::{DeletionPolicy, Place, condition};
+use crate::failure::{Class, Failure, Reason};
+use crate::storage::Found;
+
+/// Steps of one reconcile before it starts over from the watch; more than any Version needs.
+const MOST_STEPS: usize = 8;
+
+/// How a reconcile ended.
+pub(super) enum Done {
+    /// All is as wanted.
+    Settled,
+    /// There is more to do, which has to wait for its turn.
+    Later,
+    /// The attempt failed.
+    Failed(Failure, SecretSeen),
+    /// The object is gone, or not ours.
+    Gone,
+}
+
+/// The steps of one reconcile, one after another until nothing is left or something fails.
+pub(super) async fn work(
+    ctx: &Context,
+    lean: &LeanVersion,
+    turn: Option<&Turn>,
+    failed: Option<&Attempt>,
+) -> (Option<Seen>, Done) {
+    let mut object = match Object::read(&ctx.client, lean).await {
+        Ok(Some(object)) => object,
+        Ok(None) => return (None, Done::Gone),
+        Err(error) => return (None, Done::Failed(api_failure(&error), None)),
+    };
+    // The watch may be behind: what looked like a change may be what the failed attempt itself wrote.
+    if failed.is_some_and(|a| a.due > Timestamp::now() && a.seen == Seen::of(&object.view().metadata)) {
+        return (None, Done::Later);
+    }
+    let mut verify = turn.is_none();
+    for _ in 0..MOST_STEPS {
+        match step(ctx, &mut object, turn, verify).await {
+            Ok(Some(done)) => return (Some(Seen::of(&object.view().metadata)), done),
+            Ok(None) => {}
+            Err(error) => {
+                return (Some(Seen::of(&object.view().metadata)), Done::Failed(api_failure(&error), None));
+            }
+        }
+        verify = false;
+    }
+    (None, Done::Failed(Failure::retry(Reason::InternalError, "The Version does not settle."), None))
+}
+
+/// One step. `None`: there may be another.
+async fn step(
+    ctx: &Context,
+    object: &mut Object,
+    turn: Option<&Turn>,
+    verify: bool,
+) -> Result<Option<Done>, kube::Error> {
+    let now = Timestamp::now();
+    let view = object.view().clone();
+    match plan::next(&view, verify) {
+        Next::Nothing => Ok(Some(Done::Settled)),
+        Next::AddFinalizer => object.add_finalizer().await.map(|()| None),
+        Next::Delete => delete_all(ctx, object).await.map(Some),
+        Next::Suspend => {
+            let by = if view.spec.as_ref().is_ok_and(|s| s.suspend) { "spec.suspend" } else { "its Module" };
+            object.write_status(&view.suspended(by, now)).await?;
+            Ok(Some(Done::Settled))
+        }
+        Next::Reject(failure) => fail(ctx, object, &view.requests(), failure.into()).await.map(Some),
+        Next::ResetForce => {
+            object.patch(json!({"spec": {"forceSync": false}})).await?;
+            let after = object.view().observed();
+            object.write_status(&after).await.map(|()| None)
+        }
+        // Small work turned out to be a fetch, which has to wait for its turn.
+        Next::Publish(work) => match turn {
+            Some(turn) => publish_one(ctx, object, &work, turn).await,
+            None => Ok(Some(Done::Later)),
+        },
+        Next::Verify(work) => look_again(ctx, object, &work, turn).await,
+        Next::CleanUp(work) => clean_up(ctx, object, &work).await,
+        Next::Record => object.write_status(&view.settled(now)).await.map(|()| None),
+    }
+}
+
+async fn publish_one(
+    ctx: &Context,
+    object: &mut Object,
+    work: &Work<'_>,
+    turn: &Turn,
+) -> Result<Option<Done>, kube::Error> {
+    let before = object.view().clone();
+    match publish::publish(ctx, object, work, turn).await {
+        Ok(outcome) => {
+            let status = object.view().published(&outcome.published, &work.requests, Timestamp::now());
+            object.write_status(&status).await?;
+            tell(ctx, object, &before, &outcome);
+            Ok(None)
+        }
+        Err(not) if not.failure.reason == Reason::ApiUnavailable => Ok(Some(Done::Failed(not.failure, None))),
+        Err(not) => fail(ctx, object, &work.requests, not).await.map(Some),
+    }
+}
+
+/// Says so in the status, and in an Event where the reason is new.
+async fn fail(
+    ctx: &Context,
+    object: &mut Object,
+    requests: &Requests,
+    not: NotPublished,
+) -> Result<Done, kube::Error> {
+    let NotPublished { failure, lost, secret } = not;
+    let before = condition::find(&object.view().status.conditions, "Ready").map(|c| c.reason.clone());
+    let after = object.view().failed(&failure, requests, lost, Timestamp::now());
+    object.write_status(&after).await?;
+    if before.as_deref() != Some(failure.reason.as_str()) {
+        ctx.events.warning(&object.reference(), failure.reason.as_str(), "Publish", &failure.message);
+        tracing::warn!(reason = %failure.reason, message = failure.message, "not published");
+    }
+    if requests.force_sync {
+        object.patch(json!({"spec": {"forceSync": false}})).await?;
+        let after = object.view().observed();
+        object.write_status(&after).await?;
+    }
+    let secret = secret
+        .filter(|_| failure.class == Class::Stalled && Reason::is_about_secret(failure.reason.as_str()));
+    Ok(Done::Failed(failure, secret))
+}
+
+fn tell(ctx: &Context, object: &Object, before: &VersionView, outcome: &Outcome) {
+    let reference = object.reference();
+    let status = &object.view().status;
+    if outcome.published.stored_now || before.status.synced != Some(true) {
+        let how = if outcome.published.stored_now { "Stored" } else { "Found" };
+        let note = format!(
+            "{how} {}, {} bytes, SHA-256 {}, {}",
+            status.storage.as_ref().map(|p| format!("s3://{}/{}", p.bucket, p.key)).unwrap_or_default(),
+            status.archive_size_bytes.unwrap_or_default(),
+            status.checksum.as_deref().unwrap_or_default(),
+            status
+                .source
+                .as_ref()
+                .map(|s| format!("from {} {}", s.url, s.commit.as_deref().unwrap_or(&s.ref_)))
+                .unwrap_or_default(),
+        );
+        ctx.events.normal(&reference, Reason::Synced.as_str(), "Publish", &note);
+        tracing::info!(note, "published");
+    }
+    for note in &outcome.notes {
+        match note {
+            Note::LinksSkipped(note) => ctx.events.warning(&reference, "LinksSkipped", "Normalise", note),
+            Note::ContentReplaced(note) => ctx.events.warning(&reference, "ContentReplaced", "Publish", note),
+        }
+    }
+}
+
+/// Looks whether the object is still as recorded. A clean look writes nothing.
+async fn look_again(
+    ctx: &Context,
+    object: &mut Object,
+    work: &Work<'_>,
+    turn: Option<&Turn>,
+) -> Result<Option<Done>, kube::Error> {
+    let view = object.view().clone();
+    let found = match permitted_head(ctx, &view, &work.place).await {
+        Ok(found) => found,
+        Err(failure) => return fail(ctx, object, &work.requests, failure.into()).await.map(Some),
+    };
+    let checksum = view.status.checksum.as_deref().unwrap_or_default();
+    let size = u64::try_from(view.status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
+    let what = match &found {
+        Some(found) if store::intact(found, checksum, size) => {
+            let ready = condition::find(&view.status.conditions, "Ready");
+            // Only where the look before failed there is something to say.
+            if ready.is_some_and(|c| c.status != "True") {
+                object.write_status(&view.settled(Timestamp::now())).await?;
+            }
+            return Ok(None);
+        }
+        Some(_) => "The stored object was changed",
+        None => "The stored object is missing",
+    };
+    let message = format!("{what}: s3://{}/{} is being restored.", work.place.bucket, work.place.key);
+    ctx.events.warning(&object.reference(), Reason::Restoring.as_str(), "Verify", &message);
+    tracing::warn!(message, "restoring");
+    object.write_status(&view.restoring(&message, Timestamp::now())).await?;
+    Ok(turn.is_none().then_some(Done::Later))
+}
+
+async fn permitted_head(ctx: &Context, view: &VersionView, place: &Place) -> Result<Option<Found>, Failure> {
+    ctx.rules.check(view.namespace(), &place.into())?;
+    ctx.head(place).await
+}
+
+/// Deletes what a move left behind, or lets it be, as the deletion policy says; either way it is struck.
+async fn clean_up(ctx: &Context, object: &mut Object, work: &Work<'_>) -> Result<Option<Done>, kube::Error> {
+    let view = object.view().clone();
+    let left = view.left_behind(&work.place);
+    let (done, result) = match view.deletion_policy {
+        DeletionPolicy::Retain => (left, Ok(())),
+        DeletionPolicy::Delete => delete::objects(ctx, &view, &left).await,
+    };
+    object.write_status(&view.struck(&done)).await?;
+    match result {
+        Ok(()) => Ok(None),
+        Err(failure) => {
+            let message = format!(
+                "Stored, but the object that the move left behind is still there: {}",
+                failure.message
+            );
+            let failure = Failure { reason: Reason::OldObjectKept, message, ..failure };
+            fail(ctx, object, &work.requests, failure.into()).await.map(Some)
+        }
+    }
+}
+
+/// The Version goes: so does what it stored, unless it is to be retained.
+async fn delete_all(ctx: &Context, object: &mut Object) -> Result<Done, kube::Error> {
+    let view = object.view().clone();
+    if view.deletion_policy == DeletionPolicy::Delete {
+        let places = delete::all_places(&view);
+        let (done, result) = delete::objects(ctx, &view, &places).await;
+        if let Err(failure) = result {
+            if !done.is_empty() {
+                object.write_status(&view.struck(&done)).await?;
+            }
+            let message = format!(
+                "{} The Version stays until the object is deleted; deletionPolicy: Retain lets it go at once.",
+                failure.message
+            );
+            return fail(ctx, object, &Requests::default(), Failure { message, ..failure }.into()).await;
+        }
+    }
+    object.remove_finalizer().await?;
+    tracing::info!(retained = view.deletion_policy == DeletionPolicy::Retain, "deleted");
+    Ok(Done::Gone)
+}

@@ -1,0 +1,155 @@
+//! Tests of the pure core, and the Versions that they are made with: JSON as the API server keeps it, so that the lean
+//! copy and the full one are always two views of one object.
+
+mod next;
+mod record;
+mod take_over;
+mod triage;
+
+use jiff::Timestamp;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use super::plan::VersionView;
+use super::record::Published;
+use crate::crd::FINALIZER;
+use crate::crd::lean::LeanVersion;
+use crate::crd::version::{Source, VersionStatus};
+use crate::failure::{Failure, Reason};
+
+/// A Version as it is stored.
+#[derive(Clone, Debug)]
+struct Fixture(Value);
+
+/// A moment, in seconds.
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A Version that its Module has just created.
+fn version() -> Fixture {
+    Fixture(json!({
+        "metadata": {
+            "name": "network-1.0.0", "namespace": "acme", "uid": "uid-of-network-1.0.0", "resourceVersion": "10",
+            "generation": 5, "finalizers": [FINALIZER],
+            "ownerReferences": [{"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": "network",
+                "uid": "uid-of-network", "controller": true}],
+        },
+        "spec": {
+            "type": "Module", "version": "1.0.0", "fileName": "first.zip",
+            "moduleConfigRef": {
+                "name": "network", "provider": "aws", "repoUrl": "https://github.com/acme/network",
+                "fileFormat": "zip", "deletionPolicy": "Delete",
+                "storageConfig": {"s3": {"bucket": "shelf", "region": "us-west-2"}},
+            },
+        },
+    }))
+}
+
+/// A Version that a person wrote, before the operator saw it.
+fn inline() -> Fixture {
+    version().with(json!({
+        "metadata": {"name": "one-off", "uid": "uid-of-one-off", "finalizers": null, "ownerReferences": null},
+        "spec": {"fileName": null},
+    }))
+}
+
+/// A Version whose object is stored, and all said.
+fn stored() -> Fixture {
+    version().published()
+}
+
+impl Fixture {
+    /// With a merge patch applied.
+    fn with(mut self, patch: Value) -> Self {
+        merge(&mut self.0, patch);
+        self
+    }
+
+    fn with_status(mut self, status: &VersionStatus) -> Self {
+        self.0["status"] = serde_json::to_value(status).unwrap();
+        self
+    }
+
+    fn annotated(self, key: &str, value: &str) -> Self {
+        self.with(json!({"metadata": {"annotations": {key: value}}}))
+    }
+
+    fn forced(self) -> Self {
+        self.with(json!({"spec": {"forceSync": true}}))
+    }
+
+    fn terminating(self) -> Self {
+        self.with(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}))
+    }
+
+    /// As after a write of its spec.
+    fn next_generation(self) -> Self {
+        let generation = self.0["metadata"]["generation"].as_i64().unwrap() + 1;
+        self.with(json!({"metadata": {"generation": generation}}))
+    }
+
+    /// As after a publish that went well, at second 100.
+    fn published(self) -> Self {
+        let view = self.view();
+        let work = view.work().unwrap();
+        let status = view.published(&proof(&view), &work.requests, at(100));
+        self.with_status(&status)
+    }
+
+    /// As after an attempt that failed, at second 200.
+    fn failed(self, failure: &Failure) -> Self {
+        let view = self.view();
+        let status = view.failed(failure, &view.requests(), false, at(200));
+        self.with_status(&status)
+    }
+
+    fn lean(&self) -> LeanVersion {
+        serde_json::from_value(self.0.clone()).unwrap()
+    }
+
+    fn view(&self) -> VersionView {
+        super::object::view(&serde_json::from_value::<DynamicObject>(self.0.clone()).unwrap())
+    }
+}
+
+/// What a publish of `view` would prove.
+fn proof(view: &VersionView) -> Published {
+    let work = view.work().unwrap();
+    Published {
+        place: work.place.clone(),
+        checksum: "c3Vt".into(),
+        digest: "h1:first".into(),
+        size: 100,
+        source: Some(Source {
+            url: work.config.repository.to_string(),
+            ref_: "refs/tags/v1.0.0".into(),
+            commit: Some("c0ffee".into()),
+        }),
+        stored_now: true,
+    }
+}
+
+fn stalled() -> Failure {
+    Failure::stalled(Reason::NotAnArchive, "not an archive")
+}
+
+fn passing() -> Failure {
+    Failure::retry(Reason::GitHubUnavailable, "GitHub is away")
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch;
+        return;
+    };
+    for (key, change) in changes {
+        if change.is_null() {
+            target.as_object_mut().unwrap().remove(&key);
+        } else if target.get(&key).is_some() {
+            merge(&mut target[&key], change);
+        } else {
+            target[&key] = change;
+        }
+    }
+}

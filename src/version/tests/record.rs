@@ -1,0 +1,143 @@
+//! What the status says after each step.
+
+use serde_json::json;
+
+use super::super::plan::Requests;
+use super::super::record::Published;
+use super::{Fixture, at, passing, proof, stalled, stored, version};
+use crate::crd::{MODULE_REQUEST, Place, REQUESTED_AT, VersionStatus, condition};
+use crate::failure::{Failure, Reason};
+
+fn conditions(status: &VersionStatus) -> [&str; 3] {
+    ["Ready", "Reconciling", "Stalled"]
+        .map(|t| condition::find(&status.conditions, t).unwrap().status.as_str())
+}
+
+fn place(key: &str) -> Place {
+    Place { bucket: "shelf".into(), key: key.into(), region: "us-west-2".into(), ..Place::default() }
+}
+
+#[test]
+fn a_place_is_on_record_before_anything_is_stored_there() {
+    let publishing = version().view().publishing(&place("network/first.zip"), at(50));
+    assert_eq!(publishing.objects, [place("network/first.zip")]);
+    assert_eq!((publishing.synced, conditions(&publishing)), (Some(false), ["False", "True", "False"]));
+    let moving = stored().view().publishing(&place("network/second.zip"), at(50));
+    assert_eq!(moving.objects, [place("network/first.zip"), place("network/second.zip")]);
+    assert_eq!(moving.synced, Some(true), "the old object is still stored as recorded");
+}
+
+#[test]
+fn what_is_published_is_said_in_full() {
+    let status = stored().view().status;
+    assert_eq!((status.synced, conditions(&status)), (Some(true), ["True", "False", "False"]));
+    assert_eq!(status.observed_generation, Some(5));
+    assert_eq!(status.checksum.as_deref(), Some("c3Vt"));
+    assert_eq!(status.content_digest.as_deref(), Some("h1:first"));
+    assert_eq!(status.archive_size_bytes, Some(100));
+    assert_eq!(status.storage, Some(place("network/first.zip")));
+    assert_eq!(status.objects, [place("network/first.zip")]);
+    assert_eq!(status.last_sync_time.unwrap().0, at(100));
+}
+
+#[test]
+fn the_time_of_the_last_sync_moves_only_when_something_was_stored() {
+    let view = stored().view();
+    let sync = |stored_now, now| {
+        let published = Published { stored_now, ..proof(&view) };
+        view.published(&published, &Requests::default(), at(now)).last_sync_time.unwrap().0
+    };
+    assert_eq!((sync(false, 900), sync(true, 900)), (at(100), at(900)));
+}
+
+#[test]
+fn one_place_is_recorded_once_however_its_endpoint_is_spelled() {
+    let spelled = Place { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
+    let view = version().view();
+    let recorded = version().with_status(&view.publishing(&spelled, at(50)));
+    assert_eq!(recorded.published().view().status.objects, [place("network/first.zip")]);
+}
+
+#[test]
+fn synced_follows_the_object_and_ready_the_attempt() {
+    for (failure, expected) in
+        [(passing(), ["False", "True", "False"]), (stalled(), ["False", "False", "True"])]
+    {
+        let (before, after) = (stored().view().status, stored().failed(&failure).view().status);
+        assert_eq!((after.synced, conditions(&after)), (Some(true), expected));
+        assert_eq!(
+            (&after.checksum, &after.storage, &after.objects, &after.last_sync_time),
+            (&before.checksum, &before.storage, &before.objects, &before.last_sync_time)
+        );
+        let lost = stored().view().failed(&failure, &Requests::default(), true, at(200));
+        assert_eq!((lost.synced, lost.checksum), (Some(false), before.checksum));
+        assert_eq!(version().failed(&failure).view().status.synced, Some(false));
+    }
+    let restoring = stored().view().restoring("lost", at(200));
+    assert_eq!((restoring.synced, conditions(&restoring)), (Some(false), ["False", "True", "False"]));
+    let suspended = stored().view().suspended("spec.suspend", at(200));
+    assert_eq!((suspended.synced, conditions(&suspended)), (Some(true), ["False", "False", "False"]));
+}
+
+#[test]
+fn places_are_struck_one_by_one() {
+    let moved = stored().with(json!({"spec": {"fileName": "second.zip"}})).published();
+    let (old, new) = (place("network/first.zip"), place("network/second.zip"));
+    assert_eq!(moved.view().status.objects, [old.clone(), new.clone()]);
+    assert_eq!(moved.view().left_behind(&new), std::slice::from_ref(&old));
+    assert_eq!(moved.view().struck(&[old]).objects, [new]);
+    assert_eq!(moved.view().struck(&[place("network/third.zip")]), moved.view().status);
+}
+
+#[test]
+fn every_outcome_answers_the_requests_that_it_saw() {
+    let asked = || stored().forced().annotated(REQUESTED_AT, "now").annotated(MODULE_REQUEST, "token");
+    for (after, pending) in [
+        (asked().published(), "done:5"),
+        (asked().failed(&stalled()), "done:5"),
+        (asked().failed(&passing()), "retry:5"),
+    ] {
+        let status = after.view().status;
+        assert_eq!(status.last_handled_request.as_deref(), Some("now"));
+        assert_eq!(status.last_module_request.as_deref(), Some("token"));
+        assert_eq!(status.pending_force.as_deref(), Some(pending));
+    }
+    let by_annotation = stored().annotated(REQUESTED_AT, "now").failed(&passing());
+    assert_eq!(by_annotation.view().status.pending_force.as_deref(), Some("retry:0"));
+    assert_eq!(stored().failed(&passing()).view().status.pending_force, None, "nobody asked");
+    let pending = by_annotation.failed(&passing());
+    assert_eq!(
+        pending.view().status.pending_force.as_deref(),
+        Some("retry:0"),
+        "it stays until an attempt ends"
+    );
+    assert_eq!(pending.failed(&stalled()).view().status.pending_force, None);
+}
+
+#[test]
+fn the_same_outcome_twice_changes_nothing() {
+    let same = |version: &Fixture, step: &dyn Fn(&Fixture, i64) -> VersionStatus| {
+        let once = version.clone().with_status(&step(version, 300));
+        assert_eq!(step(&once, 900), once.view().status, "{}", version.0);
+    };
+    for version in [version(), stored(), stored().failed(&stalled()), stored().next_generation()] {
+        same(&version, &|v, now| v.view().publishing(&place("network/first.zip"), at(now)));
+        same(&version, &|v, now| {
+            let published = Published { stored_now: false, ..proof(&v.view()) };
+            v.view().published(&published, &Requests::default(), at(now))
+        });
+        let denied = Failure::retry(Reason::StorageAccessDenied, "denied");
+        for failure in [passing(), stalled(), denied] {
+            same(&version, &|v, now| v.view().failed(&failure, &Requests::default(), true, at(now)));
+        }
+        same(&version, &|v, now| v.view().restoring("lost", at(now)));
+        same(&version, &|v, now| v.view().suspended("spec.suspend", at(now)));
+        same(&version, &|v, now| v.view().settled(at(now)));
+        same(&version, &|v, _| v.view().observed());
+    }
+    assert_eq!(
+        stored().view().settled(at(900)),
+        stored().view().status,
+        "a clean verification writes nothing"
+    );
+}

@@ -1,0 +1,194 @@
+//! Whether there is work for a Version, decided from what the watch keeps of it: no request is made for the many that rest.
+//!
+//! In: the lean Version, what is remembered of its last attempt, and the time. Out: a lane, a time to wait for, or nothing
+//! to do. Pure: no client and no clock.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::crd::lean::LeanVersion;
+use crate::crd::version::TYPE_MODULE;
+use crate::crd::{MODULE_REQUEST, REQUESTED_AT};
+use crate::failure::{HOURLY, Reason, SECRET_LOOK};
+
+/// The finalizer of the original OpenDepot: its Versions are left alone.
+const ORIGINAL_FINALIZER: &str = "opendepot.defdev.io/finalizer";
+
+/// What is remembered, in memory only, of a Version whose last attempt failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// How many failed in a row.
+    pub failures: u32,
+    /// When the next one is due.
+    pub due: Timestamp,
+    /// What the attempt saw; anything else is a change, which is not made to wait.
+    pub seen: Seen,
+    /// The Secret that it failed on: its name and resourceVersion (none if it was missing).
+    pub secret: Option<(String, Option<String>)>,
+}
+
+/// The times that a decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The clock.
+    pub now: Timestamp,
+    /// When this process started.
+    pub started: Timestamp,
+    /// When this process last saw the object in the bucket.
+    pub verified: Option<Timestamp>,
+}
+
+/// What a user (or the Module) can change to ask for another attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    generation: Option<i64>,
+    requested_at: Option<String>,
+    module_request: Option<String>,
+}
+
+/// What the lean Version tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Triage {
+    /// Not this operator's business.
+    Ignore,
+    /// Nothing to do before that time (`None`: before a change).
+    Settled(Option<Timestamp>),
+    /// A failed attempt waits for its time.
+    Waiting(Timestamp),
+    /// Little work: the finalizer, suspension, deletion, a look at the object.
+    Light,
+    /// Work that will probably fetch.
+    Publish,
+}
+
+impl Seen {
+    /// As the watch shows it.
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        Self {
+            generation: metadata.generation,
+            requested_at: annotation(metadata, REQUESTED_AT).map(str::to_owned),
+            module_request: annotation(metadata, MODULE_REQUEST).map(str::to_owned),
+        }
+    }
+
+    /// The same, after a write of our own that made a new generation without changing what is wanted.
+    #[must_use]
+    pub fn at_generation(self, generation: Option<i64>) -> Self {
+        Self { generation, ..self }
+    }
+}
+
+/// Whether there is work, decided without any request.
+pub fn triage(
+    version: &LeanVersion,
+    remembered: Option<&Attempt>,
+    verify_interval: Option<Duration>,
+    times: Times,
+) -> Triage {
+    let now = times.now;
+    let finalizers = version.metadata.finalizers.as_deref().unwrap_or_default();
+    if version.type_ != TYPE_MODULE || (!version.has_finalizer() && belongs_to_others(version, finalizers)) {
+        return Triage::Ignore;
+    }
+    if let Some(attempt) = remembered.filter(|a| a.due > now && a.seen == Seen::of(&version.metadata)) {
+        // A deletion is a change too: it makes a new generation.
+        return Triage::Waiting(attempt.due);
+    }
+    if version.terminating() {
+        return if version.has_finalizer() { Triage::Light } else { Triage::Ignore };
+    }
+    if !version.has_finalizer() {
+        return Triage::Light;
+    }
+    let status = &version.status;
+    let observed =
+        status.observed_generation.is_some() && status.observed_generation == version.metadata.generation;
+    if version.suspend || version.module_suspended {
+        let said = observed && status.reason == Reason::Suspended.as_str();
+        return if said { Triage::Settled(None) } else { Triage::Light };
+    }
+    if version.force_sync
+        || status.pending_force.is_some()
+        || version.annotation(REQUESTED_AT) != status.last_handled_request.as_deref()
+            && version.annotation(REQUESTED_AT).is_some()
+        || version.annotation(MODULE_REQUEST) != status.last_module_request.as_deref()
+            && version.annotation(MODULE_REQUEST).is_some()
+    {
+        return Triage::Publish;
+    }
+    if !status.synced || status.ready != Some(true) {
+        // After a restart nothing is remembered: what waited for a person still does, spread over its usual pause.
+        if remembered.is_none() && observed && status.stalled {
+            return restart_pause(version, times);
+        }
+        return Triage::Publish;
+    }
+    if !observed || status.extra_objects {
+        return Triage::Publish;
+    }
+    match verify_interval
+        .map(|interval| next_verification(version, interval, times.verified.unwrap_or(times.started)))
+    {
+        Some(due) if due <= now => Triage::Light,
+        due => Triage::Settled(due),
+    }
+}
+
+/// Versions of one repository share a lane to the slots.
+pub fn lane(version: &LeanVersion) -> String {
+    version.repository.to_ascii_lowercase()
+}
+
+/// What names the forced sync that stands, if one does: the same one is counted once.
+pub fn forced(version: &LeanVersion) -> Option<String> {
+    let status = &version.status;
+    let generation = version.metadata.generation.unwrap_or_default();
+    if version.force_sync && !handled_at(status.pending_force.as_deref(), generation) {
+        return Some(format!("forceSync/{generation}"));
+    }
+    let asked = version.annotation(REQUESTED_AT)?;
+    (status.last_handled_request.as_deref() != Some(asked)).then(|| format!("requestedAt/{asked}"))
+}
+
+/// Whether `status.pendingForce` says that `spec.forceSync` of this generation was handled.
+pub(super) fn handled_at(pending: Option<&str>, generation: i64) -> bool {
+    pending.and_then(|p| p.split_once(':')).is_some_and(|(_, at)| at == generation.to_string())
+}
+
+fn belongs_to_others(version: &LeanVersion, finalizers: &[String]) -> bool {
+    version.controller().is_some() || finalizers.iter().any(|f| f == ORIGINAL_FINALIZER)
+}
+
+fn restart_pause(version: &LeanVersion, times: Times) -> Triage {
+    if !Reason::costs_requests(&version.status.reason) {
+        return Triage::Publish;
+    }
+    // The Secret may have been mended while nobody looked at it.
+    let period = if Reason::is_about_secret(&version.status.reason) { SECRET_LOOK } else { HOURLY };
+    let due = phase(version, period, times.started);
+    if due <= times.now { Triage::Publish } else { Triage::Waiting(due) }
+}
+
+/// When the object is to be looked at next: a phase of the clock that its UID decides, so that restarts neither forget
+/// nor bunch verifications, and nothing has to be written.
+pub fn next_verification(version: &LeanVersion, interval: Duration, verified: Timestamp) -> Timestamp {
+    phase(version, interval, verified)
+}
+
+/// The first moment after `from` that lies at this object's phase of `period`.
+fn phase(version: &LeanVersion, period: Duration, from: Timestamp) -> Timestamp {
+    let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
+    let mut hash = DefaultHasher::new();
+    version.metadata.uid.hash(&mut hash);
+    let offset = i64::try_from(hash.finish() % period_ms.unsigned_abs()).unwrap_or(0);
+    let from_ms = from.as_millisecond();
+    let due = from_ms - (from_ms - offset).rem_euclid(period_ms) + period_ms;
+    Timestamp::from_millisecond(due).unwrap_or(Timestamp::MAX)
+}
+
+pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
