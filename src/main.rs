@@ -1,3 +1,33 @@
-//! The `opendepot` binary.
+//! The `opendepot` binary: parses, sets up logging, and runs one of two commands.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use opendepot::cli::{Cli, Command, Run};
+use opendepot::{crd, operator, telemetry};
+
+/// Returns memory to the system soon after a burst; its settings are compiled in, see `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Crd => crd::print(std::io::stdout().lock()).map_err(Into::into),
+        Command::Run(flags) => run(*flags),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("opendepot: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: Run) -> Result<(), Box<dyn std::error::Error>> {
+    telemetry::install(flags.log_format, &flags.log_level).map_err(|e| format!("--log-level: {e}"))?;
+    // One TLS provider for every client of the process. An error means that there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(operator::run(flags))?;
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! The command line: every flag, its environment twin, its default and its check.
+//!
+//! In: arguments and environment. Out: a checked [`Run`], or a message that says what to write instead. Nothing is started
+//! here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::github::Repository;
+use crate::storage::{Endpoint, StorageRule};
+use crate::telemetry;
+
+/// Publishes Terraform and OpenTofu modules from GitHub releases to S3.
+#[derive(Debug, Parser)]
+#[command(name = "opendepot", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the operator.
+    Run(Box<Run>),
+    /// Print the CustomResourceDefinitions as YAML, for kubectl apply.
+    Crd,
+}
+
+/// How the operator runs.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// Watch only this namespace (repeatable, or separated by commas). Default: all.
+    #[arg(long = "namespace", env = "OPENDEPOT_NAMESPACE", value_delimiter = ',', value_parser = namespace)]
+    pub namespaces: Vec<String>,
+
+    /// Let a namespace store in a bucket: NAMESPACE=BUCKET[/PREFIX], `*` for either side (repeatable). Default: anything,
+    /// with a warning.
+    #[arg(
+        long,
+        env = "OPENDEPOT_ALLOW_STORAGE",
+        value_delimiter = ',',
+        value_name = "NAMESPACE=BUCKET[/PREFIX]"
+    )]
+    pub allow_storage: Vec<StorageRule>,
+
+    /// An S3 endpoint that a spec may name (repeatable). AWS, and `AWS_ENDPOINT_URL_S3`, are always allowed.
+    #[arg(long, env = "OPENDEPOT_S3_ENDPOINT", value_delimiter = ',', value_name = "URL")]
+    pub s3_endpoint: Vec<Endpoint>,
+
+    /// A host besides github.com that repoUrl may name: GitHub Enterprise Server (repeatable).
+    #[arg(long, env = "OPENDEPOT_GITHUB_HOST", value_delimiter = ',', value_name = "HOST", value_parser = github_host)]
+    pub github_host: Vec<String>,
+
+    /// How many archives are fetched and stored at once.
+    #[arg(long, env = "OPENDEPOT_MAX_FETCHES", default_value_t = 4, value_parser = at_least_one)]
+    pub max_fetches: u16,
+
+    /// The largest archive that is accepted, compressed.
+    #[arg(long, env = "OPENDEPOT_MAX_ARCHIVE_SIZE", default_value = "512MiB", value_parser = size)]
+    pub max_archive_size: u64,
+
+    /// The most that an archive may hold, unpacked.
+    #[arg(long, env = "OPENDEPOT_MAX_UNPACKED_SIZE", default_value = "2GiB", value_parser = size)]
+    pub max_unpacked_size: u64,
+
+    /// The most files and folders that an archive may hold.
+    #[arg(long, env = "OPENDEPOT_MAX_ENTRIES", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_entries: u64,
+
+    /// Where archives wait on disk. Default: the system's temporary folder.
+    #[arg(long, env = "OPENDEPOT_SPOOL_DIR", value_name = "DIR")]
+    pub spool_dir: Option<PathBuf>,
+
+    /// How often a stored object is looked at again, such as 24h or 30m; 0 = never.
+    #[arg(long, env = "OPENDEPOT_VERIFY_INTERVAL", default_value = "24h", value_parser = interval)]
+    pub verify_interval: Duration,
+
+    /// PEM certificates trusted besides the system's, for GitHub and S3.
+    #[arg(long, env = "OPENDEPOT_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, env = "OPENDEPOT_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+
+    /// How log lines look. Default: json in a cluster, text elsewhere.
+    #[arg(long, env = "OPENDEPOT_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// error, warn, info, debug or trace; or a filter such as info,opendepot=debug.
+    #[arg(long, env = "OPENDEPOT_LOG_LEVEL", default_value = "info", value_parser = log_level)]
+    pub log_level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let name = text.trim();
+    if name.is_empty()
+        || name.len() > 63
+        || !name.chars().all(legal)
+        || name.starts_with('-')
+        || name.ends_with('-')
+    {
+        return Err("write the name of a namespace, such as team-a, or several as team-a,team-b".into());
+    }
+    Ok(name.to_owned())
+}
+
+fn github_host(text: &str) -> Result<String, String> {
+    let host = text.trim();
+    match Repository::parse(&format!("https://{host}/owner/name")) {
+        Ok(_) if !host.contains('/') => Ok(host.to_owned()),
+        _ => Err("write a host, such as ghes.example.com or ghes.example.com:8443, without https://".into()),
+    }
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    match telemetry::filter(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => {
+            Err("write error, warn, info, debug or trace, or a filter such as info,opendepot=debug".into())
+        }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a number from 1 to 65535".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    match text.parse::<ByteSize>() {
+        Ok(size) if size.as_u64() > 0 => Ok(size.as_u64()),
+        _ => Err("write a size above 0 with its unit, such as 512MiB or 2GiB".into()),
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    match humantime::parse_duration(text) {
+        Ok(interval) if interval.is_zero() || interval >= Duration::from_secs(1) => Ok(interval),
+        _ => Err("write a duration of at least 1s with its unit, such as 24h or 30m, or 0 for never".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<Run, String> {
+        let all = ["opendepot", "run"].iter().chain(arguments);
+        match Cli::try_parse_from(all) {
+            Ok(Cli { command: Command::Run(run) }) => Ok(*run),
+            Ok(_) => Err("another command".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_documents() {
+        let run = run(&[]).unwrap();
+        assert!(run.namespaces.is_empty() && run.allow_storage.is_empty() && run.github_host.is_empty());
+        assert_eq!((run.max_fetches, run.max_entries), (4, 100_000));
+        assert_eq!((run.max_archive_size, run.max_unpacked_size), (512 << 20, 2 << 30));
+        assert_eq!(run.verify_interval, Duration::from_hours(24));
+        assert_eq!(run.listen.to_string(), "0.0.0.0:8080");
+    }
+
+    #[test]
+    fn lists_take_commas_and_repetition() {
+        let run = run(&["--namespace", "a,b", "--namespace", "c", "--verify-interval", "0"]).unwrap();
+        assert_eq!(run.namespaces, ["a", "b", "c"]);
+        assert!(run.verify_interval.is_zero());
+    }
+
+    #[test]
+    fn a_bad_value_says_what_to_write() {
+        for (flag, value, expected) in [
+            ("--namespace", "Team_A", "such as team-a"),
+            ("--max-fetches", "0", "a number from 1"),
+            ("--max-archive-size", "lots", "such as 512MiB"),
+            ("--max-archive-size", "0", "such as 512MiB"),
+            ("--verify-interval", "24", "such as 24h"),
+            ("--verify-interval", "10ms", "at least 1s"),
+            ("--allow-storage", "team-a", "NAMESPACE=BUCKET"),
+            ("--s3-endpoint", "minio", "https://"),
+            ("--github-host", "https://ghes.example", "such as ghes.example.com"),
+            ("--github-host", "", "such as ghes.example.com"),
+            ("--log-level", "loud", "error, warn, info, debug or trace"),
+            ("--listen", "8080", "invalid socket address"),
+        ] {
+            let message = run(&[flag, value]).unwrap_err();
+            assert!(message.contains(expected), "{flag} {value}: {message}");
+        }
+        assert!(run(&["--leader-elect"]).unwrap_err().contains("unexpected argument"));
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_twin() {
+        let cli = Cli::command();
+        let run = cli.find_subcommand("run").unwrap();
+        for arg in run.get_arguments().filter(|a| !["help", "version"].contains(&a.get_id().as_str())) {
+            let twin = format!("OPENDEPOT_{}", arg.get_long().unwrap().to_uppercase().replace('-', "_"));
+            assert_eq!(arg.get_env().and_then(|e| e.to_str()), Some(twin.as_str()));
+            assert!(arg.get_help().is_some(), "{twin}");
+        }
+    }
+}

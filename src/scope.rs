@@ -1,0 +1,246 @@
+//! The watches and controllers of one scope: the cluster, or one namespace.
+//!
+//! In: what all scopes share. Out: running tasks, and a sign for each watch that it has seen every object once. Each kind
+//! is watched once; what the Version watch tells goes to both controllers.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use kube::runtime::controller::{Action, Config as Applier};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt as _, applier, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
+
+use crate::crd::lean::{LeanModule, LeanVersion};
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::{module, version};
+
+/// Objects per page of a list: a page is in memory as text and parsed at once.
+const PAGE: u32 = 50;
+
+/// Modules that are reconciled at once.
+const MODULES: u16 = 8;
+
+/// What all scopes share.
+pub struct Shared {
+    /// For requests.
+    pub client: Client,
+    /// For watches, which are silent for minutes.
+    pub watch_client: Client,
+    /// What the Version controller works with.
+    pub version: Arc<version::Context>,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Becomes true when the operator stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Starts the watches and controllers of one scope. Gives what becomes true when each watch has seen every object once.
+pub fn start_scope(
+    shared: &Shared,
+    namespace: Option<&str>,
+    tasks: &mut JoinSet<&'static str>,
+) -> [watch::Receiver<bool>; 2] {
+    let (modules, module_writer) = reflector::store();
+    let (versions, version_writer) = reflector::store();
+    let (module_queue, module_requests) = mpsc::unbounded();
+    let (version_queue, version_requests) = mpsc::unbounded();
+    let (modules_seen, all_modules) = watch::channel(false);
+    let (versions_seen, all_versions) = watch::channel(false);
+    let context = Arc::new(module::Context {
+        client: shared.client.clone(),
+        versions: versions.clone(),
+        versions_seen: all_versions.clone(),
+        memories: module::Memories::default(),
+        waiting: module::Waiting::default(),
+        events: shared.events.clone(),
+        metrics: Arc::clone(&shared.metrics),
+    });
+
+    let (module_context, queue, known_modules) =
+        (Arc::clone(&context), module_queue.clone(), modules.clone());
+    let tell = move |module: &LeanModule| {
+        let reference = ObjectRef::from_obj(module);
+        if known_modules.get(&reference).is_none() {
+            module_context.forget(module);
+        }
+        let _ = queue.unbounded_send(reference);
+    };
+    let listed = move || {
+        modules_seen.send_replace(true);
+    };
+    tasks.spawn(watch_loop(shared, namespace, (modules.clone(), module_writer), tell, listed));
+
+    let (module_context, queue) = (Arc::clone(&context), module_queue.clone());
+    let tell = move |version: &LeanVersion| {
+        let _ = version_queue.unbounded_send(ObjectRef::from_obj(version));
+        for module in concerned(version, &module_context.waiting) {
+            let _ = queue.unbounded_send(module);
+        }
+    };
+    let known_modules = modules.clone();
+    let listed = move || {
+        versions_seen.send_replace(true);
+        // While the watch was down Versions may have gone without a word: every Module looks again.
+        for module in known_modules.state() {
+            let _ = module_queue.unbounded_send(ObjectRef::from_obj(module.as_ref()));
+        }
+    };
+    tasks.spawn(watch_loop(shared, namespace, (versions.clone(), version_writer), tell, listed));
+    tasks.spawn(controller(
+        "module",
+        applier(
+            guarded("module", module::reconcile, Arc::clone(&shared.metrics)),
+            no_error,
+            context,
+            modules.clone(),
+            queue_until(module_requests, shared.stop.clone()),
+            Applier::default().concurrency(MODULES),
+        ),
+    ));
+    // Unbounded on purpose: `Slots` and the semaphore for light work are the bounds, so that one that waits for a fetch
+    // keeps no deletion waiting.
+    tasks.spawn(controller(
+        "version",
+        applier(
+            guarded("version", version::reconcile, Arc::clone(&shared.metrics)),
+            no_error,
+            Arc::clone(&shared.version),
+            versions.clone(),
+            queue_until(version_requests, shared.stop.clone()),
+            Applier::default().concurrency(0),
+        ),
+    ));
+    [all_modules, all_versions]
+}
+
+/// The Modules that a Version's change may concern: its owner, and those that wait for its name.
+fn concerned(version: &LeanVersion, waiting: &module::Waiting) -> Vec<ObjectRef<LeanModule>> {
+    let namespace = version.namespace().unwrap_or_default();
+    let mut names = waiting.for_name(&namespace, &version.name_any());
+    names.extend(version.controller().filter(|o| o.kind == "Module").map(|o| o.name.clone()));
+    names.into_iter().map(|name| ObjectRef::new(&name).within(&namespace)).collect()
+}
+
+/// Watches a kind into a store; tells of each object that appears, changes or goes, and after each list of the end of it.
+///
+/// What a list brings is told when the store has it, not before: the store changes over as a whole. (Nothing but the
+/// controller may wait for the store itself: kube wakes only the last of several who do.)
+fn watch_loop<K>(
+    shared: &Shared,
+    namespace: Option<&str>,
+    (store, writer): (Store<K>, reflector::store::Writer<K>),
+    tell: impl Fn(&K) + Send + 'static,
+    listed: impl Fn() + Send + 'static,
+) -> impl Future<Output = &'static str> + Send + 'static
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug,
+    K: DeserializeOwned + Send + Sync + 'static,
+{
+    let client = shared.watch_client.clone();
+    let api: Api<K> =
+        namespace.map_or_else(|| Api::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+    let config = watcher::Config::default().page_size(PAGE);
+    let stop = stopping(shared.stop.clone());
+    async move {
+        let events = watcher(api, config).default_backoff().reflect(writer).take_until(stop);
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Apply(object) | Event::Delete(object)) => tell(&object),
+                Ok(Event::InitDone) => {
+                    store.state().iter().for_each(|object| tell(object));
+                    listed();
+                }
+                Ok(Event::Init | Event::InitApply(_)) => {}
+                Err(error) => tracing::warn!(%error, kind = %K::kind(&()), "the watch failed; trying again"),
+            }
+        }
+        "a watch"
+    }
+}
+
+/// Drives a controller until its queue ends and its work in flight is done.
+async fn controller<K, E>(
+    name: &'static str,
+    results: impl Stream<Item = Result<(ObjectRef<K>, Action), E>>,
+) -> &'static str
+where
+    K: Resource,
+    E: std::fmt::Display,
+{
+    let mut results = std::pin::pin!(results);
+    while let Some(result) = results.next().await {
+        // The one error there is: an object that went before its turn came.
+        if let Err(error) = result {
+            tracing::trace!(%error, name, "nothing to reconcile");
+        }
+    }
+    name
+}
+
+/// The requests of a queue until the operator stops.
+fn queue_until<K: Resource + 'static>(
+    requests: mpsc::UnboundedReceiver<ObjectRef<K>>,
+    stop: watch::Receiver<bool>,
+) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>> {
+    requests.map(Ok).take_until(stopping(stop))
+}
+
+/// A reconcile that cannot take the controller down: a panic is caught, counted and tried again a minute later. Each
+/// log line within carries controller, object and an id of the reconcile.
+fn guarded<K, C, F>(
+    controller: &'static str,
+    reconcile: impl Fn(Arc<K>, Arc<C>) -> F,
+    metrics: Arc<Metrics>,
+) -> impl FnMut(Arc<K>, Arc<C>) -> futures::future::BoxFuture<'static, Result<Action, Infallible>>
+where
+    K: Resource<DynamicType = ()>,
+    F: Future<Output = Action> + Send + 'static,
+{
+    static RECONCILES: AtomicU64 = AtomicU64::new(0);
+    move |object, context| {
+        let id = RECONCILES.fetch_add(1, Ordering::Relaxed);
+        let (namespace, object_name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let span =
+            tracing::info_span!(parent: None, "reconcile", controller, namespace, object = object_name, id);
+        let metrics = Arc::clone(&metrics);
+        let work = AssertUnwindSafe(reconcile(object, context)).catch_unwind();
+        async move {
+            Ok(work.await.unwrap_or_else(|panic| {
+                metrics.panics.inc();
+                let what = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+                let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                tracing::error!(what, "a defect: the reconcile panicked; it is tried again in a minute");
+                Action::requeue(Duration::from_mins(1))
+            }))
+        }
+        .instrument(span)
+        .boxed()
+    }
+}
+
+/// The reconciles above give no errors: each failure has a status, a memory and a time for the next attempt.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is that of kube")]
+fn no_error<K, C>(_: Arc<K>, error: &Infallible, _: Arc<C>) -> Action {
+    match *error {}
+}
+
+/// Resolves when the operator stops.
+pub async fn stopping(mut stop: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it the operator.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
