@@ -6,6 +6,7 @@
 //! | [`s3`] | versitygw, behind a proxy that counts and fails requests |
 //! | [`github`] | GitHub's site, REST API and archives, of real git repositories |
 //! | [`operator`] | the built binary, run as the shipped service account |
+//! | [`terraform`] | Terraform or OpenTofu, as the judge of what is stored |
 //! | [`servers`] | builds those programs from source, once per machine |
 //! | [`process`] | children that end with the test, however it ends |
 //!
@@ -20,6 +21,7 @@ pub mod operator;
 pub mod process;
 pub mod s3;
 pub mod servers;
+pub mod terraform;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -4,8 +4,10 @@
 //! `go.sum`, so that a fresh clone finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::digest::{Context as Digest, SHA256};
@@ -123,7 +125,8 @@ fn build(server: Server, path: &Path, progress: &str) -> Result<()> {
         return Ok(());
     }
     let name = server.name();
-    eprintln!("building {name} ({progress}), some minutes, once per machine");
+    let started = Instant::now();
+    tell(&format!("building {name} ({progress}), some minutes, once per machine"));
     let unfinished = folder.join(format!(".{name}.unfinished"));
     let status = Command::new("go")
         .args(["build", "-trimpath", "-ldflags", &ldflags(server)?, "-o"])
@@ -137,7 +140,14 @@ fn build(server: Server, path: &Path, progress: &str) -> Result<()> {
         bail!("building {name} failed, see above");
     }
     // Renamed last: an interrupted build is never mistaken for a good one.
-    fs::rename(&unfinished, path).with_context(|| format!("cannot put {name} into {}", folder.display()))
+    fs::rename(&unfinished, path).with_context(|| format!("cannot put {name} into {}", folder.display()))?;
+    tell(&format!("built {name} in {} s", started.elapsed().as_secs()));
+    Ok(())
+}
+
+/// Not `eprintln`, which a test keeps to itself: who waits for minutes wants to know what for.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Without these a Kubernetes server takes itself for v0.0.0.
@@ -147,6 +157,8 @@ fn ldflags(server: Server) -> Result<String> {
     }
     let text = fs::read_to_string(source("servers").join("go.mod"))?;
     let version = text.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"));
+    // What follows is a comment of Go's own: `// indirect`.
+    let version = version.and_then(|rest| rest.split_whitespace().next());
     let version = version.context("hack/servers/go.mod does not require k8s.io/kubernetes")?;
     let (major, rest) = version.split_once('.').context("k8s.io/kubernetes has an odd version")?;
     let minor = rest.split('.').next().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! A repository in a test's hands: what it holds, who may see it, and what becomes of it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -30,6 +31,11 @@ impl Repository {
     pub fn url(&self) -> String {
         let (owner, name) = self.repo.names();
         format!("https://{}/{owner}/{name}", self.repo.instance)
+    }
+
+    /// The bare repository on disk, to read.
+    pub fn folder(&self) -> &Path {
+        &self.repo.dir
     }
 
     /// Whether only credentials that were given access see it.
