@@ -1,0 +1,199 @@
+//! The CustomResourceDefinitions: generated, accepted without a warning, explained, and strict where a person would
+//! otherwise find out late.
+
+use opendepot::crd;
+use serde_json::{Value, json};
+
+use crate::support::{root, testbed};
+
+#[test]
+fn the_files_in_crds_are_what_the_code_prints() {
+    for (plural, definition) in crd::definitions() {
+        let path = root().join(format!("crds/{plural}.yaml"));
+        let printed = crd::yaml(&definition).unwrap();
+        if std::env::var_os("UPDATE_GENERATED").is_some() {
+            std::fs::write(&path, &printed).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            kept == printed,
+            "{} is out of date: run UPDATE_GENERATED=1 cargo test --test it crds",
+            path.display()
+        );
+    }
+}
+
+#[tokio::test]
+async fn applying_them_draws_no_warning() {
+    let bed = testbed().await;
+    let folder = root().join("crds");
+    let applied = bed
+        .kubectl(&[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--warnings-as-errors",
+            "-f",
+            folder.to_str().unwrap(),
+        ])
+        .unwrap();
+    assert!(applied.success(), "{applied:?}");
+    assert!(!applied.stderr.contains("Warning"), "{}", applied.stderr);
+}
+
+/// A Module that the API server accepts, with one thing changed by a merge patch.
+fn module(change: &Value) -> Value {
+    let mut module = json!({
+        "apiVersion": "opendepot.defdev.io/v1alpha1",
+        "kind": "Module",
+        "metadata": {"name": "checked", "namespace": "default"},
+        "spec": {
+            "moduleConfig": {
+                "name": "m", "provider": "aws", "repoUrl": "https://github.com/owner/repo",
+                "storageConfig": {"s3": {"bucket": "bucket", "region": "us-west-2"}},
+            },
+            "versions": [{"version": "1.0.0"}],
+        },
+    });
+    merge(&mut module, change);
+    module
+}
+
+fn merge(target: &mut Value, change: &Value) {
+    match change {
+        Value::Object(change) if target.is_object() => {
+            for (key, value) in change {
+                if value.is_null() {
+                    target.as_object_mut().unwrap().remove(key);
+                } else {
+                    merge(&mut target[key], value);
+                }
+            }
+        }
+        _ => *target = change.clone(),
+    }
+}
+
+#[tokio::test]
+async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
+    let bed = testbed().await;
+    let dry_run = |object: &Value| {
+        bed.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &object.to_string()).unwrap()
+    };
+    let good = dry_run(&module(&json!({})));
+    assert!(good.success(), "{}", good.stderr);
+    let config = |change: Value| json!({"spec": {"moduleConfig": change}});
+    let storage = |change: Value| config(json!({"storageConfig": change}));
+    let versions = |version: Value| json!({"spec": {"versions": [{"version": version}]}});
+    for (change, expected) in [
+        (config(json!({"storageConfig": null})), "storageConfig.s3 is required: write"),
+        (storage(json!({"s3": null})), "storageConfig.s3 is required: write"),
+        (storage(json!({"s3": {"bucket": null}})), "storageConfig.s3.bucket: Required value"),
+        (storage(json!({"s3": {"region": null}})), "storageConfig.s3.region: Required value"),
+        (storage(json!({"s3": {"bucket": "Bad_Bucket"}})), "storageConfig.s3.bucket"),
+        (storage(json!({"s3": {"key": "../up"}})), "must not contain . or .. as a segment"),
+        (storage(json!({"s3": {"key": "/rooted"}})), "storageConfig.s3.key"),
+        (
+            storage(json!({"s3": null, "gcs": {"bucket": "b"}})),
+            "storageConfig.gcs is not supported: OpenDepot stores in S3",
+        ),
+        (
+            storage(json!({"fileSystem": {"directoryPath": "/x"}})),
+            "storageConfig.fileSystem is not supported",
+        ),
+        (
+            storage(json!({"azureStorage": {"accountName": "x"}})),
+            "storageConfig.azureStorage is not supported",
+        ),
+        (config(json!({"repoUrl": null})), "repoUrl is required: write https://github.com/OWNER/REPO"),
+        (
+            config(json!({"repoUrl": "http://github.com/owner/repo"})),
+            "repoUrl must be https://HOST/OWNER/REPO",
+        ),
+        (config(json!({"repoUrl": "https://github.com/owner"})), "repoUrl must be https://HOST/OWNER/REPO"),
+        (
+            config(json!({"repoUrl": "https://user:pw@github.com/owner/repo"})),
+            "repoUrl must be https://HOST/OWNER/REPO",
+        ),
+        (config(json!({"repoOwner": "somebody-else"})), "repoOwner must be the owner in repoUrl"),
+        (config(json!({"fileFormat": "rar"})), "supported values: \"zip\", \"tar\""),
+        (config(json!({"deletionPolicy": "Keep"})), "supported values: \"Delete\", \"Retain\""),
+        (config(json!({"versionHistoryLimit": -1})), "versionHistoryLimit"),
+        (config(json!({"name": ".."})), "moduleConfig.name"),
+        (config(json!({"provider": "AWS"})), "moduleConfig.provider"),
+        (versions(json!("1.10")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
+        (versions(json!("latest")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
+        (versions(json!("1.2.3/../../x")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
+        (versions(json!(1.10)), "must be of type string: \"number\""),
+        (json!({"spec": {"versions": [{"version": "1.0.0"}, {"version": "1.0.0"}]}}), "Duplicate value"),
+        (json!({"spec": {"surprise": true}}), "unknown field \"spec.surprise\""),
+    ] {
+        let refused = dry_run(&module(&change));
+        assert!(!refused.success(), "accepted: {change}");
+        assert!(refused.stderr.contains(expected), "{change}\n{}", refused.stderr);
+    }
+    for accepted in [
+        config(json!({"repoUrl": "https://github.com/Owner/repo.git", "repoOwner": "owner"})),
+        config(json!({"repoUrl": null, "repoOwner": "owner"})),
+        config(json!({"versionConstraints": ">= 1.0.0", "provider": null})),
+        storage(json!({"presign": {"enabled": true, "ttl": "15m", "fallbackToProxy": true}})),
+        versions(json!("v1.0.0-rc.1+build.5")),
+        json!({"spec": {"versions": [{"version": "v1.0.0", "name": "x", "fileName": "y.zip", "synced": true}]}}),
+        json!({"spec": {"versions": null}}),
+    ] {
+        let created = dry_run(&module(&accepted));
+        assert!(created.success(), "{accepted}\n{}", created.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_version_never_changes_its_type_or_version() {
+    let bed = testbed().await;
+    let version = json!({
+        "apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Version",
+        "metadata": {"name": "fixed", "namespace": "default"},
+        "spec": {"type": "Module", "version": "1.0.0", "suspend": true, "moduleConfigRef": module(&json!({}))["spec"]["moduleConfig"]},
+    });
+    bed.kubectl_with(&["create", "-f", "-"], &version.to_string()).unwrap().ok().unwrap();
+    for (patch, expected) in [
+        (r#"{"spec":{"version":"1.0.1"}}"#, "version cannot be changed: create another Version"),
+        (r#"{"spec":{"type":"Provider"}}"#, "type cannot be changed"),
+        (r#"{"spec":{"moduleConfigRef":null}}"#, "moduleConfigRef is required"),
+        (r#"{"spec":{"fileName":"../x.zip"}}"#, "spec.fileName"),
+    ] {
+        let refused = bed
+            .kubectl(&[
+                "patch",
+                "version.opendepot.defdev.io",
+                "fixed",
+                "-n",
+                "default",
+                "--type=merge",
+                "-p",
+                patch,
+            ])
+            .unwrap();
+        assert!(refused.stderr.contains(expected), "{patch}: {refused:?}");
+    }
+    bed.kubectl(&["delete", "version.opendepot.defdev.io", "fixed", "-n", "default"]).unwrap().ok().unwrap();
+}
+
+#[tokio::test]
+async fn explain_reads_well_for_every_field() {
+    let bed = testbed().await;
+    for kind in ["modules", "versions"] {
+        let api = ["--api-version=opendepot.defdev.io/v1alpha1", "--recursive=false"];
+        for field in ["", ".spec", ".status", ".spec.moduleConfig", ".spec.moduleConfigRef", ".spec.versions"]
+        {
+            let path = format!("{kind}{field}");
+            let explained = bed.kubectl(&["explain", &path, api[0], api[1]]).unwrap();
+            if !explained.success() {
+                assert!(explained.stderr.contains("does not exist"), "{path}: {}", explained.stderr);
+                continue;
+            }
+            let undescribed = explained.stdout.matches("<no description>").count();
+            // Kubernetes itself describes metadata.
+            assert_eq!(undescribed, 0, "{path}\n{}", explained.stdout);
+        }
+    }
+}

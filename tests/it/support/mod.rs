@@ -1,0 +1,321 @@
+//! What the tests share: the testbed, short ways to say what is wanted, and to wait for what is expected.
+
+pub mod archives;
+pub mod failing;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use kube::Client;
+use kube::api::{Api, DynamicObject, ListParams};
+use opendepot::crd;
+use opendepot_testbed::control_plane::AuditEntry;
+use opendepot_testbed::github::real_repositories;
+use opendepot_testbed::operator::{Operator, OperatorBuilder};
+use opendepot_testbed::{Options, Testbed, eventually};
+use serde_json::{Value, json};
+
+/// How long anything may take that the operator does by itself.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file or folder beside the real repositories.
+pub fn shared(path: &str) -> PathBuf {
+    real_repositories().join("..").join(path)
+}
+
+/// The servers that all tests share.
+pub async fn testbed() -> &'static Testbed {
+    Testbed::shared(|| Options {
+        operator: env!("CARGO_BIN_EXE_opendepot").into(),
+        crds: Some(root().join("crds")),
+        deploy: Some(root().join("deploy/base")),
+        service_account: Some(("opendepot-system".into(), "opendepot".into())),
+    })
+    .await
+    .expect("the testbed starts")
+}
+
+/// One test's part of the testbed: a namespace, a bucket, and an owner on GitHub, all with one name.
+pub struct World {
+    pub bed: &'static Testbed,
+    pub client: Client,
+    pub name: String,
+}
+
+impl World {
+    /// A fresh one.
+    pub async fn new(name: &str) -> Self {
+        let bed = testbed().await;
+        let tenant = bed.tenant(name).await.unwrap();
+        Self { bed, client: bed.admin().await.unwrap(), name: tenant.namespace }
+    }
+
+    /// One in a namespace that exists already, with its bucket.
+    pub async fn at(namespace: &str) -> Self {
+        let bed = testbed().await;
+        Self { bed, client: bed.admin().await.unwrap(), name: namespace.to_owned() }
+    }
+
+    /// An operator that watches this namespace alone, ready.
+    pub async fn operator(&self) -> Operator {
+        self.operator_with(&[]).await
+    }
+
+    /// The same with more arguments.
+    pub async fn operator_with(&self, args: &[&str]) -> Operator {
+        self.builder().args(args.iter().copied()).start_ready().await.unwrap()
+    }
+
+    /// An operator that is yet to be started.
+    pub fn builder(&self) -> OperatorBuilder {
+        self.bed.operator().args(["--namespace", &self.name, "--log-level", "debug"])
+    }
+
+    /// The name of a repository of this test: `OWNER/name`.
+    pub fn repository(&self, name: &str) -> String {
+        format!("{}/{name}", self.name)
+    }
+
+    /// A Module of this test.
+    pub fn module(&self, name: &str) -> ModuleFixture {
+        ModuleFixture(json!({
+            "apiVersion": "opendepot.defdev.io/v1alpha1",
+            "kind": "Module",
+            "metadata": {"name": name, "namespace": self.name},
+            "spec": {
+                "moduleConfig": {
+                    "provider": "aws",
+                    "repoUrl": format!("https://github.com/{}", self.repository(name)),
+                    "storageConfig": {"s3": {"bucket": self.name, "region": "us-west-2", "forcePathStyle": true}},
+                },
+                "versions": [],
+            },
+        }))
+    }
+
+    /// Applies manifests with kubectl, strictly validated.
+    pub fn apply(&self, manifest: &impl ToString) {
+        let applied = self.bed.kubectl_with(&["apply", "-f", "-"], &manifest.to_string()).unwrap();
+        assert!(applied.success(), "{}", applied.stderr);
+        assert!(!applied.stderr.contains("Warning"), "{}", applied.stderr);
+    }
+
+    /// Runs kubectl in this namespace; it has to succeed.
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        let mut all = vec!["-n", &self.name];
+        all.extend(args);
+        let output = self.bed.kubectl(&all).unwrap();
+        assert!(output.success(), "kubectl {}: {}", args.join(" "), output.stderr);
+        output.stdout
+    }
+
+    /// A merge patch with kubectl.
+    pub fn patch(&self, object: &str, patch: &Value) {
+        self.kubectl(&["patch", object, "--type=merge", "-p", &patch.to_string()]);
+    }
+
+    fn api<K: kube::Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+        opendepot::api::objects::<K>(&self.client, &self.name)
+    }
+
+    /// A Module as it is now.
+    pub async fn get_module(&self, name: &str) -> Result<Value> {
+        Ok(serde_json::to_value(self.api::<crd::Module>().get(name).await?)?)
+    }
+
+    /// A Version as it is now, if it is there.
+    pub async fn get_version(&self, name: &str) -> Result<Option<Value>> {
+        Ok(self.api::<crd::Version>().get_opt(name).await?.map(|v| serde_json::to_value(v).unwrap()))
+    }
+
+    /// All Versions, by name.
+    pub async fn versions(&self) -> Result<Vec<Value>> {
+        let list = self.api::<crd::Version>().list(&ListParams::default()).await?;
+        let mut all: Vec<Value> = list.items.iter().map(|v| serde_json::to_value(v).unwrap()).collect();
+        all.sort_by_key(|v| v["metadata"]["name"].as_str().unwrap().to_owned());
+        Ok(all)
+    }
+
+    /// Waits until a Module is as expected, and gives it.
+    pub async fn module_when(&self, name: &str, expected: impl Fn(&Value) -> bool) -> Value {
+        let wait = eventually(SOON, || async {
+            let module = self.get_module(name).await?;
+            ensure!(expected(&module), "the Module is {:#}", brief(&module));
+            Ok(module)
+        });
+        wait.await.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// Waits until a Version is as expected, and gives it.
+    pub async fn version_when(&self, name: &str, expected: impl Fn(&Value) -> bool) -> Value {
+        let wait = eventually(SOON, || async {
+            let version = self.get_version(name).await?.context("there is no such Version")?;
+            ensure!(expected(&version), "the Version is {:#}", brief(&version));
+            Ok(version)
+        });
+        wait.await.unwrap_or_else(|error| panic!("{name}: {error:#}"))
+    }
+
+    /// Waits until a Module is Ready at its generation with all its versions stored.
+    pub async fn module_ready(&self, name: &str) -> Value {
+        self.module_when(name, |m| ready(m) && m["status"]["synced"] == true).await
+    }
+
+    /// Waits until a Version is stored and Ready at its generation.
+    pub async fn version_ready(&self, name: &str) -> Value {
+        self.version_when(name, |v| ready(v) && v["status"]["synced"] == true).await
+    }
+
+    /// Waits until a Version fails with a reason, and gives its message.
+    pub async fn version_fails(&self, name: &str, reason: &str) -> String {
+        let version = self.version_when(name, |v| {
+            condition(v, "Ready")["status"] == "False" && condition(v, "Ready")["reason"] == reason
+        });
+        condition(&version.await, "Ready")["message"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until there are just these Versions.
+    pub async fn versions_are(&self, names: &[&str]) {
+        let wait = eventually(SOON, || async {
+            let there = self.versions().await?;
+            let there: Vec<&str> = there.iter().map(|v| v["metadata"]["name"].as_str().unwrap()).collect();
+            ensure!(there == names, "there are {there:?}");
+            Ok(())
+        });
+        wait.await.unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    /// Waits until the bucket holds just this many objects, and gives their keys.
+    pub async fn objects_are(&self, count: usize) -> Vec<String> {
+        let wait = eventually(SOON, || async {
+            let keys = self.bed.s3.keys(&self.name).await?;
+            ensure!(keys.len() == count, "the bucket holds {keys:?}");
+            Ok(keys)
+        });
+        wait.await.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// The bytes that a Version says it stored.
+    pub async fn stored(&self, version: &Value) -> Vec<u8> {
+        let place = &version["status"]["storage"];
+        let (bucket, key) = (place["bucket"].as_str().unwrap(), place["key"].as_str().unwrap());
+        self.bed.s3.get(bucket, key).await.unwrap()
+    }
+
+    /// Runs `work`, waits until the operator has been silent for a while, and gives what it wrote to this namespace
+    /// (Events apart).
+    pub async fn writes_during<F: Future<Output = ()>>(&self, work: F) -> Vec<AuditEntry> {
+        let audit = self.bed.kubernetes.audit();
+        let mark = audit.mark(&self.client).await.unwrap();
+        work.await;
+        self.quiet().await;
+        let since = audit.since(mark, &self.client).await.unwrap();
+        let ours = |e: &AuditEntry| e.user == OPERATOR && e.namespace == self.name;
+        since.into_iter().filter(|e| ours(e) && e.is_write() && !e.is_lease_or_event()).collect()
+    }
+
+    /// Waits until three seconds have passed without a write of the operator to this namespace.
+    pub async fn quiet(&self) {
+        let audit = self.bed.kubernetes.audit();
+        let count = || async {
+            let entries = audit.entries().unwrap();
+            entries.iter().filter(|e| e.user == OPERATOR && e.namespace == self.name && e.is_write()).count()
+        };
+        let (mut last, mut since) = (count().await, tokio::time::Instant::now());
+        while since.elapsed() < Duration::from_secs(3) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now = count().await;
+            if now != last {
+                (last, since) = (now, tokio::time::Instant::now());
+            }
+        }
+    }
+}
+
+/// Whom the operator runs as.
+pub const OPERATOR: &str = "system:serviceaccount:opendepot-system:opendepot";
+
+/// A Module that is being written.
+#[derive(Clone, Debug)]
+pub struct ModuleFixture(pub Value);
+
+impl ModuleFixture {
+    /// With these versions.
+    pub fn versions(mut self, versions: &[&str]) -> Self {
+        self.0["spec"]["versions"] = versions.iter().map(|v| json!({"version": v})).collect();
+        self
+    }
+
+    /// With one field of `moduleConfig` changed.
+    pub fn config(mut self, field: &str, value: Value) -> Self {
+        self.0["spec"]["moduleConfig"][field] = value;
+        self
+    }
+
+    /// With one field of `storageConfig.s3` changed.
+    pub fn s3(mut self, field: &str, value: Value) -> Self {
+        self.0["spec"]["moduleConfig"]["storageConfig"]["s3"][field] = value;
+        self
+    }
+}
+
+impl std::fmt::Display for ModuleFixture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A condition of an object; null when it is not there.
+pub fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
+    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().find(|c| c["type"] == type_).unwrap_or(&Value::Null)
+}
+
+/// Whether an object is Ready at its generation.
+pub fn ready(object: &Value) -> bool {
+    let condition = condition(object, "Ready");
+    condition["status"] == "True"
+        && condition["observedGeneration"] == object["metadata"]["generation"]
+        && object["status"]["observedGeneration"] == object["metadata"]["generation"]
+}
+
+/// What matters of an object when a wait fails.
+fn brief(object: &Value) -> Value {
+    json!({
+        "generation": object["metadata"]["generation"],
+        "deletionTimestamp": object["metadata"]["deletionTimestamp"],
+        "forceSync": object["spec"]["forceSync"],
+        "status": object["status"],
+    })
+}
+
+/// The Module manifests of the seed, as they stand there: the first, the workflow's, the full list.
+pub fn seed_modules() -> Vec<String> {
+    let seed = std::fs::read_to_string(shared("seed.txt")).expect("the seed is at hand");
+    let lines: Vec<&str> = seed.lines().collect();
+    let begins = |line: &&str| line.trim_start().starts_with("apiVersion: opendepot.defdev.io");
+    let starts = lines.iter().enumerate().filter(|(_, line)| begins(line)).map(|(at, _)| at);
+    starts
+        .map(|start| {
+            let indent = lines[start].len() - lines[start].trim_start().len();
+            let body = lines[start..].iter().take_while(|l| !l.trim().is_empty() && l.trim() != "EOF");
+            body.map(|l| &l[indent..]).collect::<Vec<_>>().join("\n")
+        })
+        .collect()
+}
+
+/// Whether the real modules are at hand. Where CI says that it is CI, they have to be.
+pub fn real_modules() -> bool {
+    let there = real_repositories().join("terraform-aws-modules").is_dir();
+    assert!(
+        there || std::env::var_os("CI").is_none(),
+        "CI runs with the real modules: set OPENDEPOT_TEST_REPOS"
+    );
+    there
+}
