@@ -1,0 +1,72 @@
+//! What the kubelet, Prometheus and a person with `kubectl logs` see of the process.
+
+use std::time::Duration;
+
+use opendepot_testbed::github::File;
+use serde_json::Value;
+
+use crate::support::{SOON, World};
+
+#[tokio::test]
+async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
+    let world = World::new("admin").await;
+    world
+        .bed
+        .github
+        .repository(&world.repository("mod"))
+        .unwrap()
+        .release("1.0.0", &[File::new("main.tf", "")])
+        .unwrap();
+    let operator =
+        world.bed.operator().args(["--namespace", &world.name, "--log-format", "json"]).start().unwrap();
+    let took = operator.wait_ready().await.unwrap();
+    println!("ready after {took:?}");
+    assert_eq!(operator.http_get("/livez").await.unwrap().0, 200);
+    world.apply(&world.module("mod").versions(&["1.0.0"]));
+    world.module_ready("mod").await;
+    let metrics = operator.metrics().await.unwrap();
+    for expected in [
+        "opendepot_reconciles_total{controller=\"version\",outcome=\"settled\"}",
+        "opendepot_reconciles_total{controller=\"module\",outcome=\"settled\"}",
+        "opendepot_stored_bytes_total",
+        "opendepot_panics_total 0",
+        "opendepot_build_info{version=",
+    ] {
+        assert!(metrics.contains(expected), "{expected} is not in\n{metrics}");
+    }
+    assert!(
+        !metrics.contains("mod-1.0.0") && !metrics.contains(&world.name),
+        "no names of objects in labels"
+    );
+    let code = operator.terminate(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(code, 0);
+    let log = operator.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let published = lines.iter().find(|l| l["message"] == "published").expect("a line about the Version");
+    let span = &published["span"];
+    assert_eq!(
+        (&span["controller"], &span["object"]),
+        (&"version".into(), &"mod-1.0.0".into()),
+        "{published}"
+    );
+    assert!(span["id"].is_number() && span["namespace"] == world.name.as_str());
+}
+
+#[tokio::test]
+async fn an_operator_without_its_api_server_is_not_ready_and_says_so() {
+    let world = World::new("alone").await;
+    let nowhere = "apiVersion: v1\nkind: Config\ncurrent-context: x\n\
+        contexts: [{name: x, context: {cluster: x, user: x}}]\n\
+        clusters: [{name: x, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: x, user: {}}]\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, nowhere).unwrap();
+    let operator = world.builder().env("KUBECONFIG", &path).start().unwrap();
+    let wait = opendepot_testbed::eventually(SOON, || async {
+        anyhow::ensure!(operator.log().contains("the watch failed"), "{}", operator.log());
+        Ok(())
+    });
+    wait.await.unwrap();
+    assert_eq!(operator.http_get("/livez").await.unwrap().0, 200);
+    assert_eq!(operator.http_get("/readyz").await.unwrap().0, 503);
+}

@@ -1,0 +1,80 @@
+//! What stays in memory: little, whatever there is in the cluster.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use futures::{StreamExt as _, stream};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use opendepot::crd::Version;
+use opendepot_testbed::eventually;
+use serde_json::{Value, json};
+
+use crate::support::World;
+
+/// SPEC 9: resident with 10,000 settled Versions.
+const MOST: u64 = 64 << 20;
+const MANY: usize = 10_000;
+
+/// A Version as the operator leaves it: settled, so that there is nothing to do. About 4.5 KB, with its managed fields.
+fn settled(world: &World, number: usize) -> (Value, Value) {
+    let place = json!({"bucket": world.name, "key": format!("m/{number}.zip"), "region": "us-west-2"});
+    let config = world.module("settled").0["spec"]["moduleConfig"].clone();
+    let object = json!({
+        "apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Version",
+        "metadata": {
+            "name": format!("settled-1.{number}.0"), "namespace": world.name,
+            "finalizers": ["opendepot.defdev.io/stored-object"],
+            "labels": {"opendepot.defdev.io/module": "settled", "opendepot.defdev.io/namespace": world.name},
+            "annotations": {"example.com/padding": "x".repeat(1500)},
+        },
+        "spec": {"type": "Module", "version": format!("1.{number}.0"), "fileName": format!("{number}.zip"), "moduleConfigRef": config},
+    });
+    let condition = |type_: &str, status: &str| {
+        json!({"type": type_, "status": status, "reason": "Synced", "message": "Stored as s3://bucket/settled.zip.",
+               "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let status = json!({
+        "observedGeneration": 1, "synced": true, "syncStatus": "Stored.", "checksum": "c".repeat(44),
+        "contentDigest": format!("h1:{}", "d".repeat(44)), "archiveSizeBytes": 1234,
+        "conditions": [condition("Ready", "True"), condition("Reconciling", "False"), condition("Stalled", "False")],
+        "source": {"url": "https://github.com/owner/settled", "ref": format!("refs/tags/v1.{number}.0"), "commit": "a".repeat(40)},
+        "storage": place, "objects": [place], "lastSyncTime": "2026-01-01T00:00:00Z",
+    });
+    (object, status)
+}
+
+#[tokio::test]
+async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
+    let world = World::new("memory").await;
+    let api: &Api<DynamicObject> = &opendepot::api::objects::<Version>(&world.client, &world.name);
+    stream::iter((0..MANY).map(|number| settled(&world, number)))
+        .for_each_concurrent(16, |(object, status)| async move {
+            let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+            let object = serde_json::from_value(object).unwrap();
+            api.create(&PostParams::default(), &object).await.unwrap();
+            let patch = Patch::Merge(json!({"status": status}));
+            api.patch_status(&name, &PatchParams::default(), &patch).await.unwrap();
+        })
+        .await;
+    // As an older schema may have left it behind: a status that no type of ours can hold.
+    let odd = json!({"status": {"conditions": Value::Null, "archiveSizeBytes": -7, "syncStatus": "?", "synced": Value::Null}});
+    api.patch_status("settled-1.0.0", &PatchParams::default(), &Patch::Merge(odd)).await.unwrap();
+
+    // Without verification: of so many, some would come up for a look just now, and there are no objects to be seen.
+    let operator = world.operator_with(&["--verify-interval", "0"]).await;
+    let writes = world.writes_during(async {}).await;
+    let others: Vec<_> = writes.iter().filter(|w| w.name != "settled-1.0.0").collect();
+    assert!(others.is_empty(), "{others:#?}");
+    let resident = eventually(Duration::from_secs(20), || async {
+        let memory = operator.memory()?;
+        ensure!(memory.resident <= MOST, "{memory:?}");
+        Ok(memory)
+    });
+    println!("{MANY} settled Versions: {:?}", resident.await.unwrap());
+
+    // The rest of the controllers sees and works: a new Version is taken up.
+    let repository = world.bed.github.repository(&world.repository("new")).unwrap();
+    repository.release("v1.0.0", &[opendepot_testbed::github::File::new("main.tf", "# new\n")]).unwrap();
+    world.apply(&world.module("new").versions(&["1.0.0"]));
+    world.module_ready("new").await;
+}
