@@ -1,0 +1,277 @@
+//! The life of a Version and its object: published, moved, repaired, taken over, deleted, and through crashes.
+
+use http::Method;
+use opendepot_testbed::eventually;
+use opendepot_testbed::github::File;
+use opendepot_testbed::operator::Operator;
+use opendepot_testbed::s3::{S3Failure, S3Fault};
+use serde_json::{Value, json};
+
+use crate::support::{SOON, World, condition, ready, seed_modules};
+
+/// A world whose repository `NAME/mod` has `v1.0.0`, and an operator.
+async fn world_with_a_module(name: &str) -> (World, Operator) {
+    let world = World::new(name).await;
+    let repository = world.bed.github.repository(&world.repository("mod")).unwrap();
+    repository.release("v1.0.0", &[File::new("main.tf", "# one\n")]).unwrap();
+    repository.release("v1.1.0", &[File::new("main.tf", "# two\n")]).unwrap();
+    let operator = world.operator().await;
+    (world, operator)
+}
+
+fn fetches(world: &World) -> usize {
+    let requests = world.bed.github.requests(&world.repository("mod")).unwrap();
+    requests.iter().filter(|r| r.host == "codeload.github.com" && r.status == 200).count()
+}
+
+fn puts(world: &World) -> usize {
+    world.bed.s3.requests(&world.name).iter().filter(|r| r.method == Method::PUT && !r.key.is_empty()).count()
+}
+
+fn key(version: &Value) -> String {
+    version["status"]["storage"]["key"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_seed_s_release_workflow_publishes_a_module_whose_name_is_not_its_repository_s() {
+    let world = World::new("workflow").await;
+    let repository = world.bed.github.repository(&world.repository("terraform-aws-my-module")).unwrap();
+    repository.release("v1.2.3", &[File::new("main.tf", "# mine\n")]).unwrap();
+    let _operator = world.operator().await;
+    let manifest = seed_modules()[1]
+        .replace("${{ github.event.release.tag_name }}", "v1.2.3")
+        .replace("my-org", &world.name)
+        .replace("opendepot-system", &world.name)
+        .replace("opendepot-modules", &world.name);
+    world.apply(&manifest);
+    world.module_ready("my-module").await;
+    let version = world.version_ready("my-module-1.2.3").await;
+    assert!(key(&version).starts_with("my-module/"), "{}", key(&version));
+    assert_eq!(version["status"]["source"]["ref"], "refs/tags/v1.2.3");
+}
+
+#[tokio::test]
+async fn a_crash_between_store_and_status_repeats_nothing_and_orphans_nothing() {
+    let (world, operator) = world_with_a_module("crash").await;
+    // S3 stores the object, and the operator never hears of it.
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT));
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    let stored = world.objects_are(1).await;
+    operator.kill().await.unwrap();
+    world.bed.s3.clear_faults(&world.name);
+    let half = world.get_version("mod-1.0.0").await.unwrap().unwrap();
+    assert_eq!(half["status"]["objects"][0]["key"], stored[0], "the place is on record before the object");
+    let before = (fetches(&world), puts(&world));
+
+    operator.restart().await.unwrap();
+    let version = world.version_ready("mod-1.0.0").await;
+    assert_eq!(key(&version), stored[0]);
+    assert_eq!((fetches(&world), puts(&world)), before, "what was stored is taken over");
+    assert_eq!(
+        version["status"]["checksum"],
+        crate::support::archives::sha256(&world.stored(&version).await)
+    );
+    assert!(version["status"]["source"]["commit"].is_string());
+}
+
+#[tokio::test]
+async fn a_version_deleted_while_the_operator_is_dead_leaves_no_object() {
+    let (world, operator) = world_with_a_module("dead").await;
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT));
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    world.objects_are(1).await;
+    operator.kill().await.unwrap();
+    world.bed.s3.clear_faults(&world.name);
+    world.kubectl(&["delete", "module", "mod", "--wait=false"]);
+    operator.restart().await.unwrap();
+    world.versions_are(&[]).await;
+    world.objects_are(0).await;
+}
+
+#[tokio::test]
+async fn a_lost_status_is_found_again_in_the_bucket() {
+    let (world, operator) = world_with_a_module("lost").await;
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    world.module_ready("mod").await;
+    let before = world.version_ready("mod-1.0.0").await;
+    operator.terminate(SOON).await.unwrap();
+    // What a restore from a backup leaves of it.
+    let api = opendepot::api::objects::<opendepot::crd::Version>(&world.client, &world.name);
+    let gone = kube::api::Patch::Merge(json!({"status": null}));
+    api.patch_status("mod-1.0.0", &kube::api::PatchParams::default(), &gone).await.unwrap();
+    let cost = (fetches(&world), puts(&world));
+    operator.restart().await.unwrap();
+    let after = world.version_ready("mod-1.0.0").await;
+    for field in ["checksum", "contentDigest", "archiveSizeBytes", "source", "storage", "objects"] {
+        assert_eq!(after["status"][field], before["status"][field], "{field}");
+    }
+    assert_eq!((fetches(&world), puts(&world)), cost);
+}
+
+#[tokio::test]
+async fn retain_keeps_the_object_and_a_refused_delete_says_so_until_retain_lets_go() {
+    let (world, _operator) = world_with_a_module("retain").await;
+    world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0"]));
+    world.module_ready("mod").await;
+    // S3 refuses to delete: the Version stays and says why, and goes when that is over.
+    world
+        .bed
+        .s3
+        .inject(S3Fault::new(&world.name, S3Failure::Answer(403, "AccessDenied")).method(Method::DELETE));
+    world.patch("module/mod", &json!({"spec": {"versions": [{"version": "v1.1.0"}]}}));
+    let message = world.version_fails("mod-1.0.0", "StorageAccessDenied").await;
+    assert!(message.contains("deletionPolicy: Retain"), "{message}");
+    // Retain reaches the Version that is already going.
+    world.patch("module/mod", &json!({"spec": {"moduleConfig": {"deletionPolicy": "Retain"}}}));
+    world.versions_are(&["mod-1.1.0"]).await;
+    world.objects_are(2).await;
+    world.bed.s3.clear_faults(&world.name);
+    world.kubectl(&["delete", "module", "mod"]);
+    world.versions_are(&[]).await;
+    world.objects_are(2).await;
+}
+
+#[tokio::test]
+async fn another_prefix_name_or_format_moves_the_object() {
+    let (world, _operator) = world_with_a_module("moves").await;
+    let module = world.module("mod").versions(&["v1.0.0"]);
+    world.apply(&module);
+    world.module_ready("mod").await;
+    let first = world.version_ready("mod-1.0.0").await;
+    for (moved, begins, ends) in [
+        (module.clone().s3("key", json!("team/modules")), "team/modules/mod/", ".zip"),
+        (module.clone().config("name", json!("renamed")), "renamed/", ".zip"),
+        (module.clone().config("fileFormat", json!("tar")), "mod/", ".tar.gz"),
+    ] {
+        world.apply(&moved);
+        let there = |v: &Value| {
+            let key = v["status"]["storage"]["key"].as_str().unwrap_or_default();
+            ready(v) && key.starts_with(begins) && key.ends_with(ends)
+        };
+        let version = world.version_when("mod-1.0.0", there).await;
+        assert_eq!(world.objects_are(1).await, [key(&version)]);
+        assert_eq!(version["status"]["contentDigest"], first["status"]["contentDigest"]);
+    }
+    // With Retain the old one stays.
+    world.apply(&module.clone().config("deletionPolicy", json!("Retain")).s3("key", json!("kept")));
+    world.version_when("mod-1.0.0", |v| ready(v) && key(v).starts_with("kept/")).await;
+    let version =
+        world.version_when("mod-1.0.0", |v| v["status"]["objects"].as_array().unwrap().len() == 1).await;
+    assert_eq!(version["status"]["objects"][0]["key"], key(&version));
+    world.objects_are(2).await;
+}
+
+#[tokio::test]
+async fn a_lost_or_damaged_object_is_restored_byte_for_byte() {
+    let world = World::new("verify").await;
+    let repository = world.bed.github.repository(&world.repository("mod")).unwrap();
+    repository.release("v1.0.0", &[File::new("main.tf", "# one\n")]).unwrap();
+    let _operator = world.operator_with(&["--verify-interval", "2s"]).await;
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    let version = world.version_ready("mod-1.0.0").await;
+    let bytes = world.stored(&version).await;
+    let writes = world
+        .writes_during(async {
+            world.module_ready("mod").await;
+        })
+        .await;
+    assert!(
+        writes.iter().all(|w| w.resource == "modules"),
+        "a clean verification writes nothing: {writes:#?}"
+    );
+    let restored = async || {
+        let wait = eventually(SOON, || async {
+            anyhow::ensure!(
+                world.bed.s3.get(&world.name, &key(&version)).await? == bytes,
+                "not the same bytes"
+            );
+            Ok(())
+        });
+        wait.await.unwrap();
+        world.version_ready("mod-1.0.0").await;
+    };
+    world.bed.s3.delete(&world.name, &key(&version)).await.unwrap();
+    restored().await;
+    world.bed.s3.put(&world.name, &key(&version), b"damaged".to_vec()).await.unwrap();
+    restored().await;
+}
+
+#[tokio::test]
+async fn names_of_others_are_left_alone_and_handed_over_by_annotation() {
+    let (world, _operator) = world_with_a_module("taken").await;
+    let config = world.module("mod").0["spec"]["moduleConfig"].clone();
+    world.apply(&json!({
+        "apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Version",
+        "metadata": {"name": "mod-1.0.0", "namespace": world.name},
+        "spec": {"type": "Module", "version": "v1.0.0", "moduleConfigRef": config},
+    }));
+    let inline = world.version_ready("mod-1.0.0").await;
+    world.apply(&world.module("mod").versions(&["1.0.0", "1.1.0"]));
+    let module = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "NameTaken").await;
+    let message = condition(&module, "Ready")["message"].as_str().unwrap();
+    assert!(
+        message.contains("kubectl annotate") && message.contains("opendepot.defdev.io/adopt=mod"),
+        "{message}"
+    );
+    world.version_ready("mod-1.1.0").await;
+    // The command that the condition prints.
+    let command = message.split("kubectl ").nth(1).unwrap();
+    let args: Vec<&str> = command.split_whitespace().collect();
+    world.bed.kubectl(&args).unwrap().ok().unwrap();
+    world.module_ready("mod").await;
+    let adopted = world.version_ready("mod-1.0.0").await;
+    assert_eq!(adopted["metadata"]["uid"], inline["metadata"]["uid"]);
+    assert_eq!(adopted["metadata"]["ownerReferences"][0]["kind"], "Module");
+    world.objects_are(2).await;
+}
+
+#[tokio::test]
+async fn suspended_work_stops_and_goes_on() {
+    let (world, _operator) = world_with_a_module("suspend").await;
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    world.module_ready("mod").await;
+    world.patch("module/mod", &json!({"spec": {"suspend": true}}));
+    world.module_when("mod", |m| condition(m, "Ready")["reason"] == "Suspended").await;
+    world
+        .version_when("mod-1.0.0", |v| {
+            condition(v, "Ready")["reason"] == "Suspended" && v["status"]["synced"] == true
+        })
+        .await;
+    let append = r#"[{"op":"add","path":"/spec/versions/-","value":{"version":"1.1.0"}}]"#;
+    let writes = world
+        .writes_during(async {
+            world.kubectl(&["patch", "module", "mod", "--type=json", "-p", append]);
+        })
+        .await;
+    assert!(writes.iter().all(|w| w.subresource == "status"), "{writes:#?}");
+    let before = fetches(&world);
+    world.patch("module/mod", &json!({"spec": {"suspend": false}}));
+    world.module_ready("mod").await;
+    world.versions_are(&["mod-1.0.0", "mod-1.1.0"]).await;
+    assert_eq!(fetches(&world), before + 1, "only the new one is fetched");
+}
+
+#[tokio::test]
+async fn a_module_without_provider_is_published_and_says_what_is_missing() {
+    let (world, _operator) = world_with_a_module("provider").await;
+    let mut module = world.module("mod").versions(&["v1.0.0", "1.0.0"]);
+    module.0["spec"]["moduleConfig"].as_object_mut().unwrap().remove("provider");
+    world.apply(&module);
+    let module = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "ProviderMissing").await;
+    assert_eq!(module["status"]["versions"]["summary"], "1/1", "two spellings are one version");
+    assert_eq!(condition(&module, "Stalled")["status"], "True");
+}
+
+#[tokio::test]
+async fn sigterm_ends_within_ten_seconds_with_a_fetch_in_flight() {
+    let (world, operator) = world_with_a_module("sigterm").await;
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang).method(Method::HEAD));
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    let wait = eventually(SOON, || async {
+        anyhow::ensure!(!world.bed.s3.requests(&world.name).is_empty(), "no request yet");
+        Ok(())
+    });
+    wait.await.unwrap();
+    let code = operator.terminate(std::time::Duration::from_secs(10)).await.unwrap();
+    assert_eq!(code, 0, "{}", operator.log());
+}
