@@ -1,0 +1,233 @@
+//! Credentials: every kind and spelling that works, every way to get them wrong, and that the mended ones are taken up.
+//! No secret reaches a status, an Event or the log.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use opendepot_testbed::control_plane::AuditEntry;
+use opendepot_testbed::eventually;
+use opendepot_testbed::github::{Credential, Failure, Fault, GitHub, Hop, Quota, Repository};
+use serde_json::{Value, json};
+
+use crate::support::failing::Then::Stalled;
+use crate::support::{OPERATOR, World};
+
+/// The Secret that is used where none is named.
+const DEFAULT: &str = "opendepot-github-application-secret";
+
+/// A private repository of 1.0.0.
+fn private(world: &World, name: &str) -> Repository {
+    world.released(name).private(true)
+}
+
+/// A Version without a Module that uses the credentials of a Secret.
+fn authenticated(world: &World, name: &str, secret: &str) -> Value {
+    let config = json!({"useAuthenticatedClient": true, "secretName": secret});
+    world.inline_of(name, &world.module(name).config("githubClientConfig", config))
+}
+
+fn app_keys<'a>(id: &'a str, installation: &'a str, key: &'a str) -> [(&'static str, &'a str); 3] {
+    [("githubAppID", id), ("githubInstallID", installation), ("githubPrivateKey", key)]
+}
+
+fn requests(github: &GitHub, repository: &Repository) -> usize {
+    github.requests(&repository.name()).unwrap().len()
+}
+
+#[tokio::test]
+async fn every_kind_and_spelling_of_a_credential_opens_a_private_repository() {
+    let world = World::new("kinds").await;
+    let github = &world.bed.github;
+    let names = ["pkcs1", "pkcs8", "base64", "token"];
+    let repositories = names.map(|name| private(&world, name));
+    let all = repositories.each_ref().map(Repository::name);
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let app = github.app(&all).unwrap();
+    let token = github.personal_token(&all).unwrap();
+    let (id, installation) = (app.id.to_string(), app.installation.to_string());
+    let base64 = BASE64_STANDARD.encode(&app.pkcs1_pem);
+    world.secret("pkcs1", &app_keys(&id, &installation, &app.pkcs1_pem));
+    world.secret("pkcs8", &app_keys(&id, &installation, &app.pkcs8_pem));
+    world.secret("base64", &app_keys(&id, &installation, &base64));
+    world.secret("token", &[("githubToken", &token)]);
+    let operator = world.operator().await;
+    for name in names {
+        world.apply(&authenticated(&world, name, name));
+    }
+    for (name, repository) in names.iter().zip(&repositories) {
+        let version = world.version_ready(name).await;
+        assert_eq!(version["status"]["source"]["commit"], repository.commit_of("v1.0.0").unwrap());
+        for request in github.requests(&repository.name()).unwrap() {
+            let expected = match (request.hop, *name) {
+                (Hop::Api, "token") => Credential::Personal,
+                (Hop::Api, _) => Credential::Installation,
+                _ => Credential::Nothing,
+            };
+            assert_eq!(request.credential, expected, "{request:?}");
+        }
+    }
+    assert_eq!(github.token_requests(app.installation).len(), 1, "one key in three spellings is one key");
+    let lines =
+        [app.pkcs1_pem.lines().nth(2).unwrap(), app.pkcs8_pem.lines().nth(2).unwrap(), &base64[80..140]];
+    world.nothing_told(&operator, &[&lines[..], &[&*token]].concat());
+}
+
+/// A Secret's name, its data, and a word of the message.
+type Wrong<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a str);
+
+#[tokio::test]
+async fn what_is_wrong_with_a_secret_is_named_and_its_value_is_not() {
+    let world = World::new("wrong").await;
+    let github = &world.bed.github;
+    let good = github.app(&[]).unwrap();
+    let (id, installation) = (good.id.to_string(), good.installation.to_string());
+    let key = &good.pkcs1_pem;
+    let damaged = key.replacen(&key[200..210], "AAAAAAAAAA", 1);
+    let cases: Vec<Wrong> = vec![
+        (
+            "empty",
+            vec![("unrelated", "value-5f1c")],
+            "set githubAppID, githubInstallID and githubPrivateKey, or githubToken",
+        ),
+        (
+            "no-id",
+            vec![("githubInstallID", &installation), ("githubPrivateKey", key)],
+            "githubAppID is missing",
+        ),
+        ("bad-id", app_keys("value-5f1c", &installation, key).into(), "githubAppID is no number"),
+        ("bad-installation", app_keys(&id, "value-5f1c", key).into(), "githubInstallID is no number"),
+        ("no-pem", app_keys(&id, &installation, "value-5f1c").into(), "githubPrivateKey is not PEM"),
+        (
+            "damaged",
+            app_keys(&id, &installation, &damaged).into(),
+            "githubPrivateKey holds no RSA private key",
+        ),
+        ("bad-token", vec![("githubToken", "value-5f1c and more")], "githubToken has characters"),
+    ];
+    let operator = world.operator().await;
+    for (name, pairs, _) in &cases {
+        private(&world, name);
+        world.secret(name, pairs);
+        world.apply(&authenticated(&world, name, name));
+    }
+    for (name, _, word) in &cases {
+        let secret = format!("Secret {name} in namespace {}", world.name);
+        world.failed(name, "SecretInvalid", Stalled, &[&secret, word]).await;
+        world.warned_once(name, "SecretInvalid").await;
+        assert_eq!(github.requests(&world.repository(name)).unwrap(), [], "{name}: nothing is sent");
+    }
+    assert_eq!(github.token_requests(good.installation), []);
+    world.nothing_stored_nor_told(&operator, &["value-5f1c", key.lines().nth(5).unwrap()]).await;
+}
+
+#[tokio::test]
+async fn credentials_that_github_refuses_stall_and_a_corrected_secret_ends_that() {
+    let world = World::new("refused").await;
+    let github = &world.bed.github;
+    let names = ["no-installation", "other-key", "revoked", "no-access"];
+    let repositories = names.map(|name| private(&world, name));
+    let all = repositories.each_ref().map(Repository::name);
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let (app, other) = (github.app(&all).unwrap(), github.app(&[]).unwrap());
+    let (id, installation) = (app.id.to_string(), app.installation.to_string());
+    let revoked = github.personal_token(&all).unwrap();
+    github.revoke_tokens(&Quota::Personal(revoked.clone()));
+    let (other_id, other_installation) = (other.id.to_string(), other.installation.to_string());
+    world.secret("no-installation", &app_keys(&id, "999999", &app.pkcs1_pem));
+    world.secret("other-key", &app_keys(&id, &installation, &other.pkcs1_pem));
+    world.secret("revoked", &[("githubToken", &revoked)]);
+    world.secret("no-access", &app_keys(&other_id, &other_installation, &other.pkcs1_pem));
+    let operator = world.operator().await;
+    for name in names {
+        world.apply(&authenticated(&world, name, name));
+    }
+    let no_token = |installation: &str| format!("gives no token for installation {installation} of App {id}");
+    for (name, reason, words) in [
+        ("no-installation", "CredentialsRefused", [&*no_token("999999"), "HTTP 404", "check the Secret"]),
+        ("other-key", "CredentialsRefused", [&*no_token(&installation), "HTTP 401", "check the Secret"]),
+        ("revoked", "CredentialsRefused", ["githubToken", "Bad credentials", "check the Secret"]),
+        (
+            "no-access",
+            "RepositoryNotFound",
+            ["the credential has no access", "the App's installation", "no-access"],
+        ),
+    ] {
+        world.failed(name, reason, Stalled, &words).await;
+        world.warned_once(name, reason).await;
+    }
+    world.nothing_stored_nor_told(&operator, &[&revoked]).await;
+
+    for name in names {
+        world.secret(name, &app_keys(&id, &installation, &app.pkcs8_pem));
+        world.request(name, "corrected");
+    }
+    for name in names {
+        world.version_ready(name).await;
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_made_later_is_found_by_itself_and_github_not_asked_before() {
+    let world = World::new("later").await;
+    let github = &world.bed.github;
+    let (missing, refused) = (private(&world, "missing"), private(&world, "refused"));
+    let token = github.personal_token(&[&missing.name(), &refused.name()]).unwrap();
+    world.secret("refused", &[("githubToken", "no-such-token")]);
+    let operator = world.operator().await;
+    world.apply(&authenticated(&world, "missing", DEFAULT));
+    world.apply(&authenticated(&world, "refused", "refused"));
+    let words = [&*format!("Secret {DEFAULT} does not exist in namespace {}", world.name), "create it with"];
+    world.failed("missing", "SecretNotFound", Stalled, &words).await;
+    world.failed("refused", "CredentialsRefused", Stalled, &["githubToken"]).await;
+    assert_eq!(requests(github, &missing), 0);
+    github.forget_requests(&refused.name()).unwrap();
+
+    // Each minute there is a look at the Secret; GitHub is left alone as long as that finds nothing new.
+    world.secret(DEFAULT, &[("githubToken", &token)]);
+    let stored = || async {
+        let version = world.get_version("missing").await?.unwrap();
+        anyhow::ensure!(version["status"]["synced"] == true, "{}", version["status"]);
+        Ok(())
+    };
+    eventually(Duration::from_secs(90), stored).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let looked_again = || async {
+        let entries = world.bed.kubernetes.audit().entries()?;
+        let looks = |e: &&AuditEntry| {
+            e.user == OPERATOR && e.namespace == world.name && e.resource == "secrets" && e.name == "refused"
+        };
+        let looks = entries.iter().filter(looks).count();
+        anyhow::ensure!(looks >= 2, "{looks} looks");
+        Ok(())
+    };
+    eventually(Duration::from_secs(30), looked_again).await.unwrap_or_else(|error| panic!("{error:#}"));
+    world.quiet().await;
+    assert_eq!(requests(github, &refused), 0, "the Secret is as it was");
+    world.secret("refused", &[("githubToken", &token)]);
+    world.request("refused", "corrected");
+    world.version_ready("refused").await;
+    world.nothing_told(&operator, &[&token, "no-such-token"]);
+}
+
+#[tokio::test]
+async fn a_token_never_follows_a_redirect_to_another_host() {
+    let world = World::new("redirect").await;
+    let github = &world.bed.github;
+    let elsewhere = format!("elsewhere-{}.example", world.name);
+    github.serve_host(&elsewhere);
+    let repository = private(&world, "net");
+    let token = github.personal_token(&[&repository.name()]).unwrap();
+    world.secret(DEFAULT, &[("githubToken", &token)]);
+    github.inject(Fault::on(&repository.name(), Failure::RedirectTo(elsewhere.clone())).at(Hop::Api));
+    let operator = world.operator().await;
+    world.apply(&authenticated(&world, "net", DEFAULT));
+    let there = || async {
+        let requests = github.requests_where(|r| r.host == elsewhere);
+        anyhow::ensure!(!requests.is_empty(), "the redirect was not followed");
+        Ok(requests)
+    };
+    let requests = eventually(Duration::from_secs(20), there).await.unwrap();
+    assert!(requests.iter().all(|r| !r.had_authorization), "{requests:?}");
+    world.version_when("net", |v| v["status"]["synced"] == false).await;
+    world.nothing_stored_nor_told(&operator, &[&token]).await;
+}

@@ -1,0 +1,205 @@
+//! S3 that is not there, refuses, fails, loses answers, or holds what is not ours. Each gives a reason that says what to
+//! do, and what passes recovers by itself.
+
+use http::Method;
+use opendepot_testbed::s3::{S3Failure, S3Fault};
+use serde_json::{Value, json};
+
+use crate::support::archives::sha256;
+use crate::support::failing::Then::{Retried, Stalled};
+use crate::support::{World, condition};
+
+/// A Version that stored just one object, whose checksum is that of its bytes.
+async fn stored_once(world: &World, version: &Value) {
+    let bucket = version["status"]["storage"]["bucket"].as_str().unwrap();
+    assert_eq!(
+        world.bed.s3.keys(bucket).await.unwrap(),
+        [version["status"]["storage"]["key"].as_str().unwrap()]
+    );
+    let bytes = world.stored(version).await;
+    assert_eq!(version["status"]["checksum"], sha256(&bytes));
+    assert_eq!(version["status"]["archiveSizeBytes"], bytes.len());
+    assert_eq!(version["status"]["objects"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_made_later_is_used_without_being_asked() {
+    let world = World::new("no-bucket").await;
+    world.released("net");
+    let bucket = format!("{}-later", world.name);
+    let operator = world.operator().await;
+    world.apply(&world.inline_of("net", &world.module("net").s3("bucket", json!(bucket))));
+    let words = [&*format!("bucket {bucket} does not exist"), "create it"];
+    world.failed("net", "BucketNotFound", Retried, &words).await;
+    world.warned_once("net", "BucketNotFound").await;
+    world.nothing_stored_nor_told(&operator, &[]).await;
+
+    world.bed.s3.create_bucket(&bucket).await.unwrap();
+    let version = world.version_ready("net").await;
+    stored_once(&world, &version).await;
+    world.warned_once("net", "BucketNotFound").await;
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_right_that_is_missing_and_ends_when_it_is_given() {
+    let world = World::new("denied").await;
+    let s3 = &world.bed.s3;
+    let bucket = &*world.name;
+    let denied = || S3Failure::Answer(403, "AccessDenied");
+    // Keys are `<name>/…`, so each Version has faults of its own.
+    let cases = [
+        ("head", S3Fault::new(bucket, denied()), "look up", "s3:GetObject"),
+        ("put", S3Fault::new(bucket, denied()).method(Method::PUT), "store", "s3:PutObject"),
+        ("list", S3Fault::new(bucket, S3Failure::HideMissing), "look up", "s3:ListBucket on the bucket"),
+    ];
+    let operator = world.operator().await;
+    for (name, fault, ..) in &cases {
+        s3.inject(fault.clone().prefix(&format!("{name}/")));
+        world.released(name);
+        world.apply(&world.inline(name));
+    }
+    for (name, _, verb, right) in &cases {
+        let place = format!("cannot {verb} s3://{bucket}/{name}/");
+        world.failed(name, "StorageAccessDenied", Retried, &[&place, right]).await;
+        world.warned_once(name, "StorageAccessDenied").await;
+    }
+    world.nothing_stored_nor_told(&operator, &[&s3.root().secret_key]).await;
+    s3.clear_faults(bucket);
+    for (name, ..) in &cases {
+        world.version_ready(name).await;
+    }
+    assert_eq!(s3.keys(bucket).await.unwrap().len(), cases.len());
+}
+
+#[tokio::test]
+async fn a_user_of_s3_without_rights_recovers_when_a_policy_gives_them() {
+    let world = World::new("no-rights").await;
+    let s3 = &world.bed.s3;
+    let user = s3.create_user().unwrap();
+    world.released("net");
+    let builder = world.builder().env("AWS_ACCESS_KEY_ID", &user.access_key);
+    let operator = builder.env("AWS_SECRET_ACCESS_KEY", &user.secret_key).start_ready().await.unwrap();
+    world.apply(&world.inline("net"));
+    world.failed("net", "StorageAccessDenied", Retried, &["the operator's role needs"]).await;
+    world.nothing_stored_nor_told(&operator, &[&user.secret_key]).await;
+
+    // Just the rights that the documentation asks for.
+    let (all, objects) = (format!("arn:aws:s3:::{}", world.name), format!("arn:aws:s3:::{}/*", world.name));
+    let principal = json!({"AWS": [user.access_key]});
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": principal, "Action": ["s3:ListBucket"], "Resource": [all]},
+        {"Effect": "Allow", "Principal": principal, "Resource": [objects],
+         "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]},
+    ]});
+    let put = s3.client().put_bucket_policy().bucket(&world.name).policy(policy.to_string());
+    put.send().await.unwrap();
+    let version = world.version_ready("net").await;
+    stored_once(&world, &version).await;
+    world.kubectl(&["delete", "version", "net"]);
+    world.objects_are(0).await;
+}
+
+#[tokio::test]
+async fn keys_that_s3_does_not_know_are_told_from_a_missing_right() {
+    let world = World::new("bad-keys").await;
+    world.released("net");
+    let wrong = "wrong-secret-access-key-0123456789";
+    let operator = world.builder().env("AWS_SECRET_ACCESS_KEY", wrong).start_ready().await.unwrap();
+    world.apply(&world.inline("net"));
+    // HEAD's answer has no body, so both causes are named.
+    world.failed("net", "StorageAccessDenied", Retried, &["wrong keys"]).await;
+    world.nothing_stored_nor_told(&operator, &[wrong]).await;
+}
+
+#[tokio::test]
+async fn an_outage_passes_without_anybody_doing_anything() {
+    let world = World::new("outage").await;
+    let s3 = &world.bed.s3;
+    let bucket = &*world.name;
+    let cases = [
+        ("cut", S3Failure::CutBefore, "StorageUnavailable", "no answer from S3"),
+        ("error", S3Failure::Answer(500, "InternalError"), "StorageUnavailable", "HTTP 500"),
+        ("busy", S3Failure::Answer(503, "SlowDown"), "StorageThrottled", "fewer requests"),
+        ("told", S3Failure::RetryAfter(503, "SlowDown", 3), "StorageThrottled", "fewer requests"),
+    ];
+    let operator = world.operator().await;
+    for (name, failure, ..) in &cases {
+        // A HEAD's 503 does not say why; a PUT's does.
+        s3.inject(S3Fault::new(bucket, failure.clone()).prefix(&format!("{name}/")).method(Method::PUT));
+        world.released(name);
+        world.apply(&world.inline(name));
+    }
+    for (name, _, reason, word) in &cases {
+        let place = format!("s3://{bucket}/{name}/");
+        world.failed(name, reason, Retried, &[&place, word]).await;
+    }
+    world.nothing_stored_nor_told(&operator, &[&s3.root().secret_key]).await;
+    s3.clear_faults(bucket);
+    for (name, _, reason, _) in &cases {
+        world.version_ready(name).await;
+        world.warned_once(name, reason).await;
+    }
+    assert_eq!(s3.keys(bucket).await.unwrap().len(), cases.len());
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_store_leaves_one_object_with_the_right_checksum() {
+    let world = World::new("lost").await;
+    let s3 = &world.bed.s3;
+    world.released("net");
+    // Once, so that the client's own retry meets the object; and for so long that a whole attempt is lost.
+    for (times, expected) in [(1, vec![0, 412]), (3, vec![0, 0, 0])] {
+        let fault = S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT);
+        s3.inject(fault.times(times));
+        let operator = world.operator().await;
+        world.apply(&world.inline("net"));
+        let version = world.version_ready("net").await;
+        stored_once(&world, &version).await;
+        let puts = s3.requests(&world.name).into_iter();
+        let puts = puts.filter(|r| r.method == Method::PUT && !r.key.is_empty());
+        let statuses: Vec<u16> = puts.map(|r| r.status).collect();
+        assert_eq!(statuses, expected, "stored by the first, and by no other");
+        world.kubectl(&["delete", "version", "net"]);
+        world.objects_are(0).await;
+        s3.clear_faults(&world.name);
+        s3.forget_requests(&world.name);
+        drop(operator);
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_not_ours_is_neither_overwritten_nor_deleted() {
+    let world = World::new("foreign").await;
+    let s3 = &world.bed.s3;
+    world.released("net");
+    let place = |name: &str, file: &str| {
+        let mut version = world.inline_of(name, &world.module("net").config("name", json!("net")));
+        version["spec"]["fileName"] = json!(file);
+        version
+    };
+    s3.put(&world.name, "net/nobodys.zip", "somebody's only copy").await.unwrap();
+    let operator = world.operator().await;
+    world.apply(&place("owner", "owned.zip"));
+    let owner = world.version_ready("owner").await;
+    let before = world.stored(&owner).await;
+    world.apply(&place("nobody", "nobodys.zip"));
+    world.apply(&place("other", "owned.zip"));
+    let at = |file: &str| format!("s3://{}/net/{file}", world.name);
+    let words = [&*at("nobodys.zip"), "was not stored by OpenDepot", "Choose another"];
+    world.failed("nobody", "ObjectNotOurs", Stalled, &words).await;
+    let owned_by = format!("belongs to Version owner in namespace {}", world.name);
+    world.failed("other", "ObjectNotOurs", Stalled, &[&at("owned.zip"), &owned_by]).await;
+    world.warned_once("other", "ObjectNotOurs").await;
+
+    // Not even by force; and whoever goes takes nothing along.
+    for name in ["nobody", "other"] {
+        world.patch(&format!("version/{name}"), &json!({"spec": {"forceSync": true}}));
+        world.version_when(name, |v| v["spec"]["forceSync"] == false).await;
+        world.failed(name, "ObjectNotOurs", Stalled, &[]).await;
+        world.kubectl(&["delete", "version", name]);
+    }
+    assert_eq!(s3.get(&world.name, "net/nobodys.zip").await.unwrap(), b"somebody's only copy");
+    assert_eq!(world.stored(&owner).await, before);
+    assert_eq!(condition(&world.get_version("owner").await.unwrap().unwrap(), "Ready")["status"], "True");
+    drop(operator);
+}
