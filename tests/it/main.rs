@@ -1,0 +1,19 @@
+//! OpenDepot as its users meet it: the built binary against a real control plane, a real S3 server and a local GitHub.
+//!
+//! One test program, so that all tests share one set of servers; each test has a namespace and a bucket of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::format_collect, missing_docs)]
+
+mod admin;
+mod bad_input;
+mod costs;
+mod crds;
+mod credentials;
+mod examples;
+mod flags;
+mod large;
+mod life;
+mod memory;
+mod seed;
+mod storage_faults;
+mod support;
+mod terraform;
