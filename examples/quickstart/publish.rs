@@ -1,0 +1,138 @@
+//! A Module's life: published, appended to, repaired, shortened.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use opendepot_testbed::github::Credential;
+use serde_json::Value;
+
+use crate::screen::{Proofs, heading, say};
+use crate::stage::{BUCKET, NAMESPACE, REPOSITORY, Stage};
+
+const MODULE: &str = "terraform-aws-eks";
+const READY: &str = "condition=Ready";
+
+/// Applies the first Module: three versions of a private repository.
+pub async fn first_versions(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+    heading("Publish three versions");
+    if stage.online {
+        anonymous(stage)?;
+    } else {
+        stage.kubectl(&["apply", "-f", "examples/seed-module.yaml"])?;
+    }
+    stage.show()?;
+    stage.wait(MODULE, READY)?;
+    stage.show()?;
+    let versions = stage.versions(MODULE)?;
+    let names: Vec<&str> = versions.iter().filter_map(|v| v["metadata"]["name"].as_str()).collect();
+    let expected = ["terraform-aws-eks-21.10.1", "terraform-aws-eks-21.11.0", "terraform-aws-eks-21.12.0"];
+    proofs.check(names == expected, "one Version object per entry of spec.versions");
+    let mut same = !versions.is_empty();
+    for version in &versions {
+        same &= stored(stage, version).await?.1 == version["status"]["checksum"];
+    }
+    proofs.check(same, "status.checksum is the SHA-256 of the bytes in the bucket, for each of them");
+    if let Some(installation) = stage.installation {
+        private(stage, installation, proofs)?;
+    }
+    Ok(())
+}
+
+/// The same Module without credentials, for the real github.com.
+fn anonymous(stage: &Stage) -> Result<()> {
+    let manifest = std::fs::read_to_string("examples/seed-module.yaml")?;
+    let manifest = manifest.replace("    githubClientConfig:\n      useAuthenticatedClient: true\n", "");
+    say("\n$ sed '/githubClientConfig/,+1d' examples/seed-module.yaml | kubectl apply -f -");
+    say(stage.bed.kubectl_with(&["apply", "-f", "-"], &manifest)?.ok()?.trim_end());
+    Ok(())
+}
+
+fn private(stage: &Stage, installation: u64, proofs: &mut Proofs) -> Result<()> {
+    let requests = stage.bed.github.requests(REPOSITORY)?;
+    let api: Vec<_> = requests.iter().filter(|request| request.host == "api.github.com").collect();
+    let authenticated = api.iter().all(|request| request.credential == Credential::Installation);
+    proofs.check(!api.is_empty() && authenticated, "the private repository was read as the GitHub App");
+    let tokens = stage.bed.github.token_requests(installation).len();
+    proofs.check(tokens == 1, "one App token was enough for all versions");
+    Ok(())
+}
+
+/// Appends a version, as a release workflow does it.
+pub fn one_more(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+    heading("Append a version");
+    let before = resource_versions(stage)?;
+    let append = r#"[{"op":"add","path":"/spec/versions/-","value":{"version":"21.13.0"}}]"#;
+    stage.kubectl(&["patch", "module", MODULE, "-n", NAMESPACE, "--type", "json", "-p", append])?;
+    stage.wait(MODULE, READY)?;
+    stage.show()?;
+    let mut after = resource_versions(stage)?;
+    let new = after.remove("terraform-aws-eks-21.13.0").is_some();
+    proofs.check(new, "an appended entry is published");
+    proofs.check(!before.is_empty() && after == before, "the Versions that were there are not touched by it");
+    Ok(())
+}
+
+/// Loses an object, and has it stored again.
+pub async fn repair(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+    heading("Lose an object, and force a re-sync");
+    let version = newest(stage)?;
+    let (key, checksum) = stored(stage, &version).await?;
+    stage.bed.s3.delete(BUCKET, &key).await?;
+    say(format!("Somebody deleted s3://{BUCKET}/{key}"));
+    let lost = !stage.bed.s3.keys(BUCKET).await?.contains(&key);
+    let force = r#"{"spec":{"forceSync":true}}"#;
+    stage.kubectl(&["patch", "module", MODULE, "-n", NAMESPACE, "--type", "merge", "-p", force])?;
+    stage.wait(MODULE, "jsonpath={.spec.forceSync}=false")?;
+    let (again, same) = stored(stage, &newest(stage)?).await?;
+    proofs.check(lost && again == key && same == checksum, "forceSync restores a lost object, byte for byte");
+    Ok(())
+}
+
+/// Removes an entry: its Version and its object go.
+pub async fn one_less(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+    heading("Remove a version");
+    let versions = stage.versions(MODULE)?;
+    let (key, _) = stored(stage, versions.first().context("there is a first Version")?).await?;
+    let remove = r#"[{"op":"remove","path":"/spec/versions/0"}]"#;
+    stage.kubectl(&["patch", "module", MODULE, "-n", NAMESPACE, "--type", "json", "-p", remove])?;
+    let gone = "version.opendepot.defdev.io/terraform-aws-eks-21.10.1";
+    stage.kubectl(&["wait", gone, "-n", NAMESPACE, "--for=delete", "--timeout=60s"])?;
+    stage.wait(MODULE, READY)?;
+    stage.show()?;
+    let left = resource_versions(stage)?;
+    let keys = stage.bed.s3.keys(BUCKET).await?;
+    let removed = left.len() == 3 && !left.contains_key("terraform-aws-eks-21.10.1");
+    proofs.check(removed, "a removed entry's Version is deleted, the others stay");
+    proofs.check(keys.len() == 3 && !keys.contains(&key), "and so is its object in the bucket");
+    Ok(())
+}
+
+/// Shows what the bucket holds.
+pub async fn list_bucket(stage: &Stage) -> Result<()> {
+    heading("What the bucket holds now");
+    for version in stage.versions(MODULE)? {
+        let (key, checksum) = stored(stage, &version).await?;
+        say(format!("s3://{BUCKET}/{key}  SHA-256 {checksum}"));
+    }
+    Ok(())
+}
+
+/// A Version's key, and the SHA-256 of the bytes that the bucket has there.
+async fn stored(stage: &Stage, version: &Value) -> Result<(String, String)> {
+    let key = version["status"]["storage"]["key"].as_str().context("a stored Version says where")?;
+    let bytes = stage.bed.s3.get(BUCKET, key).await?;
+    let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    Ok((key.to_owned(), base64::engine::general_purpose::STANDARD.encode(sum)))
+}
+
+fn newest(stage: &Stage) -> Result<Value> {
+    stage.versions(MODULE)?.pop().context("the Module has a Version")
+}
+
+fn resource_versions(stage: &Stage) -> Result<BTreeMap<String, String>> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let versions = stage.versions(MODULE)?;
+    let metadata = versions.iter().map(|version| &version["metadata"]);
+    Ok(metadata.map(|m| (text(&m["name"]), text(&m["resourceVersion"]))).collect())
+}
