@@ -63,7 +63,8 @@ pub async fn publish(
     turn: &Turn,
 ) -> Result<Outcome, NotPublished> {
     permitted(ctx, object.view(), work)?;
-    let lying = look(ctx, object.view(), &work.place).await?;
+    let lying =
+        look(ctx, object.view(), &work.place).await.map_err(|failure| held_back(ctx, work, failure))?;
     let lost = matches!(lying, Lying::Nothing) && object.view().stored_as_wanted(work);
     let result = async {
         if let Lying::Ours(found) = &lying
@@ -88,7 +89,18 @@ pub async fn publish(
         let published = store(ctx, object, work, &lying, &made, source).await?;
         Ok(Outcome { published, notes })
     };
-    result.await.map_err(|not: NotPublished| NotPublished { lost: not.lost || lost, ..not })
+    result.await.map_err(|not: NotPublished| {
+        let failure = held_back(ctx, work, not.failure);
+        NotPublished { failure, lost: not.lost || lost, ..not }
+    })
+}
+
+/// A store that hangs holds its turn as long as a repository that does, and is held back in the same way.
+fn held_back(ctx: &Context, work: &Work<'_>, failure: Failure) -> Failure {
+    if failure.reason == Reason::StorageUnavailable {
+        ctx.slots.failed(&work.lane());
+    }
+    failure
 }
 
 /// Whether flags allow host and place; nothing is sent where they do not.

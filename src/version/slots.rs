@@ -1,9 +1,9 @@
 //! Who may fetch now: `--max-fetches` slots, shared so that a repository that hangs or fails holds up no other.
 //!
 //! In: the name of a repository before a fetch, and how it went after. Out: a permit to wait for. A repository that has
-//! not answered yet in this process may hold half of the slots, and all those whose last answer was a failure together
-//! another half: so a new, healthy repository always finds a free slot soon, while one healthy repository alone can use
-//! all of them. Nothing here knows what a fetch is.
+//! not answered yet in this process may hold one slot, and all those whose last attempt failed (or whose store did) share
+//! half of them: so a new, healthy repository finds a free slot soon, while one healthy repository alone can use all of
+//! them. Nothing here knows what a fetch is.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,6 @@ enum Standing {
 
 /// The slots of one operator.
 pub struct Slots {
-    half: usize,
     fetches: Arc<Semaphore>,
     staging: Arc<Semaphore>,
     suspects: Arc<Semaphore>,
@@ -40,13 +39,11 @@ impl Slots {
     /// `max` archives at once (at least one).
     pub fn new(max: usize) -> Arc<Self> {
         let max = max.max(1);
-        let half = max.div_ceil(2);
         Arc::new(Self {
-            half,
             fetches: Arc::new(Semaphore::new(max)),
             // Twice the slots: while some transfer, as many others read their object and write their status.
             staging: Arc::new(Semaphore::new(max * 2)),
-            suspects: Arc::new(Semaphore::new(half)),
+            suspects: Arc::new(Semaphore::new(max.div_ceil(2))),
             standings: Mutex::default(),
         })
     }
@@ -76,7 +73,7 @@ impl Slots {
         self.set(repository, Standing::Proven);
     }
 
-    /// `repository` did not answer, or failed.
+    /// `repository` did not answer, or failed, or the store of what came from it did.
     pub fn failed(&self, repository: &str) {
         self.set(repository, Standing::Suspect);
     }
@@ -85,7 +82,7 @@ impl Slots {
         let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
         standings
             .entry(repository.to_owned())
-            .or_insert_with(|| Standing::Unknown(Arc::new(Semaphore::new(self.half))))
+            .or_insert_with(|| Standing::Unknown(Arc::new(Semaphore::new(1))))
             .clone()
     }
 
@@ -122,9 +119,9 @@ mod tests {
     #[tokio::test]
     async fn a_repository_that_hangs_leaves_slots_to_the_others() {
         let slots = Slots::new(4);
-        let hung = [gets_a_slot(&slots, "hangs").await, gets_a_slot(&slots, "hangs").await];
+        let hung = [gets_a_slot(&slots, "hangs").await, gets_a_slot(&slots, "hangs too").await];
         assert!(hung.iter().all(Option::is_some));
-        assert!(gets_a_slot(&slots, "hangs").await.is_none(), "half of the slots is all it gets");
+        assert!(gets_a_slot(&slots, "hangs").await.is_none(), "one slot is all it gets");
         assert!(gets_a_slot(&slots, "healthy").await.is_some());
     }
 
@@ -162,7 +159,7 @@ mod tests {
         slots.answered("new");
         for other in others {
             let held = tokio::time::timeout(Duration::from_secs(5), other).await;
-            assert!(held.is_ok(), "one that was waiting is still kept to half of the slots");
+            assert!(held.is_ok(), "one that was waiting is still kept to one slot");
             std::mem::forget(held);
         }
         assert!(first.is_some());
