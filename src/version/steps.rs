@@ -82,11 +82,7 @@ async fn step(
             Ok(Some(Done::Settled))
         }
         Next::Reject(failure) => fail(ctx, object, &view.requests(), failure.into()).await.map(Some),
-        Next::ResetForce => {
-            object.patch(json!({"spec": {"forceSync": false}})).await?;
-            let after = object.view().observed();
-            object.write_status(&after).await.map(|()| None)
-        }
+        Next::ResetForce => reset_force(object).await.map(|()| None),
         // Small work turned out to be a fetch, which has to wait for its turn.
         Next::Publish(work) => match turn {
             Some(turn) => publish_one(ctx, object, &work, turn).await,
@@ -133,13 +129,18 @@ async fn fail(
         tracing::warn!(reason = %failure.reason, message = failure.message, "not published");
     }
     if requests.force_sync {
-        object.patch(json!({"spec": {"forceSync": false}})).await?;
-        let after = object.view().observed();
-        object.write_status(&after).await?;
+        reset_force(object).await?;
     }
     let secret = secret
         .filter(|_| failure.class == Class::Stalled && Reason::is_about_secret(failure.reason.as_str()));
     Ok(Done::Failed(failure, secret))
+}
+
+/// Sets `spec.forceSync` back, whose outcome is in the status, and lets the status speak of the generation that this makes.
+async fn reset_force(object: &mut Object) -> Result<(), kube::Error> {
+    object.patch(json!({"spec": {"forceSync": false}})).await?;
+    let after = object.view().observed();
+    object.write_status(&after).await
 }
 
 fn tell(ctx: &Context, object: &Object, before: &VersionView, outcome: &Outcome) {
