@@ -13,6 +13,7 @@ mod flags;
 mod large;
 mod life;
 mod memory;
+mod model;
 mod seed;
 mod storage_faults;
 mod support;
