@@ -37,6 +37,8 @@ reasons! {
     ProviderMissing,
     /// A wanted Version's name is held by somebody else.
     NameTaken,
+    /// The API server refuses to create or change a Version: a quota, an admission webhook.
+    VersionRefused,
     /// A Module's Version failed.
     VersionsFailed,
     /// The repository's host is not allowed by --github-host.

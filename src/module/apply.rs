@@ -9,6 +9,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
+use kube::core::Status;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -37,52 +38,72 @@ pub struct Done {
     pub deleted: usize,
     /// Requests that found the object other than the plan had seen it.
     pub outdated: usize,
+    /// The first of what the API server refused, in words for a person. It held up nothing else.
+    pub refused: Option<String>,
 }
 
-/// Runs `plan`. What the API server refuses holds up nothing else, and the first refusal is the error; any other error
-/// ends it. What was done is found done next time.
+impl Done {
+    /// One line, where something was done.
+    pub fn log(&self) {
+        let Self { created, changed, deleted, .. } = self;
+        if created + changed + deleted > 0 {
+            tracing::info!(created, changed, deleted, "Versions brought up to date");
+        }
+    }
+}
+
+/// Runs `plan`. An error is one that speaks of no single object, and ends it. What was done is found done next time.
 pub async fn apply(client: &Client, module: &ModuleView, plan: &Plan) -> Result<Done, kube::Error> {
     let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
     let api = api::objects::<Version>(client, namespace);
     let resolved = module.resolved();
-    let (mut done, mut refused) = (Done::default(), None);
-    let creates = plan.create.iter().map(|c| create(&api, module, &resolved, c).boxed()).collect();
-    done.created = run(creates, &mut done.outdated, &mut refused).await?;
-    let changes = plan.change.iter().map(|c| change(&api, module, &resolved, c).boxed()).collect();
-    done.changed = run(changes, &mut done.outdated, &mut refused).await?;
-    let deletes = plan.delete.iter().map(|target| delete(&api, target).boxed()).collect();
-    done.deleted = run(deletes, &mut done.outdated, &mut refused).await?;
-    refused.map_or(Ok(done), Err)
-}
-
-async fn run(
-    requests: Vec<BoxFuture<'_, Result<(), kube::Error>>>,
-    outdated: &mut usize,
-    refused: &mut Option<kube::Error>,
-) -> Result<usize, kube::Error> {
-    let mut results = stream::iter(requests).buffer_unordered(AT_ONCE);
-    let mut done = 0;
-    while let Some(result) = results.next().await {
-        match result {
-            Ok(()) => done += 1,
-            Err(kube::Error::Api(status))
-                if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
-            {
-                tracing::debug!(message = status.message, "outdated: reading again");
-                *outdated += 1;
-            }
-            // A quota, an admission webhook, a rule of the schema: it speaks of one object.
-            Err(error) if is_refusal(&error) => {
-                refused.get_or_insert(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    let mut done = Done::default();
+    let creates = plan.create.iter().map(|c| named(&c.name, create(&api, module, &resolved, c)));
+    done.created = done.run("created", creates.collect()).await?;
+    let changes = plan.change.iter().map(|c| named(&c.target.name, change(&api, module, &resolved, c)));
+    done.changed = done.run("changed", changes.collect()).await?;
+    let deletes = plan.delete.iter().map(|target| named(&target.name, delete(&api, target)));
+    done.deleted = done.run("deleted", deletes.collect()).await?;
     Ok(done)
 }
 
-fn is_refusal(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+type Request<'a> = BoxFuture<'a, (&'a str, Result<(), kube::Error>)>;
+
+fn named<'a>(
+    name: &'a str,
+    request: impl Future<Output = Result<(), kube::Error>> + Send + 'a,
+) -> Request<'a> {
+    async move { (name, request.await) }.boxed()
+}
+
+impl Done {
+    async fn run(&mut self, verb: &str, requests: Vec<Request<'_>>) -> Result<usize, kube::Error> {
+        let mut results = stream::iter(requests).buffer_unordered(AT_ONCE);
+        let mut done = 0;
+        while let Some((name, result)) = results.next().await {
+            match result {
+                Ok(()) => done += 1,
+                Err(kube::Error::Api(status))
+                    if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
+                {
+                    tracing::debug!(message = status.message, "outdated: reading again");
+                    self.outdated += 1;
+                }
+                // A quota, an admission webhook, a rule of the schema: it speaks of one object.
+                Err(kube::Error::Api(status)) if is_refusal(&status) => {
+                    self.refused.get_or_insert_with(|| {
+                        format!("Version {name} cannot be {verb}, the API server refuses: {}", status.message)
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+}
+
+fn is_refusal(status: &Status) -> bool {
+    (400..500).contains(&status.code) && status.code != 429
 }
 
 async fn create(

@@ -18,19 +18,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
 use kube::{Client, Resource as _};
 use serde_json::json;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use self::plan::Plan;
 use self::select::{ModuleView, Selection};
+use self::status::Facts;
 use crate::api;
 use crate::crd::lean::{LeanModule, LeanVersion};
-use crate::crd::{Module, REQUESTED_AT, condition};
+use crate::crd::{Module, ModuleStatus, REQUESTED_AT, condition};
 use crate::events::Events;
 use crate::failure::{Failure, Reason};
 use crate::metrics::Metrics;
@@ -38,6 +38,9 @@ use crate::version::memory::Forces;
 
 /// Shortest time between two reconciles that only Versions asked for: so their number costs no status writes.
 const COALESCE: Duration = Duration::from_secs(1);
+
+/// How long to wait for the watch after a write that found the object changed.
+const OUTDATED: Duration = Duration::from_millis(50);
 
 /// What the controller works with.
 pub struct Context {
@@ -67,6 +70,35 @@ struct Memory {
     reconciled: Option<Timestamp>,
     failures: u32,
     forces: Forces,
+    refused: Option<String>,
+}
+
+/// What makes a Module's spec unusable.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// For the status.
+    pub message: String,
+    /// Whether the spec as a whole can be read: then what it says of suspension and deletion still counts.
+    pub readable: bool,
+}
+
+/// Why a reconcile did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    /// A quota, an admission webhook, a rule of the schema.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the Kubernetes API failed: {0}")]
+    Api(#[from] kube::Error),
+}
+
+impl Unfinished {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(_) => Reason::VersionRefused,
+            Self::Api(_) => Reason::ApiUnavailable,
+        }
+    }
 }
 
 /// Which Modules wait for which names, per namespace.
@@ -132,18 +164,13 @@ pub async fn reconcile(lean: Arc<LeanModule>, ctx: Arc<Context>) -> Action {
         }
         Err(error) => {
             ctx.metrics.reconciled("module", "failed");
-            ctx.metrics.failed("module", Reason::ApiUnavailable);
+            ctx.metrics.failed("module", error.reason());
             let failures = ctx.memories.with(&uid, |memory| {
                 memory.failures = memory.failures.saturating_add(1);
                 memory.failures
             });
-            tracing::warn!(%error, "the Kubernetes API failed; trying again");
-            if failures == 1 {
-                // A quota or a webhook may refuse a Version: the status cannot say so, whoever describes the Module can see it.
-                let reason = Reason::ApiUnavailable.as_str();
-                ctx.events.warning(&lean.object_ref(&()), reason, "Reconcile", &error.to_string());
-            }
-            let failure = Failure::retry(Reason::ApiUnavailable, "");
+            tracing::warn!(%error, "not finished; trying again");
+            let failure = Failure::retry(error.reason(), "");
             Action::requeue(failure.delay(failures, Duration::ZERO, rand::random(), now))
         }
     }
@@ -173,7 +200,7 @@ fn asked(metadata: &ObjectMeta) -> String {
     format!("{:?} {requested_at:?} {}", metadata.generation, metadata.deletion_timestamp.is_some())
 }
 
-async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Action, kube::Error> {
+async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Action, Unfinished> {
     let namespace = lean.metadata.namespace.clone().unwrap_or_default();
     let name = lean.metadata.name.clone().unwrap_or_default();
     let api = api::objects::<Module>(&ctx.client, &namespace);
@@ -191,59 +218,45 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     let (module, problem) = view(&raw);
     let (selection, plan) = decide(&module, &children, problem.as_ref());
     ctx.waiting.set(&namespace, &name, plan.waiting.keys());
-    if module.metadata.deletion_timestamp.is_some() {
-        apply::apply(&ctx.client, &module, &plan).await?;
-        return Ok(Action::await_change());
+    if module.terminating() {
+        return match apply::apply(&ctx.client, &module, &plan).await?.refused {
+            Some(refused) => Err(Unfinished::Refused(refused)),
+            None => Ok(Action::await_change()),
+        };
     }
-    let mut again = None;
-    let token = match throttle(ctx, &module, uid) {
-        Some(Ok(())) => Some(Uuid::new_v4().to_string()),
-        Some(Err(at)) => {
-            again = Duration::try_from(at.duration_since(Timestamp::now())).ok();
-            None
-        }
-        None => None,
+    let (token, mut again) = open_request(ctx, &module, uid);
+    let refused = ctx.memories.with(uid, |memory| memory.refused.clone());
+    let mut facts = Facts {
+        selection: &selection,
+        children: &children,
+        plan: &plan,
+        problem: problem.as_ref(),
+        refused: refused.as_deref(),
     };
-    let after = status::status(
-        &module,
-        &selection,
-        &children,
-        &plan,
-        problem.as_ref(),
-        token.as_deref(),
-        Timestamp::now(),
-    );
-    // The status goes first: it records digests before their Versions go, and a request before it is handed on.
-    let mut version = raw.metadata.resource_version.clone();
-    match api::patch_status(&api, &name, version.as_deref(), &module.status, &after).await {
-        Ok(Some(written)) => {
-            version = written.metadata.resource_version;
-            tell(ctx, &raw, &module, &after);
-            // The write comes back through the watch. It changed nothing that the plan was made on, unless it opened or
-            // closed a request: then the next reconcile hands it on.
-        }
-        Ok(None) => {}
-        Err(kube::Error::Api(status)) if status.is_conflict() => {
-            return Ok(Action::requeue(Duration::from_millis(50)));
-        }
-        Err(error) => return Err(error),
-    }
+    // The status goes first: it records digests before their Versions go, and a request before it is handed on. What it
+    // says is true without what comes after it, and where it changed, the next reconcile sees that.
+    let after = status::status(&module, &facts, token.as_deref(), Timestamp::now());
+    let Some(version) = write(ctx, &api, &raw, (&module.status, &after)).await? else {
+        return Ok(Action::requeue(OUTDATED));
+    };
     if status::resets_force(&module) {
-        let patched =
-            api::patch(&api, &name, version.as_deref(), json!({"spec": {"forceSync": false}})).await;
-        if !matches!(&patched, Err(kube::Error::Api(status)) if status.is_conflict()) {
-            patched?;
-        }
+        reset_force(&api, &name, version.as_deref()).await?;
         return Ok(Action::requeue(COALESCE));
     }
     let done = apply::apply(&ctx.client, &module, &plan).await?;
-    if done != apply::Done::default() {
-        tracing::info!(
-            created = done.created,
-            changed = done.changed,
-            deleted = done.deleted,
-            "Versions brought up to date"
-        );
+    done.log();
+    if done.refused != refused {
+        ctx.memories.with(uid, |memory| memory.refused.clone_from(&done.refused));
+        facts.refused = done.refused.as_deref();
+        let mut raw = raw;
+        raw.metadata.resource_version = version;
+        let before = after;
+        let after =
+            status::status(&ModuleView { status: before.clone(), ..module }, &facts, None, Timestamp::now());
+        write(ctx, &api, &raw, (&before, &after)).await?;
+    }
+    if let Some(refused) = done.refused {
+        return Err(Unfinished::Refused(refused));
     }
     if done.outdated > 0 {
         again = Some(again.unwrap_or(COALESCE).min(COALESCE));
@@ -251,41 +264,78 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// Selection and plan; with a problem in the configuration, nothing is created, changed or deleted.
-fn decide(
-    module: &ModuleView,
-    children: &[&LeanVersion],
-    problem: Option<&(Reason, String)>,
-) -> (Selection, Plan) {
+/// Writes the status where it changed, and tells of it. Gives the resourceVersion that is current then, or nothing if
+/// somebody else was faster.
+async fn write(
+    ctx: &Context,
+    api: &Api<DynamicObject>,
+    raw: &DynamicObject,
+    (before, after): (&ModuleStatus, &ModuleStatus),
+) -> Result<Option<Option<String>>, kube::Error> {
+    let version = raw.metadata.resource_version.as_deref();
+    let name = raw.metadata.name.as_deref().unwrap_or_default();
+    match api::patch_status(api, name, version, before, after).await {
+        Ok(Some(written)) => {
+            tell(ctx, raw, before, after);
+            Ok(Some(written.metadata.resource_version))
+        }
+        Ok(None) => Ok(Some(version.map(str::to_owned))),
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets `spec.forceSync` back; somebody who changed the Module meanwhile is seen by the next reconcile.
+async fn reset_force(api: &Api<DynamicObject>, name: &str, version: Option<&str>) -> Result<(), kube::Error> {
+    match api::patch(api, name, version, json!({"spec": {"forceSync": false}})).await {
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// Selection and plan. With a problem in the configuration nothing is created, moved or deleted.
+fn decide(module: &ModuleView, children: &[&LeanVersion], problem: Option<&Problem>) -> (Selection, Plan) {
     let selection = select::select(module, children);
-    let plan = if problem.is_some() { Plan::default() } else { plan::plan(module, &selection, children) };
+    let plan = match problem {
+        None => plan::plan(module, &selection, children),
+        Some(problem) if problem.readable => plan::plan(module, &selection, children).held(),
+        Some(_) => Plan::default(),
+    };
     (selection, plan)
 }
 
 /// The Module with its parts parsed, and what makes it unusable.
-fn view(raw: &DynamicObject) -> (ModuleView, Option<(Reason, String)>) {
+fn view(raw: &DynamicObject) -> (ModuleView, Option<Problem>) {
     let spec = api::part::<crate::crd::ModuleSpec>(raw, "spec");
     let status = api::part(raw, "status").unwrap_or_default();
     let name = raw.metadata.name.clone().unwrap_or_default();
     let problem = match &spec {
-        Err(unreadable) => Some(unreadable.clone()),
-        Ok(spec) => spec.module_config.check(&name).err().map(|invalid| invalid.to_string()),
+        Err(unreadable) => Some(Problem { message: unreadable.clone(), readable: false }),
+        Ok(spec) => spec
+            .module_config
+            .check(&name)
+            .err()
+            .map(|invalid| Problem { message: invalid.to_string(), readable: true }),
     };
-    let module = ModuleView { metadata: raw.metadata.clone(), spec: spec.unwrap_or_default(), status };
-    (module, problem.map(|message| (Reason::InvalidSpec, message)))
+    (ModuleView { metadata: raw.metadata.clone(), spec: spec.unwrap_or_default(), status }, problem)
 }
 
-/// Whether a request that stands may be opened now, or else when: a loop of forced syncs is slowed down.
-fn throttle(ctx: &Context, module: &ModuleView, uid: &str) -> Option<Result<(), Timestamp>> {
-    let id = status::wants_request(module)?;
-    Some(ctx.memories.with(uid, |memory| memory.forces.admit(&id, Timestamp::now())))
+/// A fresh name for the request that stands, if it may be opened now, or else how long it has to wait: a loop of forced
+/// syncs is slowed down.
+fn open_request(ctx: &Context, module: &ModuleView, uid: &str) -> (Option<String>, Option<Duration>) {
+    let Some(id) = status::wants_request(module) else { return (None, None) };
+    let now = Timestamp::now();
+    match ctx.memories.with(uid, |memory| memory.forces.admit(&id, now)) {
+        Ok(()) => (Some(status::token(module)), None),
+        Err(at) => (None, Duration::try_from(at.duration_since(now)).ok()),
+    }
 }
 
 /// Events where the Module's readiness or reason changed.
-fn tell(ctx: &Context, raw: &DynamicObject, before: &ModuleView, after: &crate::crd::ModuleStatus) {
+fn tell(ctx: &Context, raw: &DynamicObject, before: &ModuleStatus, after: &ModuleStatus) {
     let ready =
         |conditions| condition::find(conditions, "Ready").map(|c| (c.status.clone(), c.reason.clone()));
-    let (old, new) = (ready(&before.status.conditions), ready(&after.conditions));
+    let (old, new) = (ready(&before.conditions), ready(&after.conditions));
     if old == new {
         return;
     }

@@ -92,6 +92,21 @@ pub enum FileName {
     Derived,
 }
 
+impl Plan {
+    /// What is left of the plan while the configuration cannot be worked with: suspension, the deletion policy and
+    /// requests still reach the Versions that are there; nothing is created, moved, taken over or deleted.
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.create.clear();
+        self.delete.clear();
+        for change in &mut self.change {
+            (change.config, change.expected_digest, change.adopt) = (None, None, false);
+        }
+        self.change.retain(|c| c.retain.is_some() || c.suspended.is_some() || c.request.is_some());
+        self
+    }
+}
+
 /// What to do for `module`, given its selection and the Versions of its namespace.
 pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion]) -> Plan {
     let mut plan = Plan::default();

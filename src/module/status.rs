@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
+use super::Problem;
 use super::plan::{Holder, Plan};
 use super::select::{ModuleView, Selection, Wanted, ours};
 use crate::crd::condition::{self, Verdict};
@@ -26,24 +28,31 @@ struct Tally<'a> {
     pending: usize,
 }
 
-/// The status of `module`. `problem` is what makes its spec unusable, if anything does; `token` is a fresh name for a
-/// request, used when one is to be opened.
-pub fn status(
-    module: &ModuleView,
-    selection: &Selection,
-    children: &[&LeanVersion],
-    plan: &Plan,
-    problem: Option<&(Reason, String)>,
-    token: Option<&str>,
-    now: Timestamp,
-) -> ModuleStatus {
+/// What the status is made from, besides the Module.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// The versions that are wanted.
+    pub selection: &'a Selection,
+    /// The Versions of the namespace.
+    pub children: &'a [&'a LeanVersion],
+    /// What is to be done.
+    pub plan: &'a Plan,
+    /// What makes the spec unusable.
+    pub problem: Option<&'a Problem>,
+    /// What the API server refused when a plan was run.
+    pub refused: Option<&'a str>,
+}
+
+/// The status of `module`. `token` is a fresh name for a request ([`token`]), used when one is to be opened.
+pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: Timestamp) -> ModuleStatus {
+    let Facts { selection, children, plan, problem, .. } = *facts;
     let generation = module.metadata.generation;
     let tally = tally(module, selection, children);
     let before = &module.status;
     let mut after = before.clone();
     after.observed_generation = generation;
     after.published = published(module, children);
-    force(module, selection, children, token, &mut after);
+    force(module, facts, token, &mut after);
 
     let stored = tally.synced.len();
     let desired = selection.wanted.len();
@@ -57,7 +66,7 @@ pub fn status(
         summary: format!("{stored}/{desired}"),
     });
     let open = after.force_token.as_deref().is_some_and(|t| !t.starts_with("done:"));
-    let (verdict, reason, message) = verdict(module, selection, plan, problem, &tally, open);
+    let (verdict, reason, message) = verdict(module, facts, &tally, open);
     after.conditions =
         condition::set(&before.conditions, &verdict, reason.as_str(), &message, generation, now);
     leftovers(plan, generation, now, &mut after);
@@ -90,14 +99,22 @@ fn done(module: &ModuleView) -> String {
     format!("done:{}", module.metadata.generation.unwrap_or_default())
 }
 
+/// A fresh name for the request that stands. Its UUID's version tells whether `spec.forceSync` was part of it (4) or not
+/// (7): a `true` that comes while another request is open is not done with that one.
+pub fn token(module: &ModuleView) -> String {
+    let token = if module.spec.force_sync { Uuid::new_v4() } else { Uuid::now_v7() };
+    token.to_string()
+}
+
+/// What an open request turns into when it is done.
+fn closed(module: &ModuleView, open: &str) -> String {
+    let without_force = Uuid::parse_str(open).is_ok_and(|token| token.get_version_num() == 7);
+    if without_force && module.spec.force_sync { "done:0".to_owned() } else { done(module) }
+}
+
 /// Opens a request, or closes the open one when every live child has handled it.
-fn force(
-    module: &ModuleView,
-    selection: &Selection,
-    children: &[&LeanVersion],
-    token: Option<&str>,
-    after: &mut ModuleStatus,
-) {
+fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mut ModuleStatus) {
+    let Facts { selection, children, problem, .. } = *facts;
     if let Some(open) = module.open_request() {
         let by_name: BTreeMap<&str, &LeanVersion> =
             children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
@@ -107,10 +124,11 @@ fn force(
                 c.annotation(MODULE_REQUEST) == Some(open)
                     && c.status.last_module_request.as_deref() == Some(open)
             }
-            None => false,
+            // What cannot be made has no outcome but the Module's own, which the same write tells.
+            None => problem.is_some(),
         });
         if handled && !module.spec.suspend {
-            after.force_token = Some(done(module));
+            after.force_token = Some(closed(module, open));
         }
     } else if let Some(token) = token.filter(|_| wants_request(module).is_some()) {
         after.force_token = Some(token.to_owned());
@@ -150,17 +168,16 @@ fn tally<'a>(module: &ModuleView, selection: &'a Selection, children: &'a [&'a L
 
 fn verdict(
     module: &ModuleView,
-    selection: &Selection,
-    plan: &Plan,
-    problem: Option<&(Reason, String)>,
+    facts: &Facts<'_>,
     tally: &Tally<'_>,
     force_open: bool,
 ) -> (Verdict, Reason, String) {
+    let Facts { selection, plan, problem, refused, .. } = *facts;
     let stored = tally.synced.len();
     let desired = selection.wanted.len();
     let of = format!("{stored} of {}", plural(desired, "version"));
-    if let Some((reason, message)) = problem {
-        return (Verdict::Stalled, *reason, message.clone());
+    if let Some(problem) = problem {
+        return (Verdict::Stalled, Reason::InvalidSpec, problem.message.clone());
     }
     if let Some(invalid) = selection.invalid.first() {
         let message =
@@ -172,6 +189,9 @@ fn verdict(
     }
     if let Some((name, holder)) = plan.waiting.iter().find(|(_, holder)| **holder != Holder::Terminating) {
         return (Verdict::Stalled, Reason::NameTaken, taken(module, name, holder));
+    }
+    if let Some(refused) = refused {
+        return (Verdict::Working, Reason::VersionRefused, format!("{of} stored. {refused}"));
     }
     if let Some((first, child)) = tally.failed.first() {
         let hopeless = tally.pending == 0 && tally.failed.iter().all(|(_, c)| c.status.stalled);

@@ -10,6 +10,7 @@ mod crds;
 mod credentials;
 mod examples;
 mod flags;
+mod held;
 mod large;
 mod life;
 mod memory;

@@ -121,7 +121,8 @@ impl ModuleFixture {
 
     fn decide(&self, children: &[ChildFixture]) -> (Selection, Plan) {
         let children: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
-        super::decide(&self.view(), &children.iter().collect::<Vec<_>>(), None)
+        let (view, problem) = super::view(&serde_json::from_value(self.0.clone()).unwrap());
+        super::decide(&view, &children.iter().collect::<Vec<_>>(), problem.as_ref())
     }
 
     fn plan(&self, children: &[ChildFixture]) -> Plan {
@@ -135,7 +136,14 @@ impl ModuleFixture {
         let lean: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
         let lean: Vec<&LeanVersion> = lean.iter().collect();
         let (selection, plan) = super::decide(&view, &lean, problem.as_ref());
-        super::status::status(&view, &selection, &lean, &plan, problem.as_ref(), token, at(100))
+        let facts = super::status::Facts {
+            selection: &selection,
+            children: &lean,
+            plan: &plan,
+            problem: problem.as_ref(),
+            refused: None,
+        };
+        super::status::status(&view, &facts, token, at(100))
     }
 
     fn with_status(mut self, status: &ModuleStatus) -> Self {

@@ -198,3 +198,21 @@ fn an_open_request_is_handed_to_each_version_once() {
     let closed = module.with_token("done:3").plan(&children);
     assert!(closed.change.is_empty(), "{MODULE_REQUEST} stays as it is");
 }
+
+#[test]
+fn a_configuration_that_cannot_be_used_still_suspends_lets_go_and_hands_requests_on() {
+    let broken = module().with_versions(["1.0.0", "3.0.0"]).with_config(json!({"name": "../up"}));
+    let going = stored_child("2.0.0").terminating();
+    let children = [stored_child("1.0.0"), going, stored_child("9.0.0")];
+    assert_eq!(broken.plan(&children), Plan::default(), "nothing is created, moved or deleted");
+    let retained = broken.clone().with_config(json!({"deletionPolicy": "Retain"})).plan(&children);
+    let policies: Vec<_> = retained.change.iter().map(|c| (c.target.name.as_str(), c.retain)).collect();
+    assert_eq!(policies, [("network-2.0.0", Some(true))]);
+    let suspended = broken.clone().suspended().plan(&children);
+    assert!(suspended.change.iter().all(|c| c.suspended == Some(true)) && suspended.change.len() == 2);
+    let asked = broken.with_token("token").plan(&children);
+    assert_eq!(asked.change.len(), 1);
+    assert_eq!(asked.change[0].request.as_deref(), Some("token"));
+    let unreadable = module().suspended().with(json!({"spec": {"versions": 7}}));
+    assert_eq!(unreadable.plan(&children), Plan::default(), "of what cannot be read nothing counts");
+}

@@ -215,6 +215,35 @@ fn the_users_annotation_asks_once() {
 }
 
 #[test]
+fn a_force_that_comes_while_another_request_is_open_is_not_done_with_that_one() {
+    let now = json!({"metadata": {"annotations": {REQUESTED_AT: "now"}}});
+    let asked = wants_two().with(now);
+    let opened = asked.status(&[], Some(&super::super::status::token(&asked.view())));
+    let token = opened.force_token.clone().unwrap();
+    let children = [stored_child("1.0.0").answered(&token), stored_child("2.0.0").answered(&token)];
+    let late = asked.with_status(&opened).forced().next_generation();
+    let closed = late.clone().with_status(&late.status(&children, None));
+    assert!(!resets_force(&closed.view()));
+    assert_eq!(wants_request(&closed.view()).as_deref(), Some("forceSync/4"));
+    // One that was part of the request from the beginning is done with it.
+    let forced = wants_two().forced();
+    let token = super::super::status::token(&forced.view());
+    let children = [stored_child("1.0.0").answered(&token), stored_child("2.0.0").answered(&token)];
+    let open = forced.clone().with_status(&forced.status(&[], Some(&token))).next_generation();
+    assert!(resets_force(&open.clone().with_status(&open.status(&children, None)).view()));
+}
+
+#[test]
+fn a_force_of_a_module_that_cannot_be_worked_with_ends_with_that_outcome() {
+    let broken = wants_two().with_config(json!({"name": "../up"})).forced().with_token("token");
+    let children = [stored_child("1.0.0").answered("token")];
+    let status = broken.status(&children, None);
+    assert_eq!((status.force_token.as_deref(), conditions(&status)), (Some("done:3"), STALLED));
+    let not_yet = broken.status(&[stored_child("1.0.0").asked("token")], None);
+    assert_eq!(not_yet.force_token.as_deref(), Some("token"));
+}
+
+#[test]
 fn a_suspended_module_neither_opens_nor_closes_requests() {
     let asked = wants_two().forced().suspended();
     assert_eq!(wants_request(&asked.view()), None);

@@ -1,0 +1,119 @@
+//! What holds a Module up, and what goes on all the same.
+
+use opendepot_testbed::github::File;
+use serde_json::{Value, json};
+
+use crate::support::{World, condition};
+
+async fn world(name: &str) -> World {
+    let world = World::new(name).await;
+    let repository = world.bed.github.repository(&world.repository("mod")).unwrap();
+    for version in ["v1.0.0", "v1.1.0", "v1.2.0"] {
+        repository.release(version, &[File::new("main.tf", format!("# {version}\n"))]).unwrap();
+    }
+    world
+}
+
+/// The API server refuses to create Versions of 1.1.0 in this world: a rule as a platform team would write it.
+fn refuse(world: &World) -> Value {
+    let name = format!("refuse-{}", world.name);
+    let rule = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"],
+                "operations": ["CREATE"], "resources": ["versions"]}]},
+            "validations": [{"expression": "!object.spec.version.endsWith('1.1.0')", "message": "not on a Friday"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector":
+            {"matchLabels": {"kubernetes.io/metadata.name": world.name}}}},
+    });
+    json!({"apiVersion": "v1", "kind": "List", "items": [rule, binding]})
+}
+
+#[tokio::test]
+async fn a_version_that_the_api_server_refuses_is_named_and_holds_up_no_other() {
+    let world = world("refused").await;
+    let _operator = world.operator().await;
+    let rule = refuse(&world);
+    world.apply(&rule);
+    // The API server takes a moment to know the rule.
+    let probe = |version: &str| {
+        let mut probe = world.inline("probe");
+        probe["spec"]["version"] = json!(version);
+        world.bed.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &probe.to_string()).unwrap()
+    };
+    let known = opendepot_testbed::eventually(crate::support::SOON, || async {
+        anyhow::ensure!(!probe("1.1.0").success(), "the rule is not known yet");
+        Ok(())
+    });
+    known.await.unwrap();
+    world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0", "v1.2.0"]));
+    let refused = |m: &Value| {
+        condition(m, "Ready")["reason"] == "VersionRefused" && m["status"]["versions"]["synced"] == 2
+    };
+    let module = world.module_when("mod", refused).await;
+    let message = condition(&module, "Ready")["message"].as_str().unwrap();
+    assert!(message.contains("mod-1.1.0") && message.contains("not on a Friday"), "{message}");
+    assert_eq!(condition(&module, "Reconciling")["status"], "True", "it is tried again");
+    world.version_ready("mod-1.2.0").await;
+    world.kubectl(&["delete", "validatingadmissionpolicybinding", &format!("refuse-{}", world.name)]);
+    world.module_ready("mod").await;
+}
+
+#[tokio::test]
+async fn an_invalid_configuration_neither_keeps_work_going_nor_objects_from_being_retained() {
+    let world = world("invalid").await;
+    let _operator = world.operator().await;
+    let module = world.module("mod").versions(&["v1.0.0", "v1.1.0"]);
+    world.apply(&module);
+    world.module_ready("mod").await;
+    // What only the controller can tell: the schema counts characters, S3 bytes.
+    let long = "ü".repeat(512);
+    world.apply(&module.clone().s3("key", json!(long)));
+    world.module_when("mod", |m| condition(m, "Ready")["reason"] == "InvalidSpec").await;
+    let before = world.get_version("mod-1.0.0").await.unwrap().unwrap();
+    let kept = &before["spec"]["moduleConfigRef"]["storageConfig"]["s3"];
+    assert_eq!(kept["key"], Value::Null, "the Versions keep what worked");
+
+    world.patch("module/mod", &json!({"spec": {"suspend": true}}));
+    world.version_when("mod-1.0.0", |v| condition(v, "Ready")["reason"] == "Suspended").await;
+    world.patch("module/mod", &json!({"spec": {"suspend": false}}));
+    world.version_ready("mod-1.0.0").await;
+
+    world.patch("module/mod", &json!({"spec": {"forceSync": true}}));
+    let forced = |v: &Value| v["status"]["lastModuleRequest"].is_string();
+    world.version_when("mod-1.0.0", forced).await;
+    world.module_when("mod", |m| m["spec"]["forceSync"] == false).await;
+}
+
+#[tokio::test]
+async fn a_force_that_overtakes_another_request_is_done_too() {
+    let world = world("overtakes").await;
+    let _operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0"]));
+    world.module_ready("mod").await;
+    let fetched = || {
+        let requests = world.bed.github.requests(&world.repository("mod")).unwrap();
+        requests.iter().filter(|r| r.host == "codeload.github.com" && r.status == 200).count()
+    };
+    let before = fetched();
+    // While the first request is open, the second one comes.
+    let slow = opendepot_testbed::github::Failure::Delay(std::time::Duration::from_secs(2));
+    world.bed.github.inject(opendepot_testbed::github::Fault::on(&world.repository("mod"), slow));
+    world.kubectl(&["annotate", "module", "mod", "opendepot.defdev.io/requestedAt=1"]);
+    world.module_when("mod", |m| m["status"]["lastHandledRequest"] == "1").await;
+    world.patch("module/mod", &json!({"spec": {"forceSync": true}}));
+    world.bed.github.clear_faults(&world.repository("mod")).unwrap();
+    let reset = |m: &Value| {
+        m["spec"]["forceSync"] == false
+            && m["status"]["forceToken"].as_str().is_some_and(|token| token.starts_with("done:"))
+    };
+    world.module_when("mod", reset).await;
+    assert_eq!(fetched() - before, 4, "two versions, two requests");
+}
