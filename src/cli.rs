@@ -89,6 +89,19 @@ pub struct Run {
     #[arg(long, env = "OPENDEPOT_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
 
+    /// Whether this process works only while it holds a Lease, so that several can be run and one works.
+    #[arg(long, env = "OPENDEPOT_LEADER_ELECT", value_name = "true|false", default_value_t = true,
+        action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub leader_elect: bool,
+
+    /// Name of that Lease. Operators that share a Lease share the work.
+    #[arg(long, env = "OPENDEPOT_LEASE_NAME", default_value = "opendepot", value_parser = object_name)]
+    pub lease_name: String,
+
+    /// Namespace of that Lease. Default: the operator's own.
+    #[arg(long, env = "OPENDEPOT_LEASE_NAMESPACE", value_parser = namespace)]
+    pub lease_namespace: Option<String>,
+
     /// How log lines look. Default: json in a cluster, text elsewhere.
     #[arg(long, env = "OPENDEPOT_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -119,6 +132,15 @@ fn namespace(text: &str) -> Result<String, String> {
         return Err("write the name of a namespace, such as team-a, or several as team-a,team-b".into());
     }
     Ok(name.to_owned())
+}
+
+fn object_name(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if text.len() > 253 || !text.chars().all(legal) || !text.starts_with(ends) || !text.ends_with(ends) {
+        return Err("write the name of an object, such as opendepot or opendepot-staging".into());
+    }
+    Ok(text.to_owned())
 }
 
 fn github_host(text: &str) -> Result<String, String> {
@@ -207,13 +229,22 @@ mod tests {
             ("--s3-endpoint", "minio", "https://"),
             ("--github-host", "https://ghes.example", "such as ghes.example.com"),
             ("--github-host", "", "such as ghes.example.com"),
+            ("--lease-name", "", "such as opendepot"),
+            ("--lease-namespace", "Tools", "such as team-a"),
             ("--log-level", "loud", "error, warn, info, debug or trace"),
             ("--listen", "8080", "invalid socket address"),
         ] {
             let message = run(&[flag, value]).unwrap_err();
             assert!(message.contains(expected), "{flag} {value}: {message}");
         }
-        assert!(run(&["--leader-elect"]).unwrap_err().contains("unexpected argument"));
+    }
+
+    #[test]
+    fn leader_election_is_on_and_can_be_switched_off() {
+        assert!(run(&[]).unwrap().leader_elect && run(&["--leader-elect"]).unwrap().leader_elect);
+        assert!(!run(&["--leader-elect=false"]).unwrap().leader_elect);
+        let run = run(&["--lease-name", "staging", "--lease-namespace", "tools"]).unwrap();
+        assert_eq!((run.lease_name.as_str(), run.lease_namespace.as_deref()), ("staging", Some("tools")));
     }
 
     #[test]

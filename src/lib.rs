@@ -21,6 +21,7 @@
 //! | [`archive`] | makes the same bytes of the same commit, and refuses what is dangerous |
 //! | [`storage`] | puts objects into S3 and looks after them |
 //! | [`failure`] | the one table of failures: reason, class, back-off |
+//! | [`lease`] | leader election: one process works, the others wait |
 //! | [`api`] | merge patches with resourceVersion |
 //! | [`events`], [`metrics`], [`admin`], [`telemetry`] | what operators of the operator see |
 //! | [`spool`] | the folder where archives wait on disk |
@@ -33,6 +34,7 @@ pub mod crd;
 pub mod events;
 pub mod failure;
 pub mod github;
+pub mod lease;
 pub mod metrics;
 pub mod module;
 pub mod operator;

@@ -28,6 +28,9 @@ fn run(flags: Run) -> Result<(), Box<dyn std::error::Error>> {
     telemetry::install(flags.log_format, &flags.log_level).map_err(|e| format!("--log-level: {e}"))?;
     // One TLS provider for every client of the process. An error means that there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(operator::run(flags))?;
-    Ok(())
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(operator::run(flags));
+    // An archive that is just being unpacked is given up; waiting for it would hold up whoever takes over.
+    runtime.shutdown_background();
+    Ok(result?)
 }

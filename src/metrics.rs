@@ -38,6 +38,8 @@ pub struct Metrics {
     reconciles: Family<Reconciled, Counter>,
     failures: Family<Failed, Counter>,
     remaining: Family<Credential, Gauge>,
+    /// 1 while this process leads, 0 while it waits.
+    pub leader: Gauge,
     /// Reconciles that panicked and were caught.
     pub panics: Counter,
     /// Bytes of archives that came from GitHub.
@@ -59,6 +61,8 @@ impl Default for Metrics {
             "Requests that GitHub still grants before its reset, the least of each kind of credential",
             metrics.2.clone(),
         );
+        let leader = Gauge::default();
+        registry.register("leader", "1 while this process leads, 0 while it waits", leader.clone());
         registry.register("panics", "Reconciles that panicked and were caught", panics.clone());
         registry.register_with_unit(
             "fetched",
@@ -73,6 +77,7 @@ impl Default for Metrics {
             reconciles: metrics.0,
             failures: metrics.1,
             remaining: metrics.2,
+            leader,
             panics,
             fetched_bytes,
             stored_bytes,

@@ -19,6 +19,7 @@ use crate::archive;
 use crate::cli::Run;
 use crate::events::Events;
 use crate::github::{self, GitHub};
+use crate::lease::{self, Election, Held, Leadership, Lost};
 use crate::metrics::Metrics;
 use crate::scope::{Shared, start_scope, stopping};
 use crate::spool::Spool;
@@ -28,8 +29,10 @@ use crate::version::{self, slots::Slots};
 /// Versions that do small work (a look at the bucket, a deletion) at once.
 const LIGHT: usize = 16;
 
-/// How long work in flight may take to end after a signal.
+/// How long work in flight may take to end after a signal, when nobody waits to take over.
 const GRACE: Duration = Duration::from_secs(8);
+/// The same when others wait: they work sooner than a long transfer ends.
+const SHORT_GRACE: Duration = Duration::from_secs(1);
 
 /// Why the operator cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,9 @@ pub enum OperatorError {
     /// Signals.
     #[error("cannot wait for signals: {0}")]
     Signal(std::io::Error),
+    /// The Lease.
+    #[error("{0}; the process stops so that it waits for its turn again")]
+    Lease(#[from] Lost),
     /// A part that runs for ever has ended.
     #[error("{0} ended; the process stops so that it is started again")]
     Ended(&'static str),
@@ -90,15 +96,77 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
     let spool = Spool::new(&spool_dir).map_err(|error| OperatorError::Spool { path: spool_dir, error })?;
     let (stopper, stop) = watch::channel(false);
     let metrics = Arc::new(Metrics::default());
-    let (client, watch_client) = clients().await?;
+    let config = config().await?;
+    let (client, watch_client) = clients(&config)?;
     let events = Events::start(client.clone());
-    let version = version_context(&flags, &client, &spool, events.clone(), Arc::clone(&metrics)).await?;
+    let mut version = version_context(&flags, &client, &spool, events.clone(), Arc::clone(&metrics)).await?;
     let ready = Arc::new(AtomicBool::new(false));
     let admin =
         Admin { metrics: Arc::clone(&metrics), github: version.github.clone(), ready: Arc::clone(&ready) };
-    let shared =
-        Shared { client, watch_client, version: Arc::new(version), events, metrics, stop: stop.clone() };
+    tokio::spawn(admin::serve(listener, admin, stopping(stop.clone())));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
 
+    let mut signal = std::pin::pin!(signalled()?);
+    let mut held = tokio::select! {
+        held = elected(&flags, &config, &client, &ready) => held,
+        () = &mut signal => return Ok(()),
+    };
+    if let Some(held) = &held {
+        version.leadership = held.leadership();
+    }
+    metrics.leader.set(1);
+    let shared = Shared { client, watch_client, version: Arc::new(version), events, metrics, stop };
+    let mut tasks = start(&flags, &shared, ready);
+    let result = tokio::select! {
+        () = signal => Ok(()),
+        ended = tasks.join_next() => Err(OperatorError::Ended(ended.and_then(Result::ok).unwrap_or("a controller"))),
+        lost = keep(held.as_mut()) => Err(lost.into()),
+    };
+    let _ = stopper.send(true);
+    tracing::info!("stopping: work in flight is ended or given up");
+    let grace = match (&held, &result) {
+        (_, Err(OperatorError::Lease(_))) => Duration::ZERO,
+        (Some(_), _) => SHORT_GRACE,
+        (None, _) => GRACE,
+    };
+    if tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("work in flight did not end in time; it is given up and done again at the next start");
+        tasks.shutdown().await;
+    }
+    if let Some(held) = held.filter(|_| !matches!(result, Err(OperatorError::Lease(_)))) {
+        held.release().await;
+    }
+    drop(spool);
+    result
+}
+
+/// Waits for the Lease, if one is wanted. Who waits is ready: it does all that it has to.
+async fn elected(flags: &Run, config: &Config, client: &Client, ready: &AtomicBool) -> Option<Held> {
+    if !flags.leader_elect {
+        return None;
+    }
+    let namespace = flags.lease_namespace.clone().unwrap_or_else(|| lease::own_namespace(config));
+    let mut last = None;
+    let waiting = |holder: &str| {
+        ready.store(true, Ordering::Release);
+        if last.as_deref() != Some(holder) {
+            tracing::info!(holder, "waiting: another process leads");
+            last = Some(holder.to_owned());
+        }
+    };
+    Some(Election::new(client.clone(), &namespace, &flags.lease_name).win(waiting).await)
+}
+
+/// Resolves when the Lease is lost; never without one.
+async fn keep(held: Option<&mut Held>) -> Lost {
+    match held {
+        Some(held) => held.keep().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Starts watches and controllers; `ready` is set when the watches have seen every object once.
+fn start(flags: &Run, shared: &Shared, ready: Arc<AtomicBool>) -> JoinSet<&'static str> {
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
     // A namespace that is named twice is watched once.
     let mut scopes: BTreeSet<Option<String>> = flags.namespaces.iter().cloned().map(Some).collect();
@@ -106,7 +174,7 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
         scopes.insert(None);
     }
     let seen: Vec<_> =
-        scopes.iter().flat_map(|scope| start_scope(&shared, scope.as_deref(), &mut tasks)).collect();
+        scopes.iter().flat_map(|scope| start_scope(shared, scope.as_deref(), &mut tasks)).collect();
     tokio::spawn(async move {
         for mut seen in seen {
             // An error means that the watch has ended, and with it the process.
@@ -117,23 +185,10 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
         ready.store(true, Ordering::Release);
         tracing::info!("ready");
     });
-    tokio::spawn(admin::serve(listener, admin, stopping(stop)));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
-    let result = tokio::select! {
-        signal = signalled() => signal,
-        ended = tasks.join_next() => Err(OperatorError::Ended(ended.and_then(Result::ok).unwrap_or("a controller"))),
-    };
-    let _ = stopper.send(true);
-    tracing::info!("stopping: work in flight is ended or given up");
-    if tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
-        tracing::warn!("work in flight did not end in time; it is given up and done again at the next start");
-    }
-    drop(spool);
-    result
+    tasks
 }
 
-/// One client for requests and one for watches, which are silent for minutes.
-async fn clients() -> Result<(Client, Client), OperatorError> {
+async fn config() -> Result<Config, OperatorError> {
     let mut config = Config::infer().await?;
     // The proxy of the environment is for GitHub and S3. kube would match NO_PROXY against the wrong address.
     config.proxy_url = None;
@@ -141,9 +196,14 @@ async fn clients() -> Result<(Client, Client), OperatorError> {
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
     config.read_timeout = Some(Duration::from_secs(30));
+    Ok(config)
+}
+
+/// One client for requests and one for watches, which are silent for minutes.
+fn clients(config: &Config) -> Result<(Client, Client), OperatorError> {
     let mut watching = config.clone();
     watching.read_timeout = Some(Duration::from_mins(5));
-    Ok((Client::try_from(config)?, Client::try_from(watching)?))
+    Ok((Client::try_from(config.clone())?, Client::try_from(watching)?))
 }
 
 async fn version_context(
@@ -194,16 +254,19 @@ async fn version_context(
         started: jiff::Timestamp::now(),
         events,
         metrics,
+        leadership: Leadership::without_end(),
     })
 }
 
-async fn signalled() -> Result<(), OperatorError> {
+/// Resolves at SIGTERM or SIGINT, listened for from the call on.
+fn signalled() -> Result<impl Future<Output = ()>, OperatorError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(OperatorError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(OperatorError::Signal)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

@@ -19,6 +19,7 @@ use crate::crd::Place;
 use crate::events::Events;
 use crate::failure::{Failure, Reason};
 use crate::github::GitHub;
+use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::storage::{self, Found, PutOutcome, Storage, StorageRules, Upload};
 
@@ -52,6 +53,8 @@ pub struct Context {
     pub events: Events,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// Asked before each PUT and DELETE in S3.
+    pub leadership: Leadership,
 }
 
 /// When a Secret was looked at, and its resourceVersion then.
@@ -74,11 +77,15 @@ impl Context {
     }
 
     pub(super) async fn put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, Failure> {
-        self.storage.put(&place.into(), upload).await.map_err(|e| e.into_failure(Timestamp::now()))
+        let place = place.into();
+        let put = Box::pin(self.storage.put(&place, upload));
+        self.leadership.during(put).await.map_err(|e| e.into_failure(Timestamp::now()))
     }
 
     pub(super) async fn delete(&self, place: &Place) -> Result<(), Failure> {
-        self.storage.delete(&place.into()).await.map_err(|e| e.into_failure(Timestamp::now()))
+        let place = place.into();
+        let delete = Box::pin(self.storage.delete(&place));
+        self.leadership.during(delete).await.map_err(|e| e.into_failure(Timestamp::now()))
     }
 
     /// The resourceVersion of a Secret (`Some(None)`: it does not exist), at most half a minute old; `None` when it

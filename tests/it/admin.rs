@@ -17,8 +17,7 @@ async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
         .unwrap()
         .release("1.0.0", &[File::new("main.tf", "")])
         .unwrap();
-    let operator =
-        world.bed.operator().args(["--namespace", &world.name, "--log-format", "json"]).start().unwrap();
+    let operator = world.builder().args(["--log-format", "json", "--log-level", "info"]).start().unwrap();
     let took = operator.wait_ready().await.unwrap();
     println!("ready after {took:?}");
     assert_eq!(operator.http_get("/livez").await.unwrap().0, 200);

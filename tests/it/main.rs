@@ -12,6 +12,7 @@ mod examples;
 mod flags;
 mod held;
 mod large;
+mod leadership;
 mod life;
 mod memory;
 mod model;

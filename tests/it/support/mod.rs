@@ -72,9 +72,10 @@ impl World {
         self.builder().args(args.iter().copied()).start_ready().await.unwrap()
     }
 
-    /// An operator that is yet to be started.
+    /// An operator that is yet to be started. All share one control plane, so none waits for another's Lease.
     pub fn builder(&self) -> OperatorBuilder {
-        self.bed.operator().args(["--namespace", &self.name, "--log-level", "debug"])
+        let args = ["--namespace", &self.name, "--log-level", "debug"];
+        self.bed.operator().args(args).env("OPENDEPOT_LEADER_ELECT", "false")
     }
 
     /// The name of a repository of this test: `OWNER/name`.

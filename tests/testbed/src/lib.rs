@@ -24,7 +24,7 @@ pub mod servers;
 pub mod terraform;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
@@ -128,6 +128,11 @@ impl Testbed {
     /// A Kubernetes client of the administrator, for the caller's runtime.
     pub async fn admin(&self) -> Result<Client> {
         self.kubernetes.admin().await
+    }
+
+    /// The kubeconfig with the operator's rights.
+    pub fn operator_kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// A Kubernetes client with the operator's rights, for the caller's runtime.

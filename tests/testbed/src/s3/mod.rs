@@ -36,6 +36,8 @@ pub struct S3Request {
     pub bucket: String,
     /// The key; empty for requests about the bucket.
     pub key: String,
+    /// The checksum that a PUT carries.
+    pub sha256: Option<String>,
     /// The answer's status; 0 when there is none yet, or the connection broke first.
     pub status: u16,
     /// When it arrived.

@@ -89,7 +89,10 @@ async fn answer(request: Request<Incoming>, upstream: &Upstream, shared: &Shared
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (bucket, key) = split(&path);
     let fate = shared.faults.draw(&method, &bucket, &key);
-    let number = shared.requests.push(S3Request { method, bucket, key, status: 0, at: SystemTime::now() });
+    let sha256 = request.headers().get("x-amz-checksum-sha256");
+    let sha256 = sha256.and_then(|sum| sum.to_str().ok()).map(str::to_owned);
+    let number =
+        shared.requests.push(S3Request { method, bucket, key, sha256, status: 0, at: SystemTime::now() });
     tokio::time::sleep(fate.delay).await;
     let answered = match fate.failure {
         Some(failure) => fail(&failure, request, upstream).await,

@@ -1,0 +1,164 @@
+//! Who leads: pure decisions about a Lease, without client or clock.
+//!
+//! In: what the Lease said when it was last read, when this process first saw it say so, and the time on this process'
+//! own monotonic clock. Out: what to do next. The times within the Lease are for people: two machines' clocks differ, so a
+//! Lease counts as abandoned only when this process has watched it stand still for its whole duration.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a lease that is not renewed keeps others away.
+pub const DURATION: Duration = Duration::from_secs(15);
+/// How long after the last renewal was *sent* its holder still acts. What is left of [`DURATION`] is the margin for
+/// requests that are under way, and for clocks that do not run alike.
+pub const TERM: Duration = Duration::from_secs(10);
+/// How often the holder renews, and how soon it tries again when that failed.
+pub const RENEW: Duration = Duration::from_secs(2);
+/// How often those who wait look.
+pub const LOOK: Duration = Duration::from_secs(1);
+
+/// What a Lease says of its holder. Any difference is a sign of life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// `spec.holderIdentity`; none or empty: given up.
+    pub holder: Option<String>,
+    /// `spec.renewTime`, as written.
+    pub renewed: Option<String>,
+    /// `spec.leaseDurationSeconds`.
+    pub duration: Duration,
+    /// `spec.leaseTransitions`.
+    pub transitions: i32,
+}
+
+/// What to do about the Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// There is none: create it.
+    Create,
+    /// It is given up or abandoned: take it.
+    Take,
+    /// It is ours, from a write whose answer was lost: renew it.
+    Renew,
+    /// Another holds it.
+    Wait,
+}
+
+/// What a process that does not lead knows of the Lease.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    identity: String,
+    observed: Option<(Record, Instant)>,
+}
+
+impl Candidate {
+    /// One that has seen nothing yet. `identity` is this process' alone.
+    pub fn new(identity: String) -> Self {
+        Self { identity, observed: None }
+    }
+
+    /// What to do, the Lease being as just read at `now`.
+    pub fn next(&mut self, read: Option<&Record>, now: Instant) -> Next {
+        let Some(record) = read else {
+            // Somebody deleted it; its holder does not know yet.
+            let held = |(record, since): &(Record, Instant)| {
+                record.holder.as_ref().is_some_and(|h| !h.is_empty())
+                    && now.saturating_duration_since(*since) < record.duration
+            };
+            return if self.observed.as_ref().is_some_and(held) { Next::Wait } else { Next::Create };
+        };
+        let holder = record.holder.as_deref().unwrap_or_default();
+        if holder == self.identity {
+            return Next::Renew;
+        }
+        let since = match &self.observed {
+            Some((seen, since)) if seen == record => *since,
+            _ => {
+                self.observed = Some((record.clone(), now));
+                now
+            }
+        };
+        let abandoned = now.saturating_duration_since(since) >= record.duration;
+        if holder.is_empty() || abandoned { Next::Take } else { Next::Wait }
+    }
+}
+
+/// Until when the holder may act, after a renewal that was sent at `sent` has succeeded.
+pub fn term(sent: Instant) -> Instant {
+    sent + TERM
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: &str = "me";
+
+    fn held_by(holder: &str, renewed: u32) -> Record {
+        Record {
+            holder: Some(holder.to_owned()),
+            renewed: Some(renewed.to_string()),
+            duration: DURATION,
+            transitions: 1,
+        }
+    }
+
+    /// What a candidate does that reads these records, each at its second.
+    fn decisions(reads: &[(u64, Option<Record>)]) -> Vec<Next> {
+        let (mut candidate, start) = (Candidate::new(ME.to_owned()), Instant::now());
+        reads
+            .iter()
+            .map(|(at, record)| candidate.next(record.as_ref(), start + Duration::from_secs(*at)))
+            .collect()
+    }
+
+    #[test]
+    fn a_lease_is_created_taken_or_left_alone() {
+        let other = |renewed| Some(held_by("other", renewed));
+        let given_up = Some(Record { duration: Duration::from_secs(1), ..held_by("", 1) });
+        for (what, reads, expected) in [
+            ("there is none", vec![(0, None)], vec![Next::Create]),
+            ("it is given up", vec![(0, given_up)], vec![Next::Take]),
+            ("no holder was ever written", vec![(0, Some(Record::default()))], vec![Next::Take]),
+            ("a write of ours got through", vec![(0, Some(held_by(ME, 1)))], vec![Next::Renew]),
+            (
+                "the holder renews, however slowly",
+                vec![(0, other(1)), (14, other(2)), (28, other(3)), (42, other(3))],
+                vec![Next::Wait, Next::Wait, Next::Wait, Next::Wait],
+            ),
+            (
+                "the holder is dead: its whole duration is waited for, from when this process saw it",
+                vec![(0, other(1)), (14, other(1)), (15, other(1))],
+                vec![Next::Wait, Next::Wait, Next::Take],
+            ),
+            (
+                "somebody else was faster",
+                vec![
+                    (0, other(1)),
+                    (15, other(1)),
+                    (15, Some(held_by("third", 1))),
+                    (29, Some(held_by("third", 1))),
+                ],
+                vec![Next::Wait, Next::Take, Next::Wait, Next::Wait],
+            ),
+            (
+                "somebody deleted it under its holder",
+                vec![(0, other(1)), (10, None), (14, None), (15, None)],
+                vec![Next::Wait, Next::Wait, Next::Wait, Next::Create],
+            ),
+        ] {
+            assert_eq!(decisions(&reads), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_holder_stops_well_before_anybody_can_take_its_lease() {
+        // It stops TERM after it sent what it knows to have succeeded. The others have seen that write no earlier.
+        let sent = Instant::now();
+        assert!(term(sent) + Duration::from_secs(5) <= sent + DURATION);
+        // Three renewals in a row may fail.
+        assert!(RENEW * 4 <= TERM);
+        // Fail-over: the lease runs out, somebody looks.
+        assert!(DURATION + LOOK * 2 < Duration::from_secs(20));
+    }
+}

@@ -1,0 +1,231 @@
+//! Several operators, one Lease: one works, and another takes over when it dies, leaves, freezes or is cut off.
+
+use std::time::Duration;
+
+use http::Method;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use opendepot_testbed::eventually;
+use opendepot_testbed::github::File;
+use opendepot_testbed::operator::{Operator, OperatorBuilder};
+use opendepot_testbed::s3::{S3Failure, S3Fault};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::support::{SOON, World};
+
+/// After a kill.
+const KILLED: Duration = Duration::from_secs(20);
+/// After a SIGTERM.
+const LEFT: Duration = Duration::from_secs(3);
+
+/// A replica as it is shipped: in its own namespace, with the shipped Lease.
+fn replica(world: &World) -> OperatorBuilder {
+    // The shipped rights name one Lease; here each world has one of its own, in its own namespace.
+    world.builder().env("OPENDEPOT_LEADER_ELECT", "true").args(["--lease-namespace", &world.name])
+}
+
+/// The shipped rights on the Lease, in this world's namespace.
+fn allow_lease(world: &World) {
+    let manifest = std::fs::read_to_string(crate::support::root().join("deploy/base/rbac.yaml")).unwrap();
+    let lease = manifest
+        .split("---")
+        .filter(|part| part.contains("kind: Role\n") || part.contains("kind: RoleBinding\n"));
+    let parts: Vec<String> = lease
+        .map(|part| {
+            part.replace(
+                "metadata:\n  name: opendepot\n",
+                &format!("metadata:\n  name: opendepot\n  namespace: {}\n", world.name),
+            )
+        })
+        .collect();
+    assert_eq!(parts.len(), 2, "a Role and its binding");
+    world.apply(&parts.join("---"));
+}
+
+async fn world(name: &str, versions: usize) -> (World, Vec<String>) {
+    let world = World::new(name).await;
+    allow_lease(&world);
+    let repository = world.bed.github.repository(&world.repository("mod")).unwrap();
+    let tags: Vec<String> = (0..versions).map(|n| format!("v1.{n}.0")).collect();
+    let release = |tag: &String| (tag.clone(), vec![File::new("main.tf", format!("# {tag}\n"))]);
+    repository.releases(tags.iter().map(release)).unwrap();
+    (world, tags)
+}
+
+async fn leader(operator: &Operator) -> bool {
+    operator.metrics().await.is_ok_and(|text| text.lines().any(|line| line == "opendepot_leader 1"))
+}
+
+/// Waits until this operator leads.
+async fn leads(operator: &Operator, within: Duration) {
+    let wait = eventually(within, || async {
+        anyhow::ensure!(leader(operator).await, "it does not lead");
+        Ok(())
+    });
+    wait.await.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()));
+}
+
+/// Two replicas, the first of which leads.
+async fn two(world: &World) -> (Operator, Operator) {
+    let first = replica(world).start_ready().await.unwrap();
+    leads(&first, SOON).await;
+    let second = replica(world).start_ready().await.unwrap();
+    assert!(!leader(&second).await, "who waits is ready, and does not lead");
+    (first, second)
+}
+
+fn fetches(world: &World) -> usize {
+    let requests = world.bed.github.requests(&world.repository("mod")).unwrap();
+    requests.iter().filter(|r| r.host == "codeload.github.com" && r.status == 200).count()
+}
+
+fn puts(world: &World) -> usize {
+    world.bed.s3.requests(&world.name).iter().filter(|r| r.method == Method::PUT && !r.key.is_empty()).count()
+}
+
+fn versions(tags: &[String]) -> Vec<&str> {
+    tags.iter().map(String::as_str).collect()
+}
+
+#[tokio::test]
+async fn one_works_and_another_takes_over_after_a_kill_and_repeats_no_more_than_was_in_flight() {
+    let (world, tags) = world("killed", 30).await;
+    let (first, second) = two(&world).await;
+    let slow = S3Failure::Delay(Duration::from_millis(300));
+    world.bed.s3.inject(S3Fault::new(&world.name, slow).method(Method::PUT));
+    world.apply(&world.module("mod").versions(&versions(&tags)));
+    let under_way = eventually(SOON, || async {
+        anyhow::ensure!(world.bed.s3.keys(&world.name).await?.len() >= 8, "not under way");
+        Ok(())
+    });
+    under_way.await.unwrap();
+    assert!(!second.log().contains("published"), "who waits does nothing");
+    first.kill().await.unwrap();
+    leads(&second, KILLED).await;
+    world.bed.s3.clear_faults(&world.name);
+    world.module_ready("mod").await;
+    assert_eq!(world.objects_are(tags.len()).await.len(), tags.len());
+    assert!(fetches(&world) <= tags.len() + 4, "{} fetches", fetches(&world));
+    let mut stored = std::collections::BTreeMap::new();
+    for put in world.bed.s3.requests(&world.name).iter().filter(|r| r.method == Method::PUT) {
+        let sum = stored.entry(put.key.clone()).or_insert_with(|| put.sha256.clone());
+        assert_eq!(*sum, put.sha256, "{} was stored twice with different bytes", put.key);
+    }
+    // The first one comes back, and waits.
+    first.restart().await.unwrap();
+    assert!(!leader(&first).await && leader(&second).await);
+}
+
+#[tokio::test]
+async fn another_takes_over_at_once_when_the_leader_is_told_to_go() {
+    let (world, tags) = world("left", 2).await;
+    let (first, second) = two(&world).await;
+    // Something is in flight that would take long.
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang).method(Method::PUT).times(1));
+    world.apply(&world.module("mod").versions(&versions(&tags[..1])));
+    let in_flight = eventually(SOON, || async {
+        anyhow::ensure!(puts(&world) > 0, "no PUT yet");
+        Ok(())
+    });
+    in_flight.await.unwrap();
+    first.signal("TERM").unwrap();
+    leads(&second, LEFT).await;
+    assert_eq!(first.exited(SOON).await.unwrap(), 0, "{}", first.log());
+    world.module_ready("mod").await;
+    world.objects_are(1).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_was_frozen_stores_nothing_when_it_wakes() {
+    let (world, tags) = world("frozen", 1).await;
+    let (first, second) = two(&world).await;
+    world.bed.github.inject(opendepot_testbed::github::Fault::on(
+        &world.repository("mod"),
+        opendepot_testbed::github::Failure::Delay(Duration::from_secs(1)),
+    ));
+    world.apply(&world.module("mod").versions(&versions(&tags)));
+    world.version_when("mod-1.0.0", |v| v["status"]["objects"].is_array()).await;
+    first.signal("STOP").unwrap();
+    leads(&second, KILLED).await;
+    world.module_ready("mod").await;
+    let before = puts(&world);
+    first.signal("CONT").unwrap();
+    assert_ne!(first.exited(SOON).await.unwrap(), 0, "it ends, to start anew");
+    assert!(first.log().contains("lease"), "{}", first.log());
+    assert_eq!(puts(&world), before);
+    world.version_ready("mod-1.0.0").await;
+}
+
+/// A way to the API server that can be cut.
+struct Cable {
+    address: String,
+    cut: watch::Sender<bool>,
+}
+
+impl Cable {
+    async fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (cut, is_cut) = watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (server, mut is_cut) = (server.clone(), is_cut.clone());
+                tokio::spawn(async move {
+                    let Ok(mut far) = TcpStream::connect(server).await else { return };
+                    let cut = async { is_cut.wait_for(|cut| *cut).await.map(drop) };
+                    tokio::select! {
+                        _ = cut => {}
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    }
+                    // Nothing is closed: packets just get lost.
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Self { address, cut }
+    }
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_stops_before_its_lease_can_be_taken() {
+    let (world, _) = world("cut-off", 1).await;
+    let kubeconfig = std::fs::read_to_string(world.bed.operator_kubeconfig()).unwrap();
+    let server = kubeconfig.split("https://").nth(1).unwrap().split(['"', '\n']).next().unwrap().trim();
+    let cable = Cable::to(server.to_owned()).await;
+    let folder = opendepot_testbed::process::Folder::new("cable").unwrap();
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, kubeconfig.replace(server, &cable.address)).unwrap();
+    let first = replica(&world).env("KUBECONFIG", &path).start_ready().await.unwrap();
+    leads(&first, SOON).await;
+    let second = replica(&world).start_ready().await.unwrap();
+    cable.cut.send(true).unwrap();
+    assert_ne!(first.exited(SOON).await.unwrap(), 0);
+    assert!(!leader(&second).await, "the lease had not run out when the leader stopped");
+    leads(&second, KILLED).await;
+}
+
+#[tokio::test]
+async fn without_leader_election_there_is_no_lease() {
+    let (world, tags) = world("alone", 1).await;
+    let _operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&versions(&tags)));
+    world.module_ready("mod").await;
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.name);
+    assert!(leases.list(&kube::api::ListParams::default()).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_that_may_not_have_its_lease_says_what_to_do() {
+    let (world, tags) = world("forbidden", 1).await;
+    let operator = replica(&world).args(["--lease-name", "another"]).start().unwrap();
+    let said = eventually(SOON, || async {
+        let log = operator.log();
+        anyhow::ensure!(log.contains("allow get, create and update of leases"), "it does not say so: {log}");
+        Ok(())
+    });
+    said.await.unwrap();
+    assert_eq!(operator.http_get("/readyz").await.unwrap().0, 503);
+    world.apply(&world.module("mod").versions(&versions(&tags)));
+    assert!(world.versions().await.unwrap().is_empty(), "it does not work");
+}
