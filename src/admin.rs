@@ -11,8 +11,10 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::github::GitHub;
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 
 /// What the server answers from.
@@ -22,6 +24,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// For the requests that GitHub still grants.
     pub github: GitHub,
+    /// The loops that the operator lives by.
+    pub liveness: Liveness,
     /// Set when the watches have seen every object once.
     pub ready: Arc<AtomicBool>,
 }
@@ -33,11 +37,20 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(admin);
     axum::serve(listener, router).with_graceful_shutdown(stop).await
+}
+
+async fn livez(State(admin): State<Admin>) -> impl IntoResponse {
+    let silent = admin.liveness.silent(Instant::now());
+    if silent.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("stuck: {}\n", silent.join(", ")))
+    }
 }
 
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {

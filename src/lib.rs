@@ -23,7 +23,7 @@
 //! | [`failure`] | the one table of failures: reason, class, back-off |
 //! | [`lease`] | leader election: one process works, the others wait |
 //! | [`api`] | merge patches with resourceVersion |
-//! | [`events`], [`metrics`], [`admin`], [`telemetry`] | what operators of the operator see |
+//! | [`events`], [`metrics`], [`admin`], [`liveness`], [`telemetry`] | what operators of the operator see |
 //! | [`spool`] | the folder where archives wait on disk |
 
 pub mod admin;
@@ -35,6 +35,7 @@ pub mod events;
 pub mod failure;
 pub mod github;
 pub mod lease;
+pub mod liveness;
 pub mod metrics;
 pub mod module;
 pub mod operator;

@@ -3,12 +3,14 @@
 //! Labels come from fixed sets (controller, outcome, reason, kind of credential), never from names of objects.
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -18,6 +20,11 @@ use crate::failure::Reason;
 struct Reconciled {
     controller: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Controller {
+    controller: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,6 +43,8 @@ struct Credential {
 pub struct Metrics {
     registry: Mutex<Registry>,
     reconciles: Family<Reconciled, Counter>,
+    durations: Family<Controller, Histogram>,
+    queue: Family<Controller, Gauge>,
     failures: Family<Failed, Counter>,
     remaining: Family<Credential, Gauge>,
     /// 1 while this process leads, 0 while it waits.
@@ -48,12 +57,39 @@ pub struct Metrics {
     pub stored_bytes: Counter,
 }
 
+struct Queued(Gauge);
+
+impl Queued {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("opendepot");
         let metrics = (Family::default(), Family::default(), Family::default());
         let (panics, fetched_bytes, stored_bytes) =
             (Counter::default(), Counter::default(), Counter::default());
+        let durations = Family::<Controller, Histogram>::new_with_constructor(|| {
+            // From 5 ms, a status write, to 3 minutes, a large archive over a slow line.
+            Histogram::new(exponential_buckets(0.005, 2.0, 16))
+        });
+        registry.register_with_unit(
+            "reconcile_duration",
+            "How long reconciles took from their turn to their end, by controller",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        let queue = Family::<Controller, Gauge>::default();
+        registry.register("queue_depth", "Objects that wait for their turn, by controller", queue.clone());
         registry.register("reconciles", "Reconciles, by controller and outcome", metrics.0.clone());
         registry.register("failures", "Failed attempts, by controller and reason", metrics.1.clone());
         registry.register(
@@ -75,6 +111,8 @@ impl Default for Metrics {
         Self {
             registry: Mutex::new(registry),
             reconciles: metrics.0,
+            durations,
+            queue,
             failures: metrics.1,
             remaining: metrics.2,
             leader,
@@ -86,9 +124,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A reconcile ended.
-    pub fn reconciled(&self, controller: &'static str, outcome: &'static str) {
+    /// A reconcile ended that had its turn at `since`.
+    pub fn reconciled(&self, controller: &'static str, outcome: &'static str, since: Instant) {
         self.reconciles.get_or_create(&Reconciled { controller, outcome }).inc();
+        self.durations.get_or_create(&Controller { controller }).observe(since.elapsed().as_secs_f64());
+    }
+
+    /// Waits for `turn`, and counts who waits meanwhile.
+    pub async fn queued<T>(&self, controller: &'static str, turn: impl Future<Output = T>) -> T {
+        // A guard, since a wait may be dropped before its end.
+        let _queued = Queued::new(&self.queue.get_or_create(&Controller { controller }));
+        turn.await
     }
 
     /// An attempt failed.

@@ -20,6 +20,7 @@ use crate::cli::Run;
 use crate::events::Events;
 use crate::github::{self, GitHub};
 use crate::lease::{self, Election, Held, Leadership, Lost};
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::scope::{Shared, start_scope, stopping};
 use crate::spool::Spool;
@@ -101,8 +102,13 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
     let events = Events::start(client.clone());
     let mut version = version_context(&flags, &client, &spool, events.clone(), Arc::clone(&metrics)).await?;
     let ready = Arc::new(AtomicBool::new(false));
-    let admin =
-        Admin { metrics: Arc::clone(&metrics), github: version.github.clone(), ready: Arc::clone(&ready) };
+    let liveness = Liveness::default();
+    let admin = Admin {
+        metrics: Arc::clone(&metrics),
+        github: version.github.clone(),
+        liveness: liveness.clone(),
+        ready: Arc::clone(&ready),
+    };
     tokio::spawn(admin::serve(listener, admin, stopping(stop.clone())));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
 
@@ -115,7 +121,7 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
         version.leadership = held.leadership();
     }
     metrics.leader.set(1);
-    let shared = Shared { client, watch_client, version: Arc::new(version), events, metrics, stop };
+    let shared = Shared { client, watch_client, version: Arc::new(version), events, metrics, liveness, stop };
     let mut tasks = start(&flags, &shared, ready);
     let result = tokio::select! {
         () = signal => Ok(()),

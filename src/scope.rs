@@ -17,12 +17,13 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, applier, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use crate::crd::lean::{LeanModule, LeanVersion};
 use crate::events::Events;
+use crate::liveness::{Liveness, Part};
 use crate::metrics::Metrics;
 use crate::{module, version};
 
@@ -30,7 +31,7 @@ use crate::{module, version};
 const PAGE: u32 = 50;
 
 /// Modules that are reconciled at once.
-const MODULES: u16 = 8;
+const MODULES: usize = 8;
 
 /// What all scopes share.
 pub struct Shared {
@@ -44,6 +45,8 @@ pub struct Shared {
     pub events: Events,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// Where loops show that they are alive.
+    pub liveness: Liveness,
     /// Becomes true when the operator stops.
     pub stop: watch::Receiver<bool>,
 }
@@ -64,6 +67,7 @@ pub fn start_scope(
         client: shared.client.clone(),
         versions: versions.clone(),
         versions_seen: all_versions.clone(),
+        turns: Semaphore::new(MODULES),
         memories: module::Memories::default(),
         waiting: module::Waiting::default(),
         events: shared.events.clone(),
@@ -100,21 +104,23 @@ pub fn start_scope(
         }
     };
     tasks.spawn(watch_loop(shared, namespace, (versions.clone(), version_writer), tell, listed));
+    // Unbounded on purpose: semaphores are the bounds, so that one that waits for a fetch keeps no deletion waiting, and
+    // those who wait can be counted.
     tasks.spawn(controller(
         "module",
+        shared.liveness.part("the module controller"),
         applier(
             guarded("module", module::reconcile, Arc::clone(&shared.metrics)),
             no_error,
             context,
             modules.clone(),
             queue_until(module_requests, shared.stop.clone()),
-            Applier::default().concurrency(MODULES),
+            Applier::default().concurrency(0),
         ),
     ));
-    // Unbounded on purpose: `Slots` and the semaphore for light work are the bounds, so that one that waits for a fetch
-    // keeps no deletion waiting.
     tasks.spawn(controller(
         "version",
+        shared.liveness.part("the version controller"),
         applier(
             guarded("version", version::reconcile, Arc::clone(&shared.metrics)),
             no_error,
@@ -155,10 +161,11 @@ where
         namespace.map_or_else(|| Api::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
     let config = watcher::Config::default().page_size(PAGE);
     let stop = stopping(shared.stop.clone());
+    let mut part = shared.liveness.part(&format!("the watch of {}s", K::kind(&()).to_lowercase()));
     async move {
         let events = watcher(api, config).default_backoff().reflect(writer).take_until(stop);
         let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
+        while let Some(event) = part.next_of(&mut events).await {
             match event {
                 Ok(Event::Apply(object) | Event::Delete(object)) => tell(&object),
                 Ok(Event::InitDone) => {
@@ -176,6 +183,7 @@ where
 /// Drives a controller until its queue ends and its work in flight is done.
 async fn controller<K, E>(
     name: &'static str,
+    mut part: Part,
     results: impl Stream<Item = Result<(ObjectRef<K>, Action), E>>,
 ) -> &'static str
 where
@@ -183,7 +191,7 @@ where
     E: std::fmt::Display,
 {
     let mut results = std::pin::pin!(results);
-    while let Some(result) = results.next().await {
+    while let Some(result) = part.next_of(&mut results).await {
         // The one error there is: an object that went before its turn came.
         if let Err(error) = result {
             tracing::trace!(%error, name, "nothing to reconcile");
@@ -243,4 +251,26 @@ fn no_error<K, C>(_: Arc<K>, error: &Infallible, _: Arc<C>) -> Action {
 pub async fn stopping(mut stop: watch::Receiver<bool>) {
     // An error means that the sender is gone, and with it the operator.
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_counted_and_tried_again() {
+        let metrics = Arc::new(Metrics::default());
+        let reconcile = |module: Arc<LeanModule>, _: Arc<()>| async move {
+            assert!(module.name_any() != "odd", "an odd one");
+            Action::await_change()
+        };
+        let mut guarded = guarded("module", reconcile, Arc::clone(&metrics));
+        let module = |name: &str| {
+            let object = serde_json::json!({"metadata": {"name": name, "namespace": "acme"}, "spec": {}});
+            Arc::new(serde_json::from_value::<LeanModule>(object).unwrap())
+        };
+        assert_eq!(guarded(module("odd"), Arc::default()).await, Ok(Action::requeue(Duration::from_mins(1))));
+        assert_eq!(guarded(module("even"), Arc::default()).await, Ok(Action::await_change()));
+        assert!(metrics.text().unwrap().contains("opendepot_panics_total 1"));
+    }
 }

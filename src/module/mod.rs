@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -23,7 +23,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
 use kube::{Client, Resource as _};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::plan::Plan;
 use self::select::{ModuleView, Selection};
@@ -50,6 +50,8 @@ pub struct Context {
     pub versions: Store<LeanVersion>,
     /// Whether the watch has seen every Version once: before that, all of them would look missing.
     pub versions_seen: watch::Receiver<bool>,
+    /// Modules that are reconciled at once.
+    pub turns: Semaphore,
     /// What is remembered.
     pub memories: Memories,
     /// Names that Modules wait for, so that their disappearance wakes every Module that wants one.
@@ -156,14 +158,18 @@ pub async fn reconcile(lean: Arc<LeanModule>, ctx: Arc<Context>) -> Action {
     if let Some(pause) = coalesced(&ctx, &lean, &uid, now) {
         return Action::requeue(pause);
     }
+    let Ok(_turn) = ctx.metrics.queued("module", ctx.turns.acquire()).await else {
+        return Action::await_change();
+    };
+    let since = Instant::now();
     match bring_closer(&ctx, &lean, &uid).await {
         Ok(next) => {
-            ctx.metrics.reconciled("module", "settled");
+            ctx.metrics.reconciled("module", "settled", since);
             ctx.memories.with(&uid, |memory| memory.failures = 0);
             next
         }
         Err(error) => {
-            ctx.metrics.reconciled("module", "failed");
+            ctx.metrics.reconciled("module", "failed", since);
             ctx.metrics.failed("module", error.reason());
             let failures = ctx.memories.with(&uid, |memory| {
                 memory.failures = memory.failures.saturating_add(1);

@@ -22,7 +22,7 @@ pub mod triage;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
@@ -55,24 +55,32 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
         Triage::Light | Triage::Publish => {}
     }
     if decision == Triage::Light {
-        let permit = ctx.light.acquire().await;
+        let permit = ctx.metrics.queued("version", ctx.light.acquire()).await;
+        let since = Instant::now();
         let outcome = steps::work(&ctx, &version, None, failed).await;
         drop(permit);
         // Small work that turns out to be a fetch goes on here: what the watch knows may never call it one.
         if !matches!(outcome.1, Done::Later) {
-            return finish(&ctx, &version, &uid, outcome);
+            return finish(&ctx, &version, &uid, outcome, since);
         }
     }
     if let Some(at) = throttled(&ctx, &version, &uid, now) {
         return requeue_at(at, now);
     }
-    let turn = ctx.slots.turn(&triage::lane(&version)).await;
+    let turn = ctx.metrics.queued("version", ctx.slots.turn(&triage::lane(&version))).await;
+    let since = Instant::now();
     let outcome = steps::work(&ctx, &version, Some(&turn), failed).await;
-    finish(&ctx, &version, &uid, outcome)
+    finish(&ctx, &version, &uid, outcome, since)
 }
 
 /// Remembers how it ended, and says when to look again.
-fn finish(ctx: &Context, version: &LeanVersion, uid: &str, outcome: (Option<Seen>, Done)) -> Action {
+fn finish(
+    ctx: &Context,
+    version: &LeanVersion,
+    uid: &str,
+    outcome: (Option<Seen>, Done),
+    since: Instant,
+) -> Action {
     let now = Timestamp::now();
     let (seen, done) = outcome;
     let label = match &done {
@@ -81,7 +89,7 @@ fn finish(ctx: &Context, version: &LeanVersion, uid: &str, outcome: (Option<Seen
         Done::Failed(..) => "failed",
         Done::Gone => "gone",
     };
-    ctx.metrics.reconciled("version", label);
+    ctx.metrics.reconciled("version", label, since);
     match done {
         Done::Gone => {
             ctx.memories.forget(uid);

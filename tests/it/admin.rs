@@ -17,7 +17,8 @@ async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
         .unwrap()
         .release("1.0.0", &[File::new("main.tf", "")])
         .unwrap();
-    let operator = world.builder().args(["--log-format", "json", "--log-level", "info"]).start().unwrap();
+    let operator = world.bed.operator().env("OPENDEPOT_LEADER_ELECT", "false");
+    let operator = operator.args(["--namespace", &world.name, "--log-format", "json"]).start().unwrap();
     let took = operator.wait_ready().await.unwrap();
     println!("ready after {took:?}");
     assert_eq!(operator.http_get("/livez").await.unwrap().0, 200);
@@ -27,7 +28,12 @@ async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
     for expected in [
         "opendepot_reconciles_total{controller=\"version\",outcome=\"settled\"}",
         "opendepot_reconciles_total{controller=\"module\",outcome=\"settled\"}",
+        "opendepot_reconcile_duration_seconds_bucket{le=\"0.005\",controller=\"version\"}",
+        "opendepot_queue_depth{controller=\"version\"} 0",
+        "opendepot_queue_depth{controller=\"module\"} 0",
+        "opendepot_leader 1",
         "opendepot_stored_bytes_total",
+        "opendepot_fetched_bytes_total",
         "opendepot_panics_total 0",
         "opendepot_build_info{version=",
     ] {
@@ -37,6 +43,9 @@ async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
         !metrics.contains("mod-1.0.0") && !metrics.contains(&world.name),
         "no names of objects in labels"
     );
+    let said = operator.log();
+    world.quiet().await;
+    assert_eq!(operator.log(), said, "at rest it says nothing");
     let code = operator.terminate(Duration::from_secs(10)).await.unwrap();
     assert_eq!(code, 0);
     let log = operator.log();

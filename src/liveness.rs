@@ -1,0 +1,95 @@
+//! Whether the loops that the operator lives by still turn: what `/livez` says.
+//!
+//! In: a sign of life from each loop, at least every [`BEAT`]. Out: the loops that have been silent for too long. A loop
+//! that a defect blocks or ends is found here; an API server that is down is not: its loops turn, and a restart would not
+//! help.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+/// How often a loop that has nothing to do shows that it is alive.
+const BEAT: Duration = Duration::from_secs(5);
+/// Silence after which a loop counts as dead. The kubelet asks several times before it acts on that.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// The loops of this process. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Liveness(Arc<Mutex<BTreeMap<String, Instant>>>);
+
+/// One loop.
+#[derive(Debug)]
+pub struct Part {
+    name: String,
+    all: Liveness,
+    ticks: Interval,
+}
+
+impl Liveness {
+    /// A loop that is alive from now on.
+    pub fn part(&self, name: &str) -> Part {
+        let mut ticks = interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let part = Part { name: name.to_owned(), all: self.clone(), ticks };
+        part.beat();
+        part
+    }
+
+    fn beat(&self, name: &str, now: Instant) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), now);
+    }
+
+    /// The loops that were silent for too long at `now`, by name.
+    pub fn silent(&self, now: Instant) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = |last: &Instant| now.saturating_duration_since(*last) > SILENCE;
+        all.iter().filter(|(_, last)| silent(last)).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl Part {
+    fn beat(&self) {
+        self.all.beat(&self.name, Instant::now());
+    }
+
+    /// The next item of the stream that this loop is about, with signs of life while there is none.
+    pub async fn next_of<T>(&mut self, stream: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
+        loop {
+            self.beat();
+            tokio::select! {
+                item = stream.next() => return item,
+                _ = self.ticks.tick() => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_is_stuck_is_named() {
+        let (liveness, start) = (Liveness::default(), Instant::now());
+        liveness.beat("the stuck one", start);
+        liveness.beat("the other one", start + BEAT);
+        assert_eq!(liveness.silent(start + SILENCE), Vec::<String>::new());
+        assert_eq!(liveness.silent(start + SILENCE + BEAT), ["the stuck one"]);
+        liveness.beat("the stuck one", start + SILENCE);
+        assert_eq!(liveness.silent(start + SILENCE + BEAT * 2), ["the other one"]);
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_only_waits_shows_that_it_is_alive() {
+        let liveness = Liveness::default();
+        let mut part = liveness.part("the waiting one");
+        let long_ago = Instant::now().checked_sub(SILENCE * 2).unwrap_or_else(Instant::now);
+        liveness.beat("the waiting one", long_ago);
+        let mut nothing = futures::stream::pending::<()>();
+        assert!(tokio::time::timeout(Duration::from_millis(1), part.next_of(&mut nothing)).await.is_err());
+        assert!(liveness.silent(Instant::now()).is_empty());
+    }
+}
