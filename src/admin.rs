@@ -13,6 +13,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use crate::census::Census;
 use crate::github::GitHub;
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
@@ -24,6 +25,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// For the requests that GitHub still grants.
     pub github: GitHub,
+    /// For how many Versions are in which state.
+    pub census: Census,
     /// The loops that the operator lives by.
     pub liveness: Liveness,
     /// Set when the watches have seen every object once.
@@ -63,6 +66,7 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.metrics.github_remaining(&admin.github.remaining());
+    admin.metrics.versions(&admin.census.count());
     match admin.metrics.text() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -23,12 +23,13 @@
 //! | [`failure`] | the one table of failures: reason, class, back-off |
 //! | [`lease`] | leader election: one process works, the others wait |
 //! | [`api`] | merge patches with resourceVersion |
-//! | [`events`], [`metrics`], [`admin`], [`liveness`], [`telemetry`] | what operators of the operator see |
+//! | [`events`], [`metrics`], [`census`], [`admin`], [`liveness`], [`telemetry`] | what operators of the operator see |
 //! | [`spool`] | the folder where archives wait on disk |
 
 pub mod admin;
 pub mod api;
 pub mod archive;
+pub mod census;
 pub mod cli;
 pub mod crd;
 pub mod events;

@@ -2,6 +2,7 @@
 //!
 //! Labels come from fixed sets (controller, outcome, reason, kind of credential), never from names of objects.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::census::Kind;
 use crate::failure::Reason;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +36,12 @@ struct Failed {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Credential {
     credential: &'static str,
 }
@@ -47,6 +55,7 @@ pub struct Metrics {
     queue: Family<Controller, Gauge>,
     failures: Family<Failed, Counter>,
     remaining: Family<Credential, Gauge>,
+    versions: Family<State, Gauge>,
     /// 1 while this process leads, 0 while it waits.
     pub leader: Gauge,
     /// Reconciles that panicked and were caught.
@@ -97,6 +106,8 @@ impl Default for Metrics {
             "Requests that GitHub still grants before its reset, the least of each kind of credential",
             metrics.2.clone(),
         );
+        let versions = Family::<State, Gauge>::default();
+        registry.register("versions", "Versions that are watched, by state and reason", versions.clone());
         let leader = Gauge::default();
         registry.register("leader", "1 while this process leads, 0 while it waits", leader.clone());
         registry.register("panics", "Reconciles that panicked and were caught", panics.clone());
@@ -115,6 +126,7 @@ impl Default for Metrics {
             queue,
             failures: metrics.1,
             remaining: metrics.2,
+            versions,
             leader,
             panics,
             fetched_bytes,
@@ -146,6 +158,14 @@ impl Metrics {
     pub fn github_remaining(&self, remaining: &[(&'static str, i64)]) {
         for (credential, requests) in remaining {
             self.remaining.get_or_create(&Credential { credential }).set(*requests);
+        }
+    }
+
+    /// How many Versions are of each kind; those of no kind named are none.
+    pub fn versions(&self, counts: &BTreeMap<Kind, i64>) {
+        self.versions.clear();
+        for ((state, reason), count) in counts {
+            self.versions.get_or_create(&State { state, reason }).set(*count);
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
 use crate::archive;
+use crate::census::Census;
 use crate::cli::Run;
 use crate::events::Events;
 use crate::github::{self, GitHub};
@@ -102,10 +103,11 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
     let events = Events::start(client.clone());
     let mut version = version_context(&flags, &client, &spool, events.clone(), Arc::clone(&metrics)).await?;
     let ready = Arc::new(AtomicBool::new(false));
-    let liveness = Liveness::default();
+    let (liveness, census) = (Liveness::default(), Census::default());
     let admin = Admin {
         metrics: Arc::clone(&metrics),
         github: version.github.clone(),
+        census: census.clone(),
         liveness: liveness.clone(),
         ready: Arc::clone(&ready),
     };
@@ -121,7 +123,8 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
         version.leadership = held.leadership();
     }
     metrics.leader.set(1);
-    let shared = Shared { client, watch_client, version: Arc::new(version), events, metrics, liveness, stop };
+    let version = Arc::new(version);
+    let shared = Shared { client, watch_client, version, events, metrics, census, liveness, stop };
     let mut tasks = start(&flags, &shared, ready);
     let result = tokio::select! {
         () = signal => Ok(()),

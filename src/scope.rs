@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use crate::census::Census;
 use crate::crd::lean::{LeanModule, LeanVersion};
 use crate::events::Events;
 use crate::liveness::{Liveness, Part};
@@ -45,6 +46,8 @@ pub struct Shared {
     pub events: Events,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// Counts what is watched.
+    pub census: Census,
     /// Where loops show that they are alive.
     pub liveness: Liveness,
     /// Becomes true when the operator stops.
@@ -59,6 +62,7 @@ pub fn start_scope(
 ) -> [watch::Receiver<bool>; 2] {
     let (modules, module_writer) = reflector::store();
     let (versions, version_writer) = reflector::store();
+    shared.census.add(versions.clone());
     let (module_queue, module_requests) = mpsc::unbounded();
     let (version_queue, version_requests) = mpsc::unbounded();
     let (modules_seen, all_modules) = watch::channel(false);

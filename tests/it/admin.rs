@@ -31,6 +31,7 @@ async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
         "opendepot_reconcile_duration_seconds_bucket{le=\"0.005\",controller=\"version\"}",
         "opendepot_queue_depth{controller=\"version\"} 0",
         "opendepot_queue_depth{controller=\"module\"} 0",
+        "opendepot_versions{state=\"ready\",reason=\"Synced\"} 1",
         "opendepot_leader 1",
         "opendepot_stored_bytes_total",
         "opendepot_fetched_bytes_total",
