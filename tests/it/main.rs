@@ -16,6 +16,7 @@ mod leadership;
 mod life;
 mod memory;
 mod model;
+mod monitoring;
 mod seed;
 mod storage_faults;
 mod support;
