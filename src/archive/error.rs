@@ -156,12 +156,12 @@ impl ArchiveError {
     }
 
     /// A failed read of the download: the disk's fault if the operating system says so, else a decoder's complaint
-    /// about the bytes.
+    /// about the bytes, which may repeat some of them.
     pub(super) fn reading(error: io::Error) -> Self {
         if error.raw_os_error().is_some() {
             Self::Io { action: "read the downloaded archive", source: error }
         } else {
-            Self::corrupt(error.to_string())
+            Self::corrupt(shown(error.to_string().as_bytes()))
         }
     }
 
