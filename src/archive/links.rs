@@ -15,6 +15,10 @@ use super::tree::{Entry, Node, Text, Texts, Tree};
 /// Links that lead to one another, as many as Linux follows.
 const HOPS: usize = 40;
 
+/// Links to folders through which a path of the output may lead. Real modules have one or two; each costs some of the
+/// stack, and what overflows that ends the process.
+pub(super) const NESTED: usize = 100;
+
 /// Left-out links that are reported one by one.
 const REPORTED: usize = 20;
 
@@ -130,8 +134,8 @@ struct Expansion<'t> {
 }
 
 impl<'t> Expansion<'t> {
-    /// Copies what lies below the folder `from` to below `to`. It calls itself for each link to a folder; the depth is
-    /// bounded by the length of a path.
+    /// Copies what lies below the folder `from` to below `to`. It calls itself for each link to a folder, to a bounded
+    /// depth.
     fn copy(&mut self, from: &str, to: &str) -> Result<(), ArchiveError> {
         let tree = self.tree;
         for entry in &tree.entries()[tree.below(from)] {
@@ -174,6 +178,9 @@ impl<'t> Expansion<'t> {
                 // A folder with one of these links in it would lead back here, for ever.
                 let endless = self.through.iter().any(|link| is_below(link, &folder));
                 if !endless {
+                    if self.through.len() > NESTED {
+                        return Err(ArchiveError::TangledLinks);
+                    }
                     self.copy(&folder, to)?;
                 }
                 self.through.pop();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::archive::limits::{ALL_PATHS_BYTES, PATH_BYTES};
+use crate::archive::links::NESTED;
 use crate::archive::tree::TreeBuilder;
 
 /// Normalises `raw` with the default limits after `change`.
@@ -121,6 +122,27 @@ fn path_bytes_once_links_are_followed() {
     publish(&file_at(PATH_BYTES - "longer-than-top/".len()));
     let raw = zip_of(&in_top(&file_at(PATH_BYTES - "longer-than-top/".len() + 1)));
     assert!(matches!(limited(&raw, |_| {}), Err(ArchiveError::BadName { .. })));
+}
+
+#[test]
+fn folders_and_links_may_be_as_deep_as_a_path_is_long() {
+    let deep = "d/".repeat((PATH_BYTES - "top/f".len()) / 2) + "f";
+    let (_, files) = publish(&[file(&deep, "1")]);
+    assert_eq!(files.keys().collect::<Vec<_>>(), [&deep]);
+
+    // Each folder links to the next one, so that the last file is found below all of them.
+    let nested = |depth: usize| {
+        let next = |i| link(&format!("d{i}/l"), &format!("../d{}", i + 1));
+        let items: Vec<_> = (0..depth).map(next).chain([file(&format!("d{depth}/f"), "1")]).collect();
+        let small = std::thread::Builder::new().stack_size(1 << 20);
+        let run = move || run(&zip_of(&in_top(&items)), Format::TarGz, &Limits::default());
+        small.spawn(run).unwrap().join().expect("little of the stack is used")
+    };
+    let (_, bytes) = nested(NESTED).unwrap();
+    assert!(unpack(&bytes, Format::TarGz).contains_key(&format!("d0/{}f", "l/".repeat(NESTED))));
+    for depth in [NESTED + 1, (PATH_BYTES - "d0/f".len()) / "/l".len()] {
+        assert!(matches!(nested(depth), Err(ArchiveError::TangledLinks)), "{depth}");
+    }
 }
 
 #[test]
