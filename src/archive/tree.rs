@@ -135,6 +135,14 @@ impl TreeBuilder {
 
     fn add(&mut self, path: &str, node: Node) -> Result<(), ArchiveError> {
         self.budget.check_entries(self.entries.len() as u64 + 1)?;
+        if let [drive, b':', ..] = path.as_bytes()
+            && drive.is_ascii_alphabetic()
+        {
+            return Err(ArchiveError::bad_name(
+                path.as_bytes(),
+                "starts with a drive letter, which makes it absolute on some systems",
+            ));
+        }
         let path = self.texts.push(&[path])?;
         self.entries.push(Entry { path, node });
         Ok(())
