@@ -31,6 +31,7 @@ mod tests;
 mod tree;
 mod write;
 mod write_zip;
+mod zip_end;
 
 pub use digest::ContentDigest;
 pub use error::ArchiveError;

@@ -3,9 +3,13 @@
 //! In: a file that starts like a zip. Out: entries in a tree and contents in a spool, and the commit from the archive's
 //! comment. Entries are read one at a time from the central directory: an index of them all, as `ZipArchive` makes it,
 //! would take memory that the archive decides on, and hide duplicate names.
+//!
+//! A zip names everything twice, and its parts may lie anywhere. What git writes is one entry after another and then
+//! the directory, without a gap, and all that agrees; only that is accepted, so that there is nothing in the file that
+//! another reader would see and this one loses.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read};
 
 use zip::read::{ArchiveOffset, Config, ZipFile, ZipFileEntry};
 use zip::result::ZipError;
@@ -14,28 +18,45 @@ use zip::{CompressionMethod, ZipReadOptions};
 
 use super::error::shown;
 use super::limits::PATH_BYTES;
-use super::{ArchiveError, COMMIT_LEN, Unpacked, commit_id};
+use super::zip_end::{ZipEnd, central_header_end};
+use super::{ArchiveError, Unpacked, commit_id};
 
-/// How the record that ends a zip archive starts, and its length up to the length of the comment that follows it.
-const END: &[u8] = b"PK\x05\x06";
-const END_LEN: usize = 20;
+/// The longest that may follow an entry's content: the sizes and checksum of one that was streamed. An entry is longer.
+const DATA_DESCRIPTOR: u64 = 24;
 
 /// Adds all that the archive holds to `out`.
 pub(super) fn read(mut file: File, out: &mut Unpacked) -> Result<Option<String>, ArchiveError> {
-    let commit = commit(&mut file)?;
-    let mut unclaimed = file.seek(SeekFrom::End(0)).map_err(ArchiveError::reading)?;
+    let ZipEnd { directory, comment } = ZipEnd::read(&mut file)?;
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
-    let mut archive = ZipIterable::try_new(BufReader::new(file), config).map_err(reading)?;
+    let archive = ZipIterable::try_new(BufReader::new(file), config).map_err(reading)?;
+    let mut archive = archive.enforce_header_consistency(true);
     let entries = archive.files().map_err(reading)?;
+    let (mut content_end, mut last_header) = (0, None);
     while let Some(entry) = entries.next() {
         let entry = entry.map_err(reading)?;
-        // Entries that share their bytes could make us read the whole file once for each of them.
-        unclaimed = unclaimed
-            .checked_sub(entry.compressed_size())
-            .ok_or_else(|| ArchiveError::corrupt("its entries overlap"))?;
-        add(entry, entries.reader_mut(), out)?;
+        let header = entry.central_header_start();
+        if last_header.replace(header).is_none() && header != directory.start {
+            return Err(ArchiveError::corrupt("it has two central directories"));
+        }
+        follows(content_end, entry.header_start())?;
+        content_end = add(entry, entries.reader_mut(), out)?;
     }
-    Ok(commit)
+    follows(content_end, directory.start)?;
+    let listed = last_header.map(|start| central_header_end(entries.reader_mut(), start)).transpose()?;
+    if listed.unwrap_or(directory.start) != directory.end {
+        return Err(ArchiveError::corrupt("its central directory lists more than it counts"));
+    }
+    Ok(commit_id(&comment))
+}
+
+/// Checks that what starts at `start` comes right behind a content that ends at `end`. Entries that share their bytes
+/// could make us read the whole file once for each of them.
+fn follows(end: u64, start: u64) -> Result<(), ArchiveError> {
+    match start.checked_sub(end) {
+        None => Err(ArchiveError::corrupt("its entries overlap")),
+        Some(0..=DATA_DESCRIPTOR) => Ok(()),
+        Some(_) => Err(ArchiveError::corrupt("there is something between its entries")),
+    }
 }
 
 /// What the entry's Unix mode says it is.
@@ -45,39 +66,43 @@ const FOLDER: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 
+/// Adds one entry, and returns where its content ends in the file.
 fn add(
     entry: ZipFileEntry<'_>,
     archive: &mut BufReader<File>,
     out: &mut Unpacked,
-) -> Result<(), ArchiveError> {
+) -> Result<u64, ArchiveError> {
     let name = entry.name_raw().to_vec();
     let mode = entry.unix_mode().unwrap_or(UNKNOWN);
     if entry.encrypted() {
         return Err(ArchiveError::Encrypted { path: shown(&name) });
     }
+    let (size, compressed) = (entry.size(), entry.compressed_size());
+    let mut content = open(entry, archive)?;
+    let end = content.data_start().and_then(|start| start.checked_add(compressed));
     match (mode & TYPE, name.ends_with(b"/")) {
         (UNKNOWN | REGULAR | FOLDER, true) | (FOLDER, false) => {
-            if entry.size() > 0 {
+            if size > 0 {
                 return Err(ArchiveError::corrupt(format!("the folder `{}` has content", shown(&name))));
             }
-            out.tree.add_folder(&name)
+            out.tree.add_folder(&name)?;
         }
         (UNKNOWN | REGULAR, false) => {
-            let size = entry.size();
-            let content = out.spool.append(open(entry, archive)?)?;
+            let content = out.spool.append(content)?;
             if content.len != size {
                 return Err(ArchiveError::corrupt(format!("`{}` breaks off", shown(&name))));
             }
-            out.tree.add_file(&name, content, mode & 0o111 != 0)
+            out.tree.add_file(&name, content, mode & 0o111 != 0)?;
         }
-        (LINK, false) => {
+        (LINK, _) => {
             let mut target = Vec::new();
-            let content = open(entry, archive)?.take(PATH_BYTES as u64 + 1).read_to_end(&mut target);
-            content.map_err(ArchiveError::reading)?;
-            out.tree.add_link(&name, &target)
+            let read = content.by_ref().take(PATH_BYTES as u64 + 1).read_to_end(&mut target);
+            read.map_err(ArchiveError::reading)?;
+            out.tree.add_link(&name, &target)?;
         }
-        _ => Err(ArchiveError::SpecialFile { path: shown(&name), kind: "a device, fifo or socket" }),
+        _ => return Err(ArchiveError::SpecialFile { path: shown(&name), kind: "a device, fifo or socket" }),
     }
+    end.ok_or_else(|| ArchiveError::corrupt(format!("`{}` is nowhere", shown(&name))))
 }
 
 fn open<'a>(
@@ -97,19 +122,6 @@ fn open<'a>(
 fn reading(error: ZipError) -> ArchiveError {
     match error {
         ZipError::Io(error) => ArchiveError::reading(error),
-        other => ArchiveError::corrupt(other.to_string()),
+        other => ArchiveError::corrupt(shown(other.to_string().as_bytes())),
     }
-}
-
-/// The archive's comment, if it has the length of a commit id: a zip keeps it at its very end.
-fn commit(file: &mut File) -> Result<Option<String>, ArchiveError> {
-    let mut tail = [0; END_LEN + 2 + COMMIT_LEN];
-    let len = file.seek(SeekFrom::End(0)).map_err(ArchiveError::reading)?;
-    let Some(start) = len.checked_sub(tail.len() as u64) else { return Ok(None) };
-    file.seek(SeekFrom::Start(start))
-        .and_then(|_| file.read_exact(&mut tail))
-        .map_err(ArchiveError::reading)?;
-    let (comment_len, comment) = tail[END_LEN..].split_at(2);
-    let is_end = tail.starts_with(END) && usize::from(comment_len[0]) == COMMIT_LEN && comment_len[1] == 0;
-    Ok(if is_end { commit_id(comment) } else { None })
 }

@@ -6,6 +6,7 @@ mod limits;
 mod links;
 mod properties;
 mod refusals;
+mod zip_structure;
 
 use std::collections::BTreeMap;
 use std::fs;

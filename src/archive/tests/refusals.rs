@@ -40,6 +40,11 @@ refusals! {
     parent_path_at_the_start: [file("../a", "")] => ArchiveError::ParentPath { .. },
     dot_path: [file("t/./a", "")] => ArchiveError::BadName { .. },
     empty_component: [file("t//a", "")] => ArchiveError::BadName { .. },
+    empty_name: [file("t/a", ""), file("", "")] => ArchiveError::BadName { .. },
+    slash_at_the_end_of_a_link: [file("t/a", ""), link("t/b/", "a")] => ArchiveError::BadName { .. },
+    drive_letter: [file("t/C:/a", "")] => ArchiveError::BadName { .. },
+    drive_letter_without_a_slash: [file("t/a", ""), link("t/c:b", "a")] => ArchiveError::BadName { .. },
+    ten_thousand_levels: [file(&format!("t/{}f", "d/".repeat(10_000)), "")] => ArchiveError::BadName { .. },
     backslash: [file("t/..\\a", "")] => ArchiveError::BadName { .. },
     newline: [file("t/a\nb", "")] => ArchiveError::BadName { .. },
     escape_sequence: [file("t/\x1b[31m", "")] => ArchiveError::BadName { .. },
@@ -85,6 +90,14 @@ fn what_is_no_archive_is_named() {
         assert!(matches!(error, ArchiveError::NotAnArchive { .. }), "{error:?}");
         assert!(error.to_string().contains(hint), "{error}");
     }
+}
+
+#[test]
+fn no_name_is_cut_at_a_nul() {
+    let nul = file("t/a\0b", "");
+    assert_refused!(zip_of(std::slice::from_ref(&nul)), ArchiveError::BadName { .. });
+    let tar = [pax(b'x', &[("path", &nul.path)]), tar_of(&[file("t/c", "")])];
+    assert_refused!(gzip(&tar.concat()), ArchiveError::BadName { .. });
 }
 
 #[test]
