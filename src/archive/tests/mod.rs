@@ -4,8 +4,11 @@ mod format;
 mod git;
 mod limits;
 mod links;
+mod memory;
+mod mutations;
 mod properties;
 mod refusals;
+mod tar_structure;
 mod zip_structure;
 
 use std::collections::BTreeMap;
