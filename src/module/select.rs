@@ -114,7 +114,7 @@ pub fn select(module: &ModuleView, children: &[&LeanVersion]) -> Selection {
         live().filter(|c| c.status.synced).filter_map(|c| c.metadata.name.as_deref()).collect();
     // One that is just being restored is not stored, but it is still a good release.
     let published: BTreeSet<_> = live()
-        .filter(|c| c.status.content_digest.is_some())
+        .filter(|c| c.status.synced || c.status.content_digest.is_some())
         .filter_map(|c| c.metadata.name.as_deref())
         .collect();
     let mut newest_first: Vec<&Wanted> = selection.wanted.iter().collect();
