@@ -88,6 +88,8 @@ fn quiet_reason(type_: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -132,5 +134,53 @@ mod tests {
         let after = set(std::slice::from_ref(&other), &Verdict::Ready, "R", &"ü".repeat(2000), None, at(2));
         assert!(after.contains(&other));
         assert!(find(&after, "Ready").unwrap().message.len() <= MAX_MESSAGE);
+    }
+
+    /// One write of the conditions.
+    fn write() -> impl Strategy<Value = (Verdict, String, String, Option<i64>, Timestamp)> {
+        use Verdict::{Idle, Ready, Stalled, Working};
+        let verdict = proptest::sample::select(vec![Ready, Working, Stalled, Idle]);
+        let moment = (0..4_000_000_000_i64, 0..1_000_000_000_i32);
+        let now = moment.prop_map(|(second, nanosecond)| Timestamp::new(second, nanosecond).unwrap());
+        (verdict, "[A-Z][A-Za-z]{0,8}", "(?s).{0,900}", proptest::option::of(1..9_i64), now)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_times_move_on_a_flip_only_and_kstatus_understands(
+            writes in proptest::collection::vec(write(), 1..8),
+        ) {
+            let other = Condition { type_: "Scanned".into(), ..set(&[], &Verdict::Idle, "R", "", None, at(1))[0].clone() };
+            let mut before = vec![other.clone()];
+            for (verdict, reason, message, generation, now) in writes {
+                let after = set(&before, &verdict, &reason, &message, generation, now);
+                let holds = |type_: &str| find(&after, type_).unwrap().status == "True";
+                prop_assert_eq!(holds("Ready"), verdict == Verdict::Ready);
+                prop_assert!(["Ready", "Reconciling", "Stalled"].iter().filter(|t| holds(t)).count() <= 1);
+                prop_assert_eq!(after.len(), 4, "each type once");
+                prop_assert_eq!(find(&after, "Scanned"), Some(&other));
+                for condition in after.iter().filter(|c| c.type_ != "Scanned") {
+                    prop_assert!(["True", "False"].contains(&&*condition.status) && !condition.reason.is_empty());
+                    prop_assert!(condition.message.len() <= MAX_MESSAGE);
+                    prop_assert_eq!(condition.observed_generation, generation);
+                    let old = find(&before, &condition.type_).filter(|old| old.status == condition.status);
+                    let since = old.map_or_else(|| whole_seconds(now), |old| old.last_transition_time.0);
+                    prop_assert_eq!(condition.last_transition_time.0, since, "{}", condition.type_);
+                    prop_assert_eq!(since.subsec_nanosecond(), 0, "as the API server keeps it");
+                }
+                // Written by the API server and computed again a day later: nothing is left to write.
+                let kept: Vec<Condition> = serde_json::from_value(serde_json::json!(after)).unwrap();
+                let later = now + jiff::SignedDuration::from_hours(24);
+                prop_assert_eq!(&set(&kept, &verdict, &reason, &message, generation, later), &after);
+                before = after;
+            }
+        }
+
+        #[test]
+        fn a_cut_text_is_a_marked_beginning(text in "(?s).{0,60}", max in 3..80_usize) {
+            let short = cut(&text, max);
+            prop_assert!(short.len() <= max);
+            prop_assert!(short == text || text.starts_with(short.strip_suffix('…').unwrap()));
+        }
     }
 }

@@ -103,10 +103,114 @@ mod tests {
         }
     }
 
+    /// One dot-separated part of a pre-release, as semver.org's section 9 has it.
+    fn identifier() -> impl Strategy<Value = String> {
+        prop_oneof![3 => "0|[1-9][0-9]{0,2}", 1 => "[1-9][0-9]{18,24}", 3 => "[0-9]{0,2}[a-bA-B-][a-b0-9-]{0,2}"]
+    }
+
+    fn valid() -> impl Strategy<Value = String> {
+        let number = || prop_oneof![8 => 0..3_u64, 1 => 9..12_u64, 1 => Just(u64::MAX)];
+        let pre = prop::collection::vec(identifier(), 0..4);
+        let build = prop::collection::vec("[0-9a-bA-]{1,3}", 0..3);
+        (number(), number(), number(), pre, build).prop_map(|(major, minor, patch, pre, build)| {
+            let pre = if pre.is_empty() { String::new() } else { format!("-{}", pre.join(".")) };
+            let build = if build.is_empty() { String::new() } else { format!("+{}", build.join(".")) };
+            format!("{major}.{minor}.{patch}{pre}{build}")
+        })
+    }
+
+    /// Section 11 of semver.org, word by word.
+    fn by_the_book(a: &str, b: &str) -> Ordering {
+        let split = |text: &str| {
+            let (text, _build) = text.split_once('+').unwrap_or((text, ""));
+            let (core, pre) = text.split_once('-').map_or((text, None), |(core, pre)| (core, Some(pre)));
+            let core: Vec<u64> = core.split('.').map(|n| n.parse().unwrap()).collect();
+            (core, pre.map(|pre| pre.split('.').map(str::to_owned).collect::<Vec<_>>()))
+        };
+        let ((core_a, pre_a), (core_b, pre_b)) = (split(a), split(b));
+        core_a.cmp(&core_b).then_with(|| match (pre_a, pre_b) {
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Less,
+            (Some(a), Some(b)) => a
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| part_by_the_book(a, b))
+                .find(|order| order.is_ne())
+                .unwrap_or_else(|| a.len().cmp(&b.len())),
+        })
+    }
+
+    fn part_by_the_book(a: &str, b: &str) -> Ordering {
+        let numeric = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        match (numeric(a), numeric(b)) {
+            // Without leading zeros, the longer number is the larger one.
+            (true, true) => a.len().cmp(&b.len()).then_with(|| a.cmp(b)),
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+            (false, false) => a.cmp(b),
+        }
+    }
+
+    /// The grammar of semver.org, for numbers that fit into 64 bits.
+    fn is_grammatical(text: &str) -> bool {
+        let number = |n: &str| n.parse::<u64>().is_ok_and(|value| value.to_string() == n);
+        let legal = |part: &str| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let padded =
+            |part: &str| part.len() > 1 && part.starts_with('0') && part.bytes().all(|b| b.is_ascii_digit());
+        let text = text.strip_prefix('v').unwrap_or(text);
+        let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
+        let (core, pre) = text.split_once('-').map_or((text, None), |(core, pre)| (core, Some(pre)));
+        core.split('.').count() == 3
+            && core.split('.').all(number)
+            && pre.is_none_or(|pre| pre.split('.').all(|part| legal(part) && !padded(part)))
+            && build.is_none_or(|build| build.split('.').all(legal))
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
         #[test]
-        fn parsing_never_panics(text in ".*") {
-            let _ = Release::parse(&text);
+        fn both_spellings_of_a_valid_version_are_read_and_written_back(text in valid()) {
+            let spelled = format!("v{text}");
+            prop_assert_eq!(release(&spelled).to_string(), text.clone());
+            prop_assert_eq!(release(&spelled), release(&text));
+            prop_assert_eq!(release(&spelled).precedence(&release(&text)), Ordering::Equal);
+        }
+
+        #[test]
+        fn precedence_is_section_11_and_build_metadata_only_breaks_ties(a in valid(), b in valid()) {
+            let order = release(&a).precedence(&release(&b));
+            let book = by_the_book(&a, &b);
+            prop_assert!(book == order || book.is_eq(), "{} {:?} {}", a, order, b);
+            prop_assert_eq!(order.is_eq(), a == b);
+            prop_assert_eq!(release(&b).precedence(&release(&a)), order.reverse());
+        }
+
+        #[test]
+        fn any_list_has_one_order(texts in prop::collection::vec(valid(), 2..12), other in any::<prop::sample::Index>()) {
+            let sorted = |texts: &[String]| {
+                let mut releases: Vec<Release> = texts.iter().map(|text| release(text)).collect();
+                releases.sort_by(Release::precedence);
+                releases
+            };
+            let mut rotated = texts.clone();
+            rotated.rotate_left(other.index(texts.len()));
+            rotated.reverse();
+            let releases = sorted(&texts);
+            prop_assert_eq!(&releases, &sorted(&rotated));
+            for (at, low) in releases.iter().enumerate() {
+                prop_assert!(releases[at..].iter().all(|high| low.precedence(high).is_le()));
+            }
+        }
+
+        #[test]
+        fn only_the_grammar_is_read(
+            text in prop_oneof!["v{0,2}[0-2]{1,2}(\\.[0-2a+-]{0,2}){1,4}", "[v0-2a.+-]{0,12}", "1\\.0\\.0[0-1a.+-]{0,8}", ".*"],
+        ) {
+            prop_assert_eq!(Release::parse(&text).is_ok(), is_grammatical(&text), "{:?}", text);
         }
     }
 }

@@ -205,6 +205,8 @@ fn archive_class(error: &ArchiveError) -> (Reason, Class) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn now() -> Timestamp {
@@ -242,6 +244,39 @@ mod tests {
             assert!(pause > Duration::from_secs(40) && pause < Duration::from_secs(50), "{pause:?}");
         }
         assert!(failure.delay(1, Duration::ZERO, 0.0, until + Duration::from_secs(9)) < SHORTEST);
+    }
+
+    fn any_timestamp() -> impl Strategy<Value = Timestamp> {
+        let limits = [Timestamp::MIN, Timestamp::MAX, Timestamp::UNIX_EPOCH];
+        let usual = (0..4_000_000_000_i64).prop_map(|second| Timestamp::from_second(second).unwrap());
+        prop_oneof![3 => usual, 1 => proptest::sample::select(limits.to_vec())]
+    }
+
+    proptest! {
+        #[test]
+        fn every_delay_is_within_its_bounds(
+            failures in prop_oneof![0..30_u32, Just(u32::MAX)],
+            failing_for in prop_oneof![0..200_000_u64, Just(u64::MAX)],
+            jitter in 0.0..=1.0_f64,
+            (until, now) in (any_timestamp(), any_timestamp()),
+        ) {
+            let failing_for = Duration::from_secs(failing_for);
+            let delay = |class, failures| {
+                let failure = Failure { class, ..Failure::retry(Reason::InternalError, "") };
+                failure.delay(failures, failing_for, jitter, now)
+            };
+            let hourly = HOURLY.mul_f64(0.899)..=HOURLY.mul_f64(1.101);
+            prop_assert!(hourly.contains(&delay(Class::Stalled, failures)));
+            let retry = delay(Class::Retry, failures);
+            prop_assert!((SHORTEST..=LONGEST).contains(&retry), "{retry:?}");
+            prop_assert!(delay(Class::Retry, failures.saturating_add(1)) >= retry, "pauses grow");
+            let tag = delay(Class::RetryTag, failures);
+            let late = failing_for >= TAG_MAY_APPEAR;
+            prop_assert!(if late { hourly.contains(&tag) } else { tag == retry }, "{tag:?}");
+            let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+            let wait = delay(Class::Wait(until), failures);
+            prop_assert!(wait > left && wait <= left + Duration::from_secs(1) + SHORTEST, "{wait:?} for {left:?}");
+        }
     }
 
     #[test]

@@ -81,6 +81,14 @@ mod tests {
         version_object(module, &Release::parse(version).unwrap())
     }
 
+    /// As Kubernetes says it (RFC 1123, subdomain), apart from the code under test.
+    fn is_subdomain(name: &str) -> bool {
+        let inner = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
+        let outer = |c: char| inner(c) && c != '-';
+        name.len() <= 253
+            && name.split('.').all(|l| l.chars().all(inner) && l.starts_with(outer) && l.ends_with(outer))
+    }
+
     #[test]
     fn plain_names_keep_their_dots() {
         assert_eq!(name("terraform-aws-eks", "v21.18.0"), "terraform-aws-eks-21.18.0");
@@ -113,12 +121,35 @@ mod tests {
         assert_ne!(label_value(&"a".repeat(70)), label_value(&"a".repeat(71)));
     }
 
+    /// Out of few characters, so that clashes are frequent; and the longest that Kubernetes allows.
+    fn module_name() -> impl Strategy<Value = String> {
+        prop_oneof![9 => "[a-c]([-.]?[a-c0-1]){0,3}", 1 => "[a-b]([-.]?[a-c0-1]){108,126}"]
+    }
+
+    fn version() -> impl Strategy<Value = String> {
+        let short = "[01]\\.[01]\\.0(-[a-bA-B0-1-]{1,3}(\\.[a-b1]{1,2})?)?(\\+[a-b]{1,2})?";
+        prop_oneof![9 => short, 1 => "1\\.0\\.0-[a-bA-]{100,122}"]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
+        fn label_values_are_legal_and_injective(names in proptest::collection::vec(module_name(), 1..40)) {
+            let mut seen: HashMap<String, String> = HashMap::new();
+            for name in names {
+                let made = label_value(&name);
+                let ends = made.starts_with(|c: char| c.is_ascii_alphanumeric()) && made.ends_with(|c: char| c.is_ascii_alphanumeric());
+                let legal = made.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+                prop_assert!(made.len() <= 63 && ends && legal, "{made}");
+                let first = seen.entry(made).or_insert_with(|| name.clone());
+                prop_assert_eq!(&*first, &name);
+            }
+        }
+
+        #[test]
         fn names_are_legal_and_injective(
             pairs in proptest::collection::vec(
-                ("[a-c]([-.]?[a-c0-1]){0,3}", "[01]\\.[01]\\.0(-[a-bA-B0-1-]{1,3}(\\.[a-b1]{1,2})?)?(\\+[a-b]{1,2})?"),
+                (module_name(), version()),
                 1..40,
             )
         ) {
@@ -126,7 +157,8 @@ mod tests {
             for (module, version) in pairs {
                 let Ok(release) = Release::parse(&version) else { continue };
                 let made = version_object(&module, &release);
-                prop_assert!(legal(&made), "{made}");
+                prop_assert!(legal(&made) && is_subdomain(&made), "{made}");
+                prop_assert_eq!(&version_object(&module, &release), &made);
                 let pair = (module, release.to_string());
                 let first = seen.entry(made).or_insert_with(|| pair.clone());
                 prop_assert_eq!(first, &pair);

@@ -91,7 +91,7 @@ fn wrong(part: &'static str, value: &str, problem: &'static str) -> KeyError {
 mod tests {
     use std::collections::HashMap;
 
-    use proptest::prelude::*;
+    use proptest::{option, prelude::*};
 
     use super::*;
 
@@ -165,6 +165,18 @@ mod tests {
                 let below = prefix.strip_suffix('/').unwrap_or(&prefix).to_owned() + "/";
                 prop_assert!(prefix.is_empty() || key.starts_with(&below));
                 prop_assert!(key.split('/').all(|segment| !matches!(segment, "" | "." | "..")));
+            }
+        }
+
+        #[test]
+        fn a_key_is_legal_for_s3_and_ends_with_both_names(
+            prefix in option::of("(?s).{0,40}"), module in prop_oneof!["(?s).{0,20}", "[a-z]{1000,1030}"], file in "(?s).{0,20}",
+        ) {
+            if let Ok(key) = object_key(prefix.as_deref(), &module, &file) {
+                prop_assert!((1..=MAX_KEY_BYTES).contains(&key.len()));
+                prop_assert!(!key.starts_with('/') && !key.chars().any(char::is_control));
+                let names = format!("{module}/{file}");
+                prop_assert!(key.strip_suffix(&names).is_some_and(|start| start.is_empty() || start.ends_with('/')));
             }
         }
 

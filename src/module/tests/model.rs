@@ -8,7 +8,7 @@ use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_chi
 use crate::crd::{ADOPT, FINALIZER, MODULE_REQUEST};
 
 /// What the API server has after `plan` was run.
-fn run(module: &ModuleFixture, plan: &Plan, children: Vec<ChildFixture>) -> Vec<ChildFixture> {
+pub(super) fn run(module: &ModuleFixture, plan: &Plan, children: Vec<ChildFixture>) -> Vec<ChildFixture> {
     let config = json!(module.view().resolved());
     let mut after: Vec<ChildFixture> = children
         .into_iter()

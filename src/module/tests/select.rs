@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::select::Selection;
-use super::{ChildFixture, ModuleFixture, failed_child, module, stored_child};
+use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
 use crate::crd::Release;
 
 fn wanted(selection: &Selection) -> Vec<String> {
@@ -86,5 +86,144 @@ proptest! {
             prop_assert!(newer >= limit);
         }
         prop_assert_eq!(selection.wanted.len() + selection.pruned, versions.len());
+    }
+}
+
+/// What there is of one listed version.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Absent,
+    New,
+    Failed,
+    Stored,
+    /// Published, and its object is missing just now.
+    Lost,
+    /// Stored, by what a status without a digest says.
+    StoredUnread,
+    Terminating,
+    Foreign,
+}
+
+fn some_versions() -> impl Strategy<Value = Vec<(String, State)>> {
+    use State::{Absent, Failed, Foreign, Lost, New, Stored, StoredUnread, Terminating};
+    let state = prop::sample::select(vec![
+        Absent,
+        New,
+        Failed,
+        Stored,
+        Stored,
+        Stored,
+        Lost,
+        StoredUnread,
+        Terminating,
+        Foreign,
+    ]);
+    let version = "v?[01]\\.[0-2]\\.0(-(rc|[12])(\\.[12])?)?(\\+b[12])?";
+    prop::collection::btree_map(version, state, 1..14).prop_map(|versions| {
+        // The same version in its other spelling is one entry more, but no other version.
+        let mut seen = std::collections::BTreeSet::new();
+        let mut versions: Vec<_> = versions.into_iter().collect();
+        versions.retain(|(version, _)| seen.insert(version.trim_start_matches('v').to_owned()));
+        versions
+    })
+}
+
+fn children(versions: &[(String, State)]) -> Vec<ChildFixture> {
+    let one = |(version, state): &(String, State)| match state {
+        State::Absent => None,
+        State::New => Some(child(version)),
+        State::Failed => Some(failed_child(version)),
+        State::Stored => Some(stored_child(version)),
+        State::Lost => Some(stored_child(version).with(serde_json::json!({"status": {"synced": false}}))),
+        State::StoredUnread => {
+            Some(stored_child(version).with(serde_json::json!({"status": {"contentDigest": null}})))
+        }
+        State::Terminating => Some(stored_child(version).terminating()),
+        State::Foreign => Some(stored_child(version).of_another_owner()),
+    };
+    versions.iter().filter_map(one).collect()
+}
+
+fn listing(versions: &[(String, State)], limit: usize) -> ModuleFixture {
+    module().with_versions(versions.iter().map(|(version, _)| version.as_str())).with_limit(limit)
+}
+
+/// The listed versions, the newest first.
+fn newest_first(versions: &[(String, State)]) -> Vec<(Release, State)> {
+    let parse = |(version, state): &(String, State)| (Release::parse(version).unwrap(), *state);
+    let mut releases: Vec<_> = versions.iter().map(parse).collect();
+    releases.sort_by(|(a, _), (b, _)| b.precedence(a));
+    releases
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn at_first_the_newest_are_made_and_no_more(versions in some_versions(), limit in 0..6_usize) {
+        let (selection, plan) = listing(&versions, limit).decide(&[]);
+        let keep = if limit == 0 { versions.len() } else { limit.min(versions.len()) };
+        let newest = newest_first(&versions).into_iter().take(keep).map(|(release, _)| release.to_string());
+        prop_assert_eq!(sorted(wanted(&selection)), sorted(newest.collect()));
+        prop_assert_eq!((plan.create.len(), selection.pruned), (keep, versions.len() - keep));
+    }
+
+    #[test]
+    fn the_newest_are_kept_and_what_is_stored_goes_only_for_as_many_newer_ones(
+        versions in some_versions(),
+        limit in 1..6_usize,
+    ) {
+        let selection = listing(&versions, limit).decide(&children(&versions)).0;
+        let kept = wanted(&selection);
+        let mut newer_stored = 0;
+        for (rank, (release, state)) in newest_first(&versions).into_iter().enumerate() {
+            let is_kept = kept.contains(&release.to_string());
+            let is_stored = matches!(state, State::Stored | State::StoredUnread);
+            let counts = is_stored || state == State::Lost;
+            prop_assert_eq!(is_kept, rank < limit || (counts && newer_stored < limit), "{}", release);
+            newer_stored += usize::from(is_stored);
+        }
+        prop_assert_eq!(kept.len() + selection.pruned, versions.len());
+    }
+
+    #[test]
+    fn neither_the_order_of_the_list_nor_of_the_versions_matters(
+        (versions, shuffled) in some_versions().prop_flat_map(|v| (Just(v.clone()), Just(v).prop_shuffle())),
+        limit in 0..6_usize,
+    ) {
+        let one = listing(&versions, limit).decide(&children(&versions));
+        let other = listing(&shuffled, limit).decide(&children(&shuffled));
+        prop_assert_eq!(sorted(wanted(&one.0)), sorted(wanted(&other.0)));
+        let names = |plan: &super::super::plan::Plan| {
+            let created = plan.create.iter().map(|c| c.name.clone());
+            sorted(created.chain(plan.delete.iter().map(|t| format!("less {}", t.name))).collect())
+        };
+        prop_assert_eq!(names(&one.1), names(&other.1));
+    }
+
+    #[test]
+    fn a_higher_limit_never_keeps_less(versions in some_versions()) {
+        let children = children(&versions);
+        let kept: Vec<Vec<String>> =
+            [1, 2, 3, 4, 5, 14, 0].iter().map(|limit| select(&listing(&versions, *limit), &children)).collect();
+        for pair in kept.windows(2) {
+            prop_assert!(pair[0].iter().all(|version| pair[1].contains(version)), "{:?}", pair);
+        }
+        prop_assert_eq!(kept[6].len(), versions.len(), "0 keeps all");
+    }
+
+    #[test]
+    fn pruning_again_changes_nothing(versions in some_versions(), limit in 1..6_usize) {
+        let module = listing(&versions, limit);
+        let mut children = children(&versions);
+        let (selection, plan) = module.decide(&children);
+        children.retain(|c| !plan.delete.iter().any(|target| target.name == c.name()));
+        children.extend(plan.create.iter().map(|create| child(&create.version)));
+        prop_assert_eq!(select(&module, &children), wanted(&selection));
     }
 }

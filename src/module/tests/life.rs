@@ -1,0 +1,230 @@
+//! A Module's whole life against the model of the API server: whatever its users do and whatever fails, it comes to rest,
+//! what it says then is true, and on the way nothing was lost.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::super::plan::Plan;
+use super::super::select::ours;
+use super::super::status::{resets_force, wants_request};
+use super::model::run;
+use super::{ChildFixture, ModuleFixture, module};
+use crate::crd::{FINALIZER, MODULE_REQUEST, REQUESTED_AT, Release, condition};
+
+/// What happens between two times of rest.
+#[derive(Clone, Debug)]
+enum Act {
+    /// `spec.versions` is replaced.
+    List(Vec<u8>),
+    Limit(usize),
+    Suspend(bool),
+    Immutable(bool),
+    Force,
+    Annotate(u8),
+    Move(bool),
+    /// Tags with this remainder do not exist, or do again.
+    Break(Option<u8>),
+    /// The objects of these Versions are lost.
+    Lose(u8),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => prop::collection::vec(0..10_u8, 0..8).prop_map(Act::List),
+        2 => (0..4_usize).prop_map(Act::Limit),
+        1 => any::<bool>().prop_map(Act::Suspend),
+        1 => any::<bool>().prop_map(Act::Immutable),
+        2 => Just(Act::Force),
+        1 => (0..3_u8).prop_map(Act::Annotate),
+        1 => any::<bool>().prop_map(Act::Move),
+        2 => prop::option::of(0..3_u8).prop_map(Act::Break),
+        1 => (0..3_u8).prop_map(Act::Lose),
+    ]
+}
+
+/// An entry of the list: one of them is no version.
+fn spelled(number: u8) -> String {
+    match number {
+        9 => "latest".to_owned(),
+        even if even.is_multiple_of(2) => format!("1.{even}.0"),
+        odd => format!("v1.{odd}.0-rc.1"),
+    }
+}
+
+struct World {
+    module: ModuleFixture,
+    children: Vec<ChildFixture>,
+    broken: Option<u8>,
+    tokens: usize,
+}
+
+impl World {
+    fn act(&mut self, act: &Act) {
+        let module = self.module.clone();
+        let change = match act {
+            Act::List(numbers) => {
+                let mut numbers = numbers.clone();
+                numbers.dedup();
+                let entries: Vec<_> = numbers.iter().map(|n| json!({"version": spelled(*n)})).collect();
+                json!({"spec": {"versions": entries}})
+            }
+            Act::Limit(limit) => json!({"spec": {"moduleConfig": {"versionHistoryLimit": limit}}}),
+            Act::Suspend(on) => json!({"spec": {"suspend": on}}),
+            Act::Immutable(on) => json!({"spec": {"moduleConfig": {"immutable": on}}}),
+            Act::Force => json!({"spec": {"forceSync": true}}),
+            Act::Annotate(at) => json!({"metadata": {"annotations": {REQUESTED_AT: at.to_string()}}}),
+            Act::Move(there) => {
+                json!({"spec": {"moduleConfig": {"name": if *there { "net" } else { "network" }}}})
+            }
+            Act::Break(broken) => {
+                self.broken = *broken;
+                return;
+            }
+            Act::Lose(rest) => {
+                for child in &mut self.children {
+                    if minor(child) % 3 == *rest && child.lean().status.synced {
+                        *child = child.clone().with(json!({"status": {"synced": false}}));
+                    }
+                }
+                return;
+            }
+        };
+        self.module = module.with(change).next_generation();
+    }
+
+    /// What each Version's own controller does: it stores its object, or fails.
+    fn publish(&mut self) {
+        self.children.retain(|child| !child.lean().terminating());
+        for child in &mut self.children {
+            let lean = child.lean();
+            if lean.suspend || lean.module_suspended {
+                continue;
+            }
+            let request = lean.annotation(MODULE_REQUEST).map(str::to_owned);
+            let broken = self.broken == Some(minor(child) % 3);
+            let fixture = child.clone().with(json!({"status": {"lastModuleRequest": request}}));
+            *child = if broken {
+                fixture.ready("False", "TagNotFound", "no such tag")
+            } else {
+                let digest = format!("h1:{}", lean.version);
+                fixture
+                    .with(json!({"status": {"synced": true, "contentDigest": digest}}))
+                    .ready("True", "Synced", "")
+            };
+        }
+    }
+
+    /// One reconcile, as the driver does it. Whether it changed anything.
+    fn reconcile(&mut self) -> Result<bool, TestCaseError> {
+        let before = (self.module.0.clone(), self.children.iter().map(|c| c.0.clone()).collect::<Vec<_>>());
+        let view = self.module.view();
+        let plan = self.module.plan(&self.children);
+        let token = wants_request(&view).map(|_| {
+            self.tokens += 1;
+            format!("token-{}", self.tokens)
+        });
+        let status = self.module.status(&self.children, token.as_deref());
+        if let Some(old) = view.status.published.filter(|_| view.spec.module_config.immutable == Some(true)) {
+            let new = status.published.clone().unwrap_or_default();
+            prop_assert!(
+                old.iter().all(|(version, digest)| new.get(version) == Some(digest)),
+                "{old:?} {new:?}"
+            );
+        }
+        self.module = self.module.clone().with_status(&status);
+        if resets_force(&self.module.view()) {
+            self.module = self.module.clone().with(json!({"spec": {"forceSync": false}})).next_generation();
+        } else {
+            self.assert_nothing_good_goes(&plan)?;
+            self.children = run(&self.module, &plan, std::mem::take(&mut self.children));
+        }
+        self.publish();
+        Ok(before != (self.module.0.clone(), self.children.iter().map(|c| c.0.clone()).collect()))
+    }
+
+    /// What is deleted is not listed any more, or so many newer ones are stored and stay as are to be kept.
+    fn assert_nothing_good_goes(&self, plan: &Plan) -> Result<(), TestCaseError> {
+        let view = self.module.view();
+        let listed: Vec<Release> =
+            view.spec.versions.iter().filter_map(|entry| Release::parse(&entry.version).ok()).collect();
+        let limit = view.spec.module_config.version_history_limit.unwrap_or(0);
+        let goes = |child: &ChildFixture| plan.delete.iter().any(|target| target.name == child.name());
+        for child in self.children.iter().filter(|child| goes(child)) {
+            let lean = child.lean();
+            let release = Release::parse(&lean.version).unwrap();
+            prop_assert!(ours(&view, &lean) && lean.metadata.finalizers == Some(vec![FINALIZER.to_owned()]));
+            if listed.contains(&release) && lean.status.synced {
+                let newer = self.children.iter().filter(|other| {
+                    let newer = Release::parse(&other.lean().version).unwrap().precedence(&release).is_gt();
+                    newer && other.lean().status.synced && !goes(other)
+                });
+                prop_assert!(limit > 0 && newer.count() >= usize::try_from(limit).unwrap(), "{release} goes");
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), TestCaseError> {
+        for _ in 0..12 {
+            if !self.reconcile()? {
+                return self.assert_true();
+            }
+        }
+        Err(TestCaseError::fail(format!("it finds no rest: {}", self.module.0)))
+    }
+
+    /// What the Module says at rest is what there is.
+    fn assert_true(&self) -> Result<(), TestCaseError> {
+        let view = self.module.view();
+        let stored: BTreeMap<String, bool> =
+            self.children.iter().map(|c| (c.name().to_owned(), c.lean().status.synced)).collect();
+        let (selection, plan) = self.module.decide(&self.children);
+        prop_assert_eq!(plan, Plan::default());
+        let wanted: Vec<&str> = selection.wanted.iter().map(|w| w.name.as_str()).collect();
+        let all = wanted.iter().all(|name| stored.get(*name) == Some(&true));
+        let readable = selection.invalid.is_empty();
+        prop_assert_eq!(view.status.synced, Some(all && readable));
+        prop_assert_eq!(view.status.observed_generation, view.metadata.generation);
+        if view.spec.suspend {
+            return Ok(());
+        }
+        prop_assert!(view.open_request().is_none() && !view.spec.force_sync, "{:?}", view.status.force_token);
+        // With an entry that cannot be read, nothing is removed.
+        prop_assert!(stored.len() == wanted.len() || !readable, "what is not wanted is gone");
+        let failed = self.children.iter().any(|c| c.lean().status.ready == Some(false));
+        let ready = condition::find(&view.status.conditions, "Ready").unwrap();
+        prop_assert_eq!(
+            &*ready.status,
+            if failed || !all || !readable { "False" } else { "True" },
+            "{}",
+            ready.message
+        );
+        Ok(())
+    }
+}
+
+/// The number that a Version was made from.
+fn minor(child: &ChildFixture) -> u8 {
+    child.lean().version.split('.').nth(1).unwrap().parse().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+    #[test]
+    fn it_comes_to_rest_and_says_what_is_true(acts in prop::collection::vec((act(), 0..3_usize), 1..8)) {
+        let mut world = World { module: module(), children: Vec::new(), broken: None, tokens: 0 };
+        for (act, reconciles) in acts {
+            world.act(&act);
+            // The next thing may happen before it has come to rest.
+            if reconciles == 0 {
+                world.settle()?;
+            }
+            for _ in 0..reconciles {
+                world.reconcile()?;
+            }
+        }
+        world.settle()?;
+    }
+}
