@@ -3,6 +3,7 @@
 //! In: a module configuration. Out: its usable form, or what to write instead. Pure.
 
 use super::config::{ModuleConfig, S3Config};
+use super::version::Place;
 use crate::github::{Repository, RepositoryError};
 use crate::storage::{self, KeyError};
 
@@ -15,6 +16,19 @@ pub struct Checked<'a> {
     pub name: &'a str,
     /// Where to store.
     pub s3: &'a S3Config,
+}
+
+impl Checked<'_> {
+    /// Where the object with this file name is to be.
+    pub fn place(&self, file_name: &str) -> Result<Place, InvalidConfig> {
+        Ok(Place {
+            bucket: self.s3.bucket.clone(),
+            key: storage::object_key(self.s3.key.as_deref(), self.name, file_name)?,
+            region: self.s3.region.clone(),
+            endpoint: self.s3.endpoint.clone(),
+            force_path_style: self.s3.force_path_style,
+        })
+    }
 }
 
 /// What is wrong with a configuration, and what to write instead.

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::condition::cut;
 use super::config::ModuleConfig;
+use super::version::Place;
 use super::{ADOPT, FINALIZER, GROUP, MODULE_REQUEST, REQUESTED_AT, VERSION};
 
 /// Longest part of a condition's message that a Module repeats about one of its Versions.
@@ -56,6 +57,8 @@ pub struct LeanVersion {
     pub repository: String,
     /// Whether its `deletionPolicy` is Retain.
     pub retain: bool,
+    /// Whether the status says that the object is stored where, and made from what, the configuration says now.
+    pub stored_as_wanted: bool,
     /// The part of the status that decisions need.
     pub status: LeanStatus,
 }
@@ -188,13 +191,19 @@ impl<'de> Deserialize<'de> for LeanVersion {
         let config = spec.get_mut("moduleConfigRef").map(Value::take).unwrap_or_default();
         let retain = config.get("deletionPolicy").and_then(Value::as_str) == Some("Retain");
         let repository = text(&config, "repoUrl").or_else(|| text(&config, "repoOwner")).unwrap_or_default();
-        let (config, placement) =
-            serde_json::from_value::<ModuleConfig>(config).map_or((0, 0), |config| config_hashes(&config));
+        let config = serde_json::from_value::<ModuleConfig>(config).ok();
+        let file_name = text(&spec, "fileName");
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let stored_as_wanted = config
+            .as_ref()
+            .and_then(|config| stored_as_wanted(config, name, file_name.as_deref(), &status))
+            .unwrap_or(false);
+        let (config, placement) = config.map_or((0, 0), |config| config_hashes(&config));
         Ok(Self {
             metadata: metadata.into(),
             type_: text(&spec, "type").unwrap_or_default(),
             version: text(&spec, "version").unwrap_or_default(),
-            file_name: text(&spec, "fileName"),
+            file_name,
             force_sync: flag(&spec, "forceSync"),
             suspend: flag(&spec, "suspend"),
             module_suspended: flag(&spec, "moduleSuspended"),
@@ -203,6 +212,7 @@ impl<'de> Deserialize<'de> for LeanVersion {
             placement,
             repository,
             retain,
+            stored_as_wanted,
             status: lean_status(&status),
         })
     }
@@ -232,6 +242,25 @@ fn lean_status(status: &Value) -> LeanStatus {
         pending_force: text(status, "pendingForce"),
         extra_objects: extra_objects(status),
     }
+}
+
+/// As the full Version decides it; `None` where something is missing or cannot be read. A derived file name depends on
+/// nothing that changes, so it is taken as it lies there.
+fn stored_as_wanted(
+    config: &ModuleConfig,
+    name: &str,
+    file_name: Option<&str>,
+    status: &Value,
+) -> Option<bool> {
+    let storage: Place = serde_json::from_value(status.get("storage")?.clone()).ok()?;
+    let extension = config.file_format.extension();
+    let config = config.check(name).ok()?;
+    let derived = || storage.key.rsplit('/').next().filter(|file| file.ends_with(extension));
+    let place = config.place(file_name.or_else(derived)?).ok()?;
+    let source = status.get("source").and_then(|source| text(source, "url"));
+    let repository = config.repository.to_string();
+    let stored = flag(status, "synced") && text(status, "checksum").is_some() && storage == place;
+    Some(stored && source.is_none_or(|url| url.eq_ignore_ascii_case(&repository)))
 }
 
 fn extra_objects(status: &Value) -> bool {

@@ -9,24 +9,17 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Problem;
-use super::plan::{Holder, Plan};
+use super::plan::Plan;
 use super::select::{ModuleView, Selection, Wanted, ours};
+use super::verdict::{plural, tally, verdict};
 use crate::crd::condition::{self, Verdict};
-use crate::crd::lean::{LeanVersion, config_hashes};
+use crate::crd::lean::LeanVersion;
 use crate::crd::module::VersionCounts;
 use crate::crd::{MODULE_REQUEST, ModuleStatus, REQUESTED_AT};
 use crate::failure::Reason;
 
 /// Type of the condition that names Versions of the original OpenDepot.
 const LEFTOVERS: &str = "OriginalVersionsFound";
-
-/// What the Versions say, summed up.
-#[derive(Default)]
-struct Tally<'a> {
-    synced: Vec<&'a Wanted>,
-    failed: Vec<(&'a Wanted, &'a LeanVersion)>,
-    pending: usize,
-}
 
 /// What the status is made from, besides the Module.
 #[derive(Clone, Copy)]
@@ -47,17 +40,17 @@ pub struct Facts<'a> {
 pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: Timestamp) -> ModuleStatus {
     let Facts { selection, children, plan, problem, .. } = *facts;
     let generation = module.metadata.generation;
-    let tally = tally(module, selection, children);
+    let tally = tally(module, selection, children, plan);
     let before = &module.status;
     let mut after = before.clone();
     after.observed_generation = generation;
     after.published = published(module, children);
     force(module, facts, token, &mut after);
 
-    let stored = tally.synced.len();
+    let stored = tally.stored.len();
     let desired = selection.wanted.len();
     after.synced = Some(stored == desired && problem.is_none() && selection.invalid.is_empty());
-    after.latest_version = latest(&tally.synced);
+    after.latest_version = latest(&tally.published);
     after.versions = Some(VersionCounts {
         desired: count(desired),
         synced: count(stored),
@@ -66,6 +59,8 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: 
         summary: format!("{stored}/{desired}"),
     });
     let open = after.force_token.as_deref().is_some_and(|t| !t.starts_with("done:"));
+    // One that is held back, since too many were asked for, is still to come.
+    let open = open || wants_request(module).is_some();
     let (verdict, reason, message) = verdict(module, facts, &tally, open);
     after.conditions =
         condition::set(&before.conditions, &verdict, reason.as_str(), &message, generation, now);
@@ -137,114 +132,6 @@ fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mu
     }
 }
 
-fn tally<'a>(module: &ModuleView, selection: &'a Selection, children: &'a [&'a LeanVersion]) -> Tally<'a> {
-    let placement = config_hashes(&module.resolved()).1;
-    let by_name: BTreeMap<&str, &LeanVersion> = children
-        .iter()
-        .filter(|c| ours(module, c) && !c.terminating())
-        .filter_map(|c| Some((c.metadata.name.as_deref()?, *c)))
-        .collect();
-    let mut tally = Tally::default();
-    for wanted in &selection.wanted {
-        let Some(child) = by_name.get(wanted.name.as_str()) else {
-            tally.pending += 1;
-            continue;
-        };
-        let current = child.placement == placement
-            && child.status.observed_generation.is_some_and(|seen| Some(seen) == child.metadata.generation);
-        let failed =
-            current && child.status.ready == Some(false) && !Reason::is_progress(&child.status.reason);
-        if failed {
-            tally.failed.push((wanted, child));
-        }
-        if child.status.synced && current {
-            tally.synced.push(wanted);
-        } else if !failed {
-            tally.pending += 1;
-        }
-    }
-    tally
-}
-
-fn verdict(
-    module: &ModuleView,
-    facts: &Facts<'_>,
-    tally: &Tally<'_>,
-    force_open: bool,
-) -> (Verdict, Reason, String) {
-    let Facts { selection, plan, problem, refused, .. } = *facts;
-    let stored = tally.synced.len();
-    let desired = selection.wanted.len();
-    let of = format!("{stored} of {}", plural(desired, "version"));
-    if let Some(problem) = problem {
-        return (Verdict::Stalled, Reason::InvalidSpec, problem.message.clone());
-    }
-    if let Some(invalid) = selection.invalid.first() {
-        let message =
-            format!("spec.versions: {invalid}. Nothing is removed until this is mended; {of} stored.");
-        return (Verdict::Stalled, Reason::InvalidSpec, message);
-    }
-    if module.spec.suspend {
-        return (Verdict::Idle, Reason::Suspended, format!("Suspended by spec.suspend; {of} stored."));
-    }
-    if let Some((name, holder)) = plan.waiting.iter().find(|(_, holder)| **holder != Holder::Terminating) {
-        return (Verdict::Stalled, Reason::NameTaken, taken(module, name, holder));
-    }
-    if let Some(refused) = refused {
-        return (Verdict::Working, Reason::VersionRefused, format!("{of} stored. {refused}"));
-    }
-    if let Some((first, child)) = tally.failed.first() {
-        let hopeless = tally.pending == 0 && tally.failed.iter().all(|(_, c)| c.status.stalled);
-        let verdict = if hopeless { Verdict::Stalled } else { Verdict::Working };
-        let message = format!(
-            "{of} stored, {} failed; first {}: {}: {}",
-            tally.failed.len(),
-            first.release,
-            child.status.reason,
-            child.status.message
-        );
-        return (verdict, Reason::VersionsFailed, message);
-    }
-    if tally.pending > 0 {
-        return (Verdict::Working, Reason::Progressing, format!("{of} stored."));
-    }
-    if force_open {
-        return (
-            Verdict::Working,
-            Reason::Progressing,
-            format!("Syncing {} again, as asked.", plural(desired, "version")),
-        );
-    }
-    if module.spec.module_config.provider.as_deref().unwrap_or_default().is_empty() {
-        let message = format!(
-            "moduleConfig.provider is missing: write the module's main provider, such as aws. {of} stored all the same."
-        );
-        return (Verdict::Stalled, Reason::ProviderMissing, message);
-    }
-    let message = if desired == 0 { "No versions are wanted.".to_owned() } else { format!("{of} stored.") };
-    (Verdict::Ready, Reason::Synced, message)
-}
-
-fn taken(module: &ModuleView, name: &str, holder: &Holder) -> String {
-    let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
-    let own = module.metadata.name.as_deref().unwrap_or_default();
-    match holder {
-        Holder::Ownerless => format!(
-            "Version {name} exists and belongs to no Module. To hand it over: kubectl annotate -n {namespace} \
-             version.opendepot.defdev.io/{name} {}={own}",
-            crate::crd::ADOPT
-        ),
-        Holder::Other(owner) => format!(
-            "Version {name} exists and belongs to {owner}. Rename or delete one of the two; the other versions are \
-             not held up."
-        ),
-        Holder::Unlike(what) => format!(
-            "Version {name} exists and is of {what}, whatever its name says. Delete it, and the right one is made."
-        ),
-        Holder::Terminating => format!("Version {name} is still being deleted."),
-    }
-}
-
 /// The digests that pin an immutable module's contents: what was recorded once stays, what is stored and new is added.
 fn published(module: &ModuleView, children: &[&LeanVersion]) -> Option<BTreeMap<String, String>> {
     if !module.immutable() {
@@ -263,9 +150,9 @@ fn published(module: &ModuleView, children: &[&LeanVersion]) -> Option<BTreeMap<
     Some(published)
 }
 
-fn latest(synced: &[&Wanted]) -> Option<String> {
+fn latest(stored: &[&Wanted]) -> Option<String> {
     let highest = |prerelease: bool| {
-        synced
+        stored
             .iter()
             .filter(|w| w.release.is_prerelease() == prerelease)
             .max_by(|a, b| a.release.precedence(&b.release))
@@ -292,10 +179,6 @@ fn leftovers(plan: &Plan, generation: Option<i64>, now: Timestamp, after: &mut M
         }
         c
     }));
-}
-
-fn plural(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 fn count(n: usize) -> i32 {

@@ -7,13 +7,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use uuid::Uuid;
 
 use super::triage::{annotation, handled_at};
-use crate::crd::check::{Checked, InvalidConfig};
+use crate::crd::check::Checked;
 use crate::crd::{
     DeletionPolicy, FINALIZER, FileFormat, MODULE_REQUEST, ModuleConfig, Place, REQUESTED_AT, Release,
     VersionSpec, VersionStatus, condition,
 };
 use crate::failure::{Failure, Reason};
-use crate::storage;
 
 /// A Version as the API server stores it, its parts parsed.
 #[derive(Clone, Debug)]
@@ -159,15 +158,7 @@ impl VersionView {
             Some(name) => name.clone(),
             None => derived_file_name(self.namespace(), self.name(), &release, module.file_format),
         };
-        let key = storage::object_key(config.s3.key.as_deref(), config.name, &file_name)
-            .map_err(|e| Failure::from(InvalidConfig::from(e)))?;
-        let place = Place {
-            bucket: config.s3.bucket.clone(),
-            key,
-            region: config.s3.region.clone(),
-            endpoint: config.s3.endpoint.clone(),
-            force_path_style: config.s3.force_path_style,
-        };
+        let place = config.place(&file_name)?;
         let repository = config.repository.to_string();
         let known = self.status.source.as_ref().filter(|s| s.url == repository);
         let tags = known.and_then(|s| s.ref_.strip_prefix("refs/tags/")).map_or_else(

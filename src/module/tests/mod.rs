@@ -66,7 +66,8 @@ fn child(version: &str) -> ChildFixture {
 fn stored_child(version: &str) -> ChildFixture {
     let digest = format!("h1:{}", Release::parse(version).unwrap());
     child(version)
-        .with(json!({"status": {"synced": true, "contentDigest": digest}}))
+        .with(json!({"status": {"synced": true, "checksum": "c3Vt", "contentDigest": digest}}))
+        .stored_as_wanted()
         .ready("True", "Synced", "")
 }
 
@@ -167,6 +168,22 @@ impl ChildFixture {
         let generation = self.0["metadata"]["generation"].clone();
         let ready = json!({"type": "Ready", "status": status, "reason": reason, "message": message});
         self.with(json!({"status": {"observedGeneration": generation, "conditions": [ready]}}))
+    }
+
+    /// As `module` has configured it.
+    fn of(mut self, module: &ModuleFixture) -> Self {
+        self.0["spec"]["moduleConfigRef"] = json!(module.view().resolved());
+        self
+    }
+
+    /// With its object where its configuration says now.
+    fn stored_as_wanted(self) -> Self {
+        let (config, name) = (&self.0["spec"]["moduleConfigRef"], &self.0["spec"]["fileName"]);
+        let s3 = &config["storageConfig"]["s3"];
+        let key = format!("{}/{}", config["name"].as_str().unwrap(), name.as_str().unwrap());
+        let place = json!({"bucket": s3["bucket"], "key": key, "region": s3["region"]});
+        let source = json!({"url": config["repoUrl"], "ref": "refs/tags/any"});
+        self.with(json!({"status": {"storage": place, "source": source}}))
     }
 
     fn stalled(mut self) -> Self {

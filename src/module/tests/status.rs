@@ -28,14 +28,14 @@ const IDLE: [&str; 3] = ["False", "False", "False"];
 #[test]
 fn synced_only_when_every_wanted_version_is_stored_as_the_spec_wants_it() {
     let other = |change| [stored_child("1.0.0"), stored_child("2.0.0").with(change)];
+    let moving = json!({"spec": {"fileName": "second.zip"}});
     let table = [
         ("none", vec![], 0),
         ("one", vec![stored_child("1.0.0")], 1),
         ("one not yet", vec![stored_child("1.0.0"), child("2.0.0")], 1),
-        ("one of an older generation", other(json!({"metadata": {"generation": 2}})).to_vec(), 1),
+        ("one on its way to another place", other(moving).to_vec(), 1),
         ("one at another place", other(json!({"spec": {"moduleConfigRef": {"name": "net"}}})).to_vec(), 1),
         ("one on its way out", vec![stored_child("1.0.0"), stored_child("2.0.0").terminating()], 1),
-        ("one more than wanted", vec![stored_child("1.0.0"), stored_child("3.0.0")], 1),
         ("all", vec![stored_child("1.0.0"), stored_child("2.0.0")], 2),
     ];
     for (what, children, stored) in table {
@@ -50,6 +50,61 @@ fn synced_only_when_every_wanted_version_is_stored_as_the_spec_wants_it() {
     }
     let empty = module().status(&[], None);
     assert_eq!((conditions(&empty), empty.synced), (READY, Some(true)));
+}
+
+#[test]
+fn ready_only_when_nothing_is_left_to_change_or_to_remove() {
+    let with = |child: ChildFixture| vec![stored_child("1.0.0"), stored_child("2.0.0"), child];
+    let other = |change| vec![stored_child("1.0.0"), stored_child("2.0.0").with(change)];
+    let table = [
+        ("one to be removed", with(stored_child("3.0.0")), "2 of 2 versions stored, 1 being removed."),
+        ("one on its way out", with(stored_child("3.0.0").terminating()), "1 being removed."),
+        ("one to be patched", other(json!({"spec": {"moduleConfigRef": {"provider": "google"}}})), ""),
+        ("one that has not seen its patch", other(json!({"metadata": {"generation": 2}})), ""),
+        ("one to be resumed", other(json!({"spec": {"moduleSuspended": true}})), ""),
+    ];
+    for (what, children, message) in table {
+        let status = wants_two().status(&children, None);
+        assert_eq!((status.synced, conditions(&status)), (Some(true), WORKING), "{what}");
+        assert!(reason(&status).1.contains(message), "{what}: {}", reason(&status).1);
+        assert_eq!(status.latest_version.as_deref(), Some("2.0.0"), "{what}");
+    }
+    let refused = stored_child("3.0.0").ready("False", "StorageAccessDenied", "denied").terminating();
+    let status = wants_two().status(&with(refused.clone()), None);
+    let message = "2 of 2 versions stored, 1 cannot be removed; first 3.0.0: StorageAccessDenied: denied";
+    assert_eq!((conditions(&status), reason(&status)), (WORKING, ("VersionsFailed", message)));
+    assert_eq!(conditions(&wants_two().status(&with(refused.stalled()), None)), STALLED);
+    let others = [with(stored_child("3.0.0").of_another_owner()), with(stored_child("3.0.0").ownerless())];
+    assert!(others.iter().all(|all| conditions(&wants_two().status(all, None)) == READY));
+}
+
+#[test]
+fn while_anything_goes_on_by_itself_no_obstacle_stalls() {
+    let blocked = [child("2.0.0").ownerless(), stored_child("1.0.0")];
+    assert_eq!(conditions(&wants_two().status(&blocked, None)), STALLED);
+    let goes_on = [child("2.0.0").ownerless(), child("1.0.0")];
+    assert_eq!(conditions(&wants_two().status(&goes_on, None)), WORKING);
+    let unreadable = wants_two().with_versions(["latest", "1.0.0"]);
+    assert_eq!(conditions(&unreadable.status(&[], None)), WORKING);
+    assert_eq!(conditions(&unreadable.status(&[stored_child("1.0.0")], None)), STALLED);
+}
+
+#[test]
+fn what_only_waits_for_a_suspended_version_rests() {
+    let suspended = |c: ChildFixture| {
+        c.with(json!({"spec": {"suspend": true}})).ready("False", "Suspended", "Suspended by spec.suspend.")
+    };
+    let status = wants_two().status(&[stored_child("1.0.0"), suspended(child("2.0.0"))], None);
+    let message = "1 of 2 versions stored, 1 suspended by spec.suspend of the Version; first 2.0.0.";
+    assert_eq!((conditions(&status), reason(&status)), (IDLE, ("Suspended", message)));
+    let stored = wants_two().status(&[stored_child("1.0.0"), suspended(stored_child("2.0.0"))], None);
+    assert_eq!(conditions(&stored), READY, "what is stored is stored");
+}
+
+#[test]
+fn a_force_that_is_held_back_is_still_to_come() {
+    let all = [stored_child("1.0.0"), stored_child("2.0.0")];
+    assert_eq!(conditions(&wants_two().forced().status(&all, None)), WORKING);
 }
 
 #[test]
@@ -85,7 +140,8 @@ fn what_keeps_a_module_from_its_goal_is_said() {
         (wants_two().with(json!({"spec": {"versions": 5}})), STALLED, "InvalidSpec", "spec cannot be read"),
     ];
     for (module, expected, word, part) in table {
-        let status = module.status(&all, None);
+        let children = all.clone().map(|c| c.of(&module));
+        let status = module.status(&children, None);
         assert_eq!((conditions(&status), reason(&status).0), (expected, word));
         assert!(reason(&status).1.contains(part), "{}", reason(&status).1);
     }

@@ -195,6 +195,8 @@ proptest! {
             Next::Suspend => view.suspended("somebody", at(2000)) == view.status,
             _ => false,
         };
+        let stored = view.work().is_ok_and(|work| view.stored_as_wanted(&work));
+        prop_assert_eq!(version.lean().stored_as_wanted, stored, "the lean copy says the same");
         let waits = matches!(triage, Triage::Waiting(_)) && view.status.conditions.iter().any(|c| c.type_ == "Stalled" && c.status == "True");
         prop_assert_eq!(matches!(triage, Triage::Settled(_) | Triage::Ignore), idle && !waits, "{:?} {}", triage, word(&next));
     }

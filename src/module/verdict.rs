@@ -1,0 +1,198 @@
+//! How far a Module has come: pure functions from its selection, its plan and its Versions to the three conditions.
+//!
+//! In: what [`super::plan`] saw and decided. Out: a [`Tally`], and of it a verdict with its reason and one sentence. Ready
+//! is never said while something is still to be made, changed, synced or removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::{Holder, Plan};
+use super::select::{ModuleView, Selection, Wanted, ours};
+use super::status::Facts;
+use crate::crd::condition::Verdict;
+use crate::crd::lean::{LeanVersion, config_hashes};
+use crate::failure::Reason;
+
+/// What the Versions say, summed up.
+#[derive(Default)]
+pub(super) struct Tally<'a> {
+    /// Stored where, and made from what, the Module wants now.
+    pub stored: Vec<&'a Wanted>,
+    /// Stored somewhere: a release that is just being moved is still a release.
+    pub published: Vec<&'a Wanted>,
+    pub failed: Vec<(&'a Wanted, &'a LeanVersion)>,
+    /// Not done, and not waiting for anybody.
+    pending: usize,
+    /// Not stored, and suspended by their own `spec.suspend`.
+    suspended: Vec<&'a Wanted>,
+    /// Not wanted, and not gone yet.
+    leaving: Vec<&'a LeanVersion>,
+}
+
+impl Tally<'_> {
+    /// Whether something goes on that ends without a person.
+    fn moves(&self) -> bool {
+        let passes = |c: &LeanVersion| !(failed(c) && c.status.stalled);
+        self.pending > 0
+            || self.failed.iter().any(|(_, c)| passes(c))
+            || self.leaving.iter().any(|c| passes(c))
+    }
+}
+
+/// Sums up the Versions of `module`.
+pub(super) fn tally<'a>(
+    module: &ModuleView,
+    selection: &'a Selection,
+    children: &[&'a LeanVersion],
+    plan: &Plan,
+) -> Tally<'a> {
+    let placement = config_hashes(&module.resolved()).1;
+    let named = |c: &&'a LeanVersion| Some((c.metadata.name.as_deref()?, *c));
+    let mut ours: BTreeMap<&str, &LeanVersion> =
+        children.iter().filter(|c| ours(module, c)).filter_map(named).collect();
+    let changing: BTreeSet<&str> = plan.change.iter().map(|c| c.target.name.as_str()).collect();
+    let mut tally = Tally::default();
+    for wanted in &selection.wanted {
+        let name = wanted.name.as_str();
+        // A name that another holds is waited for by nobody; one of our own on its way out stays among those that leave.
+        if plan.waiting.get(name).is_some_and(|holder| *holder != Holder::Terminating) {
+            continue;
+        }
+        let Some(child) = ours.get(name).filter(|c| !c.terminating()) else {
+            tally.pending += 1;
+            continue;
+        };
+        let child = *child;
+        ours.remove(name);
+        let stored = child.stored_as_wanted && child.placement == placement;
+        let current = observed(child) && !changing.contains(name);
+        if stored {
+            tally.stored.push(wanted);
+        }
+        if child.status.synced {
+            tally.published.push(wanted);
+        }
+        if current && failed(child) {
+            tally.failed.push((wanted, child));
+        } else if current && child.suspend {
+            tally.suspended.extend((!stored).then_some(wanted));
+        } else if !(current && stored) {
+            tally.pending += 1;
+        }
+    }
+    let going: BTreeSet<&str> = plan.delete.iter().map(|t| t.name.as_str()).collect();
+    tally.leaving =
+        ours.into_iter().filter(|(n, c)| c.terminating() || going.contains(n)).map(|(_, c)| c).collect();
+    tally
+}
+
+fn observed(child: &LeanVersion) -> bool {
+    child.status.observed_generation.is_some_and(|seen| Some(seen) == child.metadata.generation)
+}
+
+fn failed(child: &LeanVersion) -> bool {
+    observed(child) && child.status.ready == Some(false) && !Reason::is_progress(&child.status.reason)
+}
+
+/// The conditions, their reason and one sentence.
+pub(super) fn verdict(
+    module: &ModuleView,
+    facts: &Facts<'_>,
+    tally: &Tally<'_>,
+    force_open: bool,
+) -> (Verdict, Reason, String) {
+    let Facts { selection, problem, .. } = *facts;
+    let of = format!("{} of {}", tally.stored.len(), plural(selection.wanted.len(), "version"));
+    if module.spec.suspend {
+        return (Verdict::Idle, Reason::Suspended, format!("Suspended by spec.suspend; {of} stored."));
+    }
+    if let Some(problem) = problem {
+        return (Verdict::Stalled, Reason::InvalidSpec, problem.message.clone());
+    }
+    if let Some((reason, message)) = obstacle(module, facts, tally, &of) {
+        // Whoever waits for the end is told that it cannot be a good one when nothing else is to come.
+        let verdict = if tally.moves() || force_open { Verdict::Working } else { Verdict::Stalled };
+        return (verdict, reason, message);
+    }
+    let working = |message| (Verdict::Working, Reason::Progressing, message);
+    if tally.pending > 0 {
+        return working(format!("{of} stored."));
+    }
+    if force_open {
+        return working(format!("Syncing {} again, as asked.", plural(selection.wanted.len(), "version")));
+    }
+    if !tally.leaving.is_empty() {
+        return working(format!("{of} stored, {} being removed.", tally.leaving.len()));
+    }
+    if module.spec.module_config.provider.as_deref().unwrap_or_default().is_empty() {
+        let message = format!(
+            "moduleConfig.provider is missing: write the module's main provider, such as aws. {of} stored all the same."
+        );
+        return (Verdict::Stalled, Reason::ProviderMissing, message);
+    }
+    if let Some(first) = tally.suspended.first() {
+        let message = format!(
+            "{of} stored, {} suspended by spec.suspend of the Version; first {}.",
+            tally.suspended.len(),
+            first.release
+        );
+        return (Verdict::Idle, Reason::Suspended, message);
+    }
+    let message = if selection.wanted.is_empty() {
+        "No versions are wanted.".to_owned()
+    } else {
+        format!("{of} stored.")
+    };
+    (Verdict::Ready, Reason::Synced, message)
+}
+
+/// What keeps the Module from its goal, the most basic first.
+fn obstacle(module: &ModuleView, facts: &Facts<'_>, tally: &Tally<'_>, of: &str) -> Option<(Reason, String)> {
+    let Facts { selection, plan, refused, .. } = *facts;
+    if let Some(invalid) = selection.invalid.first() {
+        let message =
+            format!("spec.versions: {invalid}. Nothing is removed until this is mended; {of} stored.");
+        return Some((Reason::InvalidSpec, message));
+    }
+    if let Some((name, holder)) = plan.waiting.iter().find(|(_, holder)| **holder != Holder::Terminating) {
+        return Some((Reason::NameTaken, taken(module, name, holder)));
+    }
+    if let Some(refused) = refused {
+        return Some((Reason::VersionRefused, format!("{of} stored. {refused}")));
+    }
+    let why = |child: &LeanVersion| format!("{}: {}", child.status.reason, child.status.message);
+    if let Some((first, child)) = tally.failed.first() {
+        let message =
+            format!("{of} stored, {} failed; first {}: {}", tally.failed.len(), first.release, why(child));
+        return Some((Reason::VersionsFailed, message));
+    }
+    let stuck: Vec<_> = tally.leaving.iter().filter(|c| failed(c)).collect();
+    let first = stuck.first()?;
+    let message =
+        format!("{of} stored, {} cannot be removed; first {}: {}", stuck.len(), first.version, why(first));
+    Some((Reason::VersionsFailed, message))
+}
+
+fn taken(module: &ModuleView, name: &str, holder: &Holder) -> String {
+    let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
+    let own = module.metadata.name.as_deref().unwrap_or_default();
+    match holder {
+        Holder::Ownerless => format!(
+            "Version {name} exists and belongs to no Module. To hand it over: kubectl annotate -n {namespace} \
+             version.opendepot.defdev.io/{name} {}={own}",
+            crate::crd::ADOPT
+        ),
+        Holder::Other(owner) => format!(
+            "Version {name} exists and belongs to {owner}. Rename or delete one of the two; the other versions are \
+             not held up."
+        ),
+        Holder::Unlike(what) => format!(
+            "Version {name} exists and is of {what}, whatever its name says. Delete it, and the right one is made."
+        ),
+        Holder::Terminating => format!("Version {name} is still being deleted."),
+    }
+}
+
+/// `n` of something.
+pub(super) fn plural(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
