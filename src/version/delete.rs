@@ -42,14 +42,13 @@ async fn object(ctx: &Context, view: &VersionView, place: &Place) -> Result<(), 
     }
 }
 
-/// Every place where an object of this Version may be, the status being lost or not.
+/// Every place where an object of this Version may be, the status being lost or not. One bucket and key under two
+/// endpoints may be two objects: here, where nothing is to stay, both are looked at.
 pub fn all_places(view: &VersionView) -> Vec<Place> {
     let mut places = view.status.objects.clone();
-    places.extend(view.status.storage.clone());
+    places.extend(view.status.storage.clone().filter(|place| !view.status.objects.contains(place)));
     if places.is_empty() {
         places.extend(view.work().ok().map(|work| work.place));
     }
-    places.sort_by(|a, b| (&a.bucket, &a.key).cmp(&(&b.bucket, &b.key)));
-    places.dedup_by(|a, b| a.bucket == b.bucket && a.key == b.key);
     places
 }

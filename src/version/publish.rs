@@ -65,7 +65,11 @@ pub async fn publish(
     permitted(ctx, object.view(), work)?;
     let lying =
         look(ctx, object.view(), &work.place).await.map_err(|failure| held_back(ctx, work, failure))?;
-    let lost = matches!(lying, Lying::Nothing) && object.view().stored_as_wanted(work);
+    let lost = object.view().stored_as_wanted(work)
+        && match &lying {
+            Lying::Nothing => true,
+            Lying::Ours(found) => damaged(object.view(), work, found),
+        };
     let result = async {
         if let Lying::Ours(found) = &lying
             && let Some(published) = take_over(object.view(), work, found)
@@ -174,7 +178,10 @@ pub(super) fn take_over(view: &VersionView, work: &Work<'_>, found: &Found) -> O
     let repository = work.config.repository.to_string();
     let answered = answered(view, work, owner);
     let known = view.stored_as_wanted(work) && !answered;
+    // One that an earlier move left here may hold what the tag was before.
+    let outdated = !answered && view.status.content_digest.as_ref().is_some_and(|now| *now != owner.digest);
     let fits = !known
+        && !outdated
         && (!damaged(view, work, found) || answered)
         && owner.version == work.release.to_string()
         && owner.source.eq_ignore_ascii_case(&repository)

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::super::delete::all_places;
 use super::super::plan::Requests;
 use super::super::record::Published;
 use super::{Fixture, at, passing, proof, stalled, stored, version};
@@ -56,6 +57,15 @@ fn one_place_is_recorded_once_however_its_endpoint_is_spelled() {
     let view = version().view();
     let recorded = version().with_status(&view.publishing(&spelled, at(50)));
     assert_eq!(recorded.published().view().status.objects, [place("network/first.zip")]);
+}
+
+#[test]
+fn a_deletion_looks_at_every_spelling_of_a_place_once() {
+    let spelled = Place { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
+    let moving = stored().with_status(&stored().view().publishing(&spelled, at(50)));
+    assert_eq!(all_places(&moving.view()), [place("network/first.zip"), spelled]);
+    assert_eq!(all_places(&stored().view()), [place("network/first.zip")]);
+    assert_eq!(all_places(&version().view()), [place("network/first.zip")], "its status is lost");
 }
 
 #[test]

@@ -53,6 +53,14 @@ fn an_object_that_the_status_forgot_is_taken_as_it_is() {
 }
 
 #[test]
+fn what_an_earlier_move_left_is_taken_only_with_the_content_that_is_published() {
+    let moved = json!({"spec": {"fileName": "second.zip"}});
+    assert!(taken(&stored().with(moved.clone()), &object()));
+    let older = owned(|o| o.digest = "h1:older".into());
+    assert!(!taken(&stored().with(moved), &older));
+}
+
+#[test]
 fn a_damaged_object_is_not_taken_for_what_its_metadata_says() {
     let restoring = stored().with_status(&stored().view().restoring("changed", at(300)));
     assert!(!taken(&restoring, &Found { size: 7, ..object() }), "cut short");
