@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
@@ -76,8 +75,6 @@ pub struct LeanStatus {
     pub stalled: bool,
     /// `Ready`'s reason.
     pub reason: String,
-    /// Since when `Ready` has its status.
-    pub since: Option<Timestamp>,
     /// The beginning of `Ready`'s message.
     pub message: String,
     /// `contentDigest`.
@@ -234,7 +231,6 @@ fn lean_status(status: &Value) -> LeanStatus {
         ready: holds("Ready"),
         stalled: holds("Stalled").unwrap_or(false),
         reason: text(ready, "reason").unwrap_or_default(),
-        since: text(ready, "lastTransitionTime").and_then(|at| at.parse().ok()),
         message: cut(&text(ready, "message").unwrap_or_default(), MESSAGE),
         content_digest: text(status, "contentDigest"),
         last_handled_request: text(status, "lastHandledRequest"),

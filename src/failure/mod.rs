@@ -13,6 +13,7 @@ use jiff::Timestamp;
 pub use self::reason::Reason;
 use crate::archive::ArchiveError;
 use crate::crd::check::InvalidConfig;
+use crate::crd::condition::{MAX_MESSAGE, cut};
 use crate::github::{CredentialError, FetchError};
 use crate::storage::{Cause, Refused, StorageError};
 
@@ -27,6 +28,9 @@ pub const HOURLY: Duration = Duration::from_hours(1);
 
 /// How often a Secret is looked at while it stalls a Version.
 pub const SECRET_LOOK: Duration = Duration::from_mins(1);
+
+/// Pauses from here on are told: the time of a shorter one has passed before anybody reads it, and is not worth a write.
+const WORTH_TELLING: Duration = Duration::from_mins(1);
 
 /// How long a missing tag is expected to appear by itself: a release event may overtake the tag.
 const TAG_MAY_APPEAR: Duration = Duration::from_hours(6);
@@ -69,6 +73,19 @@ impl Failure {
     /// Whether it ends without a person.
     pub fn passes(&self) -> bool {
         self.class != Class::Stalled
+    }
+
+    /// What the status says, given when the next attempt is due: that time too, where it is some way off. What waits for a
+    /// known time names that itself, and what waits for a person is tried again when the person has acted.
+    pub fn told(&self, due: Timestamp, now: Timestamp) -> String {
+        let pause = Duration::try_from(due.duration_since(now)).unwrap_or_default();
+        if !matches!(self.class, Class::Retry | Class::RetryTag) || pause < WORTH_TELLING {
+            return self.message.clone();
+        }
+        let next = format!(" Next attempt at {}.", whole_second_after(due));
+        let mut told = cut(self.message.trim_end_matches('.'), MAX_MESSAGE - next.len() - 1);
+        told.push('.');
+        told + &next
     }
 
     /// How long to wait before the next attempt, after `failures` in a row (this one counted) over `failing_for`.
@@ -166,8 +183,18 @@ impl StorageError {
     /// As a failure; `now` turns a pause that S3 asked for into a time.
     pub fn into_failure(self, now: Timestamp) -> Failure {
         let (reason, class) = self.class(now);
-        Failure { reason, class, message: self.to_string() }
+        let message = match class {
+            Class::Wait(until) => format!("{self}, not before {}", whole_second_after(until)),
+            _ => self.to_string(),
+        };
+        Failure { reason, class, message }
     }
+}
+
+/// Times are told in whole seconds, and never too early.
+fn whole_second_after(at: Timestamp) -> Timestamp {
+    let up = i64::from(at.subsec_nanosecond() > 0);
+    Timestamp::from_second(at.as_second().saturating_add(up)).unwrap_or(at)
 }
 
 impl From<ArchiveError> for Failure {
@@ -277,6 +304,37 @@ mod tests {
             let wait = delay(Class::Wait(until), failures);
             prop_assert!(wait > left && wait <= left + Duration::from_secs(1) + SHORTEST, "{wait:?} for {left:?}");
         }
+    }
+
+    #[test]
+    fn the_next_attempt_is_told_where_it_is_some_way_off_and_nobody_has_to_act() {
+        let due = |seconds| now() + Duration::from_secs(seconds);
+        let retry = |message: &str| Failure::retry(Reason::StorageUnavailable, message);
+        assert_eq!(retry("no answer.").told(due(59), now()), "no answer.");
+        let expected = "no answer. Next attempt at 1970-01-12T13:48:00Z.";
+        for message in ["no answer", "no answer."] {
+            assert_eq!(retry(message).told(due(80) - Duration::from_millis(1), now()), expected);
+        }
+        let long = retry(&"x".repeat(MAX_MESSAGE)).told(due(80), now());
+        assert!(
+            long.len() <= MAX_MESSAGE && long.ends_with("…. Next attempt at 1970-01-12T13:48:00Z."),
+            "{long}"
+        );
+        assert_eq!(Failure::stalled(Reason::NotAnArchive, "bad").told(due(3600), now()), "bad");
+        let throttled = StorageError {
+            operation: crate::storage::Operation::Put,
+            place: Box::new(crate::storage::Place {
+                bucket: "modules".into(),
+                key: "vpc/a.zip".into(),
+                region: "us-west-2".into(),
+                endpoint: None,
+                force_path_style: false,
+            }),
+            cause: Cause::SlowDown { retry_after: Some(Duration::from_millis(79_500)) },
+        };
+        let throttled = throttled.into_failure(now());
+        assert!(throttled.message.ends_with("not before 1970-01-12T13:48:00Z"), "{}", throttled.message);
+        assert_eq!(throttled.told(due(90), now()), throttled.message, "once");
     }
 
     #[test]

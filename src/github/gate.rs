@@ -126,13 +126,19 @@ impl Gate {
 
     /// Closes the gate, never for less long than it is closed already.
     fn close(&mut self, until: Timestamp, secondary: bool, now: Timestamp) -> Limit {
-        let until = until.clamp(later(now, SHORTEST_WAIT), later(now, LONGEST_WAIT));
+        let until = whole_second_after(until.clamp(later(now, SHORTEST_WAIT), later(now, LONGEST_WAIT)));
         let limit = match self.closed_at(now) {
             Some(longer) if longer.until >= until => longer,
             _ => Limit { until, secondary },
         };
         *self.closed.insert(limit)
     }
+}
+
+/// People read this time: whole seconds, and never too early.
+fn whole_second_after(at: Timestamp) -> Timestamp {
+    let up = i64::from(at.subsec_nanosecond() > 0);
+    Timestamp::from_second(at.as_second().saturating_add(up)).unwrap_or(at)
 }
 
 fn speaks_of_a_limit(message: Option<&str>) -> bool {

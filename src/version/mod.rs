@@ -28,10 +28,10 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
 pub use self::context::Context;
-use self::steps::Done;
+use self::steps::{Done, Failed};
 use self::triage::{Attempt, Seen, Times, Triage};
 use crate::crd::lean::LeanVersion;
-use crate::failure::{Failure, SECRET_LOOK};
+use crate::failure::SECRET_LOOK;
 
 type SecretSeen = Option<(String, Option<String>)>;
 
@@ -97,40 +97,20 @@ fn finish(
         }
         Done::Later => Action::requeue(Duration::from_secs(1)),
         Done::Settled => {
-            ctx.memories.with(uid, |memory| {
-                memory.attempt = None;
-                memory.verified = Some(now);
-            });
+            ctx.memories.with(uid, |memory| memory.attempt = None);
             // What this reconcile wrote comes back through the watch, and is looked at again.
             let due = ctx.verify_interval.map(|interval| triage::next_verification(version, interval, now));
             due.map_or_else(Action::await_change, |due| requeue_at(due, now))
         }
-        Done::Failed(failure, secret) => {
+        Done::Failed(failed) => {
+            let Failed { failure, secret, failures, due } = *failed;
             ctx.metrics.failed("version", failure.reason);
-            let due = ctx.memories.with(uid, |memory| {
-                let failures = memory.attempt.as_ref().map_or(0, |a| a.failures).saturating_add(1);
-                let failing_for = failing_for(version, &failure, now);
-                let delay = failure.delay(failures, failing_for, rand::random(), now);
-                let due = now.checked_add(delay).unwrap_or(Timestamp::MAX);
-                let seen = seen.unwrap_or_else(|| Seen::of(&version.metadata));
-                memory.attempt = Some(Attempt { failures, due, seen, secret });
-                due
-            });
+            let seen = seen.unwrap_or_else(|| Seen::of(&version.metadata));
+            ctx.memories.with(uid, |memory| memory.attempt = Some(Attempt { failures, due, seen, secret }));
             tracing::debug!(reason = %failure.reason, %due, "the attempt failed");
             requeue_at(due.min(next_look(ctx, uid, now).unwrap_or(due)), now)
         }
     }
-}
-
-/// How long this failure has been there, as the watch knows it.
-fn failing_for(version: &LeanVersion, failure: &Failure, now: Timestamp) -> Duration {
-    if version.status.reason != failure.reason.as_str() {
-        return Duration::ZERO;
-    }
-    version
-        .status
-        .since
-        .map_or(Duration::ZERO, |since| Duration::try_from(now.duration_since(since)).unwrap_or_default())
 }
 
 fn next_look(ctx: &Context, uid: &str, now: Timestamp) -> Option<Timestamp> {

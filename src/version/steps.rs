@@ -3,6 +3,8 @@
 //! In: the Version that the watch told of, and the right to fetch, if it has that. Out: how it ended. Between two steps
 //! the Version is what the API server answered to the last write, never what the watch remembers.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -28,9 +30,30 @@ pub(super) enum Done {
     /// There is more to do, which has to wait for its turn.
     Later,
     /// The attempt failed.
-    Failed(Failure, SecretSeen),
+    Failed(Box<Failed>),
     /// The object is gone, or not ours.
     Gone,
+}
+
+/// A failed attempt.
+pub(super) struct Failed {
+    pub failure: Failure,
+    pub secret: SecretSeen,
+    /// How many failed in a row, this one counted.
+    pub failures: u32,
+    /// When the next one is due.
+    pub due: Timestamp,
+}
+
+impl Failed {
+    fn new(ctx: &Context, view: Option<&VersionView>, uid: &str, failure: Failure) -> Self {
+        let now = Timestamp::now();
+        let before = ctx.memories.with(uid, |memory| memory.attempt.as_ref().map_or(0, |a| a.failures));
+        let failures = before.saturating_add(1);
+        let failing_for = view.map_or(Duration::ZERO, |view| failing_for(view, &failure, now));
+        let delay = failure.delay(failures, failing_for, rand::random(), now);
+        Self { failure, secret: None, failures, due: now.checked_add(delay).unwrap_or(Timestamp::MAX) }
+    }
 }
 
 /// The steps of one reconcile, one after another until nothing is left or something fails.
@@ -40,10 +63,12 @@ pub(super) async fn work(
     turn: Option<&Turn>,
     failed: Option<&Attempt>,
 ) -> (Option<Seen>, Done) {
+    let uid = lean.metadata.uid.as_deref().unwrap_or_default();
+    let unsaid = |failure| Done::Failed(Box::new(Failed::new(ctx, None, uid, failure)));
     let mut object = match Object::read(&ctx.client, lean).await {
         Ok(Some(object)) => object,
         Ok(None) => return (None, Done::Gone),
-        Err(error) => return (None, Done::Failed(api_failure(&error), None)),
+        Err(error) => return (None, unsaid(api_failure(&error))),
     };
     // The watch may be behind: what looked like a change may be what the failed attempt itself wrote.
     if failed.is_some_and(|a| a.due > Timestamp::now() && a.seen == Seen::of(&object.view().metadata)) {
@@ -54,13 +79,11 @@ pub(super) async fn work(
         match step(ctx, &mut object, turn, verify).await {
             Ok(Some(done)) => return (Some(Seen::of(&object.view().metadata)), done),
             Ok(None) => {}
-            Err(error) => {
-                return (Some(Seen::of(&object.view().metadata)), Done::Failed(api_failure(&error), None));
-            }
+            Err(error) => return (Some(Seen::of(&object.view().metadata)), unsaid(api_failure(&error))),
         }
         verify = false;
     }
-    (None, Done::Failed(Failure::retry(Reason::InternalError, "The Version does not settle."), None))
+    (None, unsaid(Failure::retry(Reason::InternalError, "The Version does not settle.")))
 }
 
 /// One step. `None`: there may be another.
@@ -105,10 +128,14 @@ async fn publish_one(
         Ok(outcome) => {
             let status = object.view().published(&outcome.published, &work.requests, Timestamp::now());
             object.write_status(&status).await?;
+            seen_in_the_bucket(ctx, object);
             tell(ctx, object, &before, &outcome);
             Ok(None)
         }
-        Err(not) if not.failure.reason == Reason::ApiUnavailable => Ok(Some(Done::Failed(not.failure, None))),
+        Err(not) if not.failure.reason == Reason::ApiUnavailable => {
+            let uid = before.metadata.uid.as_deref().unwrap_or_default();
+            Ok(Some(Done::Failed(Box::new(Failed::new(ctx, None, uid, not.failure)))))
+        }
         Err(not) => fail(ctx, object, &work.requests, not).await.map(Some),
     }
 }
@@ -122,8 +149,11 @@ async fn fail(
 ) -> Result<Done, kube::Error> {
     let NotPublished { failure, lost, secret } = not;
     let before = condition::find(&object.view().status.conditions, "Ready").map(|c| c.reason.clone());
-    let after = object.view().failed(&failure, requests, lost, Timestamp::now());
-    object.write_status(&after).await?;
+    let uid = object.view().metadata.uid.clone().unwrap_or_default();
+    let mut failed = Failed::new(ctx, Some(object.view()), &uid, failure);
+    let (failure, now) = (&failed.failure, Timestamp::now());
+    let told = Failure { message: failure.told(failed.due, now), ..failure.clone() };
+    object.write_status(&object.view().failed(&told, requests, lost, now)).await?;
     if before.as_deref() != Some(failure.reason.as_str()) {
         ctx.events.warning(&object.reference(), failure.reason.as_str(), "Publish", &failure.message);
         tracing::warn!(reason = %failure.reason, message = failure.message, "not published");
@@ -131,9 +161,17 @@ async fn fail(
     if requests.force_sync {
         reset_force(object).await?;
     }
-    let secret = secret
+    failed.secret = secret
         .filter(|_| failure.class == Class::Stalled && Reason::is_about_secret(failure.reason.as_str()));
-    Ok(Done::Failed(failure, secret))
+    Ok(Done::Failed(Box::new(failed)))
+}
+
+/// How long this failure has been there, as the status knows it.
+fn failing_for(view: &VersionView, failure: &Failure, now: Timestamp) -> Duration {
+    condition::find(&view.status.conditions, "Ready")
+        .filter(|ready| ready.reason == failure.reason.as_str())
+        .and_then(|ready| Duration::try_from(now.duration_since(ready.last_transition_time.0)).ok())
+        .unwrap_or_default()
 }
 
 /// Sets `spec.forceSync` back, whose outcome is in the status, and lets the status speak of the generation that this makes.
@@ -186,6 +224,7 @@ async fn look_again(
     let size = u64::try_from(view.status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
     let what = match &found {
         Some(found) if store::intact(found, checksum, size) => {
+            seen_in_the_bucket(ctx, object);
             let ready = condition::find(&view.status.conditions, "Ready");
             // Only where the look before failed there is something to say.
             if ready.is_some_and(|c| c.status != "True") {
@@ -201,6 +240,11 @@ async fn look_again(
     tracing::warn!(message, "restoring");
     object.write_status(&view.restoring(&message, Timestamp::now())).await?;
     Ok(turn.is_none().then_some(Done::Later))
+}
+
+fn seen_in_the_bucket(ctx: &Context, object: &Object) {
+    let uid = object.view().metadata.uid.as_deref().unwrap_or_default();
+    ctx.memories.with(uid, |memory| memory.verified = Some(Timestamp::now()));
 }
 
 async fn permitted_head(ctx: &Context, view: &VersionView, place: &Place) -> Result<Option<Found>, Failure> {
