@@ -75,7 +75,7 @@ pub(super) fn tally<'a>(
             tally.failed.push((wanted, child));
         } else if current && child.suspend {
             tally.suspended.extend((!stored).then_some(wanted));
-        } else if !(current && stored) {
+        } else if !(current && stored && child.status.ready == Some(true)) {
             tally.pending += 1;
         }
     }

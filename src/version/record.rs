@@ -51,11 +51,15 @@ impl VersionView {
         after
     }
 
-    /// The object is stored as wanted.
+    /// The object is stored as wanted. While a move has left something behind, that is not the end of it.
     pub fn published(&self, published: &Published, requests: &Requests, now: Timestamp) -> VersionStatus {
         let Published { place, checksum, digest, size, source, stored_now } = published;
-        let message = format!("Stored as s3://{}/{}.", place.bucket, place.key);
-        let mut after = self.with(&Verdict::Ready, Reason::Synced, &message, now);
+        let mut after = if self.left_behind(place).is_empty() {
+            self.with(&Verdict::Ready, Reason::Synced, &stored(Some(place)), now)
+        } else {
+            let message = format!("{} What the move left behind is to be deleted.", stored(Some(place)));
+            self.with(&Verdict::Working, Reason::Publishing, &message, now)
+        };
         after.synced = Some(true);
         after.checksum = Some(checksum.clone());
         after.content_digest = Some(digest.clone());
@@ -103,11 +107,18 @@ impl VersionView {
 
     /// The object is as wanted: the conditions say so, and requests that were done are struck.
     pub fn settled(&self, now: Timestamp) -> VersionStatus {
-        let place = self.status.storage.as_ref();
-        let message =
-            place.map_or_else(|| "Stored.".to_owned(), |p| format!("Stored as s3://{}/{}.", p.bucket, p.key));
+        let message = stored(self.status.storage.as_ref());
         let mut after = self.with(&Verdict::Ready, Reason::Synced, &message, now);
         after.pending_force = None;
+        after
+    }
+
+    /// What a move left behind is gone, or may stay.
+    pub fn cleaned_up(&self, now: Timestamp) -> VersionStatus {
+        let mut after = self.settled(now);
+        let here =
+            |p: &Place| self.status.storage.as_ref().is_some_and(|s| s.bucket == p.bucket && s.key == p.key);
+        after.objects.retain(here);
         after
     }
 
@@ -138,4 +149,8 @@ impl VersionView {
         }
         after.pending_force = self.pending_force(requests, passes);
     }
+}
+
+fn stored(place: Option<&Place>) -> String {
+    place.map_or_else(|| "Stored.".to_owned(), |p| format!("Stored as s3://{}/{}.", p.bucket, p.key))
 }

@@ -260,10 +260,10 @@ async fn clean_up(ctx: &Context, object: &mut Object, work: &Work<'_>) -> Result
         DeletionPolicy::Retain => (left, Ok(())),
         DeletionPolicy::Delete => delete::objects(ctx, &view, &left).await,
     };
-    object.write_status(&view.struck(&done)).await?;
     match result {
-        Ok(()) => Ok(None),
+        Ok(()) => object.write_status(&view.cleaned_up(Timestamp::now())).await.map(|()| None),
         Err(failure) => {
+            object.write_status(&view.struck(&done)).await?;
             let message = format!(
                 "Stored, but the object that the move left behind is still there: {}",
                 failure.message

@@ -5,18 +5,21 @@
 
 mod admin;
 mod bad_input;
+mod conditions;
 mod costs;
 mod crds;
 mod credentials;
 mod examples;
 mod flags;
 mod held;
+mod keeping;
 mod large;
 mod leadership;
 mod life;
 mod memory;
 mod model;
 mod monitoring;
+mod moves;
 mod seed;
 mod storage_faults;
 mod support;

@@ -100,6 +100,17 @@ fn places_are_struck_one_by_one() {
 }
 
 #[test]
+fn ready_only_when_what_the_move_left_behind_is_off_the_record() {
+    let moved = stored().with(json!({"spec": {"fileName": "second.zip"}})).published();
+    let status = moved.view().status;
+    assert_eq!((status.synced, conditions(&status)), (Some(true), ["False", "True", "False"]));
+    let cleaned = moved.view().cleaned_up(at(900));
+    assert_eq!((cleaned.synced, conditions(&cleaned)), (Some(true), ["True", "False", "False"]));
+    assert_eq!(cleaned.objects, [place("network/second.zip")]);
+    assert_eq!(cleaned.last_sync_time, status.last_sync_time);
+}
+
+#[test]
 fn every_outcome_answers_the_requests_that_it_saw() {
     let asked = || stored().forced().annotated(REQUESTED_AT, "now").annotated(MODULE_REQUEST, "token");
     for (after, pending) in [

@@ -2,6 +2,7 @@
 
 pub mod archives;
 pub mod failing;
+pub mod watched;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -121,7 +122,8 @@ impl World {
         self.kubectl(&["patch", object, "--type=merge", "-p", &patch.to_string()]);
     }
 
-    fn api<K: kube::Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+    /// The objects of a kind, untyped.
+    pub fn api<K: kube::Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
         opendepot::api::objects::<K>(&self.client, &self.name)
     }
 

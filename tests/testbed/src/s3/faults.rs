@@ -32,6 +32,7 @@ pub struct S3Fault {
     bucket: String,
     prefix: String,
     method: Option<Method>,
+    spared: u32,
     left: Option<u32>,
     failure: S3Failure,
 }
@@ -39,7 +40,14 @@ pub struct S3Fault {
 impl S3Fault {
     /// For each request to a bucket, until it is cleared.
     pub fn new(bucket: &str, failure: S3Failure) -> Self {
-        Self { bucket: bucket.to_owned(), prefix: String::new(), method: None, left: None, failure }
+        Self {
+            bucket: bucket.to_owned(),
+            prefix: String::new(),
+            method: None,
+            spared: 0,
+            left: None,
+            failure,
+        }
     }
 
     /// Only for keys that begin so.
@@ -53,6 +61,13 @@ impl S3Fault {
     #[must_use]
     pub fn method(mut self, method: Method) -> Self {
         self.method = Some(method);
+        self
+    }
+
+    /// Not the first requests that it would meet: so many pass unharmed.
+    #[must_use]
+    pub fn after(mut self, requests: u32) -> Self {
+        self.spared = requests;
         self
     }
 
@@ -95,6 +110,10 @@ impl Faults {
     pub(super) fn draw(&self, method: &Method, bucket: &str, key: &str) -> Fate {
         let mut fate = Fate::default();
         for fault in lock(&self.0).iter_mut().filter(|fault| fault.meets(method, bucket, key)) {
+            if fault.spared > 0 {
+                fault.spared -= 1;
+                continue;
+            }
             fault.left = fault.left.map(|left| left - 1);
             if let S3Failure::Delay(delay) = fault.failure {
                 fate.delay += delay;
