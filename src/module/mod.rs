@@ -222,7 +222,7 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
         .filter(|v| v.metadata.namespace.as_ref() == Some(&namespace))
         .collect();
     let children: Vec<&LeanVersion> = children.iter().map(AsRef::as_ref).collect();
-    let (module, problem) = view(&raw);
+    let (mut module, problem) = view(&raw);
     let (selection, plan) = decide(&module, &children, problem.as_ref());
     ctx.waiting.set(&namespace, &name, plan.waiting.keys());
     if module.terminating() {
@@ -240,12 +240,14 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
         problem: problem.as_ref(),
         refused: refused.as_deref(),
     };
-    // The status goes first: it records digests before their Versions go, and a request before it is handed on. What it
-    // says is true without what comes after it, and where it changed, the next reconcile sees that.
+    // The status goes first: it records digests before their Versions go, and a request before it is handed on.
     let after = status::status(&module, &facts, token.as_deref(), Timestamp::now());
     let Some(version) = write(ctx, &api, &raw, (&module.status, &after)).await? else {
         return Ok(Action::requeue(OUTDATED));
     };
+    // What was written counts at once: a request that was opened goes along with the Versions that are made now.
+    module.status = after;
+    let (_, plan) = decide(&module, &children, problem.as_ref());
     if status::resets_force(&module) {
         reset_force(&api, &name, version.as_deref()).await?;
         return Ok(Action::requeue(COALESCE));
@@ -254,13 +256,11 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     done.log();
     if done.refused != refused {
         ctx.memories.with(uid, |memory| memory.refused.clone_from(&done.refused));
-        facts.refused = done.refused.as_deref();
+        (facts.plan, facts.refused) = (&plan, done.refused.as_deref());
+        let after = status::status(&module, &facts, None, Timestamp::now());
         let mut raw = raw;
         raw.metadata.resource_version = version;
-        let before = after;
-        let after =
-            status::status(&ModuleView { status: before.clone(), ..module }, &facts, None, Timestamp::now());
-        write(ctx, &api, &raw, (&before, &after)).await?;
+        write(ctx, &api, &raw, (&module.status, &after)).await?;
     }
     if let Some(refused) = done.refused {
         return Err(Unfinished::Refused(refused));
