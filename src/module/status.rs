@@ -114,10 +114,11 @@ fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mu
         let by_name: BTreeMap<&str, &LeanVersion> =
             children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
         let handled = selection.wanted.iter().all(|wanted| match by_name.get(wanted.name.as_str()) {
-            Some(c) if !ours(module, c) || c.terminating() || c.suspend => true,
+            Some(c) if !ours(module, c) || c.terminating() => true,
+            // A suspended one carries it at least, so that it follows when it is resumed.
             Some(c) => {
                 c.annotation(MODULE_REQUEST) == Some(open)
-                    && c.status.last_module_request.as_deref() == Some(open)
+                    && (c.suspend || c.status.last_module_request.as_deref() == Some(open))
             }
             // What cannot be made has no outcome but the Module's own, which the same write tells.
             None => problem.is_some(),

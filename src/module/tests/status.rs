@@ -238,6 +238,9 @@ fn a_force_is_opened_handled_closed_reset_and_can_be_asked_again() {
     }
     let stale = stored_child("2.0.0").with(json!({"status": {"lastModuleRequest": "token"}}));
     assert_eq!(open.status(&[answered.clone(), stale], None).force_token.as_deref(), Some("token"));
+    let suspended = stored_child("2.0.0").with(json!({"spec": {"suspend": true}}));
+    let status = open.status(&[answered.clone(), suspended], None);
+    assert_eq!(status.force_token.as_deref(), Some("token"), "a suspended one carries it first");
     for not_waited_for in [
         other.clone().with(json!({"spec": {"suspend": true}})),
         other.clone().terminating(),
