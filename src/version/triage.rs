@@ -145,6 +145,11 @@ pub fn lane(version: &LeanVersion) -> String {
 /// What names the forced sync that stands, if one does: the same one is counted once.
 pub fn forced(version: &LeanVersion) -> Option<String> {
     let status = &version.status;
+    let of_module = version.annotation(MODULE_REQUEST);
+    if of_module.is_some() && of_module != status.last_module_request.as_deref() {
+        // The Module has counted its request, which is not held back by what was asked of one Version before.
+        return None;
+    }
     let generation = version.metadata.generation.unwrap_or_default();
     if version.force_sync && !handled_at(status.pending_force.as_deref(), generation) {
         return Some(format!("forceSync/{generation}"));

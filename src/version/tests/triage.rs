@@ -137,6 +137,7 @@ fn a_force_has_one_name_until_it_is_handled() {
     assert_eq!(name(stored().annotated(REQUESTED_AT, "now")).as_deref(), Some("requestedAt/now"));
     assert_eq!(name(version().annotated(REQUESTED_AT, "now").published()), None);
     assert_eq!(name(stored().annotated(MODULE_REQUEST, "token")), None, "the Module has counted it");
+    assert_eq!(name(stored().forced().annotated(MODULE_REQUEST, "token")), None, "done along with that");
     assert_eq!(name(stored().forced().failed(&passing())), None, "a retry is no new force");
     let again = stored().forced().failed(&passing()).next_generation();
     assert_eq!(name(again).as_deref(), Some("forceSync/6"), "a loop of forces that fail is a loop too");
