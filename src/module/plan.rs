@@ -204,8 +204,8 @@ fn plan_existing(
     }
 }
 
-/// What is to become of `spec.expectedDigest`. A Version that knows its own content needs none; one that was made anew,
-/// or whose status is lost, is told what this version's content has to be.
+/// What is to become of `spec.expectedDigest`. A Version that has the right content needs none; one that was made anew,
+/// whose status is lost, or that published something else meanwhile is told what this version's content has to be.
 #[expect(clippy::option_option, reason = "the outer one: whether to write; the inner one: what")]
 fn pin(module: &ModuleView, wanted: &Wanted, child: &LeanVersion) -> Option<Option<String>> {
     let told = child.expected_digest.as_ref();
@@ -213,7 +213,7 @@ fn pin(module: &ModuleView, wanted: &Wanted, child: &LeanVersion) -> Option<Opti
         return told.map(|_| None);
     }
     let expected = module.expected_digest(&wanted.release)?;
-    let knows = told == Some(&expected) || (told.is_none() && child.status.content_digest.is_some());
+    let knows = told.or(child.status.content_digest.as_ref()) == Some(&expected);
     (!knows).then_some(Some(expected))
 }
 

@@ -182,12 +182,16 @@ impl VersionView {
         })
     }
 
-    /// Whether the status says that an object is stored just where, and made from what, `work` wants.
+    /// Whether the status says that an object is stored just where, made from what, and of the content that `work` wants.
     pub fn stored_as_wanted(&self, work: &Work<'_>) -> bool {
         let status = &self.status;
         status.synced == Some(true)
             && status.checksum.is_some()
             && status.storage.as_ref() == Some(&work.place)
+            && work
+                .expected_digest
+                .as_ref()
+                .is_none_or(|wanted| status.content_digest.as_ref() == Some(wanted))
             && status
                 .source
                 .as_ref()

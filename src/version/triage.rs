@@ -126,7 +126,8 @@ pub fn triage(
         }
         return Triage::Publish;
     }
-    if !observed || status.extra_objects {
+    let other_content = version.expected_digest.is_some() && version.expected_digest != status.content_digest;
+    if !observed || status.extra_objects || other_content {
         return Triage::Publish;
     }
     match verify_interval
