@@ -3,6 +3,7 @@
 //! In: what all scopes share. Out: running tasks, and a sign for each watch that it has seen every object once. Each kind
 //! is watched once; what the Version watch tells goes to both controllers.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub fn start_scope(
         turns: Semaphore::new(MODULES),
         memories: module::Memories::default(),
         waiting: module::Waiting::default(),
+        departed: module::departed::Departed::default(),
         events: shared.events.clone(),
         metrics: Arc::clone(&shared.metrics),
     });
@@ -87,13 +89,21 @@ pub fn start_scope(
         }
         let _ = queue.unbounded_send(reference);
     };
+    let (module_context, known_modules) = (Arc::clone(&context), modules.clone());
     let listed = move || {
         modules_seen.send_replace(true);
+        let known: HashSet<_> = known_modules.state().iter().filter_map(|m| m.metadata.uid.clone()).collect();
+        module_context.departed.retain(|uid| known.contains(uid));
     };
     tasks.spawn(watch_loop(shared, namespace, (modules.clone(), module_writer), tell, listed));
 
     let (module_context, queue) = (Arc::clone(&context), module_queue.clone());
+    let (known_modules, modules_listed) = (modules.clone(), all_modules.clone());
     let tell = move |version: &LeanVersion| {
+        // Before anybody looks: its Module, unless that is gone as well, may only find that it is not there.
+        if !*modules_listed.borrow() || owner_lives(version, &known_modules) {
+            module_context.departed.note(version);
+        }
         let _ = version_queue.unbounded_send(ObjectRef::from_obj(version));
         for module in concerned(version, &module_context.waiting) {
             let _ = queue.unbounded_send(module);
@@ -143,6 +153,14 @@ fn concerned(version: &LeanVersion, waiting: &module::Waiting) -> Vec<ObjectRef<
     let mut names = waiting.for_name(&namespace, &version.name_any());
     names.extend(version.controller().filter(|o| o.kind == "Module").map(|o| o.name.clone()));
     names.into_iter().map(|name| ObjectRef::new(&name).within(&namespace)).collect()
+}
+
+fn owner_lives(version: &LeanVersion, modules: &Store<LeanModule>) -> bool {
+    let namespace = version.namespace().unwrap_or_default();
+    version.controller().is_some_and(|owner| {
+        let module = modules.get(&ObjectRef::new(&owner.name).within(&namespace));
+        module.is_some_and(|module| module.metadata.uid.as_ref() == Some(&owner.uid))
+    })
 }
 
 /// Watches a kind into a store; tells of each object that appears, changes or goes, and after each list of the end of it.

@@ -4,6 +4,7 @@
 //! of GitHub or S3; its [`Context`] cannot even name them. [`plan`] and [`status`] decide (pure), [`apply`] does.
 
 pub mod apply;
+pub mod departed;
 pub mod names;
 pub mod plan;
 pub mod select;
@@ -26,6 +27,7 @@ use kube::{Client, Resource as _};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
+use self::departed::Departed;
 use self::plan::Plan;
 use self::select::{ModuleView, Selection};
 use self::status::Facts;
@@ -57,6 +59,8 @@ pub struct Context {
     pub memories: Memories,
     /// Names that Modules wait for, so that their disappearance wakes every Module that wants one.
     pub waiting: Waiting,
+    /// What Versions held that have gone.
+    pub departed: Departed,
     /// Events.
     pub events: Events,
     /// Metrics.
@@ -135,6 +139,7 @@ impl Context {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let metadata = &module.metadata;
         self.memories.forget(&text(&metadata.uid));
+        self.departed.retain(|uid| metadata.uid.as_deref() != Some(uid));
         self.waiting.set(&text(&metadata.namespace), &text(&metadata.name), std::iter::empty());
     }
 }
@@ -223,6 +228,7 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
         .collect();
     let children: Vec<&LeanVersion> = children.iter().map(AsRef::as_ref).collect();
     let (mut module, problem) = view(&raw);
+    module.departed = ctx.departed.of(uid);
     let (selection, plan) = decide(&module, &children, problem.as_ref());
     ctx.waiting.set(&namespace, &name, plan.waiting.keys());
     if module.terminating() {
@@ -245,6 +251,7 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     let Some(version) = write(ctx, &api, &raw, (&module.status, &after)).await? else {
         return Ok(Action::requeue(OUTDATED));
     };
+    ctx.departed.recorded(uid, &module.departed);
     // What was written counts at once: a request that was opened goes along with the Versions that are made now.
     module.status = after;
     let (_, plan) = decide(&module, &children, problem.as_ref());
@@ -324,7 +331,13 @@ fn view(raw: &DynamicObject) -> (ModuleView, Option<Problem>) {
             .err()
             .map(|invalid| Problem { message: invalid.to_string(), readable: true }),
     };
-    (ModuleView { metadata: raw.metadata.clone(), spec: spec.unwrap_or_default(), status }, problem)
+    let module = ModuleView {
+        metadata: raw.metadata.clone(),
+        spec: spec.unwrap_or_default(),
+        status,
+        departed: BTreeMap::new(),
+    };
+    (module, problem)
 }
 
 /// A fresh name for the request that stands, if it may be opened now, or else how long it has to wait: a loop of forced

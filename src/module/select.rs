@@ -3,7 +3,7 @@
 //! In: the Module as it is stored, the Versions of its namespace as the watch keeps them. Out: the versions that shall
 //! have a Version object. No client and no clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -20,6 +20,8 @@ pub struct ModuleView {
     pub spec: ModuleSpec,
     /// `status`, empty before the first reconcile.
     pub status: ModuleStatus,
+    /// The content digests of Versions that have gone since the status was written, by version.
+    pub departed: BTreeMap<String, String>,
 }
 
 /// A version that shall have a Version object.

@@ -148,6 +148,9 @@ fn published(module: &ModuleView, children: &[&LeanVersion]) -> Option<BTreeMap<
         };
         published.entry(release.to_string()).or_insert_with(|| digest.clone());
     }
+    for (version, digest) in &module.departed {
+        published.entry(version.clone()).or_insert_with(|| digest.clone());
+    }
     Some(published)
 }
 

@@ -216,6 +216,16 @@ fn digests_are_recorded_when_they_are_first_seen_and_kept() {
 }
 
 #[test]
+fn what_went_before_its_module_looked_again_is_recorded_too() {
+    let mut module = wants_two().immutable(json!({"1.0.0": "h1:first"})).view();
+    module.departed =
+        [("1.0.0", "h1:later"), ("2.0.0", "h1:second")].map(|(v, d)| (v.into(), d.into())).into();
+    let (selection, plan) = super::super::decide(&module, &[], None);
+    let status = super::super::status::status(&module, &selection, &[], &plan, None, None, super::at(100));
+    assert_eq!(json!(status.published), json!({"1.0.0": "h1:first", "2.0.0": "h1:second"}));
+}
+
+#[test]
 fn a_force_is_opened_handled_closed_reset_and_can_be_asked_again() {
     let asked = wants_two().forced();
     assert_eq!(wants_request(&asked.view()).as_deref(), Some("forceSync/3"));
