@@ -351,8 +351,13 @@ fn open_request(ctx: &Context, module: &ModuleView, uid: &str) -> (Option<String
     }
 }
 
-/// Events where the Module's readiness or reason changed.
+/// Events where the Module's readiness or reason changed, or where `immutable` was turned off.
 fn tell(ctx: &Context, raw: &DynamicObject, before: &ModuleStatus, after: &ModuleStatus) {
+    let mut reference: ObjectReference = raw.object_ref(&ApiResource::erase::<Module>(&()));
+    reference.resource_version = None;
+    if let Some(note) = status::unpinned(before, after) {
+        ctx.events.normal(&reference, "ImmutableTurnedOff", "Reconcile", &note);
+    }
     let ready =
         |conditions| condition::find(conditions, "Ready").map(|c| (c.status.clone(), c.reason.clone()));
     let (old, new) = (ready(&before.conditions), ready(&after.conditions));
@@ -360,8 +365,6 @@ fn tell(ctx: &Context, raw: &DynamicObject, before: &ModuleStatus, after: &Modul
         return;
     }
     let Some(condition) = condition::find(&after.conditions, "Ready") else { return };
-    let mut reference: ObjectReference = raw.object_ref(&ApiResource::erase::<Module>(&()));
-    reference.resource_version = None;
     if Reason::is_progress(&condition.reason) {
         ctx.events.normal(&reference, &condition.reason, "Reconcile", &condition.message);
     } else {

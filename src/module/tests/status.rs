@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::status::{resets_force, wants_request};
+use super::super::status::{resets_force, unpinned, wants_request};
 use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
 use crate::crd::{ModuleStatus, REQUESTED_AT, condition};
 
@@ -223,6 +223,17 @@ fn what_went_before_its_module_looked_again_is_recorded_too() {
     let (selection, plan) = super::super::decide(&module, &[], None);
     let status = super::super::status::status(&module, &selection, &[], &plan, None, None, super::at(100));
     assert_eq!(json!(status.published), json!({"1.0.0": "h1:first", "2.0.0": "h1:second"}));
+}
+
+#[test]
+fn turning_immutable_off_is_told_once() {
+    let on = wants_two().immutable(json!({"1.0.0": "h1:first"}));
+    let off = on.clone().with_config(json!({"immutable": false}));
+    let after = off.status(&[], None);
+    let told = unpinned(&off.view().status, &after).unwrap();
+    assert!(told.contains("turned off: the content of 1 version is no longer pinned"), "{told}");
+    assert_eq!(unpinned(&after, &off.with_status(&after).status(&[], None)), None);
+    assert_eq!(unpinned(&on.view().status, &on.status(&[], None)), None);
 }
 
 #[test]
