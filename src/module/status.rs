@@ -16,7 +16,6 @@ use crate::crd::condition::{self, Verdict};
 use crate::crd::lean::LeanVersion;
 use crate::crd::module::VersionCounts;
 use crate::crd::{MODULE_REQUEST, ModuleStatus, REQUESTED_AT};
-use crate::failure::Reason;
 
 /// Type of the condition that names Versions of the original OpenDepot.
 const LEFTOVERS: &str = "OriginalVersionsFound";
@@ -44,7 +43,10 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: 
     let before = &module.status;
     let mut after = before.clone();
     after.observed_generation = generation;
-    after.published = published(module, children);
+    // A spec that cannot be worked with may not even be readable: nothing is unpinned until it is mended.
+    if problem.is_none() || module.immutable() {
+        after.published = published(module, children);
+    }
     force(module, facts, token, &mut after);
 
     let stored = tally.stored.len();
@@ -152,6 +154,16 @@ fn published(module: &ModuleView, children: &[&LeanVersion]) -> Option<BTreeMap<
         published.entry(version.clone()).or_insert_with(|| digest.clone());
     }
     Some(published)
+}
+
+/// What is to be told when `immutable` was turned off just now.
+pub fn unpinned(before: &ModuleStatus, after: &ModuleStatus) -> Option<String> {
+    let pins = before.published.as_ref().filter(|_| after.published.is_none())?;
+    Some(format!(
+        "moduleConfig.immutable was turned off: the content of {} is no longer pinned. From now on a sync stores what \
+         the tag holds then.",
+        plural(pins.len(), "version")
+    ))
 }
 
 fn latest(stored: &[&Wanted]) -> Option<String> {

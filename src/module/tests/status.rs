@@ -212,7 +212,9 @@ fn digests_are_recorded_when_they_are_first_seen_and_kept() {
     );
     assert_eq!(published(wants_two(), &children), json!(null));
     let off = immutable().with_config(json!({"immutable": false}));
-    assert_eq!(published(off, &children), json!(null), "switched off");
+    assert_eq!(published(off.clone(), &children), json!(null), "switched off");
+    let unreadable = off.with(json!({"spec": {"versions": 5}}));
+    assert_eq!(published(unreadable, &children)["0.9.0"], "h1:gone", "a broken spec unpins nothing");
 }
 
 #[test]
