@@ -74,7 +74,8 @@ pub async fn publish(
         if let Lying::Ours(found) = &lying
             && let Some(published) = take_over(object.view(), work, found)
         {
-            return Ok(Outcome { published, notes: Vec::new() });
+            let notes = replaced(object.view(), &published.digest).into_iter().collect();
+            return Ok(Outcome { published, notes });
         }
         bucket_is_back(ctx, object.view(), &work.place, &lying).await?;
         record(object, &work.place).await?;
@@ -276,11 +277,14 @@ fn notes(view: &VersionView, made: &Normalised) -> Vec<Note> {
         );
         notes.push(Note::LinksSkipped(note));
     }
-    let digest = made.digest.to_string();
-    if let Some(before) = view.status.content_digest.as_ref().filter(|before| **before != digest) {
-        notes.push(Note::ContentReplaced(format!(
-            "The tag's content changed from {before} to {digest}; the object was replaced."
-        )));
-    }
+    notes.extend(replaced(view, &made.digest.to_string()));
     notes
+}
+
+/// What there is to tell where this content takes the place of other content.
+fn replaced(view: &VersionView, digest: &str) -> Option<Note> {
+    let before = view.status.content_digest.as_ref().filter(|before| *before != digest)?;
+    Some(Note::ContentReplaced(format!(
+        "The tag's content changed from {before} to {digest}; the object was replaced."
+    )))
 }
