@@ -65,11 +65,7 @@ pub async fn publish(
     permitted(ctx, object.view(), work)?;
     let lying =
         look(ctx, object.view(), &work.place).await.map_err(|failure| held_back(ctx, work, failure))?;
-    let lost = object.view().stored_as_wanted(work)
-        && match &lying {
-            Lying::Nothing => true,
-            Lying::Ours(found) => damaged(object.view(), work, found),
-        };
+    let lost = is_lost(object.view(), work, &lying);
     let result = async {
         if let Lying::Ours(found) = &lying
             && let Some(published) = take_over(object.view(), work, found)
@@ -84,7 +80,7 @@ pub async fn publish(
         };
         let (fetched, raw) = fetch(ctx, object.view(), work).await?;
         let made = normalise(ctx, raw, work.module.file_format).await?;
-        compare(object.view(), work, &made)?;
+        compare(object.view(), work, &made, lost)?;
         let source = Source {
             url: work.config.repository.to_string(),
             ref_: format!("refs/tags/{}", fetched.tag),
@@ -232,8 +228,20 @@ pub(super) fn requested(view: &VersionView, work: &Work<'_>) -> (Option<String>,
     (forced.or_else(|| work.requests.requested_at.clone()), work.requests.module_request.clone())
 }
 
+/// Whether the object that the status speaks of turned out to be missing or damaged.
+fn is_lost(view: &VersionView, work: &Work<'_>, lying: &Lying) -> bool {
+    let status = &view.status;
+    let here =
+        status.storage.as_ref().is_some_and(|s| s.bucket == work.place.bucket && s.key == work.place.key);
+    let gone = match lying {
+        Lying::Nothing => true,
+        Lying::Ours(found) => damaged(view, work, found),
+    };
+    status.synced == Some(true) && here && gone
+}
+
 /// Whether the content may take the place of what was published before.
-fn compare(view: &VersionView, work: &Work<'_>, made: &Normalised) -> Result<(), Failure> {
+fn compare(view: &VersionView, work: &Work<'_>, made: &Normalised, lost: bool) -> Result<(), Failure> {
     let Some(expected) = &work.expected_digest else { return Ok(()) };
     let digest = made.digest.to_string();
     if *expected == digest {
@@ -241,21 +249,25 @@ fn compare(view: &VersionView, work: &Work<'_>, made: &Normalised) -> Result<(),
     }
     let before = view.status.source.as_ref().and_then(|s| s.commit.as_deref());
     let now = made.commit.as_deref();
+    let stored = view.status.synced == Some(true) && !lost;
+    let kept = if stored { "The stored object is untouched." } else { "Nothing was stored." };
     if before.is_some() && before == now {
         return Err(Failure::stalled(
             Reason::SameCommitOtherContent,
             format!(
                 "Commit {} gave {digest} now and {expected} when it was published: the repository's export-subst or \
-                 export-ignore makes archives that change. The stored object is untouched.",
+                 export-ignore makes archives that change. {kept}",
                 now.unwrap_or_default()
             ),
         ));
     }
+    // The commit of one that was removed and added again is not known any more.
+    let what = if before.is_some() { "was moved" } else { "does not hold what was published" };
     Err(Failure::stalled(
         Reason::ImmutableContentChanged,
         format!(
-            "The tag was moved: its content is {digest}{}, published was {expected}. The stored object is untouched. \
-             Move the tag back, or publish the new content as a new version.",
+            "The tag {what}: its content is {digest}{}, published was {expected}. {kept} Move the tag back, or publish \
+             the new content as a new version.",
             now.map(|c| format!(" (commit {c})")).unwrap_or_default()
         ),
     ))
