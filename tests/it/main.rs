@@ -12,6 +12,7 @@ mod credentials;
 mod examples;
 mod flags;
 mod held;
+mod immutable;
 mod keeping;
 mod large;
 mod leadership;

@@ -2,6 +2,7 @@
 
 pub mod archives;
 pub mod failing;
+pub mod requests;
 pub mod watched;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,109 @@
+//! What a sync cost, counted where it arrives: archives that GitHub served, objects that S3 was sent. And short ways to
+//! ask for one, to move what a tag holds, and to read what Events say.
+
+use http::Method;
+use opendepot_testbed::eventually;
+use opendepot_testbed::github::{File, Hop, Repository};
+use serde_json::{Value, json};
+
+use super::archives::{Tree, h1};
+use super::{SOON, World, condition};
+
+/// The files of a module that has just a `main.tf`.
+pub fn main_tf(text: &str) -> Vec<File> {
+    vec![File::new("main.tf", text)]
+}
+
+/// The content digest of [`main_tf`].
+pub fn digest_of(text: &str) -> String {
+    h1(&Tree::from([("main.tf".to_owned(), (false, text.as_bytes().to_vec()))]))
+}
+
+/// The message of an object's `Ready`.
+pub fn message(object: &Value) -> &str {
+    condition(object, "Ready")["message"].as_str().unwrap_or_default()
+}
+
+impl World {
+    /// A repository with these tags, each of which holds its own name.
+    pub fn tagged(&self, name: &str, tags: &[&str]) -> Repository {
+        let repository = self.bed.github.repository(&self.repository(name)).unwrap();
+        repository.releases(tags.iter().map(|tag| (*tag, main_tf(&format!("# {tag}\n"))))).unwrap();
+        repository
+    }
+
+    /// How many archives of a repository were served.
+    pub fn served(&self, repository: &str) -> usize {
+        let requests = self.bed.github.requests(&self.repository(repository)).unwrap();
+        requests.iter().filter(|r| r.hop == Hop::Codeload && r.status == 200).count()
+    }
+
+    /// How many objects whose key begins so were sent to this test's bucket, well or not.
+    pub fn sent(&self, prefix: &str) -> usize {
+        let put = |r: &&_| is_put(r) && r.key.starts_with(prefix);
+        self.bed.s3.requests(&self.name).iter().filter(put).count()
+    }
+
+    /// Forgets what was counted so far, of one repository and of the whole bucket.
+    pub fn count_from_now(&self, repository: &str) {
+        self.bed.github.forget_requests(&self.repository(repository)).unwrap();
+        self.bed.s3.forget_requests(&self.name);
+    }
+
+    /// Asks for a sync with `forceSync`, of `module/NAME` or `version/NAME`.
+    pub fn force(&self, object: &str) {
+        self.patch(object, &json!({"spec": {"forceSync": true}}));
+    }
+
+    /// Asks for a sync with the annotation.
+    pub fn request_of(&self, object: &str, token: &str) {
+        let annotation = format!("opendepot.defdev.io/requestedAt={token}");
+        self.kubectl(&["annotate", "--overwrite", object, &annotation]);
+    }
+
+    /// Waits until something that is counted is so.
+    pub async fn until(&self, what: &str, so: impl Fn() -> bool) {
+        let wait = eventually(SOON, || async {
+            anyhow::ensure!(so(), "{what}: not yet");
+            Ok(())
+        });
+        wait.await.unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    /// Waits until a Version's `forceSync` was handled and is `false` again, in spec and status.
+    pub async fn version_reset(&self, name: &str) -> Value {
+        self.version_when(name, |v| {
+            v["spec"]["forceSync"] == false
+                && v["status"]["observedGeneration"] == v["metadata"]["generation"]
+                && !v["status"]["pendingForce"].as_str().unwrap_or_default().starts_with("done")
+        })
+        .await
+    }
+
+    /// Waits until a Module's `forceSync` was handled and is `false` again, and the status speaks of that.
+    pub async fn module_reset(&self, name: &str) -> Value {
+        self.module_when(name, |m| {
+            m["spec"]["forceSync"] == false
+                && m["status"]["observedGeneration"] == m["metadata"]["generation"]
+                && m["status"]["forceToken"].as_str().is_some_and(|token| token.starts_with("done:"))
+        })
+        .await
+    }
+
+    /// Waits until there is an Event with this reason about an object, and gives the notes of all such.
+    pub async fn told(&self, object: &str, reason: &str) -> Vec<String> {
+        let notes = || async {
+            let of = format!("--field-selector=involvedObject.name={object},reason={reason}");
+            let list: Value = serde_json::from_str(&self.kubectl(&["get", "events", &of, "-o", "json"]))?;
+            let text = |e: &Value| e["message"].as_str().unwrap_or_default().to_owned();
+            let notes: Vec<String> = list["items"].as_array().unwrap().iter().map(text).collect();
+            anyhow::ensure!(!notes.is_empty(), "no Event {reason} about {object}");
+            Ok(notes)
+        };
+        eventually(SOON, notes).await.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+}
+
+fn is_put(request: &opendepot_testbed::s3::S3Request) -> bool {
+    request.method == Method::PUT && !request.key.is_empty()
+}
