@@ -11,6 +11,8 @@ mod crds;
 mod credentials;
 mod examples;
 mod flags;
+mod force;
+mod force_crash;
 mod held;
 mod immutable;
 mod keeping;
