@@ -14,6 +14,7 @@ mod flags;
 mod force;
 mod force_crash;
 mod held;
+mod history;
 mod immutable;
 mod keeping;
 mod large;
