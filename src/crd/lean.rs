@@ -56,7 +56,7 @@ pub struct LeanVersion {
     pub repository: String,
     /// Whether its `deletionPolicy` is Retain.
     pub retain: bool,
-    /// Whether the status says that the object is stored where, and made from what, the configuration says now.
+    /// Whether the status says that the object is stored where, made from what, and of the content that the spec wants now.
     pub stored_as_wanted: bool,
     /// The part of the status that decisions need.
     pub status: LeanStatus,
@@ -195,6 +195,8 @@ impl<'de> Deserialize<'de> for LeanVersion {
             .as_ref()
             .and_then(|config| stored_as_wanted(config, name, file_name.as_deref(), &status))
             .unwrap_or(false);
+        let expected_digest = text(&spec, "expectedDigest");
+        let other = expected_digest.is_some() && expected_digest != text(&status, "contentDigest");
         let (config, placement) = config.map_or((0, 0), |config| config_hashes(&config));
         Ok(Self {
             metadata: metadata.into(),
@@ -204,12 +206,12 @@ impl<'de> Deserialize<'de> for LeanVersion {
             force_sync: flag(&spec, "forceSync"),
             suspend: flag(&spec, "suspend"),
             module_suspended: flag(&spec, "moduleSuspended"),
-            expected_digest: text(&spec, "expectedDigest"),
+            expected_digest,
             config,
             placement,
             repository,
             retain,
-            stored_as_wanted,
+            stored_as_wanted: stored_as_wanted && !other,
             status: lean_status(&status),
         })
     }

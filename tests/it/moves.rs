@@ -498,9 +498,9 @@ async fn an_old_object_that_cannot_be_deleted_is_named_until_it_can_be_or_may_st
         message.contains(&format!("s3://{bucket}/{key}")) && message.contains("s3:DeleteObject"),
         "{message}"
     );
-    let moved = world.get_version("mod-1.0.0").await.unwrap().unwrap();
-    assert_eq!((&moved["status"]["synced"], place(&moved).0), (&json!(true), moves.other.clone()));
-    moves.only(&[&before, &moved]).await;
+    let now = world.get_version("mod-1.0.0").await.unwrap().unwrap();
+    assert_eq!((&now["status"]["synced"], place(&now).0), (&json!(true), moves.other.clone()));
+    moves.only(&[&before, &now]).await;
     moves.mend();
     moves.only(&[&moves.arrived().await]).await;
 

@@ -110,7 +110,8 @@ impl World {
             } else {
                 let digest = format!("h1:{}", lean.version);
                 fixture
-                    .with(json!({"status": {"synced": true, "contentDigest": digest}}))
+                    .with(json!({"status": {"synced": true, "checksum": "c3Vt", "contentDigest": digest}}))
+                    .stored_as_wanted()
                     .ready("True", "Synced", "")
             };
         }
@@ -179,7 +180,7 @@ impl World {
     fn assert_true(&self) -> Result<(), TestCaseError> {
         let view = self.module.view();
         let stored: BTreeMap<String, bool> =
-            self.children.iter().map(|c| (c.name().to_owned(), c.lean().status.synced)).collect();
+            self.children.iter().map(|c| (c.name().to_owned(), c.lean().stored_as_wanted)).collect();
         let (selection, plan) = self.module.decide(&self.children);
         prop_assert_eq!(plan, Plan::default());
         let wanted: Vec<&str> = selection.wanted.iter().map(|w| w.name.as_str()).collect();

@@ -10,8 +10,10 @@ mod status;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::Problem;
 use super::plan::Plan;
 use super::select::{ModuleView, Selection};
+use super::status::Facts;
 use crate::crd::lean::LeanVersion;
 use crate::crd::{FINALIZER, MODULE_REQUEST, ModuleStatus, Release};
 
@@ -133,19 +135,8 @@ impl ModuleFixture {
 
     /// The status after a reconcile at second 100.
     fn status(&self, children: &[ChildFixture], token: Option<&str>) -> ModuleStatus {
-        let raw = serde_json::from_value(self.0.clone()).unwrap();
-        let (view, problem) = super::view(&raw);
-        let lean: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
-        let lean: Vec<&LeanVersion> = lean.iter().collect();
-        let (selection, plan) = super::decide(&view, &lean, problem.as_ref());
-        let facts = super::status::Facts {
-            selection: &selection,
-            children: &lean,
-            plan: &plan,
-            problem: problem.as_ref(),
-            refused: None,
-        };
-        super::status::status(&view, &facts, token, at(100))
+        let (view, problem) = super::view(&serde_json::from_value(self.0.clone()).unwrap());
+        status_of(&view, problem.as_ref(), children, token)
     }
 
     fn with_status(mut self, status: &ModuleStatus) -> Self {
@@ -228,6 +219,20 @@ impl ChildFixture {
     fn lean(&self) -> LeanVersion {
         serde_json::from_value(self.0.clone()).unwrap()
     }
+}
+
+/// The status of `view` after a reconcile at second 100.
+fn status_of(
+    view: &ModuleView,
+    problem: Option<&Problem>,
+    children: &[ChildFixture],
+    token: Option<&str>,
+) -> ModuleStatus {
+    let lean: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
+    let lean: Vec<&LeanVersion> = lean.iter().collect();
+    let (selection, plan) = super::decide(view, &lean, problem);
+    let facts = Facts { selection: &selection, children: &lean, plan: &plan, problem, refused: None };
+    super::status::status(view, &facts, token, at(100))
 }
 
 fn merge(target: &mut Value, patch: Value) {
