@@ -247,7 +247,10 @@ fn compare(view: &VersionView, work: &Work<'_>, made: &Normalised, lost: bool) -
     if *expected == digest {
         return Ok(());
     }
-    let before = view.status.source.as_ref().and_then(|s| s.commit.as_deref());
+    // The commit on record counts only where it is that of the expected content.
+    let source =
+        view.status.source.as_ref().filter(|_| view.status.content_digest.as_ref() == Some(expected));
+    let before = source.and_then(|s| s.commit.as_deref());
     let now = made.commit.as_deref();
     let stored = view.status.synced == Some(true) && !lost;
     let kept = if stored { "The stored object is untouched." } else { "Nothing was stored." };

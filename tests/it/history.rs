@@ -7,7 +7,7 @@ use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::support::requests::{main_tf, message};
-use crate::support::{ModuleFixture, SOON, World, condition, ready};
+use crate::support::{ModuleFixture, SOON, World, ready};
 
 fn limited(world: &World, limit: i64, versions: &[&str]) -> ModuleFixture {
     world.module("mod").config("versionHistoryLimit", json!(limit)).versions(versions)
@@ -224,8 +224,8 @@ async fn lowering_the_limit_while_the_newest_are_bad_keeps_the_good_ones() {
     // The bad one leaves the list: what is left is within the limit.
     world.apply(&limited(&world, 1, &list[..3]));
     versions_are(&world, &["1.2.0"]).await;
-    let module = counted(&world, [1, 1, 0, 2]).await;
-    assert_eq!(condition(&module, "Ready")["status"], "True");
+    counted(&world, [1, 1, 0, 2]).await;
+    world.module_ready("mod").await;
 }
 
 #[tokio::test]
