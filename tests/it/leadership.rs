@@ -34,8 +34,8 @@ fn allow_lease(world: &World) {
     let parts: Vec<String> = lease
         .map(|part| {
             part.replace(
-                "metadata:\n  name: opendepot\n",
-                &format!("metadata:\n  name: opendepot\n  namespace: {}\n", world.name),
+                "metadata:\n  name: opendepot-lease\n",
+                &format!("metadata:\n  name: opendepot-lease\n  namespace: {}\n", world.name),
             )
         })
         .collect();

@@ -46,7 +46,8 @@ pub struct Options {
     pub crds: Option<PathBuf>,
     /// A folder with manifests or a kustomization: service account, RBAC.
     pub deploy: Option<PathBuf>,
-    /// Namespace and name of the service account that the operator runs as; without it, the administrator.
+    /// Namespace (made, where it is missing) and name of the service account that the operator runs as; without it, the
+    /// administrator.
     pub service_account: Option<(String, String)>,
 }
 
@@ -85,6 +86,9 @@ impl Testbed {
             kubernetes.apply(folder).await?;
         }
         kubernetes.start_controllers()?;
+        if let Some((namespace, _)) = &options.service_account {
+            kubernetes.create_namespace(namespace).await?;
+        }
         if let Some(folder) = &options.deploy {
             kubernetes.apply(folder).await?;
         }
