@@ -9,6 +9,7 @@ mod conditions;
 mod costs;
 mod crds;
 mod credentials;
+mod deploy;
 mod examples;
 mod flags;
 mod force;

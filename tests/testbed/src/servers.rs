@@ -1,7 +1,7 @@
 //! The real servers and clients that the tests run on, built from source once per machine.
 //!
-//! `hack/servers/go.mod` pins them. What is built lies in the user's cache folder, under the hash of that file and its
-//! `go.sum`, so that a fresh clone finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
+//! The `go.mod` files below `hack/` pin them. What is built lies in the user's cache folder, under the hash of that file
+//! and its `go.sum`, so that a fresh clone finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -27,6 +27,10 @@ pub enum Server {
     Versitygw,
     /// OpenTofu's command line.
     Tofu,
+    /// Helm's command line.
+    Helm,
+    /// Checks GitHub workflows.
+    Actionlint,
 }
 
 impl Server {
@@ -38,6 +42,8 @@ impl Server {
             Self::Etcd => "etcd",
             Self::Versitygw => "versitygw",
             Self::Tofu => "tofu",
+            Self::Helm => "helm",
+            Self::Actionlint => "actionlint",
         }
     }
 
@@ -49,12 +55,18 @@ impl Server {
             Self::Etcd => "go.etcd.io/etcd/server/v3",
             Self::Versitygw => "github.com/versity/versitygw/cmd/versitygw",
             Self::Tofu => "github.com/opentofu/opentofu/cmd/tofu",
+            Self::Helm => "helm.sh/helm/v4/cmd/helm",
+            Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
         }
     }
 
     /// The folder under `hack/` whose `go.mod` pins this one.
     fn module(self) -> &'static str {
-        if self == Self::Tofu { "tofu" } else { "servers" }
+        match self {
+            Self::Tofu => "tofu",
+            Self::Helm | Self::Actionlint => "tools",
+            _ => "servers",
+        }
     }
 }
 
@@ -88,6 +100,18 @@ pub fn terraform() -> Result<PathBuf> {
     }
     let [tofu] = binaries([Server::Tofu])?;
     Ok(tofu)
+}
+
+/// Helm, built from source.
+pub fn helm() -> Result<PathBuf> {
+    let [helm] = binaries([Server::Helm])?;
+    Ok(helm)
+}
+
+/// actionlint, built from source.
+pub fn actionlint() -> Result<PathBuf> {
+    let [actionlint] = binaries([Server::Actionlint])?;
+    Ok(actionlint)
 }
 
 /// The program in `$KUBEBUILDER_ASSETS`, or an empty path.

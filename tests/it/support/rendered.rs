@@ -1,0 +1,102 @@
+//! What `deploy/` comes to: rendered by kubectl and by Helm, parsed.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use opendepot_testbed::control_plane::Output;
+use opendepot_testbed::{Testbed, servers};
+use serde_json::{Value, json};
+
+use super::root;
+
+/// The operator's namespace in everything that is shipped.
+pub const SYSTEM: &str = "opendepot-system";
+
+/// The objects of a kustomization of this repository, as YAML.
+pub fn kustomize_yaml(bed: &Testbed, folder: &str) -> String {
+    bed.kubectl(&["kustomize", root().join(folder).to_str().unwrap()]).unwrap().ok().unwrap()
+}
+
+/// The objects of a kustomization of this repository.
+pub fn kustomize(bed: &Testbed, folder: &str) -> Vec<Value> {
+    parse(&kustomize_yaml(bed, folder))
+}
+
+/// The objects of the chart with these values, as YAML.
+pub fn chart_yaml(values: &Value) -> String {
+    let args = ["template", "opendepot", "deploy/helm/opendepot", "-n", SYSTEM, "-f", "-"];
+    let output = helm(Path::new("/dev/null"), &args, values);
+    assert!(output.success(), "{}", output.stderr);
+    output.stdout
+}
+
+/// The objects of the chart with these values.
+pub fn chart(values: &Value) -> Vec<Value> {
+    parse(&chart_yaml(values))
+}
+
+/// Runs Helm at the repository's root; `-f -` reads `values`.
+pub fn helm(kubeconfig: &Path, args: &[&str], values: &Value) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(servers::helm().unwrap());
+    command.args(args).current_dir(root()).env("HOME", home.path()).env("KUBECONFIG", kubeconfig);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(values.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Output {
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        code: output.status.code().unwrap_or(-1),
+    }
+}
+
+/// The objects of a YAML text.
+pub fn parse(yaml: &str) -> Vec<Value> {
+    let mut objects: Vec<Value> = serde_yaml::from_multiple(yaml).unwrap();
+    objects.iter_mut().for_each(same_numbers);
+    objects
+}
+
+/// Makes every number one with a point: some who print YAML write 1, some 1.0.
+fn same_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(number) = number.as_f64() {
+                *value = json!(number);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(same_numbers),
+        Value::Object(map) => map.values_mut().for_each(same_numbers),
+        _ => {}
+    }
+}
+
+/// The one object of a kind and name.
+pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|o| o["kind"] == kind && o["metadata"]["name"] == name);
+    let object = found.next().unwrap_or_else(|| panic!("there is no {kind} {name}"));
+    assert!(found.next().is_none(), "there are two of {kind} {name}");
+    object
+}
+
+/// What the container of the Deployment is started with.
+pub fn arguments(objects: &[Value]) -> Vec<String> {
+    let container = &find(objects, "Deployment", "opendepot")["spec"]["template"]["spec"]["containers"][0];
+    serde_json::from_value(container["args"].clone()).unwrap()
+}
+
+/// The objects without what only Helm writes, in the order of their names.
+pub fn comparable(mut objects: Vec<Value>) -> Vec<Value> {
+    let of_helm = |key: &String| key.starts_with("helm.sh/") || key == "app.kubernetes.io/managed-by";
+    for object in &mut objects {
+        for field in ["labels", "annotations"] {
+            if let Some(map) = object["metadata"].get_mut(field).and_then(Value::as_object_mut) {
+                map.retain(|key, _| !of_helm(key));
+            }
+        }
+    }
+    objects.sort_by_key(|o| json!([o["kind"], o["metadata"]["name"]]).to_string());
+    objects
+}
