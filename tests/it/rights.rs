@@ -1,0 +1,155 @@
+//! The shipped rights: an operator of one namespace needs no others, and uses each of them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use opendepot_testbed::control_plane::AuditEntry;
+use opendepot_testbed::operator::Operator;
+use opendepot_testbed::{eventually, github::File};
+use serde_json::{Value, json};
+
+use crate::support::rendered::{SYSTEM, arguments, find, kustomize, kustomize_yaml, parse};
+use crate::support::{SOON, World};
+
+/// One thing that may be done: group, resource (with its subresource), verb.
+type Right = (String, String, String);
+
+/// What admission asks about and nobody ever requests: see the end of the test.
+const ONLY_ASKED_ABOUT: (&str, &str, &str) = ("opendepot.defdev.io", "modules/finalizers", "update");
+
+fn right(group: &str, resource: &str, verb: &str) -> Right {
+    (group.to_owned(), resource.to_owned(), verb.to_owned())
+}
+
+/// What the rules of a role allow.
+fn allowed(role: &Value) -> BTreeSet<Right> {
+    let texts = |list: &Value| -> Vec<String> { serde_json::from_value(list.clone()).unwrap() };
+    let mut all = BTreeSet::new();
+    for rule in role["rules"].as_array().unwrap() {
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                all.extend(texts(&rule["verbs"]).iter().map(|verb| right(&group, &resource, verb)));
+            }
+        }
+    }
+    all
+}
+
+/// What a call took.
+fn taken_by(call: &AuditEntry) -> Right {
+    let subresource =
+        if call.subresource.is_empty() { String::new() } else { format!("/{}", call.subresource) };
+    right(&call.group, &format!("{}{subresource}", call.resource), &call.verb)
+}
+
+/// The operator of the overlay for one namespace, installed and started in this world's.
+async fn installed(world: &World) -> Operator {
+    let yaml = kustomize_yaml(world.bed, "deploy/overlays/one-namespace").replace(SYSTEM, &world.name);
+    let applied = world.bed.kubectl_with(&["apply", "--server-side", "-f", "-"], &yaml).unwrap();
+    assert!(applied.success(), "{}", applied.stderr);
+    let account =
+        world.bed.kubernetes.kubeconfig_for_service_account(&world.name, "opendepot").await.unwrap();
+    let arguments = arguments(&parse(&yaml));
+    // `run` comes from the testbed, and this machine has no such folder.
+    let arguments = arguments.iter().filter(|a| *a != "run" && !a.starts_with("--spool-dir"));
+    world.bed.operator().env("KUBECONFIG", account).args(arguments).start_ready().await.unwrap()
+}
+
+/// All that an operator does: publish, publicly and with a Secret, adopt, force, remove, and tell of it.
+async fn everything(world: &World) {
+    let tags = ["v1.0.0", "v1.1.0", "v1.2.0"];
+    let repository = world.bed.github.repository(&world.repository("net")).unwrap();
+    repository.releases(tags.map(|tag| (tag, vec![File::new("main.tf", format!("# {tag}\n"))]))).unwrap();
+    let private = world.released("private").private(true);
+    let token = world.bed.github.personal_token(&[&private.name()]).unwrap();
+    world.secret("opendepot-github-application-secret", &[("githubToken", &token)]);
+
+    let mut inline = world.inline_of("net-1.2.0", &world.module("net"));
+    inline["spec"]["version"] = json!("1.2.0");
+    inline["metadata"]["annotations"] = json!({"opendepot.defdev.io/adopt": "net"});
+    world.apply(&inline);
+    world.version_ready("net-1.2.0").await;
+    world.apply(&world.module("net").versions(&tags));
+    let secret = json!({"useAuthenticatedClient": true});
+    world.apply(&world.module("private").config("githubClientConfig", secret).versions(&["v1.0.0"]));
+    world.module_ready("net").await;
+    world.module_ready("private").await;
+
+    world.patch("module/net", &json!({"spec": {"forceSync": true}}));
+    world.module_when("net", |m| m["spec"]["forceSync"] == false && m["status"]["synced"] == true).await;
+    // Once more: a second Event about the same thing counts up the first.
+    world.patch("version.opendepot.defdev.io/net-1.0.0", &json!({"spec": {"forceSync": true}}));
+    world.version_when("net-1.0.0", |v| v["spec"]["forceSync"] == false).await;
+    world.apply(&world.module("net").versions(&tags[..2]));
+    world.versions_are(&["net-1.0.0", "net-1.1.0", "private-1.0.0"]).await;
+}
+
+#[tokio::test]
+async fn an_operator_of_one_namespace_needs_only_its_role_and_uses_all_of_it() {
+    let world = World::new("rights").await;
+    let shipped = kustomize(world.bed, "deploy/base");
+    let overlay = kustomize(world.bed, "deploy/overlays/one-namespace");
+    let role = find(&overlay, "Role", "opendepot");
+    assert_eq!(role["rules"], find(&shipped, "ClusterRole", "opendepot")["rules"]);
+    assert!(
+        overlay.iter().all(|o| !o["kind"].as_str().unwrap().starts_with("Cluster")),
+        "no rights elsewhere"
+    );
+    let lease = find(&overlay, "Role", "opendepot-lease");
+    assert_eq!(lease, find(&shipped, "Role", "opendepot-lease"));
+
+    let audit = world.bed.kubernetes.audit();
+    let mark = audit.mark(&world.client).await.unwrap();
+    let operator = installed(&world).await;
+    everything(&world).await;
+    let account = format!("system:serviceaccount:{}:opendepot", world.name);
+    let expected: BTreeSet<Right> = allowed(role).union(&allowed(lease)).cloned().collect();
+    let asked_about = right(ONLY_ASKED_ABOUT.0, ONLY_ASKED_ABOUT.1, ONLY_ASKED_ABOUT.2);
+    let requested: BTreeSet<Right> = expected.iter().filter(|r| **r != asked_about).cloned().collect();
+    // Events are written when there is time for them.
+    let all_used = eventually(SOON, || async {
+        let calls = audit.since(mark, &world.client).await?;
+        let calls: Vec<_> = calls.iter().filter(|c| c.user == account && !c.resource.is_empty()).collect();
+        let refused: Vec<_> = calls.iter().filter(|c| matches!(c.code, 401 | 403)).collect();
+        assert!(refused.is_empty(), "{refused:?}");
+        let used: BTreeSet<Right> = calls.into_iter().map(taken_by).collect();
+        assert!(used.is_subset(&requested), "used, and not shipped: {:?}", used.difference(&requested));
+        let unused: Vec<_> = requested.difference(&used).collect();
+        anyhow::ensure!(unused.is_empty(), "shipped, and never used: {unused:?}");
+        Ok(())
+    });
+    all_used.await.unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(operator.terminate(Duration::from_secs(10)).await.unwrap(), 0);
+    owned_versions_need_the_right_that_is_only_asked_about(&world, role).await;
+}
+
+/// A Version whose owner is a Module is made only by who may update that Module's finalizers.
+async fn owned_versions_need_the_right_that_is_only_asked_about(world: &World, role: &Value) {
+    let module = world.get_module("net").await.unwrap();
+    let mut version = world.inline("owned");
+    version["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": module["apiVersion"], "kind": "Module", "name": "net", "uid": module["metadata"]["uid"],
+        "controller": true, "blockOwnerDeletion": true,
+    }]);
+    let user = format!("--as=system:serviceaccount:{}:opendepot", world.name);
+    let create = || {
+        world
+            .bed
+            .kubectl_with(&["create", &user, "--dry-run=server", "-f", "-"], &version.to_string())
+            .unwrap()
+    };
+    let made = create();
+    assert!(made.success(), "{}", made.stderr);
+    let rules: Vec<_> = role["rules"].as_array().unwrap().iter().collect();
+    let without: Vec<_> =
+        rules.into_iter().filter(|r| r["resources"] != json!([ONLY_ASKED_ABOUT.1])).collect();
+    let patch = json!({"rules": without}).to_string();
+    world.kubectl(&["patch", "role", "opendepot", "--type=merge", "-p", &patch]);
+    // The API server learns of it by a watch of its own.
+    let refused = eventually(SOON, || async {
+        let refused = create().stderr;
+        anyhow::ensure!(refused.contains("cannot set blockOwnerDeletion"), "{refused}");
+        Ok(())
+    });
+    refused.await.unwrap_or_else(|error| panic!("{error:#}"));
+}
