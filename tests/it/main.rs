@@ -25,6 +25,7 @@ mod memory;
 mod model;
 mod monitoring;
 mod moves;
+mod procedures;
 mod rights;
 mod seed;
 mod storage_faults;
