@@ -5,7 +5,7 @@ use opendepot_testbed::github::{Repository, real_repositories};
 use serde_json::{Value, json};
 
 use crate::support::archives::{git_tree, h1, sha256, tree};
-use crate::support::{World, condition, real_modules, seed_modules, shared};
+use crate::support::{SEED, World, condition, modules_in, real_modules, root, seed_modules, shared};
 
 const SYSTEM: &str = "opendepot-system";
 const EKS: &str = "terraform-aws-modules/terraform-aws-eks";
@@ -19,15 +19,32 @@ fn resource_versions(versions: &[Value]) -> Vec<(String, String)> {
     versions.iter().map(|v| (text(v, "name"), text(v, "resourceVersion"))).collect()
 }
 
-/// The commands of the seed that begin so, as one line each.
-fn seed_command(begins: &str) -> String {
-    let seed = std::fs::read_to_string(shared("seed.txt")).unwrap();
-    let joined = seed.replace("\\\n", " ");
+/// The commands in a text, as one line each.
+fn commands_in(text: &str) -> Vec<String> {
+    let joined = text.replace("\\\n", " ");
     let lines = joined.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    lines
+    lines.filter(|line| line.starts_with("kubectl patch ")).collect()
+}
+
+/// The first command of the seed that begins so.
+fn seed_command(begins: &str) -> String {
+    let commands = commands_in(&std::fs::read_to_string(root().join(SEED)).unwrap());
+    commands
         .into_iter()
         .find(|line| line.starts_with(begins))
         .unwrap_or_else(|| panic!("the seed says {begins}"))
+}
+
+#[test]
+fn what_the_tests_keep_of_the_seed_is_what_it_says() {
+    // Where the whole of it is not at hand, as on GitHub, what is kept of it is used all the same.
+    let Ok(seed) = std::fs::read_to_string(shared("seed.txt")) else { return };
+    assert_eq!(seed_modules(), modules_in(&seed));
+    let kept = commands_in(&std::fs::read_to_string(root().join(SEED)).unwrap());
+    // Those inside the workflow begin with more space, and take the version from a variable.
+    let said: Vec<_> =
+        commands_in(&seed).into_iter().filter(|command| !command.contains("my-module")).collect();
+    assert_eq!(kept, said);
 }
 
 /// Runs a shell line with this testbed's kubectl.

@@ -300,10 +300,17 @@ fn brief(object: &Value) -> Value {
     })
 }
 
+/// What the tests keep of the seed: its manifests and commands.
+pub const SEED: &str = "tests/it/seed.txt";
+
 /// The Module manifests of the seed, as they stand there: the first, the workflow's, the full list.
 pub fn seed_modules() -> Vec<String> {
-    let seed = std::fs::read_to_string(shared("seed.txt")).expect("the seed is at hand");
-    let lines: Vec<&str> = seed.lines().collect();
+    modules_in(&std::fs::read_to_string(root().join(SEED)).unwrap())
+}
+
+/// The Module manifests in a text.
+pub fn modules_in(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
     let begins = |line: &&str| line.trim_start().starts_with("apiVersion: opendepot.defdev.io");
     let starts = lines.iter().enumerate().filter(|(_, line)| begins(line)).map(|(at, _)| at);
     starts
