@@ -171,7 +171,7 @@ pub struct S3Config {
     pub kms_key_id: Option<String>,
 }
 
-/// The encryptions of S3's `x-amz-server-side-encryption`.
+/// How S3 encrypts the object (`x-amz-server-side-encryption`). Absent: as the bucket says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ServerSideEncryption {
     /// Keys of S3.
