@@ -20,6 +20,7 @@ mod immutable;
 mod keeping;
 mod large;
 mod leadership;
+mod least_rights;
 mod life;
 mod memory;
 mod model;
