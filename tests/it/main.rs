@@ -32,3 +32,4 @@ mod seed;
 mod storage_faults;
 mod support;
 mod terraform;
+mod workflows;

@@ -5,6 +5,7 @@ pub mod failing;
 pub mod rendered;
 pub mod requests;
 pub mod watched;
+pub mod workflow;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,0 +1,271 @@
+//! The release workflows and the action, run as a GitHub runner runs them, with no more rights than the example gives.
+
+use opendepot_testbed::github::{File, Repository};
+use opendepot_testbed::operator::Operator;
+use serde_json::{Value, json};
+
+use crate::support::workflow::{Outcome, Runner};
+use crate::support::{World, root, seed_modules};
+
+const PUBLISH: &str = "publish.yaml";
+const APPEND: &str = "append.yaml";
+const ACTION: &str = "publish-with-action.yaml";
+
+/// A world with the repository of the workflows, a runner and an operator.
+struct Stage {
+    world: World,
+    runner: Runner,
+    repository: Repository,
+    _operator: Operator,
+}
+
+impl Stage {
+    async fn new(name: &str, tags: &[&str]) -> Self {
+        let world = World::new(name).await;
+        let operator = world.operator().await;
+        let repository = world.bed.github.repository(&world.repository("terraform-aws-my-module")).unwrap();
+        for tag in tags {
+            repository.release(tag, &[File::new("main.tf", format!("# {tag}\n"))]).unwrap();
+        }
+        let role = std::fs::read_to_string(root().join("examples/release-workflow-rbac.yaml")).unwrap();
+        world.apply(&role.replace("opendepot-system", &world.name));
+        world.kubectl(&["create", "serviceaccount", "runner"]);
+        let account = format!("--serviceaccount={}:runner", world.name);
+        world.kubectl(&["create", "rolebinding", "runner", "--role=opendepot-publisher", &account]);
+        let runner = Runner::of(&world, "runner").await;
+        let stage = Self { world, runner, repository, _operator: operator };
+        stage.manifest("");
+        stage
+    }
+
+    /// The manifest that the workflow with the action finds in its repository, with more of `moduleConfig`.
+    fn manifest(&self, more: &str) {
+        let module = self.workflow(PUBLISH);
+        let module = module.split("<<'EOF'\n").nth(1).unwrap().split("          EOF").next().unwrap();
+        let module: String = module.lines().map(|line| format!("{}\n", &line[10..])).collect();
+        let provider = "    provider: aws\n";
+        assert!(module.contains(provider), "{module}");
+        let module = module.replace(provider, &format!("{provider}{more}"));
+        std::fs::write(self.runner.workspace().join("module.yaml"), module).unwrap();
+    }
+
+    /// A workflow of the examples, for this test's namespace, bucket and repository.
+    fn workflow(&self, name: &str) -> String {
+        let text = std::fs::read_to_string(root().join("examples/workflows").join(name)).unwrap();
+        let name = &self.world.name;
+        text.replace("opendepot-system", name).replace("opendepot-modules", name).replace("my-org", name)
+    }
+
+    fn release(&self, workflow: &str, tag: &str) -> Outcome {
+        self.release_of(&self.workflow(workflow), tag)
+    }
+
+    fn release_of(&self, workflow: &str, tag: &str) -> Outcome {
+        self.runner.run(workflow, None, &json!({"release": {"tag_name": tag}}))
+    }
+
+    fn published(&self, workflow: &str, tag: &str) -> Outcome {
+        let outcome = self.release(workflow, tag);
+        assert!(outcome.success, "{workflow} {tag}: {}", outcome.log);
+        outcome
+    }
+
+    /// What the Module lists.
+    async fn listed(&self) -> Vec<String> {
+        let module = self.world.get_module("my-module").await.unwrap();
+        let versions = module["spec"]["versions"].as_array().unwrap();
+        versions.iter().map(|v| v["version"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn workflows(folder: &str) -> Vec<(String, Value)> {
+    let files = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let yaml = files.filter(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"));
+    yaml.map(|path| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        (path.display().to_string(), serde_yaml::from_str(&text).unwrap())
+    })
+    .collect()
+}
+
+#[test]
+fn no_workflow_puts_an_expression_into_a_command() {
+    let mut all = workflows("examples/workflows");
+    all.extend(workflows(".github/workflows"));
+    all.extend(workflows(".github/actions/publish"));
+    assert!(all.len() >= 6, "{}", all.len());
+    for (name, workflow) in all {
+        let jobs = workflow["jobs"].as_object().cloned().unwrap_or_default();
+        let jobs = jobs.values().chain([&workflow["runs"]]).filter(|job| !job.is_null());
+        // A job without steps is another workflow, called.
+        for step in jobs.filter_map(|job| job["steps"].as_array()).flatten() {
+            let run = step["run"].as_str().unwrap_or_default();
+            assert!(!run.contains("${{"), "{name}: pass it by env: {run}");
+        }
+        if name.contains("workflows") {
+            assert!(workflow["permissions"].is_object(), "{name}: permissions are said, and for all jobs");
+            assert!(!workflow["concurrency"].is_null(), "{name}: what may run at the same time is said");
+        }
+    }
+}
+
+#[tokio::test]
+async fn releases_follow_one_another_and_a_run_may_be_repeated() {
+    let stage = Stage::new("releases", &["v1.0.0", "v1.1.0"]).await;
+    stage.published(PUBLISH, "v1.0.0");
+    stage.published(PUBLISH, "v1.1.0");
+    let before = stage.world.version_ready("my-module-1.0.0").await;
+    let again = stage.published(PUBLISH, "v1.0.0");
+    assert!(again.log.contains("The version is listed already."), "{}", again.log);
+    assert_eq!(stage.listed().await, ["v1.0.0", "v1.1.0"]);
+    stage.world.objects_are(2).await;
+    let after = stage.world.version_ready("my-module-1.0.0").await;
+    assert_eq!(after["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]);
+    assert_eq!(after["status"]["source"]["ref"], "refs/tags/v1.0.0");
+}
+
+#[tokio::test]
+async fn first_releases_at_the_same_time_are_all_there() {
+    let tags = ["v1.0.0", "v1.1.0", "v2.0.0"];
+    let stage = Stage::new("at-once", &tags).await;
+    let workflows = [PUBLISH, ACTION, PUBLISH];
+    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+        let stage = &stage;
+        let runs = tags.iter().zip(workflows).map(|(tag, name)| scope.spawn(|| stage.release(name, tag)));
+        let runs: Vec<_> = runs.collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    for outcome in &outcomes {
+        assert!(outcome.success, "{}", outcome.log);
+    }
+    let mut listed = stage.listed().await;
+    listed.sort();
+    assert_eq!(listed, tags);
+    stage.world.objects_are(3).await;
+}
+
+#[tokio::test]
+async fn a_module_made_by_the_seeds_own_apply_keeps_its_versions() {
+    let stage = Stage::new("applied", &["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"]).await;
+    let seed = seed_modules()[1]
+        .replace("${{ github.event.release.tag_name }}", "v1.0.0")
+        .replace("my-org", &stage.world.name)
+        .replace("opendepot-system", &stage.world.name)
+        .replace("opendepot-modules", &stage.world.name);
+    stage.world.apply(&seed);
+    stage.published(PUBLISH, "v1.1.0");
+    stage.published(APPEND, "v1.2.0");
+    stage.published(ACTION, "v1.3.0");
+    assert_eq!(stage.listed().await, ["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"]);
+    stage.world.objects_are(4).await;
+}
+
+#[tokio::test]
+async fn appending_wants_a_module_that_is_there() {
+    let stage = Stage::new("append", &["1.0.0"]).await;
+    let refused = stage.release(APPEND, "1.0.0");
+    assert!(!refused.success && refused.log.contains("NotFound"), "{}", refused.log);
+    assert!(!refused.log.contains("Not published"), "there is nothing to describe: {}", refused.log);
+    let without = stage.workflow(ACTION).replace("          manifest: module.yaml\n", "");
+    let refused = stage.release_of(&without, "1.0.0");
+    assert!(!refused.success && refused.log.contains("There is no Module my-module"), "{}", refused.log);
+}
+
+#[tokio::test]
+async fn a_hostile_tag_is_only_ever_text() {
+    let stage = Stage::new("hostile", &["v1.0.0"]).await;
+    stage.published(PUBLISH, "v1.0.0");
+    for tag in [
+        "v1.0.0$(touch${IFS}hacked)",
+        "v1.0.0`touch${IFS}hacked`",
+        "\"; touch hacked; \"",
+        "'; touch hacked; '",
+        "v1.0.0\"},{\"version\":\"9.9.9",
+        "v1.0.0 --help",
+        "--help",
+        "${{ github.token }}",
+        "latest",
+        "",
+    ] {
+        for workflow in [PUBLISH, APPEND, ACTION] {
+            let outcome = stage.release(workflow, tag);
+            assert!(!outcome.success, "{workflow} {tag:?}: {}", outcome.log);
+            let said = ["is no version", "is no semantic version"];
+            assert!(said.iter().any(|words| outcome.log.contains(words)), "{workflow}: {}", outcome.log);
+            let files = std::fs::read_dir(stage.runner.workspace()).unwrap().count();
+            assert_eq!(files, 1, "{workflow} {tag:?} made a file");
+        }
+    }
+    assert_eq!(stage.listed().await, ["v1.0.0"]);
+}
+
+#[tokio::test]
+async fn a_failed_release_fails_with_the_reason() {
+    let stage = Stage::new("reason", &["v1.0.0"]).await;
+    let hasty = |name: &str| {
+        let text = stage.workflow(name);
+        let hasty =
+            text.replace("Ready --timeout=10m", "Ready --timeout=4s").replace("timeout: 10m", "timeout: 4s");
+        assert_ne!(text, hasty);
+        hasty
+    };
+    let words = "TagNotFound: repository https://github.com/";
+    for workflow in [PUBLISH, APPEND, ACTION] {
+        let outcome = stage.release_of(&hasty(workflow), "v9.9.9");
+        assert!(!outcome.success);
+        let error = outcome.log.lines().find(|line| line.starts_with("::error title=Not published::"));
+        assert!(
+            error.is_some_and(|e| e.contains(words) && e.contains("has no tag v9.9.9")),
+            "{}",
+            outcome.log
+        );
+        assert!(outcome.log.contains("Events:"), "the story is told: {}", outcome.log);
+    }
+}
+
+#[tokio::test]
+async fn the_action_tells_where_the_object_is_whatever_its_version_object_is_called() {
+    let tag = "v1.0.0-RC.1+build.5";
+    let stage = Stage::new("outputs", &[tag]).await;
+    let outcome = stage.published(ACTION, tag);
+    let versions = stage.world.versions().await.unwrap();
+    let [version] = &versions[..] else { panic!("{versions:?}") };
+    assert_ne!(version["metadata"]["name"], "my-module-1.0.0-RC.1+build.5");
+    let status = &version["status"];
+    let (key, checksum) = (status["storage"]["key"].as_str().unwrap(), status["checksum"].as_str().unwrap());
+    let expected = format!("Stored as s3://{}/{key}, SHA-256 {checksum}\n", stage.world.name);
+    assert_eq!(outcome.summary, expected);
+    assert!(outcome.log.contains(&format!("contentDigest: {}", status["contentDigest"].as_str().unwrap())));
+}
+
+#[tokio::test]
+async fn the_action_stops_where_only_a_person_can_help_and_tries_again_when_it_is_run_again() {
+    let stage = Stage::new("again", &["v1.0.0"]).await;
+    stage.repository.delete();
+    let outcome = stage.release(ACTION, "v1.0.0");
+    assert!(!outcome.success, "{}", outcome.log);
+    assert!(outcome.log.contains("::error title=Not published::RepositoryNotFound: "), "{}", outcome.log);
+    // The next attempt would be an hour later.
+    let repository = stage.world.bed.github.repository(&stage.repository.name()).unwrap();
+    repository.release("v1.0.0", &[File::new("main.tf", "# back\n")]).unwrap();
+    stage.published(ACTION, "v1.0.0");
+}
+
+#[tokio::test]
+async fn the_action_says_what_keeps_a_module_from_publishing() {
+    let stage = Stage::new("kept", &["v1.0.0", "v2.0.0"]).await;
+    let refused = |words: &str, tag: &str| {
+        let outcome = stage.release(ACTION, tag);
+        let error = outcome.log.lines().find(|line| line.starts_with("::error title=Not published::"));
+        assert!(!outcome.success && error.is_some_and(|e| e.contains(words)), "{words}: {}", outcome.log);
+    };
+    stage.manifest("    versionHistoryLimit: 1\n");
+    stage.published(ACTION, "v2.0.0");
+    refused("all that versionHistoryLimit keeps", "v1.0.0");
+    stage.world.patch("module/my-module", &json!({"spec": {"suspend": true}}));
+    refused("Suspended: Suspended by spec.suspend", "v3.0.0");
+    let manifest = stage.runner.workspace().join("module.yaml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replacen("name: my-module", "name: another", 1)).unwrap();
+    refused("holds Module/another: it must hold the Module my-module", "v2.0.0");
+}
