@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::format_collect, missing_docs)]
 
 mod admin;
+mod api_reference;
 mod bad_input;
 mod conditions;
 mod costs;
