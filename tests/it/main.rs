@@ -11,6 +11,7 @@ mod costs;
 mod crds;
 mod credentials;
 mod deploy;
+mod docs;
 mod examples;
 mod flags;
 mod force;

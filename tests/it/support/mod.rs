@@ -2,6 +2,7 @@
 
 pub mod archives;
 pub mod failing;
+pub mod pages;
 pub mod rendered;
 pub mod requests;
 pub mod watched;

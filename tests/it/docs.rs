@@ -1,0 +1,173 @@
+//! The documentation is true: its commands work, its manifests are accepted, its links lead somewhere, and its list of
+//! reasons is the code's.
+
+use std::path::Path;
+use std::process::Command;
+
+use opendepot::failure::Reason;
+use opendepot_testbed::github::File;
+use serde_json::Value;
+
+use crate::support::pages::{Block, anchors, blocks, links, pages, rows};
+use crate::support::{World, root};
+
+/// Commands that are not run here, by how they begin, each with the reason.
+const NOT_RUN: [(&str, &str); 7] = [
+    ("cargo ", "CI builds, tests and runs the quickstart by itself"),
+    ("UPDATE_GENERATED=1 cargo ", "the same, and it would write into the sources"),
+    ("OPENDEPOT_TEST_REPOS=", "the same, with another folder of modules"),
+    (".ci/", "CI itself; fetching modules is tested in project.rs"),
+    ("gh ", "needs github.com"),
+    ("kubectl logs ", "no pods run on the testbed"),
+    ("kubectl create namespace ", "each test has one already"),
+];
+
+/// Sections whose commands are run by tests of their own, since they take the operator or a whole cluster away.
+const RUN_ELSEWHERE: [&str; 3] = ["Uninstall", "Back up and restore", "Move to another cluster"];
+
+fn not_run(command: &str) -> bool {
+    NOT_RUN.iter().any(|(begins, _)| command.starts_with(begins))
+}
+
+/// The blocks of a page whose commands are run here.
+fn sessions(page: &Path) -> Vec<(Block, Vec<String>)> {
+    let all = blocks(page).into_iter().filter(|b| ["console", "sh"].contains(&b.language.as_str()));
+    let here = all.filter(|b| !RUN_ELSEWHERE.contains(&b.section.as_str()));
+    let run = here.map(|b| (b.clone(), b.commands().into_iter().filter(|c| !not_run(c)).collect::<Vec<_>>()));
+    run.filter(|(_, commands)| !commands.is_empty()).collect()
+}
+
+/// A cluster as the pages speak of it, in a namespace of its own: the seed's Module, published, and an operator.
+async fn stage(page: &str) -> (World, opendepot_testbed::operator::Operator, tempfile::TempDir) {
+    let name = page.rsplit('/').next().unwrap().trim_end_matches(".md").to_lowercase();
+    let world = World::new(&format!("docs-{name}")).await;
+    let repository = world.bed.github.repository(&world.repository("terraform-aws-eks")).unwrap();
+    let tags = ["21.10.1", "21.11.0", "21.12.0", "21.13.0", "21.18.0"];
+    let releases = tags.map(|tag| (format!("v{tag}"), vec![File::new("main.tf", format!("# {tag}\n"))]));
+    repository.releases(releases).unwrap();
+    let operator = world.operator().await;
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["crds", "deploy"] {
+        std::os::unix::fs::symlink(root().join(name), folder.path().join(name)).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("examples")).unwrap();
+    for entry in std::fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap()) {
+        if entry.path().extension().is_some_and(|extension| extension == "yaml") {
+            let text = here(&std::fs::read_to_string(entry.path()).unwrap(), &world);
+            std::fs::write(folder.path().join("examples").join(entry.file_name()), text).unwrap();
+        }
+    }
+    let module = std::fs::read_to_string(folder.path().join("examples/seed-module.yaml")).unwrap();
+    let credentials = "    githubClientConfig:\n      useAuthenticatedClient: true\n";
+    world.apply(&module.replace(credentials, ""));
+    world.module_ready("terraform-aws-eks").await;
+    (world, operator, folder)
+}
+
+/// A text of the documentation, for the namespace, bucket and repositories of this test.
+fn here(text: &str, world: &World) -> String {
+    ["opendepot-system", "opendepot-modules", "terraform-aws-modules"]
+        .iter()
+        .fold(text.to_owned(), |text, name| text.replace(name, &world.name))
+}
+
+async fn run(page: &str) {
+    let sessions = sessions(&root().join(page));
+    assert!(!sessions.is_empty(), "{page} has nothing to run: take it out of the list below");
+    let (world, _operator, folder) = stage(page).await;
+    let app = world.bed.github.app(&[&world.repository("terraform-aws-eks")]).unwrap();
+    std::fs::write(folder.path().join("app.pem"), &app.pkcs1_pem).unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_opendepot")).parent().unwrap();
+    let kubectl = world.bed.kubernetes.kubectl_path().parent().unwrap();
+    let path = format!("{}:{}:{}", kubectl.display(), binary.display(), std::env::var("PATH").unwrap());
+    for (block, commands) in sessions {
+        for command in commands {
+            let mine = here(&command, &world).replace("123456", &app.id.to_string());
+            let mine = mine.replace("7654321", &app.installation.to_string());
+            let output = Command::new("bash")
+                .args(["-euo", "pipefail", "-c", &mine])
+                .current_dir(folder.path())
+                .env("PATH", &path)
+                .env("HOME", folder.path())
+                .env("KUBECONFIG", world.bed.kubernetes.admin_kubeconfig())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{page}:{}: {command}\n{said}", block.line);
+        }
+    }
+}
+
+macro_rules! pages_with_commands {
+    ($($test:ident: $page:literal),+ $(,)?) => {
+        const RUN: &[&str] = &[$($page),+];
+        $(#[tokio::test]
+        async fn $test() {
+            run($page).await;
+        })+
+    };
+}
+
+pages_with_commands! {
+    the_readmes_commands_work: "README.md",
+    the_commands_for_publishing_work: "docs/publishing.md",
+    the_commands_for_operations_work: "docs/operations.md",
+    the_commands_for_troubleshooting_work: "docs/troubleshooting.md",
+    the_commands_for_migration_work: "docs/migration.md",
+}
+
+#[test]
+fn no_page_has_commands_that_nothing_runs() {
+    for page in pages() {
+        let name = page.strip_prefix(root()).unwrap().display().to_string();
+        let name = name.trim_start_matches("./");
+        assert!(RUN.contains(&name) || sessions(&page).is_empty(), "{name} has commands: run them");
+        for block in blocks(&page) {
+            let known =
+                ["console", "sh", "yaml", "json", "mermaid", "text"].contains(&block.language.as_str());
+            assert!(known, "{name}:{}: say what language {:?} is", block.line, block.language);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_manifests_in_the_pages_are_accepted() {
+    let world = World::new("docs-manifests").await;
+    for page in pages() {
+        for block in blocks(&page).iter().filter(|b| b.language == "yaml") {
+            let place = format!("{}:{}", page.display(), block.line);
+            let documents = block.text.split("\n---\n").map(|text| {
+                serde_yaml::from_str::<Value>(text).unwrap_or_else(|error| panic!("{place}: {error}"))
+            });
+            // Fragments, such as values of a chart, are read and no more.
+            if documents.into_iter().all(|document| document["apiVersion"].is_string()) {
+                let strict =
+                    ["apply", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", "-"];
+                let applied = world.bed.kubectl_with(&strict, &here(&block.text, &world)).unwrap();
+                assert!(applied.success(), "{place}: {}", applied.stderr);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_reason_is_explained_and_no_other() {
+    let mut explained = rows(&root().join("docs/troubleshooting.md"), "Every reason");
+    explained.sort();
+    let mut known: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect();
+    known.sort();
+    assert_eq!(explained, known);
+}
+
+#[test]
+fn every_link_within_the_project_leads_somewhere() {
+    for page in pages() {
+        for link in links(&page).iter().filter(|link| !link.contains("://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            assert!(target.exists(), "{}: {link}", page.display());
+            let found = anchor.is_empty() || anchors(&target).iter().any(|a| a == anchor);
+            assert!(found, "{}: {link}", page.display());
+        }
+    }
+}
