@@ -29,6 +29,7 @@ mod model;
 mod monitoring;
 mod moves;
 mod procedures;
+mod project;
 mod rights;
 mod seed;
 mod storage_faults;

@@ -1,0 +1,143 @@
+//! The project's own machinery: workflows that GitHub accepts, actions that cannot change under us, a release that fits
+//! its tag, dependencies with a reason, modules for the tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use opendepot_testbed::github::real_repositories;
+use opendepot_testbed::servers::actionlint;
+use serde_json::json;
+
+use crate::support::pages::rows;
+use crate::support::workflow::Runner;
+use crate::support::{real_modules, root};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> =
+        std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn github_accepts_every_workflow() {
+    let workflows: Vec<_> = [".github/workflows", "examples/workflows"].map(files).concat();
+    assert!(workflows.len() >= 5, "{workflows:?}");
+    let output = Command::new(actionlint().unwrap()).args(workflows).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn every_action_is_pinned_to_a_commit() {
+    for path in [".github/workflows", ".github/actions/publish"].map(files).concat() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for line in
+            text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: "))
+        {
+            let pinned = line.split_once('@').is_some_and(|(_, rest)| {
+                let (commit, version) = rest.split_once(" # v").unwrap_or_default();
+                commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit()) && !version.is_empty()
+            });
+            assert!(pinned || line.starts_with("./"), "{}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_release_is_refused_unless_tag_code_and_changelog_agree() {
+    let workflow = read(".github/workflows/release.yaml");
+    let check = |tag: &str, changelog: &str| {
+        let runner = Runner::new();
+        std::fs::copy(root().join("Cargo.toml"), runner.workspace().join("Cargo.toml")).unwrap();
+        std::fs::write(runner.workspace().join("CHANGELOG.md"), changelog).unwrap();
+        runner.run(&workflow, Some("check"), &json!({"ref_name": tag}))
+    };
+    let (tag, changelog) = (format!("v{VERSION}"), read("CHANGELOG.md"));
+    let agreed = check(&tag, &changelog);
+    assert!(agreed.success, "{}", agreed.log);
+    assert!(!check("v99.0.0", &changelog).success);
+    assert!(!check(VERSION, &changelog).success);
+    assert!(!check(&tag, &changelog.replace(&format!("## [{VERSION}] - "), "## [99.0.0] - ")).success);
+}
+
+#[test]
+fn what_names_a_version_names_this_one() {
+    let action = format!("uses: opendepot/opendepot/.github/actions/publish@v{VERSION}\n");
+    assert!(read("examples/workflows/publish-with-action.yaml").contains(&action), "{action}");
+    assert!(read("CHANGELOG.md").contains(&format!("\n[{VERSION}]: ")));
+    assert!(read("docs/security.md").contains(&format!("opendepot-{VERSION}-linux-amd64.tar.gz")));
+}
+
+/// The names in these tables of a manifest.
+fn dependencies(manifest: &Path, tables: &[&str]) -> Vec<String> {
+    let text = std::fs::read_to_string(manifest).unwrap();
+    let (mut names, mut inside) = (Vec::new(), false);
+    for line in text.lines() {
+        if line.starts_with('[') {
+            inside = tables.contains(&line);
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| inside) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn every_dependency_has_a_reason_and_no_other() {
+    let page = root().join("docs/dependencies.md");
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names.dedup();
+        names
+    };
+    let ours = sorted(dependencies(&root().join("Cargo.toml"), &["[dependencies]"]));
+    assert_eq!(sorted(rows(&page, "Of the operator")), ours);
+    let mut tests = dependencies(&root().join("Cargo.toml"), &["[dev-dependencies]"]);
+    tests.extend(dependencies(&root().join("tests/testbed/Cargo.toml"), &["[dependencies]"]));
+    tests.retain(|name| !ours.contains(name));
+    assert_eq!(sorted(rows(&page, "Of the tests")), sorted(tests));
+}
+
+#[test]
+fn the_real_modules_come_with_one_command() {
+    if !real_modules() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let fetch = || {
+        let output = Command::new(root().join(".ci/modules"))
+            .arg(folder.path())
+            .env(
+                "OPENDEPOT_MODULES_FROM",
+                format!("file://{}", real_repositories().canonicalize().unwrap().display()),
+            )
+            .env("HOME", folder.path())
+            .env("GIT_CONFIG_COUNT", "1")
+            .env("GIT_CONFIG_KEY_0", "safe.directory")
+            .env("GIT_CONFIG_VALUE_0", "*")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    fetch();
+    fetch();
+    for repository in ["terraform-aws-eks.git", "terraform-aws-s3-bucket.git"] {
+        let refs = |folder: &Path| {
+            let output = Command::new("git")
+                .args(["-c", "safe.directory=*", "-C"])
+                .arg(folder.join("terraform-aws-modules").join(repository))
+                .args(["for-each-ref", "refs/tags"])
+                .output()
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert!(!refs(folder.path()).is_empty());
+        assert_eq!(refs(folder.path()), refs(&real_repositories()), "{repository}");
+    }
+}
