@@ -12,11 +12,12 @@ use crate::support::pages::{Block, anchors, blocks, links, pages, rows};
 use crate::support::{World, root};
 
 /// Commands that are not run here, by how they begin, each with the reason.
-const NOT_RUN: [(&str, &str); 7] = [
+const NOT_RUN: [(&str, &str); 8] = [
     ("cargo ", "CI builds, tests and runs the quickstart by itself"),
     ("UPDATE_GENERATED=1 cargo ", "the same, and it would write into the sources"),
     ("OPENDEPOT_TEST_REPOS=", "the same, with another folder of modules"),
     (".ci/", "CI itself; fetching modules is tested in project.rs"),
+    ("helm ", "the chart is rendered and accepted in deploy.rs"),
     ("gh ", "needs github.com"),
     ("kubectl logs ", "no pods run on the testbed"),
     ("kubectl create namespace ", "each test has one already"),
