@@ -38,7 +38,7 @@ impl Census {
 
 /// `ready`, `stalled` (waits for a person), `deleting`, or `working` on it.
 fn kind(version: &LeanVersion) -> Kind {
-    let reason = Reason::ALL.iter().map(|r| r.as_str()).find(|r| *r == version.status.reason);
+    let reason = Reason::of(&version.status.reason).map(Reason::as_str);
     let reason = reason.unwrap_or(if version.status.reason.is_empty() { "New" } else { "Other" });
     let state = match (version.terminating(), version.status.ready, version.status.stalled) {
         (true, ..) => "deleting",

@@ -14,7 +14,7 @@ pub use self::reason::Reason;
 use crate::archive::ArchiveError;
 use crate::crd::check::InvalidConfig;
 use crate::crd::condition::{MAX_MESSAGE, cut};
-use crate::github::{CredentialError, FetchError};
+use crate::github::{CredentialError, FetchError, LIMITED};
 use crate::storage::{Cause, Refused, StorageError};
 
 /// Shortest wait before a failed attempt is repeated.
@@ -108,6 +108,12 @@ impl Failure {
             }
         }
     }
+}
+
+/// Until when the account has to wait that a [`Reason::RateLimited`] message speaks of. Read from the message, because
+/// after a restart the status is all that is known of it.
+pub fn limited_until(message: &str) -> Option<Timestamp> {
+    message.split_once(LIMITED)?.1.split_whitespace().next()?.parse().ok()
 }
 
 impl From<InvalidConfig> for Failure {
@@ -335,6 +341,13 @@ mod tests {
         let throttled = throttled.into_failure(now());
         assert!(throttled.message.ends_with("not before 1970-01-12T13:48:00Z"), "{}", throttled.message);
         assert_eq!(throttled.told(due(90), now()), throttled.message, "once");
+    }
+
+    #[test]
+    fn a_rate_limits_message_says_when_it_ends() {
+        let limit = FetchError::RateLimited { host: "api.github.com".into(), until: now(), secondary: true };
+        assert_eq!(limited_until(&Failure::from(limit).message), Some(now()));
+        assert_eq!(limited_until("the archive holds no file"), None);
     }
 
     #[test]

@@ -39,7 +39,7 @@ reasons! {
     NameTaken,
     /// The API server refuses to create or change a Version: a quota, an admission webhook.
     VersionRefused,
-    /// A Module's Version failed.
+    /// Versions of a Module failed, not all for one reason.
     VersionsFailed,
     /// The repository's host is not allowed by --github-host.
     HostNotAllowed,
@@ -112,6 +112,11 @@ reasons! {
 }
 
 impl Reason {
+    /// The reason with this word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
+    }
+
     /// Whether a condition with this reason tells of progress or rest, not of a failure.
     pub fn is_progress(word: &str) -> bool {
         [Self::Synced, Self::Progressing, Self::Publishing, Self::Restoring, Self::Suspended, Self::Deleting]

@@ -10,6 +10,8 @@ use url::Url;
 
 use super::repository::authority;
 
+/// What stands before the time in the message of a limit.
+pub const LIMITED: &str = " asks to wait until ";
 /// GitHub's own explanation is passed on up to this many characters.
 const LONGEST_MESSAGE: usize = 200;
 
@@ -59,7 +61,7 @@ pub enum FetchError {
         message: String,
     },
     /// GitHub asked to wait. Until then nothing is sent with the same credential.
-    #[error("{host} asks to wait until {until} ({} rate limit)", if *secondary { "secondary" } else { "primary" })]
+    #[error("{host}{LIMITED}{until} ({} rate limit)", if *secondary { "secondary" } else { "primary" })]
     RateLimited {
         /// Who asked.
         host: String,

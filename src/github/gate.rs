@@ -124,7 +124,8 @@ impl Gate {
         None
     }
 
-    /// Closes the gate, never for less long than it is closed already.
+    /// Closes the gate, never for less long than it is closed already. Until a whole second, so that the time that people
+    /// are told is the time that is meant.
     fn close(&mut self, until: Timestamp, secondary: bool, now: Timestamp) -> Limit {
         let until = whole_second_after(until.clamp(later(now, SHORTEST_WAIT), later(now, LONGEST_WAIT)));
         let limit = match self.closed_at(now) {

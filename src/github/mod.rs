@@ -27,7 +27,7 @@ use tokio::fs::File;
 
 pub use self::{
     credential::{AppKey, Credential, CredentialError, credential_from_secret},
-    error::FetchError,
+    error::{FetchError, LIMITED},
     repository::{Repository, RepositoryError},
 };
 use self::{

@@ -163,13 +163,21 @@ fn obstacle(module: &ModuleView, facts: &Facts<'_>, tally: &Tally<'_>, of: &str)
     if let Some((first, child)) = tally.failed.first() {
         let message =
             format!("{of} stored, {} failed; first {}: {}", tally.failed.len(), first.release, why(child));
-        return Some((Reason::VersionsFailed, message));
+        return Some((shared_reason(tally.failed.iter().map(|(_, child)| *child)), message));
     }
-    let stuck: Vec<_> = tally.leaving.iter().filter(|c| failed(c)).collect();
+    let stuck: Vec<_> = tally.leaving.iter().copied().filter(|c| failed(c)).collect();
     let first = stuck.first()?;
     let message =
         format!("{of} stored, {} cannot be removed; first {}: {}", stuck.len(), first.version, why(first));
-    Some((Reason::VersionsFailed, message))
+    Some((shared_reason(stuck.into_iter()), message))
+}
+
+/// The reason that all failed Versions have in common: who lists Modules sees at once what is wrong.
+fn shared_reason<'a>(mut failed: impl Iterator<Item = &'a LeanVersion>) -> Reason {
+    let first = failed.next().and_then(|child| Reason::of(&child.status.reason));
+    first
+        .filter(|first| failed.all(|child| child.status.reason == first.as_str()))
+        .unwrap_or(Reason::VersionsFailed)
 }
 
 fn taken(module: &ModuleView, name: &str, holder: &Holder) -> String {

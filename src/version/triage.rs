@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::crd::lean::LeanVersion;
 use crate::crd::version::TYPE_MODULE;
 use crate::crd::{MODULE_REQUEST, REQUESTED_AT};
-use crate::failure::{HOURLY, Reason, SECRET_LOOK};
+use crate::failure::{HOURLY, Reason, SECRET_LOOK, limited_until};
 
 /// The finalizer of the original OpenDepot: its Versions are left alone.
 const ORIGINAL_FINALIZER: &str = "opendepot.defdev.io/finalizer";
@@ -110,13 +110,16 @@ pub fn triage(
         let said = observed && status.reason == Reason::Suspended.as_str();
         return if said { Triage::Settled(None) } else { Triage::Light };
     }
-    if version.force_sync
-        || status.pending_force.is_some()
-        || version.annotation(REQUESTED_AT) != status.last_handled_request.as_deref()
-            && version.annotation(REQUESTED_AT).is_some()
-        || version.annotation(MODULE_REQUEST) != status.last_module_request.as_deref()
-            && version.annotation(MODULE_REQUEST).is_some()
+    let asked = asked(version);
+    // After a restart nothing is remembered: what waited for GitHub's reset still does, unless somebody asks again.
+    if remembered.is_none()
+        && observed
+        && !asked
+        && let Some(until) = rate_limited(version).filter(|until| *until > now)
     {
+        return Triage::Waiting(until);
+    }
+    if asked || status.pending_force.is_some() {
         return Triage::Publish;
     }
     if !status.synced || status.ready != Some(true) {
@@ -166,6 +169,22 @@ pub(super) fn handled_at(pending: Option<&str>, generation: i64) -> bool {
 
 fn belongs_to_others(version: &LeanVersion, finalizers: &[String]) -> bool {
     version.controller().is_some() || finalizers.iter().any(|f| f == ORIGINAL_FINALIZER)
+}
+
+/// Whether somebody asks for a full sync, and no attempt has answered yet.
+fn asked(version: &LeanVersion) -> bool {
+    let new = |key, handled: &Option<String>| {
+        version.annotation(key).is_some_and(|token| handled.as_deref() != Some(token))
+    };
+    version.force_sync
+        || new(REQUESTED_AT, &version.status.last_handled_request)
+        || new(MODULE_REQUEST, &version.status.last_module_request)
+}
+
+/// Until when GitHub's limit lasts that the status speaks of.
+fn rate_limited(version: &LeanVersion) -> Option<Timestamp> {
+    let limited = version.status.reason == Reason::RateLimited.as_str();
+    limited.then(|| limited_until(&version.status.message)).flatten()
 }
 
 fn restart_pause(version: &LeanVersion, times: Times) -> Triage {

@@ -8,7 +8,6 @@ use base64::prelude::BASE64_STANDARD;
 use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Credential, Failure, Fault, GitHub, Hop, Quota, Repository};
-use serde_json::{Value, json};
 
 use crate::support::failing::Then::Stalled;
 use crate::support::{OPERATOR, World};
@@ -19,12 +18,6 @@ const DEFAULT: &str = "opendepot-github-application-secret";
 /// A private repository of 1.0.0.
 fn private(world: &World, name: &str) -> Repository {
     world.released(name).private(true)
-}
-
-/// A Version without a Module that uses the credentials of a Secret.
-fn authenticated(world: &World, name: &str, secret: &str) -> Value {
-    let config = json!({"useAuthenticatedClient": true, "secretName": secret});
-    world.inline_of(name, &world.module(name).config("githubClientConfig", config))
 }
 
 fn app_keys<'a>(id: &'a str, installation: &'a str, key: &'a str) -> [(&'static str, &'a str); 3] {
@@ -53,7 +46,7 @@ async fn every_kind_and_spelling_of_a_credential_opens_a_private_repository() {
     world.secret("token", &[("githubToken", &token)]);
     let operator = world.operator().await;
     for name in names {
-        world.apply(&authenticated(&world, name, name));
+        world.apply(&world.authenticated(name, name));
     }
     for (name, repository) in names.iter().zip(&repositories) {
         let version = world.version_ready(name).await;
@@ -109,7 +102,7 @@ async fn what_is_wrong_with_a_secret_is_named_and_its_value_is_not() {
     for (name, pairs, _) in &cases {
         private(&world, name);
         world.secret(name, pairs);
-        world.apply(&authenticated(&world, name, name));
+        world.apply(&world.authenticated(name, name));
     }
     for (name, _, word) in &cases {
         let secret = format!("Secret {name} in namespace {}", world.name);
@@ -140,7 +133,7 @@ async fn credentials_that_github_refuses_stall_and_a_corrected_secret_ends_that(
     world.secret("no-access", &app_keys(&other_id, &other_installation, &other.pkcs1_pem));
     let operator = world.operator().await;
     for name in names {
-        world.apply(&authenticated(&world, name, name));
+        world.apply(&world.authenticated(name, name));
     }
     let no_token = |installation: &str| format!("gives no token for installation {installation} of App {id}");
     for (name, reason, words) in [
@@ -175,8 +168,8 @@ async fn a_secret_that_is_made_later_is_found_by_itself_and_github_not_asked_bef
     let token = github.personal_token(&[&missing.name(), &refused.name()]).unwrap();
     world.secret("refused", &[("githubToken", "no-such-token")]);
     let operator = world.operator().await;
-    world.apply(&authenticated(&world, "missing", DEFAULT));
-    world.apply(&authenticated(&world, "refused", "refused"));
+    world.apply(&world.authenticated("missing", DEFAULT));
+    world.apply(&world.authenticated("refused", "refused"));
     let words = [&*format!("Secret {DEFAULT} does not exist in namespace {}", world.name), "create it with"];
     world.failed("missing", "SecretNotFound", Stalled, &words).await;
     world.failed("refused", "CredentialsRefused", Stalled, &["githubToken"]).await;
@@ -220,7 +213,7 @@ async fn a_token_never_follows_a_redirect_to_another_host() {
     world.secret(DEFAULT, &[("githubToken", &token)]);
     github.inject(Fault::on(&repository.name(), Failure::RedirectTo(elsewhere.clone())).at(Hop::Api));
     let operator = world.operator().await;
-    world.apply(&authenticated(&world, "net", DEFAULT));
+    world.apply(&world.authenticated("net", DEFAULT));
     let there = || async {
         let requests = github.requests_where(|r| r.host == elsewhere);
         anyhow::ensure!(!requests.is_empty(), "the redirect was not followed");

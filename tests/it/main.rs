@@ -30,6 +30,7 @@ mod monitoring;
 mod moves;
 mod procedures;
 mod project;
+mod rate_limits;
 mod rights;
 mod seed;
 mod storage_faults;

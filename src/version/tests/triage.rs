@@ -10,6 +10,7 @@ use super::super::triage::{Attempt, Seen, Times, Triage, forced, triage};
 use super::{Fixture, at, inline, passing, stalled, stored, version};
 use crate::crd::{MODULE_REQUEST, REQUESTED_AT};
 use crate::failure::{Failure, Reason};
+use crate::github::FetchError;
 
 const DAY: Duration = Duration::from_hours(24);
 const NOW: i64 = 1_000_000;
@@ -127,6 +128,24 @@ fn after_a_restart_what_waits_for_a_person_still_does() {
     // A restart may have brought the flag, and finding out costs nothing.
     let flag = Failure::stalled(Reason::StorageNotAllowed, "");
     assert_eq!(of(&version().failed(&flag)), Triage::Publish);
+}
+
+#[test]
+fn after_a_restart_what_waited_for_github_still_does_unless_somebody_asks_again() {
+    let until = at(NOW + 600);
+    let limit = FetchError::RateLimited { host: "api.github.com".into(), until, secondary: false };
+    let limited = |version: Fixture| version.failed(&limit.clone().into());
+    for version in [version(), stored(), stored().forced()] {
+        let asked_before = version.0["spec"]["forceSync"] == true;
+        let version = limited(version).with(json!({"spec": {"forceSync": false}}));
+        assert_eq!(version.lean().status.pending_force.is_some(), asked_before);
+        assert_eq!(of(&version), Triage::Waiting(until));
+        assert_eq!(of(&version.clone().annotated(REQUESTED_AT, "now")), Triage::Publish);
+        assert_eq!(of(&version.clone().annotated(MODULE_REQUEST, "now")), Triage::Publish);
+        assert_eq!(of(&version.next_generation()), Triage::Publish, "a change is looked at");
+    }
+    let over = FetchError::RateLimited { host: "api.github.com".into(), until: at(NOW), secondary: false };
+    assert_eq!(of(&version().failed(&over.into())), Triage::Publish);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{Cursor, Write as _};
 use std::path::PathBuf;
 
 use opendepot_testbed::eventually;
-use opendepot_testbed::github::{File, Repository};
+use opendepot_testbed::github::{App, File, Repository};
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
@@ -40,6 +40,20 @@ impl World {
             "metadata": {"name": name, "namespace": self.name},
             "spec": {"type": "Module", "version": "1.0.0", "moduleConfigRef": module.0["spec"]["moduleConfig"]},
         })
+    }
+
+    /// A Version without a Module that uses the credentials of a Secret.
+    pub fn authenticated(&self, name: &str, secret: &str) -> Value {
+        let config = json!({"useAuthenticatedClient": true, "secretName": secret});
+        self.inline_of(name, &self.module(name).config("githubClientConfig", config))
+    }
+
+    /// Applies a Secret with a GitHub App's credentials.
+    pub fn app_secret(&self, name: &str, app: &App) {
+        let (id, installation) = (app.id.to_string(), app.installation.to_string());
+        let keys =
+            [("githubAppID", &id), ("githubInstallID", &installation), ("githubPrivateKey", &app.pkcs1_pem)];
+        self.secret(name, &keys.map(|(key, value)| (key, value.as_str())));
     }
 
     /// Applies a Secret.
