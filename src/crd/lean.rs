@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::condition::cut;
 use super::config::ModuleConfig;
 use super::version::Place;
-use super::{ADOPT, FINALIZER, GROUP, MODULE_REQUEST, REQUESTED_AT, VERSION};
+use super::{ADOPT, FINALIZER, GROUP, MODULE_REQUEST, ORIGINAL_FINALIZER, REQUESTED_AT, VERSION};
 
 /// Longest part of a condition's message that a Module repeats about one of its Versions.
 const MESSAGE: usize = 240;
@@ -108,6 +108,11 @@ impl LeanVersion {
     /// Whether our finalizer is on it.
     pub fn has_finalizer(&self) -> bool {
         self.metadata.finalizers.as_ref().is_some_and(|f| f.iter().any(|f| f == FINALIZER))
+    }
+
+    /// Whether it is one of the original OpenDepot's.
+    pub fn is_original(&self) -> bool {
+        self.metadata.finalizers.as_ref().is_some_and(|f| f.iter().any(|f| f == ORIGINAL_FINALIZER))
     }
 
     /// Whether it is being deleted.

@@ -27,6 +27,8 @@ pub const VERSION: &str = "v1alpha1";
 
 /// Set on every Version whose stored object is this operator's to delete.
 pub const FINALIZER: &str = "opendepot.defdev.io/stored-object";
+/// The finalizer of the original OpenDepot: a Version that has it, and not ours, is left alone.
+pub const ORIGINAL_FINALIZER: &str = "opendepot.defdev.io/finalizer";
 /// Label of a Version: the Module it was made for (cut and hashed where a label cannot hold the name).
 pub const MODULE_LABEL: &str = "opendepot.defdev.io/module";
 /// Label of a Version: the namespace of its Module.
@@ -40,16 +42,19 @@ pub const ADOPT: &str = "opendepot.defdev.io/adopt";
 
 /// Both CustomResourceDefinitions, in the order in which they are printed.
 pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
-    [("modules", unobserved_at_first(Module::crd())), ("versions", unobserved_at_first(Version::crd()))]
+    [("modules", with_status(Module::crd())), ("versions", with_status(Version::crd()))]
 }
 
-/// Gives a new object the status `observedGeneration: -1`. Without conditions and without that, kstatus (and so Argo CD,
-/// Flux and `kubectl wait` by its side) takes an object that nobody has looked at yet for one that is as wanted.
-fn unobserved_at_first(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+/// Gives a new object the status `observedGeneration: -1`: without conditions and without that, kstatus (and so Argo CD,
+/// Flux and `kubectl wait` by its side) takes an object that nobody has looked at yet for one that is as wanted. And lets a
+/// status keep what others wrote into it: releases of the original OpenDepot keep adding fields, and installing over it
+/// must cost nothing.
+fn with_status(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     let schemas =
         definition.spec.versions.iter_mut().filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut());
     for status in schemas.filter_map(|s| s.properties.as_mut()?.get_mut("status")) {
         status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
+        status.x_kubernetes_preserve_unknown_fields = Some(true);
     }
     definition
 }

@@ -124,6 +124,13 @@ pub struct VersionSpec {
     /// Of the original OpenDepot's Provider objects: accepted and left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operating_system: Option<String>,
+    /// Of the original OpenDepot's Skill and Agent objects: kept and left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub agent_source_ref: Option<Value>,
+    /// Of the original OpenDepot: kept and left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yanked: Option<bool>,
 }
 
 /// What is stored, where it came from, and how the last reconcile ended.

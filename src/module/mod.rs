@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod departed;
+pub mod leftovers;
 pub mod names;
 pub mod plan;
 pub mod select;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kube::ResourceExt as _;
 
-use super::select::{ModuleView, Selection, Wanted, ours, owned};
+use super::select::{ModuleView, Selection, Wanted, ours};
 use crate::crd::lean::{LeanVersion, config_hashes};
 use crate::crd::version::TYPE_MODULE;
 use crate::crd::{ADOPT, MODULE_REQUEST, Release};
@@ -23,8 +23,6 @@ pub struct Plan {
     pub delete: Vec<Target>,
     /// Wanted names that wait for somebody: still terminating, or held by another.
     pub waiting: BTreeMap<String, Holder>,
-    /// Versions of the original OpenDepot that belong to this Module and are left alone.
-    pub leftovers: Vec<String>,
 }
 
 /// Who holds a wanted name.
@@ -36,6 +34,8 @@ pub enum Holder {
     Ownerless,
     /// Another controller's object.
     Other(String),
+    /// The original OpenDepot, which made it for this very Module.
+    Original,
     /// One that is nobody else's, but of this type and version, which never change.
     Unlike(String),
 }
@@ -136,15 +136,10 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion
             Some(child) => plan_existing(module, wanted, child, resolved, &mut plan),
         }
     }
-    for child in children.iter().filter(|c| owned(module, c)) {
+    for child in children.iter().filter(|c| ours(module, c)) {
         let name = child.metadata.name.as_deref().unwrap_or_default();
-        if names.contains(name) {
-            continue;
-        }
-        if !child.has_finalizer() {
-            plan.leftovers.push(name.to_owned());
-        } else if !child.terminating() && selection.invalid.is_empty() {
-            // With an entry that cannot be read nothing is removed: it may be the one that names this Version.
+        // With an entry that cannot be read nothing is removed: it may be the one that names this Version.
+        if !names.contains(name) && !child.terminating() && selection.invalid.is_empty() {
             plan.delete.push(target(child));
         }
     }
@@ -172,6 +167,11 @@ fn plan_existing(
         None if child.annotation(ADOPT) == module.metadata.name.as_deref() => true,
         None => {
             plan.waiting.insert(wanted.name.clone(), Holder::Ownerless);
+            return;
+        }
+        // Not one of ours that lost its finalizer, but one that never had it.
+        Some(owner) if owner.uid == module.uid() && !child.has_finalizer() && child.is_original() => {
+            plan.waiting.insert(wanted.name.clone(), Holder::Original);
             return;
         }
         // Somebody took our finalizer off: with a file name the object is known, so the Version can be ours again.

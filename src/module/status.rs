@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Problem;
+use super::leftovers;
 use super::plan::Plan;
 use super::select::{ModuleView, Selection, Wanted, ours};
 use super::verdict::{plural, tally, verdict};
@@ -16,9 +17,6 @@ use crate::crd::condition::{self, Verdict};
 use crate::crd::lean::LeanVersion;
 use crate::crd::module::VersionCounts;
 use crate::crd::{MODULE_REQUEST, ModuleStatus, REQUESTED_AT};
-
-/// Type of the condition that names Versions of the original OpenDepot.
-const LEFTOVERS: &str = "OriginalVersionsFound";
 
 /// What the status is made from, besides the Module.
 #[derive(Clone, Copy)]
@@ -66,7 +64,10 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: 
     let (verdict, reason, message) = verdict(module, facts, &tally, open);
     after.conditions =
         condition::set(&before.conditions, &verdict, reason.as_str(), &message, generation, now);
-    leftovers(plan, generation, now, &mut after);
+    // A condition of its own, since these objects keep nothing from being ready.
+    let left = leftovers::names(module, selection, children);
+    after.conditions.retain(|c| c.type_ != leftovers::FOUND);
+    after.conditions.extend(leftovers::found(module, &left, &before.conditions, now));
     after.sync_status = Some(condition::cut(&message, condition::MAX_MESSAGE));
     after
 }
@@ -175,26 +176,6 @@ fn latest(stored: &[&Wanted]) -> Option<String> {
             .map(|w| w.release.to_string())
     };
     highest(false).or_else(|| highest(true))
-}
-
-/// A condition of its own, since these objects keep nothing from being ready.
-fn leftovers(plan: &Plan, generation: Option<i64>, now: Timestamp, after: &mut ModuleStatus) {
-    let old = condition::find(&after.conditions, LEFTOVERS).cloned();
-    after.conditions.retain(|c| c.type_ != LEFTOVERS);
-    let Some(first) = plan.leftovers.first() else { return };
-    let message = format!(
-        "{} of the original OpenDepot are left alone, {first} first. When nothing uses them any more, delete them with \
-         kubectl delete version.opendepot.defdev.io; their files stay where they are.",
-        plural(plan.leftovers.len(), "Version")
-    );
-    let fresh = condition::set(&[], &Verdict::Ready, LEFTOVERS, &message, generation, now);
-    after.conditions.extend(fresh.into_iter().filter(|c| c.type_ == "Ready").map(|mut c| {
-        LEFTOVERS.clone_into(&mut c.type_);
-        if let Some(old) = &old {
-            c.last_transition_time = old.last_transition_time.clone();
-        }
-        c
-    }));
 }
 
 fn count(n: usize) -> i32 {

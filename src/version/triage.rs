@@ -14,9 +14,6 @@ use crate::crd::version::TYPE_MODULE;
 use crate::crd::{MODULE_REQUEST, REQUESTED_AT};
 use crate::failure::{HOURLY, Reason, SECRET_LOOK, limited_until};
 
-/// The finalizer of the original OpenDepot: its Versions are left alone.
-const ORIGINAL_FINALIZER: &str = "opendepot.defdev.io/finalizer";
-
 /// What is remembered, in memory only, of a Version whose last attempt failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
@@ -89,8 +86,8 @@ pub fn triage(
     times: Times,
 ) -> Triage {
     let now = times.now;
-    let finalizers = version.metadata.finalizers.as_deref().unwrap_or_default();
-    if version.type_ != TYPE_MODULE || (!version.has_finalizer() && belongs_to_others(version, finalizers)) {
+    let belongs_to_others = version.controller().is_some() || version.is_original();
+    if version.type_ != TYPE_MODULE || (!version.has_finalizer() && belongs_to_others) {
         return Triage::Ignore;
     }
     if let Some(attempt) = remembered.filter(|a| a.due > now && a.seen == Seen::of(&version.metadata)) {
@@ -165,10 +162,6 @@ pub fn forced(version: &LeanVersion) -> Option<String> {
 /// Whether `status.pendingForce` says that `spec.forceSync` of this generation was handled.
 pub(super) fn handled_at(pending: Option<&str>, generation: i64) -> bool {
     pending.and_then(|p| p.split_once(':')).is_some_and(|(_, at)| at == generation.to_string())
-}
-
-fn belongs_to_others(version: &LeanVersion, finalizers: &[String]) -> bool {
-    version.controller().is_some() || finalizers.iter().any(|f| f == ORIGINAL_FINALIZER)
 }
 
 /// Whether somebody asks for a full sync, and no attempt has answered yet.

@@ -6,6 +6,7 @@
 mod admin;
 mod api_reference;
 mod bad_input;
+mod compatibility;
 mod conditions;
 mod costs;
 mod crds;

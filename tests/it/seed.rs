@@ -47,19 +47,6 @@ fn what_the_tests_keep_of_the_seed_is_what_it_says() {
     assert_eq!(kept, said);
 }
 
-/// Runs a shell line with this testbed's kubectl.
-fn shell(world: &World, line: &str) {
-    let kubectl = world.bed.kubernetes.kubectl_path();
-    let path = format!("{}:{}", kubectl.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let output = std::process::Command::new("bash")
-        .args(["-euc", line])
-        .env("PATH", path)
-        .env("KUBECONFIG", world.bed.kubernetes.admin_kubeconfig())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
-}
-
 #[tokio::test]
 async fn the_seed_from_the_first_apply_to_the_last_delete() {
     if !real_modules() {
@@ -90,7 +77,7 @@ async fn the_seed_from_the_first_apply_to_the_last_delete() {
     assert_eq!(github.token_requests(app.installation).len(), 1, "one token for all");
 
     // The patch appends, the full list changes nothing that is settled.
-    shell(&world, &seed_command("kubectl patch module terraform-aws-eks -n opendepot-system --type json"));
+    world.shell(&seed_command("kubectl patch module terraform-aws-eks -n opendepot-system --type json"));
     world.version_ready(&eks("21.13.0")).await;
     world.module_ready("terraform-aws-eks").await;
     let settled = resource_versions(&world.versions().await.unwrap());
@@ -112,7 +99,7 @@ async fn the_seed_from_the_first_apply_to_the_last_delete() {
     world.apply(&same);
     world.module_ready("terraform-aws-eks").await;
     github.forget_requests(EKS).unwrap();
-    shell(&world, &seed_command("kubectl patch module terraform-aws-eks -n opendepot-system --type merge"));
+    world.shell(&seed_command("kubectl patch module terraform-aws-eks -n opendepot-system --type merge"));
     world
         .module_when("terraform-aws-eks", |m| {
             m["spec"]["forceSync"] == false && condition(m, "Ready")["status"] == "True"

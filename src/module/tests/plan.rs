@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::plan::{FileName, Holder, Plan};
 use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
-use crate::crd::{ADOPT, MODULE_REQUEST};
+use crate::crd::{ADOPT, MODULE_REQUEST, ORIGINAL_FINALIZER};
 
 fn created(plan: &Plan) -> Vec<&str> {
     plan.create.iter().map(|c| c.name.as_str()).collect()
@@ -52,7 +52,7 @@ fn versions_of_others_are_left_alone() {
     let dashed = json!({"metadata": {"name": "network-1-0-0"}});
     let original = child("1.0.0").with(dashed).without_finalizer();
     let plan = module().plan(&[original, child("1.0.0").of_another_owner(), child("1.1.0").ownerless()]);
-    assert_eq!(plan, Plan { leftovers: vec!["network-1-0-0".into()], ..Plan::default() });
+    assert_eq!(plan, Plan::default());
 
     let wants = module().with_versions(["1.0.0"]);
     assert_eq!(
@@ -62,6 +62,8 @@ fn versions_of_others_are_left_alone() {
     assert_eq!(holder(&wants, child("1.0.0").ownerless()), Some(Holder::Ownerless));
     let nameless = child("1.0.0").without_finalizer().with(json!({"spec": {"fileName": null}}));
     assert_eq!(holder(&wants, nameless), Some(Holder::Other("Module network".into())));
+    let theirs = child("1.0.0").with(json!({"metadata": {"finalizers": [ORIGINAL_FINALIZER]}}));
+    assert_eq!(holder(&wants, theirs), Some(Holder::Original), "an older original kept the dots");
 }
 
 #[test]

@@ -156,14 +156,27 @@ fn what_keeps_a_module_from_its_goal_is_said() {
 
 #[test]
 fn versions_of_the_original_have_a_condition_of_their_own_while_they_are_there() {
-    let dashed = child("9.0.0").with(json!({"metadata": {"name": "network-9-0-0"}})).without_finalizer();
+    let dashed = |n: usize| {
+        child("9.0.0").with(json!({"metadata": {"name": format!("network-9-{n}-0")}})).without_finalizer()
+    };
     let all = vec![stored_child("1.0.0"), stored_child("2.0.0")];
-    let with = wants_two().status(&[all.clone(), vec![dashed]].concat(), None);
+    let two = [all.clone(), vec![dashed(1), dashed(0)]].concat();
+    let with = wants_two().status(&two, None);
     assert_eq!(conditions(&with), READY);
-    let said = condition::find(&with.conditions, "OriginalVersionsFound").unwrap();
-    assert!(said.status == "True" && said.message.contains("network-9-0-0"));
+    let found = |status: &ModuleStatus| condition::find(&status.conditions, "OriginalVersionsFound").cloned();
+    let said = found(&with).unwrap();
+    assert_eq!(said.status, "True");
+    assert!(said.message.starts_with("2 Versions of the original"), "{}", said.message);
+    assert!(said.message.contains("for v in network-9-0-0 network-9-1-0; do kubectl delete -n acme"));
+    assert!(said.message.contains("finalizers"), "nobody else would take it off: {}", said.message);
+    let suspended = wants_two().suspended().with_status(&with).status(&two, None);
+    assert_eq!(found(&suspended), Some(said), "they are there whatever the Module does");
+
+    let many: Vec<_> = (0..500).map(dashed).collect();
+    let said = found(&wants_two().status(&[all.clone(), many].concat(), None)).unwrap().message;
+    assert!(said.contains("done (") && said.ends_with("more are named when these are gone.)"), "{said}");
     let without = wants_two().with_status(&with).status(&all, None);
-    assert!(condition::find(&without.conditions, "OriginalVersionsFound").is_none());
+    assert_eq!(found(&without), None);
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod watched;
 pub mod workflow;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -36,14 +37,21 @@ pub fn shared(path: &str) -> PathBuf {
 
 /// The servers that all tests share.
 pub async fn testbed() -> &'static Testbed {
-    Testbed::shared(|| Options {
+    Testbed::shared(|| options(root().join("crds"))).await.expect("the testbed starts")
+}
+
+/// Servers that one test has for itself, with the CRDs of that folder. They end with the process.
+pub async fn own_testbed(crds: PathBuf) -> &'static Testbed {
+    Box::leak(Box::new(Testbed::start(options(crds)).await.expect("the testbed starts")))
+}
+
+fn options(crds: PathBuf) -> Options {
+    Options {
         operator: env!("CARGO_BIN_EXE_opendepot").into(),
-        crds: Some(root().join("crds")),
+        crds: Some(crds),
         deploy: Some(root().join("deploy/base")),
         service_account: Some(("opendepot-system".into(), "opendepot".into())),
-    })
-    .await
-    .expect("the testbed starts")
+    }
 }
 
 /// One test's part of the testbed: a namespace, a bucket, and an owner on GitHub, all with one name.
@@ -56,7 +64,11 @@ pub struct World {
 impl World {
     /// A fresh one.
     pub async fn new(name: &str) -> Self {
-        let bed = testbed().await;
+        Self::on(testbed().await, name).await
+    }
+
+    /// A fresh one on these servers.
+    pub async fn on(bed: &'static Testbed, name: &str) -> Self {
         let tenant = bed.tenant(name).await.unwrap();
         Self { bed, client: bed.admin().await.unwrap(), name: tenant.namespace }
     }
@@ -110,6 +122,20 @@ impl World {
         let applied = self.bed.kubectl_with(&["apply", "-f", "-"], &manifest.to_string()).unwrap();
         assert!(applied.success(), "{}", applied.stderr);
         assert!(!applied.stderr.contains("Warning"), "{}", applied.stderr);
+    }
+
+    /// Runs a shell line with this testbed's kubectl; it has to succeed.
+    pub fn shell(&self, line: &str) -> String {
+        let kubectl = self.bed.kubernetes.kubectl_path();
+        let path = format!("{}:{}", kubectl.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", line])
+            .env("PATH", path)
+            .env("KUBECONFIG", self.bed.kubernetes.admin_kubeconfig())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Runs kubectl in this namespace; it has to succeed.

@@ -1,0 +1,85 @@
+//! Versions that the original OpenDepot left behind: which they are, and what the Module says of them.
+//!
+//! In: the Module and the Versions of its namespace. Out: names, and a condition with the commands that remove them. Pure.
+//! Nothing here changes one: they, their status and their objects belong to who made them.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::select::{ModuleView, Selection, owned};
+use crate::crd::condition::{self, whole_seconds};
+use crate::crd::lean::LeanVersion;
+
+/// Type and reason of the condition that names them.
+pub const FOUND: &str = "OriginalVersionsFound";
+/// Names take up to this many bytes of a message: the commands have to fit in as well.
+const MOST_NAMES: usize = 300;
+
+/// The names of those that belong to this Module, in order. One whose name is wanted is no leftover but in the way.
+pub fn names(module: &ModuleView, selection: &Selection, children: &[&LeanVersion]) -> Vec<String> {
+    let wanted: BTreeSet<&str> = selection.wanted.iter().map(|wanted| wanted.name.as_str()).collect();
+    let left = children.iter().filter(|child| owned(module, child) && !child.has_finalizer());
+    let mut names: Vec<String> = left.filter_map(|child| child.metadata.name.clone()).collect();
+    names.retain(|name| !wanted.contains(name.as_str()));
+    names.sort();
+    names
+}
+
+/// The condition that names them, while there are any.
+pub fn found(
+    module: &ModuleView,
+    names: &[String],
+    before: &[Condition],
+    now: Timestamp,
+) -> Option<Condition> {
+    if names.is_empty() {
+        return None;
+    }
+    let (count, are) = if names.len() == 1 {
+        ("1 Version".to_owned(), "is")
+    } else {
+        (format!("{} Versions", names.len()), "are")
+    };
+    let message = format!(
+        "{count} of the original OpenDepot {are} left alone. When nothing uses them any more, delete them; their files \
+         stay where they are. {}",
+        removal(module.metadata.namespace.as_deref().unwrap_or_default(), names)
+    );
+    let old = condition::find(before, FOUND);
+    Some(Condition {
+        type_: FOUND.into(),
+        status: "True".into(),
+        reason: FOUND.into(),
+        message: condition::cut(&message, condition::MAX_MESSAGE),
+        observed_generation: module.metadata.generation,
+        last_transition_time: old
+            .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
+    })
+}
+
+/// The commands that remove the first of `names`. The finalizer goes last: it is the original's, and its controller, which
+/// would take it off, is gone. Until then the Version is on its way out, so that nobody takes it for a new one.
+pub fn removal(namespace: &str, names: &[String]) -> String {
+    let mut first = String::new();
+    let mut listed = 0;
+    for name in names {
+        if listed > 0 && first.len() + name.len() > MOST_NAMES {
+            break;
+        }
+        first = first + " " + name;
+        listed += 1;
+    }
+    let rest = match names.len() - listed {
+        0 => String::new(),
+        more => format!(" ({more} more are named when these are gone.)"),
+    };
+    let kubectl = |verb: &str| format!("kubectl {verb} -n {namespace} version.opendepot.defdev.io/$v");
+    format!(
+        "In a shell: for v in{first}; do {} --wait=false; {} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'; \
+         done{rest}",
+        kubectl("delete"),
+        kubectl("patch"),
+    )
+}
