@@ -36,5 +36,6 @@ mod rights;
 mod seed;
 mod storage_faults;
 mod support;
+mod tenants;
 mod terraform;
 mod workflows;
