@@ -13,7 +13,7 @@ use super::leftovers;
 use super::plan::Plan;
 use super::select::{ModuleView, Selection, Wanted, ours};
 use super::verdict::{plural, tally, verdict};
-use crate::crd::condition::{self, Verdict};
+use crate::crd::condition;
 use crate::crd::lean::LeanVersion;
 use crate::crd::module::VersionCounts;
 use crate::crd::{MODULE_REQUEST, ModuleStatus, REQUESTED_AT};

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::leftovers;
 use super::plan::{Holder, Plan};
 use super::select::{ModuleView, Selection, Wanted, ours};
 use super::status::Facts;
@@ -192,6 +193,11 @@ fn taken(module: &ModuleView, name: &str, holder: &Holder) -> String {
         Holder::Other(owner) => format!(
             "Version {name} exists and belongs to {owner}. Rename or delete one of the two; the other versions are \
              not held up."
+        ),
+        Holder::Original => format!(
+            "Version {name} is the original OpenDepot's: it is left alone, and the other versions are not held up. When \
+             nothing uses it any more, delete it, and a new one is made. {}",
+            leftovers::removal(namespace, &[name.to_owned()])
         ),
         Holder::Unlike(what) => format!(
             "Version {name} exists and is of {what}, whatever its name says. Delete it, and the right one is made."

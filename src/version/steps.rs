@@ -113,7 +113,7 @@ async fn step(
         },
         Next::Verify(work) => look_again(ctx, object, &work, turn).await,
         Next::CleanUp(work) => clean_up(ctx, object, &work).await,
-        Next::Record => object.write_status(&view.settled(now)).await.map(|()| None),
+        Next::Record => settle(ctx, object).await.map(|()| None),
     }
 }
 
@@ -184,7 +184,7 @@ async fn reset_force(object: &mut Object) -> Result<(), kube::Error> {
 fn tell(ctx: &Context, object: &Object, before: &VersionView, outcome: &Outcome) {
     let reference = object.reference();
     let status = &object.view().status;
-    if outcome.published.stored_now || before.status.synced != Some(true) {
+    if outcome.published.stored_now || before.status.synced != Some(true) || has_failed(before) {
         let how = if outcome.published.stored_now { "Stored" } else { "Found" };
         let note = format!(
             "{how} {}, {} bytes, SHA-256 {}, {}",
@@ -228,7 +228,7 @@ async fn look_again(
             let ready = condition::find(&view.status.conditions, "Ready");
             // Only where the look before failed there is something to say.
             if ready.is_some_and(|c| c.status != "True") {
-                object.write_status(&view.settled(Timestamp::now())).await?;
+                settle(ctx, object).await?;
             }
             return Ok(None);
         }
@@ -245,6 +245,23 @@ async fn look_again(
 fn seen_in_the_bucket(ctx: &Context, object: &Object) {
     let uid = object.view().metadata.uid.as_deref().unwrap_or_default();
     ctx.memories.with(uid, |memory| memory.verified = Some(Timestamp::now()));
+}
+
+/// Says that all is as wanted, and, where the last word was of a failure, that this is over.
+async fn settle(ctx: &Context, object: &mut Object) -> Result<(), kube::Error> {
+    let over = has_failed(object.view());
+    object.write_status(&object.view().settled(Timestamp::now())).await?;
+    if over {
+        let note = object.view().status.sync_status.clone().unwrap_or_default();
+        ctx.events.normal(&object.reference(), Reason::Synced.as_str(), "Verify", &note);
+    }
+    Ok(())
+}
+
+/// Whether the last word was of a failure.
+fn has_failed(view: &VersionView) -> bool {
+    condition::find(&view.status.conditions, "Ready")
+        .is_some_and(|ready| ready.status != "True" && !Reason::is_progress(&ready.reason))
 }
 
 async fn permitted_head(ctx: &Context, view: &VersionView, place: &Place) -> Result<Option<Found>, Failure> {

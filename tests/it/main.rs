@@ -21,6 +21,7 @@ mod held;
 mod history;
 mod immutable;
 mod keeping;
+mod kubectl;
 mod large;
 mod leadership;
 mod least_rights;

@@ -9,7 +9,7 @@ use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
 use crate::support::failing::Then::Stalled;
-use crate::support::{World, condition};
+use crate::support::{World, condition, whole_cluster};
 
 const REQUESTED_AT: &str = "opendepot.defdev.io/requestedAt";
 
@@ -395,7 +395,10 @@ async fn metadata_is_believed_only_where_it_names_this_very_version() {
 
 #[tokio::test]
 async fn a_version_that_says_it_belongs_to_another_namespaces_module_is_nothing_to_that_module() {
-    let (owner, other, _operator) = tenants("claims", |_, _| Vec::new()).await;
+    // Under one watch for all namespaces.
+    let (_turn, bed) = whole_cluster().await;
+    let (owner, other) = (World::on(bed, "claims").await, World::on(bed, "claims-other").await);
+    let _operator = bed.operator().start_ready().await.unwrap();
     let owned = Owned::publish(owner, "").await;
     let repository = other.bed.github.repository(&other.repository("net")).unwrap();
     repository.release("v9.0.0", &[File::new("main.tf", "# newer\n")]).unwrap();
@@ -406,6 +409,7 @@ async fn a_version_that_says_it_belongs_to_another_namespaces_module_is_nothing_
     claim["metadata"]["finalizers"] = owned.version["metadata"]["finalizers"].clone();
     claim["metadata"]["ownerReferences"] = owned.version["metadata"]["ownerReferences"].clone();
     claim["metadata"]["annotations"] = json!({"opendepot.defdev.io/adopt": "net"});
+    // The wrong owner is the garbage collector's business: whatever it does, this comes first.
     other.apply(&claim);
     owned.world.kubectl(&["annotate", "module", "net", "look=again"]);
     owned.world.quiet().await;

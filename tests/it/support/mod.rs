@@ -21,6 +21,7 @@ use opendepot_testbed::github::real_repositories;
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use opendepot_testbed::{Options, Testbed, eventually};
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// How long anything may take that the operator does by itself.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -43,6 +44,15 @@ pub async fn testbed() -> &'static Testbed {
 /// Servers that one test has for itself, with the CRDs of that folder. They end with the process.
 pub async fn own_testbed(crds: PathBuf) -> &'static Testbed {
     Box::leak(Box::new(Testbed::start(options(crds)).await.expect("the testbed starts")))
+}
+
+/// Servers whose whole cluster a test needs: an operator for all namespaces, names that a text prescribes. One test at a
+/// time has them, as long as it holds the guard; it leaves no Module behind.
+pub async fn whole_cluster() -> (MutexGuard<'static, ()>, &'static Testbed) {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    static BED: OnceCell<&'static Testbed> = OnceCell::const_new();
+    let turn = TURN.lock().await;
+    (turn, BED.get_or_init(|| own_testbed(root().join("crds"))).await)
 }
 
 fn options(crds: PathBuf) -> Options {
@@ -71,6 +81,12 @@ impl World {
     pub async fn on(bed: &'static Testbed, name: &str) -> Self {
         let tenant = bed.tenant(name).await.unwrap();
         Self { bed, client: bed.admin().await.unwrap(), name: tenant.namespace }
+    }
+
+    /// One in a namespace of that very name, without a bucket.
+    pub async fn named(bed: &'static Testbed, namespace: &str) -> Self {
+        bed.kubernetes.create_namespace(namespace).await.unwrap();
+        Self { bed, client: bed.admin().await.unwrap(), name: namespace.to_owned() }
     }
 
     /// One in a namespace that exists already, with its bucket.
