@@ -406,15 +406,17 @@ async fn a_version_that_says_it_belongs_to_another_namespaces_module_is_nothing_
     claim["spec"]["version"] = json!("9.0.0");
     claim["spec"]["moduleConfigRef"]["repoUrl"] = json!(repository.url());
     claim["metadata"]["labels"] = owned.version["metadata"]["labels"].clone();
-    claim["metadata"]["finalizers"] = owned.version["metadata"]["finalizers"].clone();
+    // Held, since Kubernetes' garbage collector deletes what names an owner in another namespace.
+    claim["metadata"]["finalizers"] = json!(["opendepot.defdev.io/stored-object", "example.com/hold"]);
     claim["metadata"]["ownerReferences"] = owned.version["metadata"]["ownerReferences"].clone();
     claim["metadata"]["annotations"] = json!({"opendepot.defdev.io/adopt": "net"});
-    // The wrong owner is the garbage collector's business: whatever it does, this comes first.
     other.apply(&claim);
+    write_status(&other, "net-9.0.0", &json!({"synced": true, "contentDigest": "h1:of-another"})).await;
     owned.world.kubectl(&["annotate", "module", "net", "look=again"]);
     owned.world.quiet().await;
     let module = owned.world.get_module("net").await.unwrap();
     assert_eq!(module["status"], owned.module["status"]);
     assert_eq!(owned.world.get_version("net-1.0.0").await.unwrap().as_ref(), Some(&owned.version));
     assert_eq!(objects(&owned.world).await, owned.objects);
+    other.patch("version/net-9.0.0", &json!({"metadata": {"finalizers": null}}));
 }
