@@ -247,6 +247,33 @@ async fn events_tell_each_turn_of_the_story_once_however_many_attempts_there_wer
 }
 
 #[tokio::test]
+async fn what_a_module_has_said_is_not_said_again_for_another_count() {
+    let world = World::new("counts").await;
+    let repository = world.bed.github.repository(&world.repository("net")).unwrap();
+    let commit = repository.release("v0.9.0", &[File::new("main.tf", "")]).unwrap();
+    let _operator = world.operator().await;
+    world.apply(&world.module("net").versions(&["v1.0.0", "v1.1.0", "v1.2.0"]));
+    let failed = async |count: i64| {
+        let all_said = |m: &Value| {
+            m["status"]["versions"]["failed"] == count && condition(m, "Ready")["reason"] == "TagNotFound"
+        };
+        world.module_when("net", all_said).await
+    };
+    failed(3).await;
+    for (tag, left) in [("v1.0.0", 2), ("v1.1.0", 1)] {
+        repository.tag(tag, &commit).unwrap();
+        world.request(&format!("net-{}", &tag[1..]), "there");
+        let module = failed(left).await;
+        let stored = format!("{} of 3 versions stored, {left} failed", 3 - left);
+        assert!(condition(&module, "Ready")["message"].as_str().unwrap().starts_with(&stored));
+    }
+    world.quiet().await;
+    let reasons: Vec<_> =
+        story(&world, "Module/net").into_iter().map(|(_, reason, times)| (reason, times)).collect();
+    assert_eq!(reasons, [("Progressing".to_owned(), 1), ("TagNotFound".to_owned(), 1)]);
+}
+
+#[tokio::test]
 async fn the_end_of_an_outage_is_told_as_its_beginning_is() {
     let world = World::new("outage-story").await;
     world.released("net");
