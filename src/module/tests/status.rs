@@ -72,7 +72,7 @@ fn ready_only_when_nothing_is_left_to_change_or_to_remove() {
     let refused = stored_child("3.0.0").ready("False", "StorageAccessDenied", "denied").terminating();
     let status = wants_two().status(&with(refused.clone()), None);
     let message = "2 of 2 versions stored, 1 cannot be removed; first 3.0.0: StorageAccessDenied: denied";
-    assert_eq!((conditions(&status), reason(&status)), (WORKING, ("VersionsFailed", message)));
+    assert_eq!((conditions(&status), reason(&status)), (WORKING, ("StorageAccessDenied", message)));
     assert_eq!(conditions(&wants_two().status(&with(refused.stalled()), None)), STALLED);
     let others = [with(stored_child("3.0.0").of_another_owner()), with(stored_child("3.0.0").ownerless())];
     assert!(others.iter().all(|all| conditions(&wants_two().status(all, None)) == READY));
