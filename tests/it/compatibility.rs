@@ -153,7 +153,7 @@ fn original_crds() -> tempfile::TempDir {
 }
 
 /// A Version of the original's Module controller.
-fn dashed(world: &World, name: &str, module: &Value, spec: Value) -> Value {
+fn dashed(world: &World, name: &str, module: &Value, spec: &Value) -> Value {
     json!({
         "apiVersion": API, "kind": "Version",
         "metadata": {
@@ -254,8 +254,8 @@ async fn of_the_original(world: &World) -> Inventory {
         "agentSourceRef": {"path": "skills/review", "platform": "agentskills"},
     });
     for object in [
-        dashed(world, "network-1-2-3", &module_object, bare),
-        dashed(world, "network-1-3-0", &module_object, full),
+        dashed(world, "network-1-2-3", &module_object, &bare),
+        dashed(world, "network-1-3-0", &module_object, &full),
         provider_version(world),
         inline,
         skill,
@@ -336,7 +336,7 @@ async fn a_version_of_the_original_under_a_name_of_ours_is_left_alone_and_replac
     let spec = json!({
         "type": "Module", "version": "v1.2.3", "fileName": "a.zip", "moduleConfigRef": module["spec"]["moduleConfig"],
     });
-    create(&world, &dashed(&world, "net-1.2.3", &module, spec), json!({"synced": true})).await;
+    create(&world, &dashed(&world, "net-1.2.3", &module, &spec), json!({"synced": true})).await;
     let before = world.get_version("net-1.2.3").await.unwrap().unwrap();
     let _operator = world.operator().await;
     let module = world.module_when("net", |m| condition(m, "Ready")["reason"] == "NameTaken").await;

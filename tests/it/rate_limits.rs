@@ -69,7 +69,7 @@ impl Kinds {
         let limited = world.failed(kind, "RateLimited", Retried, &["asks to wait until"]).await;
         world.warned_once(kind, "RateLimited").await;
         let wait = until(&limited).duration_since(SystemTime::now()).unwrap();
-        assert!(wait > HOUR - Duration::from_mins(5) && wait <= HOUR + Duration::from_secs(2), "{wait:?}");
+        assert!(wait + Duration::from_mins(5) > HOUR && wait <= HOUR + Duration::from_secs(2), "{wait:?}");
 
         // From now on GitHub would answer. Nobody asks it: neither this Version, nor another, nor a Module's.
         github.set_quota(Quota::Installation(self.app.installation), 5_000, HOUR);
@@ -178,7 +178,7 @@ async fn nothing_is_sent_before_the_time_that_github_names_and_then_all_is_publi
         world.app_secret(case.name, &app);
         apps.push(app);
     }
-    let (mut modules, mut earliest) = (String::new(), Vec::new());
+    let (mut modules, mut earliest) = (Vec::new(), Vec::new());
     for (case, app) in cases.iter().zip(&apps) {
         if let Some(failure) = &case.failure {
             let fault = Fault::on(&world.repository(case.name), failure.clone());
@@ -186,11 +186,11 @@ async fn nothing_is_sent_before_the_time_that_github_names_and_then_all_is_publi
         }
         let credentials = json!({"useAuthenticatedClient": true, "secretName": case.name});
         let module = world.module(case.name).config("githubClientConfig", credentials);
-        modules += &format!("---\n{}\n", module.versions(&["1.0.0", "1.1.0", "1.2.0"]));
+        modules.push(module.versions(&["1.0.0", "1.1.0", "1.2.0"]).to_string());
         github.set_quota(Quota::Installation(app.installation), case.left, WAIT);
         earliest.push(SystemTime::now() + WAIT);
     }
-    world.apply(&modules);
+    world.apply(&modules.join("\n---\n"));
     let mut told = Vec::new();
     for case in &cases {
         told.push(until(
@@ -306,7 +306,7 @@ async fn a_token_is_renewed_shortly_before_it_expires_and_none_is_sent_after() {
     }
     let age = minted()[1].at.duration_since(minted()[0].at).unwrap();
     // GitHub names whole seconds; a token that lives for so short a time is used for three quarters of it.
-    let early = LIFETIME * 3 / 4 - Duration::from_secs(1);
+    let early = (LIFETIME * 3 / 4).saturating_sub(Duration::from_secs(1));
     assert!(age >= early && age < LIFETIME, "renewed after {age:?} of {LIFETIME:?}");
     let refused =
         github.requests(&repository.name()).unwrap().into_iter().filter(|r| r.status == 401).count();

@@ -208,7 +208,7 @@ async fn no_key_prefix_name_or_file_name_reaches_out_of_what_a_namespace_may_use
             "name" => version["spec"]["moduleConfigRef"]["name"] = json!(value),
             "fileName" => version["spec"]["fileName"] = json!(value),
             "secretName" => {
-                version["spec"]["moduleConfigRef"]["githubClientConfig"] = json!({"secretName": value})
+                version["spec"]["moduleConfigRef"]["githubClientConfig"] = json!({"secretName": value});
             }
             _ => version["spec"]["moduleConfigRef"]["storageConfig"]["s3"][field] = json!(value),
         }
