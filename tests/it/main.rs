@@ -8,6 +8,7 @@ mod api_reference;
 mod bad_input;
 mod compatibility;
 mod conditions;
+mod conformance;
 mod costs;
 mod crds;
 mod credentials;

@@ -1,6 +1,7 @@
 //! What the tests share: the testbed, short ways to say what is wanted, and to wait for what is expected.
 
 pub mod archives;
+pub mod documents;
 pub mod failing;
 pub mod pages;
 pub mod rendered;
@@ -142,12 +143,21 @@ impl World {
 
     /// Runs a shell line with this testbed's kubectl; it has to succeed.
     pub fn shell(&self, line: &str) -> String {
-        let kubectl = self.bed.kubernetes.kubectl_path();
-        let path = format!("{}:{}", kubectl.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        self.shell_in(root(), line)
+    }
+
+    /// The same in a folder, whose `bin` comes first in the `PATH`.
+    pub fn shell_in(&self, folder: &Path, line: &str) -> String {
+        let kubernetes = &self.bed.kubernetes;
+        let (tools, kubeconfig) =
+            (kubernetes.kubectl_path().parent().unwrap(), kubernetes.admin_kubeconfig());
+        let system = std::env::var("PATH").unwrap();
         let output = Command::new("bash")
             .args(["-euo", "pipefail", "-c", line])
-            .env("PATH", path)
-            .env("KUBECONFIG", self.bed.kubernetes.admin_kubeconfig())
+            .current_dir(folder)
+            .env("PATH", format!("{}/bin:{}:{system}", folder.display(), tools.display()))
+            .env("HOME", kubeconfig.parent().unwrap())
+            .env("KUBECONFIG", &kubeconfig)
             .output()
             .unwrap();
         assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));

@@ -169,7 +169,9 @@ impl Repos {
             }
         };
         let real = self.real.join(owner).join(format!("{name}.git"));
-        match found(&lock(&self.names)) {
+        // Registering takes the lock again.
+        let named = found(&lock(&self.names));
+        match named {
             Found::Nowhere if instance == "github.com" && !owner.contains("..") && real.is_dir() => {
                 Ok(Found::Here(self.register(instance, owner, name, real)?))
             }
