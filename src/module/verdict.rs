@@ -116,7 +116,7 @@ pub(super) fn verdict(
     }
     let working = |message| (Verdict::Working, Reason::Progressing, message);
     if tally.pending > 0 {
-        return working(format!("{of} stored."));
+        return working(format!("{of} stored, {} in progress.", tally.pending));
     }
     if force_open {
         return working(format!("Syncing {} again, as asked.", plural(selection.wanted.len(), "version")));

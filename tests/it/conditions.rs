@@ -141,7 +141,7 @@ impl Life {
         let module = world.module_when("mod", |m| holds(m, "Reconciling")).await;
         assert_eq!(
             (message(&module), &module["status"]["synced"]),
-            ("3 of 4 versions stored.", &json!(false))
+            ("3 of 4 versions stored, 1 in progress.", &json!(false))
         );
         self.mend();
         world.module_ready("mod").await;

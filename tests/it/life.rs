@@ -1,4 +1,4 @@
-//! The life of a Version and its object: published, moved, repaired, taken over, deleted, and through crashes.
+//! The life of a Version and its object: published, taken over, deleted, and through crashes.
 
 use http::Method;
 use opendepot_testbed::eventually;
@@ -7,7 +7,7 @@ use opendepot_testbed::operator::Operator;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, World, condition, ready, seed_modules};
+use crate::support::{SOON, World, condition, seed_modules};
 
 /// A world whose repository `NAME/mod` has `v1.0.0`, and an operator.
 async fn world_with_a_module(name: &str) -> (World, Operator) {
@@ -132,71 +132,6 @@ async fn retain_keeps_the_object_and_a_refused_delete_says_so_until_retain_lets_
 }
 
 #[tokio::test]
-async fn another_prefix_name_or_format_moves_the_object() {
-    let (world, _operator) = world_with_a_module("moves").await;
-    let module = world.module("mod").versions(&["v1.0.0"]);
-    world.apply(&module);
-    world.module_ready("mod").await;
-    let first = world.version_ready("mod-1.0.0").await;
-    for (moved, begins, ends) in [
-        (module.clone().s3("key", json!("team/modules")), "team/modules/mod/", ".zip"),
-        (module.clone().config("name", json!("renamed")), "renamed/", ".zip"),
-        (module.clone().config("fileFormat", json!("tar")), "mod/", ".tar.gz"),
-    ] {
-        world.apply(&moved);
-        let there = |v: &Value| {
-            let key = v["status"]["storage"]["key"].as_str().unwrap_or_default();
-            ready(v) && key.starts_with(begins) && key.ends_with(ends)
-        };
-        let version = world.version_when("mod-1.0.0", there).await;
-        assert_eq!(world.objects_are(1).await, [key(&version)]);
-        assert_eq!(version["status"]["contentDigest"], first["status"]["contentDigest"]);
-    }
-    // With Retain the old one stays.
-    world.apply(&module.clone().config("deletionPolicy", json!("Retain")).s3("key", json!("kept")));
-    world.version_when("mod-1.0.0", |v| ready(v) && key(v).starts_with("kept/")).await;
-    let version =
-        world.version_when("mod-1.0.0", |v| v["status"]["objects"].as_array().unwrap().len() == 1).await;
-    assert_eq!(version["status"]["objects"][0]["key"], key(&version));
-    world.objects_are(2).await;
-}
-
-#[tokio::test]
-async fn a_lost_or_damaged_object_is_restored_byte_for_byte() {
-    let world = World::new("verify").await;
-    let repository = world.bed.github.repository(&world.repository("mod")).unwrap();
-    repository.release("v1.0.0", &[File::new("main.tf", "# one\n")]).unwrap();
-    let _operator = world.operator_with(&["--verify-interval", "2s"]).await;
-    world.apply(&world.module("mod").versions(&["v1.0.0"]));
-    let version = world.version_ready("mod-1.0.0").await;
-    let bytes = world.stored(&version).await;
-    let writes = world
-        .writes_during(async {
-            world.module_ready("mod").await;
-        })
-        .await;
-    assert!(
-        writes.iter().all(|w| w.resource == "modules"),
-        "a clean verification writes nothing: {writes:#?}"
-    );
-    let restored = async || {
-        let wait = eventually(SOON, || async {
-            anyhow::ensure!(
-                world.bed.s3.get(&world.name, &key(&version)).await? == bytes,
-                "not the same bytes"
-            );
-            Ok(())
-        });
-        wait.await.unwrap();
-        world.version_ready("mod-1.0.0").await;
-    };
-    world.bed.s3.delete(&world.name, &key(&version)).await.unwrap();
-    restored().await;
-    world.bed.s3.put(&world.name, &key(&version), b"damaged".to_vec()).await.unwrap();
-    restored().await;
-}
-
-#[tokio::test]
 async fn names_of_others_are_left_alone_and_handed_over_by_annotation() {
     let (world, _operator) = world_with_a_module("taken").await;
     let config = world.module("mod").0["spec"]["moduleConfig"].clone();
@@ -223,32 +158,6 @@ async fn names_of_others_are_left_alone_and_handed_over_by_annotation() {
     assert_eq!(adopted["metadata"]["uid"], inline["metadata"]["uid"]);
     assert_eq!(adopted["metadata"]["ownerReferences"][0]["kind"], "Module");
     world.objects_are(2).await;
-}
-
-#[tokio::test]
-async fn suspended_work_stops_and_goes_on() {
-    let (world, _operator) = world_with_a_module("suspend").await;
-    world.apply(&world.module("mod").versions(&["v1.0.0"]));
-    world.module_ready("mod").await;
-    world.patch("module/mod", &json!({"spec": {"suspend": true}}));
-    world.module_when("mod", |m| condition(m, "Ready")["reason"] == "Suspended").await;
-    world
-        .version_when("mod-1.0.0", |v| {
-            condition(v, "Ready")["reason"] == "Suspended" && v["status"]["synced"] == true
-        })
-        .await;
-    let append = r#"[{"op":"add","path":"/spec/versions/-","value":{"version":"1.1.0"}}]"#;
-    let writes = world
-        .writes_during(async {
-            world.kubectl(&["patch", "module", "mod", "--type=json", "-p", append]);
-        })
-        .await;
-    assert!(writes.iter().all(|w| w.subresource == "status"), "{writes:#?}");
-    let before = fetches(&world);
-    world.patch("module/mod", &json!({"spec": {"suspend": false}}));
-    world.module_ready("mod").await;
-    world.versions_are(&["mod-1.0.0", "mod-1.1.0"]).await;
-    assert_eq!(fetches(&world), before + 1, "only the new one is fetched");
 }
 
 #[tokio::test]

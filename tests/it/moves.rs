@@ -1,131 +1,15 @@
 //! Changes of `moduleConfig`: what moves an object, in which order, through crashes and second thoughts; and what does not.
 
-use anyhow::ensure;
 use http::Method;
-use opendepot_testbed::eventually;
-use opendepot_testbed::github::{Failure, Fault, File, Hop, Repository};
+use opendepot_testbed::github::{Failure, Fault, File, Hop};
 use opendepot_testbed::s3::{S3Failure, S3Fault, S3Request};
 use serde_json::{Value, json};
 
-use crate::support::{ModuleFixture, SOON, World, condition};
+use crate::support::moving::{Move, place};
+use crate::support::{ModuleFixture, condition};
 
-/// A world whose Module `mod` may be stored in two buckets: that of the test, and another.
-struct Move {
-    world: World,
-    other: String,
-    repository: Repository,
-}
-
-impl Move {
-    async fn new(name: &str) -> Self {
-        let world = World::new(name).await;
-        let repository = world.released("mod");
-        let other = format!("{}-other", world.name);
-        world.bed.s3.create_bucket(&other).await.unwrap();
-        Self { world, other, repository }
-    }
-
-    /// The Module in a bucket.
-    fn module(&self, bucket: &str) -> ModuleFixture {
-        self.world.module("mod").versions(&["v1.0.0"]).s3("bucket", json!(bucket))
-    }
-
-    /// The same, published.
-    async fn published(&self) -> Value {
-        self.world.apply(&self.module(&self.world.name));
-        self.world.module_ready("mod").await;
-        self.world.version_ready("mod-1.0.0").await
-    }
-
-    /// Applies a Module and waits until all that it wants is where it wants it, and nothing else is on record.
-    async fn moved(&self, module: &ModuleFixture) -> Value {
-        self.world.apply(module);
-        self.arrived().await
-    }
-
-    async fn arrived(&self) -> Value {
-        self.world.module_ready("mod").await;
-        let version = self.world.version_ready("mod-1.0.0").await;
-        assert_eq!(version["status"]["objects"], json!([version["status"]["storage"]]), "what is on record");
-        version
-    }
-
-    /// The objects in both buckets are these Versions', and no others.
-    async fn only(&self, versions: &[&Value]) {
-        let s3 = &self.world.bed.s3;
-        let mut there = Vec::new();
-        for bucket in [&self.world.name, &self.other] {
-            there.extend(s3.keys(bucket).await.unwrap().into_iter().map(|key| (bucket.clone(), key)));
-        }
-        let mut expected: Vec<_> = versions.iter().map(|v| place(v)).collect();
-        there.sort();
-        expected.sort();
-        assert_eq!(there, expected, "the objects in both buckets");
-        for version in versions {
-            let bytes = self.world.stored(version).await;
-            assert_eq!(version["status"]["checksum"], crate::support::archives::sha256(&bytes));
-        }
-    }
-
-    /// What S3 was asked of objects in both buckets, in order.
-    fn log(&self) -> Vec<S3Request> {
-        let s3 = &self.world.bed.s3;
-        let mut all = [s3.requests(&self.world.name), s3.requests(&self.other)].concat();
-        all.retain(|r| !r.key.is_empty());
-        all.sort_by_key(|r| r.at);
-        all
-    }
-
-    /// Counts from now on.
-    fn forget(&self) {
-        self.world.bed.github.forget_requests(&self.world.repository("mod")).unwrap();
-        self.world.bed.s3.forget_requests(&self.world.name);
-        self.world.bed.s3.forget_requests(&self.other);
-    }
-
-    /// Ends all faults.
-    fn mend(&self) {
-        self.world.bed.github.clear_faults(&self.world.repository("mod")).unwrap();
-        self.world.bed.s3.clear_faults(&self.world.name);
-        self.world.bed.s3.clear_faults(&self.other);
-    }
-
-    /// How many archives were asked for.
-    fn fetches(&self) -> usize {
-        let requests = self.world.bed.github.requests(&self.world.repository("mod")).unwrap();
-        requests.iter().filter(|r| r.hop == Hop::Codeload).count()
-    }
-
-    async fn until(&self, what: &str, so: impl Fn() -> bool) {
-        let wait = eventually(SOON, || async {
-            ensure!(so(), "{what}: {:#?}", self.log());
-            Ok(())
-        });
-        wait.await.unwrap_or_else(|error| panic!("{error:#}"));
-    }
-
-    /// Waits until a bucket holds so many objects.
-    async fn holds(&self, bucket: &str, count: usize) {
-        let wait = eventually(SOON, || async {
-            let keys = self.world.bed.s3.keys(bucket).await?;
-            ensure!(keys.len() == count, "{bucket} holds {keys:?}");
-            Ok(())
-        });
-        wait.await.unwrap_or_else(|error| panic!("{error:#}"));
-    }
-
-    /// Waits until a bucket was asked something for the `nth` time.
-    async fn asked(&self, nth: usize, method: &Method, bucket: &str) {
-        let count = || self.log().iter().filter(|r| r.method == *method && r.bucket == bucket).count();
-        self.until(&format!("{method} in {bucket}"), || count() >= nth).await;
-    }
-}
-
-/// Where a Version says that its object is.
-fn place(version: &Value) -> (String, String) {
-    let text = |field: &str| version["status"]["storage"][field].as_str().unwrap_or_default().to_owned();
-    (text("bucket"), text("key"))
-}
+/// What a change does to a Module.
+type Change = fn(ModuleFixture, Value) -> ModuleFixture;
 
 /// Stored, then seen at the new place, then deleted at the old one, and nothing deleted besides.
 fn in_order(log: &[S3Request], old: &Value, new: &Value) {
@@ -155,22 +39,25 @@ async fn whatever_decides_bytes_or_place_moves_each_version_and_the_old_object_g
     }
     let localhost = world.bed.s3.endpoint().replace("127.0.0.1", "localhost");
     let _operator = world.operator_with(&["--s3-endpoint", &localhost]).await;
-    let module = world.module("mod").versions(&["v1.0.0", "1.1.0"]);
+    let mut module = world.module("mod").versions(&["v1.0.0", "1.1.0"]);
     let names = ["mod-1.0.0", "mod-1.1.0"];
     world.apply(&module);
     world.module_ready("mod").await;
     let mut before = world.versions().await.unwrap();
 
-    for (what, changed) in [
-        ("bucket", module.clone().s3("bucket", json!(moves.other))),
-        ("prefix", module.clone().s3("key", json!("team/modules"))),
-        ("endpoint", module.clone().s3("endpoint", json!(localhost))),
-        ("format", module.clone().config("fileFormat", json!("tar"))),
-        ("name", module.clone().config("name", json!("renamed"))),
-        ("repository", module.clone().config("repoUrl", json!(fork.url()))),
-    ] {
+    let watched = world.watched().await;
+    let table: [(&str, Change, Value); 6] = [
+        ("bucket", |m, v| m.s3("bucket", v), json!(moves.other)),
+        ("prefix", |m, v| m.s3("key", v), json!("team/modules")),
+        ("endpoint", |m, v| m.s3("endpoint", v), json!(localhost)),
+        ("format", |m, v| m.config("fileFormat", v), json!("tar")),
+        ("name", |m, v| m.config("name", v), json!("renamed")),
+        ("repository", |m, v| m.config("repoUrl", v), json!(fork.url())),
+    ];
+    for (what, change, value) in table {
+        module = change(module, value);
         moves.forget();
-        world.apply(&changed);
+        world.apply(&module);
         world.module_ready("mod").await;
         let after = world.versions().await.unwrap();
         moves.only(&after.iter().collect::<Vec<_>>()).await;
@@ -187,7 +74,15 @@ async fn whatever_decides_bytes_or_place_moves_each_version_and_the_old_object_g
         before = after;
     }
     let (key, url) = (place(&before[0]).1, &before[0]["status"]["source"]["url"]);
-    assert!(key.starts_with("mod/") && *url == fork.url(), "{key} {url}");
+    let placed = key.starts_with("team/modules/renamed/") && key.trim_end_matches(".tar.gz") != key;
+    assert!(placed && *url == fork.url(), "{key} {url}");
+    // Configuration and file name change in one write: no state has one without the other.
+    let states = watched.states(world, "Version/mod-1.0.0").await;
+    let mut pairs: Vec<_> =
+        states.iter().map(|v| [&v["spec"]["moduleConfigRef"], &v["spec"]["fileName"]]).collect();
+    pairs.dedup();
+    assert_eq!(pairs.len(), 7, "{pairs:#?}");
+    watched.is_by_the_book(world).await;
 }
 
 #[tokio::test]
@@ -344,6 +239,7 @@ async fn killed_at_any_moment_a_move_ends_with_one_object_where_it_is_wanted() {
     let world = &moves.world;
     let operator = world.operator().await;
     let mut version = moves.published().await;
+    let watched = world.watched().await;
     // Slow enough that most kills fall between two steps, also those that only the API server sees.
     for bucket in [&world.name, &moves.other] {
         world.bed.s3.inject(S3Fault::new(bucket, S3Failure::Delay(std::time::Duration::from_millis(30))));
@@ -359,6 +255,7 @@ async fn killed_at_any_moment_a_move_ends_with_one_object_where_it_is_wanted() {
         assert_eq!(place(&version).0, *to, "round {round}, killed after {moment:?}");
         moves.only(&[&version]).await;
     }
+    watched.is_by_the_book(world).await;
 }
 
 #[tokio::test]
@@ -367,6 +264,7 @@ async fn a_second_change_before_the_first_has_ended_orphans_nothing_and_loses_no
     let world = &moves.world;
     let _operator = world.operator().await;
     let published = moves.published().await;
+    let watched = world.watched().await;
     let missing = format!("{}-missing", world.name);
 
     // By way of a bucket that does not exist: to a third one, and back.
@@ -406,6 +304,7 @@ async fn a_second_change_before_the_first_has_ended_orphans_nothing_and_loses_no
     let version = moves.arrived().await;
     assert!(place(&version).1.starts_with("d/mod/"), "{:?}", place(&version));
     moves.only(&[&version]).await;
+    watched.is_by_the_book(world).await;
 }
 
 #[tokio::test]
@@ -498,9 +397,9 @@ async fn an_old_object_that_cannot_be_deleted_is_named_until_it_can_be_or_may_st
         message.contains(&format!("s3://{bucket}/{key}")) && message.contains("s3:DeleteObject"),
         "{message}"
     );
-    let now = world.get_version("mod-1.0.0").await.unwrap().unwrap();
-    assert_eq!((&now["status"]["synced"], place(&now).0), (&json!(true), moves.other.clone()));
-    moves.only(&[&before, &now]).await;
+    let after = world.get_version("mod-1.0.0").await.unwrap().unwrap();
+    assert_eq!((&after["status"]["synced"], place(&after).0), (&json!(true), moves.other.clone()));
+    moves.only(&[&before, &after]).await;
     moves.mend();
     moves.only(&[&moves.arrived().await]).await;
 
@@ -514,16 +413,21 @@ async fn an_old_object_that_cannot_be_deleted_is_named_until_it_can_be_or_may_st
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_gone_holds_up_no_move() {
+async fn a_bucket_that_is_gone_holds_up_neither_move_nor_deletion() {
     let moves = Move::new("move-gone").await;
     let world = &moves.world;
     let _operator = world.operator().await;
-    moves.published().await;
+    let lose = async |version: &Value| {
+        let (bucket, key) = place(version);
+        world.bed.s3.delete(&bucket, &key).await.unwrap();
+        world.bed.s3.client().delete_bucket().bucket(bucket).send().await.unwrap();
+    };
+    lose(&moves.published().await).await;
     let there = moves.moved(&moves.module(&moves.other)).await;
-    world.bed.s3.delete(&moves.other, &place(&there).1).await.unwrap();
-    world.bed.s3.client().delete_bucket().bucket(&moves.other).send().await.unwrap();
-    let back = moves.moved(&moves.module(&world.name)).await;
-    assert_eq!(place(&back).0, world.name);
+    assert_eq!(place(&there).0, moves.other);
+    lose(&there).await;
+    world.kubectl(&["delete", "module", "mod"]);
+    world.versions_are(&[]).await;
 }
 
 #[tokio::test]

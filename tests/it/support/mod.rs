@@ -3,6 +3,7 @@
 pub mod archives;
 pub mod documents;
 pub mod failing;
+pub mod moving;
 pub mod pages;
 pub mod rendered;
 pub mod requests;
@@ -286,8 +287,10 @@ impl World {
             let entries = audit.entries().unwrap();
             entries.iter().filter(|e| e.user == OPERATOR && e.namespace == self.name && e.is_write()).count()
         };
-        let (mut last, mut since) = (count().await, tokio::time::Instant::now());
+        let begun = tokio::time::Instant::now();
+        let (mut last, mut since) = (count().await, begun);
         while since.elapsed() < Duration::from_secs(3) {
+            assert!(begun.elapsed() < Duration::from_mins(2), "the operator does not come to rest");
             tokio::time::sleep(Duration::from_millis(100)).await;
             let now = count().await;
             if now != last {
