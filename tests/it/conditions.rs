@@ -159,6 +159,14 @@ impl Life {
             world.version_ready("mod-1.1.0").await;
             world.module_ready("mod").await;
         }
+        for change in [
+            json!({"immutable": true}),
+            json!({"deletionPolicy": "Retain"}),
+            json!({"deletionPolicy": "Delete"}),
+        ] {
+            world.patch("module/mod", &json!({"spec": {"moduleConfig": change}}));
+            world.module_ready("mod").await;
+        }
         world.patch("module/mod", &json!({"spec": {"forceSync": true}}));
         world.module_when("mod", |m| ready(m) && m["spec"]["forceSync"] == false).await;
         world.patch("version/mod-1.1.0", &json!({"spec": {"forceSync": true}}));
@@ -296,6 +304,23 @@ async fn messages_are_cut_so_that_they_can_be_read_in_a_terminal() {
         message(&module).len() <= 400
             && message(&module).starts_with("0 of 1 version stored, 1 failed; first 1.0.0: ")
     );
+}
+
+#[tokio::test]
+async fn a_wait_that_s3_asks_for_names_its_time_too() {
+    let world = World::new("slow-down").await;
+    world.released("mod");
+    let _operator = world.operator().await;
+    let slow = S3Fault::new(&world.name, S3Failure::RetryAfter(503, "SlowDown", 5)).method(Method::PUT);
+    world.bed.s3.inject(slow);
+    world.apply(&world.inline("mod"));
+    let told = world.version_fails("mod", "StorageThrottled").await;
+    let until = told.rsplit_once("not before ").unwrap().1.to_owned();
+    assert!(until.len() == 20 && until.parse::<jiff::Timestamp>().is_ok(), "a whole second, UTC: {told}");
+    world.bed.s3.clear_faults(&world.name);
+    let ready = world.version_ready("mod").await;
+    let since = condition(&ready, "Ready")["lastTransitionTime"].as_str().unwrap().to_owned();
+    assert!(since >= until, "ready since {since}, asked to wait until {until}");
 }
 
 #[tokio::test]

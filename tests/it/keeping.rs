@@ -283,15 +283,18 @@ async fn verifications_are_spread_over_the_interval_and_a_restart_does_not_bunch
     let operator = world.operator_with(&["--verify-interval", "8s"]).await;
     publish_all(&world, MANY).await;
     let before = all_looked_at(&world, SystemTime::now(), interval, MANY).await;
-    // The widest part of the interval, seen as a circle, in which nobody is looked at.
-    let mut sorted: Vec<u128> = before.values().copied().collect();
-    sorted.sort_unstable();
-    sorted.push(sorted[0] + interval.as_millis());
-    let gap = sorted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(gap < interval.as_millis() * 6 / 10, "no look for {gap} ms: {before:?}");
-
+    let spread = |phases: &BTreeMap<String, u128>| {
+        // The widest part of the interval, seen as a circle, in which nobody is looked at.
+        let mut sorted: Vec<u128> = phases.values().copied().collect();
+        sorted.sort_unstable();
+        sorted.push(sorted[0] + interval.as_millis());
+        let gap = sorted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(gap < interval.as_millis() * 6 / 10, "no look for {gap} ms: {phases:?}");
+    };
+    spread(&before);
     operator.restart().await.unwrap();
     let after = all_looked_at(&world, SystemTime::now(), interval, MANY).await;
+    spread(&after);
     let apart = |a: u128, b: u128| a.abs_diff(b).min(interval.as_millis() - a.abs_diff(b));
     let moved: Vec<_> = after.iter().map(|(key, phase)| apart(*phase, before[key])).collect();
     let kept = moved.iter().filter(|by| **by < interval.as_millis() / 8).count();

@@ -86,6 +86,26 @@ async fn whatever_decides_bytes_or_place_moves_each_version_and_the_old_object_g
 }
 
 #[tokio::test]
+async fn an_object_moves_to_another_store_in_another_region_and_is_deleted_where_it_was() {
+    let moves = Move::new("move-store").await;
+    let (world, here) = (&moves.world, &moves.world.bed.s3);
+    let there = here.another("eu-central-1").await.unwrap();
+    there.create_bucket(&world.name).await.unwrap();
+    let _operator = world.operator_with(&["--s3-endpoint", &there.endpoint()]).await;
+    let published = moves.published().await;
+    let bytes = world.stored(&published).await;
+    // The bucket has the same name in both.
+    let module = moves.module(&world.name).s3("endpoint", json!(there.endpoint()));
+    let version = moves.moved(&module.s3("region", json!("eu-central-1"))).await;
+    assert_eq!(here.keys(&world.name).await.unwrap(), [""; 0]);
+    assert_eq!(there.keys(&world.name).await.unwrap(), [place(&version).1]);
+    assert_eq!(there.get(&world.name, &place(&version).1).await.unwrap(), bytes);
+    let version = moves.moved(&moves.module(&world.name)).await;
+    assert_eq!(there.keys(&world.name).await.unwrap(), [""; 0]);
+    moves.only(&[&version]).await;
+}
+
+#[tokio::test]
 async fn a_region_that_is_wrong_costs_nothing_but_the_attempt() {
     let moves = Move::new("move-region").await;
     let world = &moves.world;

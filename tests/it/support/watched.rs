@@ -161,6 +161,8 @@ fn by_itself(object: &Value) -> Result<()> {
     let stored = object["kind"] == "Version" && status["synced"] == true;
     let recorded = status["objects"].as_array().is_some_and(|all| all.contains(&status["storage"]));
     ensure!(!stored || (recorded && status["checksum"].is_string()), "synced, and not on record");
+    let alone = status["objects"] == json!([status["storage"]]);
+    ensure!(!(ready && object["kind"] == "Version") || alone, "Ready, and something is left to delete");
     Ok(())
 }
 
@@ -190,10 +192,14 @@ fn among_others(module: &Value, last: &BTreeMap<String, Value>) -> Result<()> {
     for version in last.values().filter(owned) {
         let one = version["metadata"]["name"].as_str().unwrap();
         there.push(one.to_owned());
-        let s3 = &module["spec"]["moduleConfig"]["storageConfig"]["s3"];
-        let status = &version["status"];
+        let config = &module["spec"]["moduleConfig"];
+        let (s3, status) = (&config["storageConfig"]["s3"], &version["status"]);
         let place = (&status["storage"]["bucket"], &status["storage"]["endpoint"]);
         ensure!(status["synced"] == true && place == (&s3["bucket"], &s3["endpoint"]), "{one} is elsewhere");
+        for field in ["name", "provider", "repoUrl", "fileFormat", "deletionPolicy", "immutable"] {
+            let told = &version["spec"]["moduleConfigRef"][field];
+            ensure!(config[field].is_null() || config[field] == *told, "{one} has not been told of {field}");
+        }
         ensure!(
             status["observedGeneration"] == version["metadata"]["generation"],
             "{one} has not seen its spec"

@@ -24,7 +24,7 @@ use crate::background::{Task, eventually, free_port, lock, on_runtime};
 use crate::process::{Folder, Process, Spec};
 use crate::servers::{Server, binaries};
 
-/// The region of every bucket here.
+/// The region of every bucket of [`S3::start`].
 pub const REGION: &str = "us-west-2";
 
 /// One request that S3 was sent.
@@ -64,6 +64,7 @@ impl S3User {
 pub struct S3 {
     folder: Folder,
     binary: PathBuf,
+    region: String,
     root: S3User,
     front: SocketAddr,
     back: SocketAddr,
@@ -74,11 +75,21 @@ pub struct S3 {
 impl S3 {
     /// Starts one, without buckets.
     pub async fn start() -> Result<Self> {
+        Self::start_as(S3User::new(), REGION).await
+    }
+
+    /// Starts another one, in another region, which knows the same user who may do everything.
+    pub async fn another(&self, region: &str) -> Result<Self> {
+        Self::start_as(self.root.clone(), region).await
+    }
+
+    async fn start_as(root: S3User, region: &str) -> Result<Self> {
         let [binary] = tokio::task::spawn_blocking(|| binaries([Server::Versitygw])).await??;
         let s3 = Self {
             folder: Folder::new("s3")?,
             binary,
-            root: S3User::new(),
+            region: region.to_owned(),
+            root,
             front: SocketAddr::from(([127, 0, 0, 1], free_port()?)),
             back: SocketAddr::from(([127, 0, 0, 1], free_port()?)),
             shared: Arc::default(),
@@ -114,7 +125,7 @@ impl S3 {
         Ok(Spec::new(&self.binary, self.folder.path().join("versitygw.log"))
             .env("ROOT_ACCESS_KEY", &self.root.access_key)
             .env("ROOT_SECRET_KEY", &self.root.secret_key)
-            .args(["--quiet", "--keep-alive", "--region", REGION, "--port"])
+            .args(["--quiet", "--keep-alive", "--region", &self.region, "--port"])
             .arg(self.back.to_string())
             .arg("--iam-dir")
             .arg(self.folder.sub("users")?)
@@ -137,7 +148,7 @@ impl S3 {
     pub fn create_user(&self) -> Result<S3User> {
         let user = S3User::new();
         let output = std::process::Command::new(&self.binary)
-            .args(["admin", "--region", REGION, "--endpoint-url", &format!("http://{}", self.back)])
+            .args(["admin", "--region", &self.region, "--endpoint-url", &format!("http://{}", self.back)])
             .args(["--access", &self.root.access_key, "--secret", &self.root.secret_key, "create-user"])
             .args(["--access", &user.access_key, "--secret", &user.secret_key, "--role", "user"])
             .output()
@@ -160,7 +171,7 @@ impl S3 {
         let credentials = Credentials::new(&user.access_key, &user.secret_key, None, None, "testbed");
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(REGION))
+            .region(Region::new(self.region.clone()))
             .endpoint_url(self.endpoint())
             .credentials_provider(credentials)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
