@@ -292,7 +292,7 @@ impl<'a, T: Transport> Session<'a, T> {
 }
 
 /// Where a redirect leads, if it may be followed.
-fn target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
+pub(super) fn target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
     let bad = |why| FetchError::BadRedirect { host: authority(from), why };
     let location = headers.get(LOCATION).ok_or(bad("nowhere"))?;
     let location = location.to_str().map_err(|_| bad("something that is no address"))?;

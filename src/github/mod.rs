@@ -16,6 +16,8 @@
 mod credential;
 mod error;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod repository;
 mod token;

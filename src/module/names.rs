@@ -123,12 +123,17 @@ mod tests {
 
     /// Out of few characters, so that clashes are frequent; and the longest that Kubernetes allows.
     fn module_name() -> impl Strategy<Value = String> {
-        prop_oneof![9 => "[a-c]([-.]?[a-c0-1]){0,3}", 1 => "[a-b]([-.]?[a-c0-1]){108,126}"]
+        // The second reads like a name that already has a version in it.
+        prop_oneof![
+            8 => "[a-c]([-.]?[a-c0-1]){0,3}",
+            2 => "[ab](-[01]\\.0\\.0){1,2}",
+            1 => "[a-b]([-.]?[a-c0-1]){108,126}",
+        ]
     }
 
     fn version() -> impl Strategy<Value = String> {
         let short = "[01]\\.[01]\\.0(-[a-bA-B0-1-]{1,3}(\\.[a-b1]{1,2})?)?(\\+[a-b]{1,2})?";
-        prop_oneof![9 => short, 1 => "1\\.0\\.0-[a-bA-]{100,122}"]
+        prop_oneof![8 => short, 2 => "[01]\\.0\\.0(-[01]\\.0\\.0){0,2}", 1 => "1\\.0\\.0-[a-bA-]{100,122}"]
     }
 
     proptest! {

@@ -17,6 +17,8 @@
 
 mod client;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod key;
 mod object;
 mod ownership;

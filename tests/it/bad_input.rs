@@ -73,6 +73,11 @@ fn cases() -> Vec<Case> {
             archive: Bytes(long_zip[..long_zip.len() / 2].to_vec()),
             outcome: Some(("ArchiveCorrupt", Retried, "truncated or corrupt")),
         },
+        Case {
+            archive: Bytes([zip(&numbered(2)), zip(&numbered(3))].concat()),
+            outcome: Some(("ArchiveCorrupt", Retried, "truncated or corrupt")),
+        },
+        unsafe_(vec![file("r/C:/main.tf")], "drive letter"),
         unsafe_(vec![file("r/../../etc/passwd")], "`r/../../etc/passwd`, which climbs"),
         unsafe_(vec![file("/etc/passwd")], "absolute path `/etc/passwd`"),
         unsafe_(vec![file("elsewhere/main.tf")], "one top folder"),

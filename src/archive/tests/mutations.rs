@@ -7,6 +7,23 @@ use proptest::sample::Index;
 use super::properties::tree;
 use super::*;
 
+/// An item whose name, and whose target if it is a link, may be of any shape.
+fn odd_item() -> impl Strategy<Value = Item> {
+    let plain = prop::sample::select(vec!["a", "b", "c"]);
+    let odd = prop::sample::select(vec!["..", ".", "", "a\\b", "C:", "\0", "\u{7f}", "é", "..."]);
+    let part = prop_oneof![6 => plain, 1 => odd];
+    let path =
+        move || prop::collection::vec(part.clone(), 1..4).prop_map(|parts| parts.join("/").into_bytes());
+    let data = prop::collection::vec(any::<u8>(), 0..20);
+    let kind = prop_oneof![
+        6 => (data, any::<bool>()).prop_map(|(data, executable)| Kind::File { data, executable }),
+        3 => path().prop_map(Kind::Link),
+        1 => Just(Kind::Folder),
+        1 => Just(Kind::Special { tar: b'6', zip: 0o010_644 }),
+    ];
+    (path(), kind).prop_map(|(path, kind)| Item { path, kind })
+}
+
 /// One change of some bytes.
 #[derive(Clone, Debug)]
 enum Edit {
@@ -113,6 +130,13 @@ fn assert_harmless(raw: &[u8], format: Format) -> Result<(), TestCaseError> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn odd_names_are_refused_or_harmless(items in prop::collection::vec(odd_item(), 1..5)) {
+        for pack in PACKS {
+            assert_harmless(&pack.pack(&in_top(&items)), Format::Zip)?;
+        }
+    }
 
     #[test]
     fn a_damaged_zip_is_refused_or_harmless(items in tree(), edits in prop::collection::vec(edit(), 1..6)) {

@@ -1,0 +1,79 @@
+//! Modules and Versions as the API server may hand them out: `spec` and `status` of any shape.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use opendepot::crd::lean::{LeanModule, LeanVersion};
+use opendepot::crd::{Module, ModuleConfig, ModuleStatus, Version};
+use opendepot::module::select::ModuleView;
+use opendepot::module::status::Facts;
+use opendepot::module::{plan, select, status};
+use opendepot::storage::object_key;
+use opendepot::version::triage;
+use serde_json::{Value, json};
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    let Ok(Value::Object(mut object)) = serde_json::from_str(text) else { return };
+    let owner = json!({"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": "network", "uid": "m", "controller": true});
+    object.insert(
+        "metadata".into(),
+        json!({
+            "name": "network-1.0.0", "namespace": "acme", "uid": "m", "generation": 1, "resourceVersion": "1",
+            "finalizers": ["opendepot.defdev.io/stored-object"], "ownerReferences": [owner],
+        }),
+    );
+    let raw = Value::Object(object);
+    // One odd object must not blind a controller.
+    let lean: LeanVersion = serde_json::from_value(raw.clone()).expect("whatever is stored");
+    let _: LeanModule = serde_json::from_value(raw.clone()).expect("whatever is stored");
+    let _ = (triage::lane(&lean), triage::forced(&lean));
+    if let Ok(version) = serde_json::from_value::<Version>(raw.clone())
+        && let Some(config) = &version.spec.module_config_ref
+    {
+        check(config);
+    }
+    if let Ok(module) = serde_json::from_value::<Module>(raw) {
+        check(&module.spec.module_config);
+        decide(module, &lean);
+    }
+});
+
+/// A configuration is refused with a reason, or can be worked with.
+fn check(config: &ModuleConfig) {
+    let resolved = config.resolved("network");
+    assert_eq!(resolved.resolved("network"), resolved, "resolving twice changes nothing");
+    match config.check("network") {
+        Ok(checked) => {
+            assert!(
+                object_key(checked.s3.key.as_deref(), checked.name, "a.zip").is_ok()
+                    || checked.name.len() > 256
+            );
+            assert!(!checked.repository.host().is_empty());
+        }
+        Err(invalid) => assert!(!invalid.to_string().is_empty()),
+    }
+}
+
+/// The same situation twice changes nothing.
+fn decide(module: Module, child: &LeanVersion) {
+    let status = module.status.unwrap_or_default();
+    let mut view =
+        ModuleView { metadata: module.metadata, spec: module.spec, status, departed: BTreeMap::default() };
+    view.metadata.name = Some("network".into());
+    let children = [child];
+    let next = |view: &ModuleView| -> ModuleStatus {
+        let selection = select::select(view, &children);
+        let plan = plan::plan(view, &selection, &children);
+        assert!(plan.create.len() <= view.spec.versions.len());
+        status::status(
+            view,
+            &Facts { selection: &selection, children: &children, plan: &plan, problem: None, refused: None },
+            None,
+            Timestamp::UNIX_EPOCH,
+        )
+    };
+    let first = next(&view);
+    view.status = first.clone();
+    assert_eq!(next(&view), first);
+}

@@ -1,0 +1,67 @@
+//! Doors for the fuzz targets, which see only what is public: to the readers of GitHub's answers, and to addresses.
+//!
+//! In: what strangers write. Out: nothing; what must hold of every outcome is asserted. Not part of the product.
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::implicit_hasher,
+    reason = "a target that panics has found something"
+)]
+
+use http::{HeaderMap, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Format, Repository,
+    credential::{Account, Identity},
+    error::explanation,
+    fetch::target,
+    gate::Gates,
+    repository::authority,
+};
+
+/// An answer of GitHub's: its limits, its explanation, and where it redirects.
+pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
+    let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000);
+    let message = explanation(body);
+    if let Some(text) = &message {
+        assert!(!text.is_empty() && !text.chars().any(char::is_control), "{text:?}");
+    }
+    let account = Account { host: "api.github.com".into(), identity: Identity::Anonymous };
+    let gates = Gates::default();
+    for _ in 0..3 {
+        if let Some(limit) = gates.observe(&account, (status, headers), message.as_deref(), now) {
+            assert_eq!(gates.check(&account, now), Err(limit));
+        }
+    }
+    if let Err(limit) = gates.check(&account, now) {
+        let wait = limit.until.duration_since(now);
+        assert!(wait.is_positive() && wait <= SignedDuration::from_mins(65), "{wait:?}");
+        assert_eq!(gates.check(&account, limit.until), Ok(()));
+    }
+    let repository = Repository::from_parts("acme", "network");
+    if let Ok(url) = repository
+        .as_ref()
+        .map(Repository::api)
+        .map_err(drop)
+        .and_then(|from| target(from, headers).map_err(drop))
+    {
+        assert_eq!(url.scheme(), "https");
+        assert!(url.username().is_empty() && url.password().is_none() && url.has_host(), "{url}");
+    }
+}
+
+/// The addresses of a repository: none but its own host, and only paths below its own name.
+pub fn addresses(repository: &Repository, tag: &str) {
+    let (owner, name) = (repository.owner(), repository.name());
+    for format in [Format::Zip, Format::TarGz] {
+        let site = repository.site_archive(tag, format);
+        assert_eq!(authority(&site), repository.host());
+        assert!(site.path().starts_with(&format!("/{owner}/{name}/archive/refs/tags/")), "{site}");
+        let api = repository.api_archive(tag, format);
+        assert_eq!(authority(&api), authority(repository.api()));
+        assert!(api.path().contains(&format!("/repos/{owner}/{name}/")), "{api}");
+        for url in [site, api] {
+            assert!(url.scheme() == "https" && url.username().is_empty() && url.query().is_none(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Doors for the fuzz targets, which see only what is public: to the readers of S3's answers and of objects' metadata.
+//!
+//! In: what strangers write. Out: nothing; what must hold of every outcome is asserted. Not part of the product.
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::implicit_hasher,
+    reason = "a target that panics has found something"
+)]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::ownership::Ownership;
+use super::verdict::{Answer, verdict};
+use super::{Cause, Operation};
+
+/// An answer of S3's. The first word of the body is its code, the rest its message.
+pub fn answer(status: u16, headers: &HeaderMap, body: &str) {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let (code, message) =
+        body.split_once(' ').map_or((None, Some(body)), |(code, text)| (Some(code), Some(text)));
+    let answer = Answer {
+        status,
+        code,
+        message,
+        bucket_region: header("x-amz-bucket-region"),
+        retry_after: header("retry-after"),
+        retry_after_ms: header("x-amz-retry-after"),
+    };
+    for operation in [Operation::Head, Operation::Put, Operation::Delete] {
+        let Err(cause) = verdict(operation, "us-west-2", &answer) else { continue };
+        if let Cause::SlowDown { retry_after } = &cause {
+            assert!(retry_after.is_none_or(|delay| delay <= Duration::from_hours(1)), "{retry_after:?}");
+        }
+        let (Cause::AccessDenied { detail: told }
+        | Cause::Kms { detail: told }
+        | Cause::Unavailable { detail: told, .. }
+        | Cause::Other { detail: told, .. }) = &cause
+        else {
+            continue;
+        };
+        assert!(told.chars().count() <= 301 && !told.chars().any(char::is_control), "{told:?}");
+        assert!(!told.to_ascii_lowercase().contains("x-amz-signature"), "{told:?}");
+    }
+}
+
+/// The metadata of an object, whoever wrote it.
+pub fn metadata(metadata: &HashMap<String, String>) {
+    let Some(ownership) = Ownership::from_metadata(metadata) else { return };
+    let written = ownership.to_metadata();
+    assert!(written.values().all(|value| value.bytes().all(|byte| byte.is_ascii_graphic())), "{written:?}");
+    let size: usize = written.iter().map(|(key, value)| key.len() + value.len()).sum();
+    assert!(size < 2048, "{size} bytes");
+    let Some(again) = Ownership::from_metadata(&written) else {
+        assert!(ownership.namespace.is_empty() || ownership.version_name.is_empty());
+        return;
+    };
+    assert_eq!(again.to_metadata(), written, "writing again changes nothing");
+    assert!(
+        ownership.names(&again.namespace, &again.version_name)
+            && again.names(&ownership.namespace, &ownership.version_name)
+    );
+    for token in ownership.request.iter().filter(|token| !token.is_empty()) {
+        assert!(ownership.has_request(token) && again.has_request(token));
+    }
+}
