@@ -299,7 +299,7 @@ async fn messages_are_cut_so_that_they_can_be_read_in_a_terminal() {
     world.apply(&world.module("mod").s3("key", json!("long/".repeat(100) + "end")).versions(&["1.0.0"]));
     let told = world.version_fails("mod-1.0.0", "StorageAccessDenied").await;
     assert!(told.len() <= MAX_MESSAGE && told.ends_with('…'), "{} bytes: {told}", told.len());
-    let module = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "VersionsFailed").await;
+    let module = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "StorageAccessDenied").await;
     assert!(
         message(&module).len() <= 400
             && message(&module).starts_with("0 of 1 version stored, 1 failed; first 1.0.0: ")
@@ -331,7 +331,7 @@ async fn a_retry_that_is_some_way_off_names_its_time_and_a_near_one_costs_no_wri
     world.apply(&world.module("mod").versions(&["1.0.0", "1.1.0"]));
     let near = world.version_fails("mod-1.1.0", "TagNotFound").await;
     assert!(!near.contains("Next attempt"), "{near}");
-    let before = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "VersionsFailed").await;
+    let before = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "TagNotFound").await;
     let fetches = || world.bed.github.requests(&world.repository("mod")).unwrap().len();
     let asked = fetches();
     let again = || async {

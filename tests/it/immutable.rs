@@ -83,7 +83,7 @@ async fn no_force_replaces_what_was_published() {
     untouched(&world, &before, &bytes).await;
     world.force("module/mod");
     let module = world.module_reset("mod").await;
-    assert_eq!(condition(&module, "Ready")["reason"], "VersionsFailed");
+    assert_eq!(condition(&module, "Ready")["reason"], "ImmutableContentChanged");
     assert!(message(&module).contains(CHANGED), "{}", message(&module));
     assert_eq!(
         (&module["status"]["synced"], &condition(&module, "Stalled")["status"]),

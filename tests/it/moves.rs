@@ -118,7 +118,7 @@ async fn a_region_that_is_wrong_costs_nothing_but_the_attempt() {
     moves.only(&[&before]).await;
     let version = world.get_version("mod-1.0.0").await.unwrap().unwrap();
     assert_eq!(version["status"]["synced"], true, "the object is still stored as recorded");
-    let module = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "VersionsFailed").await;
+    let module = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "StorageUnavailable").await;
     assert_eq!(
         (&module["status"]["synced"], &module["status"]["versions"]["summary"]),
         (&json!(false), &json!("0/1"))
