@@ -61,6 +61,11 @@ pub enum InvalidConfig {
     /// A negative history limit.
     #[error("moduleConfig.versionHistoryLimit is {0}: write a number from 0 up (0 keeps all)")]
     NegativeLimit(i32),
+    /// A Secret's name that is no name of an object, and could lead elsewhere in an address.
+    #[error(
+        "moduleConfig.githubClientConfig.secretName is {0:?}: write the name of a Secret in this namespace"
+    )]
+    SecretName(String),
     /// name, key or fileName is no plain path segment.
     #[error("moduleConfig: {0}")]
     Key(#[from] KeyError),
@@ -83,6 +88,11 @@ impl ModuleConfig {
         }
         if let Some(limit) = self.version_history_limit.filter(|limit| *limit < 0) {
             return Err(InvalidConfig::NegativeLimit(limit));
+        }
+        let name_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        let secret = self.secret_name();
+        if secret.starts_with('.') || !secret.chars().all(name_part) {
+            return Err(InvalidConfig::SecretName(secret.chars().take(100).collect()));
         }
         let s3 = storage.s3.as_ref().ok_or(InvalidConfig::NoStorage)?;
         // With a file name that is always legal, so that what remains to be refused is the prefix and the name.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::ensure;
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{App, File, Hop, real_repositories};
 use opendepot_testbed::operator::Operator;
+use opendepot_testbed::{Testbed, eventually};
 use serde_json::{Value, json};
 
 use crate::support::archives::sha256;
@@ -37,7 +37,7 @@ struct Reader {
 
 impl Reader {
     /// `flags` are those that the text starts the operator with.
-    async fn new(bed: &'static opendepot_testbed::Testbed, found: &[Found]) -> Self {
+    async fn new(bed: &'static Testbed, found: &[Found]) -> Self {
         let world = World::named(bed, SYSTEM).await;
         // It may be there from the text before.
         drop(bed.s3.create_bucket(BUCKET).await);
@@ -58,26 +58,13 @@ impl Reader {
         std::fs::create_dir(folder.path().join("bin")).unwrap();
         std::fs::write(&aws, "#!/bin/sh\n[ \"$1 $2\" = \"eks update-kubeconfig\" ]\n").unwrap();
         std::fs::set_permissions(&aws, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut reader = Self {
-            operator: bed.operator().args(["--log-level", "debug"]).start().unwrap(),
-            releases: vec!["v1.1.0", "v1.0.0"],
-            world,
-            folder,
-            app,
-            stand_ins,
-        };
         let flags = found.iter().filter_map(|found| match &found.part {
-            Part::Flags(flags) => Some(flags.iter().map(|flag| reader.filled_in(flag)).collect::<Vec<_>>()),
+            Part::Flags(flags) => Some(flags.iter().map(|flag| filled_in(&stand_ins, flag))),
             _ => None,
         });
-        let flags = flags.collect::<Vec<_>>().concat();
-        reader.operator =
-            bed.operator().args(["--log-level", "debug"]).args(flags).start_ready().await.unwrap();
-        reader
-    }
-
-    fn filled_in(&self, text: &str) -> String {
-        self.stand_ins.iter().fold(text.to_owned(), |text, (place, value)| text.replace(place, value))
+        let operator = bed.operator().args(["--log-level", "debug"]).args(flags.flatten());
+        let operator = operator.start_ready().await.unwrap();
+        Self { world, operator, folder, app, stand_ins, releases: vec!["v1.1.0", "v1.0.0"] }
     }
 
     /// Does all that a text says, and looks after each part whether what it says has come about.
@@ -89,7 +76,7 @@ impl Reader {
                 Part::Manifests(text) => self.apply(at, text),
                 Part::Command(command) => {
                     self.presumed(command).await;
-                    self.world.shell_in(self.folder.path(), &self.filled_in(command));
+                    self.world.shell_in(self.folder.path(), &filled_in(&self.stand_ins, command));
                 }
                 Part::Step(script) => self.step(at, script),
                 Part::Verb(verb) => drop(self.world.shell(&format!("{verb} --help"))),
@@ -118,7 +105,7 @@ impl Reader {
             );
         }
         let secrets: Vec<&mut Value> = documents.iter_mut().filter(|d| d["kind"] == "Secret").collect();
-        let mut text = self.filled_in(text);
+        let mut text = filled_in(&self.stand_ins, text);
         if !secrets.is_empty() {
             for secret in secrets {
                 let data = &mut secret["stringData"];
@@ -230,6 +217,10 @@ impl Reader {
         self.world.kubectl(&["delete", "secrets", "--all"]);
         self.world.nothing_told(&self.operator, &[]);
     }
+}
+
+fn filled_in(stand_ins: &[(&str, String)], text: &str) -> String {
+    stand_ins.iter().fold(text.to_owned(), |text, (place, value)| text.replace(place, value))
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use opendepot::crd;
-use opendepot_testbed::github::{Failure, Fault, File, Hop, Quota};
+use opendepot_testbed::github::{File, Quota};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use opendepot_testbed::{Testbed, eventually};
 use serde_json::{Value, json};
@@ -45,8 +45,8 @@ fn row<'a>(
     columns.iter().map(|column| table[name][*column].as_str()).collect()
 }
 
-/// A namespace with a Module in each state.
-async fn four_states(bed: &'static Testbed) -> World {
+/// A namespace with a Module that is ready, one that waits, and one that failed.
+async fn three_states(bed: &'static Testbed) -> World {
     let world = World::named(bed, "platform").await;
     let github = &bed.github;
     bed.s3.create_bucket("acme-modules").await.unwrap();
@@ -59,11 +59,9 @@ async fn four_states(bed: &'static Testbed) -> World {
         (module.config("repoUrl", json!(repository.url())).versions(versions), repository)
     };
     let (network, _) = module("terraform-aws-network", "aws", &["v1.4.0", "v1.5.0", "v2.0.0"]);
-    let (aks, hanging) = module("terraform-azurerm-aks", "azurerm", &["v3.0.0", "v3.1.0"]);
     let (eks, private) = module("terraform-aws-eks", "aws", &["v21.10.1", "v21.11.0", "v21.12.0"]);
     let (project, missing) = module("terraform-google-project", "google", &["v1.0.0"]);
     missing.delete();
-    github.inject(Fault::on(&hanging.name(), Failure::Hang).at(Hop::Codeload));
     let private = private.private(true);
     let app = github.app(&[&private.name()]).unwrap();
     world.app_secret("opendepot-github-application-secret", &app);
@@ -71,10 +69,9 @@ async fn four_states(bed: &'static Testbed) -> World {
     world.apply(&eks.clone().versions(&["v21.10.1", "v21.11.0"]));
     world.module_ready("terraform-aws-eks").await;
     github.set_quota(Quota::Installation(app.installation), 0, Duration::from_mins(50));
-    world.apply(&[&eks, &network, &aks, &project].map(|module| format!("---\n{module}\n")).concat());
+    world.apply(&[&eks, &network, &project].map(|module| format!("---\n{module}\n")).concat());
     for (name, reason) in [
         ("terraform-aws-network", "Synced"),
-        ("terraform-azurerm-aks", "Progressing"),
         ("terraform-aws-eks", "RateLimited"),
         ("terraform-google-project", "RepositoryNotFound"),
     ] {
@@ -87,7 +84,7 @@ async fn four_states(bed: &'static Testbed) -> World {
 async fn get_and_describe_say_what_is_the_case_as_the_readme_shows() {
     let (_turn, bed) = whole_cluster().await;
     let operator = bed.operator().start_ready().await.unwrap();
-    let world = four_states(bed).await;
+    let world = three_states(bed).await;
     world.quiet().await;
 
     let said = world.kubectl(&["get", "modules"]);
@@ -96,7 +93,6 @@ async fn get_and_describe_say_what_is_the_case_as_the_readme_shows() {
     assert_eq!(modules["terraform-aws-eks"].len(), 7, "{said}");
     for (name, expected) in [
         ("terraform-aws-network", ["aws", "2.0.0", "3/3", "True", "Synced"]),
-        ("terraform-azurerm-aks", ["azurerm", "", "0/2", "False", "Progressing"]),
         ("terraform-aws-eks", ["aws", "21.11.0", "2/3", "False", "RateLimited"]),
         ("terraform-google-project", ["google", "", "0/1", "False", "RepositoryNotFound"]),
     ] {

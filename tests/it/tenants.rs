@@ -14,14 +14,14 @@ use crate::support::{World, condition, whole_cluster};
 const REQUESTED_AT: &str = "opendepot.defdev.io/requestedAt";
 
 /// What one namespace has published, as it was before the other came.
-struct Owned {
+struct Published {
     world: World,
     module: Value,
     version: Value,
     objects: Vec<(String, Vec<u8>, String)>,
 }
 
-impl Owned {
+impl Published {
     /// A Module `net` with 1.0.0, immutable, with one request handled, all in the namespace's own bucket.
     async fn publish(world: World, key: &str) -> Self {
         world.released("net");
@@ -91,20 +91,20 @@ async fn write_status(world: &World, name: &str, status: &Value) {
 #[tokio::test]
 async fn a_version_that_names_another_namespaces_object_gets_a_condition_and_nothing_else() {
     let (owner, other, operator) = tenants("aimed", |_, _| Vec::new()).await;
-    let victim = Owned::publish(owner, "modules").await;
-    let plain = victim.aimed_at(&other, "plain");
+    let published = Published::publish(owner, "modules").await;
+    let plain = published.aimed_at(&other, "plain");
     // With the name of the Version that made the object, and all that its metadata says.
-    let mut twin = victim.aimed_at(&other, "net-1.0.0");
-    twin["metadata"]["labels"] = victim.version["metadata"]["labels"].clone();
+    let mut twin = published.aimed_at(&other, "net-1.0.0");
+    twin["metadata"]["labels"] = published.version["metadata"]["labels"].clone();
     twin["metadata"]["annotations"] = json!({REQUESTED_AT: "token-of-the-owner"});
-    twin["spec"]["expectedDigest"] = victim.version["status"]["contentDigest"].clone();
-    let mut forced = victim.aimed_at(&other, "forced");
+    twin["spec"]["expectedDigest"] = published.version["status"]["contentDigest"].clone();
+    let mut forced = published.aimed_at(&other, "forced");
     forced["spec"]["forceSync"] = json!(true);
-    let mut retained = victim.aimed_at(&other, "retained");
+    let mut retained = published.aimed_at(&other, "retained");
     retained["spec"]["moduleConfigRef"]["deletionPolicy"] = json!("Retain");
     // Other bytes, and another spelling of the same place.
     other.released("evil");
-    let mut evil = victim.aimed_at(&other, "evil");
+    let mut evil = published.aimed_at(&other, "evil");
     evil["spec"]["moduleConfigRef"]["repoUrl"] =
         other.inline("evil")["spec"]["moduleConfigRef"]["repoUrl"].clone();
     evil["spec"]["moduleConfigRef"]["storageConfig"]["s3"]["key"] = json!("modules/");
@@ -114,8 +114,9 @@ async fn a_version_that_names_another_namespaces_object_gets_a_condition_and_not
     for attack in &attacks {
         other.apply(attack);
     }
-    let (bucket, key) = (victim.place()["bucket"].as_str().unwrap(), victim.place()["key"].as_str().unwrap());
-    let owner_named = format!("belongs to Version net-1.0.0 in namespace {}", victim.world.name);
+    let (bucket, key) =
+        (published.place()["bucket"].as_str().unwrap(), published.place()["key"].as_str().unwrap());
+    let owner_named = format!("belongs to Version net-1.0.0 in namespace {}", published.world.name);
     for attack in &attacks {
         let name = attack["metadata"]["name"].as_str().unwrap();
         let words = [&*format!("s3://{bucket}/{key}"), &owner_named, "neither overwritten nor deleted"];
@@ -123,7 +124,7 @@ async fn a_version_that_names_another_namespaces_object_gets_a_condition_and_not
         assert!(version["status"]["objects"].is_null(), "{name}: nothing is on record as its own");
         other.warned_once(name, "ObjectNotOurs").await;
     }
-    victim.is_unharmed().await;
+    published.is_unharmed().await;
     assert_eq!(
         other.bed.github.requests(&other.repository("evil")).unwrap(),
         [],
@@ -132,15 +133,15 @@ async fn a_version_that_names_another_namespaces_object_gets_a_condition_and_not
     for attack in &attacks {
         other.kubectl(&["delete", "version", attack["metadata"]["name"].as_str().unwrap()]);
     }
-    victim.is_unharmed().await;
+    published.is_unharmed().await;
     other.nothing_told(&operator, &[&other.bed.s3.root().secret_key]);
 }
 
 #[tokio::test]
 async fn a_status_that_lies_about_its_objects_deletes_and_replaces_none() {
     let (owner, other, _operator) = tenants("lies", |_, _| Vec::new()).await;
-    let victim = Owned::publish(owner, "").await;
-    let place = victim.place().clone();
+    let published = Published::publish(owner, "").await;
+    let place = published.place().clone();
 
     // Left behind by a move that never was.
     other.released("moved");
@@ -150,17 +151,17 @@ async fn a_status_that_lies_about_its_objects_deletes_and_replaces_none() {
     write_status(&other, "moved", &lie).await;
     let struck = |v: &Value| v["status"]["objects"] == json!([moved["status"]["storage"]]);
     other.version_when("moved", struck).await;
-    victim.is_unharmed().await;
+    published.is_unharmed().await;
 
     // Stored there already, with the right checksum or a wrong one.
     for (name, checksum) in
-        [("same", victim.version["status"]["checksum"].clone()), ("changed", json!("AAAA"))]
+        [("same", published.version["status"]["checksum"].clone()), ("changed", json!("AAAA"))]
     {
-        let mut version = victim.aimed_at(&other, name);
+        let mut version = published.aimed_at(&other, name);
         version["spec"]["suspend"] = json!(true);
         other.apply(&version);
         other.version_when(name, |v| condition(v, "Ready")["reason"] == "Suspended").await;
-        let mut lie = victim.version["status"].clone();
+        let mut lie = published.version["status"].clone();
         lie["checksum"] = checksum;
         lie.as_object_mut().unwrap().remove("conditions");
         write_status(&other, name, &lie).await;
@@ -168,7 +169,7 @@ async fn a_status_that_lies_about_its_objects_deletes_and_replaces_none() {
         other.version_when(name, |v| condition(v, "Ready")["reason"] == "ObjectNotOurs").await;
         other.kubectl(&["delete", "version", name]);
     }
-    victim.is_unharmed().await;
+    published.is_unharmed().await;
 }
 
 #[tokio::test]
@@ -179,8 +180,8 @@ async fn no_key_prefix_name_or_file_name_reaches_out_of_what_a_namespace_may_use
         vec![rule(&owner.name, "owner"), rule(&other.name, "other")]
     };
     let (owner, other, _operator) = tenants("prefixes", rules).await;
-    let victim = Owned::publish(owner, "owner").await;
-    let bucket = &victim.world.name;
+    let published = Published::publish(owner, "owner").await;
+    let bucket = &published.world.name;
     let at = |name: &str, prefix: &str| {
         let module = other.module(name).s3("bucket", json!(bucket)).s3("key", json!(prefix));
         other.inline_of(name, &module)
@@ -241,17 +242,17 @@ async fn no_key_prefix_name_or_file_name_reaches_out_of_what_a_namespace_may_use
     other.apply(&at("literal", "other/%2e%2e/owner"));
     let literal = other.version_ready("literal").await;
     assert!(literal["status"]["storage"]["key"].as_str().unwrap().starts_with("other/%2e%2e/owner/literal/"));
-    victim.is_unharmed().await;
+    published.is_unharmed().await;
 
     // A status that names a forbidden place keeps its own Version, with a condition, and reaches nothing.
-    let lie = json!({"objects": [victim.place(), literal["status"]["storage"]]});
+    let lie = json!({"objects": [published.place(), literal["status"]["storage"]]});
     write_status(&other, "literal", &lie).await;
     other.kubectl(&["delete", "version", "literal", "--wait=false"]);
     let stuck = |v: &Value| condition(v, "Ready")["reason"] == "StorageNotAllowed";
     other.version_when("literal", |v| !v["metadata"]["deletionTimestamp"].is_null() && stuck(v)).await;
     other.patch("version/literal", &json!({"spec": {"moduleConfigRef": {"deletionPolicy": "Retain"}}}));
     other.kubectl(&["wait", "--for=delete", "version/literal", "--timeout=30s"]);
-    victim.is_unharmed().await;
+    published.is_unharmed().await;
 }
 
 #[tokio::test]
@@ -313,7 +314,7 @@ async fn an_endpoint_of_ones_own_sees_no_request_and_so_no_credential() {
     listener.set_nonblocking(true).unwrap();
     let own = format!("http://{}", listener.local_addr().unwrap());
     let (owner, other, operator) = tenants("catcher", |_, _| Vec::new()).await;
-    let victim = Owned::publish(owner, "").await;
+    let published = Published::publish(owner, "").await;
     let s3 = other.bed.s3.endpoint();
     for (name, endpoint) in [
         ("own", own.clone()),
@@ -348,16 +349,17 @@ async fn an_endpoint_of_ones_own_sees_no_request_and_so_no_credential() {
         .await;
     let nobody = listener.accept().unwrap_err();
     assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock, "something was sent to the other endpoint");
-    victim.is_unharmed().await;
+    published.is_unharmed().await;
     other.nothing_told(&operator, &[&other.bed.s3.root().secret_key, &other.bed.s3.root().access_key]);
 }
 
 #[tokio::test]
 async fn metadata_is_believed_only_where_it_names_this_very_version() {
     let (owner, other, _operator) = tenants("metadata", |_, _| Vec::new()).await;
-    let victim = Owned::publish(owner, "").await;
+    let published = Published::publish(owner, "").await;
     let repository = other.released("net");
-    let (bucket, key) = (victim.place()["bucket"].as_str().unwrap(), victim.place()["key"].as_str().unwrap());
+    let (bucket, key) =
+        (published.place()["bucket"].as_str().unwrap(), published.place()["key"].as_str().unwrap());
     let client = other.bed.s3.client();
     let as_somebody = |namespace: &str, version: &str| {
         [("opendepot-namespace", namespace.to_owned()), ("opendepot-version-name", version.to_owned())]
@@ -368,7 +370,7 @@ async fn metadata_is_believed_only_where_it_names_this_very_version() {
     copy.send().await.unwrap();
     let lies = [
         ("neighbour", as_somebody(&other.name, "somebody-else")),
-        ("namesake", as_somebody(&victim.world.name, "namesake")),
+        ("namesake", as_somebody(&published.world.name, "namesake")),
         ("prefix", as_somebody(&other.name, "prefix-2")),
         ("swapped", as_somebody("swapped", &other.name)),
     ];
@@ -390,7 +392,7 @@ async fn metadata_is_believed_only_where_it_names_this_very_version() {
     }
     assert_eq!(objects(&other).await, before);
     assert_eq!(other.bed.github.requests(&repository.name()).unwrap(), [], "nothing is fetched");
-    victim.is_unharmed().await;
+    published.is_unharmed().await;
 }
 
 #[tokio::test]
@@ -399,24 +401,24 @@ async fn a_version_that_says_it_belongs_to_another_namespaces_module_is_nothing_
     let (_turn, bed) = whole_cluster().await;
     let (owner, other) = (World::on(bed, "claims").await, World::on(bed, "claims-other").await);
     let _operator = bed.operator().start_ready().await.unwrap();
-    let victim = Owned::publish(owner, "").await;
+    let published = Published::publish(owner, "").await;
     let repository = other.bed.github.repository(&other.repository("net")).unwrap();
     repository.release("v9.0.0", &[File::new("main.tf", "# newer\n")]).unwrap();
     let mut claim = other.inline("net-9.0.0");
     claim["spec"]["version"] = json!("9.0.0");
     claim["spec"]["moduleConfigRef"]["repoUrl"] = json!(repository.url());
-    claim["metadata"]["labels"] = victim.version["metadata"]["labels"].clone();
+    claim["metadata"]["labels"] = published.version["metadata"]["labels"].clone();
     // Held, since Kubernetes' garbage collector deletes what names an owner in another namespace.
     claim["metadata"]["finalizers"] = json!(["opendepot.defdev.io/stored-object", "example.com/hold"]);
-    claim["metadata"]["ownerReferences"] = victim.version["metadata"]["ownerReferences"].clone();
+    claim["metadata"]["ownerReferences"] = published.version["metadata"]["ownerReferences"].clone();
     claim["metadata"]["annotations"] = json!({"opendepot.defdev.io/adopt": "net"});
     other.apply(&claim);
     write_status(&other, "net-9.0.0", &json!({"synced": true, "contentDigest": "h1:of-another"})).await;
-    victim.world.kubectl(&["annotate", "module", "net", "look=again"]);
-    victim.world.quiet().await;
-    let module = victim.world.get_module("net").await.unwrap();
-    assert_eq!(module["status"], victim.module["status"]);
-    assert_eq!(victim.world.get_version("net-1.0.0").await.unwrap().as_ref(), Some(&victim.version));
-    assert_eq!(objects(&victim.world).await, victim.objects);
+    published.world.kubectl(&["annotate", "module", "net", "look=again"]);
+    published.world.quiet().await;
+    let module = published.world.get_module("net").await.unwrap();
+    assert_eq!(module["status"], published.module["status"]);
+    assert_eq!(published.world.get_version("net-1.0.0").await.unwrap().as_ref(), Some(&published.version));
+    assert_eq!(objects(&published.world).await, published.objects);
     other.patch("version/net-9.0.0", &json!({"metadata": {"finalizers": null}}));
 }

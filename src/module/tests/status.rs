@@ -139,6 +139,12 @@ fn what_keeps_a_module_from_its_goal_is_said() {
         (wants_two().with_versions(["1.0.0", "latest"]), STALLED, "InvalidSpec", "Nothing is removed"),
         (config(json!({"repoOwner": "somebody"})), STALLED, "InvalidSpec", "repoOwner"),
         (config(json!({"storageConfig": {"gcs": {}}})), STALLED, "InvalidSpec", "gcs"),
+        (
+            config(json!({"githubClientConfig": {"secretName": "../other"}})),
+            STALLED,
+            "InvalidSpec",
+            "secretName",
+        ),
         (config(json!({"provider": null})), STALLED, "ProviderMissing", "moduleConfig.provider"),
         (wants_two().with(json!({"spec": {"versions": 5}})), STALLED, "InvalidSpec", "spec cannot be read"),
     ];
