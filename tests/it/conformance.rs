@@ -213,6 +213,8 @@ impl Reader {
     /// Leaves nothing behind for the next text.
     async fn leave(self) {
         self.world.kubectl(&["delete", "modules", "--all", "--timeout=60s"]);
+        // Those that belong to no Module.
+        self.world.kubectl(&["delete", "versions.opendepot.defdev.io", "--all", "--timeout=60s"]);
         self.world.versions_are(&[]).await;
         self.world.kubectl(&["delete", "secrets", "--all"]);
         self.world.nothing_told(&self.operator, &[]);
