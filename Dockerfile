@@ -13,6 +13,7 @@ RUN test "${TARGETARCH}" != arm64 || echo 'JEMALLOC_SYS_WITH_LG_PAGE = "16"' >>.
 # The dependencies first, with sources that hold nothing: a change of the operator's own code does not compile them again.
 COPY Cargo.toml Cargo.lock ./
 COPY tests/testbed/Cargo.toml tests/testbed/
+COPY fuzz/Cargo.toml fuzz/
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     mkdir -p src benches tests/testbed/src \
     && echo 'fn main() {}' >src/main.rs \

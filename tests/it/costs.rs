@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use opendepot_testbed::control_plane::AuditEntry;
+use opendepot_testbed::eventually;
 use opendepot_testbed::github::File;
 use serde_json::json;
 
@@ -115,7 +116,13 @@ async fn a_hundred_versions_rest_append_and_restart() {
     let writes = world
         .writes_during(async {
             world.apply(&module);
-            world.module_ready("many").await;
+            // Other tests run at the same time.
+            let all = eventually(Duration::from_mins(2), || async {
+                let module = world.get_module("many").await?;
+                anyhow::ensure!(ready(&module), "{:#}", module["status"]);
+                Ok(())
+            });
+            all.await.unwrap();
             took = started.elapsed();
         })
         .await;
