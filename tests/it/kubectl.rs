@@ -51,7 +51,7 @@ async fn three_states(bed: &'static Testbed) -> World {
     let github = &bed.github;
     bed.s3.create_bucket("acme-modules").await.unwrap();
     let module = |name: &str, provider: &str, versions: &[&str]| {
-        let repository = github.repository(&format!("acme/{name}")).unwrap();
+        let repository = github.repository(&format!("example-org/{name}")).unwrap();
         let files = |v: &&str| ((*v).to_owned(), vec![File::new("main.tf", format!("# {v}\n"))]);
         repository.releases(versions.iter().map(files)).unwrap();
         let module =
@@ -100,7 +100,7 @@ async fn get_and_describe_say_what_is_the_case_as_the_readme_shows() {
     }
     assert!(said.lines().all(|line| line.len() < 100), "it fits on a screen:\n{said}");
     let wide = table(&world.kubectl(&["get", "modules", "-o", "wide"]));
-    assert_eq!(wide["terraform-aws-eks"]["SOURCE"], "https://github.com/acme/terraform-aws-eks");
+    assert_eq!(wide["terraform-aws-eks"]["SOURCE"], "https://github.com/example-org/terraform-aws-eks");
 
     let versions = table(&world.kubectl(&["get", "versions", "-o", "wide"]));
     let stored = world.version_ready("terraform-aws-network-2.0.0").await;
