@@ -44,7 +44,9 @@ pub enum RepositoryError {
         owner: String,
     },
     /// The name has characters that no GitHub repository has.
-    #[error("{name:?} is no GitHub repository name: letters, digits, '-', '_' and '.' are allowed")]
+    #[error(
+        "{name:?} is no GitHub repository name: letters, digits, '-', '_' and '.' are allowed, and no .git at its end"
+    )]
     Name {
         /// What was given.
         name: String,
@@ -84,7 +86,8 @@ impl Repository {
         if !legal(owner, &['-', '_']) {
             return Err(RepositoryError::Owner { owner: presentable(owner) });
         }
-        if !legal(name, &['-', '_', '.']) || name == "." || name == ".." {
+        // GitHub has no name that ends so: a second `.git` is a slip, and would be taken off when the address is read again.
+        if !legal(name, &['-', '_', '.']) || name == "." || name == ".." || name.ends_with(".git") {
             return Err(RepositoryError::Name { name: presentable(name) });
         }
         let api = if authority(&site) == PUBLIC_SITE {
