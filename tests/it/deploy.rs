@@ -6,13 +6,20 @@ use opendepot::cli::{Cli, Command, Run};
 use serde_json::{Value, json};
 
 use crate::support::rendered::{
-    SYSTEM, arguments, chart, chart_yaml, comparable, find, helm, kustomize, kustomize_yaml,
+    SYSTEM, arguments, chart, chart_yaml, comparable, find, helm, kustomize, kustomize_yaml, parse,
 };
 use crate::support::{World, root, testbed};
 
 /// The kustomizations that can be applied as they are.
-const KUSTOMIZATIONS: [&str; 4] =
-    ["crds", "deploy/base", "deploy/overlays/one-namespace", "deploy/overlays/irsa"];
+const KUSTOMIZATIONS: [&str; 5] =
+    ["crds", "deploy/base", "deploy/overlays/one-namespace", "deploy/overlays/irsa", "deploy/user-roles"];
+
+/// What the chart repeats: a package of it has only its own folder, and Flux follows no links out of it.
+const COPIES: [(&str, &str); 3] = [
+    ("crds/modules.yaml", "crds/modules.yaml"),
+    ("crds/versions.yaml", "crds/versions.yaml"),
+    ("deploy/monitoring/alerts.yaml", "alerts.yaml"),
+];
 
 /// Values that leave no part of the chart out.
 fn everything(namespace: &str) -> Value {
@@ -33,6 +40,9 @@ fn everything(namespace: &str) -> Value {
         "httpsProxy": "http://proxy.example.com:3128",
         "noProxy": ".cluster.local",
         "extraEnv": [{"name": "AWS_REGION", "value": "us-west-2"}],
+        "secretNames": ["opendepot-github-application-secret"],
+        "userRoles": true,
+        "podSecurityContext": {"runAsUser": 1000, "supplementalGroups": [2000]},
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/opendepot"}},
         "podAnnotations": {"team": "platform"},
         "podLabels": {"team": "platform"},
@@ -41,8 +51,9 @@ fn everything(namespace: &str) -> Value {
         "affinity": {"nodeAffinity": {}},
         "priorityClassName": "system-cluster-critical",
         "podDisruptionBudget": {"minAvailable": "50%"},
-        "networkPolicy": {"extraEgress": [{"ports": [{"port": 3128}]}]},
+        "networkPolicy": {"apiServerPorts": [6443, 16443], "extraEgress": [{"ports": [{"port": 5353}]}]},
         "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
+        "prometheusRule": {"enabled": true, "labels": {"release": "prometheus"}},
     })
 }
 
@@ -79,6 +90,76 @@ async fn the_chart_gives_the_same_objects_as_the_kustomizations() {
     assert!(none.iter().all(|o| o["kind"] != "CustomResourceDefinition"));
 }
 
+#[test]
+fn a_packaged_chart_has_all_that_it_needs() {
+    for (of, copy) in COPIES {
+        let copy = root().join("deploy/helm/opendepot/files").join(copy);
+        let original = std::fs::read_to_string(root().join(of)).unwrap();
+        if std::env::var_os("UPDATE_GENERATED").is_some() && copy.ends_with("alerts.yaml") {
+            std::fs::write(&copy, &original).unwrap();
+        }
+        let kept = std::fs::read_to_string(&copy).unwrap_or_default();
+        assert!(kept == original, "{of} changed: run UPDATE_GENERATED=1 cargo test --test it -- crds deploy");
+        assert!(!std::fs::symlink_metadata(&copy).unwrap().is_symlink());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().to_str().unwrap();
+    let packaged =
+        helm("/dev/null".as_ref(), &["package", "deploy/helm/opendepot", "-d", into], &json!(null));
+    assert!(packaged.success(), "{}", packaged.stderr);
+    let package = folder.path().join(format!("opendepot-{}.tgz", env!("CARGO_PKG_VERSION")));
+    let args = ["template", "opendepot", package.to_str().unwrap(), "-n", SYSTEM, "-f", "-"];
+    let values = json!({"prometheusRule": {"enabled": true}, "enabled": true});
+    let rendered = helm("/dev/null".as_ref(), &args, &values);
+    assert!(rendered.success(), "{}", rendered.stderr);
+    let objects = parse(&rendered.stdout);
+    assert_eq!(objects.iter().filter(|o| o["kind"] == "CustomResourceDefinition").count(), 2);
+    let rules = parse(&std::fs::read_to_string(root().join("deploy/monitoring/alerts.yaml")).unwrap());
+    assert_eq!(find(&objects, "PrometheusRule", "opendepot")["spec"], rules[0]);
+}
+
+#[tokio::test]
+async fn users_get_their_rights_from_the_chart_as_from_the_kustomization() {
+    let kustomized = comparable(kustomize(testbed().await, "deploy/user-roles"));
+    let charted = comparable(chart(&json!({"userRoles": true})));
+    let roles: Vec<_> = charted.iter().filter(|o| o["metadata"]["name"] != "opendepot").collect();
+    let roles: Vec<_> = roles.into_iter().filter(|o| o["kind"] == "ClusterRole").collect();
+    assert_eq!(roles, kustomized.iter().collect::<Vec<_>>());
+    assert_eq!(roles.len(), 2);
+}
+
+#[test]
+fn the_network_policy_lets_out_to_what_other_values_name() {
+    let ports = |values: &Value| {
+        let policy = find(&chart(values), "NetworkPolicy", "opendepot").clone();
+        let ports: Vec<_> = policy["spec"]["egress"][1]["ports"].as_array().unwrap().clone();
+        ports.iter().map(|port| port["port"].as_f64().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(&json!({})), ["443", "6443"]);
+    assert_eq!(ports(&everything("team-a")), ["443", "6443", "16443", "9000", "8443", "3128"]);
+    let plain = json!({
+        "s3Endpoints": ["http://minio.example.com", "https://s3.example.com"],
+        "githubHosts": ["ghes.example.com"],
+        "networkPolicy": {"apiServerPorts": []},
+    });
+    assert_eq!(ports(&plain), ["443", "80"]);
+}
+
+#[test]
+fn the_chart_lets_the_platform_choose_users_and_names_secrets() {
+    let chosen = json!({"runAsUser": null, "runAsGroup": null, "fsGroup": null});
+    let objects = chart(&json!({"podSecurityContext": chosen, "secretNames": ["app"]}));
+    let context = |objects: &[Value]| {
+        find(objects, "Deployment", "opendepot")["spec"]["template"]["spec"]["securityContext"].clone()
+    };
+    let kept = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    assert_eq!(context(&objects), kept);
+    let rules = &find(&objects, "ClusterRole", "opendepot")["rules"];
+    let secrets =
+        rules.as_array().unwrap().iter().find(|rule| rule["resources"] == json!(["secrets"])).unwrap();
+    assert_eq!((&secrets["resourceNames"], &secrets["verbs"]), (&json!(["app"]), &json!(["get"])));
+}
+
 #[tokio::test]
 async fn the_api_server_accepts_all_of_it_without_a_warning_not_even_about_pods_that_may_too_much() {
     let world = World::new("deploy").await;
@@ -88,8 +169,9 @@ async fn the_api_server_accepts_all_of_it_without_a_warning_not_even_about_pods_
     let mut all = KUSTOMIZATIONS.map(|folder| (folder, kustomize_yaml(world.bed, folder))).to_vec();
     all.push(("the chart", chart_yaml(&everything(&world.name))));
     for (what, yaml) in all {
-        // Nothing here knows the Prometheus operator's kind.
-        let known: Vec<_> = yaml.split("\n---\n").filter(|o| !o.contains("kind: ServiceMonitor")).collect();
+        // Nothing here knows the Prometheus operator's kinds.
+        let known = |o: &&str| !o.contains("kind: ServiceMonitor") && !o.contains("kind: PrometheusRule");
+        let known: Vec<_> = yaml.split("\n---\n").filter(known).collect();
         let strict = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"];
         let args = [&strict[..], &["--warnings-as-errors", "-f", "-"]].concat();
         let applied = world.bed.kubectl_with(&args, &known.join("\n---\n")).unwrap();
@@ -147,6 +229,8 @@ fn the_chart_refuses_values_that_cannot_work() {
         (json!({"image": {"digest": "sha256:1"}}), "/image/digest"),
         (json!({"extraEnv": [{"value": "x"}]}), "/extraEnv/0"),
         (json!({"resources": {"limits": {"memory": "lots"}}}), "/resources/limits/memory"),
+        (json!({"serviceAccount": {"create": false}}), "/serviceAccount/name"),
+        (json!({"networkPolicy": {"apiServerPorts": ["https"]}}), "/networkPolicy/apiServerPorts/0"),
         (json!({"podDisruptionBudget": {"minAvailable": "half"}}), "/podDisruptionBudget/minAvailable"),
     ] {
         let args = ["template", "opendepot", "deploy/helm/opendepot", "-f", "-"];
