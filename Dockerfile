@@ -1,10 +1,7 @@
 # The operator's image. Each platform (linux/amd64, linux/arm64) is built on a machine of its kind.
 # hack/image proves this file where no registry of images can be reached.
-ARG RUST_IMAGE=docker.io/library/rust:1.95-trixie
-# Of the same Debian: the C library is the one that the binary was linked with.
-ARG BASE_IMAGE=gcr.io/distroless/cc-debian13:nonroot
-
-FROM ${RUST_IMAGE} AS compiled
+# The tags of both are of the same Debian: the C library is the one that the binary was linked with.
+FROM docker.io/library/rust:1.95-trixie AS compiled
 ARG TARGETARCH
 WORKDIR /build
 COPY .cargo .cargo
@@ -20,13 +17,14 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && touch src/lib.rs benches/publish.rs tests/testbed/src/lib.rs \
     && cargo build --release --locked --package opendepot --bin opendepot
 COPY src src
+ARG REVISION=unknown
 # Files keep their times when they are copied; cargo has to see that these are newer than the empty ones.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     touch src/main.rs src/lib.rs \
-    && cargo build --release --locked --package opendepot --bin opendepot \
+    && OPENDEPOT_REVISION="${REVISION}" cargo build --release --locked --package opendepot --bin opendepot \
     && cp target/release/opendepot /opendepot
 
-FROM ${BASE_IMAGE}
+FROM gcr.io/distroless/cc-debian13:nonroot
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="OpenDepot" \

@@ -25,7 +25,7 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// For the requests that GitHub still grants.
     pub github: GitHub,
-    /// For how many Versions are in which state.
+    /// For how many Modules and Versions are in which state.
     pub census: Census,
     /// The loops that the operator lives by.
     pub liveness: Liveness,
@@ -66,7 +66,7 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.metrics.github_remaining(&admin.github.remaining());
-    admin.metrics.versions(&admin.census.count());
+    admin.metrics.census(&admin.census.count());
     match admin.metrics.text() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

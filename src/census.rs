@@ -1,4 +1,4 @@
-//! How many Versions are in which state: what alerts are made of.
+//! How many Modules and Versions are in which state: what alerts are made of.
 //!
 //! In: what the watches keep. Out: counts by state and reason, both from fixed sets, made when somebody asks. A status is
 //! anybody's to write who may: a reason that is none of ours counts as `Other`, so that nobody can make labels up.
@@ -8,45 +8,63 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::runtime::reflector::Store;
 
-use crate::crd::lean::LeanVersion;
+use crate::crd::lean::{LeanModule, LeanVersion};
 use crate::crd::version::TYPE_MODULE;
 use crate::failure::Reason;
 
 /// State and reason.
 pub type Kind = (&'static str, &'static str);
 
-/// The Versions that this process watches. Cheap to clone; all clones are one.
+/// How many there are of each kind.
+pub type Counts = BTreeMap<Kind, i64>;
+
+type Stores = (Store<LeanModule>, Store<LeanVersion>);
+
+/// What this process watches. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
-pub struct Census(Arc<Mutex<Vec<Store<LeanVersion>>>>);
+pub struct Census(Arc<Mutex<Vec<Stores>>>);
 
 impl Census {
     /// Counts these as well.
-    pub fn add(&self, versions: Store<LeanVersion>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(versions);
+    pub fn add(&self, modules: Store<LeanModule>, versions: Store<LeanVersion>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((modules, versions));
     }
 
-    /// How many there are of each kind.
-    pub fn count(&self) -> BTreeMap<Kind, i64> {
+    /// Modules, and Versions, of each kind.
+    pub fn count(&self) -> (Counts, Counts) {
         let stores = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut counts = BTreeMap::new();
-        for version in stores.iter().flat_map(Store::state).filter(|v| v.type_ == TYPE_MODULE) {
-            *counts.entry(kind(&version)).or_default() += 1;
+        let (mut modules, mut versions) = (Counts::new(), Counts::new());
+        for (some_modules, some_versions) in &stores {
+            for module in some_modules.state() {
+                *modules.entry(module_kind(&module)).or_default() += 1;
+            }
+            for version in some_versions.state().iter().filter(|v| v.type_ == TYPE_MODULE) {
+                *versions.entry(version_kind(version)).or_default() += 1;
+            }
         }
-        counts
+        (modules, versions)
     }
 }
 
+fn module_kind(module: &LeanModule) -> Kind {
+    kind(module.metadata.deletion_timestamp.is_some(), module.ready, module.stalled, &module.reason)
+}
+
+fn version_kind(version: &LeanVersion) -> Kind {
+    let status = &version.status;
+    kind(version.terminating(), status.ready, status.stalled, &status.reason)
+}
+
 /// `ready`, `stalled` (waits for a person), `deleting`, or `working` on it.
-fn kind(version: &LeanVersion) -> Kind {
-    let reason = Reason::of(&version.status.reason).map(Reason::as_str);
-    let reason = reason.unwrap_or(if version.status.reason.is_empty() { "New" } else { "Other" });
-    let state = match (version.terminating(), version.status.ready, version.status.stalled) {
+fn kind(terminating: bool, ready: Option<bool>, stalled: bool, reason: &str) -> Kind {
+    let known = Reason::of(reason).map(Reason::as_str);
+    let state = match (terminating, ready, stalled) {
         (true, ..) => "deleting",
         (_, Some(true), _) => "ready",
         (_, _, true) => "stalled",
         _ => "working",
     };
-    (state, reason)
+    (state, known.unwrap_or(if reason.is_empty() { "New" } else { "Other" }))
 }
 
 #[cfg(test)]
@@ -69,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn each_version_is_of_one_kind_and_nobody_makes_labels_up() {
+    fn each_object_is_of_one_kind_and_nobody_makes_labels_up() {
         let null = Value::Null;
         for (version, expected) in [
             (version("True", "Synced", "False", &null), ("ready", "Synced")),
@@ -79,7 +97,16 @@ mod tests {
             (version("False", "AnythingAtAll", "False", &null), ("working", "Other")),
             (LeanVersion::default(), ("working", "New")),
         ] {
-            assert_eq!(kind(&version), expected);
+            assert_eq!(version_kind(&version), expected);
         }
+        let module: LeanModule = serde_json::from_value(json!({
+            "metadata": {"name": "a"},
+            "status": {"conditions": [
+                {"type": "Stalled", "status": "True"}, {"type": "Ready", "status": "False", "reason": "NameTaken"},
+            ]},
+        }))
+        .unwrap();
+        assert_eq!(module_kind(&module), ("stalled", "NameTaken"));
+        assert_eq!(module_kind(&LeanModule::default()), ("working", "New"));
     }
 }

@@ -14,6 +14,12 @@ use crate::github::Repository;
 use crate::storage::{Endpoint, StorageRule};
 use crate::telemetry;
 
+/// The commit that this was built from, where the build was told.
+pub const REVISION: &str = match option_env!("OPENDEPOT_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
 /// Publishes Terraform and OpenTofu modules from GitHub releases to S3.
 #[derive(Debug, Parser)]
 #[command(name = "opendepot", version, about, propagate_version = true)]
@@ -70,7 +76,7 @@ pub struct Run {
     pub max_unpacked_size: u64,
 
     /// The most files and folders that an archive may hold.
-    #[arg(long, env = "OPENDEPOT_MAX_ENTRIES", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "OPENDEPOT_MAX_ENTRIES", default_value_t = 100_000, value_parser = entries)]
     pub max_entries: u64,
 
     /// Where archives wait on disk. Default: the system's temporary folder.
@@ -86,7 +92,8 @@ pub struct Run {
     pub ca_file: Option<PathBuf>,
 
     /// Address of /livez, /readyz and /metrics.
-    #[arg(long, env = "OPENDEPOT_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "OPENDEPOT_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT",
+        value_parser = listen)]
     pub listen: SocketAddr,
 
     /// Whether this process works only while it holds a Lease, so that several can be run and one works.
@@ -167,6 +174,17 @@ fn at_least_one(text: &str) -> Result<u16, String> {
     }
 }
 
+fn entries(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a number from 1 up, such as 100000".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 0.0.0.0:8080 or [::]:8080".into())
+}
+
 fn size(text: &str) -> Result<u64, String> {
     match text.parse::<ByteSize>() {
         Ok(size) if size.as_u64() > 0 => Ok(size.as_u64()),
@@ -232,7 +250,8 @@ mod tests {
             ("--lease-name", "", "such as opendepot"),
             ("--lease-namespace", "Tools", "such as team-a"),
             ("--log-level", "loud", "error, warn, info, debug or trace"),
-            ("--listen", "8080", "invalid socket address"),
+            ("--listen", "8080", "such as 0.0.0.0:8080"),
+            ("--max-entries", "lots", "such as 100000"),
         ] {
             let message = run(&[flag, value]).unwrap_err();
             assert!(message.contains(expected), "{flag} {value}: {message}");

@@ -2,7 +2,6 @@
 //!
 //! Labels come from fixed sets (controller, outcome, reason, kind of credential), never from names of objects.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -15,7 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::census::Kind;
+use crate::census::Counts;
 use crate::failure::Reason;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -27,6 +26,23 @@ struct Reconciled {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Controller {
     controller: &'static str,
+}
+
+/// What objects wait for. One that waits for a fetch is kept apart from small work, which goes on beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Queue {
+    controller: &'static str,
+    lane: &'static str,
+}
+
+impl Queue {
+    /// Modules.
+    pub const MODULES: Self = Self { controller: "module", lane: "light" };
+    /// Versions with small work.
+    pub const LIGHT: Self = Self { controller: "version", lane: "light" };
+    /// Versions that are to be fetched and stored.
+    pub const PUBLISH: Self = Self { controller: "version", lane: "publish" };
+    const ALL: [Self; 3] = [Self::MODULES, Self::LIGHT, Self::PUBLISH];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,9 +68,11 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     reconciles: Family<Reconciled, Counter>,
     durations: Family<Controller, Histogram>,
-    queue: Family<Controller, Gauge>,
+    queue: Family<Queue, Gauge>,
+    turns: Family<Queue, Counter>,
     failures: Family<Failed, Counter>,
     remaining: Family<Credential, Gauge>,
+    modules: Family<State, Gauge>,
     versions: Family<State, Gauge>,
     /// 1 while this process leads, 0 while it waits.
     pub leader: Gauge,
@@ -84,7 +102,8 @@ impl Drop for Queued {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("opendepot");
-        let metrics = (Family::default(), Family::default(), Family::default());
+        let (reconciles, remaining) = (Family::default(), Family::default());
+        let failures = Family::<Failed, Counter>::default();
         let (panics, fetched_bytes, stored_bytes) =
             (Counter::default(), Counter::default(), Counter::default());
         let durations = Family::<Controller, Histogram>::new_with_constructor(|| {
@@ -97,15 +116,22 @@ impl Default for Metrics {
             Unit::Seconds,
             durations.clone(),
         );
-        let queue = Family::<Controller, Gauge>::default();
-        registry.register("queue_depth", "Objects that wait for their turn, by controller", queue.clone());
-        registry.register("reconciles", "Reconciles, by controller and outcome", metrics.0.clone());
-        registry.register("failures", "Failed attempts, by controller and reason", metrics.1.clone());
+        let (queue, turns) = (Family::<Queue, Gauge>::default(), Family::<Queue, Counter>::default());
+        registry.register(
+            "queue_depth",
+            "Objects that wait for their turn, by controller and lane",
+            queue.clone(),
+        );
+        registry.register("turns", "Objects that got their turn, by controller and lane", turns.clone());
+        registry.register("reconciles", "Reconciles, by controller and outcome", reconciles.clone());
+        registry.register("failures", "Failed attempts, by controller and reason", failures.clone());
         registry.register(
             "github_requests_remaining",
             "Requests that GitHub still grants before its reset, the least of each kind of credential",
-            metrics.2.clone(),
+            remaining.clone(),
         );
+        let modules = Family::<State, Gauge>::default();
+        registry.register("modules", "Modules that are watched, by state and reason", modules.clone());
         let versions = Family::<State, Gauge>::default();
         registry.register("versions", "Versions that are watched, by state and reason", versions.clone());
         let leader = Gauge::default();
@@ -118,14 +144,28 @@ impl Default for Metrics {
             fetched_bytes.clone(),
         );
         registry.register_with_unit("stored", "Objects stored in S3", Unit::Bytes, stored_bytes.clone());
-        registry.register("build", "This build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", crate::cli::REVISION)];
+        registry.register("build", "This build", Info::new(build));
+        // A counter that appears with its first count shows no increase.
+        for queue_of in Queue::ALL {
+            queue.get_or_create(&queue_of).set(0);
+            turns.get_or_create(&queue_of).inc_by(0);
+        }
+        for reason in Reason::ALL.iter().filter(|reason| !Reason::is_progress(reason.as_str())) {
+            failures.get_or_create(&Failed { controller: "version", reason: reason.as_str() }).inc_by(0);
+        }
+        for reason in [Reason::VersionRefused, Reason::ApiUnavailable] {
+            failures.get_or_create(&Failed { controller: "module", reason: reason.as_str() }).inc_by(0);
+        }
         Self {
             registry: Mutex::new(registry),
-            reconciles: metrics.0,
+            reconciles,
             durations,
             queue,
-            failures: metrics.1,
-            remaining: metrics.2,
+            turns,
+            failures,
+            remaining,
+            modules,
             versions,
             leader,
             panics,
@@ -143,10 +183,13 @@ impl Metrics {
     }
 
     /// Waits for `turn`, and counts who waits meanwhile.
-    pub async fn queued<T>(&self, controller: &'static str, turn: impl Future<Output = T>) -> T {
+    pub async fn queued<T>(&self, queue: Queue, turn: impl Future<Output = T>) -> T {
         // A guard, since a wait may be dropped before its end.
-        let _queued = Queued::new(&self.queue.get_or_create(&Controller { controller }));
-        turn.await
+        let queued = Queued::new(&self.queue.get_or_create(&queue));
+        let turn = turn.await;
+        drop(queued);
+        self.turns.get_or_create(&queue).inc();
+        turn
     }
 
     /// An attempt failed.
@@ -154,18 +197,22 @@ impl Metrics {
         self.failures.get_or_create(&Failed { controller, reason: reason.as_str() }).inc();
     }
 
-    /// What GitHub still grants, by kind of credential.
+    /// What GitHub still grants before its next reset, by kind of credential; of one that is not named, nothing is known.
     pub fn github_remaining(&self, remaining: &[(&'static str, i64)]) {
+        // What was left before a reset says nothing after it.
+        self.remaining.clear();
         for (credential, requests) in remaining {
             self.remaining.get_or_create(&Credential { credential }).set(*requests);
         }
     }
 
-    /// How many Versions are of each kind; those of no kind named are none.
-    pub fn versions(&self, counts: &BTreeMap<Kind, i64>) {
-        self.versions.clear();
-        for ((state, reason), count) in counts {
-            self.versions.get_or_create(&State { state, reason }).set(*count);
+    /// How many Modules and Versions are of each kind; those of no kind named are none.
+    pub fn census(&self, (modules, versions): &(Counts, Counts)) {
+        for (gauges, counts) in [(&self.modules, modules), (&self.versions, versions)] {
+            gauges.clear();
+            for ((state, reason), count) in counts {
+                gauges.get_or_create(&State { state, reason }).set(*count);
+            }
         }
     }
 
@@ -175,5 +222,42 @@ impl Metrics {
         let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         encode(&mut text, &registry)?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_github_granted_before_its_reset_is_forgotten() {
+        let metrics = Metrics::default();
+        metrics.github_remaining(&[("app", 3), ("token", 4_000)]);
+        assert!(metrics.text().unwrap().contains("requests_remaining{credential=\"app\"} 3\n"));
+        metrics.github_remaining(&[("token", 4_000)]);
+        assert!(!metrics.text().unwrap().contains("credential=\"app\""));
+    }
+
+    #[tokio::test]
+    async fn who_waits_and_who_got_its_turn_is_counted_by_lane() {
+        let metrics = Metrics::default();
+        let says = |line: &str| assert!(metrics.text().unwrap().contains(&format!("{line}\n")), "{line}");
+        says("opendepot_turns_total{controller=\"version\",lane=\"publish\"} 0");
+        {
+            let mut waits = std::pin::pin!(metrics.queued(Queue::PUBLISH, std::future::pending::<()>()));
+            assert!(futures::poll!(waits.as_mut()).is_pending());
+            says("opendepot_queue_depth{controller=\"version\",lane=\"publish\"} 1");
+        }
+        metrics.queued(Queue::LIGHT, async {}).await;
+        says("opendepot_queue_depth{controller=\"version\",lane=\"publish\"} 0");
+        says("opendepot_turns_total{controller=\"version\",lane=\"publish\"} 0");
+        says("opendepot_turns_total{controller=\"version\",lane=\"light\"} 1");
+    }
+
+    #[test]
+    fn each_failure_is_counted_from_zero() {
+        let text = Metrics::default().text().unwrap();
+        assert!(text.contains("opendepot_failures_total{controller=\"version\",reason=\"TagNotFound\"} 0"));
+        assert!(!text.contains("reason=\"Synced\""));
     }
 }

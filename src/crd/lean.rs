@@ -26,6 +26,12 @@ const MESSAGE: usize = 240;
 pub struct LeanModule {
     /// Trimmed metadata.
     pub metadata: ObjectMeta,
+    /// Whether `Ready` is True; `None` before the first reconcile ended.
+    pub ready: Option<bool>,
+    /// Whether `Stalled` is True.
+    pub stalled: bool,
+    /// `Ready`'s reason.
+    pub reason: String,
 }
 
 /// A Version as the watch keeps it.
@@ -168,6 +174,8 @@ impl From<Meta> for ObjectMeta {
 struct RawModule {
     #[serde(default)]
     metadata: Meta,
+    #[serde(default)]
+    status: Value,
 }
 
 #[derive(Deserialize)]
@@ -182,8 +190,14 @@ struct RawVersion {
 
 impl<'de> Deserialize<'de> for LeanModule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = RawModule::deserialize(deserializer)?;
-        Ok(Self { metadata: raw.metadata.into() })
+        let RawModule { metadata, status } = RawModule::deserialize(deserializer)?;
+        let ready = condition(&status, "Ready");
+        Ok(Self {
+            metadata: metadata.into(),
+            ready: holds(ready),
+            stalled: holds(condition(&status, "Stalled")).unwrap_or(false),
+            reason: text(ready, "reason").unwrap_or_default(),
+        })
     }
 }
 
@@ -222,21 +236,24 @@ impl<'de> Deserialize<'de> for LeanVersion {
     }
 }
 
+/// The condition of a type; null where there is none.
+fn condition<'a>(status: &'a Value, type_: &str) -> &'a Value {
+    let all = status.get("conditions").and_then(Value::as_array);
+    let of_type = |c: &&Value| c.get("type").and_then(Value::as_str) == Some(type_);
+    all.and_then(|all| all.iter().find(of_type)).unwrap_or(&Value::Null)
+}
+
+fn holds(condition: &Value) -> Option<bool> {
+    Some(condition.get("status")?.as_str()? == "True")
+}
+
 fn lean_status(status: &Value) -> LeanStatus {
-    let condition = |type_: &str| {
-        status
-            .get("conditions")?
-            .as_array()?
-            .iter()
-            .find(|c| c.get("type").and_then(Value::as_str) == Some(type_))
-    };
-    let holds = |type_: &str| Some(condition(type_)?.get("status")?.as_str()? == "True");
-    let ready = condition("Ready").unwrap_or(&Value::Null);
+    let ready = condition(status, "Ready");
     LeanStatus {
         observed_generation: status.get("observedGeneration").and_then(Value::as_i64),
         synced: flag(status, "synced"),
-        ready: holds("Ready"),
-        stalled: holds("Stalled").unwrap_or(false),
+        ready: holds(ready),
+        stalled: holds(condition(status, "Stalled")).unwrap_or(false),
         reason: text(ready, "reason").unwrap_or_default(),
         message: cut(&text(ready, "message").unwrap_or_default(), MESSAGE),
         content_digest: text(status, "contentDigest"),
