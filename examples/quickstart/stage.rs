@@ -1,6 +1,7 @@
 //! What the operator needs: a Kubernetes API with its CRDs and rights, a bucket, and GitHub with a private repository.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -38,8 +39,10 @@ pub struct Stage {
 impl Stage {
     /// Builds what is missing and starts everything.
     pub async fn start(online: bool) -> Result<Self> {
-        heading("Build the operator");
-        build()?;
+        if foreign_operator().is_none() {
+            heading("Build the operator");
+            build()?;
+        }
         heading("Start Kubernetes, S3 and GitHub on this machine");
         let bed = servers().await?;
         bed.s3.create_bucket(BUCKET).await?;
@@ -130,17 +133,29 @@ fn build() -> Result<()> {
     Ok(())
 }
 
+/// An operator that was built elsewhere and is to be shown: `OPENDEPOT_BIN`.
+fn foreign_operator() -> Option<PathBuf> {
+    std::env::var_os("OPENDEPOT_BIN").map(PathBuf::from)
+}
+
+/// This program is target/PROFILE/examples/quickstart, its own operator target/PROFILE/opendepot.
+fn operator_path() -> Result<PathBuf> {
+    if let Some(operator) = foreign_operator() {
+        return Ok(operator);
+    }
+    let here = std::env::current_exe()?;
+    let profile = here.ancestors().nth(2).context("this program lies in cargo's target folder")?;
+    Ok(profile.join("opendepot"))
+}
+
 async fn servers() -> Result<Testbed> {
     use Server::{Etcd, KubeApiserver, KubeControllerManager, Kubectl, Versitygw};
     // Those that this machine does not have yet are built from source, one after the other.
     servers::binaries([Etcd, KubeApiserver, KubeControllerManager, Kubectl, Versitygw])?;
     let folder = |name: &str| Some(std::env::current_dir().ok()?.join(name));
-    // This program is target/PROFILE/examples/quickstart, the operator target/PROFILE/opendepot.
-    let here = std::env::current_exe()?;
-    let profile = here.ancestors().nth(2).context("this program lies in cargo's target folder")?;
     let started = Instant::now();
     let bed = Testbed::start(Options {
-        operator: profile.join("opendepot"),
+        operator: operator_path()?,
         crds: folder("crds"),
         deploy: folder("deploy/base"),
         service_account: Some((NAMESPACE.to_owned(), "opendepot".to_owned())),
@@ -193,10 +208,8 @@ async fn operator(bed: &Testbed, online: bool) -> Result<OperatorBuilder> {
         return Ok(bed.operator());
     }
     // As the testbed's own, less the way to the local GitHub.
-    let here = std::env::current_exe()?;
-    let profile = here.ancestors().nth(2).context("this program lies in cargo's target folder")?;
     let kubeconfig = bed.kubernetes.kubeconfig_for_service_account(NAMESPACE, "opendepot").await?;
-    let mut operator = OperatorBuilder::new(profile.join("opendepot"))
+    let mut operator = OperatorBuilder::new(operator_path()?)
         .env("KUBECONFIG", kubeconfig)
         .env("NO_PROXY", "127.0.0.1,localhost")
         .env("AWS_ACCESS_KEY_ID", &bed.s3.root().access_key)

@@ -124,7 +124,13 @@ wait_for_object() {
   while find_version; [[ -z $NAME ]]; do
     look "$object"
     case $REASON in
-      InvalidSpec | NameTaken | Suspended) give_up "$object" '' ;;
+      InvalidSpec | NameTaken | Suspended)
+        # The reason may be another version's: this one is made a moment after the Module says so.
+        sleep "$PAUSE"
+        find_version
+        if [[ -n $NAME ]]; then return; fi
+        give_up "$object" ''
+        ;;
       Synced)
         # It may have been made, and stored, since the look before.
         find_version
@@ -145,7 +151,8 @@ wait_until_stored() {
   look "$object"
   if [[ $LISTED == true && $READY == False && $REASON != Publishing ]]; then
     request="github-${GITHUB_RUN_ID:-run}-${GITHUB_RUN_ATTEMPT:-1}-$RANDOM"
-    k annotate --overwrite "$object" "$GROUP/requestedAt=$request" >/dev/null
+    k annotate --overwrite "$object" "$GROUP/requestedAt=$request" >/dev/null ||
+      fail "$object failed before, and cannot be asked to try again: allow patch of versions.$GROUP."
   fi
   while true; do
     look "$object"
