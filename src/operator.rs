@@ -23,6 +23,7 @@ use crate::github::{self, GitHub};
 use crate::lease::{self, Election, Held, Leadership, Lost};
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
+use crate::pins::Pins;
 use crate::scope::{Shared, start_scope, stopping};
 use crate::spool::Spool;
 use crate::storage::{Storage, StorageRules};
@@ -263,6 +264,7 @@ async fn version_context(
         started: jiff::Timestamp::now(),
         events,
         metrics,
+        pins: Pins::default(),
         leadership: Leadership::without_end(),
     })
 }

@@ -63,7 +63,7 @@ pub fn start_scope(
 ) -> [watch::Receiver<bool>; 2] {
     let (modules, module_writer) = reflector::store();
     let (versions, version_writer) = reflector::store();
-    shared.census.add(versions.clone());
+    shared.census.add(modules.clone(), versions.clone());
     let (module_queue, module_requests) = mpsc::unbounded();
     let (version_queue, version_requests) = mpsc::unbounded();
     let (modules_seen, all_modules) = watch::channel(false);
@@ -76,6 +76,7 @@ pub fn start_scope(
         memories: module::Memories::default(),
         waiting: module::Waiting::default(),
         departed: module::departed::Departed::default(),
+        pins: shared.version.pins.clone(),
         events: shared.events.clone(),
         metrics: Arc::clone(&shared.metrics),
     });

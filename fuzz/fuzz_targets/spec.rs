@@ -68,7 +68,13 @@ fn decide(module: Module, child: &LeanVersion) {
         assert!(plan.create.len() <= view.spec.versions.len());
         status::status(
             view,
-            &Facts { selection: &selection, children: &children, plan: &plan, problem: None, refused: None },
+            &Facts {
+                selection: &selection,
+                children: &children,
+                plan: &plan,
+                problem: None,
+                refused: &opendepot::module::apply::Refused::new(),
+            },
             None,
             Timestamp::UNIX_EPOCH,
         )

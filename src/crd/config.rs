@@ -16,17 +16,19 @@ pub const DEFAULT_SECRET: &str = "opendepot-github-application-secret";
     validation = Rule::new("has(self.repoUrl) || has(self.repoOwner)").message("repoUrl is required: write https://github.com/OWNER/REPO (or repoOwner, for github.com/<repoOwner>/<name>)"),
     validation = Rule::new("!has(self.repoUrl) || self.repoUrl.matches('^https://[^/@?#\\\\s]+/[^/@?#\\\\s]+/[^/?#\\\\s]+/?$')").message("repoUrl must be https://HOST/OWNER/REPO, such as https://github.com/terraform-aws-modules/terraform-aws-eks (no http://, user, query or further path)"),
     validation = Rule::new("!has(self.repoUrl) || !has(self.repoOwner) || !self.repoUrl.matches('^https://[^/]+/[^/]+/.+') || self.repoUrl.lowerAscii().split('/')[3] == self.repoOwner.lowerAscii()").message("repoOwner must be the owner in repoUrl: change one of them, or leave repoOwner out"),
+    validation = Rule::new("!has(self.repoOwner) || self.repoOwner.matches('^[A-Za-z0-9_-]*$')").message("repoOwner must be a user or an organisation on GitHub, such as terraform-aws-modules: letters, digits, - and _"),
+    validation = Rule::new("!has(self.provider) || self.provider.matches('^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$')").message("provider must be a name such as aws, google or azurerm: lower-case letters, digits and dashes"),
     validation = Rule::new("has(self.storageConfig)").message("storageConfig.s3 is required: write storageConfig: {s3: {bucket: NAME, region: REGION}}")
 )]
 pub struct ModuleConfig {
     /// The module's name in the registry and in the object key. Default: the Module's metadata.name. It need not equal
     /// the repository's name. One plain path segment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))]
     pub name: Option<String>,
     /// The main provider of the module, such as aws, google or azurerm: a lower-case DNS label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63), regex(pattern = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$"))]
+    #[schemars(length(max = 63))]
     pub provider: Option<String>,
     /// The repository that is fetched: `https://HOST/OWNER/REPO[.git]`. Hosts other than github.com must be allowed by
     /// the operator's --github-host. Without it: `https://github.com/<repoOwner>/<name>`.
@@ -40,7 +42,7 @@ pub struct ModuleConfig {
     /// How the module is packed: zip, or tar for a gzip-compressed tar (`.tar.gz`).
     #[serde(default)]
     pub file_format: FileFormat,
-    /// true: once published, a version's content never changes. A moved tag then stalls the Version and leaves the
+    /// true: once published, a version's content never changes. Default: false. A moved tag then stalls the Version and leaves the
     /// stored object as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub immutable: Option<bool>,
@@ -48,7 +50,7 @@ pub struct ModuleConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub version_history_limit: Option<i32>,
-    /// What happens to the stored object when its Version goes: Delete or Retain.
+    /// What happens to the stored object when its Version goes or moves: Delete, or Retain to leave it in the bucket.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// How GitHub is asked. Without it: anonymously, which works for public repositories.
@@ -98,7 +100,7 @@ pub enum DeletionPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GithubClientConfig {
-    /// true: with the credentials of a Secret (a GitHub App's githubAppID, githubInstallID and githubPrivateKey, or a
+    /// Default: false. true: with the credentials of a Secret (a GitHub App's githubAppID, githubInstallID and githubPrivateKey, or a
     /// personal githubToken). Needed for private repositories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_authenticated_client: Option<bool>,
@@ -142,6 +144,7 @@ pub struct StorageConfig {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("!has(self.key) || self.key.matches('^([^/\\\\\\\\[:cntrl:]]+(/[^/\\\\\\\\[:cntrl:]]+)*/?)?$')").message("key must be made of plain path segments, such as modules/terraform: no leading or double slash, no backslash"),
     validation = Rule::new("!has(self.key) || !self.key.split('/').exists(part, part == '.' || part == '..')").message("key must be made of plain path segments, such as modules/terraform: it must not contain . or .. as a segment")
 )]
 pub struct S3Config {
@@ -151,18 +154,18 @@ pub struct S3Config {
     /// Region of the bucket, such as us-west-2.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9-]+$"))]
     pub region: String,
-    /// Prefix of every object key: plain path segments, such as modules/terraform. No leading slash, no `..`.
+    /// Prefix of every object key, which is `[key/]name/fileName`: plain path segments, such as modules/terraform. No leading slash, no `..`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), regex(pattern = r"^([^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*/?)?$"))]
+    #[schemars(length(max = 512))]
     pub key: Option<String>,
     /// URL of an S3-compatible store, such as `https://minio.example.com`. The operator's --s3-endpoint must allow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), regex(pattern = r"^https?://[^/@?#\s]+/?$"))]
     pub endpoint: Option<String>,
-    /// true: address the bucket in the path, as most S3-compatible stores want it.
+    /// Default: false. true: address the bucket in the path, as most S3-compatible stores want it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_path_style: Option<bool>,
-    /// How S3 encrypts the object. Absent: as the bucket says.
+    /// How S3 encrypts the object. Absent: as the bucket says. A change counts for what is stored from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_side_encryption: Option<ServerSideEncryption>,
     /// The KMS key, where serverSideEncryption is aws:kms or aws:kms:dsse.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::config::{ModuleConfig, any_object};
+use super::release::semver_pattern;
 
 /// What is wanted: versions of one module, published from GitHub to S3.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -95,7 +96,7 @@ pub struct ModuleSpec {
 pub struct ModuleVersion {
     /// A semantic version, MAJOR.MINOR.PATCH with optional pre-release and build, with or without a leading v. Quote it
     /// in YAML. The tag on GitHub may have either spelling.
-    #[x_kube(validation = Rule::new("self.matches('^v?(0|[1-9][0-9]*)\\\\.(0|[1-9][0-9]*)\\\\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\\\\+[0-9A-Za-z.-]+)?$')").message("version must be a semantic version, MAJOR.MINOR.PATCH[-pre][+build] with an optional leading v, such as \"1.10.0\" or \"v1.10.0\""))]
+    #[x_kube(validation = Rule::new(concat!("self.matches('", semver_pattern!(), "')")).message("version must be a semantic version, MAJOR.MINOR.PATCH[-pre][+build] with an optional leading v, such as \"1.10.0\" or \"v1.10.0\""))]
     #[schemars(length(min = 1, max = 128))]
     pub version: String,
     /// Accepted for compatibility and ignored.
@@ -115,17 +116,18 @@ pub struct ModuleVersion {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModuleStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status speaks of; -1 before the operator has looked at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Reconciling and Stalled, as kstatus defines them.
+    /// Ready, Reconciling and Stalled, as kstatus defines them, and `OriginalVersionsFound` while Versions of the original
+    /// OpenDepot are there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Whether every wanted version is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced: Option<bool>,
-    /// One plain sentence.
+    /// The message of the condition Ready: one plain sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_status: Option<String>,
     /// The highest stored release, without a leading v; a pre-release only when nothing else is stored.

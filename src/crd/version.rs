@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::config::{ModuleConfig, any_object};
+use super::release::semver_pattern;
 
 /// `spec.type` of the Versions that this operator works on.
 pub const TYPE_MODULE: &str = "Module";
@@ -83,7 +84,7 @@ pub const TYPE_MODULE: &str = "Module";
     validation = Rule::new("self.type == oldSelf.type").message("type cannot be changed: delete this Version and create another"),
     validation = Rule::new("self.version == oldSelf.version").message("version cannot be changed: create another Version, and delete this one when it is not needed"),
     validation = Rule::new("self.type != 'Module' || has(self.moduleConfigRef)").message("moduleConfigRef is required: write repoUrl, provider and storageConfig.s3 there, as in a Module's moduleConfig"),
-    validation = Rule::new("self.type != 'Module' || self.version.matches('^v?(0|[1-9][0-9]*)\\\\.(0|[1-9][0-9]*)\\\\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\\\\+[0-9A-Za-z.-]+)?$')").message("version must be a semantic version, MAJOR.MINOR.PATCH[-pre][+build] with an optional leading v, such as \"1.10.0\" or \"v1.10.0\"")
+    validation = Rule::new(concat!("self.type != 'Module' || self.version.matches('", semver_pattern!(), "')")).message("version must be a semantic version, MAJOR.MINOR.PATCH[-pre][+build] with an optional leading v, such as \"1.10.0\" or \"v1.10.0\"")
 )]
 pub struct VersionSpec {
     /// Module, or Provider for objects of the original OpenDepot, which are left alone.
@@ -93,8 +94,8 @@ pub struct VersionSpec {
     /// The semantic version, with or without a leading v. Never changes.
     #[schemars(length(min = 1, max = 128))]
     pub version: String,
-    /// Last part of the object's key. Set once by the Module controller; without it, derived from namespace, name and
-    /// version.
+    /// Last part of the object's key. The Module controller sets it, and sets a fresh one when the object moves; without
+    /// it, derived from namespace, name and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))]
     pub file_name: Option<String>,
@@ -137,7 +138,7 @@ pub struct VersionSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status speaks of; -1 before the operator has looked at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, Reconciling and Stalled, as kstatus defines them.
@@ -147,7 +148,7 @@ pub struct VersionStatus {
     /// Whether the object is stored as recorded here. (Ready speaks of the last reconcile.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced: Option<bool>,
-    /// One plain sentence.
+    /// The message of the condition Ready: one plain sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_status: Option<String>,
     /// SHA-256 of the stored object, base64: equal to S3's own x-amz-checksum-sha256.

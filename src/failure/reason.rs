@@ -165,6 +165,13 @@ impl Reason {
             .iter()
             .any(|reason| reason.as_str() == word)
     }
+
+    /// Whether other credentials might not have met this failure: to those who may not see a repository GitHub says that
+    /// there is none.
+    pub fn may_be_about_secret(self) -> bool {
+        Self::is_about_secret(self.as_str())
+            || matches!(self, Self::RepositoryNotFound | Self::AccessForbidden)
+    }
 }
 
 impl std::fmt::Display for Reason {

@@ -121,7 +121,7 @@ pub enum FetchError {
         why: &'static str,
     },
     /// The archive cannot be written to disk.
-    #[error("cannot write the archive to disk")]
+    #[error("cannot write the archive to disk: {source}; free room on the volume of --spool-dir")]
     Spool {
         /// The system's reason.
         #[source]

@@ -246,11 +246,23 @@ impl Held {
 
     /// Gives the Lease up, so that another need not wait for its end. Nothing may be done in its name any more.
     pub async fn release(self) {
-        let mut lease = self.election.written(self.lease, false);
-        if let Some(spec) = &mut lease.spec {
-            (spec.holder_identity, spec.lease_duration_seconds) = (Some(String::new()), Some(1));
+        let given_up = async |lease: Lease| {
+            let mut lease = self.election.written(lease, false);
+            if let Some(spec) = &mut lease.spec {
+                (spec.holder_identity, spec.lease_duration_seconds) = (Some(String::new()), Some(1));
+            }
+            self.election.write(lease).await
+        };
+        let mut result = given_up(self.lease.clone()).await;
+        if matches!(&result, Err(Failed::Api(kube::Error::Api(status))) if status.is_conflict()) {
+            // A renewal was under way when the signal came, or somebody labelled the Lease.
+            let read = patient(self.election.api.get_opt(&self.election.name)).await.ok().flatten();
+            let ours = |lease: &Lease| record(lease).holder.as_ref() == Some(&self.election.identity);
+            if let Some(lease) = read.filter(ours) {
+                result = given_up(lease).await;
+            }
         }
-        match self.election.write(lease).await {
+        match result {
             Ok(_) => tracing::info!("the lease is given up"),
             Err(error) => tracing::warn!(%error, "the lease could not be given up; it runs out by itself"),
         }

@@ -4,6 +4,8 @@
 //! that finds the name taken, a patch with resourceVersion, a delete with UID and resourceVersion). A refusal for that
 //! reason means that the watch has news, and is not an error: the next reconcile sees them.
 
+use std::collections::BTreeMap;
+
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -27,6 +29,9 @@ use crate::version::plan::derived_file_name;
 /// API requests of one Module under way at once.
 const AT_ONCE: usize = 8;
 
+/// What the API server refused, by the Version's name.
+pub type Refused = BTreeMap<String, String>;
+
 /// What running a plan did, counted for the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Done {
@@ -38,8 +43,8 @@ pub struct Done {
     pub deleted: usize,
     /// Requests that found the object other than the plan had seen it.
     pub outdated: usize,
-    /// The first of what the API server refused, in words for a person. It held up nothing else.
-    pub refused: Option<String>,
+    /// What the API server refused, by the Version's name, in words for a person. It held up nothing else.
+    pub refused: Refused,
 }
 
 impl Done {
@@ -91,9 +96,11 @@ impl Done {
                 }
                 // A quota, an admission webhook, a rule of the schema: it speaks of one object.
                 Err(kube::Error::Api(status)) if is_refusal(&status) => {
-                    self.refused.get_or_insert_with(|| {
-                        format!("Version {name} cannot be {verb}, the API server refuses: {}", status.message)
-                    });
+                    let words = format!(
+                        "Version {name} cannot be {verb}, the API server refuses: {}",
+                        status.message
+                    );
+                    self.refused.insert(name.to_owned(), words);
                 }
                 Err(error) => return Err(error),
             }
@@ -102,8 +109,9 @@ impl Done {
     }
 }
 
-fn is_refusal(status: &Status) -> bool {
-    (400..500).contains(&status.code) && status.code != 429
+/// Whether an answer speaks of this one object. A webhook that cannot be reached gives 500.
+pub(super) fn is_refusal(status: &Status) -> bool {
+    matches!(status.code, 400..=428 | 430..=500)
 }
 
 async fn create(
@@ -172,7 +180,7 @@ fn patch(module: &ModuleView, resolved: &ModuleConfig, change: &Change, current:
             FileName::Derived => drop(spec.insert("fileName".into(), json!(derived(resolved, current)))),
         }
     }
-    if let Some(retain) = change.retain {
+    if let (Some(retain), None) = (change.retain, change.config) {
         let policy = if retain { "Retain" } else { "Delete" };
         spec.insert("moduleConfigRef".into(), json!({"deletionPolicy": policy}));
     }

@@ -28,6 +28,7 @@ use kube::{Client, Resource as _};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
+use self::apply::Refused;
 use self::departed::Departed;
 use self::plan::Plan;
 use self::select::{ModuleView, Selection};
@@ -37,7 +38,8 @@ use crate::crd::lean::{LeanModule, LeanVersion};
 use crate::crd::{Module, ModuleStatus, REQUESTED_AT, condition};
 use crate::events::Events;
 use crate::failure::{Failure, Reason};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Queue};
+use crate::pins::Pins;
 use crate::version::memory::Forces;
 
 /// Shortest time between two reconciles that only Versions asked for: so their number costs no status writes.
@@ -62,6 +64,8 @@ pub struct Context {
     pub waiting: Waiting,
     /// What Versions held that have gone.
     pub departed: Departed,
+    /// What is on record.
+    pub pins: Pins,
     /// Events.
     pub events: Events,
     /// Metrics.
@@ -78,7 +82,7 @@ struct Memory {
     reconciled: Option<Timestamp>,
     failures: u32,
     forces: Forces,
-    refused: Option<String>,
+    refused: Refused,
 }
 
 /// What makes a Module's spec unusable.
@@ -94,8 +98,8 @@ pub struct Problem {
 #[derive(Debug, thiserror::Error)]
 enum Unfinished {
     /// A quota, an admission webhook, a rule of the schema.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{}", .0.values().map(String::as_str).collect::<Vec<_>>().join("; "))]
+    Refused(Refused),
     #[error("the Kubernetes API failed: {0}")]
     Api(#[from] kube::Error),
 }
@@ -140,6 +144,7 @@ impl Context {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let metadata = &module.metadata;
         self.memories.forget(&text(&metadata.uid));
+        self.pins.set(&text(&metadata.uid), None);
         self.departed.retain(|uid| metadata.uid.as_deref() != Some(uid));
         self.waiting.set(&text(&metadata.namespace), &text(&metadata.name), std::iter::empty());
     }
@@ -165,7 +170,7 @@ pub async fn reconcile(lean: Arc<LeanModule>, ctx: Arc<Context>) -> Action {
     if let Some(pause) = coalesced(&ctx, &lean, &uid, now) {
         return Action::requeue(pause);
     }
-    let Ok(_turn) = ctx.metrics.queued("module", ctx.turns.acquire()).await else {
+    let Ok(_turn) = ctx.metrics.queued(Queue::MODULES, ctx.turns.acquire()).await else {
         return Action::await_change();
     };
     let since = Instant::now();
@@ -233,19 +238,18 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     let (selection, plan) = decide(&module, &children, problem.as_ref());
     ctx.waiting.set(&namespace, &name, plan.waiting.keys());
     if module.terminating() {
-        return match apply::apply(&ctx.client, &module, &plan).await?.refused {
-            Some(refused) => Err(Unfinished::Refused(refused)),
-            None => Ok(Action::await_change()),
-        };
+        ctx.pins.set(uid, None);
+        let refused = apply::apply(&ctx.client, &module, &plan).await?.refused;
+        return refused.is_empty().then(Action::await_change).ok_or(Unfinished::Refused(refused));
     }
     let (token, mut again) = open_request(ctx, &module, uid);
     let refused = ctx.memories.with(uid, |memory| memory.refused.clone());
-    let mut facts = Facts {
+    let facts = Facts {
         selection: &selection,
         children: &children,
         plan: &plan,
         problem: problem.as_ref(),
-        refused: refused.as_deref(),
+        refused: &refused,
     };
     // The status goes first: it records digests before their Versions go, and a request before it is handed on.
     let after = status::status(&module, &facts, token.as_deref(), Timestamp::now());
@@ -255,23 +259,28 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     ctx.departed.recorded(uid, &module.departed);
     // What was written counts at once: a request that was opened goes along with the Versions that are made now.
     module.status = after;
+    ctx.pins.set(uid, module.status.published.as_ref().filter(|_| module.immutable()));
     let (_, plan) = decide(&module, &children, problem.as_ref());
+    let mut unset = None;
     if status::resets_force(&module) {
-        reset_force(&api, &name, version.as_deref()).await?;
-        return Ok(Action::requeue(COALESCE));
+        unset = reset_force(&api, &name, version.as_deref()).await?;
+        if unset.is_none() {
+            return Ok(Action::requeue(COALESCE));
+        }
     }
-    let done = apply::apply(&ctx.client, &module, &plan).await?;
+    let mut done = apply::apply(&ctx.client, &module, &plan).await?;
     done.log();
+    done.refused.extend(unset.map(|words| (String::new(), words)));
     if done.refused != refused {
         ctx.memories.with(uid, |memory| memory.refused.clone_from(&done.refused));
-        (facts.plan, facts.refused) = (&plan, done.refused.as_deref());
+        let facts = Facts { plan: &plan, refused: &done.refused, ..facts };
         let after = status::status(&module, &facts, None, Timestamp::now());
         let mut raw = raw;
         raw.metadata.resource_version = version;
         write(ctx, &api, &raw, (&module.status, &after)).await?;
     }
-    if let Some(refused) = done.refused {
-        return Err(Unfinished::Refused(refused));
+    if !done.refused.is_empty() {
+        return Err(Unfinished::Refused(done.refused));
     }
     if done.outdated > 0 {
         again = Some(again.unwrap_or(COALESCE).min(COALESCE));
@@ -300,11 +309,19 @@ async fn write(
     }
 }
 
-/// Sets `spec.forceSync` back; somebody who changed the Module meanwhile is seen by the next reconcile.
-async fn reset_force(api: &Api<DynamicObject>, name: &str, version: Option<&str>) -> Result<(), kube::Error> {
+/// Sets `spec.forceSync` back; somebody who changed the Module meanwhile is seen by the next reconcile. Gives the words for
+/// it where the API server refuses.
+async fn reset_force(
+    api: &Api<DynamicObject>,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Option<String>, kube::Error> {
     match api::patch(api, name, version, json!({"spec": {"forceSync": false}})).await {
-        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
-        result => result.map(drop),
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(None),
+        Err(kube::Error::Api(status)) if apply::is_refusal(&status) => {
+            Ok(Some(format!("spec.forceSync cannot be set back, the API server refuses: {}", status.message)))
+        }
+        result => result.map(|_| None),
     }
 }
 

@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 use super::select::{ModuleView, Selection, Wanted, ours};
 use crate::crd::lean::{LeanVersion, config_hashes};
 use crate::crd::version::TYPE_MODULE;
-use crate::crd::{ADOPT, MODULE_REQUEST, Release};
+use crate::crd::{ADOPT, DeletionPolicy, GROUP, MODULE_REQUEST, Release};
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,8 +32,12 @@ pub enum Holder {
     Terminating,
     /// Nobody: an inline Version that could be adopted.
     Ownerless,
+    /// A Module of this very name that was deleted: Kubernetes is about to remove it.
+    Former,
     /// Another controller's object.
     Other(String),
+    /// This Module's, but with neither our finalizer nor a file name: nobody knows what it stored.
+    Bare,
     /// The original OpenDepot, which made it for this very Module.
     Original,
     /// One that is nobody else's, but of this type and version, which never change.
@@ -77,7 +81,8 @@ pub struct Change {
     pub request: Option<String>,
     /// Take over: owner reference, labels and finalizer.
     pub adopt: bool,
-    /// Write only `moduleConfigRef.deletionPolicy`: the object is terminating, and nothing else matters any more.
+    /// Write `moduleConfigRef.deletionPolicy`, where `config` does not. It is the one thing that still matters of a
+    /// Version that is on its way out.
     pub retain: Option<bool>,
 }
 
@@ -90,6 +95,13 @@ pub enum FileName {
     Fresh,
     /// It is missing: the one derived from namespace, name and version, where the object may already lie.
     Derived,
+}
+
+impl Holder {
+    /// Whether the name is free soon, without a person.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Terminating | Self::Former)
+    }
 }
 
 impl Plan {
@@ -110,16 +122,17 @@ impl Plan {
 /// What to do for `module`, given its selection and the Versions of its namespace.
 pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion]) -> Plan {
     let mut plan = Plan::default();
-    for child in children.iter().filter(|c| ours(module, c) && c.terminating()) {
-        plan.change.extend(release_terminating(module, child));
+    // What is to become of the object has to be known to a Version before it goes, whoever deletes it.
+    let hears_only_the_policy =
+        |c: &&&LeanVersion| c.terminating() || module.terminating() || module.spec.suspend;
+    for child in children.iter().filter(|c| ours(module, c)).filter(hears_only_the_policy) {
+        let suspended = module.spec.suspend && !child.module_suspended && !child.terminating();
+        let suspended = suspended && !module.terminating();
+        let wish =
+            Change { retain: policy(module, child), suspended: suspended.then_some(true), ..change(child) };
+        plan.change.extend((wish != change(child)).then_some(wish));
     }
-    if module.terminating() {
-        return plan;
-    }
-    if module.spec.suspend {
-        for child in children.iter().filter(|c| ours(module, c) && !c.terminating() && !c.module_suspended) {
-            plan.change.push(Change { suspended: Some(true), ..change(child) });
-        }
+    if module.terminating() || module.spec.suspend {
         return plan;
     }
     let by_name: HashMap<&str, &LeanVersion> =
@@ -139,8 +152,13 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion
     for child in children.iter().filter(|c| ours(module, c)) {
         let name = child.metadata.name.as_deref().unwrap_or_default();
         // With an entry that cannot be read nothing is removed: it may be the one that names this Version.
-        if !names.contains(name) && !child.terminating() && selection.invalid.is_empty() {
-            plan.delete.push(target(child));
+        if names.contains(name) || child.terminating() || !selection.invalid.is_empty() {
+            continue;
+        }
+        match policy(module, child) {
+            // It is told first, and goes when that has come back.
+            Some(retain) => plan.change.push(Change { retain: Some(retain), ..change(child) }),
+            None => plan.delete.push(target(child)),
         }
     }
     plan
@@ -177,14 +195,18 @@ fn plan_existing(
         // Somebody took our finalizer off: with a file name the object is known, so the Version can be ours again.
         Some(owner) if owner.uid == module.uid() => {
             if !child.has_finalizer() && child.file_name.is_none() {
-                plan.waiting
-                    .insert(wanted.name.clone(), Holder::Other(format!("{} {}", owner.kind, owner.name)));
+                plan.waiting.insert(wanted.name.clone(), Holder::Bare);
                 return;
             }
             !child.has_finalizer()
         }
         Some(owner) => {
-            plan.waiting.insert(wanted.name.clone(), Holder::Other(format!("{} {}", owner.kind, owner.name)));
+            let of_this_name = owner.kind == "Module"
+                && owner.api_version.starts_with(&format!("{GROUP}/"))
+                && Some(&owner.name) == module.metadata.name.as_ref();
+            let other = || Holder::Other(format!("{} {}", owner.kind, owner.name));
+            let holder = if of_this_name { Holder::Former } else { other() };
+            plan.waiting.insert(wanted.name.clone(), holder);
             return;
         }
     };
@@ -197,6 +219,7 @@ fn plan_existing(
             .open_request()
             .filter(|token| child.annotation(MODULE_REQUEST) != Some(token))
             .map(str::to_owned),
+        retain: policy(module, child),
         ..change(child)
     };
     if wish != change(child) {
@@ -227,10 +250,10 @@ fn file_name(child: &LeanVersion, placement: u64) -> FileName {
     }
 }
 
-/// A terminating Version still needs to hear whether its object is to be kept.
-fn release_terminating(module: &ModuleView, child: &LeanVersion) -> Option<Change> {
-    let retain = module.spec.module_config.deletion_policy == crate::crd::DeletionPolicy::Retain;
-    (child.retain != retain).then(|| Change { retain: Some(retain), ..change(child) })
+/// Whether the object is to be kept when the Version goes, where the Version does not know it yet.
+fn policy(module: &ModuleView, child: &LeanVersion) -> Option<bool> {
+    let retain = module.spec.module_config.deletion_policy == DeletionPolicy::Retain;
+    (child.retain != retain).then_some(retain)
 }
 
 fn change(child: &LeanVersion) -> Change {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Problem;
+use super::apply::Refused;
 use super::leftovers;
 use super::plan::Plan;
 use super::select::{ModuleView, Selection, Wanted, ours};
@@ -30,7 +31,7 @@ pub struct Facts<'a> {
     /// What makes the spec unusable.
     pub problem: Option<&'a Problem>,
     /// What the API server refused when a plan was run.
-    pub refused: Option<&'a str>,
+    pub refused: &'a Refused,
 }
 
 /// The status of `module`. `token` is a fresh name for a request ([`token`]), used when one is to be opened.
@@ -41,6 +42,9 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: 
     let before = &module.status;
     let mut after = before.clone();
     after.observed_generation = generation;
+    if of_another_life(module) && module.open_request().is_none() {
+        after.force_token = None;
+    }
     // A spec that cannot be worked with may not even be readable: nothing is unpinned until it is mended.
     if problem.is_none() || module.immutable() {
         after.published = published(module, children);
@@ -74,7 +78,17 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: 
 
 /// Whether `spec.forceSync` is to be set back: its request is done, at this very generation.
 pub fn resets_force(module: &ModuleView) -> bool {
-    module.spec.force_sync && module.status.force_token.as_deref() == Some(&done(module))
+    module.spec.force_sync && is_done(module)
+}
+
+/// Whether the status says that the request of this very generation is done. A restore brings back the status of a
+/// Module that had come further, and whose generations are not this one's: it speaks of none of them.
+fn is_done(module: &ModuleView) -> bool {
+    !of_another_life(module) && module.status.force_token.as_deref() == Some(&done(module))
+}
+
+fn of_another_life(module: &ModuleView) -> bool {
+    module.status.observed_generation > module.metadata.generation
 }
 
 /// What names the request that stands and that no token was opened for yet: the same one is counted once.
@@ -82,7 +96,7 @@ pub fn wants_request(module: &ModuleView) -> Option<String> {
     if module.open_request().is_some() || module.spec.suspend {
         return None;
     }
-    if module.spec.force_sync && module.status.force_token.as_deref() != Some(&done(module)) {
+    if module.spec.force_sync && !is_done(module) {
         return Some(format!("forceSync/{}", module.metadata.generation.unwrap_or_default()));
     }
     let at = requested_at(module)?;
@@ -112,7 +126,7 @@ fn closed(module: &ModuleView, open: &str) -> String {
 
 /// Opens a request, or closes the open one when every live child has handled it.
 fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mut ModuleStatus) {
-    let Facts { selection, children, problem, .. } = *facts;
+    let Facts { selection, children, problem, refused, .. } = *facts;
     if let Some(open) = module.open_request() {
         let by_name: BTreeMap<&str, &LeanVersion> =
             children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
@@ -120,11 +134,12 @@ fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mu
             Some(c) if !ours(module, c) || c.terminating() => true,
             // A suspended one carries it at least, so that it follows when it is resumed.
             Some(c) => {
-                c.annotation(MODULE_REQUEST) == Some(open)
-                    && (c.suspend || c.status.last_module_request.as_deref() == Some(open))
+                let carries = c.annotation(MODULE_REQUEST) == Some(open);
+                carries && (c.suspend || c.status.last_module_request.as_deref() == Some(open))
+                    || !carries && refused.contains_key(&wanted.name)
             }
             // What cannot be made has no outcome but the Module's own, which the same write tells.
-            None => problem.is_some(),
+            None => problem.is_some() || refused.contains_key(&wanted.name),
         });
         if handled && !module.spec.suspend {
             after.force_token = Some(closed(module, open));
@@ -132,7 +147,9 @@ fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mu
     } else if let Some(token) = token.filter(|_| wants_request(module).is_some()) {
         after.force_token = Some(token.to_owned());
         // Recorded when it is taken up, so that one that comes later is another request.
-        after.last_handled_request = requested_at(module).map(str::to_owned);
+        if let Some(at) = requested_at(module) {
+            after.last_handled_request = Some(at.to_owned());
+        }
     }
 }
 

@@ -13,6 +13,9 @@ use crate::crd::condition::Verdict;
 use crate::crd::lean::{LeanVersion, config_hashes};
 use crate::failure::Reason;
 
+/// How many further names a message tells.
+const NAMED: usize = 5;
+
 /// What the Versions say, summed up.
 #[derive(Default)]
 pub(super) struct Tally<'a> {
@@ -55,7 +58,7 @@ pub(super) fn tally<'a>(
     for wanted in &selection.wanted {
         let name = wanted.name.as_str();
         // A name that another holds is waited for by nobody; one of our own on its way out stays among those that leave.
-        if plan.waiting.get(name).is_some_and(|holder| *holder != Holder::Terminating) {
+        if plan.waiting.get(name).is_some_and(|holder| !holder.passes()) {
             continue;
         }
         let Some(child) = ours.get(name).filter(|c| !c.terminating()) else {
@@ -80,7 +83,8 @@ pub(super) fn tally<'a>(
             tally.pending += 1;
         }
     }
-    let going: BTreeSet<&str> = plan.delete.iter().map(|t| t.name.as_str()).collect();
+    // One that is changed although nobody wants it is told of the deletion policy first.
+    let going: BTreeSet<&str> = plan.delete.iter().map(|t| t.name.as_str()).chain(changing).collect();
     tally.leaving =
         ours.into_iter().filter(|(n, c)| c.terminating() || going.contains(n)).map(|(_, c)| c).collect();
     tally
@@ -115,6 +119,11 @@ pub(super) fn verdict(
         return (verdict, reason, message);
     }
     let working = |message| (Verdict::Working, Reason::Progressing, message);
+    if let Some((name, _)) = facts.plan.waiting.iter().find(|(_, holder)| **holder == Holder::Former) {
+        return working(format!(
+            "{of} stored. Version {name} belongs to the deleted Module of this name: Kubernetes is about to remove it."
+        ));
+    }
     if tally.pending > 0 {
         return working(format!("{of} stored, {} in progress.", tally.pending));
     }
@@ -154,11 +163,15 @@ fn obstacle(module: &ModuleView, facts: &Facts<'_>, tally: &Tally<'_>, of: &str)
             format!("spec.versions: {invalid}. Nothing is removed until this is mended; {of} stored.");
         return Some((Reason::InvalidSpec, message));
     }
-    if let Some((name, holder)) = plan.waiting.iter().find(|(_, holder)| **holder != Holder::Terminating) {
-        return Some((Reason::NameTaken, taken(module, name, holder)));
+    let mut taken = plan.waiting.iter().filter(|(_, holder)| !holder.passes());
+    if let Some((name, holder)) = taken.next() {
+        let others = and_others(taken.map(|(name, _)| name.as_str()));
+        return Some((Reason::NameTaken, held(module, name, holder) + &others));
     }
-    if let Some(refused) = refused {
-        return Some((Reason::VersionRefused, format!("{of} stored. {refused}")));
+    let mut refused = refused.iter();
+    if let Some((_, words)) = refused.next() {
+        let others = and_others(refused.map(|(name, _)| name.as_str()));
+        return Some((Reason::VersionRefused, format!("{of} stored. {words}{others}")));
     }
     let why = |child: &LeanVersion| format!("{}: {}", child.status.reason, child.status.message);
     if let Some((first, child)) = tally.failed.first() {
@@ -181,7 +194,18 @@ fn shared_reason<'a>(mut failed: impl Iterator<Item = &'a LeanVersion>) -> Reaso
         .unwrap_or(Reason::VersionsFailed)
 }
 
-fn taken(module: &ModuleView, name: &str, holder: &Holder) -> String {
+/// More of what a message tells of one, by name as far as that is short.
+fn and_others<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => String::new(),
+        n if n <= NAMED => format!(" The same of {shown}."),
+        n => format!(" The same of {shown} and {} more.", n - NAMED),
+    }
+}
+
+fn held(module: &ModuleView, name: &str, holder: &Holder) -> String {
     let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
     let own = module.metadata.name.as_deref().unwrap_or_default();
     match holder {
@@ -202,7 +226,12 @@ fn taken(module: &ModuleView, name: &str, holder: &Holder) -> String {
         Holder::Unlike(what) => format!(
             "Version {name} exists and is of {what}, whatever its name says. Delete it, and the right one is made."
         ),
-        Holder::Terminating => format!("Version {name} is still being deleted."),
+        Holder::Bare => format!(
+            "Version {name} has neither the finalizer {} nor a fileName: nobody knows what it stored. Delete it, and a \
+             new one is made.",
+            crate::crd::FINALIZER
+        ),
+        Holder::Terminating | Holder::Former => format!("Version {name} is still being deleted."),
     }
 }
 

@@ -25,6 +25,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
 
+use super::outage::Outages;
 use super::rules::{is_bucket_name, is_region};
 use super::{Cause, Endpoint, Place};
 
@@ -43,6 +44,7 @@ const MAX_CLIENTS: usize = 64;
 pub struct Storage {
     sdk: SdkConfig,
     clients: Mutex<HashMap<ClientKey, Client>>,
+    pub(super) outages: Outages,
 }
 
 /// What makes one client differ from another.
@@ -90,7 +92,7 @@ impl Storage {
     }
 
     fn with_config(sdk: SdkConfig) -> Self {
-        Self { sdk, clients: Mutex::default() }
+        Self { sdk, clients: Mutex::default(), outages: Outages::default() }
     }
 
     /// The client for a place, or why no request could be meant for it.

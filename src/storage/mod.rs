@@ -12,6 +12,7 @@
 //! | `ownership` | whose an object is, as its S3 user metadata says |
 //! | `client` | [`Storage`] and its clients: proxy, roots, time limits, retries |
 //! | `object` | HEAD, PUT and DELETE of one object |
+//! | `outage` | stores that do not answer, which must not hold everybody up |
 //! | `verdict` | the one table from S3's answers to causes; pure |
 //! | `error` | [`StorageError`]: the causes, and the words for them |
 
@@ -21,6 +22,7 @@ mod error;
 pub mod fuzzing;
 mod key;
 mod object;
+mod outage;
 mod ownership;
 mod rules;
 mod verdict;

@@ -3,12 +3,13 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::time::Duration;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 
 use super::verdict::{Answer, presentable, verdict};
@@ -29,8 +30,8 @@ pub struct Found {
     pub sha256: Option<String>,
     /// Whose it says it is.
     pub ownership: Option<Ownership>,
-    /// Entity tag, as S3 quotes it.
-    pub etag: Option<String>,
+    /// When it was stored, by S3's clock, in seconds since 1970.
+    pub stored_at: Option<i64>,
 }
 
 /// A file to store.
@@ -75,7 +76,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError`].
     pub async fn head(&self, place: &Place) -> Result<Option<Found>, StorageError> {
-        self.try_head(place).await.map_err(|cause| failed(Operation::Head, place, cause))
+        self.ask(Operation::Head, place, Box::pin(self.try_head(place))).await
     }
 
     /// Looks whether the bucket is there. A look at an object cannot tell: a missing bucket looks like a missing object.
@@ -83,15 +84,24 @@ impl Storage {
     /// # Errors
     /// [`StorageError`], with [`Cause::BucketMissing`] when it is not.
     pub async fn bucket_exists(&self, place: &Place) -> Result<(), StorageError> {
-        self.try_bucket(place).await.map_err(|cause| failed(Operation::Head, place, cause))
+        self.ask(Operation::Head, place, Box::pin(self.try_bucket(place))).await
     }
 
-    /// Stores a file with one PUT that carries its length, SHA-256 and owner.
+    /// Stores a file with one PUT that carries its length, SHA-256 and owner. A store that knows no conditions (501) is
+    /// asked without: whoever wants `create_only` has just seen that nothing is there.
     ///
     /// # Errors
     /// [`StorageError`]. Unless S3 refused, the object may have been stored all the same.
     pub async fn put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, StorageError> {
-        self.try_put(place, upload).await.map_err(|cause| failed(Operation::Put, place, cause))
+        let put = Box::pin(async {
+            match self.try_put(place, upload).await {
+                Err(Cause::Other { status: Some(501), .. }) if upload.create_only => {
+                    self.try_put(place, &Upload { create_only: false, ..upload.clone() }).await
+                }
+                result => result,
+            }
+        });
+        self.ask(Operation::Put, place, put).await
     }
 
     /// Deletes an object. One that is gone already, with its bucket or without, is a success.
@@ -99,7 +109,24 @@ impl Storage {
     /// # Errors
     /// [`StorageError`]. Unless S3 refused, the object may have been deleted all the same.
     pub async fn delete(&self, place: &Place) -> Result<(), StorageError> {
-        self.try_delete(place).await.map_err(|cause| failed(Operation::Delete, place, cause))
+        self.ask(Operation::Delete, place, Box::pin(self.try_delete(place))).await
+    }
+
+    /// Sends a request, unless the store is known not to answer.
+    async fn ask<T>(
+        &self,
+        operation: Operation,
+        place: &Place,
+        request: Pin<Box<impl Future<Output = Result<T, Cause>>>>,
+    ) -> Result<T, StorageError> {
+        let result = async {
+            let probe = self.outages.ask(place)?;
+            let since = Instant::now();
+            let result = request.await;
+            probe.ended(&result, since.elapsed());
+            result
+        };
+        result.await.map_err(|cause| StorageError { operation, place: Box::new(place.clone()), cause })
     }
 
     async fn try_head(&self, place: &Place) -> Result<Option<Found>, Cause> {
@@ -109,7 +136,7 @@ impl Storage {
                 size: head.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
                 sha256: head.checksum_sha256().map(str::to_owned),
                 ownership: head.metadata().and_then(Ownership::from_metadata),
-                etag: head.e_tag().map(str::to_owned),
+                stored_at: head.last_modified().map(DateTime::secs),
             })),
             Err(error) => judge(Operation::Head, place, &error).map(|()| None),
         }
@@ -175,10 +202,6 @@ async fn open(upload: &Upload<'_>) -> Result<(ByteStream, i64), Cause> {
 
 fn upload_timeout(size: u64) -> Duration {
     Duration::from_secs(60 + size / MIN_BYTES_PER_SECOND)
-}
-
-fn failed(operation: Operation, place: &Place, cause: Cause) -> StorageError {
-    StorageError { operation, place: Box::new(place.clone()), cause }
 }
 
 /// Tells what an error of the SDK means, as [`verdict`] does for the answers among them.
@@ -284,16 +307,13 @@ mod tests {
     #[tokio::test]
     async fn a_head_shows_size_checksum_and_owner() {
         let (place, served) = answering(
-            "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nx-amz-checksum-sha256: c2hh\r\netag: \"e\"\r\n\
+            "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nx-amz-checksum-sha256: c2hh\r\nlast-modified: Thu, 01 Jan 1970 00:01:00 GMT\r\n\
              x-amz-meta-opendepot-namespace: team%20a\r\nx-amz-meta-opendepot-version-name: vpc-1.0.0\r\n\
              connection: close\r\n\r\n",
         )
         .await;
         let found = storage_with_keys().head(&place).await.expect("an answer").expect("an object");
-        assert_eq!(
-            (found.size, found.sha256.as_deref(), found.etag.as_deref()),
-            (7, Some("c2hh"), Some("\"e\""))
-        );
+        assert_eq!((found.size, found.sha256.as_deref(), found.stored_at), (7, Some("c2hh"), Some(60)));
         assert!(found.ownership.expect("an owner").names("team a", "vpc-1.0.0"));
         let request = served.await.expect("served");
         assert!(request.starts_with("head /modules/vpc/a.zip http/1.1"), "{request}");

@@ -21,6 +21,7 @@ use crate::failure::{Failure, Reason};
 use crate::github::GitHub;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::pins::Pins;
 use crate::storage::{self, Found, PutOutcome, Storage, StorageRules, Upload};
 
 /// What the controller works with.
@@ -53,6 +54,8 @@ pub struct Context {
     pub events: Events,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// What immutable Modules have on record.
+    pub pins: Pins,
     /// Asked before each PUT and DELETE in S3.
     pub leadership: Leadership,
 }

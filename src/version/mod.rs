@@ -32,6 +32,7 @@ use self::steps::{Done, Failed};
 use self::triage::{Attempt, Seen, Times, Triage};
 use crate::crd::lean::LeanVersion;
 use crate::failure::SECRET_LOOK;
+use crate::metrics::Queue;
 
 type SecretSeen = Option<(String, Option<String>)>;
 
@@ -55,7 +56,7 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
         Triage::Light | Triage::Publish => {}
     }
     if decision == Triage::Light {
-        let permit = ctx.metrics.queued("version", ctx.light.acquire()).await;
+        let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.acquire()).await;
         let since = Instant::now();
         let outcome = steps::work(&ctx, &version, None, failed).await;
         drop(permit);
@@ -67,7 +68,7 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
     if let Some(at) = throttled(&ctx, &version, &uid, now) {
         return requeue_at(at, now);
     }
-    let turn = ctx.metrics.queued("version", ctx.slots.turn(&triage::lane(&version))).await;
+    let turn = ctx.metrics.queued(Queue::PUBLISH, ctx.slots.turn(&triage::lane(&version))).await;
     let since = Instant::now();
     let outcome = steps::work(&ctx, &version, Some(&turn), failed).await;
     finish(&ctx, &version, &uid, outcome, since)
@@ -85,7 +86,7 @@ fn finish(
     let (seen, done) = outcome;
     let label = match &done {
         Done::Settled => "settled",
-        Done::Later => "later",
+        Done::Later | Done::Wait(_) => "later",
         Done::Failed(..) => "failed",
         Done::Gone => "gone",
     };
@@ -96,6 +97,7 @@ fn finish(
             Action::await_change()
         }
         Done::Later => Action::requeue(Duration::from_secs(1)),
+        Done::Wait(pause) => Action::requeue(pause),
         Done::Settled => {
             ctx.memories.with(uid, |memory| memory.attempt = None);
             // What this reconcile wrote comes back through the watch, and is looked at again.
@@ -103,10 +105,11 @@ fn finish(
             due.map_or_else(Action::await_change, |due| requeue_at(due, now))
         }
         Done::Failed(failed) => {
-            let Failed { failure, secret, failures, due } = *failed;
+            let Failed { failure, secret, failures, since, due } = *failed;
             ctx.metrics.failed("version", failure.reason);
             let seen = seen.unwrap_or_else(|| Seen::of(&version.metadata));
-            ctx.memories.with(uid, |memory| memory.attempt = Some(Attempt { failures, due, seen, secret }));
+            let attempt = Attempt { failures, reason: failure.reason, since, due, seen, secret };
+            ctx.memories.with(uid, |memory| memory.attempt = Some(attempt));
             tracing::debug!(reason = %failure.reason, %due, "the attempt failed");
             requeue_at(due.min(next_look(ctx, uid, now).unwrap_or(due)), now)
         }

@@ -5,7 +5,7 @@
 //! long and its outcome must not be lost to a label.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, DynamicObject};
+use kube::api::{Api, DynamicObject, GetParams};
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
@@ -26,7 +26,16 @@ impl Object {
     pub async fn read(client: &Client, lean: &LeanVersion) -> Result<Option<Self>, kube::Error> {
         let namespace = lean.metadata.namespace.as_deref().unwrap_or_default();
         let api = api::objects::<Version>(client, namespace);
-        let found = api.get_opt(lean.metadata.name.as_deref().unwrap_or_default()).await?;
+        // Nobody has worked on a new one yet: what the API server has in memory, no older than what the watch told, is as
+        // good as what it would have to ask etcd for. The first write tests it.
+        let new = lean.status.ready.is_none();
+        let known = lean.metadata.resource_version.as_deref().filter(|_| new);
+        let params = known.map_or_else(GetParams::default, GetParams::at);
+        let found = match api.get_with(lean.metadata.name.as_deref().unwrap_or_default(), &params).await {
+            Ok(found) => Some(found),
+            Err(kube::Error::Api(status)) if status.is_not_found() => None,
+            Err(error) => return Err(error),
+        };
         Ok(found.filter(|raw| raw.metadata.uid == lean.metadata.uid).map(|raw| Self {
             api,
             view: view(&raw),

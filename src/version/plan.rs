@@ -3,6 +3,7 @@
 //! In: the full Version, its parts parsed. Out: the next step, with all that doing it needs. No client and no clock.
 //! ([`super::triage`] has decided before that there is something to do at all.)
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use uuid::Uuid;
 
@@ -13,6 +14,9 @@ use crate::crd::{
     VersionSpec, VersionStatus, condition,
 };
 use crate::failure::{Failure, Reason};
+
+/// How long a Version that goes waits for its Module to record what it held.
+const RECORD_WAIT: SignedDuration = SignedDuration::from_secs(30);
 
 /// A Version as the API server stores it, its parts parsed.
 #[derive(Clone, Debug)]
@@ -198,6 +202,19 @@ impl VersionView {
                 .is_none_or(|s| s.url.eq_ignore_ascii_case(&work.config.repository.to_string()))
     }
 
+    /// The UID of the Module and the version that it pins, of one that was told to go a moment ago and that knows what it
+    /// held: nobody else does once it is gone. Only for that moment: nothing may block a deletion for long.
+    pub fn holds_what_a_module_pins(&self, now: Timestamp) -> Option<(String, String)> {
+        let since = self.metadata.deletion_timestamp.as_ref()?.0;
+        let spec = self.spec.as_ref().ok()?;
+        let immutable = spec.module_config_ref.as_ref().and_then(|config| config.immutable).unwrap_or(false);
+        let owner = self.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true))?;
+        let release = Release::parse(&spec.version).ok()?;
+        let held =
+            immutable && self.status.content_digest.is_some() && now.duration_since(since) < RECORD_WAIT;
+        held.then(|| (owner.uid.clone(), release.to_string()))
+    }
+
     /// Places other than `current` where an object of this Version may still be. One with the same bucket and key is
     /// never among them, however its endpoint is spelled.
     pub fn left_behind(&self, current: &Place) -> Vec<Place> {
@@ -231,11 +248,14 @@ pub fn next(version: &VersionView, verify: bool) -> Next<'_> {
     // Where only the bucket could not be reached, the object may well be as wanted: a look says so, without a fetch.
     let unseen = failed.is_some_and(|c| Reason::is_about_storage(&c.reason));
     // A failed clean-up leaves the object itself as wanted too.
-    let refused = failed.is_some_and(|c| !unseen && c.reason != Reason::OldObjectKept.as_str());
+    let kept = failed.is_some_and(|c| c.reason == Reason::OldObjectKept.as_str());
+    let refused = failed.is_some() && !unseen && !kept;
     if work.requests.any() || !version.stored_as_wanted(&work) || refused {
         return Next::Publish(work);
     }
-    if !version.left_behind(&work.place).is_empty() {
+    // What cannot be cleaned up, perhaps for ever, keeps nobody from looking after the object itself.
+    let left_behind = !version.left_behind(&work.place).is_empty();
+    if left_behind && (!kept || !verify) {
         return Next::CleanUp(work);
     }
     if verify || unseen {

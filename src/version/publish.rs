@@ -197,6 +197,7 @@ pub(super) fn take_over(view: &VersionView, work: &Work<'_>, found: &Found) -> O
             commit: Some(owner.commit.clone()).filter(|c| !c.is_empty()),
         }),
         stored_now: false,
+        stored_at: found.stored_at.and_then(|at| jiff::Timestamp::from_second(at).ok()),
     })
 }
 

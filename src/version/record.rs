@@ -27,6 +27,8 @@ pub struct Published {
     pub(super) source: Option<Source>,
     /// Whether it was stored just now, not found.
     pub(super) stored_now: bool,
+    /// When the one that was found was stored, as far as S3 tells.
+    pub(super) stored_at: Option<Timestamp>,
 }
 
 impl VersionView {
@@ -53,7 +55,7 @@ impl VersionView {
 
     /// The object is stored as wanted. While a move has left something behind, that is not the end of it.
     pub fn published(&self, published: &Published, requests: &Requests, now: Timestamp) -> VersionStatus {
-        let Published { place, checksum, digest, size, source, stored_now } = published;
+        let Published { place, checksum, digest, size, source, stored_now, stored_at } = published;
         let mut after = if self.left_behind(place).is_empty() {
             self.with(&Verdict::Ready, Reason::Synced, &stored(Some(place)), now)
         } else {
@@ -69,9 +71,10 @@ impl VersionView {
         // One spelling of a place is enough to find the object again.
         after.objects.retain(|p| p.bucket != place.bucket || p.key != place.key);
         after.objects.push(place.clone());
-        if *stored_now {
-            after.last_sync_time = Some(Time(condition::whole_seconds(now)));
-        }
+        // One that was found was stored by an attempt whose end nobody wrote down.
+        let stored_at = stored_at.filter(|_| !stored_now).max(after.last_sync_time.map(|before| before.0));
+        let stored_at = if *stored_now { Some(now) } else { stored_at };
+        after.last_sync_time = stored_at.map(|at| Time(condition::whole_seconds(at)));
         self.answer(requests, false, &mut after);
         after
     }

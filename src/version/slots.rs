@@ -53,19 +53,23 @@ impl Slots {
         let mut held = Vec::with_capacity(2);
         loop {
             let lane = match self.standing(repository) {
-                Standing::Unknown(own) => own,
-                Standing::Suspect => Arc::clone(&self.suspects),
-                Standing::Proven => break,
+                Standing::Unknown(own) => Some(own),
+                Standing::Suspect => Some(Arc::clone(&self.suspects)),
+                Standing::Proven => None,
             };
-            // Closed: meanwhile the repository is no longer unknown, and those that wait have another lane.
-            if let Ok(permit) = lane.acquire_owned().await {
+            if let Some(lane) = lane {
+                // Closed: meanwhile the repository is no longer unknown, and those that wait have another lane.
+                let Ok(permit) = lane.acquire_owned().await else { continue };
                 held.push(permit);
-                break;
             }
+            // Never closed, so there is always a permit to wait for.
+            held.extend(Arc::clone(&self.staging).acquire_owned().await.ok());
+            // One that failed while others of it waited here has a narrower lane now, and they with it.
+            if held.len() > 1 || !matches!(self.standing(repository), Standing::Suspect) {
+                return Turn { slots: Arc::clone(self), _held: held };
+            }
+            held.clear();
         }
-        // Never closed, so there is always a permit to wait for.
-        held.extend(Arc::clone(&self.staging).acquire_owned().await.ok());
-        Turn { slots: Arc::clone(self), _held: held }
     }
 
     /// `repository` answered: it may use every slot.
@@ -163,6 +167,32 @@ mod tests {
             std::mem::forget(held);
         }
         assert!(first.is_some());
+    }
+
+    #[tokio::test]
+    async fn those_that_were_let_in_before_it_failed_are_held_back_too() {
+        let slots = Slots::new(2);
+        slots.answered("a");
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            all.push(slots.turn("a").await);
+        }
+        let waiting: Vec<_> = (0..4)
+            .map(|_| {
+                let slots = Arc::clone(&slots);
+                tokio::spawn(async move { slots.turn("a").await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        slots.failed("a");
+        drop(all);
+        slots.answered("b");
+        for _ in 0..3 {
+            let turn = tokio::time::timeout(Duration::from_secs(5), slots.turn("b")).await;
+            std::mem::forget(turn.expect("those of a that waited take one turn together"));
+        }
+        assert_eq!(waiting.iter().filter(|task| task.is_finished()).count(), 1);
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     #[tokio::test]

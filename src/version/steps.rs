@@ -23,12 +23,17 @@ use crate::storage::Found;
 /// Steps of one reconcile before it starts over from the watch; more than any Version needs.
 const MOST_STEPS: usize = 8;
 
+/// How often a Version that goes looks whether its Module has on record what it held.
+const RECORD_LOOK: Duration = Duration::from_millis(500);
+
 /// How a reconcile ended.
 pub(super) enum Done {
     /// All is as wanted.
     Settled,
     /// There is more to do, which has to wait for its turn.
     Later,
+    /// Somebody else has to do something first, and is about to.
+    Wait(Duration),
     /// The attempt failed.
     Failed(Box<Failed>),
     /// The object is gone, or not ours.
@@ -41,6 +46,8 @@ pub(super) struct Failed {
     pub secret: SecretSeen,
     /// How many failed in a row, this one counted.
     pub failures: u32,
+    /// Since when they fail for this reason.
+    pub since: Timestamp,
     /// When the next one is due.
     pub due: Timestamp,
 }
@@ -48,11 +55,18 @@ pub(super) struct Failed {
 impl Failed {
     fn new(ctx: &Context, view: Option<&VersionView>, uid: &str, failure: Failure) -> Self {
         let now = Timestamp::now();
-        let before = ctx.memories.with(uid, |memory| memory.attempt.as_ref().map_or(0, |a| a.failures));
-        let failures = before.saturating_add(1);
-        let failing_for = view.map_or(Duration::ZERO, |view| failing_for(view, &failure, now));
+        let before = ctx.memories.with(uid, |memory| memory.attempt.clone());
+        let failures = before.as_ref().map_or(0, |a| a.failures).saturating_add(1);
+        let since = match (before, view) {
+            (Some(before), _) => (before.reason == failure.reason).then_some(before.since),
+            (None, Some(view)) => failing_since(view, &failure),
+            (None, None) => None,
+        };
+        let since = since.unwrap_or(now);
+        let failing_for = Duration::try_from(now.duration_since(since)).unwrap_or_default();
         let delay = failure.delay(failures, failing_for, rand::random(), now);
-        Self { failure, secret: None, failures, due: now.checked_add(delay).unwrap_or(Timestamp::MAX) }
+        let due = now.checked_add(delay).unwrap_or(Timestamp::MAX);
+        Self { failure, secret: None, failures, since, due }
     }
 }
 
@@ -70,16 +84,21 @@ pub(super) async fn work(
         Ok(None) => return (None, Done::Gone),
         Err(error) => return (None, unsaid(api_failure(&error))),
     };
+    // What comes while the attempt is under way is no part of it, though its own writes are.
+    let seen = Seen::of(&object.view().metadata);
+    let seen = |object: &Object| Some(seen.clone().at_generation(object.view().metadata.generation));
     // The watch may be behind: what looked like a change may be what the failed attempt itself wrote.
     if failed.is_some_and(|a| a.due > Timestamp::now() && a.seen == Seen::of(&object.view().metadata)) {
         return (None, Done::Later);
     }
-    let mut verify = turn.is_none();
+    let kept = condition::find(&object.view().status.conditions, "Ready")
+        .is_some_and(|ready| ready.reason == Reason::OldObjectKept.as_str());
+    let mut verify = turn.is_none() || kept;
     for _ in 0..MOST_STEPS {
         match step(ctx, &mut object, turn, verify).await {
-            Ok(Some(done)) => return (Some(Seen::of(&object.view().metadata)), done),
+            Ok(Some(done)) => return (seen(&object), done),
             Ok(None) => {}
-            Err(error) => return (Some(Seen::of(&object.view().metadata)), unsaid(api_failure(&error))),
+            Err(error) => return (seen(&object), unsaid(api_failure(&error))),
         }
         verify = false;
     }
@@ -161,17 +180,16 @@ async fn fail(
     if requests.force_sync {
         reset_force(object).await?;
     }
-    failed.secret = secret
-        .filter(|_| failure.class == Class::Stalled && Reason::is_about_secret(failure.reason.as_str()));
+    failed.secret =
+        secret.filter(|_| failure.class == Class::Stalled && failure.reason.may_be_about_secret());
     Ok(Done::Failed(Box::new(failed)))
 }
 
-/// How long this failure has been there, as the status knows it.
-fn failing_for(view: &VersionView, failure: &Failure, now: Timestamp) -> Duration {
-    condition::find(&view.status.conditions, "Ready")
-        .filter(|ready| ready.reason == failure.reason.as_str())
-        .and_then(|ready| Duration::try_from(now.duration_since(ready.last_transition_time.0)).ok())
-        .unwrap_or_default()
+/// Since when this failure has been there, as far as the status knows: its time moves with readiness, not with the reason.
+/// That is good enough after a restart, when nothing else is known.
+fn failing_since(view: &VersionView, failure: &Failure) -> Option<Timestamp> {
+    let ready = condition::find(&view.status.conditions, "Ready")?;
+    (ready.reason == failure.reason.as_str()).then_some(ready.last_transition_time.0)
 }
 
 /// Sets `spec.forceSync` back, whose outcome is in the status, and lets the status speak of the generation that this makes.
@@ -226,8 +244,8 @@ async fn look_again(
         Some(found) if store::intact(found, checksum, size) => {
             seen_in_the_bucket(ctx, object);
             let ready = condition::find(&view.status.conditions, "Ready");
-            // Only where the look before failed there is something to say.
-            if ready.is_some_and(|c| c.status != "True") {
+            // Only where the look before failed there is something to say; what a move left behind has words of its own.
+            if ready.is_some_and(|c| c.status != "True") && view.left_behind(&work.place).is_empty() {
                 settle(ctx, object).await?;
             }
             return Ok(None);
@@ -294,6 +312,10 @@ async fn clean_up(ctx: &Context, object: &mut Object, work: &Work<'_>) -> Result
 /// The Version goes: so does what it stored, unless it is to be retained.
 async fn delete_all(ctx: &Context, object: &mut Object) -> Result<Done, kube::Error> {
     let view = object.view().clone();
+    let unrecorded = |(uid, release): (String, String)| ctx.pins.lacks(&uid, &release);
+    if view.holds_what_a_module_pins(Timestamp::now()).is_some_and(unrecorded) {
+        return Ok(Done::Wait(RECORD_LOOK));
+    }
     if view.deletion_policy == DeletionPolicy::Delete {
         let places = delete::all_places(&view);
         let (done, result) = delete::objects(ctx, &view, &places).await;

@@ -37,6 +37,7 @@ pub(super) async fn store(
         size: i64::try_from(made.size).unwrap_or(i64::MAX),
         source: Some(source.clone()),
         stored_now: true,
+        stored_at: None,
     };
     if let Lying::Ours(found) = lying
         && !work.requests.any()

@@ -19,6 +19,10 @@ use crate::failure::{HOURLY, Reason, SECRET_LOOK, limited_until};
 pub struct Attempt {
     /// How many failed in a row.
     pub failures: u32,
+    /// Why the last one did.
+    pub reason: Reason,
+    /// Since when they fail for that reason.
+    pub since: Timestamp,
     /// When the next one is due.
     pub due: Timestamp,
     /// What the attempt saw; anything else is a change, which is not made to wait.

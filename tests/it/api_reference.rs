@@ -11,9 +11,30 @@ const HEAD: &str = "# API reference
 
 <!-- Made of the CRDs: UPDATE_GENERATED=1 cargo test --test it api_reference -->
 
-The kinds of `opendepot.defdev.io/v1alpha1`, both namespaced. The same words: `kubectl explain modules.spec --recursive`.
+The kinds of `opendepot.defdev.io/v1alpha1`, both namespaced; `kubectl get opendepot` shows both. The same words:
+`kubectl explain modules.spec --recursive`.
 What the fields do together: [architecture](architecture.md); what the reasons in conditions mean:
 [troubleshooting](troubleshooting.md).
+";
+
+const TAIL: &str = "
+## Annotations, labels, finalizer
+
+All begin with `opendepot.defdev.io/`.
+
+| | on | whose | meaning |
+|---|---|---|---|
+| `requestedAt` | Module, Version | yours | each new value asks for one full sync, as forceSync does |
+| `adopt: MODULE` | a Version without an owner | yours | the Module of this name may take it over |
+| `module-request` | Version | the operator's | the open request of its Module |
+| labels `module`, `namespace` | Version | the operator's | for `kubectl get versions -l`; names that are too long for a label are cut |
+| finalizer `stored-object` | Version | the operator's | keeps it until its object is deleted, or let go of |
+
+## Objects in S3
+
+The key is `[storageConfig.s3.key/]name/fileName`. Each object carries its SHA-256 (`x-amz-checksum-sha256`) and the metadata
+`opendepot-namespace`, `-version-name`, `-module`, `-version`, `-source`, `-ref`, `-commit`, `-digest`, and the requests that it
+answers (`-request`, `-module-request`). The first two say whose it is.
 ";
 
 /// Where fields are the same as elsewhere: what they are called here, and where they are told.
@@ -65,7 +86,7 @@ fn reference() -> String {
             }
         }
     }
-    text
+    text + TAIL
 }
 
 /// The rows of an object's fields, and of theirs.
@@ -112,6 +133,7 @@ fn kind(field: &Value, required: bool) -> String {
     }
     match &field["default"] {
         Value::Null => {}
+        Value::String(default) if default.is_empty() => words.push("default `\"\"`".to_owned()),
         Value::String(default) => words.push(format!("default `{default}`")),
         default => words.push(format!("default `{default}`")),
     }

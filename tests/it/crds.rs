@@ -13,6 +13,9 @@ fn the_files_in_crds_are_what_the_code_prints() {
         let printed = crd::yaml(&definition).unwrap();
         if std::env::var_os("UPDATE_GENERATED").is_some() {
             std::fs::write(&path, &printed).unwrap();
+            // The chart has a copy, which deploy.rs compares with this one.
+            let copy = format!("deploy/helm/opendepot/files/crds/{plural}.yaml");
+            std::fs::write(root().join(copy), &printed).unwrap();
         }
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
@@ -92,7 +95,10 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
         (storage(json!({"s3": {"region": null}})), "storageConfig.s3.region: Required value"),
         (storage(json!({"s3": {"bucket": "Bad_Bucket"}})), "storageConfig.s3.bucket"),
         (storage(json!({"s3": {"key": "../up"}})), "must not contain . or .. as a segment"),
-        (storage(json!({"s3": {"key": "/rooted"}})), "storageConfig.s3.key"),
+        (storage(json!({"s3": {"key": "/rooted"}})), "key must be made of plain path segments, such as"),
+        (storage(json!({"s3": {"key": "a//b"}})), "no leading or double slash"),
+        (storage(json!({"s3": {"key": "a\\b"}})), "no leading or double slash"),
+        (storage(json!({"s3": {"key": "a\nb"}})), "no leading or double slash"),
         (
             storage(json!({"s3": null, "gcs": {"bucket": "b"}})),
             "storageConfig.gcs is not supported: OpenDepot stores in S3",
@@ -120,8 +126,15 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
         (config(json!({"deletionPolicy": "Keep"})), "supported values: \"Delete\", \"Retain\""),
         (config(json!({"versionHistoryLimit": -1})), "versionHistoryLimit"),
         (config(json!({"name": ".."})), "moduleConfig.name"),
-        (config(json!({"provider": "AWS"})), "moduleConfig.provider"),
+        (config(json!({"provider": "AWS"})), "provider must be a name such as aws"),
+        (
+            config(json!({"repoUrl": null, "repoOwner": "my org"})),
+            "repoOwner must be a user or an organisation",
+        ),
         (versions(json!("1.10")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
+        (versions(json!("1.0.0-01")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
+        (versions(json!("1.0.0-a..b")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
+        (versions(json!("18446744073709551616.0.0")), "version must be a semantic version"),
         (versions(json!("latest")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
         (versions(json!("1.2.3/../../x")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
         (versions(json!(1.10)), "must be of type string: \"number\""),
@@ -137,7 +150,9 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
         config(json!({"repoUrl": null, "repoOwner": "owner"})),
         config(json!({"versionConstraints": ">= 1.0.0", "provider": null})),
         storage(json!({"presign": {"enabled": true, "ttl": "15m", "fallbackToProxy": true}})),
+        storage(json!({"s3": {"key": "modules/terraform v2/"}})),
         versions(json!("v1.0.0-rc.1+build.5")),
+        versions(json!("1.0.0--.0a.1-2+0.00-")),
         json!({"spec": {"versions": [{"version": "v1.0.0", "name": "x", "fileName": "y.zip", "synced": true}]}}),
         json!({"spec": {"versions": null}}),
     ] {

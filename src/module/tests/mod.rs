@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Problem;
+use super::apply::Refused;
 use super::plan::Plan;
 use super::select::{ModuleView, Selection};
 use super::status::Facts;
@@ -231,7 +232,8 @@ fn status_of(
     let lean: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
     let lean: Vec<&LeanVersion> = lean.iter().collect();
     let (selection, plan) = super::decide(view, &lean, problem);
-    let facts = Facts { selection: &selection, children: &lean, plan: &plan, problem, refused: None };
+    let facts =
+        Facts { selection: &selection, children: &lean, plan: &plan, problem, refused: &Refused::new() };
     super::status::status(view, &facts, token, at(100))
 }
 

@@ -41,7 +41,7 @@ fn changed(child: ChildFixture, change: &Change, config: &serde_json::Value) -> 
             child = child.with(json!({"spec": {"fileName": "fresh.zip"}}));
         }
     }
-    if let Some(retain) = change.retain {
+    if let (Some(retain), None) = (change.retain, change.config) {
         child = child.with_config(json!({"deletionPolicy": if retain { "Retain" } else { "Delete" }}));
     }
     if let Some(suspended) = change.suspended {
@@ -127,9 +127,17 @@ proptest! {
 
         let mut children = run(&module, &plan, children);
         let next = module.plan(&children);
-        // What was told to go hears of the deletion policy then; an adopted Version may let an older one go.
-        let rest = next.change.iter().filter(|c| c.retain.is_none()).count() + next.create.len() + next.delete.len();
+        // What is to go hears of the deletion policy before; an adopted Version may let an older one go.
+        let told = |name: &str| plan.change.iter().any(|c| c.target.name == name && c.retain.is_some());
+        let rest = next.change.len() + next.create.len() + next.delete.iter().filter(|t| !told(&t.name)).count();
         prop_assert!(rest == 0 || plan.change.iter().any(|c| c.adopt), "{next:?}");
+        // Whatever goes knows what becomes of its object.
+        let retain = module.view().spec.module_config.deletion_policy == crate::crd::DeletionPolicy::Retain;
+        for child in children.iter().map(ChildFixture::lean) {
+            let goes = child.terminating() || next.delete.iter().any(|t| Some(&t.name) == child.metadata.name.as_ref());
+            let ours = super::super::select::ours(&module.view(), &child);
+            prop_assert!(!goes || !ours || child.retain == retain, "{child:?}");
+        }
 
         // What waited for a name is made once that is free, and then there is nothing left to do.
         for _ in 0..3 {

@@ -1,9 +1,9 @@
 //! What a reconcile does, one rule at a time.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::plan::{FileName, Holder, Plan};
-use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
+use super::{ChildFixture, ModuleFixture, child, failed_child, merge, module, stored_child};
 use crate::crd::{ADOPT, MODULE_REQUEST, ORIGINAL_FINALIZER};
 
 fn created(plan: &Plan) -> Vec<&str> {
@@ -55,13 +55,19 @@ fn versions_of_others_are_left_alone() {
     assert_eq!(plan, Plan::default());
 
     let wants = module().with_versions(["1.0.0"]);
-    assert_eq!(
-        holder(&wants, child("1.0.0").of_another_owner()),
-        Some(Holder::Other("Module network".into()))
-    );
+    let of = |owner: Value| {
+        let mut child = child("1.0.0").of_another_owner();
+        merge(&mut child.0["metadata"]["ownerReferences"][0], owner);
+        holder(&wants, child)
+    };
+    let other = json!({"name": "dns"});
+    assert_eq!(of(other), Some(Holder::Other("Module dns".into())));
+    let namesake = json!({"apiVersion": "example.com/v1"});
+    assert_eq!(of(namesake), Some(Holder::Other("Module network".into())));
+    assert_eq!(of(json!({})), Some(Holder::Former), "it was deleted and made again");
     assert_eq!(holder(&wants, child("1.0.0").ownerless()), Some(Holder::Ownerless));
     let nameless = child("1.0.0").without_finalizer().with(json!({"spec": {"fileName": null}}));
-    assert_eq!(holder(&wants, nameless), Some(Holder::Other("Module network".into())));
+    assert_eq!(holder(&wants, nameless), Some(Holder::Bare));
     let theirs = child("1.0.0").with(json!({"metadata": {"finalizers": [ORIGINAL_FINALIZER]}}));
     assert_eq!(holder(&wants, theirs), Some(Holder::Original), "an older original kept the dots");
 }
@@ -89,7 +95,7 @@ fn an_ownerless_version_is_adopted_by_the_module_that_it_names() {
     assert!(module().plan(&[handed("network")]).delete.is_empty(), "nobody wants it");
     // The annotation does not take it from another owner.
     let owned = child("1.0.0").of_another_owner().annotated(ADOPT, "network");
-    assert!(matches!(holder(&wants, owned), Some(Holder::Other(_))));
+    assert_eq!(holder(&wants, owned), Some(Holder::Former));
 }
 
 #[test]
@@ -109,7 +115,7 @@ fn a_finalizer_that_somebody_took_off_is_put_back() {
 
 #[test]
 fn only_what_decides_bytes_or_place_gives_a_fresh_file_name() {
-    let s3 = |s3: serde_json::Value| json!({"storageConfig": {"s3": s3}});
+    let s3 = |s3: Value| json!({"storageConfig": {"s3": s3}});
     let table = [
         (json!({"provider": "google"}), Some(FileName::Keep)),
         (json!({"immutable": true}), Some(FileName::Keep)),
@@ -185,6 +191,28 @@ fn a_deletion_policy_reaches_terminating_versions_whatever_else_is_the_case() {
 }
 
 #[test]
+fn what_is_to_go_hears_of_the_deletion_policy_first() {
+    let children = [stored_child("1.0.0"), stored_child("2.0.0")];
+    let retain = module().with_config(json!({"deletionPolicy": "Retain"})).with_versions(["2.0.0"]);
+    let plan = retain.plan(&children);
+    assert!(plan.delete.is_empty(), "{plan:?}");
+    let told: Vec<_> = plan.change.iter().map(|c| (c.target.name.as_str(), c.retain)).collect();
+    assert_eq!(told, [("network-2.0.0", Some(true)), ("network-1.0.0", Some(true))]);
+    let children = children.map(|child| child.with_config(json!({"deletionPolicy": "Retain"})));
+    assert_eq!(deleted(&retain.plan(&children)), ["network-1.0.0"]);
+    // And the other way round.
+    assert!(module().plan(&children).delete.is_empty());
+
+    // Whoever deletes it, and when: a Module that is suspended or on its way out tells its Versions all the same.
+    let gone = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    let children = [stored_child("1.0.0")];
+    for module in [retain.clone().suspended(), retain.clone().with(gone)] {
+        let plan = module.plan(&children);
+        assert_eq!((plan.change.len(), plan.change[0].retain, plan.delete.len()), (1, Some(true), 0));
+    }
+}
+
+#[test]
 fn a_module_that_goes_makes_and_removes_nothing() {
     let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
     let plan = module().with_versions(["1.0.0"]).with(deleted).plan(&[stored_child("2.0.0")]);
@@ -211,7 +239,8 @@ fn a_configuration_that_cannot_be_used_still_suspends_lets_go_and_hands_requests
     assert_eq!(broken.plan(&children), Plan::default(), "nothing is created, moved or deleted");
     let retained = broken.clone().with_config(json!({"deletionPolicy": "Retain"})).plan(&children);
     let policies: Vec<_> = retained.change.iter().map(|c| (c.target.name.as_str(), c.retain)).collect();
-    assert_eq!(policies, [("network-2.0.0", Some(true))]);
+    assert_eq!(policies.len(), 3);
+    assert!(policies.iter().all(|(_, retain)| *retain == Some(true)), "{policies:?}");
     let suspended = broken.clone().suspended().plan(&children);
     assert!(suspended.change.iter().all(|c| c.suspended == Some(true)) && suspended.change.len() == 2);
     let asked = broken.with_token("token").plan(&children);

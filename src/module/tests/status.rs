@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::super::status::{resets_force, unpinned, wants_request};
+use super::super::apply::Refused;
+use super::super::status::{Facts, resets_force, unpinned, wants_request};
 use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
 use crate::crd::{ModuleStatus, REQUESTED_AT, condition};
 
@@ -353,4 +354,71 @@ fn a_suspended_module_neither_opens_nor_closes_requests() {
     assert_eq!(asked.status(&[], Some("token")).force_token, None);
     let children = [stored_child("1.0.0").answered("token"), stored_child("2.0.0").answered("token")];
     assert_eq!(asked.with_token("token").status(&children, None).force_token.as_deref(), Some("token"));
+}
+
+#[test]
+fn the_token_of_another_life_answers_nothing() {
+    // A backup tool restores status and all: the Module starts again at generation 1.
+    let restored = |observed: i64| {
+        let status = json!({"metadata": {"generation": 2}, "status": {"observedGeneration": observed}});
+        wants_two().with_token("done:2").forced().with(status)
+    };
+    let crashed_before_its_reset = restored(2);
+    assert!(resets_force(&crashed_before_its_reset.view()));
+    let restored = restored(3);
+    assert!(!resets_force(&restored.view()));
+    assert!(wants_request(&restored.view()).is_some(), "it is a request that nobody has answered");
+    let first = restored.status(&[], None);
+    assert_eq!((first.force_token.as_deref(), first.observed_generation), (None, Some(2)));
+    assert!(!resets_force(&restored.with_status(&first).view()), "also when its generation has been seen");
+}
+
+#[test]
+fn a_request_ends_though_the_api_server_refuses_a_version() {
+    let open = wants_two().forced().with_token("token");
+    let refused = |name: &str| Refused::from([(name.to_owned(), format!("Version {name} cannot be made."))]);
+    let status = |children: &[ChildFixture], refused: &Refused| {
+        let lean: Vec<_> = children.iter().map(ChildFixture::lean).collect();
+        let lean: Vec<_> = lean.iter().collect();
+        let (selection, plan) = super::super::decide(&open.view(), &lean, None);
+        let facts = Facts { selection: &selection, children: &lean, plan: &plan, problem: None, refused };
+        super::super::status::status(&open.view(), &facts, None, super::at(100))
+    };
+    let answered = stored_child("1.0.0").answered("token");
+    let done = status(std::slice::from_ref(&answered), &refused("network-2.0.0"));
+    assert_eq!(done.force_token.as_deref(), Some("done:3"), "one that cannot be made");
+    assert_eq!(
+        reason(&done),
+        ("VersionRefused", "1 of 2 versions stored. Version network-2.0.0 cannot be made.")
+    );
+    let asked = [answered.clone(), stored_child("2.0.0")];
+    assert_eq!(status(&asked, &refused("network-2.0.0")).force_token.as_deref(), Some("done:3"), "or told");
+    assert_eq!(status(&asked, &Refused::new()).force_token.as_deref(), Some("token"), "it is waited for");
+    let at_work = [answered, stored_child("2.0.0").asked("token")];
+    assert_eq!(status(&at_work, &refused("network-2.0.0")).force_token.as_deref(), Some("token"));
+    let both: Refused = refused("network-1.0.0").into_iter().chain(refused("network-2.0.0")).collect();
+    assert!(reason(&status(&[], &both)).1.ends_with("cannot be made. The same of network-2.0.0."));
+}
+
+#[test]
+fn each_taken_name_is_told() {
+    let wants = module().with_versions(["1.0.0", "2.0.0"]);
+    let taken = [child("1.0.0").ownerless(), child("2.0.0").ownerless()];
+    let message = reason(&wants.status(&taken, None)).1.to_owned();
+    assert!(message.ends_with("opendepot.defdev.io/adopt=network The same of network-2.0.0."), "{message}");
+}
+
+#[test]
+fn a_module_that_was_made_again_waits_for_what_the_first_one_left() {
+    let left = [stored_child("1.0.0").of_another_owner(), stored_child("2.0.0").of_another_owner()];
+    let status = wants_two().status(&left, None);
+    assert_eq!((conditions(&status), reason(&status).0), (WORKING, "Progressing"));
+    assert!(reason(&status).1.contains("network-1.0.0 belongs to the deleted Module of this name"));
+}
+
+#[test]
+fn a_force_without_the_annotation_forgets_no_request() {
+    let handled = json!({"status": {"lastHandledRequest": "before"}});
+    let forced = wants_two().forced().with(handled);
+    assert_eq!(forced.status(&[], Some("token")).last_handled_request.as_deref(), Some("before"));
 }

@@ -127,6 +127,7 @@ fn proof(view: &VersionView) -> Published {
             commit: Some("c0ffee".into()),
         }),
         stored_now: true,
+        stored_at: None,
     }
 }
 

@@ -49,6 +49,12 @@ fn the_time_of_the_last_sync_moves_only_when_something_was_stored() {
         view.published(&published, &Requests::default(), at(now)).last_sync_time.unwrap().0
     };
     assert_eq!((sync(false, 900), sync(true, 900)), (at(100), at(900)));
+    // What a crash left unsaid is read off the object, and an older one says nothing new.
+    let found = |stored_at| {
+        let published = Published { stored_now: false, stored_at: Some(at(stored_at)), ..proof(&view) };
+        view.published(&published, &Requests::default(), at(900)).last_sync_time.unwrap().0
+    };
+    assert_eq!((found(700), found(50)), (at(700), at(100)));
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn object() -> Found {
             digest: "h1:first".into(),
             ..Ownership::default()
         }),
-        etag: None,
+        stored_at: Some(60),
     }
 }
 

@@ -97,8 +97,14 @@ fn requests_are_work_until_they_are_handled() {
 #[test]
 fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
     let failed = version().failed(&passing());
-    let attempt =
-        |due| Attempt { failures: 1, due: at(due), seen: Seen::of(&failed.lean().metadata), secret: None };
+    let attempt = |due| Attempt {
+        failures: 1,
+        reason: Reason::TagNotFound,
+        since: at(0),
+        due: at(due),
+        seen: Seen::of(&failed.lean().metadata),
+        secret: None,
+    };
     let times = Times { now: at(NOW), started: at(0), verified: None };
     let judge = |version: &Fixture, due| triage(&version.lean(), Some(&attempt(due)), Some(DAY), times);
     assert_eq!(judge(&failed, NOW + 60), Triage::Waiting(at(NOW + 60)));
