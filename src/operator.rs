@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use kube::{Client, Config};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
@@ -27,7 +27,7 @@ use crate::pins::Pins;
 use crate::scope::{Shared, start_scope, stopping};
 use crate::spool::Spool;
 use crate::storage::{Storage, StorageRules};
-use crate::version::{self, slots::Slots};
+use crate::version::{self, shares::Shares, slots::Slots};
 
 /// Versions that do small work (a look at the bucket, a deletion) at once.
 const LIGHT: usize = 16;
@@ -258,7 +258,7 @@ async fn version_context(
         spool_dir: spool.path(),
         verify_interval: Some(flags.verify_interval).filter(|interval| !interval.is_zero()),
         slots: Slots::new(flags.max_fetches.into()),
-        light: Semaphore::new(LIGHT),
+        light: Shares::new(LIGHT, LIGHT / 2),
         memories: version::memory::Memories::default(),
         looks: tokio::sync::Mutex::default(),
         started: jiff::Timestamp::now(),

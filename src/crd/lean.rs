@@ -60,6 +60,8 @@ pub struct LeanVersion {
     pub placement: u64,
     /// The repository as the configuration names it; Versions of one repository share a lane.
     pub repository: String,
+    /// Hash of the bucket and its endpoint; 0 when they cannot be read.
+    pub store: u64,
     /// Whether its `deletionPolicy` is Retain.
     pub retain: bool,
     /// Whether the status says that the object is stored where, made from what, and of the content that the spec wants now.
@@ -103,6 +105,13 @@ pub fn config_hashes(config: &ModuleConfig) -> (u64, u64) {
     let mut placement = DefaultHasher::new();
     config.placement().hash(&mut placement);
     (all.finish(), placement.finish())
+}
+
+fn store_hash(config: &ModuleConfig) -> u64 {
+    let s3 = config.storage_config.as_ref().and_then(|storage| storage.s3.as_ref());
+    let mut store = DefaultHasher::new();
+    s3.map(|s3| (&s3.bucket, &s3.endpoint)).hash(&mut store);
+    store.finish()
 }
 
 impl LeanVersion {
@@ -216,6 +225,7 @@ impl<'de> Deserialize<'de> for LeanVersion {
             .unwrap_or(false);
         let expected_digest = text(&spec, "expectedDigest");
         let other = expected_digest.is_some() && expected_digest != text(&status, "contentDigest");
+        let store = config.as_ref().map_or(0, store_hash);
         let (config, placement) = config.map_or((0, 0), |config| config_hashes(&config));
         Ok(Self {
             metadata: metadata.into(),
@@ -229,6 +239,7 @@ impl<'de> Deserialize<'de> for LeanVersion {
             config,
             placement,
             repository,
+            store,
             retain,
             stored_as_wanted: stored_as_wanted && !other,
             status: lean_status(&status),

@@ -31,7 +31,9 @@ use super::{Cause, Endpoint, Place};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one attempt at a HEAD or DELETE, from fetching credentials to the answer.
-const SHORT_TIMEOUT: Duration = Duration::from_secs(15);
+const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For all attempts at it: others wait for the turn that it holds.
+const SHORT_TOTAL: Duration = Duration::from_secs(20);
 /// How long an upload may stand still: the SDK's own 5 s make a busy store abort and repeat uploads.
 const STALL_GRACE: Duration = Duration::from_secs(30);
 /// The caller's back-off does the rest.
@@ -114,6 +116,7 @@ impl Storage {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(SHORT_TIMEOUT)
+            .operation_timeout(SHORT_TOTAL)
             .build();
         // Without an endpoint of its own, the place inherits `AWS_ENDPOINT_URL_S3` through `from`.
         let mut config = aws_sdk_s3::config::Builder::from(&self.sdk)

@@ -154,8 +154,10 @@ impl Storage {
         let client = self.client(place)?;
         let (body, length) = open(upload).await?;
         let encryption = upload.encryption;
-        let timeouts =
-            TimeoutConfig::builder().operation_attempt_timeout(upload_timeout(upload.size)).build();
+        let timeouts = TimeoutConfig::builder()
+            .operation_attempt_timeout(upload_timeout(upload.size))
+            .disable_operation_timeout()
+            .build();
         let request = client
             .put_object()
             .bucket(&place.bucket)

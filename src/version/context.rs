@@ -10,9 +10,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 use super::memory::Memories;
+use super::shares::Shares;
 use super::slots::Slots;
 use crate::archive;
 use crate::crd::Place;
@@ -43,7 +44,7 @@ pub struct Context {
     /// Who may fetch.
     pub slots: Arc<Slots>,
     /// How many Versions do small work at once.
-    pub light: Semaphore,
+    pub light: Shares,
     /// What is remembered.
     pub memories: Memories,
     /// The last look at each Secret that stalls a Version, shared by all that it stalls.

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::shares::{Share, Shares};
+
 /// How a repository has behaved.
 #[derive(Clone)]
 enum Standing {
@@ -21,7 +23,7 @@ enum Standing {
 /// The slots of one operator.
 pub struct Slots {
     fetches: Arc<Semaphore>,
-    staging: Arc<Semaphore>,
+    staging: Shares,
     suspects: Arc<Semaphore>,
     standings: Mutex<HashMap<String, Standing>>,
 }
@@ -29,7 +31,7 @@ pub struct Slots {
 /// The right to prepare a fetch: to read the object and to look into the bucket.
 pub struct Turn {
     slots: Arc<Slots>,
-    _held: Vec<OwnedSemaphorePermit>,
+    _held: (Option<OwnedSemaphorePermit>, Share),
 }
 
 /// The right to fetch and store one archive.
@@ -41,34 +43,35 @@ impl Slots {
         let max = max.max(1);
         Arc::new(Self {
             fetches: Arc::new(Semaphore::new(max)),
-            // Twice the slots: while some transfer, as many others read their object and write their status.
-            staging: Arc::new(Semaphore::new(max * 2)),
+            // Twice the slots: while some transfer, as many others read their object and write their status. One store more
+            // may hang before anybody has to wait for it.
+            staging: Shares::new(max * 3, max * 2),
             suspects: Arc::new(Semaphore::new(max.div_ceil(2))),
             standings: Mutex::default(),
         })
     }
 
-    /// Waits for the turn of a Version of `repository`.
-    pub async fn turn(self: &Arc<Self>, repository: &str) -> Turn {
-        let mut held = Vec::with_capacity(2);
+    /// Waits for the turn of a Version of `repository`, whose object is in `store`.
+    pub async fn turn(self: &Arc<Self>, repository: &str, store: u64) -> Turn {
         loop {
             let lane = match self.standing(repository) {
                 Standing::Unknown(own) => Some(own),
                 Standing::Suspect => Some(Arc::clone(&self.suspects)),
                 Standing::Proven => None,
             };
-            if let Some(lane) = lane {
+            let lane = match lane {
                 // Closed: meanwhile the repository is no longer unknown, and those that wait have another lane.
-                let Ok(permit) = lane.acquire_owned().await else { continue };
-                held.push(permit);
-            }
-            // Never closed, so there is always a permit to wait for.
-            held.extend(Arc::clone(&self.staging).acquire_owned().await.ok());
+                Some(lane) => match lane.acquire_owned().await {
+                    Ok(permit) => Some(permit),
+                    Err(_) => continue,
+                },
+                None => None,
+            };
+            let share = self.staging.turn(store).await;
             // One that failed while others of it waited here has a narrower lane now, and they with it.
-            if held.len() > 1 || !matches!(self.standing(repository), Standing::Suspect) {
-                return Turn { slots: Arc::clone(self), _held: held };
+            if lane.is_some() || !matches!(self.standing(repository), Standing::Suspect) {
+                return Turn { slots: Arc::clone(self), _held: (lane, share) };
             }
-            held.clear();
         }
     }
 
@@ -113,7 +116,7 @@ mod tests {
 
     async fn gets_a_slot(slots: &Arc<Slots>, repository: &str) -> Option<(Turn, Slot)> {
         let both = async {
-            let turn = slots.turn(repository).await;
+            let turn = slots.turn(repository, 0).await;
             let slot = turn.slot().await?;
             Some((turn, slot))
         };
@@ -154,7 +157,7 @@ mod tests {
             .map(|_| {
                 let slots = Arc::clone(&slots);
                 tokio::spawn(async move {
-                    let turn = slots.turn("new").await;
+                    let turn = slots.turn("new", 0).await;
                     (turn.slot().await, turn)
                 })
             })
@@ -175,20 +178,20 @@ mod tests {
         slots.answered("a");
         let mut all = Vec::new();
         for _ in 0..4 {
-            all.push(slots.turn("a").await);
+            all.push(slots.turn("a", 1).await);
         }
         let waiting: Vec<_> = (0..4)
             .map(|_| {
                 let slots = Arc::clone(&slots);
-                tokio::spawn(async move { slots.turn("a").await })
+                tokio::spawn(async move { slots.turn("a", 1).await })
             })
             .collect();
         tokio::task::yield_now().await;
         slots.failed("a");
         drop(all);
         slots.answered("b");
-        for _ in 0..3 {
-            let turn = tokio::time::timeout(Duration::from_secs(5), slots.turn("b")).await;
+        for _ in 0..4 {
+            let turn = tokio::time::timeout(Duration::from_secs(5), slots.turn("b", 2)).await;
             std::mem::forget(turn.expect("those of a that waited take one turn together"));
         }
         assert_eq!(waiting.iter().filter(|task| task.is_finished()).count(), 1);
