@@ -3,7 +3,7 @@
 //! In: names and wanted values. Out: merge patches that carry the resourceVersion they were decided on, and nothing at
 //! all where nothing changes. Objects are read untyped, so that an odd one can be told from a missing one.
 
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, ValidationDirective};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,9 +17,21 @@ pub fn objects<K: Resource<DynamicType = ()>>(client: &Client, namespace: &str) 
     Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()))
 }
 
-/// Parameters of every write.
+/// Parameters of every write. What is written is made of types, so that nobody has to look for unknown fields in it: that
+/// costs the API server as much as parsing it once more, and its warnings would be read by nobody.
 pub fn params() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        field_validation: Some(ValidationDirective::Ignore),
+        ..PatchParams::default()
+    }
+}
+
+/// Whether an object was read before another version of it. Since Kubernetes 1.35 resourceVersions are numbers that may
+/// be compared, and those of etcd always were; of others nothing is claimed.
+pub fn is_older(one: Option<&str>, than: Option<&str>) -> bool {
+    let number = |version: Option<&str>| version?.parse::<u64>().ok();
+    number(one).zip(number(than)).is_some_and(|(one, than)| one < than)
 }
 
 /// A part of an object, parsed; the parser's words when it cannot be.
@@ -81,6 +93,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers_or_not_at_all() {
+        assert!(is_older(Some("9"), Some("10")));
+        assert!(!is_older(Some("10"), Some("10")) && !is_older(Some("11"), Some("10")));
+        assert!(!is_older(Some("a"), Some("b")) && !is_older(None, Some("1")) && !is_older(Some("1"), None));
+    }
 
     fn apply(target: &mut Value, patch: &Value) {
         let Value::Object(changes) = patch else {

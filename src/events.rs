@@ -20,8 +20,8 @@ use crate::crd::condition::cut;
 const QUEUE: usize = 2048;
 /// Longest note that the API server takes is 1,024 bytes.
 const LONGEST_NOTE: usize = 1000;
-/// The pace in the long run: 20 a second.
-const STEP: Duration = Duration::from_millis(50);
+/// The pace in the long run: 10 a second.
+const STEP: Duration = Duration::from_millis(100);
 /// How many go at once after a pause.
 const BURST: u32 = 50;
 

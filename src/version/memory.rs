@@ -28,6 +28,8 @@ pub struct Memory {
     pub verified: Option<Timestamp>,
     /// The forced syncs of late.
     pub forces: Forces,
+    /// The resourceVersion that the last reconcile left behind.
+    pub left: Option<String>,
 }
 
 /// Forced syncs of one object, so that a loop that asks for ever makes no storm.

@@ -12,6 +12,7 @@ pub mod object;
 pub mod plan;
 pub mod publish;
 pub mod record;
+pub mod shares;
 pub mod slots;
 pub mod steps;
 pub mod store;
@@ -30,9 +31,13 @@ use kube::runtime::controller::Action;
 pub use self::context::Context;
 use self::steps::{Done, Failed};
 use self::triage::{Attempt, Seen, Times, Triage};
+use crate::api;
 use crate::crd::lean::LeanVersion;
 use crate::failure::SECRET_LOOK;
 use crate::metrics::Queue;
+
+/// How long to wait at most for a watch that is behind.
+const BEHIND: Duration = Duration::from_secs(2);
 
 type SecretSeen = Option<(String, Option<String>)>;
 
@@ -41,6 +46,10 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
     let uid = version.metadata.uid.clone().unwrap_or_default();
     let now = Timestamp::now();
     let memory = ctx.memories.with(&uid, |memory| memory.clone());
+    if api::is_older(version.metadata.resource_version.as_deref(), memory.left.as_deref()) {
+        // The watch is behind what the last reconcile wrote; it will tell of that in a moment.
+        return Action::requeue(BEHIND);
+    }
     let times = Times { now, started: ctx.started, verified: memory.verified };
     let decision = triage::triage(&version, memory.attempt.as_ref(), ctx.verify_interval, times);
     let mut failed = memory.attempt.as_ref();
@@ -56,7 +65,7 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
         Triage::Light | Triage::Publish => {}
     }
     if decision == Triage::Light {
-        let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.acquire()).await;
+        let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.turn(version.store)).await;
         let since = Instant::now();
         let outcome = steps::work(&ctx, &version, None, failed).await;
         drop(permit);
@@ -68,7 +77,8 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
     if let Some(at) = throttled(&ctx, &version, &uid, now) {
         return requeue_at(at, now);
     }
-    let turn = ctx.metrics.queued(Queue::PUBLISH, ctx.slots.turn(&triage::lane(&version))).await;
+    let turn =
+        ctx.metrics.queued(Queue::PUBLISH, ctx.slots.turn(&triage::lane(&version), version.store)).await;
     let since = Instant::now();
     let outcome = steps::work(&ctx, &version, Some(&turn), failed).await;
     finish(&ctx, &version, &uid, outcome, since)

@@ -96,7 +96,11 @@ pub(super) async fn work(
     let mut verify = turn.is_none() || kept;
     for _ in 0..MOST_STEPS {
         match step(ctx, &mut object, turn, verify).await {
-            Ok(Some(done)) => return (seen(&object), done),
+            Ok(Some(done)) => {
+                ctx.memories
+                    .with(uid, |memory| memory.left.clone_from(&object.view().metadata.resource_version));
+                return (seen(&object), done);
+            }
             Ok(None) => {}
             Err(error) => return (seen(&object), unsaid(api_failure(&error))),
         }
