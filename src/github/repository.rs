@@ -87,7 +87,11 @@ impl Repository {
             return Err(RepositoryError::Owner { owner: presentable(owner) });
         }
         // GitHub has no name that ends so: a second `.git` is a slip, and would be taken off when the address is read again.
-        if !legal(name, &['-', '_', '.']) || name == "." || name == ".." || name.ends_with(".git") {
+        if !legal(name, &['-', '_', '.'])
+            || name == "."
+            || name == ".."
+            || name.to_ascii_lowercase().ends_with(".git")
+        {
             return Err(RepositoryError::Name { name: presentable(name) });
         }
         let api = if authority(&site) == PUBLIC_SITE {

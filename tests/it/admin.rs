@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use opendepot_testbed::eventually;
 use opendepot_testbed::github::File;
 use serde_json::Value;
 
@@ -24,14 +25,22 @@ async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
     assert_eq!(operator.http_get("/livez").await.unwrap().0, 200);
     world.apply(&world.module("mod").versions(&["1.0.0"]));
     world.module_ready("mod").await;
-    let metrics = operator.metrics().await.unwrap();
+    // States are those that the watch has told.
+    let told = || async {
+        let metrics = operator.metrics().await?;
+        anyhow::ensure!(
+            metrics.contains("opendepot_modules{state=\"ready\",reason=\"Synced\"} 1"),
+            "{metrics}"
+        );
+        Ok(metrics)
+    };
+    let metrics = eventually(SOON, told).await.unwrap_or_else(|error| panic!("{error:#}"));
     for expected in [
         "opendepot_reconciles_total{controller=\"version\",outcome=\"settled\"}",
         "opendepot_reconciles_total{controller=\"module\",outcome=\"settled\"}",
         "opendepot_reconcile_duration_seconds_bucket{le=\"0.005\",controller=\"version\"}",
         "opendepot_queue_depth{controller=\"version\",lane=\"publish\"} 0",
         "opendepot_queue_depth{controller=\"module\",lane=\"light\"} 0",
-        "opendepot_modules{state=\"ready\",reason=\"Synced\"} 1",
         "opendepot_versions{state=\"ready\",reason=\"Synced\"} 1",
         "opendepot_failures_total{controller=\"version\",reason=\"TagNotFound\"} 0",
         "opendepot_leader 1",

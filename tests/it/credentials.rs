@@ -165,9 +165,15 @@ async fn a_secret_that_is_made_later_is_found_by_itself_and_github_not_asked_bef
     let world = World::new("later").await;
     let github = &world.bed.github;
     let (missing, refused) = (private(&world, "missing"), private(&world, "refused"));
-    let token = github.personal_token(&[&missing.name(), &refused.name()]).unwrap();
+    let unseen = private(&world, "unseen");
+    let token = github.personal_token(&[&missing.name(), &refused.name(), &unseen.name()]).unwrap();
     world.secret("refused", &[("githubToken", "no-such-token")]);
+    // To one that may not see a repository GitHub says that there is none.
+    world.secret("unseen", &[("githubToken", &github.personal_token(&[&missing.name()]).unwrap())]);
     let operator = world.operator().await;
+    world.apply(&world.authenticated("unseen", "unseen"));
+    world.failed("unseen", "RepositoryNotFound", Stalled, &["the token"]).await;
+    world.secret("unseen", &[("githubToken", &token)]);
     world.apply(&world.authenticated("missing", DEFAULT));
     world.apply(&world.authenticated("refused", "refused"));
     let words = [&*format!("Secret {DEFAULT} does not exist in namespace {}", world.name), "create it with"];
@@ -184,6 +190,7 @@ async fn a_secret_that_is_made_later_is_found_by_itself_and_github_not_asked_bef
         Ok(())
     };
     eventually(Duration::from_secs(90), stored).await.unwrap_or_else(|error| panic!("{error:#}"));
+    world.version_ready("unseen").await;
     let looked_again = || async {
         let entries = world.bed.kubernetes.audit().entries()?;
         let looks = |e: &&AuditEntry| {

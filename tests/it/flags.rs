@@ -161,9 +161,9 @@ fn a_flag_that_cannot_be_read_says_what_to_write() {
         ("--max-fetches", "0", "a number from 1"),
         ("--max-archive-size", "lots", "such as 512MiB"),
         ("--max-unpacked-size", "-1", "such as 512MiB"),
-        ("--max-entries", "0", "not in 1.."),
+        ("--max-entries", "0", "such as 100000"),
         ("--verify-interval", "24", "such as 24h"),
-        ("--listen", "8080", "invalid socket address"),
+        ("--listen", "8080", "such as 0.0.0.0:8080"),
         ("--log-format", "xml", "json, text"),
         ("--log-level", "loud", "error, warn, info, debug or trace"),
     ] {

@@ -418,3 +418,21 @@ async fn a_first_publish_is_the_answer_to_the_request_that_it_comes_with() {
     }
     assert_eq!(world.sent(""), 4);
 }
+
+#[tokio::test]
+async fn a_request_that_comes_during_an_attempt_that_fails_is_not_made_to_wait() {
+    let world = World::new("force-during").await;
+    let repository = world.tagged("mod", &["v1.0.0"]);
+    let late = || Fault::on(&repository.name(), Failure::Delay(Duration::from_secs(3)));
+    world.bed.github.inject(late());
+    world.bed.github.inject(Fault::on(&repository.name(), Failure::Html));
+    let _operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    world.version_when("mod-1.0.0", |v| condition(v, "Ready")["reason"] == "Publishing").await;
+    world.kubectl(&["annotate", "version", "mod-1.0.0", "opendepot.defdev.io/requestedAt=now"]);
+    // It fails for a reason that only a person can end, and would be tried again in an hour.
+    world.version_fails("mod-1.0.0", "NotAnArchive").await;
+    world.bed.github.clear_faults(&repository.name()).unwrap();
+    let version = world.version_ready("mod-1.0.0").await;
+    assert_eq!(version["status"]["lastHandledRequest"], "now");
+}

@@ -436,3 +436,30 @@ async fn turning_it_off_is_told_and_clears_the_pins_and_turning_it_on_starts_fro
     world.force("version/mod-1.0.0");
     refuses(&world, "mod-1.0.0").await;
 }
+
+#[tokio::test]
+async fn a_version_goes_only_when_its_module_has_on_record_what_it_held() {
+    let world = World::new("pin-first").await;
+    world.tagged("mod", &["v1.0.0"]);
+    let operator = world.operator().await;
+    let api = opendepot::api::objects::<opendepot::crd::Version>(&world.client, &world.name);
+    for round in 0..3 {
+        world.apply(&module(&world));
+        let first = world.version_when("mod-1.0.0", |v| v["status"]["contentDigest"].is_string()).await;
+        api.delete("mod-1.0.0", &kube::api::DeleteParams::default()).await.unwrap();
+        let went = eventually(SOON, || async {
+            let now = world.get_version("mod-1.0.0").await?;
+            let same = now.is_some_and(|now| now["metadata"]["uid"] == first["metadata"]["uid"]);
+            anyhow::ensure!(!same, "it is still there");
+            Ok(())
+        });
+        went.await.unwrap_or_else(|error| panic!("{error:#}"));
+        // Whoever kills the process now takes with it what was only in its memory.
+        operator.kill().await.unwrap();
+        let module = world.get_module("mod").await.unwrap();
+        assert_eq!(module["status"]["published"]["1.0.0"], first["status"]["contentDigest"], "round {round}");
+        operator.restart().await.unwrap();
+        world.kubectl(&["delete", "module", "mod"]);
+        gone(&world).await;
+    }
+}

@@ -184,3 +184,49 @@ async fn sigterm_ends_within_ten_seconds_with_a_fetch_in_flight() {
     let code = operator.terminate(std::time::Duration::from_secs(10)).await.unwrap();
     assert_eq!(code, 0, "{}", operator.log());
 }
+
+#[tokio::test]
+async fn a_retain_is_heard_before_anything_goes_whatever_else_the_same_edit_says() {
+    let (world, _operator) = world_with_a_module("retain-at-once").await;
+    let retain = world.module("mod").config("deletionPolicy", json!("Retain"));
+    world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0"]));
+    world.module_ready("mod").await;
+    world.apply(&retain.versions(&["v1.1.0"]));
+    world.versions_are(&["mod-1.1.0"]).await;
+    world.module_ready("mod").await;
+    world.objects_are(2).await;
+
+    // While everything else stands still, that much is still told.
+    let policy =
+        |policy: &'static str| move |v: &Value| v["spec"]["moduleConfigRef"]["deletionPolicy"] == policy;
+    let edit = |policy: &str| json!({"spec": {"suspend": true, "moduleConfig": {"deletionPolicy": policy}}});
+    world.patch("module/mod", &edit("Delete"));
+    world.version_when("mod-1.1.0", policy("Delete")).await;
+    world.patch("module/mod", &edit("Retain"));
+    world.version_when("mod-1.1.0", policy("Retain")).await;
+    world.kubectl(&["delete", "module", "mod"]);
+    world.versions_are(&[]).await;
+    world.objects_are(2).await;
+}
+
+#[tokio::test]
+async fn a_module_that_is_deleted_and_made_again_accuses_nobody() {
+    let (world, _operator) = world_with_a_module("made-again").await;
+    // The first one's Version stays for a while: S3 does not let its object go.
+    let refused = S3Failure::Answer(403, "AccessDenied");
+    world.bed.s3.inject(S3Fault::new(&world.name, refused).method(Method::DELETE));
+    let module = world.module("mod").versions(&["v1.0.0"]);
+    world.apply(&module);
+    let first = world.version_ready("mod-1.0.0").await;
+    world.kubectl(&["delete", "module", "mod"]);
+    world.apply(&module);
+    world.version_fails("mod-1.0.0", "StorageAccessDenied").await;
+    let waits = world.module_when("mod", |m| condition(m, "Ready")["status"] == "False").await;
+    assert_eq!(condition(&waits, "Stalled")["status"], "False", "{}", condition(&waits, "Ready"));
+    assert_ne!(condition(&waits, "Ready")["reason"], "NameTaken");
+    world.bed.s3.clear_faults(&world.name);
+    let uid = |v: &Value| v["metadata"]["uid"].clone();
+    world.version_when("mod-1.0.0", |v| uid(v) != uid(&first)).await;
+    world.module_ready("mod").await;
+    world.objects_are(1).await;
+}

@@ -203,3 +203,63 @@ async fn an_object_that_is_not_ours_is_neither_overwritten_nor_deleted() {
     assert_eq!(condition(&world.get_version("owner").await.unwrap().unwrap(), "Ready")["status"], "True");
     drop(operator);
 }
+
+#[tokio::test]
+async fn a_404_of_somebody_who_is_not_s3_lets_no_object_go_astray() {
+    let world = World::new("stranger").await;
+    world.released("net");
+    let _operator = world.operator().await;
+    world.apply(&world.inline("net"));
+    world.version_ready("net").await;
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Answer(404, "DefaultBackend")));
+    world.kubectl(&["delete", "version", "net", "--wait=false"]);
+    world.version_fails("net", "StorageUnavailable").await;
+    world.bed.s3.clear_faults(&world.name);
+    world.versions_are(&[]).await;
+    world.objects_are(0).await;
+}
+
+#[tokio::test]
+async fn a_store_that_knows_no_conditions_is_asked_without() {
+    let world = World::new("unconditional").await;
+    world.released("net");
+    let unknown = S3Failure::Answer(501, "NotImplemented");
+    world.bed.s3.inject(S3Fault::new(&world.name, unknown).method(Method::PUT).times(1));
+    let operator = world.operator().await;
+    world.apply(&world.inline("net"));
+    let version = world.version_ready("net").await;
+    stored_once(&world, &version).await;
+    let puts = world.bed.s3.requests(&world.name).into_iter().filter(|r| r.method == Method::PUT);
+    assert_eq!(puts.filter(|r| !r.key.is_empty()).count(), 2);
+    assert!(!operator.log().contains("not published"), "it failed in between");
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_holds_up_no_other_whatever_it_is_asked_for() {
+    let world = World::new("hangs").await;
+    let names: Vec<String> = (0..24).map(|n| format!("old-{n}")).collect();
+    for name in &names {
+        world.released(name);
+        world.apply(&world.inline(name));
+    }
+    let _operator = world.operator_with(&["--max-fetches", "2"]).await;
+    for name in &names {
+        world.version_ready(name).await;
+    }
+    // More deletions, and forced syncs, than there are turns, all of one dead store.
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang));
+    let (going, forced) = names.split_at(18);
+    let mut delete = vec!["delete", "version", "--wait=false"];
+    delete.extend(going.iter().map(String::as_str));
+    world.kubectl(&delete);
+    for name in forced {
+        world.request(name, "again");
+    }
+    let alive = format!("{}-alive", world.name);
+    world.bed.s3.create_bucket(&alive).await.unwrap();
+    world.released("net");
+    world.apply(&world.inline_of("net", &world.module("net").s3("bucket", json!(alive))));
+    world.version_ready("net").await;
+    world.kubectl(&["delete", "version", "net", "--timeout=60s"]);
+    assert_eq!(world.bed.s3.keys(&alive).await.unwrap(), [""; 0]);
+}

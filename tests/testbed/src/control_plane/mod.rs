@@ -267,5 +267,5 @@ fn api_server_spec(binary: PathBuf, folder: &Path, etcd: &str, port: u16) -> Spe
         .args(["--audit-log-mode=blocking", "--audit-log-maxsize=100000"])
         // Fair queueing is for clusters that are shared; here it only throttles the tests.
         .args(["--enable-priority-and-fairness=false", "--max-requests-inflight=2000"])
-        .args(["--max-mutating-requests-inflight=2000", "--profiling=false"])
+        .args(["--max-mutating-requests-inflight=2000"])
 }
