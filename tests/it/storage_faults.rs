@@ -262,4 +262,13 @@ async fn a_store_that_hangs_holds_up_no_other_whatever_it_is_asked_for() {
     world.version_ready("net").await;
     world.kubectl(&["delete", "version", "net", "--timeout=60s"]);
     assert_eq!(world.bed.s3.keys(&alive).await.unwrap(), [""; 0]);
+    // It was not the end of somebody else's waiting that let it go.
+    for version in world.versions().await.unwrap() {
+        assert_ne!(
+            condition(&version, "Ready")["reason"],
+            "StorageUnavailable",
+            "{}",
+            version["metadata"]["name"]
+        );
+    }
 }
