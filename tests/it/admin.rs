@@ -82,7 +82,7 @@ async fn an_operator_without_its_api_server_is_not_ready_and_says_so() {
     let path = folder.path().join("kubeconfig");
     std::fs::write(&path, nowhere).unwrap();
     let operator = world.builder().env("KUBECONFIG", &path).start().unwrap();
-    let wait = opendepot_testbed::eventually(SOON, || async {
+    let wait = eventually(SOON, || async {
         anyhow::ensure!(operator.log().contains("the watch failed"), "{}", operator.log());
         Ok(())
     });

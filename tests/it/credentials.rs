@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use opendepot_testbed::control_plane::AuditEntry;
+use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Credential, Failure, Fault, GitHub, Hop, Quota, Repository};
 
@@ -192,11 +192,10 @@ async fn a_secret_that_is_made_later_is_found_by_itself_and_github_not_asked_bef
     eventually(Duration::from_secs(90), stored).await.unwrap_or_else(|error| panic!("{error:#}"));
     world.version_ready("unseen").await;
     let looked_again = || async {
-        let entries = world.bed.kubernetes.audit().entries()?;
-        let looks = |e: &&AuditEntry| {
+        let looks = |e: &AuditEntry| {
             e.user == OPERATOR && e.namespace == world.name && e.resource == "secrets" && e.name == "refused"
         };
-        let looks = entries.iter().filter(looks).count();
+        let looks = world.bed.kubernetes.audit().matching(AuditMark::default(), looks)?.len();
         anyhow::ensure!(looks >= 2, "{looks} looks");
         Ok(())
     };

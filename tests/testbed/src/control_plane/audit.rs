@@ -65,8 +65,8 @@ impl AuditEntry {
     }
 }
 
-/// A position in the audit log.
-#[derive(Debug, Clone, Copy)]
+/// A position in the audit log; its beginning by default.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct AuditMark(usize);
 
 /// The audit log of one control plane.
@@ -89,25 +89,38 @@ impl Audit {
 
     /// The end of the log, once it holds every call that was answered before this one.
     pub async fn mark(&self, client: &Client) -> Result<AuditMark> {
-        self.since(AuditMark(0), client).await.map(|entries| AuditMark(entries.len()))
+        self.catch_up(client).await?;
+        self.position()
     }
 
     /// What was called since `mark`, once the log holds every call that was answered before this one.
     pub async fn since(&self, mark: AuditMark, client: &Client) -> Result<Vec<AuditEntry>> {
+        self.catch_up(client).await?;
+        self.matching(mark, |entry| !entry.uri.starts_with("/version?testbed="))
+    }
+
+    async fn catch_up(&self, client: &Client) -> Result<()> {
         let uri = format!("/version?testbed={}", uuid::Uuid::new_v4());
         client.request_text(http::Request::get(&uri).body(Vec::new())?).await?;
         eventually(Duration::from_secs(10), || async {
-            let entries = self.entries()?;
-            let recent = entries.iter().rev().take(5_000).any(|entry| entry.uri == uri);
+            let recent = self.with(|all| all.iter().rev().take(5_000).any(|entry| entry.uri == uri))?;
             ensure!(recent, "the audit log lags behind");
-            let ours = |entry: &AuditEntry| !entry.uri.starts_with("/version?testbed=");
-            Ok(entries.into_iter().filter(ours).skip(mark.0).collect())
+            Ok(())
         })
         .await
     }
 
-    /// What the log holds now.
-    pub fn entries(&self) -> Result<Vec<AuditEntry>> {
+    /// The end of what the log holds now.
+    pub fn position(&self) -> Result<AuditMark> {
+        self.with(|all| AuditMark(all.len()))
+    }
+
+    /// Of what the log holds after `mark` now, what is asked for. The log of a long run is long: only that is copied.
+    pub fn matching(&self, mark: AuditMark, wanted: impl Fn(&AuditEntry) -> bool) -> Result<Vec<AuditEntry>> {
+        self.with(|all| all[mark.0..].iter().filter(|entry| wanted(entry)).cloned().collect())
+    }
+
+    fn with<T>(&self, see: impl FnOnce(&[AuditEntry]) -> T) -> Result<T> {
         let mut entries = lock(&self.read);
         let mut file = File::open(&self.path).context("there is no audit log yet")?;
         file.seek(SeekFrom::Start(entries.bytes))?;
@@ -123,7 +136,7 @@ impl Audit {
             }
         }
         entries.bytes += whole as u64;
-        Ok(entries.all.clone())
+        Ok(see(&entries.all))
     }
 }
 
