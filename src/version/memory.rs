@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::triage::Attempt;
+use crate::api;
 
 /// Forces within this window are counted.
 const WINDOW: SignedDuration = SignedDuration::from_mins(1);
@@ -28,8 +29,20 @@ pub struct Memory {
     pub verified: Option<Timestamp>,
     /// The forced syncs of late.
     pub forces: Forces,
-    /// The resourceVersion that the last reconcile left behind.
-    pub left: Option<String>,
+    /// The resourceVersion that the last reconcile left behind, and when.
+    pub left: Option<(String, Timestamp)>,
+}
+
+/// How long a watch may be behind. One that tells of older versions for longer is not behind: etcd was restored.
+const LAG: SignedDuration = SignedDuration::from_secs(10);
+
+impl Memory {
+    /// Whether the watch tells of a version of the object that the last reconcile has left behind.
+    pub fn is_ahead_of(&self, version: Option<&str>, now: Timestamp) -> bool {
+        self.left
+            .as_ref()
+            .is_some_and(|(left, at)| now.duration_since(*at) < LAG && api::is_older(version, Some(left)))
+    }
 }
 
 /// Forced syncs of one object, so that a loop that asks for ever makes no storm.
@@ -106,6 +119,15 @@ impl Memories {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watch_may_be_behind_for_a_moment_only() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let memory = Memory { left: Some(("10".into(), at(100))), ..Memory::default() };
+        assert!(memory.is_ahead_of(Some("9"), at(105)));
+        assert!(!memory.is_ahead_of(Some("10"), at(105)) && !memory.is_ahead_of(Some("9"), at(111)));
+        assert!(!Memory::default().is_ahead_of(Some("9"), at(100)));
+    }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

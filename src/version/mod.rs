@@ -31,7 +31,6 @@ use kube::runtime::controller::Action;
 pub use self::context::Context;
 use self::steps::{Done, Failed};
 use self::triage::{Attempt, Seen, Times, Triage};
-use crate::api;
 use crate::crd::lean::LeanVersion;
 use crate::failure::SECRET_LOOK;
 use crate::metrics::Queue;
@@ -46,7 +45,7 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
     let uid = version.metadata.uid.clone().unwrap_or_default();
     let now = Timestamp::now();
     let memory = ctx.memories.with(&uid, |memory| memory.clone());
-    if api::is_older(version.metadata.resource_version.as_deref(), memory.left.as_deref()) {
+    if memory.is_ahead_of(version.metadata.resource_version.as_deref(), now) {
         // The watch is behind what the last reconcile wrote; it will tell of that in a moment.
         return Action::requeue(BEHIND);
     }

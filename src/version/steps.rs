@@ -97,8 +97,8 @@ pub(super) async fn work(
     for _ in 0..MOST_STEPS {
         match step(ctx, &mut object, turn, verify).await {
             Ok(Some(done)) => {
-                ctx.memories
-                    .with(uid, |memory| memory.left.clone_from(&object.view().metadata.resource_version));
+                let left = object.view().metadata.resource_version.clone().zip(Some(Timestamp::now()));
+                ctx.memories.with(uid, |memory| memory.left = left);
                 return (seen(&object), done);
             }
             Ok(None) => {}
