@@ -131,7 +131,8 @@ async fn operator(bed: &Testbed, name: &str, versions: usize) -> (Duration, Stri
     bed.kubectl_with(&["create", "-f", "-"], &module.to_string()).unwrap().ok().unwrap();
     let modules = opendepot::api::objects::<opendepot::crd::Module>(&bed.admin().await.unwrap(), name);
     eventually(Duration::from_mins(10), || async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Each look costs the API server as much as a write of the operator.
+        tokio::time::sleep(Duration::from_millis(250)).await;
         anyhow::ensure!(modules.get("mod").await?.data["status"]["synced"] == true, "not yet");
         Ok(())
     })
