@@ -37,6 +37,8 @@ pub type Refused = BTreeMap<String, String>;
 pub struct Done {
     /// Versions created.
     pub created: usize,
+    /// Their names.
+    pub made: Vec<String>,
     /// Versions changed.
     pub changed: usize,
     /// Versions deleted.
@@ -87,7 +89,12 @@ impl Done {
         let mut done = 0;
         while let Some((name, result)) = results.next().await {
             match result {
-                Ok(()) => done += 1,
+                Ok(()) => {
+                    done += 1;
+                    if verb == "created" {
+                        self.made.push(name.to_owned());
+                    }
+                }
                 Err(kube::Error::Api(status))
                     if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
                 {

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -44,6 +44,9 @@ use crate::version::memory::Forces;
 
 /// Shortest time between two reconciles that only Versions asked for: so their number costs no status writes.
 const COALESCE: Duration = Duration::from_secs(1);
+
+/// How long a watch may be behind a create. A name that it does not know after that was made and has gone since.
+const LAG: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long to wait for the watch after a write that found the object changed.
 const OUTDATED: Duration = Duration::from_millis(50);
@@ -83,6 +86,19 @@ struct Memory {
     failures: u32,
     forces: Forces,
     refused: Refused,
+    /// Versions that were made a moment ago, until the watch tells of them.
+    made: BTreeMap<String, Timestamp>,
+}
+
+impl Memory {
+    /// Takes out of the plan what was made already, though the watch has not told yet. Gives how much that is.
+    fn without_made(&mut self, plan: &mut Plan, children: &[&LeanVersion], now: Timestamp) -> usize {
+        let known: BTreeSet<&str> = children.iter().filter_map(|c| c.metadata.name.as_deref()).collect();
+        self.made.retain(|name, at| !known.contains(name.as_str()) && now.duration_since(*at) < LAG);
+        let planned = plan.create.len();
+        plan.create.retain(|create| !self.made.contains_key(&create.name));
+        planned - plan.create.len()
+    }
 }
 
 /// What makes a Module's spec unusable.
@@ -260,7 +276,11 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     // What was written counts at once: a request that was opened goes along with the Versions that are made now.
     module.status = after;
     ctx.pins.set(uid, module.status.published.as_ref().filter(|_| module.immutable()));
-    let (_, plan) = decide(&module, &children, problem.as_ref());
+    let (_, mut plan) = decide(&module, &children, problem.as_ref());
+    let made = ctx.memories.with(uid, |memory| memory.without_made(&mut plan, &children, Timestamp::now()));
+    if made > 0 {
+        again = Some(again.unwrap_or(COALESCE).min(COALESCE));
+    }
     let mut unset = None;
     if status::resets_force(&module) {
         unset = reset_force(&api, &name, version.as_deref()).await?;
@@ -270,6 +290,8 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     }
     let mut done = apply::apply(&ctx.client, &module, &plan).await?;
     done.log();
+    let now = Timestamp::now();
+    ctx.memories.with(uid, |memory| memory.made.extend(done.made.drain(..).map(|name| (name, now))));
     done.refused.extend(unset.map(|words| (String::new(), words)));
     if done.refused != refused {
         ctx.memories.with(uid, |memory| memory.refused.clone_from(&done.refused));

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::super::Memory;
 use super::super::plan::{FileName, Holder, Plan};
-use super::{ChildFixture, ModuleFixture, child, failed_child, merge, module, stored_child};
+use super::{ChildFixture, ModuleFixture, at, child, failed_child, merge, module, stored_child};
+use crate::crd::lean::LeanVersion;
 use crate::crd::{ADOPT, MODULE_REQUEST, ORIGINAL_FINALIZER};
 
 fn created(plan: &Plan) -> Vec<&str> {
@@ -248,4 +250,20 @@ fn a_configuration_that_cannot_be_used_still_suspends_lets_go_and_hands_requests
     assert_eq!(asked.change[0].request.as_deref(), Some("token"));
     let unreadable = module().suspended().with(json!({"spec": {"versions": 7}}));
     assert_eq!(unreadable.plan(&children), Plan::default(), "of what cannot be read nothing counts");
+}
+
+#[test]
+fn what_was_made_a_moment_ago_is_not_made_twice_while_the_watch_is_behind() {
+    let wants = module().with_versions(["1.0.0", "2.0.0"]);
+    let mut memory = Memory { made: [("network-1.0.0".to_owned(), at(100))].into(), ..Memory::default() };
+    let mut created = |children: &[&LeanVersion], now| {
+        let mut plan = wants.plan(&[]);
+        let kept = memory.without_made(&mut plan, children, at(now));
+        (kept, plan.create.len())
+    };
+    assert_eq!(created(&[], 101), (1, 1));
+    let seen = child("1.0.0").lean();
+    assert_eq!(created(&[&seen], 102), (0, 2), "once it was seen, it is missing when it is not there");
+    let mut memory = Memory { made: [("network-1.0.0".to_owned(), at(100))].into(), ..Memory::default() };
+    assert_eq!(memory.without_made(&mut wants.plan(&[]), &[], at(111)), 0, "it must have gone");
 }
