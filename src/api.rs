@@ -3,6 +3,7 @@
 //! In: names and wanted values. Out: merge patches that carry the resourceVersion they were decided on, and nothing at
 //! all where nothing changes. Objects are read untyped, so that an odd one can be told from a missing one.
 
+use jiff::SignedDuration;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, ValidationDirective};
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -11,6 +12,10 @@ use serde_json::{Map, Value, json};
 
 /// Who writes, as `managedFields` shows it.
 pub const FIELD_MANAGER: &str = "opendepot";
+
+/// How long a watch may be behind what this process wrote. A name that it does not know after that was made and has gone
+/// since; one that it tells older versions of is not behind: etcd was restored.
+pub const WATCH_LAG: SignedDuration = SignedDuration::from_secs(10);
 
 /// The objects of kind `K` in `namespace`, untyped.
 pub fn objects<K: Resource<DynamicType = ()>>(client: &Client, namespace: &str) -> Api<DynamicObject> {

@@ -35,10 +35,8 @@ pub type Refused = BTreeMap<String, String>;
 /// What running a plan did, counted for the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Versions created.
-    pub created: usize,
-    /// Their names.
-    pub made: Vec<String>,
+    /// Names of the Versions created.
+    pub created: Vec<String>,
     /// Versions changed.
     pub changed: usize,
     /// Versions deleted.
@@ -52,7 +50,7 @@ pub struct Done {
 impl Done {
     /// One line, where something was done.
     pub fn log(&self) {
-        let Self { created, changed, deleted, .. } = self;
+        let (created, Self { changed, deleted, .. }) = (self.created.len(), self);
         if created + changed + deleted > 0 {
             tracing::info!(created, changed, deleted, "Versions brought up to date");
         }
@@ -68,9 +66,9 @@ pub async fn apply(client: &Client, module: &ModuleView, plan: &Plan) -> Result<
     let creates = plan.create.iter().map(|c| named(&c.name, create(&api, module, &resolved, c)));
     done.created = done.run("created", creates.collect()).await?;
     let changes = plan.change.iter().map(|c| named(&c.target.name, change(&api, module, &resolved, c)));
-    done.changed = done.run("changed", changes.collect()).await?;
+    done.changed = done.run("changed", changes.collect()).await?.len();
     let deletes = plan.delete.iter().map(|target| named(&target.name, delete(&api, target)));
-    done.deleted = done.run("deleted", deletes.collect()).await?;
+    done.deleted = done.run("deleted", deletes.collect()).await?.len();
     Ok(done)
 }
 
@@ -84,17 +82,13 @@ fn named<'a>(
 }
 
 impl Done {
-    async fn run(&mut self, verb: &str, requests: Vec<Request<'_>>) -> Result<usize, kube::Error> {
+    /// Gives the names of what was done.
+    async fn run(&mut self, verb: &str, requests: Vec<Request<'_>>) -> Result<Vec<String>, kube::Error> {
         let mut results = stream::iter(requests).buffer_unordered(AT_ONCE);
-        let mut done = 0;
+        let mut done = Vec::new();
         while let Some((name, result)) = results.next().await {
             match result {
-                Ok(()) => {
-                    done += 1;
-                    if verb == "created" {
-                        self.made.push(name.to_owned());
-                    }
-                }
+                Ok(()) => done.push(name.to_owned()),
                 Err(kube::Error::Api(status))
                     if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
                 {

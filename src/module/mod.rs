@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -44,9 +44,6 @@ use crate::version::memory::Forces;
 
 /// Shortest time between two reconciles that only Versions asked for: so their number costs no status writes.
 const COALESCE: Duration = Duration::from_secs(1);
-
-/// How long a watch may be behind a create. A name that it does not know after that was made and has gone since.
-const LAG: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long to wait for the watch after a write that found the object changed.
 const OUTDATED: Duration = Duration::from_millis(50);
@@ -94,7 +91,8 @@ impl Memory {
     /// Takes out of the plan what was made already, though the watch has not told yet. Gives how much that is.
     fn without_made(&mut self, plan: &mut Plan, children: &[&LeanVersion], now: Timestamp) -> usize {
         let known: BTreeSet<&str> = children.iter().filter_map(|c| c.metadata.name.as_deref()).collect();
-        self.made.retain(|name, at| !known.contains(name.as_str()) && now.duration_since(*at) < LAG);
+        self.made
+            .retain(|name, at| !known.contains(name.as_str()) && now.duration_since(*at) < api::WATCH_LAG);
         let planned = plan.create.len();
         plan.create.retain(|create| !self.made.contains_key(&create.name));
         planned - plan.create.len()
@@ -291,7 +289,7 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     let mut done = apply::apply(&ctx.client, &module, &plan).await?;
     done.log();
     let now = Timestamp::now();
-    ctx.memories.with(uid, |memory| memory.made.extend(done.made.drain(..).map(|name| (name, now))));
+    ctx.memories.with(uid, |memory| memory.made.extend(done.created.drain(..).map(|name| (name, now))));
     done.refused.extend(unset.map(|words| (String::new(), words)));
     if done.refused != refused {
         ctx.memories.with(uid, |memory| memory.refused.clone_from(&done.refused));

@@ -126,8 +126,8 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion
     let hears_only_the_policy =
         |c: &&&LeanVersion| c.terminating() || module.terminating() || module.spec.suspend;
     for child in children.iter().filter(|c| ours(module, c)).filter(hears_only_the_policy) {
-        let suspended = module.spec.suspend && !child.module_suspended && !child.terminating();
-        let suspended = suspended && !module.terminating();
+        let goes = child.terminating() || module.terminating();
+        let suspended = module.spec.suspend && !child.module_suspended && !goes;
         let wish =
             Change { retain: policy(module, child), suspended: suspended.then_some(true), ..change(child) };
         plan.change.extend((wish != change(child)).then_some(wish));

@@ -33,15 +33,12 @@ pub struct Memory {
     pub left: Option<(String, Timestamp)>,
 }
 
-/// How long a watch may be behind. One that tells of older versions for longer is not behind: etcd was restored.
-const LAG: SignedDuration = SignedDuration::from_secs(10);
-
 impl Memory {
     /// Whether the watch tells of a version of the object that the last reconcile has left behind.
     pub fn is_ahead_of(&self, version: Option<&str>, now: Timestamp) -> bool {
-        self.left
-            .as_ref()
-            .is_some_and(|(left, at)| now.duration_since(*at) < LAG && api::is_older(version, Some(left)))
+        self.left.as_ref().is_some_and(|(left, at)| {
+            now.duration_since(*at) < api::WATCH_LAG && api::is_older(version, Some(left))
+        })
     }
 }
 
