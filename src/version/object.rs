@@ -23,12 +23,17 @@ pub struct Object {
 
 impl Object {
     /// Reads the Version that `lean` stands for; `None` when it is gone or another took its name.
-    pub async fn read(client: &Client, lean: &LeanVersion) -> Result<Option<Self>, kube::Error> {
+    /// `touched`: whether this process has worked on it before, and may have written what no cache knows yet.
+    pub async fn read(
+        client: &Client,
+        lean: &LeanVersion,
+        touched: bool,
+    ) -> Result<Option<Self>, kube::Error> {
         let namespace = lean.metadata.namespace.as_deref().unwrap_or_default();
         let api = api::objects::<Version>(client, namespace);
         // Nobody has worked on a new one yet: what the API server has in memory, no older than what the watch told, is as
         // good as what it would have to ask etcd for. The first write tests it.
-        let new = lean.status.ready.is_none();
+        let new = lean.status.ready.is_none() && !touched;
         let known = lean.metadata.resource_version.as_deref().filter(|_| new);
         let params = known.map_or_else(GetParams::default, GetParams::at);
         let found = match api.get_with(lean.metadata.name.as_deref().unwrap_or_default(), &params).await {

@@ -79,7 +79,8 @@ pub(super) async fn work(
 ) -> (Option<Seen>, Done) {
     let uid = lean.metadata.uid.as_deref().unwrap_or_default();
     let unsaid = |failure| Done::Failed(Box::new(Failed::new(ctx, None, uid, failure)));
-    let mut object = match Object::read(&ctx.client, lean).await {
+    let touched = ctx.memories.with(uid, |memory| memory.left.is_some());
+    let mut object = match Object::read(&ctx.client, lean, touched).await {
         Ok(Some(object)) => object,
         Ok(None) => return (None, Done::Gone),
         Err(error) => return (None, unsaid(api_failure(&error))),
