@@ -238,6 +238,7 @@ async fn version_context(
     })?;
     let default_endpoint = std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
     let default_endpoint = default_endpoint.map(|url| url.parse()).transpose()?;
+    crate::storage::use_default_endpoint(default_endpoint.as_ref());
     let rules = StorageRules::new(flags.allow_storage.clone(), flags.s3_endpoint.clone(), default_endpoint);
     if rules.allows_anything() {
         tracing::warn!(

@@ -6,6 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::github::Repository;
+use crate::storage::canonical_endpoint;
+
 /// Name of the Secret that holds GitHub credentials where a spec names none.
 pub const DEFAULT_SECRET: &str = "opendepot-github-application-secret";
 
@@ -259,19 +262,63 @@ impl ModuleConfig {
         }
     }
 
-    /// What decides an object's bytes or place. A Version whose placement changed moves.
+    /// What decides an object's bytes or place, in canonical form. A Version whose placement changed moves.
     pub fn placement(&self) -> impl PartialEq + std::hash::Hash + std::fmt::Debug + use<'_> {
-        let s3 = self.storage_config.as_ref().and_then(|s| s.s3.as_ref());
-        (
-            self.name.as_deref(),
-            self.repo_url
-                .as_deref()
-                .map(|url| url.trim_end_matches('/').trim_end_matches(".git").to_lowercase()),
-            self.file_format.extension(),
-            s3.map(|s3| {
-                let prefix = s3.key.as_deref().unwrap_or_default().trim_end_matches('/');
-                (s3.bucket.as_str(), prefix, s3.region.as_str(), s3.endpoint.as_deref(), s3.force_path_style)
-            }),
-        )
+        let Self {
+            name,
+            repo_url: _, // The repository, below, is read from these two.
+            repo_owner: _,
+            file_format,
+            storage_config,
+            provider: _,              // Only the registry's address.
+            immutable: _,             // Whether content may change, not which it is.
+            version_history_limit: _, // Which Versions there are.
+            deletion_policy: _,       // What becomes of the object at its end.
+            github_client_config: _,  // How GitHub is asked, not for what.
+            version_constraints: _,   // Ignored.
+        } = self;
+        let s3 = storage_config.as_ref().and_then(|storage| {
+            let StorageConfig {
+                s3,
+                presign: _, // Ignored.
+                // Refused: nothing is stored there.
+                azure_storage: _,
+                gcs: _,
+                file_system: _,
+            } = storage;
+            s3.as_ref()
+        });
+        (name.as_deref(), self.canonical_repository(), file_format.extension(), s3.map(S3Config::placement))
+    }
+
+    /// The repository as its address is written for people, in lower case, since GitHub's names do not differ by case.
+    fn canonical_repository(&self) -> Option<String> {
+        let (url, owner) = (self.repo_url.as_deref(), self.repo_owner.as_deref());
+        let parsed = match (url, owner) {
+            (Some(url), _) => Repository::parse(url).ok(),
+            (None, Some(owner)) => {
+                Repository::from_parts(owner, self.name.as_deref().unwrap_or_default()).ok()
+            }
+            (None, None) => None,
+        };
+        let text =
+            parsed.map(|repository| repository.to_string()).or_else(|| url.or(owner).map(str::to_owned));
+        text.map(|text| text.to_lowercase())
+    }
+}
+
+impl S3Config {
+    fn placement(&self) -> impl PartialEq + std::hash::Hash + std::fmt::Debug + use<'_> {
+        let Self {
+            bucket,
+            region,
+            key,
+            endpoint,
+            force_path_style: _,       // How the store is asked, not which one.
+            server_side_encryption: _, // "A change counts for what is stored from then on."
+            kms_key_id: _,             // The same.
+        } = self;
+        let prefix = key.as_deref().unwrap_or_default().trim_end_matches('/');
+        (bucket.as_str(), prefix, region.as_str(), canonical_endpoint(endpoint.as_deref(), region))
     }
 }

@@ -14,9 +14,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::condition::cut;
-use super::config::ModuleConfig;
+use super::config::{ModuleConfig, S3Config};
 use super::version::Place;
 use super::{ADOPT, FINALIZER, GROUP, MODULE_REQUEST, ORIGINAL_FINALIZER, REQUESTED_AT, VERSION};
+use crate::storage::canonical_endpoint;
 
 /// Longest part of a condition's message that a Module repeats about one of its Versions.
 const MESSAGE: usize = 240;
@@ -110,7 +111,8 @@ pub fn config_hashes(config: &ModuleConfig) -> (u64, u64) {
 fn store_hash(config: &ModuleConfig) -> u64 {
     let s3 = config.storage_config.as_ref().and_then(|storage| storage.s3.as_ref());
     let mut store = DefaultHasher::new();
-    s3.map(|s3| (&s3.bucket, &s3.endpoint)).hash(&mut store);
+    let endpoint = |s3: &S3Config| canonical_endpoint(s3.endpoint.as_deref(), &s3.region);
+    s3.map(|s3| (&s3.bucket, endpoint(s3))).hash(&mut store);
     store.finish()
 }
 
@@ -290,7 +292,7 @@ fn stored_as_wanted(
     let place = config.place(file_name.or_else(derived)?).ok()?;
     let source = status.get("source").and_then(|source| text(source, "url"));
     let repository = config.repository.to_string();
-    let stored = flag(status, "synced") && text(status, "checksum").is_some() && storage == place;
+    let stored = flag(status, "synced") && text(status, "checksum").is_some() && storage.is_same(&place);
     Some(stored && source.is_none_or(|url| url.eq_ignore_ascii_case(&repository)))
 }
 
@@ -376,11 +378,55 @@ mod tests {
             let (a, p) = config(same_place.clone());
             assert!(a != all && p == placement, "{same_place}");
         }
-        assert_eq!(
-            config(json!({"repoUrl": "https://github.com/O/r.git"})).1,
-            placement,
-            "one repository, two spellings"
-        );
+        let s3 = |change: Value| {
+            let mut s3 = json!({"bucket": "bucket", "region": "us-west-2"});
+            s3.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            json!({"storageConfig": {"s3": s3}})
+        };
+        for same_place in [
+            json!({"repoUrl": "https://github.com/O/r.git"}),
+            json!({"repoUrl": "https://GitHub.com/o/r/"}),
+            json!({"repoUrl": "https://github.com:443/o/r"}),
+            json!({"repoOwner": "o"}),
+            json!({"repoUrl": null, "repoOwner": "o", "name": "m"}),
+            json!({"fileFormat": "zip"}),
+            json!({"versionHistoryLimit": 3, "versionConstraints": "~> 1"}),
+            json!({"githubClientConfig": {"useAuthenticatedClient": true, "secretName": "s"}}),
+            s3(json!({"forcePathStyle": true})),
+            s3(json!({"forcePathStyle": false})),
+            s3(json!({"endpoint": "https://s3.us-west-2.amazonaws.com"})),
+            s3(json!({"endpoint": "https://S3.us-west-2.amazonaws.com:443/", "forcePathStyle": true})),
+            s3(json!({"key": ""})),
+            s3(json!({"serverSideEncryption": "aws:kms", "kmsKeyId": "k"})),
+        ] {
+            let repository =
+                if same_place["name"] == "m" { "https://github.com/o/m" } else { "https://github.com/o/r" };
+            assert_eq!(
+                config(same_place.clone()).1,
+                config(json!({"repoUrl": repository})).1,
+                "{same_place}"
+            );
+        }
+        let minio = |change: Value| {
+            let mut spelled = json!({"endpoint": "https://minio.example.com"});
+            spelled.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            config(s3(spelled)).1
+        };
+        for same_place in
+            ["https://minio.example.com/", "https://MINIO.example.com", "https://minio.example.com:443"]
+        {
+            assert_eq!(minio(json!({"endpoint": same_place})), minio(json!({})), "{same_place}");
+        }
+        for moved in [
+            s3(json!({"bucket": "other"})),
+            s3(json!({"region": "eu-west-1"})),
+            s3(json!({"key": "team"})),
+            s3(json!({"endpoint": "https://minio.example.com"})),
+            s3(json!({"endpoint": "http://s3.us-west-2.amazonaws.com"})),
+            s3(json!({"endpoint": "https://s3.eu-west-1.amazonaws.com"})),
+        ] {
+            assert_ne!(config(moved.clone()).1, placement, "{moved}");
+        }
         for moved in
             [json!({"name": "n"}), json!({"fileFormat": "tar"}), json!({"repoUrl": "https://github.com/o/s"})]
         {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::config::{ModuleConfig, any_object};
 use super::release::semver_pattern;
+use crate::storage::canonical_endpoint;
 
 /// `spec.type` of the Versions that this operator works on.
 pub const TYPE_MODULE: &str = "Module";
@@ -223,4 +224,24 @@ pub struct Place {
     /// Whether the bucket is addressed in the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_path_style: Option<bool>,
+}
+
+impl Place {
+    /// Whether both are one place, however they are spelled: a default that is written out, a slash or upper case in the
+    /// endpoint and the addressing style make no other place.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+
+    fn canonical(&self) -> (&str, &str, &str, Option<String>) {
+        let Self {
+            bucket,
+            key,
+            region,
+            endpoint,
+            // How the store is asked, not which one.
+            force_path_style: _,
+        } = self;
+        (bucket, key, region, canonical_endpoint(endpoint.as_deref(), region))
+    }
 }

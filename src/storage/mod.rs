@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `key` | [`object_key`]: the only way a key is made |
 //! | `rules` | what `--allow-storage` and `--s3-endpoint` permit; pure |
+//! | `canonical` | one spelling for each store |
 //! | `ownership` | whose an object is, as its S3 user metadata says |
 //! | `client` | [`Storage`] and its clients: proxy, roots, time limits, retries |
 //! | `object` | HEAD, PUT and DELETE of one object |
@@ -16,6 +17,7 @@
 //! | `verdict` | the one table from S3's answers to causes; pure |
 //! | `error` | [`StorageError`]: the causes, and the words for them |
 
+mod canonical;
 mod client;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -29,6 +31,7 @@ mod verdict;
 
 use std::fmt;
 
+pub use canonical::{canonical_endpoint, use_default_endpoint};
 pub use client::{CaError, Storage};
 pub use error::{Cause, Operation, StorageError};
 pub use key::{KeyError, content_type, object_key};

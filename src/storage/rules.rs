@@ -175,7 +175,7 @@ impl Endpoint {
 
     /// Whether this only spells out where requests for the region go anyway. The region must hold no dot, or it would
     /// reach into other names under AWS's domain, where customers' machines are.
-    fn is_aws(&self, region: &str) -> bool {
+    pub(super) fn is_aws(&self, region: &str) -> bool {
         let Some(host) = self.0.strip_prefix("https://") else { return false };
         let services = ["s3", "s3.dualstack", "s3-fips", "s3-fips.dualstack"];
         is_region(region)

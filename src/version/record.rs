@@ -116,6 +116,16 @@ impl VersionView {
         after
     }
 
+    /// The object was seen where the spec wants it, which spells the place in another way than the status.
+    pub fn spelled_anew(&self, place: &Place, now: Timestamp) -> VersionStatus {
+        let moved = self.left_behind(place).is_empty();
+        let mut after = if moved { self.settled(now) } else { self.status.clone() };
+        after.storage = Some(place.clone());
+        after.objects.retain(|p| p.bucket != place.bucket || p.key != place.key);
+        after.objects.push(place.clone());
+        after
+    }
+
     /// What a move left behind is gone, or may stay.
     pub fn cleaned_up(&self, now: Timestamp) -> VersionStatus {
         let mut after = self.settled(now);

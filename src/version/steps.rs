@@ -16,7 +16,7 @@ use super::slots::Turn;
 use super::triage::{Attempt, Seen};
 use super::{SecretSeen, delete, store};
 use crate::crd::lean::LeanVersion;
-use crate::crd::{DeletionPolicy, Place, condition};
+use crate::crd::{DeletionPolicy, Place, VersionStatus, condition};
 use crate::failure::{Class, Failure, Reason};
 use crate::storage::Found;
 
@@ -137,7 +137,7 @@ async fn step(
         },
         Next::Verify(work) => look_again(ctx, object, &work, turn).await,
         Next::CleanUp(work) => clean_up(ctx, object, &work).await,
-        Next::Record => settle(ctx, object).await.map(|()| None),
+        Next::Record => settle(ctx, object, &view.settled(now)).await.map(|()| None),
     }
 }
 
@@ -248,10 +248,14 @@ async fn look_again(
     let what = match &found {
         Some(found) if store::intact(found, checksum, size) => {
             seen_in_the_bucket(ctx, object);
+            if view.status.storage.as_ref() != Some(&work.place) {
+                let after = view.spelled_anew(&work.place, Timestamp::now());
+                return settle(ctx, object, &after).await.map(|()| None);
+            }
             let ready = condition::find(&view.status.conditions, "Ready");
             // Only where the look before failed there is something to say; what a move left behind has words of its own.
             if ready.is_some_and(|c| c.status != "True") && view.left_behind(&work.place).is_empty() {
-                settle(ctx, object).await?;
+                settle(ctx, object, &view.settled(Timestamp::now())).await?;
             }
             return Ok(None);
         }
@@ -271,10 +275,10 @@ fn seen_in_the_bucket(ctx: &Context, object: &Object) {
 }
 
 /// Says that all is as wanted, and, where the last word was of a failure, that this is over.
-async fn settle(ctx: &Context, object: &mut Object) -> Result<(), kube::Error> {
-    let over = has_failed(object.view());
-    object.write_status(&object.view().settled(Timestamp::now())).await?;
-    if over {
+async fn settle(ctx: &Context, object: &mut Object, after: &VersionStatus) -> Result<(), kube::Error> {
+    let failed = has_failed(object.view());
+    object.write_status(after).await?;
+    if failed && !has_failed(object.view()) {
         let note = object.view().status.sync_status.clone().unwrap_or_default();
         ctx.events.normal(&object.reference(), Reason::Synced.as_str(), "Verify", &note);
     }

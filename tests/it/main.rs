@@ -36,6 +36,7 @@ mod project;
 mod rate_limits;
 mod rights;
 mod seed;
+mod spelling;
 mod storage_faults;
 mod support;
 mod tenants;
