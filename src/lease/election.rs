@@ -15,6 +15,8 @@ pub const DURATION: Duration = Duration::from_secs(15);
 pub const TERM: Duration = Duration::from_secs(10);
 /// How often the holder renews, and how soon it tries again when that failed.
 pub const RENEW: Duration = Duration::from_secs(2);
+/// Longest wait for an answer of the API server; a renewal that takes longer is sent again.
+pub const PATIENCE: Duration = Duration::from_secs(3);
 /// How often those who wait look.
 pub const LOOK: Duration = Duration::from_secs(1);
 
@@ -42,6 +44,28 @@ pub enum Next {
     Renew,
     /// Another holds it.
     Wait,
+}
+
+/// Why a renewal failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No answer within [`PATIENCE`]; the API server may have carried the write out.
+    Late,
+    /// The Lease had another resourceVersion than the last answer, and was read again.
+    Outdated,
+    /// Anything else, such as a refused connection.
+    Other,
+}
+
+/// How long the holder waits before it renews again after a failed renewal.
+///
+/// A late renewal has used up its pause already, and one that was outdated has been read again: both are sent at once, so
+/// that a request that hangs costs [`PATIENCE`] and no more. Others would fail again at once.
+pub fn pause_after(refusal: Refusal) -> Duration {
+    match refusal {
+        Refusal::Late | Refusal::Outdated => Duration::ZERO,
+        Refusal::Other => RENEW / 2,
+    }
 }
 
 /// What a process that does not lead knows of the Lease.
@@ -156,8 +180,9 @@ mod tests {
         // It stops TERM after it sent what it knows to have succeeded. The others have seen that write no earlier.
         let sent = Instant::now();
         assert!(term(sent) + Duration::from_secs(5) <= sent + DURATION);
-        // Three renewals in a row may fail.
-        assert!(RENEW * 4 <= TERM);
+        // Three renewals in a row may fail, and two in a row may hang, before the last one that is still in time.
+        assert!(RENEW + pause_after(Refusal::Other) * 3 < TERM);
+        assert!(RENEW + (PATIENCE + pause_after(Refusal::Late)) * 2 < TERM);
         // Fail-over: the lease runs out, somebody looks.
         assert!(DURATION + LOOK * 2 < Duration::from_secs(20));
     }

@@ -17,11 +17,9 @@ use kube::{Client, Config};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::election::{Candidate, DURATION, LOOK, Next, RENEW, Record};
+use self::election::{Candidate, DURATION, LOOK, Next, PATIENCE, RENEW, Record, Refusal};
 use crate::api::FIELD_MANAGER;
 
-/// Longest wait for an answer of the API server; a renewal that takes longer is tried again.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// How often the log says why the Lease cannot be had.
 const COMPLAIN: Duration = Duration::from_mins(1);
 
@@ -216,32 +214,41 @@ impl Held {
     }
 
     async fn renew_for_ever(&mut self) -> Lost {
+        let mut pause = RENEW;
         loop {
-            tokio::time::sleep(RENEW).await;
-            if let Err(lost) = self.renew().await {
-                return lost;
-            }
+            tokio::time::sleep(pause).await;
+            pause = match self.renew().await {
+                Ok(pause) => pause,
+                Err(lost) => return lost,
+            };
         }
     }
 
-    /// One renewal. One that fails is tried again while the term lasts; one that finds another holder is the end.
-    async fn renew(&mut self) -> Result<(), Lost> {
+    /// Renews once, and returns the pause before the next renewal. Failed renewals are retried while the term lasts; a
+    /// Lease that another process holds, or that is gone, is lost.
+    async fn renew(&mut self) -> Result<Duration, Lost> {
         let sent = Instant::now();
-        match self.election.write(self.election.written(self.lease.clone(), false)).await {
+        let error = match self.election.write(self.election.written(self.lease.clone(), false)).await {
             Ok(lease) => {
                 self.lease = lease;
                 self.leadership.extend(election::term(sent));
+                return Ok(RENEW);
             }
-            Err(error) => {
-                tracing::warn!(%error, "the lease was not renewed; trying again");
-                // A write whose answer was lost changed the resourceVersion; somebody may have labelled the Lease.
-                if let Ok(read) = patient(self.election.api.get_opt(&self.election.name)).await {
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "the lease was not renewed; retrying");
+        let mut refusal = error.kind();
+        if refusal == Refusal::Outdated {
+            // A write whose answer was lost changed the resourceVersion, or another client labelled the Lease.
+            match patient(self.election.api.get_opt(&self.election.name)).await {
+                Ok(read) => {
                     let ours = |lease: &Lease| record(lease).holder.as_ref() == Some(&self.election.identity);
                     self.lease = read.filter(ours).ok_or(Lost)?;
                 }
+                Err(error) => refusal = error.kind(),
             }
         }
-        Ok(())
+        Ok(election::pause_after(refusal))
     }
 
     /// Gives the Lease up, so that another need not wait for its end. Nothing may be done in its name any more.
@@ -276,6 +283,18 @@ enum Failed {
     Late,
     #[error("{0}")]
     Api(kube::Error),
+}
+
+impl Failed {
+    fn kind(&self) -> Refusal {
+        match self {
+            Self::Late => Refusal::Late,
+            Self::Api(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
+                Refusal::Outdated
+            }
+            Self::Api(_) => Refusal::Other,
+        }
+    }
 }
 
 async fn patient<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failed> {

@@ -9,6 +9,8 @@ use opendepot_testbed::eventually;
 use opendepot_testbed::github::File;
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -157,52 +159,110 @@ async fn a_leader_that_was_frozen_stores_nothing_when_it_wakes() {
     world.version_ready("mod-1.0.0").await;
 }
 
-/// A way to the API server that can be cut.
+/// A way to the API server on which packets can be held back. Nothing is closed meanwhile.
 struct Cable {
-    address: String,
-    cut: watch::Sender<bool>,
+    kubeconfig: std::path::PathBuf,
+    held: watch::Sender<bool>,
+    _folder: opendepot_testbed::process::Folder,
 }
 
 impl Cable {
-    async fn to(server: String) -> Self {
+    /// To the API server that this kubeconfig of the operator names.
+    async fn of(world: &World) -> Self {
+        let kubeconfig = std::fs::read_to_string(world.bed.operator_kubeconfig()).unwrap();
+        let server = kubeconfig.split("https://").nth(1).unwrap().split(['"', '\n']).next().unwrap();
+        let server = server.trim().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (cut, is_cut) = watch::channel(false);
+        let folder = opendepot_testbed::process::Folder::new("cable").unwrap();
+        let path = folder.path().join("kubeconfig");
+        std::fs::write(&path, kubeconfig.replace(&server, &address)).unwrap();
+        let (held, is_held) = watch::channel(false);
         tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let (server, mut is_cut) = (server.clone(), is_cut.clone());
-                tokio::spawn(async move {
-                    let Ok(mut far) = TcpStream::connect(server).await else { return };
-                    let cut = async { is_cut.wait_for(|cut| *cut).await.map(drop) };
-                    tokio::select! {
-                        _ = cut => {}
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
-                    }
-                    // Nothing is closed: packets just get lost.
-                    std::future::pending::<()>().await;
-                });
+            while let Ok((near, _)) = listener.accept().await {
+                let Ok(far) = TcpStream::connect(&server).await else { continue };
+                let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+                tokio::spawn(pass(near_in, far_out, is_held.clone()));
+                tokio::spawn(pass(far_in, near_out, is_held.clone()));
             }
         });
-        Self { address, cut }
+        Self { kubeconfig: path, held, _folder: folder }
+    }
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut held: watch::Receiver<bool>) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        if held.wait_for(|held| !*held).await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
     }
 }
 
 #[tokio::test]
 async fn a_leader_that_is_cut_off_stops_before_its_lease_can_be_taken() {
     let (world, _) = world("cut-off", 1).await;
-    let kubeconfig = std::fs::read_to_string(world.bed.operator_kubeconfig()).unwrap();
-    let server = kubeconfig.split("https://").nth(1).unwrap().split(['"', '\n']).next().unwrap().trim();
-    let cable = Cable::to(server.to_owned()).await;
-    let folder = opendepot_testbed::process::Folder::new("cable").unwrap();
-    let path = folder.path().join("kubeconfig");
-    std::fs::write(&path, kubeconfig.replace(server, &cable.address)).unwrap();
-    let first = replica(&world).env("KUBECONFIG", &path).start_ready().await.unwrap();
+    let cable = Cable::of(&world).await;
+    let first = replica(&world).env("KUBECONFIG", &cable.kubeconfig).start_ready().await.unwrap();
     leads(&first, SOON).await;
     let second = replica(&world).start_ready().await.unwrap();
-    cable.cut.send(true).unwrap();
+    cable.held.send(true).unwrap();
     assert_ne!(first.exited(SOON).await.unwrap(), 0);
     assert!(!leader(&second).await, "the lease had not run out when the leader stopped");
     leads(&second, KILLED).await;
+}
+
+async fn renewed(world: &World) -> (String, jiff::Timestamp) {
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.name);
+    let spec = leases.get("opendepot").await.unwrap().spec.unwrap();
+    (spec.holder_identity.unwrap(), spec.renew_time.unwrap().0)
+}
+
+#[tokio::test]
+async fn an_api_server_that_hangs_for_a_few_seconds_costs_no_leader() {
+    let (world, _) = world("hung", 1).await;
+    let cable = Cable::of(&world).await;
+    let first = replica(&world).env("KUBECONFIG", &cable.kubeconfig).start_ready().await.unwrap();
+    leads(&first, SOON).await;
+    let second = replica(&world).start_ready().await.unwrap();
+    let (holder, _) = renewed(&world).await;
+    cable.held.send(true).unwrap();
+    // As long as two requests that hang, one after the other, and less than the term.
+    tokio::time::sleep(Duration::from_millis(6500)).await;
+    cable.held.send(false).unwrap();
+    let released = jiff::Timestamp::now();
+    let goes_on = eventually(SOON, || async {
+        let (now, at) = renewed(&world).await;
+        anyhow::ensure!(now == holder, "{now} has taken the Lease of {holder}\n{}", first.log());
+        anyhow::ensure!(at > released, "not renewed since");
+        Ok(())
+    });
+    goes_on.await.unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(leader(&first).await && !leader(&second).await, "{}", first.log());
+}
+
+#[tokio::test]
+async fn a_standby_that_takes_over_verifies_at_its_usual_pace() {
+    let (world, tags) = world("standby", 30).await;
+    let interval = Duration::from_secs(15);
+    let verify = ["--verify-interval", "15s"];
+    let first = replica(&world).args(verify).start_ready().await.unwrap();
+    leads(&first, SOON).await;
+    let second = replica(&world).args(verify).start_ready().await.unwrap();
+    let started = std::time::Instant::now();
+    world.apply(&world.module("mod").versions(&versions(&tags)));
+    world.module_ready("mod").await;
+    // The standby has been running for longer than the interval: to a process that counts from its start all is due.
+    tokio::time::sleep((interval + Duration::from_secs(1)).saturating_sub(started.elapsed())).await;
+    first.signal("TERM").unwrap();
+    assert_eq!(first.exited(SOON).await.unwrap(), 0, "{}", first.log());
+    let heads = || world.bed.s3.requests(&world.name).iter().filter(|r| r.method == Method::HEAD).count();
+    let before = heads();
+    leads(&second, LEFT).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Six are due on average.
+    let after = heads() - before;
+    assert!(after <= 20, "{after} of 30 Versions were verified within 3 s of the take-over");
 }
 
 #[tokio::test]
