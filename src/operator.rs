@@ -27,6 +27,7 @@ use crate::pins::Pins;
 use crate::scope::{Shared, start_scope, stopping};
 use crate::spool::Spool;
 use crate::storage::{Storage, StorageRules};
+use crate::telemetry;
 use crate::version::{self, shares::Shares, slots::Slots};
 
 /// Versions that do small work (a look at the bucket, a deletion) at once.
@@ -99,6 +100,7 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
     let spool = Spool::new(&spool_dir).map_err(|error| OperatorError::Spool { path: spool_dir, error })?;
     let (stopper, stop) = watch::channel(false);
     let metrics = Arc::new(Metrics::default());
+    telemetry::count_panics(Arc::clone(&metrics));
     let config = config().await?;
     let (client, watch_client) = clients(&config)?;
     let events = Events::start(client.clone());
@@ -120,6 +122,7 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
         held = elected(&flags, &config, &client, &ready) => held,
         () = &mut signal => return Ok(()),
     };
+    version.leading_since = jiff::Timestamp::now();
     if let Some(held) = &held {
         version.leadership = held.leadership();
     }
@@ -262,7 +265,7 @@ async fn version_context(
         light: Shares::new(LIGHT, LIGHT / 2),
         memories: version::memory::Memories::default(),
         looks: tokio::sync::Mutex::default(),
-        started: jiff::Timestamp::now(),
+        leading_since: jiff::Timestamp::now(),
         events,
         metrics,
         pins: Pins::default(),

@@ -49,8 +49,8 @@ pub struct Context {
     pub memories: Memories,
     /// The last look at each Secret that stalls a Version, shared by all that it stalls.
     pub looks: Mutex<HashMap<(String, String), SecretLook>>,
-    /// When this process started.
-    pub started: Timestamp,
+    /// When this process began to lead. A standby may have been running for days before.
+    pub leading_since: Timestamp,
     /// Events.
     pub events: Events,
     /// Metrics.

@@ -49,7 +49,7 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
         // The watch is behind what the last reconcile wrote; it will tell of that in a moment.
         return Action::requeue(BEHIND);
     }
-    let times = Times { now, started: ctx.started, verified: memory.verified };
+    let times = Times { now, leading_since: ctx.leading_since, verified: memory.verified };
     let decision = triage::triage(&version, memory.attempt.as_ref(), ctx.verify_interval, times);
     let mut failed = memory.attempt.as_ref();
     match decision {
@@ -66,7 +66,8 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
     if decision == Triage::Light {
         let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.turn(version.store)).await;
         let since = Instant::now();
-        let outcome = steps::work(&ctx, &version, None, failed).await;
+        // Boxed, and made only now: a future holds all that it awaits, so a Version that waits would hold the work, too.
+        let outcome = Box::pin(steps::work(&ctx, &version, None, failed)).await;
         drop(permit);
         // Small work that turns out to be a fetch goes on here: what the watch knows may never call it one.
         if !matches!(outcome.1, Done::Later) {
@@ -79,7 +80,7 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
     let turn =
         ctx.metrics.queued(Queue::PUBLISH, ctx.slots.turn(&triage::lane(&version), version.store)).await;
     let since = Instant::now();
-    let outcome = steps::work(&ctx, &version, Some(&turn), failed).await;
+    let outcome = Box::pin(steps::work(&ctx, &version, Some(&turn), failed)).await;
     finish(&ctx, &version, &uid, outcome, since)
 }
 

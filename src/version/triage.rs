@@ -36,8 +36,8 @@ pub struct Attempt {
 pub struct Times {
     /// The clock.
     pub now: Timestamp,
-    /// When this process started.
-    pub started: Timestamp,
+    /// When this process began to lead: what it remembers of failures and verifications begins there.
+    pub leading_since: Timestamp,
     /// When this process last saw the object in the bucket.
     pub verified: Option<Timestamp>,
 }
@@ -135,7 +135,7 @@ pub fn triage(
         return Triage::Publish;
     }
     match verify_interval
-        .map(|interval| next_verification(version, interval, times.verified.unwrap_or(times.started)))
+        .map(|interval| next_verification(version, interval, times.verified.unwrap_or(times.leading_since)))
     {
         Some(due) if due <= now => Triage::Light,
         due => Triage::Settled(due),
@@ -190,7 +190,7 @@ fn restart_pause(version: &LeanVersion, times: Times) -> Triage {
     }
     // The Secret may have been mended while nobody looked at it.
     let period = if Reason::is_about_secret(&version.status.reason) { SECRET_LOOK } else { HOURLY };
-    let due = phase(version, period, times.started);
+    let due = phase(version, period, times.leading_since);
     if due <= times.now { Triage::Publish } else { Triage::Waiting(due) }
 }
 

@@ -188,7 +188,7 @@ proptest! {
     #[test]
     fn nothing_is_left_undone(events in prop::collection::vec(0..17_usize, 0..7)) {
         let version = events.iter().fold(version(), |version, what| happen(version, *what));
-        let times = Times { now: at(1000), started: at(1000), verified: None };
+        let times = Times { now: at(1000), leading_since: at(1000), verified: None };
         let triage = triage(&version.lean(), None, None, times);
         let view = version.view();
         let next = next(&view, false);

@@ -15,9 +15,9 @@ use crate::github::FetchError;
 const DAY: Duration = Duration::from_hours(24);
 const NOW: i64 = 1_000_000;
 
-/// Triage at [`NOW`] by a process that has just started and remembers nothing.
+/// Triage at [`NOW`] by a process that has just begun to lead and remembers nothing.
 fn of(version: &Fixture) -> Triage {
-    let times = Times { now: at(NOW), started: at(NOW), verified: None };
+    let times = Times { now: at(NOW), leading_since: at(NOW), verified: None };
     triage(&version.lean(), None, Some(DAY), times)
 }
 
@@ -62,9 +62,9 @@ fn left_behind() -> Fixture {
 #[test]
 fn what_is_stored_and_said_waits_for_its_verification() {
     assert!(matches!(of(&stored()), Triage::Settled(Some(due)) if due > at(NOW)));
-    let times = Times { now: at(NOW), started: at(NOW), verified: None };
+    let times = Times { now: at(NOW), leading_since: at(NOW), verified: None };
     assert_eq!(triage(&stored().lean(), None, None, times), Triage::Settled(None));
-    let late = Times { now: at(NOW), started: at(0), verified: None };
+    let late = Times { now: at(NOW), leading_since: at(0), verified: None };
     assert_eq!(triage(&stored().lean(), None, Some(DAY), late), Triage::Light);
 }
 
@@ -105,7 +105,7 @@ fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
         seen: Seen::of(&failed.lean().metadata),
         secret: None,
     };
-    let times = Times { now: at(NOW), started: at(0), verified: None };
+    let times = Times { now: at(NOW), leading_since: at(0), verified: None };
     let judge = |version: &Fixture, due| triage(&version.lean(), Some(&attempt(due)), Some(DAY), times);
     assert_eq!(judge(&failed, NOW + 60), Triage::Waiting(at(NOW + 60)));
     assert_eq!(judge(&failed, NOW), Triage::Publish);
@@ -170,7 +170,7 @@ fn a_force_has_one_name_until_it_is_handled() {
 
 fn due(uid: &str, interval: Duration, verified: i64) -> i64 {
     let version = stored().with(json!({"metadata": {"uid": uid}}));
-    let times = Times { now: at(verified), started: at(0), verified: Some(at(verified)) };
+    let times = Times { now: at(verified), leading_since: at(0), verified: Some(at(verified)) };
     match triage(&version.lean(), None, Some(interval), times) {
         Triage::Settled(Some(due)) => due.as_millisecond(),
         other => panic!("{other:?}"),
