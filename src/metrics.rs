@@ -136,7 +136,11 @@ impl Default for Metrics {
         registry.register("versions", "Versions that are watched, by state and reason", versions.clone());
         let leader = Gauge::default();
         registry.register("leader", "1 while this process leads, 0 while it waits", leader.clone());
-        registry.register("panics", "Reconciles that panicked and were caught", panics.clone());
+        registry.register(
+            "panics",
+            "Panics that were caught, in reconciles and while reading archives",
+            panics.clone(),
+        );
         registry.register_with_unit(
             "fetched",
             "Archives fetched from GitHub",

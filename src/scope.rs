@@ -100,7 +100,12 @@ pub fn start_scope(
 
     let (module_context, queue) = (Arc::clone(&context), module_queue.clone());
     let (known_modules, modules_listed) = (modules.clone(), all_modules.clone());
+    let (version_context, known_versions) = (Arc::clone(&shared.version), versions.clone());
     let tell = move |version: &LeanVersion| {
+        if known_versions.get(&ObjectRef::from_obj(version)).is_none() {
+            // Another client may have removed our finalizer, so that no reconcile saw the end of this Version.
+            version_context.memories.forget(version.metadata.uid.as_deref().unwrap_or_default());
+        }
         // Before anybody looks: its Module, unless that is gone as well, may only find that it is not there.
         if !*modules_listed.borrow() || owner_lives(version, &known_modules) {
             module_context.departed.note(version);
@@ -125,7 +130,7 @@ pub fn start_scope(
         "module",
         shared.liveness.part("the module controller"),
         applier(
-            guarded("module", module::reconcile, Arc::clone(&shared.metrics)),
+            guarded("module", module::reconcile),
             no_error,
             context,
             modules.clone(),
@@ -137,7 +142,7 @@ pub fn start_scope(
         "version",
         shared.liveness.part("the version controller"),
         applier(
-            guarded("version", version::reconcile, Arc::clone(&shared.metrics)),
+            guarded("version", version::reconcile),
             no_error,
             Arc::clone(&shared.version),
             versions.clone(),
@@ -231,12 +236,11 @@ fn queue_until<K: Resource + 'static>(
     requests.map(Ok).take_until(stopping(stop))
 }
 
-/// A reconcile that cannot take the controller down: a panic is caught, counted and tried again a minute later. Each
-/// log line within carries controller, object and an id of the reconcile.
+/// A reconcile that cannot end the controller: a panic is caught, and the object is requeued after a minute. Each log line
+/// within carries controller, object and an id of the reconcile.
 fn guarded<K, C, F>(
     controller: &'static str,
     reconcile: impl Fn(Arc<K>, Arc<C>) -> F,
-    metrics: Arc<Metrics>,
 ) -> impl FnMut(Arc<K>, Arc<C>) -> futures::future::BoxFuture<'static, Result<Action, Infallible>>
 where
     K: Resource<DynamicType = ()>,
@@ -248,19 +252,18 @@ where
         let (namespace, object_name) = (object.namespace().unwrap_or_default(), object.name_any());
         let span =
             tracing::info_span!(parent: None, "reconcile", controller, namespace, object = object_name, id);
-        let metrics = Arc::clone(&metrics);
-        let work = AssertUnwindSafe(reconcile(object, context)).catch_unwind();
-        async move {
-            Ok(work.await.unwrap_or_else(|panic| {
-                metrics.panics.inc();
-                let what = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-                let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                tracing::error!(what, "a defect: the reconcile panicked; it is tried again in a minute");
-                Action::requeue(Duration::from_mins(1))
-            }))
-        }
-        .instrument(span)
-        .boxed()
+        // Combinators, not an async block: a block that captures a future and awaits it holds that future twice.
+        AssertUnwindSafe(reconcile(object, context))
+            .catch_unwind()
+            .map(|outcome| {
+                Ok(outcome.unwrap_or_else(|_| {
+                    // The panic hook has counted and logged the panic itself.
+                    tracing::error!("the reconcile ended with a panic; retrying in 1 minute");
+                    Action::requeue(Duration::from_mins(1))
+                }))
+            })
+            .instrument(span)
+            .boxed()
     }
 }
 
@@ -281,19 +284,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_caught_counted_and_tried_again() {
-        let metrics = Arc::new(Metrics::default());
+    async fn a_panic_is_caught_and_the_object_requeued() {
         let reconcile = |module: Arc<LeanModule>, _: Arc<()>| async move {
             assert!(module.name_any() != "odd", "an odd one");
             Action::await_change()
         };
-        let mut guarded = guarded("module", reconcile, Arc::clone(&metrics));
+        let mut guarded = guarded("module", reconcile);
         let module = |name: &str| {
             let object = serde_json::json!({"metadata": {"name": name, "namespace": "acme"}, "spec": {}});
             Arc::new(serde_json::from_value::<LeanModule>(object).unwrap())
         };
         assert_eq!(guarded(module("odd"), Arc::default()).await, Ok(Action::requeue(Duration::from_mins(1))));
         assert_eq!(guarded(module("even"), Arc::default()).await, Ok(Action::await_change()));
-        assert!(metrics.text().unwrap().contains("opendepot_panics_total 1"));
     }
 }

@@ -1,16 +1,20 @@
-//! The folder where archives wait on disk.
+//! The folder where archives wait on disk: one for each process.
 //!
-//! In: where there is room. Out: a folder of this process alone. What a killed process left behind is removed at the next
-//! start: a volume that outlives its container would fill up otherwise.
+//! What a killed process left behind is removed at the next start: a volume that outlives its container would fill up
+//! otherwise.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 const PREFIX: &str = "opendepot-spool-";
 const LOCK: &str = "in-use";
+/// How long a folder without a lock file is left alone after its last change: a process may be making it just now, or may
+/// still use it after a cleaner of temporary files has removed the lock. Longer than any archive is under way.
+const UNLOCKED: Duration = Duration::from_hours(1);
 
 /// A folder that is removed when this is dropped.
 #[derive(Debug)]
@@ -26,8 +30,11 @@ impl Spool {
     pub fn new(parent: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-        let lock = File::create(dir.path().join(LOCK))?;
+        // Locked before it has its name: a process that starts now must not find it without its lock.
+        let unnamed = dir.path().join("in-use.new");
+        let lock = File::create(&unnamed)?;
         lock.lock()?;
+        fs::rename(unnamed, dir.path().join(LOCK))?;
         for left in fs::read_dir(parent)?.filter_map(Result::ok).map(|entry| entry.path()) {
             if left != dir.path() && is_abandoned(&left) {
                 tracing::debug!(folder = %left.display(), "removing what an earlier process left behind");
@@ -44,10 +51,31 @@ impl Spool {
     }
 }
 
+/// A new file in `folder`, which is made again where a cleaner of temporary files has removed it.
+pub fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
+    match NamedTempFile::new_in(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder)?;
+            NamedTempFile::new_in(folder)
+        }
+        result => result,
+    }
+}
+
+/// Whether no process uses this folder any more.
 fn is_abandoned(folder: &Path) -> bool {
     let ours = folder.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(PREFIX));
-    // Without a lock file the folder is one that is just being made.
-    ours && File::open(folder.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
+    if !ours {
+        return false;
+    }
+    match File::open(folder.join(LOCK)) {
+        Ok(lock) => lock.try_lock().is_ok(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let changed = fs::metadata(folder).and_then(|folder| folder.modified());
+            changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > UNLOCKED))
+        }
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]
@@ -68,5 +96,44 @@ mod tests {
         let gone = third.path();
         drop(third);
         assert!(!gone.exists());
+    }
+
+    #[test]
+    fn a_folder_without_a_lock_goes_only_when_it_is_old() {
+        let parent = tempfile::tempdir().unwrap();
+        let unlocked = parent.path().join(format!("{PREFIX}new"));
+        let foreign = parent.path().join("other");
+        for folder in [&unlocked, &foreign] {
+            fs::create_dir(folder).unwrap();
+        }
+        let _first = Spool::new(parent.path()).unwrap();
+        assert!(unlocked.exists(), "its process may be about to lock it");
+        let old = std::time::SystemTime::now() - UNLOCKED - Duration::from_mins(1);
+        for folder in [&unlocked, &foreign] {
+            File::open(folder).unwrap().set_modified(old).unwrap();
+        }
+        let _second = Spool::new(parent.path()).unwrap();
+        assert!(!unlocked.exists() && foreign.exists());
+    }
+
+    #[test]
+    fn processes_that_start_at_once_leave_each_others_folders() {
+        let parent = tempfile::tempdir().unwrap();
+        let spools: Vec<Spool> = std::thread::scope(|scope| {
+            let start =
+                || scope.spawn(|| (0..25).map(|_| Spool::new(parent.path()).unwrap()).collect::<Vec<_>>());
+            let threads: Vec<_> = (0..8).map(|_| start()).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(spools.len(), 200);
+        assert!(spools.iter().all(|spool| spool.path().join(LOCK).exists()));
+    }
+
+    #[test]
+    fn a_folder_that_was_cleaned_away_is_made_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let spool = Spool::new(parent.path()).unwrap();
+        fs::remove_dir_all(spool.path()).unwrap();
+        assert!(temporary_file(&spool.path()).unwrap().path().exists());
     }
 }

@@ -17,6 +17,7 @@ use crate::archive::{self, Normalised};
 use crate::crd::FileFormat;
 use crate::failure::{Failure, Reason};
 use crate::github::{self, Credential, FetchError, Fetched};
+use crate::spool;
 
 pub(super) async fn fetch(
     ctx: &Context,
@@ -30,7 +31,7 @@ pub(super) async fn fetch(
             format!("Cannot write to {}: {error}. Give --spool-dir room.", ctx.spool_dir.display()),
         )
     };
-    let raw = NamedTempFile::new_in(&ctx.spool_dir).map_err(spool_failed)?;
+    let raw = spool::temporary_file(&ctx.spool_dir).map_err(spool_failed)?;
     let file = raw.as_file().try_clone().map_err(spool_failed)?;
     let format = match work.module.file_format {
         FileFormat::Zip => github::Format::Zip,
@@ -105,16 +106,15 @@ pub(super) async fn normalise(
     raw: NamedTempFile,
     format: FileFormat,
 ) -> Result<Normalised, Failure> {
-    let (limits, spool) = (ctx.limits, ctx.spool_dir.clone());
+    let (limits, folder) = (ctx.limits, ctx.spool_dir.clone());
     let format = match format {
         FileFormat::Zip => archive::Format::Zip,
         FileFormat::Tar => archive::Format::TarGz,
     };
-    let work = tokio::task::spawn_blocking(move || archive::normalise(raw.path(), format, &limits, &spool));
-    match work.await {
-        Ok(result) => Ok(result?),
-        Err(error) => {
-            Err(Failure::retry(Reason::InternalError, format!("Reading the archive broke off: {error}")))
-        }
-    }
+    let work = tokio::task::spawn_blocking(move || archive::normalise(raw.path(), format, &limits, &folder));
+    let defect =
+        "Reading the archive ended with a defect of the operator: report it with the log of this minute.";
+    // A panic, which the panic hook has counted and logged; or the runtime shuts down.
+    let normalised = work.await.map_err(|_| Failure::retry(Reason::InternalError, defect))?;
+    Ok(normalised?)
 }
