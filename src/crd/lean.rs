@@ -16,11 +16,13 @@ use serde_json::Value;
 use super::condition::cut;
 use super::config::{ModuleConfig, S3Config};
 use super::version::Place;
-use super::{ADOPT, FINALIZER, GROUP, MODULE_REQUEST, ORIGINAL_FINALIZER, REQUESTED_AT, VERSION};
+use super::{ADOPT, FINALIZER, GROUP, MODULE_REQUEST, ORIGINAL_FINALIZER, REQUESTED_AT, VERSION, token};
 use crate::storage::canonical_endpoint;
 
 /// Longest part of a condition's message that a Module repeats about one of its Versions.
 const MESSAGE: usize = 240;
+/// Longest name of a Kubernetes object.
+const LONGEST_NAME: usize = 253;
 
 /// A Module as the watch keeps it.
 #[derive(Clone, Debug, Default)]
@@ -161,8 +163,23 @@ struct Meta {
 
 impl From<Meta> for ObjectMeta {
     fn from(meta: Meta) -> Self {
+        // What is kept has bounds, however large the object is: users choose tokens, owners and finalizers freely.
         let annotations = meta.annotations.map(|mut all| {
-            all.retain(|key, _| [REQUESTED_AT, MODULE_REQUEST, ADOPT].contains(&key.as_str()));
+            all.retain(|key, value| match key.as_str() {
+                REQUESTED_AT | MODULE_REQUEST => true,
+                // A longer value names no Module.
+                ADOPT => value.len() <= LONGEST_NAME,
+                _ => false,
+            });
+            token::shorten_annotations(&mut all);
+            all
+        });
+        let finalizers = meta.finalizers.map(|mut all| {
+            all.retain(|finalizer| finalizer.starts_with(GROUP));
+            all
+        });
+        let owner_references = meta.owner_references.map(|mut all| {
+            all.retain(|owner| owner.controller == Some(true));
             all
         });
         Self {
@@ -173,8 +190,8 @@ impl From<Meta> for ObjectMeta {
             generation: meta.generation,
             creation_timestamp: meta.creation_timestamp,
             deletion_timestamp: meta.deletion_timestamp,
-            finalizers: meta.finalizers,
-            owner_references: meta.owner_references,
+            finalizers,
+            owner_references,
             annotations: annotations.filter(|a| !a.is_empty()),
             ..Self::default()
         }
@@ -260,6 +277,11 @@ fn holds(condition: &Value) -> Option<bool> {
     Some(condition.get("status")?.as_str()? == "True")
 }
 
+fn recorded_token(status: &Value, field: &str) -> Option<String> {
+    let recorded = status.get(field).and_then(Value::as_str)?;
+    Some(token::shorten(recorded).into_owned())
+}
+
 fn lean_status(status: &Value) -> LeanStatus {
     let ready = condition(status, "Ready");
     LeanStatus {
@@ -270,8 +292,8 @@ fn lean_status(status: &Value) -> LeanStatus {
         reason: text(ready, "reason").unwrap_or_default(),
         message: cut(&text(ready, "message").unwrap_or_default(), MESSAGE),
         content_digest: text(status, "contentDigest"),
-        last_handled_request: text(status, "lastHandledRequest"),
-        last_module_request: text(status, "lastModuleRequest"),
+        last_handled_request: recorded_token(status, "lastHandledRequest"),
+        last_module_request: recorded_token(status, "lastModuleRequest"),
         pending_force: text(status, "pendingForce"),
         extra_objects: extra_objects(status),
     }

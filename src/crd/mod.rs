@@ -10,6 +10,7 @@ pub mod config;
 pub mod lean;
 pub mod module;
 pub mod release;
+pub mod token;
 pub mod version;
 
 pub use config::{DeletionPolicy, FileFormat, ModuleConfig, S3Config, StorageConfig};

@@ -35,7 +35,7 @@ use self::select::{ModuleView, Selection};
 use self::status::Facts;
 use crate::api;
 use crate::crd::lean::{LeanModule, LeanVersion};
-use crate::crd::{Module, ModuleStatus, REQUESTED_AT, condition};
+use crate::crd::{Module, ModuleStatus, REQUESTED_AT, condition, token};
 use crate::events::Events;
 use crate::failure::{Failure, Reason};
 use crate::metrics::{Metrics, Queue};
@@ -188,7 +188,8 @@ pub async fn reconcile(lean: Arc<LeanModule>, ctx: Arc<Context>) -> Action {
         return Action::await_change();
     };
     let since = Instant::now();
-    match bring_closer(&ctx, &lean, &uid).await {
+    // Boxed, and made only now: thousands of Modules may wait above, and a future holds all that it awaits.
+    match Box::pin(bring_closer(&ctx, &lean, &uid)).await {
         Ok(next) => {
             ctx.metrics.reconciled("module", "settled", since);
             ctx.memories.with(&uid, |memory| memory.failures = 0);
@@ -359,7 +360,10 @@ fn decide(module: &ModuleView, children: &[&LeanVersion], problem: Option<&Probl
 /// The Module with its parts parsed, and what makes it unusable.
 fn view(raw: &DynamicObject) -> (ModuleView, Option<Problem>) {
     let spec = api::part::<crate::crd::ModuleSpec>(raw, "spec");
-    let status = api::part(raw, "status").unwrap_or_default();
+    let mut status: ModuleStatus = api::part(raw, "status").unwrap_or_default();
+    status.last_handled_request.iter_mut().for_each(token::shorten_recorded);
+    let mut metadata = raw.metadata.clone();
+    metadata.annotations.iter_mut().for_each(token::shorten_annotations);
     let name = raw.metadata.name.clone().unwrap_or_default();
     let problem = match &spec {
         Err(unreadable) => Some(Problem { message: unreadable.clone(), readable: false }),
@@ -369,12 +373,7 @@ fn view(raw: &DynamicObject) -> (ModuleView, Option<Problem>) {
             .err()
             .map(|invalid| Problem { message: invalid.to_string(), readable: true }),
     };
-    let module = ModuleView {
-        metadata: raw.metadata.clone(),
-        spec: spec.unwrap_or_default(),
-        status,
-        departed: BTreeMap::new(),
-    };
+    let module = ModuleView { metadata, spec: spec.unwrap_or_default(), status, departed: BTreeMap::new() };
     (module, problem)
 }
 

@@ -12,6 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::shares::{Share, Shares};
 
+/// So many repositories are remembered; beyond that only those that are in use. Specs choose repositories.
+const REMEMBERED: usize = 1024;
+
 /// How a repository has behaved.
 #[derive(Clone)]
 enum Standing {
@@ -87,6 +90,12 @@ impl Slots {
 
     fn standing(&self, repository: &str) -> Standing {
         let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        if standings.len() >= REMEMBERED && !standings.contains_key(repository) {
+            // One that is forgotten starts anew, with one slot until it answers.
+            standings.retain(
+                |_, standing| matches!(standing, Standing::Unknown(own) if Arc::strong_count(own) > 1),
+            );
+        }
         standings
             .entry(repository.to_owned())
             .or_insert_with(|| Standing::Unknown(Arc::new(Semaphore::new(1))))
@@ -200,6 +209,17 @@ mod tests {
             std::mem::forget(turn.expect("those of a that waited take one turn together"));
         }
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn repositories_are_remembered_in_bounded_number_and_those_in_use_always() {
+        let slots = Slots::new(4);
+        let hung = gets_a_slot(&slots, "hangs").await;
+        for number in 0..REMEMBERED * 3 {
+            slots.standing(&number.to_string());
+        }
+        assert!(slots.standings.lock().unwrap().len() <= REMEMBERED);
+        assert!(hung.is_some() && gets_a_slot(&slots, "hangs").await.is_none(), "it still has one slot only");
     }
 
     #[tokio::test]

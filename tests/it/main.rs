@@ -41,4 +41,5 @@ mod storage_faults;
 mod support;
 mod tenants;
 mod terraform;
+mod waiting;
 mod workflows;

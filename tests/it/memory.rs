@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, stream};
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use opendepot::crd::Version;
 use opendepot_testbed::eventually;
+use opendepot_testbed::github::{Failure, Fault, File};
+use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
 use crate::support::World;
 
-/// SPEC 9: resident with 10,000 settled Versions.
+/// Resident with 10,000 settled Versions.
 const MOST: u64 = 64 << 20;
 const MANY: usize = 10_000;
+/// At the peak, while thousands wait for a fetch: three quarters of the shipped memory limit.
+const QUEUED: u64 = 96 << 20;
 
 /// A Version as the operator leaves it: settled, so that there is nothing to do. About 4.5 KB, with its managed fields.
 fn settled(world: &World, number: usize) -> (Value, Value) {
@@ -43,11 +47,10 @@ fn settled(world: &World, number: usize) -> (Value, Value) {
     (object, status)
 }
 
-#[tokio::test]
-async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
-    let world = World::new("memory").await;
+/// Creates this many settled Versions without an owner.
+pub async fn create_settled(world: &World, count: usize) {
     let api: &Api<DynamicObject> = &opendepot::api::objects::<Version>(&world.client, &world.name);
-    stream::iter((0..MANY).map(|number| settled(&world, number)))
+    stream::iter((0..count).map(|number| settled(world, number)))
         .for_each_concurrent(16, |(object, status)| async move {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
             let object = serde_json::from_value(object).unwrap();
@@ -56,6 +59,13 @@ async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
             api.patch_status(&name, &PatchParams::default(), &patch).await.unwrap();
         })
         .await;
+}
+
+#[tokio::test]
+async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
+    let world = World::new("memory").await;
+    let api: &Api<DynamicObject> = &opendepot::api::objects::<Version>(&world.client, &world.name);
+    create_settled(&world, MANY).await;
     // As an older schema may have left it behind: a status that no type of ours can hold.
     let odd = json!({"status": {"conditions": Value::Null, "archiveSizeBytes": -7, "syncStatus": "?", "synced": Value::Null}});
     api.patch_status("settled-1.0.0", &PatchParams::default(), &Patch::Merge(odd)).await.unwrap();
@@ -72,9 +82,56 @@ async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
     });
     println!("{MANY} settled Versions: {:?}", resident.await.unwrap());
 
+    // Forced at once, while GitHub answers nothing for them: all wait, before and after a restart.
+    world.bed.github.inject(Fault::on(&world.repository("settled"), Failure::Hang));
+    let force = json!({"spec": {"forceSync": true}});
+    stream::iter((0..MANY).map(|number| format!("settled-1.{number}.0")))
+        .for_each_concurrent(32, |name| {
+            let force = &force;
+            async move {
+                api.patch(&name, &PatchParams::default(), &Patch::Merge(force)).await.unwrap();
+            }
+        })
+        .await;
+    wait_in_the_queue(&operator, MANY - 100, "forced").await;
+    operator.kill().await.unwrap();
+    operator.restart().await.unwrap();
+    wait_in_the_queue(&operator, MANY - 100, "forced, after a restart").await;
+
     // The rest of the controllers sees and works: a new Version is taken up.
     let repository = world.bed.github.repository(&world.repository("new")).unwrap();
-    repository.release("v1.0.0", &[opendepot_testbed::github::File::new("main.tf", "# new\n")]).unwrap();
+    repository.release("v1.0.0", &[File::new("main.tf", "# new\n")]).unwrap();
     world.apply(&world.module("new").versions(&["1.0.0"]));
     world.module_ready("new").await;
+}
+
+/// Waits until so many Versions wait for a fetch, and expects that the memory never exceeds its bound on the way there.
+async fn wait_in_the_queue(operator: &Operator, at_least: usize, what: &str) {
+    let queued = eventually(Duration::from_mins(3), || async {
+        let metrics = operator.metrics().await?;
+        let depth = metrics.lines().find_map(|line| {
+            line.strip_prefix("opendepot_queue_depth{controller=\"version\",lane=\"publish\"} ")
+        });
+        let depth: usize = depth.context("no queue depth")?.parse()?;
+        ensure!(depth >= at_least, "{depth} are queued");
+        Ok(depth)
+    });
+    let depth = queued.await.unwrap_or_else(|error| panic!("{what}: {error:#}"));
+    let memory = operator.memory().unwrap();
+    println!("{depth} queued Versions, {what}: {memory:?}");
+    assert!(memory.peak <= QUEUED, "{what}: {memory:?} with {depth} queued Versions");
+}
+
+#[tokio::test]
+async fn five_thousand_versions_of_one_module_fit_while_their_repository_hangs() {
+    let world = World::new("queued").await;
+    world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
+    let versions: Vec<String> = (0..5000).map(|number| format!("1.{number}.0")).collect();
+    let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+    let operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&versions));
+    wait_in_the_queue(&operator, versions.len() - 100, "of one Module").await;
+    operator.kill().await.unwrap();
+    operator.restart().await.unwrap();
+    wait_in_the_queue(&operator, versions.len() - 100, "of one Module, after a restart").await;
 }

@@ -1,0 +1,158 @@
+//! Versions that wait for a fetch while their repository hangs: what reaches them meanwhile, and what they cost.
+//!
+//! The tests marked as expected to fail describe how the waiting has to behave once it is reorganised.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use opendepot_testbed::eventually;
+use opendepot_testbed::github::{Failure, Fault, File};
+use opendepot_testbed::operator::Operator;
+use serde_json::json;
+
+use crate::memory::create_settled;
+use crate::support::{SOON, World, condition};
+
+/// How soon a change reaches a Version, whatever it waits for.
+const HEARD: Duration = Duration::from_secs(2);
+
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("1.{number}.0")).collect()
+}
+
+/// A Module whose repository hangs, with this many Versions that all wait but one, which is fetching.
+async fn hanging(name: &str, count: usize) -> (World, Operator) {
+    let world = World::new(name).await;
+    world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
+    let operator = world.operator().await;
+    let versions = numbered(count);
+    world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
+    let made = eventually(SOON, || async {
+        let depth = queued(&operator).await?;
+        ensure!(depth + 1 >= count, "{depth} of {count} are queued");
+        Ok(())
+    });
+    made.await.unwrap();
+    (world, operator)
+}
+
+async fn queued(operator: &Operator) -> anyhow::Result<usize> {
+    let metrics = operator.metrics().await?;
+    let prefix = "opendepot_queue_depth{controller=\"version\",lane=\"publish\"} ";
+    let depth = metrics.lines().find_map(|line| line.strip_prefix(prefix)).unwrap_or("0");
+    Ok(depth.parse()?)
+}
+
+/// The versions that remain when one that waits and the one that is being fetched are removed.
+async fn removed(world: &World, names: &[&str]) -> anyhow::Result<()> {
+    for name in names {
+        ensure!(world.get_version(name).await?.is_none(), "{name} is still there");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "expected to fail until the waiting is reorganised"]
+async fn removed_versions_are_deleted_at_once_while_they_wait_or_fetch() {
+    let (world, _operator) = hanging("removed-waiting", 40).await;
+    world.kubectl(&["delete", "versions.opendepot.defdev.io", "mod-1.0.0", "mod-1.20.0", "--wait=false"]);
+    // The Module makes them again: the removal shows in their UIDs.
+    let before: Vec<_> = world.versions().await.unwrap();
+    world.patch("modules.opendepot.defdev.io/mod", &json!({"spec": {"versions": [{"version": "1.39.0"}]}}));
+    let gone = eventually(HEARD, || removed(&world, &["mod-1.0.0", "mod-1.20.0", "mod-1.38.0"]));
+    gone.await.unwrap_or_else(|error| panic!("{error:#}; there were {}", before.len()));
+}
+
+#[tokio::test]
+#[ignore = "expected to fail until the waiting is reorganised"]
+async fn suspended_versions_say_so_at_once_while_they_wait_or_fetch() {
+    let (world, _operator) = hanging("suspended-waiting", 40).await;
+    world.patch("modules.opendepot.defdev.io/mod", &json!({"spec": {"suspend": true}}));
+    let said = eventually(HEARD * 2, || async {
+        for version in world.versions().await? {
+            let reason = &condition(&version, "Ready")["reason"];
+            ensure!(reason == "Suspended", "{} says {reason}", version["metadata"]["name"]);
+        }
+        Ok(())
+    });
+    said.await.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+#[tokio::test]
+#[ignore = "expected to fail until the waiting is reorganised"]
+async fn a_corrected_repository_is_fetched_at_once_by_versions_that_wait_or_fetch() {
+    let (world, _operator) = hanging("corrected-waiting", 5).await;
+    let good = world.bed.github.repository(&world.repository("good")).unwrap();
+    let releases: Vec<(String, Vec<File>)> = numbered(5)
+        .into_iter()
+        .map(|tag| (tag.clone(), vec![File::new("main.tf", format!("# {tag}\n"))]))
+        .collect();
+    good.releases(releases).unwrap();
+    let url = format!("https://github.com/{}", world.repository("good"));
+    world.patch("modules.opendepot.defdev.io/mod", &json!({"spec": {"moduleConfig": {"repoUrl": url}}}));
+    let stored = eventually(HEARD * 3, || async {
+        let module = world.get_module("mod").await?;
+        ensure!(module["status"]["synced"] == true, "{}", module["status"]["syncStatus"]);
+        Ok(())
+    });
+    stored.await.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+/// The processor time that the operator has used, in clock ticks.
+fn ticks(operator: &Operator) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", operator.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// Publishes the versions of a new Module, and returns the processor time that it took.
+async fn publish(world: &World, operator: &Operator, name: &str, count: usize) -> u64 {
+    let repository = world.bed.github.repository(&world.repository(name)).unwrap();
+    let versions = numbered(count);
+    let release = |tag: &String| (tag.clone(), vec![File::new("main.tf", format!("# {tag}\n"))]);
+    repository.releases(versions.iter().map(release)).unwrap();
+    let before = ticks(operator);
+    world.apply(&world.module(name).versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
+    let stored = eventually(Duration::from_mins(3), || async {
+        let module = world.get_module(name).await?;
+        ensure!(module["status"]["synced"] == true, "{}", module["status"]["syncStatus"]);
+        Ok(())
+    });
+    stored.await.unwrap();
+    ticks(operator) - before
+}
+
+#[tokio::test]
+#[ignore = "expected to fail until the waiting is reorganised"]
+async fn thousands_that_wait_cost_the_others_no_processor_time() {
+    let world = World::new("costly-waiting").await;
+    let operator = world.operator().await;
+    publish(&world, &operator, "warm", 20).await;
+    let alone = publish(&world, &operator, "alone", 100).await;
+    world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
+    let versions = numbered(3000);
+    world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
+    let made = eventually(Duration::from_mins(3), || async {
+        let depth = queued(&operator).await?;
+        ensure!(depth + 1 >= versions.len(), "{depth} are queued");
+        Ok(())
+    });
+    made.await.unwrap();
+    let beside = publish(&world, &operator, "beside", 100).await;
+    println!("100 versions: {alone} ticks alone, {beside} beside 3,000 that wait");
+    assert!(beside <= alone * 2, "{alone} ticks alone, {beside} beside 3,000 that wait");
+}
+
+#[tokio::test]
+#[ignore = "expected to fail until each Module has an index of its Versions"]
+async fn settled_versions_of_others_cost_a_module_no_processor_time() {
+    let world = World::new("costly-settled").await;
+    let operator = world.operator_with(&["--verify-interval", "0"]).await;
+    publish(&world, &operator, "warm", 20).await;
+    let alone = publish(&world, &operator, "alone", 100).await;
+    create_settled(&world, 5000).await;
+    world.quiet().await;
+    let beside = publish(&world, &operator, "beside", 100).await;
+    println!("100 versions: {alone} ticks alone, {beside} beside 5,000 that are settled");
+    assert!(beside <= alone * 3 / 2, "{alone} ticks alone, {beside} beside 5,000 that are settled");
+}
