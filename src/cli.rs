@@ -91,8 +91,8 @@ pub struct Run {
     #[arg(long, env = "OPENDEPOT_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
-    /// Address of /livez, /readyz and /metrics.
-    #[arg(long, env = "OPENDEPOT_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT",
+    /// Address of /livez, /readyz and /metrics. An IPv6 address accepts IPv4 too; without IPv6, [::] means 0.0.0.0.
+    #[arg(long, env = "OPENDEPOT_LISTEN", default_value = "[::]:8080", value_name = "ADDRESS:PORT",
         value_parser = listen)]
     pub listen: SocketAddr,
 
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!((run.max_fetches, run.max_entries), (4, 100_000));
         assert_eq!((run.max_archive_size, run.max_unpacked_size), (512 << 20, 2 << 30));
         assert_eq!(run.verify_interval, Duration::from_hours(24));
-        assert_eq!(run.listen.to_string(), "0.0.0.0:8080");
+        assert_eq!(run.listen.to_string(), "[::]:8080");
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::{Client, Config};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -93,8 +92,7 @@ pub enum OperatorError {
 
 /// Runs the operator until a signal.
 pub async fn run(flags: Run) -> Result<(), OperatorError> {
-    let listener = TcpListener::bind(flags.listen)
-        .await
+    let listener = admin::listen(flags.listen)
         .map_err(|error| OperatorError::Listen { address: flags.listen, error })?;
     let spool_dir = flags.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
     let spool = Spool::new(&spool_dir).map_err(|error| OperatorError::Spool { path: spool_dir, error })?;

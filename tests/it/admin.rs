@@ -5,6 +5,8 @@ use std::time::Duration;
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::File;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{SOON, World};
 
@@ -89,4 +91,25 @@ async fn an_operator_without_its_api_server_is_not_ready_and_says_so() {
     wait.await.unwrap();
     assert_eq!(operator.http_get("/livez").await.unwrap().0, 200);
     assert_eq!(operator.http_get("/readyz").await.unwrap().0, 503);
+}
+
+#[tokio::test]
+async fn probes_reach_it_over_ipv4_and_over_ipv6() {
+    let world = World::new("families").await;
+    // The default, but for the port; and what it falls back to.
+    for listen in ["[::]", "0.0.0.0"] {
+        let port = std::net::TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+        let operator = world.builder().env("OPENDEPOT_LISTEN", format!("{listen}:{port}"));
+        let _operator = operator.start().unwrap();
+        let answers = async |host: &str| {
+            let mut stream = TcpStream::connect(format!("{host}:{port}")).await?;
+            stream.write_all(format!("GET /livez HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            anyhow::ensure!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+            Ok(())
+        };
+        eventually(SOON, || answers("127.0.0.1")).await.unwrap_or_else(|error| panic!("{error:#}"));
+        assert_eq!(answers("[::1]").await.is_ok(), listen == "[::]", "{listen}");
+    }
 }

@@ -21,7 +21,7 @@ pub struct OperatorBuilder {
 }
 
 impl OperatorBuilder {
-    /// `binary run --listen 127.0.0.1:PORT`, with nothing but `PATH`, `HOME` and `TMPDIR` in its environment.
+    /// `binary run`, with nothing but `PATH`, `HOME`, `TMPDIR` and a port of its own in its environment.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         Self { binary: binary.into(), env: Vec::new(), args: Vec::new() }
     }
@@ -48,7 +48,8 @@ impl OperatorBuilder {
         let mut spec = Spec::new(&self.binary, folder.path().join("operator.log"))
             .env("HOME", folder.path())
             .env("TMPDIR", &temporary)
-            .args(["run", "--listen", &address])
+            .env("OPENDEPOT_LISTEN", &address)
+            .args(["run"])
             .args(self.args);
         for (name, value) in self.env {
             spec = spec.env(name, value);
