@@ -1,5 +1,5 @@
 //! Publishing many versions, side by side with a bare loop that downloads and PUTs the same archives with the same
-//! concurrency (SPEC: at most 1.25 times that when GitHub answers after 100 ms, at most 3 times without a delay).
+//! concurrency (aim: at most 1.25 times that when GitHub answers after 100 ms, at most 3 times without a delay).
 //!
 //! `cargo bench --bench publish [-- VERSIONS]`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]

@@ -7,7 +7,7 @@ use opendepot_testbed::github::{File, Format};
 
 use crate::support::World;
 
-/// SPEC 9: resident, with four archives in flight.
+/// What the documents promise: resident, with four archives in flight.
 const MOST: u64 = 64 << 20;
 
 /// Megabytes of each archive: enough to show that they are not kept in memory, and more on demand.
