@@ -11,8 +11,14 @@ use crate::support::rendered::{
 use crate::support::{World, root, testbed};
 
 /// The kustomizations that can be applied as they are.
-const KUSTOMIZATIONS: [&str; 5] =
-    ["crds", "deploy/base", "deploy/overlays/one-namespace", "deploy/overlays/irsa", "deploy/user-roles"];
+const KUSTOMIZATIONS: [&str; 6] = [
+    "crds",
+    "deploy/base",
+    "deploy/overlays/one-namespace",
+    "deploy/overlays/irsa",
+    "deploy/overlays/openshift",
+    "deploy/user-roles",
+];
 
 /// What the chart repeats: a package of it has only its own folder, and Flux follows no links out of it.
 const COPIES: [(&str, &str); 3] = [
@@ -143,6 +149,185 @@ fn the_network_policy_lets_out_to_what_other_values_name() {
         "networkPolicy": {"apiServerPorts": []},
     });
     assert_eq!(ports(&plain), ["443", "80"]);
+    let env = |name: &str, value: &str| json!({"name": name, "value": value});
+    let elsewhere = json!({
+        "extraEnv": [
+            env("AWS_ENDPOINT_URL_S3", "http://minio:9000"), env("https_proxy", "http://me:secret@proxy:3128/"),
+            env("OPENDEPOT_GITHUB_HOST", "one.example.com:8443,two.example.com"), env("AWS_REGION", "a:1234"),
+            env("AWS_ENDPOINT_URL_STS", "https://[fd00::1]:4443/sts"), env("HTTP_PROXY", ""),
+            {"name": "AWS_ENDPOINT_URL", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        ],
+        "extraArgs": ["--s3-endpoint=http://a.example.com,https://b.example.com:9443", "--github-host=c:7443"],
+    });
+    assert_eq!(ports(&elsewhere), ["443", "6443", "80", "9443", "7443", "9000", "3128", "8443", "4443"]);
+}
+
+/// What YAML takes for something else than a string, though each may be a name.
+const LOOK_LIKE_VALUES: [&str; 9] = ["12345", "on", "off", "no", "yes", "null", "true", "1e3", "0x1f"];
+
+#[test]
+fn the_chart_quotes_every_name() {
+    for name in LOOK_LIKE_VALUES {
+        let yaml = chart_yaml(&json!({
+            "namespaces": [name],
+            "fullnameOverride": name,
+            "serviceAccount": {"create": false, "name": name},
+            "priorityClassName": name,
+            "caFile": {"secret": name, "key": name},
+            "imagePullSecrets": [{"name": name}],
+            "secretNames": [name],
+            "podLabels": {"label": name},
+            "podAnnotations": {"annotation": name},
+            "nodeSelector": {"node": name},
+            "serviceMonitor": {"enabled": true, "labels": {"label": name}},
+            "prometheusRule": {"enabled": true, "labels": {"label": name}},
+            "logLevel": name,
+            "crds": {"install": false},
+            "userRoles": true,
+        }));
+        let bare = |line: &&str| {
+            [": ", "- ", "["].iter().any(|before| {
+                line.trim_end_matches([']', ' '])
+                    .strip_suffix(name)
+                    .is_some_and(|rest| rest.ends_with(before))
+            })
+        };
+        let bare: Vec<_> = yaml.lines().filter(bare).collect();
+        assert!(bare.is_empty(), "{bare:?}");
+        let objects = parse(&yaml);
+        let pod = &find(&objects, "Deployment", name)["spec"]["template"]["spec"];
+        assert_eq!((&pod["serviceAccountName"], &pod["priorityClassName"]), (&json!(name), &json!(name)));
+        let binding = find(&objects, "RoleBinding", name);
+        assert_eq!(binding["metadata"]["namespace"], name);
+        assert_eq!(
+            (&binding["roleRef"]["name"], &binding["subjects"][0]["name"]),
+            (&json!(name), &json!(name))
+        );
+    }
+    // A release may be called so too.
+    let args = ["template", "12345", "deploy/helm/opendepot", "-n", "null", "-f", "-"];
+    let rendered = helm("/dev/null".as_ref(), &args, &json!({"crds": {"install": false}}));
+    let objects = parse(&rendered.stdout);
+    let account = find(&objects, "ServiceAccount", "12345-opendepot");
+    assert_eq!(account["metadata"]["namespace"], "null");
+    assert_eq!(account["metadata"]["labels"]["app.kubernetes.io/instance"], "12345");
+}
+
+#[test]
+fn never_verifying_may_be_written_as_a_number() {
+    for (value, expected) in
+        [(json!(0), Some(0)), (json!("0"), Some(0)), (json!("12h"), Some(43_200)), (json!(""), None)]
+    {
+        let arguments = arguments(&chart(&json!({"verifyInterval": value})));
+        let given = arguments.iter().any(|argument| argument.starts_with("--verify-interval"));
+        assert_eq!(given, expected.is_some(), "{value}: {arguments:?}");
+        let seconds = parsed(&arguments).verify_interval.as_secs();
+        assert_eq!(seconds, expected.unwrap_or(24 * 3600), "{value}");
+    }
+    assert!(!arguments(&chart(&json!({"verifyInterval": null}))).iter().any(|a| a.contains("verify")));
+}
+
+#[test]
+fn probes_and_service_follow_where_it_listens() {
+    let port = |values: &Value| {
+        let objects = chart(values);
+        let container =
+            find(&objects, "Deployment", "opendepot")["spec"]["template"]["spec"]["containers"][0].clone();
+        for probe in ["livenessProbe", "readinessProbe"] {
+            assert_eq!(container[probe]["httpGet"]["port"], "http");
+        }
+        assert_eq!(find(&objects, "Service", "opendepot")["spec"]["ports"][0]["targetPort"], "http");
+        let ingress = &find(&objects, "NetworkPolicy", "opendepot")["spec"]["ingress"][0]["ports"][0];
+        assert_eq!(ingress["port"], "http");
+        container["ports"][0]["containerPort"].as_f64().unwrap()
+    };
+    let env = json!([{"name": "OPENDEPOT_LISTEN", "value": "[::]:9091"}]);
+    for (values, expected) in [
+        (json!({}), 8080.0),
+        (json!({"extraArgs": ["--listen=[::]:9090"]}), 9090.0),
+        (json!({"extraArgs": ["--listen=0.0.0.0:9090"]}), 9090.0),
+        (json!({"extraEnv": env}), 9091.0),
+        (json!({"extraEnv": env, "extraArgs": ["--listen=[::]:9090"]}), 9090.0),
+    ] {
+        assert!((port(&values) - expected).abs() < 0.1, "{values}");
+    }
+}
+
+#[tokio::test]
+async fn on_openshift_nobody_asks_for_a_user() {
+    let context = |objects: &[Value]| {
+        find(objects, "Deployment", "opendepot")["spec"]["template"]["spec"]["securityContext"].clone()
+    };
+    let chosen = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    let overlay = kustomize(testbed().await, "deploy/overlays/openshift");
+    assert_eq!(context(&overlay), chosen);
+    let charted = |values: Value| {
+        let args = ["template", "opendepot", "deploy/helm/opendepot", "-n", SYSTEM, "-f", "-"];
+        let args = [&args[..], &["--api-versions", "security.openshift.io/v1"]].concat();
+        parse(&helm("/dev/null".as_ref(), &args, &values).stdout)
+    };
+    assert_eq!(context(&charted(json!({}))), chosen);
+    let own = charted(json!({"podSecurityContext": {"runAsUser": 1000, "fsGroup": null}}));
+    let own = context(&own);
+    assert_eq!(
+        (own["runAsUser"].as_f64(), &own["runAsGroup"], &own["fsGroup"]),
+        (Some(1000.0), &json!(null), &json!(null))
+    );
+    // There a policy is evaluated after the address of the DNS Service became that of a pod.
+    for objects in [overlay, charted(json!({}))] {
+        let dns = &find(&objects, "NetworkPolicy", "opendepot")["spec"]["egress"][0];
+        let ports: Vec<_> = dns["ports"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| (p["port"].as_f64(), p["protocol"] == "UDP"))
+            .collect();
+        assert_eq!(
+            ports,
+            [(Some(53.0), true), (Some(53.0), false), (Some(5353.0), true), (Some(5353.0), false)]
+        );
+    }
+}
+
+/// The chart as a later release may have it: with a value that this one does not know.
+fn next_chart(folder: &std::path::Path) {
+    let mut copy = std::process::Command::new("cp");
+    let copied = copy.arg("-r").arg(root().join("deploy/helm/opendepot")).arg(folder).status().unwrap();
+    assert!(copied.success());
+    let chart = folder.join("opendepot");
+    let edit = |file: &str, change: &dyn Fn(String) -> String| {
+        let path = chart.join(file);
+        std::fs::write(&path, change(std::fs::read_to_string(&path).unwrap())).unwrap();
+    };
+    edit("values.yaml", &|values| values + "\nfresh:\n  word: new\n");
+    let schema = "\"properties\": {\n    \"fresh\": { \"type\": \"object\" },";
+    edit("values.schema.json", &|text| text.replacen("\"properties\": {", schema, 1));
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: fresh\ndata:\n  word: {{ .Values.fresh.word }}\n";
+    std::fs::write(chart.join("templates/fresh.yaml"), map).unwrap();
+}
+
+#[tokio::test]
+async fn the_documented_upgrade_keeps_what_was_set_and_takes_what_is_new() {
+    let world = World::new("upgrade").await;
+    let kubeconfig = world.bed.kubernetes.admin_kubeconfig();
+    let values = json!({"namespaces": [world.name], "crds": {"install": false}, "replicas": 3});
+    let install = ["install", "opendepot", "deploy/helm/opendepot", "-n", &world.name, "-f", "-"];
+    let installed = helm(&kubeconfig, &install, &values);
+    assert!(installed.success(), "{}", installed.stderr);
+    let folder = tempfile::tempdir().unwrap();
+    next_chart(folder.path());
+    let chart = folder.path().join("opendepot");
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let command = page.lines().find_map(|line| line.strip_prefix("$ helm ")).unwrap();
+    assert!(command.starts_with("upgrade opendepot deploy/helm/opendepot "), "{command}");
+    let command =
+        command.replace("deploy/helm/opendepot", chart.to_str().unwrap()).replace(SYSTEM, &world.name);
+    let upgraded = helm(&kubeconfig, &command.split(' ').collect::<Vec<_>>(), &json!(null));
+    assert!(upgraded.success(), "{command}: {}", upgraded.stderr);
+    let said = world.kubectl(&["get", "configmap/fresh", "deployment/opendepot", "-o", "json"]);
+    let list: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(list["items"][0]["data"]["word"], "new");
+    assert_eq!(list["items"][1]["spec"]["replicas"], 3);
 }
 
 #[test]
@@ -223,6 +408,17 @@ fn the_chart_refuses_values_that_cannot_work() {
         (json!({"githubHosts": ["https://ghes.example.com"]}), "/githubHosts/0"),
         (json!({"maxFetches": 0}), "/maxFetches"),
         (json!({"verifyInterval": "24"}), "/verifyInterval"),
+        (json!({"verifyInterval": 24}), "/verifyInterval"),
+        (
+            json!({"extraArgs": ["--listen=127.0.0.1:8080"]}),
+            "reach only the pod's own address; write [::]:8080",
+        ),
+        (
+            json!({"extraEnv": [{"name": "OPENDEPOT_LISTEN", "value": "[::1]:9"}]}),
+            "reach only the pod's own address",
+        ),
+        (json!({"extraArgs": ["--listen=9090"]}), "write an IP address and a port"),
+        (json!({"extraArgs": ["--listen=[::]:0"]}), "write an IP address and a port"),
         (json!({"logFormat": "xml"}), "/logFormat"),
         (json!({"extraArgs": ["max-fetches=8"]}), "/extraArgs/0"),
         (json!({"caFile": {"configMap": "a", "secret": "b"}}), "/caFile"),

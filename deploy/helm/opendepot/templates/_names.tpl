@@ -14,17 +14,46 @@
 
 {{- define "opendepot.selector" -}}
 app.kubernetes.io/name: opendepot
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ quote .Release.Name }}
 {{- end -}}
 
 {{- define "opendepot.labels" -}}
 {{ include "opendepot.selector" . }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/managed-by: {{ quote .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
 {{- end -}}
 
 {{- define "opendepot.subject" -}}
 kind: ServiceAccount
-name: {{ include "opendepot.serviceAccount" . }}
-namespace: {{ .Release.Namespace }}
+name: {{ include "opendepot.serviceAccount" . | quote }}
+namespace: {{ quote .Release.Namespace }}
+{{- end -}}
+
+{{- /* The port of --listen, wherever that is given. */}}
+{{- define "opendepot.port" -}}
+{{- $listen := "[::]:8080" -}}
+{{- range .Values.extraEnv -}}
+{{- if and (eq .name "OPENDEPOT_LISTEN") .value -}}{{- $listen = .value -}}{{- end -}}
+{{- end -}}
+{{- range .Values.extraArgs -}}
+{{- if hasPrefix "--listen=" . -}}{{- $listen = trimPrefix "--listen=" . -}}{{- end -}}
+{{- end -}}
+{{- if not (regexMatch "^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[1-9][0-9]{0,4}$" $listen) -}}
+{{- fail (printf "--listen=%s: write an IP address and a port, such as [::]:9090" $listen) -}}
+{{- end -}}
+{{- if regexMatch "^(127\\.|\\[::1\\]|\\[::ffff:127\\.)" $listen -}}
+{{- fail (printf "--listen=%s: the kubelet and Prometheus reach only the pod's own address; write [::]:%s" $listen (regexFind "[0-9]+$" $listen)) -}}
+{{- end -}}
+{{- regexFind "[0-9]+$" $listen -}}
+{{- end -}}
+
+{{- /* OpenShift chooses users and groups itself, and refuses a pod that asks for others. */}}
+{{- define "opendepot.podSecurityContext" -}}
+{{- $context := deepCopy (.Values.podSecurityContext | default dict) -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- range list "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- if eq (toString (get $context .)) "65532" -}}{{- $context = omit $context . -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $context -}}
 {{- end -}}
