@@ -11,6 +11,9 @@ use crate::screen::{Proofs, heading, say};
 use crate::stage::{BUCKET, NAMESPACE, REPOSITORY, Stage};
 
 const MODULE: &str = "terraform-aws-eks";
+const MODULES: &str = "modules.opendepot.defdev.io";
+/// Flux takes over what was written as kubectl, and removes what is not in Git.
+const MANAGER: &str = "--field-manager=opendepot-release";
 const READY: &str = "condition=Ready";
 
 /// Applies the first Module: three versions of a private repository.
@@ -19,7 +22,7 @@ pub async fn first_versions(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     if stage.online {
         anonymous(stage)?;
     } else {
-        stage.kubectl(&["apply", "-f", "examples/seed-module.yaml"])?;
+        stage.kubectl(&["apply", MANAGER, "-f", "examples/seed-module.yaml"])?;
     }
     stage.show()?;
     stage.wait(MODULE, READY)?;
@@ -43,8 +46,10 @@ pub async fn first_versions(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
 fn anonymous(stage: &Stage) -> Result<()> {
     let manifest = std::fs::read_to_string("examples/seed-module.yaml")?;
     let manifest = manifest.replace("    githubClientConfig:\n      useAuthenticatedClient: true\n", "");
-    say("\n$ sed '/githubClientConfig/,+1d' examples/seed-module.yaml | kubectl apply -f -");
-    say(stage.bed.kubectl_with(&["apply", "-f", "-"], &manifest)?.ok()?.trim_end());
+    say(format!(
+        "\n$ sed '/githubClientConfig/,+1d' examples/seed-module.yaml | kubectl apply {MANAGER} -f -"
+    ));
+    say(stage.bed.kubectl_with(&["apply", MANAGER, "-f", "-"], &manifest)?.ok()?.trim_end());
     Ok(())
 }
 
@@ -63,7 +68,7 @@ pub fn one_more(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     heading("Append a version");
     let before = resource_versions(stage)?;
     let append = r#"[{"op":"add","path":"/spec/versions/-","value":{"version":"21.13.0"}}]"#;
-    stage.kubectl(&["patch", "module", MODULE, "-n", NAMESPACE, "--type", "json", "-p", append])?;
+    stage.kubectl(&["patch", MODULES, MODULE, "-n", NAMESPACE, MANAGER, "--type", "json", "-p", append])?;
     stage.wait(MODULE, READY)?;
     stage.show()?;
     let mut after = resource_versions(stage)?;
@@ -82,7 +87,7 @@ pub async fn repair(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     say(format!("Somebody deleted s3://{BUCKET}/{key}"));
     let lost = !stage.bed.s3.keys(BUCKET).await?.contains(&key);
     let force = r#"{"spec":{"forceSync":true}}"#;
-    stage.kubectl(&["patch", "module", MODULE, "-n", NAMESPACE, "--type", "merge", "-p", force])?;
+    stage.kubectl(&["patch", MODULES, MODULE, "-n", NAMESPACE, MANAGER, "--type", "merge", "-p", force])?;
     stage.wait(MODULE, "jsonpath={.spec.forceSync}=false")?;
     let (again, same) = stored(stage, &newest(stage)?).await?;
     proofs.check(lost && again == key && same == checksum, "forceSync restores a lost object, byte for byte");
@@ -95,8 +100,8 @@ pub async fn one_less(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     let versions = stage.versions(MODULE)?;
     let (key, _) = stored(stage, versions.first().context("there is a first Version")?).await?;
     let remove = r#"[{"op":"remove","path":"/spec/versions/0"}]"#;
-    stage.kubectl(&["patch", "module", MODULE, "-n", NAMESPACE, "--type", "json", "-p", remove])?;
-    let gone = "version.opendepot.defdev.io/terraform-aws-eks-21.10.1";
+    stage.kubectl(&["patch", MODULES, MODULE, "-n", NAMESPACE, MANAGER, "--type", "json", "-p", remove])?;
+    let gone = "versions.opendepot.defdev.io/terraform-aws-eks-21.10.1";
     stage.kubectl(&["wait", gone, "-n", NAMESPACE, "--for=delete", "--timeout=60s"])?;
     stage.wait(MODULE, READY)?;
     stage.show()?;

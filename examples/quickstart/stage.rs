@@ -21,6 +21,9 @@ pub const NAMESPACE: &str = "opendepot-system";
 pub const BUCKET: &str = "opendepot-modules";
 /// The repository of the first Module.
 pub const REPOSITORY: &str = "terraform-aws-modules/terraform-aws-eks";
+/// Full names: other software has kinds of these names too.
+const VERSIONS: &str = "versions.opendepot.defdev.io";
+const BOTH: &str = "modules.opendepot.defdev.io,versions.opendepot.defdev.io";
 /// The versions that its repository has here.
 const TAGS: [&str; 4] = ["v21.10.1", "v21.11.0", "v21.12.0", "v21.13.0"];
 
@@ -68,19 +71,19 @@ impl Stage {
 
     /// Shows all Modules and Versions as users see them.
     pub fn show(&self) -> Result<()> {
-        self.kubectl(&["get", "modules,versions", "-n", NAMESPACE]).map(drop)
+        self.kubectl(&["get", BOTH, "-n", NAMESPACE]).map(drop)
     }
 
     /// Waits until a Module's last change is stored, or says what keeps it from that.
     pub fn wait(&self, module: &str, condition: &str) -> Result<()> {
-        let object = format!("module/{module}");
+        let object = format!("modules.opendepot.defdev.io/{module}");
         let condition = format!("--for={condition}");
         if self.kubectl(&["wait", &object, "-n", NAMESPACE, &condition, "--timeout=60s"]).is_ok() {
             return Ok(());
         }
         self.show()?;
         let why = "jsonpath={range .items[*].status.conditions[?(@.type==\"Ready\")]}{.reason}: {.message}{\"\\n\"}{end}";
-        let why = self.bed.kubectl(&["get", "versions", "-n", NAMESPACE, "-o", why])?.ok()?;
+        let why = self.bed.kubectl(&["get", VERSIONS, "-n", NAMESPACE, "-o", why])?.ok()?;
         let mut reasons: Vec<&str> = why.lines().filter(|line| !line.starts_with("Synced:")).collect();
         reasons.sort_unstable();
         reasons.dedup();
@@ -90,7 +93,7 @@ impl Stage {
     /// All Versions of a Module, by name.
     pub fn versions(&self, module: &str) -> Result<Vec<Value>> {
         let of = format!("opendepot.defdev.io/module={module}");
-        let list = self.bed.kubectl(&["get", "versions", "-n", NAMESPACE, "-l", &of, "-o", "json"])?.ok()?;
+        let list = self.bed.kubectl(&["get", VERSIONS, "-n", NAMESPACE, "-l", &of, "-o", "json"])?.ok()?;
         let mut list: Value = serde_json::from_str(&list)?;
         let Value::Array(versions) = list["items"].take() else { bail!("kubectl gave no list") };
         Ok(versions)
@@ -113,7 +116,7 @@ impl Stage {
             s3.root().secret_key
         ));
         say(format!(
-            "\nkubectl get modules,versions -n {NAMESPACE}\ntail -f {}",
+            "\nkubectl get {BOTH} -n {NAMESPACE}\ntail -f {}",
             self.operator.home().join("operator.log").display()
         ));
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")

@@ -41,6 +41,10 @@ pub const MODULE_REQUEST: &str = "opendepot.defdev.io/module-request";
 /// The user's annotation on an ownerless Version: the Module that may adopt it.
 pub const ADOPT: &str = "opendepot.defdev.io/adopt";
 
+/// Names the field manager in every command that a message prints. Flux takes over what a manager wrote whose name begins
+/// with `kubectl`, and removes what of that is not in Git.
+pub const RELEASE_MANAGER: &str = "--field-manager=opendepot-release";
+
 /// Both CustomResourceDefinitions, in the order in which they are printed.
 pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
     [("modules", with_status(Module::crd())), ("versions", with_status(Version::crd()))]

@@ -14,8 +14,8 @@ use crate::crd::lean::LeanVersion;
 
 /// Type and reason of the condition that names them.
 pub const FOUND: &str = "OriginalVersionsFound";
-/// Names take up to this many bytes of a message: the commands have to fit in as well.
-const MOST_NAMES: usize = 300;
+/// Names, and the namespace in both commands, take up to this many bytes of a message: the rest has to fit in as well.
+const MOST_NAMES: usize = 280;
 
 /// The names of those that belong to this Module, in order. One whose name is wanted is no leftover but in the way.
 pub fn names(module: &ModuleView, selection: &Selection, children: &[&LeanVersion]) -> Vec<String> {
@@ -62,10 +62,11 @@ pub fn found(
 /// The commands that remove the first of `names`. The finalizer goes last: it is the original's, and its controller, which
 /// would take it off, is gone. Until then the Version is on its way out, so that nobody takes it for a new one.
 pub fn removal(namespace: &str, names: &[String]) -> String {
+    let most = MOST_NAMES.saturating_sub(2 * namespace.len());
     let mut first = String::new();
     let mut listed = 0;
     for name in names {
-        if listed > 0 && first.len() + name.len() > MOST_NAMES {
+        if listed > 0 && first.len() + name.len() > most {
             break;
         }
         first = first + " " + name;
@@ -75,11 +76,10 @@ pub fn removal(namespace: &str, names: &[String]) -> String {
         0 => String::new(),
         more => format!(" ({more} more are named when these are gone.)"),
     };
-    let kubectl = |verb: &str| format!("kubectl {verb} -n {namespace} version.opendepot.defdev.io/$v");
     format!(
-        "In a shell: for v in{first}; do {} --wait=false; {} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'; \
-         done{rest}",
-        kubectl("delete"),
-        kubectl("patch"),
+        "In a shell: for v in{first}; do kubectl delete -n {namespace} versions.opendepot.defdev.io/$v --wait=false; \
+         kubectl patch {MANAGER} -n {namespace} versions.opendepot.defdev.io/$v --type=merge \
+         -p '{{\"metadata\":{{\"finalizers\":null}}}}'; done{rest}",
+        MANAGER = crate::crd::RELEASE_MANAGER,
     )
 }

@@ -210,9 +210,10 @@ fn held(module: &ModuleView, name: &str, holder: &Holder) -> String {
     let own = module.metadata.name.as_deref().unwrap_or_default();
     match holder {
         Holder::Ownerless => format!(
-            "Version {name} exists and belongs to no Module. To hand it over: kubectl annotate -n {namespace} \
-             version.opendepot.defdev.io/{name} {}={own}",
-            crate::crd::ADOPT
+            "Version {name} exists and belongs to no Module. To hand it over: kubectl annotate {MANAGER} -n {namespace} \
+             versions.opendepot.defdev.io/{name} {}={own}",
+            crate::crd::ADOPT,
+            MANAGER = crate::crd::RELEASE_MANAGER,
         ),
         Holder::Other(owner) => format!(
             "Version {name} exists and belongs to {owner}. Rename or delete one of the two; the other versions are \

@@ -12,7 +12,7 @@ const HEAD: &str = "# API reference
 <!-- Made of the CRDs: UPDATE_GENERATED=1 cargo test --test it api_reference -->
 
 The kinds of `opendepot.defdev.io/v1alpha1`, both namespaced; `kubectl get opendepot` shows both. The same words:
-`kubectl explain modules.spec --recursive`.
+`kubectl explain modules.opendepot.defdev.io.spec --recursive`.
 What the fields do together: [architecture](architecture.md); what the reasons in conditions mean:
 [troubleshooting](troubleshooting.md).
 ";
@@ -27,7 +27,7 @@ All begin with `opendepot.defdev.io/`.
 | `requestedAt` | Module, Version | yours | each new value asks for one full sync, as forceSync does |
 | `adopt: MODULE` | a Version without an owner | yours | the Module of this name may take it over |
 | `module-request` | Version | the operator's | the open request of its Module |
-| labels `module`, `namespace` | Version | the operator's | for `kubectl get versions -l`; names that are too long for a label are cut |
+| labels `module`, `namespace` | Version | the operator's | for `kubectl get versions.opendepot.defdev.io -l`; names that are too long for a label are cut |
 | finalizer `stored-object` | Version | the operator's | keeps it until its object is deleted, or let go of |
 
 ## Objects in S3
@@ -65,7 +65,8 @@ fn reference() -> String {
         let name = |field: &str| names[field].as_str().unwrap().to_owned();
         let short = names["shortNames"][0].as_str().unwrap();
         writeln!(text, "\n## {kind}\n\n{}\n", sentence(&schema["description"])).unwrap();
-        writeln!(text, "`kubectl get {}` (or `{short}`) shows:\n", name("plural")).unwrap();
+        writeln!(text, "`kubectl get {}.opendepot.defdev.io` (or `{short}`) shows:\n", name("plural"))
+            .unwrap();
         writeln!(text, "| column | meaning |\n|---|---|").unwrap();
         for column in version["additionalPrinterColumns"].as_array().unwrap() {
             let wide = if column["priority"] == 1 { " (with `-o wide`)" } else { "" };

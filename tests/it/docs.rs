@@ -12,12 +12,14 @@ use crate::support::pages::{Block, anchors, blocks, links, pages, rows};
 use crate::support::{World, root};
 
 /// Commands that are not run here, by how they begin, each with the reason.
-const NOT_RUN: [(&str, &str); 14] = [
+const NOT_RUN: [(&str, &str); 16] = [
     ("cargo ", "CI builds, tests and runs the quickstart by itself"),
     ("UPDATE_GENERATED=1 cargo ", "the same, and it would write into the sources"),
     ("OPENDEPOT_TEST_REPOS=", "the same, with another folder of modules"),
     (".ci/", "CI itself; fetching modules is tested in project.rs"),
-    ("helm ", "the chart is rendered and accepted in deploy.rs"),
+    ("helm ", "the chart is rendered, accepted and upgraded in deploy.rs"),
+    ("docker ", "hack/image builds the Dockerfile in CI"),
+    ("kubectl set image deployment/opendepot ", "the image is one of the reader's own"),
     ("gh ", "needs github.com"),
     ("hack/", "CI fuzzes by itself"),
     ("FUZZ_SECONDS=", "the same, for longer"),

@@ -130,7 +130,7 @@ fn transcript(world: &World) -> String {
     let ready = &lines[status..status + 8];
     assert!(ready[7].ends_with("Ready"), "{described}");
     format!(
-        "$ kubectl get modules -n platform\n{modules}\n$ kubectl describe module {name} -n platform\n…\n{}\n…\n{}\n",
+        "$ kubectl get modules.opendepot.defdev.io -n platform\n{modules}\n$ kubectl describe modules.opendepot.defdev.io {name} -n platform\n…\n{}\n…\n{}\n",
         ready.join("\n"),
         lines[events..].join("\n")
     )

@@ -6,6 +6,7 @@
 mod admin;
 mod api_reference;
 mod bad_input;
+mod commands;
 mod compatibility;
 mod conditions;
 mod conformance;
@@ -18,6 +19,7 @@ mod examples;
 mod flags;
 mod force;
 mod force_crash;
+mod gitops;
 mod held;
 mod history;
 mod immutable;

@@ -5,22 +5,22 @@ use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
 use crate::support::workflow::{Outcome, Runner};
-use crate::support::{World, root, seed_modules};
+use crate::support::{World, condition, root, seed_modules};
 
-const PUBLISH: &str = "publish.yaml";
-const APPEND: &str = "append.yaml";
-const ACTION: &str = "publish-with-action.yaml";
+pub const PUBLISH: &str = "publish.yaml";
+pub const APPEND: &str = "append.yaml";
+pub const ACTION: &str = "publish-with-action.yaml";
 
 /// A world with the repository of the workflows, a runner and an operator.
-struct Stage {
-    world: World,
-    runner: Runner,
+pub struct Stage {
+    pub world: World,
+    pub runner: Runner,
     repository: Repository,
     _operator: Operator,
 }
 
 impl Stage {
-    async fn new(name: &str, tags: &[&str]) -> Self {
+    pub async fn new(name: &str, tags: &[&str]) -> Self {
         let world = World::new(name).await;
         let operator = world.operator().await;
         let repository = world.bed.github.repository(&world.repository("terraform-aws-my-module")).unwrap();
@@ -50,7 +50,7 @@ impl Stage {
     }
 
     /// A workflow of the examples, for this test's namespace, bucket and repository.
-    fn workflow(&self, name: &str) -> String {
+    pub fn workflow(&self, name: &str) -> String {
         let text = std::fs::read_to_string(root().join("examples/workflows").join(name)).unwrap();
         let name = &self.world.name;
         text.replace("opendepot-system", name).replace("opendepot-modules", name).replace("my-org", name)
@@ -64,14 +64,14 @@ impl Stage {
         self.runner.run(workflow, None, &json!({"release": {"tag_name": tag}}))
     }
 
-    fn published(&self, workflow: &str, tag: &str) -> Outcome {
+    pub fn published(&self, workflow: &str, tag: &str) -> Outcome {
         let outcome = self.release(workflow, tag);
         assert!(outcome.success, "{workflow} {tag}: {}", outcome.log);
         outcome
     }
 
     /// What the Module lists.
-    async fn listed(&self) -> Vec<String> {
+    pub async fn listed(&self) -> Vec<String> {
         let module = self.world.get_module("my-module").await.unwrap();
         let versions = module["spec"]["versions"].as_array().unwrap();
         versions.iter().map(|v| v["version"].as_str().unwrap().to_owned()).collect()
@@ -268,4 +268,71 @@ async fn the_action_says_what_keeps_a_module_from_publishing() {
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(&manifest, text.replacen("name: my-module", "name: another", 1)).unwrap();
     refused("holds Module/another: it must hold the Module my-module", "v2.0.0");
+}
+
+#[tokio::test]
+async fn versions_whose_object_has_another_name_are_published_too() {
+    let tags = ["v1.0.0-1735689600", "v1.0.0-a1b2c3d4e5", "v1.0.0-a-.b", "1.0.0--", "v1.0.0-RC.1+build.5"];
+    let stage = Stage::new("hashed", &tags).await;
+    for (workflow, tag) in [PUBLISH, APPEND, PUBLISH, APPEND, APPEND].into_iter().zip(tags) {
+        stage.published(workflow, tag);
+    }
+    assert_eq!(stage.listed().await, tags);
+    stage.world.objects_are(5).await;
+    for version in stage.world.versions().await.unwrap() {
+        let plain =
+            format!("my-module-{}", version["spec"]["version"].as_str().unwrap().trim_start_matches('v'));
+        assert_ne!(version["metadata"]["name"], plain);
+    }
+    // A Module whose name reads as if it had a version in it.
+    let odd = |name: &str| stage.workflow(name).replace(": my-module\n", ": my-module-1.0.0\n");
+    for (workflow, tag) in [(PUBLISH, tags[0]), (ACTION, tags[1])] {
+        let manifest = stage.runner.workspace().join("module.yaml");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        std::fs::write(&manifest, text.replacen("name: my-module\n", "name: my-module-1.0.0\n", 1)).unwrap();
+        let outcome = stage.release_of(&odd(workflow), tag);
+        assert!(outcome.success, "{workflow}: {}", outcome.log);
+        std::fs::write(&manifest, text).unwrap();
+    }
+    stage.world.objects_are(7).await;
+}
+
+#[tokio::test]
+async fn a_version_that_history_prunes_is_told_so_although_another_one_fails() {
+    let stage = Stage::new("pruned", &["v1.0.0", "v2.0.0"]).await;
+    stage.manifest("    versionHistoryLimit: 2\n");
+    stage.published(ACTION, "v2.0.0");
+    let append = json!([{"op": "add", "path": "/spec/versions/-", "value": {"version": "v3.0.0"}}]);
+    stage.world.kubectl(&["patch", "module", "my-module", "--type=json", "-p", &append.to_string()]);
+    stage.world.module_when("my-module", |m| condition(m, "Ready")["reason"] == "TagNotFound").await;
+    let said = |outcome: &Outcome| {
+        let error = outcome.log.lines().find(|line| line.starts_with("::error title=Not published::"));
+        assert!(!outcome.success && error.is_some(), "{}", outcome.log);
+        error.unwrap().to_owned()
+    };
+    let error = said(&stage.release(ACTION, "v1.0.0"));
+    assert!(error.contains("v1.0.0 is not among the newest versions"), "{error}");
+    let hasty = stage.workflow(APPEND).replace("{1..60}", "{1..3}");
+    let error = said(&stage.release_of(&hasty, "v1.0.0"));
+    assert!(error.contains("No Version object was made. TagNotFound: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_run_that_moves_the_module_says_where_the_version_is_now() {
+    let stage = Stage::new("moved", &["v1.0.0"]).await;
+    let before = stage.published(ACTION, "v1.0.0").summary;
+    let manifest = stage.runner.workspace().join("module.yaml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let moved = text.replace("region: us-west-2\n", "region: us-west-2\n        key: elsewhere\n");
+    assert_ne!(moved, text);
+    std::fs::write(&manifest, moved).unwrap();
+    let after = stage.published(ACTION, "v1.0.0").summary;
+    let bucket = format!("Stored as s3://{}/", stage.world.name);
+    assert!(
+        before.starts_with(&bucket) && after.starts_with(&format!("{bucket}elsewhere/my-module/")),
+        "{after}"
+    );
+    let key = after[bucket.len()..].split(',').next().unwrap();
+    let there = stage.world.bed.s3.keys(&stage.world.name).await.unwrap();
+    assert!(there.iter().any(|stored| stored == key), "{key}: {there:?}");
 }

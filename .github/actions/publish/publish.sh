@@ -9,6 +9,8 @@ export LC_ALL=C
 : "${MODULE?}" "${NAMESPACE?}" "${VERSION?}" "${MANIFEST?}" "${TIMEOUT?}" "${GITHUB_OUTPUT?}"
 
 GROUP=opendepot.defdev.io
+# Who writes, in metadata.managedFields: Flux takes over what was written as kubectl, and removes what is not in Git.
+MANAGER=--field-manager=opendepot-release
 PAUSE=2
 LISTED=false
 
@@ -53,13 +55,13 @@ configure() {
   named=$(k create --dry-run=client -f "$MANIFEST" -o 'jsonpath={.kind}/{.metadata.name}' 2>&1) ||
     fail "manifest $MANIFEST: $named"
   [[ $named == "Module/$MODULE" ]] || fail "manifest $MANIFEST holds $named: it must hold the Module $MODULE, and nothing else."
-  if answer=$(k create -f "$MANIFEST" 2>&1); then
+  if answer=$(k create "$MANAGER" -f "$MANIFEST" 2>&1); then
     echo "$answer"
     return
   fi
   [[ $answer == *AlreadyExists* ]] || fail "The Module cannot be created: $answer"
   config=$(k create --dry-run=client -f "$MANIFEST" -o 'jsonpath={.spec.moduleConfig}')
-  answer=$(k patch "module.$GROUP/$MODULE" --type merge -p "{\"spec\":{\"moduleConfig\":$config}}" 2>&1) ||
+  answer=$(k patch "modules.$GROUP/$MODULE" "$MANAGER" --type merge -p "{\"spec\":{\"moduleConfig\":$config}}" 2>&1) ||
     fail "The Module's moduleConfig cannot be changed: $answer"
   echo "$answer"
 }
@@ -67,7 +69,7 @@ configure() {
 # Appends the version; that it is listed already is as good.
 append() {
   local answer patch='[{"op":"add","path":"/spec/versions/-","value":{"version":"'$VERSION'"}}]'
-  if answer=$(k patch "module.$GROUP/$MODULE" --type json -p "$patch" 2>&1); then
+  if answer=$(k patch "modules.$GROUP/$MODULE" "$MANAGER" --type json -p "$patch" 2>&1); then
     echo "$answer"
   elif [[ $answer == *'Duplicate value'* ]]; then
     LISTED=true
@@ -79,32 +81,42 @@ append() {
   fi
 }
 
-# Sets NAME to the Version object of this Module and version, or to nothing. It is `<module>-<version>` but where that is
-# no legal or no unambiguous name. The list may have the other spelling of the version.
+# Sets NAME to the Version object of this Module and version, or to nothing, and COUNT to how many the Module has. The name
+# is `<module>-<version>` only where that is legal and unambiguous; the list may have the other spelling of the version.
 find_version() {
-  local plain="$MODULE-${VERSION#v}" owned='{.metadata.ownerReferences[0].name} {.spec.version} {.metadata.name}{"\n"}'
-  local selector=() owner version name
-  NAME=''
-  while read -r owner version name; do
-    if [[ $owner == "$MODULE" && ${version#v} == "${VERSION#v}" ]]; then NAME=$name; return; fi
-  done < <(k get "version.$GROUP" "$plain" --ignore-not-found -o "jsonpath=$owned" 2>/dev/null || true)
+  local plain="$MODULE-${VERSION#v}" selector=() owner version name finalizers deleted
+  local owned='{.metadata.ownerReferences[0].name} {.spec.version} {.metadata.name} {.metadata.finalizers}'
+  owned+=' {.metadata.deletionTimestamp}{"\n"}'
+  NAME='' COUNT=0
+  # Not those of the original OpenDepot: they lack our finalizer.
+  while read -r owner version name finalizers deleted; do
+    if [[ $owner == "$MODULE" && $finalizers == *'/stored-object"'* && ${version#v} == "${VERSION#v}" ]]; then
+      NAME=$name
+      return
+    fi
+  done < <(k get "versions.$GROUP" "$plain" --ignore-not-found -o "jsonpath=$owned" 2>/dev/null || true)
   # Longer names are cut in the label.
   if ((${#MODULE} <= 63)); then selector=(-l "$GROUP/module=$MODULE"); fi
-  while read -r owner version name; do
-    if [[ $owner == "$MODULE" && ${version#v} == "${VERSION#v}" ]]; then NAME=$name; return; fi
-  done < <(k get "version.$GROUP" "${selector[@]}" -o "jsonpath={range .items[*]}$owned{end}")
+  while read -r owner version name finalizers deleted; do
+    if [[ $owner != "$MODULE" || $finalizers != *'/stored-object"'* ]]; then continue; fi
+    if [[ ${version#v} == "${VERSION#v}" ]]; then NAME=$name; fi
+    if [[ -z $deleted ]]; then COUNT=$((COUNT + 1)); fi
+  done < <(k get "versions.$GROUP" "${selector[@]}" -o "jsonpath={range .items[*]}$owned{end}")
 }
 
-# Sets READY, REASON and STALLED of an object, as far as they speak of its current generation, and HANDLED.
+# Sets READY, REASON and STALLED of an object, as far as they speak of its current generation, HANDLED, and of a Module
+# DESIRED and PRUNED.
 look() {
   local lines fields
   fields='{.metadata.generation}{"\n"}{.status.observedGeneration}{"\n"}{.status.lastHandledRequest}{"\n"}'
   fields+='{.status.conditions[?(@.type=="Ready")].status}{"\n"}{.status.conditions[?(@.type=="Ready")].reason}{"\n"}'
   fields+='{.status.conditions[?(@.type=="Stalled")].status}{"\n"}'
+  fields+='{.status.versions.desired}{"\n"}{.status.versions.pruned}{"\n"}'
   mapfile -t lines < <(k get "$1" -o "jsonpath=$fields")
-  READY='' REASON='' STALLED='' HANDLED=${lines[2]-}
+  READY='' REASON='' STALLED='' DESIRED=0 PRUNED=0 HANDLED=${lines[2]-}
   if [[ -n ${lines[0]-} && ${lines[0]} == "${lines[1]-}" ]]; then
     READY=${lines[3]-} REASON=${lines[4]-} STALLED=${lines[5]-}
+    DESIRED=$((10#0${lines[6]-})) PRUNED=$((10#0${lines[7]-}))
   fi
 }
 
@@ -120,7 +132,7 @@ give_up() {
 
 # Waits for the Version object. What keeps the Module from making it ends the wait.
 wait_for_object() {
-  local object="module.$GROUP/$MODULE"
+  local object="modules.$GROUP/$MODULE" complete=0
   while find_version; [[ -z $NAME ]]; do
     look "$object"
     case $REASON in
@@ -131,13 +143,17 @@ wait_for_object() {
         if [[ -n $NAME ]]; then return; fi
         give_up "$object" ''
         ;;
-      Synced)
-        # It may have been made, and stored, since the look before.
-        find_version
-        if [[ -n $NAME ]]; then return; fi
-        give_up "$object" "$VERSION is not among the newest versions, which are all that versionHistoryLimit keeps. "
-        ;;
     esac
+    # The Module has a Version for each version that it wants, whether or not they are stored. Twice, since this one may
+    # have been made between the two looks.
+    if ((PRUNED > 0 && COUNT >= DESIRED)) || [[ $REASON == Synced ]]; then
+      complete=$((complete + 1))
+    else
+      complete=0
+    fi
+    if ((complete > 1)); then
+      give_up "$object" "$VERSION is not among the newest versions, which are all that versionHistoryLimit keeps. "
+    fi
     if ((SECONDS >= DEADLINE)); then
       give_up "$object" "There is no Version object of $VERSION after $TIMEOUT. Is the operator running? "
     fi
@@ -145,13 +161,40 @@ wait_for_object() {
   done
 }
 
+# Prints what decides where a version is stored, and what, as the Module or the Version wants it.
+placement() {
+  local object=$1 config=$2 lines fields
+  fields="{$config.storageConfig.s3}{'\n'}{$config.fileFormat}{'\n'}{$config.name}{'\n'}{$config.repoUrl}{'\n'}"
+  fields+="{$config.repoOwner}{'\n'}"
+  mapfile -t lines < <(k get "$object" -o "jsonpath=${fields//\'/\"}")
+  local name=${lines[2]:-$MODULE}
+  echo "${lines[0]-} ${lines[1]-} $name ${lines[3]:-https://github.com/${lines[4]-}/$name}"
+}
+
+# Waits until a Version that was there before has what the manifest may have changed in the Module: until then it is Ready,
+# or failed, as it was before.
+wait_for_change() {
+  local module="modules.$GROUP/$MODULE" looks=0
+  if [[ $LISTED == false || -z $MANIFEST ]]; then return; fi
+  until [[ $(placement "$module" .spec.moduleConfig) == "$(placement "versions.$GROUP/$NAME" .spec.moduleConfigRef)" ]]; do
+    look "$module"
+    # Seen by the operator: it is about to reach the Versions, or makes no difference to them.
+    if [[ -n $REASON ]]; then looks=$((looks + 1)); fi
+    if [[ $REASON == Synced || $REASON == InvalidSpec || $REASON == Suspended ]] || ((looks > 15)); then return; fi
+    if ((SECONDS >= DEADLINE)); then
+      give_up "$module" "The Module's change has not reached $VERSION after $TIMEOUT. Is the operator running? "
+    fi
+    sleep "$PAUSE"
+  done
+}
+
 # Waits until it is stored. One that failed before this run is tried again now.
 wait_until_stored() {
-  local object="version.$GROUP/$NAME" request=''
+  local object="versions.$GROUP/$NAME" request=''
   look "$object"
   if [[ $LISTED == true && $READY == False && $REASON != Publishing ]]; then
     request="github-${GITHUB_RUN_ID:-run}-${GITHUB_RUN_ATTEMPT:-1}-$RANDOM"
-    k annotate --overwrite "$object" "$GROUP/requestedAt=$request" >/dev/null ||
+    k annotate "$MANAGER" --overwrite "$object" "$GROUP/requestedAt=$request" >/dev/null ||
       fail "$object failed before, and cannot be asked to try again: allow patch of versions.$GROUP."
   fi
   while true; do
@@ -167,18 +210,18 @@ wait_until_stored() {
 }
 
 tell() {
-  local field value
-  for field in bucket=.status.storage.bucket key=.status.storage.key checksum=.status.checksum \
-    contentDigest=.status.contentDigest; do
-    value=$(k get "version.$GROUP/$NAME" -o "jsonpath={${field#*=}}")
-    echo "${field%%=*}: $value"
-    echo "${field%%=*}=$value" >>"$GITHUB_OUTPUT"
-  done
+  local value
+  # One read: where it is and what is there belong together.
+  while read -r value; do
+    echo "${value/=/: }"
+    echo "$value" >>"$GITHUB_OUTPUT"
+  done < <(k get "versions.$GROUP/$NAME" -o 'jsonpath=bucket={.status.storage.bucket}{"\n"}key={.status.storage.key}{"\n"}checksum={.status.checksum}{"\n"}contentDigest={.status.contentDigest}{"\n"}')
 }
 
 check_inputs
 if [[ -n $MANIFEST ]]; then configure; fi
 append
 wait_for_object
+wait_for_change
 wait_until_stored
 tell

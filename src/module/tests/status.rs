@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::super::apply::Refused;
+use super::super::leftovers;
 use super::super::status::{Facts, resets_force, unpinned, wants_request};
-use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
+use super::{ChildFixture, ModuleFixture, at, child, failed_child, module, stored_child};
 use crate::crd::{ModuleStatus, REQUESTED_AT, condition};
 
 fn conditions(status: &ModuleStatus) -> [&str; 3] {
@@ -157,7 +158,8 @@ fn what_keeps_a_module_from_its_goal_is_said() {
     }
     let ownerless = wants_two().status(&[stored_child("1.0.0"), child("2.0.0").ownerless()], None);
     assert_eq!((conditions(&ownerless), reason(&ownerless).0), (STALLED, "NameTaken"));
-    let command = "kubectl annotate -n acme version.opendepot.defdev.io/network-2.0.0 opendepot.defdev.io/adopt=network";
+    let command = "kubectl annotate --field-manager=opendepot-release -n acme \
+                   versions.opendepot.defdev.io/network-2.0.0 opendepot.defdev.io/adopt=network";
     assert!(reason(&ownerless).1.ends_with(command), "{}", reason(&ownerless).1);
 }
 
@@ -175,6 +177,10 @@ fn versions_of_the_original_have_a_condition_of_their_own_while_they_are_there()
     assert_eq!(said.status, "True");
     assert!(said.message.starts_with("2 Versions of the original"), "{}", said.message);
     assert!(said.message.contains("for v in network-9-0-0 network-9-1-0; do kubectl delete -n acme"));
+    assert!(
+        said.message
+            .contains("; kubectl patch --field-manager=opendepot-release -n acme versions.opendepot.")
+    );
     assert!(said.message.contains("finalizers"), "nobody else would take it off: {}", said.message);
     let suspended = wants_two().suspended().with_status(&with).status(&two, None);
     assert_eq!(found(&suspended), Some(said), "they are there whatever the Module does");
@@ -182,6 +188,10 @@ fn versions_of_the_original_have_a_condition_of_their_own_while_they_are_there()
     let many: Vec<_> = (0..500).map(dashed).collect();
     let said = found(&wants_two().status(&[all.clone(), many].concat(), None)).unwrap().message;
     assert!(said.contains("done (") && said.ends_with("more are named when these are gone.)"), "{said}");
+    let names: Vec<String> = (0..500).map(|n| format!("network-9-{n}-0")).collect();
+    let far = wants_two().with(json!({"metadata": {"namespace": "n".repeat(63)}})).view();
+    let said = leftovers::found(&far, &names, &[], at(0)).unwrap().message;
+    assert!(said.ends_with("more are named when these are gone.)"), "no command is cut: {said}");
     let without = wants_two().with_status(&with).status(&all, None);
     assert_eq!(found(&without), None);
 }
@@ -382,7 +392,7 @@ fn a_request_ends_though_the_api_server_refuses_a_version() {
         let lean: Vec<_> = lean.iter().collect();
         let (selection, plan) = super::super::decide(&open.view(), &lean, None);
         let facts = Facts { selection: &selection, children: &lean, plan: &plan, problem: None, refused };
-        super::super::status::status(&open.view(), &facts, None, super::at(100))
+        super::super::status::status(&open.view(), &facts, None, at(100))
     };
     let answered = stored_child("1.0.0").answered("token");
     let done = status(std::slice::from_ref(&answered), &refused("network-2.0.0"));
