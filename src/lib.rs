@@ -20,7 +20,7 @@
 //! | [`github`] | fetches archives, within GitHub's limits |
 //! | [`archive`] | makes the same bytes of the same commit, and refuses what is dangerous |
 //! | [`storage`] | puts objects into S3 and looks after them |
-//! | [`pins`] | which contents immutable Modules have on record: the one thing that the controllers tell each other in memory |
+//! | [`owners`] | policies and recorded digests of the Modules, in memory: all that the Version controller knows of a Module |
 //! | [`failure`] | the one table of failures: reason, class, back-off |
 //! | [`lease`] | leader election: one process works, the others wait |
 //! | [`api`] | merge patches with resourceVersion |
@@ -41,7 +41,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod module;
 pub mod operator;
-pub mod pins;
+pub mod owners;
 pub mod scope;
 pub mod spool;
 pub mod storage;

@@ -22,7 +22,7 @@ use crate::github::{self, GitHub};
 use crate::lease::{self, Election, Held, Leadership, Lost};
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
-use crate::pins::Pins;
+use crate::owners::Owners;
 use crate::scope::{Shared, start_scope, stopping};
 use crate::spool::Spool;
 use crate::storage::{Storage, StorageRules};
@@ -126,7 +126,8 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
     }
     metrics.leader.set(1);
     let version = Arc::new(version);
-    let shared = Shared { client, watch_client, version, events, metrics, census, liveness, stop };
+    let pace = Arc::default();
+    let shared = Shared { client, watch_client, version, events, metrics, census, pace, liveness, stop };
     let mut tasks = start(&flags, &shared, ready);
     let result = tokio::select! {
         () = signal => Ok(()),
@@ -266,7 +267,7 @@ async fn version_context(
         leading_since: jiff::Timestamp::now(),
         events,
         metrics,
-        pins: Pins::default(),
+        owners: Owners::default(),
         leadership: Leadership::without_end(),
     })
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{FutureExt as _, Stream, StreamExt as _};
+use jiff::Timestamp;
 use kube::runtime::controller::{Action, Config as Applier};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::Event;
@@ -27,6 +28,7 @@ use crate::crd::lean::{LeanModule, LeanVersion};
 use crate::events::Events;
 use crate::liveness::{Liveness, Part};
 use crate::metrics::Metrics;
+use crate::owners::{self, Owners};
 use crate::{module, version};
 
 /// Objects per page of a list: a page is in memory as text and parsed at once.
@@ -49,6 +51,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Counts what is watched.
     pub census: Census,
+    /// When the next Module gets the finalizer that had Versions before.
+    pub pace: Arc<module::finalizer::Pace>,
     /// Where loops show that they are alive.
     pub liveness: Liveness,
     /// Becomes true when the operator stops.
@@ -75,42 +79,58 @@ pub fn start_scope(
         turns: Semaphore::new(MODULES),
         memories: module::Memories::default(),
         waiting: module::Waiting::default(),
-        departed: module::departed::Departed::default(),
-        pins: shared.version.pins.clone(),
+        owners: shared.version.owners.clone(),
+        pace: Arc::clone(&shared.pace),
+        wake: version_queue.clone(),
         events: shared.events.clone(),
         metrics: Arc::clone(&shared.metrics),
     });
 
-    let (module_context, queue, known_modules) =
-        (Arc::clone(&context), module_queue.clone(), modules.clone());
+    let owned = Owned {
+        owners: shared.version.owners.clone(),
+        scope: namespace.map(str::to_owned),
+        versions: versions.clone(),
+        queue: version_queue.clone(),
+    };
+    let (module_context, queue, known_modules, watched) =
+        (Arc::clone(&context), module_queue.clone(), modules.clone(), owned.clone());
+    let listed_modules = all_modules.clone();
     let tell = move |module: &LeanModule| {
         let reference = ObjectRef::from_obj(module);
-        if known_modules.get(&reference).is_none() {
+        if known(&known_modules, &reference, module) {
+            let new = watched.owners.update(&module.metadata, &module.policy);
+            // Its Versions may have been seen before it was.
+            if new && *listed_modules.borrow() {
+                watched.look_again();
+            }
+        } else {
             module_context.forget(module);
+            watched.gone(module);
         }
         let _ = queue.unbounded_send(reference);
     };
-    let (module_context, known_modules) = (Arc::clone(&context), modules.clone());
+    let known_modules = modules.clone();
     let listed = move || {
+        let uids: HashSet<_> = known_modules.state().iter().filter_map(|m| m.metadata.uid.clone()).collect();
+        owned.owners.listed(owned.scope.as_deref(), &uids, Timestamp::now());
+        owned.look_again();
         modules_seen.send_replace(true);
-        let known: HashSet<_> = known_modules.state().iter().filter_map(|m| m.metadata.uid.clone()).collect();
-        module_context.departed.retain(|uid| known.contains(uid));
     };
     tasks.spawn(watch_loop(shared, namespace, (modules.clone(), module_writer), tell, listed));
 
     let (module_context, queue) = (Arc::clone(&context), module_queue.clone());
-    let (known_modules, modules_listed) = (modules.clone(), all_modules.clone());
     let (version_context, known_versions) = (Arc::clone(&shared.version), versions.clone());
     let tell = move |version: &LeanVersion| {
-        if known_versions.get(&ObjectRef::from_obj(version)).is_none() {
+        let reference = ObjectRef::from_obj(version);
+        // Before its Module is reconciled, which is to find what this one held.
+        if known(&known_versions, &reference, version) {
+            version_context.owners.note(version);
+        } else {
+            version_context.owners.version_gone(version);
             // Another client may have removed our finalizer, so that no reconcile saw the end of this Version.
             version_context.memories.forget(version.metadata.uid.as_deref().unwrap_or_default());
         }
-        // Before anybody looks: its Module, unless that is gone as well, may only find that it is not there.
-        if !*modules_listed.borrow() || owner_lives(version, &known_modules) {
-            module_context.departed.note(version);
-        }
-        let _ = version_queue.unbounded_send(ObjectRef::from_obj(version));
+        let _ = version_queue.unbounded_send(reference);
         for module in concerned(version, &module_context.waiting) {
             let _ = queue.unbounded_send(module);
         }
@@ -161,12 +181,48 @@ fn concerned(version: &LeanVersion, waiting: &module::Waiting) -> Vec<ObjectRef<
     names.into_iter().map(|name| ObjectRef::new(&name).within(&namespace)).collect()
 }
 
-fn owner_lives(version: &LeanVersion, modules: &Store<LeanModule>) -> bool {
-    let namespace = version.namespace().unwrap_or_default();
-    version.controller().is_some_and(|owner| {
-        let module = modules.get(&ObjectRef::new(&owner.name).within(&namespace));
-        module.is_some_and(|module| module.metadata.uid.as_ref() == Some(&owner.uid))
-    })
+/// Whether a store has this very object, which is not so of one that was deleted.
+fn known<K>(store: &Store<K>, reference: &ObjectRef<K>, object: &K) -> bool
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    store.get(reference).is_some_and(|known| known.meta().uid == object.meta().uid)
+}
+
+/// What the Module watch does for the Versions that Modules own.
+#[derive(Clone)]
+struct Owned {
+    owners: Owners,
+    scope: Option<String>,
+    versions: Store<LeanVersion>,
+    queue: mpsc::UnboundedSender<ObjectRef<LeanVersion>>,
+}
+
+impl Owned {
+    /// Some Module came to be known: Versions that wait for theirs look again.
+    fn look_again(&self) {
+        for version in self.versions.state() {
+            self.owners.note(&version);
+            if version.terminating() || !version.knows_digest() {
+                let _ = self.queue.unbounded_send(ObjectRef::from_obj(version.as_ref()));
+            }
+        }
+    }
+
+    /// A Module is gone: that decides what becomes of its Versions.
+    fn gone(&self, module: &LeanModule) {
+        let (now, namespace) = (Timestamp::now(), module.namespace().unwrap_or_default());
+        for name in self.owners.gone(module, now) {
+            let _ = self.queue.unbounded_send(ObjectRef::new(&name).within(&namespace));
+        }
+        self.owners.sweep(self.scope.as_deref(), now, || {
+            let versions = self.versions.state();
+            versions
+                .iter()
+                .filter_map(|v| owners::owner(&v.metadata).map(|owner| owner.uid.clone()))
+                .collect()
+        });
+    }
 }
 
 /// Watches a kind into a store; tells of each object that appears, changes or goes, and after each list of the end of it.

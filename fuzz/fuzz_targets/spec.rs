@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use opendepot::crd::lean::{LeanModule, LeanVersion};
+use opendepot::crd::lean::{LeanModule, LeanVersion, OwnerPolicy};
 use opendepot::crd::{Module, ModuleConfig, ModuleStatus, Version};
 use opendepot::module::select::ModuleView;
 use opendepot::module::status::Facts;
@@ -58,8 +58,10 @@ fn check(config: &ModuleConfig) {
 /// The same situation twice changes nothing.
 fn decide(module: Module, child: &LeanVersion) {
     let status = module.status.unwrap_or_default();
-    let mut view =
-        ModuleView { metadata: module.metadata, spec: module.spec, status, departed: BTreeMap::default() };
+    let config = serde_json::to_value(&module.spec.module_config).unwrap_or_default();
+    let policy = OwnerPolicy::of(&config, status.published.iter().flat_map(|all| all.keys().cloned()));
+    let departed = BTreeMap::default();
+    let mut view = ModuleView { metadata: module.metadata, spec: module.spec, status, policy, departed };
     view.metadata.name = Some("network".into());
     let children = [child];
     let next = |view: &ModuleView| -> ModuleStatus {

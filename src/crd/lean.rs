@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
@@ -16,7 +17,10 @@ use serde_json::Value;
 use super::condition::cut;
 use super::config::{ModuleConfig, S3Config};
 use super::version::Place;
-use super::{ADOPT, FINALIZER, GROUP, MODULE_REQUEST, ORIGINAL_FINALIZER, REQUESTED_AT, VERSION, token};
+use super::{
+    ADOPT, FINALIZER, GROUP, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, ORIGINAL_FINALIZER, REQUESTED_AT,
+    VERSION, token,
+};
 use crate::storage::canonical_endpoint;
 
 /// Longest part of a condition's message that a Module repeats about one of its Versions.
@@ -35,6 +39,41 @@ pub struct LeanModule {
     pub stalled: bool,
     /// `Ready`'s reason.
     pub reason: String,
+    /// What counts for its Versions.
+    pub policy: OwnerPolicy,
+}
+
+/// What counts for the Versions of a Module, whether or not the rest of its spec can be read.
+#[derive(Clone, Debug, Default)]
+pub struct OwnerPolicy {
+    /// Whether its `deletionPolicy` is Retain.
+    pub retain: bool,
+    /// Whether it is `immutable`.
+    pub immutable: bool,
+    /// Hashes of the versions whose digests are recorded, in order, while it is immutable.
+    recorded: Arc<[u64]>,
+}
+
+impl OwnerPolicy {
+    /// Reads it from `spec.moduleConfig` and the keys of `status.published`.
+    pub fn of(config: &Value, published: impl Iterator<Item = String>) -> Self {
+        let immutable = flag(config, "immutable");
+        let published = published.filter(|_| immutable);
+        Self { retain: retains(config), immutable, ..Self::default() }.recording(published)
+    }
+
+    /// The same with these versions on record.
+    #[must_use]
+    pub fn recording(self, published: impl Iterator<Item = String>) -> Self {
+        let mut recorded: Vec<u64> = published.map(|version| hash(&version)).collect();
+        recorded.sort_unstable();
+        Self { recorded: recorded.into(), ..self }
+    }
+
+    /// Whether the digest of this version is recorded.
+    pub fn records(&self, version: &str) -> bool {
+        self.recorded.binary_search(&hash(version)).is_ok()
+    }
 }
 
 /// A Version as the watch keeps it.
@@ -67,6 +106,10 @@ pub struct LeanVersion {
     pub store: u64,
     /// Whether its `deletionPolicy` is Retain.
     pub retain: bool,
+    /// Whether it is `immutable`.
+    pub immutable: bool,
+    /// Who made it, as its labels tell.
+    pub origin: Origin,
     /// Whether the status says that the object is stored where, made from what, and of the content that the spec wants now.
     pub stored_as_wanted: bool,
     /// The part of the status that decisions need.
@@ -98,6 +141,24 @@ pub struct LeanStatus {
     pub pending_force: Option<String>,
     /// Whether `objects` names a place other than that of `storage`: something a move left behind.
     pub extra_objects: bool,
+}
+
+/// Who made a Version, as its labels tell. They come back with a restore, and along with a copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A person.
+    #[default]
+    User,
+    /// A Module of its namespace.
+    Here,
+    /// A Module of another namespace.
+    Elsewhere,
+}
+
+fn hash(version: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    version.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The two hashes of a configuration: of all of it, and of what decides an object's bytes or place.
@@ -139,6 +200,11 @@ impl LeanVersion {
         self.metadata.deletion_timestamp.is_some()
     }
 
+    /// Whether it knows what its content has to be, or was.
+    pub fn knows_digest(&self) -> bool {
+        self.expected_digest.is_some() || self.status.content_digest.is_some()
+    }
+
     /// Its controller, whoever that is.
     pub fn controller(&self) -> Option<&OwnerReference> {
         self.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true))
@@ -159,6 +225,18 @@ struct Meta {
     finalizers: Option<Vec<String>>,
     owner_references: Option<Vec<OwnerReference>>,
     annotations: Option<BTreeMap<String, String>>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl Meta {
+    fn origin(&self) -> Origin {
+        let label = |key| self.labels.as_ref().and_then(|labels| labels.get(key));
+        match (label(MODULE_LABEL), label(NAMESPACE_LABEL)) {
+            (None, _) => Origin::User,
+            (Some(_), namespace) if namespace == self.namespace.as_ref() => Origin::Here,
+            _ => Origin::Elsewhere,
+        }
+    }
 }
 
 impl From<Meta> for ObjectMeta {
@@ -203,6 +281,8 @@ struct RawModule {
     #[serde(default)]
     metadata: Meta,
     #[serde(default)]
+    spec: Value,
+    #[serde(default)]
     status: Value,
 }
 
@@ -218,10 +298,13 @@ struct RawVersion {
 
 impl<'de> Deserialize<'de> for LeanModule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let RawModule { metadata, status } = RawModule::deserialize(deserializer)?;
+        let RawModule { metadata, spec, status } = RawModule::deserialize(deserializer)?;
         let ready = condition(&status, "Ready");
+        let config = spec.get("moduleConfig").unwrap_or(&Value::Null);
+        let published = status.get("published").and_then(Value::as_object).into_iter();
         Ok(Self {
             metadata: metadata.into(),
+            policy: OwnerPolicy::of(config, published.flat_map(|all| all.keys().cloned())),
             ready: holds(ready),
             stalled: holds(condition(&status, "Stalled")).unwrap_or(false),
             reason: text(ready, "reason").unwrap_or_default(),
@@ -233,7 +316,7 @@ impl<'de> Deserialize<'de> for LeanVersion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let RawVersion { metadata, mut spec, status } = RawVersion::deserialize(deserializer)?;
         let config = spec.get_mut("moduleConfigRef").map(Value::take).unwrap_or_default();
-        let retain = config.get("deletionPolicy").and_then(Value::as_str) == Some("Retain");
+        let (retain, immutable) = (retains(&config), flag(&config, "immutable"));
         let repository = text(&config, "repoUrl").or_else(|| text(&config, "repoOwner")).unwrap_or_default();
         let config = serde_json::from_value::<ModuleConfig>(config).ok();
         let file_name = text(&spec, "fileName");
@@ -242,7 +325,7 @@ impl<'de> Deserialize<'de> for LeanVersion {
             .as_ref()
             .and_then(|config| stored_as_wanted(config, name, file_name.as_deref(), &status))
             .unwrap_or(false);
-        let expected_digest = text(&spec, "expectedDigest");
+        let (expected_digest, origin) = (text(&spec, "expectedDigest"), metadata.origin());
         let other = expected_digest.is_some() && expected_digest != text(&status, "contentDigest");
         let store = config.as_ref().map_or(0, store_hash);
         let (config, placement) = config.map_or((0, 0), |config| config_hashes(&config));
@@ -260,9 +343,20 @@ impl<'de> Deserialize<'de> for LeanVersion {
             repository,
             store,
             retain,
+            immutable,
+            origin,
             stored_as_wanted: stored_as_wanted && !other,
             status: lean_status(&status),
         })
+    }
+}
+
+/// Whether the `deletionPolicy` of a configuration is Retain, read on its own: a broken spec never blocks a deletion. A word
+/// that is no policy keeps the object: nobody has asked for its deletion.
+pub fn retains(config: &Value) -> bool {
+    match config.get("deletionPolicy") {
+        None | Some(Value::Null) => false,
+        Some(policy) => policy != "Delete",
     }
 }
 

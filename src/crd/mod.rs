@@ -28,6 +28,8 @@ pub const VERSION: &str = "v1alpha1";
 
 /// Set on every Version whose stored object is this operator's to delete.
 pub const FINALIZER: &str = "opendepot.defdev.io/stored-object";
+/// Set on every Module that has Versions, until they know its deletion policy.
+pub const MODULE_FINALIZER: &str = "opendepot.defdev.io/versions";
 /// The finalizer of the original OpenDepot: a Version that has it, and not ours, is left alone.
 pub const ORIGINAL_FINALIZER: &str = "opendepot.defdev.io/finalizer";
 /// Label of a Version: the Module it was made for (cut and hashed where a label cannot hold the name).
@@ -38,7 +40,8 @@ pub const NAMESPACE_LABEL: &str = "opendepot.defdev.io/namespace";
 pub const REQUESTED_AT: &str = "opendepot.defdev.io/requestedAt";
 /// The Module controller's annotation on a Version: the token of the Module's open `forceSync`.
 pub const MODULE_REQUEST: &str = "opendepot.defdev.io/module-request";
-/// The user's annotation on an ownerless Version: the Module that may adopt it.
+/// Annotation of a Version: the Module that may adopt it when it has no owner. The operator's own (the Version has
+/// [`MODULE_LABEL`]) counts only where place and repository are those that the Module wants.
 pub const ADOPT: &str = "opendepot.defdev.io/adopt";
 
 /// Names the field manager in every command that a message prints. Flux takes over what a manager wrote whose name begins

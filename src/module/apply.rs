@@ -21,7 +21,7 @@ use super::select::ModuleView;
 use crate::api;
 use crate::crd::version::TYPE_MODULE;
 use crate::crd::{
-    FINALIZER, GROUP, MODULE_LABEL, MODULE_REQUEST, ModuleConfig, NAMESPACE_LABEL, VERSION, Version,
+    ADOPT, FINALIZER, GROUP, MODULE_LABEL, MODULE_REQUEST, ModuleConfig, NAMESPACE_LABEL, VERSION, Version,
     release::Release,
 };
 use crate::version::plan::derived_file_name;
@@ -127,9 +127,10 @@ async fn create(
         "labels": labels(module),
         "finalizers": [FINALIZER],
         "ownerReferences": [owner(module)],
+        "annotations": {ADOPT: module.metadata.name},
     });
     if let Some(token) = module.open_request() {
-        metadata["annotations"] = json!({MODULE_REQUEST: token});
+        metadata["annotations"][MODULE_REQUEST] = json!(token);
     }
     let mut spec = json!({
         "type": TYPE_MODULE,
@@ -191,8 +192,15 @@ fn patch(module: &ModuleView, resolved: &ModuleConfig, change: &Change, current:
     if let Some(expected) = &change.expected_digest {
         spec.insert("expectedDigest".into(), json!(expected));
     }
+    let (mut annotations, own) = (Map::new(), current.metadata.annotations.as_ref());
+    if own.and_then(|own| own.get(ADOPT)) != module.metadata.name.as_ref() {
+        annotations.insert(ADOPT.into(), json!(module.metadata.name));
+    }
     if let Some(token) = &change.request {
-        metadata.insert("annotations".into(), json!({MODULE_REQUEST: token}));
+        annotations.insert(MODULE_REQUEST.into(), json!(token));
+    }
+    if !annotations.is_empty() {
+        metadata.insert("annotations".into(), annotations.into());
     }
     if change.adopt {
         let mut finalizers = current.metadata.finalizers.clone().unwrap_or_default();

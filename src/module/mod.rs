@@ -4,7 +4,7 @@
 //! of GitHub or S3; its [`Context`] cannot even name them. [`plan`] and [`status`] decide (pure), [`apply`] does.
 
 pub mod apply;
-pub mod departed;
+pub mod finalizer;
 pub mod leftovers;
 pub mod names;
 pub mod plan;
@@ -18,28 +18,29 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::channel::mpsc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use self::apply::Refused;
-use self::departed::Departed;
+use self::finalizer::{Need, Written};
 use self::plan::Plan;
 use self::select::{ModuleView, Selection};
 use self::status::Facts;
 use crate::api;
-use crate::crd::lean::{LeanModule, LeanVersion};
+use crate::crd::lean::{LeanModule, LeanVersion, OwnerPolicy};
 use crate::crd::{Module, ModuleStatus, REQUESTED_AT, condition, token};
 use crate::events::Events;
 use crate::failure::{Failure, Reason};
 use crate::metrics::{Metrics, Queue};
-use crate::pins::Pins;
+use crate::owners::{self, Deletion, Deletions, Owners};
 use crate::version::memory::Forces;
 
 /// Shortest time between two reconciles that only Versions asked for: so their number costs no status writes.
@@ -62,10 +63,12 @@ pub struct Context {
     pub memories: Memories,
     /// Names that Modules wait for, so that their disappearance wakes every Module that wants one.
     pub waiting: Waiting,
-    /// What Versions held that have gone.
-    pub departed: Departed,
-    /// What is on record.
-    pub pins: Pins,
+    /// What the Version controller knows of Modules.
+    pub owners: Owners,
+    /// When the next Module gets the finalizer that had Versions before.
+    pub pace: Arc<finalizer::Pace>,
+    /// Wakes Versions that wait for their Module.
+    pub wake: mpsc::UnboundedSender<ObjectRef<LeanVersion>>,
     /// Events.
     pub events: Events,
     /// Metrics.
@@ -83,6 +86,8 @@ struct Memory {
     failures: u32,
     forces: Forces,
     refused: Refused,
+    /// When the finalizer is due.
+    finalizer_due: Option<Instant>,
     /// Versions that were made a moment ago, until the watch tells of them.
     made: BTreeMap<String, Timestamp>,
 }
@@ -90,12 +95,17 @@ struct Memory {
 impl Memory {
     /// Takes out of the plan what was made already, though the watch has not told yet. Gives how much that is.
     fn without_made(&mut self, plan: &mut Plan, children: &[&LeanVersion], now: Timestamp) -> usize {
-        let known: BTreeSet<&str> = children.iter().filter_map(|c| c.metadata.name.as_deref()).collect();
-        self.made
-            .retain(|name, at| !known.contains(name.as_str()) && now.duration_since(*at) < api::WATCH_LAG);
+        self.forget_known(children, now);
         let planned = plan.create.len();
         plan.create.retain(|create| !self.made.contains_key(&create.name));
         planned - plan.create.len()
+    }
+
+    /// Forgets what was made and is known to the watch.
+    fn forget_known(&mut self, children: &[&LeanVersion], now: Timestamp) {
+        let known: BTreeSet<&str> = children.iter().filter_map(|c| c.metadata.name.as_deref()).collect();
+        self.made
+            .retain(|name, at| !known.contains(name.as_str()) && now.duration_since(*at) < api::WATCH_LAG);
     }
 }
 
@@ -158,10 +168,52 @@ impl Context {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let metadata = &module.metadata;
         self.memories.forget(&text(&metadata.uid));
-        self.pins.set(&text(&metadata.uid), None);
-        self.departed.retain(|uid| metadata.uid.as_deref() != Some(uid));
         self.waiting.set(&text(&metadata.namespace), &text(&metadata.name), std::iter::empty());
     }
+
+    /// These deletions were looked at: their Versions are woken.
+    fn answer(&self, namespace: &str, uid: &str, deletions: &Deletions) {
+        self.owners.answer(uid, deletions);
+        self.wake(namespace, deletions.values().map(|deletion| deletion.name.as_str()));
+    }
+
+    /// Takes up what was just written.
+    fn record(&self, raw: &DynamicObject, resource_version: Option<String>, module: &mut ModuleView) {
+        let published = module.status.published.iter().flat_map(|all| all.keys().cloned());
+        let immutable = module.policy.immutable;
+        module.policy = module.policy.clone().recording(published.filter(|_| immutable));
+        let metadata = ObjectMeta {
+            uid: raw.metadata.uid.clone(),
+            namespace: raw.metadata.namespace.clone(),
+            resource_version,
+            ..ObjectMeta::default()
+        };
+        self.owners.update(&metadata, &module.policy);
+    }
+
+    /// The Module was reconciled, which those of its Versions may wait for that do not know their content.
+    fn reconciled(&self, namespace: &str, uid: &str, module: &ModuleView) {
+        if !self.owners.reconciled(uid) || !module.policy.immutable {
+            return;
+        }
+        let versions = self.versions.state();
+        let waits = |v: &&Arc<LeanVersion>| {
+            !v.knows_digest() && owners::owner(&v.metadata).is_some_and(|owner| owner.uid == uid)
+        };
+        self.wake(namespace, versions.iter().filter(waits).filter_map(|v| v.metadata.name.as_deref()));
+    }
+
+    fn wake<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            let _ = self.wake.unbounded_send(ObjectRef::new(name).within(namespace));
+        }
+    }
+}
+
+/// What the Versions held that are being deleted.
+fn held(deletions: &Deletions) -> BTreeMap<String, String> {
+    let held = |d: &Deletion| Some((d.release.clone(), d.digest.clone()?));
+    deletions.values().filter_map(held).collect()
 }
 
 impl Memories {
@@ -237,6 +289,7 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     let namespace = lean.metadata.namespace.clone().unwrap_or_default();
     let name = lean.metadata.name.clone().unwrap_or_default();
     let api = api::objects::<Module>(&ctx.client, &namespace);
+    let deletions = ctx.owners.waiting(uid);
     let Some(raw) = api.get_opt(&name).await?.filter(|raw| raw.metadata.uid == lean.metadata.uid) else {
         ctx.forget(lean);
         return Ok(Action::await_change());
@@ -249,13 +302,13 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
         .collect();
     let children: Vec<&LeanVersion> = children.iter().map(AsRef::as_ref).collect();
     let (mut module, problem) = view(&raw);
-    module.departed = ctx.departed.of(uid);
+    module.departed = held(&deletions);
+    ctx.owners.update(&raw.metadata, &module.policy);
     let (selection, plan) = decide(&module, &children, problem.as_ref());
     ctx.waiting.set(&namespace, &name, plan.waiting.keys());
     if module.terminating() {
-        ctx.pins.set(uid, None);
-        let refused = apply::apply(&ctx.client, &module, &plan).await?.refused;
-        return refused.is_empty().then(Action::await_change).ok_or(Unfinished::Refused(refused));
+        ctx.answer(&namespace, uid, &deletions);
+        return let_go(ctx, &api, &raw, (&module, &plan, &children), uid).await;
     }
     let (token, mut again) = open_request(ctx, &module, uid);
     let refused = ctx.memories.with(uid, |memory| memory.refused.clone());
@@ -268,18 +321,30 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
     };
     // The status goes first: it records digests before their Versions go, and a request before it is handed on.
     let after = status::status(&module, &facts, token.as_deref(), Timestamp::now());
-    let Some(version) = write(ctx, &api, &raw, (&module.status, &after)).await? else {
-        return Ok(Action::requeue(OUTDATED));
-    };
-    ctx.departed.recorded(uid, &module.departed);
+    let written = write(ctx, &api, &raw, (&module.status, &after)).await;
+    if matches!(&written, Err(kube::Error::Api(status)) if apply::is_refusal(status)) {
+        // What cannot be recorded keeps nothing from going.
+        ctx.answer(&namespace, uid, &deletions);
+    }
+    let Some(version) = written? else { return Ok(Action::requeue(OUTDATED)) };
     // What was written counts at once: a request that was opened goes along with the Versions that are made now.
     module.status = after;
-    ctx.pins.set(uid, module.status.published.as_ref().filter(|_| module.immutable()));
+    ctx.record(&raw, version.clone(), &mut module);
+    ctx.answer(&namespace, uid, &deletions);
     let (_, mut plan) = decide(&module, &children, problem.as_ref());
     let made = ctx.memories.with(uid, |memory| memory.without_made(&mut plan, &children, Timestamp::now()));
     if made > 0 {
         again = Some(again.unwrap_or(COALESCE).min(COALESCE));
     }
+    let version = match first(ctx, &api, (&module, &plan, &children), version, &mut again).await? {
+        Written::Done(version) => version,
+        Written::Outdated => return Ok(Action::requeue(COALESCE)),
+        Written::Refused(words) => {
+            let refused = Refused::from([(String::new(), words)]);
+            ctx.memories.with(uid, |memory| memory.refused.clone_from(&refused));
+            return Err(Unfinished::Refused(refused));
+        }
+    };
     let mut unset = None;
     if status::resets_force(&module) {
         unset = reset_force(&api, &name, version.as_deref()).await?;
@@ -287,8 +352,16 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
             return Ok(Action::requeue(COALESCE));
         }
     }
+    // A Version that is made now carries its digest; one that is there has to be given it first.
+    let hands_over = plan.change.iter().any(|change| change.expected_digest.is_some());
+    if !hands_over {
+        ctx.reconciled(&namespace, uid, &module);
+    }
     let mut done = apply::apply(&ctx.client, &module, &plan).await?;
     done.log();
+    if hands_over && done.outdated == 0 {
+        ctx.reconciled(&namespace, uid, &module);
+    }
     let now = Timestamp::now();
     ctx.memories.with(uid, |memory| memory.made.extend(done.created.drain(..).map(|name| (name, now))));
     done.refused.extend(unset.map(|words| (String::new(), words)));
@@ -307,6 +380,65 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
         again = Some(again.unwrap_or(COALESCE).min(COALESCE));
     }
     Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Puts the finalizer on where the Module needs it. One that has Versions already waits for its moment, and goes on.
+async fn first(
+    ctx: &Context,
+    api: &Api<DynamicObject>,
+    (module, plan, children): (&ModuleView, &Plan, &[&LeanVersion]),
+    version: Option<String>,
+    again: &mut Option<Duration>,
+) -> Result<Written, kube::Error> {
+    match finalizer::need(module, plan, children) {
+        Need::None => return Ok(Written::Done(version)),
+        Need::First => {}
+        Need::Soon => {
+            let now = Instant::now();
+            let reserved = || ctx.pace.reserve(now);
+            let due =
+                ctx.memories.with(module.uid(), |memory| *memory.finalizer_due.get_or_insert_with(reserved));
+            if due > now {
+                *again = Some(again.unwrap_or(due - now).min(due - now));
+                return Ok(Written::Done(version));
+            }
+        }
+    }
+    ctx.memories.with(module.uid(), |memory| memory.finalizer_due = None);
+    finalizer::add(api, module, version.as_deref()).await
+}
+
+/// The Module is being deleted: its Versions learn what is to become of their objects, and then it may go.
+async fn let_go(
+    ctx: &Context,
+    api: &Api<DynamicObject>,
+    raw: &DynamicObject,
+    (module, plan, children): (&ModuleView, &Plan, &[&LeanVersion]),
+    uid: &str,
+) -> Result<Action, Unfinished> {
+    let done = apply::apply(&ctx.client, module, plan).await?;
+    let now = Timestamp::now();
+    // One that was made a moment ago, and that the watch does not know yet, may have the policy of before.
+    let unseen = ctx.memories.with(uid, |memory| {
+        memory.forget_known(children, now);
+        !memory.made.is_empty()
+    });
+    if done.outdated > 0 || unseen {
+        return Ok(Action::requeue(COALESCE));
+    }
+    if !done.refused.is_empty() && module.policy.retain {
+        let after = finalizer::held(module, &done.refused, now);
+        write(ctx, api, raw, (&module.status, &after)).await?;
+        return Err(Unfinished::Refused(done.refused));
+    }
+    if !finalizer::has(module) {
+        return Ok(Action::await_change());
+    }
+    match finalizer::remove(api, module).await? {
+        Written::Done(_) => Ok(Action::await_change()),
+        Written::Outdated => Ok(Action::requeue(OUTDATED)),
+        Written::Refused(words) => Err(Unfinished::Refused(Refused::from([(String::new(), words)]))),
+    }
 }
 
 /// Writes the status where it changed, and tells of it. Gives the resourceVersion that is current then, or nothing if
@@ -349,12 +481,8 @@ async fn reset_force(
 /// Selection and plan. With a problem in the configuration nothing is created, moved or deleted.
 fn decide(module: &ModuleView, children: &[&LeanVersion], problem: Option<&Problem>) -> (Selection, Plan) {
     let selection = select::select(module, children);
-    let plan = match problem {
-        None => plan::plan(module, &selection, children),
-        Some(problem) if problem.readable => plan::plan(module, &selection, children).held(),
-        Some(_) => Plan::default(),
-    };
-    (selection, plan)
+    let plan = plan::plan(module, &selection, children);
+    (selection, if problem.is_some() { plan.held() } else { plan })
 }
 
 /// The Module with its parts parsed, and what makes it unusable.
@@ -364,6 +492,8 @@ fn view(raw: &DynamicObject) -> (ModuleView, Option<Problem>) {
     status.last_handled_request.iter_mut().for_each(token::shorten_recorded);
     let mut metadata = raw.metadata.clone();
     metadata.annotations.iter_mut().for_each(token::shorten_annotations);
+    let config = raw.data.pointer("/spec/moduleConfig").unwrap_or(&Value::Null);
+    let policy = OwnerPolicy::of(config, status.published.iter().flat_map(|all| all.keys().cloned()));
     let name = raw.metadata.name.clone().unwrap_or_default();
     let problem = match &spec {
         Err(unreadable) => Some(Problem { message: unreadable.clone(), readable: false }),
@@ -373,7 +503,8 @@ fn view(raw: &DynamicObject) -> (ModuleView, Option<Problem>) {
             .err()
             .map(|invalid| Problem { message: invalid.to_string(), readable: true }),
     };
-    let module = ModuleView { metadata, spec: spec.unwrap_or_default(), status, departed: BTreeMap::new() };
+    let module =
+        ModuleView { metadata, spec: spec.unwrap_or_default(), status, policy, departed: BTreeMap::new() };
     (module, problem)
 }
 

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use kube::ResourceExt as _;
 
 use super::select::{ModuleView, Selection, Wanted, ours};
-use crate::crd::lean::{LeanVersion, config_hashes};
+use crate::crd::lean::{LeanVersion, Origin, config_hashes};
 use crate::crd::version::TYPE_MODULE;
-use crate::crd::{ADOPT, DeletionPolicy, GROUP, MODULE_REQUEST, Release};
+use crate::crd::{ADOPT, GROUP, MODULE_REQUEST, Release};
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +32,8 @@ pub enum Holder {
     Terminating,
     /// Nobody: an inline Version that could be adopted.
     Ownerless,
+    /// Nobody: one that was made for a Module of this name, with another place or repository.
+    Elsewhere,
     /// A Module of this very name that was deleted: Kubernetes is about to remove it.
     Former,
     /// Another controller's object.
@@ -127,10 +129,14 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion
         |c: &&&LeanVersion| c.terminating() || module.terminating() || module.spec.suspend;
     for child in children.iter().filter(|c| ours(module, c)).filter(hears_only_the_policy) {
         let goes = child.terminating() || module.terminating();
-        let suspended = module.spec.suspend && !child.module_suspended && !goes;
-        let wish =
-            Change { retain: policy(module, child), suspended: suspended.then_some(true), ..change(child) };
+        let suspend = module.spec.suspend && !child.module_suspended && !goes;
+        let resume = module.orphans() && child.module_suspended && !child.terminating();
+        let suspended = suspend.then_some(true).or(resume.then_some(false));
+        let wish = Change { retain: policy(module, child), suspended, ..change(child) };
         plan.change.extend((wish != change(child)).then_some(wish));
+    }
+    if module.terminating() {
+        plan.change.extend(children.iter().filter_map(|child| orphan(module, child)));
     }
     if module.terminating() || module.spec.suspend {
         return plan;
@@ -182,7 +188,16 @@ fn plan_existing(
         return;
     }
     let adopt = match child.controller() {
-        None if child.annotation(ADOPT) == module.metadata.name.as_deref() => true,
+        None if child.annotation(ADOPT) == module.metadata.name.as_deref() => {
+            // The operator's own annotation says only whose it was: a Module of that name may be another one since.
+            let fits =
+                child.origin == Origin::Here && child.file_name.is_some() && child.placement == resolved.1;
+            if child.origin != Origin::User && !fits {
+                plan.waiting.insert(wanted.name.clone(), Holder::Elsewhere);
+                return;
+            }
+            true
+        }
         None => {
             plan.waiting.insert(wanted.name.clone(), Holder::Ownerless);
             return;
@@ -250,10 +265,22 @@ fn file_name(child: &LeanVersion, placement: u64) -> FileName {
     }
 }
 
+/// What is still to be done for a Version that Kubernetes has taken from a Module that is deleted without its Versions:
+/// nobody else would ever resume it.
+fn orphan(module: &ModuleView, child: &LeanVersion) -> Option<Change> {
+    let of_module =
+        child.controller().is_none() && child.annotation(ADOPT) == module.metadata.name.as_deref();
+    if !of_module || child.origin != Origin::Here || !child.has_finalizer() || child.terminating() {
+        return None;
+    }
+    let retain = (module.policy.retain && !child.retain).then_some(true);
+    let wish = Change { suspended: child.module_suspended.then_some(false), retain, ..change(child) };
+    (wish != change(child)).then_some(wish)
+}
+
 /// Whether the object is to be kept when the Version goes, where the Version does not know it yet.
 fn policy(module: &ModuleView, child: &LeanVersion) -> Option<bool> {
-    let retain = module.spec.module_config.deletion_policy == DeletionPolicy::Retain;
-    (child.retain != retain).then_some(retain)
+    (child.retain != module.policy.retain).then_some(module.policy.retain)
 }
 
 fn change(child: &LeanVersion) -> Change {

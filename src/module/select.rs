@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::names;
-use crate::crd::lean::LeanVersion;
+use crate::crd::lean::{LeanVersion, OwnerPolicy};
 use crate::crd::{ModuleConfig, ModuleSpec, ModuleStatus, Release};
 
 /// A Module as planning sees it.
@@ -20,7 +20,9 @@ pub struct ModuleView {
     pub spec: ModuleSpec,
     /// `status`, empty before the first reconcile.
     pub status: ModuleStatus,
-    /// The content digests of Versions that have gone since the status was written, by version.
+    /// What counts for its Versions, read on its own: a broken spec never blocks a deletion.
+    pub policy: OwnerPolicy,
+    /// The content digests of Versions that are being deleted, by version.
     pub departed: BTreeMap<String, String>,
 }
 
@@ -60,6 +62,11 @@ impl ModuleView {
         self.metadata.deletion_timestamp.is_some()
     }
 
+    /// Whether it is deleted without its Versions.
+    pub(super) fn orphans(&self) -> bool {
+        self.terminating() && self.metadata.finalizers.iter().flatten().any(|f| f == "orphan")
+    }
+
     /// The request that is open now: the token that children are to handle.
     pub fn open_request(&self) -> Option<&str> {
         self.status.force_token.as_deref().filter(|token| !token.starts_with("done:"))
@@ -67,7 +74,7 @@ impl ModuleView {
 
     /// Whether contents are pinned.
     pub fn immutable(&self) -> bool {
-        self.spec.module_config.immutable.unwrap_or(false)
+        self.policy.immutable
     }
 
     /// The digest that a version must have.

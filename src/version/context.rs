@@ -13,6 +13,7 @@ use kube::{Api, Client};
 use tokio::sync::Mutex;
 
 use super::memory::Memories;
+use super::plan::VersionView;
 use super::shares::Shares;
 use super::slots::Slots;
 use crate::archive;
@@ -22,7 +23,7 @@ use crate::failure::{Failure, Reason};
 use crate::github::GitHub;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::pins::Pins;
+use crate::owners::Owners;
 use crate::storage::{self, Found, PutOutcome, Storage, StorageRules, Upload};
 
 /// What the controller works with.
@@ -55,8 +56,8 @@ pub struct Context {
     pub events: Events,
     /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// What immutable Modules have on record.
-    pub pins: Pins,
+    /// What is known of the Modules that own Versions.
+    pub owners: Owners,
     /// Asked before each PUT and DELETE in S3.
     pub leadership: Leadership,
 }
@@ -90,6 +91,14 @@ impl Context {
         let place = place.into();
         let delete = Box::pin(self.storage.delete(&place));
         self.leadership.during(delete).await.map_err(|e| e.into_failure(Timestamp::now()))
+    }
+
+    /// Whether a Version may not publish yet, since its Module may know what its content has to be and it does not.
+    pub(super) fn awaits_digest(&self, view: &VersionView) -> bool {
+        let Ok(spec) = &view.spec else { return false };
+        let config = spec.module_config_ref.as_ref();
+        let immutable = config.and_then(|config| config.immutable).unwrap_or(false);
+        !view.knows_digest() && self.owners.withholds(&view.metadata, &spec.version, immutable)
     }
 
     /// The resourceVersion of a Secret (`Some(None)`: it does not exist), at most half a minute old; `None` when it

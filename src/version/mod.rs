@@ -34,9 +34,13 @@ use self::triage::{Attempt, Seen, Times, Triage};
 use crate::crd::lean::LeanVersion;
 use crate::failure::SECRET_LOOK;
 use crate::metrics::Queue;
+use crate::owners::Fate;
 
 /// How long to wait at most for a watch that is behind.
 const BEHIND: Duration = Duration::from_secs(2);
+
+/// How long to wait for a Module, which wakes its Versions when it was reconciled: longer than that should ever take.
+const MODULE_FIRST: Duration = Duration::from_secs(30);
 
 type SecretSeen = Option<(String, Option<String>)>;
 
@@ -63,6 +67,9 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
         }
         Triage::Light | Triage::Publish => {}
     }
+    if module_first(&ctx, &version) {
+        return Action::requeue(MODULE_FIRST);
+    }
     if decision == Triage::Light {
         let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.turn(version.store)).await;
         let since = Instant::now();
@@ -84,6 +91,18 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
     finish(&ctx, &version, &uid, outcome, since)
 }
 
+/// Whether the Module has to be reconciled before there is anything to do: the one of a Version that is being deleted, or
+/// of one that does not know what its content has to be.
+fn module_first(ctx: &Context, version: &LeanVersion) -> bool {
+    let (metadata, owners) = (&version.metadata, &ctx.owners);
+    if version.terminating() {
+        return owners.fate(metadata, version.retain, true) == Fate::Undecided;
+    }
+    let suspended = version.suspend || version.module_suspended;
+    let unknown = !version.knows_digest() && !suspended && version.has_finalizer();
+    unknown && owners.withholds(metadata, &version.version, version.immutable)
+}
+
 /// Remembers how it ended, and says when to look again.
 fn finish(
     ctx: &Context,
@@ -96,7 +115,7 @@ fn finish(
     let (seen, done) = outcome;
     let label = match &done {
         Done::Settled => "settled",
-        Done::Later | Done::Wait(_) => "later",
+        Done::Later | Done::ModuleFirst => "later",
         Done::Failed(..) => "failed",
         Done::Gone => "gone",
     };
@@ -107,7 +126,7 @@ fn finish(
             Action::await_change()
         }
         Done::Later => Action::requeue(Duration::from_secs(1)),
-        Done::Wait(pause) => Action::requeue(pause),
+        Done::ModuleFirst => Action::requeue(MODULE_FIRST),
         Done::Settled => {
             ctx.memories.with(uid, |memory| memory.attempt = None);
             // What this reconcile wrote comes back through the watch, and is looked at again.

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::plan::VersionView;
 use crate::api;
-use crate::crd::lean::LeanVersion;
-use crate::crd::{DeletionPolicy, FINALIZER, Version, VersionStatus, token};
+use crate::crd::lean::{LeanVersion, retains};
+use crate::crd::{FINALIZER, Version, VersionStatus, token};
 
 /// A Version that is being worked on.
 pub struct Object {
@@ -129,20 +129,11 @@ impl Object {
 }
 
 pub(super) fn view(raw: &DynamicObject) -> VersionView {
-    let policy = raw.data.pointer("/spec/moduleConfigRef/deletionPolicy").and_then(Value::as_str);
+    let retain = raw.data.pointer("/spec/moduleConfigRef").is_some_and(retains);
     let mut metadata = raw.metadata.clone();
     metadata.annotations.iter_mut().for_each(token::shorten_annotations);
     let mut status: VersionStatus = api::part(raw, "status").unwrap_or_default();
     let recorded = [&mut status.last_handled_request, &mut status.last_module_request];
     recorded.into_iter().flatten().for_each(token::shorten_recorded);
-    VersionView {
-        metadata,
-        spec: api::part(raw, "spec"),
-        status,
-        deletion_policy: if policy == Some("Retain") {
-            DeletionPolicy::Retain
-        } else {
-            DeletionPolicy::Delete
-        },
-    }
+    VersionView { metadata, spec: api::part(raw, "spec"), status, retain }
 }

@@ -3,20 +3,16 @@
 //! In: the full Version, its parts parsed. Out: the next step, with all that doing it needs. No client and no clock.
 //! ([`super::triage`] has decided before that there is something to do at all.)
 
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use uuid::Uuid;
 
 use super::triage::{annotation, handled_at};
 use crate::crd::check::Checked;
 use crate::crd::{
-    DeletionPolicy, FINALIZER, FileFormat, MODULE_REQUEST, ModuleConfig, Place, REQUESTED_AT, Release,
-    VersionSpec, VersionStatus, condition,
+    FINALIZER, FileFormat, MODULE_REQUEST, ModuleConfig, Place, REQUESTED_AT, Release, VersionSpec,
+    VersionStatus, condition,
 };
 use crate::failure::{Failure, Reason};
-
-/// How long a Version that goes waits for its Module to record what it held.
-const RECORD_WAIT: SignedDuration = SignedDuration::from_secs(30);
 
 /// A Version as the API server stores it, its parts parsed.
 #[derive(Clone, Debug)]
@@ -27,8 +23,8 @@ pub struct VersionView {
     pub spec: Result<VersionSpec, String>,
     /// `status`; empty where it cannot be read.
     pub status: VersionStatus,
-    /// `spec.moduleConfigRef.deletionPolicy`, read on its own: a broken spec never blocks deletion.
-    pub deletion_policy: DeletionPolicy,
+    /// Whether `spec.moduleConfigRef.deletionPolicy` is Retain, read on its own: a broken spec never blocks deletion.
+    pub retain: bool,
 }
 
 /// What to do next.
@@ -202,17 +198,10 @@ impl VersionView {
                 .is_none_or(|s| s.url.eq_ignore_ascii_case(&work.config.repository.to_string()))
     }
 
-    /// The UID of the Module and the version that it pins, of one that was told to go a moment ago and that knows what it
-    /// held: nobody else does once it is gone. Only for that moment: nothing may block a deletion for long.
-    pub fn holds_what_a_module_pins(&self, now: Timestamp) -> Option<(String, String)> {
-        let since = self.metadata.deletion_timestamp.as_ref()?.0;
-        let spec = self.spec.as_ref().ok()?;
-        let immutable = spec.module_config_ref.as_ref().and_then(|config| config.immutable).unwrap_or(false);
-        let owner = self.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true))?;
-        let release = Release::parse(&spec.version).ok()?;
-        let held =
-            immutable && self.status.content_digest.is_some() && now.duration_since(since) < RECORD_WAIT;
-        held.then(|| (owner.uid.clone(), release.to_string()))
+    /// Whether it knows what its content has to be, or was.
+    pub fn knows_digest(&self) -> bool {
+        self.status.content_digest.is_some()
+            || self.spec.as_ref().is_ok_and(|spec| spec.expected_digest.is_some())
     }
 
     /// Places other than `current` where an object of this Version may still be. One with the same bucket and key is

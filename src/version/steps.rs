@@ -16,15 +16,13 @@ use super::slots::Turn;
 use super::triage::{Attempt, Seen};
 use super::{SecretSeen, delete, store};
 use crate::crd::lean::LeanVersion;
-use crate::crd::{DeletionPolicy, Place, VersionStatus, condition};
+use crate::crd::{Place, VersionStatus, condition};
 use crate::failure::{Class, Failure, Reason};
+use crate::owners::Fate;
 use crate::storage::Found;
 
 /// Steps of one reconcile before it starts over from the watch; more than any Version needs.
 const MOST_STEPS: usize = 8;
-
-/// How often a Version that goes looks whether its Module has on record what it held.
-const RECORD_LOOK: Duration = Duration::from_millis(500);
 
 /// How a reconcile ended.
 pub(super) enum Done {
@@ -32,8 +30,8 @@ pub(super) enum Done {
     Settled,
     /// There is more to do, which has to wait for its turn.
     Later,
-    /// Somebody else has to do something first, and is about to.
-    Wait(Duration),
+    /// Its Module has to be reconciled first, which wakes it.
+    ModuleFirst,
     /// The attempt failed.
     Failed(Box<Failed>),
     /// The object is gone, or not ours.
@@ -131,6 +129,8 @@ async fn step(
         Next::Reject(failure) => fail(ctx, object, &view.requests(), failure.into()).await.map(Some),
         Next::ResetForce => reset_force(object).await.map(|()| None),
         // Small work turned out to be a fetch, which has to wait for its turn.
+        // What its content has to be is known to its Module only, which is about to hand it over.
+        Next::Publish(_) if ctx.awaits_digest(&view) => Ok(Some(Done::ModuleFirst)),
         Next::Publish(work) => match turn {
             Some(turn) => publish_one(ctx, object, &work, turn).await,
             None => Ok(Some(Done::Later)),
@@ -300,9 +300,10 @@ async fn permitted_head(ctx: &Context, view: &VersionView, place: &Place) -> Res
 async fn clean_up(ctx: &Context, object: &mut Object, work: &Work<'_>) -> Result<Option<Done>, kube::Error> {
     let view = object.view().clone();
     let left = view.left_behind(&work.place);
-    let (done, result) = match view.deletion_policy {
-        DeletionPolicy::Retain => (left, Ok(())),
-        DeletionPolicy::Delete => delete::objects(ctx, &view, &left).await,
+    let (done, result) = if ctx.owners.retains(&view.metadata, view.retain) {
+        (left, Ok(()))
+    } else {
+        delete::objects(ctx, &view, &left).await
     };
     match result {
         Ok(()) => object.write_status(&view.cleaned_up(Timestamp::now())).await.map(|()| None),
@@ -321,11 +322,12 @@ async fn clean_up(ctx: &Context, object: &mut Object, work: &Work<'_>) -> Result
 /// The Version goes: so does what it stored, unless it is to be retained.
 async fn delete_all(ctx: &Context, object: &mut Object) -> Result<Done, kube::Error> {
     let view = object.view().clone();
-    let unrecorded = |(uid, release): (String, String)| ctx.pins.lacks(&uid, &release);
-    if view.holds_what_a_module_pins(Timestamp::now()).is_some_and(unrecorded) {
-        return Ok(Done::Wait(RECORD_LOOK));
+    let stored = view.status.storage.is_some() || !view.status.objects.is_empty();
+    let fate = ctx.owners.fate(&view.metadata, view.retain, stored);
+    if fate == Fate::Undecided {
+        return Ok(Done::ModuleFirst);
     }
-    if view.deletion_policy == DeletionPolicy::Delete {
+    if fate == Fate::Delete {
         let places = delete::all_places(&view);
         let (done, result) = delete::objects(ctx, &view, &places).await;
         if let Err(failure) = result {
@@ -340,6 +342,6 @@ async fn delete_all(ctx: &Context, object: &mut Object) -> Result<Done, kube::Er
         }
     }
     object.remove_finalizer().await?;
-    tracing::info!(retained = view.deletion_policy == DeletionPolicy::Retain, "deleted");
+    tracing::info!(retained = fate == Fate::Keep, "deleted");
     Ok(Done::Gone)
 }

@@ -60,12 +60,14 @@ async fn publishing_one_version_costs_what_the_specification_allows() {
             "{writes:#?}"
         );
         assert!(
-            count(&writes, "", "modules") == 0 && count(&writes, "", "modules/status") <= 4,
+            count(&writes, "patch", "modules") == 1 && count(&writes, "", "modules/status") <= 4,
             "{writes:#?}"
         );
         assert_eq!(world.bed.github.requests(&repository).unwrap().len(), requests, "{version}");
         assert_eq!(s3_count(&world, &Method::PUT), 1);
         assert!(s3_count(&world, &Method::HEAD) <= 3);
+        let writes = world.writes_during(async { drop(world.kubectl(&["delete", "module", &name])) }).await;
+        assert_eq!(count(&writes, "patch", "modules"), 1, "to take the finalizer off: {writes:#?}");
     }
 }
 

@@ -246,6 +246,7 @@ async fn it_holds_for_a_version_whose_status_and_object_are_lost() {
     let (world, repository, operator) = published("pin-lost").await;
     let before = world.version_ready("mod-1.0.0").await;
     operator.terminate(SOON).await.unwrap();
+    world.count_from_now("mod");
     let api = opendepot::api::objects::<opendepot::crd::Version>(&world.client, &world.name);
     let lost = kube::api::Patch::Merge(json!({"status": null}));
     api.patch_status("mod-1.0.0", &kube::api::PatchParams::default(), &lost).await.unwrap();
@@ -256,6 +257,30 @@ async fn it_holds_for_a_version_whose_status_and_object_are_lost() {
     // Whichever controller is first: the Module knows what it was.
     let version = refuses(&world, "mod-1.0.0").await;
     assert_eq!(*expected_digest(&version), digest_of(FIRST));
+    assert_eq!(world.sent(""), 0, "the moved content was stored");
+    assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), [""; 0]);
+    // And while it runs: another object of the same name, without status, takes the place of the one that was there.
+    repository.release("v1.0.0", &main_tf(FIRST)).unwrap();
+    world.force("version/mod-1.0.0");
+    let mut again = world.version_ready("mod-1.0.0").await;
+    let key = again["status"]["storage"]["key"].as_str().unwrap().to_owned();
+    again["metadata"] = json!({
+        "name": "mod-1.0.0", "namespace": world.name, "finalizers": again["metadata"]["finalizers"],
+        "ownerReferences": again["metadata"]["ownerReferences"],
+    });
+    let spec = again["spec"].as_object_mut().unwrap();
+    spec.remove("expectedDigest");
+    spec.remove("forceSync");
+    world.patch("module/mod", &json!({"spec": {"suspend": true}}));
+    world.version_when("mod-1.0.0", |v| condition(v, "Ready")["reason"] == "Suspended").await;
+    api.delete("mod-1.0.0", &kube::api::DeleteParams::default()).await.unwrap();
+    gone(&world).await;
+    repository.release("v1.0.0", &main_tf(MOVED)).unwrap();
+    world.count_from_now("mod");
+    world.apply(&again);
+    world.patch("module/mod", &json!({"spec": {"suspend": false}}));
+    refuses(&world, "mod-1.0.0").await;
+    assert_eq!((world.sent(""), world.bed.s3.keys(&world.name).await.unwrap()), (0, Vec::new()), "{key}");
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ mod moves;
 mod procedures;
 mod project;
 mod rate_limits;
+mod retain;
 mod rights;
 mod seed;
 mod spelling;

@@ -30,6 +30,9 @@ enum Act {
     Lose(u8),
     /// All tags are moved to another commit.
     Retag,
+    Retain(bool),
+    /// The Module is deleted, and made again once it is gone.
+    Remove,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -44,6 +47,8 @@ fn act() -> impl Strategy<Value = Act> {
         2 => prop::option::of(0..3_u8).prop_map(Act::Break),
         1 => (0..3_u8).prop_map(Act::Lose),
         1 => Just(Act::Retag),
+        2 => any::<bool>().prop_map(Act::Retain),
+        1 => Just(Act::Remove),
     ]
 }
 
@@ -82,6 +87,11 @@ impl World {
             Act::Move(there) => {
                 json!({"spec": {"moduleConfig": {"name": if *there { "net" } else { "network" }}}})
             }
+            Act::Retain(on) => {
+                let policy = if *on { "Retain" } else { "Delete" };
+                json!({"spec": {"moduleConfig": {"deletionPolicy": policy}}})
+            }
+            Act::Remove => json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}),
             Act::Break(broken) => {
                 self.broken = *broken;
                 return;
@@ -135,6 +145,10 @@ impl World {
         let before = (self.module.0.clone(), self.children.iter().map(|c| c.0.clone()).collect::<Vec<_>>());
         let view = self.module.view();
         let plan = self.module.plan(&self.children);
+        if view.terminating() {
+            self.let_go(&plan)?;
+            return Ok(true);
+        }
         let token = wants_request(&view).map(|_| {
             self.tokens += 1;
             format!("token-{}", self.tokens)
@@ -156,6 +170,23 @@ impl World {
         }
         self.publish();
         Ok(before != (self.module.0.clone(), self.children.iter().map(|c| c.0.clone()).collect()))
+    }
+
+    /// One reconcile of a Module that is deleted. Kubernetes removes its Versions when it is gone, and each does with its
+    /// object what its own copy of the policy says.
+    fn let_go(&mut self, plan: &Plan) -> Result<(), TestCaseError> {
+        prop_assert!(plan.create.is_empty() && plan.delete.is_empty(), "{plan:?}");
+        if !plan.change.is_empty() {
+            self.children = run(&self.module, plan, std::mem::take(&mut self.children));
+            return Ok(());
+        }
+        let retain = self.module.view().policy.retain;
+        for child in self.children.drain(..) {
+            prop_assert_eq!(child.lean().retain, retain, "{}", child.name());
+        }
+        let spec = self.module.0["spec"].clone();
+        self.module = module().with(json!({"spec": spec}));
+        Ok(())
     }
 
     /// What is deleted is not listed any more, or so many newer ones are stored and stay as are to be kept.

@@ -16,7 +16,7 @@ use super::plan::Plan;
 use super::select::{ModuleView, Selection};
 use super::status::Facts;
 use crate::crd::lean::LeanVersion;
-use crate::crd::{FINALIZER, MODULE_REQUEST, ModuleStatus, Release};
+use crate::crd::{FINALIZER, MODULE_REQUEST, ModuleStatus, NAMESPACE_LABEL, Release};
 
 const UID: &str = "uid-of-network";
 
@@ -130,6 +130,11 @@ impl ModuleFixture {
         super::decide(&view, &children.iter().collect::<Vec<_>>(), problem.as_ref())
     }
 
+    fn decide_lean(&self, children: &[&LeanVersion]) -> (Selection, Plan) {
+        let (view, problem) = super::view(&serde_json::from_value(self.0.clone()).unwrap());
+        super::decide(&view, children, problem.as_ref())
+    }
+
     fn plan(&self, children: &[ChildFixture]) -> Plan {
         self.decide(children).1
     }
@@ -199,6 +204,11 @@ impl ChildFixture {
 
     fn ownerless(self) -> Self {
         self.with(json!({"metadata": {"ownerReferences": null}}))
+    }
+
+    /// As a copy of it in another namespace.
+    fn of_nobody_here(self) -> Self {
+        self.with(json!({"metadata": {"labels": {NAMESPACE_LABEL: "another"}}}))
     }
 
     fn annotated(self, key: &str, value: &str) -> Self {

@@ -132,7 +132,7 @@ proptest! {
         let rest = next.change.len() + next.create.len() + next.delete.iter().filter(|t| !told(&t.name)).count();
         prop_assert!(rest == 0 || plan.change.iter().any(|c| c.adopt), "{next:?}");
         // Whatever goes knows what becomes of its object.
-        let retain = module.view().spec.module_config.deletion_policy == crate::crd::DeletionPolicy::Retain;
+        let retain = module.view().policy.retain;
         for child in children.iter().map(ChildFixture::lean) {
             let goes = child.terminating() || next.delete.iter().any(|t| Some(&t.name) == child.metadata.name.as_ref());
             let ours = super::super::select::ours(&module.view(), &child);

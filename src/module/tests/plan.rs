@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::super::Memory;
+use super::super::finalizer::Need;
 use super::super::plan::{FileName, Holder, Plan};
+use super::super::{Memory, finalizer};
 use super::{ChildFixture, ModuleFixture, at, child, failed_child, merge, module, stored_child};
 use crate::crd::lean::LeanVersion;
-use crate::crd::{ADOPT, MODULE_REQUEST, ORIGINAL_FINALIZER};
+use crate::crd::{
+    ADOPT, MODULE_FINALIZER, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, ORIGINAL_FINALIZER,
+};
 
 fn created(plan: &Plan) -> Vec<&str> {
     plan.create.iter().map(|c| c.name.as_str()).collect()
@@ -250,6 +253,124 @@ fn a_configuration_that_cannot_be_used_still_suspends_lets_go_and_hands_requests
     assert_eq!(asked.change[0].request.as_deref(), Some("token"));
     let unreadable = module().suspended().with(json!({"spec": {"versions": 7}}));
     assert_eq!(unreadable.plan(&children), Plan::default(), "of what cannot be read nothing counts");
+}
+
+#[test]
+fn the_deletion_policy_is_read_on_its_own_and_a_word_that_is_none_deletes_nothing() {
+    let children = [stored_child("1.0.0"), stored_child("2.0.0").terminating()];
+    let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    let broken = module().with(json!({"spec": {"versions": 7, "suspend": "perhaps"}}));
+    for (policy, changed) in [("Retain", 2), ("retain", 2), ("Keep", 2), ("Delete", 0)] {
+        let broken = broken.clone().with_config(json!({"deletionPolicy": policy, "fileFormat": "rar"}));
+        for module in [broken.clone(), broken.with(deleted.clone())] {
+            let plan = module.plan(&children);
+            let told = plan.change.iter().filter(|c| c.retain == Some(true) && c.config.is_none()).count();
+            assert_eq!((told, plan.change.len(), plan.delete.len()), (changed, changed, 0), "{policy}");
+        }
+    }
+}
+
+#[test]
+fn a_module_has_the_finalizer_before_its_first_version_and_never_without_any() {
+    let need = |module: &ModuleFixture, children: &[ChildFixture]| {
+        let children: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
+        let children: Vec<&LeanVersion> = children.iter().collect();
+        let plan = module.decide_lean(&children).1;
+        finalizer::need(&module.view(), &plan, &children)
+    };
+    let wants = module().with_versions(["1.0.0"]);
+    assert_eq!(need(&module(), &[]), Need::None);
+    assert_eq!(need(&wants, &[]), Need::First);
+    assert_eq!(need(&wants, &[stored_child("1.0.0").ownerless().annotated(ADOPT, "network")]), Need::First);
+    assert_eq!(need(&wants, &[stored_child("1.0.0").ownerless()]), Need::None, "not adopted");
+    assert_eq!(need(&wants, &[stored_child("1.0.0").of_another_owner()]), Need::None);
+    assert_eq!(need(&wants, &[stored_child("1.0.0")]), Need::Soon, "after an upgrade");
+    assert_eq!(need(&module(), &[stored_child("1.0.0").terminating()]), Need::Soon);
+    let has = json!({"metadata": {"finalizers": ["example.com/other", MODULE_FINALIZER]}});
+    assert_eq!(need(&wants.clone().with(has), &[]), Need::None);
+    let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    assert_eq!(need(&wants.clone().with(deleted), &[stored_child("1.0.0")]), Need::None);
+    let invalid = wants.with_config(json!({"name": "../up"}));
+    assert_eq!(need(&invalid, &[]), Need::None, "nothing is made");
+}
+
+#[test]
+fn modules_that_have_versions_already_get_the_finalizer_at_most_ten_a_second() {
+    let (pace, now) = (finalizer::Pace::default(), std::time::Instant::now());
+    let due: Vec<u128> = (0..4).map(|_| (pace.reserve(now) - now).as_millis()).collect();
+    assert_eq!(due, [0, 100, 200, 300]);
+    let later = now + std::time::Duration::from_secs(9);
+    assert_eq!(pace.reserve(later), later);
+}
+
+#[test]
+fn the_operators_own_annotation_adopts_only_what_is_where_the_module_wants_it() {
+    let made = |namespace: &str| {
+        let labels = json!({MODULE_LABEL: "network", NAMESPACE_LABEL: namespace});
+        let orphan = stored_child("1.0.0").ownerless().annotated(ADOPT, "network");
+        orphan.with(json!({"metadata": {"labels": labels}}))
+    };
+    let adopts = |child: ChildFixture| {
+        let plan = module().with_versions(["1.0.0"]).plan(&[child]);
+        assert!(plan.create.is_empty());
+        match plan.waiting.get("network-1.0.0") {
+            None => plan.change.len() == 1 && plan.change[0].adopt,
+            Some(holder) => {
+                assert_eq!((holder, plan.change.len()), (&Holder::Elsewhere, 0));
+                false
+            }
+        }
+    };
+    assert!(adopts(made("acme")));
+    assert!(adopts(made("acme").with_config(json!({"deletionPolicy": "Retain", "immutable": true}))));
+    for other in [
+        json!({"storageConfig": {"s3": {"bucket": "other"}}}),
+        json!({"storageConfig": {"s3": {"key": "elsewhere"}}}),
+        json!({"repoUrl": "https://github.com/somebody/network"}),
+        json!({"name": "net"}),
+        json!({"fileFormat": "tar"}),
+    ] {
+        assert!(!adopts(made("acme").with_config(other.clone())), "{other}");
+        // A person who says so means it.
+        let by_hand = stored_child("1.0.0").ownerless().annotated(ADOPT, "network");
+        assert!(adopts(by_hand.with_config(other)));
+    }
+    assert!(!adopts(made("acme").with(json!({"spec": {"fileName": null}}))), "where it stored is unknown");
+    assert!(!adopts(made("copied-from")), "a copy from another namespace");
+}
+
+#[test]
+fn a_module_that_is_deleted_without_its_versions_resumes_them() {
+    let orphaning =
+        json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["orphan"]}});
+    let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    let suspended = stored_child("1.0.0").with(json!({"spec": {"moduleSuspended": true}}));
+    let labels = json!({"metadata": {"labels": {MODULE_LABEL: "network", NAMESPACE_LABEL: "acme"}}});
+    let orphan = suspended.clone().ownerless().annotated(ADOPT, "network").with(labels);
+    let resumed = |module: ModuleFixture, child: &ChildFixture| {
+        let plan = module.suspended().plan(std::slice::from_ref(child));
+        plan.change.iter().map(|c| (c.suspended, c.retain)).collect::<Vec<_>>()
+    };
+    assert_eq!(resumed(module().with(orphaning.clone()), &suspended), [(Some(false), None)]);
+    assert_eq!(resumed(module().with(deleted.clone()), &suspended), [(None, None); 0], "it goes too");
+    assert_eq!(resumed(module().with(deleted.clone()), &orphan), [(Some(false), None)]);
+    let retain = module().with(deleted.clone()).with_config(json!({"deletionPolicy": "Retain"}));
+    assert_eq!(resumed(retain, &orphan), [(Some(false), Some(true))]);
+    let kept = orphan.clone().with_config(json!({"deletionPolicy": "Retain"}));
+    assert_eq!(
+        resumed(module().with(deleted.clone()), &kept),
+        [(Some(false), None)],
+        "what it keeps it keeps"
+    );
+    for other in [
+        suspended.clone().ownerless(),
+        suspended.clone().ownerless().annotated(ADOPT, "network"),
+        orphan.clone().annotated(ADOPT, "other"),
+        orphan.of_nobody_here(),
+    ] {
+        assert_eq!(resumed(module().with(deleted.clone()), &other), [(None, None); 0]);
+    }
+    assert_eq!(resumed(module(), &suspended.ownerless()), [(None, None); 0], "the Module is there");
 }
 
 #[test]

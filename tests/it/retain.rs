@@ -1,0 +1,205 @@
+//! `deletionPolicy: Retain`, whoever deletes what, and whether the operator runs: what the bucket holds afterwards counts.
+
+use opendepot_testbed::eventually;
+use opendepot_testbed::operator::Operator;
+use serde_json::{Value, json};
+
+use crate::support::{SOON, World, condition};
+
+const FINALIZER: &str = "opendepot.defdev.io/versions";
+
+/// A world with an operator and these Modules, so many versions each, all stored.
+async fn stored(name: &str, modules: &[(&str, usize)]) -> (World, Operator) {
+    let world = World::new(name).await;
+    let most = modules.iter().map(|(_, count)| *count).max().unwrap();
+    let tags: Vec<String> = (0..most).map(|n| format!("v1.{n}.0")).collect();
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    let repository = world.tagged("mod", &tags);
+    let operator = world.operator().await;
+    for (module, count) in modules {
+        let fixture = world.module(module).config("repoUrl", json!(repository.url()));
+        world.apply(&fixture.versions(&tags[..*count]));
+    }
+    for (module, _) in modules {
+        world.module_ready(module).await;
+    }
+    world.objects_are(modules.iter().map(|(_, count)| count).sum()).await;
+    (world, operator)
+}
+
+fn retain(world: &World, module: &str) {
+    world
+        .patch(&format!("module/{module}"), &json!({"spec": {"moduleConfig": {"deletionPolicy": "Retain"}}}));
+}
+
+fn delete(world: &World, module: &str, cascade: &str) {
+    world.kubectl(&["delete", "module", module, &format!("--cascade={cascade}"), "--wait=false"]);
+}
+
+/// Waits until no Module is left, and no Version but these.
+async fn left(world: &World, versions: usize) {
+    let wait = eventually(SOON, || async {
+        let modules = world.kubectl(&["get", "modules", "-o", "name"]);
+        anyhow::ensure!(modules.is_empty(), "there is still {modules}");
+        let there = world.versions().await?;
+        anyhow::ensure!(there.len() == versions, "there are {} Versions", there.len());
+        Ok(())
+    });
+    wait.await.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+fn finalizers(object: &Value) -> Vec<&str> {
+    let all = object["metadata"]["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    all.iter().filter_map(Value::as_str).collect()
+}
+
+#[tokio::test]
+async fn retain_and_then_the_deletion_of_the_module_keeps_every_object() {
+    let modules = [("big", 60), ("fore", 6), ("orphan", 6), ("bare", 6), ("held", 6)];
+    let (world, _operator) = stored("retain-all", &modules).await;
+    let keys = world.bed.s3.keys(&world.name).await.unwrap();
+    assert_eq!(finalizers(&world.get_module("big").await.unwrap()), [FINALIZER]);
+    // The finalizers of others stay, and hold the Module, wherever ours is among them.
+    world.patch(
+        "module/held",
+        &json!({"metadata": {"finalizers": ["example.com/a", FINALIZER, "example.com/b"]}}),
+    );
+    world.patch("module/orphan", &json!({"spec": {"suspend": true}}));
+    world.version_when("orphan-1.5.0", |v| v["spec"]["moduleSuspended"] == true).await;
+
+    retain(&world, "big");
+    delete(&world, "big", "background");
+    retain(&world, "fore");
+    delete(&world, "fore", "foreground");
+    retain(&world, "orphan");
+    delete(&world, "orphan", "orphan");
+    // kubectl replace takes off what the manifest does not name.
+    let mut bare = world.get_module("bare").await.unwrap();
+    bare["metadata"] = json!({"name": "bare", "namespace": world.name});
+    bare["spec"]["moduleConfig"]["deletionPolicy"] = json!("Retain");
+    bare.as_object_mut().unwrap().remove("status");
+    world.bed.kubectl_with(&["replace", "-f", "-"], &bare.to_string()).unwrap().ok().unwrap();
+    delete(&world, "bare", "background");
+    retain(&world, "held");
+    delete(&world, "held", "background");
+
+    let others = world.module_when("held", |m| !finalizers(m).contains(&FINALIZER)).await;
+    assert_eq!(finalizers(&others), ["example.com/a", "example.com/b"]);
+    world.patch("module/held", &json!({"metadata": {"finalizers": null}}));
+    left(&world, 6).await;
+    assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), keys);
+    // What was left without a Module works on by itself.
+    for n in 0..6 {
+        let orphan = world.version_ready(&format!("orphan-1.{n}.0")).await;
+        assert!(
+            orphan["spec"]["moduleSuspended"].is_null() && orphan["metadata"]["ownerReferences"].is_null()
+        );
+        assert_eq!(orphan["spec"]["moduleConfigRef"]["deletionPolicy"], "Retain");
+    }
+}
+
+#[tokio::test]
+async fn nor_does_an_object_go_when_the_operator_was_away_meanwhile() {
+    let modules = [("back", 20), ("fore", 6), ("orphan", 6), ("gone", 6)];
+    let (world, operator) = stored("retain-away", &modules).await;
+    let keys = world.bed.s3.keys(&world.name).await.unwrap();
+    world.patch("module/orphan", &json!({"spec": {"suspend": true}}));
+    world.version_when("orphan-1.5.0", |v| v["spec"]["moduleSuspended"] == true).await;
+    operator.kill().await.unwrap();
+    for (module, cascade) in [("back", "background"), ("fore", "foreground"), ("orphan", "orphan")] {
+        retain(&world, module);
+        delete(&world, module, cascade);
+    }
+    delete(&world, "gone", "background");
+    // Kubernetes has marked the Versions before anybody could tell them.
+    world.version_when("fore-1.0.0", |v| v["metadata"]["deletionTimestamp"].is_string()).await;
+    world.version_when("orphan-1.0.0", |v| v["metadata"]["ownerReferences"].is_null()).await;
+    operator.restart().await.unwrap();
+    left(&world, 6).await;
+    let kept: Vec<_> = keys.into_iter().filter(|key| !key.starts_with("gone/")).collect();
+    assert_eq!(world.objects_are(32).await, kept);
+    let orphan = world.version_ready("orphan-1.0.0").await;
+    assert!(orphan["spec"]["moduleSuspended"].is_null(), "{orphan:#}");
+}
+
+#[tokio::test]
+async fn a_deleted_namespace_keeps_what_is_to_be_retained() {
+    let (world, _operator) = stored("retain-ns", &[("mod", 12), ("other", 3)]).await;
+    let keys = world.bed.s3.keys(&world.name).await.unwrap();
+    retain(&world, "mod");
+    world.bed.kubectl(&["delete", "namespace", &world.name, "--timeout=60s"]).unwrap().ok().unwrap();
+    let kept: Vec<_> = keys.into_iter().filter(|key| key.starts_with("mod/")).collect();
+    assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), kept);
+}
+
+/// The API server refuses to let Version `mod-1.1.0` of this world be given another policy.
+fn refuse(world: &World) -> Value {
+    let name = format!("keep-{}", world.name);
+    let rule = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"],
+                "operations": ["UPDATE"], "resources": ["versions"]}]},
+            "validations": [{"message": "not on a Friday", "expression": "object.metadata.name != 'mod-1.1.0' || \
+                object.spec.moduleConfigRef.deletionPolicy == oldObject.spec.moduleConfigRef.deletionPolicy"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector":
+            {"matchLabels": {"kubernetes.io/metadata.name": world.name}}}},
+    });
+    json!({"apiVersion": "v1", "kind": "List", "items": [rule, binding]})
+}
+
+#[tokio::test]
+async fn a_version_that_cannot_be_given_the_policy_holds_the_module_and_is_named() {
+    let (world, _operator) = stored("retain-refused", &[("mod", 3)]).await;
+    world.apply(&refuse(&world));
+    let policy = |policy: &str| json!({"spec": {"moduleConfigRef": {"deletionPolicy": policy}}}).to_string();
+    let known = eventually(SOON, || async {
+        let args =
+            ["-n", &world.name, "patch", "version", "mod-1.1.0", "--type=merge", "--dry-run=server", "-p"];
+        let output = world.bed.kubectl(&[&args[..], &[&policy("Retain")]].concat())?;
+        anyhow::ensure!(!output.success(), "the rule is not known yet");
+        Ok(())
+    });
+    known.await.unwrap();
+    retain(&world, "mod");
+    delete(&world, "mod", "background");
+    let held = |m: &Value| {
+        condition(m, "Ready")["reason"] == "VersionRefused" && m["metadata"]["deletionTimestamp"].is_string()
+    };
+    let module = world.module_when("mod", held).await;
+    let message = condition(&module, "Ready")["message"].as_str().unwrap();
+    assert!(message.contains("mod-1.1.0") && message.contains("not on a Friday"), "{message}");
+    assert_eq!(finalizers(&module), [FINALIZER]);
+    world.kubectl(&["delete", "validatingadmissionpolicybinding", &format!("keep-{}", world.name)]);
+    left(&world, 0).await;
+    world.objects_are(3).await;
+}
+
+#[tokio::test]
+async fn a_module_without_versions_has_no_finalizer_and_its_deletion_waits_for_no_bucket() {
+    let (world, _operator) = stored("retain-none", &[("mod", 2)]).await;
+    world.apply(&world.module("empty"));
+    world.module_ready("empty").await;
+    assert!(finalizers(&world.get_module("empty").await.unwrap()).is_empty());
+    let refused = opendepot_testbed::s3::S3Failure::Answer(403, "AccessDenied");
+    world
+        .bed
+        .s3
+        .inject(opendepot_testbed::s3::S3Fault::new(&world.name, refused).method(http::Method::DELETE));
+    world.kubectl(&["delete", "module", "mod", "--timeout=20s"]);
+    world.version_fails("mod-1.0.0", "StorageAccessDenied").await;
+    // A Version whose Module is gone is let go by its own policy.
+    let change = json!({"spec": {"moduleConfigRef": {"deletionPolicy": "Retain"}}});
+    world.patch("version/mod-1.0.0", &change);
+    world.versions_are(&["mod-1.1.0"]).await;
+    world.bed.s3.clear_faults(&world.name);
+    world.versions_are(&[]).await;
+    world.objects_are(1).await;
+}
