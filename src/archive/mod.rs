@@ -42,6 +42,10 @@ use limits::Budget;
 use spool::SpoolWriter;
 use tree::TreeBuilder;
 
+/// The revision of what is written: it grows with each change that gives the bytes of a tree another form. Objects carry
+/// it in their metadata, so that other bytes of an older revision are not taken for other content.
+pub const REVISION: u32 = 1;
+
 /// Hexadecimal digits of a commit id.
 const COMMIT_LEN: usize = 40;
 

@@ -95,8 +95,8 @@ pub struct VersionSpec {
     /// The semantic version, with or without a leading v. Never changes.
     #[schemars(length(min = 1, max = 128))]
     pub version: String,
-    /// Last part of the object's key. The Module controller sets it, and sets a fresh one when the object moves; without
-    /// it, derived from namespace, name and version.
+    /// Last part of the object's key. The operator sets a fresh one when the object moves or its content is replaced, also
+    /// where you wrote one; without it, derived from namespace, name and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))]
     pub file_name: Option<String>,

@@ -13,7 +13,6 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::core::Status;
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::names::label_value;
 use super::plan::{Change, Create, FileName, Plan, Target};
@@ -24,7 +23,7 @@ use crate::crd::{
     ADOPT, FINALIZER, GROUP, MODULE_LABEL, MODULE_REQUEST, ModuleConfig, NAMESPACE_LABEL, VERSION, Version,
     release::Release,
 };
-use crate::version::plan::derived_file_name;
+use crate::version::plan::{derived_file_name, fresh_file_name};
 
 /// API requests of one Module under way at once.
 const AT_ONCE: usize = 8;
@@ -135,7 +134,7 @@ async fn create(
     let mut spec = json!({
         "type": TYPE_MODULE,
         "version": create.version,
-        "fileName": fresh_file_name(resolved),
+        "fileName": fresh_file_name(resolved.file_format),
         "moduleConfigRef": resolved,
     });
     if let Some(digest) = &create.expected_digest {
@@ -178,7 +177,9 @@ fn patch(module: &ModuleView, resolved: &ModuleConfig, change: &Change, current:
         }
         match file_name {
             FileName::Keep => {}
-            FileName::Fresh => drop(spec.insert("fileName".into(), json!(fresh_file_name(resolved)))),
+            FileName::Fresh => {
+                spec.insert("fileName".into(), json!(fresh_file_name(resolved.file_format)));
+            }
             FileName::Derived => drop(spec.insert("fileName".into(), json!(derived(resolved, current)))),
         }
     }
@@ -241,10 +242,6 @@ fn derived(resolved: &ModuleConfig, current: &DynamicObject) -> Option<String> {
     let release = Release::parse(version).ok()?;
     let (namespace, name) = (current.metadata.namespace.as_deref()?, current.metadata.name.as_deref()?);
     Some(derived_file_name(namespace, name, &release, resolved.file_format))
-}
-
-fn fresh_file_name(resolved: &ModuleConfig) -> String {
-    format!("{}.{}", Uuid::now_v7(), resolved.file_format.extension())
 }
 
 fn labels(module: &ModuleView) -> Value {

@@ -29,6 +29,8 @@ pub struct Ownership {
     pub commit: String,
     /// Content digest (`h1:…`) over the module's files.
     pub digest: String,
+    /// The revision of the normaliser that wrote the archive; 0 where it cannot be read.
+    pub revision: u32,
     /// The user's last request token that this object answers. Any length; see [`Ownership::has_request`].
     pub request: Option<String>,
     /// The module's last request token that this object answers.
@@ -46,6 +48,8 @@ const SOURCE: Field = Field("opendepot-source", 256);
 const GIT_REF: Field = Field("opendepot-ref", 160);
 const COMMIT: Field = Field("opendepot-commit", 64);
 const DIGEST: Field = Field("opendepot-digest", 128);
+/// Absent stands for 1: the first revision wrote none.
+const FORMAT: Field = Field("opendepot-format", 10);
 const REQUEST: Field = Field("opendepot-request", 256);
 const MODULE_REQUEST: Field = Field("opendepot-module-request", 128);
 
@@ -66,6 +70,7 @@ impl Ownership {
     }
 
     pub(super) fn to_metadata(&self) -> HashMap<String, String> {
+        let revision = self.revision.to_string();
         let fields = [
             (NAMESPACE, Some(&self.namespace)),
             (VERSION_NAME, Some(&self.version_name)),
@@ -75,6 +80,7 @@ impl Ownership {
             (GIT_REF, Some(&self.git_ref)),
             (COMMIT, Some(&self.commit)),
             (DIGEST, Some(&self.digest)),
+            (FORMAT, (self.revision > 1).then_some(&revision)),
             (REQUEST, self.request.as_ref()),
             (MODULE_REQUEST, self.module_request.as_ref()),
         ];
@@ -97,6 +103,7 @@ impl Ownership {
             git_ref: read(GIT_REF).unwrap_or_default(),
             commit: read(COMMIT).unwrap_or_default(),
             digest: read(DIGEST).unwrap_or_default(),
+            revision: read(FORMAT).map_or(1, |revision| revision.parse().unwrap_or_default()),
             request: read(REQUEST),
             module_request: read(MODULE_REQUEST),
         })
@@ -170,6 +177,7 @@ mod tests {
             git_ref: "refs/tags/v21.18.0".into(),
             commit: "0123456789abcdef0123456789abcdef01234567".into(),
             digest: "h1:YWJj/+=".into(),
+            revision: 1,
             request: Some("2026-11-23T10:00:00Z by ü % =?utf-8?q?".into()),
             module_request: None,
         }
@@ -191,6 +199,17 @@ mod tests {
             ("opendepot-version-name", "terraform-aws-eks-21.18.0"),
         ];
         assert_eq!(written, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn the_first_revision_is_not_written_and_an_unreadable_one_is_none_that_is_known() {
+        let read =
+            |metadata: &HashMap<String, String>| Ownership::from_metadata(metadata).expect("ours").revision;
+        let later = Ownership { revision: 2, ..published() }.to_metadata();
+        assert_eq!(later.get("opendepot-format").map(String::as_str), Some("2"));
+        assert_eq!((read(&published().to_metadata()), read(&later)), (1, 2));
+        let odd = later.into_iter().map(|(key, value)| (key, value.replace('2', "two"))).collect();
+        assert_eq!(read(&odd), 0);
     }
 
     #[test]
@@ -235,11 +254,12 @@ mod tests {
             names in ("(?s).{1,5}", "(?s).{1,21}"),
             texts in ("(?s).{0,13}", "(?s).{0,13}", "(?s).{0,21}", "(?s).{0,13}", "(?s).{0,5}", "(?s).{0,10}"),
             tokens in (option::of("(?s).{1,21}"), option::of("(?s).{1,10}")),
+            revision in 1..100_u32,
         ) -> Ownership {
             Ownership {
                 namespace: names.0, version_name: names.1,
                 module: texts.0, version: texts.1, source: texts.2, git_ref: texts.3,
-                commit: texts.4, digest: texts.5,
+                commit: texts.4, digest: texts.5, revision,
                 request: tokens.0, module_request: tokens.1,
             }
         }
@@ -258,7 +278,8 @@ mod tests {
             let ownership = Ownership {
                 namespace: text.clone(), version_name: text.clone(), module: text.clone(), version: text.clone(),
                 source: text.clone(), git_ref: text.clone(),
-                commit: text.clone(), digest: text.clone(), request: Some(text.clone()), module_request: Some(text),
+                commit: text.clone(), digest: text.clone(), revision: u32::MAX,
+                request: Some(text.clone()), module_request: Some(text),
             };
             let size: usize = ownership.to_metadata().iter().map(|(key, value)| key.len() + value.len()).sum();
             prop_assert!(size < 2048, "{} bytes", size);

@@ -23,7 +23,7 @@ use crate::failure::{Failure, Reason};
 use crate::github::GitHub;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::owners::Owners;
+use crate::owners::{Fate, Owners};
 use crate::storage::{self, Found, PutOutcome, Storage, StorageRules, Upload};
 
 /// What the controller works with.
@@ -91,6 +91,15 @@ impl Context {
         let place = place.into();
         let delete = Box::pin(self.storage.delete(&place));
         self.leadership.during(delete).await.map_err(|e| e.into_failure(Timestamp::now()))
+    }
+
+    /// What becomes of the objects of a Version: of all when it is being deleted, else of what a move left behind.
+    pub(super) fn fate(&self, view: &VersionView) -> Fate {
+        if view.terminating() {
+            let stored = view.status.storage.is_some() || !view.status.objects.is_empty();
+            return self.owners.fate(&view.metadata, view.retain, stored);
+        }
+        if self.owners.retains(&view.metadata, view.retain) { Fate::Keep } else { Fate::Delete }
     }
 
     /// Whether a Version may not publish yet, since its Module may know what its content has to be and it does not.

@@ -3,23 +3,25 @@
 //! In: places on record. Out: those that are gone, or that are not this Version's to delete. Already gone is success, and
 //! nothing here needs a spec that can be read.
 
+use super::basis::DeleteBasis;
 use super::context::Context;
+use super::object::Object;
 use super::plan::VersionView;
-use super::publish::is_ours;
+use super::publish::{Ended, is_ours};
 use crate::crd::Place;
 use crate::failure::{Failure, Reason};
+use crate::owners::Fate;
 
 /// Deletes the objects at `places`, as far as they are this Version's. Gives the places that need no further thought;
-/// each is tried, and the failure is the first.
-pub async fn objects(
-    ctx: &Context,
-    view: &VersionView,
-    places: &[Place],
-) -> (Vec<Place>, Result<(), Failure>) {
+/// each is tried, and the failure is the first. Once the Version is not what that was decided on, nothing more is deleted.
+pub async fn objects(ctx: &Context, object: &Object, places: &[Place]) -> (Vec<Place>, Result<(), Ended>) {
     let (mut done, mut result) = (Vec::new(), Ok(()));
     for place in places {
-        match object(ctx, view, place).await {
-            Err(failure) if matters(view, place, &failure) => result = result.and(Err(failure)),
+        match at(ctx, object, place).await {
+            Err(Ended::Outdated) => return (done, Err(Ended::Outdated)),
+            Err(Ended::Failed(not)) if matters(object.view(), place, &not.failure) => {
+                result = result.and(Err(Ended::Failed(not)));
+            }
             _ => done.push(place.clone()),
         }
     }
@@ -32,21 +34,31 @@ fn matters(view: &VersionView, place: &Place, failure: &Failure) -> bool {
     recorded(view, place) || failure.passes()
 }
 
-async fn object(ctx: &Context, view: &VersionView, place: &Place) -> Result<(), Failure> {
-    ctx.rules.check(view.namespace(), &place.into())?;
+async fn at(ctx: &Context, object: &Object, place: &Place) -> Result<(), Ended> {
+    let view = object.view();
+    ctx.rules.check(view.namespace(), &place.into()).map_err(Failure::from)?;
     match ctx.head(place).await? {
-        Some(found) if is_ours(view, place, &found) => ctx.delete(place).await,
-        None if recorded(view, place) => confirm(ctx, place).await,
+        Some(found) if is_ours(view, place, &found) => delete(ctx, object, place).await,
+        None if recorded(view, place) => confirm(ctx, object, place).await,
         // Somebody else's, or a guess.
         _ => Ok(()),
     }
 }
 
+/// Sends the DELETE, unless somebody has changed meanwhile what it was decided on.
+async fn delete(ctx: &Context, object: &Object, place: &Place) -> Result<(), Ended> {
+    // What the owner record says of the policy comes first where there is one, and it may have news too.
+    if !object.still(DeleteBasis::of).await? || ctx.fate(object.view()) != Fate::Delete {
+        return Err(Ended::Outdated);
+    }
+    Ok(ctx.delete(place).await?)
+}
+
 /// Any proxy can say 404 to a HEAD. What has no body may be from anybody; the answer to a DELETE is S3's own, or none. One
 /// that S3 refuses is no reason to wait: it has said that there is nothing.
-async fn confirm(ctx: &Context, place: &Place) -> Result<(), Failure> {
-    match ctx.delete(place).await {
-        Err(failure) if failure.reason == Reason::StorageAccessDenied => Ok(()),
+async fn confirm(ctx: &Context, object: &Object, place: &Place) -> Result<(), Ended> {
+    match delete(ctx, object, place).await {
+        Err(Ended::Failed(not)) if not.failure.reason == Reason::StorageAccessDenied => Ok(()),
         result => result,
     }
 }

@@ -4,6 +4,8 @@
 //! all that is needed. The order of things: [`plan`] decides (pure), [`publish`] and [`delete`] do, [`record`] says what
 //! the status is (pure), and this file is the table of contents.
 
+pub mod basis;
+pub mod content;
 pub mod context;
 pub mod delete;
 pub mod fetch;

@@ -83,6 +83,29 @@ impl Object {
         Ok(())
     }
 
+    /// Whether the Version, read again, still is what a decision was made on: `basis` takes that out of it. Not so for one
+    /// that is gone.
+    pub async fn still<T: PartialEq>(&self, basis: impl Fn(&VersionView) -> T) -> Result<bool, kube::Error> {
+        match self.api.get(self.view.name()).await {
+            Ok(fresh) => Ok(basis(&view(&fresh)) == basis(&self.view)),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a fresh `spec.fileName`: other content gets a key of its own.
+    pub async fn write_file_name(&mut self, file_name: &str) -> Result<(), kube::Error> {
+        for last_try in [false, false, true] {
+            match self.patch(json!({"spec": {"fileName": file_name}})).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() && !last_try => {
+                    self.rebase().await?.ok_or(kube::Error::Api(status))?;
+                }
+                result => return result,
+            }
+        }
+        Ok(())
+    }
+
     /// Reads again after a conflict. `None` when what the decision was made on is no longer so.
     async fn rebase(&mut self) -> Result<Option<()>, kube::Error> {
         let fresh = self.api.get(self.view.name()).await?;

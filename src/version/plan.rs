@@ -110,6 +110,16 @@ impl VersionView {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
+    /// Whether it is being deleted.
+    pub fn terminating(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether the user or the Module has stopped all work for it.
+    pub fn suspended_by_spec(&self) -> bool {
+        self.spec.as_ref().is_ok_and(|spec| spec.suspend || spec.module_suspended.unwrap_or(false))
+    }
+
     fn has_finalizer(&self) -> bool {
         self.metadata.finalizers.as_ref().is_some_and(|f| f.iter().any(|f| f == FINALIZER))
     }
@@ -214,19 +224,17 @@ impl VersionView {
 
 /// What to do with a Version, as it is stored now.
 pub fn next(version: &VersionView, verify: bool) -> Next<'_> {
-    if version.metadata.deletion_timestamp.is_some() {
+    if version.terminating() {
         return if version.has_finalizer() { Next::Delete } else { Next::Nothing };
     }
     if !version.has_finalizer() {
         return Next::AddFinalizer;
     }
-    if let Ok(spec) = &version.spec {
-        if spec.suspend || spec.module_suspended.unwrap_or(false) {
-            return Next::Suspend;
-        }
-        if spec.force_sync && version.force_handled() {
-            return Next::ResetForce;
-        }
+    if version.suspended_by_spec() {
+        return Next::Suspend;
+    }
+    if version.spec.as_ref().is_ok_and(|spec| spec.force_sync) && version.force_handled() {
+        return Next::ResetForce;
     }
     let work = match version.work() {
         Ok(work) => work,
@@ -264,4 +272,9 @@ pub fn derived_file_name(namespace: &str, name: &str, release: &Release, format:
     let text = format!("{namespace}/{name}/{release}");
     let root = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"https://opendepot.defdev.io/version");
     format!("{}.{}", Uuid::new_v5(&root, text.as_bytes()), format.extension())
+}
+
+/// The last part of a key that no object has had yet.
+pub fn fresh_file_name(format: FileFormat) -> String {
+    format!("{}.{}", Uuid::now_v7(), format.extension())
 }

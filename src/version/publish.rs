@@ -1,8 +1,12 @@
 //! The line of awaits from a tag to an object: look, fetch, normalise, compare, record, store, verify.
 //!
 //! In: [`Work`] that [`super::plan`] decided on. Out: [`Published`], which nothing else can make, or a failure. Writes the
-//! status once at most, before the PUT, so that the place of every object is on record before the object exists.
+//! status before a PUT, so that the place of every object is on record before the object exists.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::content::{Content, compare, other_bytes, replaced};
 use super::context::{Context, api_failure};
 use super::fetch::{fetch, normalise};
 use super::object::Object;
@@ -10,7 +14,7 @@ use super::plan::{VersionView, Work};
 use super::record::Published;
 use super::slots::Turn;
 use super::store::{intact, store};
-use crate::archive::Normalised;
+use crate::archive::{self, Normalised};
 use crate::crd::version::Source;
 use crate::crd::{Place, condition};
 use crate::failure::{Failure, Reason};
@@ -30,6 +34,30 @@ pub struct NotPublished {
 impl From<Failure> for NotPublished {
     fn from(failure: Failure) -> Self {
         Self { failure, lost: false, secret: None }
+    }
+}
+
+/// How an attempt ended that published nothing.
+pub enum Ended {
+    /// What it was made from has changed meanwhile: nothing more is sent, and the Version is read again.
+    Outdated,
+    /// It failed.
+    Failed(NotPublished),
+}
+
+impl<T: Into<NotPublished>> From<T> for Ended {
+    fn from(failure: T) -> Self {
+        Self::Failed(failure.into())
+    }
+}
+
+/// After a write to the Version, or a look at it.
+impl From<kube::Error> for Ended {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if status.is_conflict() || status.is_not_found() => Self::Outdated,
+            _ => Self::Failed(api_failure(&error).into()),
+        }
     }
 }
 
@@ -61,39 +89,60 @@ pub async fn publish(
     object: &mut Object,
     work: &Work<'_>,
     turn: &Turn,
-) -> Result<Outcome, NotPublished> {
+) -> Result<Outcome, Ended> {
     permitted(ctx, object.view(), work)?;
-    let lying =
-        look(ctx, object.view(), &work.place).await.map_err(|failure| held_back(ctx, work, failure))?;
+    let lying = look(ctx, object.view(), &work.place)
+        .await
+        .map_err(|not| NotPublished { failure: held_back(ctx, work, not.failure), ..not })?;
     let lost = is_lost(object.view(), work, &lying);
-    let result = async {
-        if let Lying::Ours(found) = &lying
-            && let Some(published) = take_over(object.view(), work, found)
-        {
-            let notes = replaced(object.view(), &published.digest).into_iter().collect();
-            return Ok(Outcome { published, notes });
+    prepare_and_store(ctx, object, work, turn, &lying, lost).await.map_err(|ended| match ended {
+        Ended::Outdated => Ended::Outdated,
+        Ended::Failed(not) => {
+            let failure = held_back(ctx, work, not.failure);
+            Ended::Failed(NotPublished { failure, lost: not.lost || lost, ..not })
         }
-        bucket_is_back(ctx, object.view(), &work.place, &lying).await?;
-        record(object, &work.place).await?;
-        let Some(_slot) = turn.slot().await else {
-            return Err(Failure::retry(Reason::InternalError, "The operator is shutting down.").into());
-        };
-        let (fetched, raw) = fetch(ctx, object.view(), work).await?;
-        let made = normalise(ctx, raw, work.module.file_format).await?;
-        compare(object.view(), work, &made, lost)?;
-        let source = Source {
-            url: work.config.repository.to_string(),
-            ref_: format!("refs/tags/{}", fetched.tag),
-            commit: made.commit.clone(),
-        };
-        let notes = notes(object.view(), &made);
-        let published = store(ctx, object, work, &lying, &made, source).await?;
-        Ok(Outcome { published, notes })
-    };
-    result.await.map_err(|not: NotPublished| {
-        let failure = held_back(ctx, work, not.failure);
-        NotPublished { failure, lost: not.lost || lost, ..not }
     })
+}
+
+async fn prepare_and_store(
+    ctx: &Context,
+    object: &mut Object,
+    work: &Work<'_>,
+    turn: &Turn,
+    lying: &Lying,
+    lost: bool,
+) -> Result<Outcome, Ended> {
+    if let Lying::Ours(found) = lying
+        && let Some(published) = take_over(object.view(), work, found)
+    {
+        let bytes_changed = bytes_changed(ctx, object.view(), work, lying, &Content::found(found)).await;
+        let replaced = replaced(object.view(), &published.digest, bytes_changed);
+        return Ok(Outcome { published, notes: replaced.map(Note::ContentReplaced).into_iter().collect() });
+    }
+    bucket_is_back(ctx, object.view(), &work.place, lying).await?;
+    record(object, &work.place).await?;
+    let Some(_slot) = turn.slot().await else {
+        return Err(Failure::retry(Reason::InternalError, "The operator is shutting down.").into());
+    };
+    let (fetched, raw) = fetch(ctx, object.view(), work).await?;
+    let made = normalise(ctx, raw, work.module.file_format).await?;
+    let content = Content {
+        checksum: STANDARD.encode(made.sha256),
+        size: made.size,
+        digest: made.digest.to_string(),
+        commit: made.commit.clone(),
+    };
+    let bytes_changed = bytes_changed(ctx, object.view(), work, lying, &content).await;
+    compare(object.view(), work, &content, bytes_changed, lying, lost)?;
+    let source = Source {
+        url: work.config.repository.to_string(),
+        ref_: format!("refs/tags/{}", fetched.tag),
+        commit: made.commit.clone(),
+    };
+    let mut notes = notes(&made);
+    notes.extend(replaced(object.view(), &content.digest, bytes_changed).map(Note::ContentReplaced));
+    let published = store(ctx, object, work, lying, (&made.file, &content), source).await?;
+    Ok(Outcome { published, notes })
 }
 
 /// A store that hangs holds its turn as long as a repository that does, and is held back in the same way.
@@ -114,11 +163,15 @@ fn permitted(ctx: &Context, view: &VersionView, work: &Work<'_>) -> Result<(), F
     Ok(())
 }
 
-pub(super) async fn look(ctx: &Context, view: &VersionView, place: &Place) -> Result<Lying, Failure> {
+pub(super) async fn look(ctx: &Context, view: &VersionView, place: &Place) -> Result<Lying, NotPublished> {
     match ctx.head(place).await? {
         None => Ok(Lying::Nothing),
         Some(found) if is_ours(view, place, &found) => Ok(Lying::Ours(Box::new(found))),
-        Some(found) => Err(not_ours(place, &found)),
+        // At the recorded place, what was stored there is not there any more.
+        Some(found) => {
+            let lost = recorded_at(view, place);
+            Err(NotPublished { lost, ..not_ours(place, &found).into() })
+        }
     }
 }
 
@@ -136,12 +189,35 @@ async fn bucket_is_back(
 
 /// Puts the place on record before anything can be stored there, so that no crash orphans an object. It goes before the
 /// slot: while others transfer, this write costs no time.
-async fn record(object: &mut Object, place: &Place) -> Result<(), Failure> {
+pub(super) async fn record(object: &mut Object, place: &Place) -> Result<(), kube::Error> {
     if object.view().status.objects.contains(place) {
         return Ok(());
     }
     let status = object.view().publishing(place, jiff::Timestamp::now());
-    object.write_status(&status).await.map_err(|error| api_failure(&error))
+    object.write_status(&status).await
+}
+
+/// Whether the same files have other bytes than the recorded object, although the same revision of the normaliser wrote
+/// both. Only where the bytes differ is the revision of the recorded object looked up; where that cannot be known, it is
+/// taken to be the same.
+async fn bytes_changed(
+    ctx: &Context,
+    view: &VersionView,
+    work: &Work<'_>,
+    lying: &Lying,
+    content: &Content,
+) -> bool {
+    let Some(recorded) = view.status.storage.as_ref().filter(|_| other_bytes(view, work, content)) else {
+        return false;
+    };
+    let owner = match lying {
+        Lying::Ours(found) if recorded_at(view, &work.place) => found.ownership.clone(),
+        _ => match look(ctx, view, recorded).await {
+            Ok(Lying::Ours(found)) => found.ownership,
+            _ => None,
+        },
+    };
+    owner.is_none_or(|owner| owner.revision == archive::REVISION)
 }
 
 /// Ours is what names this namespace and Version, or what lies where the status says that we stored, unless it names
@@ -149,8 +225,14 @@ async fn record(object: &mut Object, place: &Place) -> Result<(), Failure> {
 pub fn is_ours(view: &VersionView, place: &Place, found: &Found) -> bool {
     match &found.ownership {
         Some(owner) => owner.names(view.namespace(), view.name()),
-        None => view.status.storage.as_ref().is_some_and(|s| s.bucket == place.bucket && s.key == place.key),
+        None => recorded_at(view, place),
     }
+}
+
+/// Whether the status says that the object is at just this place, the endpoint counted, in its canonical form: what another
+/// store holds under the same key may be anybody's.
+pub fn recorded_at(view: &VersionView, place: &Place) -> bool {
+    view.status.storage.as_ref().is_some_and(|stored| stored.is_same(place))
 }
 
 fn not_ours(place: &Place, found: &Found) -> Failure {
@@ -177,8 +259,10 @@ pub(super) fn take_over(view: &VersionView, work: &Work<'_>, found: &Found) -> O
     let known = view.stored_as_wanted(work) && !answered;
     // One that an earlier move left here may hold what the tag was before.
     let outdated = !answered && view.status.content_digest.as_ref().is_some_and(|now| *now != owner.digest);
+    let unlike = work.expected_digest.is_some() && other_bytes(view, work, &Content::found(found));
     let fits = !known
         && !outdated
+        && !unlike
         && (!damaged(view, work, found) || answered)
         && owner.version == work.release.to_string()
         && owner.source.eq_ignore_ascii_case(&repository)
@@ -241,43 +325,7 @@ fn is_lost(view: &VersionView, work: &Work<'_>, lying: &Lying) -> bool {
     status.synced == Some(true) && here && gone
 }
 
-/// Whether the content may take the place of what was published before.
-fn compare(view: &VersionView, work: &Work<'_>, made: &Normalised, lost: bool) -> Result<(), Failure> {
-    let Some(expected) = &work.expected_digest else { return Ok(()) };
-    let digest = made.digest.to_string();
-    if *expected == digest {
-        return Ok(());
-    }
-    // The commit on record counts only where it is that of the expected content.
-    let source =
-        view.status.source.as_ref().filter(|_| view.status.content_digest.as_ref() == Some(expected));
-    let before = source.and_then(|s| s.commit.as_deref());
-    let now = made.commit.as_deref();
-    let stored = view.status.synced == Some(true) && !lost;
-    let kept = if stored { "The stored object is untouched." } else { "Nothing was stored." };
-    if before.is_some() && before == now {
-        return Err(Failure::stalled(
-            Reason::SameCommitOtherContent,
-            format!(
-                "Commit {} gave {digest} now and {expected} when it was published: the repository's export-subst or \
-                 export-ignore makes archives that change. {kept}",
-                now.unwrap_or_default()
-            ),
-        ));
-    }
-    // The commit of one that was removed and added again is not known any more.
-    let what = if before.is_some() { "was moved" } else { "does not hold what was published" };
-    Err(Failure::stalled(
-        Reason::ImmutableContentChanged,
-        format!(
-            "The tag {what}: its content is {digest}{}, published was {expected}. {kept} Move the tag back, or publish \
-             the new content as a new version.",
-            now.map(|c| format!(" (commit {c})")).unwrap_or_default()
-        ),
-    ))
-}
-
-fn notes(view: &VersionView, made: &Normalised) -> Vec<Note> {
+fn notes(made: &Normalised) -> Vec<Note> {
     let mut notes = Vec::new();
     if let Some(first) = made.skipped_links.first() {
         let note = format!(
@@ -293,14 +341,5 @@ fn notes(view: &VersionView, made: &Normalised) -> Vec<Note> {
         );
         notes.push(Note::LinksSkipped(note));
     }
-    notes.extend(replaced(view, &made.digest.to_string()));
     notes
-}
-
-/// What there is to tell where this content takes the place of other content.
-fn replaced(view: &VersionView, digest: &str) -> Option<Note> {
-    let before = view.status.content_digest.as_ref().filter(|before| *before != digest)?;
-    Some(Note::ContentReplaced(format!(
-        "The tag's content changed from {before} to {digest}; the object was replaced."
-    )))
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::context::{Context, api_failure};
 use super::object::Object;
 use super::plan::{self, Next, Requests, VersionView, Work};
-use super::publish::{self, NotPublished, Note, Outcome};
+use super::publish::{self, Ended, NotPublished, Note, Outcome};
 use super::slots::Turn;
 use super::triage::{Attempt, Seen};
 use super::{SecretSeen, delete, store};
@@ -127,7 +127,14 @@ async fn step(
             Ok(Some(Done::Settled))
         }
         Next::Reject(failure) => fail(ctx, object, &view.requests(), failure.into()).await.map(Some),
-        Next::ResetForce => reset_force(object).await.map(|()| None),
+        Next::ResetForce => {
+            object.patch(json!({"spec": {"forceSync": false}})).await?;
+            // What a move left behind is deleted next, and the write that says so speaks of this generation too.
+            if !matches!(plan::next(object.view(), false), Next::CleanUp(_)) {
+                object.write_status(&object.view().observed()).await?;
+            }
+            Ok(None)
+        }
         // Small work turned out to be a fetch, which has to wait for its turn.
         // What its content has to be is known to its Module only, which is about to hand it over.
         Next::Publish(_) if ctx.awaits_digest(&view) => Ok(Some(Done::ModuleFirst)),
@@ -156,11 +163,12 @@ async fn publish_one(
             tell(ctx, object, &before, &outcome);
             Ok(None)
         }
-        Err(not) if not.failure.reason == Reason::ApiUnavailable => {
+        Err(Ended::Outdated) => Ok(Some(Done::Later)),
+        Err(Ended::Failed(not)) if not.failure.reason == Reason::ApiUnavailable => {
             let uid = before.metadata.uid.as_deref().unwrap_or_default();
             Ok(Some(Done::Failed(Box::new(Failed::new(ctx, None, uid, not.failure)))))
         }
-        Err(not) => fail(ctx, object, &work.requests, not).await.map(Some),
+        Err(Ended::Failed(not)) => fail(ctx, object, &work.requests, not).await.map(Some),
     }
 }
 
@@ -300,14 +308,14 @@ async fn permitted_head(ctx: &Context, view: &VersionView, place: &Place) -> Res
 async fn clean_up(ctx: &Context, object: &mut Object, work: &Work<'_>) -> Result<Option<Done>, kube::Error> {
     let view = object.view().clone();
     let left = view.left_behind(&work.place);
-    let (done, result) = if ctx.owners.retains(&view.metadata, view.retain) {
-        (left, Ok(()))
-    } else {
-        delete::objects(ctx, &view, &left).await
+    let (done, result) = match ctx.fate(&view) {
+        Fate::Delete => delete::objects(ctx, object, &left).await,
+        _ => (left, Ok(())),
     };
     match result {
         Ok(()) => object.write_status(&view.cleaned_up(Timestamp::now())).await.map(|()| None),
-        Err(failure) => {
+        Err(Ended::Outdated) => Ok(Some(Done::Later)),
+        Err(Ended::Failed(NotPublished { failure, .. })) => {
             object.write_status(&view.struck(&done)).await?;
             let message = format!(
                 "Stored, but the object that the move left behind is still there: {}",
@@ -322,15 +330,15 @@ async fn clean_up(ctx: &Context, object: &mut Object, work: &Work<'_>) -> Result
 /// The Version goes: so does what it stored, unless it is to be retained.
 async fn delete_all(ctx: &Context, object: &mut Object) -> Result<Done, kube::Error> {
     let view = object.view().clone();
-    let stored = view.status.storage.is_some() || !view.status.objects.is_empty();
-    let fate = ctx.owners.fate(&view.metadata, view.retain, stored);
+    let fate = ctx.fate(&view);
     if fate == Fate::Undecided {
         return Ok(Done::ModuleFirst);
     }
     if fate == Fate::Delete {
         let places = delete::all_places(&view);
-        let (done, result) = delete::objects(ctx, &view, &places).await;
-        if let Err(failure) = result {
+        let (done, result) = delete::objects(ctx, object, &places).await;
+        if let Err(ended) = result {
+            let Ended::Failed(NotPublished { failure, .. }) = ended else { return Ok(Done::Later) };
             if !done.is_empty() {
                 object.write_status(&view.struck(&done)).await?;
             }

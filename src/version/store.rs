@@ -5,36 +5,36 @@
 
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+use super::basis::PutBasis;
+use super::content::{Content, Target};
 use super::context::Context;
 use super::object::Object;
-use super::plan::{VersionView, Work};
-use super::publish::{Lying, NotPublished, look, requested};
+use super::plan::{Work, fresh_file_name};
+use super::publish::{Ended, Lying, NotPublished, look, record, recorded_at, requested};
 use super::record::Published;
-use crate::archive::Normalised;
+use crate::archive;
 use crate::crd::Place;
 use crate::crd::version::Source;
 use crate::failure::{Failure, Reason};
 use crate::storage::{Encryption, Found, Ownership, PutOutcome, Upload};
 
-/// Stores, and looks whether it is there.
+/// How many places are tried. A fresh one is free unless the store answers nonsense.
+const MOST_PLACES: usize = 3;
+
+/// Stores, and looks whether it is there. Other content than what is, or was, at the place gets a fresh `fileName`.
 pub(super) async fn store(
     ctx: &Context,
     object: &mut Object,
     work: &Work<'_>,
     lying: &Lying,
-    made: &Normalised,
+    (file, content): (&Path, &Content),
     source: Source,
-) -> Result<Published, NotPublished> {
-    let place = &work.place;
-    let checksum = STANDARD.encode(made.sha256);
+) -> Result<Published, Ended> {
     let published = Published {
-        place: place.clone(),
-        checksum: checksum.clone(),
-        digest: made.digest.to_string(),
-        size: i64::try_from(made.size).unwrap_or(i64::MAX),
+        place: work.place.clone(),
+        checksum: content.checksum.clone(),
+        digest: content.digest.clone(),
+        size: i64::try_from(content.size).unwrap_or(i64::MAX),
         source: Some(source.clone()),
         stored_now: true,
         stored_at: None,
@@ -42,68 +42,110 @@ pub(super) async fn store(
     if let Lying::Ours(found) = lying
         && !work.requests.any()
         && object.view().stored_as_wanted(work)
-        && intact(found, &checksum, made.size)
+        && intact(found, &content.checksum, content.size)
     {
         return Ok(Published { stored_now: false, ..published });
     }
-    let (request, module_request) = requested(object.view(), work);
-    let ownership = Ownership {
-        namespace: object.view().namespace().to_owned(),
-        version_name: object.view().name().to_owned(),
-        module: work.config.name.to_owned(),
-        version: work.release.to_string(),
-        source: source.url,
-        git_ref: source.ref_,
-        commit: source.commit.unwrap_or_default(),
-        digest: published.digest.clone(),
-        request,
-        module_request,
-    };
-    let create_only = matches!(lying, Lying::Nothing);
-    put(ctx, object.view(), work, made, &checksum, &ownership, create_only).await?;
-    ctx.metrics.stored_bytes.inc_by(made.size);
-    verify(ctx, place, &checksum, made.size).await?;
-    Ok(published)
+    let mut place = work.place.clone();
+    let mut target = Target::of(object.view(), &place, lying, content);
+    for _ in 0..MOST_PLACES {
+        if target == Target::Overwrite {
+            // Fetching took its time: what is overwritten has to be ours, and the same content, now.
+            let lying = look(ctx, object.view(), &place).await?;
+            target = Target::of(object.view(), &place, &lying, content);
+        }
+        if target == Target::Fresh {
+            place = fresh_place(object, work).await?;
+            target = Target::Create;
+        }
+        if !object.still(PutBasis::of).await? {
+            return Err(Ended::Outdated);
+        }
+        if put(ctx, object, work, &place, target, (file, content), &source).await? {
+            verify(ctx, object, &place, content).await?;
+            return Ok(Published { place, ..published });
+        }
+        target = Target::Fresh;
+    }
+    let message =
+        format!("S3 has other content at each of {MOST_PLACES} fresh keys, the last of them {place:?}.");
+    Err(Failure::retry(Reason::StorageUnavailable, message).into())
 }
 
+/// Gives the Version a fresh `fileName`, and puts the place that this makes on record.
+async fn fresh_place(object: &mut Object, work: &Work<'_>) -> Result<Place, Ended> {
+    let file_name = fresh_file_name(work.module.file_format);
+    let place = work.config.place(&file_name).map_err(Failure::from)?;
+    object.write_file_name(&file_name).await?;
+    record(object, &place).await?;
+    Ok(place)
+}
+
+/// Sends the PUT. `false`: the place holds other content of this Version, which is not replaced.
 async fn put(
     ctx: &Context,
-    view: &VersionView,
+    object: &Object,
     work: &Work<'_>,
-    made: &Normalised,
-    checksum: &str,
-    ownership: &Ownership,
-    create_only: bool,
-) -> Result<(), Failure> {
-    let place = &work.place;
+    place: &Place,
+    target: Target,
+    (file, content): (&Path, &Content),
+    source: &Source,
+) -> Result<bool, Ended> {
+    let view = object.view();
     let encryption = Encryption {
         server_side_encryption: work.config.s3.server_side_encryption.map(|sse| sse.as_str().to_owned()),
         kms_key_id: work.config.s3.kms_key_id.clone(),
     };
-    let file: &Path = &made.file;
-    let upload =
-        Upload { file, size: made.size, sha256: checksum, ownership, encryption: &encryption, create_only };
+    let (request, module_request) = requested(view, work);
+    let ownership = Ownership {
+        namespace: view.namespace().to_owned(),
+        version_name: view.name().to_owned(),
+        module: work.config.name.to_owned(),
+        version: work.release.to_string(),
+        source: source.url.clone(),
+        git_ref: source.ref_.clone(),
+        commit: source.commit.clone().unwrap_or_default(),
+        digest: content.digest.clone(),
+        revision: archive::REVISION,
+        request,
+        module_request,
+    };
+    let upload = Upload {
+        file,
+        size: content.size,
+        sha256: &content.checksum,
+        ownership: &ownership,
+        encryption: &encryption,
+        create_only: target == Target::Create,
+    };
     if ctx.put(place, &upload).await? == PutOutcome::Stored {
-        return Ok(());
+        ctx.metrics.stored_bytes.inc_by(content.size);
+        return Ok(true);
     }
-    // Somebody was faster: this Version's own earlier attempt, or another.
+    // Something was there first: this attempt's own PUT whose answer was lost, an earlier attempt's, or another's.
     match look(ctx, view, place).await? {
-        Lying::Ours(found) if found.sha256.as_deref() == Some(checksum) => Ok(()),
-        _ => ctx.put(place, &Upload { create_only: false, ..upload }).await.map(|_| ()),
+        Lying::Ours(found) => Ok(content.is_in(&found)),
+        Lying::Nothing => {
+            let message = format!(
+                "S3 refused to store s3://{}/{} because an object is there, and then showed none.",
+                place.bucket, place.key
+            );
+            Err(Failure::retry(Reason::StorageUnavailable, message).into())
+        }
     }
 }
 
 /// Whether S3 has the object now, with this checksum.
-async fn verify(ctx: &Context, place: &Place, checksum: &str, size: u64) -> Result<(), Failure> {
+async fn verify(ctx: &Context, object: &Object, place: &Place, content: &Content) -> Result<(), Ended> {
     let found = ctx.head(place).await?;
-    if found.as_ref().is_some_and(|found| intact(found, checksum, size)) {
+    if found.as_ref().is_some_and(|found| intact(found, &content.checksum, content.size)) {
         return Ok(());
     }
     let what = if found.is_some() { "another checksum or size than what was sent" } else { "no object" };
-    Err(Failure::retry(
-        Reason::ChecksumMismatch,
-        format!("After storing s3://{}/{}, S3 reports {what} there.", place.bucket, place.key),
-    ))
+    let message = format!("After storing s3://{}/{}, S3 reports {what} there.", place.bucket, place.key);
+    // At the recorded place, what was recorded is not there either: a PUT overwrites the same content only.
+    let lost = recorded_at(object.view(), place);
+    Err(NotPublished { lost, ..Failure::retry(Reason::ChecksumMismatch, message).into() }.into())
 }
 
 /// Whether what HEAD shows is what was stored. A store that keeps no SHA-256 is trusted on the size.

@@ -46,3 +46,4 @@ mod tenants;
 mod terraform;
 mod waiting;
 mod workflows;
+mod write_once;

@@ -1,6 +1,7 @@
 //! Tests of the pure core, and the Versions that they are made with: JSON as the API server keeps it, so that the lean
 //! copy and the full one are always two views of one object.
 
+mod content;
 mod next;
 mod record;
 mod take_over;

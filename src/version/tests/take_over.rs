@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::publish::{is_ours, take_over};
 use super::{Fixture, at, stored, version};
-use crate::crd::{MODULE_REQUEST, REQUESTED_AT};
+use crate::crd::{MODULE_REQUEST, Place, REQUESTED_AT};
 use crate::storage::{Found, Ownership};
 
 /// The object that a publish of the fixtures leaves in the bucket.
@@ -18,6 +18,7 @@ fn object() -> Found {
             version: "1.0.0".into(),
             source: "https://github.com/acme/network".into(),
             digest: "h1:first".into(),
+            revision: 1,
             ..Ownership::default()
         }),
         stored_at: Some(60),
@@ -61,6 +62,16 @@ fn what_an_earlier_move_left_is_taken_only_with_the_content_that_is_published() 
 }
 
 #[test]
+fn what_has_other_bytes_than_an_immutable_version_published_is_not_taken() {
+    let moved = json!({"spec": {"fileName": "second.zip"}});
+    let pinned = json!({"spec": {"moduleConfigRef": {"immutable": true}}});
+    let other = Found { sha256: Some("bW9kZXM=".into()), ..object() };
+    assert!(taken(&stored().with(moved.clone()), &other));
+    assert!(!taken(&stored().with(moved.clone()).with(pinned.clone()), &other));
+    assert!(taken(&stored().with(moved).with(pinned), &object()));
+}
+
+#[test]
 fn a_damaged_object_is_not_taken_for_what_its_metadata_says() {
     let restoring = stored().with_status(&stored().view().restoring("changed", at(300)));
     assert!(!taken(&restoring, &Found { size: 7, ..object() }), "cut short");
@@ -93,6 +104,27 @@ fn ours_is_what_names_this_version_or_lies_where_it_was_stored_unnamed() {
     assert!(is_ours(&view, &place, &object()));
     assert!(is_ours(&view, &place, &Found { ownership: None, ..object() }));
     assert!(!is_ours(&version().view(), &place, &Found { ownership: None, ..object() }));
+    let unnamed = Found { ownership: None, ..object() };
+    for other in [
+        Place { endpoint: Some("https://s3.example.com".into()), ..place.clone() },
+        Place { bucket: "other".into(), ..place.clone() },
+        Place { key: "network/second.zip".into(), ..place.clone() },
+    ] {
+        assert!(!is_ours(&view, &other, &unnamed), "anybody's: {other:?}");
+        assert!(is_ours(&view, &other, &object()), "it names this Version: {other:?}");
+    }
+    let elsewhere = |endpoint: &str| json!({"status": {"storage": {"endpoint": endpoint}}});
+    let view_of = |endpoint: &str| stored().with(elsewhere(endpoint)).view();
+    for (recorded, now, ours) in [
+        ("https://s3.example.com", "HTTPS://S3.Example.com:443/", true),
+        ("https://s3.example.com", "https://s3.example.com:9000", false),
+        ("https://s3.example.com", "http://s3.example.com", false),
+        ("no URL", "no URL", true),
+        ("no URL", "none either", false),
+    ] {
+        let place = Place { endpoint: Some(now.into()), ..place.clone() };
+        assert_eq!(is_ours(&view_of(recorded), &place, &unnamed), ours, "{recorded} {now}");
+    }
     for other in [owned(|o| o.namespace = "beta".into()), owned(|o| o.version_name = "network-2.0.0".into())]
     {
         assert!(!is_ours(&view, &place, &other), "another Version's, even where this one stored");

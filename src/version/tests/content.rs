@@ -1,0 +1,196 @@
+//! Whether fetched content may be stored, with what kind of PUT, and what stops a PUT or DELETE at the last moment.
+
+use serde_json::{Value, json};
+
+use super::super::basis::{DeleteBasis, PutBasis};
+use super::super::content::{Content, Target, compare, other_bytes, replaced};
+use super::super::publish::Lying;
+use super::{Fixture, at, passing, stored, version};
+use crate::crd::{Place, REQUESTED_AT};
+use crate::failure::{Failure, Reason};
+use crate::storage::{Found, Ownership};
+
+/// What the fixtures have published.
+fn same() -> Content {
+    Content { checksum: "c3Vt".into(), size: 100, digest: "h1:first".into(), commit: Some("c0ffee".into()) }
+}
+
+/// What a moved tag gives.
+fn moved() -> Content {
+    Content { checksum: "bmV3".into(), size: 100, digest: "h1:second".into(), commit: Some("decade".into()) }
+}
+
+/// The same files, others of them executable.
+fn other_modes() -> Content {
+    Content { digest: "h1:first".into(), ..moved() }
+}
+
+fn ours(content: &Content) -> Found {
+    Found {
+        size: content.size,
+        sha256: Some(content.checksum.clone()),
+        ownership: Some(Ownership { digest: content.digest.clone(), revision: 1, ..Ownership::default() }),
+        stored_at: None,
+    }
+}
+
+fn target(version: &Fixture, found: Option<Found>, content: &Content) -> Target {
+    let view = version.view();
+    let place = view.work().unwrap().place;
+    let lying = found.map_or(Lying::Nothing, |found| Lying::Ours(Box::new(found)));
+    Target::of(&view, &place, &lying, content)
+}
+
+#[test]
+fn no_put_replaces_other_content() {
+    let damaged = || Found { size: 7, ..ours(&same()) };
+    let without_sum = |content| Found { sha256: None, ..ours(content) };
+    let unlabelled = || Found { ownership: None, sha256: None, ..ours(&same()) };
+    let elsewhere = || stored().with(json!({"spec": {"fileName": "second.zip"}}));
+    let other_store = json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"endpoint": "https://s3.example.com"}}}}});
+    let table = [
+        ("new", version(), None, same(), Target::Create),
+        ("new, and it is there", version(), Some(ours(&same())), same(), Target::Overwrite),
+        ("new, and other content is there", version(), Some(ours(&moved())), same(), Target::Fresh),
+        ("new, and what is there was cut", version(), Some(damaged()), same(), Target::Fresh),
+        ("new, the store has no checksums", version(), Some(without_sum(&same())), same(), Target::Overwrite),
+        ("new, other, without checksums", version(), Some(without_sum(&moved())), same(), Target::Fresh),
+        ("new, nothing known", version(), Some(unlabelled()), same(), Target::Fresh),
+        ("stored", stored(), Some(ours(&same())), same(), Target::Overwrite),
+        ("damaged", stored(), Some(damaged()), same(), Target::Overwrite),
+        ("overwritten", stored(), Some(ours(&moved())), same(), Target::Overwrite),
+        ("lost", stored(), None, same(), Target::Create),
+        ("moved", stored(), Some(ours(&same())), moved(), Target::Fresh),
+        ("moved and damaged", stored(), Some(damaged()), moved(), Target::Fresh),
+        ("moved and lost", stored(), None, moved(), Target::Fresh),
+        ("moved, and it is there", stored(), Some(ours(&moved())), moved(), Target::Fresh),
+        ("other modes", stored(), Some(ours(&same())), other_modes(), Target::Fresh),
+        ("to another place", elsewhere(), None, moved(), Target::Create),
+        ("to where an older one is", elsewhere(), Some(ours(&same())), moved(), Target::Fresh),
+        ("to another store", stored().with(other_store.clone()), None, moved(), Target::Create),
+        (
+            "to another store, with other content",
+            stored().with(other_store),
+            Some(ours(&moved())),
+            same(),
+            Target::Fresh,
+        ),
+    ];
+    for (what, version, found, content, expected) in table {
+        assert_eq!(target(&version, found, &content), expected, "{what}");
+    }
+}
+
+fn compared(version: &Fixture, content: &Content, found: Option<Found>, lost: bool) -> Result<(), Failure> {
+    let view = version.view();
+    let work = view.work().unwrap();
+    let lying = found.map_or(Lying::Nothing, |found| Lying::Ours(Box::new(found)));
+    compare(&view, &work, content, other_bytes(&view, &work, content), &lying, lost)
+}
+
+fn pinned() -> Fixture {
+    stored().with(json!({"spec": {"moduleConfigRef": {"immutable": true}}}))
+}
+
+#[test]
+fn bytes_have_to_be_equal_in_the_same_format() {
+    assert_eq!(compared(&pinned(), &same(), None, false), Ok(()));
+    assert_eq!(compared(&stored(), &moved(), None, false), Ok(()), "it is not immutable");
+    assert_eq!(compared(&stored(), &other_modes(), None, false), Ok(()), "it is not immutable");
+    for content in [moved(), other_modes()] {
+        let failure = compared(&pinned(), &content, Some(ours(&same())), false).unwrap_err();
+        assert_eq!(failure.reason, Reason::ImmutableContentChanged);
+        for word in ["was moved", "commit decade", "The stored object is untouched."] {
+            assert!(failure.message.contains(word), "{word} is not in: {}", failure.message);
+        }
+        let again = Content { commit: Some("c0ffee".into()), ..content };
+        let failure = compared(&pinned(), &again, None, false).unwrap_err();
+        assert_eq!(failure.reason, Reason::SameCommitOtherContent);
+    }
+    let other = compared(&pinned(), &other_modes(), None, false).unwrap_err().message;
+    assert!(
+        other.contains("SHA-256 bmV3") && other.contains("SHA-256 c3Vt") && other.contains("executable"),
+        "{other}"
+    );
+    let tar = json!({"spec": {"fileName": "second.tar.gz", "moduleConfigRef": {"fileFormat": "tar"}}});
+    assert_eq!(compared(&pinned().with(tar), &other_modes(), None, false), Ok(()), "another format");
+    let again = version().with(json!({"spec": {"expectedDigest": "h1:first"}}));
+    assert_eq!(compared(&again, &other_modes(), None, false), Ok(()), "the Module keeps digests only");
+}
+
+#[test]
+fn nothing_was_stored_is_said_only_where_it_is_so() {
+    let says = |version: &Fixture, found: Option<Found>, lost| {
+        let message = compared(version, &moved(), found, lost).unwrap_err().message;
+        ["The stored object is untouched.", "What the bucket holds is untouched.", "Nothing was stored."]
+            .map(|words| message.contains(words))
+    };
+    let again = || version().with(json!({"spec": {"expectedDigest": "h1:first"}}));
+    assert_eq!(says(&pinned(), Some(ours(&same())), false), [true, false, false]);
+    assert_eq!(says(&pinned(), Some(ours(&moved())), true), [false, true, false]);
+    assert_eq!(says(&pinned(), None, true), [false, false, true]);
+    assert_eq!(says(&again(), None, false), [false, false, true]);
+    assert_eq!(says(&again(), Some(ours(&moved())), false), [false, true, false]);
+    let elsewhere = Place { key: "network/other.zip".into(), bucket: "shelf".into(), ..Place::default() };
+    let attempted = again().with_status(&again().view().publishing(&elsewhere, at(50)));
+    assert_eq!(says(&attempted, None, false), [false, true, false]);
+}
+
+#[test]
+fn what_replaces_content_is_told_from_what_does_not() {
+    let view = stored().view();
+    let told = |content: &Content| {
+        let bytes_changed = other_bytes(&view, &view.work().unwrap(), content);
+        replaced(&view, &content.digest, bytes_changed)
+    };
+    assert_eq!(told(&same()), None);
+    assert!(told(&moved()).is_some_and(|note| note.contains("h1:first") && note.contains("h1:second")));
+    assert!(told(&other_modes()).is_some_and(|note| note.contains("executable")));
+    assert_eq!(replaced(&view, "h1:first", false), None, "an older revision wrote it");
+    assert_eq!(replaced(&version().view(), "h1:first", false), None, "it is the first");
+}
+
+/// Changes of a Version, and whether each stops a PUT, and a DELETE of what a move left behind.
+fn changes() -> Vec<(Value, bool, bool)> {
+    let config = |change: Value| json!({"spec": {"moduleConfigRef": change}});
+    vec![
+        (json!({"spec": {"suspend": true}}), true, true),
+        (json!({"spec": {"moduleSuspended": true}}), true, true),
+        (json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), true, true),
+        (json!({"metadata": {"uid": "another"}}), true, true),
+        (json!({"spec": {"fileName": "second.zip"}}), true, true),
+        (config(json!({"storageConfig": {"s3": {"bucket": "other"}}})), true, true),
+        (config(json!({"storageConfig": {"s3": {"endpoint": "https://s3.example.com"}}})), true, true),
+        (config(json!({"name": "other"})), true, true),
+        (config(json!({"repoUrl": "https://github.com/acme/net"})), true, false),
+        (config(json!({"fileFormat": "tar"})), true, false),
+        (config(json!({"storageConfig": {"s3": {"serverSideEncryption": "aws:kms"}}})), true, false),
+        (config(json!({"immutable": true})), true, false),
+        (json!({"spec": {"expectedDigest": "h1:first"}}), true, false),
+        (json!({"spec": {"version": "broken"}}), true, true),
+        (config(json!({"deletionPolicy": "Retain"})), false, true),
+        (config(json!({"provider": "google"})), false, false),
+        (config(json!({"githubClientConfig": {"useAuthenticatedClient": true}})), false, false),
+        (json!({"spec": {"forceSync": true}}), false, false),
+        (json!({"metadata": {"annotations": {REQUESTED_AT: "now"}, "generation": 6}}), false, false),
+    ]
+}
+
+#[test]
+fn a_put_or_delete_ends_when_what_it_rests_on_changes_and_for_nothing_else() {
+    for (change, put, delete) in changes() {
+        let (before, after) = (stored().view(), stored().with(change.clone()).view());
+        assert_eq!(PutBasis::of(&before) != PutBasis::of(&after), put, "a PUT: {change}");
+        assert_eq!(DeleteBasis::of(&before) != DeleteBasis::of(&after), delete, "a DELETE: {change}");
+    }
+    // Of one that goes, only the policy counts, and who it is.
+    for (change, ..) in changes() {
+        let (before, after) =
+            (stored().terminating().view(), stored().terminating().with(change.clone()).view());
+        let stops = change.pointer("/metadata/uid").is_some()
+            || change.pointer("/spec/moduleConfigRef/deletionPolicy").is_some();
+        assert_eq!(DeleteBasis::of(&before) != DeleteBasis::of(&after), stops, "{change}");
+    }
+    let failed = stored().failed(&passing());
+    assert_eq!(PutBasis::of(&stored().view()), PutBasis::of(&failed.view()), "its own status is no change");
+}
