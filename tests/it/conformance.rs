@@ -254,8 +254,8 @@ async fn the_seed_runs_as_it_is_written() {
 const ELSEWHERE: [(&str, &str); 9] = [
     ("examples/workflows/", "workflows.rs runs their steps"),
     ("examples/aws/", "least_rights.rs works under them"),
-    ("examples/argocd.yaml", "examples.rs: there is no Argo CD here, its Module is accepted"),
-    ("examples/flux.yaml", "examples.rs: there is no Flux here, its Module is accepted"),
+    ("examples/argocd.yaml", "gitops.rs plays what Argo CD does with it"),
+    ("examples/flux.yaml", "gitops.rs plays what Flux does with it"),
     ("examples/irsa.yaml", "deploy.rs renders the overlay that it belongs to"),
     ("examples/release-workflow-rbac.yaml", "workflows.rs gives its runner just these rights"),
     ("examples/github-enterprise.yaml", "rate_limits.rs publishes from a server of its own"),

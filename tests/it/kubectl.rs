@@ -343,8 +343,11 @@ async fn every_field_explains_itself() {
         for (path, description) in &all {
             assert!(description.len() > 7 && description.ends_with(['.', ')']), "{path}: {description:?}");
         }
-        let recursive =
-            bed.kubectl(&["explain", &format!("{plural}.spec"), "--recursive"]).unwrap().ok().unwrap();
+        let recursive = bed
+            .kubectl(&["explain", &format!("{plural}.opendepot.defdev.io.spec"), "--recursive"])
+            .unwrap()
+            .ok()
+            .unwrap();
         for (path, _) in all.iter().filter(|(path, _)| path.contains(".spec.")) {
             let name = path.rsplit('.').next().unwrap();
             assert!(recursive.contains(&format!("{name}\t<")), "{path} is not in\n{recursive}");

@@ -284,17 +284,22 @@ async fn versions_whose_object_has_another_name_are_published_too() {
             format!("my-module-{}", version["spec"]["version"].as_str().unwrap().trim_start_matches('v'));
         assert_ne!(version["metadata"]["name"], plain);
     }
-    // A Module whose name reads as if it had a version in it.
-    let odd = |name: &str| stage.workflow(name).replace(": my-module\n", ": my-module-1.0.0\n");
-    for (workflow, tag) in [(PUBLISH, tags[0]), (ACTION, tags[1])] {
+    // Modules whose name reads as if it had a version in it, or is too long for a label.
+    let long = format!("my-module-{}", "x".repeat(60));
+    for (workflow, tag, name) in [
+        (PUBLISH, tags[0], "my-module-1.0.0"),
+        (ACTION, tags[1], "my-module-1.0.0"),
+        (PUBLISH, tags[2], &long),
+    ] {
+        let called = format!(": {name}\n");
         let manifest = stage.runner.workspace().join("module.yaml");
         let text = std::fs::read_to_string(&manifest).unwrap();
-        std::fs::write(&manifest, text.replacen("name: my-module\n", "name: my-module-1.0.0\n", 1)).unwrap();
-        let outcome = stage.release_of(&odd(workflow), tag);
+        std::fs::write(&manifest, text.replacen(": my-module\n", &called, 1)).unwrap();
+        let outcome = stage.release_of(&stage.workflow(workflow).replace(": my-module\n", &called), tag);
         assert!(outcome.success, "{workflow}: {}", outcome.log);
         std::fs::write(&manifest, text).unwrap();
     }
-    stage.world.objects_are(7).await;
+    stage.world.objects_are(8).await;
 }
 
 #[tokio::test]
