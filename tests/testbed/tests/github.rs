@@ -212,3 +212,138 @@ async fn archives_can_be_spoiled() -> Result<()> {
     assert_eq!((whole.body, whole.complete), (vec![7; 300_000], true));
     Ok(())
 }
+
+#[tokio::test]
+async fn what_may_be_there_once_is_refused_twice_over_both_versions_of_http() -> Result<()> {
+    let github = GitHub::start().await?;
+    github.repository("acme/net")?.release("v1.0.0", &[File::new("main.tf", "")])?;
+    let url = "https://github.com/acme/net/archive/refs/tags/v1.0.0.zip";
+    for (flag, version) in [("--http2", "HTTP/2"), ("--http1.1", "HTTP/1.1")] {
+        let once = curl(&github, &[flag], url)?;
+        assert_eq!((once.status, once.head.split(' ').next()), (302, Some(version)));
+        for header in ["X-GitHub-Api-Version: 2022-11-28", "Referer: https://example.com/"] {
+            let twice = curl(&github, &[flag, "--header", header, "--header", header], url)?;
+            assert_eq!(twice.status, 400, "{header} over {version}");
+        }
+    }
+    let by_default = github.requests("acme/net")?;
+    ensure!(by_default.iter().any(|request| request.version == http::Version::HTTP_2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn tags_of_tags_lead_to_the_commit() -> Result<()> {
+    let github = GitHub::start().await?;
+    let repository = github.repository("acme/net")?;
+    let commit = repository.branch("main", &[File::new("main.tf", "# a\n")])?;
+    repository.annotated_tag("v1.0.0", &commit)?;
+    repository.annotated_tag("v1.0.1", "refs/tags/v1.0.0")?;
+    repository.annotated_tag("v1.0.2", "refs/tags/v1.0.1")?;
+    for tag in ["v1.0.0", "v1.0.1", "v1.0.2"] {
+        assert_eq!(repository.commit_of(tag)?, commit, "{tag}");
+        let zip = curl(
+            &github,
+            &["--location"],
+            &format!("https://github.com/acme/net/archive/refs/tags/{tag}.zip"),
+        )?;
+        ensure!(zip.status == 200 && zip.body.ends_with(commit.as_bytes()), "{tag}: not the commit");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn tokens_settle_clocks_differ_and_permissions_are_granted() -> Result<()> {
+    let github = GitHub::start().await?;
+    github.serve_host("git.corp.test");
+    let name = "git.corp.test/acme/secret";
+    github.repository(name)?.private(true).release("1.0.0", &[File::new("main.tf", "")])?;
+    let app = github.app(&[name])?;
+    let ask = |body: &str, ago: i64| -> Result<Answer> {
+        let bearer = format!("Authorization: Bearer {}", jwt(&app, ago - 60, ago + 500)?);
+        let url = "https://git.corp.test/api/v3/app/installations";
+        let url = format!("{url}/{}/access_tokens", app.installation);
+        curl(&github, &["--request", "POST", "--header", &bearer, "--data", body], &url)
+    };
+    let fetch = |minted: &Answer| -> Result<Answer> {
+        let bearer =
+            format!("Authorization: Bearer {}", minted.json()?["token"].as_str().context("no token")?);
+        let url = "https://git.corp.test/api/v3/repos/acme/secret/zipball/refs/tags/1.0.0";
+        curl(&github, &["--header", &bearer], url)
+    };
+    let narrowed = ask(r#"{"permissions":{"contents":"read"}}"#, 0)?;
+    assert_eq!(narrowed.json()?["permissions"], json!({ "contents": "read", "metadata": "read" }));
+    assert_eq!(fetch(&narrowed)?.status, 302);
+    assert_eq!(ask(r#"{"permissions":{"contents":"write"}}"#, 0)?.status, 422);
+    assert_eq!(fetch(&ask(r#"{"permissions":{"metadata":"read"}}"#, 0)?)?.status, 403);
+    github.set_reads_contents(&app, false);
+    assert_eq!(ask(r#"{"permissions":{"contents":"read"}}"#, 0)?.status, 422);
+    assert_eq!(fetch(&ask("{}", 0)?)?.status, 403);
+    github.set_reads_contents(&app, true);
+
+    for status in [401, 403, 404] {
+        github.refuse_new_tokens(&app, status, Duration::from_mins(1));
+        let minted = ask("{}", 0)?;
+        assert_eq!(fetch(&minted)?.status, status);
+        github.refuse_new_tokens(&app, status, Duration::ZERO);
+        assert_eq!(fetch(&minted)?.status, 302);
+    }
+    github.set_clock("git.corp.test", -600);
+    assert_eq!(ask("{}", 0)?.status, 401, "the JWT is from the future there");
+    let minted = ask("{}", -600)?;
+    assert_eq!(minted.status, 201);
+    github.set_quota(Quota::Installation(app.installation), 0, Duration::from_mins(1));
+    let spent = fetch(&minted)?;
+    let reset: u64 = spent.header("x-ratelimit-reset").context("no reset")?.parse()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    ensure!(spent.status == 403 && (reset + 500..reset + 600).contains(&now), "{reset} at {now}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn editions_logins_and_redirects_are_where_they_are() -> Result<()> {
+    let github = GitHub::start().await?;
+    for host in ["octo.ghe.com", "private.test"] {
+        github.serve_host(host);
+        github.repository(&format!("{host}/acme/net"))?.release("v1", &[File::new("main.tf", "")])?;
+    }
+    github.serve_isolated_host("isolated.test");
+    github.repository("isolated.test/acme/net")?.release("v1", &[File::new("main.tf", "")])?;
+    for (url, location) in [
+        (
+            "api.octo.ghe.com/repos/acme/net/zipball/refs/tags/v1",
+            "codeload.octo.ghe.com/acme/net/legacy.zip/",
+        ),
+        ("octo.ghe.com/acme/net/archive/refs/tags/v1.zip", "codeload.octo.ghe.com/acme/net/zip/"),
+        (
+            "isolated.test/api/v3/repos/acme/net/zipball/refs/tags/v1",
+            "codeload.isolated.test/acme/net/legacy.zip/",
+        ),
+        (
+            "private.test/api/v3/repos/acme/net/zipball/refs/tags/v1",
+            "private.test/_codeload/acme/net/legacy.zip/",
+        ),
+    ] {
+        let expected = format!("https://{location}refs/tags/v1");
+        assert_eq!(
+            curl(&github, &[], &format!("https://{url}"))?.header("location"),
+            Some(&*expected),
+            "{url}"
+        );
+    }
+    assert_eq!(curl(&github, &[], "https://octo.ghe.com/api/v3/repos/acme/net")?.status, 404);
+    ensure!(!curl(&github, &[], "https://api.private.test/")?.complete);
+
+    github.set_private_mode("private.test");
+    let login = curl(&github, &["--location"], "https://private.test/acme/net/archive/refs/tags/v1.zip")?;
+    assert_eq!((login.status, login.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert_eq!(curl(&github, &[], "https://private.test/api/v3/repos/acme/net")?.status, 401);
+
+    github.serve_portal("sso.test", 307, 2);
+    let app = github.app(&["octo.ghe.com/acme/net"])?;
+    github.inject(Fault::on_installation(app.installation, Failure::RedirectWith(307, "sso.test".into())));
+    let url = format!("https://api.octo.ghe.com/app/installations/{}/access_tokens", app.installation);
+    let asked = curl(&github, &["--location", "--request", "POST"], &url)?;
+    assert_eq!(asked.status, 200);
+    assert_eq!(github.requests_where(|request| request.host == "sso.test").len(), 3);
+    Ok(())
+}

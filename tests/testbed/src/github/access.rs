@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::limits::Quota;
 use crate::background::lock;
@@ -34,12 +34,14 @@ pub struct App {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     pub(super) quota: Quota,
+    /// Whether it was granted that: an App may have to do without.
+    pub(super) reads_contents: bool,
     repositories: HashSet<String>,
 }
 
 impl Caller {
     pub(super) fn anonymous() -> Self {
-        Self { quota: Quota::Anonymous, repositories: HashSet::new() }
+        Self { quota: Quota::Anonymous, reads_contents: false, repositories: HashSet::new() }
     }
 
     /// Whether this one may see a private repository.
@@ -53,6 +55,9 @@ struct Installation {
     app: u64,
     repositories: HashSet<String>,
     lifetime: Duration,
+    reads_contents: bool,
+    /// New tokens are refused with this status for so long.
+    settling: Option<(u16, Duration)>,
 }
 
 #[derive(Debug)]
@@ -61,6 +66,8 @@ struct Token {
     quota: Quota,
     /// Those that the token was narrowed to, or all that a personal token is for.
     repositories: Option<HashSet<String>>,
+    reads_contents: bool,
+    minted: SystemTime,
     expires: Option<SystemTime>,
 }
 
@@ -68,6 +75,7 @@ struct Token {
 #[derive(Debug)]
 pub(super) struct Minted {
     pub(super) token: String,
+    pub(super) permissions: Value,
     pub(super) expires: SystemTime,
 }
 
@@ -90,7 +98,13 @@ impl Access {
         let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
         let mut inner = lock(&self.0);
         let id = 1_000 + inner.apps.len() as u64;
-        let installation = Installation { app: id, repositories, lifetime: Duration::from_hours(1) };
+        let installation = Installation {
+            app: id,
+            repositories,
+            lifetime: Duration::from_hours(1),
+            reads_contents: true,
+            settling: None,
+        };
         inner.apps.insert(id, (instance.to_owned(), key.public_key_raw().to_vec()));
         inner.installations.insert(500_000 + id, installation);
         Ok(App {
@@ -104,8 +118,14 @@ impl Access {
     pub(super) fn create_personal(&self, instance: &str, repositories: HashSet<String>) -> String {
         let token = format!("ghp_{}", random());
         let quota = Quota::Personal(token.clone());
-        let grant =
-            Token { instance: instance.to_owned(), quota, repositories: Some(repositories), expires: None };
+        let grant = Token {
+            instance: instance.to_owned(),
+            quota,
+            repositories: Some(repositories),
+            reads_contents: true,
+            minted: SystemTime::now(),
+            expires: None,
+        };
         lock(&self.0).tokens.insert(token.clone(), grant);
         token
     }
@@ -120,6 +140,27 @@ impl Access {
         if let Some(found) = lock(&self.0).installations.get_mut(&installation) {
             found.lifetime = lifetime;
         }
+    }
+
+    pub(super) fn set_reads_contents(&self, installation: u64, reads: bool) {
+        if let Some(found) = lock(&self.0).installations.get_mut(&installation) {
+            found.reads_contents = reads;
+        }
+    }
+
+    pub(super) fn set_settling(&self, installation: u64, settling: Option<(u16, Duration)>) {
+        if let Some(found) = lock(&self.0).installations.get_mut(&installation) {
+            found.settling = settling;
+        }
+    }
+
+    /// The installation of a token that is not known everywhere yet, and the status that it is refused with.
+    pub(super) fn unsettled(&self, authorization: Option<&str>) -> Option<(u64, u16)> {
+        let inner = lock(&self.0);
+        let token = inner.tokens.get(&secret(authorization?)?)?;
+        let Quota::Installation(id) = token.quota else { return None };
+        let (status, settled_after) = inner.installations.get(&id)?.settling?;
+        (token.minted.elapsed().ok()? < settled_after).then_some((id, status))
     }
 
     pub(super) fn revoke(&self, quota: &Quota) {
@@ -143,11 +184,17 @@ impl Access {
             (Some(granted), Some(narrowed)) => granted.intersection(&narrowed).cloned().collect(),
             (granted, narrowed) => granted.or(narrowed).unwrap_or_default(),
         };
-        Ok(Caller { quota: token.quota.clone(), repositories })
+        Ok(Caller { quota: token.quota.clone(), reads_contents: token.reads_contents, repositories })
     }
 
     /// The App that a JWT proves to be, or why it does not.
-    pub(super) fn app(&self, instance: &str, authorization: Option<&str>) -> Result<u64, Refusal> {
+    /// `ahead` is how many seconds the clock of this instance is ahead.
+    pub(super) fn app(
+        &self,
+        instance: &str,
+        authorization: Option<&str>,
+        ahead: i64,
+    ) -> Result<u64, Refusal> {
         let refuse = |message: &str| (401, message.to_owned());
         let jwt = authorization.and_then(secret).ok_or_else(|| refuse("Requires authentication"))?;
         let undecodable = || refuse("A JSON web token could not be decoded");
@@ -171,7 +218,7 @@ impl Access {
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| undecodable())?;
         let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key);
         key.verify(signed.as_bytes(), &signature).map_err(|_| undecodable())?;
-        check_times(&claims).map_err(refuse)?;
+        check_times(&claims, ahead).map_err(refuse)?;
         Ok(issuer)
     }
 
@@ -181,6 +228,7 @@ impl Access {
         app: u64,
         installation: u64,
         narrowed: Option<Vec<String>>,
+        permissions: Option<&serde_json::Map<String, Value>>,
     ) -> Result<Minted, Refusal> {
         let mut inner = lock(&self.0);
         let instance = inner.apps.get(&app).map(|(instance, _)| instance.clone()).unwrap_or_default();
@@ -199,10 +247,34 @@ impl Access {
                     .ok_or_else(|| (422, "There is at least one repository that does not exist or is not accessible to the parent installation.".to_owned()))?,
             ),
         };
+        let mut granted = serde_json::Map::from_iter([("metadata".to_owned(), json!("read"))]);
+        if found.reads_contents {
+            granted.insert("contents".to_owned(), json!("read"));
+        }
+        // No more than was granted; metadata is always there.
+        let within = |(name, level): (&String, &Value)| granted.get(name) == Some(level);
+        if permissions.is_some_and(|asked| asked.is_empty() || !asked.iter().all(within)) {
+            return Err((422, "The permissions requested are not granted to this installation.".to_owned()));
+        }
+        let reads_contents =
+            found.reads_contents && permissions.is_none_or(|asked| asked.contains_key("contents"));
+        let granted = permissions.map_or(granted, |asked| {
+            let mut narrowed = asked.clone();
+            narrowed.insert("metadata".to_owned(), json!("read"));
+            narrowed
+        });
         let (token, expires) = (format!("ghs_{}", random()), SystemTime::now() + found.lifetime);
         let quota = Quota::Installation(installation);
-        inner.tokens.insert(token.clone(), Token { instance, quota, repositories, expires: Some(expires) });
-        Ok(Minted { token, expires })
+        let grant = Token {
+            instance,
+            quota,
+            repositories,
+            reads_contents,
+            minted: SystemTime::now(),
+            expires: Some(expires),
+        };
+        inner.tokens.insert(token.clone(), grant);
+        Ok(Minted { token, permissions: granted.into(), expires })
     }
 }
 
@@ -219,8 +291,9 @@ fn secret(authorization: &str) -> Option<String> {
     }
 }
 
-fn check_times(claims: &Value) -> Result<(), &'static str> {
+fn check_times(claims: &Value, ahead: i64) -> Result<(), &'static str> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = now.saturating_add_signed(ahead);
     let issued = claims["iat"].as_u64().ok_or("Missing 'issued at' claim ('iat') in assertion")?;
     let expires = claims["exp"].as_u64().ok_or("Missing 'expiration time' claim ('exp') in assertion")?;
     if issued > now {

@@ -58,6 +58,18 @@ pub(super) fn page(status: u16) -> Result<Answer> {
     answer(status, "text/html; charset=utf-8", page)
 }
 
+/// What people see who have to sign in first.
+pub(super) fn login() -> Result<Answer> {
+    let page = "<!DOCTYPE html>\n<html><head><title>Sign in to GitHub</title></head><body><form action=\"/session\" method=\"post\"></form></body></html>\n";
+    answer(200, "text/html; charset=utf-8", page)
+}
+
+/// What GitHub's front shows where too much comes from one address.
+pub(super) fn abuse(status: u16) -> Result<Answer> {
+    let page = "<!DOCTYPE html>\n<html><head><title>Rate limit &middot; GitHub</title></head><body><h1>Whoa there!</h1><p>You have triggered an abuse detection mechanism.</p></body></html>\n";
+    answer(status, "text/html; charset=utf-8", page)
+}
+
 /// A redirect.
 pub(super) fn redirect(status: u16, location: &str) -> Result<Answer> {
     let mut answer = answer(status, "text/html; charset=utf-8", Bytes::new())?;

@@ -23,12 +23,16 @@ pub enum Failure {
     Delay(Duration),
     /// An error answer with this HTTP status.
     Status(u16),
-    /// The connection breaks before an answer.
+    /// The connection breaks before an answer: on HTTP/2, this request's stream.
     Cut,
     /// No answer ever comes.
     Hang,
     /// A redirect to the same path on another host.
     RedirectTo(String),
+    /// The same with this HTTP status.
+    RedirectWith(u16, String),
+    /// Too much from one address: a web page with this HTTP status (403 or 429), and no time.
+    AbusePage(u16),
     /// The primary rate limit is spent, and is reset after this time.
     PrimaryLimit(Duration),
     /// A secondary rate limit: 403 or 429, with `retry-after` when a time is given.
@@ -37,7 +41,7 @@ pub enum Failure {
     Html,
     /// Instead of an archive: nothing, with status 200.
     EmptyBody,
-    /// An archive that breaks off half way.
+    /// An archive that breaks off half way: on HTTP/1.1 with the connection, on HTTP/2 with a reset of the stream.
     TruncatedBody,
     /// An archive that stops half way and leaves the connection open.
     StalledBody,

@@ -92,19 +92,47 @@ pub(super) fn refs(dir: &Path) -> Result<Refs> {
     let mut command = git(dir);
     command.args([
         "for-each-ref",
-        "--format=%(refname) %(objectname) %(*objectname)",
+        "--format=%(refname) %(objectname) %(*objectname) %(*objecttype)",
         "refs/tags",
         "refs/heads",
     ]);
     let listed = String::from_utf8(run(command, b"")?)?;
-    // An annotated tag has its commit in the third column.
+    // An annotated tag has its commit in the third column, unless it is a tag of a tag.
     let parsed = listed.lines().filter_map(|line| {
         let mut words = line.split(' ');
         let (name, object) = (words.next()?, words.next()?);
-        let commit = words.next().filter(|peeled| !peeled.is_empty()).unwrap_or(object);
-        Some((name.to_owned(), commit.to_owned()))
+        let peeled = words.next().filter(|peeled| !peeled.is_empty());
+        let commit = match (peeled, words.next()) {
+            (Some(_), Some("tag")) => commit_of(dir, name),
+            (Some(commit), _) => Ok(commit.to_owned()),
+            (None, _) => Ok(object.to_owned()),
+        };
+        Some(commit.map(|commit| (name.to_owned(), commit)))
     });
-    Ok(parsed.collect())
+    parsed.collect()
+}
+
+fn commit_of(dir: &Path, name: &str) -> Result<String> {
+    let mut command = git(dir);
+    command.args(["rev-parse", "--verify", &format!("{name}^{{commit}}")]);
+    Ok(String::from_utf8(run(command, b"")?)?.trim().to_owned())
+}
+
+/// Makes an annotated tag of what `of` names: a commit, or another annotated tag.
+pub(super) fn annotate(dir: &Path, tag: &str, of: &str) -> Result<()> {
+    let ask = |args: &[&str]| -> Result<String> {
+        let mut command = git(dir);
+        command.args(args);
+        Ok(String::from_utf8(run(command, b"")?)?.trim().to_owned())
+    };
+    let object = ask(&["rev-parse", "--verify", of])?;
+    let kind = ask(&["cat-file", "-t", &object])?;
+    let tagger = "Testbed <testbed@example.com> 1700000000 +0000";
+    let text = format!("object {object}\ntype {kind}\ntag {tag}\ntagger {tagger}\n\nRelease {tag}\n");
+    let mut command = git(dir);
+    command.arg("mktag");
+    let made = String::from_utf8(run(command, text.as_bytes())?)?;
+    update_ref(dir, &format!("refs/tags/{tag}"), Some(made.trim()))
 }
 
 /// Where a commit goes.
@@ -159,9 +187,10 @@ pub(super) fn update_ref(dir: &Path, name: &str, commit: Option<&str>) -> Result
     run(command, b"").map(drop)
 }
 
-pub(super) fn archive(dir: &Path, commit: &str, format: Format, prefix: &str) -> Result<Vec<u8>> {
+/// As GitHub does: of the ref that was asked for, which may be an annotated tag.
+pub(super) fn archive(dir: &Path, name: &str, format: Format, prefix: &str) -> Result<Vec<u8>> {
     let mut command = git(dir);
-    command.args(["archive", &format!("--format={}", format.name()), &format!("--prefix={prefix}"), commit]);
+    command.args(["archive", &format!("--format={}", format.name()), &format!("--prefix={prefix}"), name]);
     run(command, b"")
 }
 

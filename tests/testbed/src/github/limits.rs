@@ -35,6 +35,14 @@ impl Quota {
 struct Window {
     remaining: u32,
     reset: SystemTime,
+    asked_for: bool,
+}
+
+impl Window {
+    fn standing(self, limit: u32) -> Standing {
+        let Self { remaining, reset, asked_for } = self;
+        Standing { limit, remaining, reset, ahead: 0, exceeded: false, asked_for }
+    }
 }
 
 /// What an answer tells about a quota.
@@ -43,8 +51,11 @@ pub(super) struct Standing {
     limit: u32,
     remaining: u32,
     reset: SystemTime,
+    ahead: i64,
     /// Whether this request was one too many.
     pub(super) exceeded: bool,
+    /// Whether a test has set this quota: then there is one at an Enterprise Server too.
+    pub(super) asked_for: bool,
 }
 
 impl Standing {
@@ -53,10 +64,16 @@ impl Standing {
         Self { remaining: 0, reset: SystemTime::now() + reset_in, exceeded: true, ..self }
     }
 
+    /// By a clock that is so many seconds ahead.
+    pub(super) fn by_clock(self, ahead: i64) -> Self {
+        Self { ahead, ..self }
+    }
+
     pub(super) fn write(self, headers: &mut HeaderMap) {
         let reset = self.reset.duration_since(UNIX_EPOCH).unwrap_or_default();
         // Rounded up: whoever waits until the second that is named must not come too early.
         let reset = reset.as_secs() + u64::from(reset.subsec_nanos() > 0);
+        let reset = reset.saturating_add_signed(self.ahead);
         headers.insert("x-ratelimit-limit", HeaderValue::from(self.limit));
         headers.insert("x-ratelimit-remaining", HeaderValue::from(self.remaining));
         headers.insert("x-ratelimit-used", HeaderValue::from(self.limit.saturating_sub(self.remaining)));
@@ -74,25 +91,27 @@ impl Limits {
     pub(super) fn spend(&self, quota: &Quota) -> Standing {
         let (now, limit) = (SystemTime::now(), quota.limit());
         let mut windows = lock(&self.0);
-        let window = windows.entry(quota.clone()).or_insert(Window { remaining: limit, reset: now + HOUR });
+        let full = Window { remaining: limit, reset: now + HOUR, asked_for: false };
+        let window = windows.entry(quota.clone()).or_insert(full);
         if window.reset <= now {
-            *window = Window { remaining: limit, reset: now + HOUR };
+            *window = Window { asked_for: window.asked_for, ..full };
         }
         let exceeded = window.remaining == 0;
         window.remaining = window.remaining.saturating_sub(1);
-        Standing { limit, remaining: window.remaining, reset: window.reset, exceeded }
+        Standing { exceeded, ..window.standing(limit) }
     }
 
     /// Counts nothing.
     pub(super) fn look(&self, quota: &Quota) -> Standing {
         let (now, limit) = (SystemTime::now(), quota.limit());
         let window = lock(&self.0).get(quota).copied().filter(|window| window.reset > now);
-        let window = window.unwrap_or(Window { remaining: limit, reset: now + HOUR });
-        Standing { limit, remaining: window.remaining, reset: window.reset, exceeded: false }
+        let full = Window { remaining: limit, reset: now + HOUR, asked_for: false };
+        window.unwrap_or(full).standing(limit)
     }
 
     pub(super) fn set(&self, quota: Quota, remaining: u32, reset_in: Duration) {
-        lock(&self.0).insert(quota, Window { remaining, reset: SystemTime::now() + reset_in });
+        let window = Window { remaining, reset: SystemTime::now() + reset_in, asked_for: true };
+        lock(&self.0).insert(quota, window);
     }
 
     pub(super) fn remaining(&self, quota: &Quota) -> u32 {

@@ -1,8 +1,9 @@
 //! GitHub, played locally: never more kindly than the real one.
 //!
-//! `github.com`, `api.github.com`, `codeload.github.com`, and Enterprise Servers of any name, over TLS with a
-//! throw-away CA ([`GitHub::ca_file`]), behind a CONNECT proxy ([`GitHub::proxy_url`]), so that the product speaks to
-//! the real names. Archives come from real git repositories. Everything that a test sets is about one repository or
+//! `github.com`, `api.github.com`, `codeload.github.com`, Enterprise Servers of any name, and `SUBDOMAIN.ghe.com`, over
+//! HTTP/2 or HTTP/1.1 and TLS with a throw-away CA ([`GitHub::ca_file`]), behind a CONNECT proxy
+//! ([`GitHub::proxy_url`]), so that the product speaks to the real names. A request with two of a header that may be
+//! there once is answered 400. Archives come from real git repositories. Everything that a test sets is about one repository or
 //! one credential, so that many tests can share one GitHub.
 
 mod access;
@@ -32,8 +33,8 @@ pub use self::limits::Quota;
 pub use self::repos::real_repositories;
 use self::repos::{Repos, key, parse};
 pub use self::repository::Repository;
-use self::state::State;
 pub use self::state::{Credential, GitHubRequest};
+use self::state::{Portal, State};
 use crate::authority::Authority;
 use crate::background::{Task, lock, on_runtime};
 use crate::process::Folder;
@@ -68,9 +69,30 @@ impl GitHub {
         self.folder.path().join("ca.pem")
     }
 
-    /// Plays a GitHub Enterprise Server of this name too.
+    /// Plays a GitHub Enterprise Server of this name too; or, where that ends in `.ghe.com`, GitHub Enterprise Cloud with
+    /// data residency, whose API is at `api.HOST` and whose archives are at `codeload.HOST`.
     pub fn serve_host(&self, host: &str) {
-        self.state.serve_host(host);
+        self.state.serve_host(host, false);
+    }
+
+    /// Plays a GitHub Enterprise Server with subdomain isolation: archives come from `codeload.HOST`.
+    pub fn serve_isolated_host(&self, host: &str) {
+        self.state.serve_host(host, true);
+    }
+
+    /// Lets a host show nothing to those who have not signed in: its site sends them to its login page, its API answers 401.
+    pub fn set_private_mode(&self, host: &str) {
+        self.state.set_private_mode(host);
+    }
+
+    /// Serves a host that redirects each request to itself so many times, and then shows a login page.
+    pub fn serve_portal(&self, host: &str, status: u16, hops: u32) {
+        self.state.serve_portal(host, Portal { status, hops });
+    }
+
+    /// Puts the clock of a host forward (or back) against everybody else's: dates, resets, and what it takes for now.
+    pub fn set_clock(&self, host: &str, seconds_ahead: i64) {
+        self.state.set_clock(host, seconds_ahead);
     }
 
     /// Makes an empty, public repository: `OWNER/NAME`, or `HOST/OWNER/NAME` on an Enterprise Server.
@@ -101,6 +123,17 @@ impl GitHub {
     /// How long new tokens of an installation are good for. An hour, if nothing is said.
     pub fn set_token_lifetime(&self, app: &App, lifetime: Duration) {
         self.state.access.set_lifetime(app.installation, lifetime);
+    }
+
+    /// Refuses new tokens of an installation with this status (401, 403 or 404) for so long after they were given, as parts
+    /// of GitHub do that do not know them yet.
+    pub fn refuse_new_tokens(&self, app: &App, status: u16, after: Duration) {
+        self.state.access.set_settling(app.installation, Some((status, after)));
+    }
+
+    /// Whether an App was granted to read contents, as it is if nothing is said. Tokens keep what they were given.
+    pub fn set_reads_contents(&self, app: &App, reads: bool) {
+        self.state.access.set_reads_contents(app.installation, reads);
     }
 
     /// Makes a personal access token for `repositories`, all on the same GitHub.

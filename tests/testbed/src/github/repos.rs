@@ -105,12 +105,12 @@ impl Repo {
             if let Some(replaced) = state.replaced.get(&(name.to_owned(), format)) {
                 return Ok(replaced.clone());
             }
-            state.archives.entry((commit.to_owned(), format, prefix.clone())).or_default().clone()
+            state.archives.entry((format!("{name} {commit}"), format, prefix.clone())).or_default().clone()
         };
-        let (dir, commit) = (self.dir.clone(), commit.to_owned());
+        let (dir, name) = (self.dir.clone(), name.to_owned());
         let made = cell.get_or_try_init(|| async move {
             let made =
-                tokio::task::spawn_blocking(move || git::archive(&dir, &commit, format, &prefix)).await?;
+                tokio::task::spawn_blocking(move || git::archive(&dir, &name, format, &prefix)).await?;
             made.map(Bytes::from)
         });
         made.await.cloned()

@@ -79,6 +79,13 @@ impl Repository {
         self.repo.reload()
     }
 
+    /// Makes an annotated tag, new or not, of a commit or of another tag (`refs/tags/…`), which may be annotated as well.
+    pub fn annotated_tag(&self, tag: &str, of: &str) -> Result<()> {
+        self.check_ours()?;
+        git::annotate(&self.repo.dir, tag, of)?;
+        self.repo.reload()
+    }
+
     /// Points a tag, new or not, to a commit.
     pub fn tag(&self, tag: &str, commit: &str) -> Result<()> {
         self.check_ours()?;

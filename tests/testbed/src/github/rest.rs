@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use http::{HeaderValue, Method, header};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::access::Caller;
@@ -23,14 +23,28 @@ pub(super) fn respond(state: &State, call: &Call, failure: Option<&Failure>) -> 
             "Request forbidden by administrative rules. Please make sure your request has a User-Agent header (https://docs.github.com/en/rest/overview/resources-in-the-rest-api#user-agent-required).",
         );
     }
-    let (quota, answer) = match call.installation() {
-        Some(installation) => token(state, call, installation)?,
-        None => match state.access.caller(&call.instance, call.authorization()) {
+    let (quota, answer) = match (call.installation(), state.access.unsettled(call.authorization())) {
+        (Some(installation), _) => token(state, call, installation)?,
+        (None, Some((installation, status))) => (Quota::Installation(installation), unsettled(status)?),
+        (None, None) if state.is_in_private_mode(&call.instance) && call.authorization().is_none() => {
+            (Quota::Anonymous, api_error(401, "Must authenticate to access this API.")?)
+        }
+        (None, None) => match state.access.caller(&call.instance, call.authorization()) {
             Ok(caller) => (caller.quota.clone(), route(state, call, &caller)?),
             Err(quota) => (quota, api_error(401, "Bad credentials")?),
         },
     };
     limit(state, call, &quota, answer, failure)
+}
+
+/// As the part of GitHub answers that does not know a token yet.
+fn unsettled(status: u16) -> Result<Answer> {
+    let message = match status {
+        401 => "Bad credentials",
+        403 => "Resource not accessible by integration",
+        _ => "Not Found",
+    };
+    api_error(status, message)
 }
 
 /// Counts the call; an Enterprise Server has no limits unless its administrator asks for them.
@@ -43,12 +57,16 @@ fn limit(
 ) -> Result<Answer> {
     let counted = call.path() != ["rate_limit"];
     let standing = if counted { state.limits.spend(quota) } else { state.limits.look(quota) };
+    let standing = standing.by_clock(state.ahead(&call.instance));
     let mut answer = match failure {
         Some(Failure::PrimaryLimit(reset)) => return exceeded(standing.spent(*reset)),
+        _ if standing.asked_for => answer,
         _ if call.instance != "github.com" => return Ok(answer),
-        _ if standing.exceeded && counted => return exceeded(standing),
         _ => answer,
     };
+    if standing.exceeded && counted {
+        return exceeded(standing);
+    }
     standing.write(answer.headers_mut());
     answer.headers_mut().insert("x-github-media-type", HeaderValue::from_static("github.v3; format=json"));
     Ok(answer)
@@ -90,7 +108,7 @@ fn route(state: &State, call: &Call, caller: &Caller) -> Result<Answer> {
     };
     let visible = |repo: &Arc<Repo>| !repo.is_private() || caller.sees(&repo.key());
     match found {
-        Found::Here(repo) if visible(&repo) => about(state, call, &repo),
+        Found::Here(repo) if visible(&repo) => about(state, call, caller, &repo),
         Found::Moved(repo) if visible(&repo) => moved(call, &repo),
         _ => api_error(404, "Not Found"),
     }
@@ -104,12 +122,15 @@ fn moved(call: &Call, repo: &Repo) -> Result<Answer> {
     Ok(answer)
 }
 
-fn about(state: &State, call: &Call, repo: &Repo) -> Result<Answer> {
+fn about(state: &State, call: &Call, caller: &Caller, repo: &Repo) -> Result<Answer> {
     let path = call.path();
     let skip = if path.first() == Some(&"repositories") { 2 } else { 3 };
     let (owner, name) = repo.names();
     match path[skip..] {
         [] => document(200, &description(repo, &owner, &name)),
+        ["zipball" | "tarball", ..] if repo.is_private() && !caller.reads_contents => {
+            api_error(403, "Resource not accessible by integration")
+        }
         [kind @ ("zipball" | "tarball"), ..] => {
             let wanted = path[skip + 1..].join("/");
             let wanted = if wanted.is_empty() { "refs/heads/main".to_owned() } else { wanted };
@@ -120,7 +141,7 @@ fn about(state: &State, call: &Call, repo: &Repo) -> Result<Answer> {
             let raw = call.raw_after(skip + 1);
             let raw = if raw.is_empty() { format!("/{wanted}") } else { raw };
             let mut location = format!("{}/{owner}/{name}/{format}{raw}", call.codeload_url());
-            if repo.is_private() {
+            if repo.is_private() || state.is_in_private_mode(&call.instance) {
                 location = format!("{location}?token={}", state.links.create(&repo.key()));
             }
             redirect(302, &location)
@@ -144,7 +165,8 @@ fn description(repo: &Repo, owner: &str, name: &str) -> Value {
 /// `POST /app/installations/ID/access_tokens`.
 fn token(state: &State, call: &Call, installation: u64) -> Result<(Quota, Answer)> {
     let refuse = |(status, message): (u16, String)| api_error(status, &message);
-    let app = match state.access.app(&call.instance, call.authorization()) {
+    let ahead = state.ahead(&call.instance);
+    let app = match state.access.app(&call.instance, call.authorization(), ahead) {
         Ok(app) => app,
         // Not the quota that all anonymous callers share here.
         Err(refusal) => return Ok((Quota::Rejected(format!("JWT for {installation}")), refuse(refusal)?)),
@@ -152,16 +174,18 @@ fn token(state: &State, call: &Call, installation: u64) -> Result<(Quota, Answer
     let asked: Value = serde_json::from_slice(&call.body).unwrap_or_default();
     let narrowed = asked["repositories"].as_array();
     let narrowed = narrowed.map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect());
-    let answer = match state.access.mint(app, installation, narrowed) {
+    let permissions = asked["permissions"].as_object();
+    let answer = match state.access.mint(app, installation, narrowed, permissions) {
         Err(refusal) => refuse(refusal)?,
         Ok(minted) => {
-            let expires = Timestamp::try_from(minted.expires)?.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            let expires = Timestamp::try_from(minted.expires)? + SignedDuration::from_secs(ahead);
+            let expires = expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
             document(
                 201,
                 &json!({
                     "token": minted.token,
                     "expires_at": expires,
-                    "permissions": { "contents": "read", "metadata": "read" },
+                    "permissions": minted.permissions,
                     "repository_selection": "selected",
                 }),
             )?

@@ -7,30 +7,51 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use k8s_openapi::jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Answer, redirect, spoil, text};
+use super::answer::{Answer, abuse, login, redirect, spoil, text};
 use super::faults::{Failure, Hop, Subject};
-use super::state::{Credential, GitHubRequest, State};
+use super::state::{Credential, Edition, GitHubRequest, State};
 use super::{rest, site};
 use crate::authority::Authority;
 use crate::background::{Task, lock, percent_decode};
+
+/// Headers that mean one thing, so that two of them mean nothing: strict servers refuse such requests.
+const SINGLETONS: [&str; 12] = [
+    "authorization",
+    "content-length",
+    "content-type",
+    "from",
+    "host",
+    "if-modified-since",
+    "max-forwards",
+    "proxy-authorization",
+    "range",
+    "referer",
+    "user-agent",
+    "x-github-api-version",
+];
+/// What one connection carries at once over HTTP/2, as github.com has it.
+const STREAMS: u32 = 100;
 
 /// A request to one part of GitHub.
 #[derive(Debug)]
 pub(super) struct Call {
     /// `github.com`, or the host of an Enterprise Server.
     pub(super) instance: String,
+    edition: Edition,
     pub(super) hop: Hop,
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
@@ -42,20 +63,21 @@ pub(super) struct Call {
 }
 
 impl Call {
-    fn new(host: &str, method: Method, path: &str, query: &str, headers: HeaderMap, body: Bytes) -> Self {
-        let (instance, hop, raw) = match host {
-            "github.com" => (host, Hop::Site, path),
-            "api.github.com" => ("github.com", Hop::Api, path),
-            "codeload.github.com" => ("github.com", Hop::Codeload, path),
-            _ => match (path.strip_prefix("/api/v3"), path.strip_prefix("/_codeload")) {
-                (Some(rest), _) => (host, Hop::Api, rest),
-                (None, Some(rest)) => (host, Hop::Codeload, rest),
-                (None, None) => (host, Hop::Site, path),
-            },
-        };
-        let segments = raw.split('/').skip(1).map(percent_decode).collect();
-        let (instance, raw, query) = (instance.to_owned(), raw.to_owned(), query.to_owned());
-        Self { instance, hop, method, headers, body, raw, segments, query }
+    fn new(state: &State, host: &str, parts: Parts, body: Bytes) -> Self {
+        let path = parts.uri.path();
+        let (instance, edition, hop, raw) =
+            state.locate(host, path).unwrap_or((host, Edition::Server, Hop::Site, path));
+        Self {
+            instance: instance.to_owned(),
+            edition,
+            hop,
+            body,
+            raw: raw.to_owned(),
+            segments: raw.split('/').skip(1).map(percent_decode).collect(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            method: parts.method,
+            headers: parts.headers,
+        }
     }
 
     /// The decoded parts of the path.
@@ -87,17 +109,23 @@ impl Call {
     }
 
     pub(super) fn api_url(&self) -> String {
-        match self.instance.as_str() {
-            "github.com" => "https://api.github.com".to_owned(),
-            host => format!("https://{host}/api/v3"),
+        match self.edition {
+            Edition::Public | Edition::DataResidency => format!("https://api.{}", self.instance),
+            Edition::Server | Edition::Isolated => format!("https://{}/api/v3", self.instance),
         }
     }
 
     pub(super) fn codeload_url(&self) -> String {
-        match self.instance.as_str() {
-            "github.com" => "https://codeload.github.com".to_owned(),
-            host => format!("https://{host}/_codeload"),
+        match self.edition {
+            Edition::Server => format!("https://{}/_codeload", self.instance),
+            _ => format!("https://codeload.{}", self.instance),
         }
+    }
+
+    /// Where those go who have to sign in first.
+    pub(super) fn login_url(&self) -> String {
+        let here: String = url::form_urlencoded::byte_serialize(self.raw.as_bytes()).collect();
+        format!("https://{}/login?return_to={here}", self.instance)
     }
 
     fn credential(&self) -> Credential {
@@ -167,12 +195,19 @@ fn connect(request: Request<Incoming>, front: &Arc<Front>) -> Result<Response<Fu
     tokio::spawn(async move {
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
         let Ok(tls) = TlsAcceptor::from(config).accept(TokioIo::new(upgraded)).await else { return };
+        let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let service = service_fn(move |request| {
             let (state, host) = (state.clone(), host.clone());
             // An error here breaks the client's connection, which is what it stands for.
             async move { answer(&state, &host, request).await }
         });
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(tls), service).await;
+        let tls = TokioIo::new(tls);
+        if http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let _ = builder.max_concurrent_streams(STREAMS).serve_connection(tls, service).await;
+        } else {
+            let _ = http1::Builder::new().serve_connection(tls, service).await;
+        }
     });
     Ok(Response::new(Full::default()))
 }
@@ -186,10 +221,11 @@ impl Front {
         let identity = self.authority.server(&[host])?;
         let key = PrivateKeyDer::try_from(identity.key_der).map_err(|error| anyhow::anyhow!("{error}"))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![CertificateDer::from(identity.certificate_der)], key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let config = Arc::new(config);
         configs.insert(host.to_owned(), config.clone());
         Ok(config)
@@ -199,36 +235,64 @@ impl Front {
 async fn answer(state: &State, host: &str, request: Request<Incoming>) -> Result<Answer> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-    let call = Call::new(host, parts.method, path, query, parts.headers, body);
+    let (path, version) = (parts.uri.path().to_owned(), parts.version);
+    let call = Call::new(state, host, parts, body);
     let subject = call.subject(state);
     let number = state.requests.push(GitHubRequest {
         host: host.to_owned(),
         hop: call.hop,
         method: call.method.clone(),
-        path: path.to_owned(),
+        path,
         repository: subject.repository.clone(),
         installation: subject.installation,
         had_authorization: call.authorization().is_some(),
         credential: call.credential(),
+        body: String::from_utf8_lossy(&call.body).into_owned(),
+        version,
         status: 0,
         at: SystemTime::now(),
     });
     let fate = state.faults.draw(call.hop, &subject);
     tokio::time::sleep(state.latency() + fate.delay).await;
-    let answer = respond(state, &call, fate.failure.as_ref()).await?;
+    let mut answer = match SINGLETONS.iter().find(|name| call.headers.get_all(**name).iter().count() > 1) {
+        Some(twice) => text(400, &format!("Bad Request: {twice} is there twice"))?,
+        None => respond(state, host, &call, fate.failure.as_ref()).await?,
+    };
+    let ahead = state.ahead(&call.instance);
+    if ahead != 0 {
+        let now = Timestamp::now() + SignedDuration::from_secs(ahead);
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now)?;
+        answer.headers_mut().insert(header::DATE, date.parse()?);
+    }
     state.requests.update(number, |entry| entry.status = answer.status().as_u16());
     Ok(answer)
 }
 
-async fn respond(state: &State, call: &Call, failure: Option<&Failure>) -> Result<Answer> {
+/// Sends its visitors round as often as was wished for, and then asks them to sign in.
+fn portal(state: &State, host: &str, call: &Call) -> Option<Result<Answer>> {
+    let portal = state.portal(host)?;
+    let hop: u32 = call.query.strip_prefix("hop=").and_then(|hop| hop.parse().ok()).unwrap_or(0);
+    Some(if hop < portal.hops {
+        redirect(portal.status, &format!("https://{host}{}?hop={}", call.raw, hop + 1))
+    } else {
+        login()
+    })
+}
+
+async fn respond(state: &State, host: &str, call: &Call, failure: Option<&Failure>) -> Result<Answer> {
+    if let Some(answer) = portal(state, host, call) {
+        return answer;
+    }
+    let elsewhere = |status, host: &str| {
+        let end = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
+        redirect(status, &format!("https://{host}{}{end}", call.raw))
+    };
     match failure {
         Some(Failure::Cut) => bail!("cut"),
         Some(Failure::Hang) => std::future::pending().await,
-        Some(Failure::RedirectTo(host)) => {
-            let end = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
-            return redirect(302, &format!("https://{host}{}{end}", call.raw));
-        }
+        Some(Failure::RedirectTo(host)) => return elsewhere(302, host),
+        Some(Failure::RedirectWith(status, host)) => return elsewhere(*status, host),
+        Some(Failure::AbusePage(status)) => return abuse(*status),
         Some(Failure::Status(status)) => {
             let line = http::StatusCode::from_u16(*status)?.canonical_reason().unwrap_or("Error");
             return if call.hop == Hop::Api {

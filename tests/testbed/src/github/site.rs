@@ -8,7 +8,7 @@ use anyhow::Result;
 use http::Method;
 
 use super::access::random;
-use super::answer::{Answer, archive, page, redirect, text};
+use super::answer::{Answer, archive, login, page, redirect, text};
 use super::git::Format;
 use super::repos::{Found, Repo, Resolved};
 use super::server::Call;
@@ -42,6 +42,12 @@ impl Links {
 /// `/OWNER/NAME/archive/[refs/tags/]TAG.zip|.tar.gz`, without any credential.
 pub(super) fn site(state: &State, call: &Call) -> Result<Answer> {
     let path = call.path();
+    if path[..] == ["login"] {
+        return login();
+    }
+    if state.is_in_private_mode(&call.instance) {
+        return redirect(302, &call.login_url());
+    }
     let [owner, name, "archive", .., _] = path[..] else { return page(404) };
     if call.method != Method::GET && call.method != Method::HEAD {
         return page(404);
@@ -69,6 +75,9 @@ pub(super) fn site(state: &State, call: &Call) -> Result<Answer> {
 /// `/OWNER/NAME/[legacy.]zip|tar.gz/REF[?token=…]`. Credentials count for nothing here.
 pub(super) async fn codeload(state: &State, call: &Call) -> Result<Answer> {
     let missing = || text(404, "404: Not Found");
+    if state.is_in_private_mode(&call.instance) && call.link().is_none() {
+        return redirect(302, &call.login_url());
+    }
     let path = call.path();
     let [owner, name, kind, ..] = path[..] else { return missing() };
     let (legacy, format) = match kind {
