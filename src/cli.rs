@@ -59,7 +59,7 @@ pub struct Run {
     #[arg(long, env = "OPENDEPOT_S3_ENDPOINT", value_delimiter = ',', value_name = "URL")]
     pub s3_endpoint: Vec<Endpoint>,
 
-    /// A host besides github.com that repoUrl may name: GitHub Enterprise Server (repeatable).
+    /// A host besides github.com that repoUrl may name: GitHub Enterprise Server, or SUBDOMAIN.ghe.com (repeatable).
     #[arg(long, env = "OPENDEPOT_GITHUB_HOST", value_delimiter = ',', value_name = "HOST", value_parser = github_host)]
     pub github_host: Vec<String>,
 

@@ -265,6 +265,7 @@ async fn version_context(
         memories: version::memory::Memories::default(),
         looks: tokio::sync::Mutex::default(),
         leading_since: jiff::Timestamp::now(),
+        moves: version::context::Moves::default(),
         events,
         metrics,
         owners: Owners::default(),

@@ -102,6 +102,8 @@ impl Failure {
                     + SHORTEST.mul_f64(jitter)
             }
             Class::Retry | Class::RetryTag => {
+                // A token is known everywhere within a minute, however often something else failed before.
+                let failures = if self.reason == Reason::TokenNotReady { failures.min(3) } else { failures };
                 let doubled =
                     SHORTEST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
                 doubled.min(LONGEST).mul_f64(0.75 + 0.5 * jitter).clamp(SHORTEST, LONGEST)
@@ -147,11 +149,16 @@ impl From<FetchError> for Failure {
             E::TagNotFound { .. } => (Reason::TagNotFound, Class::RetryTag),
             E::CredentialRefused { .. } => (Reason::CredentialsRefused, Class::Stalled),
             E::Forbidden { .. } => (Reason::AccessForbidden, Class::Stalled),
-            E::RateLimited { until, .. } => (Reason::RateLimited, Class::Wait(*until)),
-            E::Server { .. } | E::Network { .. } => (Reason::GitHubUnavailable, Class::Retry),
-            E::Unexpected { .. } | E::TooManyRedirects { .. } | E::BadRedirect { .. } => {
-                (Reason::UnexpectedAnswer, Class::Retry)
+            E::RateLimited { until, .. } | E::Blocked { until, .. } => {
+                (Reason::RateLimited, Class::Wait(*until))
             }
+            E::TokenNotReady { .. } => (Reason::TokenNotReady, Class::Retry),
+            E::Server { .. } | E::Network { .. } => (Reason::GitHubUnavailable, Class::Retry),
+            E::Unexpected { .. }
+            | E::TooManyRedirects { .. }
+            | E::BadRedirect { .. }
+            | E::TokenRedirected { .. }
+            | E::WebPage { .. } => (Reason::UnexpectedAnswer, Class::Retry),
             E::Truncated { .. } => (Reason::DownloadIncomplete, Class::Retry),
             E::TooLarge { .. } => (Reason::ArchiveTooLarge, Class::Stalled),
             E::Spool { .. } => (Reason::SpoolFailed, Class::Retry),
@@ -262,6 +269,17 @@ mod tests {
     }
 
     #[test]
+    fn a_new_token_is_tried_again_within_half_a_minute() {
+        let error = FetchError::TokenNotReady { status: 404, what: "api.github.com finds nothing".into() };
+        let failure = Failure::from(error);
+        assert_eq!((failure.reason, failure.class), (Reason::TokenNotReady, Class::Retry));
+        assert_eq!(failure.delay(1, Duration::ZERO, 0.0, now()), SHORTEST);
+        for n in 1..40 {
+            assert!(failure.delay(n, Duration::ZERO, 0.999, now()) < Duration::from_secs(30), "{n}");
+        }
+    }
+
+    #[test]
     fn a_missing_tag_is_looked_for_hourly_after_six_hours() {
         let failure = Failure { class: Class::RetryTag, ..Failure::retry(Reason::TagNotFound, "") };
         assert!(failure.delay(50, Duration::from_mins(359), 0.5, now()) <= LONGEST);
@@ -347,6 +365,8 @@ mod tests {
     fn a_rate_limits_message_says_when_it_ends() {
         let limit = FetchError::RateLimited { host: "api.github.com".into(), until: now(), secondary: true };
         assert_eq!(limited_until(&Failure::from(limit).message), Some(now()));
+        let page = FetchError::Blocked { host: "github.com".into(), until: now() };
+        assert_eq!(limited_until(&Failure::from(page).message), Some(now()));
         assert_eq!(limited_until("the archive holds no file"), None);
     }
 

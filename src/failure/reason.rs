@@ -55,6 +55,8 @@ reasons! {
     SecretInvalid,
     /// GitHub does not accept the credentials.
     CredentialsRefused,
+    /// GitHub does not know the App's new token everywhere yet.
+    TokenNotReady,
     /// GitHub knows the credentials and forbids the access.
     AccessForbidden,
     /// No such repository, or none that can be seen.

@@ -85,16 +85,27 @@ pub(super) struct Account {
 pub(super) enum Identity {
     Anonymous,
     Token(Fingerprint),
-    App { app_id: u64, installation_id: u64, fingerprint: Fingerprint },
+    App {
+        app_id: u64,
+        installation_id: u64,
+        fingerprint: Fingerprint,
+    },
+    /// The App itself, which asks for its installations' tokens. GitHub counts that apart from what the tokens are used
+    /// for.
+    AppItself {
+        app_id: u64,
+        fingerprint: Fingerprint,
+    },
 }
 
 impl Identity {
-    /// The word for it in metrics.
-    pub(super) fn kind(&self) -> &'static str {
+    /// The word for it in metrics, which show what is left for archives.
+    pub(super) fn kind(&self) -> Option<&'static str> {
         match self {
-            Self::Anonymous => "anonymous",
-            Self::Token(_) => "token",
-            Self::App { .. } => "app",
+            Self::Anonymous => Some("anonymous"),
+            Self::Token(_) => Some("token"),
+            Self::App { .. } => Some("app"),
+            Self::AppItself { .. } => None,
         }
     }
 }
@@ -133,6 +144,11 @@ impl AppKey {
     /// The installation's number.
     pub fn installation_id(&self) -> u64 {
         self.installation_id
+    }
+
+    /// Whom requests for tokens are counted for.
+    pub(super) fn itself(&self) -> Identity {
+        Identity::AppItself { app_id: self.app_id, fingerprint: self.fingerprint }
     }
 
     pub(super) fn signing_key(&self) -> EncodingKey {
@@ -291,7 +307,7 @@ pub(super) mod tests {
             (PRIVATE_KEY, &PKCS8),
             (TOKEN, "ghp_example\n"),
         ]);
-        assert_eq!(credential_from_secret(&data).unwrap().identity().kind(), "app");
+        assert_eq!(credential_from_secret(&data).unwrap().identity().kind(), Some("app"));
         data.remove(APP_ID);
         let Ok(Credential::Token(token)) = credential_from_secret(&data) else { panic!("no token") };
         assert_eq!(token.expose_secret(), "ghp_example");

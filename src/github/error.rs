@@ -70,6 +70,52 @@ pub enum FetchError {
         /// A limit on bursts rather than the hourly quota.
         secondary: bool,
     },
+    /// A web page forbade what was asked for without a credential, where GitHub's API explains itself in JSON. Until then
+    /// nothing is sent with the same credential.
+    #[error(
+        "{host}{LIMITED}{until} (HTTP 403 with a web page, as after too many requests from one address): if it stays, set \
+         githubClientConfig.useAuthenticatedClient, or look at the proxy"
+    )]
+    Blocked {
+        /// Who answered.
+        host: String,
+        /// When the next request may be sent.
+        until: Timestamp,
+    },
+    /// A token that GitHub gave less than a minute ago is refused: not all of GitHub knows it yet.
+    #[error(
+        "{what} (HTTP {status}); the token is new and may take a minute to be known everywhere at GitHub: the same one is \
+         tried again"
+    )]
+    TokenNotReady {
+        /// The HTTP status.
+        status: u16,
+        /// Who refused what.
+        what: String,
+    },
+    /// The request for an installation token was redirected. It carries the App's signature, and is not repeated
+    /// elsewhere.
+    #[error(
+        "{host} redirected the request for an installation token (HTTP {status}) to {to}: it is not followed, since the \
+         App's signature is for {host} alone; check that repoUrl names the host that answers, and what stands before it"
+    )]
+    TokenRedirected {
+        /// Who redirected.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+        /// The host that it names.
+        to: String,
+    },
+    /// A web page came where GitHub's API or an archive should answer: a gateway's login, most often.
+    #[error(
+        "{host} answered with a web page, such as a login page, and not with an archive: check repoUrl, and that no \
+         gateway or proxy asks the operator to sign in"
+    )]
+    WebPage {
+        /// Who answered.
+        host: String,
+    },
     /// GitHub failed (5xx).
     #[error("{host} failed with HTTP {status}")]
     Server {
@@ -138,6 +184,17 @@ fn invisible(authenticated: bool) -> &'static str {
 }
 
 impl FetchError {
+    /// The status and the explanation of an answer that may be about the installation token that was sent.
+    pub(super) fn refuses_token(&self) -> Option<(u16, String)> {
+        match self {
+            Self::CredentialRefused { status, what } => Some((*status, what.clone())),
+            Self::Forbidden { host, status: 403, message } => {
+                Some((403, format!("{host} forbids the access: {message}")))
+            }
+            _ => None,
+        }
+    }
+
     /// `error` came instead of an answer to `url`.
     pub(super) fn network(url: &Url, error: &(dyn Error + 'static)) -> Self {
         Self::Network { what: format!("no answer from {}: {}", without_query(url), reason(error)) }
@@ -145,15 +202,23 @@ impl FetchError {
 
     /// `error` came in the middle of the archive from `url`.
     pub(super) fn broken_body(url: &Url, received: u64, error: &(dyn Error + 'static)) -> Self {
-        let ended = chain(error)
-            .filter_map(|e| e.downcast_ref::<io::Error>())
-            .any(|e| e.kind() == io::ErrorKind::UnexpectedEof);
-        if ended {
+        if chain(error).any(ends_early) {
             return Self::Truncated { host: authority(url), received };
         }
         let what = format!("{} broke off after {received} bytes: {}", without_query(url), reason(error));
         Self::Network { what }
     }
+}
+
+/// Whether the sender gave up: HTTP/1 shows that as an early end, HTTP/2 as a stream that is reset (or, where the whole
+/// connection went, as a broken pipe).
+fn ends_early(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        let gone =
+            |e: &io::Error| matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
+        return error.reason().is_some() || error.get_io().is_some_and(gone);
+    }
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// Queries of archive links are tokens.
@@ -212,6 +277,10 @@ mod tests {
             FetchError::broken_body(&url, 7, &early),
             FetchError::Truncated { received: 7, .. }
         ));
+        for reason in [h2::Reason::INTERNAL_ERROR, h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
+            let error = FetchError::broken_body(&url, 7, &h2::Error::from(reason));
+            assert!(matches!(error, FetchError::Truncated { received: 7, .. }), "{error}");
+        }
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         let error = FetchError::broken_body(&url, 7, &reset);
         assert_eq!(

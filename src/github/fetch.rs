@@ -4,21 +4,21 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header::LOCATION};
+use http::StatusCode;
 use jiff::Timestamp;
 use reqwest::Response;
-use secrecy::SecretString;
-use serde::Deserialize;
 use tokio::fs::File;
 use url::Url;
 
 use super::{
     Fetched, Format,
-    credential::{Account, AppKey, Credential},
+    account::{Authorization, Requester},
+    credential::Credential,
     error::{FetchError, explanation},
-    gate::{Gates, Limit},
+    gate::{Answer, Gates},
+    redirect::{is_page, new_address, serves_archives, target},
     repository::{Repository, authority},
-    token::{Minted, TokenCache},
+    token::{Refusal, TokenCache},
     transport::{Transport, bounded_body, drain, save},
 };
 
@@ -27,9 +27,9 @@ const MOST_REDIRECTS: usize = 5;
 /// The wire, and what is remembered between fetches.
 #[derive(Debug)]
 pub(super) struct Fetcher<T> {
-    transport: T,
-    gates: Gates,
-    tokens: TokenCache,
+    pub(super) transport: T,
+    pub(super) gates: Gates,
+    pub(super) tokens: TokenCache,
 }
 
 /// What to fetch, and how much of it.
@@ -60,8 +60,9 @@ impl<T: Transport> Fetcher<T> {
         let mut session = Session::new(self, order.repository, credential);
         let work = async {
             let found = session.find(order.tags, order.format).await?;
+            let moved_to = found.moved.and_then(|to| new_address(order.repository, &to, &found.served_by));
             let bytes = save(found.response, &found.served_by, order.limit, into).await?;
-            Ok(Fetched { tag: found.tag, url: found.url.into(), bytes })
+            Ok(Fetched { tag: found.tag, url: found.url.into(), bytes, moved_to })
         };
         tokio::time::timeout(order.time, work).await.unwrap_or_else(|_| {
             let what =
@@ -75,8 +76,7 @@ impl<T: Transport> Fetcher<T> {
 struct Session<'a, T> {
     fetcher: &'a Fetcher<T>,
     repository: &'a Repository,
-    credential: &'a Credential,
-    account: Account,
+    requester: Requester<'a, T>,
     renewed: bool,
 }
 
@@ -85,225 +85,208 @@ struct Found {
     tag: String,
     url: Url,
     served_by: Url,
+    /// Where the last redirect that said "for good" led.
+    moved: Option<Url>,
     response: Response,
 }
 
 /// Where a chain of redirects ended.
 enum End {
-    /// With an answer, from this address.
-    Body(Box<Response>, Url),
-    /// With a 404. Before GitHub hands a request over to the host that serves archives, it is about the repository (or,
-    /// with a credential, about either); after that, it is about the tag.
-    Missing { handed_over: bool },
+    /// With an answer, from this address; and where the repository has moved to, if it has.
+    Body { response: Box<Response>, served_by: Url, moved: Option<Url> },
+    /// With a page for people, such as a login page, from this host.
+    Page { host: String },
+    /// With a 404.
+    Missing(Missing),
+}
+
+/// What a 404 says.
+#[derive(Clone, Copy)]
+struct Missing {
+    /// Before GitHub hands a request over to the host that serves archives, it is about the repository (or, with a
+    /// credential, about either); after that, it is about the tag.
+    handed_over: bool,
+    doubt: Doubt,
+}
+
+/// Whether a 404 may come of a token that not all of GitHub knows yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    None,
+    /// The token is new, but has worked for this repository.
+    New,
+    /// The token is new, and nothing shows that it works.
+    Unproven,
 }
 
 impl<'a, T: Transport> Session<'a, T> {
     fn new(fetcher: &'a Fetcher<T>, repository: &'a Repository, credential: &'a Credential) -> Self {
-        let host = match credential {
-            Credential::Anonymous => repository.host(),
-            Credential::Token(_) | Credential::App(_) => authority(repository.api()),
-        };
-        let account = Account { host, identity: credential.identity() };
-        Self { fetcher, repository, credential, account, renewed: false }
+        let requester = Requester::new(fetcher, repository, credential);
+        Self { fetcher, repository, requester, renewed: false }
     }
 
     async fn find(&mut self, tags: &[String], format: Format) -> Result<Found, FetchError> {
-        let authenticated = !matches!(self.credential, Credential::Anonymous);
-        let no_repository =
-            FetchError::RepositoryNotFound { repository: self.repository.to_string(), authenticated };
-        let mut repository_seen = false;
+        let authenticated = self.requester.authenticated();
+        let (mut found, mut doubted, mut repository_seen) = (None, Vec::new(), false);
         for tag in tags {
-            let url = if authenticated {
-                self.repository.api_archive(tag, format)
-            } else {
-                self.repository.site_archive(tag, format)
-            };
-            match self.follow(&url).await? {
-                End::Body(response, served_by) => {
-                    return Ok(Found { tag: tag.clone(), url, served_by, response: *response });
+            match self.ask(tag, format).await? {
+                Ok(archive) => {
+                    found = Some(archive);
+                    break;
                 }
-                End::Missing { handed_over } => repository_seen |= handed_over,
+                Err(missing) => {
+                    repository_seen |= missing.handed_over;
+                    doubted.extend((missing.doubt == Doubt::Unproven).then_some(tag));
+                }
             }
             if !authenticated && !repository_seen {
-                return Err(no_repository);
+                return Err(self.no_repository());
             }
         }
-        if !repository_seen && !self.repository_answers().await? {
-            return Err(no_repository);
+        if found.is_none() && !repository_seen {
+            self.repository_answers().await?;
         }
-        Err(FetchError::TagNotFound { repository: self.repository.to_string(), tried: tags.to_vec() })
+        // By now the token has been seen to work, and what it did not find before counts. The first spelling is preferred.
+        for tag in doubted {
+            if let Ok(archive) = self.ask(tag, format).await? {
+                return Ok(archive);
+            }
+        }
+        let tried = tags.to_vec();
+        found.ok_or_else(|| FetchError::TagNotFound { repository: self.repository.to_string(), tried })
     }
 
-    async fn repository_answers(&mut self) -> Result<bool, FetchError> {
-        match self.follow(&self.repository.api_repository()).await? {
-            End::Body(response, _) => {
-                drain(*response).await;
-                Ok(true)
+    async fn ask(&mut self, tag: &str, format: Format) -> Result<Result<Found, Missing>, FetchError> {
+        let url = if self.requester.authenticated() {
+            self.repository.api_archive(tag, format)
+        } else {
+            self.repository.site_archive(tag, format)
+        };
+        match self.follow(&url).await? {
+            End::Body { response, served_by, moved } => {
+                Ok(Ok(Found { tag: tag.to_owned(), url, served_by, moved, response: *response }))
             }
-            End::Missing { .. } => Ok(false),
+            End::Page { host } => Err(self.page(host)),
+            End::Missing(missing) => Ok(Err(missing)),
         }
+    }
+
+    /// Fails where there is no such repository.
+    async fn repository_answers(&mut self) -> Result<(), FetchError> {
+        match self.follow(&self.repository.api_repository()).await? {
+            End::Body { response, .. } => {
+                drain(*response).await;
+                Ok(())
+            }
+            End::Page { host } => Err(self.page(host)),
+            End::Missing(Missing { doubt: Doubt::None, .. }) => Err(self.no_repository()),
+            End::Missing(_) => {
+                let host = authority(self.repository.api());
+                let what = format!("{host} finds no repository {} for the App", self.repository);
+                Err(FetchError::TokenNotReady { status: 404, what })
+            }
+        }
+    }
+
+    fn no_repository(&self) -> FetchError {
+        let authenticated = self.requester.authenticated();
+        FetchError::RepositoryNotFound { repository: self.repository.to_string(), authenticated }
+    }
+
+    /// To those who have not signed in, a login page says that there is something to sign in for.
+    fn page(&self, host: String) -> FetchError {
+        if self.requester.authenticated() { FetchError::WebPage { host } } else { self.no_repository() }
     }
 
     /// Redirects are followed by hand, so that each hop is judged: the credential and the gate belong to the host of
-    /// `start` and to no other.
+    /// `start` and to no other, and whoever has left that host does not come back with the credential.
     async fn follow(&mut self, start: &Url) -> Result<End, FetchError> {
         let mut url = start.clone();
-        let mut handed_over = false;
+        let (mut at_home, mut handed_over, mut moved) = (true, false, None);
         for _ in 0..=MOST_REDIRECTS {
-            let response = self.send(&url, authority(&url) == authority(start)).await?;
+            at_home &= authority(&url) == authority(start);
+            let (response, doubt) = self.send(&url, at_home).await?;
+            let page = is_page(response.headers()) && !serves_archives(&url);
             let status = response.status();
             match status {
-                StatusCode::OK => return Ok(End::Body(Box::new(response), url)),
+                StatusCode::OK if page => {
+                    drain(response).await;
+                    return Ok(End::Page { host: authority(&url) });
+                }
+                StatusCode::OK => {
+                    return Ok(End::Body { response: Box::new(response), served_by: url, moved });
+                }
                 StatusCode::NOT_FOUND => {
                     drain(response).await;
-                    return Ok(End::Missing { handed_over });
+                    // The page of a login says nothing of a tag.
+                    return Ok(End::Missing(Missing { handed_over: handed_over && !page, doubt }));
                 }
                 // A renamed repository has moved for good; the way to the archive is always a temporary one.
                 StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT => {}
                 StatusCode::FOUND | StatusCode::SEE_OTHER | StatusCode::TEMPORARY_REDIRECT => {
                     handed_over = true;
                 }
-                _ => return Err(self.refusal(&authority(&url), status, None)),
+                _ => return Err(self.requester.refusal(&authority(&url), status, None)),
             }
             url = target(&url, response.headers())?;
+            if !handed_over {
+                // The last of several names is the one that holds.
+                moved = Some(url.clone());
+            }
             drain(response).await;
         }
         Err(FetchError::TooManyRedirects { host: authority(&url) })
     }
 
-    /// One request, at `home` with the credential. An installation token that is refused is replaced once.
-    async fn send(&mut self, url: &Url, home: bool) -> Result<Response, FetchError> {
+    /// One request, at home with the credential. An installation token that has ended before its time is replaced once; one
+    /// that is too new for its refusal to count is kept for the next attempt.
+    async fn send(&mut self, url: &Url, at_home: bool) -> Result<(Response, Doubt), FetchError> {
+        let repository = self.repository.to_string();
         loop {
-            let token = if home { self.token().await? } else { None };
-            let response = self.fetcher.transport.get(url, token.as_ref()).await?;
-            let outcome = self.judge(url, response).await;
-            match (&outcome, self.credential, token) {
-                (Err(FetchError::CredentialRefused { .. }), Credential::App(_), Some(refused))
-                    if !self.renewed =>
-                {
-                    self.renewed = true;
-                    self.fetcher.tokens.discard(&self.account, &refused).await;
+            let by = if at_home { self.requester.authorization().await? } else { Authorization::None };
+            let response = self.fetcher.transport.get(url, by.token()).await?;
+            let outcome = self.judge(url, response, by.token().is_some()).await;
+            let Authorization::App(grant) = by else {
+                return outcome.map(|response| (response, Doubt::None));
+            };
+            let error = match outcome {
+                Ok(response) if response.status() != StatusCode::NOT_FOUND => {
+                    grant.worked_for(&repository);
+                    return Ok((response, Doubt::None));
                 }
-                _ => return outcome,
+                Ok(response) => {
+                    let doubt = match (self.fetcher.tokens.is_new(&grant), grant.works_for(&repository)) {
+                        (false, _) => Doubt::None,
+                        (true, true) => Doubt::New,
+                        (true, false) => Doubt::Unproven,
+                    };
+                    return Ok((response, doubt));
+                }
+                Err(error) => error,
+            };
+            let Some((status, what)) = error.refuses_token() else { return Err(error) };
+            match self.fetcher.tokens.refused(self.requester.account(), &grant, status).await {
+                Refusal::TooNew => return Err(FetchError::TokenNotReady { status, what }),
+                Refusal::Replace if !self.renewed => self.renewed = true,
+                Refusal::Replace | Refusal::Counts => return Err(error),
             }
         }
     }
 
     /// Passes on what leads further (below 400, and 404); everything else becomes an error.
-    async fn judge(&self, url: &Url, response: Response) -> Result<Response, FetchError> {
+    async fn judge(&self, url: &Url, response: Response, authorized: bool) -> Result<Response, FetchError> {
         let (host, status) = (authority(url), response.status());
         if status.as_u16() < 400 || status == StatusCode::NOT_FOUND {
-            self.observe(&host, status, response.headers(), None)?;
+            let answer = Answer { status, headers: response.headers(), message: None, authorized };
+            self.requester.observe(&host, answer)?;
             return Ok(response);
         }
         let headers = response.headers().clone();
         let message = explanation(&bounded_body(response).await);
-        self.observe(&host, status, &headers, message.as_deref())?;
-        Err(self.refusal(&host, status, message))
+        let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized };
+        self.requester.observe(&host, answer)?;
+        Err(self.requester.refusal(&host, status, message))
     }
-
-    fn refusal(&self, host: &str, status: StatusCode, message: Option<String>) -> FetchError {
-        let message = message.unwrap_or_else(|| "no reason given".to_owned());
-        let (host, code) = (host.to_owned(), status.as_u16());
-        let credential = match self.credential {
-            Credential::Anonymous => None,
-            Credential::Token(_) => Some("the personal access token (githubToken)"),
-            Credential::App(_) => Some("the GitHub App's installation token"),
-        };
-        match (code, credential) {
-            (401, Some(credential)) if host == self.account.host => {
-                let what = format!("{host} does not accept {credential}: {message}");
-                FetchError::CredentialRefused { status: code, what }
-            }
-            (401 | 403 | 451, _) => FetchError::Forbidden { host, status: code, message },
-            (500..=599, _) => FetchError::Server { host, status: code },
-            _ => FetchError::Unexpected { host, status: code },
-        }
-    }
-
-    /// The bearer token for the account's own host, if its gate is open.
-    async fn token(&self) -> Result<Option<SecretString>, FetchError> {
-        self.pass_gate()?;
-        match self.credential {
-            Credential::Anonymous => Ok(None),
-            Credential::Token(token) => Ok(Some(token.clone())),
-            Credential::App(app) => {
-                let token = self.fetcher.tokens.get(&self.account, || self.mint(app)).await?;
-                // While this one waited for the token, another's answer may have closed the gate.
-                self.pass_gate()?;
-                Ok(Some(token))
-            }
-        }
-    }
-
-    async fn mint(&self, app: &AppKey) -> Result<Minted, FetchError> {
-        #[derive(Deserialize)]
-        struct Grant {
-            token: String,
-            expires_at: Timestamp,
-        }
-        self.pass_gate()?;
-        let host = &self.account.host;
-        let response = self.fetcher.transport.mint(self.repository.api(), app).await?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = bounded_body(response).await;
-        let message = explanation(&body);
-        self.observe(host, status, &headers, message.as_deref())?;
-        match status.as_u16() {
-            201 => {
-                let unreadable = |_| FetchError::Unexpected { host: host.clone(), status: 201 };
-                let Grant { token, expires_at } = serde_json::from_slice(&body).map_err(unreadable)?;
-                Ok(Minted { token: token.into(), expires_at })
-            }
-            code @ (401 | 403 | 404) => {
-                let (app, installation) = (app.app_id(), app.installation_id());
-                let message = message.unwrap_or_else(|| "no reason given".to_owned());
-                let what =
-                    format!("{host} gives no token for installation {installation} of App {app}: {message}");
-                Err(FetchError::CredentialRefused { status: code, what })
-            }
-            _ => Err(self.refusal(host, status, message)),
-        }
-    }
-
-    fn pass_gate(&self) -> Result<(), FetchError> {
-        self.fetcher.gates.check(&self.account, Timestamp::now()).map_err(|limit| self.limited(limit))
-    }
-
-    fn observe(
-        &self,
-        host: &str,
-        status: StatusCode,
-        headers: &HeaderMap,
-        message: Option<&str>,
-    ) -> Result<(), FetchError> {
-        let answer = (status, headers);
-        match self.fetcher.gates.observe(&self.account, answer, message, Timestamp::now()) {
-            None => Ok(()),
-            Some(Limit { until, secondary }) => {
-                Err(FetchError::RateLimited { host: host.to_owned(), until, secondary })
-            }
-        }
-    }
-
-    fn limited(&self, Limit { until, secondary }: Limit) -> FetchError {
-        FetchError::RateLimited { host: self.account.host.clone(), until, secondary }
-    }
-}
-
-/// Where a redirect leads, if it may be followed.
-pub(super) fn target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
-    let bad = |why| FetchError::BadRedirect { host: authority(from), why };
-    let location = headers.get(LOCATION).ok_or(bad("nowhere"))?;
-    let location = location.to_str().map_err(|_| bad("something that is no address"))?;
-    let url = from.join(location).map_err(|_| bad("something that is no address"))?;
-    if url.scheme() != "https" {
-        return Err(bad("an address without TLS"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(bad("an address with a user name in it"));
-    }
-    Ok(url)
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use super::{
     Format, Repository,
     credential::{Account, Identity},
     error::explanation,
-    fetch::target,
-    gate::Gates,
+    gate::{Answer, Gates},
+    redirect::target,
     repository::authority,
 };
 
@@ -28,8 +28,9 @@ pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
     }
     let account = Account { host: "api.github.com".into(), identity: Identity::Anonymous };
     let gates = Gates::default();
-    for _ in 0..3 {
-        if let Some(limit) = gates.observe(&account, (status, headers), message.as_deref(), now) {
+    for authorized in [true, false, true] {
+        let answer = Answer { status, headers, message: message.as_deref(), authorized };
+        if let Some(limit) = gates.observe(&account, answer, now) {
             assert_eq!(gates.check(&account, now), Err(limit));
         }
     }

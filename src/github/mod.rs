@@ -8,17 +8,21 @@
 //! | `repository` | what may be fetched: host, owner, name, and the addresses made of them |
 //! | `credential` | who asks: what a Secret holds, checked before anything is sent |
 //! | `fetch` | the order of requests, and which host sees the credential |
+//! | `account` | in whose name they are sent, and what a refusal means |
+//! | `redirect` | where GitHub sends its visitors |
 //! | `token` | installation tokens, minted once for all who share a key |
 //! | `gate` | GitHub's rate limits, obeyed by all who share a credential |
 //! | `transport` | one request on the wire |
 //! | `error` | what can go wrong |
 
+mod account;
 mod credential;
 mod error;
 mod fetch;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gate;
+mod redirect;
 mod repository;
 mod token;
 mod transport;
@@ -103,6 +107,8 @@ pub struct Fetched {
     pub url: String,
     /// The archive's length.
     pub bytes: u64,
+    /// What the repository is called now, where GitHub says that it has moved for good.
+    pub moved_to: Option<String>,
 }
 
 /// A client for GitHub, shared by all fetches: it holds the connections, the tokens and the rate limits.

@@ -10,10 +10,14 @@ use super::Format;
 
 const PUBLIC_SITE: &str = "github.com";
 const PUBLIC_API: &str = "https://api.github.com";
+/// What browsers are redirected from; it serves neither the API nor archives.
+const PUBLIC_ALIAS: &str = "www.github.com";
+/// GitHub Enterprise Cloud with data residency: each customer has a subdomain, and `api.` below that.
+const DATA_RESIDENCY: &str = ".ghe.com";
 /// GitHub's own limits are 39 for an owner and 100 for a repository; an Enterprise Server may allow longer owners.
 const LONGEST_NAME: usize = 100;
 
-/// A repository on github.com or on a GitHub Enterprise Server.
+/// A repository on github.com, on GitHub Enterprise Cloud with data residency, or on a GitHub Enterprise Server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
     site: Url,
@@ -94,11 +98,7 @@ impl Repository {
         {
             return Err(RepositoryError::Name { name: presentable(name) });
         }
-        let api = if authority(&site) == PUBLIC_SITE {
-            Url::parse(PUBLIC_API).map_err(|_| RepositoryError::Host { host: presentable(host) })?
-        } else {
-            with_path(&site, "/api/v3")
-        };
+        let api = api(&site).ok_or_else(|| RepositoryError::Host { host: presentable(host) })?;
         Ok(Self { site, api, owner: owner.to_owned(), name: name.to_owned() })
     }
 
@@ -157,7 +157,19 @@ impl fmt::Display for Repository {
     }
 }
 
-/// `host` or `host:port` as the root of a site.
+/// The base of the REST API that belongs to a site.
+fn api(site: &Url) -> Option<Url> {
+    let host = authority(site);
+    if host == PUBLIC_SITE {
+        return Url::parse(PUBLIC_API).ok();
+    }
+    if site.host_str().is_some_and(|name| name.ends_with(DATA_RESIDENCY)) {
+        return Url::parse(&format!("https://api.{host}")).ok();
+    }
+    Some(with_path(site, "/api/v3"))
+}
+
+/// `host` or `host:port` as the root of a site; `www.github.com` is github.com.
 pub(super) fn site(host: &str) -> Result<Url, RepositoryError> {
     let wrong = || RepositoryError::Host { host: presentable(host) };
     let (name, port) = host.split_once(':').unwrap_or((host, "443"));
@@ -169,6 +181,9 @@ pub(super) fn site(host: &str) -> Result<Url, RepositoryError> {
     // An address in an odd notation (0x7f.1) would be another host than the one that people read.
     if url.host_str() != Some(&*name.to_ascii_lowercase()) {
         return Err(wrong());
+    }
+    if authority(&url) == PUBLIC_ALIAS {
+        return Url::parse(&format!("https://{PUBLIC_SITE}/")).map_err(|_| wrong());
     }
     Ok(url)
 }
@@ -214,6 +229,10 @@ mod tests {
             ("https://github.com/acme/net/", "https://github.com/acme/net"),
             ("https://GitHub.com/Acme/Net", "https://github.com/Acme/Net"),
             ("https://github.com:443/acme/net", "https://github.com/acme/net"),
+            ("https://www.github.com/acme/net", "https://github.com/acme/net"),
+            ("https://WWW.GitHub.com:443/acme/net.git", "https://github.com/acme/net"),
+            ("https://www.github.com:8443/acme/net", "https://www.github.com:8443/acme/net"),
+            ("https://www.ghes.example/acme/net", "https://www.ghes.example/acme/net"),
             ("https://ghes.example:8443/acme/a.b_c", "https://ghes.example:8443/acme/a.b_c"),
             ("https://github.com/acme_short/.github", "https://github.com/acme_short/.github"),
         ] {
@@ -258,6 +277,24 @@ mod tests {
         let repository = Repository::from_parts("Acme", "net").unwrap();
         assert!(repository.is_owned_by("aCME"));
         assert!(!repository.is_owned_by("acme-labs"));
+    }
+
+    #[test]
+    fn each_kind_of_host_has_its_api_at_its_own_address() {
+        for (host, api) in [
+            ("github.com", "https://api.github.com/"),
+            ("www.github.com", "https://api.github.com/"),
+            ("octo.ghe.com", "https://api.octo.ghe.com/"),
+            ("Octo.GHE.com:443", "https://api.octo.ghe.com/"),
+            ("octo.ghe.com:8443", "https://api.octo.ghe.com:8443/"),
+            ("ghe.com", "https://ghe.com/api/v3"),
+            ("octoghe.com", "https://octoghe.com/api/v3"),
+            ("octo.ghe.com.example", "https://octo.ghe.com.example/api/v3"),
+            ("ghes.example:8443", "https://ghes.example:8443/api/v3"),
+        ] {
+            let repository = Repository::parse(&format!("https://{host}/acme/net")).unwrap();
+            assert_eq!(repository.api().as_str(), api, "{host}");
+        }
     }
 
     #[test]

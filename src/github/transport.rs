@@ -4,14 +4,16 @@
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, USER_AGENT};
+use http::header::ACCEPT;
 use octocrab::{
-    Octocrab,
+    AuthState, OctocrabBuilder,
+    auth::AppAuth,
     models::{AppId, InstallationId},
-    service::middleware::retry::RetryConfig,
+    service::middleware::{base_uri::BaseUriLayer, reqwest_connector::ReqwestConnector},
 };
 use reqwest::{Certificate, Client, Response, redirect};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 use tokio::{fs::File, io::AsyncWriteExt};
 use url::Url;
 
@@ -22,6 +24,15 @@ const LONGEST_ERROR_BODY: usize = 64 * 1024;
 /// How long the rest of a body that nobody needs is waited for, to keep its connection for the next request.
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// What an installation token is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Reading repositories' contents, which is all that an archive takes.
+    ReadContents,
+    /// Whatever the installation may do.
+    Everything,
+}
+
 /// Sends one request. A trait, so that the order of requests can be tested without a network.
 pub(super) trait Transport: Send + Sync {
     /// `GET url`, with `token` when the caller found that this host may have it.
@@ -31,15 +42,19 @@ pub(super) trait Transport: Send + Sync {
         token: Option<&SecretString>,
     ) -> impl Future<Output = Result<Response, FetchError>> + Send;
 
-    /// Asks `api` for an installation token in the name of the App.
-    fn mint(&self, api: &Url, app: &AppKey) -> impl Future<Output = Result<Response, FetchError>> + Send;
+    /// Asks `api` for an installation token in the name of the App: with `scope`, for no more than that.
+    fn mint(
+        &self,
+        api: &Url,
+        app: &AppKey,
+        scope: Scope,
+    ) -> impl Future<Output = Result<Response, FetchError>> + Send;
 }
 
 /// The real wire: TLS only, through the system's proxy where there is one.
 #[derive(Debug)]
 pub(super) struct Https {
     client: Client,
-    user_agent: String,
 }
 
 impl Https {
@@ -58,8 +73,7 @@ impl Https {
             }
             builder = builder.tls_certs_merge(roots);
         }
-        let client = builder.build().map_err(ClientError::Build)?;
-        Ok(Self { client, user_agent: settings.user_agent.clone() })
+        Ok(Self { client: builder.build().map_err(ClientError::Build)? })
     }
 }
 
@@ -76,18 +90,21 @@ impl Transport for Https {
     }
 
     /// octocrab signs and addresses the request; the answer is handed on as it came, since its headers carry the limits.
-    async fn mint(&self, api: &Url, app: &AppKey) -> Result<Response, FetchError> {
+    /// Its ready-made stack is not used: that adds a second User-Agent to the client's own, and follows redirects with the
+    /// App's JWT, whatever the client's own policy says.
+    async fn mint(&self, api: &Url, app: &AppKey, scope: Scope) -> Result<Response, FetchError> {
         let failed = |e: octocrab::Error| FetchError::network(api, &e);
-        let octocrab = Octocrab::builder()
-            .base_uri(api.as_str())
-            .map_err(failed)?
-            .add_header(USER_AGENT, self.user_agent.clone())
-            .add_retry_config(RetryConfig::None)
-            .app(AppId(app.app_id()), app.signing_key())
-            .build_with_reqwest(self.client.clone())
-            .map_err(failed)?;
+        let base = api.as_str().parse().map_err(|e: http::uri::InvalidUri| FetchError::network(api, &e))?;
+        let auth = AppAuth { app_id: AppId(app.app_id()), key: app.signing_key() };
+        let Ok(octocrab) = OctocrabBuilder::new_empty()
+            .with_service(ReqwestConnector::new(self.client.clone()))
+            .with_layer(&BaseUriLayer::new(base))
+            .with_auth(AuthState::App(auth))
+            .build();
         let route = format!("/app/installations/{}/access_tokens", InstallationId(app.installation_id()));
-        let response = octocrab._post(route, None::<&()>).await.map_err(failed)?;
+        let narrowed = json!({ "permissions": { "contents": "read" } });
+        let body = (scope == Scope::ReadContents).then_some(&narrowed);
+        let response = octocrab._post(route, body).await.map_err(failed)?;
         Ok(response.map(reqwest::Body::wrap).into())
     }
 }

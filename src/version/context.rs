@@ -2,9 +2,9 @@
 //!
 //! In: clients and flags, from the composition root. Out: answers, or a [`Failure`]. It decides nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -52,6 +52,8 @@ pub struct Context {
     pub looks: Mutex<HashMap<(String, String), SecretLook>>,
     /// When this process began to lead. A standby may have been running for days before.
     pub leading_since: Timestamp,
+    /// The moved repositories that an Event has named.
+    pub moves: Moves,
     /// Events.
     pub events: Events,
     /// Metrics.
@@ -60,6 +62,24 @@ pub struct Context {
     pub owners: Owners,
     /// Asked before each PUT and DELETE in S3.
     pub leadership: Leadership,
+}
+
+/// Above this many moved repositories, all are forgotten, and named once more.
+const MOST_MOVES: usize = 1024;
+
+/// The moved repositories that an Event has named: namespace, old and new address.
+#[derive(Debug, Default)]
+pub struct Moves(std::sync::Mutex<HashSet<[String; 3]>>);
+
+impl Moves {
+    /// Whether this is the first time.
+    pub(super) fn is_new(&self, namespace: &str, from: &str, to: &str) -> bool {
+        let mut named = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.len() >= MOST_MOVES {
+            named.clear();
+        }
+        named.insert([namespace, from, to].map(str::to_owned))
+    }
 }
 
 /// When a Secret was looked at, and its resourceVersion then.

@@ -73,6 +73,8 @@ pub enum Note {
     LinksSkipped(String),
     /// The content of a version that is not immutable was replaced.
     ContentReplaced(String),
+    /// The repository has another name now: from where to where.
+    RepositoryMoved(String, String),
 }
 
 /// What came of an attempt that did not fail.
@@ -141,6 +143,7 @@ async fn prepare_and_store(
     };
     let mut notes = notes(&made);
     notes.extend(replaced(object.view(), &content.digest, bytes_changed).map(Note::ContentReplaced));
+    notes.extend(fetched.moved_to.map(|to| Note::RepositoryMoved(source.url.clone(), to)));
     let published = store(ctx, object, work, lying, (&made.file, &content), source).await?;
     Ok(Outcome { published, notes })
 }

@@ -187,7 +187,12 @@ async fn fail(
     let told = Failure { message: failure.told(failed.due, now), ..failure.clone() };
     object.write_status(&object.view().failed(&told, requests, lost, now)).await?;
     if before.as_deref() != Some(failure.reason.as_str()) {
-        ctx.events.warning(&object.reference(), failure.reason.as_str(), "Publish", &failure.message);
+        if failure.reason == Reason::TokenNotReady {
+            // This is usual with new tokens, and passes within a minute: no warning.
+            ctx.events.normal(&object.reference(), failure.reason.as_str(), "Publish", &failure.message);
+        } else {
+            ctx.events.warning(&object.reference(), failure.reason.as_str(), "Publish", &failure.message);
+        }
         tracing::warn!(reason = %failure.reason, message = failure.message, "not published");
     }
     if requests.force_sync {
@@ -235,7 +240,20 @@ fn tell(ctx: &Context, object: &Object, before: &VersionView, outcome: &Outcome)
         match note {
             Note::LinksSkipped(note) => ctx.events.warning(&reference, "LinksSkipped", "Normalise", note),
             Note::ContentReplaced(note) => ctx.events.warning(&reference, "ContentReplaced", "Publish", note),
+            Note::RepositoryMoved(from, to) => report_move(ctx, object, from, to),
         }
+    }
+}
+
+/// Once for each repository of a namespace, and not for each of its versions.
+fn report_move(ctx: &Context, object: &Object, from: &str, to: &str) {
+    let namespace = object.view().namespace();
+    if ctx.moves.is_new(namespace, from, to) {
+        let note = format!(
+            "The repository {from} has moved to {to}; change repoUrl. GitHub redirects the old name only until \
+             another owner takes it, whose content would then be published."
+        );
+        ctx.events.warning(&object.reference(), "RepositoryMoved", "Publish", &note);
     }
 }
 

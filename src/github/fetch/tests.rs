@@ -1,12 +1,26 @@
 //! The order of requests, against a GitHub that answers from a script and notes what it is asked.
 
-use std::{collections::HashMap, io, sync::Mutex};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use futures::stream;
-use secrecy::ExposeSecret;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::{super::credential::tests::app, *};
+use super::{
+    super::{
+        credential::{AppKey, tests::app},
+        transport::Scope,
+    },
+    *,
+};
 
 const SITE: &str = "https://github.com/acme/net/archive/refs/tags/";
 const API: &str = "https://api.github.com/repos/acme/net";
@@ -75,14 +89,24 @@ impl Transport for Script {
         Ok(self.reply(url.as_str(), token.map(ExposeSecret::expose_secret)))
     }
 
-    async fn mint(&self, api: &Url, _: &AppKey) -> Result<Response, FetchError> {
+    async fn mint(&self, api: &Url, _: &AppKey, scope: Scope) -> Result<Response, FetchError> {
         tokio::task::yield_now().await;
-        Ok(self.reply(&format!("POST {api}"), None))
+        let all = if scope == Scope::Everything { " for all" } else { "" };
+        Ok(self.reply(&format!("POST {api}{all}"), None))
     }
 }
 
 fn github<const N: usize>(answers: [(String, Vec<Answer>); N]) -> Fetcher<Script> {
     Fetcher::new(Script { answers: Mutex::new(answers.into()), seen: Mutex::default() })
+}
+
+/// The same, whose tokens have the age that the test gives them.
+fn github_at<const N: usize>(answers: [(String, Vec<Answer>); N]) -> (Fetcher<Script>, impl Fn(i64)) {
+    let seconds = Arc::new(AtomicI64::new(0));
+    let (start, clock) = (Timestamp::now(), Arc::clone(&seconds));
+    let now = move || start + SignedDuration::from_secs(clock.load(Ordering::SeqCst));
+    let fetcher = Fetcher { tokens: TokenCache::new(now), ..github(answers) };
+    (fetcher, move |at| seconds.store(at, Ordering::SeqCst))
 }
 
 impl Fetcher<Script> {
@@ -139,7 +163,8 @@ async fn anonymous_takes_two_requests_and_no_quota() {
     let github = github([site("1.0.0", "v1?token=link"), archive()]);
     let (fetched, bytes) = github.get(&Credential::Anonymous).await;
     let url = format!("{SITE}1.0.0.zip");
-    assert_eq!(fetched.unwrap(), Fetched { tag: "1.0.0".into(), url: url.clone(), bytes: 7 });
+    let expected = Fetched { tag: "1.0.0".into(), url: url.clone(), bytes: 7, moved_to: None };
+    assert_eq!(fetched.unwrap(), expected);
     assert_eq!(bytes, b"archive");
     assert_eq!(github.seen(), [url, format!("{LOAD}v1?token=link")]);
 }
@@ -210,21 +235,239 @@ async fn an_app_mints_once_for_all() {
 }
 
 #[tokio::test]
-async fn a_refused_installation_token_is_replaced_once() {
+async fn a_token_that_ended_before_its_time_is_replaced_once() {
     let (url, found) = api("1.0.0", "v1?token=link");
-    let revoked = github([
+    let bad = answer(401, r#"{"message":"Bad credentials"}"#);
+    let (github, at) = github_at([
         (MINT.into(), vec![grant("old"), grant("new")]),
-        (url.clone(), [vec![answer(401, r#"{"message":"Bad credentials"}"#)], found].concat()),
+        (url.clone(), vec![found[0].clone(), bad.clone(), found[0].clone(), bad]),
         archive(),
     ]);
     let app = Credential::App(app());
-    revoked.get(&app).await.0.unwrap();
-    assert_eq!(revoked.seen()[..3], [MINT.into(), format!("{url} with old"), MINT.into()]);
+    github.get(&app).await.0.unwrap();
+    at(100);
+    github.seen();
+    github.get(&app).await.0.unwrap();
+    assert_eq!(github.seen()[..3], [format!("{url} with old"), MINT.into(), format!("{url} with new")]);
 
-    let refused = github([(MINT.into(), vec![grant("any")]), (url, vec![answer(401, "")])]);
-    let error = refused.error(&app).await;
-    assert!(matches!(error, FetchError::CredentialRefused { status: 401, .. }), "{error}");
-    assert_eq!(refused.seen().len(), 4);
+    // The new one is refused at once: kept for its first minute, then believed, and not replaced as well.
+    for (now, requests) in [(101, 1), (159, 1), (160, 1), (400, 1)] {
+        at(now);
+        let error = github.error(&app).await;
+        let new = matches!(error, FetchError::TokenNotReady { status: 401, .. });
+        let refused = matches!(error, FetchError::CredentialRefused { status: 401, .. });
+        assert_eq!((new, refused), (now < 160, now >= 160), "{error}");
+        assert_eq!(github.seen().len(), requests, "no token is asked for");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_new_token_does_not_count() {
+    let (url, found) = api("1.0.0", "v1?token=link");
+    for status in [401, 403, 404] {
+        let lagging = || answer(status, r#"{"message":"Not yet"}"#);
+        let urls = [url.clone(), url.replace("1.0.0", "v1.0.0"), API.to_owned()];
+        let script = urls.map(|url| (url, vec![lagging()]));
+        let [first, second, repository] = script;
+        let (github, at) =
+            github_at([(MINT.into(), vec![grant("new")]), first, second, repository, archive()]);
+        let app = Credential::App(app());
+        for now in [0, 5, 59] {
+            at(now);
+            let error = github.error(&app).await;
+            assert!(matches!(error, FetchError::TokenNotReady { status: s, .. } if s == status), "{error}");
+        }
+        at(60);
+        let error = github.error(&app).await;
+        let counts = match status {
+            401 => matches!(error, FetchError::CredentialRefused { .. }),
+            403 => matches!(error, FetchError::Forbidden { .. }),
+            _ => matches!(error, FetchError::RepositoryNotFound { authenticated: true, .. }),
+        };
+        assert!(counts, "{error}");
+        assert_eq!(github.seen().iter().filter(|r| r.starts_with("POST")).count(), 1);
+        // It is the same token that works in the end.
+        github.transport.answers.lock().unwrap().insert(url.clone(), found.clone());
+        github.get(&app).await.0.unwrap();
+        assert_eq!(github.seen()[0], format!("{url} with new"));
+    }
+    // A personal token is never new.
+    let personal = github([(url, vec![answer(401, "")])]).error(&token()).await;
+    assert!(matches!(personal, FetchError::CredentialRefused { .. }), "{personal}");
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_one_whatever_the_age_of_the_token() {
+    let (url, _) = api("1.0.0", "");
+    let busy = answer(403, r#"{"message":"You have exceeded a secondary rate limit."}"#);
+    let (github, _) = github_at([(MINT.into(), vec![grant("new")]), (url, vec![busy])]);
+    let error = github.error(&Credential::App(app())).await;
+    assert!(matches!(error, FetchError::RateLimited { secondary: true, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_spelling_that_a_new_token_did_not_find_is_asked_for_again() {
+    let missing = || answer(404, r#"{"message":"Not Found"}"#);
+    let (written, found) = api("1.0.0", "v1?token=link");
+    let (other, _) = api("v1.0.0", "");
+    let other_found = vec![redirect(302, format!("{LOAD}other"))];
+    let (github, at) = github_at([
+        (MINT.into(), vec![grant("new")]),
+        (written.clone(), vec![missing(), found[0].clone()]),
+        (other.clone(), other_found.clone()),
+        (format!("{LOAD}other"), vec![answer(200, "other")]),
+        archive(),
+    ]);
+    let app = Credential::App(app());
+    let (fetched, bytes) = github.get(&app).await;
+    assert_eq!((fetched.unwrap().tag.as_str(), &bytes[..]), ("1.0.0", &b"archive"[..]));
+
+    // Where it is really not there, the other is taken; and once the token has worked, nothing is asked twice.
+    for (now, requests) in [(1, 3), (70, 3)] {
+        at(now);
+        github.transport.answers.lock().unwrap().insert(written.clone(), vec![missing()]);
+        github.seen();
+        assert_eq!(github.get(&app).await.0.unwrap().tag, "v1.0.0");
+        assert_eq!(github.seen().len(), requests, "at {now}");
+    }
+    let (fresh, _) = github_at([
+        (MINT.into(), vec![grant("new")]),
+        (other, other_found),
+        (format!("{LOAD}other"), vec![answer(200, "other")]),
+    ]);
+    assert_eq!(fresh.get(&app).await.0.unwrap().tag, "v1.0.0");
+    assert_eq!(fresh.seen().len(), 5, "the first spelling twice");
+}
+
+#[tokio::test]
+async fn a_request_for_a_token_follows_no_redirect() {
+    for status in [301, 302, 303, 307, 308] {
+        let github = github([(MINT.into(), vec![redirect(status, "https://sso.example/login?x=HIDDEN")])]);
+        let error = github.error(&Credential::App(app())).await;
+        assert!(matches!(&error, FetchError::TokenRedirected { to, .. } if to == "sso.example"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("api.github.com redirected") && !text.contains("HIDDEN"), "{text}");
+        assert_eq!(github.seen(), [MINT]);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_reading_and_for_more_only_where_that_cannot_be_had() {
+    let refused =
+        answer(422, r#"{"message":"The permissions requested are not granted to this installation."}"#);
+    let (all, ready) = (format!("{MINT} for all"), api("1.0.0", "v1?token=link"));
+    let wide =
+        github([(MINT.into(), vec![refused.clone()]), (all.clone(), vec![grant("ghs")]), ready, archive()]);
+    wide.get(&Credential::App(app())).await.0.unwrap();
+    assert_eq!(wide.seen()[..2], [MINT.to_owned(), all.clone()]);
+
+    let none = github([(MINT.into(), vec![refused.clone()]), (all, vec![refused])]);
+    let error = none.error(&Credential::App(app())).await;
+    assert!(matches!(error, FetchError::CredentialRefused { status: 422, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn limits_on_asking_for_tokens_are_apart_from_those_on_using_them() {
+    let reset = (Timestamp::now().as_second() + 900).to_string();
+    let minted = grant("new").header("x-ratelimit-remaining", "0").header("x-ratelimit-reset", &*reset);
+    let used = redirect(302, format!("{LOAD}v1?token=link"))
+        .header("x-ratelimit-remaining", "7")
+        .header("x-ratelimit-reset", &*reset);
+    let (github, at) = github_at([(MINT.into(), vec![minted]), (api("1.0.0", "").0, vec![used]), archive()]);
+    let app = Credential::App(app());
+    for _ in 0..2 {
+        github.get(&app).await.0.unwrap();
+        assert_eq!(github.remaining(), [("app", 7)]);
+    }
+    // When the next token is due, the App has to wait.
+    at(40_000_000_000);
+    github.seen();
+    let error = github.error(&app).await;
+    assert!(matches!(error, FetchError::RateLimited { secondary: false, .. }), "{error}");
+    assert_eq!(github.seen(), [""; 0]);
+}
+
+#[tokio::test]
+async fn login_pages_ask_for_a_credential() {
+    let page =
+        |status| answer(status, "<html>sign in</html>").header("content-type", "text/html; charset=utf-8");
+    let login = "https://github.com/login?return_to=x";
+    let to_login = |status| {
+        github([
+            (format!("{SITE}1.0.0.zip"), vec![redirect(302, login)]),
+            (format!("{API}/zipball/refs/tags/1.0.0"), vec![redirect(302, login)]),
+            (login.to_owned(), vec![page(status)]),
+        ])
+    };
+    for status in [200, 401, 404] {
+        let error = to_login(status).error(&Credential::Anonymous).await;
+        let expected = matches!(error, FetchError::RepositoryNotFound { authenticated: false, .. });
+        assert!(expected && error.to_string().contains("useAuthenticatedClient"), "{status}: {error}");
+    }
+    let direct = github([(format!("{SITE}1.0.0.zip"), vec![page(200)])]);
+    let error = direct.error(&Credential::Anonymous).await;
+    assert!(matches!(error, FetchError::RepositoryNotFound { authenticated: false, .. }), "{error}");
+    // Whoever has signed in and meets one is stopped by something else.
+    let error = to_login(200).error(&token()).await;
+    assert!(matches!(&error, FetchError::WebPage { host } if host == "github.com"), "{error}");
+}
+
+#[tokio::test]
+async fn a_page_that_forbids_holds_back_all_who_ask_without_a_credential() {
+    let page = || answer(403, "<html>Whoa there!</html>").header("content-type", "text/html");
+    for at_site in [true, false] {
+        let github = if at_site {
+            github([(format!("{SITE}1.0.0.zip"), vec![page()])])
+        } else {
+            github([site("1.0.0", "v1"), (format!("{LOAD}v1"), vec![page()])])
+        };
+        for _ in 0..3 {
+            let error = github.error(&Credential::Anonymous).await;
+            assert!(matches!(error, FetchError::Blocked { .. }), "{error}");
+            assert!(error.to_string().contains(" asks to wait until "), "{error}");
+        }
+        assert_eq!(github.seen().len(), if at_site { 1 } else { 2 });
+    }
+    let api = github([(format!("{API}/zipball/refs/tags/1.0.0"), vec![page()])]);
+    let error = api.error(&token()).await;
+    assert!(matches!(error, FetchError::Forbidden { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_repository_that_moved_is_named() {
+    let moved = |status, to: &str| vec![redirect(status, to.to_owned())];
+    let new = format!("{}1.0.0.zip", SITE.replace("acme/net", "new/net2"));
+    let load = LOAD.replace("acme/net", "new/net2");
+    let to_load = redirect(302, format!("{load}v1?token=link"));
+    for status in [301, 308] {
+        let github = github([
+            (format!("{SITE}1.0.0.zip"), moved(status, &new)),
+            (new.clone(), vec![to_load.clone()]),
+            (
+                format!("{API}/zipball/refs/tags/1.0.0"),
+                moved(status, "https://api.github.com/repositories/9"),
+            ),
+            ("https://api.github.com/repositories/9".to_owned(), vec![to_load.clone()]),
+            (format!("{load}v1?token=link"), vec![answer(200, "archive")]),
+        ]);
+        for credential in [Credential::Anonymous, token()] {
+            let fetched = github.get(&credential).await.0.unwrap();
+            assert_eq!(fetched.moved_to.as_deref(), Some("https://github.com/new/net2"), "{status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_left_the_api_does_not_come_back_with_the_token() {
+    let back = "https://api.github.com/elsewhere";
+    let github = github([
+        (format!("{API}/zipball/refs/tags/1.0.0"), vec![redirect(302, "https://portal.example/")]),
+        ("https://portal.example/".to_owned(), vec![redirect(302, back)]),
+        (back.to_owned(), vec![answer(200, "archive")]),
+    ]);
+    github.get(&token()).await.0.unwrap();
+    let seen = github.seen();
+    assert_eq!(seen[1..], ["https://portal.example/".to_owned(), back.to_owned()], "{seen:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,158 @@
+//! Where GitHub sends its visitors. In come answers and addresses; out comes where a redirect leads, whether a page for
+//! people came instead of an answer, and what a renamed repository is called now. It must not send anything.
+
+use http::{
+    HeaderMap,
+    header::{CONTENT_TYPE, LOCATION},
+};
+use url::Url;
+
+use super::{
+    error::{FetchError, without_query},
+    repository::{Repository, authority},
+};
+
+/// Where a redirect leads, if it may be followed.
+pub(super) fn target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
+    let bad = |why| FetchError::BadRedirect { host: authority(from), why };
+    let location = headers.get(LOCATION).ok_or(bad("nowhere"))?;
+    let location = location.to_str().map_err(|_| bad("something that is no address"))?;
+    let url = from.join(location).map_err(|_| bad("something that is no address"))?;
+    if url.scheme() != "https" {
+        return Err(bad("an address without TLS"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad("an address with a user name in it"));
+    }
+    Ok(url)
+}
+
+/// The host that a redirect names, for a message about one that is not followed.
+pub(super) fn host_named(from: &Url, headers: &HeaderMap) -> String {
+    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    let url = location.and_then(|location| from.join(location).ok()).filter(Url::has_host);
+    url.map_or_else(|| "no address".to_owned(), |url| authority(&url))
+}
+
+/// Whether the answer is a page for people.
+pub(super) fn is_page(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "text/html" || kind == "application/xhtml+xml"
+}
+
+/// Whether this is where archives come from: a host of its own, or, on an Enterprise Server without those, a folder.
+pub(super) fn serves_archives(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| host.starts_with("codeload.")) || url.path().starts_with("/_codeload/")
+}
+
+/// What a repository is called now that moved: read from where the site sends its visitors (`moved`), or from the link
+/// that served the archive, since the API's redirects name a number. `None` when it is the name that was asked for.
+pub(super) fn new_address(repository: &Repository, moved: &Url, served_by: &Url) -> Option<String> {
+    let name = |host: String, url: &Url, kinds: &[&str]| {
+        let mut segments = url.path_segments()?.skip_while(|segment| *segment == "_codeload");
+        let (owner, name, kind) = (segments.next()?, segments.next()?, segments.next()?);
+        kinds.contains(&kind).then(|| format!("https://{host}/{owner}/{name}"))
+    };
+    let archives = ["zip", "tar.gz", "legacy.zip", "legacy.tar.gz"];
+    let address = name(authority(moved), moved, &["archive"])
+        .or_else(|| name(repository.host(), served_by, &archives).filter(|_| serves_archives(served_by)))
+        .unwrap_or_else(|| without_query(moved));
+    (!address.eq_ignore_ascii_case(&repository.to_string())).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn pages_and_hosts_of_archives_are_recognised() {
+        for (kind, page) in [
+            ("text/html; charset=utf-8", true),
+            ("Text/HTML", true),
+            ("application/xhtml+xml", true),
+            ("application/zip", false),
+            ("application/x-gzip", false),
+            ("text/plain; charset=utf-8", false),
+            ("application/octet-stream", false),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert_eq!(is_page(&headers), page, "{kind}");
+        }
+        assert!(!is_page(&HeaderMap::new()));
+        for (address, serves) in [
+            ("https://codeload.github.com/acme/net/zip/refs/tags/v1", true),
+            ("https://codeload.octo.ghe.com/acme/net/zip/refs/tags/v1", true),
+            ("https://ghes.example/_codeload/acme/net/zip/refs/tags/v1", true),
+            ("https://ghes.example/login?return_to=/_codeload/", false),
+            ("https://sso.example/codeload.github.com/", false),
+        ] {
+            assert_eq!(serves_archives(&url(address)), serves, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_moved_repository_is_called_by_its_new_name() {
+        let load = "https://codeload.github.com/new/net2/legacy.zip/refs/tags/v1?token=HIDDEN";
+        let number = "https://api.github.com/repositories/9/zipball/refs/tags/v1?x=HIDDEN";
+        for (what, moved, served_by, expected) in [
+            (
+                "site",
+                "https://github.com/new/net2/archive/refs/tags/v1.zip",
+                load,
+                Some("https://github.com/new/net2"),
+            ),
+            ("api", number, load, Some("https://github.com/new/net2")),
+            (
+                "server",
+                "https://ghes.example/api/v3/repositories/9/zipball",
+                "https://ghes.example/_codeload/new/net2/legacy.tar.gz/refs/tags/v1?token=HIDDEN",
+                Some("https://github.com/new/net2"),
+            ),
+            (
+                "another host",
+                "https://git.example/acme/net/archive/refs/tags/v1.zip",
+                "https://git.example/_codeload/acme/net/zip/refs/tags/v1",
+                Some("https://git.example/acme/net"),
+            ),
+            (
+                "unreadable",
+                number,
+                "https://files.example/a/b/zip/x?token=HIDDEN",
+                Some("https://api.github.com/repositories/9/zipball/refs/tags/v1"),
+            ),
+            (
+                "the same in another case",
+                "https://github.com/Acme/Net/archive/refs/tags/v1.zip",
+                "https://codeload.github.com/Acme/Net/zip/refs/tags/v1",
+                None,
+            ),
+        ] {
+            let repository = Repository::from_parts("acme", "net").unwrap();
+            let address = new_address(&repository, &url(moved), &url(served_by));
+            assert_eq!(address.as_deref(), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn only_the_host_of_a_refused_redirect_is_told() {
+        let from = url("https://api.github.com/app/installations/1/access_tokens");
+        for (location, host) in [
+            (Some("https://sso.example/login?jwt=HIDDEN"), "sso.example"),
+            (Some("https://user:HIDDEN@sso.example:8443/"), "sso.example:8443"),
+            (Some("http://sso.example/"), "sso.example"),
+            (Some("/login"), "api.github.com"),
+            (Some("https://"), "no address"),
+            (None, "no address"),
+        ] {
+            let value = location.map(|location| (LOCATION, HeaderValue::from_static(location)));
+            assert_eq!(host_named(&from, &HeaderMap::from_iter(value)), host, "{location:?}");
+        }
+    }
+}
