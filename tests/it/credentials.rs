@@ -126,11 +126,12 @@ async fn credentials_that_github_refuses_stall_and_a_corrected_secret_ends_that(
     let (id, installation) = (app.id.to_string(), app.installation.to_string());
     let revoked = github.personal_token(&all).unwrap();
     github.revoke_tokens(&Quota::Personal(revoked.clone()));
-    let (other_id, other_installation) = (other.id.to_string(), other.installation.to_string());
     world.secret("no-installation", &app_keys(&id, "999999", &app.pkcs1_pem));
     world.secret("other-key", &app_keys(&id, &installation, &other.pkcs1_pem));
     world.secret("revoked", &[("githubToken", &revoked)]);
-    world.secret("no-access", &app_keys(&other_id, &other_installation, &other.pkcs1_pem));
+    // Not an App's: its token would be new, and a refusal of it not yet believed.
+    let elsewhere = private(&world, "elsewhere").name();
+    world.secret("no-access", &[("githubToken", &github.personal_token(&[&elsewhere]).unwrap())]);
     let operator = world.operator().await;
     for name in names {
         world.apply(&world.authenticated(name, name));
@@ -143,7 +144,7 @@ async fn credentials_that_github_refuses_stall_and_a_corrected_secret_ends_that(
         (
             "no-access",
             "RepositoryNotFound",
-            ["the credential has no access", "the App's installation", "no-access"],
+            ["the credential has no access", "the App's installation or the token", "no-access"],
         ),
     ] {
         world.failed(name, reason, Stalled, &words).await;

@@ -19,6 +19,7 @@ mod examples;
 mod flags;
 mod force;
 mod force_crash;
+mod github_answers;
 mod gitops;
 mod held;
 mod history;
