@@ -155,7 +155,8 @@ impl Default for Metrics {
             queue.get_or_create(&queue_of).set(0);
             turns.get_or_create(&queue_of).inc_by(0);
         }
-        for reason in Reason::ALL.iter().filter(|reason| !Reason::is_progress(reason.as_str())) {
+        let failed = |reason: &&Reason| !Reason::is_progress(reason.as_str()) && !reason.is_note();
+        for reason in Reason::ALL.iter().filter(failed) {
             failures.get_or_create(&Failed { controller: "version", reason: reason.as_str() }).inc_by(0);
         }
         for reason in [Reason::VersionRefused, Reason::ApiUnavailable] {

@@ -29,14 +29,14 @@ impl ContentHasher {
     }
 
     /// Adds the next file. Paths come in bytewise order and hold no newline.
-    pub fn add(&mut self, path: &str, sha256: &Digest) {
+    pub fn add(&mut self, path: &[u8], sha256: &Digest) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut line = [b' '; 66];
         for (pair, byte) in line.chunks_exact_mut(2).zip(sha256.as_ref()) {
             pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
         self.0.update(&line);
-        self.0.update(path.as_bytes());
+        self.0.update(path);
         self.0.update(b"\n");
     }
 

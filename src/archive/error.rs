@@ -46,7 +46,7 @@ pub enum ArchiveError {
         /// The entry.
         path: String,
     },
-    /// An entry's name, or a link's target, cannot be a path of a module.
+    /// An entry's name cannot be a path of a module, and Terraform would read it, or it means something else elsewhere.
     #[error("the archive contains `{path}`, which {why}; rename it in the repository")]
     BadName {
         /// The entry.
@@ -134,10 +134,12 @@ pub enum ArchiveError {
         limit: u64,
     },
     /// All paths together are too long to be kept in memory.
-    #[error("the paths in the archive take more than {limit} bytes in total; use fewer or shorter ones")]
+    #[error(
+        "the paths in the archive take more than {limit} bytes in total; use fewer or shorter ones, or raise --max-entries, with which that limit grows"
+    )]
     PathsTooLong {
         /// The limit, bytes.
-        limit: usize,
+        limit: u64,
     },
     /// Reading the download, or writing to the spool folder, failed.
     #[error("cannot {action}: {source}; check the spool folder's free space and permissions")]
@@ -174,13 +176,59 @@ impl ArchiveError {
     }
 }
 
-/// A name out of an archive as it may appear in a message: printable, and at most 200 characters.
+/// A name out of an archive as it may appear in a message: printable, and at most 200 characters. What cannot be seen, or
+/// would change how its surroundings are read, is written as an escape; so are bytes that are not UTF-8.
 pub(super) fn shown(name: &[u8]) -> String {
     const LONGEST: usize = 200;
-    let text = String::from_utf8_lossy(name);
-    let mut safe: String = text.chars().flat_map(char::escape_debug).take(LONGEST + 1).collect();
-    if safe.chars().count() > LONGEST {
-        safe = safe.chars().take(LONGEST - 1).chain(['…']).collect();
+    let mut safe = String::new();
+    for (count, character) in escaped(name).enumerate() {
+        if count == LONGEST {
+            safe.pop();
+            safe.push('…');
+            break;
+        }
+        safe.push(character);
     }
     safe
+}
+
+fn escaped(name: &[u8]) -> impl Iterator<Item = char> {
+    name.utf8_chunks().flat_map(|chunk| {
+        let text = chunk.valid().chars().flat_map(|character| {
+            // Rust takes these for printable; they look like spaces, or like nothing.
+            let blank = matches!(
+                character,
+                '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{1d159}'
+            );
+            let unicode = blank.then(|| character.escape_unicode()).into_iter().flatten();
+            unicode.chain((!blank).then(|| character.escape_debug()).into_iter().flatten())
+        });
+        text.chain(chunk.invalid().escape_ascii().map(char::from))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_message_is_what_it_looks_like() {
+        let cases: [(&[u8], &str); 10] = [
+            (b"main.tf", "main.tf"),
+            ("größe/日本語".as_bytes(), "größe/日本語"),
+            (b"caf\xe9.txt", r"caf\xe9.txt"),
+            (b"Icon\r", r"Icon\r"),
+            (b"a\nb\0", r"a\nb\0"),
+            (b"old\\a", r"old\\a"),
+            ("a\u{202e}b\u{2066}".as_bytes(), r"a\u{202e}b\u{2066}"),
+            ("a\u{200b}\u{feff}\u{ad}\u{2060}".as_bytes(), r"a\u{200b}\u{feff}\u{ad}\u{2060}"),
+            ("\u{3164}\u{2800}\u{a0}".as_bytes(), r"\u{3164}\u{2800}\u{a0}"),
+            ("\u{fe0f}\u{e0041}".as_bytes(), r"\u{fe0f}\u{e0041}"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(shown(name), expected);
+        }
+        assert_eq!(shown(&[b'x'; 200]), "x".repeat(200));
+        assert_eq!(shown(&[b'x'; 201]), "x".repeat(199) + "…");
+    }
 }

@@ -5,11 +5,18 @@
 
 use super::ArchiveError;
 
-/// The longest path of an entry, and the longest target of a symbolic link, in bytes.
+/// The longest path of an entry, in bytes.
 pub(super) const PATH_BYTES: usize = 1024;
 
-/// The longest that all paths and link targets may be together, in bytes: they are kept in memory.
-pub(super) const ALL_PATHS_BYTES: usize = 16 << 20;
+/// The longest target of a symbolic link, in bytes: no path is longer for Linux, which cannot even make such a link.
+pub(super) const TARGET_BYTES: usize = 4095;
+
+/// The longest that all paths and link targets may be together, in bytes for each entry that is allowed: they are kept in
+/// memory. Real paths have about 64 bytes.
+const PATHS_BYTES_FOR_EACH_ENTRY: u64 = 168;
+
+/// What all paths and link targets together may always have, in bytes, however few entries are allowed.
+const LEAST_PATHS_BYTES: u64 = 1 << 20;
 
 /// What an archive may cost. Each number is the last one that is still allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +83,22 @@ impl Budget {
         } else {
             Err(ArchiveError::TooManyEntries { limit: self.limits.entries })
         }
+    }
+
+    /// Refuses paths and link targets that have too many bytes in total.
+    pub fn check_paths(&self, total: usize) -> Result<(), ArchiveError> {
+        if total as u64 <= self.paths_bytes() { Ok(()) } else { Err(self.paths_too_long()) }
+    }
+
+    /// What is said of paths that are too long in total.
+    pub fn paths_too_long(&self) -> ArchiveError {
+        ArchiveError::PathsTooLong { limit: self.paths_bytes() }
+    }
+
+    /// Bytes that all paths and link targets may have together. They are found again by 32 bits.
+    pub fn paths_bytes(&self) -> u64 {
+        let paths = self.limits.entries.saturating_mul(PATHS_BYTES_FOR_EACH_ENTRY);
+        paths.clamp(LEAST_PATHS_BYTES, u32::MAX.into())
     }
 
     /// Bytes that a tar stream may have: the files, and for each entry its header, padding and extension headers, which

@@ -1,16 +1,19 @@
 //! Replaces symbolic links by what they point to, because Terraform and OpenTofu install links as broken files.
 //!
-//! In: a tree with links. Out: a flat, sorted list of files, and the links that had to be left out. Pure: contents are
+//! In: a tree with links. Out: a flat, sorted list of files, and a report of what had to be left out. Pure: contents are
 //! not copied, only referred to again. Each copy counts against the same limits as if the archive had listed it, so
 //! that a few links cannot stand for billions of files.
-
-use std::fmt;
+//!
+//! A path that a module cannot have is left out here, where it is known what lies at it once links are followed; only
+//! what Terraform would read as configuration makes the whole archive unusable.
 
 use super::ArchiveError;
 use super::error::shown;
 use super::limits::{Budget, PATH_BYTES};
+use super::names::{is_configuration, unusable};
+use super::report::{Listed, Report, SkipReason, SkippedLink};
 use super::spool::Content;
-use super::tree::{Entry, Node, Text, Texts, Tree};
+use super::tree::{Entry, Node, Regular, Text, Texts, Tree};
 
 /// Links that lead to one another, as many as Linux follows.
 const HOPS: usize = 40;
@@ -18,41 +21,6 @@ const HOPS: usize = 40;
 /// Links to folders through which a path of the output may lead. Real modules have one or two; each costs some of the
 /// stack, and what overflows that ends the process.
 pub(super) const NESTED: usize = 100;
-
-/// Left-out links that are reported one by one.
-const REPORTED: usize = 20;
-
-/// A symbolic link that could not be replaced by anything and is not in the output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SkippedLink {
-    /// Its path in the module.
-    pub path: String,
-    /// What it points to, as written.
-    pub target: String,
-    /// Why it is left out.
-    pub why: SkipReason,
-}
-
-/// Why a link is left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SkipReason {
-    /// There is nothing where it points to.
-    Dangles,
-    /// It leads back to itself, or through more than 40 links.
-    Loops,
-    /// It points to a folder that contains the link, so that a copy would have no end.
-    PointsToAncestor,
-}
-
-impl fmt::Display for SkipReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Dangles => "points to nothing",
-            Self::Loops => "is part of a loop of links",
-            Self::PointsToAncestor => "points to a folder that it is in itself",
-        })
-    }
-}
 
 /// A regular file of the output.
 #[derive(Clone, Copy, Debug)]
@@ -73,106 +41,131 @@ impl Files {
         self.files.len()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &File)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &File)> {
         self.files.iter().map(|file| (self.texts.get(file.path), file))
     }
 }
 
-/// The links that were left out.
-#[derive(Debug, Default)]
-pub(super) struct Skipped {
-    /// The first of them, in the order of their paths.
-    pub links: Vec<SkippedLink>,
-    /// How many there were.
-    pub total: u64,
-}
-
 /// Follows all links of `tree`.
-pub(super) fn expand(tree: &Tree, budget: Budget) -> Result<(Files, Skipped), ArchiveError> {
+pub(super) fn expand(tree: &Tree, budget: Budget) -> Result<(Files, Report), ArchiveError> {
     let mut expansion = Expansion {
         tree,
         budget,
+        submodules: tree.has_submodules(),
         steps: 0,
         entries: 0,
         bytes: 0,
         output: Files { texts: Texts::default(), files: Vec::new() },
-        skipped: Skipped::default(),
+        report: Report { submodules: submodules(tree), ..Report::default() },
         through: Vec::new(),
     };
-    expansion.copy("", "")?;
-    let Expansion { mut output, skipped, .. } = expansion;
+    expansion.copy(b"", b"")?;
+    let Expansion { mut output, report, .. } = expansion;
     let Files { texts, files } = &mut output;
     files.sort_unstable_by(|a, b| texts.get(a.path).cmp(texts.get(b.path)));
-    Ok((output, skipped))
+    Ok((output, report))
+}
+
+/// The submodules of `tree`: git keeps nothing else that becomes an empty folder.
+fn submodules(tree: &Tree) -> Listed<String> {
+    let mut found = Listed::default();
+    if tree.has_submodules() {
+        let folders = tree.entries().iter().map(|entry| tree.text(entry.path));
+        folders.filter(|path| tree.is_empty_folder(path)).for_each(|path| found.add(|| shown(path)));
+    }
+    found
 }
 
 /// Where a link leads.
 enum Destination {
-    File { content: Content, executable: bool },
-    Folder(String),
+    File(Regular),
+    Folder(Vec<u8>),
     Nowhere(SkipReason),
 }
 
 /// Where a walk ends.
 enum Stop<'t> {
     At(Destination),
-    /// At a link with this target, from whose folder the walk goes on.
-    AtLink(&'t str),
+    /// At a link with this target, from whose folder the walk continues.
+    AtLink {
+        target: &'t [u8],
+        too_long: bool,
+    },
     Outside,
 }
 
 struct Expansion<'t> {
     tree: &'t Tree,
     budget: Budget,
+    /// Whether empty folders are submodules.
+    submodules: bool,
     steps: u64,
     entries: u64,
     bytes: u64,
     output: Files,
-    skipped: Skipped,
+    report: Report,
     /// The paths of the links through which the folder that is being copied was reached.
-    through: Vec<&'t str>,
+    through: Vec<&'t [u8]>,
 }
 
 impl<'t> Expansion<'t> {
     /// Copies what lies below the folder `from` to below `to`. It calls itself for each link to a folder, to a bounded
     /// depth.
-    fn copy(&mut self, from: &str, to: &str) -> Result<(), ArchiveError> {
+    fn copy(&mut self, from: &[u8], to: &[u8]) -> Result<(), ArchiveError> {
         let tree = self.tree;
         for entry in &tree.entries()[tree.below(from)] {
             self.entries += 1;
             self.budget.check_entries(self.entries)?;
-            let inner = tree.text(entry.path)[from.len()..].trim_start_matches('/');
-            let separator = if to.is_empty() { "" } else { "/" };
+            let path = tree.text(entry.path);
+            let inner = if from.is_empty() { path } else { &path[from.len() + 1..] };
+            let separator: &[u8] = if to.is_empty() { b"" } else { b"/" };
+            let at = [to, separator, inner].concat();
             match entry.node {
                 Node::Folder => {}
-                Node::File { content, executable } => {
-                    self.emit(&[to, separator, inner], content, executable)?;
-                }
-                Node::Link { target } => self.follow(entry, target, &[to, separator, inner].concat())?,
+                Node::File(file) => self.emit(&at, file)?,
+                Node::Link { target, too_long } => self.follow(entry, target, too_long, &at)?,
             }
         }
         Ok(())
     }
 
-    fn emit(&mut self, path: &[&str], content: Content, executable: bool) -> Result<(), ArchiveError> {
-        if path.iter().map(|part| part.len()).sum::<usize>() > PATH_BYTES {
-            return Err(too_long(&path.concat()));
+    /// Puts `file` at `path`, or leaves it out where a module cannot have that path.
+    fn emit(&mut self, path: &[u8], file: Regular) -> Result<(), ArchiveError> {
+        if path.len() > PATH_BYTES {
+            return Err(too_long(path));
         }
+        if let Some(why) = unusable(path) {
+            if is_configuration(path) {
+                return Err(ArchiveError::bad_name(path, why));
+            }
+            self.report.skipped_files.add(|| shown(path));
+            return Ok(());
+        }
+        let Regular { content, executable, lfs_pointer } = file;
         self.bytes = self.bytes.saturating_add(content.len);
         self.budget.check_bytes(self.bytes)?;
-        let path = self.output.texts.push(path)?;
-        self.output.files.push(File { path, content, executable });
+        let text = self.output.texts.push(&[path], &self.budget)?;
+        self.output.files.push(File { path: text, content, executable });
+        if lfs_pointer {
+            self.report.lfs_pointers.add(|| shown(path));
+        }
         Ok(())
     }
 
     /// Puts what the link `entry` stands for at `to`.
-    fn follow(&mut self, entry: &Entry, target: Text, to: &str) -> Result<(), ArchiveError> {
+    fn follow(
+        &mut self,
+        entry: &Entry,
+        target: Text,
+        target_is_too_long: bool,
+        to: &[u8],
+    ) -> Result<(), ArchiveError> {
         if to.len() > PATH_BYTES {
             return Err(too_long(to));
         }
         let (link, target) = (self.tree.text(entry.path), self.tree.text(target));
-        let why = match self.resolve(link, target)? {
-            Destination::File { content, executable } => return self.emit(&[to], content, executable),
+        let why = match self.resolve(link, target, target_is_too_long)? {
+            Destination::File(file) => return self.emit(to, file),
             Destination::Folder(folder) => {
                 self.through.push(link);
                 // A folder with one of these links in it would lead back here, for ever.
@@ -191,33 +184,37 @@ impl<'t> Expansion<'t> {
             }
             Destination::Nowhere(why) => why,
         };
-        self.skipped.total += 1;
-        if self.skipped.links.len() < REPORTED {
-            self.skipped.links.push(SkippedLink { path: to.into(), target: target.into(), why });
-        }
+        self.report.skipped_links.add(|| SkippedLink { path: shown(to), target: shown(target), why });
         Ok(())
     }
 
     /// Finds where `link`, which points to `target`, leads in the end.
-    fn resolve(&mut self, link: &str, mut target: &'t str) -> Result<Destination, ArchiveError> {
+    fn resolve(
+        &mut self,
+        link: &[u8],
+        mut target: &'t [u8],
+        mut too_long: bool,
+    ) -> Result<Destination, ArchiveError> {
         let written = target;
-        let leaves = || ArchiveError::LinkLeavesTree {
-            path: shown(link.as_bytes()),
-            target: shown(written.as_bytes()),
-        };
+        let leaves = || ArchiveError::LinkLeavesTree { path: shown(link), target: shown(written) };
         let mut at = parent(link).to_owned();
         let mut ahead = Vec::new();
         for _ in 0..HOPS {
-            if target.starts_with('/') {
+            if target.starts_with(b"/") {
                 return Err(leaves());
+            }
+            if too_long {
+                return Ok(Destination::Nowhere(SkipReason::Unnameable));
             }
             if target.is_empty() {
                 return Ok(Destination::Nowhere(SkipReason::Dangles));
             }
-            ahead.extend(target.rsplit('/'));
+            ahead.extend(target.rsplit(|byte| *byte == b'/'));
             match self.walk(&mut at, &mut ahead)? {
                 Stop::At(destination) => return Ok(destination),
-                Stop::AtLink(next) => target = next,
+                Stop::AtLink { target: next, too_long: next_is_too_long } => {
+                    (target, too_long) = (next, next_is_too_long);
+                }
                 Stop::Outside => return Err(leaves()),
             }
         }
@@ -226,48 +223,70 @@ impl<'t> Expansion<'t> {
 
     /// Walks from the folder `at` along the components `ahead`, the next one last, up to their end or the next link, as
     /// the kernel does: `..` is the parent of where one really is.
-    fn walk(&mut self, at: &mut String, ahead: &mut Vec<&str>) -> Result<Stop<'t>, ArchiveError> {
+    fn walk(&mut self, at: &mut Vec<u8>, ahead: &mut Vec<&[u8]>) -> Result<Stop<'t>, ArchiveError> {
         while let Some(component) = ahead.pop() {
             self.steps += 1;
             if self.steps > self.budget.link_steps() {
                 return Err(ArchiveError::TangledLinks);
             }
             match component {
-                "" | "." => continue,
-                ".." if at.is_empty() => return Ok(Stop::Outside),
-                ".." => {
+                b"" | b"." => continue,
+                b".." if at.is_empty() => return Ok(Stop::Outside),
+                b".." => {
                     at.truncate(parent(at).len());
                     continue;
                 }
-                name if at.is_empty() => at.push_str(name),
-                name => at.extend(["/", name]),
+                name if at.is_empty() => at.extend_from_slice(name),
+                name => at.extend_from_slice(&[b"/", name].concat()),
             }
             match self.tree.find(at) {
                 Some(Node::Folder) => {}
-                Some(Node::Link { target }) => {
+                Some(Node::Link { target, too_long }) => {
                     at.truncate(parent(at).len());
-                    return Ok(Stop::AtLink(self.tree.text(target)));
+                    return Ok(Stop::AtLink { target: self.tree.text(target), too_long });
                 }
-                Some(Node::File { content, executable }) if ahead.is_empty() => {
-                    return Ok(Stop::At(Destination::File { content, executable }));
+                Some(Node::File(file)) if ahead.is_empty() => {
+                    let usable = unusable(at).is_none();
+                    return Ok(Stop::At(if usable {
+                        Destination::File(file)
+                    } else {
+                        Destination::Nowhere(SkipReason::PointsToSkipped)
+                    }));
                 }
-                Some(Node::File { .. }) | None => {
-                    return Ok(Stop::At(Destination::Nowhere(SkipReason::Dangles)));
-                }
+                Some(Node::File(_)) => return Ok(Stop::At(Destination::Nowhere(SkipReason::Dangles))),
+                None => return Ok(Stop::At(Destination::Nowhere(self.why_nothing(at, component)))),
             }
         }
-        Ok(Stop::At(Destination::Folder(std::mem::take(at))))
+        let folder = std::mem::take(at);
+        Ok(Stop::At(if self.submodules && self.tree.is_empty_folder(&folder) {
+            Destination::Nowhere(SkipReason::PointsToSubmodule)
+        } else if unusable(&folder).is_some() {
+            Destination::Nowhere(SkipReason::PointsToSkipped)
+        } else {
+            Destination::Folder(folder)
+        }))
+    }
+
+    /// Why there is nothing at `path`, whose last component is `name`.
+    fn why_nothing(&self, path: &[u8], name: &[u8]) -> SkipReason {
+        if unusable(name).is_some() {
+            SkipReason::Unnameable
+        } else if self.submodules && self.tree.is_empty_folder(parent(path)) {
+            SkipReason::PointsToSubmodule
+        } else {
+            SkipReason::Dangles
+        }
     }
 }
 
-fn parent(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+fn parent(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|byte| *byte == b'/').map_or(b"", |slash| &path[..slash])
 }
 
-fn is_below(path: &str, folder: &str) -> bool {
-    folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+fn is_below(path: &[u8], folder: &[u8]) -> bool {
+    folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
-fn too_long(path: &str) -> ArchiveError {
-    ArchiveError::bad_name(path.as_bytes(), "is longer than 1,024 bytes once symbolic links are followed")
+fn too_long(path: &[u8]) -> ArchiveError {
+    ArchiveError::bad_name(path, "is longer than 1,024 bytes once symbolic links are followed")
 }

@@ -9,9 +9,10 @@
 //!                     └───────► spool (contents, on disk) ──┘
 //! ```
 //!
-//! Empty folders, among them submodules, are dropped: git has none. Names that differ only by case are kept as they are.
-//! Memory is a few buffers and the index (at most 32 MiB of paths, and 100 bytes for each entry); disk is the
-//! unpacked size and the output's. Everything here blocks: call it where blocking is allowed.
+//! Empty folders, among them submodules, are dropped: git has none. Names that differ only by case are kept as they are;
+//! those that a module cannot have are left out, and what is missing in what GitHub sends (submodules, Git LFS objects) is
+//! reported. Memory is a few buffers and the index (at most 32 MiB of paths by default, and 100 bytes for each entry);
+//! disk is the unpacked size and the output's. Everything here blocks: call it where blocking is allowed.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -23,8 +24,11 @@ mod digest;
 mod error;
 mod limits;
 mod links;
+mod names;
+mod pax;
 mod read_tar;
 mod read_zip;
+mod report;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -36,11 +40,15 @@ mod zip_end;
 pub use digest::ContentDigest;
 pub use error::ArchiveError;
 pub use limits::Limits;
-pub use links::{SkipReason, SkippedLink};
+pub use report::{Listed, Report, SkipReason, SkippedLink};
 
 use limits::Budget;
 use spool::SpoolWriter;
 use tree::TreeBuilder;
+use write_zip::Narrow;
+
+/// What archives that can be read start with.
+const MAGIC_NUMBERS: [&[u8]; 3] = [b"PK\x03\x04", b"PK\x05\x06", &[0x1f, 0x8b]];
 
 /// The revision of what is written: it grows with each change that gives the bytes of a tree another form. Objects carry
 /// it in their metadata, so that other bytes of an older revision are not taken for other content.
@@ -81,10 +89,8 @@ pub struct Normalised {
     pub digest: ContentDigest,
     /// The full id of the commit that GitHub says it packed, in lower case, where it says so.
     pub commit: Option<String>,
-    /// The first 20 symbolic links that were left out, by path.
-    pub skipped_links: Vec<SkippedLink>,
-    /// How many symbolic links were left out in all.
-    pub skipped_links_total: u64,
+    /// What was left out, and what the archive lacks of its repository.
+    pub report: Report,
     /// How many files it holds.
     pub files: u64,
 }
@@ -100,6 +106,16 @@ pub fn normalise(
     limits: &Limits,
     spool_dir: &Path,
 ) -> Result<Normalised, ArchiveError> {
+    normalise_with(raw, format, limits, spool_dir, &Narrow::ZIP)
+}
+
+fn normalise_with(
+    raw: &Path,
+    format: Format,
+    limits: &Limits,
+    spool_dir: &Path,
+    narrow: &Narrow,
+) -> Result<Normalised, ArchiveError> {
     let mut file = File::open(raw).map_err(ArchiveError::io("open the downloaded archive"))?;
     let raw_bytes = file.metadata().map_err(ArchiveError::io("open the downloaded archive"))?.len();
     if raw_bytes > limits.archive_bytes {
@@ -110,20 +126,19 @@ pub fn normalise(
     let mut unpacked = Unpacked::new(spool_dir, budget)?;
     let commit = read(file, &mut unpacked)?;
     let tree = unpacked.tree.finish()?;
-    let (files, skipped) = links::expand(&tree, budget)?;
+    let (files, report) = links::expand(&tree, budget)?;
     if files.len() == 0 {
         return Err(ArchiveError::Empty);
     }
     drop(tree);
-    let written = write::write(&files, &unpacked.spool.into_reader()?, format, spool_dir)?;
+    let written = write::write(&files, &unpacked.spool.into_reader()?, format, spool_dir, narrow)?;
     Ok(Normalised {
         file: written.file,
         size: written.size,
         sha256: written.sha256,
         digest: written.digest,
         commit,
-        skipped_links: skipped.links,
-        skipped_links_total: skipped.total,
+        report,
         files: files.len() as u64,
     })
 }
@@ -152,7 +167,11 @@ fn reader_for(file: &mut File) -> Result<Reader, ArchiveError> {
     match start.as_slice() {
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(read_zip::read),
         [0x1f, 0x8b, ..] => Ok(read_tar::read),
-        [] => Err(ArchiveError::NotAnArchive { found: "it is empty".into() }),
+        // What a proxy passes on when GitHub's side breaks off at once: nothing is known about the archive.
+        [] => Err(ArchiveError::corrupt("it is empty")),
+        cut if MAGIC_NUMBERS.iter().any(|magic| magic.starts_with(cut)) => {
+            Err(ArchiveError::corrupt(format!("it ends after {} bytes", cut.len())))
+        }
         other if other.trim_ascii_start().starts_with(b"<") => Err(ArchiveError::NotAnArchive {
             found:
                 "it looks like an HTML page, such as a login or an error page; check repoUrl and any proxy"

@@ -8,13 +8,15 @@ use std::fs::File;
 use std::io::{BufReader, Read, Take};
 
 use flate2::bufread::MultiGzDecoder;
-use tar::{Archive, EntryType, PaxExtensions};
+use tar::{Archive, EntryType};
 
 use super::error::shown;
+use super::pax::records;
 use super::{ArchiveError, Unpacked, commit_id};
 
-/// Long enough for two paths and whatever else git or tar say about a file.
-const EXTENSION_BYTES: u64 = 64 << 10;
+/// Long enough for two paths and whatever else git or tar say about a file, and for what is no path at all: git packs a
+/// link whatever it points to.
+const EXTENSION_BYTES: u64 = 1 << 20;
 
 /// tar fills its last record up with zeros: 10 KiB by default, rarely more.
 const PADDING_BYTES: usize = 1 << 20;
@@ -59,11 +61,11 @@ fn add(mut member: Member<'_>, extension: Extension, out: &mut Unpacked) -> Resu
         _ if extension.sparse => special("a sparse file"),
         EntryType::Regular => {
             let executable = header.mode().map_err(ArchiveError::reading)? & 0o111 != 0;
-            let content = out.spool.append(&mut member)?;
-            if content.len != size {
+            let file = out.spool.append_file(&mut member, executable)?;
+            if file.content.len != size {
                 return Err(ArchiveError::corrupt(format!("`{}` breaks off", shown(&path))));
             }
-            out.tree.add_file(&path, content, executable)
+            out.tree.add_file(&path, file)
         }
         EntryType::Directory | EntryType::Symlink if size > 0 => {
             Err(ArchiveError::corrupt(format!("`{}` is no file but has content", shown(&path))))
@@ -92,14 +94,13 @@ struct Extension {
 
 impl Extension {
     fn read_pax(&mut self, member: &mut Member<'_>) -> Result<(), ArchiveError> {
-        for record in PaxExtensions::new(&read_extension(member)?) {
-            let record = record.map_err(ArchiveError::reading)?;
-            let value = record.value_bytes();
-            match record.key_bytes() {
+        for record in records(&read_extension(member)?) {
+            let (key, value) = record?;
+            match key {
                 b"path" => once(&mut self.path, value.into())?,
                 b"linkpath" => once(&mut self.target, value.into())?,
                 b"size" => {
-                    let size = record.value().ok().and_then(|size| size.parse().ok());
+                    let size = str::from_utf8(value).ok().and_then(|size| size.parse().ok());
                     once(&mut self.size, size.ok_or_else(|| ArchiveError::corrupt("a size is no number"))?)?;
                 }
                 key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
@@ -118,10 +119,10 @@ struct Global {
 impl Global {
     fn read(member: &mut Member<'_>) -> Result<Self, ArchiveError> {
         let mut commit = None;
-        for record in PaxExtensions::new(&read_extension(member)?) {
-            let record = record.map_err(ArchiveError::reading)?;
-            match record.key_bytes() {
-                b"comment" => commit = commit_id(record.value_bytes()),
+        for record in records(&read_extension(member)?) {
+            let (key, value) = record?;
+            match key {
+                b"comment" => commit = commit_id(value),
                 b"path" | b"linkpath" | b"size" => {
                     return Err(ArchiveError::corrupt("its global header renames every entry"));
                 }

@@ -17,7 +17,7 @@ use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
 use super::error::shown;
-use super::limits::PATH_BYTES;
+use super::limits::TARGET_BYTES;
 use super::zip_end::{ZipEnd, central_header_end};
 use super::{ArchiveError, Unpacked, commit_id};
 
@@ -88,15 +88,15 @@ fn add(
             out.tree.add_folder(&name)?;
         }
         (UNKNOWN | REGULAR, false) => {
-            let content = out.spool.append(content)?;
-            if content.len != size {
+            let file = out.spool.append_file(content, mode & 0o111 != 0)?;
+            if file.content.len != size {
                 return Err(ArchiveError::corrupt(format!("`{}` breaks off", shown(&name))));
             }
-            out.tree.add_file(&name, content, mode & 0o111 != 0)?;
+            out.tree.add_file(&name, file)?;
         }
         (LINK, _) => {
             let mut target = Vec::new();
-            let read = content.by_ref().take(PATH_BYTES as u64 + 1).read_to_end(&mut target);
+            let read = content.by_ref().take(TARGET_BYTES as u64 + 1).read_to_end(&mut target);
             read.map_err(ArchiveError::reading)?;
             out.tree.add_link(&name, &target)?;
         }

@@ -11,8 +11,13 @@ use aws_lc_rs::digest;
 
 use super::ArchiveError;
 use super::limits::Budget;
+use super::tree::Regular;
 
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// What a Git LFS pointer starts with. Git LFS itself takes no file of 1,024 bytes or more for one.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+const LFS_POINTER_BYTES: u64 = 1024;
 
 /// Where one content lies in the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub(super) struct SpoolWriter {
     len: u64,
     budget: Budget,
     buffer: Vec<u8>,
+    /// What the last content started with, as far as that may be a Git LFS pointer.
+    start: Vec<u8>,
 }
 
 impl SpoolWriter {
@@ -36,12 +43,13 @@ impl SpoolWriter {
     pub fn new(dir: &Path, budget: Budget) -> Result<Self, ArchiveError> {
         let file = tempfile::tempfile_in(dir).map_err(ArchiveError::io("create the spool file"))?;
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
-        Ok(Self { file, len: 0, budget, buffer: vec![0; BUFFER_BYTES] })
+        Ok(Self { file, len: 0, budget, buffer: vec![0; BUFFER_BYTES], start: Vec::new() })
     }
 
     /// Adds all that `content` yields. The budget counts the bytes that really come, not those that were announced.
-    pub fn append(&mut self, mut content: impl Read) -> Result<Content, ArchiveError> {
+    fn append(&mut self, mut content: impl Read) -> Result<Content, ArchiveError> {
         let offset = self.len;
+        self.start.clear();
         loop {
             let n = match content.read(&mut self.buffer) {
                 Ok(0) => return Ok(Content { offset, len: self.len - offset }),
@@ -51,8 +59,17 @@ impl SpoolWriter {
             };
             self.len += n as u64;
             self.budget.check_bytes(self.len)?;
+            let missing = LFS_POINTER.len() - self.start.len();
+            self.start.extend_from_slice(&self.buffer[..n.min(missing)]);
             self.file.write_all(&self.buffer[..n]).map_err(ArchiveError::io("write to the spool file"))?;
         }
+    }
+
+    /// [`Self::append`], for a file of the module.
+    pub fn append_file(&mut self, content: impl Read, executable: bool) -> Result<Regular, ArchiveError> {
+        let content = self.append(content)?;
+        let lfs_pointer = self.start == LFS_POINTER && content.len < LFS_POINTER_BYTES;
+        Ok(Regular { content, executable, lfs_pointer })
     }
 
     /// Ends the filling.

@@ -2,13 +2,17 @@
 //!
 //! In: names, kinds and places of contents, in any order. Out: a sorted tree in which each path occurs once and no file
 //! is a folder too. Pure: it touches neither disk nor archive. An entry costs 32 bytes and its path, both bounded.
+//!
+//! Paths are bytes here: git allows names that are not UTF-8 or hold control characters, and what becomes of those is
+//! decided where the output is known, in [`super::links`].
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::ArchiveError;
 use super::error::shown;
-use super::limits::{ALL_PATHS_BYTES, Budget, PATH_BYTES};
+use super::limits::{Budget, PATH_BYTES, TARGET_BYTES};
+use super::names::unusable;
 use super::spool::Content;
 
 /// A piece of text in [`Texts`].
@@ -20,39 +24,49 @@ pub(super) struct Text {
 
 /// Many short texts in one allocation.
 #[derive(Debug, Default)]
-pub(super) struct Texts(String);
+pub(super) struct Texts(Vec<u8>);
 
 impl Texts {
     /// Keeps the concatenation of `parts`.
     ///
     /// # Errors
-    /// When all texts together get too long.
-    pub fn push(&mut self, parts: &[&str]) -> Result<Text, ArchiveError> {
-        let too_long = || ArchiveError::PathsTooLong { limit: ALL_PATHS_BYTES };
+    /// When all texts together get longer than `budget` allows.
+    pub fn push(&mut self, parts: &[&[u8]], budget: &Budget) -> Result<Text, ArchiveError> {
         let start = self.0.len();
         let len: usize = parts.iter().map(|part| part.len()).sum();
-        if start + len > ALL_PATHS_BYTES {
-            return Err(too_long());
-        }
-        self.0.extend(parts.iter().copied());
+        budget.check_paths(start + len)?;
+        self.0.extend(parts.iter().copied().flatten());
         Ok(Text {
-            start: u32::try_from(start).map_err(|_| too_long())?,
-            len: u16::try_from(len).map_err(|_| too_long())?,
+            start: u32::try_from(start).map_err(|_| budget.paths_too_long())?,
+            len: u16::try_from(len).map_err(|_| budget.paths_too_long())?,
         })
     }
 
-    pub fn get(&self, text: Text) -> &str {
+    pub fn get(&self, text: Text) -> &[u8] {
         let start = text.start as usize;
         &self.0[start..start + usize::from(text.len)]
     }
+}
+
+/// A regular file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Regular {
+    pub content: Content,
+    pub executable: bool,
+    /// Whether the content is a Git LFS pointer, in place of what the repository means.
+    pub lfs_pointer: bool,
 }
 
 /// What lies at a path.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Node {
     Folder,
-    File { content: Content, executable: bool },
-    Link { target: Text },
+    File(Regular),
+    /// `too_long`: the target is longer than any path can be, and only its beginning is kept.
+    Link {
+        target: Text,
+        too_long: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +78,7 @@ pub(super) struct Entry {
 /// Collects entries as an archive lists them.
 pub(super) struct TreeBuilder {
     budget: Budget,
-    top: Option<Box<str>>,
+    top: Option<Box<[u8]>>,
     top_is_listed: bool,
     texts: Texts,
     entries: Vec<Entry>,
@@ -79,8 +93,8 @@ impl TreeBuilder {
     pub fn add_folder(&mut self, path: &[u8]) -> Result<(), ArchiveError> {
         let path = checked(path.strip_suffix(b"/").unwrap_or(path))?;
         match self.below_top(path)? {
-            "" if self.top_is_listed => Err(ArchiveError::Duplicate { path: shown(path.as_bytes()) }),
-            "" => {
+            b"" if self.top_is_listed => Err(ArchiveError::Duplicate { path: shown(path) }),
+            b"" => {
                 self.top_is_listed = true;
                 Ok(())
             }
@@ -88,23 +102,17 @@ impl TreeBuilder {
         }
     }
 
-    pub fn add_file(&mut self, path: &[u8], content: Content, executable: bool) -> Result<(), ArchiveError> {
-        let path = checked(path)?;
-        self.add_inside(path, Node::File { content, executable })
+    pub fn add_file(&mut self, path: &[u8], file: Regular) -> Result<(), ArchiveError> {
+        self.add_inside(checked(path)?, Node::File(file))
     }
 
     /// Adds a symbolic link. Where `target` leads is found out later, when all entries are known.
     pub fn add_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
         let path = checked(path)?;
-        if target.len() > PATH_BYTES {
-            return Err(ArchiveError::bad_name(
-                path.as_bytes(),
-                "is a link to a path of more than 1,024 bytes",
-            ));
-        }
-        let target = printable(target)?;
-        let target = self.texts.push(&[target])?;
-        self.add_inside(path, Node::Link { target })
+        let too_long = target.len() > TARGET_BYTES;
+        let kept = if too_long { &target[..PATH_BYTES] } else { target };
+        let target = self.texts.push(&[kept], &self.budget)?;
+        self.add_inside(path, Node::Link { target, too_long })
     }
 
     /// Sorts the entries and checks that they fit together.
@@ -116,34 +124,42 @@ impl TreeBuilder {
         Ok(tree)
     }
 
-    fn add_inside(&mut self, path: &str, node: Node) -> Result<(), ArchiveError> {
+    fn add_inside(&mut self, path: &[u8], node: Node) -> Result<(), ArchiveError> {
         match self.below_top(path)? {
-            "" => Err(ArchiveError::NoTopFolder { path: shown(path.as_bytes()) }),
+            b"" => Err(ArchiveError::NoTopFolder { path: shown(path) }),
             inner => self.add(inner, node),
         }
     }
 
     /// The part of `path` below the top folder, which the first entry decides.
-    fn below_top<'p>(&mut self, path: &'p str) -> Result<&'p str, ArchiveError> {
-        let (top, inner) = path.split_once('/').unwrap_or((path, ""));
-        if **self.top.get_or_insert_with(|| top.into()) == *top {
-            Ok(inner)
-        } else {
-            Err(ArchiveError::NoTopFolder { path: shown(path.as_bytes()) })
+    fn below_top<'p>(&mut self, path: &'p [u8]) -> Result<&'p [u8], ArchiveError> {
+        let slash = path.iter().position(|byte| *byte == b'/');
+        let (top, inner) = slash.map_or((path, &b""[..]), |at| (&path[..at], &path[at + 1..]));
+        match &self.top {
+            Some(first) if **first == *top => Ok(inner),
+            Some(_) => Err(ArchiveError::NoTopFolder { path: shown(path) }),
+            None => {
+                // GitHub makes it of the repository's name and the tag or commit.
+                if let Some(why) = unusable(top) {
+                    return Err(ArchiveError::bad_name(path, why));
+                }
+                self.top = Some(top.into());
+                Ok(inner)
+            }
         }
     }
 
-    fn add(&mut self, path: &str, node: Node) -> Result<(), ArchiveError> {
+    fn add(&mut self, path: &[u8], node: Node) -> Result<(), ArchiveError> {
         self.budget.check_entries(self.entries.len() as u64 + 1)?;
-        if let [drive, b':', ..] = path.as_bytes()
+        if let [drive, b':', ..] = path
             && drive.is_ascii_alphabetic()
         {
             return Err(ArchiveError::bad_name(
-                path.as_bytes(),
+                path,
                 "starts with a drive letter, which makes it absolute on some systems",
             ));
         }
-        let path = self.texts.push(&[path])?;
+        let path = self.texts.push(&[path], &self.budget)?;
         self.entries.push(Entry { path, node });
         Ok(())
     }
@@ -160,23 +176,23 @@ impl Tree {
         &self.entries
     }
 
-    pub fn text(&self, text: Text) -> &str {
+    pub fn text(&self, text: Text) -> &[u8] {
         self.texts.get(text)
     }
 
     /// The entries below `folder`, at any depth; all for `""`.
-    pub fn below(&self, folder: &str) -> Range<usize> {
+    pub fn below(&self, folder: &[u8]) -> Range<usize> {
         if folder.is_empty() {
             return 0..self.entries.len();
         }
-        let side = |entry: &Entry| side_of(self.text(entry.path).as_bytes(), folder.as_bytes());
+        let side = |entry: &Entry| side_of(self.text(entry.path), folder);
         let start = self.entries.partition_point(|entry| side(entry) == Ordering::Less);
         let end = self.entries.partition_point(|entry| side(entry) != Ordering::Greater);
         start..end
     }
 
     /// What lies at `path`, a folder also when only its contents are listed.
-    pub fn find(&self, path: &str) -> Option<Node> {
+    pub fn find(&self, path: &[u8]) -> Option<Node> {
         match self.entries.binary_search_by(|entry| self.text(entry.path).cmp(path)) {
             Ok(found) => Some(self.entries[found].node),
             Err(_) if self.below(path).is_empty() => None,
@@ -184,12 +200,22 @@ impl Tree {
         }
     }
 
+    /// Whether there is something that could be a submodule: git lists submodules in this file.
+    pub fn has_submodules(&self) -> bool {
+        matches!(self.find(b".gitmodules"), Some(Node::File(_)))
+    }
+
+    /// Whether `folder` is listed and holds nothing. Git has no empty folders of its own.
+    pub fn is_empty_folder(&self, folder: &[u8]) -> bool {
+        matches!(self.find(folder), Some(Node::Folder)) && self.below(folder).is_empty()
+    }
+
     fn check(&self) -> Result<(), ArchiveError> {
         let is_folder = |entry: &Entry| matches!(entry.node, Node::Folder);
         for pair in self.entries.windows(2) {
             let path = self.text(pair[0].path);
             if path == self.text(pair[1].path) {
-                let path = shown(path.as_bytes());
+                let path = shown(path);
                 return Err(if is_folder(&pair[0]) == is_folder(&pair[1]) {
                     ArchiveError::Duplicate { path }
                 } else {
@@ -200,7 +226,7 @@ impl Tree {
         for entry in self.entries.iter().filter(|entry| !is_folder(entry)) {
             let path = self.text(entry.path);
             if !self.below(path).is_empty() {
-                return Err(ArchiveError::FileIsFolder { path: shown(path.as_bytes()) });
+                return Err(ArchiveError::FileIsFolder { path: shown(path) });
             }
         }
         Ok(())
@@ -213,36 +239,22 @@ fn side_of(path: &[u8], folder: &[u8]) -> Ordering {
     head.cmp(folder).then_with(|| path.get(folder.len()).map_or(Ordering::Less, |next| next.cmp(&b'/')))
 }
 
-/// `name` as a relative path that means the same on every system, or what is wrong with it.
-fn checked(name: &[u8]) -> Result<&str, ArchiveError> {
+/// `name` as a relative path, or what is wrong with it. Whether it can be the name of a file of a module is another
+/// question ([`unusable`]).
+fn checked(name: &[u8]) -> Result<&[u8], ArchiveError> {
     if name.len() > PATH_BYTES {
         return Err(ArchiveError::bad_name(name, "is longer than 1,024 bytes"));
     }
-    let path = printable(name)?;
-    if path.starts_with('/') {
+    if name.starts_with(b"/") {
         return Err(ArchiveError::AbsolutePath { path: shown(name) });
     }
-    for component in path.split('/') {
+    for component in name.split(|byte| *byte == b'/') {
         match component {
-            "" => return Err(ArchiveError::bad_name(name, "has an empty path component")),
-            "." => return Err(ArchiveError::bad_name(name, "has the path component `.`")),
-            ".." => return Err(ArchiveError::ParentPath { path: shown(name) }),
+            b"" => return Err(ArchiveError::bad_name(name, "has an empty path component")),
+            b"." => return Err(ArchiveError::bad_name(name, "has the path component `.`")),
+            b".." => return Err(ArchiveError::ParentPath { path: shown(name) }),
             _ => {}
         }
     }
-    if path.contains('\\') {
-        return Err(ArchiveError::bad_name(
-            name,
-            "has a backslash, which is a path separator on some systems",
-        ));
-    }
-    Ok(path)
-}
-
-fn printable(name: &[u8]) -> Result<&str, ArchiveError> {
-    let text = str::from_utf8(name).map_err(|_| ArchiveError::bad_name(name, "is not UTF-8"))?;
-    if text.chars().any(char::is_control) {
-        return Err(ArchiveError::bad_name(name, "has a control character in its name or link target"));
-    }
-    Ok(text)
+    Ok(name)
 }

@@ -16,7 +16,8 @@ use tempfile::{NamedTempFile, TempPath};
 use super::digest::{ContentDigest, ContentHasher, sha256_bytes};
 use super::links::Files;
 use super::spool::Spool;
-use super::{ArchiveError, Format, write_zip};
+use super::write_zip::{self, Narrow};
+use super::{ArchiveError, Format};
 
 /// zlib's own default: larger levels gain about a percent and cost twice the time.
 pub(super) const LEVEL: Compression = Compression::new(6);
@@ -41,12 +42,13 @@ pub(super) fn write(
     spool: &Spool,
     format: Format,
     dir: &Path,
+    narrow: &Narrow,
 ) -> Result<Written, ArchiveError> {
     let failed = "write the normalised archive";
     let file = NamedTempFile::new_in(dir).map_err(ArchiveError::io(failed))?;
     let mut sink = Sink::new(file.as_file());
     let written = match format {
-        Format::Zip => write_zip::write(files, spool, &mut sink),
+        Format::Zip => write_zip::write(files, spool, &mut sink, narrow),
         Format::TarGz => write_tar_gz(files, spool, &mut sink),
     };
     let digest = written.map_err(ArchiveError::io(failed))?;
@@ -66,10 +68,10 @@ fn write_tar_gz(files: &Files, spool: &Spool, sink: &mut Sink<'_>) -> io::Result
     for (path, file) in files.iter() {
         let mut header = tar::Header::new_ustar();
         let field = &mut header.as_old_mut().name;
-        let name = &path[..path.floor_char_boundary(field.len())];
-        field[..name.len()].copy_from_slice(name.as_bytes());
+        let name = whole_characters(path, field.len());
+        field[..name.len()].copy_from_slice(name);
         if name != path || !path.is_ascii() {
-            tar.append_pax_extensions([("path", path.as_bytes())])?;
+            tar.append_pax_extensions([("path", path)])?;
         }
         header.set_entry_type(tar::EntryType::Regular);
         header.set_size(file.content.len);
@@ -84,6 +86,13 @@ fn write_tar_gz(files: &Files, spool: &Spool, sink: &mut Sink<'_>) -> io::Result
     }
     tar.into_inner()?.finish()?;
     Ok(digest.finish())
+}
+
+/// As much of the beginning of `path`, which is UTF-8, as has at most `most` bytes and ends with a whole character.
+fn whole_characters(path: &[u8], most: usize) -> &[u8] {
+    let continues = |end: &usize| path.get(*end).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let end = (0..=most.min(path.len())).rev().find(|end| !continues(end));
+    &path[..end.unwrap_or_default()]
 }
 
 /// The output: counts and hashes what is written.

@@ -28,9 +28,36 @@ const REGULAR_FILE: u32 = 0o100_000;
 const PLAIN: [u8; 2] = 20_u16.to_le_bytes();
 const ZIP64: [u8; 2] = 45_u16.to_le_bytes();
 
-/// From this length on, a content's compressed size might not fit into 32 bits: it can be a little longer than the
-/// content itself. The length alone decides, so that the header in front of the content can say it.
-const LARGE: u64 = 0xff00_0000;
+/// What fits into the fields of an ordinary zip. Beyond that come those of zip64, which cost gigabytes to test if these
+/// numbers were not a parameter.
+pub(super) struct Narrow {
+    /// From this length on, a content's compressed size might not fit into 32 bits: it can be a little longer than the
+    /// content itself. The length alone decides, so that the header in front of the content can say it.
+    pub content: u64,
+    /// From this number on, offsets and sizes of the archive itself do not fit.
+    pub offset: u64,
+    /// From this number on, entries cannot be counted.
+    pub entries: u64,
+}
+
+impl Narrow {
+    /// As the format has it: all ones in a field mean that the value is found in the zip64 fields.
+    pub const ZIP: Self = Self { content: 0xff00_0000, offset: u32::MAX as u64, entries: u16::MAX as u64 };
+
+    fn is_large(&self, file: &File) -> bool {
+        file.content.len >= self.content
+    }
+
+    /// `value`, or all ones where it does not fit.
+    fn offset(&self, value: u64) -> u32 {
+        if value < self.offset { low32(value) } else { u32::MAX }
+    }
+
+    /// `value`, or all ones where it does not fit.
+    fn entries(&self, value: u64) -> u16 {
+        if value < self.entries { u16::try_from(value).unwrap_or(u16::MAX) } else { u16::MAX }
+    }
+}
 
 /// What the central directory says about a file and the index does not.
 struct Record {
@@ -40,27 +67,32 @@ struct Record {
 }
 
 /// Writes all `files`.
-pub(super) fn write(files: &Files, spool: &Spool, sink: &mut Sink<'_>) -> io::Result<ContentDigest> {
+pub(super) fn write(
+    files: &Files,
+    spool: &Spool,
+    sink: &mut Sink<'_>,
+    narrow: &Narrow,
+) -> io::Result<ContentDigest> {
     let mut deflate = DeflateEncoder::new(Vec::new(), LEVEL);
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut records = Vec::with_capacity(files.len());
     let mut digest = ContentHasher::new();
     for (path, file) in files.iter() {
         let offset = sink.size;
-        sink.write_all(&local_header(path, file)?)?;
+        sink.write_all(&local_header(path, file, narrow)?)?;
         let start = sink.size;
         let mut content = spool.open(file.content)?;
         let crc = compress(&mut content, &mut deflate, &mut chunk, sink)?;
         let record = Record { crc, compressed: sink.size - start, offset };
-        sink.write_all(&data_descriptor(file, &record))?;
+        sink.write_all(&data_descriptor(file, &record, narrow))?;
         records.push(record);
         digest.add(path, &content.sha256());
     }
     let start = sink.size;
     for ((path, file), record) in files.iter().zip(&records) {
-        sink.write_all(&central_header(path, file, record)?)?;
+        sink.write_all(&central_header(path, file, record, narrow)?)?;
     }
-    sink.write_all(&end(records.len() as u64, start, sink.size - start))?;
+    sink.write_all(&end(records.len() as u64, start, sink.size - start, narrow))?;
     Ok(digest.finish())
 }
 
@@ -87,10 +119,9 @@ fn compress(
     Ok(crc.sum())
 }
 
-fn local_header(path: &str, file: &File) -> io::Result<Vec<u8>> {
-    let large = file.content.len >= LARGE;
+fn local_header(path: &[u8], file: &File, narrow: &Narrow) -> io::Result<Vec<u8>> {
     let (version, size, extra) =
-        if large { (ZIP64, u32::MAX, zip64_extra(&[0, 0])?) } else { (PLAIN, 0, Vec::new()) };
+        if narrow.is_large(file) { (ZIP64, u32::MAX, zip64_extra(&[0, 0])?) } else { (PLAIN, 0, Vec::new()) };
     let parts: [&[u8]; 12] = [
         b"PK\x03\x04",
         &version,
@@ -100,17 +131,17 @@ fn local_header(path: &str, file: &File) -> io::Result<Vec<u8>> {
         &0_u32.to_le_bytes(),
         &size.to_le_bytes(),
         &size.to_le_bytes(),
-        &len16(path.as_bytes())?,
+        &len16(path)?,
         &len16(&extra)?,
-        path.as_bytes(),
+        path,
         &extra,
     ];
     Ok(parts.concat())
 }
 
-fn data_descriptor(file: &File, record: &Record) -> Vec<u8> {
+fn data_descriptor(file: &File, record: &Record, narrow: &Narrow) -> Vec<u8> {
     let sizes = [record.compressed, file.content.len];
-    let sizes = if file.content.len >= LARGE {
+    let sizes = if narrow.is_large(file) {
         sizes.map(u64::to_le_bytes).concat()
     } else {
         sizes.map(|size| low32(size).to_le_bytes()).concat()
@@ -118,14 +149,14 @@ fn data_descriptor(file: &File, record: &Record) -> Vec<u8> {
     [b"PK\x07\x08", &record.crc.to_le_bytes()[..], &sizes].concat()
 }
 
-fn central_header(path: &str, file: &File, record: &Record) -> io::Result<Vec<u8>> {
+fn central_header(path: &[u8], file: &File, record: &Record, narrow: &Narrow) -> io::Result<Vec<u8>> {
     let mut wide = Vec::new();
     let [mut compressed, mut len] = [record.compressed, file.content.len].map(low32);
-    if file.content.len >= LARGE {
+    if narrow.is_large(file) {
         wide.extend([file.content.len, record.compressed]);
         [compressed, len] = [u32::MAX; 2];
     }
-    let offset = low32(record.offset);
+    let offset = narrow.offset(record.offset);
     if offset == u32::MAX {
         wide.push(record.offset);
     }
@@ -141,23 +172,24 @@ fn central_header(path: &str, file: &File, record: &Record) -> io::Result<Vec<u8
         &record.crc.to_le_bytes(),
         &compressed.to_le_bytes(),
         &len.to_le_bytes(),
-        &len16(path.as_bytes())?,
+        &len16(path)?,
         &len16(&extra)?,
         // No comment, first disk, no internal attributes.
         &[0; 6],
         &attributes.to_le_bytes(),
         &offset.to_le_bytes(),
-        path.as_bytes(),
+        path,
         &extra,
     ];
     Ok(parts.concat())
 }
 
 /// The records behind the central directory, which has `entries` and lies at `start`.
-fn end(entries: u64, start: u64, size: u64) -> Vec<u8> {
+fn end(entries: u64, start: u64, size: u64, narrow: &Narrow) -> Vec<u8> {
     let mut end = Vec::new();
-    let short_entries = u16::try_from(entries).unwrap_or(u16::MAX);
-    if short_entries == u16::MAX || low32(start) == u32::MAX || low32(size) == u32::MAX {
+    let short_entries = narrow.entries(entries);
+    let [short_size, short_start] = [size, start].map(|value| narrow.offset(value));
+    if short_entries == u16::MAX || short_start == u32::MAX || short_size == u32::MAX {
         let [entries, size, directory, zip64_end] =
             [entries, size, start, start + size].map(u64::to_le_bytes);
         // The record counts its own length from here on: 44 bytes.
@@ -166,7 +198,7 @@ fn end(entries: u64, start: u64, size: u64) -> Vec<u8> {
         end.extend([b"PK\x06\x07", &[0; 4][..], &zip64_end, &1_u32.to_le_bytes()].concat());
     }
     let short_entries = short_entries.to_le_bytes();
-    let [size, start] = [size, start].map(|value| low32(value).to_le_bytes());
+    let [size, start] = [short_size, short_start].map(u32::to_le_bytes);
     end.extend([b"PK\x05\x06", &[0; 4][..], &short_entries, &short_entries, &size, &start, &[0; 2]].concat());
     end
 }

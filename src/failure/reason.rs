@@ -87,6 +87,16 @@ reasons! {
     ImmutableContentChanged,
     /// The same commit gave other content, as with git's export-subst.
     SameCommitOtherContent,
+    /// Symbolic links were left out of what is stored.
+    LinksSkipped,
+    /// Files were left out of what is stored because a module cannot have such a path.
+    FilesSkipped,
+    /// Submodules are empty in what is stored.
+    SubmodulesEmpty,
+    /// Files are stored as Git LFS pointers.
+    LfsPointers,
+    /// The content of a version that is not immutable was replaced.
+    ContentReplaced,
     /// The bucket does not exist.
     BucketNotFound,
     /// The bucket's name, region or endpoint is wrong.
@@ -125,6 +135,18 @@ impl Reason {
             .iter()
             .any(|reason| reason.as_str() == word)
             || word.is_empty()
+    }
+
+    /// Whether an Event with this reason is about something that was stored all the same: no failure has it.
+    pub fn is_note(self) -> bool {
+        matches!(
+            self,
+            Self::LinksSkipped
+                | Self::FilesSkipped
+                | Self::SubmodulesEmpty
+                | Self::LfsPointers
+                | Self::ContentReplaced
+        )
     }
 
     /// Whether finding out if a failure with this reason still stands costs a request to GitHub or S3; the others are

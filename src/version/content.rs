@@ -117,7 +117,8 @@ pub(super) fn compare(
             Reason::SameCommitOtherContent,
             format!(
                 "Commit {} gave {is} now and {was} when it was published: the repository's export-subst or \
-                 export-ignore makes archives that change. {kept}",
+                 export-ignore makes archives that change, or its setting for Git LFS objects in archives was switched. \
+                 {kept}",
                 now.unwrap_or_default()
             ),
         ));

@@ -10,6 +10,7 @@ pub mod context;
 pub mod delete;
 pub mod fetch;
 pub mod memory;
+pub mod notes;
 pub mod object;
 pub mod plan;
 pub mod publish;

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::content::{Content, compare, other_bytes, replaced};
 use super::context::{Context, api_failure};
 use super::fetch::{fetch, normalise};
+use super::notes::{self, Remark};
 use super::object::Object;
 use super::plan::{VersionView, Work};
 use super::record::Published;
@@ -69,8 +70,8 @@ pub(super) enum Lying {
 
 /// Something a person may want to know although all went well.
 pub enum Note {
-    /// A symbolic link was left out.
-    LinksSkipped(String),
+    /// What was left out of the archive, or is not in it.
+    Archive(Remark),
     /// The content of a version that is not immutable was replaced.
     ContentReplaced(String),
     /// The repository has another name now: from where to where.
@@ -141,10 +142,13 @@ async fn prepare_and_store(
         ref_: format!("refs/tags/{}", fetched.tag),
         commit: made.commit.clone(),
     };
-    let mut notes = notes(&made);
-    notes.extend(replaced(object.view(), &content.digest, bytes_changed).map(Note::ContentReplaced));
+    let replaced = replaced(object.view(), &content.digest, bytes_changed);
+    let mut notes: Vec<Note> = replaced.map(Note::ContentReplaced).into_iter().collect();
     notes.extend(fetched.moved_to.map(|to| Note::RepositoryMoved(source.url.clone(), to)));
     let published = store(ctx, object, work, lying, (&made.file, &content), source).await?;
+    if published.stored_now {
+        notes.extend(notes::of_archive(&made.report).into_iter().map(Note::Archive));
+    }
     Ok(Outcome { published, notes })
 }
 
@@ -326,23 +330,4 @@ fn is_lost(view: &VersionView, work: &Work<'_>, lying: &Lying) -> bool {
         Lying::Ours(found) => damaged(view, work, found),
     };
     status.synced == Some(true) && here && gone
-}
-
-fn notes(made: &Normalised) -> Vec<Note> {
-    let mut notes = Vec::new();
-    if let Some(first) = made.skipped_links.first() {
-        let note = format!(
-            "{} left out: {} points to {}, which {}. Terraform could not use them.",
-            if made.skipped_links_total == 1 {
-                "1 symbolic link is".to_owned()
-            } else {
-                format!("{} symbolic links are", made.skipped_links_total)
-            },
-            first.path,
-            first.target,
-            first.why,
-        );
-        notes.push(Note::LinksSkipped(note));
-    }
-    notes
 }

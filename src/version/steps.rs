@@ -238,8 +238,12 @@ fn tell(ctx: &Context, object: &Object, before: &VersionView, outcome: &Outcome)
     }
     for note in &outcome.notes {
         match note {
-            Note::LinksSkipped(note) => ctx.events.warning(&reference, "LinksSkipped", "Normalise", note),
-            Note::ContentReplaced(note) => ctx.events.warning(&reference, "ContentReplaced", "Publish", note),
+            Note::Archive(remark) => {
+                ctx.events.warning(&reference, remark.reason.as_str(), "Publish", &remark.text);
+            }
+            Note::ContentReplaced(note) => {
+                ctx.events.warning(&reference, Reason::ContentReplaced.as_str(), "Publish", note);
+            }
             Note::RepositoryMoved(from, to) => report_move(ctx, object, from, to),
         }
     }

@@ -121,6 +121,41 @@ fn more_entries_than_an_old_zip_can_count() {
     }
 }
 
+/// What takes gigabytes at the format's own limits: here they are a few hundred bytes.
+#[test]
+fn what_does_not_fit_into_an_old_zip_is_read_back() {
+    let items: Vec<_> = (0..6)
+        .map(|i: usize| script(&format!("inner/f{i}"), noise(i * 50)))
+        .chain([file("inner/large", lines(20_000)), file("inner/é", "")])
+        .collect();
+    let raw = zip_of(&in_top(&items));
+    let (plain, bytes) = run(&raw, Format::Zip, &Limits::default()).unwrap();
+    let expected = unpack(&bytes, Format::Zip);
+    let (mut outputs, none) = (vec![bytes], u64::MAX);
+    for (content, offset, entries) in
+        [(150, none, none), (none, 300, none), (none, none, 5), (0, 0, 0), (151, 301, 9), (150, 1000, 8)]
+    {
+        let narrow = Narrow { content, offset, entries };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("raw");
+        fs::write(&path, &raw).unwrap();
+        let wide = normalise_with(&path, Format::Zip, &Limits::default(), dir.path(), &narrow).unwrap();
+        let bytes = fs::read(&wide.file).unwrap();
+        assert_eq!(unpack(&bytes, Format::Zip), expected, "{content} {offset} {entries}");
+        assert_eq!((wide.digest, wide.files), (plain.digest, plain.files));
+        let end64 = bytes.windows(4).any(|window| window == b"PK\x06\x06");
+        assert_eq!(end64, offset < none || entries <= 8, "{content} {offset} {entries}");
+        // The reader of this module refuses what is said twice and differs. It takes `inner` for GitHub's top folder.
+        let (_, again) = run(&bytes, Format::TarGz, &Limits::default()).unwrap();
+        let again: Vec<_> = unpack(&again, Format::TarGz).into_values().collect();
+        assert_eq!(again, expected.values().cloned().collect::<Vec<_>>());
+        outputs.push(bytes);
+    }
+    outputs.sort();
+    outputs.dedup();
+    assert_eq!(outputs.len(), 7, "each limit shows");
+}
+
 /// Sizes and offsets beyond 32 bits. Needs 10 GB of disk and some minutes; TMPDIR says where.
 #[test]
 #[ignore = "large"]

@@ -1,7 +1,8 @@
 //! Each limit at its last allowed value and one beyond.
 
 use super::*;
-use crate::archive::limits::{ALL_PATHS_BYTES, PATH_BYTES};
+use crate::archive::SkipReason;
+use crate::archive::limits::{PATH_BYTES, TARGET_BYTES};
 use crate::archive::links::NESTED;
 use crate::archive::tree::TreeBuilder;
 
@@ -109,10 +110,26 @@ fn path_bytes() {
         let top = |len: usize| pack.pack(&[file(&format!("t/{}", path(len - 2)), "1")]);
         limited(&top(PATH_BYTES), |_| {}).unwrap();
         assert!(matches!(limited(&top(PATH_BYTES + 1), |_| {}), Err(ArchiveError::BadName { .. })));
-        let to =
-            |len: usize| pack.pack(&[file("t/f", "1"), link("t/l", &format!("{}f", "/".repeat(len - 1)))]);
-        assert!(matches!(limited(&to(PATH_BYTES), |_| {}), Err(ArchiveError::LinkLeavesTree { .. })));
-        assert!(matches!(limited(&to(PATH_BYTES + 1), |_| {}), Err(ArchiveError::BadName { .. })));
+    }
+}
+
+#[test]
+fn target_bytes() {
+    for pack in PACKS {
+        let published = |len: usize| {
+            let target = format!("{}f", "./".repeat((len - 1) / 2));
+            assert_eq!(target.len(), len);
+            let raw = pack.pack(&in_top(&[file("f", "1"), link("l", &target)]));
+            let (normalised, bytes) = run(&raw, Format::Zip, &Limits::default()).unwrap();
+            let why = normalised.report.skipped_links.first.first().map(|link| link.why);
+            (unpack(&bytes, Format::Zip).len(), why)
+        };
+        assert_eq!(published(PATH_BYTES + 1), (2, None));
+        assert_eq!(published(TARGET_BYTES), (2, None));
+        assert_eq!(published(TARGET_BYTES + 2), (1, Some(SkipReason::Unnameable)));
+        assert_eq!(published(300_001), (1, Some(SkipReason::Unnameable)), "a file that git took for a link");
+        let leaves = pack.pack(&in_top(&[file("f", "1"), link("l", &"/".repeat(TARGET_BYTES + 1))]));
+        assert!(matches!(limited(&leaves, |_| {}), Err(ArchiveError::LinkLeavesTree { .. })));
     }
 }
 
@@ -147,15 +164,28 @@ fn folders_and_links_may_be_as_deep_as_a_path_is_long() {
 
 #[test]
 fn all_paths_together() {
-    let mut tree = TreeBuilder::new(Limits::default().budget(0));
-    let full = ALL_PATHS_BYTES / 1000;
-    let add =
-        |tree: &mut TreeBuilder, i: usize, len: usize| tree.add_folder(format!("t/{i:0>len$}").as_bytes());
-    for i in 0..full {
-        add(&mut tree, i, 1000).unwrap();
+    // It grows with the entries that are allowed, up to what 32 bits can find again.
+    for (entries, most) in [(1, 1 << 20), (100_000, 16_800_000), (200_000, 33_600_000)] {
+        let budget = Limits { entries, ..Limits::default() }.budget(0);
+        assert_eq!(budget.paths_bytes(), most);
+        let most = usize::try_from(most).unwrap();
+        let mut tree = TreeBuilder::new(Limits { entries: 200_000, ..Limits::default() }.budget(0));
+        budget.check_paths(most).unwrap();
+        assert!(matches!(budget.check_paths(most + 1), Err(ArchiveError::PathsTooLong { .. })));
+        let add = |tree: &mut TreeBuilder, i: usize, len: usize| {
+            tree.add_folder(format!("t/{i:0>len$}").as_bytes())
+        };
+        if entries == 200_000 {
+            for i in 0..most / 1000 {
+                add(&mut tree, i, 1000).unwrap();
+            }
+            let error = add(&mut tree, 0, 1).unwrap_err();
+            assert!(matches!(error, ArchiveError::PathsTooLong { .. }), "{error:?}");
+            assert!(error.to_string().contains("--max-entries"), "{error}");
+        }
     }
-    add(&mut tree, full, ALL_PATHS_BYTES % 1000).unwrap();
-    assert!(matches!(add(&mut tree, 0, 1), Err(ArchiveError::PathsTooLong { .. })));
+    let most = Limits { entries: u64::MAX, ..Limits::default() }.budget(0).paths_bytes();
+    assert_eq!(most, u64::from(u32::MAX));
 }
 
 #[test]

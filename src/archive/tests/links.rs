@@ -1,16 +1,16 @@
 //! What becomes of symbolic links.
 
 use super::*;
-use crate::archive::{SkipReason, SkippedLink};
+use crate::archive::{Listed, SkipReason, SkippedLink};
 
 /// Normalises from either packing, and returns `path=content` for each file and the links left out.
 fn followed(items: &[Item]) -> (Vec<String>, Vec<(String, SkipReason)>) {
     let mut outcomes = PACKS.map(|pack| {
         let raw = pack.pack(&in_top(items));
         let (normalised, bytes) = run(&raw, Format::TarGz, &Limits::default()).unwrap();
-        let skipped: Vec<_> =
-            normalised.skipped_links.into_iter().map(|link| (link.path, link.why)).collect();
-        assert_eq!(normalised.skipped_links_total, skipped.len() as u64);
+        let Listed { first, total } = normalised.report.skipped_links;
+        let skipped: Vec<_> = first.into_iter().map(|link| (link.path, link.why)).collect();
+        assert_eq!(total, skipped.len() as u64);
         let files = unpack(&bytes, Format::TarGz).into_iter();
         let files = files.map(|(path, file)| format!("{path}={}", String::from_utf8(file.data).unwrap()));
         (files.collect::<Vec<_>>(), skipped)
@@ -123,8 +123,8 @@ fn the_first_twenty_links_left_out_are_named_and_all_are_counted() {
     let mut items = vec![file("f", "1")];
     items.extend((0..30).rev().map(|i| link(&format!("l{i:02}"), "nowhere")));
     let (normalised, _) = publish(&items);
-    assert_eq!(normalised.skipped_links_total, 30);
-    assert_eq!(normalised.skipped_links.len(), 20);
+    let skipped = normalised.report.skipped_links;
+    assert_eq!((skipped.total, skipped.first.len()), (30, 20));
     let last = SkippedLink { path: "l19".into(), target: "nowhere".into(), why: SkipReason::Dangles };
-    assert_eq!(normalised.skipped_links[19], last);
+    assert_eq!(skipped.first[19], last);
 }

@@ -6,6 +6,7 @@ mod limits;
 mod links;
 mod memory;
 mod mutations;
+mod odd;
 mod properties;
 mod refusals;
 mod tar_structure;
@@ -22,7 +23,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::{ArchiveError, Format, Limits, Normalised, normalise};
+use super::{ArchiveError, Format, Limits, Narrow, Normalised, normalise, normalise_with};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -91,7 +92,9 @@ fn zip_of(items: &[Item]) -> Vec<u8> {
             Kind::Link(target) => (0o120_000, &target[..]),
             Kind::Special { zip, .. } => (*zip, &b""[..]),
         };
-        zip.add(&item.path, mode, data, &RawEntry { flags: 0x0800, ..RawEntry::of(data) });
+        // As git does it: what is not UTF-8 is not said to be.
+        let flags = if str::from_utf8(&item.path).is_ok() { 0x0800 } else { 0 };
+        zip.add(&item.path, mode, data, &RawEntry { flags, ..RawEntry::of(data) });
     }
     zip.finish(COMMIT.as_bytes())
 }

@@ -120,7 +120,7 @@ fn headers_in_front_override_or_are_refused() {
         ("a path that climbs", with(&[("path", b"t/../../x")], b'0', b"t/b")),
         ("an absolute path", with(&[("path", b"/t/b")], b'0', b"t/b")),
         ("no path", with(&[("path", b"")], b'0', b"t/b")),
-        ("a path with NUL", with(&[("path", b"t/b\0c")], b'0', b"t/b")),
+        ("configuration with NUL in its path", with(&[("path", b"t/b\0c.tf")], b'0', b"t/b")),
         ("a target that climbs", with(&[("linkpath", b"../../x")], b'2', b"t/l")),
         ("another size", with(&[("size", b"1")], b'0', b"t/b")),
         ("one key twice", with(&[("path", b"t/b"), ("path", b"t/c")], b'0', b"t/b")),
@@ -142,12 +142,14 @@ fn headers_in_front_override_or_are_refused() {
         ),
         (
             "GNU's with NUL",
-            tar_gz(&[raw_tar(b'L', b"././@LongLink", b"", 0, b"t/b\0c\0"), member("t/a", "1")]),
+            tar_gz(&[raw_tar(b'L', b"././@LongLink", b"", 0, b"t/b\0c.tf\0"), member("t/a", "1")]),
         ),
     ];
     for (what, raw) in out {
         refused(what, &raw);
     }
+    let cut = with(&[("path", b"t/main.tf\0.md")], b'0', b"t/b");
+    assert_eq!(kept(&cut), ["a=1"], "no name is cut at a NUL: it is left out");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 /// One entry of a commit's tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    path: String,
+    path: Vec<u8>,
     mode: &'static str,
     content: Vec<u8>,
 }
@@ -18,7 +18,7 @@ pub struct File {
 impl File {
     /// A plain file.
     pub fn new(path: &str, content: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.to_owned(), mode: "100644", content: content.into() }
+        Self { path: path.into(), mode: "100644", content: content.into() }
     }
 
     /// A file that may be executed.
@@ -27,8 +27,19 @@ impl File {
     }
 
     /// A symbolic link.
-    pub fn link(path: &str, target: &str) -> Self {
+    pub fn link(path: &str, target: impl Into<Vec<u8>>) -> Self {
         Self { mode: "120000", ..Self::new(path, target) }
+    }
+
+    /// A submodule, at this commit of some other repository.
+    pub fn submodule(path: &str, commit: &str) -> Self {
+        Self { mode: "160000", ..Self::new(path, commit) }
+    }
+
+    /// The same at a path that need not be text.
+    #[must_use]
+    pub fn at(self, path: &[u8]) -> Self {
+        Self { path: path.into(), ..self }
     }
 }
 
@@ -164,7 +175,12 @@ pub(super) fn commit(dir: &Path, refs: &Refs, commits: &[(Place<'_>, Vec<File>)]
         }
         writeln!(stream, "deleteall")?;
         for file in files {
-            write!(stream, "M {} inline {}\ndata {}\n", file.mode, quote(&file.path), file.content.len())?;
+            let path = quote(&file.path);
+            if file.mode == "160000" {
+                stream.extend([b"M 160000 ", &file.content[..], b" ", path.as_bytes(), b"\n"].concat());
+                continue;
+            }
+            write!(stream, "M {} inline {path}\ndata {}\n", file.mode, file.content.len())?;
             stream.extend_from_slice(&file.content);
             stream.push(b'\n');
         }
@@ -194,6 +210,11 @@ pub(super) fn archive(dir: &Path, name: &str, format: Format, prefix: &str) -> R
     run(command, b"")
 }
 
-fn quote(path: &str) -> String {
-    format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+/// As git reads it: every byte that is not plain is written as an octal number.
+fn quote(path: &[u8]) -> String {
+    let quoted = path.iter().map(|byte| match byte {
+        b'"' | b'\\' | ..0x20 | 0x7f.. => format!("\\{byte:03o}"),
+        plain => char::from(*plain).to_string(),
+    });
+    format!("\"{}\"", quoted.collect::<String>())
 }

@@ -1,0 +1,64 @@
+//! Names that git allows and a module cannot have: not UTF-8, with control characters, with a backslash.
+//!
+//! In: paths as an archive lists them. Out: why one cannot be stored, and whether Terraform would have read it. Pure.
+
+/// What the names of files end with that Terraform and OpenTofu read as configuration. They heed the case of letters.
+const CONFIGURATION: [&[u8]; 4] = [b".tf", b".tf.json", b".tofu", b".tofu.json"];
+
+/// Why no file of a module can have this path, if so: installers and file systems differ in what they make of it, and
+/// the content digest (a line for each file) cannot hold a newline.
+pub(super) fn unusable(path: &[u8]) -> Option<&'static str> {
+    match str::from_utf8(path) {
+        Err(_) => Some("is not UTF-8"),
+        Ok(text) if text.chars().any(char::is_control) => Some("has a control character in its path"),
+        Ok(text) if text.contains('\\') => Some("has a backslash, which is a path separator on some systems"),
+        Ok(_) => None,
+    }
+}
+
+/// Whether Terraform or OpenTofu would read a file at this path as configuration. A module without it is another module.
+pub(super) fn is_configuration(path: &[u8]) -> bool {
+    CONFIGURATION.iter().any(|ending| path.ends_with(ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_module_cannot_have() {
+        let odd: [&[u8]; 12] = [
+            b"caf\xe9.txt",
+            b"d\xff/a.txt",
+            b"Icon\r",
+            b"a\nb",
+            b"a\0b",
+            b"\x1b[31m",
+            b"a\x7f",
+            "a\u{85}".as_bytes(),
+            b"old\\a.txt",
+            b"..\\a",
+            b"\\",
+            b"\xed\xa0\x80",
+        ];
+        for path in odd {
+            assert!(unusable(path).is_some(), "{}", path.escape_ascii());
+        }
+        for path in ["", "main.tf", "größe.tf", "a b", "a\u{202e}b", "a\u{200b}", "日本語", "...", "~", "a:b"]
+        {
+            assert_eq!(unusable(path.as_bytes()), None, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn what_terraform_reads() {
+        for path in ["a.tf", ".tf", "d/a.tf.json", "a.tofu", "a.tofu.json", "a\n.tf"] {
+            assert!(is_configuration(path.as_bytes()), "{path:?}");
+        }
+        for path in
+            ["a.TF", "a.tf\n", "a.tf ", "a.tfvars", "a.tf.bak", "a.json", "tf", "a.tf/b", "a.tftest.hcl"]
+        {
+            assert!(!is_configuration(path.as_bytes()), "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a person may want to know although all went well: one Warning Event of each kind, when something was stored.
+//!
+//! In: the report of an archive. Out: a reason and a sentence for each thing in it. Pure.
+
+use crate::archive::{Listed, Report};
+use crate::failure::Reason;
+
+/// Bytes up to which names are listed; an Event's note has at most 1,000.
+const LISTED_BYTES: usize = 500;
+/// How many names are listed at most.
+const LISTED: usize = 5;
+
+/// Something for a Warning Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// The Event's reason.
+    pub reason: Reason,
+    /// The Event's words.
+    pub text: String,
+}
+
+/// What there is to say of an archive that is stored.
+pub(super) fn of_archive(report: &Report) -> Vec<Remark> {
+    let mut notes = Vec::new();
+    let mut add = |reason, text| notes.push(Remark { reason, text });
+    let Report { skipped_links, skipped_files, submodules, lfs_pointers } = report;
+    if skipped_links.total > 0 {
+        let links = list(skipped_links, |link| format!("{} -> {} ({})", link.path, link.target, link.why));
+        let what = counted(skipped_links.total, "symbolic link is", "symbolic links are");
+        add(
+            Reason::LinksSkipped,
+            format!("{what} left out of the stored archive, as Terraform could not use them: {links}."),
+        );
+    }
+    if skipped_files.total > 0 {
+        let what = counted(skipped_files.total, "file is", "files are");
+        let files = list(skipped_files, Clone::clone);
+        add(
+            Reason::FilesSkipped,
+            format!(
+                "{what} left out of the stored archive because of the path (not UTF-8, a control character or a \
+                 backslash): {files}. Rename them in the repository if the module needs them."
+            ),
+        );
+    }
+    if let Some(first) = submodules.first.first() {
+        let what = counted(submodules.total, "submodule is", "submodules are");
+        add(
+            Reason::SubmodulesEmpty,
+            format!(
+                "{what} empty in the stored archive, as in all archives of GitHub's: the first is {first}. A module \
+                 that calls what is in there cannot be installed: copy it into the repository, or call it by its own \
+                 source."
+            ),
+        );
+    }
+    if let Some(first) = lfs_pointers.first.first() {
+        let what = counted(lfs_pointers.total, "file is", "files are");
+        add(
+            Reason::LfsPointers,
+            format!(
+                "{what} stored as a Git LFS pointer, not as the content: the first is {first}. Switch on \"Include Git \
+                 LFS objects in archives\" in the repository's settings and publish a new version, or keep the content \
+                 in git itself."
+            ),
+        );
+    }
+    notes
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The first few, as far as there is room, and how many more there are.
+fn list<T>(all: &Listed<T>, show: impl Fn(&T) -> String) -> String {
+    let mut text = String::new();
+    let mut shown = 0;
+    for item in all.first.iter().take(LISTED).map(show) {
+        if shown > 0 && text.len() + item.len() > LISTED_BYTES {
+            break;
+        }
+        if shown > 0 {
+            text.push_str(", ");
+        }
+        text.push_str(&item);
+        shown += 1;
+    }
+    match all.total.saturating_sub(shown) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{SkipReason, SkippedLink};
+
+    fn names(count: usize, len: usize) -> Listed<String> {
+        let first = (0..count.min(20)).map(|i| format!("{i:0>len$}")).collect();
+        Listed { first, total: count as u64 }
+    }
+
+    #[test]
+    fn an_ordinary_archive_has_nothing_to_say() {
+        assert_eq!(of_archive(&Report::default()), []);
+    }
+
+    #[test]
+    fn each_kind_is_one_note_that_counts_all_and_names_the_first() {
+        let link = SkippedLink { path: "a".into(), target: r"b\n".into(), why: SkipReason::Unnameable };
+        let report = Report {
+            skipped_links: Listed { first: vec![link], total: 1 },
+            skipped_files: names(7, 1),
+            submodules: names(1, 1),
+            lfs_pointers: names(46, 1),
+        };
+        let notes = of_archive(&report);
+        let expected = [
+            (
+                Reason::LinksSkipped,
+                "1 symbolic link is ",
+                r"a -> b\n (points to what no file can be called).",
+            ),
+            (Reason::FilesSkipped, "7 files are ", ": 0, 1, 2, 3, 4 and 2 more."),
+            (Reason::SubmodulesEmpty, "1 submodule is ", "the first is 0."),
+            (Reason::LfsPointers, "46 files are ", "the first is 0."),
+        ];
+        assert_eq!(notes.len(), expected.len());
+        for (note, (reason, begins, word)) in notes.iter().zip(expected) {
+            assert_eq!(note.reason, reason);
+            assert!(note.text.starts_with(begins) && note.text.contains(word), "{}", note.text);
+            assert!(reason.is_note());
+        }
+    }
+
+    #[test]
+    fn a_note_fits_into_an_event_and_keeps_its_count() {
+        let longest = |i: u32| SkippedLink {
+            path: format!("{i}{}", "é".repeat(199)),
+            target: "é".repeat(200),
+            why: SkipReason::PointsToSubmodule,
+        };
+        let report = Report {
+            skipped_links: Listed { first: (0..20).map(longest).collect(), total: 1000 },
+            skipped_files: names(1000, 200),
+            submodules: names(1000, 200),
+            lfs_pointers: names(1000, 200),
+        };
+        for note in of_archive(&report) {
+            assert!(note.text.starts_with("1000 ") && note.text.len() <= 1000 + 200, "{}", note.text);
+        }
+    }
+}
