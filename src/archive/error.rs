@@ -18,9 +18,7 @@ pub enum ArchiveError {
         found: String,
     },
     /// The archive breaks off, fails its own checksums or contradicts itself.
-    #[error(
-        "the archive is truncated or corrupt: {what}; fetch it again, and report it to GitHub if that does not help"
-    )]
+    #[error("the archive is truncated or corrupt ({what})")]
     Corrupt {
         /// What was found.
         what: String,

@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use tempfile::TempPath;
 
 mod digest;
@@ -141,6 +142,25 @@ fn normalise_with(
         report,
         files: files.len() as u64,
     })
+}
+
+/// SHA-256 of a download that could not be read, by which it is known again. `None` where it broke off before it said what
+/// it is: that is nothing to be known by.
+pub fn fingerprint(raw: &Path) -> Option<[u8; 32]> {
+    let mut file = File::open(raw).ok()?;
+    let mut hash = Context::new(&SHA256);
+    let mut buffer = vec![0; write::CHUNK_BYTES];
+    let mut len = 0;
+    loop {
+        match file.read(&mut buffer).ok()? {
+            0 => break,
+            n => {
+                hash.update(&buffer[..n]);
+                len += n;
+            }
+        }
+    }
+    (len >= MAGIC_NUMBERS[0].len()).then(|| digest::sha256_bytes(&hash.finish()))
 }
 
 /// What a reader fills: the index and the contents.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
@@ -127,6 +128,8 @@ pub struct LeanStatus {
     pub ready: Option<bool>,
     /// Whether `Stalled` is True.
     pub stalled: bool,
+    /// Since when `Stalled` is what it is.
+    pub stalled_since: Option<Timestamp>,
     /// `Ready`'s reason.
     pub reason: String,
     /// The beginning of `Ready`'s message.
@@ -377,12 +380,13 @@ fn recorded_token(status: &Value, field: &str) -> Option<String> {
 }
 
 fn lean_status(status: &Value) -> LeanStatus {
-    let ready = condition(status, "Ready");
+    let (ready, stalled) = (condition(status, "Ready"), condition(status, "Stalled"));
     LeanStatus {
         observed_generation: status.get("observedGeneration").and_then(Value::as_i64),
         synced: flag(status, "synced"),
         ready: holds(ready),
-        stalled: holds(condition(status, "Stalled")).unwrap_or(false),
+        stalled: holds(stalled).unwrap_or(false),
+        stalled_since: text(stalled, "lastTransitionTime").and_then(|time| time.parse().ok()),
         reason: text(ready, "reason").unwrap_or_default(),
         message: cut(&text(ready, "message").unwrap_or_default(), MESSAGE),
         content_digest: text(status, "contentDigest"),

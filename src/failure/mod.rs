@@ -26,6 +26,10 @@ pub const LONGEST: Duration = Duration::from_mins(10);
 /// How long something that waits for a person is left alone, unless it changes.
 pub const HOURLY: Duration = Duration::from_hours(1);
 
+/// How long what its content stalls is left alone once that has lasted a day: each attempt downloads it, and a tag rarely
+/// changes.
+pub const DAILY: Duration = Duration::from_hours(24);
+
 /// How often a Secret is looked at while it stalls a Version.
 pub const SECRET_LOOK: Duration = Duration::from_mins(1);
 
@@ -38,7 +42,7 @@ const TAG_MAY_APPEAR: Duration = Duration::from_hours(6);
 /// Who has to act, and so when to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// A person. Tried again hourly, and on any change.
+    /// A person. Tried again after [`stalled_pause`], and on any change.
     Stalled,
     /// Nobody until a known time.
     Wait(Timestamp),
@@ -70,6 +74,23 @@ impl Failure {
         Self { reason, class: Class::Retry, message: message.into() }
     }
 
+    /// The same, given the SHA-256 of the download that it is about and that of the last download that was corrupt: a
+    /// corrupt archive that comes a second time is what GitHub has, and no accident of its transport. After a restart only
+    /// the status knows that it did: `stalled`.
+    #[must_use]
+    pub fn of_download(self, download: Option<[u8; 32]>, before: Option<[u8; 32]>, stalled: bool) -> Self {
+        if self.reason != Reason::ArchiveCorrupt {
+            return self;
+        }
+        let again = if before.is_some() { download == before } else { stalled };
+        let (class, next) = if download.is_some() && again {
+            (Class::Stalled, "the same bytes came twice; report it to GitHub, or publish a new version")
+        } else {
+            (self.class, "it is fetched again")
+        };
+        Self { class, message: format!("{}: {next}", self.message), ..self }
+    }
+
     /// Whether it ends without a person.
     pub fn passes(&self) -> bool {
         self.class != Class::Stalled
@@ -92,7 +113,7 @@ impl Failure {
     /// `jitter` is from 0 to 1 and spreads what failed together.
     pub fn delay(&self, failures: u32, failing_for: Duration, jitter: f64, now: Timestamp) -> Duration {
         match self.class {
-            Class::Stalled => HOURLY.mul_f64(0.9 + 0.2 * jitter),
+            Class::Stalled => stalled_pause(self.reason, failing_for).mul_f64(0.9 + 0.2 * jitter),
             Class::RetryTag if failing_for >= TAG_MAY_APPEAR => HOURLY.mul_f64(0.9 + 0.2 * jitter),
             // A little after the time that was named, spread so that not all who wait for it come at once.
             Class::Wait(until) => {
@@ -110,6 +131,11 @@ impl Failure {
             }
         }
     }
+}
+
+/// How long something that waits for a person is left alone, unless it changes, when it has waited for `stalled_for`.
+pub fn stalled_pause(reason: Reason, stalled_for: Duration) -> Duration {
+    if reason.is_about_content() && stalled_for >= DAILY { DAILY } else { HOURLY }
 }
 
 /// Until when the account has to wait that a [`Reason::RateLimited`] message speaks of. Read from the message, because
@@ -280,6 +306,60 @@ mod tests {
     }
 
     #[test]
+    fn what_its_content_stalls_is_tried_daily_after_a_day() {
+        use Reason as R;
+        let content = [
+            R::NotAnArchive,
+            R::ArchiveCorrupt,
+            R::ArchiveEmpty,
+            R::ArchiveUnsafe,
+            R::ArchiveTooLarge,
+            R::ImmutableContentChanged,
+            R::SameCommitOtherContent,
+        ];
+        for reason in Reason::ALL {
+            let later = if content.contains(reason) { DAILY } else { HOURLY };
+            for (stalled_for, pause) in [
+                (Duration::ZERO, HOURLY),
+                (Duration::from_mins(24 * 60 - 1), HOURLY),
+                (DAILY, later),
+                (DAILY * 30, later),
+            ] {
+                assert_eq!(stalled_pause(*reason, stalled_for), pause, "{reason} for {stalled_for:?}");
+                let failure = Failure::stalled(*reason, "");
+                assert_eq!(failure.delay(1, stalled_for, 0.5, now()), pause, "{reason} for {stalled_for:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_corrupt_archive_that_comes_twice_waits_for_a_person() {
+        let corrupt = || Failure::from(ArchiveError::Corrupt { what: "it breaks off".into() });
+        let [one, other] = [Some([1; 32]), Some([2; 32])];
+        let table = [
+            (None, None, false, Class::Retry),
+            (one, None, false, Class::Retry),
+            (one, other, false, Class::Retry),
+            (None, one, false, Class::Retry),
+            (one, one, false, Class::Stalled),
+            // The status says that it came twice: that is all that is known after a restart.
+            (None, None, true, Class::Retry),
+            (one, None, true, Class::Stalled),
+            (one, other, true, Class::Retry),
+            (None, one, true, Class::Retry),
+            (one, one, true, Class::Stalled),
+        ];
+        for (download, before, stalled, class) in table {
+            let judged = corrupt().of_download(download, before, stalled);
+            let case = format!("{download:?} {before:?} {stalled}");
+            assert_eq!((judged.reason, judged.class), (Reason::ArchiveCorrupt, class), "{case}");
+            assert_eq!(judged.message.contains("came twice"), class == Class::Stalled, "{}", judged.message);
+        }
+        let away = Failure::retry(Reason::GitHubUnavailable, "no answer");
+        assert_eq!(away.clone().of_download(one, one, true), away);
+    }
+
+    #[test]
     fn a_missing_tag_is_looked_for_hourly_after_six_hours() {
         let failure = Failure { class: Class::RetryTag, ..Failure::retry(Reason::TagNotFound, "") };
         assert!(failure.delay(50, Duration::from_mins(359), 0.5, now()) <= LONGEST);
@@ -318,6 +398,9 @@ mod tests {
             };
             let hourly = HOURLY.mul_f64(0.899)..=HOURLY.mul_f64(1.101);
             prop_assert!(hourly.contains(&delay(Class::Stalled, failures)));
+            let refused = Failure::stalled(Reason::ArchiveUnsafe, "").delay(failures, failing_for, jitter, now);
+            let pause = if failing_for >= DAILY { DAILY } else { HOURLY };
+            prop_assert!((pause.mul_f64(0.899)..=pause.mul_f64(1.101)).contains(&refused), "{refused:?}");
             let retry = delay(Class::Retry, failures);
             prop_assert!((SHORTEST..=LONGEST).contains(&retry), "{retry:?}");
             prop_assert!(delay(Class::Retry, failures.saturating_add(1)) >= retry, "pauses grow");

@@ -183,6 +183,21 @@ impl Reason {
         .any(|reason| reason.as_str() == word)
     }
 
+    /// Whether a failure with this reason that waits for a person is about what the tag holds: only another content, or
+    /// another limit, ends it.
+    pub fn is_about_content(self) -> bool {
+        matches!(
+            self,
+            Self::NotAnArchive
+                | Self::ArchiveCorrupt
+                | Self::ArchiveEmpty
+                | Self::ArchiveUnsafe
+                | Self::ArchiveTooLarge
+                | Self::ImmutableContentChanged
+                | Self::SameCommitOtherContent
+        )
+    }
+
     /// Whether a change of the credentials' Secret may end a failure with this reason.
     pub fn is_about_secret(word: &str) -> bool {
         [Self::SecretNotFound, Self::SecretForbidden, Self::SecretInvalid, Self::CredentialsRefused]

@@ -13,7 +13,7 @@ use super::SecretSeen;
 use super::context::{Context, api_failure};
 use super::plan::{VersionView, Work};
 use super::publish::NotPublished;
-use crate::archive::{self, Normalised};
+use crate::archive::{self, ArchiveError, Normalised};
 use crate::crd::FileFormat;
 use crate::failure::{Failure, Reason};
 use crate::github::{self, Credential, FetchError, Fetched};
@@ -50,7 +50,7 @@ pub(super) async fn fetch(
             ctx.metrics.fetched_bytes.inc_by(fetched.bytes);
             Ok((fetched, raw))
         }
-        Err(error) => Err(NotPublished { failure: error.into(), lost: false, secret }),
+        Err(error) => Err(NotPublished { secret, ..Failure::from(error).into() }),
     }
 }
 
@@ -65,10 +65,9 @@ async fn credential(
     }
     let (namespace, name) = (view.namespace(), work.module.secret_name());
     let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-    let failed = |failure, resource_version| NotPublished {
-        failure,
-        lost: false,
+    let failed = |failure: Failure, resource_version| NotPublished {
         secret: Some((name.to_owned(), resource_version)),
+        ..failure.into()
     };
     let secret = match secrets.get(name).await {
         Ok(secret) => secret,
@@ -105,16 +104,21 @@ pub(super) async fn normalise(
     ctx: &Context,
     raw: NamedTempFile,
     format: FileFormat,
-) -> Result<Normalised, Failure> {
+) -> Result<Normalised, NotPublished> {
     let (limits, folder) = (ctx.limits, ctx.spool_dir.clone());
     let format = match format {
         FileFormat::Zip => archive::Format::Zip,
         FileFormat::Tar => archive::Format::TarGz,
     };
-    let work = tokio::task::spawn_blocking(move || archive::normalise(raw.path(), format, &limits, &folder));
+    let work = tokio::task::spawn_blocking(move || {
+        archive::normalise(raw.path(), format, &limits, &folder).map_err(|error| {
+            let corrupt = matches!(error, ArchiveError::Corrupt { .. });
+            let download = if corrupt { archive::fingerprint(raw.path()).map(Box::new) } else { None };
+            NotPublished { download, ..Failure::from(error).into() }
+        })
+    });
     let defect =
         "Reading the archive ended with a defect of the operator: report it with the log of this minute.";
     // A panic, which the panic hook has counted and logged; or the runtime shuts down.
-    let normalised = work.await.map_err(|_| Failure::retry(Reason::InternalError, defect))?;
-    Ok(normalised?)
+    work.await.unwrap_or_else(|_| Err(Failure::retry(Reason::InternalError, defect).into()))
 }

@@ -137,10 +137,10 @@ fn finish(
             due.map_or_else(Action::await_change, |due| requeue_at(due, now))
         }
         Done::Failed(failed) => {
-            let Failed { failure, secret, failures, since, due } = *failed;
+            let Failed { failure, secret, failures, since, due, download } = *failed;
             ctx.metrics.failed("version", failure.reason);
             let seen = seen.unwrap_or_else(|| Seen::of(&version.metadata));
-            let attempt = Attempt { failures, reason: failure.reason, since, due, seen, secret };
+            let attempt = Attempt { failures, reason: failure.reason, since, due, seen, secret, download };
             ctx.memories.with(uid, |memory| memory.attempt = Some(attempt));
             tracing::debug!(reason = %failure.reason, %due, "the attempt failed");
             requeue_at(due.min(next_look(ctx, uid, now).unwrap_or(due)), now)

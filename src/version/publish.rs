@@ -15,7 +15,7 @@ use super::plan::{VersionView, Work};
 use super::record::Published;
 use super::slots::Turn;
 use super::store::{intact, store};
-use crate::archive::{self, Normalised};
+use crate::archive;
 use crate::crd::version::Source;
 use crate::crd::{Place, condition};
 use crate::failure::{Failure, Reason};
@@ -30,11 +30,13 @@ pub struct NotPublished {
     pub lost: bool,
     /// The Secret that the attempt read: its name and resourceVersion.
     pub secret: Option<(String, Option<String>)>,
+    /// SHA-256 of the download, where that was corrupt.
+    pub download: Option<Box<[u8; 32]>>,
 }
 
 impl From<Failure> for NotPublished {
     fn from(failure: Failure) -> Self {
-        Self { failure, lost: false, secret: None }
+        Self { failure, lost: false, secret: None, download: None }
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Failed {
     pub since: Timestamp,
     /// When the next one is due.
     pub due: Timestamp,
+    /// SHA-256 of the last download that was corrupt.
+    pub download: Option<[u8; 32]>,
 }
 
 impl Failed {
@@ -55,6 +57,7 @@ impl Failed {
         let now = Timestamp::now();
         let before = ctx.memories.with(uid, |memory| memory.attempt.clone());
         let failures = before.as_ref().map_or(0, |a| a.failures).saturating_add(1);
+        let download = before.as_ref().and_then(|a| a.download);
         let since = match (before, view) {
             (Some(before), _) => (before.reason == failure.reason).then_some(before.since),
             (None, Some(view)) => failing_since(view, &failure),
@@ -64,7 +67,7 @@ impl Failed {
         let failing_for = Duration::try_from(now.duration_since(since)).unwrap_or_default();
         let delay = failure.delay(failures, failing_for, rand::random(), now);
         let due = now.checked_add(delay).unwrap_or(Timestamp::MAX);
-        Self { failure, secret: None, failures, since, due }
+        Self { failure, secret: None, failures, since, due, download }
     }
 }
 
@@ -179,10 +182,16 @@ async fn fail(
     requests: &Requests,
     not: NotPublished,
 ) -> Result<Done, kube::Error> {
-    let NotPublished { failure, lost, secret } = not;
+    let NotPublished { failure, lost, secret, download } = not;
+    let download = download.map(|sha256| *sha256);
     let before = condition::find(&object.view().status.conditions, "Ready").map(|c| c.reason.clone());
     let uid = object.view().metadata.uid.clone().unwrap_or_default();
+    let corrupt = ctx.memories.with(&uid, |memory| memory.attempt.as_ref().and_then(|a| a.download));
+    let stalled = condition::find(&object.view().status.conditions, "Stalled")
+        .is_some_and(|c| c.status == "True" && c.reason == Reason::ArchiveCorrupt.as_str());
+    let failure = failure.of_download(download, corrupt, stalled);
     let mut failed = Failed::new(ctx, Some(object.view()), &uid, failure);
+    failed.download = download.or(corrupt);
     let (failure, now) = (&failed.failure, Timestamp::now());
     let told = Failure { message: failure.told(failed.due, now), ..failure.clone() };
     object.write_status(&object.view().failed(&told, requests, lost, now)).await?;
@@ -203,11 +212,12 @@ async fn fail(
     Ok(Done::Failed(Box::new(failed)))
 }
 
-/// Since when this failure has been there, as far as the status knows: its time moves with readiness, not with the reason.
-/// That is good enough after a restart, when nothing else is known.
+/// Since when this failure has been there, as far as the status knows: the time of a condition moves with its status, not
+/// with the reason. That is good enough after a restart, when nothing else is known.
 fn failing_since(view: &VersionView, failure: &Failure) -> Option<Timestamp> {
-    let ready = condition::find(&view.status.conditions, "Ready")?;
-    (ready.reason == failure.reason.as_str()).then_some(ready.last_transition_time.0)
+    let type_ = if failure.class == Class::Stalled { "Stalled" } else { "Ready" };
+    let condition = condition::find(&view.status.conditions, type_)?;
+    (condition.reason == failure.reason.as_str()).then_some(condition.last_transition_time.0)
 }
 
 /// Sets `spec.forceSync` back, whose outcome is in the status, and lets the status speak of the generation that this makes.

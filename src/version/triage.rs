@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::crd::lean::LeanVersion;
 use crate::crd::version::TYPE_MODULE;
 use crate::crd::{MODULE_REQUEST, REQUESTED_AT};
-use crate::failure::{HOURLY, Reason, SECRET_LOOK, limited_until};
+use crate::failure::{HOURLY, Reason, SECRET_LOOK, limited_until, stalled_pause};
 
 /// What is remembered, in memory only, of a Version whose last attempt failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Attempt {
     pub seen: Seen,
     /// The Secret that it failed on: its name and resourceVersion (none if it was missing).
     pub secret: Option<(String, Option<String>)>,
+    /// SHA-256 of the last download that was corrupt.
+    pub download: Option<[u8; 32]>,
 }
 
 /// The times that a decision depends on.
@@ -188,8 +190,15 @@ fn restart_pause(version: &LeanVersion, times: Times) -> Triage {
     if !Reason::costs_requests(&version.status.reason) {
         return Triage::Publish;
     }
-    // The Secret may have been mended while nobody looked at it.
-    let period = if Reason::is_about_secret(&version.status.reason) { SECRET_LOOK } else { HOURLY };
+    let stalled_for = version.status.stalled_since.map(|since| times.now.duration_since(since));
+    let stalled_for = stalled_for.and_then(|since| Duration::try_from(since).ok()).unwrap_or_default();
+    let period = match Reason::of(&version.status.reason) {
+        // The Secret may have been mended while nobody looked at it.
+        Some(reason) if Reason::is_about_secret(reason.as_str()) => SECRET_LOOK,
+        // The restart may have brought a larger limit.
+        Some(Reason::ArchiveTooLarge) | None => HOURLY,
+        Some(reason) => stalled_pause(reason, stalled_for),
+    };
     let due = phase(version, period, times.leading_since);
     if due <= times.now { Triage::Publish } else { Triage::Waiting(due) }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::triage::{Attempt, Seen, Times, Triage, forced, triage};
-use super::{Fixture, at, inline, passing, stalled, stored, version};
+use super::{Fixture, at, inline, passing, stored, version};
 use crate::crd::{MODULE_REQUEST, REQUESTED_AT};
 use crate::failure::{Failure, Reason};
 use crate::github::FetchError;
@@ -104,6 +104,7 @@ fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
         due: at(due),
         seen: Seen::of(&failed.lean().metadata),
         secret: None,
+        download: None,
     };
     let times = Times { now: at(NOW), leading_since: at(0), verified: None };
     let judge = |version: &Fixture, due| triage(&version.lean(), Some(&attempt(due)), Some(DAY), times);
@@ -126,7 +127,8 @@ fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
 
 #[test]
 fn after_a_restart_what_waits_for_a_person_still_does() {
-    for version in [version().failed(&stalled()), stored().failed(&stalled())] {
+    let stalled = Failure::stalled(Reason::RepositoryNotFound, "");
+    for version in [version().failed(&stalled), stored().failed(&stalled)] {
         let Triage::Waiting(due) = of(&version) else { panic!("{:?}", of(&version)) };
         assert!(due > at(NOW) && due <= at(NOW + 3600));
         assert_eq!(of(&version.next_generation()), Triage::Publish, "a change is looked at");
@@ -134,6 +136,36 @@ fn after_a_restart_what_waits_for_a_person_still_does() {
     // A restart may have brought the flag, and finding out costs nothing.
     let flag = Failure::stalled(Reason::StorageNotAllowed, "");
     assert_eq!(of(&version().failed(&flag)), Triage::Publish);
+}
+
+#[test]
+fn after_a_restart_what_its_content_stalls_for_more_than_a_day_waits_for_its_time_of_day() {
+    // `failed` says that it stalled at second 200.
+    let waits = |reason, uid: &str, now: i64| {
+        let stalled = version().failed(&Failure::stalled(reason, ""));
+        let version = stalled.with(json!({"metadata": {"uid": uid}})).lean();
+        let times = Times { now: at(now), leading_since: at(now), verified: None };
+        match triage(&version, None, Some(DAY), times) {
+            Triage::Waiting(due) => due.as_second() - now,
+            other => panic!("{other:?}"),
+        }
+    };
+    let longest = |reason, now| (0..200).map(|n| waits(reason, &format!("uid-{n}"), now)).max().unwrap();
+    let day = 24 * 3600;
+    for reason in [Reason::ArchiveUnsafe, Reason::ImmutableContentChanged, Reason::ArchiveCorrupt] {
+        assert!(longest(reason, 200 + day - 1) <= 3600, "{reason} on the first day");
+        assert!((day / 2..=day).contains(&longest(reason, 200 + day)), "{reason} after it");
+    }
+    // A restart may have brought the limit.
+    for reason in [Reason::ArchiveTooLarge, Reason::RepositoryNotFound, Reason::ObjectNotOurs] {
+        assert!(longest(reason, 200 + 30 * day) <= 3600, "{reason}");
+    }
+    // Restarts that come often do not bring it forward: the time of day is fixed by the UID.
+    let due = |now| now + waits(Reason::ArchiveUnsafe, "uid", now);
+    let first = due(10 * day);
+    assert!((10 * day..first).step_by(600).all(|now| due(now) == first));
+    let asked = version().failed(&Failure::stalled(Reason::ArchiveUnsafe, "")).next_generation();
+    assert_eq!(of(&asked), Triage::Publish, "a change is looked at");
 }
 
 #[test]
