@@ -61,22 +61,21 @@ fn cases() -> Vec<Case> {
     vec![
         good(Both(vec![Entry::Folder("r/"), file("r/main.tf")])),
         fails(Bytes(b"<!DOCTYPE html><p>Sign in".to_vec()), "NotAnArchive", "HTML page"),
-        fails(Bytes(Vec::new()), "NotAnArchive", "it is empty"),
+        Case { archive: Bytes(Vec::new()), outcome: Some(("ArchiveCorrupt", Retried, "it is empty")) },
+        Case {
+            archive: Bytes(b"PK\x03".to_vec()),
+            outcome: Some(("ArchiveCorrupt", Retried, "after 3 bytes")),
+        },
         fails(Bytes(b"version https://git-lfs".to_vec()), "NotAnArchive", "`version https://`"),
         fails(Both(Vec::new()), "ArchiveEmpty", "holds no file"),
         fails(Both(vec![Entry::Folder("r/"), Entry::Folder("r/modules/")]), "ArchiveEmpty", "holds no file"),
-        Case {
-            archive: Bytes(long_tar[..long_tar.len() / 2].to_vec()),
-            outcome: Some(("ArchiveCorrupt", Retried, "truncated or corrupt")),
-        },
-        Case {
-            archive: Bytes(long_zip[..long_zip.len() / 2].to_vec()),
-            outcome: Some(("ArchiveCorrupt", Retried, "truncated or corrupt")),
-        },
-        Case {
-            archive: Bytes([zip(&numbered(2)), zip(&numbered(3))].concat()),
-            outcome: Some(("ArchiveCorrupt", Retried, "truncated or corrupt")),
-        },
+        fails(Bytes(long_tar[..long_tar.len() / 2].to_vec()), "ArchiveCorrupt", "truncated or corrupt"),
+        fails(Bytes(long_zip[..long_zip.len() / 2].to_vec()), "ArchiveCorrupt", "truncated or corrupt"),
+        fails(
+            Bytes([zip(&numbered(2)), zip(&numbered(3))].concat()),
+            "ArchiveCorrupt",
+            "truncated or corrupt",
+        ),
         unsafe_(vec![file("r/C:/main.tf")], "drive letter"),
         unsafe_(vec![file("r/../../etc/passwd")], "`r/../../etc/passwd`, which climbs"),
         unsafe_(vec![file("/etc/passwd")], "absolute path `/etc/passwd`"),
@@ -193,7 +192,7 @@ async fn whatever_github_answers_instead_of_an_archive_is_told_apart() {
         ("missing", None, "RepositoryNotFound", Stalled, vec![not_found, "check repoUrl"]),
         ("private", None, "RepositoryNotFound", Stalled, vec![not_found, "useAuthenticatedClient"]),
         ("html", fault(Failure::Html), "NotAnArchive", Stalled, vec!["HTML page", "any proxy"]),
-        ("empty", fault(Failure::EmptyBody), "NotAnArchive", Stalled, vec!["it is empty"]),
+        ("empty", fault(Failure::EmptyBody), "ArchiveCorrupt", Retried, vec!["it is empty", "fetched again"]),
         (
             "cut-short",
             fault(Failure::TruncatedBody),

@@ -34,6 +34,7 @@ mod memory;
 mod model;
 mod monitoring;
 mod moves;
+mod odd_archives;
 mod procedures;
 mod project;
 mod rate_limits;

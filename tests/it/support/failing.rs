@@ -77,8 +77,11 @@ impl World {
         let version = self
             .version_when(name, |v| {
                 let ready = condition(v, "Ready");
+                // What is retried at first may wait for a person when it has failed again.
+                let stalled = condition(v, "Stalled")["status"] == "True";
                 ready["status"] == "False"
                     && ready["reason"] == reason
+                    && stalled == (then == Then::Stalled)
                     && ready["observedGeneration"] == v["metadata"]["generation"]
             })
             .await;
