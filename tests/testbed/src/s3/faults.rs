@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::Method;
 
 use crate::background::lock;
 
@@ -24,6 +24,12 @@ pub enum S3Failure {
     Hang,
     /// A missing object answers 403 `AccessDenied` instead of 404, as it does without the right to list the bucket.
     HideMissing,
+    /// An HTML page with that status, as a proxy or a firewall in between gives it.
+    Page(u16),
+    /// HEAD shows another size than the object has.
+    WrongSize,
+    /// HEAD shows another SHA-256 than the object has.
+    WrongChecksum,
 }
 
 /// A fault: which requests it meets, how often, and with what.
@@ -127,8 +133,7 @@ impl Faults {
 }
 
 /// An error document as S3 writes it.
-pub(super) fn error_document(code: &str, status: StatusCode, path: &str) -> String {
-    let message = status.canonical_reason().unwrap_or("Error");
+pub(super) fn error_document(code: &str, message: &str, path: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>\
          <Resource>{path}</Resource><RequestId>testbed</RequestId></Error>"

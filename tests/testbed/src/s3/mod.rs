@@ -4,6 +4,7 @@
 
 mod faults;
 mod proxy;
+mod stores;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use http::Method;
 
 pub use self::faults::{S3Failure, S3Fault};
 use self::proxy::Shared;
+pub use self::stores::Store;
 use crate::background::{Task, eventually, free_port, lock, on_runtime};
 use crate::process::{Folder, Process, Spec};
 use crate::servers::{Server, binaries};
@@ -38,6 +40,12 @@ pub struct S3Request {
     pub key: String,
     /// The checksum that a PUT carries.
     pub sha256: Option<String>,
+    /// Whether the signature covers the SHA-256 of the body.
+    pub signed_body: bool,
+    /// Whether a HEAD asks for the checksum.
+    pub checksum_mode: bool,
+    /// Whether a PUT is only to make an object, not to replace one.
+    pub create_only: bool,
     /// The answer's status; 0 when there is none yet, or the connection broke first.
     pub status: u16,
     /// When it arrived.
@@ -245,6 +253,11 @@ impl S3 {
     /// Ends all faults of a bucket. A request that hangs stays so until its client gives up.
     pub fn clear_faults(&self, bucket: &str) {
         self.shared.faults.clear(bucket);
+    }
+
+    /// Lets a bucket answer as that kind of store from now on.
+    pub fn behave_as(&self, bucket: &str, store: Store) {
+        lock(&self.shared.stores).insert(bucket.to_owned(), store);
     }
 
     /// What the gateway has printed.

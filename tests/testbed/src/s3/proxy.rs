@@ -2,9 +2,11 @@
 //!
 //! Host and headers go through unchanged, since the signature covers them.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::Mutex as SyncMutex;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow};
@@ -21,16 +23,22 @@ use tokio::task::JoinSet;
 
 use super::S3Request;
 use super::faults::{Faults, S3Failure, error_document};
-use crate::background::Task;
+use super::stores::{Refusal, Store};
+use crate::background::{Task, lock};
 use crate::log::RequestLog;
 
 type Body = BoxBody<Bytes, hyper::Error>;
+
+const CHECKSUM: &str = "x-amz-checksum-sha256";
+/// The SHA-256 of no bytes at all.
+const OF_NOTHING: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 
 /// What the proxy shares with the test.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) faults: Faults,
     pub(super) requests: RequestLog<S3Request>,
+    pub(super) stores: SyncMutex<HashMap<String, Store>>,
 }
 
 /// Listens on `front` and forwards to `back`, until the task is dropped; then all connections break.
@@ -89,15 +97,30 @@ async fn answer(request: Request<Incoming>, upstream: &Upstream, shared: &Shared
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (bucket, key) = split(&path);
     let fate = shared.faults.draw(&method, &bucket, &key);
-    let sha256 = request.headers().get("x-amz-checksum-sha256");
-    let sha256 = sha256.and_then(|sum| sum.to_str().ok()).map(str::to_owned);
-    let number =
-        shared.requests.push(S3Request { method, bucket, key, sha256, status: 0, at: SystemTime::now() });
+    let store = lock(&shared.stores).get(&bucket).copied();
+    let headers = request.headers();
+    let sha256 = headers.get("x-amz-checksum-sha256");
+    let number = shared.requests.push(S3Request {
+        sha256: sha256.and_then(|sum| sum.to_str().ok()).map(str::to_owned),
+        signed_body: headers.get("x-amz-content-sha256").is_some_and(|sum| sum.len() == 64),
+        checksum_mode: headers.contains_key("x-amz-checksum-mode"),
+        create_only: headers.contains_key("if-none-match"),
+        status: 0,
+        at: SystemTime::now(),
+        method: method.clone(),
+        bucket,
+        key,
+    });
+    let refusal = store.and_then(|store| store.refuses(&method, headers));
     tokio::time::sleep(fate.delay).await;
-    let answered = match fate.failure {
-        Some(failure) => fail(&failure, request, upstream).await,
-        None => forward(request, upstream).await,
+    let mut answered = match (fate.failure, refusal) {
+        (Some(failure), _) => fail(&failure, request, upstream).await,
+        (None, Some(refusal)) => refuse(request, &refusal, None).await,
+        (None, None) => forward(request, upstream).await,
     };
+    if let (Some(store), Ok(response)) = (store, &mut answered) {
+        store.answers(response.headers_mut());
+    }
     if let Ok(response) = &answered {
         shared.requests.update(number, |entry| entry.status = response.status().as_u16());
     }
@@ -115,8 +138,25 @@ async fn fail(
 ) -> Result<Response<Body>> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     match failure {
-        S3Failure::Answer(status, code) => refuse(request, *status, code, None).await,
-        S3Failure::RetryAfter(status, code, seconds) => refuse(request, *status, code, Some(*seconds)).await,
+        S3Failure::Answer(status, code) => refuse(request, &refusal(*status, code)?, None).await,
+        S3Failure::RetryAfter(status, code, seconds) => {
+            refuse(request, &refusal(*status, code)?, Some(*seconds)).await
+        }
+        S3Failure::Page(status) => page(request, *status).await,
+        S3Failure::WrongSize => {
+            let mut response = forward(request, upstream).await?;
+            if method == Method::HEAD && response.status() == StatusCode::OK {
+                response.headers_mut().insert("content-length", HeaderValue::from(1));
+            }
+            Ok(response)
+        }
+        S3Failure::WrongChecksum => {
+            let mut response = forward(request, upstream).await?;
+            if response.headers().contains_key(CHECKSUM) {
+                response.headers_mut().insert(CHECKSUM, HeaderValue::from_static(OF_NOTHING));
+            }
+            Ok(response)
+        }
         S3Failure::CutBefore => Err(anyhow!("cut")),
         S3Failure::CutAfter => {
             forward(request, upstream).await?.into_body().collect().await?;
@@ -126,41 +166,48 @@ async fn fail(
         S3Failure::HideMissing => {
             let response = forward(request, upstream).await?;
             let missing = response.status() == StatusCode::NOT_FOUND;
-            if missing {
-                error(&method, &path, StatusCode::FORBIDDEN, "AccessDenied", None)
-            } else {
-                Ok(response)
-            }
+            if missing { error(&method, &path, &refusal(403, "AccessDenied")?, None) } else { Ok(response) }
         }
         S3Failure::Delay(_) => forward(request, upstream).await,
     }
 }
 
 /// Reads the whole request first, as S3 does, so that the client sees the answer rather than a broken pipe.
-async fn refuse(
-    request: Request<Incoming>,
-    status: u16,
-    code: &str,
-    after: Option<u32>,
-) -> Result<Response<Body>> {
+async fn refuse(request: Request<Incoming>, refusal: &Refusal, after: Option<u32>) -> Result<Response<Body>> {
+    let (method, path) = drained(request).await?;
+    error(&method, &path, refusal, after)
+}
+
+async fn drained(request: Request<Incoming>) -> Result<(Method, String)> {
     let (parts, mut body) = request.into_parts();
     while let Some(frame) = body.frame().await {
         frame?;
     }
-    error(&parts.method, parts.uri.path(), StatusCode::from_u16(status)?, code, after)
+    Ok((parts.method, parts.uri.path().to_owned()))
 }
 
-fn error(
-    method: &Method,
-    path: &str,
-    status: StatusCode,
-    code: &str,
-    after: Option<u32>,
-) -> Result<Response<Body>> {
-    let document = if method == Method::HEAD { String::new() } else { error_document(code, status, path) };
+fn refusal(status: u16, code: &'static str) -> Result<Refusal> {
+    let status = StatusCode::from_u16(status)?;
+    Ok(Refusal { status, code, message: status.canonical_reason().unwrap_or("Error") })
+}
+
+/// The page of a proxy or a firewall that knows nothing of S3.
+async fn page(request: Request<Incoming>, status: u16) -> Result<Response<Body>> {
+    let (method, _) = drained(request).await?;
+    let text = if method == Method::HEAD { "" } else { "<html><body>Request blocked</body></html>" };
+    let body = Full::new(Bytes::from(text)).map_err(|never: Infallible| match never {}).boxed();
+    Ok(Response::builder().status(status).header("content-type", "text/html").body(body)?)
+}
+
+fn error(method: &Method, path: &str, refusal: &Refusal, after: Option<u32>) -> Result<Response<Body>> {
+    let document = if method == Method::HEAD {
+        String::new()
+    } else {
+        error_document(refusal.code, refusal.message, path)
+    };
     let body = Full::new(Bytes::from(document)).map_err(|never: Infallible| match never {}).boxed();
     let mut response =
-        Response::builder().status(status).header("content-type", "application/xml").body(body)?;
+        Response::builder().status(refusal.status).header("content-type", "application/xml").body(body)?;
     if let Some(seconds) = after {
         response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
     }
