@@ -25,6 +25,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
 
+use super::headers::Refused;
 use super::outage::Outages;
 use super::rules::{is_bucket_name, is_region};
 use super::{Cause, Endpoint, Place};
@@ -46,7 +47,10 @@ const MAX_CLIENTS: usize = 64;
 pub struct Storage {
     sdk: SdkConfig,
     clients: Mutex<HashMap<ClientKey, Client>>,
+    /// Where requests go that name no endpoint, if not to AWS.
+    default_endpoint: Option<String>,
     pub(super) outages: Outages,
+    pub(super) refused: Refused,
 }
 
 /// What makes one client differ from another.
@@ -90,11 +94,25 @@ impl Storage {
             .region(region)
             .load()
             .await;
-        Ok(Self::with_config(sdk))
+        let of_s3 = std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
+        let default_endpoint = of_s3.or_else(|| sdk.endpoint_url().map(str::to_owned));
+        Ok(Self { default_endpoint, ..Self::with_config(sdk) })
     }
 
     fn with_config(sdk: SdkConfig) -> Self {
-        Self { sdk, clients: Mutex::default(), outages: Outages::default() }
+        Self {
+            sdk,
+            clients: Mutex::default(),
+            default_endpoint: None,
+            outages: Outages::default(),
+            refused: Refused::default(),
+        }
+    }
+
+    /// The endpoint of a store other than AWS that requests for this place go to.
+    pub(super) fn endpoint(&self, place: &Place) -> Option<Endpoint> {
+        let endpoint: Endpoint = place.endpoint.as_ref().or(self.default_endpoint.as_ref())?.parse().ok()?;
+        (!endpoint.belongs_to_aws()).then_some(endpoint)
     }
 
     /// The client for a place, or why no request could be meant for it.

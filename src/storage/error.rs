@@ -20,10 +20,10 @@ pub struct StorageError {
     pub cause: Cause,
 }
 
-/// The three requests that are ever made.
+/// The requests that are ever made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// `HeadObject`. Its refusals have no body, so their causes are told less finely.
+    /// `HeadObject`, or `HeadBucket`. Its refusals have no body, so their causes are told less finely.
     Head,
     /// `PutObject`.
     Put,
@@ -34,7 +34,7 @@ pub enum Operation {
 /// Why a request failed. "A person" has to act where nothing else is said; otherwise trying again helps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The bucket does not exist (only PUT can tell).
+    /// The bucket does not exist. (A HEAD of an object cannot tell.)
     BucketMissing,
     /// The bucket's name is not legal, here or in S3's opinion.
     InvalidBucket,
@@ -133,12 +133,16 @@ impl fmt::Display for Explained<'_> {
         let (bucket, region) = (&place.bucket, &place.region);
         match cause {
             Cause::BucketMissing => {
-                write!(f, "bucket {bucket} does not exist; create it, or correct its name, region or endpoint")
+                write!(f, "bucket {bucket} does not exist; create it, or correct its name, region or endpoint")?;
+                path_style(f, place)
             }
-            Cause::InvalidBucket => write!(
-                f,
-                "{bucket:?} is no bucket name; write 3 to 63 lower-case letters, digits, dots and hyphens"
-            ),
+            Cause::InvalidBucket => {
+                write!(
+                    f,
+                    "{bucket:?} is no bucket name; write 3 to 63 lower-case letters, digits, dots and hyphens"
+                )?;
+                path_style(f, place)
+            }
             Cause::InvalidAddress(problem) => f.write_str(problem),
             Cause::AccessDenied { detail } => access_denied(f, *operation, detail),
             Cause::WrongRegion { right: Some(right) } => {
@@ -173,12 +177,22 @@ impl fmt::Display for Explained<'_> {
                 write!(f, "S3 has a fault of its own (HTTP {status}{}); this is retried", Aside(", ", detail))
             }
             Cause::Network { detail } => {
-                write!(f, "no answer from S3: {detail}; check endpoint, region, proxy and CA file")
+                write!(f, "no answer from S3: {detail}; check endpoint, region, proxy and CA file")?;
+                path_style(f, place)
             }
             Cause::File { detail } => write!(f, "the spooled archive cannot be read: {detail}; it is fetched again"),
             Cause::Other { status, code, detail } => other(f, *operation, *status, code.as_deref(), detail),
         }
     }
+}
+
+/// Most stores other than AWS have the bucket in the path. Asked by `BUCKET.HOST`, they have no name in the DNS, or take the
+/// key's first segment for the bucket.
+fn path_style(f: &mut fmt::Formatter<'_>, place: &Place) -> fmt::Result {
+    if place.endpoint.is_some() && !place.force_path_style {
+        f.write_str(", or set forcePathStyle: true")?;
+    }
+    Ok(())
 }
 
 fn access_denied(f: &mut fmt::Formatter<'_>, operation: Operation, detail: &str) -> fmt::Result {
@@ -246,5 +260,30 @@ mod tests {
         assert!(
             text(Put, Cause::WrongRegion { right: Some("eu-west-1".into()) }).contains("in region eu-west-1")
         );
+    }
+
+    #[test]
+    fn path_style_is_named_where_an_endpoint_is_set_without_it() {
+        let place = Place {
+            bucket: "modules".into(),
+            key: "vpc/a.zip".into(),
+            region: "us-west-2".into(),
+            endpoint: Some("http://minio.storage.svc:9000".into()),
+            force_path_style: false,
+        };
+        let path_style = Place { force_path_style: true, ..place.clone() };
+        let aws = Place { endpoint: None, ..place.clone() };
+        let causes = [
+            (Put, Cause::BucketMissing),
+            (Head, Cause::Network { detail: "dns error".into() }),
+            (Put, Cause::InvalidBucket),
+        ];
+        for (operation, cause) in causes {
+            let text = |place: &Place| {
+                StorageError { operation, place: Box::new(place.clone()), cause: cause.clone() }.to_string()
+            };
+            assert!(text(&place).ends_with(", or set forcePathStyle: true"), "{}", text(&place));
+            assert!(!text(&path_style).contains("forcePathStyle") && !text(&aws).contains("forcePathStyle"));
+        }
     }
 }

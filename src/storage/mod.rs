@@ -13,20 +13,30 @@
 //! | `ownership` | whose an object is, as its S3 user metadata says |
 //! | `client` | [`Storage`] and its clients: proxy, roots, time limits, retries |
 //! | `object` | HEAD, PUT and DELETE of one object |
+//! | `aws` | whether an endpoint is AWS itself; pure |
+//! | `headers` | what some stores refuse of them, and what is left out then |
+//! | `payload` | the SHA-256 in the signature, where a store refuses it in a header |
+//! | `stated` | SHA-256 and size that an object states itself, for stores that keep no SHA-256 |
 //! | `outage` | stores that do not answer, which must not hold everybody up |
 //! | `verdict` | the one table from S3's answers to causes; pure |
+//! | `redaction` | texts without secrets; pure |
 //! | `error` | [`StorageError`]: the causes, and the words for them |
 
+mod aws;
 mod canonical;
 mod client;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod headers;
 mod key;
 mod object;
 mod outage;
 mod ownership;
+mod payload;
+mod redaction;
 mod rules;
+mod stated;
 mod verdict;
 
 use std::fmt;

@@ -1,5 +1,6 @@
 //! HEAD, PUT and DELETE of one object. In: a [`Place`], and for a PUT the spooled file. Out: what S3 now holds, or a
-//! [`StorageError`]. One call is one request (and its retries): nothing is listed, read back or looked up besides.
+//! [`StorageError`]. One call is one request (its retries, and those without headers that the store refuses): nothing is
+//! listed, read back or looked up besides.
 
 use std::error::Error;
 use std::path::Path;
@@ -9,9 +10,12 @@ use std::time::{Duration, Instant};
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 
+use super::headers::Omitted;
+use super::payload::SignedBody;
+use super::stated::{found, state};
 use super::verdict::{Answer, presentable, verdict};
 use super::{Cause, Operation, Ownership, Place, Storage, StorageError, content_type};
 
@@ -26,7 +30,8 @@ const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
 pub struct Found {
     /// Length in bytes.
     pub size: u64,
-    /// SHA-256 of the object in base64, where S3 keeps one.
+    /// SHA-256 of the object in base64: the one that S3 keeps or, where it keeps none, that our metadata states of an
+    /// object of this size.
     pub sha256: Option<String>,
     /// Whose it says it is.
     pub ownership: Option<Ownership>,
@@ -52,7 +57,7 @@ pub struct Upload<'a> {
 }
 
 /// Server-side encryption. Both empty: the bucket's own default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Encryption {
     /// `AES256`, `aws:kms` or `aws:kms:dsse`.
     pub server_side_encryption: Option<String>,
@@ -76,7 +81,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError`].
     pub async fn head(&self, place: &Place) -> Result<Option<Found>, StorageError> {
-        self.ask(Operation::Head, place, Box::pin(self.try_head(place))).await
+        self.ask(Operation::Head, place, Box::pin(self.head_as_the_store_takes_it(place))).await
     }
 
     /// Looks whether the bucket is there. A look at an object cannot tell: a missing bucket looks like a missing object.
@@ -87,21 +92,44 @@ impl Storage {
         self.ask(Operation::Head, place, Box::pin(self.try_bucket(place))).await
     }
 
-    /// Stores a file with one PUT that carries its length, SHA-256 and owner. A store that knows no conditions (501) is
-    /// asked without: whoever wants `create_only` has just seen that nothing is there.
+    /// Stores a file with one PUT that carries its length, SHA-256 and owner. A store that refuses the checksum or the
+    /// condition is asked without: whoever wants `create_only` has just seen that nothing is there.
     ///
     /// # Errors
     /// [`StorageError`]. Unless S3 refused, the object may have been stored all the same.
     pub async fn put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, StorageError> {
-        let put = Box::pin(async {
-            match self.try_put(place, upload).await {
-                Err(Cause::Other { status: Some(501), .. }) if upload.create_only => {
-                    self.try_put(place, &Upload { create_only: false, ..upload.clone() }).await
-                }
-                result => result,
-            }
-        });
+        let put = Box::pin(self.put_as_the_store_takes_it(place, upload));
         self.ask(Operation::Put, place, put).await
+    }
+
+    async fn head_as_the_store_takes_it(&self, place: &Place) -> Result<Option<Found>, Cause> {
+        let mut tries = self.refused.tries(Operation::Head, self.endpoint(place), false);
+        loop {
+            match self.try_head(place, tries.omitted).await {
+                Ok(found) => {
+                    self.refused.succeeded(tries);
+                    return Ok(found);
+                }
+                Err(cause) => tries.refused(cause)?,
+            }
+        }
+    }
+
+    async fn put_as_the_store_takes_it(
+        &self,
+        place: &Place,
+        upload: &Upload<'_>,
+    ) -> Result<PutOutcome, Cause> {
+        let mut tries = self.refused.tries(Operation::Put, self.endpoint(place), upload.create_only);
+        loop {
+            match self.try_put(place, upload, tries.omitted).await {
+                Ok(outcome) => {
+                    self.refused.succeeded(tries);
+                    return Ok(outcome);
+                }
+                Err(cause) => tries.refused(cause)?,
+            }
+        }
     }
 
     /// Deletes an object. One that is gone already, with its bucket or without, is a success.
@@ -126,18 +154,20 @@ impl Storage {
             probe.ended(&result, since.elapsed());
             result
         };
-        result.await.map_err(|cause| StorageError { operation, place: Box::new(place.clone()), cause })
+        result.await.map_err(|cause| self.error(operation, place, cause))
     }
 
-    async fn try_head(&self, place: &Place) -> Result<Option<Found>, Cause> {
+    /// An error that knows where the request went, also where the place leaves that to the environment.
+    fn error(&self, operation: Operation, place: &Place, cause: Cause) -> StorageError {
+        let endpoint = self.endpoint(place).map(|endpoint| endpoint.as_str().to_owned());
+        StorageError { operation, place: Box::new(Place { endpoint, ..place.clone() }), cause }
+    }
+
+    async fn try_head(&self, place: &Place, omitted: Omitted) -> Result<Option<Found>, Cause> {
         let request = self.client(place)?.head_object().bucket(&place.bucket).key(&place.key);
-        match request.checksum_mode(ChecksumMode::Enabled).send().await {
-            Ok(head) => Ok(Some(Found {
-                size: head.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
-                sha256: head.checksum_sha256().map(str::to_owned),
-                ownership: head.metadata().and_then(Ownership::from_metadata),
-                stored_at: head.last_modified().map(DateTime::secs),
-            })),
+        let mode = (!omitted.checksum_mode).then_some(ChecksumMode::Enabled);
+        match request.set_checksum_mode(mode).send().await {
+            Ok(head) => Ok(Some(found(&head))),
             Err(error) => judge(Operation::Head, place, &error).map(|()| None),
         }
     }
@@ -150,30 +180,41 @@ impl Storage {
         }
     }
 
-    async fn try_put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, Cause> {
+    async fn try_put(
+        &self,
+        place: &Place,
+        upload: &Upload<'_>,
+        omitted: Omitted,
+    ) -> Result<PutOutcome, Cause> {
         let client = self.client(place)?;
         let (body, length) = open(upload).await?;
+        let conditional = upload.create_only && !omitted.condition;
+        let mut metadata = upload.ownership.to_metadata();
+        state(&mut metadata, upload.sha256, upload.size);
         let encryption = upload.encryption;
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(upload_timeout(upload.size))
             .disable_operation_timeout()
             .build();
-        let request = client
+        let mut request = client
             .put_object()
             .bucket(&place.bucket)
             .key(&place.key)
             .content_type(content_type(&place.key))
             .content_length(length)
-            .checksum_sha256(upload.sha256)
-            .set_metadata(Some(upload.ownership.to_metadata()))
+            .set_checksum_sha256((!omitted.checksum).then(|| upload.sha256.to_owned()))
+            .set_metadata(Some(metadata))
             .set_server_side_encryption(
                 encryption.server_side_encryption.as_deref().map(ServerSideEncryption::from),
             )
             .set_ssekms_key_id(encryption.kms_key_id.clone())
-            .set_if_none_match(upload.create_only.then(|| "*".to_owned()))
+            .set_if_none_match(conditional.then(|| "*".to_owned()))
             .body(body)
             .customize()
             .config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeouts));
+        if omitted.checksum {
+            request = request.interceptor(SignedBody::new(upload.sha256));
+        }
         match request.send().await {
             Ok(_) => Ok(PutOutcome::Stored),
             Err(error) => judge(Operation::Put, place, &error).map(|()| PutOutcome::AlreadyExists),
@@ -230,7 +271,7 @@ fn answer<'a, E: ProvideErrorMetadata>(
     let header = |name: &str| response.headers().get(name);
     Answer {
         status: response.status().as_u16(),
-        code: error.code(),
+        code: error.code().filter(|code| !code.is_empty()),
         message: error.message(),
         bucket_region: header("x-amz-bucket-region"),
         retry_after: header("retry-after"),
@@ -353,6 +394,8 @@ mod tests {
             "if-none-match: *",
             "x-amz-checksum-sha256: c2hh",
             "x-amz-meta-opendepot-namespace: team-a",
+            "x-amz-meta-opendepot-sha256: c2hh",
+            "x-amz-meta-opendepot-size: 7",
             "x-amz-server-side-encryption: aws:kms",
             "x-amz-server-side-encryption-aws-kms-key-id: key-1",
         ] {

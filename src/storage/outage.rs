@@ -123,6 +123,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_sent_says_nothing_about_the_store() {
+        let outages = Outages::default();
+        outages.ask(&place("dead")).unwrap().ended(&silent(), LONG);
+        let unreadable = Err::<(), _>(Cause::File { detail: "no such file".into() });
+        outages.ask(&place("dead")).unwrap().ended(&unreadable, LONG);
+        let _probe = outages.ask(&place("dead")).expect("one finds out");
+        assert_eq!(outages.ask(&place("dead")).map(drop), silent(), "it is silent still");
+    }
+
+    #[test]
     fn what_fails_quickly_or_with_an_answer_is_no_outage() {
         let outages = Outages::default();
         outages.ask(&place("flaky")).unwrap().ended(&silent(), Duration::from_secs(1));

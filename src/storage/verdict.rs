@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::redaction::redacted;
 use super::rules::is_region;
 use super::{Cause, Operation};
 
@@ -12,7 +13,7 @@ const MAX_DETAIL: usize = 300;
 const MAX_DELAY: Duration = Duration::from_hours(1);
 
 /// Codes for credentials, signatures and clocks that S3 does not accept. `XAdminUserNotFound` is versitygw's.
-const BAD_CREDENTIALS: [&str; 10] = [
+const BAD_CREDENTIALS: [&str; 11] = [
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "ExpiredToken",
@@ -22,8 +23,11 @@ const BAD_CREDENTIALS: [&str; 10] = [
     "RequestExpired",
     "AuthFailure",
     "UnrecognizedClientException",
+    "Unauthorized",
     "XAdminUserNotFound",
 ];
+/// Codes by which S3 itself denies an access: a 403 without one may be of a firewall or a proxy.
+const DENIED: [&str; 4] = ["AccessDenied", "AllAccessDisabled", "AccountProblem", "InvalidObjectState"];
 /// Codes for too many requests.
 const TOO_FAST: [&str; 7] = [
     "SlowDown",
@@ -52,12 +56,18 @@ pub(super) struct Answer<'a> {
 /// The table, for answers that are no success. `Ok` is the one that each operation takes for a result: HEAD, there is no
 /// such object; PUT, there is one already; DELETE, it was gone before. `region` is what the request was signed for.
 ///
-/// A DELETE's 404 without S3's code is no "gone before": whatever answered was not S3.
+/// A DELETE's 404 without S3's code is no "gone before", and its 403 no denial: whatever answered was not S3.
 pub(super) fn verdict(operation: Operation, region: &str, answer: &Answer<'_>) -> Result<(), Cause> {
     match (operation, answer.status, answer.code.unwrap_or_default()) {
         (Operation::Head, 404, _)
         | (Operation::Put, 412, _)
         | (Operation::Delete, 404, "NoSuchKey" | "NoSuchBucket") => Ok(()),
+        (Operation::Delete, 403, _) => match cause(region, answer) {
+            Cause::AccessDenied { .. } if !answer.code.is_some_and(|code| DENIED.contains(&code)) => {
+                Err(answer.unknown())
+            }
+            cause => Err(cause),
+        },
         _ => Err(cause(region, answer)),
     }
 }
@@ -89,11 +99,7 @@ fn cause(region: &str, answer: &Answer<'_>) -> Cause {
         (307 | 408 | 500 | 502..=599, _) | (_, "RequestTimeout" | "IncompleteBody" | "InternalError") => {
             Cause::Unavailable { status: answer.status, detail: answer.detail() }
         }
-        _ => Cause::Other {
-            status: Some(answer.status),
-            code: answer.code.map(presentable),
-            detail: answer.detail(),
-        },
+        _ => answer.unknown(),
     }
 }
 
@@ -103,6 +109,10 @@ impl Answer<'_> {
         let expecting = || self.message?.split_once("expecting '")?.1.split('\'').next();
         let named = self.bucket_region.or_else(expecting)?;
         (named != used && is_region(named)).then(|| named.to_owned())
+    }
+
+    fn unknown(&self) -> Cause {
+        Cause::Other { status: Some(self.status), code: self.code.map(presentable), detail: self.detail() }
     }
 
     fn throttles(&self) -> bool {
@@ -126,26 +136,13 @@ impl Answer<'_> {
     }
 }
 
-/// A text fit for a status and a log: one line, bounded, and of URLs only what cannot hold a secret.
+/// A text fit for a status and a log: one line, bounded, and without secrets.
 pub(super) fn presentable(text: &str) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let line = words.map(without_secret).collect::<Vec<_>>().join(" ");
+    let line = redacted(text);
     match line.char_indices().nth(MAX_DETAIL) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
-}
-
-fn without_secret(word: &str) -> String {
-    let lower = word.to_ascii_lowercase();
-    if ["signature=", "x-amz-", "credential=", "token="].iter().any(|mark| lower.contains(mark)) {
-        return "[redacted]".to_owned();
-    }
-    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
-    let shown = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = shown.find('/').map_or((shown, ""), |slash| shown.split_at(slash));
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{path}")
 }
 
 #[cfg(test)]
@@ -178,6 +175,11 @@ mod tests {
     fn only_s3_may_say_that_an_object_is_gone() {
         assert!(matches!(failed(Delete, &answer(404, "")), Cause::Other { status: Some(404), .. }));
         assert!(matches!(failed(Put, &answer(404, "")), Cause::Other { status: Some(404), .. }));
+        // Nor that it may not be deleted, after which nothing is left to do for one that a HEAD does not find.
+        for code in ["", "Forbidden", "RequestBlocked"] {
+            let cause = failed(Delete, &answer(403, code));
+            assert!(matches!(cause, Cause::Other { status: Some(403), .. }), "{code:?} gave {cause:?}");
+        }
     }
 
     #[test]
@@ -193,7 +195,10 @@ mod tests {
                 |c| matches!(c, Cause::AccessDenied { detail } if detail == "AccessDenied"),
             ),
             (Head, 403, "", |c| matches!(c, Cause::AccessDenied { detail } if detail.is_empty())),
+            (Delete, 403, "AccessDenied", |c| matches!(c, Cause::AccessDenied { .. })),
             (Delete, 403, "AllAccessDisabled", |c| matches!(c, Cause::AccessDenied { .. })),
+            (Delete, 403, "SignatureDoesNotMatch", |c| matches!(c, Cause::CredentialsInvalid { .. })),
+            (Put, 401, "Unauthorized", |c| matches!(c, Cause::CredentialsInvalid { .. })),
             (Head, 301, "", |c| *c == Cause::WrongRegion { right: None }),
             (Put, 301, "PermanentRedirect", |c| *c == Cause::WrongRegion { right: None }),
             (Put, 400, "IllegalLocationConstraintException", |c| matches!(c, Cause::WrongRegion { .. })),
@@ -271,16 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_is_presentable() {
-        for (text, shown) in [
-            ("GET https://u:hunter2@host:9000/b/k?X-Amz-Signature=1f failed", "GET [redacted] failed"),
-            ("via http://u:hunter2@proxy:3128: refused", "via http://proxy:3128: refused"),
-            ("to https://host/path?key=hunter2 failed", "to https://host/path failed"),
-            ("Credential=AKIA/x, Signature=hunter2", "[redacted] [redacted]"),
-            ("two\nlines\u{7}", "two lines"),
-        ] {
-            assert_eq!(presentable(text), shown);
-        }
+    fn a_text_is_one_line_and_bounded() {
+        assert_eq!(presentable("two\nlines\u{7}"), "two lines");
         assert_eq!(presentable(&"é".repeat(400)).chars().count(), MAX_DETAIL + 1);
     }
 }

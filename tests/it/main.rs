@@ -43,6 +43,7 @@ mod rights;
 mod seed;
 mod spelling;
 mod storage_faults;
+mod stores;
 mod support;
 mod tenants;
 mod terraform;

@@ -1,0 +1,108 @@
+//! Texts of S3 and of the network without secrets. In: what they said. Out: what may stand in a status and a log. Pure.
+//!
+//! Names of headers are no secrets: who reads that a store refuses `x-amz-checksum-sha256` has to know which it is.
+
+/// Names whose value is a secret, or proves that somebody knows one.
+const SECRET: [&str; 5] = [
+    "x-amz-security-token",
+    "customer-key",
+    "authorization",
+    "secret-access-key",
+    "x-aws-ec2-metadata-token",
+];
+
+/// One line, of URLs only what cannot hold a secret.
+pub(super) fn redacted(text: &str) -> String {
+    let mut hide_next = false;
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let words = words.map(|word| {
+        let hidden = std::mem::take(&mut hide_next);
+        match value(&word.to_ascii_lowercase()) {
+            Value::Here => "[redacted]".to_owned(),
+            _ if hidden => "[redacted]".to_owned(),
+            Value::Next => {
+                hide_next = true;
+                word.to_owned()
+            }
+            Value::No => without_query(word),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a word, in lower case, holds a secret value, or the next word does.
+enum Value {
+    No,
+    Here,
+    Next,
+}
+
+fn value(word: &str) -> Value {
+    // These two are no headers, but parts of a signed URL.
+    let assigns = ["x-amz-signature", "x-amz-credential", "signature=", "credential=", "token="]
+        .iter()
+        .any(|mark| word.contains(mark));
+    let of_query = word.split_once("x-amz-").is_some_and(|(_, rest)| rest.contains(['=', '%']));
+    if assigns || of_query {
+        return Value::Here;
+    }
+    let after = SECRET.iter().find_map(|name| word.split_once(name).map(|(_, rest)| rest));
+    let Some(after) = after else { return Value::No };
+    let rest = after.trim_matches(|c: char| c.is_ascii_punctuation());
+    if !rest.is_empty() && after.contains([':', '=']) {
+        Value::Here
+    } else if rest.is_empty() && after.contains([':', '=']) {
+        Value::Next
+    } else {
+        Value::No
+    }
+}
+
+fn without_query(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
+    let shown = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = shown.find('/').map_or((shown, ""), |slash| shown.split_at(slash));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn secrets_are_hidden() {
+        for (text, shown) in [
+            ("GET https://u:hunter2@host:9000/b/k?X-Amz-Signature=1f failed", "GET [redacted] failed"),
+            ("GET https://host/b?X-Amz-Date=1&X-Amz-Security-Token%3Dhunter2", "GET [redacted]"),
+            ("via http://u:hunter2@proxy:3128: refused", "via http://proxy:3128: refused"),
+            ("to https://host/path?key=hunter2 failed", "to https://host/path failed"),
+            ("Credential=AKIA/x, Signature=hunter2", "[redacted] [redacted]"),
+            ("x-amz-security-token:hunter2", "[redacted]"),
+            ("x-amz-security-token: hunter2 host: h", "x-amz-security-token: [redacted] host: h"),
+            (r#"{"X-Amz-Security-Token": "hunter2"}"#, r#"{"X-Amz-Security-Token": [redacted]"#),
+            (r#""x-amz-security-token":"hunter2""#, "[redacted]"),
+            (
+                "x-amz-server-side-encryption-customer-key: aHVudGVy",
+                "x-amz-server-side-encryption-customer-key: [redacted]",
+            ),
+            ("authorization: hunter2", "authorization: [redacted]"),
+            ("two\nlines\u{7}", "two lines"),
+        ] {
+            assert_eq!(redacted(text), shown);
+        }
+    }
+
+    #[test]
+    fn names_of_headers_are_shown() {
+        for text in [
+            "InvalidArgument: Unsupported header 'x-amz-checksum-sha256' received for this API call.",
+            "Header 'x-amz-checksum-algorithm' with value 'SHA256' not implemented",
+            "x-amz-checksum-mode: ENABLED is not supported",
+            "SignedHeaders must include x-amz-security-token.",
+            "missing x-amz-content-sha256, if-none-match",
+        ] {
+            assert_eq!(redacted(text), text);
+        }
+    }
+}
