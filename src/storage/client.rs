@@ -27,6 +27,7 @@ use thiserror::Error;
 
 use super::headers::Refused;
 use super::outage::Outages;
+use super::proxy::Routed;
 use super::rules::{is_bucket_name, is_region};
 use super::{Cause, Endpoint, Place};
 
@@ -177,10 +178,16 @@ fn http_client(ca_pem: Option<&[u8]>) -> Result<SharedHttpClient, CaError> {
         check_roots(pem)?;
         roots = roots.with_pem_certificate(pem);
     }
-    Ok(Builder::new().build_with_connector_fn(move |settings, components| {
+    let proxied = client_through(ProxyConfig::from_env(), roots.clone());
+    let direct = client_through(ProxyConfig::disabled(), roots);
+    Ok(SharedHttpClient::new(Routed { proxied, direct }))
+}
+
+fn client_through(proxy: ProxyConfig, roots: TrustStore) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = ConnectorBuilder::default()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .proxy_config(ProxyConfig::from_env());
+            .proxy_config(proxy.clone());
         // Building a context only ever moves its parts together; were that to change, the system's roots remain.
         if let Ok(context) = TlsContext::builder().with_trust_store(roots.clone()).build() {
             connector = connector.tls_context(context);
@@ -188,7 +195,7 @@ fn http_client(ca_pem: Option<&[u8]>) -> Result<SharedHttpClient, CaError> {
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         connector.build()
-    }))
+    })
 }
 
 /// The connector panics on roots that it cannot read, so they are read here first, by the same means.

@@ -14,6 +14,7 @@
 //! | `client` | [`Storage`] and its clients: proxy, roots, time limits, retries |
 //! | `object` | HEAD, PUT and DELETE of one object |
 //! | `aws` | whether an endpoint is AWS itself; pure |
+//! | `proxy` | which requests go through a proxy |
 //! | `headers` | what some stores refuse of them, and what is left out then |
 //! | `payload` | the SHA-256 in the signature, where a store refuses it in a header |
 //! | `stated` | SHA-256 and size that an object states itself, for stores that keep no SHA-256 |
@@ -34,6 +35,7 @@ mod object;
 mod outage;
 mod ownership;
 mod payload;
+mod proxy;
 mod redaction;
 mod rules;
 mod stated;

@@ -1,0 +1,104 @@
+//! Which requests go through the proxy of `HTTP_PROXY` and `HTTPS_PROXY`. In: one connector with that proxy and one without.
+//! Out: a connector that takes the right one for each request.
+//!
+//! The instance's and the pod's own credential endpoints have link-local addresses, which mean another machine to a proxy:
+//! asked through it, they fail, or give the proxy's own credentials, and the proxy sees the token. So they never are,
+//! whatever `NO_PROXY` says.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use aws_sdk_s3::config::http::HttpRequest;
+use aws_sdk_s3::config::{HttpClient, RuntimeComponents, SharedHttpClient};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use url::{Host, Url};
+
+/// Two clients, of which the second knows no proxy.
+#[derive(Debug)]
+pub(super) struct Routed {
+    pub proxied: SharedHttpClient,
+    pub direct: SharedHttpClient,
+}
+
+#[derive(Debug)]
+struct Route {
+    proxied: SharedHttpConnector,
+    direct: SharedHttpConnector,
+}
+
+impl HttpClient for Routed {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(Route {
+            proxied: self.proxied.http_connector(settings, components),
+            direct: self.direct.http_connector(settings, components),
+        })
+    }
+}
+
+impl HttpConnector for Route {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let connector = if is_link_local(request.uri()) { &self.direct } else { &self.proxied };
+        connector.call(request)
+    }
+}
+
+/// Whether a URL's host is an address that only this machine can mean: link-local, or AWS's own IPv6 network for such
+/// endpoints.
+fn is_link_local(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let address = match url.host() {
+        Some(Host::Ipv4(address)) => IpAddr::V4(address),
+        Some(Host::Ipv6(address)) => address.to_canonical(),
+        _ => return false,
+    };
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || is_of_aws(address),
+    }
+}
+
+/// `fd00:ec2::/32`
+fn is_of_aws(address: Ipv6Addr) -> bool {
+    address.segments()[..2] == [0xfd00, 0x0ec2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_link_local;
+
+    #[test]
+    fn only_link_local_addresses_are_asked_without_a_proxy() {
+        for url in [
+            "http://169.254.169.254/latest/meta-data/",
+            "http://169.254.170.2/v2/credentials/x",
+            "http://169.254.170.23/v1/credentials",
+            "http://169.254.170.23:80/v1/credentials",
+            "https://169.254.0.1:8443/",
+            "http://[fd00:ec2::254]/latest/api/token",
+            "http://[fd00:ec2::23]/v1/credentials",
+            "http://[fe80::1]/",
+            "http://[::ffff:169.254.169.254]/",
+        ] {
+            assert!(is_link_local(url), "{url}");
+        }
+        for url in [
+            "https://s3.us-west-2.amazonaws.com/modules/a.zip",
+            "https://sts.us-west-2.amazonaws.com/",
+            "http://169.255.169.254/",
+            "http://10.0.0.1/",
+            "http://127.0.0.1:9000/",
+            "http://169.254.169.254.example.com/",
+            "http://[fd00:ec3::254]/",
+            "http://[fd01:ec2::254]/",
+            "/latest/api/token",
+            "",
+        ] {
+            assert!(!is_link_local(url), "{url}");
+        }
+    }
+}
