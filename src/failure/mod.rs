@@ -15,7 +15,7 @@ use crate::archive::ArchiveError;
 use crate::crd::check::InvalidConfig;
 use crate::crd::condition::{MAX_MESSAGE, cut};
 use crate::github::{CredentialError, FetchError, LIMITED};
-use crate::storage::{Cause, Refused, StorageError};
+use crate::storage::{Cause, Operation, Refused, StorageError};
 
 /// Shortest wait before a failed attempt is repeated.
 pub const SHORTEST: Duration = Duration::from_secs(5);
@@ -46,6 +46,8 @@ pub enum Class {
     Stalled,
     /// Nobody until a known time.
     Wait(Timestamp),
+    /// Nobody, and not before a known time: as [`Class::Retry`], since who asked for that time may ask again for ever.
+    RetryAfter(Timestamp),
     /// Nobody: it passes. Tried again with growing pauses.
     Retry,
     /// A tag that may still appear: as [`Class::Retry`], and hourly after six hours.
@@ -99,8 +101,12 @@ impl Failure {
     /// What the status says, given when the next attempt is due: that time too, where it is some way off. What waits for a
     /// known time names that itself, and what waits for a person is tried again when the person has acted.
     pub fn told(&self, due: Timestamp, now: Timestamp) -> String {
-        let pause = Duration::try_from(due.duration_since(now)).unwrap_or_default();
-        if !matches!(self.class, Class::Retry | Class::RetryTag) || pause < WORTH_TELLING {
+        let told = match self.class {
+            Class::Stalled | Class::Wait(_) => return self.message.clone(),
+            Class::RetryAfter(until) => until.max(now),
+            Class::Retry | Class::RetryTag => now,
+        };
+        if Duration::try_from(due.duration_since(told)).unwrap_or_default() < WORTH_TELLING {
             return self.message.clone();
         }
         let next = format!(" Next attempt at {}.", whole_second_after(due));
@@ -112,23 +118,24 @@ impl Failure {
     /// How long to wait before the next attempt, after `failures` in a row (this one counted) over `failing_for`.
     /// `jitter` is from 0 to 1 and spreads what failed together.
     pub fn delay(&self, failures: u32, failing_for: Duration, jitter: f64, now: Timestamp) -> Duration {
+        // A little after the time that was named, spread so that not all who wait for it come at once.
+        let after = |until: Timestamp| {
+            Duration::try_from(until.duration_since(now)).unwrap_or_default()
+                + Duration::from_secs(1)
+                + SHORTEST.mul_f64(jitter)
+        };
+        let growing = || {
+            // A token is known everywhere within a minute, however often something else failed before.
+            let failures = if self.reason == Reason::TokenNotReady { failures.min(3) } else { failures };
+            let doubled = SHORTEST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
+            doubled.min(LONGEST).mul_f64(0.75 + 0.5 * jitter).clamp(SHORTEST, LONGEST)
+        };
         match self.class {
             Class::Stalled => stalled_pause(self.reason, failing_for).mul_f64(0.9 + 0.2 * jitter),
             Class::RetryTag if failing_for >= TAG_MAY_APPEAR => HOURLY.mul_f64(0.9 + 0.2 * jitter),
-            // A little after the time that was named, spread so that not all who wait for it come at once.
-            Class::Wait(until) => {
-                let left = until.duration_since(now);
-                Duration::try_from(left).unwrap_or_default()
-                    + Duration::from_secs(1)
-                    + SHORTEST.mul_f64(jitter)
-            }
-            Class::Retry | Class::RetryTag => {
-                // A token is known everywhere within a minute, however often something else failed before.
-                let failures = if self.reason == Reason::TokenNotReady { failures.min(3) } else { failures };
-                let doubled =
-                    SHORTEST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-                doubled.min(LONGEST).mul_f64(0.75 + 0.5 * jitter).clamp(SHORTEST, LONGEST)
-            }
+            Class::Wait(until) => after(until),
+            Class::RetryAfter(until) => after(until).max(growing()),
+            Class::Retry | Class::RetryTag => growing(),
         }
     }
 }
@@ -207,12 +214,18 @@ impl StorageError {
             | Cause::CredentialsInvalid { .. } => (Reason::StorageCredentialsInvalid, Class::Retry),
             Cause::Kms { .. } => (Reason::EncryptionKeyUnusable, Class::Retry),
             Cause::SlowDown { retry_after: Some(pause) } => {
-                (Reason::StorageThrottled, Class::Wait(now.checked_add(*pause).unwrap_or(now)))
+                (Reason::StorageThrottled, Class::RetryAfter(now.checked_add(*pause).unwrap_or(now)))
             }
             Cause::SlowDown { retry_after: None } => (Reason::StorageThrottled, Class::Retry),
             Cause::ChecksumMismatch => (Reason::ChecksumMismatch, Class::Retry),
             Cause::EntityTooLarge => (Reason::ArchiveTooLarge, Class::Stalled),
             Cause::File { .. } => (Reason::SpoolFailed, Class::Retry),
+            // No outage: the store says what it does not do. A 403 or 404 like that is no answer of S3's.
+            Cause::Other { status: Some(400..=402 | 405..=408 | 410..=499 | 501), code: Some(_), .. }
+                if self.operation != Operation::Head =>
+            {
+                (Reason::StorageRefused, Class::Stalled)
+            }
             Cause::Conflict | Cause::Unavailable { .. } | Cause::Network { .. } | Cause::Other { .. } => {
                 (Reason::StorageUnavailable, Class::Retry)
             }
@@ -223,7 +236,7 @@ impl StorageError {
     pub fn into_failure(self, now: Timestamp) -> Failure {
         let (reason, class) = self.class(now);
         let message = match class {
-            Class::Wait(until) => format!("{self}, not before {}", whole_second_after(until)),
+            Class::RetryAfter(until) => format!("{self}, not before {}", whole_second_after(until)),
             _ => self.to_string(),
         };
         Failure { reason, class, message }
@@ -410,6 +423,7 @@ mod tests {
             let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
             let wait = delay(Class::Wait(until), failures);
             prop_assert!(wait > left && wait <= left + Duration::from_secs(1) + SHORTEST, "{wait:?} for {left:?}");
+            prop_assert_eq!(delay(Class::RetryAfter(until), failures), wait.max(retry));
         }
     }
 
@@ -428,20 +442,70 @@ mod tests {
             "{long}"
         );
         assert_eq!(Failure::stalled(Reason::NotAnArchive, "bad").told(due(3600), now()), "bad");
-        let throttled = StorageError {
-            operation: crate::storage::Operation::Put,
-            place: Box::new(crate::storage::Place {
-                bucket: "modules".into(),
-                key: "vpc/a.zip".into(),
-                region: "us-west-2".into(),
-                endpoint: None,
-                force_path_style: false,
-            }),
-            cause: Cause::SlowDown { retry_after: Some(Duration::from_millis(79_500)) },
-        };
-        let throttled = throttled.into_failure(now());
+        let slow = Cause::SlowDown { retry_after: Some(Duration::from_millis(79_500)) };
+        let throttled = put_failed(slow).into_failure(now());
         assert!(throttled.message.ends_with("not before 1970-01-12T13:48:00Z"), "{}", throttled.message);
         assert_eq!(throttled.told(due(90), now()), throttled.message, "once");
+        let later = throttled.told(due(300), now());
+        assert!(later.ends_with("Next attempt at 1970-01-12T13:51:40Z."), "{later}");
+    }
+
+    fn put_failed(cause: Cause) -> StorageError {
+        let place = crate::storage::Place {
+            bucket: "modules".into(),
+            key: "vpc/a.zip".into(),
+            region: "us-west-2".into(),
+            endpoint: None,
+            force_path_style: false,
+        };
+        StorageError { operation: Operation::Put, place: Box::new(place), cause }
+    }
+
+    #[test]
+    fn a_store_that_asks_for_a_second_each_time_is_asked_less_and_less() {
+        let slow =
+            put_failed(Cause::SlowDown { retry_after: Some(Duration::from_secs(1)) }).into_failure(now());
+        let delay = |failures| slow.delay(failures, Duration::ZERO, 0.5, now());
+        assert!(delay(1) >= SHORTEST && delay(3) >= SHORTEST * 4 && delay(20) >= LONGEST, "{:?}", delay(20));
+        let long =
+            put_failed(Cause::SlowDown { retry_after: Some(Duration::from_hours(1)) }).into_failure(now());
+        assert!(long.delay(1, Duration::ZERO, 0.0, now()) > Duration::from_hours(1));
+    }
+
+    #[test]
+    fn what_a_store_says_it_does_not_do_is_no_outage() {
+        use Operation::{Delete, Head, Put};
+        let failure = |operation, status, code: Option<&str>| {
+            let cause =
+                Cause::Other { status: Some(status), code: code.map(str::to_owned), detail: String::new() };
+            let failure = StorageError { operation, ..put_failed(cause) }.into_failure(now());
+            (failure.reason, failure.class)
+        };
+        for (operation, status, code) in [
+            (Put, 400, "InvalidArgument"),
+            (Put, 501, "NotImplemented"),
+            (Put, 405, "MethodNotAllowed"),
+            (Delete, 400, "InvalidRequest"),
+            (Put, 402, "QuotaExceeded"),
+        ] {
+            assert_eq!(failure(operation, status, Some(code)), (Reason::StorageRefused, Class::Stalled));
+        }
+        for (operation, status, code) in [
+            (Put, 400, None),
+            (Put, 501, None),
+            (Head, 400, None),
+            (Delete, 404, Some("DefaultBackend")),
+            (Delete, 403, Some("Forbidden")),
+            (Put, 302, Some("Found")),
+            (Put, 409, Some("Conflict")),
+        ] {
+            assert_eq!(
+                failure(operation, status, code),
+                (Reason::StorageUnavailable, Class::Retry),
+                "{status}"
+            );
+        }
+        assert!(Reason::is_about_storage("StorageRefused"));
     }
 
     #[test]

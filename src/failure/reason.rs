@@ -109,6 +109,8 @@ reasons! {
     StorageThrottled,
     /// The encryption key cannot be used.
     EncryptionKeyUnusable,
+    /// The store does not do what it is asked for, and says so.
+    StorageRefused,
     /// S3 failed or could not be reached.
     StorageUnavailable,
     /// What S3 holds after a store is not what was sent.
@@ -177,6 +179,7 @@ impl Reason {
             Self::StorageCredentialsInvalid,
             Self::StorageThrottled,
             Self::EncryptionKeyUnusable,
+            Self::StorageRefused,
             Self::StorageUnavailable,
         ]
         .iter()

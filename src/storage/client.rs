@@ -28,6 +28,7 @@ use thiserror::Error;
 use super::headers::Refused;
 use super::outage::Outages;
 use super::proxy::Routed;
+use super::refusals::Refusals;
 use super::rules::{is_bucket_name, is_region};
 use super::{Cause, Endpoint, Place};
 
@@ -52,6 +53,7 @@ pub struct Storage {
     default_endpoint: Option<String>,
     pub(super) outages: Outages,
     pub(super) refused: Refused,
+    pub(super) refusals: Refusals,
 }
 
 /// What makes one client differ from another.
@@ -107,6 +109,7 @@ impl Storage {
             default_endpoint: None,
             outages: Outages::default(),
             refused: Refused::default(),
+            refusals: Refusals::default(),
         }
     }
 

@@ -19,6 +19,7 @@
 //! | `payload` | the SHA-256 in the signature, where a store refuses it in a header |
 //! | `stated` | SHA-256 and size that an object states itself, for stores that keep no SHA-256 |
 //! | `outage` | stores that do not answer, which must not hold everybody up |
+//! | `refusals` | places where PUTs are refused, for which nothing need be fetched |
 //! | `verdict` | the one table from S3's answers to causes; pure |
 //! | `redaction` | texts without secrets; pure |
 //! | `error` | [`StorageError`]: the causes, and the words for them |
@@ -37,6 +38,7 @@ mod ownership;
 mod payload;
 mod proxy;
 mod redaction;
+mod refusals;
 mod rules;
 mod stated;
 mod verdict;
@@ -47,7 +49,7 @@ pub use canonical::{canonical_endpoint, use_default_endpoint};
 pub use client::{CaError, Storage};
 pub use error::{Cause, Operation, StorageError};
 pub use key::{KeyError, content_type, object_key};
-pub use object::{Encryption, Found, PutOutcome, Upload};
+pub use object::{Encryption, Found, HeldBack, PutOutcome, Upload};
 pub use ownership::Ownership;
 pub use rules::{Endpoint, EndpointError, Refused, StorageRule, StorageRuleError, StorageRules};
 

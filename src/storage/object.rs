@@ -15,6 +15,7 @@ use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 
 use super::headers::Omitted;
 use super::payload::SignedBody;
+use super::refusals::Attempt;
 use super::stated::{found, state};
 use super::verdict::{Answer, presentable, verdict};
 use super::{Cause, Operation, Ownership, Place, Storage, StorageError, content_type};
@@ -75,6 +76,17 @@ pub enum PutOutcome {
     AlreadyExists,
 }
 
+/// A PUT that is not worth preparing.
+#[derive(Debug)]
+pub struct HeldBack {
+    /// What others met.
+    pub error: StorageError,
+    /// Only in other folders: here, nothing was tried yet.
+    pub elsewhere: bool,
+    /// When one of them may find out more.
+    pub pause: Duration,
+}
+
 impl Storage {
     /// Looks at an object. `None` when it does not exist; a missing bucket looks the same.
     ///
@@ -92,13 +104,34 @@ impl Storage {
         self.ask(Operation::Head, place, Box::pin(self.try_bucket(place))).await
     }
 
+    /// The right to prepare a PUT, to be held until that is done. `asked`: somebody wants it now.
+    ///
+    /// # Errors
+    /// [`HeldBack`], where the store has refused others and one at a time finds out whether it still does.
+    pub fn may_store(
+        &self,
+        place: &Place,
+        encryption: &Encryption,
+        asked: bool,
+    ) -> Result<Attempt<'_>, HeldBack> {
+        self.refusals.ask(place, encryption, asked, Instant::now()).map_err(|held| HeldBack {
+            error: self.error(Operation::Put, place, held.cause),
+            elsewhere: held.elsewhere,
+            pause: held.pause,
+        })
+    }
+
     /// Stores a file with one PUT that carries its length, SHA-256 and owner. A store that refuses the checksum or the
     /// condition is asked without: whoever wants `create_only` has just seen that nothing is there.
     ///
     /// # Errors
     /// [`StorageError`]. Unless S3 refused, the object may have been stored all the same.
     pub async fn put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, StorageError> {
-        let put = Box::pin(self.put_as_the_store_takes_it(place, upload));
+        let put = Box::pin(async {
+            let result = self.put_as_the_store_takes_it(place, upload).await;
+            self.refusals.ended(place, upload.encryption, &result, Instant::now());
+            result
+        });
         self.ask(Operation::Put, place, put).await
     }
 

@@ -13,18 +13,18 @@ use kube::{Api, Client};
 use tokio::sync::Mutex;
 
 use super::memory::Memories;
-use super::plan::VersionView;
+use super::plan::{VersionView, Work};
 use super::shares::Shares;
 use super::slots::Slots;
 use crate::archive;
 use crate::crd::Place;
 use crate::events::Events;
-use crate::failure::{Failure, Reason};
+use crate::failure::{Class, Failure, Reason};
 use crate::github::GitHub;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::owners::{Fate, Owners};
-use crate::storage::{self, Found, PutOutcome, Storage, StorageRules, Upload};
+use crate::storage::{self, Found, HeldBack, PutOutcome, Storage, StorageRules, Upload};
 
 /// What the controller works with.
 pub struct Context {
@@ -90,6 +90,21 @@ pub fn api_failure(error: &kube::Error) -> Failure {
     Failure::retry(Reason::ApiUnavailable, format!("The Kubernetes API: {error}"))
 }
 
+/// A failure of others that this one would meet as well. It was not tried, and waits no longer than they do: a request stays
+/// open until it was. `jitter` is from 0 to 1.
+fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Failure {
+    let pause = held.pause.mul_f64(1.0 + jitter / 4.0);
+    // Elsewhere, a person may have to act for the others and not for this one.
+    let note =
+        if held.elsewhere { " (so for others below this prefix; this one is tried later)" } else { "" };
+    let message = format!("{}{note}", held.error);
+    let failure = held.error.into_failure(now);
+    if failure.class == Class::Stalled && !held.elsewhere && !requested {
+        return failure;
+    }
+    Failure { class: Class::Wait(now.checked_add(pause).unwrap_or(now)), message, ..failure }
+}
+
 impl Context {
     pub(super) async fn head(&self, place: &Place) -> Result<Option<Found>, Failure> {
         self.storage.head(&place.into()).await.map_err(|e| e.into_failure(Timestamp::now()))
@@ -99,6 +114,14 @@ impl Context {
     pub(super) async fn bucket(&self, place: &Place) -> Result<(), Failure> {
         let there = self.storage.bucket_exists(&place.into()).await;
         there.map_err(|e| e.into_failure(Timestamp::now()))
+    }
+
+    /// The right to fetch what is to be stored, held until that is done; not where the store refuses all such PUTs.
+    pub(super) fn may_store(&self, work: &Work<'_>) -> Result<impl Sized + use<'_>, Failure> {
+        // A force asks once; what it left open is retried like all else.
+        let asked = work.requests.any() && !work.requests.pending;
+        let attempt = self.storage.may_store(&(&work.place).into(), &work.encryption(), asked);
+        attempt.map_err(|held| held_back(held, work.requests.any(), Timestamp::now(), rand::random()))
     }
 
     pub(super) async fn put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, Failure> {

@@ -31,7 +31,8 @@ pub async fn objects(ctx: &Context, object: &Object, places: &[Place]) -> (Vec<P
 /// Whether a failure keeps the Version. A place that is not on record is a guess from the spec: one that may not or
 /// cannot be used at all holds nothing of ours.
 fn matters(view: &VersionView, place: &Place, failure: &Failure) -> bool {
-    recorded(view, place) || failure.passes()
+    // Refused after a look that found it: it is there.
+    recorded(view, place) || failure.passes() || failure.reason == Reason::StorageRefused
 }
 
 async fn at(ctx: &Context, object: &Object, place: &Place) -> Result<(), Ended> {

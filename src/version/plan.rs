@@ -13,6 +13,7 @@ use crate::crd::{
     VersionStatus, condition,
 };
 use crate::failure::{Failure, Reason};
+use crate::storage::Encryption;
 
 /// A Version as the API server stores it, its parts parsed.
 #[derive(Clone, Debug)]
@@ -89,6 +90,14 @@ impl Work<'_> {
     pub fn lane(&self) -> String {
         let named = self.module.repo_url.as_ref().or(self.module.repo_owner.as_ref());
         named.map(|name| name.to_ascii_lowercase()).unwrap_or_default()
+    }
+
+    /// How S3 shall encrypt the object.
+    pub fn encryption(&self) -> Encryption {
+        Encryption {
+            server_side_encryption: self.config.s3.server_side_encryption.map(|sse| sse.as_str().to_owned()),
+            kms_key_id: self.config.s3.kms_key_id.clone(),
+        }
     }
 }
 

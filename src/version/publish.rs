@@ -126,9 +126,12 @@ async fn prepare_and_store(
     }
     bucket_is_back(ctx, object.view(), &work.place, lying).await?;
     record(object, &work.place).await?;
+    drop(ctx.may_store(work)?);
     let Some(_slot) = turn.slot().await else {
         return Err(Failure::retry(Reason::InternalError, "The operator is shutting down.").into());
     };
+    // Once more: while this one waited, the store may have refused another.
+    let _attempt = ctx.may_store(work)?;
     let (fetched, raw) = fetch(ctx, object.view(), work).await?;
     let made = normalise(ctx, raw, work.module.file_format).await?;
     let content = Content {

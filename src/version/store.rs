@@ -16,7 +16,7 @@ use crate::archive;
 use crate::crd::Place;
 use crate::crd::version::Source;
 use crate::failure::{Failure, Reason};
-use crate::storage::{Encryption, Found, Ownership, PutOutcome, Upload};
+use crate::storage::{Found, Ownership, PutOutcome, Upload};
 
 /// How many places are tried. A fresh one is free unless the store answers nonsense.
 const MOST_PLACES: usize = 3;
@@ -92,10 +92,7 @@ async fn put(
     source: &Source,
 ) -> Result<bool, Ended> {
     let view = object.view();
-    let encryption = Encryption {
-        server_side_encryption: work.config.s3.server_side_encryption.map(|sse| sse.as_str().to_owned()),
-        kms_key_id: work.config.s3.kms_key_id.clone(),
-    };
+    let encryption = work.encryption();
     let (request, module_request) = requested(view, work);
     let ownership = Ownership {
         namespace: view.namespace().to_owned(),

@@ -38,6 +38,7 @@ mod odd_archives;
 mod procedures;
 mod project;
 mod rate_limits;
+mod refused_puts;
 mod retain;
 mod rights;
 mod seed;

@@ -1,0 +1,210 @@
+//! What S3 refuses, and what answers in S3's stead: each costs a few requests, says what to do, and holds up no other.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::ensure;
+use http::Method;
+use opendepot_testbed::eventually;
+use opendepot_testbed::s3::{S3Failure, S3Fault};
+use serde_json::json;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+
+use crate::support::failing::Then::{Retried, Stalled};
+use crate::support::requests::message;
+use crate::support::{SOON, World, ready};
+
+const VERSIONS: usize = 16;
+
+#[tokio::test]
+async fn a_put_that_s3_refuses_costs_few_downloads_and_ends_when_it_is_mended() {
+    let world = World::new("refused").await;
+    let s3 = &world.bed.s3;
+    let tags: Vec<String> = (0..VERSIONS).map(|n| format!("1.0.{n}")).collect();
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    let cases = [
+        ("denied", S3Failure::Answer(403, "AccessDenied"), "StorageAccessDenied"),
+        ("kms", S3Failure::Answer(400, "KMS.DisabledException"), "EncryptionKeyUnusable"),
+        ("slow", S3Failure::RetryAfter(503, "SlowDown", 1), "StorageThrottled"),
+        ("odd", S3Failure::Answer(400, "InvalidArgument"), "StorageRefused"),
+    ];
+    // As in a bucket for many teams: each has a prefix of its own.
+    let module = |name: &str| world.module(name).s3("key", json!(name));
+    let _operator = world.operator().await;
+    for (name, failure, _) in &cases {
+        let fault = S3Fault::new(&world.name, failure.clone()).prefix(&format!("{name}/"));
+        s3.inject(fault.method(Method::PUT));
+        world.tagged(name, &tags);
+        world.apply(&module(name).versions(&tags));
+    }
+    let looks = |name: &str| {
+        let requests = s3.requests(&world.name).into_iter();
+        requests.filter(|r| r.method == Method::HEAD && r.key.starts_with(&format!("{name}/"))).count()
+    };
+    for (name, _, reason) in &cases {
+        world.module_when(name, |m| m["status"]["versions"]["failed"] == VERSIONS).await;
+        for version in world.versions().await.unwrap() {
+            let condition = crate::support::condition(&version, "Ready");
+            if version["metadata"]["name"].as_str().unwrap().starts_with(name) {
+                assert_eq!(condition["reason"], *reason, "{}", message(&version));
+                let stalled = crate::support::condition(&version, "Stalled")["status"] == "True";
+                assert_eq!(stalled, *name == "odd", "{}", message(&version));
+            }
+        }
+        if *name != "odd" {
+            world.until("each is tried again", || looks(name) >= 3 * VERSIONS).await;
+        }
+        let downloads = world.served(name);
+        assert!((1..=9).contains(&downloads), "{name}: {downloads} downloads for {VERSIONS} versions");
+    }
+    // The repository is not at fault: what goes elsewhere is stored at once.
+    let url = format!("https://github.com/{}", world.repository("odd"));
+    world.apply(&module("fine").config("repoUrl", json!(url)).versions(&tags[..2]));
+    world.module_ready("fine").await;
+
+    s3.clear_faults(&world.name);
+    world.force("module/odd");
+    for (name, ..) in &cases {
+        let stored = eventually(3 * SOON, || async {
+            let module = world.get_module(name).await?;
+            ensure!(ready(&module), "{name}: {}", message(&module));
+            Ok(())
+        });
+        stored.await.unwrap();
+        assert!(world.served(name) <= VERSIONS + 9, "{name}: {}", world.served(name));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_do_what_it_is_asked_waits_for_a_person() {
+    let world = World::new("not-done").await;
+    let s3 = &world.bed.s3;
+    let cases = [
+        ("argument", S3Failure::Answer(400, "InvalidArgument"), "StorageRefused", Stalled),
+        ("method", S3Failure::Answer(405, "MethodNotAllowed"), "StorageRefused", Stalled),
+        ("feature", S3Failure::Answer(501, "NotImplemented"), "StorageRefused", Stalled),
+        // As wrong keys are told. The headers may be why, so it is asked without them, and no more.
+        ("signature", S3Failure::Answer(403, "SignatureDoesNotMatch"), "StorageCredentialsInvalid", Retried),
+        ("page", S3Failure::Page(400), "StorageUnavailable", Retried),
+    ];
+    let _operator = world.operator().await;
+    for (name, failure, ..) in &cases {
+        s3.inject(S3Fault::new(&world.name, failure.clone()).prefix(&format!("{name}/")).method(Method::PUT));
+        world.released(name);
+        world.apply(&world.inline(name));
+    }
+    for (name, failure, reason, then) in &cases {
+        let code = if let S3Failure::Answer(_, code) = failure { code } else { "HTTP 400" };
+        world
+            .failed(name, reason, *then, &[&format!("cannot store s3://{}/{name}/", world.name), code])
+            .await;
+        let puts = world.sent(&format!("{name}/"));
+        let attempts = world.served(name);
+        assert!(puts <= 4 * attempts && attempts <= 2, "{name}: {puts} PUTs in {attempts} attempts");
+    }
+    assert_eq!(s3.keys(&world.name).await.unwrap(), [""; 0]);
+    s3.clear_faults(&world.name);
+    for (name, ..) in &cases {
+        world.request(name, "mended");
+        world.version_ready(name).await;
+    }
+}
+
+#[tokio::test]
+async fn only_s3_itself_may_say_that_a_missing_object_may_not_be_deleted() {
+    let world = World::new("forbidden").await;
+    let s3 = &world.bed.s3;
+    world.released("net");
+    let _operator = world.operator().await;
+    world.apply(&world.inline("net"));
+    let version = world.version_ready("net").await;
+    // A firewall that lets no DELETE through, in front of a backend that is away.
+    s3.inject(S3Fault::new(&world.name, S3Failure::Page(404)).method(Method::HEAD));
+    s3.inject(S3Fault::new(&world.name, S3Failure::Page(403)).method(Method::DELETE));
+    world.kubectl(&["delete", "version", "net", "--wait=false"]);
+    world.version_fails("net", "StorageUnavailable").await;
+    assert_eq!(world.stored(&version).await, world.stored(&version).await);
+    assert!(world.get_version("net").await.unwrap().is_some());
+
+    // The object is gone, and S3 says that who has no right to delete it.
+    s3.clear_faults(&world.name);
+    let key = version["status"]["storage"]["key"].as_str().unwrap();
+    std::fs::remove_file(s3.object_file(&world.name, key)).unwrap();
+    s3.inject(S3Fault::new(&world.name, S3Failure::Answer(403, "AccessDenied")).method(Method::DELETE));
+    world.versions_are(&[]).await;
+}
+
+#[tokio::test]
+async fn a_head_that_shows_something_else_than_was_stored_is_not_believed() {
+    let world = World::new("lying-head").await;
+    let s3 = &world.bed.s3;
+    let cases = [("size", S3Failure::WrongSize), ("sum", S3Failure::WrongChecksum)];
+    let _operator = world.operator().await;
+    for (name, failure) in &cases {
+        s3.inject(
+            S3Fault::new(&world.name, failure.clone()).prefix(&format!("{name}/")).method(Method::HEAD),
+        );
+        world.released(name);
+        world.apply(&world.inline(name));
+    }
+    for (name, _) in &cases {
+        let place = format!("s3://{}/{name}/", world.name);
+        world.failed(name, "ChecksumMismatch", Retried, &[&place, "another checksum or size"]).await;
+        world.until("it is tried again", || world.sent(&format!("{name}/")) >= 2).await;
+        let version = world.get_version(name).await.unwrap().unwrap();
+        assert_eq!(version["status"]["synced"], false, "what HEAD shows is not taken over");
+    }
+    s3.clear_faults(&world.name);
+    for (name, _) in &cases {
+        world.version_ready(name).await;
+    }
+}
+
+#[tokio::test]
+async fn without_path_style_the_message_names_it() {
+    let world = World::new("path-style").await;
+    world.released("net");
+    let endpoint = world.bed.s3.endpoint().replace("127.0.0.1", "localhost");
+    let _operator = world.operator_with(&["--s3-endpoint", &endpoint]).await;
+    // The bucket becomes a part of the host's name, which the DNS does not know, or the store does not look at.
+    let virtual_host = || world.module("net").s3("forcePathStyle", json!(false));
+    let named = virtual_host().s3("endpoint", json!(endpoint));
+    world.apply(&world.inline_of("named", &named));
+    let advised = |v: &serde_json::Value| message(v).contains(", or set forcePathStyle: true");
+    world.version_when("named", advised).await;
+    let missing = virtual_host().s3("bucket", json!("no-such-bucket"));
+    world.apply(&world.inline_of("missing", &missing));
+    let told = world.version_fails("missing", "BucketNotFound").await;
+    assert!(told.contains("does not exist") && told.contains(", or set forcePathStyle: true"), "{told}");
+    let styled = world.module("net").s3("endpoint", json!(endpoint)).s3("forcePathStyle", json!(true));
+    world.apply(&world.inline_of("named", &styled));
+    world.version_ready("named").await;
+}
+
+#[tokio::test]
+async fn link_local_credentials_are_never_asked_through_a_proxy() {
+    let world = World::new("link-local").await;
+    world.released("net");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::<String>::new()));
+    let record = Arc::clone(&asked);
+    let recording = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 512];
+            let read = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut head)).await;
+            let read = read.ok().and_then(Result::ok).unwrap_or_default();
+            record.lock().unwrap().push(String::from_utf8_lossy(&head[..read]).into_owned());
+        }
+    });
+    let builder = world.builder().env("AWS_ACCESS_KEY_ID", "").env("AWS_SECRET_ACCESS_KEY", "");
+    let builder = builder.env("HTTP_PROXY", &proxy);
+    let uri = "http://169.254.170.23/v1/credentials";
+    let _operator = builder.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri).start_ready().await.unwrap();
+    world.apply(&world.inline("net"));
+    world.failed("net", "StorageCredentialsInvalid", Retried, &[]).await;
+    recording.abort();
+    let asked = asked.lock().unwrap().clone();
+    assert!(!asked.iter().any(|request| request.contains("169.254.")), "{asked:?}");
+}
