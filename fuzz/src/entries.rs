@@ -54,12 +54,17 @@ const PARTS: [&[u8]; 24] = [
 
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 
+/// The longest list: as a tar, with 1.5 KiB for each entry, it stays below the limit for archives.
+const MOST_ENTRIES: usize = 300;
+/// The longest path: longer than any that is accepted, and short enough for a zip's header.
+const MOST_PARTS: usize = 300;
+
 /// Reads the input as a list: a byte for the kind, then components up to one that says that it is the last.
 #[must_use]
 pub fn entries(input: &[u8]) -> Vec<Entry> {
-    let mut bytes = input.iter().copied();
+    let mut bytes = input.iter().copied().take(4096);
     let mut entries = Vec::new();
-    while let Some(kind) = bytes.next() {
+    while let Some(kind) = bytes.next().filter(|_| entries.len() < MOST_ENTRIES) {
         let path = joined(&mut bytes);
         let kind = match kind % 8 {
             // In a zip, only the name says that it is a folder.
@@ -84,7 +89,7 @@ fn joined(bytes: &mut impl Iterator<Item = u8>) -> Vec<u8> {
         let all = byte & 0x60 == 0x60;
         let index = usize::from(if all { byte & 0x1f } else { byte & 7 }) % PARTS.len();
         parts.push(PARTS[index]);
-        if byte & 0x80 != 0 {
+        if byte & 0x80 != 0 || parts.len() == MOST_PARTS {
             break;
         }
     }
