@@ -153,7 +153,9 @@ impl Reader {
 
     /// A command may speak of a Version that the text has not made: somebody has appended it before.
     async fn presumed(&self, command: &str) {
-        let mut words = command.split_whitespace().skip_while(|word| *word != "versions.opendepot.defdev.io");
+        // The seed has the singular.
+        let kinds = ["version.opendepot.defdev.io", "versions.opendepot.defdev.io"];
+        let mut words = command.split_whitespace().skip_while(|word| !kinds.contains(word));
         let Some(name) = words.nth(1) else { return };
         if self.world.get_version(name).await.unwrap().is_some() {
             return;

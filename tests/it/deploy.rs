@@ -256,7 +256,7 @@ fn probes_and_service_follow_where_it_listens() {
 }
 
 #[tokio::test]
-async fn on_openshift_nobody_asks_for_a_user() {
+async fn on_openshift_the_pod_asks_for_no_user() {
     let context = |objects: &[Value]| {
         find(objects, "Deployment", "opendepot")["spec"]["template"]["spec"]["securityContext"].clone()
     };

@@ -150,7 +150,7 @@ async fn flux_keeps_what_every_shipped_way_appended() {
     world.module_ready("my-module").await;
     let keys = world.objects_are(5).await;
 
-    // This is what it guards against; and the annotation of the example guards against it too.
+    // This is what the name guards against; the annotation of the example guards against it too.
     append_plainly(world, "v1.5.0");
     world.version_ready("my-module-1.5.0").await;
     flux(world, &bare).await;

@@ -303,7 +303,7 @@ async fn versions_whose_object_has_another_name_are_published_too() {
 }
 
 #[tokio::test]
-async fn a_version_that_history_prunes_is_told_so_although_another_one_fails() {
+async fn a_pruned_version_is_reported_although_another_version_fails() {
     let stage = Stage::new("pruned", &["v1.0.0", "v2.0.0"]).await;
     stage.manifest("    versionHistoryLimit: 2\n");
     stage.published(ACTION, "v2.0.0");
