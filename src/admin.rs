@@ -98,9 +98,7 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    admin.metrics.github_remaining(&admin.github.remaining());
-    admin.metrics.census(&admin.census.count());
-    match admin.metrics.text() {
+    match admin.metrics.scrape(&admin.github.remaining(), &admin.census.count()) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()

@@ -45,6 +45,12 @@ pub fn part<T: DeserializeOwned>(object: &DynamicObject, field: &str) -> Result<
         .map_err(|error| format!("{field} cannot be read: {error}"))
 }
 
+/// The same, where the object does not keep it: of a long list there is no second copy.
+pub fn take_part<T: DeserializeOwned>(object: &mut DynamicObject, field: &str) -> Result<T, String> {
+    let part = object.data.get_mut(field).map_or_else(|| json!({}), Value::take);
+    serde_json::from_value(part).map_err(|error| format!("{field} cannot be read: {error}"))
+}
+
 /// Writes the difference of two statuses, if there is one, and only onto the object that was read.
 pub async fn patch_status<T: Serialize>(
     api: &Api<DynamicObject>,

@@ -203,7 +203,7 @@ impl Metrics {
     }
 
     /// What GitHub still grants before its next reset, by kind of credential; of one that is not named, nothing is known.
-    pub fn github_remaining(&self, remaining: &[(&'static str, i64)]) {
+    fn github_remaining(&self, remaining: &[(&'static str, i64)]) {
         // What was left before a reset says nothing after it.
         self.remaining.clear();
         for (credential, requests) in remaining {
@@ -212,7 +212,7 @@ impl Metrics {
     }
 
     /// How many Modules and Versions are of each kind; those of no kind named are none.
-    pub fn census(&self, (modules, versions): &(Counts, Counts)) {
+    fn census(&self, (modules, versions): &(Counts, Counts)) {
         for (gauges, counts) in [(&self.modules, modules), (&self.versions, versions)] {
             gauges.clear();
             for ((state, reason), count) in counts {
@@ -221,18 +221,56 @@ impl Metrics {
         }
     }
 
-    /// The text of `/metrics`.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
+    /// The text of `/metrics`, with what is counted at each scrape. All under one lock: of two scrapes at once neither reads
+    /// the gauges that the other has just cleared.
+    pub fn scrape(
+        &self,
+        remaining: &[(&'static str, i64)],
+        counts: &(Counts, Counts),
+    ) -> Result<String, std::fmt::Error> {
         let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        encode(&mut text, &registry)?;
-        Ok(text)
+        self.github_remaining(remaining);
+        self.census(counts);
+        text(&registry)
     }
+}
+
+fn text(registry: &Registry) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    encode(&mut text, registry)?;
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Metrics {
+        fn text(&self) -> Result<String, std::fmt::Error> {
+            text(&self.registry.lock().unwrap())
+        }
+    }
+
+    #[test]
+    fn of_two_scrapes_at_once_neither_misses_what_the_other_counts() {
+        let metrics = Metrics::default();
+        let counts =
+            (Counts::from([(("ready", "Synced"), 3)]), Counts::from([(("stalled", "NotAnArchive"), 2)]));
+        let scrape = || {
+            for _ in 0..300 {
+                let text = metrics.scrape(&[("app", 3)], &counts).unwrap();
+                for series in
+                    ["opendepot_modules{", "opendepot_versions{", "opendepot_github_requests_remaining{"]
+                {
+                    assert!(text.contains(series), "{series} is missing");
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(scrape)).collect();
+            assert!(all.into_iter().all(|thread| thread.join().is_ok()));
+        });
+    }
 
     #[test]
     fn what_github_granted_before_its_reset_is_forgotten() {

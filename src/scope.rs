@@ -76,7 +76,7 @@ pub fn start_scope(
         client: shared.client.clone(),
         versions: versions.clone(),
         versions_seen: all_versions.clone(),
-        turns: Semaphore::new(MODULES),
+        turns: Arc::new(Semaphore::new(MODULES)),
         memories: module::Memories::default(),
         waiting: module::Waiting::default(),
         owners: shared.version.owners.clone(),
@@ -109,12 +109,13 @@ pub fn start_scope(
         }
         let _ = queue.unbounded_send(reference);
     };
-    let known_modules = modules.clone();
+    let (module_context, known_modules) = (Arc::clone(&context), modules.clone());
     let listed = move || {
         let uids: HashSet<_> = known_modules.state().iter().filter_map(|m| m.metadata.uid.clone()).collect();
         owned.owners.listed(owned.scope.as_deref(), &uids, Timestamp::now());
         owned.look_again();
         modules_seen.send_replace(true);
+        module_context.keep_only(&known_modules.state());
     };
     tasks.spawn(watch_loop(shared, namespace, (modules.clone(), module_writer), tell, listed));
 

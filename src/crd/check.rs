@@ -2,7 +2,10 @@
 //!
 //! In: a module configuration. Out: its usable form, or what to write instead. Pure.
 
-use super::config::{ModuleConfig, S3Config};
+use uuid::Uuid;
+
+use super::config::{FileFormat, ModuleConfig, S3Config};
+use super::release::Release;
 use super::version::Place;
 use crate::github::{Repository, RepositoryError};
 use crate::storage::{self, KeyError};
@@ -114,4 +117,12 @@ impl ModuleConfig {
             _ => Ok(repository),
         }
     }
+}
+
+/// The last part of the key of a Version without `spec.fileName`: the same for the same namespace, name and version, so
+/// that nothing has to be remembered to find the object again.
+pub fn derived_file_name(namespace: &str, name: &str, release: &Release, format: FileFormat) -> String {
+    let text = format!("{namespace}/{name}/{release}");
+    let root = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"https://opendepot.defdev.io/version");
+    format!("{}.{}", Uuid::new_v5(&root, text.as_bytes()), format.extension())
 }

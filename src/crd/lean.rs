@@ -15,8 +15,10 @@ use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::check::derived_file_name;
 use super::condition::cut;
 use super::config::{ModuleConfig, S3Config};
+use super::release::Release;
 use super::version::Place;
 use super::{
     ADOPT, FINALIZER, GROUP, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, ORIGINAL_FINALIZER, REQUESTED_AT,
@@ -326,7 +328,14 @@ impl<'de> Deserialize<'de> for LeanVersion {
         let name = metadata.name.as_deref().unwrap_or_default();
         let stored_as_wanted = config
             .as_ref()
-            .and_then(|config| stored_as_wanted(config, name, file_name.as_deref(), &status))
+            .and_then(|config| {
+                let derived = || {
+                    let release = Release::parse(&text(&spec, "version")?).ok()?;
+                    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+                    Some(derived_file_name(namespace, name, &release, config.file_format))
+                };
+                stored_as_wanted(config, name, &file_name.clone().or_else(derived)?, &status)
+            })
             .unwrap_or(false);
         let (expected_digest, origin) = (text(&spec, "expectedDigest"), metadata.origin());
         let other = expected_digest.is_some() && expected_digest != text(&status, "contentDigest");
@@ -397,19 +406,11 @@ fn lean_status(status: &Value) -> LeanStatus {
     }
 }
 
-/// As the full Version decides it; `None` where something is missing or cannot be read. A derived file name depends on
-/// nothing that changes, so it is taken as it lies there.
-fn stored_as_wanted(
-    config: &ModuleConfig,
-    name: &str,
-    file_name: Option<&str>,
-    status: &Value,
-) -> Option<bool> {
+/// As the full Version decides it; `None` where something is missing or cannot be read.
+fn stored_as_wanted(config: &ModuleConfig, name: &str, file_name: &str, status: &Value) -> Option<bool> {
     let storage: Place = serde_json::from_value(status.get("storage")?.clone()).ok()?;
-    let extension = config.file_format.extension();
     let config = config.check(name).ok()?;
-    let derived = || storage.key.rsplit('/').next().filter(|file| file.ends_with(extension));
-    let place = config.place(file_name.or_else(derived)?).ok()?;
+    let place = config.place(file_name).ok()?;
     let source = status.get("source").and_then(|source| text(source, "url"));
     let repository = config.repository.to_string();
     let stored = flag(status, "synced") && text(status, "checksum").is_some() && storage.is_same(&place);

@@ -39,6 +39,8 @@ reasons! {
     NameTaken,
     /// The API server refuses to create or change a Version: a quota, an admission webhook.
     VersionRefused,
+    /// An immutable Module has no room to record the digests of further versions.
+    RecordFull,
     /// Versions of a Module failed, not all for one reason.
     VersionsFailed,
     /// The repository's host is not allowed by --github-host.

@@ -1,117 +1,181 @@
-//! Runs a [`Plan`]: creates, then changes, then deletes.
+//! Sends what a plan consists of: creates, then changes, then deletes.
 //!
-//! In: a plan and the Module it was made for. Out: API requests, each of which tests what the plan was made on (a POST
-//! that finds the name taken, a patch with resourceVersion, a delete with UID and resourceVersion). A refusal for that
-//! reason means that the watch has news, and is not an error: the next reconcile sees them.
+//! In: the part of a plan that is due, and the Module it was made for. Out: API requests, each of which tests what the plan
+//! was made on (a POST that finds the name taken, a patch with resourceVersion, a delete with UID and resourceVersion). A
+//! refusal for that reason means that the watch has news, and is not an error: the next reconcile sees them. What the
+//! API server refuses otherwise, and when it is sent again, [`Attempts`] decides.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::core::Status;
 use serde_json::{Map, Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::attempts::{Attempts, Due, Outcome, Planned};
 use super::names::label_value;
-use super::plan::{Change, Create, FileName, Plan, Target};
+use super::plan::{Change, Create, FileName, Target};
 use super::select::ModuleView;
 use crate::api;
+use crate::crd::check::derived_file_name;
+use crate::crd::condition::cut;
 use crate::crd::version::TYPE_MODULE;
 use crate::crd::{
     ADOPT, FINALIZER, GROUP, MODULE_LABEL, MODULE_REQUEST, ModuleConfig, NAMESPACE_LABEL, VERSION, Version,
     release::Release,
 };
-use crate::version::plan::{derived_file_name, fresh_file_name};
+use crate::version::plan::fresh_file_name;
 
-/// API requests of one Module under way at once.
-const AT_ONCE: usize = 8;
+/// Without an answer for so long, a run sends nothing more and lets another Module have its turn.
+const SLOW: Duration = Duration::from_secs(2);
 
-/// What the API server refused, by the Version's name.
-pub type Refused = BTreeMap<String, String>;
+/// Longest part of the API server's words that is kept: a webhook may answer with a page.
+pub(super) const MOST_WORDS: usize = 400;
+
+/// A Module's turn. One whose requests are slow gives it back before its end.
+pub type Turn = Option<OwnedSemaphorePermit>;
 
 /// What running a plan did, counted for the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Names of the Versions created.
-    pub created: Vec<String>,
+    /// Versions created.
+    pub created: usize,
     /// Versions changed.
     pub changed: usize,
     /// Versions deleted.
     pub deleted: usize,
-    /// Requests that found the object other than the plan had seen it.
-    pub outdated: usize,
-    /// What the API server refused, by the Version's name, in words for a person. It held up nothing else.
-    pub refused: Refused,
+    /// Requests that the API server refused. They held up nothing else.
+    pub refused: usize,
+    /// Whether there is more to send that nothing keeps back.
+    pub more: bool,
 }
 
 impl Done {
     /// One line, where something was done.
     pub fn log(&self) {
-        let (created, Self { changed, deleted, .. }) = (self.created.len(), self);
+        let Self { created, changed, deleted, .. } = self;
         if created + changed + deleted > 0 {
             tracing::info!(created, changed, deleted, "Versions brought up to date");
         }
     }
 }
 
-/// Runs `plan`. An error is one that speaks of no single object, and ends it. What was done is found done next time.
-pub async fn apply(client: &Client, module: &ModuleView, plan: &Plan) -> Result<Done, kube::Error> {
+/// Sends what is due. An error is one that speaks of no single object, and ends it. What was done is found done next time.
+pub fn apply<'a>(
+    client: &Client,
+    module: &'a ModuleView,
+    due: &'a Due<'a>,
+    attempts: &'a mut Attempts,
+    turn: &'a mut Turn,
+) -> BoxFuture<'a, Result<Done, kube::Error>> {
     let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
-    let api = api::objects::<Version>(client, namespace);
-    let resolved = module.resolved();
-    let mut done = Done::default();
-    let creates = plan.create.iter().map(|c| named(&c.name, create(&api, module, &resolved, c)));
-    done.created = done.run("created", creates.collect()).await?;
-    let changes = plan.change.iter().map(|c| named(&c.target.name, change(&api, module, &resolved, c)));
-    done.changed = done.run("changed", changes.collect()).await?.len();
-    let deletes = plan.delete.iter().map(|target| named(&target.name, delete(&api, target)));
-    done.deleted = done.run("deleted", deletes.collect()).await?.len();
-    Ok(done)
+    let (api, resolved) = (api::objects::<Version>(client, namespace), module.resolved());
+    async move {
+        let (api, resolved) = (&api, &resolved);
+        let mut runner = Runner { attempts, turn, done: Done::default() };
+        let create = |c| create(api, module, resolved, c).boxed();
+        let created = runner.run("created", &due.create, create).await?;
+        let change = |c| change(api, module, resolved, c).boxed();
+        let changed = runner.run("changed", &due.change, change).await?;
+        let deleted = runner.run("deleted", &due.delete, |target| delete(api, target).boxed()).await?;
+        Ok(Done { created, changed, deleted, ..runner.done })
+    }
+    .boxed()
 }
 
-type Request<'a> = BoxFuture<'a, (&'a str, Result<(), kube::Error>)>;
-
-fn named<'a>(
-    name: &'a str,
-    request: impl Future<Output = Result<(), kube::Error>> + Send + 'a,
-) -> Request<'a> {
-    async move { (name, request.await) }.boxed()
+struct Runner<'a> {
+    attempts: &'a mut Attempts,
+    turn: &'a mut Turn,
+    done: Done,
 }
 
-impl Done {
-    /// Gives the names of what was done.
-    async fn run(&mut self, verb: &str, requests: Vec<Request<'_>>) -> Result<Vec<String>, kube::Error> {
-        let mut results = stream::iter(requests).buffer_unordered(AT_ONCE);
-        let mut done = Vec::new();
-        while let Some((name, result)) = results.next().await {
-            match result {
-                Ok(()) => done.push(name.to_owned()),
-                Err(kube::Error::Api(status))
-                    if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
-                {
-                    tracing::debug!(message = status.message, "outdated: reading again");
-                    self.outdated += 1;
-                }
-                // A quota, an admission webhook, a rule of the schema: it speaks of one object.
-                Err(kube::Error::Api(status)) if is_refusal(&status) => {
-                    let words = format!(
-                        "Version {name} cannot be {verb}, the API server refuses: {}",
-                        status.message
-                    );
-                    self.refused.insert(name.to_owned(), words);
-                }
-                Err(error) => return Err(error),
-            }
+type Request<'a> = BoxFuture<'a, Result<(), kube::Error>>;
+
+impl Runner<'_> {
+    /// Sends requests of one kind, made one by one as there is room for them. Gives how many were done.
+    async fn run<'a, T: Planned>(
+        &mut self,
+        verb: &'static str,
+        due: &[&'a T],
+        request: impl Fn(&'a T) -> Request<'a>,
+    ) -> Result<usize, kube::Error> {
+        if due.is_empty() {
+            return Ok(0);
         }
-        Ok(done)
+        if self.attempts.distrusts(due) {
+            drop(self.turn.take());
+        }
+        let mut run = self.attempts.start(T::VERB);
+        // By number, and not with an iterator: its adapters would have to be `Send` for every lifetime.
+        let (mut sent, mut under_way) = (0, FuturesUnordered::new());
+        let (mut done, mut error) = (0, None);
+        loop {
+            while under_way.len() < run.at_once()
+                && let Some(&item) = due.get(sent)
+            {
+                let request = request(item);
+                under_way.push(async move { (item, request.await) });
+                sent += 1;
+            }
+            let Some((item, result)) = self.next_of(&mut under_way, &mut run).await else { break };
+            let outcome = outcome(verb, item.name(), result).unwrap_or_else(|failed| {
+                error = Some(failed);
+                Outcome::Failed
+            });
+            done += usize::from(outcome == Outcome::Done);
+            self.done.refused += usize::from(matches!(outcome, Outcome::Refused(_)));
+            let when = (Timestamp::now(), rand::random());
+            self.attempts.ended(&mut run, (item.name(), item.seen()), outcome, when);
+        }
+        self.attempts.finish(&run, (Timestamp::now(), rand::random()));
+        self.done.more |= sent < due.len() && !self.attempts.waits(T::VERB);
+        error.map_or(Ok(done), Err)
+    }
+
+    /// The next answer. While none comes nothing more is sent, and others have the turn.
+    async fn next_of<F: Future>(
+        &mut self,
+        under_way: &mut FuturesUnordered<F>,
+        run: &mut super::attempts::Run,
+    ) -> Option<F::Output> {
+        if let Ok(next) = tokio::time::timeout(SLOW, under_way.next()).await {
+            return next;
+        }
+        run.stop();
+        drop(self.turn.take());
+        under_way.next().await
     }
 }
 
-/// Whether an answer speaks of this one object. A webhook that cannot be reached gives 500.
+/// What an answer says of the one object that it was about; an error speaks of all.
+fn outcome(verb: &str, name: &str, result: Result<(), kube::Error>) -> Result<Outcome, kube::Error> {
+    match result {
+        Ok(()) => Ok(Outcome::Done),
+        Err(kube::Error::Api(status))
+            if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
+        {
+            tracing::debug!(message = status.message, "outdated: reading again");
+            Ok(Outcome::Outdated)
+        }
+        // A quota, an admission webhook, a rule of the schema: it speaks of one object.
+        Err(kube::Error::Api(status)) if is_refusal(&status) => {
+            let words = cut(&status.message, MOST_WORDS);
+            Ok(Outcome::Refused(format!("Version {name} cannot be {verb}, the API server refuses: {words}")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an answer speaks of this one object. A webhook that cannot be reached gives 500, one that takes too long may
+/// give 504, and one that refuses chooses its code.
 pub(super) fn is_refusal(status: &Status) -> bool {
-    matches!(status.code, 400..=428 | 430..=500)
+    matches!(status.code, 400..=428 | 430..=500 | 504) || status.message.contains("denied the request")
 }
 
 async fn create(

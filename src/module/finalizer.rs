@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use kube::api::{Api, DynamicObject};
 use serde_json::json;
 
-use super::apply::{self, Refused};
+use super::apply;
+use super::attempts::Refused;
 use super::plan::Plan;
 use super::select::{ModuleView, ours};
 use crate::api;
@@ -108,7 +109,7 @@ async fn write(
         }
         Err(kube::Error::Api(status)) if apply::is_refusal(&status) => Ok(Written::Refused(format!(
             "The finalizer {MODULE_FINALIZER} cannot be written, the API server refuses: {}",
-            status.message
+            condition::cut(&status.message, apply::MOST_WORDS)
         ))),
         Err(error) => Err(error),
     }
@@ -116,8 +117,8 @@ async fn write(
 
 /// The status of a Module that stays because some of its Versions cannot be given its policy.
 pub fn held(module: &ModuleView, refused: &Refused, now: Timestamp) -> ModuleStatus {
-    let first = refused.values().next().map(String::as_str).unwrap_or_default();
-    let more = match refused.len() {
+    let first = &refused.words;
+    let more = match refused.names.len() {
         0 | 1 => String::new(),
         n => format!(" The same of {} more.", n - 1),
     };

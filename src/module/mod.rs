@@ -4,33 +4,39 @@
 //! of GitHub or S3; its [`Context`] cannot even name them. [`plan`] and [`status`] decide (pure), [`apply`] does.
 
 pub mod apply;
+pub mod attempts;
 pub mod finalizer;
 pub mod leftovers;
 pub mod names;
+pub mod pace;
 pub mod plan;
+mod record;
 pub mod select;
 pub mod status;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::channel::mpsc;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject};
+use kube::core::Status;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
-use self::apply::Refused;
+use self::apply::{Done, Turn};
+use self::attempts::{Attempts, FINALIZER, FORCE_SYNC};
 use self::finalizer::{Need, Written};
+use self::pace::Pace;
 use self::plan::Plan;
 use self::select::{ModuleView, Selection};
 use self::status::Facts;
@@ -46,8 +52,8 @@ use crate::version::memory::Forces;
 /// Shortest time between two reconciles that only Versions asked for: so their number costs no status writes.
 const COALESCE: Duration = Duration::from_secs(1);
 
-/// How long to wait for the watch after a write that found the object changed.
-const OUTDATED: Duration = Duration::from_millis(50);
+/// How long after a status that was too large no larger one is tried, unless a person changes the Module.
+const TOO_LARGE: SignedDuration = SignedDuration::from_mins(10);
 
 /// What the controller works with.
 pub struct Context {
@@ -58,7 +64,7 @@ pub struct Context {
     /// Whether the watch has seen every Version once: before that, all of them would look missing.
     pub versions_seen: watch::Receiver<bool>,
     /// Modules that are reconciled at once.
-    pub turns: Semaphore,
+    pub turns: Arc<Semaphore>,
     /// What is remembered.
     pub memories: Memories,
     /// Names that Modules wait for, so that their disappearance wakes every Module that wants one.
@@ -85,28 +91,12 @@ struct Memory {
     reconciled: Option<Timestamp>,
     failures: u32,
     forces: Forces,
-    refused: Refused,
     /// When the finalizer is due.
     finalizer_due: Option<Instant>,
-    /// Versions that were made a moment ago, until the watch tells of them.
-    made: BTreeMap<String, Timestamp>,
-}
-
-impl Memory {
-    /// Takes out of the plan what was made already, though the watch has not told yet. Gives how much that is.
-    fn without_made(&mut self, plan: &mut Plan, children: &[&LeanVersion], now: Timestamp) -> usize {
-        self.forget_known(children, now);
-        let planned = plan.create.len();
-        plan.create.retain(|create| !self.made.contains_key(&create.name));
-        planned - plan.create.len()
-    }
-
-    /// Forgets what was made and is known to the watch.
-    fn forget_known(&mut self, children: &[&LeanVersion], now: Timestamp) {
-        let known: BTreeSet<&str> = children.iter().filter_map(|c| c.metadata.name.as_deref()).collect();
-        self.made
-            .retain(|name, at| !known.contains(name.as_str()) && now.duration_since(*at) < api::WATCH_LAG);
-    }
+    attempts: Attempts,
+    pace: Pace,
+    /// Until when no status is tried that records more: the last one was too large.
+    too_large: Option<Timestamp>,
 }
 
 /// What makes a Module's spec unusable.
@@ -122,8 +112,15 @@ pub struct Problem {
 #[derive(Debug, thiserror::Error)]
 enum Unfinished {
     /// A quota, an admission webhook, a rule of the schema.
-    #[error("{}", .0.values().map(String::as_str).collect::<Vec<_>>().join("; "))]
-    Refused(Refused),
+    #[error("the API server refused {count} requests; {first}")]
+    Refused {
+        /// How many.
+        count: usize,
+        /// The words for the first that is refused.
+        first: String,
+        /// When something is due.
+        next: Action,
+    },
     #[error("the Kubernetes API failed: {0}")]
     Api(#[from] kube::Error),
 }
@@ -131,8 +128,20 @@ enum Unfinished {
 impl Unfinished {
     fn reason(&self) -> Reason {
         match self {
-            Self::Refused(_) => Reason::VersionRefused,
+            Self::Refused { .. } => Reason::VersionRefused,
             Self::Api(_) => Reason::ApiUnavailable,
+        }
+    }
+
+    /// When to go on.
+    fn next(self, failures: u32) -> Action {
+        match self {
+            Self::Refused { next, .. } => next,
+            Self::Api(_) => {
+                let failure = Failure::retry(Reason::ApiUnavailable, "");
+                let now = Timestamp::now();
+                Action::requeue(failure.delay(failures, Duration::ZERO, rand::random(), now))
+            }
         }
     }
 }
@@ -159,6 +168,16 @@ impl Waiting {
         for name in names {
             all.entry((namespace.to_owned(), name.clone())).or_default().insert(module.to_owned());
         }
+    }
+}
+
+impl Waiting {
+    fn keep_only(&self, known: &HashSet<(String, String)>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(namespace, _), modules| {
+            modules.retain(|module| known.contains(&(namespace.clone(), module.clone())));
+            !modules.is_empty()
+        });
     }
 }
 
@@ -216,13 +235,33 @@ fn held(deletions: &Deletions) -> BTreeMap<String, String> {
     deletions.values().filter_map(held).collect()
 }
 
+impl Context {
+    /// Forgets all Modules but these: what a list does not hold has gone, though no event said so.
+    pub fn keep_only(&self, modules: &[Arc<LeanModule>]) {
+        let uids: HashSet<&str> = modules.iter().filter_map(|m| m.metadata.uid.as_deref()).collect();
+        self.memories.all().retain(|uid, _| uids.contains(uid.as_str()));
+        let name = |m: &'_ Arc<LeanModule>| Some((m.metadata.namespace.clone()?, m.metadata.name.clone()?));
+        self.waiting.keep_only(&modules.iter().filter_map(name).collect());
+    }
+}
+
 impl Memories {
+    /// Begins with an empty memory where there is none.
     fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> T {
-        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default())
+        change(self.all().entry(uid.to_owned()).or_default())
+    }
+
+    /// Of a Module that is gone nothing is remembered again.
+    fn if_known<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> Option<T> {
+        self.all().get_mut(uid).map(change)
     }
 
     fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.all().remove(uid);
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -232,31 +271,32 @@ pub async fn reconcile(lean: Arc<LeanModule>, ctx: Arc<Context>) -> Action {
         return Action::await_change();
     }
     let uid = lean.metadata.uid.clone().unwrap_or_default();
-    let now = Timestamp::now();
-    if let Some(pause) = coalesced(&ctx, &lean, &uid, now) {
+    if let Some(pause) = coalesced(&ctx, &lean, &uid, Timestamp::now()) {
         return Action::requeue(pause);
     }
-    let Ok(_turn) = ctx.metrics.queued(Queue::MODULES, ctx.turns.acquire()).await else {
+    let Ok(turn) = ctx.metrics.queued(Queue::MODULES, Arc::clone(&ctx.turns).acquire_owned()).await else {
         return Action::await_change();
     };
     let since = Instant::now();
+    let mut attempts = ctx.memories.with(&uid, |memory| std::mem::take(&mut memory.attempts));
     // Boxed, and made only now: thousands of Modules may wait above, and a future holds all that it awaits.
-    match Box::pin(bring_closer(&ctx, &lean, &uid)).await {
+    let result = Box::pin(bring_closer(&ctx, &lean, &uid, &mut attempts, &mut Some(turn))).await;
+    ctx.memories.if_known(&uid, |memory| memory.attempts = attempts);
+    match result {
         Ok(next) => {
             ctx.metrics.reconciled("module", "settled", since);
-            ctx.memories.with(&uid, |memory| memory.failures = 0);
+            ctx.memories.if_known(&uid, |memory| memory.failures = 0);
             next
         }
         Err(error) => {
             ctx.metrics.reconciled("module", "failed", since);
             ctx.metrics.failed("module", error.reason());
-            let failures = ctx.memories.with(&uid, |memory| {
+            let failures = ctx.memories.if_known(&uid, |memory| {
                 memory.failures = memory.failures.saturating_add(1);
                 memory.failures
             });
             tracing::warn!(%error, "not finished; trying again");
-            let failure = Failure::retry(error.reason(), "");
-            Action::requeue(failure.delay(failures, Duration::ZERO, rand::random(), now))
+            error.next(failures.unwrap_or(1))
         }
     }
 }
@@ -271,6 +311,10 @@ fn coalesced(ctx: &Context, lean: &LeanModule, uid: &str, now: Timestamp) -> Opt
         match since {
             Some(since) if !changed && since < COALESCE => Some(COALESCE.saturating_sub(since)),
             _ => {
+                if changed {
+                    memory.attempts.try_again(now);
+                    memory.too_large = None;
+                }
                 memory.seen = asked;
                 memory.reconciled = Some(now);
                 None
@@ -285,15 +329,23 @@ fn asked(metadata: &ObjectMeta) -> String {
     format!("{:?} {requested_at:?} {}", metadata.generation, metadata.deletion_timestamp.is_some())
 }
 
-async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Action, Unfinished> {
+async fn bring_closer(
+    ctx: &Context,
+    lean: &LeanModule,
+    uid: &str,
+    attempts: &mut Attempts,
+    turn: &mut Turn,
+) -> Result<Action, Unfinished> {
     let namespace = lean.metadata.namespace.clone().unwrap_or_default();
     let name = lean.metadata.name.clone().unwrap_or_default();
     let api = api::objects::<Module>(&ctx.client, &namespace);
     let deletions = ctx.owners.waiting(uid);
-    let Some(raw) = api.get_opt(&name).await?.filter(|raw| raw.metadata.uid == lean.metadata.uid) else {
+    let Some(mut raw) = api.get_opt(&name).await?.filter(|raw| raw.metadata.uid == lean.metadata.uid) else {
         ctx.forget(lean);
         return Ok(Action::await_change());
     };
+    // Of a long list they are the largest part.
+    raw.metadata.managed_fields = None;
     let children: Vec<Arc<LeanVersion>> = ctx
         .versions
         .state()
@@ -301,85 +353,109 @@ async fn bring_closer(ctx: &Context, lean: &LeanModule, uid: &str) -> Result<Act
         .filter(|v| v.metadata.namespace.as_ref() == Some(&namespace))
         .collect();
     let children: Vec<&LeanVersion> = children.iter().map(AsRef::as_ref).collect();
-    let (mut module, problem) = view(&raw);
+    let (mut module, problem) = view(&mut raw);
     module.departed = held(&deletions);
     ctx.owners.update(&raw.metadata, &module.policy);
     let (selection, plan) = decide(&module, &children, problem.as_ref());
     ctx.waiting.set(&namespace, &name, plan.waiting.keys());
     if module.terminating() {
         ctx.answer(&namespace, uid, &deletions);
-        return let_go(ctx, &api, &raw, (&module, &plan, &children), uid).await;
+        return let_go(ctx, &api, &raw, (&module, &plan, &children), (attempts, turn)).await;
     }
     let (token, mut again) = open_request(ctx, &module, uid);
-    let refused = ctx.memories.with(uid, |memory| memory.refused.clone());
-    let facts = Facts {
+    let refused = attempts.refused();
+    let too_large = ctx.memories.with(uid, |memory| memory.too_large);
+    let mut facts = Facts {
         selection: &selection,
         children: &children,
         plan: &plan,
         problem: problem.as_ref(),
         refused: &refused,
+        too_large: too_large.is_some_and(|until| until > Timestamp::now()),
     };
     // The status goes first: it records digests before their Versions go, and a request before it is handed on.
-    let after = status::status(&module, &facts, token.as_deref(), Timestamp::now());
-    let written = write(ctx, &api, &raw, (&module.status, &after)).await;
+    let (after, written) = write_or_less(ctx, &api, &raw, (&module, token.as_deref()), &mut facts).await;
     if matches!(&written, Err(kube::Error::Api(status)) if apply::is_refusal(status)) {
         // What cannot be recorded keeps nothing from going.
         ctx.answer(&namespace, uid, &deletions);
     }
-    let Some(version) = written? else { return Ok(Action::requeue(OUTDATED)) };
-    // What was written counts at once: a request that was opened goes along with the Versions that are made now.
-    module.status = after;
-    ctx.record(&raw, version.clone(), &mut module);
-    ctx.answer(&namespace, uid, &deletions);
-    let (_, mut plan) = decide(&module, &children, problem.as_ref());
-    let made = ctx.memories.with(uid, |memory| memory.without_made(&mut plan, &children, Timestamp::now()));
-    if made > 0 {
-        again = Some(again.unwrap_or(COALESCE).min(COALESCE));
-    }
-    let version = match first(ctx, &api, (&module, &plan, &children), version, &mut again).await? {
-        Written::Done(version) => version,
-        Written::Outdated => return Ok(Action::requeue(COALESCE)),
-        Written::Refused(words) => {
-            let refused = Refused::from([(String::new(), words)]);
-            ctx.memories.with(uid, |memory| memory.refused.clone_from(&refused));
-            return Err(Unfinished::Refused(refused));
+    let version = match written? {
+        StatusWrite::Now(version) => {
+            // What was written counts at once: a request that was opened goes along with the Versions that are made now.
+            module.status = after;
+            ctx.record(&raw, version.clone(), &mut module);
+            version
         }
-    };
-    let mut unset = None;
-    if status::resets_force(&module) {
-        unset = reset_force(&api, &name, version.as_deref()).await?;
-        if unset.is_none() {
+        StatusWrite::Later(wait) => {
+            again = Some(sooner(again, wait));
+            raw.metadata.resource_version.clone()
+        }
+        StatusWrite::Conflict => return Ok(Action::requeue(COALESCE)),
+        StatusWrite::TooLarge => {
+            ctx.answer(&namespace, uid, &deletions);
             return Ok(Action::requeue(COALESCE));
         }
+    };
+    ctx.answer(&namespace, uid, &deletions);
+    let (_, mut plan) = decide(&module, &children, problem.as_ref());
+    if facts.too_large {
+        plan.create.retain(|create| create.expected_digest.is_some());
+    }
+    let version =
+        match first(ctx, &api, (&module, &plan, &children), version, (&mut *attempts, &mut again)).await? {
+            Written::Done(version) => version,
+            Written::Outdated => return Ok(Action::requeue(COALESCE)),
+            Written::Refused(words) => {
+                attempts.refuse(FINALIZER, words, (Timestamp::now(), rand::random()));
+                return finished(&Done { refused: 1, ..Done::default() }, attempts, again);
+            }
+        };
+    if !status::resets_force(&module) {
+        attempts.forget(FORCE_SYNC);
+    } else if !reset_force(&api, &name, version.as_deref(), attempts).await? {
+        return Ok(Action::requeue(COALESCE));
     }
     // A Version that is made now carries its digest; one that is there has to be given it first.
-    let hands_over = plan.change.iter().any(|change| change.expected_digest.is_some());
-    if !hands_over {
+    let hands_over: Vec<_> = plan.change.iter().filter(|change| change.expected_digest.is_some()).collect();
+    if hands_over.is_empty() {
         ctx.reconciled(&namespace, uid, &module);
     }
-    let mut done = apply::apply(&ctx.client, &module, &plan).await?;
+    let due = attempts.due(&plan, Timestamp::now());
+    let mut done = apply::apply(&ctx.client, &module, &due, attempts, turn).await?;
     done.log();
-    if hands_over && done.outdated == 0 {
+    if !hands_over.is_empty() && hands_over.iter().all(|change| attempts.is_done(*change)) {
         ctx.reconciled(&namespace, uid, &module);
     }
-    let now = Timestamp::now();
-    ctx.memories.with(uid, |memory| memory.made.extend(done.created.drain(..).map(|name| (name, now))));
-    done.refused.extend(unset.map(|words| (String::new(), words)));
-    if done.refused != refused {
-        ctx.memories.with(uid, |memory| memory.refused.clone_from(&done.refused));
-        let facts = Facts { plan: &plan, refused: &done.refused, ..facts };
+    let now_refused = attempts.refused();
+    if now_refused != refused {
+        done.refused += usize::from(now_refused.module.is_some() && now_refused.module != refused.module);
+        let facts = Facts { plan: &plan, refused: &now_refused, ..facts };
         let after = status::status(&module, &facts, None, Timestamp::now());
         let mut raw = raw;
         raw.metadata.resource_version = version;
-        write(ctx, &api, &raw, (&module.status, &after)).await?;
+        if let StatusWrite::Later(wait) = write(ctx, &api, &raw, (&module, &after), &facts).await? {
+            again = Some(sooner(again, wait));
+        }
     }
-    if !done.refused.is_empty() {
-        return Err(Unfinished::Refused(done.refused));
+    finished(&done, attempts, again)
+}
+
+fn sooner(again: Option<Duration>, wait: Duration) -> Duration {
+    again.map_or(wait, |again| again.min(wait))
+}
+
+/// When to go on, after the requests of a plan.
+fn finished(done: &Done, attempts: &Attempts, again: Option<Duration>) -> Result<Action, Unfinished> {
+    let now = Timestamp::now();
+    let due = attempts.next(now).and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+    let next = [again, due, done.more.then_some(COALESCE)].into_iter().flatten().min();
+    let next = next.map_or_else(Action::await_change, Action::requeue);
+    if done.refused == 0 {
+        return Ok(next);
     }
-    if done.outdated > 0 {
-        again = Some(again.unwrap_or(COALESCE).min(COALESCE));
-    }
-    Ok(again.map_or_else(Action::await_change, Action::requeue))
+    let refused = attempts.refused();
+    let first = refused.module.unwrap_or(refused.words);
+    Err(Unfinished::Refused { count: done.refused, first, next })
 }
 
 /// Puts the finalizer on where the Module needs it. One that has Versions already waits for its moment, and goes on.
@@ -388,20 +464,25 @@ async fn first(
     api: &Api<DynamicObject>,
     (module, plan, children): (&ModuleView, &Plan, &[&LeanVersion]),
     version: Option<String>,
-    again: &mut Option<Duration>,
+    (attempts, again): (&mut Attempts, &mut Option<Duration>),
 ) -> Result<Written, kube::Error> {
-    match finalizer::need(module, plan, children) {
-        Need::None => return Ok(Written::Done(version)),
-        Need::First => {}
-        Need::Soon => {
-            let now = Instant::now();
-            let reserved = || ctx.pace.reserve(now);
-            let due =
-                ctx.memories.with(module.uid(), |memory| *memory.finalizer_due.get_or_insert_with(reserved));
-            if due > now {
-                *again = Some(again.unwrap_or(due - now).min(due - now));
-                return Ok(Written::Done(version));
-            }
+    let need = finalizer::need(module, plan, children);
+    if need == Need::None {
+        attempts.forget(FINALIZER);
+        return Ok(Written::Done(version));
+    }
+    if let Some(words) = attempts.refused_until(FINALIZER, Timestamp::now()) {
+        // Without it nothing is made.
+        return Ok(if need == Need::First { Written::Refused(words) } else { Written::Done(version) });
+    }
+    if need == Need::Soon {
+        let now = Instant::now();
+        let reserved = || ctx.pace.reserve(now);
+        let due =
+            ctx.memories.with(module.uid(), |memory| *memory.finalizer_due.get_or_insert_with(reserved));
+        if due > now {
+            *again = Some(sooner(*again, due - now));
+            return Ok(Written::Done(version));
         }
     }
     ctx.memories.with(module.uid(), |memory| memory.finalizer_due = None);
@@ -414,67 +495,149 @@ async fn let_go(
     api: &Api<DynamicObject>,
     raw: &DynamicObject,
     (module, plan, children): (&ModuleView, &Plan, &[&LeanVersion]),
-    uid: &str,
+    (attempts, turn): (&mut Attempts, &mut Turn),
 ) -> Result<Action, Unfinished> {
-    let done = apply::apply(&ctx.client, module, plan).await?;
     let now = Timestamp::now();
+    let known: HashSet<&str> = children.iter().filter_map(|c| c.metadata.name.as_deref()).collect();
     // One that was made a moment ago, and that the watch does not know yet, may have the policy of before.
-    let unseen = ctx.memories.with(uid, |memory| {
-        memory.forget_known(children, now);
-        !memory.made.is_empty()
-    });
-    if done.outdated > 0 || unseen {
-        return Ok(Action::requeue(COALESCE));
+    let unseen = attempts.unseen(&known, now);
+    let due = attempts.due_of_existing(plan, now);
+    let mut done = apply::apply(&ctx.client, module, &due, attempts, turn).await?;
+    let refused = attempts.refused();
+    let open = |c: &plan::Change| !attempts.is_done(c) && !refused.names.contains(&c.target.name);
+    if unseen || plan.change.iter().any(open) {
+        return finished(&done, attempts, unseen.then_some(COALESCE));
     }
-    if !done.refused.is_empty() && module.policy.retain {
-        let after = finalizer::held(module, &done.refused, now);
-        write(ctx, api, raw, (&module.status, &after)).await?;
-        return Err(Unfinished::Refused(done.refused));
+    if !refused.names.is_empty() && module.policy.retain {
+        let after = finalizer::held(module, &refused, now);
+        write_at_once(ctx, api, raw, (&module.status, &after)).await?;
+        return finished(&done, attempts, None);
     }
     if !finalizer::has(module) {
         return Ok(Action::await_change());
     }
+    if attempts.refused_until(FINALIZER, now).is_some() {
+        return finished(&done, attempts, None);
+    }
     match finalizer::remove(api, module).await? {
         Written::Done(_) => Ok(Action::await_change()),
-        Written::Outdated => Ok(Action::requeue(OUTDATED)),
-        Written::Refused(words) => Err(Unfinished::Refused(Refused::from([(String::new(), words)]))),
+        Written::Outdated => Ok(Action::requeue(COALESCE)),
+        Written::Refused(words) => {
+            attempts.refuse(FINALIZER, words, (Timestamp::now(), rand::random()));
+            done.refused += 1;
+            finished(&done, attempts, None)
+        }
     }
 }
 
-/// Writes the status where it changed, and tells of it. Gives the resourceVersion that is current then, or nothing if
-/// somebody else was faster.
+/// What became of a status.
+enum StatusWrite {
+    /// It is as it should be. The resourceVersion that is current then.
+    Now(Option<String>),
+    /// It has to wait: it is mere progress.
+    Later(Duration),
+    /// The object has changed since it was read.
+    Conflict,
+    /// The object would be larger than the API server can keep.
+    TooLarge,
+}
+
+/// Writes the status that the facts make, or, where it is too large to be kept, one that records nothing new.
+async fn write_or_less(
+    ctx: &Context,
+    api: &Api<DynamicObject>,
+    raw: &DynamicObject,
+    (module, token): (&ModuleView, Option<&str>),
+    facts: &mut Facts<'_>,
+) -> (ModuleStatus, Result<StatusWrite, kube::Error>) {
+    let after = status::status(module, facts, token, Timestamp::now());
+    let written = write(ctx, api, raw, (module, &after), facts).await;
+    if !matches!(written, Ok(StatusWrite::TooLarge)) {
+        return (after, written);
+    }
+    let until = Timestamp::now().checked_add(TOO_LARGE).unwrap_or(Timestamp::MAX);
+    ctx.memories.if_known(module.uid(), |memory| memory.too_large = Some(until));
+    facts.too_large = true;
+    let after = status::status(module, facts, token, Timestamp::now());
+    let written = write(ctx, api, raw, (module, &after), facts).await;
+    (after, written)
+}
+
+/// Writes the status where it changed, with an Event where that matters, unless it has to wait.
 async fn write(
     ctx: &Context,
     api: &Api<DynamicObject>,
     raw: &DynamicObject,
+    (module, after): (&ModuleView, &ModuleStatus),
+    facts: &Facts<'_>,
+) -> Result<StatusWrite, kube::Error> {
+    let before = &module.status;
+    let change = pace::change(before, after, status::awaits_digest(module, after, facts));
+    let wait = ctx.memories.with(module.uid(), |memory| memory.pace.wait(change, Timestamp::now()));
+    if !wait.is_zero() {
+        return Ok(StatusWrite::Later(wait));
+    }
+    let since = Instant::now();
+    let written = write_at_once(ctx, api, raw, (before, after)).await?;
+    if change != pace::Change::None {
+        let wrote = |memory: &mut Memory| memory.pace.wrote(change, since.elapsed(), Timestamp::now());
+        ctx.memories.if_known(module.uid(), wrote);
+    }
+    Ok(written)
+}
+
+async fn write_at_once(
+    ctx: &Context,
+    api: &Api<DynamicObject>,
+    raw: &DynamicObject,
     (before, after): (&ModuleStatus, &ModuleStatus),
-) -> Result<Option<Option<String>>, kube::Error> {
+) -> Result<StatusWrite, kube::Error> {
     let version = raw.metadata.resource_version.as_deref();
     let name = raw.metadata.name.as_deref().unwrap_or_default();
     match api::patch_status(api, name, version, before, after).await {
         Ok(Some(written)) => {
             tell(ctx, raw, before, after);
-            Ok(Some(written.metadata.resource_version))
+            Ok(StatusWrite::Now(written.metadata.resource_version))
         }
-        Ok(None) => Ok(Some(version.map(str::to_owned))),
-        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(None),
+        Ok(None) => Ok(StatusWrite::Now(version.map(str::to_owned))),
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(StatusWrite::Conflict),
+        Err(kube::Error::Api(status)) if is_too_large(&status) => {
+            tracing::warn!(message = status.message, "the Module's status is too large");
+            Ok(StatusWrite::TooLarge)
+        }
         Err(error) => Err(error),
     }
 }
 
-/// Sets `spec.forceSync` back; somebody who changed the Module meanwhile is seen by the next reconcile. Gives the words for
-/// it where the API server refuses.
+/// The API server's own limit, etcd's, or that of the connection between the two.
+fn is_too_large(status: &Status) -> bool {
+    let says = |words: &str| status.message.contains(words);
+    status.code == 413 || says("request is too large") || says("message larger than max")
+}
+
+/// Sets `spec.forceSync` back. Whether the Module is still as it was read: a change by others is seen by the next
+/// reconcile.
 async fn reset_force(
     api: &Api<DynamicObject>,
     name: &str,
     version: Option<&str>,
-) -> Result<Option<String>, kube::Error> {
+    attempts: &mut Attempts,
+) -> Result<bool, kube::Error> {
+    if attempts.refused_until(FORCE_SYNC, Timestamp::now()).is_some() {
+        return Ok(true);
+    }
     match api::patch(api, name, version, json!({"spec": {"forceSync": false}})).await {
-        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(None),
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
         Err(kube::Error::Api(status)) if apply::is_refusal(&status) => {
-            Ok(Some(format!("spec.forceSync cannot be set back, the API server refuses: {}", status.message)))
+            let words = condition::cut(&status.message, apply::MOST_WORDS);
+            let words = format!("spec.forceSync cannot be set back, the API server refuses: {words}");
+            attempts.refuse(FORCE_SYNC, words, (Timestamp::now(), rand::random()));
+            Ok(true)
         }
-        result => result.map(|_| None),
+        result => result.map(|_| {
+            attempts.forget(FORCE_SYNC);
+            true
+        }),
     }
 }
 
@@ -485,15 +648,15 @@ fn decide(module: &ModuleView, children: &[&LeanVersion], problem: Option<&Probl
     (selection, if problem.is_some() { plan.held() } else { plan })
 }
 
-/// The Module with its parts parsed, and what makes it unusable.
-fn view(raw: &DynamicObject) -> (ModuleView, Option<Problem>) {
-    let spec = api::part::<crate::crd::ModuleSpec>(raw, "spec");
-    let mut status: ModuleStatus = api::part(raw, "status").unwrap_or_default();
+/// The Module with its parts parsed, which leave `raw`, and what makes it unusable.
+fn view(raw: &mut DynamicObject) -> (ModuleView, Option<Problem>) {
+    let mut status: ModuleStatus = api::take_part(raw, "status").unwrap_or_default();
     status.last_handled_request.iter_mut().for_each(token::shorten_recorded);
     let mut metadata = raw.metadata.clone();
     metadata.annotations.iter_mut().for_each(token::shorten_annotations);
     let config = raw.data.pointer("/spec/moduleConfig").unwrap_or(&Value::Null);
     let policy = OwnerPolicy::of(config, status.published.iter().flat_map(|all| all.keys().cloned()));
+    let spec = api::take_part::<crate::crd::ModuleSpec>(raw, "spec");
     let name = raw.metadata.name.clone().unwrap_or_default();
     let problem = match &spec {
         Err(unreadable) => Some(Problem { message: unreadable.clone(), readable: false }),

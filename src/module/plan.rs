@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kube::ResourceExt as _;
 
+use super::record::Room;
 use super::select::{ModuleView, Selection, Wanted, ours};
 use crate::crd::lean::{LeanVersion, Origin, config_hashes};
 use crate::crd::version::TYPE_MODULE;
@@ -44,6 +45,8 @@ pub enum Holder {
     Original,
     /// One that is nobody else's, but of this type and version, which never change.
     Unlike(String),
+    /// None: it is not made, since the Module's record of digests has no room for another.
+    Unrecorded,
 }
 
 /// A Version to create.
@@ -145,13 +148,21 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion
         children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
     let resolved = config_hashes(&module.resolved());
     let names: BTreeSet<&str> = selection.wanted.iter().map(|w| w.name.as_str()).collect();
+    let mut room = module.immutable().then(|| room(module, children));
     for wanted in &selection.wanted {
         match by_name.get(wanted.name.as_str()) {
-            None => plan.create.push(Create {
-                name: wanted.name.clone(),
-                version: wanted.spelled.clone(),
-                expected_digest: module.expected_digest(&wanted.release),
-            }),
+            None => {
+                let expected_digest = module.expected_digest(&wanted.release);
+                if expected_digest.is_none()
+                    && let Some(room) = &mut room
+                    && !room.reserve(&wanted.release.to_string())
+                {
+                    plan.waiting.insert(wanted.name.clone(), Holder::Unrecorded);
+                    continue;
+                }
+                let (name, version) = (wanted.name.clone(), wanted.spelled.clone());
+                plan.create.push(Create { name, version, expected_digest });
+            }
             Some(child) => plan_existing(module, wanted, child, resolved, &mut plan),
         }
     }
@@ -168,6 +179,21 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion
         }
     }
     plan
+}
+
+/// The room that the record of digests has for versions that are new, beside those that are about to be recorded.
+fn room(module: &ModuleView, children: &[&LeanVersion]) -> Room {
+    let empty = BTreeMap::new();
+    let published = module.status.published.as_ref().unwrap_or(&empty);
+    let mut room = Room::beside(published);
+    for child in children.iter().filter(|c| ours(module, c)) {
+        if let Ok(release) = Release::parse(&child.version).map(|release| release.to_string())
+            && !published.contains_key(&release)
+        {
+            room.reserve(&release);
+        }
+    }
+    room
 }
 
 fn plan_existing(

@@ -3,15 +3,16 @@
 //! In: what [`super::plan`] saw and decided. Out: the whole status to write, and whether `forceSync` is to be reset. A
 //! Module is `synced` only when every wanted Version is stored as this Module's spec wants it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Problem;
-use super::apply::Refused;
+use super::attempts::Refused;
 use super::leftovers;
-use super::plan::Plan;
+use super::plan::{Holder, Plan};
+use super::record::Room;
 use super::select::{ModuleView, Selection, Wanted, ours};
 use super::verdict::{plural, tally, verdict};
 use crate::crd::condition;
@@ -30,8 +31,10 @@ pub struct Facts<'a> {
     pub plan: &'a Plan,
     /// What makes the spec unusable.
     pub problem: Option<&'a Problem>,
-    /// What the API server refused when a plan was run.
+    /// What the API server refuses.
     pub refused: &'a Refused,
+    /// Whether a status that records more digests would be too large to be kept.
+    pub too_large: bool,
 }
 
 /// The status of `module`. `token` is a fresh name for a request ([`token`]), used when one is to be opened.
@@ -47,7 +50,7 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: 
     }
     // A spec that cannot be worked with may not even be readable: nothing is unpinned until it is mended.
     if problem.is_none() || module.immutable() {
-        after.published = published(module, children);
+        after.published = published(module, children, facts.too_large);
     }
     force(module, facts, token, &mut after);
 
@@ -126,7 +129,7 @@ fn closed(module: &ModuleView, open: &str) -> String {
 
 /// Opens a request, or closes the open one when every live child has handled it.
 fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mut ModuleStatus) {
-    let Facts { selection, children, problem, refused, .. } = *facts;
+    let Facts { selection, children, plan, problem, refused, .. } = *facts;
     if let Some(open) = module.open_request() {
         let by_name: BTreeMap<&str, &LeanVersion> =
             children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
@@ -136,10 +139,13 @@ fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mu
             Some(c) => {
                 let carries = c.annotation(MODULE_REQUEST) == Some(open);
                 carries && (c.suspend || c.status.last_module_request.as_deref() == Some(open))
-                    || !carries && refused.contains_key(&wanted.name)
+                    || !carries && refused.names.contains(&wanted.name)
             }
             // What cannot be made has no outcome but the Module's own, which the same write tells.
-            None => problem.is_some() || refused.contains_key(&wanted.name),
+            None => {
+                let unrecorded = plan.waiting.get(&wanted.name) == Some(&Holder::Unrecorded);
+                problem.is_some() || unrecorded || refused.creates || refused.names.contains(&wanted.name)
+            }
         });
         if handled && !module.spec.suspend {
             after.force_token = Some(closed(module, open));
@@ -153,25 +159,51 @@ fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mu
     }
 }
 
-/// The digests that pin an immutable module's contents: what was recorded once stays, what is stored and new is added.
-fn published(module: &ModuleView, children: &[&LeanVersion]) -> Option<BTreeMap<String, String>> {
+/// The digests that pin an immutable module's contents: what was recorded once stays, what is stored and new is added as
+/// long as there is room.
+fn published(module: &ModuleView, children: &[&LeanVersion], full: bool) -> Option<BTreeMap<String, String>> {
     if !module.immutable() {
         return None;
     }
     let mut published = module.status.published.clone().unwrap_or_default();
-    // Also of one whose object is missing just now: it may be deleted before it is restored.
-    for child in children.iter().filter(|c| ours(module, c)) {
-        let (Ok(release), Some(digest)) =
-            (crate::crd::Release::parse(&child.version), &child.status.content_digest)
-        else {
-            continue;
-        };
-        published.entry(release.to_string()).or_insert_with(|| digest.clone());
+    if full {
+        return Some(published);
     }
-    for (version, digest) in &module.departed {
-        published.entry(version.clone()).or_insert_with(|| digest.clone());
+    let mut room = Room::beside(&published);
+    // Also of one whose object is missing just now: it may be deleted before it is restored.
+    let held = children.iter().filter(|c| ours(module, c)).filter_map(|child| {
+        let release = crate::crd::Release::parse(&child.version).ok()?;
+        Some((release.to_string(), child.status.content_digest.clone()?))
+    });
+    // What has gone is known nowhere else.
+    let departed = module.departed.iter().map(|(version, digest)| (version.clone(), digest.clone()));
+    for (version, digest) in departed.chain(held) {
+        if !published.contains_key(&version) && room.take(&version, &digest) {
+            published.insert(version, digest);
+        }
     }
     Some(published)
+}
+
+/// Whether something waits for a digest that `after` records and the status does not: its Version has gone, or is about to.
+pub fn awaits_digest(module: &ModuleView, after: &ModuleStatus, facts: &Facts<'_>) -> bool {
+    let recorded = module.status.published.as_ref();
+    let mut new = after.published.iter().flatten().map(|(version, _)| version);
+    let mut new = new.by_ref().filter(|v| recorded.is_none_or(|r| !r.contains_key(*v))).peekable();
+    if new.peek().is_none() {
+        return false;
+    }
+    let goes: HashSet<&str> = facts.plan.delete.iter().map(|target| target.name.as_str()).collect();
+    let stays = |c: &&&LeanVersion| {
+        ours(module, c) && !c.terminating() && !goes.contains(c.metadata.name.as_deref().unwrap_or_default())
+    };
+    let stays: HashSet<String> = facts
+        .children
+        .iter()
+        .filter(stays)
+        .filter_map(|c| Some(crate::crd::Release::parse(&c.version).ok()?.to_string()))
+        .collect();
+    new.any(|version| !stays.contains(version))
 }
 
 /// What is to be told when `immutable` was turned off just now.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::leftovers;
 use super::plan::{Holder, Plan};
+use super::record::{BYTES, ENTRIES};
 use super::select::{ModuleView, Selection, Wanted, ours};
 use super::status::Facts;
 use crate::crd::condition::Verdict;
@@ -163,15 +164,21 @@ fn obstacle(module: &ModuleView, facts: &Facts<'_>, tally: &Tally<'_>, of: &str)
             format!("spec.versions: {invalid}. Nothing is removed until this is mended; {of} stored.");
         return Some((Reason::InvalidSpec, message));
     }
+    if let Some(message) = record_is_full(module, facts) {
+        return Some((Reason::RecordFull, format!("{of} stored. {message}")));
+    }
     let mut taken = plan.waiting.iter().filter(|(_, holder)| !holder.passes());
     if let Some((name, holder)) = taken.next() {
         let others = and_others(taken.map(|(name, _)| name.as_str()));
         return Some((Reason::NameTaken, held(module, name, holder) + &others));
     }
-    let mut refused = refused.iter();
-    if let Some((_, words)) = refused.next() {
-        let others = and_others(refused.map(|(name, _)| name.as_str()));
-        return Some((Reason::VersionRefused, format!("{of} stored. {words}{others}")));
+    if let Some(words) = &refused.module {
+        return Some((Reason::VersionRefused, format!("{of} stored. {words}")));
+    }
+    if !refused.is_empty() {
+        let others = and_others(refused.names.iter().skip(1).map(String::as_str));
+        let wait = if refused.creates { " Further versions wait until one can be created." } else { "" };
+        return Some((Reason::VersionRefused, format!("{of} stored. {}{others}{wait}", refused.words)));
     }
     let why = |child: &LeanVersion| format!("{}: {}", child.status.reason, child.status.message);
     if let Some((first, child)) = tally.failed.first() {
@@ -184,6 +191,26 @@ fn obstacle(module: &ModuleView, facts: &Facts<'_>, tally: &Tally<'_>, of: &str)
     let message =
         format!("{of} stored, {} cannot be removed; first {}: {}", stuck.len(), first.version, why(first));
     Some((shared_reason(stuck.into_iter()), message))
+}
+
+/// What is said where the digests of further versions cannot be recorded.
+fn record_is_full(module: &ModuleView, facts: &Facts<'_>) -> Option<String> {
+    let new = facts.plan.waiting.values().filter(|holder| **holder == Holder::Unrecorded).count();
+    if new == 0 && !facts.too_large {
+        return None;
+    }
+    let recorded = module.status.published.as_ref().map_or(0, BTreeMap::len);
+    let why = if facts.too_large {
+        "the Module with another entry would be larger than the API server can keep".to_owned()
+    } else {
+        format!("it holds {ENTRIES} entries and {} KiB at most", BYTES / 1024)
+    };
+    Some(format!(
+        "status.published, the record of content digests, is full with {}: {why}. No version that is new is published; \
+         removals go on. Set moduleConfig.immutable to false, wait for that to be observed, and set it to true again: the \
+         digests of stored versions are kept then, those of removed ones are forgotten.",
+        if recorded == 1 { "1 entry".to_owned() } else { format!("{recorded} entries") }
+    ))
 }
 
 /// The reason that all failed Versions have in common: who lists Modules sees at once what is wrong.
@@ -238,6 +265,7 @@ fn held(module: &ModuleView, name: &str, holder: &Holder) -> String {
              new one is made.",
             crate::crd::FINALIZER
         ),
+        Holder::Unrecorded => format!("Version {name} is not made: the record of digests is full."),
         Holder::Terminating | Holder::Former => format!("Version {name} is still being deleted."),
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use uuid::Uuid;
 
 use super::triage::{annotation, handled_at};
-use crate::crd::check::Checked;
+use crate::crd::check::{Checked, derived_file_name};
 use crate::crd::{
     FINALIZER, FileFormat, MODULE_REQUEST, ModuleConfig, Place, REQUESTED_AT, Release, VersionSpec,
     VersionStatus, condition,
@@ -273,14 +273,6 @@ pub fn next(version: &VersionView, verify: bool) -> Next<'_> {
         && version.status.observed_generation == version.metadata.generation
         && version.status.pending_force.is_none();
     if settled { Next::Nothing } else { Next::Record }
-}
-
-/// The last part of the key of a Version without `spec.fileName`: the same for the same namespace, name and version, so
-/// that nothing has to be remembered to find the object again.
-pub fn derived_file_name(namespace: &str, name: &str, release: &Release, format: FileFormat) -> String {
-    let text = format!("{namespace}/{name}/{release}");
-    let root = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"https://opendepot.defdev.io/version");
-    format!("{}.{}", Uuid::new_v5(&root, text.as_bytes()), format.extension())
 }
 
 /// The last part of a key that no object has had yet.

@@ -131,8 +131,9 @@ async fn a_hundred_versions_rest_append_and_restart() {
     assert_eq!(count(&writes, "create", "versions"), 100);
     assert!(count(&writes, "patch", "versions") + count(&writes, "", "versions/status") <= 300);
     let seconds = usize::try_from(took.as_secs()).unwrap() + 1;
+    // Counts alone are written more and more seldom.
     assert!(
-        count(&writes, "", "modules/status") <= seconds + 3,
+        count(&writes, "", "modules/status") <= seconds.min(15) + 3,
         "{} in {took:?}",
         count(&writes, "", "modules/status")
     );

@@ -27,9 +27,7 @@ fn rules_and_dashboard_speak_of_metrics_that_there_are() {
     metrics.reconciled("version", "settled", Instant::now());
     metrics.failed("version", Reason::TagNotFound);
     let counts = [(("ready", "Synced"), 1)];
-    metrics.census(&(counts.into(), counts.into()));
-    metrics.github_remaining(&[("app", 5000)]);
-    let text = metrics.text().unwrap();
+    let text = metrics.scrape(&[("app", 5000)], &(counts.into(), counts.into())).unwrap();
     let there: BTreeSet<&str> =
         text.lines().filter_map(|l| l.strip_prefix("# HELP ")?.split(' ').next()).collect();
     for path in ["deploy/monitoring/alerts.yaml", "deploy/monitoring/dashboard.json"] {

@@ -1,6 +1,7 @@
 //! Tests of the pure core, and the Modules and Versions that they are made with: JSON as the API server keeps it.
 #![expect(clippy::needless_pass_by_value, reason = "fixtures read best with json!() in place")]
 
+mod attempts;
 mod life;
 mod model;
 mod plan;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Problem;
-use super::apply::Refused;
+use super::attempts::Refused;
 use super::plan::Plan;
 use super::select::{ModuleView, Selection};
 use super::status::Facts;
@@ -121,17 +122,17 @@ impl ModuleFixture {
     }
 
     fn view(&self) -> ModuleView {
-        super::view(&serde_json::from_value(self.0.clone()).unwrap()).0
+        super::view(&mut serde_json::from_value(self.0.clone()).unwrap()).0
     }
 
     fn decide(&self, children: &[ChildFixture]) -> (Selection, Plan) {
         let children: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
-        let (view, problem) = super::view(&serde_json::from_value(self.0.clone()).unwrap());
+        let (view, problem) = super::view(&mut serde_json::from_value(self.0.clone()).unwrap());
         super::decide(&view, &children.iter().collect::<Vec<_>>(), problem.as_ref())
     }
 
     fn decide_lean(&self, children: &[&LeanVersion]) -> (Selection, Plan) {
-        let (view, problem) = super::view(&serde_json::from_value(self.0.clone()).unwrap());
+        let (view, problem) = super::view(&mut serde_json::from_value(self.0.clone()).unwrap());
         super::decide(&view, children, problem.as_ref())
     }
 
@@ -141,7 +142,7 @@ impl ModuleFixture {
 
     /// The status after a reconcile at second 100.
     fn status(&self, children: &[ChildFixture], token: Option<&str>) -> ModuleStatus {
-        let (view, problem) = super::view(&serde_json::from_value(self.0.clone()).unwrap());
+        let (view, problem) = super::view(&mut serde_json::from_value(self.0.clone()).unwrap());
         status_of(&view, problem.as_ref(), children, token)
     }
 
@@ -242,8 +243,14 @@ fn status_of(
     let lean: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
     let lean: Vec<&LeanVersion> = lean.iter().collect();
     let (selection, plan) = super::decide(view, &lean, problem);
-    let facts =
-        Facts { selection: &selection, children: &lean, plan: &plan, problem, refused: &Refused::new() };
+    let facts = Facts {
+        selection: &selection,
+        children: &lean,
+        plan: &plan,
+        problem,
+        refused: &Refused::default(),
+        too_large: false,
+    };
     super::status::status(view, &facts, token, at(100))
 }
 

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::super::finalizer;
 use super::super::finalizer::Need;
 use super::super::plan::{FileName, Holder, Plan};
-use super::super::{Memory, finalizer};
-use super::{ChildFixture, ModuleFixture, at, child, failed_child, merge, module, stored_child};
+use super::{ChildFixture, ModuleFixture, child, failed_child, merge, module, stored_child};
 use crate::crd::lean::LeanVersion;
 use crate::crd::{
     ADOPT, MODULE_FINALIZER, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, ORIGINAL_FINALIZER,
@@ -373,18 +373,35 @@ fn a_module_that_is_deleted_without_its_versions_resumes_them() {
     assert_eq!(resumed(module(), &suspended.ownerless()), [(None, None); 0], "the Module is there");
 }
 
+/// A record of so many digests, 61 bytes each.
+fn record(entries: usize) -> Value {
+    let all: serde_json::Map<_, _> =
+        (0..entries).map(|n| (format!("0.{n:04}.0"), json!(format!("h1:{n:043}=")))).collect();
+    all.into()
+}
+
 #[test]
-fn what_was_made_a_moment_ago_is_not_made_twice_while_the_watch_is_behind() {
-    let wants = module().with_versions(["1.0.0", "2.0.0"]);
-    let mut memory = Memory { made: [("network-1.0.0".to_owned(), at(100))].into(), ..Memory::default() };
-    let mut created = |children: &[&LeanVersion], now| {
-        let mut plan = wants.plan(&[]);
-        let kept = memory.without_made(&mut plan, children, at(now));
-        (kept, plan.create.len())
+fn with_a_full_record_nothing_new_is_made_and_all_else_goes_on() {
+    let wants = module().with_versions(["1.0.0", "2.0.0", "0.7000.0"]).immutable(record(9_000));
+    let wait = |plan: &Plan| -> Vec<String> {
+        let unrecorded = plan.waiting.iter().filter(|(_, holder)| **holder == Holder::Unrecorded);
+        unrecorded.map(|(name, _)| name.clone()).collect()
     };
-    assert_eq!(created(&[], 101), (1, 1));
-    let seen = child("1.0.0").lean();
-    assert_eq!(created(&[&seen], 102), (0, 2), "once it was seen, it is missing when it is not there");
-    let mut memory = Memory { made: [("network-1.0.0".to_owned(), at(100))].into(), ..Memory::default() };
-    assert_eq!(memory.without_made(&mut wants.plan(&[]), &[], at(111)), 0, "it must have gone");
+    // 524,288 bytes are 8,594 of them.
+    let children =
+        [stored_child("3.0.0"), stored_child("4.0.0").with(json!({"spec": {"moduleSuspended": true}}))];
+    let plan = wants.plan(&children);
+    assert_eq!(created(&plan), ["network-0.7000.0"], "what is on record may come back");
+    assert_eq!(wait(&plan), ["network-1.0.0", "network-2.0.0"]);
+    assert_eq!(deleted(&plan), ["network-3.0.0", "network-4.0.0"]);
+    let off = wants.clone().with_config(json!({"immutable": false}));
+    assert_eq!(created(&off.plan(&children)).len(), 3, "without a record there is no limit");
+    // Room for one more, and for none while a Version is there whose digest is still to be recorded.
+    let tight = module().with_versions(["1.0.0", "2.0.0"]).immutable(record(8_593));
+    assert_eq!(
+        (created(&tight.plan(&[])), wait(&tight.plan(&[]))),
+        (vec!["network-1.0.0"], vec!["network-2.0.0".to_owned()])
+    );
+    let next = tight.plan(&[child("1.0.0")]);
+    assert_eq!((created(&next).len(), wait(&next)), (0, vec!["network-2.0.0".to_owned()]));
 }

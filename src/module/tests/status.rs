@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::apply::Refused;
+use super::super::attempts::Refused;
 use super::super::leftovers;
 use super::super::status::{Facts, resets_force, unpinned, wants_request};
 use super::{ChildFixture, ModuleFixture, at, child, failed_child, module, stored_child};
@@ -386,12 +386,23 @@ fn the_token_of_another_life_answers_nothing() {
 #[test]
 fn a_request_ends_though_the_api_server_refuses_a_version() {
     let open = wants_two().forced().with_token("token");
-    let refused = |name: &str| Refused::from([(name.to_owned(), format!("Version {name} cannot be made."))]);
+    let refused = |name: &str| Refused {
+        names: [name.to_owned()].into(),
+        words: format!("Version {name} cannot be made."),
+        ..Refused::default()
+    };
     let status = |children: &[ChildFixture], refused: &Refused| {
         let lean: Vec<_> = children.iter().map(ChildFixture::lean).collect();
         let lean: Vec<_> = lean.iter().collect();
         let (selection, plan) = super::super::decide(&open.view(), &lean, None);
-        let facts = Facts { selection: &selection, children: &lean, plan: &plan, problem: None, refused };
+        let facts = Facts {
+            selection: &selection,
+            children: &lean,
+            plan: &plan,
+            problem: None,
+            refused,
+            too_large: false,
+        };
         super::super::status::status(&open.view(), &facts, None, at(100))
     };
     let answered = stored_child("1.0.0").answered("token");
@@ -403,11 +414,21 @@ fn a_request_ends_though_the_api_server_refuses_a_version() {
     );
     let asked = [answered.clone(), stored_child("2.0.0")];
     assert_eq!(status(&asked, &refused("network-2.0.0")).force_token.as_deref(), Some("done:3"), "or told");
-    assert_eq!(status(&asked, &Refused::new()).force_token.as_deref(), Some("token"), "it is waited for");
+    assert_eq!(status(&asked, &Refused::default()).force_token.as_deref(), Some("token"), "it is waited for");
     let at_work = [answered, stored_child("2.0.0").asked("token")];
     assert_eq!(status(&at_work, &refused("network-2.0.0")).force_token.as_deref(), Some("token"));
-    let both: Refused = refused("network-1.0.0").into_iter().chain(refused("network-2.0.0")).collect();
+    let mut both = refused("network-1.0.0");
+    both.names.insert("network-2.0.0".to_owned());
     assert!(reason(&status(&[], &both)).1.ends_with("cannot be made. The same of network-2.0.0."));
+    let mut all = refused("network-1.0.0");
+    all.creates = true;
+    let status = status(&[], &all);
+    assert!(reason(&status).1.ends_with("cannot be made. Further versions wait until one can be created."));
+    assert_eq!(
+        status.force_token.as_deref(),
+        Some("done:3"),
+        "what waits for a quota has no request to answer"
+    );
 }
 
 #[test]
@@ -431,4 +452,59 @@ fn a_force_without_the_annotation_forgets_no_request() {
     let handled = json!({"status": {"lastHandledRequest": "before"}});
     let forced = wants_two().forced().with(handled);
     assert_eq!(forced.status(&[], Some("token")).last_handled_request.as_deref(), Some("before"));
+}
+
+#[test]
+fn a_status_that_is_too_large_says_so_and_records_no_more() {
+    let wants = wants_two().immutable(json!({"1.0.0": "h1:1.0.0"}));
+    let children = [stored_child("1.0.0").of(&wants), stored_child("2.0.0").of(&wants)];
+    let lean: Vec<_> = children.iter().map(ChildFixture::lean).collect();
+    let lean: Vec<_> = lean.iter().collect();
+    let view = wants.view();
+    let (selection, plan) = super::super::decide(&view, &lean, None);
+    let refused = Refused::default();
+    let facts = |too_large| Facts {
+        selection: &selection,
+        children: &lean,
+        plan: &plan,
+        problem: None,
+        refused: &refused,
+        too_large,
+    };
+    let status = |too_large| super::super::status::status(&view, &facts(too_large), None, at(100));
+    assert_eq!(status(false).published.unwrap().len(), 2);
+    let smaller = status(true);
+    assert_eq!(smaller.published.clone().unwrap().len(), 1);
+    assert_eq!((conditions(&smaller), reason(&smaller).0), (STALLED, "RecordFull"));
+    assert!(reason(&smaller).1.contains("larger than the API server can keep"), "{}", reason(&smaller).1);
+}
+
+#[test]
+fn a_digest_is_waited_for_where_its_version_has_gone_or_goes() {
+    let wants = wants_two().immutable(json!({}));
+    let awaited = |children: &[ChildFixture], departed: bool| {
+        let lean: Vec<_> = children.iter().map(ChildFixture::lean).collect();
+        let lean: Vec<_> = lean.iter().collect();
+        let mut view = wants.view();
+        if departed {
+            view.departed.insert("9.0.0".into(), "h1:9".into());
+        }
+        let (selection, plan) = super::super::decide(&view, &lean, None);
+        let refused = Refused::default();
+        let facts = Facts {
+            selection: &selection,
+            children: &lean,
+            plan: &plan,
+            problem: None,
+            refused: &refused,
+            too_large: false,
+        };
+        let after = super::super::status::status(&view, &facts, None, at(100));
+        super::super::status::awaits_digest(&view, &after, &facts)
+    };
+    let stays = stored_child("1.0.0");
+    assert!(!awaited(&[], false) && !awaited(std::slice::from_ref(&stays), false));
+    assert!(awaited(&[stays.clone(), stored_child("2.0.0").terminating()], false));
+    assert!(awaited(&[stays.clone(), stored_child("3.0.0")], false), "it is about to be deleted");
+    assert!(awaited(&[stays], true));
 }

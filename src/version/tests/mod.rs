@@ -4,6 +4,7 @@
 mod content;
 mod next;
 mod record;
+mod stored;
 mod take_over;
 mod triage;
 

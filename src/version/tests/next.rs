@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::plan::{Next, derived_file_name, next};
+use super::super::plan::{Next, next};
 use super::super::triage::{Times, Triage, triage};
 use super::{Fixture, at, inline, passing, stalled, stored, version};
+use crate::crd::check::derived_file_name;
 use crate::crd::{FileFormat, MODULE_REQUEST, REQUESTED_AT, Release};
 use crate::failure::{Failure, Reason};
 

@@ -1,0 +1,208 @@
+//! Which requests are sent again, and when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::attempts::{Attempts, Due, Outcome, Planned, Refused, Run, Verb};
+use super::super::plan::{Create, Plan, Target};
+use super::at;
+
+fn creates(names: &[&str]) -> Plan {
+    let create =
+        |name: &&str| Create { name: (*name).into(), version: "1.0.0".into(), expected_digest: None };
+    Plan { create: names.iter().map(create).collect(), ..Plan::default() }
+}
+
+fn deletes(name: &str, version: &str) -> Plan {
+    let target = Target { name: name.into(), uid: "uid".into(), resource_version: version.into() };
+    Plan { delete: vec![target], ..Plan::default() }
+}
+
+fn names<'a>(due: &Due<'a>) -> Vec<&'a str> {
+    let creates = due.create.iter().map(|create| create.name.as_str());
+    creates.chain(due.delete.iter().map(|target| target.name.as_str())).collect()
+}
+
+/// Sends what is due, as the driver does it, and gives what was sent. At most so many requests are under way.
+fn send<T: Planned>(
+    attempts: &mut Attempts,
+    due: &[&T],
+    now: Timestamp,
+    mut answer: impl FnMut(&str) -> Outcome,
+) -> Vec<String> {
+    if due.is_empty() {
+        return Vec::new();
+    }
+    let mut run: Run = attempts.start(T::VERB);
+    let (mut sent, mut under_way, mut left) = (Vec::new(), Vec::new(), due.iter());
+    loop {
+        while under_way.len() < run.at_once()
+            && let Some(item) = left.next()
+        {
+            sent.push(item.name().to_owned());
+            under_way.push(item);
+        }
+        if under_way.is_empty() {
+            break;
+        }
+        let item = under_way.remove(0);
+        attempts.ended(&mut run, (item.name(), item.seen()), answer(item.name()), (now, 0.5));
+    }
+    attempts.finish(&run, (now, 0.5));
+    sent
+}
+
+/// Sends what is due of a plan.
+fn run(
+    attempts: &mut Attempts,
+    plan: &Plan,
+    now: Timestamp,
+    mut answer: impl FnMut(&str) -> Outcome,
+) -> Vec<String> {
+    let due = attempts.due(plan, now);
+    let mut sent = send(attempts, &due.create, now, &mut answer);
+    sent.extend(send(attempts, &due.delete, now, &mut answer));
+    sent
+}
+
+fn refused(name: &str) -> Outcome {
+    Outcome::Refused(format!("no {name}"))
+}
+
+#[test]
+fn what_was_made_a_moment_ago_is_not_made_twice_while_the_watch_is_behind() {
+    let (mut attempts, plan) = (Attempts::default(), creates(&["a", "b"]));
+    run(&mut attempts, &creates(&["a"]), at(100), |_| Outcome::Done);
+    assert_eq!(names(&attempts.due(&plan, at(101))), ["b"]);
+    assert_eq!(attempts.next(at(101)), Some(at(110)));
+    attempts.due(&creates(&["b"]), at(102));
+    assert_eq!(
+        names(&attempts.due(&plan, at(103))),
+        ["a", "b"],
+        "once it was seen, it is missing when it is not there"
+    );
+    run(&mut attempts, &creates(&["a"]), at(103), |_| Outcome::Done);
+    assert_eq!(names(&attempts.due(&plan, at(114))), ["b", "a"], "it must have gone");
+}
+
+#[test]
+fn what_is_refused_waits_longer_each_time_and_holds_up_no_other() {
+    let (mut attempts, plan) = (Attempts::default(), creates(&["a", "b", "c"]));
+    let (mut now, mut times) = (at(0), Vec::new());
+    for _ in 0..12 {
+        let sent = run(&mut attempts, &plan, now, |name| match name {
+            "b" => refused(name),
+            _ => Outcome::Done,
+        });
+        assert!(sent.contains(&"b".to_owned()));
+        times.push(now.as_second());
+        // The other two were made; changes of theirs in between send nothing.
+        assert_eq!(names(&attempts.due(&creates(&["b"]), now)), [""; 0]);
+        now = attempts.next(now).unwrap();
+    }
+    let pauses: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
+    let expected = Refused { names: ["b".to_owned()].into(), words: "no b".into(), ..Refused::default() };
+    assert_eq!(attempts.refused(), expected);
+    attempts.try_again(now);
+    assert_eq!(names(&attempts.due(&creates(&["b"]), now)), ["b"], "a person changed something");
+    assert_eq!(names(&attempts.due(&Plan::default(), now)), [""; 0]);
+    assert_eq!(attempts.refused(), Refused::default(), "what is not wanted is forgotten");
+}
+
+#[test]
+fn a_quota_costs_few_requests_and_once_it_is_raised_all_are_made() {
+    let all: Vec<String> = (0..1_000).map(|n| format!("v{n:04}")).collect();
+    let (mut attempts, mut made, mut quota) = (Attempts::default(), BTreeSet::new(), 50);
+    let (mut sent, mut now, mut counts) = (0, at(0), BTreeMap::new());
+    while made.len() < all.len() {
+        let missing: Vec<&str> = all.iter().filter(|n| !made.contains(*n)).map(String::as_str).collect();
+        let plan = creates(&missing);
+        sent += run(&mut attempts, &plan, now, |name| {
+            if made.len() < quota {
+                made.insert(name.to_owned());
+                Outcome::Done
+            } else {
+                refused(name)
+            }
+        })
+        .len();
+        counts.insert(now.as_second(), sent);
+        // Versions that are published wake their Module all the time.
+        now += SignedDuration::from_secs(1);
+        if now == at(3_600) {
+            assert!(attempts.refused().creates, "the others wait as well");
+            quota = 2_000;
+        }
+        assert!(now < at(3_730), "{} made", made.len());
+    }
+    let at_second = |second: i64| counts.range(..=second).next_back().map(|(_, sent)| *sent).unwrap();
+    assert!(at_second(0) <= 60 && at_second(32) <= 80 && at_second(3_599) <= 200, "{counts:?}");
+    assert!(sent <= 1_000 + 200);
+    assert!(!attempts.refused().creates);
+}
+
+#[test]
+fn names_that_are_refused_for_their_own_sake_do_not_stand_before_the_others_for_ever() {
+    let all: Vec<String> = (0..600).map(|n| format!("{}{n:04}", if n < 300 { "rc" } else { "v" })).collect();
+    let (mut attempts, mut made, mut now) = (Attempts::default(), BTreeSet::new(), at(0));
+    while made.len() < 300 {
+        let missing: Vec<&str> = all.iter().filter(|n| !made.contains(*n)).map(String::as_str).collect();
+        let plan = creates(&missing);
+        run(&mut attempts, &plan, now, |name| {
+            if name.starts_with("rc") {
+                return refused(name);
+            }
+            made.insert(name.to_owned());
+            Outcome::Done
+        });
+        now += SignedDuration::from_secs(1);
+        assert!(now < at(1_800), "{} of 300 after half an hour", made.len());
+    }
+}
+
+#[test]
+fn while_the_watch_is_behind_few_requests_are_sent() {
+    let all: Vec<String> = (0..1_000).map(|n| format!("v{n:04}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let (mut attempts, plan) = (Attempts::default(), creates(&all));
+    let mut sent = 0;
+    for second in 0..300 {
+        sent += run(&mut attempts, &plan, at(second), |_| Outcome::Outdated).len();
+    }
+    assert!(sent <= 60, "{sent} in five minutes");
+    assert_eq!(attempts.refused(), Refused::default(), "nothing is refused");
+}
+
+#[test]
+fn a_change_that_came_too_late_is_tried_again_as_soon_as_the_watch_has_news() {
+    let mut attempts = Attempts::default();
+    run(&mut attempts, &deletes("a", "1"), at(0), |_| Outcome::Outdated);
+    assert_eq!(names(&attempts.due(&deletes("a", "1"), at(0))), [""; 0]);
+    assert_eq!(names(&attempts.due(&deletes("a", "1"), at(1))), ["a"]);
+    assert_eq!(names(&attempts.due(&deletes("a", "2"), at(0))), ["a"]);
+    // What was refused is refused whatever the object looks like.
+    run(&mut attempts, &deletes("a", "2"), at(2), refused);
+    assert_eq!(names(&attempts.due(&deletes("a", "3"), at(2))), [""; 0]);
+    // And a delete that was taken is not sent again before the watch shows it.
+    run(&mut attempts, &deletes("b", "1"), at(9), |_| Outcome::Done);
+    assert_eq!(names(&attempts.due(&deletes("b", "1"), at(12))), [""; 0]);
+}
+
+#[test]
+fn a_run_that_failed_is_followed_by_one_request_at_a_time() {
+    let (mut attempts, plan) = (Attempts::default(), creates(&["a", "b", "c", "d", "e"]));
+    let first = attempts.start(Verb::Create);
+    assert_eq!(first.at_once(), 8);
+    run(&mut attempts, &plan, at(0), refused);
+    assert!(attempts.distrusts(&plan.create.iter().collect::<Vec<_>>()));
+    assert_eq!(names(&attempts.due(&plan, at(1))), [""; 0]);
+    let mut run = attempts.start(Verb::Create);
+    assert_eq!(run.at_once(), 1);
+    attempts.ended(&mut run, ("a", None), Outcome::Done, (at(2), 0.5));
+    assert_eq!(run.at_once(), 8, "it is over");
+    let mut run = attempts.start(Verb::Create);
+    attempts.ended(&mut run, ("b", None), Outcome::Failed, (at(2), 0.5));
+    assert_eq!(run.at_once(), 0, "the API server as a whole");
+}

@@ -1,0 +1,139 @@
+//! What the API server refuses costs a bounded number of requests, and holds up no other Module.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use opendepot_testbed::control_plane::AuditEntry;
+use opendepot_testbed::eventually;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::{World, condition};
+
+/// How many Versions the operator asked for in this namespace since a mark, and how many it was given.
+fn creates(world: &World, from: opendepot_testbed::control_plane::AuditMark) -> (usize, usize) {
+    let audit = world.bed.kubernetes.audit();
+    let ours = |e: &AuditEntry| e.namespace == world.name && e.resource == "versions" && e.verb == "create";
+    let all = audit.matching(from, ours).unwrap();
+    (all.len(), all.iter().filter(|e| e.code == 201).count())
+}
+
+/// Versions with a minor number of 10 or more are refused here, whoever asks.
+fn refuse(world: &World) -> Value {
+    let name = format!("refuse-{}", world.name);
+    let rule = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"],
+                "operations": ["CREATE"], "resources": ["versions"]}]},
+            "validations": [{"expression": "int(object.spec.version.split('.')[1]) < 10",
+                "message": format!("exceeded quota {}", "x".repeat(200))}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector":
+            {"matchLabels": {"kubernetes.io/metadata.name": world.name}}}},
+    });
+    json!({"apiVersion": "v1", "kind": "List", "items": [rule, binding]})
+}
+
+#[tokio::test]
+async fn three_hundred_entries_behind_a_quota_cost_tens_of_requests_and_are_made_when_it_is_raised() {
+    let world = World::new("quota").await;
+    let some: Vec<String> = (0..10).map(|n| format!("1.{n}.0")).collect();
+    world.tagged("mod", &some.iter().map(String::as_str).collect::<Vec<_>>());
+    let operator = world.operator().await;
+    world.apply(&refuse(&world));
+    let probe = |version: &str| {
+        let mut probe = world.inline("probe");
+        probe["spec"]["version"] = json!(version);
+        world.bed.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &probe.to_string()).unwrap()
+    };
+    let known = eventually(crate::support::SOON, || async {
+        ensure!(!probe("1.10.0").success(), "the rule is not known yet");
+        Ok(())
+    });
+    known.await.unwrap();
+
+    let all: Vec<String> = (0..300).map(|n| format!("1.{n}.0")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let mark = world.bed.kubernetes.audit().position().unwrap();
+    world.apply(&world.module("mod").versions(&all));
+    // Each Version that is published wakes the Module.
+    let so_far = |m: &Value| {
+        condition(m, "Ready")["reason"] == "VersionRefused" && m["status"]["versions"]["synced"] == 10
+    };
+    let module = world.module_when("mod", so_far).await;
+    let message = condition(&module, "Ready")["message"].as_str().unwrap();
+    assert!(message.contains("exceeded quota") && message.contains("Further versions wait"), "{message}");
+    world.kubectl(&["patch", "module", "mod", "--type=merge", "-p", r#"{"metadata":{"labels":{"a":"b"}}}"#]);
+    let (asked, given) = creates(&world, mark);
+    assert!(given == 10 && asked <= 60, "{asked} requests for {given} Versions");
+    let longest = operator.log().lines().map(str::len).max().unwrap();
+    assert!(longest < 4_096, "a line of {longest} bytes");
+
+    world.kubectl(&["delete", "validatingadmissionpolicybinding", &format!("refuse-{}", world.name)]);
+    let made = eventually(Duration::from_mins(2), || async {
+        let given = creates(&world, mark).1;
+        ensure!(given == 300, "{given} were made");
+        Ok(())
+    });
+    made.await.unwrap();
+    let (asked, _) = creates(&world, mark);
+    assert!(asked <= 420, "{asked} requests for 300 Versions");
+}
+
+#[tokio::test]
+async fn a_webhook_that_hangs_for_eight_modules_holds_up_no_other() {
+    let world = World::new("webhook").await;
+    world.tagged("good", &["1.0.0"]);
+    // It takes connections and never says a word.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let silent = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            kept.push(connection);
+        }
+    });
+    let name = format!("hang-{}", world.name);
+    world.apply(&json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": [{
+            "name": "hang.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "timeoutSeconds": 10, "failurePolicy": "Fail",
+            "clientConfig": {"url": format!("https://127.0.0.1:{port}/")},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.name}},
+            "objectSelector": {"matchExpressions": [
+                {"key": "opendepot.defdev.io/module", "operator": "NotIn", "values": ["good"]}]},
+            "rules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"], "operations": ["CREATE"],
+                "resources": ["versions"]}],
+        }],
+    }));
+    let _operator = world.operator().await;
+    let all: Vec<String> = (0..100).map(|n| format!("1.{n}.0")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let mark = world.bed.kubernetes.audit().position().unwrap();
+    for number in 0..8 {
+        world.apply(&world.module(&format!("hung-{number}")).versions(&all));
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = std::time::Instant::now();
+    world.apply(&world.module("good").versions(&["1.0.0"]));
+    world.module_ready("good").await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(15), "a Module that is not concerned was ready after {took:?}");
+    let refused = |m: &Value| condition(m, "Ready")["reason"] == "VersionRefused";
+    for number in 0..8 {
+        world.module_when(&format!("hung-{number}"), refused).await;
+    }
+    let (asked, given) = creates(&world, mark);
+    assert!(given == 1 && asked <= 8 * 20 + 1, "{asked} requests");
+    world.kubectl(&["delete", "validatingwebhookconfiguration", &name]);
+    silent.abort();
+}
