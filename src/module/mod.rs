@@ -305,7 +305,8 @@ pub async fn reconcile(lean: Arc<LeanModule>, ctx: Arc<Context>) -> Action {
 fn coalesced(ctx: &Context, lean: &LeanModule, uid: &str, now: Timestamp) -> Option<Duration> {
     ctx.memories.with(uid, |memory| {
         let asked = Some(asked(&lean.metadata));
-        let changed = memory.seen != asked;
+        let due = memory.finalizer_due.is_some_and(|at| at <= Instant::now());
+        let changed = memory.seen != asked || due;
         let since =
             memory.reconciled.map(|at| now.duration_since(at)).and_then(|d| Duration::try_from(d).ok());
         match since {

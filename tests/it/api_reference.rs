@@ -18,16 +18,17 @@ What the fields do together: [architecture](architecture.md); what the reasons i
 ";
 
 const TAIL: &str = "
-## Annotations, labels, finalizer
+## Annotations, labels, finalizers
 
 All begin with `opendepot.defdev.io/`.
 
 | | on | whose | meaning |
 |---|---|---|---|
 | `requestedAt` | Module, Version | yours | each new value asks for one full sync, as forceSync does |
-| `adopt: MODULE` | a Version without an owner | yours | the Module of this name may take it over |
+| `adopt: MODULE` | Version | yours, and the operator's | the Module of this name may take the Version over when it has no owner; where the operator has set it (the Version has the label `module`), only if place and repository are those that the Module wants |
 | `module-request` | Version | the operator's | the open request of its Module |
 | labels `module`, `namespace` | Version | the operator's | for `kubectl get versions.opendepot.defdev.io -l`; names that are too long for a label are cut |
+| finalizer `versions` | Module | the operator's | keeps a Module that has Versions until their `deletionPolicy` agrees with its own |
 | finalizer `stored-object` | Version | the operator's | keeps it until its object is deleted, or let go of |
 
 ## Objects in S3

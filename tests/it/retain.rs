@@ -1,9 +1,11 @@
 //! `deletionPolicy: Retain`, whoever deletes what, and whether the operator runs: what the bucket holds afterwards counts.
 
+use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::eventually;
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
+use crate::restore::the_way_to_take_finalizers_off;
 use crate::support::{SOON, World, condition};
 
 const FINALIZER: &str = "opendepot.defdev.io/versions";
@@ -132,6 +134,24 @@ async fn a_deleted_namespace_keeps_what_is_to_be_retained() {
     assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), kept);
 }
 
+#[tokio::test]
+async fn a_namespace_whose_operator_went_with_it_has_a_documented_way_out() {
+    let (world, operator) = stored("retain-inside", &[("mod", 3)]).await;
+    let keys = world.bed.s3.keys(&world.name).await.unwrap();
+    operator.kill().await.unwrap();
+    world.bed.kubectl(&["delete", "namespace", &world.name, "--wait=false"]).unwrap().ok().unwrap();
+    world.version_when("mod-1.0.0", |v| v["metadata"]["deletionTimestamp"].is_string()).await;
+    world.module_when("mod", |m| m["metadata"]["deletionTimestamp"].is_string()).await;
+    world.shell(&the_way_to_take_finalizers_off(&world));
+    world
+        .bed
+        .kubectl(&["wait", "namespace", &world.name, "--for=delete", "--timeout=30s"])
+        .unwrap()
+        .ok()
+        .unwrap();
+    assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), keys);
+}
+
 /// The API server refuses to let Version `mod-1.1.0` of this world be given another policy.
 fn refuse(world: &World) -> Value {
     let name = format!("keep-{}", world.name);
@@ -180,6 +200,26 @@ async fn a_version_that_cannot_be_given_the_policy_holds_the_module_and_is_named
     world.kubectl(&["delete", "validatingadmissionpolicybinding", &format!("keep-{}", world.name)]);
     left(&world, 0).await;
     world.objects_are(3).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_gives_the_finalizer_to_ten_modules_a_second_at_most() {
+    let names: Vec<String> = (0..25).map(|n| format!("m{n}")).collect();
+    let modules: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let (world, operator) = stored("retain-upgrade", &modules).await;
+    operator.terminate(SOON).await.unwrap();
+    let none = r#"{"metadata":{"finalizers":null}}"#;
+    for name in &names {
+        world.kubectl(&["patch", "module", name, "--type=merge", "-p", none]);
+    }
+    let writes = world.writes_during(async { drop(operator.restart().await.unwrap()) }).await;
+    assert_eq!(writes.len(), names.len(), "{writes:#?}");
+    let at = |write: &AuditEntry| write.at.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let mut times: Vec<i64> = writes.iter().map(at).collect();
+    times.sort_unstable();
+    let most =
+        times.iter().map(|from| times.iter().filter(|at| (*from..from + 1000).contains(at)).count()).max();
+    assert!(most.unwrap() <= 11, "{times:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,154 @@
+//! Restores as other software does them: without status, owners and finalizers, in either order, the operator running or not.
+
+use opendepot_testbed::operator::Operator;
+use serde_json::{Value, json};
+
+use crate::support::requests::main_tf;
+use crate::support::{World, condition, ready, root};
+
+/// A world whose Module `mod` has three versions, all stored, and then one tag gone and another moved: whatever is fetched
+/// again is noticed.
+async fn stored(name: &str) -> (World, Operator) {
+    let world = World::new(name).await;
+    let repository = world.tagged("mod", &["v1.0.0", "v1.1.0", "v1.2.0"]);
+    let operator = world.operator().await;
+    world.apply(&module(&world));
+    world.module_ready("mod").await;
+    repository.delete_tag("v1.0.0").unwrap();
+    repository.release("v1.1.0", &main_tf("# moved\n")).unwrap();
+    world.count_from_now("mod");
+    (world, operator)
+}
+
+fn module(world: &World) -> Value {
+    world.module("mod").config("immutable", json!(true)).versions(&["v1.0.0", "v1.1.0", "v1.2.0"]).0
+}
+
+/// What Velero restores of an object.
+fn restored(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    let kept = |field: &str| metadata[field].clone();
+    json!({
+        "apiVersion": object["apiVersion"], "kind": object["kind"], "spec": object["spec"],
+        "metadata": {
+            "name": kept("name"), "namespace": kept("namespace"), "labels": kept("labels"),
+            "annotations": kept("annotations"),
+        },
+    })
+}
+
+fn create(world: &World, object: &Value) {
+    world.bed.kubectl_with(&["create", "-f", "-"], &object.to_string()).unwrap().ok().unwrap();
+}
+
+/// The Module and its Versions, and then nothing of them is left in the cluster: the operator is stopped, and the finalizers
+/// are taken off as the documents have it.
+async fn lost(world: &World, operator: &Operator) -> (Value, Vec<Value>) {
+    operator.kill().await.unwrap();
+    // Other software's finalizers come before and after ours.
+    let finalizers = json!({"metadata": {"finalizers": ["example.com/a", "opendepot.defdev.io/versions", "example.com/b"]}});
+    world.patch("module/mod", &finalizers);
+    let backup = (world.get_module("mod").await.unwrap(), world.versions().await.unwrap());
+    world.shell(&the_way_to_take_finalizers_off(world));
+    let module = world.get_module("mod").await.unwrap();
+    assert_eq!(module["metadata"]["finalizers"], json!(["example.com/a", "example.com/b"]));
+    world.patch("module/mod", &json!({"metadata": {"finalizers": null}}));
+    world.kubectl(&["delete", "modules,versions", "--all", "--timeout=20s"]);
+    world.versions_are(&[]).await;
+    backup
+}
+
+/// The commands of the documents that take our finalizers off, for this namespace alone.
+pub fn the_way_to_take_finalizers_off(world: &World) -> String {
+    let commands = |page: &str| {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let begin =
+            text.find("kubectl get modules.opendepot.defdev.io,versions.opendepot.defdev.io -A").unwrap();
+        text[begin..begin + text[begin..].find("```").unwrap()].to_owned()
+    };
+    let way = commands("docs/operations.md");
+    assert_eq!(commands("docs/migration.md"), way, "one way, on both pages");
+    way.replace(" -A ", &format!(" -n {} ", world.name))
+}
+
+/// Nothing was fetched or stored, and each Version has the object that it had.
+async fn found_again(world: &World, before: &[Value]) {
+    world.module_ready("mod").await;
+    for old in before {
+        let new = world.version_ready(old["metadata"]["name"].as_str().unwrap()).await;
+        for field in ["storage", "checksum", "contentDigest"] {
+            assert_eq!(new["status"][field], old["status"][field], "{field}");
+        }
+        assert_eq!(new["metadata"]["ownerReferences"][0]["name"], "mod");
+        assert_eq!(new["metadata"]["finalizers"], json!(["opendepot.defdev.io/stored-object"]));
+    }
+    assert_eq!((world.served("mod"), world.sent("")), (0, 0));
+    world.objects_are(before.len()).await;
+}
+
+#[tokio::test]
+async fn a_restore_without_owners_and_status_finds_every_object_again() {
+    let (world, operator) = stored("velero").await;
+    // Modules first, while the operator is stopped.
+    let (module, versions) = lost(&world, &operator).await;
+    create(&world, &restored(&module));
+    versions.iter().for_each(|version| create(&world, &restored(version)));
+    operator.restart().await.unwrap();
+    found_again(&world, &versions).await;
+    assert!(!world.get_module("mod").await.unwrap()["metadata"]["finalizers"].is_null());
+
+    // Versions first, while it runs.
+    let (module, versions) = lost(&world, &operator).await;
+    operator.restart().await.unwrap();
+    for version in &versions {
+        create(&world, &restored(version));
+        world.version_when(version["metadata"]["name"].as_str().unwrap(), ready).await;
+    }
+    create(&world, &restored(&module));
+    found_again(&world, &versions).await;
+
+    // With owners that do not exist any more Kubernetes removes the Versions, but no object.
+    let keys = world.bed.s3.keys(&world.name).await.unwrap();
+    let (module, versions) = lost(&world, &operator).await;
+    create(&world, &restored(&module));
+    for version in &versions {
+        let mut owned = restored(version);
+        for field in ["ownerReferences", "finalizers"] {
+            owned["metadata"][field] = version["metadata"][field].clone();
+        }
+        create(&world, &owned);
+    }
+    world.version_when("mod-1.0.0", |v| v["metadata"]["deletionTimestamp"].is_string()).await;
+    operator.restart().await.unwrap();
+    world.version_fails("mod-1.0.0", "TagNotFound").await;
+    world.version_ready("mod-1.2.0").await;
+    let now = world.bed.s3.keys(&world.name).await.unwrap();
+    assert!(keys.iter().all(|key| now.contains(key)), "{keys:?} {now:?}");
+}
+
+#[tokio::test]
+async fn what_another_module_of_that_name_left_is_not_taken_over() {
+    let (world, _operator) = stored("not-mine").await;
+    world.kubectl(&["delete", "module", "mod", "--cascade=orphan"]);
+    let before = world.versions().await.unwrap();
+    let keys = world.bed.s3.keys(&world.name).await.unwrap();
+    let mut other = module(&world);
+    world.tagged("other", &["v1.2.0", "v1.3.0"]);
+    other["spec"]["moduleConfig"]["repoUrl"] =
+        json!(format!("https://github.com/{}", world.repository("other")));
+    other["spec"]["versions"] = json!([{"version": "v1.2.0"}, {"version": "v1.3.0"}]);
+    create(&world, &other);
+    let module = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "NameTaken").await;
+    world.version_ready("mod-1.3.0").await;
+    let uid = |v: &Value| (v["metadata"]["uid"].clone(), v["spec"].clone());
+    let now = world.versions().await.unwrap();
+    assert!(before.iter().all(|old| now.iter().any(|new| uid(new) == uid(old))));
+    let there = world.bed.s3.keys(&world.name).await.unwrap();
+    assert!(keys.iter().all(|key| there.contains(key)), "{there:?}");
+    // The command that the condition prints hands it over.
+    let message = condition(&module, "Ready")["message"].as_str().unwrap();
+    let command = message.split("kubectl ").nth(1).unwrap();
+    world.bed.kubectl(&command.split_whitespace().collect::<Vec<_>>()).unwrap().ok().unwrap();
+    world.module_ready("mod").await;
+    assert_eq!(world.version_ready("mod-1.2.0").await["metadata"]["ownerReferences"][0]["name"], "mod");
+}
