@@ -128,12 +128,12 @@ impl Owners {
     /// A Version is being deleted: its Module has to be read once more before anything is decided.
     pub fn note(&self, version: &LeanVersion) {
         let metadata = &version.metadata;
-        let (Some(owner), Some(uid)) = (owner(metadata), &metadata.uid) else { return };
+        let Some(uid) = &metadata.uid else { return };
         if !version.terminating() || !version.has_finalizer() {
             return;
         }
         self.with(|state| {
-            let Some(record) = state.by_uid.get_mut(&owner.uid).filter(|record| record.gone.is_none()) else {
+            let Some(record) = state.owner_of(metadata).filter(|record| record.gone.is_none()) else {
                 return;
             };
             record.deletions.entry(uid.clone()).or_insert_with(|| Deletion {
@@ -147,8 +147,8 @@ impl Owners {
 
     /// A Version is gone.
     pub fn version_gone(&self, version: &LeanVersion) {
-        let (Some(owner), Some(uid)) = (owner(&version.metadata), &version.metadata.uid) else { return };
-        self.with(|state| state.by_uid.get_mut(&owner.uid).and_then(|record| record.deletions.remove(uid)));
+        let Some(uid) = &version.metadata.uid else { return };
+        self.with(|state| state.owner_of(&version.metadata).and_then(|record| record.deletions.remove(uid)));
     }
 
     /// The deletions that wait for their Module to be read.
@@ -182,12 +182,14 @@ impl Owners {
     /// whether its status knows of any object.
     pub fn fate(&self, metadata: &ObjectMeta, retain: bool, stored: bool) -> Fate {
         let decided = |keep: bool| if keep { Fate::Keep } else { Fate::Delete };
-        let Some(owner) = owner(metadata) else { return decided(retain) };
+        if owner(metadata).is_none() {
+            return decided(retain);
+        }
         self.with(|state| {
             if !state.has_listed(metadata) {
                 return Fate::Undecided;
             }
-            match state.by_uid.get(&owner.uid) {
+            match state.owner_of(metadata) {
                 // An owner that does not exist: a backup was restored with the UIDs of another cluster, and Kubernetes
                 // removes the Version. Each PUT is preceded by an entry in the status, so without one the object that is
                 // there was stored in an earlier life, and nobody asked for its deletion.
@@ -207,21 +209,20 @@ impl Owners {
 
     /// Whether a Version's old object is to stay after a move. `retain` is the Version's own copy of the policy.
     pub fn retains(&self, metadata: &ObjectMeta, retain: bool) -> bool {
-        let known = owner(metadata).and_then(|owner| {
-            self.with(|state| state.by_uid.get(&owner.uid).map(|record| record.policy.retain))
-        });
-        known.unwrap_or(retain)
+        self.with(|state| state.owner_of(metadata).map_or(retain, |record| record.policy.retain))
     }
 
     /// Whether a Version that knows no digest has to wait for its Module before it publishes: the Module may have recorded
     /// what this version's content must be, and hands that over. `immutable` is the Version's own copy.
     pub fn withholds(&self, metadata: &ObjectMeta, version: &str, immutable: bool) -> bool {
-        let Some(owner) = owner(metadata) else { return false };
+        if owner(metadata).is_none() {
+            return false;
+        }
         self.with(|state| {
             if !state.has_listed(metadata) {
                 return true;
             }
-            match state.by_uid.get(&owner.uid).filter(|record| record.gone.is_none()) {
+            match state.owner_of(metadata).filter(|record| record.gone.is_none()) {
                 // Kubernetes is about to remove it.
                 None => immutable,
                 Some(record) => {
@@ -238,6 +239,12 @@ impl Owners {
 }
 
 impl State {
+    /// The record of an object's owner. Owners are of the same namespace: one that names a Module elsewhere has none.
+    fn owner_of(&mut self, metadata: &ObjectMeta) -> Option<&mut Record> {
+        let record = self.by_uid.get_mut(&owner(metadata)?.uid)?;
+        (metadata.namespace.as_deref() == Some(record.namespace.as_str())).then_some(record)
+    }
+
     fn has_listed(&self, metadata: &ObjectMeta) -> bool {
         self.listed.contains(&None) || self.listed.contains(&metadata.namespace)
     }

@@ -1,6 +1,6 @@
 //! The finalizer of a Module: as long as it is there, the Module's Versions can still be given its deletion policy.
 //!
-//! `kubectl delete module` removes the Module at once, and then Kubernetes its Versions. Each has its own copy of the policy,
+//! A Module that is deleted is gone at once, and then Kubernetes removes its Versions. Each has its own copy of the policy,
 //! which may be older than the Module's. So a Module that has Versions stays until their copies agree. It waits for nothing
 //! else: neither for S3 nor for the end of its Versions.
 

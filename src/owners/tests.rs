@@ -151,3 +151,16 @@ fn what_a_module_has_on_record_is_not_published_before_it_was_handed_over() {
     let inline = ObjectMeta { owner_references: None, ..metadata.clone() };
     assert!(!Owners::default().withholds(&inline, "1.0.0", true));
 }
+
+#[test]
+fn an_owner_in_another_namespace_is_none() {
+    let owners = with_module("Retain");
+    let mut claim = version("9.0.0");
+    claim.metadata.namespace = Some("other".into());
+    owners.note(&claim);
+    assert!(owners.waiting("module").is_empty(), "nothing that it says reaches the Module");
+    assert_eq!(fate(&owners, &claim, false), Fate::Delete, "its own policy counts");
+    assert!(!owners.retains(&claim.metadata, false));
+    owners.reconciled("module");
+    assert!(!owners.withholds(&claim.metadata, "1.0.0", false));
+}
