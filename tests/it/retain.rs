@@ -152,7 +152,7 @@ async fn a_namespace_whose_operator_went_with_it_has_a_documented_way_out() {
     assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), keys);
 }
 
-/// The API server refuses to let Version `mod-1.1.0` of this world be given another policy.
+/// The API server refuses to let Versions 1.1.0 of this world be given another policy.
 fn refuse(world: &World) -> Value {
     let name = format!("keep-{}", world.name);
     let rule = json!({
@@ -162,7 +162,7 @@ fn refuse(world: &World) -> Value {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"],
                 "operations": ["UPDATE"], "resources": ["versions"]}]},
-            "validations": [{"message": "not on a Friday", "expression": "object.metadata.name != 'mod-1.1.0' || \
+            "validations": [{"message": "not on a Friday", "expression": "!object.metadata.name.endsWith('-1.1.0') || \
                 object.spec.moduleConfigRef.deletionPolicy == oldObject.spec.moduleConfigRef.deletionPolicy"}],
         },
     });
@@ -177,7 +177,9 @@ fn refuse(world: &World) -> Value {
 
 #[tokio::test]
 async fn a_version_that_cannot_be_given_the_policy_holds_the_module_and_is_named() {
-    let (world, _operator) = stored("retain-refused", &[("mod", 3)]).await;
+    let (world, _operator) = stored("retain-refused", &[("mod", 3), ("del", 2)]).await;
+    retain(&world, "del");
+    world.version_when("del-1.1.0", |v| v["spec"]["moduleConfigRef"]["deletionPolicy"] == "Retain").await;
     world.apply(&refuse(&world));
     let policy = |policy: &str| json!({"spec": {"moduleConfigRef": {"deletionPolicy": policy}}}).to_string();
     let known = eventually(SOON, || async {
@@ -188,6 +190,9 @@ async fn a_version_that_cannot_be_given_the_policy_holds_the_module_and_is_named
         Ok(())
     });
     known.await.unwrap();
+    // Where nothing is to be kept, it holds nothing up.
+    world.patch("module/del", &json!({"spec": {"moduleConfig": {"deletionPolicy": "Delete"}}}));
+    world.kubectl(&["delete", "module", "del", "--timeout=20s"]);
     retain(&world, "mod");
     delete(&world, "mod", "background");
     let held = |m: &Value| {
@@ -199,7 +204,8 @@ async fn a_version_that_cannot_be_given_the_policy_holds_the_module_and_is_named
     assert_eq!(finalizers(&module), [FINALIZER]);
     world.kubectl(&["delete", "validatingadmissionpolicybinding", &format!("keep-{}", world.name)]);
     left(&world, 0).await;
-    world.objects_are(3).await;
+    let keys = world.objects_are(4).await;
+    assert_eq!(keys.iter().filter(|key| key.starts_with("mod/")).count(), 3, "{keys:?}");
 }
 
 #[tokio::test]
