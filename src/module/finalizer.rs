@@ -54,15 +54,34 @@ pub fn has(module: &ModuleView) -> bool {
 
 /// Hands out moments, [`PAUSE`] apart: an upgrade with thousands of Modules is no storm of writes.
 #[derive(Debug, Default)]
-pub struct Pace(Mutex<Option<Instant>>);
+pub struct Pace(Mutex<Moments>);
+
+#[derive(Debug, Default)]
+struct Moments {
+    /// The next that is free.
+    free: Option<Instant>,
+    /// The last that was used.
+    used: Option<Instant>,
+}
 
 impl Pace {
-    /// The next free moment, which is taken by that.
-    pub fn reserve(&self, now: Instant) -> Instant {
-        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = next.map_or(now, |next| next.max(now));
-        *next = Some(at + PAUSE);
-        at
+    /// Whether it is the turn of one that holds the moment `due`, or none yet; else the moment that it holds from now on.
+    /// One that comes late does not go together with others that are late: it takes another moment.
+    pub fn turn(&self, due: Option<Instant>, now: Instant) -> Result<(), Instant> {
+        let mut moments = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(later) = due.filter(|due| *due > now) {
+            return Err(later);
+        }
+        let rested = moments.used.is_none_or(|used| used + PAUSE <= now);
+        let free = moments.free.is_none_or(|free| free <= now);
+        if rested && (free || due.is_some()) {
+            moments.used = Some(now);
+            moments.free = Some(moments.free.map_or(now, |free| free.max(now)).max(now + PAUSE));
+            return Ok(());
+        }
+        let at = moments.free.map_or(now, |free| free.max(now));
+        moments.free = Some(at + PAUSE);
+        Err(at)
     }
 }
 

@@ -306,11 +306,11 @@ fn coalesced(ctx: &Context, lean: &LeanModule, uid: &str, now: Timestamp) -> Opt
     ctx.memories.with(uid, |memory| {
         let asked = Some(asked(&lean.metadata));
         let due = memory.finalizer_due.is_some_and(|at| at <= Instant::now());
-        let changed = memory.seen != asked || due;
+        let changed = memory.seen != asked;
         let since =
             memory.reconciled.map(|at| now.duration_since(at)).and_then(|d| Duration::try_from(d).ok());
         match since {
-            Some(since) if !changed && since < COALESCE => Some(COALESCE.saturating_sub(since)),
+            Some(since) if !changed && !due && since < COALESCE => Some(COALESCE.saturating_sub(since)),
             _ => {
                 if changed {
                     memory.attempts.try_again(now);
@@ -478,10 +478,12 @@ async fn first(
     }
     if need == Need::Soon {
         let now = Instant::now();
-        let reserved = || ctx.pace.reserve(now);
-        let due =
-            ctx.memories.with(module.uid(), |memory| *memory.finalizer_due.get_or_insert_with(reserved));
-        if due > now {
+        let turn = ctx.memories.with(module.uid(), |memory| {
+            let turn = ctx.pace.turn(memory.finalizer_due, now);
+            memory.finalizer_due = turn.err();
+            turn
+        });
+        if let Err(due) = turn {
             *again = Some(sooner(*again, due - now));
             return Ok(Written::Done(version));
         }

@@ -244,9 +244,10 @@ fn held(module: &ModuleView, name: &str, holder: &Holder) -> String {
         ),
         Holder::Elsewhere => format!(
             "Version {name} has no owner, and was made for another place, repository or namespace than this Module's. \
-             Delete it, or hand it over, which moves what it stored: kubectl label -n {namespace} \
-             version.opendepot.defdev.io/{name} {}-",
-            crate::crd::MODULE_LABEL
+             Delete it and what it stored, or hand it over, which moves that: kubectl label {MANAGER} -n {namespace} \
+             versions.opendepot.defdev.io/{name} {}-",
+            crate::crd::MODULE_LABEL,
+            MANAGER = crate::crd::RELEASE_MANAGER,
         ),
         Holder::Other(owner) => format!(
             "Version {name} exists and belongs to {owner}. Rename or delete one of the two; the other versions are \

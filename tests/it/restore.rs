@@ -92,7 +92,9 @@ async fn a_restore_without_owners_and_status_finds_every_object_again() {
     // Modules first, while the operator is stopped.
     let (module, versions) = lost(&world, &operator).await;
     create(&world, &restored(&module));
-    versions.iter().for_each(|version| create(&world, &restored(version)));
+    for version in &versions {
+        create(&world, &restored(version));
+    }
     operator.restart().await.unwrap();
     found_again(&world, &versions).await;
     assert!(!world.get_module("mod").await.unwrap()["metadata"]["finalizers"].is_null());

@@ -297,10 +297,19 @@ fn a_module_has_the_finalizer_before_its_first_version_and_never_without_any() {
 #[test]
 fn modules_that_have_versions_already_get_the_finalizer_at_most_ten_a_second() {
     let (pace, now) = (finalizer::Pace::default(), std::time::Instant::now());
-    let due: Vec<u128> = (0..4).map(|_| (pace.reserve(now) - now).as_millis()).collect();
-    assert_eq!(due, [0, 100, 200, 300]);
-    let later = now + std::time::Duration::from_secs(9);
-    assert_eq!(pace.reserve(later), later);
+    let at = |ms: u64| now + std::time::Duration::from_millis(ms);
+    assert_eq!(pace.turn(None, now), Ok(()));
+    let due: Vec<_> = (0..3).map(|_| pace.turn(None, now).unwrap_err()).collect();
+    assert_eq!(due, [at(100), at(200), at(300)]);
+    assert_eq!(pace.turn(Some(due[0]), at(50)), Err(due[0]), "it comes early");
+    // All three come late.
+    assert_eq!(pace.turn(Some(due[0]), at(1000)), Ok(()));
+    assert_eq!(pace.turn(Some(due[1]), at(1000)), Err(at(1100)));
+    assert_eq!(pace.turn(Some(due[2]), at(1001)), Err(at(1200)));
+    assert_eq!(pace.turn(Some(at(1100)), at(1100)), Ok(()));
+    assert_eq!(pace.turn(None, at(1150)), Err(at(1300)), "one that is new waits behind the others");
+    assert_eq!(pace.turn(Some(at(1200)), at(1200)), Ok(()));
+    assert_eq!(pace.turn(None, at(9000)), Ok(()));
 }
 
 #[test]
