@@ -568,22 +568,35 @@ async fn a_deletion_that_is_refused_at_one_of_two_places_strikes_the_other() {
 }
 
 #[tokio::test]
-async fn what_was_stored_for_an_older_spec_is_not_said_of_a_newer_one() {
-    let world = World::new("once-spec").await;
+async fn immutable_that_is_turned_on_during_the_put_keeps_what_was_published() {
+    let world = World::new("once-put").await;
+    let repository = world.tagged("mod", &["v1.0.0"]);
     let _operator = world.operator().await;
-    world.tagged("net", &["v1.0.0"]);
-    let watched = world.watched().await;
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    world.module_ready("mod").await;
+    let before = world.version_ready("mod-1.0.0").await;
+    repository.release("v1.0.0", &main_tf(MOVED)).unwrap();
     let slow = S3Failure::Delay(Duration::from_secs(4));
-    world.bed.s3.inject(S3Fault::new(&world.name, slow).method(Method::PUT).prefix("net/"));
-    world.apply(&world.inline("net"));
-    world.until("a PUT", || world.sent("net/") > 0).await;
-    world.apply(&world.inline_of("net", &world.module("net").s3("key", json!("there"))));
-    let there = |v: &Value| ready(v) && key(v).starts_with("there/");
-    let version = world.version_when("net", there).await;
-    alone(&world, &version, "").await;
-    for state in watched.states(&world, "Version/net").await {
-        let prefix = state["spec"]["moduleConfigRef"]["storageConfig"]["s3"]["key"].as_str();
-        let wanted = prefix.map_or("net/".to_owned(), |prefix| format!("{prefix}/net/"));
-        assert!(!ready(&state) || key(&state).starts_with(&wanted), "{state:#}");
+    world.bed.s3.inject(S3Fault::new(&world.name, slow).method(Method::PUT));
+    world.count_from_now("mod");
+    patch::<Version>(&world, "mod-1.0.0", &json!({"spec": {"forceSync": true}})).await;
+    world.until("a PUT", || world.sent("") > 0).await;
+    patch::<Module>(&world, "mod", &json!({"spec": {"moduleConfig": {"immutable": true}}})).await;
+
+    // What was stored for the older spec is not said of the newer one, and takes nothing along.
+    let changed = |v: &Value| condition(v, "Ready")["reason"] == "ImmutableContentChanged";
+    let refused = world.version_when("mod-1.0.0", changed).await;
+    for field in ["synced", "checksum", "contentDigest", "storage"] {
+        assert_eq!(refused["status"][field], before["status"][field], "{field}");
     }
+    assert_eq!(refused["status"]["checksum"], sha256(&world.stored(&refused).await));
+    // The tag moved back ends it, and what was begun goes.
+    world.bed.s3.clear_faults(&world.name);
+    repository.release("v1.0.0", &main_tf(FIRST)).unwrap();
+    world.version_reset("mod-1.0.0").await;
+    world.request("mod-1.0.0", "moved-back");
+    let back = |v: &Value| ready(v) && v["status"]["lastHandledRequest"] == "moved-back";
+    let after = world.version_when("mod-1.0.0", back).await;
+    assert_eq!(after["status"]["checksum"], before["status"]["checksum"]);
+    alone(&world, &after, "mod/").await;
 }
