@@ -5,6 +5,7 @@
 
 use jiff::SignedDuration;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, ValidationDirective};
+use kube::core::Status;
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,6 +31,23 @@ pub fn params() -> PatchParams {
         field_validation: Some(ValidationDirective::Ignore),
         ..PatchParams::default()
     }
+}
+
+/// Whether a write failed because the object has changed or gone meanwhile: no failure, it is to be read again.
+pub fn is_outdated(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status)
+        if (status.is_conflict() || status.is_not_found()) && !is_denied(status))
+}
+
+/// Whether an answer is about this one request: a right that is missing, a webhook, a quota, a rule of the schema. A
+/// webhook that cannot be reached gives 500, one that takes too long may give 504, and one that refuses chooses its code.
+pub fn is_refusal(status: &Status) -> bool {
+    matches!(status.code, 400..=428 | 430..=500 | 504) || is_denied(status)
+}
+
+/// The API server's own words for the refusal of a webhook or a policy.
+fn is_denied(status: &Status) -> bool {
+    status.message.contains("denied the request")
 }
 
 /// Whether an object was read before another version of it. Since Kubernetes 1.35 resourceVersions are numbers that may

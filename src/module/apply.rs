@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
-use kube::core::Status;
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -23,6 +22,7 @@ use super::names::label_value;
 use super::plan::{Change, Create, FileName, Target};
 use super::select::ModuleView;
 use crate::api;
+pub(super) use crate::api::is_refusal;
 use crate::crd::check::derived_file_name;
 use crate::crd::condition::cut;
 use crate::crd::version::TYPE_MODULE;
@@ -170,12 +170,6 @@ fn outcome(verb: &str, name: &str, result: Result<(), kube::Error>) -> Result<Ou
         }
         Err(error) => Err(error),
     }
-}
-
-/// Whether an answer speaks of this one object. A webhook that cannot be reached gives 500, one that takes too long may
-/// give 504, and one that refuses chooses its code.
-pub(super) fn is_refusal(status: &Status) -> bool {
-    matches!(status.code, 400..=428 | 430..=500 | 504) || status.message.contains("denied the request")
 }
 
 async fn create(

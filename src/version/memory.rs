@@ -21,7 +21,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 
 /// One Version's memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
     /// The last attempt, if it failed.
     pub attempt: Option<Attempt>,
@@ -43,7 +43,7 @@ impl Memory {
 }
 
 /// Forced syncs of one object, so that a loop that asks for ever makes no storm.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Forces {
     last: Option<String>,
     recent: Vec<Timestamp>,
@@ -97,11 +97,8 @@ impl Memories {
         }
         let mut memory = Memory::default();
         let result = change(&mut memory);
-        if memory.attempt.is_some()
-            || memory.verified.is_some()
-            || memory.forces.last.is_some()
-            || memory.forces.free_at.is_some()
-        {
+        // Thousands of Versions rest: those of which there is nothing to remember take no memory.
+        if memory != Memory::default() {
             all.insert(uid.to_owned(), memory);
         }
         result
@@ -115,7 +112,11 @@ impl Memories {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    use super::super::triage::Seen;
     use super::*;
+    use crate::failure::Reason;
 
     #[test]
     fn a_watch_may_be_behind_for_a_moment_only() {
@@ -128,6 +129,35 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn whatever_is_remembered_is_kept_until_the_object_is_gone() {
+        let attempt = Attempt {
+            failures: 1,
+            reason: Reason::TagNotFound,
+            since: at(0),
+            due: at(9),
+            seen: Seen::of(&ObjectMeta::default()),
+            secret: None,
+        };
+        let changes: [fn(&mut Memory, Attempt); 5] = [
+            |memory, attempt| memory.attempt = Some(attempt),
+            |memory, _| memory.verified = Some(at(1)),
+            |memory, _| memory.left = Some(("10".into(), at(1))),
+            |memory, _| assert_eq!(memory.forces.admit("forceSync/1", at(1)), Ok(())),
+            |memory, _| memory.forces.free_at = Some(at(1)),
+        ];
+        for (n, change) in changes.into_iter().enumerate() {
+            let memories = Memories::default();
+            memories.with("uid", |memory| change(memory, attempt.clone()));
+            let kept = memories.with("uid", |memory| memory.clone());
+            assert_ne!(kept, Memory::default(), "change {n} is forgotten");
+            memories.with("another", |memory| memory.attempt = None);
+            assert_eq!(memories.0.lock().unwrap().len(), 1, "what has nothing to remember takes no memory");
+            memories.forget("uid");
+            assert_eq!(memories.with("uid", |memory| memory.clone()), Memory::default());
+        }
     }
 
     /// Asks at each time that the throttle names, as a loop would, and gives the times of the syncs.

@@ -118,7 +118,7 @@ fn finish(
     let (seen, done) = outcome;
     let label = match &done {
         Done::Settled => "settled",
-        Done::Later | Done::ModuleFirst => "later",
+        Done::Later | Done::ModuleFirst | Done::Outdated => "later",
         Done::Failed(..) => "failed",
         Done::Gone => "gone",
     };
@@ -128,7 +128,7 @@ fn finish(
             ctx.memories.forget(uid);
             Action::await_change()
         }
-        Done::Later => Action::requeue(Duration::from_secs(1)),
+        Done::Later | Done::Outdated => Action::requeue(Duration::from_secs(1)),
         Done::ModuleFirst => Action::requeue(MODULE_FIRST),
         Done::Settled => {
             ctx.memories.with(uid, |memory| memory.attempt = None);
@@ -142,7 +142,7 @@ fn finish(
             let seen = seen.unwrap_or_else(|| Seen::of(&version.metadata));
             let attempt = Attempt { failures, reason: failure.reason, since, due, seen, secret, download };
             ctx.memories.with(uid, |memory| memory.attempt = Some(attempt));
-            tracing::debug!(reason = %failure.reason, %due, "the attempt failed");
+            tracing::debug!(reason = %failure.reason, %due, message = failure.message, "the attempt failed");
             requeue_at(due.min(next_look(ctx, uid, now).unwrap_or(due)), now)
         }
     }

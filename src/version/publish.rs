@@ -15,6 +15,7 @@ use super::plan::{VersionView, Work};
 use super::record::Published;
 use super::slots::Turn;
 use super::store::{intact, store};
+use crate::api;
 use crate::archive;
 use crate::crd::version::Source;
 use crate::crd::{Place, condition};
@@ -57,10 +58,7 @@ impl<T: Into<NotPublished>> From<T> for Ended {
 /// After a write to the Version, or a look at it.
 impl From<kube::Error> for Ended {
     fn from(error: kube::Error) -> Self {
-        match &error {
-            kube::Error::Api(status) if status.is_conflict() || status.is_not_found() => Self::Outdated,
-            _ => Self::Failed(api_failure(&error).into()),
-        }
+        if api::is_outdated(&error) { Self::Outdated } else { Self::Failed(api_failure(&error).into()) }
     }
 }
 

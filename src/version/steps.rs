@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource as _;
 use serde_json::json;
 
 use super::context::{Context, api_failure};
@@ -15,6 +17,7 @@ use super::publish::{self, Ended, NotPublished, Note, Outcome};
 use super::slots::Turn;
 use super::triage::{Attempt, Seen};
 use super::{SecretSeen, delete, store};
+use crate::api;
 use crate::crd::lean::LeanVersion;
 use crate::crd::{Place, VersionStatus, condition};
 use crate::failure::{Class, Failure, Reason};
@@ -32,6 +35,8 @@ pub(super) enum Done {
     Later,
     /// Its Module has to be reconciled first, which wakes it.
     ModuleFirst,
+    /// The object has changed since it was read: it is to be read again. That is no failure.
+    Outdated,
     /// The attempt failed.
     Failed(Box<Failed>),
     /// The object is gone, or not ours.
@@ -79,16 +84,14 @@ pub(super) async fn work(
     failed: Option<&Attempt>,
 ) -> (Option<Seen>, Done) {
     let uid = lean.metadata.uid.as_deref().unwrap_or_default();
-    let unsaid = |failure| Done::Failed(Box::new(Failed::new(ctx, None, uid, failure)));
     let touched = ctx.memories.with(uid, |memory| memory.left.is_some());
     let mut object = match Object::read(&ctx.client, lean, touched).await {
         Ok(Some(object)) => object,
         Ok(None) => return (None, Done::Gone),
-        Err(error) => return (None, unsaid(api_failure(&error))),
+        Err(error) => return (None, unwritten(ctx, lean, &error)),
     };
     // What comes while the attempt is under way is no part of it, though its own writes are.
     let seen = Seen::of(&object.view().metadata);
-    let seen = |object: &Object| Some(seen.clone().at_generation(object.view().metadata.generation));
     // The watch may be behind: what looked like a change may be what the failed attempt itself wrote.
     if failed.is_some_and(|a| a.due > Timestamp::now() && a.seen == Seen::of(&object.view().metadata)) {
         return (None, Done::Later);
@@ -96,24 +99,52 @@ pub(super) async fn work(
     let kept = condition::find(&object.view().status.conditions, "Ready")
         .is_some_and(|ready| ready.reason == Reason::OldObjectKept.as_str());
     let mut verify = turn.is_none() || kept;
+    let mut done = None;
     for _ in 0..MOST_STEPS {
-        match step(ctx, &mut object, turn, verify).await {
-            Ok(Some(done)) => {
-                let left = object.view().metadata.resource_version.clone().zip(Some(Timestamp::now()));
-                ctx.memories.with(uid, |memory| memory.left = left);
-                return (seen(&object), done);
+        match step(ctx, lean, &mut object, turn, verify).await {
+            Ok(None) => verify = false,
+            ended => {
+                done = ended.unwrap_or_else(|error| Some(unwritten(ctx, lean, &error)));
+                break;
             }
-            Ok(None) => {}
-            Err(error) => return (seen(&object), unsaid(api_failure(&error))),
         }
-        verify = false;
     }
-    (None, unsaid(Failure::retry(Reason::InternalError, "The Version does not settle.")))
+    let done = done.unwrap_or_else(|| {
+        let words = "The Version does not settle: this is a defect of the operator.";
+        unsaid(ctx, lean, Failure::retry(Reason::InternalError, words))
+    });
+    // Also after an error: what was written may have arrived all the same.
+    let left = object.view().metadata.resource_version.clone().zip(Some(Timestamp::now()));
+    ctx.memories.with(uid, |memory| memory.left = left);
+    (Some(seen.at_generation(object.view().metadata.generation)), done)
+}
+
+/// How a reconcile ends whose request to the API server failed.
+fn unwritten(ctx: &Context, lean: &LeanVersion, error: &kube::Error) -> Done {
+    if api::is_outdated(error) { Done::Outdated } else { unsaid(ctx, lean, api_failure(error)) }
+}
+
+/// A failure that the status does not say. Where its reason is new for this Version the log says it, and so does an
+/// Event, if the API server takes that.
+fn unsaid(ctx: &Context, lean: &LeanVersion, failure: Failure) -> Done {
+    let uid = lean.metadata.uid.as_deref().unwrap_or_default();
+    if last_reason(ctx, uid) != Some(failure.reason) {
+        tracing::warn!(reason = %failure.reason, message = failure.message, "not finished; trying again");
+        let reference = ObjectReference { resource_version: None, ..lean.object_ref(&()) };
+        ctx.events.warning(&reference, failure.reason.as_str(), "Reconcile", &failure.message);
+    }
+    Done::Failed(Box::new(Failed::new(ctx, None, uid, failure)))
+}
+
+/// Why the last attempt failed, if it did.
+fn last_reason(ctx: &Context, uid: &str) -> Option<Reason> {
+    ctx.memories.with(uid, |memory| memory.attempt.as_ref().map(|attempt| attempt.reason))
 }
 
 /// One step. `None`: there may be another.
 async fn step(
     ctx: &Context,
+    lean: &LeanVersion,
     object: &mut Object,
     turn: Option<&Turn>,
     verify: bool,
@@ -142,7 +173,7 @@ async fn step(
         // What its content has to be is known to its Module only, which is about to hand it over.
         Next::Publish(_) if ctx.awaits_digest(&view) => Ok(Some(Done::ModuleFirst)),
         Next::Publish(work) => match turn {
-            Some(turn) => publish_one(ctx, object, &work, turn).await,
+            Some(turn) => publish_one(ctx, lean, object, &work, turn).await,
             None => Ok(Some(Done::Later)),
         },
         Next::Verify(work) => look_again(ctx, object, &work, turn).await,
@@ -153,6 +184,7 @@ async fn step(
 
 async fn publish_one(
     ctx: &Context,
+    lean: &LeanVersion,
     object: &mut Object,
     work: &Work<'_>,
     turn: &Turn,
@@ -166,10 +198,12 @@ async fn publish_one(
             tell(ctx, object, &before, &outcome);
             Ok(None)
         }
-        Err(Ended::Outdated) => Ok(Some(Done::Later)),
-        Err(Ended::Failed(not)) if not.failure.reason == Reason::ApiUnavailable => {
-            let uid = before.metadata.uid.as_deref().unwrap_or_default();
-            Ok(Some(Done::Failed(Box::new(Failed::new(ctx, None, uid, not.failure)))))
+        Err(Ended::Outdated) => Ok(Some(Done::Outdated)),
+        // An API server that has just refused a request, or failed, is not asked to write that down.
+        Err(Ended::Failed(not))
+            if matches!(not.failure.reason, Reason::ApiUnavailable | Reason::VersionRefused) =>
+        {
+            Ok(Some(unsaid(ctx, lean, not.failure)))
         }
         Err(Ended::Failed(not)) => fail(ctx, object, &work.requests, not).await.map(Some),
     }
@@ -194,7 +228,13 @@ async fn fail(
     failed.download = download.or(corrupt);
     let (failure, now) = (&failed.failure, Timestamp::now());
     let told = Failure { message: failure.told(failed.due, now), ..failure.clone() };
-    object.write_status(&object.view().failed(&told, requests, lost, now)).await?;
+    if let Err(error) = object.write_status(&object.view().failed(&told, requests, lost, now)).await {
+        // The refusal of the write has its own line; without this one nothing would say what it was to write.
+        if !api::is_outdated(&error) && last_reason(ctx, &uid) != Some(api_failure(&error).reason) {
+            tracing::warn!(reason = %failure.reason, message = failure.message, "not said in the status");
+        }
+        return Err(error);
+    }
     if before.as_deref() != Some(failure.reason.as_str()) {
         if failure.reason == Reason::TokenNotReady {
             // This is usual with new tokens, and passes within a minute: no warning.
@@ -346,7 +386,7 @@ async fn clean_up(ctx: &Context, object: &mut Object, work: &Work<'_>) -> Result
     };
     match result {
         Ok(()) => object.write_status(&view.cleaned_up(Timestamp::now())).await.map(|()| None),
-        Err(Ended::Outdated) => Ok(Some(Done::Later)),
+        Err(Ended::Outdated) => Ok(Some(Done::Outdated)),
         Err(Ended::Failed(NotPublished { failure, .. })) => {
             object.write_status(&view.struck(&done)).await?;
             let message = format!(
@@ -370,7 +410,7 @@ async fn delete_all(ctx: &Context, object: &mut Object) -> Result<Done, kube::Er
         let places = delete::all_places(&view);
         let (done, result) = delete::objects(ctx, object, &places).await;
         if let Err(ended) = result {
-            let Ended::Failed(NotPublished { failure, .. }) = ended else { return Ok(Done::Later) };
+            let Ended::Failed(NotPublished { failure, .. }) = ended else { return Ok(Done::Outdated) };
             if !done.is_empty() {
                 object.write_status(&view.struck(&done)).await?;
             }

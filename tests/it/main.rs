@@ -51,6 +51,7 @@ mod stores;
 mod support;
 mod tenants;
 mod terraform;
+mod version_writes;
 mod waiting;
 mod workflows;
 mod write_once;

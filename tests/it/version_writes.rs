@@ -1,0 +1,89 @@
+//! What the API server answers to the writes of a Version: a newer object is read again, and a refusal is made known
+//! where the status cannot say it.
+
+use std::time::Duration;
+
+use http::Method;
+use opendepot_testbed::eventually;
+use opendepot_testbed::s3::{S3Failure, S3Fault};
+use serde_json::json;
+
+use crate::support::{OPERATOR, SOON, World, ready};
+
+#[tokio::test]
+async fn a_write_that_meets_a_newer_object_is_no_failure_and_costs_no_pause() {
+    let world = World::new("outdated").await;
+    world.released("mod");
+    let operator = world.operator().await;
+    let delay = S3Failure::Delay(Duration::from_secs(1));
+    world.bed.s3.inject(S3Fault::new(&world.name, delay).method(Method::PUT).times(1));
+    let audit = world.bed.kubernetes.audit();
+    let mark = audit.mark(&world.client).await.unwrap();
+    world.apply(&world.inline("mod"));
+    world.until("the archive is served", || world.served("mod") == 1).await;
+    let changed = tokio::time::Instant::now();
+    world.patch("version/mod", &json!({"spec": {"moduleConfigRef": {"deletionPolicy": "Retain"}}}));
+    world.version_when("mod", ready).await;
+    assert!(changed.elapsed() < Duration::from_secs(5), "a pause of {:?}", changed.elapsed());
+    let calls = audit.since(mark, &world.client).await.unwrap();
+    let conflicts = calls.iter().filter(|c| c.namespace == world.name && c.user == OPERATOR && c.code == 409);
+    assert_ne!(conflicts.count(), 0, "the change came too early or too late");
+    let metrics = operator.metrics().await.unwrap();
+    let failed = metrics.lines().filter(|l| l.starts_with("opendepot_failures_total{controller=\"version\""));
+    let failed: Vec<&str> = failed.filter(|line| !line.ends_with(" 0")).collect();
+    assert_eq!(failed, [""; 0]);
+    assert_eq!((world.served("mod"), world.sent("")), (1, 1), "nothing is done twice");
+}
+
+#[tokio::test]
+async fn a_refused_write_is_in_the_log_and_in_an_event_once() {
+    let world = World::new("refused-write").await;
+    let name = format!("refuse-status-{}", world.name);
+    let rule = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"],
+                "operations": ["UPDATE"], "resources": ["versions/status"]}]},
+            "validations": [{"expression": "false", "message": "not on a Friday"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector":
+            {"matchLabels": {"kubernetes.io/metadata.name": world.name}}}},
+    });
+    world.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [rule, binding]}));
+    let mut version = world.inline("mod");
+    version["spec"]["suspend"] = json!(true);
+    world.apply(&version);
+    let known = eventually(SOON, || async {
+        let status = json!({"status": {"synced": false}}).to_string();
+        let patch =
+            ["patch", "version", "mod", "--subresource=status", "--type=merge", "--dry-run=server", "-p"];
+        let args = [&["-n", world.name.as_str()], &patch[..], &[status.as_str()]].concat();
+        anyhow::ensure!(!world.bed.kubectl(&args)?.success(), "the rule is not known yet");
+        Ok(())
+    });
+    known.await.unwrap();
+    let audit = world.bed.kubernetes.audit();
+    let mark = audit.position().unwrap();
+    let operator = world.operator().await;
+    let refused = || {
+        let of_status = |c: &_| {
+            let c: &opendepot_testbed::control_plane::AuditEntry = c;
+            c.namespace == world.name && c.user == OPERATOR && c.subresource == "status" && c.code >= 400
+        };
+        audit.matching(mark, of_status).unwrap().len()
+    };
+    world.until("two attempts", || refused() >= 2).await;
+    let log = operator.log();
+    let warned = log.lines().filter(|line| line.contains("WARN") && line.contains("not on a Friday"));
+    assert_eq!(warned.count(), 1, "{log}");
+    let notes = world.told("mod", "VersionRefused").await;
+    assert!(notes.len() == 1 && notes[0].contains("not on a Friday"), "{notes:?}");
+    world.kubectl(&["delete", "validatingadmissionpolicybinding", &name]);
+    world.version_when("mod", |v| v["status"]["observedGeneration"] == v["metadata"]["generation"]).await;
+}
