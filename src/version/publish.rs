@@ -265,7 +265,7 @@ fn not_ours(place: &Place, found: &Found) -> Failure {
 pub(super) fn take_over(view: &VersionView, work: &Work<'_>, found: &Found) -> Option<Published> {
     let owner = found.ownership.as_ref()?;
     let repository = work.config.repository.to_string();
-    let answered = answered(view, work, owner);
+    let answered = answered(view, work, found, owner);
     let known = view.stored_as_wanted(work) && !answered;
     // One that an earlier move left here may hold what the tag was before.
     let outdated = !answered && view.status.content_digest.as_ref().is_some_and(|now| *now != owner.digest);
@@ -305,22 +305,40 @@ fn damaged(view: &VersionView, work: &Work<'_>, found: &Found) -> bool {
     status.checksum.as_ref().is_some_and(|checksum| recorded && !intact(found, checksum, size))
 }
 
-/// Whether the object carries every request that is open, so that it was made in answer to them.
-fn answered(view: &VersionView, work: &Work<'_>, owner: &Ownership) -> bool {
+/// Whether the object was made in answer to every request that is open. One that the status records already was made
+/// before them, whatever it carries: a user may write the same token twice.
+fn answered(view: &VersionView, work: &Work<'_>, found: &Found, owner: &Ownership) -> bool {
     let requests = &work.requests;
-    let wants = requested(view, work);
+    let (user, module) = requested(view, work);
     requests.any()
         && !requests.pending
-        && wants.0.is_none_or(|token| owner.has_request(&token))
-        && wants.1.is_none_or(|token| owner.has_module_request(&token))
+        && !recorded(view, work, found)
+        && user.is_none_or(|token| owner.has_request(&token))
+        && module.is_none_or(|token| owner.has_module_request(&token))
 }
 
-/// The tokens that an object made now answers: the user's (the annotation, or this generation's forceSync), the Module's.
+/// Whether this is the object that the status speaks of, not one that was stored there since. Both times are the store's.
+fn recorded(view: &VersionView, work: &Work<'_>, found: &Found) -> bool {
+    let status = &view.status;
+    let here =
+        status.storage.as_ref().is_some_and(|s| s.bucket == work.place.bucket && s.key == work.place.key);
+    let stored_at = found.stored_at.and_then(|at| jiff::Timestamp::from_second(at).ok());
+    let since = status.last_sync_time.as_ref().map(|time| time.0);
+    let newer = stored_at.zip(since).is_some_and(|(stored_at, since)| stored_at > since);
+    here && status.checksum.is_some() && !damaged(view, work, found) && !newer
+}
+
+/// The tokens that an object made now answers: the user's and the Module's. The user's names all that the user asks for
+/// (the annotation, this generation's forceSync, or both), so that an object answers nothing that was asked for later.
 pub(super) fn requested(view: &VersionView, work: &Work<'_>) -> (Option<String>, Option<String>) {
     let generation = view.metadata.generation.unwrap_or_default();
     let uid = view.metadata.uid.as_deref().unwrap_or_default();
     let forced = work.requests.force_sync.then(|| format!("forceSync/{uid}/{generation}"));
-    (forced.or_else(|| work.requests.requested_at.clone()), work.requests.module_request.clone())
+    let user = match (forced, work.requests.requested_at.clone()) {
+        (Some(forced), Some(at)) => Some(format!("{forced} {at}")),
+        (forced, at) => forced.or(at),
+    };
+    (user, work.requests.module_request.clone())
 }
 
 /// Whether the object that the status speaks of turned out to be missing or damaged.

@@ -62,8 +62,9 @@ pub(super) async fn store(
             return Err(Ended::Outdated);
         }
         if put(ctx, object, work, &place, target, (file, content), &source).await? {
-            verify(ctx, object, &place, content).await?;
-            return Ok(Published { place, ..published });
+            let found = verify(ctx, object, &place, content).await?;
+            let stored_at = found.stored_at.and_then(|at| jiff::Timestamp::from_second(at).ok());
+            return Ok(Published { place, stored_at, ..published });
         }
         target = Target::Fresh;
     }
@@ -132,13 +133,13 @@ async fn put(
     }
 }
 
-/// Whether S3 has the object now, with this checksum.
-async fn verify(ctx: &Context, object: &Object, place: &Place, content: &Content) -> Result<(), Ended> {
-    let found = ctx.head(place).await?;
-    if found.as_ref().is_some_and(|found| intact(found, &content.checksum, content.size)) {
-        return Ok(());
-    }
-    let what = if found.is_some() { "another checksum or size than what was sent" } else { "no object" };
+/// What S3 has there now, if it has this checksum.
+async fn verify(ctx: &Context, object: &Object, place: &Place, content: &Content) -> Result<Found, Ended> {
+    let what = match ctx.head(place).await? {
+        Some(found) if intact(&found, &content.checksum, content.size) => return Ok(found),
+        Some(_) => "another checksum or size than what was sent",
+        None => "no object",
+    };
     let message = format!("After storing s3://{}/{}, S3 reports {what} there.", place.bucket, place.key);
     // At the recorded place, what was recorded is not there either: a PUT overwrites the same content only.
     let lost = recorded_at(object.view(), place);

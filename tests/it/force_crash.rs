@@ -104,6 +104,7 @@ async fn a_crash_between_fetch_store_and_status_repeats_no_store_and_loses_no_re
         world.bed.github.forget_requests(&world.repository(name)).unwrap();
     }
     world.bed.s3.forget_requests(&world.name);
+    world.next_second().await;
 
     // While they fetch.
     for way in WAYS {

@@ -41,6 +41,7 @@ mod project;
 mod rate_limits;
 mod refusals;
 mod refused_puts;
+mod requests;
 mod restore;
 mod retain;
 mod rights;

@@ -81,20 +81,49 @@ fn a_damaged_object_is_not_taken_for_what_its_metadata_says() {
 
 #[test]
 fn a_request_is_answered_only_by_an_object_that_carries_it() {
-    let forced = stored().forced();
-    let token = || Some("forceSync/uid-of-network-1.0.0/5".to_owned());
-    assert!(!taken(&forced, &object()));
-    assert!(taken(&forced, &owned(|o| o.request = token())));
-    let replaced = Found { sha256: Some("bmV3".into()), ..owned(|o| o.request = token()) };
-    assert!(taken(&forced, &replaced), "stored in answer, before a crash");
-    let both = stored().annotated(REQUESTED_AT, "now").annotated(MODULE_REQUEST, "token");
-    assert!(!taken(&both, &owned(|o| o.request = Some("now".into()))));
-    assert!(taken(
-        &both,
-        &owned(|o| (o.request, o.module_request) = (Some("now".into()), Some("token".into())))
-    ));
-    let pending = stored().with(json!({"status": {"pendingForce": "retry:5"}}));
-    assert!(!taken(&pending, &owned(|o| o.request = token())), "a retry is a full sync");
+    const FORCE: &str = "forceSync/uid-of-network-1.0.0/5";
+    // Stored after what the status says, in answer to these requests, and before a crash.
+    let carrying = |user: &str, module: &str| Found {
+        stored_at: Some(160),
+        ..owned(|o| {
+            o.request = Some(user.to_owned()).filter(|token| !token.is_empty());
+            o.module_request = Some(module.to_owned()).filter(|token| !token.is_empty());
+        })
+    };
+    let table = [
+        (stored().forced(), "", "", false),
+        (stored().forced(), FORCE, "", true),
+        (stored().forced(), "now", "", false),
+        (stored().annotated(REQUESTED_AT, "now"), "now", "", true),
+        (stored().annotated(REQUESTED_AT, "now"), FORCE, "", false),
+        // Both are open: one that was made before the second came answers neither.
+        (stored().forced().annotated(REQUESTED_AT, "now"), FORCE, "", false),
+        (stored().forced().annotated(REQUESTED_AT, "now"), "now", "", false),
+        (stored().forced().annotated(REQUESTED_AT, "now"), &format!("{FORCE} now"), "", true),
+        (stored().forced().annotated(REQUESTED_AT, "later"), &format!("{FORCE} now"), "", false),
+        (stored().annotated(REQUESTED_AT, "now").annotated(MODULE_REQUEST, "token"), "now", "", false),
+        (stored().annotated(REQUESTED_AT, "now").annotated(MODULE_REQUEST, "token"), "", "token", false),
+        (stored().annotated(REQUESTED_AT, "now").annotated(MODULE_REQUEST, "token"), "now", "token", true),
+        (stored().with(json!({"status": {"pendingForce": "retry:5"}})), FORCE, "", false),
+    ];
+    for (version, user, module, expected) in table {
+        let asked = version.0["metadata"]["annotations"].to_string();
+        assert_eq!(taken(&version, &carrying(user, module)), expected, "{asked}: {user:?} {module:?}");
+    }
+    let replaced = Found { sha256: Some("bmV3".into()), ..carrying(FORCE, "") };
+    assert!(taken(&stored().forced(), &replaced), "other content, stored in answer");
+}
+
+#[test]
+fn a_token_on_the_object_that_the_status_records_answers_nothing() {
+    // The token was used before; an attempt for another one has failed since.
+    let again = stored().with(json!({"status": {"lastHandledRequest": "2"}})).annotated(REQUESTED_AT, "1");
+    let carrying = |stored_at| Found { stored_at, ..owned(|o| o.request = Some("1".into())) };
+    for (stored_at, expected) in [(None, false), (Some(60), false), (Some(100), false), (Some(101), true)] {
+        assert_eq!(taken(&again, &carrying(stored_at)), expected, "{stored_at:?}, recorded at 100");
+    }
+    let lost = version().annotated(REQUESTED_AT, "1");
+    assert!(taken(&lost, &carrying(Some(60))), "without a status, what it carries is all that is known");
 }
 
 #[test]

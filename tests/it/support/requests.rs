@@ -61,6 +61,12 @@ impl World {
         self.kubectl(&["annotate", "--overwrite", object, &annotation]);
     }
 
+    /// Waits until what is stored from now on is younger than all that is stored, also by a clock of whole seconds.
+    pub async fn next_second(&self) {
+        let (now, from) = (jiff::Timestamp::now, jiff::Timestamp::now().as_second());
+        self.until("the next second", || now().as_second() > from).await;
+    }
+
     /// Waits until something that is counted is so.
     pub async fn until(&self, what: &str, so: impl Fn() -> bool) {
         let wait = eventually(SOON, || async {

@@ -1,0 +1,116 @@
+//! A request for a sync is handled by a fetch that came after it: whatever the token, whatever else is asked for, and
+//! wherever a crash comes.
+
+use http::Method;
+use opendepot_testbed::github::Format;
+use opendepot_testbed::s3::{S3Failure, S3Fault};
+use serde_json::{Value, json};
+
+use crate::support::requests::{digest_of, main_tf};
+use crate::support::{World, condition, ready};
+
+#[tokio::test]
+async fn a_token_that_was_used_before_is_a_new_request() {
+    let world = World::new("token-again").await;
+    let _operator = world.operator().await;
+    for (name, object) in [("version", "version/version-1.0.0"), ("module", "module/module")] {
+        let repository = world.tagged(name, &["v1.0.0"]);
+        world.apply(&world.module(name).versions(&["v1.0.0"]));
+        let child = format!("{name}-1.0.0");
+        let handled = async |token: &str| {
+            if object.starts_with("version") {
+                world.version_when(&child, |v| v["status"]["lastHandledRequest"] == token).await;
+            } else {
+                let done = |m: &Value| {
+                    let force = m["status"]["forceToken"].as_str().unwrap_or_default();
+                    m["status"]["lastHandledRequest"] == token && force.starts_with("done:")
+                };
+                world.module_when(name, done).await;
+            }
+        };
+        world.module_ready(name).await;
+        world.request_of(object, "1");
+        handled("1").await;
+        world.version_ready(&child).await;
+        repository.replace_archive("v1.0.0", Format::Zip, "not an archive").unwrap();
+        world.request_of(object, "2");
+        handled("2").await;
+        world.version_fails(&child, "NotAnArchive").await;
+        repository.restore_archives();
+        repository.releases([("v1.0.0", main_tf("# moved\n"))]).unwrap();
+        world.count_from_now(name);
+        world.request_of(object, "1");
+        handled("1").await;
+        let version = world.version_ready(&child).await;
+        assert_eq!(
+            version["status"]["contentDigest"],
+            digest_of("# moved\n"),
+            "{object}: nothing was fetched"
+        );
+        assert_eq!(world.served(name), 1, "{object}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_after_a_store_is_not_answered_by_it_though_a_crash_came_between() {
+    let world = World::new("token-crash").await;
+    let operator = world.operator().await;
+    let names = ["same", "later", "again"];
+    let repositories = names.map(|name| world.tagged(name, &["v1.0.0"]));
+    for name in names {
+        world.apply(&world.inline(name));
+    }
+    for name in names {
+        world.version_ready(name).await;
+        world.count_from_now(name);
+    }
+    // S3 stores what is sent, and the answer is lost.
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT));
+    world.next_second().await;
+    for name in names {
+        world.patch(&format!("version/{name}"), &json!({
+            "metadata": {"annotations": {"opendepot.defdev.io/requestedAt": "first"}}, "spec": {"forceSync": name != "again"},
+        }));
+    }
+    let key = |v: &Value| v["status"]["storage"]["key"].as_str().unwrap().to_owned();
+    let mut keys = Vec::new();
+    for name in names {
+        keys.push(key(&world.get_version(name).await.unwrap().unwrap()));
+    }
+    world.until("all are stored again", || keys.iter().all(|key| world.sent(key) > 0)).await;
+    operator.kill().await.unwrap();
+    world.bed.s3.clear_faults(&world.name);
+    assert_eq!(names.map(|name| world.served(name)), [1; 3]);
+    for (name, repository) in names.iter().zip(&repositories).skip(1) {
+        repository.releases([("v1.0.0", main_tf("# moved\n"))]).unwrap();
+        world.request_of(&format!("version/{name}"), "second");
+    }
+    operator.restart().await.unwrap();
+    for (name, token, served) in [("same", "first", 1), ("later", "second", 2), ("again", "second", 2)] {
+        world.version_reset(name).await;
+        let handled = |v: &Value| ready(v) && v["status"]["lastHandledRequest"] == token;
+        let version = world.version_when(name, handled).await;
+        let content = if served == 1 { "# v1.0.0\n" } else { "# moved\n" };
+        assert_eq!(version["status"]["contentDigest"], digest_of(content), "{name}");
+        assert_eq!(world.served(name), served, "{name}: one fetch for each time that was asked");
+    }
+}
+
+#[tokio::test]
+async fn a_field_and_an_annotation_that_come_together_are_answered_by_one_fetch() {
+    let world = World::new("token-both").await;
+    world.tagged("mod", &["v1.0.0"]);
+    let _operator = world.operator().await;
+    world.apply(&world.inline("mod"));
+    world.version_ready("mod").await;
+    world.count_from_now("mod");
+    world.patch("version/mod", &json!({
+        "metadata": {"annotations": {"opendepot.defdev.io/requestedAt": "now"}}, "spec": {"forceSync": true},
+    }));
+    let version = world.version_reset("mod").await;
+    assert_eq!(version["status"]["lastHandledRequest"], "now");
+    let version = world.version_ready("mod").await;
+    assert_eq!(condition(&version, "Ready")["reason"], "Synced");
+    world.quiet().await;
+    assert_eq!((world.served("mod"), world.sent("")), (1, 1));
+}
