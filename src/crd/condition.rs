@@ -9,6 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 /// Longest message that is written; the rest is cut, since conditions are read in a terminal.
 pub const MAX_MESSAGE: usize = 700;
 
+/// The conditions that [`set`] writes; others in the list are somebody else's.
+pub const OURS: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
+
 /// How a reconcile ended, as the three conditions show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

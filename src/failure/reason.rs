@@ -203,6 +203,11 @@ impl Reason {
         )
     }
 
+    /// Whether only another fetch can find out if a failure with this reason still stands; a look at the bucket cannot.
+    pub fn needs_fetch(word: &str) -> bool {
+        !Self::is_progress(word) && !Self::is_about_storage(word) && word != Self::OldObjectKept.as_str()
+    }
+
     /// Whether a change of the credentials' Secret may end a failure with this reason.
     pub fn is_about_secret(word: &str) -> bool {
         [Self::SecretNotFound, Self::SecretForbidden, Self::SecretInvalid, Self::CredentialsRefused]

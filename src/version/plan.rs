@@ -47,7 +47,7 @@ pub enum Next<'a> {
     Publish(Work<'a>),
     /// Look whether the object is still there, then say so.
     Verify(Work<'a>),
-    /// Delete what a move left behind.
+    /// Delete what a move left behind, once the object itself was seen.
     CleanUp(Work<'a>),
     /// The object is as wanted; only the status is behind.
     Record,
@@ -249,21 +249,16 @@ pub fn next(version: &VersionView, verify: bool) -> Next<'_> {
         Ok(work) => work,
         Err(failure) => return Next::Reject(failure),
     };
-    let ready = condition::find(&version.status.conditions, "Ready");
-    let failed = ready.filter(|c| c.status != "True" && !Reason::is_progress(&c.reason));
-    // Where only the bucket could not be reached, the object may well be as wanted: a look says so, without a fetch.
-    let unseen = failed.is_some_and(|c| Reason::is_about_storage(&c.reason));
-    // A failed clean-up leaves the object itself as wanted too.
-    let kept = failed.is_some_and(|c| c.reason == Reason::OldObjectKept.as_str());
-    let refused = failed.is_some() && !unseen && !kept;
-    if work.requests.any() || !version.stored_as_wanted(&work) || refused {
+    let standing = version.standing();
+    if work.requests.any() || !version.stored_as_wanted(&work) || standing.is_some_and(Reason::needs_fetch) {
         return Next::Publish(work);
     }
-    // What cannot be cleaned up, perhaps for ever, keeps nobody from looking after the object itself.
-    let left_behind = !version.left_behind(&work.place).is_empty();
-    if left_behind && (!kept || !verify) {
+    if !version.left_behind(&work.place).is_empty() {
         return Next::CleanUp(work);
     }
+    // Where the last word was another than Ready, the object may well be as wanted: a look says so, without a fetch.
+    let ready = condition::find(&version.status.conditions, "Ready");
+    let unseen = ready.is_none() || standing.is_some();
     // Where the spec spells the same place in another way, a look shows that it can be reached like that.
     let spelled_anew = version.status.storage.as_ref() != Some(&work.place);
     if verify || unseen || spelled_anew {

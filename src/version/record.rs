@@ -27,11 +27,25 @@ pub struct Published {
     pub(super) source: Option<Source>,
     /// Whether it was stored just now, not found.
     pub(super) stored_now: bool,
-    /// When the one that was found was stored, as far as S3 tells.
+    /// When it was stored, by the clock of S3, as far as that says so.
     pub(super) stored_at: Option<Timestamp>,
 }
 
 impl VersionView {
+    /// Why `Ready` was last not True, also where a suspension or a later failure has put other words there: it is not True
+    /// again before that was looked into. `None`: nothing speaks against it.
+    pub fn standing(&self) -> Option<&str> {
+        let conditions = &self.status.conditions;
+        let ready = condition::find(conditions, "Ready").filter(|ready| ready.status != "True")?;
+        let mut quiet =
+            ["Stalled", "Reconciling"].iter().filter_map(|type_| condition::find(conditions, type_));
+        let noted = quiet.find(|c| c.status == "False" && Reason::of(&c.reason).is_some());
+        let noted = noted.map(|c| c.reason.as_str());
+        let last = Some(ready.reason.as_str()).filter(|reason| *reason != Reason::Suspended.as_str());
+        // What only a fetch can answer outlives what a look at the bucket can.
+        noted.filter(|reason| Reason::needs_fetch(reason)).or(last).or(noted)
+    }
+
     fn with(&self, verdict: &Verdict, reason: Reason, message: &str, now: Timestamp) -> VersionStatus {
         let mut after = self.status.clone();
         let generation = self.metadata.generation;
@@ -47,6 +61,7 @@ impl VersionView {
     pub fn publishing(&self, place: &Place, now: Timestamp) -> VersionStatus {
         let message = format!("Publishing to s3://{}/{}.", place.bucket, place.key);
         let mut after = self.with(&Verdict::Working, Reason::Publishing, &message, now);
+        note(&mut after, self.refusal());
         if !after.objects.contains(place) {
             after.objects.push(place.clone());
         }
@@ -73,7 +88,7 @@ impl VersionView {
         after.objects.push(place.clone());
         // One that was found was stored by an attempt whose end nobody wrote down.
         let stored_at = stored_at.filter(|_| !stored_now).max(after.last_sync_time.map(|before| before.0));
-        let stored_at = if *stored_now { Some(now) } else { stored_at };
+        let stored_at = if *stored_now { published.stored_at.or(Some(now)) } else { stored_at };
         after.last_sync_time = stored_at.map(|at| Time(condition::whole_seconds(at)));
         self.answer(requests, false, &mut after);
         after
@@ -89,6 +104,9 @@ impl VersionView {
     ) -> VersionStatus {
         let verdict = if failure.passes() { Verdict::Working } else { Verdict::Stalled };
         let mut after = self.with(&verdict, failure.reason, &failure.message, now);
+        if !Reason::needs_fetch(failure.reason.as_str()) {
+            note(&mut after, self.refusal());
+        }
         if lost {
             after.synced = Some(false);
         }
@@ -99,13 +117,27 @@ impl VersionView {
     /// The object was found missing or damaged; it is about to be restored.
     pub fn restoring(&self, what: &str, now: Timestamp) -> VersionStatus {
         let mut after = self.with(&Verdict::Working, Reason::Restoring, what, now);
+        note(&mut after, self.refusal());
         after.synced = Some(false);
         after
     }
 
-    /// Work is stopped, as asked.
+    /// Work is stopped, as asked. What had failed before is neither forgotten nor mended by that.
     pub fn suspended(&self, by: &str, now: Timestamp) -> VersionStatus {
-        self.with(&Verdict::Idle, Reason::Suspended, &format!("Suspended by {by}."), now)
+        let standing = self.standing();
+        let failed = standing.filter(|reason| !Reason::is_progress(reason));
+        let failed = failed
+            .map(|reason| format!(" The last attempt before that failed: {reason}."))
+            .unwrap_or_default();
+        let mut after =
+            self.with(&Verdict::Idle, Reason::Suspended, &format!("Suspended by {by}.{failed}"), now);
+        note(&mut after, standing);
+        after
+    }
+
+    /// A failure that stands until a fetch has answered it.
+    fn refusal(&self) -> Option<&str> {
+        self.standing().filter(|reason| Reason::needs_fetch(reason))
     }
 
     /// The object is as wanted: the conditions say so, and requests that were done are struck.
@@ -139,7 +171,7 @@ impl VersionView {
     pub fn observed(&self) -> VersionStatus {
         let mut after = self.status.clone();
         after.observed_generation = self.metadata.generation;
-        for condition in &mut after.conditions {
+        for condition in after.conditions.iter_mut().filter(|c| condition::OURS.contains(&c.type_.as_str())) {
             condition.observed_generation = self.metadata.generation;
         }
         after.pending_force = after.pending_force.filter(|p| p.starts_with("retry"));
@@ -161,6 +193,17 @@ impl VersionView {
             after.last_module_request = Some(token.clone());
         }
         after.pending_force = self.pending_force(requests, passes);
+    }
+}
+
+/// Keeps a reason that stands beside the words that take its place: in a condition that has nothing to say.
+fn note(after: &mut VersionStatus, reason: Option<&str>) {
+    let quiet = |type_: &&str| condition::find(&after.conditions, type_).is_some_and(|c| c.status == "False");
+    let quiet = ["Stalled", "Reconciling"].into_iter().find(quiet);
+    let place = after.conditions.iter_mut().find(|c| Some(c.type_.as_str()) == quiet);
+    if let Some((reason, place)) = reason.zip(place) {
+        reason.clone_into(&mut place.reason);
+        "An earlier attempt ended so, and none has ended well since.".clone_into(&mut place.message);
     }
 }
 

@@ -27,6 +27,14 @@ use crate::storage::Found;
 /// Steps of one reconcile before it starts over from the watch; more than any Version needs.
 const MOST_STEPS: usize = 8;
 
+/// What a reconcile knows of the stored object.
+struct Look {
+    /// It is to be looked at, though nothing else asks for that.
+    wanted: bool,
+    /// It was seen in the bucket, as it is recorded.
+    seen: bool,
+}
+
 /// How a reconcile ended.
 pub(super) enum Done {
     /// All is as wanted.
@@ -96,13 +104,11 @@ pub(super) async fn work(
     if failed.is_some_and(|a| a.due > Timestamp::now() && a.seen == Seen::of(&object.view().metadata)) {
         return (None, Done::Later);
     }
-    let kept = condition::find(&object.view().status.conditions, "Ready")
-        .is_some_and(|ready| ready.reason == Reason::OldObjectKept.as_str());
-    let mut verify = turn.is_none() || kept;
+    let mut look = Look { wanted: turn.is_none(), seen: false };
     let mut done = None;
     for _ in 0..MOST_STEPS {
-        match step(ctx, lean, &mut object, turn, verify).await {
-            Ok(None) => verify = false,
+        match step(ctx, lean, &mut object, turn, &mut look).await {
+            Ok(None) => {}
             ended => {
                 done = ended.unwrap_or_else(|error| Some(unwritten(ctx, lean, &error)));
                 break;
@@ -147,11 +153,11 @@ async fn step(
     lean: &LeanVersion,
     object: &mut Object,
     turn: Option<&Turn>,
-    verify: bool,
+    look: &mut Look,
 ) -> Result<Option<Done>, kube::Error> {
     let now = Timestamp::now();
     let view = object.view().clone();
-    match plan::next(&view, verify) {
+    match plan::next(&view, look.wanted) {
         Next::Nothing => Ok(Some(Done::Settled)),
         Next::AddFinalizer => object.add_finalizer().await.map(|()| None),
         Next::Delete => delete_all(ctx, object).await.map(Some),
@@ -173,10 +179,12 @@ async fn step(
         // What its content has to be is known to its Module only, which is about to hand it over.
         Next::Publish(_) if ctx.awaits_digest(&view) => Ok(Some(Done::ModuleFirst)),
         Next::Publish(work) => match turn {
-            Some(turn) => publish_one(ctx, lean, object, &work, turn).await,
+            Some(turn) => publish_one(ctx, lean, object, &work, turn, look).await,
             None => Ok(Some(Done::Later)),
         },
-        Next::Verify(work) => look_again(ctx, object, &work, turn).await,
+        Next::Verify(work) => look_again(ctx, object, &work, turn, look).await,
+        // A copy is not deleted before the object that takes its place was seen.
+        Next::CleanUp(work) if !look.seen => look_again(ctx, object, &work, turn, look).await,
         Next::CleanUp(work) => clean_up(ctx, object, &work).await,
         Next::Record => settle(ctx, object, &view.settled(now)).await.map(|()| None),
     }
@@ -188,13 +196,14 @@ async fn publish_one(
     object: &mut Object,
     work: &Work<'_>,
     turn: &Turn,
+    look: &mut Look,
 ) -> Result<Option<Done>, kube::Error> {
     let before = object.view().clone();
     match publish::publish(ctx, object, work, turn).await {
         Ok(outcome) => {
             let status = object.view().published(&outcome.published, &work.requests, Timestamp::now());
             object.write_status(&status).await?;
-            seen_in_the_bucket(ctx, object);
+            seen_in_the_bucket(ctx, object, look);
             tell(ctx, object, &before, &outcome);
             Ok(None)
         }
@@ -317,6 +326,7 @@ async fn look_again(
     object: &mut Object,
     work: &Work<'_>,
     turn: Option<&Turn>,
+    look: &mut Look,
 ) -> Result<Option<Done>, kube::Error> {
     let view = object.view().clone();
     let found = match permitted_head(ctx, &view, &work.place).await {
@@ -327,15 +337,17 @@ async fn look_again(
     let size = u64::try_from(view.status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
     let what = match &found {
         Some(found) if store::intact(found, checksum, size) => {
-            seen_in_the_bucket(ctx, object);
-            if view.status.storage.as_ref() != Some(&work.place) {
-                let after = view.spelled_anew(&work.place, Timestamp::now());
-                return settle(ctx, object, &after).await.map(|()| None);
+            seen_in_the_bucket(ctx, object, look);
+            // What a move left behind is cleaned up first, and has words of its own.
+            if !view.left_behind(&work.place).is_empty() {
+                return Ok(None);
             }
-            let ready = condition::find(&view.status.conditions, "Ready");
-            // Only where the look before failed there is something to say; what a move left behind has words of its own.
-            if ready.is_some_and(|c| c.status != "True") && view.left_behind(&work.place).is_empty() {
-                settle(ctx, object, &view.settled(Timestamp::now())).await?;
+            let now = Timestamp::now();
+            if view.status.storage.as_ref() != Some(&work.place) {
+                settle(ctx, object, &view.spelled_anew(&work.place, now)).await?;
+            } else if condition::find(&view.status.conditions, "Ready").is_none_or(|c| c.status != "True") {
+                // Only where the look before failed there is something to say.
+                settle(ctx, object, &view.settled(now)).await?;
             }
             return Ok(None);
         }
@@ -349,7 +361,8 @@ async fn look_again(
     Ok(turn.is_none().then_some(Done::Later))
 }
 
-fn seen_in_the_bucket(ctx: &Context, object: &Object) {
+fn seen_in_the_bucket(ctx: &Context, object: &Object, look: &mut Look) {
+    *look = Look { wanted: false, seen: true };
     let uid = object.view().metadata.uid.as_deref().unwrap_or_default();
     ctx.memories.with(uid, |memory| memory.verified = Some(Timestamp::now()));
 }

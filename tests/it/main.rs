@@ -50,6 +50,7 @@ mod spelling;
 mod storage_faults;
 mod stores;
 mod support;
+mod suspend_verdict;
 mod tenants;
 mod terraform;
 mod version_writes;

@@ -87,6 +87,27 @@ fn the_steps_in_their_order() {
     assert_eq!(of(&stored().with_status(&restoring)), "publish");
     let resumed = stored().view().suspended("somebody", at(300));
     assert_eq!(of(&stored().with_status(&resumed)), "record", "resuming costs no fetch");
+    for (failure, expected) in
+        [(stalled(), "publish"), (passing(), "publish"), (storage_failure(), "verify"), (kept, "verify")]
+    {
+        let failed = stored().failed(&failure);
+        let resumed = failed.view().suspended("somebody", at(300));
+        assert_eq!(
+            of(&failed.with_status(&resumed)),
+            expected,
+            "{}: what failed is looked into",
+            failure.reason
+        );
+        let outage = stored().failed(&failure).failed(&storage_failure());
+        assert_eq!(of(&outage), expected, "{}, then an outage of the store", failure.reason);
+    }
+    let moving = moved(stored());
+    let moving =
+        moving.clone().with_status(&moving.view().publishing(&moving.view().work().unwrap().place, at(300)));
+    let back = moving.with(json!({"spec": {"fileName": "first.zip"}})).next_generation();
+    assert_eq!(of(&back), "clean up", "what was begun at the other place is taken away again");
+    let unsaid = stored().with(json!({"status": {"conditions": null}}));
+    assert_eq!(of(&unsaid), "verify", "nothing is said of it: it is looked at first");
 }
 
 #[test]

@@ -49,6 +49,10 @@ fn the_time_of_the_last_sync_moves_only_when_something_was_stored() {
         view.published(&published, &Requests::default(), at(now)).last_sync_time.unwrap().0
     };
     assert_eq!((sync(false, 900), sync(true, 900)), (at(100), at(900)));
+    // The store's own clock counts, since what is found later is compared with it.
+    let published = Published { stored_at: Some(at(890)), ..proof(&view) };
+    let after = view.published(&published, &Requests::default(), at(900));
+    assert_eq!(after.last_sync_time.unwrap().0, at(890));
     // What a crash left unsaid is read off the object, and an older one says nothing new.
     let found = |stored_at| {
         let published = Published { stored_now: false, stored_at: Some(at(stored_at)), ..proof(&view) };
@@ -139,6 +143,67 @@ fn every_outcome_answers_the_requests_that_it_saw() {
         "it stays until an attempt ends"
     );
     assert_eq!(pending.failed(&stalled()).view().status.pending_force, None);
+}
+
+#[test]
+fn conditions_of_others_speak_of_the_generation_that_those_saw() {
+    let foreign = json!({"type": "Scanned", "status": "True", "reason": "Clean", "message": "",
+        "observedGeneration": 3, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let mut version = stored();
+    version.0["status"]["conditions"].as_array_mut().unwrap().push(foreign.clone());
+    let observed = version.next_generation().view().observed();
+    let seen = |type_: &str| condition::find(&observed.conditions, type_).unwrap().observed_generation;
+    assert_eq!(condition::OURS.map(seen), [Some(6); 3]);
+    assert_eq!(seen("Scanned"), Some(3));
+}
+
+#[test]
+fn what_failed_stands_through_suspension_outage_and_move_until_it_was_looked_into() {
+    let denied = || Failure::retry(Reason::StorageAccessDenied, "denied");
+    let broken = || Failure::stalled(Reason::InvalidSpec, "broken");
+    let step = |version: &Fixture, what: &str| {
+        let view = version.view();
+        let status = match what {
+            "suspend" => view.suspended("spec.suspend", at(300)),
+            "publishing" => view.publishing(&place("network/first.zip"), at(300)),
+            "restoring" => view.restoring("lost", at(300)),
+            "denied" => view.failed(&denied(), &view.requests(), false, at(300)),
+            "broken" => view.failed(&broken(), &view.requests(), false, at(300)),
+            "refused" => view.failed(&stalled(), &view.requests(), false, at(300)),
+            "settled" => view.settled(at(300)),
+            _ => view.published(&proof(&view), &Requests::default(), at(300)),
+        };
+        version.clone().with_status(&status)
+    };
+    let table = [
+        ("", None),
+        ("suspend", None),
+        ("refused", Some("NotAnArchive")),
+        ("refused suspend", Some("NotAnArchive")),
+        ("refused suspend suspend", Some("NotAnArchive")),
+        ("refused denied", Some("NotAnArchive")),
+        ("refused denied broken suspend", Some("NotAnArchive")),
+        ("refused broken denied", Some("NotAnArchive")),
+        ("refused publishing", Some("NotAnArchive")),
+        ("refused publishing suspend", Some("NotAnArchive")),
+        ("refused restoring denied", Some("NotAnArchive")),
+        ("refused suspend published", None),
+        ("refused denied published", None),
+        ("denied", Some("StorageAccessDenied")),
+        ("denied suspend", Some("StorageAccessDenied")),
+        ("denied suspend settled", None),
+        ("denied refused suspend", Some("NotAnArchive")),
+        ("publishing suspend", Some("Publishing")),
+        ("publishing suspend published suspend", None),
+    ];
+    for (steps, expected) in table {
+        let after = steps.split_whitespace().fold(stored(), |version, what| step(&version, what));
+        assert_eq!(after.view().standing(), expected, "{steps}");
+    }
+    let suspended = step(&step(&stored(), "refused"), "suspend").view().status;
+    assert_eq!(conditions(&suspended), ["False"; 3]);
+    let message = condition::find(&suspended.conditions, "Ready").unwrap().message.clone();
+    assert!(message.contains("NotAnArchive"), "{message}");
 }
 
 #[test]
