@@ -87,6 +87,30 @@ impl FileFormat {
             Self::Tar => "tar.gz",
         }
     }
+
+    /// As manifests write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Zip => "zip",
+            Self::Tar => "tar",
+        }
+    }
+
+    /// Whether a file name, or a key, ends as this format does.
+    pub fn is_told_by(self, file_name: &str) -> bool {
+        let ending = format!(".{}", self.extension());
+        file_name.to_ascii_lowercase().ends_with(&ending)
+    }
+
+    /// Whether a file name ends as one of the other format does. A name that ends in neither way says nothing.
+    pub fn is_contradicted_by(self, file_name: &str) -> bool {
+        let others: &[&str] = match self {
+            Self::Zip => &[".tar.gz", ".tgz", ".tar"],
+            Self::Tar => &[".zip"],
+        };
+        let file_name = file_name.to_ascii_lowercase();
+        others.iter().any(|ending| file_name.ends_with(ending))
+    }
 }
 
 /// What happens to a stored object when its Version goes.

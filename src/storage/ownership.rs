@@ -31,6 +31,8 @@ pub struct Ownership {
     pub digest: String,
     /// The revision of the normaliser that wrote the archive; 0 where it cannot be read.
     pub revision: u32,
+    /// The archive's format, `zip` or `tar.gz`, where the key does not end in it.
+    pub archive: String,
     /// The user's last request token that this object answers. Any length; see [`Ownership::has_request`].
     pub request: Option<String>,
     /// The module's last request token that this object answers.
@@ -50,6 +52,7 @@ const COMMIT: Field = Field("opendepot-commit", 64);
 const DIGEST: Field = Field("opendepot-digest", 128);
 /// Absent stands for 1: the first revision wrote none.
 const FORMAT: Field = Field("opendepot-format", 10);
+const ARCHIVE: Field = Field("opendepot-archive", 16);
 const REQUEST: Field = Field("opendepot-request", 256);
 const MODULE_REQUEST: Field = Field("opendepot-module-request", 128);
 
@@ -81,6 +84,7 @@ impl Ownership {
             (COMMIT, Some(&self.commit)),
             (DIGEST, Some(&self.digest)),
             (FORMAT, (self.revision > 1).then_some(&revision)),
+            (ARCHIVE, Some(&self.archive)),
             (REQUEST, self.request.as_ref()),
             (MODULE_REQUEST, self.module_request.as_ref()),
         ];
@@ -104,6 +108,7 @@ impl Ownership {
             commit: read(COMMIT).unwrap_or_default(),
             digest: read(DIGEST).unwrap_or_default(),
             revision: read(FORMAT).map_or(1, |revision| revision.parse().unwrap_or_default()),
+            archive: read(ARCHIVE).unwrap_or_default(),
             request: read(REQUEST),
             module_request: read(MODULE_REQUEST),
         })
@@ -178,6 +183,7 @@ mod tests {
             commit: "0123456789abcdef0123456789abcdef01234567".into(),
             digest: "h1:YWJj/+=".into(),
             revision: 1,
+            archive: String::new(),
             request: Some("2026-11-23T10:00:00Z by ü % =?utf-8?q?".into()),
             module_request: None,
         }
@@ -255,11 +261,12 @@ mod tests {
             texts in ("(?s).{0,13}", "(?s).{0,13}", "(?s).{0,21}", "(?s).{0,13}", "(?s).{0,5}", "(?s).{0,10}"),
             tokens in (option::of("(?s).{1,21}"), option::of("(?s).{1,10}")),
             revision in 1..100_u32,
+            archive in "(zip|tar[.]gz)?",
         ) -> Ownership {
             Ownership {
                 namespace: names.0, version_name: names.1,
                 module: texts.0, version: texts.1, source: texts.2, git_ref: texts.3,
-                commit: texts.4, digest: texts.5, revision,
+                commit: texts.4, digest: texts.5, revision, archive,
                 request: tokens.0, module_request: tokens.1,
             }
         }
@@ -278,7 +285,7 @@ mod tests {
             let ownership = Ownership {
                 namespace: text.clone(), version_name: text.clone(), module: text.clone(), version: text.clone(),
                 source: text.clone(), git_ref: text.clone(),
-                commit: text.clone(), digest: text.clone(), revision: u32::MAX,
+                commit: text.clone(), digest: text.clone(), revision: u32::MAX, archive: text.clone(),
                 request: Some(text.clone()), module_request: Some(text),
             };
             let size: usize = ownership.to_metadata().iter().map(|(key, value)| key.len() + value.len()).sum();

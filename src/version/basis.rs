@@ -68,7 +68,7 @@ impl DeleteBasis {
     /// Of the Version as it is in `view`.
     pub fn of(view: &VersionView) -> Self {
         let terminating = view.terminating();
-        let kept = || (view.suspended_by_spec(), view.work().ok().map(|work| work.place));
+        let kept = || (view.suspended_by_spec(), view.named_place());
         Self {
             uid: view.metadata.uid.clone(),
             terminating,

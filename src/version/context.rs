@@ -2,18 +2,19 @@
 //!
 //! In: clients and flags, from the composition root. Out: answers, or a [`Failure`]. It decides nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use tokio::sync::Mutex;
 
+use super::limits::Limits;
 use super::memory::Memories;
 use super::plan::{VersionView, Work};
+use super::secret_looks::SecretLooks;
 use super::shares::Shares;
 use super::slots::Slots;
 use crate::api;
@@ -50,7 +51,9 @@ pub struct Context {
     /// What is remembered.
     pub memories: Memories,
     /// The last look at each Secret that stalls a Version, shared by all that it stalls.
-    pub looks: Mutex<HashMap<(String, String), SecretLook>>,
+    pub looks: SecretLooks,
+    /// The limits of GitHub's that attempts have met.
+    pub github_limits: Limits,
     /// When this process began to lead. A standby may have been running for days before.
     pub leading_since: Timestamp,
     /// The moved repositories that an Event has named.
@@ -82,9 +85,6 @@ impl Moves {
         named.insert([namespace, from, to].map(str::to_owned))
     }
 }
-
-/// When a Secret was looked at, and its resourceVersion then.
-type SecretLook = (Timestamp, Option<String>);
 
 /// A request about a Version that the Kubernetes API refused, or that failed.
 pub fn api_failure(error: &kube::Error) -> Failure {
@@ -170,32 +170,17 @@ impl Context {
         !view.knows_digest() && self.owners.withholds(&view.metadata, &spec.version, immutable)
     }
 
-    /// The resourceVersion of a Secret (`Some(None)`: it does not exist), at most half a minute old; `None` when it
-    /// cannot be known.
-    pub(super) async fn secret_version(
-        &self,
-        namespace: &str,
-        name: &str,
-        now: Timestamp,
-    ) -> Option<Option<String>> {
-        let mut looks = self.looks.lock().await;
-        let key = (namespace.to_owned(), name.to_owned());
-        if let Some((at, version)) = looks.get(&key)
-            && now.duration_since(*at) < SignedDuration::from_secs(30)
-        {
-            return Some(version.clone());
-        }
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let version = match secrets.get_opt(name).await {
-            Ok(secret) => secret.and_then(|s| s.metadata.resource_version),
-            Err(error) => {
-                tracing::debug!(%error, name, "the Secret cannot be looked at");
-                return None;
-            }
+    /// The resourceVersion of a Secret (`Some(None)`: it does not exist), a moment old at most; `None` when it cannot be
+    /// known.
+    pub(super) async fn secret_version(&self, namespace: &str, name: &str) -> Option<Option<String>> {
+        let request = async {
+            let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+            let found = secrets.get_opt(name).await;
+            let found =
+                found.inspect_err(|error| tracing::debug!(%error, name, "the Secret cannot be looked at"));
+            found.ok().map(|secret| secret.and_then(|s| s.metadata.resource_version))
         };
-        looks.retain(|_, (at, _)| now.duration_since(*at) < SignedDuration::from_mins(5));
-        looks.insert(key, (now, version.clone()));
-        Some(version)
+        self.looks.outcome(namespace, name, request).await
     }
 }
 

@@ -29,10 +29,11 @@ pub async fn objects(ctx: &Context, object: &Object, places: &[Place]) -> (Vec<P
 }
 
 /// Whether a failure keeps the Version. A place that is not on record is a guess from the spec: one that may not or
-/// cannot be used at all holds nothing of ours.
-fn matters(view: &VersionView, place: &Place, failure: &Failure) -> bool {
+/// cannot be used at all holds nothing of ours, and neither does one of a Version that was never let store anything.
+pub fn matters(view: &VersionView, place: &Place, failure: &Failure) -> bool {
     // Refused after a look that found it: it is there.
-    recorded(view, place) || failure.passes() || failure.reason == Reason::StorageRefused
+    let refused = failure.reason == Reason::StorageRefused;
+    recorded(view, place) || refused || (failure.passes() && !view.never_stored())
 }
 
 async fn at(ctx: &Context, object: &Object, place: &Place) -> Result<(), Ended> {
@@ -74,7 +75,7 @@ pub fn all_places(view: &VersionView) -> Vec<Place> {
     let mut places = view.status.objects.clone();
     places.extend(view.status.storage.clone().filter(|place| !view.status.objects.contains(place)));
     if places.is_empty() {
-        places.extend(view.work().ok().map(|work| work.place));
+        places.extend(view.named_place());
     }
     places
 }

@@ -137,9 +137,12 @@ mod tests {
             failures: 1,
             reason: Reason::TagNotFound,
             since: at(0),
+            at: at(0),
             due: at(9),
             seen: Seen::of(&ObjectMeta::default()),
             secret: None,
+            account: None,
+            download: None,
         };
         let changes: [fn(&mut Memory, Attempt); 5] = [
             |memory, attempt| memory.attempt = Some(attempt),

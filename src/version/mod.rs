@@ -9,12 +9,14 @@ pub mod content;
 pub mod context;
 pub mod delete;
 pub mod fetch;
+pub mod limits;
 pub mod memory;
 pub mod notes;
 pub mod object;
 pub mod plan;
 pub mod publish;
 pub mod record;
+pub mod secret_looks;
 pub mod shares;
 pub mod slots;
 pub mod steps;
@@ -35,7 +37,7 @@ pub use self::context::Context;
 use self::steps::{Done, Failed};
 use self::triage::{Attempt, Seen, Times, Triage};
 use crate::crd::lean::LeanVersion;
-use crate::failure::SECRET_LOOK;
+use crate::failure::{Class, Failure, HOURLY, Reason, SECRET_LOOK};
 use crate::metrics::Queue;
 use crate::owners::Fate;
 
@@ -84,11 +86,15 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
             return finish(&ctx, &version, &uid, outcome, since);
         }
     }
-    if let Some(at) = throttled(&ctx, &version, &uid, now) {
+    if let Some(at) = throttled(&ctx, &version, &uid, now).or_else(|| limited(&ctx, &version, failed)) {
         return requeue_at(at, now);
     }
     let turn =
         ctx.metrics.queued(Queue::PUBLISH, ctx.slots.turn(&triage::lane(&version), version.store)).await;
+    // While this one waited, another of the same credential may have met the next limit.
+    if let Some(at) = limited(&ctx, &version, failed) {
+        return requeue_at(at, Timestamp::now());
+    }
     let since = Instant::now();
     let outcome = Box::pin(steps::work(&ctx, &version, Some(&turn), failed)).await;
     finish(&ctx, &version, &uid, outcome, since)
@@ -137,10 +143,11 @@ fn finish(
             due.map_or_else(Action::await_change, |due| requeue_at(due, now))
         }
         Done::Failed(failed) => {
-            let Failed { failure, secret, failures, since, due, download } = *failed;
+            let Failed { failure, secret, account, failures, since, due, download } = *failed;
             ctx.metrics.failed("version", failure.reason);
             let seen = seen.unwrap_or_else(|| Seen::of(&version.metadata));
-            let attempt = Attempt { failures, reason: failure.reason, since, due, seen, secret, download };
+            let reason = failure.reason;
+            let attempt = Attempt { failures, reason, since, at: now, due, seen, secret, account, download };
             ctx.memories.with(uid, |memory| memory.attempt = Some(attempt));
             tracing::debug!(reason = %failure.reason, %due, message = failure.message, "the attempt failed");
             requeue_at(due.min(next_look(ctx, uid, now).unwrap_or(due)), now)
@@ -172,11 +179,22 @@ async fn wait(
         return Some(requeue_at(due, now));
     };
     let namespace = version.metadata.namespace.clone().unwrap_or_default();
-    let current = ctx.secret_version(&namespace, name, now).await;
+    let current = ctx.secret_version(&namespace, name).await;
     if current.is_some_and(|current| current != *seen) {
         return None;
     }
     Some(requeue_at(due.min(now.checked_add(SECRET_LOOK).unwrap_or(due)), now))
+}
+
+/// One whose last attempt met GitHub's limit, and of which nothing has changed since, makes no other attempt while its
+/// credential is limited still. Hourly it does, so that its status names the limit of the day.
+fn limited(ctx: &Context, version: &LeanVersion, attempt: Option<&Attempt>) -> Option<Timestamp> {
+    let now = Timestamp::now();
+    let attempt = attempt.filter(|a| a.seen == Seen::of(&version.metadata))?;
+    let recent = now.duration_since(attempt.at).unsigned_abs() < HOURLY;
+    let until = ctx.github_limits.until(attempt.account?, now).filter(|_| recent)?;
+    let failure = Failure { class: Class::Wait(until), ..Failure::retry(Reason::RateLimited, "") };
+    now.checked_add(failure.delay(1, Duration::ZERO, rand::random(), now)).ok()
 }
 
 /// A loop of forced syncs is slowed down; nothing is dropped.

@@ -3,6 +3,7 @@
 //! In: the full Version, its parts parsed. Out: the next step, with all that doing it needs. No client and no clock.
 //! ([`super::triage`] has decided before that there is something to do at all.)
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use uuid::Uuid;
 
@@ -14,6 +15,9 @@ use crate::crd::{
 };
 use crate::failure::{Failure, Reason};
 use crate::storage::Encryption;
+
+/// How far the API server's clock may be ahead of this process's: more means that time has passed.
+const SKEW: SignedDuration = SignedDuration::from_mins(10);
 
 /// A Version as the API server stores it, its parts parsed.
 #[derive(Clone, Debug)]
@@ -50,7 +54,7 @@ pub enum Next<'a> {
     /// Delete what a move left behind, once the object itself was seen.
     CleanUp(Work<'a>),
     /// The object is as wanted; only the status is behind.
-    Record,
+    Record(Work<'a>),
 }
 
 /// What a publish needs to know.
@@ -173,11 +177,17 @@ impl VersionView {
             invalid("spec.moduleConfigRef is missing: write it as in a Module's moduleConfig".into())
         })?;
         let config = module.check(self.name())?;
-        let file_name = match &spec.file_name {
-            Some(name) => name.clone(),
-            None => derived_file_name(self.namespace(), self.name(), &release, module.file_format),
-        };
-        let place = config.place(&file_name)?;
+        if let Some(named) =
+            spec.file_name.as_ref().filter(|name| module.file_format.is_contradicted_by(name))
+        {
+            return Err(invalid(format!(
+                "spec.fileName is {named:?}, and moduleConfigRef.fileFormat is {}: Terraform takes the object for what its \
+                 name says. Let fileName end in .{}, or change fileFormat.",
+                module.file_format.as_str(),
+                module.file_format.extension()
+            )));
+        }
+        let place = config.place(&self.file_name(spec, module, &release))?;
         let repository = config.repository.to_string();
         let known = self.status.source.as_ref().filter(|s| s.url == repository);
         let tags = known.and_then(|s| s.ref_.strip_prefix("refs/tags/")).map_or_else(
@@ -201,6 +211,20 @@ impl VersionView {
         })
     }
 
+    fn file_name(&self, spec: &VersionSpec, module: &ModuleConfig, release: &Release) -> String {
+        let derived = || derived_file_name(self.namespace(), self.name(), release, module.file_format);
+        spec.file_name.clone().unwrap_or_else(derived)
+    }
+
+    /// Where the spec says that the object is, also of a Version that would not be published like that.
+    pub fn named_place(&self) -> Option<Place> {
+        let spec = self.spec.as_ref().ok()?;
+        let module = spec.module_config_ref.as_ref()?;
+        let release = Release::parse(&spec.version).ok()?;
+        let config = module.check(self.name()).ok()?;
+        config.place(&self.file_name(spec, module, &release)).ok()
+    }
+
     /// Whether the status says that an object is stored just where, made from what, and of the content that `work` wants.
     pub fn stored_as_wanted(&self, work: &Work<'_>) -> bool {
         let status = &self.status;
@@ -221,6 +245,24 @@ impl VersionView {
     pub fn knows_digest(&self) -> bool {
         self.status.content_digest.is_some()
             || self.spec.as_ref().is_ok_and(|spec| spec.expected_digest.is_some())
+    }
+
+    /// Whether the status shows that nothing was ever stored: each place is put on record before its first PUT, and
+    /// the attempt that failed did not come that far. A name that is older than this object was restored from a backup:
+    /// what the status said then is lost.
+    pub fn never_stored(&self) -> bool {
+        let status = &self.status;
+        let attempted = self.standing().is_some_and(|reason| !Reason::is_progress(reason));
+        attempted && status.objects.is_empty() && status.storage.is_none() && !self.is_restored()
+    }
+
+    /// Whether `spec.fileName` was made well before this object was: names that the operator makes carry their time.
+    fn is_restored(&self) -> bool {
+        let file_name = self.spec.as_ref().ok().and_then(|spec| spec.file_name.as_deref());
+        let made = file_name.and_then(|name| Uuid::parse_str(name.split('.').next()?).ok()?.get_timestamp());
+        let made = made.and_then(|at| Timestamp::from_second(i64::try_from(at.to_unix().0).ok()?).ok());
+        let created = self.metadata.creation_timestamp.as_ref().map(|at| at.0);
+        made.zip(created).is_some_and(|(made, created)| created.duration_since(made) > SKEW)
     }
 
     /// Places other than `current` where an object of this Version may still be. One with the same bucket and key is
@@ -267,7 +309,7 @@ pub fn next(version: &VersionView, verify: bool) -> Next<'_> {
     let settled = ready.is_some_and(|c| c.status == "True")
         && version.status.observed_generation == version.metadata.generation
         && version.status.pending_force.is_none();
-    if settled { Next::Nothing } else { Next::Record }
+    if settled { Next::Nothing } else { Next::Record(work) }
 }
 
 /// The last part of a key that no object has had yet.

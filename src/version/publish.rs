@@ -14,7 +14,7 @@ use super::object::Object;
 use super::plan::{VersionView, Work};
 use super::record::Published;
 use super::slots::Turn;
-use super::store::{intact, store};
+use super::store::{intact, other_format, store};
 use crate::api;
 use crate::archive;
 use crate::crd::version::Source;
@@ -273,6 +273,7 @@ pub(super) fn take_over(view: &VersionView, work: &Work<'_>, found: &Found) -> O
     let fits = !known
         && !outdated
         && !unlike
+        && !other_format(work, found)
         && (!damaged(view, work, found) || answered)
         && owner.version == work.release.to_string()
         && owner.source.eq_ignore_ascii_case(&repository)

@@ -16,7 +16,7 @@ use super::plan::{self, Next, Requests, VersionView, Work};
 use super::publish::{self, Ended, NotPublished, Note, Outcome};
 use super::slots::Turn;
 use super::triage::{Attempt, Seen};
-use super::{SecretSeen, delete, store};
+use super::{SecretSeen, delete, limits, store};
 use crate::api;
 use crate::crd::lean::LeanVersion;
 use crate::crd::{Place, VersionStatus, condition};
@@ -33,6 +33,8 @@ struct Look {
     wanted: bool,
     /// It was seen in the bucket, as it is recorded.
     seen: bool,
+    /// It was seen, and is an archive of another format than is wanted now.
+    other_format: bool,
 }
 
 /// How a reconcile ended.
@@ -51,10 +53,18 @@ pub(super) enum Done {
     Gone,
 }
 
+impl Done {
+    fn failed(failed: Failed) -> Self {
+        Self::Failed(Box::new(failed))
+    }
+}
+
 /// A failed attempt.
 pub(super) struct Failed {
     pub failure: Failure,
     pub secret: SecretSeen,
+    /// In whose name it fetched, where GitHub asks that account to wait.
+    pub account: Option<limits::Account>,
     /// How many failed in a row, this one counted.
     pub failures: u32,
     /// Since when they fail for this reason.
@@ -80,7 +90,7 @@ impl Failed {
         let failing_for = Duration::try_from(now.duration_since(since)).unwrap_or_default();
         let delay = failure.delay(failures, failing_for, rand::random(), now);
         let due = now.checked_add(delay).unwrap_or(Timestamp::MAX);
-        Self { failure, secret: None, failures, since, due, download }
+        Self { failure, secret: None, account: None, failures, since, due, download }
     }
 }
 
@@ -104,7 +114,7 @@ pub(super) async fn work(
     if failed.is_some_and(|a| a.due > Timestamp::now() && a.seen == Seen::of(&object.view().metadata)) {
         return (None, Done::Later);
     }
-    let mut look = Look { wanted: turn.is_none(), seen: false };
+    let mut look = Look { wanted: turn.is_none(), seen: false, other_format: false };
     let mut done = None;
     for _ in 0..MOST_STEPS {
         match step(ctx, lean, &mut object, turn, &mut look).await {
@@ -139,7 +149,7 @@ fn unsaid(ctx: &Context, lean: &LeanVersion, failure: Failure) -> Done {
         let reference = ObjectReference { resource_version: None, ..lean.object_ref(&()) };
         ctx.events.warning(&reference, failure.reason.as_str(), "Reconcile", &failure.message);
     }
-    Done::Failed(Box::new(Failed::new(ctx, None, uid, failure)))
+    Done::failed(Failed::new(ctx, None, uid, failure))
 }
 
 /// Why the last attempt failed, if it did.
@@ -166,7 +176,9 @@ async fn step(
             object.write_status(&view.suspended(by, now)).await?;
             Ok(Some(Done::Settled))
         }
-        Next::Reject(failure) => fail(ctx, object, &view.requests(), failure.into()).await.map(Some),
+        Next::Reject(failure) => {
+            fail(ctx, object, &view.requests(), failure.into()).await.map(Done::failed).map(Some)
+        }
         Next::ResetForce => {
             object.patch(json!({"spec": {"forceSync": false}})).await?;
             // What a move left behind is deleted next, and the write that says so speaks of this generation too.
@@ -178,15 +190,34 @@ async fn step(
         // Small work turned out to be a fetch, which has to wait for its turn.
         // What its content has to be is known to its Module only, which is about to hand it over.
         Next::Publish(_) if ctx.awaits_digest(&view) => Ok(Some(Done::ModuleFirst)),
-        Next::Publish(work) => match turn {
-            Some(turn) => publish_one(ctx, lean, object, &work, turn, look).await,
-            None => Ok(Some(Done::Later)),
-        },
+        Next::Publish(work) => publish_in_turn(ctx, lean, object, &work, turn, look).await,
+        Next::Verify(work) | Next::CleanUp(work) | Next::Record(work) if look.other_format => {
+            publish_in_turn(ctx, lean, object, &work, turn, look).await
+        }
         Next::Verify(work) => look_again(ctx, object, &work, turn, look).await,
         // A copy is not deleted before the object that takes its place was seen.
         Next::CleanUp(work) if !look.seen => look_again(ctx, object, &work, turn, look).await,
         Next::CleanUp(work) => clean_up(ctx, object, &work).await,
-        Next::Record => settle(ctx, object, &view.settled(now)).await.map(|()| None),
+        // A key that ends in no format is the same for both: only the object shows which one it is.
+        Next::Record(work) if !look.seen && !work.module.file_format.is_told_by(&work.place.key) => {
+            look_again(ctx, object, &work, turn, look).await
+        }
+        Next::Record(_) => settle(ctx, object, &view.settled(now)).await.map(|()| None),
+    }
+}
+
+/// Publishes; without a turn, which a fetch has to wait for, that is put off.
+async fn publish_in_turn(
+    ctx: &Context,
+    lean: &LeanVersion,
+    object: &mut Object,
+    work: &Work<'_>,
+    turn: Option<&Turn>,
+    look: &mut Look,
+) -> Result<Option<Done>, kube::Error> {
+    match turn {
+        Some(turn) => publish_one(ctx, lean, object, work, turn, look).await,
+        None => Ok(Some(Done::Later)),
     }
 }
 
@@ -214,8 +245,20 @@ async fn publish_one(
         {
             Ok(Some(unsaid(ctx, lean, not.failure)))
         }
-        Err(Ended::Failed(not)) => fail(ctx, object, &work.requests, not).await.map(Some),
+        Err(Ended::Failed(not)) => {
+            let account = limited(ctx, object.view(), work, &not.failure);
+            let failed = fail(ctx, object, &work.requests, not).await?;
+            Ok(Some(Done::failed(Failed { account, ..failed })))
+        }
     }
+}
+
+/// Remembers a limit of GitHub's that an attempt has met.
+fn limited(ctx: &Context, view: &VersionView, work: &Work<'_>, failure: &Failure) -> Option<limits::Account> {
+    let Class::Wait(until) = failure.class else { return None };
+    let account = (failure.reason == Reason::RateLimited).then(|| limits::account(view, work))?;
+    ctx.github_limits.met(account, until, Timestamp::now());
+    Some(account)
 }
 
 /// Says so in the status, and in an Event where the reason is new.
@@ -224,7 +267,7 @@ async fn fail(
     object: &mut Object,
     requests: &Requests,
     not: NotPublished,
-) -> Result<Done, kube::Error> {
+) -> Result<Failed, kube::Error> {
     let NotPublished { failure, lost, secret, download } = not;
     let download = download.map(|sha256| *sha256);
     let before = condition::find(&object.view().status.conditions, "Ready").map(|c| c.reason.clone());
@@ -258,7 +301,7 @@ async fn fail(
     }
     failed.secret =
         secret.filter(|_| failure.class == Class::Stalled && failure.reason.may_be_about_secret());
-    Ok(Done::Failed(Box::new(failed)))
+    Ok(failed)
 }
 
 /// Since when this failure has been there, as far as the status knows: the time of a condition moves with its status, not
@@ -331,12 +374,18 @@ async fn look_again(
     let view = object.view().clone();
     let found = match permitted_head(ctx, &view, &work.place).await {
         Ok(found) => found,
-        Err(failure) => return fail(ctx, object, &work.requests, failure.into()).await.map(Some),
+        Err(failure) => {
+            return fail(ctx, object, &work.requests, failure.into()).await.map(Done::failed).map(Some);
+        }
     };
     let checksum = view.status.checksum.as_deref().unwrap_or_default();
     let size = u64::try_from(view.status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
     let what = match &found {
         Some(found) if store::intact(found, checksum, size) => {
+            if store::other_format(work, found) {
+                look.other_format = true;
+                return Ok(None);
+            }
             seen_in_the_bucket(ctx, object, look);
             // What a move left behind is cleaned up first, and has words of its own.
             if !view.left_behind(&work.place).is_empty() {
@@ -362,7 +411,7 @@ async fn look_again(
 }
 
 fn seen_in_the_bucket(ctx: &Context, object: &Object, look: &mut Look) {
-    *look = Look { wanted: false, seen: true };
+    *look = Look { wanted: false, seen: true, other_format: false };
     let uid = object.view().metadata.uid.as_deref().unwrap_or_default();
     ctx.memories.with(uid, |memory| memory.verified = Some(Timestamp::now()));
 }
@@ -407,7 +456,7 @@ async fn clean_up(ctx: &Context, object: &mut Object, work: &Work<'_>) -> Result
                 failure.message
             );
             let failure = Failure { reason: Reason::OldObjectKept, message, ..failure };
-            fail(ctx, object, &work.requests, failure.into()).await.map(Some)
+            fail(ctx, object, &work.requests, failure.into()).await.map(Done::failed).map(Some)
         }
     }
 }
@@ -431,7 +480,9 @@ async fn delete_all(ctx: &Context, object: &mut Object) -> Result<Done, kube::Er
                 "{} The Version stays until the object is deleted; deletionPolicy: Retain lets it go at once.",
                 failure.message
             );
-            return fail(ctx, object, &Requests::default(), Failure { message, ..failure }.into()).await;
+            let failed =
+                fail(ctx, object, &Requests::default(), Failure { message, ..failure }.into()).await?;
+            return Ok(Done::failed(failed));
         }
     }
     object.remove_finalizer().await?;

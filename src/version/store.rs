@@ -105,6 +105,7 @@ async fn put(
         commit: source.commit.clone().unwrap_or_default(),
         digest: content.digest.clone(),
         revision: archive::REVISION,
+        archive: archive_of(work, place),
         request,
         module_request,
     };
@@ -149,4 +150,17 @@ async fn verify(ctx: &Context, object: &Object, place: &Place, content: &Content
 /// Whether what HEAD shows is what was stored. A store that keeps no SHA-256 is trusted on the size.
 pub fn intact(found: &Found, checksum: &str, size: u64) -> bool {
     found.size == size && found.sha256.as_deref().is_none_or(|sha256| sha256 == checksum)
+}
+
+/// The format to write down with an object, where its key does not tell.
+fn archive_of(work: &Work<'_>, place: &Place) -> String {
+    let format = work.module.file_format;
+    if format.is_told_by(&place.key) { String::new() } else { format.extension().to_owned() }
+}
+
+/// Whether an object is known to be an archive of another format than is wanted now.
+pub fn other_format(work: &Work<'_>, found: &Found) -> bool {
+    let wanted = archive_of(work, &work.place);
+    let written = found.ownership.as_ref().map(|owner| owner.archive.as_str()).unwrap_or_default();
+    !wanted.is_empty() && !written.is_empty() && wanted != written
 }

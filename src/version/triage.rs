@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::limits::Account;
 use crate::crd::lean::LeanVersion;
 use crate::crd::version::TYPE_MODULE;
 use crate::crd::{MODULE_REQUEST, REQUESTED_AT};
@@ -23,6 +24,8 @@ pub struct Attempt {
     pub reason: Reason,
     /// Since when they fail for that reason.
     pub since: Timestamp,
+    /// When it was made.
+    pub at: Timestamp,
     /// When the next one is due.
     pub due: Timestamp,
     /// What the attempt saw; anything else is a change, which is not made to wait.
@@ -31,6 +34,8 @@ pub struct Attempt {
     pub secret: Option<(String, Option<String>)>,
     /// SHA-256 of the last download that was corrupt.
     pub download: Option<[u8; 32]>,
+    /// In whose name it fetched, where GitHub asks that account to wait.
+    pub account: Option<Account>,
 }
 
 /// The times that a decision depends on.

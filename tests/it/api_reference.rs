@@ -35,8 +35,8 @@ All begin with `opendepot.defdev.io/`.
 
 The key is `[storageConfig.s3.key/]name/fileName`. Each object carries its SHA-256 (`x-amz-checksum-sha256`) and the metadata
 `opendepot-namespace`, `-version-name`, `-module`, `-version`, `-source`, `-ref`, `-commit`, `-digest`, `-sha256`, `-size`, the
-requests that it answers (`-request`, `-module-request`), and `-format`, the revision of the archive's form (absent: 1). The
-first two say whose it is.
+requests that it answers (`-request`, `-module-request`), `-format`, the revision of the archive's form (absent: 1), and
+`-archive`, `zip` or `tar.gz`, where the key does not end in it. The first two say whose it is.
 ";
 
 /// Where fields are the same as elsewhere: what they are called here, and where they are told.

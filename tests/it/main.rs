@@ -17,6 +17,7 @@ mod deploy;
 mod digest_record;
 mod docs;
 mod examples;
+mod file_names;
 mod flags;
 mod force;
 mod force_crash;

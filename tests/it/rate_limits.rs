@@ -5,12 +5,13 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{App, Credential, Failure, Fault, File, GitHubRequest, Hop, Quota};
 use serde_json::{Value, json};
 
 use crate::support::failing::Then::Retried;
-use crate::support::{SOON, World, condition, ready};
+use crate::support::{OPERATOR, SOON, World, condition, ready};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -474,4 +475,38 @@ async fn a_credential_of_one_host_is_not_sent_to_another_even_where_both_are_con
             .await;
     }
     world.nothing_stored_nor_told(&operator, &[&site_token]).await;
+}
+
+#[tokio::test]
+async fn versions_that_wait_for_a_limit_cost_nothing_while_it_is_renewed() {
+    let world = World::new("limit-renewed").await;
+    let names = ["one", "two", "three", "four", "five", "six"];
+    for name in names {
+        world.released(name);
+        let failure = Failure::SecondaryLimit(429, Some(Duration::from_secs(5)));
+        world.bed.github.inject(Fault::on(&world.repository(name), failure).at(Hop::Site));
+    }
+    let _operator = world.operator().await;
+    for name in names {
+        world.apply(&world.inline(name));
+    }
+    for name in names {
+        world.failed(name, "RateLimited", Retried, &[]).await;
+        world.bed.github.forget_requests(&world.repository(name)).unwrap();
+    }
+    world.bed.s3.forget_requests(&world.name);
+    let audit = world.bed.kubernetes.audit();
+    let mark = audit.mark(&world.client).await.unwrap();
+    let asked = || {
+        let of = |name: &&str| world.bed.github.requests(&world.repository(name)).unwrap().len();
+        names.iter().map(of).sum::<usize>()
+    };
+    // Each of them meets a limit that has not been met yet: so many times the time was up.
+    world.until("two more limits", || asked() >= 2).await;
+    let calls = audit.since(mark, &world.client).await.unwrap();
+    let ours = |c: &&AuditEntry| c.namespace == world.name && c.user == OPERATOR && c.resource == "versions";
+    let (writes, reads): (Vec<_>, Vec<_>) = calls.iter().filter(ours).partition(|c| c.is_write());
+    let (asked, looks) = (asked(), world.bed.s3.requests(&world.name).len());
+    assert!(writes.len() <= asked, "{} writes for {asked} requests", writes.len());
+    assert!(reads.len() <= asked + 1 && looks <= asked + 1, "{} reads, {looks} looks", reads.len());
 }

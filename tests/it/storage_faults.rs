@@ -272,3 +272,29 @@ async fn a_store_that_hangs_holds_up_no_other_whatever_it_is_asked_for() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_version_that_never_came_as_far_as_its_bucket_is_deleted_without_it() {
+    let world = World::new("never-stored").await;
+    for name in ["mod", "inline"] {
+        world.released(name);
+    }
+    let denied = S3Failure::Answer(403, "AccessDenied");
+    world.bed.s3.inject(S3Fault::new(&world.name, denied));
+    let operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    world.apply(&world.inline("inline"));
+    for name in ["mod-1.0.0", "inline"] {
+        world.version_fails(name, "StorageAccessDenied").await;
+    }
+    operator.restart().await.unwrap();
+    world.kubectl(&[
+        "delete",
+        "--wait=false",
+        "modules.opendepot.defdev.io/mod",
+        "versions.opendepot.defdev.io/inline",
+    ]);
+    world.versions_are(&[]).await;
+    let deletes = world.bed.s3.requests(&world.name).iter().filter(|r| r.method == Method::DELETE).count();
+    assert_eq!(deletes, 0, "there was nothing to delete");
+}

@@ -21,7 +21,7 @@ fn word(next: &Next<'_>) -> &'static str {
         Next::Publish(_) => "publish",
         Next::Verify(_) => "verify",
         Next::CleanUp(_) => "clean up",
-        Next::Record => "record",
+        Next::Record(_) => "record",
     }
 }
 
@@ -54,6 +54,13 @@ fn the_steps_in_their_order() {
         ("broken after it was stored", stored().with(broken), "reject"),
         ("without configuration", version().with(json!({"spec": {"moduleConfigRef": null}})), "reject"),
         ("unreadable", version().with(json!({"spec": {"version": 1}})), "reject"),
+        ("named as the other format", version().with(json!({"spec": {"fileName": "a.tar.gz"}})), "reject"),
+        (
+            "of a format that its name contradicts",
+            stored().with(json!({"spec": {"moduleConfigRef": {"fileFormat": "tar"}}})).next_generation(),
+            "reject",
+        ),
+        ("named as neither format", version().with(json!({"spec": {"fileName": "a.bin"}})), "publish"),
         ("new", version(), "publish"),
         ("stored", stored(), "nothing"),
         ("forced", stored().forced(), "publish"),

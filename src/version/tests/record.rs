@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::delete::all_places;
+use super::super::delete::{all_places, matters};
 use super::super::plan::Requests;
 use super::super::record::Published;
 use super::{Fixture, at, passing, proof, stalled, stored, version};
@@ -76,6 +76,48 @@ fn a_deletion_looks_at_every_spelling_of_a_place_once() {
     assert_eq!(all_places(&moving.view()), [place("network/first.zip"), spelled]);
     assert_eq!(all_places(&stored().view()), [place("network/first.zip")]);
     assert_eq!(all_places(&version().view()), [place("network/first.zip")], "its status is lost");
+    let odd = version().with(json!({"spec": {"moduleConfigRef": {"fileFormat": "tar"}}}));
+    assert_eq!(
+        all_places(&odd.view()),
+        [place("network/first.zip")],
+        "though its name contradicts its format"
+    );
+}
+
+#[test]
+fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
+    let denied = Failure::retry(Reason::StorageAccessDenied, "denied");
+    let made = |second: i64| {
+        let at = uuid::Timestamp::from_unix_time(second.unsigned_abs(), 0, 0, 0);
+        json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"fileName": format!("{}.zip", uuid::Uuid::new_v7(at))}})
+    };
+    let created = "2026-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second();
+    let publishing = version().with_status(&version().view().publishing(&place("network/first.zip"), at(50)));
+    let table = [
+        ("its status is lost", version(), true),
+        ("no attempt came as far as the bucket", version().failed(&denied), false),
+        ("made for this object", version().with(made(created - 30)).failed(&denied), false),
+        ("of another clock", version().with(made(created + 3600)).failed(&denied), false),
+        ("made long before this object", version().with(made(created - 86_400)).failed(&denied), true),
+        ("about to store", publishing, true),
+        ("stored", stored(), true),
+        ("stored, and failing", stored().failed(&denied), true),
+        (
+            "suspended before its first attempt",
+            version().with_status(&version().view().suspended("", at(9))),
+            true,
+        ),
+    ];
+    for (what, version, expected) in table {
+        let view = version.terminating().view();
+        assert_eq!(matters(&view, &all_places(&view)[0], &denied), expected, "{what}");
+    }
+    let refused = Failure::stalled(Reason::StorageNotAllowed, "");
+    assert!(
+        !matters(&version().view(), &place("network/first.zip"), &refused),
+        "no flag lets it store there"
+    );
 }
 
 #[test]

@@ -54,6 +54,14 @@ fn an_object_that_the_status_forgot_is_taken_as_it_is() {
 }
 
 #[test]
+fn an_object_of_another_format_is_not_taken_where_its_key_does_not_tell() {
+    let version = version().with(json!({"spec": {"fileName": "first.bin"}}));
+    for (written, expected) in [("zip", true), ("tar.gz", false), ("", true)] {
+        assert_eq!(taken(&version, &owned(|o| o.archive = written.into())), expected, "{written:?}");
+    }
+}
+
+#[test]
 fn what_an_earlier_move_left_is_taken_only_with_the_content_that_is_published() {
     let moved = json!({"spec": {"fileName": "second.zip"}});
     assert!(taken(&stored().with(moved.clone()), &object()));

@@ -101,10 +101,12 @@ fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
         failures: 1,
         reason: Reason::TagNotFound,
         since: at(0),
+        at: at(0),
         due: at(due),
         seen: Seen::of(&failed.lean().metadata),
         secret: None,
         download: None,
+        account: None,
     };
     let times = Times { now: at(NOW), leading_since: at(0), verified: None };
     let judge = |version: &Fixture, due| triage(&version.lean(), Some(&attempt(due)), Some(DAY), times);

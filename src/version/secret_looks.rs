@@ -1,0 +1,105 @@
+//! The last look at each Secret that keeps Versions waiting, shared by all that wait for it.
+//!
+//! In: a request for the Secret. Out: what it, or one a moment ago, has found. One request at a time is under way for each
+//! Secret, and none of them keeps those of another Secret waiting. A refusal is remembered like any other answer: where
+//! the operator may not read a Secret, thousands of Versions may wait for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a look counts: about half of the time between two looks of one Version.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// The resourceVersion of a Secret (`Some(None)`: it does not exist); `None` where it could not be read.
+pub type Outcome = Option<Option<String>>;
+
+/// A look, and when it was.
+type Look = Arc<tokio::sync::Mutex<Option<(Instant, Outcome)>>>;
+
+/// The looks, by namespace and name.
+#[derive(Debug, Default)]
+pub struct SecretLooks(Mutex<HashMap<(String, String), Look>>);
+
+impl SecretLooks {
+    /// What the last look has found, if it was a moment ago, or else what `request` finds.
+    pub async fn outcome(
+        &self,
+        namespace: &str,
+        name: &str,
+        request: impl Future<Output = Outcome>,
+    ) -> Outcome {
+        let look = self.of(namespace, name);
+        let mut last = look.lock().await;
+        if let Some((at, outcome)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return outcome.clone();
+        }
+        let outcome = request.await;
+        *last = Some((Instant::now(), outcome.clone()));
+        outcome
+    }
+
+    fn of(&self, namespace: &str, name: &str) -> Look {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody waits for any more are forgotten.
+        all.retain(|_, look| {
+            let stale =
+                |last: &Option<(Instant, _)>| last.as_ref().is_none_or(|(at, _)| at.elapsed() >= FRESH);
+            Arc::strong_count(look) > 1 || look.try_lock().is_ok_and(|last| !stale(&last))
+        });
+        Arc::clone(all.entry((namespace.to_owned(), name.to_owned())).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_that_wait_for_one_secret_make_one_request_whatever_it_finds() {
+        for found in [None, Some(None), Some(Some("7".to_owned()))] {
+            let (looks, requests) = (SecretLooks::default(), AtomicUsize::new(0));
+            let look = || {
+                looks.outcome("acme", "app", async {
+                    requests.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                    found.clone()
+                })
+            };
+            let all = futures::future::join_all((0..100).map(|_| look())).await;
+            assert!(all.iter().all(|outcome| *outcome == found));
+            assert_eq!(look().await, found);
+            assert_eq!(requests.load(Ordering::Relaxed), 1, "{found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_hangs_keeps_no_other_secret_waiting() {
+        let looks = SecretLooks::default();
+        let hangs = looks.outcome("acme", "hangs", std::future::pending());
+        let others = async {
+            let one = looks.outcome("acme", "app", std::future::ready(Some(Some("1".to_owned())))).await;
+            let two = looks.outcome("beta", "hangs", std::future::ready(Some(None))).await;
+            (one, two)
+        };
+        let outcome = tokio::select! {
+            biased;
+            _ = hangs => None,
+            others = others => Some(others),
+        };
+        assert_eq!(outcome, Some((Some(Some("1".to_owned())), Some(None))));
+        assert_eq!(looks.0.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_look_is_given_up_with_who_asked_for_it() {
+        let looks = SecretLooks::default();
+        let hangs = looks.outcome("acme", "app", std::future::pending());
+        assert!(tokio::time::timeout(Duration::from_millis(10), hangs).await.is_err());
+        assert_eq!(looks.outcome("acme", "app", std::future::ready(Some(None))).await, Some(None));
+    }
+}
