@@ -97,13 +97,13 @@ impl FileFormat {
     }
 
     /// Whether a file name, or a key, ends as this format does.
-    pub fn is_told_by(self, file_name: &str) -> bool {
+    pub fn is_extension_of(self, file_name: &str) -> bool {
         let ending = format!(".{}", self.extension());
         file_name.to_ascii_lowercase().ends_with(&ending)
     }
 
     /// Whether a file name ends as one of the other format does. A name that ends in neither way says nothing.
-    pub fn is_contradicted_by(self, file_name: &str) -> bool {
+    pub fn conflicts_with(self, file_name: &str) -> bool {
         let others: &[&str] = match self {
             Self::Zip => &[".tar.gz", ".tgz", ".tar"],
             Self::Tar => &[".zip"],

@@ -678,10 +678,9 @@ fn view(raw: &mut DynamicObject) -> (ModuleView, Option<Problem>) {
 /// syncs is slowed down.
 fn open_request(ctx: &Context, module: &ModuleView, uid: &str) -> (Option<String>, Option<Duration>) {
     let Some(id) = status::wants_request(module) else { return (None, None) };
-    let now = Timestamp::now();
-    match ctx.memories.with(uid, |memory| memory.forces.admit(&id, now)) {
+    match ctx.memories.with(uid, |memory| memory.forces.admit(&id, Instant::now())) {
         Ok(()) => (Some(status::token(module)), None),
-        Err(at) => (None, Duration::try_from(at.duration_since(now)).ok()),
+        Err(pause) => (None, Some(pause)),
     }
 }
 

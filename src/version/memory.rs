@@ -1,18 +1,17 @@
 //! What the process remembers of each Version between reconciles: failed attempts, verifications, forced syncs.
 //!
 //! In: outcomes. Out: when to look again. Kept in memory only: losing it costs an early attempt, never correctness.
+//! Times are of the monotonic clock: one that is set back must not make anything wait.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
+use std::time::{Duration, Instant};
 
 use super::triage::Attempt;
 use crate::api;
 
 /// Forces within this window are counted.
-const WINDOW: SignedDuration = SignedDuration::from_mins(1);
+const WINDOW: Duration = Duration::from_mins(1);
 /// So many forces within the window are done at once.
 const FREE_FORCES: usize = 3;
 /// First pause of the forces that follow; it doubles.
@@ -26,18 +25,18 @@ pub struct Memory {
     /// The last attempt, if it failed.
     pub attempt: Option<Attempt>,
     /// When the object was last seen in the bucket by this process.
-    pub verified: Option<Timestamp>,
+    pub verified: Option<Instant>,
     /// The forced syncs of late.
     pub forces: Forces,
     /// The resourceVersion that the last reconcile left behind, and when.
-    pub left: Option<(String, Timestamp)>,
+    pub left: Option<(String, Instant)>,
 }
 
 impl Memory {
     /// Whether the watch tells of a version of the object that the last reconcile has left behind.
-    pub fn is_ahead_of(&self, version: Option<&str>, now: Timestamp) -> bool {
+    pub fn is_ahead_of(&self, version: Option<&str>, now: Instant) -> bool {
         self.left.as_ref().is_some_and(|(left, at)| {
-            now.duration_since(*at) < api::WATCH_LAG && api::is_older(version, Some(left))
+            now.duration_since(*at) < api::WATCH_LAG.unsigned_abs() && api::is_older(version, Some(left))
         })
     }
 }
@@ -46,23 +45,23 @@ impl Memory {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Forces {
     last: Option<String>,
-    recent: Vec<Timestamp>,
+    recent: Vec<Instant>,
     pause: Option<Duration>,
-    free_at: Option<Timestamp>,
+    free_at: Option<Instant>,
 }
 
 impl Forces {
-    /// Whether the force called `id`, which stands now, may start, or else when. One that may is counted once.
-    pub fn admit(&mut self, id: &str, now: Timestamp) -> Result<(), Timestamp> {
+    /// Whether the force called `id`, which stands now, may start, or else how long it waits. One that may is counted once.
+    pub fn admit(&mut self, id: &str, now: Instant) -> Result<(), Duration> {
         if self.last.as_deref() == Some(id) {
             return Ok(());
         }
         if let Some(at) = self.free_at.filter(|at| *at > now) {
-            return Err(at);
+            return Err(at.duration_since(now));
         }
         let waited = self.free_at.take().is_some();
         // A loop that pauses as told is still a loop: the window of the last pause counts as well.
-        let window = WINDOW + SignedDuration::try_from(self.pause.unwrap_or_default()).unwrap_or(WINDOW);
+        let window = WINDOW + self.pause.unwrap_or_default();
         self.recent.retain(|at| now.duration_since(*at) < window);
         if self.recent.len() < FREE_FORCES {
             if self.recent.is_empty() {
@@ -71,9 +70,8 @@ impl Forces {
         } else if !waited {
             let pause = self.pause.map_or(FIRST_PAUSE, |p| (p * 2).min(LONGEST_PAUSE));
             self.pause = Some(pause);
-            let at = now.checked_add(pause).unwrap_or(now);
-            self.free_at = Some(at);
-            return Err(at);
+            self.free_at = Some(now + pause);
+            return Err(pause);
         }
         self.last = Some(id.to_owned());
         self.recent.push(now);
@@ -112,6 +110,8 @@ impl Memories {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     use super::super::triage::Seen;
@@ -120,15 +120,15 @@ mod tests {
 
     #[test]
     fn a_watch_may_be_behind_for_a_moment_only() {
-        let at = |second| Timestamp::from_second(second).unwrap();
         let memory = Memory { left: Some(("10".into(), at(100))), ..Memory::default() };
         assert!(memory.is_ahead_of(Some("9"), at(105)));
         assert!(!memory.is_ahead_of(Some("10"), at(105)) && !memory.is_ahead_of(Some("9"), at(111)));
         assert!(!Memory::default().is_ahead_of(Some("9"), at(100)));
     }
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
+    fn at(second: u64) -> Instant {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        *START + Duration::from_secs(second)
     }
 
     #[test]
@@ -136,9 +136,10 @@ mod tests {
         let attempt = Attempt {
             failures: 1,
             reason: Reason::TagNotFound,
-            since: at(0),
+            since: jiff::Timestamp::UNIX_EPOCH,
             at: at(0),
-            due: at(9),
+            due: jiff::Timestamp::UNIX_EPOCH,
+            ends: at(9),
             seen: Seen::of(&ObjectMeta::default()),
             secret: None,
             account: None,
@@ -164,7 +165,7 @@ mod tests {
     }
 
     /// Asks at each time that the throttle names, as a loop would, and gives the times of the syncs.
-    fn loop_for(seconds: i64) -> Vec<i64> {
+    fn loop_for(seconds: u64) -> Vec<u64> {
         let (mut forces, mut now, mut done) = (Forces::default(), 0, Vec::new());
         while now < seconds {
             match forces.admit(&now.to_string(), at(now)) {
@@ -172,7 +173,7 @@ mod tests {
                     done.push(now);
                     now += 1;
                 }
-                Err(until) => now = until.as_second(),
+                Err(pause) => now += pause.as_secs(),
             }
             // The same force asked about again is no new one.
             if let Some(last) = forces.last.clone() {
@@ -186,7 +187,7 @@ mod tests {
     fn three_forces_are_free_and_a_loop_slows_down_to_one_in_ten_minutes() {
         let done = loop_for(7200);
         assert_eq!(done[..3], [0, 1, 2]);
-        let pauses: Vec<i64> = done[2..].windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let pauses: Vec<u64> = done[2..].windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(pauses[..4], [11, 21, 41, 81], "{pauses:?}");
         assert!(pauses.iter().all(|p| *p <= 601) && pauses.ends_with(&[601]), "{pauses:?}");
     }

@@ -53,12 +53,17 @@ type SecretSeen = Option<(String, Option<String>)>;
 pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
     let uid = version.metadata.uid.clone().unwrap_or_default();
     let now = Timestamp::now();
-    let memory = ctx.memories.with(&uid, |memory| memory.clone());
-    if memory.is_ahead_of(version.metadata.resource_version.as_deref(), now) {
+    let mut memory = ctx.memories.with(&uid, |memory| memory.clone());
+    if memory.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
         // The watch is behind what the last reconcile wrote; it will tell of that in a moment.
         return Action::requeue(BEHIND);
     }
-    let times = Times { now, leading_since: ctx.leading_since, verified: memory.verified };
+    if let Some(attempt) = &mut memory.attempt {
+        let left = attempt.ends.saturating_duration_since(Instant::now());
+        attempt.due = now.checked_add(left).unwrap_or(now);
+    }
+    let verified = memory.verified.and_then(|at| now.checked_sub(at.elapsed()).ok());
+    let times = Times { now, leading_since: ctx.leading_since, verified };
     let decision = triage::triage(&version, memory.attempt.as_ref(), ctx.verify_interval, times);
     let mut failed = memory.attempt.as_ref();
     match decision {
@@ -146,8 +151,11 @@ fn finish(
             let Failed { failure, secret, account, failures, since, due, download } = *failed;
             ctx.metrics.failed("version", failure.reason);
             let seen = seen.unwrap_or_else(|| Seen::of(&version.metadata));
+            let pause = Duration::try_from(due.duration_since(now)).unwrap_or_default();
+            let at = Instant::now();
+            let ends = at.checked_add(pause).unwrap_or(at);
             let reason = failure.reason;
-            let attempt = Attempt { failures, reason, since, at: now, due, seen, secret, account, download };
+            let attempt = Attempt { failures, reason, since, at, ends, due, seen, secret, download, account };
             ctx.memories.with(uid, |memory| memory.attempt = Some(attempt));
             tracing::debug!(reason = %failure.reason, %due, message = failure.message, "the attempt failed");
             requeue_at(due.min(next_look(ctx, uid, now).unwrap_or(due)), now)
@@ -191,7 +199,7 @@ async fn wait(
 fn limited(ctx: &Context, version: &LeanVersion, attempt: Option<&Attempt>) -> Option<Timestamp> {
     let now = Timestamp::now();
     let attempt = attempt.filter(|a| a.seen == Seen::of(&version.metadata))?;
-    let recent = now.duration_since(attempt.at).unsigned_abs() < HOURLY;
+    let recent = attempt.at.elapsed() < HOURLY;
     let until = ctx.github_limits.until(attempt.account?, now).filter(|_| recent)?;
     let failure = Failure { class: Class::Wait(until), ..Failure::retry(Reason::RateLimited, "") };
     now.checked_add(failure.delay(1, Duration::ZERO, rand::random(), now)).ok()
@@ -200,5 +208,6 @@ fn limited(ctx: &Context, version: &LeanVersion, attempt: Option<&Attempt>) -> O
 /// A loop of forced syncs is slowed down; nothing is dropped.
 fn throttled(ctx: &Context, version: &LeanVersion, uid: &str, now: Timestamp) -> Option<Timestamp> {
     let id = triage::forced(version)?;
-    ctx.memories.with(uid, |memory| memory.forces.admit(&id, now)).err()
+    let pause = ctx.memories.with(uid, |memory| memory.forces.admit(&id, Instant::now())).err()?;
+    now.checked_add(pause).ok()
 }

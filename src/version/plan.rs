@@ -177,9 +177,7 @@ impl VersionView {
             invalid("spec.moduleConfigRef is missing: write it as in a Module's moduleConfig".into())
         })?;
         let config = module.check(self.name())?;
-        if let Some(named) =
-            spec.file_name.as_ref().filter(|name| module.file_format.is_contradicted_by(name))
-        {
+        if let Some(named) = spec.file_name.as_ref().filter(|name| module.file_format.conflicts_with(name)) {
             return Err(invalid(format!(
                 "spec.fileName is {named:?}, and moduleConfigRef.fileFormat is {}: Terraform takes the object for what its \
                  name says. Let fileName end in .{}, or change fileFormat.",

@@ -3,7 +3,7 @@
 //! In: the Version that the watch told of, and the right to fetch, if it has that. Out: how it ended. Between two steps
 //! the Version is what the API server answered to the last write, never what the watch remembers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -130,7 +130,7 @@ pub(super) async fn work(
         unsaid(ctx, lean, Failure::retry(Reason::InternalError, words))
     });
     // Also after an error: what was written may have arrived all the same.
-    let left = object.view().metadata.resource_version.clone().zip(Some(Timestamp::now()));
+    let left = object.view().metadata.resource_version.clone().zip(Some(Instant::now()));
     ctx.memories.with(uid, |memory| memory.left = left);
     (Some(seen.at_generation(object.view().metadata.generation)), done)
 }
@@ -199,7 +199,7 @@ async fn step(
         Next::CleanUp(work) if !look.seen => look_again(ctx, object, &work, turn, look).await,
         Next::CleanUp(work) => clean_up(ctx, object, &work).await,
         // A key that ends in no format is the same for both: only the object shows which one it is.
-        Next::Record(work) if !look.seen && !work.module.file_format.is_told_by(&work.place.key) => {
+        Next::Record(work) if !look.seen && !work.module.file_format.is_extension_of(&work.place.key) => {
             look_again(ctx, object, &work, turn, look).await
         }
         Next::Record(_) => settle(ctx, object, &view.settled(now)).await.map(|()| None),
@@ -413,7 +413,7 @@ async fn look_again(
 fn seen_in_the_bucket(ctx: &Context, object: &Object, look: &mut Look) {
     *look = Look { wanted: false, seen: true, other_format: false };
     let uid = object.view().metadata.uid.as_deref().unwrap_or_default();
-    ctx.memories.with(uid, |memory| memory.verified = Some(Timestamp::now()));
+    ctx.memories.with(uid, |memory| memory.verified = Some(Instant::now()));
 }
 
 /// Says that all is as wanted, and, where the last word was of a failure, that this is over.

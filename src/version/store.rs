@@ -155,7 +155,7 @@ pub fn intact(found: &Found, checksum: &str, size: u64) -> bool {
 /// The format to write down with an object, where its key does not tell.
 fn archive_of(work: &Work<'_>, place: &Place) -> String {
     let format = work.module.file_format;
-    if format.is_told_by(&place.key) { String::new() } else { format.extension().to_owned() }
+    if format.is_extension_of(&place.key) { String::new() } else { format.extension().to_owned() }
 }
 
 /// Whether an object is known to be an archive of another format than is wanted now.

@@ -4,7 +4,7 @@
 //! to do. Pure: no client and no clock.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -25,8 +25,10 @@ pub struct Attempt {
     /// Since when they fail for that reason.
     pub since: Timestamp,
     /// When it was made.
-    pub at: Timestamp,
-    /// When the next one is due.
+    pub at: Instant,
+    /// When the pause after it ends.
+    pub ends: Instant,
+    /// The same as the clock shows it now: it may have been set since.
     pub due: Timestamp,
     /// What the attempt saw; anything else is a change, which is not made to wait.
     pub seen: Seen,

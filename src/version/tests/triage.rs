@@ -1,7 +1,7 @@
 //! What the lean Version tells, without any request.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -101,7 +101,8 @@ fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
         failures: 1,
         reason: Reason::TagNotFound,
         since: at(0),
-        at: at(0),
+        at: Instant::now(),
+        ends: Instant::now(),
         due: at(due),
         seen: Seen::of(&failed.lean().metadata),
         secret: None,
