@@ -107,7 +107,7 @@ async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
 
 /// Waits until so many Versions wait for a fetch, and expects that the memory never exceeds its bound on the way there.
 async fn wait_in_the_queue(operator: &Operator, at_least: usize, what: &str) {
-    let queued = eventually(Duration::from_mins(3), || async {
+    let queued = eventually(Duration::from_mins(10), || async {
         let metrics = operator.metrics().await?;
         let depth = metrics.lines().find_map(|line| {
             line.strip_prefix("opendepot_queue_depth{controller=\"version\",lane=\"publish\"} ")
