@@ -409,6 +409,9 @@ fn lean_status(status: &Value) -> LeanStatus {
 /// As the full Version decides it; `None` where something is missing or cannot be read.
 fn stored_as_wanted(config: &ModuleConfig, name: &str, file_name: &str, status: &Value) -> Option<bool> {
     let storage: Place = serde_json::from_value(status.get("storage")?.clone()).ok()?;
+    if config.file_format.conflicts_with(file_name) {
+        return None;
+    }
     let config = config.check(name).ok()?;
     let place = config.place(file_name).ok()?;
     let source = status.get("source").and_then(|source| text(source, "url"));
