@@ -47,7 +47,7 @@ fn change() -> impl Strategy<Value = Value> {
         json!({"status": {"contentDigest": null}}),
         json!({"status": {"contentDigest": "h1:second"}}),
         json!({"status": {"source": null}}),
-        json!({"status": {"source": {"url": "https://github.com/acme/Network"}}}),
+        json!({"status": {"source": {"url": "https://github.com/acme/Network", "ref": "refs/tags/v1.0.0"}}}),
         json!({"status": {"storage": null}}),
         json!({"status": {"storage": {"forcePathStyle": false}}}),
         json!({"status": {"storage": {"endpoint": "https://MINIO.example.com:443"}}}),
