@@ -83,6 +83,8 @@ pub struct HeldBack {
     pub error: StorageError,
     /// Only in other folders: here, nothing was tried yet.
     pub elsewhere: bool,
+    /// They met it several times in a row.
+    pub confirmed: bool,
     /// When one of them may find out more.
     pub pause: Duration,
 }
@@ -117,6 +119,7 @@ impl Storage {
         self.refusals.ask(place, encryption, asked, Instant::now()).map_err(|held| HeldBack {
             error: self.error(Operation::Put, place, held.cause),
             elsewhere: held.elsewhere,
+            confirmed: held.confirmed,
             pause: held.pause,
         })
     }

@@ -16,11 +16,19 @@ use super::{Cause, Encryption, Place, canonical_endpoint};
 /// held back by its own refusal.
 const SHORTEST: Duration = Duration::from_secs(3);
 const LONGEST: Duration = Duration::from_mins(7);
-/// Who asks for another attempt gets one, unless one was refused just now.
+/// Who asks for another attempt gets one, unless many were refused and the last one just now: thousands may be asked for at
+/// once.
 const JUST_NOW: Duration = Duration::from_secs(5);
+const MANY: u32 = 8;
 /// So many refused folders stand for the whole prefix. Of those that were not tried yet, one may each time after this pause.
 const FOLDERS: usize = 3;
 const FIRST_TRIES: Duration = Duration::from_secs(10);
+/// So many refusals in a row are no accident of one object.
+const CONFIRMED: u32 = 3;
+/// How long one may take to find out before another may, too: its download may hang while the store is fine again.
+const PROBE: Duration = Duration::from_secs(30);
+/// A refusal that was not met for so long is forgotten: what met it may be gone.
+const OLD: Duration = Duration::from_hours(2);
 /// Specs choose the places; a forgotten one costs a fetch.
 const MAX_TARGETS: usize = 256;
 const MAX_FOLDERS: usize = 256;
@@ -42,12 +50,15 @@ struct Refusal {
     cause: Cause,
     folders: HashSet<String>,
     count: u32,
+    /// PUTs that were refused, all counted.
+    refused: u32,
     since: Instant,
     /// When the next one may find out.
     next: Instant,
     /// When one of a folder that was not tried yet may.
     next_folder: Instant,
-    probed: bool,
+    /// Since when one finds out.
+    probed: Option<Instant>,
 }
 
 /// What is alike: the cause, with its status and code.
@@ -72,6 +83,8 @@ pub(super) struct Held {
     pub cause: Cause,
     /// Only other folders were refused.
     pub elsewhere: bool,
+    /// It was met several times in a row.
+    pub confirmed: bool,
     /// When there may be a point again.
     pub pause: Duration,
 }
@@ -103,6 +116,9 @@ impl Refusals {
     ) -> Result<Attempt<'_>, Held> {
         let (target, folder) = Target::of(place, encryption);
         let mut all = self.locked();
+        if let Some(kinds) = all.get_mut(&target) {
+            kinds.retain(|_, refusal| now.duration_since(refusal.since) < OLD);
+        }
         let probes = match all.get_mut(&target).and_then(|kinds| meant(kinds, &folder)) {
             Some((kind, refusal)) => refusal.probe(&folder, asked, now)?.then_some((target, kind)),
             None => None,
@@ -167,28 +183,27 @@ impl Refusal {
             cause,
             folders,
             count: 0,
+            refused: 0,
             since: now,
             next: now,
             next_folder: now + FIRST_TRIES,
-            probed: false,
+            probed: None,
         }
     }
 
     /// Whether one that wants to store in this folder finds out for all others.
     fn probe(&mut self, folder: &str, asked: bool, now: Instant) -> Result<bool, Held> {
         let elsewhere = !self.folders.contains(folder);
-        if asked && now.duration_since(self.since) >= JUST_NOW {
+        if asked && (self.refused < MANY || now.duration_since(self.since) >= JUST_NOW) {
             return Ok(false);
         }
         let next = if elsewhere { self.next.min(self.next_folder) } else { self.next };
-        if self.probed || next > now {
+        if self.probed.is_some_and(|since| now.duration_since(since) < PROBE) || next > now {
             let pause = next.saturating_duration_since(now).max(SHORTEST);
-            return Err(Held { cause: self.cause.clone(), elsewhere, pause });
+            let confirmed = self.count >= CONFIRMED;
+            return Err(Held { cause: self.cause.clone(), elsewhere, confirmed, pause });
         }
-        self.probed = true;
-        if elsewhere {
-            self.next_folder = now + FIRST_TRIES;
-        }
+        self.probed = Some(now);
         Ok(true)
     }
 
@@ -197,11 +212,12 @@ impl Refusal {
         if self.count == 0 || self.next <= now {
             self.count = self.count.saturating_add(1);
         }
+        self.refused = self.refused.saturating_add(1);
         self.cause = cause.clone();
         self.since = now;
         self.next = now + pause(self.count).max(asked_for(cause));
-        if self.folders.len() < MAX_FOLDERS {
-            self.folders.insert(folder);
+        if self.folders.len() < MAX_FOLDERS && self.folders.insert(folder) {
+            self.next_folder = now + FIRST_TRIES;
         }
     }
 }
@@ -211,7 +227,7 @@ impl Drop for Attempt<'_> {
         if let Some((target, kind)) = &self.probes {
             let mut all = self.refusals.locked();
             if let Some(refusal) = all.get_mut(target).and_then(|kinds| kinds.get_mut(kind)) {
-                refusal.probed = false;
+                refusal.probed = None;
             }
         }
     }
@@ -370,7 +386,7 @@ mod tests {
         }
         assert_eq!(held(world.ask("team/s3/1.zip", 5)), Some((true, 5)));
         drop(world.ask("team/s5/1.zip", 103).unwrap());
-        assert_eq!(held(world.ask("team/s3/1.zip", 104)), Some((true, 9)), "one each time");
+        assert!(world.ask("team/s3/1.zip", 104).is_ok(), "a try without a PUT has found nothing out");
         assert_eq!(held(world.ask("team/vpc/1.zip", 113)), Some((false, 76)));
         let first = world.ask("team/s3/1.zip", 113).unwrap();
         assert!(world.ask("team/s4/1.zip", 113).is_err(), "one at a time");
@@ -381,10 +397,29 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_it_gets_an_attempt_unless_one_was_refused_just_now() {
+    fn folders_that_were_not_tried_are_tried_one_at_a_time_and_not_for_ever() {
+        let world = World::new();
+        for folder in ["vpc", "eks", "rds"] {
+            world.ended(&format!("team/{folder}/1.zip"), &denied(), 0);
+        }
+        let hangs = world.ask("team/s3/1.zip", 10).unwrap();
+        assert!(world.ask("team/s4/1.zip", 39).is_err() && world.ask("team/s4/1.zip", 40).is_ok());
+        drop(hangs);
+        world.ended("team/s3/1.zip", &denied(), 41);
+        assert_eq!(held(world.ask("team/s4/1.zip", 43)), Some((true, 4)));
+        assert!(world.ask("team/vpc/1.zip", 41 + 2 * 3600).is_ok(), "what met it may be gone");
+        assert!(world.refusals.locked().values().all(HashMap::is_empty));
+    }
+
+    #[test]
+    fn who_asks_for_it_gets_an_attempt_unless_many_were_refused_just_now() {
         let world = World::new();
         for second in [0, 3, 9, 21] {
             world.ended("vpc/1.zip", &denied(), second);
+        }
+        assert!(world.refusals.ask(&at("vpc/2.zip"), &world.encryption, true, world.now(22)).is_ok());
+        for _ in 0..MANY {
+            world.ended("vpc/1.zip", &denied(), 21);
         }
         let asked =
             |seconds| world.refusals.ask(&at("vpc/2.zip"), &world.encryption, true, world.now(seconds));

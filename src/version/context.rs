@@ -116,7 +116,7 @@ fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Fa
         if held.elsewhere { " (so for others below this prefix; this one is tried later)" } else { "" };
     let message = format!("{}{note}", held.error);
     let failure = held.error.into_failure(now);
-    if failure.class == Class::Stalled && !held.elsewhere && !requested {
+    if failure.class == Class::Stalled && held.confirmed && !held.elsewhere && !requested {
         return failure;
     }
     Failure { class: Class::Wait(now.checked_add(pause).unwrap_or(now)), message, ..failure }
@@ -159,7 +159,7 @@ impl Context {
             let stored = view.status.storage.is_some() || !view.status.objects.is_empty();
             return self.owners.fate(&view.metadata, view.retain, stored);
         }
-        if self.owners.retains(&view.metadata, view.retain) { Fate::Keep } else { Fate::Delete }
+        self.owners.fate_after_move(&view.metadata, view.retain)
     }
 
     /// Whether a Version may not publish yet, since its Module may know what its content has to be and it does not.
