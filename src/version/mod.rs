@@ -70,7 +70,8 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
         Triage::Ignore | Triage::Settled(None) => return Action::await_change(),
         Triage::Settled(Some(at)) => return requeue_at(at, now),
         Triage::Waiting(due) => {
-            if let Some(action) = wait(&ctx, &version, failed, due, now).await {
+            // Boxed like the work below: it may ask for a Secret.
+            if let Some(action) = Box::pin(wait(&ctx, &version, failed, due, now)).await {
                 return action;
             }
             failed = None;
