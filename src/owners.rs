@@ -207,9 +207,17 @@ impl Owners {
         })
     }
 
-    /// Whether a Version's old object is to stay after a move. `retain` is the Version's own copy of the policy.
-    pub fn retains(&self, metadata: &ObjectMeta, retain: bool) -> bool {
-        self.with(|state| state.owner_of(metadata).map_or(retain, |record| record.policy.retain))
+    /// What becomes of a Version's old object after a move. `retain` is the Version's own copy of the policy, which counts
+    /// where no owner is known; undecided before the Modules were listed.
+    pub fn fate_after_move(&self, metadata: &ObjectMeta, retain: bool) -> Fate {
+        let owned = owner(metadata).is_some();
+        self.with(|state| {
+            if owned && !state.has_listed(metadata) {
+                return Fate::Undecided;
+            }
+            let keep = state.owner_of(metadata).map_or(retain, |record| record.policy.retain);
+            if keep { Fate::Keep } else { Fate::Delete }
+        })
     }
 
     /// Whether a Version that knows no digest has to wait for its Module before it publishes: the Module may have recorded

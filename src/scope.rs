@@ -101,7 +101,7 @@ pub fn start_scope(
             let new = watched.owners.update(&module.metadata, &module.policy);
             // Its Versions may have been seen before it was.
             if new && *listed_modules.borrow() {
-                watched.look_again();
+                watched.look_again(module.metadata.uid.as_deref());
             }
         } else {
             module_context.forget(module);
@@ -110,12 +110,12 @@ pub fn start_scope(
         let _ = queue.unbounded_send(reference);
     };
     let (module_context, known_modules) = (Arc::clone(&context), modules.clone());
+    let queue = module_queue.clone();
     let listed = move || {
-        let uids: HashSet<_> = known_modules.state().iter().filter_map(|m| m.metadata.uid.clone()).collect();
-        owned.owners.listed(owned.scope.as_deref(), &uids, Timestamp::now());
-        owned.look_again();
+        let all = known_modules.state();
+        owned.listed(&all, &queue);
         modules_seen.send_replace(true);
-        module_context.keep_only(&known_modules.state());
+        module_context.keep_only(&all);
     };
     tasks.spawn(watch_loop(shared, namespace, (modules.clone(), module_writer), tell, listed));
 
@@ -200,13 +200,38 @@ struct Owned {
 }
 
 impl Owned {
-    /// Some Module came to be known: Versions that wait for theirs look again.
-    fn look_again(&self) {
+    /// All Modules were listed.
+    fn listed(&self, modules: &[Arc<LeanModule>], queue: &mpsc::UnboundedSender<ObjectRef<LeanModule>>) {
+        let uids: HashSet<_> = modules.iter().filter_map(|module| module.metadata.uid.clone()).collect();
+        self.owners.listed(self.scope.as_deref(), &uids, Timestamp::now());
+        self.look_again(None);
+        self.ask_owners_of_deleted(queue);
+    }
+
+    /// A Module came to be known, or all did: their Versions that wait for it look again.
+    fn look_again(&self, module: Option<&str>) {
         for version in self.versions.state() {
+            let theirs = |uid| owners::owner(&version.metadata).is_some_and(|owner| owner.uid == uid);
+            if module.is_some_and(|uid| !theirs(uid)) {
+                continue;
+            }
             self.owners.note(&version);
             if version.terminating() || !version.knows_digest() {
                 let _ = self.queue.unbounded_send(ObjectRef::from_obj(version.as_ref()));
             }
+        }
+    }
+
+    /// Queues the Modules of Versions that are being deleted: one that was reconciled before these were noted has not
+    /// answered for them.
+    fn ask_owners_of_deleted(&self, queue: &mpsc::UnboundedSender<ObjectRef<LeanModule>>) {
+        let owner = |version: &Arc<LeanVersion>| {
+            let owner = owners::owner(&version.metadata).filter(|_| version.terminating())?;
+            Some(ObjectRef::new(&owner.name).within(&version.namespace().unwrap_or_default()))
+        };
+        let owners: HashSet<_> = self.versions.state().iter().filter_map(owner).collect();
+        for module in owners {
+            let _ = queue.unbounded_send(module);
         }
     }
 
@@ -353,5 +378,16 @@ mod tests {
         };
         assert_eq!(guarded(module("odd"), Arc::default()).await, Ok(Action::requeue(Duration::from_mins(1))));
         assert_eq!(guarded(module("even"), Arc::default()).await, Ok(Action::await_change()));
+    }
+
+    fn size_of_future<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_waits_is_small() {
+        // Thousands wait at once, each with all that its future may come to hold.
+        let (version, module) = (size_of_future(version::reconcile), size_of_future(module::reconcile));
+        assert!(version <= 2048 && module <= 2048, "a Version holds {version} bytes, a Module {module}");
     }
 }

@@ -291,8 +291,10 @@ pub async fn reconcile(lean: Arc<LeanModule>, ctx: Arc<Context>) -> Action {
         Err(error) => {
             ctx.metrics.reconciled("module", "failed", since);
             ctx.metrics.failed("module", error.reason());
+            // A refusal has pauses of its own, and shows that the API server answers.
+            let refused = matches!(error, Unfinished::Refused { .. });
             let failures = ctx.memories.if_known(&uid, |memory| {
-                memory.failures = memory.failures.saturating_add(1);
+                memory.failures = if refused { 0 } else { memory.failures.saturating_add(1) };
                 memory.failures
             });
             tracing::warn!(%error, "not finished; trying again");
@@ -380,6 +382,7 @@ async fn bring_closer(
         // What cannot be recorded keeps nothing from going.
         ctx.answer(&namespace, uid, &deletions);
     }
+    let recorded = matches!(written, Ok(StatusWrite::Now(_)));
     let version = match written? {
         StatusWrite::Now(version) => {
             // What was written counts at once: a request that was opened goes along with the Versions that are made now.
@@ -392,9 +395,10 @@ async fn bring_closer(
             raw.metadata.resource_version.clone()
         }
         StatusWrite::Conflict => return Ok(Action::requeue(COALESCE)),
+        // Nothing can be said in the status, and nothing new is made, but what is to go still goes.
         StatusWrite::TooLarge => {
-            ctx.answer(&namespace, uid, &deletions);
-            return Ok(Action::requeue(COALESCE));
+            again = Some(sooner(again, Duration::try_from(TOO_LARGE).unwrap_or(COALESCE)));
+            raw.metadata.resource_version.clone()
         }
     };
     ctx.answer(&namespace, uid, &deletions);
@@ -416,9 +420,10 @@ async fn bring_closer(
     } else if !reset_force(&api, &name, version.as_deref(), attempts).await? {
         return Ok(Action::requeue(COALESCE));
     }
-    // A Version that is made now carries its digest; one that is there has to be given it first.
+    // A Version that is made now carries its digest. One that is there and whose digest is recorded waits until it was
+    // given that, and holds up no other.
     let hands_over: Vec<_> = plan.change.iter().filter(|change| change.expected_digest.is_some()).collect();
-    if hands_over.is_empty() {
+    if hands_over.is_empty() || recorded {
         ctx.reconciled(&namespace, uid, &module);
     }
     let due = attempts.due(&plan, Timestamp::now());
@@ -555,7 +560,7 @@ async fn write_or_less(
 ) -> (ModuleStatus, Result<StatusWrite, kube::Error>) {
     let after = status::status(module, facts, token, Timestamp::now());
     let written = write(ctx, api, raw, (module, &after), facts).await;
-    if !matches!(written, Ok(StatusWrite::TooLarge)) {
+    if facts.too_large || !matches!(written, Ok(StatusWrite::TooLarge)) {
         return (after, written);
     }
     let until = Timestamp::now().checked_add(TOO_LARGE).unwrap_or(Timestamp::MAX);

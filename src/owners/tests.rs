@@ -160,7 +160,19 @@ fn an_owner_in_another_namespace_is_none() {
     owners.note(&claim);
     assert!(owners.waiting("module").is_empty(), "nothing that it says reaches the Module");
     assert_eq!(fate(&owners, &claim, false), Fate::Delete, "its own policy counts");
-    assert!(!owners.retains(&claim.metadata, false));
+    assert_eq!(owners.fate_after_move(&claim.metadata, false), Fate::Delete);
     owners.reconciled("module");
     assert!(!owners.withholds(&claim.metadata, "1.0.0", false));
+}
+
+#[test]
+fn an_old_object_is_not_deleted_before_the_modules_were_listed() {
+    let version = version("1.0.0");
+    let inline = ObjectMeta { owner_references: None, ..version.metadata.clone() };
+    let unlisted = Owners::default();
+    assert_eq!(unlisted.fate_after_move(&version.metadata, false), Fate::Undecided);
+    assert_eq!(unlisted.fate_after_move(&inline, false), Fate::Delete);
+    assert_eq!(unlisted.fate_after_move(&inline, true), Fate::Keep);
+    assert_eq!(with_module("Retain").fate_after_move(&version.metadata, false), Fate::Keep);
+    assert_eq!(with_module("Delete").fate_after_move(&version.metadata, true), Fate::Delete);
 }

@@ -443,8 +443,9 @@ async fn clean_up(ctx: &Context, object: &mut Object, work: &Work<'_>) -> Result
     let view = object.view().clone();
     let left = view.left_behind(&work.place);
     let (done, result) = match ctx.fate(&view) {
+        Fate::Undecided => return Ok(Some(Done::ModuleFirst)),
         Fate::Delete => delete::objects(ctx, object, &left).await,
-        _ => (left, Ok(())),
+        Fate::Keep => (left, Ok(())),
     };
     match result {
         Ok(()) => object.write_status(&view.cleaned_up(Timestamp::now())).await.map(|()| None),
