@@ -13,7 +13,7 @@ use kube::{Api, Client};
 
 use super::limits::Limits;
 use super::memory::Memories;
-use super::plan::{VersionView, Work};
+use super::plan::{Requests, VersionView, Work};
 use super::secret_looks::SecretLooks;
 use super::shares::Shares;
 use super::slots::Slots;
@@ -135,8 +135,8 @@ impl Context {
 
     /// The right to fetch what is to be stored, held until that is done; not where the store refuses all such PUTs.
     pub(super) fn may_store(&self, work: &Work<'_>) -> Result<impl Sized + use<'_>, Failure> {
-        // A force asks once; what it left open is retried like all else.
-        let asked = work.requests.any() && !work.requests.pending;
+        // A request asks once; what it left open is retried like all else.
+        let asked = Requests { pending: false, ..work.requests.clone() }.any();
         let attempt = self.storage.may_store(&(&work.place).into(), &work.encryption(), asked);
         attempt.map_err(|held| held_back(held, work.requests.any(), Timestamp::now(), rand::random()))
     }
