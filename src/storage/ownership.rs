@@ -52,7 +52,8 @@ const COMMIT: Field = Field("opendepot-commit", 64);
 const DIGEST: Field = Field("opendepot-digest", 128);
 /// Absent stands for 1: the first revision wrote none.
 const FORMAT: Field = Field("opendepot-format", 10);
-const ARCHIVE: Field = Field("opendepot-archive", 16);
+/// Longer than any format: what stands for a value that does not fit has to fit itself.
+const ARCHIVE: Field = Field("opendepot-archive", 64);
 const REQUEST: Field = Field("opendepot-request", 256);
 const MODULE_REQUEST: Field = Field("opendepot-module-request", 128);
 
