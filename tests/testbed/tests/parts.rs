@@ -106,7 +106,8 @@ async fn the_operator_is_told_where_everything_is_and_nothing_else() -> Result<(
         "KUBECONFIG=/",
         "HTTPS_PROXY=http://127.0.0.1:",
         "AWS_REGION=eu-west-1\n",
-        "run --listen 127.0.0.1:",
+        "OPENDEPOT_LISTEN=127.0.0.1:",
+        "run --ca-file /",
         "--max-fetches 2\n",
     ] {
         ensure!(log.contains(wanted), "no {wanted:?} in {log}");
