@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use http::Method;
+use opendepot_testbed::github::{Failure, Fault, Hop};
 use opendepot_testbed::s3::{S3Request, Store};
 use serde_json::{Value, json};
 
 use crate::support::World;
 use crate::support::archives::sha256;
+use crate::support::failing::Then::Stalled;
 
 /// How a PUT was asked and answered: with a checksum, on condition that there is no object yet, status.
 type Put = (bool, bool, u16);
@@ -120,4 +122,38 @@ async fn a_store_that_refuses_only_conditions_keeps_the_checksum() {
 async fn a_store_that_refuses_all_with_one_word_works_without() {
     let asked = [(true, true, 400), (false, true, 400), (true, false, 400), (false, false, 200)];
     all_of_a_life_on(Store::Bare, &asked).await;
+}
+
+#[tokio::test]
+async fn what_appears_during_the_download_is_safe_where_a_store_knows_no_conditions() {
+    let world = World::new("unguarded").await;
+    let s3 = &world.bed.s3;
+    s3.behave_as(&world.name, Store::Unconditional);
+    world.released("net");
+    world.released("dns");
+    let _operator = world.operator().await;
+    // Known from here on: the second is never asked with the condition.
+    world.apply(&world.inline("net"));
+    world.version_ready("net").await;
+    let late = Failure::Delay(Duration::from_secs(3));
+    world.bed.github.inject(Fault::on(&world.repository("dns"), late).at(Hop::Codeload));
+    world.apply(&world.inline("dns"));
+    let recorded = |v: &Value| v["status"]["objects"][0]["key"].is_string();
+    let version = world.version_when("dns", recorded).await;
+    let key = version["status"]["objects"][0]["key"].as_str().unwrap().to_owned();
+    s3.put(&world.name, &key, "somebody's only copy").await.unwrap();
+
+    let at = format!("s3://{}/{key}", world.name);
+    world.failed("dns", "ObjectNotOurs", Stalled, &[&at, "was not stored by OpenDepot"]).await;
+    assert_eq!(s3.get(&world.name, &key).await.unwrap(), b"somebody's only copy");
+    assert_eq!(
+        puts(&world, "dns"),
+        [(false, false, 200)],
+        "the one above: none that would have overwritten it"
+    );
+    let heads = |prefix: &str| {
+        let requests = s3.requests(&world.name).into_iter();
+        requests.filter(|r| r.method == Method::HEAD && r.key.starts_with(prefix)).count()
+    };
+    assert_eq!(heads("net/"), 3, "before the download, before the PUT, and after it");
 }
