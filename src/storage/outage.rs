@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Cause, Place};
+use super::{Cause, Place, canonical_endpoint};
 
 /// A failure that came sooner has cost nobody a turn: a refused connection, one that was cut.
 pub(super) const LONG: Duration = Duration::from_secs(4);
 
-/// A store as requests see it: endpoint and bucket, each as it is spelled.
+/// A store as requests see it: endpoint in its canonical form, and bucket.
 type Store = (Option<String>, String);
 
 /// The stores that are silent.
@@ -39,7 +39,8 @@ pub(super) struct Probe<'a> {
 impl Outages {
     /// The right to send a request, or what another one met just now.
     pub fn ask(&self, place: &Place) -> Result<Probe<'_>, Cause> {
-        let store = (place.endpoint.clone(), place.bucket.clone());
+        let endpoint = canonical_endpoint(place.endpoint.as_deref(), &place.region);
+        let store = (endpoint, place.bucket.clone());
         let first = self.with(|all| match all.get_mut(&store) {
             Some(outage) if outage.probed => Err(Cause::Network { detail: outage.detail.clone() }),
             Some(outage) => {
@@ -120,6 +121,23 @@ mod tests {
         probe.ended(&Ok(()), LONG);
         let at_once: Vec<_> = (0..3).map(|_| outages.ask(&place("dead"))).collect();
         assert!(at_once.iter().all(Result::is_ok), "it answers again");
+    }
+
+    #[test]
+    fn a_silent_store_is_silent_under_each_of_its_spellings() {
+        let spelled = |endpoint: &str| Place { endpoint: Some(endpoint.into()), ..place("dead") };
+        let outages = Outages::default();
+        outages.ask(&spelled("https://minio.example.com")).unwrap().ended(&silent(), LONG);
+        let _probe = outages.ask(&spelled("https://MinIO.example.com:443/")).unwrap();
+        for endpoint in ["https://minio.example.com", "HTTPS://minio.example.com/"] {
+            assert_eq!(outages.ask(&spelled(endpoint)).map(drop), silent(), "{endpoint}");
+        }
+        for other in ["http://minio.example.com", "https://minio.example.com:9000"] {
+            assert!(outages.ask(&spelled(other)).is_ok(), "{other}");
+        }
+        outages.ask(&place("dead")).unwrap().ended(&silent(), LONG);
+        let _probe = outages.ask(&spelled("https://s3.us-west-2.amazonaws.com/")).unwrap();
+        assert_eq!(outages.ask(&place("dead")).map(drop), silent(), "AWS, written out");
     }
 
     #[test]
