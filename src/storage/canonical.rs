@@ -70,4 +70,25 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn aws_has_one_spelling_in_each_of_its_partitions() {
+        for (region, domain) in [
+            ("eu-central-1", "amazonaws.com"),
+            ("us-gov-west-1", "amazonaws.com"),
+            ("cn-north-1", "amazonaws.com.cn"),
+            ("eusc-de-east-1", "amazonaws.eu"),
+        ] {
+            for service in ["s3", "s3.dualstack", "s3-fips", "s3-fips.dualstack"] {
+                let endpoint = format!("https://{service}.{region}.{domain}/");
+                assert_eq!(canonical(Some(&endpoint), region, None), None, "{endpoint}");
+            }
+            for other in
+                ["amazonaws.com", "amazonaws.com.cn", "amazonaws.eu"].iter().filter(|d| **d != domain)
+            {
+                let endpoint = format!("https://s3.{region}.{other}");
+                assert_eq!(canonical(Some(&endpoint), region, None), Some(endpoint.clone()), "another store");
+            }
+        }
+    }
 }

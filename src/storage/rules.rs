@@ -179,10 +179,18 @@ impl Endpoint {
         let Some(host) = self.0.strip_prefix("https://") else { return false };
         let services = ["s3", "s3.dualstack", "s3-fips", "s3-fips.dualstack"];
         is_region(region)
-            && services.iter().any(|service| {
-                host == format!("{service}.{region}.amazonaws.com")
-                    || host == format!("{service}.{region}.amazonaws.com.cn")
-            })
+            && services.iter().any(|service| host == format!("{service}.{region}.{}", domain(region)))
+    }
+}
+
+/// The domain that requests for a region go to.
+fn domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") {
+        "amazonaws.com.cn"
+    } else if region.starts_with("eusc-") {
+        "amazonaws.eu"
+    } else {
+        "amazonaws.com"
     }
 }
 
