@@ -119,6 +119,8 @@ reasons! {
     ChecksumMismatch,
     /// Another's object lies at the key.
     ObjectNotOurs,
+    /// An older object of this Version, which is retained, holds the key.
+    KeyRetained,
     /// The object moved, and what it left behind cannot be deleted yet.
     OldObjectKept,
     /// The Kubernetes API refused or failed.

@@ -71,6 +71,19 @@ impl Content {
     }
 }
 
+/// Where the status has this very content on record, in the folder of `place`. When other content is at `place`, the
+/// operator chose that `fileName`, and it was changed back since.
+pub fn changed_back<'a>(view: &'a VersionView, place: &Place, content: &Content) -> Option<&'a Place> {
+    fn in_folder(place: &Place) -> Place {
+        let key = place.key.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        Place { key, ..place.clone() }
+    }
+    let status = &view.status;
+    let stored = status.storage.as_ref().filter(|_| status.synced == Some(true))?;
+    let same = status.checksum.as_ref() == Some(&content.checksum) && !stored.is_same(place);
+    (same && in_folder(stored).is_same(&in_folder(place))).then_some(stored)
+}
+
 /// Whether the files on record are those of the content while the archive's bytes differ, in the same format. That means a
 /// change where the normaliser's revision is the same too.
 pub fn other_bytes(view: &VersionView, work: &Work<'_>, content: &Content) -> bool {

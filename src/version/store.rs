@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::basis::PutBasis;
-use super::content::{Content, Target};
+use super::content::{Content, Target, changed_back};
 use super::context::Context;
 use super::object::Object;
 use super::plan::{Work, fresh_file_name};
@@ -16,6 +16,7 @@ use crate::archive;
 use crate::crd::Place;
 use crate::crd::version::Source;
 use crate::failure::{Failure, Reason};
+use crate::owners::Fate;
 use crate::storage::{Found, Ownership, PutOutcome, Upload};
 
 /// How many places are tried. A fresh one is free unless the store answers nonsense.
@@ -55,6 +56,7 @@ pub(super) async fn store(
             target = Target::of(object.view(), &place, &lying, content);
         }
         if target == Target::Fresh {
+            retained(ctx, object, &place, content)?;
             place = fresh_place(object, work).await?;
             target = Target::Create;
         }
@@ -71,6 +73,25 @@ pub(super) async fn store(
     let message =
         format!("S3 has other content at each of {MOST_PLACES} fresh keys, the last of them {place:?}.");
     Err(Failure::retry(Reason::StorageUnavailable, message).into())
+}
+
+/// Fails where a fresh `fileName` would be the second for one content: with `Retain`, each of them leaves an object behind
+/// for ever, and whoever changes the name back each time (GitOps does) makes one each time.
+fn retained(ctx: &Context, object: &Object, place: &Place, content: &Content) -> Result<(), Failure> {
+    let view = object.view();
+    let Some(stored) = changed_back(view, place, content).filter(|_| ctx.fate(view) == Fate::Keep) else {
+        return Ok(());
+    };
+    let file_name = stored.key.rsplit('/').next().unwrap_or_default();
+    Err(Failure::stalled(
+        Reason::KeyRetained,
+        format!(
+            "s3://{}/{} holds what this Version published before, and deletionPolicy Retain keeps that; what the tag holds now \
+             is stored as s3://{}/{} already, and is not stored again. Set spec.fileName to {file_name:?}, or to a name that \
+             was not used yet; or remove that older object. GitOps that writes fileName has to do the same.",
+            place.bucket, place.key, stored.bucket, stored.key
+        ),
+    ))
 }
 
 /// Gives the Version a fresh `fileName`, and puts the place that this makes on record.

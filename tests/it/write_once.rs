@@ -600,3 +600,50 @@ async fn immutable_that_is_turned_on_during_the_put_keeps_what_was_published() {
     assert_eq!(after["status"]["checksum"], before["status"]["checksum"]);
     alone(&world, &after, "mod/").await;
 }
+
+#[tokio::test]
+async fn gitops_that_writes_the_file_name_back_makes_no_object_each_round_where_all_are_retained() {
+    let world = World::new("once-back").await;
+    let repository = world.released("net");
+    let _operator = world.operator().await;
+    let in_git = |file_name: &str| {
+        let mut manifest =
+            world.inline_of("net", &world.module("net").config("deletionPolicy", json!("Retain")));
+        manifest["spec"]["fileName"] = json!(file_name);
+        manifest
+    };
+    world.apply(&in_git("net-1.0.0.zip"));
+    let first = world.version_ready("net").await;
+    repository.release("v1.0.0", &main_tf(MOVED)).unwrap();
+    world.request("net", "moved");
+    let second = world.version_when("net", |v| ready(v) && key(v) != key(&first)).await;
+    assert_eq!(keys(&world, "net/").await.len(), 2, "the older content is retained");
+
+    // Git knows the first name only.
+    world.count_from_now("net");
+    for _ in 0..3 {
+        world.apply(&in_git("net-1.0.0.zip"));
+        let file_name = key(&second).split_once('/').unwrap().1.to_owned();
+        let said = world.version_fails("net", "KeyRetained").await;
+        for words in [key(&first), format!("Set spec.fileName to \"{file_name}\"")] {
+            assert!(said.contains(&words), "{words} in {said}");
+        }
+        let version = world.get_version("net").await.unwrap().unwrap();
+        assert_eq!(condition(&version, "Stalled")["status"], "True");
+        assert_eq!(version["status"]["synced"], true);
+        assert_eq!(version["status"]["storage"], second["status"]["storage"]);
+    }
+    assert_eq!(world.served("net"), 1, "one download finds out");
+    assert_eq!(keys(&world, "net/").await.len(), 2);
+
+    // Both ways out that the message gives.
+    world.apply(&in_git(key(&second).split_once('/').unwrap().1));
+    let named = world.version_ready("net").await;
+    assert_eq!(key(&named), key(&second));
+    assert_eq!(keys(&world, "net/").await.len(), 2);
+    world.bed.s3.delete(&world.name, &key(&first)).await.unwrap();
+    world.apply(&in_git("net-1.0.0.zip"));
+    let back = world.version_when("net", |v| ready(v) && key(v) == key(&first)).await;
+    assert_eq!(back["status"]["checksum"], second["status"]["checksum"]);
+    assert_eq!(keys(&world, "net/").await.len(), 2);
+}

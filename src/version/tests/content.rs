@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::basis::{DeleteBasis, PutBasis};
-use super::super::content::{Content, Target, compare, other_bytes, replaced};
+use super::super::content::{Content, Target, changed_back, compare, other_bytes, replaced};
 use super::super::publish::Lying;
 use super::{Fixture, at, passing, stored, version};
 use crate::crd::{Place, REQUESTED_AT};
@@ -78,6 +78,33 @@ fn no_put_replaces_other_content() {
     ];
     for (what, version, found, content, expected) in table {
         assert_eq!(target(&version, found, &content), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_file_name_that_was_changed_back_is_told_from_a_move() {
+    let back = |patch: Value| stored().with(json!({"spec": {"fileName": "older.zip"}})).with(patch);
+    let s3 = |change: Value| json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": change}}}});
+    let table = [
+        ("changed back", back(json!({})), same(), true),
+        (
+            "in another spelling",
+            back(s3(json!({"endpoint": "https://s3.us-west-2.amazonaws.com/"}))),
+            same(),
+            true,
+        ),
+        ("but the tag was moved", back(json!({})), moved(), false),
+        ("not changed", stored(), same(), false),
+        ("new", version(), same(), false),
+        ("but its object is lost", back(json!({"status": {"synced": false}})), same(), false),
+        ("to another folder", back(s3(json!({"key": "team"}))), same(), false),
+        ("to another bucket", back(s3(json!({"bucket": "cellar"}))), same(), false),
+        ("to another store", back(s3(json!({"endpoint": "https://s3.example.com"}))), same(), false),
+    ];
+    for (what, version, content, expected) in table {
+        let view = version.view();
+        let place = view.work().unwrap().place;
+        assert_eq!(changed_back(&view, &place, &content).is_some(), expected, "{what}");
     }
 }
 
