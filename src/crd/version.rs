@@ -233,6 +233,12 @@ impl Place {
         self.canonical() == other.canonical()
     }
 
+    /// Whether both name the same object. The endpoint does not count: one store has many spellings (a service name, an
+    /// address), and taking two of them for two stores would delete the only copy after a "move".
+    pub fn same_object(&self, other: &Self) -> bool {
+        self.bucket == other.bucket && self.key == other.key
+    }
+
     fn canonical(&self) -> (&str, &str, &str, Option<String>) {
         let Self {
             bucket,

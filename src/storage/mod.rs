@@ -68,38 +68,8 @@ pub struct Place {
     pub force_path_style: bool,
 }
 
-impl Place {
-    /// Whether both name the same object. The endpoint does not count: one store has many spellings (a service name, an
-    /// address, a trailing slash), and taking two of them for two stores would delete the only copy after a "move".
-    pub fn same_object(&self, other: &Self) -> bool {
-        self.bucket == other.bucket && self.key == other.key
-    }
-}
-
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s3://{}/{}", self.bucket, self.key)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Place;
-
-    #[test]
-    fn one_object_is_recognised_under_any_endpoint() {
-        let here = Place {
-            bucket: "modules".into(),
-            key: "vpc/a.zip".into(),
-            region: "us-west-2".into(),
-            endpoint: None,
-            force_path_style: false,
-        };
-        let spelled =
-            Place { endpoint: Some("http://minio:9000/".into()), force_path_style: true, ..here.clone() };
-        let other = Place { key: "vpc/b.zip".into(), ..here.clone() };
-        assert!(here.same_object(&spelled));
-        assert!(!here.same_object(&other));
-        assert_eq!(here.to_string(), "s3://modules/vpc/a.zip");
     }
 }

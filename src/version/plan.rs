@@ -266,8 +266,13 @@ impl VersionView {
     /// Places other than `current` where an object of this Version may still be. One with the same bucket and key is
     /// never among them, however its endpoint is spelled.
     pub fn left_behind(&self, current: &Place) -> Vec<Place> {
-        let elsewhere = |p: &&Place| p.bucket != current.bucket || p.key != current.key;
-        self.status.objects.iter().filter(elsewhere).cloned().collect()
+        self.status.objects.iter().filter(|p| !p.same_object(current)).cloned().collect()
+    }
+
+    /// Whether the status says that the object has this bucket and key, however its endpoint is spelled. What may be
+    /// anybody's in another store is told from it by [`Place::is_same`].
+    pub fn stored_as(&self, place: &Place) -> bool {
+        self.status.storage.as_ref().is_some_and(|stored| stored.same_object(place))
     }
 }
 

@@ -300,8 +300,7 @@ pub(super) fn take_over(view: &VersionView, work: &Work<'_>, found: &Found) -> O
 /// survives what happened to the bytes.
 fn damaged(view: &VersionView, work: &Work<'_>, found: &Found) -> bool {
     let status = &view.status;
-    let recorded =
-        status.storage.as_ref().is_some_and(|s| s.bucket == work.place.bucket && s.key == work.place.key);
+    let recorded = view.stored_as(&work.place);
     let size = u64::try_from(status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
     status.checksum.as_ref().is_some_and(|checksum| recorded && !intact(found, checksum, size))
 }
@@ -321,8 +320,7 @@ fn answered(view: &VersionView, work: &Work<'_>, found: &Found, owner: &Ownershi
 /// Whether this is the object that the status speaks of, not one that was stored there since. Both times are the store's.
 fn recorded(view: &VersionView, work: &Work<'_>, found: &Found) -> bool {
     let status = &view.status;
-    let here =
-        status.storage.as_ref().is_some_and(|s| s.bucket == work.place.bucket && s.key == work.place.key);
+    let here = view.stored_as(&work.place);
     let stored_at = found.stored_at.and_then(|at| jiff::Timestamp::from_second(at).ok());
     let since = status.last_sync_time.as_ref().map(|time| time.0);
     let newer = stored_at.zip(since).is_some_and(|(stored_at, since)| stored_at > since);
@@ -344,12 +342,9 @@ pub(super) fn requested(view: &VersionView, work: &Work<'_>) -> (Option<String>,
 
 /// Whether the object that the status speaks of turned out to be missing or damaged.
 fn is_lost(view: &VersionView, work: &Work<'_>, lying: &Lying) -> bool {
-    let status = &view.status;
-    let here =
-        status.storage.as_ref().is_some_and(|s| s.bucket == work.place.bucket && s.key == work.place.key);
     let gone = match lying {
         Lying::Nothing => true,
         Lying::Ours(found) => damaged(view, work, found),
     };
-    status.synced == Some(true) && here && gone
+    view.status.synced == Some(true) && view.stored_as(&work.place) && gone
 }

@@ -84,7 +84,7 @@ impl VersionView {
         after.source.clone_from(source);
         after.storage = Some(place.clone());
         // One spelling of a place is enough to find the object again.
-        after.objects.retain(|p| p.bucket != place.bucket || p.key != place.key);
+        after.objects.retain(|p| !p.same_object(place));
         after.objects.push(place.clone());
         // One that was found was stored by an attempt whose end nobody wrote down.
         let stored_at = stored_at.filter(|_| !stored_now).max(after.last_sync_time.map(|before| before.0));
@@ -153,7 +153,7 @@ impl VersionView {
         let moved = self.left_behind(place).is_empty();
         let mut after = if moved { self.settled(now) } else { self.status.clone() };
         after.storage = Some(place.clone());
-        after.objects.retain(|p| p.bucket != place.bucket || p.key != place.key);
+        after.objects.retain(|p| !p.same_object(place));
         after.objects.push(place.clone());
         after
     }
@@ -161,9 +161,7 @@ impl VersionView {
     /// What a move left behind is gone, or may stay.
     pub fn cleaned_up(&self, now: Timestamp) -> VersionStatus {
         let mut after = self.settled(now);
-        let here =
-            |p: &Place| self.status.storage.as_ref().is_some_and(|s| s.bucket == p.bucket && s.key == p.key);
-        after.objects.retain(here);
+        after.objects.retain(|p| self.stored_as(p));
         after
     }
 

@@ -70,6 +70,17 @@ fn one_place_is_recorded_once_however_its_endpoint_is_spelled() {
 }
 
 #[test]
+fn one_object_is_recognised_under_any_endpoint() {
+    let here = place("network/first.zip");
+    let spelled =
+        Place { endpoint: Some("http://minio:9000/".into()), region: "eu-west-1".into(), ..here.clone() };
+    assert!(here.same_object(&spelled) && !here.is_same(&spelled));
+    assert!(!here.same_object(&place("network/second.zip")));
+    assert!(!here.same_object(&Place { bucket: "other".into(), ..here.clone() }));
+    assert!(stored().view().stored_as(&spelled) && !version().view().stored_as(&here));
+}
+
+#[test]
 fn a_deletion_looks_at_every_spelling_of_a_place_once() {
     let spelled = Place { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
     let moving = stored().with_status(&stored().view().publishing(&spelled, at(50)));
