@@ -33,7 +33,8 @@ pub async fn objects(ctx: &Context, object: &Object, places: &[Place]) -> (Vec<P
 pub fn matters(view: &VersionView, place: &Place, failure: &Failure) -> bool {
     // Refused after a look that found it: it is there.
     let refused = failure.reason == Reason::StorageRefused;
-    recorded(view, place) || refused || (failure.passes() && !view.never_stored())
+    let answered = !matches!(failure.reason, Reason::StorageUnavailable | Reason::StorageThrottled);
+    recorded(view, place) || refused || (failure.passes() && !view.never_stored(answered))
 }
 
 async fn at(ctx: &Context, object: &Object, place: &Place) -> Result<(), Ended> {

@@ -247,20 +247,23 @@ impl VersionView {
 
     /// Whether the status shows that nothing was ever stored: each place is put on record before its first PUT, and
     /// the attempt that failed did not come that far. A name that is older than this object was restored from a backup:
-    /// what the status said then is lost.
-    pub fn never_stored(&self) -> bool {
+    /// what the status said then is lost. A name that tells no time may be one of those, and is taken for new only where
+    /// the store has `answered`: an outage passes, and the object can be looked for then.
+    pub fn never_stored(&self, answered: bool) -> bool {
         let status = &self.status;
         let attempted = self.standing().is_some_and(|reason| !Reason::is_progress(reason));
-        attempted && status.objects.is_empty() && status.storage.is_none() && !self.is_restored()
+        let blank = status.objects.is_empty() && status.storage.is_none();
+        attempted && blank && !self.is_restored().unwrap_or(!answered)
     }
 
-    /// Whether `spec.fileName` was made well before this object was: names that the operator makes carry their time.
-    fn is_restored(&self) -> bool {
+    /// Whether `spec.fileName` was made well before this object was: names that the operator makes carry their time. `None`:
+    /// it tells no time.
+    fn is_restored(&self) -> Option<bool> {
         let file_name = self.spec.as_ref().ok().and_then(|spec| spec.file_name.as_deref());
         let made = file_name.and_then(|name| Uuid::parse_str(name.split('.').next()?).ok()?.get_timestamp());
         let made = made.and_then(|at| Timestamp::from_second(i64::try_from(at.to_unix().0).ok()?).ok());
         let created = self.metadata.creation_timestamp.as_ref().map(|at| at.0);
-        made.zip(created).is_some_and(|(made, created)| created.duration_since(made) > SKEW)
+        made.zip(created).map(|(made, created)| created.duration_since(made) > SKEW)
     }
 
     /// Places other than `current` where an object of this Version may still be. One with the same bucket and key is

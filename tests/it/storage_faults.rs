@@ -1,6 +1,8 @@
 //! S3 that is not there, refuses, fails, loses answers, or holds what is not ours. Each gives a reason that says what to
 //! do, and what passes recovers by itself.
 
+use std::time::Duration;
+
 use http::Method;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
@@ -297,4 +299,43 @@ async fn a_version_that_never_came_as_far_as_its_bucket_is_deleted_without_it() 
     world.versions_are(&[]).await;
     let deletes = world.bed.s3.requests(&world.name).iter().filter(|r| r.method == Method::DELETE).count();
     assert_eq!(deletes, 0, "there was nothing to delete");
+}
+
+#[tokio::test]
+async fn one_that_was_restored_into_an_outage_and_is_deleted_leaves_no_object() {
+    let world = World::new("restored-dark").await;
+    let s3 = &world.bed.s3;
+    let mut manifests = Vec::new();
+    for (name, file_name) in [("named", json!("named-1.0.0.zip")), ("derived", json!(null))] {
+        world.released(name);
+        let mut manifest = world.inline(name);
+        manifest["spec"]["fileName"] = file_name;
+        world.apply(&manifest);
+        manifests.push(manifest);
+    }
+    let operator = world.operator().await;
+    for name in ["named", "derived"] {
+        world.version_ready(name).await;
+    }
+    // A cluster that is lost, and another one whose store is away at first.
+    operator.terminate(Duration::from_secs(10)).await.unwrap();
+    for name in ["named", "derived"] {
+        world.patch(&format!("version/{name}"), &json!({"metadata": {"finalizers": null}}));
+        world.kubectl(&["delete", "version", name]);
+    }
+    s3.inject(S3Fault::new(&world.name, S3Failure::Answer(503, "ServiceUnavailable")).method(Method::HEAD));
+    manifests.iter().for_each(|manifest| world.apply(manifest));
+    operator.restart().await.unwrap();
+    for name in ["named", "derived"] {
+        world.version_fails(name, "StorageUnavailable").await;
+    }
+    world.kubectl(&["delete", "version", "named", "derived", "--wait=false"]);
+    for name in ["named", "derived"] {
+        let waits = |v: &Value| crate::support::requests::message(v).contains("The Version stays until");
+        world.version_when(name, waits).await;
+    }
+    assert_eq!(s3.keys(&world.name).await.unwrap().len(), 2);
+    s3.clear_faults(&world.name);
+    world.versions_are(&[]).await;
+    world.objects_are(0).await;
 }

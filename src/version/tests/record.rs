@@ -5,8 +5,8 @@ use serde_json::json;
 use super::super::delete::{all_places, matters};
 use super::super::plan::Requests;
 use super::super::record::Published;
-use super::{Fixture, at, passing, proof, stalled, stored, version};
-use crate::crd::{MODULE_REQUEST, Place, REQUESTED_AT, VersionStatus, condition};
+use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
+use crate::crd::{FINALIZER, MODULE_REQUEST, Place, REQUESTED_AT, VersionStatus, condition};
 use crate::failure::{Failure, Reason};
 
 fn conditions(status: &VersionStatus) -> [&str; 3] {
@@ -123,6 +123,21 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
     for (what, version, expected) in table {
         let view = version.terminating().view();
         assert_eq!(matters(&view, &all_places(&view)[0], &denied), expected, "{what}");
+    }
+    // A name that tells no time may be older than this object: an outage passes, and a look is owed until then.
+    for reason in [Reason::StorageUnavailable, Reason::StorageThrottled] {
+        let away = Failure::retry(reason, "no answer");
+        let inline = inline().with(json!({"metadata": {"finalizers": [FINALIZER]}}));
+        let named = inline.clone().with(json!({"spec": {"fileName": "net-1.0.0.zip"}}));
+        for (what, version, expected) in [
+            ("restored, or not", named.failed(&away), true),
+            ("its name is derived", inline.failed(&away), true),
+            ("made for this object", version().with(made(created - 30)).failed(&away), false),
+            ("made long before this object", version().with(made(created - 86_400)).failed(&away), true),
+        ] {
+            let view = version.terminating().view();
+            assert_eq!(matters(&view, &all_places(&view)[0], &away), expected, "{what}");
+        }
     }
     let refused = Failure::stalled(Reason::StorageNotAllowed, "");
     assert!(
