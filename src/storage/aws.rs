@@ -4,7 +4,7 @@ use url::Url;
 
 use super::Endpoint;
 
-/// The domains of AWS's partitions: commercial and GovCloud, China, the European Sovereign Cloud, and the isolated ones.
+/// The domains of AWS's partitions: commercial, China, the European Sovereign Cloud, and the isolated ones.
 const DOMAINS: [&str; 9] = [
     "amazonaws.com",
     "amazonaws.com.cn",

@@ -515,8 +515,9 @@ mod tests {
     #[tokio::test]
     async fn where_the_condition_is_refused_a_look_right_before_the_put_takes_its_place() {
         type Store = fn(&str, bool, usize) -> &'static str;
+        type Case = (&'static str, bool, Store, [PutOutcome; 2], &'static [&'static str]);
         use PutOutcome::{AlreadyExists, Stored};
-        let cases: [(&str, bool, Store, [PutOutcome; 2], &[&str]); 5] = [
+        let cases: [Case; 5] = [
             (
                 "nothing is there at first",
                 true,
