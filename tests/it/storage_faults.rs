@@ -324,7 +324,9 @@ async fn one_that_was_restored_into_an_outage_and_is_deleted_leaves_no_object() 
         world.kubectl(&["delete", "version", name]);
     }
     s3.inject(S3Fault::new(&world.name, S3Failure::Answer(503, "ServiceUnavailable")).method(Method::HEAD));
-    manifests.iter().for_each(|manifest| world.apply(manifest));
+    for manifest in &manifests {
+        world.apply(manifest);
+    }
     operator.restart().await.unwrap();
     for name in ["named", "derived"] {
         world.version_fails(name, "StorageUnavailable").await;
