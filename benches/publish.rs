@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use futures::{StreamExt as _, stream};
-use opendepot::github::{Credential, Format, GitHub, Repository, Settings};
-use opendepot::storage::{Encryption, Ownership, Place, Storage, Upload};
+use opendepot::domain::Repository;
+use opendepot::domain::{ArchiveFormat, ObjectLocation};
+use opendepot::github::{Credential, GitHub, Settings};
+use opendepot::storage::{Encryption, Ownership, Storage, Upload};
 use opendepot_testbed::github::File;
 use opendepot_testbed::s3::REGION;
 use opendepot_testbed::{Options, Testbed, eventually};
@@ -87,7 +89,10 @@ async fn bare_loop(name: &str, ca: &str, versions: usize) {
             let raw = tempfile::NamedTempFile::new().unwrap();
             let mut file = tokio::fs::File::from_std(raw.as_file().try_clone().unwrap());
             let tags = [format!("1.{n}.0")];
-            github.fetch(repository, &tags, Format::Zip, &Credential::Anonymous, &mut file).await.unwrap();
+            github
+                .fetch(repository, &tags, ArchiveFormat::Zip, &Credential::Anonymous, &mut file)
+                .await
+                .unwrap();
             let bytes = std::fs::read(raw.path()).unwrap();
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
             let sha256 = base64::engine::general_purpose::STANDARD.encode(digest);
@@ -100,12 +105,12 @@ async fn bare_loop(name: &str, ca: &str, versions: usize) {
                 create_only: false,
             };
             let key = format!("bare/{n}.zip");
-            let place = Place {
+            let place = ObjectLocation {
                 bucket: name.into(),
                 key,
                 region: REGION.into(),
                 endpoint: None,
-                force_path_style: true,
+                force_path_style: Some(true),
             };
             storage.put(&place, &upload).await.unwrap();
         })
@@ -129,7 +134,8 @@ async fn operator(bed: &Testbed, name: &str, versions: usize) -> (Duration, Stri
     });
     let started = Instant::now();
     bed.kubectl_with(&["create", "-f", "-"], &module.to_string()).unwrap().ok().unwrap();
-    let modules = opendepot::api::objects::<opendepot::crd::Module>(&bed.admin().await.unwrap(), name);
+    let modules =
+        opendepot::controller::client::objects::<opendepot::api::Module>(&bed.admin().await.unwrap(), name);
     eventually(Duration::from_mins(10), || async {
         // Each look costs the API server as much as a write of the operator.
         tokio::time::sleep(Duration::from_millis(250)).await;

@@ -8,17 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::github::Repository;
-use crate::storage::{Endpoint, StorageRule};
-use crate::telemetry;
-
-/// The commit that this was built from, where the build was told.
-pub const REVISION: &str = match option_env!("OPENDEPOT_REVISION") {
-    Some(revision) => revision,
-    None => "unknown",
-};
+use crate::domain::{Endpoint, Repository};
+use crate::observe::telemetry::{self, LogFormat};
+use crate::storage::StorageRule;
 
 /// Publishes Terraform and OpenTofu modules from GitHub releases to S3.
 #[derive(Debug, Parser)]
@@ -116,15 +110,6 @@ pub struct Run {
     /// error, warn, info, debug or trace; or a filter such as info,opendepot=debug.
     #[arg(long, env = "OPENDEPOT_LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
 }
 
 fn namespace(text: &str) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! OpenDepot turns a release of a Terraform or OpenTofu module on GitHub into an object in S3 that Terraform can use.
+//! OpenDepot publishes releases of Terraform and OpenTofu modules from GitHub as objects in S3.
 //!
 //! ```text
 //! kubectl ── Module ──► module::reconcile ── plan (pure) ──► apply: Version objects
@@ -6,44 +6,40 @@
 //! S3 ◄── storage ◄── archive (normalise, digest) ◄── github ◄── version::reconcile ── plan (pure) ──► status
 //! ```
 //!
-//! One direction, no loop-backs: the Module controller knows nothing of GitHub or S3, the Version controller never reads
-//! a Module, and `github`, `archive` and `storage` know nothing of Kubernetes.
+//! | layer | module | contents |
+//! |---|---|---|
+//! | 0 | [`domain`] | value types that every layer shares: release, repository, format, location, key, names |
+//! | 0 | [`workdir`] | the folder for temporary archives |
+//! | 1 | [`observe`] | health checks, metrics, logs |
+//! | 2 | [`github`] | fetches archives, within GitHub's limits |
+//! | 2 | [`archive`] | converts an archive to canonical bytes, and refuses dangerous contents |
+//! | 2 | [`storage`] | HEAD, PUT and DELETE of objects in S3 |
+//! | 3 | [`api`] | the kinds Module and Version, and the pruned forms that the watch caches hold |
+//! | 4 | [`controller`] | what the controllers share: watches, API requests, Events, failures, leader election, owner records |
+//! | 5 | [`module`] | the Module controller |
+//! | 5 | [`version`] | the Version controller |
+//! | 6 | [`operator`] | composition: clients, contexts, watches, the admin server, shutdown |
+//! | 6 | [`cli`] | flags, their environment variables and checks |
 //!
-//! | module | what it is |
-//! |---|---|
-//! | [`cli`] | flags, their environment twins and checks |
-//! | [`operator`] | the composition root: clients, contexts, the admin server, one way to stop |
-//! | [`scope`] | the watches and controllers of the cluster, or of one namespace |
-//! | [`crd`] | the kinds Module and Version, and the lean forms that the watches keep |
-//! | [`module`] | the Module controller |
-//! | [`version`] | the Version controller |
-//! | [`github`] | fetches archives, within GitHub's limits |
-//! | [`archive`] | makes the same bytes of the same commit, and refuses what is dangerous |
-//! | [`storage`] | puts objects into S3 and looks after them |
-//! | [`owners`] | policies and recorded digests of the Modules, in memory: all that the Version controller knows of a Module |
-//! | [`failure`] | the one table of failures: reason, class, back-off |
-//! | [`lease`] | leader election: one process works, the others wait |
-//! | [`api`] | merge patches with resourceVersion |
-//! | [`events`], [`metrics`], [`census`], [`admin`], [`liveness`], [`telemetry`] | what operators of the operator see |
-//! | [`spool`] | the folder where archives wait on disk |
+//! # Architecture invariants
+//!
+//! `tests/it/layers.rs` reads the imports of production code and fails when one of these is broken.
+//!
+//! - A module imports only from its own layer's rows above it or from lower layers: no import points up.
+//! - `github`, `archive` and `storage` do not import each other, and know nothing of Kubernetes.
+//! - `module` and `version` do not import each other. The Module controller knows nothing of GitHub and S3; the Version
+//!   controller never reads a Module, only the records in [`controller::owners`].
+//! - There are no import circles between files.
 
-pub mod admin;
 pub mod api;
 pub mod archive;
-pub mod census;
 pub mod cli;
-pub mod crd;
-pub mod events;
-pub mod failure;
+pub mod controller;
+pub mod domain;
 pub mod github;
-pub mod lease;
-pub mod liveness;
-pub mod metrics;
 pub mod module;
+pub mod observe;
 pub mod operator;
-pub mod owners;
-pub mod scope;
-pub mod spool;
 pub mod storage;
-pub mod telemetry;
 pub mod version;
+pub mod workdir;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use opendepot::cli::{Cli, Command, Run};
-use opendepot::{crd, operator, telemetry};
+use opendepot::observe::telemetry;
+use opendepot::{api, operator};
 
 /// Returns memory to the system soon after a burst; its settings are compiled in, see `.cargo/config.toml`.
 #[global_allocator]
@@ -12,7 +13,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Crd => crd::print(std::io::stdout().lock()).map_err(Into::into),
+        Command::Crd => api::print(std::io::stdout().lock()).map_err(Into::into),
         Command::Run(flags) => run(*flags),
     };
     match result {

@@ -3,7 +3,7 @@
 
 use clap::Parser as _;
 use opendepot::cli::{Cli, Command};
-use opendepot::github::Repository;
+use opendepot::domain::Repository;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let arguments = ["opendepot", "run"].into_iter().chain(text.lines());

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use opendepot::crd::Release;
+use opendepot::domain::Release;
 use opendepot::module::names;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -1,7 +1,8 @@
 //! Addresses of repositories; a tag may follow in the second line.
 #![no_main]
 
-use opendepot::github::{Repository, fuzzing};
+use opendepot::domain::Repository;
+use opendepot::github::fuzzing;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let (url, tag) = text.split_once('\n').unwrap_or((text, "v1.0.0"));

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use opendepot::crd::lean::{LeanModule, LeanVersion, OwnerPolicy};
-use opendepot::crd::{Module, ModuleConfig, ModuleStatus, Version};
+use opendepot::api::state::{ModuleState, OwnerPolicy, VersionState};
+use opendepot::api::{Module, ModuleConfig, ModuleStatus, Version};
+use opendepot::domain::object_key;
 use opendepot::module::select::ModuleView;
 use opendepot::module::status::Facts;
 use opendepot::module::{plan, select, status};
-use opendepot::storage::object_key;
 use opendepot::version::triage;
 use serde_json::{Value, json};
 
@@ -25,8 +25,8 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     );
     let raw = Value::Object(object);
     // One odd object must not blind a controller.
-    let lean: LeanVersion = serde_json::from_value(raw.clone()).expect("whatever is stored");
-    let _: LeanModule = serde_json::from_value(raw.clone()).expect("whatever is stored");
+    let lean: VersionState = serde_json::from_value(raw.clone()).expect("whatever is stored");
+    let _: ModuleState = serde_json::from_value(raw.clone()).expect("whatever is stored");
     let _ = (triage::lane(&lean), triage::forced(&lean));
     if let Ok(version) = serde_json::from_value::<Version>(raw.clone())
         && let Some(config) = &version.spec.module_config_ref
@@ -56,7 +56,7 @@ fn check(config: &ModuleConfig) {
 }
 
 /// The same situation twice changes nothing.
-fn decide(module: Module, child: &LeanVersion) {
+fn decide(module: Module, child: &VersionState) {
     let status = module.status.unwrap_or_default();
     let config = serde_json::to_value(&module.spec.module_config).unwrap_or_default();
     let policy = OwnerPolicy::of(&config, status.published.iter().flat_map(|all| all.keys().cloned()));

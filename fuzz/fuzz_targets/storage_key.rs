@@ -1,7 +1,8 @@
 //! Object keys and the rules for them: prefix, module's name, file's name, `--allow-storage`, endpoint, one line each.
 #![no_main]
 
-use opendepot::storage::{Endpoint, Place, StorageRule, StorageRules, object_key};
+use opendepot::domain::{Endpoint, ObjectLocation, object_key};
+use opendepot::storage::{StorageRule, StorageRules};
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');
@@ -24,12 +25,12 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     assert!(key.split('/').all(|part| !["", ".", ".."].contains(&part)), "{key:?}");
     assert!(!key.chars().any(char::is_control), "{key:?}");
 
-    let place = Place {
+    let place = ObjectLocation {
         bucket: "modules".into(),
         key,
         region: "us-west-2".into(),
         endpoint: (!endpoint.is_empty()).then(|| endpoint.to_owned()),
-        force_path_style: false,
+        force_path_style: None,
     };
     let rules = StorageRules::new(rule.into_iter().collect(), url.into_iter().collect(), None);
     let allowed = rules.check("team-a", &place);

@@ -12,7 +12,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
-use opendepot::archive::{ArchiveError, Format, Limits, Normalised, normalise};
+use opendepot::archive::{ArchiveError, Limits, Normalised, normalise};
+use opendepot::domain::ArchiveFormat;
 
 pub mod entries;
 
@@ -40,7 +41,7 @@ pub type Files = BTreeMap<String, (bool, Vec<u8>)>;
 pub fn check_archive(raw: &[u8]) -> Result<(Normalised, Files), ArchiveError> {
     std::fs::write(&*RAW, raw).expect("room for the archive");
     let run = |format| normalise(&RAW, format, &LIMITS, &std::env::temp_dir());
-    let (zip, tar) = match (run(Format::Zip), run(Format::TarGz)) {
+    let (zip, tar) = match (run(ArchiveFormat::Zip), run(ArchiveFormat::Tar)) {
         (Ok(zip), Ok(tar)) => (zip, tar),
         (Err(zip), Err(tar)) => {
             assert_eq!(zip.to_string(), tar.to_string());

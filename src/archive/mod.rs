@@ -21,6 +21,8 @@ use std::path::Path;
 use aws_lc_rs::digest::{Context, SHA256};
 use tempfile::TempPath;
 
+use crate::domain::ArchiveFormat;
+
 mod digest;
 mod error;
 mod limits;
@@ -58,25 +60,6 @@ pub const REVISION: u32 = 1;
 /// Hexadecimal digits of a commit id.
 const COMMIT_LEN: usize = 40;
 
-/// What is written. What is read may be either, and is told by its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// A zip archive.
-    Zip,
-    /// A gzip-compressed tar archive.
-    TarGz,
-}
-
-impl Format {
-    /// The file name extension, without a leading dot.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Zip => "zip",
-            Self::TarGz => "tar.gz",
-        }
-    }
-}
-
 /// A normalised archive, on disk until it is dropped.
 #[derive(Debug)]
 pub struct Normalised {
@@ -103,7 +86,7 @@ pub struct Normalised {
 /// [`ArchiveError::Io`] when this machine's disk fails; every other error means that these bytes cannot be published.
 pub fn normalise(
     raw: &Path,
-    format: Format,
+    format: ArchiveFormat,
     limits: &Limits,
     spool_dir: &Path,
 ) -> Result<Normalised, ArchiveError> {
@@ -112,7 +95,7 @@ pub fn normalise(
 
 fn normalise_with(
     raw: &Path,
-    format: Format,
+    format: ArchiveFormat,
     limits: &Limits,
     spool_dir: &Path,
     narrow: &Narrow,

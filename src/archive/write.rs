@@ -13,11 +13,12 @@ use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 use tempfile::{NamedTempFile, TempPath};
 
+use super::ArchiveError;
 use super::digest::{ContentDigest, ContentHasher, sha256_bytes};
 use super::links::Files;
 use super::spool::Spool;
 use super::write_zip::{self, Narrow};
-use super::{ArchiveError, Format};
+use crate::domain::ArchiveFormat;
 
 /// zlib's own default: larger levels gain about a percent and cost twice the time.
 pub(super) const LEVEL: Compression = Compression::new(6);
@@ -40,7 +41,7 @@ pub(super) struct Written {
 pub(super) fn write(
     files: &Files,
     spool: &Spool,
-    format: Format,
+    format: ArchiveFormat,
     dir: &Path,
     narrow: &Narrow,
 ) -> Result<Written, ArchiveError> {
@@ -48,8 +49,8 @@ pub(super) fn write(
     let file = NamedTempFile::new_in(dir).map_err(ArchiveError::io(failed))?;
     let mut sink = Sink::new(file.as_file());
     let written = match format {
-        Format::Zip => write_zip::write(files, spool, &mut sink, narrow),
-        Format::TarGz => write_tar_gz(files, spool, &mut sink),
+        ArchiveFormat::Zip => write_zip::write(files, spool, &mut sink, narrow),
+        ArchiveFormat::Tar => write_tar_gz(files, spool, &mut sink),
     };
     let digest = written.map_err(ArchiveError::io(failed))?;
     let (size, sha256) = sink.finish().map_err(ArchiveError::io(failed))?;

@@ -15,10 +15,11 @@ use super::{
     fetch::Fetcher,
     gate::{Answer, Kind, Limit},
     redirect::{host_named, is_page},
-    repository::{Repository, authority},
     token::{Grant, Minted},
     transport::{Scope, Transport, bounded_body},
 };
+use crate::domain::Repository;
+use crate::domain::repository::authority;
 
 /// Who asks, and whose limits are obeyed.
 pub(super) struct Requester<'a, T> {

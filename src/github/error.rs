@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use url::Url;
 
-use super::repository::authority;
+use crate::domain::repository::authority;
 
 /// What stands before the time in the message of a limit.
 pub const LIMITED: &str = " asks to wait until ";

@@ -11,16 +11,18 @@ use tokio::fs::File;
 use url::Url;
 
 use super::{
-    Fetched, Format,
+    Fetched,
     account::{Authorization, Requester},
     credential::Credential,
     error::{FetchError, explanation},
     gate::{Answer, Gates},
     redirect::{is_page, new_address, serves_archives, target},
-    repository::{Repository, authority},
     token::{Refusal, TokenCache},
     transport::{Transport, bounded_body, drain, save},
 };
+use crate::domain::ArchiveFormat;
+use crate::domain::Repository;
+use crate::domain::repository::authority;
 
 const MOST_REDIRECTS: usize = 5;
 
@@ -37,7 +39,7 @@ pub(super) struct Fetcher<T> {
 pub(super) struct Order<'a> {
     pub(super) repository: &'a Repository,
     pub(super) tags: &'a [String],
-    pub(super) format: Format,
+    pub(super) format: ArchiveFormat,
     pub(super) limit: u64,
     pub(super) time: Duration,
 }
@@ -125,7 +127,7 @@ impl<'a, T: Transport> Session<'a, T> {
         Self { fetcher, repository, requester, renewed: false }
     }
 
-    async fn find(&mut self, tags: &[String], format: Format) -> Result<Found, FetchError> {
+    async fn find(&mut self, tags: &[String], format: ArchiveFormat) -> Result<Found, FetchError> {
         let authenticated = self.requester.authenticated();
         let (mut found, mut doubted, mut repository_seen) = (None, Vec::new(), false);
         for tag in tags {
@@ -156,7 +158,7 @@ impl<'a, T: Transport> Session<'a, T> {
         found.ok_or_else(|| FetchError::TagNotFound { repository: self.repository.to_string(), tried })
     }
 
-    async fn ask(&mut self, tag: &str, format: Format) -> Result<Result<Found, Missing>, FetchError> {
+    async fn ask(&mut self, tag: &str, format: ArchiveFormat) -> Result<Result<Found, Missing>, FetchError> {
         let url = if self.requester.authenticated() {
             self.repository.api_archive(tag, format)
         } else {

@@ -11,13 +11,14 @@ use http::{HeaderMap, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Format, Repository,
     credential::{Account, Identity},
     error::explanation,
     gate::{Answer, Gates},
     redirect::target,
-    repository::authority,
 };
+use crate::domain::ArchiveFormat;
+use crate::domain::Repository;
+use crate::domain::repository::authority;
 
 /// An answer of GitHub's: its limits, its explanation, and where it redirects.
 pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
@@ -54,7 +55,7 @@ pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
 /// The addresses of a repository: none but its own host, and only paths below its own name.
 pub fn addresses(repository: &Repository, tag: &str) {
     let (owner, name) = (repository.owner(), repository.name());
-    for format in [Format::Zip, Format::TarGz] {
+    for format in [ArchiveFormat::Zip, ArchiveFormat::Tar] {
         let site = repository.site_archive(tag, format);
         assert_eq!(authority(&site), repository.host());
         assert!(site.path().starts_with(&format!("/{owner}/{name}/archive/refs/tags/")), "{site}");

@@ -15,6 +15,9 @@
 //! | `transport` | one request on the wire |
 //! | `error` | what can go wrong |
 
+use crate::domain::RepositoryError;
+use crate::domain::repository::{authority, site};
+use crate::domain::{ArchiveFormat, Repository};
 mod account;
 mod credential;
 mod error;
@@ -23,7 +26,6 @@ mod fetch;
 pub mod fuzzing;
 mod gate;
 mod redirect;
-mod repository;
 mod token;
 mod transport;
 
@@ -34,22 +36,11 @@ use tokio::fs::File;
 pub use self::{
     credential::{AppKey, Credential, CredentialError, credential_from_secret},
     error::{FetchError, LIMITED},
-    repository::{Repository, RepositoryError},
 };
 use self::{
     fetch::{Fetcher, Order},
-    repository::{authority, site},
     transport::Https,
 };
-
-/// The kind of archive to ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A zip file.
-    Zip,
-    /// A gzip-compressed tar.
-    TarGz,
-}
 
 /// How to reach GitHub.
 #[derive(Debug, Clone)]
@@ -147,7 +138,7 @@ impl GitHub {
         &self,
         repository: &Repository,
         tags: &[String],
-        format: Format,
+        format: ArchiveFormat,
         credential: &Credential,
         into: &mut File,
     ) -> Result<Fetched, FetchError> {

@@ -7,10 +7,9 @@ use http::{
 };
 use url::Url;
 
-use super::{
-    error::{FetchError, without_query},
-    repository::{Repository, authority},
-};
+use super::error::{FetchError, without_query};
+use crate::domain::Repository;
+use crate::domain::repository::authority;
 
 /// Where a redirect leads, if it may be followed.
 pub(super) fn target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {

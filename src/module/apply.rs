@@ -21,16 +21,15 @@ use super::attempts::{Attempts, Due, Outcome, Planned};
 use super::names::label_value;
 use super::plan::{Change, Create, FileName, Target};
 use super::select::ModuleView;
-use crate::api;
-pub(super) use crate::api::is_refusal;
-use crate::crd::check::derived_file_name;
-use crate::crd::condition::cut;
-use crate::crd::version::TYPE_MODULE;
-use crate::crd::{
+use crate::api::version::TYPE_MODULE;
+use crate::api::{
     ADOPT, FINALIZER, GROUP, MODULE_LABEL, MODULE_REQUEST, ModuleConfig, NAMESPACE_LABEL, VERSION, Version,
-    release::Release,
 };
-use crate::version::plan::fresh_file_name;
+use crate::controller::client;
+pub(super) use crate::controller::client::is_refusal;
+use crate::domain::Release;
+use crate::domain::object_key::{derived_file_name, fresh_file_name};
+use crate::domain::text::cut;
 
 /// Without an answer for so long, a run sends nothing more and lets another Module have its turn.
 const SLOW: Duration = Duration::from_secs(2);
@@ -75,7 +74,7 @@ pub fn apply<'a>(
     turn: &'a mut Turn,
 ) -> BoxFuture<'a, Result<Done, kube::Error>> {
     let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
-    let (api, resolved) = (api::objects::<Version>(client, namespace), module.resolved());
+    let (api, resolved) = (client::objects::<Version>(client, namespace), module.resolved());
     async move {
         let (api, resolved) = (&api, &resolved);
         let mut runner = Runner { attempts, turn, done: Done::default() };
@@ -206,7 +205,7 @@ async fn create(
         metadata: serde_json::from_value(metadata).map_err(kube::Error::SerdeError)?,
         data: json!({"spec": spec}),
     };
-    let params = PostParams { field_manager: Some(api::FIELD_MANAGER.into()), ..PostParams::default() };
+    let params = PostParams { field_manager: Some(client::FIELD_MANAGER.into()), ..PostParams::default() };
     api.create(&params, &object).await.map(drop)
 }
 
@@ -221,7 +220,7 @@ async fn change(
         return Ok(());
     }
     let patch = patch(module, resolved, change, &current);
-    api::patch(api, &change.target.name, Some(&change.target.resource_version), patch).await.map(drop)
+    client::patch(api, &change.target.name, Some(&change.target.resource_version), patch).await.map(drop)
 }
 
 /// The merge patch of a change, given the object as it is.
@@ -230,7 +229,7 @@ fn patch(module: &ModuleView, resolved: &ModuleConfig, change: &Change, current:
     if let Some(file_name) = change.config {
         let before = current.data.pointer("/spec/moduleConfigRef").cloned().unwrap_or(json!({}));
         let after = serde_json::to_value(resolved).unwrap_or_default();
-        if let Some(diff) = api::merge_diff(&before, &after) {
+        if let Some(diff) = client::merge_diff(&before, &after) {
             spec.insert("moduleConfigRef".into(), diff);
         }
         match file_name {
@@ -310,7 +309,7 @@ fn labels(module: &ModuleView) -> Value {
 }
 
 fn owner(module: &ModuleView) -> OwnerReference {
-    let resource = ApiResource::erase::<crate::crd::Module>(&());
+    let resource = ApiResource::erase::<crate::api::Module>(&());
     OwnerReference {
         api_version: resource.api_version,
         kind: resource.kind,

@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use jiff::{SignedDuration, Timestamp};
 
 use super::plan::{Change, Create, Plan, Target};
-use crate::api;
+use crate::controller::client;
 
 /// Requests of one Module under way at once.
 const AT_ONCE: usize = 8;
@@ -295,13 +295,13 @@ impl Attempts {
         let tried = match outcome {
             Outcome::Done => {
                 (run.failures_in_a_row, run.succeeded) = (0, true);
-                Tried { failures: 0, due: after(now, api::WATCH_LAG), seen, words: None }
+                Tried { failures: 0, due: after(now, client::WATCH_LAG), seen, words: None }
             }
             Outcome::Outdated => {
                 run.failed(false);
                 let pause = doubled(OUTDATED.0, failures, OUTDATED.1);
                 // One that exists appears in the watch, if that is not broken.
-                let pause = if run.verb == Verb::Create { pause.max(api::WATCH_LAG) } else { pause };
+                let pause = if run.verb == Verb::Create { pause.max(client::WATCH_LAG) } else { pause };
                 Tried { failures, due: after(now, pause), seen, words: None }
             }
             Outcome::Refused(words) => {

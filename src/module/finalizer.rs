@@ -15,11 +15,12 @@ use super::apply;
 use super::attempts::Refused;
 use super::plan::Plan;
 use super::select::{ModuleView, ours};
-use crate::api;
-use crate::crd::condition::{self, Verdict};
-use crate::crd::lean::LeanVersion;
-use crate::crd::{MODULE_FINALIZER, ModuleStatus};
-use crate::failure::Reason;
+use crate::api::condition::{self, Verdict};
+use crate::api::state::VersionState;
+use crate::api::{MODULE_FINALIZER, ModuleStatus};
+use crate::controller::client;
+use crate::controller::failure::Reason;
+use crate::domain::text::cut;
 
 /// Pause between two Modules that get the finalizer although they had Versions before: ten a second.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -36,7 +37,7 @@ pub enum Need {
 }
 
 /// Whether `module` needs the finalizer before `plan` is run.
-pub fn need(module: &ModuleView, plan: &Plan, children: &[&LeanVersion]) -> Need {
+pub fn need(module: &ModuleView, plan: &Plan, children: &[&VersionState]) -> Need {
     if module.terminating() || has(module) {
         return Need::None;
     }
@@ -121,14 +122,14 @@ async fn write(
 ) -> Result<Written, kube::Error> {
     let name = module.metadata.name.as_deref().unwrap_or_default();
     let change = json!({"metadata": {"finalizers": finalizers}});
-    match api::patch(api, name, resource_version, change).await {
+    match client::patch(api, name, resource_version, change).await {
         Ok(written) => Ok(Written::Done(written.metadata.resource_version)),
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
             Ok(Written::Outdated)
         }
         Err(kube::Error::Api(status)) if apply::is_refusal(&status) => Ok(Written::Refused(format!(
             "The finalizer {MODULE_FINALIZER} cannot be written, the API server refuses: {}",
-            condition::cut(&status.message, apply::MOST_WORDS)
+            cut(&status.message, apply::MOST_WORDS)
         ))),
         Err(error) => Err(error),
     }
@@ -151,6 +152,6 @@ pub fn held(module: &ModuleView, refused: &Refused, now: Timestamp) -> ModuleSta
     after.observed_generation = generation;
     after.conditions =
         condition::set(&before.conditions, &Verdict::Stalled, reason, &message, generation, now);
-    after.sync_status = Some(condition::cut(&message, condition::MAX_MESSAGE));
+    after.sync_status = Some(cut(&message, condition::MAX_MESSAGE));
     after
 }

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::select::{ModuleView, Selection, owned};
-use crate::crd::condition::{self, whole_seconds};
-use crate::crd::lean::LeanVersion;
+use crate::api::condition::{self, whole_seconds};
+use crate::api::state::VersionState;
+use crate::domain::text::cut;
 
 /// Type and reason of the condition that names them.
 pub const FOUND: &str = "OriginalVersionsFound";
@@ -18,7 +19,7 @@ pub const FOUND: &str = "OriginalVersionsFound";
 const MOST_NAMES: usize = 280;
 
 /// The names of those that belong to this Module, in order. One whose name is wanted is no leftover but in the way.
-pub fn names(module: &ModuleView, selection: &Selection, children: &[&LeanVersion]) -> Vec<String> {
+pub fn names(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Vec<String> {
     let wanted: BTreeSet<&str> = selection.wanted.iter().map(|wanted| wanted.name.as_str()).collect();
     let left = children.iter().filter(|child| owned(module, child) && !child.has_finalizer());
     let mut names: Vec<String> = left.filter_map(|child| child.metadata.name.clone()).collect();
@@ -52,7 +53,7 @@ pub fn found(
         type_: FOUND.into(),
         status: "True".into(),
         reason: FOUND.into(),
-        message: condition::cut(&message, condition::MAX_MESSAGE),
+        message: cut(&message, condition::MAX_MESSAGE),
         observed_generation: module.metadata.generation,
         last_transition_time: old
             .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
@@ -80,6 +81,6 @@ pub fn removal(namespace: &str, names: &[String]) -> String {
         "In a shell: for v in{first}; do kubectl delete -n {namespace} versions.opendepot.defdev.io/$v --wait=false; \
          kubectl patch {MANAGER} -n {namespace} versions.opendepot.defdev.io/$v --type=merge \
          -p '{{\"metadata\":{{\"finalizers\":null}}}}'; done{rest}",
-        MANAGER = crate::crd::RELEASE_MANAGER,
+        MANAGER = crate::api::RELEASE_MANAGER,
     )
 }

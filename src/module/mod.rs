@@ -3,6 +3,8 @@
 //! In: Modules and Versions, as the watches tell of them. Out: Version objects and the Module's status. It knows nothing
 //! of GitHub or S3; its [`Context`] cannot even name them. [`plan`] and [`status`] decide (pure), [`apply`] does.
 
+use crate::controller::force_throttle::ForceThrottle;
+use crate::domain::text::cut;
 pub mod apply;
 pub mod attempts;
 pub mod finalizer;
@@ -40,14 +42,13 @@ use self::pace::Pace;
 use self::plan::Plan;
 use self::select::{ModuleView, Selection};
 use self::status::Facts;
-use crate::api;
-use crate::crd::lean::{LeanModule, LeanVersion, OwnerPolicy};
-use crate::crd::{Module, ModuleStatus, REQUESTED_AT, condition, token};
-use crate::events::Events;
-use crate::failure::{Failure, Reason};
-use crate::metrics::{Metrics, Queue};
-use crate::owners::{self, Deletion, Deletions, Owners};
-use crate::version::memory::Forces;
+use crate::api::state::{ModuleState, OwnerPolicy, VersionState};
+use crate::api::{Module, ModuleStatus, REQUESTED_AT, condition, token};
+use crate::controller::client;
+use crate::controller::events::Events;
+use crate::controller::failure::{Failure, Reason};
+use crate::controller::owners::{self, Deletion, Deletions, Owners};
+use crate::observe::metrics::{Metrics, Queue};
 
 /// Shortest time between two reconciles that only Versions asked for: so their number costs no status writes.
 const COALESCE: Duration = Duration::from_secs(1);
@@ -60,7 +61,7 @@ pub struct Context {
     /// The API server.
     pub client: Client,
     /// The Versions that the watch knows.
-    pub versions: Store<LeanVersion>,
+    pub versions: Store<VersionState>,
     /// Whether the watch has seen every Version once: before that, all of them would look missing.
     pub versions_seen: watch::Receiver<bool>,
     /// Modules that are reconciled at once.
@@ -74,7 +75,7 @@ pub struct Context {
     /// When the next Module gets the finalizer that had Versions before.
     pub pace: Arc<finalizer::Pace>,
     /// Wakes Versions that wait for their Module.
-    pub wake: mpsc::UnboundedSender<ObjectRef<LeanVersion>>,
+    pub wake: mpsc::UnboundedSender<ObjectRef<VersionState>>,
     /// Events.
     pub events: Events,
     /// Metrics.
@@ -90,7 +91,7 @@ struct Memory {
     seen: Option<String>,
     reconciled: Option<Timestamp>,
     failures: u32,
-    forces: Forces,
+    forces: ForceThrottle,
     /// When the finalizer is due.
     finalizer_due: Option<Instant>,
     attempts: Attempts,
@@ -183,7 +184,7 @@ impl Waiting {
 
 impl Context {
     /// Forgets a Module that is gone.
-    pub fn forget(&self, module: &LeanModule) {
+    pub fn forget(&self, module: &ModuleState) {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let metadata = &module.metadata;
         self.memories.forget(&text(&metadata.uid));
@@ -216,7 +217,7 @@ impl Context {
             return;
         }
         let versions = self.versions.state();
-        let waits = |v: &&Arc<LeanVersion>| {
+        let waits = |v: &&Arc<VersionState>| {
             !v.knows_digest() && owners::owner(&v.metadata).is_some_and(|owner| owner.uid == uid)
         };
         self.wake(namespace, versions.iter().filter(waits).filter_map(|v| v.metadata.name.as_deref()));
@@ -237,10 +238,10 @@ fn held(deletions: &Deletions) -> BTreeMap<String, String> {
 
 impl Context {
     /// Forgets all Modules but these: what a list does not hold has gone, though no event said so.
-    pub fn keep_only(&self, modules: &[Arc<LeanModule>]) {
+    pub fn keep_only(&self, modules: &[Arc<ModuleState>]) {
         let uids: HashSet<&str> = modules.iter().filter_map(|m| m.metadata.uid.as_deref()).collect();
         self.memories.all().retain(|uid, _| uids.contains(uid.as_str()));
-        let name = |m: &'_ Arc<LeanModule>| Some((m.metadata.namespace.clone()?, m.metadata.name.clone()?));
+        let name = |m: &'_ Arc<ModuleState>| Some((m.metadata.namespace.clone()?, m.metadata.name.clone()?));
         self.waiting.keep_only(&modules.iter().filter_map(name).collect());
     }
 }
@@ -266,7 +267,7 @@ impl Memories {
 }
 
 /// Brings the Versions of one Module closer to what it wants.
-pub async fn reconcile(lean: Arc<LeanModule>, ctx: Arc<Context>) -> Action {
+pub async fn reconcile(lean: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
     if ctx.versions_seen.clone().wait_for(|seen| *seen).await.is_err() {
         return Action::await_change();
     }
@@ -290,7 +291,7 @@ pub async fn reconcile(lean: Arc<LeanModule>, ctx: Arc<Context>) -> Action {
         }
         Err(error) => {
             ctx.metrics.reconciled("module", "failed", since);
-            ctx.metrics.failed("module", error.reason());
+            ctx.metrics.failed("module", error.reason().as_str());
             // A refusal has pauses of its own, and shows that the API server answers.
             let refused = matches!(error, Unfinished::Refused { .. });
             let failures = ctx.memories.if_known(&uid, |memory| {
@@ -304,7 +305,7 @@ pub async fn reconcile(lean: Arc<LeanModule>, ctx: Arc<Context>) -> Action {
 }
 
 /// How long a reconcile that only Versions asked for has still to wait.
-fn coalesced(ctx: &Context, lean: &LeanModule, uid: &str, now: Timestamp) -> Option<Duration> {
+fn coalesced(ctx: &Context, lean: &ModuleState, uid: &str, now: Timestamp) -> Option<Duration> {
     ctx.memories.with(uid, |memory| {
         let asked = Some(asked(&lean.metadata));
         let due = memory.finalizer_due.is_some_and(|at| at <= Instant::now());
@@ -334,14 +335,14 @@ fn asked(metadata: &ObjectMeta) -> String {
 
 async fn bring_closer(
     ctx: &Context,
-    lean: &LeanModule,
+    lean: &ModuleState,
     uid: &str,
     attempts: &mut Attempts,
     turn: &mut Turn,
 ) -> Result<Action, Unfinished> {
     let namespace = lean.metadata.namespace.clone().unwrap_or_default();
     let name = lean.metadata.name.clone().unwrap_or_default();
-    let api = api::objects::<Module>(&ctx.client, &namespace);
+    let api = client::objects::<Module>(&ctx.client, &namespace);
     let deletions = ctx.owners.waiting(uid);
     let Some(mut raw) = api.get_opt(&name).await?.filter(|raw| raw.metadata.uid == lean.metadata.uid) else {
         ctx.forget(lean);
@@ -349,13 +350,13 @@ async fn bring_closer(
     };
     // Of a long list they are the largest part.
     raw.metadata.managed_fields = None;
-    let children: Vec<Arc<LeanVersion>> = ctx
+    let children: Vec<Arc<VersionState>> = ctx
         .versions
         .state()
         .into_iter()
         .filter(|v| v.metadata.namespace.as_ref() == Some(&namespace))
         .collect();
-    let children: Vec<&LeanVersion> = children.iter().map(AsRef::as_ref).collect();
+    let children: Vec<&VersionState> = children.iter().map(AsRef::as_ref).collect();
     let (mut module, problem) = view(&mut raw);
     module.departed = held(&deletions);
     ctx.owners.update(&raw.metadata, &module.policy);
@@ -468,7 +469,7 @@ fn finished(done: &Done, attempts: &Attempts, again: Option<Duration>) -> Result
 async fn first(
     ctx: &Context,
     api: &Api<DynamicObject>,
-    (module, plan, children): (&ModuleView, &Plan, &[&LeanVersion]),
+    (module, plan, children): (&ModuleView, &Plan, &[&VersionState]),
     version: Option<String>,
     (attempts, again): (&mut Attempts, &mut Option<Duration>),
 ) -> Result<Written, kube::Error> {
@@ -502,7 +503,7 @@ async fn let_go(
     ctx: &Context,
     api: &Api<DynamicObject>,
     raw: &DynamicObject,
-    (module, plan, children): (&ModuleView, &Plan, &[&LeanVersion]),
+    (module, plan, children): (&ModuleView, &Plan, &[&VersionState]),
     (attempts, turn): (&mut Attempts, &mut Turn),
 ) -> Result<Action, Unfinished> {
     let now = Timestamp::now();
@@ -602,7 +603,7 @@ async fn write_at_once(
 ) -> Result<StatusWrite, kube::Error> {
     let version = raw.metadata.resource_version.as_deref();
     let name = raw.metadata.name.as_deref().unwrap_or_default();
-    match api::patch_status(api, name, version, before, after).await {
+    match client::patch_status(api, name, version, before, after).await {
         Ok(Some(written)) => {
             tell(ctx, raw, before, after);
             Ok(StatusWrite::Now(written.metadata.resource_version))
@@ -634,10 +635,10 @@ async fn reset_force(
     if attempts.refused_until(FORCE_SYNC, Timestamp::now()).is_some() {
         return Ok(true);
     }
-    match api::patch(api, name, version, json!({"spec": {"forceSync": false}})).await {
+    match client::patch(api, name, version, json!({"spec": {"forceSync": false}})).await {
         Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
         Err(kube::Error::Api(status)) if apply::is_refusal(&status) => {
-            let words = condition::cut(&status.message, apply::MOST_WORDS);
+            let words = cut(&status.message, apply::MOST_WORDS);
             let words = format!("spec.forceSync cannot be set back, the API server refuses: {words}");
             attempts.refuse(FORCE_SYNC, words, (Timestamp::now(), rand::random()));
             Ok(true)
@@ -650,7 +651,7 @@ async fn reset_force(
 }
 
 /// Selection and plan. With a problem in the configuration nothing is created, moved or deleted.
-fn decide(module: &ModuleView, children: &[&LeanVersion], problem: Option<&Problem>) -> (Selection, Plan) {
+fn decide(module: &ModuleView, children: &[&VersionState], problem: Option<&Problem>) -> (Selection, Plan) {
     let selection = select::select(module, children);
     let plan = plan::plan(module, &selection, children);
     (selection, if problem.is_some() { plan.held() } else { plan })
@@ -658,13 +659,13 @@ fn decide(module: &ModuleView, children: &[&LeanVersion], problem: Option<&Probl
 
 /// The Module with its parts parsed, which leave `raw`, and what makes it unusable.
 fn view(raw: &mut DynamicObject) -> (ModuleView, Option<Problem>) {
-    let mut status: ModuleStatus = api::take_part(raw, "status").unwrap_or_default();
+    let mut status: ModuleStatus = client::take_part(raw, "status").unwrap_or_default();
     status.last_handled_request.iter_mut().for_each(token::shorten_recorded);
     let mut metadata = raw.metadata.clone();
     metadata.annotations.iter_mut().for_each(token::shorten_annotations);
     let config = raw.data.pointer("/spec/moduleConfig").unwrap_or(&Value::Null);
     let policy = OwnerPolicy::of(config, status.published.iter().flat_map(|all| all.keys().cloned()));
-    let spec = api::take_part::<crate::crd::ModuleSpec>(raw, "spec");
+    let spec = client::take_part::<crate::api::ModuleSpec>(raw, "spec");
     let name = raw.metadata.name.clone().unwrap_or_default();
     let problem = match &spec {
         Err(unreadable) => Some(Problem { message: unreadable.clone(), readable: false }),

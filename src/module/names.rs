@@ -5,7 +5,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::crd::Release;
+use crate::domain::Release;
 
 /// Longest name that is made. Kubernetes allows 253; Events append about 18 characters to the name of their object.
 const MAX_NAME: usize = 230;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::crd::ModuleStatus;
+use crate::api::ModuleStatus;
 
 /// Shortest time between two writes of progress.
 const SHORTEST: Duration = Duration::from_secs(1);

@@ -9,9 +9,10 @@ use kube::ResourceExt as _;
 
 use super::record::Room;
 use super::select::{ModuleView, Selection, Wanted, ours};
-use crate::crd::lean::{LeanVersion, Origin, config_hashes};
-use crate::crd::version::TYPE_MODULE;
-use crate::crd::{ADOPT, GROUP, MODULE_REQUEST, Release};
+use crate::api::state::{Origin, VersionState, config_hashes};
+use crate::api::version::TYPE_MODULE;
+use crate::api::{ADOPT, GROUP, MODULE_REQUEST};
+use crate::domain::Release;
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,11 +126,11 @@ impl Plan {
 }
 
 /// What to do for `module`, given its selection and the Versions of its namespace.
-pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion]) -> Plan {
+pub fn plan(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Plan {
     let mut plan = Plan::default();
     // What is to become of the object has to be known to a Version before it goes, whoever deletes it.
     let hears_only_the_policy =
-        |c: &&&LeanVersion| c.terminating() || module.terminating() || module.spec.suspend;
+        |c: &&&VersionState| c.terminating() || module.terminating() || module.spec.suspend;
     for child in children.iter().filter(|c| ours(module, c)).filter(hears_only_the_policy) {
         let goes = child.terminating() || module.terminating();
         let suspend = module.spec.suspend && !child.module_suspended && !goes;
@@ -144,7 +145,7 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion
     if module.terminating() || module.spec.suspend {
         return plan;
     }
-    let by_name: HashMap<&str, &LeanVersion> =
+    let by_name: HashMap<&str, &VersionState> =
         children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
     let resolved = config_hashes(&module.resolved());
     let names: BTreeSet<&str> = selection.wanted.iter().map(|w| w.name.as_str()).collect();
@@ -182,7 +183,7 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&LeanVersion
 }
 
 /// The room that the record of digests has for versions that are new, beside those that are about to be recorded.
-fn room(module: &ModuleView, children: &[&LeanVersion]) -> Room {
+fn room(module: &ModuleView, children: &[&VersionState]) -> Room {
     let empty = BTreeMap::new();
     let published = module.status.published.as_ref().unwrap_or(&empty);
     let mut room = Room::beside(published);
@@ -199,7 +200,7 @@ fn room(module: &ModuleView, children: &[&LeanVersion]) -> Room {
 fn plan_existing(
     module: &ModuleView,
     wanted: &Wanted,
-    child: &LeanVersion,
+    child: &VersionState,
     resolved: (u64, u64),
     plan: &mut Plan,
 ) {
@@ -271,7 +272,7 @@ fn plan_existing(
 /// What is to become of `spec.expectedDigest`. A Version that has the right content needs none; one that was made anew,
 /// whose status is lost, or that published something else meanwhile is told what this version's content has to be.
 #[expect(clippy::option_option, reason = "the outer one: whether to write; the inner one: what")]
-fn pin(module: &ModuleView, wanted: &Wanted, child: &LeanVersion) -> Option<Option<String>> {
+fn pin(module: &ModuleView, wanted: &Wanted, child: &VersionState) -> Option<Option<String>> {
     let told = child.expected_digest.as_ref();
     if !module.immutable() {
         return told.map(|_| None);
@@ -281,7 +282,7 @@ fn pin(module: &ModuleView, wanted: &Wanted, child: &LeanVersion) -> Option<Opti
     (!knows).then_some(Some(expected))
 }
 
-fn file_name(child: &LeanVersion, placement: u64) -> FileName {
+fn file_name(child: &VersionState, placement: u64) -> FileName {
     if child.file_name.is_none() {
         FileName::Derived
     } else if child.placement == placement {
@@ -293,7 +294,7 @@ fn file_name(child: &LeanVersion, placement: u64) -> FileName {
 
 /// What is still to be done for a Version that Kubernetes has taken from a Module that is deleted without its Versions:
 /// nobody else would ever resume it.
-fn orphan(module: &ModuleView, child: &LeanVersion) -> Option<Change> {
+fn orphan(module: &ModuleView, child: &VersionState) -> Option<Change> {
     let of_module =
         child.controller().is_none() && child.annotation(ADOPT) == module.metadata.name.as_deref();
     if !of_module || child.origin != Origin::Here || !child.has_finalizer() || child.terminating() {
@@ -305,11 +306,11 @@ fn orphan(module: &ModuleView, child: &LeanVersion) -> Option<Change> {
 }
 
 /// Whether the object is to be kept when the Version goes, where the Version does not know it yet.
-fn policy(module: &ModuleView, child: &LeanVersion) -> Option<bool> {
+fn policy(module: &ModuleView, child: &VersionState) -> Option<bool> {
     (child.retain != module.policy.retain).then_some(module.policy.retain)
 }
 
-fn change(child: &LeanVersion) -> Change {
+fn change(child: &VersionState) -> Change {
     Change {
         target: target(child),
         config: None,
@@ -321,7 +322,7 @@ fn change(child: &LeanVersion) -> Change {
     }
 }
 
-fn target(child: &LeanVersion) -> Target {
+fn target(child: &VersionState) -> Target {
     Target {
         name: child.name_any(),
         uid: child.uid().unwrap_or_default(),

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::names;
-use crate::crd::lean::{LeanVersion, OwnerPolicy};
-use crate::crd::{ModuleConfig, ModuleSpec, ModuleStatus, Release};
+use crate::api::state::{OwnerPolicy, VersionState};
+use crate::api::{ModuleConfig, ModuleSpec, ModuleStatus};
+use crate::domain::Release;
 
 /// A Module as planning sees it.
 #[derive(Clone, Debug)]
@@ -87,18 +88,18 @@ impl ModuleView {
 }
 
 /// Whether a Version is this Module's: owned by its UID and carrying our finalizer. Never by label or name.
-pub fn ours(module: &ModuleView, child: &LeanVersion) -> bool {
+pub fn ours(module: &ModuleView, child: &VersionState) -> bool {
     owned(module, child) && child.has_finalizer()
 }
 
-pub(super) fn owned(module: &ModuleView, child: &LeanVersion) -> bool {
+pub(super) fn owned(module: &ModuleView, child: &VersionState) -> bool {
     child.controller().is_some_and(|owner| owner.uid == module.uid())
 }
 
 /// The versions that are wanted, each spelling once, less those that `versionHistoryLimit` prunes.
 ///
 /// A stored version is pruned only when as many newer ones are stored: a bad new tag never costs the last good release.
-pub fn select(module: &ModuleView, children: &[&LeanVersion]) -> Selection {
+pub fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
     let mut selection = Selection::default();
     let module_name = module.metadata.name.as_deref().unwrap_or_default();
     let mut seen = BTreeSet::new();

@@ -15,10 +15,11 @@ use super::plan::{Holder, Plan};
 use super::record::Room;
 use super::select::{ModuleView, Selection, Wanted, ours};
 use super::verdict::{plural, tally, verdict};
-use crate::crd::condition;
-use crate::crd::lean::LeanVersion;
-use crate::crd::module::VersionCounts;
-use crate::crd::{MODULE_REQUEST, ModuleStatus, REQUESTED_AT};
+use crate::api::module::VersionCounts;
+use crate::api::state::VersionState;
+use crate::api::{MODULE_REQUEST, ModuleStatus, REQUESTED_AT, condition};
+use crate::domain::Release;
+use crate::domain::text::cut;
 
 /// What the status is made from, besides the Module.
 #[derive(Clone, Copy)]
@@ -26,7 +27,7 @@ pub struct Facts<'a> {
     /// The versions that are wanted.
     pub selection: &'a Selection,
     /// The Versions of the namespace.
-    pub children: &'a [&'a LeanVersion],
+    pub children: &'a [&'a VersionState],
     /// What is to be done.
     pub plan: &'a Plan,
     /// What makes the spec unusable.
@@ -75,7 +76,7 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: 
     let left = leftovers::names(module, selection, children);
     after.conditions.retain(|c| c.type_ != leftovers::FOUND);
     after.conditions.extend(leftovers::found(module, &left, &before.conditions, now));
-    after.sync_status = Some(condition::cut(&message, condition::MAX_MESSAGE));
+    after.sync_status = Some(cut(&message, condition::MAX_MESSAGE));
     after
 }
 
@@ -131,7 +132,7 @@ fn closed(module: &ModuleView, open: &str) -> String {
 fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mut ModuleStatus) {
     let Facts { selection, children, plan, problem, refused, .. } = *facts;
     if let Some(open) = module.open_request() {
-        let by_name: BTreeMap<&str, &LeanVersion> =
+        let by_name: BTreeMap<&str, &VersionState> =
             children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
         let handled = selection.wanted.iter().all(|wanted| match by_name.get(wanted.name.as_str()) {
             Some(c) if !ours(module, c) || c.terminating() => true,
@@ -161,7 +162,11 @@ fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mu
 
 /// The digests that pin an immutable module's contents: what was recorded once stays, what is stored and new is added as
 /// long as there is room.
-fn published(module: &ModuleView, children: &[&LeanVersion], full: bool) -> Option<BTreeMap<String, String>> {
+fn published(
+    module: &ModuleView,
+    children: &[&VersionState],
+    full: bool,
+) -> Option<BTreeMap<String, String>> {
     if !module.immutable() {
         return None;
     }
@@ -172,7 +177,7 @@ fn published(module: &ModuleView, children: &[&LeanVersion], full: bool) -> Opti
     let mut room = Room::beside(&published);
     // Also of one whose object is missing just now: it may be deleted before it is restored.
     let held = children.iter().filter(|c| ours(module, c)).filter_map(|child| {
-        let release = crate::crd::Release::parse(&child.version).ok()?;
+        let release = Release::parse(&child.version).ok()?;
         Some((release.to_string(), child.status.content_digest.clone()?))
     });
     // What has gone is known nowhere else.
@@ -194,14 +199,14 @@ pub fn awaits_digest(module: &ModuleView, after: &ModuleStatus, facts: &Facts<'_
         return false;
     }
     let goes: HashSet<&str> = facts.plan.delete.iter().map(|target| target.name.as_str()).collect();
-    let stays = |c: &&&LeanVersion| {
+    let stays = |c: &&&VersionState| {
         ours(module, c) && !c.terminating() && !goes.contains(c.metadata.name.as_deref().unwrap_or_default())
     };
     let stays: HashSet<String> = facts
         .children
         .iter()
         .filter(stays)
-        .filter_map(|c| Some(crate::crd::Release::parse(&c.version).ok()?.to_string()))
+        .filter_map(|c| Some(Release::parse(&c.version).ok()?.to_string()))
         .collect();
     new.any(|version| !stays.contains(version))
 }

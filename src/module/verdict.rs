@@ -10,9 +10,9 @@ use super::plan::{Holder, Plan};
 use super::record::{BYTES, ENTRIES};
 use super::select::{ModuleView, Selection, Wanted, ours};
 use super::status::Facts;
-use crate::crd::condition::Verdict;
-use crate::crd::lean::{LeanVersion, config_hashes};
-use crate::failure::Reason;
+use crate::api::condition::Verdict;
+use crate::api::state::{VersionState, config_hashes};
+use crate::controller::failure::Reason;
 
 /// How many further names a message tells.
 const NAMED: usize = 5;
@@ -24,19 +24,19 @@ pub(super) struct Tally<'a> {
     pub stored: Vec<&'a Wanted>,
     /// Stored somewhere: a release that is just being moved is still a release.
     pub published: Vec<&'a Wanted>,
-    pub failed: Vec<(&'a Wanted, &'a LeanVersion)>,
+    pub failed: Vec<(&'a Wanted, &'a VersionState)>,
     /// Not done, and not waiting for anybody.
     pending: usize,
     /// Not stored, and suspended by their own `spec.suspend`.
     suspended: Vec<&'a Wanted>,
     /// Not wanted, and not gone yet.
-    leaving: Vec<&'a LeanVersion>,
+    leaving: Vec<&'a VersionState>,
 }
 
 impl Tally<'_> {
     /// Whether something goes on that ends without a person.
     fn moves(&self) -> bool {
-        let passes = |c: &LeanVersion| !(failed(c) && c.status.stalled);
+        let passes = |c: &VersionState| !(failed(c) && c.status.stalled);
         self.pending > 0
             || self.failed.iter().any(|(_, c)| passes(c))
             || self.leaving.iter().any(|c| passes(c))
@@ -47,12 +47,12 @@ impl Tally<'_> {
 pub(super) fn tally<'a>(
     module: &ModuleView,
     selection: &'a Selection,
-    children: &[&'a LeanVersion],
+    children: &[&'a VersionState],
     plan: &Plan,
 ) -> Tally<'a> {
     let placement = config_hashes(&module.resolved()).1;
-    let named = |c: &&'a LeanVersion| Some((c.metadata.name.as_deref()?, *c));
-    let mut ours: BTreeMap<&str, &LeanVersion> =
+    let named = |c: &&'a VersionState| Some((c.metadata.name.as_deref()?, *c));
+    let mut ours: BTreeMap<&str, &VersionState> =
         children.iter().filter(|c| ours(module, c)).filter_map(named).collect();
     let changing: BTreeSet<&str> = plan.change.iter().map(|c| c.target.name.as_str()).collect();
     let mut tally = Tally::default();
@@ -91,11 +91,11 @@ pub(super) fn tally<'a>(
     tally
 }
 
-fn observed(child: &LeanVersion) -> bool {
+fn observed(child: &VersionState) -> bool {
     child.status.observed_generation.is_some_and(|seen| Some(seen) == child.metadata.generation)
 }
 
-fn failed(child: &LeanVersion) -> bool {
+fn failed(child: &VersionState) -> bool {
     observed(child) && child.status.ready == Some(false) && !Reason::is_progress(&child.status.reason)
 }
 
@@ -180,7 +180,7 @@ fn obstacle(module: &ModuleView, facts: &Facts<'_>, tally: &Tally<'_>, of: &str)
         let wait = if refused.creates { " Further versions wait until one can be created." } else { "" };
         return Some((Reason::VersionRefused, format!("{of} stored. {}{others}{wait}", refused.words)));
     }
-    let why = |child: &LeanVersion| format!("{}: {}", child.status.reason, child.status.message);
+    let why = |child: &VersionState| format!("{}: {}", child.status.reason, child.status.message);
     if let Some((first, child)) = tally.failed.first() {
         let message =
             format!("{of} stored, {} failed; first {}: {}", tally.failed.len(), first.release, why(child));
@@ -214,7 +214,7 @@ fn record_is_full(module: &ModuleView, facts: &Facts<'_>) -> Option<String> {
 }
 
 /// The reason that all failed Versions have in common: who lists Modules sees at once what is wrong.
-fn shared_reason<'a>(mut failed: impl Iterator<Item = &'a LeanVersion>) -> Reason {
+fn shared_reason<'a>(mut failed: impl Iterator<Item = &'a VersionState>) -> Reason {
     let first = failed.next().and_then(|child| Reason::of(&child.status.reason));
     first
         .filter(|first| failed.all(|child| child.status.reason == first.as_str()))
@@ -239,15 +239,15 @@ fn held(module: &ModuleView, name: &str, holder: &Holder) -> String {
         Holder::Ownerless => format!(
             "Version {name} exists and belongs to no Module. To hand it over: kubectl annotate {MANAGER} -n {namespace} \
              versions.opendepot.defdev.io/{name} {}={own}",
-            crate::crd::ADOPT,
-            MANAGER = crate::crd::RELEASE_MANAGER,
+            crate::api::ADOPT,
+            MANAGER = crate::api::RELEASE_MANAGER,
         ),
         Holder::Elsewhere => format!(
             "Version {name} has no owner, and was made for another place, repository or namespace than this Module's. \
              Delete it and what it stored, or hand it over, which moves that: kubectl label {MANAGER} -n {namespace} \
              versions.opendepot.defdev.io/{name} {}-",
-            crate::crd::MODULE_LABEL,
-            MANAGER = crate::crd::RELEASE_MANAGER,
+            crate::api::MODULE_LABEL,
+            MANAGER = crate::api::RELEASE_MANAGER,
         ),
         Holder::Other(owner) => format!(
             "Version {name} exists and belongs to {owner}. Rename or delete one of the two; the other versions are \
@@ -264,7 +264,7 @@ fn held(module: &ModuleView, name: &str, holder: &Holder) -> String {
         Holder::Bare => format!(
             "Version {name} has neither the finalizer {} nor a fileName: nobody knows what it stored. Delete it, and a \
              new one is made.",
-            crate::crd::FINALIZER
+            crate::api::FINALIZER
         ),
         Holder::Unrecorded => format!("Version {name} is not made: the record of digests is full."),
         Holder::Terminating | Holder::Former => format!("Version {name} is still being deleted."),

@@ -25,12 +25,13 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
 
+use super::Cause;
 use super::headers::Refused;
 use super::outage::Outages;
 use super::proxy::Routed;
 use super::refusals::Refusals;
-use super::rules::{is_bucket_name, is_region};
-use super::{Cause, Endpoint, Place};
+use crate::domain::names::{is_bucket_name, is_region};
+use crate::domain::{Endpoint, ObjectLocation};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one attempt at a HEAD or DELETE, from fetching credentials to the answer.
@@ -44,7 +45,7 @@ const ATTEMPTS: u32 = 3;
 /// Specs choose regions and endpoints, so the cache must not grow with them.
 const MAX_CLIENTS: usize = 64;
 
-/// Objects in S3, wherever a [`Place`] points. Cheap to share behind an `Arc`; all methods take `&self`.
+/// Objects in S3, wherever a [`ObjectLocation`] points. Cheap to share behind an `Arc`; all methods take `&self`.
 #[derive(Debug)]
 pub struct Storage {
     sdk: SdkConfig,
@@ -114,13 +115,13 @@ impl Storage {
     }
 
     /// The endpoint of a store other than AWS that requests for this place go to.
-    pub(super) fn endpoint(&self, place: &Place) -> Option<Endpoint> {
+    pub(super) fn endpoint(&self, place: &ObjectLocation) -> Option<Endpoint> {
         let endpoint: Endpoint = place.endpoint.as_ref().or(self.default_endpoint.as_ref())?.parse().ok()?;
         (!endpoint.belongs_to_aws()).then_some(endpoint)
     }
 
     /// The client for a place, or why no request could be meant for it.
-    pub(super) fn client(&self, place: &Place) -> Result<Client, Cause> {
+    pub(super) fn client(&self, place: &ObjectLocation) -> Result<Client, Cause> {
         let key = ClientKey::of(place)?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
@@ -160,7 +161,7 @@ impl Storage {
 }
 
 impl ClientKey {
-    fn of(place: &Place) -> Result<Self, Cause> {
+    fn of(place: &ObjectLocation) -> Result<Self, Cause> {
         if !is_bucket_name(&place.bucket) {
             return Err(Cause::InvalidBucket);
         }
@@ -170,7 +171,7 @@ impl ClientKey {
         let endpoint = place.endpoint.as_deref().map(str::parse).transpose().map_err(|_| {
             Cause::InvalidAddress("the endpoint is no URL; write one such as https://minio.storage.svc:9000")
         })?;
-        Ok(Self { region: place.region.clone(), endpoint, force_path_style: place.force_path_style })
+        Ok(Self { region: place.region.clone(), endpoint, force_path_style: place.path_style() })
     }
 }
 
@@ -251,13 +252,13 @@ Qwoj5Ez8QgIgCtdUe70XA3YCadHdp64ZjQAUZURfbRxVWGx21zLnMHo=
         storage(SharedCredentialsProvider::new(nobody))
     }
 
-    fn place() -> Place {
-        Place {
+    fn place() -> ObjectLocation {
+        ObjectLocation {
             bucket: "modules".into(),
             key: "vpc/a.zip".into(),
             region: "us-west-2".into(),
             endpoint: Some("http://minio:9000".into()),
-            force_path_style: true,
+            force_path_style: Some(true),
         }
     }
 
@@ -286,11 +287,13 @@ Qwoj5Ez8QgIgCtdUe70XA3YCadHdp64ZjQAUZURfbRxVWGx21zLnMHo=
         let storage = storage_with_keys();
         let count = || storage.clients.lock().expect("the clients").len();
         for endpoint in ["http://minio:9000", "http://MINIO:9000/"] {
-            assert!(storage.client(&Place { endpoint: Some(endpoint.into()), ..place() }).is_ok());
+            assert!(storage.client(&ObjectLocation { endpoint: Some(endpoint.into()), ..place() }).is_ok());
         }
         assert_eq!(count(), 1);
         for number in 0..2 * MAX_CLIENTS {
-            assert!(storage.client(&Place { region: format!("region-{number}"), ..place() }).is_ok());
+            assert!(
+                storage.client(&ObjectLocation { region: format!("region-{number}"), ..place() }).is_ok()
+            );
             assert!(count() <= MAX_CLIENTS);
         }
     }
@@ -298,17 +301,21 @@ Qwoj5Ez8QgIgCtdUe70XA3YCadHdp64ZjQAUZURfbRxVWGx21zLnMHo=
     #[test]
     fn no_request_is_made_for_a_name_that_could_reach_elsewhere() {
         let storage = storage_with_keys();
-        let refused = |place: Place| storage.client(&place).map(drop).expect_err("refused");
+        let refused = |place: ObjectLocation| storage.client(&place).map(drop).expect_err("refused");
         for bucket in
             ["", "a/b", "..", "Modules", "arn:aws:s3:us-west-2:1:accesspoint/x", "modules?x", "-modules"]
         {
-            assert_eq!(refused(Place { bucket: bucket.into(), ..place() }), Cause::InvalidBucket, "{bucket}");
+            assert_eq!(
+                refused(ObjectLocation { bucket: bucket.into(), ..place() }),
+                Cause::InvalidBucket,
+                "{bucket}"
+            );
         }
         for region in ["", "us-west-2.evil.net/", "us west", "us#"] {
-            let cause = refused(Place { region: region.into(), ..place() });
+            let cause = refused(ObjectLocation { region: region.into(), ..place() });
             assert!(matches!(cause, Cause::InvalidAddress(_)), "{region}");
         }
-        let cause = refused(Place { endpoint: Some("https://user:secret@minio".into()), ..place() });
+        let cause = refused(ObjectLocation { endpoint: Some("https://user:secret@minio".into()), ..place() });
         assert!(matches!(cause, Cause::InvalidAddress(_)));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::Place;
+use crate::domain::ObjectLocation;
 
 /// A request to S3 that did not do its work.
 #[derive(Debug, Error)]
@@ -15,7 +15,7 @@ pub struct StorageError {
     /// What was tried.
     pub operation: Operation,
     /// On which object. Boxed to keep results small.
-    pub place: Box<Place>,
+    pub place: Box<ObjectLocation>,
     /// Why it failed.
     pub cause: Cause,
 }
@@ -125,7 +125,7 @@ impl Operation {
 }
 
 /// A cause in words: what it is, and what to do.
-struct Explained<'a>(Operation, &'a Place, &'a Cause);
+struct Explained<'a>(Operation, &'a ObjectLocation, &'a Cause);
 
 impl fmt::Display for Explained<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,8 +188,8 @@ impl fmt::Display for Explained<'_> {
 
 /// Most stores other than AWS have the bucket in the path. Asked by `BUCKET.HOST`, they have no name in the DNS, or take the
 /// key's first segment for the bucket.
-fn path_style(f: &mut fmt::Formatter<'_>, place: &Place) -> fmt::Result {
-    if place.endpoint.is_some() && !place.force_path_style {
+fn path_style(f: &mut fmt::Formatter<'_>, place: &ObjectLocation) -> fmt::Result {
+    if place.endpoint.is_some() && !place.path_style() {
         f.write_str(", or set forcePathStyle: true")?;
     }
     Ok(())
@@ -241,12 +241,12 @@ mod tests {
 
     #[test]
     fn messages_say_what_where_and_what_to_do() {
-        let place = Place {
+        let place = ObjectLocation {
             bucket: "modules".into(),
             key: "vpc/a.zip".into(),
             region: "us-west-2".into(),
             endpoint: None,
-            force_path_style: false,
+            force_path_style: None,
         };
         let text =
             |operation, cause| StorageError { operation, place: Box::new(place.clone()), cause }.to_string();
@@ -264,22 +264,22 @@ mod tests {
 
     #[test]
     fn path_style_is_named_where_an_endpoint_is_set_without_it() {
-        let place = Place {
+        let place = ObjectLocation {
             bucket: "modules".into(),
             key: "vpc/a.zip".into(),
             region: "us-west-2".into(),
             endpoint: Some("http://minio.storage.svc:9000".into()),
-            force_path_style: false,
+            force_path_style: None,
         };
-        let path_style = Place { force_path_style: true, ..place.clone() };
-        let aws = Place { endpoint: None, ..place.clone() };
+        let path_style = ObjectLocation { force_path_style: Some(true), ..place.clone() };
+        let aws = ObjectLocation { endpoint: None, ..place.clone() };
         let causes = [
             (Put, Cause::BucketMissing),
             (Head, Cause::Network { detail: "dns error".into() }),
             (Put, Cause::InvalidBucket),
         ];
         for (operation, cause) in causes {
-            let text = |place: &Place| {
+            let text = |place: &ObjectLocation| {
                 StorageError { operation, place: Box::new(place.clone()), cause: cause.clone() }.to_string()
             };
             assert!(text(&place).ends_with(", or set forcePathStyle: true"), "{}", text(&place));

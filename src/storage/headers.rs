@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Cause, Endpoint, Operation};
+use super::{Cause, Operation};
+use crate::domain::Endpoint;
 
 /// For so long a store is asked without what it refused. Then it is asked with everything again, since a store may be
 /// upgraded, and since a proxy's passing fault may have looked like a refusal.

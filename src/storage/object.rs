@@ -1,4 +1,4 @@
-//! HEAD, PUT and DELETE of one object. In: a [`Place`], and for a PUT the spooled file. Out: what S3 now holds, or a
+//! HEAD, PUT and DELETE of one object. In: a [`ObjectLocation`], and for a PUT the spooled file. Out: what S3 now holds, or a
 //! [`StorageError`]. One call is one request (its retries, and those without headers that the store refuses): nothing is
 //! listed, read back or looked up besides.
 
@@ -18,7 +18,9 @@ use super::payload::SignedBody;
 use super::refusals::Attempt;
 use super::stated::{found, state};
 use super::verdict::{Answer, presentable, verdict};
-use super::{Cause, Operation, Ownership, Place, Storage, StorageError, content_type};
+use super::{Cause, Operation, Ownership, Storage, StorageError};
+use crate::domain::ObjectLocation;
+use crate::domain::object_key::content_type;
 
 /// What one PUT takes, and with it the largest object whose SHA-256 S3 itself verifies.
 const MAX_OBJECT_BYTES: u64 = 5 << 30;
@@ -94,7 +96,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`].
-    pub async fn head(&self, place: &Place) -> Result<Option<Found>, StorageError> {
+    pub async fn head(&self, place: &ObjectLocation) -> Result<Option<Found>, StorageError> {
         self.ask(Operation::Head, place, Box::pin(self.head_as_the_store_takes_it(place))).await
     }
 
@@ -102,7 +104,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`], with [`Cause::BucketMissing`] when it is not.
-    pub async fn bucket_exists(&self, place: &Place) -> Result<(), StorageError> {
+    pub async fn bucket_exists(&self, place: &ObjectLocation) -> Result<(), StorageError> {
         self.ask(Operation::Head, place, Box::pin(self.try_bucket(place))).await
     }
 
@@ -112,7 +114,7 @@ impl Storage {
     /// [`HeldBack`], where the store has refused others and one at a time finds out whether it still does.
     pub fn may_store(
         &self,
-        place: &Place,
+        place: &ObjectLocation,
         encryption: &Encryption,
         asked: bool,
     ) -> Result<Attempt<'_>, HeldBack> {
@@ -129,7 +131,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`]. Unless S3 refused, the object may have been stored all the same.
-    pub async fn put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, StorageError> {
+    pub async fn put(&self, place: &ObjectLocation, upload: &Upload<'_>) -> Result<PutOutcome, StorageError> {
         let put = Box::pin(async {
             let result = self.put_as_the_store_takes_it(place, upload).await;
             self.refusals.ended(place, upload.encryption, &result, Instant::now());
@@ -138,7 +140,7 @@ impl Storage {
         self.ask(Operation::Put, place, put).await
     }
 
-    async fn head_as_the_store_takes_it(&self, place: &Place) -> Result<Option<Found>, Cause> {
+    async fn head_as_the_store_takes_it(&self, place: &ObjectLocation) -> Result<Option<Found>, Cause> {
         let mut tries = self.refused.tries(Operation::Head, self.endpoint(place), false);
         loop {
             match self.try_head(place, tries.omitted).await {
@@ -153,7 +155,7 @@ impl Storage {
 
     async fn put_as_the_store_takes_it(
         &self,
-        place: &Place,
+        place: &ObjectLocation,
         upload: &Upload<'_>,
     ) -> Result<PutOutcome, Cause> {
         let mut tries = self.refused.tries(Operation::Put, self.endpoint(place), upload.create_only);
@@ -177,7 +179,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`]. Unless S3 refused, the object may have been deleted all the same.
-    pub async fn delete(&self, place: &Place) -> Result<(), StorageError> {
+    pub async fn delete(&self, place: &ObjectLocation) -> Result<(), StorageError> {
         self.ask(Operation::Delete, place, Box::pin(self.try_delete(place))).await
     }
 
@@ -185,7 +187,7 @@ impl Storage {
     async fn ask<T>(
         &self,
         operation: Operation,
-        place: &Place,
+        place: &ObjectLocation,
         request: Pin<Box<impl Future<Output = Result<T, Cause>>>>,
     ) -> Result<T, StorageError> {
         let result = async {
@@ -199,12 +201,12 @@ impl Storage {
     }
 
     /// An error that knows where the request went, also where the place leaves that to the environment.
-    fn error(&self, operation: Operation, place: &Place, cause: Cause) -> StorageError {
+    fn error(&self, operation: Operation, place: &ObjectLocation, cause: Cause) -> StorageError {
         let endpoint = self.endpoint(place).map(|endpoint| endpoint.as_str().to_owned());
-        StorageError { operation, place: Box::new(Place { endpoint, ..place.clone() }), cause }
+        StorageError { operation, place: Box::new(ObjectLocation { endpoint, ..place.clone() }), cause }
     }
 
-    async fn try_head(&self, place: &Place, omitted: Omitted) -> Result<Option<Found>, Cause> {
+    async fn try_head(&self, place: &ObjectLocation, omitted: Omitted) -> Result<Option<Found>, Cause> {
         let request = self.client(place)?.head_object().bucket(&place.bucket).key(&place.key);
         let mode = (!omitted.checksum_mode).then_some(ChecksumMode::Enabled);
         match request.set_checksum_mode(mode).send().await {
@@ -213,7 +215,7 @@ impl Storage {
         }
     }
 
-    async fn try_bucket(&self, place: &Place) -> Result<(), Cause> {
+    async fn try_bucket(&self, place: &ObjectLocation) -> Result<(), Cause> {
         match self.client(place)?.head_bucket().bucket(&place.bucket).send().await {
             Ok(_) => Ok(()),
             // What says "no such object" of a key says "no such bucket" here.
@@ -223,7 +225,7 @@ impl Storage {
 
     async fn try_put(
         &self,
-        place: &Place,
+        place: &ObjectLocation,
         upload: &Upload<'_>,
         omitted: Omitted,
     ) -> Result<PutOutcome, Cause> {
@@ -262,7 +264,7 @@ impl Storage {
         }
     }
 
-    async fn try_delete(&self, place: &Place) -> Result<(), Cause> {
+    async fn try_delete(&self, place: &ObjectLocation) -> Result<(), Cause> {
         let request = self.client(place)?.delete_object().bucket(&place.bucket).key(&place.key);
         match request.send().await {
             Ok(_) => Ok(()),
@@ -289,7 +291,11 @@ fn upload_timeout(size: u64) -> Duration {
 }
 
 /// Tells what an error of the SDK means, as [`verdict`] does for the answers among them.
-fn judge<E>(operation: Operation, place: &Place, error: &SdkError<E, HttpResponse>) -> Result<(), Cause>
+fn judge<E>(
+    operation: Operation,
+    place: &ObjectLocation,
+    error: &SdkError<E, HttpResponse>,
+) -> Result<(), Cause>
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -362,18 +368,18 @@ mod tests {
     use super::super::client::tests::{storage_with_keys, storage_without_keys};
     use super::*;
 
-    fn place(endpoint: String) -> Place {
-        Place {
+    fn place(endpoint: String) -> ObjectLocation {
+        ObjectLocation {
             bucket: "modules".into(),
             key: "vpc/a.zip".into(),
             region: "us-west-2".into(),
             endpoint: Some(endpoint),
-            force_path_style: true,
+            force_path_style: Some(true),
         }
     }
 
     /// A server that reads one request and gives this answer; the task ends with what it read.
-    async fn answering(answer: &'static str) -> (Place, tokio::task::JoinHandle<String>) {
+    async fn answering(answer: &'static str) -> (ObjectLocation, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let served = tokio::spawn(async move {
@@ -449,7 +455,9 @@ mod tests {
 
     /// A server that answers each request on a connection of its own, as `answer` says to its method and headers; and what
     /// it was asked: the method, and with `if` the condition.
-    async fn store(answer: fn(&str, bool, usize) -> &'static str) -> (Place, Arc<Mutex<Vec<String>>>) {
+    async fn store(
+        answer: fn(&str, bool, usize) -> &'static str,
+    ) -> (ObjectLocation, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let asked = Arc::new(Mutex::new(Vec::new()));

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Cause, Place, canonical_endpoint};
+use super::Cause;
+use crate::domain::{ObjectLocation, canonical_endpoint};
 
 /// A failure that came sooner has cost nobody a turn: a refused connection, one that was cut.
 pub(super) const LONG: Duration = Duration::from_secs(4);
@@ -38,7 +39,7 @@ pub(super) struct Probe<'a> {
 
 impl Outages {
     /// The right to send a request, or what another one met just now.
-    pub fn ask(&self, place: &Place) -> Result<Probe<'_>, Cause> {
+    pub fn ask(&self, place: &ObjectLocation) -> Result<Probe<'_>, Cause> {
         let endpoint = canonical_endpoint(place.endpoint.as_deref(), &place.region);
         let store = (endpoint, place.bucket.clone());
         let first = self.with(|all| match all.get_mut(&store) {
@@ -89,13 +90,13 @@ impl Drop for Probe<'_> {
 mod tests {
     use super::*;
 
-    fn place(bucket: &str) -> Place {
-        Place {
+    fn place(bucket: &str) -> ObjectLocation {
+        ObjectLocation {
             bucket: bucket.into(),
             key: "a.zip".into(),
             region: "us-west-2".into(),
             endpoint: None,
-            force_path_style: false,
+            force_path_style: None,
         }
     }
 
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_silent_store_is_silent_under_each_of_its_spellings() {
-        let spelled = |endpoint: &str| Place { endpoint: Some(endpoint.into()), ..place("dead") };
+        let spelled = |endpoint: &str| ObjectLocation { endpoint: Some(endpoint.into()), ..place("dead") };
         let outages = Outages::default();
         outages.ask(&spelled("https://minio.example.com")).unwrap().ended(&silent(), LONG);
         let _probe = outages.ask(&spelled("https://MinIO.example.com:443/")).unwrap();

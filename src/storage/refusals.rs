@@ -10,7 +10,8 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Cause, Encryption, Place, canonical_endpoint};
+use super::{Cause, Encryption};
+use crate::domain::{ObjectLocation, canonical_endpoint};
 
 /// Pauses grow from here: less than the shortest that a caller makes after a failure, so that one that is alone is never
 /// held back by its own refusal.
@@ -91,7 +92,7 @@ pub(super) struct Held {
 
 impl Target {
     /// And the folder within.
-    fn of(place: &Place, encryption: &Encryption) -> (Self, String) {
+    fn of(place: &ObjectLocation, encryption: &Encryption) -> (Self, String) {
         let folder = place.key.rsplit_once('/').map_or("", |(folder, _)| folder);
         let prefix = folder.rsplit_once('/').map_or("", |(prefix, _)| prefix);
         let target = Self {
@@ -109,7 +110,7 @@ impl Refusals {
     /// The right to prepare a PUT to `place`, or why the last one was refused. `asked`: somebody wants it now.
     pub fn ask(
         &self,
-        place: &Place,
+        place: &ObjectLocation,
         encryption: &Encryption,
         asked: bool,
         now: Instant,
@@ -127,7 +128,13 @@ impl Refusals {
     }
 
     /// How a PUT ended.
-    pub fn ended<T>(&self, place: &Place, encryption: &Encryption, result: &Result<T, Cause>, now: Instant) {
+    pub fn ended<T>(
+        &self,
+        place: &ObjectLocation,
+        encryption: &Encryption,
+        result: &Result<T, Cause>,
+        now: Instant,
+    ) {
         let (target, folder) = Target::of(place, encryption);
         let mut all = self.locked();
         match result {
@@ -270,13 +277,13 @@ fn asked_for(cause: &Cause) -> Duration {
 mod tests {
     use super::*;
 
-    fn at(key: &str) -> Place {
-        Place {
+    fn at(key: &str) -> ObjectLocation {
+        ObjectLocation {
             bucket: "modules".into(),
             key: key.into(),
             region: "us-west-2".into(),
             endpoint: None,
-            force_path_style: false,
+            force_path_style: None,
         }
     }
 

@@ -1,15 +1,14 @@
-//! Who may store where: `--allow-storage` and `--s3-endpoint`. In: the flags' texts and a [`Place`]. Out: yes, or the
+//! Who may store where: `--allow-storage` and `--s3-endpoint`. In: the flags' texts and a [`ObjectLocation`]. Out: yes, or the
 //! reason and the flag that would permit it. Pure: one AWS identity serves all namespaces, so these rules are all that
 //! keeps one namespace out of another's bucket.
 
-use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
-use url::Url;
 
-use super::Place;
-use super::key::plain;
+use crate::domain::names::{is_bucket_name, is_dns_label};
+use crate::domain::object_key::plain;
+use crate::domain::{Endpoint, EndpointError, ObjectLocation};
 
 /// Everything the flags permit.
 #[derive(Clone, Debug, Default)]
@@ -31,11 +30,6 @@ struct Target {
     prefix: Option<String>,
 }
 
-/// The base URL of an S3-compatible store, in one spelling: scheme and host in lower case, no default port, no slash at
-/// the end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint(String);
-
 /// What is wrong with an `--allow-storage` value, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
@@ -45,11 +39,6 @@ pub struct StorageRuleError {
     rule: String,
     problem: &'static str,
 }
-
-/// What is wrong with an endpoint. The URL is not repeated: it might hold a password.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the S3 endpoint {0}; write http(s)://HOST[:PORT][/PATH], such as https://minio.storage.svc:9000")]
-pub struct EndpointError(&'static str);
 
 /// Why a namespace may not use a place.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -98,7 +87,7 @@ impl StorageRules {
     ///
     /// # Errors
     /// [`Refused`], which names the flag that would permit it.
-    pub fn check(&self, namespace: &str, place: &Place) -> Result<(), Refused> {
+    pub fn check(&self, namespace: &str, place: &ObjectLocation) -> Result<(), Refused> {
         if !self.allows(namespace, &place.bucket, &place.key) {
             let (namespace, bucket) = (namespace.to_owned(), place.bucket.clone());
             return Err(Refused::Storage { namespace, place: place.to_string(), bucket });
@@ -167,83 +156,6 @@ impl FromStr for StorageRule {
     }
 }
 
-impl Endpoint {
-    /// The URL, without a slash at the end.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether this only spells out where requests for the region go anyway. The region must hold no dot, or it would
-    /// reach into other names under AWS's domain, where customers' machines are.
-    pub(super) fn is_aws(&self, region: &str) -> bool {
-        let Some(host) = self.0.strip_prefix("https://") else { return false };
-        let services = ["s3", "s3.dualstack", "s3-fips", "s3-fips.dualstack"];
-        is_region(region)
-            && services.iter().any(|service| host == format!("{service}.{region}.{}", domain(region)))
-    }
-}
-
-/// The domain that requests for a region go to.
-fn domain(region: &str) -> &'static str {
-    if region.starts_with("cn-") {
-        "amazonaws.com.cn"
-    } else if region.starts_with("eusc-") {
-        "amazonaws.eu"
-    } else {
-        "amazonaws.com"
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let url = Url::parse(text).map_err(|_| EndpointError("is not a URL"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(EndpointError("is neither http:// nor https://"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(EndpointError(
-                "holds a user name, but credentials come from the AWS credential chain",
-            ));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(EndpointError("has a query or a fragment"));
-        }
-        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A legal bucket name. Anything else could reach another bucket, or an access point, past the rules.
-pub(super) fn is_bucket_name(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
-    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = name.as_bytes();
-    (3..=63).contains(&bytes.len())
-        && bytes.iter().copied().all(legal)
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && !name.contains("..")
-}
-
-/// A region's name, as one label of a host name.
-pub(super) fn is_region(name: &str) -> bool {
-    (1..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-}
-
-fn is_dns_label(name: &str) -> bool {
-    is_region(name)
-        && !name.bytes().any(|byte| byte.is_ascii_uppercase())
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -259,13 +171,13 @@ mod tests {
         )
     }
 
-    fn place(endpoint: Option<&str>) -> Place {
-        Place {
+    fn place(endpoint: Option<&str>) -> ObjectLocation {
+        ObjectLocation {
             bucket: "modules".into(),
             key: "team-a/vpc/a.zip".into(),
             region: "us-west-2".into(),
             endpoint: endpoint.map(str::to_owned),
-            force_path_style: false,
+            force_path_style: None,
         }
     }
 
@@ -349,7 +261,7 @@ mod tests {
     #[test]
     fn a_dotted_region_does_not_reach_other_hosts() {
         let endpoint = "https://s3.x.compute.amazonaws.com";
-        let place = Place { region: "x.compute".into(), ..place(Some(endpoint)) };
+        let place = ObjectLocation { region: "x.compute".into(), ..place(Some(endpoint)) };
         assert!(rules(&[], &[], None).check("team-a", &place).is_err());
     }
 

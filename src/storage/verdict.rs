@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::redaction::redacted;
-use super::rules::is_region;
 use super::{Cause, Operation};
+use crate::domain::names::is_region;
 
 /// The longest text of S3 or of the network that is passed on, in characters.
 const MAX_DETAIL: usize = 300;

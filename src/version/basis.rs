@@ -4,8 +4,8 @@
 //! no client and no clock. Minutes may lie between a decision and its request, and a request cannot be taken back.
 
 use super::plan::{VersionView, Work};
-use crate::crd::config::ServerSideEncryption;
-use crate::crd::{FileFormat, Place};
+use crate::api::config::ServerSideEncryption;
+use crate::domain::{ArchiveFormat, ObjectLocation};
 
 /// What a PUT rests on: the object, its place, what decides its bytes, and what the content has to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,10 +18,10 @@ pub struct PutBasis {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
-    place: Place,
+    place: ObjectLocation,
     repository: String,
     version: String,
-    format: FileFormat,
+    format: ArchiveFormat,
     encryption: (Option<ServerSideEncryption>, Option<String>),
     immutable: bool,
     expected_digest: Option<String>,
@@ -34,7 +34,7 @@ pub struct DeleteBasis {
     terminating: bool,
     retain: bool,
     /// Whether work is suspended, and where the object is wanted: what a move left behind may be wanted again.
-    kept: Option<(bool, Option<Place>)>,
+    kept: Option<(bool, Option<ObjectLocation>)>,
 }
 
 impl PutBasis {

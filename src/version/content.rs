@@ -5,8 +5,8 @@
 
 use super::plan::{VersionView, Work};
 use super::publish::{Lying, recorded_at};
-use crate::crd::Place;
-use crate::failure::{Failure, Reason};
+use crate::controller::failure::{Failure, Reason};
+use crate::domain::ObjectLocation;
 use crate::storage::Found;
 
 /// What was fetched and normalised.
@@ -35,7 +35,7 @@ pub enum Target {
 
 impl Target {
     /// Where `content` may be stored, given what is at `place`.
-    pub(super) fn of(view: &VersionView, place: &Place, lying: &Lying, content: &Content) -> Self {
+    pub(super) fn of(view: &VersionView, place: &ObjectLocation, lying: &Lying, content: &Content) -> Self {
         let recorded = view.status.checksum.as_ref().filter(|_| recorded_at(view, place));
         match (recorded, lying) {
             (Some(recorded), _) if *recorded != content.checksum => Self::Fresh,
@@ -73,10 +73,14 @@ impl Content {
 
 /// Where the status has this very content on record, in the folder of `place`. When other content is at `place`, the
 /// operator chose that `fileName`, and it was changed back since.
-pub fn changed_back<'a>(view: &'a VersionView, place: &Place, content: &Content) -> Option<&'a Place> {
-    fn in_folder(place: &Place) -> Place {
+pub fn changed_back<'a>(
+    view: &'a VersionView,
+    place: &ObjectLocation,
+    content: &Content,
+) -> Option<&'a ObjectLocation> {
+    fn in_folder(place: &ObjectLocation) -> ObjectLocation {
         let key = place.key.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-        Place { key, ..place.clone() }
+        ObjectLocation { key, ..place.clone() }
     }
     let status = &view.status;
     let stored = status.storage.as_ref().filter(|_| status.synced == Some(true))?;

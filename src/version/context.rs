@@ -17,16 +17,16 @@ use super::plan::{Requests, VersionView, Work};
 use super::secret_looks::SecretLooks;
 use super::shares::Shares;
 use super::slots::Slots;
-use crate::api;
 use crate::archive;
-use crate::crd::Place;
-use crate::events::Events;
-use crate::failure::{Class, Failure, Reason};
+use crate::controller::client;
+use crate::controller::events::Events;
+use crate::controller::failure::{Class, Failure, Reason};
+use crate::controller::lease::Leadership;
+use crate::controller::owners::{Fate, Owners};
+use crate::domain::ObjectLocation;
 use crate::github::GitHub;
-use crate::lease::Leadership;
-use crate::metrics::Metrics;
-use crate::owners::{Fate, Owners};
-use crate::storage::{self, Found, HeldBack, PutOutcome, Storage, StorageRules, Upload};
+use crate::observe::metrics::Metrics;
+use crate::storage::{Found, HeldBack, PutOutcome, Storage, StorageRules, Upload};
 
 /// What the controller works with.
 pub struct Context {
@@ -89,7 +89,7 @@ impl Moves {
 /// A request about a Version that the Kubernetes API refused, or that failed.
 pub fn api_failure(error: &kube::Error) -> Failure {
     match error {
-        kube::Error::Api(status) if api::is_refusal(status) => Failure::retry(
+        kube::Error::Api(status) if client::is_refusal(status) => Failure::retry(
             Reason::VersionRefused,
             format!(
                 "The Kubernetes API refuses a request about this Version: {} (status {}). Look at the operator's RBAC, at \
@@ -123,13 +123,13 @@ fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Fa
 }
 
 impl Context {
-    pub(super) async fn head(&self, place: &Place) -> Result<Option<Found>, Failure> {
-        self.storage.head(&place.into()).await.map_err(|e| e.into_failure(Timestamp::now()))
+    pub(super) async fn head(&self, place: &ObjectLocation) -> Result<Option<Found>, Failure> {
+        self.storage.head(place).await.map_err(|e| e.into_failure(Timestamp::now()))
     }
 
     /// Fails when the bucket is not there.
-    pub(super) async fn bucket(&self, place: &Place) -> Result<(), Failure> {
-        let there = self.storage.bucket_exists(&place.into()).await;
+    pub(super) async fn bucket(&self, place: &ObjectLocation) -> Result<(), Failure> {
+        let there = self.storage.bucket_exists(place).await;
         there.map_err(|e| e.into_failure(Timestamp::now()))
     }
 
@@ -137,19 +137,21 @@ impl Context {
     pub(super) fn may_store(&self, work: &Work<'_>) -> Result<impl Sized + use<'_>, Failure> {
         // A request asks once; what it left open is retried like all else.
         let asked = Requests { pending: false, ..work.requests.clone() }.any();
-        let attempt = self.storage.may_store(&(&work.place).into(), &work.encryption(), asked);
+        let attempt = self.storage.may_store(&work.place, &work.encryption(), asked);
         attempt.map_err(|held| held_back(held, work.requests.any(), Timestamp::now(), rand::random()))
     }
 
-    pub(super) async fn put(&self, place: &Place, upload: &Upload<'_>) -> Result<PutOutcome, Failure> {
-        let place = place.into();
-        let put = Box::pin(self.storage.put(&place, upload));
+    pub(super) async fn put(
+        &self,
+        place: &ObjectLocation,
+        upload: &Upload<'_>,
+    ) -> Result<PutOutcome, Failure> {
+        let put = Box::pin(self.storage.put(place, upload));
         self.leadership.during(put).await.map_err(|e| e.into_failure(Timestamp::now()))
     }
 
-    pub(super) async fn delete(&self, place: &Place) -> Result<(), Failure> {
-        let place = place.into();
-        let delete = Box::pin(self.storage.delete(&place));
+    pub(super) async fn delete(&self, place: &ObjectLocation) -> Result<(), Failure> {
+        let delete = Box::pin(self.storage.delete(place));
         self.leadership.during(delete).await.map_err(|e| e.into_failure(Timestamp::now()))
     }
 
@@ -181,18 +183,6 @@ impl Context {
             found.ok().map(|secret| secret.and_then(|s| s.metadata.resource_version))
         };
         self.looks.outcome(namespace, name, request).await
-    }
-}
-
-impl From<&Place> for storage::Place {
-    fn from(place: &Place) -> Self {
-        Self {
-            bucket: place.bucket.clone(),
-            key: place.key.clone(),
-            region: place.region.clone(),
-            endpoint: place.endpoint.clone(),
-            force_path_style: place.force_path_style.unwrap_or(false),
-        }
     }
 }
 

@@ -14,10 +14,10 @@ use super::context::{Context, api_failure};
 use super::plan::{VersionView, Work};
 use super::publish::NotPublished;
 use crate::archive::{self, ArchiveError, Normalised};
-use crate::crd::FileFormat;
-use crate::failure::{Failure, Reason};
+use crate::controller::failure::{Failure, Reason};
+use crate::domain::ArchiveFormat;
 use crate::github::{self, Credential, FetchError, Fetched};
-use crate::spool;
+use crate::workdir;
 
 pub(super) async fn fetch(
     ctx: &Context,
@@ -31,15 +31,12 @@ pub(super) async fn fetch(
             format!("Cannot write to {}: {error}. Give --spool-dir room.", ctx.spool_dir.display()),
         )
     };
-    let raw = spool::temporary_file(&ctx.spool_dir).map_err(spool_failed)?;
+    let raw = workdir::temporary_file(&ctx.spool_dir).map_err(spool_failed)?;
     let file = raw.as_file().try_clone().map_err(spool_failed)?;
-    let format = match work.module.file_format {
-        FileFormat::Zip => github::Format::Zip,
-        FileFormat::Tar => github::Format::TarGz,
-    };
     let mut file = tokio::fs::File::from_std(file);
     let repository = &work.config.repository;
-    let result = ctx.github.fetch(repository, &work.tags, format, &credential, &mut file).await;
+    let result =
+        ctx.github.fetch(repository, &work.tags, work.module.file_format, &credential, &mut file).await;
     match &result {
         Ok(_) => ctx.slots.answered(&work.lane()),
         Err(FetchError::Server { .. } | FetchError::Network { .. }) => ctx.slots.failed(&work.lane()),
@@ -103,13 +100,9 @@ async fn credential(
 pub(super) async fn normalise(
     ctx: &Context,
     raw: NamedTempFile,
-    format: FileFormat,
+    format: ArchiveFormat,
 ) -> Result<Normalised, NotPublished> {
     let (limits, folder) = (ctx.limits, ctx.spool_dir.clone());
-    let format = match format {
-        FileFormat::Zip => archive::Format::Zip,
-        FileFormat::Tar => archive::Format::TarGz,
-    };
     let work = tokio::task::spawn_blocking(move || {
         archive::normalise(raw.path(), format, &limits, &folder).map_err(|error| {
             let corrupt = matches!(error, ArchiveError::Corrupt { .. });

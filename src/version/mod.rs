@@ -36,10 +36,10 @@ use kube::runtime::controller::Action;
 pub use self::context::Context;
 use self::steps::{Done, Failed};
 use self::triage::{Attempt, Seen, Times, Triage};
-use crate::crd::lean::LeanVersion;
-use crate::failure::{Class, Failure, HOURLY, Reason, SECRET_LOOK};
-use crate::metrics::Queue;
-use crate::owners::Fate;
+use crate::api::state::VersionState;
+use crate::controller::failure::{Class, Failure, HOURLY, Reason, SECRET_LOOK};
+use crate::controller::owners::Fate;
+use crate::observe::metrics::Queue;
 
 /// How long to wait at most for a watch that is behind.
 const BEHIND: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ const MODULE_FIRST: Duration = Duration::from_secs(30);
 type SecretSeen = Option<(String, Option<String>)>;
 
 /// Brings one Version closer to what it says.
-pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
+pub async fn reconcile(version: Arc<VersionState>, ctx: Arc<Context>) -> Action {
     let uid = version.metadata.uid.clone().unwrap_or_default();
     let now = Timestamp::now();
     let mut memory = ctx.memories.with(&uid, |memory| memory.clone());
@@ -108,7 +108,7 @@ pub async fn reconcile(version: Arc<LeanVersion>, ctx: Arc<Context>) -> Action {
 
 /// Whether the Module has to be reconciled before there is anything to do: the one of a Version that is being deleted, or
 /// of one that does not know what its content has to be.
-fn module_first(ctx: &Context, version: &LeanVersion) -> bool {
+fn module_first(ctx: &Context, version: &VersionState) -> bool {
     let (metadata, owners) = (&version.metadata, &ctx.owners);
     if version.terminating() {
         return owners.fate(metadata, version.retain, true) == Fate::Undecided;
@@ -121,7 +121,7 @@ fn module_first(ctx: &Context, version: &LeanVersion) -> bool {
 /// Remembers how it ended, and says when to look again.
 fn finish(
     ctx: &Context,
-    version: &LeanVersion,
+    version: &VersionState,
     uid: &str,
     outcome: (Option<Seen>, Done),
     since: Instant,
@@ -150,7 +150,7 @@ fn finish(
         }
         Done::Failed(failed) => {
             let Failed { failure, secret, account, failures, since, due, download } = *failed;
-            ctx.metrics.failed("version", failure.reason);
+            ctx.metrics.failed("version", failure.reason.as_str());
             let seen = seen.unwrap_or_else(|| Seen::of(&version.metadata));
             let pause = Duration::try_from(due.duration_since(now)).unwrap_or_default();
             let at = Instant::now();
@@ -179,7 +179,7 @@ fn requeue_at(at: Timestamp, now: Timestamp) -> Action {
 /// A failed attempt waits. One that a Secret stalls looks at that Secret each minute, and goes on when it changed.
 async fn wait(
     ctx: &Context,
-    version: &LeanVersion,
+    version: &VersionState,
     attempt: Option<&Attempt>,
     due: Timestamp,
     now: Timestamp,
@@ -197,7 +197,7 @@ async fn wait(
 
 /// One whose last attempt met GitHub's limit, and of which nothing has changed since, makes no other attempt while its
 /// credential is limited still. Hourly it does, so that its status names the limit of the day.
-fn limited(ctx: &Context, version: &LeanVersion, attempt: Option<&Attempt>) -> Option<Timestamp> {
+fn limited(ctx: &Context, version: &VersionState, attempt: Option<&Attempt>) -> Option<Timestamp> {
     let now = Timestamp::now();
     let attempt = attempt.filter(|a| a.seen == Seen::of(&version.metadata))?;
     let recent = attempt.at.elapsed() < HOURLY;
@@ -207,7 +207,7 @@ fn limited(ctx: &Context, version: &LeanVersion, attempt: Option<&Attempt>) -> O
 }
 
 /// A loop of forced syncs is slowed down; nothing is dropped.
-fn throttled(ctx: &Context, version: &LeanVersion, uid: &str, now: Timestamp) -> Option<Timestamp> {
+fn throttled(ctx: &Context, version: &VersionState, uid: &str, now: Timestamp) -> Option<Timestamp> {
     let id = triage::forced(version)?;
     let pause = ctx.memories.with(uid, |memory| memory.forces.admit(&id, Instant::now())).err()?;
     now.checked_add(pause).ok()

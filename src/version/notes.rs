@@ -3,7 +3,7 @@
 //! In: the report of an archive. Out: a reason and a sentence for each thing in it. Pure.
 
 use crate::archive::{Listed, Report};
-use crate::failure::Reason;
+use crate::controller::failure::Reason;
 
 /// Bytes up to which names are listed; an Event's note has at most 1,000.
 const LISTED_BYTES: usize = 500;

@@ -10,9 +10,9 @@ use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
 use super::plan::VersionView;
-use crate::api;
-use crate::crd::lean::{LeanVersion, retains};
-use crate::crd::{FINALIZER, Version, VersionStatus, token};
+use crate::api::state::{VersionState, retains};
+use crate::api::{FINALIZER, Version, VersionStatus, token};
+use crate::controller::client;
 
 /// A Version that is being worked on.
 pub struct Object {
@@ -26,11 +26,11 @@ impl Object {
     /// `touched`: whether this process has worked on it before, and may have written what no cache knows yet.
     pub async fn read(
         client: &Client,
-        lean: &LeanVersion,
+        lean: &VersionState,
         touched: bool,
     ) -> Result<Option<Self>, kube::Error> {
         let namespace = lean.metadata.namespace.as_deref().unwrap_or_default();
-        let api = api::objects::<Version>(client, namespace);
+        let api = client::objects::<Version>(client, namespace);
         // Nobody has worked on a new one yet: what the API server has in memory, no older than what the watch told, is as
         // good as what it would have to ask etcd for. The first write tests it.
         let new = lean.status.ready.is_none() && !touched;
@@ -65,9 +65,14 @@ impl Object {
     pub async fn write_status(&mut self, after: &VersionStatus) -> Result<(), kube::Error> {
         for last_try in [false, false, true] {
             let version = self.raw.metadata.resource_version.clone();
-            let result =
-                api::patch_status(&self.api, self.view.name(), version.as_deref(), &self.view.status, after)
-                    .await;
+            let result = client::patch_status(
+                &self.api,
+                self.view.name(),
+                version.as_deref(),
+                &self.view.status,
+                after,
+            )
+            .await;
             match result {
                 Ok(None) => return Ok(()),
                 Ok(Some(raw)) => {
@@ -123,7 +128,7 @@ impl Object {
     /// Writes a merge patch of spec or metadata.
     pub async fn patch(&mut self, change: Value) -> Result<(), kube::Error> {
         let version = self.raw.metadata.resource_version.clone();
-        let raw = api::patch(&self.api, self.view.name(), version.as_deref(), change).await?;
+        let raw = client::patch(&self.api, self.view.name(), version.as_deref(), change).await?;
         self.take(raw);
         Ok(())
     }
@@ -155,8 +160,8 @@ pub(super) fn view(raw: &DynamicObject) -> VersionView {
     let retain = raw.data.pointer("/spec/moduleConfigRef").is_some_and(retains);
     let mut metadata = raw.metadata.clone();
     metadata.annotations.iter_mut().for_each(token::shorten_annotations);
-    let mut status: VersionStatus = api::part(raw, "status").unwrap_or_default();
+    let mut status: VersionStatus = client::part(raw, "status").unwrap_or_default();
     let recorded = [&mut status.last_handled_request, &mut status.last_module_request];
     recorded.into_iter().flatten().for_each(token::shorten_recorded);
-    VersionView { metadata, spec: api::part(raw, "spec"), status, retain }
+    VersionView { metadata, spec: client::part(raw, "spec"), status, retain }
 }

@@ -8,12 +8,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use uuid::Uuid;
 
 use super::triage::{annotation, handled_at};
-use crate::crd::check::{Checked, derived_file_name};
-use crate::crd::{
-    FINALIZER, FileFormat, MODULE_REQUEST, ModuleConfig, Place, REQUESTED_AT, Release, VersionSpec,
-    VersionStatus, condition,
+use crate::api::check::Checked;
+use crate::api::{
+    FINALIZER, MODULE_REQUEST, ModuleConfig, REQUESTED_AT, VersionSpec, VersionStatus, condition,
 };
-use crate::failure::{Failure, Reason};
+use crate::controller::failure::{Failure, Reason};
+use crate::domain::object_key::derived_file_name;
+use crate::domain::{ObjectLocation, Release};
 use crate::storage::Encryption;
 
 /// How far the API server's clock may be ahead of this process's: more means that time has passed.
@@ -67,7 +68,7 @@ pub struct Work<'a> {
     /// The version.
     pub release: Release,
     /// Where the object shall be.
-    pub place: Place,
+    pub place: ObjectLocation,
     /// The tags to try, in order.
     pub tags: Vec<String>,
     /// The requests that ask for a full sync.
@@ -215,7 +216,7 @@ impl VersionView {
     }
 
     /// Where the spec says that the object is, also of a Version that would not be published like that.
-    pub fn named_place(&self) -> Option<Place> {
+    pub fn named_place(&self) -> Option<ObjectLocation> {
         let spec = self.spec.as_ref().ok()?;
         let module = spec.module_config_ref.as_ref()?;
         let release = Release::parse(&spec.version).ok()?;
@@ -268,13 +269,13 @@ impl VersionView {
 
     /// Places other than `current` where an object of this Version may still be. One with the same bucket and key is
     /// never among them, however its endpoint is spelled.
-    pub fn left_behind(&self, current: &Place) -> Vec<Place> {
+    pub fn left_behind(&self, current: &ObjectLocation) -> Vec<ObjectLocation> {
         self.status.objects.iter().filter(|p| !p.same_object(current)).cloned().collect()
     }
 
     /// Whether the status says that the object has this bucket and key, however its endpoint is spelled. What may be
-    /// anybody's in another store is told from it by [`Place::is_same`].
-    pub fn stored_as(&self, place: &Place) -> bool {
+    /// anybody's in another store is told from it by [`ObjectLocation::is_same`].
+    pub fn stored_as(&self, place: &ObjectLocation) -> bool {
         self.status.storage.as_ref().is_some_and(|stored| stored.same_object(place))
     }
 }
@@ -316,9 +317,4 @@ pub fn next(version: &VersionView, verify: bool) -> Next<'_> {
         && version.status.observed_generation == version.metadata.generation
         && version.status.pending_force.is_none();
     if settled { Next::Nothing } else { Next::Record(work) }
-}
-
-/// The last part of a key that no object has had yet.
-pub fn fresh_file_name(format: FileFormat) -> String {
-    format!("{}.{}", Uuid::now_v7(), format.extension())
 }

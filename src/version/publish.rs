@@ -15,11 +15,12 @@ use super::plan::{VersionView, Work};
 use super::record::Published;
 use super::slots::Turn;
 use super::store::{intact, other_format, store};
-use crate::api;
+use crate::api::condition;
+use crate::api::version::Source;
 use crate::archive;
-use crate::crd::version::Source;
-use crate::crd::{Place, condition};
-use crate::failure::{Failure, Reason};
+use crate::controller::client;
+use crate::controller::failure::{Failure, Reason};
+use crate::domain::ObjectLocation;
 use crate::github::FetchError;
 use crate::storage::{Found, Ownership};
 
@@ -58,7 +59,7 @@ impl<T: Into<NotPublished>> From<T> for Ended {
 /// After a write to the Version, or a look at it.
 impl From<kube::Error> for Ended {
     fn from(error: kube::Error) -> Self {
-        if api::is_outdated(&error) { Self::Outdated } else { Self::Failed(api_failure(&error).into()) }
+        if client::is_outdated(&error) { Self::Outdated } else { Self::Failed(api_failure(&error).into()) }
     }
 }
 
@@ -169,11 +170,15 @@ fn permitted(ctx: &Context, view: &VersionView, work: &Work<'_>) -> Result<(), F
         let host = work.config.repository.host();
         return Err(FetchError::HostNotAllowed { host }.into());
     }
-    ctx.rules.check(view.namespace(), &(&work.place).into())?;
+    ctx.rules.check(view.namespace(), &work.place)?;
     Ok(())
 }
 
-pub(super) async fn look(ctx: &Context, view: &VersionView, place: &Place) -> Result<Lying, NotPublished> {
+pub(super) async fn look(
+    ctx: &Context,
+    view: &VersionView,
+    place: &ObjectLocation,
+) -> Result<Lying, NotPublished> {
     match ctx.head(place).await? {
         None => Ok(Lying::Nothing),
         Some(found) if is_ours(view, place, &found) => Ok(Lying::Ours(Box::new(found))),
@@ -189,7 +194,7 @@ pub(super) async fn look(ctx: &Context, view: &VersionView, place: &Place) -> Re
 async fn bucket_is_back(
     ctx: &Context,
     view: &VersionView,
-    place: &Place,
+    place: &ObjectLocation,
     lying: &Lying,
 ) -> Result<(), Failure> {
     let missed = condition::find(&view.status.conditions, "Ready")
@@ -199,7 +204,7 @@ async fn bucket_is_back(
 
 /// Puts the place on record before anything can be stored there, so that no crash orphans an object. It goes before the
 /// slot: while others transfer, this write costs no time.
-pub(super) async fn record(object: &mut Object, place: &Place) -> Result<(), kube::Error> {
+pub(super) async fn record(object: &mut Object, place: &ObjectLocation) -> Result<(), kube::Error> {
     if object.view().status.objects.contains(place) {
         return Ok(());
     }
@@ -232,7 +237,7 @@ async fn bytes_changed(
 
 /// Ours is what names this namespace and Version, or what lies where the status says that we stored, unless it names
 /// another Version. No UID: a restore from a backup keeps its objects.
-pub fn is_ours(view: &VersionView, place: &Place, found: &Found) -> bool {
+pub fn is_ours(view: &VersionView, place: &ObjectLocation, found: &Found) -> bool {
     match &found.ownership {
         Some(owner) => owner.names(view.namespace(), view.name()),
         None => recorded_at(view, place),
@@ -241,11 +246,11 @@ pub fn is_ours(view: &VersionView, place: &Place, found: &Found) -> bool {
 
 /// Whether the status says that the object is at just this place, the endpoint counted, in its canonical form: what another
 /// store holds under the same key may be anybody's.
-pub fn recorded_at(view: &VersionView, place: &Place) -> bool {
+pub fn recorded_at(view: &VersionView, place: &ObjectLocation) -> bool {
     view.status.storage.as_ref().is_some_and(|stored| stored.is_same(place))
 }
 
-fn not_ours(place: &Place, found: &Found) -> Failure {
+fn not_ours(place: &ObjectLocation, found: &Found) -> Failure {
     let owner = match &found.ownership {
         Some(owner) => format!("belongs to Version {} in namespace {}", owner.version_name, owner.namespace),
         None => "was not stored by OpenDepot for this Version".to_owned(),

@@ -7,16 +7,18 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::plan::{Requests, VersionView};
-use crate::crd::condition::{self, Verdict};
-use crate::crd::version::Source;
-use crate::crd::{Place, VersionStatus};
-use crate::failure::{Failure, Reason};
+use crate::api::VersionStatus;
+use crate::api::condition::{self, Verdict};
+use crate::api::version::Source;
+use crate::controller::failure::{Failure, Reason};
+use crate::domain::ObjectLocation;
+use crate::domain::text::cut;
 
 /// An object that is known to be in S3 with this checksum: HEAD has just said so.
 #[derive(Clone, Debug)]
 pub struct Published {
     /// Where.
-    pub(super) place: Place,
+    pub(super) place: ObjectLocation,
     /// SHA-256, base64.
     pub(super) checksum: String,
     /// `h1:…`
@@ -52,13 +54,13 @@ impl VersionView {
         after.observed_generation = generation;
         after.conditions =
             condition::set(&after.conditions, verdict, reason.as_str(), message, generation, now);
-        after.sync_status = Some(condition::cut(message, condition::MAX_MESSAGE));
+        after.sync_status = Some(cut(message, condition::MAX_MESSAGE));
         after.synced = Some(after.synced.unwrap_or(false));
         after
     }
 
     /// Before a PUT: the place is on record, so that no crash can orphan what is about to be stored there.
-    pub fn publishing(&self, place: &Place, now: Timestamp) -> VersionStatus {
+    pub fn publishing(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
         let message = format!("Publishing to s3://{}/{}.", place.bucket, place.key);
         let mut after = self.with(&Verdict::Working, Reason::Publishing, &message, now);
         note(&mut after, self.refusal());
@@ -149,7 +151,7 @@ impl VersionView {
     }
 
     /// The object was seen where the spec wants it, which spells the place in another way than the status.
-    pub fn spelled_anew(&self, place: &Place, now: Timestamp) -> VersionStatus {
+    pub fn spelled_anew(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
         let moved = self.left_behind(place).is_empty();
         let mut after = if moved { self.settled(now) } else { self.status.clone() };
         after.storage = Some(place.clone());
@@ -177,7 +179,7 @@ impl VersionView {
     }
 
     /// `places` are gone, or not this Version's to delete.
-    pub fn struck(&self, places: &[Place]) -> VersionStatus {
+    pub fn struck(&self, places: &[ObjectLocation]) -> VersionStatus {
         let mut after = self.status.clone();
         after.objects.retain(|p| !places.contains(p));
         after
@@ -205,6 +207,6 @@ fn note(after: &mut VersionStatus, reason: Option<&str>) {
     }
 }
 
-fn stored(place: Option<&Place>) -> String {
+fn stored(place: Option<&ObjectLocation>) -> String {
     place.map_or_else(|| "Stored.".to_owned(), |p| format!("Stored as s3://{}/{}.", p.bucket, p.key))
 }

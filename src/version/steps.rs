@@ -17,11 +17,12 @@ use super::publish::{self, Ended, NotPublished, Note, Outcome};
 use super::slots::Turn;
 use super::triage::{Attempt, Seen};
 use super::{SecretSeen, delete, limits, store};
-use crate::api;
-use crate::crd::lean::LeanVersion;
-use crate::crd::{Place, VersionStatus, condition};
-use crate::failure::{Class, Failure, Reason};
-use crate::owners::Fate;
+use crate::api::state::VersionState;
+use crate::api::{VersionStatus, condition};
+use crate::controller::client;
+use crate::controller::failure::{Class, Failure, Reason};
+use crate::controller::owners::Fate;
+use crate::domain::ObjectLocation;
 use crate::storage::Found;
 
 /// Steps of one reconcile before it starts over from the watch; more than any Version needs.
@@ -97,7 +98,7 @@ impl Failed {
 /// The steps of one reconcile, one after another until nothing is left or something fails.
 pub(super) async fn work(
     ctx: &Context,
-    lean: &LeanVersion,
+    lean: &VersionState,
     turn: Option<&Turn>,
     failed: Option<&Attempt>,
 ) -> (Option<Seen>, Done) {
@@ -136,13 +137,13 @@ pub(super) async fn work(
 }
 
 /// How a reconcile ends whose request to the API server failed.
-fn unwritten(ctx: &Context, lean: &LeanVersion, error: &kube::Error) -> Done {
-    if api::is_outdated(error) { Done::Outdated } else { unsaid(ctx, lean, api_failure(error)) }
+fn unwritten(ctx: &Context, lean: &VersionState, error: &kube::Error) -> Done {
+    if client::is_outdated(error) { Done::Outdated } else { unsaid(ctx, lean, api_failure(error)) }
 }
 
 /// A failure that the status does not say. Where its reason is new for this Version the log says it, and so does an
 /// Event, if the API server takes that.
-fn unsaid(ctx: &Context, lean: &LeanVersion, failure: Failure) -> Done {
+fn unsaid(ctx: &Context, lean: &VersionState, failure: Failure) -> Done {
     let uid = lean.metadata.uid.as_deref().unwrap_or_default();
     if last_reason(ctx, uid) != Some(failure.reason) {
         tracing::warn!(reason = %failure.reason, message = failure.message, "not finished; trying again");
@@ -160,7 +161,7 @@ fn last_reason(ctx: &Context, uid: &str) -> Option<Reason> {
 /// One step. `None`: there may be another.
 async fn step(
     ctx: &Context,
-    lean: &LeanVersion,
+    lean: &VersionState,
     object: &mut Object,
     turn: Option<&Turn>,
     look: &mut Look,
@@ -209,7 +210,7 @@ async fn step(
 /// Publishes; without a turn, which a fetch has to wait for, that is put off.
 async fn publish_in_turn(
     ctx: &Context,
-    lean: &LeanVersion,
+    lean: &VersionState,
     object: &mut Object,
     work: &Work<'_>,
     turn: Option<&Turn>,
@@ -223,7 +224,7 @@ async fn publish_in_turn(
 
 async fn publish_one(
     ctx: &Context,
-    lean: &LeanVersion,
+    lean: &VersionState,
     object: &mut Object,
     work: &Work<'_>,
     turn: &Turn,
@@ -282,7 +283,7 @@ async fn fail(
     let told = Failure { message: failure.told(failed.due, now), ..failure.clone() };
     if let Err(error) = object.write_status(&object.view().failed(&told, requests, lost, now)).await {
         // The refusal of the write has its own line; without this one nothing would say what it was to write.
-        if !api::is_outdated(&error) && last_reason(ctx, &uid) != Some(api_failure(&error).reason) {
+        if !client::is_outdated(&error) && last_reason(ctx, &uid) != Some(api_failure(&error).reason) {
             tracing::warn!(reason = %failure.reason, message = failure.message, "not said in the status");
         }
         return Err(error);
@@ -433,8 +434,12 @@ fn has_failed(view: &VersionView) -> bool {
         .is_some_and(|ready| ready.status != "True" && !Reason::is_progress(&ready.reason))
 }
 
-async fn permitted_head(ctx: &Context, view: &VersionView, place: &Place) -> Result<Option<Found>, Failure> {
-    ctx.rules.check(view.namespace(), &place.into())?;
+async fn permitted_head(
+    ctx: &Context,
+    view: &VersionView,
+    place: &ObjectLocation,
+) -> Result<Option<Found>, Failure> {
+    ctx.rules.check(view.namespace(), place)?;
     ctx.head(place).await
 }
 

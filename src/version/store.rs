@@ -9,14 +9,15 @@ use super::basis::PutBasis;
 use super::content::{Content, Target, changed_back};
 use super::context::Context;
 use super::object::Object;
-use super::plan::{Work, fresh_file_name};
+use super::plan::Work;
 use super::publish::{Ended, Lying, NotPublished, look, record, recorded_at, requested};
 use super::record::Published;
+use crate::api::version::Source;
 use crate::archive;
-use crate::crd::Place;
-use crate::crd::version::Source;
-use crate::failure::{Failure, Reason};
-use crate::owners::Fate;
+use crate::controller::failure::{Failure, Reason};
+use crate::controller::owners::Fate;
+use crate::domain::ObjectLocation;
+use crate::domain::object_key::fresh_file_name;
 use crate::storage::{Found, Ownership, PutOutcome, Upload};
 
 /// How many places are tried. A fresh one is free unless the store answers nonsense.
@@ -77,7 +78,12 @@ pub(super) async fn store(
 
 /// Fails where a fresh `fileName` would be the second for one content: with `Retain`, each of them leaves an object behind
 /// for ever, and whoever changes the name back each time (GitOps does) makes one each time.
-fn retained(ctx: &Context, object: &Object, place: &Place, content: &Content) -> Result<(), Failure> {
+fn retained(
+    ctx: &Context,
+    object: &Object,
+    place: &ObjectLocation,
+    content: &Content,
+) -> Result<(), Failure> {
     let view = object.view();
     let Some(stored) = changed_back(view, place, content).filter(|_| ctx.fate(view) == Fate::Keep) else {
         return Ok(());
@@ -95,7 +101,7 @@ fn retained(ctx: &Context, object: &Object, place: &Place, content: &Content) ->
 }
 
 /// Gives the Version a fresh `fileName`, and puts the place that this makes on record.
-async fn fresh_place(object: &mut Object, work: &Work<'_>) -> Result<Place, Ended> {
+async fn fresh_place(object: &mut Object, work: &Work<'_>) -> Result<ObjectLocation, Ended> {
     let file_name = fresh_file_name(work.module.file_format);
     let place = work.config.place(&file_name).map_err(Failure::from)?;
     object.write_file_name(&file_name).await?;
@@ -108,7 +114,7 @@ async fn put(
     ctx: &Context,
     object: &Object,
     work: &Work<'_>,
-    place: &Place,
+    place: &ObjectLocation,
     target: Target,
     (file, content): (&Path, &Content),
     source: &Source,
@@ -156,7 +162,12 @@ async fn put(
 }
 
 /// What S3 has there now, if it has this checksum.
-async fn verify(ctx: &Context, object: &Object, place: &Place, content: &Content) -> Result<Found, Ended> {
+async fn verify(
+    ctx: &Context,
+    object: &Object,
+    place: &ObjectLocation,
+    content: &Content,
+) -> Result<Found, Ended> {
     let what = match ctx.head(place).await? {
         Some(found) if intact(&found, &content.checksum, content.size) => return Ok(found),
         Some(_) => "another checksum or size than what was sent",
@@ -174,7 +185,7 @@ pub fn intact(found: &Found, checksum: &str, size: u64) -> bool {
 }
 
 /// The format to write down with an object, where its key does not tell.
-fn archive_of(work: &Work<'_>, place: &Place) -> String {
+fn archive_of(work: &Work<'_>, place: &ObjectLocation) -> String {
     let format = work.module.file_format;
     if format.is_extension_of(&place.key) { String::new() } else { format.extension().to_owned() }
 }

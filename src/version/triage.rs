@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::limits::Account;
-use crate::crd::lean::LeanVersion;
-use crate::crd::version::TYPE_MODULE;
-use crate::crd::{MODULE_REQUEST, REQUESTED_AT};
-use crate::failure::{HOURLY, Reason, SECRET_LOOK, limited_until, stalled_pause};
+use crate::api::state::VersionState;
+use crate::api::version::TYPE_MODULE;
+use crate::api::{MODULE_REQUEST, REQUESTED_AT};
+use crate::controller::failure::{HOURLY, Reason, SECRET_LOOK, limited_until, stalled_pause};
 
 /// What is remembered, in memory only, of a Version whose last attempt failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,7 +93,7 @@ impl Seen {
 
 /// Whether there is work, decided without any request.
 pub fn triage(
-    version: &LeanVersion,
+    version: &VersionState,
     remembered: Option<&Attempt>,
     verify_interval: Option<Duration>,
     times: Times,
@@ -152,12 +152,12 @@ pub fn triage(
 }
 
 /// Versions of one repository share a lane to the slots.
-pub fn lane(version: &LeanVersion) -> String {
+pub fn lane(version: &VersionState) -> String {
     version.repository.to_ascii_lowercase()
 }
 
 /// What names the forced sync that stands, if one does: the same one is counted once.
-pub fn forced(version: &LeanVersion) -> Option<String> {
+pub fn forced(version: &VersionState) -> Option<String> {
     let status = &version.status;
     let of_module = version.annotation(MODULE_REQUEST);
     if of_module.is_some() && of_module != status.last_module_request.as_deref() {
@@ -178,7 +178,7 @@ pub(super) fn handled_at(pending: Option<&str>, generation: i64) -> bool {
 }
 
 /// Whether somebody asks for a full sync, and no attempt has answered yet.
-fn asked(version: &LeanVersion) -> bool {
+fn asked(version: &VersionState) -> bool {
     let new = |key, handled: &Option<String>| {
         version.annotation(key).is_some_and(|token| handled.as_deref() != Some(token))
     };
@@ -188,12 +188,12 @@ fn asked(version: &LeanVersion) -> bool {
 }
 
 /// Until when GitHub's limit lasts that the status speaks of.
-fn rate_limited(version: &LeanVersion) -> Option<Timestamp> {
+fn rate_limited(version: &VersionState) -> Option<Timestamp> {
     let limited = version.status.reason == Reason::RateLimited.as_str();
     limited.then(|| limited_until(&version.status.message)).flatten()
 }
 
-fn restart_pause(version: &LeanVersion, times: Times) -> Triage {
+fn restart_pause(version: &VersionState, times: Times) -> Triage {
     if !Reason::costs_requests(&version.status.reason) {
         return Triage::Publish;
     }
@@ -212,12 +212,12 @@ fn restart_pause(version: &LeanVersion, times: Times) -> Triage {
 
 /// When the object is to be looked at next: a phase of the clock that its UID decides, so that restarts neither forget
 /// nor bunch verifications, and nothing has to be written.
-pub fn next_verification(version: &LeanVersion, interval: Duration, verified: Timestamp) -> Timestamp {
+pub fn next_verification(version: &VersionState, interval: Duration, verified: Timestamp) -> Timestamp {
     phase(version, interval, verified)
 }
 
 /// The first moment after `from` that lies at this object's phase of `period`.
-fn phase(version: &LeanVersion, period: Duration, from: Timestamp) -> Timestamp {
+fn phase(version: &VersionState, period: Duration, from: Timestamp) -> Timestamp {
     let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
     let mut hash = DefaultHasher::new();
     version.metadata.uid.hash(&mut hash);

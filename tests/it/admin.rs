@@ -85,7 +85,7 @@ async fn an_operator_without_its_api_server_is_not_ready_and_says_so() {
     std::fs::write(&path, nowhere).unwrap();
     let operator = world.builder().env("KUBECONFIG", &path).start().unwrap();
     let wait = eventually(SOON, || async {
-        anyhow::ensure!(operator.log().contains("the watch failed"), "{}", operator.log());
+        anyhow::ensure!(operator.log().contains("watch failed"), "{}", operator.log());
         Ok(())
     });
     wait.await.unwrap();

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use opendepot::crd;
 use serde_json::Value;
 
 use crate::support::root;
@@ -58,7 +57,7 @@ fn the_reference_is_what_the_crds_say() {
 
 fn reference() -> String {
     let mut text = HEAD.to_owned();
-    for (_, definition) in crd::definitions() {
+    for (_, definition) in opendepot::api::definitions() {
         let definition = serde_json::to_value(&definition).unwrap();
         let names = &definition["spec"]["names"];
         let version = &definition["spec"]["versions"][0];

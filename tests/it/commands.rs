@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use opendepot::crd::RELEASE_MANAGER;
+use opendepot::api::RELEASE_MANAGER;
 
 use crate::support::root;
 

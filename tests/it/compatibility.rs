@@ -173,7 +173,8 @@ async fn create(world: &World, object: &Value, status: Value) {
     world.apply(object);
     let name = object["metadata"]["name"].as_str().unwrap();
     if object["kind"] == "Version" {
-        let api = opendepot::api::objects::<opendepot::crd::Version>(&world.client, &world.name);
+        let api =
+            opendepot::controller::client::objects::<opendepot::api::Version>(&world.client, &world.name);
         api.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status})))
             .await
             .unwrap();

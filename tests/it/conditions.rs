@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use kube::api::{Patch, PatchParams};
-use opendepot::crd;
-use opendepot::crd::condition::MAX_MESSAGE;
+use opendepot::api::condition::MAX_MESSAGE;
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File, Format, Repository};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
@@ -342,7 +341,7 @@ async fn a_retry_that_is_some_way_off_names_its_time_and_a_near_one_costs_no_wri
     assert!(writes.is_empty(), "{writes:#?}");
 
     // A tag that has been missing for six hours is looked for hourly; a new process has that from the status.
-    let api = world.api::<crd::Version>();
+    let api = world.api::<opendepot::api::Version>();
     let mut status = world.get_version("mod-1.1.0").await.unwrap().unwrap()["status"].take();
     let earlier = jiff::Timestamp::now() - Duration::from_hours(7);
     for condition in status["conditions"].as_array_mut().unwrap() {

@@ -1,16 +1,15 @@
 //! The CustomResourceDefinitions: generated, accepted without a warning, explained, and strict where a person would
 //! otherwise find out late.
 
-use opendepot::crd;
 use serde_json::{Value, json};
 
 use crate::support::{root, testbed};
 
 #[test]
 fn the_files_in_crds_are_what_the_code_prints() {
-    for (plural, definition) in crd::definitions() {
+    for (plural, definition) in opendepot::api::definitions() {
         let path = root().join(format!("crds/{plural}.yaml"));
-        let printed = crd::yaml(&definition).unwrap();
+        let printed = opendepot::api::yaml(&definition).unwrap();
         if std::env::var_os("UPDATE_GENERATED").is_some() {
             std::fs::write(&path, &printed).unwrap();
             // The chart has a copy, which deploy.rs compares with this one.

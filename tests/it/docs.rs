@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use opendepot::failure::Reason;
+use opendepot::controller::failure::Reason;
 use opendepot_testbed::github::File;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use opendepot::crd::{Module, Version};
+use opendepot::api::{Module, Version};
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, Hop};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
@@ -141,7 +141,7 @@ async fn leave<K: kube::Resource<DynamicType = ()>>(
     force_sync: bool,
     status: &Value,
 ) {
-    let api = opendepot::api::objects::<K>(&world.client, &world.name);
+    let api = opendepot::controller::client::objects::<K>(&world.client, &world.name);
     let params = kube::api::PatchParams::default();
     let spec = kube::api::Patch::Merge(json!({"spec": {"forceSync": force_sync}}));
     let generation = api.patch(name, &params, &spec).await.unwrap().metadata.generation.unwrap();

@@ -213,7 +213,7 @@ async fn it_holds_for_a_version_deleted_right_after_its_first_publish() {
     let world = World::new("pin-at-once").await;
     let repository = world.tagged("mod", &["v1.0.0"]);
     let operator = world.operator().await;
-    let api = opendepot::api::objects::<opendepot::crd::Version>(&world.client, &world.name);
+    let api = opendepot::controller::client::objects::<opendepot::api::Version>(&world.client, &world.name);
     let fault = || world.bed.github.inject(Fault::on(&repository.name(), Failure::Status(503)));
     // The second time while nobody works.
     for killed in [false, true] {
@@ -247,7 +247,7 @@ async fn it_holds_for_a_version_whose_status_and_object_are_lost() {
     let before = world.version_ready("mod-1.0.0").await;
     operator.terminate(SOON).await.unwrap();
     world.count_from_now("mod");
-    let api = opendepot::api::objects::<opendepot::crd::Version>(&world.client, &world.name);
+    let api = opendepot::controller::client::objects::<opendepot::api::Version>(&world.client, &world.name);
     let lost = kube::api::Patch::Merge(json!({"status": null}));
     api.patch_status("mod-1.0.0", &kube::api::PatchParams::default(), &lost).await.unwrap();
     let key = before["status"]["storage"]["key"].as_str().unwrap();
@@ -468,7 +468,7 @@ async fn a_version_goes_only_when_its_module_has_on_record_what_it_held() {
     let world = World::new("pin-first").await;
     world.tagged("mod", &["v1.0.0"]);
     let operator = world.operator().await;
-    let api = opendepot::api::objects::<opendepot::crd::Version>(&world.client, &world.name);
+    let api = opendepot::controller::client::objects::<opendepot::api::Version>(&world.client, &world.name);
     for round in 0..3 {
         world.apply(&module(&world));
         let first = world.version_when("mod-1.0.0", |v| v["status"]["contentDigest"].is_string()).await;

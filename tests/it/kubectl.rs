@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
-use opendepot::crd;
 use opendepot_testbed::github::{File, Quota};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use opendepot_testbed::{Testbed, eventually};
@@ -332,7 +331,7 @@ fn fields(path: &str, schema: &Value, found: &mut Vec<(String, String)>) {
 #[tokio::test]
 async fn every_field_explains_itself() {
     let bed = testbed().await;
-    for (plural, definition) in crd::definitions() {
+    for (plural, definition) in opendepot::api::definitions() {
         let definition = serde_json::to_value(&definition).unwrap();
         let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
         let mut all = Vec::new();

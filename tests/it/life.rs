@@ -96,7 +96,7 @@ async fn a_lost_status_is_found_again_in_the_bucket() {
     let before = world.version_ready("mod-1.0.0").await;
     operator.terminate(SOON).await.unwrap();
     // What a restore from a backup leaves of it.
-    let api = opendepot::api::objects::<opendepot::crd::Version>(&world.client, &world.name);
+    let api = opendepot::controller::client::objects::<opendepot::api::Version>(&world.client, &world.name);
     let gone = kube::api::Patch::Merge(json!({"status": null}));
     api.patch_status("mod-1.0.0", &kube::api::PatchParams::default(), &gone).await.unwrap();
     let cost = (fetches(&world), puts(&world));

@@ -29,6 +29,7 @@ mod immutable;
 mod keeping;
 mod kubectl;
 mod large;
+mod layers;
 mod leadership;
 mod least_rights;
 mod life;

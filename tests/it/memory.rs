@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, stream};
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
-use opendepot::crd::Version;
+use opendepot::api::Version;
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File};
 use opendepot_testbed::operator::Operator;
@@ -49,7 +49,8 @@ fn settled(world: &World, number: usize) -> (Value, Value) {
 
 /// Creates this many settled Versions without an owner.
 pub async fn create_settled(world: &World, count: usize) {
-    let api: &Api<DynamicObject> = &opendepot::api::objects::<Version>(&world.client, &world.name);
+    let api: &Api<DynamicObject> =
+        &opendepot::controller::client::objects::<Version>(&world.client, &world.name);
     stream::iter((0..count).map(|number| settled(world, number)))
         .for_each_concurrent(16, |(object, status)| async move {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
@@ -64,7 +65,8 @@ pub async fn create_settled(world: &World, count: usize) {
 #[tokio::test]
 async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
     let world = World::new("memory").await;
-    let api: &Api<DynamicObject> = &opendepot::api::objects::<Version>(&world.client, &world.name);
+    let api: &Api<DynamicObject> =
+        &opendepot::controller::client::objects::<Version>(&world.client, &world.name);
     create_settled(&world, MANY).await;
     // As an older schema may have left it behind: a status that no type of ours can hold.
     let odd = json!({"status": {"conditions": Value::Null, "archiveSizeBytes": -7, "syncStatus": "?", "synced": Value::Null}});

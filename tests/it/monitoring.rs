@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use opendepot::failure::Reason;
-use opendepot::metrics::Metrics;
+use opendepot::controller::failure::Reason;
+use opendepot::observe::metrics::Metrics;
 use serde_json::Value;
 
 use crate::support::root;
@@ -23,9 +23,9 @@ fn named(text: &str) -> BTreeSet<String> {
 #[test]
 fn rules_and_dashboard_speak_of_metrics_that_there_are() {
     // One with labels shows only once it has a value.
-    let metrics = Metrics::default();
+    let metrics = Metrics::new(Reason::counted());
     metrics.reconciled("version", "settled", Instant::now());
-    metrics.failed("version", Reason::TagNotFound);
+    metrics.failed("version", Reason::TagNotFound.as_str());
     let counts = [(("ready", "Synced"), 1)];
     let text = metrics.scrape(&[("app", 5000)], &(counts.into(), counts.into())).unwrap();
     let there: BTreeSet<&str> =

@@ -83,7 +83,7 @@ async fn tenants(name: &str, args: impl Fn(&World, &World) -> Vec<String>) -> (W
 }
 
 async fn write_status(world: &World, name: &str, status: &Value) {
-    let api = opendepot::api::objects::<opendepot::crd::Version>(&world.client, &world.name);
+    let api = opendepot::controller::client::objects::<opendepot::api::Version>(&world.client, &world.name);
     let patch = Patch::Merge(json!({"status": status}));
     api.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::Method;
-use opendepot::crd::{Module, Version};
+use opendepot::api::{Module, Version};
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File, Hop, Repository};
 use opendepot_testbed::s3::{S3Failure, S3Fault};

@@ -10,7 +10,7 @@ use crate::archive::tree::TreeBuilder;
 fn limited(raw: &[u8], change: impl Fn(&mut Limits)) -> Result<(), ArchiveError> {
     let mut limits = Limits::default();
     change(&mut limits);
-    run(raw, Format::Zip, &limits).map(|_| ())
+    run(raw, ArchiveFormat::Zip, &limits).map(|_| ())
 }
 
 #[test]
@@ -120,9 +120,9 @@ fn target_bytes() {
             let target = format!("{}f", "./".repeat((len - 1) / 2));
             assert_eq!(target.len(), len);
             let raw = pack.pack(&in_top(&[file("f", "1"), link("l", &target)]));
-            let (normalised, bytes) = run(&raw, Format::Zip, &Limits::default()).unwrap();
+            let (normalised, bytes) = run(&raw, ArchiveFormat::Zip, &Limits::default()).unwrap();
             let why = normalised.report.skipped_links.first.first().map(|link| link.why);
-            (unpack(&bytes, Format::Zip).len(), why)
+            (unpack(&bytes, ArchiveFormat::Zip).len(), why)
         };
         assert_eq!(published(PATH_BYTES + 1), (2, None));
         assert_eq!(published(TARGET_BYTES), (2, None));
@@ -152,11 +152,11 @@ fn folders_and_links_may_be_as_deep_as_a_path_is_long() {
         let next = |i| link(&format!("d{i}/l"), &format!("../d{}", i + 1));
         let items: Vec<_> = (0..depth).map(next).chain([file(&format!("d{depth}/f"), "1")]).collect();
         let small = std::thread::Builder::new().stack_size(1 << 20);
-        let run = move || run(&zip_of(&in_top(&items)), Format::TarGz, &Limits::default());
+        let run = move || run(&zip_of(&in_top(&items)), ArchiveFormat::Tar, &Limits::default());
         small.spawn(run).unwrap().join().expect("little of the stack is used")
     };
     let (_, bytes) = nested(NESTED).unwrap();
-    assert!(unpack(&bytes, Format::TarGz).contains_key(&format!("d0/{}f", "l/".repeat(NESTED))));
+    assert!(unpack(&bytes, ArchiveFormat::Tar).contains_key(&format!("d0/{}f", "l/".repeat(NESTED))));
     for depth in [NESTED + 1, (PATH_BYTES - "d0/f".len()) / "/l".len()] {
         assert!(matches!(nested(depth), Err(ArchiveError::TangledLinks)), "{depth}");
     }

@@ -7,11 +7,11 @@ use crate::archive::{Listed, SkipReason, SkippedLink};
 fn followed(items: &[Item]) -> (Vec<String>, Vec<(String, SkipReason)>) {
     let mut outcomes = PACKS.map(|pack| {
         let raw = pack.pack(&in_top(items));
-        let (normalised, bytes) = run(&raw, Format::TarGz, &Limits::default()).unwrap();
+        let (normalised, bytes) = run(&raw, ArchiveFormat::Tar, &Limits::default()).unwrap();
         let Listed { first, total } = normalised.report.skipped_links;
         let skipped: Vec<_> = first.into_iter().map(|link| (link.path, link.why)).collect();
         assert_eq!(total, skipped.len() as u64);
-        let files = unpack(&bytes, Format::TarGz).into_iter();
+        let files = unpack(&bytes, ArchiveFormat::Tar).into_iter();
         let files = files.map(|(path, file)| format!("{path}={}", String::from_utf8(file.data).unwrap()));
         (files.collect::<Vec<_>>(), skipped)
     });

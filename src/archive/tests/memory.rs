@@ -26,7 +26,7 @@ fn in_a_process_of_its_own() {
     let archive = Path::new(&archive);
     let (size, read) = (proc("status", "VmHWM:"), proc("io", "rchar:"));
     let spool = archive.parent().unwrap();
-    let error = normalise(archive, Format::Zip, &Limits::default(), spool).unwrap_err();
+    let error = normalise(archive, ArchiveFormat::Zip, &Limits::default(), spool).unwrap_err();
     let (grown, read) = ((proc("status", "VmHWM:") - size) << 10, proc("io", "rchar:") - read);
     println!("grew by {grown}, read {read}: {error:?}");
 }

@@ -23,7 +23,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::{ArchiveError, Format, Limits, Narrow, Normalised, normalise, normalise_with};
+use super::{ArchiveError, ArchiveFormat, Limits, Narrow, Normalised, normalise, normalise_with};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -72,7 +72,7 @@ enum Pack {
 }
 
 const PACKS: [Pack; 2] = [Pack::Zip, Pack::TarGz];
-const FORMATS: [Format; 2] = [Format::Zip, Format::TarGz];
+const FORMATS: [ArchiveFormat; 2] = [ArchiveFormat::Zip, ArchiveFormat::Tar];
 
 impl Pack {
     fn pack(self, items: &[Item]) -> Vec<u8> {
@@ -214,7 +214,7 @@ fn gzip(data: &[u8]) -> Vec<u8> {
 }
 
 /// Normalises `raw` and reads the output. Whatever happens, nothing else is left in the spool folder.
-fn run(raw: &[u8], format: Format, limits: &Limits) -> Result<(Normalised, Vec<u8>), ArchiveError> {
+fn run(raw: &[u8], format: ArchiveFormat, limits: &Limits) -> Result<(Normalised, Vec<u8>), ArchiveError> {
     let dir = tempfile::tempdir().unwrap();
     let spool = dir.path().join("spool");
     fs::create_dir(&spool).unwrap();
@@ -232,8 +232,8 @@ fn run(raw: &[u8], format: Format, limits: &Limits) -> Result<(Normalised, Vec<u
 
 /// Normalises a valid archive to a zip.
 fn publish(items: &[Item]) -> (Normalised, BTreeMap<String, Published>) {
-    let (normalised, bytes) = run(&zip_of(&in_top(items)), Format::Zip, &Limits::default()).unwrap();
-    let files = unpack(&bytes, Format::Zip);
+    let (normalised, bytes) = run(&zip_of(&in_top(items)), ArchiveFormat::Zip, &Limits::default()).unwrap();
+    let files = unpack(&bytes, ArchiveFormat::Zip);
     (normalised, files)
 }
 
@@ -245,7 +245,7 @@ struct Published {
 }
 
 /// Reads an output with the readers that were not used to write or normalise it.
-fn unpack(bytes: &[u8], format: Format) -> BTreeMap<String, Published> {
+fn unpack(bytes: &[u8], format: ArchiveFormat) -> BTreeMap<String, Published> {
     let mut files = BTreeMap::new();
     let mut order = Vec::new();
     let mut put = |path: String, mode, content: &mut dyn Read| {
@@ -255,7 +255,7 @@ fn unpack(bytes: &[u8], format: Format) -> BTreeMap<String, Published> {
         assert!(files.insert(path, Published { data, mode }).is_none());
     };
     match format {
-        Format::Zip => {
+        ArchiveFormat::Zip => {
             let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
             assert!(archive.comment().is_empty());
             for i in 0..archive.len() {
@@ -264,7 +264,7 @@ fn unpack(bytes: &[u8], format: Format) -> BTreeMap<String, Published> {
                 put(entry.name().unwrap().into_owned(), entry.unix_mode().unwrap() & 0o7777, &mut entry);
             }
         }
-        Format::TarGz => {
+        ArchiveFormat::Tar => {
             for entry in tar::Archive::new(GzDecoder::new(bytes)).entries().unwrap() {
                 let mut entry = entry.unwrap();
                 let header = entry.header();

@@ -176,8 +176,9 @@ fn odd_names_keep_to_the_rules_for_all_names() {
     assert!(error.contains(r"`top/a\xff/../b`, which climbs"), "{error}");
     let device = Item { path: b"a\n".into(), kind: Kind::Special { tar: b'6', zip: 0o010_644 } };
     for pack in PACKS {
-        let error = run(&pack.pack(&in_top(std::slice::from_ref(&device))), Format::Zip, &Limits::default())
-            .unwrap_err();
+        let error =
+            run(&pack.pack(&in_top(std::slice::from_ref(&device))), ArchiveFormat::Zip, &Limits::default())
+                .unwrap_err();
         assert!(error.to_string().contains(r"`top/a\n`, a "), "{error}");
     }
 }

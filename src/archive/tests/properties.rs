@@ -156,8 +156,8 @@ proptest! {
 
     #[test]
     fn normalising_again_changes_nothing(items in linked()) {
-        let Ok((first, bytes)) = run(&zip_of(&in_top(&items)), Format::Zip, &Limits::default()) else { return Ok(()) };
-        let again: Vec<Item> = unpack(&bytes, Format::Zip)
+        let Ok((first, bytes)) = run(&zip_of(&in_top(&items)), ArchiveFormat::Zip, &Limits::default()) else { return Ok(()) };
+        let again: Vec<Item> = unpack(&bytes, ArchiveFormat::Zip)
             .into_iter()
             .map(|(path, Published { data, mode })| Item {
                 path: path.into(),
@@ -165,7 +165,7 @@ proptest! {
             })
             .collect();
         for pack in PACKS {
-            let (second, same) = run(&pack.pack(&in_top(&again)), Format::Zip, &Limits::default()).unwrap();
+            let (second, same) = run(&pack.pack(&in_top(&again)), ArchiveFormat::Zip, &Limits::default()).unwrap();
             prop_assert_eq!(&same, &bytes);
             prop_assert_eq!(second.digest, first.digest);
         }
@@ -177,7 +177,7 @@ proptest! {
         let root = dir.path().join("root");
         fs::create_dir(&root).unwrap();
         materialise(&items, &root);
-        let (normalised, bytes) = match run(&zip_of(&in_top(&items)), Format::TarGz, &Limits::default()) {
+        let (normalised, bytes) = match run(&zip_of(&in_top(&items)), ArchiveFormat::Tar, &Limits::default()) {
             Ok(output) => output,
             Err(ArchiveError::LinkLeavesTree { path, .. }) => {
                 // No link can name `root`, so none can come back.
@@ -198,7 +198,7 @@ proptest! {
         let skipped = skipped.first.iter().map(|link| link.path.as_str()).collect();
         let mut found = BTreeSet::new();
         walk(&root, "", &skipped, &mut found);
-        let files = unpack(&bytes, Format::TarGz);
+        let files = unpack(&bytes, ArchiveFormat::Tar);
         prop_assert_eq!(files.keys().cloned().collect::<BTreeSet<_>>(), found);
         for (path, file) in files {
             prop_assert_eq!(fs::read(root.join(path)).unwrap(), file.data);

@@ -7,7 +7,7 @@ fn refused(raw: &[u8]) -> ArchiveError {
         let error = run(raw, format, &Limits::default()).map(|_| ()).unwrap_err();
         assert!(!error.to_string().is_empty());
     }
-    run(raw, Format::Zip, &Limits::default()).map(|_| ()).unwrap_err()
+    run(raw, ArchiveFormat::Zip, &Limits::default()).map(|_| ()).unwrap_err()
 }
 
 macro_rules! assert_refused {
@@ -268,7 +268,7 @@ fn a_full_or_missing_disk_is_not_the_archive_s_fault() {
     fs::write(&raw, zip_of(&in_top(&[file("a", "1")]))).unwrap();
     let missing = dir.path().join("missing");
     for (raw, spool) in [(&raw, &missing), (&missing, &dir.path().to_owned())] {
-        let error = normalise(raw, Format::Zip, &Limits::default(), spool).unwrap_err();
+        let error = normalise(raw, ArchiveFormat::Zip, &Limits::default(), spool).unwrap_err();
         assert!(matches!(error, ArchiveError::Io { .. }), "{error:?}");
     }
 }

@@ -4,13 +4,14 @@ use super::*;
 
 /// `path=content` of each file that is published.
 fn kept(raw: &[u8]) -> Vec<String> {
-    let (_, bytes) = run(raw, Format::TarGz, &Limits::default()).unwrap();
-    let files = unpack(&bytes, Format::TarGz).into_iter();
+    let (_, bytes) = run(raw, ArchiveFormat::Tar, &Limits::default()).unwrap();
+    let files = unpack(&bytes, ArchiveFormat::Tar).into_iter();
     files.map(|(path, file)| format!("{path}={}", String::from_utf8(file.data).unwrap())).collect()
 }
 
 fn refused(what: &str, raw: &[u8]) -> ArchiveError {
-    let outcome = run(raw, Format::TarGz, &Limits::default()).map(|(_, bytes)| unpack(&bytes, Format::TarGz));
+    let outcome =
+        run(raw, ArchiveFormat::Tar, &Limits::default()).map(|(_, bytes)| unpack(&bytes, ArchiveFormat::Tar));
     outcome.expect_err(what)
 }
 

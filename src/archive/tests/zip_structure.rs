@@ -107,12 +107,16 @@ impl Parts {
 
 /// `path=length` of each file that is published.
 fn kept(raw: &[u8]) -> Vec<String> {
-    let (_, bytes) = run(raw, Format::Zip, &Limits::default()).unwrap();
-    unpack(&bytes, Format::Zip).iter().map(|(path, file)| format!("{path}={}", file.data.len())).collect()
+    let (_, bytes) = run(raw, ArchiveFormat::Zip, &Limits::default()).unwrap();
+    unpack(&bytes, ArchiveFormat::Zip)
+        .iter()
+        .map(|(path, file)| format!("{path}={}", file.data.len()))
+        .collect()
 }
 
 fn assert_corrupt(what: &str, raw: &[u8]) {
-    let outcome = run(raw, Format::Zip, &Limits::default()).map(|(_, bytes)| unpack(&bytes, Format::Zip));
+    let outcome =
+        run(raw, ArchiveFormat::Zip, &Limits::default()).map(|(_, bytes)| unpack(&bytes, ArchiveFormat::Zip));
     assert!(matches!(outcome, Err(ArchiveError::Corrupt { .. })), "{what}: {outcome:?}");
 }
 
@@ -163,7 +167,7 @@ fn headers_that_contradict_each_other_are_refused() {
         assert_corrupt(what, &parts(&[entry, plain("t/b", "2")]).zip());
         let mut entry = plain("t/a", "1");
         change(&mut entry.central);
-        let outcome = run(&parts(&[entry, plain("t/b", "2")]).zip(), Format::Zip, &Limits::default());
+        let outcome = run(&parts(&[entry, plain("t/b", "2")]).zip(), ArchiveFormat::Zip, &Limits::default());
         assert!(outcome.is_err(), "{what}: {outcome:?}");
     }
 }
@@ -229,7 +233,7 @@ fn nothing_lies_before_between_or_behind_the_parts() {
         assert_corrupt(what, &raw);
     }
     let prefixed = [b"#!/bin/sh\n", &two.zip()[..]].concat();
-    let error = run(&prefixed, Format::Zip, &Limits::default()).unwrap_err();
+    let error = run(&prefixed, ArchiveFormat::Zip, &Limits::default()).unwrap_err();
     assert!(matches!(error, ArchiveError::NotAnArchive { .. }), "{error:?}");
 }
 

@@ -21,6 +21,8 @@ use super::{
     },
     *,
 };
+use crate::domain::ArchiveFormat;
+use crate::domain::Repository;
 
 const SITE: &str = "https://github.com/acme/net/archive/refs/tags/";
 const API: &str = "https://api.github.com/repos/acme/net";
@@ -116,7 +118,7 @@ impl Fetcher<Script> {
         let order = Order {
             repository: &repository,
             tags: &tags,
-            format: Format::Zip,
+            format: ArchiveFormat::Zip,
             limit: 8,
             time: Duration::from_mins(1),
         };

@@ -11,7 +11,8 @@ use super::super::select::ours;
 use super::super::status::{resets_force, wants_request};
 use super::model::run;
 use super::{ChildFixture, ModuleFixture, module};
-use crate::crd::{FINALIZER, MODULE_REQUEST, REQUESTED_AT, Release, condition};
+use crate::api::{FINALIZER, MODULE_REQUEST, REQUESTED_AT, condition};
+use crate::domain::Release;
 
 /// What happens between two times of rest.
 #[derive(Clone, Debug)]

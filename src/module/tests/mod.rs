@@ -16,8 +16,9 @@ use super::attempts::Refused;
 use super::plan::Plan;
 use super::select::{ModuleView, Selection};
 use super::status::Facts;
-use crate::crd::lean::LeanVersion;
-use crate::crd::{FINALIZER, MODULE_REQUEST, ModuleStatus, NAMESPACE_LABEL, Release};
+use crate::api::state::VersionState;
+use crate::api::{FINALIZER, MODULE_REQUEST, ModuleStatus, NAMESPACE_LABEL};
+use crate::domain::Release;
 
 const UID: &str = "uid-of-network";
 
@@ -126,12 +127,12 @@ impl ModuleFixture {
     }
 
     fn decide(&self, children: &[ChildFixture]) -> (Selection, Plan) {
-        let children: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
+        let children: Vec<VersionState> = children.iter().map(ChildFixture::lean).collect();
         let (view, problem) = super::view(&mut serde_json::from_value(self.0.clone()).unwrap());
         super::decide(&view, &children.iter().collect::<Vec<_>>(), problem.as_ref())
     }
 
-    fn decide_lean(&self, children: &[&LeanVersion]) -> (Selection, Plan) {
+    fn decide_lean(&self, children: &[&VersionState]) -> (Selection, Plan) {
         let (view, problem) = super::view(&mut serde_json::from_value(self.0.clone()).unwrap());
         super::decide(&view, children, problem.as_ref())
     }
@@ -228,7 +229,7 @@ impl ChildFixture {
         self.0["metadata"]["name"].as_str().unwrap()
     }
 
-    fn lean(&self) -> LeanVersion {
+    fn lean(&self) -> VersionState {
         serde_json::from_value(self.0.clone()).unwrap()
     }
 }
@@ -240,8 +241,8 @@ fn status_of(
     children: &[ChildFixture],
     token: Option<&str>,
 ) -> ModuleStatus {
-    let lean: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
-    let lean: Vec<&LeanVersion> = lean.iter().collect();
+    let lean: Vec<VersionState> = children.iter().map(ChildFixture::lean).collect();
+    let lean: Vec<&VersionState> = lean.iter().collect();
     let (selection, plan) = super::decide(view, &lean, problem);
     let facts = Facts {
         selection: &selection,

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::plan::{Change, FileName, Plan};
 use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
-use crate::crd::{ADOPT, FINALIZER, MODULE_REQUEST};
+use crate::api::{ADOPT, FINALIZER, MODULE_REQUEST};
 
 /// What the API server has after `plan` was run.
 pub(super) fn run(module: &ModuleFixture, plan: &Plan, children: Vec<ChildFixture>) -> Vec<ChildFixture> {

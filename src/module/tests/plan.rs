@@ -6,8 +6,8 @@ use super::super::finalizer;
 use super::super::finalizer::Need;
 use super::super::plan::{FileName, Holder, Plan};
 use super::{ChildFixture, ModuleFixture, child, failed_child, merge, module, stored_child};
-use crate::crd::lean::LeanVersion;
-use crate::crd::{
+use crate::api::state::VersionState;
+use crate::api::{
     ADOPT, MODULE_FINALIZER, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, ORIGINAL_FINALIZER,
 };
 
@@ -273,8 +273,8 @@ fn the_deletion_policy_is_read_on_its_own_and_a_word_that_is_none_deletes_nothin
 #[test]
 fn a_module_has_the_finalizer_before_its_first_version_and_never_without_any() {
     let need = |module: &ModuleFixture, children: &[ChildFixture]| {
-        let children: Vec<LeanVersion> = children.iter().map(ChildFixture::lean).collect();
-        let children: Vec<&LeanVersion> = children.iter().collect();
+        let children: Vec<VersionState> = children.iter().map(ChildFixture::lean).collect();
+        let children: Vec<&VersionState> = children.iter().collect();
         let plan = module.decide_lean(&children).1;
         finalizer::need(&module.view(), &plan, &children)
     };

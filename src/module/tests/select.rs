@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::select::Selection;
 use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
-use crate::crd::Release;
+use crate::domain::Release;
 
 fn wanted(selection: &Selection) -> Vec<String> {
     selection.wanted.iter().map(|w| w.release.to_string()).collect()

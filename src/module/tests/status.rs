@@ -6,7 +6,7 @@ use super::super::attempts::Refused;
 use super::super::leftovers;
 use super::super::status::{Facts, resets_force, unpinned, wants_request};
 use super::{ChildFixture, ModuleFixture, at, child, failed_child, module, stored_child};
-use crate::crd::{ModuleStatus, REQUESTED_AT, condition};
+use crate::api::{ModuleStatus, REQUESTED_AT, condition};
 
 fn conditions(status: &ModuleStatus) -> [&str; 3] {
     ["Ready", "Reconciling", "Stalled"]

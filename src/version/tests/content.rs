@@ -6,8 +6,9 @@ use super::super::basis::{DeleteBasis, PutBasis};
 use super::super::content::{Content, Target, changed_back, compare, other_bytes, replaced};
 use super::super::publish::Lying;
 use super::{Fixture, at, passing, stored, version};
-use crate::crd::{Place, REQUESTED_AT};
-use crate::failure::{Failure, Reason};
+use crate::api::REQUESTED_AT;
+use crate::controller::failure::{Failure, Reason};
+use crate::domain::ObjectLocation;
 use crate::storage::{Found, Ownership};
 
 /// What the fixtures have published.
@@ -158,7 +159,11 @@ fn nothing_was_stored_is_said_only_where_it_is_so() {
     assert_eq!(says(&pinned(), None, true), [false, false, true]);
     assert_eq!(says(&again(), None, false), [false, false, true]);
     assert_eq!(says(&again(), Some(ours(&moved())), false), [false, true, false]);
-    let elsewhere = Place { key: "network/other.zip".into(), bucket: "shelf".into(), ..Place::default() };
+    let elsewhere = ObjectLocation {
+        key: "network/other.zip".into(),
+        bucket: "shelf".into(),
+        ..ObjectLocation::default()
+    };
     let attempted = again().with_status(&again().view().publishing(&elsewhere, at(50)));
     assert_eq!(says(&attempted, None, false), [false, true, false]);
 }

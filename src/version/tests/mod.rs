@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use super::plan::VersionView;
 use super::record::Published;
-use crate::crd::FINALIZER;
-use crate::crd::lean::LeanVersion;
-use crate::crd::version::{Source, VersionStatus};
-use crate::failure::{Failure, Reason};
+use crate::api::FINALIZER;
+use crate::api::state::VersionState;
+use crate::api::version::{Source, VersionStatus};
+use crate::controller::failure::{Failure, Reason};
 
 /// A Version as it is stored.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl Fixture {
         self.with_status(&status)
     }
 
-    fn lean(&self) -> LeanVersion {
+    fn lean(&self) -> VersionState {
         serde_json::from_value(self.0.clone()).unwrap()
     }
 

@@ -6,9 +6,10 @@ use serde_json::json;
 use super::super::plan::{Next, next};
 use super::super::triage::{Times, Triage, triage};
 use super::{Fixture, at, inline, passing, stalled, stored, version};
-use crate::crd::check::derived_file_name;
-use crate::crd::{FileFormat, MODULE_REQUEST, REQUESTED_AT, Release};
-use crate::failure::{Failure, Reason};
+use crate::api::{MODULE_REQUEST, REQUESTED_AT};
+use crate::controller::failure::{Failure, Reason};
+use crate::domain::object_key::derived_file_name;
+use crate::domain::{ArchiveFormat, Release};
 
 fn word(next: &Next<'_>) -> &'static str {
     match next {
@@ -164,17 +165,17 @@ fn a_derived_file_name_depends_on_all_that_tells_versions_apart() {
     let name = |ns: &str, name: &str, version: &str, format| {
         derived_file_name(ns, name, &Release::parse(version).unwrap(), format)
     };
-    let one = name("acme", "a", "1.0.0", FileFormat::Zip);
-    assert_eq!(one, name("acme", "a", "v1.0.0", FileFormat::Zip));
+    let one = name("acme", "a", "1.0.0", ArchiveFormat::Zip);
+    assert_eq!(one, name("acme", "a", "v1.0.0", ArchiveFormat::Zip));
     for other in [
-        name("beta", "a", "1.0.0", FileFormat::Zip),
-        name("acme", "b", "1.0.0", FileFormat::Zip),
-        name("acme", "a", "1.0.1", FileFormat::Zip),
-        name("acme", "a", "1.0.0", FileFormat::Tar),
+        name("beta", "a", "1.0.0", ArchiveFormat::Zip),
+        name("acme", "b", "1.0.0", ArchiveFormat::Zip),
+        name("acme", "a", "1.0.1", ArchiveFormat::Zip),
+        name("acme", "a", "1.0.0", ArchiveFormat::Tar),
     ] {
         assert_ne!(one, other);
     }
-    assert!(name("acme", "a", "1.0.0", FileFormat::Tar).ends_with(".tar.gz"));
+    assert!(name("acme", "a", "1.0.0", ArchiveFormat::Tar).ends_with(".tar.gz"));
 }
 
 /// One of the many things that may have happened to a Version.

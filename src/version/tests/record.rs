@@ -6,16 +6,22 @@ use super::super::delete::{all_places, matters};
 use super::super::plan::Requests;
 use super::super::record::Published;
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
-use crate::crd::{FINALIZER, MODULE_REQUEST, Place, REQUESTED_AT, VersionStatus, condition};
-use crate::failure::{Failure, Reason};
+use crate::api::{FINALIZER, MODULE_REQUEST, REQUESTED_AT, VersionStatus, condition};
+use crate::controller::failure::{Failure, Reason};
+use crate::domain::ObjectLocation;
 
 fn conditions(status: &VersionStatus) -> [&str; 3] {
     ["Ready", "Reconciling", "Stalled"]
         .map(|t| condition::find(&status.conditions, t).unwrap().status.as_str())
 }
 
-fn place(key: &str) -> Place {
-    Place { bucket: "shelf".into(), key: key.into(), region: "us-west-2".into(), ..Place::default() }
+fn place(key: &str) -> ObjectLocation {
+    ObjectLocation {
+        bucket: "shelf".into(),
+        key: key.into(),
+        region: "us-west-2".into(),
+        ..ObjectLocation::default()
+    }
 }
 
 #[test]
@@ -63,7 +69,8 @@ fn the_time_of_the_last_sync_moves_only_when_something_was_stored() {
 
 #[test]
 fn one_place_is_recorded_once_however_its_endpoint_is_spelled() {
-    let spelled = Place { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
+    let spelled =
+        ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
     let view = version().view();
     let recorded = version().with_status(&view.publishing(&spelled, at(50)));
     assert_eq!(recorded.published().view().status.objects, [place("network/first.zip")]);
@@ -72,17 +79,21 @@ fn one_place_is_recorded_once_however_its_endpoint_is_spelled() {
 #[test]
 fn one_object_is_recognised_under_any_endpoint() {
     let here = place("network/first.zip");
-    let spelled =
-        Place { endpoint: Some("http://minio:9000/".into()), region: "eu-west-1".into(), ..here.clone() };
+    let spelled = ObjectLocation {
+        endpoint: Some("http://minio:9000/".into()),
+        region: "eu-west-1".into(),
+        ..here.clone()
+    };
     assert!(here.same_object(&spelled) && !here.is_same(&spelled));
     assert!(!here.same_object(&place("network/second.zip")));
-    assert!(!here.same_object(&Place { bucket: "other".into(), ..here.clone() }));
+    assert!(!here.same_object(&ObjectLocation { bucket: "other".into(), ..here.clone() }));
     assert!(stored().view().stored_as(&spelled) && !version().view().stored_as(&here));
 }
 
 #[test]
 fn a_deletion_looks_at_every_spelling_of_a_place_once() {
-    let spelled = Place { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
+    let spelled =
+        ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
     let moving = stored().with_status(&stored().view().publishing(&spelled, at(50)));
     assert_eq!(all_places(&moving.view()), [place("network/first.zip"), spelled]);
     assert_eq!(all_places(&stored().view()), [place("network/first.zip")]);

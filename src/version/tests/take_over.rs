@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::super::publish::{is_ours, take_over};
 use super::{Fixture, at, stored, version};
-use crate::crd::{MODULE_REQUEST, Place, REQUESTED_AT};
+use crate::api::{MODULE_REQUEST, REQUESTED_AT};
+use crate::domain::ObjectLocation;
 use crate::storage::{Found, Ownership};
 
 /// The object that a publish of the fixtures leaves in the bucket.
@@ -143,9 +144,9 @@ fn ours_is_what_names_this_version_or_lies_where_it_was_stored_unnamed() {
     assert!(!is_ours(&version().view(), &place, &Found { ownership: None, ..object() }));
     let unnamed = Found { ownership: None, ..object() };
     for other in [
-        Place { endpoint: Some("https://s3.example.com".into()), ..place.clone() },
-        Place { bucket: "other".into(), ..place.clone() },
-        Place { key: "network/second.zip".into(), ..place.clone() },
+        ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..place.clone() },
+        ObjectLocation { bucket: "other".into(), ..place.clone() },
+        ObjectLocation { key: "network/second.zip".into(), ..place.clone() },
     ] {
         assert!(!is_ours(&view, &other, &unnamed), "anybody's: {other:?}");
         assert!(is_ours(&view, &other, &object()), "it names this Version: {other:?}");
@@ -159,7 +160,7 @@ fn ours_is_what_names_this_version_or_lies_where_it_was_stored_unnamed() {
         ("no URL", "no URL", true),
         ("no URL", "none either", false),
     ] {
-        let place = Place { endpoint: Some(now.into()), ..place.clone() };
+        let place = ObjectLocation { endpoint: Some(now.into()), ..place.clone() };
         assert_eq!(is_ours(&view_of(recorded), &place, &unnamed), ours, "{recorded} {now}");
     }
     for other in [owned(|o| o.namespace = "beta".into()), owned(|o| o.version_name = "network-2.0.0".into())]

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::super::triage::{Attempt, Seen, Times, Triage, forced, triage};
 use super::{Fixture, at, inline, passing, stored, version};
-use crate::crd::{MODULE_REQUEST, REQUESTED_AT};
-use crate::failure::{Failure, Reason};
+use crate::api::{MODULE_REQUEST, REQUESTED_AT};
+use crate::controller::failure::{Failure, Reason};
 use crate::github::FetchError;
 
 const DAY: Duration = Duration::from_hours(24);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use opendepot::crd::Release;
+use opendepot::domain::Release;
 use opendepot::module::names::version_object;
 use serde_json::{Value, json};
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use http::Method;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use opendepot::crd::{Module, Release, Version};
+use opendepot::api::{Module, Version};
+use opendepot::domain::Release;
 use opendepot::module::names::version_object;
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File};
@@ -58,11 +59,11 @@ impl Player {
     }
 
     fn modules(&self) -> Api<DynamicObject> {
-        opendepot::api::objects::<Module>(&self.world.client, &self.world.name)
+        opendepot::controller::client::objects::<Module>(&self.world.client, &self.world.name)
     }
 
     fn versions(&self) -> Api<DynamicObject> {
-        opendepot::api::objects::<Version>(&self.world.client, &self.world.name)
+        opendepot::controller::client::objects::<Version>(&self.world.client, &self.world.name)
     }
 
     /// Does one thing.

@@ -17,7 +17,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams};
-use opendepot::crd;
 use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::github::real_repositories;
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
@@ -181,22 +180,26 @@ impl World {
 
     /// The objects of a kind, untyped.
     pub fn api<K: kube::Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
-        opendepot::api::objects::<K>(&self.client, &self.name)
+        opendepot::controller::client::objects::<K>(&self.client, &self.name)
     }
 
     /// A Module as it is now.
     pub async fn get_module(&self, name: &str) -> Result<Value> {
-        Ok(serde_json::to_value(self.api::<crd::Module>().get(name).await?)?)
+        Ok(serde_json::to_value(self.api::<opendepot::api::Module>().get(name).await?)?)
     }
 
     /// A Version as it is now, if it is there.
     pub async fn get_version(&self, name: &str) -> Result<Option<Value>> {
-        Ok(self.api::<crd::Version>().get_opt(name).await?.map(|v| serde_json::to_value(v).unwrap()))
+        Ok(self
+            .api::<opendepot::api::Version>()
+            .get_opt(name)
+            .await?
+            .map(|v| serde_json::to_value(v).unwrap()))
     }
 
     /// All Versions, by name.
     pub async fn versions(&self) -> Result<Vec<Value>> {
-        let list = self.api::<crd::Version>().list(&ListParams::default()).await?;
+        let list = self.api::<opendepot::api::Version>().list(&ListParams::default()).await?;
         let mut all: Vec<Value> = list.items.iter().map(|v| serde_json::to_value(v).unwrap()).collect();
         all.sort_by_key(|v| v["metadata"]["name"].as_str().unwrap().to_owned());
         Ok(all)

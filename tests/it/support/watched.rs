@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context as _, Result, ensure};
 use futures::TryStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
-use opendepot::crd;
-use opendepot::crd::condition::MAX_MESSAGE;
+use opendepot::api::condition::MAX_MESSAGE;
 use opendepot_testbed::eventually;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -39,7 +38,7 @@ impl World {
     pub async fn watched(&self) -> Watched {
         let (seen, listed) = (Arc::<Mutex<Vec<State>>>::default(), Arc::<Mutex<u32>>::default());
         let mut watches = JoinSet::new();
-        for api in [self.api::<crd::Module>(), self.api::<crd::Version>()] {
+        for api in [self.api::<opendepot::api::Module>(), self.api::<opendepot::api::Version>()] {
             let (seen, listed) = (Arc::clone(&seen), Arc::clone(&listed));
             watches.spawn(async move {
                 let mut events = pin!(watcher(api, watcher::Config::default()));
@@ -106,7 +105,8 @@ impl Watched {
     async fn all(&self, world: &World) -> Vec<State> {
         let caught_up = || async {
             let mut now = world.versions().await?;
-            let modules = world.api::<crd::Module>().list(&kube::api::ListParams::default()).await?;
+            let modules =
+                world.api::<opendepot::api::Module>().list(&kube::api::ListParams::default()).await?;
             now.extend(modules.items.iter().map(|m| serde_json::to_value(m).unwrap()));
             let now: BTreeMap<String, u64> = now.iter().map(|o| (title(o), revision(o))).collect();
             let mut seen = BTreeMap::new();

@@ -1,0 +1,115 @@
+//! The schema's rules once more, for objects that were stored before the schema knew them.
+//!
+//! In: a module configuration. Out: its usable form, or what to write instead. Pure.
+
+use super::config::{ModuleConfig, S3Config};
+use crate::domain::{KeyError, ObjectLocation, Repository, RepositoryError, object_key};
+
+/// A configuration that can be worked with.
+#[derive(Clone, Debug)]
+pub struct Checked<'a> {
+    /// The repository to fetch.
+    pub repository: Repository,
+    /// The registry name of the module.
+    pub name: &'a str,
+    /// Where to store.
+    pub s3: &'a S3Config,
+}
+
+impl Checked<'_> {
+    /// Where the object with this file name is to be.
+    pub fn place(&self, file_name: &str) -> Result<ObjectLocation, InvalidConfig> {
+        Ok(ObjectLocation {
+            bucket: self.s3.bucket.clone(),
+            key: object_key(self.s3.key.as_deref(), self.name, file_name)?,
+            region: self.s3.region.clone(),
+            endpoint: self.s3.endpoint.clone(),
+            force_path_style: self.s3.force_path_style,
+        })
+    }
+}
+
+/// What is wrong with a configuration, and what to write instead.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidConfig {
+    /// Neither repoUrl nor repoOwner.
+    #[error("moduleConfig.repoUrl is missing: write https://github.com/OWNER/REPO")]
+    NoRepository,
+    /// repoUrl cannot be read.
+    #[error("moduleConfig.repoUrl: {0}")]
+    Repository(#[from] RepositoryError),
+    /// repoUrl and repoOwner name different owners.
+    #[error(
+        "moduleConfig.repoOwner is {owner:?}, but repoUrl names {in_url:?}: change one of them, or leave repoOwner out"
+    )]
+    OwnerDisagrees {
+        /// repoOwner as written.
+        owner: String,
+        /// The owner in repoUrl.
+        in_url: String,
+    },
+    /// No s3 in storageConfig.
+    #[error("moduleConfig.storageConfig.s3 is missing: write s3: {{bucket: NAME, region: REGION}}")]
+    NoStorage,
+    /// A backend other than S3.
+    #[error(
+        "moduleConfig.storageConfig.{0} is not supported: OpenDepot stores in S3 only; write storageConfig.s3 with bucket and region"
+    )]
+    OtherStorage(&'static str),
+    /// A negative history limit.
+    #[error("moduleConfig.versionHistoryLimit is {0}: write a number from 0 up (0 keeps all)")]
+    NegativeLimit(i32),
+    /// A Secret's name that is no name of an object, and could lead elsewhere in an address.
+    #[error(
+        "moduleConfig.githubClientConfig.secretName is {0:?}: write the name of a Secret in this namespace"
+    )]
+    SecretName(String),
+    /// name, key or fileName is no plain path segment.
+    #[error("moduleConfig: {0}")]
+    Key(#[from] KeyError),
+}
+
+impl ModuleConfig {
+    /// Checks this configuration of a Module (or Version) called `object`.
+    pub fn check<'a>(&'a self, object: &'a str) -> Result<Checked<'a>, InvalidConfig> {
+        let name = self.name.as_deref().unwrap_or(object);
+        let repository = self.repository(name)?;
+        let storage = self.storage_config.as_ref().ok_or(InvalidConfig::NoStorage)?;
+        for (backend, given) in [
+            ("azureStorage", &storage.azure_storage),
+            ("gcs", &storage.gcs),
+            ("fileSystem", &storage.file_system),
+        ] {
+            if given.is_some() {
+                return Err(InvalidConfig::OtherStorage(backend));
+            }
+        }
+        if let Some(limit) = self.version_history_limit.filter(|limit| *limit < 0) {
+            return Err(InvalidConfig::NegativeLimit(limit));
+        }
+        let name_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        let secret = self.secret_name();
+        if secret.starts_with('.') || !secret.chars().all(name_part) {
+            return Err(InvalidConfig::SecretName(secret.chars().take(100).collect()));
+        }
+        let s3 = storage.s3.as_ref().ok_or(InvalidConfig::NoStorage)?;
+        // With a file name that is always legal, so that what remains to be refused is the prefix and the name.
+        object_key(s3.key.as_deref(), name, "x")?;
+        Ok(Checked { repository, name, s3 })
+    }
+
+    fn repository(&self, name: &str) -> Result<Repository, InvalidConfig> {
+        let Some(url) = &self.repo_url else {
+            let owner = self.repo_owner.as_deref().ok_or(InvalidConfig::NoRepository)?;
+            return Ok(Repository::from_parts(owner, name)?);
+        };
+        let repository = Repository::parse(url)?;
+        match self.repo_owner.as_deref() {
+            Some(owner) if !repository.is_owned_by(owner) => Err(InvalidConfig::OwnerDisagrees {
+                owner: owner.to_owned(),
+                in_url: repository.owner().to_owned(),
+            }),
+            _ => Ok(repository),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! `moduleConfig`: what a Module says about its repository and its place in S3, and what each Version carries as
+//! `moduleConfigRef` so that it can be understood, and synced, by itself.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::ArchiveFormat;
+use crate::domain::{Repository, canonical_endpoint};
+
+/// Name of the Secret that holds GitHub credentials where a spec names none.
+pub const DEFAULT_SECRET: &str = "opendepot-github-application-secret";
+
+/// Where a module comes from, how it is packed, and where it is stored.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.repoUrl) || has(self.repoOwner)").message("repoUrl is required: write https://github.com/OWNER/REPO (or repoOwner, for github.com/<repoOwner>/<name>)"),
+    validation = Rule::new("!has(self.repoUrl) || self.repoUrl.matches('^https://[^/@?#\\\\s]+/[^/@?#\\\\s]+/[^/?#\\\\s]+/?$')").message("repoUrl must be https://HOST/OWNER/REPO, such as https://github.com/terraform-aws-modules/terraform-aws-eks (no http://, user, query or further path)"),
+    validation = Rule::new("!has(self.repoUrl) || !has(self.repoOwner) || !self.repoUrl.matches('^https://[^/]+/[^/]+/.+') || self.repoUrl.lowerAscii().split('/')[3] == self.repoOwner.lowerAscii()").message("repoOwner must be the owner in repoUrl: change one of them, or leave repoOwner out"),
+    validation = Rule::new("!has(self.repoOwner) || self.repoOwner.matches('^[A-Za-z0-9_-]*$')").message("repoOwner must be a user or an organisation on GitHub, such as terraform-aws-modules: letters, digits, - and _"),
+    validation = Rule::new("!has(self.provider) || self.provider.matches('^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$')").message("provider must be a name such as aws, google or azurerm: lower-case letters, digits and dashes"),
+    validation = Rule::new("has(self.storageConfig)").message("storageConfig.s3 is required: write storageConfig: {s3: {bucket: NAME, region: REGION}}")
+)]
+pub struct ModuleConfig {
+    /// The module's name in the registry and in the object key. Default: the Module's metadata.name. It need not equal
+    /// the repository's name. One plain path segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))]
+    pub name: Option<String>,
+    /// The main provider of the module, such as aws, google or azurerm: a lower-case DNS label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub provider: Option<String>,
+    /// The repository that is fetched: `https://HOST/OWNER/REPO[.git]`. Hosts other than github.com must be allowed by
+    /// the operator's --github-host. Without it: `https://github.com/<repoOwner>/<name>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub repo_url: Option<String>,
+    /// Owner of the repository. Must agree with repoUrl where both are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub repo_owner: Option<String>,
+    /// How the module is packed: zip, or tar for a gzip-compressed tar (`.tar.gz`).
+    #[serde(default)]
+    pub file_format: ArchiveFormat,
+    /// true: once published, a version's content never changes. Default: false. A moved tag then stalls the Version and leaves the
+    /// stored object as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub immutable: Option<bool>,
+    /// Keep the newest N versions by semver precedence; 0 or absent keeps all. spec.versions is never rewritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub version_history_limit: Option<i32>,
+    /// What happens to the stored object when its Version goes or moves: Delete, or Retain to leave it in the bucket.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// How GitHub is asked. Without it: anonymously, which works for public repositories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github_client_config: Option<GithubClientConfig>,
+    /// Where the module is stored. Required: s3 with bucket and region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_config: Option<StorageConfig>,
+    /// Accepted for compatibility and ignored: versions are listed in spec.versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub version_constraints: Option<String>,
+}
+
+/// What happens to a stored object when its Version goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// The object is deleted.
+    #[default]
+    Delete,
+    /// The object stays in the bucket.
+    Retain,
+}
+
+/// How GitHub is asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GithubClientConfig {
+    /// Default: false. true: with the credentials of a Secret (a GitHub App's githubAppID, githubInstallID and githubPrivateKey, or a
+    /// personal githubToken). Needed for private repositories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_authenticated_client: Option<bool>,
+    /// The Secret, in the same namespace. Default: opendepot-github-application-secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub secret_name: Option<String>,
+}
+
+/// Where modules are stored. Exactly one backend: s3.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.s3)").message("storageConfig.s3 is required: write s3: {bucket: NAME, region: REGION}"),
+    validation = Rule::new("!has(self.azureStorage)").message("storageConfig.azureStorage is not supported: OpenDepot stores in S3 only; write storageConfig.s3 with bucket and region"),
+    validation = Rule::new("!has(self.gcs)").message("storageConfig.gcs is not supported: OpenDepot stores in S3 only; write storageConfig.s3 with bucket and region"),
+    validation = Rule::new("!has(self.fileSystem)").message("storageConfig.fileSystem is not supported: OpenDepot stores in S3 only; write storageConfig.s3 with bucket and region")
+)]
+pub struct StorageConfig {
+    /// An Amazon S3 bucket, or one of an S3-compatible store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Config>,
+    /// Accepted for compatibility and ignored: nothing is served from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presign: Option<PresignConfig>,
+    /// Not supported: refused by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub azure_storage: Option<Value>,
+    /// Not supported: refused by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub gcs: Option<Value>,
+    /// Not supported: refused by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub file_system: Option<Value>,
+}
+
+/// A bucket, and how objects are put into it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.key) || self.key.matches('^([^/\\\\\\\\[:cntrl:]]+(/[^/\\\\\\\\[:cntrl:]]+)*/?)?$')").message("key must be made of plain path segments, such as modules/terraform: no leading or double slash, no backslash"),
+    validation = Rule::new("!has(self.key) || !self.key.split('/').exists(part, part == '.' || part == '..')").message("key must be made of plain path segments, such as modules/terraform: it must not contain . or .. as a segment")
+)]
+pub struct S3Config {
+    /// Name of the bucket. It must exist; the operator never creates one.
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    pub bucket: String,
+    /// Region of the bucket, such as us-west-2.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    pub region: String,
+    /// Prefix of every object key, which is `[key/]name/fileName`: plain path segments, such as modules/terraform. No leading slash, no `..`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub key: Option<String>,
+    /// URL of an S3-compatible store, such as `https://minio.example.com`. The operator's --s3-endpoint must allow it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), regex(pattern = r"^https?://[^/@?#\s]+/?$"))]
+    pub endpoint: Option<String>,
+    /// Default: false. true: address the bucket in the path, as most S3-compatible stores want it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_path_style: Option<bool>,
+    /// How S3 encrypts the object. Absent: as the bucket says. A change counts for what is stored from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_side_encryption: Option<ServerSideEncryption>,
+    /// The KMS key, where serverSideEncryption is aws:kms or aws:kms:dsse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub kms_key_id: Option<String>,
+}
+
+/// How S3 encrypts the object (`x-amz-server-side-encryption`). Absent: as the bucket says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ServerSideEncryption {
+    /// Keys of S3.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// A key in KMS.
+    #[serde(rename = "aws:kms")]
+    Kms,
+    /// A key in KMS, two layers.
+    #[serde(rename = "aws:kms:dsse")]
+    KmsDsse,
+}
+
+impl ServerSideEncryption {
+    /// As the header spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aes256 => "AES256",
+            Self::Kms => "aws:kms",
+            Self::KmsDsse => "aws:kms:dsse",
+        }
+    }
+}
+
+/// Accepted for compatibility and ignored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PresignConfig {
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub ttl: Option<String>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_to_proxy: Option<bool>,
+}
+
+/// An object of any shape: for fields that belong to other software and are kept as they are.
+pub(super) fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "nullable": true,
+        "x-kubernetes-preserve-unknown-fields": true,
+    })
+}
+
+impl ModuleConfig {
+    /// Whether GitHub is asked with credentials.
+    pub fn authenticated(&self) -> bool {
+        self.github_client_config.as_ref().and_then(|c| c.use_authenticated_client).unwrap_or(false)
+    }
+
+    /// Name of the Secret that holds the credentials.
+    pub fn secret_name(&self) -> &str {
+        self.github_client_config.as_ref().and_then(|c| c.secret_name.as_deref()).unwrap_or(DEFAULT_SECRET)
+    }
+
+    /// The configuration that a Version of this Module carries: defaults made explicit, and without what only the
+    /// Module controller (the history limit) or nobody (constraints, presigning) reads, so that changing those touches
+    /// no Version.
+    #[must_use]
+    pub fn resolved(&self, module: &str) -> Self {
+        let name = self.name.clone().unwrap_or_else(|| module.to_owned());
+        let repo_url = self.repo_url.clone().or_else(|| {
+            let owner = self.repo_owner.as_ref()?;
+            Some(format!("https://github.com/{owner}/{name}"))
+        });
+        let mut storage_config = self.storage_config.clone();
+        if let Some(storage) = &mut storage_config {
+            storage.presign = None;
+        }
+        Self {
+            name: Some(name),
+            repo_url,
+            storage_config,
+            version_history_limit: None,
+            version_constraints: None,
+            ..self.clone()
+        }
+    }
+
+    /// What decides an object's bytes or place, in canonical form. A Version whose placement changed moves.
+    pub fn placement(&self) -> impl PartialEq + std::hash::Hash + std::fmt::Debug + use<'_> {
+        let Self {
+            name,
+            repo_url: _, // The repository, below, is read from these two.
+            repo_owner: _,
+            file_format,
+            storage_config,
+            provider: _,              // Only the registry's address.
+            immutable: _,             // Whether content may change, not which it is.
+            version_history_limit: _, // Which Versions there are.
+            deletion_policy: _,       // What becomes of the object at its end.
+            github_client_config: _,  // How GitHub is asked, not for what.
+            version_constraints: _,   // Ignored.
+        } = self;
+        let s3 = storage_config.as_ref().and_then(|storage| {
+            let StorageConfig {
+                s3,
+                presign: _, // Ignored.
+                // Refused: nothing is stored there.
+                azure_storage: _,
+                gcs: _,
+                file_system: _,
+            } = storage;
+            s3.as_ref()
+        });
+        (name.as_deref(), self.canonical_repository(), file_format.extension(), s3.map(S3Config::placement))
+    }
+
+    /// The repository as its address is written for people, in lower case, since GitHub's names do not differ by case.
+    fn canonical_repository(&self) -> Option<String> {
+        let (url, owner) = (self.repo_url.as_deref(), self.repo_owner.as_deref());
+        let parsed = match (url, owner) {
+            (Some(url), _) => Repository::parse(url).ok(),
+            (None, Some(owner)) => {
+                Repository::from_parts(owner, self.name.as_deref().unwrap_or_default()).ok()
+            }
+            (None, None) => None,
+        };
+        let text =
+            parsed.map(|repository| repository.to_string()).or_else(|| url.or(owner).map(str::to_owned));
+        text.map(|text| text.to_lowercase())
+    }
+}
+
+impl S3Config {
+    fn placement(&self) -> impl PartialEq + std::hash::Hash + std::fmt::Debug + use<'_> {
+        let Self {
+            bucket,
+            region,
+            key,
+            endpoint,
+            force_path_style: _,       // How the store is asked, not which one.
+            server_side_encryption: _, // "A change counts for what is stored from then on."
+            kms_key_id: _,             // The same.
+        } = self;
+        let prefix = key.as_deref().unwrap_or_default().trim_end_matches('/');
+        (bucket.as_str(), prefix, region.as_str(), canonical_endpoint(endpoint.as_deref(), region))
+    }
+}

@@ -1,0 +1,11 @@
+//! What the controllers of every kind share: requests to the API server, Events, failures, the leader lease and the record
+//! of Modules that own Versions.
+
+pub mod client;
+pub mod events;
+pub mod failure;
+pub mod force_throttle;
+pub mod lease;
+pub mod object_metrics;
+pub mod owners;
+pub mod watch;

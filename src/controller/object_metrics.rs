@@ -1,0 +1,106 @@
+//! How many Modules and Versions are in which state: what alerts are made of.
+//!
+//! In: what the watches keep. Out: counts by state and reason, both from fixed sets, made when somebody asks. A status is
+//! anybody's to write who may: a reason that is none of ours counts as `Other`, so that nobody can make labels up.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::runtime::reflector::Store;
+
+use crate::api::state::{ModuleState, VersionState};
+use crate::api::version::TYPE_MODULE;
+use crate::controller::failure::Reason;
+use crate::observe::metrics::{Counts, StateAndReason};
+
+type Stores = (Store<ModuleState>, Store<VersionState>);
+
+/// What this process watches. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
+pub struct ObjectMetrics(Arc<Mutex<Vec<Stores>>>);
+
+impl ObjectMetrics {
+    /// Counts these as well.
+    pub fn add(&self, modules: Store<ModuleState>, versions: Store<VersionState>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((modules, versions));
+    }
+
+    /// Modules, and Versions, of each kind.
+    pub fn count(&self) -> (Counts, Counts) {
+        let stores = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (mut modules, mut versions) = (Counts::new(), Counts::new());
+        for (some_modules, some_versions) in &stores {
+            for module in some_modules.state() {
+                *modules.entry(module_kind(&module)).or_default() += 1;
+            }
+            for version in some_versions.state().iter().filter(|v| v.type_ == TYPE_MODULE) {
+                *versions.entry(version_kind(version)).or_default() += 1;
+            }
+        }
+        (modules, versions)
+    }
+}
+
+fn module_kind(module: &ModuleState) -> StateAndReason {
+    kind(module.metadata.deletion_timestamp.is_some(), module.ready, module.stalled, &module.reason)
+}
+
+fn version_kind(version: &VersionState) -> StateAndReason {
+    let status = &version.status;
+    kind(version.terminating(), status.ready, status.stalled, &status.reason)
+}
+
+/// `ready`, `stalled` (waits for a person), `deleting`, or `working` on it.
+fn kind(terminating: bool, ready: Option<bool>, stalled: bool, reason: &str) -> StateAndReason {
+    let known = Reason::of(reason).map(Reason::as_str);
+    let state = match (terminating, ready, stalled) {
+        (true, ..) => "deleting",
+        (_, Some(true), _) => "ready",
+        (_, _, true) => "stalled",
+        _ => "working",
+    };
+    (state, known.unwrap_or(if reason.is_empty() { "New" } else { "Other" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn version(status: &str, reason: &str, stalled: &str, change: &Value) -> VersionState {
+        let mut object = json!({
+            "metadata": {"name": "a"}, "spec": {"type": "Module", "version": "1.0.0"},
+            "status": {"conditions": [
+                {"type": "Ready", "status": status, "reason": reason}, {"type": "Stalled", "status": stalled},
+            ]},
+        });
+        if let Some(at) = change.as_str() {
+            object["metadata"]["deletionTimestamp"] = json!(at);
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn each_object_is_of_one_kind_and_nobody_makes_labels_up() {
+        let null = Value::Null;
+        for (version, expected) in [
+            (version("True", "Synced", "False", &null), ("ready", "Synced")),
+            (version("False", "ArchiveUnsafe", "True", &null), ("stalled", "ArchiveUnsafe")),
+            (version("False", "TagNotFound", "False", &null), ("working", "TagNotFound")),
+            (version("True", "Synced", "False", &json!("2026-01-01T00:00:00Z")), ("deleting", "Synced")),
+            (version("False", "AnythingAtAll", "False", &null), ("working", "Other")),
+            (VersionState::default(), ("working", "New")),
+        ] {
+            assert_eq!(version_kind(&version), expected);
+        }
+        let module: ModuleState = serde_json::from_value(json!({
+            "metadata": {"name": "a"},
+            "status": {"conditions": [
+                {"type": "Stalled", "status": "True"}, {"type": "Ready", "status": "False", "reason": "NameTaken"},
+            ]},
+        }))
+        .unwrap();
+        assert_eq!(module_kind(&module), ("stalled", "NameTaken"));
+        assert_eq!(module_kind(&ModuleState::default()), ("working", "New"));
+    }
+}

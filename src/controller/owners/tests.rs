@@ -1,0 +1,178 @@
+use serde_json::json;
+
+use super::*;
+
+const DIGEST: &str = "h1:first";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn module(version: u32, policy: &str) -> ModuleState {
+    let object = json!({
+        "metadata": {"name": "net", "namespace": "acme", "uid": "module", "resourceVersion": version.to_string()},
+        "spec": {"moduleConfig": {"deletionPolicy": policy, "immutable": true}, "versions": 7},
+        "status": {"published": {"1.0.0": DIGEST}},
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn version(number: &str) -> VersionState {
+    let object = json!({
+        "metadata": {
+            "name": format!("net-{number}"), "namespace": "acme", "uid": number, "finalizers": [crate::api::FINALIZER],
+            "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "ownerReferences": [{"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": "net",
+                "uid": "module", "controller": true}],
+        },
+        "spec": {"type": "Module", "version": format!("v{number}")},
+        "status": {"contentDigest": DIGEST},
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn listed(owners: &Owners, uids: &[&str]) {
+    owners.listed(None, &uids.iter().map(|uid| (*uid).to_owned()).collect(), at(100));
+}
+
+fn with_module(policy: &str) -> Owners {
+    let owners = Owners::default();
+    let module = module(5, policy);
+    owners.update(&module.metadata, &module.policy);
+    listed(&owners, &["module"]);
+    owners
+}
+
+fn fate(owners: &Owners, version: &VersionState, own: bool) -> Fate {
+    owners.fate(&version.metadata, own, true)
+}
+
+#[test]
+fn no_object_goes_before_its_module_was_read_after_the_deletion_was_seen() {
+    let (owners, first) = (Owners::default(), version("1.0.0"));
+    assert_eq!(fate(&owners, &first, false), Fate::Undecided, "the Modules are not listed");
+    let owners = with_module("Delete");
+    assert_eq!(fate(&owners, &first, false), Fate::Undecided, "the watch has not shown the deletion");
+    owners.note(&first);
+    assert_eq!(fate(&owners, &first, false), Fate::Undecided);
+    let waiting = owners.waiting("module");
+    assert_eq!(
+        (waiting["1.0.0"].name.as_str(), waiting["1.0.0"].digest.as_deref()),
+        ("net-1.0.0", Some(DIGEST))
+    );
+    let second = version("2.0.0");
+    owners.note(&second);
+    // Retain came before the deletion, so that reading the Module has to show it.
+    let retain = module(6, "Retain");
+    owners.update(&retain.metadata, &retain.policy);
+    owners.answer("module", &waiting);
+    assert_eq!(fate(&owners, &first, false), Fate::Keep, "the Module's policy counts, not the copy");
+    assert_eq!(fate(&owners, &second, true), Fate::Undecided, "its deletion was seen later");
+    assert_eq!(owners.waiting("module").len(), 1);
+    owners.version_gone(&first);
+    owners.note(&first);
+    assert_eq!(fate(&owners, &first, false), Fate::Undecided);
+}
+
+#[test]
+fn an_older_state_of_a_module_does_not_replace_a_newer_one() {
+    let owners = with_module("Retain");
+    let old = module(4, "Delete");
+    owners.update(&old.metadata, &old.policy);
+    owners.note(&version("1.0.0"));
+    owners.answer("module", &owners.waiting("module"));
+    assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Keep);
+}
+
+#[test]
+fn the_last_state_of_a_deleted_module_counts_until_nothing_of_it_is_left() {
+    let owners = with_module("Delete");
+    owners.note(&version("1.0.0"));
+    assert_eq!(owners.gone(&module(6, "Retain"), at(100)), ["net-1.0.0"], "who waits is woken");
+    assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Keep);
+    let owning = |uids: &[&str]| uids.iter().map(|uid| (*uid).to_owned()).collect();
+    owners.sweep(None, at(500), || owning(&["module"]));
+    assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Keep);
+    owners.sweep(None, at(600), || owning(&[]));
+    assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Delete, "forgotten");
+
+    let owners = with_module("Delete");
+    owners.gone(&module(6, "Delete"), at(100));
+    assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Delete);
+    assert_eq!(fate(&owners, &version("1.0.0"), true), Fate::Keep, "the way to let one go that S3 refuses");
+}
+
+#[test]
+fn a_module_that_a_list_does_not_have_any_more_is_gone() {
+    let owners = with_module("Retain");
+    listed(&owners, &[]);
+    assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Keep);
+    let owners = with_module("Retain");
+    owners.listed(Some("other"), &HashSet::new(), at(100));
+    assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Undecided, "a list of another namespace");
+}
+
+#[test]
+fn of_an_unknown_owner_only_what_this_life_has_stored_is_deleted() {
+    let owners = Owners::default();
+    listed(&owners, &[]);
+    let metadata = version("1.0.0").metadata;
+    for (own, stored, fate) in [
+        (false, true, Fate::Delete),
+        (false, false, Fate::Keep),
+        (true, true, Fate::Keep),
+        (true, false, Fate::Keep),
+    ] {
+        assert_eq!(owners.fate(&metadata, own, stored), fate, "{own} {stored}");
+    }
+    let inline = ObjectMeta { owner_references: None, ..metadata.clone() };
+    assert_eq!(Owners::default().fate(&inline, false, false), Fate::Delete, "no owner, no question");
+    let mut of_others = metadata;
+    of_others.owner_references.as_mut().unwrap()[0].kind = "App".into();
+    assert_eq!(Owners::default().fate(&of_others, false, false), Fate::Delete);
+}
+
+#[test]
+fn what_a_module_has_on_record_is_not_published_before_it_was_handed_over() {
+    let metadata = version("1.0.0").metadata;
+    let withholds = |owners: &Owners, number: &str, own| owners.withholds(&metadata, number, own);
+    assert!(withholds(&Owners::default(), "1.0.0", false), "the Modules are not listed");
+    let owners = with_module("Delete");
+    assert!(withholds(&owners, "2.0.0", true) && withholds(&owners, "2.0.0", false), "not reconciled");
+    assert!(owners.reconciled("module") && !owners.reconciled("module"), "the first time only");
+    assert!(!withholds(&owners, "2.0.0", true), "the Module knows nothing of it");
+    assert!(withholds(&owners, "1.0.0", true) && withholds(&owners, "v1.0.0", false), "it is on record");
+    let mut mutable = module(7, "Delete");
+    mutable.policy.immutable = false;
+    owners.update(&mutable.metadata, &mutable.policy);
+    assert!(!withholds(&owners, "1.0.0", false));
+    owners.gone(&module(8, "Delete"), at(100));
+    assert!(withholds(&owners, "2.0.0", true) && !withholds(&owners, "2.0.0", false));
+    let inline = ObjectMeta { owner_references: None, ..metadata.clone() };
+    assert!(!Owners::default().withholds(&inline, "1.0.0", true));
+}
+
+#[test]
+fn an_owner_in_another_namespace_is_none() {
+    let owners = with_module("Retain");
+    let mut claim = version("9.0.0");
+    claim.metadata.namespace = Some("other".into());
+    owners.note(&claim);
+    assert!(owners.waiting("module").is_empty(), "nothing that it says reaches the Module");
+    assert_eq!(fate(&owners, &claim, false), Fate::Delete, "its own policy counts");
+    assert_eq!(owners.fate_after_move(&claim.metadata, false), Fate::Delete);
+    owners.reconciled("module");
+    assert!(!owners.withholds(&claim.metadata, "1.0.0", false));
+}
+
+#[test]
+fn an_old_object_is_not_deleted_before_the_modules_were_listed() {
+    let version = version("1.0.0");
+    let inline = ObjectMeta { owner_references: None, ..version.metadata.clone() };
+    let unlisted = Owners::default();
+    assert_eq!(unlisted.fate_after_move(&version.metadata, false), Fate::Undecided);
+    assert_eq!(unlisted.fate_after_move(&inline, false), Fate::Delete);
+    assert_eq!(unlisted.fate_after_move(&inline, true), Fate::Keep);
+    assert_eq!(with_module("Retain").fate_after_move(&version.metadata, false), Fate::Keep);
+    assert_eq!(with_module("Delete").fate_after_move(&version.metadata, true), Fate::Delete);
+}

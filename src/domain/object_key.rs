@@ -1,0 +1,211 @@
+//! Object keys. In: a prefix, a module's name and a file's name, all written by users. Out: one key that stays below
+//! its prefix, or an error that names the part that is wrong. Pure.
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::format::ArchiveFormat;
+use super::release::Release;
+
+/// S3's own limit, in bytes of UTF-8.
+const MAX_KEY_BYTES: usize = 1024;
+
+/// Why no key can be made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// A part is not made of plain path segments.
+    #[error("the {part} {value:?} {problem}")]
+    Part {
+        /// Which part: `key prefix`, `module name` or `file name`.
+        part: &'static str,
+        /// The part as it was written.
+        value: String,
+        /// What is wrong, and what to write instead.
+        problem: &'static str,
+    },
+    /// The parts are right but the whole exceeds S3's limit.
+    #[error(
+        "the object key would have {0} bytes, S3 takes at most {MAX_KEY_BYTES}: shorten the key prefix or the module name"
+    )]
+    TooLong(usize),
+}
+
+/// Makes the key `[prefix/]module_name/file_name`. An empty prefix counts as none, and one slash at its end is tolerated.
+/// Under one prefix, two different pairs of names never share a key.
+///
+/// # Errors
+/// [`KeyError`], when a part is not plain path segments or the whole is over 1,024 bytes.
+pub fn object_key(prefix: Option<&str>, module_name: &str, file_name: &str) -> Result<String, KeyError> {
+    let prefix = prefix.filter(|prefix| !prefix.is_empty());
+    let mut parts = Vec::with_capacity(3);
+    if let Some(prefix) = prefix {
+        parts.push(plain("key prefix", prefix.strip_suffix('/').unwrap_or(prefix))?);
+    }
+    parts.push(plain("module name", module_name)?);
+    if file_name.contains('/') {
+        return Err(wrong("file name", file_name, "contains `/`: give the name alone, without folders"));
+    }
+    parts.push(plain("file name", file_name)?);
+    let key = parts.join("/");
+    if key.len() > MAX_KEY_BYTES { Err(KeyError::TooLong(key.len())) } else { Ok(key) }
+}
+
+/// The media type of an archive, told by its file name.
+pub fn content_type(file_name: &str) -> &'static str {
+    match file_name.rsplit_once('.') {
+        Some((_, "zip")) => "application/zip",
+        Some((_, "gz")) => "application/gzip",
+        _ => "application/octet-stream",
+    }
+}
+
+/// Passes a part whose segments are all plain: not empty, not `.` or `..`, without control characters.
+pub fn plain<'a>(part: &'static str, value: &'a str) -> Result<&'a str, KeyError> {
+    if value.is_empty() {
+        return Err(wrong(part, value, "is empty"));
+    }
+    if value.starts_with('/') {
+        return Err(wrong(part, value, "starts with `/`: leave the slash out"));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(wrong(part, value, "contains a control character"));
+    }
+    for segment in value.split('/') {
+        match segment {
+            "" => {
+                return Err(wrong(
+                    part,
+                    value,
+                    "has an empty segment: write single slashes, none at the end",
+                ));
+            }
+            "." | ".." => return Err(wrong(part, value, "has a `.` or `..` segment: write the path out")),
+            _ => {}
+        }
+    }
+    Ok(value)
+}
+
+fn wrong(part: &'static str, value: &str, problem: &'static str) -> KeyError {
+    let value = value.chars().take(100).collect();
+    KeyError::Part { part, value, problem }
+}
+
+/// The last part of the key of a Version without `spec.fileName`: the same for the same namespace, name and version, so
+/// that nothing has to be remembered to find the object again.
+pub fn derived_file_name(namespace: &str, name: &str, release: &Release, format: ArchiveFormat) -> String {
+    let text = format!("{namespace}/{name}/{release}");
+    let root = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"https://opendepot.defdev.io/version");
+    format!("{}.{}", Uuid::new_v5(&root, text.as_bytes()), format.extension())
+}
+
+/// The last part of a key that no object has had yet.
+pub fn fresh_file_name(format: ArchiveFormat) -> String {
+    format!("{}.{}", Uuid::now_v7(), format.extension())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::{option, prelude::*};
+
+    use super::*;
+
+    #[test]
+    fn keys_are_the_parts_joined() {
+        let table = [
+            (None, "terraform-aws-eks", "018f.zip", "terraform-aws-eks/018f.zip"),
+            (Some(""), "vpc", "a.tar.gz", "vpc/a.tar.gz"),
+            (Some("team/prod"), "vpc", "a.zip", "team/prod/vpc/a.zip"),
+            (Some("team/"), "vpc", "a.zip", "team/vpc/a.zip"),
+            (None, "vpc", "..a..zip", "vpc/..a..zip"),
+            (None, "módulo", "a.zip", "módulo/a.zip"),
+        ];
+        for (prefix, name, file, key) in table {
+            assert_eq!(object_key(prefix, name, file).as_deref(), Ok(key));
+        }
+    }
+
+    #[test]
+    fn a_wrong_part_is_named() {
+        let table = [
+            (Some("/"), "vpc", "a.zip", "key prefix"),
+            (Some("/team"), "vpc", "a.zip", "key prefix"),
+            (Some("team//"), "vpc", "a.zip", "key prefix"),
+            (Some("a//b"), "vpc", "a.zip", "key prefix"),
+            (Some("../team"), "vpc", "a.zip", "key prefix"),
+            (Some("team/.."), "vpc", "a.zip", "key prefix"),
+            (Some("./team"), "vpc", "a.zip", "key prefix"),
+            (None, "", "a.zip", "module name"),
+            (None, "..", "a.zip", "module name"),
+            (None, "vpc/", "a.zip", "module name"),
+            (None, "/vpc", "a.zip", "module name"),
+            (None, "v\npc", "a.zip", "module name"),
+            (None, "vpc", "", "file name"),
+            (None, "vpc", "..", "file name"),
+            (None, "vpc", "x/a.zip", "file name"),
+            (None, "vpc", "a\u{7f}.zip", "file name"),
+        ];
+        for (prefix, name, file, part) in table {
+            let error = object_key(prefix, name, file).expect_err("refused");
+            assert!(
+                error.to_string().starts_with(&format!("the {part} ")),
+                "{prefix:?} {name:?} {file:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_bytes() {
+        let name = "é".repeat(510);
+        assert_eq!(object_key(None, &name, "a.z").map(|key| key.len()), Ok(1024));
+        assert_eq!(object_key(None, &name, "a.zi"), Err(KeyError::TooLong(1025)));
+    }
+
+    #[test]
+    fn content_types_follow_the_format() {
+        assert_eq!(content_type("a.zip"), "application/zip");
+        assert_eq!(content_type("a.tar.gz"), "application/gzip");
+        assert_eq!(content_type("a"), "application/octet-stream");
+    }
+
+    /// Names out of few characters, so that slashes, dots and clashes are frequent.
+    fn name() -> impl Strategy<Value = String> {
+        "[ab./]{0,5}"
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_stays_below_its_prefix(prefix in name(), module in name(), file in name()) {
+            if let Ok(key) = object_key(Some(&prefix), &module, &file) {
+                let below = prefix.strip_suffix('/').unwrap_or(&prefix).to_owned() + "/";
+                prop_assert!(prefix.is_empty() || key.starts_with(&below));
+                prop_assert!(key.split('/').all(|segment| !matches!(segment, "" | "." | "..")));
+            }
+        }
+
+        #[test]
+        fn a_key_is_legal_for_s3_and_ends_with_both_names(
+            prefix in option::of("(?s).{0,40}"), module in prop_oneof!["(?s).{0,20}", "[a-z]{1000,1030}"], file in "(?s).{0,20}",
+        ) {
+            if let Ok(key) = object_key(prefix.as_deref(), &module, &file) {
+                prop_assert!((1..=MAX_KEY_BYTES).contains(&key.len()));
+                prop_assert!(!key.starts_with('/') && !key.chars().any(char::is_control));
+                let names = format!("{module}/{file}");
+                prop_assert!(key.strip_suffix(&names).is_some_and(|start| start.is_empty() || start.ends_with('/')));
+            }
+        }
+
+        #[test]
+        fn different_names_have_different_keys(names in proptest::collection::vec((name(), name()), 2..60)) {
+            let mut seen = HashMap::new();
+            for (module, file) in names {
+                if let Ok(key) = object_key(Some("p"), &module, &file) {
+                    let first = seen.entry(key).or_insert_with(|| (module.clone(), file.clone()));
+                    prop_assert_eq!(&*first, &(module, file));
+                }
+            }
+        }
+    }
+}

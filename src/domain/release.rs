@@ -1,0 +1,230 @@
+//! A version as people spell it, and the semantic version that it is (semver.org, 2.0.0).
+//!
+//! In: the text of `spec.versions[].version`. Out: one value for both spellings, the two spellings of its tag, and the
+//! order of precedence. Pure.
+
+use std::cmp::Ordering;
+
+/// The versions that [`Release::parse`] takes, as a regular expression in a string of CEL: a literal, since the rules of a
+/// schema are made of literals. Its length counts: for 5,000 entries the API server allows little more. (So a build of
+/// nothing but dots is left to the controller.)
+macro_rules! semver_pattern {
+    () => {
+        concat!(
+            "^v?(0|[1-9]\\\\d{0,18})(\\\\.(0|[1-9]\\\\d{0,18})){2}",
+            "(-(0|[1-9]\\\\d*|\\\\d*[A-Za-z-][\\\\dA-Za-z-]*)(\\\\.(0|[1-9]\\\\d*|\\\\d*[A-Za-z-][\\\\dA-Za-z-]*))*)?",
+            "(\\\\+[\\\\d.A-Za-z-]+)?$"
+        )
+    };
+}
+pub(crate) use semver_pattern;
+
+/// A parsed version. Two spellings of one version (`v1.2.3`, `1.2.3`) are equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Release(semver::Version);
+
+/// The text is no semantic version.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{text:?} is not a semantic version ({why}): write MAJOR.MINOR.PATCH[-pre][+build], such as \"1.10.0\" or \"v1.10.0\""
+)]
+pub struct InvalidRelease {
+    text: String,
+    why: semver::Error,
+}
+
+impl Release {
+    /// Parses a version with or without a leading `v`.
+    pub fn parse(text: &str) -> Result<Self, InvalidRelease> {
+        let bare = text.strip_prefix('v').unwrap_or(text);
+        semver::Version::parse(bare).map(Self).map_err(|why| InvalidRelease { text: text.to_owned(), why })
+    }
+
+    /// Whether this is a pre-release, such as `1.0.0-rc.1`.
+    pub fn is_prerelease(&self) -> bool {
+        !self.0.pre.is_empty()
+    }
+
+    /// The order of precedence of semver.org section 11; versions that differ by build metadata only, which have none,
+    /// are put in the order of that metadata so that sorting is total and stable across runs.
+    pub fn precedence(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+
+    /// The tags that may hold this version: as `spelled` first, then the other spelling.
+    pub fn tags(spelled: &str) -> [String; 2] {
+        match spelled.strip_prefix('v') {
+            Some(bare) => [spelled.to_owned(), bare.to_owned()],
+            None => [spelled.to_owned(), format!("v{spelled}")],
+        }
+    }
+}
+
+/// The version without a leading `v`.
+impl std::fmt::Display for Release {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn release(text: &str) -> Release {
+        Release::parse(text).unwrap()
+    }
+
+    #[test]
+    fn precedence_is_that_of_semver_org() {
+        let ascending = [
+            "0.9.0",
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-alpha.beta",
+            "1.0.0-beta",
+            "1.0.0-beta.2",
+            "1.0.0-beta.11",
+            "1.0.0-rc.1",
+            "1.0.0",
+            "1.9.0",
+            "1.10.0",
+            "2.0.0",
+        ];
+        for pair in ascending.windows(2) {
+            assert_eq!(release(pair[0]).precedence(&release(pair[1])), Ordering::Less, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn both_spellings_are_one_version_and_name_both_tags() {
+        assert_eq!(release("v1.2.3"), release("1.2.3"));
+        assert_eq!(release("v1.2.3-rc.1+b5").to_string(), "1.2.3-rc.1+b5");
+        assert_eq!(Release::tags("1.2.3"), ["1.2.3", "v1.2.3"]);
+        assert_eq!(Release::tags("v1.2.3"), ["v1.2.3", "1.2.3"]);
+    }
+
+    #[test]
+    fn what_is_no_version_says_what_to_write() {
+        for text in [
+            "", "1", "1.10", "v1.2", "vv1.2.3", "latest", "1.2.3 ", "01.2.3", "1.2.3-01", "1.2.3-",
+            "../1.2.3",
+        ] {
+            let message = Release::parse(text).unwrap_err().to_string();
+            assert!(message.contains("write MAJOR.MINOR.PATCH"), "{text}: {message}");
+        }
+    }
+
+    /// One dot-separated part of a pre-release, as semver.org's section 9 has it.
+    fn identifier() -> impl Strategy<Value = String> {
+        prop_oneof![3 => "0|[1-9][0-9]{0,2}", 1 => "[1-9][0-9]{18,24}", 3 => "[0-9]{0,2}[a-bA-B-][a-b0-9-]{0,2}"]
+    }
+
+    fn valid() -> impl Strategy<Value = String> {
+        let number = || prop_oneof![8 => 0..3_u64, 1 => 9..12_u64, 1 => Just(u64::MAX)];
+        let pre = prop::collection::vec(identifier(), 0..4);
+        let build = prop::collection::vec("[0-9a-bA-]{1,3}", 0..3);
+        (number(), number(), number(), pre, build).prop_map(|(major, minor, patch, pre, build)| {
+            let pre = if pre.is_empty() { String::new() } else { format!("-{}", pre.join(".")) };
+            let build = if build.is_empty() { String::new() } else { format!("+{}", build.join(".")) };
+            format!("{major}.{minor}.{patch}{pre}{build}")
+        })
+    }
+
+    /// Section 11 of semver.org, word by word.
+    fn by_the_book(a: &str, b: &str) -> Ordering {
+        let split = |text: &str| {
+            let (text, _build) = text.split_once('+').unwrap_or((text, ""));
+            let (core, pre) = text.split_once('-').map_or((text, None), |(core, pre)| (core, Some(pre)));
+            let core: Vec<u64> = core.split('.').map(|n| n.parse().unwrap()).collect();
+            (core, pre.map(|pre| pre.split('.').map(str::to_owned).collect::<Vec<_>>()))
+        };
+        let ((core_a, pre_a), (core_b, pre_b)) = (split(a), split(b));
+        core_a.cmp(&core_b).then_with(|| match (pre_a, pre_b) {
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Less,
+            (Some(a), Some(b)) => a
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| part_by_the_book(a, b))
+                .find(|order| order.is_ne())
+                .unwrap_or_else(|| a.len().cmp(&b.len())),
+        })
+    }
+
+    fn part_by_the_book(a: &str, b: &str) -> Ordering {
+        let numeric = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        match (numeric(a), numeric(b)) {
+            // Without leading zeros, the longer number is the larger one.
+            (true, true) => a.len().cmp(&b.len()).then_with(|| a.cmp(b)),
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+            (false, false) => a.cmp(b),
+        }
+    }
+
+    /// The grammar of semver.org, for numbers that fit into 64 bits.
+    fn is_grammatical(text: &str) -> bool {
+        let number = |n: &str| n.parse::<u64>().is_ok_and(|value| value.to_string() == n);
+        let legal = |part: &str| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let padded =
+            |part: &str| part.len() > 1 && part.starts_with('0') && part.bytes().all(|b| b.is_ascii_digit());
+        let text = text.strip_prefix('v').unwrap_or(text);
+        let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
+        let (core, pre) = text.split_once('-').map_or((text, None), |(core, pre)| (core, Some(pre)));
+        core.split('.').count() == 3
+            && core.split('.').all(number)
+            && pre.is_none_or(|pre| pre.split('.').all(|part| legal(part) && !padded(part)))
+            && build.is_none_or(|build| build.split('.').all(legal))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn both_spellings_of_a_valid_version_are_read_and_written_back(text in valid()) {
+            let spelled = format!("v{text}");
+            prop_assert_eq!(release(&spelled).to_string(), text.clone());
+            prop_assert_eq!(release(&spelled), release(&text));
+            prop_assert_eq!(release(&spelled).precedence(&release(&text)), Ordering::Equal);
+        }
+
+        #[test]
+        fn precedence_is_section_11_and_build_metadata_only_breaks_ties(a in valid(), b in valid()) {
+            let order = release(&a).precedence(&release(&b));
+            let book = by_the_book(&a, &b);
+            prop_assert!(book == order || book.is_eq(), "{} {:?} {}", a, order, b);
+            prop_assert_eq!(order.is_eq(), a == b);
+            prop_assert_eq!(release(&b).precedence(&release(&a)), order.reverse());
+        }
+
+        #[test]
+        fn any_list_has_one_order(texts in prop::collection::vec(valid(), 2..12), other in any::<prop::sample::Index>()) {
+            let sorted = |texts: &[String]| {
+                let mut releases: Vec<Release> = texts.iter().map(|text| release(text)).collect();
+                releases.sort_by(Release::precedence);
+                releases
+            };
+            let mut rotated = texts.clone();
+            rotated.rotate_left(other.index(texts.len()));
+            rotated.reverse();
+            let releases = sorted(&texts);
+            prop_assert_eq!(&releases, &sorted(&rotated));
+            for (at, low) in releases.iter().enumerate() {
+                prop_assert!(releases[at..].iter().all(|high| low.precedence(high).is_le()));
+            }
+        }
+
+        #[test]
+        fn only_the_grammar_is_read(
+            text in prop_oneof!["v{0,2}[0-2]{1,2}(\\.[0-2a+-]{0,2}){1,4}", "[v0-2a.+-]{0,12}", "1\\.0\\.0[0-1a.+-]{0,8}", ".*"],
+        ) {
+            prop_assert_eq!(Release::parse(&text).is_ok(), is_grammatical(&text), "{:?}", text);
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Which repository is meant. In comes a `repoUrl`, or an owner and a name; out comes a [`Repository`] whose host, owner
+//! and name are legal and whose addresses are built from nothing else. It must not talk to the network, and it does not
+//! decide which hosts are allowed.
+
+use std::fmt;
+
+use url::Url;
+
+use super::format::ArchiveFormat;
+
+const PUBLIC_SITE: &str = "github.com";
+const PUBLIC_API: &str = "https://api.github.com";
+/// What browsers are redirected from; it serves neither the API nor archives.
+const PUBLIC_ALIAS: &str = "www.github.com";
+/// GitHub Enterprise Cloud with data residency: each customer has a subdomain, and `api.` below that.
+const DATA_RESIDENCY: &str = ".ghe.com";
+/// GitHub's own limits are 39 for an owner and 100 for a repository; an Enterprise Server may allow longer owners.
+const LONGEST_NAME: usize = 100;
+
+/// A repository on github.com, on GitHub Enterprise Cloud with data residency, or on a GitHub Enterprise Server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    site: Url,
+    api: Url,
+    owner: String,
+    name: String,
+}
+
+/// Why a text does not name a repository.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RepositoryError {
+    /// Not `https://HOST/OWNER/REPO`.
+    #[error("{url:?} is no repository address: write https://HOST/OWNER/REPO, with nothing after it")]
+    Form {
+        /// What was given; cut, and without user information.
+        url: String,
+    },
+    /// The host is no host name, or its port is no port.
+    #[error("{host:?} is no host: write a name such as github.com, or name:port")]
+    Host {
+        /// What was given.
+        host: String,
+    },
+    /// The owner has characters that no GitHub owner has.
+    #[error("{owner:?} is no GitHub owner: letters, digits, '-' and '_' are allowed")]
+    Owner {
+        /// What was given.
+        owner: String,
+    },
+    /// The name has characters that no GitHub repository has.
+    #[error(
+        "{name:?} is no GitHub repository name: letters, digits, '-', '_' and '.' are allowed, and no .git at its end"
+    )]
+    Name {
+        /// What was given.
+        name: String,
+    },
+}
+
+impl Repository {
+    /// Reads `https://HOST[:PORT]/OWNER/REPO[.git][/]`. Anything more (user, query, fragment, further segments) is an
+    /// error, so that no part of the text is silently ignored.
+    pub fn parse(url: &str) -> Result<Self, RepositoryError> {
+        let form = || RepositoryError::Form { url: presentable(url) };
+        let rest = url.strip_prefix("https://").ok_or_else(form)?;
+        if rest.contains(['@', '?', '#']) {
+            return Err(form());
+        }
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let mut parts = rest.split('/');
+        let (Some(host), Some(owner), Some(name), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(form());
+        };
+        Self::new(host, owner, name.strip_suffix(".git").unwrap_or(name))
+    }
+
+    /// The repository `owner/name` on github.com.
+    pub fn from_parts(owner: &str, name: &str) -> Result<Self, RepositoryError> {
+        Self::new(PUBLIC_SITE, owner, name)
+    }
+
+    fn new(host: &str, owner: &str, name: &str) -> Result<Self, RepositoryError> {
+        let site = site(host)?;
+        let legal = |text: &str, extra: &[char]| {
+            (1..=LONGEST_NAME).contains(&text.len())
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(&c))
+        };
+        if !legal(owner, &['-', '_']) {
+            return Err(RepositoryError::Owner { owner: presentable(owner) });
+        }
+        // GitHub has no name that ends so: a second `.git` is a slip, and would be taken off when the address is read again.
+        if !legal(name, &['-', '_', '.'])
+            || name == "."
+            || name == ".."
+            || name.to_ascii_lowercase().ends_with(".git")
+        {
+            return Err(RepositoryError::Name { name: presentable(name) });
+        }
+        let api = api(&site).ok_or_else(|| RepositoryError::Host { host: presentable(host) })?;
+        Ok(Self { site, api, owner: owner.to_owned(), name: name.to_owned() })
+    }
+
+    /// The host in lower case, with its port if that is not 443.
+    pub fn host(&self) -> String {
+        authority(&self.site)
+    }
+
+    /// The owner, as written.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The name without `.git`, as written.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether `owner` names this repository's owner: GitHub's names do not differ by case.
+    pub fn is_owned_by(&self, owner: &str) -> bool {
+        self.owner.eq_ignore_ascii_case(owner)
+    }
+
+    /// The base of the REST API that knows this repository.
+    pub fn api(&self) -> &Url {
+        &self.api
+    }
+
+    /// The address of the repository in GitHub's REST API.
+    pub fn api_repository(&self) -> Url {
+        let base = self.api.path().trim_end_matches('/');
+        with_path(&self.api, &format!("{base}/repos/{}/{}", self.owner, self.name))
+    }
+
+    /// The address of a tag's archive in GitHub's REST API.
+    pub fn api_archive(&self, tag: &str, format: ArchiveFormat) -> Url {
+        let repository = self.api_repository();
+        let kind = match format {
+            ArchiveFormat::Zip => "zipball",
+            ArchiveFormat::Tar => "tarball",
+        };
+        with_path(&repository, &format!("{}/{kind}/refs/tags/{}", repository.path(), encoded(tag)))
+    }
+
+    /// The address of a tag's archive on GitHub's web site, which serves public repositories without counting requests.
+    pub fn site_archive(&self, tag: &str, format: ArchiveFormat) -> Url {
+        let extension = match format {
+            ArchiveFormat::Zip => "zip",
+            ArchiveFormat::Tar => "tar.gz",
+        };
+        let Self { owner, name, .. } = self;
+        with_path(&self.site, &format!("/{owner}/{name}/archive/refs/tags/{}.{extension}", encoded(tag)))
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}/{}/{}", self.host(), self.owner, self.name)
+    }
+}
+
+/// The base of the REST API that belongs to a site.
+fn api(site: &Url) -> Option<Url> {
+    let host = authority(site);
+    if host == PUBLIC_SITE {
+        return Url::parse(PUBLIC_API).ok();
+    }
+    if site.host_str().is_some_and(|name| name.ends_with(DATA_RESIDENCY)) {
+        return Url::parse(&format!("https://api.{host}")).ok();
+    }
+    Some(with_path(site, "/api/v3"))
+}
+
+/// `host` or `host:port` as the root of a site; `www.github.com` is github.com.
+pub fn site(host: &str) -> Result<Url, RepositoryError> {
+    let wrong = || RepositoryError::Host { host: presentable(host) };
+    let (name, port) = host.split_once(':').unwrap_or((host, "443"));
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    if !name.chars().all(legal) || name.ends_with('.') || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let url = Url::parse(&format!("https://{name}:{port}/")).map_err(|_| wrong())?;
+    // An address in an odd notation (0x7f.1) would be another host than the one that people read.
+    if url.host_str() != Some(&*name.to_ascii_lowercase()) {
+        return Err(wrong());
+    }
+    if authority(&url) == PUBLIC_ALIAS {
+        return Url::parse(&format!("https://{PUBLIC_SITE}/")).map_err(|_| wrong());
+    }
+    Ok(url)
+}
+
+/// Host, and port where it is not the scheme's own.
+pub fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn with_path(url: &Url, path: &str) -> Url {
+    let mut url = url.clone();
+    url.set_path(path);
+    url
+}
+
+/// One path segment. `+`, legal in a path, is encoded too: GitHub takes a bare one for a space.
+fn encoded(tag: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let encode = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    tag.bytes().map(encode).collect()
+}
+
+/// Short enough for a message, and without what may be a password before an `@` or a token in a query.
+fn presentable(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let text = match text.rsplit_once('@') {
+        Some((_, after)) => format!("…@{after}"),
+        None => text.to_owned(),
+    };
+    text.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legal_addresses_are_read() {
+        for (text, shown) in [
+            ("https://github.com/acme/terraform-aws-net", "https://github.com/acme/terraform-aws-net"),
+            ("https://github.com/acme/terraform-aws-net.git", "https://github.com/acme/terraform-aws-net"),
+            ("https://github.com/acme/net/", "https://github.com/acme/net"),
+            ("https://GitHub.com/Acme/Net", "https://github.com/Acme/Net"),
+            ("https://github.com:443/acme/net", "https://github.com/acme/net"),
+            ("https://www.github.com/acme/net", "https://github.com/acme/net"),
+            ("https://WWW.GitHub.com:443/acme/net.git", "https://github.com/acme/net"),
+            ("https://www.github.com:8443/acme/net", "https://www.github.com:8443/acme/net"),
+            ("https://www.ghes.example/acme/net", "https://www.ghes.example/acme/net"),
+            ("https://ghes.example:8443/acme/a.b_c", "https://ghes.example:8443/acme/a.b_c"),
+            ("https://github.com/acme_short/.github", "https://github.com/acme_short/.github"),
+        ] {
+            assert_eq!(Repository::parse(text).map(|r| r.to_string()).as_deref(), Ok(shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for text in [
+            "",
+            "github.com/acme/net",
+            "http://github.com/acme/net",
+            "git@github.com:acme/net.git",
+            "https://github.com/acme",
+            "https://github.com/acme/",
+            "https://github.com/acme/net/tree/main",
+            "https://github.com/acme/net//",
+            "https://github.com//net",
+            "https://user:secret@github.com/acme/net",
+            "https://github.com/acme/net?ref=1",
+            "https://github.com/acme/net#readme",
+            "https://github.com/acme/..",
+            "https://github.com/acme/.git",
+            "https://github.com/ac%6De/net",
+            "https://github.com/ac me/net",
+            "https://github.com./acme/net",
+            "https://github.com:port/acme/net",
+            "https://github.com:99999/acme/net",
+            "https://999.999.999.999/acme/net",
+            "https://0x7f.1/acme/net",
+            "https:///acme/net",
+        ] {
+            let error = Repository::parse(text).expect_err(text);
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        assert!(Repository::from_parts("acme", "a/b").is_err());
+    }
+
+    #[test]
+    fn owners_do_not_differ_by_case() {
+        let repository = Repository::from_parts("Acme", "net").unwrap();
+        assert!(repository.is_owned_by("aCME"));
+        assert!(!repository.is_owned_by("acme-labs"));
+    }
+
+    #[test]
+    fn each_kind_of_host_has_its_api_at_its_own_address() {
+        for (host, api) in [
+            ("github.com", "https://api.github.com/"),
+            ("www.github.com", "https://api.github.com/"),
+            ("octo.ghe.com", "https://api.octo.ghe.com/"),
+            ("Octo.GHE.com:443", "https://api.octo.ghe.com/"),
+            ("octo.ghe.com:8443", "https://api.octo.ghe.com:8443/"),
+            ("ghe.com", "https://ghe.com/api/v3"),
+            ("octoghe.com", "https://octoghe.com/api/v3"),
+            ("octo.ghe.com.example", "https://octo.ghe.com.example/api/v3"),
+            ("ghes.example:8443", "https://ghes.example:8443/api/v3"),
+        ] {
+            let repository = Repository::parse(&format!("https://{host}/acme/net")).unwrap();
+            assert_eq!(repository.api().as_str(), api, "{host}");
+        }
+    }
+
+    #[test]
+    fn addresses_encode_the_tag_and_follow_the_host() {
+        let public = Repository::from_parts("acme", "net").unwrap();
+        assert_eq!(
+            public.site_archive("v1.0.0+a", ArchiveFormat::Zip).as_str(),
+            "https://github.com/acme/net/archive/refs/tags/v1.0.0%2Ba.zip"
+        );
+        assert_eq!(
+            public.api_archive("1.0.0-rc.1", ArchiveFormat::Tar).as_str(),
+            "https://api.github.com/repos/acme/net/tarball/refs/tags/1.0.0-rc.1"
+        );
+        let server = Repository::parse("https://ghes.example:8443/acme/net").unwrap();
+        assert_eq!(
+            server.api_archive("a/b", ArchiveFormat::Zip).as_str(),
+            "https://ghes.example:8443/api/v3/repos/acme/net/zipball/refs/tags/a%2Fb"
+        );
+        assert_eq!(server.api_repository().as_str(), "https://ghes.example:8443/api/v3/repos/acme/net");
+    }
+}

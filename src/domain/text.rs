@@ -1,0 +1,10 @@
+//! Texts of bounded length.
+
+/// At most `max` bytes of `text`, cut at a character and marked where something is missing.
+pub fn cut(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let end = (0..=max.saturating_sub(3)).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}

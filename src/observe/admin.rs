@@ -1,0 +1,135 @@
+//! The admin server: `/livez`, `/readyz`, `/metrics`.
+//!
+//! In: the state of the process. Out: HTTP answers for the kubelet and Prometheus. It changes nothing.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::liveness::Liveness;
+use super::metrics::{Counts, Metrics};
+
+/// What the server answers from.
+#[derive(Clone)]
+pub struct Admin {
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Measured at each scrape.
+    pub sampled: Arc<dyn Fn() -> Sampled + Send + Sync>,
+    /// The loops that the operator lives by.
+    pub liveness: Liveness,
+    /// Set when the watches have seen every object once.
+    pub ready: Arc<AtomicBool>,
+}
+
+/// Values that are measured at each scrape.
+pub struct Sampled {
+    /// Requests that GitHub still grants, by kind of credential.
+    pub github_remaining: Vec<(&'static str, i64)>,
+    /// Modules and Versions by state and reason.
+    pub objects: (Counts, Counts),
+}
+
+/// Listens at an address. An IPv6 address accepts IPv4 too, and `[::]` falls back to `0.0.0.0` where there is no IPv6:
+/// the kubelet probes a pod at its own address, of whichever family that is.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    bind(address).or_else(|error| match without_ipv6(address, &error) {
+        Some(address) => bind(address),
+        None => Err(error),
+    })
+}
+
+/// What to listen at instead, where a wildcard address cannot be had because the system has no IPv6.
+fn without_ipv6(address: SocketAddr, error: &std::io::Error) -> Option<SocketAddr> {
+    let any = address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    // The family is in use, or forbidden, only where there is one.
+    let there = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied);
+    (any && !there).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        // The system's default may be either.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Serves until `stop` resolves.
+pub async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(admin);
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}
+
+async fn livez(State(admin): State<Admin>) -> impl IntoResponse {
+    let silent = admin.liveness.silent(Instant::now());
+    if silent.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("stuck: {}\n", silent.join(", ")))
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
+    if admin.ready.load(Ordering::Acquire) {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the watches have not seen every object yet\n")
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    let sampled = (admin.sampled)();
+    match admin.metrics.scrape(&sampled.github_remaining, &sampled.objects) {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_wildcard_address_falls_back_and_only_where_there_is_no_ipv6() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        // EAFNOSUPPORT, of a kernel without IPv6.
+        let unsupported = std::io::Error::from_raw_os_error(97);
+        let none = without_ipv6(address("[::]:8080"), &unsupported);
+        assert_eq!(none, Some(address("0.0.0.0:8080")));
+        for (listen, error) in [
+            ("[::1]:8080", std::io::Error::from_raw_os_error(97)),
+            ("0.0.0.0:8080", std::io::Error::from_raw_os_error(97)),
+            ("[::]:8080", ErrorKind::AddrInUse.into()),
+            ("[::]:80", ErrorKind::PermissionDenied.into()),
+        ] {
+            assert_eq!(without_ipv6(address(listen), &error), None, "{listen}: {error}");
+        }
+    }
+}

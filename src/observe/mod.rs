@@ -1,0 +1,12 @@
+//! What people who run the operator see: health checks, metrics and logs.
+
+pub mod admin;
+pub mod liveness;
+pub mod metrics;
+pub mod telemetry;
+
+/// The commit of this build; `unknown` unless the build sets `OPENDEPOT_REVISION`.
+pub const REVISION: &str = match option_env!("OPENDEPOT_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};

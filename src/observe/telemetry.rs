@@ -1,0 +1,76 @@
+//! Log lines: JSON in a cluster, text elsewhere, on standard error. Panics are logged and counted here, too.
+//!
+//! Other crates are logged from `warn` up only, unless a filter says otherwise: the AWS and HTTP clients may log secrets
+//! at `debug`.
+
+use std::io;
+use std::panic;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use super::metrics::Metrics;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Installs the subscriber. Fails on a filter that cannot be read.
+pub fn install(format: Option<LogFormat>, level: &str) -> Result<(), ParseError> {
+    let filter = filter(level)?;
+    let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let format = format.unwrap_or(if in_cluster { LogFormat::Json } else { LogFormat::Text });
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    match format {
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
+        LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
+    }
+    Ok(())
+}
+
+/// What is logged at a level, or by a filter of several.
+pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    let directives =
+        if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,opendepot={level}") };
+    EnvFilter::builder().parse(directives)
+}
+
+/// Counts and logs every panic of the process, on whatever thread and in whatever task: most are caught, and one in a
+/// task that is not awaited would be seen nowhere else.
+pub fn count_panics(metrics: Arc<Metrics>) {
+    panic::set_hook(Box::new(move |panic| {
+        metrics.panics.inc();
+        let message = panic.payload_as_str().unwrap_or_default();
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(message, location, "panicked, which is a defect; report it with this line");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn panics_of_tasks_and_blocking_threads_are_counted() {
+        let metrics = Arc::new(Metrics::new([]));
+        let before = panic::take_hook();
+        count_panics(Arc::clone(&metrics));
+        let odd: Vec<u8> = Vec::new();
+        let first = odd.len();
+        let in_task = odd.clone();
+        let task = tokio::spawn(async move { in_task[first] }).await;
+        let thread = tokio::task::spawn_blocking(move || odd[first]).await;
+        panic::set_hook(before);
+        assert!(task.is_err() && thread.is_err());
+        // Another test that expects a panic may run at the same time.
+        assert!(metrics.panics.get() >= 2);
+    }
+}

@@ -1,0 +1,147 @@
+//! Routes watch events of a scope: updates the owner records and in-memory state, and queues the objects that an event
+//! concerns.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::channel::mpsc;
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::watch;
+
+use crate::api::state::{ModuleState, VersionState};
+use crate::controller::owners::{self, Owners};
+use crate::controller::watch::is_cached;
+use crate::module;
+use crate::version;
+
+/// A queue of objects to reconcile.
+pub type Queue<K> = mpsc::UnboundedSender<ObjectRef<K>>;
+
+/// The caches, queues and contexts of one scope.
+pub struct Router {
+    /// The namespace of the scope; `None` is the whole cluster.
+    pub scope: Option<String>,
+    /// The cache of Modules.
+    pub modules: Store<ModuleState>,
+    /// The cache of Versions.
+    pub versions: Store<VersionState>,
+    /// The queue of the Module controller.
+    pub module_queue: Queue<ModuleState>,
+    /// The queue of the Version controller.
+    pub version_queue: Queue<VersionState>,
+    /// Becomes true when the cache has held every Module once.
+    pub modules_listed: watch::Sender<bool>,
+    /// Becomes true when the cache has held every Version once.
+    pub versions_listed: watch::Sender<bool>,
+    /// The Module controller's context.
+    pub module: Arc<module::Context>,
+    /// The Version controller's context.
+    pub version: Arc<version::Context>,
+}
+
+impl Router {
+    /// Handles a Module that was added, changed or deleted.
+    pub fn on_module(&self, module: &ModuleState) {
+        let reference = ObjectRef::from_obj(module);
+        if is_cached(&self.modules, &reference, module) {
+            let is_new = self.owners().update(&module.metadata, &module.policy);
+            // Its Versions may have been cached before it was.
+            if is_new && *self.modules_listed.borrow() {
+                self.queue_waiting_versions(module.metadata.uid.as_deref());
+            }
+        } else {
+            self.module.forget(module);
+            self.on_module_deleted(module);
+        }
+        let _ = self.module_queue.unbounded_send(reference);
+    }
+
+    /// Handles the end of a list of Modules.
+    pub fn on_modules_listed(&self) {
+        let modules = self.modules.state();
+        let uids: HashSet<_> = modules.iter().filter_map(|module| module.metadata.uid.clone()).collect();
+        self.owners().listed(self.scope.as_deref(), &uids, Timestamp::now());
+        self.queue_waiting_versions(None);
+        self.queue_owners_of_terminating_versions();
+        self.modules_listed.send_replace(true);
+        self.module.keep_only(&modules);
+    }
+
+    /// Handles a Version that was added, changed or deleted.
+    pub fn on_version(&self, version: &VersionState) {
+        let reference = ObjectRef::from_obj(version);
+        // The owner record is updated before the Module is queued, whose reconcile reads it.
+        if is_cached(&self.versions, &reference, version) {
+            self.owners().note(version);
+        } else {
+            self.owners().version_gone(version);
+            // Another client may have removed our finalizer, so that no reconcile saw the end of this Version.
+            self.version.memories.forget(version.metadata.uid.as_deref().unwrap_or_default());
+        }
+        let _ = self.version_queue.unbounded_send(reference);
+        for module in self.concerned_modules(version) {
+            let _ = self.module_queue.unbounded_send(module);
+        }
+    }
+
+    /// Handles the end of a list of Versions. Versions may have been deleted while the watch was interrupted, so every
+    /// Module is queued.
+    pub fn on_versions_listed(&self) {
+        self.versions_listed.send_replace(true);
+        for module in self.modules.state() {
+            let _ = self.module_queue.unbounded_send(ObjectRef::from_obj(module.as_ref()));
+        }
+    }
+
+    fn owners(&self) -> &Owners {
+        &self.version.owners
+    }
+
+    /// The Modules that a change of this Version concerns: its owner, and those that wait for its name.
+    fn concerned_modules(&self, version: &VersionState) -> Vec<ObjectRef<ModuleState>> {
+        let namespace = version.namespace().unwrap_or_default();
+        let mut names = self.module.waiting.for_name(&namespace, &version.name_any());
+        names.extend(version.controller().filter(|o| o.kind == "Module").map(|o| o.name.clone()));
+        names.into_iter().map(|name| ObjectRef::new(&name).within(&namespace)).collect()
+    }
+
+    /// Queues the Versions of one Module, or of all, that may be waiting for its owner record.
+    fn queue_waiting_versions(&self, module: Option<&str>) {
+        for version in self.versions.state() {
+            let is_owner = |uid| owners::owner(&version.metadata).is_some_and(|owner| owner.uid == uid);
+            if module.is_some_and(|uid| !is_owner(uid)) {
+                continue;
+            }
+            self.owners().note(&version);
+            if version.terminating() || !version.knows_digest() {
+                let _ = self.version_queue.unbounded_send(ObjectRef::from_obj(version.as_ref()));
+            }
+        }
+    }
+
+    /// Queues the Modules of terminating Versions: a Module that was reconciled before its deletions were noted has not
+    /// answered them.
+    fn queue_owners_of_terminating_versions(&self) {
+        let owner = |version: &Arc<VersionState>| {
+            let owner = owners::owner(&version.metadata).filter(|_| version.terminating())?;
+            Some(ObjectRef::new(&owner.name).within(&version.namespace().unwrap_or_default()))
+        };
+        let owners: HashSet<_> = self.versions.state().iter().filter_map(owner).collect();
+        for module in owners {
+            let _ = self.module_queue.unbounded_send(module);
+        }
+    }
+
+    fn on_module_deleted(&self, module: &ModuleState) {
+        let (now, namespace) = (Timestamp::now(), module.namespace().unwrap_or_default());
+        for name in self.owners().gone(module, now) {
+            let _ = self.version_queue.unbounded_send(ObjectRef::new(&name).within(&namespace));
+        }
+        self.owners().sweep(self.scope.as_deref(), now, || {
+            let owner = |version: &Arc<VersionState>| owners::owner(&version.metadata).map(|o| o.uid.clone());
+            self.versions.state().iter().filter_map(owner).collect()
+        });
+    }
+}

@@ -1,0 +1,159 @@
+//! The watches and controllers of one scope: the cluster, or one namespace.
+//!
+//! Each kind is watched once. Events of Versions are routed to both controllers, see [`super::router`].
+
+use std::sync::Arc;
+
+use futures::channel::mpsc;
+use kube::runtime::applier;
+use kube::runtime::controller::{Action, Config as Applier};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::{Client, Resource};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::router::{Queue, Router};
+use crate::api::state::VersionState;
+use crate::controller::events::Events;
+use crate::controller::object_metrics::ObjectMetrics;
+use crate::controller::watch::{Watcher, controller, guarded, no_error, queue_until};
+use crate::module;
+use crate::observe::liveness::Liveness;
+use crate::observe::metrics::Metrics;
+use crate::version;
+
+/// Modules that are reconciled at once.
+const MODULES: usize = 8;
+
+/// What all scopes share.
+pub struct Shared {
+    /// For requests.
+    pub client: Client,
+    /// For watches, which are silent for minutes.
+    pub watch_client: Client,
+    /// What the Version controller works with.
+    pub version: Arc<version::Context>,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Counts what is watched.
+    pub census: ObjectMetrics,
+    /// When the next Module gets the finalizer that had Versions before.
+    pub pace: Arc<module::finalizer::Pace>,
+    /// Where loops show that they are alive.
+    pub liveness: Liveness,
+    /// Becomes true when the operator stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Starts the watches and controllers of one scope. Returns, for each watch, what becomes true when its cache has held
+/// every object once.
+pub fn start_scope(
+    shared: &Shared,
+    namespace: Option<&str>,
+    tasks: &mut JoinSet<&'static str>,
+) -> [watch::Receiver<bool>; 2] {
+    let (modules, module_writer) = reflector::store();
+    let (versions, version_writer) = reflector::store();
+    shared.census.add(modules.clone(), versions.clone());
+    let (module_queue, module_requests) = mpsc::unbounded();
+    let (version_queue, version_requests) = mpsc::unbounded();
+    let (modules_listed, all_modules) = watch::channel(false);
+    let (versions_listed, all_versions) = watch::channel(false);
+    let module = module_context(shared, versions.clone(), all_versions.clone(), version_queue.clone());
+    let router = Arc::new(Router {
+        scope: namespace.map(str::to_owned),
+        modules: modules.clone(),
+        versions: versions.clone(),
+        module_queue,
+        version_queue,
+        modules_listed,
+        versions_listed,
+        module: Arc::clone(&module),
+        version: Arc::clone(&shared.version),
+    });
+    let watcher =
+        Watcher { client: &shared.watch_client, namespace, liveness: &shared.liveness, stop: &shared.stop };
+    let [on_modules, on_versions] = [Arc::clone(&router), Arc::clone(&router)];
+    let [on_modules_listed, on_versions_listed] = [Arc::clone(&router), router];
+    tasks.spawn(watcher.run(
+        (modules.clone(), module_writer),
+        move |module| on_modules.on_module(module),
+        move || on_modules_listed.on_modules_listed(),
+    ));
+    tasks.spawn(watcher.run(
+        (versions.clone(), version_writer),
+        move |version| on_versions.on_version(version),
+        move || on_versions_listed.on_versions_listed(),
+    ));
+    tasks.spawn(shared.controller("module", module::reconcile, module, modules, module_requests));
+    let version = Arc::clone(&shared.version);
+    tasks.spawn(shared.controller("version", version::reconcile, version, versions, version_requests));
+    [all_modules, all_versions]
+}
+
+fn module_context(
+    shared: &Shared,
+    versions: Store<VersionState>,
+    versions_seen: watch::Receiver<bool>,
+    wake: Queue<VersionState>,
+) -> Arc<module::Context> {
+    Arc::new(module::Context {
+        client: shared.client.clone(),
+        versions,
+        versions_seen,
+        turns: Arc::new(Semaphore::new(MODULES)),
+        memories: module::Memories::default(),
+        waiting: module::Waiting::default(),
+        owners: shared.version.owners.clone(),
+        pace: Arc::clone(&shared.pace),
+        wake,
+        events: shared.events.clone(),
+        metrics: Arc::clone(&shared.metrics),
+    })
+}
+
+impl Shared {
+    /// A controller that reconciles the objects of a queue until the operator stops. kube's own limit is off: semaphores bound
+    /// the work, so that a Version that waits for a fetch delays no deletion, and waiting objects are counted.
+    fn controller<K, C, F>(
+        &self,
+        name: &'static str,
+        reconcile: impl Fn(Arc<K>, Arc<C>) -> F + Send + 'static,
+        context: Arc<C>,
+        cache: Store<K>,
+        requests: mpsc::UnboundedReceiver<ObjectRef<K>>,
+    ) -> impl Future<Output = &'static str> + Send + 'static
+    where
+        K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+        C: Send + Sync + 'static,
+        F: Future<Output = Action> + Send + 'static,
+    {
+        let applier = applier(
+            guarded(name, reconcile),
+            no_error,
+            context,
+            cache,
+            queue_until(requests, self.stop.clone()),
+            Applier::default().concurrency(0),
+        );
+        controller(name, self.liveness.part(&format!("the {name} controller")), applier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_waits_is_small() {
+        // Thousands wait at once, each with all that its future may come to hold.
+        let (version, module) = (size_of_future(version::reconcile), size_of_future(module::reconcile));
+        assert!(version <= 2048 && module <= 2048, "a Version holds {version} bytes, a Module {module}");
+    }
+}
