@@ -20,6 +20,9 @@ use crate::storage::Encryption;
 /// How far the API server's clock may be ahead of this process's: more means that time has passed.
 const SKEW: SignedDuration = SignedDuration::from_mins(10);
 
+/// How the message begins about a `fileName` that ends in another format's extension.
+const MISNAMED: &str = "spec.fileName is";
+
 /// A Version as the API server stores it, its parts parsed.
 #[derive(Clone, Debug)]
 pub struct VersionView {
@@ -180,7 +183,7 @@ impl VersionView {
         let config = module.check(self.name())?;
         if let Some(named) = spec.file_name.as_ref().filter(|name| module.file_format.conflicts_with(name)) {
             return Err(invalid(format!(
-                "spec.fileName is {named:?}, and moduleConfigRef.fileFormat is {}: Terraform takes the object for what its \
+                "{MISNAMED} {named:?}, and moduleConfigRef.fileFormat is {}: Terraform takes the object for what its \
                  name says. Let fileName end in .{}, or change fileFormat.",
                 module.file_format.as_str(),
                 module.file_format.extension()
@@ -207,6 +210,14 @@ impl VersionView {
             release,
             place,
             tags,
+        })
+    }
+
+    /// Whether the last word was that `fileName` and format contradict each other. Early releases stored such archives, and
+    /// no look at the object shows which format it has: after a correction only a fetch can tell whether it is as wanted.
+    fn was_misnamed(&self) -> bool {
+        condition::find(&self.status.conditions, "Ready").is_some_and(|ready| {
+            ready.reason == Reason::InvalidSpec.as_str() && ready.message.starts_with(MISNAMED)
         })
     }
 
@@ -299,7 +310,11 @@ pub fn next(version: &VersionView, verify: bool) -> Next<'_> {
         Err(failure) => return Next::Reject(failure),
     };
     let standing = version.standing();
-    if work.requests.any() || !version.stored_as_wanted(&work) || standing.is_some_and(Reason::needs_fetch) {
+    if version.was_misnamed()
+        || work.requests.any()
+        || !version.stored_as_wanted(&work)
+        || standing.is_some_and(Reason::needs_fetch)
+    {
         return Next::Publish(work);
     }
     if !version.left_behind(&work.place).is_empty() {

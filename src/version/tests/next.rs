@@ -141,6 +141,26 @@ fn a_force_lives_until_its_outcome_is_written() {
 }
 
 #[test]
+fn an_archive_under_another_format_s_name_is_made_anew_once_that_is_corrected() {
+    let format = |format: &str| json!({"spec": {"moduleConfigRef": {"fileFormat": format}}});
+    let misnamed = stored().with(format("tar")).next_generation();
+    let view = misnamed.view();
+    let Next::Reject(failure) = next(&view, false) else { panic!("{:?}", next(&view, false)) };
+    assert!(failure.message.contains("first.zip") && failure.message.contains("tar"), "{}", failure.message);
+    let rejected = misnamed.failed(&failure);
+    // The bytes may be those of either format: an early release stored a tar under this name.
+    assert_eq!(of(&rejected.clone().with(format("zip")).next_generation()), "publish");
+    let renamed = json!({"spec": {"fileName": "first.tar.gz"}});
+    assert_eq!(of(&rejected.with(renamed).next_generation()), "publish", "to another place");
+    let other = Failure::stalled(Reason::InvalidSpec, "moduleConfig.repoUrl: no");
+    assert_eq!(
+        of(&stored().failed(&other).next_generation()),
+        "verify",
+        "what was wrong does not touch the bytes"
+    );
+}
+
+#[test]
 fn tags_of_a_later_sync_begin_with_the_one_that_was_found() {
     let tags = |version: &Fixture| version.view().work().unwrap().tags;
     assert_eq!(tags(&version()), ["1.0.0", "v1.0.0"]);
