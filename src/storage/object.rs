@@ -628,6 +628,62 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_means_the_same_in_whatever_body_it_comes() {
+        type Is = fn(&Result<PutOutcome, Cause>) -> bool;
+        let cases: [(&str, fn(&str, bool, usize) -> &'static str, Is); 7] = [
+            (
+                "a document with a namespace",
+                |_, _, _| {
+                    "HTTP/1.1 409 Conflict\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n\
+                     <?xml version=\"1.0\"?>\n<Error xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                     <Code>ConditionalRequestConflict</Code><Message>Try again</Message></Error>"
+                },
+                |result| *result == Err(Cause::Conflict),
+            ),
+            (
+                "no body",
+                |_, _, _| "HTTP/1.1 412 Precondition Failed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                |result| *result == Ok(PutOutcome::AlreadyExists),
+            ),
+            (
+                "a page: there is an object already",
+                |_, _, _| "HTTP/1.1 412 Nope\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>",
+                |result| *result == Ok(PutOutcome::AlreadyExists),
+            ),
+            (
+                "a page: too many requests",
+                |_, _, _| "HTTP/1.1 429 Slow\r\nretry-after: 7\r\nconnection: close\r\n\r\n<html></html>",
+                |result| *result == Err(Cause::SlowDown { retry_after: Some(Duration::from_secs(7)) }),
+            ),
+            (
+                "a page: not allowed",
+                |_, _, _| "HTTP/1.1 403 No\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>",
+                |result| matches!(result, Err(Cause::AccessDenied { .. })),
+            ),
+            (
+                "another region, for now",
+                |_, _, _| {
+                    "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/elsewhere\r\n\
+                     connection: close\r\n\r\n<Error><Code>TemporaryRedirect</Code></Error>"
+                },
+                |result| matches!(result, Err(Cause::Unavailable { status: 307, .. })),
+            ),
+            (
+                "another region",
+                |_, _, _| {
+                    "HTTP/1.1 301 Moved Permanently\r\nlocation: http://127.0.0.1:1/elsewhere\r\n\
+                     connection: close\r\n\r\n<Error><Code>PermanentRedirect</Code></Error>"
+                },
+                |result| matches!(result, Err(Cause::WrongRegion { right: None })),
+            ),
+        ];
+        for (what, answer, is) in cases {
+            let (outcomes, _) = puts(answer, true).await;
+            assert!(is(&outcomes[0]), "{what}: {:?}", outcomes[0]);
+        }
+    }
+
+    #[tokio::test]
     async fn missing_credentials_are_told_from_a_missing_connection() {
         let nowhere = place("http://127.0.0.1:1".into());
         let error = storage_without_keys().head(&nowhere).await.expect_err("no credentials");

@@ -234,3 +234,45 @@ fn lfs_pointers_are_small_files_with_the_first_line_of_one() {
     assert_eq!(files.len(), 9, "they are stored as they come");
     assert_eq!(report.lfs_pointers, listed(&["a.sh", "b.zip", "c", "d", "link.zip"]));
 }
+
+#[test]
+fn names_that_are_one_on_some_systems_are_kept_apart() {
+    let names = [
+        "Main.tf",
+        "a ",
+        "a.",
+        "aux.tf",
+        "caf\u{e9}.tf",
+        "cafe\u{301}.tf",
+        "con",
+        "main.tf",
+        "x/A/f",
+        "x/a/f",
+    ];
+    let items: Vec<Item> = names.iter().map(|name| file(name, *name)).collect();
+    let (mut files, report) = outcome(&items).unwrap();
+    let mut expected = names.map(str::to_owned);
+    files.sort();
+    expected.sort();
+    assert_eq!((files, report), (expected.to_vec(), Report::default()));
+    // Nor is one taken for the other where a link names it.
+    let links =
+        [file("Main.tf", "1"), file("caf\u{e9}", "2"), link("l1", "main.tf"), link("l2", "cafe\u{301}")];
+    let (files, report) = outcome(&links).unwrap();
+    assert_eq!(files, ["Main.tf", "caf\u{e9}"]);
+    let dangles = |path, target| (path, target, SkipReason::Dangles);
+    assert_eq!(skipped(&report), [dangles("l1", "main.tf"), dangles("l2", r"cafe\u{301}")]);
+}
+
+#[test]
+fn links_to_devices_and_to_themselves_reach_nothing() {
+    for target in ["/dev/stdin", "/dev/zero", "/proc/self/environ", "../../dev/null", "d/../../../dev/null"] {
+        let error = outcome(&[file("main.tf", "1"), folder("d/"), link("l", target)]).unwrap_err();
+        assert!(error.contains("symbolic link `l` points to"), "{target}: {error}");
+    }
+    let items = [file("main.tf", "1"), link("l", "l"), link("a", "b"), link("b", "a"), link("d", "d/e")];
+    let (files, report) = outcome(&items).unwrap();
+    assert_eq!(files, ["main.tf"]);
+    let why: Vec<_> = skipped(&report).into_iter().map(|(path, _, why)| (path, why)).collect();
+    assert_eq!(why, ["a", "b", "d", "l"].map(|path| (path, SkipReason::Loops)));
+}
