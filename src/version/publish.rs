@@ -346,7 +346,7 @@ pub(super) fn requested(view: &VersionView, work: &Work<'_>) -> (Option<String>,
 }
 
 /// Whether the object that the status speaks of turned out to be missing or damaged.
-fn is_lost(view: &VersionView, work: &Work<'_>, lying: &Lying) -> bool {
+pub(super) fn is_lost(view: &VersionView, work: &Work<'_>, lying: &Lying) -> bool {
     let gone = match lying {
         Lying::Nothing => true,
         Lying::Ours(found) => damaged(view, work, found),

@@ -147,6 +147,21 @@ fn bytes_have_to_be_equal_in_the_same_format() {
 }
 
 #[test]
+fn an_expected_digest_counts_as_it_is_spelled() {
+    for (expected, fits) in [
+        ("h1:first", true),
+        ("H1:FIRST", false),
+        ("first", false),
+        ("sha256:h1:first", false),
+        ("h1:first ", false),
+        ("", false),
+    ] {
+        let version = version().with(json!({"spec": {"expectedDigest": expected}}));
+        assert_eq!(compared(&version, &same(), None, false).is_ok(), fits, "{expected:?}");
+    }
+}
+
+#[test]
 fn nothing_was_stored_is_said_only_where_it_is_so() {
     let says = |version: &Fixture, found: Option<Found>, lost| {
         let message = compared(version, &moved(), found, lost).unwrap_err().message;

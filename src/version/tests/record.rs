@@ -150,6 +150,13 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
             assert_eq!(matters(&view, &all_places(&view)[0], &away), expected, "{what}");
         }
     }
+    // Where an object is on record, or was seen, no failure lets it go.
+    let stalled = |reason| Failure::stalled(reason, "");
+    let recorded = stored().view();
+    for reason in [Reason::StorageNotAllowed, Reason::BucketMisconfigured, Reason::StorageRefused] {
+        assert!(matters(&recorded, &all_places(&recorded)[0], &stalled(reason)), "{reason}");
+    }
+    assert!(matters(&version().view(), &place("network/first.zip"), &stalled(Reason::StorageRefused)));
     let refused = Failure::stalled(Reason::StorageNotAllowed, "");
     assert!(
         !matters(&version().view(), &place("network/first.zip"), &refused),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::publish::{is_ours, take_over};
+use super::super::publish::{Lying, is_lost, is_ours, take_over};
 use super::{Fixture, at, stored, version};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::domain::ObjectLocation;
@@ -86,6 +86,28 @@ fn a_damaged_object_is_not_taken_for_what_its_metadata_says() {
     assert!(!taken(&restoring, &Found { size: 7, ..object() }), "cut short");
     assert!(!taken(&restoring, &Found { sha256: Some("b3RoZXI=".into()), ..object() }), "other bytes");
     assert!(taken(&restoring, &object()), "it was put back");
+}
+
+#[test]
+fn what_is_missing_or_damaged_at_the_recorded_place_is_lost() {
+    let there = || Lying::Ours(Box::new(object()));
+    let cut = || Lying::Ours(Box::new(Found { size: 7, ..object() }));
+    let other = || Lying::Ours(Box::new(Found { sha256: Some("bmV3".into()), ..object() }));
+    let moved = || stored().with(json!({"spec": {"fileName": "second.zip"}}));
+    let lost = || stored().with(json!({"status": {"synced": false}}));
+    for (what, version, lying, expected) in [
+        ("as recorded", stored(), there(), false),
+        ("missing", stored(), Lying::Nothing, true),
+        ("cut", stored(), cut(), true),
+        ("other bytes", stored(), other(), true),
+        ("not there yet", moved(), Lying::Nothing, false),
+        ("an older one is there", moved(), other(), false),
+        ("never stored", version(), Lying::Nothing, false),
+        ("known to be lost", lost(), Lying::Nothing, false),
+    ] {
+        let view = version.view();
+        assert_eq!(is_lost(&view, &view.work().unwrap(), &lying), expected, "{what}");
+    }
 }
 
 #[test]
