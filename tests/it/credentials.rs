@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Credential, Failure, Fault, GitHub, Hop, Quota, Repository};
+use serde_json::json;
 
 use crate::support::failing::Then::Stalled;
 use crate::support::{OPERATOR, World};
@@ -207,6 +208,50 @@ async fn a_secret_that_is_made_later_is_found_by_itself_and_github_not_asked_bef
     world.request("refused", "corrected");
     world.version_ready("refused").await;
     world.nothing_told(&operator, &[&token, "no-such-token"]);
+}
+
+#[tokio::test]
+async fn what_stalls_asks_once_however_often_it_is_touched() {
+    let world = World::new("touched").await;
+    let audit = world.bed.kubernetes.audit();
+    let from = audit.position().unwrap();
+    let waiting: Vec<String> = (0..6).map(|n| format!("waiting-{n}")).collect();
+    world.released("mod");
+    let _operator = world.operator().await;
+    let url = format!("https://github.com/{}", world.repository("mod"));
+    for name in &waiting {
+        let secret = json!({"useAuthenticatedClient": true, "secretName": "later"});
+        let module = world.module(name).config("githubClientConfig", secret);
+        world.apply(&world.inline_of(name, &module.config("repoUrl", json!(url))));
+    }
+    let unseen = format!("https://github.com/{}-no-such-repository", world.repository("mod"));
+    world.apply(&world.inline_of("unseen", &world.module("unseen").config("repoUrl", json!(unseen))));
+    for name in &waiting {
+        world.version_fails(name, "SecretNotFound").await;
+    }
+    world.version_fails("unseen", "RepositoryNotFound").await;
+    let looks = || {
+        let of_secret = |e: &AuditEntry| {
+            e.user == OPERATOR && e.namespace == world.name && e.resource == "secrets" && e.name == "later"
+        };
+        audit.matching(from, of_secret).unwrap().len()
+    };
+    let github = || world.bed.github.requests(&format!("{}-no-such-repository", world.repository("mod")));
+    let asked = (world.bed.s3.requests(&world.name).len(), github().map_or(0, |r| r.len()));
+    let first = looks();
+    // One by each attempt, and one that all of them share while they wait.
+    assert!(first <= waiting.len() + 1, "{first} looks at one Secret for {} attempts", waiting.len());
+    for round in 0..4 {
+        let label = format!("round={round}");
+        world.kubectl(&["label", "versions", "--all", "--overwrite", &label]);
+    }
+    let writes = world.writes_during(async {}).await;
+    assert!(writes.is_empty(), "{writes:?}");
+    // One look serves all for half a minute.
+    assert!(looks() <= first + 1, "{} looks after {first}", looks());
+    let again = (world.bed.s3.requests(&world.name).len(), github().map_or(0, |r| r.len()));
+    assert_eq!(again, asked);
+    assert_eq!(world.served("mod"), 0);
 }
 
 #[tokio::test]

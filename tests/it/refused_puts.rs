@@ -165,10 +165,48 @@ async fn a_head_that_shows_something_else_than_was_stored_is_not_believed() {
         world.until("it is tried again", || world.sent(&format!("{name}/")) >= 2).await;
         let version = world.get_version(name).await.unwrap().unwrap();
         assert_eq!(version["status"]["synced"], false, "what HEAD shows is not taken over");
+        // What the store shows cannot be told from another's bytes: each retry fetches once, with growing pauses.
+        let (sent, served) = (world.sent(&format!("{name}/")), world.served(name));
+        assert!(served.abs_diff(sent) <= 1 && sent <= 3, "{name}: {served} downloads for {sent} PUTs");
     }
     s3.clear_faults(&world.name);
     for (name, _) in &cases {
         world.version_ready(name).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_is_not_downloaded_again_because_the_look_after_it_failed() {
+    let world = World::new("unseen-put").await;
+    let s3 = &world.bed.s3;
+    for name in ["new", "forced"] {
+        world.released(name);
+    }
+    let _operator = world.operator().await;
+    world.apply(&world.inline("forced"));
+    world.version_ready("forced").await;
+    world.count_from_now("forced");
+    // Before the download S3 answers, and after the PUT no more.
+    for (name, looks) in [("new/", 1), ("forced/", 2)] {
+        let fault = S3Fault::new(&world.name, S3Failure::Page(502)).method(Method::HEAD);
+        s3.inject(fault.prefix(name).after(looks));
+    }
+    world.apply(&world.inline("new"));
+    world.request("forced", "again");
+    let looks = |name: &str| {
+        let requests = s3.requests(&world.name).into_iter();
+        requests.filter(|r| r.method == Method::HEAD && r.status == 502 && r.key.starts_with(name)).count()
+    };
+    for name in ["new", "forced"] {
+        world.version_fails(name, "StorageUnavailable").await;
+        // The SDK itself asks three times.
+        world.until("it is tried again", || looks(&format!("{name}/")) > 6).await;
+    }
+    s3.clear_faults(&world.name);
+    // A forced sync that failed for a passing reason is repeated in full: once, when the store answers again.
+    for (name, downloads) in [("new", 1), ("forced", 2)] {
+        world.version_ready(name).await;
+        assert_eq!((world.served(name), world.sent(&format!("{name}/"))), (downloads, downloads), "{name}");
     }
 }
 
