@@ -453,11 +453,12 @@ mod tests {
         assert!(request.ends_with("\r\n\r\narchive"), "{request}");
     }
 
+    /// What a store answers, given the method, whether the request has a condition, and how many came before.
+    type Answers = fn(&str, bool, usize) -> &'static str;
+
     /// A server that answers each request on a connection of its own, as `answer` says to its method and headers; and what
     /// it was asked: the method, and with `if` the condition.
-    async fn store(
-        answer: fn(&str, bool, usize) -> &'static str,
-    ) -> (ObjectLocation, Arc<Mutex<Vec<String>>>) {
+    async fn store(answer: Answers) -> (ObjectLocation, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -495,10 +496,7 @@ mod tests {
     const DENIED: &str = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n";
 
     /// Two PUTs of one file, each with the condition or without, and what the store was asked.
-    async fn puts(
-        answer: fn(&str, bool, usize) -> &'static str,
-        create_only: bool,
-    ) -> (Vec<Result<PutOutcome, Cause>>, Vec<String>) {
+    async fn puts(answer: Answers, create_only: bool) -> (Vec<Result<PutOutcome, Cause>>, Vec<String>) {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(b"archive").expect("written");
         let (ownership, encryption) = (Ownership::default(), Encryption::default());
@@ -522,8 +520,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_the_condition_is_refused_a_look_right_before_the_put_takes_its_place() {
-        type Store = fn(&str, bool, usize) -> &'static str;
-        type Case = (&'static str, bool, Store, [PutOutcome; 2], &'static [&'static str]);
+        type Case = (&'static str, bool, Answers, [PutOutcome; 2], &'static [&'static str]);
         use PutOutcome::{AlreadyExists, Stored};
         let cases: [Case; 5] = [
             (
@@ -630,7 +627,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_means_the_same_in_whatever_body_it_comes() {
         type Is = fn(&Result<PutOutcome, Cause>) -> bool;
-        let cases: [(&str, fn(&str, bool, usize) -> &'static str, Is); 7] = [
+        let cases: [(&str, Answers, Is); 7] = [
             (
                 "a document with a namespace",
                 |_, _, _| {
