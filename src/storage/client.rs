@@ -299,6 +299,28 @@ Qwoj5Ez8QgIgCtdUe70XA3YCadHdp64ZjQAUZURfbRxVWGx21zLnMHo=
     }
 
     #[test]
+    fn aws_is_no_other_store_however_it_is_named() {
+        let mut storage = storage_with_keys();
+        let other = |storage: &Storage, endpoint: Option<&str>| {
+            storage.endpoint(&ObjectLocation { endpoint: endpoint.map(str::to_owned), ..place() }).is_some()
+        };
+        assert!(!other(&storage, None) && other(&storage, Some("http://minio:9000")));
+        for endpoint in [
+            "https://s3.us-west-2.amazonaws.com",
+            "https://s3.eusc-de-east-1.amazonaws.eu",
+            "https://s3.cn-north-1.amazonaws.com.cn/",
+            "https://bucket.vpce-1a2b3c.s3.us-east-1.vpce.amazonaws.com",
+            "https://s3-fips.dualstack.us-gov-west-1.amazonaws.com",
+        ] {
+            assert!(!other(&storage, Some(endpoint)), "{endpoint}");
+            storage.default_endpoint = Some(endpoint.to_owned());
+            assert!(!other(&storage, None), "{endpoint} by the environment");
+        }
+        storage.default_endpoint = Some("http://minio:9000".to_owned());
+        assert!(other(&storage, None));
+    }
+
+    #[test]
     fn no_request_is_made_for_a_name_that_could_reach_elsewhere() {
         let storage = storage_with_keys();
         let refused = |place: ObjectLocation| storage.client(&place).map(drop).expect_err("refused");

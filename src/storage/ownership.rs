@@ -233,6 +233,17 @@ mod tests {
         assert!(ownership.names("opendepot-system", "terraform-aws-eks-21.18.0"));
         assert!(!ownership.names("opendepot-system", "terraform-aws-eks-21.18.1"));
         assert!(!ownership.names("team-a", "terraform-aws-eks-21.18.0"));
+        // Nor by a part of them, or by what begins so.
+        for (namespace, name) in [
+            ("opendepot", "terraform-aws-eks-21.18.0"),
+            ("opendepot-system-2", "terraform-aws-eks-21.18.0"),
+            ("opendepot-system", "terraform-aws-eks-21.18"),
+            ("opendepot-system", "terraform-aws-eks-21.18.0-rc1"),
+            ("OpenDepot-System", "terraform-aws-eks-21.18.0"),
+            ("", ""),
+        ] {
+            assert!(!ownership.names(namespace, name), "{namespace} {name}");
+        }
     }
 
     #[test]

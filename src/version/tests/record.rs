@@ -87,6 +87,8 @@ fn one_object_is_recognised_under_any_endpoint() {
     assert!(here.same_object(&spelled) && !here.is_same(&spelled));
     assert!(!here.same_object(&place("network/second.zip")));
     assert!(!here.same_object(&ObjectLocation { bucket: "other".into(), ..here.clone() }));
+    // What lies there is the only copy: no spelling makes it one that a move left behind.
+    assert_eq!(stored().view().left_behind(&spelled), []);
     assert!(stored().view().stored_as(&spelled) && !version().view().stored_as(&here));
 }
 
