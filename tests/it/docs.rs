@@ -42,7 +42,7 @@ fn not_run(command: &str) -> bool {
 
 /// The blocks of a page whose commands are run here.
 fn sessions(page: &Path) -> Vec<(Block, Vec<String>)> {
-    let all = blocks(page).into_iter().filter(|b| ["console", "sh"].contains(&b.language.as_str()));
+    let all = blocks(page).into_iter().filter(|b| b.language == "sh");
     let here = all.filter(|b| !RUN_ELSEWHERE.contains(&b.section.as_str()));
     let run = here.map(|b| (b.clone(), b.commands().into_iter().filter(|c| !not_run(c)).collect::<Vec<_>>()));
     run.filter(|(_, commands)| !commands.is_empty()).collect()
@@ -134,9 +134,10 @@ fn no_page_has_commands_that_nothing_runs() {
         let name = name.trim_start_matches("./");
         assert!(RUN.contains(&name) || sessions(&page).is_empty(), "{name} has commands: run them");
         for block in blocks(&page) {
-            let known =
-                ["console", "sh", "yaml", "json", "mermaid", "text"].contains(&block.language.as_str());
+            let known = ["sh", "yaml", "json", "mermaid", "text"].contains(&block.language.as_str());
             assert!(known, "{name}:{}: say what language {:?} is", block.line, block.language);
+            let copied = block.language != "sh" || !block.text.lines().any(|line| line.starts_with("$ "));
+            assert!(copied, "{name}:{}: commands are copied: write them without a prompt", block.line);
         }
     }
 }

@@ -129,7 +129,8 @@ fn transcript(world: &World) -> String {
     let ready = &lines[status..status + 8];
     assert!(ready[7].ends_with("Ready"), "{described}");
     format!(
-        "$ kubectl get modules.opendepot.defdev.io -n platform\n{modules}\n$ kubectl describe modules.opendepot.defdev.io {name} -n platform\n…\n{}\n…\n{}\n",
+        "```sh\nkubectl get modules.opendepot.defdev.io -n platform\n```\n\n```text\n{modules}```\n\n\
+         ```sh\nkubectl describe modules.opendepot.defdev.io {name} -n platform\n```\n\n```text\n…\n{}\n…\n{}\n```\n",
         ready.join("\n"),
         lines[events..].join("\n")
     )
@@ -163,9 +164,9 @@ fn readme_shows(transcript: &str) {
     let path = root().join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once(GENERATED).expect("the README has a place for it");
-    let (kept, after) = rest.split_once("```\n").unwrap();
+    let (kept, after) = rest.split_once(GENERATED_END).unwrap();
     if std::env::var_os("UPDATE_GENERATED").is_some() {
-        std::fs::write(&path, format!("{before}{GENERATED}{transcript}```\n{after}")).unwrap();
+        std::fs::write(&path, format!("{before}{GENERATED}{transcript}{GENERATED_END}{after}")).unwrap();
         return;
     }
     assert_eq!(
@@ -175,8 +176,9 @@ fn readme_shows(transcript: &str) {
     );
 }
 
-/// What stands before the block that is made from a run.
-pub const GENERATED: &str = "<!-- made by tests/it/kubectl.rs -->\n```console\n";
+/// The lines before and after the blocks that are made from a run.
+const GENERATED: &str = "<!-- made by tests/it/kubectl.rs -->\n";
+const GENERATED_END: &str = "<!-- end of the generated part -->\n";
 
 /// Type and reason of the Events about an object, oldest first, and how often each was told.
 fn story(world: &World, object: &str) -> Vec<(String, String, i64)> {

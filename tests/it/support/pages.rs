@@ -20,20 +20,17 @@ pub struct Block {
 }
 
 impl Block {
-    /// The commands of a console session: what follows `$ `, with its continuation lines; of a script, all of it.
+    /// The commands of a script. Indented lines, closing words and lines after a backslash belong to the command before.
     pub fn commands(&self) -> Vec<String> {
-        if self.language == "sh" {
-            return vec![self.text.clone()];
-        }
         let mut commands: Vec<String> = Vec::new();
         let mut continued = false;
-        for line in self.text.lines() {
-            if let Some(command) = line.strip_prefix("$ ") {
-                commands.push(command.to_owned());
-            } else if continued {
-                commands.last_mut().unwrap().extend(["\n", line]);
+        for line in self.text.lines().filter(|line| !line.trim().is_empty()) {
+            let belongs = continued || line.starts_with([' ', '}']) || line.starts_with("done");
+            match commands.last_mut() {
+                Some(command) if belongs => command.extend(["\n", line]),
+                _ => commands.push(line.to_owned()),
             }
-            continued = line.ends_with('\\') && (continued || line.starts_with("$ "));
+            continued = line.ends_with('\\');
         }
         commands
     }
