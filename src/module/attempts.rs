@@ -6,7 +6,7 @@
 //! failures in a row, since a quota or a webhook speaks of all of them. Pure: the time comes in. In memory only.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -76,9 +76,9 @@ pub struct Attempts {
 struct Tried {
     failures: u32,
     due: Timestamp,
-    /// The resourceVersion that the plan was made on; another one is news. Not of what was refused: that speaks of the
-    /// request, not of the object.
-    seen: Option<String>,
+    /// What the request was made from; anything else is news. Not of what was refused: that speaks of the request, not
+    /// of the object.
+    seen: Option<Seen>,
     /// Why it was refused.
     words: Option<String>,
 }
@@ -135,14 +135,31 @@ impl Refused {
     }
 }
 
+/// What a request was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The resourceVersion that it was planned on.
+    version: String,
+    /// A hash of what it says: two that differ may be planned on one resourceVersion, since the Module changes as well.
+    what: u64,
+}
+
+impl Seen {
+    fn of(version: &str, what: impl Hash) -> Self {
+        let mut hash = DefaultHasher::new();
+        what.hash(&mut hash);
+        Self { version: version.to_owned(), what: hash.finish() }
+    }
+}
+
 /// What a plan consists of.
 pub trait Planned {
     /// Which kind of request it is.
     const VERB: Verb;
     /// The Version's name.
     fn name(&self) -> &str;
-    /// The resourceVersion that it was planned on.
-    fn seen(&self) -> Option<&str>;
+    /// What it was planned on.
+    fn seen(&self) -> Option<Seen>;
 }
 
 impl Planned for Create {
@@ -150,7 +167,7 @@ impl Planned for Create {
     fn name(&self) -> &str {
         &self.name
     }
-    fn seen(&self) -> Option<&str> {
+    fn seen(&self) -> Option<Seen> {
         None
     }
 }
@@ -160,8 +177,8 @@ impl Planned for Change {
     fn name(&self) -> &str {
         &self.target.name
     }
-    fn seen(&self) -> Option<&str> {
-        Some(&self.target.resource_version)
+    fn seen(&self) -> Option<Seen> {
+        Some(Seen::of(&self.target.resource_version, self))
     }
 }
 
@@ -170,8 +187,8 @@ impl Planned for Target {
     fn name(&self) -> &str {
         &self.name
     }
-    fn seen(&self) -> Option<&str> {
-        Some(&self.resource_version)
+    fn seen(&self) -> Option<Seen> {
+        Some(Seen::of(&self.resource_version, self))
     }
 }
 
@@ -199,7 +216,7 @@ impl Attempts {
         }
         let tried = |item: &T| self.tried.get(&(T::VERB, item.name().to_owned()));
         let is_due = |item: &&T| {
-            tried(item).is_none_or(|t| t.due <= now || (t.seen.is_some() && t.seen.as_deref() != item.seen()))
+            tried(item).is_none_or(|t| t.due <= now || (t.seen.is_some() && t.seen != item.seen()))
         };
         let mut due: Vec<&T> = planned.iter().filter(is_due).collect();
         // What was never tried goes first. After a run that failed the rest is taken in another order each time: one that
@@ -232,9 +249,9 @@ impl Attempts {
 
     /// Whether just this was done, though the watch may not show it yet.
     pub fn is_done<T: Planned>(&self, item: &T) -> bool {
-        self.tried.get(&(T::VERB, item.name().to_owned())).is_some_and(|tried| {
-            tried.failures == 0 && tried.words.is_none() && tried.seen.as_deref() == item.seen()
-        })
+        self.tried
+            .get(&(T::VERB, item.name().to_owned()))
+            .is_some_and(|tried| tried.failures == 0 && tried.words.is_none() && tried.seen == item.seen())
     }
 
     /// A request about the Module itself was refused.
@@ -285,13 +302,12 @@ impl Attempts {
     pub fn ended(
         &mut self,
         run: &mut Run,
-        (name, seen): (&str, Option<&str>),
+        (name, seen): (&str, Option<Seen>),
         outcome: Outcome,
         (now, spread): (Timestamp, f64),
     ) {
         let key = (run.verb, name.to_owned());
         let failures = self.tried.get(&key).map_or(0, |tried| tried.failures).saturating_add(1);
-        let seen = seen.map(str::to_owned);
         let tried = match outcome {
             Outcome::Done => {
                 (run.failures_in_a_row, run.succeeded) = (0, true);
@@ -353,10 +369,25 @@ impl Attempts {
         kinds.chain(single).filter(|due| *due > now).min()
     }
 
+    /// Whether all changes wait because some were refused.
+    pub fn refuses_changes(&self) -> bool {
+        self.pauses.get(&Verb::Change).is_some_and(|pause| pause.refused)
+            && self.tried.iter().any(|((verb, _), tried)| *verb == Verb::Change && tried.words.is_some())
+    }
+
     /// What is refused now.
     pub fn refused(&self) -> Refused {
-        let refused =
-            || self.tried.iter().filter_map(|((verb, name), t)| Some((*verb, name, t.words.as_ref()?)));
+        self.refused_of(|_| true)
+    }
+
+    /// Which changes of Versions are refused now.
+    pub fn refused_changes(&self) -> Refused {
+        self.refused_of(|verb| verb == Verb::Change)
+    }
+
+    fn refused_of(&self, of: impl Fn(Verb) -> bool) -> Refused {
+        let all = || self.tried.iter().filter(|((verb, _), _)| of(*verb));
+        let refused = || all().filter_map(|((verb, name), t)| Some((*verb, name, t.words.as_ref()?)));
         let versions = || refused().filter(|(verb, ..)| *verb != Verb::Module);
         let first = versions().min_by_key(|(_, name, _)| *name);
         Refused {

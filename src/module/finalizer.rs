@@ -12,8 +12,8 @@ use kube::api::{Api, DynamicObject};
 use serde_json::json;
 
 use super::apply;
-use super::attempts::Refused;
-use super::plan::Plan;
+use super::attempts::{Attempts, Refused};
+use super::plan::{Change, Plan};
 use super::select::{ModuleView, ours};
 use crate::api::condition::{self, Verdict};
 use crate::api::state::VersionState;
@@ -132,6 +132,33 @@ async fn write(
             cut(&status.message, apply::MOST_WORDS)
         ))),
         Err(error) => Err(error),
+    }
+}
+
+/// Whether a Module that is being deleted may go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Leave {
+    /// It may.
+    Now,
+    /// Some of its Versions are still to be given its policy.
+    Later,
+    /// It stays, since these cannot be given its policy.
+    Refused(Refused),
+}
+
+/// Whether `module`, which is being deleted, may go after `plan` was run. `unseen`: it made Versions that the watch does not
+/// know yet. A refused patch holds it only under `Retain`: otherwise nothing is lost that it says is to be kept.
+pub fn leave(module: &ModuleView, plan: &Plan, attempts: &Attempts, unseen: bool) -> Leave {
+    let refused = attempts.refused_changes();
+    // After a few refusals in a row the rest is not tried.
+    let all_wait = attempts.refuses_changes();
+    let open = |change: &Change| !attempts.is_done(change) && !refused.names.contains(&change.target.name);
+    let open = !all_wait && plan.change.iter().any(open);
+    match (module.policy.retain, refused.names.is_empty()) {
+        _ if open => Leave::Later,
+        (true, false) => Leave::Refused(refused),
+        _ if unseen => Leave::Later,
+        _ => Leave::Now,
     }
 }
 

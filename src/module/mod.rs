@@ -37,7 +37,7 @@ use tokio::sync::{Semaphore, watch};
 
 use self::apply::{Done, Turn};
 use self::attempts::{Attempts, FINALIZER, FORCE_SYNC};
-use self::finalizer::{Need, Written};
+use self::finalizer::{Leave, Need, Written};
 use self::pace::Pace;
 use self::plan::Plan;
 use self::select::{ModuleView, Selection};
@@ -512,15 +512,14 @@ async fn let_go(
     let unseen = attempts.unseen(&known, now);
     let due = attempts.due_of_existing(plan, now);
     let mut done = apply::apply(&ctx.client, module, &due, attempts, turn).await?;
-    let refused = attempts.refused();
-    let open = |c: &plan::Change| !attempts.is_done(c) && !refused.names.contains(&c.target.name);
-    if unseen || plan.change.iter().any(open) {
-        return finished(&done, attempts, unseen.then_some(COALESCE));
-    }
-    if !refused.names.is_empty() && module.policy.retain {
-        let after = finalizer::held(module, &refused, now);
-        write_at_once(ctx, api, raw, (&module.status, &after)).await?;
-        return finished(&done, attempts, None);
+    match finalizer::leave(module, plan, attempts, unseen) {
+        Leave::Now => {}
+        Leave::Later => return finished(&done, attempts, unseen.then_some(COALESCE)),
+        Leave::Refused(refused) => {
+            let after = finalizer::held(module, &refused, now);
+            write_at_once(ctx, api, raw, (&module.status, &after)).await?;
+            return finished(&done, attempts, unseen.then_some(COALESCE));
+        }
     }
     if !finalizer::has(module) {
         return Ok(Action::await_change());

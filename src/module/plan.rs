@@ -62,7 +62,7 @@ pub struct Create {
 }
 
 /// An existing object and the state in which it was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Name of the object.
     pub name: String,
@@ -73,7 +73,7 @@ pub struct Target {
 }
 
 /// A change of an existing Version. Fields that are `None` stay as they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
     /// Which.
     pub target: Target,
@@ -93,7 +93,7 @@ pub struct Change {
 }
 
 /// What happens to `spec.fileName` when the configuration is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileName {
     /// It stays.
     Keep,

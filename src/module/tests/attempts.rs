@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 use super::super::attempts::{Attempts, Due, Outcome, Planned, Refused, Run, Verb};
-use super::super::plan::{Create, Plan, Target};
-use super::at;
+use super::super::finalizer::{Leave, leave};
+use super::super::plan::{Change, Create, Plan, Target};
+use super::{at, module};
 
 fn creates(names: &[&str]) -> Plan {
     let create =
@@ -19,9 +21,25 @@ fn deletes(name: &str, version: &str) -> Plan {
     Plan { delete: vec![target], ..Plan::default() }
 }
 
+/// Gives each of these Versions the policy.
+fn policies(names: &[&str], retain: bool) -> Plan {
+    let target = |name: &str| Target { name: name.into(), uid: "uid".into(), resource_version: "1".into() };
+    let change = |name: &&str| Change {
+        target: target(name),
+        config: None,
+        suspended: None,
+        expected_digest: None,
+        request: None,
+        adopt: false,
+        retain: Some(retain),
+    };
+    Plan { change: names.iter().map(change).collect(), ..Plan::default() }
+}
+
 fn names<'a>(due: &Due<'a>) -> Vec<&'a str> {
     let creates = due.create.iter().map(|create| create.name.as_str());
-    creates.chain(due.delete.iter().map(|target| target.name.as_str())).collect()
+    let changes = due.change.iter().map(|change| change.target.name.as_str());
+    creates.chain(changes).chain(due.delete.iter().map(|target| target.name.as_str())).collect()
 }
 
 /// Sends what is due, as the driver does it, and gives what was sent. At most so many requests are under way.
@@ -62,6 +80,7 @@ fn run(
 ) -> Vec<String> {
     let due = attempts.due(plan, now);
     let mut sent = send(attempts, &due.create, now, &mut answer);
+    sent.extend(send(attempts, &due.change, now, &mut answer));
     sent.extend(send(attempts, &due.delete, now, &mut answer));
     sent
 }
@@ -205,4 +224,58 @@ fn a_run_that_failed_is_followed_by_one_request_at_a_time() {
     let mut run = attempts.start(Verb::Create);
     attempts.ended(&mut run, ("b", None), Outcome::Failed, (at(2), 0.5));
     assert_eq!(run.at_once(), 0, "the API server as a whole");
+}
+
+#[test]
+fn another_change_of_the_same_object_is_not_done_by_the_first_one() {
+    let (mut attempts, keep, drop) = (Attempts::default(), policies(&["a"], true), policies(&["a"], false));
+    run(&mut attempts, &keep, at(0), |_| Outcome::Done);
+    assert!(attempts.is_done(&keep.change[0]) && !attempts.is_done(&drop.change[0]));
+    assert_eq!(names(&attempts.due(&keep, at(1))), [""; 0]);
+    assert_eq!(names(&attempts.due(&drop, at(1))), ["a"]);
+    run(&mut attempts, &drop, at(1), |_| Outcome::Outdated);
+    assert!(!attempts.is_done(&drop.change[0]), "the object is other than it was seen");
+    assert_eq!(names(&attempts.due(&drop, at(1))), [""; 0]);
+    assert_eq!(names(&attempts.due(&drop, at(2))), ["a"]);
+}
+
+/// What becomes of a Module that is being deleted, after one run for these Versions.
+fn left(retain: bool, names: &[&str], attempts: &mut Attempts, answer: fn(&str) -> Outcome) -> Leave {
+    let policy = if retain { "Retain" } else { "Delete" };
+    let module = module().with_config(json!({"deletionPolicy": policy})).view();
+    let plan = policies(names, retain);
+    run(attempts, &plan, at(0), answer);
+    leave(&module, &plan, attempts, false)
+}
+
+#[test]
+fn a_refused_patch_holds_a_module_that_is_deleted_only_under_retain() {
+    let many: Vec<String> = (0..40).map(|n| format!("v{n:02}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for versions in [&many[..1], &many[..]] {
+        assert_eq!(left(false, versions, &mut Attempts::default(), refused), Leave::Now);
+        let Leave::Refused(refused) = left(true, versions, &mut Attempts::default(), refused) else {
+            panic!("{} Versions: the Module does not stay, or does not name one", versions.len())
+        };
+        assert_eq!(refused.words, "no v00");
+        for retain in [true, false] {
+            assert_eq!(left(retain, versions, &mut Attempts::default(), |_| Outcome::Done), Leave::Now);
+            assert_eq!(left(retain, versions, &mut Attempts::default(), |_| Outcome::Outdated), Leave::Later);
+            assert_eq!(left(retain, versions, &mut Attempts::default(), |_| Outcome::Failed), Leave::Later);
+        }
+    }
+}
+
+#[test]
+fn a_refused_create_holds_no_module_that_is_deleted() {
+    for retain in [true, false] {
+        let mut attempts = Attempts::default();
+        run(&mut attempts, &creates(&["a", "b", "c", "d"]), at(0), refused);
+        assert_eq!(attempts.refused().names.len(), 4);
+        let policy = if retain { "Retain" } else { "Delete" };
+        let module = module().with_config(json!({"deletionPolicy": policy})).view();
+        attempts.due_of_existing(&Plan::default(), at(1));
+        assert_eq!(leave(&module, &Plan::default(), &attempts, false), Leave::Now);
+        assert_eq!(leave(&module, &Plan::default(), &attempts, true), Leave::Later, "one is not known yet");
+    }
 }
