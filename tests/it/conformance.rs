@@ -232,7 +232,7 @@ async fn the_seed_runs_as_it_is_written() {
     if !real_modules() {
         return;
     }
-    // It lies beside the modules; on GitHub only they are fetched, and seed.rs runs what the tests keep of it.
+    // It lies beside the modules; on GitHub only they are fetched, and user_manifests.rs runs what the tests keep of it.
     let Ok(text) = std::fs::read_to_string(shared("seed.txt")) else { return };
     let found = plain("seed.txt", &text).unwrap();
     let count = |is: fn(&Part) -> bool| found.iter().filter(|found| is(&found.part)).count();

@@ -25,13 +25,13 @@ const NOT_RUN: [(&str, &str); 16] = [
     ("FUZZ_SECONDS=", "the same, for longer"),
     ("kubectl set env deployment/opendepot ", "environment twins are tested in flags.rs"),
     ("kubectl get lease opendepot ", "the operators here have Leases of their own; leadership.rs reads them"),
-    ("openssl dgst ", "both digests are recomputed by other means in seed.rs"),
+    ("openssl dgst ", "both digests are recomputed by other means in user_manifests.rs"),
     ("cd module ", "the same"),
     ("kubectl logs ", "no pods run on the testbed"),
     ("kubectl create namespace ", "each test has one already"),
 ];
 
-/// Sections whose commands are run by tests of their own: procedures.rs, since they take the operator or a whole cluster
+/// Sections whose commands are run by tests of their own: runbooks.rs, since they take the operator or a whole cluster
 /// away, and kubectl.rs, which makes what the section shows.
 const RUN_ELSEWHERE: [&str; 4] =
     ["Uninstall", "Back up and restore", "Move to another cluster", "When something is wrong"];

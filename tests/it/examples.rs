@@ -6,7 +6,7 @@ use clap::CommandFactory as _;
 use opendepot::cli::Cli;
 use serde_json::Value;
 
-use crate::support::{World, real_modules, root, seed_modules};
+use crate::support::{World, real_modules, root, user_modules};
 
 /// Kinds of other software, which the testbed's API server does not know.
 const FOREIGN: [&str; 3] = ["argoproj.io/", "source.toolkit.fluxcd.io/", "kustomize.toolkit.fluxcd.io/"];
@@ -53,7 +53,7 @@ async fn the_api_server_accepts_every_manifest_without_a_warning() {
 fn the_seeds_first_module_is_an_example_as_it_stands() {
     if real_modules() {
         let example = std::fs::read_to_string(root().join("examples/seed-module.yaml")).unwrap();
-        assert_eq!(example.trim_end(), seed_modules()[0]);
+        assert_eq!(example.trim_end(), user_modules()[0]);
     }
 }
 

@@ -5,7 +5,7 @@ use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
 use crate::support::workflow::{Outcome, Runner};
-use crate::support::{World, condition, root, seed_modules};
+use crate::support::{World, condition, root, user_modules};
 
 pub const PUBLISH: &str = "publish.yaml";
 pub const APPEND: &str = "append.yaml";
@@ -147,7 +147,7 @@ async fn first_releases_at_the_same_time_are_all_there() {
 #[tokio::test]
 async fn a_module_made_by_the_seeds_own_apply_keeps_its_versions() {
     let stage = Stage::new("applied", &["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"]).await;
-    let seed = seed_modules()[1]
+    let seed = user_modules()[1]
         .replace("${{ github.event.release.tag_name }}", "v1.0.0")
         .replace("my-org", &stage.world.name)
         .replace("opendepot-system", &stage.world.name)

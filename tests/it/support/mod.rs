@@ -360,11 +360,11 @@ fn brief(object: &Value) -> Value {
 }
 
 /// What the tests keep of the seed: its manifests and commands.
-pub const SEED: &str = "tests/it/seed.txt";
+pub const USER_MANIFESTS: &str = "tests/it/user_manifests.txt";
 
 /// The Module manifests of the seed, as they stand there: the first, the workflow's, the full list.
-pub fn seed_modules() -> Vec<String> {
-    modules_in(&std::fs::read_to_string(root().join(SEED)).unwrap())
+pub fn user_modules() -> Vec<String> {
+    modules_in(&std::fs::read_to_string(root().join(USER_MANIFESTS)).unwrap())
 }
 
 /// The Module manifests in a text.

@@ -7,7 +7,7 @@ use opendepot_testbed::operator::Operator;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, World, condition, seed_modules};
+use crate::support::{SOON, World, condition, user_modules};
 
 /// A world whose repository `NAME/mod` has `v1.0.0`, and an operator.
 async fn world_with_a_module(name: &str) -> (World, Operator) {
@@ -38,7 +38,7 @@ async fn the_seed_s_release_workflow_publishes_a_module_whose_name_is_not_its_re
     let repository = world.bed.github.repository(&world.repository("terraform-aws-my-module")).unwrap();
     repository.release("v1.2.3", &[File::new("main.tf", "# mine\n")]).unwrap();
     let _operator = world.operator().await;
-    let manifest = seed_modules()[1]
+    let manifest = user_modules()[1]
         .replace("${{ github.event.release.tag_name }}", "v1.2.3")
         .replace("my-org", &world.name)
         .replace("opendepot-system", &world.name)

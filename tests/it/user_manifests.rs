@@ -5,7 +5,9 @@ use opendepot_testbed::github::{Repository, real_repositories};
 use serde_json::{Value, json};
 
 use crate::support::archives::{git_tree, h1, sha256, tree};
-use crate::support::{SEED, World, condition, modules_in, real_modules, root, seed_modules, shared};
+use crate::support::{
+    USER_MANIFESTS, World, condition, modules_in, real_modules, root, shared, user_modules,
+};
 
 const SYSTEM: &str = "opendepot-system";
 const EKS: &str = "terraform-aws-modules/terraform-aws-eks";
@@ -28,7 +30,7 @@ fn commands_in(text: &str) -> Vec<String> {
 
 /// The first command of the seed that begins so.
 fn seed_command(begins: &str) -> String {
-    let commands = commands_in(&std::fs::read_to_string(root().join(SEED)).unwrap());
+    let commands = commands_in(&std::fs::read_to_string(root().join(USER_MANIFESTS)).unwrap());
     commands
         .into_iter()
         .find(|line| line.starts_with(begins))
@@ -39,8 +41,8 @@ fn seed_command(begins: &str) -> String {
 fn what_the_tests_keep_of_the_seed_is_what_it_says() {
     // Where the whole of it is not at hand, as on GitHub, what is kept of it is used all the same.
     let Ok(seed) = std::fs::read_to_string(shared("seed.txt")) else { return };
-    assert_eq!(seed_modules(), modules_in(&seed));
-    let kept = commands_in(&std::fs::read_to_string(root().join(SEED)).unwrap());
+    assert_eq!(user_modules(), modules_in(&seed));
+    let kept = commands_in(&std::fs::read_to_string(root().join(USER_MANIFESTS)).unwrap());
     // Those inside the workflow begin with more space, and take the version from a variable.
     let said: Vec<_> =
         commands_in(&seed).into_iter().filter(|command| !command.contains("my-module")).collect();
@@ -63,7 +65,7 @@ async fn the_seed_from_the_first_apply_to_the_last_delete() {
         "stringData": {"githubAppID": app.id.to_string(), "githubInstallID": app.installation.to_string(), "githubPrivateKey": app.pkcs1_pem},
     }));
     let operator = world.operator().await;
-    let [first, _, full] = &seed_modules()[..] else { panic!("the seed has three Modules") };
+    let [first, _, full] = &user_modules()[..] else { panic!("the seed has three Modules") };
 
     // The first Module: three Versions, dots kept, each with what git has at its tag.
     world.apply(first);
