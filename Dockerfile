@@ -1,13 +1,13 @@
-# The operator's image. Each platform (linux/amd64, linux/arm64) is built on a machine of its kind.
-# hack/image proves this file where no registry of images can be reached.
-# The tags of both are of the same Debian: the C library is the one that the binary was linked with.
+# The operator's image. Each platform (linux/amd64, linux/arm64) is built on a machine of that architecture.
+# hack/image tests this file without access to an image registry.
+# Both base images are of the same Debian release, so the binary runs with the C library that it was linked with.
 FROM docker.io/library/rust:1.95-trixie AS compiled
 ARG TARGETARCH
 WORKDIR /build
 COPY .cargo .cargo
-# Kernels for arm64 have pages of up to 64 KiB, and jemalloc has to be built for the largest. ([env] is that file's last table.)
+# arm64 kernels have pages of up to 64 KiB, and jemalloc must be built for the largest. ([env] is the last table of that file.)
 RUN test "${TARGETARCH}" != arm64 || echo 'JEMALLOC_SYS_WITH_LG_PAGE = "16"' >>.cargo/config.toml
-# The dependencies first, with sources that hold nothing: a change of the operator's own code does not compile them again.
+# Compiles the dependencies first, with empty sources, so that a change of the operator's code does not compile them again.
 COPY Cargo.toml Cargo.lock ./
 COPY tests/testbed/Cargo.toml tests/testbed/
 COPY fuzz/Cargo.toml fuzz/
@@ -18,7 +18,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cargo build --release --locked --package opendepot --bin opendepot
 COPY src src
 ARG REVISION=unknown
-# Files keep their times when they are copied; cargo has to see that these are newer than the empty ones.
+# COPY keeps the times of files; touch makes them newer than the empty ones for cargo.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     touch src/main.rs src/lib.rs \
     && OPENDEPOT_REVISION="${REVISION}" cargo build --release --locked --package opendepot --bin opendepot \
@@ -34,7 +34,7 @@ LABEL org.opencontainers.image.title="OpenDepot" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=compiled /opendepot /opendepot
-# distroless calls it nonroot; a number is what Kubernetes can tell from root.
+# The user nonroot of distroless, as a number, so that Kubernetes can verify that it is not root.
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["/opendepot"]

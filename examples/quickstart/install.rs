@@ -1,4 +1,4 @@
-//! Terraform (or OpenTofu) works with the stored objects as they are.
+//! Terraform (or OpenTofu) installs the stored objects.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,7 @@ pub fn real_module(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     heading("Install the module with Terraform, and compare it with git");
     let versions = stage.versions("terraform-aws-eks")?;
     let terraform = Terraform::new()?;
-    // Its root asks a registry for a further module; this folder of it does not.
+    // The module's root uses another module from a registry; this folder does not.
     configure(&terraform, stage, versions.last(), Some("modules/karpenter"), "")?;
     run(&terraform, &["get"])?;
     let (clone, installed) = (terraform.folder().join("git"), terraform.module("example"));
@@ -67,7 +67,7 @@ pub fn plan(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     stage.show()
 }
 
-/// Writes a configuration that uses a Version's object, and shows it without S3's keys.
+/// Writes a configuration that uses a Version's object, and shows it without the S3 credentials.
 fn configure(
     terraform: &Terraform,
     stage: &Stage,
@@ -95,7 +95,7 @@ fn run(terraform: &Terraform, args: &[&str]) -> Result<String> {
     Ok(said)
 }
 
-/// git, without the settings of the machine and its user.
+/// Runs git without the settings of the machine and its user.
 fn git(folder: &Path, args: &[&str]) -> Result<String> {
     command("git", args);
     let settings = folder.join("gitconfig");

@@ -1,17 +1,17 @@
-//! The whole job, on this machine, with nothing installed but Rust, Go and git:
+//! Runs OpenDepot's workflow from end to end on this machine, which needs only Rust, Go and git:
 //!
 //! ```text
-//! cargo run --example quickstart                the story, with a list at the end of what it proved
-//! cargo run --example quickstart -- --keep      the same, and everything stays up to play with, until Ctrl-C
+//! cargo run --example quickstart                all steps, with a list of the checks at the end
+//! cargo run --example quickstart -- --keep      the same, and everything keeps running until Ctrl-C
 //! cargo run --example quickstart -- --online    from the real github.com, anonymously
 //! ```
 //!
-//! | file | what it shows |
+//! | file | contents |
 //! |---|---|
-//! | `stage.rs` | what the operator needs to run: Kubernetes, a bucket, GitHub |
-//! | `publish.rs` | a Module's life: publish, append, repair, remove |
-//! | `install.rs` | Terraform working with the stored objects |
-//! | `screen.rs` | headings, commands and proofs on the terminal |
+//! | `stage.rs` | what the operator needs: Kubernetes, a bucket, GitHub |
+//! | `publish.rs` | operations on a Module: publish, append, repair, remove |
+//! | `install.rs` | Terraform with the stored objects |
+//! | `screen.rs` | headings, commands and checks on the terminal |
 
 mod install;
 mod publish;
@@ -26,11 +26,11 @@ use clap::Parser;
 use self::screen::{Proofs, failure};
 use self::stage::Stage;
 
-/// Runs OpenDepot's main job from end to end on this machine.
+/// Runs OpenDepot's workflow from end to end on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "quickstart")]
 struct Flags {
-    /// Leave everything running afterwards, until Ctrl-C.
+    /// Keep everything running afterwards, until Ctrl-C.
     #[arg(long)]
     keep: bool,
     /// Fetch from the real github.com instead of the local one.
@@ -52,18 +52,18 @@ async fn main() -> ExitCode {
 async fn run(flags: &Flags, proofs: &mut Proofs) -> Result<()> {
     std::env::set_current_dir(env!("CARGO_MANIFEST_DIR"))?;
     let stage = Stage::start(flags.online).await?;
-    let told = story(&stage, proofs).await;
+    let outcome = steps(&stage, proofs).await;
     proofs.list();
     if flags.keep {
-        if let Err(error) = &told {
+        if let Err(error) = &outcome {
             failure(error);
         }
         stage.keep().await?;
     }
-    told
+    outcome
 }
 
-async fn story(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+async fn steps(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     publish::first_versions(stage, proofs).await?;
     publish::one_more(stage, proofs)?;
     publish::repair(stage, proofs).await?;

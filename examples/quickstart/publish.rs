@@ -1,4 +1,4 @@
-//! A Module's life: published, appended to, repaired, shortened.
+//! Operations on a Module: publish, append, repair, remove.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::stage::{BUCKET, NAMESPACE, REPOSITORY, Stage};
 
 const MODULE: &str = "terraform-aws-eks";
 const MODULES: &str = "modules.opendepot.defdev.io";
-/// Flux takes over what was written as kubectl, and removes what is not in Git.
+/// Flux takes over fields of managers named kubectl*, and removes those not in Git.
 const MANAGER: &str = "--field-manager=opendepot-release";
 const READY: &str = "condition=Ready";
 
@@ -63,7 +63,7 @@ fn private(stage: &Stage, installation: u64, proofs: &mut Proofs) -> Result<()> 
     Ok(())
 }
 
-/// Appends a version, as a release workflow does it.
+/// Appends a version, as a release workflow does.
 pub fn one_more(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     heading("Append a version");
     let before = resource_versions(stage)?;
@@ -74,17 +74,17 @@ pub fn one_more(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     let mut after = resource_versions(stage)?;
     let new = after.remove("terraform-aws-eks-21.13.0").is_some();
     proofs.check(new, "an appended entry is published");
-    proofs.check(!before.is_empty() && after == before, "the Versions that were there are not touched by it");
+    proofs.check(!before.is_empty() && after == before, "the existing Versions are not changed");
     Ok(())
 }
 
-/// Loses an object, and has it stored again.
+/// Deletes an object and restores it with a forced sync.
 pub async fn repair(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
-    heading("Lose an object, and force a re-sync");
+    heading("Delete an object, and force a sync");
     let version = newest(stage)?;
     let (key, checksum) = stored(stage, &version).await?;
     stage.bed.s3.delete(BUCKET, &key).await?;
-    say(format!("Somebody deleted s3://{BUCKET}/{key}"));
+    say(format!("Deleted s3://{BUCKET}/{key}"));
     let lost = !stage.bed.s3.keys(BUCKET).await?.contains(&key);
     let force = r#"{"spec":{"forceSync":true}}"#;
     stage.kubectl(&["patch", MODULES, MODULE, "-n", NAMESPACE, MANAGER, "--type", "merge", "-p", force])?;
@@ -94,7 +94,7 @@ pub async fn repair(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     Ok(())
 }
 
-/// Removes an entry: its Version and its object go.
+/// Removes an entry, which deletes its Version and its object.
 pub async fn one_less(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     heading("Remove a version");
     let versions = stage.versions(MODULE)?;
@@ -109,13 +109,13 @@ pub async fn one_less(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     let keys = stage.bed.s3.keys(BUCKET).await?;
     let removed = left.len() == 3 && !left.contains_key("terraform-aws-eks-21.10.1");
     proofs.check(removed, "a removed entry's Version is deleted, the others stay");
-    proofs.check(keys.len() == 3 && !keys.contains(&key), "and so is its object in the bucket");
+    proofs.check(keys.len() == 3 && !keys.contains(&key), "its object is deleted from the bucket");
     Ok(())
 }
 
-/// Shows what the bucket holds.
+/// Shows the contents of the bucket.
 pub async fn list_bucket(stage: &Stage) -> Result<()> {
-    heading("What the bucket holds now");
+    heading("Contents of the bucket");
     for version in stage.versions(MODULE)? {
         let (key, checksum) = stored(stage, &version).await?;
         say(format!("s3://{BUCKET}/{key}  SHA-256 {checksum}"));
@@ -123,9 +123,9 @@ pub async fn list_bucket(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// A Version's key, and the SHA-256 of the bytes that the bucket has there.
+/// A Version's key, and the SHA-256 of the object at that key.
 async fn stored(stage: &Stage, version: &Value) -> Result<(String, String)> {
-    let key = version["status"]["storage"]["key"].as_str().context("a stored Version says where")?;
+    let key = version["status"]["storage"]["key"].as_str().context("a stored Version has a key")?;
     let bytes = stage.bed.s3.get(BUCKET, key).await?;
     let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
     Ok((key.to_owned(), base64::engine::general_purpose::STANDARD.encode(sum)))

@@ -1,8 +1,8 @@
-//! What the quickstart prints: headings, commands with their output, and what is proved.
+//! The quickstart's output: headings, commands with their output, and checks.
 
 use std::fmt::Display;
 
-/// Begins a part of the story.
+/// Begins a step.
 pub fn heading(text: &str) {
     println!("\n== {text}");
 }
@@ -18,14 +18,14 @@ pub fn command(program: &str, args: &[&str]) {
     println!("\n$ {program} {}", words.join(" "));
 }
 
-/// What a command said.
+/// The output of a command.
 pub fn output(text: &str) {
     if !text.trim().is_empty() {
         println!("{}", text.trim_end());
     }
 }
 
-/// Why the story ended early.
+/// The error that ended the quickstart early.
 pub fn failure(error: &anyhow::Error) {
     eprintln!("\nquickstart: {error:#}");
 }
@@ -35,26 +35,26 @@ fn quoted(word: &str) -> String {
     if word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
 }
 
-/// What was checked, and whether it was so.
+/// The checks and their outcomes.
 #[derive(Debug, Default)]
 pub struct Proofs(Vec<(bool, String)>);
 
 impl Proofs {
-    /// Takes down the outcome of a check.
+    /// Records the outcome of a check.
     pub fn check(&mut self, holds: bool, claim: impl Into<String>) {
         let claim = claim.into();
         println!("{}", line(holds, &claim));
         self.0.push((holds, claim));
     }
 
-    /// Whether anything was checked, and all of it was so.
+    /// Whether there was at least one check, and all passed.
     pub fn hold(&self) -> bool {
         !self.0.is_empty() && self.0.iter().all(|(holds, _)| *holds)
     }
 
-    /// Prints all of them.
+    /// Prints all checks.
     pub fn list(&self) {
-        heading(if self.0.is_empty() { "This run has proved nothing" } else { "What this run has proved" });
+        heading(if self.0.is_empty() { "No check was made" } else { "Checks" });
         for (holds, claim) in &self.0 {
             println!("{}", line(*holds, claim));
         }
@@ -62,5 +62,5 @@ impl Proofs {
 }
 
 fn line(holds: bool, claim: &str) -> String {
-    format!("  [{}] {claim}", if holds { "ok" } else { "NOT SO" })
+    format!("  [{}] {claim}", if holds { "ok" } else { "FAILED" })
 }

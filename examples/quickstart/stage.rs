@@ -1,4 +1,4 @@
-//! What the operator needs: a Kubernetes API with its CRDs and rights, a bucket, and GitHub with a private repository.
+//! What the operator needs: a Kubernetes API with its CRDs and RBAC, a bucket, and GitHub with a private repository.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,26 +21,26 @@ pub const NAMESPACE: &str = "opendepot-system";
 pub const BUCKET: &str = "opendepot-modules";
 /// The repository of the first Module.
 pub const REPOSITORY: &str = "terraform-aws-modules/terraform-aws-eks";
-/// Full names: other software has kinds of these names too.
+/// Full names, because other software has kinds of the same names.
 const VERSIONS: &str = "versions.opendepot.defdev.io";
 const BOTH: &str = "modules.opendepot.defdev.io,versions.opendepot.defdev.io";
-/// The versions that its repository has here.
+/// The tags of that repository.
 const TAGS: [&str; 4] = ["v21.10.1", "v21.11.0", "v21.12.0", "v21.13.0"];
 
-/// Everything that runs. It ends when this is dropped, and when the process ends.
+/// All servers and the operator. They stop when this is dropped or the process ends.
 pub struct Stage {
     pub bed: Testbed,
-    /// Whether GitHub is the real one.
+    /// Whether to use the real GitHub.
     pub online: bool,
     /// Where git finds the first Module's repository.
     pub origin: String,
-    /// The GitHub App's installation, when GitHub is the local one.
+    /// The GitHub App's installation on the local GitHub.
     pub installation: Option<u64>,
     operator: Operator,
 }
 
 impl Stage {
-    /// Builds what is missing and starts everything.
+    /// Builds missing programs and starts everything.
     pub async fn start(online: bool) -> Result<Self> {
         if foreign_operator().is_none() {
             heading("Build the operator");
@@ -57,14 +57,14 @@ impl Stage {
             let (origin, installation) = private_repository(&bed)?;
             (origin, Some(installation))
         };
-        heading("Start the operator, as its service account with the shipped rights");
+        heading("Start the operator, with its service account and the shipped RBAC");
         let operator = operator(&bed, online).await?.start()?;
         let took = operator.wait_ready().await?;
         say(format!("ready after {} ms", took.as_millis()));
         Ok(Self { bed, online, origin, installation, operator })
     }
 
-    /// Shows a kubectl command, runs it, and shows what it says.
+    /// Shows a kubectl command, runs it, and shows its output.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
         kubectl(&self.bed, args)
     }
@@ -74,7 +74,7 @@ impl Stage {
         self.kubectl(&["get", BOTH, "-n", NAMESPACE]).map(drop)
     }
 
-    /// Waits until a Module's last change is stored, or says what keeps it from that.
+    /// Waits for a condition of a Module, and fails with the reasons of its Versions.
     pub fn wait(&self, module: &str, condition: &str) -> Result<()> {
         let object = format!("modules.opendepot.defdev.io/{module}");
         let condition = format!("--for={condition}");
@@ -87,7 +87,7 @@ impl Stage {
         let mut reasons: Vec<&str> = why.lines().filter(|line| !line.starts_with("Synced:")).collect();
         reasons.sort_unstable();
         reasons.dedup();
-        bail!("{object} is not Ready after 60 s. Its Versions say:\n{}", reasons.join("\n"))
+        bail!("{object} is not Ready after 60 s. Its Versions report:\n{}", reasons.join("\n"))
     }
 
     /// All Versions of a Module, by name.
@@ -99,11 +99,11 @@ impl Stage {
         Ok(versions)
     }
 
-    /// Leaves everything up until Ctrl-C.
+    /// Keeps everything running until Ctrl-C.
     pub async fn keep(&self) -> Result<()> {
-        heading("Everything is still running. Ctrl-C ends it");
+        heading("Everything keeps running. Press Ctrl-C to stop it");
         let (kubernetes, s3) = (&self.bed.kubernetes, &self.bed.s3);
-        let tools = kubernetes.kubectl_path().parent().context("kubectl lies in a folder")?;
+        let tools = kubernetes.kubectl_path().parent().context("kubectl has no parent folder")?;
         say(format!(
             "export KUBECONFIG={}\nexport PATH={}:$PATH",
             kubernetes.admin_kubeconfig().display(),
@@ -123,7 +123,7 @@ impl Stage {
     }
 }
 
-/// The same target folder and features as this example: nothing is compiled twice.
+/// Uses this example's target folder and features, so that nothing is compiled twice.
 fn build() -> Result<()> {
     let mut args = vec!["build", "--bin", "opendepot", "--example", "quickstart"];
     if !cfg!(debug_assertions) {
@@ -147,7 +147,7 @@ fn operator_path() -> Result<PathBuf> {
         return Ok(operator);
     }
     let here = std::env::current_exe()?;
-    let profile = here.ancestors().nth(2).context("this program lies in cargo's target folder")?;
+    let profile = here.ancestors().nth(2).context("this program is not in cargo's target folder")?;
     Ok(profile.join("opendepot"))
 }
 
@@ -169,7 +169,7 @@ async fn servers() -> Result<Testbed> {
     Ok(bed)
 }
 
-/// The repository that the first Module names, private, and a GitHub App that may read it.
+/// Creates the first Module's private repository, and a GitHub App with access to it.
 fn private_repository(bed: &Testbed) -> Result<(String, u64)> {
     let repository = if real_repositories().join(format!("{REPOSITORY}.git")).is_dir() {
         bed.github.alias(REPOSITORY, REPOSITORY)?
@@ -199,7 +199,7 @@ fn private_repository(bed: &Testbed) -> Result<(String, u64)> {
     Ok((origin, app.installation))
 }
 
-/// What the repository holds where the real one is not at hand.
+/// The files of the repository if the real one is not available.
 fn stand_in(tag: &str) -> Vec<File> {
     let readme = format!("# terraform-aws-eks {tag}, a stand-in\n");
     let karpenter = "variable \"cluster_name\" {\n  type    = string\n  default = \"\"\n}\n";
@@ -210,7 +210,7 @@ async fn operator(bed: &Testbed, online: bool) -> Result<OperatorBuilder> {
     if !online {
         return Ok(bed.operator());
     }
-    // As the testbed's own, less the way to the local GitHub.
+    // Like the testbed's operator, without the proxy to the local GitHub.
     let kubeconfig = bed.kubernetes.kubeconfig_for_service_account(NAMESPACE, "opendepot").await?;
     let mut operator = OperatorBuilder::new(operator_path()?)
         .env("KUBECONFIG", kubeconfig)

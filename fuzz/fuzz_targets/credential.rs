@@ -17,12 +17,12 @@ libfuzzer_sys::fuzz_target!(|raw: &[u8]| {
         }
         Ok(Credential::App(_)) => {}
         Err(error) => {
-            // Nothing that may be a secret is told. Of digits, the messages themselves hold those of "base64".
-            let told = error.to_string();
+            // No message contains a possible secret. (The messages contain the digits of "base64".)
+            let message = error.to_string();
             let telling =
                 |value: &&Vec<u8>| value.trim_ascii().len() > 16 && value.iter().any(u8::is_ascii_digit);
             for value in data.values().filter(telling) {
-                assert!(!told.contains(&*String::from_utf8_lossy(value.trim_ascii())), "{told}");
+                assert!(!message.contains(&*String::from_utf8_lossy(value.trim_ascii())), "{message}");
             }
         }
     }

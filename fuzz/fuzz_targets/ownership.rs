@@ -1,4 +1,4 @@
-//! The metadata of an object in S3, anybody's: `key=value` in each line.
+//! The metadata of an object in S3 from any client: `key=value` in each line.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -413,11 +413,11 @@ fn the_chart_refuses_values_that_cannot_work() {
         (json!({"verifyInterval": 24}), "/verifyInterval"),
         (
             json!({"extraArgs": ["--listen=127.0.0.1:8080"]}),
-            "reach only the pod's own address; write [::]:8080",
+            "can only connect to the pod's own address; write [::]:8080",
         ),
         (
             json!({"extraEnv": [{"name": "OPENDEPOT_LISTEN", "value": "[::1]:9"}]}),
-            "reach only the pod's own address",
+            "can only connect to the pod's own address",
         ),
         (json!({"extraArgs": ["--listen=9090"]}), "write an IP address and a port"),
         (json!({"extraArgs": ["--listen=[::]:0"]}), "write an IP address and a port"),

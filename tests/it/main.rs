@@ -57,5 +57,6 @@ mod terraform;
 mod user_manifests;
 mod version_writes;
 mod waiting;
+mod words;
 mod workflows;
 mod write_once;

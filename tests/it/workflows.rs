@@ -116,7 +116,7 @@ async fn releases_follow_one_another_and_a_run_may_be_repeated() {
     stage.published(PUBLISH, "v1.1.0");
     let before = stage.world.version_ready("my-module-1.0.0").await;
     let again = stage.published(PUBLISH, "v1.0.0");
-    assert!(again.log.contains("The version is listed already."), "{}", again.log);
+    assert!(again.log.contains("The version is already listed."), "{}", again.log);
     assert_eq!(stage.listed().await, ["v1.0.0", "v1.1.0"]);
     stage.world.objects_are(2).await;
     let after = stage.world.version_ready("my-module-1.0.0").await;
@@ -190,7 +190,7 @@ async fn a_hostile_tag_is_only_ever_text() {
         for workflow in [PUBLISH, APPEND, ACTION] {
             let outcome = stage.release(workflow, tag);
             assert!(!outcome.success, "{workflow} {tag:?}: {}", outcome.log);
-            let said = ["is no version", "is no semantic version"];
+            let said = ["is not a version", "is not a semantic version"];
             assert!(said.iter().any(|words| outcome.log.contains(words)), "{workflow}: {}", outcome.log);
             let files = std::fs::read_dir(stage.runner.workspace()).unwrap().count();
             assert_eq!(files, 1, "{workflow} {tag:?} made a file");
@@ -261,13 +261,13 @@ async fn the_action_says_what_keeps_a_module_from_publishing() {
     };
     stage.manifest("    versionHistoryLimit: 1\n");
     stage.published(ACTION, "v2.0.0");
-    refused("all that versionHistoryLimit keeps", "v1.0.0");
+    refused("newest versions that versionHistoryLimit keeps", "v1.0.0");
     stage.world.patch("module/my-module", &json!({"spec": {"suspend": true}}));
     refused("Suspended: Suspended by spec.suspend", "v3.0.0");
     let manifest = stage.runner.workspace().join("module.yaml");
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(&manifest, text.replacen("name: my-module", "name: another", 1)).unwrap();
-    refused("holds Module/another: it must hold the Module my-module", "v2.0.0");
+    refused("contains Module/another: it must contain only the Module my-module", "v2.0.0");
 }
 
 #[tokio::test]
@@ -320,7 +320,7 @@ async fn a_pruned_version_is_reported_although_another_version_fails() {
     assert!(error.contains("v1.0.0 is not among the newest versions"), "{error}");
     let hasty = stage.workflow(APPEND).replace("{1..60}", "{1..3}");
     let error = said(&stage.release_of(&hasty, "v1.0.0"));
-    assert!(error.contains("No Version object was made. TagNotFound: "), "{error}");
+    assert!(error.contains("No Version object was created. TagNotFound: "), "{error}");
 }
 
 #[tokio::test]

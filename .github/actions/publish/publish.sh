@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
 # Adds one version to a Module and waits until it is stored.
 #
-# In: MODULE, NAMESPACE, VERSION, MANIFEST (may be empty) and TIMEOUT from the environment, a kubectl that reaches the
-# cluster. Out: bucket, key, checksum and contentDigest as outputs of the step; the reason as an error where it failed.
-# The Module's list is only ever appended to, so that this may run again, and at the same time for other versions.
+# Reads MODULE, NAMESPACE, VERSION, MANIFEST (may be empty) and TIMEOUT from the environment, and needs a kubectl with access
+# to the cluster. Sets the outputs bucket, key, checksum and contentDigest of the step; a failure reports the reason as an error.
+# It only appends to the Module's list, so it can run again, and for several versions at once.
 set -euo pipefail
 export LC_ALL=C
 : "${MODULE?}" "${NAMESPACE?}" "${VERSION?}" "${MANIFEST?}" "${TIMEOUT?}" "${GITHUB_OUTPUT?}"
 
 GROUP=opendepot.defdev.io
-# Who writes, in metadata.managedFields: Flux takes over what was written as kubectl, and removes what is not in Git.
+# The name in metadata.managedFields: Flux takes over fields of managers named kubectl*, and removes those not in Git.
 MANAGER=--field-manager=opendepot-release
 PAUSE=2
 LISTED=false
 
-# An error on the run's page. Its text is of others: it must not be taken for a command to the runner.
+# Reports an error on the run's page. The text is untrusted: the escapes keep the runner from executing it as a command.
 fail() {
   local text=${1//'%'/%25}
   text=${text//$'\r'/%0D}
@@ -22,7 +22,7 @@ fail() {
   exit 1
 }
 
-# Prints text of others with the runner's commands switched off.
+# Prints untrusted text with the runner's commands disabled.
 show() {
   local token
   token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
@@ -38,10 +38,10 @@ k() {
 check_inputs() {
   local semver='^v?(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$'
   local name='^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'
-  [[ $VERSION =~ $semver ]] || fail "version \"$VERSION\" is no semantic version: write MAJOR.MINOR.PATCH, such as v1.10.0."
-  [[ $MODULE =~ $name ]] || fail "module \"$MODULE\" is no name of a Kubernetes object."
-  [[ $NAMESPACE =~ $name ]] || fail "namespace \"$NAMESPACE\" is no name of a Kubernetes namespace."
-  [[ $TIMEOUT =~ ^([0-9]{1,5})([smh]?)$ ]] || fail "timeout \"$TIMEOUT\" is no duration: write such as 90s, 10m or 1h."
+  [[ $VERSION =~ $semver ]] || fail "version \"$VERSION\" is not a semantic version: write MAJOR.MINOR.PATCH, such as v1.10.0."
+  [[ $MODULE =~ $name ]] || fail "module \"$MODULE\" is not a valid name of a Kubernetes object."
+  [[ $NAMESPACE =~ $name ]] || fail "namespace \"$NAMESPACE\" is not a valid name of a Kubernetes namespace."
+  [[ $TIMEOUT =~ ^([0-9]{1,5})([smh]?)$ ]] || fail "timeout \"$TIMEOUT\" is not a duration: write for example 90s, 10m or 1h."
   case ${BASH_REMATCH[2]} in
     m) DEADLINE=$((SECONDS + 10#${BASH_REMATCH[1]} * 60)) ;;
     h) DEADLINE=$((SECONDS + 10#${BASH_REMATCH[1]} * 3600)) ;;
@@ -49,12 +49,12 @@ check_inputs() {
   esac
 }
 
-# Makes the Module, or merges the manifest's moduleConfig into the one that is there.
+# Creates the Module, or merges the manifest's moduleConfig into the existing one.
 configure() {
   local named answer config
   named=$(k create --dry-run=client -f "$MANIFEST" -o 'jsonpath={.kind}/{.metadata.name}' 2>&1) ||
     fail "manifest $MANIFEST: $named"
-  [[ $named == "Module/$MODULE" ]] || fail "manifest $MANIFEST holds $named: it must hold the Module $MODULE, and nothing else."
+  [[ $named == "Module/$MODULE" ]] || fail "manifest $MANIFEST contains $named: it must contain only the Module $MODULE."
   if answer=$(k create "$MANAGER" -f "$MANIFEST" 2>&1); then
     echo "$answer"
     return
@@ -66,36 +66,36 @@ configure() {
   echo "$answer"
 }
 
-# Appends the version; that it is listed already is as good.
+# Appends the version. A version that is already listed counts as success.
 append() {
   local answer patch='[{"op":"add","path":"/spec/versions/-","value":{"version":"'$VERSION'"}}]'
   if answer=$(k patch "modules.$GROUP/$MODULE" "$MANAGER" --type json -p "$patch" 2>&1); then
     echo "$answer"
   elif [[ $answer == *'Duplicate value'* ]]; then
     LISTED=true
-    echo "$VERSION is listed already."
+    echo "$VERSION is already listed."
   elif [[ $answer == *NotFound* ]]; then
-    fail "There is no Module $MODULE in namespace $NAMESPACE: create it, or name its manifest. $answer"
+    fail "There is no Module $MODULE in namespace $NAMESPACE: create it, or set the input manifest. $answer"
   else
     fail "The version cannot be added: $answer"
   fi
 }
 
-# Sets NAME to the Version object of this Module and version, or to nothing, and COUNT to how many the Module has. The name
-# is `<module>-<version>` only where that is legal and unambiguous; the list may have the other spelling of the version.
+# Sets NAME to the Version object of this Module and version, or to nothing, and COUNT to the number of the Module's Versions.
+# The name is `<module>-<version>` only if that is valid and unambiguous, and the list may have the other spelling.
 find_version() {
   local plain="$MODULE-${VERSION#v}" selector=() owner version name finalizers deleted
   local owned='{.metadata.ownerReferences[0].name} {.spec.version} {.metadata.name} {.metadata.finalizers}'
   owned+=' {.metadata.deletionTimestamp}{"\n"}'
   NAME='' COUNT=0
-  # Not those of the original OpenDepot: they lack our finalizer.
+  # The finalizer excludes Versions of the original OpenDepot.
   while read -r owner version name finalizers deleted; do
     if [[ $owner == "$MODULE" && $finalizers == *'/stored-object"'* && ${version#v} == "${VERSION#v}" ]]; then
       NAME=$name
       return
     fi
   done < <(k get "versions.$GROUP" "$plain" --ignore-not-found -o "jsonpath=$owned" 2>/dev/null || true)
-  # Longer names are cut in the label.
+  # The label truncates longer names.
   if ((${#MODULE} <= 63)); then selector=(-l "$GROUP/module=$MODULE"); fi
   while read -r owner version name finalizers deleted; do
     if [[ $owner != "$MODULE" || $finalizers != *'/stored-object"'* ]]; then continue; fi
@@ -104,8 +104,8 @@ find_version() {
   done < <(k get "versions.$GROUP" "${selector[@]}" -o "jsonpath={range .items[*]}$owned{end}")
 }
 
-# Sets READY, REASON and STALLED of an object, as far as they speak of its current generation, HANDLED, and of a Module
-# DESIRED and PRUNED.
+# Sets HANDLED of an object, READY, REASON and STALLED if they are of its current generation, and DESIRED and PRUNED of a
+# Module.
 look() {
   local lines fields
   fields='{.metadata.generation}{"\n"}{.status.observedGeneration}{"\n"}{.status.lastHandledRequest}{"\n"}'
@@ -120,7 +120,7 @@ look() {
   fi
 }
 
-# Fails with the object's own words, after the story that leads there.
+# Fails with the object's message, after printing its description.
 give_up() {
   local object=$1 message
   message=$(k get "$object" -o 'jsonpath={range .status.conditions[?(@.type=="Ready")]}{.reason}: {.message}{end}')
@@ -130,38 +130,38 @@ give_up() {
   fail "$2$message"
 }
 
-# Waits for the Version object. What keeps the Module from making it ends the wait.
+# Waits for the Version object. A state in which the Module cannot create it ends the wait.
 wait_for_object() {
   local object="modules.$GROUP/$MODULE" complete=0
   while find_version; [[ -z $NAME ]]; do
     look "$object"
     case $REASON in
       InvalidSpec | NameTaken | Suspended)
-        # The reason may be another version's: this one is made a moment after the Module says so.
+        # The reason may concern another version: this one may be created just after the Module reports it.
         sleep "$PAUSE"
         find_version
         if [[ -n $NAME ]]; then return; fi
         give_up "$object" ''
         ;;
     esac
-    # The Module has a Version for each version that it wants, whether or not they are stored. Twice, since this one may
-    # have been made between the two looks.
+    # The Module has a Version for each wanted version. Checked twice, because this one may have been created between the
+    # two requests.
     if ((PRUNED > 0 && COUNT >= DESIRED)) || [[ $REASON == Synced ]]; then
       complete=$((complete + 1))
     else
       complete=0
     fi
     if ((complete > 1)); then
-      give_up "$object" "$VERSION is not among the newest versions, which are all that versionHistoryLimit keeps. "
+      give_up "$object" "$VERSION is not among the newest versions that versionHistoryLimit keeps. "
     fi
     if ((SECONDS >= DEADLINE)); then
-      give_up "$object" "There is no Version object of $VERSION after $TIMEOUT. Is the operator running? "
+      give_up "$object" "There is no Version object for $VERSION after $TIMEOUT. Is the operator running? "
     fi
     sleep "$PAUSE"
   done
 }
 
-# Prints what decides where a version is stored, and what, as the Module or the Version wants it.
+# Prints the configuration of a Module or Version that determines the bytes and the location of an object.
 placement() {
   local object=$1 config=$2 lines fields
   fields="{$config.storageConfig.s3}{'\n'}{$config.fileFormat}{'\n'}{$config.name}{'\n'}{$config.repoUrl}{'\n'}"
@@ -171,14 +171,14 @@ placement() {
   echo "${lines[0]-} ${lines[1]-} $name ${lines[3]:-https://github.com/${lines[4]-}/$name}"
 }
 
-# Waits until a Version that was there before has what the manifest may have changed in the Module: until then it is Ready,
-# or failed, as it was before.
+# Waits until an existing Version has the configuration that the manifest may have changed. Until then, its conditions describe
+# the old configuration.
 wait_for_change() {
   local module="modules.$GROUP/$MODULE" looks=0
   if [[ $LISTED == false || -z $MANIFEST ]]; then return; fi
   until [[ $(placement "$module" .spec.moduleConfig) == "$(placement "versions.$GROUP/$NAME" .spec.moduleConfigRef)" ]]; do
     look "$module"
-    # Seen by the operator: it is about to reach the Versions, or makes no difference to them.
+    # The operator has seen the change: it will change the Versions soon, or does not affect them.
     if [[ -n $REASON ]]; then looks=$((looks + 1)); fi
     if [[ $REASON == Synced || $REASON == InvalidSpec || $REASON == Suspended ]] || ((looks > 15)); then return; fi
     if ((SECONDS >= DEADLINE)); then
@@ -188,14 +188,14 @@ wait_for_change() {
   done
 }
 
-# Waits until it is stored. One that failed before this run is tried again now.
+# Waits until the version is stored. If it failed before this run, requests a retry.
 wait_until_stored() {
   local object="versions.$GROUP/$NAME" request=''
   look "$object"
   if [[ $LISTED == true && $READY == False && $REASON != Publishing ]]; then
     request="github-${GITHUB_RUN_ID:-run}-${GITHUB_RUN_ATTEMPT:-1}-$RANDOM"
     k annotate "$MANAGER" --overwrite "$object" "$GROUP/requestedAt=$request" >/dev/null ||
-      fail "$object failed before, and cannot be asked to try again: allow patch of versions.$GROUP."
+      fail "$object failed before, and a retry cannot be requested: allow patch of versions.$GROUP."
   fi
   while true; do
     look "$object"
@@ -209,9 +209,9 @@ wait_until_stored() {
   done
 }
 
-tell() {
+outputs() {
   local value
-  # One read: where it is and what is there belong together.
+  # A single read, so that the outputs are consistent.
   while read -r value; do
     echo "${value/=/: }"
     echo "$value" >>"$GITHUB_OUTPUT"
@@ -224,4 +224,4 @@ append
 wait_for_object
 wait_for_change
 wait_until_stored
-tell
+outputs

@@ -29,7 +29,7 @@ name: {{ include "opendepot.serviceAccount" . | quote }}
 namespace: {{ quote .Release.Namespace }}
 {{- end -}}
 
-{{- /* The port of --listen, wherever that is given. */}}
+{{- /* The port of --listen, from any value that sets it. */}}
 {{- define "opendepot.port" -}}
 {{- $listen := "[::]:8080" -}}
 {{- range .Values.extraEnv -}}
@@ -42,12 +42,12 @@ namespace: {{ quote .Release.Namespace }}
 {{- fail (printf "--listen=%s: write an IP address and a port, such as [::]:9090" $listen) -}}
 {{- end -}}
 {{- if regexMatch "^(127\\.|\\[::1\\]|\\[::ffff:127\\.)" $listen -}}
-{{- fail (printf "--listen=%s: the kubelet and Prometheus reach only the pod's own address; write [::]:%s" $listen (regexFind "[0-9]+$" $listen)) -}}
+{{- fail (printf "--listen=%s: the kubelet and Prometheus can only connect to the pod's own address; write [::]:%s" $listen (regexFind "[0-9]+$" $listen)) -}}
 {{- end -}}
 {{- regexFind "[0-9]+$" $listen -}}
 {{- end -}}
 
-{{- /* OpenShift chooses users and groups itself, and refuses a pod that asks for others. */}}
+{{- /* OpenShift assigns users and groups itself, and rejects a pod that sets others. */}}
 {{- define "opendepot.podSecurityContext" -}}
 {{- $context := deepCopy (.Values.podSecurityContext | default dict) -}}
 {{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
