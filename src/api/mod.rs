@@ -8,8 +8,8 @@ pub mod check;
 pub mod condition;
 pub mod config;
 pub mod module;
+pub mod requests;
 pub mod state;
-pub mod token;
 pub mod version;
 
 pub use config::{DeletionPolicy, ModuleConfig, S3Config, StorageConfig};

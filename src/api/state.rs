@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::config::{ModuleConfig, S3Config};
 use super::{
     ADOPT, FINALIZER, GROUP, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, ORIGINAL_FINALIZER, REQUESTED_AT,
-    VERSION, token,
+    VERSION, requests,
 };
 use crate::domain::canonical_endpoint;
 use crate::domain::object_key::derived_file_name;
@@ -253,7 +253,7 @@ impl From<Meta> for ObjectMeta {
                 ADOPT => value.len() <= LONGEST_NAME,
                 _ => false,
             });
-            token::shorten_annotations(&mut all);
+            requests::shorten_annotations(&mut all);
             all
         });
         let finalizers = meta.finalizers.map(|mut all| {
@@ -384,7 +384,7 @@ fn holds(condition: &Value) -> Option<bool> {
 
 fn recorded_token(status: &Value, field: &str) -> Option<String> {
     let recorded = status.get(field).and_then(Value::as_str)?;
-    Some(token::shorten(recorded).into_owned())
+    Some(requests::shorten(recorded).into_owned())
 }
 
 fn lean_status(status: &Value) -> LeanStatus {

@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use url::Url;
 
+use super::notice::RateLimitNotice;
 use crate::domain::repository::authority;
 
-/// What stands before the time in the message of a limit.
-pub const LIMITED: &str = " asks to wait until ";
 /// GitHub's own explanation is passed on up to this many characters.
 const LONGEST_MESSAGE: usize = 200;
 
@@ -61,7 +60,7 @@ pub enum FetchError {
         message: String,
     },
     /// GitHub asked to wait. Until then nothing is sent with the same credential.
-    #[error("{host}{LIMITED}{until} ({} rate limit)", if *secondary { "secondary" } else { "primary" })]
+    #[error("{} ({} rate limit)", notice(host, *until), if *secondary { "secondary" } else { "primary" })]
     RateLimited {
         /// Who asked.
         host: String,
@@ -73,8 +72,9 @@ pub enum FetchError {
     /// A web page forbade what was asked for without a credential, where GitHub's API explains itself in JSON. Until then
     /// nothing is sent with the same credential.
     #[error(
-        "{host}{LIMITED}{until} (HTTP 403 with a web page, as after too many requests from one address): if it stays, set \
-         githubClientConfig.useAuthenticatedClient, or look at the proxy"
+        "{} (HTTP 403 with a web page, as after too many requests from one address): if it stays, set \
+         githubClientConfig.useAuthenticatedClient, or look at the proxy",
+        notice(host, *until)
     )]
     Blocked {
         /// Who answered.
@@ -173,6 +173,10 @@ pub enum FetchError {
         #[source]
         source: Arc<io::Error>,
     },
+}
+
+fn notice(host: &str, until: Timestamp) -> RateLimitNotice {
+    RateLimitNotice { host: host.to_owned(), until }
 }
 
 fn invisible(authenticated: bool) -> &'static str {

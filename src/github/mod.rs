@@ -25,6 +25,7 @@ mod fetch;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gate;
+mod notice;
 mod redirect;
 mod token;
 mod transport;
@@ -35,7 +36,8 @@ use tokio::fs::File;
 
 pub use self::{
     credential::{AppKey, Credential, CredentialError, credential_from_secret},
-    error::{FetchError, LIMITED},
+    error::FetchError,
+    notice::RateLimitNotice,
 };
 use self::{
     fetch::{Fetcher, Order},

@@ -42,8 +42,9 @@ use self::pace::Pace;
 use self::plan::Plan;
 use self::select::{ModuleView, Selection};
 use self::status::Facts;
+use crate::api::requests::ForceToken;
 use crate::api::state::{ModuleState, OwnerPolicy, VersionState};
-use crate::api::{Module, ModuleStatus, REQUESTED_AT, condition, token};
+use crate::api::{Module, ModuleStatus, REQUESTED_AT, condition, requests};
 use crate::controller::client;
 use crate::controller::events::Events;
 use crate::controller::failure::{Failure, Reason};
@@ -659,9 +660,9 @@ fn decide(module: &ModuleView, children: &[&VersionState], problem: Option<&Prob
 /// The Module with its parts parsed, which leave `raw`, and what makes it unusable.
 fn view(raw: &mut DynamicObject) -> (ModuleView, Option<Problem>) {
     let mut status: ModuleStatus = client::take_part(raw, "status").unwrap_or_default();
-    status.last_handled_request.iter_mut().for_each(token::shorten_recorded);
+    status.last_handled_request.iter_mut().for_each(requests::shorten_recorded);
     let mut metadata = raw.metadata.clone();
-    metadata.annotations.iter_mut().for_each(token::shorten_annotations);
+    metadata.annotations.iter_mut().for_each(requests::shorten_annotations);
     let config = raw.data.pointer("/spec/moduleConfig").unwrap_or(&Value::Null);
     let policy = OwnerPolicy::of(config, status.published.iter().flat_map(|all| all.keys().cloned()));
     let spec = client::take_part::<crate::api::ModuleSpec>(raw, "spec");
@@ -684,7 +685,7 @@ fn view(raw: &mut DynamicObject) -> (ModuleView, Option<Problem>) {
 fn open_request(ctx: &Context, module: &ModuleView, uid: &str) -> (Option<String>, Option<Duration>) {
     let Some(id) = status::wants_request(module) else { return (None, None) };
     match ctx.memories.with(uid, |memory| memory.forces.admit(&id, Instant::now())) {
-        Ok(()) => (Some(status::token(module)), None),
+        Ok(()) => (Some(ForceToken::create(module.spec.force_sync)), None),
         Err(pause) => (None, Some(pause)),
     }
 }

@@ -6,6 +6,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::domain::Release;
+use crate::domain::text::hex;
 
 /// Longest name that is made. Kubernetes allows 253; Events append about 18 characters to the name of their object.
 const MAX_NAME: usize = 230;
@@ -62,11 +63,9 @@ fn legal(name: &str) -> bool {
 }
 
 fn short_hash(text: &str) -> String {
-    let hash = digest(&SHA256, text.as_bytes());
-    hash.as_ref()
-        .iter()
-        .take(HASH / 2)
-        .fold(String::with_capacity(HASH), |hex, byte| hex + &format!("{byte:02x}"))
+    let mut hash = hex(digest(&SHA256, text.as_bytes()).as_ref());
+    hash.truncate(HASH);
+    hash
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::names;
+use crate::api::requests::ForceToken;
 use crate::api::state::{OwnerPolicy, VersionState};
 use crate::api::{ModuleConfig, ModuleSpec, ModuleStatus};
 use crate::domain::Release;
@@ -70,7 +71,10 @@ impl ModuleView {
 
     /// The request that is open now: the token that children are to handle.
     pub fn open_request(&self) -> Option<&str> {
-        self.status.force_token.as_deref().filter(|token| !token.starts_with("done:"))
+        match ForceToken::parse(self.status.force_token.as_deref()?)? {
+            ForceToken::Open(token) => Some(token),
+            ForceToken::Done(_) => None,
+        }
     }
 
     /// Whether contents are pinned.

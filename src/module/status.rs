@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::Problem;
 use super::attempts::Refused;
@@ -16,6 +15,7 @@ use super::record::Room;
 use super::select::{ModuleView, Selection, Wanted, ours};
 use super::verdict::{plural, tally, verdict};
 use crate::api::module::VersionCounts;
+use crate::api::requests::ForceToken;
 use crate::api::state::VersionState;
 use crate::api::{MODULE_REQUEST, ModuleStatus, REQUESTED_AT, condition};
 use crate::domain::Release;
@@ -38,7 +38,7 @@ pub struct Facts<'a> {
     pub too_large: bool,
 }
 
-/// The status of `module`. `token` is a fresh name for a request ([`token`]), used when one is to be opened.
+/// The status of `module`. `token` is a new token ([`ForceToken::create`]) for a request that is to be opened.
 pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: Timestamp) -> ModuleStatus {
     let Facts { selection, children, plan, problem, .. } = *facts;
     let generation = module.metadata.generation;
@@ -66,7 +66,8 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: 
         pruned: count(selection.pruned),
         summary: format!("{stored}/{desired}"),
     });
-    let open = after.force_token.as_deref().is_some_and(|t| !t.starts_with("done:"));
+    let token = after.force_token.as_deref().and_then(ForceToken::parse);
+    let open = matches!(token, Some(ForceToken::Open(_)));
     // One that is held back, since too many were asked for, is still to come.
     let open = open || wants_request(module).is_some();
     let (verdict, reason, message) = verdict(module, facts, &tally, open);
@@ -88,7 +89,8 @@ pub fn resets_force(module: &ModuleView) -> bool {
 /// Whether the status says that the request of this very generation is done. A restore brings back the status of a
 /// Module that had come further, and whose generations are not this one's: it speaks of none of them.
 fn is_done(module: &ModuleView) -> bool {
-    !of_another_life(module) && module.status.force_token.as_deref() == Some(&done(module))
+    let token = module.status.force_token.as_deref().and_then(ForceToken::parse);
+    !of_another_life(module) && token == Some(done(module))
 }
 
 fn of_another_life(module: &ModuleView) -> bool {
@@ -111,21 +113,15 @@ fn requested_at(module: &ModuleView) -> Option<&str> {
     module.metadata.annotations.as_ref()?.get(REQUESTED_AT).map(String::as_str)
 }
 
-fn done(module: &ModuleView) -> String {
-    format!("done:{}", module.metadata.generation.unwrap_or_default())
+fn done(module: &ModuleView) -> ForceToken<'static> {
+    ForceToken::Done(module.metadata.generation.unwrap_or_default())
 }
 
-/// A fresh name for the request that stands. Its UUID's version tells whether `spec.forceSync` was part of it (4) or not
-/// (7): a `true` that comes while another request is open is not done with that one.
-pub fn token(module: &ModuleView) -> String {
-    let token = if module.spec.force_sync { Uuid::new_v4() } else { Uuid::now_v7() };
-    token.to_string()
-}
-
-/// What an open request turns into when it is done.
+/// The token that replaces an open one when its request is done. A `spec.forceSync` that was set while another request
+/// was open is not part of that request.
 fn closed(module: &ModuleView, open: &str) -> String {
-    let without_force = Uuid::parse_str(open).is_ok_and(|token| token.get_version_num() == 7);
-    if without_force && module.spec.force_sync { "done:0".to_owned() } else { done(module) }
+    let unanswered = module.spec.force_sync && !ForceToken::Open(open).includes_force_sync();
+    if unanswered { ForceToken::Done(0) } else { done(module) }.to_string()
 }
 
 /// Opens a request, or closes the open one when every live child has handled it.

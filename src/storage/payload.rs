@@ -8,6 +8,8 @@ use aws_sdk_s3::error::BoxError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::domain::text::hex;
+
 /// Signs the body as what has this SHA-256 (hexadecimal), which the SDK does not do for bodies that it streams.
 #[derive(Debug)]
 pub(super) struct SignedBody(Option<String>);
@@ -16,7 +18,7 @@ impl SignedBody {
     /// In: SHA-256 in base64. What is none leaves the body unsigned.
     pub fn new(sha256: &str) -> Self {
         let bytes = STANDARD.decode(sha256).ok().filter(|bytes| bytes.len() == 32);
-        Self(bytes.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()))
+        Self(bytes.as_deref().map(hex))
     }
 }
 

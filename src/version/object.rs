@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::plan::VersionView;
 use crate::api::state::{VersionState, retains};
-use crate::api::{FINALIZER, Version, VersionStatus, token};
+use crate::api::{FINALIZER, Version, VersionStatus, requests};
 use crate::controller::client;
 
 /// A Version that is being worked on.
@@ -159,9 +159,9 @@ impl Object {
 pub(super) fn view(raw: &DynamicObject) -> VersionView {
     let retain = raw.data.pointer("/spec/moduleConfigRef").is_some_and(retains);
     let mut metadata = raw.metadata.clone();
-    metadata.annotations.iter_mut().for_each(token::shorten_annotations);
+    metadata.annotations.iter_mut().for_each(requests::shorten_annotations);
     let mut status: VersionStatus = client::part(raw, "status").unwrap_or_default();
     let recorded = [&mut status.last_handled_request, &mut status.last_module_request];
-    recorded.into_iter().flatten().for_each(token::shorten_recorded);
+    recorded.into_iter().flatten().for_each(requests::shorten_recorded);
     VersionView { metadata, spec: client::part(raw, "spec"), status, retain }
 }

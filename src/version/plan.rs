@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use uuid::Uuid;
 
-use super::triage::{annotation, handled_at};
+use super::triage::annotation;
 use crate::api::check::Checked;
+use crate::api::requests::PendingForce;
 use crate::api::{
     FINALIZER, MODULE_REQUEST, ModuleConfig, REQUESTED_AT, VersionSpec, VersionStatus, condition,
 };
@@ -143,16 +144,16 @@ impl VersionView {
 
     /// Whether the status says that `spec.forceSync` of this generation was handled, well or not.
     fn force_handled(&self) -> bool {
-        handled_at(self.status.pending_force.as_deref(), self.metadata.generation.unwrap_or_default())
+        let pending = PendingForce::parse(self.status.pending_force.as_deref());
+        pending.is_some_and(|pending| pending.handles(self.metadata.generation.unwrap_or_default()))
     }
 
-    /// `status.pendingForce` after an attempt that `requests` asked for: `retry:<generation>` when it failed for a
-    /// passing reason, `done:<generation>` while `spec.forceSync` is still to be set back, else nothing.
-    pub fn pending_force(&self, requests: &Requests, passes: bool) -> Option<String> {
+    /// `status.pendingForce` after an attempt that `requests` asked for.
+    pub fn pending_force(&self, requests: &Requests, passes: bool) -> Option<PendingForce> {
         let generation = if requests.force_sync { self.metadata.generation.unwrap_or_default() } else { 0 };
         match (requests.any() && passes, requests.force_sync) {
-            (true, _) => Some(format!("retry:{generation}")),
-            (false, true) => Some(format!("done:{generation}")),
+            (true, _) => Some(PendingForce::Retry(generation)),
+            (false, true) => Some(PendingForce::Done(generation)),
             (false, false) => None,
         }
     }
@@ -168,7 +169,10 @@ impl VersionView {
             force_sync: force_sync && !self.force_handled(),
             requested_at: new(REQUESTED_AT, &status.last_handled_request),
             module_request: new(MODULE_REQUEST, &status.last_module_request),
-            pending: status.pending_force.as_deref().is_some_and(|p| p.starts_with("retry")),
+            pending: matches!(
+                PendingForce::parse(status.pending_force.as_deref()),
+                Some(PendingForce::Retry(_))
+            ),
         }
     }
 

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::plan::{Requests, VersionView};
 use crate::api::VersionStatus;
 use crate::api::condition::{self, Verdict};
+use crate::api::requests::PendingForce;
 use crate::api::version::Source;
 use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
@@ -174,7 +175,9 @@ impl VersionView {
         for condition in after.conditions.iter_mut().filter(|c| condition::OURS.contains(&c.type_.as_str())) {
             condition.observed_generation = self.metadata.generation;
         }
-        after.pending_force = after.pending_force.filter(|p| p.starts_with("retry"));
+        after.pending_force = after
+            .pending_force
+            .filter(|p| matches!(PendingForce::parse(Some(p)), Some(PendingForce::Retry(_))));
         after
     }
 
@@ -192,7 +195,7 @@ impl VersionView {
         if let Some(token) = &requests.module_request {
             after.last_module_request = Some(token.clone());
         }
-        after.pending_force = self.pending_force(requests, passes);
+        after.pending_force = self.pending_force(requests, passes).map(|pending| pending.to_string());
     }
 }
 

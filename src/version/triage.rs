@@ -10,10 +10,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::limits::Account;
+use crate::api::requests::PendingForce;
 use crate::api::state::VersionState;
 use crate::api::version::TYPE_MODULE;
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
-use crate::controller::failure::{HOURLY, Reason, SECRET_LOOK, limited_until, stalled_pause};
+use crate::controller::failure::{HOURLY, Reason, SECRET_LOOK, stalled_pause};
+use crate::github::RateLimitNotice;
 
 /// What is remembered, in memory only, of a Version whose last attempt failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,16 +167,12 @@ pub fn forced(version: &VersionState) -> Option<String> {
         return None;
     }
     let generation = version.metadata.generation.unwrap_or_default();
-    if version.force_sync && !handled_at(status.pending_force.as_deref(), generation) {
+    let pending = PendingForce::parse(status.pending_force.as_deref());
+    if version.force_sync && !pending.is_some_and(|pending| pending.handles(generation)) {
         return Some(format!("forceSync/{generation}"));
     }
     let asked = version.annotation(REQUESTED_AT)?;
     (status.last_handled_request.as_deref() != Some(asked)).then(|| format!("requestedAt/{asked}"))
-}
-
-/// Whether `status.pendingForce` says that `spec.forceSync` of this generation was handled.
-pub(super) fn handled_at(pending: Option<&str>, generation: i64) -> bool {
-    pending.and_then(|p| p.split_once(':')).is_some_and(|(_, at)| at == generation.to_string())
 }
 
 /// Whether somebody asks for a full sync, and no attempt has answered yet.
@@ -190,7 +188,8 @@ fn asked(version: &VersionState) -> bool {
 /// Until when GitHub's limit lasts that the status speaks of.
 fn rate_limited(version: &VersionState) -> Option<Timestamp> {
     let limited = version.status.reason == Reason::RateLimited.as_str();
-    limited.then(|| limited_until(&version.status.message)).flatten()
+    let notice = limited.then(|| version.status.message.parse::<RateLimitNotice>().ok()).flatten()?;
+    Some(notice.until)
 }
 
 fn restart_pause(version: &VersionState, times: Times) -> Triage {

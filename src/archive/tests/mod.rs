@@ -24,6 +24,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use super::{ArchiveError, ArchiveFormat, Limits, Narrow, Normalised, normalise, normalise_with};
+use crate::domain::text::hex;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -286,10 +287,6 @@ fn h1(files: &BTreeMap<String, Published>) -> String {
         writeln!(lines, "{}  {path}", hex(digest(&SHA256, &file.data).as_ref())).unwrap();
     }
     format!("h1:{}", STANDARD.encode(digest(&SHA256, &lines)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// Some text that compresses about as well as source code.

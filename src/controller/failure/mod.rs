@@ -15,7 +15,7 @@ use crate::api::check::InvalidConfig;
 use crate::api::condition::MAX_MESSAGE;
 use crate::archive::ArchiveError;
 use crate::domain::text::cut;
-use crate::github::{CredentialError, FetchError, LIMITED};
+use crate::github::{CredentialError, FetchError};
 use crate::storage::{Cause, Operation, Refused, StorageError};
 
 /// Shortest wait before a failed attempt is repeated.
@@ -144,12 +144,6 @@ impl Failure {
 /// How long something that waits for a person is left alone, unless it changes, when it has waited for `stalled_for`.
 pub fn stalled_pause(reason: Reason, stalled_for: Duration) -> Duration {
     if reason.is_about_content() && stalled_for >= DAILY { DAILY } else { HOURLY }
-}
-
-/// Until when the account has to wait that a [`Reason::RateLimited`] message speaks of. Read from the message, because
-/// after a restart the status is all that is known of it.
-pub fn limited_until(message: &str) -> Option<Timestamp> {
-    message.split_once(LIMITED)?.1.split_whitespace().next()?.parse().ok()
 }
 
 impl From<InvalidConfig> for Failure {
@@ -507,15 +501,6 @@ mod tests {
             );
         }
         assert!(Reason::is_about_storage("StorageRefused"));
-    }
-
-    #[test]
-    fn a_rate_limits_message_says_when_it_ends() {
-        let limit = FetchError::RateLimited { host: "api.github.com".into(), until: now(), secondary: true };
-        assert_eq!(limited_until(&Failure::from(limit).message), Some(now()));
-        let page = FetchError::Blocked { host: "github.com".into(), until: now() };
-        assert_eq!(limited_until(&Failure::from(page).message), Some(now()));
-        assert_eq!(limited_until("the archive holds no file"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::super::attempts::Refused;
 use super::super::leftovers;
 use super::super::status::{Facts, resets_force, unpinned, wants_request};
 use super::{ChildFixture, ModuleFixture, at, child, failed_child, module, stored_child};
+use crate::api::requests::ForceToken;
 use crate::api::{ModuleStatus, REQUESTED_AT, condition};
 
 fn conditions(status: &ModuleStatus) -> [&str; 3] {
@@ -332,7 +333,7 @@ fn the_users_annotation_asks_once() {
 fn a_force_that_comes_while_another_request_is_open_is_not_done_with_that_one() {
     let now = json!({"metadata": {"annotations": {REQUESTED_AT: "now"}}});
     let asked = wants_two().with(now);
-    let opened = asked.status(&[], Some(&super::super::status::token(&asked.view())));
+    let opened = asked.status(&[], Some(&ForceToken::create(asked.view().spec.force_sync)));
     let token = opened.force_token.clone().unwrap();
     let children = [stored_child("1.0.0").answered(&token), stored_child("2.0.0").answered(&token)];
     let late = asked.with_status(&opened).forced().next_generation();
@@ -341,7 +342,7 @@ fn a_force_that_comes_while_another_request_is_open_is_not_done_with_that_one() 
     assert_eq!(wants_request(&closed.view()).as_deref(), Some("forceSync/4"));
     // One that was part of the request from the beginning is done with it.
     let forced = wants_two().forced();
-    let token = super::super::status::token(&forced.view());
+    let token = ForceToken::create(forced.view().spec.force_sync);
     let children = [stored_child("1.0.0").answered(&token), stored_child("2.0.0").answered(&token)];
     let open = forced.clone().with_status(&forced.status(&[], Some(&token))).next_generation();
     assert!(resets_force(&open.clone().with_status(&open.status(&children, None)).view()));
