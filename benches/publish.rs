@@ -2,7 +2,7 @@
 //! concurrency (aim: at most 1.25 times that when GitHub answers after 100 ms, at most 3 times without a delay).
 //!
 //! `cargo bench --bench publish [-- VERSIONS]`
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! OpenDepot as its users meet it: the built binary against a real control plane, a real S3 server and a local GitHub.
 //!
 //! One test program, so that all tests share one set of servers; each test has a namespace and a bucket of its own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::format_collect, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::format_collect)]
 
 mod admin;
 mod api_budget;
