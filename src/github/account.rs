@@ -10,10 +10,10 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
+    client::Client,
     credential::{Account, AppKey, Credential},
     error::{FetchError, explanation},
-    fetch::Fetcher,
-    gate::{Answer, Kind, Limit},
+    rate_limit::{Answer, LimitKind, RateLimit},
     redirect::{host_named, is_page},
     token::{Grant, Minted},
     transport::{Scope, Transport, bounded_body},
@@ -23,7 +23,7 @@ use crate::domain::repository::authority;
 
 /// Who asks, and whose limits are obeyed.
 pub(super) struct Requester<'a, T> {
-    fetcher: &'a Fetcher<T>,
+    client: &'a Client<T>,
     repository: &'a Repository,
     credential: &'a Credential,
     account: Account,
@@ -54,17 +54,13 @@ struct Minting {
 }
 
 impl<'a, T: Transport> Requester<'a, T> {
-    pub(super) fn new(
-        fetcher: &'a Fetcher<T>,
-        repository: &'a Repository,
-        credential: &'a Credential,
-    ) -> Self {
+    pub(super) fn new(client: &'a Client<T>, repository: &'a Repository, credential: &'a Credential) -> Self {
         let host = match credential {
             Credential::Anonymous => repository.host(),
             Credential::Token(_) | Credential::App(_) => authority(repository.api()),
         };
         let account = Account { host, identity: credential.identity() };
-        Self { fetcher, repository, credential, account }
+        Self { client, repository, credential, account }
     }
 
     pub(super) fn account(&self) -> &Account {
@@ -82,7 +78,7 @@ impl<'a, T: Transport> Requester<'a, T> {
             Credential::Anonymous => Ok(Authorization::None),
             Credential::Token(token) => Ok(Authorization::Personal(token.clone())),
             Credential::App(app) => {
-                let grant = self.fetcher.tokens.get(&self.account, || self.mint(app)).await?;
+                let grant = self.client.tokens.get(&self.account, || self.mint(app)).await?;
                 // While this one waited for the token, another's answer may have closed the gate.
                 self.pass(&self.account)?;
                 Ok(Authorization::App(grant))
@@ -129,7 +125,7 @@ impl<'a, T: Transport> Requester<'a, T> {
         let account = Account { host: self.account.host.clone(), identity: app.itself() };
         self.pass(&account)?;
         let api = self.repository.api();
-        let response = self.fetcher.transport.mint(api, app, scope).await?;
+        let response = self.client.transport.mint(api, app, scope).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_redirection() {
             let (host, to) = (account.host, host_named(api, &headers));
@@ -151,12 +147,12 @@ impl<'a, T: Transport> Requester<'a, T> {
     }
 
     fn take_note(&self, account: &Account, host: &str, answer: Answer<'_>) -> Result<(), FetchError> {
-        let limit = self.fetcher.gates.observe(account, answer, Timestamp::now());
+        let limit = self.client.rate_limits.observe(account, answer, Timestamp::now());
         limit.map_or(Ok(()), |limit| Err(limited(host, limit)))
     }
 
     fn pass(&self, account: &Account) -> Result<(), FetchError> {
-        let passed = self.fetcher.gates.check(account, Timestamp::now());
+        let passed = self.client.rate_limits.check(account, Timestamp::now());
         passed.map_err(|limit| limited(&account.host, limit))
     }
 
@@ -186,12 +182,12 @@ impl<'a, T: Transport> Requester<'a, T> {
     }
 }
 
-fn limited(host: &str, Limit { until, kind }: Limit) -> FetchError {
+fn limited(host: &str, RateLimit { until, kind }: RateLimit) -> FetchError {
     let host = host.to_owned();
     match kind {
-        Kind::Page => FetchError::Blocked { host, until },
-        Kind::Primary | Kind::Secondary => {
-            FetchError::RateLimited { host, until, secondary: kind == Kind::Secondary }
+        LimitKind::Page => FetchError::Blocked { host, until },
+        LimitKind::Primary | LimitKind::Secondary => {
+            FetchError::RateLimited { host, until, secondary: kind == LimitKind::Secondary }
         }
     }
 }

@@ -5,34 +5,24 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use jiff::Timestamp;
 use reqwest::Response;
 use tokio::fs::File;
 use url::Url;
 
 use super::{
-    Fetched,
     account::{Authorization, Requester},
+    client::Client,
     credential::Credential,
     error::{FetchError, explanation},
-    gate::{Answer, Gates},
+    rate_limit::Answer,
     redirect::{is_page, new_address, serves_archives, target},
-    token::{Refusal, TokenCache},
+    token::Refusal,
     transport::{Transport, bounded_body, drain, save},
 };
-use crate::domain::ArchiveFormat;
-use crate::domain::Repository;
 use crate::domain::repository::authority;
+use crate::domain::{ArchiveFormat, Repository};
 
 const MOST_REDIRECTS: usize = 5;
-
-/// The wire, and what is remembered between fetches.
-#[derive(Debug)]
-pub(super) struct Fetcher<T> {
-    pub(super) transport: T,
-    pub(super) gates: Gates,
-    pub(super) tokens: TokenCache,
-}
 
 /// What to fetch, and how much of it.
 #[derive(Debug, Clone, Copy)]
@@ -44,39 +34,42 @@ pub(super) struct Order<'a> {
     pub(super) time: Duration,
 }
 
-impl<T: Transport> Fetcher<T> {
-    pub(super) fn new(transport: T) -> Self {
-        Self { transport, gates: Gates::default(), tokens: TokenCache::new(Timestamp::now) }
-    }
+/// An archive that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The spelling of the tag that exists.
+    pub tag: String,
+    /// The requested URL, without the token of the redirect target.
+    pub url: String,
+    /// The archive's size.
+    pub bytes: u64,
+    /// The repository's new address, if GitHub reports that it has moved.
+    pub moved_to: Option<String>,
+}
 
-    pub(super) fn remaining(&self) -> Vec<(&'static str, i64)> {
-        self.gates.remaining(Timestamp::now())
-    }
-
-    pub(super) async fn fetch(
-        &self,
-        order: Order<'_>,
-        credential: &Credential,
-        into: &mut File,
-    ) -> Result<Fetched, FetchError> {
-        let mut session = Session::new(self, order.repository, credential);
-        let work = async {
-            let found = session.find(order.tags, order.format).await?;
-            let moved_to = found.moved.and_then(|to| new_address(order.repository, &to, &found.served_by));
-            let bytes = save(found.response, &found.served_by, order.limit, into).await?;
-            Ok(Fetched { tag: found.tag, url: found.url.into(), bytes, moved_to })
-        };
-        tokio::time::timeout(order.time, work).await.unwrap_or_else(|_| {
-            let what =
-                format!("fetching from {} took longer than {} s", order.repository, order.time.as_secs());
-            Err(FetchError::Network { what })
-        })
-    }
+/// Fetches the archive of the first of the order's tags that exists and appends it to `into`.
+pub(super) async fn fetch<T: Transport>(
+    client: &Client<T>,
+    order: Order<'_>,
+    credential: &Credential,
+    into: &mut File,
+) -> Result<Fetched, FetchError> {
+    let mut session = Session::new(client, order.repository, credential);
+    let work = async {
+        let found = session.find(order.tags, order.format).await?;
+        let moved_to = found.moved.and_then(|to| new_address(order.repository, &to, &found.served_by));
+        let bytes = save(found.response, &found.served_by, order.limit, into).await?;
+        Ok(Fetched { tag: found.tag, url: found.url.into(), bytes, moved_to })
+    };
+    tokio::time::timeout(order.time, work).await.unwrap_or_else(|_| {
+        let what = format!("fetching from {} took longer than {} s", order.repository, order.time.as_secs());
+        Err(FetchError::Network { what })
+    })
 }
 
 /// One fetch: everything in it is sent in the name of one account.
 struct Session<'a, T> {
-    fetcher: &'a Fetcher<T>,
+    client: &'a Client<T>,
     repository: &'a Repository,
     requester: Requester<'a, T>,
     renewed: bool,
@@ -122,9 +115,9 @@ enum Doubt {
 }
 
 impl<'a, T: Transport> Session<'a, T> {
-    fn new(fetcher: &'a Fetcher<T>, repository: &'a Repository, credential: &'a Credential) -> Self {
-        let requester = Requester::new(fetcher, repository, credential);
-        Self { fetcher, repository, requester, renewed: false }
+    fn new(client: &'a Client<T>, repository: &'a Repository, credential: &'a Credential) -> Self {
+        let requester = Requester::new(client, repository, credential);
+        Self { client, repository, requester, renewed: false }
     }
 
     async fn find(&mut self, tags: &[String], format: ArchiveFormat) -> Result<Found, FetchError> {
@@ -246,7 +239,7 @@ impl<'a, T: Transport> Session<'a, T> {
         let repository = self.repository.to_string();
         loop {
             let by = if at_home { self.requester.authorization().await? } else { Authorization::None };
-            let response = self.fetcher.transport.get(url, by.token()).await?;
+            let response = self.client.transport.get(url, by.token()).await?;
             let outcome = self.judge(url, response, by.token().is_some()).await;
             let Authorization::App(grant) = by else {
                 return outcome.map(|response| (response, Doubt::None));
@@ -257,7 +250,7 @@ impl<'a, T: Transport> Session<'a, T> {
                     return Ok((response, Doubt::None));
                 }
                 Ok(response) => {
-                    let doubt = match (self.fetcher.tokens.is_new(&grant), grant.works_for(&repository)) {
+                    let doubt = match (self.client.tokens.is_new(&grant), grant.works_for(&repository)) {
                         (false, _) => Doubt::None,
                         (true, true) => Doubt::New,
                         (true, false) => Doubt::Unproven,
@@ -267,7 +260,7 @@ impl<'a, T: Transport> Session<'a, T> {
                 Err(error) => error,
             };
             let Some((status, what)) = error.refuses_token() else { return Err(error) };
-            match self.fetcher.tokens.refused(self.requester.account(), &grant, status).await {
+            match self.client.tokens.refused(self.requester.account(), &grant, status).await {
                 Refusal::TooNew => return Err(FetchError::TokenNotReady { status, what }),
                 Refusal::Replace if !self.renewed => self.renewed = true,
                 Refusal::Replace | Refusal::Counts => return Err(error),

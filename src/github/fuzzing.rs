@@ -13,12 +13,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     credential::{Account, Identity},
     error::explanation,
-    gate::{Answer, Gates},
+    rate_limit::{Answer, RateLimits},
     redirect::target,
 };
-use crate::domain::ArchiveFormat;
-use crate::domain::Repository;
 use crate::domain::repository::authority;
+use crate::domain::{ArchiveFormat, Repository};
 
 /// An answer of GitHub's: its limits, its explanation, and where it redirects.
 pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
@@ -28,17 +27,17 @@ pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
         assert!(!text.is_empty() && !text.chars().any(char::is_control), "{text:?}");
     }
     let account = Account { host: "api.github.com".into(), identity: Identity::Anonymous };
-    let gates = Gates::default();
+    let limits = RateLimits::default();
     for authorized in [true, false, true] {
         let answer = Answer { status, headers, message: message.as_deref(), authorized };
-        if let Some(limit) = gates.observe(&account, answer, now) {
-            assert_eq!(gates.check(&account, now), Err(limit));
+        if let Some(limit) = limits.observe(&account, answer, now) {
+            assert_eq!(limits.check(&account, now), Err(limit));
         }
     }
-    if let Err(limit) = gates.check(&account, now) {
+    if let Err(limit) = limits.check(&account, now) {
         let wait = limit.until.duration_since(now);
         assert!(wait.is_positive() && wait <= SignedDuration::from_mins(65), "{wait:?}");
-        assert_eq!(gates.check(&account, limit.until), Ok(()));
+        assert_eq!(limits.check(&account, limit.until), Ok(()));
     }
     let repository = Repository::from_parts("acme", "network");
     if let Ok(url) = repository

@@ -17,7 +17,11 @@ use serde_json::json;
 use tokio::{fs::File, io::AsyncWriteExt};
 use url::Url;
 
-use super::{ClientError, Settings, credential::AppKey, error::FetchError};
+use super::{
+    credential::AppKey,
+    error::FetchError,
+    settings::{ClientError, Settings},
+};
 
 /// Error bodies are read up to this many bytes.
 const LONGEST_ERROR_BODY: usize = 64 * 1024;

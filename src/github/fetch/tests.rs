@@ -17,12 +17,12 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use super::{
     super::{
         credential::{AppKey, tests::app},
+        token::TokenCache,
         transport::Scope,
     },
     *,
 };
-use crate::domain::ArchiveFormat;
-use crate::domain::Repository;
+use crate::domain::{ArchiveFormat, Repository};
 
 const SITE: &str = "https://github.com/acme/net/archive/refs/tags/";
 const API: &str = "https://api.github.com/repos/acme/net";
@@ -98,20 +98,20 @@ impl Transport for Script {
     }
 }
 
-fn github<const N: usize>(answers: [(String, Vec<Answer>); N]) -> Fetcher<Script> {
-    Fetcher::new(Script { answers: Mutex::new(answers.into()), seen: Mutex::default() })
+fn github<const N: usize>(answers: [(String, Vec<Answer>); N]) -> Client<Script> {
+    Client::new(Script { answers: Mutex::new(answers.into()), seen: Mutex::default() })
 }
 
 /// The same, whose tokens have the age that the test gives them.
-fn github_at<const N: usize>(answers: [(String, Vec<Answer>); N]) -> (Fetcher<Script>, impl Fn(i64)) {
+fn github_at<const N: usize>(answers: [(String, Vec<Answer>); N]) -> (Client<Script>, impl Fn(i64)) {
     let seconds = Arc::new(AtomicI64::new(0));
     let (start, clock) = (Timestamp::now(), Arc::clone(&seconds));
     let now = move || start + SignedDuration::from_secs(clock.load(Ordering::SeqCst));
-    let fetcher = Fetcher { tokens: TokenCache::new(now), ..github(answers) };
-    (fetcher, move |at| seconds.store(at, Ordering::SeqCst))
+    let client = Client { tokens: TokenCache::new(now), ..github(answers) };
+    (client, move |at| seconds.store(at, Ordering::SeqCst))
 }
 
-impl Fetcher<Script> {
+impl Client<Script> {
     async fn get(&self, credential: &Credential) -> (Result<Fetched, FetchError>, Vec<u8>) {
         let repository = Repository::from_parts("acme", "net").unwrap();
         let tags = ["1.0.0".to_owned(), "v1.0.0".to_owned()];
@@ -123,7 +123,7 @@ impl Fetcher<Script> {
             time: Duration::from_mins(1),
         };
         let mut file = File::from_std(tempfile::tempfile().unwrap());
-        let outcome = movable(self.fetch(order, credential, &mut file)).await;
+        let outcome = movable(fetch(self, order, credential, &mut file)).await;
         let mut bytes = Vec::new();
         file.rewind().await.unwrap();
         file.read_to_end(&mut bytes).await.unwrap();
@@ -140,8 +140,8 @@ impl Fetcher<Script> {
 }
 
 /// A controller runs fetches as tasks, which move between threads.
-fn movable<F: Future + Send>(fetch: F) -> F {
-    fetch
+fn movable<F: Future + Send>(future: F) -> F {
+    future
 }
 
 fn token() -> Credential {

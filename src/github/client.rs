@@ -1,0 +1,22 @@
+//! The state that all fetches share: the transport, the rate limits and the installation tokens.
+
+use jiff::Timestamp;
+
+use super::{rate_limit::RateLimits, token::TokenCache};
+
+#[derive(Debug)]
+pub(super) struct Client<T> {
+    pub(super) transport: T,
+    pub(super) rate_limits: RateLimits,
+    pub(super) tokens: TokenCache,
+}
+
+impl<T> Client<T> {
+    pub(super) fn new(transport: T) -> Self {
+        Self { transport, rate_limits: RateLimits::default(), tokens: TokenCache::new(Timestamp::now) }
+    }
+
+    pub(super) fn remaining(&self) -> Vec<(&'static str, i64)> {
+        self.rate_limits.remaining(Timestamp::now())
+    }
+}
