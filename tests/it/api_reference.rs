@@ -10,10 +10,10 @@ const HEAD: &str = "# API reference
 
 <!-- Made of the CRDs: UPDATE_GENERATED=1 cargo test --test it api_reference -->
 
-The kinds of `opendepot.defdev.io/v1alpha1`, both namespaced; `kubectl get opendepot` shows both. The same words:
-`kubectl explain modules.opendepot.defdev.io.spec --recursive`.
-What the fields do together: [architecture](architecture.md); what the reasons in conditions mean:
-[troubleshooting](troubleshooting.md).
+This page describes the kinds of `opendepot.defdev.io/v1alpha1`. Both are namespaced, and `kubectl get opendepot` lists both.
+`kubectl explain modules.opendepot.defdev.io.spec --recursive` prints the same descriptions. [Concepts](concepts.md) defines the
+terms, [architecture](architecture.md) explains how the fields work together, and [troubleshooting](troubleshooting.md) lists the
+reasons in conditions.
 ";
 
 const TAIL: &str = "
@@ -21,25 +21,26 @@ const TAIL: &str = "
 
 All begin with `opendepot.defdev.io/`.
 
-| | on | whose | meaning |
+| name | on | set by | meaning |
 |---|---|---|---|
-| `requestedAt` | Module, Version | yours | each new value asks for one full sync, as forceSync does |
-| `adopt: MODULE` | Version | yours, and the operator's | the Module of this name may take the Version over when it has no owner; where the operator has set it (the Version has the label `module`), only if place and repository are those that the Module wants |
-| `module-request` | Version | the operator's | the open request of its Module |
-| labels `module`, `namespace` | Version | the operator's | for `kubectl get versions.opendepot.defdev.io -l`; names that are too long for a label are cut |
-| finalizer `versions` | Module | the operator's | keeps a Module that has Versions until their `deletionPolicy` agrees with its own |
-| finalizer `stored-object` | Version | the operator's | keeps it until its object is deleted, or let go of |
+| `requestedAt` | Module, Version | you | each new value requests one full sync, like `forceSync` |
+| `adopt: MODULE` | Version | you or the operator | the Module with this name may adopt the Version if it has no owner. If the operator set the annotation (the Version has the label `module`), the Module adopts the Version only if its location and repository are those that the Module wants |
+| `module-request` | Version | the operator | the open sync request of its Module |
+| labels `module`, `namespace` | Version | the operator | for `kubectl get versions.opendepot.defdev.io -l`; names that are too long for a label are truncated |
+| finalizer `versions` | Module | the operator | keeps a Module that has Versions until their `deletionPolicy` equals its own |
+| finalizer `stored-object` | Version | the operator | keeps the Version until its object is deleted or released |
 
 ## Objects in S3
 
-The key is `[storageConfig.s3.key/]name/fileName`. Each object carries its SHA-256 (`x-amz-checksum-sha256`) and the metadata
-`opendepot-namespace`, `-version-name`, `-module`, `-version`, `-source`, `-ref`, `-commit`, `-digest`, `-sha256`, `-size`, the
-requests that it answers (`-request`, `-module-request`), `-format`, the revision of the archive's form (absent: 1), and
-`-archive`, `zip` or `tar.gz`, where the key does not end in it. The first two say whose it is.
+The key is `[storageConfig.s3.key/]name/fileName`. Each object has its SHA-256 (`x-amz-checksum-sha256`) and the metadata
+`opendepot-namespace`, `-version-name`, `-module`, `-version`, `-source`, `-ref`, `-commit`, `-digest`, `-sha256` and `-size`. The
+first two identify the Version that the object belongs to. `-request` and `-module-request` are the sync requests that the
+object fulfils. `-format` is the revision of the archive format (1 if absent). `-archive` is `zip` or `tar.gz`, and is present if
+the key does not end in it.
 ";
 
-/// Where fields are the same as elsewhere: what they are called here, and where they are told.
-const TOLD_ELSEWHERE: [(&str, &str); 1] = [("moduleConfigRef", "Its fields: Module's `moduleConfig`.")];
+/// Where fields are the same as elsewhere: what they are called here, and where they are described.
+const DESCRIBED_ELSEWHERE: [(&str, &str); 1] = [("moduleConfigRef", "Its fields: Module's `moduleConfig`.")];
 
 #[test]
 fn the_reference_is_what_the_crds_say() {
@@ -99,7 +100,7 @@ fn fields(text: &mut String, prefix: &str, object: &Value, rules: &mut Vec<Strin
     for (name, field) in object["properties"].as_object().into_iter().flatten() {
         let path = format!("{prefix}{name}");
         let required = object["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
-        let elsewhere = TOLD_ELSEWHERE.iter().find(|(field, _)| field == name);
+        let elsewhere = DESCRIBED_ELSEWHERE.iter().find(|(field, _)| field == name);
         let more = elsewhere.map(|(_, where_)| format!(" {where_}")).unwrap_or_default();
         writeln!(
             text,

@@ -183,3 +183,20 @@ fn every_link_within_the_project_leads_somewhere() {
         }
     }
 }
+
+#[test]
+fn every_path_that_a_page_names_exists() {
+    const FOLDERS: [&str; 8] =
+        ["src/", "tests/", "hack/", "deploy/", "examples/", "fuzz/", ".ci/", ".github/"];
+    let mut found = 0;
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"._/-".contains(c));
+        for path in words.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder))) {
+            let path = path.trim_end_matches('.');
+            assert!(root().join(path).exists(), "{} names {path}", page.display());
+            found += 1;
+        }
+    }
+    assert!(found > 40, "{found}");
+}
