@@ -58,12 +58,13 @@ fn value(word: &str) -> Value {
     }
 }
 
+/// A URL without user name, password, query and fragment. Everything up to the last `@` is dropped, since a password may
+/// contain `/`, `?`, `#` and `@` as they are.
 fn without_query(word: &str) -> String {
     let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
-    let shown = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = shown.find('/').map_or((shown, ""), |slash| shown.split_at(slash));
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{path}")
+    let shown = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let shown = shown.split(['?', '#']).next().unwrap_or_default();
+    format!("{scheme}://{shown}")
 }
 
 #[cfg(test)]
@@ -76,6 +77,9 @@ mod tests {
             ("GET https://u:hunter2@host:9000/b/k?X-Amz-Signature=1f failed", "GET [redacted] failed"),
             ("GET https://host/b?X-Amz-Date=1&X-Amz-Security-Token%3Dhunter2", "GET [redacted]"),
             ("via http://u:hunter2@proxy:3128: refused", "via http://proxy:3128: refused"),
+            ("via http://u:hunter?2@proxy:3128: refused", "via http://proxy:3128: refused"),
+            ("via http://u:hun/ter#2@proxy:3128/: refused", "via http://proxy:3128/: refused"),
+            ("via http://u:hunter@2@proxy:3128/path?x=1", "via http://proxy:3128/path"),
             ("to https://host/path?key=hunter2 failed", "to https://host/path failed"),
             ("Credential=AKIA/x, Signature=hunter2", "[redacted] [redacted]"),
             ("x-amz-security-token:hunter2", "[redacted]"),
