@@ -28,6 +28,7 @@ pub fn answer(status: u16, headers: &HeaderMap, body: &str) {
         bucket_region: header("x-amz-bucket-region"),
         retry_after: header("retry-after"),
         retry_after_ms: header("x-amz-retry-after"),
+        date: header("date"),
     };
     for operation in [Operation::Head, Operation::Put, Operation::Delete] {
         let Err(cause) = verdict(operation, "us-west-2", &answer) else { continue };

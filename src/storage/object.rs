@@ -323,6 +323,7 @@ fn answer<'a, E: ProvideErrorMetadata>(
         bucket_region: header("x-amz-bucket-region"),
         retry_after: header("retry-after"),
         retry_after_ms: header("x-amz-retry-after"),
+        date: header("date"),
     }
 }
 

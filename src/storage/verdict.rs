@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use jiff::fmt::rfc2822;
+
 use super::redaction::redacted;
 use super::{Cause, Operation};
 use crate::domain::names::is_region;
@@ -47,21 +49,23 @@ pub(super) struct Answer<'a> {
     pub message: Option<&'a str>,
     /// `x-amz-bucket-region`
     pub bucket_region: Option<&'a str>,
-    /// `retry-after`, seconds
+    /// `retry-after`, seconds or a date
     pub retry_after: Option<&'a str>,
     /// `x-amz-retry-after`, milliseconds
     pub retry_after_ms: Option<&'a str>,
+    /// `date`, the server's clock
+    pub date: Option<&'a str>,
 }
 
 /// The table, for answers that are no success. `Ok` is the one that each operation takes for a result: HEAD, there is no
 /// such object; PUT, there is one already; DELETE, it was gone before. `region` is what the request was signed for.
 ///
-/// A DELETE's 404 without S3's code is no "gone before", and its 403 no denial: whatever answered was not S3.
+/// A DELETE's 404 without an S3 error document is no "gone before", and its 403 no denial: the answer is not from S3. Stores
+/// have different codes in that document (`NoSuchKey`, `NotFound`, `NoSuchObject`).
 pub(super) fn verdict(operation: Operation, region: &str, answer: &Answer<'_>) -> Result<(), Cause> {
     match (operation, answer.status, answer.code.unwrap_or_default()) {
-        (Operation::Head, 404, _)
-        | (Operation::Put, 412, _)
-        | (Operation::Delete, 404, "NoSuchKey" | "NoSuchBucket") => Ok(()),
+        (Operation::Head, 404, _) | (Operation::Put, 412, _) => Ok(()),
+        (Operation::Delete, 404, code) if !code.is_empty() && !BAD_CREDENTIALS.contains(&code) => Ok(()),
         (Operation::Delete, 403, _) => match cause(region, answer) {
             Cause::AccessDenied { .. } if !answer.code.is_some_and(|code| DENIED.contains(&code)) => {
                 Err(answer.unknown())
@@ -124,7 +128,14 @@ impl Answer<'_> {
     fn delay(&self) -> Option<Duration> {
         let milliseconds = || self.retry_after_ms?.trim().parse().ok().map(Duration::from_millis);
         let seconds = || self.retry_after?.trim().parse().ok().map(Duration::from_secs);
-        milliseconds().or_else(seconds).map(|delay| delay.min(MAX_DELAY))
+        milliseconds().or_else(seconds).or_else(|| self.delay_by_date()).map(|delay| delay.min(MAX_DELAY))
+    }
+
+    /// A `retry-after` that is a date, measured on the server's own clock.
+    fn delay_by_date(&self) -> Option<Duration> {
+        let at = |date: Option<&str>| Some(rfc2822::parse(date?).ok()?.timestamp());
+        let delay = at(self.retry_after)?.duration_since(at(self.date)?);
+        Some(Duration::try_from(delay).unwrap_or_default())
     }
 
     fn detail(&self) -> String {
@@ -166,6 +177,10 @@ mod tests {
             (Put, 412, "PreconditionFailed"),
             (Delete, 404, "NoSuchKey"),
             (Delete, 404, "NoSuchBucket"),
+            // Other stores have other codes for it.
+            (Delete, 404, "NotFound"),
+            (Delete, 404, "NoSuchObject"),
+            (Delete, 404, "NoSuchVersion"),
         ] {
             assert_eq!(verdict(operation, "us-west-2", &answer(status, code)), Ok(()));
         }
@@ -262,9 +277,31 @@ mod tests {
         assert_eq!(delay(Some("7"), None), Some(Duration::from_secs(7)));
         assert_eq!(delay(Some("7"), Some("1500")), Some(Duration::from_millis(1500)));
         assert_eq!(delay(Some("99999999"), None), Some(Duration::from_hours(1)));
-        assert_eq!(delay(Some("Wed, 21 Oct 2026 07:28:00 GMT"), None), None);
+        assert_eq!(delay(Some("soon"), None), None);
         let bodyless = Answer { retry_after: Some("3"), ..answer(503, "") };
         assert_eq!(failed(Head, &bodyless), Cause::SlowDown { retry_after: Some(Duration::from_secs(3)) });
+    }
+
+    #[test]
+    fn a_delay_may_be_a_date_on_the_clock_of_the_server() {
+        let delay = |until, date| {
+            let slow = Answer { retry_after: Some(until), date, ..answer(503, "SlowDown") };
+            match failed(Put, &slow) {
+                Cause::SlowDown { retry_after } => retry_after,
+                other => panic!("{other:?}"),
+            }
+        };
+        let seven_minutes_later = Some("Wed, 21 Oct 2026 07:21:00 GMT");
+        assert_eq!(delay("Wed, 21 Oct 2026 07:28:00 GMT", seven_minutes_later), Some(Duration::from_mins(7)));
+        assert_eq!(delay("Thu, 22 Oct 2026 07:28:00 GMT", seven_minutes_later), Some(MAX_DELAY));
+        assert_eq!(delay("Wed, 21 Oct 2026 07:20:59 GMT", seven_minutes_later), Some(Duration::ZERO));
+        assert_eq!(delay("Wed, 21 Oct 2026 07:28:00 GMT", None), None, "without a clock to compare it with");
+        let bodyless = Answer {
+            retry_after: Some("Wed, 21 Oct 2026 07:21:09 GMT"),
+            date: seven_minutes_later,
+            ..answer(503, "")
+        };
+        assert_eq!(failed(Head, &bodyless), Cause::SlowDown { retry_after: Some(Duration::from_secs(9)) });
     }
 
     #[test]
