@@ -10,7 +10,7 @@
 use super::ArchiveError;
 use super::error::shown;
 use super::limits::{Budget, PATH_BYTES};
-use super::names::{is_configuration, unusable};
+use super::names::{is_configuration, unnameable, unusable};
 use super::report::{Listed, Report, SkipReason, SkippedLink};
 use super::spool::Content;
 use super::tree::{Entry, Node, Regular, Text, Texts, Tree};
@@ -51,7 +51,6 @@ pub(super) fn expand(tree: &Tree, budget: Budget) -> Result<(Files, Report), Arc
     let mut expansion = Expansion {
         tree,
         budget,
-        submodules: tree.has_submodules(),
         steps: 0,
         entries: 0,
         bytes: 0,
@@ -69,10 +68,9 @@ pub(super) fn expand(tree: &Tree, budget: Budget) -> Result<(Files, Report), Arc
 /// The submodules of `tree`: git keeps nothing else that becomes an empty folder.
 fn submodules(tree: &Tree) -> Listed<String> {
     let mut found = Listed::default();
-    if tree.has_submodules() {
-        let folders = tree.entries().iter().map(|entry| tree.text(entry.path));
-        folders.filter(|path| tree.is_empty_folder(path)).for_each(|path| found.add(|| shown(path)));
-    }
+    let folders = tree.entries().iter().filter(|entry| matches!(entry.node, Node::Folder));
+    let paths = folders.map(|entry| tree.text(entry.path));
+    paths.filter(|path| tree.is_empty_folder(path)).for_each(|path| found.add(|| shown(path)));
     found
 }
 
@@ -97,8 +95,6 @@ enum Stop<'t> {
 struct Expansion<'t> {
     tree: &'t Tree,
     budget: Budget,
-    /// Whether empty folders are submodules.
-    submodules: bool,
     steps: u64,
     entries: u64,
     bytes: u64,
@@ -258,7 +254,7 @@ impl<'t> Expansion<'t> {
             }
         }
         let folder = std::mem::take(at);
-        Ok(Stop::At(if self.submodules && self.tree.is_empty_folder(&folder) {
+        Ok(Stop::At(if self.tree.is_empty_folder(&folder) {
             Destination::Nowhere(SkipReason::PointsToSubmodule)
         } else if unusable(&folder).is_some() {
             Destination::Nowhere(SkipReason::PointsToSkipped)
@@ -269,9 +265,9 @@ impl<'t> Expansion<'t> {
 
     /// Why there is nothing at `path`, whose last component is `name`.
     fn why_nothing(&self, path: &[u8], name: &[u8]) -> SkipReason {
-        if unusable(name).is_some() {
+        if unnameable(name).is_some() {
             SkipReason::Unnameable
-        } else if self.submodules && self.tree.is_empty_folder(parent(path)) {
+        } else if self.tree.is_empty_folder(parent(path)) {
             SkipReason::PointsToSubmodule
         } else {
             SkipReason::Dangles

@@ -1,6 +1,4 @@
-//! Names that git allows and a module cannot have: not UTF-8, with control characters, with a backslash.
-//!
-//! In: paths as an archive lists them. Out: why one cannot be stored, and whether Terraform would have read it. Pure.
+//! Names that git allows and a module cannot have: not UTF-8, with control characters, with a backslash, with a drive letter.
 
 /// What the names of files end with that Terraform and OpenTofu read as configuration. They heed the case of letters.
 const CONFIGURATION: [&[u8]; 4] = [b".tf", b".tf.json", b".tofu", b".tofu.json"];
@@ -8,6 +6,16 @@ const CONFIGURATION: [&[u8]; 4] = [b".tf", b".tf.json", b".tofu", b".tofu.json"]
 /// Why no file of a module can have this path, if so: installers and file systems differ in what they make of it, and
 /// the content digest (a line for each file) cannot hold a newline.
 pub(super) fn unusable(path: &[u8]) -> Option<&'static str> {
+    match path {
+        [drive, b':', ..] if drive.is_ascii_alphabetic() => {
+            Some("starts with a drive letter, which makes it absolute on some systems")
+        }
+        path => unnameable(path),
+    }
+}
+
+/// [`unusable`] for a part of a path, which may start with `a:`.
+pub(super) fn unnameable(path: &[u8]) -> Option<&'static str> {
     match str::from_utf8(path) {
         Err(_) => Some("is not UTF-8"),
         Ok(text) if text.chars().any(char::is_control) => Some("has a control character in its path"),
@@ -27,7 +35,7 @@ mod tests {
 
     #[test]
     fn what_a_module_cannot_have() {
-        let odd: [&[u8]; 12] = [
+        let odd: [&[u8]; 14] = [
             b"caf\xe9.txt",
             b"d\xff/a.txt",
             b"Icon\r",
@@ -40,12 +48,25 @@ mod tests {
             b"..\\a",
             b"\\",
             b"\xed\xa0\x80",
+            b"a:b",
+            b"C:/main.tf",
         ];
         for path in odd {
             assert!(unusable(path).is_some(), "{}", path.escape_ascii());
         }
-        for path in ["", "main.tf", "größe.tf", "a b", "a\u{202e}b", "a\u{200b}", "日本語", "...", "~", "a:b"]
-        {
+        for path in [
+            "",
+            "main.tf",
+            "größe.tf",
+            "a b",
+            "a\u{202e}b",
+            "a\u{200b}",
+            "日本語",
+            "...",
+            "~",
+            "ab:c",
+            "d/a:b",
+        ] {
             assert_eq!(unusable(path.as_bytes()), None, "{path:?}");
         }
     }

@@ -15,8 +15,13 @@ use super::tree::Regular;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// What a Git LFS pointer starts with. Git LFS itself takes no file of 1,024 bytes or more for one.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+/// The first lines of Git LFS pointers, the longest first. Git LFS still reads those of its early versions, and takes no file
+/// of 1,024 bytes or more for a pointer.
+const LFS_POINTERS: [&[u8]; 3] = [
+    b"version https://git-lfs.github.com/spec/v1",
+    b"version https://hawser.github.com/spec/v1",
+    b"version http://git-media.io/v/2",
+];
 const LFS_POINTER_BYTES: u64 = 1024;
 
 /// Where one content lies in the spool.
@@ -59,7 +64,7 @@ impl SpoolWriter {
             };
             self.len += n as u64;
             self.budget.check_bytes(self.len)?;
-            let missing = LFS_POINTER.len() - self.start.len();
+            let missing = LFS_POINTERS[0].len() - self.start.len();
             self.start.extend_from_slice(&self.buffer[..n.min(missing)]);
             self.file.write_all(&self.buffer[..n]).map_err(ArchiveError::io("write to the spool file"))?;
         }
@@ -68,7 +73,8 @@ impl SpoolWriter {
     /// [`Self::append`], for a file of the module.
     pub fn append_file(&mut self, content: impl Read, executable: bool) -> Result<Regular, ArchiveError> {
         let content = self.append(content)?;
-        let lfs_pointer = self.start == LFS_POINTER && content.len < LFS_POINTER_BYTES;
+        let first_line = LFS_POINTERS.iter().any(|line| self.start.starts_with(line));
+        let lfs_pointer = first_line && content.len < LFS_POINTER_BYTES;
         Ok(Regular { content, executable, lfs_pointer })
     }
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::ArchiveError;
 use super::error::shown;
 use super::limits::{Budget, PATH_BYTES, TARGET_BYTES};
-use super::names::unusable;
+use super::names::unnameable;
 use super::spool::Content;
 
 /// A piece of text in [`Texts`].
@@ -140,7 +140,7 @@ impl TreeBuilder {
             Some(_) => Err(ArchiveError::NoTopFolder { path: shown(path) }),
             None => {
                 // GitHub makes it of the repository's name and the tag or commit.
-                if let Some(why) = unusable(top) {
+                if let Some(why) = unnameable(top) {
                     return Err(ArchiveError::bad_name(path, why));
                 }
                 self.top = Some(top.into());
@@ -151,14 +151,6 @@ impl TreeBuilder {
 
     fn add(&mut self, path: &[u8], node: Node) -> Result<(), ArchiveError> {
         self.budget.check_entries(self.entries.len() as u64 + 1)?;
-        if let [drive, b':', ..] = path
-            && drive.is_ascii_alphabetic()
-        {
-            return Err(ArchiveError::bad_name(
-                path,
-                "starts with a drive letter, which makes it absolute on some systems",
-            ));
-        }
         let path = self.texts.push(&[path], &self.budget)?;
         self.entries.push(Entry { path, node });
         Ok(())
@@ -200,12 +192,8 @@ impl Tree {
         }
     }
 
-    /// Whether there is something that could be a submodule: git lists submodules in this file.
-    pub fn has_submodules(&self) -> bool {
-        matches!(self.find(b".gitmodules"), Some(Node::File(_)))
-    }
-
-    /// Whether `folder` is listed and holds nothing. Git has no empty folders of its own.
+    /// Whether `folder` is listed and holds nothing: a submodule. Git has no empty folders of its own, and `git archive` lists
+    /// none whose files are all left out.
     pub fn is_empty_folder(&self, folder: &[u8]) -> bool {
         matches!(self.find(folder), Some(Node::Folder)) && self.below(folder).is_empty()
     }
@@ -240,7 +228,7 @@ fn side_of(path: &[u8], folder: &[u8]) -> Ordering {
 }
 
 /// `name` as a relative path, or what is wrong with it. Whether it can be the name of a file of a module is another
-/// question ([`unusable`]).
+/// question ([`unnameable`]).
 fn checked(name: &[u8]) -> Result<&[u8], ArchiveError> {
     if name.len() > PATH_BYTES {
         return Err(ArchiveError::bad_name(name, "is longer than 1,024 bytes"));

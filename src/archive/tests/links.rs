@@ -67,8 +67,9 @@ fn output_stays_sorted_when_links_are_replaced() {
 }
 
 #[test]
-fn a_link_to_an_empty_folder_is_dropped_silently() {
-    assert_followed(&[file("a", "1"), folder("submodule/"), link("l", "submodule")], &["a=1"]);
+fn a_link_to_an_empty_folder_is_left_out() {
+    let items = [file("a", "1"), folder("submodule/"), link("l", "submodule")];
+    assert_skipped(&items, &["a=1"], &[("l", SkipReason::PointsToSubmodule)]);
 }
 
 #[test]

@@ -97,7 +97,8 @@ fn folders_with_odd_names_are_judged_by_what_lies_below() {
     assert_eq!(below(b"a.md").unwrap().1.skipped_files, listed(&[r"caf\xe9/a.md"]));
     assert!(below(b"d/a.tf").unwrap_err().contains(r"`caf\xe9/d/a.tf`"));
     let empty = outcome(&[file("main.tf", "1"), odd(b"caf\xe9/", folder(""))]).unwrap();
-    assert_eq!(empty, (vec!["main.tf".to_owned()], Report::default()));
+    let submodule = Report { submodules: listed(&[r"caf\xe9"]), ..Report::default() };
+    assert_eq!(empty, (vec!["main.tf".to_owned()], submodule));
 }
 
 #[test]
@@ -184,7 +185,7 @@ fn odd_names_keep_to_the_rules_for_all_names() {
 }
 
 #[test]
-fn submodules_are_empty_folders_beside_their_list() {
+fn submodules_are_empty_folders() {
     let items = [
         file("main.tf", "1"),
         folder("vendor/x/"),
@@ -195,22 +196,20 @@ fn submodules_are_empty_folders_beside_their_list() {
         link("whole", "vendor/x"),
         link("dangling", "docs/b.md"),
     ];
-    let (files, report) = outcome(&items).unwrap();
-    assert_eq!((files.len(), report.submodules.total), (2, 0), "nothing says that these are submodules");
-    assert_eq!(report.skipped_links.total, 2);
-
-    let (files, report) = outcome(&[&items[..], &[file(".gitmodules", "[submodule]\n")]].concat()).unwrap();
-    assert_eq!(files, [".gitmodules", "docs/a.md", "main.tf"]);
-    assert_eq!(report.submodules, listed(&["a-b", "vendor/x"]));
-    let submodule = SkipReason::PointsToSubmodule;
-    let expected = [
-        ("dangling", "docs/b.md", SkipReason::Dangles),
-        ("into", "vendor/x/main.tf", submodule),
-        ("whole", "vendor/x", submodule),
-    ];
-    assert_eq!(skipped(&report), expected);
-    let (_, report) = outcome(&[file("a", "1"), folder("x/"), file("d/.gitmodules", "")]).unwrap();
-    assert_eq!(report, Report::default(), "git reads only the one at the root");
+    // With the list of submodules, and where .gitattributes keeps that out of archives.
+    for list in [Some(file(".gitmodules", "[submodule]\n")), None] {
+        let items: Vec<Item> = items.iter().cloned().chain(list.clone()).collect();
+        let (files, report) = outcome(&items).unwrap();
+        assert_eq!(files.len(), 2 + usize::from(list.is_some()));
+        assert_eq!(report.submodules, listed(&["a-b", "vendor/x"]));
+        let submodule = SkipReason::PointsToSubmodule;
+        let expected = [
+            ("dangling", "docs/b.md", SkipReason::Dangles),
+            ("into", "vendor/x/main.tf", submodule),
+            ("whole", "vendor/x", submodule),
+        ];
+        assert_eq!(skipped(&report), expected);
+    }
 }
 
 #[test]
@@ -233,6 +232,40 @@ fn lfs_pointers_are_small_files_with_the_first_line_of_one() {
     let (files, report) = outcome(&items).unwrap();
     assert_eq!(files.len(), 9, "they are stored as they come");
     assert_eq!(report.lfs_pointers, listed(&["a.sh", "b.zip", "c", "d", "link.zip"]));
+}
+
+#[test]
+fn pointers_of_early_versions_of_git_lfs_are_recognised() {
+    let pointer = |version: &str| format!("version {version}\noid sha256:{:064}\nsize 12345\n", 1);
+    let items = [
+        file("hawser", pointer("https://hawser.github.com/spec/v1")),
+        file("media", pointer("http://git-media.io/v/2")),
+        file("none", pointer("https://git-lfs.example.com/spec/v1")),
+        file("short", "version http"),
+    ];
+    let (files, report) = outcome(&items).unwrap();
+    assert_eq!((files.len(), report.lfs_pointers), (4, listed(&["hawser", "media"])));
+}
+
+#[test]
+fn a_drive_letter_leaves_out_one_file_unless_that_is_configuration() {
+    let items = [
+        file("main.tf", "1"),
+        file("a:b.txt", "2"),
+        file("c:/d.txt", "3"),
+        file("e/f:g.txt", "4"),
+        file("notes:h.txt", "5"),
+        link("i", "a:b.txt"),
+        link("j:k", "main.tf"),
+    ];
+    let (files, report) = outcome(&items).unwrap();
+    assert_eq!(files, ["e/f:g.txt", "main.tf", "notes:h.txt"]);
+    assert_eq!(report.skipped_files, listed(&["a:b.txt", "c:/d.txt", "j:k"]));
+    assert_eq!(skipped(&report), [("i", "a:b.txt", SkipReason::PointsToSkipped)]);
+    for configuration in ["a:main.tf", "C:/main.tofu"] {
+        let error = outcome(&[file("main.tf", "1"), file(configuration, "2")]).unwrap_err();
+        assert!(error.contains("drive letter"), "{error}");
+    }
 }
 
 #[test]
