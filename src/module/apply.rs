@@ -5,12 +5,11 @@
 //! refusal for that reason means that the watch has news, and is not an error: the next reconcile sees them. What the
 //! API server refuses otherwise, and when it is sent again, [`Attempts`] decides.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
@@ -129,10 +128,10 @@ impl Runner<'_> {
             });
             done += usize::from(outcome == Outcome::Done);
             self.done.refused += usize::from(matches!(outcome, Outcome::Refused(_)));
-            let when = (Timestamp::now(), rand::random());
+            let when = (Instant::now(), rand::random());
             self.attempts.ended(&mut run, (item.name(), item.seen()), outcome, when);
         }
-        self.attempts.finish(&run, (Timestamp::now(), rand::random()));
+        self.attempts.finish(&run, (Instant::now(), rand::random()));
         self.done.more |= sent < due.len() && !self.attempts.waits(T::VERB);
         error.map_or(Ok(done), Err)
     }

@@ -3,12 +3,12 @@
 //! In: a plan, and how its requests ended. Out: the part of the plan that is due, and the time at which the rest is. A
 //! request that the API server refuses waits for its next attempt, a little longer each time; one that was answered is not
 //! sent again before the watch has had time to show what came of it; and a run of requests of one kind ends after a few
-//! failures in a row, since a quota or a webhook speaks of all of them. Pure: the time comes in. In memory only.
+//! failures in a row, since a quota or a webhook speaks of all of them. Pure: the time comes in. In memory only. Times are of the
+//! monotonic clock: one that is set back must not make anything wait.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
-
-use jiff::{SignedDuration, Timestamp};
+use std::time::{Duration, Instant};
 
 use super::plan::{Change, Create, Plan, Target};
 use crate::controller::client;
@@ -20,17 +20,16 @@ const AT_ONCE: usize = 8;
 const FEW: u32 = 3;
 
 /// First pause after a refusal. Each further one is twice as long.
-const REFUSED: SignedDuration = SignedDuration::from_secs(2);
+const REFUSED: Duration = Duration::from_secs(2);
 
 /// Longest pause of a single request that is refused again and again.
-const LONGEST: SignedDuration = SignedDuration::from_mins(10);
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// Longest pause of all requests of a kind. It costs a few requests only, and ends what may concern thousands.
-const LONGEST_RUN: SignedDuration = SignedDuration::from_mins(2);
+const LONGEST_RUN: Duration = Duration::from_mins(2);
 
 /// First pause after an answer that showed that the watch is behind, and the longest.
-const OUTDATED: (SignedDuration, SignedDuration) =
-    (SignedDuration::from_secs(1), SignedDuration::from_secs(30));
+const OUTDATED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The kinds of request, in the order in which they are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +74,7 @@ pub struct Attempts {
 #[derive(Clone, Debug, PartialEq)]
 struct Tried {
     failures: u32,
-    due: Timestamp,
+    due: Instant,
     /// What the request was made from; anything else is news. Not of what was refused: that speaks of the request, not
     /// of the object.
     seen: Option<Seen>,
@@ -87,7 +86,7 @@ struct Tried {
 #[derive(Clone, Debug, PartialEq)]
 struct Pause {
     runs: u32,
-    due: Timestamp,
+    due: Instant,
     refused: bool,
 }
 
@@ -194,7 +193,7 @@ impl Planned for Target {
 
 impl Attempts {
     /// What of `plan` is to be sent now. What the plan does not hold any more is forgotten.
-    pub fn due<'a>(&mut self, plan: &'a Plan, now: Timestamp) -> Due<'a> {
+    pub fn due<'a>(&mut self, plan: &'a Plan, now: Instant) -> Due<'a> {
         Due {
             create: self.those_due(&plan.create, now),
             change: self.those_due(&plan.change, now),
@@ -202,7 +201,7 @@ impl Attempts {
         }
     }
 
-    fn those_due<'a, T: Planned>(&mut self, planned: &'a [T], now: Timestamp) -> Vec<&'a T> {
+    fn those_due<'a, T: Planned>(&mut self, planned: &'a [T], now: Instant) -> Vec<&'a T> {
         if self.tried.keys().any(|(verb, _)| *verb == T::VERB) {
             let names: HashSet<&str> = planned.iter().map(Planned::name).collect();
             self.tried.retain(|(verb, name), _| *verb != T::VERB || names.contains(name.as_str()));
@@ -229,7 +228,7 @@ impl Attempts {
     }
 
     /// The same of a Module that is being deleted, which makes no Versions: those that it made stay remembered.
-    pub fn due_of_existing<'a>(&mut self, plan: &'a Plan, now: Timestamp) -> Due<'a> {
+    pub fn due_of_existing<'a>(&mut self, plan: &'a Plan, now: Instant) -> Due<'a> {
         Due {
             create: Vec::new(),
             change: self.those_due(&plan.change, now),
@@ -238,7 +237,7 @@ impl Attempts {
     }
 
     /// Whether a Version was made a moment ago that the watch does not know yet.
-    pub fn unseen(&self, known: &HashSet<&str>, now: Timestamp) -> bool {
+    pub fn unseen(&self, known: &HashSet<&str>, now: Instant) -> bool {
         self.tried.iter().any(|((verb, name), tried)| {
             *verb == Verb::Create
                 && tried.words.is_none()
@@ -255,7 +254,7 @@ impl Attempts {
     }
 
     /// A request about the Module itself was refused.
-    pub fn refuse(&mut self, what: &str, words: String, when: (Timestamp, f64)) {
+    pub fn refuse(&mut self, what: &str, words: String, when: (Instant, f64)) {
         // One that is still refused is not counted again.
         if self.refused_until(what, when.0).is_none() {
             self.ended(&mut self.start(Verb::Module), (what, None), Outcome::Refused(words), when);
@@ -263,7 +262,7 @@ impl Attempts {
     }
 
     /// Why a request about the Module itself was refused, if it has to wait for that.
-    pub fn refused_until(&self, what: &str, now: Timestamp) -> Option<String> {
+    pub fn refused_until(&self, what: &str, now: Instant) -> Option<String> {
         let tried = self.tried.get(&(Verb::Module, what.to_owned()))?;
         tried.words.clone().filter(|_| tried.due > now)
     }
@@ -304,26 +303,30 @@ impl Attempts {
         run: &mut Run,
         (name, seen): (&str, Option<Seen>),
         outcome: Outcome,
-        (now, spread): (Timestamp, f64),
+        (now, spread): (Instant, f64),
     ) {
         let key = (run.verb, name.to_owned());
         let failures = self.tried.get(&key).map_or(0, |tried| tried.failures).saturating_add(1);
         let tried = match outcome {
             Outcome::Done => {
                 (run.failures_in_a_row, run.succeeded) = (0, true);
-                Tried { failures: 0, due: after(now, client::WATCH_LAG), seen, words: None }
+                Tried { failures: 0, due: now + client::WATCH_LAG.unsigned_abs(), seen, words: None }
             }
             Outcome::Outdated => {
                 run.failed(false);
                 let pause = doubled(OUTDATED.0, failures, OUTDATED.1);
                 // One that exists appears in the watch, if that is not broken.
-                let pause = if run.verb == Verb::Create { pause.max(client::WATCH_LAG) } else { pause };
-                Tried { failures, due: after(now, pause), seen, words: None }
+                let pause = if run.verb == Verb::Create {
+                    pause.max(client::WATCH_LAG.unsigned_abs())
+                } else {
+                    pause
+                };
+                Tried { failures, due: now + pause, seen, words: None }
             }
             Outcome::Refused(words) => {
                 run.failed(true);
                 let pause = spread_out(doubled(REFUSED, failures, LONGEST), spread);
-                Tried { failures, due: after(now, pause), seen: None, words: Some(words) }
+                Tried { failures, due: now + pause, seen: None, words: Some(words) }
             }
             Outcome::Failed => {
                 run.failed(true);
@@ -335,7 +338,7 @@ impl Attempts {
     }
 
     /// A run has ended: if failures ended it, all requests of its kind wait.
-    pub fn finish(&mut self, run: &Run, (now, spread): (Timestamp, f64)) {
+    pub fn finish(&mut self, run: &Run, (now, spread): (Instant, f64)) {
         let failed = run.failures_in_a_row >= FEW || (run.stopped && run.failures_in_a_row > 0);
         if !failed {
             self.pauses.remove(&run.verb);
@@ -348,11 +351,11 @@ impl Attempts {
         } else {
             doubled(OUTDATED.0, runs, OUTDATED.1)
         };
-        self.pauses.insert(run.verb, Pause { runs, due: after(now, pause), refused: run.last_refused });
+        self.pauses.insert(run.verb, Pause { runs, due: now + pause, refused: run.last_refused });
     }
 
     /// A person changed something: what was refused is tried again at once.
-    pub fn try_again(&mut self, now: Timestamp) {
+    pub fn try_again(&mut self, now: Instant) {
         for tried in self.tried.values_mut().filter(|tried| tried.words.is_some()) {
             tried.due = tried.due.min(now);
         }
@@ -362,7 +365,7 @@ impl Attempts {
     }
 
     /// When something of the plan that waits is due.
-    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn next(&self, now: Instant) -> Option<Instant> {
         let kinds = self.pauses.values().map(|pause| pause.due);
         let waits = |verb| self.pauses.get(verb).is_some_and(|pause| pause.due > now);
         let single = self.tried.iter().filter(|((verb, _), _)| !waits(verb)).map(|(_, tried)| tried.due);
@@ -421,17 +424,13 @@ impl Run {
     }
 }
 
-fn doubled(first: SignedDuration, times: u32, longest: SignedDuration) -> SignedDuration {
-    let factor = 2_i32.saturating_pow(times.saturating_sub(1).min(16));
+fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    let factor = 2_u32.saturating_pow(times.saturating_sub(1).min(16));
     first.checked_mul(factor).unwrap_or(longest).min(longest)
 }
 
-fn spread_out(pause: SignedDuration, spread: f64) -> SignedDuration {
-    SignedDuration::try_from_secs_f64(pause.as_secs_f64() * (0.75 + 0.5 * spread)).unwrap_or(pause)
-}
-
-fn after(now: Timestamp, pause: SignedDuration) -> Timestamp {
-    now.checked_add(pause).unwrap_or(Timestamp::MAX)
+fn spread_out(pause: Duration, spread: f64) -> Duration {
+    pause.mul_f64(0.75 + 0.5 * spread)
 }
 
 fn shuffled(name: &str, runs: u32) -> u64 {

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::channel::mpsc;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -55,7 +55,7 @@ use crate::observe::metrics::{Metrics, Queue};
 const COALESCE: Duration = Duration::from_secs(1);
 
 /// How long after a status that was too large no larger one is tried, unless a person changes the Module.
-const TOO_LARGE: SignedDuration = SignedDuration::from_mins(10);
+const TOO_LARGE: Duration = Duration::from_mins(10);
 
 /// What the controller works with.
 pub struct Context {
@@ -90,7 +90,7 @@ pub struct Memories(Mutex<HashMap<String, Memory>>);
 #[derive(Clone, Debug, Default)]
 struct Memory {
     seen: Option<String>,
-    reconciled: Option<Timestamp>,
+    reconciled: Option<Instant>,
     failures: u32,
     forces: ForceThrottle,
     /// When the finalizer is due.
@@ -98,7 +98,7 @@ struct Memory {
     attempts: Attempts,
     pace: Pace,
     /// Until when no status is tried that records more: the last one was too large.
-    too_large: Option<Timestamp>,
+    too_large: Option<Instant>,
 }
 
 /// What makes a Module's spec unusable.
@@ -273,7 +273,7 @@ pub async fn reconcile(lean: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
         return Action::await_change();
     }
     let uid = lean.metadata.uid.clone().unwrap_or_default();
-    if let Some(pause) = coalesced(&ctx, &lean, &uid, Timestamp::now()) {
+    if let Some(pause) = coalesced(&ctx, &lean, &uid, Instant::now()) {
         return Action::requeue(pause);
     }
     let Ok(turn) = ctx.metrics.queued(Queue::MODULES, Arc::clone(&ctx.turns).acquire_owned()).await else {
@@ -306,14 +306,12 @@ pub async fn reconcile(lean: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
 }
 
 /// How long a reconcile that only Versions asked for has still to wait.
-fn coalesced(ctx: &Context, lean: &ModuleState, uid: &str, now: Timestamp) -> Option<Duration> {
+fn coalesced(ctx: &Context, lean: &ModuleState, uid: &str, now: Instant) -> Option<Duration> {
     ctx.memories.with(uid, |memory| {
         let asked = Some(asked(&lean.metadata));
-        let due = memory.finalizer_due.is_some_and(|at| at <= Instant::now());
+        let due = memory.finalizer_due.is_some_and(|at| at <= now);
         let changed = memory.seen != asked;
-        let since =
-            memory.reconciled.map(|at| now.duration_since(at)).and_then(|d| Duration::try_from(d).ok());
-        match since {
+        match memory.reconciled.map(|at| now.saturating_duration_since(at)) {
             Some(since) if !changed && !due && since < COALESCE => Some(COALESCE.saturating_sub(since)),
             _ => {
                 if changed {
@@ -376,7 +374,7 @@ async fn bring_closer(
         plan: &plan,
         problem: problem.as_ref(),
         refused: &refused,
-        too_large: too_large.is_some_and(|until| until > Timestamp::now()),
+        too_large: too_large.is_some_and(|until| until > Instant::now()),
     };
     // The status goes first: it records digests before their Versions go, and a request before it is handed on.
     let (after, written) = write_or_less(ctx, &api, &raw, (&module, token.as_deref()), &mut facts).await;
@@ -399,7 +397,7 @@ async fn bring_closer(
         StatusWrite::Conflict => return Ok(Action::requeue(COALESCE)),
         // Nothing can be said in the status, and nothing new is made, but what is to go still goes.
         StatusWrite::TooLarge => {
-            again = Some(sooner(again, Duration::try_from(TOO_LARGE).unwrap_or(COALESCE)));
+            again = Some(sooner(again, TOO_LARGE));
             raw.metadata.resource_version.clone()
         }
     };
@@ -413,7 +411,7 @@ async fn bring_closer(
             Written::Done(version) => version,
             Written::Outdated => return Ok(Action::requeue(COALESCE)),
             Written::Refused(words) => {
-                attempts.refuse(FINALIZER, words, (Timestamp::now(), rand::random()));
+                attempts.refuse(FINALIZER, words, (Instant::now(), rand::random()));
                 return finished(&Done { refused: 1, ..Done::default() }, attempts, again);
             }
         };
@@ -428,7 +426,7 @@ async fn bring_closer(
     if hands_over.is_empty() || recorded {
         ctx.reconciled(&namespace, uid, &module);
     }
-    let due = attempts.due(&plan, Timestamp::now());
+    let due = attempts.due(&plan, Instant::now());
     let mut done = apply::apply(&ctx.client, &module, &due, attempts, turn).await?;
     done.log();
     if !hands_over.is_empty() && hands_over.iter().all(|change| attempts.is_done(*change)) {
@@ -454,8 +452,8 @@ fn sooner(again: Option<Duration>, wait: Duration) -> Duration {
 
 /// When to go on, after the requests of a plan.
 fn finished(done: &Done, attempts: &Attempts, again: Option<Duration>) -> Result<Action, Unfinished> {
-    let now = Timestamp::now();
-    let due = attempts.next(now).and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+    let now = Instant::now();
+    let due = attempts.next(now).map(|at| at.duration_since(now));
     let next = [again, due, done.more.then_some(COALESCE)].into_iter().flatten().min();
     let next = next.map_or_else(Action::await_change, Action::requeue);
     if done.refused == 0 {
@@ -479,7 +477,7 @@ async fn first(
         attempts.forget(FINALIZER);
         return Ok(Written::Done(version));
     }
-    if let Some(words) = attempts.refused_until(FINALIZER, Timestamp::now()) {
+    if let Some(words) = attempts.refused_until(FINALIZER, Instant::now()) {
         // Without it nothing is made.
         return Ok(if need == Need::First { Written::Refused(words) } else { Written::Done(version) });
     }
@@ -507,7 +505,7 @@ async fn let_go(
     (module, plan, children): (&ModuleView, &Plan, &[&VersionState]),
     (attempts, turn): (&mut Attempts, &mut Turn),
 ) -> Result<Action, Unfinished> {
-    let now = Timestamp::now();
+    let now = Instant::now();
     let known: HashSet<&str> = children.iter().filter_map(|c| c.metadata.name.as_deref()).collect();
     // One that was made a moment ago, and that the watch does not know yet, may have the policy of before.
     let unseen = attempts.unseen(&known, now);
@@ -517,7 +515,7 @@ async fn let_go(
         Leave::Now => {}
         Leave::Later => return finished(&done, attempts, unseen.then_some(COALESCE)),
         Leave::Refused(refused) => {
-            let after = finalizer::held(module, &refused, now);
+            let after = finalizer::held(module, &refused, Timestamp::now());
             write_at_once(ctx, api, raw, (&module.status, &after)).await?;
             return finished(&done, attempts, unseen.then_some(COALESCE));
         }
@@ -532,7 +530,7 @@ async fn let_go(
         Written::Done(_) => Ok(Action::await_change()),
         Written::Outdated => Ok(Action::requeue(COALESCE)),
         Written::Refused(words) => {
-            attempts.refuse(FINALIZER, words, (Timestamp::now(), rand::random()));
+            attempts.refuse(FINALIZER, words, (Instant::now(), rand::random()));
             done.refused += 1;
             finished(&done, attempts, None)
         }
@@ -564,7 +562,7 @@ async fn write_or_less(
     if facts.too_large || !matches!(written, Ok(StatusWrite::TooLarge)) {
         return (after, written);
     }
-    let until = Timestamp::now().checked_add(TOO_LARGE).unwrap_or(Timestamp::MAX);
+    let until = Instant::now() + TOO_LARGE;
     ctx.memories.if_known(module.uid(), |memory| memory.too_large = Some(until));
     facts.too_large = true;
     let after = status::status(module, facts, token, Timestamp::now());
@@ -582,14 +580,14 @@ async fn write(
 ) -> Result<StatusWrite, kube::Error> {
     let before = &module.status;
     let change = pace::change(before, after, status::awaits_digest(module, after, facts));
-    let wait = ctx.memories.with(module.uid(), |memory| memory.pace.wait(change, Timestamp::now()));
+    let wait = ctx.memories.with(module.uid(), |memory| memory.pace.wait(change, Instant::now()));
     if !wait.is_zero() {
         return Ok(StatusWrite::Later(wait));
     }
     let since = Instant::now();
     let written = write_at_once(ctx, api, raw, (before, after)).await?;
     if change != pace::Change::None {
-        let wrote = |memory: &mut Memory| memory.pace.wrote(change, since.elapsed(), Timestamp::now());
+        let wrote = |memory: &mut Memory| memory.pace.wrote(change, since.elapsed(), Instant::now());
         ctx.memories.if_known(module.uid(), wrote);
     }
     Ok(written)
@@ -632,7 +630,7 @@ async fn reset_force(
     version: Option<&str>,
     attempts: &mut Attempts,
 ) -> Result<bool, kube::Error> {
-    if attempts.refused_until(FORCE_SYNC, Timestamp::now()).is_some() {
+    if attempts.refused_until(FORCE_SYNC, Instant::now()).is_some() {
         return Ok(true);
     }
     match client::patch(api, name, version, json!({"spec": {"forceSync": false}})).await {
@@ -640,7 +638,7 @@ async fn reset_force(
         Err(kube::Error::Api(status)) if apply::is_refusal(&status) => {
             let words = cut(&status.message, apply::MOST_WORDS);
             let words = format!("spec.forceSync cannot be set back, the API server refuses: {words}");
-            attempts.refuse(FORCE_SYNC, words, (Timestamp::now(), rand::random()));
+            attempts.refuse(FORCE_SYNC, words, (Instant::now(), rand::random()));
             Ok(true)
         }
         result => result.map(|_| {

@@ -3,9 +3,7 @@
 //! In: the status before and after, what is known of the last write, and the time. Out: how long to wait. Pure. A status write
 //! costs the API server as much as the Module is long, six sevenths of it for the field management of `spec.versions`.
 
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
+use std::time::{Duration, Instant};
 
 use crate::api::ModuleStatus;
 
@@ -27,12 +25,12 @@ const LONGEST_PART: Duration = Duration::from_secs(30);
 pub struct Pace {
     last: Option<Write>,
     /// Since when nothing but progress is written.
-    progress_since: Option<Timestamp>,
+    progress_since: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct Write {
-    ended: Timestamp,
+    ended: Instant,
     took: Duration,
 }
 
@@ -87,24 +85,25 @@ pub fn change(before: &ModuleStatus, after: &ModuleStatus, digest_is_awaited: bo
 
 impl Pace {
     /// How long a write that changes this has to wait.
-    pub fn wait(&self, change: Change, now: Timestamp) -> Duration {
+    pub fn wait(&self, change: Change, now: Instant) -> Duration {
         let (Change::Progress, Some(last)) = (change, &self.last) else { return Duration::ZERO };
-        let part = self.progress_since.map_or(Duration::ZERO, |since| between(since, last.ended) / PART);
+        let part = self
+            .progress_since
+            .map_or(Duration::ZERO, |since| last.ended.saturating_duration_since(since) / PART);
         let pause = SHORTEST.max(last.took.saturating_mul(TIMES)).max(part.min(LONGEST_PART));
-        pause.saturating_sub(between(last.ended, now))
+        pause.saturating_sub(now.saturating_duration_since(last.ended))
     }
 
     /// A write ended.
-    pub fn wrote(&mut self, change: Change, took: Duration, ended: Timestamp) {
-        let rested = self.last.as_ref().is_none_or(|last| between(last.ended, ended) > 2 * LONGEST_PART);
+    pub fn wrote(&mut self, change: Change, took: Duration, ended: Instant) {
+        let rested = self
+            .last
+            .as_ref()
+            .is_none_or(|last| ended.saturating_duration_since(last.ended) > 2 * LONGEST_PART);
         let since = self.progress_since.filter(|_| change == Change::Progress && !rested);
         self.progress_since = Some(since.unwrap_or(ended));
         self.last = Some(Write { ended, took });
     }
-}
-
-fn between(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from).max(SignedDuration::ZERO)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -159,18 +158,18 @@ mod tests {
 
     /// Writes while a Module publishes for so many seconds, with news in each of them, and the time between the last two.
     fn writes(seconds: u32, took: Duration) -> (usize, Duration) {
-        let (mut pace, mut now, mut count) = (Pace::default(), Timestamp::UNIX_EPOCH, 0);
+        let (mut pace, mut now, mut count) = (Pace::default(), Instant::now(), 0);
         let (mut last, mut gap) = (now, Duration::ZERO);
-        let end = now.checked_add(Duration::from_secs(seconds.into())).unwrap();
+        let end = now + Duration::from_secs(seconds.into());
         pace.wrote(Change::Urgent, took, now);
         while now < end {
             let wait = pace.wait(Change::Progress, now);
             if wait.is_zero() {
-                now = now.checked_add(took).unwrap();
+                now += took;
                 pace.wrote(Change::Progress, took, now);
-                (count, gap, last) = (count + 1, between(last, now), now);
+                (count, gap, last) = (count + 1, now.duration_since(last), now);
             }
-            now = now.checked_add(wait.max(Duration::from_millis(50))).unwrap();
+            now += wait.max(Duration::from_millis(50));
         }
         (count, gap)
     }
@@ -191,7 +190,8 @@ mod tests {
 
     #[test]
     fn what_may_be_waited_for_is_never_delayed_and_a_rest_is_forgotten() {
-        let at = |second| Timestamp::from_second(second).unwrap();
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
         let mut pace = Pace::default();
         assert_eq!(pace.wait(Change::Progress, at(0)), Duration::ZERO, "the first");
         for second in 0..100 {

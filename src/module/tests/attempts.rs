@@ -1,14 +1,26 @@
 //! Which requests are sent again, and when.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::super::attempts::{Attempts, Due, Outcome, Planned, Refused, Run, Verb};
 use super::super::finalizer::{Leave, leave};
 use super::super::plan::{Change, Create, Plan, Target};
-use super::{at, module};
+use super::module;
+
+/// A moment, in seconds since the tests began.
+fn at(second: u64) -> Instant {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *START + Duration::from_secs(second)
+}
+
+/// The whole seconds of a moment.
+fn second(moment: Instant) -> u64 {
+    moment.duration_since(at(0)).as_secs()
+}
 
 fn creates(names: &[&str]) -> Plan {
     let create =
@@ -46,7 +58,7 @@ fn names<'a>(due: &Due<'a>) -> Vec<&'a str> {
 fn send<T: Planned>(
     attempts: &mut Attempts,
     due: &[&T],
-    now: Timestamp,
+    now: Instant,
     mut answer: impl FnMut(&str) -> Outcome,
 ) -> Vec<String> {
     if due.is_empty() {
@@ -75,7 +87,7 @@ fn send<T: Planned>(
 fn run(
     attempts: &mut Attempts,
     plan: &Plan,
-    now: Timestamp,
+    now: Instant,
     mut answer: impl FnMut(&str) -> Outcome,
 ) -> Vec<String> {
     let due = attempts.due(plan, now);
@@ -115,12 +127,12 @@ fn what_is_refused_waits_longer_each_time_and_holds_up_no_other() {
             _ => Outcome::Done,
         });
         assert!(sent.contains(&"b".to_owned()));
-        times.push(now.as_second());
+        times.push(second(now));
         // The other two were made; changes of theirs in between send nothing.
         assert_eq!(names(&attempts.due(&creates(&["b"]), now)), [""; 0]);
         now = attempts.next(now).unwrap();
     }
-    let pauses: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let pauses: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
     let expected = Refused { names: ["b".to_owned()].into(), words: "no b".into(), ..Refused::default() };
     assert_eq!(attempts.refused(), expected);
@@ -147,16 +159,16 @@ fn a_quota_costs_few_requests_and_once_it_is_raised_all_are_made() {
             }
         })
         .len();
-        counts.insert(now.as_second(), sent);
+        counts.insert(second(now), sent);
         // Versions that are published wake their Module all the time.
-        now += SignedDuration::from_secs(1);
+        now += Duration::from_secs(1);
         if now == at(3_600) {
             assert!(attempts.refused().creates, "the others wait as well");
             quota = 2_000;
         }
         assert!(now < at(3_730), "{} made", made.len());
     }
-    let at_second = |second: i64| counts.range(..=second).next_back().map(|(_, sent)| *sent).unwrap();
+    let at_second = |second: u64| counts.range(..=second).next_back().map(|(_, sent)| *sent).unwrap();
     assert!(at_second(0) <= 60 && at_second(32) <= 80 && at_second(3_599) <= 200, "{counts:?}");
     assert!(sent <= 1_000 + 200);
     assert!(!attempts.refused().creates);
@@ -176,7 +188,7 @@ fn names_that_are_refused_for_their_own_sake_do_not_stand_before_the_others_for_
             made.insert(name.to_owned());
             Outcome::Done
         });
-        now += SignedDuration::from_secs(1);
+        now += Duration::from_secs(1);
         assert!(now < at(1_800), "{} of 300 after half an hour", made.len());
     }
 }
