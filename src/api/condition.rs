@@ -1,6 +1,6 @@
 //! Conditions as kstatus reads them: `Ready`, `Reconciling`, `Stalled`.
 //!
-//! In: the conditions that stand, a verdict and a clock reading. Out: the conditions to write. Pure. Times are whole
+//! In: the conditions that stand, a outcome and a clock reading. Out: the conditions to write. Pure. Times are whole
 //! seconds on the wire and move only when a condition's status flips (API conventions, "Typical status properties").
 
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ pub const OURS: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
 
 /// How a reconcile ended, as the three conditions show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Outcome {
     /// Done: `Ready=True`.
     Ready,
     /// Work goes on or will be tried again: `Ready=False`, `Reconciling=True`.
@@ -27,10 +27,10 @@ pub enum Verdict {
     Idle,
 }
 
-/// The conditions after `verdict`, from those before it.
+/// The conditions after `outcome`, from those before it.
 pub fn set(
     before: &[Condition],
-    verdict: &Verdict,
+    outcome: &Outcome,
     reason: &str,
     message: &str,
     generation: Option<i64>,
@@ -38,9 +38,9 @@ pub fn set(
 ) -> Vec<Condition> {
     let message = cut(message, MAX_MESSAGE);
     let rows = [
-        ("Ready", *verdict == Verdict::Ready),
-        ("Reconciling", *verdict == Verdict::Working),
-        ("Stalled", *verdict == Verdict::Stalled),
+        ("Ready", *outcome == Outcome::Ready),
+        ("Reconciling", *outcome == Outcome::Working),
+        ("Stalled", *outcome == Outcome::Stalled),
     ];
     let mut after: Vec<Condition> = rows
         .into_iter()
@@ -93,52 +93,52 @@ mod tests {
     }
 
     #[test]
-    fn each_verdict_is_one_row_of_the_kstatus_table() {
-        for (verdict, expected) in [
-            (Verdict::Ready, ["True", "False", "False"]),
-            (Verdict::Working, ["False", "True", "False"]),
-            (Verdict::Stalled, ["False", "False", "True"]),
-            (Verdict::Idle, ["False", "False", "False"]),
+    fn each_outcome_is_one_row_of_the_kstatus_table() {
+        for (outcome, expected) in [
+            (Outcome::Ready, ["True", "False", "False"]),
+            (Outcome::Working, ["False", "True", "False"]),
+            (Outcome::Stalled, ["False", "False", "True"]),
+            (Outcome::Idle, ["False", "False", "False"]),
         ] {
-            let conditions = set(&[], &verdict, "Why", "what", Some(3), at(10));
+            let conditions = set(&[], &outcome, "Why", "what", Some(3), at(10));
             let statuses: Vec<&str> = ["Ready", "Reconciling", "Stalled"]
                 .iter()
                 .map(|t| &*find(&conditions, t).unwrap().status)
                 .collect();
-            assert_eq!(statuses, expected, "{verdict:?}");
+            assert_eq!(statuses, expected, "{outcome:?}");
             assert!(conditions.iter().all(|c| c.observed_generation == Some(3) && !c.reason.is_empty()));
         }
     }
 
     #[test]
     fn transition_times_move_only_on_a_flip_and_setting_again_changes_nothing() {
-        let first = set(&[], &Verdict::Working, "A", "a", Some(1), at(10));
-        let second = set(&first, &Verdict::Working, "B", "b", Some(2), at(20));
+        let first = set(&[], &Outcome::Working, "A", "a", Some(1), at(10));
+        let second = set(&first, &Outcome::Working, "B", "b", Some(2), at(20));
         assert!(second.iter().all(|c| c.last_transition_time.0 == at(10)));
-        let third = set(&second, &Verdict::Ready, "C", "c", Some(2), at(30));
+        let third = set(&second, &Outcome::Ready, "C", "c", Some(2), at(30));
         assert_eq!(find(&third, "Ready").unwrap().last_transition_time.0, at(30));
         assert_eq!(find(&third, "Stalled").unwrap().last_transition_time.0, at(10));
-        assert_eq!(set(&third, &Verdict::Ready, "C", "c", Some(2), at(99)), third);
+        assert_eq!(set(&third, &Outcome::Ready, "C", "c", Some(2), at(99)), third);
     }
 
     #[test]
     fn conditions_of_others_are_kept_and_messages_are_cut_at_a_character() {
         let other = Condition {
             type_: "Scanned".into(),
-            ..set(&[], &Verdict::Ready, "R", "", None, at(1))[0].clone()
+            ..set(&[], &Outcome::Ready, "R", "", None, at(1))[0].clone()
         };
-        let after = set(std::slice::from_ref(&other), &Verdict::Ready, "R", &"ü".repeat(2000), None, at(2));
+        let after = set(std::slice::from_ref(&other), &Outcome::Ready, "R", &"ü".repeat(2000), None, at(2));
         assert!(after.contains(&other));
         assert!(find(&after, "Ready").unwrap().message.len() <= MAX_MESSAGE);
     }
 
     /// One write of the conditions.
-    fn write() -> impl Strategy<Value = (Verdict, String, String, Option<i64>, Timestamp)> {
-        use Verdict::{Idle, Ready, Stalled, Working};
-        let verdict = proptest::sample::select(vec![Ready, Working, Stalled, Idle]);
+    fn write() -> impl Strategy<Value = (Outcome, String, String, Option<i64>, Timestamp)> {
+        use Outcome::{Idle, Ready, Stalled, Working};
+        let outcome = proptest::sample::select(vec![Ready, Working, Stalled, Idle]);
         let moment = (0..4_000_000_000_i64, 0..1_000_000_000_i32);
         let now = moment.prop_map(|(second, nanosecond)| Timestamp::new(second, nanosecond).unwrap());
-        (verdict, "[A-Z][A-Za-z]{0,8}", "(?s).{0,900}", proptest::option::of(1..9_i64), now)
+        (outcome, "[A-Z][A-Za-z]{0,8}", "(?s).{0,900}", proptest::option::of(1..9_i64), now)
     }
 
     proptest! {
@@ -146,12 +146,12 @@ mod tests {
         fn whatever_is_written_times_move_on_a_flip_only_and_kstatus_understands(
             writes in proptest::collection::vec(write(), 1..8),
         ) {
-            let other = Condition { type_: "Scanned".into(), ..set(&[], &Verdict::Idle, "R", "", None, at(1))[0].clone() };
+            let other = Condition { type_: "Scanned".into(), ..set(&[], &Outcome::Idle, "R", "", None, at(1))[0].clone() };
             let mut before = vec![other.clone()];
-            for (verdict, reason, message, generation, now) in writes {
-                let after = set(&before, &verdict, &reason, &message, generation, now);
+            for (outcome, reason, message, generation, now) in writes {
+                let after = set(&before, &outcome, &reason, &message, generation, now);
                 let holds = |type_: &str| find(&after, type_).unwrap().status == "True";
-                prop_assert_eq!(holds("Ready"), verdict == Verdict::Ready);
+                prop_assert_eq!(holds("Ready"), outcome == Outcome::Ready);
                 prop_assert!(["Ready", "Reconciling", "Stalled"].iter().filter(|t| holds(t)).count() <= 1);
                 prop_assert_eq!(after.len(), 4, "each type once");
                 prop_assert_eq!(find(&after, "Scanned"), Some(&other));
@@ -167,7 +167,7 @@ mod tests {
                 // Written by the API server and computed again a day later: nothing is left to write.
                 let kept: Vec<Condition> = serde_json::from_value(serde_json::json!(after)).unwrap();
                 let later = now + jiff::SignedDuration::from_hours(24);
-                prop_assert_eq!(&set(&kept, &verdict, &reason, &message, generation, later), &after);
+                prop_assert_eq!(&set(&kept, &outcome, &reason, &message, generation, later), &after);
                 before = after;
             }
         }

@@ -51,7 +51,7 @@ fn version_kind(version: &VersionState) -> StateAndReason {
 
 /// `ready`, `stalled` (waits for a person), `deleting`, or `working` on it.
 fn kind(terminating: bool, ready: Option<bool>, stalled: bool, reason: &str) -> StateAndReason {
-    let known = Reason::of(reason).map(Reason::as_str);
+    let known = reason.parse().ok().map(Reason::as_str);
     let state = match (terminating, ready, stalled) {
         (true, ..) => "deleting",
         (_, Some(true), _) => "ready",

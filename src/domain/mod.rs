@@ -8,6 +8,7 @@ pub mod object_key;
 pub mod release;
 pub mod repository;
 pub mod text;
+pub mod time;
 
 pub use endpoint::{Endpoint, EndpointError, canonical_endpoint, use_default_endpoint};
 pub use format::ArchiveFormat;

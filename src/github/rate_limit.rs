@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 
 use super::credential::Account;
+use crate::domain::time::whole_second_after;
 
 /// First wait after a limit that names no time; it doubles with each one that follows.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_mins(1);
@@ -162,12 +163,6 @@ impl Answer<'_> {
             _ => None,
         }
     }
-}
-
-/// People read this time: whole seconds, and never too early.
-fn whole_second_after(at: Timestamp) -> Timestamp {
-    let up = i64::from(at.subsec_nanosecond() > 0);
-    Timestamp::from_second(at.as_second().saturating_add(up)).unwrap_or(at)
 }
 
 fn speaks_of_a_limit(message: Option<&str>) -> bool {

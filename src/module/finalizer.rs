@@ -15,7 +15,7 @@ use super::apply;
 use super::attempts::{Attempts, Refused};
 use super::plan::{Change, Plan};
 use super::select::{ModuleView, ours};
-use crate::api::condition::{self, Verdict};
+use crate::api::condition::{self, Outcome};
 use crate::api::state::VersionState;
 use crate::api::{MODULE_FINALIZER, ModuleStatus};
 use crate::controller::client;
@@ -178,7 +178,7 @@ pub fn held(module: &ModuleView, refused: &Refused, now: Timestamp) -> ModuleSta
     let reason = Reason::VersionRefused.as_str();
     after.observed_generation = generation;
     after.conditions =
-        condition::set(&before.conditions, &Verdict::Stalled, reason, &message, generation, now);
+        condition::set(&before.conditions, &Outcome::Stalled, reason, &message, generation, now);
     after.sync_status = Some(cut(&message, condition::MAX_MESSAGE));
     after
 }

@@ -10,7 +10,7 @@ use super::plan::{Holder, Plan};
 use super::record::{BYTES, ENTRIES};
 use super::select::{ModuleView, Selection, Wanted, ours};
 use super::status::Facts;
-use crate::api::condition::Verdict;
+use crate::api::condition::Outcome;
 use crate::api::state::{VersionState, config_hashes};
 use crate::controller::failure::Reason;
 
@@ -105,21 +105,21 @@ pub(super) fn verdict(
     facts: &Facts<'_>,
     tally: &Tally<'_>,
     force_open: bool,
-) -> (Verdict, Reason, String) {
+) -> (Outcome, Reason, String) {
     let Facts { selection, problem, .. } = *facts;
     let of = format!("{} of {}", tally.stored.len(), plural(selection.wanted.len(), "version"));
     if module.spec.suspend {
-        return (Verdict::Idle, Reason::Suspended, format!("Suspended by spec.suspend; {of} stored."));
+        return (Outcome::Idle, Reason::Suspended, format!("Suspended by spec.suspend; {of} stored."));
     }
     if let Some(problem) = problem {
-        return (Verdict::Stalled, Reason::InvalidSpec, problem.message.clone());
+        return (Outcome::Stalled, Reason::InvalidSpec, problem.message.clone());
     }
     if let Some((reason, message)) = obstacle(module, facts, tally, &of) {
         // Whoever waits for the end is told that it cannot be a good one when nothing else is to come.
-        let verdict = if tally.moves() || force_open { Verdict::Working } else { Verdict::Stalled };
+        let verdict = if tally.moves() || force_open { Outcome::Working } else { Outcome::Stalled };
         return (verdict, reason, message);
     }
-    let working = |message| (Verdict::Working, Reason::Progressing, message);
+    let working = |message| (Outcome::Working, Reason::Progressing, message);
     if let Some((name, _)) = facts.plan.waiting.iter().find(|(_, holder)| **holder == Holder::Former) {
         return working(format!(
             "{of} stored. Version {name} belongs to the deleted Module of this name: Kubernetes is about to remove it."
@@ -138,7 +138,7 @@ pub(super) fn verdict(
         let message = format!(
             "moduleConfig.provider is missing: write the module's main provider, such as aws. {of} stored all the same."
         );
-        return (Verdict::Stalled, Reason::ProviderMissing, message);
+        return (Outcome::Stalled, Reason::ProviderMissing, message);
     }
     if let Some(first) = tally.suspended.first() {
         let message = format!(
@@ -146,14 +146,14 @@ pub(super) fn verdict(
             tally.suspended.len(),
             first.release
         );
-        return (Verdict::Idle, Reason::Suspended, message);
+        return (Outcome::Idle, Reason::Suspended, message);
     }
     let message = if selection.wanted.is_empty() {
         "No versions are wanted.".to_owned()
     } else {
         format!("{of} stored.")
     };
-    (Verdict::Ready, Reason::Synced, message)
+    (Outcome::Ready, Reason::Synced, message)
 }
 
 /// What keeps the Module from its goal, the most basic first.
@@ -215,7 +215,7 @@ fn record_is_full(module: &ModuleView, facts: &Facts<'_>) -> Option<String> {
 
 /// The reason that all failed Versions have in common: who lists Modules sees at once what is wrong.
 fn shared_reason<'a>(mut failed: impl Iterator<Item = &'a VersionState>) -> Reason {
-    let first = failed.next().and_then(|child| Reason::of(&child.status.reason));
+    let first = failed.next().and_then(|child| child.status.reason.parse::<Reason>().ok());
     first
         .filter(|first| failed.all(|child| child.status.reason == first.as_str()))
         .unwrap_or(Reason::VersionsFailed)

@@ -209,7 +209,7 @@ mod tests {
         }
         for code in [429, 503] {
             let failure = answered(code, "too busy");
-            assert_eq!((failure.reason, failure.passes()), (Reason::ApiUnavailable, true), "{code}");
+            assert_eq!((failure.reason, failure.is_transient()), (Reason::ApiUnavailable, true), "{code}");
             assert!(failure.message.contains("too busy"));
         }
         let unreached = api_failure(&kube::Error::LinesCodecMaxLineLengthExceeded);

@@ -38,7 +38,7 @@ pub fn matters(view: &VersionView, place: &ObjectLocation, failure: &Failure) ->
     // Refused after a look that found it: it is there.
     let refused = failure.reason == Reason::StorageRefused;
     let answered = !matches!(failure.reason, Reason::StorageUnavailable | Reason::StorageThrottled);
-    recorded(view, place) || refused || (failure.passes() && !view.never_stored(answered))
+    recorded(view, place) || refused || (failure.is_transient() && !view.never_stored(answered))
 }
 
 async fn at(ctx: &Context, object: &Object, place: &ObjectLocation) -> Result<(), Ended> {

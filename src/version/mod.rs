@@ -37,7 +37,7 @@ pub use self::context::Context;
 use self::steps::{Done, Failed};
 use self::triage::{Attempt, Seen, Times, Triage};
 use crate::api::state::VersionState;
-use crate::controller::failure::{Class, Failure, HOURLY, Reason, SECRET_LOOK};
+use crate::controller::failure::{Class, Failure, HOURLY, Reason, SECRET_POLL_INTERVAL};
 use crate::controller::owners::Fate;
 use crate::observe::metrics::Queue;
 
@@ -167,7 +167,7 @@ fn finish(
 fn next_look(ctx: &Context, uid: &str, now: Timestamp) -> Option<Timestamp> {
     let stalled_by_secret =
         ctx.memories.with(uid, |m| m.attempt.as_ref().is_some_and(|a| a.secret.is_some()));
-    stalled_by_secret.then(|| now.checked_add(SECRET_LOOK).unwrap_or(now))
+    stalled_by_secret.then(|| now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(now))
 }
 
 fn requeue_at(at: Timestamp, now: Timestamp) -> Action {
@@ -192,7 +192,7 @@ async fn wait(
     if current.is_some_and(|current| current != *seen) {
         return None;
     }
-    Some(requeue_at(due.min(now.checked_add(SECRET_LOOK).unwrap_or(due)), now))
+    Some(requeue_at(due.min(now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(due)), now))
 }
 
 /// One whose last attempt met GitHub's limit, and of which nothing has changed since, makes no other attempt while its

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::plan::{Requests, VersionView};
 use crate::api::VersionStatus;
-use crate::api::condition::{self, Verdict};
+use crate::api::condition::{self, Outcome};
 use crate::api::requests::PendingForce;
 use crate::api::version::Source;
 use crate::controller::failure::{Failure, Reason};
@@ -42,14 +42,14 @@ impl VersionView {
         let ready = condition::find(conditions, "Ready").filter(|ready| ready.status != "True")?;
         let mut quiet =
             ["Stalled", "Reconciling"].iter().filter_map(|type_| condition::find(conditions, type_));
-        let noted = quiet.find(|c| c.status == "False" && Reason::of(&c.reason).is_some());
+        let noted = quiet.find(|c| c.status == "False" && c.reason.parse::<Reason>().is_ok());
         let noted = noted.map(|c| c.reason.as_str());
         let last = Some(ready.reason.as_str()).filter(|reason| *reason != Reason::Suspended.as_str());
         // What only a fetch can answer outlives what a look at the bucket can.
         noted.filter(|reason| Reason::needs_fetch(reason)).or(last).or(noted)
     }
 
-    fn with(&self, verdict: &Verdict, reason: Reason, message: &str, now: Timestamp) -> VersionStatus {
+    fn with(&self, verdict: &Outcome, reason: Reason, message: &str, now: Timestamp) -> VersionStatus {
         let mut after = self.status.clone();
         let generation = self.metadata.generation;
         after.observed_generation = generation;
@@ -63,7 +63,7 @@ impl VersionView {
     /// Before a PUT: the place is on record, so that no crash can orphan what is about to be stored there.
     pub fn publishing(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
         let message = format!("Publishing to s3://{}/{}.", place.bucket, place.key);
-        let mut after = self.with(&Verdict::Working, Reason::Publishing, &message, now);
+        let mut after = self.with(&Outcome::Working, Reason::Publishing, &message, now);
         note(&mut after, self.refusal());
         if !after.objects.contains(place) {
             after.objects.push(place.clone());
@@ -75,10 +75,10 @@ impl VersionView {
     pub fn published(&self, published: &Published, requests: &Requests, now: Timestamp) -> VersionStatus {
         let Published { place, checksum, digest, size, source, stored_now, stored_at } = published;
         let mut after = if self.left_behind(place).is_empty() {
-            self.with(&Verdict::Ready, Reason::Synced, &stored(Some(place)), now)
+            self.with(&Outcome::Ready, Reason::Synced, &stored(Some(place)), now)
         } else {
             let message = format!("{} What the move left behind is to be deleted.", stored(Some(place)));
-            self.with(&Verdict::Working, Reason::Publishing, &message, now)
+            self.with(&Outcome::Working, Reason::Publishing, &message, now)
         };
         after.synced = Some(true);
         after.checksum = Some(checksum.clone());
@@ -105,7 +105,7 @@ impl VersionView {
         lost: bool,
         now: Timestamp,
     ) -> VersionStatus {
-        let verdict = if failure.passes() { Verdict::Working } else { Verdict::Stalled };
+        let verdict = if failure.is_transient() { Outcome::Working } else { Outcome::Stalled };
         let mut after = self.with(&verdict, failure.reason, &failure.message, now);
         if !Reason::needs_fetch(failure.reason.as_str()) {
             note(&mut after, self.refusal());
@@ -113,13 +113,13 @@ impl VersionView {
         if lost {
             after.synced = Some(false);
         }
-        self.answer(requests, failure.passes(), &mut after);
+        self.answer(requests, failure.is_transient(), &mut after);
         after
     }
 
     /// The object was found missing or damaged; it is about to be restored.
     pub fn restoring(&self, what: &str, now: Timestamp) -> VersionStatus {
-        let mut after = self.with(&Verdict::Working, Reason::Restoring, what, now);
+        let mut after = self.with(&Outcome::Working, Reason::Restoring, what, now);
         note(&mut after, self.refusal());
         after.synced = Some(false);
         after
@@ -133,7 +133,7 @@ impl VersionView {
             .map(|reason| format!(" The last attempt before that failed: {reason}."))
             .unwrap_or_default();
         let mut after =
-            self.with(&Verdict::Idle, Reason::Suspended, &format!("Suspended by {by}.{failed}"), now);
+            self.with(&Outcome::Idle, Reason::Suspended, &format!("Suspended by {by}.{failed}"), now);
         note(&mut after, standing);
         after
     }
@@ -146,7 +146,7 @@ impl VersionView {
     /// The object is as wanted: the conditions say so, and requests that were done are struck.
     pub fn settled(&self, now: Timestamp) -> VersionStatus {
         let message = stored(self.status.storage.as_ref());
-        let mut after = self.with(&Verdict::Ready, Reason::Synced, &message, now);
+        let mut after = self.with(&Outcome::Ready, Reason::Synced, &message, now);
         after.pending_force = None;
         after
     }

@@ -280,7 +280,7 @@ async fn fail(
     let mut failed = Failed::new(ctx, Some(object.view()), &uid, failure);
     failed.download = download.or(corrupt);
     let (failure, now) = (&failed.failure, Timestamp::now());
-    let told = Failure { message: failure.told(failed.due, now), ..failure.clone() };
+    let told = Failure { message: failure.message_with_retry(failed.due, now), ..failure.clone() };
     if let Err(error) = object.write_status(&object.view().failed(&told, requests, lost, now)).await {
         // The refusal of the write has its own line; without this one nothing would say what it was to write.
         if !client::is_outdated(&error) && last_reason(ctx, &uid) != Some(api_failure(&error).reason) {

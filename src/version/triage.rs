@@ -14,7 +14,7 @@ use crate::api::requests::PendingForce;
 use crate::api::state::VersionState;
 use crate::api::version::TYPE_MODULE;
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
-use crate::controller::failure::{HOURLY, Reason, SECRET_LOOK, stalled_pause};
+use crate::controller::failure::{HOURLY, Reason, SECRET_POLL_INTERVAL, stalled_pause};
 use crate::github::RateLimitNotice;
 
 /// What is remembered, in memory only, of a Version whose last attempt failed.
@@ -198,9 +198,9 @@ fn restart_pause(version: &VersionState, times: Times) -> Triage {
     }
     let stalled_for = version.status.stalled_since.map(|since| times.now.duration_since(since));
     let stalled_for = stalled_for.and_then(|since| Duration::try_from(since).ok()).unwrap_or_default();
-    let period = match Reason::of(&version.status.reason) {
+    let period = match version.status.reason.parse::<Reason>().ok() {
         // The Secret may have been mended while nobody looked at it.
-        Some(reason) if Reason::is_about_secret(reason.as_str()) => SECRET_LOOK,
+        Some(reason) if reason.is_about_secret() => SECRET_POLL_INTERVAL,
         // The restart may have brought a larger limit.
         Some(Reason::ArchiveTooLarge) | None => HOURLY,
         Some(reason) => stalled_pause(reason, stalled_for),

@@ -1,14 +1,12 @@
-//! The documentation is true: its commands work, its manifests are accepted, its links lead somewhere, and its list of
-//! reasons is the code's.
+//! The documentation is true: its commands work, its manifests are accepted, and its links lead somewhere.
 
 use std::path::Path;
 use std::process::Command;
 
-use opendepot::controller::failure::Reason;
 use opendepot_testbed::github::File;
 use serde_json::Value;
 
-use crate::support::pages::{Block, anchors, blocks, links, pages, rows};
+use crate::support::pages::{Block, anchors, blocks, links, pages};
 use crate::support::{World, root};
 
 /// Commands that are not run here, by how they begin, each with the reason.
@@ -160,15 +158,6 @@ async fn the_manifests_in_the_pages_are_accepted() {
             }
         }
     }
-}
-
-#[test]
-fn every_reason_is_explained_and_no_other() {
-    let mut explained = rows(&root().join("docs/troubleshooting.md"), "Every reason");
-    explained.sort();
-    let mut known: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect();
-    known.sort();
-    assert_eq!(explained, known);
 }
 
 #[test]

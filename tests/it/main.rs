@@ -38,6 +38,7 @@ mod monitoring;
 mod odd_archives;
 mod project;
 mod rate_limits;
+mod reasons;
 mod refusals;
 mod refused_puts;
 mod relocation;

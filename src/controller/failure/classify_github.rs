@@ -1,0 +1,37 @@
+//! Reasons of failed fetches from GitHub.
+
+use super::{Class, Failure, Reason};
+use crate::github::{CredentialError, FetchError};
+
+impl From<CredentialError> for Failure {
+    fn from(error: CredentialError) -> Self {
+        Self::new(Reason::SecretInvalid, error.to_string())
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        use FetchError as E;
+        let failure = |reason| Self::new(reason, error.to_string());
+        match &error {
+            E::HostNotAllowed { .. } => failure(Reason::HostNotAllowed),
+            E::RepositoryNotFound { .. } => failure(Reason::RepositoryNotFound),
+            E::TagNotFound { .. } => failure(Reason::TagNotFound),
+            E::CredentialRefused { .. } => failure(Reason::CredentialsRefused),
+            E::Forbidden { .. } => failure(Reason::AccessForbidden),
+            E::RateLimited { until, .. } | E::Blocked { until, .. } => {
+                Self { class: Class::Wait(*until), ..failure(Reason::RateLimited) }
+            }
+            E::TokenNotReady { .. } => failure(Reason::TokenNotReady),
+            E::Server { .. } | E::Network { .. } => failure(Reason::GitHubUnavailable),
+            E::Unexpected { .. }
+            | E::TooManyRedirects { .. }
+            | E::BadRedirect { .. }
+            | E::TokenRedirected { .. }
+            | E::WebPage { .. } => failure(Reason::UnexpectedAnswer),
+            E::Truncated { .. } => failure(Reason::DownloadIncomplete),
+            E::TooLarge { .. } => failure(Reason::ArchiveTooLarge),
+            E::Spool { .. } => failure(Reason::SpoolFailed),
+        }
+    }
+}

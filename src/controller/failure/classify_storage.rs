@@ -1,0 +1,113 @@
+//! Reasons of failed requests to S3.
+
+use jiff::Timestamp;
+
+use super::{Class, Failure, Reason};
+use crate::domain::time::whole_second_after;
+use crate::storage::{Cause, Operation, Refused, StorageError};
+
+impl From<Refused> for Failure {
+    fn from(error: Refused) -> Self {
+        let reason = match error {
+            Refused::Storage { .. } => Reason::StorageNotAllowed,
+            Refused::Endpoint(_) | Refused::BadEndpoint(_) => Reason::EndpointNotAllowed,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+impl StorageError {
+    fn reason(&self) -> Reason {
+        match &self.cause {
+            Cause::BucketMissing => Reason::BucketNotFound,
+            Cause::InvalidBucket | Cause::InvalidAddress(_) | Cause::WrongRegion { .. } => {
+                Reason::BucketMisconfigured
+            }
+            // Retried, because they are resolved in AWS, where no change of a Kubernetes object shows it.
+            Cause::AccessDenied { .. } => Reason::StorageAccessDenied,
+            Cause::CredentialsMissing
+            | Cause::CredentialsUnavailable { .. }
+            | Cause::CredentialsInvalid { .. } => Reason::StorageCredentialsInvalid,
+            Cause::Kms { .. } => Reason::EncryptionKeyUnusable,
+            Cause::SlowDown { .. } => Reason::StorageThrottled,
+            Cause::ChecksumMismatch => Reason::ChecksumMismatch,
+            Cause::EntityTooLarge => Reason::ArchiveTooLarge,
+            Cause::File { .. } => Reason::SpoolFailed,
+            // Not an outage: the store does not support the request. S3 itself does not answer 403 or 404 with such codes.
+            Cause::Other { status: Some(400..=402 | 405..=408 | 410..=499 | 501), code: Some(_), .. }
+                if self.operation != Operation::Head =>
+            {
+                Reason::StorageRefused
+            }
+            Cause::Conflict | Cause::Unavailable { .. } | Cause::Network { .. } | Cause::Other { .. } => {
+                Reason::StorageUnavailable
+            }
+        }
+    }
+
+    /// Converts the error. `now` turns a pause that S3 requested into a time.
+    pub fn into_failure(self, now: Timestamp) -> Failure {
+        let failure = Failure::new(self.reason(), self.to_string());
+        let Cause::SlowDown { retry_after: Some(pause) } = self.cause else { return failure };
+        let until = now.checked_add(pause).unwrap_or(now);
+        let message = format!("{}, not before {}", failure.message, whole_second_after(until));
+        Failure { class: Class::RetryAfter(until), message, ..failure }
+    }
+}
+
+#[cfg(test)]
+pub(super) fn put_failed(cause: Cause) -> StorageError {
+    let place = crate::domain::ObjectLocation {
+        bucket: "modules".into(),
+        key: "vpc/a.zip".into(),
+        region: "us-west-2".into(),
+        endpoint: None,
+        force_path_style: None,
+    };
+    StorageError { operation: Operation::Put, place: Box::new(place), cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_000_000).unwrap()
+    }
+
+    #[test]
+    fn what_a_store_says_it_does_not_do_is_no_outage() {
+        use Operation::{Delete, Head, Put};
+        let failure = |operation, status, code: Option<&str>| {
+            let cause =
+                Cause::Other { status: Some(status), code: code.map(str::to_owned), detail: String::new() };
+            let failure = StorageError { operation, ..put_failed(cause) }.into_failure(now());
+            (failure.reason, failure.class)
+        };
+        for (operation, status, code) in [
+            (Put, 400, "InvalidArgument"),
+            (Put, 501, "NotImplemented"),
+            (Put, 405, "MethodNotAllowed"),
+            (Delete, 400, "InvalidRequest"),
+            (Put, 402, "QuotaExceeded"),
+        ] {
+            assert_eq!(failure(operation, status, Some(code)), (Reason::StorageRefused, Class::Stalled));
+        }
+        for (operation, status, code) in [
+            (Put, 400, None),
+            (Put, 501, None),
+            (Head, 400, None),
+            (Delete, 404, Some("DefaultBackend")),
+            (Delete, 403, Some("Forbidden")),
+            (Put, 302, Some("Found")),
+            (Put, 409, Some("Conflict")),
+        ] {
+            assert_eq!(
+                failure(operation, status, code),
+                (Reason::StorageUnavailable, Class::Retry),
+                "{status}"
+            );
+        }
+        assert!(!Reason::needs_fetch("StorageRefused"));
+    }
+}
