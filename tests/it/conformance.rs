@@ -1,5 +1,5 @@
 //! The texts that tell users what to do, run as they stand: the seed and the examples. What is run is taken out of the text,
-//! in its order; a line that looks as if it could be run and that nobody knows how to run fails the test. (The commands of
+//! in its order; a line that looks runnable and is not known fails the test. (The commands of
 //! the README and the documents are run by docs.rs.)
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use opendepot_testbed::github::{App, File, Hop, real_repositories};
+use opendepot_testbed::instructions::{Found, Part, documents, markdown, plain, yaml_file};
 use opendepot_testbed::operator::Operator;
 use opendepot_testbed::{Testbed, eventually};
 use serde_json::{Value, json};
 
 use crate::support::archives::sha256;
-use crate::support::documents::{Found, Part, documents, markdown, plain, yaml_file};
 use crate::support::{World, condition, ready, real_modules, root, shared, whole_cluster};
 
 const SYSTEM: &str = "opendepot-system";
@@ -23,7 +23,7 @@ const TAG: &str = "${{ github.event.release.tag_name }}";
 /// How long a text's step may take: a Secret that is made late is found within a minute.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// Somebody who does what a text says, on a cluster with the operator.
+/// A reader who does what a text says, on a cluster with the operator.
 struct Reader {
     world: World,
     operator: Operator,
@@ -99,10 +99,7 @@ impl Reader {
         let mut documents = documents(at, text).unwrap();
         for document in &documents {
             let kind = document["kind"].as_str().unwrap_or_default();
-            assert!(
-                ["Module", "Version", "Secret"].contains(&kind),
-                "{at}: nobody knows what {kind:?} should come to"
-            );
+            assert!(["Module", "Version", "Secret"].contains(&kind), "{at}: no expectation for a {kind:?}");
         }
         let secrets: Vec<&mut Value> = documents.iter_mut().filter(|d| d["kind"] == "Secret").collect();
         let mut text = filled_in(&self.stand_ins, text);
@@ -122,7 +119,7 @@ impl Reader {
     fn step(&mut self, at: &str, script: &str) {
         let tag = if script.contains(TAG) { self.releases.pop().expect("one more release") } else { "" };
         let script = script.replace(TAG, tag);
-        assert!(!script.contains("${{"), "{at}: nobody knows the value of an expression in {script}");
+        assert!(!script.contains("${{"), "{at}: an expression without a value in {script}");
         self.given(&script);
         self.world.shell_in(self.folder.path(), &script);
     }
@@ -151,7 +148,7 @@ impl Reader {
         }
     }
 
-    /// A command may speak of a Version that the text has not made: somebody has appended it before.
+    /// A command may speak of a Version that the text has not made: as if it was appended before.
     async fn presumed(&self, command: &str) {
         // The seed has the singular.
         let kinds = ["version.opendepot.defdev.io", "versions.opendepot.defdev.io"];
@@ -298,7 +295,7 @@ async fn every_example_runs_as_it_is_written() {
             Some("md") => markdown(&name, &text, ""),
             // Programs: cargo builds them with the tests, and CI runs them.
             Some("rs") => continue,
-            _ => panic!("nobody knows how to run {name}"),
+            _ => panic!("{name} cannot be run here"),
         };
         let found = found.unwrap();
         let mut reader = Reader::new(bed, &found).await;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use opendepot_testbed::github::File;
+use opendepot_testbed::markdown::{Block, anchors, blocks, links, pages};
 use serde_json::Value;
 
-use crate::support::pages::{Block, anchors, blocks, links, pages};
 use crate::support::{World, root};
 
 /// Commands that are not run here, by how they begin, each with the reason.
@@ -40,7 +40,7 @@ fn not_run(command: &str) -> bool {
 
 /// The blocks of a page whose commands are run here.
 fn sessions(page: &Path) -> Vec<(Block, Vec<String>)> {
-    let all = blocks(page).into_iter().filter(|b| b.language == "sh");
+    let all = blocks(page).unwrap().into_iter().filter(|b| b.language == "sh");
     let here = all.filter(|b| !RUN_ELSEWHERE.contains(&b.section.as_str()));
     let run = here.map(|b| (b.clone(), b.commands().into_iter().filter(|c| !not_run(c)).collect::<Vec<_>>()));
     run.filter(|(_, commands)| !commands.is_empty()).collect()
@@ -127,11 +127,11 @@ pages_with_commands! {
 
 #[test]
 fn no_page_has_commands_that_nothing_runs() {
-    for page in pages() {
+    for page in pages(root()).unwrap() {
         let name = page.strip_prefix(root()).unwrap().display().to_string();
         let name = name.trim_start_matches("./");
         assert!(RUN.contains(&name) || sessions(&page).is_empty(), "{name} has commands: run them");
-        for block in blocks(&page) {
+        for block in blocks(&page).unwrap() {
             let known = ["sh", "yaml", "json", "mermaid", "text"].contains(&block.language.as_str());
             assert!(known, "{name}:{}: say what language {:?} is", block.line, block.language);
             let copied = block.language != "sh" || !block.text.lines().any(|line| line.starts_with("$ "));
@@ -143,8 +143,8 @@ fn no_page_has_commands_that_nothing_runs() {
 #[tokio::test]
 async fn the_manifests_in_the_pages_are_accepted() {
     let world = World::new("docs-manifests").await;
-    for page in pages() {
-        for block in blocks(&page).iter().filter(|b| b.language == "yaml") {
+    for page in pages(root()).unwrap() {
+        for block in blocks(&page).unwrap().iter().filter(|b| b.language == "yaml") {
             let place = format!("{}:{}", page.display(), block.line);
             let documents = block.text.split("\n---\n").map(|text| {
                 serde_yaml::from_str::<Value>(text).unwrap_or_else(|error| panic!("{place}: {error}"))
@@ -162,12 +162,12 @@ async fn the_manifests_in_the_pages_are_accepted() {
 
 #[test]
 fn every_link_within_the_project_leads_somewhere() {
-    for page in pages() {
-        for link in links(&page).iter().filter(|link| !link.contains("://")) {
+    for page in pages(root()).unwrap() {
+        for link in links(&page).unwrap().iter().filter(|link| !link.contains("://")) {
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
             assert!(target.exists(), "{}: {link}", page.display());
-            let found = anchor.is_empty() || anchors(&target).iter().any(|a| a == anchor);
+            let found = anchor.is_empty() || anchors(&target).unwrap().iter().any(|a| a == anchor);
             assert!(found, "{}: {link}", page.display());
         }
     }
@@ -178,7 +178,7 @@ fn every_path_that_a_page_names_exists() {
     const FOLDERS: [&str; 8] =
         ["src/", "tests/", "hack/", "deploy/", "examples/", "fuzz/", ".ci/", ".github/"];
     let mut found = 0;
-    for page in pages() {
+    for page in pages(root()).unwrap() {
         let text = std::fs::read_to_string(&page).unwrap();
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"._/-".contains(c));
         for path in words.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder))) {

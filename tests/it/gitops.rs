@@ -6,9 +6,9 @@
 //! taken from the object as it was when it was compared.
 
 use opendepot_testbed::eventually;
+use opendepot_testbed::markdown::{Block, blocks};
 use serde_json::{Value, json};
 
-use crate::support::pages::{Block, blocks};
 use crate::support::rendered::parse;
 use crate::support::{SOON, World, root};
 use crate::workflows::{ACTION, APPEND, PUBLISH, Stage};
@@ -112,7 +112,7 @@ async fn argo_cd(world: &World, application: &Value, git: &Value, seen: &Value) 
 
 /// The command of a page that appends a version, for the Module here.
 fn command(page: &str, world: &World, version: &str) -> String {
-    let all = blocks(&root().join(page));
+    let all = blocks(&root().join(page)).unwrap();
     let mut commands = all.iter().flat_map(Block::commands);
     let command = commands.find(|command| command.contains("/spec/versions/-")).unwrap();
     let (before, value) = command.split_once("\"version\":\"").unwrap();

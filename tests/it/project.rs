@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use opendepot_testbed::github::real_repositories;
+use opendepot_testbed::markdown::rows;
 use opendepot_testbed::servers::actionlint;
+use opendepot_testbed::workflow::Runner;
 use serde_json::json;
 
-use crate::support::pages::rows;
-use crate::support::workflow::Runner;
 use crate::support::{real_modules, root};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -53,10 +53,10 @@ fn every_action_is_pinned_to_a_commit() {
 fn a_release_is_refused_unless_tag_code_and_changelog_agree() {
     let workflow = read(".github/workflows/release.yaml");
     let check = |tag: &str, changelog: &str| {
-        let runner = Runner::new();
+        let runner = Runner::new().unwrap();
         std::fs::copy(root().join("Cargo.toml"), runner.workspace().join("Cargo.toml")).unwrap();
         std::fs::write(runner.workspace().join("CHANGELOG.md"), changelog).unwrap();
-        runner.run(&workflow, Some("check"), &json!({"ref_name": tag}))
+        runner.run(&workflow, Some("check"), &json!({"ref_name": tag})).unwrap()
     };
     let (tag, changelog) = (format!("v{VERSION}"), read("CHANGELOG.md"));
     let agreed = check(&tag, &changelog);
@@ -99,13 +99,13 @@ fn every_dependency_has_a_reason_and_no_other() {
         names
     };
     let ours = sorted(dependencies(&root().join("Cargo.toml"), &["[dependencies]"]));
-    assert_eq!(sorted(rows(&page, "Of the operator")), ours);
+    assert_eq!(sorted(rows(&page, "Of the operator").unwrap()), ours);
     let mut tests = dependencies(&root().join("Cargo.toml"), &["[dev-dependencies]"]);
     tests.extend(dependencies(&root().join("tests/testbed/Cargo.toml"), &["[dependencies]"]));
     tests.extend(dependencies(&root().join("fuzz/Cargo.toml"), &["[dependencies]"]));
     tests.retain(|name| name != "opendepot");
     tests.retain(|name| !ours.contains(name));
-    assert_eq!(sorted(rows(&page, "Of the tests")), sorted(tests));
+    assert_eq!(sorted(rows(&page, "Of the tests").unwrap()), sorted(tests));
 }
 
 #[test]

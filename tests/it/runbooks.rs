@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use http::Method;
 use opendepot_testbed::control_plane::ControlPlane;
 use opendepot_testbed::github::File;
+use opendepot_testbed::markdown::Runbook;
 use opendepot_testbed::operator::Operator;
 use opendepot_testbed::{Options, Testbed, eventually, servers};
 use serde_json::{Value, json};
@@ -21,48 +22,6 @@ const BUCKET: &str = "modules";
 const TEAM: &str = "team-a";
 /// Too long for a label: what names a Module has to be read from somewhere else.
 const LONG: &str = "terraform-aws-a-module-whose-name-is-longer-than-what-a-label-may-hold";
-
-/// The commands of the document.
-struct Guide(String);
-
-impl Guide {
-    fn read() -> Self {
-        Self(std::fs::read_to_string(root().join("docs/operations.md")).unwrap())
-    }
-
-    /// The text under a heading whose anchor is this, up to the next heading.
-    fn section(&self, anchor: &str) -> &str {
-        let mut at = 0;
-        for line in self.0.split_inclusive('\n') {
-            at += line.len();
-            let title = line.trim_start_matches('#');
-            if title.len() < line.len() && title.trim().to_lowercase().replace(' ', "-") == anchor {
-                let rest = &self.0[at..];
-                return &rest[..rest.find("\n#").unwrap_or(rest.len())];
-            }
-        }
-        panic!("docs/operations.md has no heading #{anchor}")
-    }
-
-    /// The commands under a heading, one text for each block.
-    fn blocks(&self, anchor: &str) -> Vec<&str> {
-        let parts = self.section(anchor).split("```sh\n").skip(1);
-        let blocks: Vec<_> = parts.map(|part| part.split("```").next().unwrap()).collect();
-        assert!(!blocks.is_empty(), "#{anchor} has commands");
-        blocks
-    }
-
-    /// The numbered steps under a heading: where each is done, and the anchor of what is done.
-    fn steps(&self, anchor: &str) -> Vec<(&str, &str)> {
-        let lines = self.section(anchor).lines().filter(|line| line.contains(" cluster"));
-        let steps = lines.filter_map(|line| {
-            let (_, step) = line.split_once(". ")?;
-            let anchor = step.split_once("](#")?.1.split(')').next()?;
-            Some((step.split([':', ',']).next()?, anchor))
-        });
-        steps.collect()
-    }
-}
 
 /// What a cluster's operator was installed with. Some blocks of the document are for one of the two.
 #[derive(Clone, Copy)]
@@ -83,8 +42,8 @@ struct Cluster<'a> {
 
 impl Cluster<'_> {
     /// Follows the document's commands under a heading.
-    async fn follow(&mut self, guide: &Guide, anchor: &str) {
-        let mut blocks = guide.blocks(anchor);
+    async fn follow(&mut self, guide: &Runbook, anchor: &str) {
+        let mut blocks = guide.scripts(anchor).unwrap();
         match (anchor, self.installer) {
             ("stop-the-operator", Installer::Kubectl) => drop(blocks.remove(1)),
             ("stop-the-operator" | "restore", Installer::Helm) => drop(blocks.remove(0)),
@@ -253,7 +212,7 @@ async fn another_cluster() -> ControlPlane {
 
 #[tokio::test]
 async fn uninstall_backup_restore_and_move_lose_nothing_and_store_nothing_twice() {
-    let guide = Guide::read();
+    let guide = Runbook::read(&root().join("docs/operations.md")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     for name in ["deploy", "crds"] {
         std::os::unix::fs::symlink(root().join(name), folder.path().join(name)).unwrap();
@@ -310,13 +269,13 @@ async fn uninstall_backup_restore_and_move_lose_nothing_and_store_nothing_twice(
 
     // What is left of the first goes, and touches nothing.
     first.operator = None;
-    first.run(guide.blocks("stop-the-operator")[0]);
+    first.run(guide.scripts("stop-the-operator").unwrap()[0]);
     first.follow(&guide, "remove-the-modules-and-keep-what-is-stored").await;
     assert_eq!(first.kubectl(&["get", "crd", "-o", "name"]), "");
     assert_eq!((bed.s3.keys(BUCKET).await.unwrap(), traffic()), (keys.clone(), quiet));
 
     // And back again, with the operator installed afterwards.
-    let steps = guide.steps("move-to-another-cluster");
+    let steps = guide.steps("move-to-another-cluster").unwrap();
     assert_eq!(steps.len(), 4, "{steps:?}");
     for (place, anchor) in steps {
         let here = if place == "Old cluster" { &mut second } else { &mut first };

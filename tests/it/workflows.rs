@@ -2,14 +2,26 @@
 
 use opendepot_testbed::github::{File, Repository};
 use opendepot_testbed::operator::Operator;
+use opendepot_testbed::workflow::{Outcome, Runner};
 use serde_json::{Value, json};
 
-use crate::support::workflow::{Outcome, Runner};
 use crate::support::{World, condition, root, user_modules};
 
 pub const PUBLISH: &str = "publish.yaml";
 pub const APPEND: &str = "append.yaml";
 pub const ACTION: &str = "publish-with-action.yaml";
+
+/// Steps that need a cloud: [`runner`] has done their work.
+const CLOUD: [&str; 2] = ["Configure AWS credentials", "Setup kubeconfig"];
+
+/// A runner with the rights of a service account in the namespace of this test.
+async fn runner(world: &World, service_account: &str) -> Runner {
+    let kubernetes = &world.bed.kubernetes;
+    let rights = kubernetes.kubeconfig_for_service_account(&world.name, service_account).await.unwrap();
+    let runner = Runner::new().unwrap().with_cluster(kubernetes.kubectl_path(), rights).unwrap();
+    let action = root().join(".github/actions/publish");
+    runner.skipping(&CLOUD).with_action("opendepot/opendepot/.github/actions/publish@v", action)
+}
 
 /// A world with the repository of the workflows, a runner and an operator.
 pub struct Stage {
@@ -32,7 +44,7 @@ impl Stage {
         world.kubectl(&["create", "serviceaccount", "runner"]);
         let account = format!("--serviceaccount={}:runner", world.name);
         world.kubectl(&["create", "rolebinding", "runner", "--role=opendepot-publisher", &account]);
-        let runner = Runner::of(&world, "runner").await;
+        let runner = runner(&world, "runner").await;
         let stage = Self { world, runner, repository, operator };
         stage.manifest("");
         stage
@@ -61,7 +73,7 @@ impl Stage {
     }
 
     fn release_of(&self, workflow: &str, tag: &str) -> Outcome {
-        self.runner.run(workflow, None, &json!({"release": {"tag_name": tag}}))
+        self.runner.run(workflow, None, &json!({"release": {"tag_name": tag}})).unwrap()
     }
 
     pub fn published(&self, workflow: &str, tag: &str) -> Outcome {

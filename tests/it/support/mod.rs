@@ -1,14 +1,11 @@
 //! What the tests share: the testbed, short ways to say what is wanted, and to wait for what is expected.
 
 pub mod archives;
-pub mod documents;
 pub mod failing;
 pub mod moving;
-pub mod pages;
 pub mod rendered;
 pub mod requests;
 pub mod watched;
-pub mod workflow;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -7,6 +7,9 @@
 //! | [`github`] | GitHub's site, REST API and archives, of real git repositories |
 //! | [`operator`] | the built binary, run as the shipped service account |
 //! | [`terraform`] | Terraform or OpenTofu, as the judge of what is stored |
+//! | [`workflow`] | a GitHub Actions runner |
+//! | [`instructions`] | what a text asks its reader to do: manifests, commands, steps of workflows |
+//! | [`markdown`] | pages of documentation, as blocks, tables and links |
 //! | [`servers`] | builds those programs from source, once per machine |
 //! | [`process`] | children that end with the test, however it ends |
 //!
@@ -16,12 +19,15 @@ mod authority;
 mod background;
 pub mod control_plane;
 pub mod github;
+pub mod instructions;
 mod log;
+pub mod markdown;
 pub mod operator;
 pub mod process;
 pub mod s3;
 pub mod servers;
 pub mod terraform;
+pub mod workflow;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,12 @@
-//! What texts tell their readers to do: manifests, shell commands, steps of release workflows.
+//! What texts ask their readers to do: manifests, shell commands, steps of release workflows.
 //!
-//! In: a text for people. Out: everything in it that can be run, in the order in which it stands there, or an error that
-//! names the line that looks as if it could be and that nothing here knows. Nothing is left out silently.
+//! In: a text for people. Out: everything in it that can be run, in its order, or an error that names a line that looks
+//! runnable and is not supported here. Nothing is left out silently.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-/// Something that a text tells its reader to do.
+/// Something that a text asks its reader to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     /// Manifests to apply, as YAML.
@@ -21,7 +21,7 @@ pub enum Part {
     Flags(Vec<String>),
 }
 
-/// A part, and where it stands.
+/// A part and its position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// `FILE:LINE`.
@@ -32,7 +32,7 @@ pub struct Found {
 
 /// Actions that prepare a runner and change nothing that matters here.
 const PREPARING: [&str; 2] = ["actions/checkout@", "aws-actions/configure-aws-credentials@"];
-/// Commands that this very run, or the one that follows it in CI, stands for.
+/// Commands that CI runs by itself.
 const ELSEWHERE: [&str; 2] = ["cargo run --example quickstart", "cargo test"];
 /// First words of lines that are commands.
 const PROGRAMS: [&str; 14] = [
@@ -119,7 +119,7 @@ pub fn plain(file: &str, text: &str) -> Result<Vec<Found>> {
             found.push(Found { at, part: Part::Command(lines.command()?) });
         } else {
             let comment = line.strip_prefix("# ").is_some_and(|words| !looks_runnable(words));
-            ensure!(comment || !looks_runnable(line), "{at}: nobody knows how to run: {line}");
+            ensure!(comment || !looks_runnable(line), "{at}: this cannot be run here: {line}");
             lines.at += 1;
         }
     }
@@ -150,13 +150,13 @@ pub fn markdown(file: &str, text: &str, known: &str) -> Result<Vec<Found>> {
             _ if elsewhere => {}
             "yaml" => found.push(Found { at, part: Part::Manifests(block) }),
             "console" => found.extend(console(&at, &block)?),
-            other => bail!("{at}: nobody knows how to run a block of {other:?}"),
+            other => bail!("{at}: this cannot run a block of {other:?}"),
         }
     }
     Ok(found)
 }
 
-/// Commands after a `$`; what else stands there is what they print.
+/// Commands after a `$`; the other lines are what they print.
 fn console(at: &str, block: &str) -> Result<Vec<Found>> {
     let (mut lines, mut found) = (Lines::new(at, block), Vec::new());
     while let Some(line) = lines.peek() {
@@ -171,7 +171,7 @@ fn console(at: &str, block: &str) -> Result<Vec<Found>> {
         } else {
             ensure!(
                 ELSEWHERE.iter().any(|known| command.starts_with(known)),
-                "{at}: nobody knows how to run: {command}"
+                "{at}: this cannot be run here: {command}"
             );
         }
     }
@@ -203,7 +203,7 @@ pub fn yaml_file(file: &str, text: &str) -> Result<Vec<Found>> {
                 Found { at, part: Part::Flags(flags.split_whitespace().map(str::to_owned).collect()) }
             }
             None if words.starts_with("kubectl ") => Found { at, part: Part::Command(words.to_owned()) },
-            None => bail!("{at}: nobody knows how to run: {words}"),
+            None => bail!("{at}: this cannot be run here: {words}"),
         });
     }
     let at = format!("{file}:1");
@@ -239,7 +239,7 @@ fn steps_of(at: &str, steps: &Value) -> Result<Vec<Found>> {
                 found.push(Found { at: at.to_owned(), part: Part::Step(env + script) });
             }
             (Some(action), None) if PREPARING.iter().any(|known| action.starts_with(known)) => {}
-            _ => bail!("{at}: nobody knows how to run the step {step}"),
+            _ => bail!("{at}: this cannot run the step {step}"),
         }
     }
     ensure!(!found.is_empty(), "{at}: no step does anything");
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_how_to_run_is_an_error_and_not_left_out() {
+    fn what_cannot_be_run_is_an_error_and_not_left_out() {
         for page in [
             "helm install opendepot",
             "spec:\n  versions: []",
@@ -288,7 +288,7 @@ mod tests {
             "$ kubectl get pods",
             "- item",
             "# kubectl delete namespace default",
-            "- name: Step\n  uses: somebody/something@v1",
+            "- name: Step\n  uses: other/action@v1",
             "name: W\non: push\njobs:\n  a:\n    steps:\n      - uses: actions/checkout@v4",
         ] {
             assert!(plain("page", page).is_err(), "{page}");

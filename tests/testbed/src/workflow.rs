@@ -1,0 +1,284 @@
+//! A GitHub Actions runner, as far as a repository's own workflows and actions need one.
+//!
+//! In: a workflow's text, and what the event says. Out: whether the job succeeded, and all that its steps printed. `run:`
+//! steps are run by bash as GitHub runs them, `${{ … }}` is replaced before that as text, local composite actions are
+//! followed, and steps that need a cloud are skipped by their names. Never more lenient than GitHub: whatever this runner
+//! does not support is an error.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+
+/// The step whose work the test does: it puts what the repository contains into the workspace.
+const CHECKOUT: &str = "actions/checkout@";
+
+/// How a job ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether every step succeeded.
+    pub success: bool,
+    /// What the steps printed.
+    pub log: String,
+    /// What they wrote to the run's summary page.
+    pub summary: String,
+}
+
+/// A machine that runs jobs, with a workspace and credentials of its own.
+pub struct Runner {
+    folder: tempfile::TempDir,
+    path: OsString,
+    kubeconfig: PathBuf,
+    skipped: &'static [&'static str],
+    actions: Vec<(String, PathBuf)>,
+}
+
+impl Runner {
+    /// One without a cluster, which knows no action and skips no step.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::tempdir().context("cannot make a folder for the runner")?;
+        for name in ["workspace", "temp", "home"] {
+            fs::create_dir(folder.path().join(name))?;
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        Ok(Self { folder, path, kubeconfig: PathBuf::new(), skipped: &[], actions: Vec::new() })
+    }
+
+    /// With this kubectl, which uses this kubeconfig.
+    pub fn with_cluster(mut self, kubectl: &Path, kubeconfig: PathBuf) -> Result<Self> {
+        let folder = kubectl.parent().context("a program is in a folder")?.to_owned();
+        self.path = std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&self.path)))?;
+        self.kubeconfig = kubeconfig;
+        Ok(self)
+    }
+
+    /// Steps that need a cloud, by name: what they do has been done already.
+    #[must_use]
+    pub fn skipping(mut self, steps: &'static [&'static str]) -> Self {
+        self.skipped = steps;
+        self
+    }
+
+    /// A composite action in this folder, which workflows use by names that begin with `prefix`.
+    #[must_use]
+    pub fn with_action(mut self, prefix: &str, folder: PathBuf) -> Self {
+        self.actions.push((prefix.to_owned(), folder));
+        self
+    }
+
+    /// Where the job's repository is checked out.
+    pub fn workspace(&self) -> PathBuf {
+        self.folder.path().join("workspace")
+    }
+
+    /// Runs the first job of a workflow, or the one of this name, for an event.
+    pub fn run(&self, workflow: &str, job: Option<&str>, event: &Value) -> Result<Outcome> {
+        let workflow: Value = yaml(workflow)?;
+        let jobs = workflow["jobs"].as_object().context("a workflow has jobs")?;
+        let job = match job {
+            Some(name) => jobs.get(name).with_context(|| format!("there is no job {name}"))?,
+            None => jobs.values().next().context("a workflow has a job")?,
+        };
+        let context = json!({"github": {"event": event, "ref_name": event["ref_name"]}});
+        let env = [&workflow["env"], &job["env"]];
+        let mut state = State::default();
+        self.steps(&job["steps"], context, &env, &mut state)?;
+        Ok(Outcome { success: !state.failed, log: state.log, summary: state.summary })
+    }
+
+    /// Runs steps one after another; returns the context with their outputs.
+    fn steps(&self, steps: &Value, mut context: Value, env: &[&Value], state: &mut State) -> Result<Value> {
+        context["steps"] = json!({});
+        for step in steps.as_array().context("a job has steps")? {
+            if !holds(step["if"].as_str().unwrap_or("success()"), &context, state.failed)? {
+                continue;
+            }
+            let (worked, outputs) = self.step(step, &context, env, state)?;
+            if let Some(id) = step["id"].as_str() {
+                let outcome = if worked { "success" } else { "failure" };
+                context["steps"][id] = json!({"outcome": outcome, "outputs": outputs});
+            }
+            state.failed |= !worked;
+        }
+        Ok(context)
+    }
+
+    fn step(
+        &self,
+        step: &Value,
+        context: &Value,
+        env: &[&Value],
+        state: &mut State,
+    ) -> Result<(bool, Value)> {
+        if step["name"].as_str().is_some_and(|name| self.skipped.contains(&name)) {
+            return Ok((true, json!({})));
+        }
+        match step["uses"].as_str() {
+            Some(action) if action.starts_with(CHECKOUT) => Ok((true, json!({}))),
+            Some(action) => {
+                let known = self.actions.iter().find(|(prefix, _)| action.starts_with(prefix));
+                let (_, folder) = known.with_context(|| format!("{action} is neither known nor skipped"))?;
+                self.action(folder, &step["with"], context, state)
+            }
+            None => self.script(step, context, env, state),
+        }
+    }
+
+    fn script(
+        &self,
+        step: &Value,
+        context: &Value,
+        env: &[&Value],
+        state: &mut State,
+    ) -> Result<(bool, Value)> {
+        let temp = self.folder.path().join("temp");
+        let file = |name: &str| {
+            let path = temp.join(format!("{name}-{}", uuid::Uuid::new_v4()));
+            fs::write(&path, "").map(|()| path)
+        };
+        let (script, output, summary) = (file("script")?, file("output")?, file("summary")?);
+        fs::write(&script, substitute(step["run"].as_str().context("a step runs something")?, context)?)?;
+        let mut command = Command::new("bash");
+        match step["shell"].as_str() {
+            None => command.arg("-e"),
+            Some("bash") => command.args(["--noprofile", "--norc", "-eo", "pipefail"]),
+            Some(other) => bail!("this runner has no shell {other}"),
+        };
+        command.arg(&script).current_dir(self.workspace()).env_clear();
+        command.env("PATH", &self.path).env("HOME", self.folder.path().join("home"));
+        command.env("KUBECONFIG", &self.kubeconfig).env("RUNNER_TEMP", &temp).env("GITHUB_ACTIONS", "true");
+        command.env("GITHUB_WORKSPACE", self.workspace()).env("GITHUB_RUN_ID", "1");
+        command.env("GITHUB_OUTPUT", &output).env("GITHUB_STEP_SUMMARY", &summary);
+        if let Some(path) = context["github"]["action_path"].as_str() {
+            command.env("GITHUB_ACTION_PATH", path);
+        }
+        let env = env.iter().copied().chain([&step["env"]]).filter_map(Value::as_object);
+        for (name, value) in env.flatten() {
+            command.env(name, substitute(value.as_str().context("a variable is text")?, context)?);
+        }
+        let done = command.output().context("cannot run bash")?;
+        state.log.push_str(&String::from_utf8_lossy(&done.stdout));
+        state.log.push_str(&String::from_utf8_lossy(&done.stderr));
+        state.summary.push_str(&fs::read_to_string(summary)?);
+        let mut outputs = Map::new();
+        for line in fs::read_to_string(output)?.lines() {
+            let (name, value) = line.split_once('=').context("an output is NAME=VALUE")?;
+            outputs.insert(name.to_owned(), json!(value));
+        }
+        Ok((done.status.success(), outputs.into()))
+    }
+
+    fn action(
+        &self,
+        folder: &Path,
+        with: &Value,
+        context: &Value,
+        state: &mut State,
+    ) -> Result<(bool, Value)> {
+        let action: Value = yaml(&fs::read_to_string(folder.join("action.yml"))?)?;
+        let known = action["inputs"].as_object().context("an action has inputs")?;
+        let mut inputs = Map::new();
+        for (name, given) in with.as_object().into_iter().flatten() {
+            ensure!(known.contains_key(name), "the action has no input {name}");
+            let given = given.as_str().with_context(|| format!("the input {name} is text"))?;
+            inputs.insert(name.clone(), json!(substitute(given, context)?));
+        }
+        for (name, input) in known.iter().filter(|(name, _)| !with[name.as_str()].is_string()) {
+            ensure!(input["required"] == false, "the input {name} is required");
+            inputs.insert(name.clone(), input["default"].clone());
+        }
+        let inner = json!({"inputs": inputs, "github": {"action_path": folder}});
+        let inner = self.steps(&action["runs"]["steps"], inner, &[], state)?;
+        let mut outputs = Map::new();
+        for (name, output) in action["outputs"].as_object().into_iter().flatten() {
+            let value = output["value"].as_str().context("an output has a value")?;
+            outputs.insert(name.clone(), json!(substitute(value, &inner)?));
+        }
+        Ok((!state.failed, outputs.into()))
+    }
+}
+
+/// What a job has done so far.
+#[derive(Default)]
+struct State {
+    failed: bool,
+    log: String,
+    summary: String,
+}
+
+fn yaml(text: &str) -> Result<Value> {
+    serde_yaml::from_str(text).map_err(|error| anyhow::anyhow!("this is no YAML: {error}\n{text}"))
+}
+
+/// Replaces each `${{ … }}` by its value in the context, or by nothing if it has none.
+fn substitute(text: &str, context: &Value) -> Result<String> {
+    let mut done = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${{") {
+        let (expression, after) = after.split_once("}}").context("an expression ends with }}")?;
+        done.push_str(before);
+        done.push_str(lookup(expression.trim(), context)?);
+        rest = after;
+    }
+    Ok(done + rest)
+}
+
+fn lookup<'a>(path: &str, context: &'a Value) -> Result<&'a str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    ensure!(path.chars().all(plain), "this runner knows no functions: {path}");
+    Ok(path.split('.').fold(context, |value, key| &value[key]).as_str().unwrap_or_default())
+}
+
+/// Whether an `if:` holds. Without a status function it requires `success()` too.
+fn holds(condition: &str, context: &Value, failed: bool) -> Result<bool> {
+    let terms: Vec<&str> = condition.split("&&").map(str::trim).collect();
+    let has_status = terms.iter().any(|term| ["success()", "failure()", "always()"].contains(term));
+    let mut all = has_status || !failed;
+    for term in terms {
+        all &= match term {
+            "success()" => !failed,
+            "failure()" => failed,
+            "always()" => true,
+            comparison => {
+                let (left, right) = comparison.split_once(" == ").context("an `if:` compares with ==")?;
+                lookup(left, context)? == right.trim_matches('\'')
+            }
+        };
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(steps: &str) -> Result<Outcome> {
+        let workflow = format!("jobs:\n  one:\n    steps:\n{steps}");
+        Runner::new()?.skipping(&["Cloud"]).run(&workflow, None, &json!({"tag": "v1"}))
+    }
+
+    #[test]
+    fn a_failed_step_skips_those_after_it_except_the_ones_that_want_failures() {
+        let steps = "      - run: echo ${{ github.event.tag }}; exit 3\n      - run: echo skipped\n\
+            \x20     - if: failure()\n        run: echo seen\n      - name: Cloud\n        uses: other/cloud@v1\n";
+        let outcome = run(steps).expect("it runs");
+        assert!(!outcome.success);
+        assert_eq!(outcome.log, "v1\nseen\n");
+    }
+
+    #[test]
+    fn what_the_runner_does_not_support_is_an_error() {
+        for step in [
+            "- uses: other/action@v1",
+            "- run: echo ${{ toJSON(github) }}",
+            "- run: echo ${{ github",
+            "- if: github.event.tag\n        run: echo 1",
+            "- shell: pwsh\n        run: echo 1",
+        ] {
+            assert!(run(&format!("      {step}\n")).is_err(), "{step}");
+        }
+    }
+}
