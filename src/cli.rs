@@ -1,7 +1,5 @@
-//! The command line: every flag, its environment twin, its default and its check.
-//!
-//! In: arguments and environment. Out: a checked [`Run`], or a message that says what to write instead. Nothing is started
-//! here.
+//! The command line: flags with their environment variables, defaults and checks. The message of an invalid value contains an
+//! example of a valid one.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,12 +16,10 @@ use crate::storage::StorageRule;
 #[derive(Debug, Parser)]
 #[command(name = "opendepot", version, about, propagate_version = true)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start the operator.
@@ -32,15 +28,15 @@ pub enum Command {
     Crd,
 }
 
-/// How the operator runs.
+/// Flags of `opendepot run`.
 #[derive(Clone, Debug, Args)]
 pub struct Run {
-    /// Watch only this namespace (repeatable, or separated by commas). Default: all.
+    /// Namespace to watch (repeatable, or comma-separated). Default: all namespaces.
     #[arg(long = "namespace", env = "OPENDEPOT_NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
 
-    /// Let a namespace store in a bucket: NAMESPACE=BUCKET[/PREFIX], `*` for either side (repeatable). Default: anything,
-    /// with a warning.
+    /// Allow a namespace to store in a bucket: NAMESPACE=BUCKET[/PREFIX]; `*` matches every namespace or bucket (repeatable).
+    /// Default: no restriction, and a warning.
     #[arg(
         long,
         env = "OPENDEPOT_ALLOW_STORAGE",
@@ -49,39 +45,39 @@ pub struct Run {
     )]
     pub allow_storage: Vec<StorageRule>,
 
-    /// An S3 endpoint that a spec may name (repeatable). AWS, and `AWS_ENDPOINT_URL_S3`, are always allowed.
+    /// Allow an S3 endpoint in specs (repeatable). AWS and `AWS_ENDPOINT_URL_S3` are always allowed.
     #[arg(long, env = "OPENDEPOT_S3_ENDPOINT", value_delimiter = ',', value_name = "URL")]
     pub s3_endpoint: Vec<Endpoint>,
 
-    /// A host besides github.com that repoUrl may name: GitHub Enterprise Server, or SUBDOMAIN.ghe.com (repeatable).
+    /// Allow a host other than github.com in repoUrl: GitHub Enterprise Server, or SUBDOMAIN.ghe.com (repeatable).
     #[arg(long, env = "OPENDEPOT_GITHUB_HOST", value_delimiter = ',', value_name = "HOST", value_parser = github_host)]
     pub github_host: Vec<String>,
 
-    /// How many archives are fetched and stored at once.
+    /// Maximum number of archives that are fetched and stored concurrently.
     #[arg(long, env = "OPENDEPOT_MAX_FETCHES", default_value_t = 4, value_parser = at_least_one)]
     pub max_fetches: u16,
 
-    /// The largest archive that is accepted, compressed.
+    /// Maximum size of an archive, compressed.
     #[arg(long, env = "OPENDEPOT_MAX_ARCHIVE_SIZE", default_value = "512MiB", value_parser = size)]
     pub max_archive_size: u64,
 
-    /// The most that an archive may hold, unpacked.
+    /// Maximum size of the contents of an archive, unpacked.
     #[arg(long, env = "OPENDEPOT_MAX_UNPACKED_SIZE", default_value = "2GiB", value_parser = size)]
     pub max_unpacked_size: u64,
 
-    /// The most files and folders that an archive may hold.
+    /// Maximum number of files and folders in an archive.
     #[arg(long, env = "OPENDEPOT_MAX_ENTRIES", default_value_t = 100_000, value_parser = entries)]
     pub max_entries: u64,
 
-    /// Where archives wait on disk. Default: the system's temporary folder.
+    /// Folder for temporary archives. Default: the system's temporary folder.
     #[arg(long, env = "OPENDEPOT_SPOOL_DIR", value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
 
-    /// How often a stored object is looked at again, such as 24h or 30m; 0 = never.
+    /// Interval at which stored objects are verified, such as 24h or 30m; 0 disables verification.
     #[arg(long, env = "OPENDEPOT_VERIFY_INTERVAL", default_value = "24h", value_parser = interval)]
     pub verify_interval: Duration,
 
-    /// PEM certificates trusted besides the system's, for GitHub and S3.
+    /// PEM file with CA certificates for GitHub and S3, in addition to the system's.
     #[arg(long, env = "OPENDEPOT_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
@@ -90,24 +86,24 @@ pub struct Run {
         value_parser = listen)]
     pub listen: SocketAddr,
 
-    /// Whether this process works only while it holds a Lease, so that several can be run and one works.
+    /// Enable leader election: of several replicas, only the one that holds the Lease is active.
     #[arg(long, env = "OPENDEPOT_LEADER_ELECT", value_name = "true|false", default_value_t = true,
         action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader_elect: bool,
 
-    /// Name of that Lease. Operators that share a Lease share the work.
+    /// Name of the Lease for leader election.
     #[arg(long, env = "OPENDEPOT_LEASE_NAME", default_value = "opendepot", value_parser = object_name)]
     pub lease_name: String,
 
-    /// Namespace of that Lease. Default: the operator's own.
+    /// Namespace of the Lease for leader election. Default: the operator's own namespace.
     #[arg(long, env = "OPENDEPOT_LEASE_NAMESPACE", value_parser = namespace)]
     pub lease_namespace: Option<String>,
 
-    /// How log lines look. Default: json in a cluster, text elsewhere.
+    /// Log format. Default: json in a cluster, text elsewhere.
     #[arg(long, env = "OPENDEPOT_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
 
-    /// error, warn, info, debug or trace; or a filter such as info,opendepot=debug.
+    /// Log level: error, warn, info, debug or trace, or a filter such as info,opendepot=debug.
     #[arg(long, env = "OPENDEPOT_LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
 }

@@ -1,4 +1,4 @@
-//! The `opendepot` binary: parses, sets up logging, and runs one of two commands.
+//! The `opendepot` binary: parses the command line, installs logging, and runs one of two commands.
 
 use std::process::ExitCode;
 
@@ -27,11 +27,11 @@ fn main() -> ExitCode {
 
 fn run(flags: Run) -> Result<(), Box<dyn std::error::Error>> {
     telemetry::install(flags.log_format, &flags.log_level).map_err(|e| format!("--log-level: {e}"))?;
-    // One TLS provider for every client of the process. An error means that there is one already.
+    // One TLS provider for every client of the process. An error means that one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(operator::run(flags));
-    // An archive that is just being unpacked is given up; waiting for it would hold up whoever takes over.
+    // Does not wait for an archive that is being unpacked: that would delay the next leader.
     runtime.shutdown_background();
     Ok(result?)
 }

@@ -1,7 +1,6 @@
-//! The folder where archives wait on disk: one for each process.
+//! The folder for temporary archives: one per process.
 //!
-//! What a killed process left behind is removed at the next start: a volume that outlives its container would fill up
-//! otherwise.
+//! The folder of a killed process is removed at the next start. Otherwise a volume that outlives its container would fill up.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,8 +11,8 @@ use tempfile::{NamedTempFile, TempDir};
 
 const PREFIX: &str = "opendepot-spool-";
 const LOCK: &str = "in-use";
-/// How long a folder without a lock file is left alone after its last change: a process may be making it just now, or may
-/// still use it after a cleaner of temporary files has removed the lock. Longer than any archive is under way.
+/// How long a folder without a lock file is kept after its last change: a process may be creating it, or may still use it
+/// after a cleaner of temporary files removed the lock. Longer than the processing of any archive.
 const UNLOCKED: Duration = Duration::from_hours(1);
 
 /// A folder that is removed when this is dropped.
@@ -21,37 +20,36 @@ const UNLOCKED: Duration = Duration::from_hours(1);
 pub struct Workdir {
     dir: TempDir,
     #[cfg_attr(not(test), expect(dead_code, reason = "held, not read"))]
-    // Held for as long as the process lives: the lock tells a folder in use from one that was left behind.
+    // Kept until the process ends: the lock marks the folder as in use.
     lock: File,
 }
 
 impl Workdir {
-    /// Makes the folder below `parent`, and removes those that no process holds any more.
+    /// Creates the folder below `parent`, and removes the folders of ended processes.
     pub fn new(parent: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-        // Locked before it has its name: a process that starts now must not find it without its lock.
+        // Locked before it gets its name, so that a process that starts now never finds it without a lock.
         let unnamed = dir.path().join("in-use.new");
         let lock = File::create(&unnamed)?;
         lock.lock()?;
         fs::rename(unnamed, dir.path().join(LOCK))?;
         for left in fs::read_dir(parent)?.filter_map(Result::ok).map(|entry| entry.path()) {
             if left != dir.path() && is_abandoned(&left) {
-                tracing::debug!(folder = %left.display(), "removing what an earlier process left behind");
-                // Another process that starts now may be removing it as well.
+                tracing::debug!(folder = %left.display(), "removing the work folder of an ended process");
+                // Another process that starts now may remove it too.
                 let _ = fs::remove_dir_all(&left);
             }
         }
         Ok(Self { dir, lock })
     }
 
-    /// The folder.
     pub fn path(&self) -> PathBuf {
         self.dir.path().to_owned()
     }
 }
 
-/// A new file in `folder`, which is made again where a cleaner of temporary files has removed it.
+/// A new file in `folder`, which is created again if a cleaner of temporary files removed it.
 pub fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     match NamedTempFile::new_in(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -62,7 +60,7 @@ pub fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// Whether no process uses this folder any more.
+/// Whether no process uses this folder.
 fn is_abandoned(folder: &Path) -> bool {
     let ours = folder.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(PREFIX));
     if !ours {

@@ -1,23 +1,19 @@
-//! The schema's rules once more, for objects that were stored before the schema knew them.
-//!
-//! In: a module configuration. Out: its usable form, or what to write instead. Pure.
+//! Checks a module configuration by the rules of the schema, for objects that were stored before the schema had them. Pure.
 
 use super::config::{ModuleConfig, S3Config};
 use crate::domain::{KeyError, ObjectLocation, Repository, RepositoryError, object_key};
 
-/// A configuration that can be worked with.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Checked<'a> {
-    /// The repository to fetch.
     pub repository: Repository,
-    /// The registry name of the module.
+    /// The module's name in a registry.
     pub name: &'a str,
-    /// Where to store.
     pub s3: &'a S3Config,
 }
 
 impl Checked<'_> {
-    /// Where the object with this file name is to be.
+    /// The location of the object with this file name.
     pub fn place(&self, file_name: &str) -> Result<ObjectLocation, InvalidConfig> {
         Ok(ObjectLocation {
             bucket: self.s3.bucket.clone(),
@@ -29,42 +25,30 @@ impl Checked<'_> {
     }
 }
 
-/// What is wrong with a configuration, and what to write instead.
+/// Why a configuration is invalid. The message contains what to write instead.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidConfig {
-    /// Neither repoUrl nor repoOwner.
     #[error("moduleConfig.repoUrl is missing: write https://github.com/OWNER/REPO")]
     NoRepository,
-    /// repoUrl cannot be read.
     #[error("moduleConfig.repoUrl: {0}")]
     Repository(#[from] RepositoryError),
-    /// repoUrl and repoOwner name different owners.
     #[error(
         "moduleConfig.repoOwner is {owner:?}, but repoUrl names {in_url:?}: change one of them, or leave repoOwner out"
     )]
-    OwnerDisagrees {
-        /// repoOwner as written.
-        owner: String,
-        /// The owner in repoUrl.
-        in_url: String,
-    },
-    /// No s3 in storageConfig.
+    OwnerDisagrees { owner: String, in_url: String },
     #[error("moduleConfig.storageConfig.s3 is missing: write s3: {{bucket: NAME, region: REGION}}")]
     NoStorage,
-    /// A backend other than S3.
     #[error(
         "moduleConfig.storageConfig.{0} is not supported: OpenDepot stores in S3 only; write storageConfig.s3 with bucket and region"
     )]
     OtherStorage(&'static str),
-    /// A negative history limit.
     #[error("moduleConfig.versionHistoryLimit is {0}: write a number from 0 up (0 keeps all)")]
     NegativeLimit(i32),
-    /// A Secret's name that is no name of an object, and could lead elsewhere in an address.
+    /// The name is part of a URL path, so it must not contain other characters.
     #[error(
         "moduleConfig.githubClientConfig.secretName is {0:?}: write the name of a Secret in this namespace"
     )]
     SecretName(String),
-    /// name, key or fileName is no plain path segment.
     #[error("moduleConfig: {0}")]
     Key(#[from] KeyError),
 }
@@ -93,7 +77,7 @@ impl ModuleConfig {
             return Err(InvalidConfig::SecretName(secret.chars().take(100).collect()));
         }
         let s3 = storage.s3.as_ref().ok_or(InvalidConfig::NoStorage)?;
-        // With a file name that is always legal, so that what remains to be refused is the prefix and the name.
+        // With a valid file name, so that only the prefix and the name are checked.
         object_key(s3.key.as_deref(), name, "x")?;
         Ok(Checked { repository, name, s3 })
     }

@@ -1,17 +1,17 @@
 //! Conditions as kstatus reads them: `Ready`, `Reconciling`, `Stalled`.
 //!
-//! In: the conditions that stand, a outcome and a clock reading. Out: the conditions to write. Pure. Times are whole
-//! seconds on the wire and move only when a condition's status flips (API conventions, "Typical status properties").
+//! Pure: the clock is an argument. Transition times are whole seconds, as the API server stores them, and change only when
+//! a condition's status changes (API conventions, "Typical status properties").
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::domain::text::cut;
 
-/// Longest message that is written; the rest is cut, since conditions are read in a terminal.
+/// Longest message in bytes. Longer ones are truncated, because conditions are read in a terminal.
 pub const MAX_MESSAGE: usize = 700;
 
-/// The conditions that [`set`] writes; others in the list are somebody else's.
+/// The conditions that [`set`] writes. Others belong to other software.
 pub const OURS: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
 
 /// How a reconcile ended, as the three conditions show it.
@@ -19,11 +19,11 @@ pub const OURS: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
 pub enum Outcome {
     /// Done: `Ready=True`.
     Ready,
-    /// Work goes on or will be tried again: `Ready=False`, `Reconciling=True`.
+    /// Work is in progress or will be retried: `Ready=False`, `Reconciling=True`.
     Working,
-    /// A person must act: `Ready=False`, `Stalled=True`.
+    /// Requires manual action: `Ready=False`, `Stalled=True`.
     Stalled,
-    /// Nothing is done, as asked: `Ready=False`, neither reconciling nor stalled.
+    /// Suspended: `Ready=False`, neither reconciling nor stalled.
     Idle,
 }
 
@@ -47,7 +47,7 @@ pub fn set(
         .map(|(type_, holds)| {
             let status = if holds { "True" } else { "False" };
             let old = before.iter().find(|c| c.type_ == type_);
-            // The two abnormal conditions speak only while they hold: a stale message beside `False` misleads.
+            // The two abnormal conditions have a message only while they are true: a stale one beside `False` misleads.
             let speaks = holds || type_ == "Ready";
             Condition {
                 type_: type_.to_owned(),
@@ -70,7 +70,7 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
     conditions.iter().find(|c| c.type_ == type_)
 }
 
-/// `now` as it comes back from the API server, which keeps whole seconds.
+/// `now` as the API server stores it, in whole seconds.
 pub fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }

@@ -1,5 +1,5 @@
-//! `moduleConfig`: what a Module says about its repository and its place in S3, and what each Version carries as
-//! `moduleConfigRef` so that it can be understood, and synced, by itself.
+//! `moduleConfig` of a Module: its repository and its location in S3. Each Version has a copy in `moduleConfigRef`, so that it
+//! can be published without its Module.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::domain::ArchiveFormat;
 use crate::domain::{Repository, canonical_endpoint};
 
-/// Name of the Secret that holds GitHub credentials where a spec names none.
+/// Name of the Secret with GitHub credentials if the spec names none.
 pub const DEFAULT_SECRET: &str = "opendepot-github-application-secret";
 
-/// Where a module comes from, how it is packed, and where it is stored.
+/// Source, archive format and location of the module.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -24,8 +24,8 @@ pub const DEFAULT_SECRET: &str = "opendepot-github-application-secret";
     validation = Rule::new("has(self.storageConfig)").message("storageConfig.s3 is required: write storageConfig: {s3: {bucket: NAME, region: REGION}}")
 )]
 pub struct ModuleConfig {
-    /// The module's name in the registry and in the object key. Default: the Module's metadata.name. It need not equal
-    /// the repository's name. One plain path segment.
+    /// The module's name in the registry and in the object key: one plain path segment. Default: the Module's metadata.name.
+    /// It may differ from the name of the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))]
     pub name: Option<String>,
@@ -33,33 +33,33 @@ pub struct ModuleConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub provider: Option<String>,
-    /// The repository that is fetched: `https://HOST/OWNER/REPO[.git]`. Hosts other than github.com must be allowed by
-    /// the operator's --github-host. Without it: `https://github.com/<repoOwner>/<name>`.
+    /// The repository: `https://HOST/OWNER/REPO[.git]`. Hosts other than github.com must be allowed by the operator's
+    /// --github-host. Default: `https://github.com/<repoOwner>/<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub repo_url: Option<String>,
-    /// Owner of the repository. Must agree with repoUrl where both are given.
+    /// Owner of the repository. If repoUrl is set too, it must have the same owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub repo_owner: Option<String>,
-    /// How the module is packed: zip, or tar for a gzip-compressed tar (`.tar.gz`).
+    /// Archive format: zip, or tar for a gzip-compressed tar (`.tar.gz`).
     #[serde(default)]
     pub file_format: ArchiveFormat,
-    /// true: once published, a version's content never changes. Default: false. A moved tag then stalls the Version and leaves the
-    /// stored object as it is.
+    /// If true, the content of a published version never changes: if its tag is moved, the Version stalls and the stored object
+    /// stays as it is. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub immutable: Option<bool>,
-    /// Keep the newest N versions by semver precedence; 0 or absent keeps all. spec.versions is never rewritten.
+    /// Number of versions to keep, the newest by semver precedence. 0 or absent: all. spec.versions is never rewritten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub version_history_limit: Option<i32>,
-    /// What happens to the stored object when its Version goes or moves: Delete, or Retain to leave it in the bucket.
+    /// Whether the stored object is deleted when its Version is deleted or moves (Delete), or stays in the bucket (Retain).
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// How GitHub is asked. Without it: anonymously, which works for public repositories.
+    /// Access to GitHub. Default: without credentials, which works for public repositories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub github_client_config: Option<GithubClientConfig>,
-    /// Where the module is stored. Required: s3 with bucket and region.
+    /// Location of the module in S3. s3 with bucket and region is required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_config: Option<StorageConfig>,
     /// Accepted for compatibility and ignored: versions are listed in spec.versions.
@@ -68,7 +68,7 @@ pub struct ModuleConfig {
     pub version_constraints: Option<String>,
 }
 
-/// What happens to a stored object when its Version goes.
+/// Whether a stored object is deleted together with its Version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// The object is deleted.
@@ -78,21 +78,21 @@ pub enum DeletionPolicy {
     Retain,
 }
 
-/// How GitHub is asked.
+/// Access to GitHub.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GithubClientConfig {
-    /// Default: false. true: with the credentials of a Secret (a GitHub App's githubAppID, githubInstallID and githubPrivateKey, or a
-    /// personal githubToken). Needed for private repositories.
+    /// If true, requests use the credentials of a Secret: githubAppID, githubInstallID and githubPrivateKey of a GitHub App, or
+    /// a personal githubToken. Required for private repositories. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_authenticated_client: Option<bool>,
-    /// The Secret, in the same namespace. Default: opendepot-github-application-secret.
+    /// Name of the Secret in the same namespace. Default: opendepot-github-application-secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub secret_name: Option<String>,
 }
 
-/// Where modules are stored. Exactly one backend: s3.
+/// The backend that stores modules: s3.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -102,27 +102,27 @@ pub struct GithubClientConfig {
     validation = Rule::new("!has(self.fileSystem)").message("storageConfig.fileSystem is not supported: OpenDepot stores in S3 only; write storageConfig.s3 with bucket and region")
 )]
 pub struct StorageConfig {
-    /// An Amazon S3 bucket, or one of an S3-compatible store.
+    /// A bucket of Amazon S3 or of an S3-compatible store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Config>,
-    /// Accepted for compatibility and ignored: nothing is served from here.
+    /// Accepted for compatibility and ignored: OpenDepot serves no downloads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presign: Option<PresignConfig>,
-    /// Not supported: refused by name.
+    /// Not supported. The API server rejects it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub azure_storage: Option<Value>,
-    /// Not supported: refused by name.
+    /// Not supported. The API server rejects it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub gcs: Option<Value>,
-    /// Not supported: refused by name.
+    /// Not supported. The API server rejects it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub file_system: Option<Value>,
 }
 
-/// A bucket, and how objects are put into it.
+/// A bucket, and how objects are stored in it.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -130,7 +130,7 @@ pub struct StorageConfig {
     validation = Rule::new("!has(self.key) || !self.key.split('/').exists(part, part == '.' || part == '..')").message("key must be made of plain path segments, such as modules/terraform: it must not contain . or .. as a segment")
 )]
 pub struct S3Config {
-    /// Name of the bucket. It must exist; the operator never creates one.
+    /// Name of an existing bucket. The operator never creates one.
     #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
     pub bucket: String,
     /// Region of the bucket, such as us-west-2.
@@ -144,19 +144,19 @@ pub struct S3Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), regex(pattern = r"^https?://[^/@?#\s]+/?$"))]
     pub endpoint: Option<String>,
-    /// Default: false. true: address the bucket in the path, as most S3-compatible stores want it.
+    /// If true, the bucket is part of the URL path, which most S3-compatible stores require. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_path_style: Option<bool>,
-    /// How S3 encrypts the object. Absent: as the bucket says. A change counts for what is stored from then on.
+    /// How S3 encrypts the object. Default: the bucket's setting. A change applies to later uploads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_side_encryption: Option<ServerSideEncryption>,
-    /// The KMS key, where serverSideEncryption is aws:kms or aws:kms:dsse.
+    /// The KMS key if serverSideEncryption is aws:kms or aws:kms:dsse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub kms_key_id: Option<String>,
 }
 
-/// How S3 encrypts the object (`x-amz-server-side-encryption`). Absent: as the bucket says.
+/// How S3 encrypts the object (`x-amz-server-side-encryption`). Default: the bucket's setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ServerSideEncryption {
     /// Keys of S3.
@@ -171,7 +171,7 @@ pub enum ServerSideEncryption {
 }
 
 impl ServerSideEncryption {
-    /// As the header spells it.
+    /// The value of the header.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Aes256 => "AES256",
@@ -197,7 +197,7 @@ pub struct PresignConfig {
     pub fallback_to_proxy: Option<bool>,
 }
 
-/// An object of any shape: for fields that belong to other software and are kept as they are.
+/// An object of any shape, for fields of other software, which are preserved.
 pub(super) fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
@@ -207,7 +207,7 @@ pub(super) fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema 
 }
 
 impl ModuleConfig {
-    /// Whether GitHub is asked with credentials.
+    /// Whether requests to GitHub use credentials.
     pub fn authenticated(&self) -> bool {
         self.github_client_config.as_ref().and_then(|c| c.use_authenticated_client).unwrap_or(false)
     }
@@ -217,9 +217,8 @@ impl ModuleConfig {
         self.github_client_config.as_ref().and_then(|c| c.secret_name.as_deref()).unwrap_or(DEFAULT_SECRET)
     }
 
-    /// The configuration that a Version of this Module carries: defaults made explicit, and without what only the
-    /// Module controller (the history limit) or nobody (constraints, presigning) reads, so that changing those touches
-    /// no Version.
+    /// The configuration of this Module's Versions: with explicit defaults, and without fields that only the Module controller
+    /// reads (the history limit) or that are ignored (constraints, presigning), so that a change of those writes no Version.
     #[must_use]
     pub fn resolved(&self, module: &str) -> Self {
         let name = self.name.clone().unwrap_or_else(|| module.to_owned());
@@ -241,7 +240,7 @@ impl ModuleConfig {
         }
     }
 
-    /// What decides an object's bytes or place, in canonical form. A Version whose placement changed moves.
+    /// The fields that determine an object's bytes or location, in canonical form. A Version whose placement changed moves.
     pub fn placement(&self) -> impl PartialEq + std::hash::Hash + std::fmt::Debug + use<'_> {
         let Self {
             name,
@@ -249,18 +248,18 @@ impl ModuleConfig {
             repo_owner: _,
             file_format,
             storage_config,
-            provider: _,              // Only the registry's address.
-            immutable: _,             // Whether content may change, not which it is.
-            version_history_limit: _, // Which Versions there are.
-            deletion_policy: _,       // What becomes of the object at its end.
-            github_client_config: _,  // How GitHub is asked, not for what.
+            provider: _,              // Only part of the address in a registry.
+            immutable: _,             // Decides whether content may change, not the content.
+            version_history_limit: _, // Decides which Versions exist.
+            deletion_policy: _,       // Decides what happens at deletion.
+            github_client_config: _,  // Decides how to fetch, not what.
             version_constraints: _,   // Ignored.
         } = self;
         let s3 = storage_config.as_ref().and_then(|storage| {
             let StorageConfig {
                 s3,
                 presign: _, // Ignored.
-                // Refused: nothing is stored there.
+                // Rejected: nothing is stored there.
                 azure_storage: _,
                 gcs: _,
                 file_system: _,
@@ -270,7 +269,7 @@ impl ModuleConfig {
         (name.as_deref(), self.canonical_repository(), file_format.extension(), s3.map(S3Config::placement))
     }
 
-    /// The repository as its address is written for people, in lower case, since GitHub's names do not differ by case.
+    /// The repository's address in lower case, because names on GitHub are case-insensitive.
     fn canonical_repository(&self) -> Option<String> {
         let (url, owner) = (self.repo_url.as_deref(), self.repo_owner.as_deref());
         let parsed = match (url, owner) {

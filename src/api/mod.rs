@@ -1,8 +1,8 @@
-//! The public API: what `kubectl apply` accepts and what `kubectl get` shows (group `opendepot.defdev.io`, `v1alpha1`).
+//! The Kubernetes API of OpenDepot: the kinds Module and Version (group `opendepot.defdev.io`, `v1alpha1`).
 //!
-//! In: nothing. Out: the types of Module and Version, from which `opendepot crd` prints the CustomResourceDefinitions.
-//! The schema refuses what it can, with messages a person can act on; [`check`] repeats those rules for objects that
-//! were stored before the schema knew them. Nothing here talks to a server.
+//! `opendepot crd` prints the CustomResourceDefinitions that are generated from these types. The schema rejects invalid
+//! values with messages that name the remedy. [`check`] repeats its rules for objects that were stored before the schema
+//! had them.
 
 pub mod check;
 pub mod condition;
@@ -21,29 +21,29 @@ use kube::CustomResourceExt as _;
 
 /// API group of every kind.
 pub const GROUP: &str = "opendepot.defdev.io";
-/// The one served and stored version of the group.
+/// The only served version of the group, which is also the stored one.
 pub const VERSION: &str = "v1alpha1";
 
-/// Set on every Version whose stored object is this operator's to delete.
+/// Finalizer of every Version whose stored object this operator deletes.
 pub const FINALIZER: &str = "opendepot.defdev.io/stored-object";
-/// Set on every Module that has Versions, until they know its deletion policy.
+/// Finalizer of every Module that has Versions, until they have its last deletion policy.
 pub const MODULE_FINALIZER: &str = "opendepot.defdev.io/versions";
-/// The finalizer of the original OpenDepot: a Version that has it, and not ours, is left alone.
+/// Finalizer of the original OpenDepot. A Version that has only this one is not touched.
 pub const ORIGINAL_FINALIZER: &str = "opendepot.defdev.io/finalizer";
-/// Label of a Version: the Module it was made for (cut and hashed where a label cannot hold the name).
+/// Label of a Version: the Module that it was created for (truncated and hashed if the name does not fit into a label).
 pub const MODULE_LABEL: &str = "opendepot.defdev.io/module";
 /// Label of a Version: the namespace of its Module.
 pub const NAMESPACE_LABEL: &str = "opendepot.defdev.io/namespace";
-/// The user's annotation on a Module or Version: a new value asks for one full sync (GitOps' `forceSync`).
+/// Annotation that users set on a Module or Version: a new value requests one full sync (`forceSync` for GitOps).
 pub const REQUESTED_AT: &str = "opendepot.defdev.io/requestedAt";
-/// The Module controller's annotation on a Version: the token of the Module's open `forceSync`.
+/// Annotation that the Module controller sets on a Version: the token of the Module's open request.
 pub const MODULE_REQUEST: &str = "opendepot.defdev.io/module-request";
-/// Annotation of a Version: the Module that may adopt it when it has no owner. The operator's own (the Version has
-/// [`MODULE_LABEL`]) counts only where place and repository are those that the Module wants.
+/// Annotation of a Version: the Module that may adopt it while it has no owner. An annotation that the operator set (the
+/// Version has [`MODULE_LABEL`]) counts only if location and repository are those that the Module wants.
 pub const ADOPT: &str = "opendepot.defdev.io/adopt";
 
-/// Names the field manager in every command that a message prints. Flux takes over what a manager wrote whose name begins
-/// with `kubectl`, and removes what of that is not in Git.
+/// The field manager in every command that a message contains. Flux takes ownership of fields whose manager's name begins
+/// with `kubectl`, and removes those that are not in Git.
 pub const RELEASE_MANAGER: &str = "--field-manager=opendepot-release";
 
 /// Both CustomResourceDefinitions, in the order in which they are printed.
@@ -51,10 +51,11 @@ pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
     [("modules", with_status(Module::crd())), ("versions", with_status(Version::crd()))]
 }
 
-/// Gives a new object the status `observedGeneration: -1`: without conditions and without that, kstatus (and so Argo CD,
-/// Flux and `kubectl wait` by its side) takes an object that nobody has looked at yet for one that is as wanted. And lets a
-/// status keep what others wrote into it: releases of the original OpenDepot keep adding fields, and installing over it
-/// must cost nothing.
+/// Sets the default status `observedGeneration: -1` and preserves unknown fields of a status.
+///
+/// Without `observedGeneration: -1`, kstatus (in Argo CD and Flux) reports a new object as current before its first
+/// reconcile. Unknown fields are preserved because releases of the original OpenDepot add fields, which must survive when
+/// this operator is installed over it.
 fn with_status(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     let schemas =
         definition.spec.versions.iter_mut().filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut());

@@ -1,4 +1,4 @@
-//! The kind `Module`: one module of a platform team and the versions of it that are wanted.
+//! The kind `Module`: one Terraform or OpenTofu module and its wanted versions.
 #![allow(clippy::duplicated_attributes, reason = "each printer column is an attribute of its own")]
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::config::{ModuleConfig, any_object};
 use crate::domain::release::semver_pattern;
 
-/// What is wanted: versions of one module, published from GitHub to S3.
+/// The wanted versions of one module, published from GitHub to S3.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "opendepot.defdev.io",
@@ -26,7 +26,7 @@ use crate::domain::release::semver_pattern;
     status = "ModuleStatus",
     derive = "Default",
     derive = "PartialEq",
-    doc = "A Terraform or OpenTofu module: its repository on GitHub, its place in S3, and the versions that are published.",
+    doc = "A Terraform or OpenTofu module: its repository on GitHub, its location in S3, and its wanted versions.",
     printcolumn(
         name = "Provider",
         type_ = "string",
@@ -49,13 +49,13 @@ use crate::domain::release::semver_pattern;
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether everything wanted is stored and nothing failed"
+        description = "Whether every wanted version is stored and every removed version is deleted"
     ),
     printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Why it is, or is not, ready"
+        description = "Reason of the condition Ready"
     ),
     printcolumn(
         name = "Source",
@@ -75,17 +75,17 @@ use crate::domain::release::semver_pattern;
 pub struct ModuleSpec {
     /// Where the module comes from, how it is packed, and where it is stored.
     pub module_config: ModuleConfig,
-    /// The versions that are wanted. Each becomes a Version object; removing an entry removes it and what it stored.
+    /// The wanted versions. Each becomes a Version object. Removing an entry deletes that Version and its stored object.
     #[serde(default)]
     #[schemars(
         length(max = 5000),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["version"])
     )]
     pub versions: Vec<ModuleVersion>,
-    /// true: fetch, compare and store every version again now. Goes back to false when that is done.
+    /// If true, every version is fetched, compared and stored again now. The operator resets the field to false when done.
     #[serde(default)]
     pub force_sync: bool,
-    /// true: stop all work for this Module and its Versions, except deletion of the Module.
+    /// If true, all work for this Module and its Versions stops, except the deletion of the Module.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -112,60 +112,60 @@ pub struct ModuleVersion {
     pub synced: Option<bool>,
 }
 
-/// What is stored, and what keeps the rest from it.
+/// The stored versions, and the failures that prevent the others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModuleStatus {
-    /// The generation of the spec that this status speaks of; -1 before the operator has looked at it.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, Reconciling and Stalled, as kstatus defines them, and `OriginalVersionsFound` while Versions of the original
-    /// OpenDepot are there.
+    /// OpenDepot exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Whether every wanted version is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced: Option<bool>,
-    /// The message of the condition Ready: one plain sentence.
+    /// The message of the condition Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_status: Option<String>,
-    /// The highest stored release, without a leading v; a pre-release only when nothing else is stored.
+    /// The highest stored release, without a leading v. A pre-release only if no other release is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_version: Option<String>,
-    /// Counts of versions.
+    /// Numbers of versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<VersionCounts>,
-    /// The open request of forceSync, or `done:<generation>` of the last one.
+    /// Token of the open request for a full sync, or `done:<generation>` of the last request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_token: Option<String>,
     /// The last value of the annotation opendepot.defdev.io/requestedAt that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_request: Option<String>,
-    /// For immutable modules: the content digest of each version that was ever published.
+    /// For immutable Modules: the content digest of every version that was ever published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub published: Option<BTreeMap<String, String>>,
-    /// Of the original OpenDepot: kept as it is, never written.
+    /// A field of the original OpenDepot. It is preserved and never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub module_version_refs: Option<Value>,
-    /// Of the original OpenDepot: kept as it is, never written.
+    /// A field of the original OpenDepot. It is preserved and never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_name: Option<String>,
 }
 
-/// How many versions there are.
+/// Numbers of versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionCounts {
-    /// Wanted: listed, each spelling once, less what versionHistoryLimit prunes.
+    /// Wanted versions: those that are listed, counted once if listed with and without v, and not pruned.
     pub desired: i32,
-    /// Wanted and stored now.
+    /// Wanted versions that are stored.
     pub synced: i32,
-    /// Wanted and failed in their last attempt.
+    /// Wanted versions whose last attempt failed.
     pub failed: i32,
-    /// Listed, and left out because of versionHistoryLimit.
+    /// Listed versions that versionHistoryLimit excludes.
     pub pruned: i32,
     /// `synced/desired`, as kubectl shows it.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! The kind `Version`: one published (or to be published) version of a module.
+//! The kind `Version`: one version of a module.
 #![allow(clippy::duplicated_attributes, reason = "each printer column is an attribute of its own")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -11,10 +11,10 @@ use super::config::{ModuleConfig, any_object};
 use crate::domain::ObjectLocation;
 use crate::domain::release::semver_pattern;
 
-/// `spec.type` of the Versions that this operator works on.
+/// `spec.type` of the Versions that this operator publishes.
 pub const TYPE_MODULE: &str = "Module";
 
-/// One version of a module and where it is to be stored.
+/// One version of a module and its location.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "opendepot.defdev.io",
@@ -28,7 +28,7 @@ pub const TYPE_MODULE: &str = "Module";
     status = "VersionStatus",
     derive = "Default",
     derive = "PartialEq",
-    doc = "One version of a module: the tag it comes from and the object in S3 that it is stored as.",
+    doc = "One version of a module: the tag on GitHub and the object in S3.",
     printcolumn(
         name = "Version",
         type_ = "string",
@@ -51,13 +51,13 @@ pub const TYPE_MODULE: &str = "Module";
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Why it is, or is not, ready"
+        description = "Reason of the condition Ready"
     ),
     printcolumn(
         name = "Size",
         type_ = "integer",
         json_path = ".status.archiveSizeBytes",
-        description = "Bytes of the stored object"
+        description = "Size of the stored object in bytes"
     ),
     printcolumn(
         name = "Checksum",
@@ -70,7 +70,7 @@ pub const TYPE_MODULE: &str = "Module";
         name = "Commit",
         type_ = "string",
         json_path = ".status.source.commit",
-        description = "Commit that the object was made from",
+        description = "Commit of the stored content",
         priority = 1
     ),
     printcolumn(
@@ -88,122 +88,122 @@ pub const TYPE_MODULE: &str = "Module";
     validation = Rule::new(concat!("self.type != 'Module' || self.version.matches('", semver_pattern!(), "')")).message("version must be a semantic version, MAJOR.MINOR.PATCH[-pre][+build] with an optional leading v, such as \"1.10.0\" or \"v1.10.0\"")
 )]
 pub struct VersionSpec {
-    /// Module, or Provider for objects of the original OpenDepot, which are left alone.
+    /// Module, or Provider for objects of the original OpenDepot, which the operator ignores.
     #[serde(rename = "type")]
     #[schemars(extend("enum" = ["Module", "Provider"]))]
     pub type_: String,
-    /// The semantic version, with or without a leading v. Never changes.
+    /// The semantic version, with or without a leading v. It cannot be changed.
     #[schemars(length(min = 1, max = 128))]
     pub version: String,
-    /// Last part of the object's key. The operator sets a fresh one when the object moves or its content is replaced, also
-    /// where you wrote one; without it, derived from namespace, name and version.
+    /// Last part of the object's key. The operator replaces it, even if you set it, when the object moves or its content is
+    /// replaced. Default: derived from namespace, name and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))]
     pub file_name: Option<String>,
-    /// true: fetch, compare and store again now. Goes back to false when that is done.
+    /// If true, the version is fetched, compared and stored again now. The operator resets the field to false when done.
     #[serde(default)]
     pub force_sync: bool,
-    /// true: stop all work for this Version, except its deletion. Yours; the operator never writes it.
+    /// If true, all work for this Version stops, except its deletion. For users; the operator never writes it.
     #[serde(default)]
     pub suspend: bool,
-    /// true while the Module is suspended. The Module controller's; do not write it.
+    /// Whether the Module is suspended. Written by the Module controller; do not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module_suspended: Option<bool>,
-    /// The content digest (`h1:…`) that this version must have: what the Module recorded when it was first published.
+    /// The content digest (`h1:…`) that this version must have. An immutable Module records it at the first publish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub expected_digest: Option<String>,
-    /// The module configuration of this Version: the Module's, with its defaults made explicit.
+    /// The configuration of this Version: the Module's, with explicit defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module_config_ref: Option<ModuleConfig>,
-    /// Of the original OpenDepot's Provider objects: accepted and left alone.
+    /// A field of the original OpenDepot's Provider objects. It is accepted and ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub provider_config_ref: Option<Value>,
-    /// Of the original OpenDepot's Provider objects: accepted and left alone.
+    /// A field of the original OpenDepot's Provider objects. It is accepted and ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub architecture: Option<String>,
-    /// Of the original OpenDepot's Provider objects: accepted and left alone.
+    /// A field of the original OpenDepot's Provider objects. It is accepted and ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operating_system: Option<String>,
-    /// Of the original OpenDepot's Skill and Agent objects: kept and left alone.
+    /// A field of the original OpenDepot's Skill and Agent objects. It is preserved and ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub agent_source_ref: Option<Value>,
-    /// Of the original OpenDepot: kept and left alone.
+    /// A field of the original OpenDepot. It is preserved and ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub yanked: Option<bool>,
 }
 
-/// What is stored, where it came from, and how the last reconcile ended.
+/// The stored object, its source, and the result of the last reconcile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionStatus {
-    /// The generation of the spec that this status speaks of; -1 before the operator has looked at it.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, Reconciling and Stalled, as kstatus defines them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Whether the object is stored as recorded here. (Ready speaks of the last reconcile.)
+    /// Whether the object is stored as recorded here, independent of the last reconcile, which Ready reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced: Option<bool>,
-    /// The message of the condition Ready: one plain sentence.
+    /// The message of the condition Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_status: Option<String>,
-    /// SHA-256 of the stored object, base64: equal to S3's own x-amz-checksum-sha256.
+    /// SHA-256 of the stored object, in base64, equal to the x-amz-checksum-sha256 that S3 returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
-    /// Digest of the module's files (Go's dirhash, `h1:…`): the same for zip and tar, and for any compressor.
+    /// Digest of the module's files (dirhash of Go, `h1:…`). It does not depend on format and compression of the archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_digest: Option<String>,
-    /// Bytes of the stored object.
+    /// Size of the stored object in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive_size_bytes: Option<i64>,
-    /// What the object was made from.
+    /// Source of the stored content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// Where the object is.
+    /// Location of the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<ObjectLocation>,
-    /// Every place where an object of this Version may exist: written before a store, struck after a confirmed delete.
+    /// Every location where an object of this Version may exist. Added before an upload, removed after a confirmed deletion.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub objects: Vec<ObjectLocation>,
-    /// When an object was last really stored or repaired.
+    /// When the object was last uploaded or restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
     /// The last value of the annotation opendepot.defdev.io/requestedAt that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_request: Option<String>,
-    /// The last request of the Module's forceSync that was handled.
+    /// Token of the Module's last request for a full sync that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_module_request: Option<String>,
-    /// A forced sync that is not finished: `retry:<generation>` while one that failed for a passing reason is tried again,
-    /// `done:<generation>` until spec.forceSync is seen back at false.
+    /// A forced sync that is not finished: `retry:<generation>` while it is retried after a transient failure,
+    /// `done:<generation>` until spec.forceSync is reset to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_force: Option<String>,
-    /// Of the original OpenDepot: kept as it is, never written.
+    /// A field of the original OpenDepot. It is preserved and never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub binary_scan: Option<Value>,
-    /// Of the original OpenDepot: kept as it is, never written.
+    /// A field of the original OpenDepot. It is preserved and never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub source_scan: Option<Value>,
 }
 
-/// What an object was made from.
+/// Source of the stored content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
     /// The repository, `https://HOST/OWNER/REPO`.
     pub url: String,
-    /// The ref that was fetched, `refs/tags/TAG`.
+    /// The ref that was fetched: `refs/tags/TAG`.
     #[serde(rename = "ref")]
     pub ref_: String,
-    /// The commit, as the archive itself names it.
+    /// The commit that the archive contains in its metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
 }

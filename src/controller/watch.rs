@@ -1,7 +1,7 @@
 //! Watches of a kind into a store, and the loops that drive controllers.
 //!
-//! `kube::runtime::Controller` is not used: each kind is watched once and both controllers hear of its objects, which kube
-//! 5.0 offers only as the unstable feature `unstable-runtime-subscribe`.
+//! `kube::runtime::Controller` is not used: each kind is watched once for both controllers, which kube 5.0 offers
+//! only as the unstable feature `unstable-runtime-subscribe`.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -40,7 +40,7 @@ pub struct Watcher<'a> {
     pub client: &'a Client,
     /// The namespace to watch; `None` is the whole cluster.
     pub namespace: Option<&'a str>,
-    /// Where the watch shows that it is alive.
+    /// Records that the watch is alive.
     pub liveness: &'a Liveness,
     /// Becomes true when the operator stops.
     pub stop: &'a watch::Receiver<bool>,
@@ -101,9 +101,9 @@ where
 {
     let mut results = std::pin::pin!(results);
     while let Some(result) = part.next_of(&mut results).await {
-        // The one error there is: an object that went before its turn came.
+        // The only possible error: the object was deleted while it was queued.
         if let Err(error) = result {
-            tracing::trace!(%error, name, "nothing to reconcile");
+            tracing::trace!(%error, name, "object no longer exists");
         }
     }
     name
@@ -139,7 +139,7 @@ where
             .map(|outcome| {
                 Ok(outcome.unwrap_or_else(|_| {
                     // The panic hook has counted and logged the panic itself.
-                    tracing::error!("the reconcile ended with a panic; retrying in 1 minute");
+                    tracing::error!("reconcile panicked; retrying in 1m");
                     Action::requeue(Duration::from_mins(1))
                 }))
             })
@@ -148,7 +148,7 @@ where
     }
 }
 
-/// The reconciles above give no errors: each failure has a status, a memory and a time for the next attempt.
+/// Reconciles return no errors: they record each failure and requeue the object.
 pub fn no_error<K, C>(_: Arc<K>, error: &Infallible, _: Arc<C>) -> Action {
     match *error {}
 }

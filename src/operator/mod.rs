@@ -1,14 +1,12 @@
-//! The composition root: clients, two controllers per scope, the admin server, and one way to stop.
+//! The composition root: creates clients, contexts, watches and controllers, and shuts them down at a signal or a fatal error.
 //!
-//! In: checked flags. Out: a running operator, until a signal or a fatal error. Each kind is watched once per scope (the
-//! cluster, or each namespace that a flag names); what the Version watch tells goes to both controllers.
+//! Each kind is watched once per scope: the cluster, or each namespace that a flag names.
 
-use crate::controller::failure::Reason;
+mod error;
 mod router;
 mod scope;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,11 +15,13 @@ use kube::{Client, Config};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub use self::error::OperatorError;
 use self::scope::{Shared, start_scope};
 use crate::archive;
 use crate::cli::Run;
 use crate::controller::events::Events;
-use crate::controller::lease::{self, Election, Held, Leadership, Lost};
+use crate::controller::failure::Reason;
+use crate::controller::lease::{self, Election, LeaderLease, Leadership, LeadershipLost};
 use crate::controller::object_metrics::ObjectMetrics;
 use crate::controller::owners::Owners;
 use crate::controller::watch::stopping;
@@ -36,89 +36,32 @@ use crate::version::shares::Shares;
 use crate::version::slots::Slots;
 use crate::workdir::Workdir;
 
-/// Versions that do small work (a look at the bucket, a deletion) at once.
+/// Maximum number of concurrent reconciles of Versions without a fetch (a HEAD request, a deletion).
 const LIGHT: usize = 16;
 
-/// How long work in flight may take to end after a signal, when nobody waits to take over.
+/// How long work in flight may take to end after a signal without leader election.
 const GRACE: Duration = Duration::from_secs(8);
-/// The same when others wait: they work sooner than a long transfer ends.
+/// The same with leader election: a standby replica takes over sooner than a long transfer ends.
 const SHORT_GRACE: Duration = Duration::from_secs(1);
-
-/// Why the operator cannot start, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum OperatorError {
-    /// A file that a flag names.
-    #[error("cannot read {path}: {error}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// The CA file.
-    #[error("--ca-file: {0}")]
-    Ca(#[from] crate::storage::CaError),
-    /// The spool folder.
-    #[error("cannot use {path} for archives: {error}; name a writable folder with --spool-dir")]
-    Workdir {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// GitHub's client.
-    #[error("GitHub client: {0}")]
-    GitHub(#[from] github::ClientError),
-    /// `AWS_ENDPOINT_URL_S3`.
-    #[error("AWS_ENDPOINT_URL_S3: {0}")]
-    Endpoint(#[from] crate::domain::EndpointError),
-    /// No cluster.
-    #[error("no Kubernetes API server is configured ({0}); run in a cluster, or set KUBECONFIG")]
-    Cluster(#[from] kube::config::InferConfigError),
-    /// The Kubernetes client.
-    #[error("Kubernetes client: {0}")]
-    Kube(#[from] kube::Error),
-    /// The admin server.
-    #[error("cannot listen on {address}: {error}; choose another address with --listen")]
-    Listen {
-        /// The address.
-        address: std::net::SocketAddr,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// Signals.
-    #[error("cannot wait for signals: {0}")]
-    Signal(std::io::Error),
-    /// The Lease.
-    #[error("{0}; the process stops so that it waits for its turn again")]
-    Lease(#[from] Lost),
-    /// A part that runs for ever has ended.
-    #[error("{0} ended; the process stops so that it is started again")]
-    Ended(&'static str),
-}
 
 /// Runs the operator until a signal.
 pub async fn run(flags: Run) -> Result<(), OperatorError> {
     let listener = admin::listen(flags.listen)
         .map_err(|error| OperatorError::Listen { address: flags.listen, error })?;
-    let spool_dir = flags.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let spool =
-        Workdir::new(&spool_dir).map_err(|error| OperatorError::Workdir { path: spool_dir, error })?;
+    let workdir = workdir(&flags)?;
     let (stopper, stop) = watch::channel(false);
     let metrics = Arc::new(Metrics::new(Reason::counted()));
     telemetry::count_panics(Arc::clone(&metrics));
     let config = config().await?;
     let (client, watch_client) = clients(&config)?;
     let events = Events::start(client.clone());
-    let mut version = version_context(&flags, &client, &spool, events.clone(), Arc::clone(&metrics)).await?;
+    let mut version =
+        version_context(&flags, &client, &workdir, events.clone(), Arc::clone(&metrics)).await?;
     let ready = Arc::new(AtomicBool::new(false));
-    let (liveness, census) = (Liveness::default(), ObjectMetrics::default());
+    let (liveness, object_metrics) = (Liveness::default(), ObjectMetrics::default());
     let admin = Admin {
         metrics: Arc::clone(&metrics),
-        sampled: Arc::new({
-            let (github, objects) = (version.github.clone(), census.clone());
-            move || Sampled { github_remaining: github.remaining(), objects: objects.count() }
-        }),
+        sampled: sampler(version.github.clone(), object_metrics.clone()),
         liveness: liveness.clone(),
         ready: Arc::clone(&ready),
     };
@@ -126,44 +69,68 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
 
     let mut signal = std::pin::pin!(signalled()?);
-    let mut held = tokio::select! {
-        held = elected(&flags, &config, &client, &ready) => held,
+    let mut lease = tokio::select! {
+        lease = acquire_lease(&flags, &config, &client, &ready) => lease,
         () = &mut signal => return Ok(()),
     };
     version.leading_since = jiff::Timestamp::now();
-    if let Some(held) = &held {
-        version.leadership = held.leadership();
+    if let Some(lease) = &lease {
+        version.leadership = lease.leadership();
     }
     metrics.leader.set(1);
     let version = Arc::new(version);
     let pace = Arc::default();
-    let shared = Shared { client, watch_client, version, events, metrics, census, pace, liveness, stop };
+    let shared =
+        Shared { client, watch_client, version, events, metrics, object_metrics, pace, liveness, stop };
     let mut tasks = start(&flags, &shared, ready);
     let result = tokio::select! {
         () = signal => Ok(()),
         ended = tasks.join_next() => Err(OperatorError::Ended(ended.and_then(Result::ok).unwrap_or("a controller"))),
-        lost = keep(held.as_mut()) => Err(lost.into()),
+        lost = renew_until_lost(lease.as_mut()) => Err(lost.into()),
     };
     let _ = stopper.send(true);
-    tracing::info!("stopping: work in flight is ended or given up");
-    let grace = match (&held, &result) {
+    shut_down(tasks, lease, &result).await;
+    drop(workdir);
+    result
+}
+
+/// Waits for work in flight, and releases the Lease unless it is lost.
+async fn shut_down(
+    mut tasks: JoinSet<&'static str>,
+    lease: Option<LeaderLease>,
+    result: &Result<(), OperatorError>,
+) {
+    let grace = match (&lease, result) {
         (_, Err(OperatorError::Lease(_))) => Duration::ZERO,
         (Some(_), _) => SHORT_GRACE,
         (None, _) => GRACE,
     };
+    tracing::info!(?grace, "shutting down");
     if tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
-        tracing::warn!("work in flight did not end in time; it is given up and done again at the next start");
+        tracing::warn!("aborted work in flight, which is repeated at the next start");
         tasks.shutdown().await;
     }
-    if let Some(held) = held.filter(|_| !matches!(result, Err(OperatorError::Lease(_)))) {
-        held.release().await;
+    if let Some(lease) = lease.filter(|_| !matches!(result, Err(OperatorError::Lease(_)))) {
+        lease.release().await;
     }
-    drop(spool);
-    result
 }
 
-/// Waits for the Lease, if one is wanted. Who waits is ready: it does all that it has to.
-async fn elected(flags: &Run, config: &Config, client: &Client, ready: &AtomicBool) -> Option<Held> {
+fn workdir(flags: &Run) -> Result<Workdir, OperatorError> {
+    let path = flags.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
+    Workdir::new(&path).map_err(|error| OperatorError::Workdir { path, error })
+}
+
+fn sampler(github: GitHub, objects: ObjectMetrics) -> Arc<dyn Fn() -> Sampled + Send + Sync> {
+    Arc::new(move || Sampled { github_remaining: github.remaining(), objects: objects.count() })
+}
+
+/// Waits for the Lease if leader election is on. A standby replica is ready: waiting for the Lease is its job.
+async fn acquire_lease(
+    flags: &Run,
+    config: &Config,
+    client: &Client,
+    ready: &AtomicBool,
+) -> Option<LeaderLease> {
     if !flags.leader_elect {
         return None;
     }
@@ -172,22 +139,22 @@ async fn elected(flags: &Run, config: &Config, client: &Client, ready: &AtomicBo
     let waiting = |holder: &str| {
         ready.store(true, Ordering::Release);
         if last.as_deref() != Some(holder) {
-            tracing::info!(holder, "waiting: another process leads");
+            tracing::info!(holder, "standing by for leader lease");
             last = Some(holder.to_owned());
         }
     };
-    Some(Election::new(client.clone(), &namespace, &flags.lease_name).win(waiting).await)
+    Some(Election::new(client.clone(), &namespace, &flags.lease_name).acquire(waiting).await)
 }
 
-/// Resolves when the Lease is lost; never without one.
-async fn keep(held: Option<&mut Held>) -> Lost {
-    match held {
-        Some(held) => held.keep().await,
+/// Resolves when the Lease is lost; without leader election, never.
+async fn renew_until_lost(lease: Option<&mut LeaderLease>) -> LeadershipLost {
+    match lease {
+        Some(lease) => lease.renew_until_lost().await,
         None => std::future::pending().await,
     }
 }
 
-/// Starts watches and controllers; `ready` is set when the watches have seen every object once.
+/// Starts watches and controllers. Sets `ready` when the caches have held every object once.
 fn start(flags: &Run, shared: &Shared, ready: Arc<AtomicBool>) -> JoinSet<&'static str> {
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
     // A namespace that is named twice is watched once.
@@ -212,9 +179,9 @@ fn start(flags: &Run, shared: &Shared, ready: Arc<AtomicBool>) -> JoinSet<&'stat
 
 async fn config() -> Result<Config, OperatorError> {
     let mut config = Config::infer().await?;
-    // The proxy of the environment is for GitHub and S3. kube would match NO_PROXY against the wrong address.
+    // The proxy of the environment is for GitHub and S3. kube compares NO_PROXY with the wrong address.
     config.proxy_url = None;
-    // kube would repeat a POST up to 15 times; back-off is ours.
+    // kube retries a POST up to 15 times; the controllers have their own back-off.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
     config.read_timeout = Some(Duration::from_secs(30));
@@ -235,12 +202,7 @@ async fn version_context(
     events: Events,
     metrics: Arc<Metrics>,
 ) -> Result<version::Context, OperatorError> {
-    let ca_pem = match &flags.ca_file {
-        Some(path) => {
-            Some(std::fs::read(path).map_err(|error| OperatorError::File { path: path.clone(), error })?)
-        }
-        None => None,
-    };
+    let ca_pem = ca_certificates(flags)?;
     let storage = Storage::new(ca_pem.as_deref()).await?;
     let github = GitHub::new(&github::Settings {
         extra_hosts: flags.github_host.clone(),
@@ -248,15 +210,7 @@ async fn version_context(
         max_archive_bytes: flags.max_archive_size,
         ..github::Settings::default()
     })?;
-    let default_endpoint = std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
-    let default_endpoint = default_endpoint.map(|url| url.parse()).transpose()?;
-    crate::domain::use_default_endpoint(default_endpoint.as_ref());
-    let rules = StorageRules::new(flags.allow_storage.clone(), flags.s3_endpoint.clone(), default_endpoint);
-    if rules.allows_anything() {
-        tracing::warn!(
-            "every namespace may store in every bucket that this identity reaches: restrict it with --allow-storage"
-        );
-    }
+    let rules = storage_rules(flags)?;
     Ok(version::Context {
         client: client.clone(),
         github,
@@ -284,7 +238,26 @@ async fn version_context(
     })
 }
 
-/// Resolves at SIGTERM or SIGINT, listened for from the call on.
+fn ca_certificates(flags: &Run) -> Result<Option<Vec<u8>>, OperatorError> {
+    let Some(path) = &flags.ca_file else { return Ok(None) };
+    let pem = std::fs::read(path).map_err(|error| OperatorError::File { path: path.clone(), error })?;
+    Ok(Some(pem))
+}
+
+fn storage_rules(flags: &Run) -> Result<StorageRules, OperatorError> {
+    let default_endpoint = std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
+    let default_endpoint = default_endpoint.map(|url| url.parse()).transpose()?;
+    crate::domain::use_default_endpoint(default_endpoint.as_ref());
+    let rules = StorageRules::new(flags.allow_storage.clone(), flags.s3_endpoint.clone(), default_endpoint);
+    if rules.allows_anything() {
+        tracing::warn!(
+            "every namespace may store in every bucket that the operator's AWS identity can access; restrict this with --allow-storage"
+        );
+    }
+    Ok(rules)
+}
+
+/// Resolves at SIGTERM or SIGINT. The signal handlers are installed by the call, not by the first poll.
 fn signalled() -> Result<impl Future<Output = ()>, OperatorError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(OperatorError::Signal)?;

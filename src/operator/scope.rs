@@ -22,33 +22,27 @@ use crate::observe::liveness::Liveness;
 use crate::observe::metrics::Metrics;
 use crate::version;
 
-/// Modules that are reconciled at once.
+/// Maximum number of concurrent reconciles of Modules.
 const MODULES: usize = 8;
 
 /// What all scopes share.
 pub struct Shared {
-    /// For requests.
     pub client: Client,
-    /// For watches, which are silent for minutes.
+    /// Without a read timeout, since a watch is silent for minutes.
     pub watch_client: Client,
-    /// What the Version controller works with.
     pub version: Arc<version::Context>,
-    /// Events.
     pub events: Events,
-    /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Counts what is watched.
-    pub census: ObjectMetrics,
-    /// When the next Module gets the finalizer that had Versions before.
+    pub object_metrics: ObjectMetrics,
+    /// When the next Module of an earlier release gets the finalizer.
     pub pace: Arc<module::finalizer::Pace>,
-    /// Where loops show that they are alive.
     pub liveness: Liveness,
     /// Becomes true when the operator stops.
     pub stop: watch::Receiver<bool>,
 }
 
-/// Starts the watches and controllers of one scope. Returns, for each watch, what becomes true when its cache has held
-/// every object once.
+/// Starts the watches and controllers of one scope. The returned values become true when the cache of Modules, and that of
+/// Versions, has held every object once.
 pub fn start_scope(
     shared: &Shared,
     namespace: Option<&str>,
@@ -56,7 +50,7 @@ pub fn start_scope(
 ) -> [watch::Receiver<bool>; 2] {
     let (modules, module_writer) = reflector::store();
     let (versions, version_writer) = reflector::store();
-    shared.census.add(modules.clone(), versions.clone());
+    shared.object_metrics.add(modules.clone(), versions.clone());
     let (module_queue, module_requests) = mpsc::unbounded();
     let (version_queue, version_requests) = mpsc::unbounded();
     let (modules_listed, all_modules) = watch::channel(false);
@@ -151,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_small() {
-        // Thousands wait at once, each with all that its future may come to hold.
+    fn waiting_reconciles_are_small() {
+        // Thousands wait at once, each with the whole size of its future.
         let (version, module) = (size_of_future(version::reconcile), size_of_future(module::reconcile));
         assert!(version <= 2048 && module <= 2048, "a Version holds {version} bytes, a Module {module}");
     }

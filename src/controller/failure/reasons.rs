@@ -148,8 +148,8 @@ reasons! {
         "tag a commit that contains the module; check for `export-ignore`";
     ArchiveUnsafe: Manual, Content, Fetch,
         "the archive contains a path with `..`, an absolute path, a device, a link that leaves the module, or a \
-         `.tf`, `.tf.json`, `.tofu` or `.tofu.json` file whose path is not UTF-8 or has a control character or \
-         a backslash",
+         `.tf`, `.tf.json`, `.tofu` or `.tofu.json` file whose path is not UTF-8, has a control character or a \
+         backslash, or starts with a drive letter",
         "remove or rename the file that the message names, and tag again";
     ArchiveTooLarge: Manual, Content, Fetch,
         "a limit of size, entries or compression ratio is exceeded",
@@ -171,8 +171,8 @@ reasons! {
          end)",
         "nothing, if the module works without them: Terraform could not have used them";
     FilesSkipped: Note, Warning, Fetch,
-        "files were left out because their path is not UTF-8 or has a control character or a backslash; none of \
-         them is a Terraform file",
+        "files were left out because their path is not UTF-8, has a control character or a backslash, or starts \
+         with a drive letter; none of them is a Terraform file",
         "rename them in the repository, if the module needs them";
     SubmodulesEmpty: Note, Warning, Fetch,
         "the repository has submodules, which are empty in GitHub's archives",

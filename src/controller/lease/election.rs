@@ -1,29 +1,28 @@
-//! Who leads: pure decisions about a Lease, without client or clock.
+//! Decisions about the Lease, without client or clock.
 //!
-//! In: what the Lease said when it was last read, when this process first saw it say so, and the time on this process'
-//! own monotonic clock. Out: what to do next. The times within the Lease are for people: two machines' clocks differ, so a
-//! Lease counts as abandoned only when this process has watched it stand still for its whole duration.
+//! The times in the Lease are not compared with the local clock, because clocks of machines differ. A Lease counts as expired
+//! only if this process has seen it unchanged for its whole duration, measured on its own monotonic clock.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a lease that is not renewed keeps others away.
+/// How long a Lease remains valid without renewal.
 pub const DURATION: Duration = Duration::from_secs(15);
-/// How long after the last renewal was *sent* its holder still acts. What is left of [`DURATION`] is the margin for
-/// requests that are under way, and for clocks that do not run alike.
+/// How long after the last renewal was *sent* its holder still acts. The rest of [`DURATION`] is a margin for requests in
+/// flight and for clocks that run at different speeds.
 pub const TERM: Duration = Duration::from_secs(10);
-/// How often the holder renews, and how soon it tries again when that failed.
+/// Interval of renewals, and of retries after a failed renewal.
 pub const RENEW: Duration = Duration::from_secs(2);
-/// Longest wait for an answer of the API server; a renewal that takes longer is sent again.
-pub const PATIENCE: Duration = Duration::from_secs(3);
-/// How often those who wait look.
-pub const LOOK: Duration = Duration::from_secs(1);
+/// Timeout of a request to the API server. A renewal that takes longer is sent again.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a standby replica reads the Lease.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a Lease says of its holder. Any difference is a sign of life.
+/// The fields of a Lease that change with each renewal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// `spec.holderIdentity`; none or empty: given up.
+    /// `spec.holderIdentity`; none or empty: released.
     pub holder: Option<String>,
     /// `spec.renewTime`, as written.
     pub renewed: Option<String>,
@@ -36,20 +35,20 @@ pub struct Record {
 /// What to do about the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// There is none: create it.
+    /// The Lease does not exist: create it.
     Create,
-    /// It is given up or abandoned: take it.
+    /// It is released or expired: take it.
     Take,
-    /// It is ours, from a write whose answer was lost: renew it.
+    /// This process holds it, by a write whose response was lost: renew it.
     Renew,
-    /// Another holds it.
+    /// Another process holds it.
     Wait,
 }
 
 /// Why a renewal failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No answer within [`PATIENCE`]; the API server may have carried the write out.
+    /// No answer within [`REQUEST_TIMEOUT`]; the API server may have executed the write.
     Late,
     /// The Lease had another resourceVersion than the last answer, and was read again.
     Outdated,
@@ -60,7 +59,7 @@ pub enum Refusal {
 /// How long the holder waits before it renews again after a failed renewal.
 ///
 /// A late renewal has used up its pause already, and one that was outdated has been read again: both are sent at once, so
-/// that a request that hangs costs [`PATIENCE`] and no more. Others would fail again at once.
+/// that a request that hangs costs [`REQUEST_TIMEOUT`] and no more. Others would fail again at once.
 pub fn pause_after(refusal: Refusal) -> Duration {
     match refusal {
         Refusal::Late | Refusal::Outdated => Duration::ZERO,
@@ -81,10 +80,10 @@ impl Candidate {
         Self { identity, observed: None }
     }
 
-    /// What to do, the Lease being as just read at `now`.
+    /// Decides what to do with the Lease as read at `now`.
     pub fn next(&mut self, read: Option<&Record>, now: Instant) -> Next {
         let Some(record) = read else {
-            // Somebody deleted it; its holder does not know yet.
+            // It was deleted; its holder may not have noticed.
             let held = |(record, since): &(Record, Instant)| {
                 record.holder.as_ref().is_some_and(|h| !h.is_empty())
                     && now.saturating_duration_since(*since) < record.duration
@@ -102,12 +101,12 @@ impl Candidate {
                 now
             }
         };
-        let abandoned = now.saturating_duration_since(since) >= record.duration;
-        if holder.is_empty() || abandoned { Next::Take } else { Next::Wait }
+        let expired = now.saturating_duration_since(since) >= record.duration;
+        if holder.is_empty() || expired { Next::Take } else { Next::Wait }
     }
 }
 
-/// Until when the holder may act, after a renewal that was sent at `sent` has succeeded.
+/// Until when the holder may act if the renewal that was sent at `sent` succeeds.
 pub fn term(sent: Instant) -> Instant {
     sent + TERM
 }
@@ -139,10 +138,10 @@ mod tests {
     #[test]
     fn a_lease_is_created_taken_or_left_alone() {
         let other = |renewed| Some(held_by("other", renewed));
-        let given_up = Some(Record { duration: Duration::from_secs(1), ..held_by("", 1) });
+        let released = Some(Record { duration: Duration::from_secs(1), ..held_by("", 1) });
         for (what, reads, expected) in [
             ("there is none", vec![(0, None)], vec![Next::Create]),
-            ("it is given up", vec![(0, given_up)], vec![Next::Take]),
+            ("it is released", vec![(0, released)], vec![Next::Take]),
             ("no holder was ever written", vec![(0, Some(Record::default()))], vec![Next::Take]),
             ("a write of ours got through", vec![(0, Some(held_by(ME, 1)))], vec![Next::Renew]),
             (
@@ -156,7 +155,7 @@ mod tests {
                 vec![Next::Wait, Next::Wait, Next::Take],
             ),
             (
-                "somebody else was faster",
+                "another replica was faster",
                 vec![
                     (0, other(1)),
                     (15, other(1)),
@@ -166,7 +165,7 @@ mod tests {
                 vec![Next::Wait, Next::Take, Next::Wait, Next::Wait],
             ),
             (
-                "somebody deleted it under its holder",
+                "it was deleted while it was held",
                 vec![(0, other(1)), (10, None), (14, None), (15, None)],
                 vec![Next::Wait, Next::Wait, Next::Wait, Next::Create],
             ),
@@ -176,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_stops_well_before_anybody_can_take_its_lease() {
+    fn a_holder_stops_well_before_another_can_take_its_lease() {
         // It stops TERM after it sent what it knows to have succeeded. The others have seen that write no earlier.
         let sent = Instant::now();
         assert!(term(sent) + Duration::from_secs(5) <= sent + DURATION);
         // Three renewals in a row may fail, and two in a row may hang, before the last one that is still in time.
         assert!(RENEW + pause_after(Refusal::Other) * 3 < TERM);
-        assert!(RENEW + (PATIENCE + pause_after(Refusal::Late)) * 2 < TERM);
-        // Fail-over: the lease runs out, somebody looks.
-        assert!(DURATION + LOOK * 2 < Duration::from_secs(20));
+        assert!(RENEW + (REQUEST_TIMEOUT + pause_after(Refusal::Late)) * 2 < TERM);
+        // Fail-over: the Lease expires, then a standby replica reads it.
+        assert!(DURATION + POLL_INTERVAL * 2 < Duration::from_secs(20));
     }
 }

@@ -1,12 +1,11 @@
-//! Leader election on a `coordination.k8s.io/v1` Lease: of several processes one works, the others wait.
+//! Leader election on a `coordination.k8s.io/v1` Lease: one replica is active, the others stand by.
 //!
-//! In: a client, the Lease's name, and when to stop. Out: [`Leadership`], which is asked before each PUT and DELETE in S3.
-//! [`election`] decides; this file reads and writes. Each write carries the resourceVersion that was read, so that of two
-//! who take the Lease at once one is refused. kube-runtime has no leader election of its own.
+//! [`election`] decides; this file reads and writes the Lease. Each write contains the resourceVersion that was read, so that
+//! the API server rejects one of two concurrent writes. kube-runtime 5.0 has no leader election.
 
 pub mod election;
+mod leadership;
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,68 +16,19 @@ use kube::{Client, Config};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::election::{Candidate, DURATION, LOOK, Next, PATIENCE, RENEW, Record, Refusal};
+use self::election::{Candidate, DURATION, Next, POLL_INTERVAL, RENEW, REQUEST_TIMEOUT, Record, Refusal};
+pub use self::leadership::Leadership;
 use crate::controller::client::FIELD_MANAGER;
 
-/// How often the log says why the Lease cannot be had.
-const COMPLAIN: Duration = Duration::from_mins(1);
-
-/// Whether this process may act. Cheap to clone; all clones are one.
-#[derive(Clone, Debug)]
-pub struct Leadership(Arc<Mutex<Option<Instant>>>);
+/// How often a failure to acquire the Lease is logged.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The Lease was lost.
 #[derive(Debug, thiserror::Error)]
-#[error("the lease could not be renewed in time, so another may lead now")]
-pub struct Lost;
+#[error("the lease could not be renewed in time, so another replica may be the leader now")]
+pub struct LeadershipLost;
 
-impl Default for Leadership {
-    fn default() -> Self {
-        Self::without_end()
-    }
-}
-
-impl Leadership {
-    /// Of a process that runs without leader election: it always leads.
-    pub fn without_end() -> Self {
-        Self(Arc::new(Mutex::new(None)))
-    }
-
-    fn until(end: Instant) -> Self {
-        Self(Arc::new(Mutex::new(Some(end))))
-    }
-
-    fn end(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn extend(&self, end: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-    }
-
-    /// Resolves when this process may act no longer.
-    async fn ended(&self) {
-        loop {
-            match self.end() {
-                None => std::future::pending().await,
-                Some(end) if end <= Instant::now() => return,
-                Some(end) => tokio::time::sleep_until(end).await,
-            }
-        }
-    }
-
-    /// Runs `work` while this process leads. Afterwards `work` is dropped where it stands, and nothing more comes of
-    /// this: the process is about to end, and no outcome would be true.
-    pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
-        tokio::select! {
-            biased;
-            () = self.ended() => std::future::pending().await,
-            result = work => result,
-        }
-    }
-}
-
-/// A Lease, and who wants it.
+/// A candidate for a Lease.
 pub struct Election {
     api: Api<Lease>,
     name: String,
@@ -86,8 +36,8 @@ pub struct Election {
     identity: String,
 }
 
-/// A Lease that is held: what was last written.
-pub struct Held {
+/// The Lease that this process holds, as last written.
+pub struct LeaderLease {
     election: Election,
     lease: Lease,
     leadership: Leadership,
@@ -105,42 +55,43 @@ impl Election {
         }
     }
 
-    /// Waits until the Lease is this process'. `waiting` is told who holds it meanwhile.
-    pub async fn win(self, mut waiting: impl FnMut(&str)) -> Held {
+    /// Waits until this process holds the Lease. Calls `waiting` with the current holder at each attempt.
+    pub async fn acquire(self, mut waiting: impl FnMut(&str)) -> LeaderLease {
         let mut candidate = Candidate::new(self.identity.clone());
-        let mut complained: Option<Instant> = None;
+        let mut logged: Option<Instant> = None;
         loop {
-            match self.try_to_win(&mut candidate, &mut waiting).await {
+            match self.try_to_acquire(&mut candidate, &mut waiting).await {
                 Ok(Some((lease, sent))) => {
                     let leadership = Leadership::until(election::term(sent));
-                    tracing::info!(lease = self.name, identity = self.identity, "leading");
-                    return Held { election: self, lease, leadership };
+                    tracing::info!(lease = self.name, identity = self.identity, "became leader");
+                    return LeaderLease { election: self, lease, leadership };
                 }
-                Ok(None) => complained = None,
-                Err(error) if complained.is_none_or(|at| at.elapsed() >= COMPLAIN) => {
-                    complained = Some(Instant::now());
+                Ok(None) => logged = None,
+                Err(error) if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) => {
+                    logged = Some(Instant::now());
                     tracing::error!(%error, "{}", self.advice());
                 }
-                Err(error) => tracing::debug!(%error, "the lease cannot be had"),
+                Err(error) => tracing::debug!(%error, "cannot acquire the lease"),
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     fn advice(&self) -> String {
         format!(
-            "cannot read or write the Lease {}/{}, so this process does not work: allow get, create and update of \
-             leases there, name another place with --lease-namespace, or run a single process with --leader-elect=false",
+            "cannot read or write the Lease {}/{}, so this replica cannot become the leader: allow get, create \
+             and update of leases there, set another namespace with --lease-namespace, or run a single replica with \
+             --leader-elect=false",
             self.namespace, self.name
         )
     }
 
-    async fn try_to_win(
+    async fn try_to_acquire(
         &self,
         candidate: &mut Candidate,
         waiting: &mut impl FnMut(&str),
     ) -> Result<Option<(Lease, Instant)>, Failed> {
-        let lease = patient(self.api.get_opt(&self.name)).await?;
+        let lease = with_timeout(self.api.get_opt(&self.name)).await?;
         let record = lease.as_ref().map(record);
         let sent = Instant::now();
         let lease = lease.unwrap_or_default();
@@ -152,14 +103,14 @@ impl Election {
             Next::Create => {
                 let params =
                     PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-                patient(self.api.create(&params, &self.written(lease, true))).await
+                with_timeout(self.api.create(&params, &self.written(lease, true))).await
             }
             Next::Take => self.write(self.written(lease, true)).await,
             Next::Renew => self.write(self.written(lease, false)).await,
         };
         match result {
             Ok(lease) => Ok(Some((lease, sent))),
-            // Somebody else was faster.
+            // Another replica was faster.
             Err(Failed::Api(kube::Error::Api(status)))
                 if status.is_conflict() || status.is_already_exists() =>
             {
@@ -169,7 +120,7 @@ impl Election {
         }
     }
 
-    /// `lease` as this process writes it now.
+    /// `lease` with this process as its holder, renewed now.
     fn written(&self, lease: Lease, taken: bool) -> Lease {
         let now = MicroTime(Timestamp::now());
         let before = lease.spec.unwrap_or_default();
@@ -191,29 +142,28 @@ impl Election {
 
     async fn write(&self, lease: Lease) -> Result<Lease, Failed> {
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        patient(self.api.replace(&self.name, &params, &lease)).await
+        with_timeout(self.api.replace(&self.name, &params, &lease)).await
     }
 }
 
-impl Held {
-    /// What the rest of the process asks.
+impl LeaderLease {
     pub fn leadership(&self) -> Leadership {
         self.leadership.clone()
     }
 
-    /// Renews, until the Lease is lost.
-    pub async fn keep(&mut self) -> Lost {
+    /// Renews the Lease until it is lost.
+    pub async fn renew_until_lost(&mut self) -> LeadershipLost {
         let leadership = self.leadership.clone();
         let lost = tokio::select! {
             biased;
-            () = leadership.ended() => Lost,
-            lost = self.renew_for_ever() => lost,
+            () = leadership.ended() => LeadershipLost,
+            lost = self.renew_repeatedly() => lost,
         };
-        tracing::error!(error = %lost, "stopping at once");
+        tracing::error!(error = %lost, "lost the leader lease; stopping at once");
         lost
     }
 
-    async fn renew_for_ever(&mut self) -> Lost {
+    async fn renew_repeatedly(&mut self) -> LeadershipLost {
         let mut pause = RENEW;
         loop {
             tokio::time::sleep(pause).await;
@@ -226,7 +176,7 @@ impl Held {
 
     /// Renews once, and returns the pause before the next renewal. Failed renewals are retried while the term lasts; a
     /// Lease that another process holds, or that is gone, is lost.
-    async fn renew(&mut self) -> Result<Duration, Lost> {
+    async fn renew(&mut self) -> Result<Duration, LeadershipLost> {
         let sent = Instant::now();
         let error = match self.election.write(self.election.written(self.lease.clone(), false)).await {
             Ok(lease) => {
@@ -236,14 +186,14 @@ impl Held {
             }
             Err(error) => error,
         };
-        tracing::warn!(%error, "the lease was not renewed; retrying");
+        tracing::warn!(%error, "cannot renew the leader lease; retrying");
         let mut refusal = error.kind();
         if refusal == Refusal::Outdated {
-            // A write whose answer was lost changed the resourceVersion, or another client labelled the Lease.
-            match patient(self.election.api.get_opt(&self.election.name)).await {
+            // A write whose response was lost changed the resourceVersion, or another client labelled the Lease.
+            match with_timeout(self.election.api.get_opt(&self.election.name)).await {
                 Ok(read) => {
                     let ours = |lease: &Lease| record(lease).holder.as_ref() == Some(&self.election.identity);
-                    self.lease = read.filter(ours).ok_or(Lost)?;
+                    self.lease = read.filter(ours).ok_or(LeadershipLost)?;
                 }
                 Err(error) => refusal = error.kind(),
             }
@@ -251,35 +201,37 @@ impl Held {
         Ok(election::pause_after(refusal))
     }
 
-    /// Gives the Lease up, so that another need not wait for its end. Nothing may be done in its name any more.
+    /// Releases the Lease, so that another replica takes over at once. This process must not act as the leader any more.
     pub async fn release(self) {
-        let given_up = async |lease: Lease| {
+        let write_released = async |lease: Lease| {
             let mut lease = self.election.written(lease, false);
             if let Some(spec) = &mut lease.spec {
                 (spec.holder_identity, spec.lease_duration_seconds) = (Some(String::new()), Some(1));
             }
             self.election.write(lease).await
         };
-        let mut result = given_up(self.lease.clone()).await;
+        let mut result = write_released(self.lease.clone()).await;
         if matches!(&result, Err(Failed::Api(kube::Error::Api(status))) if status.is_conflict()) {
-            // A renewal was under way when the signal came, or somebody labelled the Lease.
-            let read = patient(self.election.api.get_opt(&self.election.name)).await.ok().flatten();
+            // A renewal was in flight when the signal arrived, or another client labelled the Lease.
+            let read = with_timeout(self.election.api.get_opt(&self.election.name)).await.ok().flatten();
             let ours = |lease: &Lease| record(lease).holder.as_ref() == Some(&self.election.identity);
             if let Some(lease) = read.filter(ours) {
-                result = given_up(lease).await;
+                result = write_released(lease).await;
             }
         }
         match result {
-            Ok(_) => tracing::info!("the lease is given up"),
-            Err(error) => tracing::warn!(%error, "the lease could not be given up; it runs out by itself"),
+            Ok(_) => tracing::info!("released leader lease"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot release the leader lease; it expires after 15 seconds");
+            }
         }
     }
 }
 
-/// A request for the Lease that brought nothing.
+/// A failed request for the Lease.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("no answer within {PATIENCE:?}")]
+    #[error("no response within {REQUEST_TIMEOUT:?}")]
     Late,
     #[error("{0}")]
     Api(kube::Error),
@@ -297,8 +249,8 @@ impl Failed {
     }
 }
 
-async fn patient<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failed> {
-    match tokio::time::timeout(PATIENCE, request).await {
+async fn with_timeout<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failed> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(result) => result.map_err(Failed::Api),
         Err(_) => Err(Failed::Late),
     }
@@ -314,15 +266,15 @@ fn record(lease: &Lease) -> Record {
     }
 }
 
-/// The namespace that this process belongs to: that of the service account which its token names, or else the one that
-/// the configuration names (in a pod, the pod's own).
+/// The operator's namespace: that of the service account in its token, else the default namespace of the configuration (in a
+/// pod, the pod's own).
 pub fn own_namespace(config: &Config) -> String {
     let token = config.auth_info.token.as_ref().map(secrecy::ExposeSecret::expose_secret);
     token.and_then(service_account).unwrap_or_else(|| config.default_namespace.clone())
 }
 
-/// The namespace in the subject `system:serviceaccount:NAMESPACE:NAME` of a service account's token. Its signature is the
-/// API server's concern: nothing is granted for what this finds.
+/// The namespace in the subject `system:serviceaccount:NAMESPACE:NAME` of a service account's token. Its
+/// signature is not checked, because nothing is granted by this.
 fn service_account(token: &str) -> Option<String> {
     use base64::Engine as _;
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;

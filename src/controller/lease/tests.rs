@@ -1,4 +1,6 @@
-//! Tests of what a process does while it leads and when it no longer does, on a clock that stands still.
+//! Tests of work during and after leadership.
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 
