@@ -11,7 +11,7 @@ use opendepot_testbed::github::{Failure, Fault, File};
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::{World, heavy};
 
 /// Resident with 10,000 settled Versions.
 const MOST: u64 = 64 << 20;
@@ -64,6 +64,7 @@ pub async fn create_settled(world: &World, count: usize) {
 
 #[tokio::test]
 async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
+    let _turn = heavy().await;
     let world = World::new("memory").await;
     let api: &Api<DynamicObject> =
         &opendepot::controller::client::objects::<Version>(&world.client, &world.name);
@@ -126,6 +127,7 @@ async fn wait_in_the_queue(operator: &Operator, at_least: usize, what: &str) {
 
 #[tokio::test]
 async fn five_thousand_versions_of_one_module_fit_while_their_repository_hangs() {
+    let _turn = heavy().await;
     let world = World::new("queued").await;
     world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
     let versions: Vec<String> = (0..5000).map(|number| format!("1.{number}.0")).collect();

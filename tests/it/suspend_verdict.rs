@@ -26,6 +26,8 @@ async fn a_refused_version_is_not_ready_after_a_suspension_or_an_outage() {
     let watched = world.watched().await;
     world.apply(&world.module("mod").config("immutable", json!(true)).versions(&["v1.0.0"]));
     world.module_ready("mod").await;
+    // The Module has written all that it has to say, so that no state of it is older than the change that follows.
+    world.quiet().await;
     repository.releases([("v1.0.0", main_tf("# moved\n"))]).unwrap();
     world.force("version/mod-1.0.0");
     says(&world, "mod-1.0.0", CHANGED).await;

@@ -36,6 +36,7 @@ async fn whatever_users_do_and_whatever_fails_all_is_as_wanted_when_it_settles()
         Some(seed) => vec![seed],
         None => (first..first + from_env("OPENDEPOT_MODEL_SEQUENCES").unwrap_or(SEQUENCES)).collect(),
     };
+    let _turn = crate::support::heavy().await;
     let results: Vec<(u64, anyhow::Result<()>)> = stream::iter(seeds)
         .map(|seed| async move { (seed, Box::pin(sequence(seed)).await) })
         .buffer_unordered(AT_ONCE)

@@ -53,6 +53,13 @@ pub async fn whole_cluster() -> (MutexGuard<'static, ()>, &'static Testbed) {
     (turn, BED.get_or_init(|| own_testbed(root().join("crds"))).await)
 }
 
+/// The turn of a test that keeps the processors busy for a minute: one at a time has it, so that the tests beside it meet
+/// their deadlines.
+pub async fn heavy() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}
+
 fn options(crds: PathBuf) -> Options {
     Options {
         operator: env!("CARGO_BIN_EXE_opendepot").into(),
