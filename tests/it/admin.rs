@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::File;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{SOON, World};
+use crate::support::{World, soon};
 
 #[tokio::test]
 async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
@@ -36,7 +35,7 @@ async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
         );
         Ok(metrics)
     };
-    let metrics = eventually(SOON, told).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let metrics = soon(told).await;
     for expected in [
         "opendepot_reconciles_total{controller=\"version\",outcome=\"settled\"}",
         "opendepot_reconciles_total{controller=\"module\",outcome=\"settled\"}",
@@ -84,11 +83,11 @@ async fn an_operator_without_its_api_server_is_not_ready_and_says_so() {
     let path = folder.path().join("kubeconfig");
     std::fs::write(&path, nowhere).unwrap();
     let operator = world.builder().env("KUBECONFIG", &path).start().unwrap();
-    let wait = eventually(SOON, || async {
+    soon(|| async {
         anyhow::ensure!(operator.log().contains("watch failed"), "{}", operator.log());
         Ok(())
-    });
-    wait.await.unwrap();
+    })
+    .await;
     assert_eq!(operator.http_get("/livez").await.unwrap().0, 200);
     assert_eq!(operator.http_get("/readyz").await.unwrap().0, 503);
 }
@@ -109,7 +108,7 @@ async fn probes_reach_it_over_ipv4_and_over_ipv6() {
             anyhow::ensure!(answer.starts_with("HTTP/1.0 200"), "{answer}");
             Ok(())
         };
-        eventually(SOON, || answers("127.0.0.1")).await.unwrap_or_else(|error| panic!("{error:#}"));
+        soon(|| answers("127.0.0.1")).await;
         assert_eq!(answers("[::1]").await.is_ok(), listen == "[::]", "{listen}");
     }
 }

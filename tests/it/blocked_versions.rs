@@ -3,7 +3,7 @@
 use opendepot_testbed::github::File;
 use serde_json::{Value, json};
 
-use crate::support::{World, condition};
+use crate::support::{World, condition, soon};
 
 async fn world(name: &str) -> World {
     let world = World::new(name).await;
@@ -48,11 +48,11 @@ async fn a_version_that_the_api_server_refuses_is_named_and_holds_up_no_other() 
         probe["spec"]["version"] = json!(version);
         world.bed.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &probe.to_string()).unwrap()
     };
-    let known = opendepot_testbed::eventually(crate::support::SOON, || async {
+    soon(|| async {
         anyhow::ensure!(!probe("1.1.0").success(), "the rule is not known yet");
         Ok(())
-    });
-    known.await.unwrap();
+    })
+    .await;
     world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0", "v1.2.0"]));
     let refused = |m: &Value| {
         condition(m, "Ready")["reason"] == "VersionRefused" && m["status"]["versions"]["synced"] == 2

@@ -6,13 +6,12 @@ use std::time::Duration;
 use http::Method;
 use kube::api::{Patch, PatchParams};
 use opendepot::api::condition::MAX_MESSAGE;
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File, Format, Repository};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::support::watched::Watched;
-use crate::support::{SOON, World, condition, ready};
+use crate::support::{World, condition, ready, soon};
 
 fn files(text: &str) -> [File; 1] {
     [File::new("main.tf", format!("# {text}\n"))]
@@ -337,7 +336,7 @@ async fn a_retry_that_is_some_way_off_names_its_time_and_a_near_one_costs_no_wri
         anyhow::ensure!(fetches() >= asked + 4, "no second attempt");
         Ok(())
     };
-    let writes = world.writes_during(async { eventually(SOON, again).await.unwrap() }).await;
+    let writes = world.writes_during(async { soon(again).await }).await;
     assert!(writes.is_empty(), "{writes:#?}");
 
     // A tag that has been missing for six hours is looked for hourly; a new process has that from the status.

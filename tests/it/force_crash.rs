@@ -4,21 +4,20 @@ use std::time::Duration;
 
 use http::Method;
 use opendepot::api::{Module, Version};
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, Hop};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::force::{WAYS, answered, ask, child, key};
-use crate::support::{SOON, World, condition, ready};
+use crate::support::{World, condition, ready, soon};
 
 /// Waits until S3 has just these bytes there.
 async fn holds(world: &World, key: &str, bytes: &[u8]) {
-    let wait = eventually(SOON, || async {
+    soon(|| async {
         anyhow::ensure!(world.bed.s3.get(&world.name, key).await? == bytes, "{key}: other bytes");
         Ok(())
-    });
-    wait.await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]

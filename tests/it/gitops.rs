@@ -5,12 +5,11 @@
 //! `ssa: Merge`. Argo CD (gitops-engine `sync`): it applies as its sync options say, with fields that are to be ignored
 //! taken from the object as it was when it was compared.
 
-use opendepot_testbed::eventually;
 use opendepot_testbed::markdown::{Block, blocks};
 use serde_json::{Value, json};
 
 use crate::support::rendered::parse;
-use crate::support::{SOON, World, root};
+use crate::support::{World, root, soon};
 use crate::workflows::{ACTION, APPEND, PUBLISH, Stage};
 
 const FLUX: &str = "kustomize-controller";
@@ -159,13 +158,13 @@ async fn flux_keeps_what_every_shipped_way_appended() {
     append_plainly(world, "v1.5.0");
     flux(world, &shipped).await;
     assert_eq!(stage.listed().await, tags);
-    let kept = eventually(SOON, || async {
+    soon(|| async {
         world.module_ready("my-module").await;
         let now = world.bed.s3.keys(&world.name).await?;
         anyhow::ensure!(now.len() == 6 && keys.iter().all(|key| now.contains(key)), "{now:?}");
         Ok(())
-    });
-    kept.await.unwrap_or_else(|error| panic!("{error:#}"));
+    })
+    .await;
 }
 
 #[tokio::test]

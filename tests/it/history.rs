@@ -1,13 +1,12 @@
 //! `versionHistoryLimit`: the newest stay, nothing older is fetched, and the list that people wrote is theirs alone.
 
 use http::Method;
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::Hop;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::support::requests::{main_tf, message};
-use crate::support::{ModuleFixture, SOON, World, ready};
+use crate::support::{ModuleFixture, World, ready, soon};
 
 fn limited(world: &World, limit: i64, versions: &[&str]) -> ModuleFixture {
     world.module("mod").config("versionHistoryLimit", json!(limit)).versions(versions)
@@ -247,11 +246,10 @@ async fn an_immutable_version_that_comes_back_must_be_what_it_was() {
     assert_eq!(world.sent(""), 0);
     repository.release("v1.0.0", &main_tf("# v1.0.0\n")).unwrap();
     world.request("mod-1.0.0", "now");
-    eventually(SOON, || async {
+    soon(|| async {
         anyhow::ensure!(ready(&world.get_module("mod").await?), "not ready yet");
         Ok(())
     })
-    .await
-    .unwrap();
+    .await;
     world.objects_are(2).await;
 }

@@ -4,14 +4,13 @@ use std::process::Command;
 
 use flate2::Compression;
 use http::Method;
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File, Format, Repository};
 use opendepot_testbed::operator::Operator;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::support::requests::{digest_of, main_tf, message};
-use crate::support::{ModuleFixture, SOON, World, condition, ready};
+use crate::support::{ModuleFixture, SOON, World, condition, ready, soon};
 
 const FIRST: &str = "# v1.0.0\n";
 const MOVED: &str = "# moved\n";
@@ -413,13 +412,12 @@ async fn without_immutable_new_content_replaces_the_object_and_an_event_says_so(
     operator.restart().await.unwrap();
     world.version_when("mod-1.0.0", |v| v["status"]["contentDigest"] == digest_of("# moved again\n")).await;
     assert_eq!(world.served("mod"), 1);
-    eventually(SOON, || async {
+    soon(|| async {
         let notes = world.told("mod-1.0.0", "ContentReplaced").await;
         anyhow::ensure!(notes.iter().any(|n| n.contains(&digest_of("# moved again\n"))), "{notes:?}");
         Ok(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]
@@ -473,13 +471,13 @@ async fn a_version_goes_only_when_its_module_has_on_record_what_it_held() {
         world.apply(&module(&world));
         let first = world.version_when("mod-1.0.0", |v| v["status"]["contentDigest"].is_string()).await;
         api.delete("mod-1.0.0", &kube::api::DeleteParams::default()).await.unwrap();
-        let went = eventually(SOON, || async {
+        soon(|| async {
             let now = world.get_version("mod-1.0.0").await?;
             let same = now.is_some_and(|now| now["metadata"]["uid"] == first["metadata"]["uid"]);
             anyhow::ensure!(!same, "it is still there");
             Ok(())
-        });
-        went.await.unwrap_or_else(|error| panic!("{error:#}"));
+        })
+        .await;
         // Whoever kills the process now takes with it what was only in its memory.
         operator.kill().await.unwrap();
         let module = world.get_module("mod").await.unwrap();

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
+use opendepot_testbed::Testbed;
 use opendepot_testbed::github::{File, Quota};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
-use opendepot_testbed::{Testbed, eventually};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, World, condition, root, testbed, whole_cluster};
+use crate::support::{World, condition, root, soon, testbed, whole_cluster};
 
 const REQUESTED_AT: &str = "opendepot.defdev.io/requestedAt";
 
@@ -240,7 +240,7 @@ async fn events_tell_each_turn_of_the_story_once_however_many_attempts_there_wer
         Ok(())
     };
     // Events are written behind the work.
-    eventually(SOON, told).await.unwrap_or_else(|error| panic!("{error:#}"));
+    soon(told).await;
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn the_end_of_an_outage_is_told_as_its_beginning_is() {
         anyhow::ensure!(reasons == [("Synced", 1), ("StorageAccessDenied", 1), ("Synced", 1)], "{reasons:?}");
         Ok(())
     };
-    eventually(SOON, told).await.unwrap_or_else(|error| panic!("{error:#}"));
+    soon(told).await;
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::support::{SOON, World};
+use crate::support::{SOON, World, soon};
 
 /// After a kill.
 const KILLED: Duration = Duration::from_secs(20);
@@ -97,11 +97,11 @@ async fn one_works_and_another_takes_over_after_a_kill_and_repeats_no_more_than_
     let slow = S3Failure::Delay(Duration::from_millis(300));
     world.bed.s3.inject(S3Fault::new(&world.name, slow).method(Method::PUT));
     world.apply(&world.module("mod").versions(&versions(&tags)));
-    let under_way = eventually(SOON, || async {
+    soon(|| async {
         anyhow::ensure!(world.bed.s3.keys(&world.name).await?.len() >= 8, "not under way");
         Ok(())
-    });
-    under_way.await.unwrap();
+    })
+    .await;
     assert!(!second.log().contains("published"), "who waits does nothing");
     first.kill().await.unwrap();
     leads(&second, KILLED).await;
@@ -126,11 +126,11 @@ async fn another_takes_over_at_once_when_the_leader_is_told_to_go() {
     // Something is in flight that would take long.
     world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang).method(Method::PUT).times(1));
     world.apply(&world.module("mod").versions(&versions(&tags[..1])));
-    let in_flight = eventually(SOON, || async {
+    soon(|| async {
         anyhow::ensure!(puts(&world) > 0, "no PUT yet");
         Ok(())
-    });
-    in_flight.await.unwrap();
+    })
+    .await;
     first.signal("TERM").unwrap();
     leads(&second, LEFT).await;
     assert_eq!(first.exited(SOON).await.unwrap(), 0, "{}", first.log());
@@ -231,13 +231,13 @@ async fn an_api_server_that_hangs_for_a_few_seconds_costs_no_leader() {
     tokio::time::sleep(Duration::from_millis(6500)).await;
     cable.held.send(false).unwrap();
     let released = jiff::Timestamp::now();
-    let goes_on = eventually(SOON, || async {
+    soon(|| async {
         let (now, at) = renewed(&world).await;
         anyhow::ensure!(now == holder, "{now} has taken the Lease of {holder}\n{}", first.log());
         anyhow::ensure!(at > released, "not renewed since");
         Ok(())
-    });
-    goes_on.await.unwrap_or_else(|error| panic!("{error:#}"));
+    })
+    .await;
     assert!(leader(&first).await && !leader(&second).await, "{}", first.log());
 }
 
@@ -279,12 +279,12 @@ async fn without_leader_election_there_is_no_lease() {
 async fn an_operator_that_may_not_have_its_lease_says_what_to_do() {
     let (world, tags) = world("forbidden", 1).await;
     let operator = replica(&world).args(["--lease-name", "another"]).start().unwrap();
-    let said = eventually(SOON, || async {
+    soon(|| async {
         let log = operator.log();
         anyhow::ensure!(log.contains("allow get, create and update of leases"), "it does not say so: {log}");
         Ok(())
-    });
-    said.await.unwrap();
+    })
+    .await;
     assert_eq!(operator.http_get("/readyz").await.unwrap().0, 503);
     world.apply(&world.module("mod").versions(&versions(&tags)));
     assert!(world.versions().await.unwrap().is_empty(), "it does not work");

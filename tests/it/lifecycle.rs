@@ -1,13 +1,12 @@
 //! The life of a Version and its object: published, taken over, deleted, and through crashes.
 
 use http::Method;
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::File;
 use opendepot_testbed::operator::Operator;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, World, condition, user_modules};
+use crate::support::{SOON, World, condition, soon, user_modules};
 
 /// A world whose repository `NAME/mod` has `v1.0.0`, and an operator.
 async fn world_with_a_module(name: &str) -> (World, Operator) {
@@ -176,11 +175,11 @@ async fn sigterm_ends_within_ten_seconds_with_a_fetch_in_flight() {
     let (world, operator) = world_with_a_module("sigterm").await;
     world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang).method(Method::HEAD));
     world.apply(&world.module("mod").versions(&["v1.0.0"]));
-    let wait = eventually(SOON, || async {
+    soon(|| async {
         anyhow::ensure!(!world.bed.s3.requests(&world.name).is_empty(), "no request yet");
         Ok(())
-    });
-    wait.await.unwrap();
+    })
+    .await;
     let code = operator.terminate(std::time::Duration::from_secs(10)).await.unwrap();
     assert_eq!(code, 0, "{}", operator.log());
 }

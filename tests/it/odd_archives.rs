@@ -1,7 +1,6 @@
 //! Repositories that hold what a module cannot: names that no system agrees on, links to nothing, submodules, Git LFS
 //! pointers. Git itself packs them here, as GitHub does.
 
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{File, Format, Repository};
 use opendepot_testbed::terraform::{Terraform, source};
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::archives::{Tree, folder_tree, tree};
 use crate::support::failing::Then::{Retried, Stalled};
 use crate::support::failing::{file, zip};
-use crate::support::{SOON, World};
+use crate::support::{World, soon};
 
 const MAIN: &str = "resource \"terraform_data\" \"this\" {}\n";
 const LFS: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
@@ -129,7 +128,7 @@ async fn what_a_module_cannot_have_is_left_out_and_said_once() {
         anyhow::ensure!(now >= heads + 4, "{now} requests");
         Ok(())
     };
-    eventually(SOON, verified).await.unwrap();
+    soon(verified).await;
     for (reason, _) in words {
         assert_eq!(world.told("zip-1.0.0", reason).await.len(), 1, "{reason}");
     }

@@ -11,7 +11,7 @@ use opendepot_testbed::github::{App, Credential, Failure, Fault, File, GitHubReq
 use serde_json::{Value, json};
 
 use crate::support::failing::Then::Retried;
-use crate::support::{OPERATOR, SOON, World, condition, ready};
+use crate::support::{OPERATOR, World, condition, ready, soon};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -465,7 +465,7 @@ async fn a_credential_of_one_host_is_not_sent_to_another_even_where_both_are_con
         anyhow::ensure!(strayed.iter().all(|requests| !requests.is_empty()), "{strayed:?}");
         Ok(strayed.concat())
     };
-    let strayed = eventually(SOON, strayed).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let strayed = soon(strayed).await;
     assert!(strayed.iter().all(|r| !r.had_authorization), "{strayed:?}");
     for name in ["at-server", "at-site"] {
         world

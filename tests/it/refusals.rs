@@ -8,7 +8,7 @@ use opendepot_testbed::eventually;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::{World, condition};
+use crate::support::{World, condition, soon};
 
 /// How many Versions the operator asked for in this namespace since a mark, and how many it was given.
 fn creates(world: &World, from: opendepot_testbed::control_plane::AuditMark) -> (usize, usize) {
@@ -53,11 +53,11 @@ async fn three_hundred_entries_behind_a_quota_cost_tens_of_requests_and_are_made
         probe["spec"]["version"] = json!(version);
         world.bed.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &probe.to_string()).unwrap()
     };
-    let known = eventually(crate::support::SOON, || async {
+    soon(|| async {
         ensure!(!probe("1.10.0").success(), "the rule is not known yet");
         Ok(())
-    });
-    known.await.unwrap();
+    })
+    .await;
 
     let all: Vec<String> = (0..300).map(|n| format!("1.{n}.0")).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();

@@ -1,12 +1,11 @@
 //! `deletionPolicy: Retain`, whoever deletes what, and whether the operator runs: what the bucket holds afterwards counts.
 
 use opendepot_testbed::control_plane::AuditEntry;
-use opendepot_testbed::eventually;
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
 use crate::restore::the_way_to_take_finalizers_off;
-use crate::support::{SOON, World, condition};
+use crate::support::{SOON, World, condition, soon};
 
 const FINALIZER: &str = "opendepot.defdev.io/versions";
 
@@ -40,14 +39,14 @@ fn delete(world: &World, module: &str, cascade: &str) {
 
 /// Waits until no Module is left, and no Version but these.
 async fn left(world: &World, versions: usize) {
-    let wait = eventually(SOON, || async {
+    soon(|| async {
         let modules = world.kubectl(&["get", "modules", "-o", "name"]);
         anyhow::ensure!(modules.is_empty(), "there is still {modules}");
         let there = world.versions().await?;
         anyhow::ensure!(there.len() == versions, "there are {} Versions", there.len());
         Ok(())
-    });
-    wait.await.unwrap_or_else(|error| panic!("{error:#}"));
+    })
+    .await;
 }
 
 fn finalizers(object: &Value) -> Vec<&str> {
@@ -182,14 +181,14 @@ async fn a_version_that_cannot_be_given_the_policy_holds_the_module_and_is_named
     world.version_when("del-1.1.0", |v| v["spec"]["moduleConfigRef"]["deletionPolicy"] == "Retain").await;
     world.apply(&refuse(&world));
     let policy = |policy: &str| json!({"spec": {"moduleConfigRef": {"deletionPolicy": policy}}}).to_string();
-    let known = eventually(SOON, || async {
+    soon(|| async {
         let args =
             ["-n", &world.name, "patch", "version", "mod-1.1.0", "--type=merge", "--dry-run=server", "-p"];
         let output = world.bed.kubectl(&[&args[..], &[&policy("Retain")]].concat())?;
         anyhow::ensure!(!output.success(), "the rule is not known yet");
         Ok(())
-    });
-    known.await.unwrap();
+    })
+    .await;
     // Where nothing is to be kept, it holds nothing up.
     world.patch("module/del", &json!({"spec": {"moduleConfig": {"deletionPolicy": "Delete"}}}));
     world.kubectl(&["delete", "module", "del", "--timeout=20s"]);

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::operator::Operator;
-use opendepot_testbed::{eventually, github::File};
+use opendepot_testbed::github::File;
 use serde_json::{Value, json};
 
 use crate::support::rendered::{SYSTEM, arguments, find, kustomize, kustomize_yaml, parse};
-use crate::support::{SOON, World};
+use crate::support::{World, soon};
 
 /// One thing that may be done: group, resource (with its subresource), verb.
 type Right = (String, String, String);
@@ -107,7 +107,7 @@ async fn an_operator_of_one_namespace_needs_only_its_role_and_uses_all_of_it() {
     let asked_about = right(ONLY_ASKED_ABOUT.0, ONLY_ASKED_ABOUT.1, ONLY_ASKED_ABOUT.2);
     let requested: BTreeSet<Right> = expected.iter().filter(|r| **r != asked_about).cloned().collect();
     // Events are written when there is time for them.
-    let all_used = eventually(SOON, || async {
+    soon(|| async {
         let calls = audit.since(mark, &world.client).await?;
         let calls: Vec<_> = calls.iter().filter(|c| c.user == account && !c.resource.is_empty()).collect();
         let refused: Vec<_> = calls.iter().filter(|c| matches!(c.code, 401 | 403)).collect();
@@ -117,8 +117,8 @@ async fn an_operator_of_one_namespace_needs_only_its_role_and_uses_all_of_it() {
         let unused: Vec<_> = requested.difference(&used).collect();
         anyhow::ensure!(unused.is_empty(), "shipped, and never used: {unused:?}");
         Ok(())
-    });
-    all_used.await.unwrap_or_else(|error| panic!("{error:#}"));
+    })
+    .await;
     assert_eq!(operator.terminate(Duration::from_secs(10)).await.unwrap(), 0);
     owned_versions_need_the_right_that_is_only_asked_about(&world, role).await;
 }
@@ -146,10 +146,10 @@ async fn owned_versions_need_the_right_that_is_only_asked_about(world: &World, r
     let patch = json!({"rules": without}).to_string();
     world.kubectl(&["patch", "role", "opendepot", "--type=merge", "-p", &patch]);
     // The API server learns of it by a watch of its own.
-    let refused = eventually(SOON, || async {
+    soon(|| async {
         let refused = create().stderr;
         anyhow::ensure!(refused.contains("cannot set blockOwnerDeletion"), "{refused}");
         Ok(())
-    });
-    refused.await.unwrap_or_else(|error| panic!("{error:#}"));
+    })
+    .await;
 }

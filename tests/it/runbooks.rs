@@ -12,11 +12,11 @@ use opendepot_testbed::control_plane::ControlPlane;
 use opendepot_testbed::github::File;
 use opendepot_testbed::markdown::Runbook;
 use opendepot_testbed::operator::Operator;
-use opendepot_testbed::{Options, Testbed, eventually, servers};
+use opendepot_testbed::{Options, Testbed, servers};
 use serde_json::{Value, json};
 
 use crate::support::rendered::{SYSTEM, helm};
-use crate::support::{SOON, ready, root};
+use crate::support::{ready, root, soon};
 
 const BUCKET: &str = "modules";
 const TEAM: &str = "team-a";
@@ -101,7 +101,7 @@ impl Cluster<'_> {
 
     /// Waits until everything is stored, Ready, and owned by a Module that exists. Gives what is stored.
     async fn settled(&self) -> BTreeMap<String, Value> {
-        let wait = eventually(SOON, || async {
+        soon(|| async {
             let (modules, versions) = (self.items("modules")?, self.items("versions")?);
             for object in modules.iter().chain(&versions) {
                 ensure!(ready(object) && object["status"]["synced"] == true, "{object:#}");
@@ -120,8 +120,8 @@ impl Cluster<'_> {
                 );
             }
             Ok(stored)
-        });
-        wait.await.unwrap_or_else(|error| panic!("{error:#}"))
+        })
+        .await
     }
 
     /// What an immutable Module has on record of its versions.
@@ -138,13 +138,13 @@ impl Cluster<'_> {
     }
 
     async fn becomes(&self, object: &str, path: &str, expected: &str) {
-        let wait = eventually(SOON, || async {
+        soon(|| async {
             let path = format!("jsonpath={path}");
             let value = self.plane.kubectl(&["get", object, "-n", TEAM, "-o", &path])?.ok()?;
             ensure!(value == expected, "{object}: {path} is {value:?}");
             Ok(())
-        });
-        wait.await.unwrap_or_else(|error| panic!("{error:#}"));
+        })
+        .await;
     }
 }
 

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Method;
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File};
 use opendepot_testbed::operator::Operator;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::support::archives::sha256;
-use crate::support::{SOON, World, condition, ready};
+use crate::support::{World, condition, ready, soon};
 
 /// A world whose repository `NAME/mod` has so many versions `v1.N.0`.
 async fn world_with(name: &str, versions: usize) -> World {
@@ -42,12 +41,12 @@ fn asked(world: &World, method: &Method) -> usize {
 
 async fn asked_again(world: &World, method: &Method, times: usize) {
     let before = asked(world, method);
-    let wait = eventually(SOON, || async {
+    soon(|| async {
         let now = asked(world, method);
         anyhow::ensure!(now >= before + times, "{method}: {before}, then {now}");
         Ok(())
-    });
-    wait.await.unwrap_or_else(|error| panic!("{error:#}"));
+    })
+    .await;
 }
 
 fn fetches(world: &World) -> usize {
@@ -214,7 +213,7 @@ async fn a_lost_or_damaged_object_is_restored_byte_for_byte_and_a_clean_look_wri
             );
             Ok(())
         };
-        eventually(SOON, second).await.unwrap();
+        soon(second).await;
         match damaged {
             None => s3.delete(&world.name, &key).await.unwrap(),
             Some(damaged) => {
@@ -267,12 +266,12 @@ async fn all_looked_at(
     interval: Duration,
     count: usize,
 ) -> BTreeMap<String, u128> {
-    let wait = eventually(SOON, || async {
+    soon(|| async {
         let phases = phases(world, since, interval);
         anyhow::ensure!(phases.len() == count, "{} of {count} were looked at", phases.len());
         Ok(phases)
-    });
-    wait.await.unwrap_or_else(|error| panic!("{error:#}"))
+    })
+    .await
 }
 
 #[tokio::test]

@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use http::Method;
-use opendepot_testbed::eventually;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::json;
 
-use crate::support::{OPERATOR, SOON, World, ready};
+use crate::support::{OPERATOR, World, ready, soon};
 
 #[tokio::test]
 async fn a_write_that_meets_a_newer_object_is_no_failure_and_costs_no_pause() {
@@ -59,15 +58,15 @@ async fn a_refused_write_is_in_the_log_and_in_an_event_once() {
     let mut version = world.inline("mod");
     version["spec"]["suspend"] = json!(true);
     world.apply(&version);
-    let known = eventually(SOON, || async {
+    soon(|| async {
         let status = json!({"status": {"synced": false}}).to_string();
         let patch =
             ["patch", "version", "mod", "--subresource=status", "--type=merge", "--dry-run=server", "-p"];
         let args = [&["-n", world.name.as_str()], &patch[..], &[status.as_str()]].concat();
         anyhow::ensure!(!world.bed.kubectl(&args)?.success(), "the rule is not known yet");
         Ok(())
-    });
-    known.await.unwrap();
+    })
+    .await;
     let audit = world.bed.kubernetes.audit();
     let mark = audit.position().unwrap();
     let operator = world.operator().await;

@@ -11,7 +11,7 @@ use opendepot_testbed::operator::Operator;
 use serde_json::json;
 
 use crate::memory::create_settled;
-use crate::support::{SOON, World, condition};
+use crate::support::{World, condition, soon};
 
 /// How soon a change reaches a Version, whatever it waits for.
 const HEARD: Duration = Duration::from_secs(2);
@@ -27,12 +27,12 @@ async fn hanging(name: &str, count: usize) -> (World, Operator) {
     let operator = world.operator().await;
     let versions = numbered(count);
     world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
-    let made = eventually(SOON, || async {
+    soon(|| async {
         let depth = queued(&operator).await?;
         ensure!(depth + 1 >= count, "{depth} of {count} are queued");
         Ok(())
-    });
-    made.await.unwrap();
+    })
+    .await;
     (world, operator)
 }
 

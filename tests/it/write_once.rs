@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::Method;
 use opendepot::api::{Module, Version};
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File, Hop, Repository};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use crate::support::archives::{sha256, tree};
 use crate::support::failing::Then::Stalled;
 use crate::support::moving::place;
 use crate::support::requests::{digest_of, main_tf, message};
-use crate::support::{SOON, World, condition, ready};
+use crate::support::{World, condition, ready, soon};
 
 const FIRST: &str = "# v1.0.0\n";
 const MOVED: &str = "# moved\n";
@@ -54,7 +53,7 @@ async fn alone(world: &World, version: &Value, prefix: &str) {
         anyhow::ensure!(there == [key(version)], "the bucket holds {there:?}");
         Ok(())
     };
-    eventually(SOON, one).await.unwrap_or_else(|error| panic!("{error:#}"));
+    soon(one).await;
     assert_eq!(version["status"]["checksum"], sha256(&world.stored(version).await));
 }
 
@@ -73,7 +72,7 @@ async fn gone(world: &World, name: &str) {
         anyhow::ensure!(world.get_version(name).await?.is_none(), "{name} is still there");
         Ok(())
     };
-    eventually(SOON, gone).await.unwrap_or_else(|error| panic!("{error:#}"));
+    soon(gone).await;
 }
 
 /// Puts an object as this Version of this namespace would label it.

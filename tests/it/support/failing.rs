@@ -3,12 +3,11 @@
 use std::io::{Cursor, Write as _};
 use std::path::PathBuf;
 
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{App, File, Repository};
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
-use super::{ModuleFixture, SOON, World, condition};
+use super::{ModuleFixture, World, condition, soon};
 
 /// Who has to act on a failure, as the conditions show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +109,7 @@ impl World {
             anyhow::ensure!(!items.is_empty(), "no Event about {version}");
             Ok(items)
         };
-        let warnings = eventually(SOON, warnings).await.unwrap_or_else(|error| panic!("{error:#}"));
+        let warnings = soon(warnings).await;
         let brief: Vec<_> = warnings.iter().map(|e| (&e["reason"], &e["series"]["count"])).collect();
         assert_eq!(brief, [(&json!(reason), &Value::Null)], "{version}");
     }

@@ -24,6 +24,19 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 /// How long anything may take that the operator does by itself.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// Waits until `observe` succeeds and returns what it found. After [`SOON`] the test fails with the last complaint.
+#[track_caller]
+pub fn soon<T, F, Fut>(observe: F) -> impl Future<Output = T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    let caller = std::panic::Location::caller();
+    async move {
+        eventually(SOON, observe).await.unwrap_or_else(|error| panic!("waited for at {caller}: {error:#}"))
+    }
+}
+
 /// The repository's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -211,12 +224,12 @@ impl World {
 
     /// Waits until a Module is as expected, and gives it.
     pub async fn module_when(&self, name: &str, expected: impl Fn(&Value) -> bool) -> Value {
-        let wait = eventually(SOON, || async {
+        soon(|| async {
             let module = self.get_module(name).await?;
             ensure!(expected(&module), "the Module is {:#}", brief(&module));
             Ok(module)
-        });
-        wait.await.unwrap_or_else(|error| panic!("{error:#}"))
+        })
+        .await
     }
 
     /// Waits until a Version is as expected, and gives it.
@@ -249,23 +262,23 @@ impl World {
 
     /// Waits until there are just these Versions.
     pub async fn versions_are(&self, names: &[&str]) {
-        let wait = eventually(SOON, || async {
+        soon(|| async {
             let there = self.versions().await?;
             let there: Vec<&str> = there.iter().map(|v| v["metadata"]["name"].as_str().unwrap()).collect();
             ensure!(there == names, "there are {there:?}");
             Ok(())
-        });
-        wait.await.unwrap_or_else(|error| panic!("{error:#}"));
+        })
+        .await;
     }
 
     /// Waits until the bucket holds just this many objects, and gives their keys.
     pub async fn objects_are(&self, count: usize) -> Vec<String> {
-        let wait = eventually(SOON, || async {
+        soon(|| async {
             let keys = self.bed.s3.keys(&self.name).await?;
             ensure!(keys.len() == count, "the bucket holds {keys:?}");
             Ok(keys)
-        });
-        wait.await.unwrap_or_else(|error| panic!("{error:#}"))
+        })
+        .await
     }
 
     /// The bytes that a Version says it stored.

@@ -2,13 +2,12 @@
 
 use anyhow::ensure;
 use http::Method;
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Hop, Repository};
 use opendepot_testbed::s3::S3Request;
 use serde_json::{Value, json};
 
 use super::archives::sha256;
-use super::{ModuleFixture, SOON, World};
+use super::{ModuleFixture, World, soon};
 
 /// A world whose Module `mod` may be stored in two buckets: that of the test, and another.
 pub struct Move {
@@ -101,21 +100,21 @@ impl Move {
 
     /// Waits until something is so.
     pub async fn until(&self, what: &str, so: impl Fn() -> bool) {
-        let wait = eventually(SOON, || async {
+        soon(|| async {
             ensure!(so(), "{what}: {:#?}", self.log());
             Ok(())
-        });
-        wait.await.unwrap_or_else(|error| panic!("{error:#}"));
+        })
+        .await;
     }
 
     /// Waits until a bucket holds so many objects.
     pub async fn holds(&self, bucket: &str, count: usize) {
-        let wait = eventually(SOON, || async {
+        soon(|| async {
             let keys = self.world.bed.s3.keys(bucket).await?;
             ensure!(keys.len() == count, "{bucket} holds {keys:?}");
             Ok(())
-        });
-        wait.await.unwrap_or_else(|error| panic!("{error:#}"));
+        })
+        .await;
     }
 
     /// Waits until a bucket was asked something for the `nth` time.

@@ -2,12 +2,11 @@
 //! ask for one, to move what a tag holds, and to read what Events say.
 
 use http::Method;
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{File, Hop, Repository};
 use serde_json::{Value, json};
 
 use super::archives::{Tree, h1};
-use super::{SOON, World, condition};
+use super::{World, condition, soon};
 
 /// The files of a module that has just a `main.tf`.
 pub fn main_tf(text: &str) -> Vec<File> {
@@ -69,11 +68,11 @@ impl World {
 
     /// Waits until something that is counted is so.
     pub async fn until(&self, what: &str, so: impl Fn() -> bool) {
-        let wait = eventually(SOON, || async {
+        soon(|| async {
             anyhow::ensure!(so(), "{what}: not yet");
             Ok(())
-        });
-        wait.await.unwrap_or_else(|error| panic!("{error:#}"));
+        })
+        .await;
     }
 
     /// Waits until a Version's `forceSync` was handled and is `false` again, in spec and status.
@@ -106,7 +105,7 @@ impl World {
             anyhow::ensure!(!notes.is_empty(), "no Event {reason} about {object}");
             Ok(notes)
         };
-        eventually(SOON, notes).await.unwrap_or_else(|error| panic!("{error:#}"))
+        soon(notes).await
     }
 }
 

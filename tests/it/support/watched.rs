@@ -10,11 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use futures::TryStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use opendepot::api::condition::MAX_MESSAGE;
-use opendepot_testbed::eventually;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{SOON, World, condition};
+use super::{World, condition, soon};
 
 /// An object as a watch showed it, or that it was gone.
 #[derive(Clone, Debug)]
@@ -62,7 +61,7 @@ impl World {
             ensure!(*listed.lock().unwrap() == 2, "the watches have not begun");
             Ok(())
         };
-        eventually(SOON, both).await.unwrap();
+        soon(both).await;
         Watched { seen, _watches: watches }
     }
 }
@@ -121,7 +120,7 @@ impl Watched {
             ensure!(seen == now, "the watch lags behind: {seen:?}, there is {now:?}");
             Ok(())
         };
-        eventually(SOON, caught_up).await.unwrap_or_else(|error| panic!("{error:#}"));
+        soon(caught_up).await;
         let mut all = self.seen.lock().unwrap().clone();
         all.sort_by_key(|state| state.revision);
         all
