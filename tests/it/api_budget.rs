@@ -2,17 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use http::Method;
 use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::eventually;
-use opendepot_testbed::github::File;
 use serde_json::json;
 
+use crate::support::requests::main_tf;
 use crate::support::{World, ready};
-
-fn main_tf(text: &str) -> Vec<File> {
-    vec![File::new("main.tf", format!("# {text}\n"))]
-}
 
 /// Writes by resource, with their subresource: `versions`, `versions/status`, …
 fn count(writes: &[AuditEntry], verb: &str, resource: &str) -> usize {
@@ -26,17 +21,13 @@ fn count(writes: &[AuditEntry], verb: &str, resource: &str) -> usize {
     writes.iter().filter(|w| (verb.is_empty() || w.verb == verb) && name(w) == resource).count()
 }
 
-fn s3_count(world: &World, method: &Method) -> usize {
-    world.bed.s3.requests(&world.name).iter().filter(|r| r.method == *method && !r.key.is_empty()).count()
-}
-
 #[tokio::test]
 async fn publishing_one_version_costs_what_the_specification_allows() {
     let world = World::new("cost-one").await;
     let repository = world.repository("tagged");
     let tagged = world.bed.github.repository(&repository).unwrap();
-    tagged.release("1.0.0", &main_tf("one")).unwrap();
-    tagged.release("v2.0.0", &main_tf("two")).unwrap();
+    tagged.release("1.0.0", &main_tf("# one\n")).unwrap();
+    tagged.release("v2.0.0", &main_tf("# two\n")).unwrap();
     let _operator = world.operator().await;
 
     // As written: redirect and archive. With the other spelling: both once more.
@@ -64,8 +55,8 @@ async fn publishing_one_version_costs_what_the_specification_allows() {
             "{writes:#?}"
         );
         assert_eq!(world.bed.github.requests(&repository).unwrap().len(), requests, "{version}");
-        assert_eq!(s3_count(&world, &Method::PUT), 1);
-        assert!(s3_count(&world, &Method::HEAD) <= 3);
+        assert_eq!(world.counts("tagged").puts, 1);
+        assert!(world.counts("tagged").heads <= 3);
         let writes = world.writes_during(async { drop(world.kubectl(&["delete", "module", &name])) }).await;
         assert_eq!(count(&writes, "patch", "modules"), 1, "to take the finalizer off: {writes:#?}");
     }
@@ -79,7 +70,7 @@ async fn an_inline_version_works_by_itself_and_costs_one_write_more() {
         .github
         .repository(&world.repository("alone"))
         .unwrap()
-        .release("v1.0.0", &main_tf("inline"))
+        .release("v1.0.0", &main_tf("# inline\n"))
         .unwrap();
     let _operator = world.operator().await;
     let config = world.module("alone").0["spec"]["moduleConfig"].clone();
@@ -107,8 +98,8 @@ async fn a_hundred_versions_rest_append_and_restart() {
     let repository = world.repository("many");
     let versions: Vec<String> = (0..100).map(|n| format!("1.{n}.0")).collect();
     let many = world.bed.github.repository(&repository).unwrap();
-    many.releases(versions.iter().map(|v| (v.clone(), main_tf(v)))).unwrap();
-    many.release("2.0.0", &main_tf("appended")).unwrap();
+    many.releases(versions.iter().map(|v| (v.clone(), main_tf(&format!("# {v}\n"))))).unwrap();
+    many.release("2.0.0", &main_tf("# appended\n")).unwrap();
     let operator = world.operator().await;
     let listed: Vec<&str> = versions.iter().map(String::as_str).collect();
     let module = world.module("many").versions(&listed);
@@ -138,8 +129,8 @@ async fn a_hundred_versions_rest_append_and_restart() {
         count(&writes, "", "modules/status")
     );
     assert_eq!(world.bed.github.requests(&repository).unwrap().len(), 200);
-    assert_eq!((s3_count(&world, &Method::PUT), world.objects_are(100).await.len()), (100, 100));
-    assert!(s3_count(&world, &Method::HEAD) <= 300);
+    assert_eq!((world.counts("many").puts, world.objects_are(100).await.len()), (100, 100));
+    assert!(world.counts("many").heads <= 300);
     println!("100 versions: {took:?}, {} API writes, memory {:?}", writes.len(), operator.memory().unwrap());
 
     // At rest, at re-apply and after a restart: nothing.
@@ -147,7 +138,7 @@ async fn a_hundred_versions_rest_append_and_restart() {
     world.bed.s3.forget_requests(&world.name);
     let silent = async || {
         assert!(world.bed.github.requests(&repository).unwrap().is_empty());
-        assert_eq!(s3_count(&world, &Method::PUT), 0);
+        assert_eq!(world.counts("many").puts, 0);
     };
     let writes = world.writes_during(async { world.apply(&module) }).await;
     assert!(writes.is_empty(), "{writes:#?}");

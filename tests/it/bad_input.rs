@@ -252,7 +252,7 @@ async fn whatever_github_answers_instead_of_an_archive_is_told_apart() {
     for (name, fault, ..) in &cases {
         github.clear_faults(&world.repository(name)).unwrap();
         if fault.is_some() {
-            world.request(name, "mended");
+            world.request(&format!("version/{name}"), "mended");
         }
     }
     for (name, fault, ..) in &cases {
@@ -320,7 +320,7 @@ async fn a_tag_that_was_deleted_costs_no_stored_object() {
     let bytes = world.stored(&stored).await;
 
     repository.delete_tag("v1.0.0").unwrap();
-    world.request("net", "again");
+    world.request("version/net", "again");
     let message = world.version_fails("net", "TagNotFound").await;
     assert!(message.contains("no tag v1.0.0 or 1.0.0"), "{message}");
     let version = world.get_version("net").await.unwrap().unwrap();

@@ -10,19 +10,12 @@ use opendepot_testbed::github::{Failure, Fault, File, Format, Repository};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
+use crate::support::requests::message;
 use crate::support::watched::Watched;
-use crate::support::{World, condition, ready, soon};
+use crate::support::{World, condition, key, ready, soon};
 
 fn files(text: &str) -> [File; 1] {
     [File::new("main.tf", format!("# {text}\n"))]
-}
-
-fn message(object: &Value) -> &str {
-    condition(object, "Ready")["message"].as_str().unwrap_or_default()
-}
-
-fn key(version: &Value) -> String {
-    version["status"]["storage"]["key"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Whether a condition holds, at the object's generation.
@@ -363,6 +356,6 @@ async fn a_retry_that_is_some_way_off_names_its_time_and_a_near_one_costs_no_wri
     }
     // Whoever mends it need not wait so long.
     repository.release("v1.1.0", &files("late")).unwrap();
-    world.request("mod-1.1.0", "again");
+    world.request("version/mod-1.1.0", "again");
     world.module_ready("mod").await;
 }

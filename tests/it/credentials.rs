@@ -155,7 +155,7 @@ async fn credentials_that_github_refuses_stall_and_a_corrected_secret_ends_that(
 
     for name in names {
         world.secret(name, &app_keys(&id, &installation, &app.pkcs8_pem));
-        world.request(name, "corrected");
+        world.request(&format!("version/{name}"), "corrected");
     }
     for name in names {
         world.version_ready(name).await;
@@ -205,7 +205,7 @@ async fn a_secret_that_is_made_later_is_found_by_itself_and_github_not_asked_bef
     world.quiet().await;
     assert_eq!(requests(github, &refused), 0, "the Secret is as it was");
     world.secret("refused", &[("githubToken", &token)]);
-    world.request("refused", "corrected");
+    world.request("version/refused", "corrected");
     world.version_ready("refused").await;
     world.nothing_told(&operator, &[&token, "no-such-token"]);
 }

@@ -8,7 +8,7 @@ use opendepot_testbed::github::{Failure, Fault, Format, Hop};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, World, condition, ready};
+use crate::support::{SOON, World, condition, key, ready};
 
 /// How a sync is asked for: a Module named so, the object that is asked, and whether by the field.
 pub(super) const WAYS: [(&str, &str, bool); 4] = [
@@ -26,15 +26,11 @@ pub(super) fn child(name: &str) -> String {
     format!("{name}-1.0.0")
 }
 
-pub(super) fn key(version: &Value) -> String {
-    version["status"]["storage"]["key"].as_str().unwrap().to_owned()
-}
-
 pub(super) fn ask(world: &World, (_, object, by_field): (&str, &str, bool), token: &str) {
     if by_field {
         world.force(object);
     } else {
-        world.request_of(object, token);
+        world.request(object, token);
     }
 }
 
@@ -182,7 +178,7 @@ async fn a_version_s_force_skips_a_wait() {
     }
     world.bed.s3.clear_faults(&world.name);
     world.force("version/field");
-    world.request("token", "now");
+    world.request("version/token", "now");
     for name in ["field", "token"] {
         world.version_ready(name).await;
     }

@@ -8,8 +8,8 @@ use opendepot_testbed::github::{Failure, Fault, Hop};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
-use crate::force::{WAYS, answered, ask, child, key};
-use crate::support::{World, condition, ready, soon};
+use crate::force::{WAYS, answered, ask, child};
+use crate::support::{World, condition, key, ready, soon};
 
 /// Waits until S3 has just these bytes there.
 async fn holds(world: &World, key: &str, bytes: &[u8]) {

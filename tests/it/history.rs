@@ -183,13 +183,13 @@ async fn an_appended_version_pushes_the_oldest_out_when_it_is_stored_and_not_bef
 
     // One of them is stored: one may go. Then the other.
     repository.release("v2.0.0", &main_tf("# v2.0.0\n")).unwrap();
-    world.request("mod-2.0.0", "now");
+    world.request("version/mod-2.0.0", "now");
     versions_are(&world, &["1.1.0", "2.0.0", "2.1.0"]).await;
     let module = counted(&world, [2, 3, 1, 1]).await;
     assert_eq!(module["status"]["latestVersion"], "2.0.0");
     world.objects_are(2).await;
     repository.release("v2.1.0", &main_tf("# v2.1.0\n")).unwrap();
-    world.request("mod-2.1.0", "now");
+    world.request("version/mod-2.1.0", "now");
     versions_are(&world, &["2.0.0", "2.1.0"]).await;
     counted(&world, [2, 2, 0, 2]).await;
     world.objects_are(2).await;
@@ -245,7 +245,7 @@ async fn an_immutable_version_that_comes_back_must_be_what_it_was() {
     world.version_fails("mod-1.0.0", "ImmutableContentChanged").await;
     assert_eq!(world.sent(""), 0);
     repository.release("v1.0.0", &main_tf("# v1.0.0\n")).unwrap();
-    world.request("mod-1.0.0", "now");
+    world.request("version/mod-1.0.0", "now");
     soon(|| async {
         anyhow::ensure!(ready(&world.get_module("mod").await?), "not ready yet");
         Ok(())

@@ -89,7 +89,7 @@ async fn no_force_replaces_what_was_published() {
         (&json!(true), &json!("True"))
     );
     for object in ["module/mod", "version/mod-1.0.0"] {
-        world.request_of(object, "again");
+        world.request(object, "again");
     }
     world.version_when("mod-1.0.0", |v| v["status"]["lastHandledRequest"] == "again").await;
     world.until("four fetches", || world.served("mod") == 4).await;
@@ -100,7 +100,7 @@ async fn no_force_replaces_what_was_published() {
 
     // The tag moved back ends it.
     repository.release("v1.0.0", &main_tf(FIRST)).unwrap();
-    world.request_of("version/mod-1.0.0", "moved-back");
+    world.request("version/mod-1.0.0", "moved-back");
     world.version_when("mod-1.0.0", |v| ready(v) && v["status"]["lastHandledRequest"] == "moved-back").await;
     world.module_ready("mod").await;
 }
@@ -141,7 +141,7 @@ async fn another_place_or_format_keeps_the_content_and_a_moved_tag_keeps_the_old
         assert_eq!(world.bed.s3.keys(&other_bucket).await.unwrap(), [""; 0]);
     }
     repository.release("v1.0.0", &main_tf(FIRST)).unwrap();
-    world.request_of("module/mod", "moved-back");
+    world.request("module/mod", "moved-back");
     let after = world.version_ready("mod-1.0.0").await;
     assert_eq!(after["status"]["contentDigest"], digest_of(FIRST));
     assert_eq!(after["status"]["storage"]["bucket"], other_bucket);

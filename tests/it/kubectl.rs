@@ -210,21 +210,21 @@ async fn events_tell_each_turn_of_the_story_once_however_many_attempts_there_wer
         world.module_when("net", |m| condition(m, "Ready")["reason"] == reason).await;
     };
     ends_as("TagNotFound").await;
-    world.request("net-1.0.0", "again");
+    world.request("version/net-1.0.0", "again");
     ends_as("TagNotFound").await;
     assert!(
         world.bed.github.requests(&repository.name()).unwrap().len() >= 2 * 4,
         "two attempts, two spellings"
     );
     repository.tag("v1.0.0", &one).unwrap();
-    world.request("net-1.0.0", "there");
+    world.request("version/net-1.0.0", "there");
     ends_as("Synced").await;
     let two = repository.release("v0.9.1", &[File::new("main.tf", "# two\n")]).unwrap();
     repository.tag("v1.0.0", &two).unwrap();
-    world.request("net-1.0.0", "moved");
+    world.request("version/net-1.0.0", "moved");
     ends_as("ImmutableContentChanged").await;
     repository.tag("v1.0.0", &one).unwrap();
-    world.request("net-1.0.0", "back");
+    world.request("version/net-1.0.0", "back");
     ends_as("Synced").await;
 
     let turn = |type_: &str, reason: &str, times| (type_.to_owned(), reason.to_owned(), times);
@@ -259,7 +259,7 @@ async fn what_a_module_has_said_is_not_said_again_for_another_count() {
     failed(3).await;
     for (tag, left) in [("v1.0.0", 2), ("v1.1.0", 1)] {
         repository.tag(tag, &commit).unwrap();
-        world.request(&format!("net-{}", &tag[1..]), "there");
+        world.request(&format!("version/net-{}", &tag[1..]), "there");
         let module = failed(left).await;
         let stored = format!("{} of 3 versions stored, {left} failed", 3 - left);
         assert!(condition(&module, "Ready")["message"].as_str().unwrap().starts_with(&stored));

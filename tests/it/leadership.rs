@@ -77,15 +77,6 @@ async fn two(world: &World) -> (Operator, Operator) {
     (first, second)
 }
 
-fn fetches(world: &World) -> usize {
-    let requests = world.bed.github.requests(&world.repository("mod")).unwrap();
-    requests.iter().filter(|r| r.host == "codeload.github.com" && r.status == 200).count()
-}
-
-fn puts(world: &World) -> usize {
-    world.bed.s3.requests(&world.name).iter().filter(|r| r.method == Method::PUT && !r.key.is_empty()).count()
-}
-
 fn versions(tags: &[String]) -> Vec<&str> {
     tags.iter().map(String::as_str).collect()
 }
@@ -108,7 +99,7 @@ async fn one_works_and_another_takes_over_after_a_kill_and_repeats_no_more_than_
     world.bed.s3.clear_faults(&world.name);
     world.module_ready("mod").await;
     assert_eq!(world.objects_are(tags.len()).await.len(), tags.len());
-    assert!(fetches(&world) <= tags.len() + 4, "{} fetches", fetches(&world));
+    assert!(world.counts("mod").fetches <= tags.len() + 4, "{} fetches", world.counts("mod").fetches);
     let mut stored = std::collections::BTreeMap::new();
     for put in world.bed.s3.requests(&world.name).iter().filter(|r| r.method == Method::PUT) {
         let sum = stored.entry(put.key.clone()).or_insert_with(|| put.sha256.clone());
@@ -127,7 +118,7 @@ async fn another_takes_over_at_once_when_the_leader_is_told_to_go() {
     world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang).method(Method::PUT).times(1));
     world.apply(&world.module("mod").versions(&versions(&tags[..1])));
     soon(|| async {
-        anyhow::ensure!(puts(&world) > 0, "no PUT yet");
+        anyhow::ensure!(world.counts("mod").puts > 0, "no PUT yet");
         Ok(())
     })
     .await;
@@ -151,11 +142,11 @@ async fn a_leader_that_was_frozen_stores_nothing_when_it_wakes() {
     first.signal("STOP").unwrap();
     leads(&second, KILLED).await;
     world.module_ready("mod").await;
-    let before = puts(&world);
+    let before = world.counts("mod").puts;
     first.signal("CONT").unwrap();
     assert_ne!(first.exited(SOON).await.unwrap(), 0, "it ends, to start anew");
     assert!(first.log().contains("lease"), "{}", first.log());
-    assert_eq!(puts(&world), before);
+    assert_eq!(world.counts("mod").puts, before);
     world.version_ready("mod-1.0.0").await;
 }
 

@@ -95,6 +95,6 @@ async fn without_any_one_of_its_actions_something_fails_and_names_it() {
     assert!(message.contains("s3:DeleteObject"), "{message}");
     world.nothing_told(&operator, &[&user.secret_key]);
     grant(&world, &bucket("delete"), &policy(&user, &bucket("delete"))).await;
-    world.request("delete", "now");
+    world.request("version/delete", "now");
     world.versions_are(&["get", "list", "put"]).await;
 }

@@ -6,7 +6,7 @@ use opendepot_testbed::operator::Operator;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, World, condition, soon, user_modules};
+use crate::support::{SOON, World, condition, key, soon, user_modules};
 
 /// A world whose repository `NAME/mod` has `v1.0.0`, and an operator.
 async fn world_with_a_module(name: &str) -> (World, Operator) {
@@ -16,19 +16,6 @@ async fn world_with_a_module(name: &str) -> (World, Operator) {
     repository.release("v1.1.0", &[File::new("main.tf", "# two\n")]).unwrap();
     let operator = world.operator().await;
     (world, operator)
-}
-
-fn fetches(world: &World) -> usize {
-    let requests = world.bed.github.requests(&world.repository("mod")).unwrap();
-    requests.iter().filter(|r| r.host == "codeload.github.com" && r.status == 200).count()
-}
-
-fn puts(world: &World) -> usize {
-    world.bed.s3.requests(&world.name).iter().filter(|r| r.method == Method::PUT && !r.key.is_empty()).count()
-}
-
-fn key(version: &Value) -> String {
-    version["status"]["storage"]["key"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -60,12 +47,13 @@ async fn a_crash_between_store_and_status_repeats_nothing_and_orphans_nothing() 
     world.bed.s3.clear_faults(&world.name);
     let half = world.get_version("mod-1.0.0").await.unwrap().unwrap();
     assert_eq!(half["status"]["objects"][0]["key"], stored[0], "the place is on record before the object");
-    let before = (fetches(&world), puts(&world));
+    let before = world.counts("mod");
 
     operator.restart().await.unwrap();
     let version = world.version_ready("mod-1.0.0").await;
     assert_eq!(key(&version), stored[0]);
-    assert_eq!((fetches(&world), puts(&world)), before, "what was stored is taken over");
+    let since = world.counts("mod") - before;
+    assert_eq!((since.fetches, since.puts), (0, 0), "what was stored is taken over");
     assert_eq!(
         version["status"]["checksum"],
         crate::support::archives::sha256(&world.stored(&version).await)
@@ -98,13 +86,14 @@ async fn a_lost_status_is_found_again_in_the_bucket() {
     let api = opendepot::controller::client::objects::<opendepot::api::Version>(&world.client, &world.name);
     let gone = kube::api::Patch::Merge(json!({"status": null}));
     api.patch_status("mod-1.0.0", &kube::api::PatchParams::default(), &gone).await.unwrap();
-    let cost = (fetches(&world), puts(&world));
+    let cost = world.counts("mod");
     operator.restart().await.unwrap();
     let after = world.version_ready("mod-1.0.0").await;
     for field in ["checksum", "contentDigest", "archiveSizeBytes", "source", "storage", "objects"] {
         assert_eq!(after["status"][field], before["status"][field], "{field}");
     }
-    assert_eq!((fetches(&world), puts(&world)), cost);
+    let since = world.counts("mod") - cost;
+    assert_eq!((since.fetches, since.puts), (0, 0), "what was stored is taken over");
 }
 
 #[tokio::test]

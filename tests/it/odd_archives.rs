@@ -200,13 +200,13 @@ async fn a_corrupt_archive_that_comes_twice_is_fetched_again_only_on_request() {
 
     // Other bytes are another matter, and so is nothing at all, which says nothing about the archive.
     repository.replace_archive("v1.0.0", Format::Zip, Vec::new()).unwrap();
-    world.request("corrupt", "empty");
+    world.request("version/corrupt", "empty");
     world.failed("corrupt", "ArchiveCorrupt", Retried, &["it is empty", "fetched again"]).await;
-    world.request("corrupt", "empty again");
+    world.request("version/corrupt", "empty again");
     world.version_when("corrupt", |v| v["status"]["lastHandledRequest"] == "empty again").await;
     world.failed("corrupt", "ArchiveCorrupt", Retried, &["it is empty"]).await;
 
     repository.restore_archives();
-    world.request("corrupt", "mended");
+    world.request("version/corrupt", "mended");
     world.version_ready("corrupt").await;
 }

@@ -83,7 +83,7 @@ impl Kinds {
         let mut module = world.module("module").versions(&["1.0.0"]);
         module.0["spec"]["moduleConfig"] = self.version(kind, &another)["spec"]["moduleConfigRef"].clone();
         world.apply(&module);
-        world.request(kind, "again");
+        world.request(&format!("version/{kind}"), "again");
         let said = world.failed(&another, "RateLimited", Retried, &[]).await;
         assert_eq!(until(&said), until(&limited), "one limit for all");
         let module = world.module_when("module", |m| condition(m, "Ready")["reason"] == "RateLimited").await;
@@ -248,7 +248,7 @@ async fn a_restart_does_not_end_a_wait_and_a_person_who_asks_does() {
         assert_eq!(github.requests(&world.repository(name)).unwrap(), [], "{name} waits for the reset");
     }
     assert_eq!(github.token_requests(kinds.app.installation).len(), tokens);
-    world.request("app", "now");
+    world.request("version/app", "now");
     world.version_ready("app").await;
 }
 

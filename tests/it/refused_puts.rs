@@ -117,7 +117,7 @@ async fn a_store_that_does_not_do_what_it_is_asked_waits_for_a_person() {
     assert_eq!(s3.keys(&world.name).await.unwrap(), [""; 0]);
     s3.clear_faults(&world.name);
     for (name, ..) in &cases {
-        world.request(name, "mended");
+        world.request(&format!("version/{name}"), "mended");
         world.version_ready(name).await;
     }
 }
@@ -192,7 +192,7 @@ async fn what_was_stored_is_not_downloaded_again_because_the_look_after_it_faile
         s3.inject(fault.prefix(name).after(looks));
     }
     world.apply(&world.inline("new"));
-    world.request("forced", "again");
+    world.request("version/forced", "again");
     let looks = |name: &str| {
         let requests = s3.requests(&world.name).into_iter();
         requests.filter(|r| r.method == Method::HEAD && r.status == 502 && r.key.starts_with(name)).count()

@@ -191,7 +191,7 @@ impl Point {
     async fn reached(self, moves: &Move, from: &str, to: &str) {
         match self {
             Self::Look => moves.asked(1, &Method::HEAD, to).await,
-            Self::Fetch => moves.until("a fetch", || moves.fetches() > 0).await,
+            Self::Fetch => moves.world.until("a fetch", || moves.fetches() > 0).await,
             Self::Put => moves.asked(1, &Method::PUT, to).await,
             Self::PutDone => moves.holds(to, 1).await,
             Self::Verify => moves.asked(2, &Method::HEAD, to).await,

@@ -7,7 +7,7 @@ use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::support::requests::{digest_of, main_tf};
-use crate::support::{World, condition, ready};
+use crate::support::{World, condition, key, ready};
 
 #[tokio::test]
 async fn a_token_that_was_used_before_is_a_new_request() {
@@ -29,17 +29,17 @@ async fn a_token_that_was_used_before_is_a_new_request() {
             }
         };
         world.module_ready(name).await;
-        world.request_of(object, "1");
+        world.request(object, "1");
         handled("1").await;
         world.version_ready(&child).await;
         repository.replace_archive("v1.0.0", Format::Zip, "not an archive").unwrap();
-        world.request_of(object, "2");
+        world.request(object, "2");
         handled("2").await;
         world.version_fails(&child, "NotAnArchive").await;
         repository.restore_archives();
         repository.releases([("v1.0.0", main_tf("# moved\n"))]).unwrap();
         world.count_from_now(name);
-        world.request_of(object, "1");
+        world.request(object, "1");
         handled("1").await;
         let version = world.version_ready(&child).await;
         assert_eq!(
@@ -72,7 +72,6 @@ async fn what_is_asked_for_after_a_store_is_not_answered_by_it_though_a_crash_ca
             "metadata": {"annotations": {"opendepot.defdev.io/requestedAt": "first"}}, "spec": {"forceSync": name != "again"},
         }));
     }
-    let key = |v: &Value| v["status"]["storage"]["key"].as_str().unwrap().to_owned();
     let mut keys = Vec::new();
     for name in names {
         keys.push(key(&world.get_version(name).await.unwrap().unwrap()));
@@ -83,7 +82,7 @@ async fn what_is_asked_for_after_a_store_is_not_answered_by_it_though_a_crash_ca
     assert_eq!(names.map(|name| world.served(name)), [1; 3]);
     for (name, repository) in names.iter().zip(&repositories).skip(1) {
         repository.releases([("v1.0.0", main_tf("# moved\n"))]).unwrap();
-        world.request_of(&format!("version/{name}"), "second");
+        world.request(&format!("version/{name}"), "second");
     }
     operator.restart().await.unwrap();
     for (name, token, served) in [("same", "first", 1), ("later", "second", 2), ("again", "second", 2)] {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use opendepot_testbed::control_plane::AuditEntry;
-use opendepot_testbed::operator::Operator;
 use opendepot_testbed::github::File;
+use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
 use crate::support::rendered::{SYSTEM, arguments, find, kustomize, kustomize_yaml, parse};

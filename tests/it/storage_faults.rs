@@ -255,7 +255,7 @@ async fn a_store_that_hangs_holds_up_no_other_whatever_it_is_asked_for() {
     delete.extend(going.iter().map(String::as_str));
     world.kubectl(&delete);
     for name in forced {
-        world.request(name, "again");
+        world.request(&format!("version/{name}"), "again");
     }
     let alive = format!("{}-alive", world.name);
     world.bed.s3.create_bucket(&alive).await.unwrap();

@@ -11,7 +11,7 @@ use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::support::archives::sha256;
-use crate::support::{World, condition, ready, soon};
+use crate::support::{World, condition, key, ready, soon};
 
 /// A world whose repository `NAME/mod` has so many versions `v1.N.0`.
 async fn world_with(name: &str, versions: usize) -> World {
@@ -30,27 +30,10 @@ async fn publish_all(world: &World, versions: usize) -> Vec<Value> {
     world.versions().await.unwrap()
 }
 
-fn key(version: &Value) -> String {
-    version["status"]["storage"]["key"].as_str().unwrap().to_owned()
-}
-
-/// How many requests of a kind there were about objects of this test's bucket.
-fn asked(world: &World, method: &Method) -> usize {
-    world.bed.s3.requests(&world.name).iter().filter(|r| r.method == *method && !r.key.is_empty()).count()
-}
-
-async fn asked_again(world: &World, method: &Method, times: usize) {
-    let before = asked(world, method);
-    soon(|| async {
-        let now = asked(world, method);
-        anyhow::ensure!(now >= before + times, "{method}: {before}, then {now}");
-        Ok(())
-    })
-    .await;
-}
-
-fn fetches(world: &World) -> usize {
-    world.bed.github.requests(&world.repository("mod")).unwrap().len()
+/// Waits until the objects were looked at this many times from now on.
+async fn looked_at(world: &World, times: usize) {
+    let before = world.counts("mod");
+    world.until("looks at the objects", || (world.counts("mod") - before).heads >= times).await;
 }
 
 fn suspended(object: &Value) -> bool {
@@ -78,7 +61,7 @@ async fn while_a_module_is_suspended_nothing_is_added_pruned_removed_fetched_or_
     }
     world.quiet().await;
     let told = |v: &[Value]| -> Vec<Value> { v.iter().map(|v| json!([v["spec"], v["status"]])).collect() };
-    let (fetched, versions) = (fetches(&world), told(&world.versions().await.unwrap()));
+    let (fetched, versions) = (world.counts("mod").github, told(&world.versions().await.unwrap()));
     world.bed.s3.forget_requests(&world.name);
 
     // One more, one less, fewer by a limit, another place, a force; an object that is lost; and a restart.
@@ -94,13 +77,13 @@ async fn while_a_module_is_suspended_nothing_is_added_pruned_removed_fetched_or_
                 &json!({"spec": {"versions": entries, "moduleConfig": config, "forceSync": true}}),
             );
             world.module_when("mod", suspended).await;
-            world.request("mod-1.1.0", "now");
+            world.request("version/mod-1.1.0", "now");
             operator.restart().await.unwrap();
         })
         .await;
     assert!(writes.iter().all(|w| w.resource == "modules" && w.subresource == "status"), "{writes:#?}");
     assert_eq!(told(&world.versions().await.unwrap()), versions);
-    assert_eq!((fetches(&world), world.bed.s3.requests(&world.name).len()), (fetched, 0));
+    assert_eq!((world.counts("mod").github, world.bed.s3.requests(&world.name).len()), (fetched, 0));
 
     // All of it is done when work goes on.
     world.patch("module/mod", &json!({"spec": {"suspend": false}}));
@@ -153,10 +136,10 @@ async fn a_version_s_own_suspension_holds_for_it_alone_and_survives_its_module_s
         assert_eq!(version["spec"]["suspend"], true, "it is the user's");
     }
     world.version_when("mod-1.1.0", there).await;
-    let fetched = fetches(&world);
+    let fetched = world.counts("mod").github;
     world.quiet().await;
     world.objects_are(1).await;
-    assert_eq!(fetches(&world), fetched);
+    assert_eq!(world.counts("mod").github, fetched);
 
     world.patch("version/mod-1.0.0", &json!({"spec": {"suspend": false}}));
     world.version_when("mod-1.0.0", |v| there(v) && v["spec"]["forceSync"] == false).await;
@@ -193,7 +176,7 @@ async fn a_lost_or_damaged_object_is_restored_byte_for_byte_and_a_clean_look_wri
     let version = publish_all(&world, 1).await.remove(0);
     let (key, bytes) = (key(&version), world.stored(&version).await);
     let s3 = &world.bed.s3;
-    let writes = world.writes_during(async { asked_again(&world, &Method::HEAD, 3).await }).await;
+    let writes = world.writes_during(async { looked_at(&world, 3).await }).await;
     assert!(writes.is_empty(), "a clean verification writes nothing: {writes:#?}");
     let looked_at = world.version_ready("mod-1.0.0").await;
     assert_eq!(looked_at["status"], version["status"]);
@@ -241,7 +224,7 @@ async fn an_object_that_is_damaged_while_a_refetch_fails_is_not_called_stored() 
     let failing = world.get_version("mod-1.0.0").await.unwrap().unwrap();
     assert_eq!(failing["status"]["synced"], true, "the object is intact");
     world.bed.s3.put(&world.name, &key(&version), b"damaged".to_vec()).await.unwrap();
-    world.request("mod-1.0.0", "now");
+    world.request("version/mod-1.0.0", "now");
     world.version_when("mod-1.0.0", |v| v["status"]["synced"] == false).await;
     world.bed.github.clear_faults(&world.repository("mod")).unwrap();
     let healed = world.version_ready("mod-1.0.0").await;
@@ -358,11 +341,11 @@ async fn an_outage_is_one_flip_and_its_end_another_and_what_cannot_be_seen_stays
         (&json!(true), &json!("1.0.0"))
     );
     // At least two more attempts, each of them three requests.
-    asked_again(&world, &Method::HEAD, 6).await;
+    looked_at(&world, 6).await;
     world.bed.s3.clear_faults(&world.name);
     let after = world.version_ready("mod-1.0.0").await;
     world.module_ready("mod").await;
-    asked_again(&world, &Method::HEAD, 2).await;
+    looked_at(&world, 2).await;
     for object in ["Version/mod-1.0.0", "Module/mod"] {
         let states = watched.states(&world, object).await;
         assert!(states.iter().all(|s| s["status"]["synced"] == true), "{object}");
@@ -374,7 +357,7 @@ async fn an_outage_is_one_flip_and_its_end_another_and_what_cannot_be_seen_stays
     for same in ["lastSyncTime", "checksum", "objects", "storage", "source"] {
         assert_eq!(after["status"][same], before["status"][same], "{same}");
     }
-    assert_eq!(asked(&world, &Method::PUT), 1, "nothing was stored twice");
+    assert_eq!(world.counts("mod").puts, 1, "nothing was stored twice");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ impl Published {
         let module = world.module("net").config("immutable", json!(true)).s3("key", json!(key));
         world.apply(&module.versions(&["1.0.0"]));
         world.module_ready("net").await;
-        world.request("net-1.0.0", "token-of-the-owner");
+        world.request("version/net-1.0.0", "token-of-the-owner");
         world.version_when("net-1.0.0", |v| v["status"]["lastHandledRequest"] == "token-of-the-owner").await;
         world.quiet().await;
         let (module, version) = (world.module_ready("net").await, world.version_ready("net-1.0.0").await);

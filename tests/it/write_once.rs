@@ -11,16 +11,11 @@ use serde_json::{Value, json};
 
 use crate::support::archives::{sha256, tree};
 use crate::support::failing::Then::Stalled;
-use crate::support::moving::place;
 use crate::support::requests::{digest_of, main_tf, message};
-use crate::support::{World, condition, ready, soon};
+use crate::support::{World, condition, key, ready, soon};
 
 const FIRST: &str = "# v1.0.0\n";
 const MOVED: &str = "# moved\n";
-
-fn key(version: &Value) -> String {
-    place(version).1
-}
 
 /// Archives of a repository come late from now on.
 fn slow(world: &World, name: &str, seconds: u64) {
@@ -55,16 +50,6 @@ async fn alone(world: &World, version: &Value, prefix: &str) {
     };
     soon(one).await;
     assert_eq!(version["status"]["checksum"], sha256(&world.stored(version).await));
-}
-
-/// How many requests of a kind there were about keys that begin so.
-fn asked(world: &World, method: &Method, prefix: &str) -> usize {
-    let about = |r: &&_| is(r, method, prefix);
-    world.bed.s3.requests(&world.name).iter().filter(about).count()
-}
-
-fn is(request: &opendepot_testbed::s3::S3Request, method: &Method, prefix: &str) -> bool {
-    request.method == *method && !request.key.is_empty() && request.key.starts_with(prefix)
 }
 
 async fn gone(world: &World, name: &str) {
@@ -296,9 +281,9 @@ async fn a_crash_at_any_point_of_a_replacement_leaves_one_object_and_no_lie() {
             Point::Fetch => fetching(&world, "mod").await,
             Point::Put => world.until("a PUT", || world.sent("") > 0).await,
             Point::PutDone => drop(world.objects_are(2).await),
-            Point::Verify => world.until("a look", || asked(&world, &Method::HEAD, "") > 1).await,
-            Point::LookBack => world.until("a look back", || asked(&world, &Method::HEAD, "") > 2).await,
-            Point::DeleteDone => world.until("a DELETE", || asked(&world, &Method::DELETE, "") > 0).await,
+            Point::Verify => world.until("a look", || world.counts("mod").heads > 1).await,
+            Point::LookBack => world.until("a look back", || world.counts("mod").heads > 2).await,
+            Point::DeleteDone => world.until("a DELETE", || world.counts("mod").deletes > 0).await,
         }
         operator.kill().await.unwrap();
         // Whatever the status says at this moment is so.
@@ -350,17 +335,17 @@ async fn retain_that_is_set_while_s3_is_slow_still_keeps_the_object() {
     world.patch("version/moving", &place);
     for name in ["going", "moving"] {
         // The look before the DELETE; the new place is another prefix.
-        world.until("a look", || asked(&world, &Method::HEAD, &format!("{name}/")) > 0).await;
+        world.until("a look", || world.counts_below("mod", &format!("{name}/")).heads > 0).await;
         patch::<Version>(&world, name, &retain).await;
     }
-    world.until("a look", || asked(&world, &Method::HEAD, "owned/") > 0).await;
+    world.until("a look", || world.counts_below("mod", "owned/").heads > 0).await;
     patch::<Module>(&world, "owned", &json!({"spec": {"moduleConfig": {"deletionPolicy": "Retain"}}})).await;
     gone(&world, "going").await;
     // Its Module makes it again, under another key.
     world.version_when("owned-1.0.0", |v| v["metadata"]["uid"] != owned["metadata"]["uid"]).await;
     let moved = world.version_ready("moving").await;
     assert_eq!(moved["status"]["objects"], json!([moved["status"]["storage"]]));
-    assert_eq!(asked(&world, &Method::DELETE, ""), 0);
+    assert_eq!(world.counts("mod").deletes, 0);
     for version in [going, moving, owned] {
         let bytes = world.bed.s3.get(&world.name, &key(&version)).await.unwrap();
         assert_eq!(version["status"]["checksum"], sha256(&bytes));
@@ -435,7 +420,7 @@ async fn what_s3_shows_after_a_put_decides_and_a_status_never_claims_what_is_not
             world.force("version/forced");
         }
         let prefix = format!("{name}/");
-        world.until("the last look", || asked(&world, &Method::HEAD, &prefix) == looks).await;
+        world.until("the last look", || world.counts_below("mod", &prefix).heads == looks).await;
         let key = keys(&world, &prefix).await.remove(0);
         put_as(&world, name, &key, b"cut").await;
         world.version_fails(name, "ChecksumMismatch").await;
@@ -523,7 +508,7 @@ async fn a_moved_tag_that_changes_only_an_execute_bit_is_other_content() {
         .await;
     world.apply(&of("pinned").config("immutable", json!(true)).s3("key", Value::Null));
     world.bed.s3.delete(&world.name, &key(&pinned)).await.unwrap();
-    world.request("pinned-1.0.0", "lost");
+    world.request("version/pinned-1.0.0", "lost");
     let lost = world
         .version_when("pinned-1.0.0", |v| changed(v) && v["status"]["lastHandledRequest"] == "lost")
         .await;
@@ -593,7 +578,7 @@ async fn immutable_that_is_turned_on_during_the_put_keeps_what_was_published() {
     world.bed.s3.clear_faults(&world.name);
     repository.release("v1.0.0", &main_tf(FIRST)).unwrap();
     world.version_reset("mod-1.0.0").await;
-    world.request("mod-1.0.0", "moved-back");
+    world.request("version/mod-1.0.0", "moved-back");
     let back = |v: &Value| ready(v) && v["status"]["lastHandledRequest"] == "moved-back";
     let after = world.version_when("mod-1.0.0", back).await;
     assert_eq!(after["status"]["checksum"], before["status"]["checksum"]);
@@ -614,7 +599,7 @@ async fn gitops_that_writes_the_file_name_back_makes_no_object_each_round_where_
     world.apply(&in_git("net-1.0.0.zip"));
     let first = world.version_ready("net").await;
     repository.release("v1.0.0", &main_tf(MOVED)).unwrap();
-    world.request("net", "moved");
+    world.request("version/net", "moved");
     let second = world.version_when("net", |v| ready(v) && key(v) != key(&first)).await;
     assert_eq!(keys(&world, "net/").await.len(), 2, "the older content is retained");
 

@@ -64,12 +64,6 @@ impl World {
         }));
     }
 
-    /// Asks for another attempt now, with the annotation.
-    pub fn request(&self, version: &str, token: &str) {
-        let annotation = format!("opendepot.defdev.io/requestedAt={token}");
-        self.kubectl(&["annotate", "--overwrite", "version", version, &annotation]);
-    }
-
     /// Waits until a Version that has stored nothing fails with a reason, and checks all that its status says of it:
     /// the message has each of `words`.
     pub async fn failed(&self, name: &str, reason: &str, then: Then, words: &[&str]) -> Value {

@@ -366,6 +366,11 @@ pub fn ready(object: &Value) -> bool {
         && object["status"]["observedGeneration"] == object["metadata"]["generation"]
 }
 
+/// The key of the object that a Version has stored.
+pub fn key(version: &Value) -> String {
+    version["status"]["storage"]["key"].as_str().expect("the Version has stored something").to_owned()
+}
+
 /// What matters of an object when a wait fails.
 fn brief(object: &Value) -> Value {
     json!({

@@ -98,15 +98,6 @@ impl Move {
         requests.iter().filter(|r| r.hop == Hop::Codeload).count()
     }
 
-    /// Waits until something is so.
-    pub async fn until(&self, what: &str, so: impl Fn() -> bool) {
-        soon(|| async {
-            ensure!(so(), "{what}: {:#?}", self.log());
-            Ok(())
-        })
-        .await;
-    }
-
     /// Waits until a bucket holds so many objects.
     pub async fn holds(&self, bucket: &str, count: usize) {
         soon(|| async {
@@ -120,7 +111,7 @@ impl Move {
     /// Waits until a bucket was asked something for the `nth` time.
     pub async fn asked(&self, nth: usize, method: &Method, bucket: &str) {
         let count = || self.log().iter().filter(|r| r.method == *method && r.bucket == bucket).count();
-        self.until(&format!("{method} in {bucket}"), || count() >= nth).await;
+        self.world.until(&format!("{method} in {bucket}"), || count() >= nth).await;
     }
 }
 

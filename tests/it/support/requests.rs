@@ -23,7 +23,56 @@ pub fn message(object: &Value) -> &str {
     condition(object, "Ready")["message"].as_str().unwrap_or_default()
 }
 
+/// How many requests GitHub and S3 have received. Subtract an earlier snapshot for what came since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests of any kind about the repository.
+    pub github: usize,
+    /// Archives that were served.
+    pub fetches: usize,
+    /// Objects that S3 was sent, stored or refused.
+    pub puts: usize,
+    /// Looks at objects.
+    pub heads: usize,
+    /// Objects that were to be deleted.
+    pub deletes: usize,
+}
+
+impl std::ops::Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            github: self.github - earlier.github,
+            fetches: self.fetches - earlier.fetches,
+            puts: self.puts - earlier.puts,
+            heads: self.heads - earlier.heads,
+            deletes: self.deletes - earlier.deletes,
+        }
+    }
+}
+
 impl World {
+    /// The requests so far about a repository, and about objects in this test's bucket.
+    pub fn counts(&self, repository: &str) -> Counts {
+        self.counts_below(repository, "")
+    }
+
+    /// The same, of objects whose key begins with a prefix.
+    pub fn counts_below(&self, repository: &str, prefix: &str) -> Counts {
+        let github = self.bed.github.requests(&self.repository(repository)).unwrap();
+        let mut s3 = self.bed.s3.requests(&self.name);
+        s3.retain(|r| !r.key.is_empty() && r.key.starts_with(prefix));
+        let count = |method: Method| s3.iter().filter(|r| r.method == method).count();
+        Counts {
+            github: github.len(),
+            fetches: github.iter().filter(|r| r.hop == Hop::Codeload && r.status == 200).count(),
+            puts: count(Method::PUT),
+            heads: count(Method::HEAD),
+            deletes: count(Method::DELETE),
+        }
+    }
+
     /// A repository with these tags, each of which holds its own name.
     pub fn tagged(&self, name: &str, tags: &[&str]) -> Repository {
         let repository = self.bed.github.repository(&self.repository(name)).unwrap();
@@ -33,14 +82,12 @@ impl World {
 
     /// How many archives of a repository were served.
     pub fn served(&self, repository: &str) -> usize {
-        let requests = self.bed.github.requests(&self.repository(repository)).unwrap();
-        requests.iter().filter(|r| r.hop == Hop::Codeload && r.status == 200).count()
+        self.counts(repository).fetches
     }
 
-    /// How many objects whose key begins so were sent to this test's bucket, well or not.
+    /// How many objects whose key begins so were sent to this test's bucket, stored or refused.
     pub fn sent(&self, prefix: &str) -> usize {
-        let put = |r: &&_| is_put(r) && r.key.starts_with(prefix);
-        self.bed.s3.requests(&self.name).iter().filter(put).count()
+        self.counts_below("mod", prefix).puts
     }
 
     /// Forgets what was counted so far, of one repository and of the whole bucket.
@@ -54,8 +101,8 @@ impl World {
         self.patch(object, &json!({"spec": {"forceSync": true}}));
     }
 
-    /// Asks for a sync with the annotation.
-    pub fn request_of(&self, object: &str, token: &str) {
+    /// Asks for a sync with the annotation, of `module/NAME` or `version/NAME`.
+    pub fn request(&self, object: &str, token: &str) {
         let annotation = format!("opendepot.defdev.io/requestedAt={token}");
         self.kubectl(&["annotate", "--overwrite", object, &annotation]);
     }
@@ -69,7 +116,7 @@ impl World {
     /// Waits until something that is counted is so.
     pub async fn until(&self, what: &str, so: impl Fn() -> bool) {
         soon(|| async {
-            anyhow::ensure!(so(), "{what}: not yet");
+            anyhow::ensure!(so(), "{what}: not yet; S3 was sent {:#?}", self.bed.s3.requests(&self.name));
             Ok(())
         })
         .await;
@@ -107,8 +154,4 @@ impl World {
         };
         soon(notes).await
     }
-}
-
-fn is_put(request: &opendepot_testbed::s3::S3Request) -> bool {
-    request.method == Method::PUT && !request.key.is_empty()
 }
