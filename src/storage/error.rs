@@ -1,5 +1,4 @@
-//! What can go wrong, in types for a caller that decides and in words for the person who reads them: what failed, on
-//! which object, what to do. `verdict` makes these out of S3's answers.
+//! Errors of storage: causes for callers, and messages for users (what failed, on which object, what to do).
 
 use std::fmt;
 use std::time::Duration;
@@ -8,22 +7,20 @@ use thiserror::Error;
 
 use crate::domain::ObjectLocation;
 
-/// A request to S3 that did not do its work.
+/// A failed request to S3.
 #[derive(Debug, Error)]
 #[error("cannot {} {place}: {}", .operation.verb(), Explained(*.operation, .place, .cause))]
 pub struct StorageError {
-    /// What was tried.
     pub operation: Operation,
-    /// On which object. Boxed to keep results small.
+    /// Boxed to keep results small.
     pub place: Box<ObjectLocation>,
-    /// Why it failed.
     pub cause: Cause,
 }
 
-/// The requests that are ever made.
+/// The requests that are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// `HeadObject`, or `HeadBucket`. Its refusals have no body, so their causes are told less finely.
+    /// `HeadObject` or `HeadBucket`. The answers have no body, so their causes are less precise.
     Head,
     /// `PutObject`.
     Put,
@@ -31,77 +28,63 @@ pub enum Operation {
     Delete,
 }
 
-/// Why a request failed. "A person" has to act where nothing else is said; otherwise trying again helps.
+/// Why a request failed. Causes are permanent unless marked as transient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The bucket does not exist. (A HEAD of an object cannot tell.)
+    /// The bucket does not exist. (A HEAD of an object does not show that.)
     BucketMissing,
-    /// The bucket's name is not legal, here or in S3's opinion.
+    /// The bucket's name is invalid, here or for S3.
     InvalidBucket,
-    /// The region or the endpoint cannot be used: no request was sent.
+    /// The region or the endpoint is invalid: no request was sent.
     InvalidAddress(&'static str),
-    /// 403. For HEAD, also a missing object where `s3:ListBucket` is not granted, and bad keys.
+    /// 403. For HEAD, also a missing object if `s3:ListBucket` is not granted, and wrong keys.
     AccessDenied {
-        /// S3's own words, which often name the identity; empty for HEAD.
+        /// S3's message, which often names the identity; empty for HEAD.
         detail: String,
     },
-    /// The bucket lies in another region.
+    /// The bucket is in another region.
     WrongRegion {
-        /// The right one, where S3 names it.
+        /// The right one, if S3 names it.
         right: Option<String>,
     },
-    /// No provider of the credential chain has credentials. May pass: the instance's own provider may be slow to start.
+    /// No provider of the credential chain has credentials. May be transient: the instance's provider may be slow to start.
     CredentialsMissing,
-    /// A provider of the credential chain failed, such as STS for a pod's identity. May pass.
-    CredentialsUnavailable {
-        /// What the provider said.
-        detail: String,
-    },
-    /// S3 does not accept the credentials, the signature or this machine's clock.
+    /// A provider of the credential chain failed, such as STS for a pod's identity. May be transient.
+    CredentialsUnavailable { detail: String },
+    /// S3 rejects the credentials, the signature or this machine's clock.
     CredentialsInvalid {
         /// S3's code, such as `ExpiredToken`.
         code: String,
     },
-    /// S3 wants fewer requests. Passes.
+    /// Too many requests. Transient.
     SlowDown {
-        /// How long to wait, where S3 says so; at most an hour.
+        /// The delay that S3 requests, at most an hour.
         retry_after: Option<Duration>,
     },
-    /// What arrived does not have the SHA-256 that was announced; nothing was stored. Passes, unless the disk is bad.
+    /// S3 received other content than announced and stored nothing. Transient, unless the disk or a proxy is faulty.
     ChecksumMismatch,
+    /// After a PUT that succeeded, S3 shows another object or none. Transient, unless repeated.
+    StoredDifferently {
+        what: &'static str,
+        /// Whether it happened several times in a row below the same prefix.
+        repeated: bool,
+    },
     /// The encryption key cannot be used.
-    Kms {
-        /// What S3 or KMS said.
-        detail: String,
-    },
-    /// The file exceeds what one PUT takes (5 GiB), or what the store permits.
+    Kms { detail: String },
+    /// The file exceeds the limit of one PUT (5 GiB), or of the store.
     EntityTooLarge,
-    /// Another write to the same key was under way. Passes.
+    /// Another write to the same key was in progress. Transient.
     Conflict,
-    /// S3 has a fault of its own. Passes.
-    Unavailable {
-        /// HTTP status.
-        status: u16,
-        /// What S3 said.
-        detail: String,
-    },
-    /// No answer: names, connection, TLS, proxy or a time limit. Passes, unless the endpoint is wrong.
-    Network {
-        /// What broke.
-        detail: String,
-    },
-    /// The file to store cannot be read, or is not as long as announced. Passes when it is made again.
-    File {
-        /// What the system said.
-        detail: String,
-    },
-    /// Anything else.
+    /// An error of the store. Transient.
+    Unavailable { status: u16, detail: String },
+    /// No answer: DNS, connection, TLS, proxy or timeout. Transient, unless the endpoint is wrong.
+    Network { detail: String },
+    /// The file to store cannot be read, or has another length than announced. Transient.
+    File { detail: String },
     Other {
-        /// HTTP status, when there was an answer.
+        /// `None` without an answer.
         status: Option<u16>,
-        /// S3's code, when it gave one.
         code: Option<String>,
-        /// What S3 said.
         detail: String,
     },
 }
@@ -124,7 +107,7 @@ impl Operation {
     }
 }
 
-/// A cause in words: what it is, and what to do.
+/// The message of a cause: what it is, and what to do.
 struct Explained<'a>(Operation, &'a ObjectLocation, &'a Cause);
 
 impl fmt::Display for Explained<'_> {
@@ -166,6 +149,7 @@ impl fmt::Display for Explained<'_> {
             Cause::ChecksumMismatch => {
                 f.write_str("what arrived does not have the announced SHA-256, so S3 stored nothing; this is retried")
             }
+            Cause::StoredDifferently { what, repeated } => stored_differently(f, what, *repeated),
             Cause::Kms { detail } => write!(
                 f,
                 "the encryption key cannot be used: {detail}; check that the key is enabled and that the operator's \
@@ -186,13 +170,22 @@ impl fmt::Display for Explained<'_> {
     }
 }
 
-/// Most stores other than AWS have the bucket in the path. Asked by `BUCKET.HOST`, they have no name in the DNS, or take the
-/// key's first segment for the bucket.
+/// Most stores other than AWS need the bucket in the path. `BUCKET.HOST` has no DNS name there, or the store takes the first
+/// segment of the key for the bucket.
 fn path_style(f: &mut fmt::Formatter<'_>, place: &ObjectLocation) -> fmt::Result {
     if place.endpoint.is_some() && !place.path_style() {
         f.write_str(", or set forcePathStyle: true")?;
     }
     Ok(())
+}
+
+fn stored_differently(f: &mut fmt::Formatter<'_>, what: &str, repeated: bool) -> fmt::Result {
+    write!(f, "after storing it, S3 reports {what}; ")?;
+    f.write_str(if repeated {
+        "this happened several times in a row: check which proxy or gateway is in front of the store, and what else writes there"
+    } else {
+        "this is retried"
+    })
 }
 
 fn access_denied(f: &mut fmt::Formatter<'_>, operation: Operation, detail: &str) -> fmt::Result {
@@ -225,7 +218,7 @@ fn other(
     Ok(())
 }
 
-/// A text with what joins it to the one before, or nothing.
+/// A separator and a text, or nothing.
 struct Aside<'a>(&'a str, &'a str);
 
 impl fmt::Display for Aside<'_> {

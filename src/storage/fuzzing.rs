@@ -1,11 +1,5 @@
-//! Doors for the fuzz targets, which see only what is public: to the readers of S3's answers and of objects' metadata.
-//!
-//! In: what strangers write. Out: nothing; what must hold of every outcome is asserted. Not part of the product.
-#![allow(
-    clippy::missing_panics_doc,
-    clippy::implicit_hasher,
-    reason = "a target that panics has found something"
-)]
+//! Entry points for the fuzz targets: S3's answers and objects' metadata. They assert what must hold for every input.
+#![allow(clippy::missing_panics_doc, clippy::implicit_hasher, reason = "a panic is a finding")]
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,10 +7,10 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::ownership::Ownership;
-use super::verdict::{Answer, verdict};
+use super::s3::classify::{Answer, classify};
 use super::{Cause, Operation};
 
-/// An answer of S3's. The first word of the body is its code, the rest its message.
+/// An answer of S3. The first word of the body is its code, the rest its message.
 pub fn answer(status: u16, headers: &HeaderMap, body: &str) {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let (code, message) =
@@ -31,23 +25,23 @@ pub fn answer(status: u16, headers: &HeaderMap, body: &str) {
         date: header("date"),
     };
     for operation in [Operation::Head, Operation::Put, Operation::Delete] {
-        let Err(cause) = verdict(operation, "us-west-2", &answer) else { continue };
+        let Err(cause) = classify(operation, "us-west-2", &answer) else { continue };
         if let Cause::SlowDown { retry_after } = &cause {
             assert!(retry_after.is_none_or(|delay| delay <= Duration::from_hours(1)), "{retry_after:?}");
         }
-        let (Cause::AccessDenied { detail: told }
-        | Cause::Kms { detail: told }
-        | Cause::Unavailable { detail: told, .. }
-        | Cause::Other { detail: told, .. }) = &cause
+        let (Cause::AccessDenied { detail }
+        | Cause::Kms { detail }
+        | Cause::Unavailable { detail, .. }
+        | Cause::Other { detail, .. }) = &cause
         else {
             continue;
         };
-        assert!(told.chars().count() <= 301 && !told.chars().any(char::is_control), "{told:?}");
-        assert!(!told.to_ascii_lowercase().contains("x-amz-signature"), "{told:?}");
+        assert!(detail.chars().count() <= 301 && !detail.chars().any(char::is_control), "{detail:?}");
+        assert!(!detail.to_ascii_lowercase().contains("x-amz-signature"), "{detail:?}");
     }
 }
 
-/// The metadata of an object, whoever wrote it.
+/// The metadata of an object.
 pub fn metadata(metadata: &HashMap<String, String>) {
     let Some(ownership) = Ownership::from_metadata(metadata) else { return };
     let written = ownership.to_metadata();

@@ -1,44 +1,242 @@
-//! Stores objects in S3: one client for every bucket, region and endpoint that a caller names.
+//! Stores, looks up and deletes objects in S3 and compatible stores.
 //!
-//! In: an [`ObjectLocation`], and for a PUT a file of known length and SHA-256. Out: what lies there, or a [`StorageError`] whose
-//! [`Cause`] says who has to act. This module decides nothing: whether an object is ours, when to try again and what to
-//! tell the user is the caller's. It knows neither Kubernetes nor GitHub, and reads no credential itself: those stay in
-//! the AWS SDK's default chain.
+//! [`Storage`] is the only way in: it selects the client for an [`ObjectLocation`], applies the circuit breaker and the upload
+//! back-off, and repeats a request without the headers that a store rejects. Whether an object belongs to a Version, when to
+//! retry and what a status contains is decided by the callers. Credentials come from the AWS SDK's default chain only.
 //!
-//! | file | holds |
+//! | file | content |
 //! |---|---|
-//! | `rules` | what `--allow-storage` and `--s3-endpoint` permit; pure |
-//! | `ownership` | whose an object is, as its S3 user metadata says |
-//! | `client` | [`Storage`] and its clients: proxy, roots, time limits, retries |
-//! | `object` | HEAD, PUT and DELETE of one object |
-//! | `proxy` | which requests go through a proxy |
-//! | `headers` | what some stores refuse of them, and what is left out then |
-//! | `payload` | the SHA-256 in the signature, where a store refuses it in a header |
-//! | `stated` | SHA-256 and size that an object states itself, for stores that keep no SHA-256 |
-//! | `outage` | stores that do not answer, which must not hold everybody up |
-//! | `refusals` | places where PUTs are refused, for which nothing need be fetched |
-//! | `verdict` | the one table from S3's answers to causes; pure |
-//! | `redaction` | texts without secrets; pure |
-//! | `error` | [`StorageError`]: the causes, and the words for them |
+//! | `object` | what a PUT takes and what a HEAD returns |
+//! | `ownership` | the publisher of an object, in its S3 user metadata |
+//! | `policy` | what `--allow-storage` and `--s3-endpoint` permit |
+//! | `circuit_breaker` | fails requests fast while a store does not answer |
+//! | `upload_backoff` | skips uploads that a store would reject |
+//! | `error` | [`StorageError`]: causes, and messages for users |
+//! | `redaction` | removes secrets from messages |
+//! | `s3::client` | one S3 client per region, endpoint and addressing style |
+//! | `s3::http` | HTTP connections: CA roots and proxy |
+//! | `s3::proxy` | which requests bypass the proxy |
+//! | `s3::requests` | HEAD, PUT and DELETE |
+//! | `s3::headers` | which headers to leave out for stores that reject them |
+//! | `s3::payload` | the SHA-256 in the signature, for stores that reject it in a header |
+//! | `s3::stated` | SHA-256 and size in user metadata, for stores that return none |
+//! | `s3::classify` | the one table from S3's answers to causes |
+//! | `s3::sdk_error` | from errors of the SDK to that table |
 
-mod client;
+mod circuit_breaker;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-mod headers;
 mod object;
-mod outage;
 mod ownership;
-mod payload;
-mod proxy;
+mod policy;
 mod redaction;
-mod refusals;
-mod rules;
-mod stated;
-mod verdict;
+mod s3;
+#[cfg(test)]
+mod tests;
+mod upload_backoff;
 
-pub use client::{CaError, Storage};
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
 pub use error::{Cause, Operation, StorageError};
-pub use object::{Encryption, Found, HeldBack, PutOutcome, Upload};
+pub use object::{Encryption, Found, PutOutcome, Upload};
 pub use ownership::Ownership;
-pub use rules::{Refused, StorageRule, StorageRuleError, StorageRules};
+pub use policy::{Refused, StorageRule, StorageRuleError, StorageRules};
+pub use s3::http::CaError;
+
+use crate::domain::ObjectLocation;
+use circuit_breaker::CircuitBreakers;
+use s3::client::Clients;
+use s3::headers::RejectedHeaders;
+use s3::requests;
+use upload_backoff::{UploadBackoff, UploadPermit};
+
+/// Access to objects at any [`ObjectLocation`]. All methods take `&self`; share it in an `Arc`.
+#[derive(Debug)]
+pub struct Storage {
+    clients: Clients,
+    breakers: CircuitBreakers,
+    rejected_headers: RejectedHeaders,
+    backoff: UploadBackoff,
+}
+
+/// Why an upload is not worth preparing now.
+#[derive(Debug)]
+pub struct HeldBack {
+    /// The error of the last upload that was rejected.
+    pub error: StorageError,
+    /// Whether only uploads to other folders were rejected; this one was not tried yet.
+    pub elsewhere: bool,
+    /// Whether it was rejected several times in a row.
+    pub confirmed: bool,
+    /// Time until another upload may be tried.
+    pub pause: Duration,
+}
+
+impl Storage {
+    /// Reads the AWS configuration (environment and profile) and checks the roots. Credentials are loaded by the first request.
+    ///
+    /// # Errors
+    /// [`CaError`] if `ca_pem`, which is trusted in addition to the system's roots, contains no usable certificates.
+    pub async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
+        Ok(Self::with_clients(Clients::new(ca_pem).await?))
+    }
+
+    fn with_clients(clients: Clients) -> Self {
+        Self {
+            clients,
+            breakers: CircuitBreakers::default(),
+            rejected_headers: RejectedHeaders::default(),
+            backoff: UploadBackoff::default(),
+        }
+    }
+
+    /// Looks up an object. `None` if it does not exist; a missing bucket looks the same.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn head(&self, location: &ObjectLocation) -> Result<Option<Found>, StorageError> {
+        self.send(Operation::Head, location, Box::pin(self.head_with_fallback(location))).await
+    }
+
+    /// Checks that the bucket exists, which a HEAD of an object does not show.
+    ///
+    /// # Errors
+    /// [`StorageError`], with [`Cause::BucketMissing`] if it does not.
+    pub async fn bucket_exists(&self, location: &ObjectLocation) -> Result<(), StorageError> {
+        let request = async { requests::head_bucket(&self.clients.get(location)?, location).await };
+        self.send(Operation::Head, location, Box::pin(request)).await
+    }
+
+    /// Permits the preparation of an upload. The permit is held until the upload has ended. `asked`: a user requested it.
+    ///
+    /// # Errors
+    /// [`HeldBack`] while the store rejects such uploads and another one is testing whether it still does.
+    pub fn may_store(
+        &self,
+        location: &ObjectLocation,
+        encryption: &Encryption,
+        asked: bool,
+    ) -> Result<UploadPermit<'_>, HeldBack> {
+        self.backoff.permit(location, encryption, asked, Instant::now()).map_err(|deferred| HeldBack {
+            error: self.error(Operation::Put, location, deferred.cause),
+            elsewhere: deferred.elsewhere,
+            confirmed: deferred.confirmed,
+            pause: deferred.pause,
+        })
+    }
+
+    /// Stores a file with one PUT that carries its length, SHA-256 and publisher. If the store rejects the condition
+    /// (`create_only`), a HEAD right before the PUT replaces it.
+    ///
+    /// # Errors
+    /// [`StorageError`]. Unless S3 rejected the request, the object may have been stored nevertheless.
+    pub async fn put(
+        &self,
+        location: &ObjectLocation,
+        upload: &Upload<'_>,
+    ) -> Result<PutOutcome, StorageError> {
+        let put = Box::pin(async {
+            let result = self.put_with_fallback(location, upload).await;
+            self.backoff.record(location, upload.encryption, &result, Instant::now());
+            result
+        });
+        self.send(Operation::Put, location, put).await
+    }
+
+    /// Looks up an object that was just stored and checks that it is the upload. Repeated differences below a prefix defer
+    /// further uploads.
+    ///
+    /// # Errors
+    /// [`StorageError`], with [`Cause::StoredDifferently`] if S3 shows another object or none.
+    pub async fn verify(
+        &self,
+        location: &ObjectLocation,
+        encryption: &Encryption,
+        sha256: &str,
+        size: u64,
+    ) -> Result<Found, StorageError> {
+        let what = match self.head(location).await? {
+            Some(found) if found.is_intact(sha256, size) => {
+                self.backoff.verified(location, encryption);
+                return Ok(found);
+            }
+            Some(_) => "another checksum or size than what was sent",
+            None => "no object",
+        };
+        let cause = self.backoff.stored_differently(location, encryption, what, Instant::now());
+        Err(self.error(Operation::Put, location, cause))
+    }
+
+    /// Deletes an object. Success if the object, or its bucket, does not exist.
+    ///
+    /// # Errors
+    /// [`StorageError`]. Unless S3 rejected the request, the object may have been deleted nevertheless.
+    pub async fn delete(&self, location: &ObjectLocation) -> Result<(), StorageError> {
+        let request = async { requests::delete(&self.clients.get(location)?, location).await };
+        self.send(Operation::Delete, location, Box::pin(request)).await
+    }
+
+    async fn head_with_fallback(&self, location: &ObjectLocation) -> Result<Option<Found>, Cause> {
+        let client = self.clients.get(location)?;
+        let endpoint = self.clients.other_store(location);
+        let mut attempts = self.rejected_headers.attempts(Operation::Head, endpoint, false);
+        loop {
+            match requests::head(&client, location, attempts.omitted).await {
+                Ok(found) => {
+                    self.rejected_headers.record(attempts);
+                    return Ok(found);
+                }
+                Err(cause) => attempts.rejected(cause)?,
+            }
+        }
+    }
+
+    async fn put_with_fallback(
+        &self,
+        location: &ObjectLocation,
+        upload: &Upload<'_>,
+    ) -> Result<PutOutcome, Cause> {
+        let client = self.clients.get(location)?;
+        let endpoint = self.clients.other_store(location);
+        let mut attempts = self.rejected_headers.attempts(Operation::Put, endpoint, upload.create_only);
+        loop {
+            // The caller checked too, but before a download that may have taken minutes.
+            let unconditional = upload.create_only && attempts.omitted.condition;
+            if unconditional && self.head_with_fallback(location).await?.is_some() {
+                return Ok(PutOutcome::AlreadyExists);
+            }
+            match requests::put(&client, location, upload, attempts.omitted).await {
+                Ok(outcome) => {
+                    self.rejected_headers.record(attempts);
+                    return Ok(outcome);
+                }
+                Err(cause) => attempts.rejected(cause)?,
+            }
+        }
+    }
+
+    /// Sends a request, unless the circuit breaker is open.
+    async fn send<T>(
+        &self,
+        operation: Operation,
+        location: &ObjectLocation,
+        request: Pin<Box<impl Future<Output = Result<T, Cause>>>>,
+    ) -> Result<T, StorageError> {
+        let result = async {
+            let permit = self.breakers.permit(location)?;
+            let start = Instant::now();
+            let result = request.await;
+            permit.record(&result, start.elapsed());
+            result
+        };
+        result.await.map_err(|cause| self.error(operation, location, cause))
+    }
+
+    /// An error with the endpoint that the request was sent to, even if that came from the environment.
+    fn error(&self, operation: Operation, location: &ObjectLocation, cause: Cause) -> StorageError {
+        let endpoint = self.clients.other_store(location).map(|endpoint| endpoint.as_str().to_owned());
+        StorageError { operation, place: Box::new(ObjectLocation { endpoint, ..location.clone() }), cause }
+    }
+}

@@ -1,8 +1,11 @@
-//! Texts of S3 and of the network without secrets. In: what they said. Out: what may stand in a status and a log. Pure.
+//! Removes secrets from texts of S3 and of the network, so that they can be shown in statuses and logs.
 //!
-//! Names of headers are no secrets: who reads that a store refuses `x-amz-checksum-sha256` has to know which it is.
+//! Names of headers are kept: a store that rejects `x-amz-checksum-sha256` is reported with that name.
 
-/// Names whose value is a secret, or proves that somebody knows one.
+/// Longer texts are cut, in characters.
+const MAX_CHARS: usize = 300;
+
+/// Names whose value is a secret, or proves the knowledge of one.
 const SECRET: [&str; 5] = [
     "x-amz-security-token",
     "customer-key",
@@ -11,8 +14,17 @@ const SECRET: [&str; 5] = [
     "x-aws-ec2-metadata-token",
 ];
 
-/// One line, of URLs only what cannot hold a secret.
-pub(super) fn redacted(text: &str) -> String {
+/// A text for statuses and logs: one line, bounded, without secrets.
+pub(super) fn presentable(text: &str) -> String {
+    let line = redacted(text);
+    match line.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// One line without secrets. URLs are reduced to scheme, host and path.
+fn redacted(text: &str) -> String {
     let mut hide_next = false;
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let words = words.map(|word| {
@@ -30,7 +42,7 @@ pub(super) fn redacted(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a word, in lower case, holds a secret value, or the next word does.
+/// Whether a word contains a secret, or the next word does.
 enum Value {
     No,
     Here,
@@ -38,7 +50,7 @@ enum Value {
 }
 
 fn value(word: &str) -> Value {
-    // These two are no headers, but parts of a signed URL.
+    // The first two are parts of a signed URL, not headers.
     let assigns = ["x-amz-signature", "x-amz-credential", "signature=", "credential=", "token="]
         .iter()
         .any(|mark| word.contains(mark));
@@ -69,7 +81,7 @@ fn without_query(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::redacted;
+    use super::*;
 
     #[test]
     fn secrets_are_hidden() {
@@ -108,5 +120,11 @@ mod tests {
         ] {
             assert_eq!(redacted(text), text);
         }
+    }
+
+    #[test]
+    fn a_text_is_one_line_and_bounded() {
+        assert_eq!(presentable("two\nlines\u{7}"), "two lines");
+        assert_eq!(presentable(&"é".repeat(400)).chars().count(), MAX_CHARS + 1);
     }
 }

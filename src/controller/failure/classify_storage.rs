@@ -30,7 +30,7 @@ impl StorageError {
             | Cause::CredentialsInvalid { .. } => Reason::StorageCredentialsInvalid,
             Cause::Kms { .. } => Reason::EncryptionKeyUnusable,
             Cause::SlowDown { .. } => Reason::StorageThrottled,
-            Cause::ChecksumMismatch => Reason::ChecksumMismatch,
+            Cause::ChecksumMismatch | Cause::StoredDifferently { .. } => Reason::ChecksumMismatch,
             Cause::EntityTooLarge => Reason::ArchiveTooLarge,
             Cause::File { .. } => Reason::SpoolFailed,
             // Not an outage: the store does not support the request. S3 itself does not answer 403 or 404 with such codes.
@@ -48,6 +48,9 @@ impl StorageError {
     /// Converts the error. `now` turns a pause that S3 requested into a time.
     pub fn into_failure(self, now: Timestamp) -> Failure {
         let failure = Failure::new(self.reason(), self.to_string());
+        if let Cause::StoredDifferently { repeated: true, .. } = self.cause {
+            return Failure { class: Class::Stalled, ..failure };
+        }
         let Cause::SlowDown { retry_after: Some(pause) } = self.cause else { return failure };
         let until = now.checked_add(pause).unwrap_or(now);
         let message = format!("{}, not before {}", failure.message, whole_second_after(until));

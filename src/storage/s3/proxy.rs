@@ -1,9 +1,7 @@
-//! Which requests go through the proxy of `HTTP_PROXY` and `HTTPS_PROXY`. In: one connector with that proxy and one without.
-//! Out: a connector that takes the right one for each request.
+//! Selects the requests that use the proxy of `HTTP_PROXY` and `HTTPS_PROXY`.
 //!
-//! The instance's and the pod's own credential endpoints have link-local addresses, which mean another machine to a proxy:
-//! asked through it, they fail, or give the proxy's own credentials, and the proxy sees the token. So they never are,
-//! whatever `NO_PROXY` says.
+//! The credential endpoints of instances and pods have link-local addresses, which reach another machine from a proxy: requests
+//! fail or return the proxy's credentials, and the proxy sees the token. So they bypass the proxy, regardless of `NO_PROXY`.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -14,7 +12,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use url::{Host, Url};
 
-/// Two clients, of which the second knows no proxy.
+/// A client that uses the proxy, and one that does not.
 #[derive(Debug)]
 pub(super) struct Routed {
     pub proxied: SharedHttpClient,
@@ -47,8 +45,7 @@ impl HttpConnector for Route {
     }
 }
 
-/// Whether a URL's host is an address that only this machine can mean: link-local, or AWS's own IPv6 network for such
-/// endpoints.
+/// Whether the host is a link-local address, or in AWS's IPv6 network for such endpoints.
 fn is_link_local(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
     let address = match url.host() {

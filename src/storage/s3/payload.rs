@@ -1,5 +1,5 @@
-//! The SHA-256 of a PUT's body as a part of its signature, for stores that refuse it in a header of its own: they check what
-//! arrived all the same. In: the SHA-256. Out: an interceptor for one request.
+//! The SHA-256 of a PUT's body as part of its signature, for stores that reject it in a header of its own. They verify the
+//! body nevertheless.
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
@@ -10,12 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::text::hex;
 
-/// Signs the body as what has this SHA-256 (hexadecimal), which the SDK does not do for bodies that it streams.
+/// Signs the body by its SHA-256 (hexadecimal), which the SDK does not do for streamed bodies.
 #[derive(Debug)]
 pub(super) struct SignedBody(Option<String>);
 
 impl SignedBody {
-    /// In: SHA-256 in base64. What is none leaves the body unsigned.
+    /// `sha256` is in base64. If it is no SHA-256, the body is not signed.
     pub fn new(sha256: &str) -> Self {
         let bytes = STANDARD.decode(sha256).ok().filter(|bytes| bytes.len() == 32);
         Self(bytes.as_deref().map(hex))

@@ -1,0 +1,152 @@
+//! The one table from S3's answers to causes. Messages in causes contain no credential, signature or query of a URL.
+
+use std::time::Duration;
+
+use jiff::fmt::rfc2822;
+
+use crate::domain::names::is_region;
+use crate::storage::redaction::presentable;
+use crate::storage::{Cause, Operation};
+
+/// Longer delays in answers are cut to this.
+const MAX_DELAY: Duration = Duration::from_hours(1);
+
+/// Codes for credentials, signatures and clocks that S3 rejects. `XAdminUserNotFound` is versitygw's.
+const BAD_CREDENTIALS: [&str; 11] = [
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "RequestTimeTooSkewed",
+    "RequestExpired",
+    "AuthFailure",
+    "UnrecognizedClientException",
+    "Unauthorized",
+    "XAdminUserNotFound",
+];
+/// Codes with which S3 denies access. A 403 without one may come from a firewall or a proxy.
+const DENIED: [&str; 4] = ["AccessDenied", "AllAccessDisabled", "AccountProblem", "InvalidObjectState"];
+/// Codes for too many requests.
+const TOO_FAST: [&str; 7] = [
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequests",
+    "TooManyRequestsException",
+    "KMS.ThrottlingException",
+];
+
+/// The parts of an answer that decide what it means.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::storage) struct Answer<'a> {
+    pub status: u16,
+    pub code: Option<&'a str>,
+    pub message: Option<&'a str>,
+    /// `x-amz-bucket-region`
+    pub bucket_region: Option<&'a str>,
+    /// `retry-after`, seconds or a date
+    pub retry_after: Option<&'a str>,
+    /// `x-amz-retry-after`, milliseconds
+    pub retry_after_ms: Option<&'a str>,
+    /// `date`, the server's clock
+    pub date: Option<&'a str>,
+}
+
+/// Classifies an answer that is no success. `Ok` is the answer that an operation treats as a result: for HEAD, the object does
+/// not exist; for PUT, it exists already; for DELETE, it did not exist. `region` is the one that the request was signed for.
+///
+/// A 404 or 403 to a DELETE counts only with an S3 error document, since a proxy may have sent it. Stores have different codes
+/// in that document (`NoSuchKey`, `NotFound`, `NoSuchObject`).
+pub(in crate::storage) fn classify(
+    operation: Operation,
+    region: &str,
+    answer: &Answer<'_>,
+) -> Result<(), Cause> {
+    match (operation, answer.status, answer.code.unwrap_or_default()) {
+        (Operation::Head, 404, _) | (Operation::Put, 412, _) => Ok(()),
+        (Operation::Delete, 404, code) if !code.is_empty() && !BAD_CREDENTIALS.contains(&code) => Ok(()),
+        (Operation::Delete, 403, _) => match cause(region, answer) {
+            Cause::AccessDenied { .. } if !answer.code.is_some_and(|code| DENIED.contains(&code)) => {
+                Err(answer.unknown())
+            }
+            cause => Err(cause),
+        },
+        _ => Err(cause(region, answer)),
+    }
+}
+
+fn cause(region: &str, answer: &Answer<'_>) -> Cause {
+    let code = answer.code.unwrap_or_default();
+    match (answer.status, code) {
+        (_, "NoSuchBucket") => Cause::BucketMissing,
+        (_, "InvalidBucketName") => Cause::InvalidBucket,
+        (301, _)
+        | (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+            Cause::WrongRegion { right: answer.right_region(region) }
+        }
+        (400, _) if answer.right_region(region).is_some() => {
+            Cause::WrongRegion { right: answer.right_region(region) }
+        }
+        _ if BAD_CREDENTIALS.contains(&code) => Cause::CredentialsInvalid { code: code.to_owned() },
+        (_, "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch") => {
+            Cause::ChecksumMismatch
+        }
+        (413, _) | (_, "EntityTooLarge") => Cause::EntityTooLarge,
+        _ if answer.throttles() => Cause::SlowDown { retry_after: answer.delay() },
+        (_, code) if code.starts_with("KMS.") => Cause::Kms { detail: answer.detail() },
+        (403, _) if answer.message.is_some_and(|text| text.contains("kms:")) => {
+            Cause::Kms { detail: answer.detail() }
+        }
+        (_, "ConditionalRequestConflict" | "OperationAborted") => Cause::Conflict,
+        (403, _) => Cause::AccessDenied { detail: answer.detail() },
+        (307 | 408 | 500 | 502..=599, _) | (_, "RequestTimeout" | "IncompleteBody" | "InternalError") => {
+            Cause::Unavailable { status: answer.status, detail: answer.detail() }
+        }
+        _ => answer.unknown(),
+    }
+}
+
+impl Answer<'_> {
+    /// The region that S3 names in a header or in its message, if it is not the one that was used.
+    fn right_region(&self, used: &str) -> Option<String> {
+        let expecting = || self.message?.split_once("expecting '")?.1.split('\'').next();
+        let named = self.bucket_region.or_else(expecting)?;
+        (named != used && is_region(named)).then(|| named.to_owned())
+    }
+
+    fn unknown(&self) -> Cause {
+        Cause::Other { status: Some(self.status), code: self.code.map(presentable), detail: self.detail() }
+    }
+
+    fn throttles(&self) -> bool {
+        // A 503 to a HEAD has no code. Only throttling comes with a delay.
+        let delayed = self.status == 503 && self.delay().is_some();
+        self.status == 429 || delayed || self.code.is_some_and(|code| TOO_FAST.contains(&code))
+    }
+
+    fn delay(&self) -> Option<Duration> {
+        let milliseconds = || self.retry_after_ms?.trim().parse().ok().map(Duration::from_millis);
+        let seconds = || self.retry_after?.trim().parse().ok().map(Duration::from_secs);
+        milliseconds().or_else(seconds).or_else(|| self.delay_by_date()).map(|delay| delay.min(MAX_DELAY))
+    }
+
+    /// A `retry-after` that is a date, measured on the server's own clock.
+    fn delay_by_date(&self) -> Option<Duration> {
+        let at = |date: Option<&str>| Some(rfc2822::parse(date?).ok()?.timestamp());
+        let delay = at(self.retry_after)?.duration_since(at(self.date)?);
+        Some(Duration::try_from(delay).unwrap_or_default())
+    }
+
+    fn detail(&self) -> String {
+        match (self.code, self.message) {
+            (Some(code), Some(message)) => presentable(&format!("{code}: {message}")),
+            (Some(text), None) | (None, Some(text)) => presentable(text),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

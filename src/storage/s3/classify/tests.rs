@@ -1,0 +1,150 @@
+use super::*;
+use Operation::{Delete, Head, Put};
+
+fn answer(status: u16, code: &'static str) -> Answer<'static> {
+    Answer { status, code: (!code.is_empty()).then_some(code), ..Answer::default() }
+}
+
+fn failed(operation: Operation, answer: &Answer<'_>) -> Cause {
+    classify(operation, "us-west-2", answer).expect_err("a failure")
+}
+
+#[test]
+fn each_operation_has_one_answer_that_is_a_result() {
+    for (operation, status, code) in [
+        (Head, 404, ""),
+        (Head, 404, "NotFound"),
+        (Put, 412, "PreconditionFailed"),
+        (Delete, 404, "NoSuchKey"),
+        (Delete, 404, "NoSuchBucket"),
+        // Other stores have other codes for it.
+        (Delete, 404, "NotFound"),
+        (Delete, 404, "NoSuchObject"),
+        (Delete, 404, "NoSuchVersion"),
+    ] {
+        assert_eq!(classify(operation, "us-west-2", &answer(status, code)), Ok(()));
+    }
+}
+
+#[test]
+fn only_s3_may_say_that_an_object_is_gone() {
+    assert!(matches!(failed(Delete, &answer(404, "")), Cause::Other { status: Some(404), .. }));
+    assert!(matches!(failed(Put, &answer(404, "")), Cause::Other { status: Some(404), .. }));
+    // Nor that it may not be deleted, after which nothing is left to do for one that a HEAD does not find.
+    for code in ["", "Forbidden", "RequestBlocked"] {
+        let cause = failed(Delete, &answer(403, code));
+        assert!(matches!(cause, Cause::Other { status: Some(403), .. }), "{code:?} gave {cause:?}");
+    }
+}
+
+#[test]
+fn answers_are_told_apart() {
+    type Is = fn(&Cause) -> bool;
+    let table: &[(Operation, u16, &str, Is)] = &[
+        (Put, 404, "NoSuchBucket", |c| *c == Cause::BucketMissing),
+        (Put, 400, "InvalidBucketName", |c| *c == Cause::InvalidBucket),
+        (
+            Put,
+            403,
+            "AccessDenied",
+            |c| matches!(c, Cause::AccessDenied { detail } if detail == "AccessDenied"),
+        ),
+        (Head, 403, "", |c| matches!(c, Cause::AccessDenied { detail } if detail.is_empty())),
+        (Delete, 403, "AccessDenied", |c| matches!(c, Cause::AccessDenied { .. })),
+        (Delete, 403, "AllAccessDisabled", |c| matches!(c, Cause::AccessDenied { .. })),
+        (Delete, 403, "SignatureDoesNotMatch", |c| matches!(c, Cause::CredentialsInvalid { .. })),
+        (Put, 401, "Unauthorized", |c| matches!(c, Cause::CredentialsInvalid { .. })),
+        (Head, 301, "", |c| *c == Cause::WrongRegion { right: None }),
+        (Put, 301, "PermanentRedirect", |c| *c == Cause::WrongRegion { right: None }),
+        (Put, 400, "IllegalLocationConstraintException", |c| matches!(c, Cause::WrongRegion { .. })),
+        (Put, 403, "InvalidAccessKeyId", |c| matches!(c, Cause::CredentialsInvalid { .. })),
+        (Put, 403, "SignatureDoesNotMatch", |c| matches!(c, Cause::CredentialsInvalid { .. })),
+        (Delete, 400, "ExpiredToken", |c| *c == Cause::CredentialsInvalid { code: "ExpiredToken".into() }),
+        (Put, 404, "XAdminUserNotFound", |c| matches!(c, Cause::CredentialsInvalid { .. })),
+        (Delete, 404, "XAdminUserNotFound", |c| matches!(c, Cause::CredentialsInvalid { .. })),
+        (Put, 403, "RequestTimeTooSkewed", |c| matches!(c, Cause::CredentialsInvalid { .. })),
+        (Put, 400, "BadDigest", |c| *c == Cause::ChecksumMismatch),
+        (Put, 400, "XAmzContentSHA256Mismatch", |c| *c == Cause::ChecksumMismatch),
+        (Put, 400, "EntityTooLarge", |c| *c == Cause::EntityTooLarge),
+        (Put, 413, "", |c| *c == Cause::EntityTooLarge),
+        (Put, 503, "SlowDown", |c| *c == Cause::SlowDown { retry_after: None }),
+        (Head, 429, "", |c| *c == Cause::SlowDown { retry_after: None }),
+        (Put, 400, "KMS.DisabledException", |c| matches!(c, Cause::Kms { .. })),
+        (Put, 400, "KMS.NotFoundException", |c| matches!(c, Cause::Kms { .. })),
+        (Put, 400, "KMS.ThrottlingException", |c| matches!(c, Cause::SlowDown { .. })),
+        (Put, 409, "ConditionalRequestConflict", |c| *c == Cause::Conflict),
+        (Put, 500, "InternalError", |c| matches!(c, Cause::Unavailable { status: 500, .. })),
+        (Head, 503, "", |c| matches!(c, Cause::Unavailable { status: 503, .. })),
+        (Put, 400, "RequestTimeout", |c| matches!(c, Cause::Unavailable { .. })),
+        (Put, 307, "TemporaryRedirect", |c| matches!(c, Cause::Unavailable { .. })),
+        (Put, 501, "NotImplemented", |c| matches!(c, Cause::Other { status: Some(501), .. })),
+        (Head, 400, "", |c| matches!(c, Cause::Other { status: Some(400), .. })),
+        (Put, 200, "", |c| matches!(c, Cause::Other { status: Some(200), .. })),
+    ];
+    for (operation, status, code, is) in table {
+        let cause = failed(*operation, &answer(*status, code));
+        assert!(is(&cause), "{operation:?} {status} {code:?} gave {cause:?}");
+    }
+}
+
+#[test]
+fn the_right_region_is_named_where_s3_names_it() {
+    let right = |answer: &Answer<'_>| failed(Head, answer);
+    let is = |region: &str| Cause::WrongRegion { right: Some(region.to_owned()) };
+    assert_eq!(right(&Answer { bucket_region: Some("eu-west-1"), ..answer(301, "") }), is("eu-west-1"));
+    assert_eq!(right(&Answer { bucket_region: Some("eu-west-1"), ..answer(400, "") }), is("eu-west-1"));
+    let message = Some("the region 'us-west-2' is wrong; expecting 'eu-central-1'");
+    let malformed = Answer { message, ..answer(400, "AuthorizationHeaderMalformed") };
+    assert_eq!(right(&malformed), is("eu-central-1"));
+    let same = Answer { bucket_region: Some("us-west-2"), ..answer(400, "") };
+    assert!(matches!(right(&same), Cause::Other { .. }));
+    let hostile = Answer { bucket_region: Some("x; curl evil"), ..answer(301, "") };
+    assert_eq!(right(&hostile), Cause::WrongRegion { right: None });
+}
+
+#[test]
+fn delays_are_read_and_bounded() {
+    let delay = |seconds, milliseconds| {
+        let slow = Answer { retry_after: seconds, retry_after_ms: milliseconds, ..answer(503, "SlowDown") };
+        match failed(Put, &slow) {
+            Cause::SlowDown { retry_after } => retry_after,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(delay(Some("7"), None), Some(Duration::from_secs(7)));
+    assert_eq!(delay(Some("7"), Some("1500")), Some(Duration::from_millis(1500)));
+    assert_eq!(delay(Some("99999999"), None), Some(Duration::from_hours(1)));
+    assert_eq!(delay(Some("soon"), None), None);
+    let bodyless = Answer { retry_after: Some("3"), ..answer(503, "") };
+    assert_eq!(failed(Head, &bodyless), Cause::SlowDown { retry_after: Some(Duration::from_secs(3)) });
+}
+
+#[test]
+fn a_delay_may_be_a_date_on_the_clock_of_the_server() {
+    let delay = |until, date| {
+        let slow = Answer { retry_after: Some(until), date, ..answer(503, "SlowDown") };
+        match failed(Put, &slow) {
+            Cause::SlowDown { retry_after } => retry_after,
+            other => panic!("{other:?}"),
+        }
+    };
+    let seven_minutes_later = Some("Wed, 21 Oct 2026 07:21:00 GMT");
+    assert_eq!(delay("Wed, 21 Oct 2026 07:28:00 GMT", seven_minutes_later), Some(Duration::from_mins(7)));
+    assert_eq!(delay("Thu, 22 Oct 2026 07:28:00 GMT", seven_minutes_later), Some(MAX_DELAY));
+    assert_eq!(delay("Wed, 21 Oct 2026 07:20:59 GMT", seven_minutes_later), Some(Duration::ZERO));
+    assert_eq!(delay("Wed, 21 Oct 2026 07:28:00 GMT", None), None, "without a clock to compare it with");
+    let bodyless = Answer {
+        retry_after: Some("Wed, 21 Oct 2026 07:21:09 GMT"),
+        date: seven_minutes_later,
+        ..answer(503, "")
+    };
+    assert_eq!(failed(Head, &bodyless), Cause::SlowDown { retry_after: Some(Duration::from_secs(9)) });
+}
+
+#[test]
+fn a_refused_key_is_told_from_a_refused_bucket() {
+    let message =
+        Some("User: arn:aws:sts::1:assumed-role/op is not authorized to perform: kms:GenerateDataKey");
+    let refused = Answer { message, ..answer(403, "AccessDenied") };
+    assert!(matches!(failed(Put, &refused), Cause::Kms { .. }));
+}

@@ -1,0 +1,139 @@
+//! One S3 client per region, endpoint and addressing style. They share a connection pool and credentials.
+//!
+//! Nothing is sent before the first request.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{
+    RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+
+use super::http::{CaError, http_client};
+use crate::domain::names::{is_bucket_name, is_region};
+use crate::domain::{Endpoint, ObjectLocation};
+use crate::storage::Cause;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// One attempt at a HEAD or DELETE, including the loading of credentials.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// All attempts at a HEAD or DELETE: they hold a permit that others wait for.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an upload may make no progress. With the SDK's default of 5 s, uploads to a busy store are aborted and repeated.
+const STALL_GRACE: Duration = Duration::from_secs(30);
+/// Few, since the caller retries with back-off.
+const ATTEMPTS: u32 = 3;
+/// Specs name regions and endpoints, so the number of cached clients is bounded.
+const MAX_CLIENTS: usize = 64;
+
+/// The AWS configuration and the clients made from it.
+#[derive(Debug)]
+pub(in crate::storage) struct Clients {
+    sdk: SdkConfig,
+    cache: Mutex<HashMap<ClientKey, Client>>,
+    /// Endpoint of requests that name none, unless that is AWS.
+    default_endpoint: Option<String>,
+}
+
+/// What distinguishes clients.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ClientKey {
+    region: String,
+    endpoint: Option<Endpoint>,
+    force_path_style: bool,
+}
+
+impl Clients {
+    /// Reads the AWS configuration (environment and profile).
+    pub async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
+        // The default region chain queries the instance's metadata service, which takes seconds where there is none. Each
+        // location names its region; this one is only used by the credential providers (STS).
+        let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new())
+            .or_else("us-east-1");
+        let sdk = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client(ca_pem)?)
+            .region(region)
+            .load()
+            .await;
+        let of_s3 = std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
+        let default_endpoint = of_s3.or_else(|| sdk.endpoint_url().map(str::to_owned));
+        Ok(Self { default_endpoint, ..Self::with_config(sdk) })
+    }
+
+    pub fn with_config(sdk: SdkConfig) -> Self {
+        Self { sdk, cache: Mutex::default(), default_endpoint: None }
+    }
+
+    /// The endpoint that requests for this location are sent to, if that is not AWS.
+    pub fn other_store(&self, location: &ObjectLocation) -> Option<Endpoint> {
+        let endpoint = location.endpoint.as_ref().or(self.default_endpoint.as_ref())?;
+        let endpoint: Endpoint = endpoint.parse().ok()?;
+        (!endpoint.belongs_to_aws()).then_some(endpoint)
+    }
+
+    /// The client for a location, or why no request can be sent to it.
+    pub fn get(&self, location: &ObjectLocation) -> Result<Client, Cause> {
+        let key = ClientKey::of(location)?;
+        let mut clients = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        let client = self.build(&key);
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    fn build(&self, key: &ClientKey) -> Client {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(REQUEST_TIMEOUT)
+            .build();
+        // `from` applies `AWS_ENDPOINT_URL_S3` to locations without an endpoint.
+        let mut config = aws_sdk_s3::config::Builder::from(&self.sdk)
+            .region(Region::new(key.region.clone()))
+            .force_path_style(key.force_path_style)
+            // A checksum that the SDK adds turns the upload into `aws-chunked`, which some stores cannot read.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(timeouts)
+            .stalled_stream_protection(
+                StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
+            );
+        if let Some(endpoint) = &key.endpoint {
+            config = config.endpoint_url(endpoint.as_str());
+        }
+        Client::from_conf(config.build())
+    }
+}
+
+impl ClientKey {
+    fn of(location: &ObjectLocation) -> Result<Self, Cause> {
+        if !is_bucket_name(&location.bucket) {
+            return Err(Cause::InvalidBucket);
+        }
+        if !is_region(&location.region) {
+            return Err(Cause::InvalidAddress("the region is no region's name; write one such as us-west-2"));
+        }
+        let endpoint = location.endpoint.as_deref().map(str::parse).transpose().map_err(|_| {
+            Cause::InvalidAddress("the endpoint is no URL; write one such as https://minio.storage.svc:9000")
+        })?;
+        Ok(Self { region: location.region.clone(), endpoint, force_path_style: location.path_style() })
+    }
+}
+
+#[cfg(test)]
+pub(in crate::storage) mod tests;

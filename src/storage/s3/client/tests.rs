@@ -1,0 +1,101 @@
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+
+use super::super::http::tests::ROOT;
+use super::*;
+
+/// Without the environment's proxy: tests talk to loopback.
+fn clients(credentials: SharedCredentialsProvider) -> Clients {
+    let direct = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
+    let sdk = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(direct)
+        .credentials_provider(credentials);
+    Clients::with_config(sdk.build())
+}
+
+pub(in crate::storage) fn clients_with_keys() -> Clients {
+    clients(SharedCredentialsProvider::new(Credentials::new("id", "secret", None, None, "test")))
+}
+
+pub(in crate::storage) fn clients_without_keys() -> Clients {
+    let nobody = ProfileFileCredentialsProvider::builder().profile_name("no-such-profile").build();
+    clients(SharedCredentialsProvider::new(nobody))
+}
+
+fn place() -> ObjectLocation {
+    ObjectLocation {
+        bucket: "modules".into(),
+        key: "vpc/a.zip".into(),
+        region: "us-west-2".into(),
+        endpoint: Some("http://minio:9000".into()),
+        force_path_style: Some(true),
+    }
+}
+
+#[tokio::test]
+async fn clients_with_more_roots_can_be_made() {
+    let clients = Clients::new(Some(ROOT.as_bytes())).await.expect("good roots");
+    assert!(clients.get(&place()).is_ok());
+    assert_eq!(Clients::new(Some(b"")).await.map(drop), Err(CaError::Empty));
+}
+
+#[test]
+fn one_endpoint_has_one_client_however_it_is_spelled() {
+    let clients = clients_with_keys();
+    let count = || clients.cache.lock().expect("the clients").len();
+    for endpoint in ["http://minio:9000", "http://MINIO:9000/"] {
+        assert!(clients.get(&ObjectLocation { endpoint: Some(endpoint.into()), ..place() }).is_ok());
+    }
+    assert_eq!(count(), 1);
+    for number in 0..2 * MAX_CLIENTS {
+        assert!(clients.get(&ObjectLocation { region: format!("region-{number}"), ..place() }).is_ok());
+        assert!(count() <= MAX_CLIENTS);
+    }
+}
+
+#[test]
+fn aws_is_no_other_store_however_it_is_named() {
+    let mut clients = clients_with_keys();
+    let other = |clients: &Clients, endpoint: Option<&str>| {
+        clients.other_store(&ObjectLocation { endpoint: endpoint.map(str::to_owned), ..place() }).is_some()
+    };
+    assert!(!other(&clients, None) && other(&clients, Some("http://minio:9000")));
+    for endpoint in [
+        "https://s3.us-west-2.amazonaws.com",
+        "https://s3.eusc-de-east-1.amazonaws.eu",
+        "https://s3.cn-north-1.amazonaws.com.cn/",
+        "https://bucket.vpce-1a2b3c.s3.us-east-1.vpce.amazonaws.com",
+        "https://s3-fips.dualstack.us-gov-west-1.amazonaws.com",
+    ] {
+        assert!(!other(&clients, Some(endpoint)), "{endpoint}");
+        clients.default_endpoint = Some(endpoint.to_owned());
+        assert!(!other(&clients, None), "{endpoint} by the environment");
+    }
+    clients.default_endpoint = Some("http://minio:9000".to_owned());
+    assert!(other(&clients, None));
+}
+
+#[test]
+fn no_request_is_made_for_a_name_that_could_reach_elsewhere() {
+    let clients = clients_with_keys();
+    let refused = |place: ObjectLocation| clients.get(&place).map(drop).expect_err("refused");
+    for bucket in
+        ["", "a/b", "..", "Modules", "arn:aws:s3:us-west-2:1:accesspoint/x", "modules?x", "-modules"]
+    {
+        assert_eq!(
+            refused(ObjectLocation { bucket: bucket.into(), ..place() }),
+            Cause::InvalidBucket,
+            "{bucket}"
+        );
+    }
+    for region in ["", "us-west-2.evil.net/", "us west", "us#"] {
+        let cause = refused(ObjectLocation { region: region.into(), ..place() });
+        assert!(matches!(cause, Cause::InvalidAddress(_)), "{region}");
+    }
+    let cause = refused(ObjectLocation { endpoint: Some("https://user:secret@minio".into()), ..place() });
+    assert!(matches!(cause, Cause::InvalidAddress(_)));
+}

@@ -1,0 +1,11 @@
+//! The S3 protocol: clients, requests, and the meaning of answers.
+
+pub(super) mod classify;
+pub(super) mod client;
+pub(super) mod headers;
+pub(super) mod http;
+mod payload;
+mod proxy;
+pub(super) mod requests;
+mod sdk_error;
+mod stated;

@@ -1,0 +1,122 @@
+//! HEAD, PUT and DELETE. Each function sends one request, with the SDK's retries.
+
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
+
+use super::headers::Omitted;
+use super::payload::SignedBody;
+use super::sdk_error::{chain, classify_error};
+use super::stated::{found, state};
+use crate::domain::ObjectLocation;
+use crate::domain::object_key::content_type;
+use crate::storage::redaction::presentable;
+use crate::storage::{Cause, Found, Operation, PutOutcome, Upload};
+
+/// Limit of one PUT, and of an object whose SHA-256 S3 verifies.
+pub(in crate::storage) const MAX_OBJECT_BYTES: u64 = 5 << 30;
+/// Slower uploads are aborted, after an allowance of a minute: once the last byte is sent, the SDK waits without a limit.
+const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
+
+/// Looks up an object. `None` if it does not exist.
+pub(in crate::storage) async fn head(
+    client: &Client,
+    location: &ObjectLocation,
+    omitted: Omitted,
+) -> Result<Option<Found>, Cause> {
+    let request = client.head_object().bucket(&location.bucket).key(&location.key);
+    let mode = (!omitted.checksum_mode).then_some(ChecksumMode::Enabled);
+    match request.set_checksum_mode(mode).send().await {
+        Ok(head) => Ok(Some(found(&head))),
+        Err(error) => classify_error(Operation::Head, location, &error).map(|()| None),
+    }
+}
+
+/// Fails unless the bucket exists.
+pub(in crate::storage) async fn head_bucket(client: &Client, location: &ObjectLocation) -> Result<(), Cause> {
+    match client.head_bucket().bucket(&location.bucket).send().await {
+        Ok(_) => Ok(()),
+        // The answer that means "no such object" for a key means "no such bucket" here.
+        Err(error) => classify_error(Operation::Head, location, &error).and(Err(Cause::BucketMissing)),
+    }
+}
+
+/// Stores a file.
+pub(in crate::storage) async fn put(
+    client: &Client,
+    location: &ObjectLocation,
+    upload: &Upload<'_>,
+    omitted: Omitted,
+) -> Result<PutOutcome, Cause> {
+    let (body, length) = open(upload).await?;
+    let conditional = upload.create_only && !omitted.condition;
+    let mut metadata = upload.ownership.to_metadata();
+    state(&mut metadata, upload.sha256, upload.size);
+    let encryption = upload.encryption;
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(upload_timeout(upload.size))
+        .disable_operation_timeout()
+        .build();
+    let mut request = client
+        .put_object()
+        .bucket(&location.bucket)
+        .key(&location.key)
+        .content_type(content_type(&location.key))
+        .content_length(length)
+        .set_checksum_sha256((!omitted.checksum).then(|| upload.sha256.to_owned()))
+        .set_metadata(Some(metadata))
+        .set_server_side_encryption(
+            encryption.server_side_encryption.as_deref().map(ServerSideEncryption::from),
+        )
+        .set_ssekms_key_id(encryption.kms_key_id.clone())
+        .set_if_none_match(conditional.then(|| "*".to_owned()))
+        .body(body)
+        .customize()
+        .config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeouts));
+    if omitted.checksum {
+        request = request.interceptor(SignedBody::new(upload.sha256));
+    }
+    match request.send().await {
+        Ok(_) => Ok(PutOutcome::Stored),
+        Err(error) => classify_error(Operation::Put, location, &error).map(|()| PutOutcome::AlreadyExists),
+    }
+}
+
+/// Deletes an object. Success if there is none.
+pub(in crate::storage) async fn delete(client: &Client, location: &ObjectLocation) -> Result<(), Cause> {
+    match client.delete_object().bucket(&location.bucket).key(&location.key).send().await {
+        Ok(_) => Ok(()),
+        Err(error) => classify_error(Operation::Delete, location, &error),
+    }
+}
+
+/// Opens the file as a body that retries can send again.
+async fn open(upload: &Upload<'_>) -> Result<(ByteStream, i64), Cause> {
+    let unreadable = |detail: String| Cause::File { detail: presentable(&detail) };
+    let found = tokio::fs::metadata(upload.file).await.map_err(|error| unreadable(error.to_string()))?.len();
+    if found != upload.size {
+        return Err(unreadable(format!("it has {found} bytes instead of {}", upload.size)));
+    }
+    let length =
+        i64::try_from(found).ok().filter(|_| found <= MAX_OBJECT_BYTES).ok_or(Cause::EntityTooLarge)?;
+    let body = ByteStream::from_path(upload.file).await.map_err(|error| unreadable(chain(&error)))?;
+    Ok((body, length))
+}
+
+fn upload_timeout(size: u64) -> Duration {
+    Duration::from_secs(60 + size / MIN_BYTES_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_upload_has_hours() {
+        assert_eq!(upload_timeout(0), Duration::from_mins(1));
+        assert_eq!(upload_timeout(MAX_OBJECT_BYTES), Duration::from_secs(60 + 20_480));
+    }
+}

@@ -1,0 +1,79 @@
+//! Errors of the SDK as causes.
+
+use std::error::Error;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use super::classify::{Answer, classify};
+use crate::domain::ObjectLocation;
+use crate::storage::redaction::presentable;
+use crate::storage::{Cause, Operation};
+
+/// Classifies an error of the SDK: answers by [`classify`], everything else here.
+pub(super) fn classify_error<E>(
+    operation: Operation,
+    location: &ObjectLocation,
+    error: &SdkError<E, HttpResponse>,
+) -> Result<(), Cause>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let detail = presentable(&chain(error));
+    match error {
+        SdkError::ServiceError(_) | SdkError::ResponseError(_) => match error.raw_response() {
+            Some(response) => classify(operation, &location.region, &answer(response, error)),
+            None => Err(Cause::Network { detail }),
+        },
+        SdkError::TimeoutError(_) => Err(Cause::Network { detail }),
+        SdkError::DispatchFailure(_) => Err(not_sent(&chain(error), detail)),
+        _ => Err(Cause::Other { status: None, code: None, detail }),
+    }
+}
+
+fn answer<'a, E: ProvideErrorMetadata>(
+    response: &'a HttpResponse,
+    error: &'a SdkError<E, HttpResponse>,
+) -> Answer<'a> {
+    let header = |name: &str| response.headers().get(name);
+    Answer {
+        status: response.status().as_u16(),
+        code: error.code().filter(|code| !code.is_empty()),
+        message: error.message(),
+        bucket_region: header("x-amz-bucket-region"),
+        retry_after: header("retry-after"),
+        retry_after_ms: header("x-amz-retry-after"),
+        date: header("date"),
+    }
+}
+
+/// A request that was not sent: without credentials, which only the SDK's messages show, or without a connection.
+fn not_sent(chain: &str, detail: String) -> Cause {
+    let missing =
+        ["the credential provider was not enabled", "the credentials provider was not properly configured"];
+    let unavailable = [
+        "credentials provider timed out",
+        "an error occurred while loading credentials",
+        "unexpected credentials error",
+        "identity resolver timed out",
+    ];
+    if missing.iter().any(|words| chain.contains(words)) {
+        Cause::CredentialsMissing
+    } else if unavailable.iter().any(|words| chain.contains(words)) {
+        Cause::CredentialsUnavailable { detail }
+    } else {
+        Cause::Network { detail }
+    }
+}
+
+/// An error and its sources without repetitions: the SDK's own message is only "dispatch failure".
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut links: Vec<String> = Vec::new();
+    for link in std::iter::successors(Some(error), |link| Error::source(*link)) {
+        let text = link.to_string();
+        if !links.last().is_some_and(|last| last.contains(&text)) {
+            links.push(text);
+        }
+    }
+    links.join(": ")
+}

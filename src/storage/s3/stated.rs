@@ -1,0 +1,128 @@
+//! SHA-256 and size of an object in its user metadata, written by the PUT that stores it.
+//!
+//! Stores that return no SHA-256 are verified with it, and a lost status is restored from it. So the keys are a stored format
+//! and must not change. Objects of early versions lack them.
+
+use std::collections::HashMap;
+
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
+
+use crate::storage::{Found, Ownership};
+
+const SHA256: &str = "opendepot-sha256";
+const SIZE: &str = "opendepot-size";
+
+/// Adds both to the metadata of a PUT.
+pub(super) fn state(metadata: &mut HashMap<String, String>, sha256: &str, size: u64) {
+    metadata.insert(SHA256.to_owned(), sha256.to_owned());
+    metadata.insert(SIZE.to_owned(), size.to_string());
+}
+
+/// The object that a HEAD shows. Some gateways return no length, such as those that compress: then the size in our metadata
+/// counts, unless the SHA-256 shows that the metadata describes other content.
+pub(super) fn found(head: &HeadObjectOutput) -> Found {
+    let size = head.content_length().and_then(|size| u64::try_from(size).ok());
+    let sha256 = head.checksum_sha256();
+    let mut ownership = head.metadata().and_then(Ownership::from_metadata);
+    let contradicts = head.metadata().is_some_and(|metadata| contradicts(metadata, sha256, size));
+    if contradicts && let Some(ownership) = &mut ownership {
+        // The publisher is still known, the content is not.
+        ownership.digest.clear();
+    }
+    let stated_size = || head.metadata()?.get(SIZE)?.parse().ok().filter(|_| !contradicts);
+    Found {
+        size: size.or_else(stated_size).unwrap_or_default(),
+        sha256: sha256.map(str::to_owned).or_else(|| stated(head.metadata()?, size)),
+        ownership,
+        stored_at: head.last_modified().map(DateTime::secs),
+    }
+}
+
+/// The SHA-256 in the metadata, unless the object has another size than the metadata: then it was replaced, and the metadata
+/// copied.
+fn stated(metadata: &HashMap<String, String>, size: Option<u64>) -> Option<String> {
+    let stated: u64 = metadata.get(SIZE)?.parse().ok()?;
+    let same_size = size.is_none_or(|size| size == stated);
+    metadata.get(SHA256).filter(|sha256| same_size && !sha256.is_empty()).cloned()
+}
+
+/// Whether the metadata describes other content than what S3 has.
+fn contradicts(metadata: &HashMap<String, String>, sha256: Option<&str>, size: Option<u64>) -> bool {
+    let differs = |key: &str, now: &str| metadata.get(key).is_some_and(|stated| stated != now);
+    size.is_some_and(|size| differs(SIZE, &size.to_string()))
+        || sha256.is_some_and(|sha256| differs(SHA256, sha256))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_format_does_not_change() {
+        let mut metadata = HashMap::new();
+        state(&mut metadata, "c2hh", 7);
+        let expected = [("opendepot-sha256", "c2hh"), ("opendepot-size", "7")];
+        assert_eq!(metadata, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    }
+
+    #[test]
+    fn only_an_object_of_the_stated_size_is_believed() {
+        let mut metadata = HashMap::new();
+        assert_eq!(stated(&metadata, Some(7)), None);
+        state(&mut metadata, "c2hh", 7);
+        assert_eq!(stated(&metadata, Some(7)).as_deref(), Some("c2hh"));
+        assert_eq!(stated(&metadata, Some(8)), None);
+        metadata.insert(SIZE.to_owned(), "seven".to_owned());
+        assert_eq!(stated(&metadata, Some(7)), None);
+        state(&mut metadata, "", 7);
+        assert_eq!(stated(&metadata, Some(7)), None);
+    }
+
+    #[test]
+    fn metadata_that_was_copied_to_other_bytes_is_found_out() {
+        let mut metadata = HashMap::new();
+        assert!(!contradicts(&metadata, Some("c2hh"), Some(7)), "one of an early version says nothing");
+        state(&mut metadata, "c2hh", 7);
+        assert!(!contradicts(&metadata, Some("c2hh"), Some(7)) && !contradicts(&metadata, None, Some(7)));
+        assert!(contradicts(&metadata, Some("b3RoZXI="), Some(7)));
+        assert!(contradicts(&metadata, Some("c2hh"), Some(8)) && contradicts(&metadata, None, Some(8)));
+    }
+
+    #[test]
+    fn without_a_length_the_metadata_counts_unless_the_checksum_differs() {
+        let head = |sha256: Option<&str>, metadata: HashMap<String, String>| {
+            let head = HeadObjectOutput::builder().set_metadata(Some(metadata));
+            let found = found(&head.set_checksum_sha256(sha256.map(str::to_owned)).build());
+            (found.size, found.sha256)
+        };
+        let mut metadata = HashMap::new();
+        state(&mut metadata, "c2hh", 7);
+        let known = (7, Some("c2hh".to_owned()));
+        assert_eq!(head(Some("c2hh"), metadata.clone()), known);
+        assert_eq!(head(None, metadata.clone()), known);
+        assert_eq!(head(Some("b3RoZXI="), metadata), (0, Some("b3RoZXI=".to_owned())));
+    }
+
+    #[test]
+    fn where_s3_keeps_no_checksum_the_metadata_counts_and_never_of_other_bytes() {
+        let head = |sha256: Option<&str>, size: i64| {
+            let owner = Ownership {
+                namespace: "team".into(),
+                version_name: "vpc-1.0.0".into(),
+                digest: "h1:x".into(),
+                ..Ownership::default()
+            };
+            let mut metadata = owner.to_metadata();
+            state(&mut metadata, "c2hh", 7);
+            let head = HeadObjectOutput::builder().content_length(size).set_metadata(Some(metadata));
+            let found = found(&head.set_checksum_sha256(sha256.map(str::to_owned)).build());
+            (found.sha256, found.ownership.expect("an owner").digest)
+        };
+        let are = |sha256: Option<&str>, digest: &str| (sha256.map(str::to_owned), digest.to_owned());
+        assert_eq!(head(None, 7), are(Some("c2hh"), "h1:x"));
+        assert_eq!(head(Some("c2hh"), 7), are(Some("c2hh"), "h1:x"));
+        assert_eq!(head(Some("b3RoZXI="), 7), are(Some("b3RoZXI="), ""));
+        assert_eq!(head(None, 9), are(None, ""));
+    }
+}

@@ -1,0 +1,184 @@
+//! Stores that answer differently: conditions that they reject, and bodies that are no S3 error documents.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// What a store answers, given the method, whether the request has a condition, and how many came before.
+type Answers = fn(&str, bool, usize) -> &'static str;
+
+/// A server that answers each request on a connection of its own, as `answer` says to its method and headers; and what
+/// it was asked: the method, and with `if` the condition.
+async fn store(answer: Answers) -> (ObjectLocation, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = Vec::new();
+            let length = loop {
+                stream.read_buf(&mut request).await.expect("a request");
+                let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let expected = if head.starts_with("put") { "archive".len() } else { 0 };
+                if body.len() >= expected {
+                    break head.len();
+                }
+            };
+            let head = String::from_utf8_lossy(&request[..length]).to_ascii_lowercase();
+            let method = head.split(' ').next().unwrap_or_default().to_owned();
+            let conditional = head.contains("if-none-match");
+            let before = seen.lock().expect("a list").len();
+            seen.lock().expect("a list").push(format!("{method}{}", if conditional { " if" } else { "" }));
+            stream.write_all(answer(&method, conditional, before).as_bytes()).await.expect("an answer");
+        }
+    });
+    (place(format!("http://{address}")), asked)
+}
+
+const UNCONDITIONAL: &str = "HTTP/1.1 501 Not Implemented\r\ncontent-length: 72\r\nconnection: close\r\n\r\n\
+    <Error><Code>NotImplemented</Code><Message>If-None-Match</Message></Error>";
+const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const MISSING: &str = "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n";
+const DENIED: &str = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n";
+
+/// Two PUTs of one file, each with the condition or without, and what the store was asked.
+async fn puts(answer: Answers, create_only: bool) -> (Vec<Result<PutOutcome, Cause>>, Vec<String>) {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(b"archive").expect("written");
+    let (ownership, encryption) = (Ownership::default(), Encryption::default());
+    let upload = Upload {
+        file: file.path(),
+        size: 7,
+        sha256: "c2hh",
+        ownership: &ownership,
+        encryption: &encryption,
+        create_only,
+    };
+    let (place, asked) = store(answer).await;
+    let storage = storage_with_keys();
+    let mut outcomes = Vec::new();
+    for _ in 0..2 {
+        outcomes.push(storage.put(&place, &upload).await.map_err(|error| error.cause));
+    }
+    let asked = asked.lock().expect("a list").clone();
+    (outcomes, asked)
+}
+
+#[tokio::test]
+async fn where_the_condition_is_refused_a_look_right_before_the_put_takes_its_place() {
+    type Case = (&'static str, bool, Answers, [PutOutcome; 2], &'static [&'static str]);
+    use PutOutcome::{AlreadyExists, Stored};
+    let cases: [Case; 5] = [
+        (
+            "nothing is there at first",
+            true,
+            |method, conditional, before| match (method, conditional) {
+                ("head", _) if before < 2 => MISSING,
+                ("put", true) => UNCONDITIONAL,
+                _ => DONE,
+            },
+            [Stored, AlreadyExists],
+            &["put if", "head", "put", "head"],
+        ),
+        (
+            "another writer was faster",
+            true,
+            |method, conditional, _| {
+                if (method, conditional) == ("put", true) { UNCONDITIONAL } else { DONE }
+            },
+            [AlreadyExists, AlreadyExists],
+            &["put if", "head", "put if", "head"],
+        ),
+        (
+            "it may be overwritten",
+            false,
+            |_, conditional, _| if conditional { UNCONDITIONAL } else { DONE },
+            [Stored, Stored],
+            &["put", "put"],
+        ),
+        ("the condition is heeded", true, |_, _, _| DONE, [Stored, Stored], &["put if", "put if"]),
+        (
+            "and says that one is there",
+            true,
+            |_, _, _| "HTTP/1.1 412 Precondition Failed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            [AlreadyExists, AlreadyExists],
+            &["put if", "put if"],
+        ),
+    ];
+    for (what, create_only, answer, expected, requests) in cases {
+        let (outcomes, asked) = puts(answer, create_only).await;
+        assert_eq!(outcomes, expected.map(Ok), "{what}");
+        assert_eq!(asked, requests, "{what}");
+    }
+    // What cannot be looked at is not overwritten either.
+    let (outcomes, asked) = puts(
+        |method, conditional, _| match (method, conditional) {
+            ("put", true) => UNCONDITIONAL,
+            ("head", _) => DENIED,
+            _ => DONE,
+        },
+        true,
+    )
+    .await;
+    assert!(outcomes.iter().all(|o| matches!(o, Err(Cause::AccessDenied { .. }))), "{outcomes:?}");
+    assert!(!asked.contains(&"put".to_owned()), "{asked:?}");
+}
+
+#[tokio::test]
+async fn an_answer_means_the_same_in_whatever_body_it_comes() {
+    type Is = fn(&Result<PutOutcome, Cause>) -> bool;
+    let cases: [(&str, Answers, Is); 7] = [
+        (
+            "a document with a namespace",
+            |_, _, _| {
+                "HTTP/1.1 409 Conflict\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n\
+                 <?xml version=\"1.0\"?>\n<Error xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                 <Code>ConditionalRequestConflict</Code><Message>Try again</Message></Error>"
+            },
+            |result| *result == Err(Cause::Conflict),
+        ),
+        (
+            "no body",
+            |_, _, _| "HTTP/1.1 412 Precondition Failed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            |result| *result == Ok(PutOutcome::AlreadyExists),
+        ),
+        (
+            "a page: there is an object already",
+            |_, _, _| "HTTP/1.1 412 Nope\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>",
+            |result| *result == Ok(PutOutcome::AlreadyExists),
+        ),
+        (
+            "a page: too many requests",
+            |_, _, _| "HTTP/1.1 429 Slow\r\nretry-after: 7\r\nconnection: close\r\n\r\n<html></html>",
+            |result| *result == Err(Cause::SlowDown { retry_after: Some(Duration::from_secs(7)) }),
+        ),
+        (
+            "a page: not allowed",
+            |_, _, _| "HTTP/1.1 403 No\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>",
+            |result| matches!(result, Err(Cause::AccessDenied { .. })),
+        ),
+        (
+            "another region, for now",
+            |_, _, _| {
+                "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/elsewhere\r\n\
+                 connection: close\r\n\r\n<Error><Code>TemporaryRedirect</Code></Error>"
+            },
+            |result| matches!(result, Err(Cause::Unavailable { status: 307, .. })),
+        ),
+        (
+            "another region",
+            |_, _, _| {
+                "HTTP/1.1 301 Moved Permanently\r\nlocation: http://127.0.0.1:1/elsewhere\r\n\
+                 connection: close\r\n\r\n<Error><Code>PermanentRedirect</Code></Error>"
+            },
+            |result| matches!(result, Err(Cause::WrongRegion { right: None })),
+        ),
+    ];
+    for (what, answer, is) in cases {
+        let (outcomes, _) = puts(answer, true).await;
+        assert!(is(&outcomes[0]), "{what}: {:?}", outcomes[0]);
+    }
+}
