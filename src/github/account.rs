@@ -1,8 +1,9 @@
-//! In whose name requests are sent. In come a credential and GitHub's answers; out comes what a request is sent with, or
-//! that it has to wait, and what a refusal means. An App's installation token is asked for here. It does not know what
-//! the requests are for.
+//! The credential of one fetch: authorization of its requests, its rate limits, and the meaning of a rejection.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -13,7 +14,8 @@ use super::{
     client::Client,
     credential::{Account, AppKey, Credential},
     error::{FetchError, explanation},
-    rate_limit::{Answer, LimitKind, RateLimit},
+    limit_times::{Now, server_time},
+    rate_limit::{Answer, LimitKind, RateLimit, Rejection},
     redirect::{host_named, is_page},
     token::{Grant, Minted},
     transport::{Scope, Transport, bounded_body},
@@ -21,15 +23,16 @@ use super::{
 use crate::domain::Repository;
 use crate::domain::repository::authority;
 
-/// Who asks, and whose limits are obeyed.
+/// Sends a fetch's requests with its credential, within the limits of that credential.
 pub(super) struct Requester<'a, T> {
     client: &'a Client<T>,
     repository: &'a Repository,
     credential: &'a Credential,
     account: Account,
+    /// The repository as a key of rate limits: GitHub's names ignore case.
+    key: String,
 }
 
-/// What a request is sent with.
 pub(super) enum Authorization {
     None,
     Personal(SecretString),
@@ -49,6 +52,7 @@ impl Authorization {
 /// GitHub's answer to a request for a token.
 struct Minting {
     status: StatusCode,
+    received: Timestamp,
     body: Vec<u8>,
     message: Option<String>,
 }
@@ -60,7 +64,8 @@ impl<'a, T: Transport> Requester<'a, T> {
             Credential::Token(_) | Credential::App(_) => authority(repository.api()),
         };
         let account = Account { host, identity: credential.identity() };
-        Self { client, repository, credential, account }
+        let key = repository.to_string().to_ascii_lowercase();
+        Self { client, repository, credential, account, key }
     }
 
     pub(super) fn account(&self) -> &Account {
@@ -71,23 +76,23 @@ impl<'a, T: Transport> Requester<'a, T> {
         !matches!(self.credential, Credential::Anonymous)
     }
 
-    /// What the account's own host is sent, if the account's gate is open.
+    /// The authorization for the account's own host; an error during a rate limit.
     pub(super) async fn authorization(&self) -> Result<Authorization, FetchError> {
-        self.pass(&self.account)?;
+        self.check(&self.account)?;
         match self.credential {
             Credential::Anonymous => Ok(Authorization::None),
             Credential::Token(token) => Ok(Authorization::Personal(token.clone())),
             Credential::App(app) => {
                 let grant = self.client.tokens.get(&self.account, || self.mint(app)).await?;
-                // While this one waited for the token, another's answer may have closed the gate.
-                self.pass(&self.account)?;
+                // Another request may have met a limit while this one waited for the token.
+                self.check(&self.account)?;
                 Ok(Authorization::App(grant))
             }
         }
     }
 
-    /// Asks for a token that can read contents and nothing else. Where GitHub cannot make that (422: the App was not
-    /// granted it, or there are too many repositories for a narrowed token), for one that can do what the App can.
+    /// Requests a token that can only read contents. If GitHub cannot create one (422: the App lacks that permission, or
+    /// has too many repositories for a narrowed token), requests one with all permissions of the App.
     async fn mint(&self, app: &AppKey) -> Result<Minted, FetchError> {
         #[derive(Deserialize)]
         struct Granted {
@@ -99,17 +104,18 @@ impl<'a, T: Transport> Requester<'a, T> {
         if minting.status == StatusCode::UNPROCESSABLE_ENTITY {
             minting = self.ask_for_token(app, Scope::Everything).await?;
         }
-        let Minting { status, body, message } = minting;
+        let Minting { status, received, body, message } = minting;
         match status.as_u16() {
             201 => {
                 let unreadable = |_| FetchError::Unexpected { host: host.clone(), status: 201 };
                 let Granted { token, expires_at } = serde_json::from_slice(&body).map_err(unreadable)?;
-                Ok(Minted { token: token.into(), expires_at })
+                let lifetime = Duration::try_from(expires_at.duration_since(received)).unwrap_or_default();
+                Ok(Minted { token: token.into(), lifetime })
             }
             code @ (401 | 403 | 404 | 422) => {
                 let (app, installation) = (app.app_id(), app.installation_id());
                 let message = message.unwrap_or_else(|| "no reason given".to_owned());
-                // GitHub takes no signature from the future.
+                // GitHub rejects a signature from the future.
                 let clock = if message.contains("claim") { " (is the operator's clock right?)" } else { "" };
                 let what = format!(
                     "{host} gives no token for installation {installation} of App {app}: {message}{clock}"
@@ -120,11 +126,12 @@ impl<'a, T: Transport> Requester<'a, T> {
         }
     }
 
-    /// GitHub counts these requests for the App, and what its tokens are used for for the installation.
+    /// GitHub counts these requests for the App, and requests with its tokens for the installation.
     async fn ask_for_token(&self, app: &AppKey, scope: Scope) -> Result<Minting, FetchError> {
         let account = Account { host: self.account.host.clone(), identity: app.itself() };
-        self.pass(&account)?;
+        self.check(&account)?;
         let api = self.repository.api();
+        let sent = Instant::now();
         let response = self.client.transport.mint(api, app, scope).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_redirection() {
@@ -136,27 +143,55 @@ impl<'a, T: Transport> Requester<'a, T> {
         }
         let body = bounded_body(response).await;
         let message = explanation(&body);
-        let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized: true };
-        self.take_note(&account, &account.host, answer)?;
-        Ok(Minting { status, body, message })
+        let received = server_time(&headers).unwrap_or_else(Timestamp::now);
+        let answer =
+            Answer { status, headers: &headers, message: message.as_deref(), authorized: true, sent };
+        self.record(&account, &account.host, answer)?;
+        Ok(Minting { status, received, body, message })
     }
 
-    /// Takes note of an answer of `host`; an error where it is an order to wait.
+    /// Records an answer of `host`; an error if it is a rate limit.
     pub(super) fn observe(&self, host: &str, answer: Answer<'_>) -> Result<(), FetchError> {
-        self.take_note(&self.account, host, answer)
+        self.record(&self.account, host, answer)
     }
 
-    fn take_note(&self, account: &Account, host: &str, answer: Answer<'_>) -> Result<(), FetchError> {
-        let limit = self.client.rate_limits.observe(account, answer, Timestamp::now());
-        limit.map_or(Ok(()), |limit| Err(limited(host, limit)))
+    /// Records that a request sent at `sent` returned an archive.
+    pub(super) fn served(&self, sent: Instant) {
+        self.client.rate_limits.served(&self.account, &self.key, sent);
     }
 
-    fn pass(&self, account: &Account) -> Result<(), FetchError> {
-        let passed = self.client.rate_limits.check(account, Timestamp::now());
-        passed.map_err(|limit| limited(&account.host, limit))
+    fn record(&self, account: &Account, host: &str, answer: Answer<'_>) -> Result<(), FetchError> {
+        let recorded = self.client.rate_limits.observe(account, &self.key, answer, Now::read());
+        recorded.map_err(|rejection| match rejection {
+            Rejection::RateLimit(limit) => self.limited(host, limit),
+            Rejection::PageAgain => {
+                let message = format!(
+                    "a web page again for {}, while other repositories are served; set \
+                     githubClientConfig.useAuthenticatedClient, or check the proxy",
+                    self.repository
+                );
+                FetchError::Forbidden { host: host.to_owned(), status: 403, message }
+            }
+        })
     }
 
-    /// What a status means that is neither good nor a 404.
+    fn check(&self, account: &Account) -> Result<(), FetchError> {
+        let checked = self.client.rate_limits.check(account, &self.key, Now::read());
+        checked.map_err(|limit| self.limited(&account.host, limit))
+    }
+
+    fn limited(&self, host: &str, RateLimit { until, kind }: RateLimit) -> FetchError {
+        let (host, secondary) = (host.to_owned(), kind == LimitKind::Secondary);
+        match kind {
+            LimitKind::Pages => FetchError::Blocked { host, until, repository: None },
+            LimitKind::RepositoryPage => {
+                FetchError::Blocked { host, until, repository: Some(self.repository.to_string()) }
+            }
+            LimitKind::Primary | LimitKind::Secondary => FetchError::RateLimited { host, until, secondary },
+        }
+    }
+
+    /// The error for a status that is neither good nor a 404.
     pub(super) fn refusal(&self, host: &str, status: StatusCode, message: Option<String>) -> FetchError {
         let message = message.unwrap_or_else(|| "no reason given".to_owned());
         let (host, code) = (host.to_owned(), status.as_u16());
@@ -170,7 +205,7 @@ impl<'a, T: Transport> Requester<'a, T> {
                 let what = format!("{host} does not accept {credential}: {message}");
                 FetchError::CredentialRefused { status: code, what }
             }
-            // Whoever has not signed in is asked to.
+            // A site in private mode requires a login.
             (401, None) => FetchError::RepositoryNotFound {
                 repository: self.repository.to_string(),
                 authenticated: false,
@@ -178,16 +213,6 @@ impl<'a, T: Transport> Requester<'a, T> {
             (401 | 403 | 451, _) => FetchError::Forbidden { host, status: code, message },
             (500..=599, _) => FetchError::Server { host, status: code },
             _ => FetchError::Unexpected { host, status: code },
-        }
-    }
-}
-
-fn limited(host: &str, RateLimit { until, kind }: RateLimit) -> FetchError {
-    let host = host.to_owned();
-    match kind {
-        LimitKind::Page => FetchError::Blocked { host, until },
-        LimitKind::Primary | LimitKind::Secondary => {
-            FetchError::RateLimited { host, until, secondary: kind == LimitKind::Secondary }
         }
     }
 }

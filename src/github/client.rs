@@ -1,8 +1,8 @@
 //! The state that all fetches share: the transport, the rate limits and the installation tokens.
 
-use jiff::Timestamp;
+use std::time::Instant;
 
-use super::{rate_limit::RateLimits, token::TokenCache};
+use super::{limit_times::Now, rate_limit::RateLimits, token::TokenCache};
 
 #[derive(Debug)]
 pub(super) struct Client<T> {
@@ -13,10 +13,10 @@ pub(super) struct Client<T> {
 
 impl<T> Client<T> {
     pub(super) fn new(transport: T) -> Self {
-        Self { transport, rate_limits: RateLimits::default(), tokens: TokenCache::new(Timestamp::now) }
+        Self { transport, rate_limits: RateLimits::default(), tokens: TokenCache::new(Instant::now) }
     }
 
     pub(super) fn remaining(&self) -> Vec<(&'static str, i64)> {
-        self.rate_limits.remaining(Timestamp::now())
+        self.rate_limits.remaining(Now::read())
     }
 }

@@ -69,19 +69,14 @@ pub enum FetchError {
         /// A limit on bursts rather than the hourly quota.
         secondary: bool,
     },
-    /// A web page forbade what was asked for without a credential, where GitHub's API explains itself in JSON. Until then
-    /// nothing is sent with the same credential.
+    /// The site answered an anonymous request with a web page, where GitHub's API explains itself in JSON. Until then no
+    /// anonymous request is sent for this repository, or, without one, for any.
     #[error(
-        "{} (HTTP 403 with a web page, as after too many requests from one address): if it stays, set \
-         githubClientConfig.useAuthenticatedClient, or look at the proxy",
-        notice(host, *until)
+        "{} (HTTP 403 with a web page{}): if it stays, set githubClientConfig.useAuthenticatedClient, or check the proxy",
+        notice(host, *until),
+        blocked(repository.as_deref())
     )]
-    Blocked {
-        /// Who answered.
-        host: String,
-        /// When the next request may be sent.
-        until: Timestamp,
-    },
+    Blocked { host: String, until: Timestamp, repository: Option<String> },
     /// A token that GitHub gave less than a minute ago is refused: not all of GitHub knows it yet.
     #[error(
         "{what} (HTTP {status}); the token is new and may take a minute to be known everywhere at GitHub: the same one is \
@@ -177,6 +172,13 @@ pub enum FetchError {
 
 fn notice(host: &str, until: Timestamp) -> RateLimitNotice {
     RateLimitNotice { host: host.to_owned(), until }
+}
+
+fn blocked(repository: Option<&str>) -> String {
+    match repository {
+        Some(repository) => format!(" for {repository}"),
+        None => " for several repositories, as after too many requests from one address".to_owned(),
+    }
 }
 
 fn invisible(authenticated: bool) -> &'static str {

@@ -2,7 +2,7 @@
 //! bytes in a file, or a [`FetchError`]. It decides which host sees the credential, which 404 means what, and what is never
 //! sent because the account has to wait. It must not look into the archive.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use reqwest::Response;
@@ -157,8 +157,10 @@ impl<'a, T: Transport> Session<'a, T> {
         } else {
             self.repository.site_archive(tag, format)
         };
+        let sent = Instant::now();
         match self.follow(&url).await? {
             End::Body { response, served_by, moved } => {
+                self.requester.served(sent);
                 Ok(Ok(Found { tag: tag.to_owned(), url, served_by, moved, response: *response }))
             }
             End::Page { host } => Err(self.page(host)),
@@ -239,8 +241,9 @@ impl<'a, T: Transport> Session<'a, T> {
         let repository = self.repository.to_string();
         loop {
             let by = if at_home { self.requester.authorization().await? } else { Authorization::None };
+            let sent = Instant::now();
             let response = self.client.transport.get(url, by.token()).await?;
-            let outcome = self.judge(url, response, by.token().is_some()).await;
+            let outcome = self.judge(url, response, by.token().is_some(), sent).await;
             let Authorization::App(grant) = by else {
                 return outcome.map(|response| (response, Doubt::None));
             };
@@ -269,16 +272,22 @@ impl<'a, T: Transport> Session<'a, T> {
     }
 
     /// Passes on what leads further (below 400, and 404); everything else becomes an error.
-    async fn judge(&self, url: &Url, response: Response, authorized: bool) -> Result<Response, FetchError> {
+    async fn judge(
+        &self,
+        url: &Url,
+        response: Response,
+        authorized: bool,
+        sent: Instant,
+    ) -> Result<Response, FetchError> {
         let (host, status) = (authority(url), response.status());
         if status.as_u16() < 400 || status == StatusCode::NOT_FOUND {
-            let answer = Answer { status, headers: response.headers(), message: None, authorized };
+            let answer = Answer { status, headers: response.headers(), message: None, authorized, sent };
             self.requester.observe(&host, answer)?;
             return Ok(response);
         }
         let headers = response.headers().clone();
         let message = explanation(&bounded_body(response).await);
-        let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized };
+        let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized, sent };
         self.requester.observe(&host, answer)?;
         Err(self.requester.refusal(&host, status, message))
     }

@@ -1,11 +1,11 @@
-//! Doors for the fuzz targets, which see only what is public: to the readers of GitHub's answers, and to addresses.
-//!
-//! In: what strangers write. Out: nothing; what must hold of every outcome is asserted. Not part of the product.
+//! Entry points for the fuzz targets, which assert what must hold of every outcome. Not part of the product.
 #![allow(
     clippy::missing_panics_doc,
     clippy::implicit_hasher,
     reason = "a target that panics has found something"
 )]
+
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -13,15 +13,21 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     credential::{Account, Identity},
     error::explanation,
-    rate_limit::{Answer, RateLimits},
+    limit_times::Now,
+    rate_limit::{Answer, RateLimits, Rejection},
     redirect::target,
 };
 use crate::domain::repository::authority;
 use crate::domain::{ArchiveFormat, Repository};
 
-/// An answer of GitHub's: its limits, its explanation, and where it redirects.
+/// Rate limits, explanation and redirect of any answer.
 pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
-    let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000);
+    let (sent, wall) = (Instant::now(), Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000));
+    let at = |wait: SignedDuration| Now {
+        monotonic: sent + Duration::try_from(wait).unwrap_or_default(),
+        wall: wall + wait,
+    };
+    let now = at(SignedDuration::ZERO);
     let message = explanation(body);
     if let Some(text) = &message {
         assert!(!text.is_empty() && !text.chars().any(char::is_control), "{text:?}");
@@ -29,15 +35,15 @@ pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
     let account = Account { host: "api.github.com".into(), identity: Identity::Anonymous };
     let limits = RateLimits::default();
     for authorized in [true, false, true] {
-        let answer = Answer { status, headers, message: message.as_deref(), authorized };
-        if let Some(limit) = limits.observe(&account, answer, now) {
-            assert_eq!(limits.check(&account, now), Err(limit));
+        let answer = Answer { status, headers, message: message.as_deref(), authorized, sent };
+        if let Err(Rejection::RateLimit(limit)) = limits.observe(&account, "net", answer, now) {
+            assert_eq!(limits.check(&account, "net", now), Err(limit));
         }
     }
-    if let Err(limit) = limits.check(&account, now) {
-        let wait = limit.until.duration_since(now);
+    if let Err(limit) = limits.check(&account, "net", now) {
+        let wait = limit.until.duration_since(wall);
         assert!(wait.is_positive() && wait <= SignedDuration::from_mins(65), "{wait:?}");
-        assert_eq!(limits.check(&account, limit.until), Ok(()));
+        assert_eq!(limits.check(&account, "net", at(wait)), Ok(()));
     }
     let repository = Repository::from_parts("acme", "network");
     if let Ok(url) = repository
@@ -51,7 +57,7 @@ pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
     }
 }
 
-/// The addresses of a repository: none but its own host, and only paths below its own name.
+/// The addresses of a repository: only its own host, and paths below its own name.
 pub fn addresses(repository: &Repository, tag: &str) {
     let (owner, name) = (repository.owner(), repository.name());
     for format in [ArchiveFormat::Zip, ArchiveFormat::Tar] {

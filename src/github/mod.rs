@@ -11,6 +11,8 @@
 //! | `credential` | credentials from a Secret, validated before any request |
 //! | `token` | cache of installation tokens |
 //! | `rate_limit` | GitHub's rate limits, per credential |
+//! | `limit_times` | times in GitHub's headers, and waits without one |
+//! | `page_block` | meaning of a web page with status 403 |
 //! | `notice` | the rate limit as a sentence in a status |
 //! | `redirect` | validation of redirects, login pages and new repository names |
 //! | `transport` | one HTTP request |
@@ -23,7 +25,9 @@ mod error;
 mod fetch;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod limit_times;
 mod notice;
+mod page_block;
 mod rate_limit;
 mod redirect;
 mod settings;

@@ -52,7 +52,8 @@ mod tests {
         for error in [
             FetchError::RateLimited { host: host(), until, secondary: true },
             FetchError::RateLimited { host: host(), until, secondary: false },
-            FetchError::Blocked { host: host(), until },
+            FetchError::Blocked { host: host(), until, repository: None },
+            FetchError::Blocked { host: host(), until, repository: Some("https://github.com/a/b".into()) },
         ] {
             assert_eq!(error.to_string().parse(), Ok(notice.clone()), "{error}");
         }

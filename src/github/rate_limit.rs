@@ -1,78 +1,102 @@
-//! GitHub's rate limits. In goes every answer that GitHub gives to an account; out comes whether, and until when, that
-//! account has to wait. It must not send, sleep or look at a clock: the caller brings the time.
+//! GitHub's rate limits, per account: whether, and until when, requests with a credential have to wait.
+//!
+//! Pure: the caller passes the time. Waits are measured on the monotonic clock, so that a clock that is set neither ends nor
+//! extends one; only messages contain a time of day.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, StatusCode};
-use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use jiff::{SignedDuration, Timestamp};
 
-use super::credential::Account;
-use crate::domain::time::whole_second_after;
+use super::{
+    credential::Account,
+    limit_times::{LONGEST_WAIT, Now, SHORTEST_WAIT, Times, doubled},
+    page_block::{PageBlocks, PageMeaning},
+};
 
-/// First wait after a limit that names no time; it doubles with each one that follows.
-const FIRST_WAIT: SignedDuration = SignedDuration::from_mins(1);
-/// A primary limit resets within the hour; the rest is room for clocks that differ. Nothing is worth waiting longer for.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(65);
-const SHORTEST_WAIT: SignedDuration = SignedDuration::from_secs(1);
-/// Above this many accounts, those that have nothing to say are forgotten.
+/// Above this number of accounts, those that have no limit are forgotten.
 const MANY: usize = 1024;
 
-/// An order to wait.
+/// A limit as messages show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RateLimit {
     pub(super) until: Timestamp,
     pub(super) kind: LimitKind,
 }
 
-/// What ordered it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LimitKind {
-    /// The hourly quota is spent.
+    /// The hourly quota is used up.
     Primary,
-    /// Too many requests at once, or a server that is overloaded.
+    /// Too many requests at once, or an overloaded server.
     Secondary,
-    /// A web page that forbids what was asked for without a credential.
-    Page,
+    /// Web pages with status 403 in answer to anonymous requests for several repositories.
+    Pages,
+    /// Such a page for this repository alone.
+    RepositoryPage,
 }
 
-/// What GitHub answered.
+/// Why GitHub's answer is of no use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rejection {
+    RateLimit(RateLimit),
+    /// A web page with status 403, although GitHub serves other repositories.
+    PageAgain,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer<'a> {
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
     /// GitHub's explanation.
     pub(super) message: Option<&'a str>,
-    /// Whether the request carried a credential.
+    /// Whether the request had a credential.
     pub(super) authorized: bool,
+    /// When the request was sent.
+    pub(super) sent: Instant,
 }
 
-/// The gates of all accounts.
+/// The limits of all accounts.
 #[derive(Debug, Default)]
 pub(super) struct RateLimits(Mutex<HashMap<Account, AccountLimits>>);
 
 impl RateLimits {
-    /// `Err` while the account has to wait.
-    pub(super) fn check(&self, account: &Account, now: Timestamp) -> Result<(), RateLimit> {
-        self.lock().get(account).and_then(|gate| gate.closed_at(now)).map_or(Ok(()), Err)
+    /// `Err` while requests of the account for this repository have to wait.
+    pub(super) fn check(&self, account: &Account, repository: &str, now: Now) -> Result<(), RateLimit> {
+        self.lock().get(account).and_then(|limits| limits.current(repository, now)).map_or(Ok(()), Err)
     }
 
-    /// Takes note of an answer; `Some` when the answer itself was an order to wait.
-    pub(super) fn observe(&self, account: &Account, answer: Answer<'_>, now: Timestamp) -> Option<RateLimit> {
-        let mut gates = self.lock();
-        if gates.len() >= MANY {
-            gates.retain(|_, gate| gate.closed_at(now).is_some());
+    /// Records an answer; `Err` if the answer itself is a limit.
+    pub(super) fn observe(
+        &self,
+        account: &Account,
+        repository: &str,
+        answer: Answer<'_>,
+        now: Now,
+    ) -> Result<(), Rejection> {
+        let mut all = self.lock();
+        if all.len() >= MANY {
+            all.retain(|_, limits| limits.limited(now).is_some());
         }
-        gates.entry(account.clone()).or_default().observe(answer, now)
+        all.entry(account.clone()).or_default().observe(repository, answer, now)
     }
 
-    /// The smallest quota left, for each kind of credential that a quota was seen for.
-    pub(super) fn remaining(&self, now: Timestamp) -> Vec<(&'static str, i64)> {
+    /// Records that a request sent at `sent` returned an archive.
+    pub(super) fn served(&self, account: &Account, repository: &str, sent: Instant) {
+        if let Some(limits) = self.lock().get_mut(account) {
+            limits.pages.served(repository, sent);
+        }
+    }
+
+    /// The smallest quota left, for each kind of credential with a known quota.
+    pub(super) fn remaining(&self, now: Now) -> Vec<(&'static str, i64)> {
         let mut smallest = BTreeMap::new();
-        for (account, gate) in &*self.lock() {
-            let quota = gate.quota.filter(|(_, reset)| *reset > now);
+        for (account, limits) in &*self.lock() {
+            let quota = limits.quota.filter(|(_, reset)| *reset > now.monotonic);
             if let Some(((remaining, _), kind)) = quota.zip(account.identity.kind()) {
                 let least = smallest.entry(kind).or_insert(remaining);
                 *least = remaining.min(*least);
@@ -86,105 +110,127 @@ impl RateLimits {
     }
 }
 
-/// What is known of one account.
 #[derive(Debug, Default)]
 struct AccountLimits {
-    closed: Option<RateLimit>,
-    /// Limits without a time, since the last good answer.
+    limit: Option<(Instant, LimitKind)>,
+    /// Limits without a time since the last good answer.
     strikes: u32,
-    /// What is left, and when that ceases to hold.
-    quota: Option<(i64, Timestamp)>,
+    /// What is left, and when the quota is reset.
+    quota: Option<(i64, Instant)>,
+    pages: PageBlocks,
 }
 
 impl AccountLimits {
-    fn closed_at(&self, now: Timestamp) -> Option<RateLimit> {
-        self.closed.filter(|limit| limit.until > now)
+    /// The limit of the whole account.
+    fn limited(&self, now: Now) -> Option<RateLimit> {
+        let (until, kind) = self.limit.filter(|(until, _)| *until > now.monotonic)?;
+        Some(shown(until, kind, now))
     }
 
-    fn observe(&mut self, answer: Answer<'_>, now: Timestamp) -> Option<RateLimit> {
-        let Answer { status, headers, .. } = answer;
-        let remaining = number(headers, "x-ratelimit-remaining");
-        // GitHub's times are by GitHub's clock: how far off they are counts, and is added to ours.
-        let theirs = date(headers, "date").unwrap_or(now);
-        let local = |at: Timestamp| later(now, at.duration_since(theirs));
-        let reset = number(headers, "x-ratelimit-reset").and_then(|s| Timestamp::from_second(s).ok());
-        let reset = reset.map(local);
-        if let Some(quota) = remaining.zip(reset) {
-            self.quota = Some(quota);
-        }
-        let spent = reset.filter(|reset| remaining == Some(0) && *reset > now);
-        let was_open = self.closed_at(now).is_none();
+    fn current(&self, repository: &str, now: Now) -> Option<RateLimit> {
+        let page =
+            || Some(shown(self.pages.wait(repository, now.monotonic)?, LimitKind::RepositoryPage, now));
+        self.limited(now).or_else(page)
+    }
 
-        let named = match status {
-            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-                retry_after(headers, now).or_else(|| date(headers, "retry-after").map(local)).max(spent)
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                retry_after(headers, now).or_else(|| date(headers, "retry-after").map(local))
-            }
+    fn observe(&mut self, repository: &str, answer: Answer<'_>, now: Now) -> Result<(), Rejection> {
+        let times = Times::read(answer.headers, now.wall);
+        let after = |wait: Duration| now.monotonic.checked_add(wait);
+        if let Some((remaining, reset)) = times.quota {
+            self.quota = reset.and_then(after).map(|reset| (remaining, reset));
+        }
+        let spent = times.spent();
+        let named = match answer.status {
+            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => times.retry_after.max(spent),
+            StatusCode::SERVICE_UNAVAILABLE => times.retry_after,
             _ => None,
         };
-        if let Some(kind) = answer.limit(remaining == Some(0), named.is_some()) {
-            // Answers that were under way together are one strike, not several.
-            let wait = FIRST_WAIT * 2_i32.pow(self.strikes.min(10));
+        let was_open = self.limited(now).is_none();
+        if answer.is_blocking_page(&times, named) {
+            return Err(self.page(repository, answer.sent, now));
+        }
+        if let Some(kind) = answer.limit(&times, named.is_some()) {
+            // Answers to requests that were sent together count as one strike.
             self.strikes += u32::from(was_open && named.is_none());
-            return Some(self.close(named.unwrap_or_else(|| later(now, wait)), kind, now));
+            let wait = named.unwrap_or_else(|| doubled(self.strikes));
+            return Err(Rejection::RateLimit(self.limit_for(wait, kind, now)));
         }
         if let Some(reset) = spent {
-            self.close(reset, LimitKind::Primary, now);
-        } else if was_open && (status.is_success() || status.is_redirection()) {
+            self.limit_for(reset, LimitKind::Primary, now);
+        } else if was_open && (answer.status.is_success() || answer.status.is_redirection()) {
             self.strikes = 0;
         }
-        None
+        Ok(())
     }
 
-    /// Closes the gate, never for less long than it is closed already. Until a whole second, so that the time that people
-    /// are told is the time that is meant.
-    fn close(&mut self, until: Timestamp, kind: LimitKind, now: Timestamp) -> RateLimit {
-        let until = whole_second_after(until.clamp(later(now, SHORTEST_WAIT), later(now, LONGEST_WAIT)));
-        let limit = match self.closed_at(now) {
-            Some(longer) if longer.until >= until => longer,
-            _ => RateLimit { until, kind },
+    fn page(&mut self, repository: &str, sent: Instant, now: Now) -> Rejection {
+        let was_open = self.limited(now).is_none();
+        match self.pages.observe(repository, sent, now.monotonic, was_open) {
+            PageMeaning::Account(wait) => Rejection::RateLimit(self.limit_for(wait, LimitKind::Pages, now)),
+            PageMeaning::Repository(wait) => {
+                let until = whole_second(wait, now);
+                self.pages.block(repository, until);
+                Rejection::RateLimit(shown(until, LimitKind::RepositoryPage, now))
+            }
+            PageMeaning::Waiting(until) => Rejection::RateLimit(shown(until, LimitKind::RepositoryPage, now)),
+            PageMeaning::Forbidden => Rejection::PageAgain,
+        }
+    }
+
+    /// Limits the account. A limit never shortens an earlier one.
+    fn limit_for(&mut self, wait: Duration, kind: LimitKind, now: Now) -> RateLimit {
+        let until = whole_second(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT), now);
+        let limit = match self.limit {
+            Some(longer) if longer.0 >= until => longer,
+            _ => (until, kind),
         };
-        *self.closed.insert(limit)
+        self.limit = Some(limit);
+        shown(limit.0, limit.1, now)
     }
 }
 
 impl Answer<'_> {
-    /// Whether this is an order to wait, given whether the quota is spent and whether a time was named.
-    fn limit(&self, spent: bool, timed: bool) -> Option<LimitKind> {
-        let kind = if spent { LimitKind::Primary } else { LimitKind::Secondary };
+    /// Whether this is a limit, if `timed`, of a known time.
+    fn limit(&self, times: &Times, timed: bool) -> Option<LimitKind> {
+        let kind = if times.used_up { LimitKind::Primary } else { LimitKind::Secondary };
         match self.status {
             StatusCode::TOO_MANY_REQUESTS => Some(kind),
-            StatusCode::FORBIDDEN if timed || spent || speaks_of_a_limit(self.message) => Some(kind),
-            // The site and the host of archives answer so when there is too much from one address.
-            StatusCode::FORBIDDEN if !self.authorized && self.message.is_none() => Some(LimitKind::Page),
+            StatusCode::FORBIDDEN if timed || times.used_up || is_about_limit(self.message) => Some(kind),
             StatusCode::SERVICE_UNAVAILABLE if timed => Some(LimitKind::Secondary),
             _ => None,
         }
     }
+
+    /// Whether this is an anonymous 403 without GitHub's explanation. The site and the host of archives send such pages
+    /// after too many requests from one address.
+    fn is_blocking_page(&self, times: &Times, named: Option<Duration>) -> bool {
+        self.status == StatusCode::FORBIDDEN
+            && !self.authorized
+            && self.message.is_none()
+            && !times.used_up
+            && named.is_none()
+    }
 }
 
-fn speaks_of_a_limit(message: Option<&str>) -> bool {
+/// The end of a wait, on a whole second of the wall clock: messages show whole seconds, and never too early a time.
+fn whole_second(wait: Duration, now: Now) -> Instant {
+    let wall = now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX);
+    let rest = Duration::from_nanos(wall.subsec_nanosecond().unsigned_abs().into());
+    let up = if rest.is_zero() { rest } else { Duration::from_secs(1).saturating_sub(rest) };
+    now.monotonic + wait + up
+}
+
+/// The time of day of a limit's end, by today's clock. The end is on a whole second, up to the clocks' drift since.
+fn shown(until: Instant, kind: LimitKind, now: Now) -> RateLimit {
+    let wait = until.saturating_duration_since(now.monotonic);
+    let at = now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX);
+    let nearest = at.saturating_add(SignedDuration::from_millis(500)).unwrap_or(at).as_second();
+    RateLimit { until: Timestamp::from_second(nearest).unwrap_or(at), kind }
+}
+
+fn is_about_limit(message: Option<&str>) -> bool {
     let message = message.unwrap_or_default().to_ascii_lowercase();
     message.contains("rate limit") || message.contains("abuse detection")
-}
-
-fn number(headers: &HeaderMap, name: &str) -> Option<i64> {
-    headers.get(name)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// Seconds from now, as GitHub writes it; a proxy may write a date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
-    Some(later(now, SignedDuration::from_secs(number(headers, "retry-after")?.max(0))))
-}
-
-fn date(headers: &HeaderMap, name: &str) -> Option<Timestamp> {
-    Some(rfc2822::parse(headers.get(name)?.to_str().ok()?).ok()?.timestamp())
-}
-
-fn later(now: Timestamp, wait: SignedDuration) -> Timestamp {
-    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Installation tokens of GitHub Apps. In goes an account and a way to mint; out comes a token that is good for a while,
-//! minted once however many ask at the same time, and what a refusal of it means. It must not know how a token is minted,
-//! nor log one.
+//! Cache of installation tokens of GitHub Apps, and the meaning of a rejected token.
+//!
+//! Fetches that need a token at the same time share one request for it. Times are those of the monotonic clock.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,72 +10,73 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
-use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{credential::Account, error::FetchError};
 
-/// A token is replaced this long before it expires: longer than any single request takes to arrive.
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
-/// So long GitHub may take until all of it knows a new token; what is refused before then says nothing.
-const NEW: SignedDuration = SignedDuration::from_mins(1);
-/// One that has worked and is then refused for so long has ended before its time, however new it is.
-const ENDED: SignedDuration = SignedDuration::from_secs(10);
-/// A refused token is replaced at most this often. One that never worked is not replaced before this age either: a new
-/// one would fare no better.
-const REPLACED: SignedDuration = SignedDuration::from_mins(10);
-/// Above this many accounts, those without a live token are forgotten.
+/// A token is renewed this long before it expires: longer than any request takes to arrive.
+const MARGIN: Duration = Duration::from_mins(5);
+/// GitHub's replicas may need this long to accept a new token; earlier rejections do not count.
+const NEW: Duration = Duration::from_mins(1);
+/// A token that has worked and is then rejected for this long has been revoked, however new it is.
+const ENDED: Duration = Duration::from_secs(10);
+/// Shortest time between two replacements of rejected tokens. A token that never worked is not replaced before this age
+/// either: a new one would be rejected too.
+const REPLACED: Duration = Duration::from_mins(10);
+/// Above this number of accounts, those without a live token are forgotten.
 const MANY: usize = 1024;
 
-type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 
-/// A token as GitHub gave it.
+/// A token that GitHub has just created.
 #[derive(Debug)]
 pub(super) struct Minted {
     pub(super) token: SecretString,
-    pub(super) expires_at: Timestamp,
+    pub(super) lifetime: Duration,
 }
 
-/// A token in use, shared by all who ask for it.
+/// A token in use, shared by all fetches of its account.
 pub(super) struct Grant {
     pub(super) token: SecretString,
-    minted_at: Timestamp,
+    minted_at: Instant,
+    renew_at: Instant,
     seen: Mutex<Seen>,
 }
 
-/// What became of a token so far.
+/// GitHub's answers to a token so far.
 #[derive(Default)]
 struct Seen {
     /// The repositories that it worked for.
     works_for: HashSet<String>,
-    /// Since when it is answered 401, and nothing else.
-    refused_since: Option<Timestamp>,
+    /// Start of an uninterrupted series of 401s.
+    refused_since: Option<Instant>,
 }
 
-/// What it means that GitHub refuses an installation token.
+/// Meaning of a rejected installation token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Nothing yet: the token is too new. The same one is tried again.
+    /// The token is too new for its rejection to count: retry with the same one.
     TooNew,
-    /// The token has ended before its time: another may work.
+    /// The token was revoked: another may work.
     Replace,
-    /// What it says.
+    /// The rejection counts.
     Counts,
 }
 
-/// A token that was refused.
+/// A rejected token.
 #[derive(Debug, Clone, Copy)]
 struct Refused {
     status: u16,
-    age: SignedDuration,
+    age: Duration,
     /// Whether it was ever accepted.
     worked: bool,
-    /// For how long it has been answered 401 alone.
-    failing_for: SignedDuration,
+    /// How long the series of 401s has lasted.
+    failing_for: Duration,
     /// How long ago the account's last refused token was replaced.
-    replaced: Option<SignedDuration>,
+    replaced: Option<Duration>,
 }
 
 impl Refused {
@@ -89,21 +90,19 @@ impl Refused {
     }
 }
 
-/// A clock that was put back makes no token new again.
-fn is_new(age: SignedDuration) -> bool {
-    !age.is_negative() && age < NEW
+fn is_new(age: Duration) -> bool {
+    age < NEW
 }
 
-/// The live tokens of all accounts.
 pub(super) struct TokenCache {
     clock: Clock,
     slots: Mutex<HashMap<Account, Arc<Slot>>>,
 }
 
-/// One account's place. Its lock is held while minting, so that the others wait for that token and not mint their own.
+/// One account's token. The lock is held during the request for a token, so that other fetches wait for its outcome.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Attempts that have ended.
+    /// Number of attempts that have ended.
     attempts: AtomicU64,
     state: tokio::sync::Mutex<State>,
 }
@@ -111,20 +110,19 @@ struct Slot {
 #[derive(Debug, Default)]
 struct State {
     grant: Option<Arc<Grant>>,
-    renew_at: Timestamp,
-    /// When a refused token was last replaced.
-    replaced_at: Option<Timestamp>,
-    /// The last attempt, if it failed: its number and outcome.
+    /// When a rejected token was last replaced.
+    replaced_at: Option<Instant>,
+    /// The last attempt, if it failed: its number and error.
     failure: Option<(u64, FetchError)>,
 }
 
 impl TokenCache {
-    pub(super) fn new(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+    pub(super) fn new(clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         Self { clock: Box::new(clock), slots: Mutex::default() }
     }
 
-    /// The account's token, by `mint` when there is none or it expires soon. Whoever waited for an attempt that failed
-    /// gets that failure and does not repeat it.
+    /// Returns the account's token, from `mint` if there is none or it expires soon. A caller that waited for an attempt
+    /// that failed gets the same error and does not repeat the attempt.
     pub(super) async fn get<F>(
         &self,
         account: &Account,
@@ -148,13 +146,9 @@ impl TokenCache {
         let attempt = slot.attempts.fetch_add(1, Ordering::AcqRel) + 1;
         let replaced_at = state.replaced_at;
         match outcome {
-            Ok(Minted { token, expires_at }) => {
-                // A short life is still used for most of its length.
-                let now = (self.clock)();
-                let margin = MARGIN.min(expires_at.duration_since(now) / 4).max(SignedDuration::ZERO);
-                let renew_at = expires_at.saturating_sub(margin).unwrap_or(expires_at);
-                let grant = Arc::new(Grant { token, minted_at: now, seen: Mutex::default() });
-                *state = State { grant: Some(Arc::clone(&grant)), renew_at, replaced_at, failure: None };
+            Ok(minted) => {
+                let grant = Arc::new(Grant::new(minted, (self.clock)()));
+                *state = State { grant: Some(Arc::clone(&grant)), replaced_at, failure: None };
                 Ok(grant)
             }
             Err(failure) => {
@@ -165,24 +159,22 @@ impl TokenCache {
         }
     }
 
-    /// Whether a refusal of this token says nothing yet.
     pub(super) fn is_new(&self, grant: &Grant) -> bool {
         is_new(grant.age((self.clock)()))
     }
 
-    /// What it means that GitHub answered 401 or 403 to `refused`. One that is to be replaced is forgotten, unless that
-    /// has happened meanwhile.
+    /// Returns the meaning of a 401 or 403 for `refused`, and forgets a token that is to be replaced.
     pub(super) async fn refused(&self, account: &Account, refused: &Grant, status: u16) -> Refusal {
         let slot = self.slot(account);
         let mut state = slot.state.lock().await;
         let now = (self.clock)();
         let held = state.grant.as_ref().is_some_and(|held| held.is(refused));
         if !held && status == 401 {
-            // It has been replaced already.
+            // Another fetch has replaced it.
             return Refusal::Replace;
         }
         let (worked, failing_for) = refused.was_refused(status, now);
-        let replaced = state.replaced_at.map(|at| now.duration_since(at));
+        let replaced = state.replaced_at.map(|at| now.saturating_duration_since(at));
         let meaning = Refused { status, age: refused.age(now), worked, failing_for, replaced }.means();
         if meaning == Refusal::Replace && held {
             state.grant = None;
@@ -203,13 +195,20 @@ impl TokenCache {
 }
 
 impl State {
-    fn live(&self, now: Timestamp) -> Option<&Arc<Grant>> {
-        self.grant.as_ref().filter(|_| now < self.renew_at)
+    fn live(&self, now: Instant) -> Option<&Arc<Grant>> {
+        self.grant.as_ref().filter(|grant| now < grant.renew_at)
     }
 }
 
 impl Grant {
-    /// Notes that GitHub accepted it for a repository.
+    fn new(Minted { token, lifetime }: Minted, now: Instant) -> Self {
+        // A token that is valid for a short time only is still used for most of it.
+        let margin = MARGIN.min(lifetime / 4);
+        let renew_at = now.checked_add(lifetime.saturating_sub(margin)).unwrap_or(now);
+        Self { token, minted_at: now, renew_at, seen: Mutex::default() }
+    }
+
+    /// Records that GitHub accepted the token for a repository.
     pub(super) fn worked_for(&self, repository: &str) {
         let mut seen = self.seen();
         seen.refused_since = None;
@@ -218,24 +217,24 @@ impl Grant {
         }
     }
 
-    /// Whether GitHub has accepted it for a repository.
+    /// Whether GitHub has accepted the token for a repository.
     pub(super) fn works_for(&self, repository: &str) -> bool {
         self.seen().works_for.contains(repository)
     }
 
-    /// Notes a refusal, and gives whether it ever worked, and for how long it has been answered 401.
-    fn was_refused(&self, status: u16, now: Timestamp) -> (bool, SignedDuration) {
+    /// Records a rejection. Returns whether the token ever worked, and how long the series of 401s has lasted.
+    fn was_refused(&self, status: u16, now: Instant) -> (bool, Duration) {
         let mut seen = self.seen();
         let worked = !seen.works_for.is_empty();
         if status != 401 {
-            return (worked, SignedDuration::ZERO);
+            return (worked, Duration::ZERO);
         }
         let since = *seen.refused_since.get_or_insert(now);
-        (worked, now.duration_since(since))
+        (worked, now.saturating_duration_since(since))
     }
 
-    fn age(&self, now: Timestamp) -> SignedDuration {
-        now.duration_since(self.minted_at)
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.minted_at)
     }
 
     fn is(&self, other: &Self) -> bool {

@@ -165,66 +165,65 @@ async fn a_login_page_asks_for_a_credential() {
     world.apply(&at(world.inline("private-mode"), &here));
     world.apply(&world.inline("gateway"));
     world.apply(&world.authenticated("stopped", "site-token"));
-    for name in ["private-mode", "gateway"] {
-        let words = ["does not exist or is private", "set githubClientConfig.useAuthenticatedClient"];
-        world.failed(name, "RepositoryNotFound", Stalled, &words).await;
+    let words = ["does not exist or is private", "set githubClientConfig.useAuthenticatedClient"];
+    world.failed("private-mode", "RepositoryNotFound", Stalled, &words).await;
+    // A page of another host is not about the repository, and the gateway may soon let requests pass.
+    for name in ["gateway", "stopped"] {
+        world.failed(name, "UnexpectedAnswer", Retried, &["answered with a web page", &portal]).await;
     }
-    world.failed("stopped", "UnexpectedAnswer", Retried, &["answered with a web page", &portal]).await;
     world.nothing_stored_nor_told(&operator, &[&token, &site_token]).await;
     world.apply(&at(world.authenticated("private-mode", "token"), &here));
     world.version_ready("private-mode").await;
 }
 
 #[tokio::test]
-async fn an_abuse_page_holds_back_all_who_ask_without_a_credential() {
+async fn an_abuse_page_limits_its_repository_and_pages_of_two_repositories_all_anonymous_requests() {
     let world = World::new("abuse").await;
     let github = &world.bed.github;
     let host = format!("ghes-{}.example", world.name);
     github.serve_host(&host);
-    let names: Vec<String> = (0..8).map(|nth| format!("net-{nth}")).collect();
     let here = |name: &str| format!("{host}/{}", world.repository(name));
-    for name in &names {
-        world.released(name);
-        github.repository(&here(name)).unwrap().release("v1.0.0", &[File::new("main.tf", "")]).unwrap();
-        github.inject(Fault::on(&world.repository(name), Failure::AbusePage(403)).at(Hop::Site));
-        github.inject(Fault::on(&here(name), Failure::AbusePage(403)).at(Hop::Codeload));
-    }
-    let private = world.released("private").private(true);
-    world.secret("token", &[("githubToken", &github.personal_token(&[&private.name()]).unwrap())]);
-    let operator = world.operator_with(&["--github-host", &host]).await;
     let there = |name: &str| {
         let mut version = at(world.inline(name), &here(name));
         version["metadata"]["name"] = json!(format!("there-{name}"));
         version
     };
-    let words = ["asks to wait until", "HTTP 403 with a web page"];
-    world.apply(&world.inline(&names[0]));
-    world.apply(&there(&names[0]));
-    world.failed(&names[0], "RateLimited", Retried, &words).await;
-    world.failed(&format!("there-{}", names[0]), "RateLimited", Retried, &words).await;
-    // From now on both would answer, but no request is sent. Those with a credential do not wait.
-    for name in &names {
-        github.clear_faults(&world.repository(name)).unwrap();
-        github.clear_faults(&here(name)).unwrap();
+    world.released("blocked");
+    github.inject(Fault::on(&world.repository("blocked"), Failure::AbusePage(403)).at(Hop::Site));
+    world.released("open");
+    let names = ["net-0", "net-1", "net-2", "net-3", "net-4"];
+    for name in names {
+        github.repository(&here(name)).unwrap().release("v1.0.0", &[File::new("main.tf", "")]).unwrap();
+        github.inject(Fault::on(&here(name), Failure::AbusePage(403)).at(Hop::Codeload));
     }
-    let rest: String =
-        names[1..].iter().map(|n| format!("---\n{}\n---\n{}\n", world.inline(n), there(n))).collect();
-    world.apply(&rest);
+    let private = world.released("private").private(true);
+    world.secret("token", &[("githubToken", &github.personal_token(&[&private.name()]).unwrap())]);
+    let operator = world.operator_with(&["--github-host", &host, "--max-fetches", "1"]).await;
+
+    // One repository: the others on that host are published.
+    world.apply(&world.inline("blocked"));
+    let repository = format!("https://github.com/{}", world.repository("blocked"));
+    let words = ["github.com asks to wait until", "HTTP 403 with a web page for", &*repository];
+    world.failed("blocked", "RateLimited", Retried, &words).await;
+    world.apply(&world.inline("open"));
+    world.version_ready("open").await;
+    assert_eq!(github.requests(&world.repository("blocked")).unwrap().len(), 1);
+
+    // A second repository: no further anonymous request is sent to that host. Credentials are not affected.
+    world.apply(&names.map(|name| format!("---\n{}\n", there(name))).concat());
+    let mut alone = 0;
+    for name in names {
+        let version = world
+            .failed(&format!("there-{name}"), "RateLimited", Retried, &["HTTP 403 with a web page"])
+            .await;
+        alone += usize::from(!message(&version).contains("for several repositories"));
+    }
+    assert_eq!(alone, 1, "all but the first report the limit of the host");
     world.apply(&world.authenticated("private", "token"));
-    for name in &names[1..] {
-        world.failed(name, "RateLimited", Retried, &words).await;
-        world.failed(&format!("there-{name}"), "RateLimited", Retried, &words).await;
-    }
     world.version_ready("private").await;
-    let sent = |prefix: &str| {
-        let ours = |r: &GitHubRequest| {
-            r.repository
-                .as_ref()
-                .is_some_and(|name| name.starts_with(&format!("{prefix}/{}/net-", world.name)))
-        };
-        github.requests_where(ours).len()
-    };
-    assert_eq!((sent("github.com"), sent(&host)), (1, 2), "one request each, and its way to the archive");
+    let sent = github.requests_where(|r| r.host == host);
+    let hops: Vec<Hop> = sent.iter().map(|r| r.hop).collect();
+    assert_eq!(hops, [Hop::Site, Hop::Codeload, Hop::Site, Hop::Codeload], "{sent:?}");
     world.nothing_told(&operator, &[]);
 }
 

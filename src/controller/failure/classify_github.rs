@@ -19,6 +19,10 @@ impl From<FetchError> for Failure {
             E::TagNotFound { .. } => failure(Reason::TagNotFound),
             E::CredentialRefused { .. } => failure(Reason::CredentialsRefused),
             E::Forbidden { .. } => failure(Reason::AccessForbidden),
+            // Other repositories with the same credential do not wait.
+            E::Blocked { until, repository: Some(_), .. } => {
+                Self { class: Class::RetryAfter(*until), ..failure(Reason::RateLimited) }
+            }
             E::RateLimited { until, .. } | E::Blocked { until, .. } => {
                 Self { class: Class::Wait(*until), ..failure(Reason::RateLimited) }
             }

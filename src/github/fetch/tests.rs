@@ -5,12 +5,12 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use futures::stream;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -103,10 +103,10 @@ fn github<const N: usize>(answers: [(String, Vec<Answer>); N]) -> Client<Script>
 }
 
 /// The same, whose tokens have the age that the test gives them.
-fn github_at<const N: usize>(answers: [(String, Vec<Answer>); N]) -> (Client<Script>, impl Fn(i64)) {
-    let seconds = Arc::new(AtomicI64::new(0));
-    let (start, clock) = (Timestamp::now(), Arc::clone(&seconds));
-    let now = move || start + SignedDuration::from_secs(clock.load(Ordering::SeqCst));
+fn github_at<const N: usize>(answers: [(String, Vec<Answer>); N]) -> (Client<Script>, impl Fn(u64)) {
+    let seconds = Arc::new(AtomicU64::new(0));
+    let (start, clock) = (Instant::now(), Arc::clone(&seconds));
+    let now = move || start + Duration::from_secs(clock.load(Ordering::SeqCst));
     let client = Client { tokens: TokenCache::new(now), ..github(answers) };
     (client, move |at| seconds.store(at, Ordering::SeqCst))
 }

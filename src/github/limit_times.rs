@@ -1,0 +1,76 @@
+//! Times of GitHub's rate limits: those in an answer's headers, and the waits for limits without a time.
+
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use jiff::{Timestamp, fmt::rfc2822};
+
+/// First wait after a limit without a time; it doubles with each further limit.
+const FIRST_WAIT: Duration = Duration::from_mins(1);
+/// A primary limit resets within the hour; the rest allows for clocks that differ. No longer wait is respected.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(65);
+pub(super) const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
+/// One moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) monotonic: Instant,
+    pub(super) wall: Timestamp,
+}
+
+impl Now {
+    pub(super) fn read() -> Self {
+        Self { monotonic: Instant::now(), wall: Timestamp::now() }
+    }
+}
+
+/// The times and quotas of an answer's headers, as waits from now.
+#[derive(Debug)]
+pub(super) struct Times {
+    /// What is left, and in how long it is reset; `None` if the reset is over.
+    pub(super) quota: Option<(i64, Option<Duration>)>,
+    pub(super) used_up: bool,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Times {
+    pub(super) fn read(headers: &HeaderMap, now: Timestamp) -> Self {
+        // GitHub's times are times of GitHub's clock, which the Date header shows.
+        let theirs = server_time(headers).unwrap_or(now);
+        let wait = |at: Timestamp| at.duration_since(theirs);
+        let remaining = number(headers, "x-ratelimit-remaining");
+        let reset = number(headers, "x-ratelimit-reset").and_then(|s| Timestamp::from_second(s).ok());
+        let reset = reset.map(|at| Duration::try_from(wait(at)).ok().filter(|wait| !wait.is_zero()));
+        // GitHub writes seconds; a proxy may write a date.
+        let seconds = number(headers, "retry-after").map(|s| Duration::from_secs(s.try_into().unwrap_or(0)));
+        let dated = || Some(Duration::try_from(wait(date(headers, "retry-after")?)).unwrap_or_default());
+        Self {
+            quota: remaining.zip(reset),
+            used_up: remaining == Some(0),
+            retry_after: seconds.or_else(dated),
+        }
+    }
+
+    /// The wait for the reset of a quota that is used up.
+    pub(super) fn spent(&self) -> Option<Duration> {
+        self.quota.filter(|_| self.used_up).and_then(|(_, reset)| reset)
+    }
+}
+
+/// The wait for the last of `strikes` limits without a time.
+pub(super) fn doubled(strikes: u32) -> Duration {
+    (FIRST_WAIT * 2_u32.pow(strikes.saturating_sub(1).min(10))).min(LONGEST_WAIT)
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<i64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// The server's clock.
+pub(super) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
+    date(headers, "date")
+}
+
+fn date(headers: &HeaderMap, name: &str) -> Option<Timestamp> {
+    Some(rfc2822::parse(headers.get(name)?.to_str().ok()?).ok()?.timestamp())
+}
