@@ -142,7 +142,7 @@ impl<'a, T: Transport> Requester<'a, T> {
             return Err(FetchError::WebPage { host: account.host });
         }
         let body = bounded_body(response).await;
-        let message = explanation(&body);
+        let message = explanation(&body, None);
         let received = server_time(&headers).unwrap_or_else(Timestamp::now);
         let answer =
             Answer { status, headers: &headers, message: message.as_deref(), authorized: true, sent };
@@ -206,7 +206,7 @@ impl<'a, T: Transport> Requester<'a, T> {
                 FetchError::CredentialRefused { status: code, what }
             }
             // A site in private mode requires a login.
-            (401, None) => FetchError::RepositoryNotFound {
+            (401, None) if host == self.repository.host() => FetchError::RepositoryNotFound {
                 repository: self.repository.to_string(),
                 authenticated: false,
             },

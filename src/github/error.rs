@@ -5,10 +5,11 @@
 use std::{error::Error, io, sync::Arc};
 
 use jiff::Timestamp;
+use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::notice::RateLimitNotice;
+use super::{notice::RateLimitNotice, redaction::redacted};
 use crate::domain::repository::authority;
 
 /// GitHub's own explanation is passed on up to this many characters.
@@ -232,14 +233,15 @@ pub(super) fn without_query(url: &Url) -> String {
     format!("https://{}{}", authority(url), url.path())
 }
 
-/// GitHub's explanation in an error body, fit for a status and a log line.
-pub(super) fn explanation(body: &[u8]) -> Option<String> {
+/// GitHub's explanation in an error body, without control characters and secrets. `sent` is the request's token.
+pub(super) fn explanation(body: &[u8], sent: Option<&SecretString>) -> Option<String> {
     #[derive(Deserialize)]
     struct Body {
         message: String,
     }
     let Body { message } = serde_json::from_slice(body).ok()?;
-    let short: String = message.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect();
+    let message: String = message.chars().filter(|c| !c.is_control()).collect();
+    let short: String = redacted(&message, sent).chars().take(LONGEST_MESSAGE).collect();
     Some(short.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
@@ -266,13 +268,17 @@ mod tests {
     #[test]
     fn explanations_are_short_and_clean() {
         assert_eq!(
-            explanation(br#"{"message":"Bad\u0000 cred\nentials"}"#).as_deref(),
+            explanation(br#"{"message":"Bad\u0000 cred\nentials"}"#, None).as_deref(),
             Some("Bad credentials")
         );
-        assert_eq!(explanation(b"404: Not Found"), None);
-        assert_eq!(explanation(br#"{"message":" "}"#), None);
+        assert_eq!(explanation(b"404: Not Found", None), None);
+        assert_eq!(explanation(br#"{"message":" "}"#, None), None);
         let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(900));
-        assert_eq!(explanation(long.as_bytes()).map(|text| text.len()), Some(LONGEST_MESSAGE));
+        assert_eq!(explanation(long.as_bytes(), None).map(|text| text.len()), Some(LONGEST_MESSAGE));
+        // A token is hidden before the text is cut, also where control characters divide it.
+        let late = format!(r#"{{"message":"{} ghp_\u0001{}"}}"#, "x".repeat(190), "y".repeat(36));
+        let shown = explanation(late.as_bytes(), None).unwrap();
+        assert!(!shown.contains("gh") && !shown.contains('y'), "{shown}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use reqwest::Response;
+use secrecy::SecretString;
 use tokio::fs::File;
 use url::Url;
 
@@ -57,7 +58,7 @@ pub(super) async fn fetch<T: Transport>(
     let mut session = Session::new(client, order.repository, credential);
     let work = async {
         let found = session.find(order.tags, order.format).await?;
-        let moved_to = found.moved.and_then(|to| new_address(order.repository, &to, &found.served_by));
+        let moved_to = new_address(order.repository, found.moved.as_ref(), &found.served_by);
         let bytes = save(found.response, &found.served_by, order.limit, into).await?;
         Ok(Fetched { tag: found.tag, url: found.url.into(), bytes, moved_to })
     };
@@ -89,8 +90,6 @@ struct Found {
 enum End {
     /// With an answer, from this address; and where the repository has moved to, if it has.
     Body { response: Box<Response>, served_by: Url, moved: Option<Url> },
-    /// With a page for people, such as a login page, from this host.
-    Page { host: String },
     /// With a 404.
     Missing(Missing),
 }
@@ -163,7 +162,6 @@ impl<'a, T: Transport> Session<'a, T> {
                 self.requester.served(sent);
                 Ok(Ok(Found { tag: tag.to_owned(), url, served_by, moved, response: *response }))
             }
-            End::Page { host } => Err(self.page(host)),
             End::Missing(missing) => Ok(Err(missing)),
         }
     }
@@ -175,7 +173,6 @@ impl<'a, T: Transport> Session<'a, T> {
                 drain(*response).await;
                 Ok(())
             }
-            End::Page { host } => Err(self.page(host)),
             End::Missing(Missing { doubt: Doubt::None, .. }) => Err(self.no_repository()),
             End::Missing(_) => {
                 let host = authority(self.repository.api());
@@ -190,46 +187,52 @@ impl<'a, T: Transport> Session<'a, T> {
         FetchError::RepositoryNotFound { repository: self.repository.to_string(), authenticated }
     }
 
-    /// To those who have not signed in, a login page says that there is something to sign in for.
-    fn page(&self, host: String) -> FetchError {
-        if self.requester.authenticated() { FetchError::WebPage { host } } else { self.no_repository() }
+    /// The error for a web page instead of an answer. For an anonymous request, a login page of the repository's own host
+    /// means that the repository is not public.
+    async fn login(&self, url: &Url, response: Response) -> FetchError {
+        drain(response).await;
+        if self.requester.authenticated() || self.is_foreign(url) {
+            FetchError::WebPage { host: authority(url) }
+        } else {
+            self.no_repository()
+        }
     }
 
-    /// Redirects are followed by hand, so that each hop is judged: the credential and the gate belong to the host of
-    /// `start` and to no other, and whoever has left that host does not come back with the credential.
+    /// Follows redirects, and checks each one. Only the host of `start` receives the credential and counts for its limits,
+    /// and a chain that has left that host does not return to it with the credential.
     async fn follow(&mut self, start: &Url) -> Result<End, FetchError> {
         let mut url = start.clone();
-        let (mut at_home, mut handed_over, mut moved) = (true, false, None);
+        let (mut at_home, mut temporary, mut moved) = (true, false, None);
         for _ in 0..=MOST_REDIRECTS {
             at_home &= authority(&url) == authority(start);
             let (response, doubt) = self.send(&url, at_home).await?;
-            let page = is_page(response.headers()) && !serves_archives(&url);
+            let (page, foreign) =
+                (is_page(response.headers()) && !serves_archives(&url), self.is_foreign(&url));
             let status = response.status();
             match status {
-                StatusCode::OK if page => {
-                    drain(response).await;
-                    return Ok(End::Page { host: authority(&url) });
-                }
+                StatusCode::OK if page => return Err(self.login(&url, response).await),
+                // Not GitHub's page about a repository that it does not show.
+                StatusCode::NOT_FOUND if page && foreign => return Err(self.login(&url, response).await),
                 StatusCode::OK => {
                     return Ok(End::Body { response: Box::new(response), served_by: url, moved });
                 }
                 StatusCode::NOT_FOUND => {
                     drain(response).await;
-                    // The page of a login says nothing of a tag.
-                    return Ok(End::Missing(Missing { handed_over: handed_over && !page, doubt }));
+                    let handed_over = serves_archives(&url) || (temporary && foreign);
+                    return Ok(End::Missing(Missing { handed_over, doubt }));
                 }
-                // A renamed repository has moved for good; the way to the archive is always a temporary one.
                 StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT => {}
                 StatusCode::FOUND | StatusCode::SEE_OTHER | StatusCode::TEMPORARY_REDIRECT => {
-                    handed_over = true;
+                    temporary = true;
                 }
                 _ => return Err(self.requester.refusal(&authority(&url), status, None)),
             }
-            url = target(&url, response.headers())?;
-            if !handed_over {
-                // The last of several names is the one that holds.
-                moved = Some(url.clone());
+            let next = target(&url, response.headers())?;
+            // A permanent redirect names the repository's new address; the last one counts.
+            if !temporary && !serves_archives(&url) {
+                moved = Some(next.clone());
             }
+            url = next;
             drain(response).await;
         }
         Err(FetchError::TooManyRedirects { host: authority(&url) })
@@ -243,7 +246,7 @@ impl<'a, T: Transport> Session<'a, T> {
             let by = if at_home { self.requester.authorization().await? } else { Authorization::None };
             let sent = Instant::now();
             let response = self.client.transport.get(url, by.token()).await?;
-            let outcome = self.judge(url, response, by.token().is_some(), sent).await;
+            let outcome = self.judge(url, response, by.token(), sent).await;
             let Authorization::App(grant) = by else {
                 return outcome.map(|response| (response, Doubt::None));
             };
@@ -271,25 +274,35 @@ impl<'a, T: Transport> Session<'a, T> {
         }
     }
 
-    /// Passes on what leads further (below 400, and 404); everything else becomes an error.
+    /// Returns an answer that leads further (below 400, and 404); every other status is an error.
     async fn judge(
         &self,
         url: &Url,
         response: Response,
-        authorized: bool,
+        token: Option<&SecretString>,
         sent: Instant,
     ) -> Result<Response, FetchError> {
-        let (host, status) = (authority(url), response.status());
+        let (host, status, authorized) = (authority(url), response.status(), token.is_some());
         if status.as_u16() < 400 || status == StatusCode::NOT_FOUND {
             let answer = Answer { status, headers: response.headers(), message: None, authorized, sent };
             self.requester.observe(&host, answer)?;
             return Ok(response);
         }
         let headers = response.headers().clone();
-        let message = explanation(&bounded_body(response).await);
+        let message = explanation(&bounded_body(response).await, token);
         let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized, sent };
         self.requester.observe(&host, answer)?;
+        if status == StatusCode::UNAUTHORIZED && is_page(&headers) && self.is_foreign(url) {
+            return Err(FetchError::WebPage { host });
+        }
         Err(self.requester.refusal(&host, status, message))
+    }
+
+    /// Whether a host belongs neither to the repository nor to GitHub's archives: a gateway's, for instance.
+    fn is_foreign(&self, url: &Url) -> bool {
+        let host = authority(url);
+        let own = host == self.repository.host() || host == authority(self.repository.api());
+        !own && !serves_archives(url)
     }
 }
 

@@ -28,7 +28,7 @@ pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
         wall: wall + wait,
     };
     let now = at(SignedDuration::ZERO);
-    let message = explanation(body);
+    let message = explanation(body, None);
     if let Some(text) = &message {
         assert!(!text.is_empty() && !text.chars().any(char::is_control), "{text:?}");
     }

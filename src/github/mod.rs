@@ -14,6 +14,7 @@
 //! | `limit_times` | times in GitHub's headers, and waits without one |
 //! | `page_block` | meaning of a web page with status 403 |
 //! | `notice` | the rate limit as a sentence in a status |
+//! | `redaction` | GitHub's explanations without secrets |
 //! | `redirect` | validation of redirects, login pages and new repository names |
 //! | `transport` | one HTTP request |
 //! | `error` | errors of a fetch |
@@ -29,6 +30,7 @@ mod limit_times;
 mod notice;
 mod page_block;
 mod rate_limit;
+mod redaction;
 mod redirect;
 mod settings;
 mod token;

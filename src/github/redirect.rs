@@ -1,5 +1,4 @@
-//! Where GitHub sends its visitors. In come answers and addresses; out comes where a redirect leads, whether a page for
-//! people came instead of an answer, and what a renamed repository is called now. It must not send anything.
+//! Redirects of GitHub: which may be followed, web pages instead of answers, and new addresses of repositories.
 
 use http::{
     HeaderMap,
@@ -11,7 +10,7 @@ use super::error::{FetchError, without_query};
 use crate::domain::Repository;
 use crate::domain::repository::authority;
 
-/// Where a redirect leads, if it may be followed.
+/// The target of a redirect, if it may be followed.
 pub(super) fn target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
     let bad = |why| FetchError::BadRedirect { host: authority(from), why };
     let location = headers.get(LOCATION).ok_or(bad("nowhere"))?;
@@ -26,37 +25,42 @@ pub(super) fn target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError>
     Ok(url)
 }
 
-/// The host that a redirect names, for a message about one that is not followed.
+/// The host in a redirect's target, for a message about one that is not followed.
 pub(super) fn host_named(from: &Url, headers: &HeaderMap) -> String {
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
     let url = location.and_then(|location| from.join(location).ok()).filter(Url::has_host);
     url.map_or_else(|| "no address".to_owned(), |url| authority(&url))
 }
 
-/// Whether the answer is a page for people.
+/// Whether the answer is a web page.
 pub(super) fn is_page(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "text/html" || kind == "application/xhtml+xml"
 }
 
-/// Whether this is where archives come from: a host of its own, or, on an Enterprise Server without those, a folder.
+/// Whether archives are served from here: a host of its own, or a folder of an Enterprise Server without subdomains.
 pub(super) fn serves_archives(url: &Url) -> bool {
     url.host_str().is_some_and(|host| host.starts_with("codeload.")) || url.path().starts_with("/_codeload/")
 }
 
-/// What a repository is called now that moved: read from where the site sends its visitors (`moved`), or from the link
-/// that served the archive, since the API's redirects name a number. `None` when it is the name that was asked for.
-pub(super) fn new_address(repository: &Repository, moved: &Url, served_by: &Url) -> Option<String> {
-    let name = |host: String, url: &Url, kinds: &[&str]| {
+/// A repository's new address; `None` if it has not moved. The owner and name are those of the URL that served the archive,
+/// since redirects of the API contain a number, and a renamed repository may be redirected with any status. `moved` is the
+/// target of the last permanent redirect.
+pub(super) fn new_address(repository: &Repository, moved: Option<&Url>, served_by: &Url) -> Option<String> {
+    let name = |url: &Url, kinds: &[&str]| {
         let mut segments = url.path_segments()?.skip_while(|segment| *segment == "_codeload");
         let (owner, name, kind) = (segments.next()?, segments.next()?, segments.next()?);
-        kinds.contains(&kind).then(|| format!("https://{host}/{owner}/{name}"))
+        kinds.contains(&kind).then(|| format!("{owner}/{name}"))
     };
+    let site = moved.and_then(|url| Some((authority(url), name(url, &["archive"])?)));
     let archives = ["zip", "tar.gz", "legacy.zip", "legacy.tar.gz"];
-    let address = name(authority(moved), moved, &["archive"])
-        .or_else(|| name(repository.host(), served_by, &archives).filter(|_| serves_archives(served_by)))
-        .unwrap_or_else(|| without_query(moved));
+    let served = serves_archives(served_by).then(|| name(served_by, &archives)).flatten();
+    let address = match (site, served) {
+        (Some((host, _)), Some(name)) | (Some((host, name)), None) => format!("https://{host}/{name}"),
+        (None, Some(name)) => format!("https://{}/{name}", repository.host()),
+        (None, None) => without_query(moved?),
+    };
     (!address.eq_ignore_ascii_case(&repository.to_string())).then_some(address)
 }
 
@@ -126,6 +130,16 @@ mod tests {
                 "https://files.example/a/b/zip/x?token=HIDDEN",
                 Some("https://api.github.com/repositories/9/zipball/refs/tags/v1"),
             ),
+            ("a temporary redirect", "", load, Some("https://github.com/new/net2")),
+            ("no move", "", "https://codeload.github.com/Acme/net/zip/refs/tags/v1", None),
+            ("no move, and another layout", "", "https://codeload.github.com/x/y/z", None),
+            ("no move, and another host", "", "https://files.example/a/b/zip/x", None),
+            (
+                "renamed again",
+                "https://github.com/old/net1/archive/refs/tags/v1.zip",
+                load,
+                Some("https://github.com/new/net2"),
+            ),
             (
                 "the same in another case",
                 "https://github.com/Acme/Net/archive/refs/tags/v1.zip",
@@ -134,7 +148,8 @@ mod tests {
             ),
         ] {
             let repository = Repository::from_parts("acme", "net").unwrap();
-            let address = new_address(&repository, &url(moved), &url(served_by));
+            let moved = (!moved.is_empty()).then(|| url(moved));
+            let address = new_address(&repository, moved.as_ref(), &url(served_by));
             assert_eq!(address.as_deref(), expected, "{what}");
         }
     }

@@ -22,6 +22,7 @@ use super::{
     },
     *,
 };
+use crate::controller::failure::{Class, Failure};
 use crate::domain::{ArchiveFormat, Repository};
 
 const SITE: &str = "https://github.com/acme/net/archive/refs/tags/";
@@ -409,13 +410,90 @@ async fn login_pages_ask_for_a_credential() {
     let direct = github([(format!("{SITE}1.0.0.zip"), vec![page(200)])]);
     let error = direct.error(&Credential::Anonymous).await;
     assert!(matches!(error, FetchError::RepositoryNotFound { authenticated: false, .. }), "{error}");
-    // Whoever has signed in and meets one is stopped by something else.
+    // With a credential, the repository's host has no reason to show one.
     let error = to_login(200).error(&token()).await;
     assert!(matches!(&error, FetchError::WebPage { host } if host == "github.com"), "{error}");
+    // Another host's page is about something else than the repository.
+    let portal = "https://portal.example/login";
+    for status in [200, 401, 404] {
+        let github = github([
+            (format!("{SITE}1.0.0.zip"), vec![redirect(302, portal)]),
+            (format!("{API}/zipball/refs/tags/1.0.0"), vec![redirect(302, portal)]),
+            (portal.to_owned(), vec![page(status)]),
+        ]);
+        for credential in [Credential::Anonymous, token()] {
+            let error = github.error(&credential).await;
+            assert!(matches!(&error, FetchError::WebPage { host } if host == "portal.example"), "{error}");
+        }
+    }
 }
 
 #[tokio::test]
-async fn a_page_that_forbids_holds_back_all_who_ask_without_a_credential() {
+async fn a_404_after_a_rename_is_about_the_repository() {
+    let new = format!("{}1.0.0.zip", SITE.replace("acme/net", "new/net2"));
+    for status in [301, 302, 307, 308] {
+        let renamed = github([(format!("{SITE}1.0.0.zip"), vec![redirect(status, &*new)])]);
+        let error = renamed.error(&Credential::Anonymous).await;
+        assert!(matches!(error, FetchError::RepositoryNotFound { .. }), "{status}: {error}");
+    }
+    // Archives from a host that is not known yet: the tag is missing, and its other spelling is requested.
+    let files = |tag: &str| vec![redirect(302, format!("https://files.example/{tag}"))];
+    let elsewhere = github([
+        (format!("{SITE}1.0.0.zip"), files("1.0.0")),
+        (format!("{SITE}v1.0.0.zip"), files("v1.0.0")),
+        ("https://files.example/v1.0.0".to_owned(), vec![answer(200, "archive")]),
+    ]);
+    assert_eq!(elsewhere.get(&Credential::Anonymous).await.0.unwrap().tag, "v1.0.0");
+}
+
+#[tokio::test]
+async fn no_token_is_in_an_explanation() {
+    let body = r#"{"message":"rejected: authorization: bearer pat; see https://h.example/?t=pat"}"#;
+    for status in [401, 403] {
+        let github = github([(format!("{API}/zipball/refs/tags/1.0.0"), vec![answer(status, body)])]);
+        let text = github.error(&token()).await.to_string();
+        assert!(
+            text.contains("bearer [redacted]") && !text.contains("bearer pat") && !text.contains("?t="),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_rejected_for_almost_a_minute_costs_no_stall() {
+    let (url, found) = api("1.0.0", "v1?token=link");
+    for (known, jitter) in [(59, 0.0), (59, 0.5), (59, 1.0), (30, 0.5)] {
+        let rejected = answer(401, r#"{"message":"Bad credentials"}"#);
+        let (github, at) =
+            github_at([(MINT.into(), vec![grant("new")]), (url.clone(), vec![rejected]), archive()]);
+        let (mut now, mut failures) = (Duration::ZERO, 0);
+        let app = Credential::App(app());
+        loop {
+            at(now.as_secs());
+            if now >= Duration::from_secs(known) {
+                github.transport.answers.lock().unwrap().insert(url.clone(), found.clone());
+            }
+            let Err(error) = github.get(&app).await.0 else { break };
+            failures += 1;
+            let failure = Failure::from(error);
+            assert_eq!(failure.class, Class::Retry, "{}", failure.message);
+            now += failure.delay(failures, now, jitter, Timestamp::now());
+        }
+        assert!(now < Duration::from_secs(known + 25), "published after {now:?}");
+        assert!((3..=8).contains(&failures), "{failures} attempts were rejected");
+        assert_eq!(github.seen().iter().filter(|r| r.starts_with("POST")).count(), 1);
+    }
+    // From a minute on, the rejection counts.
+    let rejected = answer(401, r#"{"message":"Bad credentials"}"#);
+    let (github, at) = github_at([(MINT.into(), vec![grant("new")]), (url, vec![rejected])]);
+    for (now, class) in [(0, Class::Retry), (59, Class::Retry), (60, Class::Stalled)] {
+        at(now);
+        assert_eq!(Failure::from(github.error(&Credential::App(app())).await).class, class, "at {now}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_forbids_is_a_limit_for_anonymous_requests() {
     let page = || answer(403, "<html>Whoa there!</html>").header("content-type", "text/html");
     for at_site in [true, false] {
         let github = if at_site {
@@ -441,7 +519,7 @@ async fn a_repository_that_moved_is_named() {
     let new = format!("{}1.0.0.zip", SITE.replace("acme/net", "new/net2"));
     let load = LOAD.replace("acme/net", "new/net2");
     let to_load = redirect(302, format!("{load}v1?token=link"));
-    for status in [301, 308] {
+    for status in [301, 302, 303, 307, 308] {
         let github = github([
             (format!("{SITE}1.0.0.zip"), moved(status, &new)),
             (new.clone(), vec![to_load.clone()]),
