@@ -182,7 +182,7 @@ mod tests {
             pages.block("a", now + MINUTE * wait);
             assert_eq!(pages.wait("a", now), Some(now + MINUTE * wait));
             // A request that was sent at the same time gets the same answer.
-            let meaning = pages.observe("a", at(minutes) - MINUTE / 2, now, true);
+            let meaning = pages.observe("a", now.checked_sub(MINUTE / 2).unwrap(), now, true);
             assert_eq!(meaning, PageMeaning::Waiting(now + MINUTE * wait));
             assert_eq!(pages.wait("b", now), None);
         }

@@ -190,13 +190,13 @@ impl AccountLimits {
 }
 
 impl Answer<'_> {
-    /// Whether this is a limit, if `timed`, of a known time.
-    fn limit(&self, times: &Times, timed: bool) -> Option<LimitKind> {
+    /// Whether this is a limit. `dated`: its end is known.
+    fn limit(&self, times: &Times, dated: bool) -> Option<LimitKind> {
         let kind = if times.used_up { LimitKind::Primary } else { LimitKind::Secondary };
         match self.status {
             StatusCode::TOO_MANY_REQUESTS => Some(kind),
-            StatusCode::FORBIDDEN if timed || times.used_up || is_about_limit(self.message) => Some(kind),
-            StatusCode::SERVICE_UNAVAILABLE if timed => Some(LimitKind::Secondary),
+            StatusCode::FORBIDDEN if dated || times.used_up || is_about_limit(self.message) => Some(kind),
+            StatusCode::SERVICE_UNAVAILABLE if dated => Some(LimitKind::Secondary),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ const SECRET_LENGTH: usize = 16;
 
 /// Hides the token that was `sent`, everything that looks like a token of GitHub or a JWT, and users and queries of URLs.
 pub(super) fn redacted(text: &str, sent: Option<&SecretString>) -> String {
-    let sent = sent.map(|token| token.expose_secret()).filter(|token| !token.is_empty());
+    let sent = sent.map(ExposeSecret::expose_secret).filter(|token| !token.is_empty());
     let text = sent.map_or_else(|| text.to_owned(), |token| text.replace(token, HIDDEN));
     text.split_inclusive(char::is_whitespace).map(|word| without_tokens(&without_query(word))).collect()
 }

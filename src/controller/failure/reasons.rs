@@ -115,7 +115,8 @@ reasons! {
         "wait; after a minute GitHub's answer is final";
     AccessForbidden: Manual, Access, Fetch,
         "GitHub accepts the credentials but denies access",
-        "read GitHub's answer in the message; causes are SSO, IP allow lists and suspended installations";
+        "read GitHub's answer in the message; causes are SSO, IP allow lists, suspended installations, and for anonymous \
+         requests a proxy or site that blocks one repository";
     RepositoryNotFound: Manual, Access, Fetch,
         "the repository does not exist or is not visible with these credentials (GitHub also answers with a \
          login page)",
