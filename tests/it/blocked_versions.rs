@@ -67,7 +67,7 @@ async fn a_version_that_the_api_server_refuses_is_named_and_holds_up_no_other() 
 }
 
 #[tokio::test]
-async fn an_invalid_configuration_neither_keeps_work_going_nor_objects_from_being_retained() {
+async fn an_invalid_configuration_stops_work_and_still_retains_objects() {
     let world = world("invalid").await;
     let _operator = world.operator().await;
     let module = world.module("mod").versions(&["v1.0.0", "v1.1.0"]);

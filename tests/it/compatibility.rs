@@ -82,7 +82,7 @@ fn repository(world: &World) {
 }
 
 #[tokio::test]
-async fn a_module_with_every_field_of_the_original_is_published_and_what_is_ignored_changes_nothing() {
+async fn a_module_with_every_field_of_the_original_is_published() {
     let world = World::new("original-module").await;
     repository(&world);
     let _operator = world.operator().await;
@@ -103,7 +103,7 @@ async fn a_module_with_every_field_of_the_original_is_published_and_what_is_igno
 }
 
 #[tokio::test]
-async fn a_version_of_the_original_without_a_module_is_published_and_a_providers_left_alone() {
+async fn an_original_version_without_a_module_is_published_a_providers_is_not() {
     let world = World::new("original-version").await;
     repository(&world);
     let _operator = world.operator().await;
@@ -328,7 +328,7 @@ async fn installed_over_the_original_nothing_of_its_own_is_changed_until_a_perso
 }
 
 #[tokio::test]
-async fn a_version_of_the_original_under_a_name_of_ours_is_left_alone_and_replaced_when_it_is_deleted() {
+async fn an_original_version_under_a_name_of_ours_is_left_alone_until_deleted() {
     let world = World::new("dotted").await;
     repository(&world);
     world.apply(&module(&world));

@@ -348,7 +348,7 @@ fn the_chart_lets_the_platform_choose_users_and_names_secrets() {
 }
 
 #[tokio::test]
-async fn the_api_server_accepts_all_of_it_without_a_warning_not_even_about_pods_that_may_too_much() {
+async fn the_api_server_accepts_all_of_it_without_a_warning() {
     let world = World::new("deploy").await;
     let restricted =
         ["label", "--overwrite", "namespace", SYSTEM, "pod-security.kubernetes.io/warn=restricted"];

@@ -6,7 +6,7 @@ use crate::support::failing::Then::Stalled;
 use crate::support::{World, ready};
 
 #[tokio::test]
-async fn a_name_that_ends_as_the_other_format_is_refused_until_one_of_the_two_is_changed() {
+async fn a_name_that_ends_as_the_other_format_is_refused() {
     let world = World::new("name-other").await;
     let _operator = world.operator().await;
     for (name, file_name, format) in

@@ -186,7 +186,7 @@ async fn a_version_s_force_skips_a_wait() {
 }
 
 #[tokio::test]
-async fn true_again_at_a_later_generation_is_another_request_and_true_while_true_is_not() {
+async fn true_at_a_later_generation_is_another_request_and_true_while_true_is_not() {
     let world = World::new("force-again").await;
     world.tagged("mod", &["v1.0.0"]);
     let _operator = world.operator().await;
@@ -259,7 +259,7 @@ async fn a_loop_that_applies_true_for_ever_makes_no_storm_and_loses_no_request()
 }
 
 #[tokio::test]
-async fn suspended_and_terminating_versions_are_not_waited_for_and_a_suspended_one_follows_when_resumed() {
+async fn suspended_and_terminating_versions_are_not_waited_for() {
     let world = World::new("force-suspended").await;
     let list = ["v1.0.0", "v1.1.0", "v1.2.0"];
     world.tagged("mod", &list);

@@ -21,7 +21,7 @@ async fn holds(world: &World, key: &str, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_request_that_failed_for_a_passing_reason_is_fulfilled_later_even_by_another_process() {
+async fn a_request_that_failed_is_fulfilled_later_by_another_process() {
     let world = World::new("force-later").await;
     let operator = world.operator().await;
     let fault = |name: &str, failure| world.bed.github.inject(Fault::on(&world.repository(name), failure));
@@ -238,7 +238,7 @@ async fn a_module_s_force_survives_one_kill_after_another_and_stores_each_versio
 }
 
 #[tokio::test]
-async fn a_crash_before_a_request_is_handed_on_does_not_cost_a_suspended_version_its_sync() {
+async fn a_crash_before_a_request_is_handed_on_loses_no_sync() {
     let world = World::new("force-handed").await;
     world.tagged("mod", &["v1.0.0"]);
     let operator = world.operator().await;

@@ -106,7 +106,7 @@ async fn no_force_replaces_what_was_published() {
 }
 
 #[tokio::test]
-async fn another_place_or_format_keeps_the_content_and_a_moved_tag_keeps_the_old_object() {
+async fn another_place_keeps_the_content_and_a_moved_tag_the_old_object() {
     let (world, repository, _operator) = published("pin-move").await;
     let other_bucket = format!("{}-other", world.name);
     world.bed.s3.create_bucket(&other_bucket).await.unwrap();
@@ -421,7 +421,7 @@ async fn without_immutable_new_content_replaces_the_object_and_an_event_says_so(
 }
 
 #[tokio::test]
-async fn turning_it_off_is_told_and_clears_the_pins_and_turning_it_on_starts_from_what_is_stored() {
+async fn turning_it_off_clears_the_pins_and_on_starts_from_what_is_stored() {
     let (world, repository, _operator) = published("pin-off").await;
     repository.release("v2.0.0", &main_tf("# v2.0.0\n")).unwrap();
     let both = || module(&world).versions(&["v1.0.0", "v2.0.0"]);

@@ -82,7 +82,7 @@ fn versions(tags: &[String]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn one_works_and_another_takes_over_after_a_kill_and_repeats_no_more_than_was_in_flight() {
+async fn after_a_kill_another_takes_over_and_repeats_only_what_was_in_flight() {
     let (world, tags) = world("killed", 30).await;
     let (first, second) = two(&world).await;
     let slow = S3Failure::Delay(Duration::from_millis(300));

@@ -34,7 +34,7 @@ async fn grant(world: &World, bucket: &str, policy: &Value) {
 }
 
 #[tokio::test]
-async fn with_the_policy_of_the_examples_a_version_is_published_moved_repaired_and_deleted() {
+async fn the_policy_of_the_examples_is_enough_for_a_whole_life() {
     let world = World::new("policy").await;
     let user = world.bed.s3.create_user().unwrap();
     // Narrowed to a prefix, as the documentation says how.

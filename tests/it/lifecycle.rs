@@ -19,7 +19,7 @@ async fn world_with_a_module(name: &str) -> (World, Operator) {
 }
 
 #[tokio::test]
-async fn the_seed_s_release_workflow_publishes_a_module_whose_name_is_not_its_repository_s() {
+async fn a_release_workflow_publishes_a_module_not_named_as_its_repository() {
     let world = World::new("workflow").await;
     let repository = world.bed.github.repository(&world.repository("terraform-aws-my-module")).unwrap();
     repository.release("v1.2.3", &[File::new("main.tf", "# mine\n")]).unwrap();

@@ -119,7 +119,7 @@ async fn a_spent_quota_of_an_app_holds_back_its_versions_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_limit_on_asking_for_tokens_holds_back_the_versions_of_that_app_and_no_others() {
+async fn a_limit_on_tokens_holds_back_the_versions_of_that_app_alone() {
     let kinds = Kinds::new("limit-mint").await;
     let busy = |kinds: &Kinds| {
         let failure = Failure::SecondaryLimit(429, Some(HOUR));
@@ -435,7 +435,7 @@ async fn followed(world: &World, kind: &str, credential: Credential) {
 }
 
 #[tokio::test]
-async fn a_credential_of_one_host_is_not_sent_to_another_even_where_both_are_configured() {
+async fn a_credential_of_one_host_is_not_sent_to_another() {
     let world = World::new("two-hosts").await;
     let github = &world.bed.github;
     let host = format!("ghes-{}.example", world.name);

@@ -28,7 +28,7 @@ fn in_order(log: &[S3Request], old: &Value, new: &Value) {
 }
 
 #[tokio::test]
-async fn whatever_decides_bytes_or_place_moves_each_version_and_the_old_object_goes_last() {
+async fn what_decides_bytes_or_place_moves_each_version_old_object_last() {
     let moves = Move::new("moves").await;
     let world = &moves.world;
     let fork = world.released("fork");
@@ -86,7 +86,7 @@ async fn whatever_decides_bytes_or_place_moves_each_version_and_the_old_object_g
 }
 
 #[tokio::test]
-async fn an_object_moves_to_another_store_in_another_region_and_is_deleted_where_it_was() {
+async fn an_object_moves_to_a_store_in_another_region() {
     let moves = Move::new("move-store").await;
     let (world, here) = (&moves.world, &moves.world.bed.s3);
     let there = here.another("eu-central-1").await.unwrap();
@@ -328,7 +328,7 @@ async fn a_second_change_before_the_first_has_ended_orphans_nothing_and_loses_no
 }
 
 #[tokio::test]
-async fn a_place_with_the_current_bucket_and_key_is_never_deleted_however_it_is_spelled() {
+async fn the_current_object_is_never_deleted_however_its_place_is_spelled() {
     let moves = Move::new("move-spelling").await;
     let world = &moves.world;
     let endpoint = world.bed.s3.endpoint();
@@ -453,7 +453,7 @@ async fn a_bucket_that_is_gone_holds_up_neither_move_nor_deletion() {
 }
 
 #[tokio::test]
-async fn what_decides_neither_bytes_nor_place_is_patched_without_a_request_to_github_or_s3() {
+async fn what_decides_neither_bytes_nor_place_costs_no_request() {
     let moves = Move::new("move-nothing").await;
     let world = &moves.world;
     let _operator = world.operator().await;

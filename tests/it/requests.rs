@@ -52,7 +52,7 @@ async fn a_token_that_was_used_before_is_a_new_request() {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_after_a_store_is_not_answered_by_it_though_a_crash_came_between() {
+async fn a_request_after_a_store_is_not_answered_by_it_despite_a_crash() {
     let world = World::new("token-crash").await;
     let operator = world.operator().await;
     let names = ["same", "later", "again"];

@@ -227,7 +227,7 @@ async fn an_upgrade_gives_the_finalizer_to_ten_modules_a_second_at_most() {
 }
 
 #[tokio::test]
-async fn a_module_without_versions_has_no_finalizer_and_its_deletion_waits_for_no_bucket() {
+async fn a_module_without_versions_has_no_finalizer_and_waits_for_no_bucket() {
     let (world, _operator) = stored("retain-none", &[("mod", 2)]).await;
     world.apply(&world.module("empty"));
     world.module_ready("empty").await;

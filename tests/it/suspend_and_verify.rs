@@ -42,7 +42,7 @@ fn suspended(object: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn while_a_module_is_suspended_nothing_is_added_pruned_removed_fetched_or_looked_at() {
+async fn while_a_module_is_suspended_nothing_happens() {
     let world = world_with("suspend-module", 5).await;
     let operator = world.operator_with(&["--verify-interval", "1s"]).await;
     let before = publish_all(&world, 3).await;
@@ -101,7 +101,7 @@ async fn while_a_module_is_suspended_nothing_is_added_pruned_removed_fetched_or_
 }
 
 #[tokio::test]
-async fn a_version_s_own_suspension_holds_for_it_alone_and_survives_its_module_s_resume() {
+async fn a_version_s_own_suspension_survives_its_module_s_resume() {
     let world = world_with("suspend-version", 2).await;
     let _operator = world.operator_with(&["--verify-interval", "1s"]).await;
     let before = publish_all(&world, 2).await;
@@ -170,7 +170,7 @@ async fn a_module_whose_configuration_cannot_be_used_can_still_be_suspended() {
 }
 
 #[tokio::test]
-async fn a_lost_or_damaged_object_is_restored_byte_for_byte_and_a_clean_look_writes_nothing() {
+async fn a_lost_or_damaged_object_is_restored_and_a_clean_look_writes_nothing() {
     let world = world_with("verify", 1).await;
     let _operator = world.operator_with(&["--verify-interval", "1s"]).await;
     let version = publish_all(&world, 1).await.remove(0);
@@ -328,7 +328,7 @@ fn transitions(states: &[Value]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn an_outage_is_one_flip_and_its_end_another_and_what_cannot_be_seen_stays_synced() {
+async fn an_outage_is_one_flip_and_what_cannot_be_seen_stays_synced() {
     let world = world_with("outage-seen", 1).await;
     let _operator: Operator = world.operator_with(&["--verify-interval", "1s"]).await;
     let before = publish_all(&world, 1).await.remove(0);

@@ -89,7 +89,7 @@ async fn write_status(world: &World, name: &str, status: &Value) {
 }
 
 #[tokio::test]
-async fn a_version_that_names_another_namespaces_object_gets_a_condition_and_nothing_else() {
+async fn a_version_that_names_another_namespaces_object_gets_only_a_condition() {
     let (owner, other, operator) = tenants("aimed", |_, _| Vec::new()).await;
     let published = Published::publish(owner, "modules").await;
     let plain = published.aimed_at(&other, "plain");
@@ -396,7 +396,7 @@ async fn metadata_is_believed_only_where_it_names_this_very_version() {
 }
 
 #[tokio::test]
-async fn a_version_that_says_it_belongs_to_another_namespaces_module_is_nothing_to_that_module() {
+async fn a_version_that_claims_another_namespaces_module_is_ignored() {
     // Under one watch for all namespaces.
     let (_turn, bed) = whole_cluster().await;
     let (owner, other) = (World::on(bed, "claims").await, World::on(bed, "claims-other").await);

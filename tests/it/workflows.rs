@@ -251,7 +251,7 @@ async fn the_action_tells_where_the_object_is_whatever_its_version_object_is_cal
 }
 
 #[tokio::test]
-async fn the_action_stops_where_only_a_person_can_help_and_tries_again_when_it_is_run_again() {
+async fn the_action_stops_at_a_stalled_version_and_retries_when_run_again() {
     let stage = Stage::new("again", &["v1.0.0"]).await;
     stage.repository.delete();
     let outcome = stage.release(ACTION, "v1.0.0");

@@ -168,7 +168,7 @@ async fn what_changes_while_an_archive_is_fetched_stops_the_put_that_it_makes_wr
 }
 
 #[tokio::test]
-async fn new_content_gets_a_key_of_its_own_with_two_writes_more_and_the_old_object_goes_last() {
+async fn new_content_gets_its_own_key_with_two_writes_more_old_object_last() {
     let world = World::new("once-replaced").await;
     let _operator = world.operator().await;
     let readable = |policy: &str| {
@@ -442,7 +442,7 @@ async fn what_s3_shows_after_a_put_decides_and_a_status_never_claims_what_is_not
 }
 
 #[tokio::test]
-async fn an_object_without_label_in_another_store_is_not_ours_though_bucket_and_key_are_the_same() {
+async fn an_object_without_label_in_another_store_is_not_ours() {
     let world = World::new("once-store").await;
     let there = world.bed.s3.another("us-west-2").await.unwrap();
     there.create_bucket(&world.name).await.unwrap();
@@ -586,7 +586,7 @@ async fn immutable_that_is_turned_on_during_the_put_keeps_what_was_published() {
 }
 
 #[tokio::test]
-async fn gitops_that_writes_the_file_name_back_makes_no_object_each_round_where_all_are_retained() {
+async fn gitops_that_writes_the_file_name_back_makes_no_object_each_round() {
     let world = World::new("once-back").await;
     let repository = world.released("net");
     let _operator = world.operator().await;
