@@ -1,5 +1,4 @@
-//! Who asks. In come the bytes of a Secret; out comes a [`Credential`] that is known to be usable, or an error that names
-//! the key at fault. It must not talk to the network, and no secret may reach a message or a `Debug` text.
+//! Credentials for GitHub from a Secret, validated before any request. No secret appears in a message or `Debug` text.
 
 use std::{collections::BTreeMap, str};
 
@@ -17,18 +16,17 @@ const PRIVATE_KEY: &str = "githubPrivateKey";
 const TOKEN: &str = "githubToken";
 const PEM_START: &str = "-----BEGIN";
 
-/// What requests are sent with.
+/// Credential of a request.
 #[derive(Debug, Clone)]
 pub enum Credential {
-    /// Nothing: public repositories only.
+    /// Public repositories only.
     Anonymous,
     /// A personal access token, classic or fine-grained.
     Token(SecretString),
-    /// A GitHub App's installation.
     App(AppKey),
 }
 
-/// A GitHub App's private key, together with the installation that it is used for.
+/// A GitHub App's private key and installation.
 #[derive(Debug, Clone)]
 pub struct AppKey {
     app_id: u64,
@@ -37,24 +35,16 @@ pub struct AppKey {
     fingerprint: Fingerprint,
 }
 
-/// Why a Secret holds no usable credential.
+/// A Secret without a usable credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// None of the keys is there.
     #[error("no credential: set githubAppID, githubInstallID and githubPrivateKey, or githubToken")]
     Missing,
-    /// Some keys of an App are there, others are not, and there is no token either.
+    /// Some keys of an App are missing, and there is no token.
     #[error("the GitHub App's credential is incomplete: {} is missing or empty", .missing.join(" and "))]
-    Incomplete {
-        /// The keys that are missing.
-        missing: Vec<&'static str>,
-    },
-    /// An identifier is no number.
+    Incomplete { missing: Vec<&'static str> },
     #[error("{key} is no number: take it from the App's settings page or its installation's address")]
-    NotANumber {
-        /// The key at fault.
-        key: &'static str,
-    },
+    NotANumber { key: &'static str },
     /// The value is neither a PEM file nor the base64 of one.
     #[error(
         "githubPrivateKey is not PEM: store the .pem file that GitHub gave, as it is or base64-encoded once"
@@ -65,22 +55,21 @@ pub enum CredentialError {
         "githubPrivateKey holds no RSA private key that can sign: generate a new key on the App's settings page"
     )]
     UnusableKey,
-    /// The token has characters that no token has.
     #[error("githubToken has characters that no token has: store the token alone, on one line")]
     BadToken,
 }
 
-/// SHA-256 of a secret: tells secrets apart without holding one.
+/// SHA-256 of a secret: distinguishes secrets without containing one.
 type Fingerprint = [u8; 32];
 
-/// A credential at a host: what GitHub's limits, and its tokens, belong to.
+/// A credential at a host. GitHub's rate limits and tokens belong to an account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Account {
     pub(super) host: String,
     pub(super) identity: Identity,
 }
 
-/// Tells credentials apart. An App's key is part of it, so that a token is given only to whoever has the key.
+/// Identity of a credential. It contains the fingerprint of an App's key, so that only a caller with the key gets its token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Identity {
     Anonymous,
@@ -90,8 +79,7 @@ pub(super) enum Identity {
         installation_id: u64,
         fingerprint: Fingerprint,
     },
-    /// The App itself, which asks for its installations' tokens. GitHub counts that apart from what the tokens are used
-    /// for.
+    /// The App itself, when it requests tokens. GitHub counts these requests separately from those with the tokens.
     AppItself {
         app_id: u64,
         fingerprint: Fingerprint,
@@ -99,7 +87,7 @@ pub(super) enum Identity {
 }
 
 impl Identity {
-    /// The word for it in metrics, which show what is left for archives.
+    /// The kind in metrics of the quota left for archives.
     pub(super) fn kind(&self) -> Option<&'static str> {
         match self {
             Self::Anonymous => Some("anonymous"),
@@ -125,8 +113,8 @@ impl Credential {
 }
 
 impl AppKey {
-    /// Takes a PEM private key (PKCS#1 or PKCS#8, plain or base64-encoded once more) and signs with it once, so that a
-    /// broken one is found here and not at GitHub.
+    /// Parses a PEM private key (PKCS#1 or PKCS#8, plain or base64-encoded once more) and signs with it once, so that a
+    /// damaged key is found before any request.
     pub fn new(app_id: u64, installation_id: u64, pem: &[u8]) -> Result<Self, CredentialError> {
         let pem = pem_text(pem).ok_or(CredentialError::NotPem)?;
         let key = EncodingKey::from_rsa_pem(pem.expose_secret().as_bytes())
@@ -136,17 +124,15 @@ impl AppKey {
         Ok(Self { app_id, installation_id, key, fingerprint })
     }
 
-    /// The App's number.
     pub fn app_id(&self) -> u64 {
         self.app_id
     }
 
-    /// The installation's number.
     pub fn installation_id(&self) -> u64 {
         self.installation_id
     }
 
-    /// Whom requests for tokens are counted for.
+    /// The identity that GitHub counts requests for tokens for.
     pub(super) fn itself(&self) -> Identity {
         Identity::AppItself { app_id: self.app_id, fingerprint: self.fingerprint }
     }
@@ -190,8 +176,8 @@ fn pem_text(value: &[u8]) -> Option<SecretString> {
     text.contains(PEM_START).then(|| tidied(&text))
 }
 
-/// Undoes what quoting and indenting in YAML or in environment files does to line ends. A backslash is never part of
-/// PEM, so a written-out `\n` can only be a line end.
+/// Restores line ends that quoting or indenting in YAML or in environment files has changed. PEM contains no backslash, so a
+/// literal `\n` is a line end.
 fn tidied(pem: &str) -> SecretString {
     let lines = pem.replace("\\r", "").replace("\\n", "\n");
     lines.lines().map(str::trim).collect::<Vec<_>>().join("\n").into()

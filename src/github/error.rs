@@ -1,6 +1,4 @@
-//! What can go wrong while an archive is fetched, told apart so that a caller can decide between waiting, repeating and
-//! asking a person. In come statuses, bodies and transport errors; out come [`FetchError`]s. No message may carry a
-//! query string, a token or a key.
+//! Errors of a fetch, distinguished by what a caller has to do. No message contains a URL's query, a token or a key.
 
 use std::{error::Error, io, sync::Arc};
 
@@ -12,7 +10,7 @@ use url::Url;
 use super::{notice::RateLimitNotice, redaction::redacted};
 use crate::domain::repository::authority;
 
-/// GitHub's own explanation is passed on up to this many characters.
+/// GitHub's explanation is cut to this number of characters.
 const LONGEST_MESSAGE: usize = 200;
 
 /// Why no archive was fetched.
@@ -20,52 +18,34 @@ const LONGEST_MESSAGE: usize = 200;
 pub enum FetchError {
     /// The repository's host is neither github.com nor one of the allowed ones; nothing was sent.
     #[error("host {host} is not allowed: start the operator with --github-host {host} to allow it")]
-    HostNotAllowed {
-        /// Host, and port if any.
-        host: String,
-    },
-    /// No such repository, or none that this credential can see: GitHub answers both alike.
+    HostNotAllowed { host: String },
+    /// No such repository, or no access with this credential: GitHub's answers do not differ.
     #[error("repository {repository} {}", invisible(*authenticated))]
     RepositoryNotFound {
-        /// Its address.
         repository: String,
         /// Whether a credential was sent.
         authenticated: bool,
     },
-    /// The repository is there, the tag is not.
+    /// The repository exists, the tag does not.
     #[error("repository {repository} has no tag {}: push the tag, or correct the version", tried.join(" or "))]
-    TagNotFound {
-        /// Its address.
-        repository: String,
-        /// The tags that were asked for, in that order.
-        tried: Vec<String>,
-    },
-    /// GitHub does not accept the token, or grants none to the App.
+    TagNotFound { repository: String, tried: Vec<String> },
+    /// GitHub rejects the token, or creates none for the App.
     #[error(
         "GitHub refused the credential (HTTP {status}): {what}; check the Secret, and that the App is installed or the token valid"
     )]
-    CredentialRefused {
-        /// The HTTP status.
-        status: u16,
-        /// Which credential, and what GitHub said about it.
-        what: String,
-    },
-    /// The credential is good but may not do this (single sign-on, address allow list, missing permission).
+    CredentialRefused { status: u16, what: String },
+    /// The credential is valid, and access is denied (single sign-on, address allow list, missing permission).
     #[error("{host} forbids the access (HTTP {status}): {message}")]
     Forbidden {
-        /// Who answered.
         host: String,
-        /// The HTTP status.
         status: u16,
         /// GitHub's explanation, shortened.
         message: String,
     },
-    /// GitHub asked to wait. Until then nothing is sent with the same credential.
+    /// A rate limit. Until then nothing is sent with the same credential.
     #[error("{} ({} rate limit)", notice(host, *until), if *secondary { "secondary" } else { "primary" })]
     RateLimited {
-        /// Who asked.
         host: String,
-        /// When the next request may be sent.
         until: Timestamp,
         /// A limit on bursts rather than the hourly quota.
         secondary: bool,
@@ -78,70 +58,37 @@ pub enum FetchError {
         blocked(repository.as_deref())
     )]
     Blocked { host: String, until: Timestamp, repository: Option<String> },
-    /// A token that GitHub gave less than a minute ago is refused: not all of GitHub knows it yet.
+    /// A token that is less than a minute old is rejected: it has not reached all of GitHub's servers.
     #[error(
-        "{what} (HTTP {status}); the token is new and may take a minute to be known everywhere at GitHub: the same one is \
-         tried again"
+        "{what} (HTTP {status}); the token is new, and GitHub's servers may need a minute to accept it: the operator retries \
+         with the same token"
     )]
-    TokenNotReady {
-        /// The HTTP status.
-        status: u16,
-        /// Who refused what.
-        what: String,
-    },
-    /// The request for an installation token was redirected. It carries the App's signature, and is not repeated
-    /// elsewhere.
+    TokenNotReady { status: u16, what: String },
+    /// The request for an installation token was redirected. It contains the App's signature, so it is not sent to another
+    /// host.
     #[error(
         "{host} redirected the request for an installation token (HTTP {status}) to {to}: it is not followed, since the \
          App's signature is for {host} alone; check that repoUrl names the host that answers, and what stands before it"
     )]
-    TokenRedirected {
-        /// Who redirected.
-        host: String,
-        /// The HTTP status.
-        status: u16,
-        /// The host that it names.
-        to: String,
-    },
-    /// A web page came where GitHub's API or an archive should answer: a gateway's login, most often.
+    TokenRedirected { host: String, status: u16, to: String },
+    /// A web page instead of an answer of GitHub's API or an archive, usually the login page of a gateway.
     #[error(
         "{host} answered with a web page, such as a login page, and not with an archive: check repoUrl, and that no \
-         gateway or proxy asks the operator to sign in"
+         gateway or proxy requires a login"
     )]
-    WebPage {
-        /// Who answered.
-        host: String,
-    },
+    WebPage { host: String },
     /// GitHub failed (5xx).
     #[error("{host} failed with HTTP {status}")]
-    Server {
-        /// Who answered.
-        host: String,
-        /// The HTTP status.
-        status: u16,
-    },
-    /// A status that means nothing here.
-    #[error("{host} answered HTTP {status}, which means nothing for an archive")]
-    Unexpected {
-        /// Who answered.
-        host: String,
-        /// The HTTP status.
-        status: u16,
-    },
+    Server { host: String, status: u16 },
+    /// A status that is no answer to a request for an archive.
+    #[error("{host} answered HTTP {status}, which is not a valid answer to a request for an archive")]
+    Unexpected { host: String, status: u16 },
     /// No answer: name resolution, connection, TLS, a time limit.
     #[error("{what}")]
-    Network {
-        /// What was asked for, and what went wrong.
-        what: String,
-    },
-    /// The archive ended before its end.
+    Network { what: String },
+    /// The connection ended before the archive was complete.
     #[error("the archive from {host} ended early, after {received} bytes")]
-    Truncated {
-        /// Who sent it.
-        host: String,
-        /// Bytes that came.
-        received: u64,
-    },
+    Truncated { host: String, received: u64 },
     /// The archive is larger than allowed.
     #[error("the archive is larger than {limit} bytes: raise --max-archive-size to allow it")]
     TooLarge {
@@ -150,22 +97,13 @@ pub enum FetchError {
     },
     /// More redirects than GitHub ever needs.
     #[error("{host} redirected too often")]
-    TooManyRedirects {
-        /// Who sent the last one.
-        host: String,
-    },
+    TooManyRedirects { host: String },
     /// A redirect that must not be followed.
     #[error("{host} redirected to {why}")]
-    BadRedirect {
-        /// Who sent it.
-        host: String,
-        /// What is wrong with the target.
-        why: &'static str,
-    },
+    BadRedirect { host: String, why: &'static str },
     /// The archive cannot be written to disk.
     #[error("cannot write the archive to disk: {source}; free room on the volume of --spool-dir")]
     Spool {
-        /// The system's reason.
         #[source]
         source: Arc<io::Error>,
     },
@@ -202,12 +140,12 @@ impl FetchError {
         }
     }
 
-    /// `error` came instead of an answer to `url`.
+    /// `error` occurred before an answer to `url`.
     pub(super) fn network(url: &Url, error: &(dyn Error + 'static)) -> Self {
         Self::Network { what: format!("no answer from {}: {}", without_query(url), reason(error)) }
     }
 
-    /// `error` came in the middle of the archive from `url`.
+    /// `error` occurred in the middle of the archive from `url`.
     pub(super) fn broken_body(url: &Url, received: u64, error: &(dyn Error + 'static)) -> Self {
         if chain(error).any(ends_early) {
             return Self::Truncated { host: authority(url), received };
@@ -217,8 +155,8 @@ impl FetchError {
     }
 }
 
-/// Whether the sender gave up: HTTP/1 shows that as an early end, HTTP/2 as a stream that is reset (or, where the whole
-/// connection went, as a broken pipe).
+/// Whether the sender cancelled. In HTTP/1 this is an early end; in HTTP/2, a stream that is reset or, if the whole
+/// connection was closed, a broken pipe.
 fn ends_early(error: &(dyn Error + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         let gone =
@@ -245,7 +183,7 @@ pub(super) fn explanation(body: &[u8], sent: Option<&SecretString>) -> Option<St
     Some(short.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// The innermost cause: the outer ones print the whole URL, with its query.
+/// The innermost cause: the outer ones contain the whole URL with its query.
 fn reason(error: &(dyn Error + 'static)) -> String {
     let transport = || chain(error).filter_map(|e| e.downcast_ref::<reqwest::Error>());
     if transport().any(reqwest::Error::is_timeout) {

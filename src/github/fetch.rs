@@ -1,6 +1,4 @@
-//! The order of requests that leads to an archive. In come a repository, tags and a credential; out comes the archive's
-//! bytes in a file, or a [`FetchError`]. It decides which host sees the credential, which 404 means what, and what is never
-//! sent because the account has to wait. It must not look into the archive.
+//! The sequence of requests for one tag's archive: which host receives the credential, and the meaning of each 404.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +14,7 @@ use super::{
     credential::Credential,
     error::{FetchError, explanation},
     rate_limit::Answer,
-    redirect::{is_page, new_address, serves_archives, target},
+    redirect::{is_foreign, is_page, new_address, serves_archives, target},
     token::Refusal,
     transport::{Transport, bounded_body, drain, save},
 };
@@ -25,7 +23,7 @@ use crate::domain::{ArchiveFormat, Repository};
 
 const MOST_REDIRECTS: usize = 5;
 
-/// What to fetch, and how much of it.
+/// What to fetch, and its limits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Order<'a> {
     pub(super) repository: &'a Repository,
@@ -68,7 +66,7 @@ pub(super) async fn fetch<T: Transport>(
     })
 }
 
-/// One fetch: everything in it is sent in the name of one account.
+/// One fetch. All its requests belong to one account.
 struct Session<'a, T> {
     client: &'a Client<T>,
     repository: &'a Repository,
@@ -81,35 +79,33 @@ struct Found {
     tag: String,
     url: Url,
     served_by: Url,
-    /// Where the last redirect that said "for good" led.
+    /// Target of the last permanent redirect.
     moved: Option<Url>,
     response: Response,
 }
 
-/// Where a chain of redirects ended.
+/// End of a chain of redirects.
 enum End {
-    /// With an answer, from this address; and where the repository has moved to, if it has.
     Body { response: Box<Response>, served_by: Url, moved: Option<Url> },
-    /// With a 404.
     Missing(Missing),
 }
 
-/// What a 404 says.
+/// Meaning of a 404.
 #[derive(Clone, Copy)]
 struct Missing {
-    /// Before GitHub hands a request over to the host that serves archives, it is about the repository (or, with a
-    /// credential, about either); after that, it is about the tag.
+    /// Whether the host that serves archives sent it. Then the tag does not exist; otherwise the repository does not or,
+    /// with a credential, either of them.
     handed_over: bool,
     doubt: Doubt,
 }
 
-/// Whether a 404 may come of a token that not all of GitHub knows yet.
+/// Whether a new token, which not all of GitHub's servers accept yet, may be the cause of a 404.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Doubt {
     None,
     /// The token is new, but has worked for this repository.
     New,
-    /// The token is new, and nothing shows that it works.
+    /// The token is new, and has not worked for this repository yet.
     Unproven,
 }
 
@@ -140,7 +136,7 @@ impl<'a, T: Transport> Session<'a, T> {
         if found.is_none() && !repository_seen {
             self.repository_answers().await?;
         }
-        // By now the token has been seen to work, and what it did not find before counts. The first spelling is preferred.
+        // The token has worked in the meantime, so a 404 counts now. The first spelling is preferred.
         for tag in doubted {
             if let Ok(archive) = self.ask(tag, format).await? {
                 return Ok(archive);
@@ -166,7 +162,7 @@ impl<'a, T: Transport> Session<'a, T> {
         }
     }
 
-    /// Fails where there is no such repository.
+    /// Fails if there is no such repository.
     async fn repository_answers(&mut self) -> Result<(), FetchError> {
         match self.follow(&self.repository.api_repository()).await? {
             End::Body { response, .. } => {
@@ -191,7 +187,7 @@ impl<'a, T: Transport> Session<'a, T> {
     /// means that the repository is not public.
     async fn login(&self, url: &Url, response: Response) -> FetchError {
         drain(response).await;
-        if self.requester.authenticated() || self.is_foreign(url) {
+        if self.requester.authenticated() || is_foreign(self.repository, url) {
             FetchError::WebPage { host: authority(url) }
         } else {
             self.no_repository()
@@ -207,7 +203,7 @@ impl<'a, T: Transport> Session<'a, T> {
             at_home &= authority(&url) == authority(start);
             let (response, doubt) = self.send(&url, at_home).await?;
             let (page, foreign) =
-                (is_page(response.headers()) && !serves_archives(&url), self.is_foreign(&url));
+                (is_page(response.headers()) && !serves_archives(&url), is_foreign(self.repository, &url));
             let status = response.status();
             match status {
                 StatusCode::OK if page => return Err(self.login(&url, response).await),
@@ -238,8 +234,8 @@ impl<'a, T: Transport> Session<'a, T> {
         Err(FetchError::TooManyRedirects { host: authority(&url) })
     }
 
-    /// One request, at home with the credential. An installation token that has ended before its time is replaced once; one
-    /// that is too new for its refusal to count is kept for the next attempt.
+    /// Sends one request, with the credential if `at_home`. A revoked installation token is replaced once; one that is too
+    /// new for its rejection to count is kept for the next attempt.
     async fn send(&mut self, url: &Url, at_home: bool) -> Result<(Response, Doubt), FetchError> {
         let repository = self.repository.to_string();
         loop {
@@ -292,17 +288,10 @@ impl<'a, T: Transport> Session<'a, T> {
         let message = explanation(&bounded_body(response).await, token);
         let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized, sent };
         self.requester.observe(&host, answer)?;
-        if status == StatusCode::UNAUTHORIZED && is_page(&headers) && self.is_foreign(url) {
+        if status == StatusCode::UNAUTHORIZED && is_page(&headers) && is_foreign(self.repository, url) {
             return Err(FetchError::WebPage { host });
         }
         Err(self.requester.refusal(&host, status, message))
-    }
-
-    /// Whether a host belongs neither to the repository nor to GitHub's archives: a gateway's, for instance.
-    fn is_foreign(&self, url: &Url) -> bool {
-        let host = authority(url);
-        let own = host == self.repository.host() || host == authority(self.repository.api());
-        !own && !serves_archives(url)
     }
 }
 

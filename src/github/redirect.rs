@@ -44,6 +44,12 @@ pub(super) fn serves_archives(url: &Url) -> bool {
     url.host_str().is_some_and(|host| host.starts_with("codeload.")) || url.path().starts_with("/_codeload/")
 }
 
+/// Whether a URL belongs neither to the repository's GitHub nor to its archives, but to a gateway, for instance.
+pub(super) fn is_foreign(repository: &Repository, url: &Url) -> bool {
+    let host = authority(url);
+    host != repository.host() && host != authority(repository.api()) && !serves_archives(url)
+}
+
 /// A repository's new address; `None` if it has not moved. The owner and name are those of the URL that served the archive,
 /// since redirects of the API contain a number, and a renamed repository may be redirected with any status. `moved` is the
 /// target of the last permanent redirect.

@@ -1,5 +1,5 @@
-//! The wire. In go a URL and a credential; out comes GitHub's answer, whatever its status. Redirects, limits and retries
-//! are not decided here: one call is one request. Proxies and roots of trust come from [`Settings`] and the environment.
+//! Transport of one HTTP request over TLS. Proxies and trusted certificates come from [`Settings`] and the environment;
+//! redirects, rate limits and retries are the caller's.
 
 use std::{future::Future, time::Duration};
 
@@ -25,28 +25,28 @@ use super::{
 
 /// Error bodies are read up to this many bytes.
 const LONGEST_ERROR_BODY: usize = 64 * 1024;
-/// How long the rest of a body that nobody needs is waited for, to keep its connection for the next request.
+/// Time limit for reading the rest of an unused body, which makes its connection available to the next request.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// What an installation token is asked for.
+/// Permissions of an installation token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Reading repositories' contents, which is all that an archive takes.
+    /// Enough for archives.
     ReadContents,
-    /// Whatever the installation may do.
+    /// All permissions of the installation.
     Everything,
 }
 
-/// Sends one request. A trait, so that the order of requests can be tested without a network.
+/// Sends one request. A trait, so that tests need no network.
 pub(super) trait Transport: Send + Sync {
-    /// `GET url`, with `token` when the caller found that this host may have it.
+    /// Sends `GET url`. The caller has checked that this host may receive `token`.
     fn get(
         &self,
         url: &Url,
         token: Option<&SecretString>,
     ) -> impl Future<Output = Result<Response, FetchError>> + Send;
 
-    /// Asks `api` for an installation token in the name of the App: with `scope`, for no more than that.
+    /// Requests an installation token with the permissions of `scope` from `api`.
     fn mint(
         &self,
         api: &Url,
@@ -55,7 +55,7 @@ pub(super) trait Transport: Send + Sync {
     ) -> impl Future<Output = Result<Response, FetchError>> + Send;
 }
 
-/// The real wire: TLS only, through the system's proxy where there is one.
+/// TLS only, through the system's proxy if there is one.
 #[derive(Debug)]
 pub(super) struct Https {
     client: Client,
@@ -93,9 +93,9 @@ impl Transport for Https {
         request.send().await.map_err(|e| FetchError::network(url, &e))
     }
 
-    /// octocrab signs and addresses the request; the answer is handed on as it came, since its headers carry the limits.
-    /// Its ready-made stack is not used: that adds a second User-Agent to the client's own, and follows redirects with the
-    /// App's JWT, whatever the client's own policy says.
+    /// Uses octocrab to sign and address the request, and returns the raw answer, whose headers contain the rate limits.
+    /// octocrab's default stack is not used: it adds a second User-Agent, and follows redirects with the App's JWT
+    /// regardless of the client's policy.
     async fn mint(&self, api: &Url, app: &AppKey, scope: Scope) -> Result<Response, FetchError> {
         let failed = |e: octocrab::Error| FetchError::network(api, &e);
         let base = api.as_str().parse().map_err(|e: http::uri::InvalidUri| FetchError::network(api, &e))?;
@@ -113,7 +113,7 @@ impl Transport for Https {
     }
 }
 
-/// The first bytes of a body, and no error: who asks for an explanation can live without one.
+/// Returns the first bytes of a body. Errors are ignored: an explanation is optional.
 pub(super) async fn bounded_body(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -126,7 +126,7 @@ pub(super) async fn bounded_body(mut response: Response) -> Vec<u8> {
     body
 }
 
-/// Reads a short body to its end, because a connection with an unread answer cannot be used again.
+/// Reads a short body to its end, since a connection with an unread answer cannot be reused.
 pub(super) async fn drain(response: Response) {
     let _late = tokio::time::timeout(DRAIN, bounded_body(response)).await;
 }
