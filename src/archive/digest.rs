@@ -1,7 +1,6 @@
-//! Sums up a tree of files in one line, the way that Go's module tools do (`h1:`, dirhash's Hash1).
+//! Digest of a tree of files, as Go's module tools calculate it (`h1:`, dirhash's Hash1).
 //!
-//! In: paths in their sorted order, each with the SHA-256 of its content. Out: a digest that depends on nothing but names
-//! and contents: not on modes, times or the archive's format.
+//! It depends on names and contents, not on modes, times or the archive's format.
 
 use std::fmt;
 

@@ -1,7 +1,4 @@
-//! Says why an archive could not be used, to the person who has to do something about it.
-//!
-//! In: what the readers, the tree and the writers found wrong. Out: one sentence each. Names that come out of an
-//! archive are a stranger's text: they are escaped and cut before they get into a message.
+//! Why an archive cannot be used. Names from an archive are escaped and cut before they are part of a message.
 
 use std::io;
 

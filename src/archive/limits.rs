@@ -1,7 +1,4 @@
-//! How much an archive may cost: sizes and counts, and the budget that a reader spends from.
-//!
-//! In: the operator's flags and the download's size. Out: an error on the first byte or entry too many. Nothing here
-//! trusts a size that an archive claims for itself.
+//! Limits of an archive: sizes and counts. They count what is read, not what the archive announces.
 
 use super::ArchiveError;
 

@@ -1,19 +1,18 @@
 //! Replaces symbolic links by what they point to, because Terraform and OpenTofu install links as broken files.
 //!
-//! In: a tree with links. Out: a flat, sorted list of files, and a report of what had to be left out. Pure: contents are
-//! not copied, only referred to again. Each copy counts against the same limits as if the archive had listed it, so
-//! that a few links cannot stand for billions of files.
+//! The result is a sorted list of files and a report of what was left out. Contents are not copied, only referred to again. Each
+//! copy counts against the same limits as if the archive had listed it, so that a few links cannot expand to billions of files.
 //!
 //! A path that a module cannot have is left out here, where it is known what lies at it once links are followed; only
 //! what Terraform would read as configuration makes the whole archive unusable.
 
 use super::ArchiveError;
+use super::contents::{Content, Regular};
 use super::error::shown;
 use super::limits::{Budget, PATH_BYTES};
 use super::names::{is_configuration, unnameable, unusable};
 use super::report::{Listed, Report, SkipReason, SkippedLink};
-use super::spool::Content;
-use super::tree::{Entry, Node, Regular, Text, Texts, Tree};
+use super::tree::{Entry, Node, Text, Texts, Tree};
 
 /// Links that lead to one another, as many as Linux follows.
 const HOPS: usize = 40;

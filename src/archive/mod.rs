@@ -1,18 +1,17 @@
-//! Reads what GitHub sends and writes what S3 keeps.
+//! Converts GitHub's archives to the ones that are stored.
 //!
-//! In: a downloaded zip or tar.gz on disk. Out: an archive of the same files on disk, with the module at its root,
-//! symbolic links followed and nothing left to chance: the same commit gives the same bytes, however it was packed. It
-//! knows no network, no Kubernetes and no S3.
+//! A downloaded zip or tar.gz becomes an archive of the same files with the module at its root and symbolic links replaced. The
+//! same commit gives the same bytes, however it was packed.
 //!
 //! ```text
 //! raw ─► read_zip │ read_tar ─► tree (index) ─► links ─► write ─► file, sha256, h1
-//!                     └───────► spool (contents, on disk) ──┘
+//!                     └───────► contents (on disk) ─────────┘
 //! ```
 //!
 //! Empty folders, among them submodules, are dropped: git has none. Names that differ only by case are kept as they are;
 //! those that a module cannot have are left out, and what is missing in what GitHub sends (submodules, Git LFS objects) is
 //! reported. Memory is a few buffers and the index (at most 32 MiB of paths by default, and 100 bytes for each entry);
-//! disk is the unpacked size and the output's. Everything here blocks: call it where blocking is allowed.
+//! disk is the unpacked size and the output's. All functions block.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -23,6 +22,7 @@ use tempfile::TempPath;
 
 use crate::domain::ArchiveFormat;
 
+mod contents;
 mod digest;
 mod error;
 mod limits;
@@ -32,11 +32,13 @@ mod pax;
 mod read_tar;
 mod read_zip;
 mod report;
-mod spool;
+mod sink;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unpacked;
 mod write;
+mod write_tar;
 mod write_zip;
 mod zip_end;
 
@@ -45,9 +47,7 @@ pub use error::ArchiveError;
 pub use limits::Limits;
 pub use report::{Listed, Report, SkipReason, SkippedLink};
 
-use limits::Budget;
-use spool::SpoolWriter;
-use tree::TreeBuilder;
+use unpacked::Unpacked;
 use write_zip::Narrow;
 
 /// What archives that can be read start with.
@@ -56,9 +56,6 @@ const MAGIC_NUMBERS: [&[u8]; 3] = [b"PK\x03\x04", b"PK\x05\x06", &[0x1f, 0x8b]];
 /// The revision of what is written: it grows with each change that gives the bytes of a tree another form. Objects carry
 /// it in their metadata, so that other bytes of an older revision are not taken for other content.
 pub const REVISION: u32 = 1;
-
-/// Hexadecimal digits of a commit id.
-const COMMIT_LEN: usize = 40;
 
 /// A normalised archive, on disk until it is dropped.
 #[derive(Debug)]
@@ -115,7 +112,7 @@ fn normalise_with(
         return Err(ArchiveError::Empty);
     }
     drop(tree);
-    let written = write::write(&files, &unpacked.spool.into_reader()?, format, spool_dir, narrow)?;
+    let written = write::write(&files, &unpacked.contents.into_reader()?, format, spool_dir, narrow)?;
     Ok(Normalised {
         file: written.file,
         size: written.size,
@@ -132,7 +129,7 @@ fn normalise_with(
 pub fn fingerprint(raw: &Path) -> Option<[u8; 32]> {
     let mut file = File::open(raw).ok()?;
     let mut hash = Context::new(&SHA256);
-    let mut buffer = vec![0; write::CHUNK_BYTES];
+    let mut buffer = vec![0; sink::CHUNK_BYTES];
     let mut len = 0;
     loop {
         match file.read(&mut buffer).ok()? {
@@ -144,19 +141,6 @@ pub fn fingerprint(raw: &Path) -> Option<[u8; 32]> {
         }
     }
     (len >= MAGIC_NUMBERS[0].len()).then(|| digest::sha256_bytes(&hash.finish()))
-}
-
-/// What a reader fills: the index and the contents.
-struct Unpacked {
-    budget: Budget,
-    tree: TreeBuilder,
-    spool: SpoolWriter,
-}
-
-impl Unpacked {
-    fn new(dir: &Path, budget: Budget) -> Result<Self, ArchiveError> {
-        Ok(Self { budget, tree: TreeBuilder::new(budget), spool: SpoolWriter::new(dir, budget)? })
-    }
 }
 
 /// Fills the second argument and returns the commit.
@@ -184,10 +168,4 @@ fn reader_for(file: &mut File) -> Result<Reader, ArchiveError> {
             Err(ArchiveError::NotAnArchive { found: format!("it starts with `{}`", error::shown(other)) })
         }
     }
-}
-
-/// `text` as a commit id, if it is one.
-fn commit_id(text: &[u8]) -> Option<String> {
-    let is_commit = text.len() == COMMIT_LEN && text.iter().all(u8::is_ascii_hexdigit);
-    is_commit.then(|| String::from_utf8_lossy(text).to_ascii_lowercase())
 }

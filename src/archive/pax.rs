@@ -1,6 +1,6 @@
 //! The records of a pax extension header.
 //!
-//! In: the header's content. Out: keys and values. The tar crate ends a record at the first newline, but a record says how
+//! The tar crate ends a record at the first newline, but a record says how
 //! long it is, and a name or link target may hold a newline.
 
 use super::ArchiveError;

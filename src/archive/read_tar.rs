@@ -1,8 +1,6 @@
-//! Unpacks a gzip-compressed tar archive.
+//! Reads a gzip-compressed tar archive, and the commit in its pax global header.
 //!
-//! In: a file that starts like gzip. Out: entries in a tree and contents in a spool, and the commit from the pax global
-//! header. Extension headers (long names) are read here and not by the tar crate, which would take as much memory for
-//! them as the archive asks for.
+//! Extension headers (long names) are read here, since the tar crate would use as much memory for them as the archive requests.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Take};
@@ -10,9 +8,10 @@ use std::io::{BufReader, Read, Take};
 use flate2::bufread::MultiGzDecoder;
 use tar::{Archive, EntryType};
 
+use super::ArchiveError;
 use super::error::shown;
 use super::pax::records;
-use super::{ArchiveError, Unpacked, commit_id};
+use super::unpacked::{Unpacked, commit_id};
 
 /// Long enough for two paths and whatever else git or tar say about a file, and for what is no path at all: git packs a
 /// link whatever it points to.
@@ -61,7 +60,7 @@ fn add(mut member: Member<'_>, extension: Extension, out: &mut Unpacked) -> Resu
         _ if extension.sparse => special("a sparse file"),
         EntryType::Regular => {
             let executable = header.mode().map_err(ArchiveError::reading)? & 0o111 != 0;
-            let file = out.spool.append_file(&mut member, executable)?;
+            let file = out.contents.append_file(&mut member, executable)?;
             if file.content.len != size {
                 return Err(ArchiveError::corrupt(format!("`{}` breaks off", shown(&path))));
             }

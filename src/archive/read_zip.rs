@@ -1,8 +1,7 @@
-//! Unpacks a zip archive.
+//! Reads a zip archive, and the commit in its comment.
 //!
-//! In: a file that starts like a zip. Out: entries in a tree and contents in a spool, and the commit from the archive's
-//! comment. Entries are read one at a time from the central directory: an index of them all, as `ZipArchive` makes it,
-//! would take memory that the archive decides on, and hide duplicate names.
+//! Entries are read one at a time from the central directory: an index of them all, as `ZipArchive` makes it, would use as much
+//! memory as the archive requests, and hide duplicate names.
 //!
 //! A zip names everything twice, and its parts may lie anywhere. What git writes is one entry after another and then
 //! the directory, without a gap, and all that agrees; only that is accepted, so that there is nothing in the file that
@@ -16,10 +15,11 @@ use zip::result::ZipError;
 use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
+use super::ArchiveError;
 use super::error::shown;
 use super::limits::TARGET_BYTES;
+use super::unpacked::{Unpacked, commit_id};
 use super::zip_end::{ZipEnd, central_header_end};
-use super::{ArchiveError, Unpacked, commit_id};
 
 /// The longest that may follow an entry's content: the sizes and checksum of one that was streamed. An entry is longer.
 const DATA_DESCRIPTOR: u64 = 24;
@@ -88,7 +88,7 @@ fn add(
             out.tree.add_folder(&name)?;
         }
         (UNKNOWN | REGULAR, false) => {
-            let file = out.spool.append_file(content, mode & 0o111 != 0)?;
+            let file = out.contents.append_file(content, mode & 0o111 != 0)?;
             if file.content.len != size {
                 return Err(ArchiveError::corrupt(format!("`{}` breaks off", shown(&name))));
             }

@@ -1,6 +1,4 @@
-//! What a person may want to know about an archive although it can be stored.
-//!
-//! In: what the expansion of links left out or found. Out: the first few of each kind, escaped, and how many there are.
+//! Report of what was left out of an archive or is missing in it: the first few of each kind, escaped, and their number.
 
 use std::fmt;
 

@@ -1,7 +1,6 @@
-//! The index of what an archive lists: checked paths below the top folder, and what lies at each.
+//! Index of an archive's entries below its top folder, sorted by path.
 //!
-//! In: names, kinds and places of contents, in any order. Out: a sorted tree in which each path occurs once and no file
-//! is a folder too. Pure: it touches neither disk nor archive. An entry costs 32 bytes and its path, both bounded.
+//! Each path occurs once, and no file is a folder too. An entry takes 32 bytes and its path in memory, both bounded.
 //!
 //! Paths are bytes here: git allows names that are not UTF-8 or hold control characters, and what becomes of those is
 //! decided where the output is known, in [`super::links`].
@@ -10,10 +9,10 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::ArchiveError;
+use super::contents::Regular;
 use super::error::shown;
 use super::limits::{Budget, PATH_BYTES, TARGET_BYTES};
 use super::names::unnameable;
-use super::spool::Content;
 
 /// A piece of text in [`Texts`].
 #[derive(Clone, Copy, Debug)]
@@ -48,16 +47,7 @@ impl Texts {
     }
 }
 
-/// A regular file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Regular {
-    pub content: Content,
-    pub executable: bool,
-    /// Whether the content is a Git LFS pointer, in place of what the repository means.
-    pub lfs_pointer: bool,
-}
-
-/// What lies at a path.
+/// The entry at a path.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Node {
     Folder,

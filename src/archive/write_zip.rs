@@ -1,7 +1,5 @@
 //! Writes the zip format.
 //!
-//! In: sorted files and the spool with their contents. Out: bytes in a sink, front to back, and the content digest.
-//!
 //! It is written here, and not by the zip crate, for two reasons: the stored bytes are compared for as long as a module
 //! lives, and must not change with the version of a crate; and that crate keeps several hundred bytes for each entry
 //! until the end, where 24 are enough. Like Go's own writer, it puts sizes and checksum behind each content.
@@ -11,10 +9,10 @@ use std::io::{self, Read, Write};
 use flate2::Crc;
 use flate2::write::DeflateEncoder;
 
+use super::contents::{ContentReader, Contents};
 use super::digest::{ContentDigest, ContentHasher};
 use super::links::{File, Files};
-use super::spool::{ContentReader, Spool};
-use super::write::{CHUNK_BYTES, LEVEL, Sink, permissions};
+use super::sink::{CHUNK_BYTES, LEVEL, Sink, permissions};
 
 /// 1 January 1980, 00:00:00, the first moment that the format can express: two bytes of time, two of date.
 const TIMESTAMP: [u8; 4] = [0, 0, 0x21, 0];
@@ -69,7 +67,7 @@ struct Record {
 /// Writes all `files`.
 pub(super) fn write(
     files: &Files,
-    spool: &Spool,
+    contents: &Contents,
     sink: &mut Sink<'_>,
     narrow: &Narrow,
 ) -> io::Result<ContentDigest> {
@@ -81,7 +79,7 @@ pub(super) fn write(
         let offset = sink.size;
         sink.write_all(&local_header(path, file, narrow)?)?;
         let start = sink.size;
-        let mut content = spool.open(file.content)?;
+        let mut content = contents.open(file.content)?;
         let crc = compress(&mut content, &mut deflate, &mut chunk, sink)?;
         let record = Record { crc, compressed: sink.size - start, offset };
         sink.write_all(&data_descriptor(file, &record, narrow))?;

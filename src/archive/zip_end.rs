@@ -1,8 +1,7 @@
 //! Reads the records that end a zip archive.
 //!
-//! In: the file. Out: where its central directory lies, and its comment. Readers differ in how they look for these
-//! records, and so can be shown different archives in one file; here there is only one way to read them: they end
-//! where the file ends, and the directory ends where they start.
+//! Readers differ in how they search for these records, so one file can contain different archives. Here they must end where the
+//! file ends, and the central directory must end where they start.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -1,7 +1,7 @@
-//! Keeps the contents of all files, one after another, in one unnamed file on disk.
+//! Contents of all files of an archive, one after another, in one unnamed file on disk.
 //!
-//! In: readers of a stranger's bytes. Out: where each content lies, and readers for it. Memory is one buffer, however
-//! large the contents are; the file has no name, so that nothing is left behind however the process ends.
+//! Memory is one buffer, however large the contents are. The file has no name, so that nothing is left behind however the process
+//! ends.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -11,7 +11,6 @@ use aws_lc_rs::digest;
 
 use super::ArchiveError;
 use super::limits::Budget;
-use super::tree::Regular;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -24,17 +23,26 @@ const LFS_POINTERS: [&[u8]; 3] = [
 ];
 const LFS_POINTER_BYTES: u64 = 1024;
 
-/// Where one content lies in the spool.
+/// Position of one content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Content {
-    /// Bytes from the spool's start.
+    /// In bytes from the start.
     pub offset: u64,
     /// Length in bytes.
     pub len: u64,
 }
 
-/// A spool that is being filled.
-pub(super) struct SpoolWriter {
+/// A regular file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Regular {
+    pub content: Content,
+    pub executable: bool,
+    /// Whether the content is a Git LFS pointer instead of the content that it names.
+    pub lfs_pointer: bool,
+}
+
+/// Contents that are being written.
+pub(super) struct ContentsWriter {
     file: BufWriter<File>,
     len: u64,
     budget: Budget,
@@ -43,15 +51,15 @@ pub(super) struct SpoolWriter {
     start: Vec<u8>,
 }
 
-impl SpoolWriter {
-    /// An empty spool in the folder `dir`, which takes no more bytes than `budget` allows.
+impl ContentsWriter {
+    /// A new file in the folder `dir`, which takes no more bytes than `budget` allows.
     pub fn new(dir: &Path, budget: Budget) -> Result<Self, ArchiveError> {
         let file = tempfile::tempfile_in(dir).map_err(ArchiveError::io("create the spool file"))?;
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
         Ok(Self { file, len: 0, budget, buffer: vec![0; BUFFER_BYTES], start: Vec::new() })
     }
 
-    /// Adds all that `content` yields. The budget counts the bytes that really come, not those that were announced.
+    /// Appends `content`. The budget counts the bytes that are read, not those that the archive announces.
     fn append(&mut self, mut content: impl Read) -> Result<Content, ArchiveError> {
         let offset = self.len;
         self.start.clear();
@@ -70,7 +78,7 @@ impl SpoolWriter {
         }
     }
 
-    /// [`Self::append`], for a file of the module.
+    /// Appends the content of a file.
     pub fn append_file(&mut self, content: impl Read, executable: bool) -> Result<Regular, ArchiveError> {
         let content = self.append(content)?;
         let first_line = LFS_POINTERS.iter().any(|line| self.start.starts_with(line));
@@ -78,19 +86,19 @@ impl SpoolWriter {
         Ok(Regular { content, executable, lfs_pointer })
     }
 
-    /// Ends the filling.
-    pub fn into_reader(self) -> Result<Spool, ArchiveError> {
+    /// Ends writing.
+    pub fn into_reader(self) -> Result<Contents, ArchiveError> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error);
-        Ok(Spool { file: file.map_err(ArchiveError::io("write to the spool file"))? })
+        Ok(Contents { file: file.map_err(ArchiveError::io("write to the spool file"))? })
     }
 }
 
-/// A full spool, for reading.
-pub(super) struct Spool {
+/// Contents for reading.
+pub(super) struct Contents {
     file: File,
 }
 
-impl Spool {
+impl Contents {
     /// Reads one content from its start.
     pub fn open(&self, content: Content) -> io::Result<ContentReader<'_>> {
         (&self.file).seek(SeekFrom::Start(content.offset))?;
@@ -99,10 +107,10 @@ impl Spool {
     }
 }
 
-/// Yields one content and hashes it on the way. Only one can be read at a time.
+/// Reads one content and hashes it. Only one can be read at a time.
 ///
-/// Each read fills the buffer as long as there is content left, so that the pieces do not depend on the system. A spool
-/// that ends too early is an error, not a short content: the output has the length in front of it.
+/// Each read fills the buffer as long as there is content left, so that the pieces do not depend on the system. A file that
+/// ends too early is an error, not a short content: the output has the length in front of it.
 pub(super) struct ContentReader<'a> {
     file: &'a File,
     left: u64,
