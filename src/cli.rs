@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
+use crate::domain::names::{is_dns_label, is_dns_subdomain};
 use crate::domain::{Endpoint, Repository};
 use crate::observe::telemetry::{self, LogFormat};
 use crate::storage::StorageRule;
@@ -109,23 +110,15 @@ pub struct Run {
 }
 
 fn namespace(text: &str) -> Result<String, String> {
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let name = text.trim();
-    if name.is_empty()
-        || name.len() > 63
-        || !name.chars().all(legal)
-        || name.starts_with('-')
-        || name.ends_with('-')
-    {
+    if !is_dns_label(name) {
         return Err("write the name of a namespace, such as team-a, or several as team-a,team-b".into());
     }
     Ok(name.to_owned())
 }
 
 fn object_name(text: &str) -> Result<String, String> {
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    if text.len() > 253 || !text.chars().all(legal) || !text.starts_with(ends) || !text.ends_with(ends) {
+    if !is_dns_subdomain(text, 253) {
         return Err("write the name of an object, such as opendepot or opendepot-staging".into());
     }
     Ok(text.to_owned())

@@ -1,7 +1,7 @@
 //! Reads and writes of Modules and Versions as the API server stores them.
 //!
-//! In: names and wanted values. Out: merge patches that carry the resourceVersion they were decided on, and nothing at
-//! all where nothing changes. Objects are read untyped, so that an odd one can be told from a missing one.
+//! Writes are merge patches that contain the resourceVersion on which they were decided; without a change, nothing is
+//! written. Objects are read untyped, so that an unreadable object differs from a missing one.
 
 use jiff::SignedDuration;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, ValidationDirective};
@@ -11,11 +11,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-/// Who writes, as `managedFields` shows it.
+/// The field manager of every write.
 pub const FIELD_MANAGER: &str = "opendepot";
 
-/// How long a watch may be behind what this process wrote. A name that it does not know after that was made and has gone
-/// since; one that it tells older versions of is not behind: etcd was restored.
+/// How long a watch may lag behind this process's own writes. After that, a created object that the cache lacks was deleted,
+/// and an object that the cache has in an older version was restored together with etcd.
 pub const WATCH_LAG: SignedDuration = SignedDuration::from_secs(10);
 
 /// The objects of kind `K` in `namespace`, untyped.
@@ -23,8 +23,8 @@ pub fn objects<K: Resource<DynamicType = ()>>(client: &Client, namespace: &str) 
     Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()))
 }
 
-/// Parameters of every write. What is written is made of types, so that nobody has to look for unknown fields in it: that
-/// costs the API server as much as parsing it once more, and its warnings would be read by nobody.
+/// Parameters of every write. Without field validation: patches are serialised from types, and the validation costs the API
+/// server as much as parsing the object again.
 pub fn params() -> PatchParams {
     PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -33,43 +33,43 @@ pub fn params() -> PatchParams {
     }
 }
 
-/// Whether a write failed because the object has changed or gone meanwhile: no failure, it is to be read again.
+/// Whether a write failed because the object was changed or deleted since it was read. Not a failure: read it again.
 pub fn is_outdated(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status)
         if (status.is_conflict() || status.is_not_found()) && !is_denied(status))
 }
 
-/// Whether an answer is about this one request: a right that is missing, a webhook, a quota, a rule of the schema. A
-/// webhook that cannot be reached gives 500, one that takes too long may give 504, and one that refuses chooses its code.
+/// Whether the API server rejects this one request: by RBAC, a webhook, a quota or the schema. An unreachable webhook results
+/// in 500, a slow one in 504, and one that denies chooses the code.
 pub fn is_refusal(status: &Status) -> bool {
     matches!(status.code, 400..=428 | 430..=500 | 504) || is_denied(status)
 }
 
-/// The API server's own words for the refusal of a webhook or a policy.
+/// The API server's text for a denial by a webhook or a policy.
 fn is_denied(status: &Status) -> bool {
     status.message.contains("denied the request")
 }
 
-/// Whether an object was read before another version of it. Since Kubernetes 1.35 resourceVersions are numbers that may
-/// be compared, and those of etcd always were; of others nothing is claimed.
+/// Whether one resourceVersion is older than another. Since Kubernetes 1.35 they are comparable numbers, and those of etcd
+/// always were. False if one is not a number.
 pub fn is_older(one: Option<&str>, than: Option<&str>) -> bool {
     let number = |version: Option<&str>| version?.parse::<u64>().ok();
     number(one).zip(number(than)).is_some_and(|(one, than)| one < than)
 }
 
-/// A part of an object, parsed; the parser's words when it cannot be.
+/// A parsed part of an object, or the parser's message.
 pub fn part<T: DeserializeOwned>(object: &DynamicObject, field: &str) -> Result<T, String> {
     serde_json::from_value(object.data.get(field).cloned().unwrap_or_else(|| json!({})))
         .map_err(|error| format!("{field} cannot be read: {error}"))
 }
 
-/// The same, where the object does not keep it: of a long list there is no second copy.
+/// As [`part`], but moves the part out of the object, so that a long list is not copied.
 pub fn take_part<T: DeserializeOwned>(object: &mut DynamicObject, field: &str) -> Result<T, String> {
     let part = object.data.get_mut(field).map_or_else(|| json!({}), Value::take);
     serde_json::from_value(part).map_err(|error| format!("{field} cannot be read: {error}"))
 }
 
-/// Writes the difference of two statuses, if there is one, and only onto the object that was read.
+/// Writes the difference of two statuses, if any, and only if the object is unchanged since it was read.
 pub async fn patch_status<T: Serialize>(
     api: &Api<DynamicObject>,
     name: &str,
@@ -83,7 +83,7 @@ pub async fn patch_status<T: Serialize>(
     api.patch_status(name, &params(), &Patch::Merge(patch)).await.map(Some)
 }
 
-/// Writes a merge patch of anything but the status, only onto the object that was read.
+/// Writes a merge patch of anything but the status, only if the object is unchanged since it was read.
 pub async fn patch(
     api: &Api<DynamicObject>,
     name: &str,

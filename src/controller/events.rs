@@ -1,10 +1,10 @@
-//! Kubernetes Events: the story that `kubectl describe` tells.
+//! Kubernetes Events, written in the background.
 //!
-//! In: a note about an object. Out: an Event, some time later, or none: a full queue or a refusing API server must never
-//! hold up or fail a reconcile. Callers send one when something changed, not each time it is found unchanged.
+//! A full queue or an API server that rejects Events never delays or fails a reconcile: such Events are dropped. Callers
+//! send an Event when something changed, not each time it is found unchanged.
 //!
-//! A thousand versions published at once have a thousand Events to tell. Each costs the API server as much as a write of
-//! a status, so they go at a pace of their own and leave it to the work; warnings go first.
+//! An Event costs the API server as much as a write of a status, and a thousand versions published at once have a thousand
+//! Events. Events are therefore rate-limited, and warnings are written first.
 
 use std::time::Duration;
 
@@ -16,25 +16,25 @@ use tokio::time::Instant;
 
 use crate::domain::text::cut;
 
-/// Events of each kind that wait to be written. More than that are dropped: they are a convenience, memory is not.
+/// Length of each queue. Further Events are dropped to bound memory.
 const QUEUE: usize = 2048;
-/// Longest note that the API server takes is 1,024 bytes.
+/// Longest note in bytes. The API server accepts 1,024.
 const LONGEST_NOTE: usize = 1000;
-/// The pace in the long run: 10 a second.
+/// Interval between Events after a burst: 10 a second.
 const STEP: Duration = Duration::from_millis(100);
-/// How many go at once after a pause.
+/// Number of Events that are written without an interval after a pause.
 const BURST: u32 = 50;
 
-type Told = (Event, ObjectReference);
+type Queued = (Event, ObjectReference);
 
 /// Sends Events in the background.
 #[derive(Clone)]
 pub struct Events {
-    warnings: mpsc::Sender<Told>,
-    others: mpsc::Sender<Told>,
+    warnings: mpsc::Sender<Queued>,
+    others: mpsc::Sender<Queued>,
 }
 
-/// When the next Event may go: a burst, then one at each step.
+/// When the next Event may be written: a burst, then one per interval.
 #[derive(Debug)]
 struct Pace(Instant);
 
@@ -49,8 +49,8 @@ impl Pace {
 impl Events {
     /// Starts the background task, which ends with the last sender.
     pub fn start(client: Client) -> Self {
-        let (warnings, mut first) = mpsc::channel::<Told>(QUEUE);
-        let (others, mut second) = mpsc::channel::<Told>(QUEUE);
+        let (warnings, mut first) = mpsc::channel::<Queued>(QUEUE);
+        let (others, mut second) = mpsc::channel::<Queued>(QUEUE);
         let reporter = Reporter { controller: "opendepot".into(), instance: std::env::var("POD_NAME").ok() };
         let recorder = Recorder::new(client, reporter);
         tokio::spawn(async move {
@@ -58,26 +58,25 @@ impl Events {
             let mut pace = Pace(start.checked_sub(STEP * BURST).unwrap_or(start));
             loop {
                 tokio::time::sleep_until(pace.next(Instant::now())).await;
-                let told = tokio::select! {
+                let queued = tokio::select! {
                     biased;
-                    Some(told) = first.recv() => told,
-                    Some(told) = second.recv() => told,
+                    Some(queued) = first.recv() => queued,
+                    Some(queued) = second.recv() => queued,
                     else => return,
                 };
-                if let Err(error) = recorder.publish(&told.0, &told.1).await {
-                    tracing::debug!(%error, "an Event was not written");
+                if let Err(error) = recorder.publish(&queued.0, &queued.1).await {
+                    tracing::debug!(%error, "cannot write an Event");
                 }
             }
         });
         Self { warnings, others }
     }
 
-    /// Something went as it should.
     pub fn normal(&self, object: &ObjectReference, reason: &str, action: &str, note: &str) {
         self.send(EventType::Normal, object, reason, action, note);
     }
 
-    /// Something that a person should see.
+    /// Reports something that may require manual action.
     pub fn warning(&self, object: &ObjectReference, reason: &str, action: &str, note: &str) {
         self.send(EventType::Warning, object, reason, action, note);
     }
@@ -92,7 +91,7 @@ impl Events {
         };
         let queue = if event.type_ == EventType::Warning { &self.warnings } else { &self.others };
         if queue.try_send((event, object.clone())).is_err() {
-            tracing::debug!(reason, "the queue of Events is full: one is left out");
+            tracing::debug!(reason, "dropped an Event: the queue is full");
         }
     }
 }
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_goes_at_once_and_the_rest_at_a_pace() {
+    fn a_burst_is_written_at_once_and_the_rest_at_intervals() {
         let start = Instant::now() + Duration::from_hours(1);
         let mut pace = Pace(start - Duration::from_mins(30));
         for _ in 0..BURST {
@@ -110,7 +109,7 @@ mod tests {
         }
         assert_eq!(pace.next(start), start + STEP);
         assert_eq!(pace.next(start), start + STEP * 2);
-        // What was not used while nothing was told is no more than a burst.
+        // A pause allows no more than one burst.
         let later = start + Duration::from_mins(1);
         let at_once = (0..=BURST).filter(|_| pace.next(later) <= later).count();
         assert_eq!(at_once, BURST as usize);

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 /// Forces within this window are counted.
 const WINDOW: Duration = Duration::from_mins(1);
-/// So many forces within the window are done at once.
+/// Number of forces within the window that start at once.
 const FREE_FORCES: usize = 3;
-/// First pause of the forces that follow; it doubles.
+/// First pause of the forces after that. It doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
@@ -23,7 +23,7 @@ pub struct ForceThrottle {
 }
 
 impl ForceThrottle {
-    /// Whether the force called `id`, which stands now, may start, or else how long it waits. One that may is counted once.
+    /// Admits the force `id` and counts it once, or returns how long it has to wait.
     pub fn admit(&mut self, id: &str, now: Instant) -> Result<(), Duration> {
         if self.last.as_deref() == Some(id) {
             return Ok(());
@@ -32,7 +32,7 @@ impl ForceThrottle {
             return Err(at.duration_since(now));
         }
         let waited = self.free_at.take().is_some();
-        // A loop that pauses as told is still a loop: the window of the last pause counts as well.
+        // A loop that obeys its pauses is still a loop, so the window includes the last pause.
         let window = WINDOW + self.pause.unwrap_or_default();
         self.recent.retain(|at| now.duration_since(*at) < window);
         if self.recent.len() < FREE_FORCES {
@@ -76,7 +76,7 @@ mod tests {
                 }
                 Err(pause) => now += pause.as_secs(),
             }
-            // The same force asked about again is no new one.
+            // Asking again for the same force does not count.
             if let Some(last) = forces.last.clone() {
                 assert_eq!(forces.admit(&last, at(now)), Ok(()));
             }

@@ -1,4 +1,4 @@
-//! What the controllers of every kind share: requests to the API server, Events, failures, the leader lease and the record
+//! Parts that all controllers share: requests to the API server, Events, failures, the leader lease and the record
 //! of Modules that own Versions.
 
 pub mod client;

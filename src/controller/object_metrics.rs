@@ -1,7 +1,7 @@
-//! How many Modules and Versions are in which state: what alerts are made of.
+//! Numbers of Modules and Versions by state and reason, counted from the caches at each scrape.
 //!
-//! In: what the watches keep. Out: counts by state and reason, both from fixed sets, made when somebody asks. A status is
-//! anybody's to write who may: a reason that is none of ours counts as `Other`, so that nobody can make labels up.
+//! States and reasons are fixed sets. Other clients may write statuses, so an unknown reason counts as `Other`: labels cannot
+//! be invented.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,17 +14,17 @@ use crate::observe::metrics::{Counts, StateAndReason};
 
 type Stores = (Store<ModuleState>, Store<VersionState>);
 
-/// What this process watches. Cheap to clone; all clones are one.
+/// The caches of this process. Clones share them.
 #[derive(Clone, Default)]
 pub struct ObjectMetrics(Arc<Mutex<Vec<Stores>>>);
 
 impl ObjectMetrics {
-    /// Counts these as well.
+    /// Adds the caches of a scope.
     pub fn add(&self, modules: Store<ModuleState>, versions: Store<VersionState>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((modules, versions));
     }
 
-    /// Modules, and Versions, of each kind.
+    /// Counts Modules and Versions.
     pub fn count(&self) -> (Counts, Counts) {
         let stores = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (mut modules, mut versions) = (Counts::new(), Counts::new());
@@ -49,7 +49,7 @@ fn version_kind(version: &VersionState) -> StateAndReason {
     kind(version.terminating(), status.ready, status.stalled, &status.reason)
 }
 
-/// `ready`, `stalled` (waits for a person), `deleting`, or `working` on it.
+/// `ready`, `stalled` (requires manual action), `deleting` or `working`.
 fn kind(terminating: bool, ready: Option<bool>, stalled: bool, reason: &str) -> StateAndReason {
     let known = reason.parse().ok().map(Reason::as_str);
     let state = match (terminating, ready, stalled) {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn each_object_is_of_one_kind_and_nobody_makes_labels_up() {
+    fn each_object_has_one_state_and_labels_cannot_be_invented() {
         let null = Value::Null;
         for (version, expected) in [
             (version("True", "Synced", "False", &null), ("ready", "Synced")),

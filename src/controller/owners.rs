@@ -1,9 +1,9 @@
-//! What this process knows of the Modules that own Versions: their deletion policy and the digests that they have recorded.
+//! The owner records: deletion policy and recorded digests of the Modules that own Versions.
 //!
-//! The Module watch fills it, the last state in a delete event included, and so does the Module controller with what it
-//! has just read. The Version controller asks it instead of the API server: what becomes of the object of a Version that is
-//! deleted, and whether an immutable Version may publish without a digest. In memory only: after a restart nothing is
-//! decided before the Modules are listed.
+//! The Module watch updates them, from the last state in a delete event too, and so does the Module controller with a Module
+//! that it has read. The Version controller reads them instead of the API server, to decide whether the object of a deleted
+//! Version is deleted, and whether an immutable Version may publish without a digest. The records are in memory only: after
+//! a restart nothing is decided before the Modules are listed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,16 +16,16 @@ use crate::api::state::{ModuleState, OwnerPolicy, VersionState};
 use crate::controller::client;
 use crate::domain::Release;
 
-/// How long the policy of a deleted Module is kept at least: its Versions may appear in their own watch later.
+/// Minimum time to keep the policy of a deleted Module: its Versions may appear in their watch later.
 const KEPT: SignedDuration = SignedDuration::from_mins(5);
 
-/// The records of all Modules. Cheap to clone; all clones are one.
+/// The records of all Modules. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Owners(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What is watched, as far as its Modules were listed: a namespace, or `None` for all.
+    /// The scopes whose Modules were listed: a namespace, or `None` for all.
     listed: HashSet<Option<String>>,
     by_uid: HashMap<String, Record>,
     swept: Timestamp,
@@ -36,11 +36,10 @@ struct Record {
     namespace: String,
     resource_version: Option<String>,
     policy: OwnerPolicy,
-    /// Whether this process has reconciled the Module once.
+    /// Whether this process has reconciled the Module.
     reconciled: bool,
-    /// When the Module was seen to be gone.
+    /// When the deletion of the Module was observed.
     gone: Option<Timestamp>,
-    /// Its Versions that are being deleted, by UID.
     deletions: Deletions,
 }
 
@@ -50,24 +49,20 @@ pub type Deletions = BTreeMap<String, Deletion>;
 /// A Version that is being deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
-    /// Name of the Version.
     pub name: String,
-    /// Its version.
     pub release: String,
-    /// What it holds.
+    /// Content digest of the stored object.
     pub digest: Option<String>,
-    /// Whether the Module was read, and its status written, since the deletion was seen.
+    /// Whether the Module was read, and its status written, since the deletion was observed.
     answered: bool,
 }
 
-/// What becomes of the objects of a Version that is being deleted.
+/// Whether the objects of a terminating Version are deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Its Module has not been read since.
+    /// Its Module has not been read since the deletion.
     Undecided,
-    /// They stay.
     Keep,
-    /// They are deleted.
     Delete,
 }
 
@@ -79,7 +74,7 @@ pub fn owner(metadata: &ObjectMeta) -> Option<&OwnerReference> {
 }
 
 impl Owners {
-    /// Takes up a Module as it was just read or watched. Whether it is new here.
+    /// Records a Module that was read or watched. Returns whether it is new.
     pub fn update(&self, metadata: &ObjectMeta, policy: &OwnerPolicy) -> bool {
         let Some(uid) = metadata.uid.clone() else { return false };
         self.with(|state| {
@@ -89,7 +84,7 @@ impl Owners {
         })
     }
 
-    /// A Module is gone, and this is its last state. Gives the names of its Versions whose fate is decided by that.
+    /// Records the last state of a deleted Module. Returns the names of its Versions whose fate is decided by that.
     pub fn gone(&self, module: &ModuleState, now: Timestamp) -> Vec<String> {
         let Some(uid) = module.metadata.uid.clone() else { return Vec::new() };
         self.with(|state| {
@@ -99,7 +94,7 @@ impl Owners {
         })
     }
 
-    /// All Modules of a namespace (or of all) were listed: others that were known are gone.
+    /// Handles a complete list of a scope: recorded Modules that are not in it were deleted.
     pub fn listed(&self, scope: Option<&str>, uids: &HashSet<String>, now: Timestamp) {
         self.with(|state| {
             state.listed.insert(scope.map(str::to_owned));
@@ -111,7 +106,7 @@ impl Owners {
         });
     }
 
-    /// Forgets Modules that have been gone for a while and own nothing any more. `owning` gives the UIDs of those that do.
+    /// Removes records of Modules that were deleted a while ago and own no Version. `owning` returns the UIDs of the others.
     pub fn sweep(&self, scope: Option<&str>, now: Timestamp, owning: impl FnOnce() -> HashSet<String>) {
         self.with(|state| {
             if now.duration_since(state.swept) < SignedDuration::from_mins(1) {
@@ -126,7 +121,7 @@ impl Owners {
         });
     }
 
-    /// A Version is being deleted: its Module has to be read once more before anything is decided.
+    /// Records a terminating Version: its Module has to be read again before its fate is decided.
     pub fn note(&self, version: &VersionState) {
         let metadata = &version.metadata;
         let Some(uid) = &metadata.uid else { return };
@@ -146,13 +141,13 @@ impl Owners {
         });
     }
 
-    /// A Version is gone.
+    /// Removes a deleted Version.
     pub fn version_gone(&self, version: &VersionState) {
         let Some(uid) = &version.metadata.uid else { return };
         self.with(|state| state.owner_of(&version.metadata).and_then(|record| record.deletions.remove(uid)));
     }
 
-    /// The deletions that wait for their Module to be read.
+    /// The deletions that are not answered yet.
     pub fn waiting(&self, uid: &str) -> Deletions {
         let waits = |(_, deletion): &(&String, &Deletion)| !deletion.answered;
         self.with(|state| {
@@ -161,7 +156,7 @@ impl Owners {
         })
     }
 
-    /// The Module was read after these deletions, and what they held is on record as far as it can be.
+    /// Marks deletions as answered: the Module was read after them, and their digests are recorded if there is room.
     pub fn answer(&self, uid: &str, deletions: &Deletions) {
         self.with(|state| {
             let Some(record) = state.by_uid.get_mut(uid) else { return };
@@ -171,7 +166,7 @@ impl Owners {
         });
     }
 
-    /// The Module was reconciled: each of its Versions has the digest that it must have. Whether that is the first time.
+    /// Records that the Module was reconciled, so each of its Versions has its digest. Returns whether it is the first time.
     pub fn reconciled(&self, uid: &str) -> bool {
         self.with(|state| {
             let record = state.by_uid.get_mut(uid);
@@ -179,8 +174,8 @@ impl Owners {
         })
     }
 
-    /// What becomes of the objects of a Version that is being deleted. `retain` is its own copy of the policy, `stored`
-    /// whether its status knows of any object.
+    /// Whether the objects of a terminating Version are deleted. `retain` is its own copy of the policy, `stored`
+    /// whether its status lists an object.
     pub fn fate(&self, metadata: &ObjectMeta, retain: bool, stored: bool) -> Fate {
         let decided = |keep: bool| if keep { Fate::Keep } else { Fate::Delete };
         if owner(metadata).is_none() {
@@ -193,9 +188,9 @@ impl Owners {
             match state.owner_of(metadata) {
                 // An owner that does not exist: a backup was restored with the UIDs of another cluster, and Kubernetes
                 // removes the Version. Each PUT is preceded by an entry in the status, so without one the object that is
-                // there was stored in an earlier life, and nobody asked for its deletion.
+                // was stored in another cluster, where its deletion was not requested.
                 None => decided(retain || !stored),
-                // A copy that was set to Retain once the Module was gone counts as well.
+                // A copy that was set to Retain after the deletion of the Module counts too.
                 Some(record) if record.gone.is_some() => decided(record.policy.retain || retain),
                 Some(record) => {
                     let uid = metadata.uid.as_deref().unwrap_or_default();
@@ -208,8 +203,8 @@ impl Owners {
         })
     }
 
-    /// What becomes of a Version's old object after a move. `retain` is the Version's own copy of the policy, which counts
-    /// where no owner is known; undecided before the Modules were listed.
+    /// Decides whether a Version's old object is deleted after a move. `retain` is the Version's own copy of the policy, which
+    /// counts if it has no recorded owner. Undecided before the Modules are listed.
     pub fn fate_after_move(&self, metadata: &ObjectMeta, retain: bool) -> Fate {
         let owned = owner(metadata).is_some();
         self.with(|state| {
@@ -221,8 +216,8 @@ impl Owners {
         })
     }
 
-    /// Whether a Version that knows no digest has to wait for its Module before it publishes: the Module may have recorded
-    /// what this version's content must be, and hands that over. `immutable` is the Version's own copy.
+    /// Whether a Version without an expected digest has to wait for its Module before it publishes: the Module may have
+    /// recorded one, which it then copies to the Version. `immutable` is the Version's own copy.
     pub fn withholds(&self, metadata: &ObjectMeta, version: &str, immutable: bool) -> bool {
         if owner(metadata).is_none() {
             return false;
@@ -248,7 +243,7 @@ impl Owners {
 }
 
 impl State {
-    /// The record of an object's owner. Owners are of the same namespace: one that names a Module elsewhere has none.
+    /// The record of an object's owner. Owners have the same namespace: a reference to a Module elsewhere is ignored.
     fn owner_of(&mut self, metadata: &ObjectMeta) -> Option<&mut Record> {
         let record = self.by_uid.get_mut(&owner(metadata)?.uid)?;
         (metadata.namespace.as_deref() == Some(record.namespace.as_str())).then_some(record)
@@ -260,7 +255,7 @@ impl State {
 }
 
 impl Record {
-    /// Of two states the newer one counts: the watch may be behind what the Module controller has read.
+    /// Takes the newer of two states: the watch may lag behind the Module controller.
     fn take(&mut self, metadata: &ObjectMeta, policy: &OwnerPolicy) {
         if client::is_older(metadata.resource_version.as_deref(), self.resource_version.as_deref()) {
             return;

@@ -155,7 +155,7 @@ pub fn no_error<K, C>(_: Arc<K>, error: &Infallible, _: Arc<C>) -> Action {
 
 /// Resolves when the operator stops.
 pub async fn stopping(mut stop: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it the operator.
+    // An error means that the sender was dropped because the operator ended.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 

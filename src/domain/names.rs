@@ -1,6 +1,6 @@
 //! Checks of names that become parts of host names, addresses and object names.
 
-/// A legal bucket name. Anything else could reach another bucket, or an access point, past the rules.
+/// A valid bucket name. Other names could address another bucket or an access point, past the rules.
 pub fn is_bucket_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -12,15 +12,48 @@ pub fn is_bucket_name(name: &str) -> bool {
         && !name.contains("..")
 }
 
-/// A region's name, as one label of a host name.
+/// A valid region: one label of a host name.
 pub fn is_region(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// A DNS label in lower case, as names of namespaces are (RFC 1123).
+/// A lower-case DNS label (RFC 1123), such as the name of a namespace.
 pub fn is_dns_label(name: &str) -> bool {
     is_region(name)
         && !name.bytes().any(|byte| byte.is_ascii_uppercase())
         && !name.starts_with('-')
         && !name.ends_with('-')
+}
+
+/// A lower-case DNS subdomain (RFC 1123) of at most `max` bytes, such as the name of an object.
+pub fn is_dns_subdomain(name: &str, max: usize) -> bool {
+    let label = |label: &str| {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && label.bytes().all(legal) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= max && name.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subdomains_are_labels_with_dots_between() {
+        for (name, legal) in [
+            ("a", true),
+            ("opendepot-staging.1", true),
+            ("", false),
+            ("a..b", false),
+            (".a", false),
+            ("a.", false),
+            ("-a", false),
+            ("a-.b", false),
+            ("A", false),
+            ("a_b", false),
+        ] {
+            assert_eq!(is_dns_subdomain(name, 253), legal, "{name:?}");
+        }
+        assert!(is_dns_subdomain(&"a".repeat(230), 230) && !is_dns_subdomain(&"a".repeat(231), 230));
+    }
 }

@@ -50,7 +50,7 @@ pub fn object_key(prefix: Option<&str>, module_name: &str, file_name: &str) -> R
     if key.len() > MAX_KEY_BYTES { Err(KeyError::TooLong(key.len())) } else { Ok(key) }
 }
 
-/// The media type of an archive, told by its file name.
+/// The media type of an archive, derived from its file name.
 pub fn content_type(file_name: &str) -> &'static str {
     match file_name.rsplit_once('.') {
         Some((_, "zip")) => "application/zip",

@@ -7,6 +7,7 @@ use std::fmt;
 use url::Url;
 
 use super::format::ArchiveFormat;
+use super::text::percent_encoded;
 
 const PUBLIC_SITE: &str = "github.com";
 const PUBLIC_API: &str = "https://api.github.com";
@@ -205,9 +206,7 @@ fn with_path(url: &Url, path: &str) -> Url {
 
 /// One path segment. `+`, legal in a path, is encoded too: GitHub takes a bare one for a space.
 fn encoded(tag: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let encode = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    tag.bytes().map(encode).collect()
+    percent_encoded(tag, |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
 
 /// Short enough for a message, and without what may be a password before an `@` or a token in a query.

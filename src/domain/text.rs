@@ -1,5 +1,6 @@
 //! Helpers for texts.
 
+use std::error::Error;
 use std::fmt::Write as _;
 
 /// At most `max` bytes of `text`, cut at a character and marked where something is missing.
@@ -18,4 +19,22 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+/// Percent-encodes the bytes that are not `plain`.
+pub fn percent_encoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+/// An error and its sources, the outermost first.
+pub fn error_chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::{notice::RateLimitNotice, redaction::redacted};
 use crate::domain::repository::authority;
+use crate::domain::text::error_chain;
 
 /// GitHub's explanation is cut to this number of characters.
 const LONGEST_MESSAGE: usize = 200;
@@ -147,7 +148,7 @@ impl FetchError {
 
     /// `error` occurred in the middle of the archive from `url`.
     pub(super) fn broken_body(url: &Url, received: u64, error: &(dyn Error + 'static)) -> Self {
-        if chain(error).any(ends_early) {
+        if error_chain(error).any(ends_early) {
             return Self::Truncated { host: authority(url), received };
         }
         let what = format!("{} broke off after {received} bytes: {}", without_query(url), reason(error));
@@ -185,18 +186,14 @@ pub(super) fn explanation(body: &[u8], sent: Option<&SecretString>) -> Option<St
 
 /// The innermost cause: the outer ones contain the whole URL with its query.
 fn reason(error: &(dyn Error + 'static)) -> String {
-    let transport = || chain(error).filter_map(|e| e.downcast_ref::<reqwest::Error>());
+    let transport = || error_chain(error).filter_map(|e| e.downcast_ref::<reqwest::Error>());
     if transport().any(reqwest::Error::is_timeout) {
         return "timed out".to_owned();
     }
-    match chain(error).last() {
+    match error_chain(error).last() {
         Some(cause) if !cause.is::<reqwest::Error>() => cause.to_string(),
         _ => "the request failed".to_owned(),
     }
-}
-
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&e| e.source())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::domain::Release;
+use crate::domain::names::is_dns_subdomain;
 use crate::domain::text::hex;
 
 /// Longest name that is made. Kubernetes allows 253; Events append about 18 characters to the name of their object.
@@ -16,7 +17,10 @@ const HASH: usize = 10;
 /// The name of the Version object for `release` of the Module called `module`.
 pub fn version_object(module: &str, release: &Release) -> String {
     let plain = format!("{module}-{release}");
-    if legal(&plain) && !looks_hashed(&plain) && first_split(&plain) == Some(module.len()) {
+    if is_dns_subdomain(&plain, MAX_NAME)
+        && !looks_hashed(&plain)
+        && first_split(&plain) == Some(module.len())
+    {
         return plain;
     }
     let mut safe: String = plain
@@ -50,16 +54,6 @@ fn first_split(name: &str) -> Option<usize> {
 fn looks_hashed(name: &str) -> bool {
     name.rsplit_once('-')
         .is_some_and(|(_, end)| end.len() == HASH && end.chars().all(|c| c.is_ascii_hexdigit()))
-}
-
-fn legal(name: &str) -> bool {
-    let label = |l: &str| {
-        !l.is_empty()
-            && l.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-            && !l.starts_with('-')
-            && !l.ends_with('-')
-    };
-    name.len() <= MAX_NAME && name.split('.').all(label)
 }
 
 fn short_hash(text: &str) -> String {
@@ -106,7 +100,7 @@ mod tests {
             (&"m".repeat(253), "1.0.0"),
         ] {
             let made = name(module, version);
-            assert!(legal(&made) && looks_hashed(&made), "{module} {version}: {made}");
+            assert!(is_dns_subdomain(&made, MAX_NAME) && looks_hashed(&made), "{module} {version}: {made}");
         }
         assert_ne!(name("m-1.0.0", "2.0.0"), name("m", "1.0.0-2.0.0"));
         assert_ne!(name("m", "1.0.0-RC.1"), name("m", "1.0.0-rc.1"));
@@ -161,7 +155,7 @@ mod tests {
             for (module, version) in pairs {
                 let Ok(release) = Release::parse(&version) else { continue };
                 let made = version_object(&module, &release);
-                prop_assert!(legal(&made) && is_subdomain(&made), "{made}");
+                prop_assert!(is_dns_subdomain(&made, MAX_NAME) && is_subdomain(&made), "{made}");
                 prop_assert_eq!(&version_object(&module, &release), &made);
                 let pair = (module, release.to_string());
                 let first = seen.entry(made).or_insert_with(|| pair.clone());

@@ -1,6 +1,4 @@
-//! The admin server: `/livez`, `/readyz`, `/metrics`.
-//!
-//! In: the state of the process. Out: HTTP answers for the kubelet and Prometheus. It changes nothing.
+//! The admin server: `/livez`, `/readyz` and `/metrics`, for the kubelet and Prometheus. Read-only.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,28 +17,26 @@ use tokio::time::Instant;
 use super::liveness::Liveness;
 use super::metrics::{Counts, Metrics};
 
-/// What the server answers from.
+/// State that the server reads.
 #[derive(Clone)]
 pub struct Admin {
-    /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Measured at each scrape.
+    /// Called at each scrape.
     pub sampled: Arc<dyn Fn() -> Sampled + Send + Sync>,
-    /// The loops that the operator lives by.
     pub liveness: Liveness,
-    /// Set when the watches have seen every object once.
+    /// True once the caches have held every object, or while this replica stands by.
     pub ready: Arc<AtomicBool>,
 }
 
 /// Values that are measured at each scrape.
 pub struct Sampled {
-    /// Requests that GitHub still grants, by kind of credential.
+    /// Remaining requests of GitHub's rate limit, by kind of credential.
     pub github_remaining: Vec<(&'static str, i64)>,
     /// Modules and Versions by state and reason.
     pub objects: (Counts, Counts),
 }
 
-/// Listens at an address. An IPv6 address accepts IPv4 too, and `[::]` falls back to `0.0.0.0` where there is no IPv6:
+/// Listens at an address. An IPv6 address accepts IPv4 too, and `[::]` falls back to `0.0.0.0` if the system has no IPv6:
 /// the kubelet probes a pod at its own address, of whichever family that is.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     bind(address).or_else(|error| match without_ipv6(address, &error) {
@@ -49,10 +45,10 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     })
 }
 
-/// What to listen at instead, where a wildcard address cannot be had because the system has no IPv6.
+/// The IPv4 wildcard address, if listening at the IPv6 one failed because the system has no IPv6.
 fn without_ipv6(address: SocketAddr, error: &std::io::Error) -> Option<SocketAddr> {
     let any = address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED);
-    // The family is in use, or forbidden, only where there is one.
+    // These errors occur only if the system has IPv6.
     let there = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied);
     (any && !there).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
 }
@@ -60,7 +56,7 @@ fn without_ipv6(address: SocketAddr, error: &std::io::Error) -> Option<SocketAdd
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
-        // The system's default may be either.
+        // The default depends on the system.
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;

@@ -1,8 +1,7 @@
-//! Whether the loops that the operator lives by still turn: what `/livez` says.
+//! Liveness of the operator's loops, for `/livez`.
 //!
-//! In: a sign of life from each loop, at least every [`BEAT`]. Out: the loops that have been silent for too long. A loop
-//! that a defect blocks or ends is found here; an API server that is down is not: its loops turn, and a restart would not
-//! help.
+//! Each loop sends a heartbeat at least every [`BEAT`]. A loop that a defect blocks or ends stops doing so. Loops continue
+//! while the API server is unavailable, since a restart would not help.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +10,12 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-/// How often a loop that has nothing to do shows that it is alive.
+/// Interval of heartbeats of an idle loop.
 const BEAT: Duration = Duration::from_secs(5);
-/// Silence after which a loop counts as dead. The kubelet asks several times before it acts on that.
+/// Time without a heartbeat after which a loop counts as dead. The kubelet restarts the pod after several failed probes.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// The loops of this process. Cheap to clone; all clones are one.
+/// The loops of this process. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Liveness(Arc<Mutex<BTreeMap<String, Instant>>>);
 
@@ -29,7 +28,7 @@ pub struct Part {
 }
 
 impl Liveness {
-    /// A loop that is alive from now on.
+    /// Registers a loop.
     pub fn part(&self, name: &str) -> Part {
         let mut ticks = interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -42,7 +41,7 @@ impl Liveness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), now);
     }
 
-    /// The loops that were silent for too long at `now`, by name.
+    /// Names of the loops without a recent heartbeat.
     pub fn silent(&self, now: Instant) -> Vec<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let silent = |last: &Instant| now.saturating_duration_since(*last) > SILENCE;
@@ -55,7 +54,7 @@ impl Part {
         self.all.beat(&self.name, Instant::now());
     }
 
-    /// The next item of the stream that this loop is about, with signs of life while there is none.
+    /// The next item of the loop's stream. Sends heartbeats while it waits.
     pub async fn next_of<T>(&mut self, stream: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
         loop {
             self.beat();

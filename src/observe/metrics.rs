@@ -1,4 +1,4 @@
-//! What is counted. In: outcomes. Out: the text of `/metrics`, in the OpenMetrics format.
+//! The metrics of `/metrics`, in the OpenMetrics format.
 //!
 //! Labels come from fixed sets (controller, outcome, reason, kind of credential), never from names of objects.
 
@@ -13,9 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
-/// State and reason.
 pub type StateAndReason = (&'static str, &'static str);
 
 /// The number of objects by state and reason.
@@ -32,7 +31,7 @@ struct Controller {
     controller: &'static str,
 }
 
-/// What objects wait for. One that waits for a fetch is kept apart from small work, which goes on beside it.
+/// Queues of objects that wait for a permit. Versions that wait for a fetch do not delay those without a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Queue {
     controller: &'static str,
@@ -40,11 +39,10 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Modules.
     pub const MODULES: Self = Self { controller: "module", lane: "light" };
-    /// Versions with small work.
+    /// Versions whose work needs no fetch.
     pub const LIGHT: Self = Self { controller: "version", lane: "light" };
-    /// Versions that are to be fetched and stored.
+    /// Versions that are fetched and stored.
     pub const PUBLISH: Self = Self { controller: "version", lane: "publish" };
     const ALL: [Self; 3] = [Self::MODULES, Self::LIGHT, Self::PUBLISH];
 }
@@ -78,13 +76,13 @@ pub struct Metrics {
     remaining: Family<Credential, Gauge>,
     modules: Family<State, Gauge>,
     versions: Family<State, Gauge>,
-    /// 1 while this process leads, 0 while it waits.
+    /// 1 while this process is the leader, 0 while it stands by.
     pub leader: Gauge,
     /// Reconciles that panicked and were caught.
     pub panics: Counter,
-    /// Bytes of archives that came from GitHub.
+    /// Bytes of archives fetched from GitHub.
     pub fetched_bytes: Counter,
-    /// Bytes of objects that went to S3.
+    /// Bytes of objects stored in S3.
     pub stored_bytes: Counter,
 }
 
@@ -104,66 +102,34 @@ impl Drop for Queued {
 }
 
 impl Metrics {
-    /// `failures_from_zero` are the controllers and reasons whose counters start at zero: a counter that appears with its first count
+    /// The counters of `failures_from_zero` (controller, reason) start at zero: a counter that appears with its first count
     /// shows no increase.
     pub fn new(failures_from_zero: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
         let mut registry = Registry::with_prefix("opendepot");
-        let (reconciles, remaining) = (Family::default(), Family::default());
-        let failures = Family::<Failed, Counter>::default();
-        let (panics, fetched_bytes, stored_bytes) =
-            (Counter::default(), Counter::default(), Counter::default());
+        let r = &mut registry;
         let durations = Family::<Controller, Histogram>::new_with_constructor(|| {
             // From 5 ms, a status write, to 3 minutes, a large archive over a slow line.
             Histogram::new(exponential_buckets(0.005, 2.0, 16))
         });
-        registry.register_with_unit(
-            "reconcile_duration",
-            "How long reconciles took from their turn to their end, by controller",
-            Unit::Seconds,
-            durations.clone(),
-        );
-        let (queue, turns) = (Family::<Queue, Gauge>::default(), Family::<Queue, Counter>::default());
-        registry.register(
-            "queue_depth",
-            "Objects that wait for their turn, by controller and lane",
-            queue.clone(),
-        );
-        registry.register("turns", "Objects that got their turn, by controller and lane", turns.clone());
-        registry.register("reconciles", "Reconciles, by controller and outcome", reconciles.clone());
-        registry.register("failures", "Failed attempts, by controller and reason", failures.clone());
-        registry.register(
-            "github_requests_remaining",
-            "Requests that GitHub still grants before its reset, the least of each kind of credential",
-            remaining.clone(),
-        );
-        let modules = Family::<State, Gauge>::default();
-        registry.register("modules", "Modules that are watched, by state and reason", modules.clone());
-        let versions = Family::<State, Gauge>::default();
-        registry.register("versions", "Versions that are watched, by state and reason", versions.clone());
-        let leader = Gauge::default();
-        registry.register("leader", "1 while this process leads, 0 while it waits", leader.clone());
-        registry.register(
-            "panics",
-            "Panics that were caught, in reconciles and while reading archives",
-            panics.clone(),
-        );
-        registry.register_with_unit(
-            "fetched",
-            "Archives fetched from GitHub",
-            Unit::Bytes,
-            fetched_bytes.clone(),
-        );
-        registry.register_with_unit("stored", "Objects stored in S3", Unit::Bytes, stored_bytes.clone());
+        let help = "Duration of reconciles without the wait for a permit, by controller";
+        r.register_with_unit("reconcile_duration", help, Unit::Seconds, durations.clone());
+        let queue = registered(r, "queue_depth", "Objects that wait for a permit, by controller and lane");
+        let turns = registered(r, "turns", "Objects that received a permit, by controller and lane");
+        let reconciles = registered(r, "reconciles", "Reconciles, by controller and outcome");
+        let failures = registered(r, "failures", "Failed attempts, by controller and reason");
+        let help = "Lowest remaining number of requests in GitHub's rate limit, by kind of credential";
+        let remaining = registered(r, "github_requests_remaining", help);
+        let modules = registered(r, "modules", "Watched Modules, by state and reason");
+        let versions = registered(r, "versions", "Watched Versions, by state and reason");
+        let leader = registered(r, "leader", "1 while this process is the leader, 0 while it stands by");
+        let panics =
+            registered(r, "panics", "Panics that were caught, in reconciles and while reading archives");
+        let (fetched_bytes, stored_bytes) = (Counter::default(), Counter::default());
+        r.register_with_unit("fetched", "Archives fetched from GitHub", Unit::Bytes, fetched_bytes.clone());
+        r.register_with_unit("stored", "Objects stored in S3", Unit::Bytes, stored_bytes.clone());
         let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", super::REVISION)];
-        registry.register("build", "This build", Info::new(build));
-        for queue_of in Queue::ALL {
-            queue.get_or_create(&queue_of).set(0);
-            turns.get_or_create(&queue_of).inc_by(0);
-        }
-        for (controller, reason) in failures_from_zero {
-            failures.get_or_create(&Failed { controller, reason }).inc_by(0);
-        }
-        Self {
+        r.register("build", "This build", Info::new(build));
+        let metrics = Self {
             registry: Mutex::new(registry),
             reconciles,
             durations,
@@ -177,20 +143,30 @@ impl Metrics {
             panics,
             fetched_bytes,
             stored_bytes,
+        };
+        metrics.start_from_zero(failures_from_zero);
+        metrics
+    }
+
+    fn start_from_zero(&self, failures: impl IntoIterator<Item = (&'static str, &'static str)>) {
+        for queue in Queue::ALL {
+            self.queue.get_or_create(&queue).set(0);
+            self.turns.get_or_create(&queue).inc_by(0);
+        }
+        for (controller, reason) in failures {
+            self.failures.get_or_create(&Failed { controller, reason }).inc_by(0);
         }
     }
-}
 
-impl Metrics {
-    /// A reconcile ended that had its turn at `since`.
+    /// Counts a reconcile that received its permit at `since`.
     pub fn reconciled(&self, controller: &'static str, outcome: &'static str, since: Instant) {
         self.reconciles.get_or_create(&Reconciled { controller, outcome }).inc();
         self.durations.get_or_create(&Controller { controller }).observe(since.elapsed().as_secs_f64());
     }
 
-    /// Waits for `turn`, and counts who waits meanwhile.
+    /// Waits for a permit and counts the object as queued meanwhile.
     pub async fn queued<T>(&self, queue: Queue, turn: impl Future<Output = T>) -> T {
-        // A guard, since a wait may be dropped before its end.
+        // A guard, because the future may be dropped while it waits.
         let queued = Queued::new(&self.queue.get_or_create(&queue));
         let turn = turn.await;
         drop(queued);
@@ -198,22 +174,19 @@ impl Metrics {
         turn
     }
 
-    /// An attempt failed.
     pub fn failed(&self, controller: &'static str, reason: &'static str) {
         self.failures.get_or_create(&Failed { controller, reason }).inc();
     }
 
-    /// What GitHub still grants before its next reset, by kind of credential; of one that is not named, nothing is known.
     fn github_remaining(&self, remaining: &[(&'static str, i64)]) {
-        // What was left before a reset says nothing after it.
+        // A number from before a reset of the limit is meaningless.
         self.remaining.clear();
         for (credential, requests) in remaining {
             self.remaining.get_or_create(&Credential { credential }).set(*requests);
         }
     }
 
-    /// How many Modules and Versions are of each kind; those of no kind named are none.
-    fn census(&self, (modules, versions): &(Counts, Counts)) {
+    fn objects(&self, (modules, versions): &(Counts, Counts)) {
         for (gauges, counts) in [(&self.modules, modules), (&self.versions, versions)] {
             gauges.clear();
             for ((state, reason), count) in counts {
@@ -222,8 +195,7 @@ impl Metrics {
         }
     }
 
-    /// The text of `/metrics`, with what is counted at each scrape. All under one lock: of two scrapes at once neither reads
-    /// the gauges that the other has just cleared.
+    /// The text of `/metrics`. Gauges are set under the lock: concurrent scrapes would read gauges that the other one cleared.
     pub fn scrape(
         &self,
         remaining: &[(&'static str, i64)],
@@ -231,9 +203,16 @@ impl Metrics {
     ) -> Result<String, std::fmt::Error> {
         let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.github_remaining(remaining);
-        self.census(counts);
+        self.objects(counts);
         text(&registry)
     }
+}
+
+/// A new metric, registered.
+fn registered<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 fn text(registry: &Registry) -> Result<String, std::fmt::Error> {
@@ -253,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_scrapes_at_once_neither_misses_what_the_other_counts() {
+    fn concurrent_scrapes_are_complete() {
         let metrics = Metrics::new([]);
         let counts =
             (Counts::from([(("ready", "Synced"), 3)]), Counts::from([(("stalled", "NotAnArchive"), 2)]));
@@ -274,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_github_granted_before_its_reset_is_forgotten() {
+    fn remaining_requests_from_before_a_reset_are_removed() {
         let metrics = Metrics::new([]);
         metrics.github_remaining(&[("app", 3), ("token", 4_000)]);
         assert!(metrics.text().unwrap().contains("requests_remaining{credential=\"app\"} 3\n"));
@@ -283,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_and_who_got_its_turn_is_counted_by_lane() {
+    async fn waiting_objects_and_permits_are_counted_by_lane() {
         let metrics = Metrics::new([]);
         let says = |line: &str| assert!(metrics.text().unwrap().contains(&format!("{line}\n")), "{line}");
         says("opendepot_turns_total{controller=\"version\",lane=\"publish\"} 0");

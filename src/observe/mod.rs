@@ -1,4 +1,4 @@
-//! What people who run the operator see: health checks, metrics and logs.
+//! Observability: health checks, metrics and logs.
 
 pub mod admin;
 pub mod liveness;

@@ -1,6 +1,6 @@
-//! Log lines: JSON in a cluster, text elsewhere, on standard error. Panics are logged and counted here, too.
+//! Logging on standard error: JSON in a cluster, text elsewhere. Panics are logged and counted.
 //!
-//! Other crates are logged from `warn` up only, unless a filter says otherwise: the AWS and HTTP clients may log secrets
+//! Other crates are logged from `warn` up only, unless a filter includes them: the AWS and HTTP clients may log secrets
 //! at `debug`.
 
 use std::io;
@@ -13,16 +13,16 @@ use tracing_subscriber::filter::ParseError;
 
 use super::metrics::Metrics;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable.
     Text,
 }
 
-/// Installs the subscriber. Fails on a filter that cannot be read.
+/// Installs the subscriber. Fails on an invalid filter.
 pub fn install(format: Option<LogFormat>, level: &str) -> Result<(), ParseError> {
     let filter = filter(level)?;
     let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
@@ -36,21 +36,20 @@ pub fn install(format: Option<LogFormat>, level: &str) -> Result<(), ParseError>
     Ok(())
 }
 
-/// What is logged at a level, or by a filter of several.
+/// The filter for a level, or for a list of directives.
 pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     let directives =
         if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,opendepot={level}") };
     EnvFilter::builder().parse(directives)
 }
 
-/// Counts and logs every panic of the process, on whatever thread and in whatever task: most are caught, and one in a
-/// task that is not awaited would be seen nowhere else.
+/// Counts and logs every panic of the process. Most are caught, and a panic in a task that is not awaited would be lost.
 pub fn count_panics(metrics: Arc<Metrics>) {
     panic::set_hook(Box::new(move |panic| {
         metrics.panics.inc();
         let message = panic.payload_as_str().unwrap_or_default();
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(message, location, "panicked, which is a defect; report it with this line");
+        tracing::error!(message, location, "panicked; this is a defect, report it with this line");
     }));
 }
 

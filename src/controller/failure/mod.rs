@@ -132,7 +132,7 @@ mod tests {
             (one, other, false, Class::Retry),
             (None, one, false, Class::Retry),
             (one, one, false, Class::Stalled),
-            // The status says that it came twice: that is all that is known after a restart.
+            // After a restart only the status records that it came twice.
             (None, None, true, Class::Retry),
             (one, None, true, Class::Stalled),
             (one, other, true, Class::Retry),

@@ -50,7 +50,7 @@ pub enum Next {
 pub enum Refusal {
     /// No answer within [`REQUEST_TIMEOUT`]; the API server may have executed the write.
     Late,
-    /// The Lease had another resourceVersion than the last answer, and was read again.
+    /// The Lease had another resourceVersion than in the last response, and was read again.
     Outdated,
     /// Anything else, such as a refused connection.
     Other,
@@ -58,7 +58,7 @@ pub enum Refusal {
 
 /// How long the holder waits before it renews again after a failed renewal.
 ///
-/// A late renewal has used up its pause already, and one that was outdated has been read again: both are sent at once, so
+/// After a timeout the pause is already over, and after a conflict the Lease was read again. Both are retried at once, so
 /// that a request that hangs costs [`REQUEST_TIMEOUT`] and no more. Others would fail again at once.
 pub fn pause_after(refusal: Refusal) -> Duration {
     match refusal {
@@ -67,7 +67,7 @@ pub fn pause_after(refusal: Refusal) -> Duration {
     }
 }
 
-/// What a process that does not lead knows of the Lease.
+/// A standby replica, with the last change of the Lease that it has seen.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     identity: String,
@@ -75,7 +75,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// One that has seen nothing yet. `identity` is this process' alone.
+    /// `identity` must be unique to this process.
     pub fn new(identity: String) -> Self {
         Self { identity, observed: None }
     }
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_holder_stops_well_before_another_can_take_its_lease() {
-        // It stops TERM after it sent what it knows to have succeeded. The others have seen that write no earlier.
+        // It stops TERM after it sent its last successful renewal. No other process has seen that write earlier.
         let sent = Instant::now();
         assert!(term(sent) + Duration::from_secs(5) <= sent + DURATION);
         // Three renewals in a row may fail, and two in a row may hang, before the last one that is still in time.

@@ -175,7 +175,7 @@ impl LeaderLease {
     }
 
     /// Renews once, and returns the pause before the next renewal. Failed renewals are retried while the term lasts; a
-    /// Lease that another process holds, or that is gone, is lost.
+    /// Lease that another process holds, or that was deleted, is lost.
     async fn renew(&mut self) -> Result<Duration, LeadershipLost> {
         let sent = Instant::now();
         let error = match self.election.write(self.election.written(self.lease.clone(), false)).await {
