@@ -214,6 +214,16 @@ mod tests {
         let later = start + MINUTE;
         pages.observe("a", start, later, true);
         pages.served("b", start);
+        pages.served("d", later);
+        pages.served("e", start);
+        assert_eq!(
+            pages.observe("a", later, later, true),
+            PageMeaning::Forbidden,
+            "the latest request counts"
+        );
+        pages = PageBlocks::default();
+        pages.observe("a", start, later, true);
+        pages.served("b", start);
         assert_eq!(pages.observe("c", later, later, true), PageMeaning::Account(MINUTE));
     }
 

@@ -429,6 +429,20 @@ async fn login_pages_ask_for_a_credential() {
 }
 
 #[tokio::test]
+async fn a_401_of_another_host_is_not_about_the_credential_or_the_repository() {
+    let portal = "https://portal.example/";
+    let github = github([
+        (format!("{SITE}1.0.0.zip"), vec![redirect(302, portal)]),
+        (format!("{API}/zipball/refs/tags/1.0.0"), vec![redirect(302, portal)]),
+        (portal.to_owned(), vec![answer(401, "who are you?")]),
+    ]);
+    for credential in [Credential::Anonymous, token()] {
+        let error = github.error(&credential).await;
+        assert!(matches!(&error, FetchError::Forbidden { status: 401, .. }), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_404_after_a_rename_is_about_the_repository() {
     let new = format!("{}1.0.0.zip", SITE.replace("acme/net", "new/net2"));
     for status in [301, 302, 307, 308] {
