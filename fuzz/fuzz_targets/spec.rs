@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use opendepot::api::state::{ModuleState, OwnerPolicy, VersionState};
+use opendepot::api::target::{Target, is_stored, throttled_request};
 use opendepot::api::{Module, ModuleConfig, ModuleStatus, Version};
 use opendepot::domain::object_key;
 use opendepot::module::select::ModuleView;
 use opendepot::module::status::Facts;
 use opendepot::module::{plan, select, status};
-use opendepot::version::triage;
 use serde_json::{Value, json};
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
@@ -27,7 +27,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     // One odd object must not blind a controller.
     let lean: VersionState = serde_json::from_value(raw.clone()).expect("whatever is stored");
     let _: ModuleState = serde_json::from_value(raw.clone()).expect("whatever is stored");
-    let _ = (triage::lane(&lean), triage::forced(&lean));
+    let _ = (lean.repository_key(), is_stored(&lean), throttled_request(&lean), Target::of(&lean).is_ok());
     if let Ok(version) = serde_json::from_value::<Version>(raw.clone())
         && let Some(config) = &version.spec.module_config_ref
     {

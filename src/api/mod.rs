@@ -10,6 +10,7 @@ pub mod config;
 pub mod module;
 pub mod requests;
 pub mod state;
+pub mod target;
 pub mod version;
 
 pub use config::{DeletionPolicy, ModuleConfig, S3Config, StorageConfig};

@@ -45,9 +45,15 @@ pub fn is_refusal(status: &Status) -> bool {
     matches!(status.code, 400..=428 | 430..=500 | 504) || is_denied(status)
 }
 
-/// The API server's text for a denial by a webhook or a policy.
-fn is_denied(status: &Status) -> bool {
-    status.message.contains("denied the request")
+/// Whether an object no longer exists.
+pub fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_not_found() && !is_denied(status))
+}
+
+/// Whether a webhook ("denied the request") or a `ValidatingAdmissionPolicy` ("denied request") refused a request. Both choose
+/// the code: a 404 or 409 of theirs says nothing about the object.
+pub fn is_denied(status: &Status) -> bool {
+    ["denied the request", "denied request"].iter().any(|words| status.message.contains(words))
 }
 
 /// Whether one resourceVersion is older than another. Since Kubernetes 1.35 they are comparable numbers, and those of etcd

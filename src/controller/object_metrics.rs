@@ -32,7 +32,7 @@ impl ObjectMetrics {
             for module in some_modules.state() {
                 *modules.entry(module_kind(&module)).or_default() += 1;
             }
-            for version in some_versions.state().iter().filter(|v| v.type_ == TYPE_MODULE) {
+            for version in some_versions.state().iter().filter(|v| *v.type_ == *TYPE_MODULE) {
                 *versions.entry(version_kind(version)).or_default() += 1;
             }
         }
@@ -46,7 +46,7 @@ fn module_kind(module: &ModuleState) -> StateAndReason {
 
 fn version_kind(version: &VersionState) -> StateAndReason {
     let status = &version.status;
-    kind(version.terminating(), status.ready, status.stalled, &status.reason)
+    kind(version.is_terminating(), status.is_ready(), status.is_stalled(), status.reason())
 }
 
 /// `ready`, `stalled` (requires manual action), `deleting` or `working`.

@@ -9,9 +9,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api::GROUP;
 use crate::api::state::{ModuleState, OwnerPolicy, VersionState};
 use crate::controller::client;
 use crate::domain::Release;
@@ -66,13 +65,6 @@ pub enum Fate {
     Delete,
 }
 
-/// The Module that controls an object, if one does.
-pub fn owner(metadata: &ObjectMeta) -> Option<&OwnerReference> {
-    let controller = metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true))?;
-    let of_us = controller.api_version.split_once('/').is_some_and(|(group, _)| group == GROUP);
-    (of_us && controller.kind == "Module").then_some(controller)
-}
-
 impl Owners {
     /// Records a Module that was read or watched. Returns whether it is new.
     pub fn update(&self, metadata: &ObjectMeta, policy: &OwnerPolicy) -> bool {
@@ -123,19 +115,18 @@ impl Owners {
 
     /// Records a terminating Version: its Module has to be read again before its fate is decided.
     pub fn note(&self, version: &VersionState) {
-        let metadata = &version.metadata;
-        let Some(uid) = &metadata.uid else { return };
-        if !version.terminating() || !version.has_finalizer() {
+        let Some(uid) = &version.metadata.uid else { return };
+        if !version.is_terminating() || !version.has_finalizer {
             return;
         }
         self.with(|state| {
-            let Some(record) = state.owner_of(metadata).filter(|record| record.gone.is_none()) else {
+            let Some(record) = state.owner_of(version).filter(|record| record.gone.is_none()) else {
                 return;
             };
             record.deletions.entry(uid.clone()).or_insert_with(|| Deletion {
-                name: metadata.name.clone().unwrap_or_default(),
+                name: version.name().to_owned(),
                 release: release(&version.version),
-                digest: version.status.content_digest.clone(),
+                digest: version.status.content_digest.as_deref().map(str::to_owned),
                 answered: false,
             });
         });
@@ -144,7 +135,7 @@ impl Owners {
     /// Removes a deleted Version.
     pub fn version_gone(&self, version: &VersionState) {
         let Some(uid) = &version.metadata.uid else { return };
-        self.with(|state| state.owner_of(&version.metadata).and_then(|record| record.deletions.remove(uid)));
+        self.with(|state| state.owner_of(version).and_then(|record| record.deletions.remove(uid)));
     }
 
     /// The deletions that are not answered yet.
@@ -174,18 +165,28 @@ impl Owners {
         })
     }
 
-    /// Whether the objects of a terminating Version are deleted. `retain` is its own copy of the policy, `stored`
-    /// whether its status lists an object.
-    pub fn fate(&self, metadata: &ObjectMeta, retain: bool, stored: bool) -> Fate {
+    /// What becomes of the objects of a Version: of all of them if it is being deleted, else of those that a move left behind.
+    /// The Version's own copy of the policy counts where no owner is known.
+    pub fn fate(&self, version: &VersionState) -> Fate {
+        if version.is_terminating() {
+            self.fate_of_terminating(version)
+        } else {
+            self.fate_after_move(version)
+        }
+    }
+
+    fn fate_of_terminating(&self, version: &VersionState) -> Fate {
+        let retain = version.retain;
+        let stored = version.status.storage.is_some() || version.status.objects().next().is_some();
         let decided = |keep: bool| if keep { Fate::Keep } else { Fate::Delete };
-        if owner(metadata).is_none() {
+        if version.module().is_none() {
             return decided(retain);
         }
         self.with(|state| {
-            if !state.has_listed(metadata) {
+            if !state.has_listed(version) {
                 return Fate::Undecided;
             }
-            match state.owner_of(metadata) {
+            match state.owner_of(version) {
                 // An owner that does not exist: a backup was restored with the UIDs of another cluster, and Kubernetes
                 // removes the Version. Each PUT is preceded by an entry in the status, so without one the object that is
                 // was stored in another cluster, where its deletion was not requested.
@@ -193,7 +194,7 @@ impl Owners {
                 // A copy that was set to Retain after the deletion of the Module counts too.
                 Some(record) if record.gone.is_some() => decided(record.policy.retain || retain),
                 Some(record) => {
-                    let uid = metadata.uid.as_deref().unwrap_or_default();
+                    let uid = version.uid();
                     match record.deletions.get(uid) {
                         Some(deletion) if deletion.answered => decided(record.policy.retain),
                         _ => Fate::Undecided,
@@ -203,34 +204,33 @@ impl Owners {
         })
     }
 
-    /// Decides whether a Version's old object is deleted after a move. `retain` is the Version's own copy of the policy, which
-    /// counts if it has no recorded owner. Undecided before the Modules are listed.
-    pub fn fate_after_move(&self, metadata: &ObjectMeta, retain: bool) -> Fate {
-        let owned = owner(metadata).is_some();
+    /// Undecided before the Modules were listed.
+    fn fate_after_move(&self, version: &VersionState) -> Fate {
         self.with(|state| {
-            if owned && !state.has_listed(metadata) {
+            if version.module().is_some() && !state.has_listed(version) {
                 return Fate::Undecided;
             }
-            let keep = state.owner_of(metadata).map_or(retain, |record| record.policy.retain);
+            let keep = state.owner_of(version).map_or(version.retain, |record| record.policy.retain);
             if keep { Fate::Keep } else { Fate::Delete }
         })
     }
 
-    /// Whether a Version without an expected digest has to wait for its Module before it publishes: the Module may have
-    /// recorded one, which it then copies to the Version. `immutable` is the Version's own copy.
-    pub fn withholds(&self, metadata: &ObjectMeta, version: &str, immutable: bool) -> bool {
-        if owner(metadata).is_none() {
+    /// Whether a Version has to wait for its Module before it publishes: it knows no digest, and the Module may have recorded
+    /// what its content must be.
+    pub fn withholds(&self, version: &VersionState) -> bool {
+        if version.module().is_none() || version.knows_digest() {
             return false;
         }
+        let immutable = version.immutable;
         self.with(|state| {
-            if !state.has_listed(metadata) {
+            if !state.has_listed(version) {
                 return true;
             }
-            match state.owner_of(metadata).filter(|record| record.gone.is_none()) {
+            match state.owner_of(version).filter(|record| record.gone.is_none()) {
                 // Kubernetes is about to remove it.
                 None => immutable,
                 Some(record) => {
-                    let waits = !record.reconciled || record.policy.records(&release(version));
+                    let waits = !record.reconciled || record.policy.records(&release(&version.version));
                     (immutable || record.policy.immutable) && waits
                 }
             }
@@ -243,14 +243,14 @@ impl Owners {
 }
 
 impl State {
-    /// The record of an object's owner. Owners have the same namespace: a reference to a Module elsewhere is ignored.
-    fn owner_of(&mut self, metadata: &ObjectMeta) -> Option<&mut Record> {
-        let record = self.by_uid.get_mut(&owner(metadata)?.uid)?;
-        (metadata.namespace.as_deref() == Some(record.namespace.as_str())).then_some(record)
+    /// The record of an object's owner. Owners are of the same namespace: one that names a Module elsewhere has none.
+    fn owner_of(&mut self, version: &VersionState) -> Option<&mut Record> {
+        let record = self.by_uid.get_mut(&version.module()?.uid)?;
+        (version.namespace() == record.namespace).then_some(record)
     }
 
-    fn has_listed(&self, metadata: &ObjectMeta) -> bool {
-        self.listed.contains(&None) || self.listed.contains(&metadata.namespace)
+    fn has_listed(&self, version: &VersionState) -> bool {
+        self.listed.contains(&None) || self.listed.contains(&version.metadata.namespace)
     }
 }
 

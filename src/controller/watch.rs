@@ -22,9 +22,6 @@ use tracing::Instrument as _;
 
 use crate::observe::liveness::{Liveness, Part};
 
-/// Objects per page of a list: a page is in memory as text and parsed at once.
-const PAGE: u32 = 50;
-
 /// Whether the cache holds this object, by UID. It no longer holds a deleted one.
 pub fn is_cached<K>(store: &Store<K>, reference: &ObjectRef<K>, object: &K) -> bool
 where
@@ -48,13 +45,15 @@ pub struct Watcher<'a> {
 
 impl Watcher<'_> {
     /// Watches a kind into a cache until the operator stops. Calls `on_event` for each object that was added, changed or
-    /// deleted, and `on_listed` after each list.
+    /// deleted, and `on_listed` after each list. Lists are read in pages of `page_size` objects: the text of a page is in memory
+    /// as a whole, twice.
     ///
     /// The objects of a list are announced once the cache holds all of them, because the cache is replaced as a whole. (Only
     /// the controller may await the cache itself: kube wakes only the last of several waiters.)
     pub fn run<K>(
         self,
         (cache, writer): (Store<K>, reflector::store::Writer<K>),
+        page_size: u32,
         on_event: impl Fn(&K) + Send + 'static,
         on_listed: impl Fn() + Send + 'static,
     ) -> impl Future<Output = &'static str> + Send + 'static
@@ -67,7 +66,7 @@ impl Watcher<'_> {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let config = watcher::Config::default().page_size(PAGE);
+        let config = watcher::Config::default().page_size(page_size);
         let stop = stopping(self.stop.clone());
         let mut part = self.liveness.part(&format!("the watch of {}s", K::kind(&()).to_lowercase()));
         async move {

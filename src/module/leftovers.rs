@@ -21,7 +21,7 @@ const MOST_NAMES: usize = 280;
 /// The names of those that belong to this Module, in order. One whose name is wanted is no leftover but in the way.
 pub fn names(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Vec<String> {
     let wanted: BTreeSet<&str> = selection.wanted.iter().map(|wanted| wanted.name.as_str()).collect();
-    let left = children.iter().filter(|child| owned(module, child) && !child.has_finalizer());
+    let left = children.iter().filter(|child| owned(module, child) && !child.has_finalizer);
     let mut names: Vec<String> = left.filter_map(|child| child.metadata.name.clone()).collect();
     names.retain(|name| !wanted.contains(name.as_str()));
     names.sort();

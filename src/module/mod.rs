@@ -48,7 +48,7 @@ use crate::api::{Module, ModuleStatus, REQUESTED_AT, condition, requests};
 use crate::controller::client;
 use crate::controller::events::Events;
 use crate::controller::failure::{Failure, Reason};
-use crate::controller::owners::{self, Deletion, Deletions, Owners};
+use crate::controller::owners::{Deletion, Deletions, Owners};
 use crate::observe::metrics::{Metrics, Queue};
 
 /// Shortest time between two reconciles that only Versions asked for: so their number costs no status writes.
@@ -218,9 +218,8 @@ impl Context {
             return;
         }
         let versions = self.versions.state();
-        let waits = |v: &&Arc<VersionState>| {
-            !v.knows_digest() && owners::owner(&v.metadata).is_some_and(|owner| owner.uid == uid)
-        };
+        let waits =
+            |v: &&Arc<VersionState>| !v.knows_digest() && v.module().is_some_and(|owner| owner.uid == uid);
         self.wake(namespace, versions.iter().filter(waits).filter_map(|v| v.metadata.name.as_deref()));
     }
 

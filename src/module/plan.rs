@@ -9,7 +9,8 @@ use kube::ResourceExt as _;
 
 use super::record::Room;
 use super::select::{ModuleView, Selection, Wanted, ours};
-use crate::api::state::{Origin, VersionState, config_hashes};
+use crate::api::ModuleConfig;
+use crate::api::state::{Origin, VersionState};
 use crate::api::version::TYPE_MODULE;
 use crate::api::{ADOPT, GROUP, MODULE_REQUEST};
 use crate::domain::Release;
@@ -130,11 +131,11 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&VersionStat
     let mut plan = Plan::default();
     // What is to become of the object has to be known to a Version before it goes, whoever deletes it.
     let hears_only_the_policy =
-        |c: &&&VersionState| c.terminating() || module.terminating() || module.spec.suspend;
+        |c: &&&VersionState| c.is_terminating() || module.terminating() || module.spec.suspend;
     for child in children.iter().filter(|c| ours(module, c)).filter(hears_only_the_policy) {
-        let goes = child.terminating() || module.terminating();
+        let goes = child.is_terminating() || module.terminating();
         let suspend = module.spec.suspend && !child.module_suspended && !goes;
-        let resume = module.orphans() && child.module_suspended && !child.terminating();
+        let resume = module.orphans() && child.module_suspended && !child.is_terminating();
         let suspended = suspend.then_some(true).or(resume.then_some(false));
         let wish = Change { retain: policy(module, child), suspended, ..change(child) };
         plan.change.extend((wish != change(child)).then_some(wish));
@@ -147,7 +148,7 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&VersionStat
     }
     let by_name: HashMap<&str, &VersionState> =
         children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
-    let resolved = config_hashes(&module.resolved());
+    let resolved = module.resolved();
     let names: BTreeSet<&str> = selection.wanted.iter().map(|w| w.name.as_str()).collect();
     let mut room = module.immutable().then(|| room(module, children));
     for wanted in &selection.wanted {
@@ -164,13 +165,13 @@ pub fn plan(module: &ModuleView, selection: &Selection, children: &[&VersionStat
                 let (name, version) = (wanted.name.clone(), wanted.spelled.clone());
                 plan.create.push(Create { name, version, expected_digest });
             }
-            Some(child) => plan_existing(module, wanted, child, resolved, &mut plan),
+            Some(child) => plan_existing(module, wanted, child, &resolved, &mut plan),
         }
     }
     for child in children.iter().filter(|c| ours(module, c)) {
         let name = child.metadata.name.as_deref().unwrap_or_default();
         // With an entry that cannot be read nothing is removed: it may be the one that names this Version.
-        if names.contains(name) || child.terminating() || !selection.invalid.is_empty() {
+        if names.contains(name) || child.is_terminating() || !selection.invalid.is_empty() {
             continue;
         }
         match policy(module, child) {
@@ -201,15 +202,15 @@ fn plan_existing(
     module: &ModuleView,
     wanted: &Wanted,
     child: &VersionState,
-    resolved: (u64, u64),
+    resolved: &ModuleConfig,
     plan: &mut Plan,
 ) {
-    if child.terminating() {
+    if child.is_terminating() {
         plan.waiting.insert(wanted.name.clone(), Holder::Terminating);
         return;
     }
     let alike = Release::parse(&child.version).is_ok_and(|release| release == wanted.release);
-    if !alike || child.type_ != TYPE_MODULE {
+    if !alike || *child.type_ != *TYPE_MODULE {
         let what = format!("{} {}", child.type_, child.version);
         plan.waiting.insert(wanted.name.clone(), Holder::Unlike(what));
         return;
@@ -218,7 +219,7 @@ fn plan_existing(
         None if child.annotation(ADOPT) == module.metadata.name.as_deref() => {
             // The operator's own annotation says only whose it was: a Module of that name may be another one since.
             let fits =
-                child.origin == Origin::Here && child.file_name.is_some() && child.placement == resolved.1;
+                child.origin == Origin::Here && child.file_name.is_some() && child.has_placement_of(resolved);
             if child.origin != Origin::User && !fits {
                 plan.waiting.insert(wanted.name.clone(), Holder::Elsewhere);
                 return;
@@ -230,17 +231,17 @@ fn plan_existing(
             return;
         }
         // Not one of ours that lost its finalizer, but one that never had it.
-        Some(owner) if owner.uid == module.uid() && !child.has_finalizer() && child.is_original() => {
+        Some(owner) if owner.uid == module.uid() && !child.has_finalizer && child.is_original => {
             plan.waiting.insert(wanted.name.clone(), Holder::Original);
             return;
         }
         // Somebody took our finalizer off: with a file name the object is known, so the Version can be ours again.
         Some(owner) if owner.uid == module.uid() => {
-            if !child.has_finalizer() && child.file_name.is_none() {
+            if !child.has_finalizer && child.file_name.is_none() {
                 plan.waiting.insert(wanted.name.clone(), Holder::Bare);
                 return;
             }
-            !child.has_finalizer()
+            !child.has_finalizer
         }
         Some(owner) => {
             let of_this_name = owner.kind == "Module"
@@ -254,7 +255,7 @@ fn plan_existing(
     };
     let wish = Change {
         adopt,
-        config: (child.config != resolved.0).then(|| file_name(child, resolved.1)),
+        config: (child.config.as_deref() != Some(resolved)).then(|| file_name(child, resolved)),
         suspended: child.module_suspended.then_some(false),
         expected_digest: pin(module, wanted, child),
         request: module
@@ -273,19 +274,19 @@ fn plan_existing(
 /// whose status is lost, or that published something else meanwhile is told what this version's content has to be.
 #[expect(clippy::option_option, reason = "the outer one: whether to write; the inner one: what")]
 fn pin(module: &ModuleView, wanted: &Wanted, child: &VersionState) -> Option<Option<String>> {
-    let told = child.expected_digest.as_ref();
+    let told = child.expected_digest.as_deref();
     if !module.immutable() {
         return told.map(|_| None);
     }
     let expected = module.expected_digest(&wanted.release)?;
-    let knows = told.or(child.status.content_digest.as_ref()) == Some(&expected);
+    let knows = told.or(child.status.content_digest.as_deref()) == Some(&*expected);
     (!knows).then_some(Some(expected))
 }
 
-fn file_name(child: &VersionState, placement: u64) -> FileName {
+fn file_name(child: &VersionState, resolved: &ModuleConfig) -> FileName {
     if child.file_name.is_none() {
         FileName::Derived
-    } else if child.placement == placement {
+    } else if child.has_placement_of(resolved) {
         FileName::Keep
     } else {
         FileName::Fresh
@@ -297,7 +298,7 @@ fn file_name(child: &VersionState, placement: u64) -> FileName {
 fn orphan(module: &ModuleView, child: &VersionState) -> Option<Change> {
     let of_module =
         child.controller().is_none() && child.annotation(ADOPT) == module.metadata.name.as_deref();
-    if !of_module || child.origin != Origin::Here || !child.has_finalizer() || child.terminating() {
+    if !of_module || child.origin != Origin::Here || !child.has_finalizer || child.is_terminating() {
         return None;
     }
     let retain = (module.policy.retain && !child.retain).then_some(true);
@@ -325,7 +326,7 @@ fn change(child: &VersionState) -> Change {
 fn target(child: &VersionState) -> Target {
     Target {
         name: child.name_any(),
-        uid: child.uid().unwrap_or_default(),
+        uid: child.uid().to_owned(),
         resource_version: child.resource_version().unwrap_or_default(),
     }
 }

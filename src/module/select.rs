@@ -93,7 +93,7 @@ impl ModuleView {
 
 /// Whether a Version is this Module's: owned by its UID and carrying our finalizer. Never by label or name.
 pub fn ours(module: &ModuleView, child: &VersionState) -> bool {
-    owned(module, child) && child.has_finalizer()
+    owned(module, child) && child.has_finalizer
 }
 
 pub(super) fn owned(module: &ModuleView, child: &VersionState) -> bool {
@@ -123,7 +123,7 @@ pub fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
     if limit == 0 || selection.wanted.len() <= limit {
         return selection;
     }
-    let live = || children.iter().filter(|c| ours(module, c) && !c.terminating());
+    let live = || children.iter().filter(|c| ours(module, c) && !c.is_terminating());
     let stored: BTreeSet<_> =
         live().filter(|c| c.status.synced).filter_map(|c| c.metadata.name.as_deref()).collect();
     // One that is just being restored is not stored, but it is still a good release.

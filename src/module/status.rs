@@ -131,7 +131,7 @@ fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mu
         let by_name: BTreeMap<&str, &VersionState> =
             children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
         let handled = selection.wanted.iter().all(|wanted| match by_name.get(wanted.name.as_str()) {
-            Some(c) if !ours(module, c) || c.terminating() => true,
+            Some(c) if !ours(module, c) || c.is_terminating() => true,
             // A suspended one carries it at least, so that it follows when it is resumed.
             Some(c) => {
                 let carries = c.annotation(MODULE_REQUEST) == Some(open);
@@ -174,7 +174,7 @@ fn published(
     // Also of one whose object is missing just now: it may be deleted before it is restored.
     let held = children.iter().filter(|c| ours(module, c)).filter_map(|child| {
         let release = Release::parse(&child.version).ok()?;
-        Some((release.to_string(), child.status.content_digest.clone()?))
+        Some((release.to_string(), child.status.content_digest.as_deref()?.to_owned()))
     });
     // What has gone is known nowhere else.
     let departed = module.departed.iter().map(|(version, digest)| (version.clone(), digest.clone()));
@@ -196,7 +196,9 @@ pub fn awaits_digest(module: &ModuleView, after: &ModuleStatus, facts: &Facts<'_
     }
     let goes: HashSet<&str> = facts.plan.delete.iter().map(|target| target.name.as_str()).collect();
     let stays = |c: &&&VersionState| {
-        ours(module, c) && !c.terminating() && !goes.contains(c.metadata.name.as_deref().unwrap_or_default())
+        ours(module, c)
+            && !c.is_terminating()
+            && !goes.contains(c.metadata.name.as_deref().unwrap_or_default())
     };
     let stays: HashSet<String> = facts
         .children

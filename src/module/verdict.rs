@@ -11,7 +11,8 @@ use super::record::{BYTES, ENTRIES};
 use super::select::{ModuleView, Selection, Wanted, ours};
 use super::status::Facts;
 use crate::api::condition::Outcome;
-use crate::api::state::{VersionState, config_hashes};
+use crate::api::state::VersionState;
+use crate::api::target::is_stored;
 use crate::controller::failure::Reason;
 
 /// How many further names a message tells.
@@ -36,7 +37,7 @@ pub(super) struct Tally<'a> {
 impl Tally<'_> {
     /// Whether something goes on that ends without a person.
     fn moves(&self) -> bool {
-        let passes = |c: &VersionState| !(failed(c) && c.status.stalled);
+        let passes = |c: &VersionState| !(failed(c) && c.status.is_stalled());
         self.pending > 0
             || self.failed.iter().any(|(_, c)| passes(c))
             || self.leaving.iter().any(|c| passes(c))
@@ -50,7 +51,7 @@ pub(super) fn tally<'a>(
     children: &[&'a VersionState],
     plan: &Plan,
 ) -> Tally<'a> {
-    let placement = config_hashes(&module.resolved()).1;
+    let resolved = module.resolved();
     let named = |c: &&'a VersionState| Some((c.metadata.name.as_deref()?, *c));
     let mut ours: BTreeMap<&str, &VersionState> =
         children.iter().filter(|c| ours(module, c)).filter_map(named).collect();
@@ -62,13 +63,13 @@ pub(super) fn tally<'a>(
         if plan.waiting.get(name).is_some_and(|holder| !holder.passes()) {
             continue;
         }
-        let Some(child) = ours.get(name).filter(|c| !c.terminating()) else {
+        let Some(child) = ours.get(name).filter(|c| !c.is_terminating()) else {
             tally.pending += 1;
             continue;
         };
         let child = *child;
         ours.remove(name);
-        let stored = child.stored_as_wanted && child.placement == placement;
+        let stored = is_stored(child) && child.has_placement_of(&resolved);
         let current = observed(child) && !changing.contains(name);
         if stored {
             tally.stored.push(wanted);
@@ -80,14 +81,14 @@ pub(super) fn tally<'a>(
             tally.failed.push((wanted, child));
         } else if current && child.suspend {
             tally.suspended.extend((!stored).then_some(wanted));
-        } else if !(current && stored && child.status.ready == Some(true)) {
+        } else if !(current && stored && child.status.is_ready() == Some(true)) {
             tally.pending += 1;
         }
     }
     // One that is changed although nobody wants it is told of the deletion policy first.
     let going: BTreeSet<&str> = plan.delete.iter().map(|t| t.name.as_str()).chain(changing).collect();
     tally.leaving =
-        ours.into_iter().filter(|(n, c)| c.terminating() || going.contains(n)).map(|(_, c)| c).collect();
+        ours.into_iter().filter(|(n, c)| c.is_terminating() || going.contains(n)).map(|(_, c)| c).collect();
     tally
 }
 
@@ -96,7 +97,7 @@ fn observed(child: &VersionState) -> bool {
 }
 
 fn failed(child: &VersionState) -> bool {
-    observed(child) && child.status.ready == Some(false) && !Reason::is_progress(&child.status.reason)
+    observed(child) && child.status.is_ready() == Some(false) && !Reason::is_progress(child.status.reason())
 }
 
 /// The conditions, their reason and one sentence.
@@ -180,7 +181,7 @@ fn obstacle(module: &ModuleView, facts: &Facts<'_>, tally: &Tally<'_>, of: &str)
         let wait = if refused.creates { " Further versions wait until one can be created." } else { "" };
         return Some((Reason::VersionRefused, format!("{of} stored. {}{others}{wait}", refused.words)));
     }
-    let why = |child: &VersionState| format!("{}: {}", child.status.reason, child.status.message);
+    let why = |child: &VersionState| format!("{}: {}", child.status.reason(), child.status.message);
     if let Some((first, child)) = tally.failed.first() {
         let message =
             format!("{of} stored, {} failed; first {}: {}", tally.failed.len(), first.release, why(child));
@@ -215,9 +216,9 @@ fn record_is_full(module: &ModuleView, facts: &Facts<'_>) -> Option<String> {
 
 /// The reason that all failed Versions have in common: who lists Modules sees at once what is wrong.
 fn shared_reason<'a>(mut failed: impl Iterator<Item = &'a VersionState>) -> Reason {
-    let first = failed.next().and_then(|child| child.status.reason.parse::<Reason>().ok());
+    let first = failed.next().and_then(|child| child.status.reason().parse::<Reason>().ok());
     first
-        .filter(|first| failed.all(|child| child.status.reason == first.as_str()))
+        .filter(|first| failed.all(|child| child.status.reason() == first.as_str()))
         .unwrap_or(Reason::VersionsFailed)
 }
 

@@ -32,8 +32,8 @@ use crate::observe::metrics::Metrics;
 use crate::observe::telemetry;
 use crate::storage::{Storage, StorageRules};
 use crate::version;
-use crate::version::shares::Shares;
-use crate::version::slots::Slots;
+use crate::version::bulkhead::Bulkhead;
+use crate::version::scheduler::FetchScheduler;
 use crate::workdir::Workdir;
 
 /// Maximum number of concurrent reconciles of Versions without a fetch (a HEAD request, a deletion).
@@ -224,11 +224,11 @@ async fn version_context(
         },
         spool_dir: spool.path(),
         verify_interval: Some(flags.verify_interval).filter(|interval| !interval.is_zero()),
-        slots: Slots::new(flags.max_fetches.into()),
-        light: Shares::new(LIGHT, LIGHT / 2),
-        github_limits: version::limits::Limits::default(),
-        memories: version::memory::Memories::default(),
-        looks: version::secret_looks::SecretLooks::default(),
+        scheduler: FetchScheduler::new(flags.max_fetches.into()),
+        light: Bulkhead::new(LIGHT, LIGHT / 2),
+        rate_limits: version::rate_limits::RateLimits::default(),
+        retries: version::retry::Retries::default(),
+        secret_polls: version::secret_polls::SecretPolls::default(),
         leading_since: jiff::Timestamp::now(),
         moves: version::context::Moves::default(),
         events,

@@ -11,7 +11,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::watch;
 
 use crate::api::state::{ModuleState, VersionState};
-use crate::controller::owners::{self, Owners};
+use crate::controller::owners::Owners;
 use crate::controller::watch::is_cached;
 use crate::module;
 use crate::version;
@@ -78,7 +78,7 @@ impl Router {
         } else {
             self.owners().version_gone(version);
             // Another client may have removed our finalizer, so that no reconcile saw the end of this Version.
-            self.version.memories.forget(version.metadata.uid.as_deref().unwrap_or_default());
+            self.version.retries.forget(version.uid());
         }
         let _ = self.version_queue.unbounded_send(reference);
         for module in self.concerned_modules(version) {
@@ -101,21 +101,21 @@ impl Router {
 
     /// The Modules that a change of this Version concerns: its owner, and those that wait for its name.
     fn concerned_modules(&self, version: &VersionState) -> Vec<ObjectRef<ModuleState>> {
-        let namespace = version.namespace().unwrap_or_default();
-        let mut names = self.module.waiting.for_name(&namespace, &version.name_any());
+        let namespace = version.namespace();
+        let mut names = self.module.waiting.for_name(namespace, &version.name_any());
         names.extend(version.controller().filter(|o| o.kind == "Module").map(|o| o.name.clone()));
-        names.into_iter().map(|name| ObjectRef::new(&name).within(&namespace)).collect()
+        names.into_iter().map(|name| ObjectRef::new(&name).within(namespace)).collect()
     }
 
     /// Queues the Versions of one Module, or of all, that may be waiting for its owner record.
     fn queue_waiting_versions(&self, module: Option<&str>) {
         for version in self.versions.state() {
-            let is_owner = |uid| owners::owner(&version.metadata).is_some_and(|owner| owner.uid == uid);
+            let is_owner = |uid| version.module().is_some_and(|owner| owner.uid == uid);
             if module.is_some_and(|uid| !is_owner(uid)) {
                 continue;
             }
             self.owners().note(&version);
-            if version.terminating() || !version.knows_digest() {
+            if version.is_terminating() || !version.knows_digest() {
                 let _ = self.version_queue.unbounded_send(ObjectRef::from_obj(version.as_ref()));
             }
         }
@@ -125,8 +125,8 @@ impl Router {
     /// answered them.
     fn queue_owners_of_terminating_versions(&self) {
         let owner = |version: &Arc<VersionState>| {
-            let owner = owners::owner(&version.metadata).filter(|_| version.terminating())?;
-            Some(ObjectRef::new(&owner.name).within(&version.namespace().unwrap_or_default()))
+            let owner = version.module().filter(|_| version.is_terminating())?;
+            Some(ObjectRef::new(&owner.name).within(version.namespace()))
         };
         let owners: HashSet<_> = self.versions.state().iter().filter_map(owner).collect();
         for module in owners {
@@ -140,7 +140,7 @@ impl Router {
             let _ = self.version_queue.unbounded_send(ObjectRef::new(&name).within(&namespace));
         }
         self.owners().sweep(self.scope.as_deref(), now, || {
-            let owner = |version: &Arc<VersionState>| owners::owner(&version.metadata).map(|o| o.uid.clone());
+            let owner = |version: &Arc<VersionState>| version.module().map(|owner| owner.uid.clone());
             self.versions.state().iter().filter_map(owner).collect()
         });
     }

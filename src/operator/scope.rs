@@ -22,6 +22,9 @@ use crate::observe::liveness::Liveness;
 use crate::observe::metrics::Metrics;
 use crate::version;
 
+/// Objects per page of a list. A Module of 5,000 versions has a megabyte, a Version some kilobytes.
+const MODULES_PER_PAGE: u32 = 5;
+const VERSIONS_PER_PAGE: u32 = 50;
 /// Maximum number of concurrent reconciles of Modules.
 const MODULES: usize = 8;
 
@@ -73,11 +76,13 @@ pub fn start_scope(
     let [on_modules_listed, on_versions_listed] = [Arc::clone(&router), router];
     tasks.spawn(watcher.run(
         (modules.clone(), module_writer),
+        MODULES_PER_PAGE,
         move |module| on_modules.on_module(module),
         move || on_modules_listed.on_modules_listed(),
     ));
     tasks.spawn(watcher.run(
         (versions.clone(), version_writer),
+        VERSIONS_PER_PAGE,
         move |version| on_versions.on_version(version),
         move || on_versions_listed.on_versions_listed(),
     ));

@@ -1,79 +1,80 @@
-//! What a PUT or DELETE is decided on, so that the Version can be looked at again right before the request.
+//! The part of a Version that a PUT or DELETE is decided on, read again right before the request. Pure.
 //!
-//! In: a Version. Out: the part of it that the decision rests on; two that are equal still lead to the same request. Pure:
-//! no client and no clock. Minutes may lie between a decision and its request, and a request cannot be taken back.
+//! Minutes may pass between a decision and its request, and a request cannot be undone. Two equal bases lead to the same
+//! request.
 
-use super::plan::{VersionView, Work};
 use crate::api::config::ServerSideEncryption;
+use crate::api::state::VersionState;
+use crate::api::target::{Target, named_location};
 use crate::domain::{ArchiveFormat, ObjectLocation};
 
-/// What a PUT rests on: the object, its place, what decides its bytes, and what the content has to be.
-#[derive(Debug, PartialEq, Eq)]
+/// What a PUT depends on: the object, its location, what decides its bytes, and what the content has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutBasis {
     uid: Option<String>,
-    terminating: bool,
-    suspended: bool,
+    is_terminating: bool,
+    is_suspended: bool,
     wanted: Option<Wanted>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
-    place: ObjectLocation,
+    location: ObjectLocation,
     repository: String,
     version: String,
     format: ArchiveFormat,
     encryption: (Option<ServerSideEncryption>, Option<String>),
     immutable: bool,
-    expected_digest: Option<String>,
+    expected_digest: Option<Box<str>>,
 }
 
-/// What a DELETE rests on. Of a Version that goes, only the policy counts.
-#[derive(Debug, PartialEq, Eq)]
+/// What a DELETE depends on. For a terminating Version only the policy counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteBasis {
     uid: Option<String>,
-    terminating: bool,
+    is_terminating: bool,
     retain: bool,
-    /// Whether work is suspended, and where the object is wanted: what a move left behind may be wanted again.
+    /// Whether work is suspended, and the wanted location: what a move left behind may be wanted again.
     kept: Option<(bool, Option<ObjectLocation>)>,
 }
 
 impl PutBasis {
-    /// Of the Version as it is in `view`.
-    pub fn of(view: &VersionView) -> Self {
+    /// Of a Version as it is now.
+    pub fn of(version: &VersionState) -> Self {
         Self {
-            uid: view.metadata.uid.clone(),
-            terminating: view.terminating(),
-            suspended: view.suspended_by_spec(),
-            wanted: view.work().ok().map(|work| Wanted::of(view, &work)),
+            uid: version.metadata.uid.clone(),
+            is_terminating: version.is_terminating(),
+            is_suspended: version.is_suspended(),
+            wanted: Target::of(version).ok().map(|target| Wanted::of(version, target)),
         }
     }
 }
 
 impl Wanted {
-    fn of(view: &VersionView, work: &Work<'_>) -> Self {
-        let s3 = work.config.s3;
+    fn of(version: &VersionState, target: Target) -> Self {
+        let s3 = target.config.storage_config.as_ref().and_then(|storage| storage.s3.as_ref());
         Self {
-            place: work.place.clone(),
-            repository: work.config.repository.to_string(),
-            version: work.release.to_string(),
-            format: work.module.file_format,
-            encryption: (s3.server_side_encryption, s3.kms_key_id.clone()),
-            immutable: work.module.immutable.unwrap_or(false),
-            expected_digest: view.spec.as_ref().ok().and_then(|spec| spec.expected_digest.clone()),
+            repository: target.source_url(),
+            version: target.release.to_string(),
+            format: target.format(),
+            encryption: s3.map(|s3| (s3.server_side_encryption, s3.kms_key_id.clone())).unwrap_or_default(),
+            immutable: version.immutable,
+            expected_digest: version.expected_digest.clone(),
+            location: target.location,
         }
     }
 }
 
 impl DeleteBasis {
-    /// Of the Version as it is in `view`.
-    pub fn of(view: &VersionView) -> Self {
-        let terminating = view.terminating();
-        let kept = || (view.suspended_by_spec(), view.named_place());
+    /// Of a Version as it is now.
+    pub fn of(version: &VersionState) -> Self {
+        let is_terminating = version.is_terminating();
+        let kept = || (version.is_suspended(), named_location(version));
         Self {
-            uid: view.metadata.uid.clone(),
-            terminating,
-            retain: view.retain,
-            kept: (!terminating).then(kept),
+            uid: version.metadata.uid.clone(),
+            is_terminating,
+            retain: version.retain,
+            kept: (!is_terminating).then(kept),
         }
     }
 }

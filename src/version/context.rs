@@ -1,6 +1,4 @@
 //! What the Version controller works with, and its requests to S3 and for Secrets with their failures classified.
-//!
-//! In: clients and flags, from the composition root. Out: answers, or a [`Failure`]. It decides nothing.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -11,22 +9,24 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
-use super::limits::Limits;
-use super::memory::Memories;
-use super::plan::{Requests, VersionView, Work};
-use super::secret_looks::SecretLooks;
-use super::shares::Shares;
-use super::slots::Slots;
+use super::bulkhead::Bulkhead;
+use super::decide::{Facts, Seen};
+use super::rate_limits::RateLimits;
+use super::retry::{Attempt, Retries};
+use super::scheduler::FetchScheduler;
+use super::secret_polls::SecretPolls;
+use crate::api::state::VersionState;
+use crate::api::target::{Requests, Target};
 use crate::archive;
 use crate::controller::client;
 use crate::controller::events::Events;
 use crate::controller::failure::{Class, Failure, Reason};
 use crate::controller::lease::Leadership;
-use crate::controller::owners::{Fate, Owners};
+use crate::controller::owners::Owners;
 use crate::domain::ObjectLocation;
 use crate::github::GitHub;
 use crate::observe::metrics::Metrics;
-use crate::storage::{Found, HeldBack, PutOutcome, Storage, StorageRules, Upload};
+use crate::storage::{Encryption, Found, HeldBack, PutOutcome, Storage, StorageRules, Upload};
 
 /// What the controller works with.
 pub struct Context {
@@ -44,17 +44,17 @@ pub struct Context {
     pub spool_dir: PathBuf,
     /// How often stored objects are looked at; `None`: never.
     pub verify_interval: Option<Duration>,
-    /// Who may fetch.
-    pub slots: Arc<Slots>,
-    /// How many Versions do small work at once.
-    pub light: Shares,
-    /// What is remembered.
-    pub memories: Memories,
-    /// The last look at each Secret that stalls a Version, shared by all that it stalls.
-    pub looks: SecretLooks,
-    /// The limits of GitHub's that attempts have met.
-    pub github_limits: Limits,
-    /// When this process began to lead. A standby may have been running for days before.
+    /// Permits for downloads.
+    pub scheduler: Arc<FetchScheduler>,
+    /// Permits for actions without a download.
+    pub light: Bulkhead,
+    /// What is remembered of each Version.
+    pub retries: Retries,
+    /// The last read of each Secret that stalls a Version.
+    pub secret_polls: SecretPolls,
+    /// GitHub's rate limits that attempts have met.
+    pub rate_limits: RateLimits,
+    /// When this process became leader. A standby may have been running for days before.
     pub leading_since: Timestamp,
     /// The moved repositories that an Event has named.
     pub moves: Moves,
@@ -122,6 +122,17 @@ fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Fa
     Failure { class: Class::Wait(now.checked_add(pause).unwrap_or(now)), message, ..failure }
 }
 
+/// How S3 is to encrypt the object of a target.
+pub(super) fn encryption(target: &Target) -> Encryption {
+    let s3 = target.config.storage_config.as_ref().and_then(|storage| storage.s3.as_ref());
+    Encryption {
+        server_side_encryption: s3
+            .and_then(|s3| s3.server_side_encryption)
+            .map(|sse| sse.as_str().to_owned()),
+        kms_key_id: s3.and_then(|s3| s3.kms_key_id.clone()),
+    }
+}
+
 impl Context {
     pub(super) async fn head(&self, place: &ObjectLocation) -> Result<Option<Found>, Failure> {
         self.storage.head(place).await.map_err(|e| e.into_failure(Timestamp::now()))
@@ -134,11 +145,11 @@ impl Context {
     }
 
     /// The right to fetch what is to be stored, held until that is done; not where the store refuses all such PUTs.
-    pub(super) fn may_store(&self, work: &Work<'_>) -> Result<impl Sized + use<'_>, Failure> {
+    pub(super) fn may_store(&self, target: &Target) -> Result<impl Sized + use<'_>, Failure> {
         // A request asks once; what it left open is retried like all else.
-        let asked = Requests { pending: false, ..work.requests.clone() }.any();
-        let attempt = self.storage.may_store(&work.place, &work.encryption(), asked);
-        attempt.map_err(|held| held_back(held, work.requests.any(), Timestamp::now(), rand::random()))
+        let asked = Requests { pending: false, ..target.requests.clone() }.any();
+        let attempt = self.storage.may_store(&target.location, &encryption(target), asked);
+        attempt.map_err(|held| held_back(held, target.requests.any(), Timestamp::now(), rand::random()))
     }
 
     pub(super) async fn put(
@@ -155,21 +166,25 @@ impl Context {
         self.leadership.during(delete).await.map_err(|e| e.into_failure(Timestamp::now()))
     }
 
-    /// What becomes of the objects of a Version: of all when it is being deleted, else of what a move left behind.
-    pub(super) fn fate(&self, view: &VersionView) -> Fate {
-        if view.terminating() {
-            let stored = view.status.storage.is_some() || !view.status.objects.is_empty();
-            return self.owners.fate(&view.metadata, view.retain, stored);
+    /// What a decision on a Version depends on besides it.
+    pub(super) fn facts<'a>(
+        &self,
+        version: &VersionState,
+        attempt: Option<&'a Attempt>,
+        seen: Option<Seen>,
+    ) -> Facts<'a> {
+        let now = Timestamp::now();
+        let verified = self.retries.with(version.uid(), |retry| retry.verified);
+        Facts {
+            attempt,
+            verify_interval: self.verify_interval,
+            now,
+            leading_since: self.leading_since,
+            verified: verified.and_then(|at| now.checked_sub(at.elapsed()).ok()),
+            seen,
+            fate: self.owners.fate(version),
+            awaits_digest: self.owners.withholds(version),
         }
-        self.owners.fate_after_move(&view.metadata, view.retain)
-    }
-
-    /// Whether a Version may not publish yet, since its Module may know what its content has to be and it does not.
-    pub(super) fn awaits_digest(&self, view: &VersionView) -> bool {
-        let Ok(spec) = &view.spec else { return false };
-        let config = spec.module_config_ref.as_ref();
-        let immutable = config.and_then(|config| config.immutable).unwrap_or(false);
-        !view.knows_digest() && self.owners.withholds(&view.metadata, &spec.version, immutable)
     }
 
     /// The resourceVersion of a Secret (`Some(None)`: it does not exist), a moment old at most; `None` when it cannot be
@@ -182,7 +197,7 @@ impl Context {
                 found.inspect_err(|error| tracing::debug!(%error, name, "the Secret cannot be looked at"));
             found.ok().map(|secret| secret.and_then(|s| s.metadata.resource_version))
         };
-        self.looks.outcome(namespace, name, request).await
+        self.secret_polls.outcome(namespace, name, request).await
     }
 }
 

@@ -1,29 +1,37 @@
-//! Deletes what a Version stored: all of it when the Version goes, the old place after a move.
+//! Deletes the objects of a Version: all of them with the Version, or those that a move left behind.
 //!
-//! In: places on record. Out: those that are gone, or that are not this Version's to delete. Already gone is success, and
-//! nothing here needs a spec that can be read.
+//! Nothing here needs a spec that can be read, and an object that no longer exists counts as deleted.
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use super::basis::DeleteBasis;
+use super::client::VersionClient;
 use super::context::Context;
-use super::object::Object;
-use super::plan::VersionView;
-use super::publish::{Ended, is_ours};
+use super::existing::is_ours;
+use super::outcome::Ended;
+use super::status::standing;
+use crate::api::state::{StoredLocation, VersionState};
+use crate::api::target::named_location;
 use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::ObjectLocation;
 
-/// Deletes the objects at `places`, as far as they are this Version's. Gives the places that need no further thought;
-/// each is tried, and the failure is the first. Once the Version is not what that was decided on, nothing more is deleted.
+/// How far the API server's clock may be ahead of this process's: a larger difference means that time has passed.
+const SKEW: SignedDuration = SignedDuration::from_mins(10);
+
+/// Deletes the objects at `places`, as far as they are this Version's. Returns the places that are done; each is tried, and
+/// the first failure is returned. Once the Version has changed, nothing more is deleted.
 pub async fn objects(
     ctx: &Context,
-    object: &Object,
+    object: &VersionClient,
     places: &[ObjectLocation],
 ) -> (Vec<ObjectLocation>, Result<(), Ended>) {
     let (mut done, mut result) = (Vec::new(), Ok(()));
     for place in places {
         match at(ctx, object, place).await {
             Err(Ended::Outdated) => return (done, Err(Ended::Outdated)),
-            Err(Ended::Failed(not)) if matters(object.view(), place, &not.failure) => {
+            Err(Ended::Failed(not)) if matters(object.version(), place, &not.failure) => {
                 result = result.and(Err(Ended::Failed(not)));
             }
             _ => done.push(place.clone()),
@@ -32,55 +40,80 @@ pub async fn objects(
     (done, result)
 }
 
-/// Whether a failure keeps the Version. A place that is not on record is a guess from the spec: one that may not or
-/// cannot be used at all holds nothing of ours, and neither does one of a Version that was never let store anything.
-pub fn matters(view: &VersionView, place: &ObjectLocation, failure: &Failure) -> bool {
-    // Refused after a look that found it: it is there.
+/// Whether a failure keeps the Version. A location that is not recorded is derived from the spec: one that is not allowed or
+/// cannot be used holds no object of ours, and neither does one of a Version that has never stored anything.
+pub fn matters(version: &VersionState, place: &ObjectLocation, failure: &Failure) -> bool {
+    // The DELETE was refused after HEAD had found the object.
     let refused = failure.reason == Reason::StorageRefused;
     let answered = !matches!(failure.reason, Reason::StorageUnavailable | Reason::StorageThrottled);
-    recorded(view, place) || refused || (failure.is_transient() && !view.never_stored(answered))
+    recorded(version, place)
+        || refused
+        || (failure.is_transient() && !never_stored(version, standing(version), answered))
 }
 
-async fn at(ctx: &Context, object: &Object, place: &ObjectLocation) -> Result<(), Ended> {
-    let view = object.view();
-    ctx.rules.check(view.namespace(), place).map_err(Failure::from)?;
+async fn at(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Result<(), Ended> {
+    let version = object.version();
+    ctx.rules.check(version.namespace(), place).map_err(Failure::from)?;
     match ctx.head(place).await? {
-        Some(found) if is_ours(view, place, &found) => delete(ctx, object, place).await,
-        None if recorded(view, place) => confirm(ctx, object, place).await,
-        // Somebody else's, or a guess.
+        Some(found) if is_ours(version, place, &found) => delete(ctx, object, place).await,
+        None if recorded(version, place) => confirm(ctx, object, place).await,
+        // A foreign object, or a derived location.
         _ => Ok(()),
     }
 }
 
-/// Sends the DELETE, unless somebody has changed meanwhile what it was decided on.
-async fn delete(ctx: &Context, object: &Object, place: &ObjectLocation) -> Result<(), Ended> {
-    // What the owner record says of the policy comes first where there is one, and it may have news too.
-    if !object.still(DeleteBasis::of).await? || ctx.fate(object.view()) != Fate::Delete {
+/// Sends the DELETE, unless the Version or its Module has changed since the decision.
+async fn delete(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Result<(), Ended> {
+    if !object.still(DeleteBasis::of).await? || ctx.owners.fate(object.version()) != Fate::Delete {
         return Err(Ended::Outdated);
     }
     Ok(ctx.delete(place).await?)
 }
 
-/// Any proxy can say 404 to a HEAD. What has no body may be from anybody; the answer to a DELETE is S3's own, or none. One
-/// that S3 refuses is no reason to wait: it has said that there is nothing.
-async fn confirm(ctx: &Context, object: &Object, place: &ObjectLocation) -> Result<(), Ended> {
+/// A 404 on HEAD has no body, so it may come from a proxy instead of S3. Confirms it with a DELETE, which only S3 answers. If S3
+/// denies the DELETE, the 404 is trusted.
+async fn confirm(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Result<(), Ended> {
     match delete(ctx, object, place).await {
         Err(Ended::Failed(not)) if not.failure.reason == Reason::StorageAccessDenied => Ok(()),
         result => result,
     }
 }
 
-fn recorded(view: &VersionView, place: &ObjectLocation) -> bool {
-    view.status.objects.iter().chain(&view.status.storage).any(|p| p == place)
+fn recorded(version: &VersionState, place: &ObjectLocation) -> bool {
+    let status = &version.status;
+    status.objects().chain(&status.storage).any(|recorded| recorded.location() == *place)
 }
 
-/// Every place where an object of this Version may be, the status being lost or not. One bucket and key under two
-/// endpoints may be two objects: here, where nothing is to stay, both are looked at.
-pub fn all_places(view: &VersionView) -> Vec<ObjectLocation> {
-    let mut places = view.status.objects.clone();
-    places.extend(view.status.storage.clone().filter(|place| !view.status.objects.contains(place)));
+/// Every location where an object of this Version may exist, also if the status is lost. One bucket and key under two endpoints
+/// may be two objects, so both are checked.
+pub fn all_places(version: &VersionState) -> Vec<ObjectLocation> {
+    let status = &version.status;
+    let mut places: Vec<ObjectLocation> = status.objects().map(StoredLocation::location).collect();
+    let storage = status.storage.as_ref().map(StoredLocation::location);
+    places.extend(storage.filter(|storage| !places.contains(storage)));
     if places.is_empty() {
-        places.extend(view.named_place());
+        places.extend(named_location(version));
     }
     places
+}
+
+/// Whether the status says that nothing was ever stored: each location is recorded before its first PUT, and the attempt that
+/// failed did not come that far. A file name that is older than this object was restored from a backup, whose status is lost.
+/// A name without a time may be restored too; it counts as new only if the store has `answered`, because after an outage the
+/// object can be looked for.
+fn never_stored(version: &VersionState, standing: Option<&str>, answered: bool) -> bool {
+    let status = &version.status;
+    let attempted = standing.is_some_and(|reason| !Reason::is_progress(reason));
+    let blank = status.storage.is_none() && status.objects().next().is_none();
+    attempted && blank && !is_restored(version).unwrap_or(!answered)
+}
+
+/// Whether `spec.fileName` was made well before this object was: names that the operator makes carry their time. `None` for
+/// names without a time.
+fn is_restored(version: &VersionState) -> Option<bool> {
+    let file_name = version.file_name.as_deref()?;
+    let made = Uuid::parse_str(file_name.split('.').next()?).ok()?.get_timestamp()?;
+    let made = Timestamp::from_second(i64::try_from(made.to_unix().0).ok()?).ok()?;
+    let created = version.metadata.creation_timestamp.as_ref()?.0;
+    Some(created.duration_since(made) > SKEW)
 }

@@ -1,28 +1,34 @@
-//! The Version controller: makes one object in S3 out of one tag on GitHub, and keeps it.
+//! The Version controller: stores one archive of one tag in S3, and keeps it there.
 //!
-//! In: Versions, as the watch tells of them. Out: objects, statuses, Events. It never reads a Module: a Version carries
-//! all that is needed. The order of things: [`plan`] decides (pure), [`publish`] and [`delete`] do, [`record`] says what
-//! the status is (pure), and this file is the table of contents.
+//! It never reads a Module: a Version carries everything that its reconcile needs, except what `controller::owners` knows. The
+//! order of a reconcile: [`decide`] (pure) → a permit → [`client`] reads the Version → `decide` again → [`actions`] → an
+//! [`effect`], which is the only thing that writes.
 
+pub mod actions;
 pub mod basis;
+pub mod bulkhead;
+pub mod client;
+pub mod compare;
 pub mod content;
 pub mod context;
+pub mod credentials;
+pub mod decide;
 pub mod delete;
+pub mod effect;
+pub mod existing;
+pub mod failed;
 pub mod fetch;
-pub mod limits;
-pub mod memory;
-pub mod notes;
-pub mod object;
-pub mod plan;
+pub mod outcome;
 pub mod publish;
-pub mod record;
-pub mod secret_looks;
-pub mod shares;
-pub mod slots;
-pub mod steps;
+pub mod rate_limits;
+pub mod report;
+pub mod retry;
+pub mod scheduler;
+pub mod secret_polls;
+pub mod snapshot;
+pub mod status;
 pub mod store;
-
-pub mod triage;
+pub mod warnings;
 
 #[cfg(test)]
 mod tests;
@@ -31,184 +37,172 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
+use kube::runtime::controller::Action as Requeue;
 
 pub use self::context::Context;
-use self::steps::{Done, Failed};
-use self::triage::{Attempt, Seen, Times, Triage};
+use self::decide::{Action, Lane, decide, next_verification};
+use self::effect::End;
+use self::retry::{Attempt, ChangeKey};
 use crate::api::state::VersionState;
+use crate::api::target::throttled_request;
 use crate::controller::failure::{Class, Failure, HOURLY, Reason, SECRET_POLL_INTERVAL};
-use crate::controller::owners::Fate;
 use crate::observe::metrics::Queue;
 
-/// How long to wait at most for a watch that is behind.
-const BEHIND: Duration = Duration::from_secs(2);
+/// The wait for a cache that is behind this process's own writes.
+const CACHE_LAG_REQUEUE: Duration = Duration::from_secs(2);
+/// The wait after a conflict.
+const CONFLICT_REQUEUE: Duration = Duration::from_secs(1);
+/// The wait for a Module, which wakes its Versions once it was reconciled: longer than that should ever take.
+const MODULE_REQUEUE: Duration = Duration::from_secs(30);
 
-/// How long to wait for a Module, which wakes its Versions when it was reconciled: longer than that should ever take.
-const MODULE_FIRST: Duration = Duration::from_secs(30);
-
-type SecretSeen = Option<(String, Option<String>)>;
-
-/// Brings one Version closer to what it says.
-pub async fn reconcile(version: Arc<VersionState>, ctx: Arc<Context>) -> Action {
-    let uid = version.metadata.uid.clone().unwrap_or_default();
+/// Reconciles one Version.
+pub async fn reconcile(version: Arc<VersionState>, ctx: Arc<Context>) -> Requeue {
     let now = Timestamp::now();
-    let mut memory = ctx.memories.with(&uid, |memory| memory.clone());
-    if memory.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
-        // The watch is behind what the last reconcile wrote; it will tell of that in a moment.
-        return Action::requeue(BEHIND);
+    let retry = ctx.retries.with(version.uid(), |retry| retry.clone());
+    if retry.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
+        return Requeue::requeue(CACHE_LAG_REQUEUE);
     }
-    if let Some(attempt) = &mut memory.attempt {
-        let left = attempt.ends.saturating_duration_since(Instant::now());
-        attempt.due = now.checked_add(left).unwrap_or(now);
+    let mut attempt = retry.attempt_at(now);
+    let mut action = decide(&version, &ctx.facts(&version, attempt.as_ref(), None));
+    if let (Action::Wait(due), Some(failed)) = (&action, &mut attempt) {
+        // Boxed like the work below: it may read a Secret.
+        if !Box::pin(secret_has_changed(&ctx, &version, failed)).await {
+            return requeue_at((*due).min(next_poll(failed, now).unwrap_or(*due)), now);
+        }
+        failed.due = now;
+        action = decide(&version, &ctx.facts(&version, attempt.as_ref(), None));
     }
-    let verified = memory.verified.and_then(|at| now.checked_sub(at.elapsed()).ok());
-    let times = Times { now, leading_since: ctx.leading_since, verified };
-    let decision = triage::triage(&version, memory.attempt.as_ref(), ctx.verify_interval, times);
-    let mut failed = memory.attempt.as_ref();
-    match decision {
-        Triage::Ignore | Triage::Settled(None) => return Action::await_change(),
-        Triage::Settled(Some(at)) => return requeue_at(at, now),
-        Triage::Waiting(due) => {
-            // Boxed like the work below: it may ask for a Secret.
-            if let Some(action) = Box::pin(wait(&ctx, &version, failed, due, now)).await {
-                return action;
+    let Some(mut lane) = action.lane() else { return rest(&action, now) };
+    loop {
+        if let Some(at) = held_back(&ctx, &version, lane, attempt.as_ref()) {
+            return requeue_at(at, Timestamp::now());
+        }
+        // Boxed, and made only with the permit: a future holds all that it awaits, and thousands wait.
+        let outcome = match lane {
+            Lane::Light => {
+                let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.acquire(version.store_key())).await;
+                let outcome = Box::pin(timed(&ctx, &version, None, attempt.as_ref())).await;
+                drop(permit);
+                outcome
             }
-            failed = None;
-        }
-        Triage::Light | Triage::Publish => {}
-    }
-    if module_first(&ctx, &version) {
-        return Action::requeue(MODULE_FIRST);
-    }
-    if decision == Triage::Light {
-        let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.turn(version.store)).await;
-        let since = Instant::now();
-        // Boxed, and made only now: a future holds all that it awaits, so a Version that waits would hold the work, too.
-        let outcome = Box::pin(steps::work(&ctx, &version, None, failed)).await;
-        drop(permit);
-        // Small work that turns out to be a fetch goes on here: what the watch knows may never call it one.
-        if !matches!(outcome.1, Done::Later) {
-            return finish(&ctx, &version, &uid, outcome, since);
+            Lane::Publish => {
+                let repository = version.repository_key();
+                let staging = ctx.scheduler.acquire(&repository, version.store_key());
+                let staging = ctx.metrics.queued(Queue::PUBLISH, staging).await;
+                // While this one waited, another of the same account may have met the next limit.
+                if let Some(at) = limited(&ctx, &version, attempt.as_ref()) {
+                    return requeue_at(at, Timestamp::now());
+                }
+                Box::pin(timed(&ctx, &version, Some(&staging), attempt.as_ref())).await
+            }
+        };
+        match outcome {
+            (_, End::NeedsPublish, _) if lane == Lane::Light => lane = Lane::Publish,
+            (key, end, since) => return finish(&ctx, &version, key, end, since),
         }
     }
-    if let Some(at) = throttled(&ctx, &version, &uid, now).or_else(|| limited(&ctx, &version, failed)) {
-        return requeue_at(at, now);
-    }
-    let turn =
-        ctx.metrics.queued(Queue::PUBLISH, ctx.slots.turn(&triage::lane(&version), version.store)).await;
-    // While this one waited, another of the same credential may have met the next limit.
-    if let Some(at) = limited(&ctx, &version, failed) {
-        return requeue_at(at, Timestamp::now());
-    }
-    let since = Instant::now();
-    let outcome = Box::pin(steps::work(&ctx, &version, Some(&turn), failed)).await;
-    finish(&ctx, &version, &uid, outcome, since)
 }
 
-/// Whether the Module has to be reconciled before there is anything to do: the one of a Version that is being deleted, or
-/// of one that does not know what its content has to be.
-fn module_first(ctx: &Context, version: &VersionState) -> bool {
-    let (metadata, owners) = (&version.metadata, &ctx.owners);
-    if version.terminating() {
-        return owners.fate(metadata, version.retain, true) == Fate::Undecided;
-    }
-    let suspended = version.suspend || version.module_suspended;
-    let unknown = !version.knows_digest() && !suspended && version.has_finalizer();
-    unknown && owners.withholds(metadata, &version.version, version.immutable)
-}
-
-/// Remembers how it ended, and says when to look again.
-fn finish(
+/// Runs the actions. Returns when they started, too.
+async fn timed(
     ctx: &Context,
     version: &VersionState,
-    uid: &str,
-    outcome: (Option<Seen>, Done),
-    since: Instant,
-) -> Action {
-    let now = Timestamp::now();
-    let (seen, done) = outcome;
-    let label = match &done {
-        Done::Settled => "settled",
-        Done::Later | Done::ModuleFirst | Done::Outdated => "later",
-        Done::Failed(..) => "failed",
-        Done::Gone => "gone",
+    staging: Option<&scheduler::StagingPermit>,
+    attempt: Option<&Attempt>,
+) -> (ChangeKey, End, Instant) {
+    let since = Instant::now();
+    let (key, end) = actions::run(ctx, version, staging, attempt).await;
+    (key, end, since)
+}
+
+/// What follows from an action that needs no permit.
+fn rest(action: &Action, now: Timestamp) -> Requeue {
+    match action {
+        Action::Rest(Some(at)) | Action::Wait(at) => requeue_at(*at, now),
+        Action::AwaitModule => Requeue::requeue(MODULE_REQUEUE),
+        _ => Requeue::await_change(),
+    }
+}
+
+/// Remembers how the reconcile ended. Returns when to reconcile again.
+fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since: Instant) -> Requeue {
+    let (now, uid) = (Timestamp::now(), version.uid());
+    let label = match &end {
+        End::Settled => "settled",
+        End::Later | End::NeedsPublish | End::AwaitModule | End::Outdated => "later",
+        End::Failed(..) => "failed",
+        End::Gone => "gone",
     };
     ctx.metrics.reconciled("version", label, since);
-    match done {
-        Done::Gone => {
-            ctx.memories.forget(uid);
-            Action::await_change()
+    match end {
+        End::Gone => {
+            ctx.retries.forget(uid);
+            Requeue::await_change()
         }
-        Done::Later | Done::Outdated => Action::requeue(Duration::from_secs(1)),
-        Done::ModuleFirst => Action::requeue(MODULE_FIRST),
-        Done::Settled => {
-            ctx.memories.with(uid, |memory| memory.attempt = None);
-            // What this reconcile wrote comes back through the watch, and is looked at again.
-            let due = ctx.verify_interval.map(|interval| triage::next_verification(version, interval, now));
-            due.map_or_else(Action::await_change, |due| requeue_at(due, now))
+        End::Later | End::NeedsPublish | End::Outdated => Requeue::requeue(CONFLICT_REQUEUE),
+        End::AwaitModule => Requeue::requeue(MODULE_REQUEUE),
+        End::Settled => {
+            ctx.retries.with(uid, |retry| retry.attempt = None);
+            // The writes of this reconcile come back through the watch, and are checked again.
+            let due = ctx.verify_interval.map(|interval| next_verification(version, interval, now));
+            due.map_or_else(Requeue::await_change, |due| requeue_at(due, now))
         }
-        Done::Failed(failed) => {
-            let Failed { failure, secret, account, failures, since, due, download } = *failed;
-            ctx.metrics.failed("version", failure.reason.as_str());
-            let seen = seen.unwrap_or_else(|| Seen::of(&version.metadata));
-            let pause = Duration::try_from(due.duration_since(now)).unwrap_or_default();
-            let at = Instant::now();
-            let ends = at.checked_add(pause).unwrap_or(at);
-            let reason = failure.reason;
-            let attempt = Attempt { failures, reason, since, at, ends, due, seen, secret, download, account };
-            ctx.memories.with(uid, |memory| memory.attempt = Some(attempt));
-            tracing::debug!(reason = %failure.reason, %due, message = failure.message, "the attempt failed");
-            requeue_at(due.min(next_look(ctx, uid, now).unwrap_or(due)), now)
+        End::Failed(failed) => {
+            let (reason, due) = (failed.failure.reason, failed.due);
+            ctx.metrics.failed("version", reason.as_str());
+            tracing::debug!(%reason, %due, message = failed.failure.message, "attempt failed");
+            let attempt = failed.remembered(key);
+            let next = next_poll(&attempt, now).map_or(due, |poll| poll.min(due));
+            ctx.retries.with(uid, |retry| retry.attempt = Some(attempt));
+            requeue_at(next, now)
         }
     }
 }
 
-fn next_look(ctx: &Context, uid: &str, now: Timestamp) -> Option<Timestamp> {
-    let stalled_by_secret =
-        ctx.memories.with(uid, |m| m.attempt.as_ref().is_some_and(|a| a.secret.is_some()));
-    stalled_by_secret.then(|| now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(now))
+fn requeue_at(at: Timestamp, now: Timestamp) -> Requeue {
+    let pause = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+    Requeue::requeue(pause.max(Duration::from_millis(10)))
 }
 
-fn requeue_at(at: Timestamp, now: Timestamp) -> Action {
-    Action::requeue(
-        Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(10)),
-    )
+/// When the Secret that stalls a Version is polled next, if one does.
+fn next_poll(attempt: &Attempt, now: Timestamp) -> Option<Timestamp> {
+    attempt.secret.as_ref().map(|_| now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(now))
 }
 
-/// A failed attempt waits. One that a Secret stalls looks at that Secret each minute, and goes on when it changed.
-async fn wait(
+/// Whether the Secret that an attempt failed on has changed since.
+async fn secret_has_changed(ctx: &Context, version: &VersionState, attempt: &Attempt) -> bool {
+    let Some((name, seen)) = &attempt.secret else { return false };
+    let current = ctx.secret_version(version.namespace(), name).await;
+    current.is_some_and(|current| current != *seen)
+}
+
+/// Until when a publish waits that a forced sync in a loop, or a rate limit, holds back.
+fn held_back(
     ctx: &Context,
     version: &VersionState,
+    lane: Lane,
     attempt: Option<&Attempt>,
-    due: Timestamp,
-    now: Timestamp,
-) -> Option<Action> {
-    let Some((name, seen)) = attempt.and_then(|a| a.secret.as_ref()) else {
-        return Some(requeue_at(due, now));
-    };
-    let namespace = version.metadata.namespace.clone().unwrap_or_default();
-    let current = ctx.secret_version(&namespace, name).await;
-    if current.is_some_and(|current| current != *seen) {
+) -> Option<Timestamp> {
+    if lane == Lane::Light {
         return None;
     }
-    Some(requeue_at(due.min(now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(due)), now))
+    throttled(ctx, version).or_else(|| limited(ctx, version, attempt))
 }
 
-/// One whose last attempt met GitHub's limit, and of which nothing has changed since, makes no other attempt while its
-/// credential is limited still. Hourly it does, so that its status names the limit of the day.
+/// Until when a Version waits whose last attempt met GitHub's limit, while that limit lasts and nothing has changed. It makes
+/// one attempt per hour, so that its status names the current limit.
 fn limited(ctx: &Context, version: &VersionState, attempt: Option<&Attempt>) -> Option<Timestamp> {
     let now = Timestamp::now();
-    let attempt = attempt.filter(|a| a.seen == Seen::of(&version.metadata))?;
-    let recent = attempt.at.elapsed() < HOURLY;
-    let until = ctx.github_limits.until(attempt.account?, now).filter(|_| recent)?;
+    let attempt = attempt.filter(|attempt| attempt.key == ChangeKey::of(version))?;
+    let is_recent = attempt.at.elapsed() < HOURLY;
+    let until = ctx.rate_limits.until(attempt.account?, now).filter(|_| is_recent)?;
     let failure = Failure { class: Class::Wait(until), ..Failure::retry(Reason::RateLimited, "") };
     now.checked_add(failure.delay(1, Duration::ZERO, rand::random(), now)).ok()
 }
 
-/// A loop of forced syncs is slowed down; nothing is dropped.
-fn throttled(ctx: &Context, version: &VersionState, uid: &str, now: Timestamp) -> Option<Timestamp> {
-    let id = triage::forced(version)?;
-    let pause = ctx.memories.with(uid, |memory| memory.forces.admit(&id, Instant::now())).err()?;
-    now.checked_add(pause).ok()
+/// Until when a forced sync waits that is one of many in a row. Nothing is dropped.
+fn throttled(ctx: &Context, version: &VersionState) -> Option<Timestamp> {
+    let id = throttled_request(version)?;
+    let pause = ctx.retries.with(version.uid(), |retry| retry.forces.admit(&id, Instant::now())).err()?;
+    Timestamp::now().checked_add(pause).ok()
 }

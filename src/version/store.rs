@@ -1,17 +1,17 @@
-//! From a normalised archive on disk to an object that S3 is known to have.
-//!
-//! In: the archive and what lies at its place. Out: [`Published`], after HEAD has shown it. The place is on record in the
-//! status before any of this is called.
+//! Stores a normalised archive, and verifies that S3 has it.
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::basis::PutBasis;
-use super::content::{Content, Target, changed_back};
-use super::context::Context;
-use super::object::Object;
-use super::plan::Work;
-use super::publish::{Ended, Lying, NotPublished, look, record, recorded_at, requested};
-use super::record::Published;
+use super::client::VersionClient;
+use super::compare::{PutKind, changed_back};
+use super::content::Content;
+use super::context::{Context, encryption};
+use super::existing::{Existing, archive_of, intact, look, requested};
+use super::outcome::{Ended, NotPublished, Published};
+use crate::api::target::Target;
 use crate::api::version::Source;
 use crate::archive;
 use crate::controller::failure::{Failure, Reason};
@@ -20,20 +20,30 @@ use crate::domain::ObjectLocation;
 use crate::domain::object_key::fresh_file_name;
 use crate::storage::{Found, Ownership, PutOutcome, Upload};
 
-/// How many places are tried. A fresh one is free unless the store answers nonsense.
-const MOST_PLACES: usize = 3;
+/// Records a location in the status before anything is stored there, so that no crash orphans an object. This precedes the
+/// wait for the download permit: while others transfer, the write costs no time.
+pub(super) async fn record(object: &mut VersionClient, place: &ObjectLocation) -> Result<(), kube::Error> {
+    if object.current().status.objects.contains(place) {
+        return Ok(());
+    }
+    let status = object.current().publishing(place, Timestamp::now());
+    object.write_status(&status).await
+}
 
-/// Stores, and looks whether it is there. Other content than what is, or was, at the place gets a fresh `fileName`.
+/// Locations that are tried. A fresh one is free unless the store misbehaves.
+const MAX_LOCATIONS: usize = 3;
+
+/// Stores the content and verifies it. If the location holds, or held, other content, a fresh `fileName` is used.
 pub(super) async fn store(
     ctx: &Context,
-    object: &mut Object,
-    work: &Work<'_>,
-    lying: &Lying,
+    object: &mut VersionClient,
+    target: &Target,
+    existing: &Existing,
     (file, content): (&Path, &Content),
     source: Source,
 ) -> Result<Published, Ended> {
     let published = Published {
-        place: work.place.clone(),
+        place: target.location.clone(),
         checksum: content.checksum.clone(),
         digest: content.digest.clone(),
         size: i64::try_from(content.size).unwrap_or(i64::MAX),
@@ -41,51 +51,53 @@ pub(super) async fn store(
         stored_now: true,
         stored_at: None,
     };
-    if let Lying::Ours(found) = lying
-        && !work.requests.any()
-        && object.view().stored_as_wanted(work)
+    if let Existing::Ours(found) = existing
+        && !target.requests.any()
+        && target.is_stored(object.version())
         && intact(found, &content.checksum, content.size)
     {
         return Ok(Published { stored_now: false, ..published });
     }
-    let mut place = work.place.clone();
-    let mut target = Target::of(object.view(), &place, lying, content);
-    for _ in 0..MOST_PLACES {
-        if target == Target::Overwrite {
-            // Fetching took its time: what is overwritten has to be ours, and the same content, now.
-            let lying = look(ctx, object.view(), &place).await?;
-            target = Target::of(object.view(), &place, &lying, content);
+    let mut place = target.location.clone();
+    let mut kind = PutKind::of(object.version(), &place, existing, content);
+    for _ in 0..MAX_LOCATIONS {
+        if kind == PutKind::Overwrite {
+            // The download took time: what is overwritten must still be ours, with the same content.
+            let existing = look(ctx, object.version(), &place).await?;
+            kind = PutKind::of(object.version(), &place, &existing, content);
         }
-        if target == Target::Fresh {
+        if kind == PutKind::FreshKey {
             retained(ctx, object, &place, content)?;
-            place = fresh_place(object, work).await?;
-            target = Target::Create;
+            place = fresh_place(object, target).await?;
+            kind = PutKind::Create;
         }
         if !object.still(PutBasis::of).await? {
             return Err(Ended::Outdated);
         }
-        if put(ctx, object, work, &place, target, (file, content), &source).await? {
+        if put(ctx, object, target, &place, kind, (file, content), &source).await? {
             let found = verify(ctx, object, &place, content).await?;
-            let stored_at = found.stored_at.and_then(|at| jiff::Timestamp::from_second(at).ok());
+            let stored_at = found.stored_at.and_then(|at| Timestamp::from_second(at).ok());
             return Ok(Published { place, stored_at, ..published });
         }
-        target = Target::Fresh;
+        kind = PutKind::FreshKey;
     }
     let message =
-        format!("S3 has other content at each of {MOST_PLACES} fresh keys, the last of them {place:?}.");
+        format!("S3 has other content at each of {MAX_LOCATIONS} fresh keys, the last of them {place}.");
     Err(Failure::retry(Reason::StorageUnavailable, message).into())
 }
 
-/// Fails where a fresh `fileName` would be the second for one content: with `Retain`, each of them leaves an object behind
-/// for ever, and whoever changes the name back each time (GitOps does) makes one each time.
+/// Fails if a fresh `fileName` would be the second for one content: with `Retain`, each leaves an object behind permanently, and
+/// a client that changes the name back each time (as GitOps does) would create one each time.
 fn retained(
     ctx: &Context,
-    object: &Object,
+    object: &VersionClient,
     place: &ObjectLocation,
     content: &Content,
 ) -> Result<(), Failure> {
-    let view = object.view();
-    let Some(stored) = changed_back(view, place, content).filter(|_| ctx.fate(view) == Fate::Keep) else {
+    let version = object.version();
+    let Some(stored) =
+        changed_back(version, place, content).filter(|_| ctx.owners.fate(version) == Fate::Keep)
+    else {
         return Ok(());
     };
     let file_name = stored.key.rsplit('/').next().unwrap_or_default();
@@ -100,39 +112,39 @@ fn retained(
     ))
 }
 
-/// Gives the Version a fresh `fileName`, and puts the place that this makes on record.
-async fn fresh_place(object: &mut Object, work: &Work<'_>) -> Result<ObjectLocation, Ended> {
-    let file_name = fresh_file_name(work.module.file_format);
-    let place = work.config.place(&file_name).map_err(Failure::from)?;
+/// Sets a fresh `fileName`, and records the location.
+async fn fresh_place(object: &mut VersionClient, target: &Target) -> Result<ObjectLocation, Ended> {
+    let file_name = fresh_file_name(target.format());
+    let place = target.location_named(&file_name).map_err(Failure::from)?;
     object.write_file_name(&file_name).await?;
     record(object, &place).await?;
     Ok(place)
 }
 
-/// Sends the PUT. `false`: the place holds other content of this Version, which is not replaced.
+/// Sends the PUT. Returns false if the location holds other content of this Version, which is not replaced.
 async fn put(
     ctx: &Context,
-    object: &Object,
-    work: &Work<'_>,
+    object: &VersionClient,
+    target: &Target,
     place: &ObjectLocation,
-    target: Target,
+    kind: PutKind,
     (file, content): (&Path, &Content),
     source: &Source,
 ) -> Result<bool, Ended> {
-    let view = object.view();
-    let encryption = work.encryption();
-    let (request, module_request) = requested(view, work);
+    let version = object.version();
+    let encryption = encryption(target);
+    let (request, module_request) = requested(version, target);
     let ownership = Ownership {
-        namespace: view.namespace().to_owned(),
-        version_name: view.name().to_owned(),
-        module: work.config.name.to_owned(),
-        version: work.release.to_string(),
+        namespace: version.namespace().to_owned(),
+        version_name: version.name().to_owned(),
+        module: target.module_name.clone(),
+        version: target.release.to_string(),
         source: source.url.clone(),
         git_ref: source.ref_.clone(),
         commit: source.commit.clone().unwrap_or_default(),
         digest: content.digest.clone(),
         revision: archive::REVISION,
-        archive: archive_of(work, place),
+        archive: archive_of(target, place),
         request,
         module_request,
     };
@@ -142,16 +154,16 @@ async fn put(
         sha256: &content.checksum,
         ownership: &ownership,
         encryption: &encryption,
-        create_only: target == Target::Create,
+        create_only: kind == PutKind::Create,
     };
     if ctx.put(place, &upload).await? == PutOutcome::Stored {
         ctx.metrics.stored_bytes.inc_by(content.size);
         return Ok(true);
     }
-    // Something was there first: this attempt's own PUT whose answer was lost, an earlier attempt's, or another's.
-    match look(ctx, view, place).await? {
-        Lying::Ours(found) => Ok(content.is_in(&found)),
-        Lying::Nothing => {
+    // The object was stored by this attempt's own PUT, whose answer was lost, by an earlier attempt, or by another client.
+    match look(ctx, version, place).await? {
+        Existing::Ours(found) => Ok(content.is_in(&found)),
+        Existing::None => {
             let message = format!(
                 "S3 refused to store s3://{}/{} because an object is there, and then showed none.",
                 place.bucket, place.key
@@ -161,10 +173,10 @@ async fn put(
     }
 }
 
-/// What S3 has there now, if it has this checksum.
+/// Returns the object if S3 reports this checksum for it.
 async fn verify(
     ctx: &Context,
-    object: &Object,
+    object: &VersionClient,
     place: &ObjectLocation,
     content: &Content,
 ) -> Result<Found, Ended> {
@@ -174,25 +186,7 @@ async fn verify(
         None => "no object",
     };
     let message = format!("After storing s3://{}/{}, S3 reports {what} there.", place.bucket, place.key);
-    // At the recorded place, what was recorded is not there either: a PUT overwrites the same content only.
-    let lost = recorded_at(object.view(), place);
+    // At the recorded location the recorded content is gone too: a PUT overwrites only the same content.
+    let lost = object.version().status.is_recorded_at(place);
     Err(NotPublished { lost, ..Failure::retry(Reason::ChecksumMismatch, message).into() }.into())
-}
-
-/// Whether what HEAD shows is what was stored. A store that keeps no SHA-256 is trusted on the size.
-pub fn intact(found: &Found, checksum: &str, size: u64) -> bool {
-    found.size == size && found.sha256.as_deref().is_none_or(|sha256| sha256 == checksum)
-}
-
-/// The format to write down with an object, where its key does not tell.
-fn archive_of(work: &Work<'_>, place: &ObjectLocation) -> String {
-    let format = work.module.file_format;
-    if format.is_extension_of(&place.key) { String::new() } else { format.extension().to_owned() }
-}
-
-/// Whether an object is known to be an archive of another format than is wanted now.
-pub fn other_format(work: &Work<'_>, found: &Found) -> bool {
-    let wanted = archive_of(work, &work.place);
-    let written = found.ownership.as_ref().map(|owner| owner.archive.as_str()).unwrap_or_default();
-    !wanted.is_empty() && !written.is_empty() && wanted != written
 }

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -17,8 +17,8 @@ fn module(version: u32, policy: &str) -> ModuleState {
     serde_json::from_value(object).unwrap()
 }
 
-fn version(number: &str) -> VersionState {
-    let object = json!({
+fn object(number: &str) -> Value {
+    json!({
         "metadata": {
             "name": format!("net-{number}"), "namespace": "acme", "uid": number, "finalizers": [crate::api::FINALIZER],
             "deletionTimestamp": "2026-01-01T00:00:00Z",
@@ -27,7 +27,36 @@ fn version(number: &str) -> VersionState {
         },
         "spec": {"type": "Module", "version": format!("v{number}")},
         "status": {"contentDigest": DIGEST},
-    });
+    })
+}
+
+fn version(number: &str) -> VersionState {
+    serde_json::from_value(object(number)).unwrap()
+}
+
+/// A terminating Version whose status records an object.
+fn stored(number: &str) -> VersionState {
+    let mut object = object(number);
+    object["status"]["storage"] = json!({"bucket": "shelf", "key": "net/a.zip", "region": "us-west-2"});
+    serde_json::from_value(object).unwrap()
+}
+
+/// A Version that is not terminating and knows no digest.
+fn fresh(number: &str) -> VersionState {
+    let mut object = object(number);
+    object["status"] = Value::Null;
+    object["metadata"]["deletionTimestamp"] = Value::Null;
+    serde_json::from_value(object).unwrap()
+}
+
+fn set_immutable(mut version: VersionState, immutable: bool) -> VersionState {
+    version.immutable = immutable;
+    version
+}
+
+/// The same without an owner.
+fn inline(mut object: Value) -> VersionState {
+    object["metadata"]["ownerReferences"] = Value::Null;
     serde_json::from_value(object).unwrap()
 }
 
@@ -44,7 +73,9 @@ fn with_module(policy: &str) -> Owners {
 }
 
 fn fate(owners: &Owners, version: &VersionState, own: bool) -> Fate {
-    owners.fate(&version.metadata, own, true)
+    let mut version = version.clone();
+    version.retain = own;
+    owners.fate(&version)
 }
 
 #[test]
@@ -94,7 +125,7 @@ fn the_last_state_of_a_deleted_module_counts_until_nothing_of_it_is_left() {
     owners.sweep(None, at(500), || owning(&["module"]));
     assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Keep);
     owners.sweep(None, at(600), || owning(&[]));
-    assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Delete, "forgotten");
+    assert_eq!(fate(&owners, &stored("1.0.0"), false), Fate::Delete, "forgotten");
 
     let owners = with_module("Delete");
     owners.gone(&module(6, "Delete"), at(100));
@@ -116,63 +147,69 @@ fn a_module_that_a_list_does_not_have_any_more_is_gone() {
 fn of_an_unknown_owner_only_what_this_life_has_stored_is_deleted() {
     let owners = Owners::default();
     listed(&owners, &[]);
-    let metadata = version("1.0.0").metadata;
-    for (own, stored, fate) in [
-        (false, true, Fate::Delete),
-        (false, false, Fate::Keep),
-        (true, true, Fate::Keep),
-        (true, false, Fate::Keep),
+    for (own, version, expected) in [
+        (false, stored("1.0.0"), Fate::Delete),
+        (false, version("1.0.0"), Fate::Keep),
+        (true, stored("1.0.0"), Fate::Keep),
+        (true, version("1.0.0"), Fate::Keep),
     ] {
-        assert_eq!(owners.fate(&metadata, own, stored), fate, "{own} {stored}");
+        assert_eq!(fate(&owners, &version, own), expected, "{own} {:?}", version.status.storage);
     }
-    let inline = ObjectMeta { owner_references: None, ..metadata.clone() };
-    assert_eq!(Owners::default().fate(&inline, false, false), Fate::Delete, "no owner, no question");
-    let mut of_others = metadata;
-    of_others.owner_references.as_mut().unwrap()[0].kind = "App".into();
-    assert_eq!(Owners::default().fate(&of_others, false, false), Fate::Delete);
+    let inline = inline(object("1.0.0"));
+    assert_eq!(fate(&Owners::default(), &inline, false), Fate::Delete, "no owner, no question");
+    let mut of_others = object("1.0.0");
+    of_others["metadata"]["ownerReferences"][0]["kind"] = json!("App");
+    let of_others: VersionState = serde_json::from_value(of_others).unwrap();
+    assert_eq!(fate(&Owners::default(), &of_others, false), Fate::Delete);
 }
 
 #[test]
 fn what_a_module_has_on_record_is_not_published_before_it_was_handed_over() {
-    let metadata = version("1.0.0").metadata;
-    let withholds = |owners: &Owners, number: &str, own| owners.withholds(&metadata, number, own);
+    let withholds =
+        |owners: &Owners, number: &str, immutable| owners.withholds(&set_immutable(fresh(number), immutable));
     assert!(withholds(&Owners::default(), "1.0.0", false), "the Modules are not listed");
     let owners = with_module("Delete");
     assert!(withholds(&owners, "2.0.0", true) && withholds(&owners, "2.0.0", false), "not reconciled");
     assert!(owners.reconciled("module") && !owners.reconciled("module"), "the first time only");
     assert!(!withholds(&owners, "2.0.0", true), "the Module knows nothing of it");
-    assert!(withholds(&owners, "1.0.0", true) && withholds(&owners, "v1.0.0", false), "it is on record");
+    assert!(withholds(&owners, "1.0.0", true) && withholds(&owners, "1.0.0", false), "it is on record");
+    assert!(!owners.withholds(&set_immutable(version("1.0.0"), true)), "it knows its digest");
     let mut mutable = module(7, "Delete");
     mutable.policy.immutable = false;
     owners.update(&mutable.metadata, &mutable.policy);
     assert!(!withholds(&owners, "1.0.0", false));
     owners.gone(&module(8, "Delete"), at(100));
     assert!(withholds(&owners, "2.0.0", true) && !withholds(&owners, "2.0.0", false));
-    let inline = ObjectMeta { owner_references: None, ..metadata.clone() };
-    assert!(!Owners::default().withholds(&inline, "1.0.0", true));
+    let mut ownerless = object("1.0.0");
+    ownerless["status"] = Value::Null;
+    assert!(!Owners::default().withholds(&set_immutable(inline(ownerless), true)));
 }
 
 #[test]
 fn an_owner_in_another_namespace_is_none() {
     let owners = with_module("Retain");
-    let mut claim = version("9.0.0");
-    claim.metadata.namespace = Some("other".into());
+    let elsewhere = |mut version: VersionState| {
+        version.metadata.namespace = Some("other".into());
+        version
+    };
+    let claim = elsewhere(stored("9.0.0"));
     owners.note(&claim);
-    assert!(owners.waiting("module").is_empty(), "nothing that it says reaches the Module");
+    assert!(owners.waiting("module").is_empty(), "nothing of it reaches the Module");
     assert_eq!(fate(&owners, &claim, false), Fate::Delete, "its own policy counts");
-    assert_eq!(owners.fate_after_move(&claim.metadata, false), Fate::Delete);
+    assert_eq!(fate(&owners, &elsewhere(fresh("9.0.0")), false), Fate::Delete);
     owners.reconciled("module");
-    assert!(!owners.withholds(&claim.metadata, "1.0.0", false));
+    assert!(!owners.withholds(&elsewhere(fresh("1.0.0"))));
 }
 
 #[test]
 fn an_old_object_is_not_deleted_before_the_modules_were_listed() {
-    let version = version("1.0.0");
-    let inline = ObjectMeta { owner_references: None, ..version.metadata.clone() };
     let unlisted = Owners::default();
-    assert_eq!(unlisted.fate_after_move(&version.metadata, false), Fate::Undecided);
-    assert_eq!(unlisted.fate_after_move(&inline, false), Fate::Delete);
-    assert_eq!(unlisted.fate_after_move(&inline, true), Fate::Keep);
-    assert_eq!(with_module("Retain").fate_after_move(&version.metadata, false), Fate::Keep);
-    assert_eq!(with_module("Delete").fate_after_move(&version.metadata, true), Fate::Delete);
+    let mut ownerless = object("1.0.0");
+    ownerless["metadata"]["deletionTimestamp"] = Value::Null;
+    let inline = inline(ownerless);
+    assert_eq!(fate(&unlisted, &fresh("1.0.0"), false), Fate::Undecided);
+    assert_eq!(fate(&unlisted, &inline, false), Fate::Delete);
+    assert_eq!(fate(&unlisted, &inline, true), Fate::Keep);
+    assert_eq!(fate(&with_module("Retain"), &fresh("1.0.0"), false), Fate::Keep);
+    assert_eq!(fate(&with_module("Delete"), &fresh("1.0.0"), true), Fate::Delete);
 }

@@ -11,7 +11,8 @@ use super::super::select::ours;
 use super::super::status::{resets_force, wants_request};
 use super::model::run;
 use super::{ChildFixture, ModuleFixture, module};
-use crate::api::{FINALIZER, MODULE_REQUEST, REQUESTED_AT, condition};
+use crate::api::target::is_stored;
+use crate::api::{MODULE_REQUEST, REQUESTED_AT, condition};
 use crate::domain::Release;
 
 /// What happens between two times of rest.
@@ -115,7 +116,7 @@ impl World {
 
     /// What each Version's own controller does: it stores its object, or fails.
     fn publish(&mut self) {
-        self.children.retain(|child| !child.lean().terminating());
+        self.children.retain(|child| !child.lean().is_terminating());
         let listed = self.module.decide(&self.children).0.wanted;
         for child in &mut self.children {
             let lean = child.lean();
@@ -132,7 +133,7 @@ impl World {
                 // What is pinned does not change with the tag.
                 let immutable = child.0["spec"]["moduleConfigRef"]["immutable"] == true;
                 let pinned = lean.status.content_digest.filter(|_| immutable).or(lean.expected_digest);
-                let digest = pinned.unwrap_or_else(|| format!("h1:{}-{}", lean.version, self.content));
+                let digest = pinned.unwrap_or_else(|| format!("h1:{}-{}", lean.version, self.content).into());
                 fixture
                     .with(json!({"status": {"synced": true, "checksum": "c3Vt", "contentDigest": digest}}))
                     .stored_as_wanted()
@@ -200,7 +201,7 @@ impl World {
         for child in self.children.iter().filter(|child| goes(child)) {
             let lean = child.lean();
             let release = Release::parse(&lean.version).unwrap();
-            prop_assert!(ours(&view, &lean) && lean.metadata.finalizers == Some(vec![FINALIZER.to_owned()]));
+            prop_assert!(ours(&view, &lean) && lean.has_finalizer);
             if listed.contains(&release) && lean.status.synced {
                 let newer = self.children.iter().filter(|other| {
                     let newer = Release::parse(&other.lean().version).unwrap().precedence(&release).is_gt();
@@ -225,7 +226,7 @@ impl World {
     fn assert_true(&self) -> Result<(), TestCaseError> {
         let view = self.module.view();
         let stored: BTreeMap<String, bool> =
-            self.children.iter().map(|c| (c.name().to_owned(), c.lean().stored_as_wanted)).collect();
+            self.children.iter().map(|c| (c.name().to_owned(), is_stored(&c.lean()))).collect();
         let (selection, plan) = self.module.decide(&self.children);
         prop_assert_eq!(plan, Plan::default());
         let wanted: Vec<&str> = selection.wanted.iter().map(|w| w.name.as_str()).collect();
@@ -234,7 +235,12 @@ impl World {
             let published = view.status.published.clone().unwrap_or_default();
             for child in self.children.iter().map(ChildFixture::lean) {
                 let release = Release::parse(&child.version).unwrap().to_string();
-                prop_assert_eq!(child.status.content_digest.as_ref(), published.get(&release), "{}", release);
+                prop_assert_eq!(
+                    child.status.content_digest.as_deref(),
+                    published.get(&release).map(String::as_str),
+                    "{}",
+                    release
+                );
             }
         }
         let readable = selection.invalid.is_empty();
@@ -254,7 +260,7 @@ impl World {
             self.children.iter().filter(due).all(|c| c.lean().status.synced),
             "what can be stored is"
         );
-        let failed = self.children.iter().any(|c| c.lean().status.ready == Some(false));
+        let failed = self.children.iter().any(|c| c.lean().status.is_ready() == Some(false));
         let ready = condition::find(&view.status.conditions, "Ready").unwrap();
         prop_assert_eq!(
             &*ready.status,

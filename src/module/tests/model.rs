@@ -134,7 +134,7 @@ proptest! {
         // Whatever goes knows what becomes of its object.
         let retain = module.view().policy.retain;
         for child in children.iter().map(ChildFixture::lean) {
-            let goes = child.terminating() || next.delete.iter().any(|t| Some(&t.name) == child.metadata.name.as_ref());
+            let goes = child.is_terminating() || next.delete.iter().any(|t| Some(&t.name) == child.metadata.name.as_ref());
             let ours = super::super::select::ours(&module.view(), &child);
             prop_assert!(!goes || !ours || child.retain == retain, "{child:?}");
         }
@@ -143,7 +143,7 @@ proptest! {
         for _ in 0..3 {
             let plan = module.plan(&children);
             children = run(&module, &plan, children);
-            children.retain(|c| !c.lean().terminating());
+            children.retain(|c| !c.lean().is_terminating());
         }
         let rest = module.plan(&children);
         prop_assert!(rest.create.is_empty() && rest.change.is_empty() && rest.delete.is_empty(), "{rest:?}");

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::super::basis::{DeleteBasis, PutBasis};
-use super::super::content::{Content, Target, changed_back, compare, other_bytes, replaced};
-use super::super::publish::Lying;
+use super::super::compare::{PutKind, changed_back, compare, replaced};
+use super::super::content::{Content, other_bytes};
+use super::super::existing::Existing;
 use super::{Fixture, at, passing, stored, version};
 use crate::api::REQUESTED_AT;
 use crate::controller::failure::{Failure, Reason};
@@ -35,11 +36,11 @@ fn ours(content: &Content) -> Found {
     }
 }
 
-fn target(version: &Fixture, found: Option<Found>, content: &Content) -> Target {
-    let view = version.view();
-    let place = view.work().unwrap().place;
-    let lying = found.map_or(Lying::Nothing, |found| Lying::Ours(Box::new(found)));
-    Target::of(&view, &place, &lying, content)
+fn put_kind(version: &Fixture, found: Option<Found>, content: &Content) -> PutKind {
+    let view = version.version();
+    let place = version.target().location;
+    let existing = found.map_or(Existing::None, |found| Existing::Ours(Box::new(found)));
+    PutKind::of(&view, &place, &existing, content)
 }
 
 #[test]
@@ -50,35 +51,41 @@ fn no_put_replaces_other_content() {
     let elsewhere = || stored().with(json!({"spec": {"fileName": "second.zip"}}));
     let other_store = json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"endpoint": "https://s3.example.com"}}}}});
     let table = [
-        ("new", version(), None, same(), Target::Create),
-        ("new, and it is there", version(), Some(ours(&same())), same(), Target::Overwrite),
-        ("new, and other content is there", version(), Some(ours(&moved())), same(), Target::Fresh),
-        ("new, and what is there was cut", version(), Some(damaged()), same(), Target::Fresh),
-        ("new, the store has no checksums", version(), Some(without_sum(&same())), same(), Target::Overwrite),
-        ("new, other, without checksums", version(), Some(without_sum(&moved())), same(), Target::Fresh),
-        ("new, nothing known", version(), Some(unlabelled()), same(), Target::Fresh),
-        ("stored", stored(), Some(ours(&same())), same(), Target::Overwrite),
-        ("damaged", stored(), Some(damaged()), same(), Target::Overwrite),
-        ("overwritten", stored(), Some(ours(&moved())), same(), Target::Overwrite),
-        ("lost", stored(), None, same(), Target::Create),
-        ("moved", stored(), Some(ours(&same())), moved(), Target::Fresh),
-        ("moved and damaged", stored(), Some(damaged()), moved(), Target::Fresh),
-        ("moved and lost", stored(), None, moved(), Target::Fresh),
-        ("moved, and it is there", stored(), Some(ours(&moved())), moved(), Target::Fresh),
-        ("other modes", stored(), Some(ours(&same())), other_modes(), Target::Fresh),
-        ("to another place", elsewhere(), None, moved(), Target::Create),
-        ("to where an older one is", elsewhere(), Some(ours(&same())), moved(), Target::Fresh),
-        ("to another store", stored().with(other_store.clone()), None, moved(), Target::Create),
+        ("new", version(), None, same(), PutKind::Create),
+        ("new, and it is there", version(), Some(ours(&same())), same(), PutKind::Overwrite),
+        ("new, and other content is there", version(), Some(ours(&moved())), same(), PutKind::FreshKey),
+        ("new, and what is there was cut", version(), Some(damaged()), same(), PutKind::FreshKey),
+        (
+            "new, the store has no checksums",
+            version(),
+            Some(without_sum(&same())),
+            same(),
+            PutKind::Overwrite,
+        ),
+        ("new, other, without checksums", version(), Some(without_sum(&moved())), same(), PutKind::FreshKey),
+        ("new, nothing known", version(), Some(unlabelled()), same(), PutKind::FreshKey),
+        ("stored", stored(), Some(ours(&same())), same(), PutKind::Overwrite),
+        ("damaged", stored(), Some(damaged()), same(), PutKind::Overwrite),
+        ("overwritten", stored(), Some(ours(&moved())), same(), PutKind::Overwrite),
+        ("lost", stored(), None, same(), PutKind::Create),
+        ("moved", stored(), Some(ours(&same())), moved(), PutKind::FreshKey),
+        ("moved and damaged", stored(), Some(damaged()), moved(), PutKind::FreshKey),
+        ("moved and lost", stored(), None, moved(), PutKind::FreshKey),
+        ("moved, and it is there", stored(), Some(ours(&moved())), moved(), PutKind::FreshKey),
+        ("other modes", stored(), Some(ours(&same())), other_modes(), PutKind::FreshKey),
+        ("to another place", elsewhere(), None, moved(), PutKind::Create),
+        ("to where an older one is", elsewhere(), Some(ours(&same())), moved(), PutKind::FreshKey),
+        ("to another store", stored().with(other_store.clone()), None, moved(), PutKind::Create),
         (
             "to another store, with other content",
             stored().with(other_store),
             Some(ours(&moved())),
             same(),
-            Target::Fresh,
+            PutKind::FreshKey,
         ),
     ];
     for (what, version, found, content, expected) in table {
-        assert_eq!(target(&version, found, &content), expected, "{what}");
+        assert_eq!(put_kind(&version, found, &content), expected, "{what}");
     }
 }
 
@@ -103,17 +110,17 @@ fn a_file_name_that_was_changed_back_is_told_from_a_move() {
         ("to another store", back(s3(json!({"endpoint": "https://s3.example.com"}))), same(), false),
     ];
     for (what, version, content, expected) in table {
-        let view = version.view();
-        let place = view.work().unwrap().place;
+        let view = version.version();
+        let place = version.target().location;
         assert_eq!(changed_back(&view, &place, &content).is_some(), expected, "{what}");
     }
 }
 
 fn compared(version: &Fixture, content: &Content, found: Option<Found>, lost: bool) -> Result<(), Failure> {
-    let view = version.view();
-    let work = view.work().unwrap();
-    let lying = found.map_or(Lying::Nothing, |found| Lying::Ours(Box::new(found)));
-    compare(&view, &work, content, other_bytes(&view, &work, content), &lying, lost)
+    let view = version.version();
+    let work = version.target();
+    let existing = found.map_or(Existing::None, |found| Existing::Ours(Box::new(found)));
+    compare(&view, &work, content, other_bytes(&view, &work, content), &existing, lost)
 }
 
 fn pinned() -> Fixture {
@@ -179,22 +186,22 @@ fn nothing_was_stored_is_said_only_where_it_is_so() {
         bucket: "shelf".into(),
         ..ObjectLocation::default()
     };
-    let attempted = again().with_status(&again().view().publishing(&elsewhere, at(50)));
+    let attempted = again().with_status(&again().current().publishing(&elsewhere, at(50)));
     assert_eq!(says(&attempted, None, false), [false, true, false]);
 }
 
 #[test]
 fn what_replaces_content_is_told_from_what_does_not() {
-    let view = stored().view();
+    let view = stored().version();
     let told = |content: &Content| {
-        let bytes_changed = other_bytes(&view, &view.work().unwrap(), content);
+        let bytes_changed = other_bytes(&view, &stored().target(), content);
         replaced(&view, &content.digest, bytes_changed)
     };
     assert_eq!(told(&same()), None);
     assert!(told(&moved()).is_some_and(|note| note.contains("h1:first") && note.contains("h1:second")));
     assert!(told(&other_modes()).is_some_and(|note| note.contains("executable")));
     assert_eq!(replaced(&view, "h1:first", false), None, "an older revision wrote it");
-    assert_eq!(replaced(&version().view(), "h1:first", false), None, "it is the first");
+    assert_eq!(replaced(&version().version(), "h1:first", false), None, "it is the first");
 }
 
 /// Changes of a Version, and whether each stops a PUT, and a DELETE of what a move left behind.
@@ -226,18 +233,22 @@ fn changes() -> Vec<(Value, bool, bool)> {
 #[test]
 fn a_put_or_delete_ends_when_what_it_rests_on_changes_and_for_nothing_else() {
     for (change, put, delete) in changes() {
-        let (before, after) = (stored().view(), stored().with(change.clone()).view());
+        let (before, after) = (stored().version(), stored().with(change.clone()).version());
         assert_eq!(PutBasis::of(&before) != PutBasis::of(&after), put, "a PUT: {change}");
         assert_eq!(DeleteBasis::of(&before) != DeleteBasis::of(&after), delete, "a DELETE: {change}");
     }
     // Of one that goes, only the policy counts, and who it is.
     for (change, ..) in changes() {
         let (before, after) =
-            (stored().terminating().view(), stored().terminating().with(change.clone()).view());
+            (stored().terminating().version(), stored().terminating().with(change.clone()).version());
         let stops = change.pointer("/metadata/uid").is_some()
             || change.pointer("/spec/moduleConfigRef/deletionPolicy").is_some();
         assert_eq!(DeleteBasis::of(&before) != DeleteBasis::of(&after), stops, "{change}");
     }
     let failed = stored().failed(&passing());
-    assert_eq!(PutBasis::of(&stored().view()), PutBasis::of(&failed.view()), "its own status is no change");
+    assert_eq!(
+        PutBasis::of(&stored().version()),
+        PutBasis::of(&failed.version()),
+        "its own status is no change"
+    );
 }

@@ -1,21 +1,20 @@
-//! Tests of the pure core, and the Versions that they are made with: JSON as the API server keeps it, so that the lean
-//! copy and the full one are always two views of one object.
+//! Tests of the pure core, and the Versions that they are made with: JSON as the API server stores it.
 
 mod content;
-mod next;
-mod record;
-mod stored;
+mod decide;
+mod status;
 mod take_over;
-mod triage;
+mod target;
 
 use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::plan::VersionView;
-use super::record::Published;
+use super::outcome::Published;
+use super::snapshot::Snapshot;
 use crate::api::FINALIZER;
 use crate::api::state::VersionState;
+use crate::api::target::{Requests, Target};
 use crate::api::version::{Source, VersionStatus};
 use crate::controller::failure::{Failure, Reason};
 
@@ -93,38 +92,44 @@ impl Fixture {
 
     /// As after a publish that went well, at second 100.
     fn published(self) -> Self {
-        let view = self.view();
-        let work = view.work().unwrap();
-        let status = view.published(&proof(&view), &work.requests, at(100));
+        let (current, target) = (self.current(), self.target());
+        let status = current.published(&proof(&target), &target.requests, at(100));
         self.with_status(&status)
     }
 
     /// As after an attempt that failed, at second 200.
     fn failed(self, failure: &Failure) -> Self {
-        let view = self.view();
-        let status = view.failed(failure, &view.requests(), false, at(200));
+        let current = self.current();
+        let status = current.failed(failure, &Requests::of(&current.version), false, at(200));
         self.with_status(&status)
     }
 
-    fn lean(&self) -> VersionState {
+    fn version(&self) -> VersionState {
         serde_json::from_value(self.0.clone()).unwrap()
     }
 
-    fn view(&self) -> VersionView {
-        super::object::view(&serde_json::from_value::<DynamicObject>(self.0.clone()).unwrap())
+    fn current(&self) -> Snapshot {
+        Snapshot::of(&serde_json::from_value::<DynamicObject>(self.0.clone()).unwrap())
+    }
+
+    fn target(&self) -> Target {
+        Target::of(&self.version()).unwrap()
+    }
+
+    fn status(&self) -> VersionStatus {
+        self.current().status
     }
 }
 
-/// What a publish of `view` would prove.
-fn proof(view: &VersionView) -> Published {
-    let work = view.work().unwrap();
+/// What a publish of the target would prove.
+fn proof(target: &Target) -> Published {
     Published {
-        place: work.place.clone(),
+        place: target.location.clone(),
         checksum: "c3Vt".into(),
         digest: "h1:first".into(),
         size: 100,
         source: Some(Source {
-            url: work.config.repository.to_string(),
+            url: target.source_url(),
             ref_: "refs/tags/v1.0.0".into(),
             commit: Some("c0ffee".into()),
         }),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::publish::{Lying, is_lost, is_ours, take_over};
+use super::super::existing::{Existing, is_lost, is_ours, take_over};
 use super::{Fixture, at, stored, version};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::domain::ObjectLocation;
@@ -33,9 +33,7 @@ fn owned(change: impl FnOnce(&mut Ownership)) -> Found {
 }
 
 fn taken(version: &Fixture, found: &Found) -> bool {
-    let view = version.view();
-    let work = view.work().unwrap();
-    take_over(&view, &work, found).is_some()
+    take_over(&version.version(), &version.target(), found).is_some()
 }
 
 #[test]
@@ -82,7 +80,7 @@ fn what_has_other_bytes_than_an_immutable_version_published_is_not_taken() {
 
 #[test]
 fn a_damaged_object_is_not_taken_for_what_its_metadata_says() {
-    let restoring = stored().with_status(&stored().view().restoring("changed", at(300)));
+    let restoring = stored().with_status(&stored().current().restoring("changed", at(300)));
     assert!(!taken(&restoring, &Found { size: 7, ..object() }), "cut short");
     assert!(!taken(&restoring, &Found { sha256: Some("b3RoZXI=".into()), ..object() }), "other bytes");
     assert!(taken(&restoring, &object()), "it was put back");
@@ -90,23 +88,22 @@ fn a_damaged_object_is_not_taken_for_what_its_metadata_says() {
 
 #[test]
 fn what_is_missing_or_damaged_at_the_recorded_place_is_lost() {
-    let there = || Lying::Ours(Box::new(object()));
-    let cut = || Lying::Ours(Box::new(Found { size: 7, ..object() }));
-    let other = || Lying::Ours(Box::new(Found { sha256: Some("bmV3".into()), ..object() }));
+    let there = || Existing::Ours(Box::new(object()));
+    let cut = || Existing::Ours(Box::new(Found { size: 7, ..object() }));
+    let other = || Existing::Ours(Box::new(Found { sha256: Some("bmV3".into()), ..object() }));
     let moved = || stored().with(json!({"spec": {"fileName": "second.zip"}}));
     let lost = || stored().with(json!({"status": {"synced": false}}));
-    for (what, version, lying, expected) in [
+    for (what, version, existing, expected) in [
         ("as recorded", stored(), there(), false),
-        ("missing", stored(), Lying::Nothing, true),
+        ("missing", stored(), Existing::None, true),
         ("cut", stored(), cut(), true),
         ("other bytes", stored(), other(), true),
-        ("not there yet", moved(), Lying::Nothing, false),
+        ("not there yet", moved(), Existing::None, false),
         ("an older one is there", moved(), other(), false),
-        ("never stored", version(), Lying::Nothing, false),
-        ("known to be lost", lost(), Lying::Nothing, false),
+        ("never stored", version(), Existing::None, false),
+        ("known to be lost", lost(), Existing::None, false),
     ] {
-        let view = version.view();
-        assert_eq!(is_lost(&view, &view.work().unwrap(), &lying), expected, "{what}");
+        assert_eq!(is_lost(&version.version(), &version.target(), &existing), expected, "{what}");
     }
 }
 
@@ -159,11 +156,11 @@ fn a_token_on_the_object_that_the_status_records_answers_nothing() {
 
 #[test]
 fn ours_is_what_names_this_version_or_lies_where_it_was_stored_unnamed() {
-    let view = stored().view();
-    let place = view.status.storage.clone().unwrap();
+    let view = stored().version();
+    let place = stored().status().storage.unwrap();
     assert!(is_ours(&view, &place, &object()));
     assert!(is_ours(&view, &place, &Found { ownership: None, ..object() }));
-    assert!(!is_ours(&version().view(), &place, &Found { ownership: None, ..object() }));
+    assert!(!is_ours(&version().version(), &place, &Found { ownership: None, ..object() }));
     let unnamed = Found { ownership: None, ..object() };
     for other in [
         ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..place.clone() },
@@ -174,7 +171,7 @@ fn ours_is_what_names_this_version_or_lies_where_it_was_stored_unnamed() {
         assert!(is_ours(&view, &other, &object()), "it names this Version: {other:?}");
     }
     let elsewhere = |endpoint: &str| json!({"status": {"storage": {"endpoint": endpoint}}});
-    let view_of = |endpoint: &str| stored().with(elsewhere(endpoint)).view();
+    let view_of = |endpoint: &str| stored().with(elsewhere(endpoint)).version();
     for (recorded, now, ours) in [
         ("https://s3.example.com", "HTTPS://S3.Example.com:443/", true),
         ("https://s3.example.com", "https://s3.example.com:9000", false),

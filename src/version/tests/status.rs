@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::super::delete::{all_places, matters};
-use super::super::plan::Requests;
-use super::super::record::Published;
+use super::super::outcome::Published;
+use super::super::status::standing;
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
+use crate::api::target::{Requests, Target, left_behind};
 use crate::api::{FINALIZER, MODULE_REQUEST, REQUESTED_AT, VersionStatus, condition};
 use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
@@ -26,17 +27,17 @@ fn place(key: &str) -> ObjectLocation {
 
 #[test]
 fn a_place_is_on_record_before_anything_is_stored_there() {
-    let publishing = version().view().publishing(&place("network/first.zip"), at(50));
+    let publishing = version().current().publishing(&place("network/first.zip"), at(50));
     assert_eq!(publishing.objects, [place("network/first.zip")]);
     assert_eq!((publishing.synced, conditions(&publishing)), (Some(false), ["False", "True", "False"]));
-    let moving = stored().view().publishing(&place("network/second.zip"), at(50));
+    let moving = stored().current().publishing(&place("network/second.zip"), at(50));
     assert_eq!(moving.objects, [place("network/first.zip"), place("network/second.zip")]);
     assert_eq!(moving.synced, Some(true), "the old object is still stored as recorded");
 }
 
 #[test]
 fn what_is_published_is_said_in_full() {
-    let status = stored().view().status;
+    let status = stored().status();
     assert_eq!((status.synced, conditions(&status)), (Some(true), ["True", "False", "False"]));
     assert_eq!(status.observed_generation, Some(5));
     assert_eq!(status.checksum.as_deref(), Some("c3Vt"));
@@ -49,19 +50,23 @@ fn what_is_published_is_said_in_full() {
 
 #[test]
 fn the_time_of_the_last_sync_moves_only_when_something_was_stored() {
-    let view = stored().view();
+    let view = stored().current();
     let sync = |stored_now, now| {
-        let published = Published { stored_now, ..proof(&view) };
+        let published = Published { stored_now, ..proof(&Target::of(&view.version).unwrap()) };
         view.published(&published, &Requests::default(), at(now)).last_sync_time.unwrap().0
     };
     assert_eq!((sync(false, 900), sync(true, 900)), (at(100), at(900)));
     // The store's own clock counts, since what is found later is compared with it.
-    let published = Published { stored_at: Some(at(890)), ..proof(&view) };
+    let published = Published { stored_at: Some(at(890)), ..proof(&Target::of(&view.version).unwrap()) };
     let after = view.published(&published, &Requests::default(), at(900));
     assert_eq!(after.last_sync_time.unwrap().0, at(890));
     // What a crash left unsaid is read off the object, and an older one says nothing new.
     let found = |stored_at| {
-        let published = Published { stored_now: false, stored_at: Some(at(stored_at)), ..proof(&view) };
+        let published = Published {
+            stored_now: false,
+            stored_at: Some(at(stored_at)),
+            ..proof(&Target::of(&view.version).unwrap())
+        };
         view.published(&published, &Requests::default(), at(900)).last_sync_time.unwrap().0
     };
     assert_eq!((found(700), found(50)), (at(700), at(100)));
@@ -71,9 +76,9 @@ fn the_time_of_the_last_sync_moves_only_when_something_was_stored() {
 fn one_place_is_recorded_once_however_its_endpoint_is_spelled() {
     let spelled =
         ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
-    let view = version().view();
+    let view = version().current();
     let recorded = version().with_status(&view.publishing(&spelled, at(50)));
-    assert_eq!(recorded.published().view().status.objects, [place("network/first.zip")]);
+    assert_eq!(recorded.published().status().objects, [place("network/first.zip")]);
 }
 
 #[test]
@@ -88,21 +93,23 @@ fn one_object_is_recognised_under_any_endpoint() {
     assert!(!here.same_object(&place("network/second.zip")));
     assert!(!here.same_object(&ObjectLocation { bucket: "other".into(), ..here.clone() }));
     // What lies there is the only copy: no spelling makes it one that a move left behind.
-    assert_eq!(stored().view().left_behind(&spelled), []);
-    assert!(stored().view().stored_as(&spelled) && !version().view().stored_as(&here));
+    assert_eq!(left_behind(&stored().version(), &spelled), []);
+    assert!(
+        stored().version().status.is_stored_as(&spelled) && !version().version().status.is_stored_as(&here)
+    );
 }
 
 #[test]
 fn a_deletion_looks_at_every_spelling_of_a_place_once() {
     let spelled =
         ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
-    let moving = stored().with_status(&stored().view().publishing(&spelled, at(50)));
-    assert_eq!(all_places(&moving.view()), [place("network/first.zip"), spelled]);
-    assert_eq!(all_places(&stored().view()), [place("network/first.zip")]);
-    assert_eq!(all_places(&version().view()), [place("network/first.zip")], "its status is lost");
+    let moving = stored().with_status(&stored().current().publishing(&spelled, at(50)));
+    assert_eq!(all_places(&moving.version()), [place("network/first.zip"), spelled]);
+    assert_eq!(all_places(&stored().version()), [place("network/first.zip")]);
+    assert_eq!(all_places(&version().version()), [place("network/first.zip")], "its status is lost");
     let odd = version().with(json!({"spec": {"moduleConfigRef": {"fileFormat": "tar"}}}));
     assert_eq!(
-        all_places(&odd.view()),
+        all_places(&odd.version()),
         [place("network/first.zip")],
         "though its name contradicts its format"
     );
@@ -117,7 +124,8 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
             "spec": {"fileName": format!("{}.zip", uuid::Uuid::new_v7(at))}})
     };
     let created = "2026-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second();
-    let publishing = version().with_status(&version().view().publishing(&place("network/first.zip"), at(50)));
+    let publishing =
+        version().with_status(&version().current().publishing(&place("network/first.zip"), at(50)));
     let table = [
         ("its status is lost", version(), true),
         ("no attempt came as far as the bucket", version().failed(&denied), false),
@@ -129,12 +137,12 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
         ("stored, and failing", stored().failed(&denied), true),
         (
             "suspended before its first attempt",
-            version().with_status(&version().view().suspended("", at(9))),
+            version().with_status(&version().current().suspended("", at(9))),
             true,
         ),
     ];
     for (what, version, expected) in table {
-        let view = version.terminating().view();
+        let view = version.terminating().version();
         assert_eq!(matters(&view, &all_places(&view)[0], &denied), expected, "{what}");
     }
     // A name that tells no time may be older than this object: an outage passes, and a look is owed until then.
@@ -148,20 +156,20 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
             ("made for this object", version().with(made(created - 30)).failed(&away), false),
             ("made long before this object", version().with(made(created - 86_400)).failed(&away), true),
         ] {
-            let view = version.terminating().view();
+            let view = version.terminating().version();
             assert_eq!(matters(&view, &all_places(&view)[0], &away), expected, "{what}");
         }
     }
     // Where an object is on record, or was seen, no failure lets it go.
     let stalled = |reason| Failure::stalled(reason, "");
-    let recorded = stored().view();
+    let recorded = stored().version();
     for reason in [Reason::StorageNotAllowed, Reason::BucketMisconfigured, Reason::StorageRefused] {
         assert!(matters(&recorded, &all_places(&recorded)[0], &stalled(reason)), "{reason}");
     }
-    assert!(matters(&version().view(), &place("network/first.zip"), &stalled(Reason::StorageRefused)));
+    assert!(matters(&version().version(), &place("network/first.zip"), &stalled(Reason::StorageRefused)));
     let refused = Failure::stalled(Reason::StorageNotAllowed, "");
     assert!(
-        !matters(&version().view(), &place("network/first.zip"), &refused),
+        !matters(&version().version(), &place("network/first.zip"), &refused),
         "no flag lets it store there"
     );
 }
@@ -171,19 +179,19 @@ fn synced_follows_the_object_and_ready_the_attempt() {
     for (failure, expected) in
         [(passing(), ["False", "True", "False"]), (stalled(), ["False", "False", "True"])]
     {
-        let (before, after) = (stored().view().status, stored().failed(&failure).view().status);
+        let (before, after) = (stored().status(), stored().failed(&failure).status());
         assert_eq!((after.synced, conditions(&after)), (Some(true), expected));
         assert_eq!(
             (&after.checksum, &after.storage, &after.objects, &after.last_sync_time),
             (&before.checksum, &before.storage, &before.objects, &before.last_sync_time)
         );
-        let lost = stored().view().failed(&failure, &Requests::default(), true, at(200));
+        let lost = stored().current().failed(&failure, &Requests::default(), true, at(200));
         assert_eq!((lost.synced, lost.checksum), (Some(false), before.checksum));
-        assert_eq!(version().failed(&failure).view().status.synced, Some(false));
+        assert_eq!(version().failed(&failure).status().synced, Some(false));
     }
-    let restoring = stored().view().restoring("lost", at(200));
+    let restoring = stored().current().restoring("lost", at(200));
     assert_eq!((restoring.synced, conditions(&restoring)), (Some(false), ["False", "True", "False"]));
-    let suspended = stored().view().suspended("spec.suspend", at(200));
+    let suspended = stored().current().suspended("spec.suspend", at(200));
     assert_eq!((suspended.synced, conditions(&suspended)), (Some(true), ["False", "False", "False"]));
 }
 
@@ -191,18 +199,18 @@ fn synced_follows_the_object_and_ready_the_attempt() {
 fn places_are_struck_one_by_one() {
     let moved = stored().with(json!({"spec": {"fileName": "second.zip"}})).published();
     let (old, new) = (place("network/first.zip"), place("network/second.zip"));
-    assert_eq!(moved.view().status.objects, [old.clone(), new.clone()]);
-    assert_eq!(moved.view().left_behind(&new), std::slice::from_ref(&old));
-    assert_eq!(moved.view().struck(&[old]).objects, [new]);
-    assert_eq!(moved.view().struck(&[place("network/third.zip")]), moved.view().status);
+    assert_eq!(moved.status().objects, [old.clone(), new.clone()]);
+    assert_eq!(left_behind(&moved.version(), &new), std::slice::from_ref(&old));
+    assert_eq!(moved.current().struck(&[old]).objects, [new]);
+    assert_eq!(moved.current().struck(&[place("network/third.zip")]), moved.status());
 }
 
 #[test]
 fn ready_only_when_what_the_move_left_behind_is_off_the_record() {
     let moved = stored().with(json!({"spec": {"fileName": "second.zip"}})).published();
-    let status = moved.view().status;
+    let status = moved.status();
     assert_eq!((status.synced, conditions(&status)), (Some(true), ["False", "True", "False"]));
-    let cleaned = moved.view().cleaned_up(at(900));
+    let cleaned = moved.current().cleaned_up(at(900));
     assert_eq!((cleaned.synced, conditions(&cleaned)), (Some(true), ["True", "False", "False"]));
     assert_eq!(cleaned.objects, [place("network/second.zip")]);
     assert_eq!(cleaned.last_sync_time, status.last_sync_time);
@@ -216,21 +224,17 @@ fn every_outcome_answers_the_requests_that_it_saw() {
         (asked().failed(&stalled()), "done:5"),
         (asked().failed(&passing()), "retry:5"),
     ] {
-        let status = after.view().status;
+        let status = after.status();
         assert_eq!(status.last_handled_request.as_deref(), Some("now"));
         assert_eq!(status.last_module_request.as_deref(), Some("token"));
         assert_eq!(status.pending_force.as_deref(), Some(pending));
     }
     let by_annotation = stored().annotated(REQUESTED_AT, "now").failed(&passing());
-    assert_eq!(by_annotation.view().status.pending_force.as_deref(), Some("retry:0"));
-    assert_eq!(stored().failed(&passing()).view().status.pending_force, None, "nobody asked");
+    assert_eq!(by_annotation.status().pending_force.as_deref(), Some("retry:0"));
+    assert_eq!(stored().failed(&passing()).status().pending_force, None, "nobody asked");
     let pending = by_annotation.failed(&passing());
-    assert_eq!(
-        pending.view().status.pending_force.as_deref(),
-        Some("retry:0"),
-        "it stays until an attempt ends"
-    );
-    assert_eq!(pending.failed(&stalled()).view().status.pending_force, None);
+    assert_eq!(pending.status().pending_force.as_deref(), Some("retry:0"), "it stays until an attempt ends");
+    assert_eq!(pending.failed(&stalled()).status().pending_force, None);
 }
 
 #[test]
@@ -239,7 +243,7 @@ fn conditions_of_others_speak_of_the_generation_that_those_saw() {
         "observedGeneration": 3, "lastTransitionTime": "2026-01-01T00:00:00Z"});
     let mut version = stored();
     version.0["status"]["conditions"].as_array_mut().unwrap().push(foreign.clone());
-    let observed = version.next_generation().view().observed();
+    let observed = version.next_generation().current().observed();
     let seen = |type_: &str| condition::find(&observed.conditions, type_).unwrap().observed_generation;
     assert_eq!(condition::OURS.map(seen), [Some(6); 3]);
     assert_eq!(seen("Scanned"), Some(3));
@@ -250,16 +254,16 @@ fn what_failed_stands_through_suspension_outage_and_move_until_it_was_looked_int
     let denied = || Failure::retry(Reason::StorageAccessDenied, "denied");
     let broken = || Failure::stalled(Reason::InvalidSpec, "broken");
     let step = |version: &Fixture, what: &str| {
-        let view = version.view();
+        let view = version.current();
         let status = match what {
             "suspend" => view.suspended("spec.suspend", at(300)),
             "publishing" => view.publishing(&place("network/first.zip"), at(300)),
             "restoring" => view.restoring("lost", at(300)),
-            "denied" => view.failed(&denied(), &view.requests(), false, at(300)),
-            "broken" => view.failed(&broken(), &view.requests(), false, at(300)),
-            "refused" => view.failed(&stalled(), &view.requests(), false, at(300)),
+            "denied" => view.failed(&denied(), &Requests::of(&view.version), false, at(300)),
+            "broken" => view.failed(&broken(), &Requests::of(&view.version), false, at(300)),
+            "refused" => view.failed(&stalled(), &Requests::of(&view.version), false, at(300)),
             "settled" => view.settled(at(300)),
-            _ => view.published(&proof(&view), &Requests::default(), at(300)),
+            _ => view.published(&proof(&Target::of(&view.version).unwrap()), &Requests::default(), at(300)),
         };
         version.clone().with_status(&status)
     };
@@ -286,9 +290,9 @@ fn what_failed_stands_through_suspension_outage_and_move_until_it_was_looked_int
     ];
     for (steps, expected) in table {
         let after = steps.split_whitespace().fold(stored(), |version, what| step(&version, what));
-        assert_eq!(after.view().standing(), expected, "{steps}");
+        assert_eq!(standing(&after.version()), expected, "{steps}");
     }
-    let suspended = step(&step(&stored(), "refused"), "suspend").view().status;
+    let suspended = step(&step(&stored(), "refused"), "suspend").status();
     assert_eq!(conditions(&suspended), ["False"; 3]);
     let message = condition::find(&suspended.conditions, "Ready").unwrap().message.clone();
     assert!(message.contains("NotAnArchive"), "{message}");
@@ -298,26 +302,22 @@ fn what_failed_stands_through_suspension_outage_and_move_until_it_was_looked_int
 fn the_same_outcome_twice_changes_nothing() {
     let same = |version: &Fixture, step: &dyn Fn(&Fixture, i64) -> VersionStatus| {
         let once = version.clone().with_status(&step(version, 300));
-        assert_eq!(step(&once, 900), once.view().status, "{}", version.0);
+        assert_eq!(step(&once, 900), once.status(), "{}", version.0);
     };
     for version in [version(), stored(), stored().failed(&stalled()), stored().next_generation()] {
-        same(&version, &|v, now| v.view().publishing(&place("network/first.zip"), at(now)));
+        same(&version, &|v, now| v.current().publishing(&place("network/first.zip"), at(now)));
         same(&version, &|v, now| {
-            let published = Published { stored_now: false, ..proof(&v.view()) };
-            v.view().published(&published, &Requests::default(), at(now))
+            let published = Published { stored_now: false, ..proof(&v.target()) };
+            v.current().published(&published, &Requests::default(), at(now))
         });
         let denied = Failure::retry(Reason::StorageAccessDenied, "denied");
         for failure in [passing(), stalled(), denied] {
-            same(&version, &|v, now| v.view().failed(&failure, &Requests::default(), true, at(now)));
+            same(&version, &|v, now| v.current().failed(&failure, &Requests::default(), true, at(now)));
         }
-        same(&version, &|v, now| v.view().restoring("lost", at(now)));
-        same(&version, &|v, now| v.view().suspended("spec.suspend", at(now)));
-        same(&version, &|v, now| v.view().settled(at(now)));
-        same(&version, &|v, _| v.view().observed());
+        same(&version, &|v, now| v.current().restoring("lost", at(now)));
+        same(&version, &|v, now| v.current().suspended("spec.suspend", at(now)));
+        same(&version, &|v, now| v.current().settled(at(now)));
+        same(&version, &|v, _| v.current().observed());
     }
-    assert_eq!(
-        stored().view().settled(at(900)),
-        stored().view().status,
-        "a clean verification writes nothing"
-    );
+    assert_eq!(stored().current().settled(at(900)), stored().status(), "a clean verification writes nothing");
 }

@@ -1,28 +1,26 @@
-//! The last look at each Secret that keeps Versions waiting, shared by all that wait for it.
-//!
-//! In: a request for the Secret. Out: what it, or one a moment ago, has found. One request at a time is under way for each
-//! Secret, and none of them keeps those of another Secret waiting. A refusal is remembered like any other answer: where
-//! the operator may not read a Secret, thousands of Versions may wait for it.
+//! Polls of the Secrets that stall Versions, shared by all Versions of one Secret.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a look counts: about half of the time between two looks of one Version.
+/// How long a read is reused: about half of the time between two polls of one Version.
 const FRESH: Duration = Duration::from_secs(30);
 
 /// The resourceVersion of a Secret (`Some(None)`: it does not exist); `None` where it could not be read.
 pub type Outcome = Option<Option<String>>;
 
-/// A look, and when it was.
+/// A read and its time.
 type Look = Arc<tokio::sync::Mutex<Option<(Instant, Outcome)>>>;
 
-/// The looks, by namespace and name.
+/// The last read of each Secret that stalls Versions, by namespace and name, shared by all Versions that it stalls. At most
+/// one request per Secret is in flight, and a refusal is reused like any other answer: thousands of Versions may wait for one
+/// Secret.
 #[derive(Debug, Default)]
-pub struct SecretLooks(Mutex<HashMap<(String, String), Look>>);
+pub struct SecretPolls(Mutex<HashMap<(String, String), Look>>);
 
-impl SecretLooks {
-    /// What the last look has found, if it was a moment ago, or else what `request` finds.
+impl SecretPolls {
+    /// The result of the last read if it is fresh, else that of `request`.
     pub async fn outcome(
         &self,
         namespace: &str,
@@ -43,7 +41,7 @@ impl SecretLooks {
 
     fn of(&self, namespace: &str, name: &str) -> Look {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody waits for any more are forgotten.
+        // Entries without waiting Versions are removed.
         all.retain(|_, look| {
             let stale =
                 |last: &Option<(Instant, _)>| last.as_ref().is_none_or(|(at, _)| at.elapsed() >= FRESH);
@@ -62,7 +60,7 @@ mod tests {
     #[tokio::test]
     async fn many_that_wait_for_one_secret_make_one_request_whatever_it_finds() {
         for found in [None, Some(None), Some(Some("7".to_owned()))] {
-            let (looks, requests) = (SecretLooks::default(), AtomicUsize::new(0));
+            let (looks, requests) = (SecretPolls::default(), AtomicUsize::new(0));
             let look = || {
                 looks.outcome("acme", "app", async {
                     requests.fetch_add(1, Ordering::Relaxed);
@@ -79,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_hangs_keeps_no_other_secret_waiting() {
-        let looks = SecretLooks::default();
+        let looks = SecretPolls::default();
         let hangs = looks.outcome("acme", "hangs", std::future::pending());
         let others = async {
             let one = looks.outcome("acme", "app", std::future::ready(Some(Some("1".to_owned())))).await;
@@ -97,7 +95,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_is_given_up_with_who_asked_for_it() {
-        let looks = SecretLooks::default();
+        let looks = SecretPolls::default();
         let hangs = looks.outcome("acme", "app", std::future::pending());
         assert!(tokio::time::timeout(Duration::from_millis(10), hangs).await.is_err());
         assert_eq!(looks.outcome("acme", "app", std::future::ready(Some(None))).await, Some(None));

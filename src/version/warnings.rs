@@ -1,6 +1,4 @@
-//! What a person may want to know although all went well: one Warning Event of each kind, when something was stored.
-//!
-//! In: the report of an archive. Out: a reason and a sentence for each thing in it. Pure.
+//! Warning Events about an archive that was stored: one of each kind. Pure.
 
 use crate::archive::{Listed, Report};
 use crate::controller::failure::Reason;
@@ -10,19 +8,19 @@ const LISTED_BYTES: usize = 500;
 /// How many names are listed at most.
 const LISTED: usize = 5;
 
-/// Something for a Warning Event.
+/// A Warning Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remark {
+pub struct Warning {
     /// The Event's reason.
     pub reason: Reason,
-    /// The Event's words.
+    /// The Event's note.
     pub text: String,
 }
 
-/// What there is to say of an archive that is stored.
-pub(super) fn of_archive(report: &Report) -> Vec<Remark> {
+/// The warnings about an archive that was stored.
+pub(super) fn of_archive(report: &Report) -> Vec<Warning> {
     let mut notes = Vec::new();
-    let mut add = |reason, text| notes.push(Remark { reason, text });
+    let mut add = |reason, text| notes.push(Warning { reason, text });
     let Report { skipped_links, skipped_files, submodules, lfs_pointers } = report;
     if skipped_links.total > 0 {
         let links = list(skipped_links, |link| format!("{} -> {} ({})", link.path, link.target, link.why));

@@ -1,57 +1,43 @@
-//! What a Version's status says after each step: pure functions from the status before to the status after.
+//! The next status of a Version: pure functions from the status that stands, and from what happened, to the status to write.
 //!
-//! In: the status that stands and a proof of what happened ([`Published`] is made by the publish step alone). Out: the
-//! status to write. A step that changes nothing gives the same status, and then nothing is written.
+//! A function that changes nothing returns an equal status, and then nothing is written.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::plan::{Requests, VersionView};
+use super::outcome::Published;
+use super::snapshot::Snapshot;
 use crate::api::VersionStatus;
 use crate::api::condition::{self, Outcome};
 use crate::api::requests::PendingForce;
-use crate::api::version::Source;
+use crate::api::state::VersionState;
+use crate::api::target::{Requests, Target, left_behind};
 use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
 use crate::domain::text::cut;
 
-/// An object that is known to be in S3 with this checksum: HEAD has just said so.
-#[derive(Clone, Debug)]
-pub struct Published {
-    /// Where.
-    pub(super) place: ObjectLocation,
-    /// SHA-256, base64.
-    pub(super) checksum: String,
-    /// `h1:…`
-    pub(super) digest: String,
-    /// Bytes.
-    pub(super) size: i64,
-    /// What it was made from.
-    pub(super) source: Option<Source>,
-    /// Whether it was stored just now, not found.
-    pub(super) stored_now: bool,
-    /// When it was stored, by the clock of S3, as far as that says so.
-    pub(super) stored_at: Option<Timestamp>,
+/// Why `Ready` was last not True, also where a suspension or a later failure has written another reason: it does not become
+/// True before that was resolved. `None`: no failure stands.
+pub fn standing(version: &VersionState) -> Option<&str> {
+    let status = &version.status;
+    let ready = status.ready.as_ref().filter(|ready| !ready.is_true)?;
+    let quiet = [&status.stalled, &status.reconciling];
+    let noted = quiet.into_iter().flatten().find(|c| !c.is_true && c.reason.parse::<Reason>().is_ok());
+    let noted = noted.map(|condition| &*condition.reason);
+    let last = Some(&*ready.reason).filter(|reason| *reason != Reason::Suspended.as_str());
+    // A failure that only a fetch can resolve outlives one that a look at the bucket can.
+    noted.filter(|reason| Reason::needs_fetch(reason)).or(last).or(noted)
 }
 
-impl VersionView {
-    /// Why `Ready` was last not True, also where a suspension or a later failure has put other words there: it is not True
-    /// again before that was looked into. `None`: nothing speaks against it.
-    pub fn standing(&self) -> Option<&str> {
-        let conditions = &self.status.conditions;
-        let ready = condition::find(conditions, "Ready").filter(|ready| ready.status != "True")?;
-        let mut quiet =
-            ["Stalled", "Reconciling"].iter().filter_map(|type_| condition::find(conditions, type_));
-        let noted = quiet.find(|c| c.status == "False" && c.reason.parse::<Reason>().is_ok());
-        let noted = noted.map(|c| c.reason.as_str());
-        let last = Some(ready.reason.as_str()).filter(|reason| *reason != Reason::Suspended.as_str());
-        // What only a fetch can answer outlives what a look at the bucket can.
-        noted.filter(|reason| Reason::needs_fetch(reason)).or(last).or(noted)
-    }
+/// A failure that stands until a fetch has resolved it.
+fn refusal(version: &VersionState) -> Option<&str> {
+    standing(version).filter(|reason| Reason::needs_fetch(reason))
+}
 
+impl Snapshot {
     fn with(&self, verdict: &Outcome, reason: Reason, message: &str, now: Timestamp) -> VersionStatus {
         let mut after = self.status.clone();
-        let generation = self.metadata.generation;
+        let generation = self.version.metadata.generation;
         after.observed_generation = generation;
         after.conditions =
             condition::set(&after.conditions, verdict, reason.as_str(), message, generation, now);
@@ -64,7 +50,7 @@ impl VersionView {
     pub fn publishing(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
         let message = format!("Publishing to s3://{}/{}.", place.bucket, place.key);
         let mut after = self.with(&Outcome::Working, Reason::Publishing, &message, now);
-        note(&mut after, self.refusal());
+        note(&mut after, refusal(&self.version));
         if !after.objects.contains(place) {
             after.objects.push(place.clone());
         }
@@ -74,7 +60,7 @@ impl VersionView {
     /// The object is stored as wanted. While a move has left something behind, that is not the end of it.
     pub fn published(&self, published: &Published, requests: &Requests, now: Timestamp) -> VersionStatus {
         let Published { place, checksum, digest, size, source, stored_now, stored_at } = published;
-        let mut after = if self.left_behind(place).is_empty() {
+        let mut after = if left_behind(&self.version, place).is_empty() {
             self.with(&Outcome::Ready, Reason::Synced, &stored(Some(place)), now)
         } else {
             let message = format!("{} What the move left behind is to be deleted.", stored(Some(place)));
@@ -108,7 +94,7 @@ impl VersionView {
         let verdict = if failure.is_transient() { Outcome::Working } else { Outcome::Stalled };
         let mut after = self.with(&verdict, failure.reason, &failure.message, now);
         if !Reason::needs_fetch(failure.reason.as_str()) {
-            note(&mut after, self.refusal());
+            note(&mut after, refusal(&self.version));
         }
         if lost {
             after.synced = Some(false);
@@ -120,14 +106,14 @@ impl VersionView {
     /// The object was found missing or damaged; it is about to be restored.
     pub fn restoring(&self, what: &str, now: Timestamp) -> VersionStatus {
         let mut after = self.with(&Outcome::Working, Reason::Restoring, what, now);
-        note(&mut after, self.refusal());
+        note(&mut after, refusal(&self.version));
         after.synced = Some(false);
         after
     }
 
     /// Work is stopped, as asked. What had failed before is neither forgotten nor mended by that.
     pub fn suspended(&self, by: &str, now: Timestamp) -> VersionStatus {
-        let standing = self.standing();
+        let standing = standing(&self.version);
         let failed = standing.filter(|reason| !Reason::is_progress(reason));
         let failed = failed
             .map(|reason| format!(" The last attempt before that failed: {reason}."))
@@ -138,11 +124,6 @@ impl VersionView {
         after
     }
 
-    /// A failure that stands until a fetch has answered it.
-    fn refusal(&self) -> Option<&str> {
-        self.standing().filter(|reason| Reason::needs_fetch(reason))
-    }
-
     /// The object is as wanted: the conditions say so, and requests that were done are struck.
     pub fn settled(&self, now: Timestamp) -> VersionStatus {
         let message = stored(self.status.storage.as_ref());
@@ -151,9 +132,14 @@ impl VersionView {
         after
     }
 
-    /// The object was seen where the spec wants it, which spells the place in another way than the status.
-    pub fn spelled_anew(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
-        let moved = self.left_behind(place).is_empty();
+    /// The object was seen at the target's location: the conditions say so, and the location is recorded as the spec spells it.
+    pub fn recorded(&self, target: &Target, now: Timestamp) -> VersionStatus {
+        let is_recorded = self.status.storage.as_ref() == Some(&target.location);
+        if is_recorded { self.settled(now) } else { self.spelled_anew(&target.location, now) }
+    }
+
+    fn spelled_anew(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
+        let moved = left_behind(&self.version, place).is_empty();
         let mut after = if moved { self.settled(now) } else { self.status.clone() };
         after.storage = Some(place.clone());
         after.objects.retain(|p| !p.same_object(place));
@@ -164,16 +150,16 @@ impl VersionView {
     /// What a move left behind is gone, or may stay.
     pub fn cleaned_up(&self, now: Timestamp) -> VersionStatus {
         let mut after = self.settled(now);
-        after.objects.retain(|p| self.stored_as(p));
+        after.objects.retain(|p| self.version.status.is_stored_as(p));
         after
     }
 
     /// The same outcome, of a generation that our own reset of `spec.forceSync` has made.
     pub fn observed(&self) -> VersionStatus {
         let mut after = self.status.clone();
-        after.observed_generation = self.metadata.generation;
+        after.observed_generation = self.version.metadata.generation;
         for condition in after.conditions.iter_mut().filter(|c| condition::OURS.contains(&c.type_.as_str())) {
-            condition.observed_generation = self.metadata.generation;
+            condition.observed_generation = self.version.metadata.generation;
         }
         after.pending_force = after
             .pending_force
@@ -186,6 +172,16 @@ impl VersionView {
         let mut after = self.status.clone();
         after.objects.retain(|p| !places.contains(p));
         after
+    }
+
+    /// `status.pendingForce` after an attempt that `requests` asked for.
+    fn pending_force(&self, requests: &Requests, is_transient: bool) -> Option<PendingForce> {
+        let generation = if requests.force_sync { self.version.generation() } else { 0 };
+        match (requests.any() && is_transient, requests.force_sync) {
+            (true, _) => Some(PendingForce::Retry(generation)),
+            (false, true) => Some(PendingForce::Done(generation)),
+            (false, false) => None,
+        }
     }
 
     fn answer(&self, requests: &Requests, passes: bool, after: &mut VersionStatus) {

@@ -1,8 +1,7 @@
-//! Until when GitHub asks whom to wait, so that those that wait need not find out one by one.
+//! GitHub's rate limits that attempts have met, by account.
 //!
-//! In: attempts that met a limit. Out: whether another one of the same credential would meet it too. One attempt costs a
-//! read of the Version, a look at the bucket and a write of the status: thousands that wait would each pay that whenever
-//! the time is up and the first of them meets the next limit.
+//! An attempt costs a read of the Version, a HEAD and a status write. Thousands of waiting Versions would each pay that
+//! whenever a limit ends and the first of them meets the next one.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -10,26 +9,28 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::plan::{VersionView, Work};
+use crate::api::state::VersionState;
+use crate::api::target::Target;
 
-/// In whose name a Version fetches, as a hash: the host, and the Secret if there is one.
+/// The account that a fetch counts for, as a hash of the host and, if there is one, the Secret.
 pub type Account = u64;
 
-/// The limits that were met, by account.
+/// The end of each limit, by account.
 #[derive(Debug, Default)]
-pub struct Limits(Mutex<HashMap<Account, Timestamp>>);
+pub struct RateLimits(Mutex<HashMap<Account, Timestamp>>);
 
-/// In whose name `work` fetches.
-pub fn account(view: &VersionView, work: &Work<'_>) -> Account {
+/// The account that a Version's fetch counts for.
+pub fn account(version: &VersionState, target: &Target) -> Account {
     let mut account = DefaultHasher::new();
-    work.config.repository.host().hash(&mut account);
-    let secret = work.module.authenticated().then(|| (view.namespace(), work.module.secret_name()));
+    target.repository.host().hash(&mut account);
+    let config = &target.config;
+    let secret = config.authenticated().then(|| (version.namespace(), config.secret_name()));
     secret.hash(&mut account);
     account.finish()
 }
 
-impl Limits {
-    /// An attempt met a limit.
+impl RateLimits {
+    /// Records a limit that an attempt has met.
     pub fn met(&self, account: Account, until: Timestamp, now: Timestamp) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, until| *until > now);
@@ -37,7 +38,7 @@ impl Limits {
         *last = until.max(*last);
     }
 
-    /// Until when the account has to wait, if it has to.
+    /// The end of the account's limit, if it has one.
     pub fn until(&self, account: Account, now: Timestamp) -> Option<Timestamp> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&account).copied().filter(|until| *until > now)
@@ -51,7 +52,7 @@ mod tests {
     #[test]
     fn the_latest_limit_of_an_account_counts_until_its_time_and_for_no_other() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let limits = Limits::default();
+        let limits = RateLimits::default();
         limits.met(1, at(100), at(40));
         limits.met(1, at(90), at(41));
         assert_eq!((limits.until(1, at(99)), limits.until(2, at(50))), (Some(at(100)), None));

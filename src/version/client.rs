@@ -1,64 +1,64 @@
-//! One Version as it was last read, and the writes to it.
+//! Reads and writes of one Version: the only place that writes to a Version object.
 //!
-//! In: what to write. Out: the object as it is after the write. Each write tests the resourceVersion that the decision
-//! was made on; where only metadata of others moved meanwhile, it is repeated on the newer one, since a publish takes
-//! long and its outcome must not be lost to a label.
+//! Each write tests the resourceVersion that its decision was made on. If only metadata of others changed meanwhile, the write
+//! is repeated on the newer object: a publish takes long, and its outcome must not be lost because of a label.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, DynamicObject, GetParams};
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
-use super::plan::VersionView;
-use crate::api::state::{VersionState, retains};
-use crate::api::{FINALIZER, Version, VersionStatus, requests};
+use super::snapshot::Snapshot;
+use crate::api::state::VersionState;
+use crate::api::{FINALIZER, Version, VersionStatus};
 use crate::controller::client;
 
-/// A Version that is being worked on.
-pub struct Object {
+/// A Version that is being reconciled.
+pub struct VersionClient {
     api: Api<DynamicObject>,
     raw: DynamicObject,
-    view: VersionView,
+    current: Snapshot,
 }
 
-impl Object {
-    /// Reads the Version that `lean` stands for; `None` when it is gone or another took its name.
-    /// `touched`: whether this process has worked on it before, and may have written what no cache knows yet.
+impl VersionClient {
+    /// Reads a cached Version; `None` when it no longer exists, or when another object has its name.
+    /// `touched`: whether this process has reconciled it before, and may have written what no cache holds yet.
     pub async fn read(
         client: &Client,
-        lean: &VersionState,
+        cached: &VersionState,
         touched: bool,
     ) -> Result<Option<Self>, kube::Error> {
-        let namespace = lean.metadata.namespace.as_deref().unwrap_or_default();
-        let api = client::objects::<Version>(client, namespace);
-        // Nobody has worked on a new one yet: what the API server has in memory, no older than what the watch told, is as
-        // good as what it would have to ask etcd for. The first write tests it.
-        let new = lean.status.ready.is_none() && !touched;
-        let known = lean.metadata.resource_version.as_deref().filter(|_| new);
+        let api = client::objects::<Version>(client, cached.namespace());
+        // A new one was not reconciled yet, so the API server's cache, at least as new as the watch event, is as good as a
+        // read from etcd. The first write tests it.
+        let is_new = cached.status.ready.is_none() && !touched;
+        let known = cached.metadata.resource_version.as_deref().filter(|_| is_new);
         let params = known.map_or_else(GetParams::default, GetParams::at);
-        let found = match api.get_with(lean.metadata.name.as_deref().unwrap_or_default(), &params).await {
+        let found = match api.get_with(cached.name(), &params).await {
             Ok(found) => Some(found),
-            Err(kube::Error::Api(status)) if status.is_not_found() => None,
+            Err(error) if client::is_gone(&error) => None,
             Err(error) => return Err(error),
         };
-        Ok(found.filter(|raw| raw.metadata.uid == lean.metadata.uid).map(|raw| Self {
+        Ok(found.filter(|raw| raw.metadata.uid == cached.metadata.uid).map(|raw| Self {
             api,
-            view: view(&raw),
+            current: Snapshot::of(&raw),
             raw,
         }))
     }
 
-    /// The Version as it was last read.
-    pub fn view(&self) -> &VersionView {
-        &self.view
+    /// The Version as it was last read or written.
+    pub fn current(&self) -> &Snapshot {
+        &self.current
+    }
+
+    /// The pruned part of [`Self::current`].
+    pub fn version(&self) -> &VersionState {
+        &self.current.version
     }
 
     /// For Events.
     pub fn reference(&self) -> ObjectReference {
-        let mut reference = self.raw.object_ref(&kube::api::ApiResource::erase::<Version>(&()));
-        // An Event about a field path or an old resourceVersion aggregates with nothing.
-        reference.resource_version = None;
-        reference
+        reference(self.version())
     }
 
     /// Writes what differs between the status that was read and `after`.
@@ -67,9 +67,9 @@ impl Object {
             let version = self.raw.metadata.resource_version.clone();
             let result = client::patch_status(
                 &self.api,
-                self.view.name(),
+                self.current.version.name(),
                 version.as_deref(),
-                &self.view.status,
+                &self.current.status,
                 after,
             )
             .await;
@@ -90,10 +90,10 @@ impl Object {
 
     /// Whether the Version, read again, still is what a decision was made on: `basis` takes that out of it. Not so for one
     /// that is gone.
-    pub async fn still<T: PartialEq>(&self, basis: impl Fn(&VersionView) -> T) -> Result<bool, kube::Error> {
-        match self.api.get(self.view.name()).await {
-            Ok(fresh) => Ok(basis(&view(&fresh)) == basis(&self.view)),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+    pub async fn still<T: PartialEq>(&self, basis: impl Fn(&VersionState) -> T) -> Result<bool, kube::Error> {
+        match self.api.get(self.current.version.name()).await {
+            Ok(fresh) => Ok(basis(&Snapshot::of(&fresh).version) == basis(self.version())),
+            Err(error) if client::is_gone(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -113,7 +113,7 @@ impl Object {
 
     /// Reads again after a conflict. `None` when what the decision was made on is no longer so.
     async fn rebase(&mut self) -> Result<Option<()>, kube::Error> {
-        let fresh = self.api.get(self.view.name()).await?;
+        let fresh = self.api.get(self.current.version.name()).await?;
         let same = |field: &str| fresh.data.get(field) == self.raw.data.get(field);
         let unchanged = fresh.metadata.uid == self.raw.metadata.uid
             && fresh.metadata.deletion_timestamp.is_some() == self.raw.metadata.deletion_timestamp.is_some()
@@ -128,7 +128,7 @@ impl Object {
     /// Writes a merge patch of spec or metadata.
     pub async fn patch(&mut self, change: Value) -> Result<(), kube::Error> {
         let version = self.raw.metadata.resource_version.clone();
-        let raw = client::patch(&self.api, self.view.name(), version.as_deref(), change).await?;
+        let raw = client::patch(&self.api, self.current.version.name(), version.as_deref(), change).await?;
         self.take(raw);
         Ok(())
     }
@@ -145,23 +145,18 @@ impl Object {
         let mut all = self.raw.metadata.finalizers.clone().unwrap_or_default();
         all.retain(|f| f != FINALIZER);
         match self.patch(json!({"metadata": {"finalizers": all}})).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) if client::is_gone(&error) => Ok(()),
             result => result,
         }
     }
 
     fn take(&mut self, raw: DynamicObject) {
-        self.view = view(&raw);
+        self.current = Snapshot::of(&raw);
         self.raw = raw;
     }
 }
 
-pub(super) fn view(raw: &DynamicObject) -> VersionView {
-    let retain = raw.data.pointer("/spec/moduleConfigRef").is_some_and(retains);
-    let mut metadata = raw.metadata.clone();
-    metadata.annotations.iter_mut().for_each(requests::shorten_annotations);
-    let mut status: VersionStatus = client::part(raw, "status").unwrap_or_default();
-    let recorded = [&mut status.last_handled_request, &mut status.last_module_request];
-    recorded.into_iter().flatten().for_each(requests::shorten_recorded);
-    VersionView { metadata, spec: client::part(raw, "spec"), status, retain }
+/// The reference of a Version for Events. It names no resourceVersion, with which an Event would aggregate with no other.
+pub(super) fn reference(version: &VersionState) -> ObjectReference {
+    ObjectReference { resource_version: None, ..version.object_ref(&()) }
 }

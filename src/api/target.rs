@@ -1,0 +1,205 @@
+//! What a Version is to become: the object to store, where, made from what, and the requests that ask for it. Pure.
+
+use std::sync::Arc;
+
+use super::check::InvalidConfig;
+use super::requests::PendingForce;
+use super::state::{StoredLocation, VersionState};
+use super::{MODULE_REQUEST, ModuleConfig, REQUESTED_AT};
+use crate::domain::object_key::derived_file_name;
+use crate::domain::{ArchiveFormat, ObjectLocation, Release, Repository};
+
+/// The start of the message about a `fileName` with another format's extension.
+pub const MISNAMED: &str = "spec.fileName is";
+
+/// What has to be corrected in a Version's spec.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSpec {
+    /// A field of the spec.
+    #[error("{0}")]
+    Field(String),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+}
+
+/// The object that a Version's spec describes, checked.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The whole configuration.
+    pub config: Arc<ModuleConfig>,
+    /// The repository to fetch.
+    pub repository: Repository,
+    /// The name of the module in the registry.
+    pub module_name: String,
+    /// The version.
+    pub release: Release,
+    /// Where to store the object.
+    pub location: ObjectLocation,
+    /// The tags to try, in order.
+    pub tags: Vec<String>,
+    /// The open requests for a full sync.
+    pub requests: Requests,
+    /// The digest that the content must have.
+    pub expected_digest: Option<Box<str>>,
+}
+
+/// Open requests for a full sync.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// `spec.forceSync` is true and not handled at this generation.
+    pub force_sync: bool,
+    /// The user's annotation, if it is new.
+    pub requested_at: Option<String>,
+    /// The Module's annotation, if it is new.
+    pub module_request: Option<String>,
+    /// An earlier request failed transiently.
+    pub pending: bool,
+}
+
+impl Requests {
+    /// Whether anything asks for a full sync.
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// The open requests of a Version.
+    pub fn of(version: &VersionState) -> Self {
+        let status = &version.status;
+        let new = |key: &str, handled: &Option<Box<str>>| {
+            version.annotation(key).filter(|at| handled.as_deref() != Some(at)).map(str::to_owned)
+        };
+        Self {
+            force_sync: version.force_sync && !force_is_handled(version),
+            requested_at: new(REQUESTED_AT, &status.last_handled_request),
+            module_request: new(MODULE_REQUEST, &status.last_module_request),
+            pending: matches!(status.pending_force, Some(PendingForce::Retry(_))),
+        }
+    }
+}
+
+/// Whether the status says that the object is stored as the spec wants it now.
+pub fn is_stored(version: &VersionState) -> bool {
+    Target::of(version).is_ok_and(|target| target.is_stored(version))
+}
+
+/// Whether the status says that `spec.forceSync` of this generation was handled, successfully or not.
+pub fn force_is_handled(version: &VersionState) -> bool {
+    version.status.pending_force.is_some_and(|pending| pending.handles(version.generation()))
+}
+
+/// Identifies the open request that the force throttle counts, if there is one. A Module's request is counted by the Module.
+pub fn throttled_request(version: &VersionState) -> Option<String> {
+    let status = &version.status;
+    let of_module = version.annotation(MODULE_REQUEST);
+    if of_module.is_some() && of_module != status.last_module_request.as_deref() {
+        return None;
+    }
+    if version.force_sync && !force_is_handled(version) {
+        return Some(format!("forceSync/{}", version.generation()));
+    }
+    let requested = version.annotation(REQUESTED_AT)?;
+    (status.last_handled_request.as_deref() != Some(requested)).then(|| format!("requestedAt/{requested}"))
+}
+
+impl Target {
+    /// The target that a Version's spec describes.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`], which says what to correct.
+    pub fn of(version: &VersionState) -> Result<Self, InvalidSpec> {
+        let invalid = InvalidSpec::Field;
+        if let Some(error) = &version.spec_error {
+            return Err(invalid(error.to_string()));
+        }
+        let release = Release::parse(&version.version).map_err(|e| invalid(format!("spec.version: {e}")))?;
+        let config = version.config.as_ref().ok_or_else(|| {
+            invalid("spec.moduleConfigRef is missing: write it as in a Module's moduleConfig".into())
+        })?;
+        let checked = config.check(version.name())?;
+        let format = config.file_format;
+        if let Some(name) = version.file_name.as_ref().filter(|name| format.conflicts_with(name)) {
+            return Err(invalid(format!(
+                "{MISNAMED} {name:?}, and moduleConfigRef.fileFormat is {}: Terraform takes the object for what its \
+                 name says. Let fileName end in .{}, or change fileFormat.",
+                format.as_str(),
+                format.extension()
+            )));
+        }
+        let location = checked.place(&file_name(version, format, &release))?;
+        let pinned = version.status.content_digest.clone().filter(|_| config.immutable.unwrap_or(false));
+        Ok(Self {
+            tags: tags(version, &checked.repository),
+            requests: Requests::of(version),
+            expected_digest: version.expected_digest.clone().or(pinned),
+            module_name: checked.name.to_owned(),
+            repository: checked.repository,
+            config: Arc::clone(config),
+            release,
+            location,
+        })
+    }
+
+    /// The repository as the status records it.
+    pub fn source_url(&self) -> String {
+        self.repository.to_string()
+    }
+
+    /// The format of the archive.
+    pub fn format(&self) -> ArchiveFormat {
+        self.config.file_format
+    }
+
+    /// The location with another file name.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] where that makes no legal key.
+    pub fn location_named(&self, file_name: &str) -> Result<ObjectLocation, InvalidConfig> {
+        self.config.check(&self.module_name)?.place(file_name)
+    }
+
+    /// Whether the status says that the object is stored at this location, made from this repository, with this content.
+    pub fn is_stored(&self, version: &VersionState) -> bool {
+        let status = &version.status;
+        status.synced
+            && status.checksum.is_some()
+            && status.storage.as_ref().is_some_and(|storage| storage.location().is_same(&self.location))
+            && self
+                .expected_digest
+                .as_ref()
+                .is_none_or(|wanted| status.content_digest.as_ref() == Some(wanted))
+            && status.source.as_ref().is_none_or(|source| source.url.eq_ignore_ascii_case(&self.source_url()))
+    }
+}
+
+/// The tag that was fetched before comes first. If it is gone, the other spelling may exist.
+fn tags(version: &VersionState, repository: &Repository) -> Vec<String> {
+    let spellings = Release::tags(&version.version);
+    let repository = repository.to_string();
+    let known = version.status.source.as_ref().filter(|source| *source.url == *repository);
+    let Some(tag) = known.and_then(|source| source.ref_.strip_prefix("refs/tags/")) else {
+        return spellings.to_vec();
+    };
+    let others = spellings.into_iter().filter(|spelling| spelling != tag);
+    std::iter::once(tag.to_owned()).chain(others).collect()
+}
+
+fn file_name(version: &VersionState, format: ArchiveFormat, release: &Release) -> String {
+    let derived = || derived_file_name(version.namespace(), version.name(), release, format);
+    version.file_name.as_deref().map_or_else(derived, str::to_owned)
+}
+
+/// Where the spec says that the object is, also for a Version that would not be published like that.
+pub fn named_location(version: &VersionState) -> Option<ObjectLocation> {
+    let config = version.config.as_ref().filter(|_| version.spec_error.is_none())?;
+    let release = Release::parse(&version.version).ok()?;
+    let checked = config.check(version.name()).ok()?;
+    checked.place(&file_name(version, config.file_format, &release)).ok()
+}
+
+/// The recorded locations other than `current`. One with the same bucket and key is never among them, however its endpoint
+/// is spelled.
+pub fn left_behind(version: &VersionState, current: &ObjectLocation) -> Vec<ObjectLocation> {
+    let recorded = version.status.objects().map(StoredLocation::location);
+    recorded.filter(|location| !location.same_object(current)).collect()
+}

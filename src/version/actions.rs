@@ -1,0 +1,252 @@
+//! The actions of a Version's reconcile: each does one thing that [`decide`](super::decide) has decided, and returns its effect.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::client::VersionClient;
+use super::context::Context;
+use super::decide::{Action, Facts, Lane, Seen, decide};
+use super::delete;
+use super::effect::{Effect, End, Event};
+use super::existing::{intact, other_format};
+use super::failed::{failed, unreported, unwritten};
+use super::outcome::{Ended, NotPublished};
+use super::publish::publish;
+use super::rate_limits;
+use super::report;
+use super::retry::{Attempt, ChangeKey, FailedAttempt};
+use super::scheduler::StagingPermit;
+use crate::api::state::VersionState;
+use crate::api::target::{Requests, Target, left_behind};
+use crate::controller::failure::{Class, Failure, Reason};
+use crate::controller::owners::Fate;
+use crate::storage::Found;
+
+/// Actions of one reconcile before it starts again from the cache; more than any Version needs.
+const MAX_ACTIONS: usize = 8;
+
+/// Reads a Version and acts on it until nothing is left to do. Returns how that ended, and for which change it was done.
+pub(super) async fn run(
+    ctx: &Context,
+    cached: &VersionState,
+    permit: Option<&StagingPermit>,
+    attempt: Option<&Attempt>,
+) -> (ChangeKey, End) {
+    let touched = ctx.retries.with(cached.uid(), |retry| retry.left.is_some());
+    let mut client = match VersionClient::read(&ctx.client, cached, touched).await {
+        Ok(Some(client)) => client,
+        Ok(None) => return (ChangeKey::of(cached), End::Gone),
+        Err(error) => return (ChangeKey::of(cached), unwritten(ctx, cached, &error)),
+    };
+    // Later changes are not part of this attempt, though its own writes are.
+    let key = ChangeKey::of(client.version());
+    let end = act(ctx, cached, &mut client, permit, attempt).await;
+    // Also after an error: a write may have arrived all the same.
+    let left = client.version().metadata.resource_version.clone().zip(Some(Instant::now()));
+    ctx.retries.with(cached.uid(), |retry| retry.left = left);
+    (key.at_generation(client.version().metadata.generation), end)
+}
+
+async fn act(
+    ctx: &Context,
+    cached: &VersionState,
+    client: &mut VersionClient,
+    permit: Option<&StagingPermit>,
+    attempt: Option<&Attempt>,
+) -> End {
+    let mut seen = None;
+    for _ in 0..MAX_ACTIONS {
+        let facts = ctx.facts(client.version(), attempt, seen);
+        let action = decide(client.version(), &facts);
+        if action.lane() == Some(Lane::Publish) && permit.is_none() {
+            return End::NeedsPublish;
+        }
+        let effect = match act_once(ctx, cached, client, action, &facts, permit, &mut seen).await {
+            Ok(effect) => effect,
+            Err(error) => return unwritten(ctx, cached, &error),
+        };
+        match effect.apply(client, &ctx.events).await {
+            Ok(None) => {}
+            Ok(Some(end)) => return end,
+            Err(error) => return unwritten(ctx, cached, &error),
+        }
+    }
+    let message = "The Version does not settle: this is a defect of the operator.";
+    unreported(ctx, cached, Failure::retry(Reason::InternalError, message))
+}
+
+async fn act_once(
+    ctx: &Context,
+    cached: &VersionState,
+    client: &mut VersionClient,
+    action: Action,
+    facts: &Facts<'_>,
+    permit: Option<&StagingPermit>,
+    seen: &mut Option<Seen>,
+) -> Result<Effect, kube::Error> {
+    let now = facts.now;
+    let effect = match action {
+        Action::Ignore | Action::Rest(_) => Effect::end(End::Settled),
+        // The cache was behind: what looked like a change is what the failed attempt itself wrote.
+        Action::Wait(_) => Effect::end(End::Later),
+        Action::AwaitModule => Effect::end(End::AwaitModule),
+        Action::AddFinalizer => Effect { finalizer: Some(true), ..Effect::default() },
+        Action::Delete => return delete_all(ctx, client, facts.fate).await,
+        Action::Suspend => Effect::status(client.current().suspended(suspended_by(client.version()), now))
+            .ending(End::Settled),
+        Action::Reject(failure) => failed(ctx, client, &Requests::of(client.version()), failure.into()),
+        Action::ResetForce => Effect { reset_force: true, ..Effect::default() },
+        Action::Publish(target) => match permit {
+            Some(permit) => publish_target(ctx, cached, client, &target, permit, seen).await,
+            None => Effect::end(End::NeedsPublish),
+        },
+        Action::Verify(target) => verify(ctx, client, &target, seen).await,
+        Action::CleanUp(target) => clean_up(ctx, client, &target, facts.fate).await?,
+        Action::Record(target) => report::recorded(client, &target, now),
+    };
+    Ok(effect)
+}
+
+fn suspended_by(version: &VersionState) -> &'static str {
+    if version.suspend { "spec.suspend" } else { "its Module" }
+}
+
+async fn publish_target(
+    ctx: &Context,
+    cached: &VersionState,
+    client: &mut VersionClient,
+    target: &Target,
+    permit: &StagingPermit,
+    seen: &mut Option<Seen>,
+) -> Effect {
+    let before = client.version().clone();
+    match Box::pin(publish(ctx, client, target, permit)).await {
+        Ok(outcome) => {
+            mark_seen(ctx, &before, seen, false);
+            report::published(ctx, client, &before, target, &outcome)
+        }
+        Err(Ended::Outdated) => Effect::end(End::Outdated),
+        // An API server that has just refused a request, or failed, is not asked to store that.
+        Err(Ended::Failed(not))
+            if matches!(not.failure.reason, Reason::ApiUnavailable | Reason::VersionRefused) =>
+        {
+            Effect::end(unreported(ctx, cached, not.failure))
+        }
+        Err(Ended::Failed(not)) => {
+            let account = limited_account(ctx, client.version(), target, &not.failure);
+            let effect = failed(ctx, client, &target.requests, not);
+            match effect.end {
+                Some(End::Failed(attempt)) => {
+                    let end = End::Failed(Box::new(FailedAttempt { account, ..*attempt }));
+                    Effect { end: Some(end), ..effect }
+                }
+                _ => effect,
+            }
+        }
+    }
+}
+
+/// Records a limit of GitHub that an attempt has met. Returns the account that it applies to.
+fn limited_account(
+    ctx: &Context,
+    version: &VersionState,
+    target: &Target,
+    failure: &Failure,
+) -> Option<rate_limits::Account> {
+    let Class::Wait(until) = failure.class else { return None };
+    let account = (failure.reason == Reason::RateLimited).then(|| rate_limits::account(version, target))?;
+    ctx.rate_limits.met(account, until, Timestamp::now());
+    Some(account)
+}
+
+/// Checks whether the object is still as recorded. If it is, nothing is written.
+async fn verify(ctx: &Context, client: &VersionClient, target: &Target, seen: &mut Option<Seen>) -> Effect {
+    let version = client.version();
+    let found = match permitted_head(ctx, version, target).await {
+        Ok(found) => found,
+        Err(failure) => return failed(ctx, client, &target.requests, failure.into()),
+    };
+    let checksum = version.status.checksum.as_deref().unwrap_or_default();
+    let size = u64::try_from(version.status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
+    let what = match &found {
+        Some(found) if intact(found, checksum, size) => {
+            mark_seen(ctx, version, seen, other_format(target, found));
+            return Effect::default();
+        }
+        Some(_) => "The stored object was changed",
+        None => "The stored object is missing",
+    };
+    let message = format!("{what}: {} is being restored.", target.location);
+    tracing::warn!(message, "restoring");
+    let restoring = client.current().restoring(&message, Timestamp::now());
+    Effect::status(restoring).with_event(Event::warning(Reason::Restoring.as_str(), "Verify", message))
+}
+
+fn mark_seen(ctx: &Context, version: &VersionState, seen: &mut Option<Seen>, other_format: bool) {
+    *seen = Some(Seen { other_format });
+    if !other_format {
+        ctx.retries.with(version.uid(), |retry| retry.verified = Some(Instant::now()));
+    }
+}
+
+async fn permitted_head(
+    ctx: &Context,
+    version: &VersionState,
+    target: &Target,
+) -> Result<Option<Found>, Failure> {
+    ctx.rules.check(version.namespace(), &target.location)?;
+    ctx.head(&target.location).await
+}
+
+/// Deletes or retains the objects that a move left behind; either way they are no longer recorded.
+async fn clean_up(
+    ctx: &Context,
+    client: &mut VersionClient,
+    target: &Target,
+    fate: Fate,
+) -> Result<Effect, kube::Error> {
+    let left = left_behind(client.version(), &target.location);
+    let (done, result) = match fate {
+        Fate::Undecided => return Ok(Effect::end(End::AwaitModule)),
+        Fate::Delete => delete::objects(ctx, client, &left).await,
+        Fate::Keep => (left, Ok(())),
+    };
+    match result {
+        Ok(()) => Ok(report::cleaned_up(client, Timestamp::now())),
+        Err(Ended::Outdated) => Ok(Effect::end(End::Outdated)),
+        Err(Ended::Failed(NotPublished { failure, .. })) => {
+            client.write_status(&client.current().struck(&done)).await?;
+            let message = format!(
+                "Stored, but the object that the move left behind is still there: {}",
+                failure.message
+            );
+            let failure = Failure { reason: Reason::OldObjectKept, message, ..failure };
+            Ok(failed(ctx, client, &target.requests, failure.into()))
+        }
+    }
+}
+
+/// Deletes or retains all objects of a terminating Version, then removes our finalizer.
+async fn delete_all(ctx: &Context, client: &mut VersionClient, fate: Fate) -> Result<Effect, kube::Error> {
+    if fate == Fate::Delete {
+        let places = delete::all_places(client.version());
+        let (done, result) = delete::objects(ctx, client, &places).await;
+        if let Err(ended) = result {
+            let Ended::Failed(NotPublished { failure, .. }) = ended else {
+                return Ok(Effect::end(End::Outdated));
+            };
+            if !done.is_empty() {
+                client.write_status(&client.current().struck(&done)).await?;
+            }
+            let message = format!(
+                "{} The Version stays until the object is deleted; deletionPolicy: Retain lets it go at once.",
+                failure.message
+            );
+            let failure = Failure { message, ..failure };
+            return Ok(failed(ctx, client, &Requests::default(), failure.into()));
+        }
+    }
+    tracing::info!(retained = fate == Fate::Keep, "deleted");
+    Ok(Effect { finalizer: Some(false), end: Some(End::Gone), ..Effect::default() })
+}

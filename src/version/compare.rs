@@ -1,0 +1,132 @@
+//! Compares fetched content with what was published: whether it may be stored, and with which kind of PUT. Pure.
+
+use super::content::Content;
+use super::existing::Existing;
+use crate::api::state::VersionState;
+use crate::api::target::{Target, left_behind};
+use crate::controller::failure::{Failure, Reason};
+use crate::domain::ObjectLocation;
+
+/// What kind of PUT stores the content. An object is written once: no PUT replaces other content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutKind {
+    /// The location is free and no other content was recorded there: a PUT that creates.
+    Create,
+    /// The location holds, or held, the same content: it is written again, because of a request or because it was damaged.
+    Overwrite,
+    /// The location holds, or held, other content: the new content needs a fresh `fileName`.
+    FreshKey,
+}
+
+impl PutKind {
+    /// The PUT that stores `content`, given the object that exists at `place`.
+    pub(super) fn of(
+        version: &VersionState,
+        place: &ObjectLocation,
+        existing: &Existing,
+        content: &Content,
+    ) -> Self {
+        let recorded = version.status.checksum.as_deref().filter(|_| version.status.is_recorded_at(place));
+        match (recorded, existing) {
+            (Some(recorded), _) if recorded != content.checksum => Self::FreshKey,
+            (_, Existing::None) => Self::Create,
+            (Some(_), Existing::Ours(_)) => Self::Overwrite,
+            (None, Existing::Ours(found)) if content.is_in(found) => Self::Overwrite,
+            (None, Existing::Ours(_)) => Self::FreshKey,
+        }
+    }
+}
+
+/// The recorded location of this very content, if it is in the folder of `place`. If `place` holds other content, the operator
+/// had chosen the recorded `fileName`, and a client has changed it back since.
+pub fn changed_back(
+    version: &VersionState,
+    place: &ObjectLocation,
+    content: &Content,
+) -> Option<ObjectLocation> {
+    fn in_folder(place: &ObjectLocation) -> ObjectLocation {
+        let key = place.key.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        ObjectLocation { key, ..place.clone() }
+    }
+    let status = &version.status;
+    let stored = status.storage.as_ref().filter(|_| status.synced)?.location();
+    let same = status.checksum.as_deref() == Some(&content.checksum) && !stored.is_same(place);
+    (same && in_folder(&stored).is_same(&in_folder(place))).then_some(stored)
+}
+
+/// Fails where the content of an immutable version has changed. `bytes_changed`: [`other_bytes`](super::content::other_bytes)
+/// with equal revisions. `lost`: the recorded object is missing or damaged.
+pub(super) fn compare(
+    version: &VersionState,
+    target: &Target,
+    content: &Content,
+    bytes_changed: bool,
+    existing: &Existing,
+    lost: bool,
+) -> Result<(), Failure> {
+    let Some(expected) = &target.expected_digest else { return Ok(()) };
+    let digest_changed = **expected != *content.digest;
+    if !digest_changed && !bytes_changed {
+        return Ok(());
+    }
+    let (is, was, why) = if digest_changed {
+        (content.digest.clone(), expected.to_string(), "")
+    } else {
+        let checksum = version.status.checksum.as_deref().unwrap_or_default();
+        let files = " The files are the same, but other files are executable.";
+        (format!("SHA-256 {}", content.checksum), format!("SHA-256 {checksum}"), files)
+    };
+    // The recorded commit counts only if it is that of the expected content.
+    let source =
+        version.status.source.as_ref().filter(|_| version.status.content_digest.as_ref() == Some(expected));
+    let before = source.and_then(|s| s.commit.as_deref());
+    let now = content.commit.as_deref();
+    let kept = kept(version, target, existing, lost);
+    if before.is_some() && before == now {
+        return Err(Failure::stalled(
+            Reason::SameCommitOtherContent,
+            format!(
+                "Commit {} gave {is} now and {was} when it was published: the repository's export-subst or \
+                 export-ignore makes archives that change, or its setting for Git LFS objects in archives was switched. \
+                 {kept}",
+                now.unwrap_or_default()
+            ),
+        ));
+    }
+    // The commit of a version that was removed and added again is unknown.
+    let what = if before.is_some() { "was moved" } else { "does not hold what was published" };
+    Err(Failure::stalled(
+        Reason::ImmutableContentChanged,
+        format!(
+            "The tag {what}: its content is {is}{}, published was {was}.{why} {kept} Move the tag back, or publish the \
+             new content as a new version.",
+            now.map(|c| format!(" (commit {c})")).unwrap_or_default()
+        ),
+    ))
+}
+
+/// The text of the Event for content that replaces other content.
+pub fn replaced(version: &VersionState, digest: &str, bytes_changed: bool) -> Option<String> {
+    let before = version.status.content_digest.as_ref()?;
+    if **before != *digest {
+        Some(format!("The tag's content changed from {before} to {digest}; the object was replaced."))
+    } else if bytes_changed {
+        Some(format!(
+            "The tag was moved: its files are the same ({digest}), but other files are executable; the object was replaced."
+        ))
+    } else {
+        None
+    }
+}
+
+/// What the bucket holds after content was refused, as far as that is known.
+fn kept(version: &VersionState, target: &Target, existing: &Existing, lost: bool) -> &'static str {
+    let elsewhere = || !left_behind(version, &target.location).is_empty();
+    if version.status.synced && !lost {
+        "The stored object is untouched."
+    } else if matches!(existing, Existing::Ours(_)) || elsewhere() {
+        "What the bucket holds is untouched."
+    } else {
+        "Nothing was stored."
+    }
+}

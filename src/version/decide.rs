@@ -1,0 +1,257 @@
+//! Decides what a Version's reconcile does next: one pure function, used on the cached Version and, after each read or write,
+//! on the current one.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::retry::{Attempt, ChangeKey};
+use super::status::standing;
+use crate::api::state::{StoredLocation, VersionState};
+use crate::api::target::{MISNAMED, Requests, Target, force_is_handled, left_behind};
+use crate::api::version::TYPE_MODULE;
+use crate::controller::failure::{Failure, HOURLY, Reason, SECRET_POLL_INTERVAL, stalled_pause};
+use crate::controller::owners::Fate;
+use crate::github::RateLimitNotice;
+
+/// What to do next.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// The Version is not this operator's.
+    Ignore,
+    /// Nothing, until that time or (`None`) until the Version changes.
+    Rest(Option<Timestamp>),
+    /// Nothing before that time: a failed attempt waits for its retry.
+    Wait(Timestamp),
+    /// Nothing before the Module was reconciled: it decides what becomes of the objects, or holds the expected digest.
+    AwaitModule,
+    /// Add our finalizer.
+    AddFinalizer,
+    /// Delete the objects, then remove our finalizer.
+    Delete,
+    /// Write that the Version is suspended.
+    Suspend,
+    /// Write that the spec cannot be worked with.
+    Reject(Failure),
+    /// Reset `spec.forceSync`: its outcome is in the status.
+    ResetForce,
+    /// Fetch, compare and store.
+    Publish(Box<Target>),
+    /// Check the object in the bucket.
+    Verify(Box<Target>),
+    /// Delete the objects that a move left behind.
+    CleanUp(Box<Target>),
+    /// Write the status: the object is as wanted.
+    Record(Box<Target>),
+}
+
+/// The queue in which an action waits for its permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// A few requests to the API server and the bucket.
+    Light,
+    /// A download.
+    Publish,
+}
+
+/// What a decision depends on besides the Version.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The last attempt, if it failed.
+    pub attempt: Option<&'a Attempt>,
+    /// The interval of verifications; `None`: never.
+    pub verify_interval: Option<Duration>,
+    /// The clock.
+    pub now: Timestamp,
+    /// When this process became leader. Its memory of failures and verifications starts here.
+    pub leading_since: Timestamp,
+    /// When this process last saw the object in the bucket.
+    pub verified: Option<Timestamp>,
+    /// What this reconcile saw in the bucket: an intact object.
+    pub seen: Option<Seen>,
+    /// What becomes of the objects when the Version is deleted.
+    pub fate: Fate,
+    /// Whether the Module may know an expected digest that the Version does not.
+    pub awaits_digest: bool,
+}
+
+/// An intact object that was seen in the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether it is an archive of another format than the spec wants.
+    pub other_format: bool,
+}
+
+impl Action {
+    /// The queue of this action; `None` where nothing is to be done now.
+    pub fn lane(&self) -> Option<Lane> {
+        match self {
+            Self::Ignore | Self::Rest(_) | Self::Wait(_) | Self::AwaitModule => None,
+            Self::Publish(_) => Some(Lane::Publish),
+            _ => Some(Lane::Light),
+        }
+    }
+}
+
+/// Decides what to do with a Version.
+pub fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
+    let is_foreign = version.controller().is_some() || version.is_original;
+    if *version.type_ != *TYPE_MODULE || (!version.has_finalizer && is_foreign) {
+        return Action::Ignore;
+    }
+    if let Some(attempt) = facts.attempt.filter(|a| a.due > facts.now && a.key == ChangeKey::of(version)) {
+        // A deletion is a change too: it makes a new generation.
+        return Action::Wait(attempt.due);
+    }
+    if version.is_terminating() {
+        return match (version.has_finalizer, facts.fate) {
+            (false, _) => Action::Ignore,
+            (true, Fate::Undecided) => Action::AwaitModule,
+            (true, _) => Action::Delete,
+        };
+    }
+    if !version.has_finalizer {
+        return Action::AddFinalizer;
+    }
+    if version.is_suspended() {
+        let is_written = version.is_observed() && version.status.reason() == Reason::Suspended.as_str();
+        return if is_written { Action::Rest(None) } else { Action::Suspend };
+    }
+    if facts.awaits_digest {
+        return Action::AwaitModule;
+    }
+    if version.force_sync && force_is_handled(version) {
+        return Action::ResetForce;
+    }
+    if rests(version, facts) {
+        return Action::Rest(verification_due(version, facts));
+    }
+    let action = match Target::of(version) {
+        Ok(target) => towards(version, target, facts),
+        Err(error) => Action::Reject(error.into()),
+    };
+    restart_pause(version, facts, &action).map_or(action, Action::Wait)
+}
+
+/// Whether a Version rests: this generation was handled, nothing is requested, and no verification is due. The many that rest
+/// cost no comparison with their target.
+fn rests(version: &VersionState, facts: &Facts<'_>) -> bool {
+    let status = &version.status;
+    let storage = status.storage.as_ref().map(StoredLocation::location);
+    let is_elsewhere = |object: &StoredLocation| {
+        storage.as_ref().is_none_or(|storage| !object.location().same_object(storage))
+    };
+    let expects_other = version.expected_digest.is_some() && version.expected_digest != status.content_digest;
+    let is_handled = status.synced
+        && status.is_ready() == Some(true)
+        && version.is_observed()
+        && status.pending_force.is_none()
+        && !Requests::of(version).any()
+        && !expects_other
+        && !status.objects().any(is_elsewhere);
+    let due = verification_due(version, facts);
+    is_handled && facts.seen.is_none() && due.is_none_or(|due| due > facts.now)
+}
+
+/// When the next verification is due, if there are any.
+fn verification_due(version: &VersionState, facts: &Facts<'_>) -> Option<Timestamp> {
+    let interval = facts.verify_interval?;
+    Some(next_verification(version, interval, facts.verified.unwrap_or(facts.leading_since)))
+}
+
+/// What is missing between a Version and its target.
+fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action {
+    let standing = standing(version);
+    let other_format = facts.seen.is_some_and(|seen| seen.other_format);
+    if target.requests.any()
+        || !target.is_stored(version)
+        || standing.is_some_and(Reason::needs_fetch)
+        || other_format
+        || was_misnamed(version)
+    {
+        return Action::Publish(Box::new(target));
+    }
+    let status = &version.status;
+    let left_behind = !left_behind(version, &target.location).is_empty();
+    let is_settled =
+        status.is_ready() == Some(true) && version.is_observed() && status.pending_force.is_none();
+    // A change of the spec that spells the same location in another way: only a look shows that it can be reached like that.
+    let is_spelled_anew = !version.is_observed()
+        && status.storage.as_ref().is_none_or(|storage| storage.location() != target.location);
+    let due = verification_due(version, facts);
+    // A failure that needs no fetch is checked in the bucket. A key without extension is the same for both formats: only the
+    // object shows which it is.
+    let is_unclear = status.ready.is_none()
+        || standing.is_some()
+        || is_spelled_anew
+        || !target.format().is_extension_of(&target.location.key) && !is_settled;
+    let is_due = due.is_some_and(|due| due <= facts.now);
+    if facts.seen.is_none() && (left_behind || is_unclear || is_due) {
+        return Action::Verify(Box::new(target));
+    }
+    if left_behind {
+        return Action::CleanUp(Box::new(target));
+    }
+    if is_settled { Action::Rest(due) } else { Action::Record(Box::new(target)) }
+}
+
+/// Until when a Version waits that failed before this process became leader, which remembers nothing of it: until the end of
+/// GitHub's limit, or for a phase of the usual pause of a stalled Version, so that a restart causes no storm of requests.
+fn restart_pause(version: &VersionState, facts: &Facts<'_>, action: &Action) -> Option<Timestamp> {
+    let status = &version.status;
+    let requests = Requests::of(version);
+    let is_asked = version.force_sync || requests.requested_at.is_some() || requests.module_request.is_some();
+    let failed = action.lane().is_some() && status.is_ready() != Some(true) && version.is_observed();
+    if facts.attempt.is_some() || facts.seen.is_some() || is_asked || !failed {
+        return None;
+    }
+    if let Some(until) = rate_limited(version).filter(|until| *until > facts.now) {
+        return Some(until);
+    }
+    if status.pending_force.is_some() || !status.is_stalled() || !Reason::costs_requests(status.reason()) {
+        return None;
+    }
+    let stalled_since = status.stalled.as_ref().and_then(|stalled| stalled.since);
+    let stalled_for =
+        stalled_since.and_then(|since| Duration::try_from(facts.now.duration_since(since)).ok());
+    let period = match status.reason().parse::<Reason>().ok() {
+        // The Secret may have been corrected meanwhile.
+        Some(reason) if reason.is_about_secret() => SECRET_POLL_INTERVAL,
+        // The restart may have raised the limit.
+        Some(Reason::ArchiveTooLarge) | None => HOURLY,
+        Some(reason) => stalled_pause(reason, stalled_for.unwrap_or_default()),
+    };
+    Some(phase(version, period, facts.leading_since)).filter(|due| *due > facts.now)
+}
+
+/// The end of the rate limit that the status names.
+fn rate_limited(version: &VersionState) -> Option<Timestamp> {
+    let is_limited = version.status.reason() == Reason::RateLimited.as_str();
+    let notice = is_limited.then(|| version.status.message.parse::<RateLimitNotice>().ok()).flatten()?;
+    Some(notice.until)
+}
+
+/// When the object is verified next: at a phase of the clock that depends on the UID, so that restarts neither skip nor bunch
+/// verifications, and nothing has to be stored.
+pub fn next_verification(version: &VersionState, interval: Duration, verified: Timestamp) -> Timestamp {
+    phase(version, interval, verified)
+}
+
+/// The first time after `from` that is at this object's phase of `period`.
+fn phase(version: &VersionState, period: Duration, from: Timestamp) -> Timestamp {
+    let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
+    let mut hash = DefaultHasher::new();
+    version.metadata.uid.hash(&mut hash);
+    let offset = i64::try_from(hash.finish() % period_ms.unsigned_abs()).unwrap_or(0);
+    let from_ms = from.as_millisecond();
+    let due = from_ms - (from_ms - offset).rem_euclid(period_ms) + period_ms;
+    Timestamp::from_millisecond(due).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether `fileName` and format contradicted each other before. Early releases stored such archives, and the object does not
+/// show its format: after a correction only a fetch can tell whether it is as wanted.
+fn was_misnamed(version: &VersionState) -> bool {
+    let status = &version.status;
+    status.reason() == Reason::InvalidSpec.as_str() && status.message.starts_with(MISNAMED)
+}

@@ -1,0 +1,139 @@
+//! The effect of one action on a Version: what to write and which Events to send. One function applies it.
+
+use serde_json::json;
+
+use super::client::VersionClient;
+use super::retry::FailedAttempt;
+use crate::api::VersionStatus;
+use crate::api::state::VersionState;
+use crate::api::target::{Target, left_behind};
+use crate::controller::events::Events;
+
+/// What an action results in. Parts are applied in the order of the fields; Events are sent only after the writes succeeded.
+#[derive(Default)]
+pub struct Effect {
+    /// Add (true) or remove (false) our finalizer.
+    pub finalizer: Option<bool>,
+    /// The status to write.
+    pub status: Option<VersionStatus>,
+    /// Whether to reset `spec.forceSync`, whose outcome is in the status.
+    pub reset_force: bool,
+    /// Events to send.
+    pub events: Vec<Event>,
+    /// How the reconcile ends; `None`: it continues with the Version as it is then.
+    pub end: Option<End>,
+}
+
+/// An Event about a Version.
+pub struct Event {
+    /// Whether it is a Warning.
+    pub is_warning: bool,
+    /// Its reason.
+    pub reason: &'static str,
+    /// Its action: Publish, Verify or Reconcile.
+    pub action: &'static str,
+    /// Its note.
+    pub note: String,
+}
+
+/// How a reconcile ends.
+pub enum End {
+    /// Everything is as wanted.
+    Settled,
+    /// A download is needed, which waits for its permit.
+    NeedsPublish,
+    /// The attempt is retried at once: the cache is behind.
+    Later,
+    /// The Module has to be reconciled first, and wakes the Version.
+    AwaitModule,
+    /// The Version has changed since it was read. It is read again, which is no failure.
+    Outdated,
+    /// The attempt failed.
+    Failed(Box<FailedAttempt>),
+    /// The Version no longer exists, or is not ours.
+    Gone,
+}
+
+impl Event {
+    /// A Normal Event.
+    pub fn normal(reason: &'static str, action: &'static str, note: String) -> Self {
+        Self { is_warning: false, reason, action, note }
+    }
+
+    /// A Warning Event.
+    pub fn warning(reason: &'static str, action: &'static str, note: String) -> Self {
+        Self { is_warning: true, reason, action, note }
+    }
+}
+
+impl Effect {
+    /// Writes a status and continues.
+    pub fn status(status: VersionStatus) -> Self {
+        Self { status: Some(status), ..Self::default() }
+    }
+
+    /// Ends the reconcile without a write.
+    pub fn end(end: End) -> Self {
+        Self { end: Some(end), ..Self::default() }
+    }
+
+    /// The same with an Event.
+    #[must_use]
+    pub fn with_event(mut self, event: Event) -> Self {
+        self.events.push(event);
+        self
+    }
+
+    /// The same, ending the reconcile.
+    #[must_use]
+    pub fn ending(self, end: End) -> Self {
+        Self { end: Some(end), ..self }
+    }
+
+    /// Applies the effect. Returns how the reconcile ends, if it does.
+    ///
+    /// # Errors
+    /// The error of the first write that failed. A failed attempt whose status was written stays one if only the reset of
+    /// `forceSync` failed: the next reconcile resets it.
+    pub async fn apply(
+        self,
+        client: &mut VersionClient,
+        events: &Events,
+    ) -> Result<Option<End>, kube::Error> {
+        match self.finalizer {
+            Some(true) => client.add_finalizer().await?,
+            Some(false) => client.remove_finalizer().await?,
+            None => {}
+        }
+        if let Some(status) = &self.status {
+            client.write_status(status).await?;
+        }
+        for event in &self.events {
+            let send = if event.is_warning { Events::warning } else { Events::normal };
+            send(events, &client.reference(), event.reason, event.action, &event.note);
+        }
+        if self.reset_force {
+            let reset = reset_force(client).await;
+            if !matches!(self.end, Some(End::Failed(_))) {
+                reset?;
+            }
+        }
+        Ok(self.end)
+    }
+}
+
+/// Resets `spec.forceSync`, and lets the status speak of the generation that this makes.
+async fn reset_force(client: &mut VersionClient) -> Result<(), kube::Error> {
+    client.patch(json!({"spec": {"forceSync": false}})).await?;
+    if has_left_behind(client.version()) {
+        // The clean-up comes next, and its status speaks of this generation too.
+        return Ok(());
+    }
+    let observed = client.current().observed();
+    client.write_status(&observed).await
+}
+
+fn has_left_behind(version: &VersionState) -> bool {
+    let target = Target::of(version).ok().filter(|target| target.is_stored(version));
+    target.is_some_and(|target| !left_behind(version, &target.location).is_empty())
+}

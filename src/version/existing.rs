@@ -1,0 +1,169 @@
+//! The object that exists at a location: whether it is this Version's, intact, and an answer to open requests.
+
+use jiff::Timestamp;
+
+use super::content::{Content, other_bytes};
+use super::context::Context;
+use super::outcome::{NotPublished, Published};
+use crate::api::state::VersionState;
+use crate::api::target::Target;
+use crate::api::version::Source;
+use crate::controller::failure::{Failure, Reason};
+use crate::domain::ObjectLocation;
+use crate::storage::{Found, Ownership};
+
+/// What HEAD found at a location.
+pub(super) enum Existing {
+    /// No object.
+    None,
+    /// An object of this Version.
+    Ours(Box<Found>),
+}
+
+pub(super) async fn look(
+    ctx: &Context,
+    version: &VersionState,
+    place: &ObjectLocation,
+) -> Result<Existing, NotPublished> {
+    match ctx.head(place).await? {
+        None => Ok(Existing::None),
+        Some(found) if is_ours(version, place, &found) => Ok(Existing::Ours(Box::new(found))),
+        // At the recorded location, our object is no longer there.
+        Some(found) => {
+            let lost = version.status.is_recorded_at(place);
+            Err(NotPublished { lost, ..not_ours(place, &found).into() })
+        }
+    }
+}
+
+/// Whether an object is this Version's: its metadata names this namespace and Version, or it has no metadata of ours and is at
+/// the recorded location. The UID does not count, so that a restore from a backup keeps its objects.
+pub fn is_ours(version: &VersionState, place: &ObjectLocation, found: &Found) -> bool {
+    match &found.ownership {
+        Some(owner) => owner.names(version.namespace(), version.name()),
+        None => version.status.is_recorded_at(place),
+    }
+}
+
+fn not_ours(place: &ObjectLocation, found: &Found) -> Failure {
+    let owner = match &found.ownership {
+        Some(owner) => format!("belongs to Version {} in namespace {}", owner.version_name, owner.namespace),
+        None => "was not stored by OpenDepot for this Version".to_owned(),
+    };
+    Failure::stalled(
+        Reason::ObjectNotOurs,
+        format!(
+            "s3://{}/{} exists and {owner}: it is neither overwritten nor deleted. Choose another key prefix, name or \
+             fileName, or remove that object.",
+            place.bucket, place.key
+        ),
+    )
+}
+
+/// Takes over an object of this very version that the status does not record, because of a crash between PUT and status or
+/// because the status is lost; unless a sync is requested that it does not answer.
+pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) -> Option<Published> {
+    let owner = found.ownership.as_ref()?;
+    let repository = target.source_url();
+    let answered = answered(version, target, found, owner);
+    let known = target.is_stored(version) && !answered;
+    // One that an earlier move left here may hold what the tag was before.
+    let outdated =
+        !answered && version.status.content_digest.as_deref().is_some_and(|now| now != owner.digest);
+    let unlike = target.expected_digest.is_some() && other_bytes(version, target, &Content::found(found));
+    let fits = !known
+        && !outdated
+        && !unlike
+        && !other_format(target, found)
+        && (!damaged(version, target, found) || answered)
+        && owner.version == target.release.to_string()
+        && owner.source.eq_ignore_ascii_case(&repository)
+        && !owner.digest.is_empty()
+        && target.expected_digest.as_deref().is_none_or(|expected| expected == owner.digest)
+        && (!target.requests.any() || answered);
+    fits.then_some(())?;
+    Some(Published {
+        place: target.location.clone(),
+        checksum: found.sha256.clone()?,
+        digest: owner.digest.clone(),
+        size: i64::try_from(found.size).unwrap_or(i64::MAX),
+        source: Some(Source {
+            url: repository,
+            ref_: owner.git_ref.clone(),
+            commit: Some(owner.commit.clone()).filter(|c| !c.is_empty()),
+        }),
+        stored_now: false,
+        stored_at: found.stored_at.and_then(|at| Timestamp::from_second(at).ok()),
+    })
+}
+
+/// Whether the status knows the object at this place by another checksum or size. Its metadata says nothing then: it
+/// survives what happened to the bytes.
+fn damaged(version: &VersionState, target: &Target, found: &Found) -> bool {
+    let status = &version.status;
+    let recorded = version.status.is_stored_as(&target.location);
+    let size = u64::try_from(status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
+    status.checksum.as_ref().is_some_and(|checksum| recorded && !intact(found, checksum, size))
+}
+
+/// Whether the object was made in answer to every request that is open. One that the status records already was made
+/// before them, whatever it carries: a user may write the same token twice.
+fn answered(version: &VersionState, target: &Target, found: &Found, owner: &Ownership) -> bool {
+    let requests = &target.requests;
+    let (user, module) = requested(version, target);
+    requests.any()
+        && !requests.pending
+        && !recorded(version, target, found)
+        && user.is_none_or(|token| owner.has_request(&token))
+        && module.is_none_or(|token| owner.has_module_request(&token))
+}
+
+/// Whether this is the object that the status speaks of, not one that was stored there since. Both times are the store's.
+fn recorded(version: &VersionState, target: &Target, found: &Found) -> bool {
+    let status = &version.status;
+    let here = version.status.is_stored_as(&target.location);
+    let stored_at = found.stored_at.and_then(|at| Timestamp::from_second(at).ok());
+    let since = status.last_sync_time;
+    let newer = stored_at.zip(since).is_some_and(|(stored_at, since)| stored_at > since);
+    here && status.checksum.is_some() && !damaged(version, target, found) && !newer
+}
+
+/// The tokens that an object made now answers: the user's and the Module's. The user's names all that the user asks for
+/// (the annotation, this generation's forceSync, or both), so that an object answers nothing that was asked for later.
+pub(super) fn requested(version: &VersionState, target: &Target) -> (Option<String>, Option<String>) {
+    let generation = version.generation();
+    let uid = version.uid();
+    let forced = target.requests.force_sync.then(|| format!("forceSync/{uid}/{generation}"));
+    let user = match (forced, target.requests.requested_at.clone()) {
+        (Some(forced), Some(at)) => Some(format!("{forced} {at}")),
+        (forced, at) => forced.or(at),
+    };
+    (user, target.requests.module_request.clone())
+}
+
+/// Whether the recorded object is missing or damaged.
+pub(super) fn is_lost(version: &VersionState, target: &Target, existing: &Existing) -> bool {
+    let gone = match existing {
+        Existing::None => true,
+        Existing::Ours(found) => damaged(version, target, found),
+    };
+    version.status.synced && version.status.is_stored_as(&target.location) && gone
+}
+
+/// Whether HEAD shows what was stored. A store that keeps no SHA-256 is trusted on the size.
+pub fn intact(found: &Found, checksum: &str, size: u64) -> bool {
+    found.size == size && found.sha256.as_deref().is_none_or(|sha256| sha256 == checksum)
+}
+
+/// The format to record with an object whose key does not show it.
+pub(super) fn archive_of(target: &Target, place: &ObjectLocation) -> String {
+    let format = target.format();
+    if format.is_extension_of(&place.key) { String::new() } else { format.extension().to_owned() }
+}
+
+/// Whether an object is known to be an archive of another format than is wanted now.
+pub fn other_format(target: &Target, found: &Found) -> bool {
+    let wanted = archive_of(target, &target.location);
+    let written = found.ownership.as_ref().map(|owner| owner.archive.as_str()).unwrap_or_default();
+    !wanted.is_empty() && !written.is_empty() && wanted != written
+}

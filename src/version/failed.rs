@@ -1,0 +1,100 @@
+//! A failed attempt: since when it fails, when it is retried, and what the status and the Events say about it.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::client::VersionClient;
+use super::context::{Context, api_failure};
+use super::effect::{Effect, End, Event};
+use super::outcome::NotPublished;
+use super::retry::FailedAttempt;
+use crate::api::state::VersionState;
+use crate::api::target::Requests;
+use crate::controller::client;
+use crate::controller::failure::{Class, Failure, Reason};
+
+/// The effect of a failed attempt: the status, an Event if the reason is new, and the reset of a forced sync.
+pub(super) fn failed(
+    ctx: &Context,
+    object: &VersionClient,
+    requests: &Requests,
+    not: NotPublished,
+) -> Effect {
+    let NotPublished { failure, lost, secret, download } = not;
+    let download = download.map(|sha256| *sha256);
+    let version = object.version();
+    let before = ctx.retries.with(version.uid(), |retry| retry.attempt.as_ref().and_then(|a| a.download));
+    let is_stalled_by_it = version
+        .status
+        .stalled
+        .as_ref()
+        .is_some_and(|stalled| stalled.is_true && *stalled.reason == *Reason::ArchiveCorrupt.as_str());
+    let failure = failure.of_download(download, before, is_stalled_by_it);
+    let mut attempt = new_attempt(ctx, Some(version), version.uid(), failure);
+    attempt.download = download.or(before);
+    let (failure, now) = (attempt.failure.clone(), Timestamp::now());
+    attempt.secret =
+        secret.filter(|_| failure.class == Class::Stalled && failure.reason.may_be_about_secret());
+    let told = Failure { message: failure.message_with_retry(attempt.due, now), ..failure.clone() };
+    let mut effect = Effect {
+        status: Some(object.current().failed(&told, requests, lost, now)),
+        reset_force: requests.force_sync,
+        ..Effect::default()
+    };
+    if version.status.reason() != failure.reason.as_str() {
+        tracing::warn!(reason = %failure.reason, message = failure.message, "not published");
+        // A new token is usually refused for some seconds: that is no warning.
+        let is_warning = failure.reason != Reason::TokenNotReady;
+        let (reason, note) = (failure.reason.as_str(), failure.message);
+        effect = effect.with_event(Event { is_warning, reason, action: "Publish", note });
+    }
+    effect.ending(End::Failed(Box::new(attempt)))
+}
+
+/// How a reconcile ends whose request to the API server failed.
+pub(super) fn unwritten(ctx: &Context, cached: &VersionState, error: &kube::Error) -> End {
+    if client::is_outdated(error) { End::Outdated } else { unreported(ctx, cached, api_failure(error)) }
+}
+
+/// A failure that cannot be written to the status. If its reason is new for this Version, it is logged and sent as an Event.
+pub(super) fn unreported(ctx: &Context, cached: &VersionState, failure: Failure) -> End {
+    if last_reason(ctx, cached.uid()) != Some(failure.reason) {
+        tracing::warn!(reason = %failure.reason, message = failure.message, "not finished; retrying");
+        let reference = super::client::reference(cached);
+        ctx.events.warning(&reference, failure.reason.as_str(), "Reconcile", &failure.message);
+    }
+    End::Failed(Box::new(new_attempt(ctx, None, cached.uid(), failure)))
+}
+
+/// Why the last attempt failed, if it did.
+fn last_reason(ctx: &Context, uid: &str) -> Option<Reason> {
+    ctx.retries.with(uid, |retry| retry.attempt.as_ref().map(|attempt| attempt.reason))
+}
+
+fn new_attempt(ctx: &Context, version: Option<&VersionState>, uid: &str, failure: Failure) -> FailedAttempt {
+    let now = Timestamp::now();
+    let before = ctx.retries.with(uid, |retry| retry.attempt.clone());
+    let failures = before.as_ref().map_or(0, |a| a.failures).saturating_add(1);
+    let download = before.as_ref().and_then(|a| a.download);
+    let since = match (before, version) {
+        (Some(before), _) => (before.reason == failure.reason).then_some(before.since),
+        (None, Some(version)) => failing_since(version, &failure),
+        (None, None) => None,
+    };
+    let since = since.unwrap_or(now);
+    let failing_for = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    let delay = failure.delay(failures, failing_for, rand::random(), now);
+    let (at, due) = (Instant::now(), now.checked_add(delay).unwrap_or(Timestamp::MAX));
+    let ends = at.checked_add(delay).unwrap_or(at);
+    FailedAttempt { failure, secret: None, account: None, failures, since, at, ends, due, download }
+}
+
+/// Since when this failure has stood according to the status. A condition's time changes with its status, not with its reason,
+/// which is accurate enough after a restart, when nothing else is known.
+fn failing_since(version: &VersionState, failure: &Failure) -> Option<Timestamp> {
+    let status = &version.status;
+    let condition = if failure.class == Class::Stalled { &status.stalled } else { &status.ready };
+    let condition = condition.as_ref().filter(|condition| *condition.reason == *failure.reason.as_str())?;
+    condition.since
+}

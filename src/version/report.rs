@@ -1,0 +1,91 @@
+//! The effects of success: the status and the Events after a publish, a check or a clean-up.
+
+use jiff::Timestamp;
+
+use super::client::VersionClient;
+use super::context::Context;
+use super::effect::{Effect, Event};
+use super::outcome::{Note, Outcome};
+use crate::api::VersionStatus;
+use crate::api::state::VersionState;
+use crate::api::target::Target;
+use crate::controller::failure::Reason;
+
+/// After a publish.
+pub(super) fn published(
+    ctx: &Context,
+    client: &VersionClient,
+    before: &VersionState,
+    target: &Target,
+    outcome: &Outcome,
+) -> Effect {
+    let status = client.current().published(&outcome.published, &target.requests, Timestamp::now());
+    let note = stored_note(outcome, &status);
+    let is_news = outcome.published.stored_now || !before.status.synced || has_failed(before);
+    let mut effect = Effect::status(status);
+    if is_news {
+        tracing::info!(note, "published");
+        effect = effect.with_event(Event::normal(Reason::Synced.as_str(), "Publish", note));
+    }
+    for note in &outcome.notes {
+        effect.events.extend(event(ctx, before.namespace(), note));
+    }
+    effect
+}
+
+fn stored_note(outcome: &Outcome, status: &VersionStatus) -> String {
+    let how = if outcome.published.stored_now { "Stored" } else { "Found" };
+    let source = status.source.as_ref();
+    format!(
+        "{how} {}, {} bytes, SHA-256 {}, {}",
+        status.storage.as_ref().map(ToString::to_string).unwrap_or_default(),
+        status.archive_size_bytes.unwrap_or_default(),
+        status.checksum.as_deref().unwrap_or_default(),
+        source
+            .map(|s| format!("from {} {}", s.url, s.commit.as_deref().unwrap_or(&s.ref_)))
+            .unwrap_or_default(),
+    )
+}
+
+/// The Event of a note. A moved repository is reported once per namespace, not once per version.
+fn event(ctx: &Context, namespace: &str, note: &Note) -> Option<Event> {
+    match note {
+        Note::Archive(warning) => Some(Event::warning(warning.reason.as_str(), "Publish", warning.text.clone())),
+        Note::ContentReplaced(text) => {
+            Some(Event::warning(Reason::ContentReplaced.as_str(), "Publish", text.clone()))
+        }
+        Note::RepositoryMoved(from, to) => ctx.moves.is_new(namespace, from, to).then(|| {
+            let text = format!(
+                "The repository {from} has moved to {to}; change repoUrl. GitHub redirects the old name only until \
+                 another owner takes it, whose content would then be published."
+            );
+            Event::warning("RepositoryMoved", "Publish", text)
+        }),
+    }
+}
+
+/// After the object was found as wanted.
+pub(super) fn recorded(client: &VersionClient, target: &Target, now: Timestamp) -> Effect {
+    recovered(client, client.current().recorded(target, now))
+}
+
+/// After what a move left behind was deleted, or retained.
+pub(super) fn cleaned_up(client: &VersionClient, now: Timestamp) -> Effect {
+    Effect::status(client.current().cleaned_up(now))
+}
+
+/// Writes a status, with an Event if it ends a failure.
+fn recovered(client: &VersionClient, after: VersionStatus) -> Effect {
+    let is_ready = after.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+    let note = after.sync_status.clone().unwrap_or_default();
+    let effect = Effect::status(after);
+    if has_failed(client.version()) && is_ready {
+        return effect.with_event(Event::normal(Reason::Synced.as_str(), "Verify", note));
+    }
+    effect
+}
+
+/// Whether the last reconcile ended with a failure.
+fn has_failed(version: &VersionState) -> bool {
+    version.status.is_ready() == Some(false) && !Reason::is_progress(version.status.reason())
+}

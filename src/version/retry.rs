@@ -1,0 +1,218 @@
+//! What this process remembers of each Version between reconciles: the last failed attempt, the last verification, forced
+//! syncs, and its own last write.
+//!
+//! Losing it costs an early attempt, never correctness. Times are of the monotonic clock: a wall clock that is set back must
+//! not make anything wait.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::outcome::SecretVersion;
+use super::rate_limits::Account;
+use crate::api::state::VersionState;
+use crate::api::{MODULE_REQUEST, REQUESTED_AT};
+use crate::controller::client;
+use crate::controller::failure::{Failure, Reason};
+use crate::controller::force_throttle::ForceThrottle;
+
+/// The last attempt of a Version, which failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// How many failed in a row.
+    pub failures: u32,
+    /// Why the last one did.
+    pub reason: Reason,
+    /// Since when they fail for that reason.
+    pub since: Timestamp,
+    /// When it was made.
+    pub at: Instant,
+    /// When the pause after it ends.
+    pub ends: Instant,
+    /// The same as the clock shows it now: it may have been set since.
+    pub due: Timestamp,
+    /// What the attempt was made for. Any change of it is not made to wait.
+    pub key: ChangeKey,
+    /// The Secret that it failed on: its name and resourceVersion (none if it was missing).
+    pub secret: Option<SecretVersion>,
+    /// SHA-256 of the last download that was corrupt.
+    pub download: Option<[u8; 32]>,
+    /// In whose name it fetched, where GitHub asks that account to wait.
+    pub account: Option<Account>,
+}
+
+/// An attempt that has just failed.
+pub struct FailedAttempt {
+    /// Why.
+    pub failure: Failure,
+    /// The Secret that it read, if the failure may be about that.
+    pub secret: Option<SecretVersion>,
+    /// The account that it counts for, where GitHub limits that account.
+    pub account: Option<Account>,
+    /// How many failed in a row, this one included.
+    pub failures: u32,
+    /// Since when they fail for this reason.
+    pub since: Timestamp,
+    /// When it was made.
+    pub at: Instant,
+    /// When the pause after it ends.
+    pub ends: Instant,
+    /// The same by the wall clock.
+    pub due: Timestamp,
+    /// SHA-256 of the last download that was corrupt.
+    pub download: Option<[u8; 32]>,
+}
+
+/// What a user or the Module changes to ask for another attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeKey {
+    generation: Option<i64>,
+    requested_at: Option<Box<str>>,
+    module_request: Option<Box<str>>,
+}
+
+/// What is remembered of one Version.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Retry {
+    /// The last attempt, if it failed.
+    pub attempt: Option<Attempt>,
+    /// When the object was last seen in the bucket by this process.
+    pub verified: Option<Instant>,
+    /// The forced syncs of late.
+    pub forces: ForceThrottle,
+    /// The resourceVersion that the last reconcile left behind, and when.
+    pub left: Option<(String, Instant)>,
+}
+
+impl ChangeKey {
+    /// Of a Version as it is now.
+    pub fn of(version: &VersionState) -> Self {
+        Self {
+            generation: version.metadata.generation,
+            requested_at: version.annotation(REQUESTED_AT).map(Into::into),
+            module_request: version.annotation(MODULE_REQUEST).map(Into::into),
+        }
+    }
+
+    /// The same, after a write of our own that made a new generation without changing what is wanted.
+    #[must_use]
+    pub fn at_generation(self, generation: Option<i64>) -> Self {
+        Self { generation, ..self }
+    }
+}
+
+impl FailedAttempt {
+    /// What is remembered of it, if it was made for `key`.
+    pub fn remembered(&self, key: ChangeKey) -> Attempt {
+        Attempt {
+            failures: self.failures,
+            reason: self.failure.reason,
+            since: self.since,
+            at: self.at,
+            ends: self.ends,
+            due: self.due,
+            key,
+            secret: self.secret.clone(),
+            download: self.download,
+            account: self.account,
+        }
+    }
+}
+
+impl Retry {
+    /// The last attempt with its due time by the wall clock of now, which may have been set since.
+    pub fn attempt_at(&self, now: Timestamp) -> Option<Attempt> {
+        let attempt = self.attempt.clone()?;
+        let left = attempt.ends.saturating_duration_since(Instant::now());
+        Some(Attempt { due: now.checked_add(left).unwrap_or(now), ..attempt })
+    }
+
+    /// Whether the watch tells of a version of the object that the last reconcile has left behind.
+    pub fn is_ahead_of(&self, version: Option<&str>, now: Instant) -> bool {
+        self.left.as_ref().is_some_and(|(left, at)| {
+            now.duration_since(*at) < client::WATCH_LAG.unsigned_abs()
+                && client::is_older(version, Some(left))
+        })
+    }
+}
+
+/// The memory of all Versions, by UID.
+#[derive(Debug, Default)]
+pub struct Retries(Mutex<HashMap<String, Retry>>);
+
+impl Retries {
+    /// Reads or changes what is remembered of the object with this UID.
+    pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Retry) -> T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(memory) = all.get_mut(uid) {
+            return change(memory);
+        }
+        let mut memory = Retry::default();
+        let result = change(&mut memory);
+        // Thousands of Versions rest: those of which there is nothing to remember take no memory.
+        if memory != Retry::default() {
+            all.insert(uid.to_owned(), memory);
+        }
+        result
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_watch_may_be_behind_for_a_moment_only() {
+        let memory = Retry { left: Some(("10".into(), at(100))), ..Retry::default() };
+        assert!(memory.is_ahead_of(Some("9"), at(105)));
+        assert!(!memory.is_ahead_of(Some("10"), at(105)) && !memory.is_ahead_of(Some("9"), at(111)));
+        assert!(!Retry::default().is_ahead_of(Some("9"), at(100)));
+    }
+
+    fn at(second: u64) -> Instant {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        *START + Duration::from_secs(second)
+    }
+
+    #[test]
+    fn whatever_is_remembered_is_kept_until_the_object_is_gone() {
+        let attempt = Attempt {
+            failures: 1,
+            reason: Reason::TagNotFound,
+            since: Timestamp::UNIX_EPOCH,
+            at: at(0),
+            due: Timestamp::UNIX_EPOCH,
+            ends: at(9),
+            key: ChangeKey::of(&VersionState::default()),
+            secret: None,
+            account: None,
+            download: None,
+        };
+        let changes: [fn(&mut Retry, Attempt); 4] = [
+            |memory, attempt| memory.attempt = Some(attempt),
+            |memory, _| memory.verified = Some(at(1)),
+            |memory, _| memory.left = Some(("10".into(), at(1))),
+            |memory, _| assert_eq!(memory.forces.admit("forceSync/1", at(1)), Ok(())),
+        ];
+        for (n, change) in changes.into_iter().enumerate() {
+            let memories = Retries::default();
+            memories.with("uid", |memory| change(memory, attempt.clone()));
+            let kept = memories.with("uid", |memory| memory.clone());
+            assert_ne!(kept, Retry::default(), "change {n} is forgotten");
+            memories.with("another", |memory| memory.attempt = None);
+            assert_eq!(memories.0.lock().unwrap().len(), 1, "what has nothing to remember takes no memory");
+            memories.forget("uid");
+            assert_eq!(memories.with("uid", |memory| memory.clone()), Retry::default());
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! What a decision is, with and without a failed attempt, after a restart, and that every Version settles.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::super::decide::{Action, Facts, Lane, Seen, decide};
+use super::super::retry::{Attempt, ChangeKey};
+use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
+use crate::api::target::{Requests, is_stored};
+use crate::api::{MODULE_REQUEST, REQUESTED_AT};
+use crate::controller::failure::{Failure, Reason};
+use crate::controller::owners::Fate;
+use crate::github::FetchError;
+
+const DAY: Duration = Duration::from_hours(24);
+const NOW: i64 = 1_000_000;
+
+/// A process that has just become leader and remembers nothing.
+fn facts() -> Facts<'static> {
+    Facts {
+        attempt: None,
+        verify_interval: Some(DAY),
+        now: at(NOW),
+        leading_since: at(NOW),
+        verified: None,
+        seen: None,
+        fate: Fate::Delete,
+        awaits_digest: false,
+    }
+}
+
+fn word(action: &Action) -> &'static str {
+    match action {
+        Action::Ignore => "ignore",
+        Action::Rest(_) => "rest",
+        Action::Wait(_) => "wait",
+        Action::AwaitModule => "await Module",
+        Action::AddFinalizer => "finalizer",
+        Action::Delete => "delete",
+        Action::Suspend => "suspend",
+        Action::Reject(_) => "reject",
+        Action::ResetForce => "reset",
+        Action::Publish(_) => "publish",
+        Action::Verify(_) => "verify",
+        Action::CleanUp(_) => "clean up",
+        Action::Record(_) => "record",
+    }
+}
+
+fn decision(version: &Fixture) -> Action {
+    decide(&version.version(), &facts())
+}
+
+/// The decision of a process that remembers an attempt for another change, so that nothing is spread after a restart.
+fn with_seen(version: &Fixture, seen: Option<Seen>) -> Action {
+    let attempt = attempt_for(ChangeKey::of(&inline().annotated(REQUESTED_AT, "elsewhere").version()), NOW);
+    decide(&version.version(), &Facts { attempt: Some(&attempt), seen, verify_interval: None, ..facts() })
+}
+
+fn of(version: &Fixture) -> &'static str {
+    word(&with_seen(version, None))
+}
+
+fn after_a_look(version: &Fixture) -> &'static str {
+    word(&with_seen(version, Some(Seen { other_format: false })))
+}
+
+fn attempt_for(key: ChangeKey, due: i64) -> Attempt {
+    Attempt {
+        failures: 1,
+        reason: Reason::TagNotFound,
+        since: at(0),
+        at: Instant::now(),
+        ends: Instant::now(),
+        due: at(due),
+        key,
+        secret: None,
+        download: None,
+        account: None,
+    }
+}
+
+fn moved(version: Fixture) -> Fixture {
+    version.with(json!({"spec": {"fileName": "second.zip"}})).next_generation()
+}
+
+fn storage_failure() -> Failure {
+    Failure::retry(Reason::StorageUnavailable, "S3 is away")
+}
+
+#[test]
+fn the_steps_in_their_order() {
+    let suspended = json!({"spec": {"suspend": true}});
+    let broken = json!({"spec": {"version": "latest"}});
+    let kept = Failure::retry(Reason::OldObjectKept, "");
+    let done = version().forced().published();
+    let table = [
+        ("going", stored().with(broken.clone()).terminating(), "delete"),
+        ("gone", inline().terminating(), "ignore"),
+        ("without finalizer", inline(), "finalizer"),
+        ("suspended", stored().with(suspended.clone()), "suspend"),
+        ("suspended and forced", stored().with(suspended).forced(), "suspend"),
+        ("suspended by its Module", stored().with(json!({"spec": {"moduleSuspended": true}})), "suspend"),
+        ("broken", version().with(broken.clone()), "reject"),
+        ("broken after it was stored", stored().with(broken).next_generation(), "reject"),
+        ("without configuration", version().with(json!({"spec": {"moduleConfigRef": null}})), "reject"),
+        ("unreadable", version().with(json!({"spec": {"version": 1}})), "reject"),
+        ("named as the other format", version().with(json!({"spec": {"fileName": "a.tar.gz"}})), "reject"),
+        (
+            "of a format that its name contradicts",
+            stored().with(json!({"spec": {"moduleConfigRef": {"fileFormat": "tar"}}})).next_generation(),
+            "reject",
+        ),
+        ("named as neither format", version().with(json!({"spec": {"fileName": "a.bin"}})), "publish"),
+        ("new", version(), "publish"),
+        ("stored", stored(), "rest"),
+        ("forced", stored().forced(), "publish"),
+        ("asked", stored().annotated(REQUESTED_AT, "now"), "publish"),
+        ("asked by its Module", stored().annotated(MODULE_REQUEST, "token"), "publish"),
+        ("forced and done", done.clone(), "reset"),
+        ("forced and done, and written since", done.next_generation(), "publish"),
+        ("to be moved", moved(stored()), "publish"),
+        ("moved", moved(stored()).published(), "verify"),
+        ("moved, the clean-up failed", moved(stored()).published().failed(&kept), "verify"),
+        (
+            "of another repository",
+            stored().with(json!({"spec": {"moduleConfigRef": {"repoUrl": "https://github.com/acme/net"}}})),
+            "publish",
+        ),
+        ("failed", version().failed(&passing()), "publish"),
+        ("stored, the refetch refused", stored().failed(&stalled()), "publish"),
+        ("stored, the bucket out of reach", stored().failed(&storage_failure()), "verify"),
+        ("not stored, the bucket out of reach", version().failed(&storage_failure()), "publish"),
+        ("forced, the bucket out of reach", stored().forced().failed(&storage_failure()), "reset"),
+        ("told what it holds", stored().with(json!({"spec": {"expectedDigest": "h1:first"}})), "rest"),
+        ("told another content", stored().with(json!({"spec": {"expectedDigest": "h1:other"}})), "publish"),
+        ("of a new generation", stored().next_generation(), "record"),
+        ("done, the reset seen", stored().with(json!({"status": {"pendingForce": "done:4"}})), "record"),
+    ];
+    for (what, version, expected) in table {
+        assert_eq!(of(&version), expected, "{what}");
+    }
+    for moved in [moved(stored()).published(), moved(stored()).published().failed(&kept)] {
+        assert_eq!(after_a_look(&moved), "clean up", "only once the object itself was seen");
+    }
+    assert_eq!(after_a_look(&stored().failed(&storage_failure())), "record");
+    let other_format = Some(Seen { other_format: true });
+    assert_eq!(word(&with_seen(&stored().next_generation(), other_format)), "publish");
+    let extensionless = version().with(json!({"spec": {"fileName": "module"}})).published();
+    assert_eq!((of(&extensionless), of(&extensionless.next_generation())), ("rest", "verify"));
+    let restoring = stored().current().restoring("lost", at(300));
+    assert_eq!(of(&stored().with_status(&restoring)), "publish");
+    let resumed = stored().current().suspended("somebody", at(300));
+    assert_eq!(of(&stored().with_status(&resumed)), "record", "resuming costs no fetch");
+    for (failure, expected) in
+        [(stalled(), "publish"), (passing(), "publish"), (storage_failure(), "verify"), (kept, "verify")]
+    {
+        let failed = stored().failed(&failure);
+        let resumed = failed.current().suspended("somebody", at(300));
+        assert_eq!(
+            of(&failed.with_status(&resumed)),
+            expected,
+            "{}: what failed is looked into",
+            failure.reason
+        );
+        let outage = stored().failed(&failure).failed(&storage_failure());
+        assert_eq!(of(&outage), expected, "{}, then an outage of the store", failure.reason);
+    }
+    let moving = moved(stored());
+    let moving = moving.clone().with_status(&moving.current().publishing(&moving.target().location, at(300)));
+    let back = moving.with(json!({"spec": {"fileName": "first.zip"}})).next_generation();
+    assert_eq!(
+        (of(&back), after_a_look(&back)),
+        ("verify", "clean up"),
+        "what was begun at the other place is taken away again"
+    );
+    let unsaid = stored().with(json!({"status": {"conditions": null}}));
+    assert_eq!(of(&unsaid), "verify", "nothing is said of it: it is looked at first");
+}
+
+#[test]
+fn a_force_lives_until_its_outcome_is_written() {
+    for (failure, pending, left) in [(passing(), "retry:5", Some("retry:5")), (stalled(), "done:5", None)] {
+        let failed = stored().forced().failed(&failure);
+        assert_eq!(failed.status().pending_force.as_deref(), Some(pending));
+        assert_eq!(of(&failed), "reset");
+        let reset = failed.with(json!({"spec": {"forceSync": false}})).next_generation();
+        let observed = reset.current().observed();
+        assert_eq!(observed.pending_force.as_deref(), left);
+        let reset = reset.with_status(&observed);
+        assert_eq!(of(&reset), "publish");
+        assert_eq!(
+            Requests::of(&reset.version()).any(),
+            left.is_some(),
+            "only a force that is pending is a full sync"
+        );
+        assert!(
+            Requests::of(&reset.clone().next_generation().forced().version()).force_sync,
+            "it works again"
+        );
+        let after = reset.published();
+        assert_eq!((after.status().pending_force, of(&after)), (None, "rest"));
+    }
+}
+
+#[test]
+fn an_archive_under_another_format_s_name_is_made_anew_once_that_is_corrected() {
+    let format = |format: &str| json!({"spec": {"moduleConfigRef": {"fileFormat": format}}});
+    let misnamed = stored().with(format("tar")).next_generation();
+    let Action::Reject(failure) = decision(&misnamed) else { panic!("{:?}", decision(&misnamed)) };
+    assert!(failure.message.contains("first.zip") && failure.message.contains("tar"), "{}", failure.message);
+    let rejected = misnamed.failed(&failure);
+    // The bytes may be those of either format: an early release stored a tar under this name.
+    assert_eq!(of(&rejected.clone().with(format("zip")).next_generation()), "publish");
+    let renamed = json!({"spec": {"fileName": "first.tar.gz"}});
+    assert_eq!(of(&rejected.with(renamed).next_generation()), "publish", "to another place");
+    let other = Failure::stalled(Reason::InvalidSpec, "moduleConfig.repoUrl: no");
+    assert_eq!(
+        of(&stored().failed(&other).next_generation()),
+        "verify",
+        "what was wrong does not touch the bytes"
+    );
+}
+
+fn lane(action: &Action) -> Option<Lane> {
+    action.lane()
+}
+
+#[test]
+fn which_queue_each_decision_waits_in() {
+    let original = json!({"metadata": {"finalizers": ["opendepot.defdev.io/finalizer"]}});
+    let unfinalized = json!({"metadata": {"finalizers": null}});
+    let suspended = json!({"spec": {"suspend": true}});
+    let by_module = json!({"spec": {"moduleSuspended": true}});
+    let table = [
+        ("a Provider", version().with(json!({"spec": {"type": "Provider"}})), None),
+        ("another's, without our finalizer", version().with(unfinalized.clone()), None),
+        ("the original's", inline().with(original), None),
+        ("let go already", inline().terminating(), None),
+        ("inline and new", inline(), Some(Lane::Light)),
+        ("going", stored().terminating(), Some(Lane::Light)),
+        (
+            "going while suspended and forced",
+            stored().with(suspended.clone()).forced().terminating(),
+            Some(Lane::Light),
+        ),
+        ("to be suspended", stored().with(suspended.clone()).next_generation(), Some(Lane::Light)),
+        ("to be suspended by its Module", stored().with(by_module).next_generation(), Some(Lane::Light)),
+        ("suspended before it was stored", version().with(suspended), Some(Lane::Light)),
+        ("new", version(), Some(Lane::Publish)),
+        ("of a new generation", stored().next_generation(), Some(Lane::Light)),
+        ("with something left behind", left_behind(), Some(Lane::Light)),
+        ("failed for a passing reason", version().failed(&passing()), Some(Lane::Publish)),
+        ("stored, but a refetch failed", stored().failed(&passing()), Some(Lane::Publish)),
+        ("its force to be reset", stored().forced().failed(&passing()), Some(Lane::Light)),
+    ];
+    for (what, version, expected) in table {
+        assert_eq!(lane(&decision(&version)), expected, "{what}");
+    }
+}
+
+fn left_behind() -> Fixture {
+    let elsewhere = json!({"bucket": "shelf", "key": "network/old.zip", "region": "us-west-2"});
+    let here = stored().0["status"]["storage"].clone();
+    stored().with(json!({"status": {"objects": [elsewhere, here]}}))
+}
+
+#[test]
+fn what_is_stored_and_said_waits_for_its_verification() {
+    assert!(matches!(decision(&stored()), Action::Rest(Some(due)) if due > at(NOW)));
+    let never = Facts { verify_interval: None, ..facts() };
+    assert!(matches!(decide(&stored().version(), &never), Action::Rest(None)));
+    let late = Facts { leading_since: at(0), ..facts() };
+    assert_eq!(word(&decide(&stored().version(), &late)), "verify");
+    let seen = Facts { verified: Some(at(NOW)), seen: Some(Seen { other_format: false }), ..late };
+    assert_eq!(word(&decide(&stored().version(), &seen)), "rest");
+}
+
+#[test]
+fn suspension_is_said_once_and_holds_back_every_request() {
+    for field in ["suspend", "moduleSuspended"] {
+        let version = stored().with(json!({"spec": {field: true}})).next_generation().forced();
+        let said = version.current().suspended("somebody", at(300));
+        assert!(matches!(decision(&version.with_status(&said)), Action::Rest(None)), "{field}");
+    }
+}
+
+#[test]
+fn requests_are_work_until_they_are_handled() {
+    for version in [
+        stored().forced(),
+        stored().annotated(REQUESTED_AT, "now"),
+        stored().annotated(REQUESTED_AT, ""),
+        stored().annotated(MODULE_REQUEST, "token"),
+        stored().with(json!({"status": {"pendingForce": "retry:4"}})),
+    ] {
+        assert_eq!(word(&decision(&version)), "publish", "{:?}", version.0);
+    }
+    for version in [version().annotated(REQUESTED_AT, "now"), version().annotated(MODULE_REQUEST, "token")] {
+        assert!(matches!(decision(&version.published()), Action::Rest(Some(_))));
+    }
+}
+
+#[test]
+fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
+    let failed = version().failed(&passing());
+    let judge = |version: &Fixture, due| {
+        let attempt = attempt_for(ChangeKey::of(&failed.version()), due);
+        decide(&version.version(), &Facts { attempt: Some(&attempt), leading_since: at(0), ..facts() })
+    };
+    assert!(matches!(judge(&failed, NOW + 60), Action::Wait(due) if due == at(NOW + 60)));
+    assert_eq!(word(&judge(&failed, NOW)), "publish");
+    for changed in [
+        failed.clone().next_generation(),
+        failed.clone().annotated(REQUESTED_AT, "now"),
+        failed.clone().annotated(MODULE_REQUEST, "token"),
+    ] {
+        assert_eq!(word(&judge(&changed, NOW + 60)), "publish");
+    }
+    assert_eq!(word(&judge(&failed.clone().terminating().next_generation(), NOW + 60)), "delete");
+    // Other annotations are no change.
+    assert_eq!(word(&judge(&failed.clone().annotated("kubectl", "was here"), NOW + 60)), "wait");
+}
+
+#[test]
+fn after_a_restart_what_waits_for_a_person_still_does() {
+    let stalled = Failure::stalled(Reason::RepositoryNotFound, "");
+    for version in [version().failed(&stalled), stored().failed(&stalled)] {
+        let Action::Wait(due) = decision(&version) else { panic!("{:?}", decision(&version)) };
+        assert!(due > at(NOW) && due <= at(NOW + 3600));
+        assert_eq!(word(&decision(&version.next_generation())), "publish", "a change is looked at");
+    }
+    // A restart may have brought the flag, and finding out costs nothing.
+    let flag = Failure::stalled(Reason::StorageNotAllowed, "");
+    assert_eq!(word(&decision(&version().failed(&flag))), "publish");
+}
+
+#[test]
+fn after_a_restart_what_its_content_stalls_for_more_than_a_day_waits_for_its_time_of_day() {
+    // `failed` says that it stalled at second 200.
+    let waits = |reason, uid: &str, now: i64| {
+        let stalled = version().failed(&Failure::stalled(reason, ""));
+        let version = stalled.with(json!({"metadata": {"uid": uid}})).version();
+        match decide(&version, &Facts { now: at(now), leading_since: at(now), ..facts() }) {
+            Action::Wait(due) => due.as_second() - now,
+            other => panic!("{other:?}"),
+        }
+    };
+    let longest = |reason, now| (0..200).map(|n| waits(reason, &format!("uid-{n}"), now)).max().unwrap();
+    let day = 24 * 3600;
+    for reason in [Reason::ArchiveUnsafe, Reason::ImmutableContentChanged, Reason::ArchiveCorrupt] {
+        assert!(longest(reason, 200 + day - 1) <= 3600, "{reason} on the first day");
+        assert!((day / 2..=day).contains(&longest(reason, 200 + day)), "{reason} after it");
+    }
+    // A restart may have brought the limit.
+    for reason in [Reason::ArchiveTooLarge, Reason::RepositoryNotFound, Reason::ObjectNotOurs] {
+        assert!(longest(reason, 200 + 30 * day) <= 3600, "{reason}");
+    }
+    // Restarts that come often do not bring it forward: the time of day is fixed by the UID.
+    let due = |now| now + waits(Reason::ArchiveUnsafe, "uid", now);
+    let first = due(10 * day);
+    assert!((10 * day..first).step_by(600).all(|now| due(now) == first));
+    let asked = version().failed(&Failure::stalled(Reason::ArchiveUnsafe, "")).next_generation();
+    assert_eq!(word(&decision(&asked)), "publish", "a change is looked at");
+}
+
+#[test]
+fn after_a_restart_what_waited_for_github_still_does_unless_somebody_asks_again() {
+    let until = at(NOW + 600);
+    let limit = FetchError::RateLimited { host: "api.github.com".into(), until, secondary: false };
+    let limited = |version: Fixture| version.failed(&limit.clone().into());
+    for version in [version(), stored(), stored().forced()] {
+        let asked_before = version.0["spec"]["forceSync"] == true;
+        let version = limited(version).with(json!({"spec": {"forceSync": false}}));
+        assert_eq!(version.version().status.pending_force.is_some(), asked_before);
+        assert!(matches!(decision(&version), Action::Wait(due) if due == until));
+        assert_eq!(word(&decision(&version.clone().annotated(REQUESTED_AT, "now"))), "publish");
+        assert_eq!(word(&decision(&version.clone().annotated(MODULE_REQUEST, "now"))), "publish");
+        assert_eq!(word(&decision(&version.next_generation())), "publish", "a change is looked at");
+    }
+    let over = FetchError::RateLimited { host: "api.github.com".into(), until: at(NOW), secondary: false };
+    assert_eq!(word(&decision(&version().failed(&over.into()))), "publish");
+}
+
+fn due(uid: &str, interval: Duration, verified: i64) -> i64 {
+    let version = stored().with(json!({"metadata": {"uid": uid}}));
+    let (now, verified) = (at(verified), Some(at(verified)));
+    let facts = Facts { now, leading_since: at(0), verified, verify_interval: Some(interval), ..facts() };
+    match decide(&version.version(), &facts) {
+        Action::Rest(Some(due)) => due.as_millisecond(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn verifications_spread_over_the_interval() {
+    let mut hours = BTreeMap::new();
+    for n in 0..1000 {
+        *hours.entry(due(&format!("uid-{n}"), DAY, NOW) / 3_600_000).or_insert(0) += 1;
+    }
+    assert!(hours.len() >= 24 && hours.values().all(|n| *n < 90), "{hours:?}");
+}
+
+proptest! {
+    #[test]
+    fn a_verification_is_due_within_one_interval(uid in "[a-f0-9-]{0,36}", from in 0..4_000_000_000_i64, every in 1..10_000_000_u64) {
+        let due = due(&uid, Duration::from_secs(every), from);
+        let from = from * 1000;
+        prop_assert!(due > from && due <= from + i64::try_from(every).unwrap() * 1000);
+    }
+}
+
+/// One of the many things that may have happened to a Version.
+fn happen(version: Fixture, what: usize) -> Fixture {
+    match what {
+        0 => version.forced(),
+        1 => version.annotated(REQUESTED_AT, "now"),
+        2 => version.annotated(MODULE_REQUEST, "token"),
+        3 => version.next_generation(),
+        4 => moved(version),
+        5 => version.failed(&passing()),
+        6 => version.failed(&stalled()),
+        7 => version.failed(&storage_failure()),
+        8 => version.published(),
+        9 => version.with(json!({"spec": {"suspend": true}})),
+        10 => version.with(json!({"spec": {"suspend": false, "forceSync": false}})),
+        11 => {
+            let status = version.current().restoring("lost", at(300));
+            version.with_status(&status)
+        }
+        12 => {
+            let status = version.current().suspended("its Module", at(300));
+            version.with_status(&status)
+        }
+        13 => version.with(json!({"status": {"conditions": null}})),
+        14 => version.terminating(),
+        15 => version.with(json!({"spec": {"expectedDigest": "h1:first"}})),
+        16 => left_behind_at(version),
+        _ => version.with(json!({"metadata": {"finalizers": null}})),
+    }
+}
+
+fn left_behind_at(mut version: Fixture) -> Fixture {
+    let elsewhere = json!({"bucket": "shelf", "key": "network/old.zip", "region": "us-west-2"});
+    if let Some(objects) = version.0["status"]["objects"].as_array_mut() {
+        objects.push(elsewhere);
+    }
+    version
+}
+
+/// What the action does where everything succeeds; `None` at its end.
+fn perform(version: Fixture, action: &Action, seen: &mut Option<Seen>) -> Option<Fixture> {
+    let current = version.current();
+    let status = match action {
+        Action::Ignore | Action::Rest(_) | Action::Delete => return None,
+        Action::Wait(_) | Action::AwaitModule | Action::Reject(_) => panic!("{action:?}"),
+        Action::AddFinalizer => {
+            return Some(version.with(json!({"metadata": {"finalizers": [crate::api::FINALIZER]}})));
+        }
+        Action::ResetForce => {
+            let reset = version.with(json!({"spec": {"forceSync": false}})).next_generation();
+            let observed = reset.current().observed();
+            return Some(reset.with_status(&observed));
+        }
+        Action::Verify(_) => {
+            *seen = Some(Seen { other_format: false });
+            return Some(version);
+        }
+        Action::Publish(target) => {
+            *seen = Some(Seen { other_format: false });
+            current.published(&proof(target), &target.requests, at(NOW))
+        }
+        Action::Suspend => current.suspended("spec.suspend", at(NOW)),
+        Action::CleanUp(_) => current.cleaned_up(at(NOW)),
+        Action::Record(target) => current.recorded(target, at(NOW)),
+    };
+    assert_ne!(status, current.status, "{action:?} changes nothing, and would be repeated for ever");
+    Some(version.with_status(&status))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    /// A decision to rest about a Version that needs work would leave it so; one that repeats itself would never end.
+    #[test]
+    fn every_version_settles_in_a_few_actions(events in prop::collection::vec(0..18_usize, 0..7)) {
+        let mut version = events.iter().fold(version(), |version, what| happen(version, *what));
+        let attempt = attempt_for(ChangeKey::of(&inline().annotated(REQUESTED_AT, "elsewhere").version()), NOW);
+        let mut seen = None;
+        for _ in 0..8 {
+            let facts = Facts { attempt: Some(&attempt), seen, verify_interval: None, ..facts() };
+            let action = decide(&version.version(), &facts);
+            let Some(next) = perform(version.clone(), &action, &mut seen) else { break };
+            version = next;
+        }
+        let after = version.version();
+        let facts = Facts { attempt: Some(&attempt), verify_interval: None, ..facts() };
+        match decide(&after, &facts) {
+            Action::Ignore | Action::Delete => {}
+            Action::Rest(None) if after.is_suspended() => prop_assert_eq!(after.status.reason(), "Suspended"),
+            Action::Rest(None) => {
+                prop_assert!(is_stored(&after) && after.status.is_ready() == Some(true) && after.is_observed());
+                prop_assert!(!Requests::of(&after).any() && !after.force_sync);
+                prop_assert_eq!(after.status.objects().count(), 1, "nothing is left behind");
+            }
+            action => prop_assert!(false, "{action:?}"),
+        }
+    }
+}
