@@ -1,16 +1,11 @@
 //! Modules and Versions as the API server may hand them out: `spec` and `status` of any shape.
 #![no_main]
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
-use opendepot::api::state::{ModuleState, OwnerPolicy, VersionState};
+use opendepot::api::state::{ModuleState, VersionState};
 use opendepot::api::target::{Target, is_stored, throttled_request};
-use opendepot::api::{Module, ModuleConfig, ModuleStatus, Version};
+use opendepot::api::{Module, ModuleConfig, Version};
 use opendepot::domain::object_key;
-use opendepot::module::select::ModuleView;
-use opendepot::module::status::Facts;
-use opendepot::module::{plan, select, status};
+use opendepot::module::fuzzing::decide;
 use serde_json::{Value, json};
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
@@ -33,9 +28,11 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     {
         check(config);
     }
-    if let Ok(module) = serde_json::from_value::<Module>(raw) {
+    if let Ok(module) = serde_json::from_value::<Module>(raw.clone()) {
         check(&module.spec.module_config);
-        decide(module, &lean);
+        if let Ok(mut object) = serde_json::from_value(raw) {
+            decide(&mut object, &lean);
+        }
     }
 });
 
@@ -53,36 +50,4 @@ fn check(config: &ModuleConfig) {
         }
         Err(invalid) => assert!(!invalid.to_string().is_empty()),
     }
-}
-
-/// The same situation twice changes nothing.
-fn decide(module: Module, child: &VersionState) {
-    let status = module.status.unwrap_or_default();
-    let config = serde_json::to_value(&module.spec.module_config).unwrap_or_default();
-    let policy = OwnerPolicy::of(&config, status.published.iter().flat_map(|all| all.keys().cloned()));
-    let departed = BTreeMap::default();
-    let mut view = ModuleView { metadata: module.metadata, spec: module.spec, status, policy, departed };
-    view.metadata.name = Some("network".into());
-    let children = [child];
-    let next = |view: &ModuleView| -> ModuleStatus {
-        let selection = select::select(view, &children);
-        let plan = plan::plan(view, &selection, &children);
-        assert!(plan.create.len() <= view.spec.versions.len());
-        status::status(
-            view,
-            &Facts {
-                selection: &selection,
-                children: &children,
-                plan: &plan,
-                problem: None,
-                refused: &opendepot::module::attempts::Refused::default(),
-                too_large: false,
-            },
-            None,
-            Timestamp::UNIX_EPOCH,
-        )
-    };
-    let first = next(&view);
-    view.status = first.clone();
-    assert_eq!(next(&view), first);
 }

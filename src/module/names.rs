@@ -1,7 +1,7 @@
 //! Names of Version objects, and label values.
 //!
-//! In: a Module's name and a version. Out: an object name. Pure. The mapping is injective (two pairs never share a name)
-//! and always legal (a DNS-1123 subdomain), and it is the plain `<module>-<version>` wherever that is both.
+//! Pure. Two pairs of Module and version never share a name, every name is a DNS-1123 subdomain, and it is the plain
+//! `<module>-<version>` wherever that has both properties.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -9,7 +9,7 @@ use crate::domain::Release;
 use crate::domain::names::is_dns_subdomain;
 use crate::domain::text::hex;
 
-/// Longest name that is made. Kubernetes allows 253; Events append about 18 characters to the name of their object.
+/// The longest name. Kubernetes allows 253; Events append about 18 characters to the name of their object.
 const MAX_NAME: usize = 230;
 /// Characters of the hash: 40 bits.
 const HASH: usize = 10;

@@ -1,30 +1,30 @@
-//! When a Module's status is written: at once where it may be waited for, and mere progress as seldom as it is expensive.
+//! When a Module's status is written: at once if a client may wait for it, and mere progress less often the longer a write takes.
 //!
-//! In: the status before and after, what is known of the last write, and the time. Out: how long to wait. Pure. A status write
-//! costs the API server as much as the Module is long, six sevenths of it for the field management of `spec.versions`.
+//! Pure. A status write costs the API server time in proportion to the length of the Module, six sevenths of it for the field
+//! management of `spec.versions`.
 
 use std::time::{Duration, Instant};
 
 use crate::api::ModuleStatus;
 
-/// Shortest time between two writes of progress.
+/// The shortest time between two writes of progress.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// Progress waits for so many times what the last write took: writes take up a twentieth of the time at most.
+/// Progress waits this many times as long as the last write took, so that writes take at most a twentieth of the time.
 const TIMES: u32 = 19;
 
-/// It also waits for this part of the time for which nothing but progress has been written: the number of writes grows with
-/// the logarithm of what a publish takes.
+/// It also waits for this part of the time during which only progress was written, so that the number of writes grows with the
+/// logarithm of that time.
 const PART: u32 = 4;
 
-/// Longest wait that this part makes.
+/// The longest wait because of this part.
 const LONGEST_PART: Duration = Duration::from_secs(30);
 
-/// What is known of a Module's status writes.
+/// The recent status writes of a Module.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pace {
     last: Option<Write>,
-    /// Since when nothing but progress is written.
+    /// Since when only progress was written.
     progress_since: Option<Instant>,
 }
 
@@ -34,21 +34,21 @@ struct Write {
     took: Duration,
 }
 
-/// What a write would change.
+/// What a write changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Urgency {
     /// Nothing.
     None,
-    /// Counts, the words that speak of them, digests that are not waited for.
+    /// Counts, the messages with counts, and digests that no work waits for.
     Progress,
-    /// What may be waited for.
+    /// What a client or our own work may wait for.
     Urgent,
 }
 
-/// What differs between two statuses. Whether a new digest is waited for, the caller says.
-pub fn change(before: &ModuleStatus, after: &ModuleStatus, digest_is_awaited: bool) -> Change {
+/// What differs between two statuses. `digest_is_awaited`: whether work waits for a new digest.
+pub fn urgency(before: &ModuleStatus, after: &ModuleStatus, digest_is_awaited: bool) -> Urgency {
     if before == after {
-        return Change::None;
+        return Urgency::None;
     }
     let ModuleStatus {
         observed_generation,
@@ -56,12 +56,12 @@ pub fn change(before: &ModuleStatus, after: &ModuleStatus, digest_is_awaited: bo
         synced,
         force_token,
         last_handled_request,
-        // More entries are progress, unless one is waited for. With none at all `immutable` was turned off.
+        // More entries are progress, unless work waits for one. Without the field, `immutable` was turned off.
         published,
         // Never written.
         module_version_refs: _,
         file_name: _,
-        // Counts, and sentences that tell them.
+        // Counts, and messages with counts.
         sync_status: _,
         latest_version: _,
         versions: _,
@@ -80,13 +80,13 @@ pub fn change(before: &ModuleStatus, after: &ModuleStatus, digest_is_awaited: bo
         || before.published.is_some() != published.is_some()
         || before.conditions.len() != conditions.len()
         || signs(before) != signs(after);
-    if urgent { Change::Urgent } else { Change::Progress }
+    if urgent { Urgency::Urgent } else { Urgency::Progress }
 }
 
 impl Pace {
-    /// How long a write that changes this has to wait.
-    pub fn wait(&self, change: Change, now: Instant) -> Duration {
-        let (Change::Progress, Some(last)) = (change, &self.last) else { return Duration::ZERO };
+    /// How long a write has to wait.
+    pub fn wait(&self, urgency: Urgency, now: Instant) -> Duration {
+        let (Urgency::Progress, Some(last)) = (urgency, &self.last) else { return Duration::ZERO };
         let part = self
             .progress_since
             .map_or(Duration::ZERO, |since| last.ended.saturating_duration_since(since) / PART);
@@ -94,13 +94,13 @@ impl Pace {
         pause.saturating_sub(now.saturating_duration_since(last.ended))
     }
 
-    /// A write ended.
-    pub fn wrote(&mut self, change: Change, took: Duration, ended: Instant) {
+    /// Records a write.
+    pub fn wrote(&mut self, urgency: Urgency, took: Duration, ended: Instant) {
         let rested = self
             .last
             .as_ref()
             .is_none_or(|last| ended.saturating_duration_since(last.ended) > 2 * LONGEST_PART);
-        let since = self.progress_since.filter(|_| change == Change::Progress && !rested);
+        let since = self.progress_since.filter(|_| urgency == Urgency::Progress && !rested);
         self.progress_since = Some(since.unwrap_or(ended));
         self.last = Some(Write { ended, took });
     }
@@ -133,27 +133,27 @@ mod tests {
                 "lastTransitionTime": "2026-01-01T00:00:00Z"}]})
         };
         let table = [
-            (json!({}), Change::None),
-            (json!({"syncStatus": "2 of 9"}), Change::Progress),
-            (json!({"versions": {"desired": 9, "synced": 2, "failed": 1, "pruned": 0}}), Change::Progress),
-            (json!({"latestVersion": "1.1.0"}), Change::Progress),
-            (json!({"published": {"1.0.0": "h1:a", "1.1.0": "h1:b"}}), Change::Progress),
-            (ready("False", "Progressing", "2 of 9"), Change::Progress),
-            (ready("True", "Progressing", "1 of 9"), Change::Urgent),
-            (ready("False", "TagNotFound", "1 of 9"), Change::Urgent),
-            (json!({"conditions": []}), Change::Urgent),
-            (json!({"observedGeneration": 4}), Change::Urgent),
-            (json!({"synced": true}), Change::Urgent),
-            (json!({"forceToken": "a request"}), Change::Urgent),
-            (json!({"lastHandledRequest": "now"}), Change::Urgent),
-            (json!({"published": null}), Change::Urgent),
+            (json!({}), Urgency::None),
+            (json!({"syncStatus": "2 of 9"}), Urgency::Progress),
+            (json!({"versions": {"desired": 9, "synced": 2, "failed": 1, "pruned": 0}}), Urgency::Progress),
+            (json!({"latestVersion": "1.1.0"}), Urgency::Progress),
+            (json!({"published": {"1.0.0": "h1:a", "1.1.0": "h1:b"}}), Urgency::Progress),
+            (ready("False", "Progressing", "2 of 9"), Urgency::Progress),
+            (ready("True", "Progressing", "1 of 9"), Urgency::Urgent),
+            (ready("False", "TagNotFound", "1 of 9"), Urgency::Urgent),
+            (json!({"conditions": []}), Urgency::Urgent),
+            (json!({"observedGeneration": 4}), Urgency::Urgent),
+            (json!({"synced": true}), Urgency::Urgent),
+            (json!({"forceToken": "a request"}), Urgency::Urgent),
+            (json!({"lastHandledRequest": "now"}), Urgency::Urgent),
+            (json!({"published": null}), Urgency::Urgent),
         ];
         let before = status(&json!({}));
         for (changes, expected) in table {
-            assert_eq!(change(&before, &status(&changes), false), expected, "{changes}");
+            assert_eq!(urgency(&before, &status(&changes), false), expected, "{changes}");
         }
         let recorded = status(&json!({"published": {"1.0.0": "h1:a", "1.1.0": "h1:b"}}));
-        assert_eq!(change(&before, &recorded, true), Change::Urgent);
+        assert_eq!(urgency(&before, &recorded, true), Urgency::Urgent);
     }
 
     /// Writes while a Module publishes for so many seconds, with news in each of them, and the time between the last two.
@@ -161,12 +161,12 @@ mod tests {
         let (mut pace, mut now, mut count) = (Pace::default(), Instant::now(), 0);
         let (mut last, mut gap) = (now, Duration::ZERO);
         let end = now + Duration::from_secs(seconds.into());
-        pace.wrote(Change::Urgent, took, now);
+        pace.wrote(Urgency::Urgent, took, now);
         while now < end {
-            let wait = pace.wait(Change::Progress, now);
+            let wait = pace.wait(Urgency::Progress, now);
             if wait.is_zero() {
                 now += took;
-                pace.wrote(Change::Progress, took, now);
+                pace.wrote(Urgency::Progress, took, now);
                 (count, gap, last) = (count + 1, now.duration_since(last), now);
             }
             now += wait.max(Duration::from_millis(50));
@@ -193,16 +193,16 @@ mod tests {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
         let mut pace = Pace::default();
-        assert_eq!(pace.wait(Change::Progress, at(0)), Duration::ZERO, "the first");
+        assert_eq!(pace.wait(Urgency::Progress, at(0)), Duration::ZERO, "the first");
         for second in 0..100 {
-            pace.wrote(Change::Progress, Duration::from_millis(100), at(second));
+            pace.wrote(Urgency::Progress, Duration::from_millis(100), at(second));
         }
-        assert!(pace.wait(Change::Progress, at(99)) > Duration::from_secs(20));
-        assert_eq!(pace.wait(Change::Urgent, at(99)), Duration::ZERO);
+        assert!(pace.wait(Urgency::Progress, at(99)) > Duration::from_secs(20));
+        assert_eq!(pace.wait(Urgency::Urgent, at(99)), Duration::ZERO);
         let mut urgent = pace.clone();
-        urgent.wrote(Change::Urgent, Duration::from_millis(100), at(99));
-        assert_eq!(urgent.wait(Change::Progress, at(99)), Duration::from_millis(1_900));
-        pace.wrote(Change::Progress, Duration::from_millis(10), at(500));
-        assert_eq!(pace.wait(Change::Progress, at(500)), Duration::from_secs(1));
+        urgent.wrote(Urgency::Urgent, Duration::from_millis(100), at(99));
+        assert_eq!(urgent.wait(Urgency::Progress, at(99)), Duration::from_millis(1_900));
+        pace.wrote(Urgency::Progress, Duration::from_millis(10), at(500));
+        assert_eq!(pace.wait(Urgency::Progress, at(500)), Duration::from_secs(1));
     }
 }

@@ -1,332 +1,286 @@
-//! What a Module's reconcile should do: a pure function from the Module and its Versions to a [`Plan`].
+//! What a Module's reconcile does to its Versions: a pure function from the Module and its Versions to a [`Plan`].
 //!
-//! In: the Module as it is stored, the Versions of its namespace as the watch keeps them. Out: Versions to create, to
-//! change and to delete, and the names that others hold. No client, no clock, no randomness: [`super::apply`] runs it.
+//! [`super::patch`] makes requests of it, [`super::apply`] sends them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use kube::ResourceExt as _;
-
-use super::record::Room;
-use super::select::{ModuleView, Selection, Wanted, ours};
-use crate::api::ModuleConfig;
+use super::conflict::{NameConflict, conflict};
+use super::file_name::{FileName, file_name};
+use super::ledger::Ledger;
+use super::select::{Selection, Wanted};
+use super::view::ModuleView;
 use crate::api::state::{Origin, VersionState};
-use crate::api::version::TYPE_MODULE;
-use crate::api::{ADOPT, GROUP, MODULE_REQUEST};
-use crate::domain::Release;
+use crate::api::{ADOPT, MODULE_REQUEST, ModuleConfig};
 
-/// What to do.
+/// What to do, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Versions to create.
     pub create: Vec<Create>,
-    /// Versions to change.
     pub change: Vec<Change>,
-    /// Versions to delete, last.
     pub delete: Vec<Target>,
-    /// Wanted names that wait for somebody: still terminating, or held by another.
-    pub waiting: BTreeMap<String, Holder>,
-}
-
-/// Who holds a wanted name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// Our own, on its way out.
-    Terminating,
-    /// Nobody: an inline Version that could be adopted.
-    Ownerless,
-    /// Nobody: one that was made for a Module of this name, with another place or repository.
-    Elsewhere,
-    /// A Module of this very name that was deleted: Kubernetes is about to remove it.
-    Former,
-    /// Another controller's object.
-    Other(String),
-    /// This Module's, but with neither our finalizer nor a file name: nobody knows what it stored.
-    Bare,
-    /// The original OpenDepot, which made it for this very Module.
-    Original,
-    /// One that is nobody else's, but of this type and version, which never change.
-    Unlike(String),
-    /// None: it is not made, since the Module's record of digests has no room for another.
-    Unrecorded,
+    /// Wanted names that cannot be used now.
+    pub conflicts: BTreeMap<String, NameConflict>,
 }
 
 /// A Version to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Create {
-    /// Name of the object.
     pub name: String,
     /// `spec.version`, as the Module spells it.
     pub version: String,
     /// `spec.expectedDigest`.
     pub expected_digest: Option<String>,
+    /// The token of the open request.
+    pub request: Option<String>,
 }
 
-/// An existing object and the state in which it was seen.
+/// An existing object, and the state in which the cache has it. Every write tests both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Name of the object.
     pub name: String,
-    /// Its UID.
     pub uid: String,
-    /// Its resourceVersion, which every write tests.
     pub resource_version: String,
 }
 
-/// A change of an existing Version. Fields that are `None` stay as they are.
+/// A change of an existing Version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
-    /// Which.
     pub target: Target,
-    /// Write the resolved configuration, with a fresh file name where the place or the bytes change.
-    pub config: Option<FileName>,
+    pub edits: Vec<Edit>,
+}
+
+/// One part of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Edit {
+    /// Write the resolved configuration, which includes the deletion policy.
+    SetConfig(FileName),
+    /// Write `moduleConfigRef.deletionPolicy` only.
+    SetPolicy { retain: bool },
     /// Write `spec.moduleSuspended`.
-    pub suspended: Option<bool>,
-    /// Write `spec.expectedDigest` (or remove it).
-    pub expected_digest: Option<Option<String>>,
-    /// Write the annotation that carries the Module's open request.
-    pub request: Option<String>,
-    /// Take over: owner reference, labels and finalizer.
-    pub adopt: bool,
-    /// Write `moduleConfigRef.deletionPolicy`, where `config` does not. It is the one thing that still matters of a
-    /// Version that is on its way out.
-    pub retain: Option<bool>,
+    SetSuspended(bool),
+    /// Write `spec.expectedDigest`.
+    PinDigest(String),
+    /// Remove `spec.expectedDigest`.
+    UnpinDigest,
+    /// Write the annotation with the token of the open request.
+    Request(String),
+    /// Add owner reference, labels and finalizer.
+    Adopt,
 }
 
-/// What happens to `spec.fileName` when the configuration is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FileName {
-    /// It stays.
-    Keep,
-    /// The object moves or its bytes change: a new key.
-    Fresh,
-    /// It is missing: the one derived from namespace, name and version, where the object may already lie.
-    Derived,
+impl Edit {
+    /// For the log.
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::SetConfig(FileName::Keep | FileName::Derived) => "configuration",
+            Self::SetConfig(FileName::Fresh) => "configuration with a new file name",
+            Self::SetConfig(FileName::Stored(_)) => "configuration with the stored file name",
+            Self::SetPolicy { retain: true } => "deletionPolicy Retain",
+            Self::SetPolicy { retain: false } => "deletionPolicy Delete",
+            Self::SetSuspended(true) => "suspended",
+            Self::SetSuspended(false) => "resumed",
+            Self::PinDigest(_) => "expected digest",
+            Self::UnpinDigest => "no expected digest",
+            Self::Request(_) => "sync request",
+            Self::Adopt => "adopted",
+        }
+    }
+
+    /// Whether it is made while the Module's configuration is unusable.
+    fn is_independent_of_config(&self) -> bool {
+        matches!(self, Self::SetPolicy { .. } | Self::SetSuspended(_) | Self::Request(_))
+    }
 }
 
-impl Holder {
-    /// Whether the name is free soon, without a person.
-    pub fn passes(&self) -> bool {
-        matches!(self, Self::Terminating | Self::Former)
+impl Change {
+    /// For the log.
+    pub fn words(&self) -> String {
+        self.edits.iter().map(Edit::words).collect::<Vec<_>>().join(", ")
+    }
+
+    pub fn adopts(&self) -> bool {
+        self.edits.contains(&Edit::Adopt)
+    }
+
+    pub fn pins_digest(&self) -> bool {
+        self.edits.iter().any(|edit| matches!(edit, Edit::PinDigest(_)))
+    }
+
+    /// Whether it only passes a request on.
+    pub fn only_requests(&self) -> bool {
+        self.edits.iter().all(|edit| matches!(edit, Edit::Request(_)))
     }
 }
 
 impl Plan {
-    /// What is left of the plan while the configuration cannot be worked with: suspension, the deletion policy and
-    /// requests still reach the Versions that are there; nothing is created, moved, taken over or deleted.
-    #[must_use]
-    pub fn held(mut self) -> Self {
+    /// What is left of the plan while the configuration is unusable: suspension, the deletion policy and requests still reach
+    /// the existing Versions; nothing is created, moved, adopted or deleted.
+    fn without_configuration(mut self) -> Self {
         self.create.clear();
         self.delete.clear();
         for change in &mut self.change {
-            (change.config, change.expected_digest, change.adopt) = (None, None, false);
+            change.edits.retain(Edit::is_independent_of_config);
         }
-        self.change.retain(|c| c.retain.is_some() || c.suspended.is_some() || c.request.is_some());
+        self.change.retain(|change| !change.edits.is_empty());
         self
+    }
+
+    /// What is left of the plan if the ledger cannot be written: nothing is created, pinned or requested on its grounds.
+    pub fn without_ledger(&mut self) {
+        self.create.clear();
+        for change in &mut self.change {
+            change.edits.retain(|edit| !matches!(edit, Edit::PinDigest(_) | Edit::Request(_)));
+        }
+        self.change.retain(|change| !change.edits.is_empty());
     }
 }
 
 /// What to do for `module`, given its selection and the Versions of its namespace.
-pub fn plan(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Plan {
-    let mut plan = Plan::default();
-    // What is to become of the object has to be known to a Version before it goes, whoever deletes it.
-    let hears_only_the_policy =
-        |c: &&&VersionState| c.is_terminating() || module.terminating() || module.spec.suspend;
-    for child in children.iter().filter(|c| ours(module, c)).filter(hears_only_the_policy) {
-        let goes = child.is_terminating() || module.terminating();
-        let suspend = module.spec.suspend && !child.module_suspended && !goes;
-        let resume = module.orphans() && child.module_suspended && !child.is_terminating();
-        let suspended = suspend.then_some(true).or(resume.then_some(false));
-        let wish = Change { retain: policy(module, child), suspended, ..change(child) };
-        plan.change.extend((wish != change(child)).then_some(wish));
+pub fn plan(module: &ModuleView, ledger: &Ledger, selection: &Selection, children: &[&VersionState]) -> Plan {
+    let mut plan = Plan { change: policies(module, children), ..Plan::default() };
+    if module.is_terminating() || module.spec.suspend {
+        return if module.problem.is_some() { plan.without_configuration() } else { plan };
     }
-    if module.terminating() {
-        plan.change.extend(children.iter().filter_map(|child| orphan(module, child)));
-    }
-    if module.terminating() || module.spec.suspend {
-        return plan;
-    }
-    let by_name: HashMap<&str, &VersionState> =
-        children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
+    let by_name: HashMap<&str, &VersionState> = children.iter().map(|child| (child.name(), *child)).collect();
     let resolved = module.resolved();
-    let names: BTreeSet<&str> = selection.wanted.iter().map(|w| w.name.as_str()).collect();
-    let mut room = module.immutable().then(|| room(module, children));
     for wanted in &selection.wanted {
-        match by_name.get(wanted.name.as_str()) {
+        let name = &wanted.name;
+        let found = match by_name.get(name.as_str()) {
+            None if ledger.unrecorded.contains(name) => Some(NameConflict::RecordFull),
             None => {
-                let expected_digest = module.expected_digest(&wanted.release);
-                if expected_digest.is_none()
-                    && let Some(room) = &mut room
-                    && !room.reserve(&wanted.release.to_string())
-                {
-                    plan.waiting.insert(wanted.name.clone(), Holder::Unrecorded);
-                    continue;
-                }
-                let (name, version) = (wanted.name.clone(), wanted.spelled.clone());
-                plan.create.push(Create { name, version, expected_digest });
+                plan.create.push(create(ledger, wanted));
+                None
             }
-            Some(child) => plan_existing(module, wanted, child, &resolved, &mut plan),
-        }
+            Some(child) => {
+                let found = conflict(module, wanted, child, &resolved);
+                if found.is_none() {
+                    plan.change.extend(change(child, edits(module, ledger, wanted, child, &resolved)));
+                }
+                found
+            }
+        };
+        plan.conflicts.extend(found.map(|found| (name.clone(), found)));
     }
-    for child in children.iter().filter(|c| ours(module, c)) {
-        let name = child.metadata.name.as_deref().unwrap_or_default();
-        // With an entry that cannot be read nothing is removed: it may be the one that names this Version.
-        if names.contains(name) || child.is_terminating() || !selection.invalid.is_empty() {
+    removals(module, selection, children, &mut plan);
+    if module.problem.is_some() { plan.without_configuration() } else { plan }
+}
+
+/// Changes of Versions that are given only the deletion policy and suspension. A Version has to know what becomes of its
+/// object before it is deleted, regardless of who deletes it.
+fn policies(module: &ModuleView, children: &[&VersionState]) -> Vec<Change> {
+    let suspends = module.spec.suspend;
+    let mut changes = Vec::new();
+    for child in children.iter().filter(|child| module.manages(child)) {
+        if !child.is_terminating() && !module.is_terminating() && !suspends {
             continue;
         }
-        match policy(module, child) {
-            // It is told first, and goes when that has come back.
-            Some(retain) => plan.change.push(Change { retain: Some(retain), ..change(child) }),
+        let stays = !child.is_terminating() && !module.is_terminating();
+        let suspend = suspends && !child.module_suspended && stays;
+        let resume = module.orphans_versions() && child.module_suspended && !child.is_terminating();
+        let suspended = suspend.then_some(true).or(resume.then_some(false));
+        let edits = suspended.map(Edit::SetSuspended).into_iter().chain(set_policy(module, child));
+        changes.extend(change(child, edits.collect()));
+    }
+    if module.is_terminating() {
+        changes.extend(children.iter().filter_map(|child| release_orphan(module, child)));
+    }
+    changes
+}
+
+/// The deletion of Versions that are not wanted.
+fn removals(module: &ModuleView, selection: &Selection, children: &[&VersionState], plan: &mut Plan) {
+    // With an unreadable entry nothing is removed: it may be the one that names this Version.
+    if !selection.invalid.is_empty() {
+        return;
+    }
+    let wanted: HashSet<&str> = selection.wanted.iter().map(|wanted| wanted.name.as_str()).collect();
+    for child in children.iter().filter(|child| module.manages(child) && !child.is_terminating()) {
+        if wanted.contains(child.name()) {
+            continue;
+        }
+        match set_policy(module, child) {
+            // The policy is set first. The Version is deleted when the cache shows it.
+            Some(edit) => plan.change.extend(change(child, vec![edit])),
             None => plan.delete.push(target(child)),
         }
     }
-    plan
 }
 
-/// The room that the record of digests has for versions that are new, beside those that are about to be recorded.
-fn room(module: &ModuleView, children: &[&VersionState]) -> Room {
-    let empty = BTreeMap::new();
-    let published = module.status.published.as_ref().unwrap_or(&empty);
-    let mut room = Room::beside(published);
-    for child in children.iter().filter(|c| ours(module, c)) {
-        if let Ok(release) = Release::parse(&child.version).map(|release| release.to_string())
-            && !published.contains_key(&release)
-        {
-            room.reserve(&release);
-        }
+fn create(ledger: &Ledger, wanted: &Wanted) -> Create {
+    Create {
+        name: wanted.name.clone(),
+        version: wanted.spelled.clone(),
+        expected_digest: ledger.expected_digest(&wanted.release).map(str::to_owned),
+        request: ledger.open_request().map(str::to_owned),
     }
-    room
 }
 
-fn plan_existing(
+/// What makes an existing Version as it is wanted.
+fn edits(
     module: &ModuleView,
+    ledger: &Ledger,
     wanted: &Wanted,
     child: &VersionState,
     resolved: &ModuleConfig,
-    plan: &mut Plan,
-) {
-    if child.is_terminating() {
-        plan.waiting.insert(wanted.name.clone(), Holder::Terminating);
-        return;
+) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    if !module.manages(child) {
+        edits.push(Edit::Adopt);
     }
-    let alike = Release::parse(&child.version).is_ok_and(|release| release == wanted.release);
-    if !alike || *child.type_ != *TYPE_MODULE {
-        let what = format!("{} {}", child.type_, child.version);
-        plan.waiting.insert(wanted.name.clone(), Holder::Unlike(what));
-        return;
+    if child.config.as_deref() != Some(resolved) {
+        edits.push(Edit::SetConfig(file_name(child, resolved)));
     }
-    let adopt = match child.controller() {
-        None if child.annotation(ADOPT) == module.metadata.name.as_deref() => {
-            // The operator's own annotation says only whose it was: a Module of that name may be another one since.
-            let fits =
-                child.origin == Origin::Here && child.file_name.is_some() && child.has_placement_of(resolved);
-            if child.origin != Origin::User && !fits {
-                plan.waiting.insert(wanted.name.clone(), Holder::Elsewhere);
-                return;
-            }
-            true
-        }
-        None => {
-            plan.waiting.insert(wanted.name.clone(), Holder::Ownerless);
-            return;
-        }
-        // Not one of ours that lost its finalizer, but one that never had it.
-        Some(owner) if owner.uid == module.uid() && !child.has_finalizer && child.is_original => {
-            plan.waiting.insert(wanted.name.clone(), Holder::Original);
-            return;
-        }
-        // Somebody took our finalizer off: with a file name the object is known, so the Version can be ours again.
-        Some(owner) if owner.uid == module.uid() => {
-            if !child.has_finalizer && child.file_name.is_none() {
-                plan.waiting.insert(wanted.name.clone(), Holder::Bare);
-                return;
-            }
-            !child.has_finalizer
-        }
-        Some(owner) => {
-            let of_this_name = owner.kind == "Module"
-                && owner.api_version.starts_with(&format!("{GROUP}/"))
-                && Some(&owner.name) == module.metadata.name.as_ref();
-            let other = || Holder::Other(format!("{} {}", owner.kind, owner.name));
-            let holder = if of_this_name { Holder::Former } else { other() };
-            plan.waiting.insert(wanted.name.clone(), holder);
-            return;
-        }
-    };
-    let wish = Change {
-        adopt,
-        config: (child.config.as_deref() != Some(resolved)).then(|| file_name(child, resolved)),
-        suspended: child.module_suspended.then_some(false),
-        expected_digest: pin(module, wanted, child),
-        request: module
-            .open_request()
-            .filter(|token| child.annotation(MODULE_REQUEST) != Some(token))
-            .map(str::to_owned),
-        retain: policy(module, child),
-        ..change(child)
-    };
-    if wish != change(child) {
-        plan.change.push(wish);
+    // On its own, since it is set even while the configuration is unusable.
+    edits.extend(set_policy(module, child));
+    if child.module_suspended {
+        edits.push(Edit::SetSuspended(false));
     }
+    edits.extend(pin(module, ledger, wanted, child));
+    if let Some(token) = ledger.open_request()
+        && child.annotation(MODULE_REQUEST) != Some(token)
+    {
+        edits.push(Edit::Request(token.to_owned()));
+    }
+    edits
 }
 
-/// What is to become of `spec.expectedDigest`. A Version that has the right content needs none; one that was made anew,
-/// whose status is lost, or that published something else meanwhile is told what this version's content has to be.
-#[expect(clippy::option_option, reason = "the outer one: whether to write; the inner one: what")]
-fn pin(module: &ModuleView, wanted: &Wanted, child: &VersionState) -> Option<Option<String>> {
-    let told = child.expected_digest.as_deref();
-    if !module.immutable() {
-        return told.map(|_| None);
+/// The edit of `spec.expectedDigest`. A Version that has the right content needs none. One that was created again, lost its
+/// status, or published something else meanwhile is given the digest that its content must have.
+fn pin(module: &ModuleView, ledger: &Ledger, wanted: &Wanted, child: &VersionState) -> Option<Edit> {
+    let given = child.expected_digest.as_deref();
+    if !module.is_immutable() {
+        return given.map(|_| Edit::UnpinDigest);
     }
-    let expected = module.expected_digest(&wanted.release)?;
-    let knows = told.or(child.status.content_digest.as_deref()) == Some(&*expected);
-    (!knows).then_some(Some(expected))
+    let expected = ledger.expected_digest(&wanted.release)?;
+    let is_known = given.or(child.status.content_digest.as_deref()) == Some(expected);
+    (!is_known).then(|| Edit::PinDigest(expected.to_owned()))
 }
 
-fn file_name(child: &VersionState, resolved: &ModuleConfig) -> FileName {
-    if child.file_name.is_none() {
-        FileName::Derived
-    } else if child.has_placement_of(resolved) {
-        FileName::Keep
-    } else {
-        FileName::Fresh
-    }
-}
-
-/// What is still to be done for a Version that Kubernetes has taken from a Module that is deleted without its Versions:
-/// nobody else would ever resume it.
-fn orphan(module: &ModuleView, child: &VersionState) -> Option<Change> {
-    let of_module =
-        child.controller().is_none() && child.annotation(ADOPT) == module.metadata.name.as_deref();
+/// What is left to do for a Version that stays when its Module is deleted: nothing else would ever resume it.
+fn release_orphan(module: &ModuleView, child: &VersionState) -> Option<Change> {
+    let of_module = child.controller().is_none() && child.annotation(ADOPT) == Some(module.name());
     if !of_module || child.origin != Origin::Here || !child.has_finalizer || child.is_terminating() {
         return None;
     }
-    let retain = (module.policy.retain && !child.retain).then_some(true);
-    let wish = Change { suspended: child.module_suspended.then_some(false), retain, ..change(child) };
-    (wish != change(child)).then_some(wish)
+    let resume = child.module_suspended.then_some(Edit::SetSuspended(false));
+    let retain = (module.policy.retain && !child.retain).then_some(Edit::SetPolicy { retain: true });
+    change(child, resume.into_iter().chain(retain).collect())
 }
 
-/// Whether the object is to be kept when the Version goes, where the Version does not know it yet.
-fn policy(module: &ModuleView, child: &VersionState) -> Option<bool> {
-    (child.retain != module.policy.retain).then_some(module.policy.retain)
+/// Gives a Version the deletion policy, if it has another one.
+fn set_policy(module: &ModuleView, child: &VersionState) -> Option<Edit> {
+    let retain = module.policy.retain;
+    (child.retain != retain).then_some(Edit::SetPolicy { retain })
 }
 
-fn change(child: &VersionState) -> Change {
-    Change {
-        target: target(child),
-        config: None,
-        suspended: None,
-        expected_digest: None,
-        request: None,
-        adopt: false,
-        retain: None,
-    }
+fn change(child: &VersionState, edits: Vec<Edit>) -> Option<Change> {
+    (!edits.is_empty()).then(|| Change { target: target(child), edits })
 }
 
 fn target(child: &VersionState) -> Target {
     Target {
-        name: child.name_any(),
+        name: child.name().to_owned(),
         uid: child.uid().to_owned(),
-        resource_version: child.resource_version().unwrap_or_default(),
+        resource_version: child.metadata.resource_version.clone().unwrap_or_default(),
     }
 }

@@ -1,116 +1,43 @@
-//! Which versions of a Module are wanted, and which Version objects are its own: pure functions.
-//!
-//! In: the Module as it is stored, the Versions of its namespace as the watch keeps them. Out: the versions that shall
-//! have a Version object. No client and no clock.
+//! The versions of a Module that should have a Version object. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::BTreeSet;
 
 use super::names;
-use crate::api::requests::ForceToken;
-use crate::api::state::{OwnerPolicy, VersionState};
-use crate::api::{ModuleConfig, ModuleSpec, ModuleStatus};
+use super::view::ModuleView;
+use crate::api::state::VersionState;
 use crate::domain::Release;
 
-/// A Module as planning sees it.
-#[derive(Clone, Debug)]
-pub struct ModuleView {
-    /// `metadata`.
-    pub metadata: ObjectMeta,
-    /// `spec`.
-    pub spec: ModuleSpec,
-    /// `status`, empty before the first reconcile.
-    pub status: ModuleStatus,
-    /// What counts for its Versions, read on its own: a broken spec never blocks a deletion.
-    pub policy: OwnerPolicy,
-    /// The content digests of Versions that are being deleted, by version.
-    pub departed: BTreeMap<String, String>,
-}
-
-/// A version that shall have a Version object.
+/// A version that should have a Version object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
-    /// The version.
     pub release: Release,
-    /// As the Module spells it (the first of two spellings).
+    /// As the Module spells it first.
     pub spelled: String,
-    /// Name of its Version object.
+    /// The name of its Version object.
     pub name: String,
 }
 
-/// The versions of a Module, sorted out.
+/// The versions of a Module.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Those that shall have a Version object, in the order of the list.
+    /// The wanted versions, in the order of the list.
     pub wanted: Vec<Wanted>,
-    /// How many `versionHistoryLimit` leaves out.
+    /// How many versions `versionHistoryLimit` leaves out.
     pub pruned: usize,
-    /// What is wrong with the entries that are no versions.
+    /// The errors of the entries that are not versions.
     pub invalid: Vec<String>,
 }
 
-impl ModuleView {
-    /// The configuration that each Version carries.
-    pub fn resolved(&self) -> ModuleConfig {
-        self.spec.module_config.resolved(&self.metadata.name.clone().unwrap_or_default())
-    }
-
-    pub(super) fn uid(&self) -> &str {
-        self.metadata.uid.as_deref().unwrap_or_default()
-    }
-
-    pub(super) fn terminating(&self) -> bool {
-        self.metadata.deletion_timestamp.is_some()
-    }
-
-    /// Whether it is deleted without its Versions.
-    pub(super) fn orphans(&self) -> bool {
-        self.terminating() && self.metadata.finalizers.iter().flatten().any(|f| f == "orphan")
-    }
-
-    /// The request that is open now: the token that children are to handle.
-    pub fn open_request(&self) -> Option<&str> {
-        match ForceToken::parse(self.status.force_token.as_deref()?)? {
-            ForceToken::Open(token) => Some(token),
-            ForceToken::Done(_) => None,
-        }
-    }
-
-    /// Whether contents are pinned.
-    pub fn immutable(&self) -> bool {
-        self.policy.immutable
-    }
-
-    /// The digest that a version must have.
-    pub fn expected_digest(&self, release: &Release) -> Option<String> {
-        if !self.immutable() {
-            return None;
-        }
-        self.status.published.as_ref()?.get(&release.to_string()).cloned()
-    }
-}
-
-/// Whether a Version is this Module's: owned by its UID and carrying our finalizer. Never by label or name.
-pub fn ours(module: &ModuleView, child: &VersionState) -> bool {
-    owned(module, child) && child.has_finalizer
-}
-
-pub(super) fn owned(module: &ModuleView, child: &VersionState) -> bool {
-    child.controller().is_some_and(|owner| owner.uid == module.uid())
-}
-
-/// The versions that are wanted, each spelling once, less those that `versionHistoryLimit` prunes.
+/// The wanted versions, each once, without those that `versionHistoryLimit` prunes.
 ///
-/// A stored version is pruned only when as many newer ones are stored: a bad new tag never costs the last good release.
+/// A stored version is pruned only when that many newer versions are stored: a bad new tag never removes the last good release.
 pub fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
     let mut selection = Selection::default();
-    let module_name = module.metadata.name.as_deref().unwrap_or_default();
     let mut seen = BTreeSet::new();
     for entry in &module.spec.versions {
         match Release::parse(&entry.version) {
             Ok(release) if seen.insert(release.to_string()) => selection.wanted.push(Wanted {
-                name: names::version_object(module_name, &release),
+                name: names::version_object(module.name(), &release),
                 release,
                 spelled: entry.version.clone(),
             }),
@@ -123,10 +50,10 @@ pub fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
     if limit == 0 || selection.wanted.len() <= limit {
         return selection;
     }
-    let live = || children.iter().filter(|c| ours(module, c) && !c.is_terminating());
+    let live = || children.iter().filter(|c| module.manages(c) && !c.is_terminating());
     let stored: BTreeSet<_> =
         live().filter(|c| c.status.synced).filter_map(|c| c.metadata.name.as_deref()).collect();
-    // One that is just being restored is not stored, but it is still a good release.
+    // A version whose object is being restored is not stored now, but is still a good release.
     let published: BTreeSet<_> = live()
         .filter(|c| c.status.synced || c.status.content_digest.is_some())
         .filter_map(|c| c.metadata.name.as_deref())

@@ -1,233 +1,237 @@
-//! What a Module's status says: a pure function from the Module, its selection and its Versions.
+//! The status of a Module. Pure.
 //!
-//! In: what [`super::plan`] saw and decided. Out: the whole status to write, and whether `forceSync` is to be reset. A
-//! Module is `synced` only when every wanted Version is stored as this Module's spec wants it.
+//! A Module is `synced` only if every wanted Version is stored as this Module's spec wants it, and Ready only if nothing is
+//! left to be created, changed, synced or removed.
 
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::Problem;
-use super::attempts::Refused;
-use super::leftovers;
-use super::plan::{Holder, Plan};
-use super::record::Room;
-use super::select::{ModuleView, Selection, Wanted, ours};
-use super::verdict::{plural, tally, verdict};
+use super::conflict::NameConflict;
+use super::digests::{MAX_BYTES, MAX_ENTRIES};
+use super::ledger::Ledger;
+use super::plan::Plan;
+use super::refused::Refused;
+use super::select::Selection;
+use super::summary::Summary;
+use super::view::ModuleView;
+use super::{legacy, requests};
+use crate::api::condition::Outcome;
 use crate::api::module::VersionCounts;
-use crate::api::requests::ForceToken;
 use crate::api::state::VersionState;
-use crate::api::{MODULE_REQUEST, ModuleStatus, REQUESTED_AT, condition};
+use crate::api::{ModuleStatus, condition};
+use crate::controller::failure::Reason;
 use crate::domain::Release;
-use crate::domain::text::cut;
+use crate::domain::text::{cut, plural};
+
+/// The largest number of further names in a message.
+const MAX_NAMES: usize = 5;
 
 /// What the status is made from, besides the Module.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    /// The versions that are wanted.
     pub selection: &'a Selection,
     /// The Versions of the namespace.
     pub children: &'a [&'a VersionState],
-    /// What is to be done.
+    pub ledger: &'a Ledger,
     pub plan: &'a Plan,
-    /// What makes the spec unusable.
-    pub problem: Option<&'a Problem>,
-    /// What the API server refuses.
     pub refused: &'a Refused,
-    /// Whether a status that records more digests would be too large to be kept.
-    pub too_large: bool,
 }
 
-/// The status of `module`. `token` is a new token ([`ForceToken::create`]) for a request that is to be opened.
-pub fn status(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, now: Timestamp) -> ModuleStatus {
-    let Facts { selection, children, plan, problem, .. } = *facts;
+/// The status of `module`.
+pub fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> ModuleStatus {
+    let Facts { selection, children, ledger, plan, .. } = *facts;
     let generation = module.metadata.generation;
-    let tally = tally(module, selection, children, plan);
-    let before = &module.status;
-    let mut after = before.clone();
-    after.observed_generation = generation;
-    if of_another_life(module) && module.open_request().is_none() {
-        after.force_token = None;
-    }
-    // A spec that cannot be worked with may not even be readable: nothing is unpinned until it is mended.
-    if problem.is_none() || module.immutable() {
-        after.published = published(module, children, facts.too_large);
-    }
-    force(module, facts, token, &mut after);
-
-    let stored = tally.stored.len();
-    let desired = selection.wanted.len();
-    after.synced = Some(stored == desired && problem.is_none() && selection.invalid.is_empty());
-    after.latest_version = latest(&tally.published);
-    after.versions = Some(VersionCounts {
-        desired: count(desired),
-        synced: count(stored),
-        failed: count(tally.failed.len()),
-        pruned: count(selection.pruned),
-        summary: format!("{stored}/{desired}"),
-    });
-    let token = after.force_token.as_deref().and_then(ForceToken::parse);
-    let open = matches!(token, Some(ForceToken::Open(_)));
-    // One that is held back, since too many were asked for, is still to come.
-    let open = open || wants_request(module).is_some();
-    let (verdict, reason, message) = verdict(module, facts, &tally, open);
-    after.conditions =
-        condition::set(&before.conditions, &verdict, reason.as_str(), &message, generation, now);
-    // A condition of its own, since these objects keep nothing from being ready.
-    let left = leftovers::names(module, selection, children);
-    after.conditions.retain(|c| c.type_ != leftovers::FOUND);
-    after.conditions.extend(leftovers::found(module, &left, &before.conditions, now));
-    after.sync_status = Some(cut(&message, condition::MAX_MESSAGE));
-    after
-}
-
-/// Whether `spec.forceSync` is to be set back: its request is done, at this very generation.
-pub fn resets_force(module: &ModuleView) -> bool {
-    module.spec.force_sync && is_done(module)
-}
-
-/// Whether the status says that the request of this very generation is done. A restore brings back the status of a
-/// Module that had come further, and whose generations are not this one's: it speaks of none of them.
-fn is_done(module: &ModuleView) -> bool {
-    let token = module.status.force_token.as_deref().and_then(ForceToken::parse);
-    !of_another_life(module) && token == Some(done(module))
-}
-
-fn of_another_life(module: &ModuleView) -> bool {
-    module.status.observed_generation > module.metadata.generation
-}
-
-/// What names the request that stands and that no token was opened for yet: the same one is counted once.
-pub fn wants_request(module: &ModuleView) -> Option<String> {
-    if module.open_request().is_some() || module.spec.suspend {
-        return None;
-    }
-    if module.spec.force_sync && !is_done(module) {
-        return Some(format!("forceSync/{}", module.metadata.generation.unwrap_or_default()));
-    }
-    let at = requested_at(module)?;
-    (module.status.last_handled_request.as_deref() != Some(at)).then(|| format!("requestedAt/{at}"))
-}
-
-fn requested_at(module: &ModuleView) -> Option<&str> {
-    module.metadata.annotations.as_ref()?.get(REQUESTED_AT).map(String::as_str)
-}
-
-fn done(module: &ModuleView) -> ForceToken<'static> {
-    ForceToken::Done(module.metadata.generation.unwrap_or_default())
-}
-
-/// The token that replaces an open one when its request is done. A `spec.forceSync` that was set while another request
-/// was open is not part of that request.
-fn closed(module: &ModuleView, open: &str) -> String {
-    let unanswered = module.spec.force_sync && !ForceToken::Open(open).includes_force_sync();
-    if unanswered { ForceToken::Done(0) } else { done(module) }.to_string()
-}
-
-/// Opens a request, or closes the open one when every live child has handled it.
-fn force(module: &ModuleView, facts: &Facts<'_>, token: Option<&str>, after: &mut ModuleStatus) {
-    let Facts { selection, children, plan, problem, refused, .. } = *facts;
-    if let Some(open) = module.open_request() {
-        let by_name: BTreeMap<&str, &VersionState> =
-            children.iter().filter_map(|c| Some((c.metadata.name.as_deref()?, *c))).collect();
-        let handled = selection.wanted.iter().all(|wanted| match by_name.get(wanted.name.as_str()) {
-            Some(c) if !ours(module, c) || c.is_terminating() => true,
-            // A suspended one carries it at least, so that it follows when it is resumed.
-            Some(c) => {
-                let carries = c.annotation(MODULE_REQUEST) == Some(open);
-                carries && (c.suspend || c.status.last_module_request.as_deref() == Some(open))
-                    || !carries && refused.names.contains(&wanted.name)
-            }
-            // What cannot be made has no outcome but the Module's own, which the same write tells.
-            None => {
-                let unrecorded = plan.waiting.get(&wanted.name) == Some(&Holder::Unrecorded);
-                problem.is_some() || unrecorded || refused.creates || refused.names.contains(&wanted.name)
-            }
-        });
-        if handled && !module.spec.suspend {
-            after.force_token = Some(closed(module, open));
-        }
-    } else if let Some(token) = token.filter(|_| wants_request(module).is_some()) {
-        after.force_token = Some(token.to_owned());
-        // Recorded when it is taken up, so that one that comes later is another request.
-        if let Some(at) = requested_at(module) {
-            after.last_handled_request = Some(at.to_owned());
-        }
+    let summary = Summary::new(module, selection, children, plan);
+    let (stored, desired) = (summary.stored.len(), selection.wanted.len());
+    let before = &module.status.conditions;
+    let (outcome, reason, message) = outcome(module, facts, &summary);
+    let mut conditions = condition::set(before, &outcome, reason.as_str(), &message, generation, now);
+    // These Versions have a condition of their own, because the Module can be Ready in spite of them.
+    let legacy = legacy::names(module, selection, children);
+    conditions.retain(|condition| condition.type_ != legacy::FOUND);
+    conditions.extend(legacy::found(module, &legacy, before, now));
+    ModuleStatus {
+        observed_generation: generation,
+        conditions,
+        synced: Some(stored == desired && module.problem.is_none() && selection.invalid.is_empty()),
+        sync_status: Some(cut(&message, condition::MAX_MESSAGE)),
+        latest_version: summary.latest(),
+        versions: Some(VersionCounts {
+            desired: count(desired),
+            synced: count(stored),
+            failed: count(summary.failed.len()),
+            pruned: count(selection.pruned),
+            summary: format!("{stored}/{desired}"),
+        }),
+        published: ledger.published.clone(),
+        force_token: ledger.force_token.clone(),
+        last_handled_request: ledger.last_handled_request.clone(),
+        module_version_refs: module.status.module_version_refs.clone(),
+        file_name: module.status.file_name.clone(),
     }
 }
 
-/// The digests that pin an immutable module's contents: what was recorded once stays, what is stored and new is added as
-/// long as there is room.
-fn published(
-    module: &ModuleView,
-    children: &[&VersionState],
-    full: bool,
-) -> Option<BTreeMap<String, String>> {
-    if !module.immutable() {
-        return None;
-    }
-    let mut published = module.status.published.clone().unwrap_or_default();
-    if full {
-        return Some(published);
-    }
-    let mut room = Room::beside(&published);
-    // Also of one whose object is missing just now: it may be deleted before it is restored.
-    let held = children.iter().filter(|c| ours(module, c)).filter_map(|child| {
-        let release = Release::parse(&child.version).ok()?;
-        Some((release.to_string(), child.status.content_digest.as_deref()?.to_owned()))
-    });
-    // What has gone is known nowhere else.
-    let departed = module.departed.iter().map(|(version, digest)| (version.clone(), digest.clone()));
-    for (version, digest) in departed.chain(held) {
-        if !published.contains_key(&version) && room.take(&version, &digest) {
-            published.insert(version, digest);
-        }
-    }
-    Some(published)
-}
-
-/// Whether something waits for a digest that `after` records and the status does not: its Version has gone, or is about to.
-pub fn awaits_digest(module: &ModuleView, after: &ModuleStatus, facts: &Facts<'_>) -> bool {
+/// Whether work waits for a digest that the ledger records and the status does not: its Version was deleted, or is about to be
+/// deleted or pinned.
+pub fn awaits_digest(module: &ModuleView, facts: &Facts<'_>) -> bool {
+    let Facts { children, ledger, plan, .. } = *facts;
     let recorded = module.status.published.as_ref();
-    let mut new = after.published.iter().flatten().map(|(version, _)| version);
-    let mut new = new.by_ref().filter(|v| recorded.is_none_or(|r| !r.contains_key(*v))).peekable();
+    let new = |version: &&String| recorded.is_none_or(|recorded| !recorded.contains_key(*version));
+    let mut new = ledger.published.iter().flat_map(BTreeMap::keys).filter(new).peekable();
     if new.peek().is_none() {
         return false;
     }
-    let goes: HashSet<&str> = facts.plan.delete.iter().map(|target| target.name.as_str()).collect();
-    let stays = |c: &&&VersionState| {
-        ours(module, c)
-            && !c.is_terminating()
-            && !goes.contains(c.metadata.name.as_deref().unwrap_or_default())
+    let pinned = plan.change.iter().filter(|change| change.pins_digest()).map(|change| &change.target);
+    let affected: HashSet<&str> = plan.delete.iter().chain(pinned).map(|t| t.name.as_str()).collect();
+    let is_unaffected = |child: &&&VersionState| {
+        module.manages(child) && !child.is_terminating() && !affected.contains(child.name())
     };
-    let stays: HashSet<String> = facts
-        .children
-        .iter()
-        .filter(stays)
-        .filter_map(|c| Some(Release::parse(&c.version).ok()?.to_string()))
-        .collect();
-    new.any(|version| !stays.contains(version))
+    let release = |child: &&VersionState| Some(Release::parse(&child.version).ok()?.to_string());
+    let unaffected: HashSet<String> = children.iter().filter(is_unaffected).filter_map(release).collect();
+    new.any(|version| !unaffected.contains(version))
 }
 
-/// What is to be told when `immutable` was turned off just now.
-pub fn unpinned(before: &ModuleStatus, after: &ModuleStatus) -> Option<String> {
-    let pins = before.published.as_ref().filter(|_| after.published.is_none())?;
+/// The conditions, their reason and message.
+fn outcome(module: &ModuleView, facts: &Facts<'_>, summary: &Summary<'_>) -> (Outcome, Reason, String) {
+    let Facts { selection, ledger, .. } = *facts;
+    let of = format!("{} of {}", summary.stored.len(), plural(selection.wanted.len(), "version"));
+    // A request that is throttled is still to come.
+    let request_is_open = ledger.open_request().is_some() || requests::unopened(module).is_some();
+    if module.spec.suspend {
+        return (Outcome::Idle, Reason::Suspended, format!("Suspended by spec.suspend; {of} stored."));
+    }
+    if let Some(problem) = &module.problem {
+        return (Outcome::Stalled, Reason::InvalidSpec, problem.message.clone());
+    }
+    if let Some((reason, message)) = obstacle(module, facts, summary, &of) {
+        // Stalled, not Reconciling, if no remaining work can change the result, so that `kubectl wait` fails early.
+        let outcome = if summary.has_work() || request_is_open { Outcome::Working } else { Outcome::Stalled };
+        return (outcome, reason, message);
+    }
+    if let Some(message) = progress(facts, summary, request_is_open, &of) {
+        return (Outcome::Working, Reason::Progressing, message);
+    }
+    if module.spec.module_config.provider.as_deref().unwrap_or_default().is_empty() {
+        let message = format!(
+            "moduleConfig.provider is missing: write the module's main provider, such as aws. {of} stored all the same."
+        );
+        return (Outcome::Stalled, Reason::ProviderMissing, message);
+    }
+    if let Some(first) = summary.suspended.first() {
+        let count = summary.suspended.len();
+        let message = format!(
+            "{of} stored, {count} suspended by spec.suspend of the Version; first {}.",
+            first.release
+        );
+        return (Outcome::Idle, Reason::Suspended, message);
+    }
+    let message = if selection.wanted.is_empty() {
+        "No versions are wanted.".to_owned()
+    } else {
+        format!("{of} stored.")
+    };
+    (Outcome::Ready, Reason::Synced, message)
+}
+
+/// What is still in progress.
+fn progress(facts: &Facts<'_>, summary: &Summary<'_>, request_is_open: bool, of: &str) -> Option<String> {
+    let is_deleted_owner = |conflict: &NameConflict| *conflict == NameConflict::DeletedOwner;
+    if let Some((name, _)) = facts.plan.conflicts.iter().find(|(_, conflict)| is_deleted_owner(conflict)) {
+        return Some(format!(
+            "{of} stored. Version {name} belongs to the deleted Module of this name: Kubernetes is about to remove it."
+        ));
+    }
+    if summary.pending > 0 {
+        return Some(format!("{of} stored, {} in progress.", summary.pending));
+    }
+    if request_is_open {
+        let versions = plural(facts.selection.wanted.len(), "version");
+        return Some(format!("Syncing {versions} again, as asked."));
+    }
+    (!summary.leaving.is_empty()).then(|| format!("{of} stored, {} being removed.", summary.leaving.len()))
+}
+
+/// What keeps the Module from its goal, the most basic first.
+fn obstacle(
+    module: &ModuleView,
+    facts: &Facts<'_>,
+    summary: &Summary<'_>,
+    of: &str,
+) -> Option<(Reason, String)> {
+    let Facts { selection, plan, refused, .. } = *facts;
+    if let Some(invalid) = selection.invalid.first() {
+        let message =
+            format!("spec.versions: {invalid}. Nothing is removed until this is mended; {of} stored.");
+        return Some((Reason::InvalidSpec, message));
+    }
+    if let Some(message) = record_is_full(module, facts) {
+        return Some((Reason::RecordFull, format!("{of} stored. {message}")));
+    }
+    let mut conflicts = plan.conflicts.iter().filter(|(_, conflict)| !conflict.is_transient());
+    if let Some((name, conflict)) = conflicts.next() {
+        let others = and_others(conflicts.map(|(name, _)| name.as_str()));
+        return Some((Reason::NameTaken, conflict.message(module, name) + &others));
+    }
+    if let Some(words) = &refused.module {
+        return Some((Reason::VersionRefused, format!("{of} stored. {words}")));
+    }
+    if !refused.is_empty() {
+        let others = and_others(refused.names.iter().skip(1).map(String::as_str));
+        let wait = if refused.creates { " Further versions wait until one can be created." } else { "" };
+        return Some((Reason::VersionRefused, format!("{of} stored. {}{others}{wait}", refused.words)));
+    }
+    let why = |child: &VersionState| format!("{}: {}", child.status.reason(), child.status.message);
+    if let Some((first, child)) = summary.failed.first() {
+        let count = summary.failed.len();
+        let message = format!("{of} stored, {count} failed; first {}: {}", first.release, why(child));
+        return Some((shared_reason(summary.failed.iter().map(|(_, child)| *child)), message));
+    }
+    let stuck = summary.stuck();
+    let first = stuck.first()?;
+    let message =
+        format!("{of} stored, {} cannot be removed; first {}: {}", stuck.len(), first.version, why(first));
+    Some((shared_reason(stuck.into_iter()), message))
+}
+
+/// The message if the digests of further versions cannot be recorded.
+fn record_is_full(module: &ModuleView, facts: &Facts<'_>) -> Option<String> {
+    let ledger = facts.ledger;
+    let is_full = facts.plan.conflicts.values().any(|conflict| *conflict == NameConflict::RecordFull);
+    if !is_full && !ledger.is_too_large {
+        return None;
+    }
+    let recorded = module.status.published.as_ref().map_or(0, BTreeMap::len);
+    let why = if ledger.is_too_large {
+        "the Module with another entry would be larger than the API server can keep".to_owned()
+    } else {
+        format!("it holds {MAX_ENTRIES} entries and {} KiB at most", MAX_BYTES / 1024)
+    };
     Some(format!(
-        "moduleConfig.immutable was turned off: the content of {} is no longer pinned. From now on a sync stores what \
-         the tag holds then.",
-        plural(pins.len(), "version")
+        "status.published, the record of content digests, is full with {}: {why}. No version that is new is published; \
+         removals continue. Set moduleConfig.immutable to false, wait for that to be observed, and set it to true again: the \
+         digests of stored versions are kept then, those of removed ones are forgotten.",
+        if recorded == 1 { "1 entry".to_owned() } else { format!("{recorded} entries") }
     ))
 }
 
-fn latest(stored: &[&Wanted]) -> Option<String> {
-    let highest = |prerelease: bool| {
-        stored
-            .iter()
-            .filter(|w| w.release.is_prerelease() == prerelease)
-            .max_by(|a, b| a.release.precedence(&b.release))
-            .map(|w| w.release.to_string())
-    };
-    highest(false).or_else(|| highest(true))
+/// The reason that all failed Versions have in common, so that a list of Modules shows it.
+fn shared_reason<'a>(mut failed: impl Iterator<Item = &'a VersionState>) -> Reason {
+    let first: Option<Reason> = failed.next().and_then(|child| child.status.reason().parse().ok());
+    first
+        .filter(|first| failed.all(|child| child.status.reason() == first.as_str()))
+        .unwrap_or(Reason::VersionsFailed)
+}
+
+/// Names further objects with the same problem, as far as that is short.
+fn and_others<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    let shown = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => String::new(),
+        n if n <= MAX_NAMES => format!(" The same of {shown}."),
+        n => format!(" The same of {shown} and {} more.", n - MAX_NAMES),
+    }
 }
 
 fn count(n: usize) -> i32 {

@@ -38,7 +38,7 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     pub object_metrics: ObjectMetrics,
     /// When the next Module of an earlier release gets the finalizer.
-    pub pace: Arc<module::finalizer::Pace>,
+    pub pace: Arc<module::FinalizerPace>,
     pub liveness: Liveness,
     /// Becomes true when the operator stops.
     pub stop: watch::Receiver<bool>,
@@ -95,19 +95,19 @@ pub fn start_scope(
 fn module_context(
     shared: &Shared,
     versions: Store<VersionState>,
-    versions_seen: watch::Receiver<bool>,
-    wake: Queue<VersionState>,
+    versions_listed: watch::Receiver<bool>,
+    version_queue: Queue<VersionState>,
 ) -> Arc<module::Context> {
     Arc::new(module::Context {
         client: shared.client.clone(),
         versions,
-        versions_seen,
-        turns: Arc::new(Semaphore::new(MODULES)),
-        memories: module::Memories::default(),
-        waiting: module::Waiting::default(),
+        versions_listed,
+        permits: Arc::new(Semaphore::new(MODULES)),
+        retries: module::Retries::default(),
+        waiting: module::WaitingModules::default(),
         owners: shared.version.owners.clone(),
-        pace: Arc::clone(&shared.pace),
-        wake,
+        finalizer_pace: Arc::clone(&shared.pace),
+        version_queue,
         events: shared.events.clone(),
         metrics: Arc::clone(&shared.metrics),
     })

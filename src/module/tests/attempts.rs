@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::super::attempts::{Attempts, Due, Outcome, Planned, Refused, Run, Verb};
-use super::super::finalizer::{Leave, leave};
-use super::super::plan::{Change, Create, Plan, Target};
+use super::super::attempts::Attempts;
+use super::super::batch::{Batch, Due, Outcome, Planned, Verb};
+use super::super::finalizer::{Removal, removal};
+use super::super::plan::{Change, Create, Edit, Plan, Target};
+use super::super::refused::Refused;
 use super::module;
 
 /// A moment, in seconds since the tests began.
@@ -23,8 +25,12 @@ fn second(moment: Instant) -> u64 {
 }
 
 fn creates(names: &[&str]) -> Plan {
-    let create =
-        |name: &&str| Create { name: (*name).into(), version: "1.0.0".into(), expected_digest: None };
+    let create = |name: &&str| Create {
+        name: (*name).into(),
+        version: "1.0.0".into(),
+        expected_digest: None,
+        request: None,
+    };
     Plan { create: names.iter().map(create).collect(), ..Plan::default() }
 }
 
@@ -36,15 +42,7 @@ fn deletes(name: &str, version: &str) -> Plan {
 /// Gives each of these Versions the policy.
 fn policies(names: &[&str], retain: bool) -> Plan {
     let target = |name: &str| Target { name: name.into(), uid: "uid".into(), resource_version: "1".into() };
-    let change = |name: &&str| Change {
-        target: target(name),
-        config: None,
-        suspended: None,
-        expected_digest: None,
-        request: None,
-        adopt: false,
-        retain: Some(retain),
-    };
+    let change = |name: &&str| Change { target: target(name), edits: vec![Edit::SetPolicy { retain }] };
     Plan { change: names.iter().map(change).collect(), ..Plan::default() }
 }
 
@@ -64,10 +62,10 @@ fn send<T: Planned>(
     if due.is_empty() {
         return Vec::new();
     }
-    let mut run: Run = attempts.start(T::VERB);
+    let mut run: Batch = attempts.start(T::VERB);
     let (mut sent, mut under_way, mut left) = (Vec::new(), Vec::new(), due.iter());
     loop {
-        while under_way.len() < run.at_once()
+        while under_way.len() < run.max_in_flight()
             && let Some(item) = left.next()
         {
             sent.push(item.name().to_owned());
@@ -77,7 +75,7 @@ fn send<T: Planned>(
             break;
         }
         let item = under_way.remove(0);
-        attempts.ended(&mut run, (item.name(), item.seen()), answer(item.name()), (now, 0.5));
+        attempts.ended(&mut run, (item.name(), item.planned_on()), answer(item.name()), (now, 0.5));
     }
     attempts.finish(&run, (now, 0.5));
     sent
@@ -136,7 +134,7 @@ fn what_is_refused_waits_longer_each_time_and_holds_up_no_other() {
     assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
     let expected = Refused { names: ["b".to_owned()].into(), words: "no b".into(), ..Refused::default() };
     assert_eq!(attempts.refused(), expected);
-    attempts.try_again(now);
+    attempts.retry_refused(now);
     assert_eq!(names(&attempts.due(&creates(&["b"]), now)), ["b"], "a person changed something");
     assert_eq!(names(&attempts.due(&Plan::default(), now)), [""; 0]);
     assert_eq!(attempts.refused(), Refused::default(), "what is not wanted is forgotten");
@@ -225,17 +223,17 @@ fn a_change_that_came_too_late_is_tried_again_as_soon_as_the_watch_has_news() {
 fn a_run_that_failed_is_followed_by_one_request_at_a_time() {
     let (mut attempts, plan) = (Attempts::default(), creates(&["a", "b", "c", "d", "e"]));
     let first = attempts.start(Verb::Create);
-    assert_eq!(first.at_once(), 8);
+    assert_eq!(first.max_in_flight(), 8);
     run(&mut attempts, &plan, at(0), refused);
-    assert!(attempts.distrusts(&plan.create.iter().collect::<Vec<_>>()));
+    assert!(attempts.expects_refusal(&plan.create.iter().collect::<Vec<_>>()));
     assert_eq!(names(&attempts.due(&plan, at(1))), [""; 0]);
     let mut run = attempts.start(Verb::Create);
-    assert_eq!(run.at_once(), 1);
+    assert_eq!(run.max_in_flight(), 1);
     attempts.ended(&mut run, ("a", None), Outcome::Done, (at(2), 0.5));
-    assert_eq!(run.at_once(), 8, "it is over");
+    assert_eq!(run.max_in_flight(), 8, "it is over");
     let mut run = attempts.start(Verb::Create);
     attempts.ended(&mut run, ("b", None), Outcome::Failed, (at(2), 0.5));
-    assert_eq!(run.at_once(), 0, "the API server as a whole");
+    assert_eq!(run.max_in_flight(), 0, "the API server as a whole");
 }
 
 #[test]
@@ -252,12 +250,12 @@ fn another_change_of_the_same_object_is_not_done_by_the_first_one() {
 }
 
 /// What becomes of a Module that is being deleted, after one run for these Versions.
-fn left(retain: bool, names: &[&str], attempts: &mut Attempts, answer: fn(&str) -> Outcome) -> Leave {
+fn left(retain: bool, names: &[&str], attempts: &mut Attempts, answer: fn(&str) -> Outcome) -> Removal {
     let policy = if retain { "Retain" } else { "Delete" };
     let module = module().with_config(json!({"deletionPolicy": policy})).view();
     let plan = policies(names, retain);
     run(attempts, &plan, at(0), answer);
-    leave(&module, &plan, attempts, false)
+    removal(&module, &plan, attempts, false)
 }
 
 #[test]
@@ -265,15 +263,18 @@ fn a_refused_patch_holds_a_module_that_is_deleted_only_under_retain() {
     let many: Vec<String> = (0..40).map(|n| format!("v{n:02}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     for versions in [&many[..1], &many[..]] {
-        assert_eq!(left(false, versions, &mut Attempts::default(), refused), Leave::Now);
-        let Leave::Refused(refused) = left(true, versions, &mut Attempts::default(), refused) else {
+        assert_eq!(left(false, versions, &mut Attempts::default(), refused), Removal::Now);
+        let Removal::Refused(refused) = left(true, versions, &mut Attempts::default(), refused) else {
             panic!("{} Versions: the Module does not stay, or does not name one", versions.len())
         };
         assert_eq!(refused.words, "no v00");
         for retain in [true, false] {
-            assert_eq!(left(retain, versions, &mut Attempts::default(), |_| Outcome::Done), Leave::Now);
-            assert_eq!(left(retain, versions, &mut Attempts::default(), |_| Outcome::Outdated), Leave::Later);
-            assert_eq!(left(retain, versions, &mut Attempts::default(), |_| Outcome::Failed), Leave::Later);
+            assert_eq!(left(retain, versions, &mut Attempts::default(), |_| Outcome::Done), Removal::Now);
+            assert_eq!(
+                left(retain, versions, &mut Attempts::default(), |_| Outcome::Outdated),
+                Removal::Later
+            );
+            assert_eq!(left(retain, versions, &mut Attempts::default(), |_| Outcome::Failed), Removal::Later);
         }
     }
 }
@@ -287,7 +288,11 @@ fn a_refused_create_holds_no_module_that_is_deleted() {
         let policy = if retain { "Retain" } else { "Delete" };
         let module = module().with_config(json!({"deletionPolicy": policy})).view();
         attempts.due_of_existing(&Plan::default(), at(1));
-        assert_eq!(leave(&module, &Plan::default(), &attempts, false), Leave::Now);
-        assert_eq!(leave(&module, &Plan::default(), &attempts, true), Leave::Later, "one is not known yet");
+        assert_eq!(removal(&module, &Plan::default(), &attempts, false), Removal::Now);
+        assert_eq!(
+            removal(&module, &Plan::default(), &attempts, true),
+            Removal::Later,
+            "one is not known yet"
+        );
     }
 }

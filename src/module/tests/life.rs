@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::plan::Plan;
-use super::super::select::ours;
-use super::super::status::{resets_force, wants_request};
+use super::super::refused::Refused;
+use super::super::requests::{open_token, resets_force_sync, unopened};
 use super::model::run;
-use super::{ChildFixture, ModuleFixture, module};
+use super::{ChildFixture, ModuleFixture, module, pass};
 use crate::api::target::is_stored;
 use crate::api::{MODULE_REQUEST, REQUESTED_AT, condition};
 use crate::domain::Release;
@@ -146,16 +146,17 @@ impl World {
     fn reconcile(&mut self) -> Result<bool, TestCaseError> {
         let before = (self.module.0.clone(), self.children.iter().map(|c| c.0.clone()).collect::<Vec<_>>());
         let view = self.module.view();
-        let plan = self.module.plan(&self.children);
-        if view.terminating() {
+        if view.is_terminating() {
+            let plan = self.module.plan(&self.children);
             self.let_go(&plan)?;
             return Ok(true);
         }
-        let token = wants_request(&view).map(|_| {
+        let token = unopened(&view).map(|_| {
             self.tokens += 1;
             format!("token-{}", self.tokens)
         });
-        let status = self.module.status(&self.children, token.as_deref());
+        let decided = pass(&view, &self.children, &Refused::default(), token.as_deref());
+        let (plan, status) = (decided.plan, decided.status);
         if let Some(old) = view.status.published.filter(|_| view.spec.module_config.immutable == Some(true)) {
             let new = status.published.clone().unwrap_or_default();
             prop_assert!(
@@ -164,7 +165,7 @@ impl World {
             );
         }
         self.module = self.module.clone().with_status(&status);
-        if resets_force(&self.module.view()) {
+        if resets_force_sync(&self.module.view(), decided.ledger.force_token.as_deref()) {
             self.module = self.module.clone().with(json!({"spec": {"forceSync": false}})).next_generation();
         } else {
             self.assert_nothing_good_goes(&plan)?;
@@ -201,7 +202,7 @@ impl World {
         for child in self.children.iter().filter(|child| goes(child)) {
             let lean = child.lean();
             let release = Release::parse(&lean.version).unwrap();
-            prop_assert!(ours(&view, &lean) && lean.has_finalizer);
+            prop_assert!(view.manages(&lean) && lean.has_finalizer);
             if listed.contains(&release) && lean.status.synced {
                 let newer = self.children.iter().filter(|other| {
                     let newer = Release::parse(&other.lean().version).unwrap().precedence(&release).is_gt();
@@ -235,12 +236,8 @@ impl World {
             let published = view.status.published.clone().unwrap_or_default();
             for child in self.children.iter().map(ChildFixture::lean) {
                 let release = Release::parse(&child.version).unwrap().to_string();
-                prop_assert_eq!(
-                    child.status.content_digest.as_deref(),
-                    published.get(&release).map(String::as_str),
-                    "{}",
-                    release
-                );
+                let published = published.get(&release).map(String::as_str);
+                prop_assert_eq!(child.status.content_digest.as_deref(), published, "{}", release);
             }
         }
         let readable = selection.invalid.is_empty();
@@ -251,7 +248,7 @@ impl World {
             return Ok(());
         }
         prop_assert_eq!(view.status.synced, Some(all && readable));
-        prop_assert!(view.open_request().is_none() && !view.spec.force_sync, "{:?}", view.status.force_token);
+        prop_assert!(open_token(&view).is_none() && !view.spec.force_sync, "{:?}", view.status.force_token);
         // With an entry that cannot be read, nothing is removed.
         prop_assert!(stored.len() == wanted.len() || !readable, "what is not wanted is gone");
         let due =

@@ -11,11 +11,13 @@ mod status;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Problem;
-use super::attempts::Refused;
-use super::plan::Plan;
-use super::select::{ModuleView, Selection};
+use super::file_name::FileName;
+use super::ledger::Ledger;
+use super::plan::{Change, Edit, Plan};
+use super::refused::Refused;
+use super::select::Selection;
 use super::status::Facts;
+use super::view::ModuleView;
 use crate::api::state::VersionState;
 use crate::api::{FINALIZER, MODULE_REQUEST, ModuleStatus, NAMESPACE_LABEL};
 use crate::domain::Release;
@@ -123,18 +125,12 @@ impl ModuleFixture {
     }
 
     fn view(&self) -> ModuleView {
-        super::view(&mut serde_json::from_value(self.0.clone()).unwrap()).0
+        ModuleView::take_from(&mut serde_json::from_value(self.0.clone()).unwrap())
     }
 
     fn decide(&self, children: &[ChildFixture]) -> (Selection, Plan) {
-        let children: Vec<VersionState> = children.iter().map(ChildFixture::lean).collect();
-        let (view, problem) = super::view(&mut serde_json::from_value(self.0.clone()).unwrap());
-        super::decide(&view, &children.iter().collect::<Vec<_>>(), problem.as_ref())
-    }
-
-    fn decide_lean(&self, children: &[&VersionState]) -> (Selection, Plan) {
-        let (view, problem) = super::view(&mut serde_json::from_value(self.0.clone()).unwrap());
-        super::decide(&view, children, problem.as_ref())
+        let pass = pass(&self.view(), children, &Refused::default(), None);
+        (pass.selection, pass.plan)
     }
 
     fn plan(&self, children: &[ChildFixture]) -> Plan {
@@ -143,8 +139,7 @@ impl ModuleFixture {
 
     /// The status after a reconcile at second 100.
     fn status(&self, children: &[ChildFixture], token: Option<&str>) -> ModuleStatus {
-        let (view, problem) = super::view(&mut serde_json::from_value(self.0.clone()).unwrap());
-        status_of(&view, problem.as_ref(), children, token)
+        pass(&self.view(), children, &Refused::default(), token).status
     }
 
     fn with_status(mut self, status: &ModuleStatus) -> Self {
@@ -234,25 +229,78 @@ impl ChildFixture {
     }
 }
 
-/// The status of `view` after a reconcile at second 100.
-fn status_of(
+/// What one reconcile decides.
+struct Decided {
+    selection: Selection,
+    ledger: Ledger,
+    plan: Plan,
+    status: ModuleStatus,
+    /// Whether the digests of the status are waited for.
+    awaits_digest: bool,
+}
+
+/// One reconcile of `view` at second 100.
+fn pass(view: &ModuleView, children: &[ChildFixture], refused: &Refused, token: Option<&str>) -> Decided {
+    pass_with(view, children, refused, token, false)
+}
+
+fn pass_with(
     view: &ModuleView,
-    problem: Option<&Problem>,
     children: &[ChildFixture],
+    refused: &Refused,
     token: Option<&str>,
-) -> ModuleStatus {
-    let lean: Vec<VersionState> = children.iter().map(ChildFixture::lean).collect();
-    let lean: Vec<&VersionState> = lean.iter().collect();
-    let (selection, plan) = super::decide(view, &lean, problem);
-    let facts = Facts {
-        selection: &selection,
-        children: &lean,
-        plan: &plan,
-        problem,
-        refused: &Refused::default(),
-        too_large: false,
-    };
-    super::status::status(view, &facts, token, at(100))
+    is_too_large: bool,
+) -> Decided {
+    let children: Vec<VersionState> = children.iter().map(ChildFixture::lean).collect();
+    let children: Vec<&VersionState> = children.iter().collect();
+    let selection = super::select::select(view, &children);
+    let token = token.map(str::to_owned);
+    let ledger = Ledger::next(view, (&selection, &children), refused, is_too_large, token);
+    let plan = super::plan::plan(view, &ledger, &selection, &children);
+    let facts = Facts { selection: &selection, children: &children, ledger: &ledger, plan: &plan, refused };
+    let status = super::status::status(view, &facts, at(100));
+    let awaits_digest = super::status::awaits_digest(view, &facts);
+    Decided { selection, ledger, plan, status, awaits_digest }
+}
+
+/// The single edits of a change, by kind.
+impl Change {
+    fn config(&self) -> Option<&FileName> {
+        self.edits.iter().find_map(|edit| match edit {
+            Edit::SetConfig(file_name) => Some(file_name),
+            _ => None,
+        })
+    }
+
+    fn retain(&self) -> Option<bool> {
+        self.edits.iter().find_map(|edit| match edit {
+            Edit::SetPolicy { retain } => Some(*retain),
+            _ => None,
+        })
+    }
+
+    fn suspended(&self) -> Option<bool> {
+        self.edits.iter().find_map(|edit| match edit {
+            Edit::SetSuspended(suspended) => Some(*suspended),
+            _ => None,
+        })
+    }
+
+    fn request(&self) -> Option<&str> {
+        self.edits.iter().find_map(|edit| match edit {
+            Edit::Request(token) => Some(token.as_str()),
+            _ => None,
+        })
+    }
+
+    #[expect(clippy::option_option, reason = "the outer one: whether it is written; the inner one: what")]
+    fn expected_digest(&self) -> Option<Option<String>> {
+        self.edits.iter().find_map(|edit| match edit {
+            Edit::PinDigest(digest) => Some(Some(digest.clone())),
+            Edit::UnpinDigest => Some(None),
+            _ => None,
+        })
+    }
 }
 
 fn merge(target: &mut Value, patch: Value) {

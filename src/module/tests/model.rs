@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::plan::{Change, FileName, Plan};
+use super::super::file_name::FileName;
+use super::super::plan::{Change, Edit, Plan};
 use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
 use crate::api::{ADOPT, FINALIZER, MODULE_REQUEST};
 
@@ -25,7 +26,7 @@ pub(super) fn run(module: &ModuleFixture, plan: &Plan, children: Vec<ChildFixtur
         let mut made =
             child(&create.version).with(json!({"spec": {"expectedDigest": create.expected_digest}}));
         made.0["spec"]["moduleConfigRef"] = config.clone();
-        match module.view().open_request() {
+        match &create.request {
             Some(token) => made.asked(token),
             None => made,
         }
@@ -34,30 +35,29 @@ pub(super) fn run(module: &ModuleFixture, plan: &Plan, children: Vec<ChildFixtur
 }
 
 fn changed(child: ChildFixture, change: &Change, config: &serde_json::Value) -> ChildFixture {
-    let mut child = child;
-    if let Some(file_name) = change.config {
-        child.0["spec"]["moduleConfigRef"] = config.clone();
-        if file_name != FileName::Keep {
-            child = child.with(json!({"spec": {"fileName": "fresh.zip"}}));
+    change.edits.iter().fold(child, |mut child, edit| match edit {
+        Edit::SetConfig(file_name) => {
+            child.0["spec"]["moduleConfigRef"] = config.clone();
+            match file_name {
+                FileName::Keep => child,
+                FileName::Stored(name) => child.with(json!({"spec": {"fileName": name}})),
+                FileName::Fresh | FileName::Derived => child.with(json!({"spec": {"fileName": "fresh.zip"}})),
+            }
         }
-    }
-    if let (Some(retain), None) = (change.retain, change.config) {
-        child = child.with_config(json!({"deletionPolicy": if retain { "Retain" } else { "Delete" }}));
-    }
-    if let Some(suspended) = change.suspended {
-        child = child.with(json!({"spec": {"moduleSuspended": suspended.then_some(true)}}));
-    }
-    if let Some(digest) = &change.expected_digest {
-        child = child.with(json!({"spec": {"expectedDigest": digest}}));
-    }
-    if let Some(token) = &change.request {
-        child = child.annotated(MODULE_REQUEST, token);
-    }
-    if change.adopt {
-        let owner = super::child("1.0.0").0["metadata"]["ownerReferences"].clone();
-        child = child.with(json!({"metadata": {"finalizers": [FINALIZER], "ownerReferences": owner}}));
-    }
-    child
+        Edit::SetPolicy { retain } => {
+            child.with_config(json!({"deletionPolicy": if *retain { "Retain" } else { "Delete" }}))
+        }
+        Edit::SetSuspended(suspended) => {
+            child.with(json!({"spec": {"moduleSuspended": suspended.then_some(true)}}))
+        }
+        Edit::PinDigest(digest) => child.with(json!({"spec": {"expectedDigest": digest}})),
+        Edit::UnpinDigest => child.with(json!({"spec": {"expectedDigest": null}})),
+        Edit::Request(token) => child.annotated(MODULE_REQUEST, token),
+        Edit::Adopt => {
+            let owner = super::child("1.0.0").0["metadata"]["ownerReferences"].clone();
+            child.with(json!({"metadata": {"finalizers": [FINALIZER], "ownerReferences": owner}}))
+        }
+    })
 }
 
 fn some_child(version: &str, state: u8) -> Option<ChildFixture> {
@@ -113,9 +113,9 @@ proptest! {
         let plan = module.plan(&children);
 
         // Nothing that is another's is changed or deleted, and nothing is done twice.
-        for target in plan.delete.iter().chain(plan.change.iter().filter(|c| !c.adopt).map(|c| &c.target)) {
+        for target in plan.delete.iter().chain(plan.change.iter().filter(|c| !c.adopts()).map(|c| &c.target)) {
             let child = children.iter().find(|c| c.name() == target.name).unwrap().lean();
-            prop_assert!(super::super::select::ours(&module.view(), &child));
+            prop_assert!(module.view().manages(&child));
         }
         let mut touched: Vec<&str> = plan.create.iter().map(|c| c.name.as_str()).collect();
         touched.extend(plan.change.iter().map(|c| c.target.name.as_str()));
@@ -128,14 +128,14 @@ proptest! {
         let mut children = run(&module, &plan, children);
         let next = module.plan(&children);
         // What is to go hears of the deletion policy before; an adopted Version may let an older one go.
-        let told = |name: &str| plan.change.iter().any(|c| c.target.name == name && c.retain.is_some());
+        let told = |name: &str| plan.change.iter().any(|c| c.target.name == name && c.retain().is_some());
         let rest = next.change.len() + next.create.len() + next.delete.iter().filter(|t| !told(&t.name)).count();
-        prop_assert!(rest == 0 || plan.change.iter().any(|c| c.adopt), "{next:?}");
+        prop_assert!(rest == 0 || plan.change.iter().any(Change::adopts), "{next:?}");
         // Whatever goes knows what becomes of its object.
         let retain = module.view().policy.retain;
         for child in children.iter().map(ChildFixture::lean) {
             let goes = child.is_terminating() || next.delete.iter().any(|t| Some(&t.name) == child.metadata.name.as_ref());
-            let ours = super::super::select::ours(&module.view(), &child);
+            let ours = module.view().manages(&child);
             prop_assert!(!goes || !ours || child.retain == retain, "{child:?}");
         }
 

@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 
+use super::super::conflict::NameConflict;
+use super::super::file_name::FileName;
 use super::super::finalizer;
 use super::super::finalizer::Need;
-use super::super::plan::{FileName, Holder, Plan};
+use super::super::plan::Plan;
 use super::{ChildFixture, ModuleFixture, child, failed_child, merge, module, stored_child};
 use crate::api::state::VersionState;
+use crate::api::target::is_stored;
 use crate::api::{
     ADOPT, MODULE_FINALIZER, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, ORIGINAL_FINALIZER,
 };
@@ -19,11 +22,11 @@ fn deleted(plan: &Plan) -> Vec<&str> {
     plan.delete.iter().map(|t| t.name.as_str()).collect()
 }
 
-fn holder(module: &ModuleFixture, child: ChildFixture) -> Option<Holder> {
+fn conflict(module: &ModuleFixture, child: ChildFixture) -> Option<NameConflict> {
     let name = child.name().to_owned();
     let plan = module.plan(&[child]);
     assert!(plan.create.is_empty() && plan.change.is_empty() && plan.delete.is_empty(), "{plan:?}");
-    plan.waiting.get(&name).cloned()
+    plan.conflicts.get(&name).cloned()
 }
 
 #[test]
@@ -40,7 +43,7 @@ fn what_is_there_is_not_touched_and_what_is_not_wanted_goes() {
     let children = [stored_child("1.0.0"), failed_child("v2.0.0"), stored_child("3.0.0")];
     let plan = module().with_versions(["1.0.0", "2.0.0", "4.0.0"]).plan(&children);
     assert_eq!((created(&plan), deleted(&plan)), (vec!["network-4.0.0"], vec!["network-3.0.0"]));
-    assert!(plan.change.is_empty() && plan.waiting.is_empty());
+    assert!(plan.change.is_empty() && plan.conflicts.is_empty());
     let target = &plan.delete[0];
     assert_eq!((target.uid.as_str(), target.resource_version.as_str()), ("uid-of-3.0.0", "10"));
     assert_eq!(deleted(&module().plan(&children)).len(), 3, "an empty list removes all");
@@ -63,25 +66,25 @@ fn versions_of_others_are_left_alone() {
     let of = |owner: Value| {
         let mut child = child("1.0.0").of_another_owner();
         merge(&mut child.0["metadata"]["ownerReferences"][0], owner);
-        holder(&wants, child)
+        conflict(&wants, child)
     };
     let other = json!({"name": "dns"});
-    assert_eq!(of(other), Some(Holder::Other("Module dns".into())));
+    assert_eq!(of(other), Some(NameConflict::OtherOwner("Module dns".into())));
     let namesake = json!({"apiVersion": "example.com/v1"});
-    assert_eq!(of(namesake), Some(Holder::Other("Module network".into())));
-    assert_eq!(of(json!({})), Some(Holder::Former), "it was deleted and made again");
-    assert_eq!(holder(&wants, child("1.0.0").ownerless()), Some(Holder::Ownerless));
+    assert_eq!(of(namesake), Some(NameConflict::OtherOwner("Module network".into())));
+    assert_eq!(of(json!({})), Some(NameConflict::DeletedOwner), "it was deleted and made again");
+    assert_eq!(conflict(&wants, child("1.0.0").ownerless()), Some(NameConflict::Unowned));
     let nameless = child("1.0.0").without_finalizer().with(json!({"spec": {"fileName": null}}));
-    assert_eq!(holder(&wants, nameless), Some(Holder::Bare));
+    assert_eq!(conflict(&wants, nameless), Some(NameConflict::Unmanaged));
     let theirs = child("1.0.0").with(json!({"metadata": {"finalizers": [ORIGINAL_FINALIZER]}}));
-    assert_eq!(holder(&wants, theirs), Some(Holder::Original), "an older original kept the dots");
+    assert_eq!(conflict(&wants, theirs), Some(NameConflict::Original), "an older original kept the dots");
 }
 
 #[test]
 fn a_name_that_is_still_terminating_is_waited_for() {
     let wants = module().with_versions(["1.0.0", "2.0.0"]);
     let plan = wants.plan(&[stored_child("1.0.0").terminating()]);
-    assert_eq!(plan.waiting.get("network-1.0.0"), Some(&Holder::Terminating));
+    assert_eq!(plan.conflicts.get("network-1.0.0"), Some(&NameConflict::Terminating));
     assert_eq!(created(&plan), ["network-2.0.0"], "it holds nothing up");
     assert!(module().plan(&[stored_child("1.0.0").terminating()]).delete.is_empty(), "once is enough");
 }
@@ -90,17 +93,21 @@ fn a_name_that_is_still_terminating_is_waited_for() {
 fn an_ownerless_version_is_adopted_by_the_module_that_it_names() {
     let wants = module().with_versions(["1.0.0"]);
     let handed = |to: &str| stored_child("1.0.0").ownerless().without_finalizer().annotated(ADOPT, to);
-    assert_eq!(holder(&wants, handed("other")), Some(Holder::Ownerless));
+    assert_eq!(conflict(&wants, handed("other")), Some(NameConflict::Unowned));
     let plan = wants.plan(&[handed("network")]);
-    assert!(plan.change[0].adopt && plan.change[0].config.is_none() && plan.change.len() == 1);
+    assert!(plan.change[0].adopts() && plan.change[0].config().is_none() && plan.change.len() == 1);
     let derived = handed("network")
         .with(json!({"spec": {"fileName": null}}))
         .with_config(json!({"provider": "google"}));
-    assert_eq!(wants.plan(&[derived]).change[0].config, Some(FileName::Derived), "its object may lie there");
+    assert_eq!(
+        wants.plan(&[derived]).change[0].config(),
+        Some(&FileName::Derived),
+        "its object may lie there"
+    );
     assert!(module().plan(&[handed("network")]).delete.is_empty(), "nobody wants it");
     // The annotation does not take it from another owner.
     let owned = child("1.0.0").of_another_owner().annotated(ADOPT, "network");
-    assert_eq!(holder(&wants, owned), Some(Holder::Former));
+    assert_eq!(conflict(&wants, owned), Some(NameConflict::DeletedOwner));
 }
 
 #[test]
@@ -108,14 +115,14 @@ fn a_version_of_the_right_name_and_another_content_is_not_adopted() {
     let wants = module().with_versions(["1.0.0"]);
     for spec in [json!({"version": "9.9.9"}), json!({"version": "latest"}), json!({"type": "Provider"})] {
         let child = child("1.0.0").ownerless().annotated(ADOPT, "network").with(json!({"spec": spec}));
-        assert!(matches!(holder(&wants, child), Some(Holder::Unlike(_))), "{spec}");
+        assert!(matches!(conflict(&wants, child), Some(NameConflict::TypeMismatch(_))), "{spec}");
     }
 }
 
 #[test]
 fn a_finalizer_that_somebody_took_off_is_put_back() {
     let plan = module().with_versions(["1.0.0"]).plan(&[stored_child("1.0.0").without_finalizer()]);
-    assert!(plan.change.len() == 1 && plan.change[0].adopt);
+    assert!(plan.change.len() == 1 && plan.change[0].adopts());
 }
 
 #[test]
@@ -142,7 +149,40 @@ fn only_what_decides_bytes_or_place_gives_a_fresh_file_name() {
     for (change, expected) in table {
         let plan =
             module().with_versions(["1.0.0"]).with_config(change.clone()).plan(&[stored_child("1.0.0")]);
-        assert_eq!(plan.change.first().and_then(|c| c.config), expected, "{change}");
+        assert_eq!(plan.change.first().and_then(|c| c.config().cloned()), expected, "{change}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_changed_back_before_the_move_keeps_the_key() {
+    let bucket = |bucket: &str| json!({"storageConfig": {"s3": {"bucket": bucket}}});
+    let wants = module().with_versions(["1.0.0"]);
+    let edit = |module: &ModuleFixture, child: &ChildFixture| {
+        let plan = module.plan(std::slice::from_ref(child));
+        plan.change.first().and_then(|change| change.config().cloned())
+    };
+    // Stored as `1.0.0.zip` in `shelf`, and to be moved to `other` under a fresh name.
+    let moving =
+        stored_child("1.0.0").with_config(bucket("other")).with(json!({"spec": {"fileName": "fresh.zip"}}));
+    assert_eq!(edit(&wants, &moving), Some(FileName::Stored("1.0.0.zip".into())));
+    let back = super::model::run(&wants, &wants.plan(std::slice::from_ref(&moving)), vec![moving.clone()]);
+    assert!(is_stored(&back[0].lean()) && wants.plan(&back).change.is_empty(), "nothing is fetched or moved");
+    for (what, module, child) in [
+        ("moved already", wants.clone(), moving.clone().stored_as_wanted()),
+        ("to a third bucket", wants.clone().with_config(bucket("third")), moving.clone()),
+        ("lost", wants.clone(), moving.clone().with(json!({"status": {"synced": false}}))),
+        (
+            "made from another repository",
+            wants.clone(),
+            moving.clone().with(json!({"status": {"source": {"url": "https://github.com/acme/other"}}})),
+        ),
+        (
+            "without an extension: its format is unknown",
+            wants.clone(),
+            moving.clone().with(json!({"status": {"storage": {"key": "network/one"}}})),
+        ),
+    ] {
+        assert_eq!(edit(&module, &child), Some(FileName::Fresh), "{what}");
     }
 }
 
@@ -150,7 +190,7 @@ fn only_what_decides_bytes_or_place_gives_a_fresh_file_name() {
 fn immutable_pins_what_was_published_and_nothing_else() {
     let pin = |module: ModuleFixture, child: ChildFixture| {
         let plan = module.with_versions(["1.0.0"]).plan(&[child]);
-        plan.change.into_iter().find_map(|c| c.expected_digest)
+        plan.change.into_iter().find_map(|c| c.expected_digest())
     };
     let told = |digest: &str| stored_child("1.0.0").with(json!({"spec": {"expectedDigest": digest}}));
     let pinned = || module().immutable(json!({"1.0.0": "h1:1.0.0"}));
@@ -175,12 +215,12 @@ fn suspension_reaches_every_version_once_and_stops_all_else() {
     let plan = module.clone().suspended().plan(&children);
     assert_eq!(plan.change.len(), 1);
     assert_eq!(
-        (plan.change[0].target.name.as_str(), plan.change[0].suspended),
+        (plan.change[0].target.name.as_str(), plan.change[0].suspended()),
         ("network-1.0.0", Some(true))
     );
     assert_eq!(Plan { change: vec![], ..plan }, Plan::default());
     let resumed = module.with_versions(["2.0.0"]).plan(&children);
-    assert!(resumed.change.iter().any(|c| c.target.name == "network-2.0.0" && c.suspended == Some(false)));
+    assert!(resumed.change.iter().any(|c| c.target.name == "network-2.0.0" && c.suspended() == Some(false)));
 }
 
 #[test]
@@ -190,7 +230,10 @@ fn a_deletion_policy_reaches_terminating_versions_whatever_else_is_the_case() {
     let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
     for module in [retain(), retain().suspended(), retain().with(deleted)] {
         let plan = module.plan(std::slice::from_ref(&going));
-        assert_eq!((plan.change.len(), plan.change[0].retain, plan.change[0].config), (1, Some(true), None));
+        assert_eq!(
+            (plan.change.len(), plan.change[0].retain(), plan.change[0].config()),
+            (1, Some(true), None)
+        );
     }
     assert!(module().plan(&[going]).change.is_empty());
 }
@@ -201,7 +244,7 @@ fn what_is_to_go_hears_of_the_deletion_policy_first() {
     let retain = module().with_config(json!({"deletionPolicy": "Retain"})).with_versions(["2.0.0"]);
     let plan = retain.plan(&children);
     assert!(plan.delete.is_empty(), "{plan:?}");
-    let told: Vec<_> = plan.change.iter().map(|c| (c.target.name.as_str(), c.retain)).collect();
+    let told: Vec<_> = plan.change.iter().map(|c| (c.target.name.as_str(), c.retain())).collect();
     assert_eq!(told, [("network-2.0.0", Some(true)), ("network-1.0.0", Some(true))]);
     let children = children.map(|child| child.with_config(json!({"deletionPolicy": "Retain"})));
     assert_eq!(deleted(&retain.plan(&children)), ["network-1.0.0"]);
@@ -213,7 +256,7 @@ fn what_is_to_go_hears_of_the_deletion_policy_first() {
     let children = [stored_child("1.0.0")];
     for module in [retain.clone().suspended(), retain.clone().with(gone)] {
         let plan = module.plan(&children);
-        assert_eq!((plan.change.len(), plan.change[0].retain, plan.delete.len()), (1, Some(true), 0));
+        assert_eq!((plan.change.len(), plan.change[0].retain(), plan.delete.len()), (1, Some(true), 0));
     }
 }
 
@@ -230,7 +273,7 @@ fn an_open_request_is_handed_to_each_version_once() {
     let children =
         [stored_child("1.0.0").asked("token"), stored_child("2.0.0").asked("earlier"), child("3.0.0")];
     let plan = module.plan(&children);
-    let asked: Vec<_> = plan.change.iter().map(|c| (c.target.name.as_str(), c.request.as_deref())).collect();
+    let asked: Vec<_> = plan.change.iter().map(|c| (c.target.name.as_str(), c.request())).collect();
     assert_eq!(asked, [("network-2.0.0", Some("token")), ("network-3.0.0", Some("token"))]);
     let closed = module.with_token("done:3").plan(&children);
     assert!(closed.change.is_empty(), "{MODULE_REQUEST} stays as it is");
@@ -243,14 +286,14 @@ fn a_configuration_that_cannot_be_used_still_suspends_lets_go_and_hands_requests
     let children = [stored_child("1.0.0"), going, stored_child("9.0.0")];
     assert_eq!(broken.plan(&children), Plan::default(), "nothing is created, moved or deleted");
     let retained = broken.clone().with_config(json!({"deletionPolicy": "Retain"})).plan(&children);
-    let policies: Vec<_> = retained.change.iter().map(|c| (c.target.name.as_str(), c.retain)).collect();
+    let policies: Vec<_> = retained.change.iter().map(|c| (c.target.name.as_str(), c.retain())).collect();
     assert_eq!(policies.len(), 3);
     assert!(policies.iter().all(|(_, retain)| *retain == Some(true)), "{policies:?}");
     let suspended = broken.clone().suspended().plan(&children);
-    assert!(suspended.change.iter().all(|c| c.suspended == Some(true)) && suspended.change.len() == 2);
+    assert!(suspended.change.iter().all(|c| c.suspended() == Some(true)) && suspended.change.len() == 2);
     let asked = broken.with_token("token").plan(&children);
     assert_eq!(asked.change.len(), 1);
-    assert_eq!(asked.change[0].request.as_deref(), Some("token"));
+    assert_eq!(asked.change[0].request(), Some("token"));
     let unreadable = module().suspended().with(json!({"spec": {"versions": 7}}));
     assert_eq!(unreadable.plan(&children), Plan::default(), "of what cannot be read nothing counts");
 }
@@ -264,7 +307,8 @@ fn the_deletion_policy_is_read_on_its_own_and_a_word_that_is_none_deletes_nothin
         let broken = broken.clone().with_config(json!({"deletionPolicy": policy, "fileFormat": "rar"}));
         for module in [broken.clone(), broken.with(deleted.clone())] {
             let plan = module.plan(&children);
-            let told = plan.change.iter().filter(|c| c.retain == Some(true) && c.config.is_none()).count();
+            let told =
+                plan.change.iter().filter(|c| c.retain() == Some(true) && c.config().is_none()).count();
             assert_eq!((told, plan.change.len(), plan.delete.len()), (changed, changed, 0), "{policy}");
         }
     }
@@ -273,10 +317,9 @@ fn the_deletion_policy_is_read_on_its_own_and_a_word_that_is_none_deletes_nothin
 #[test]
 fn a_module_has_the_finalizer_before_its_first_version_and_never_without_any() {
     let need = |module: &ModuleFixture, children: &[ChildFixture]| {
+        let plan = module.plan(children);
         let children: Vec<VersionState> = children.iter().map(ChildFixture::lean).collect();
-        let children: Vec<&VersionState> = children.iter().collect();
-        let plan = module.decide_lean(&children).1;
-        finalizer::need(&module.view(), &plan, &children)
+        finalizer::need(&module.view(), &plan, &children.iter().collect::<Vec<_>>())
     };
     let wants = module().with_versions(["1.0.0"]);
     assert_eq!(need(&module(), &[]), Need::None);
@@ -322,10 +365,10 @@ fn the_operators_own_annotation_adopts_only_what_is_where_the_module_wants_it() 
     let adopts = |child: ChildFixture| {
         let plan = module().with_versions(["1.0.0"]).plan(&[child]);
         assert!(plan.create.is_empty());
-        match plan.waiting.get("network-1.0.0") {
-            None => plan.change.len() == 1 && plan.change[0].adopt,
+        match plan.conflicts.get("network-1.0.0") {
+            None => plan.change.len() == 1 && plan.change[0].adopts(),
             Some(holder) => {
-                assert_eq!((holder, plan.change.len()), (&Holder::Elsewhere, 0));
+                assert_eq!((holder, plan.change.len()), (&NameConflict::OtherPlacement, 0));
                 false
             }
         }
@@ -358,7 +401,7 @@ fn a_module_that_is_deleted_without_its_versions_resumes_them() {
     let orphan = suspended.clone().ownerless().annotated(ADOPT, "network").with(labels);
     let resumed = |module: ModuleFixture, child: &ChildFixture| {
         let plan = module.suspended().plan(std::slice::from_ref(child));
-        plan.change.iter().map(|c| (c.suspended, c.retain)).collect::<Vec<_>>()
+        plan.change.iter().map(|c| (c.suspended(), c.retain())).collect::<Vec<_>>()
     };
     assert_eq!(resumed(module().with(orphaning.clone()), &suspended), [(Some(false), None)]);
     assert_eq!(resumed(module().with(deleted.clone()), &suspended), [(None, None); 0], "it goes too");
@@ -393,7 +436,7 @@ fn record(entries: usize) -> Value {
 fn with_a_full_record_nothing_new_is_made_and_all_else_goes_on() {
     let wants = module().with_versions(["1.0.0", "2.0.0", "0.7000.0"]).immutable(record(9_000));
     let wait = |plan: &Plan| -> Vec<String> {
-        let unrecorded = plan.waiting.iter().filter(|(_, holder)| **holder == Holder::Unrecorded);
+        let unrecorded = plan.conflicts.iter().filter(|(_, holder)| **holder == NameConflict::RecordFull);
         unrecorded.map(|(name, _)| name.clone()).collect()
     };
     // 524,288 bytes are 8,594 of them.

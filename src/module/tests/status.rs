@@ -2,12 +2,18 @@
 
 use serde_json::json;
 
-use super::super::attempts::Refused;
-use super::super::leftovers;
-use super::super::status::{Facts, resets_force, unpinned, wants_request};
-use super::{ChildFixture, ModuleFixture, at, child, failed_child, module, stored_child};
+use super::super::digests::unpinned;
+use super::super::legacy;
+use super::super::refused::Refused;
+use super::super::requests::{resets_force_sync, unopened};
+use super::super::view::ModuleView;
+use super::{ChildFixture, ModuleFixture, at, child, failed_child, module, pass, pass_with, stored_child};
 use crate::api::requests::ForceToken;
 use crate::api::{ModuleStatus, REQUESTED_AT, condition};
+
+fn resets_force(module: &ModuleView) -> bool {
+    !module.has_foreign_status() && resets_force_sync(module, module.status.force_token.as_deref())
+}
 
 fn conditions(status: &ModuleStatus) -> [&str; 3] {
     ["Ready", "Reconciling", "Stalled"]
@@ -191,7 +197,7 @@ fn versions_of_the_original_have_a_condition_of_their_own_while_they_are_there()
     assert!(said.contains("done (") && said.ends_with("more are named when these are gone.)"), "{said}");
     let names: Vec<String> = (0..500).map(|n| format!("network-9-{n}-0")).collect();
     let far = wants_two().with(json!({"metadata": {"namespace": "n".repeat(63)}})).view();
-    let said = leftovers::found(&far, &names, &[], at(0)).unwrap().message;
+    let said = legacy::found(&far, &names, &[], at(0)).unwrap().message;
     assert!(said.ends_with("more are named when these are gone.)"), "no command is cut: {said}");
     let without = wants_two().with_status(&with).status(&all, None);
     assert_eq!(found(&without), None);
@@ -254,9 +260,9 @@ fn digests_are_recorded_when_they_are_first_seen_and_kept() {
 #[test]
 fn what_went_before_its_module_looked_again_is_recorded_too() {
     let mut module = wants_two().immutable(json!({"1.0.0": "h1:first"})).view();
-    module.departed =
+    module.deleted_digests =
         [("1.0.0", "h1:later"), ("2.0.0", "h1:second")].map(|(v, d)| (v.into(), d.into())).into();
-    let status = super::status_of(&module, None, &[], None);
+    let status = pass(&module, &[], &Refused::default(), None).status;
     assert_eq!(json!(status.published), json!({"1.0.0": "h1:first", "2.0.0": "h1:second"}));
 }
 
@@ -274,14 +280,11 @@ fn turning_immutable_off_is_told_once() {
 #[test]
 fn a_force_is_opened_handled_closed_reset_and_can_be_asked_again() {
     let asked = wants_two().forced();
-    assert_eq!(wants_request(&asked.view()).as_deref(), Some("forceSync/3"));
+    assert_eq!(unopened(&asked.view()).as_deref(), Some("forceSync/3"));
     let waiting = asked.status(&[], None);
     assert_eq!(waiting.force_token, None, "while it is held back");
     let open = asked.clone().with_status(&asked.status(&[], Some("token")));
-    assert_eq!(
-        (open.view().status.force_token.as_deref(), wants_request(&open.view())),
-        (Some("token"), None)
-    );
+    assert_eq!((open.view().status.force_token.as_deref(), unopened(&open.view())), (Some("token"), None));
 
     let (answered, other) = (stored_child("1.0.0").answered("token"), stored_child("2.0.0").asked("token"));
     for not_yet in [
@@ -309,24 +312,24 @@ fn a_force_is_opened_handled_closed_reset_and_can_be_asked_again() {
 
     let children = [answered, stored_child("2.0.0").answered("token")];
     let done = open.clone().with_status(&open.status(&children, None));
-    assert!(resets_force(&done.view()) && wants_request(&done.view()).is_none(), "just the reset is left");
+    assert!(resets_force(&done.view()) && unopened(&done.view()).is_none(), "just the reset is left");
     let reset = done.clone().with(json!({"spec": {"forceSync": false}})).next_generation();
-    assert!(!resets_force(&reset.view()) && wants_request(&reset.view()).is_none());
+    assert!(!resets_force(&reset.view()) && unopened(&reset.view()).is_none());
     let later = reset.forced().next_generation();
     assert!(!resets_force(&later.view()));
-    assert_eq!(wants_request(&later.view()).as_deref(), Some("forceSync/5"), "another request");
+    assert_eq!(unopened(&later.view()).as_deref(), Some("forceSync/5"), "another request");
     assert_eq!(later.status(&children, Some("second")).force_token.as_deref(), Some("second"));
 }
 
 #[test]
 fn the_users_annotation_asks_once() {
     let asked = |at: &str| wants_two().with(json!({"metadata": {"annotations": {REQUESTED_AT: at}}}));
-    assert_eq!(wants_request(&asked("now").view()).as_deref(), Some("requestedAt/now"));
+    assert_eq!(unopened(&asked("now").view()).as_deref(), Some("requestedAt/now"));
     let opened = asked("now").status(&[], Some("token"));
     assert_eq!(opened.last_handled_request.as_deref(), Some("now"));
     let closed = ModuleStatus { force_token: Some("done:3".into()), ..opened };
-    assert_eq!(wants_request(&asked("now").with_status(&closed).view()), None);
-    assert!(wants_request(&asked("later").with_status(&closed).view()).is_some());
+    assert_eq!(unopened(&asked("now").with_status(&closed).view()), None);
+    assert!(unopened(&asked("later").with_status(&closed).view()).is_some());
 }
 
 #[test]
@@ -339,7 +342,7 @@ fn a_force_that_comes_while_another_request_is_open_is_not_done_with_that_one() 
     let late = asked.with_status(&opened).forced().next_generation();
     let closed = late.clone().with_status(&late.status(&children, None));
     assert!(!resets_force(&closed.view()));
-    assert_eq!(wants_request(&closed.view()).as_deref(), Some("forceSync/4"));
+    assert_eq!(unopened(&closed.view()).as_deref(), Some("forceSync/4"));
     // One that was part of the request from the beginning is done with it.
     let forced = wants_two().forced();
     let token = ForceToken::create(forced.view().spec.force_sync);
@@ -361,7 +364,7 @@ fn a_force_of_a_module_that_cannot_be_worked_with_ends_with_that_outcome() {
 #[test]
 fn a_suspended_module_neither_opens_nor_closes_requests() {
     let asked = wants_two().forced().suspended();
-    assert_eq!(wants_request(&asked.view()), None);
+    assert_eq!(unopened(&asked.view()), None);
     assert_eq!(asked.status(&[], Some("token")).force_token, None);
     let children = [stored_child("1.0.0").answered("token"), stored_child("2.0.0").answered("token")];
     assert_eq!(asked.with_token("token").status(&children, None).force_token.as_deref(), Some("token"));
@@ -378,7 +381,7 @@ fn the_token_of_another_life_answers_nothing() {
     assert!(resets_force(&crashed_before_its_reset.view()));
     let restored = restored(3);
     assert!(!resets_force(&restored.view()));
-    assert!(wants_request(&restored.view()).is_some(), "it is a request that nobody has answered");
+    assert!(unopened(&restored.view()).is_some(), "it is a request that nobody has answered");
     let first = restored.status(&[], None);
     assert_eq!((first.force_token.as_deref(), first.observed_generation), (None, Some(2)));
     assert!(!resets_force(&restored.with_status(&first).view()), "also when its generation has been seen");
@@ -392,20 +395,8 @@ fn a_request_ends_though_the_api_server_refuses_a_version() {
         words: format!("Version {name} cannot be made."),
         ..Refused::default()
     };
-    let status = |children: &[ChildFixture], refused: &Refused| {
-        let lean: Vec<_> = children.iter().map(ChildFixture::lean).collect();
-        let lean: Vec<_> = lean.iter().collect();
-        let (selection, plan) = super::super::decide(&open.view(), &lean, None);
-        let facts = Facts {
-            selection: &selection,
-            children: &lean,
-            plan: &plan,
-            problem: None,
-            refused,
-            too_large: false,
-        };
-        super::super::status::status(&open.view(), &facts, None, at(100))
-    };
+    let status =
+        |children: &[ChildFixture], refused: &Refused| pass(&open.view(), children, refused, None).status;
     let answered = stored_child("1.0.0").answered("token");
     let done = status(std::slice::from_ref(&answered), &refused("network-2.0.0"));
     assert_eq!(done.force_token.as_deref(), Some("done:3"), "one that cannot be made");
@@ -459,20 +450,7 @@ fn a_force_without_the_annotation_forgets_no_request() {
 fn a_status_that_is_too_large_says_so_and_records_no_more() {
     let wants = wants_two().immutable(json!({"1.0.0": "h1:1.0.0"}));
     let children = [stored_child("1.0.0").of(&wants), stored_child("2.0.0").of(&wants)];
-    let lean: Vec<_> = children.iter().map(ChildFixture::lean).collect();
-    let lean: Vec<_> = lean.iter().collect();
-    let view = wants.view();
-    let (selection, plan) = super::super::decide(&view, &lean, None);
-    let refused = Refused::default();
-    let facts = |too_large| Facts {
-        selection: &selection,
-        children: &lean,
-        plan: &plan,
-        problem: None,
-        refused: &refused,
-        too_large,
-    };
-    let status = |too_large| super::super::status::status(&view, &facts(too_large), None, at(100));
+    let status = |too_large| pass_with(&wants.view(), &children, &Refused::default(), None, too_large).status;
     assert_eq!(status(false).published.unwrap().len(), 2);
     let smaller = status(true);
     assert_eq!(smaller.published.clone().unwrap().len(), 1);
@@ -484,24 +462,11 @@ fn a_status_that_is_too_large_says_so_and_records_no_more() {
 fn a_digest_is_waited_for_where_its_version_has_gone_or_goes() {
     let wants = wants_two().immutable(json!({}));
     let awaited = |children: &[ChildFixture], departed: bool| {
-        let lean: Vec<_> = children.iter().map(ChildFixture::lean).collect();
-        let lean: Vec<_> = lean.iter().collect();
         let mut view = wants.view();
         if departed {
-            view.departed.insert("9.0.0".into(), "h1:9".into());
+            view.deleted_digests.insert("9.0.0".into(), "h1:9".into());
         }
-        let (selection, plan) = super::super::decide(&view, &lean, None);
-        let refused = Refused::default();
-        let facts = Facts {
-            selection: &selection,
-            children: &lean,
-            plan: &plan,
-            problem: None,
-            refused: &refused,
-            too_large: false,
-        };
-        let after = super::super::status::status(&view, &facts, None, at(100));
-        super::super::status::awaits_digest(&view, &after, &facts)
+        pass(&view, children, &Refused::default(), None).awaits_digest
     };
     let stays = stored_child("1.0.0");
     assert!(!awaited(&[], false) && !awaited(std::slice::from_ref(&stays), false));

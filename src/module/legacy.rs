@@ -1,34 +1,34 @@
-//! Versions that the original OpenDepot left behind: which they are, and what the Module says of them.
+//! Versions that the original OpenDepot left behind, and the condition with the commands that remove them. Pure.
 //!
-//! In: the Module and the Versions of its namespace. Out: names, and a condition with the commands that remove them. Pure.
-//! Nothing here changes one: they, their status and their objects belong to who made them.
+//! The operator never changes such a Version, its status or its object.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::select::{ModuleView, Selection, owned};
+use super::select::Selection;
+use super::view::ModuleView;
 use crate::api::condition::{self, whole_seconds};
 use crate::api::state::VersionState;
 use crate::domain::text::cut;
 
-/// Type and reason of the condition that names them.
+/// The type and reason of the condition.
 pub const FOUND: &str = "OriginalVersionsFound";
-/// Names, and the namespace in both commands, take up to this many bytes of a message: the rest has to fit in as well.
+/// The largest size of the names, and of the namespace in both commands, in bytes: the rest of the message has to fit too.
 const MOST_NAMES: usize = 280;
 
-/// The names of those that belong to this Module, in order. One whose name is wanted is no leftover but in the way.
+/// The names of the Versions that belong to this Module, in order. A Version whose name is wanted is a name conflict instead.
 pub fn names(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Vec<String> {
     let wanted: BTreeSet<&str> = selection.wanted.iter().map(|wanted| wanted.name.as_str()).collect();
-    let left = children.iter().filter(|child| owned(module, child) && !child.has_finalizer);
+    let left = children.iter().filter(|child| module.owns(child) && !child.has_finalizer);
     let mut names: Vec<String> = left.filter_map(|child| child.metadata.name.clone()).collect();
     names.retain(|name| !wanted.contains(name.as_str()));
     names.sort();
     names
 }
 
-/// The condition that names them, while there are any.
+/// The condition, if there are such Versions.
 pub fn found(
     module: &ModuleView,
     names: &[String],
@@ -46,7 +46,7 @@ pub fn found(
     let message = format!(
         "{count} of the original OpenDepot {are} left alone. When nothing uses them any more, delete them; their files \
          stay where they are. {}",
-        removal(module.metadata.namespace.as_deref().unwrap_or_default(), names)
+        removal(module.namespace(), names)
     );
     let old = condition::find(before, FOUND);
     Some(Condition {
@@ -60,8 +60,8 @@ pub fn found(
     })
 }
 
-/// The commands that remove the first of `names`. The finalizer goes last: it is the original's, and its controller, which
-/// would take it off, is gone. Until then the Version is on its way out, so that nobody takes it for a new one.
+/// The commands that remove the first of `names`. The finalizer is removed last: it is the original's, whose controller no
+/// longer runs. Until then the Version is terminating, so that it is not taken for a new one.
 pub fn removal(namespace: &str, names: &[String]) -> String {
     let most = MOST_NAMES.saturating_sub(2 * namespace.len());
     let mut first = String::new();

@@ -1,0 +1,153 @@
+//! The requests of a plan as [`super::attempts`] and [`super::apply`] handle them: batches of requests of one kind. Pure.
+
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
+use super::plan::{Change, Create, Target};
+
+/// Requests of one Module in flight at once.
+const MAX_IN_FLIGHT: usize = 8;
+
+/// Consecutive failures that end a batch: a quota or a webhook usually concerns all requests of a kind.
+const MAX_CONSECUTIVE_FAILURES: u32 = 3;
+
+/// The kinds of request, in the order in which they are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// A patch of the Module itself.
+    Module,
+    Create,
+    Change,
+    Delete,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// The object is not as the cache has it; for a create: it exists.
+    Outdated,
+    /// The API server refused it, with this message for the status.
+    Refused(String),
+    /// The API server as a whole did not serve it.
+    Failed,
+}
+
+/// The part of a plan that may be sent now.
+#[derive(Debug, Default)]
+pub struct Due<'a> {
+    pub create: Vec<&'a Create>,
+    pub change: Vec<&'a Change>,
+    pub delete: Vec<&'a Target>,
+}
+
+/// What a request was planned on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedOn {
+    resource_version: String,
+    /// A hash of the request: two different requests may be planned on one resourceVersion, since the Module changes too.
+    request: u64,
+}
+
+impl PlannedOn {
+    fn new(resource_version: &str, request: impl Hash) -> Self {
+        let mut hash = DefaultHasher::new();
+        request.hash(&mut hash);
+        Self { resource_version: resource_version.to_owned(), request: hash.finish() }
+    }
+}
+
+/// A request of a plan.
+pub trait Planned {
+    const VERB: Verb;
+    /// The Version's name.
+    fn name(&self) -> &str;
+    fn planned_on(&self) -> Option<PlannedOn>;
+}
+
+impl Planned for Create {
+    const VERB: Verb = Verb::Create;
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn planned_on(&self) -> Option<PlannedOn> {
+        None
+    }
+}
+
+impl Planned for Change {
+    const VERB: Verb = Verb::Change;
+    fn name(&self) -> &str {
+        &self.target.name
+    }
+    fn planned_on(&self) -> Option<PlannedOn> {
+        Some(PlannedOn::new(&self.target.resource_version, self))
+    }
+}
+
+impl Planned for Target {
+    const VERB: Verb = Verb::Delete;
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn planned_on(&self) -> Option<PlannedOn> {
+        Some(PlannedOn::new(&self.resource_version, self))
+    }
+}
+
+/// A batch of requests of one kind while it is sent.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct Batch {
+    pub verb: Verb,
+    /// The last batch failed: one request at a time finds out whether requests succeed again.
+    probes: bool,
+    consecutive_failures: u32,
+    /// Whether the last failure was a refusal.
+    pub was_refused: bool,
+    pub has_succeeded: bool,
+    is_stopped: bool,
+}
+
+impl Batch {
+    pub fn new(verb: Verb, probes: bool) -> Self {
+        Self {
+            verb,
+            probes,
+            consecutive_failures: 0,
+            was_refused: false,
+            has_succeeded: false,
+            is_stopped: false,
+        }
+    }
+
+    /// How many requests may be in flight now.
+    pub fn max_in_flight(&self) -> usize {
+        if self.is_stopped || self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES {
+            0
+        } else if self.probes && !self.has_succeeded {
+            1
+        } else {
+            MAX_IN_FLIGHT
+        }
+    }
+
+    /// Nothing more is sent in this batch.
+    pub fn stop(&mut self) {
+        self.is_stopped = true;
+    }
+
+    pub fn succeeded(&mut self) {
+        (self.consecutive_failures, self.has_succeeded) = (0, true);
+    }
+
+    pub fn failed(&mut self, refused: bool) {
+        self.consecutive_failures += 1;
+        self.was_refused = refused;
+    }
+
+    /// Whether failures ended it.
+    pub fn has_failed(&self) -> bool {
+        self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES
+            || (self.is_stopped && self.consecutive_failures > 0)
+    }
+}

@@ -1,0 +1,161 @@
+//! Reads one Module and writes it: its status, its finalizers and `spec.forceSync`. All writes of a Module are made here.
+//!
+//! Each write carries the resourceVersion of the last read or write, so that it fails if others changed the Module.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource as _;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::core::Status;
+use serde_json::{Value, json};
+
+use super::apply::MAX_MESSAGE;
+use super::context::Context;
+use super::digests;
+use super::pace::Urgency;
+use super::view::ModuleView;
+use crate::api::state::ModuleState;
+use crate::api::{MODULE_FINALIZER, Module, ModuleStatus, condition};
+use crate::controller::client::{self, is_refusal};
+use crate::controller::failure::Reason;
+use crate::domain::text::cut;
+
+/// A Module that was read, without its spec and status.
+pub struct ModuleClient<'a> {
+    ctx: &'a Context,
+    api: Api<DynamicObject>,
+    object: DynamicObject,
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub enum Written {
+    Done,
+    /// The status is mere progress and is written later.
+    Later(Duration),
+    /// The object has changed since it was read, or is gone.
+    Conflict,
+    /// The API server cannot store a status of this size.
+    TooLarge,
+    /// The API server refuses, with this message for the status.
+    Refused(String),
+}
+
+impl<'a> ModuleClient<'a> {
+    /// Reads a Module. `None` if it is gone, or another one has its name.
+    pub async fn read(
+        ctx: &'a Context,
+        cached: &ModuleState,
+    ) -> Result<Option<(Self, ModuleView)>, kube::Error> {
+        let api =
+            client::objects::<Module>(&ctx.client, cached.metadata.namespace.as_deref().unwrap_or_default());
+        let object = api.get_opt(cached.metadata.name.as_deref().unwrap_or_default()).await?;
+        let Some(mut object) = object.filter(|object| object.metadata.uid == cached.metadata.uid) else {
+            return Ok(None);
+        };
+        // With a long list they are the largest part.
+        object.metadata.managed_fields = None;
+        let view = ModuleView::take_from(&mut object);
+        Ok(Some((Self { ctx, api, object }, view)))
+    }
+
+    pub fn resource_version(&self) -> Option<&str> {
+        self.object.metadata.resource_version.as_deref()
+    }
+
+    /// Writes the status unless it did not change, with an Event where readiness or its reason changed. Progress is paced.
+    pub async fn write_status(
+        &mut self,
+        before: &ModuleStatus,
+        after: &ModuleStatus,
+        urgency: Urgency,
+    ) -> Result<Written, kube::Error> {
+        let uid = self.object.metadata.uid.clone().unwrap_or_default();
+        let wait = self.ctx.retries.with(&uid, |retry| retry.pace.wait(urgency, Instant::now()));
+        if !wait.is_zero() {
+            return Ok(Written::Later(wait));
+        }
+        let since = Instant::now();
+        let result =
+            client::patch_status(&self.api, self.name(), self.resource_version(), before, after).await;
+        match result {
+            Ok(Some(written)) => {
+                self.object.metadata.resource_version = written.metadata.resource_version;
+                self.report(before, after);
+            }
+            Ok(None) => return Ok(Written::Done),
+            Err(kube::Error::Api(status)) if status.is_conflict() => return Ok(Written::Conflict),
+            Err(kube::Error::Api(status)) if is_too_large(&status) => {
+                tracing::warn!(message = status.message, "the Module's status is too large");
+                return Ok(Written::TooLarge);
+            }
+            Err(error) => return Err(error),
+        }
+        let (took, now) = (since.elapsed(), Instant::now());
+        self.ctx.retries.if_known(&uid, |retry| retry.pace.wrote(urgency, took, now));
+        Ok(Written::Done)
+    }
+
+    /// Replaces the finalizers.
+    pub async fn write_finalizers(&mut self, all: &[String]) -> Result<Written, kube::Error> {
+        let what = format!("The finalizer {MODULE_FINALIZER} cannot be written");
+        self.patch(&what, json!({"metadata": {"finalizers": all}})).await
+    }
+
+    /// Resets `spec.forceSync` to false.
+    pub async fn reset_force_sync(&mut self) -> Result<Written, kube::Error> {
+        self.patch("spec.forceSync cannot be set back", json!({"spec": {"forceSync": false}})).await
+    }
+
+    async fn patch(&mut self, what: &str, change: Value) -> Result<Written, kube::Error> {
+        match client::patch(&self.api, self.name(), self.resource_version(), change).await {
+            Ok(written) => {
+                self.object.metadata.resource_version = written.metadata.resource_version;
+                Ok(Written::Done)
+            }
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
+                Ok(Written::Conflict)
+            }
+            Err(kube::Error::Api(status)) if is_refusal(&status) => {
+                let words = cut(&status.message, MAX_MESSAGE);
+                Ok(Written::Refused(format!("{what}, the API server refuses: {words}")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.object.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Creates Events if the Module's readiness or its reason changed, or if `immutable` was turned off.
+    fn report(&self, before: &ModuleStatus, after: &ModuleStatus) {
+        let mut reference: ObjectReference = self.object.object_ref(&ApiResource::erase::<Module>(&()));
+        reference.resource_version = None;
+        let events = &self.ctx.events;
+        if let Some(note) = digests::unpinned(before, after) {
+            events.normal(&reference, "ImmutableTurnedOff", "Reconcile", &note);
+        }
+        let ready = |status: &ModuleStatus| {
+            condition::find(&status.conditions, "Ready").map(|c| (c.status.clone(), c.reason.clone()))
+        };
+        let Some(condition) = condition::find(&after.conditions, "Ready") else { return };
+        if ready(before) == ready(after) {
+            return;
+        }
+        let (reason, message) = (&condition.reason, &condition.message);
+        if Reason::is_progress(reason) {
+            events.normal(&reference, reason, "Reconcile", message);
+        } else {
+            events.warning(&reference, reason, "Reconcile", message);
+        }
+        tracing::info!(ready = condition.status, reason, message, "status changed");
+    }
+}
+
+/// The limit of the API server, of etcd, or of the connection between them.
+fn is_too_large(status: &Status) -> bool {
+    let says = |words: &str| status.message.contains(words);
+    status.code == 413 || says("request is too large") || says("message larger than max")
+}

@@ -1,0 +1,118 @@
+//! Name conflicts: why a wanted Version cannot be created or used under its name, and what to do about it. Pure.
+
+use super::legacy;
+use super::select::Wanted;
+use super::view::ModuleView;
+use crate::api::state::{Controller, Origin, VersionState};
+use crate::api::version::TYPE_MODULE;
+use crate::api::{ADOPT, FINALIZER, GROUP, MODULE_LABEL, ModuleConfig, RELEASE_MANAGER};
+use crate::domain::Release;
+
+/// Why the name of a wanted version cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameConflict {
+    /// The existing Version is being deleted.
+    Terminating,
+    /// It belongs to a deleted Module of the same name: Kubernetes is about to delete it.
+    DeletedOwner,
+    /// It has no owner, and its annotation `adopt` does not name this Module.
+    Unowned,
+    /// It has no owner, and was created for a Module with another location or repository, or in another namespace.
+    OtherPlacement,
+    /// It belongs to this object.
+    OtherOwner(String),
+    /// It belongs to this Module, but has neither our finalizer nor a file name: what it stored is unknown.
+    Unmanaged,
+    /// The original OpenDepot created it for this Module.
+    Original,
+    /// It is of this type and version, which never change.
+    TypeMismatch(String),
+    /// There is no such Version, and none is created: there is no room for its digest in the record.
+    RecordFull,
+}
+
+/// The conflict of an existing Version with the wanted version of the same name. Without one, the Version belongs to the
+/// Module or is adopted by it.
+pub fn conflict(
+    module: &ModuleView,
+    wanted: &Wanted,
+    child: &VersionState,
+    resolved: &ModuleConfig,
+) -> Option<NameConflict> {
+    if child.is_terminating() {
+        return Some(NameConflict::Terminating);
+    }
+    let is_same_release = Release::parse(&child.version).is_ok_and(|release| release == wanted.release);
+    if !is_same_release || *child.type_ != *TYPE_MODULE {
+        return Some(NameConflict::TypeMismatch(format!("{} {}", child.type_, child.version)));
+    }
+    match child.controller() {
+        None if child.annotation(ADOPT) != Some(module.name()) => Some(NameConflict::Unowned),
+        // The operator writes the annotation too, and it survives the Module: a new Module of that name may be another one.
+        None => {
+            let fits =
+                child.origin == Origin::Here && child.file_name.is_some() && child.has_placement_of(resolved);
+            (child.origin != Origin::User && !fits).then_some(NameConflict::OtherPlacement)
+        }
+        Some(owner) if owner.uid != module.uid() => Some(conflict_with_owner(module, owner)),
+        Some(_) if child.has_finalizer => None,
+        Some(_) if child.is_original => Some(NameConflict::Original),
+        // Another client has removed our finalizer. With a file name the object is known, and the Version can be used again.
+        Some(_) => child.file_name.is_none().then_some(NameConflict::Unmanaged),
+    }
+}
+
+fn conflict_with_owner(module: &ModuleView, owner: &Controller) -> NameConflict {
+    let is_namesake = owner.kind == "Module"
+        && owner.api_version.starts_with(&format!("{GROUP}/"))
+        && owner.name == module.name();
+    if is_namesake {
+        NameConflict::DeletedOwner
+    } else {
+        NameConflict::OtherOwner(format!("{} {}", owner.kind, owner.name))
+    }
+}
+
+impl NameConflict {
+    /// Whether the name becomes free soon, without a user's action.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Terminating | Self::DeletedOwner)
+    }
+
+    /// What blocks the Version `name`, and what to do.
+    pub fn message(&self, module: &ModuleView, name: &str) -> String {
+        let namespace = module.namespace();
+        let kind = "versions.opendepot.defdev.io";
+        match self {
+            Self::Unowned => format!(
+                "Version {name} exists and belongs to no Module. To hand it over: kubectl annotate {RELEASE_MANAGER} -n \
+                 {namespace} {kind}/{name} {ADOPT}={}",
+                module.name()
+            ),
+            Self::OtherPlacement => format!(
+                "Version {name} has no owner, and was made for another location, repository or namespace than this \
+                 Module's. Delete it and what it stored, or hand it over, which moves its object: kubectl label \
+                 {RELEASE_MANAGER} -n {namespace} {kind}/{name} {MODULE_LABEL}-"
+            ),
+            Self::OtherOwner(owner) => format!(
+                "Version {name} exists and belongs to {owner}. Rename or delete one of the two; the other versions are \
+                 not held up."
+            ),
+            Self::Original => format!(
+                "Version {name} is the original OpenDepot's: it is left alone, and the other versions are not held up. \
+                 When nothing uses it any more, delete it, and a new one is made. {}",
+                legacy::removal(namespace, &[name.to_owned()])
+            ),
+            Self::TypeMismatch(what) => format!(
+                "Version {name} exists and is of {what}, although its name says otherwise. Delete it, and the right one \
+                 is made."
+            ),
+            Self::Unmanaged => format!(
+                "Version {name} has neither the finalizer {FINALIZER} nor a fileName, so what it stored is unknown. \
+                 Delete it, and a new one is made."
+            ),
+            Self::RecordFull => format!("Version {name} is not made: the record of digests is full."),
+            Self::Terminating | Self::DeletedOwner => format!("Version {name} is still being deleted."),
+        }
+    }
+}

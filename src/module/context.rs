@@ -1,0 +1,141 @@
+//! What the Module controller works with.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::channel::mpsc;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::{Semaphore, watch};
+
+use super::finalizer;
+use super::ledger::Ledger;
+use super::retry::Retries;
+use super::view::ModuleView;
+use crate::api::state::{ModuleState, VersionState};
+use crate::controller::events::Events;
+use crate::controller::owners::{Deletion, Deletions, Owners};
+use crate::observe::metrics::Metrics;
+
+/// What the controller works with. GitHub and S3 are not part of it.
+pub struct Context {
+    pub client: Client,
+    /// The cache of Versions.
+    pub versions: Store<VersionState>,
+    /// Whether the cache has held every Version once: before that, all of them would appear to be missing.
+    pub versions_listed: watch::Receiver<bool>,
+    /// Limits how many Modules are reconciled at once.
+    pub permits: Arc<Semaphore>,
+    pub retries: Retries,
+    pub waiting: WaitingModules,
+    /// What the Version controller needs to know of Modules.
+    pub owners: Owners,
+    /// When Modules that have Versions already get the finalizer.
+    pub finalizer_pace: Arc<finalizer::Pace>,
+    /// Queues Versions that wait for their Module.
+    pub version_queue: mpsc::UnboundedSender<ObjectRef<VersionState>>,
+    pub events: Events,
+    pub metrics: Arc<Metrics>,
+}
+
+/// The Modules that wait for a name, by namespace and name: when the Version of that name disappears, they are queued.
+#[derive(Debug, Default)]
+pub struct WaitingModules(Mutex<BTreeMap<(String, String), BTreeSet<String>>>);
+
+impl WaitingModules {
+    /// The Modules that want the Version of this name.
+    pub fn for_name(&self, namespace: &str, name: &str) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&(namespace.to_owned(), name.to_owned())).into_iter().flatten().cloned().collect()
+    }
+
+    /// Sets the names that a Module waits for.
+    pub fn set<'a>(&self, namespace: &str, module: &str, names: impl Iterator<Item = &'a String>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(ns, _), modules| {
+            if ns == namespace {
+                modules.remove(module);
+            }
+            !modules.is_empty()
+        });
+        for name in names {
+            all.entry((namespace.to_owned(), name.clone())).or_default().insert(module.to_owned());
+        }
+    }
+
+    fn keep_only(&self, known: &HashSet<(String, String)>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(namespace, _), modules| {
+            modules.retain(|module| known.contains(&(namespace.clone(), module.clone())));
+            !modules.is_empty()
+        });
+    }
+}
+
+impl Context {
+    /// The cached Versions of a namespace.
+    pub fn versions_of(&self, namespace: &str) -> Vec<Arc<VersionState>> {
+        let all = self.versions.state();
+        all.into_iter().filter(|version| version.namespace() == namespace).collect()
+    }
+
+    /// Forgets a deleted Module.
+    pub fn forget(&self, module: &ModuleState) {
+        let metadata = &module.metadata;
+        self.retries.forget(metadata.uid.as_deref().unwrap_or_default());
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        self.waiting.set(namespace, metadata.name.as_deref().unwrap_or_default(), std::iter::empty());
+    }
+
+    /// Forgets all Modules but these: a Module that is not in a list was deleted, although no event said so.
+    pub fn keep_only(&self, modules: &[Arc<ModuleState>]) {
+        self.retries.keep_only(&modules.iter().filter_map(|module| module.metadata.uid.as_deref()).collect());
+        let name = |m: &'_ Arc<ModuleState>| Some((m.metadata.namespace.clone()?, m.metadata.name.clone()?));
+        self.waiting.keep_only(&modules.iter().filter_map(name).collect());
+    }
+
+    /// Tells the Versions of these deletions that their Module was read, and their digests recorded as far as possible.
+    pub fn answer(&self, module: &ModuleView, deletions: &Deletions) {
+        self.owners.answer(module.uid(), deletions);
+        self.queue_versions(module.namespace(), deletions.values().map(|deletion| deletion.name.as_str()));
+    }
+
+    /// Updates the owner record after the ledger was written.
+    pub fn record(&self, module: &ModuleView, ledger: &Ledger, resource_version: Option<String>) {
+        let published = ledger.published.iter().flat_map(|all| all.keys().cloned());
+        let policy = module.policy.clone().recording(published.filter(|_| module.is_immutable()));
+        let metadata = ObjectMeta {
+            uid: module.metadata.uid.clone(),
+            namespace: module.metadata.namespace.clone(),
+            resource_version,
+            ..ObjectMeta::default()
+        };
+        self.owners.update(&metadata, &policy);
+    }
+
+    /// Marks the Module as reconciled. The first time, this queues its Versions that do not know the digest of their content:
+    /// they wait for it.
+    pub fn mark_reconciled(&self, module: &ModuleView) {
+        if !self.owners.reconciled(module.uid()) || !module.is_immutable() {
+            return;
+        }
+        let versions = self.versions.state();
+        let waits = |version: &&Arc<VersionState>| {
+            !version.knows_digest() && version.module().is_some_and(|owner| owner.uid == module.uid())
+        };
+        self.queue_versions(module.namespace(), versions.iter().filter(waits).map(|version| version.name()));
+    }
+
+    fn queue_versions<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            let _ = self.version_queue.unbounded_send(ObjectRef::new(name).within(namespace));
+        }
+    }
+}
+
+/// The digests of Versions that are being deleted, by version.
+pub fn digests_of(deletions: &Deletions) -> BTreeMap<String, String> {
+    let digest = |d: &Deletion| Some((d.release.clone(), d.digest.clone()?));
+    deletions.values().filter_map(digest).collect()
+}

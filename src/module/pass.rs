@@ -1,0 +1,241 @@
+//! The steps of one reconcile that write: first the status, then the Module itself, then its Versions.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+
+use super::apply::{self, Done, Permit};
+use super::attempts::{Attempts, FINALIZER, FORCE_SYNC};
+use super::client::{ModuleClient, Written};
+use super::context::{Context, digests_of};
+use super::finalizer::{self, Need};
+use super::ledger::Ledger;
+use super::pace;
+use super::plan::{Change, Plan};
+use super::refused::Refused;
+use super::requeue::{Requeue, Unfinished};
+use super::retry::MODULE_DEBOUNCE;
+use super::status::{self, Facts};
+use super::view::ModuleView;
+use super::{deletion, requests};
+use crate::api::ModuleStatus;
+use crate::api::requests::ForceToken;
+use crate::api::state::{ModuleState, VersionState};
+use crate::controller::client::is_refusal;
+use crate::controller::owners::Deletions;
+
+/// How soon a Module is reconciled again if it changed during the reconcile.
+const CONFLICT_REQUEUE: Duration = MODULE_DEBOUNCE;
+
+/// How long no larger status is written after one that was too large, unless the user changes the Module.
+const TOO_LARGE_PAUSE: Duration = Duration::from_mins(10);
+
+/// A reconcile of one Module.
+pub struct Pass<'a> {
+    pub ctx: &'a Context,
+    pub client: ModuleClient<'a>,
+    pub module: ModuleView,
+    /// Its Versions that are being deleted and wait for this reconcile.
+    pub deletions: Deletions,
+    pub attempts: &'a mut Attempts,
+    pub permit: &'a mut Permit,
+    pub requeue: Requeue,
+    /// Whether the last status was too large to be stored.
+    pub is_too_large: bool,
+    /// Whether the status has the ledger.
+    is_recorded: bool,
+    /// Whether the ledger cannot be recorded.
+    pub is_unrecordable: bool,
+}
+
+type Flow = Result<ControlFlow<Action>, Unfinished>;
+
+impl<'a> Pass<'a> {
+    /// Reads the Module. `None` if it is gone.
+    pub async fn read(
+        ctx: &'a Context,
+        cached: &ModuleState,
+        attempts: &'a mut Attempts,
+        permit: &'a mut Permit,
+    ) -> Result<Option<Self>, kube::Error> {
+        let uid = cached.metadata.uid.as_deref().unwrap_or_default();
+        // Before the read, so that it is newer than these deletions.
+        let deletions = ctx.owners.waiting(uid);
+        let Some((client, mut module)) = ModuleClient::read(ctx, cached).await? else { return Ok(None) };
+        module.deleted_digests = digests_of(&deletions);
+        ctx.owners.update(&module.metadata, &module.policy);
+        Ok(Some(Self {
+            ctx,
+            client,
+            module,
+            deletions,
+            attempts,
+            permit,
+            requeue: Requeue::default(),
+            is_too_large: ctx.retries.with(uid, |retry| retry.is_too_large(Instant::now())),
+            is_recorded: false,
+            is_unrecordable: false,
+        }))
+    }
+}
+
+impl Pass<'_> {
+    /// A new token if a request may be opened now. A loop of forced syncs is throttled.
+    pub fn new_token(&mut self) -> Option<String> {
+        let id = requests::unopened(&self.module)?;
+        let retries = &self.ctx.retries;
+        match retries.with(self.module.uid(), |retry| retry.forces.admit(&id, Instant::now())) {
+            Ok(()) => Some(ForceToken::create(self.module.spec.force_sync)),
+            Err(pause) => {
+                self.requeue.after(pause);
+                None
+            }
+        }
+    }
+
+    /// Writes the status. It comes first: it records digests before their Versions are deleted, and a request before it is
+    /// passed on. If the ledger cannot be recorded, nothing is done on its grounds.
+    pub async fn write_status(&mut self, facts: &Facts<'_>) -> Flow {
+        let after = status::status(&self.module, facts, Timestamp::now());
+        let urgency = pace::urgency(&self.module.status, &after, status::awaits_digest(&self.module, facts));
+        match self.client.write_status(&self.module.status, &after, urgency).await {
+            Ok(Written::Done) => self.recorded(facts.ledger, after),
+            Ok(Written::Later(wait)) => self.requeue.after(wait),
+            Ok(Written::TooLarge) if self.is_too_large => {
+                self.is_unrecordable = true;
+                self.requeue.after(TOO_LARGE_PAUSE);
+            }
+            Ok(Written::TooLarge) => {
+                // The next reconcile writes a status that records nothing more.
+                let until = Instant::now() + TOO_LARGE_PAUSE;
+                self.ctx.retries.if_known(self.module.uid(), |retry| retry.too_large_until = Some(until));
+                return Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE)));
+            }
+            Ok(Written::Conflict | Written::Refused(_)) => {
+                return Ok(ControlFlow::Break(Action::requeue(CONFLICT_REQUEUE)));
+            }
+            Err(error) => {
+                if matches!(&error, kube::Error::Api(status) if is_refusal(status)) {
+                    // A digest that cannot be recorded does not delay the deletion of its Version.
+                    self.ctx.answer(&self.module, &self.deletions);
+                }
+                return Err(error.into());
+            }
+        }
+        self.ctx.answer(&self.module, &self.deletions);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn recorded(&mut self, ledger: &Ledger, status: ModuleStatus) {
+        let resource_version = self.client.resource_version().map(str::to_owned);
+        self.ctx.record(&self.module, ledger, resource_version);
+        self.module.status = status;
+        self.is_recorded = true;
+    }
+
+    /// Writes the Module itself: its finalizer before its first Version, and the reset of `spec.forceSync`.
+    pub async fn write_module(&mut self, ledger: &Ledger, plan: &Plan, children: &[&VersionState]) -> Flow {
+        if let ControlFlow::Break(next) = self.add_finalizer(plan, children).await? {
+            return Ok(ControlFlow::Break(next));
+        }
+        let token = ledger.force_token.as_deref().filter(|_| self.is_recorded);
+        let token = token.or(self.module.status.force_token.as_deref());
+        if !requests::resets_force_sync(&self.module, token) {
+            self.attempts.forget(FORCE_SYNC);
+            return Ok(ControlFlow::Continue(()));
+        }
+        if self.attempts.refusal(FORCE_SYNC, Instant::now()).is_some() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        match self.client.reset_force_sync().await? {
+            Written::Done => self.attempts.forget(FORCE_SYNC),
+            Written::Refused(words) => self.refuse(FORCE_SYNC, words),
+            _ => return Ok(ControlFlow::Break(Action::requeue(CONFLICT_REQUEUE))),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Adds the finalizer if the Module needs it. A Module that already has Versions waits for its turn, and is reconciled all the same.
+    async fn add_finalizer(&mut self, plan: &Plan, children: &[&VersionState]) -> Flow {
+        let need = finalizer::need(&self.module, plan, children);
+        if need == Need::None {
+            self.attempts.forget(FINALIZER);
+            return Ok(ControlFlow::Continue(()));
+        }
+        if self.attempts.refusal(FINALIZER, Instant::now()).is_some() {
+            return if need == Need::First { self.stop_refused() } else { Ok(ControlFlow::Continue(())) };
+        }
+        let (ctx, uid, now) = (self.ctx, self.module.uid(), Instant::now());
+        if need == Need::Soon {
+            let due = ctx.retries.with(uid, |retry| {
+                retry.finalizer_due = ctx.finalizer_pace.turn(retry.finalizer_due, now).err();
+                retry.finalizer_due
+            });
+            if let Some(due) = due {
+                self.requeue.after(due - now);
+                return Ok(ControlFlow::Continue(()));
+            }
+        }
+        ctx.retries.with(uid, |retry| retry.finalizer_due = None);
+        match self.client.write_finalizers(&finalizer::added(&self.module)).await? {
+            Written::Done => Ok(ControlFlow::Continue(())),
+            Written::Refused(words) => {
+                self.refuse(FINALIZER, words);
+                self.stop_refused()
+            }
+            _ => Ok(ControlFlow::Break(Action::requeue(CONFLICT_REQUEUE))),
+        }
+    }
+
+    /// Without the finalizer nothing is created.
+    fn stop_refused(&self) -> Flow {
+        let done = Done { refused: 1, ..Done::default() };
+        self.requeue.finish(&done, self.attempts).map(ControlFlow::Break)
+    }
+
+    fn refuse(&mut self, what: &str, words: String) {
+        self.attempts.refuse(what, words, (Instant::now(), rand::random()));
+    }
+
+    /// Sends what is due of the plan.
+    pub async fn apply(&mut self, plan: &Plan) -> Result<Done, Unfinished> {
+        // A Version that is created now carries its digest. An existing one, whose digest is recorded, waits until the digest
+        // was written to it, without holding up others.
+        let pinned: Vec<&Change> = plan.change.iter().filter(|change| change.pins_digest()).collect();
+        if pinned.is_empty() || self.is_recorded {
+            self.ctx.mark_reconciled(&self.module);
+        }
+        let due = self.attempts.due(plan, Instant::now());
+        let done = apply::apply(&self.ctx.client, &self.module, &due, self.attempts, self.permit).await?;
+        if !pinned.is_empty() && pinned.iter().all(|change| self.attempts.is_done(*change)) {
+            self.ctx.mark_reconciled(&self.module);
+        }
+        Ok(done)
+    }
+
+    /// Writes the status once more after refusals changed.
+    pub async fn report_refusals(
+        &mut self,
+        facts: &Facts<'_>,
+        before: &Refused,
+        done: &mut Done,
+    ) -> Result<(), Unfinished> {
+        let words = &facts.refused.module;
+        done.refused += usize::from(words.is_some() && *words != before.module);
+        let after = status::status(&self.module, facts, Timestamp::now());
+        let urgency = pace::urgency(&self.module.status, &after, false);
+        if let Written::Later(wait) = self.client.write_status(&self.module.status, &after, urgency).await? {
+            self.requeue.after(wait);
+        }
+        Ok(())
+    }
+
+    /// Ends the reconcile of a Module that is being deleted.
+    pub async fn delete(self, plan: &Plan, children: &[&VersionState]) -> Result<Action, Unfinished> {
+        self.ctx.answer(&self.module, &self.deletions);
+        let (attempts, permit) = (self.attempts, self.permit);
+        deletion::finalize(self.ctx, self.client, (&self.module, plan, children), (attempts, permit)).await
+    }
+}

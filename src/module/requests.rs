@@ -1,0 +1,85 @@
+//! Requests of a Module for a full sync of all its Versions: `spec.forceSync` and the annotation `requestedAt`. Pure.
+//!
+//! A request is open while `status.forceToken` holds a token. Each Version receives the token as an annotation, and the
+//! request closes when every Version has handled it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::refused::Refused;
+use super::select::Selection;
+use super::view::ModuleView;
+use crate::api::MODULE_REQUEST;
+use crate::api::requests::ForceToken;
+use crate::api::state::VersionState;
+
+/// Identifies the request that is made now and has no token yet. The same request always has the same identity.
+pub fn unopened(module: &ModuleView) -> Option<String> {
+    if open_token(module).is_some() || module.spec.suspend {
+        return None;
+    }
+    if module.spec.force_sync && !is_done(module) {
+        return Some(format!("forceSync/{}", module.metadata.generation.unwrap_or_default()));
+    }
+    let at = module.requested_at()?;
+    (module.status.last_handled_request.as_deref() != Some(at)).then(|| format!("requestedAt/{at}"))
+}
+
+/// The token of the open request in the status.
+pub fn open_token(module: &ModuleView) -> Option<&str> {
+    open(module.status.force_token.as_deref())
+}
+
+/// The token, if it is that of an open request.
+pub fn open(token: Option<&str>) -> Option<&str> {
+    match ForceToken::parse(token?)? {
+        ForceToken::Open(token) => Some(token),
+        ForceToken::Done(_) => None,
+    }
+}
+
+/// Whether `spec.forceSync` is to be reset, given the token that is recorded: its request is done at this generation.
+pub fn resets_force_sync(module: &ModuleView, token: Option<&str>) -> bool {
+    module.spec.force_sync && token.and_then(ForceToken::parse) == Some(done(module))
+}
+
+/// What an open request becomes when it closes. One that did not include `spec.forceSync` does not answer it.
+pub fn closed(module: &ModuleView, open: &str) -> String {
+    let answers = ForceToken::Open(open).includes_force_sync() || !module.spec.force_sync;
+    if answers { done(module) } else { ForceToken::Done(0) }.to_string()
+}
+
+/// Whether every Version has handled the open request, or cannot.
+pub fn is_handled(
+    module: &ModuleView,
+    open: &str,
+    (selection, children): (&Selection, &[&VersionState]),
+    unrecorded: &BTreeSet<String>,
+    refused: &Refused,
+) -> bool {
+    let by_name: HashMap<&str, &VersionState> = children.iter().map(|child| (child.name(), *child)).collect();
+    selection.wanted.iter().all(|wanted| {
+        let is_refused = || refused.names.contains(&wanted.name);
+        match by_name.get(wanted.name.as_str()) {
+            Some(child) if !module.manages(child) || child.is_terminating() => true,
+            Some(child) if child.annotation(MODULE_REQUEST) == Some(open) => {
+                // A suspended Version only has to carry the request: it handles it when it is resumed.
+                child.suspend || child.status.last_module_request.as_deref() == Some(open)
+            }
+            Some(_) => is_refused(),
+            // A Version that cannot be created has no outcome but the Module's own, which the same write reports.
+            None => {
+                let unrecorded = unrecorded.contains(&wanted.name);
+                module.problem.is_some() || unrecorded || refused.creates || is_refused()
+            }
+        }
+    })
+}
+
+fn is_done(module: &ModuleView) -> bool {
+    let token = module.status.force_token.as_deref().and_then(ForceToken::parse);
+    !module.has_foreign_status() && token == Some(done(module))
+}
+
+fn done(module: &ModuleView) -> ForceToken<'static> {
+    ForceToken::Done(module.metadata.generation.unwrap_or_default())
+}

@@ -1,0 +1,83 @@
+//! When a Module is reconciled again, after success and after failure.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+
+use super::apply::Done;
+use super::attempts::Attempts;
+use super::retry::MODULE_DEBOUNCE;
+use crate::controller::failure::{Failure, Reason};
+
+/// The earliest time at which anything is due.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Requeue(Option<Duration>);
+
+/// Why a reconcile failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfinished {
+    /// A quota, an admission webhook, a rule of the schema.
+    #[error("the API server refused {count} requests; {first}")]
+    Refused {
+        count: usize,
+        /// The message for the first of them.
+        first: String,
+        next: Action,
+    },
+    #[error("the Kubernetes API failed: {0}")]
+    Api(#[from] kube::Error),
+}
+
+impl Requeue {
+    pub fn after(&mut self, wait: Duration) {
+        self.0 = Some(self.0.map_or(wait, |before| before.min(wait)));
+    }
+
+    /// The end of a reconcile that sent requests.
+    pub fn finish(mut self, done: &Done, attempts: &Attempts) -> Result<Action, Unfinished> {
+        let now = Instant::now();
+        if let Some(due) = attempts.next(now) {
+            self.after(due.duration_since(now));
+        }
+        if done.has_more {
+            self.after(MODULE_DEBOUNCE);
+        }
+        let next = self.0.map_or_else(Action::await_change, Action::requeue);
+        if done.refused == 0 {
+            return Ok(next);
+        }
+        let refused = attempts.refused();
+        let first = refused.module.unwrap_or(refused.words);
+        Err(Unfinished::Refused { count: done.refused, first, next })
+    }
+}
+
+impl Unfinished {
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Refused { .. } => Reason::VersionRefused,
+            Self::Api(_) => Reason::ApiUnavailable,
+        }
+    }
+
+    /// The consecutive failures, given those before. A refusal has pauses of its own, and shows that the API server answers.
+    pub fn failures(&self, before: u32) -> u32 {
+        match self {
+            Self::Refused { .. } => 0,
+            Self::Api(_) => before.saturating_add(1),
+        }
+    }
+
+    /// When to reconcile again.
+    pub fn next(self, failures: u32) -> Action {
+        match self {
+            Self::Refused { next, .. } => next,
+            Self::Api(_) => {
+                let failure = Failure::retry(Reason::ApiUnavailable, "");
+                let now = Timestamp::now();
+                Action::requeue(failure.delay(failures, Duration::ZERO, rand::random(), now))
+            }
+        }
+    }
+}

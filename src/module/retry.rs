@@ -1,0 +1,90 @@
+//! What is kept in memory of each Module between reconciles. Losing it costs early attempts, never correctness.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::attempts::Attempts;
+use super::pace::Pace;
+use crate::api::REQUESTED_AT;
+use crate::controller::force_throttle::ForceThrottle;
+
+/// The shortest time between two reconciles that only Versions caused: otherwise each Version would cost a status write.
+pub const MODULE_DEBOUNCE: Duration = Duration::from_secs(1);
+
+/// The retry state of all Modules, by UID.
+#[derive(Debug, Default)]
+pub struct Retries(Mutex<HashMap<String, Retry>>);
+
+/// The retry state of one Module.
+#[derive(Clone, Debug, Default)]
+pub struct Retry {
+    /// What the user had asked for at the last reconcile.
+    seen: Option<String>,
+    reconciled_at: Option<Instant>,
+    /// Consecutive reconciles that failed.
+    pub failures: u32,
+    pub forces: ForceThrottle,
+    /// When the finalizer may be written.
+    pub finalizer_due: Option<Instant>,
+    pub attempts: Attempts,
+    pub pace: Pace,
+    /// Until when no larger status is written: the last one was too large.
+    pub too_large_until: Option<Instant>,
+}
+
+impl Retries {
+    /// Reads or changes the state of a Module.
+    pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Retry) -> T) -> T {
+        change(self.all().entry(uid.to_owned()).or_default())
+    }
+
+    /// The same, unless the Module was forgotten meanwhile.
+    pub fn if_known<T>(&self, uid: &str, change: impl FnOnce(&mut Retry) -> T) -> Option<T> {
+        self.all().get_mut(uid).map(change)
+    }
+
+    pub fn forget(&self, uid: &str) {
+        self.all().remove(uid);
+    }
+
+    pub fn keep_only(&self, uids: &HashSet<&str>) {
+        self.all().retain(|uid, _| uids.contains(uid.as_str()));
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Retry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Retry {
+    /// Starts a reconcile, or returns how long one that only Versions caused has to wait.
+    pub fn start(&mut self, metadata: &ObjectMeta, now: Instant) -> Result<(), Duration> {
+        let wanted = Some(wanted(metadata));
+        let has_changed = self.seen != wanted;
+        let is_due = self.finalizer_due.is_some_and(|at| at <= now);
+        let rested = self.reconciled_at.map_or(MODULE_DEBOUNCE, |at| now.saturating_duration_since(at));
+        if rested < MODULE_DEBOUNCE && !has_changed && !is_due {
+            return Err(MODULE_DEBOUNCE.saturating_sub(rested));
+        }
+        if has_changed {
+            self.attempts.retry_refused(now);
+            self.too_large_until = None;
+        }
+        self.seen = wanted;
+        self.reconciled_at = Some(now);
+        Ok(())
+    }
+
+    pub fn is_too_large(&self, now: Instant) -> bool {
+        self.too_large_until.is_some_and(|until| until > now)
+    }
+}
+
+/// What a user can change of a Module: everything but its status, which we write.
+fn wanted(metadata: &ObjectMeta) -> String {
+    let requested_at = metadata.annotations.as_ref().and_then(|a| a.get(REQUESTED_AT));
+    format!("{:?} {requested_at:?} {}", metadata.generation, metadata.deletion_timestamp.is_some())
+}

@@ -1,0 +1,113 @@
+//! A Module as a reconcile reads it, with what makes its spec unusable.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use crate::api::requests;
+use crate::api::state::{OwnerPolicy, VersionState};
+use crate::api::{MODULE_FINALIZER, ModuleConfig, ModuleSpec, ModuleStatus, REQUESTED_AT};
+use crate::controller::client;
+
+/// A Module as planning sees it.
+#[derive(Clone, Debug)]
+pub struct ModuleView {
+    pub metadata: ObjectMeta,
+    /// The spec; the default where it cannot be read.
+    pub spec: ModuleSpec,
+    /// The status, empty before the first reconcile.
+    pub status: ModuleStatus,
+    /// What its Versions depend on, read on its own: a broken spec never blocks a deletion.
+    pub policy: OwnerPolicy,
+    /// What makes the spec unusable.
+    pub problem: Option<Problem>,
+    /// The content digests of Versions that are being deleted, by version.
+    pub deleted_digests: BTreeMap<String, String>,
+}
+
+/// What makes a Module's spec unusable.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// For the status.
+    pub message: String,
+}
+
+impl ModuleView {
+    /// Parses the parts of a Module and takes them out of `object`: of a long list there is no second copy.
+    pub fn take_from(object: &mut DynamicObject) -> Self {
+        let mut status: ModuleStatus = client::take_part(object, "status").unwrap_or_default();
+        status.last_handled_request.iter_mut().for_each(requests::shorten_recorded);
+        let mut metadata = object.metadata.clone();
+        metadata.annotations.iter_mut().for_each(requests::shorten_annotations);
+        let config = object.data.pointer("/spec/moduleConfig").unwrap_or(&Value::Null);
+        let policy = OwnerPolicy::of(config, status.published.iter().flat_map(|all| all.keys().cloned()));
+        let spec = client::take_part::<ModuleSpec>(object, "spec");
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let problem = match &spec {
+            Err(unreadable) => Some(unreadable.clone()),
+            Ok(spec) => spec.module_config.check(name).err().map(|invalid| invalid.to_string()),
+        };
+        let problem = problem.map(|message| Problem { message });
+        let spec = spec.unwrap_or_default();
+        Self { metadata, spec, status, policy, problem, deleted_digests: BTreeMap::new() }
+    }
+
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// The configuration that each Version carries.
+    pub fn resolved(&self) -> ModuleConfig {
+        self.spec.module_config.resolved(self.name())
+    }
+
+    pub fn is_terminating(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether it is being deleted with `--cascade=orphan`: its Versions stay.
+    pub fn orphans_versions(&self) -> bool {
+        self.is_terminating() && self.metadata.finalizers.iter().flatten().any(|f| f == "orphan")
+    }
+
+    pub fn has_finalizer(&self) -> bool {
+        self.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == MODULE_FINALIZER)
+    }
+
+    /// The user's annotation that requests a full sync.
+    pub fn requested_at(&self) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(REQUESTED_AT).map(String::as_str)
+    }
+
+    /// Whether the status describes generations that this Module has not reached: a restore brings back the status of a
+    /// Module that had reached more of them.
+    pub fn has_foreign_status(&self) -> bool {
+        self.status.observed_generation > self.metadata.generation
+    }
+
+    /// Whether the contents of its versions are fixed.
+    pub fn is_immutable(&self) -> bool {
+        self.policy.immutable
+    }
+
+    /// Whether a Version belongs to this Module: its UID is the controller's, and it has our finalizer. Labels and names do
+    /// not count.
+    pub fn manages(&self, version: &VersionState) -> bool {
+        self.owns(version) && version.has_finalizer
+    }
+
+    /// Whether this Module is the controller of a Version.
+    pub fn owns(&self, version: &VersionState) -> bool {
+        version.controller().is_some_and(|owner| owner.uid == self.uid())
+    }
+}
