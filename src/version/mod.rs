@@ -57,31 +57,20 @@ const MODULE_REQUEUE: Duration = Duration::from_secs(30);
 
 /// Reconciles one Version.
 pub async fn reconcile(version: Arc<VersionState>, ctx: Arc<Context>) -> Requeue {
-    let now = Timestamp::now();
-    let retry = ctx.retries.with(version.uid(), |retry| retry.clone());
-    if retry.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
-        return Requeue::requeue(CACHE_LAG_REQUEUE);
-    }
-    let mut attempt = retry.attempt_at(now);
-    let mut action = decide(&version, &ctx.facts(&version, attempt.as_ref(), None));
-    if let (Action::Wait(due), Some(failed)) = (&action, &mut attempt) {
-        // Boxed like the work below: it may read a Secret.
-        if !Box::pin(secret_has_changed(&ctx, &version, failed)).await {
-            return requeue_at((*due).min(next_poll(failed, now).unwrap_or(*due)), now);
-        }
-        failed.due = now;
-        action = decide(&version, &ctx.facts(&version, attempt.as_ref(), None));
-    }
-    let Some(mut lane) = action.lane() else { return rest(&action, now) };
+    // What waits below keeps the cached Version and this, nothing else: thousands wait.
+    let (mut lane, attempt) = match next_lane(&ctx, &version).await {
+        Ok(next) => next,
+        Err(requeue) => return requeue,
+    };
     loop {
-        if let Some(at) = held_back(&ctx, &version, lane, attempt.as_ref()) {
+        if let Some(at) = held_back(&ctx, &version, lane, attempt.as_deref()) {
             return requeue_at(at, Timestamp::now());
         }
         // Boxed, and made only with the permit: a future holds all that it awaits, and thousands wait.
         let outcome = match lane {
             Lane::Light => {
                 let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.acquire(version.store_key())).await;
-                let outcome = Box::pin(timed(&ctx, &version, None, attempt.as_ref())).await;
+                let outcome = Box::pin(timed(&ctx, &version, None, attempt.as_deref())).await;
                 drop(permit);
                 outcome
             }
@@ -90,10 +79,10 @@ pub async fn reconcile(version: Arc<VersionState>, ctx: Arc<Context>) -> Requeue
                 let staging = ctx.scheduler.acquire(&repository, version.store_key());
                 let staging = ctx.metrics.queued(Queue::PUBLISH, staging).await;
                 // While this one waited, another of the same account may have met the next limit.
-                if let Some(at) = limited(&ctx, &version, attempt.as_ref()) {
+                if let Some(at) = limited(&ctx, &version, attempt.as_deref()) {
                     return requeue_at(at, Timestamp::now());
                 }
-                Box::pin(timed(&ctx, &version, Some(&staging), attempt.as_ref())).await
+                Box::pin(timed(&ctx, &version, Some(&staging), attempt.as_deref())).await
             }
         };
         match outcome {
@@ -101,6 +90,26 @@ pub async fn reconcile(version: Arc<VersionState>, ctx: Arc<Context>) -> Requeue
             (key, end, since) => return finish(&ctx, &version, key, end, since),
         }
     }
+}
+
+/// Decides on the cached Version: the queue to wait in, and the failed attempt that is known; or when to reconcile again.
+async fn next_lane(ctx: &Context, version: &VersionState) -> Result<(Lane, Option<Box<Attempt>>), Requeue> {
+    let now = Timestamp::now();
+    let retry = ctx.retries.with(version.uid(), |retry| retry.clone());
+    if retry.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
+        return Err(Requeue::requeue(CACHE_LAG_REQUEUE));
+    }
+    let mut attempt = retry.attempt_at(now).map(Box::new);
+    let mut action = decide(version, &ctx.facts(version, attempt.as_deref(), None));
+    if let (Action::Wait(due), Some(failed)) = (&action, &mut attempt) {
+        // Boxed: it may read a Secret.
+        if !Box::pin(secret_has_changed(ctx, version, failed)).await {
+            return Err(requeue_at((*due).min(next_poll(failed, now).unwrap_or(*due)), now));
+        }
+        failed.due = now;
+        action = decide(version, &ctx.facts(version, attempt.as_deref(), None));
+    }
+    action.lane().map(|lane| (lane, attempt)).ok_or_else(|| rest(&action, now))
 }
 
 /// Runs the actions. Returns when they started, too.

@@ -75,9 +75,15 @@ async fn stage(page: &str) -> (World, opendepot_testbed::operator::Operator, tem
 
 /// A text of the documentation, for the namespace, bucket and repositories of this test.
 fn here(text: &str, world: &World) -> String {
-    ["opendepot-system", "opendepot-modules", "terraform-aws-modules"]
+    let text = ["opendepot-system", "opendepot-modules", "terraform-aws-modules"]
         .iter()
-        .fold(text.to_owned(), |text, name| text.replace(name, &world.name))
+        .fold(text.to_owned(), |text, name| text.replace(name, &world.name));
+    // Other tests have their objects in the other namespaces.
+    let own = format!(" -n {}", world.name);
+    let words = text
+        .split(' ')
+        .map(|word| if word.trim_end() == "-A" { word.replace("-A", own.trim_start()) } else { word.into() });
+    words.collect::<Vec<String>>().join(" ")
 }
 
 async fn run(page: &str) {

@@ -54,6 +54,10 @@ pub(in crate::storage) struct Answer<'a> {
     pub date: Option<&'a str>,
 }
 
+/// What stores answer to the DELETE of an object that does not exist.
+const GONE: [&str; 6] =
+    ["NoSuchKey", "NoSuchBucket", "NotFound", "NoSuchObject", "NoSuchVersion", "KeyNotFound"];
+
 /// Classifies an answer that is no success. `Ok` is the answer that an operation treats as a result: for HEAD, the object does
 /// not exist; for PUT, it exists already; for DELETE, it did not exist. `region` is the one that the request was signed for.
 ///
@@ -66,7 +70,7 @@ pub(in crate::storage) fn classify(
 ) -> Result<(), Cause> {
     match (operation, answer.status, answer.code.unwrap_or_default()) {
         (Operation::Head, 404, _) | (Operation::Put, 412, _) => Ok(()),
-        (Operation::Delete, 404, code) if !code.is_empty() && !BAD_CREDENTIALS.contains(&code) => Ok(()),
+        (Operation::Delete, 404, code) if GONE.contains(&code) => Ok(()),
         (Operation::Delete, 403, _) => match cause(region, answer) {
             Cause::AccessDenied { .. } if !answer.code.is_some_and(|code| DENIED.contains(&code)) => {
                 Err(answer.unknown())

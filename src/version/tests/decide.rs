@@ -127,7 +127,9 @@ fn the_steps_in_their_order() {
         ("moved, the clean-up failed", moved(stored()).published().failed(&kept), "verify"),
         (
             "of another repository",
-            stored().with(json!({"spec": {"moduleConfigRef": {"repoUrl": "https://github.com/acme/net"}}})),
+            stored()
+                .with(json!({"spec": {"moduleConfigRef": {"repoUrl": "https://github.com/acme/net"}}}))
+                .next_generation(),
             "publish",
         ),
         ("failed", version().failed(&passing()), "publish"),
