@@ -21,8 +21,8 @@ use opendepot_testbed::{Options, Testbed, eventually};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-/// How long anything may take that the operator does by itself.
-pub const SOON: Duration = Duration::from_secs(30);
+/// How long anything may take that the operator does by itself, while tests with thousands of objects run beside it.
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// Waits until `observe` succeeds and returns what it found. After [`SOON`] the test fails with the last complaint.
 #[track_caller]
