@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// How long anything may take that the operator does by itself, while tests with thousands of objects run beside it.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// Waits until `observe` succeeds and returns what it found. After [`SOON`] the test fails with the last complaint.
 #[track_caller]
