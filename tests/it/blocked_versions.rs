@@ -16,24 +16,7 @@ async fn world(name: &str) -> World {
 
 /// The API server refuses to create Versions of 1.1.0 in this world: a rule as a platform team would write it.
 fn refuse(world: &World) -> Value {
-    let name = format!("refuse-{}", world.name);
-    let rule = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"],
-                "operations": ["CREATE"], "resources": ["versions"]}]},
-            "validations": [{"expression": "!object.spec.version.endsWith('1.1.0')", "message": "not on a Friday"}],
-        },
-    });
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector":
-            {"matchLabels": {"kubernetes.io/metadata.name": world.name}}}},
-    });
-    json!({"apiVersion": "v1", "kind": "List", "items": [rule, binding]})
+    world.refusal("CREATE", "versions", "!object.spec.version.endsWith('1.1.0')", "not on a Friday")
 }
 
 #[tokio::test]
@@ -62,7 +45,7 @@ async fn a_version_that_the_api_server_refuses_is_named_and_holds_up_no_other() 
     assert!(message.contains("mod-1.1.0") && message.contains("not on a Friday"), "{message}");
     assert_eq!(condition(&module, "Reconciling")["status"], "True", "it is tried again");
     world.version_ready("mod-1.2.0").await;
-    world.kubectl(&["delete", "validatingadmissionpolicybinding", &format!("refuse-{}", world.name)]);
+    world.lift_refusal();
     world.module_ready("mod").await;
 }
 

@@ -20,25 +20,8 @@ fn creates(world: &World, from: opendepot_testbed::control_plane::AuditMark) -> 
 
 /// Versions with a minor number of 10 or more are refused here, whoever asks.
 fn refuse(world: &World) -> Value {
-    let name = format!("refuse-{}", world.name);
-    let rule = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"],
-                "operations": ["CREATE"], "resources": ["versions"]}]},
-            "validations": [{"expression": "int(object.spec.version.split('.')[1]) < 10",
-                "message": format!("exceeded quota {}", "x".repeat(200))}],
-        },
-    });
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector":
-            {"matchLabels": {"kubernetes.io/metadata.name": world.name}}}},
-    });
-    json!({"apiVersion": "v1", "kind": "List", "items": [rule, binding]})
+    let message = format!("exceeded quota {}", "x".repeat(200));
+    world.refusal("CREATE", "versions", "int(object.spec.version.split('.')[1]) < 10", &message)
 }
 
 #[tokio::test]
@@ -76,7 +59,7 @@ async fn three_hundred_entries_behind_a_quota_cost_tens_of_requests() {
     let longest = operator.log().lines().map(str::len).max().unwrap();
     assert!(longest < 4_096, "a line of {longest} bytes");
 
-    world.kubectl(&["delete", "validatingadmissionpolicybinding", &format!("refuse-{}", world.name)]);
+    world.lift_refusal();
     let made = eventually(Duration::from_mins(2), || async {
         let given = creates(&world, mark).1;
         ensure!(given == 300, "{given} were made");

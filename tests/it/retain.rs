@@ -153,25 +153,9 @@ async fn a_namespace_whose_operator_went_with_it_has_a_documented_way_out() {
 
 /// The API server refuses to let Versions 1.1.0 of this world be given another policy.
 fn refuse(world: &World) -> Value {
-    let name = format!("keep-{}", world.name);
-    let rule = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"],
-                "operations": ["UPDATE"], "resources": ["versions"]}]},
-            "validations": [{"message": "not on a Friday", "expression": "!object.metadata.name.endsWith('-1.1.0') || \
-                object.spec.moduleConfigRef.deletionPolicy == oldObject.spec.moduleConfigRef.deletionPolicy"}],
-        },
-    });
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector":
-            {"matchLabels": {"kubernetes.io/metadata.name": world.name}}}},
-    });
-    json!({"apiVersion": "v1", "kind": "List", "items": [rule, binding]})
+    let expression = "!object.metadata.name.endsWith('-1.1.0') || \
+        object.spec.moduleConfigRef.deletionPolicy == oldObject.spec.moduleConfigRef.deletionPolicy";
+    world.refusal("UPDATE", "versions", expression, "not on a Friday")
 }
 
 #[tokio::test]
@@ -201,7 +185,7 @@ async fn a_version_that_cannot_be_given_the_policy_holds_the_module_and_is_named
     let message = condition(&module, "Ready")["message"].as_str().unwrap();
     assert!(message.contains("mod-1.1.0") && message.contains("not on a Friday"), "{message}");
     assert_eq!(finalizers(&module), [FINALIZER]);
-    world.kubectl(&["delete", "validatingadmissionpolicybinding", &format!("keep-{}", world.name)]);
+    world.lift_refusal();
     left(&world, 0).await;
     let keys = world.objects_are(4).await;
     assert_eq!(keys.iter().filter(|key| key.starts_with("mod/")).count(), 3, "{keys:?}");

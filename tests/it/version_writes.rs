@@ -37,24 +37,7 @@ async fn a_write_that_meets_a_newer_object_is_no_failure_and_costs_no_pause() {
 #[tokio::test]
 async fn a_refused_write_is_in_the_log_and_in_an_event_once() {
     let world = World::new("refused-write").await;
-    let name = format!("refuse-status-{}", world.name);
-    let rule = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"],
-                "operations": ["UPDATE"], "resources": ["versions/status"]}]},
-            "validations": [{"expression": "false", "message": "not on a Friday"}],
-        },
-    });
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector":
-            {"matchLabels": {"kubernetes.io/metadata.name": world.name}}}},
-    });
-    world.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [rule, binding]}));
+    world.apply(&world.refusal("UPDATE", "versions/status", "false", "not on a Friday"));
     let mut version = world.inline("mod");
     version["spec"]["suspend"] = json!(true);
     world.apply(&version);
@@ -83,6 +66,6 @@ async fn a_refused_write_is_in_the_log_and_in_an_event_once() {
     assert_eq!(warned.count(), 1, "{log}");
     let notes = world.told("mod", "VersionRefused").await;
     assert!(notes.len() == 1 && notes[0].contains("not on a Friday"), "{notes:?}");
-    world.kubectl(&["delete", "validatingadmissionpolicybinding", &name]);
+    world.lift_refusal();
     world.version_when("mod", |v| v["status"]["observedGeneration"] == v["metadata"]["generation"]).await;
 }

@@ -1,5 +1,6 @@
 //! What the tests share: the testbed, short ways to say what is wanted, and to wait for what is expected.
 
+mod admission;
 pub mod archives;
 pub mod failing;
 pub mod moving;
