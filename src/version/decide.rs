@@ -144,14 +144,18 @@ fn rests(version: &VersionState, facts: &Facts<'_>) -> bool {
     };
     let expects_other = version.expected_digest.is_some() && version.expected_digest != status.content_digest;
     let is_handled = status.synced
-        && status.is_ready() == Some(true)
-        && version.is_observed()
-        && status.pending_force.is_none()
+        && is_settled(version)
         && !Requests::of(version).any()
         && !expects_other
         && !status.objects().any(is_elsewhere);
     let due = verification_due(version, facts);
     is_handled && facts.seen.is_none() && due.is_none_or(|due| due > facts.now)
+}
+
+/// Whether the status says that this generation was handled, with success, and no forced sync is left open.
+fn is_settled(version: &VersionState) -> bool {
+    let status = &version.status;
+    status.is_ready() == Some(true) && version.is_observed() && status.pending_force.is_none()
 }
 
 /// When the next verification is due, if there are any.
@@ -174,8 +178,7 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action 
     }
     let status = &version.status;
     let left_behind = !left_behind(version, &target.location).is_empty();
-    let is_settled =
-        status.is_ready() == Some(true) && version.is_observed() && status.pending_force.is_none();
+    let is_settled = is_settled(version);
     // A change of the spec that spells the same location in another way: only a look shows that it can be reached like that.
     let is_spelled_anew = !version.is_observed()
         && status.storage.as_ref().is_none_or(|storage| storage.location() != target.location);

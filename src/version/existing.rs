@@ -53,9 +53,8 @@ fn not_ours(place: &ObjectLocation, found: &Found) -> Failure {
     Failure::stalled(
         Reason::ObjectNotOurs,
         format!(
-            "s3://{}/{} exists and {owner}: it is neither overwritten nor deleted. Choose another key prefix, name or \
-             fileName, or remove that object.",
-            place.bucket, place.key
+            "{place} exists and {owner}: it is neither overwritten nor deleted. Choose another key prefix, name or \
+             fileName, or remove that object."
         ),
     )
 }

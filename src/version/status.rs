@@ -48,7 +48,7 @@ impl Snapshot {
 
     /// Before a PUT: the place is on record, so that no crash can orphan what is about to be stored there.
     pub fn publishing(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
-        let message = format!("Publishing to s3://{}/{}.", place.bucket, place.key);
+        let message = format!("Publishing to {place}.");
         let mut after = self.with(&Outcome::Working, Reason::Publishing, &message, now);
         note(&mut after, refusal(&self.version));
         if !after.objects.contains(place) {
@@ -207,5 +207,5 @@ fn note(after: &mut VersionStatus, reason: Option<&str>) {
 }
 
 fn stored(place: Option<&ObjectLocation>) -> String {
-    place.map_or_else(|| "Stored.".to_owned(), |p| format!("Stored as s3://{}/{}.", p.bucket, p.key))
+    place.map_or_else(|| "Stored.".to_owned(), |place| format!("Stored as {place}."))
 }

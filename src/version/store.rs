@@ -104,10 +104,9 @@ fn retained(
     Err(Failure::stalled(
         Reason::KeyRetained,
         format!(
-            "s3://{}/{} holds what this Version published before, and deletionPolicy Retain keeps that; what the tag holds now \
-             is stored as s3://{}/{} already, and is not stored again. Set spec.fileName to {file_name:?}, or to a name that \
-             was not used yet; or remove that older object. GitOps that writes fileName has to do the same.",
-            place.bucket, place.key, stored.bucket, stored.key
+            "{place} holds what this Version published before, and deletionPolicy Retain keeps that; what the tag holds now \
+             is stored as {stored} already, and is not stored again. Set spec.fileName to {file_name:?}, or to a name that \
+             was not used yet; or remove that older object. GitOps that writes fileName has to do the same."
         ),
     ))
 }
@@ -164,10 +163,8 @@ async fn put(
     match look(ctx, version, place).await? {
         Existing::Ours(found) => Ok(content.is_in(&found)),
         Existing::None => {
-            let message = format!(
-                "S3 refused to store s3://{}/{} because an object is there, and then showed none.",
-                place.bucket, place.key
-            );
+            let message =
+                format!("S3 refused to store {place} because an object is there, and then showed none.");
             Err(Failure::retry(Reason::StorageUnavailable, message).into())
         }
     }
@@ -185,7 +182,7 @@ async fn verify(
         Some(_) => "another checksum or size than what was sent",
         None => "no object",
     };
-    let message = format!("After storing s3://{}/{}, S3 reports {what} there.", place.bucket, place.key);
+    let message = format!("After storing {place}, S3 reports {what} there.");
     // At the recorded location the recorded content is gone too: a PUT overwrites only the same content.
     let lost = object.version().status.is_recorded_at(place);
     Err(NotPublished { lost, ..Failure::retry(Reason::ChecksumMismatch, message).into() }.into())

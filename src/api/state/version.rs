@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::intern::Interner;
 use super::{RawObject, boxed, condition, flag, is_true, retains, shared_text, text};
 use crate::api::requests::PendingForce;
-use crate::api::version::{Source, VersionSpec};
+use crate::api::version::VersionSpec;
 use crate::api::{
     ADOPT, FINALIZER, GROUP, MODULE_REQUEST, ModuleConfig, ORIGINAL_FINALIZER, REQUESTED_AT, S3Config,
     requests,
@@ -290,17 +290,6 @@ impl StoredLocation {
     /// The full location.
     pub fn location(&self) -> ObjectLocation {
         ObjectLocation { key: self.key.clone().into(), ..(*self.store).clone() }
-    }
-}
-
-impl SourceState {
-    /// As the API spells it.
-    pub fn source(&self) -> Source {
-        Source {
-            url: self.url.to_string(),
-            ref_: self.ref_.to_string(),
-            commit: self.commit.as_deref().map(str::to_owned),
-        }
     }
 }
 
