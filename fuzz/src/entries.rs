@@ -132,7 +132,8 @@ fn plain_files(entries: &[Entry]) -> Files {
     for entry in entries {
         let Kind::File { executable, content } = &entry.kind else { continue };
         let Ok(path) = String::from_utf8(entry.path.clone()) else { continue };
-        if !path.contains('\\') && !path.chars().any(char::is_control) {
+        let has_drive = matches!(path.as_bytes(), [drive, b':', ..] if drive.is_ascii_alphabetic());
+        if !has_drive && !path.contains('\\') && !path.chars().any(char::is_control) {
             files.insert(path, (*executable, content.clone()));
         }
     }
