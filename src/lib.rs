@@ -18,6 +18,7 @@
 //! | 4 | [`controller`] | what the controllers share: watches, API requests, Events, failures, leader election, owner records |
 //! | 5 | [`module`] | the Module controller |
 //! | 5 | [`version`] | the Version controller |
+//! | 5 | [`registry`] | the module registry of `opendepot serve` |
 //! | 6 | [`operator`] | composition: clients, contexts, watches, the admin server, shutdown |
 //! | 6 | [`cli`] | flags, their environment variables and checks |
 //!
@@ -29,6 +30,7 @@
 //! - `github`, `archive` and `storage` do not import each other, and know nothing of Kubernetes.
 //! - `module` and `version` do not import each other. The Module controller knows nothing of GitHub and S3; the Version
 //!   controller never reads a Module, only the records in [`controller::owners`].
+//! - `registry` knows nothing of GitHub, imports neither controller, and writes nothing to the API server.
 //! - There are no import circles between files.
 
 pub mod api;
@@ -40,6 +42,7 @@ pub mod github;
 pub mod module;
 pub mod observe;
 pub mod operator;
+pub mod registry;
 pub mod storage;
 pub mod version;
 pub mod workdir;

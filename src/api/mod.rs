@@ -43,6 +43,11 @@ pub const MODULE_REQUEST: &str = "opendepot.defdev.io/module-request";
 /// Version has [`MODULE_LABEL`]) counts only if location and repository are those that the Module wants.
 pub const ADOPT: &str = "opendepot.defdev.io/adopt";
 
+/// Annotation of a Module: its name in the registry, in place of `moduleConfig.name`. No object moves.
+pub const REGISTRY_NAME: &str = "opendepot.defdev.io/registry-name";
+/// Annotation of a Module: the address that it takes over, `NAMESPACE/NAME/SYSTEM`, once no other Module holds it.
+pub const CLAIM_ADDRESS: &str = "opendepot.defdev.io/claim-address";
+
 /// The field manager in every command that a message contains. Flux takes ownership of fields whose manager's name begins
 /// with `kubectl`, and removes those that are not in Git.
 pub const RELEASE_MANAGER: &str = "--field-manager=opendepot-release";

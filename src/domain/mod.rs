@@ -1,5 +1,6 @@
 //! Value types and rules that every layer shares. No Kubernetes and no input or output.
 
+pub mod address;
 pub mod endpoint;
 pub mod format;
 pub mod location;
@@ -10,6 +11,7 @@ pub mod repository;
 pub mod text;
 pub mod time;
 
+pub use address::Address;
 pub use endpoint::{Endpoint, EndpointError, canonical_endpoint, use_default_endpoint};
 pub use format::ArchiveFormat;
 pub use location::ObjectLocation;

@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 7] = [
     &["archive", "github", "storage"],
     &["api"],
     &["controller"],
-    &["module", "version"],
+    &["module", "version", "registry"],
     &["cli", "operator"],
 ];
 /// The operator is composed from the flags.

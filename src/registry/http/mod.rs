@@ -1,0 +1,1 @@
+//! The registry's listener: TLS, connection limits, the peer's address, and shutdown.
