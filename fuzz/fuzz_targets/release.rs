@@ -3,8 +3,8 @@
 
 use std::cmp::Ordering;
 
+use opendepot::api::object_name;
 use opendepot::domain::Release;
-use opendepot::module::names;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let releases: Vec<Release> = text.lines().filter_map(|line| Release::parse(line).ok()).collect();
@@ -13,7 +13,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         assert_eq!(Release::parse(&written).as_ref().ok(), Some(release));
         assert_eq!(Release::parse(&format!("v{written}")).as_ref().ok(), Some(release));
         assert_eq!(Release::tags(&written), [written.clone(), format!("v{written}")]);
-        let name = names::version_object("network", release);
+        let name = object_name::version_object("network", release);
         let outer = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let label =
             |l: &str| l.starts_with(outer) && l.ends_with(outer) && l.chars().all(|c| outer(c) || c == '-');
@@ -23,7 +23,8 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         let (one, other) = (&pair[0], &pair[1]);
         assert_eq!(one.precedence(other), other.precedence(one).reverse());
         assert_eq!(one.precedence(other) == Ordering::Equal, one == other);
-        let same = names::version_object("network", one) == names::version_object("network", other);
+        let same =
+            object_name::version_object("network", one) == object_name::version_object("network", other);
         assert_eq!(same, one == other);
     }
 });

@@ -5,9 +5,11 @@
 //! had them.
 
 pub mod check;
+pub mod claim;
 pub mod condition;
 pub mod config;
 pub mod module;
+pub mod object_name;
 pub mod requests;
 pub mod state;
 pub mod target;

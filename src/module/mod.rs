@@ -17,7 +17,6 @@ mod finalizer;
 pub mod fuzzing;
 mod ledger;
 mod legacy;
-pub mod names;
 mod pace;
 mod pass;
 mod patch;

@@ -5,9 +5,9 @@ use kube::api::{ApiResource, DynamicObject, TypeMeta};
 use serde_json::{Map, Value, json};
 
 use super::file_name::FileName;
-use super::names::label_value;
 use super::plan::{Change, Create, Edit};
 use super::view::ModuleView;
+use crate::api::object_name::label_value;
 use crate::api::version::TYPE_MODULE;
 use crate::api::{
     ADOPT, FINALIZER, GROUP, MODULE_LABEL, MODULE_REQUEST, Module, ModuleConfig, NAMESPACE_LABEL, VERSION,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::names;
 use super::view::ModuleView;
+use crate::api::object_name;
 use crate::api::state::VersionState;
 use crate::domain::Release;
 
@@ -37,7 +37,7 @@ pub fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
     for entry in &module.spec.versions {
         match Release::parse(&entry.version) {
             Ok(release) if seen.insert(release.to_string()) => selection.wanted.push(Wanted {
-                name: names::version_object(module.name(), &release),
+                name: object_name::version_object(module.name(), &release),
                 release,
                 spelled: entry.version.clone(),
             }),

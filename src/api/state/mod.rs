@@ -6,6 +6,7 @@
 //! 20 MB. A state is never written back: status functions return typed statuses, which are diffed against the object.
 
 mod intern;
+mod listing;
 mod module;
 mod version;
 
@@ -22,6 +23,7 @@ use self::intern::Interner;
 use super::{ADOPT, GROUP, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, REQUESTED_AT, VERSION, requests};
 use crate::domain::text::cut;
 
+pub use listing::{ListedVersion, ModuleListing};
 pub use module::{ModuleState, OwnerPolicy};
 pub use version::{
     ConditionState, Controller, Origin, SourceState, StatusState, StoredLocation, VersionState,
@@ -177,4 +179,5 @@ macro_rules! resource {
     };
 }
 resource!(ModuleState, "Module", "modules");
+resource!(ModuleListing, "Module", "modules");
 resource!(VersionState, "Version", "versions");

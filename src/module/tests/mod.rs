@@ -57,7 +57,7 @@ fn child(version: &str) -> ChildFixture {
     let release = Release::parse(version).unwrap();
     ChildFixture(json!({
         "metadata": {
-            "name": super::names::version_object("network", &release), "namespace": "acme",
+            "name": crate::api::object_name::version_object("network", &release), "namespace": "acme",
             "uid": format!("uid-of-{release}"), "resourceVersion": "10", "generation": 1, "finalizers": [FINALIZER],
             "ownerReferences": [{"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": "network",
                 "uid": UID, "controller": true}],

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use opendepot::api::object_name::version_object;
 use opendepot::domain::Release;
-use opendepot::module::names::version_object;
 use serde_json::{Value, json};
 
 use super::steps::{Step, TAGS};

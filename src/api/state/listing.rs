@@ -1,0 +1,200 @@
+//! A Module as the registry keeps it: its address, and what it lists.
+//!
+//! The operator's own cache drops the list, which may have 5,000 entries.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::{RawObject, condition, shared_text, text};
+use crate::api::REGISTRY_NAME;
+use crate::api::claim::{ClaimFields, NotAddressable};
+use crate::domain::text::cut;
+use crate::domain::{Address, ArchiveFormat, Release};
+
+/// The longest `deprecated` or `withdrawn`, in characters, as in the schema.
+const LONGEST_NOTICE: usize = 256;
+/// The longest part of a condition's message that is kept, in bytes.
+const MESSAGE: usize = 1024;
+
+/// A Module as the registry keeps it.
+#[derive(Clone, Debug)]
+pub struct ModuleListing {
+    /// Name, namespace, UID, resourceVersion, generation and timestamps only.
+    pub metadata: ObjectMeta,
+    /// The address that its spec claims.
+    pub claim: Result<Address, NotAddressable>,
+    /// `status.address`: the address that it holds.
+    pub held: Option<Box<str>>,
+    /// `spec.moduleConfig.fileFormat`.
+    pub format: ArchiveFormat,
+    /// The versions that it lists, each once, in ascending order of precedence.
+    pub versions: Box<[ListedVersion]>,
+    /// `Ready`'s reason; empty before the first reconcile ended.
+    pub reason: Arc<str>,
+    /// The beginning of `Ready`'s message.
+    pub message: Box<str>,
+}
+
+/// One entry of `spec.versions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedVersion {
+    /// The version.
+    pub release: Release,
+    /// Why consumers should move on, if the publisher says so.
+    pub deprecated: Option<Box<str>>,
+    /// Why it is no longer served, if the publisher says so.
+    pub withdrawn: Option<Box<str>>,
+}
+
+impl ModuleListing {
+    /// `metadata.namespace`.
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// `metadata.uid`.
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// The address that it is served at: it claims it, and holds it.
+    pub fn address(&self) -> Option<&Address> {
+        let live = self.metadata.deletion_timestamp.is_none();
+        let claim = self.claim.as_ref().ok().filter(|_| live)?;
+        let held = self.held.as_deref()?;
+        (claim.to_string() == held).then_some(claim)
+    }
+
+    /// The entry of a version.
+    pub fn listed(&self, release: &Release) -> Option<&ListedVersion> {
+        let found = self.versions.binary_search_by(|listed| listed.release.precedence(release)).ok()?;
+        self.versions.get(found)
+    }
+}
+
+impl<'de> Deserialize<'de> for ModuleListing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let RawObject { metadata, spec, status } = RawObject::deserialize(deserializer)?;
+        let config = spec.get("moduleConfig").unwrap_or(&Value::Null);
+        let annotations = metadata.annotations.as_ref();
+        let fields = ClaimFields {
+            namespace: metadata.namespace.as_deref().unwrap_or_default(),
+            object: metadata.name.as_deref().unwrap_or_default(),
+            name: text(config, "name"),
+            provider: text(config, "provider"),
+            registry_name: annotations.and_then(|all| all.get(REGISTRY_NAME)).map(String::as_str),
+        };
+        let entries = spec.get("versions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let ready = condition(&status, "Ready");
+        Ok(Self {
+            claim: fields.address(),
+            held: text(&status, "address").map(Into::into),
+            format: config
+                .get("fileFormat")
+                .and_then(|format| ArchiveFormat::deserialize(format).ok())
+                .unwrap_or_default(),
+            versions: listed(entries),
+            reason: shared_text(&cut(text(ready, "reason").unwrap_or_default(), 64)),
+            message: cut(text(ready, "message").unwrap_or_default(), MESSAGE).into(),
+            metadata: metadata.pruned(),
+        })
+    }
+}
+
+/// The entries that are versions, each once: two spellings of a version are one, and both notices count.
+fn listed(entries: &[Value]) -> Box<[ListedVersion]> {
+    let mut all: Vec<ListedVersion> = entries
+        .iter()
+        .filter_map(|entry| {
+            let release = Release::parse(text(entry, "version")?).ok()?;
+            Some(ListedVersion {
+                release,
+                deprecated: notice(entry, "deprecated"),
+                withdrawn: notice(entry, "withdrawn"),
+            })
+        })
+        .collect();
+    all.sort_by(|a, b| a.release.precedence(&b.release));
+    all.dedup_by(|later, first| {
+        if later.release != first.release {
+            return false;
+        }
+        first.deprecated = first.deprecated.take().or_else(|| later.deprecated.take());
+        first.withdrawn = first.withdrawn.take().or_else(|| later.withdrawn.take());
+        true
+    });
+    all.into()
+}
+
+/// A notice of the publisher: one line of bounded length, whatever was stored before the schema had the field.
+fn notice(entry: &Value, key: &str) -> Option<Box<str>> {
+    let plain = text(entry, key)?.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let plain: String = plain.take(LONGEST_NOTICE).collect();
+    Some(plain.trim()).filter(|text| !text.is_empty()).map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn module(value: Value) -> ModuleListing {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn two_spellings_are_one_version_and_empty_notices_are_none() {
+        let module = module(json!({"metadata": {"name": "eks", "namespace": "platform"}, "spec": {
+        "moduleConfig": {"provider": "aws"},
+        "versions": [
+            {"version": "v1.10.0", "deprecated": "use 2.x"},
+            {"version": "1.9.0", "withdrawn": ""},
+            {"version": "1.10.0", "withdrawn": "CVE\n2026"},
+            {"version": "latest"}, {"version": 3}, null,
+        ]}}));
+        let all: Vec<_> = module
+            .versions
+            .iter()
+            .map(|v| (v.release.to_string(), v.deprecated.as_deref(), v.withdrawn.as_deref()))
+            .collect();
+        assert_eq!(
+            all,
+            [("1.9.0".to_owned(), None, None), ("1.10.0".to_owned(), Some("use 2.x"), Some("CVE 2026"))]
+        );
+        assert!(module.listed(&Release::parse("v1.10.0").unwrap()).is_some());
+        assert!(module.listed(&Release::parse("1.10.1").unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_module_is_served_only_at_the_address_that_it_claims_and_holds() {
+        let with = |held: Value, deleted: Value| {
+            module(json!({
+                "metadata": {"name": "eks", "namespace": "platform", "deletionTimestamp": deleted},
+                "spec": {"moduleConfig": {"provider": "aws"}},
+                "status": {"address": held},
+            }))
+        };
+        let served = |held, deleted| with(held, deleted).address().map(ToString::to_string);
+        assert_eq!(served(json!("platform/eks/aws"), json!(null)), Some("platform/eks/aws".into()));
+        assert_eq!(served(json!("platform/other/aws"), json!(null)), None);
+        assert_eq!(served(json!(null), json!(null)), None);
+        assert_eq!(served(json!("platform/eks/aws"), json!("2026-11-27T00:00:00Z")), None);
+    }
+
+    #[test]
+    fn an_odd_object_is_read_nevertheless() {
+        for odd in [json!({}), json!({"spec": 3, "status": []}), json!({"spec": {"versions": {"a": 1}}})] {
+            let module = module(odd);
+            assert!(module.address().is_none() && module.versions.is_empty());
+        }
+    }
+}
