@@ -13,3 +13,4 @@
 pub mod archive;
 pub mod auth;
 pub mod http;
+pub mod metrics;

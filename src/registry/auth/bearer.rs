@@ -1,0 +1,42 @@
+//! The token in the headers of a request.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use secrecy::SecretString;
+
+use super::denied::{self, Denied};
+
+/// A longer token is refused.
+const LONGEST: usize = 16 * 1024;
+
+/// The token of a request, if it has one. Its characters are those of `token68` (RFC 9110).
+pub fn token(headers: &HeaderMap) -> Result<Option<SecretString>, Denied> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Denied::Malformed(denied::TWO_HEADERS));
+    }
+    let refused = |phrase| Err(Denied::Unauthenticated(phrase));
+    let Some((scheme, rest)) = value.to_str().ok().and_then(|text| text.split_once(' ')) else {
+        return refused(denied::NOT_BEARER);
+    };
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return refused(denied::NOT_BEARER);
+    }
+    let token = rest.trim_matches(' ');
+    if token.len() > LONGEST {
+        return refused(denied::TOO_LONG);
+    }
+    if !is_token68(token) {
+        return refused(denied::MALFORMED);
+    }
+    Ok(Some(SecretString::from(token)))
+}
+
+fn is_token68(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    !body.is_empty()
+        && body.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+        })
+}

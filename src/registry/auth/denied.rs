@@ -1,0 +1,68 @@
+//! Why a request is refused.
+//!
+//! The texts are fixed and short, since they become reason phrases: `terraform init` prints them. None contains text of a user
+//! or of the API server.
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// 400: the header is not understood, and the connection is closed.
+    Malformed(&'static str),
+    /// 401, with the reason phrase.
+    Unauthenticated(&'static str),
+    /// 403: the same for what exists and what does not.
+    Forbidden,
+    /// 429, and seconds until another attempt is worthwhile.
+    TooMany { phrase: &'static str, retry_after: u32 },
+    /// 503: the API server or an identity provider did not answer.
+    Unavailable { phrase: &'static str, retry_after: u32 },
+}
+
+/// Seconds after which a client may try again when a server did not answer.
+const RETRY_AFTER: u32 = 2;
+
+pub const TWO_HEADERS: &str = "two Authorization headers";
+
+pub const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's name, or run terraform login";
+pub const NOT_BEARER: &str = "not a bearer token";
+pub const MALFORMED: &str = "token is malformed";
+pub const TOO_LONG: &str = "token is longer than 16 KiB";
+pub const EXPIRED: &str = "token expired: get a new one";
+pub const OTHER_AUDIENCE: &str = "token is for another audience";
+pub const NOT_ACCEPTED: &str = "token is not accepted";
+pub const UNKNOWN_STATIC: &str = "token is not known";
+pub const SHORT_STATIC: &str = "token has less than 32 random bytes";
+pub const NOT_YET_VALID: &str = "token is not valid yet: compare the clocks";
+pub const NO_EXPIRY: &str = "token has no expiry";
+pub const BAD_ALGORITHM: &str = "token is signed with an algorithm that is not accepted";
+pub const CRITICAL: &str = "token has critical header fields";
+pub const UNKNOWN_KEY: &str = "token is signed with an unknown key";
+pub const BAD_SIGNATURE: &str = "token signature is wrong";
+pub const CLAIM_MISSING: &str = "token lacks a required claim";
+pub const CLAIM_UNUSABLE: &str = "token has a claim that cannot be used";
+pub const EMAIL_UNVERIFIED: &str = "token has an email address that is not verified";
+
+pub const TOO_MANY_FAILED_TOKENS: &str = "too many failed tokens: wait";
+pub const TOO_MANY_REVIEWS: &str = "too many requests: wait";
+pub const TOO_MANY_REFUSALS: &str = "too many refused requests: wait";
+
+impl Denied {
+    /// The API server did not answer a review.
+    pub const fn api_server() -> Self {
+        Self::Unavailable {
+            phrase: "the Kubernetes API does not answer: try again",
+            retry_after: RETRY_AFTER,
+        }
+    }
+
+    /// An identity provider did not answer.
+    pub const fn identity_provider() -> Self {
+        let phrase = "the identity provider does not answer: try again";
+        Self::Unavailable { phrase, retry_after: RETRY_AFTER }
+    }
+
+    /// Too many reviews wait for the API server.
+    pub const fn busy() -> Self {
+        Self::Unavailable { phrase: "too many reviews are waiting: try again", retry_after: RETRY_AFTER }
+    }
+}

@@ -1,0 +1,86 @@
+//! A JWT before its signature is checked.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// The parts of a JWT, decoded once: what is checked is what is used.
+#[derive(Clone)]
+pub struct Unverified<'a> {
+    pub header: Header,
+    pub claims: Map<String, Value>,
+    /// What is signed.
+    pub message: &'a str,
+    pub signature: Vec<u8>,
+}
+
+/// The fields of a header that count. Keys and key addresses in it (`jwk`, `jku`, `x5u`, `x5c`) are not read.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Header {
+    pub alg: String,
+    #[serde(default)]
+    pub kid: Option<String>,
+    /// Whatever it is, its presence counts.
+    #[serde(default, deserialize_with = "present")]
+    pub crit: bool,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+impl<'a> Unverified<'a> {
+    /// `None` if `token` is no JWT: three parts in base64url, of which two are JSON objects.
+    pub fn parse(token: &'a str) -> Option<Self> {
+        let (message, signature) = token.rsplit_once('.')?;
+        let (header, claims) = message.split_once('.')?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+        Some(Self {
+            header: serde_json::from_slice(&decode(header)?).ok()?,
+            claims: serde_json::from_slice(&decode(claims)?).ok()?,
+            message,
+            signature: decode(signature)?,
+        })
+    }
+
+    pub fn issuer(&self) -> Option<&str> {
+        self.claims.get("iss")?.as_str()
+    }
+
+    /// `exp`, in whole seconds. `Err` if there is one that is no time.
+    pub fn expires(&self) -> Result<Option<Timestamp>, NotATime> {
+        time(self.claims.get("exp"))
+    }
+
+    /// `nbf`, in whole seconds.
+    pub fn not_before(&self) -> Result<Option<Timestamp>, NotATime> {
+        time(self.claims.get("nbf"))
+    }
+
+    /// Whether `aud`, a text or a list of texts, holds one of `audiences`.
+    pub fn is_for<'b>(&self, audiences: impl IntoIterator<Item = &'b str>) -> bool {
+        let own = match self.claims.get("aud") {
+            Some(Value::String(one)) => std::slice::from_ref(one).iter().map(String::as_str).collect(),
+            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        audiences.into_iter().any(|audience| own.contains(&audience))
+    }
+}
+
+/// A claim with a time that is no number, or out of range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotATime;
+
+/// RFC 7519's `NumericDate`: seconds, possibly with a fraction, which is cut.
+fn time(claim: Option<&Value>) -> Result<Option<Timestamp>, NotATime> {
+    let Some(claim) = claim else { return Ok(None) };
+    let seconds = claim.as_i64().or_else(|| {
+        let seconds = claim.as_f64()?;
+        #[expect(clippy::cast_possible_truncation, reason = "the range is checked by the time's own limits")]
+        Some(seconds.floor() as i64)
+    });
+    seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).map(Some).ok_or(NotATime)
+}
