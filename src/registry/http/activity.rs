@@ -1,0 +1,260 @@
+//! What a connection does at the moment, and when it has taken too long.
+//!
+//! All changes happen while the connection's task is polled, which computes its deadline afterwards. So no timer is set for a
+//! request that is answered at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::task::AtomicWaker;
+use tokio::time::Instant;
+
+use super::limits::{Limits, MinimumRate};
+
+/// The activity of one connection, shared by its socket, its requests and the table of connections.
+#[derive(Debug)]
+pub(super) struct Activity {
+    state: Mutex<State>,
+    /// The connection has to end now, since another one needs its place.
+    evicted: AtomicBool,
+    /// The connection ends after the request that is running.
+    closing: AtomicBool,
+    task: AtomicWaker,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    since: Instant,
+    /// Since when the socket takes no bytes.
+    blocked: Option<Instant>,
+    rate: Option<Window>,
+    /// Bytes that were sent.
+    sent: u64,
+    /// Whether the client has closed its side.
+    ended: bool,
+}
+
+/// The period in which an answer has to send enough bytes.
+#[derive(Debug)]
+struct Window {
+    rate: MinimumRate,
+    since: Instant,
+    sent_before: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// From the first byte until the first request is read: handshake and headers.
+    Fresh,
+    /// No request.
+    Idle,
+    /// A request has begun.
+    Headers,
+    /// A request is read completely, and its answer is not sent yet.
+    Busy,
+}
+
+/// Why a connection is closed before its client closes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// The handshake, or the line and headers of a request, took too long.
+    Headers,
+    Idle,
+    /// The client took none of an answer for too long.
+    Stalled,
+    /// An answer was sent more slowly than its [`MinimumRate`].
+    TooSlow,
+    /// Another connection needs its place.
+    Evicted,
+}
+
+impl Cut {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Headers => "its request took too long to arrive",
+            Self::Idle => "it was idle",
+            Self::Stalled => "its client took none of the answer",
+            Self::TooSlow => "the answer was too slow",
+            Self::Evicted => "its place was needed",
+        }
+    }
+}
+
+impl Activity {
+    pub fn new() -> Self {
+        let state = State {
+            phase: Phase::Fresh,
+            since: Instant::now(),
+            blocked: None,
+            rate: None,
+            sent: 0,
+            ended: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            evicted: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            task: AtomicWaker::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn received(&self, bytes: usize) {
+        let mut state = self.state();
+        if bytes == 0 {
+            state.ended = true;
+        } else if state.phase == Phase::Idle {
+            (state.phase, state.since) = (Phase::Headers, Instant::now());
+        }
+    }
+
+    pub fn sent(&self, bytes: usize) {
+        let mut state = self.state();
+        state.sent += bytes as u64;
+        state.blocked = None;
+    }
+
+    /// The socket takes no bytes at the moment.
+    pub fn blocked(&self) {
+        self.state().blocked.get_or_insert_with(Instant::now);
+    }
+
+    /// A request was read.
+    pub fn begun(&self) {
+        self.state().phase = Phase::Busy;
+    }
+
+    /// An answer begins that has to be sent at this rate.
+    pub fn paced(&self, rate: MinimumRate) {
+        let mut state = self.state();
+        state.rate = Some(Window { rate, since: Instant::now(), sent_before: state.sent });
+    }
+
+    /// The answer was handed over to the socket.
+    pub fn answered(&self) {
+        let mut state = self.state();
+        (state.phase, state.since, state.rate) = (Phase::Idle, Instant::now(), None);
+    }
+
+    /// Whether the client has closed its side.
+    pub fn ended(&self) -> bool {
+        self.state().ended
+    }
+
+    /// Whether no request has begun yet.
+    pub fn is_fresh(&self) -> bool {
+        self.state().phase == Phase::Fresh
+    }
+
+    /// Since when the connection waits for its client, if no request is running.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.phase != Phase::Busy && !self.evicted.load(Ordering::Relaxed)).then_some(state.since)
+    }
+
+    /// When the connection has taken too long, unless something happens before. Checks the rate of an answer on the way.
+    pub fn deadline(&self, limits: &Limits, now: Instant) -> Option<(Instant, Cut)> {
+        let mut state = self.state();
+        let phase = match state.phase {
+            Phase::Fresh | Phase::Headers => Some((state.since + limits.headers, Cut::Headers)),
+            Phase::Idle => Some((state.since + limits.idle, Cut::Idle)),
+            Phase::Busy => None,
+        };
+        let stalled = state.blocked.map(|since| (since + limits.stall, Cut::Stalled));
+        let slow = state.slow(now);
+        [phase, stalled, slow].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Ends the connection now.
+    pub fn evict(&self) {
+        self.evicted.store(true, Ordering::Release);
+        self.task.wake();
+    }
+
+    /// Ends the connection when no request is running.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.task.wake();
+    }
+
+    pub fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Acquire)
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// The task to wake for [`evict`](Self::evict) and [`close`](Self::close).
+    pub fn register(&self, task: &std::task::Waker) {
+        self.task.register(task);
+    }
+}
+
+impl State {
+    fn slow(&mut self, now: Instant) -> Option<(Instant, Cut)> {
+        let sent = self.sent;
+        let window = self.rate.as_mut()?;
+        let end = window.since + window.rate.within;
+        if now >= end && sent - window.sent_before >= window.rate.bytes {
+            (window.since, window.sent_before) = (now, sent);
+        }
+        Some((window.since + window.rate.within, Cut::TooSlow))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn cut(activity: &Activity, at: Instant) -> Option<Cut> {
+        activity.deadline(&Limits::default(), at).filter(|(deadline, _)| *deadline <= at).map(|(_, cut)| cut)
+    }
+
+    #[test]
+    fn each_phase_has_its_limit() {
+        let after = |seconds| Instant::now() + Duration::from_secs(seconds);
+        let activity = Activity::new();
+        activity.received(1);
+        assert_eq!(cut(&activity, after(9)), None);
+        assert_eq!(cut(&activity, after(10)), Some(Cut::Headers));
+        activity.begun();
+        assert_eq!(cut(&activity, after(9_000)), None, "a handler has its own limits");
+        activity.blocked();
+        assert_eq!(cut(&activity, after(29)), None);
+        assert_eq!(cut(&activity, after(30)), Some(Cut::Stalled));
+        activity.sent(1);
+        assert_eq!(cut(&activity, after(30)), None);
+        activity.answered();
+        assert_eq!(cut(&activity, after(59)), None);
+        assert_eq!(cut(&activity, after(60)), Some(Cut::Idle));
+        activity.received(1);
+        assert_eq!(cut(&activity, after(9)), None);
+        assert_eq!(cut(&activity, after(10)), Some(Cut::Headers));
+    }
+
+    #[test]
+    fn a_slow_answer_is_found_out_in_each_window() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let activity = Activity::new();
+        activity.begun();
+        activity.paced(MinimumRate { bytes: 100, within: Duration::from_secs(30) });
+        activity.sent(100);
+        assert_eq!(cut(&activity, after(31)), None);
+        activity.sent(250);
+        assert_eq!(cut(&activity, after(62)), None);
+        activity.sent(99);
+        assert_eq!(cut(&activity, after(91)), None);
+        assert_eq!(cut(&activity, after(92)), Some(Cut::TooSlow));
+        activity.answered();
+        activity.begun();
+        assert_eq!(cut(&activity, after(92)), None, "the answer has ended");
+    }
+}

@@ -1,0 +1,43 @@
+//! Answers with a reason phrase, which `terraform init` prints.
+
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use hyper::ext::ReasonPhrase;
+
+/// The body of an answer.
+pub type Body = axum::body::Body;
+
+/// An answer with a reason phrase of fixed words.
+pub fn answer(status: StatusCode, phrase: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut answer = Response::new(body.into());
+    *answer.status_mut() = status;
+    // A phrase with characters that are not allowed is left out, and the standard one is sent.
+    if let Ok(phrase) = ReasonPhrase::try_from(phrase.as_bytes()) {
+        answer.extensions_mut().insert(phrase);
+    }
+    answer
+}
+
+/// An error as plain text, which is not cached. The sentence is for the client's user: `terraform init` prints it for downloads.
+pub fn error(status: StatusCode, phrase: &'static str, sentence: impl Into<Body>) -> Response<Body> {
+    let mut answer = answer(status, phrase, sentence);
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// Has the connection closed after an answer.
+pub fn closing(mut answer: Response<Body>) -> Response<Body> {
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// The time after which the client may try again, in seconds.
+pub fn retry_after(mut answer: Response<Body>, seconds: u32) -> Response<Body> {
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    answer
+}

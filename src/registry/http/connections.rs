@@ -1,0 +1,157 @@
+//! The open connections, and which one makes room for a new one.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::activity::Activity;
+use super::limits::Limits;
+
+/// The open connections by number.
+#[derive(Debug, Default)]
+pub(super) struct Connections(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    open: HashMap<u64, Open>,
+    /// Connections by address, without those of trusted proxies.
+    by_address: HashMap<IpAddr, usize>,
+}
+
+#[derive(Debug)]
+struct Open {
+    activity: Arc<Activity>,
+    /// `None` for a trusted proxy.
+    counted: Option<IpAddr>,
+}
+
+/// The place of one connection, which is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    number: u64,
+    pub activity: Arc<Activity>,
+}
+
+impl Connections {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection from this address (`None`: a trusted proxy). Where there is none, the connection that has
+    /// waited longest for its client is closed: one of the same address if that has too many. `None` if all are busy.
+    pub fn admit(self: &Arc<Self>, counted: Option<IpAddr>, limits: &Limits) -> Option<Place> {
+        let mut table = self.table();
+        let of_address = counted.and_then(|address| table.by_address.get(&address)).copied().unwrap_or(0);
+        if of_address >= limits.per_peer {
+            table.evict(|open| open.counted == counted)?;
+        } else if table.open.len() >= limits.connections {
+            table.evict(|_| true)?;
+        }
+        let number = table.next;
+        table.next += 1;
+        let activity = Arc::new(Activity::new());
+        table.open.insert(number, Open { activity: Arc::clone(&activity), counted });
+        if let Some(address) = counted {
+            *table.by_address.entry(address).or_default() += 1;
+        }
+        Some(Place { connections: Arc::clone(self), number, activity })
+    }
+
+    /// Ends every connection after its running request.
+    pub fn close(&self) {
+        self.table().open.values().for_each(|open| open.activity.close());
+    }
+}
+
+impl Table {
+    /// Closes the connection that has waited longest for its client.
+    fn evict(&mut self, of: impl Fn(&Open) -> bool) -> Option<()> {
+        let waiting = self.open.iter().filter(|(_, open)| of(open));
+        let waiting = waiting.filter_map(|(number, open)| Some((open.activity.waiting_since()?, *number)));
+        let (_, number) = waiting.min()?;
+        self.remove(number)?.activity.evict();
+        Some(())
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Open> {
+        let open = self.open.remove(&number)?;
+        if let Some(address) = open.counted
+            && let Some(count) = self.by_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+        Some(open)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.table().remove(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        header_bytes: 0,
+        headers: std::time::Duration::ZERO,
+        idle: std::time::Duration::ZERO,
+        stall: std::time::Duration::ZERO,
+        connections: 4,
+        per_peer: 2,
+        finish: std::time::Duration::ZERO,
+    };
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn the_longest_idle_connection_makes_room_and_first_one_of_the_same_address() {
+        let connections = Arc::new(Connections::default());
+        let mut places = Vec::new();
+        for last in [1, 2, 1, 3] {
+            places.push(connections.admit(Some(address(last)), &LIMITS).unwrap());
+        }
+        let evicted =
+            |places: &[Place]| places.iter().map(|place| place.activity.is_evicted()).collect::<Vec<_>>();
+        let third = connections.admit(Some(address(1)), &LIMITS).unwrap();
+        assert_eq!(evicted(&places), [true, false, false, false], "its own oldest");
+        places[1].activity.begun();
+        let _other = connections.admit(Some(address(4)), &LIMITS).unwrap();
+        assert_eq!(evicted(&places), [true, false, true, false], "the second is busy");
+        places[3].activity.begun();
+        third.activity.begun();
+        drop(places.remove(0));
+        assert_eq!(connections.table().open.len(), 4);
+    }
+
+    #[test]
+    fn busy_connections_are_not_closed_for_others() {
+        let connections = Arc::new(Connections::default());
+        let one = connections.admit(Some(address(1)), &LIMITS).unwrap();
+        let two = connections.admit(Some(address(1)), &LIMITS).unwrap();
+        one.activity.begun();
+        two.activity.begun();
+        assert!(connections.admit(Some(address(1)), &LIMITS).is_none());
+        let proxies: Vec<_> = (0..2).map(|_| connections.admit(None, &LIMITS).unwrap()).collect();
+        for place in &proxies {
+            place.activity.begun();
+        }
+        assert!(
+            connections.admit(Some(address(2)), &LIMITS).is_none()
+                && connections.admit(None, &LIMITS).is_none()
+        );
+        drop(one);
+        assert!(connections.admit(Some(address(1)), &LIMITS).is_some());
+        drop((two, proxies));
+        assert!(connections.table().open.is_empty() && connections.table().by_address.is_empty());
+    }
+}

@@ -1,0 +1,54 @@
+//! What no request may contain.
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Response, StatusCode, header};
+
+use super::answer::{Body, error};
+
+/// Refuses two `Authorization` headers, of which a proxy may have checked another one, and a body that is not expected: its
+/// bytes could be read as another request by a proxy.
+///
+/// `most`: the largest body that is expected, in bytes.
+pub(super) fn check(head: &Parts, most: u64) -> Result<(), Box<Response<Body>>> {
+    let headers = &head.headers;
+    if headers.get_all(header::AUTHORIZATION).into_iter().nth(1).is_some() {
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "Bad Request: two Authorization headers",
+            "The request has more than one Authorization header.\n",
+        );
+    }
+    match body_length(headers) {
+        Some(length) if length <= most => Ok(()),
+        Some(_) if most > 0 => {
+            refusal(StatusCode::PAYLOAD_TOO_LARGE, "Content Too Large", "The request's body is too large.\n")
+        }
+        None if most > 0 => refusal(
+            StatusCode::LENGTH_REQUIRED,
+            "Length Required",
+            "The request's body has no Content-Length.\n",
+        ),
+        _ => refusal(
+            StatusCode::BAD_REQUEST,
+            "Bad Request: unexpected body",
+            "The request has a body, which is not expected here.\n",
+        ),
+    }
+}
+
+fn refusal(
+    status: StatusCode,
+    phrase: &'static str,
+    sentence: &'static str,
+) -> Result<(), Box<Response<Body>>> {
+    Err(Box::new(error(status, phrase, sentence)))
+}
+
+/// The length of the body; `None` if it has no certain one.
+fn body_length(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Some(0) };
+    length.to_str().ok()?.parse().ok()
+}

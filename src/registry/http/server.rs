@@ -1,0 +1,126 @@
+//! Accepts connections until the listener is stopped.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::connection;
+use super::connections::Connections;
+use super::limits::Limits;
+use super::peer::TrustedProxies;
+use super::service::{Handler, Shared};
+use super::stop::Stop;
+use super::tls::Tls;
+
+/// Pause after a connection could not be accepted, such as without free file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+/// At most one line about refused connections in this time.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Serves until `stop` closes the listener, and then until the running requests have ended.
+pub async fn serve<H: Handler>(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    limits: Limits,
+    proxies: TrustedProxies,
+    handler: Arc<H>,
+    mut stop: Stop,
+) {
+    let shared = Arc::new(Shared { handler, limits, proxies, stop: stop.clone() });
+    let mut server = Server {
+        shared,
+        tls,
+        connections: Arc::default(),
+        tasks: JoinSet::new(),
+        refused: Refused::default(),
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.closing() => break,
+            Some(_) = server.tasks.join_next() => {}
+            accepted = listener.accept() => server.accepted(accepted).await,
+        }
+    }
+    // Clients of connections that the system has already accepted do not know that the listener is gone.
+    while let Some(Ok((stream, from))) = listener.accept().now_or_never() {
+        server.start(stream, from);
+    }
+    drop(listener);
+    server.finish().await;
+}
+
+struct Server<H> {
+    shared: Arc<Shared<H>>,
+    tls: Option<Arc<Tls>>,
+    connections: Arc<Connections>,
+    tasks: JoinSet<()>,
+    refused: Refused,
+}
+
+impl<H: Handler> Server<H> {
+    async fn accepted(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((stream, from)) => self.start(stream, from),
+            // Errors of the connection, which its client has closed already.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                ) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    fn start(&mut self, stream: TcpStream, from: SocketAddr) {
+        let address = from.ip().to_canonical();
+        let counted = (!self.shared.proxies.contains(address)).then_some(address);
+        let Some(place) = self.connections.admit(counted, &self.shared.limits) else {
+            self.refused.record(address);
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(connection::run(stream, address, place, self.tls.clone(), shared));
+    }
+
+    /// Closes idle connections, and waits for the others.
+    async fn finish(mut self) {
+        self.connections.close();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.shared.limits.finish, ended).await.is_err() {
+            tracing::warn!(connections = self.tasks.len(), "aborted requests that took too long to end");
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+/// Connections that were refused since the last line about them.
+#[derive(Debug, Default)]
+struct Refused {
+    count: u64,
+    logged: Option<Instant>,
+}
+
+impl Refused {
+    fn record(&mut self, address: IpAddr) {
+        self.count += 1;
+        let now = Instant::now();
+        if self.logged.is_none_or(|logged| now.duration_since(logged) >= LOG_INTERVAL) {
+            tracing::warn!(
+                last = %address,
+                count = self.count,
+                "refused connections: too many are open, and all of them are busy"
+            );
+            (self.count, self.logged) = (0, Some(now));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! From a connection's requests to the handler.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::http::request::Parts;
+use axum::http::{Request, Response, StatusCode, header};
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+
+use super::activity::Activity;
+use super::answer::{Body, closing, error};
+use super::limits::{Limits, MinimumRate};
+use super::peer::{Peer, TrustedProxies};
+use super::rules;
+use super::stop::Stop;
+
+/// Answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// The answer to a request, whose body is empty unless [`largest_body`](Self::largest_body) permits one. It is dropped if
+    /// the client closes the connection.
+    fn handle(
+        &self,
+        request: Request<Bytes>,
+        peer: Peer,
+    ) -> impl Future<Output = Response<Body>> + Send + use<'_, Self>;
+
+    /// The largest body that is expected with a request, in bytes.
+    fn largest_body(&self, _head: &Parts) -> u64 {
+        0
+    }
+
+    /// Called after a panic in [`handle`](Self::handle), which is answered with 500.
+    fn panicked(&self) {}
+}
+
+/// What all connections share.
+pub(super) struct Shared<H> {
+    pub handler: Arc<H>,
+    pub limits: Limits,
+    pub proxies: TrustedProxies,
+    pub stop: Stop,
+}
+
+/// Answers one request. `socket` is the address that the connection came from.
+pub(super) async fn respond<H: Handler>(
+    shared: Arc<Shared<H>>,
+    activity: Arc<Activity>,
+    socket: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Tracked> {
+    activity.begun();
+    let mut answer = match checked(&shared, request).await {
+        Ok(request) => handled(&shared, request, socket).await,
+        Err(refused) => closing(*refused),
+    };
+    if shared.stop.draining() && !answer.headers().contains_key(header::CONNECTION) {
+        answer = closing(answer);
+    }
+    if let Some(rate) = answer.extensions_mut().remove::<MinimumRate>() {
+        activity.paced(rate);
+    }
+    answer.map(|body| Tracked { body, activity })
+}
+
+async fn handled<H: Handler>(shared: &Shared<H>, request: Request<Bytes>, socket: IpAddr) -> Response<Body> {
+    let peer = shared.proxies.peer(socket, request.headers());
+    let answer = async { shared.handler.handle(request, peer).await };
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        shared.handler.panicked();
+        let sentence = "The registry has a defect; its log has the details.\n";
+        closing(error(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", sentence))
+    })
+}
+
+/// Checks the rules for every request, and reads its body.
+async fn checked<H: Handler>(
+    shared: &Shared<H>,
+    request: Request<Incoming>,
+) -> Result<Request<Bytes>, Box<Response<Body>>> {
+    let (head, body) = request.into_parts();
+    let most = shared.handler.largest_body(&head);
+    rules::check(&head, most)?;
+    if body.is_end_stream() {
+        return Ok(Request::from_parts(head, Bytes::new()));
+    }
+    let read = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX)).collect();
+    match tokio::time::timeout(shared.limits.headers, read).await {
+        Ok(Ok(body)) => Ok(Request::from_parts(head, body.to_bytes())),
+        Ok(Err(_)) => {
+            let sentence = "The request's body ended too early.\n";
+            Err(Box::new(error(StatusCode::BAD_REQUEST, "Bad Request: incomplete body", sentence)))
+        }
+        Err(_) => {
+            let sentence = "The request's body took too long.\n";
+            Err(Box::new(error(StatusCode::REQUEST_TIMEOUT, "Request Timeout", sentence)))
+        }
+    }
+}
+
+/// The body of an answer, which records its end.
+pub(super) struct Tracked {
+    body: Body,
+    activity: Arc<Activity>,
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.activity.answered();
+    }
+}
