@@ -40,6 +40,13 @@ impl Release {
         semver::Version::parse(bare).map(Self).map_err(|why| InvalidRelease { text: text.to_owned(), why })
     }
 
+    /// Whether Terraform and OpenTofu can parse it: their numbers have 63 bits. Another version in a registry's answer makes
+    /// a warning in each consumer's output.
+    pub fn fits_clients(&self) -> bool {
+        let Self(version) = self;
+        [version.major, version.minor, version.patch].iter().all(|number| i64::try_from(*number).is_ok())
+    }
+
     /// Whether this is a pre-release, such as `1.0.0-rc.1`.
     pub fn is_prerelease(&self) -> bool {
         !self.0.pre.is_empty()
@@ -95,6 +102,19 @@ mod tests {
         ];
         for pair in ascending.windows(2) {
             assert_eq!(release(pair[0]).precedence(&release(pair[1])), Ordering::Less, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn clients_parse_numbers_of_63_bits() {
+        for (text, fits) in [
+            ("9223372036854775807.0.0", true),
+            ("1.0.9223372036854775808", false),
+            ("1.9223372036854775808.0", false),
+            ("18446744073709551615.0.0", false),
+            ("1.0.0-rc.99999999999999999999", true),
+        ] {
+            assert_eq!(release(text).fits_clients(), fits, "{text}");
         }
     }
 

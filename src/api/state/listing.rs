@@ -28,6 +28,8 @@ pub struct ModuleListing {
     pub claim: Result<Address, NotAddressable>,
     /// `status.address`: the address that it holds.
     pub held: Option<Box<str>>,
+    /// Whether another Module holds the address, as the condition `Addressable` says.
+    pub is_refused: bool,
     /// `spec.moduleConfig.fileFormat`.
     pub format: ArchiveFormat,
     /// The versions that it lists, each once, in ascending order of precedence.
@@ -97,6 +99,7 @@ impl<'de> Deserialize<'de> for ModuleListing {
         Ok(Self {
             claim: fields.address(),
             held: text(&status, "address").map(Into::into),
+            is_refused: text(condition(&status, "Addressable"), "reason") == Some("AddressTaken"),
             format: config
                 .get("fileFormat")
                 .and_then(|format| ArchiveFormat::deserialize(format).ok())

@@ -1,0 +1,4 @@
+//! The bodies of the registry's answers.
+
+pub mod detail;
+pub mod listing;

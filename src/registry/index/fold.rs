@@ -1,0 +1,158 @@
+//! The fold of both watches into served modules. Pure: events in, changed modules out.
+//!
+//! Whatever the order of events, the result equals that of a fresh list.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::served::{ServedModule, StoredVersion, serve};
+use crate::api::state::{ModuleListing, VersionState};
+use crate::storage::StorageRules;
+
+/// Namespace and name of an object.
+type Key = (Box<str>, Box<str>);
+
+/// A change that a watch reports.
+#[derive(Debug)]
+pub enum Change<K> {
+    /// An object was added or changed.
+    Applied(K),
+    /// An object was deleted.
+    Deleted(K),
+    /// All objects of a scope, after a list: a namespace, or the cluster.
+    Listed(Option<Box<str>>, Vec<K>),
+}
+
+/// What both watches have reported so far.
+#[derive(Debug, Default)]
+pub struct Fold {
+    rules: StorageRules,
+    modules: HashMap<Key, ModuleListing>,
+    /// The namespace and name of the Module with a UID.
+    uids: HashMap<Box<str>, Key>,
+    /// By UID of the Module, then by namespace and name of the Version.
+    versions: HashMap<Box<str>, BTreeMap<Key, StoredVersion>>,
+    /// The owner of each Version that is kept.
+    owners: HashMap<Key, Box<str>>,
+    /// UIDs of Modules to serve again.
+    dirty: HashSet<Box<str>>,
+}
+
+/// The served form of a Module by its UID; `None` if it is not served now.
+pub type Update = (Box<str>, Option<Arc<ServedModule>>);
+
+impl Fold {
+    pub fn new(rules: StorageRules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// Takes in a change of a Module.
+    pub fn module(&mut self, change: Change<ModuleListing>) {
+        match change {
+            Change::Applied(module) => self.put_module(module),
+            Change::Deleted(module) => self.drop_module(&key(module.namespace(), module.name())),
+            Change::Listed(scope, modules) => {
+                let listed: HashSet<Key> =
+                    modules.iter().map(|module| key(module.namespace(), module.name())).collect();
+                let gone = |key: &&Key| in_scope(scope.as_deref(), key) && !listed.contains(*key);
+                let gone: Vec<Key> = self.modules.keys().filter(gone).cloned().collect();
+                for key in &gone {
+                    self.drop_module(key);
+                }
+                for module in modules {
+                    self.put_module(module);
+                }
+            }
+        }
+    }
+
+    /// Takes in a change of a Version.
+    pub fn version(&mut self, change: Change<VersionState>) {
+        match change {
+            Change::Applied(version) => self.put_version(&version),
+            Change::Deleted(version) => self.drop_version(&key(version.namespace(), version.name())),
+            Change::Listed(scope, versions) => {
+                let listed: HashSet<Key> =
+                    versions.iter().map(|version| key(version.namespace(), version.name())).collect();
+                let gone = |key: &&Key| in_scope(scope.as_deref(), key) && !listed.contains(*key);
+                let gone: Vec<Key> = self.owners.keys().filter(gone).cloned().collect();
+                for key in &gone {
+                    self.drop_version(key);
+                }
+                for version in &versions {
+                    self.put_version(version);
+                }
+            }
+        }
+    }
+
+    /// The Modules that were changed since the last call, as they are served now.
+    pub fn updates(&mut self) -> Vec<Update> {
+        let dirty = std::mem::take(&mut self.dirty);
+        dirty
+            .into_iter()
+            .map(|uid| {
+                let served = self.served(&uid).map(Arc::new);
+                (uid, served)
+            })
+            .collect()
+    }
+
+    /// The Modules that are known.
+    pub fn modules(&self) -> impl Iterator<Item = &ModuleListing> {
+        self.modules.values()
+    }
+
+    fn served(&self, uid: &str) -> Option<ServedModule> {
+        let module = self.modules.get(self.uids.get(uid)?)?;
+        let versions = self.versions.get(uid).into_iter().flatten();
+        // A Version of another namespace cannot be owned, whatever its owner reference says.
+        let own = versions.filter(|((namespace, _), _)| **namespace == *module.namespace());
+        serve(module, own.map(|((_, name), version)| (&**name, version)))
+    }
+
+    fn put_module(&mut self, module: ModuleListing) {
+        let (at, uid): (Key, Box<str>) = (key(module.namespace(), module.name()), module.uid().into());
+        self.drop_module(&at);
+        self.dirty.insert(uid.clone());
+        self.uids.insert(uid, at.clone());
+        self.modules.insert(at, module);
+    }
+
+    fn drop_module(&mut self, at: &Key) {
+        if let Some(module) = self.modules.remove(at) {
+            self.uids.remove(module.uid());
+            self.dirty.insert(module.uid().into());
+        }
+    }
+
+    fn put_version(&mut self, version: &VersionState) {
+        let at = key(version.namespace(), version.name());
+        self.drop_version(&at);
+        let Some(stored) = StoredVersion::of(version, &self.rules) else { return };
+        let owner = stored.owner.clone();
+        self.dirty.insert(owner.clone());
+        self.owners.insert(at.clone(), owner.clone());
+        self.versions.entry(owner).or_default().insert(at, stored);
+    }
+
+    fn drop_version(&mut self, at: &Key) {
+        let Some(owner) = self.owners.remove(at) else { return };
+        if let Entry::Occupied(mut all) = self.versions.entry(owner.clone()) {
+            all.get_mut().remove(at);
+            if all.get().is_empty() {
+                all.remove();
+            }
+        }
+        self.dirty.insert(owner);
+    }
+}
+
+fn key(namespace: &str, name: &str) -> Key {
+    (namespace.into(), name.into())
+}
+
+fn in_scope(scope: Option<&str>, (namespace, _): &Key) -> bool {
+    scope.is_none_or(|scope| scope == &**namespace)
+}

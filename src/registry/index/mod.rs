@@ -1,0 +1,133 @@
+//! Which Module is served at which address, and which versions it has. Requests read it; one task writes it.
+
+mod fold;
+mod served;
+#[cfg(test)]
+mod tests;
+pub mod watch;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch as signal};
+
+use crate::domain::Address;
+
+pub use fold::{Change, Fold, Update};
+pub use served::{Asked, ServedModule, ServedVersion, StoredVersion, serve};
+
+/// How long a request waits for a module or version that this replica has not seen yet: another replica may have listed it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Maximum number of requests that wait.
+const WAITING: usize = 256;
+
+/// The served modules.
+#[derive(Debug)]
+pub struct Index {
+    modules: RwLock<Modules>,
+    /// Changes with each update.
+    updated: signal::Sender<u64>,
+    waiting: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct Modules {
+    /// The Modules that hold an address. Two hold one only if a status was forged: neither is served then.
+    by_address: HashMap<Address, Vec<Holder>>,
+    /// The address of each served Module, by UID.
+    addresses: HashMap<Box<str>, Address>,
+    /// Numbers of Modules by state.
+    states: BTreeMap<&'static str, i64>,
+}
+
+/// UID and served form of a Module that holds an address.
+type Holder = (Box<str>, Arc<ServedModule>);
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { modules: RwLock::default(), updated: signal::Sender::new(0), waiting: Semaphore::new(WAITING) }
+    }
+}
+
+impl Index {
+    /// The module at an address, whose namespace is canonical.
+    pub fn get(&self, address: &Address) -> Option<Arc<ServedModule>> {
+        let modules = self.modules.read().unwrap_or_else(PoisonError::into_inner);
+        match modules.by_address.get(address).map(Vec::as_slice) {
+            Some([(_, module)]) => Some(Arc::clone(module)),
+            _ => None,
+        }
+    }
+
+    /// What `find` finds at an address, now or after an update within two seconds.
+    pub async fn find<T>(
+        &self,
+        address: &Address,
+        find: impl Fn(&Arc<ServedModule>) -> Option<T>,
+    ) -> Option<T> {
+        let mut updated = self.updated.subscribe();
+        let look = || self.get(address).as_ref().and_then(&find);
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        let _waiting = self.waiting.try_acquire().ok()?;
+        let wait = async {
+            loop {
+                // An error means that the process ends.
+                updated.changed().await.ok()?;
+                if let Some(found) = look() {
+                    return Some(found);
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.ok().flatten()
+    }
+
+    /// Every served module.
+    pub fn all(&self) -> Vec<Arc<ServedModule>> {
+        let modules = self.modules.read().unwrap_or_else(PoisonError::into_inner);
+        modules
+            .by_address
+            .values()
+            .filter_map(|held| match held.as_slice() {
+                [(_, module)] => Some(Arc::clone(module)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The number of Modules in each state.
+    pub fn states(&self) -> BTreeMap<&'static str, i64> {
+        self.modules.read().unwrap_or_else(PoisonError::into_inner).states.clone()
+    }
+
+    /// Applies updates, all at once for those who read.
+    pub fn apply(&self, updates: Vec<Update>, states: BTreeMap<&'static str, i64>) {
+        {
+            let mut modules = self.modules.write().unwrap_or_else(PoisonError::into_inner);
+            modules.states = states;
+            for (uid, served) in updates {
+                modules.replace(uid, served);
+            }
+        }
+        self.updated.send_modify(|count| *count += 1);
+    }
+}
+
+impl Modules {
+    fn replace(&mut self, uid: Box<str>, served: Option<Arc<ServedModule>>) {
+        if let Some(address) = self.addresses.remove(&uid)
+            && let Some(held) = self.by_address.get_mut(&address)
+        {
+            held.retain(|(holder, _)| *holder != uid);
+            if held.is_empty() {
+                self.by_address.remove(&address);
+            }
+        }
+        if let Some(served) = served {
+            self.addresses.insert(uid.clone(), served.address.clone());
+            self.by_address.entry(served.address.clone()).or_default().push((uid, served));
+        }
+    }
+}

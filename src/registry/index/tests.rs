@@ -1,0 +1,292 @@
+//! The index after any order of events equals that of a fresh list.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::FINALIZER;
+use crate::api::object_name::version_object;
+use crate::api::state::{ModuleListing, VersionState};
+use crate::domain::Release;
+use crate::storage::StorageRules;
+
+fn rules() -> StorageRules {
+    StorageRules::new(vec!["platform=modules".parse().unwrap()], Vec::new(), None)
+}
+
+fn module(value: Value) -> ModuleListing {
+    serde_json::from_value(value).unwrap()
+}
+
+fn version(value: Value) -> VersionState {
+    serde_json::from_value(value).unwrap()
+}
+
+fn eks(versions: &Value) -> Value {
+    json!({
+        "metadata": {"namespace": "platform", "name": "eks", "uid": "u-eks"},
+        "spec": {"moduleConfig": {"provider": "aws"}, "versions": versions},
+        "status": {"address": "platform/eks/aws"},
+    })
+}
+
+fn stored(text: &str) -> Value {
+    let release = Release::parse(text).unwrap();
+    json!({
+        "metadata": {
+            "namespace": "platform", "name": version_object("eks", &release), "uid": format!("v-{text}"),
+            "creationTimestamp": "2026-11-27T05:00:00Z", "finalizers": [FINALIZER],
+            "ownerReferences": [{
+                "apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": "eks", "uid": "u-eks", "controller": true,
+            }],
+        },
+        "spec": {"type": "Module", "version": text, "moduleConfigRef": {"fileFormat": "zip"}},
+        "status": {
+            "synced": true, "checksum": STANDARD.encode([7; 32]), "archiveSizeBytes": 1234,
+            "storage": {"bucket": "modules", "key": format!("eks/{text}.zip"), "region": "eu-west-1"},
+            "source": {"url": "https://github.com/acme/eks", "ref": text, "commit": "c0ffee"},
+        },
+    })
+}
+
+/// The value at a JSON pointer replaced.
+fn with(mut object: Value, pointer: &str, value: Value) -> Value {
+    *object.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value;
+    object
+}
+
+fn index(modules: Vec<Value>, versions: Vec<Value>) -> Index {
+    let mut fold = Fold::new(rules());
+    fold.module(Change::Listed(None, modules.into_iter().map(module).collect()));
+    fold.version(Change::Listed(None, versions.into_iter().map(version).collect()));
+    let index = Index::default();
+    index.apply(fold.updates(), BTreeMap::new());
+    index
+}
+
+fn listed(index: &Index) -> Vec<String> {
+    let module = index.get(&"platform/eks/aws".parse().unwrap());
+    module.iter().flat_map(|module| module.listed()).map(|version| version.release.to_string()).collect()
+}
+
+fn entries(versions: &[&str]) -> Value {
+    versions.iter().map(|version| json!({"version": version})).collect()
+}
+
+#[test]
+fn stored_versions_are_listed_in_descending_order() {
+    let all = ["1.9.0", "v1.10.0", "2.0.0-rc.1", "1.10.0+b1"];
+    let index = index(vec![eks(&entries(&all))], all.map(stored).to_vec());
+    assert_eq!(listed(&index), ["2.0.0-rc.1", "1.10.0+b1", "1.10.0", "1.9.0"]);
+    let module = index.get(&"platform/eks/aws".parse().unwrap()).unwrap();
+    assert_eq!(module.latest().unwrap().release.to_string(), "1.10.0+b1");
+    let listing = module.listing.as_ref().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&listing.plain.body),
+        r#"{"modules":[{"source":"https://github.com/acme/eks","versions":[{"version":"2.0.0-rc.1"},{"version":"1.10.0+b1"},{"version":"1.10.0"},{"version":"1.9.0"}]}]}"#
+    );
+    assert_ne!(listing.plain.etag, listing.gzip.etag);
+}
+
+#[test]
+fn only_what_the_module_owns_lists_and_has_stored_is_served() {
+    let owner = "/metadata/ownerReferences/0";
+    for (why, object) in [
+        ("another owner", with(stored("1.1.0"), &format!("{owner}/uid"), json!("other"))),
+        ("no controller", with(stored("1.1.0"), &format!("{owner}/controller"), json!(false))),
+        ("another kind of owner", with(stored("1.1.0"), &format!("{owner}/kind"), json!("Deployment"))),
+        ("another group", with(stored("1.1.0"), &format!("{owner}/apiVersion"), json!("acme.io/v1"))),
+        ("no finalizer", with(stored("1.1.0"), "/metadata/finalizers", json!([]))),
+        ("another name", with(stored("1.1.0"), "/metadata/name", json!("eks-forged"))),
+        ("another namespace", with(stored("1.1.0"), "/metadata/namespace", json!("evil"))),
+        ("not listed", stored("1.2.0")),
+        ("being deleted", {
+            let mut object = stored("1.1.0");
+            object["metadata"]["deletionTimestamp"] = json!("2026-11-27T05:00:00Z");
+            object
+        }),
+        ("not stored", with(stored("1.1.0"), "/status/synced", json!(false))),
+        ("no checksum", with(stored("1.1.0"), "/status/checksum", json!(null))),
+        ("a checksum of another length", with(stored("1.1.0"), "/status/checksum", json!("AAAA"))),
+        ("no size", with(stored("1.1.0"), "/status/archiveSizeBytes", json!(-1))),
+        ("no location", with(stored("1.1.0"), "/status/storage", json!(null))),
+        ("another bucket", with(stored("1.1.0"), "/status/storage/bucket", json!("secrets"))),
+        ("a bucket that is no name", with(stored("1.1.0"), "/status/storage/bucket", json!("modules/../x"))),
+        ("another store", {
+            let mut object = stored("1.1.0");
+            object["status"]["storage"]["endpoint"] = json!("https://evil.example");
+            object
+        }),
+        ("a region with dots", with(stored("1.1.0"), "/status/storage/region", json!("eu.evil.example/"))),
+        ("a key that climbs", with(stored("1.1.0"), "/status/storage/key", json!("../x.zip"))),
+        ("a provider", with(stored("1.1.0"), "/spec/type", json!("Provider"))),
+        ("no version", with(stored("1.1.0"), "/spec/version", json!("latest"))),
+    ] {
+        let index = index(vec![eks(&entries(&["1.0.0", "1.1.0"]))], vec![stored("1.0.0"), object]);
+        assert_eq!(listed(&index), ["1.0.0"], "{why}");
+    }
+    let huge = "1.0.9223372036854775808";
+    assert_eq!(listed(&index(vec![eks(&entries(&[huge]))], vec![stored(huge)])), Vec::<String>::new());
+}
+
+#[test]
+fn suspended_and_failing_versions_stay_listed() {
+    let mut object = stored("1.0.0");
+    object["spec"]["suspend"] = json!(true);
+    object["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "TagNotFound"}, {"type": "Stalled", "status": "True"}]);
+    assert_eq!(listed(&index(vec![eks(&entries(&["1.0.0"]))], vec![object])), ["1.0.0"]);
+}
+
+#[test]
+fn withdrawn_versions_are_kept_but_not_listed() {
+    let versions = json!([
+        {"version": "1.0.0"}, {"version": "1.1.0", "withdrawn": "CVE-2026-1"}, {"version": "1.2.0", "deprecated": "use 2.x"},
+        {"version": "1.3.0", "withdrawn": "never stored"},
+    ]);
+    let index = index(vec![eks(&versions)], ["1.0.0", "1.1.0", "1.2.0"].map(stored).to_vec());
+    assert_eq!(listed(&index), ["1.2.0", "1.0.0"]);
+    let module = index.get(&"platform/eks/aws".parse().unwrap()).unwrap();
+    let asked = |text: &str| match module.version(&Release::parse(text).unwrap()) {
+        Some(Asked::Served(version)) => version.deprecated.as_deref().unwrap_or("served").to_owned(),
+        Some(Asked::Withdrawn(reason)) => format!("withdrawn: {reason}"),
+        None => "unknown".to_owned(),
+    };
+    assert_eq!(
+        ["1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0"].map(asked),
+        ["served", "withdrawn: CVE-2026-1", "use 2.x", "withdrawn: never stored", "unknown"]
+    );
+    let body = String::from_utf8_lossy(&module.listing.as_ref().unwrap().plain.body).into_owned();
+    assert!(body.contains(r#"{"version":"1.2.0","deprecation":{"reason":"use 2.x"}}"#), "{body}");
+    assert!(!body.contains("1.1.0"));
+}
+
+#[test]
+fn an_address_that_two_modules_hold_is_served_for_neither() {
+    let mut other = eks(&entries(&["1.0.0"]));
+    other["metadata"]["name"] = json!("other");
+    other["metadata"]["uid"] = json!("u-other");
+    other["spec"]["moduleConfig"]["name"] = json!("eks");
+    let index = index(vec![eks(&entries(&["1.0.0"])), other], vec![stored("1.0.0")]);
+    assert!(index.get(&"platform/eks/aws".parse().unwrap()).is_none() && index.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_waits_for_what_another_replica_has_listed() {
+    let index = Arc::new(index(vec![], vec![]));
+    let address = "platform/eks/aws".parse().unwrap();
+    let found = |module: &Arc<ServedModule>| Some(module.versions.len());
+    assert_eq!(index.find(&address, found).await, None, "after two seconds");
+    let waiting = {
+        let (index, address) = (Arc::clone(&index), Address::clone(&address));
+        tokio::spawn(async move { index.find(&address, found).await })
+    };
+    tokio::task::yield_now().await;
+    let mut fold = Fold::new(rules());
+    fold.module(Change::Applied(module(eks(&entries(&["1.0.0"])))));
+    fold.version(Change::Applied(version(stored("1.0.0"))));
+    index.apply(fold.updates(), BTreeMap::new());
+    assert_eq!(waiting.await.unwrap(), Some(1));
+}
+
+/// One event: which object, and what becomes of it.
+#[derive(Clone, Debug)]
+enum Step {
+    Module { name: usize, versions: Vec<usize>, held: bool, generation: usize },
+    NoModule(usize),
+    Version { module: usize, version: usize, stored: bool },
+    NoVersion { module: usize, version: usize },
+    ListModules,
+    ListVersions,
+    Publish,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (name, version) = (0..3_usize, 0..4_usize);
+    prop_oneof![
+        3 => (name.clone(), prop::collection::vec(version.clone(), 0..4), any::<bool>(), 0..2_usize)
+            .prop_map(|(name, versions, held, generation)| Step::Module { name, versions, held, generation }),
+        1 => name.clone().prop_map(Step::NoModule),
+        4 => (name.clone(), version.clone(), any::<bool>())
+            .prop_map(|(module, version, stored)| Step::Version { module, version, stored }),
+        1 => (name, version).prop_map(|(module, version)| Step::NoVersion { module, version }),
+        1 => Just(Step::ListModules),
+        1 => Just(Step::ListVersions),
+        2 => Just(Step::Publish),
+    ]
+}
+
+fn module_object(name: usize, versions: &[usize], held: bool, generation: usize) -> Value {
+    let all: Vec<Value> =
+        versions.iter().map(|version| json!({"version": format!("1.{version}.0")})).collect();
+    json!({
+        "metadata": {"namespace": "platform", "name": format!("m{name}"), "uid": format!("u{name}-{generation}")},
+        "spec": {"moduleConfig": {"provider": "aws"}, "versions": all},
+        "status": {"address": if held { format!("platform/m{name}/aws") } else { String::new() }},
+    })
+}
+
+fn version_of(module: usize, number: usize, is_stored: bool) -> Value {
+    let text = format!("1.{number}.0");
+    let name = version_object(&format!("m{module}"), &Release::parse(&text).unwrap());
+    let object = with(stored(&text), "/metadata/name", json!(name));
+    let object = with(object, "/metadata/ownerReferences/0/uid", json!(format!("u{module}-0")));
+    with(object, "/status/synced", json!(is_stored))
+}
+
+proptest! {
+    #[test]
+    fn any_order_of_events_leads_to_the_index_of_a_fresh_list(steps in prop::collection::vec(step(), 1..60)) {
+        let mut fold = Fold::new(rules());
+        let index = Index::default();
+        let (mut modules, mut versions) = (BTreeMap::new(), BTreeMap::new());
+        for step in steps {
+            match step {
+                Step::Module { name, versions, held, generation } => {
+                    let object = module_object(name, &versions, held, generation);
+                    fold.module(Change::Applied(module(object.clone())));
+                    modules.insert(name, object);
+                }
+                Step::NoModule(name) => {
+                    if let Some(object) = modules.remove(&name) {
+                        fold.module(Change::Deleted(module(object)));
+                    }
+                }
+                Step::Version { module, version: number, stored } => {
+                    let object = version_of(module, number, stored);
+                    fold.version(Change::Applied(version(object.clone())));
+                    versions.insert((module, number), object);
+                }
+                Step::NoVersion { module, version: number } => {
+                    if let Some(object) = versions.remove(&(module, number)) {
+                        fold.version(Change::Deleted(version(object)));
+                    }
+                }
+                // As after an expired watch: what happened in between is in the list alone.
+                Step::ListModules => {
+                    modules.remove(&0);
+                    fold.module(Change::Listed(None, modules.values().cloned().map(module).collect()));
+                }
+                Step::ListVersions => {
+                    versions.remove(&(1, 1));
+                    fold.version(Change::Listed(None, versions.values().cloned().map(version).collect()));
+                }
+                Step::Publish => index.apply(fold.updates(), BTreeMap::new()),
+            }
+        }
+        index.apply(fold.updates(), BTreeMap::new());
+        let fresh = self::index(modules.into_values().collect(), versions.into_values().collect());
+        let summary = |index: &Index| {
+            let mut all: Vec<String> = index.all().iter().map(|module| {
+                format!("{} {:?} {:?}", module.address, module.versions, module.listing.as_ref().map(|l| l.plain.etag.clone()))
+            }).collect();
+            all.sort();
+            all
+        };
+        prop_assert_eq!(summary(&index), summary(&fresh));
+    }
+}

@@ -1,0 +1,216 @@
+//! The watches of Modules and Versions, and the task that folds their events into the index.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::channel::mpsc;
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use super::Index;
+use super::fold::{Change, Fold};
+use crate::api::claim::NotAddressable;
+use crate::api::state::{ModuleListing, VersionState};
+use crate::observe::liveness::{Liveness, Part};
+
+/// Objects per page of a list. A Module of 5,000 versions has a megabyte, a Version some kilobytes.
+const MODULES_PER_PAGE: u32 = 5;
+const VERSIONS_PER_PAGE: u32 = 50;
+/// Maximum number of events that one update of the index takes in.
+const BATCH: usize = 512;
+/// Without a failure for this long, a watch that failed counts as running: its retries come at shorter intervals.
+const RECOVERED: Duration = Duration::from_secs(90);
+
+/// What a watch sends to the fold.
+#[expect(clippy::large_enum_variant, reason = "a Version is the rule, and larger")]
+enum Seen {
+    Module(Change<ModuleListing>),
+    Version(Change<VersionState>),
+}
+
+/// Whether the watches run, and whether each has listed its objects once.
+#[derive(Debug, Default)]
+pub struct Health {
+    failing: Mutex<BTreeMap<String, Failing>>,
+    to_list: AtomicUsize,
+    ready: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    since: Instant,
+    last: Instant,
+}
+
+impl Health {
+    /// Becomes true when both watches have listed their objects once, and stays so: an old list is better than none.
+    pub fn ready(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ready)
+    }
+
+    /// How long a watch has been failing; zero while all run.
+    pub fn age(&self, now: Instant) -> Duration {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current =
+            failing.values().filter(|failing| now.saturating_duration_since(failing.last) < RECOVERED);
+        current.map(|failing| now.saturating_duration_since(failing.since)).max().unwrap_or_default()
+    }
+
+    fn failed(&self, watch: &str, now: Instant) {
+        let mut all = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let failing = all.entry(watch.to_owned()).or_insert(Failing { since: now, last: now });
+        if now.saturating_duration_since(failing.last) >= RECOVERED {
+            failing.since = now;
+        }
+        failing.last = now;
+    }
+
+    fn recovered(&self, watch: &str) {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(watch);
+    }
+
+    fn listed(&self) {
+        if self.to_list.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.ready.store(true, Ordering::Release);
+            tracing::info!("ready");
+        }
+    }
+}
+
+/// Starts both watches in each namespace (without any: in the cluster), and the fold. They run until the process ends.
+pub fn start(
+    client: &Client,
+    namespaces: &[String],
+    fold: Fold,
+    liveness: &Liveness,
+    tasks: &mut JoinSet<&'static str>,
+) -> (Arc<Index>, Arc<Health>) {
+    let (index, health) = (Arc::new(Index::default()), Arc::new(Health::default()));
+    let mut scopes: Vec<Option<&str>> = namespaces.iter().map(|name| Some(name.as_str())).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    if scopes.is_empty() {
+        scopes.push(None);
+    }
+    health.to_list.store(2 * scopes.len(), Ordering::Release);
+    let (sender, seen) = mpsc::unbounded();
+    for scope in scopes {
+        let of_scope = |kind: &str| format!("the watch of {kind} in {}", scope.unwrap_or("all namespaces"));
+        let watch = |kind: &str| Watch {
+            scope: scope.map(Into::into),
+            part: liveness.part(&of_scope(kind)),
+            name: of_scope(kind),
+            health: Arc::clone(&health),
+        };
+        let modules = sender.clone();
+        tasks.spawn(watch("Modules").run(client.clone(), MODULES_PER_PAGE, move |change| {
+            // An error means that the process ends.
+            let _ = modules.unbounded_send(Seen::Module(change));
+        }));
+        let versions = sender.clone();
+        tasks.spawn(watch("Versions").run(client.clone(), VERSIONS_PER_PAGE, move |change| {
+            let _ = versions.unbounded_send(Seen::Version(change));
+        }));
+    }
+    tasks.spawn(run_fold(fold, seen, Arc::clone(&index), Arc::clone(&health)));
+    (index, health)
+}
+
+async fn run_fold(
+    mut fold: Fold,
+    seen: mpsc::UnboundedReceiver<Seen>,
+    index: Arc<Index>,
+    health: Arc<Health>,
+) -> &'static str {
+    let mut batches = seen.ready_chunks(BATCH);
+    while let Some(batch) = batches.next().await {
+        let mut lists = 0;
+        for seen in batch {
+            match seen {
+                Seen::Module(change) => {
+                    lists += usize::from(matches!(change, Change::Listed(..)));
+                    fold.module(change);
+                }
+                Seen::Version(change) => {
+                    lists += usize::from(matches!(change, Change::Listed(..)));
+                    fold.version(change);
+                }
+            }
+        }
+        index.apply(fold.updates(), states(&fold));
+        (0..lists).filter(|_| !health.ready.load(Ordering::Acquire)).for_each(|_| health.listed());
+    }
+    "the index"
+}
+
+/// The number of Modules in each state.
+fn states(fold: &Fold) -> BTreeMap<&'static str, i64> {
+    let mut states =
+        BTreeMap::from([("served", 0), ("not_addressable", 0), ("address_taken", 0), ("waiting", 0)]);
+    for module in fold.modules() {
+        *states.entry(state(module)).or_default() += 1;
+    }
+    states
+}
+
+fn state(module: &ModuleListing) -> &'static str {
+    match &module.claim {
+        Err(
+            NotAddressable::Name(_)
+            | NotAddressable::RegistryName(_)
+            | NotAddressable::ProviderMissing
+            | NotAddressable::Provider(_),
+        ) => "not_addressable",
+        Ok(_) if module.address().is_some() => "served",
+        Ok(_) if module.is_refused => "address_taken",
+        Ok(_) => "waiting",
+    }
+}
+
+/// One watch of a kind.
+struct Watch {
+    scope: Option<Box<str>>,
+    part: Part,
+    name: String,
+    health: Arc<Health>,
+}
+
+impl Watch {
+    async fn run<K>(mut self, client: Client, page_size: u32, send: impl Fn(Change<K>)) -> &'static str
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug,
+        K: DeserializeOwned + Send + 'static,
+    {
+        let api: Api<K> = match &self.scope {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        let config = watcher::Config::default().page_size(page_size);
+        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut listing = Vec::new();
+        while let Some(event) = self.part.next_of(&mut events).await {
+            if event.is_ok() {
+                self.health.recovered(&self.name);
+            }
+            match event {
+                Ok(Event::Apply(object)) => send(Change::Applied(object)),
+                Ok(Event::Delete(object)) => send(Change::Deleted(object)),
+                Ok(Event::Init) => listing.clear(),
+                Ok(Event::InitApply(object)) => listing.push(object),
+                // The list replaces what is known as a whole: no answer is shorter for a moment.
+                Ok(Event::InitDone) => send(Change::Listed(self.scope.clone(), std::mem::take(&mut listing))),
+                Err(error) => {
+                    self.health.failed(&self.name, Instant::now());
+                    tracing::warn!(%error, kind = %K::kind(&()), "watch failed; retrying");
+                }
+            }
+        }
+        "a watch"
+    }
+}

@@ -1,0 +1,209 @@
+//! Archive links: a permission to download one archive, for five to ten minutes. The clients send no token with an archive
+//! request, so the link carries the decision.
+//!
+//! A link is base64url without padding of its expiry (Unix seconds, 4 bytes, big-endian) and the first 16 bytes of an
+//! HMAC-SHA-256 over what it permits.
+
+use std::time::Duration;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::domain::text::hex;
+use crate::domain::{Address, Release};
+
+/// Links of one window are equal, so that OpenTofu downloads an archive once for several submodules.
+const WINDOW: u64 = 300;
+const EXPIRY_BYTES: usize = 4;
+const MAC_BYTES: usize = 16;
+/// The shortest key, in bytes.
+pub const SHORTEST_KEY: usize = 32;
+
+/// What a link permits.
+#[derive(Clone, Copy, Debug)]
+pub struct Permit<'a> {
+    /// The address, with the namespace's own name.
+    pub address: &'a Address,
+    /// The version.
+    pub release: &'a Release,
+    /// SHA-256 of the archive.
+    pub sha256: &'a [u8; 32],
+}
+
+/// The keys that links are made and checked with.
+pub struct LinkKeys {
+    current: Key,
+    previous: Option<Key>,
+}
+
+/// What is wrong with a key file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKeys {
+    #[error(
+        "holds no key: write a line of 32 or more random characters, such as the output of openssl rand -hex 32"
+    )]
+    Empty,
+    #[error(
+        "has a key of fewer than 32 bytes in line {0}: write a longer one, such as the output of openssl rand -hex 32"
+    )]
+    Short(usize),
+    #[error("has more than two lines: the first is the current key, the second the previous one")]
+    TooMany,
+}
+
+impl LinkKeys {
+    /// Reads the lines of a key file: the current key and, on a second line, the previous one.
+    ///
+    /// # Errors
+    /// [`InvalidKeys`], which says what to write.
+    pub fn parse(text: &[u8]) -> Result<Self, InvalidKeys> {
+        let mut lines = text
+            .split(|byte| *byte == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+            .enumerate();
+        let key = |(index, line): (usize, &[u8])| {
+            if line.len() < SHORTEST_KEY {
+                Err(InvalidKeys::Short(index + 1))
+            } else {
+                Ok(Key::new(HMAC_SHA256, line))
+            }
+        };
+        let mut filled = lines.by_ref().filter(|(_, line)| !line.is_empty());
+        let current = key(filled.next().ok_or(InvalidKeys::Empty)?)?;
+        let previous = filled.next().map(key).transpose()?;
+        if filled.next().is_some() {
+            return Err(InvalidKeys::TooMany);
+        }
+        Ok(Self { current, previous })
+    }
+
+    /// A random key, which no other replica has.
+    pub fn random() -> Self {
+        Self { current: Key::new(HMAC_SHA256, &rand::random::<[u8; 32]>()), previous: None }
+    }
+
+    /// The link for a permit at a time in Unix seconds.
+    pub fn link(&self, permit: Permit<'_>, now: u64) -> String {
+        let expiry = expiry(now);
+        let mut bytes = expiry.to_be_bytes().to_vec();
+        bytes.extend(mac(&self.current, permit, expiry));
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Whether a link is valid for a permit at a time in Unix seconds. Takes the same time for any link: a MAC is computed
+    /// with each key, whatever the link is.
+    pub fn permits(&self, link: &str, permit: Permit<'_>, now: u64) -> bool {
+        let decoded = URL_SAFE_NO_PAD.decode(link).unwrap_or_default();
+        let whole: Option<[u8; EXPIRY_BYTES + MAC_BYTES]> = decoded.try_into().ok();
+        let bytes = whole.unwrap_or_default();
+        let mut expiry = [0; EXPIRY_BYTES];
+        expiry.copy_from_slice(&bytes[..EXPIRY_BYTES]);
+        let expiry = u32::from_be_bytes(expiry);
+        let signed =
+            |key: &Key| verify_slices_are_equal(&mac(key, permit, expiry), &bytes[EXPIRY_BYTES..]).is_ok();
+        let by_current = signed(&self.current);
+        let by_previous = self.previous.as_ref().is_some_and(signed);
+        (by_current | by_previous) && whole.is_some() && now < u64::from(expiry)
+    }
+}
+
+impl std::fmt::Debug for LinkKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkKeys").field("previous", &self.previous.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// The end of the next window. The field lasts until 2106.
+fn expiry(now: u64) -> u32 {
+    u32::try_from((now / WINDOW + 2) * WINDOW).unwrap_or(u32::MAX)
+}
+
+/// How long until links of another window are made.
+pub fn until_next_window(now: u64) -> Duration {
+    Duration::from_secs(WINDOW - now % WINDOW)
+}
+
+fn mac(key: &Key, permit: Permit<'_>, expiry: u32) -> [u8; MAC_BYTES] {
+    let Address { namespace, name, system } = permit.address;
+    let text =
+        format!("v1\n{namespace}\n{name}\n{system}\n{}\n{}\n{expiry}", permit.release, hex(permit.sha256));
+    let mut mac = [0; MAC_BYTES];
+    mac.copy_from_slice(&sign(key, text.as_bytes()).as_ref()[..MAC_BYTES]);
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+    const OTHER: &[u8] = b"fedcba9876543210fedcba9876543210";
+
+    fn keys(lines: &[&[u8]]) -> LinkKeys {
+        LinkKeys::parse(&lines.join(&b'\n')).unwrap()
+    }
+
+    #[test]
+    fn a_link_permits_one_archive_until_the_end_of_the_next_window() {
+        let address: Address = "platform/eks/aws".parse().unwrap();
+        let release = Release::parse("21.18.0").unwrap();
+        let sha256 = [7; 32];
+        let permit = Permit { address: &address, release: &release, sha256: &sha256 };
+        let keys = keys(&[KEY]);
+        let now = 1_800_000_010;
+        let link = keys.link(permit, now);
+        assert_eq!(link, keys.link(permit, now + 289), "one window, one link");
+        assert_ne!(link, keys.link(permit, now + 290));
+        let expiry = 1_800_000_600;
+        for (at, valid) in [(now, true), (expiry - 1, true), (expiry, false), (expiry + 1, false)] {
+            assert_eq!(keys.permits(&link, permit, at), valid, "{at}");
+        }
+        let (other_address, other_release) =
+            ("platform/eks/gcp".parse().unwrap(), Release::parse("21.18.1").unwrap());
+        for other in [
+            Permit { address: &other_address, ..permit },
+            Permit { release: &other_release, ..permit },
+            Permit { sha256: &[8; 32], ..permit },
+        ] {
+            assert!(!keys.permits(&link, other, now));
+        }
+        // Another expiry, padding, another alphabet, another last bit, and texts that are no link.
+        let late = {
+            let mut bytes = URL_SAFE_NO_PAD.decode(&link).unwrap();
+            bytes[3] ^= 1;
+            URL_SAFE_NO_PAD.encode(bytes)
+        };
+        let longer = format!("{link}AA");
+        let padded = format!("{link}=");
+        for odd in [late.as_str(), &longer, &padded, &link[1..], "", "AAAA", "../..", "é"] {
+            assert!(!keys.permits(odd, permit, now), "{odd}");
+        }
+        assert!(!keys.permits(&URL_SAFE_NO_PAD.encode([255; 20]), permit, now));
+    }
+
+    #[test]
+    fn the_previous_key_is_accepted_until_it_is_removed() {
+        let address: Address = "a/b/c".parse().unwrap();
+        let release = Release::parse("1.0.0").unwrap();
+        let permit = Permit { address: &address, release: &release, sha256: &[1; 32] };
+        let link = keys(&[KEY]).link(permit, 1_800_000_000);
+        assert!(keys(&[OTHER, KEY]).permits(&link, permit, 1_800_000_000));
+        assert!(!keys(&[OTHER]).permits(&link, permit, 1_800_000_000));
+        assert_ne!(keys(&[OTHER, KEY]).link(permit, 1_800_000_000), link);
+    }
+
+    #[test]
+    fn a_key_file_has_one_or_two_long_lines() {
+        let parse = |text: &[u8]| LinkKeys::parse(text).map(|keys| keys.previous.is_some());
+        assert_eq!(parse(KEY), Ok(false));
+        assert_eq!(parse(&[KEY, b"\n"].concat()), Ok(false));
+        assert_eq!(parse(&[KEY, b"\r\n", OTHER, b"\r\n"].concat()), Ok(true));
+        assert_eq!(parse(b""), Err(InvalidKeys::Empty));
+        assert_eq!(parse(b"\n\n"), Err(InvalidKeys::Empty));
+        assert_eq!(parse(b"short"), Err(InvalidKeys::Short(1)));
+        assert_eq!(parse(&[KEY, b"\nshort"].concat()), Err(InvalidKeys::Short(2)));
+        assert_eq!(parse(&[KEY, b"\n", OTHER, b"\n", KEY].concat()), Err(InvalidKeys::TooMany));
+    }
+}
