@@ -1,26 +1,17 @@
-//! Watches of a kind into a store, and the loops that drive controllers.
+//! Watches of a kind into a store.
 //!
 //! `kube::runtime::Controller` is not used: each kind is watched once for both controllers, which kube 5.0 offers
 //! only as the unstable feature `unstable-runtime-subscribe`.
 
-use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use futures::channel::mpsc;
-use futures::{FutureExt as _, Stream, StreamExt as _};
-use kube::runtime::controller::Action;
+use futures::StreamExt as _;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tracing::Instrument as _;
 
-use crate::observe::liveness::{Liveness, Part};
+use crate::observe::liveness::Liveness;
 
 /// Whether the cache holds this object, by UID. It no longer holds a deleted one.
 pub fn is_cached<K>(store: &Store<K>, reference: &ObjectRef<K>, object: &K) -> bool
@@ -88,93 +79,8 @@ impl Watcher<'_> {
     }
 }
 
-/// Drives a controller until its queue ends and its work in flight is done.
-pub async fn controller<K, E>(
-    name: &'static str,
-    mut part: Part,
-    results: impl Stream<Item = Result<(ObjectRef<K>, Action), E>>,
-) -> &'static str
-where
-    K: Resource,
-    E: std::fmt::Display,
-{
-    let mut results = std::pin::pin!(results);
-    while let Some(result) = part.next_of(&mut results).await {
-        // The only possible error: the object was deleted while it was queued.
-        if let Err(error) = result {
-            tracing::trace!(%error, name, "object no longer exists");
-        }
-    }
-    name
-}
-
-/// The requests of a queue until the operator stops.
-pub fn queue_until<K: Resource + 'static>(
-    requests: mpsc::UnboundedReceiver<ObjectRef<K>>,
-    stop: watch::Receiver<bool>,
-) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>> {
-    requests.map(Ok).take_until(stopping(stop))
-}
-
-/// A reconcile that cannot end the controller: a panic is caught, and the object is requeued after a minute. Each log line
-/// within carries controller, object and an id of the reconcile.
-pub fn guarded<K, C, F>(
-    controller: &'static str,
-    reconcile: impl Fn(Arc<K>, Arc<C>) -> F,
-) -> impl FnMut(Arc<K>, Arc<C>) -> futures::future::BoxFuture<'static, Result<Action, Infallible>>
-where
-    K: Resource<DynamicType = ()>,
-    F: Future<Output = Action> + Send + 'static,
-{
-    static RECONCILES: AtomicU64 = AtomicU64::new(0);
-    move |object, context| {
-        let id = RECONCILES.fetch_add(1, Ordering::Relaxed);
-        let (namespace, object_name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let span =
-            tracing::info_span!(parent: None, "reconcile", controller, namespace, object = object_name, id);
-        // Combinators, not an async block: a block that captures a future and awaits it holds that future twice.
-        AssertUnwindSafe(reconcile(object, context))
-            .catch_unwind()
-            .map(|outcome| {
-                Ok(outcome.unwrap_or_else(|_| {
-                    // The panic hook has counted and logged the panic itself.
-                    tracing::error!("reconcile panicked; retrying in 1m");
-                    Action::requeue(Duration::from_mins(1))
-                }))
-            })
-            .instrument(span)
-            .boxed()
-    }
-}
-
-/// Reconciles return no errors: they record each failure and requeue the object.
-pub fn no_error<K, C>(_: Arc<K>, error: &Infallible, _: Arc<C>) -> Action {
-    match *error {}
-}
-
 /// Resolves when the operator stops.
 pub async fn stopping(mut stop: watch::Receiver<bool>) {
     // An error means that the sender was dropped because the operator ended.
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::state::ModuleState;
-
-    #[tokio::test]
-    async fn a_panic_is_caught_and_the_object_requeued() {
-        let reconcile = |module: Arc<ModuleState>, _: Arc<()>| async move {
-            assert!(module.name_any() != "odd", "an odd one");
-            Action::await_change()
-        };
-        let mut guarded = guarded("module", reconcile);
-        let module = |name: &str| {
-            let object = serde_json::json!({"metadata": {"name": name, "namespace": "acme"}, "spec": {}});
-            Arc::new(serde_json::from_value::<ModuleState>(object).unwrap())
-        };
-        assert_eq!(guarded(module("odd"), Arc::default()).await, Ok(Action::requeue(Duration::from_mins(1))));
-        assert_eq!(guarded(module("even"), Arc::default()).await, Ok(Action::await_change()));
-    }
 }

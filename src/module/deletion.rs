@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 
 use super::apply::{self, Permit};
 use super::attempts::{Attempts, FINALIZER};
@@ -17,6 +16,7 @@ use super::requeue::{Requeue, Unfinished};
 use super::retry::MODULE_DEBOUNCE;
 use super::view::ModuleView;
 use crate::api::state::VersionState;
+use crate::controller::work_queue::Action;
 
 /// Reconciles a Module that is being deleted.
 pub async fn finalize(

@@ -36,7 +36,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kube::runtime::controller::Action;
 
 use self::apply::Permit;
 use self::attempts::Attempts;
@@ -45,6 +44,7 @@ use self::pass::Pass;
 use self::requeue::Unfinished;
 use self::status::Facts;
 use crate::api::state::{ModuleState, VersionState};
+use crate::controller::work_queue::Action;
 use crate::observe::metrics::Queue;
 
 pub use self::context::{Context, WaitingModules};

@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 
 use super::apply::{self, Done, Permit};
 use super::attempts::{Attempts, FINALIZER, FORCE_SYNC};
@@ -25,6 +24,7 @@ use crate::api::requests::ForceToken;
 use crate::api::state::{ModuleState, VersionState};
 use crate::controller::client::is_refusal;
 use crate::controller::owners::Deletions;
+use crate::controller::work_queue::Action;
 
 /// How soon a Module is reconciled again if it changed during the reconcile.
 const CONFLICT_REQUEUE: Duration = MODULE_DEBOUNCE;

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 
 use super::apply::Done;
 use super::attempts::Attempts;
 use super::retry::MODULE_DEBOUNCE;
 use crate::controller::failure::{Failure, Reason};
+use crate::controller::work_queue::Action;
 
 /// The earliest time at which anything is due.
 #[derive(Clone, Copy, Debug, Default)]

@@ -56,10 +56,16 @@ impl Part {
 
     /// The next item of the loop's stream. Sends heartbeats while it waits.
     pub async fn next_of<T>(&mut self, stream: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
+        self.during(stream.next()).await
+    }
+
+    /// Waits for the loop's next step. Sends heartbeats meanwhile.
+    pub async fn during<T>(&mut self, step: impl Future<Output = T>) -> T {
+        let mut step = std::pin::pin!(step);
         loop {
             self.beat();
             tokio::select! {
-                item = stream.next() => return item,
+                outcome = &mut step => return outcome,
                 _ = self.ticks.tick() => {}
             }
         }

@@ -5,8 +5,6 @@
 use std::sync::Arc;
 
 use futures::channel::mpsc;
-use kube::runtime::applier;
-use kube::runtime::controller::{Action, Config as Applier};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Client, Resource};
 use tokio::sync::{Semaphore, watch};
@@ -16,7 +14,9 @@ use super::router::{Queue, Router};
 use crate::api::state::VersionState;
 use crate::controller::events::Events;
 use crate::controller::object_metrics::ObjectMetrics;
-use crate::controller::watch::{Watcher, controller, guarded, no_error, queue_until};
+use crate::controller::runner::{Controller, Latest};
+use crate::controller::watch::Watcher;
+use crate::controller::work_queue::Action;
 use crate::module;
 use crate::observe::liveness::Liveness;
 use crate::observe::metrics::Metrics;
@@ -86,7 +86,8 @@ pub fn start_scope(
         move |version| on_versions.on_version(version),
         move || on_versions_listed.on_versions_listed(),
     ));
-    tasks.spawn(shared.controller("module", module::reconcile, module, modules, module_requests));
+    let reconcile = |module, _, context| module::reconcile(module, context);
+    tasks.spawn(shared.controller("module", reconcile, module, modules, module_requests));
     let version = Arc::clone(&shared.version);
     tasks.spawn(shared.controller("version", version::reconcile, version, versions, version_requests));
     [all_modules, all_versions]
@@ -114,12 +115,11 @@ fn module_context(
 }
 
 impl Shared {
-    /// A controller that reconciles the objects of a queue until the operator stops. kube's own limit is off: semaphores bound
-    /// the work, so that a Version that waits for a fetch delays no deletion, and waiting objects are counted.
+    /// A controller that reconciles the objects of a queue until the operator stops.
     fn controller<K, C, F>(
         &self,
         name: &'static str,
-        reconcile: impl Fn(Arc<K>, Arc<C>) -> F + Send + 'static,
+        reconcile: impl Fn(Arc<K>, Latest<K>, Arc<C>) -> F + Send + 'static,
         context: Arc<C>,
         cache: Store<K>,
         requests: mpsc::UnboundedReceiver<ObjectRef<K>>,
@@ -129,15 +129,8 @@ impl Shared {
         C: Send + Sync + 'static,
         F: Future<Output = Action> + Send + 'static,
     {
-        let applier = applier(
-            guarded(name, reconcile),
-            no_error,
-            context,
-            cache,
-            queue_until(requests, self.stop.clone()),
-            Applier::default().concurrency(0),
-        );
-        controller(name, self.liveness.part(&format!("the {name} controller")), applier)
+        let controller = Controller { name, context, cache, requests, stop: self.stop.clone() };
+        controller.run(self.liveness.part(&format!("the {name} controller")), reconcile)
     }
 }
 
@@ -145,14 +138,17 @@ impl Shared {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn waiting_reconciles_are_small() {
         // Thousands wait at once, each with the whole size of its future.
-        let (version, module) = (size_of_future(version::reconcile), size_of_future(module::reconcile));
+        let (version, module) = (
+            size_of_future(version::reconcile),
+            size_of_future(|module, (), context| module::reconcile(module, context)),
+        );
         assert!(version <= 2048 && module <= 2048, "a Version holds {version} bytes, a Module {module}");
     }
 }

@@ -1,8 +1,10 @@
-//! The part of a Version that a PUT or DELETE is decided on, read again right before the request. Pure.
+//! The part of a Version that a PUT or DELETE is decided on, read again right before the request, and whether a change of it
+//! ends the work that was begun. Pure.
 //!
 //! Minutes may pass between a decision and its request, and a request cannot be undone. Two equal bases lead to the same
 //! request.
 
+use crate::api::ModuleConfig;
 use crate::api::config::ServerSideEncryption;
 use crate::api::state::VersionState;
 use crate::api::target::{Target, named_location};
@@ -36,6 +38,39 @@ pub struct DeleteBasis {
     retain: bool,
     /// Whether work is suspended, and the wanted location: what a move left behind may be wanted again.
     kept: Option<(bool, Option<ObjectLocation>)>,
+}
+
+/// Whether work that was begun on `before` is for nothing, now that the Version is `now`. Status, labels and requests for a sync
+/// end no work; neither does the deletion policy while it `publishes`, nor one of the fresh `own_file_names` that the work itself wrote.
+pub fn is_superseded(
+    before: &VersionState,
+    now: &VersionState,
+    publishes: bool,
+    own_file_names: &[Box<str>],
+) -> bool {
+    if before.uid() != now.uid() || before.is_terminating() != now.is_terminating() {
+        return true;
+    }
+    // Spec and deletion make a new generation.
+    if before.metadata.generation == now.metadata.generation {
+        return false;
+    }
+    let is_retained = before.retain != now.retain && !publishes;
+    if is_retained || before.is_terminating() {
+        return is_retained;
+    }
+    let is_own = now.file_name.as_ref().is_some_and(|name| own_file_names.contains(name));
+    if before.file_name != now.file_name && !is_own {
+        return true;
+    }
+    let mut named_as_before = now.clone();
+    named_as_before.file_name.clone_from(&before.file_name);
+    PutBasis::of(before) != PutBasis::of(&named_as_before) || credentials(before) != credentials(now)
+}
+
+/// The Secret with which the repository is fetched, if one is used.
+fn credentials(version: &VersionState) -> Option<&str> {
+    version.config.as_deref().filter(|config| config.authenticated()).map(ModuleConfig::secret_name)
 }
 
 impl PutBasis {

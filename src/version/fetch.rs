@@ -5,6 +5,7 @@ use tempfile::NamedTempFile;
 use super::context::Context;
 use super::credentials::credential;
 use super::outcome::NotPublished;
+use super::scheduler::FetchPermit;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::archive::{self, ArchiveError, Normalised};
@@ -47,19 +48,22 @@ pub(super) async fn fetch(
     }
 }
 
-/// Normalises a fetched archive, off the async threads.
+/// Normalises a fetched archive, off the async threads. Such a thread cannot be stopped, so it holds the permit: if the Version
+/// changes meanwhile, the next fetch waits for its end.
 pub(super) async fn normalise(
     ctx: &Context,
     raw: NamedTempFile,
     format: ArchiveFormat,
-) -> Result<Normalised, NotPublished> {
+    permit: FetchPermit,
+) -> Result<(Normalised, FetchPermit), NotPublished> {
     let (limits, folder) = (ctx.limits, ctx.spool_dir.clone());
     let work = tokio::task::spawn_blocking(move || {
-        archive::normalise(raw.path(), format, &limits, &folder).map_err(|error| {
+        let made = archive::normalise(raw.path(), format, &limits, &folder).map_err(|error| {
             let corrupt = matches!(error, ArchiveError::Corrupt { .. });
             let download = if corrupt { archive::fingerprint(raw.path()).map(Box::new) } else { None };
             NotPublished { download, ..Failure::from(error).into() }
-        })
+        });
+        made.map(|made| (made, permit))
     });
     let defect =
         "Reading the archive ended with a defect of the operator: report it with the log of this minute.";

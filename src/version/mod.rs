@@ -34,11 +34,12 @@ pub mod warnings;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action as Requeue;
 
+use self::basis::is_superseded;
 pub use self::context::Context;
 use self::decide::{Action, Lane, decide, next_verification};
 use self::effect::End;
@@ -46,6 +47,8 @@ use self::retry::{Attempt, ChangeKey};
 use crate::api::state::VersionState;
 use crate::api::target::throttled_request;
 use crate::controller::failure::{Class, Failure, HOURLY, Reason, SECRET_POLL_INTERVAL};
+use crate::controller::runner::Latest;
+use crate::controller::work_queue::Action as Requeue;
 use crate::observe::metrics::Queue;
 
 /// The wait for a cache that is behind this process's own writes.
@@ -55,39 +58,87 @@ const CONFLICT_REQUEUE: Duration = Duration::from_secs(1);
 /// The wait for a Module, which wakes its Versions once it was reconciled: longer than that should ever take.
 const MODULE_REQUEUE: Duration = Duration::from_secs(30);
 
-/// Reconciles one Version.
-pub async fn reconcile(version: Arc<VersionState>, ctx: Arc<Context>) -> Requeue {
+/// Reconciles one Version. Whatever that waits for, it ends when a change asks for something else: the Version's removal or
+/// suspension, a change of Retain, or another spec.
+pub async fn reconcile(
+    version: Arc<VersionState>,
+    latest: Latest<VersionState>,
+    ctx: Arc<Context>,
+) -> Requeue {
+    let publishes = AtomicBool::new(false);
+    tokio::select! {
+        biased;
+        requeue = work(&version, &ctx, &publishes) => requeue,
+        now = superseded(&version, &latest, &ctx, &publishes) => abandon(&ctx, &version, now.as_deref()),
+    }
+}
+
+/// Waits until the Version has changed so that its work is for nothing. Returns it as it is then.
+async fn superseded(
+    version: &VersionState,
+    latest: &Latest<VersionState>,
+    ctx: &Context,
+    publishes: &AtomicBool,
+) -> Option<Arc<VersionState>> {
+    loop {
+        let now = latest.next().await?;
+        let own = ctx.retries.with(version.uid(), |retry| retry.file_names.clone());
+        if is_superseded(version, &now, publishes.load(Ordering::Relaxed), &own) {
+            return Some(now);
+        }
+    }
+}
+
+/// Ends work that was dropped. A request of it may have arrived all the same: each PUT is recorded before it is sent.
+fn abandon(ctx: &Context, version: &VersionState, now: Option<&VersionState>) -> Requeue {
+    tracing::debug!("the Version has changed: its work starts again");
+    if now.is_some_and(|now| now.uid() == version.uid()) {
+        let left = version.metadata.resource_version.clone().zip(Some(Instant::now()));
+        ctx.retries.with(version.uid(), |retry| {
+            retry.file_names.clear();
+            retry.left = retry.left.take().or(left);
+        });
+    } else {
+        ctx.retries.forget(version.uid());
+    }
+    // The event that ended the work starts the next reconcile.
+    Requeue::await_change()
+}
+
+/// Waits for a permit, and works with it.
+async fn work(version: &Arc<VersionState>, ctx: &Context, publishes: &AtomicBool) -> Requeue {
     // What waits below keeps the cached Version and this, nothing else: thousands wait.
-    let (mut lane, attempt) = match next_lane(&ctx, &version).await {
+    let (mut lane, attempt) = match next_lane(ctx, version).await {
         Ok(next) => next,
         Err(requeue) => return requeue,
     };
     loop {
-        if let Some(at) = held_back(&ctx, &version, lane, attempt.as_deref()) {
+        if let Some(at) = held_back(ctx, version, lane, attempt.as_deref()) {
             return requeue_at(at, Timestamp::now());
         }
         // Boxed, and made only with the permit: a future holds all that it awaits, and thousands wait.
         let outcome = match lane {
             Lane::Light => {
                 let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.acquire(version.store_key())).await;
-                let outcome = Box::pin(timed(&ctx, &version, None, attempt.as_deref())).await;
+                let outcome = Box::pin(timed(ctx, version, None, attempt.as_deref())).await;
                 drop(permit);
                 outcome
             }
             Lane::Publish => {
+                publishes.store(true, Ordering::Relaxed);
                 let repository = version.repository_key();
                 let staging = ctx.scheduler.acquire(&repository, version.store_key());
                 let staging = ctx.metrics.queued(Queue::PUBLISH, staging).await;
                 // While this one waited, another of the same account may have met the next limit.
-                if let Some(at) = limited(&ctx, &version, attempt.as_deref()) {
+                if let Some(at) = limited(ctx, version, attempt.as_deref()) {
                     return requeue_at(at, Timestamp::now());
                 }
-                Box::pin(timed(&ctx, &version, Some(&staging), attempt.as_deref())).await
+                Box::pin(timed(ctx, version, Some(&staging), attempt.as_deref())).await
             }
         };
         match outcome {
             (_, End::NeedsPublish, _) if lane == Lane::Light => lane = Lane::Publish,
-            (key, end, since) => return finish(&ctx, &version, key, end, since),
+            (key, end, since) => return finish(ctx, version, key, end, since),
         }
     }
 }
@@ -143,6 +194,7 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
         End::Gone => "gone",
     };
     ctx.metrics.reconciled("version", label, since);
+    ctx.retries.with(uid, |retry| retry.file_names.clear());
     match end {
         End::Gone => {
             ctx.retries.forget(uid);

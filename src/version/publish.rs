@@ -63,13 +63,13 @@ async fn prepare_and_store(
     bucket_is_back(ctx, object.version(), &target.location, existing).await?;
     record(object, &target.location).await?;
     drop(ctx.may_store(target)?);
-    let Some(_permit) = staging.fetch().await else {
+    let Some(permit) = staging.fetch().await else {
         return Err(Failure::retry(Reason::InternalError, "The operator is shutting down.").into());
     };
     // Checked again: while this one waited, the store may have refused another PUT.
     let _attempt = ctx.may_store(target)?;
     let (fetched, raw) = fetch(ctx, object.version(), target).await?;
-    let made = normalise(ctx, raw, target.format()).await?;
+    let (made, _permit) = normalise(ctx, raw, target.format(), permit).await?;
     let content = Content {
         checksum: STANDARD.encode(made.sha256),
         size: made.size,

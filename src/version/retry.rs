@@ -84,6 +84,8 @@ pub struct Retry {
     pub forces: ForceThrottle,
     /// The resourceVersion that the last reconcile left behind, and when.
     pub left: Option<(String, Instant)>,
+    /// The fresh `spec.fileName`s that the running reconcile writes: no changes of other clients.
+    pub file_names: Vec<Box<str>>,
 }
 
 impl ChangeKey {
@@ -198,7 +200,8 @@ mod tests {
             account: None,
             download: None,
         };
-        let changes: [fn(&mut Retry, Attempt); 4] = [
+        let changes: [fn(&mut Retry, Attempt); 5] = [
+            |memory, _| memory.file_names.push("a.zip".into()),
             |memory, attempt| memory.attempt = Some(attempt),
             |memory, _| memory.verified = Some(at(1)),
             |memory, _| memory.left = Some(("10".into(), at(1))),

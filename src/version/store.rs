@@ -68,7 +68,7 @@ pub(super) async fn store(
         }
         if kind == PutKind::FreshKey {
             retained(ctx, object, &place, content)?;
-            place = fresh_place(object, target).await?;
+            place = fresh_place(ctx, object, target).await?;
             kind = PutKind::Create;
         }
         if !object.still(PutBasis::of).await? {
@@ -112,9 +112,15 @@ fn retained(
 }
 
 /// Sets a fresh `fileName`, and records the location.
-async fn fresh_place(object: &mut VersionClient, target: &Target) -> Result<ObjectLocation, Ended> {
+async fn fresh_place(
+    ctx: &Context,
+    object: &mut VersionClient,
+    target: &Target,
+) -> Result<ObjectLocation, Ended> {
     let file_name = fresh_file_name(target.format());
     let place = target.location_named(&file_name).map_err(Failure::from)?;
+    // Before the write, whose event may arrive before its answer.
+    ctx.retries.with(object.version().uid(), |retry| retry.file_names.push(file_name.as_str().into()));
     object.write_file_name(&file_name).await?;
     record(object, &place).await?;
     Ok(place)

@@ -1,6 +1,4 @@
 //! Versions that wait for a fetch while their repository hangs: what reaches them meanwhile, and what they cost.
-//!
-//! The tests marked as expected to fail describe how the waiting has to behave once it is reorganised.
 
 use std::time::Duration;
 
@@ -43,7 +41,7 @@ async fn queued(operator: &Operator) -> anyhow::Result<usize> {
     Ok(depth.parse()?)
 }
 
-/// The versions that remain when one that waits and the one that is being fetched are removed.
+/// Succeeds once these Versions no longer exist.
 async fn removed(world: &World, names: &[&str]) -> anyhow::Result<()> {
     for name in names {
         ensure!(world.get_version(name).await?.is_none(), "{name} is still there");
@@ -52,7 +50,6 @@ async fn removed(world: &World, names: &[&str]) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "expected to fail until the waiting is reorganised"]
 async fn removed_versions_are_deleted_at_once_while_they_wait_or_fetch() {
     let (world, _operator) = hanging("removed-waiting", 40).await;
     world.kubectl(&["delete", "versions.opendepot.defdev.io", "mod-1.0.0", "mod-1.20.0", "--wait=false"]);
@@ -64,7 +61,6 @@ async fn removed_versions_are_deleted_at_once_while_they_wait_or_fetch() {
 }
 
 #[tokio::test]
-#[ignore = "expected to fail until the waiting is reorganised"]
 async fn suspended_versions_say_so_at_once_while_they_wait_or_fetch() {
     let (world, _operator) = hanging("suspended-waiting", 40).await;
     world.patch("modules.opendepot.defdev.io/mod", &json!({"spec": {"suspend": true}}));
@@ -79,7 +75,6 @@ async fn suspended_versions_say_so_at_once_while_they_wait_or_fetch() {
 }
 
 #[tokio::test]
-#[ignore = "expected to fail until the waiting is reorganised"]
 async fn a_corrected_repository_is_fetched_at_once_by_versions_that_wait_or_fetch() {
     let (world, _operator) = hanging("corrected-waiting", 5).await;
     let good = world.bed.github.repository(&world.repository("good")).unwrap();
@@ -123,7 +118,6 @@ async fn publish(world: &World, operator: &Operator, name: &str, count: usize) -
 }
 
 #[tokio::test]
-#[ignore = "expected to fail until the waiting is reorganised"]
 async fn thousands_that_wait_cost_the_others_no_processor_time() {
     let world = World::new("costly-waiting").await;
     let operator = world.operator().await;
@@ -144,7 +138,6 @@ async fn thousands_that_wait_cost_the_others_no_processor_time() {
 }
 
 #[tokio::test]
-#[ignore = "expected to fail until each Module has an index of its Versions"]
 async fn settled_versions_of_others_cost_a_module_no_processor_time() {
     let world = World::new("costly-settled").await;
     let operator = world.operator_with(&["--verify-interval", "0"]).await;

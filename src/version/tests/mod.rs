@@ -1,5 +1,6 @@
 //! Tests of the pure core, and the Versions that they are made with: JSON as the API server stores it.
 
+mod basis;
 mod content;
 mod decide;
 mod status;

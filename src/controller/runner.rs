@@ -1,0 +1,236 @@
+//! The loop of a controller: reconciles the objects of a queue, many at once, and each at most once at a time.
+//!
+//! `kube::runtime::applier` is not used: it polls every reconcile at each wake-up, so that thousands which wait for a permit use
+//! up a processor, and a reconcile hears nothing of its object before it has ended.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use kube::ResourceExt as _;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::watch::stopping;
+use super::work_queue::{Action, WorkQueue};
+use crate::observe::liveness::Part;
+
+/// The changes of an object while it is being reconciled.
+pub struct Latest<K>(Arc<Slot<K>>);
+
+struct Slot<K> {
+    news: Mutex<News<K>>,
+    changed: Notify,
+}
+
+/// What the reconcile has not taken yet.
+enum News<K> {
+    Nothing,
+    Changed(Arc<K>),
+    Gone,
+}
+
+impl<K> Latest<K> {
+    fn new() -> Self {
+        Self(Arc::new(Slot { news: Mutex::new(News::Nothing), changed: Notify::new() }))
+    }
+
+    /// Waits for the next change. Returns the newest state of the object, or `None` if it no longer exists.
+    pub async fn next(&self) -> Option<Arc<K>> {
+        loop {
+            match self.swap(News::Nothing) {
+                News::Changed(newest) => return Some(newest),
+                News::Gone => return None,
+                News::Nothing => self.0.changed.notified().await,
+            }
+        }
+    }
+
+    fn set(&self, newest: Option<Arc<K>>) {
+        self.swap(newest.map_or(News::Gone, News::Changed));
+        self.0.changed.notify_one();
+    }
+
+    fn swap(&self, news: News<K>) -> News<K> {
+        std::mem::replace(&mut *self.0.news.lock().unwrap_or_else(PoisonError::into_inner), news)
+    }
+}
+
+/// What a controller works with.
+pub struct Controller<K, C>
+where
+    K: kube::Resource<DynamicType = ()> + 'static,
+{
+    pub name: &'static str,
+    pub context: Arc<C>,
+    pub cache: Store<K>,
+    /// The objects to reconcile, as events ask for it.
+    pub requests: mpsc::UnboundedReceiver<ObjectRef<K>>,
+    /// Becomes true when the operator stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// A reference of which two copies are one: timers and running reconciles share it.
+type Key<K> = Arc<ObjectRef<K>>;
+type Running<K> = FuturesUnordered<BoxFuture<'static, (Key<K>, Action)>>;
+
+enum Step<K: kube::Resource<DynamicType = ()> + 'static> {
+    Finished(Key<K>, Action),
+    Requested(ObjectRef<K>),
+    Due,
+    Stop,
+}
+
+impl<K, C> Controller<K, C>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    C: Send + Sync + 'static,
+{
+    /// Reconciles until the operator stops and the work in flight is done. Waits first until the cache has held every object once.
+    /// The number of concurrent reconciles is not limited here: permits limit the work, so that an object that waits delays no
+    /// other, and waiting objects are counted.
+    pub async fn run<F>(
+        mut self,
+        mut part: Part,
+        reconcile: impl Fn(Arc<K>, Latest<K>, Arc<C>) -> F + Send,
+    ) -> &'static str
+    where
+        F: Future<Output = Action> + Send + 'static,
+    {
+        let mut stopped = Box::pin(stopping(self.stop.clone()));
+        let ready = async {
+            tokio::select! {
+                ready = self.cache.wait_until_ready() => ready.is_ok(),
+                () = &mut stopped => false,
+            }
+        };
+        if !part.during(ready).await {
+            return self.name;
+        }
+        let mut work = Work { queue: WorkQueue::default(), running: Running::new(), latest: HashMap::new() };
+        let mut stops = false;
+        while !(stops && work.running.is_empty()) {
+            let step = part.during(work.next(&mut self.requests, &mut stopped, stops)).await;
+            let object = match step {
+                Step::Stop => {
+                    stops = true;
+                    None
+                }
+                Step::Requested(object) => work.requested(object, &self.cache),
+                Step::Due => work.queue.take_due(Instant::now()),
+                Step::Finished(object, next) => work.finished(object, next),
+            };
+            let Some(object) = object.filter(|_| !stops) else { continue };
+            match self.cache.get(&object) {
+                Some(cached) => {
+                    let latest = work.started(&object);
+                    let context = Arc::clone(&self.context);
+                    work.running.push(guarded(self.name, object, cached, |cached| {
+                        reconcile(cached, latest, context)
+                    }));
+                }
+                // It was deleted while it was queued.
+                None => drop(work.finished(object, Action::await_change())),
+            }
+        }
+        self.name
+    }
+}
+
+struct Work<K: kube::Resource<DynamicType = ()> + 'static> {
+    queue: WorkQueue<Key<K>>,
+    /// Polls only those that were woken.
+    running: Running<K>,
+    /// The states that running reconciles have not seen.
+    latest: HashMap<Key<K>, Latest<K>>,
+}
+
+impl<K: kube::Resource<DynamicType = ()> + Clone + 'static> Work<K> {
+    async fn next(
+        &mut self,
+        requests: &mut mpsc::UnboundedReceiver<ObjectRef<K>>,
+        stopped: &mut (impl Future<Output = ()> + Unpin),
+        stops: bool,
+    ) -> Step<K> {
+        let due = self.queue.next_due();
+        tokio::select! {
+            // Reconciles that end at once do so before the next one begins: a list of thousands is not in memory twice.
+            biased;
+            () = &mut *stopped, if !stops => Step::Stop,
+            Some((object, next)) = self.running.next(), if !self.running.is_empty() => Step::Finished(object, next),
+            Some(object) = requests.next(), if !stops => Step::Requested(object),
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && !stops => Step::Due,
+            else => Step::Stop,
+        }
+    }
+
+    /// Returns the object if its reconcile starts now.
+    fn requested(&mut self, mut object: ObjectRef<K>, cache: &Store<K>) -> Option<Key<K>> {
+        // Not part of the identity, and kept as long as the object is scheduled.
+        object.extra.resource_version = None;
+        object.extra.uid = None;
+        let object = Arc::new(object);
+        if self.queue.request(&object) {
+            return Some(object);
+        }
+        if let Some(latest) = self.latest.get(&object) {
+            latest.set(cache.get(&object));
+        }
+        None
+    }
+
+    fn started(&mut self, object: &Key<K>) -> Latest<K> {
+        let latest = Latest::new();
+        self.latest.insert(Arc::clone(object), Latest(Arc::clone(&latest.0)));
+        latest
+    }
+
+    /// Returns the object if its next reconcile starts now.
+    fn finished(&mut self, object: Key<K>, next: Action) -> Option<Key<K>> {
+        self.latest.remove(&object);
+        self.queue.finish(&object, next, Instant::now()).then_some(object)
+    }
+}
+
+/// A reconcile that cannot end the controller: a panic is caught, and the object is requeued after a minute. Each log line
+/// within carries controller, object and an id of the reconcile.
+fn guarded<K, F>(
+    controller: &'static str,
+    object: Key<K>,
+    cached: Arc<K>,
+    reconcile: impl FnOnce(Arc<K>) -> F,
+) -> BoxFuture<'static, (Key<K>, Action)>
+where
+    K: kube::Resource<DynamicType = ()> + Send + Sync + 'static,
+    F: Future<Output = Action> + Send + 'static,
+{
+    static RECONCILES: AtomicU64 = AtomicU64::new(0);
+    let id = RECONCILES.fetch_add(1, Ordering::Relaxed);
+    let (namespace, object_name) = (cached.namespace().unwrap_or_default(), cached.name_any());
+    let span =
+        tracing::info_span!(parent: None, "reconcile", controller, namespace, object = object_name, id);
+    // Combinators, not an async block: a block that captures a future and awaits it holds that future twice.
+    AssertUnwindSafe(reconcile(cached))
+        .catch_unwind()
+        .map(|outcome| {
+            let next = outcome.unwrap_or_else(|_| {
+                // The panic hook has counted and logged the panic itself.
+                tracing::error!("reconcile panicked; retrying in 1m");
+                Action::requeue(Duration::from_mins(1))
+            });
+            (object, next)
+        })
+        .instrument(span)
+        .boxed()
+}
+
+#[cfg(test)]
+mod tests;
