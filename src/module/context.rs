@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::channel::mpsc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{Semaphore, watch};
 
 use super::finalizer;
 use super::ledger::Ledger;
 use super::retry::Retries;
+use super::versions::Versions;
 use super::view::ModuleView;
 use crate::api::state::{ModuleState, VersionState};
 use crate::controller::events::Events;
@@ -22,7 +23,7 @@ use crate::observe::metrics::Metrics;
 pub struct Context {
     pub client: Client,
     /// The cache of Versions.
-    pub versions: Store<VersionState>,
+    pub versions: Versions,
     /// Whether the cache has held every Version once: before that, all of them would appear to be missing.
     pub versions_listed: watch::Receiver<bool>,
     /// Limits how many Modules are reconciled at once.
@@ -74,12 +75,6 @@ impl WaitingModules {
 }
 
 impl Context {
-    /// The cached Versions of a namespace.
-    pub fn versions_of(&self, namespace: &str) -> Vec<Arc<VersionState>> {
-        let all = self.versions.state();
-        all.into_iter().filter(|version| version.namespace() == namespace).collect()
-    }
-
     /// Forgets a deleted Module.
     pub fn forget(&self, module: &ModuleState) {
         let metadata = &module.metadata;
@@ -120,10 +115,8 @@ impl Context {
         if !self.owners.reconciled(module.uid()) || !module.is_immutable() {
             return;
         }
-        let versions = self.versions.state();
-        let waits = |version: &&Arc<VersionState>| {
-            !version.knows_digest() && version.module().is_some_and(|owner| owner.uid == module.uid())
-        };
+        let versions = self.versions.owned(module.namespace(), module.uid());
+        let waits = |version: &&Arc<VersionState>| !version.knows_digest();
         self.queue_versions(module.namespace(), versions.iter().filter(waits).map(|version| version.name()));
     }
 

@@ -30,12 +30,12 @@ mod status;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod view;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
-
 
 use self::apply::Permit;
 use self::attempts::Attempts;
@@ -50,6 +50,7 @@ use crate::observe::metrics::Queue;
 pub use self::context::{Context, WaitingModules};
 pub use self::finalizer::Pace as FinalizerPace;
 pub use self::retry::Retries;
+pub use self::versions::Versions;
 
 /// Waits until it is this Module's turn, reconciles it, and decides when to do so again.
 pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
@@ -100,13 +101,15 @@ async fn reconcile_module(
         ctx.forget(cached);
         return Ok(Action::await_change());
     };
-    let versions = ctx.versions_of(pass.module.namespace());
-    let children: Vec<&VersionState> = versions.iter().map(AsRef::as_ref).collect();
-    let children = children.as_slice();
     let (token, refused) = (pass.new_token(), pass.attempts.refused());
+    let owned = ctx.versions.owned(pass.module.namespace(), pass.module.uid());
+    let mut children: Vec<&VersionState> = owned.iter().map(AsRef::as_ref).collect();
 
     // The three decisions are pure.
-    let selection = select::select(&pass.module, children);
+    let selection = select::select(&pass.module, &children);
+    let others = ctx.versions.others(&pass.module, &selection);
+    children.extend(others.iter().map(AsRef::as_ref));
+    let children = children.as_slice();
     let mut ledger = Ledger::next(&pass.module, (&selection, children), &refused, pass.is_too_large, token);
     let mut plan = plan::plan(&pass.module, &ledger, &selection, children);
 

@@ -49,7 +49,9 @@ impl Router {
             let is_new = self.owners().update(&module.metadata, &module.policy);
             // Its Versions may have been cached before it was.
             if is_new && *self.modules_listed.borrow() {
-                self.queue_waiting_versions(module.metadata.uid.as_deref());
+                let (namespace, uid) =
+                    (module.namespace().unwrap_or_default(), module.uid().unwrap_or_default());
+                self.queue_waiting_versions(&self.module.versions.owned(&namespace, &uid));
             }
         } else {
             self.module.forget(module);
@@ -63,7 +65,7 @@ impl Router {
         let modules = self.modules.state();
         let uids: HashSet<_> = modules.iter().filter_map(|module| module.metadata.uid.clone()).collect();
         self.owners().listed(self.scope.as_deref(), &uids, Timestamp::now());
-        self.queue_waiting_versions(None);
+        self.queue_waiting_versions(&self.versions.state());
         self.queue_owners_of_terminating_versions();
         self.modules_listed.send_replace(true);
         self.module.keep_only(&modules);
@@ -75,8 +77,10 @@ impl Router {
         // The owner record is updated before the Module is queued, whose reconcile reads it.
         if is_cached(&self.versions, &reference, version) {
             self.owners().note(version);
+            self.module.versions.record(version);
         } else {
             self.owners().version_gone(version);
+            self.module.versions.forget(version);
             // Another client may have removed our finalizer, so that no reconcile saw the end of this Version.
             self.version.retries.forget(version.uid());
         }
@@ -107,14 +111,10 @@ impl Router {
         names.into_iter().map(|name| ObjectRef::new(&name).within(namespace)).collect()
     }
 
-    /// Queues the Versions of one Module, or of all, that may be waiting for its owner record.
-    fn queue_waiting_versions(&self, module: Option<&str>) {
-        for version in self.versions.state() {
-            let is_owner = |uid| version.module().is_some_and(|owner| owner.uid == uid);
-            if module.is_some_and(|uid| !is_owner(uid)) {
-                continue;
-            }
-            self.owners().note(&version);
+    /// Queues those of these Versions that may be waiting for the owner record of their Module.
+    fn queue_waiting_versions(&self, versions: &[Arc<VersionState>]) {
+        for version in versions {
+            self.owners().note(version);
             if version.is_terminating() || !version.knows_digest() {
                 let _ = self.version_queue.unbounded_send(ObjectRef::from_obj(version.as_ref()));
             }

@@ -101,7 +101,7 @@ fn module_context(
 ) -> Arc<module::Context> {
     Arc::new(module::Context {
         client: shared.client.clone(),
-        versions,
+        versions: module::Versions::new(versions),
         versions_listed,
         permits: Arc::new(Semaphore::new(MODULES)),
         retries: module::Retries::default(),

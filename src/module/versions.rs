@@ -1,0 +1,197 @@
+//! The cached Versions by Module: the settled Versions of others cost a Module no time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use super::select::Selection;
+use super::view::ModuleView;
+use crate::api::ADOPT;
+use crate::api::state::VersionState;
+
+/// The cache of Versions, with an index.
+pub struct Versions {
+    cache: Store<VersionState>,
+    index: Mutex<HashMap<Group, HashSet<Box<str>>>>,
+}
+
+/// What Versions have in common. Each is in one group at most.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Group {
+    /// The controller with this UID.
+    Owner(Box<str>),
+    /// No controller, and the annotation `adopt` with this namespace and name of a Module.
+    Adopt(Box<str>, Box<str>),
+}
+
+impl Group {
+    fn of(version: &VersionState) -> Option<Self> {
+        if let Some(owner) = version.controller() {
+            return Some(Self::Owner(owner.uid.as_str().into()));
+        }
+        let module = version.annotation(ADOPT)?;
+        Some(Self::Adopt(version.namespace().into(), module.into()))
+    }
+}
+
+impl Versions {
+    pub fn new(cache: Store<VersionState>) -> Self {
+        Self { cache, index: Mutex::default() }
+    }
+
+    /// Records a Version that was added or changed.
+    pub fn record(&self, version: &VersionState) {
+        let Some(group) = Group::of(version) else { return };
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = index.entry(group).or_default();
+        if !names.contains(version.name()) {
+            names.insert(version.name().into());
+        }
+    }
+
+    /// Forgets a Version that was deleted.
+    pub fn forget(&self, version: &VersionState) {
+        let Some(group) = Group::of(version) else { return };
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(names) = index.get_mut(&group)
+            && names.remove(version.name())
+            && names.is_empty()
+        {
+            index.remove(&group);
+        }
+    }
+
+    /// The Versions whose controller has this UID, and which are in this namespace.
+    pub fn owned(&self, namespace: &str, uid: &str) -> Vec<Arc<VersionState>> {
+        self.of(namespace, &Group::Owner(uid.into()))
+    }
+
+    /// What concerns a Module besides the Versions that it owns: those with a wanted name, and those that are to be adopted
+    /// by it.
+    pub fn others(&self, module: &ModuleView, selection: &Selection) -> Vec<Arc<VersionState>> {
+        let namespace = module.namespace();
+        let mut others = self.of(namespace, &Group::Adopt(namespace.into(), module.name().into()));
+        let known: HashSet<String> = others.iter().map(|version| version.name().to_owned()).collect();
+        let wanted = selection.wanted.iter().filter(|wanted| !known.contains(&wanted.name));
+        others.extend(wanted.filter_map(|wanted| self.named(namespace, &wanted.name)));
+        others.retain(|version| !module.owns(version));
+        others
+    }
+
+    fn named(&self, namespace: &str, name: &str) -> Option<Arc<VersionState>> {
+        self.cache.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    fn of(&self, namespace: &str, group: &Group) -> Vec<Arc<VersionState>> {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(names) = index.get_mut(group) else { return Vec::new() };
+        let mut versions = Vec::with_capacity(names.len());
+        // A Version may have changed its group, or disappeared while the watch was interrupted.
+        names.retain(|name| {
+            let version =
+                self.named(namespace, name).filter(|version| Group::of(version).as_ref() == Some(group));
+            let is_current = version.is_some();
+            versions.extend(version);
+            is_current
+        });
+        if names.is_empty() {
+            index.remove(group);
+        }
+        versions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector;
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn version(name: &str, metadata: &Value) -> VersionState {
+        let mut object = json!({"metadata": metadata, "spec": {"type": "Module", "version": "1.0.0"}});
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["namespace"] = json!("acme");
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn owned(name: &str, uid: &str) -> VersionState {
+        let owner = json!({"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": "network", "uid": uid,
+            "controller": true});
+        version(name, &json!({"ownerReferences": [owner]}))
+    }
+
+    struct Cache(reflector::store::Writer<VersionState>, Versions);
+
+    impl Cache {
+        fn of(versions: &[VersionState]) -> Self {
+            let (cache, writer) = reflector::store();
+            let mut cache = Self(writer, Versions::new(cache));
+            for version in versions {
+                cache.apply(version);
+            }
+            cache
+        }
+
+        fn apply(&mut self, version: &VersionState) {
+            self.0.apply_watcher_event(&Event::Apply(version.clone()));
+            self.1.record(version);
+        }
+
+        fn owned(&self, uid: &str) -> Vec<String> {
+            let mut names: Vec<String> =
+                self.1.owned("acme", uid).iter().map(|version| version.name().to_owned()).collect();
+            names.sort();
+            names
+        }
+
+        fn groups(&self) -> usize {
+            self.1.index.lock().unwrap().len()
+        }
+    }
+
+    #[test]
+    fn a_version_is_found_by_its_owner_until_it_has_another_one_or_is_gone() {
+        let mut cache = Cache::of(&[owned("a", "one"), owned("b", "one"), owned("c", "two")]);
+        assert_eq!(
+            (cache.owned("one"), cache.owned("two")),
+            (vec!["a".into(), "b".into()], vec!["c".into()])
+        );
+        cache.apply(&owned("b", "two"));
+        assert_eq!(
+            (cache.owned("one"), cache.owned("two")),
+            (vec!["a".to_owned()], vec!["b".into(), "c".into()])
+        );
+        // Deleted while the watch was interrupted: no event said so.
+        cache.0.apply_watcher_event(&Event::Delete(owned("a", "one")));
+        assert_eq!(cache.owned("one"), [""; 0]);
+        cache.1.forget(&owned("b", "two"));
+        cache.1.forget(&owned("c", "two"));
+        assert_eq!(cache.groups(), 0, "what is gone takes no memory");
+    }
+
+    #[test]
+    fn a_module_is_concerned_by_wanted_names_and_by_versions_that_name_it() {
+        let cache = Cache::of(&[
+            owned("network-1.0.0", "uid-of-network"),
+            owned("network-2.0.0", "another"),
+            version("network-3.0.0", &json!({})),
+            version("restored", &json!({"annotations": {ADOPT: "network"}})),
+            version("of-another", &json!({"annotations": {ADOPT: "net"}})),
+            owned("unrelated", "another"),
+        ]);
+        let module = json!({"metadata": {"name": "network", "namespace": "acme", "uid": "uid-of-network"}, "spec": {
+            "versions": [{"version": "1.0.0"}, {"version": "2.0.0"}, {"version": "3.0.0"}, {"version": "4.0.0"}],
+            "moduleConfig": {},
+        }});
+        let module = ModuleView::take_from(&mut serde_json::from_value(module).unwrap());
+        let selection = super::super::select::select(&module, &[]);
+        assert_eq!(selection.wanted.len(), 4);
+        let mut others: Vec<String> =
+            cache.1.others(&module, &selection).iter().map(|version| version.name().to_owned()).collect();
+        others.sort();
+        assert_eq!(others, ["network-2.0.0", "network-3.0.0", "restored"]);
+    }
+}
