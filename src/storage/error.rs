@@ -26,6 +26,8 @@ pub enum Operation {
     Put,
     /// `DeleteObject`.
     Delete,
+    /// `GetObject`.
+    Get,
 }
 
 /// Why a request failed. Causes are permanent unless marked as transient.
@@ -95,12 +97,13 @@ impl Operation {
             Self::Head => "look up",
             Self::Put => "store",
             Self::Delete => "delete",
+            Self::Get => "read",
         }
     }
 
     fn permission(self) -> &'static str {
         match self {
-            Self::Head => "s3:GetObject on the object",
+            Self::Head | Self::Get => "s3:GetObject on the object",
             Self::Put => "s3:PutObject on the object",
             Self::Delete => "s3:DeleteObject on the object",
         }
@@ -189,7 +192,13 @@ fn stored_differently(f: &mut fmt::Formatter<'_>, what: &str, repeated: bool) ->
 }
 
 fn access_denied(f: &mut fmt::Formatter<'_>, operation: Operation, detail: &str) -> fmt::Result {
-    write!(f, "access denied{}; the operator's role needs {}", Aside(": ", detail), operation.permission())?;
+    let whose = if operation == Operation::Get { "registry" } else { "operator" };
+    write!(f, "access denied{}; the {whose}'s role needs {}", Aside(": ", detail), operation.permission())?;
+    if operation == Operation::Get {
+        f.write_str(
+            ", and s3:ListBucket on the bucket, without which S3 answers so for a missing object too",
+        )?;
+    }
     if operation == Operation::Head {
         f.write_str(
             ", and s3:ListBucket on the bucket, without which S3 answers so for a missing object too; wrong keys and \

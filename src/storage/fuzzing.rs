@@ -24,7 +24,7 @@ pub fn answer(status: u16, headers: &HeaderMap, body: &str) {
         retry_after_ms: header("x-amz-retry-after"),
         date: header("date"),
     };
-    for operation in [Operation::Head, Operation::Put, Operation::Delete] {
+    for operation in [Operation::Head, Operation::Put, Operation::Delete, Operation::Get] {
         let Err(cause) = classify(operation, "us-west-2", &answer) else { continue };
         if let Cause::SlowDown { retry_after } = &cause {
             assert!(retry_after.is_none_or(|delay| delay <= Duration::from_hours(1)), "{retry_after:?}");

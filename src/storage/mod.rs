@@ -1,4 +1,4 @@
-//! Stores, looks up and deletes objects in S3 and compatible stores.
+//! Stores, looks up, reads and deletes objects in S3 and compatible stores.
 //!
 //! [`Storage`] is the only way in: it selects the client for an [`ObjectLocation`], applies the circuit breaker and the upload
 //! back-off, and repeats a request without the headers that a store rejects. Whether an object belongs to a Version, when to
@@ -16,7 +16,9 @@
 //! | `s3::client` | one S3 client per region, endpoint and addressing style |
 //! | `s3::http` | HTTP connections: CA roots and proxy |
 //! | `s3::proxy` | which requests bypass the proxy |
+//! | `s3::credentials` | credentials that are renewed early, for signed URLs |
 //! | `s3::requests` | HEAD, PUT and DELETE |
+//! | `s3::get` | GET, and signed URLs for it |
 //! | `s3::headers` | which headers to leave out for stores that reject them |
 //! | `s3::payload` | the SHA-256 in the signature, for stores that reject it in a header |
 //! | `s3::stated` | SHA-256 and size in user metadata, for stores that return none |
@@ -43,11 +45,13 @@ pub use error::{Cause, Operation, StorageError};
 pub use object::{Encryption, Found, PutOutcome, Upload};
 pub use ownership::Ownership;
 pub use policy::{Refused, StorageRule, StorageRuleError, StorageRules};
+pub use s3::get::{Object, ObjectBody, SignedUrl};
 pub use s3::http::CaError;
 
-use crate::domain::ObjectLocation;
+use crate::domain::{Endpoint, ObjectLocation};
 use circuit_breaker::CircuitBreakers;
 use s3::client::Clients;
+use s3::get;
 use s3::headers::RejectedHeaders;
 use s3::requests;
 use upload_backoff::{UploadBackoff, UploadPermit};
@@ -81,6 +85,14 @@ impl Storage {
     /// [`CaError`] if `ca_pem`, which is trusted in addition to the system's roots, contains no usable certificates.
     pub async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
         Ok(Self::with_clients(Clients::new(ca_pem).await?))
+    }
+
+    /// The same for signed URLs: credentials are renewed while they last for ten more minutes.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
+        Ok(Self::with_clients(Clients::for_signed_urls(ca_pem).await?))
     }
 
     fn with_clients(clients: Clients) -> Self {
@@ -169,6 +181,33 @@ impl Storage {
         Err(self.error(Operation::Put, location, cause))
     }
 
+    /// Opens an object, or the bytes from the first to the last of `range`, in one attempt. `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn get(
+        &self,
+        location: &ObjectLocation,
+        range: Option<(u64, u64)>,
+    ) -> Result<Option<Object>, StorageError> {
+        self.send(Operation::Get, location, Box::pin(self.get_with_fallback(location, range))).await
+    }
+
+    /// A URL with which anyone can read the object for this long from now on. No request is made, unless credentials have to
+    /// be loaded.
+    ///
+    /// # Errors
+    /// [`StorageError`] if there are no credentials.
+    pub async fn sign(&self, location: &ObjectLocation, valid: Duration) -> Result<SignedUrl, StorageError> {
+        let signed = async { get::sign(&self.clients.get(location)?, location, valid).await };
+        signed.await.map_err(|cause| self.error(Operation::Get, location, cause))
+    }
+
+    /// The endpoint that is set for a location, there or by the environment.
+    pub fn endpoint(&self, location: &ObjectLocation) -> Option<Endpoint> {
+        self.clients.endpoint(location)
+    }
+
     /// Deletes an object. Success if the object, or its bucket, does not exist.
     ///
     /// # Errors
@@ -187,6 +226,25 @@ impl Storage {
                 Ok(found) => {
                     self.rejected_headers.record(attempts);
                     return Ok(found);
+                }
+                Err(cause) => attempts.rejected(cause)?,
+            }
+        }
+    }
+
+    async fn get_with_fallback(
+        &self,
+        location: &ObjectLocation,
+        range: Option<(u64, u64)>,
+    ) -> Result<Option<Object>, Cause> {
+        let client = self.clients.get(location)?;
+        let endpoint = self.clients.other_store(location);
+        let mut attempts = self.rejected_headers.attempts(Operation::Get, endpoint, false);
+        loop {
+            match get::get(&client, location, range, attempts.omitted).await {
+                Ok(object) => {
+                    self.rejected_headers.record(attempts);
+                    return Ok(object);
                 }
                 Err(cause) => attempts.rejected(cause)?,
             }

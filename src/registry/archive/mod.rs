@@ -1,4 +1,24 @@
 //! Answers to archive links: a redirect to S3, or a stream.
+//!
+//! | file | content |
+//! |---|---|
+//! | `downloads` | [`Downloads`]: the answer to a request with a valid link |
+//! | `route` | whether a client is redirected, and where to |
+//! | `range` | which bytes a client asks for, and whether it has them already |
+//! | `open` | opens an object, once more if that fails, and checks that it is the recorded one |
+//! | `stream` | the body of an answer, as the object's bytes arrive |
+//! | `slots` | how many archives are streamed at once |
+
+mod downloads;
+mod open;
+mod range;
+mod route;
+mod slots;
+mod stream;
+
+pub use downloads::{Download, Downloads};
+pub use route::{Mode, PublicEndpoint, PublicEndpointError};
+pub use stream::{Outcome, Way};
 
 use crate::api::state::StoredLocation;
 

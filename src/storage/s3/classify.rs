@@ -54,14 +54,15 @@ pub(in crate::storage) struct Answer<'a> {
     pub date: Option<&'a str>,
 }
 
-/// What stores answer to the DELETE of an object that does not exist.
+/// What stores answer to the DELETE or GET of an object that does not exist.
 const GONE: [&str; 6] =
     ["NoSuchKey", "NoSuchBucket", "NotFound", "NoSuchObject", "NoSuchVersion", "KeyNotFound"];
 
 /// Classifies an answer that is no success. `Ok` is the answer that an operation treats as a result: for HEAD, the object does
-/// not exist; for PUT, it exists already; for DELETE, it did not exist. `region` is the one that the request was signed for.
+/// not exist; for PUT, it exists already; for DELETE and GET, it did not exist. `region` is the one that the request was signed
+/// for.
 ///
-/// A 404 or 403 to a DELETE counts only with an S3 error document, since a proxy may have sent it. Stores have different codes
+/// A 404 to a GET, and a 404 or 403 to a DELETE count only with an S3 error document, since a proxy may have sent it. Stores have different codes
 /// in that document (`NoSuchKey`, `NotFound`, `NoSuchObject`).
 pub(in crate::storage) fn classify(
     operation: Operation,
@@ -71,6 +72,7 @@ pub(in crate::storage) fn classify(
     match (operation, answer.status, answer.code.unwrap_or_default()) {
         (Operation::Head, 404, _) | (Operation::Put, 412, _) => Ok(()),
         (Operation::Delete, 404, code) if GONE.contains(&code) => Ok(()),
+        (Operation::Get, 404, code) if GONE.contains(&code) && code != "NoSuchBucket" => Ok(()),
         (Operation::Delete, 403, _) => match cause(region, answer) {
             Cause::AccessDenied { .. } if !answer.code.is_some_and(|code| DENIED.contains(&code)) => {
                 Err(answer.unknown())

@@ -14,9 +14,11 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
-    RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
+    StalledStreamProtectionConfig,
 };
 
+use super::credentials::Lasting;
 use super::http::{CaError, http_client};
 use crate::domain::names::{is_bucket_name, is_region};
 use crate::domain::{Endpoint, ObjectLocation};
@@ -69,15 +71,33 @@ impl Clients {
         Ok(Self { default_endpoint, ..Self::with_config(sdk) })
     }
 
+    /// The same, with credentials that are renewed early: a signed URL is valid for no longer than the credentials.
+    pub async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
+        let Self { sdk, cache, default_endpoint } = Self::new(ca_pem).await?;
+        let Some(provider) = sdk.credentials_provider() else {
+            return Ok(Self { sdk, cache, default_endpoint });
+        };
+        let lasting = SharedCredentialsProvider::new(Lasting::new(provider));
+        let sdk = sdk
+            .into_builder()
+            .credentials_provider(lasting)
+            .identity_cache(IdentityCache::no_cache())
+            .build();
+        Ok(Self { sdk, cache, default_endpoint })
+    }
+
     pub fn with_config(sdk: SdkConfig) -> Self {
         Self { sdk, cache: Mutex::default(), default_endpoint: None }
     }
 
+    /// The endpoint that is set for this location, there or by the environment.
+    pub fn endpoint(&self, location: &ObjectLocation) -> Option<Endpoint> {
+        location.endpoint.as_ref().or(self.default_endpoint.as_ref())?.parse().ok()
+    }
+
     /// The endpoint that requests for this location are sent to, if that is not AWS.
     pub fn other_store(&self, location: &ObjectLocation) -> Option<Endpoint> {
-        let endpoint = location.endpoint.as_ref().or(self.default_endpoint.as_ref())?;
-        let endpoint: Endpoint = endpoint.parse().ok()?;
-        (!endpoint.belongs_to_aws()).then_some(endpoint)
+        self.endpoint(location).filter(|endpoint| !endpoint.belongs_to_aws())
     }
 
     /// The client for a location, or why no request can be sent to it.

@@ -21,7 +21,7 @@ const MAX_ENDPOINTS: usize = 64;
 /// The headers that a request is sent without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::storage) struct Omitted {
-    /// `x-amz-checksum-mode`, of a HEAD.
+    /// `x-amz-checksum-mode`, of a HEAD or GET.
     pub checksum_mode: bool,
     /// `x-amz-checksum-sha256`, of a PUT.
     pub checksum: bool,
@@ -172,7 +172,7 @@ impl Attempts {
     fn carried(&self) -> Omitted {
         let put = self.operation == Operation::Put;
         let all = Omitted {
-            checksum_mode: self.operation == Operation::Head,
+            checksum_mode: matches!(self.operation, Operation::Head | Operation::Get),
             checksum: put,
             condition: put && self.conditional,
         };
@@ -202,7 +202,9 @@ fn next(operation: Operation, conditional: bool, rejections: &[(Omitted, Cause)]
     let condition = known.and(Omitted { condition: conditional, ..Omitted::default() });
     let both = checksum.and(condition);
     let order = match operation {
-        Operation::Head => vec![known.and(Omitted { checksum_mode: true, ..Omitted::default() })],
+        Operation::Head | Operation::Get => {
+            vec![known.and(Omitted { checksum_mode: true, ..Omitted::default() })]
+        }
         Operation::Delete => Vec::new(),
         // A different answer: the omitted header was rejected, and another one is too.
         Operation::Put if rejections.len() == 2 && first != last => vec![both],

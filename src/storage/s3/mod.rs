@@ -2,6 +2,8 @@
 
 pub(super) mod classify;
 pub(super) mod client;
+mod credentials;
+pub(super) mod get;
 pub(super) mod headers;
 pub(super) mod http;
 mod payload;

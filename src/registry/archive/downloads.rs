@@ -1,0 +1,231 @@
+//! The answer to a request with a valid archive link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Archive;
+use super::open::{Failed, Opened, kind, open};
+use super::range::{Selection, is_cached, select};
+use super::route::{Mode, PublicEndpoint, Routes};
+use super::slots::Slots;
+use super::stream::{Done, Outcome, Streamed, Way};
+use crate::domain::ObjectLocation;
+use crate::domain::object_key::content_type;
+use crate::domain::text::hex;
+use crate::registry::http::answer::{answer, error, retry_after};
+use crate::registry::http::{Body, MinimumRate, Peer};
+use crate::registry::metrics::RegistryMetrics;
+use crate::storage::{Storage, StorageError};
+
+/// How long a client may use the URL that it is redirected to.
+const SIGNED_FOR: Duration = Duration::from_mins(2);
+/// How long a request waits for its turn to be streamed.
+const WAIT: Duration = Duration::from_secs(30);
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+/// Slower streams are cut.
+const RATE: MinimumRate = MinimumRate { bytes: 64 << 10, within: Duration::from_secs(30) };
+
+/// Answers requests with valid links. A clone shares the limits.
+#[derive(Clone, Debug)]
+pub struct Downloads {
+    storage: Arc<Storage>,
+    routes: Arc<Routes>,
+    slots: Arc<Slots>,
+    metrics: RegistryMetrics,
+}
+
+/// A request whose link was checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Download<'a> {
+    pub archive: &'a Archive,
+    /// GET or HEAD.
+    pub method: &'a Method,
+    pub headers: &'a HeaderMap,
+    /// The link, by which streams are limited.
+    pub link: &'a str,
+    pub peer: Peer,
+}
+
+impl Downloads {
+    /// At most `streams` archives are streamed at once.
+    pub fn new(
+        storage: Arc<Storage>,
+        mode: Mode,
+        public: Vec<PublicEndpoint>,
+        streams: usize,
+        metrics: RegistryMetrics,
+    ) -> Self {
+        let (routes, slots) = (Arc::new(Routes::new(mode, public)), Arc::new(Slots::new(streams, WAIT)));
+        Self { storage, routes, slots, metrics }
+    }
+
+    /// Answers a request. `done` is called when the answer has ended, or its client is gone.
+    pub async fn answer(
+        &self,
+        download: Download<'_>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Response<Body> {
+        let Download { archive, method, headers, .. } = download;
+        let etag = etag(archive);
+        if is_cached(headers, &etag) {
+            return ended(with_headers(not_modified(), archive, &etag), Way::Memory, done);
+        }
+        if method == Method::HEAD {
+            return ended(head(archive, &etag), Way::Memory, done);
+        }
+        let location = archive.location.location();
+        let endpoint = self.storage.endpoint(&location);
+        if let Some(public) = self.routes.redirect(&location, endpoint.as_ref()) {
+            return ended(self.redirect(&public).await, Way::Redirect, done);
+        }
+        match select(headers, archive.size, &etag) {
+            Selection::Whole => self.stream(download, &etag, None, Box::new(done)).await,
+            Selection::Part(first, last) => {
+                self.stream(download, &etag, Some((first, last)), Box::new(done)).await
+            }
+            Selection::Unsatisfiable => ended(unsatisfiable(archive.size), Way::Memory, done),
+        }
+    }
+
+    /// A redirect to the store. Nothing is sent there.
+    async fn redirect(&self, location: &ObjectLocation) -> Response<Body> {
+        let url = match self.storage.sign(location, SIGNED_FOR).await {
+            Ok(url) => url,
+            Err(error) => {
+                self.metrics.s3_error(kind(&error.cause));
+                tracing::warn!(%error, "a URL could not be signed");
+                return store_error(&error);
+            }
+        };
+        let Ok(mut url) = HeaderValue::from_str(url.expose()) else {
+            self.metrics.s3_error("other");
+            return failed(&Failed::NoBytes);
+        };
+        url.set_sensitive(true);
+        let mut answer = answer(StatusCode::FOUND, "Found", Body::empty());
+        answer.headers_mut().insert(header::LOCATION, url);
+        answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        answer
+    }
+
+    async fn stream(
+        &self,
+        download: Download<'_>,
+        etag: &str,
+        range: Option<(u64, u64)>,
+        done: Done,
+    ) -> Response<Body> {
+        let archive = download.archive;
+        let Some(slot) = self.slots.take(download.link, download.peer.address).await else {
+            return ended(busy(), Way::Stream, done);
+        };
+        let Opened { first, rest, range } = match open(&self.storage, archive, range, &self.metrics).await {
+            Ok(opened) => opened,
+            Err(error) => return ended(failed(&error), Way::Stream, done),
+        };
+        let (status, length) = match range {
+            Some((first, last)) => (StatusCode::PARTIAL_CONTENT, last - first + 1),
+            None => (StatusCode::OK, archive.size),
+        };
+        let body = Streamed::new((first, rest), length, status.as_u16(), self.metrics.clone(), done, slot);
+        let mut answer = with_headers(Response::new(Body::new(body)), archive, etag);
+        *answer.status_mut() = status;
+        if let Some((first, last)) = range {
+            content_range(&mut answer, &format!("bytes {first}-{last}/{}", archive.size));
+        }
+        answer.extensions_mut().insert(RATE);
+        answer
+    }
+}
+
+/// Reports an answer that has ended with its headers.
+fn ended(answer: Response<Body>, way: Way, done: impl FnOnce(Outcome)) -> Response<Body> {
+    done(Outcome { way, status: answer.status().as_u16(), bytes: 0 });
+    answer
+}
+
+fn etag(archive: &Archive) -> String {
+    format!("\"sha256-{}\"", hex(&archive.sha256))
+}
+
+fn head(archive: &Archive, etag: &str) -> Response<Body> {
+    let mut head = with_headers(Response::new(Body::empty()), archive, etag);
+    head.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(archive.size));
+    head
+}
+
+fn not_modified() -> Response<Body> {
+    answer(StatusCode::NOT_MODIFIED, "Not Modified", Body::empty())
+}
+
+/// The headers that every answer about an archive has. None comes from the store.
+fn with_headers(mut answer: Response<Body>, archive: &Archive, etag: &str) -> Response<Body> {
+    let digest = format!("sha-256=:{}:", STANDARD.encode(archive.sha256));
+    let headers = answer.headers_mut();
+    for (name, value) in [(header::ETAG, etag), (REPR_DIGEST, &digest)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    for (name, value) in [
+        (header::ACCEPT_RANGES, "bytes"),
+        (header::CONTENT_TYPE, content_type(&archive.location.location().key)),
+        (header::CACHE_CONTROL, "no-store, no-transform"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+fn unsatisfiable(size: u64) -> Response<Body> {
+    let sentence = "The archive has no such bytes.\n";
+    let mut answer = error(StatusCode::RANGE_NOT_SATISFIABLE, "Range Not Satisfiable", sentence);
+    content_range(&mut answer, &format!("bytes */{size}"));
+    answer
+}
+
+fn content_range(answer: &mut Response<Body>, range: &str) {
+    if let Ok(range) = HeaderValue::from_str(range) {
+        answer.headers_mut().insert(header::CONTENT_RANGE, range);
+    }
+}
+
+fn unavailable(phrase: &'static str, sentence: &'static str, seconds: u32) -> Response<Body> {
+    retry_after(error(StatusCode::SERVICE_UNAVAILABLE, phrase, sentence), seconds)
+}
+
+fn busy() -> Response<Body> {
+    let sentence = "Too many archives are being downloaded; try again in a minute.\n";
+    unavailable("too many downloads", sentence, 30)
+}
+
+fn failed(failed: &Failed) -> Response<Body> {
+    match failed {
+        Failed::Missing => {
+            let sentence =
+                "The archive is missing in the store and is being restored; try again in some minutes.\n";
+            unavailable("archive is being restored", sentence, 60)
+        }
+        Failed::Differs => {
+            let sentence = "The store has other content than what was published; it was not sent.\n";
+            unavailable("archive differs from what was published", sentence, 60)
+        }
+        Failed::NoBytes => unavailable("the store does not answer", "The store does not answer.\n", 10),
+        Failed::Storage(error) => store_error(error),
+    }
+}
+
+fn store_error(error: &StorageError) -> Response<Body> {
+    match kind(&error.cause) {
+        "denied" | "credentials" => {
+            unavailable("the store refused", "The store refused to hand out the archive.\n", 60)
+        }
+        "throttled" => unavailable("the store is busy", "The store asks for fewer requests.\n", 10),
+        _ => unavailable("the store does not answer", "The store does not answer.\n", 10),
+    }
+}

@@ -1,0 +1,131 @@
+//! Opens an object, once more if that fails, and checks that it is the recorded one.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::StreamExt as _;
+
+use super::Archive;
+use crate::domain::ObjectLocation;
+use crate::registry::metrics::RegistryMetrics;
+use crate::storage::{Cause, Object, ObjectBody, Storage, StorageError};
+
+/// Pause before the second attempt.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long the first bytes may take after the store has answered.
+const FIRST_BYTES: Duration = Duration::from_secs(10);
+
+/// An object whose first bytes have arrived.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub first: Bytes,
+    pub rest: ObjectBody,
+    /// The first and last byte, unless it is the whole object.
+    pub range: Option<(u64, u64)>,
+}
+
+/// Why an archive cannot be streamed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The object does not exist.
+    Missing,
+    /// The object has another checksum or size than recorded.
+    Differs,
+    /// The object's bytes ended or stopped before the first one.
+    NoBytes,
+    Storage(StorageError),
+}
+
+impl Failed {
+    /// The label of the metric.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Differs => "differs",
+            Self::NoBytes => "cut",
+            Self::Storage(error) => kind(&error.cause),
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Missing | Self::Differs => false,
+            Self::NoBytes => true,
+            Self::Storage(error) => matches!(
+                error.cause,
+                Cause::Network { .. } | Cause::Unavailable { .. } | Cause::SlowDown { .. } | Cause::Conflict
+            ),
+        }
+    }
+}
+
+/// The label of a cause in the metric.
+pub(super) fn kind(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::AccessDenied { .. } | Cause::Kms { .. } => "denied",
+        Cause::CredentialsMissing
+        | Cause::CredentialsUnavailable { .. }
+        | Cause::CredentialsInvalid { .. } => "credentials",
+        Cause::SlowDown { .. } => "throttled",
+        Cause::Unavailable { .. } => "unavailable",
+        Cause::Network { .. } => "network",
+        _ => "other",
+    }
+}
+
+/// Opens an archive, or the bytes of `range`. Each failure is counted. A second attempt is made before the first byte is sent,
+/// since clients never make one.
+pub(super) async fn open(
+    storage: &Storage,
+    archive: &Archive,
+    range: Option<(u64, u64)>,
+    metrics: &RegistryMetrics,
+) -> Result<Opened, Failed> {
+    let location = archive.location.location();
+    let counted = |failed: Failed| {
+        metrics.s3_error(failed.kind());
+        match &failed {
+            Failed::Storage(error) => tracing::warn!(%error, "an archive could not be read"),
+            failed => {
+                tracing::warn!(object = %location, reason = failed.kind(), "an archive could not be read as recorded");
+            }
+        }
+        failed
+    };
+    let first = attempt(storage, &location, archive, range).await.map_err(counted);
+    match first {
+        Err(failed) if failed.is_transient() => {
+            tokio::time::sleep(PAUSE).await;
+            attempt(storage, &location, archive, range).await.map_err(counted)
+        }
+        result => result,
+    }
+}
+
+async fn attempt(
+    storage: &Storage,
+    location: &ObjectLocation,
+    archive: &Archive,
+    range: Option<(u64, u64)>,
+) -> Result<Opened, Failed> {
+    let object = storage.get(location, range).await.map_err(Failed::Storage)?.ok_or(Failed::Missing)?;
+    if !is_recorded(&object, archive, range) {
+        return Err(Failed::Differs);
+    }
+    let Object { range, mut body, .. } = object;
+    match tokio::time::timeout(FIRST_BYTES, body.next()).await {
+        Ok(Some(Ok(first))) => Ok(Opened { first, rest: body, range }),
+        Ok(Some(Err(error))) => Err(Failed::Storage(error)),
+        Ok(None) | Err(_) => Err(Failed::NoBytes),
+    }
+}
+
+/// Whether the store has what the status records, as far as it shows that. A store may send everything instead of a range.
+fn is_recorded(object: &Object, archive: &Archive, range: Option<(u64, u64)>) -> bool {
+    let checksum = || STANDARD.encode(archive.sha256);
+    object.size.is_none_or(|size| size == archive.size)
+        && object.sha256.as_ref().is_none_or(|sha256| *sha256 == checksum())
+        && (object.range.is_none() || object.range == range)
+}

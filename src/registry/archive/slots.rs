@@ -1,0 +1,189 @@
+//! How many archives are streamed at once: in all, by one link, and to one client.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+/// Streams at once by one link.
+const PER_LINK: usize = 8;
+/// Streams at once to one client.
+const PER_PEER: usize = 16;
+
+/// The places for streams.
+#[derive(Debug)]
+pub(super) struct Slots {
+    most: usize,
+    /// How long a request waits for a place.
+    wait: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    used: usize,
+    by_link: HashMap<Box<str>, usize>,
+    by_peer: HashMap<IpAddr, usize>,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    link: Box<str>,
+    peer: IpAddr,
+    grant: oneshot::Sender<Slot>,
+}
+
+/// A place for a stream, which is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    slots: Arc<Slots>,
+    link: Box<str>,
+    peer: IpAddr,
+}
+
+impl Slots {
+    pub fn new(most: usize, wait: Duration) -> Self {
+        Self { most, wait, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place, in turn with others that could use it. `None` if there was none in time.
+    pub async fn take(self: &Arc<Self>, link: &str, peer: IpAddr) -> Option<Slot> {
+        let (grant, granted) = oneshot::channel();
+        self.state().waiting.push_back(Waiting { link: link.into(), peer, grant });
+        self.hand_out();
+        tokio::time::timeout(self.wait, granted).await.ok()?.ok()
+    }
+
+    /// Gives free places to those that wait, the first ones first.
+    fn hand_out(self: &Arc<Self>) {
+        let granted = {
+            let mut state = self.state();
+            // Who has given up does not count.
+            state.waiting.retain(|waiting| !waiting.grant.is_closed());
+            let mut granted = Vec::new();
+            let mut at = 0;
+            while let Some(waiting) = state.waiting.get(at).filter(|_| state.used < self.most) {
+                if state.has_room_for(waiting) {
+                    granted.extend(state.waiting.remove(at).inspect(|waiting| state.count(waiting)));
+                } else {
+                    at += 1;
+                }
+            }
+            granted
+        };
+        // Without the lock, which a place takes when it is dropped because its receiver is gone.
+        for Waiting { link, peer, grant } in granted {
+            let _ = grant.send(Slot { slots: Arc::clone(self), link, peer });
+        }
+    }
+}
+
+impl State {
+    fn has_room_for(&self, waiting: &Waiting) -> bool {
+        self.by_link.get(&waiting.link).is_none_or(|count| *count < PER_LINK)
+            && self.by_peer.get(&waiting.peer).is_none_or(|count| *count < PER_PEER)
+    }
+
+    fn count(&mut self, waiting: &Waiting) {
+        self.used += 1;
+        *self.by_link.entry(waiting.link.clone()).or_default() += 1;
+        *self.by_peer.entry(waiting.peer).or_default() += 1;
+    }
+
+    fn release(&mut self, slot: &Slot) {
+        self.used -= 1;
+        if let Some(count) = self.by_link.get_mut(&slot.link) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_link.remove(&slot.link);
+            }
+        }
+        if let Some(count) = self.by_peer.get_mut(&slot.peer) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_peer.remove(&slot.peer);
+            }
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.state().release(self);
+        self.slots.hand_out();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn slots(most: usize, wait: Duration) -> Arc<Slots> {
+        Arc::new(Slots::new(most, wait))
+    }
+
+    #[tokio::test]
+    async fn one_link_and_one_client_have_limits_of_their_own() {
+        let slots = slots(100, Duration::from_millis(5));
+        let mut held = Vec::new();
+        for _ in 0..PER_LINK {
+            held.push(slots.take("a", peer(1)).await.unwrap());
+        }
+        assert!(slots.take("a", peer(2)).await.is_none(), "the link is in use often enough");
+        for _ in PER_LINK..PER_PEER {
+            held.push(slots.take("b", peer(1)).await.unwrap());
+        }
+        assert!(slots.take("c", peer(1)).await.is_none(), "the client has enough streams");
+        assert!(slots.take("c", peer(2)).await.is_some());
+        held.clear();
+        let state = slots.state();
+        assert!(state.used == 0 && state.by_link.is_empty() && state.by_peer.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_first_that_can_use_a_place_gets_it() {
+        let slots = slots(1, Duration::from_mins(1));
+        let held = slots.take("a", peer(1)).await.unwrap();
+        let waiting: Vec<_> = (0..3_u8)
+            .map(|number| {
+                let slots = Arc::clone(&slots);
+                Box::pin(async move { slots.take("b", peer(number)).await })
+            })
+            .collect();
+        let mut waiting = waiting.into_iter();
+        let (mut first, mut second, mut third) =
+            (waiting.next().unwrap(), waiting.next().unwrap(), waiting.next().unwrap());
+        for future in [&mut first, &mut second, &mut third] {
+            assert!(futures::poll!(future).is_pending());
+        }
+        drop(first);
+        drop(held);
+        let second = second.await.unwrap();
+        assert!(futures::poll!(&mut third).is_pending());
+        drop(second);
+        assert!(third.await.is_some(), "a place whose user is gone is free again");
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_not_fetched_is_free_again() {
+        let slots = slots(1, Duration::from_mins(1));
+        let held = slots.take("a", peer(1)).await.unwrap();
+        let mut waiting = Box::pin(slots.take("b", peer(2)));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(held);
+        // It was granted, and is dropped before it is polled.
+        drop(waiting);
+        assert!(slots.take("c", peer(3)).await.is_some());
+    }
+}

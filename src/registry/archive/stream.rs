@@ -1,0 +1,140 @@
+//! The body of an answer, as the object's bytes arrive.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::Stream as _;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::slots::Slot;
+use crate::registry::metrics::RegistryMetrics;
+use crate::storage::ObjectBody;
+
+/// How an archive was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From memory: HEAD, and what needs no bytes.
+    Memory,
+    /// By a redirect to the store.
+    Redirect,
+    /// By a stream through the registry.
+    Stream,
+}
+
+/// What became of a request for an archive, for the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub way: Way,
+    pub status: u16,
+    /// Bytes of the archive that were streamed.
+    pub bytes: u64,
+}
+
+impl Way {
+    /// The word for logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redirect => "redirect",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// Called when an answer has ended.
+pub(super) type Done = Box<dyn FnOnce(Outcome) + Send>;
+
+/// An object's bytes on the way to a client. If fewer bytes arrive than were announced, it fails, and the connection is closed:
+/// a client must not take a part for the whole.
+pub(super) struct Streamed {
+    first: Option<Bytes>,
+    rest: ObjectBody,
+    left: u64,
+    sent: u64,
+    status: u16,
+    metrics: RegistryMetrics,
+    done: Option<Done>,
+    _slot: Slot,
+}
+
+/// Why a stream was cut.
+#[derive(Debug)]
+pub(super) struct CutShort;
+
+impl fmt::Display for CutShort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the store ended the archive early")
+    }
+}
+
+impl std::error::Error for CutShort {}
+
+impl Streamed {
+    /// A body of `length` bytes, of which `first` has been read already.
+    pub fn new(
+        (first, rest): (Bytes, ObjectBody),
+        length: u64,
+        status: u16,
+        metrics: RegistryMetrics,
+        done: Done,
+        slot: Slot,
+    ) -> Self {
+        metrics.streams.inc();
+        let first = Some(first);
+        Self { first, rest, left: length, sent: 0, status, metrics, done: Some(done), _slot: slot }
+    }
+
+    fn cut(&mut self, reason: &dyn fmt::Display) -> Result<Frame<Bytes>, CutShort> {
+        self.metrics.s3_error("cut");
+        tracing::warn!(%reason, sent = self.sent, missing = self.left, "an archive was cut while it was streamed");
+        Err(CutShort)
+    }
+}
+
+impl Body for Streamed {
+    type Data = Bytes;
+    type Error = CutShort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        let next = match self.first.take() {
+            Some(first) => Some(Ok(first)),
+            None if self.left == 0 => return Poll::Ready(None),
+            None => std::task::ready!(Pin::new(&mut self.rest).poll_next(cx)),
+        };
+        Poll::Ready(match next {
+            Some(Ok(chunk)) => match self.left.checked_sub(chunk.len() as u64) {
+                Some(left) => {
+                    self.left = left;
+                    self.sent += chunk.len() as u64;
+                    self.metrics.stream_bytes.inc_by(chunk.len() as u64);
+                    Some(Ok(Frame::data(chunk)))
+                }
+                None => Some(self.cut(&"the store sent more bytes than it announced")),
+            },
+            Some(Err(error)) => Some(self.cut(&error)),
+            None => Some(self.cut(&CutShort)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        self.metrics.streams.dec();
+        if let Some(done) = self.done.take() {
+            done(Outcome { way: Way::Stream, status: self.status, bytes: self.sent });
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Credentials that are renewed early, for signed URLs.
+//!
+//! The SDK's own cache renews them seconds before they expire, and a signed URL dies with them. With a longer time there, it
+//! would ask the provider for each request while that still returns the old ones, as the metadata service of an instance does
+//! until five minutes before the end.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future;
+use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
+use tokio::sync::Mutex;
+
+/// Credentials are renewed when they last for less than this.
+const LEFT: Duration = Duration::from_mins(10);
+/// Those that last for less than this are not used while others are being loaded.
+const LEAST: Duration = Duration::from_mins(1);
+/// Pause after an attempt that brought no better ones.
+const PAUSE: Duration = Duration::from_secs(30);
+/// Those without an end are loaded again after this time, as by the SDK.
+const WITHOUT_END: Duration = Duration::from_mins(15);
+
+/// A provider that loads credentials from another one before they end.
+#[derive(Debug)]
+pub(super) struct Lasting {
+    source: SharedCredentialsProvider,
+    loaded: ArcSwapOption<Loaded>,
+    /// Held by the request that loads.
+    loading: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    credentials: Credentials,
+    renew_at: SystemTime,
+}
+
+impl Loaded {
+    /// The credentials if they last for this long.
+    fn lasting(&self, time: Duration, now: SystemTime) -> Option<Credentials> {
+        let lasts = self.credentials.expiry().is_none_or(|end| now + time < end);
+        lasts.then(|| self.credentials.clone())
+    }
+}
+
+impl Lasting {
+    pub fn new(source: SharedCredentialsProvider) -> Self {
+        Self { source, loaded: ArcSwapOption::empty(), loading: Mutex::new(()) }
+    }
+
+    async fn credentials(&self, now: SystemTime) -> Result<Credentials, CredentialsError> {
+        if let Some(credentials) = self.fresh(now) {
+            return Ok(credentials);
+        }
+        let old = self.loaded.load().as_ref().and_then(|loaded| loaded.lasting(LEAST, now));
+        let _loading = match (self.loading.try_lock(), &old) {
+            (Ok(loading), _) => loading,
+            (Err(_), Some(old)) => return Ok(old.clone()),
+            (Err(_), None) => self.loading.lock().await,
+        };
+        // Another request may have loaded them meanwhile.
+        if let Some(credentials) = self.fresh(now) {
+            return Ok(credentials);
+        }
+        let credentials = match (self.source.provide_credentials().await, old) {
+            (Ok(new), _) => new,
+            (Err(_), Some(old)) => old,
+            (Err(error), None) => return Err(error),
+        };
+        let renew_at = match credentials.expiry() {
+            Some(end) => (end - LEFT).max(now + PAUSE),
+            None => now + WITHOUT_END,
+        };
+        self.loaded.store(Some(Arc::new(Loaded { credentials: credentials.clone(), renew_at })));
+        Ok(credentials)
+    }
+
+    fn fresh(&self, now: SystemTime) -> Option<Credentials> {
+        let loaded = self.loaded.load();
+        loaded.as_ref().filter(|loaded| now < loaded.renew_at).map(|loaded| loaded.credentials.clone())
+    }
+}
+
+impl ProvideCredentials for Lasting {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.credentials(SystemTime::now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Credentials that end at a time of the test's, and how often they were asked for.
+    #[derive(Clone, Debug, Default)]
+    struct Source {
+        end: Arc<std::sync::Mutex<Option<SystemTime>>>,
+        asked: Arc<AtomicUsize>,
+        fails: Arc<std::sync::atomic::AtomicBool>,
+    }
+
+    impl Source {
+        fn ending(&self, end: SystemTime) {
+            *self.end.lock().unwrap() = Some(end);
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::Relaxed)
+        }
+    }
+
+    impl ProvideCredentials for Source {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let result = if self.fails.load(Ordering::Relaxed) {
+                Err(CredentialsError::provider_error("no answer"))
+            } else {
+                Ok(Credentials::new("id", "secret", None, *self.end.lock().unwrap(), "test"))
+            };
+            future::ProvideCredentials::ready(result)
+        }
+    }
+
+    fn minutes(minutes: u64) -> Duration {
+        Duration::from_mins(minutes)
+    }
+
+    #[tokio::test]
+    async fn credentials_are_renewed_ten_minutes_before_they_end() {
+        let (source, start) = (Source::default(), SystemTime::now());
+        source.ending(start + minutes(60));
+        let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
+        for now in [0, 20, 49] {
+            lasting.credentials(start + minutes(now)).await.unwrap();
+        }
+        assert_eq!(source.asked(), 1);
+        source.ending(start + minutes(110));
+        let new = lasting.credentials(start + minutes(50)).await.unwrap();
+        assert_eq!((source.asked(), new.expiry()), (2, Some(start + minutes(110))));
+        lasting.credentials(start + minutes(99)).await.unwrap();
+        assert_eq!(source.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_has_no_better_ones_yet_is_asked_twice_a_minute() {
+        let (source, start) = (Source::default(), SystemTime::now());
+        source.ending(start + minutes(8));
+        let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
+        for second in 0..60 {
+            lasting.credentials(start + Duration::from_secs(second)).await.unwrap();
+        }
+        assert_eq!(source.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_fails_is_no_error_while_the_old_ones_last() {
+        let (source, start) = (Source::default(), SystemTime::now());
+        source.ending(start + minutes(60));
+        let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
+        lasting.credentials(start).await.unwrap();
+        source.fails.store(true, Ordering::Relaxed);
+        lasting.credentials(start + minutes(51)).await.unwrap();
+        lasting.credentials(start + minutes(51)).await.unwrap();
+        assert_eq!(source.asked(), 2);
+        assert!(lasting.credentials(start + minutes(59)).await.is_err());
+    }
+}

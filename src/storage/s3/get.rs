@@ -1,0 +1,154 @@
+//! GET, and signed URLs for it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use aws_config::retry::RetryConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::StalledStreamProtectionConfig;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use futures::Stream;
+
+use super::headers::Omitted;
+use super::sdk_error::{chain, classify_error};
+use crate::domain::ObjectLocation;
+use crate::storage::redaction::presentable;
+use crate::storage::{Cause, Operation, StorageError};
+
+/// A signed URL is valid from this long before now on: the store's clock may be behind.
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
+
+/// An object that is being read.
+#[derive(Debug)]
+pub struct Object {
+    /// Length of the whole object, if the store shows it.
+    pub size: Option<u64>,
+    /// SHA-256 of the whole object in base64, if the store returns it.
+    pub sha256: Option<String>,
+    /// The first and last byte of `body`, unless it is the whole object.
+    pub range: Option<(u64, u64)>,
+    pub body: ObjectBody,
+}
+
+/// The bytes of an object, as they arrive.
+#[derive(Debug)]
+pub struct ObjectBody {
+    bytes: ByteStream,
+    location: ObjectLocation,
+}
+
+/// A URL that contains a signature. It is not printed.
+pub struct SignedUrl(String);
+
+impl SignedUrl {
+    /// The URL. It is a secret.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SignedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignedUrl([redacted])")
+    }
+}
+
+impl Stream for ObjectBody {
+    type Item = Result<Bytes, StorageError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = Pin::new(&mut self.bytes).poll_next(cx);
+        next.map_err(|error| StorageError {
+            operation: Operation::Get,
+            place: Box::new(self.location.clone()),
+            cause: Cause::Network { detail: presentable(&chain(&error)) },
+        })
+    }
+}
+
+/// Opens an object, or a part of it. `None` if it does not exist. The caller repeats what fails, and limits the time of the body.
+pub(in crate::storage) async fn get(
+    client: &Client,
+    location: &ObjectLocation,
+    range: Option<(u64, u64)>,
+    omitted: Omitted,
+) -> Result<Option<Object>, Cause> {
+    let config = aws_sdk_s3::config::Builder::new()
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    let checksum = range.is_none() && !omitted.checksum_mode;
+    let request = client
+        .get_object()
+        .bucket(&location.bucket)
+        .key(&location.key)
+        .set_range(range.map(|(first, last)| format!("bytes={first}-{last}")))
+        .customize()
+        .config_override(config)
+        .mutate_request(move |request| {
+            // By the SDK's own parameter it would verify the body, which the receiver does.
+            if checksum {
+                request.headers_mut().insert("x-amz-checksum-mode", "ENABLED");
+            }
+        });
+    match request.send().await {
+        Ok(output) => Ok(Some(object(output, location))),
+        Err(error) => classify_error(Operation::Get, location, &error).map(|()| None),
+    }
+}
+
+fn object(output: GetObjectOutput, location: &ObjectLocation) -> Object {
+    let range = output.content_range().and_then(content_range);
+    let length = output.content_length().and_then(|length| u64::try_from(length).ok());
+    Object {
+        size: range.map_or(length, |(_, size)| size),
+        sha256: output.checksum_sha256().map(str::to_owned),
+        range: range.map(|(range, _)| range),
+        body: ObjectBody { bytes: output.body, location: location.clone() },
+    }
+}
+
+/// First and last byte, and the length of the whole object, of a `Content-Range` header.
+fn content_range(text: &str) -> Option<((u64, u64), Option<u64>)> {
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    Some(((first.parse().ok()?, last.parse().ok()?), size.parse().ok()))
+}
+
+/// Signs a URL that is valid for this long from now on.
+pub(in crate::storage) async fn sign(
+    client: &Client,
+    location: &ObjectLocation,
+    valid: Duration,
+) -> Result<SignedUrl, Cause> {
+    let failed = |detail: String| Cause::Other { status: None, code: None, detail: presentable(&detail) };
+    let config = PresigningConfig::builder()
+        .start_time(SystemTime::now() - CLOCK_SKEW)
+        .expires_in(valid + CLOCK_SKEW)
+        .build()
+        .map_err(|error| failed(error.to_string()))?;
+    match client.get_object().bucket(&location.bucket).key(&location.key).presigned(config).await {
+        Ok(signed) => Ok(SignedUrl(signed.uri().to_owned())),
+        Err(error) => Err(classify_error(Operation::Get, location, &error)
+            .err()
+            .unwrap_or_else(|| failed("signing failed".to_owned()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::content_range;
+
+    #[test]
+    fn content_ranges_are_read() {
+        assert_eq!(content_range("bytes 0-4/10"), Some(((0, 4), Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some(((5, 9), None)));
+        for odd in ["", "bytes", "bytes */10", "bytes 0-/10", "0-4/10", "bytes -1-4/10"] {
+            assert_eq!(content_range(odd), None, "{odd}");
+        }
+    }
+}
