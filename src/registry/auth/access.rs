@@ -2,17 +2,38 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use kube::Client;
+use tokio::task::JoinSet;
 
 use super::audience;
 use super::bearer;
 use super::denied::{self, Denied};
-use super::identity::Identity;
+use super::identify::Identifier;
+use super::identity::{Fields, Identity, Kind};
+use super::jwt::{self, Issuers};
+use super::limits::{Limit, Who};
 use super::review::{ApiServer, Reviewer};
+use super::review_cache::{Keys, Outcome, ReviewCache, Times};
+use super::reviews::Reviews;
 use super::settings::{AccessError, AccessSettings};
+use super::static_tokens::StaticTokens;
 use crate::registry::metrics::RegistryMetrics;
+
+/// Decisions that are remembered.
+const DECISIONS: usize = 16_384;
+const TIMES: Times = Times {
+    yes: Duration::from_mins(1),
+    no: Duration::from_secs(10),
+    stale: Duration::from_mins(10),
+    failure: Duration::from_secs(5),
+};
+/// New reviews of permission, each minute, for one identity.
+const NEW_REVIEWS: u32 = 600;
+/// Refusals each minute, for one identity.
+const REFUSALS: u32 = 60;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
@@ -29,58 +50,164 @@ pub struct Asked<'a> {
 
 /// Access control of one process.
 pub struct Access {
-    audience: String,
-    anonymous: bool,
-    reviewer: Arc<dyn Reviewer>,
+    identifier: Identifier,
+    /// Who everybody is without a token, where that is permitted.
+    anonymous: Option<Arc<Identity>>,
+    decisions: Arc<ReviewCache<(), ()>>,
+    new_reviews: Limit,
+    refusals: Limit,
+    reviews: Arc<Reviews>,
     metrics: RegistryMetrics,
+    /// Keep tokens and keys current, for as long as this lives.
+    _tasks: JoinSet<()>,
 }
 
 impl Access {
-    /// Checks the settings, and starts the tasks that keep tokens and keys current. They end with the returned value.
+    /// Checks the settings, and starts the tasks that keep tokens and keys current.
     pub fn start(
         settings: &AccessSettings,
         client: Client,
         metrics: RegistryMetrics,
     ) -> Result<Self, AccessError> {
+        Self::with_reviewer(settings, Box::new(ApiServer { client }), metrics)
+    }
+
+    pub(super) fn with_reviewer(
+        settings: &AccessSettings,
+        reviewer: Box<dyn Reviewer>,
+        metrics: RegistryMetrics,
+    ) -> Result<Self, AccessError> {
         let audience = audience::checked(settings.audience.as_deref(), settings.own_token.as_ref())?;
+        let issuers = issuers(settings)?;
+        let tokens = StaticTokens::open(settings.tokens_dir.clone())
+            .map_err(|(path, error)| AccessError::TokensDir { path, error })?;
+        let tokens = Arc::new(tokens);
+        let mut tasks = JoinSet::new();
+        for issuer in issuers.all().iter().map(Arc::clone) {
+            tasks.spawn(async move { issuer.keep_keys_current().await });
+        }
+        let current = Arc::clone(&tokens);
+        tasks.spawn(async move { current.keep_current().await });
+        let reviews = Arc::new(Reviews::new(reviewer, metrics.clone()));
         Ok(Self {
-            audience,
-            anonymous: settings.anonymous,
-            reviewer: Arc::new(ApiServer { client }),
+            identifier: Identifier::new(audience, tokens, issuers, Arc::clone(&reviews)),
+            anonymous: settings.anonymous.then(|| Arc::new(Identity::anonymous())),
+            decisions: Arc::new(ReviewCache::new(DECISIONS, TIMES)),
+            new_reviews: Limit::per_minute(NEW_REVIEWS),
+            refusals: Limit::per_minute(REFUSALS),
+            reviews,
             metrics,
+            _tasks: tasks,
         })
     }
 
     /// Who sends the request.
-    pub async fn identify(&self, headers: &HeaderMap, _peer: IpAddr) -> Result<Arc<Identity>, Denied> {
-        let Some(token) = bearer::token(headers)? else {
-            return if self.anonymous {
-                Ok(Arc::new(Identity::anonymous()))
-            } else {
-                Err(Denied::Unauthenticated(denied::NO_TOKEN))
-            };
+    pub async fn identify(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Arc<Identity>, Denied> {
+        let (kind, result) = match bearer::token(headers) {
+            Ok(None) => {
+                let anonymous = self.anonymous.clone();
+                ("anonymous", anonymous.ok_or(Denied::Unauthenticated(denied::NO_TOKEN)))
+            }
+            Ok(Some(token)) => self.identifier.identify(token, peer).await,
+            Err(denied) => ("unknown", Err(self.identifier.unreadable(denied, peer))),
         };
-        let answer = self.reviewer.token(token, self.audience.clone()).await;
-        self.metrics.reviewed("token", if answer.is_ok() { "answered" } else { "failed" });
-        match answer {
-            Ok(Some(identity)) => Ok(Arc::new(identity)),
-            Ok(None) => Err(Denied::Unauthenticated(denied::NOT_ACCEPTED)),
-            Err(_) => Err(Denied::api_server()),
-        }
+        self.metrics.identified(kind, outcome(&result));
+        result
     }
 
-    /// Whether `identity` may download what is `asked`. The answer, and the time it takes, do not depend on `holder`.
+    /// Whether `identity` may download what is `asked`. The answer, and the time that it takes, do not depend on whether
+    /// there is a holder.
     pub async fn may_download(
         &self,
-        identity: &Identity,
-        _peer: IpAddr,
+        identity: &Arc<Identity>,
+        peer: IpAddr,
         asked: Asked<'_>,
     ) -> Result<(), Denied> {
-        let name = asked.holder.unwrap_or(asked.name);
-        match self.reviewer.access(identity, asked.namespace, name).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Denied::Forbidden),
-            Err(_) => Err(Denied::api_server()),
+        let who = match identity.kind {
+            Kind::Anonymous => Who::Peer(peer.into()),
+            _ => Who::Identity(*identity.limit_key()),
+        };
+        let (own, mut new) = self.decide(identity, who, asked).await;
+        let anonymous = self.anonymous.as_ref().filter(|_| identity.kind != Kind::Anonymous);
+        let decision = match (own, anonymous) {
+            // Public means everybody.
+            (Ok(Err(())), Some(anonymous)) => {
+                let (public, also_new) = self.decide(anonymous, who, asked).await;
+                new |= also_new;
+                public
+            }
+            (Err(denied), Some(anonymous)) => self.public(anonymous, asked).ok_or(denied).map(Ok),
+            (own, _) => own,
+        };
+        if decision?.is_ok() {
+            return Ok(());
         }
+        if new {
+            self.refusals.record(who, Instant::now());
+        }
+        Err(match identity.kind {
+            Kind::Anonymous => Denied::Unauthenticated(denied::NO_TOKEN),
+            _ => Denied::Forbidden,
+        })
+    }
+
+    /// The decision, and whether this call caused the review. `who` pays for it.
+    async fn decide(&self, identity: &Arc<Identity>, who: Who, asked: Asked<'_>) -> (Outcome<(), ()>, bool) {
+        let now = Instant::now();
+        let admit = || {
+            let limited = |phrase| move |retry_after| Denied::TooMany { phrase, retry_after };
+            self.refusals.check(&who, now).map_err(limited(denied::TOO_MANY_REFUSALS))?;
+            self.new_reviews.take(who, now).map_err(limited(denied::TOO_MANY_REVIEWS))
+        };
+        let review = || {
+            let name = asked.holder.unwrap_or(asked.name).to_owned();
+            Arc::clone(&self.reviews).access(Arc::clone(identity), asked.namespace.to_owned(), name)
+        };
+        self.decisions.ask(keys(identity, asked), now, admit, review).await
+    }
+
+    /// What is public counts also where no review is possible now.
+    fn public(&self, anonymous: &Identity, asked: Asked<'_>) -> Option<()> {
+        self.decisions.known_yes(&keys(anonymous, asked), Instant::now())
+    }
+}
+
+fn issuers(settings: &AccessSettings) -> Result<Issuers, AccessError> {
+    let Some(path) = settings.auth_config.clone() else { return Ok(Issuers::default()) };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => return Err(AccessError::AuthConfigFile { path, error }),
+    };
+    let configs = jwt::parse(&text).map_err(|problem| AccessError::AuthConfig { path, problem })?;
+    Issuers::new(configs, settings.ca_pem.as_deref())
+}
+
+/// A yes is kept by the object that is downloaded, a no by the address that was asked. A no that were kept by the object would
+/// be known already when another address of the same name is asked, and the time of the answer would show which of the two
+/// has a holder.
+fn keys(identity: &Identity, asked: Asked<'_>) -> Keys {
+    let key = |kind: &str, parts: &[&str]| {
+        let mut fields = Fields::new();
+        fields.bytes(identity.rights_key());
+        fields.text(kind);
+        for part in parts {
+            fields.text(part);
+        }
+        fields.digest()
+    };
+    let object = asked.holder.unwrap_or(asked.name);
+    Keys {
+        yes: key("object", &[asked.namespace, object]),
+        no: key("address", &[asked.namespace, asked.name, asked.system]),
+    }
+}
+
+/// The label in metrics.
+fn outcome(result: &Result<Arc<Identity>, Denied>) -> &'static str {
+    match result {
+        Ok(_) => "accepted",
+        Err(Denied::TooMany { .. }) => "limited",
+        Err(Denied::Unavailable { .. }) => "unavailable",
+        Err(_) => "refused",
     }
 }

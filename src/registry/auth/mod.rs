@@ -9,15 +9,20 @@
 //!                    └─ else: review (TokenReview)          ─► Identity ─► review (SubjectAccessReview)
 //! ```
 
-#![allow(dead_code)]
-
 mod access;
 mod audience;
 mod bearer;
+mod bounded;
 mod denied;
+mod identify;
 mod identity;
+mod jwt;
+mod limits;
 mod review;
+mod review_cache;
+mod reviews;
 mod settings;
+mod static_tokens;
 mod token;
 
 pub use self::access::{Access, Asked};

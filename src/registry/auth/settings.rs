@@ -39,6 +39,8 @@ pub enum AccessError {
     AuthConfigFile { path: PathBuf, error: std::io::Error },
     #[error("--auth-config {path}: {problem}")]
     AuthConfig { path: PathBuf, problem: String },
+    #[error("--auth-config: certificateAuthority of {0}: write at least one certificate in PEM format")]
+    CertificateAuthority(String),
     #[error("--ca-file: write a file with at least one certificate in PEM format")]
     Ca,
     #[error("cannot create the HTTP client for identity providers: {0}")]

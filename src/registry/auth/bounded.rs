@@ -1,0 +1,49 @@
+//! A map with a limit: the oldest entry makes room for a new one.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
+pub struct Bounded<K, V> {
+    capacity: usize,
+    entries: HashMap<K, (u64, V)>,
+    /// The keys in the order of insertion, with the number of the insertion. Replaced and removed entries stay until they are
+    /// swept.
+    order: VecDeque<(u64, K)>,
+    inserted: u64,
+}
+
+impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity, entries: HashMap::new(), order: VecDeque::new(), inserted: 0 }
+    }
+
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
+    /// Inserts or replaces an entry, which is the newest then.
+    pub fn insert(&mut self, key: K, value: V) {
+        self.inserted += 1;
+        self.entries.insert(key, (self.inserted, value));
+        self.order.push_back((self.inserted, key));
+        while self.entries.len() > self.capacity {
+            let Some((number, oldest)) = self.order.pop_front() else { break };
+            if self.entries.get(&oldest).is_some_and(|(current, _)| *current == number) {
+                self.entries.remove(&oldest);
+            }
+        }
+        if self.order.len() > 2 * self.capacity {
+            let entries = &self.entries;
+            self.order.retain(|(number, key)| entries.get(key).is_some_and(|(current, _)| current == number));
+        }
+    }
+
+    pub fn remove(&mut self, key: &K) {
+        self.entries.remove(key);
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> (usize, usize) {
+        (self.entries.len(), self.order.len())
+    }
+}

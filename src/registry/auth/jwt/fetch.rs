@@ -1,0 +1,99 @@
+//! Fetches the keys of an issuer: its metadata, and the JWKS that the metadata names.
+
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, redirect};
+use serde::Deserialize;
+use url::Url;
+
+use super::config::IssuerConfig;
+use super::key_ring::{Pending, Source};
+use super::keys::KeySet;
+use crate::registry::auth::settings::AccessError;
+
+/// For both requests together.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const LONGEST: usize = 256 * 1024;
+
+/// The keys of one issuer, over HTTPS without redirects. The proxy of the environment is used, as for GitHub.
+pub struct Discovery {
+    client: Client,
+    issuer: String,
+    address: Url,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl Discovery {
+    /// Trusts the issuer's own `certificateAuthority`, or else the system's certificates and those of `--ca-file`.
+    pub fn new(config: &IssuerConfig, ca_pem: Option<&[u8]>) -> Result<Self, AccessError> {
+        let mut builder = Client::builder()
+            .https_only(true)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .timeout(TIMEOUT)
+            .user_agent(concat!("opendepot/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = &config.certificate_authority {
+            let certificates = certificates(pem.as_bytes())
+                .ok_or_else(|| AccessError::CertificateAuthority(config.url.clone()))?;
+            builder = builder.tls_certs_only(certificates);
+        } else if let Some(pem) = ca_pem {
+            builder = builder.tls_certs_merge(certificates(pem).ok_or(AccessError::Ca)?);
+        }
+        let client = builder.build().map_err(AccessError::Client)?;
+        Ok(Self { client, issuer: config.url.clone(), address: config.discovery.clone() })
+    }
+}
+
+fn certificates(pem: &[u8]) -> Option<Vec<Certificate>> {
+    Certificate::from_pem_bundle(pem).ok().filter(|certificates| !certificates.is_empty())
+}
+
+impl Source for Discovery {
+    fn fetch(&self) -> Pending {
+        let (client, issuer, address) = (self.client.clone(), self.issuer.clone(), self.address.clone());
+        Box::pin(async move {
+            let both = async {
+                let metadata = get(&client, &address).await?;
+                let jwks = jwks_address(&metadata, &issuer)?;
+                KeySet::parse(&get(&client, &jwks).await?).map_err(|problem| format!("{jwks}: {problem}"))
+            };
+            let late = |_| Err(format!("no answer within {} s", TIMEOUT.as_secs()));
+            tokio::time::timeout(TIMEOUT, both).await.unwrap_or_else(late)
+        })
+    }
+}
+
+/// The address of the keys in metadata that is the issuer's own.
+pub fn jwks_address(metadata: &[u8], issuer: &str) -> Result<Url, String> {
+    let metadata: Metadata =
+        serde_json::from_slice(metadata).map_err(|error| format!("no OpenID metadata: {error}"))?;
+    if metadata.issuer != issuer {
+        return Err(format!("the metadata is of the issuer {:?}", metadata.issuer));
+    }
+    let address = Url::parse(&metadata.jwks_uri).ok().filter(|url| url.scheme() == "https");
+    address.ok_or_else(|| format!("jwks_uri {:?} is no https URL", metadata.jwks_uri))
+}
+
+async fn get(client: &Client, url: &Url) -> Result<Vec<u8>, String> {
+    let failed = |error: reqwest::Error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{url}: {}{cause}", error.without_url())
+    };
+    let mut response = client.get(url.clone()).send().await.map_err(failed)?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(format!("{url}: {}", response.status()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > LONGEST {
+            return Err(format!("{url}: more than {LONGEST} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

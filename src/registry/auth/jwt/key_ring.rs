@@ -1,0 +1,116 @@
+//! The current keys of an issuer: refreshed regularly and when a token names an unknown key, one fetch at a time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Mutex;
+
+use super::keys::KeySet;
+use crate::registry::auth::token::Header;
+
+const REFRESH: Duration = Duration::from_mins(10);
+/// Time between attempts of the regular refresh while it fails.
+const RETRY: Duration = Duration::from_secs(30);
+/// For an unknown key.
+const ON_DEMAND: Duration = Duration::from_mins(1);
+/// When there are no keys at all.
+const WITHOUT_KEYS: Duration = Duration::from_secs(5);
+/// For how long keys count when no refresh succeeds.
+const LIFE: Duration = Duration::from_hours(1);
+
+pub type Pending = Pin<Box<dyn Future<Output = Result<KeySet, String>> + Send>>;
+
+/// Where keys come from. A trait, so that tests need no server.
+pub trait Source: Send + Sync {
+    fn fetch(&self) -> Pending;
+}
+
+/// Why there is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoKey {
+    /// The issuer has no such key.
+    Unknown,
+    /// The issuer's keys could not be fetched.
+    Unavailable,
+}
+
+pub struct KeyRing {
+    issuer: String,
+    source: Box<dyn Source>,
+    loaded: ArcSwapOption<Loaded>,
+    /// The last fetch that a request caused. Locked while any fetch is in flight.
+    on_demand: Mutex<Option<Instant>>,
+}
+
+struct Loaded {
+    keys: Arc<KeySet>,
+    at: Instant,
+}
+
+impl KeyRing {
+    pub fn new(issuer: String, source: Box<dyn Source>) -> Self {
+        Self { issuer, source, loaded: ArcSwapOption::empty(), on_demand: Mutex::new(None) }
+    }
+
+    /// Refreshes the keys for ever.
+    pub async fn keep_current(&self) {
+        loop {
+            let fetching = self.on_demand.lock().await;
+            let succeeded = self.fetch().await;
+            drop(fetching);
+            tokio::time::sleep(if succeeded { REFRESH } else { RETRY }).await;
+        }
+    }
+
+    /// A key set with a key for `header`.
+    pub async fn keys_for(&self, header: &Header, now: Instant) -> Result<Arc<KeySet>, NoKey> {
+        let seen = self.loaded_at();
+        if let Some(keys) = self.current(now).filter(|keys| keys.has_key_for(header)) {
+            return Ok(keys);
+        }
+        self.fetch_if_due(seen, now).await;
+        match self.current(now) {
+            None => Err(NoKey::Unavailable),
+            Some(keys) if keys.has_key_for(header) => Ok(keys),
+            Some(_) => Err(NoKey::Unknown),
+        }
+    }
+
+    async fn fetch_if_due(&self, seen: Option<Instant>, now: Instant) {
+        let mut last = self.on_demand.lock().await;
+        let pause = if self.current(now).is_some() { ON_DEMAND } else { WITHOUT_KEYS };
+        // Who waited for the lock waited for a fetch: its result counts for everybody.
+        let waited = self.loaded_at() != seen;
+        let recently = last.is_some_and(|last| now.saturating_duration_since(last) < pause);
+        if !waited && !recently {
+            *last = Some(now);
+            self.fetch().await;
+        }
+    }
+
+    async fn fetch(&self) -> bool {
+        match self.source.fetch().await {
+            Ok(keys) => {
+                self.loaded.store(Some(Arc::new(Loaded { keys: Arc::new(keys), at: Instant::now() })));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(issuer = self.issuer, error, "cannot fetch the keys of an identity provider");
+                false
+            }
+        }
+    }
+
+    fn current(&self, now: Instant) -> Option<Arc<KeySet>> {
+        let loaded = self.loaded.load();
+        let loaded = loaded.as_ref()?;
+        (now.saturating_duration_since(loaded.at) < LIFE).then(|| Arc::clone(&loaded.keys))
+    }
+
+    fn loaded_at(&self) -> Option<Instant> {
+        self.loaded.load().as_ref().map(|loaded| loaded.at)
+    }
+}

@@ -1,0 +1,15 @@
+//! JWTs of the issuers in `--auth-config`.
+
+mod algorithm;
+mod claims;
+mod config;
+mod fetch;
+mod key_ring;
+mod keys;
+mod prefixes;
+mod raw;
+mod shared;
+mod verify;
+
+pub use self::config::parse;
+pub use self::verify::{Issuer, Issuers};

@@ -1,0 +1,39 @@
+//! Issuers that strangers share: everybody there can have a token for any audience, so that only a claim which names the
+//! organisation keeps them out.
+
+use url::Url;
+
+/// Hosts, and the claims by which they name an organisation, a project or a user.
+const SHARED: [(&str, &[&str]); 6] = [
+    (
+        "token.actions.githubusercontent.com",
+        &[
+            "repository_owner_id",
+            "repository_owner",
+            "repository_id",
+            "repository",
+            "enterprise_id",
+            "enterprise",
+            "sub",
+        ],
+    ),
+    ("gitlab.com", &["namespace_id", "namespace_path", "project_id", "project_path", "sub"]),
+    ("accounts.google.com", &["hd", "sub", "email"]),
+    ("agent.buildkite.com", &["organization_id", "organization_slug", "sub"]),
+    ("app.terraform.io", &["terraform_organization_id", "terraform_organization_name", "sub"]),
+    ("oauth2.sigstore.dev", &["email", "sub"]),
+];
+
+/// Refuses such an issuer without a required value.
+pub fn check(issuer: &Url, required: &[(String, String)]) -> Result<(), String> {
+    let Some((host, claims)) = SHARED.iter().find(|(host, _)| issuer.host_str() == Some(host)) else {
+        return Ok(());
+    };
+    if required.iter().any(|(claim, _)| claims.contains(&claim.as_str())) {
+        return Ok(());
+    }
+    Err(format!(
+        "claimValidationRules: everybody can have a token of {host}: write a rule with a requiredValue for one of {}",
+        claims.join(", ")
+    ))
+}

@@ -1,0 +1,103 @@
+//! Decides on a JWT: header, times, audience, signature, claims, in this order.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::algorithm::Algorithm;
+use super::claims;
+use super::config::IssuerConfig;
+use super::fetch::Discovery;
+use super::key_ring::{KeyRing, NoKey, Source};
+use crate::registry::auth::denied::{self, Denied};
+use crate::registry::auth::identity::Identity;
+use crate::registry::auth::settings::AccessError;
+use crate::registry::auth::token::Unverified;
+
+/// Clocks differ.
+const LEEWAY: SignedDuration = SignedDuration::from_secs(10);
+
+/// The issuers of `--auth-config`.
+#[derive(Default)]
+pub struct Issuers(Vec<Arc<Issuer>>);
+
+pub struct Issuer {
+    config: IssuerConfig,
+    keys: KeyRing,
+}
+
+impl Issuers {
+    pub fn new(configs: Vec<IssuerConfig>, ca_pem: Option<&[u8]>) -> Result<Self, AccessError> {
+        let issuer = |config: IssuerConfig| {
+            let source = Discovery::new(&config, ca_pem)?;
+            Ok(Arc::new(Issuer::new(config, Box::new(source))))
+        };
+        configs.into_iter().map(issuer).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The issuer that a token names.
+    pub fn named(&self, issuer: &str) -> Option<Arc<Issuer>> {
+        self.0.iter().find(|one| one.config.url == issuer).cloned()
+    }
+
+    pub fn all(&self) -> &[Arc<Issuer>] {
+        &self.0
+    }
+}
+
+impl Issuer {
+    pub fn new(config: IssuerConfig, source: Box<dyn Source>) -> Self {
+        Self { keys: KeyRing::new(config.url.clone(), source), config }
+    }
+
+    pub async fn keep_keys_current(&self) {
+        self.keys.keep_current().await;
+    }
+
+    /// The identity of a token.
+    pub async fn verify(
+        &self,
+        jwt: &Unverified<'_>,
+        clock: Timestamp,
+        now: Instant,
+    ) -> Result<Identity, Denied> {
+        let refused = Denied::Unauthenticated;
+        let expires = precheck(jwt, &self.config.audiences, clock).map_err(refused)?;
+        let keys = match self.keys.keys_for(&jwt.header, now).await {
+            Ok(keys) => keys,
+            Err(NoKey::Unknown) => return Err(refused(denied::UNKNOWN_KEY)),
+            Err(NoKey::Unavailable) => return Err(Denied::identity_provider()),
+        };
+        if !keys.verifies(jwt) {
+            return Err(refused(denied::BAD_SIGNATURE));
+        }
+        claims::identity(&jwt.claims, &self.config, expires).map_err(refused)
+    }
+}
+
+/// What costs no signature. Returns when the token expires.
+pub fn precheck(
+    jwt: &Unverified<'_>,
+    audiences: &[String],
+    clock: Timestamp,
+) -> Result<Timestamp, &'static str> {
+    if jwt.header.crit {
+        return Err(denied::CRITICAL);
+    }
+    if Algorithm::named(&jwt.header.alg).is_none() {
+        return Err(denied::BAD_ALGORITHM);
+    }
+    let expires = jwt.expires().map_err(|_| denied::MALFORMED)?.ok_or(denied::NO_EXPIRY)?;
+    let not_before = jwt.not_before().map_err(|_| denied::MALFORMED)?;
+    if clock.duration_since(expires) >= LEEWAY {
+        return Err(denied::EXPIRED);
+    }
+    if not_before.is_some_and(|start| start.duration_since(clock) > LEEWAY) {
+        return Err(denied::NOT_YET_VALID);
+    }
+    if !jwt.is_for(audiences.iter().map(String::as_str)) {
+        return Err(denied::OTHER_AUDIENCE);
+    }
+    Ok(expires)
+}

@@ -1,0 +1,109 @@
+//! Limits on what one identity or one peer costs others.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::bounded::Bounded;
+use super::review_cache::Key;
+
+/// Identities and peers that each limit remembers.
+const REMEMBERED: usize = 16_384;
+
+/// Reviews that run at once.
+const RUNNING: usize = 32;
+/// Reviews that wait for one of these places.
+const WAITING: usize = 256;
+/// How long they wait.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Who is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Who {
+    Identity(Key),
+    Peer(Peer),
+}
+
+/// An IPv4 address, or the /64 of an IPv6 address: one customer has as many addresses as that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(IpAddr);
+
+impl From<IpAddr> for Peer {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(v6) => Self(IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)))),
+            v4 @ IpAddr::V4(_) => Self(v4),
+        }
+    }
+}
+
+/// So many a minute, at most that many at once: a token bucket, kept as the instant at which it is full again.
+pub struct Limit {
+    interval: Duration,
+    minute: Duration,
+    full_at: Mutex<Bounded<Who, Instant>>,
+}
+
+impl Limit {
+    pub fn per_minute(count: u32) -> Self {
+        let minute = Duration::from_mins(1);
+        Self { interval: minute / count, minute, full_at: Mutex::new(Bounded::new(REMEMBERED)) }
+    }
+
+    /// Whether another one is permitted; otherwise the seconds until it is.
+    pub fn check(&self, who: &Who, now: Instant) -> Result<(), u32> {
+        let full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        self.room(full_at.get(who), now)
+    }
+
+    /// Takes one, if it is permitted.
+    pub fn take(&self, who: Who, now: Instant) -> Result<(), u32> {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        self.room(full_at.get(&who), now)?;
+        let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
+        full_at.insert(who, next);
+        Ok(())
+    }
+
+    /// Counts one that has happened, permitted or not.
+    pub fn record(&self, who: Who, now: Instant) {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
+        full_at.insert(who, next.min(now + self.minute));
+    }
+
+    fn room(&self, full_at: Option<&Instant>, now: Instant) -> Result<(), u32> {
+        let missing = full_at.map_or(Duration::ZERO, |full_at| full_at.saturating_duration_since(now));
+        // `minute / count` is rounded down: half an interval decides, not a nanosecond.
+        let over = (missing + self.interval / 2).saturating_sub(self.minute);
+        if over.is_zero() {
+            return Ok(());
+        }
+        Err(u32::try_from(over.as_secs()).unwrap_or(u32::MAX).saturating_add(1))
+    }
+}
+
+/// Places for reviews in flight.
+pub struct Places {
+    running: Semaphore,
+    waiting: Semaphore,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { running: Semaphore::new(RUNNING), waiting: Semaphore::new(WAITING) }
+    }
+}
+
+impl Places {
+    /// A place, or `None` when too many wait or the wait takes too long.
+    pub async fn take(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.running.try_acquire() {
+            return Some(place);
+        }
+        let _waiting = self.waiting.try_acquire().ok()?;
+        tokio::time::timeout(PATIENCE, self.running.acquire()).await.ok()?.ok()
+    }
+}

@@ -1,0 +1,234 @@
+//! Remembers the answers of reviews, and lets one request at a time ask for each key.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::bounded::Bounded;
+use super::denied::Denied;
+
+/// A digest of what is asked.
+pub type Key = [u8; 32];
+
+/// For how long answers count, from their review.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    pub yes: Duration,
+    pub no: Duration,
+    /// A yes while reviews fail.
+    pub stale: Duration,
+    /// How long a failure is not repeated.
+    pub failure: Duration,
+}
+
+/// Where the answer is kept. A no may need a narrower key than a yes: see [`Asked`](super::Asked).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    pub yes: Key,
+    pub no: Key,
+}
+
+/// The outcome of a review.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<Y, N> {
+    /// `life`: the longest time for which it counts, if something limits it.
+    Yes {
+        value: Y,
+        life: Option<Duration>,
+    },
+    No(N),
+    Failed(Failure),
+}
+
+/// A review without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub denied: Denied,
+    /// Not asked again for a while.
+    pub remember: bool,
+    /// An earlier yes counts meanwhile.
+    pub stale: bool,
+}
+
+/// What a caller receives.
+pub type Outcome<Y, N> = Result<Result<Y, N>, Denied>;
+
+struct Yes<Y> {
+    value: Y,
+    fresh_until: Instant,
+    stale_until: Instant,
+}
+
+struct State<Y, N> {
+    yes: Bounded<Key, Yes<Y>>,
+    /// Apart, so that a flood of refusals evicts no permission.
+    no: Bounded<Key, (N, Instant)>,
+    failed: Bounded<Key, (Failure, Instant)>,
+    /// By the key of a no. Each ends with the task that holds the sender.
+    open: HashMap<Key, watch::Receiver<Option<Outcome<Y, N>>>>,
+}
+
+pub struct ReviewCache<Y, N> {
+    times: Times,
+    state: Mutex<State<Y, N>>,
+}
+
+impl<Y, N> ReviewCache<Y, N>
+where
+    Y: Clone + Send + Sync + 'static,
+    N: Clone + Send + Sync + 'static,
+{
+    pub fn new(capacity: usize, times: Times) -> Self {
+        let state = State {
+            yes: Bounded::new(capacity),
+            no: Bounded::new(capacity),
+            failed: Bounded::new(capacity),
+            open: HashMap::new(),
+        };
+        Self { times, state: Mutex::new(state) }
+    }
+
+    /// What is known without a review.
+    pub fn known(&self, keys: &Keys, now: Instant) -> Option<Outcome<Y, N>> {
+        self.state().known(keys, now)
+    }
+
+    /// A permission that counts, or would count if reviews failed.
+    pub fn known_yes(&self, keys: &Keys, now: Instant) -> Option<Y> {
+        self.state().stale(keys, now)
+    }
+
+    /// Returns what is known, or waits for the review of another caller, or starts one if `admit` permits it. The review
+    /// goes on when its caller gives up. The second value says whether this call started it.
+    pub async fn ask<F>(
+        self: &Arc<Self>,
+        keys: Keys,
+        now: Instant,
+        admit: impl FnOnce() -> Result<(), Denied>,
+        review: impl FnOnce() -> F,
+    ) -> (Outcome<Y, N>, bool)
+    where
+        F: Future<Output = Answer<Y, N>> + Send + 'static,
+    {
+        let (mut receiver, started) = {
+            let mut state = self.state();
+            // Answers are stored before their review is no longer open: there is no gap in which a second one starts.
+            if let Some(outcome) = state.known(&keys, now) {
+                return (outcome, false);
+            }
+            if let Some(receiver) = state.open.get(&keys.no) {
+                (receiver.clone(), false)
+            } else {
+                if let Err(denied) = admit() {
+                    return (Err(denied), false);
+                }
+                (self.start(&mut state, keys, review()), true)
+            }
+        };
+        let outcome = receiver.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        (outcome.unwrap_or(Err(Denied::api_server())), started)
+    }
+
+    fn start<F>(
+        self: &Arc<Self>,
+        state: &mut State<Y, N>,
+        keys: Keys,
+        review: F,
+    ) -> watch::Receiver<Option<Outcome<Y, N>>>
+    where
+        F: Future<Output = Answer<Y, N>> + Send + 'static,
+    {
+        let (sender, receiver) = watch::channel(None);
+        state.open.insert(keys.no, receiver.clone());
+        let open = Open { cache: Arc::clone(self), keys };
+        tokio::spawn(async move {
+            let answer = review.await;
+            let outcome = open.cache.store(&keys, answer, Instant::now());
+            sender.send_replace(Some(outcome));
+            drop(open);
+        });
+        receiver
+    }
+
+    /// Keeps the answer, and returns what it means for those who wait.
+    pub fn store(&self, keys: &Keys, answer: Answer<Y, N>, now: Instant) -> Outcome<Y, N> {
+        let mut state = self.state();
+        match answer {
+            Answer::Yes { value, life } => {
+                let until = |time: Duration| now + life.map_or(time, |life| life.min(time));
+                let (fresh_until, stale_until) = (until(self.times.yes), until(self.times.stale));
+                state.no.remove(&keys.no);
+                state.failed.remove(&keys.no);
+                state.yes.insert(keys.yes, Yes { value: value.clone(), fresh_until, stale_until });
+                Ok(Ok(value))
+            }
+            Answer::No(reason) => {
+                state.yes.remove(&keys.yes);
+                state.failed.remove(&keys.no);
+                state.no.insert(keys.no, (reason.clone(), now + self.times.no));
+                Ok(Err(reason))
+            }
+            Answer::Failed(failure) => {
+                if failure.remember {
+                    state.failed.insert(keys.no, (failure, now + self.times.failure));
+                }
+                state.failed_outcome(keys, failure, now)
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<Y, N>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<Y: Clone, N: Clone> State<Y, N> {
+    fn known(&self, keys: &Keys, now: Instant) -> Option<Outcome<Y, N>> {
+        if let Some((reason, until)) = self.no.get(&keys.no)
+            && now < *until
+        {
+            return Some(Ok(Err(reason.clone())));
+        }
+        if let Some(yes) = self.yes.get(&keys.yes)
+            && now < yes.fresh_until
+        {
+            return Some(Ok(Ok(yes.value.clone())));
+        }
+        let (failure, until) = self.failed.get(&keys.no)?;
+        (now < *until).then(|| self.failed_outcome(keys, *failure, now))
+    }
+
+    fn failed_outcome(&self, keys: &Keys, failure: Failure, now: Instant) -> Outcome<Y, N> {
+        match self.stale(keys, now).filter(|_| failure.stale) {
+            Some(value) => Ok(Ok(value)),
+            None => Err(failure.denied),
+        }
+    }
+
+    fn stale(&self, keys: &Keys, now: Instant) -> Option<Y> {
+        self.yes.get(&keys.yes).filter(|yes| now < yes.stale_until).map(|yes| yes.value.clone())
+    }
+}
+
+/// Ends an open review when its task ends, a panic included.
+struct Open<Y, N>
+where
+    Y: Clone + Send + Sync + 'static,
+    N: Clone + Send + Sync + 'static,
+{
+    cache: Arc<ReviewCache<Y, N>>,
+    keys: Keys,
+}
+
+impl<Y, N> Drop for Open<Y, N>
+where
+    Y: Clone + Send + Sync + 'static,
+    N: Clone + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        self.cache.state().open.remove(&self.keys.no);
+    }
+}

@@ -1,0 +1,154 @@
+//! Static tokens: each file of `--tokens-dir` holds the SHA-256 of one token. The file's name is the user's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::denied;
+use super::identity::{Identity, Kind};
+
+/// Static tokens begin with this.
+pub const PREFIX: &str = "odt_";
+/// 32 bytes in base64url, the shortest encoding that is in use.
+const SHORTEST: usize = PREFIX.len() + 43;
+const RELOAD: Duration = Duration::from_secs(30);
+/// Longer files hold something else.
+const LONGEST_FILE: u64 = 4096;
+
+/// The tokens of one folder.
+pub struct StaticTokens {
+    folder: Option<PathBuf>,
+    entries: ArcSwap<Vec<Entry>>,
+    /// Each problem is logged once.
+    logged: Mutex<Vec<String>>,
+}
+
+struct Entry {
+    sha256: [u8; 32],
+    identity: Arc<Identity>,
+}
+
+impl StaticTokens {
+    /// Reads the folder for the first time; without a folder no token is known.
+    pub fn open(folder: Option<PathBuf>) -> Result<Self, (PathBuf, io::Error)> {
+        let tokens = Self { folder, entries: ArcSwap::default(), logged: Mutex::default() };
+        match tokens.reload() {
+            Ok(()) => Ok(tokens),
+            Err(error) => Err((tokens.folder.unwrap_or_default(), error)),
+        }
+    }
+
+    /// Reads the folder again every 30 seconds. A folder that cannot be read changes nothing.
+    pub async fn keep_current(&self) {
+        loop {
+            tokio::time::sleep(RELOAD).await;
+            if let Err(error) = self.reload() {
+                self.log(vec![format!("cannot read the folder: {error}")]);
+            }
+        }
+    }
+
+    pub fn reload(&self) -> io::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let (entries, problems) = read(folder)?;
+        self.entries.store(Arc::new(entries));
+        self.log(problems);
+        Ok(())
+    }
+
+    /// Whose token it is, or the reason phrase. Every entry is compared, in constant time.
+    pub fn find(&self, token: &str) -> Result<Arc<Identity>, &'static str> {
+        if token.len() < SHORTEST {
+            return Err(denied::SHORT_STATIC);
+        }
+        let sha256 = digest(&SHA256, token.as_bytes());
+        let mut found = None;
+        for entry in self.entries.load().iter() {
+            if verify_slices_are_equal(&entry.sha256, sha256.as_ref()).is_ok() {
+                found = Some(Arc::clone(&entry.identity));
+            }
+        }
+        found.ok_or(denied::UNKNOWN_STATIC)
+    }
+
+    fn log(&self, problems: Vec<String>) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        for problem in problems.iter().filter(|problem| !logged.contains(problem)) {
+            let folder = self.folder.as_deref().unwrap_or(Path::new("")).display();
+            tracing::warn!(%folder, problem, "a static token does not count");
+        }
+        *logged = problems;
+    }
+}
+
+/// The usable entries, and what is wrong with the other files.
+fn read(folder: &Path) -> io::Result<(Vec<Entry>, Vec<String>)> {
+    let mut problems = Vec::new();
+    let mut by_digest: HashMap<[u8; 32], Vec<String>> = HashMap::new();
+    for file in std::fs::read_dir(folder)? {
+        let file = file?;
+        let name = file.file_name();
+        // Kubernetes keeps the files of a mounted Secret in `..data`.
+        if name.as_encoded_bytes().starts_with(b"..") || file.path().is_dir() {
+            continue;
+        }
+        let Some(name) = name.to_str().filter(|name| is_user_name(name)) else {
+            let name = name.to_string_lossy();
+            problems.push(format!("{name:?} is no name of a user: use letters, digits, '-', '_' and '.'"));
+            continue;
+        };
+        match content(&file.path()).map(|text| parse(&text)) {
+            Ok(Some(sha256)) => by_digest.entry(sha256).or_default().push(name.to_owned()),
+            Ok(None) => {
+                problems.push(format!("{name} does not hold sha256: and 64 hexadecimal digits"));
+            }
+            Err(error) => problems.push(format!("{name} cannot be read: {error}")),
+        }
+    }
+    let mut entries = Vec::new();
+    for (sha256, mut names) in by_digest {
+        if let [name] = &*names {
+            entries.push(Entry { sha256, identity: Arc::new(identity(name)) });
+        } else {
+            names.sort();
+            problems.push(format!("{} hold the same token, which does not count", names.join(" and ")));
+        }
+    }
+    problems.sort();
+    Ok((entries, problems))
+}
+
+/// The keys of a Secret.
+fn is_user_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+fn content(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST_FILE).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn parse(text: &str) -> Option<[u8; 32]> {
+    let hex = text.trim().strip_prefix("sha256:")?;
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut sha256 = [0; 32];
+    for (at, byte) in sha256.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(sha256)
+}
+
+fn identity(name: &str) -> Identity {
+    let groups = vec!["opendepot:tokens".to_owned()];
+    Identity::new(Kind::Static, format!("opendepot:token:{name}"), None, groups, BTreeMap::new(), None)
+}
