@@ -30,3 +30,6 @@ pub use self::audience::own_token;
 pub use self::denied::Denied;
 pub use self::identity::{Identity, Kind};
 pub use self::settings::{AccessError, AccessSettings};
+
+#[cfg(test)]
+mod tests;

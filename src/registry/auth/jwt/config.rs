@@ -59,7 +59,8 @@ const CEL: &str = "CEL is not supported: write claim";
 
 /// Parses and checks the text of the file.
 pub fn parse(text: &str) -> Result<Vec<IssuerConfig>, String> {
-    let document: raw::Document = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    let document: raw::Document =
+        serde_yaml::from_str(text).map_err(|error| first_line(&error.to_string()))?;
     let version = document.api_version.strip_prefix("apiserver.config.k8s.io/");
     if !version.is_some_and(|version| ["v1", "v1beta1", "v1alpha1"].contains(&version)) {
         return Err("apiVersion: write apiserver.config.k8s.io/v1".into());
@@ -79,6 +80,11 @@ pub fn parse(text: &str) -> Result<Vec<IssuerConfig>, String> {
     let all: Vec<Vec<&str>> = issuers.iter().map(|issuer| issuer.prefixes().collect()).collect();
     prefixes::check(&all)?;
     Ok(issuers)
+}
+
+/// Without the excerpt of the file that follows it.
+fn first_line(error: &str) -> String {
+    error.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 fn distinct(issuers: &[IssuerConfig]) -> Result<(), String> {

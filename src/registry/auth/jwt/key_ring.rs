@@ -59,7 +59,7 @@ impl KeyRing {
     pub async fn keep_current(&self) {
         loop {
             let fetching = self.on_demand.lock().await;
-            let succeeded = self.fetch().await;
+            let succeeded = self.fetch(Instant::now()).await;
             drop(fetching);
             tokio::time::sleep(if succeeded { REFRESH } else { RETRY }).await;
         }
@@ -87,14 +87,14 @@ impl KeyRing {
         let recently = last.is_some_and(|last| now.saturating_duration_since(last) < pause);
         if !waited && !recently {
             *last = Some(now);
-            self.fetch().await;
+            self.fetch(now).await;
         }
     }
 
-    async fn fetch(&self) -> bool {
+    async fn fetch(&self, now: Instant) -> bool {
         match self.source.fetch().await {
             Ok(keys) => {
-                self.loaded.store(Some(Arc::new(Loaded { keys: Arc::new(keys), at: Instant::now() })));
+                self.loaded.store(Some(Arc::new(Loaded { keys: Arc::new(keys), at: now })));
                 true
             }
             Err(error) => {

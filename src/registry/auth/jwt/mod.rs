@@ -13,3 +13,6 @@ mod verify;
 
 pub use self::config::parse;
 pub use self::verify::{Issuer, Issuers};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::PEER;
+use super::doubles::{AUDIENCE, Server, bearer, jwt};
+use crate::registry::auth::access::{Access, Asked};
+use crate::registry::auth::audience;
+use crate::registry::auth::denied::{self, Denied};
+use crate::registry::auth::identity::{Identity, Kind};
+use crate::registry::auth::settings::{AccessError, AccessSettings};
+
+fn asked<'a>(name: &'a str, holder: Option<&'a str>) -> Asked<'a> {
+    Asked { namespace: "platform", name, system: "aws", holder }
+}
+
+fn with_anonymous() -> AccessSettings {
+    AccessSettings { anonymous: true, ..AccessSettings::default() }
+}
+
+async fn identity(access: &Access, token: &str) -> Result<Arc<Identity>, Denied> {
+    access.identify(&bearer(token), PEER).await
+}
+
+#[tokio::test]
+async fn a_token_is_reviewed_once_by_many_clients() {
+    let server = Server::default();
+    server.permit("ann", "platform", "eks");
+    let access = Arc::new(server.access(AccessSettings::default()));
+    let client = |_| {
+        let access = Arc::clone(&access);
+        tokio::spawn(async move {
+            let identity = identity(&access, "user-ann").await.unwrap();
+            access.may_download(&identity, PEER, asked("eks", Some("eks"))).await
+        })
+    };
+    let clients: Vec<_> = (0..240).map(client).collect();
+    for client in clients {
+        assert_eq!(client.await.unwrap(), Ok(()));
+    }
+    assert_eq!(server.counts(), (1, 1));
+}
+
+#[tokio::test]
+async fn a_bad_token_is_never_anonymous() {
+    let server = Server::default();
+    let access = server.access(with_anonymous());
+    let nobody = access.identify(&HeaderMap::new(), PEER).await.unwrap();
+    assert_eq!(
+        (nobody.user.as_str(), &*nobody.groups),
+        ("system:anonymous", &["system:unauthenticated".into()][..])
+    );
+    assert_eq!(identity(&access, "wrong").await, Err(Denied::Unauthenticated(denied::NOT_ACCEPTED)));
+    let mut basic = HeaderMap::new();
+    basic.insert(http::header::AUTHORIZATION, "Basic YTpi".parse().unwrap());
+    assert_eq!(access.identify(&basic, PEER).await, Err(Denied::Unauthenticated(denied::NOT_BEARER)));
+    let strict = server.access(AccessSettings::default());
+    let without = strict.identify(&HeaderMap::new(), PEER).await;
+    assert_eq!(without, Err(Denied::Unauthenticated(denied::NO_TOKEN)));
+}
+
+#[tokio::test]
+async fn what_the_api_server_would_refuse_is_not_sent_to_it() {
+    let server = Server::default();
+    let access = server.access(AccessSettings::default());
+    let now = Timestamp::now().as_second();
+    for (claims, phrase) in [
+        (json!({ "aud": [AUDIENCE], "exp": now - 1 }), denied::EXPIRED),
+        (json!({ "aud": AUDIENCE, "exp": 1_700_000_000.5 }), denied::EXPIRED),
+        (json!({ "aud": ["https://kubernetes.default.svc"], "exp": now + 60 }), denied::OTHER_AUDIENCE),
+        (json!({ "exp": now + 60 }), denied::OTHER_AUDIENCE),
+        (json!({ "aud": [], "exp": now + 60 }), denied::OTHER_AUDIENCE),
+        (json!({ "aud": AUDIENCE, "exp": "tomorrow" }), denied::MALFORMED),
+    ] {
+        let token = jwt(&json!({ "alg": "RS256" }), &claims, b"signature");
+        assert_eq!(identity(&access, &token).await, Err(Denied::Unauthenticated(phrase)), "{claims}");
+    }
+    assert_eq!(server.counts(), (0, 0));
+    let good = jwt(&json!({ "alg": "RS256" }), &json!({ "aud": ["x", AUDIENCE], "exp": now + 60 }), b"s");
+    assert_eq!(identity(&access, &good).await, Err(Denied::Unauthenticated(denied::NOT_ACCEPTED)));
+    assert_eq!(server.counts(), (1, 0));
+}
+
+#[tokio::test]
+async fn public_means_everybody_and_one_more_review() {
+    let server = Server::default();
+    server.permit("system:anonymous", "platform", "public");
+    let access = server.access(with_anonymous());
+    let nobody = access.identify(&HeaderMap::new(), PEER).await.unwrap();
+    let ann = identity(&access, "user-ann").await.unwrap();
+    assert_eq!(access.may_download(&ann, PEER, asked("public", None)).await, Ok(()));
+    assert_eq!(access.may_download(&nobody, PEER, asked("public", None)).await, Ok(()));
+    let private = access.may_download(&nobody, PEER, asked("private", None)).await;
+    assert_eq!(private, Err(Denied::Unauthenticated(denied::NO_TOKEN)));
+    assert_eq!(access.may_download(&ann, PEER, asked("private", None)).await, Err(Denied::Forbidden));
+    let reviews = server.0.lock().unwrap().accesses.clone();
+    assert_eq!(
+        reviews,
+        [
+            "ann platform/public",
+            "system:anonymous platform/public",
+            "system:anonymous platform/private",
+            "ann platform/private"
+        ]
+    );
+    // Without --anonymous nothing is public.
+    let strict = server.access(AccessSettings::default());
+    assert_eq!(strict.may_download(&ann, PEER, asked("public", None)).await, Err(Denied::Forbidden));
+}
+
+/// The Module `terraform-aws-eks` holds the address `eks`. Who may not download it causes as many reviews for it as for an
+/// address without a holder, in whatever order they are asked.
+#[tokio::test]
+async fn reviews_do_not_show_which_addresses_are_held() {
+    let holder = |name: &str| (name == "eks").then_some("terraform-aws-eks");
+    for order in [
+        ["eks", "terraform-aws-eks", "eks", "none"],
+        ["terraform-aws-eks", "eks", "none", "eks"],
+        ["none", "none", "eks", "terraform-aws-eks"],
+    ] {
+        let mut reviews = Vec::new();
+        let of = |held: bool| {
+            let server = Server::default();
+            async move {
+                let access = server.access(AccessSettings::default());
+                let ann = identity(&access, "user-ann").await.unwrap();
+                let mut counts = Vec::new();
+                for name in order {
+                    let asked = asked(name, holder(name).filter(|_| held));
+                    assert_eq!(access.may_download(&ann, PEER, asked).await, Err(Denied::Forbidden));
+                    counts.push(server.counts().1);
+                }
+                counts
+            }
+        };
+        for held in [true, false] {
+            reviews.push(of(held).await);
+        }
+        assert_eq!(reviews[0], reviews[1], "{order:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_api_server_what_is_known_counts_and_the_rest_waits() {
+    let server = Server::default();
+    server.permit("ann", "platform", "*");
+    let access = server.access(AccessSettings::default());
+    let ann = identity(&access, "user-ann").await.unwrap();
+    assert_eq!(access.may_download(&ann, PEER, asked("eks", None)).await, Ok(()));
+    server.set_away(true);
+    assert_eq!(identity(&access, "user-ann").await.unwrap(), ann);
+    assert_eq!(access.may_download(&ann, PEER, asked("eks", None)).await, Ok(()));
+    assert_eq!(identity(&access, "user-bob").await, Err(Denied::api_server()));
+    assert_eq!(access.may_download(&ann, PEER, asked("vpc", None)).await, Err(Denied::api_server()));
+    // The failure is remembered: no more reviews, and no more permission once the server is back within the 5 seconds.
+    let before = server.counts();
+    assert_eq!(identity(&access, "user-bob").await, Err(Denied::api_server()));
+    assert_eq!(server.counts(), before);
+}
+
+#[tokio::test]
+async fn a_peer_with_failed_tokens_is_limited_and_others_go_on() {
+    let server = Server::default();
+    let access = server.access(AccessSettings::default());
+    identity(&access, "user-ann").await.unwrap();
+    for number in 0..30 {
+        let failed = identity(&access, &format!("wrong-{number}")).await;
+        assert_eq!(failed, Err(Denied::Unauthenticated(denied::NOT_ACCEPTED)), "{number}");
+    }
+    let limited = |result: &Result<Arc<Identity>, Denied>| matches!(result, Err(Denied::TooMany { .. }));
+    let reviews = server.counts().0;
+    for token in ["wrong-30", "user-bob", "odt_short", "no,token68"] {
+        let result = identity(&access, token).await;
+        assert!(limited(&result), "{token}: {result:?}");
+    }
+    assert_eq!(server.counts().0, reviews);
+    // A cached token, no token, and another peer.
+    assert!(identity(&access, "user-ann").await.is_ok());
+    assert_eq!(
+        access.identify(&HeaderMap::new(), PEER).await,
+        Err(Denied::Unauthenticated(denied::NO_TOKEN))
+    );
+    let other = IpAddr::from([192, 0, 2, 2]);
+    assert!(access.identify(&bearer("user-bob"), other).await.is_ok());
+}
+
+#[tokio::test]
+async fn random_names_cost_a_bounded_number_of_reviews() {
+    let server = Server::default();
+    server.permit("ann", "platform", "eks");
+    server.permit("bob", "platform", "eks");
+    let access = server.access(with_anonymous());
+    let ann = identity(&access, "user-ann").await.unwrap();
+    assert_eq!(access.may_download(&ann, PEER, asked("eks", None)).await, Ok(()));
+    let mut refused = 0;
+    for number in 0..200 {
+        let name = format!("name-{number}");
+        match access.may_download(&ann, PEER, asked(&name, None)).await {
+            Err(Denied::Forbidden) => refused += 1,
+            Err(Denied::TooMany { retry_after, .. }) => assert!((1..=2).contains(&retry_after)),
+            other => panic!("{other:?}"),
+        }
+    }
+    // One more each second.
+    assert!((60..=63).contains(&refused), "{refused}");
+    assert!(server.counts().1 <= 2 * 63 + 1, "{:?}", server.counts());
+    // What is cached goes on, and so do others.
+    assert_eq!(access.may_download(&ann, PEER, asked("eks", None)).await, Ok(()));
+    let bob = identity(&access, "user-bob").await.unwrap();
+    assert_eq!(access.may_download(&bob, PEER, asked("eks", None)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn anonymous_refusals_are_counted_by_peer() {
+    let server = Server::default();
+    server.permit("system:anonymous", "platform", "public");
+    let access = server.access(with_anonymous());
+    let nobody = access.identify(&HeaderMap::new(), PEER).await.unwrap();
+    for number in 0..70 {
+        let _ = access.may_download(&nobody, PEER, asked(&format!("n-{number}"), None)).await;
+    }
+    let limited = access.may_download(&nobody, PEER, asked("public", None)).await;
+    assert!(matches!(limited, Err(Denied::TooMany { .. })), "{limited:?}");
+    let other = IpAddr::from([192, 0, 2, 2]);
+    assert_eq!(access.may_download(&nobody, other, asked("public", None)).await, Ok(()));
+    // It is known now.
+    assert_eq!(access.may_download(&nobody, PEER, asked("public", None)).await, Ok(()));
+}
+
+#[test]
+fn the_audience_of_the_api_is_refused_at_start() {
+    let own = |audiences: Value| {
+        SecretString::from(jwt(&json!({ "alg": "RS256" }), &json!({ "aud": audiences }), b""))
+    };
+    let checked = |audience: &str, own: &SecretString| audience::checked(Some(audience), Some(own));
+    let api = own(json!(["https://kubernetes.default.svc", "k3s"]));
+    assert_eq!(checked(AUDIENCE, &api).unwrap(), AUDIENCE);
+    assert!(matches!(checked("k3s", &api), Err(AccessError::ApiAudience(_))));
+    assert!(matches!(checked(AUDIENCE, &own(json!(AUDIENCE))), Err(AccessError::ApiAudience(_))));
+    assert!(matches!(audience::checked(None, None), Err(AccessError::NoAudience)));
+    assert!(matches!(audience::checked(Some("a b"), None), Err(AccessError::InvalidAudience(_))));
+    let message = checked("k3s", &api).unwrap_err().to_string();
+    assert!(message.contains("--audience k3s") && message.contains("write"), "{message}");
+}
+
+#[test]
+fn identities_with_other_rights_have_other_keys() {
+    let identity = |user: &str, uid: Option<&str>, groups: &[&str], extra: &[(&str, &[&str])]| {
+        let list = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let extra = extra.iter().map(|(key, values)| ((*key).to_owned(), list(values))).collect();
+        Identity::new(Kind::Reviewed, user.into(), uid.map(Into::into), list(groups), extra, None)
+    };
+    let all = [
+        identity("ab", None, &["c"], &[]),
+        identity("a", Some("b"), &["c"], &[]),
+        identity("ab", None, &[], &[("c", &[])]),
+        identity("ab", None, &["c", ""], &[]),
+        identity("ab", None, &["c"], &[("k", &["v"])]),
+        identity("ab", None, &["c"], &[("k", &["v", ""])]),
+        identity("ab", Some("u"), &["c"], &[]),
+    ];
+    for (at, one) in all.iter().enumerate() {
+        for other in &all[at + 1..] {
+            assert_ne!(one.rights_key(), other.rights_key(), "{one:?} {other:?}");
+        }
+    }
+    // Two tokens of one service account share their limits.
+    assert_eq!(all[0].limit_key(), all[4].limit_key());
+}

@@ -1,0 +1,100 @@
+//! Stand-ins for the API server, and tokens.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+
+use crate::registry::auth::access::Access;
+use crate::registry::auth::identity::{Identity, Kind};
+use crate::registry::auth::review::{NoAnswer, Pending, Reviewer};
+use crate::registry::auth::settings::AccessSettings;
+use crate::registry::metrics::RegistryMetrics;
+
+pub const AUDIENCE: &str = "registry.acme.io";
+
+pub fn jwt(header: &Value, claims: &Value, signature: &[u8]) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.{}", part(header), part(claims), URL_SAFE_NO_PAD.encode(signature))
+}
+
+pub fn bearer(token: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+    headers
+}
+
+/// An API server that knows the tokens `user-NAME`, and permits what is listed.
+#[derive(Clone, Default)]
+pub struct Server(pub Arc<Mutex<State>>);
+
+#[derive(Default)]
+pub struct State {
+    /// User, namespace, name; `*` is any name.
+    pub permitted: Vec<(String, String, String)>,
+    pub away: bool,
+    /// Token reviews, by token, and access reviews as `USER NAMESPACE/NAME`.
+    pub tokens: Vec<String>,
+    pub accesses: Vec<String>,
+}
+
+impl Server {
+    pub fn permit(&self, user: &str, namespace: &str, name: &str) {
+        self.0.lock().unwrap().permitted.push((user.into(), namespace.into(), name.into()));
+    }
+
+    pub fn set_away(&self, away: bool) {
+        self.0.lock().unwrap().away = away;
+    }
+
+    /// The numbers of token and access reviews.
+    pub fn counts(&self) -> (usize, usize) {
+        let state = self.0.lock().unwrap();
+        (state.tokens.len(), state.accesses.len())
+    }
+
+    pub fn access(&self, settings: AccessSettings) -> Access {
+        let settings = AccessSettings { audience: Some(AUDIENCE.into()), ..settings };
+        Access::with_reviewer(&settings, Box::new(self.clone()), RegistryMetrics::default()).unwrap()
+    }
+}
+
+impl Reviewer for Server {
+    fn token(&self, token: SecretString, audience: String) -> Pending<Option<Identity>> {
+        assert_eq!(audience, AUDIENCE);
+        let token = token.expose_secret().to_owned();
+        let mut state = self.0.lock().unwrap();
+        state.tokens.push(token.clone());
+        let away = state.away;
+        Box::pin(async move {
+            // Others get in between.
+            tokio::task::yield_now().await;
+            if away {
+                return Err(NoAnswer("refused".into()));
+            }
+            let user = token.strip_prefix("user-");
+            Ok(user.map(|user| {
+                let groups = vec!["system:authenticated".into()];
+                Identity::new(Kind::Reviewed, user.into(), None, groups, BTreeMap::new(), None)
+            }))
+        })
+    }
+
+    fn access(&self, identity: &Identity, namespace: &str, name: &str) -> Pending<bool> {
+        let mut state = self.0.lock().unwrap();
+        state.accesses.push(format!("{} {namespace}/{name}", identity.user));
+        let permitted = state
+            .permitted
+            .iter()
+            .any(|(user, ns, one)| *user == identity.user && ns == namespace && (one == name || one == "*"));
+        let away = state.away;
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            if away { Err(NoAnswer("refused".into())) } else { Ok(permitted) }
+        })
+    }
+}

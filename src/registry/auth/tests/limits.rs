@@ -1,0 +1,71 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::registry::auth::limits::{Limit, Peer, Places, Who};
+
+const WHO: Who = Who::Identity([1; 32]);
+
+#[test]
+fn so_many_at_once_and_then_as_they_come_back() {
+    for count in [30, 60, 600] {
+        let (limit, start) = (Limit::per_minute(count), Instant::now());
+        for number in 0..count {
+            assert_eq!(limit.take(WHO, start), Ok(()), "{number} of {count}");
+        }
+        assert_eq!(limit.take(WHO, start).map_err(|wait| wait <= 2), Err(true));
+        assert_eq!(limit.check(&WHO, start).map_err(drop), Err(()));
+        assert_eq!(limit.take(Who::Identity([2; 32]), start), Ok(()));
+        let one_back = start + Duration::from_mins(1) / count;
+        assert_eq!(limit.take(WHO, one_back), Ok(()));
+        assert!(limit.take(WHO, one_back).is_err());
+        let mut later = 0;
+        while limit.take(WHO, start + Duration::from_mins(3)).is_ok() {
+            later += 1;
+        }
+        assert_eq!(later, count);
+    }
+}
+
+#[test]
+fn the_stated_wait_suffices() {
+    let (limit, start) = (Limit::per_minute(30), Instant::now());
+    for _ in 0..100 {
+        limit.record(WHO, start);
+    }
+    let wait = limit.check(&WHO, start).unwrap_err();
+    assert_eq!(limit.check(&WHO, start + Duration::from_secs(wait.into())), Ok(()));
+}
+
+#[test]
+fn a_peer_is_an_address_or_a_64() {
+    let peer = |text: &str| Peer::from(text.parse::<IpAddr>().unwrap());
+    assert_eq!(peer("2001:db8::1"), peer("2001:db8::ffff:0:0:1"));
+    assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
+    assert_eq!(peer("::ffff:192.0.2.1"), peer("192.0.2.1"));
+    assert_ne!(peer("192.0.2.1"), peer("192.0.2.2"));
+}
+
+#[tokio::test]
+async fn thirty_two_run_and_256_wait() {
+    let places = Arc::new(Places::default());
+    let mut running = Vec::new();
+    for _ in 0..32 {
+        running.push(places.take().await.unwrap());
+    }
+    let waiting: Vec<_> = (0..256)
+        .map(|_| {
+            let places = Arc::clone(&places);
+            tokio::spawn(async move { places.take().await.is_some() })
+        })
+        .collect();
+    // The runtime polls some tasks at a time.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(places.take().await.is_none(), "the 257th does not wait");
+    drop(running);
+    for waiting in waiting {
+        assert!(waiting.await.unwrap());
+    }
+}

@@ -1,0 +1,57 @@
+use k8s_openapi::api::authentication::v1::{TokenReviewStatus, UserInfo};
+
+use super::doubles::{AUDIENCE, jwt};
+use crate::registry::auth::identity::Kind;
+use crate::registry::auth::review::{access_review, identity};
+
+fn accepted() -> TokenReviewStatus {
+    TokenReviewStatus {
+        authenticated: Some(true),
+        audiences: Some(vec![AUDIENCE.into()]),
+        user: Some(UserInfo {
+            username: Some("system:serviceaccount:team-a:ci".into()),
+            uid: Some("1234".into()),
+            groups: Some(vec!["system:serviceaccounts".into(), "system:authenticated".into()]),
+            extra: Some([("authentication.kubernetes.io/credential-id".into(), vec!["JTI=1".into()])].into()),
+        }),
+        error: None,
+    }
+}
+
+#[test]
+fn an_identity_is_taken_over_unchanged() {
+    let token =
+        jwt(&serde_json::json!({ "alg": "RS256" }), &serde_json::json!({ "exp": 2_000_000_000 }), b"");
+    let identity = identity(accepted(), AUDIENCE, &token).unwrap();
+    assert_eq!(identity.kind, Kind::Reviewed);
+    assert_eq!(identity.expires.unwrap().as_second(), 2_000_000_000);
+    let review = access_review(&identity, "team-a", "eks").spec;
+    let (user, status) = (accepted().user.unwrap(), review.resource_attributes.unwrap());
+    assert_eq!((review.user, review.uid), (user.username, user.uid));
+    assert_eq!((review.groups, review.extra), (user.groups, user.extra));
+    let [verb, group, resource, subresource, namespace, name] =
+        [status.verb, status.group, status.resource, status.subresource, status.namespace, status.name]
+            .map(Option::unwrap);
+    assert_eq!(
+        [&*verb, &*group, &*resource, &*subresource],
+        ["get", "opendepot.defdev.io", "modules", "download"]
+    );
+    assert_eq!([&*namespace, &*name], ["team-a", "eks"]);
+}
+
+#[test]
+fn a_review_that_does_not_name_our_audience_identifies_no_one() {
+    let refused = |change: fn(&mut TokenReviewStatus)| {
+        let mut status = accepted();
+        change(&mut status);
+        assert_eq!(identity(status.clone(), AUDIENCE, "opaque"), None, "{status:?}");
+    };
+    refused(|status| status.authenticated = Some(false));
+    refused(|status| status.authenticated = None);
+    refused(|status| status.audiences = None);
+    refused(|status| status.audiences = Some(Vec::new()));
+    refused(|status| status.audiences = Some(vec!["https://kubernetes.default.svc".into()]));
+    refused(|status| status.user = None);
+    refused(|status| status.user.as_mut().unwrap().username = None);
+    refused(|status| status.user.as_mut().unwrap().username = Some(String::new()));
+}

@@ -1,0 +1,157 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use crate::registry::auth::bounded::Bounded;
+use crate::registry::auth::denied::Denied;
+use crate::registry::auth::review_cache::{Answer, Failure, Keys, ReviewCache, Times};
+
+type Cache = ReviewCache<&'static str, &'static str>;
+
+const TIMES: Times = Times {
+    yes: Duration::from_mins(1),
+    no: Duration::from_secs(10),
+    stale: Duration::from_mins(10),
+    failure: Duration::from_secs(5),
+};
+const FAILURE: Failure = Failure { denied: Denied::api_server(), remember: true, stale: true };
+
+fn keys(yes: u8, no: u8) -> Keys {
+    Keys { yes: [yes; 32], no: [no; 32] }
+}
+
+fn yes(life: Option<u64>) -> Answer<&'static str, &'static str> {
+    Answer::Yes { value: "ann", life: life.map(Duration::from_secs) }
+}
+
+#[test]
+fn answers_count_for_their_time_and_not_longer() {
+    let (cache, start, keys) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
+    let after = |millis| start + Duration::from_millis(millis);
+    assert_eq!(cache.known(&keys, start), None);
+    let _ = cache.store(&keys, yes(None), start);
+    assert_eq!(cache.known(&keys, after(59_999)), Some(Ok(Ok("ann"))));
+    assert_eq!(cache.known(&keys, after(60_000)), None);
+    let _ = cache.store(&keys, Answer::No("not accepted"), start);
+    assert_eq!(cache.known(&keys, after(9_999)), Some(Ok(Err("not accepted"))));
+    assert_eq!(cache.known(&keys, after(10_000)), None, "a no replaces the yes before it");
+    let _ = cache.store(&keys, yes(Some(20)), start);
+    assert_eq!(cache.known(&keys, after(19_999)), Some(Ok(Ok("ann"))));
+    assert_eq!(cache.known(&keys, after(20_000)), None, "nothing outlives the token");
+    let _ = cache.store(&keys, yes(Some(0)), start);
+    assert_eq!(cache.known(&keys, start), None);
+}
+
+#[test]
+fn while_reviews_fail_a_yes_counts_for_ten_minutes_from_its_review() {
+    let (cache, start, known) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let _ = cache.store(&known, yes(None), start);
+    for at in [61, 300, 599] {
+        assert_eq!(cache.store(&known, Answer::Failed(FAILURE), after(at)), Ok(Ok("ann")), "{at}");
+        // The failure is remembered for 5 seconds.
+        assert_eq!(cache.known(&known, after(at)), Some(Ok(Ok("ann"))));
+        assert_eq!(cache.known(&known, after(at + 5)), None);
+    }
+    assert_eq!(cache.store(&known, Answer::Failed(FAILURE), after(600)), Err(Denied::api_server()));
+    let unknown = keys(2, 2);
+    assert_eq!(cache.store(&unknown, Answer::Failed(FAILURE), start), Err(Denied::api_server()));
+    assert_eq!(cache.known(&unknown, after(4)), Some(Err(Denied::api_server())));
+    assert_eq!(cache.known(&unknown, after(5)), None);
+}
+
+#[test]
+fn a_failure_of_an_identity_provider_prolongs_nothing() {
+    let (cache, start, keys) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
+    let _ = cache.store(&keys, yes(None), start);
+    let failure = Failure { denied: Denied::identity_provider(), remember: false, stale: false };
+    let later = start + Duration::from_secs(61);
+    assert_eq!(cache.store(&keys, Answer::Failed(failure), later), Err(Denied::identity_provider()));
+    assert_eq!(cache.known(&keys, later), None);
+}
+
+#[test]
+fn a_yes_is_shared_by_object_and_a_no_is_not() {
+    let (cache, start) = (Cache::new(9, TIMES), Instant::now());
+    let _ = cache.store(&keys(1, 2), yes(None), start);
+    assert_eq!(cache.known(&keys(1, 3), start), Some(Ok(Ok("ann"))));
+    let _ = cache.store(&keys(4, 5), Answer::No("no"), start);
+    assert_eq!(cache.known(&keys(4, 6), start), None);
+    assert_eq!(cache.known(&keys(7, 5), start), Some(Ok(Err("no"))));
+}
+
+#[test]
+fn a_flood_of_refusals_evicts_no_permission() {
+    let (cache, start) = (Cache::new(4, TIMES), Instant::now());
+    let _ = cache.store(&keys(1, 1), yes(None), start);
+    for number in 2..200 {
+        let _ = cache.store(&keys(number, number), Answer::No("no"), start);
+    }
+    assert_eq!(cache.known(&keys(1, 1), start), Some(Ok(Ok("ann"))));
+    assert_eq!(cache.known(&keys(2, 2), start), None);
+    assert_eq!(cache.known(&keys(199, 199), start), Some(Ok(Err("no"))));
+}
+
+#[tokio::test]
+async fn a_review_goes_on_when_its_caller_gives_up() {
+    let (cache, keys) = (Arc::new(Cache::new(9, TIMES)), keys(1, 1));
+    let (open, opened) = tokio::sync::oneshot::channel::<()>();
+    let review = || async move {
+        opened.await.unwrap();
+        yes(None)
+    };
+    let first = cache.ask(keys, Instant::now(), || Ok(()), review);
+    assert!(tokio::time::timeout(Duration::from_millis(1), first).await.is_err());
+    let second =
+        cache.ask(keys, Instant::now(), || panic!("not admitted again"), || async { panic!("asked again") });
+    open.send(()).unwrap();
+    assert_eq!(second.await, (Ok(Ok("ann")), false));
+}
+
+#[tokio::test]
+async fn a_review_that_panics_blocks_no_other() {
+    let (cache, keys) = (Arc::new(Cache::new(9, TIMES)), keys(1, 1));
+    let broken = cache.ask(keys, Instant::now(), || Ok(()), || async { panic!("a broken review") }).await;
+    assert_eq!(broken, (Err(Denied::api_server()), true));
+    let next = cache.ask(keys, Instant::now(), || Ok(()), || async { yes(None) }).await;
+    assert_eq!(next, (Ok(Ok("ann")), true));
+}
+
+#[tokio::test]
+async fn who_is_not_admitted_starts_no_review() {
+    let cache = Arc::new(Cache::new(9, TIMES));
+    let started = AtomicUsize::new(0);
+    let limited = Denied::TooMany { phrase: "wait", retry_after: 1 };
+    let review = || {
+        started.fetch_add(1, Ordering::SeqCst);
+        async { yes(None) }
+    };
+    let outcome = cache.ask(keys(1, 1), Instant::now(), || Err(limited), review).await;
+    assert_eq!((outcome, started.load(Ordering::SeqCst)), ((Err(limited), false), 0));
+}
+
+proptest! {
+    #[test]
+    fn a_bounded_map_keeps_the_newest(keys in prop::collection::vec(0..20u8, 0..200), capacity in 1..8usize) {
+        let mut map = Bounded::new(capacity);
+        let mut newest: Vec<u8> = Vec::new();
+        for (number, key) in keys.iter().enumerate() {
+            if number % 7 == 3 {
+                map.remove(key);
+                newest.retain(|other| other != key);
+                continue;
+            }
+            map.insert(*key, number);
+            newest.retain(|other| other != key);
+            newest.push(*key);
+            if newest.len() > capacity {
+                newest.remove(0);
+            }
+            let (entries, order) = map.len();
+            prop_assert!(entries == newest.len() && order <= 2 * capacity + 1);
+            prop_assert!(newest.iter().all(|key| map.get(key).is_some()));
+        }
+    }
+}
