@@ -1,0 +1,70 @@
+//! The client that sends a request, as its headers say: for counts and the access log.
+
+use http::HeaderMap;
+use http::header::USER_AGENT;
+
+/// The longest text of a client in a log line, in characters.
+const LONGEST: usize = 128;
+
+/// A client and its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// `terraform`, `opentofu` or `other`.
+    pub name: &'static str,
+    /// The version that it states; empty if it states none.
+    pub version: String,
+}
+
+impl ClientInfo {
+    /// Reads `User-Agent` and `X-Terraform-Version`.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let agent = text(USER_AGENT.as_str());
+        let product = |name: &str| {
+            agent.split(' ').find_map(|part| part.strip_prefix(name)?.strip_prefix('/').map(str::to_owned))
+        };
+        let stated = loggable(text("x-terraform-version"));
+        if let Some(version) = product("OpenTofu") {
+            return Self { name: "opentofu", version: loggable(&version) };
+        }
+        match product("Terraform") {
+            Some(version) => {
+                let version = if stated.is_empty() { loggable(&version) } else { stated };
+                Self { name: "terraform", version }
+            }
+            None => Self { name: "other", version: loggable(agent) },
+        }
+    }
+}
+
+/// A text of a client as it may stand in a log line: of bounded length, with control characters escaped.
+pub fn loggable(text: &str) -> String {
+    text.chars().take(LONGEST).flat_map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }.chars().collect::<Vec<_>>()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_recognised() {
+        for (agent, stated, name, version) in [
+            ("HashiCorp Terraform/1.11.4 (+https://www.terraform.io)", "", "terraform", "1.11.4"),
+            ("Terraform/1.11.4", "1.11.4", "terraform", "1.11.4"),
+            ("OpenTofu/1.12.6", "1.12.6", "opentofu", "1.12.6"),
+            ("RenovateBot/39.0", "", "other", "RenovateBot/39.0"),
+            ("", "", "other", ""),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(USER_AGENT, agent.parse().unwrap());
+            headers.insert("x-terraform-version", stated.parse().unwrap());
+            assert_eq!(ClientInfo::of(&headers), ClientInfo { name, version: version.into() }, "{agent}");
+        }
+    }
+
+    #[test]
+    fn log_lines_stay_short_and_on_one_line() {
+        assert_eq!(loggable("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
+        assert_eq!(loggable(&"é".repeat(200)).chars().count(), 128);
+    }
+}
