@@ -1,6 +1,8 @@
 //! The command line: flags with their environment variables, defaults and checks. The message of an invalid value contains an
 //! example of a valid one.
 
+mod serve;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use crate::domain::names::{is_dns_label, is_dns_subdomain};
 use crate::domain::{Endpoint, Repository};
 use crate::observe::telemetry::{self, LogFormat};
 use crate::storage::StorageRule;
+
+pub use serve::Serve;
 
 /// Publishes Terraform and OpenTofu modules from GitHub releases to S3.
 #[derive(Debug, Parser)]
@@ -25,6 +29,8 @@ pub struct Cli {
 pub enum Command {
     /// Start the operator.
     Run(Box<Run>),
+    /// Start the module registry that Terraform and OpenTofu install from.
+    Serve(Box<Serve>),
     /// Print the CustomResourceDefinitions as YAML, for kubectl apply.
     Crd,
 }

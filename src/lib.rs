@@ -19,7 +19,9 @@
 //! | 5 | [`module`] | the Module controller |
 //! | 5 | [`version`] | the Version controller |
 //! | 5 | [`registry`] | the module registry of `opendepot serve` |
-//! | 6 | [`operator`] | composition: clients, contexts, watches, the admin server, shutdown |
+//! | 6 | [`startup`] | what both servers read and install at their start |
+//! | 6 | [`operator`] | composition of the operator: clients, contexts, watches, the admin server, shutdown |
+//! | 6 | [`serve`] | composition of the registry |
 //! | 6 | [`cli`] | flags, their environment variables and checks |
 //!
 //! # Architecture invariants
@@ -43,6 +45,8 @@ pub mod module;
 pub mod observe;
 pub mod operator;
 pub mod registry;
+pub mod serve;
+pub mod startup;
 pub mod storage;
 pub mod version;
 pub mod workdir;

@@ -1,11 +1,12 @@
-//! The `opendepot` binary: parses the command line, installs logging, and runs one of two commands.
+//! The `opendepot` binary: parses the command line, installs logging, and runs one command.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use opendepot::cli::{Cli, Command, Run};
-use opendepot::observe::telemetry;
-use opendepot::{api, operator};
+use opendepot::cli::{Cli, Command};
+use opendepot::observe::telemetry::{self, LogFormat};
+use opendepot::{api, operator, serve};
 
 /// Returns memory to the system soon after a burst; its settings are compiled in, see `.cargo/config.toml`.
 #[global_allocator]
@@ -14,7 +15,14 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Crd => api::print(std::io::stdout().lock()).map_err(Into::into),
-        Command::Run(flags) => run(*flags),
+        Command::Run(flags) => {
+            let (format, level) = (flags.log_format, flags.log_level.clone());
+            run(format, &level, operator::run(*flags))
+        }
+        Command::Serve(flags) => {
+            let (format, level) = (flags.log_format, flags.log_level.clone());
+            run(format, &level, serve::run(*flags))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -25,12 +33,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(flags: Run) -> Result<(), Box<dyn std::error::Error>> {
-    telemetry::install(flags.log_format, &flags.log_level).map_err(|e| format!("--log-level: {e}"))?;
+/// Runs a server to its end.
+fn run<E: Error + 'static>(
+    format: Option<LogFormat>,
+    level: &str,
+    server: impl Future<Output = Result<(), E>>,
+) -> Result<(), Box<dyn Error>> {
+    telemetry::install(format, level).map_err(|e| format!("--log-level: {e}"))?;
     // One TLS provider for every client of the process. An error means that one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(operator::run(flags));
+    let result = runtime.block_on(server);
     // Does not wait for an archive that is being unpacked: that would delay the next leader.
     runtime.shutdown_background();
     Ok(result?)

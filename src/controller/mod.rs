@@ -2,6 +2,7 @@
 //! of Modules that own Versions.
 
 pub mod client;
+pub mod connection;
 pub mod events;
 pub mod failure;
 pub mod force_throttle;

@@ -15,25 +15,18 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::liveness::Liveness;
-use super::metrics::{Counts, Metrics};
+
+/// Renders the metrics in the OpenMetrics text format.
+pub type Scrape = Arc<dyn Fn() -> Result<String, std::fmt::Error> + Send + Sync>;
 
 /// State that the server reads.
 #[derive(Clone)]
 pub struct Admin {
-    pub metrics: Arc<Metrics>,
     /// Called at each scrape.
-    pub sampled: Arc<dyn Fn() -> Sampled + Send + Sync>,
+    pub scrape: Scrape,
     pub liveness: Liveness,
     /// True once the caches have held every object, or while this replica stands by.
     pub ready: Arc<AtomicBool>,
-}
-
-/// Values that are measured at each scrape.
-pub struct Sampled {
-    /// Remaining requests of GitHub's rate limit, by kind of credential.
-    pub github_remaining: Vec<(&'static str, i64)>,
-    /// Modules and Versions by state and reason.
-    pub objects: (Counts, Counts),
 }
 
 /// Listens at an address. An IPv6 address accepts IPv4 too, and `[::]` falls back to `0.0.0.0` if the system has no IPv6:
@@ -98,8 +91,7 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let sampled = (admin.sampled)();
-    match admin.metrics.scrape(&sampled.github_remaining, &sampled.objects) {
+    match (admin.scrape)() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()

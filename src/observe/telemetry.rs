@@ -5,13 +5,11 @@
 
 use std::io;
 use std::panic;
-use std::sync::Arc;
 
 use clap::ValueEnum;
+use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
-
-use super::metrics::Metrics;
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,9 +42,9 @@ pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
 }
 
 /// Counts and logs every panic of the process. Most are caught, and a panic in a task that is not awaited would be lost.
-pub fn count_panics(metrics: Arc<Metrics>) {
+pub fn count_panics(panics: Counter) {
     panic::set_hook(Box::new(move |panic| {
-        metrics.panics.inc();
+        panics.inc();
         let message = panic.payload_as_str().unwrap_or_default();
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(message, location, "panicked; this is a defect, report it with this line");
@@ -59,9 +57,9 @@ mod tests {
 
     #[tokio::test]
     async fn panics_of_tasks_and_blocking_threads_are_counted() {
-        let metrics = Arc::new(Metrics::new([]));
+        let panics: Counter = Counter::default();
         let before = panic::take_hook();
-        count_panics(Arc::clone(&metrics));
+        count_panics(panics.clone());
         let odd: Vec<u8> = Vec::new();
         let first = odd.len();
         let in_task = odd.clone();
@@ -70,6 +68,6 @@ mod tests {
         panic::set_hook(before);
         assert!(task.is_err() && thread.is_err());
         // Another test that expects a panic may run at the same time.
-        assert!(metrics.panics.get() >= 2);
+        assert!(panics.get() >= 2);
     }
 }

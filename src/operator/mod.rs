@@ -19,6 +19,7 @@ pub use self::error::OperatorError;
 use self::scope::{Shared, start_scope};
 use crate::archive;
 use crate::cli::Run;
+use crate::controller::connection::{clients, config};
 use crate::controller::events::Events;
 use crate::controller::failure::Reason;
 use crate::controller::lease::{self, Election, LeaderLease, Leadership, LeadershipLost};
@@ -26,10 +27,11 @@ use crate::controller::object_metrics::ObjectMetrics;
 use crate::controller::owners::Owners;
 use crate::controller::watch::stopping;
 use crate::github::{self, GitHub};
-use crate::observe::admin::{self, Admin, Sampled};
+use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry;
+use crate::startup::{ca_certificates, signalled, storage_rules};
 use crate::storage::{Storage, StorageRules};
 use crate::version;
 use crate::version::bulkhead::Bulkhead;
@@ -51,7 +53,7 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
     let workdir = workdir(&flags)?;
     let (stopper, stop) = watch::channel(false);
     let metrics = Arc::new(Metrics::new(Reason::counted()));
-    telemetry::count_panics(Arc::clone(&metrics));
+    telemetry::count_panics(metrics.panics.clone());
     let config = config().await?;
     let (client, watch_client) = clients(&config)?;
     let events = Events::start(client.clone());
@@ -60,8 +62,7 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
     let ready = Arc::new(AtomicBool::new(false));
     let (liveness, object_metrics) = (Liveness::default(), ObjectMetrics::default());
     let admin = Admin {
-        metrics: Arc::clone(&metrics),
-        sampled: sampler(version.github.clone(), object_metrics.clone()),
+        scrape: scraper(Arc::clone(&metrics), version.github.clone(), object_metrics.clone()),
         liveness: liveness.clone(),
         ready: Arc::clone(&ready),
     };
@@ -120,8 +121,8 @@ fn workdir(flags: &Run) -> Result<Workdir, OperatorError> {
     Workdir::new(&path).map_err(|error| OperatorError::Workdir { path, error })
 }
 
-fn sampler(github: GitHub, objects: ObjectMetrics) -> Arc<dyn Fn() -> Sampled + Send + Sync> {
-    Arc::new(move || Sampled { github_remaining: github.remaining(), objects: objects.count() })
+fn scraper(metrics: Arc<Metrics>, github: GitHub, objects: ObjectMetrics) -> admin::Scrape {
+    Arc::new(move || metrics.scrape(&github.remaining(), &objects.count()))
 }
 
 /// Waits for the Lease if leader election is on. A standby replica is ready: waiting for the Lease is its job.
@@ -177,24 +178,6 @@ fn start(flags: &Run, shared: &Shared, ready: Arc<AtomicBool>) -> JoinSet<&'stat
     tasks
 }
 
-async fn config() -> Result<Config, OperatorError> {
-    let mut config = Config::infer().await?;
-    // The proxy of the environment is for GitHub and S3. kube compares NO_PROXY with the wrong address.
-    config.proxy_url = None;
-    // kube retries a POST up to 15 times; the controllers have their own back-off.
-    config.default_retry = false;
-    config.connect_timeout = Some(Duration::from_secs(10));
-    config.read_timeout = Some(Duration::from_secs(30));
-    Ok(config)
-}
-
-/// One client for requests and one for watches, which are silent for minutes.
-fn clients(config: &Config) -> Result<(Client, Client), OperatorError> {
-    let mut watching = config.clone();
-    watching.read_timeout = Some(Duration::from_mins(5));
-    Ok((Client::try_from(config.clone())?, Client::try_from(watching)?))
-}
-
 async fn version_context(
     flags: &Run,
     client: &Client,
@@ -202,7 +185,7 @@ async fn version_context(
     events: Events,
     metrics: Arc<Metrics>,
 ) -> Result<version::Context, OperatorError> {
-    let ca_pem = ca_certificates(flags)?;
+    let ca_pem = ca_certificates(flags.ca_file.as_deref())?;
     let storage = Storage::new(ca_pem.as_deref()).await?;
     let github = GitHub::new(&github::Settings {
         extra_hosts: flags.github_host.clone(),
@@ -210,7 +193,7 @@ async fn version_context(
         max_archive_bytes: flags.max_archive_size,
         ..github::Settings::default()
     })?;
-    let rules = storage_rules(flags)?;
+    let rules = rules(flags)?;
     Ok(version::Context {
         client: client.clone(),
         github,
@@ -238,34 +221,12 @@ async fn version_context(
     })
 }
 
-fn ca_certificates(flags: &Run) -> Result<Option<Vec<u8>>, OperatorError> {
-    let Some(path) = &flags.ca_file else { return Ok(None) };
-    let pem = std::fs::read(path).map_err(|error| OperatorError::File { path: path.clone(), error })?;
-    Ok(Some(pem))
-}
-
-fn storage_rules(flags: &Run) -> Result<StorageRules, OperatorError> {
-    let default_endpoint = std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
-    let default_endpoint = default_endpoint.map(|url| url.parse()).transpose()?;
-    crate::domain::use_default_endpoint(default_endpoint.as_ref());
-    let rules = StorageRules::new(flags.allow_storage.clone(), flags.s3_endpoint.clone(), default_endpoint);
+fn rules(flags: &Run) -> Result<StorageRules, OperatorError> {
+    let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint)?;
     if rules.allows_anything() {
         tracing::warn!(
             "every namespace may store in every bucket that the operator's AWS identity can access; restrict this with --allow-storage"
         );
     }
     Ok(rules)
-}
-
-/// Resolves at SIGTERM or SIGINT. The signal handlers are installed by the call, not by the first poll.
-fn signalled() -> Result<impl Future<Output = ()>, OperatorError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(OperatorError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(OperatorError::Signal)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

@@ -1,9 +1,14 @@
-//! The metrics of `opendepot serve`. Labels come from fixed sets, never from a request.
+//! The metrics of `opendepot serve`. Labels come from fixed sets and from the index, never from a request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -17,9 +22,75 @@ struct Kind {
     kind: &'static str,
 }
 
+use crate::domain::Address;
+
+/// Maximum number of Modules whose downloads are counted apart.
+const MODULES: usize = 500;
+
+/// The endpoint of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    Discovery,
+    Versions,
+    Module,
+    Download,
+    Archive,
+    Other,
+}
+
+impl Endpoint {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Discovery => "discovery",
+            Self::Versions => "versions",
+            Self::Module => "module",
+            Self::Download => "download",
+            Self::Archive => "archive",
+            Self::Other => "other",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndpointAndCode {
+    endpoint: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfEndpoint {
+    endpoint: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfClient {
+    client: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfModule {
+    namespace: String,
+    module: String,
+    system: String,
+}
+
 /// All metrics of the registry. A clone counts into the same metrics.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RegistryMetrics {
+    requests: Family<EndpointAndCode, Counter>,
+    durations: Family<OfEndpoint, Histogram>,
+    downloads: Family<OfClient, Counter>,
+    module_downloads: Family<OfModule, Counter>,
+    counted: Arc<Mutex<BTreeSet<Address>>>,
+    modules: Family<OfState, Gauge>,
+    watch_age: Gauge,
+    /// Panics, each of which is a defect.
+    pub panics: Counter,
     auth: Family<KindAndOutcome, Counter>,
     reviews: Family<KindAndOutcome, Counter>,
     s3_errors: Family<Kind, Counter>,
@@ -31,9 +102,88 @@ pub struct RegistryMetrics {
     pub tls_not_after: Gauge,
 }
 
+impl Default for RegistryMetrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            // From a quarter of a millisecond to four seconds.
+            durations: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.000_25, 2.0, 15))
+            }),
+            downloads: Family::default(),
+            module_downloads: Family::default(),
+            counted: Arc::default(),
+            modules: Family::default(),
+            watch_age: Gauge::default(),
+            panics: Counter::default(),
+            auth: Family::default(),
+            reviews: Family::default(),
+            s3_errors: Family::default(),
+            streams: Gauge::default(),
+            stream_bytes: Counter::default(),
+            tls_not_after: Gauge::default(),
+        }
+    }
+}
+
 impl RegistryMetrics {
+    /// Counts an answered request.
+    pub fn answered(&self, endpoint: Endpoint, code: u16, duration: Duration) {
+        let endpoint = endpoint.as_str();
+        self.requests.get_or_create(&EndpointAndCode { endpoint, code }).inc();
+        self.durations.get_or_create(&OfEndpoint { endpoint }).observe(duration.as_secs_f64());
+    }
+
+    /// Counts a download by client.
+    pub fn downloaded(&self, client: &'static str) {
+        self.downloads.get_or_create(&OfClient { client }).inc();
+    }
+
+    /// Counts a download of a served module, unless too many others are counted already.
+    pub fn module_downloaded(&self, address: &Address) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !counted.contains(address) {
+            if counted.len() >= MODULES {
+                return;
+            }
+            counted.insert(address.clone());
+        }
+        self.module_downloads.get_or_create(&OfModule::of(address)).inc();
+    }
+
+    /// Sets what is measured at each scrape, and forgets the counts of modules that are no longer served.
+    pub fn sample(
+        &self,
+        states: &BTreeMap<&'static str, i64>,
+        watch_age: Duration,
+        is_served: impl Fn(&Address) -> bool,
+    ) {
+        for (state, count) in states {
+            self.modules.get_or_create(&OfState { state }).set(*count);
+        }
+        self.watch_age.set(i64::try_from(watch_age.as_secs()).unwrap_or(i64::MAX));
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.retain(|address| {
+            let served = is_served(address);
+            if !served {
+                self.module_downloads.remove(&OfModule::of(address));
+            }
+            served
+        });
+    }
+
     /// Registers all metrics below the prefix `opendepot_registry`, which is that of `registry`.
     pub fn register(&self, registry: &mut Registry) {
+        registry.register("requests", "Answered requests, by endpoint and status", self.requests.clone());
+        let help = "Time until an answer begins, by endpoint";
+        registry.register_with_unit("request", help, Unit::Seconds, self.durations.clone());
+        registry.register("downloads", "Located archives, by client", self.downloads.clone());
+        let help = "Located archives, by module; of at most 500 modules";
+        registry.register("module_downloads", help, self.module_downloads.clone());
+        registry.register("modules", "Modules, by state", self.modules.clone());
+        let help = "How long a watch has been failing; 0 while all run";
+        registry.register_with_unit("watch_age", help, Unit::Seconds, self.watch_age.clone());
+        registry.register("panics", "Panics, each of which is a defect", self.panics.clone());
         registry.register("auth", "Identified requests, by kind of token and outcome", self.auth.clone());
         let help = "Reviews by the API server, by kind and outcome";
         registry.register("reviews", help, self.reviews.clone());
@@ -59,5 +209,12 @@ impl RegistryMetrics {
     /// Counts a review by the API server.
     pub fn reviewed(&self, kind: &'static str, outcome: &'static str) {
         self.reviews.get_or_create(&KindAndOutcome { kind, outcome }).inc();
+    }
+}
+
+impl OfModule {
+    fn of(address: &Address) -> Self {
+        let Address { namespace, name, system } = address.clone();
+        Self { namespace, module: name, system }
     }
 }

@@ -5,18 +5,26 @@
 //! | folder or file | content |
 //! |---|---|
 //! | `index` | which Module is served at which address, and which versions it has: folded from both watches |
+//! | `handler` | answers requests |
 //! | `path` | the paths of the API |
 //! | `answers` | bodies of answers |
 //! | `auth` | who sends a request, and what this identity may download |
 //! | `link` | archive links, which carry a permission for at most ten minutes |
+//! | `key_file` | the keys of links |
+//! | `aliases` | second names of namespaces |
+//! | `client` | the client, as its headers say |
 //! | `archive` | answers to archive links: a redirect to S3, or a stream |
 //! | `http` | the listener: TLS, connection limits, peers, shutdown |
 
+pub mod aliases;
 pub mod answers;
 pub mod archive;
 pub mod auth;
+pub mod client;
+pub mod handler;
 pub mod http;
 pub mod index;
+pub mod key_file;
 pub mod link;
 pub mod metrics;
 pub mod path;

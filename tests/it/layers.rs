@@ -13,10 +13,11 @@ const LAYERS: [&[&str]; 7] = [
     &["api"],
     &["controller"],
     &["module", "version", "registry"],
-    &["cli", "operator"],
+    &["cli", "operator", "serve", "startup"],
 ];
-/// The operator is composed from the flags.
-const SIDEWAYS: [(&str, &str); 1] = [("operator", "cli")];
+/// Both servers are composed from the flags.
+const SIDEWAYS: [(&str, &str); 4] =
+    [("operator", "cli"), ("operator", "startup"), ("serve", "cli"), ("serve", "startup")];
 
 /// Folders that still have circles inside.
 const CIRCULAR: [&str; 1] = ["version"];

@@ -32,6 +32,13 @@ pub struct Outcome {
     pub bytes: u64,
 }
 
+impl Outcome {
+    /// A request that was refused before the archive was looked at.
+    pub fn refused(status: u16) -> Self {
+        Self { way: Way::Memory, status, bytes: 0 }
+    }
+}
+
 impl Way {
     /// The word for logs.
     pub fn as_str(self) -> &'static str {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::served::{ServedModule, StoredVersion, serve};
 use crate::api::state::{ModuleListing, VersionState};
+use crate::registry::aliases::Aliases;
 use crate::storage::StorageRules;
 
 /// Namespace and name of an object.
@@ -28,6 +29,7 @@ pub enum Change<K> {
 #[derive(Debug, Default)]
 pub struct Fold {
     rules: StorageRules,
+    aliases: Aliases,
     modules: HashMap<Key, ModuleListing>,
     /// The namespace and name of the Module with a UID.
     uids: HashMap<Box<str>, Key>,
@@ -43,8 +45,15 @@ pub struct Fold {
 pub type Update = (Box<str>, Option<Arc<ServedModule>>);
 
 impl Fold {
-    pub fn new(rules: StorageRules) -> Self {
-        Self { rules, ..Self::default() }
+    /// Archives at other locations than `rules` permit are not served, nor are Modules of a namespace that has the name of an
+    /// alias.
+    pub fn new(rules: StorageRules, aliases: Aliases) -> Self {
+        Self { rules, aliases, ..Self::default() }
+    }
+
+    /// Whether no address leads to this Module, because an alias has the name of its namespace.
+    pub fn is_shadowed(&self, module: &ModuleListing) -> bool {
+        self.aliases.shadows(module.namespace())
     }
 
     /// Takes in a change of a Module.
@@ -105,7 +114,7 @@ impl Fold {
     }
 
     fn served(&self, uid: &str) -> Option<ServedModule> {
-        let module = self.modules.get(self.uids.get(uid)?)?;
+        let module = self.modules.get(self.uids.get(uid)?).filter(|module| !self.is_shadowed(module))?;
         let versions = self.versions.get(uid).into_iter().flatten();
         // A Version of another namespace cannot be owned, whatever its owner reference says.
         let own = versions.filter(|((namespace, _), _)| **namespace == *module.namespace());

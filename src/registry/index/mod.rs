@@ -37,8 +37,16 @@ struct Modules {
     by_address: HashMap<Address, Vec<Holder>>,
     /// The address of each served Module, by UID.
     addresses: HashMap<Box<str>, Address>,
-    /// Numbers of Modules by state.
-    states: BTreeMap<&'static str, i64>,
+    states: States,
+}
+
+/// What the metrics show of all Modules, served or not.
+#[derive(Clone, Debug, Default)]
+pub struct States {
+    /// The number of Modules in each state.
+    pub counts: BTreeMap<&'static str, i64>,
+    /// A namespace with Modules whose name is an alias.
+    pub shadowed: Option<String>,
 }
 
 /// UID and served form of a Module that holds an address.
@@ -99,11 +107,16 @@ impl Index {
 
     /// The number of Modules in each state.
     pub fn states(&self) -> BTreeMap<&'static str, i64> {
-        self.modules.read().unwrap_or_else(PoisonError::into_inner).states.clone()
+        self.modules.read().unwrap_or_else(PoisonError::into_inner).states.counts.clone()
+    }
+
+    /// A namespace with Modules whose name is an alias: no address leads to them.
+    pub fn shadowed(&self) -> Option<String> {
+        self.modules.read().unwrap_or_else(PoisonError::into_inner).states.shadowed.clone()
     }
 
     /// Applies updates, all at once for those who read.
-    pub fn apply(&self, updates: Vec<Update>, states: BTreeMap<&'static str, i64>) {
+    pub fn apply(&self, updates: Vec<Update>, states: States) {
         {
             let mut modules = self.modules.write().unwrap_or_else(PoisonError::into_inner);
             modules.states = states;

@@ -13,6 +13,7 @@ use crate::api::FINALIZER;
 use crate::api::object_name::version_object;
 use crate::api::state::{ModuleListing, VersionState};
 use crate::domain::Release;
+use crate::registry::aliases::Aliases;
 use crate::storage::StorageRules;
 
 fn rules() -> StorageRules {
@@ -61,11 +62,11 @@ fn with(mut object: Value, pointer: &str, value: Value) -> Value {
 }
 
 fn index(modules: Vec<Value>, versions: Vec<Value>) -> Index {
-    let mut fold = Fold::new(rules());
+    let mut fold = Fold::new(rules(), Aliases::default());
     fold.module(Change::Listed(None, modules.into_iter().map(module).collect()));
     fold.version(Change::Listed(None, versions.into_iter().map(version).collect()));
     let index = Index::default();
-    index.apply(fold.updates(), BTreeMap::new());
+    index.apply(fold.updates(), States::default());
     index
 }
 
@@ -186,10 +187,10 @@ async fn a_request_waits_for_what_another_replica_has_listed() {
         tokio::spawn(async move { index.find(&address, found).await })
     };
     tokio::task::yield_now().await;
-    let mut fold = Fold::new(rules());
+    let mut fold = Fold::new(rules(), Aliases::default());
     fold.module(Change::Applied(module(eks(&entries(&["1.0.0"])))));
     fold.version(Change::Applied(version(stored("1.0.0"))));
-    index.apply(fold.updates(), BTreeMap::new());
+    index.apply(fold.updates(), States::default());
     assert_eq!(waiting.await.unwrap(), Some(1));
 }
 
@@ -241,7 +242,7 @@ fn version_of(module: usize, number: usize, is_stored: bool) -> Value {
 proptest! {
     #[test]
     fn any_order_of_events_leads_to_the_index_of_a_fresh_list(steps in prop::collection::vec(step(), 1..60)) {
-        let mut fold = Fold::new(rules());
+        let mut fold = Fold::new(rules(), Aliases::default());
         let index = Index::default();
         let (mut modules, mut versions) = (BTreeMap::new(), BTreeMap::new());
         for step in steps {
@@ -275,10 +276,10 @@ proptest! {
                     versions.remove(&(1, 1));
                     fold.version(Change::Listed(None, versions.values().cloned().map(version).collect()));
                 }
-                Step::Publish => index.apply(fold.updates(), BTreeMap::new()),
+                Step::Publish => index.apply(fold.updates(), States::default()),
             }
         }
-        index.apply(fold.updates(), BTreeMap::new());
+        index.apply(fold.updates(), States::default());
         let fresh = self::index(modules.into_values().collect(), versions.into_values().collect());
         let summary = |index: &Index| {
             let mut all: Vec<String> = index.all().iter().map(|module| {

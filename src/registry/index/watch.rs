@@ -1,7 +1,7 @@
 //! The watches of Modules and Versions, and the task that folds their events into the index.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,17 +11,21 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::Index;
 use super::fold::{Change, Fold};
-use crate::api::claim::NotAddressable;
+use super::{Index, States};
 use crate::api::state::{ModuleListing, VersionState};
 use crate::observe::liveness::{Liveness, Part};
 
 /// Objects per page of a list. A Module of 5,000 versions has a megabyte, a Version some kilobytes.
 const MODULES_PER_PAGE: u32 = 5;
 const VERSIONS_PER_PAGE: u32 = 50;
+const MODULES: &str = "Modules";
+const VERSIONS: &str = "Versions";
+/// Kind and scope of a list.
+type List = (&'static str, Option<Box<str>>);
 /// Maximum number of events that one update of the index takes in.
 const BATCH: usize = 512;
 /// Without a failure for this long, a watch that failed counts as running: its retries come at shorter intervals.
@@ -34,11 +38,24 @@ enum Seen {
     Version(Change<VersionState>),
 }
 
+impl Seen {
+    /// Kind and scope, if this is a list.
+    fn list(&self) -> Option<List> {
+        match self {
+            Self::Module(Change::Listed(scope, _)) => Some((MODULES, scope.clone())),
+            Self::Version(Change::Listed(scope, _)) => Some((VERSIONS, scope.clone())),
+            _ => None,
+        }
+    }
+}
+
 /// Whether the watches run, and whether each has listed its objects once.
 #[derive(Debug, Default)]
 pub struct Health {
     failing: Mutex<BTreeMap<String, Failing>>,
-    to_list: AtomicUsize,
+    /// The lists that have not been read yet.
+    to_list: Mutex<BTreeSet<List>>,
+    all_listed: Notify,
     ready: Arc<AtomicBool>,
 }
 
@@ -49,7 +66,12 @@ struct Failing {
 }
 
 impl Health {
-    /// Becomes true when both watches have listed their objects once, and stays so: an old list is better than none.
+    /// Resolves when each watch has listed its objects once.
+    pub async fn listed(&self) {
+        self.all_listed.notified().await;
+    }
+
+    /// Whether requests are to be sent here: from the first lists until the shutdown, since an old list is better than none.
     pub fn ready(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.ready)
     }
@@ -60,6 +82,10 @@ impl Health {
         let current =
             failing.values().filter(|failing| now.saturating_duration_since(failing.last) < RECOVERED);
         current.map(|failing| now.saturating_duration_since(failing.since)).max().unwrap_or_default()
+    }
+
+    fn expect(&self, lists: impl Iterator<Item = List>) {
+        self.to_list.lock().unwrap_or_else(PoisonError::into_inner).extend(lists);
     }
 
     fn failed(&self, watch: &str, now: Instant) {
@@ -75,10 +101,10 @@ impl Health {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(watch);
     }
 
-    fn listed(&self) {
-        if self.to_list.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.ready.store(true, Ordering::Release);
-            tracing::info!("ready");
+    fn list_seen(&self, kind: &'static str, scope: Option<Box<str>>) {
+        let mut to_list = self.to_list.lock().unwrap_or_else(PoisonError::into_inner);
+        if to_list.remove(&(kind, scope)) && to_list.is_empty() {
+            self.all_listed.notify_one();
         }
     }
 }
@@ -98,7 +124,8 @@ pub fn start(
     if scopes.is_empty() {
         scopes.push(None);
     }
-    health.to_list.store(2 * scopes.len(), Ordering::Release);
+    let lists = scopes.iter().flat_map(|scope| [(MODULES, *scope), (VERSIONS, *scope)]);
+    health.expect(lists.map(|(kind, scope)| (kind, scope.map(Into::into))));
     let (sender, seen) = mpsc::unbounded();
     for scope in scopes {
         let of_scope = |kind: &str| format!("the watch of {kind} in {}", scope.unwrap_or("all namespaces"));
@@ -109,12 +136,12 @@ pub fn start(
             health: Arc::clone(&health),
         };
         let modules = sender.clone();
-        tasks.spawn(watch("Modules").run(client.clone(), MODULES_PER_PAGE, move |change| {
+        tasks.spawn(watch(MODULES).run(client.clone(), MODULES_PER_PAGE, move |change| {
             // An error means that the process ends.
             let _ = modules.unbounded_send(Seen::Module(change));
         }));
         let versions = sender.clone();
-        tasks.spawn(watch("Versions").run(client.clone(), VERSIONS_PER_PAGE, move |change| {
+        tasks.spawn(watch(VERSIONS).run(client.clone(), VERSIONS_PER_PAGE, move |change| {
             let _ = versions.unbounded_send(Seen::Version(change));
         }));
     }
@@ -130,43 +157,41 @@ async fn run_fold(
 ) -> &'static str {
     let mut batches = seen.ready_chunks(BATCH);
     while let Some(batch) = batches.next().await {
-        let mut lists = 0;
+        let mut lists = Vec::new();
         for seen in batch {
+            lists.extend(seen.list());
             match seen {
-                Seen::Module(change) => {
-                    lists += usize::from(matches!(change, Change::Listed(..)));
-                    fold.module(change);
-                }
-                Seen::Version(change) => {
-                    lists += usize::from(matches!(change, Change::Listed(..)));
-                    fold.version(change);
-                }
+                Seen::Module(change) => fold.module(change),
+                Seen::Version(change) => fold.version(change),
             }
         }
         index.apply(fold.updates(), states(&fold));
-        (0..lists).filter(|_| !health.ready.load(Ordering::Acquire)).for_each(|_| health.listed());
+        for (kind, scope) in lists {
+            health.list_seen(kind, scope);
+        }
     }
     "the index"
 }
 
-/// The number of Modules in each state.
-fn states(fold: &Fold) -> BTreeMap<&'static str, i64> {
-    let mut states =
-        BTreeMap::from([("served", 0), ("not_addressable", 0), ("address_taken", 0), ("waiting", 0)]);
+/// What the metrics show of all Modules.
+fn states(fold: &Fold) -> States {
+    let names = ["served", "not_addressable", "address_taken", "shadowed", "waiting"];
+    let mut states = States { counts: names.map(|name| (name, 0)).into(), shadowed: None };
     for module in fold.modules() {
-        *states.entry(state(module)).or_default() += 1;
+        let state = if fold.is_shadowed(module) {
+            states.shadowed = Some(module.namespace().to_owned());
+            "shadowed"
+        } else {
+            state(module)
+        };
+        *states.counts.entry(state).or_default() += 1;
     }
     states
 }
 
 fn state(module: &ModuleListing) -> &'static str {
     match &module.claim {
-        Err(
-            NotAddressable::Name(_)
-            | NotAddressable::RegistryName(_)
-            | NotAddressable::ProviderMissing
-            | NotAddressable::Provider(_),
-        ) => "not_addressable",
+        Err(_) => "not_addressable",
         Ok(_) if module.address().is_some() => "served",
         Ok(_) if module.is_refused => "address_taken",
         Ok(_) => "waiting",

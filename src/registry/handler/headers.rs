@@ -1,0 +1,102 @@
+//! Conditional answers: the encoding that the client accepts, and 304 if it has it already.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::registry::answers::listing::Listing;
+use crate::registry::http::Body;
+use crate::registry::http::answer::answer;
+
+/// A JSON body in the encoding that the client accepts, or 304 if the client has it.
+pub(super) fn conditional(body: &Listing, request: &HeaderMap) -> Response<Body> {
+    let gzip = accepts_gzip(request);
+    let encoded = if gzip { &body.gzip } else { &body.plain };
+    let mut answer = if is_known(request, &encoded.etag) {
+        answer(StatusCode::NOT_MODIFIED, "Not Modified", Body::empty())
+    } else {
+        let mut answer = answer(StatusCode::OK, "OK", encoded.body.clone());
+        set(&mut answer, header::CONTENT_TYPE, "application/json");
+        if gzip {
+            set(&mut answer, header::CONTENT_ENCODING, "gzip");
+        }
+        answer
+    };
+    if let Ok(etag) = HeaderValue::from_str(&encoded.etag) {
+        answer.headers_mut().insert(header::ETAG, etag);
+    }
+    set(&mut answer, header::CACHE_CONTROL, "private, no-cache");
+    set(&mut answer, header::VARY, "Authorization, Accept-Encoding");
+    set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    answer
+}
+
+fn set(answer: &mut Response<Body>, name: HeaderName, value: &'static str) {
+    answer.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+/// Whether `If-None-Match` names this entity tag, compared weakly (RFC 9110, 13.1.2).
+fn is_known(request: &HeaderMap, etag: &str) -> bool {
+    let values = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+/// Whether `Accept-Encoding` accepts gzip (RFC 9110, 12.5.3): named, or by `*`, with a weight above 0.
+fn accepts_gzip(request: &HeaderMap) -> bool {
+    let values = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut any = None;
+    for part in values.flat_map(|value| value.split(',')) {
+        let mut fields = part.split(';').map(str::trim);
+        let coding = fields.next().unwrap_or_default();
+        let weight = fields.find_map(|field| field.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
+        let accepted = weight.is_ok_and(|weight| weight > 0.0);
+        if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") {
+            return accepted;
+        }
+        if coding == "*" {
+            any = Some(accepted);
+        }
+    }
+    any.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: &str, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn gzip_is_sent_only_to_those_who_accept_it() {
+        for (value, accepted) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("*", true),
+            ("*;q=0", false),
+            ("gzip;q=0", false),
+            ("gzip;q=0.000, *", false),
+            ("identity", false),
+            ("gzip;q=x", false),
+            ("", false),
+        ] {
+            assert_eq!(accepts_gzip(&request("accept-encoding", value)), accepted, "{value}");
+        }
+    }
+
+    #[test]
+    fn entity_tags_are_compared_weakly() {
+        for (value, known) in [
+            ("\"a\"", true),
+            ("W/\"a\"", true),
+            ("\"b\", \"a\"", true),
+            ("*", true),
+            ("\"b\"", false),
+            ("a", false),
+        ] {
+            assert_eq!(is_known(&request("if-none-match", value), "\"a\""), known, "{value}");
+        }
+    }
+}

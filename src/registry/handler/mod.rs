@@ -1,0 +1,250 @@
+//! Answers requests: path, permission, index, answer.
+//!
+//! Permission is checked before anything is looked up, so that no answer tells a stranger whether a module exists.
+
+mod headers;
+mod log;
+mod responses;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::http::{HeaderMap, Method, Request, Response};
+use bytes::Bytes;
+
+use self::log::{ArchiveLine, DownloadLine};
+use super::aliases::Aliases;
+use super::answers::detail::detail;
+use super::archive::{Download, Downloads, Outcome};
+use super::auth::{Access, Asked, Denied, Identity};
+use super::client::ClientInfo;
+use super::http::{Body, Handler, Peer};
+use super::index::{self, Index, ServedModule, ServedVersion};
+use super::key_file::CurrentKeys;
+use super::link::Permit;
+use super::metrics::{Endpoint, RegistryMetrics};
+use super::path::{self, ArchivePath, Route};
+use crate::domain::{Address, ArchiveFormat, Release};
+
+/// Everything that answers need.
+pub struct Service {
+    /// The served modules.
+    pub index: Arc<Index>,
+    /// Who may download.
+    pub access: Access,
+    /// Second names of namespaces.
+    pub aliases: Aliases,
+    /// The keys of archive links.
+    pub keys: CurrentKeys,
+    /// Answers to valid links.
+    pub downloads: Downloads,
+    /// `--url` without a slash at its end; empty if it is not known.
+    pub url: String,
+    /// Counts.
+    pub metrics: RegistryMetrics,
+    /// Whether downloads are counted per module.
+    pub module_metrics: bool,
+}
+
+impl Handler for Service {
+    async fn handle(&self, request: Request<Bytes>, peer: Peer) -> Response<Body> {
+        let start = Instant::now();
+        let (parts, _) = request.into_parts();
+        let (endpoint, answer) = self.answer(parts.uri.path(), &parts.method, &parts.headers, peer).await;
+        self.metrics.answered(endpoint, answer.status().as_u16(), start.elapsed());
+        answer
+    }
+
+    fn panicked(&self) {
+        self.metrics.answered(Endpoint::Other, 500, std::time::Duration::ZERO);
+    }
+}
+
+impl Service {
+    async fn answer(
+        &self,
+        path: &str,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> (Endpoint, Response<Body>) {
+        let Some(route) = path::route(path) else { return (Endpoint::Other, responses::no_such_path()) };
+        let endpoint = endpoint(&route);
+        let head = method == Method::HEAD && endpoint == Endpoint::Archive;
+        if method != Method::GET && !head {
+            return (endpoint, responses::method_not_allowed(endpoint == Endpoint::Archive));
+        }
+        let answer = match route {
+            Route::Discovery => responses::discovery(),
+            Route::Versions(address) => self.versions(address, headers, peer).await,
+            Route::Module(address, release) => self.module(address, release, headers, peer).await,
+            Route::Download(address, release) => self.download(address, &release, headers, peer).await,
+            Route::Archive(archive) => self.archive(&archive, method, headers, peer).await,
+        };
+        (endpoint, answer)
+    }
+
+    async fn versions(&self, address: Address, headers: &HeaderMap, peer: Peer) -> Response<Body> {
+        let address = self.aliases.canonical(address);
+        if let Err(denied) = self.authorise(&address, headers, peer).await {
+            return responses::denied(denied);
+        }
+        match self.index.find(&address, |module| module.listing.clone()).await {
+            Some(listing) => headers::conditional(&listing, headers),
+            None => responses::module_not_found(),
+        }
+    }
+
+    async fn module(
+        &self,
+        address: Address,
+        release: Option<Release>,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Response<Body> {
+        let address = self.aliases.canonical(address);
+        if let Err(denied) = self.authorise(&address, headers, peer).await {
+            return responses::denied(denied);
+        }
+        let json = |module: &Arc<ServedModule>| {
+            let version = match &release {
+                Some(release) => module.stored(release),
+                None => module.latest(),
+            };
+            Some(super::answers::listing::encoded(detail(module, version?)))
+        };
+        match self.index.find(&address, json).await {
+            Some(encoded) => headers::conditional(&encoded, headers),
+            None if release.is_some() => responses::version_not_found(),
+            None => responses::module_not_found(),
+        }
+    }
+
+    async fn download(
+        &self,
+        address: Address,
+        release: &Release,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Response<Body> {
+        let mut line = DownloadLine::start(self.aliases.canonical(address), release, ClientInfo::of(headers));
+        let answer = match self.authorise(&line.address, headers, peer).await {
+            Ok(identity) => {
+                line.identified(&identity);
+                self.locate(&line.address, release).await
+            }
+            Err(denied) => responses::denied(denied),
+        };
+        if answer.status().is_success() {
+            self.metrics.downloaded(line.client.name);
+            if self.module_metrics {
+                self.metrics.module_downloaded(&line.address);
+            }
+        }
+        line.write(answer.status().as_u16());
+        answer
+    }
+
+    /// The answer to somebody who may download the module.
+    async fn locate(&self, address: &Address, release: &Release) -> Response<Body> {
+        let find = |module: &Arc<ServedModule>| match module.version(release)? {
+            index::Asked::Served(version) => Some(Ok(self.location(address, version))),
+            index::Asked::Withdrawn(reason) => Some(Err(reason.to_owned())),
+        };
+        match self.index.find(address, find).await {
+            Some(Ok(location)) => responses::located(&location),
+            Some(Err(reason)) => responses::withdrawn(&reason),
+            None => responses::version_not_found(),
+        }
+    }
+
+    /// The value of `X-Terraform-Get`. The checksum makes both clients refuse any other bytes.
+    fn location(&self, address: &Address, version: &ServedVersion) -> String {
+        let sha256 = &version.archive.sha256;
+        let permit = Permit { address, release: &version.release, sha256 };
+        let link = self.keys.load().link(permit, now());
+        let (base, file) = (&self.url, path::encoded(&file_name(address, version)));
+        let (release, format) = (path::encoded(&version.release.to_string()), extension(version.format));
+        let hex = crate::domain::text::hex(sha256);
+        format!(
+            "{base}{}{address}/{release}/archive/{link}/{file}?archive={format}&checksum=sha256:{hex}",
+            path::MODULES
+        )
+    }
+
+    async fn archive(
+        &self,
+        asked: &ArchivePath<'_>,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Response<Body> {
+        let line = ArchiveLine::start(asked.address.clone(), &asked.release);
+        let module = self.index.get(&asked.address);
+        let version = module.as_ref().and_then(|module| module.stored(&asked.release));
+        // A MAC is computed in any case: the time does not tell whether the version exists.
+        let unknown = [0; 32];
+        let sha256 = version.map_or(&unknown, |version| &version.archive.sha256);
+        let permit = Permit { address: &asked.address, release: &asked.release, sha256 };
+        let valid = self.keys.load().permits(asked.link, permit, now());
+        let named = |version: &&ServedVersion| file_name(&asked.address, version) == asked.file;
+        let Some(version) = version.filter(named).filter(|_| valid) else {
+            line.write(Outcome::refused(403));
+            return responses::link_refused();
+        };
+        if let Some(reason) = &version.withdrawn {
+            line.write(Outcome::refused(410));
+            return responses::withdrawn(reason);
+        }
+        let download = Download { archive: &version.archive, method, headers, link: asked.link, peer };
+        self.downloads.answer(download, move |outcome| line.write(outcome)).await
+    }
+
+    /// Who sends the request, if they may download the module at this address.
+    async fn authorise(
+        &self,
+        address: &Address,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Result<Arc<Identity>, Denied> {
+        let network = peer.network();
+        let identity = self.access.identify(headers, network).await?;
+        let module = self.index.get(address);
+        let asked = Asked {
+            namespace: &address.namespace,
+            name: &address.name,
+            system: &address.system,
+            holder: module.as_ref().map(|module| &*module.object),
+        };
+        self.access.may_download(&identity, network, asked).await?;
+        Ok(identity)
+    }
+}
+
+fn endpoint(route: &Route<'_>) -> Endpoint {
+    match route {
+        Route::Discovery => Endpoint::Discovery,
+        Route::Versions(_) => Endpoint::Versions,
+        Route::Module(..) => Endpoint::Module,
+        Route::Download(..) => Endpoint::Download,
+        Route::Archive(_) => Endpoint::Archive,
+    }
+}
+
+/// `NAME-VERSION.EXT`, from which the clients derive nothing: people read it.
+fn file_name(address: &Address, version: &ServedVersion) -> String {
+    format!("{}-{}.{}", address.name, version.release, extension(version.format))
+}
+
+/// The extension, which is also the value of go-getter's `archive`.
+fn extension(format: ArchiveFormat) -> &'static str {
+    match format {
+        ArchiveFormat::Zip => "zip",
+        ArchiveFormat::Tar => "tar.gz",
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}

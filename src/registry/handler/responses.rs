@@ -1,0 +1,93 @@
+//! Answers of fixed words. Phrases and sentences hold no text of a request; a withdrawal's reason is the publisher's own.
+
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::registry::auth::Denied;
+use crate::registry::http::Body;
+use crate::registry::http::answer::{answer, closing, error, retry_after};
+
+const X_TERRAFORM_GET: HeaderName = HeaderName::from_static("x-terraform-get");
+
+/// Service discovery. The address is relative, so that it leads to whoever answers.
+pub(super) fn discovery() -> Response<Body> {
+    let mut answer = answer(StatusCode::OK, "OK", r#"{"modules.v1":"/v1/modules/"}"#);
+    set(&mut answer, header::CONTENT_TYPE, "application/json");
+    set(&mut answer, header::CACHE_CONTROL, "max-age=60");
+    set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    answer
+}
+
+/// The location of an archive: the only answer that all versions of both clients take.
+pub(super) fn located(location: &str) -> Response<Body> {
+    let Ok(mut value) = HeaderValue::from_str(location) else { return version_not_found() };
+    value.set_sensitive(true);
+    let mut answer = answer(StatusCode::NO_CONTENT, "No Content", Body::empty());
+    answer.headers_mut().insert(X_TERRAFORM_GET, value);
+    set(&mut answer, header::CACHE_CONTROL, "no-store");
+    answer
+}
+
+pub(super) fn no_such_path() -> Response<Body> {
+    let sentence = "This is a registry of Terraform and OpenTofu modules. Write source = \"HOST/NAMESPACE/NAME/SYSTEM\" in a \
+                    module block.\n";
+    error(StatusCode::NOT_FOUND, "Not Found", sentence)
+}
+
+pub(super) fn module_not_found() -> Response<Body> {
+    let sentence = "There is no such module, or none of its versions is stored yet.\n";
+    error(StatusCode::NOT_FOUND, "Not Found", sentence)
+}
+
+pub(super) fn version_not_found() -> Response<Body> {
+    let sentence = "There is no such version, or it is not stored yet.\n";
+    error(StatusCode::NOT_FOUND, "Not Found", sentence)
+}
+
+/// A version that its publisher has withdrawn.
+pub(super) fn withdrawn(reason: &str) -> Response<Body> {
+    error(StatusCode::GONE, "Gone: version withdrawn", format!("This version was withdrawn: {reason}\n"))
+}
+
+/// The same for every link that is not valid now, whether what it names exists or not.
+pub(super) fn link_refused() -> Response<Body> {
+    let sentence = "This link is not valid, or it has expired: run init again.\n";
+    error(StatusCode::FORBIDDEN, "Forbidden: link not valid", sentence)
+}
+
+pub(super) fn method_not_allowed(head: bool) -> Response<Body> {
+    let mut answer =
+        error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", "Only GET is answered here.\n");
+    set(&mut answer, header::ALLOW, if head { "GET, HEAD" } else { "GET" });
+    answer
+}
+
+/// A request of somebody who is not known, or may not download.
+pub(super) fn denied(denied: Denied) -> Response<Body> {
+    match denied {
+        Denied::Malformed(phrase) => closing(error(StatusCode::BAD_REQUEST, phrase, line(phrase))),
+        Denied::Unauthenticated(phrase) => {
+            let mut answer = error(StatusCode::UNAUTHORIZED, phrase, line(phrase));
+            set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
+            answer
+        }
+        Denied::Forbidden => {
+            let sentence = "You may not download this module, or it does not exist: ask for the right to get modules/download \
+                            in its namespace.\n";
+            error(StatusCode::FORBIDDEN, "Forbidden: no right to download this module", sentence)
+        }
+        Denied::TooMany { phrase, retry_after: seconds } => {
+            retry_after(error(StatusCode::TOO_MANY_REQUESTS, phrase, line(phrase)), seconds)
+        }
+        Denied::Unavailable { phrase, retry_after: seconds } => {
+            retry_after(error(StatusCode::SERVICE_UNAVAILABLE, phrase, line(phrase)), seconds)
+        }
+    }
+}
+
+fn line(phrase: &str) -> String {
+    format!("{phrase}\n")
+}
+
+fn set(answer: &mut Response<Body>, name: HeaderName, value: &'static str) {
+    answer.headers_mut().insert(name, HeaderValue::from_static(value));
+}

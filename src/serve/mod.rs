@@ -1,0 +1,169 @@
+//! The composition root of the registry: creates clients, watches, access control and listeners, and shuts them down.
+
+mod error;
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+pub use self::error::ServeError;
+use crate::cli::Serve;
+use crate::controller::connection::{clients, config};
+use crate::observe::admin::{self, Admin};
+use crate::observe::liveness::Liveness;
+use crate::observe::telemetry;
+use crate::registry::aliases::{Aliases, InvalidAlias};
+use crate::registry::archive::Downloads;
+use crate::registry::auth::{Access, AccessSettings, own_token};
+use crate::registry::handler::Service;
+use crate::registry::http::{Limits, Stopper, Tls, TrustedProxies, serve, tls};
+use crate::registry::index::watch::{self, Health};
+use crate::registry::index::{Fold, Index};
+use crate::registry::key_file::CurrentKeys;
+use crate::registry::metrics::RegistryMetrics;
+use crate::startup::{ca_certificates, signalled, storage_rules};
+use crate::storage::Storage;
+
+/// Runs the registry until a signal.
+pub async fn run(flags: Serve) -> Result<(), ServeError> {
+    let listener = bind("--listen", flags.listen)?;
+    let admin_listener = bind("--admin-listen", flags.admin_listen)?;
+    let mut signal = std::pin::pin!(signalled()?);
+    let metrics = RegistryMetrics::default();
+    telemetry::count_panics(metrics.panics.clone());
+    let aliases = Aliases::new(&flags.namespace_alias, &flags.namespaces)?;
+    let keys = CurrentKeys::new(flags.link_key_file.clone())?;
+    let tls = load_tls(&flags)?;
+    let mut tasks = JoinSet::new();
+    let liveness = Liveness::default();
+    let config = config().await?;
+    let (client, watch_client) = clients(&config)?;
+    let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint)?;
+    let ca_pem = ca_certificates(flags.ca_file.as_deref())?;
+    let storage = Storage::for_signed_urls(ca_pem.as_deref()).await?;
+    let access = Access::start(&access_settings(&flags, ca_pem, &config), client, metrics.clone())?;
+    let fold = Fold::new(rules, aliases.clone());
+    let (index, health) = watch::start(&watch_client, &flags.namespaces, fold, &liveness, &mut tasks);
+    let admin = Admin {
+        scrape: scraper(metrics.clone(), Arc::clone(&index), Arc::clone(&health), tls.clone()),
+        liveness,
+        ready: health.ready(),
+    };
+    tokio::spawn(admin::serve(admin_listener, admin, std::future::pending()));
+    warn_of_defaults(&flags);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
+
+    tokio::select! {
+        () = health.listed() => {}
+        () = &mut signal => return Ok(()),
+        ended = tasks.join_next() => return Err(ended_early(ended)),
+    }
+    if let Some(alias) = index.shadowed() {
+        return Err(InvalidAlias::Shadows(alias).into());
+    }
+    let downloads = Downloads::new(
+        Arc::new(storage),
+        flags.download,
+        flags.public_endpoint.clone(),
+        flags.max_streams.into(),
+        metrics.clone(),
+    );
+    let service = Arc::new(Service {
+        index,
+        access,
+        aliases,
+        keys: keys.clone(),
+        downloads,
+        url: flags.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
+        metrics,
+        module_metrics: flags.module_metrics,
+    });
+    tokio::spawn(keys.watch());
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).watch(tls::INTERVAL));
+    }
+    let (stopper, stop) = Stopper::new();
+    let proxies = TrustedProxies::new(flags.trusted_proxy.clone());
+    let mut server = tokio::spawn(serve(listener, tls, Limits::default(), proxies, service, stop));
+    let ready = health.ready();
+    ready.store(true, Ordering::Release);
+    tracing::info!("ready");
+    tokio::select! {
+        () = &mut signal => {}
+        ended = tasks.join_next() => return Err(ended_early(ended)),
+        _ = &mut server => return Err(ServeError::Ended("the listener")),
+    }
+    ready.store(false, Ordering::Release);
+    tracing::info!(drain = ?flags.drain, "shutting down");
+    stopper.drain();
+    tokio::time::sleep(flags.drain).await;
+    stopper.close();
+    let _ = server.await;
+    Ok(())
+}
+
+fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    admin::listen(address).map_err(|error| ServeError::Listen { flag, address, error })
+}
+
+fn load_tls(flags: &Serve) -> Result<Option<Arc<Tls>>, ServeError> {
+    let (Some(certificate), Some(key)) = (&flags.tls_cert_file, &flags.tls_key_file) else { return Ok(None) };
+    Ok(Some(Arc::new(Tls::load(certificate, key)?)))
+}
+
+fn access_settings(flags: &Serve, ca_pem: Option<Vec<u8>>, config: &kube::Config) -> AccessSettings {
+    AccessSettings {
+        audience: flags.audience.clone().or_else(|| flags.host()),
+        auth_config: flags.auth_config.clone(),
+        tokens_dir: flags.tokens_dir.clone(),
+        anonymous: flags.anonymous,
+        ca_pem,
+        own_token: own_token(config),
+    }
+}
+
+fn warn_of_defaults(flags: &Serve) {
+    if flags.tls_cert_file.is_none() {
+        tracing::warn!(
+            "the registry serves HTTP: Terraform and OpenTofu speak HTTPS only, so an ingress or gateway has to add TLS; or set \
+             --tls-cert-file and --tls-key-file"
+        );
+    }
+    if flags.link_key_file.is_none() {
+        tracing::warn!(
+            "archive links are signed with a random key: after a restart, and with several replicas, downloads fail now and \
+             then; set --link-key-file"
+        );
+    }
+}
+
+fn ended_early(ended: Option<Result<&'static str, tokio::task::JoinError>>) -> ServeError {
+    ServeError::Ended(ended.and_then(Result::ok).unwrap_or("a watch"))
+}
+
+/// Renders the metrics at each scrape.
+fn scraper(
+    metrics: RegistryMetrics,
+    index: Arc<Index>,
+    health: Arc<Health>,
+    tls: Option<Arc<Tls>>,
+) -> admin::Scrape {
+    let mut registry = Registry::with_prefix("opendepot_registry");
+    metrics.register(&mut registry);
+    let registry = Mutex::new(registry);
+    Arc::new(move || {
+        metrics.sample(&index.states(), health.age(Instant::now()), |address| index.get(address).is_some());
+        if let Some(time) = tls.as_ref().and_then(|tls| tls.not_after()) {
+            metrics.tls_not_after.set(time.as_second());
+        }
+        let mut text = String::new();
+        let registry = registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        encode(&mut text, &registry).map(|()| text)
+    })
+}
