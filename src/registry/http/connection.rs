@@ -65,6 +65,7 @@ async fn serve<H: Handler>(
     let mut connection = http1::Builder::new()
         // The watchdog has limits of its own, which tell idle connections from slow ones.
         .header_read_timeout(None)
+        .max_header_size(shared.limits.header_bytes)
         .max_buf_size(shared.limits.header_bytes)
         .serve_connection(TokioIo::new(stream), service);
     let mut shut_down = false;

@@ -28,6 +28,8 @@ mod server;
 mod service;
 mod socket;
 mod stop;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 pub use answer::Body;

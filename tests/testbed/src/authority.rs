@@ -7,20 +7,25 @@ use rcgen::{
 };
 
 /// An authority that signs certificates for as long as it lives.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 /// A signed certificate and its key.
-pub(crate) struct Identity {
-    pub(crate) certificate_pem: String,
-    pub(crate) certificate_der: Vec<u8>,
-    pub(crate) key_pem: String,
-    pub(crate) key_der: Vec<u8>,
+pub struct Identity {
+    /// The certificate, as PEM.
+    pub certificate_pem: String,
+    /// The certificate, as DER.
+    pub certificate_der: Vec<u8>,
+    /// The key, as PEM.
+    pub key_pem: String,
+    /// The key, as DER.
+    pub key_der: Vec<u8>,
 }
 
 impl Authority {
-    pub(crate) fn new(name: &str) -> Result<Self> {
+    /// An authority of this name.
+    pub fn new(name: &str) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -30,18 +35,18 @@ impl Authority {
     }
 
     /// The root certificate, as PEM.
-    pub(crate) fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         self.issuer.pem()
     }
 
     /// A certificate for a server that is reached by these names or addresses.
-    pub(crate) fn server(&self, names: &[&str]) -> Result<Identity> {
+    pub fn server(&self, names: &[&str]) -> Result<Identity> {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         self.sign(CertificateParams::new(names)?, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// A certificate for the Kubernetes user `name` of `group`.
-    pub(crate) fn client(&self, name: &str, group: &str) -> Result<Identity> {
+    pub fn client(&self, name: &str, group: &str) -> Result<Identity> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.distinguished_name.push(DnType::OrganizationName, group);

@@ -7,6 +7,7 @@
 //! | [`github`] | GitHub's site, REST API and archives, of real git repositories |
 //! | [`operator`] | the built binary, run as the shipped service account |
 //! | [`terraform`] | Terraform or OpenTofu, as the judge of what is stored |
+//! | [`authority`] | a throw-away certificate authority |
 //! | [`workflow`] | a GitHub Actions runner |
 //! | [`instructions`] | what a text asks its reader to do: manifests, commands, steps of workflows |
 //! | [`markdown`] | pages of documentation, as blocks, tables and links |
@@ -15,7 +16,7 @@
 //!
 //! Everything listens on loopback and keeps its files in temporary folders. Nothing here knows OpenDepot's code.
 
-mod authority;
+pub mod authority;
 mod background;
 pub mod control_plane;
 pub mod github;
