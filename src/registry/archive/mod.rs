@@ -15,6 +15,8 @@ mod range;
 mod route;
 mod slots;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use downloads::{Download, Downloads};
 pub use route::{Mode, PublicEndpoint, PublicEndpointError};

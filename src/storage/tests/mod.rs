@@ -12,8 +12,15 @@ use super::s3::client::tests::{clients_with_keys, clients_without_keys};
 use super::s3::requests::MAX_OBJECT_BYTES;
 use super::*;
 
+impl Storage {
+    /// For tests of callers.
+    pub(crate) fn with_test_keys() -> Self {
+        Self::with_clients(clients_with_keys())
+    }
+}
+
 fn storage_with_keys() -> Storage {
-    Storage::with_clients(clients_with_keys())
+    Storage::with_test_keys()
 }
 
 fn place(endpoint: String) -> ObjectLocation {

@@ -80,7 +80,7 @@ impl hyper::body::Body for Endless {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let Some(pause) = &mut self.pause else {
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 65536])))));
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; 64 << 10])))));
         };
         std::task::ready!(pause.as_mut().poll(cx));
         self.pause = Some(Box::pin(tokio::time::sleep(Duration::from_millis(5))));

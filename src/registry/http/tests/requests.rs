@@ -47,7 +47,7 @@ async fn headers_of_more_than_the_limit_are_431_and_the_client_can_read_that() {
         let answer = served.answer(with(bytes)).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{bytes}: {answer}");
     }
-    let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let many = "x-a: 1\r\n".repeat(200);
     let answer = served.answer(format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
