@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, stream};
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
-use opendepot::api::Version;
+use opendepot::api::{Module, ModuleConfig, Version};
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File};
 use opendepot_testbed::operator::Operator;
@@ -15,33 +15,54 @@ use crate::support::{World, heavy};
 
 /// Resident with 10,000 settled Versions.
 const MOST: u64 = 64 << 20;
-const MANY: usize = 10_000;
-/// At the peak, while thousands wait for a fetch: three quarters of the shipped memory limit.
+const MODULES: usize = 100;
+const EACH: usize = 100;
+const ODD: &str = "settled0-1.0.0";
+const MANY: usize = MODULES * EACH;
+/// At the peak, while 10,000 wait for a fetch: three quarters of the shipped memory limit.
 const QUEUED: u64 = 96 << 20;
+/// The same with 5,000 of one Module.
+const QUEUED_OF_ONE: u64 = 64 << 20;
+
+/// The Module that owns settled Versions.
+struct Owner {
+    name: String,
+    uid: String,
+    config: ModuleConfig,
+}
 
 /// A Version as the operator leaves it: settled, so that there is nothing to do. About 4.5 KB, with its managed fields.
-fn settled(world: &World, number: usize) -> (Value, Value) {
-    let place = json!({"bucket": world.name, "key": format!("m/{number}.zip"), "region": "us-west-2"});
+fn settled(world: &World, owner: Option<&Owner>, number: usize) -> (Value, Value) {
+    let module = owner.map_or("settled", |owner| owner.name.as_str());
     let config = world.module("settled").0["spec"]["moduleConfig"].clone();
-    let object = json!({
+    let config = owner.map_or(config, |owner| serde_json::to_value(&owner.config).unwrap());
+    let place = json!({"bucket": world.name, "key": format!("{module}/{number}.zip"), "region": "us-west-2",
+        "forcePathStyle": true});
+    let mut object = json!({
         "apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Version",
         "metadata": {
-            "name": format!("settled-1.{number}.0"), "namespace": world.name,
+            "name": format!("{module}-1.{number}.0"), "namespace": world.name,
             "finalizers": ["opendepot.defdev.io/stored-object"],
-            "labels": {"opendepot.defdev.io/module": "settled", "opendepot.defdev.io/namespace": world.name},
+            "labels": {"opendepot.defdev.io/module": module, "opendepot.defdev.io/namespace": world.name},
             "annotations": {"example.com/padding": "x".repeat(1500)},
         },
         "spec": {"type": "Module", "version": format!("1.{number}.0"), "fileName": format!("{number}.zip"), "moduleConfigRef": config},
     });
+    if let Some(Owner { name, uid, .. }) = owner {
+        object["metadata"]["annotations"]["opendepot.defdev.io/adopt"] = json!(name);
+        object["metadata"]["ownerReferences"] = json!([{"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module",
+            "name": name, "uid": uid, "controller": true, "blockOwnerDeletion": true}]);
+    }
     let condition = |type_: &str, status: &str| {
         json!({"type": type_, "status": status, "reason": "Synced", "message": "Stored as s3://bucket/settled.zip.",
                "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"})
     };
+    let url = &object["spec"]["moduleConfigRef"]["repoUrl"];
     let status = json!({
         "observedGeneration": 1, "synced": true, "syncStatus": "Stored.", "checksum": "c".repeat(44),
         "contentDigest": format!("h1:{}", "d".repeat(44)), "archiveSizeBytes": 1234,
         "conditions": [condition("Ready", "True"), condition("Reconciling", "False"), condition("Stalled", "False")],
-        "source": {"url": "https://github.com/owner/settled", "ref": format!("refs/tags/v1.{number}.0"), "commit": "a".repeat(40)},
+        "source": {"url": url, "ref": format!("refs/tags/v1.{number}.0"), "commit": "a".repeat(40)},
         "storage": place, "objects": [place], "lastSyncTime": "2026-01-01T00:00:00Z",
     });
     (object, status)
@@ -49,9 +70,32 @@ fn settled(world: &World, number: usize) -> (Value, Value) {
 
 /// Creates this many settled Versions without an owner.
 pub async fn create_settled(world: &World, count: usize) {
+    create(world, (0..count).map(|number| settled(world, None, number))).await;
+}
+
+/// Creates Modules with this many settled Versions each, all of one repository.
+async fn create_owned(world: &World, modules: usize, each: usize) {
+    let api: Api<DynamicObject> =
+        opendepot::controller::client::objects::<Module>(&world.client, &world.name);
+    for number in 0..modules {
+        let name = format!("settled{number}");
+        let mut module = world.module(&name).0;
+        module["metadata"]["finalizers"] = json!(["opendepot.defdev.io/versions"]);
+        module["spec"]["versions"] = (0..each).map(|n| json!({"version": format!("1.{n}.0")})).collect();
+        module["spec"]["moduleConfig"]["repoUrl"] =
+            json!(format!("https://github.com/{}", world.repository("settled")));
+        let config: ModuleConfig = serde_json::from_value(module["spec"]["moduleConfig"].clone()).unwrap();
+        let module = serde_json::from_value(module).unwrap();
+        let uid = api.create(&PostParams::default(), &module).await.unwrap().metadata.uid.unwrap();
+        let owner = &Owner { config: config.resolved(&name), uid, name };
+        create(world, (0..each).map(|number| settled(world, Some(owner), number))).await;
+    }
+}
+
+async fn create(world: &World, versions: impl Iterator<Item = (Value, Value)>) {
     let api: &Api<DynamicObject> =
         &opendepot::controller::client::objects::<Version>(&world.client, &world.name);
-    stream::iter((0..count).map(|number| settled(world, number)))
+    stream::iter(versions)
         .for_each_concurrent(16, |(object, status)| async move {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
             let object = serde_json::from_value(object).unwrap();
@@ -68,15 +112,15 @@ async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
     let world = World::new("memory").await;
     let api: &Api<DynamicObject> =
         &opendepot::controller::client::objects::<Version>(&world.client, &world.name);
-    create_settled(&world, MANY).await;
+    create_owned(&world, MODULES, EACH).await;
     // As an older schema may have left it behind: a status that no type of ours can hold.
     let odd = json!({"status": {"conditions": Value::Null, "archiveSizeBytes": -7, "syncStatus": "?", "synced": Value::Null}});
-    api.patch_status("settled-1.0.0", &PatchParams::default(), &Patch::Merge(odd)).await.unwrap();
+    api.patch_status(ODD, &PatchParams::default(), &Patch::Merge(odd)).await.unwrap();
 
     // Without verification: of so many, some would come up for a look just now, and there are no objects to be seen.
     let operator = world.operator_with(&["--verify-interval", "0"]).await;
     let writes = world.writes_during(async {}).await;
-    let others: Vec<_> = writes.iter().filter(|w| w.name != "settled-1.0.0").collect();
+    let others: Vec<_> = writes.iter().filter(|w| w.resource == "versions" && w.name != ODD).collect();
     assert!(others.is_empty(), "{others:#?}");
     let resident = eventually(Duration::from_secs(20), || async {
         let memory = operator.memory()?;
@@ -88,7 +132,7 @@ async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
     // Forced at once, while GitHub answers nothing for them: all wait, before and after a restart.
     world.bed.github.inject(Fault::on(&world.repository("settled"), Failure::Hang));
     let force = json!({"spec": {"forceSync": true}});
-    stream::iter((0..MANY).map(|number| format!("settled-1.{number}.0")))
+    stream::iter((0..MANY).map(|number| format!("settled{}-1.{}.0", number / EACH, number % EACH)))
         .for_each_concurrent(32, |name| {
             let force = &force;
             async move {
@@ -96,10 +140,10 @@ async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
             }
         })
         .await;
-    wait_in_the_queue(&operator, MANY - 100, "forced").await;
+    wait_in_the_queue(&operator, MANY - 100, QUEUED, "forced").await;
     operator.kill().await.unwrap();
     operator.restart().await.unwrap();
-    wait_in_the_queue(&operator, MANY - 100, "forced, after a restart").await;
+    wait_in_the_queue(&operator, MANY - 100, QUEUED, "forced, after a restart").await;
 
     // The rest of the controllers sees and works: a new Version is taken up.
     let repository = world.bed.github.repository(&world.repository("new")).unwrap();
@@ -109,7 +153,7 @@ async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
 }
 
 /// Waits until so many Versions wait for a fetch, and expects that the memory never exceeds its bound on the way there.
-async fn wait_in_the_queue(operator: &Operator, at_least: usize, what: &str) {
+async fn wait_in_the_queue(operator: &Operator, at_least: usize, most: u64, what: &str) {
     let queued = eventually(Duration::from_mins(10), || async {
         let metrics = operator.metrics().await?;
         let depth = metrics.lines().find_map(|line| {
@@ -122,7 +166,7 @@ async fn wait_in_the_queue(operator: &Operator, at_least: usize, what: &str) {
     let depth = queued.await.unwrap_or_else(|error| panic!("{what}: {error:#}"));
     let memory = operator.memory().unwrap();
     println!("{depth} queued Versions, {what}: {memory:?}");
-    assert!(memory.peak <= QUEUED, "{what}: {memory:?} with {depth} queued Versions");
+    assert!(memory.peak <= most, "{what}: {memory:?} with {depth} queued Versions");
 }
 
 #[tokio::test]
@@ -134,8 +178,8 @@ async fn five_thousand_versions_of_one_module_fit_while_their_repository_hangs()
     let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
     let operator = world.operator().await;
     world.apply(&world.module("mod").versions(&versions));
-    wait_in_the_queue(&operator, versions.len() - 100, "of one Module").await;
+    wait_in_the_queue(&operator, versions.len() - 100, QUEUED_OF_ONE, "of one Module").await;
     operator.kill().await.unwrap();
     operator.restart().await.unwrap();
-    wait_in_the_queue(&operator, versions.len() - 100, "of one Module, after a restart").await;
+    wait_in_the_queue(&operator, versions.len() - 100, QUEUED_OF_ONE, "of one Module, after a restart").await;
 }
