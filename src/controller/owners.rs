@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::state::{ModuleState, OwnerPolicy, VersionState};
@@ -16,7 +16,9 @@ use crate::controller::client;
 use crate::domain::Release;
 
 /// Minimum time to keep the policy of a deleted Module: its Versions may appear in their watch later.
-const KEPT: SignedDuration = SignedDuration::from_mins(5);
+const KEPT: Duration = Duration::from_mins(5);
+/// How often records are removed.
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The records of all Modules. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +29,7 @@ struct State {
     /// The scopes whose Modules were listed: a namespace, or `None` for all.
     listed: HashSet<Option<String>>,
     by_uid: HashMap<String, Record>,
-    swept: Timestamp,
+    swept: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +40,7 @@ struct Record {
     /// Whether this process has reconciled the Module.
     reconciled: bool,
     /// When the deletion of the Module was observed.
-    gone: Option<Timestamp>,
+    gone: Option<Instant>,
     deletions: Deletions,
 }
 
@@ -77,7 +79,7 @@ impl Owners {
     }
 
     /// Records the last state of a deleted Module. Returns the names of its Versions whose fate is decided by that.
-    pub fn gone(&self, module: &ModuleState, now: Timestamp) -> Vec<String> {
+    pub fn gone(&self, module: &ModuleState, now: Instant) -> Vec<String> {
         let Some(uid) = module.metadata.uid.clone() else { return Vec::new() };
         self.with(|state| {
             let record = state.by_uid.entry(uid).or_default();
@@ -87,7 +89,7 @@ impl Owners {
     }
 
     /// Handles a complete list of a scope: recorded Modules that are not in it were deleted.
-    pub fn listed(&self, scope: Option<&str>, uids: &HashSet<String>, now: Timestamp) {
+    pub fn listed(&self, scope: Option<&str>, uids: &HashSet<String>, now: Instant) {
         self.with(|state| {
             state.listed.insert(scope.map(str::to_owned));
             for (uid, record) in &mut state.by_uid {
@@ -99,12 +101,12 @@ impl Owners {
     }
 
     /// Removes records of Modules that were deleted a while ago and own no Version. `owning` returns the UIDs of the others.
-    pub fn sweep(&self, scope: Option<&str>, now: Timestamp, owning: impl FnOnce() -> HashSet<String>) {
+    pub fn sweep(&self, scope: Option<&str>, now: Instant, owning: impl FnOnce() -> HashSet<String>) {
         self.with(|state| {
-            if now.duration_since(state.swept) < SignedDuration::from_mins(1) {
+            if state.swept.is_some_and(|at| now.duration_since(at) < SWEEP_INTERVAL) {
                 return;
             }
-            state.swept = now;
+            state.swept = Some(now);
             let owning = owning();
             state.by_uid.retain(|uid, record| {
                 let old = record.gone.is_some_and(|at| now.duration_since(at) > KEPT);
@@ -265,7 +267,7 @@ impl Record {
         self.policy = policy.clone();
     }
 
-    fn end(&mut self, now: Timestamp) -> Vec<String> {
+    fn end(&mut self, now: Instant) -> Vec<String> {
         self.gone.get_or_insert(now);
         self.policy = std::mem::take(&mut self.policy).recording(std::iter::empty());
         std::mem::take(&mut self.deletions).into_values().map(|deletion| deletion.name).collect()

@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::channel::mpsc;
-use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::watch;
@@ -64,7 +64,7 @@ impl Router {
     pub fn on_modules_listed(&self) {
         let modules = self.modules.state();
         let uids: HashSet<_> = modules.iter().filter_map(|module| module.metadata.uid.clone()).collect();
-        self.owners().listed(self.scope.as_deref(), &uids, Timestamp::now());
+        self.owners().listed(self.scope.as_deref(), &uids, Instant::now());
         self.queue_waiting_versions(&self.versions.state());
         self.queue_owners_of_terminating_versions();
         self.modules_listed.send_replace(true);
@@ -135,7 +135,7 @@ impl Router {
     }
 
     fn on_module_deleted(&self, module: &ModuleState) {
-        let (now, namespace) = (Timestamp::now(), module.namespace().unwrap_or_default());
+        let (now, namespace) = (Instant::now(), module.namespace().unwrap_or_default());
         for name in self.owners().gone(module, now) {
             let _ = self.version_queue.unbounded_send(ObjectRef::new(&name).within(&namespace));
         }

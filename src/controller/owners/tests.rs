@@ -1,11 +1,14 @@
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::*;
 
 const DIGEST: &str = "h1:first";
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
+fn at(second: u64) -> Instant {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *START + Duration::from_secs(second)
 }
 
 fn module(version: u32, policy: &str) -> ModuleState {
