@@ -212,6 +212,7 @@ async fn version_context(
         rate_limits: version::rate_limits::RateLimits::default(),
         retries: version::retry::Retries::default(),
         secret_polls: version::secret_polls::SecretPolls::default(),
+        secret_trials: version::secret_trials::SecretTrials::default(),
         leading_since: jiff::Timestamp::now(),
         moves: version::context::Moves::default(),
         events,

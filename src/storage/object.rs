@@ -11,6 +11,8 @@ pub struct Found {
     pub size: u64,
     /// SHA-256 of the object in base64: the one that S3 returns, or else the one in our metadata.
     pub sha256: Option<String>,
+    /// SHA-256 of what was sent to be stored, according to our metadata. Of objects of early versions it is unknown.
+    pub sent_sha256: Option<String>,
     /// The publisher that the metadata names.
     pub ownership: Option<Ownership>,
     /// When it was stored, by S3's clock, in seconds since 1970.
@@ -76,6 +78,7 @@ mod tests {
         let found = |sha256: Option<&str>, size| Found {
             size,
             sha256: sha256.map(str::to_owned),
+            sent_sha256: None,
             ownership: None,
             stored_at: None,
         };

@@ -1,6 +1,6 @@
 //! The actions of a Version's reconcile: each does one thing that [`decide`](super::decide) has decided, and returns its effect.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use super::context::Context;
 use super::decide::{Action, Facts, Lane, Seen, decide};
 use super::delete;
 use super::effect::{Effect, End, Event};
-use super::existing::{intact, other_format};
+use super::existing::other_format;
 use super::failed::{failed, unreported, unwritten};
 use super::outcome::{Ended, NotPublished};
 use super::publish::publish;
@@ -17,10 +17,11 @@ use super::rate_limits;
 use super::report;
 use super::retry::{Attempt, ChangeKey, FailedAttempt};
 use super::scheduler::StagingPermit;
-use crate::api::state::VersionState;
+use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::{Requests, Target, left_behind};
 use crate::controller::failure::{Class, Failure, Reason};
 use crate::controller::owners::Fate;
+use crate::domain::ObjectLocation;
 use crate::storage::Found;
 
 /// Actions of one reconcile before it starts again from the cache; more than any Version needs.
@@ -66,10 +67,11 @@ async fn act(
             Ok(effect) => effect,
             Err(error) => return unwritten(ctx, cached, &error),
         };
+        let pause = effect.content_pause();
         match effect.apply(client, &ctx.events).await {
             Ok(None) => {}
             Ok(Some(end)) => return end,
-            Err(error) => return unwritten(ctx, cached, &error),
+            Err(error) => return unwritten(ctx, cached, &error).no_sooner_than(pause),
         }
     }
     let message = "The Version does not settle: this is a defect of the operator.";
@@ -124,6 +126,7 @@ async fn publish_target(
     match Box::pin(publish(ctx, client, target, permit)).await {
         Ok(outcome) => {
             mark_seen(ctx, &before, seen, false);
+            remember_location(ctx, &before, &outcome.published.place);
             report::published(ctx, client, &before, target, &outcome)
         }
         Err(Ended::Outdated) => Effect::end(End::Outdated),
@@ -147,6 +150,14 @@ async fn publish_target(
     }
 }
 
+/// Remembers where the object was until now: what is there without metadata is this Version's all the same.
+fn remember_location(ctx: &Context, before: &VersionState, now: &ObjectLocation) {
+    let stored = before.status.storage.as_ref().map(StoredLocation::location);
+    if let Some(stored) = stored.filter(|stored| !stored.is_same(now)) {
+        ctx.retries.with(before.uid(), |retry| retry.stored_before = Some(Box::new(stored)));
+    }
+}
+
 /// Records a limit of GitHub that an attempt has met. Returns the account that it applies to.
 fn limited_account(
     ctx: &Context,
@@ -156,7 +167,8 @@ fn limited_account(
 ) -> Option<rate_limits::Account> {
     let Class::Wait(until) = failure.class else { return None };
     let account = (failure.reason == Reason::RateLimited).then(|| rate_limits::account(version, target))?;
-    ctx.rate_limits.met(account, until, Timestamp::now());
+    let left = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
+    ctx.rate_limits.met(account, left, Instant::now());
     Some(account)
 }
 
@@ -170,7 +182,7 @@ async fn verify(ctx: &Context, client: &VersionClient, target: &Target, seen: &m
     let checksum = version.status.checksum.as_deref().unwrap_or_default();
     let size = u64::try_from(version.status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
     let what = match &found {
-        Some(found) if intact(found, checksum, size) => {
+        Some(found) if found.is_intact(checksum, size) => {
             mark_seen(ctx, version, seen, other_format(target, found));
             return Effect::default();
         }

@@ -1,5 +1,7 @@
 //! Compares fetched content with what was published: whether it may be stored, and with which kind of PUT. Pure.
 
+use uuid::Uuid;
+
 use super::content::Content;
 use super::existing::Existing;
 use crate::api::state::VersionState;
@@ -12,7 +14,8 @@ use crate::domain::ObjectLocation;
 pub enum PutKind {
     /// The location is free and no other content was recorded there: a PUT that creates.
     Create,
-    /// The location holds, or held, the same content: it is written again, because of a request or because it was damaged.
+    /// The location holds, or held, the same content: it is written again, because of a request or because it was damaged or never
+    /// verified.
     Overwrite,
     /// The location holds, or held, other content: the new content needs a fresh `fileName`.
     FreshKey,
@@ -31,7 +34,9 @@ impl PutKind {
             (Some(recorded), _) if recorded != content.checksum => Self::FreshKey,
             (_, Existing::None) => Self::Create,
             (Some(_), Existing::Ours(_)) => Self::Overwrite,
-            (None, Existing::Ours(found)) if content.is_in(found) => Self::Overwrite,
+            (None, Existing::Ours(found)) if content.is_in(found) || content.was_sent_to(found) => {
+                Self::Overwrite
+            }
             (None, Existing::Ours(_)) => Self::FreshKey,
         }
     }
@@ -52,6 +57,24 @@ pub fn changed_back(
     let stored = status.storage.as_ref().filter(|_| status.synced)?.location();
     let same = status.checksum.as_deref() == Some(&content.checksum) && !stored.is_same(place);
     (same && in_folder(&stored).is_same(&in_folder(place))).then_some(stored)
+}
+
+/// The recorded `fileName`, if the current one was made for content that is refused now: `immutable` was turned on while that
+/// content was being stored.
+pub fn file_name_before(version: &VersionState, target: &Target) -> Option<String> {
+    let status = &version.status;
+    let stored = status.storage.as_ref().filter(|_| status.synced)?.location();
+    let made = version.file_name.as_deref()?.split('.').next()?;
+    // The operator's names are UUIDs with a time.
+    let is_ours = Uuid::parse_str(made).is_ok_and(|uuid| uuid.get_timestamp().is_some());
+    let same_source =
+        status.source.as_ref().is_some_and(|s| s.url.eq_ignore_ascii_case(&target.source_url()));
+    let (folder, name) = stored.key.rsplit_once('/').unwrap_or(("", &stored.key));
+    let renamed = target.location.key.rsplit_once('/').map_or("", |(folder, _)| folder) == folder
+        && stored.is_same(&ObjectLocation { key: stored.key.clone(), ..target.location.clone() })
+        && target.location.key != stored.key;
+    let fits = is_ours && same_source && renamed && target.format().is_extension_of(name);
+    fits.then(|| name.to_owned())
 }
 
 /// Fails where the content of an immutable version has changed. `bytes_changed`: [`other_bytes`](super::content::other_bytes)

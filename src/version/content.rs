@@ -29,6 +29,11 @@ impl Content {
         }
     }
 
+    /// Whether an object was made of just this, whatever HEAD shows of it: it was never verified.
+    pub fn was_sent_to(&self, found: &Found) -> bool {
+        found.sent_sha256.as_ref() == Some(&self.checksum)
+    }
+
     /// Whether an object holds just this, as far as HEAD shows. Where the store keeps no SHA-256, size and our own
     /// metadata have to do.
     pub fn is_in(&self, found: &Found) -> bool {
@@ -37,19 +42,17 @@ impl Content {
             (None, Some(owner)) => owner.digest == self.digest,
             (None, None) => false,
         };
-        same && found.size == self.size
+        same && found.may_have_size(self.size)
     }
 }
 
-/// Whether the recorded files equal those of the content while the archives' bytes differ, in the same format. With equal
-/// revisions of the normaliser this means that file modes changed.
+/// Whether the recorded files equal those of the content while the archives' bytes differ, unless the recorded key shows another
+/// format. With equal revisions of the normaliser this means that file modes changed.
 pub fn other_bytes(version: &VersionState, target: &Target, content: &Content) -> bool {
     let status = &version.status;
-    let same_format = status
-        .storage
-        .as_ref()
-        .is_some_and(|stored| stored.key().ends_with(&format!(".{}", target.format().extension())));
-    same_format
+    let stored = status.storage.as_ref();
+    let may_be_same_format = stored.is_some_and(|stored| !target.format().conflicts_with(stored.key()));
+    may_be_same_format
         && status.content_digest.as_deref() == Some(&content.digest)
         && status.checksum.as_deref().is_some_and(|checksum| checksum != content.checksum)
 }

@@ -15,6 +15,7 @@ use super::rate_limits::RateLimits;
 use super::retry::{Attempt, Retries};
 use super::scheduler::FetchScheduler;
 use super::secret_polls::SecretPolls;
+use super::secret_trials::SecretTrials;
 use crate::api::state::VersionState;
 use crate::api::target::{Requests, Target};
 use crate::archive;
@@ -52,6 +53,8 @@ pub struct Context {
     pub retries: Retries,
     /// The last read of each Secret that stalls a Version.
     pub secret_polls: SecretPolls,
+    /// The Secrets that were tried since this process became leader.
+    pub secret_trials: SecretTrials,
     /// GitHub's rate limits that attempts have met.
     pub rate_limits: RateLimits,
     /// When this process became leader. A standby may have been running for days before.
@@ -184,6 +187,7 @@ impl Context {
             seen,
             fate: self.owners.fate(version),
             awaits_digest: self.owners.withholds(version),
+            tries_now: false,
         }
     }
 

@@ -11,7 +11,7 @@ use super::status::standing;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::{MISNAMED, Requests, Target, force_is_handled, left_behind};
 use crate::api::version::TYPE_MODULE;
-use crate::controller::failure::{Failure, HOURLY, Reason, SECRET_POLL_INTERVAL, stalled_pause};
+use crate::controller::failure::{Failure, HOURLY, LONGEST, Reason, SHORTEST, TAG_MAY_APPEAR, stalled_pause};
 use crate::controller::owners::Fate;
 use crate::github::RateLimitNotice;
 
@@ -74,6 +74,8 @@ pub struct Facts<'a> {
     pub fate: Fate,
     /// Whether the Module may know an expected digest that the Version does not.
     pub awaits_digest: bool,
+    /// Whether a Version that failed before this process became leader is tried at once.
+    pub tries_now: bool,
 }
 
 /// An intact object that was seen in the bucket.
@@ -200,36 +202,57 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action 
 }
 
 /// Until when a Version waits that failed before this process became leader, which remembers nothing of it: until the end of
-/// GitHub's limit, or for a phase of the usual pause of a stalled Version, so that a restart causes no storm of requests.
+/// GitHub's limit, or for a phase of the pause that its failure usually has by now. So a restart causes no storm of requests.
 fn restart_pause(version: &VersionState, facts: &Facts<'_>, action: &Action) -> Option<Timestamp> {
     let status = &version.status;
     let requests = Requests::of(version);
     let is_asked = version.force_sync || requests.requested_at.is_some() || requests.module_request.is_some();
     let failed = action.lane().is_some() && status.is_ready() != Some(true) && version.is_observed();
-    if facts.attempt.is_some() || facts.seen.is_some() || is_asked || !failed {
+    if facts.attempt.is_some() || facts.seen.is_some() || facts.tries_now || is_asked || !failed {
         return None;
     }
-    if let Some(until) = rate_limited(version).filter(|until| *until > facts.now) {
-        return Some(until);
+    let is_later = |due: &Timestamp| *due > facts.now;
+    if let Some(until) = rate_limited(version).filter(|until| *until > facts.leading_since) {
+        return Some(after_limit(version, until)).filter(is_later);
     }
-    if status.pending_force.is_some() || !status.is_stalled() || !Reason::costs_requests(status.reason()) {
+    if Reason::is_progress(status.reason()) || !Reason::costs_requests(status.reason()) {
         return None;
     }
-    let stalled_since = status.stalled.as_ref().and_then(|stalled| stalled.since);
-    let stalled_for =
-        stalled_since.and_then(|since| Duration::try_from(facts.now.duration_since(since)).ok());
-    let period = match status.reason().parse::<Reason>().ok() {
-        // The Secret may have been corrected meanwhile.
-        Some(reason) if reason.is_about_secret() => SECRET_POLL_INTERVAL,
+    let period = usual_pause(version, facts.leading_since);
+    Some(phase(version, period, facts.leading_since)).filter(is_later)
+}
+
+/// The pause between two attempts of a Version that has failed for as long as its status says.
+fn usual_pause(version: &VersionState, now: Timestamp) -> Duration {
+    let status = &version.status;
+    let reason = status.reason().parse::<Reason>().ok();
+    let condition = if status.is_stalled() { &status.stalled } else { &status.ready };
+    let since = condition.as_ref().and_then(|condition| condition.since);
+    let failing_for = since.and_then(|since| Duration::try_from(now.duration_since(since)).ok());
+    let failing_for = failing_for.unwrap_or_default();
+    match (status.is_stalled(), reason) {
         // The restart may have raised the limit.
-        Some(Reason::ArchiveTooLarge) | None => HOURLY,
-        Some(reason) => stalled_pause(reason, stalled_for.unwrap_or_default()),
-    };
-    Some(phase(version, period, facts.leading_since)).filter(|due| *due > facts.now)
+        (true, Some(Reason::ArchiveTooLarge) | None) => HOURLY,
+        (true, Some(reason)) => stalled_pause(reason, failing_for),
+        (false, Some(Reason::TagNotFound)) if failing_for >= TAG_MAY_APPEAR => HOURLY,
+        // Pauses that double add up to about the last one.
+        (false, _) => failing_for.clamp(SHORTEST, LONGEST),
+    }
+}
+
+/// Whether the Secret is refused by GitHub, according to the status.
+pub fn is_refused_by_secret(version: &VersionState) -> bool {
+    version.status.is_stalled() && version.status.reason().parse().is_ok_and(Reason::is_about_secret)
+}
+
+/// Shortly after GitHub's limit, spread over some seconds.
+fn after_limit(version: &VersionState, until: Timestamp) -> Timestamp {
+    let from = until.checked_add(Duration::from_secs(1)).unwrap_or(until);
+    phase(version, SHORTEST, from)
 }
 
 /// The end of the rate limit that the status names.
-fn rate_limited(version: &VersionState) -> Option<Timestamp> {
+pub fn rate_limited(version: &VersionState) -> Option<Timestamp> {
     let is_limited = version.status.reason() == Reason::RateLimited.as_str();
     let notice = is_limited.then(|| version.status.message.parse::<RateLimitNotice>().ok()).flatten()?;
     Some(notice.until)

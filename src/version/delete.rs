@@ -16,6 +16,7 @@ use crate::api::target::named_location;
 use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::ObjectLocation;
+use crate::storage::Found;
 
 /// How far the API server's clock may be ahead of this process's: a larger difference means that time has passed.
 const SKEW: SignedDuration = SignedDuration::from_mins(10);
@@ -55,11 +56,21 @@ async fn at(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Re
     let version = object.version();
     ctx.rules.check(version.namespace(), place).map_err(Failure::from)?;
     match ctx.head(place).await? {
-        Some(found) if is_ours(version, place, &found) => delete(ctx, object, place).await,
+        Some(found) if is_ours(version, place, &found) || was_ours(ctx, version, place, &found) => {
+            delete(ctx, object, place).await
+        }
         None if recorded(version, place) => confirm(ctx, object, place).await,
         // A foreign object, or a derived location.
         _ => Ok(()),
     }
+}
+
+/// Whether an object without metadata is where this Version's was recorded before its last move. Once a process has ended, that
+/// is no longer known, and such an object stays.
+fn was_ours(ctx: &Context, version: &VersionState, place: &ObjectLocation, found: &Found) -> bool {
+    let is_former = |before: &ObjectLocation| before.is_same(place);
+    found.ownership.is_none()
+        && ctx.retries.with(version.uid(), |retry| retry.stored_before.as_deref().is_some_and(is_former))
 }
 
 /// Sends the DELETE, unless the Version or its Module has changed since the decision.

@@ -1,5 +1,8 @@
 //! The effect of one action on a Version: what to write and which Events to send. One function applies it.
 
+use std::time::Instant;
+
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::client::VersionClient;
@@ -54,6 +57,30 @@ pub enum End {
     Gone,
 }
 
+/// When a failed attempt is repeated, by both clocks, and what it had downloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    ends: Instant,
+    due: Timestamp,
+    download: Option<[u8; 32]>,
+}
+
+impl End {
+    /// The same, with an attempt repeated no sooner than after this pause.
+    #[must_use]
+    pub fn no_sooner_than(self, pause: Option<Pause>) -> Self {
+        match (self, pause) {
+            (Self::Failed(mut attempt), Some(pause)) => {
+                attempt.ends = attempt.ends.max(pause.ends);
+                attempt.due = attempt.due.max(pause.due);
+                attempt.download = pause.download.or(attempt.download);
+                Self::Failed(attempt)
+            }
+            (end, _) => end,
+        }
+    }
+}
+
 impl Event {
     /// A Normal Event.
     pub fn normal(reason: &'static str, action: &'static str, note: String) -> Self {
@@ -90,6 +117,14 @@ impl Effect {
         Self { end: Some(end), ..self }
     }
 
+    /// The pause of a failure that is about the content of an archive. It counts even if the status cannot be written: each
+    /// attempt downloads the archive.
+    pub fn content_pause(&self) -> Option<Pause> {
+        let Some(End::Failed(attempt)) = &self.end else { return None };
+        let is_about_content = attempt.failure.reason.is_about_content();
+        is_about_content.then_some(Pause { ends: attempt.ends, due: attempt.due, download: attempt.download })
+    }
+
     /// Applies the effect. Returns how the reconcile ends, if it does.
     ///
     /// # Errors
@@ -113,8 +148,9 @@ impl Effect {
             send(events, &client.reference(), event.reason, event.action, &event.note);
         }
         if self.reset_force {
-            let reset = reset_force(client).await;
-            if !matches!(self.end, Some(End::Failed(_))) {
+            let has_failed = matches!(self.end, Some(End::Failed(_)));
+            let reset = reset_force(client, has_failed).await;
+            if !has_failed {
                 reset?;
             }
         }
@@ -123,9 +159,9 @@ impl Effect {
 }
 
 /// Resets `spec.forceSync`, and lets the status speak of the generation that this makes.
-async fn reset_force(client: &mut VersionClient) -> Result<(), kube::Error> {
+async fn reset_force(client: &mut VersionClient, has_failed: bool) -> Result<(), kube::Error> {
     client.patch(json!({"spec": {"forceSync": false}})).await?;
-    if has_left_behind(client.version()) {
+    if !has_failed && has_left_behind(client.version()) {
         // The clean-up comes next, and its status speaks of this generation too.
         return Ok(());
     }
@@ -136,4 +172,45 @@ async fn reset_force(client: &mut VersionClient) -> Result<(), kube::Error> {
 fn has_left_behind(version: &VersionState) -> bool {
     let target = Target::of(version).ok().filter(|target| target.is_stored(version));
     target.is_some_and(|target| !left_behind(version, &target.location).is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::controller::failure::{Failure, Reason};
+
+    fn failed(reason: Reason, pause: Duration, download: Option<[u8; 32]>) -> End {
+        let (at, now) = (Instant::now(), Timestamp::UNIX_EPOCH);
+        End::Failed(Box::new(FailedAttempt {
+            failure: Failure::new(reason, ""),
+            secret: None,
+            account: None,
+            failures: 1,
+            since: now,
+            at,
+            ends: at + pause,
+            due: now + pause,
+            download,
+        }))
+    }
+
+    #[test]
+    fn a_failure_about_content_keeps_its_pause_though_its_status_is_refused() {
+        const SHORT: Duration = Duration::from_secs(5);
+        const HOUR: Duration = Duration::from_hours(1);
+        for (reason, due) in [(Reason::ArchiveUnsafe, HOUR), (Reason::RepositoryNotFound, SHORT)] {
+            let pause = Effect::end(failed(reason, HOUR, Some([1; 32]))).content_pause();
+            let end = failed(Reason::VersionRefused, SHORT, None).no_sooner_than(pause);
+            let End::Failed(attempt) = end else { panic!("no failure") };
+            assert_eq!(attempt.failure.reason, Reason::VersionRefused);
+            assert_eq!(attempt.due, Timestamp::UNIX_EPOCH + due, "{reason}");
+            assert!(attempt.ends >= attempt.at + due - SHORT, "{reason}");
+            assert_eq!(attempt.download.is_some(), due == HOUR);
+        }
+        let pause = Effect::end(failed(Reason::ArchiveUnsafe, HOUR, None)).content_pause();
+        assert!(matches!(End::Outdated.no_sooner_than(pause), End::Outdated), "it is read again at once");
+        assert_eq!(Effect::end(End::Settled).content_pause(), None);
+    }
 }

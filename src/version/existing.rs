@@ -102,7 +102,7 @@ fn damaged(version: &VersionState, target: &Target, found: &Found) -> bool {
     let status = &version.status;
     let recorded = version.status.is_stored_as(&target.location);
     let size = u64::try_from(status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
-    status.checksum.as_ref().is_some_and(|checksum| recorded && !intact(found, checksum, size))
+    status.checksum.as_ref().is_some_and(|checksum| recorded && !found.is_intact(checksum, size))
 }
 
 /// Whether the object was made in answer to every request that is open. One that the status records already was made
@@ -147,11 +147,6 @@ pub(super) fn is_lost(version: &VersionState, target: &Target, existing: &Existi
         Existing::Ours(found) => damaged(version, target, found),
     };
     version.status.synced && version.status.is_stored_as(&target.location) && gone
-}
-
-/// Whether HEAD shows what was stored. A store that keeps no SHA-256 is trusted on the size.
-pub fn intact(found: &Found, checksum: &str, size: u64) -> bool {
-    found.size == size && found.sha256.as_deref().is_none_or(|sha256| sha256 == checksum)
 }
 
 /// The format to record with an object whose key does not show it.

@@ -39,6 +39,12 @@ pub(super) async fn fetch(
         }
         Err(_) => {}
     }
+    if let Some((name, _)) = &secret {
+        let refused = matches!(result, Err(FetchError::CredentialRefused { .. }));
+        if refused || result.is_ok() {
+            ctx.secret_trials.record(version.namespace(), name, !refused);
+        }
+    }
     match result {
         Ok(fetched) => {
             ctx.metrics.fetched_bytes.inc_by(fetched.bytes);

@@ -18,6 +18,7 @@ pub mod effect;
 pub mod existing;
 pub mod failed;
 pub mod fetch;
+pub mod held_back;
 pub mod outcome;
 pub mod publish;
 pub mod rate_limits;
@@ -25,6 +26,7 @@ pub mod report;
 pub mod retry;
 pub mod scheduler;
 pub mod secret_polls;
+pub mod secret_trials;
 pub mod snapshot;
 pub mod status;
 pub mod store;
@@ -41,12 +43,12 @@ use jiff::Timestamp;
 
 use self::basis::is_superseded;
 pub use self::context::Context;
-use self::decide::{Action, Lane, decide, next_verification};
+use self::decide::{Action, Facts, Lane, decide, is_refused_by_secret, next_verification};
 use self::effect::End;
-use self::retry::{Attempt, ChangeKey};
+use self::held_back::{held_back, limited};
+use self::retry::{Attempt, ChangeKey, Restarts};
 use crate::api::state::VersionState;
-use crate::api::target::throttled_request;
-use crate::controller::failure::{Class, Failure, HOURLY, Reason, SECRET_POLL_INTERVAL};
+use crate::controller::failure::SECRET_POLL_INTERVAL;
 use crate::controller::runner::Latest;
 use crate::controller::work_queue::Action as Requeue;
 use crate::observe::metrics::Queue;
@@ -69,7 +71,9 @@ pub async fn reconcile(
     tokio::select! {
         biased;
         requeue = work(&version, &ctx, &publishes) => requeue,
-        now = superseded(&version, &latest, &ctx, &publishes) => abandon(&ctx, &version, now.as_deref()),
+        now = superseded(&version, &latest, &ctx, &publishes) => {
+            abandon(&ctx, &version, now.as_deref(), publishes.into_inner())
+        }
     }
 }
 
@@ -90,9 +94,12 @@ async fn superseded(
 }
 
 /// Ends work that was dropped. A request of it may have arrived all the same: each PUT is recorded before it is sent.
-fn abandon(ctx: &Context, version: &VersionState, now: Option<&VersionState>) -> Requeue {
+fn abandon(ctx: &Context, version: &VersionState, now: Option<&VersionState>, publishes: bool) -> Requeue {
     tracing::debug!("the Version has changed: its work starts again");
     if now.is_some_and(|now| now.uid() == version.uid()) {
+        if publishes {
+            ctx.retries.with(version.uid(), |retry| retry.restarts.count(Instant::now()));
+        }
         let left = version.metadata.resource_version.clone().zip(Some(Instant::now()));
         ctx.retries.with(version.uid(), |retry| {
             retry.file_names.clear();
@@ -113,8 +120,10 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, publishes: &AtomicBool
         Err(requeue) => return requeue,
     };
     loop {
-        if let Some(at) = held_back(ctx, version, lane, attempt.as_deref()) {
-            return requeue_at(at, Timestamp::now());
+        if lane == Lane::Publish
+            && let Some(pause) = held_back(ctx, version, attempt.as_deref())
+        {
+            return Requeue::requeue(pause);
         }
         // Boxed, and made only with the permit: a future holds all that it awaits, and thousands wait.
         let outcome = match lane {
@@ -130,8 +139,8 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, publishes: &AtomicBool
                 let staging = ctx.scheduler.acquire(&repository, version.store_key());
                 let staging = ctx.metrics.queued(Queue::PUBLISH, staging).await;
                 // While this one waited, another of the same account may have met the next limit.
-                if let Some(at) = limited(ctx, version, attempt.as_deref()) {
-                    return requeue_at(at, Timestamp::now());
+                if let Some(pause) = limited(ctx, version, attempt.as_deref()) {
+                    return Requeue::requeue(pause);
                 }
                 Box::pin(timed(ctx, version, Some(&staging), attempt.as_deref())).await
             }
@@ -160,7 +169,22 @@ async fn next_lane(ctx: &Context, version: &VersionState) -> Result<(Lane, Optio
         failed.due = now;
         action = decide(version, &ctx.facts(version, attempt.as_deref(), None));
     }
+    if let (Action::Wait(due), None) = (&action, &attempt)
+        && let Some(secret) = refused_secret(version)
+    {
+        if !ctx.secret_trials.may_try(version.namespace(), secret) {
+            let poll = now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(now);
+            return Err(requeue_at((*due).min(poll), now));
+        }
+        action = decide(version, &Facts { tries_now: true, ..ctx.facts(version, None, None) });
+    }
     action.lane().map(|lane| (lane, attempt)).ok_or_else(|| rest(&action, now))
+}
+
+/// The Secret that GitHub refused, according to the status.
+fn refused_secret(version: &VersionState) -> Option<&str> {
+    let config = version.config.as_deref().filter(|config| config.authenticated())?;
+    is_refused_by_secret(version).then(|| config.secret_name())
 }
 
 /// Runs the actions. Returns when they started, too.
@@ -194,7 +218,11 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
         End::Gone => "gone",
     };
     ctx.metrics.reconciled("version", label, since);
-    ctx.retries.with(uid, |retry| retry.file_names.clear());
+    let is_outdated = matches!(end, End::Outdated);
+    ctx.retries.with(uid, |retry| {
+        retry.file_names.clear();
+        if is_outdated { retry.restarts.count(Instant::now()) } else { retry.restarts = Restarts::default() }
+    });
     match end {
         End::Gone => {
             ctx.retries.forget(uid);
@@ -235,35 +263,4 @@ async fn secret_has_changed(ctx: &Context, version: &VersionState, attempt: &Att
     let Some((name, seen)) = &attempt.secret else { return false };
     let current = ctx.secret_version(version.namespace(), name).await;
     current.is_some_and(|current| current != *seen)
-}
-
-/// Until when a publish waits that a forced sync in a loop, or a rate limit, holds back.
-fn held_back(
-    ctx: &Context,
-    version: &VersionState,
-    lane: Lane,
-    attempt: Option<&Attempt>,
-) -> Option<Timestamp> {
-    if lane == Lane::Light {
-        return None;
-    }
-    throttled(ctx, version).or_else(|| limited(ctx, version, attempt))
-}
-
-/// Until when a Version waits whose last attempt met GitHub's limit, while that limit lasts and nothing has changed. It makes
-/// one attempt per hour, so that its status names the current limit.
-fn limited(ctx: &Context, version: &VersionState, attempt: Option<&Attempt>) -> Option<Timestamp> {
-    let now = Timestamp::now();
-    let attempt = attempt.filter(|attempt| attempt.key == ChangeKey::of(version))?;
-    let is_recent = attempt.at.elapsed() < HOURLY;
-    let until = ctx.rate_limits.until(attempt.account?, now).filter(|_| is_recent)?;
-    let failure = Failure { class: Class::Wait(until), ..Failure::retry(Reason::RateLimited, "") };
-    now.checked_add(failure.delay(1, Duration::ZERO, rand::random(), now)).ok()
-}
-
-/// Until when a forced sync waits that is one of many in a row. Nothing is dropped.
-fn throttled(ctx: &Context, version: &VersionState) -> Option<Timestamp> {
-    let id = throttled_request(version)?;
-    let pause = ctx.retries.with(version.uid(), |retry| retry.forces.admit(&id, Instant::now())).err()?;
-    Timestamp::now().checked_add(pause).ok()
 }

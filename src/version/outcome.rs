@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 
 use super::context::api_failure;
-use super::warnings::Warning;
 use crate::api::version::Source;
 use crate::controller::client;
 use crate::controller::failure::Failure;
@@ -71,8 +70,6 @@ pub struct Published {
 
 /// Something worth an Event although the attempt succeeded.
 pub enum Note {
-    /// What was left out of the archive, or is not in it.
-    Archive(Warning),
     /// The content of a version that is not immutable was replaced.
     ContentReplaced(String),
     /// The repository has another name now: from where to where.

@@ -6,15 +6,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::client::VersionClient;
-use super::compare::{compare, replaced};
+use super::compare::{compare, file_name_before, replaced};
 use super::content::{Content, other_bytes};
 use super::context::Context;
 use super::existing::{Existing, is_lost, look, take_over};
 use super::fetch::{fetch, normalise};
 use super::outcome::{Ended, NotPublished, Note, Outcome};
 use super::scheduler::StagingPermit;
-use super::store::{record, store};
-use super::warnings;
+use super::store::{record, store, write_file_name};
+use super::warnings::{self, Warning};
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::Target;
 use crate::api::version::Source;
@@ -77,7 +77,12 @@ async fn prepare_and_store(
         commit: made.commit.clone(),
     };
     let bytes_changed = bytes_changed(ctx, object.version(), target, existing, &content).await;
-    compare(object.version(), target, &content, bytes_changed, existing, lost)?;
+    if let Err(refused) = compare(object.version(), target, &content, bytes_changed, existing, lost) {
+        if let Some(file_name) = file_name_before(object.version(), target) {
+            write_file_name(ctx, object, &file_name).await?;
+        }
+        return Err(refused.into());
+    }
     let source = Source {
         url: target.source_url(),
         ref_: format!("refs/tags/{}", fetched.tag),
@@ -88,9 +93,17 @@ async fn prepare_and_store(
     notes.extend(fetched.moved_to.map(|to| Note::RepositoryMoved(source.url.clone(), to)));
     let published = store(ctx, object, target, existing, (&made.file, &content), source).await?;
     if published.stored_now {
-        notes.extend(warnings::of_archive(&made.report).into_iter().map(Note::Archive));
+        warn(ctx, object, &made.report);
     }
     Ok(Outcome { published, notes })
+}
+
+/// Sends the warnings about an archive as soon as it is stored: if the status is not written, the next attempt finds the object
+/// and knows nothing of them.
+fn warn(ctx: &Context, object: &VersionClient, report: &archive::Report) {
+    for Warning { reason, text } in warnings::of_archive(report) {
+        ctx.events.warning(&object.reference(), reason.as_str(), "Publish", &text);
+    }
 }
 
 /// A hanging store occupies its permit as long as a hanging repository does, and is limited in the same way.
@@ -142,5 +155,8 @@ async fn bytes_changed(
             _ => None,
         },
     };
-    owner.is_none_or(|owner| owner.revision == archive::REVISION)
+    owner.is_none_or(|owner| {
+        let may_be_same_format = owner.archive.is_empty() || owner.archive == target.format().extension();
+        owner.revision == archive::REVISION && may_be_same_format
+    })
 }

@@ -1,4 +1,4 @@
-//! GitHub's rate limits that attempts have met, by account.
+//! GitHub's rate limits that attempts have met, by account. Times are those of the monotonic clock.
 //!
 //! An attempt costs a read of the Version, a HEAD and a status write. Thousands of waiting Versions would each pay that
 //! whenever a limit ends and the first of them meets the next one.
@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
-
-use jiff::Timestamp;
+use std::time::{Duration, Instant};
 
 use crate::api::state::VersionState;
 use crate::api::target::Target;
@@ -17,7 +16,7 @@ pub type Account = u64;
 
 /// The end of each limit, by account.
 #[derive(Debug, Default)]
-pub struct RateLimits(Mutex<HashMap<Account, Timestamp>>);
+pub struct RateLimits(Mutex<HashMap<Account, Instant>>);
 
 /// The account that a Version's fetch counts for.
 pub fn account(version: &VersionState, target: &Target) -> Account {
@@ -30,18 +29,20 @@ pub fn account(version: &VersionState, target: &Target) -> Account {
 }
 
 impl RateLimits {
-    /// Records a limit that an attempt has met.
-    pub fn met(&self, account: Account, until: Timestamp, now: Timestamp) {
+    /// Records a limit that an attempt has met, and that lasts so long.
+    pub fn met(&self, account: Account, left: Duration, now: Instant) {
+        let Some(until) = now.checked_add(left) else { return };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, until| *until > now);
         let last = all.entry(account).or_insert(until);
         *last = until.max(*last);
     }
 
-    /// The end of the account's limit, if it has one.
-    pub fn until(&self, account: Account, now: Timestamp) -> Option<Timestamp> {
+    /// How long the account's limit still lasts, if it has one.
+    pub fn left(&self, account: Account, now: Instant) -> Option<Duration> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&account).copied().filter(|until| *until > now)
+        let until = all.get(&account)?;
+        Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 }
 
@@ -51,13 +52,17 @@ mod tests {
 
     #[test]
     fn the_latest_limit_of_an_account_counts_until_its_time_and_for_no_other() {
-        let at = |second| Timestamp::from_second(second).unwrap();
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let seconds = Duration::from_secs;
         let limits = RateLimits::default();
-        limits.met(1, at(100), at(40));
-        limits.met(1, at(90), at(41));
-        assert_eq!((limits.until(1, at(99)), limits.until(2, at(50))), (Some(at(100)), None));
-        assert_eq!(limits.until(1, at(100)), None);
-        limits.met(2, at(200), at(100));
+        limits.met(1, seconds(60), at(40));
+        limits.met(1, seconds(49), at(41));
+        assert_eq!((limits.left(1, at(99)), limits.left(2, at(50))), (Some(seconds(1)), None));
+        assert_eq!(limits.left(1, at(100)), None);
+        limits.met(2, seconds(100), at(100));
         assert_eq!(limits.0.lock().unwrap().len(), 1, "what is over is forgotten");
+        limits.met(3, Duration::MAX, at(100));
+        assert_eq!(limits.left(3, at(101)), None, "a time beyond the clock is no limit");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -15,8 +15,9 @@ use super::rate_limits::Account;
 use crate::api::state::VersionState;
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::controller::client;
-use crate::controller::failure::{Failure, Reason};
+use crate::controller::failure::{Failure, LONGEST, Reason, SHORTEST};
 use crate::controller::force_throttle::ForceThrottle;
+use crate::domain::ObjectLocation;
 
 /// The last attempt of a Version, which failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,8 +85,39 @@ pub struct Retry {
     pub forces: ForceThrottle,
     /// The resourceVersion that the last reconcile left behind, and when.
     pub left: Option<(String, Instant)>,
+    /// Where the object was recorded before it was stored elsewhere.
+    pub stored_before: Option<Box<ObjectLocation>>,
+    /// Publishes in a row that ended because the Version had changed.
+    pub restarts: Restarts,
     /// The fresh `spec.fileName`s that the running reconcile writes: no changes of other clients.
     pub file_names: Vec<Box<str>>,
+}
+
+/// Publishes in a row that ended because the Version had changed. The first few are repeated at once: a user corrects a spec
+/// several times. A client that changes it back again and again causes no storm of downloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restarts {
+    count: u32,
+    free_at: Option<Instant>,
+}
+
+impl Restarts {
+    /// How many are repeated at once.
+    const FREE: u32 = 3;
+
+    /// Counts one more.
+    pub fn count(&mut self, now: Instant) {
+        self.count = self.count.saturating_add(1);
+        let beyond = self.count.saturating_sub(Self::FREE);
+        let pause =
+            SHORTEST.saturating_mul(2_u32.saturating_pow(beyond.saturating_sub(1).min(16))).min(LONGEST);
+        self.free_at = (beyond > 0).then(|| now + pause);
+    }
+
+    /// How long the next publish waits.
+    pub fn pause(&self, now: Instant) -> Duration {
+        self.free_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
 }
 
 impl ChangeKey {
@@ -169,7 +201,6 @@ impl Retries {
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
-    use std::time::Duration;
 
     use super::*;
 
@@ -187,6 +218,22 @@ mod tests {
     }
 
     #[test]
+    fn a_version_that_changes_during_each_publish_is_published_less_and_less_often() {
+        let mut restarts = Restarts::default();
+        let pauses: Vec<u64> = (0..12)
+            .map(|_| {
+                restarts.count(at(0));
+                restarts.pause(at(0)).as_secs()
+            })
+            .collect();
+        assert_eq!(pauses, [0, 0, 0, 5, 10, 20, 40, 80, 160, 320, 600, 600]);
+        assert_eq!((restarts.pause(at(599)).as_secs(), restarts.pause(at(700)).as_secs()), (1, 0));
+        restarts.count = u32::MAX;
+        restarts.count(at(0));
+        assert_eq!(restarts.pause(at(0)), LONGEST);
+    }
+
+    #[test]
     fn whatever_is_remembered_is_kept_until_the_object_is_gone() {
         let attempt = Attempt {
             failures: 1,
@@ -200,7 +247,9 @@ mod tests {
             account: None,
             download: None,
         };
-        let changes: [fn(&mut Retry, Attempt); 5] = [
+        let changes: [fn(&mut Retry, Attempt); 7] = [
+            |memory, _| memory.stored_before = Some(Box::default()),
+            |memory, _| memory.restarts.count(at(1)),
             |memory, _| memory.file_names.push("a.zip".into()),
             |memory, attempt| memory.attempt = Some(attempt),
             |memory, _| memory.verified = Some(at(1)),

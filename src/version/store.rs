@@ -9,7 +9,7 @@ use super::client::VersionClient;
 use super::compare::{PutKind, changed_back};
 use super::content::Content;
 use super::context::{Context, encryption};
-use super::existing::{Existing, archive_of, intact, look, requested};
+use super::existing::{Existing, archive_of, look, requested};
 use super::outcome::{Ended, NotPublished, Published};
 use crate::api::target::Target;
 use crate::api::version::Source;
@@ -54,7 +54,7 @@ pub(super) async fn store(
     if let Existing::Ours(found) = existing
         && !target.requests.any()
         && target.is_stored(object.version())
-        && intact(found, &content.checksum, content.size)
+        && found.is_intact(&content.checksum, content.size)
     {
         return Ok(Published { stored_now: false, ..published });
     }
@@ -75,7 +75,7 @@ pub(super) async fn store(
             return Err(Ended::Outdated);
         }
         if put(ctx, object, target, &place, kind, (file, content), &source).await? {
-            let found = verify(ctx, object, &place, content).await?;
+            let found = verify(ctx, object, target, &place, content).await?;
             let stored_at = found.stored_at.and_then(|at| Timestamp::from_second(at).ok());
             return Ok(Published { place, stored_at, ..published });
         }
@@ -119,11 +119,20 @@ async fn fresh_place(
 ) -> Result<ObjectLocation, Ended> {
     let file_name = fresh_file_name(target.format());
     let place = target.location_named(&file_name).map_err(Failure::from)?;
-    // Before the write, whose event may arrive before its answer.
-    ctx.retries.with(object.version().uid(), |retry| retry.file_names.push(file_name.as_str().into()));
-    object.write_file_name(&file_name).await?;
+    write_file_name(ctx, object, &file_name).await?;
     record(object, &place).await?;
     Ok(place)
+}
+
+/// Writes a `spec.fileName` that is no change of another client.
+pub(super) async fn write_file_name(
+    ctx: &Context,
+    object: &mut VersionClient,
+    file_name: &str,
+) -> Result<(), kube::Error> {
+    // Before the write, whose event may arrive before its answer.
+    ctx.retries.with(object.version().uid(), |retry| retry.file_names.push(file_name.into()));
+    object.write_file_name(file_name).await
 }
 
 /// Sends the PUT. Returns false if the location holds other content of this Version, which is not replaced.
@@ -180,16 +189,17 @@ async fn put(
 async fn verify(
     ctx: &Context,
     object: &VersionClient,
+    target: &Target,
     place: &ObjectLocation,
     content: &Content,
 ) -> Result<Found, Ended> {
-    let what = match ctx.head(place).await? {
-        Some(found) if intact(&found, &content.checksum, content.size) => return Ok(found),
-        Some(_) => "another checksum or size than what was sent",
-        None => "no object",
-    };
-    let message = format!("After storing {place}, S3 reports {what} there.");
-    // At the recorded location the recorded content is gone too: a PUT overwrites only the same content.
-    let lost = object.version().status.is_recorded_at(place);
-    Err(NotPublished { lost, ..Failure::retry(Reason::ChecksumMismatch, message).into() }.into())
+    let Content { checksum, size, .. } = content;
+    let verified = ctx.storage.verify(place, &encryption(target), checksum, *size).await;
+    verified.map_err(|error| {
+        let failure = error.into_failure(Timestamp::now());
+        // At the recorded location the recorded content is gone too: a PUT overwrites only the same content.
+        let lost =
+            failure.reason == Reason::ChecksumMismatch && object.version().status.is_recorded_at(place);
+        NotPublished { lost, ..failure.into() }.into()
+    })
 }

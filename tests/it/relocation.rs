@@ -485,3 +485,25 @@ async fn what_decides_neither_bytes_nor_place_costs_no_request() {
     assert!(!writes.is_empty() && writes.iter().all(|w| w.resource == "modules"), "{writes:#?}");
     moves.only(&[&before]).await;
 }
+
+#[tokio::test]
+async fn an_old_object_without_metadata_goes_with_the_move_as_well() {
+    let moves = Move::new("unlabelled").await;
+    let world = &moves.world;
+    moves.repository.release("v1.0.0", &[File::new("main.tf", "# one\n")]).unwrap();
+    let _operator = world.operator().await;
+    world.apply(&world.inline("mod"));
+    let before = world.version_ready("mod").await;
+    // As a tool leaves it that copies a bucket without metadata.
+    let ((bucket, key), bytes) = (place(&before), world.stored(&before).await);
+    world.bed.s3.delete(&bucket, &key).await.unwrap();
+    world.bed.s3.put(&bucket, &key, bytes).await.unwrap();
+    let prefix = json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"key": "team"}}}}});
+    world.patch("version/mod", &prefix);
+    let after = world
+        .version_when("mod", |v| {
+            v["status"]["storage"] != before["status"]["storage"] && condition(v, "Ready")["status"] == "True"
+        })
+        .await;
+    moves.only(&[&after]).await;
+}

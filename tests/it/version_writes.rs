@@ -4,10 +4,26 @@
 use std::time::Duration;
 
 use http::Method;
+use opendepot_testbed::github::File;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{OPERATOR, World, ready, soon};
+
+impl World {
+    /// Waits until the API server refuses to write this status to the Version `mod`.
+    async fn refuses_status(&self, status: &Value) {
+        soon(|| async {
+            let status = json!({"status": status}).to_string();
+            let patch =
+                ["patch", "version", "mod", "--subresource=status", "--type=merge", "--dry-run=server", "-p"];
+            let args = [&["-n", self.name.as_str()], &patch[..], &[status.as_str()]].concat();
+            anyhow::ensure!(!self.bed.kubectl(&args)?.success(), "the rule is not known yet");
+            Ok(())
+        })
+        .await;
+    }
+}
 
 #[tokio::test]
 async fn a_write_that_meets_a_newer_object_is_no_failure_and_costs_no_pause() {
@@ -41,15 +57,7 @@ async fn a_refused_write_is_in_the_log_and_in_an_event_once() {
     let mut version = world.inline("mod");
     version["spec"]["suspend"] = json!(true);
     world.apply(&version);
-    soon(|| async {
-        let status = json!({"status": {"synced": false}}).to_string();
-        let patch =
-            ["patch", "version", "mod", "--subresource=status", "--type=merge", "--dry-run=server", "-p"];
-        let args = [&["-n", world.name.as_str()], &patch[..], &[status.as_str()]].concat();
-        anyhow::ensure!(!world.bed.kubectl(&args)?.success(), "the rule is not known yet");
-        Ok(())
-    })
-    .await;
+    world.refuses_status(&json!({"synced": false})).await;
     let audit = world.bed.kubernetes.audit();
     let mark = audit.position().unwrap();
     let operator = world.operator().await;
@@ -68,4 +76,26 @@ async fn a_refused_write_is_in_the_log_and_in_an_event_once() {
     assert!(notes.len() == 1 && notes[0].contains("not on a Friday"), "{notes:?}");
     world.lift_refusal();
     world.version_when("mod", |v| v["status"]["observedGeneration"] == v["metadata"]["generation"]).await;
+}
+
+#[tokio::test]
+async fn what_is_odd_about_an_archive_is_reported_though_its_status_is_refused() {
+    let world = World::new("refused-report").await;
+    let repository = world.bed.github.repository(&world.repository("mod")).unwrap();
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+    repository.release("v1.0.0", &[File::new("main.tf", "# one\n"), File::new("lambda.zip", lfs)]).unwrap();
+    let not_synced = "!has(object.status.synced) || !object.status.synced";
+    world.apply(&world.refusal("UPDATE", "versions/status", not_synced, "not on a Friday"));
+    let mut version = world.inline("mod");
+    version["spec"]["suspend"] = json!(true);
+    world.apply(&version);
+    world.refuses_status(&json!({"synced": true})).await;
+    let _operator = world.operator().await;
+    world.patch("version/mod", &json!({"spec": {"suspend": false}}));
+    let notes = world.told("mod", "LfsPointers").await;
+    assert!(notes.len() == 1 && notes[0].contains("lambda.zip"), "{notes:?}");
+    world.lift_refusal();
+    world.version_ready("mod").await;
+    assert_eq!(world.served("mod"), 1);
+    assert_eq!(world.told("mod", "LfsPointers").await.len(), 1, "it is reported once");
 }

@@ -631,3 +631,34 @@ async fn gitops_that_writes_the_file_name_back_makes_no_object_each_round() {
     assert_eq!(back["status"]["checksum"], second["status"]["checksum"]);
     assert_eq!(keys(&world, "net/").await.len(), 2);
 }
+
+#[tokio::test]
+async fn immutable_during_a_put_of_new_content_gives_the_file_name_back() {
+    let world = World::new("once-named").await;
+    let repository = world.tagged("mod", &["v1.0.0"]);
+    let _operator = world.operator().await;
+    let mut version = world.inline("mod");
+    version["spec"]["fileName"] = json!("first.zip");
+    world.apply(&version);
+    let before = world.version_ready("mod").await;
+    let bytes = world.stored(&before).await;
+    repository.release("v1.0.0", &main_tf(MOVED)).unwrap();
+    let late = S3Failure::Delay(Duration::from_secs(5));
+    world.bed.s3.inject(S3Fault::new(&world.name, late).method(Method::PUT).times(1));
+    world.count_from_now("mod");
+    patch::<Version>(&world, "mod", &json!({"spec": {"forceSync": true}})).await;
+    world.until("a PUT", || world.sent("") == 1).await;
+    patch::<Version>(&world, "mod", &json!({"spec": {"moduleConfigRef": {"immutable": true}}})).await;
+
+    let changed = |v: &Value| condition(v, "Ready")["reason"] == "ImmutableContentChanged";
+    let refused = world.version_when("mod", changed).await;
+    assert!(message(&refused).contains("The stored object is untouched"), "{}", message(&refused));
+    assert_eq!(refused["spec"]["fileName"], "first.zip");
+    assert_eq!(refused["status"]["storage"], before["status"]["storage"]);
+    assert!(world.stored(&refused).await == bytes, "other bytes");
+    repository.release("v1.0.0", &main_tf(FIRST)).unwrap();
+    world.request("version/mod", "moved-back");
+    let after = world.version_ready("mod").await;
+    alone(&world, &after, "mod/").await;
+    assert_eq!(after["status"]["storage"], before["status"]["storage"]);
+}

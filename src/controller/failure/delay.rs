@@ -24,7 +24,7 @@ pub const DAILY: Duration = Duration::from_hours(24);
 pub const SECRET_POLL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How long a missing tag is expected to appear: a release event may precede the tag.
-const TAG_MAY_APPEAR: Duration = Duration::from_hours(6);
+pub const TAG_MAY_APPEAR: Duration = Duration::from_hours(6);
 
 impl Failure {
     /// How long to wait before the next attempt, after `failures` in a row (this one included) over `failing_for`.

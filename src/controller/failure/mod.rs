@@ -17,7 +17,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::columns::{About, Kind};
-pub use self::delay::{DAILY, HOURLY, LONGEST, SECRET_POLL_INTERVAL, SHORTEST, stalled_pause};
+pub use self::delay::{
+    DAILY, HOURLY, LONGEST, SECRET_POLL_INTERVAL, SHORTEST, TAG_MAY_APPEAR, stalled_pause,
+};
 pub use self::reason::UnknownReason;
 pub use self::reasons::Reason;
 use crate::api::condition::MAX_MESSAGE;

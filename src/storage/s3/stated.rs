@@ -34,6 +34,7 @@ pub(super) fn found(head: &HeadObjectOutput) -> Found {
     Found {
         size: size.or_else(stated_size).unwrap_or_default(),
         sha256: sha256.map(str::to_owned).or_else(|| stated(head.metadata()?, size)),
+        sent_sha256: head.metadata().and_then(|metadata| metadata.get(SHA256)).cloned(),
         ownership,
         stored_at: head.last_modified().map(DateTime::secs),
     }

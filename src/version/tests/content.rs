@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::basis::{DeleteBasis, PutBasis};
-use super::super::compare::{PutKind, changed_back, compare, replaced};
+use super::super::compare::{PutKind, changed_back, compare, file_name_before, replaced};
 use super::super::content::{Content, other_bytes};
 use super::super::existing::Existing;
 use super::{Fixture, at, passing, stored, version};
@@ -31,6 +31,7 @@ fn ours(content: &Content) -> Found {
     Found {
         size: content.size,
         sha256: Some(content.checksum.clone()),
+        sent_sha256: Some(content.checksum.clone()),
         ownership: Some(Ownership { digest: content.digest.clone(), revision: 1, ..Ownership::default() }),
         stored_at: None,
     }
@@ -47,14 +48,19 @@ fn put_kind(version: &Fixture, found: Option<Found>, content: &Content) -> PutKi
 fn no_put_replaces_other_content() {
     let damaged = || Found { size: 7, ..ours(&same()) };
     let without_sum = |content| Found { sha256: None, ..ours(content) };
-    let unlabelled = || Found { ownership: None, sha256: None, ..ours(&same()) };
+    let unnoted = || Found { sent_sha256: None, ..damaged() };
+    let unmeasured = || Found { sent_sha256: None, size: 0, ..ours(&same()) };
+    let unlabelled = || Found { ownership: None, sha256: None, sent_sha256: None, ..ours(&same()) };
     let elsewhere = || stored().with(json!({"spec": {"fileName": "second.zip"}}));
     let other_store = json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"endpoint": "https://s3.example.com"}}}}});
     let table = [
         ("new", version(), None, same(), PutKind::Create),
         ("new, and it is there", version(), Some(ours(&same())), same(), PutKind::Overwrite),
         ("new, and other content is there", version(), Some(ours(&moved())), same(), PutKind::FreshKey),
-        ("new, and what is there was cut", version(), Some(damaged()), same(), PutKind::FreshKey),
+        ("new, and what is there was cut", version(), Some(damaged()), same(), PutKind::Overwrite),
+        ("new, and other content was cut", version(), Some(damaged()), moved(), PutKind::FreshKey),
+        ("new, and what was sent is unknown", version(), Some(unnoted()), same(), PutKind::FreshKey),
+        ("new, and what is there has no length", version(), Some(unmeasured()), same(), PutKind::Overwrite),
         (
             "new, the store has no checksums",
             version(),
@@ -251,4 +257,71 @@ fn a_put_or_delete_ends_when_what_it_rests_on_changes_and_for_nothing_else() {
         PutBasis::of(&failed.version()),
         "its own status is no change"
     );
+}
+
+#[test]
+fn bytes_are_compared_whatever_the_key_shows_unless_that_is_another_format() {
+    let key = |version: Fixture, file_name: &str| {
+        let key = format!("network/{file_name}");
+        version.with(json!({"spec": {"fileName": file_name}, "status": {"storage": {"key": key}}}))
+    };
+    let tar = json!({"spec": {"fileName": null, "moduleConfigRef": {"fileFormat": "tar"}}});
+    for (version, file_name, compares) in [
+        (pinned(), "first.zip", true),
+        (pinned(), "VPC.ZIP", true),
+        (pinned(), "vpc", true),
+        (pinned(), "vpc.zip.1", true),
+        (pinned().with(tar.clone()), "vpc.tgz", true),
+        (pinned().with(tar.clone()), "VPC.Tar.Gz", true),
+        (pinned().with(tar), "vpc", true),
+    ] {
+        let version = key(version, file_name);
+        let differs = other_bytes(&version.version(), &version.target(), &other_modes());
+        assert_eq!(differs, compares, "{file_name}");
+        assert_eq!(
+            compared(&version, &other_modes(), None, false).is_err(),
+            compares,
+            "{file_name} of an immutable version"
+        );
+    }
+    for (file_name, format) in [("old.tgz", "zip"), ("OLD.ZIP", "tar")] {
+        let version = pinned().with(json!({"status": {"storage": {"key": format!("network/{file_name}")}}}));
+        let version =
+            version.with(json!({"spec": {"fileName": null, "moduleConfigRef": {"fileFormat": format}}}));
+        assert!(
+            !other_bytes(&version.version(), &version.target(), &other_modes()),
+            "{file_name} was {format}"
+        );
+    }
+}
+
+#[test]
+fn a_file_name_of_refused_content_is_given_back_and_no_other() {
+    const OURS: &str = "0197f3c2-9d5e-7cc3-98c4-dc0c0c07398f.zip";
+    let named = |file_name: &str| stored().with(json!({"spec": {"fileName": file_name}}));
+    let config = |change: Value| json!({"spec": {"moduleConfigRef": change}});
+    let s3 = |change: Value| config(json!({"storageConfig": {"s3": change}}));
+    let table = [
+        ("for new content", named(OURS), Some("first.zip")),
+        ("by a user", named("second.zip"), None),
+        ("for nothing", stored(), None),
+        ("by a user, without a time", named("f81d4fae-7dec-41d0-a765-00a0c91e6bf6.zip"), None),
+        ("in a move to another prefix", named(OURS).with(s3(json!({"key": "team"}))), None),
+        ("in a move to another bucket", named(OURS).with(s3(json!({"bucket": "cellar"}))), None),
+        (
+            "in a move to another repository",
+            named(OURS).with(config(json!({"repoUrl": "https://github.com/acme/net"}))),
+            None,
+        ),
+        (
+            "for another format",
+            named(&OURS.replace(".zip", ".tar.gz")).with(config(json!({"fileFormat": "tar"}))),
+            None,
+        ),
+        ("and the object is lost", named(OURS).with(json!({"status": {"synced": false}})), None),
+    ];
+    for (what, version, expected) in table {
+        let given = file_name_before(&version.version(), &version.target());
+        assert_eq!(given.as_deref(), expected, "{what}");
+    }
 }

@@ -1,12 +1,14 @@
 //! What a decision is, with and without a failed attempt, after a restart, and that every Version settles.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::decide::{Action, Facts, Lane, Seen, decide};
+use super::super::held_back::account_in_status;
+use super::super::rate_limits::account;
 use super::super::retry::{Attempt, ChangeKey};
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
 use crate::api::target::{Requests, is_stored};
@@ -29,6 +31,7 @@ fn facts() -> Facts<'static> {
         seen: None,
         fate: Fate::Delete,
         awaits_digest: false,
+        tries_now: false,
     }
 }
 
@@ -260,7 +263,9 @@ fn which_queue_each_decision_waits_in() {
         ("its force to be reset", stored().forced().failed(&passing()), Some(Lane::Light)),
     ];
     for (what, version, expected) in table {
-        assert_eq!(lane(&decision(&version)), expected, "{what}");
+        // Whatever pause there is after a restart.
+        let action = decide(&version.version(), &Facts { tries_now: true, ..facts() });
+        assert_eq!(lane(&action), expected, "{what}");
     }
 }
 
@@ -378,13 +383,87 @@ fn after_a_restart_what_waited_for_github_still_does_unless_somebody_asks_again(
         let asked_before = version.0["spec"]["forceSync"] == true;
         let version = limited(version).with(json!({"spec": {"forceSync": false}}));
         assert_eq!(version.version().status.pending_force.is_some(), asked_before);
-        assert!(matches!(decision(&version), Action::Wait(due) if due == until));
+        let shortly_after = until + Duration::from_secs(1)..=until + Duration::from_secs(6);
+        let mut times = BTreeSet::new();
+        for n in 0..100 {
+            let version = version.clone().with(json!({"metadata": {"uid": format!("uid-{n}")}}));
+            let Action::Wait(due) = decision(&version) else { panic!("{:?}", decision(&version)) };
+            assert!(shortly_after.contains(&due), "{due}");
+            times.insert(due);
+        }
+        assert!(times.len() > 90, "thousands that wait for one limit do not come at once: {times:?}");
         assert_eq!(word(&decision(&version.clone().annotated(REQUESTED_AT, "now"))), "publish");
         assert_eq!(word(&decision(&version.clone().annotated(MODULE_REQUEST, "now"))), "publish");
         assert_eq!(word(&decision(&version.next_generation())), "publish", "a change is looked at");
     }
-    let over = FetchError::RateLimited { host: "api.github.com".into(), until: at(NOW), secondary: false };
-    assert_eq!(word(&decision(&version().failed(&over.into()))), "publish");
+    let known = |version: &Fixture, now| {
+        account_in_status(&version.version(), at(NOW), at(now)).map(|account| account == account_of(version))
+    };
+    let version = limited(version());
+    assert_eq!(known(&version, NOW + 700), Some(true), "it may be limited again");
+    assert_eq!(known(&version, NOW + 3600), None, "its status names the current limit");
+    assert_eq!(known(&version.clone().annotated(REQUESTED_AT, "now"), NOW + 700), None);
+    assert_eq!(known(&version.clone().next_generation(), NOW + 700), None);
+    assert_eq!(known(&stored().failed(&passing()), NOW + 700), None);
+}
+
+fn account_of(version: &Fixture) -> u64 {
+    account(&version.version(), &version.target())
+}
+
+/// The pauses of 200 Versions that failed so, and for so long, when another process becomes leader.
+fn pauses(failure: &Failure, failing_for: i64) -> BTreeSet<i64> {
+    // `failed` says that it failed first at second 200.
+    let leading_since = at(200 + failing_for);
+    let pause = |n| {
+        let version = version().with(json!({"metadata": {"uid": format!("uid-{n}")}})).failed(failure);
+        let facts = Facts { now: leading_since, leading_since, ..facts() };
+        match decide(&version.version(), &facts) {
+            Action::Wait(due) => (due.as_millisecond() - leading_since.as_millisecond() + 999) / 1000,
+            other => panic!("{other:?}"),
+        }
+    };
+    (0..200).map(pause).collect()
+}
+
+#[test]
+fn after_a_restart_what_fails_is_spread_over_the_pause_that_it_had() {
+    let tag = Failure::new(Reason::TagNotFound, "");
+    let hour = 3600;
+    for (failure, failing_for, longest) in [
+        (passing(), 0, 5),
+        (passing(), 60, 60),
+        (passing(), 10 * hour, 600),
+        (Failure::retry(Reason::UnexpectedAnswer, ""), 10 * hour, 600),
+        (Failure::retry(Reason::ArchiveCorrupt, ""), 300, 300),
+        (storage_failure(), 10 * hour, 600),
+        (tag.clone(), 5 * hour, 600),
+        (tag, 6 * hour, hour),
+        // The Secret may have been corrected, which one Version finds out for all.
+        (Failure::stalled(Reason::CredentialsRefused, ""), 60, hour),
+    ] {
+        let pauses = pauses(&failure, failing_for);
+        let (first, last) = (*pauses.first().unwrap(), *pauses.last().unwrap());
+        assert!(last <= longest && last > longest * 9 / 10, "{failure:?} for {failing_for} s: {last} s");
+        assert!(first >= 0 && first <= longest / 4, "{failure:?} for {failing_for} s: {first} s");
+    }
+    let refused = version().failed(&Failure::stalled(Reason::CredentialsRefused, "")).version();
+    assert_eq!(word(&decide(&refused, &facts())), "wait");
+    assert_eq!(word(&decide(&refused, &Facts { tries_now: true, ..facts() })), "publish");
+    // It was not made to wait: a crash ended its attempt.
+    let place = version().target().location;
+    let interrupted = version().with_status(&version().current().publishing(&place, at(200)));
+    assert_eq!(word(&decision(&interrupted)), "publish");
+    for asks in [passing(), Failure::stalled(Reason::CredentialsRefused, "")] {
+        let version = version().failed(&asks);
+        for asked in [
+            version.clone().next_generation(),
+            version.clone().annotated(REQUESTED_AT, "now"),
+            version.clone().annotated(MODULE_REQUEST, "token"),
+        ] {
+            assert_eq!(word(&decision(&asked)), "publish");
+        }
+    }
 }
 
 fn due(uid: &str, interval: Duration, verified: i64) -> i64 {

@@ -22,6 +22,7 @@ fn object() -> Found {
             revision: 1,
             ..Ownership::default()
         }),
+        sent_sha256: None,
         stored_at: Some(60),
     }
 }
