@@ -19,9 +19,8 @@ use super::secret_trials::SecretTrials;
 use crate::api::state::VersionState;
 use crate::api::target::{Requests, Target};
 use crate::archive;
-use crate::controller::client;
 use crate::controller::events::Events;
-use crate::controller::failure::{Class, Failure, Reason};
+use crate::controller::failure::{Class, Failure};
 use crate::controller::lease::Leadership;
 use crate::controller::owners::Owners;
 use crate::domain::ObjectLocation;
@@ -31,25 +30,19 @@ use crate::storage::{Encryption, Found, HeldBack, PutOutcome, Storage, StorageRu
 
 /// What the controller works with.
 pub struct Context {
-    /// The API server.
     pub client: Client,
-    /// GitHub.
     pub github: GitHub,
-    /// S3.
     pub storage: Storage,
     /// What flags permit.
     pub rules: StorageRules,
-    /// Limits of an archive.
     pub limits: archive::Limits,
     /// Where archives wait on disk.
     pub spool_dir: PathBuf,
     /// How often stored objects are looked at; `None`: never.
     pub verify_interval: Option<Duration>,
-    /// Permits for downloads.
     pub scheduler: Arc<FetchScheduler>,
     /// Permits for actions without a download.
     pub light: Bulkhead,
-    /// What is remembered of each Version.
     pub retries: Retries,
     /// The last read of each Secret that stalls a Version.
     pub secret_polls: SecretPolls,
@@ -61,9 +54,7 @@ pub struct Context {
     pub leading_since: Timestamp,
     /// The moved repositories that an Event has named.
     pub moves: Moves,
-    /// Events.
     pub events: Events,
-    /// Metrics.
     pub metrics: Arc<Metrics>,
     /// What is known of the Modules that own Versions.
     pub owners: Owners,
@@ -86,27 +77,6 @@ impl Moves {
             named.clear();
         }
         named.insert([namespace, from, to].map(str::to_owned))
-    }
-}
-
-/// A request about a Version that the Kubernetes API refused, or that failed.
-pub fn api_failure(error: &kube::Error) -> Failure {
-    match error {
-        kube::Error::Api(status) if client::is_refusal(status) => Failure::retry(
-            Reason::VersionRefused,
-            format!(
-                "The Kubernetes API refuses a request about this Version: {} (status {}). Look at the operator's RBAC, at \
-                 admission webhooks, and whether the CRDs are of the operator's release.",
-                status.message, status.code
-            ),
-        ),
-        kube::Error::Api(status) => Failure::retry(
-            Reason::ApiUnavailable,
-            format!("The Kubernetes API failed: {} (status {}).", status.message, status.code),
-        ),
-        error => {
-            Failure::retry(Reason::ApiUnavailable, format!("The Kubernetes API was not reached: {error}."))
-        }
     }
 }
 
@@ -202,36 +172,5 @@ impl Context {
             found.ok().map(|secret| secret.and_then(|s| s.metadata.resource_version))
         };
         self.secret_polls.outcome(namespace, name, request).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::core::Status;
-
-    use super::*;
-
-    fn answered(code: u16, message: &str) -> Failure {
-        api_failure(&kube::Error::Api(Box::new(Status {
-            code,
-            message: message.into(),
-            ..Status::default()
-        })))
-    }
-
-    #[test]
-    fn a_refusal_of_the_api_server_is_told_from_an_outage_and_both_in_its_words() {
-        for code in [401, 403, 413, 422, 500, 504] {
-            let failure = answered(code, "not on a Friday");
-            assert_eq!(failure.reason, Reason::VersionRefused, "{code}");
-            assert!(failure.message.contains("not on a Friday") && failure.message.contains("RBAC"));
-        }
-        for code in [429, 503] {
-            let failure = answered(code, "too busy");
-            assert_eq!((failure.reason, failure.is_transient()), (Reason::ApiUnavailable, true), "{code}");
-            assert!(failure.message.contains("too busy"));
-        }
-        let unreached = api_failure(&kube::Error::LinesCodecMaxLineLengthExceeded);
-        assert_eq!(unreached.reason, Reason::ApiUnavailable);
     }
 }

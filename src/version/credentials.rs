@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
-use super::context::{Context, api_failure};
+use super::api_failure::api_failure;
+use super::context::Context;
 use super::outcome::{NotPublished, SecretVersion};
 use crate::api::state::VersionState;
 use crate::api::target::Target;

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::api_failure::api_failure;
 use super::client::VersionClient;
-use super::context::{Context, api_failure};
+use super::context::Context;
 use super::effect::{Effect, End, Event};
 use super::outcome::NotPublished;
 use super::retry::FailedAttempt;
@@ -43,7 +44,7 @@ pub(super) fn failed(
         ..Effect::default()
     };
     if version.status.reason() != failure.reason.as_str() {
-        tracing::warn!(reason = %failure.reason, message = failure.message, "not published");
+        tracing::warn!(reason = %failure.reason, message = failure.message, "the attempt failed");
         // A new token is usually refused for some seconds: that is no warning.
         let is_warning = failure.reason != Reason::TokenNotReady;
         let (reason, note) = (failure.reason.as_str(), failure.message);

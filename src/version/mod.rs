@@ -5,6 +5,7 @@
 //! [`effect`], which is the only thing that writes.
 
 pub mod actions;
+pub mod api_failure;
 pub mod basis;
 pub mod bulkhead;
 pub mod client;

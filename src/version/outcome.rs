@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::context::api_failure;
+use super::api_failure::api_failure;
 use crate::api::version::Source;
 use crate::controller::client;
 use crate::controller::failure::Failure;
@@ -13,7 +13,6 @@ pub type SecretVersion = (String, Option<String>);
 
 /// Why nothing was published.
 pub struct NotPublished {
-    /// For the status.
     pub failure: Failure,
     /// Whether the recorded object is known to be missing or damaged.
     pub lost: bool,
@@ -33,7 +32,6 @@ impl From<Failure> for NotPublished {
 pub enum Ended {
     /// The Version has changed: nothing more is sent, and it is read again.
     Outdated,
-    /// The attempt failed.
     Failed(NotPublished),
 }
 
@@ -52,15 +50,11 @@ impl From<kube::Error> for Ended {
 /// Proof that an object is in S3 with this checksum: HEAD has confirmed it.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// Where.
     pub(super) place: ObjectLocation,
-    /// SHA-256, base64.
     pub(super) checksum: String,
     /// `h1:…`
     pub(super) digest: String,
-    /// Bytes.
     pub(super) size: i64,
-    /// What it was made from.
     pub(super) source: Option<Source>,
     /// Whether it was stored just now, not found.
     pub(super) stored_now: bool,
@@ -78,7 +72,6 @@ pub enum Note {
 
 /// How an attempt ended that succeeded.
 pub struct Outcome {
-    /// The proof.
     pub published: Published,
     /// What to tell besides.
     pub notes: Vec<Note>,

@@ -1,0 +1,56 @@
+//! The failure of a request about a Version to the Kubernetes API. Pure.
+
+use crate::controller::client;
+use crate::controller::failure::{Failure, Reason};
+
+/// A request about a Version that the Kubernetes API refused, or that failed.
+pub fn api_failure(error: &kube::Error) -> Failure {
+    match error {
+        kube::Error::Api(status) if client::is_refusal(status) => Failure::retry(
+            Reason::VersionRefused,
+            format!(
+                "The Kubernetes API refuses a request about this Version: {} (status {}). Look at the operator's RBAC, at \
+                 admission webhooks, and whether the CRDs are of the operator's release.",
+                status.message, status.code
+            ),
+        ),
+        kube::Error::Api(status) => Failure::retry(
+            Reason::ApiUnavailable,
+            format!("The Kubernetes API failed: {} (status {}).", status.message, status.code),
+        ),
+        error => {
+            Failure::retry(Reason::ApiUnavailable, format!("The Kubernetes API was not reached: {error}."))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn answered(code: u16, message: &str) -> Failure {
+        api_failure(&kube::Error::Api(Box::new(Status {
+            code,
+            message: message.into(),
+            ..Status::default()
+        })))
+    }
+
+    #[test]
+    fn a_refusal_of_the_api_server_is_told_from_an_outage_and_both_in_its_words() {
+        for code in [401, 403, 413, 422, 500, 504] {
+            let failure = answered(code, "not on a Friday");
+            assert_eq!(failure.reason, Reason::VersionRefused, "{code}");
+            assert!(failure.message.contains("not on a Friday") && failure.message.contains("RBAC"));
+        }
+        for code in [429, 503] {
+            let failure = answered(code, "too busy");
+            assert_eq!((failure.reason, failure.is_transient()), (Reason::ApiUnavailable, true), "{code}");
+            assert!(failure.message.contains("too busy"));
+        }
+        let unreached = api_failure(&kube::Error::LinesCodecMaxLineLengthExceeded);
+        assert_eq!(unreached.reason, Reason::ApiUnavailable);
+    }
+}
