@@ -270,7 +270,7 @@ impl ModuleConfig {
     }
 
     /// The repository's address in lower case, because names on GitHub are case-insensitive.
-    fn canonical_repository(&self) -> Option<String> {
+    pub fn canonical_repository(&self) -> Option<String> {
         let (url, owner) = (self.repo_url.as_deref(), self.repo_owner.as_deref());
         let parsed = match (url, owner) {
             (Some(url), _) => Repository::parse(url).ok(),

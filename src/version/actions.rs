@@ -177,7 +177,7 @@ async fn verify(ctx: &Context, client: &VersionClient, target: &Target, seen: &m
     let version = client.version();
     let found = match permitted_head(ctx, version, target).await {
         Ok(found) => found,
-        Err(failure) => return failed(ctx, client, &target.requests, failure.into()),
+        Err(failure) => return failed(ctx, client, &target.requests, failure.into()).during("Verify"),
     };
     let checksum = version.status.checksum.as_deref().unwrap_or_default();
     let size = u64::try_from(version.status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
@@ -234,7 +234,7 @@ async fn clean_up(
                 failure.message
             );
             let failure = Failure { reason: Reason::OldObjectKept, message, ..failure };
-            Ok(failed(ctx, client, &target.requests, failure.into()))
+            Ok(failed(ctx, client, &target.requests, failure.into()).during("Delete"))
         }
     }
 }
@@ -256,7 +256,7 @@ async fn delete_all(ctx: &Context, client: &mut VersionClient, fate: Fate) -> Re
                 failure.message
             );
             let failure = Failure { message, ..failure };
-            return Ok(failed(ctx, client, &Requests::default(), failure.into()));
+            return Ok(failed(ctx, client, &Requests::default(), failure.into()).during("Delete"));
         }
     }
     tracing::info!(retained = fate == Fate::Keep, "deleted");

@@ -74,7 +74,6 @@ fn credentials(version: &VersionState) -> Option<&str> {
 }
 
 impl PutBasis {
-    /// Of a Version as it is now.
     pub fn of(version: &VersionState) -> Self {
         Self {
             uid: version.metadata.uid.clone(),
@@ -101,7 +100,6 @@ impl Wanted {
 }
 
 impl DeleteBasis {
-    /// Of a Version as it is now.
     pub fn of(version: &VersionState) -> Self {
         let is_terminating = version.is_terminating();
         let kept = || (version.is_suspended(), named_location(version));

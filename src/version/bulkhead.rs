@@ -13,7 +13,6 @@ pub struct Bulkhead {
     stores: Mutex<HashMap<u64, Arc<Semaphore>>>,
 }
 
-/// A permit of a [`Bulkhead`].
 #[derive(Debug)]
 pub struct BulkheadPermit {
     #[expect(dead_code, reason = "held, not read")]

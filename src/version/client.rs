@@ -56,7 +56,6 @@ impl VersionClient {
         &self.current.version
     }
 
-    /// For Events.
     pub fn reference(&self) -> ObjectReference {
         reference(self.version())
     }
@@ -125,7 +124,6 @@ impl VersionClient {
         Ok(unchanged.then_some(()))
     }
 
-    /// Writes a merge patch of spec or metadata.
     pub async fn patch(&mut self, change: Value) -> Result<(), kube::Error> {
         let version = self.raw.metadata.resource_version.clone();
         let raw = client::patch(&self.api, self.current.version.name(), version.as_deref(), change).await?;
@@ -133,7 +131,6 @@ impl VersionClient {
         Ok(())
     }
 
-    /// Adds our finalizer beside those of others.
     pub async fn add_finalizer(&mut self) -> Result<(), kube::Error> {
         let mut all = self.raw.metadata.finalizers.clone().unwrap_or_default();
         all.push(FINALIZER.to_owned());

@@ -15,7 +15,6 @@ use crate::controller::failure::{Failure, HOURLY, LONGEST, Reason, SHORTEST, TAG
 use crate::controller::owners::Fate;
 use crate::github::RateLimitNotice;
 
-/// What to do next.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// The Version is not this operator's.
@@ -26,11 +25,9 @@ pub enum Action {
     Wait(Timestamp),
     /// Nothing before the Module was reconciled: it decides what becomes of the objects, or holds the expected digest.
     AwaitModule,
-    /// Add our finalizer.
     AddFinalizer,
     /// Delete the objects, then remove our finalizer.
     Delete,
-    /// Write that the Version is suspended.
     Suspend,
     /// Write that the spec cannot be worked with.
     Reject(Failure),
@@ -51,7 +48,6 @@ pub enum Action {
 pub enum Lane {
     /// A few requests to the API server and the bucket.
     Light,
-    /// A download.
     Publish,
 }
 
@@ -62,7 +58,6 @@ pub struct Facts<'a> {
     pub attempt: Option<&'a Attempt>,
     /// The interval of verifications; `None`: never.
     pub verify_interval: Option<Duration>,
-    /// The clock.
     pub now: Timestamp,
     /// When this process became leader. Its memory of failures and verifications starts here.
     pub leading_since: Timestamp,
@@ -96,7 +91,6 @@ impl Action {
     }
 }
 
-/// Decides what to do with a Version.
 pub fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
     let is_foreign = version.controller().is_some() || version.is_original;
     if *version.type_ != *TYPE_MODULE || (!version.has_finalizer && is_foreign) {

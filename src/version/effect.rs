@@ -17,25 +17,19 @@ use crate::controller::events::Events;
 pub struct Effect {
     /// Add (true) or remove (false) our finalizer.
     pub finalizer: Option<bool>,
-    /// The status to write.
     pub status: Option<VersionStatus>,
     /// Whether to reset `spec.forceSync`, whose outcome is in the status.
     pub reset_force: bool,
-    /// Events to send.
     pub events: Vec<Event>,
     /// How the reconcile ends; `None`: it continues with the Version as it is then.
     pub end: Option<End>,
 }
 
-/// An Event about a Version.
 pub struct Event {
-    /// Whether it is a Warning.
     pub is_warning: bool,
-    /// Its reason.
     pub reason: &'static str,
-    /// Its action: Publish, Verify or Reconcile.
+    /// Its action: Publish, Verify, Delete or Reconcile.
     pub action: &'static str,
-    /// Its note.
     pub note: String,
 }
 
@@ -51,7 +45,6 @@ pub enum End {
     AwaitModule,
     /// The Version has changed since it was read. It is read again, which is no failure.
     Outdated,
-    /// The attempt failed.
     Failed(Box<FailedAttempt>),
     /// The Version no longer exists, or is not ours.
     Gone,
@@ -82,12 +75,10 @@ impl End {
 }
 
 impl Event {
-    /// A Normal Event.
     pub fn normal(reason: &'static str, action: &'static str, note: String) -> Self {
         Self { is_warning: false, reason, action, note }
     }
 
-    /// A Warning Event.
     pub fn warning(reason: &'static str, action: &'static str, note: String) -> Self {
         Self { is_warning: true, reason, action, note }
     }
@@ -108,6 +99,13 @@ impl Effect {
     #[must_use]
     pub fn with_event(mut self, event: Event) -> Self {
         self.events.push(event);
+        self
+    }
+
+    /// The same, with Events that name this action.
+    #[must_use]
+    pub fn during(mut self, action: &'static str) -> Self {
+        self.events.iter_mut().for_each(|event| event.action = action);
         self
     }
 
@@ -206,11 +204,18 @@ mod tests {
             let End::Failed(attempt) = end else { panic!("no failure") };
             assert_eq!(attempt.failure.reason, Reason::VersionRefused);
             assert_eq!(attempt.due, Timestamp::UNIX_EPOCH + due, "{reason}");
-            assert!(attempt.ends >= attempt.at + due - SHORT, "{reason}");
+            assert!(attempt.ends >= attempt.at + due.saturating_sub(SHORT), "{reason}");
             assert_eq!(attempt.download.is_some(), due == HOUR);
         }
         let pause = Effect::end(failed(Reason::ArchiveUnsafe, HOUR, None)).content_pause();
         assert!(matches!(End::Outdated.no_sooner_than(pause), End::Outdated), "it is read again at once");
         assert_eq!(Effect::end(End::Settled).content_pause(), None);
+    }
+
+    #[test]
+    fn an_event_names_what_was_attempted() {
+        let event = |note: &str| Event::warning("StorageRefused", "Publish", note.to_owned());
+        let effect = Effect::default().with_event(event("one")).with_event(event("two")).during("Delete");
+        assert_eq!(effect.events.iter().map(|event| event.action).collect::<Vec<_>>(), ["Delete"; 2]);
     }
 }

@@ -14,9 +14,7 @@ use crate::storage::{Found, Ownership};
 
 /// What HEAD found at a location.
 pub(super) enum Existing {
-    /// No object.
     None,
-    /// An object of this Version.
     Ours(Box<Found>),
 }
 

@@ -23,7 +23,6 @@ use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
 use crate::github::FetchError;
 
-/// Publishes one version.
 pub async fn publish(
     ctx: &Context,
     object: &mut VersionClient,

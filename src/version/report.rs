@@ -11,7 +11,6 @@ use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::controller::failure::Reason;
 
-/// After a publish.
 pub(super) fn published(
     ctx: &Context,
     client: &VersionClient,

@@ -24,7 +24,6 @@ use crate::domain::ObjectLocation;
 pub struct Attempt {
     /// How many failed in a row.
     pub failures: u32,
-    /// Why the last one did.
     pub reason: Reason,
     /// Since when they fail for that reason.
     pub since: Timestamp,
@@ -46,7 +45,6 @@ pub struct Attempt {
 
 /// An attempt that has just failed.
 pub struct FailedAttempt {
-    /// Why.
     pub failure: Failure,
     /// The Secret that it read, if the failure may be about that.
     pub secret: Option<SecretVersion>,
@@ -77,7 +75,6 @@ pub struct ChangeKey {
 /// What is remembered of one Version.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Retry {
-    /// The last attempt, if it failed.
     pub attempt: Option<Attempt>,
     /// When the object was last seen in the bucket by this process.
     pub verified: Option<Instant>,

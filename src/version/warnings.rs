@@ -8,12 +8,9 @@ const LISTED_BYTES: usize = 500;
 /// How many names are listed at most.
 const LISTED: usize = 5;
 
-/// A Warning Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// The Event's reason.
     pub reason: Reason,
-    /// The Event's note.
     pub text: String,
 }
 

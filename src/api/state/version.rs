@@ -219,11 +219,9 @@ impl VersionState {
         self.controller().filter(of_us).filter(|controller| controller.kind == "Module")
     }
 
-    /// The repository as the configuration spells it, in lower case. Versions of one repository share fetch permits.
+    /// The repository, however the configuration spells it. Versions of one repository share fetch permits.
     pub fn repository_key(&self) -> String {
-        let named =
-            self.config.as_ref().and_then(|config| config.repo_url.as_ref().or(config.repo_owner.as_ref()));
-        named.map(|name| name.to_ascii_lowercase()).unwrap_or_default()
+        self.config.as_ref().and_then(|config| config.canonical_repository()).unwrap_or_default()
     }
 
     /// Whether this configuration leads to the same bytes at the same location, the file name apart.

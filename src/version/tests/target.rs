@@ -115,3 +115,23 @@ fn stored_means_at_this_location_from_this_repository_with_this_content() {
     assert!(is_stored(&inline().published().version()), "at the derived location");
     assert!(!is_stored(&inline().published().with(json!({"spec": {"version": "2.0.0"}})).version()));
 }
+
+#[test]
+fn one_repository_has_one_key_however_it_is_spelled() {
+    let key = |config: Value| {
+        version().with(json!({"spec": {"moduleConfigRef": config}})).version().repository_key()
+    };
+    let plain = key(json!({}));
+    assert!(!plain.is_empty());
+    for spelling in [
+        "https://github.com/acme/network.git",
+        "https://github.com/ACME/Network",
+        "https://github.com/acme/network/",
+    ] {
+        assert_eq!(key(json!({"repoUrl": spelling})), plain, "{spelling}");
+    }
+    assert_eq!(key(json!({"repoUrl": null, "repoOwner": "acme"})), plain);
+    for other in ["https://github.com/acme/net", "https://ghe.example/acme/network", "not a repository"] {
+        assert_ne!(key(json!({"repoUrl": other})), plain, "{other}");
+    }
+}
