@@ -1,5 +1,6 @@
 //! The actions of a Version's reconcile: each does one thing that [`decide`](super::decide) has decided, and returns its effect.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use super::effect::{Effect, End, Event};
 use super::existing::other_format;
 use super::failed::{failed, unreported, unwritten};
 use super::outcome::{Ended, NotPublished};
+use super::progress::Progress;
 use super::publish::publish;
 use super::rate_limits;
 use super::report;
@@ -33,9 +35,10 @@ pub(super) async fn run(
     cached: &VersionState,
     permit: Option<&StagingPermit>,
     attempt: Option<&Attempt>,
+    progress: &Arc<Progress>,
 ) -> (ChangeKey, End) {
     let touched = ctx.retries.with(cached.uid(), |retry| retry.left.is_some());
-    let mut client = match VersionClient::read(&ctx.client, cached, touched).await {
+    let mut client = match VersionClient::read(&ctx.client, cached, touched, progress).await {
         Ok(Some(client)) => client,
         Ok(None) => return (ChangeKey::of(cached), End::Gone),
         Err(error) => return (ChangeKey::of(cached), unwritten(ctx, cached, &error)),
@@ -58,7 +61,8 @@ async fn act(
 ) -> End {
     let mut seen = None;
     for _ in 0..MAX_ACTIONS {
-        let facts = ctx.facts(client.version(), attempt, seen);
+        let tries_now = client.progress().tries_now();
+        let facts = Facts { tries_now, ..ctx.facts(client.version(), attempt, seen) };
         let action = decide(client.version(), &facts);
         if action.lane() == Some(Lane::Publish) && permit.is_none() {
             return End::NeedsPublish;

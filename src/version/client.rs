@@ -3,11 +3,14 @@
 //! Each write tests the resourceVersion that its decision was made on. If only metadata of others changed meanwhile, the write
 //! is repeated on the newer object: a publish takes long, and its outcome must not be lost because of a label.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, DynamicObject, GetParams};
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::snapshot::Snapshot;
 use crate::api::state::VersionState;
 use crate::api::{FINALIZER, Version, VersionStatus};
@@ -18,6 +21,7 @@ pub struct VersionClient {
     api: Api<DynamicObject>,
     raw: DynamicObject,
     current: Snapshot,
+    progress: Arc<Progress>,
 }
 
 impl VersionClient {
@@ -27,6 +31,7 @@ impl VersionClient {
         client: &Client,
         cached: &VersionState,
         touched: bool,
+        progress: &Arc<Progress>,
     ) -> Result<Option<Self>, kube::Error> {
         let api = client::objects::<Version>(client, cached.namespace());
         // A new one was not reconciled yet, so the API server's cache, at least as new as the watch event, is as good as a
@@ -43,7 +48,12 @@ impl VersionClient {
             api,
             current: Snapshot::of(&raw),
             raw,
+            progress: Arc::clone(progress),
         }))
+    }
+
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// The Version as it was last read or written.

@@ -78,6 +78,7 @@ async fn delete(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -
     if !object.still(DeleteBasis::of).await? || ctx.owners.fate(object.version()) != Fate::Delete {
         return Err(Ended::Outdated);
     }
+    let _sending = object.progress().sending().await;
     Ok(ctx.delete(place).await?)
 }
 

@@ -21,6 +21,7 @@ pub mod failed;
 pub mod fetch;
 pub mod held_back;
 pub mod outcome;
+pub mod progress;
 pub mod publish;
 pub mod rate_limits;
 pub mod report;
@@ -37,7 +38,6 @@ pub mod warnings;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -47,6 +47,7 @@ pub use self::context::Context;
 use self::decide::{Action, Facts, Lane, decide, is_refused_by_secret, next_verification};
 use self::effect::End;
 use self::held_back::{held_back, limited};
+use self::progress::Progress;
 use self::retry::{Attempt, ChangeKey, Restarts};
 use crate::api::state::VersionState;
 use crate::controller::failure::SECRET_POLL_INTERVAL;
@@ -68,27 +69,32 @@ pub async fn reconcile(
     latest: Latest<VersionState>,
     ctx: Arc<Context>,
 ) -> Requeue {
-    let publishes = AtomicBool::new(false);
+    let progress = Arc::new(Progress::default());
     tokio::select! {
         biased;
-        requeue = work(&version, &ctx, &publishes) => requeue,
-        now = superseded(&version, &latest, &ctx, &publishes) => {
-            abandon(&ctx, &version, now.as_deref(), publishes.into_inner())
+        requeue = work(&version, &ctx, &progress) => requeue,
+        now = superseded(&version, &latest, &ctx, &progress) => {
+            abandon(&ctx, &version, now.as_deref(), progress.publishes())
         }
     }
 }
 
-/// Waits until the Version has changed so that its work is for nothing. Returns it as it is then.
+/// Waits until the Version has changed so that its work is for nothing, and for the end of a request to S3 that changes
+/// something. Returns the Version as it is then.
 async fn superseded(
     version: &VersionState,
     latest: &Latest<VersionState>,
     ctx: &Context,
-    publishes: &AtomicBool,
+    progress: &Progress,
 ) -> Option<Arc<VersionState>> {
     loop {
-        let now = latest.next().await?;
+        let Some(now) = latest.next().await else {
+            drop(progress.sending().await);
+            return None;
+        };
         let own = ctx.retries.with(version.uid(), |retry| retry.file_names.clone());
-        if is_superseded(version, &now, publishes.load(Ordering::Relaxed), &own) {
+        if is_superseded(version, &now, progress.publishes(), &own) {
+            drop(progress.sending().await);
             return Some(now);
         }
     }
@@ -114,9 +120,9 @@ fn abandon(ctx: &Context, version: &VersionState, now: Option<&VersionState>, pu
 }
 
 /// Waits for a permit, and works with it.
-async fn work(version: &Arc<VersionState>, ctx: &Context, publishes: &AtomicBool) -> Requeue {
+async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progress>) -> Requeue {
     // What waits below keeps the cached Version and this, nothing else: thousands wait.
-    let (mut lane, attempt) = match next_lane(ctx, version).await {
+    let (mut lane, attempt) = match next_lane(ctx, version, progress).await {
         Ok(next) => next,
         Err(requeue) => return requeue,
     };
@@ -130,12 +136,12 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, publishes: &AtomicBool
         let outcome = match lane {
             Lane::Light => {
                 let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.acquire(version.store_key())).await;
-                let outcome = Box::pin(timed(ctx, version, None, attempt.as_deref())).await;
+                let outcome = Box::pin(timed(ctx, version, None, attempt.as_deref(), progress)).await;
                 drop(permit);
                 outcome
             }
             Lane::Publish => {
-                publishes.store(true, Ordering::Relaxed);
+                progress.begin_publish();
                 let repository = version.repository_key();
                 let staging = ctx.scheduler.acquire(&repository, version.store_key());
                 let staging = ctx.metrics.queued(Queue::PUBLISH, staging).await;
@@ -143,7 +149,7 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, publishes: &AtomicBool
                 if let Some(pause) = limited(ctx, version, attempt.as_deref()) {
                     return Requeue::requeue(pause);
                 }
-                Box::pin(timed(ctx, version, Some(&staging), attempt.as_deref())).await
+                Box::pin(timed(ctx, version, Some(&staging), attempt.as_deref(), progress)).await
             }
         };
         match outcome {
@@ -154,7 +160,11 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, publishes: &AtomicBool
 }
 
 /// Decides on the cached Version: the queue to wait in, and the failed attempt that is known; or when to reconcile again.
-async fn next_lane(ctx: &Context, version: &VersionState) -> Result<(Lane, Option<Box<Attempt>>), Requeue> {
+async fn next_lane(
+    ctx: &Context,
+    version: &VersionState,
+    progress: &Progress,
+) -> Result<(Lane, Option<Box<Attempt>>), Requeue> {
     let now = Timestamp::now();
     let retry = ctx.retries.with(version.uid(), |retry| retry.clone());
     if retry.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
@@ -177,6 +187,7 @@ async fn next_lane(ctx: &Context, version: &VersionState) -> Result<(Lane, Optio
             let poll = now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(now);
             return Err(requeue_at((*due).min(poll), now));
         }
+        progress.try_now();
         action = decide(version, &Facts { tries_now: true, ..ctx.facts(version, None, None) });
     }
     action.lane().map(|lane| (lane, attempt)).ok_or_else(|| rest(&action, now))
@@ -194,9 +205,10 @@ async fn timed(
     version: &VersionState,
     staging: Option<&scheduler::StagingPermit>,
     attempt: Option<&Attempt>,
+    progress: &Arc<Progress>,
 ) -> (ChangeKey, End, Instant) {
     let since = Instant::now();
-    let (key, end) = actions::run(ctx, version, staging, attempt).await;
+    let (key, end) = actions::run(ctx, version, staging, attempt, progress).await;
     (key, end, since)
 }
 

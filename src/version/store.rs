@@ -170,7 +170,10 @@ async fn put(
         encryption: &encryption,
         create_only: kind == PutKind::Create,
     };
-    if ctx.put(place, &upload).await? == PutOutcome::Stored {
+    let sending = object.progress().sending().await;
+    let outcome = ctx.put(place, &upload).await?;
+    drop(sending);
+    if outcome == PutOutcome::Stored {
         ctx.metrics.stored_bytes.inc_by(content.size);
         return Ok(true);
     }

@@ -276,3 +276,26 @@ async fn a_token_never_follows_a_redirect_to_another_host() {
     world.version_when("net", |v| v["status"]["synced"] == false).await;
     world.nothing_stored_nor_told(&operator, &[&token]).await;
 }
+
+#[tokio::test]
+async fn after_a_restart_one_version_tries_a_refused_secret_for_all() {
+    let world = World::new("refused-by-all").await;
+    let repository = private(&world, "net");
+    world.secret("app", &[("githubToken", "ghp_revoked")]);
+    let config = json!({"useAuthenticatedClient": true, "secretName": "app"});
+    let module = world.module("net").config("githubClientConfig", config);
+    let operator = world.operator().await;
+    let names = ["one", "two", "three", "four", "five", "six"];
+    for name in names {
+        world.apply(&world.inline_of(name, &module));
+    }
+    for name in names {
+        world.failed(name, "CredentialsRefused", Stalled, &[]).await;
+    }
+    operator.kill().await.unwrap();
+    world.bed.github.forget_requests(&repository.name()).unwrap();
+    operator.restart().await.unwrap();
+    world.until("one tries", || requests(&world.bed.github, &repository) > 0).await;
+    world.quiet().await;
+    assert_eq!(requests(&world.bed.github, &repository), 1);
+}

@@ -662,3 +662,53 @@ async fn immutable_during_a_put_of_new_content_gives_the_file_name_back() {
     alone(&world, &after, "mod/").await;
     assert_eq!(after["status"]["storage"], before["status"]["storage"]);
 }
+
+#[tokio::test]
+async fn a_put_in_flight_ends_before_its_version_is_deleted() {
+    let world = World::new("once-flight").await;
+    world.tagged("mod", &["v1.0.0"]);
+    let _operator = world.operator().await;
+    let late = S3Failure::Delay(Duration::from_secs(3));
+    world.bed.s3.inject(S3Fault::new(&world.name, late).method(Method::PUT).times(1));
+    world.apply(&world.inline("mod"));
+    world.until("a PUT", || world.sent("") == 1).await;
+    world.kubectl(&["delete", "versions.opendepot.defdev.io", "mod", "--wait=false"]);
+    gone(&world, "mod").await;
+    // S3 might carry out a PUT that was dropped half-way after the DELETE.
+    let requests = world.bed.s3.requests(&world.name).into_iter();
+    let changes = requests.filter(|r| r.method != Method::HEAD && !r.key.is_empty());
+    let changes: Vec<_> = changes.map(|r| (r.method, r.status)).collect();
+    assert_eq!(changes, [(Method::PUT, 200), (Method::DELETE, 204)]);
+    assert_eq!(keys(&world, "").await, [""; 0]);
+}
+
+/// A client that changes what is to be stored again and again, each time while the archive is fetched.
+#[tokio::test]
+async fn a_version_that_changes_during_each_fetch_is_fetched_less_and_less_often() {
+    let world = World::new("once-fought").await;
+    world.tagged("mod", &["v1.0.0"]);
+    slow(&world, "mod", 30);
+    let _operator = world.operator().await;
+    world.apply(&world.inline("mod"));
+    fetching(&world, "mod").await;
+    let fetches = || {
+        let asked = world.bed.github.requests(&world.repository("mod")).unwrap();
+        asked.iter().filter(|request| request.hop == Hop::Codeload).count()
+    };
+    for change in 1..=3 {
+        let key =
+            json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"key": format!("at-{change}")}}}}});
+        patch::<Version>(&world, "mod", &key).await;
+        world.until("the next fetch", || fetches() > change).await;
+    }
+    for change in 4..=16 {
+        let key =
+            json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"key": format!("at-{change}")}}}}});
+        patch::<Version>(&world, "mod", &key).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(fetches() <= 5, "{} fetches: the fourth change in a row waits", fetches());
+    world.bed.github.clear_faults(&world.repository("mod")).unwrap();
+    let after = world.version_ready("mod").await;
+    assert_eq!(key(&after).split('/').next(), Some("at-16"));
+}

@@ -1,0 +1,38 @@
+//! What a reconcile does at the moment, for its later steps and for the change that may end it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Shared by the work of a reconcile and by what watches for changes meanwhile.
+#[derive(Debug, Default)]
+pub struct Progress {
+    publishes: AtomicBool,
+    tries_now: AtomicBool,
+    sending: Mutex<()>,
+}
+
+impl Progress {
+    pub fn begin_publish(&self) {
+        self.publishes.store(true, Ordering::Relaxed);
+    }
+
+    /// The pause after a take-over does not apply.
+    pub fn try_now(&self) {
+        self.tries_now.store(true, Ordering::Relaxed);
+    }
+
+    pub fn tries_now(&self) -> bool {
+        self.tries_now.load(Ordering::Relaxed)
+    }
+
+    pub fn publishes(&self) -> bool {
+        self.publishes.load(Ordering::Relaxed)
+    }
+
+    /// Held during a PUT or DELETE, which is not dropped half-way: S3 might still carry it out after the requests of the next
+    /// reconcile, and leave an object behind or delete one that is wanted again.
+    pub async fn sending(&self) -> MutexGuard<'_, ()> {
+        self.sending.lock().await
+    }
+}
