@@ -74,7 +74,7 @@ pub async fn reconcile(
         biased;
         requeue = work(&version, &ctx, &progress) => requeue,
         now = superseded(&version, &latest, &ctx, &progress) => {
-            abandon(&ctx, &version, now.as_deref(), progress.publishes())
+            abandon(&ctx, &version, now.as_deref(), &progress)
         }
     }
 }
@@ -101,10 +101,15 @@ async fn superseded(
 }
 
 /// Ends work that was dropped. A request of it may have arrived all the same: each PUT is recorded before it is sent.
-fn abandon(ctx: &Context, version: &VersionState, now: Option<&VersionState>, publishes: bool) -> Requeue {
+fn abandon(
+    ctx: &Context,
+    version: &VersionState,
+    now: Option<&VersionState>,
+    progress: &Progress,
+) -> Requeue {
     tracing::debug!("the Version has changed: its work starts again");
     if now.is_some_and(|now| now.uid() == version.uid()) {
-        if publishes {
+        if progress.has_started_publish() {
             ctx.retries.with(version.uid(), |retry| retry.restarts.count(Instant::now()));
         }
         let left = version.metadata.resource_version.clone().zip(Some(Instant::now()));
@@ -149,6 +154,7 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
                 if let Some(pause) = limited(ctx, version, attempt.as_deref()) {
                     return Requeue::requeue(pause);
                 }
+                progress.start_publish();
                 Box::pin(timed(ctx, version, Some(&staging), attempt.as_deref(), progress)).await
             }
         };

@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, MutexGuard};
 #[derive(Debug, Default)]
 pub struct Progress {
     publishes: AtomicBool,
+    has_permit: AtomicBool,
     tries_now: AtomicBool,
     sending: Mutex<()>,
 }
@@ -15,6 +16,15 @@ pub struct Progress {
 impl Progress {
     pub fn begin_publish(&self) {
         self.publishes.store(true, Ordering::Relaxed);
+    }
+
+    /// The publish has its permit, and no longer only waits.
+    pub fn start_publish(&self) {
+        self.has_permit.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_started_publish(&self) -> bool {
+        self.has_permit.load(Ordering::Relaxed)
     }
 
     /// The pause after a take-over does not apply.
