@@ -11,7 +11,9 @@ use super::status::standing;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::{MISNAMED, Requests, Target, force_is_handled, left_behind};
 use crate::api::version::TYPE_MODULE;
-use crate::controller::failure::{Failure, HOURLY, LONGEST, Reason, SHORTEST, TAG_MAY_APPEAR, stalled_pause};
+use crate::controller::failure::{
+    Failure, HOURLY, LONGEST, NextAttempt, Reason, SHORTEST, TAG_MAY_APPEAR, stalled_pause,
+};
 use crate::controller::owners::Fate;
 use crate::github::RateLimitNotice;
 
@@ -213,7 +215,14 @@ fn restart_pause(version: &VersionState, facts: &Facts<'_>, action: &Action) -> 
         return None;
     }
     let period = usual_pause(version, facts.leading_since);
-    Some(phase(version, period, facts.leading_since)).filter(is_later)
+    let named = version.status.message.parse::<NextAttempt>().ok().map(|next| next.0);
+    let is_near = |at: &Timestamp| {
+        let pause = Duration::try_from(at.duration_since(facts.leading_since));
+        // With its jitter.
+        pause.is_ok_and(|pause| !pause.is_zero() && pause <= period.mul_f64(1.2))
+    };
+    let due = named.filter(is_near).unwrap_or_else(|| phase(version, period, facts.leading_since));
+    Some(due).filter(is_later)
 }
 
 /// The pause between two attempts of a Version that has failed for as long as its status says.

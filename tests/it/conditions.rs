@@ -343,6 +343,7 @@ async fn a_retry_that_is_some_way_off_names_its_time_and_a_near_one_costs_no_wri
         .await
         .unwrap();
     operator.restart().await.unwrap();
+    world.request("version/mod-1.1.0", "now");
     let told = world.version_when("mod-1.1.0", |v| message(v).contains("Next attempt at ")).await;
     let at = message(&told).split_once("Next attempt at ").unwrap().1.trim_end_matches('.').to_owned();
     let pause = at.parse::<jiff::Timestamp>().unwrap().duration_since(jiff::Timestamp::now());
@@ -354,6 +355,11 @@ async fn a_retry_that_is_some_way_off_names_its_time_and_a_near_one_costs_no_wri
         let since = |m| condition(m, type_)["lastTransitionTime"].clone();
         assert_eq!(since(&module), since(&before), "{type_} of the Module");
     }
+    // A restart keeps to the time that it named.
+    let asked = fetches();
+    operator.restart().await.unwrap();
+    world.quiet().await;
+    assert_eq!(fetches(), asked);
     // Whoever mends it need not wait so long.
     repository.release("v1.1.0", &files("late")).unwrap();
     world.request("version/mod-1.1.0", "again");

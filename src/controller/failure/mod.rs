@@ -44,6 +44,26 @@ pub enum Class {
     RetryTag,
 }
 
+/// The end of a message: when the next attempt is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextAttempt(pub Timestamp);
+
+impl std::fmt::Display for NextAttempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Next attempt at {}.", self.0)
+    }
+}
+
+impl std::str::FromStr for NextAttempt {
+    type Err = jiff::Error;
+
+    /// Reads it at the end of a message.
+    fn from_str(message: &str) -> Result<Self, Self::Err> {
+        let time = message.rsplit_once("Next attempt at ").map_or("", |(_, time)| time);
+        time.trim_end_matches('.').parse().map(Self)
+    }
+}
+
 /// One failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -106,7 +126,7 @@ impl Failure {
         if Duration::try_from(due.duration_since(known)).unwrap_or_default() < SHORTEST_IN_MESSAGE {
             return self.message.clone();
         }
-        let next = format!(" Next attempt at {}.", whole_second_after(due));
+        let next = format!(" {}", NextAttempt(whole_second_after(due)));
         let mut message = cut(self.message.trim_end_matches('.'), MAX_MESSAGE - next.len() - 1);
         message.push('.');
         message + &next
@@ -168,6 +188,12 @@ mod tests {
             long.len() <= MAX_MESSAGE && long.ends_with("…. Next attempt at 1970-01-12T13:48:00Z."),
             "{long}"
         );
+        assert_eq!(long.parse().ok(), Some(NextAttempt("1970-01-12T13:48:00Z".parse().unwrap())));
+        for other in
+            ["", "no answer.", "Next attempt at noon.", "Next attempt at 1970-01-12T13:48:00Z, or so"]
+        {
+            assert!(other.parse::<NextAttempt>().is_err(), "{other}");
+        }
         assert_eq!(Failure::stalled(Reason::NotAnArchive, "bad").message_with_retry(due(3600), now()), "bad");
         let slow = Cause::SlowDown { retry_after: Some(Duration::from_millis(79_500)) };
         let throttled = put_failed(slow).into_failure(now());

@@ -13,7 +13,7 @@ use super::super::retry::{Attempt, ChangeKey};
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
 use crate::api::target::{Requests, is_stored};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
-use crate::controller::failure::{Failure, Reason};
+use crate::controller::failure::{Failure, NextAttempt, Reason};
 use crate::controller::owners::Fate;
 use crate::github::FetchError;
 
@@ -409,6 +409,33 @@ fn after_a_restart_what_waited_for_github_still_does_unless_somebody_asks_again(
 
 fn account_of(version: &Fixture) -> u64 {
     account(&version.version(), &version.target())
+}
+
+#[test]
+fn a_restart_keeps_to_the_time_of_the_next_attempt_that_the_status_names() {
+    let waits = |named: i64, failing_for: i64| {
+        let message = format!("no tag. {}", NextAttempt(at(NOW + named)));
+        let tag = Failure::new(Reason::TagNotFound, message);
+        let began = (at(NOW) - Duration::from_secs(failing_for.unsigned_abs())).to_string();
+        let mut version = version().failed(&tag);
+        for condition in version.0["status"]["conditions"].as_array_mut().unwrap() {
+            condition["lastTransitionTime"] = json!(began);
+        }
+        match decision(&version) {
+            Action::Wait(due) => due.as_second() - NOW,
+            other => panic!("{other:?}"),
+        }
+    };
+    let hour = 3600;
+    assert_eq!(waits(1234, 7 * hour), 1234);
+    assert_eq!(waits(400, hour), 400);
+    // One that is over, or of another release, counts as none.
+    for (named, failing_for, longest) in
+        [(0, 7 * hour, hour), (-60, 7 * hour, hour), (5 * hour, 7 * hour, hour), (hour, hour, 600)]
+    {
+        let wait = waits(named, failing_for);
+        assert!((0..=longest).contains(&wait) && wait != named, "{wait} s for {named}");
+    }
 }
 
 /// The pauses of 200 Versions that failed so, and for so long, when another process becomes leader.
