@@ -65,6 +65,13 @@ use crate::domain::release::semver_pattern;
         priority = 1
     ),
     printcolumn(
+        name = "Address",
+        type_ = "string",
+        json_path = ".status.address",
+        description = "Address in the registry",
+        priority = 1
+    ),
+    printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp",
@@ -99,6 +106,16 @@ pub struct ModuleVersion {
     #[x_kube(validation = Rule::new(concat!("self.matches('", semver_pattern!(), "')")).message("version must be a semantic version, MAJOR.MINOR.PATCH[-pre][+build] with an optional leading v, such as \"1.10.0\" or \"v1.10.0\""))]
     #[schemars(length(min = 1, max = 128))]
     pub version: String,
+    /// Why consumers should move to another version. The registry lists the version and passes the text on. At most 256
+    /// characters, no control characters; an empty text is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
+    pub deprecated: Option<String>,
+    /// Why the version is withdrawn. The registry no longer lists it, and answers a download with the text; the stored object
+    /// stays. At most 256 characters, no control characters; an empty text is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
+    pub withdrawn: Option<String>,
     /// Accepted for compatibility and ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -119,7 +136,8 @@ pub struct ModuleStatus {
     /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Reconciling and Stalled, as kstatus defines them, and `OriginalVersionsFound` while Versions of the original
+    /// Ready, Reconciling and Stalled, as kstatus defines them; Addressable, whether clients can install the module by its
+    /// registry address, which no other condition depends on; and `OriginalVersionsFound` while Versions of the original
     /// OpenDepot exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -146,6 +164,18 @@ pub struct ModuleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub published: Option<BTreeMap<String, String>>,
+    /// The address in the registry, `NAMESPACE/NAME/SYSTEM`. No other Module of the namespace has it. It stays until this Module
+    /// claims another address or is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The address that this Module claims, if it was refused because another Module had it. It stays refused after that Module
+    /// is gone, until the annotation opendepot.defdev.io/claim-address is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_address: Option<String>,
+    /// Whether the annotation opendepot.defdev.io/claim-address was there while another Module had the address that it names. It
+    /// does not count until it is removed and set again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_void: Option<bool>,
     /// A field of the original OpenDepot. It is preserved and never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]

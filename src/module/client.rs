@@ -10,6 +10,7 @@ use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::Status;
 use serde_json::{Value, json};
 
+use super::addressable::ADDRESSABLE;
 use super::apply::MAX_MESSAGE;
 use super::context::Context;
 use super::digests;
@@ -136,6 +137,13 @@ impl<'a> ModuleClient<'a> {
         let events = &self.ctx.events;
         if let Some(note) = digests::unpinned(before, after) {
             events.normal(&reference, "ImmutableTurnedOff", "Reconcile", &note);
+        }
+        let taken = |status: &ModuleStatus| {
+            let addressable = condition::find(&status.conditions, ADDRESSABLE)?.clone();
+            (addressable.reason == Reason::AddressTaken.as_str()).then_some(addressable)
+        };
+        if let (None, Some(taken)) = (taken(before), taken(after)) {
+            events.warning(&reference, &taken.reason, "Reconcile", &taken.message);
         }
         let ready = |status: &ModuleStatus| {
             condition::find(&status.conditions, "Ready").map(|c| (c.status.clone(), c.reason.clone()))

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::channel::mpsc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Semaphore, watch};
 
+use super::addresses::Addresses;
 use super::finalizer;
 use super::ledger::Ledger;
 use super::retry::Retries;
@@ -26,6 +27,12 @@ pub struct Context {
     pub versions: Versions,
     /// Whether the cache has held every Version once: before that, all of them would appear to be missing.
     pub versions_listed: watch::Receiver<bool>,
+    /// The cache of Modules.
+    pub modules: Store<ModuleState>,
+    /// Whether the cache has held every Module once.
+    pub modules_listed: watch::Receiver<bool>,
+    /// The registry addresses that Modules claim and hold.
+    pub addresses: Addresses,
     /// Limits how many Modules are reconciled at once.
     pub permits: Arc<Semaphore>,
     pub retries: Retries,
@@ -34,6 +41,8 @@ pub struct Context {
     pub owners: Owners,
     /// When Modules that have Versions already get the finalizer.
     pub finalizer_pace: Arc<finalizer::Pace>,
+    /// Queues Modules whose address may change.
+    pub module_queue: mpsc::UnboundedSender<ObjectRef<ModuleState>>,
     /// Queues Versions that wait for their Module.
     pub version_queue: mpsc::UnboundedSender<ObjectRef<VersionState>>,
     pub events: Events,
@@ -83,11 +92,20 @@ impl Context {
         self.waiting.set(namespace, metadata.name.as_deref().unwrap_or_default(), std::iter::empty());
     }
 
-    /// Forgets all Modules but these: a Module that is not in a list was deleted, although no event said so.
-    pub fn keep_only(&self, modules: &[Arc<ModuleState>]) {
-        self.retries.keep_only(&modules.iter().filter_map(|module| module.metadata.uid.as_deref()).collect());
+    /// Whether the cache holds the Module with this name and UID.
+    pub fn is_cached(&self, namespace: &str, name: &str, uid: &str) -> bool {
+        let cached = self.modules.get(&ObjectRef::new(name).within(namespace));
+        cached.is_some_and(|module| module.metadata.uid.as_deref() == Some(uid))
+    }
+
+    /// Forgets all Modules but these: a Module that is not in a list was deleted, although no event said so. Returns namespace
+    /// and name of those whose address that may change.
+    pub fn keep_only(&self, modules: &[Arc<ModuleState>]) -> Vec<(String, String)> {
+        let uids = modules.iter().filter_map(|module| module.metadata.uid.as_deref()).collect();
+        self.retries.keep_only(&uids);
         let name = |m: &'_ Arc<ModuleState>| Some((m.metadata.namespace.clone()?, m.metadata.name.clone()?));
         self.waiting.keep_only(&modules.iter().filter_map(name).collect());
+        self.addresses.keep_only(&uids)
     }
 
     /// Tells the Versions of these deletions that their Module was read, and their digests recorded as far as possible.
@@ -118,6 +136,12 @@ impl Context {
         let versions = self.versions.owned(module.namespace(), module.uid());
         let waits = |version: &&Arc<VersionState>| !version.knows_digest();
         self.queue_versions(module.namespace(), versions.iter().filter(waits).map(|version| version.name()));
+    }
+
+    pub fn queue_modules(&self, namespace: &str, names: &[String]) {
+        for name in names {
+            let _ = self.module_queue.unbounded_send(ObjectRef::new(name).within(namespace));
+        }
     }
 
     fn queue_versions<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) {

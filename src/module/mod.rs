@@ -3,6 +3,9 @@
 //! The way of a reconcile through the files: [`client`] reads the Module into a [`view`]; [`select`], [`ledger`], [`plan`] and
 //! [`status`] decide (pure); [`client`] writes the status; [`apply`] sends the plan. It knows nothing of GitHub or S3.
 
+mod address;
+mod addressable;
+mod addresses;
 mod apply;
 mod attempts;
 mod batch;
@@ -47,6 +50,7 @@ use crate::api::state::{ModuleState, VersionState};
 use crate::controller::work_queue::Action;
 use crate::observe::metrics::Queue;
 
+pub use self::addresses::Addresses;
 pub use self::context::{Context, WaitingModules};
 pub use self::finalizer::Pace as FinalizerPace;
 pub use self::retry::Retries;
@@ -54,7 +58,11 @@ pub use self::versions::Versions;
 
 /// Waits until it is this Module's turn, reconciles it, and decides when to do so again.
 pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
-    if ctx.versions_listed.clone().wait_for(|listed| *listed).await.is_err() {
+    // Without all of them, a name or an address would appear to be free.
+    let mut listed = [ctx.versions_listed.clone(), ctx.modules_listed.clone()];
+    let [versions, modules] = &mut listed;
+    if versions.wait_for(|listed| *listed).await.is_err() || modules.wait_for(|listed| *listed).await.is_err()
+    {
         return Action::await_change();
     }
     let uid = cached.metadata.uid.clone().unwrap_or_default();
@@ -117,6 +125,7 @@ async fn reconcile_module(
     if pass.module.is_terminating() {
         return pass.delete(&plan, children).await;
     }
+    pass.decide_address();
     let facts = Facts { selection: &selection, children, ledger: &ledger, plan: &plan, refused: &refused };
     if let ControlFlow::Break(next) = pass.write_status(&facts).await? {
         return Ok(next);

@@ -56,6 +56,9 @@ pub fn urgency(before: &ModuleStatus, after: &ModuleStatus, digest_is_awaited: b
         synced,
         force_token,
         last_handled_request,
+        address,
+        refused_address,
+        claim_void,
         // More entries are progress, unless work waits for one. Without the field, `immutable` was turned off.
         published,
         // Never written.
@@ -77,6 +80,9 @@ pub fn urgency(before: &ModuleStatus, after: &ModuleStatus, digest_is_awaited: b
         || before.synced != *synced
         || before.force_token != *force_token
         || before.last_handled_request != *last_handled_request
+        || before.address != *address
+        || before.refused_address != *refused_address
+        || before.claim_void != *claim_void
         || before.published.is_some() != published.is_some()
         || before.conditions.len() != conditions.len()
         || signs(before) != signs(after);
@@ -147,6 +153,9 @@ mod tests {
             (json!({"forceToken": "a request"}), Urgency::Urgent),
             (json!({"lastHandledRequest": "now"}), Urgency::Urgent),
             (json!({"published": null}), Urgency::Urgent),
+            (json!({"address": "acme/network/aws"}), Urgency::Urgent),
+            (json!({"refusedAddress": "acme/network/aws"}), Urgency::Urgent),
+            (json!({"claimVoid": true}), Urgency::Urgent),
         ];
         let before = status(&json!({}));
         for (changes, expected) in table {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::addresses::StatusWrite;
 use super::apply::{self, Done, Permit};
 use super::attempts::{Attempts, FINALIZER, FORCE_SYNC};
 use super::client::{ModuleClient, Written};
@@ -95,12 +96,42 @@ impl Pass<'_> {
         }
     }
 
+    /// Decides on the registry address. It is part of the next status, and reserved until that is written.
+    pub fn decide_address(&mut self) {
+        let (namespace, uid) = (self.module.namespace(), self.module.uid());
+        let is_live = |name: &str, uid: &str| self.ctx.is_cached(namespace, name, uid);
+        let read = (&self.module.address, self.client.resource_version());
+        let decided = self.ctx.addresses.decide((namespace, uid), read, is_live);
+        self.module.addressing = decided.map(|(addressing, names)| {
+            self.ctx.queue_modules(namespace, &names);
+            addressing
+        });
+    }
+
+    /// Sends a status.
+    async fn send_status(
+        &mut self,
+        after: &ModuleStatus,
+        urgency: pace::Urgency,
+    ) -> Result<Written, kube::Error> {
+        let result = self.client.write_status(&self.module.status, after, urgency).await;
+        let end = match &result {
+            Ok(Written::Done) => StatusWrite::Done(self.client.resource_version()),
+            Ok(_) => StatusWrite::None,
+            Err(kube::Error::Api(status)) if (400..500).contains(&status.code) => StatusWrite::None,
+            Err(_) => StatusWrite::Unknown,
+        };
+        let names = self.ctx.addresses.written((self.module.namespace(), self.module.uid()), end);
+        self.ctx.queue_modules(self.module.namespace(), &names);
+        result
+    }
+
     /// Writes the status. It comes first: it records digests before their Versions are deleted, and a request before it is
     /// passed on. If the ledger cannot be recorded, nothing is done on its grounds.
     pub async fn write_status(&mut self, facts: &Facts<'_>) -> Flow {
         let after = status::status(&self.module, facts, Timestamp::now());
         let urgency = pace::urgency(&self.module.status, &after, status::awaits_digest(&self.module, facts));
-        match self.client.write_status(&self.module.status, &after, urgency).await {
+        match self.send_status(&after, urgency).await {
             Ok(Written::Done) => self.recorded(facts.ledger, after),
             Ok(Written::Later(wait)) => self.requeue.after(wait),
             Ok(Written::TooLarge) if self.is_too_large => {
@@ -226,7 +257,7 @@ impl Pass<'_> {
         done.refused += usize::from(words.is_some() && *words != before.module);
         let after = status::status(&self.module, facts, Timestamp::now());
         let urgency = pace::urgency(&self.module.status, &after, false);
-        if let Written::Later(wait) = self.client.write_status(&self.module.status, &after, urgency).await? {
+        if let Written::Later(wait) = self.send_status(&after, urgency).await? {
             self.requeue.after(wait);
         }
         Ok(())

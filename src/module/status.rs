@@ -15,7 +15,7 @@ use super::refused::Refused;
 use super::select::Selection;
 use super::summary::Summary;
 use super::view::ModuleView;
-use super::{legacy, requests};
+use super::{addressable, legacy, requests};
 use crate::api::condition::Outcome;
 use crate::api::module::VersionCounts;
 use crate::api::state::VersionState;
@@ -51,6 +51,16 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> ModuleS
     let legacy = legacy::names(module, selection, children);
     conditions.retain(|condition| condition.type_ != legacy::FOUND);
     conditions.extend(legacy::found(module, &legacy, before, now));
+    let (mut address, mut refused_address) =
+        (module.status.address.clone(), module.status.refused_address.clone());
+    let mut claim_void = module.status.claim_void;
+    if let Some(addressing) = &module.addressing {
+        conditions.retain(|condition| condition.type_ != addressable::ADDRESSABLE);
+        conditions.push(addressable::condition(module, addressing, selection, now));
+        address = addressing.held.as_ref().map(ToString::to_string);
+        refused_address = addressing.refused.as_ref().map(ToString::to_string);
+        claim_void = addressing.claim_void.then_some(true);
+    }
     ModuleStatus {
         observed_generation: generation,
         conditions,
@@ -67,6 +77,9 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> ModuleS
         published: ledger.published.clone(),
         force_token: ledger.force_token.clone(),
         last_handled_request: ledger.last_handled_request.clone(),
+        address,
+        refused_address,
+        claim_void,
         module_version_refs: module.status.module_version_refs.clone(),
         file_name: module.status.file_name.clone(),
     }

@@ -6,8 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
+use super::address::Addressing;
 use crate::api::requests;
-use crate::api::state::{OwnerPolicy, VersionState};
+use crate::api::state::{AddressState, OwnerPolicy, VersionState};
 use crate::api::{MODULE_FINALIZER, ModuleConfig, ModuleSpec, ModuleStatus, REQUESTED_AT};
 use crate::controller::client;
 
@@ -23,6 +24,10 @@ pub struct ModuleView {
     pub policy: OwnerPolicy,
     /// What makes the spec unusable.
     pub problem: Option<Problem>,
+    /// What it says about its registry address.
+    pub address: AddressState,
+    /// The decision on its address; `None`: the status keeps what it says.
+    pub addressing: Option<Addressing>,
     /// The content digests of Versions that are being deleted, by version.
     pub deleted_digests: BTreeMap<String, String>,
 }
@@ -34,9 +39,19 @@ pub struct Problem {
     pub message: String,
 }
 
+fn address_of(object: &DynamicObject) -> AddressState {
+    let metadata = &object.metadata;
+    let names =
+        (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
+    let config = object.data.pointer("/spec/moduleConfig").unwrap_or(&Value::Null);
+    let status = object.data.get("status").unwrap_or(&Value::Null);
+    AddressState::of(names, metadata.annotations.as_ref(), config, status)
+}
+
 impl ModuleView {
     /// Parses the parts of a Module and takes them out of `object`: of a long list there is no second copy.
     pub fn take_from(object: &mut DynamicObject) -> Self {
+        let address = address_of(object);
         let mut status: ModuleStatus = client::take_part(object, "status").unwrap_or_default();
         status.last_handled_request.iter_mut().for_each(requests::shorten_recorded);
         let mut metadata = object.metadata.clone();
@@ -51,7 +66,16 @@ impl ModuleView {
         };
         let problem = problem.map(|message| Problem { message });
         let spec = spec.unwrap_or_default();
-        Self { metadata, spec, status, policy, problem, deleted_digests: BTreeMap::new() }
+        Self {
+            metadata,
+            spec,
+            status,
+            policy,
+            problem,
+            address,
+            addressing: None,
+            deleted_digests: BTreeMap::new(),
+        }
     }
 
     pub fn name(&self) -> &str {

@@ -45,7 +45,9 @@ impl Router {
     /// Handles a Module that was added, changed or deleted.
     pub fn on_module(&self, module: &ModuleState) {
         let reference = ObjectRef::from_obj(module);
+        let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
         if is_cached(&self.modules, &reference, module) {
+            self.module.queue_modules(namespace, &self.module.addresses.observe(module));
             let is_new = self.owners().update(&module.metadata, &module.policy);
             // Its Versions may have been cached before it was.
             if is_new && *self.modules_listed.borrow() {
@@ -55,6 +57,7 @@ impl Router {
             }
         } else {
             self.module.forget(module);
+            self.module.queue_modules(namespace, &self.module.addresses.gone(module));
             self.on_module_deleted(module);
         }
         let _ = self.module_queue.unbounded_send(reference);
@@ -68,7 +71,9 @@ impl Router {
         self.queue_waiting_versions(&self.versions.state());
         self.queue_owners_of_terminating_versions();
         self.modules_listed.send_replace(true);
-        self.module.keep_only(&modules);
+        for (namespace, name) in self.module.keep_only(&modules) {
+            self.module.queue_modules(&namespace, &[name]);
+        }
     }
 
     /// Handles a Version that was added, changed or deleted.

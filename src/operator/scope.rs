@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::router::{Queue, Router};
-use crate::api::state::VersionState;
+use crate::api::state::{ModuleState, VersionState};
 use crate::controller::events::Events;
 use crate::controller::object_metrics::ObjectMetrics;
 use crate::controller::runner::{Controller, Latest};
@@ -58,7 +58,8 @@ pub fn start_scope(
     let (version_queue, version_requests) = mpsc::unbounded();
     let (modules_listed, all_modules) = watch::channel(false);
     let (versions_listed, all_versions) = watch::channel(false);
-    let module = module_context(shared, versions.clone(), all_versions.clone(), version_queue.clone());
+    let caches = ((modules.clone(), all_modules.clone()), (versions.clone(), all_versions.clone()));
+    let module = module_context(shared, caches, (module_queue.clone(), version_queue.clone()));
     let router = Arc::new(Router {
         scope: namespace.map(str::to_owned),
         modules: modules.clone(),
@@ -93,21 +94,27 @@ pub fn start_scope(
     [all_modules, all_versions]
 }
 
+/// A cache, and whether it has held every object once.
+type Cache<K> = (Store<K>, watch::Receiver<bool>);
+
 fn module_context(
     shared: &Shared,
-    versions: Store<VersionState>,
-    versions_listed: watch::Receiver<bool>,
-    version_queue: Queue<VersionState>,
+    ((modules, modules_listed), (versions, versions_listed)): (Cache<ModuleState>, Cache<VersionState>),
+    (module_queue, version_queue): (Queue<ModuleState>, Queue<VersionState>),
 ) -> Arc<module::Context> {
     Arc::new(module::Context {
         client: shared.client.clone(),
         versions: module::Versions::new(versions),
         versions_listed,
+        modules,
+        modules_listed,
+        addresses: module::Addresses::default(),
         permits: Arc::new(Semaphore::new(MODULES)),
         retries: module::Retries::default(),
         waiting: module::WaitingModules::default(),
         owners: shared.version.owners.clone(),
         finalizer_pace: Arc::clone(&shared.pace),
+        module_queue,
         version_queue,
         events: shared.events.clone(),
         metrics: Arc::clone(&shared.metrics),

@@ -64,7 +64,7 @@ fn commands(path: &Path) -> Vec<String> {
             text = text.replace(&format!("{before}k "), &format!("{before}kubectl "));
         }
     }
-    let text = text.replace("{MANAGER}", RELEASE_MANAGER);
+    let text = text.replace("{MANAGER}", RELEASE_MANAGER).replace("{RELEASE_MANAGER}", RELEASE_MANAGER);
     let mut joined = String::new();
     for line in text.lines() {
         let comment = joined.ends_with(' ').then(|| line.trim_start().trim_start_matches("# ").trim_start());

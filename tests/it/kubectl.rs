@@ -126,8 +126,8 @@ fn transcript(world: &World) -> String {
     let lines: Vec<&str> = described.lines().collect();
     let at = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap();
     let (status, events) = (at("Status:"), at("Events:"));
-    let ready = &lines[status..status + 8];
-    assert!(ready[7].ends_with("Ready"), "{described}");
+    let ready = &lines[status..status + 9];
+    assert!(ready[8].ends_with("Ready"), "{described}");
     format!(
         "```sh\nkubectl get modules.opendepot.defdev.io -n platform\n```\n\n```text\n{modules}```\n\n\
          ```sh\nkubectl describe modules.opendepot.defdev.io {name} -n platform\n```\n\n```text\n…\n{}\n…\n{}\n```\n",

@@ -3,6 +3,7 @@
 //! One test program, so that all tests share one set of servers; each test has a namespace and a bucket of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::format_collect)]
 
+mod addresses;
 mod admin;
 mod api_budget;
 mod api_reference;

@@ -10,9 +10,14 @@ const START: &str = "<!-- Generated from src/controller/failure/reasons.rs: UPDA
 const END: &str = "<!-- End of the generated tables. -->\n";
 
 /// The sections of the page: title, text above the table, and what its reasons are about.
-const SECTIONS: [(&str, &str, &[About]); 8] = [
+const SECTIONS: [(&str, &str, &[About]); 9] = [
     ("At rest and at work", "", &[About::Work]),
     ("Configuration errors", "", &[About::Spec]),
+    (
+        "The address in the registry",
+        "These are reasons of the condition `Addressable`. `ProviderMissing` is one of them too. Without a registry they have no consequence.",
+        &[About::Address],
+    ),
     ("What the operator's flags allow", "", &[About::Flags]),
     ("GitHub and its credentials", "", &[About::Secret, About::Access, About::GitHub]),
     ("The archive", "", &[About::Content, About::Disk]),

@@ -5,6 +5,7 @@
 //! does not need is dropped while parsing, and values that many objects share are kept once, so that 10,000 Versions fit into
 //! 20 MB. A state is never written back: status functions return typed statuses, which are diffed against the object.
 
+mod address;
 mod intern;
 mod listing;
 mod module;
@@ -23,6 +24,7 @@ use self::intern::Interner;
 use super::{ADOPT, GROUP, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, REQUESTED_AT, VERSION, requests};
 use crate::domain::text::cut;
 
+pub use address::AddressState;
 pub use listing::{ListedVersion, ModuleListing};
 pub use module::{ModuleState, OwnerPolicy};
 pub use version::{

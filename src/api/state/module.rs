@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{RawObject, condition, flag, is_true, retains, text};
+use super::{AddressState, RawObject, condition, flag, is_true, retains, text};
 
 /// A Module as the watch cache keeps it.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,8 @@ pub struct ModuleState {
     pub reason: String,
     /// What its Versions depend on.
     pub policy: OwnerPolicy,
+    /// Its address in a registry.
+    pub address: AddressState,
 }
 
 /// What the Versions of a Module depend on, whether or not the rest of its spec can be read.
@@ -69,7 +71,10 @@ impl<'de> Deserialize<'de> for ModuleState {
         let ready = condition(&status, "Ready");
         let config = spec.get("moduleConfig").unwrap_or(&Value::Null);
         let published = status.get("published").and_then(Value::as_object).into_iter();
+        let names =
+            (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
         Ok(Self {
+            address: AddressState::of(names, metadata.annotations.as_ref(), config, &status),
             metadata: metadata.pruned(),
             policy: OwnerPolicy::of(config, published.flat_map(|all| all.keys().cloned())),
             ready: is_true(ready),

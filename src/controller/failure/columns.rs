@@ -32,6 +32,8 @@ pub enum About {
     Work,
     /// The spec of a Module or Version, or the state of a Module's Versions.
     Spec,
+    /// The address of a Module in the registry.
+    Address,
     /// The operator's flags.
     Flags,
     /// The Secret with GitHub credentials. A change of the Secret may resolve the failure.

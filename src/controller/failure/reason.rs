@@ -49,8 +49,9 @@ impl Reason {
 
     /// The controllers and reasons of the failure counter.
     pub fn counted() -> impl Iterator<Item = (&'static str, &'static str)> {
-        let failures =
-            Self::ALL.iter().filter(|reason| !Self::is_progress(reason.as_str()) && !reason.is_note());
+        let failures = Self::ALL.iter().filter(|reason| {
+            !Self::is_progress(reason.as_str()) && !reason.is_note() && reason.about() != About::Address
+        });
         let of_modules = [Self::VersionRefused, Self::ApiUnavailable];
         let versions = failures.map(|reason| ("version", reason.as_str()));
         versions.chain(of_modules.map(|reason| ("module", reason.as_str())))

@@ -88,6 +88,23 @@ reasons! {
         "Versions of a Module failed for different reasons (if they all have one reason, the Module has that \
          reason too); the message quotes the first failure",
         "look at that Version";
+    Addressable: Done, Address, Spec,
+        "the Module has the address in the message; versions that no client can parse are named",
+        "nothing";
+    NameNotAddressable: Manual, Address, Spec,
+        "clients do not accept the module's name in an address, for example because of a dot",
+        "set the annotation `opendepot.defdev.io/registry-name`; no object moves";
+    RegistryNameInvalid: Manual, Address, Spec,
+        "clients do not accept the annotation `opendepot.defdev.io/registry-name` as a name",
+        "write up to 64 letters, digits, `-` and `_`";
+    ProviderNotAddressable: Manual, Address, Spec,
+        "clients do not accept `moduleConfig.provider` in an address: they accept lower-case letters and digits, and no dash",
+        "write the provider without a dash; this moves no object";
+    AddressTaken: Manual, Address, Spec,
+        "another Module of the namespace has the address, or had it when this one claimed it; the address is not passed on by \
+         itself",
+        "choose another name with `opendepot.defdev.io/registry-name`; or, when the other Module is gone, run the command in the \
+         message";
     HostNotAllowed: Manual, Flags, FetchStart,
         "`repoUrl` names a host other than github.com",
         "run the operator with `--github-host HOST`";

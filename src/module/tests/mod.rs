@@ -1,6 +1,7 @@
 //! Tests of the pure core, and the Modules and Versions that they are made with: JSON as the API server keeps it.
 #![expect(clippy::needless_pass_by_value, reason = "fixtures read best with json!() in place")]
 
+mod addresses;
 mod attempts;
 mod life;
 mod model;

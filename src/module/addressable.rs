@@ -1,0 +1,133 @@
+//! The condition `Addressable`: whether clients can install a Module by its registry address. Pure.
+//!
+//! It is no part of Ready: without a registry it has no consequence.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::address::{Addressing, Outcome};
+use super::select::Selection;
+use super::view::ModuleView;
+use crate::api::claim::NotAddressable;
+use crate::api::condition::{self, whole_seconds};
+use crate::api::{CLAIM_ADDRESS, REGISTRY_NAME, RELEASE_MANAGER};
+use crate::controller::failure::Reason;
+use crate::domain::Address;
+use crate::domain::text::cut;
+
+/// The type of the condition.
+pub const ADDRESSABLE: &str = "Addressable";
+
+/// The largest number of versions in the message.
+const MAX_VERSIONS: usize = 5;
+
+/// The condition after a decision.
+pub fn condition(
+    module: &ModuleView,
+    addressing: &Addressing,
+    selection: &Selection,
+    now: Timestamp,
+) -> Condition {
+    let (reason, message) = explain(module, addressing, selection);
+    let status = if reason == Reason::Addressable { "True" } else { "False" };
+    let old = condition::find(&module.status.conditions, ADDRESSABLE).filter(|old| old.status == status);
+    Condition {
+        type_: ADDRESSABLE.into(),
+        status: status.into(),
+        reason: reason.as_str().into(),
+        message: cut(&message, condition::MAX_MESSAGE),
+        observed_generation: module.metadata.generation,
+        last_transition_time: old
+            .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
+    }
+}
+
+fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) -> (Reason, String) {
+    let is_void =
+        |address: &Address| addressing.claim_void && module.address.annotation.as_ref() == Some(address);
+    let message = match &addressing.outcome {
+        Outcome::Held(address) => {
+            return (Reason::Addressable, format!("{address}{}", unreadable(selection)));
+        }
+        Outcome::NotAddressable(why) => {
+            let kept = addressing.held.as_ref().map_or_else(String::new, |held| {
+                format!(". {held} stays reserved until this Module claims another address")
+            });
+            return (reason(why), format!("{why}{kept}."));
+        }
+        Outcome::Taken { address, holder } => {
+            let earlier = if is_void(address) {
+                format!(
+                    " The annotation that is there now does not count, because {holder} already had the address when it was \
+                     set: remove it first."
+                )
+            } else {
+                String::new()
+            };
+            format!(
+                "Module {holder} has the address {address}. Choose another name with the annotation {REGISTRY_NAME}. Or, after \
+                 {holder} is deleted or has another address: {}.{earlier}",
+                claim(module, address)
+            )
+        }
+        Outcome::Refused(address) => {
+            let earlier = if is_void(address) {
+                format!(
+                    "The annotation {CLAIM_ADDRESS} was set before that and does not count. Remove it, and then: "
+                )
+            } else {
+                "To take it over: ".to_owned()
+            };
+            format!(
+                "The address {address} was refused while another Module had it. No Module has it now, and it is not passed on by \
+                 itself. {earlier}{}",
+                claim(module, address)
+            )
+        }
+        Outcome::Leaving { address, holder } => {
+            format!(
+                "Module {holder} still has the address {address}, and is about to get the one that it claims now."
+            )
+        }
+        Outcome::Contended { address, first } => {
+            format!("Module {first} claims the address {address} too, and comes first.")
+        }
+    };
+    (Reason::AddressTaken, message)
+}
+
+fn reason(why: &NotAddressable) -> Reason {
+    match why {
+        NotAddressable::Name(_) => Reason::NameNotAddressable,
+        NotAddressable::RegistryName(_) => Reason::RegistryNameInvalid,
+        NotAddressable::ProviderMissing => Reason::ProviderMissing,
+        NotAddressable::Provider(_) => Reason::ProviderNotAddressable,
+    }
+}
+
+/// The command that claims an address.
+fn claim(module: &ModuleView, address: &Address) -> String {
+    format!(
+        "kubectl annotate {RELEASE_MANAGER} -n {} modules.opendepot.defdev.io/{} {CLAIM_ADDRESS}={address}",
+        module.namespace(),
+        module.name()
+    )
+}
+
+/// Names the versions that no client can parse.
+fn unreadable(selection: &Selection) -> String {
+    let versions: Vec<String> = selection
+        .wanted
+        .iter()
+        .filter(|wanted| !wanted.release.fits_clients())
+        .map(|wanted| wanted.release.to_string())
+        .collect();
+    let shown = versions.iter().take(MAX_VERSIONS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match versions.len() {
+        0 => String::new(),
+        n if n <= MAX_VERSIONS => {
+            format!(". No client can parse these versions, which are not listed: {shown}")
+        }
+        n => format!(". No client can parse {n} versions, which are not listed, such as {shown}"),
+    }
+}

@@ -1,0 +1,235 @@
+//! The registry addresses of all Modules of a scope, in memory.
+//!
+//! Modules are reconciled concurrently, and the watch is behind their status writes. So decisions are made one at a time, on the
+//! Modules as the watch has shown them, in its order, and on what this process has granted since.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::address::{self, Addressing, Claimant};
+use crate::api::state::{AddressState, ModuleState};
+use crate::controller::client::is_older;
+use crate::domain::Address;
+
+/// The Modules by namespace and UID.
+#[derive(Debug, Default)]
+pub struct Addresses(Mutex<BTreeMap<String, Namespace>>);
+
+type Namespace = BTreeMap<String, Known>;
+
+#[derive(Clone, Debug)]
+struct Known {
+    claimant: Claimant,
+    resource_version: Option<String>,
+    /// The resourceVersion of a status with the granted address; `None` while that is being written.
+    written: Option<String>,
+}
+
+/// How a write of a status ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusWrite<'a> {
+    /// The object has this resourceVersion now.
+    Done(Option<&'a str>),
+    /// It was not written.
+    None,
+    /// No answer came: it may have been written.
+    Unknown,
+}
+
+impl Addresses {
+    /// Records a Module as the watch shows it. Returns the names of the Modules whose decision it may change.
+    pub fn observe(&self, module: &ModuleState) -> Vec<String> {
+        let (namespace, uid) = key(module);
+        let mut all = self.all();
+        let modules = all.entry(namespace.to_owned()).or_default();
+        let before = modules.get(uid).cloned();
+        let after = known(module, before.as_ref());
+        modules.insert(uid.to_owned(), after);
+        let voided = mark_void(modules, uid);
+        let after = modules.get(uid);
+        if before.as_ref().map(Known::relevant) == after.map(Known::relevant) && voided.is_empty() {
+            return Vec::new();
+        }
+        let mut names = before.map_or_else(BTreeSet::new, |before| concerned(modules, uid, &before));
+        names.extend(voided);
+        names.into_iter().collect()
+    }
+
+    /// Forgets a deleted Module. Returns the names of the Modules whose decision that may change.
+    pub fn gone(&self, module: &ModuleState) -> Vec<String> {
+        let (namespace, uid) = key(module);
+        let mut all = self.all();
+        let Some(modules) = all.get_mut(namespace) else { return Vec::new() };
+        let Some(before) = modules.remove(uid) else { return Vec::new() };
+        let names = concerned(modules, uid, &before);
+        if modules.is_empty() {
+            all.remove(namespace);
+        }
+        names.into_iter().collect()
+    }
+
+    /// Forgets all Modules but these. Returns namespace and name of those whose decision that may change.
+    pub fn keep_only(&self, uids: &HashSet<&str>) -> Vec<(String, String)> {
+        let mut all = self.all();
+        let mut names = Vec::new();
+        for (namespace, modules) in &mut *all {
+            let gone: Vec<String> =
+                modules.keys().filter(|uid| !uids.contains(uid.as_str())).cloned().collect();
+            let gone: Vec<(String, Known)> =
+                gone.into_iter().filter_map(|uid| modules.remove_entry(&uid)).collect();
+            for (uid, before) in gone {
+                let concerned = concerned(modules, &uid, &before);
+                names.extend(concerned.into_iter().map(|name| (namespace.clone(), name)));
+            }
+        }
+        all.retain(|_, modules| !modules.is_empty());
+        names
+    }
+
+    /// Decides on the address of a Module that was read. `is_live`: whether a Module, by name and UID, still exists. `None` if
+    /// the watch has not shown the Module as it was read: it will, and then the Module is reconciled again. Also returns the names
+    /// of the Modules whose decision it may change.
+    pub fn decide(
+        &self,
+        (namespace, uid): (&str, &str),
+        (read, resource_version): (&AddressState, Option<&str>),
+        is_live: impl Fn(&str, &str) -> bool,
+    ) -> Option<(Addressing, Vec<String>)> {
+        let mut all = self.all();
+        let modules = all.get_mut(namespace)?;
+        let me = modules.get(uid)?;
+        let watched = &me.claimant.address;
+        if watched.claim != read.claim || watched.annotation != read.annotation {
+            return None;
+        }
+        // The status that was read is newer. Whether the annotation is void is known from the order of events.
+        let address = AddressState { claim_void: watched.claim_void, ..read.clone() };
+        let claimant = Claimant { address, granted: None, ..me.claimant.clone() };
+        let live = |(other, known): &(&String, &Known)| {
+            other.as_str() != uid && is_live(&known.claimant.name, other)
+        };
+        let others: Vec<&Claimant> = modules.iter().filter(live).map(|(_, known)| &known.claimant).collect();
+        let decision = address::decide(&claimant, others.iter().copied());
+        let me = modules.get_mut(uid)?;
+        // The watch may not have shown a status that this process wrote before.
+        let granted = decision.held.clone().filter(|held| me.claimant.address.held.as_ref() != Some(held));
+        me.claimant.address.claim_void |= decision.claim_void;
+        let is_written = read.held == decision.held;
+        me.written = resource_version.filter(|_| is_written).map(str::to_owned);
+        let names = set_granted(modules, uid, granted);
+        Some((decision, names))
+    }
+
+    /// Records what became of the status that a decision was written with. Returns the names of the Modules whose decision that
+    /// may change.
+    pub fn written(&self, (namespace, uid): (&str, &str), end: StatusWrite<'_>) -> Vec<String> {
+        let mut all = self.all();
+        let Some(modules) = all.get_mut(namespace) else { return Vec::new() };
+        let Some(me) = modules.get_mut(uid) else { return Vec::new() };
+        match end {
+            StatusWrite::Done(resource_version) => {
+                me.written = resource_version.map(str::to_owned);
+                me.forget_seen();
+            }
+            StatusWrite::None if me.written.is_none() => return set_granted(modules, uid, None),
+            StatusWrite::None | StatusWrite::Unknown => {}
+        }
+        Vec::new()
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Namespace>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// What decisions on other Modules depend on.
+    fn relevant(&self) -> (&AddressState, Option<&Address>, bool) {
+        let Claimant { address, granted, is_terminating, .. } = &self.claimant;
+        (address, granted.as_ref(), *is_terminating)
+    }
+
+    /// Forgets the granted address once the watch shows the status that has it.
+    fn forget_seen(&mut self) {
+        let (seen, written) = (self.resource_version.as_deref(), self.written.as_deref());
+        if written.is_some() && !is_older(seen, written) {
+            self.claimant.granted = None;
+        }
+    }
+}
+
+fn key(module: &ModuleState) -> (&str, &str) {
+    let metadata = &module.metadata;
+    (metadata.namespace.as_deref().unwrap_or_default(), metadata.uid.as_deref().unwrap_or_default())
+}
+
+fn known(module: &ModuleState, before: Option<&Known>) -> Known {
+    let metadata = &module.metadata;
+    let mut claimant = Claimant {
+        name: metadata.name.clone().unwrap_or_default(),
+        created: metadata.creation_timestamp.as_ref().map(|time| time.0),
+        is_terminating: metadata.deletion_timestamp.is_some(),
+        address: module.address.clone(),
+        granted: before.and_then(|before| before.claimant.granted.clone()),
+    };
+    // An annotation is void as long as it stays as it is. The first one that is seen may be void from the status.
+    let before_address = before.map(|before| &before.claimant.address);
+    let was_void = before_address.map_or(module.address.claim_void, |before| {
+        before.claim_void && before.annotation == module.address.annotation
+    });
+    claimant.address.claim_void = was_void && claimant.address.annotation.is_some();
+    let mut known = Known {
+        claimant,
+        resource_version: metadata.resource_version.clone(),
+        written: before.and_then(|before| before.written.clone()),
+    };
+    known.forget_seen();
+    known
+}
+
+/// Marks annotations as void that are there while another Module holds the address, after the Module `changed` did. Returns the
+/// names of the others among them.
+fn mark_void(modules: &mut Namespace, changed: &str) -> Vec<String> {
+    let Some(known) = modules.get(changed) else { return Vec::new() };
+    let AddressState { claim, held, annotation, .. } = &known.claimant.address;
+    let affected: Vec<Address> =
+        claim.as_ref().ok().into_iter().chain(held).chain(annotation).cloned().collect();
+    let mut voided = Vec::new();
+    for address in affected {
+        let holders = modules.iter().filter(|(_, known)| known.claimant.keeps(&address));
+        let holders: Vec<String> = holders.map(|(uid, _)| uid.clone()).collect();
+        for (uid, known) in &mut *modules {
+            let Claimant { name, address: state, .. } = &known.claimant;
+            let is_set = state.annotation.as_ref() == Some(&address);
+            let is_held = holders.iter().any(|holder| holder != uid) && !known.claimant.has(&address);
+            if is_set && is_held && !state.claim_void {
+                voided.extend((uid != changed).then(|| name.clone()));
+                known.claimant.address.claim_void = true;
+            }
+        }
+    }
+    voided
+}
+
+/// Sets the address that is being written. Returns the names of the Modules that claim the one before it.
+fn set_granted(modules: &mut Namespace, uid: &str, granted: Option<Address>) -> Vec<String> {
+    let Some(me) = modules.get_mut(uid) else { return Vec::new() };
+    if me.claimant.granted.is_none() || me.claimant.granted == granted {
+        me.claimant.granted = granted;
+        return Vec::new();
+    }
+    let before = me.clone();
+    me.claimant.granted = granted;
+    concerned(modules, uid, &before).into_iter().collect()
+}
+
+/// The names of the Modules that claim what this one claimed or had before.
+fn concerned(modules: &Namespace, uid: &str, before: &Known) -> BTreeSet<String> {
+    let Claimant { address, granted, .. } = &before.claimant;
+    let affected: Vec<&Address> =
+        address.claim.as_ref().ok().into_iter().chain(&address.held).chain(granted).collect();
+    let claims =
+        |known: &Known| known.claimant.address.claim.as_ref().is_ok_and(|claim| affected.contains(&claim));
+    let others = modules.iter().filter(|(other, known)| other.as_str() != uid && claims(known));
+    others.map(|(_, known)| known.claimant.name.clone()).collect()
+}
