@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::domain::names::{is_dns_label, is_dns_subdomain};
 use crate::domain::{Endpoint, Repository};
+use crate::notice;
 use crate::observe::telemetry::{self, LogFormat};
 use crate::storage::StorageRule;
 
@@ -31,6 +32,10 @@ pub enum Command {
     Run(Box<Run>),
     /// Start the module registry that Terraform and OpenTofu install from.
     Serve(Box<Serve>),
+    /// Mark a version as deprecated: the registry lists it, and clients warn with the text.
+    Deprecate(notice::Arguments),
+    /// Withdraw a version: the registry no longer lists it, and refuses its download with the text. The object stays.
+    Withdraw(notice::Arguments),
     /// Print the CustomResourceDefinitions as YAML, for kubectl apply.
     Crd,
 }

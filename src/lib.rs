@@ -19,6 +19,7 @@
 //! | 5 | [`module`] | the Module controller |
 //! | 5 | [`version`] | the Version controller |
 //! | 5 | [`registry`] | the module registry of `opendepot serve` |
+//! | 5 | [`notice`] | the commands `deprecate` and `withdraw` |
 //! | 6 | [`startup`] | what both servers read and install at their start |
 //! | 6 | [`operator`] | composition of the operator: clients, contexts, watches, the admin server, shutdown |
 //! | 6 | [`serve`] | composition of the registry |
@@ -42,6 +43,7 @@ pub mod controller;
 pub mod domain;
 pub mod github;
 pub mod module;
+pub mod notice;
 pub mod observe;
 pub mod operator;
 pub mod registry;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use opendepot::cli::{Cli, Command};
+use opendepot::notice::{self, Notice};
 use opendepot::observe::telemetry::{self, LogFormat};
 use opendepot::{api, operator, serve};
 
@@ -15,6 +16,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Crd => api::print(std::io::stdout().lock()).map_err(Into::into),
+        Command::Deprecate(arguments) => notify(Notice::Deprecated, &arguments),
+        Command::Withdraw(arguments) => notify(Notice::Withdrawn, &arguments),
         Command::Run(flags) => {
             let (format, level) = (flags.log_format, flags.log_level.clone());
             run(format, &level, operator::run(*flags))
@@ -31,6 +34,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a notice, and prints what it did.
+fn notify(notice: Notice, arguments: &notice::Arguments) -> Result<(), Box<dyn Error>> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    println!("{}", runtime.block_on(notice::run(notice, arguments))?);
+    Ok(())
 }
 
 /// Runs a server to its end.

@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 7] = [
     &["archive", "github", "storage"],
     &["api"],
     &["controller"],
-    &["module", "version", "registry"],
+    &["module", "version", "registry", "notice"],
     &["cli", "operator", "serve", "startup"],
 ];
 /// Both servers are composed from the flags.

@@ -59,6 +59,7 @@ mod terraform;
 mod user_manifests;
 mod version_writes;
 mod waiting;
+mod withdraw;
 mod words;
 mod workflows;
 mod write_once;

@@ -1,0 +1,207 @@
+//! `opendepot deprecate` and `opendepot withdraw`: write a notice about one version into a Module, with the user's kubeconfig.
+//!
+//! The Module is patched with a test of the entry, so that an edit of the list at the same time moves the notice to no other
+//! version: the command then reads the Module and tries again.
+
+mod edit;
+
+use std::time::Duration;
+
+use clap::Args;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::{Client, Config};
+use serde_json::Value;
+
+use self::edit::{Edited, NotListed};
+use crate::api::Module;
+use crate::controller::client;
+use crate::domain::Release;
+use crate::domain::names::{is_dns_label, is_dns_subdomain};
+
+/// The field manager: Flux takes over what others write whose name begins with `kubectl`.
+const FIELD_MANAGER: &str = "opendepot-release";
+/// How often the command tries while others edit the list.
+const ATTEMPTS: u32 = 10;
+
+/// Arguments of both commands.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// Name of the Module object.
+    #[arg(value_parser = object_name)]
+    pub module: String,
+    /// A version that the Module lists, with or without a leading v.
+    #[arg(value_name = "VERSION", value_parser = release)]
+    pub release: Release,
+    /// The reason, which clients and people read: at most 256 characters in one line. An empty text removes the notice.
+    #[arg(value_parser = notice)]
+    pub text: String,
+    /// Namespace of the Module. Default: the namespace of the kubeconfig's context.
+    #[arg(short, long, value_parser = namespace)]
+    pub namespace: Option<String>,
+}
+
+/// Which notice is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    Deprecated,
+    Withdrawn,
+}
+
+/// Why a notice was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum NoticeError {
+    #[error("no Kubernetes cluster is configured: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    #[error("there is no Module {module} in the namespace {namespace}: choose another with -n")]
+    NoModule { module: String, namespace: String },
+    #[error(
+        "the cluster does not know Modules: install OpenDepot's CRDs (opendepot crd), or choose another context"
+    )]
+    NoKind,
+    #[error("Module {module} in the namespace {namespace} does not list {version}{}", near(.listed))]
+    NotListed { module: String, namespace: String, version: Release, listed: NotListed },
+    #[error("your user may not {verb} the Module {module} in the namespace {namespace}: {message}")]
+    Forbidden { verb: &'static str, module: String, namespace: String, message: String },
+    #[error(
+        "the API server did not keep the notice: its CRDs are of an older release. Apply those of this one: opendepot crd"
+    )]
+    OldSchema,
+    #[error("Module {module} was changed by others at each of {ATTEMPTS} attempts: try again")]
+    Busy { module: String },
+    #[error("the API server refused: {0}")]
+    Refused(String),
+    #[error("the Kubernetes API failed: {0}")]
+    Api(#[from] kube::Error),
+}
+
+fn near(listed: &NotListed) -> String {
+    match listed.near.as_slice() {
+        [] => ": it lists no version".to_owned(),
+        near if near.len() == listed.count => format!(": it lists {}", near.join(", ")),
+        near => format!(": of its {} versions, the nearest are {}", listed.count, near.join(", ")),
+    }
+}
+
+/// Writes a notice. Returns the sentence for the user.
+pub async fn run(notice: Notice, arguments: &Arguments) -> Result<String, NoticeError> {
+    let mut config = Config::infer().await?;
+    // Proxies of the environment are for GitHub and S3.
+    config.proxy_url = None;
+    let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let api = client::objects::<Module>(&Client::try_from(config)?, &namespace);
+    let command = Command { notice, arguments, namespace, api };
+    for attempt in 0..ATTEMPTS {
+        if let Some(sentence) = command.attempt().await? {
+            return Ok(sentence);
+        }
+        tokio::time::sleep(Duration::from_millis(50) * attempt.min(10)).await;
+    }
+    Err(NoticeError::Busy { module: arguments.module.clone() })
+}
+
+struct Command<'a> {
+    notice: Notice,
+    arguments: &'a Arguments,
+    namespace: String,
+    api: Api<DynamicObject>,
+}
+
+impl Command<'_> {
+    /// Reads the Module and patches it. `None` if its list was changed in between.
+    async fn attempt(&self) -> Result<Option<String>, NoticeError> {
+        let Arguments { module, release: version, text, .. } = self.arguments;
+        let object = self.api.get(module).await.map_err(|error| self.explain("get", error))?;
+        let field = self.notice.field();
+        let edited =
+            edit::edit(&object.data, version, field, text).map_err(|listed| NoticeError::NotListed {
+                module: module.clone(),
+                namespace: self.namespace.clone(),
+                version: version.clone(),
+                listed,
+            })?;
+        let patch = match edited {
+            Edited::Unchanged => return Ok(Some(self.sentence("already"))),
+            Edited::Patch(patch) => serde_json::from_value(patch).map_err(kube::Error::SerdeError)?,
+        };
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        match self.api.patch(module, &params, &Patch::Json::<Value>(patch)).await {
+            Ok(written) => match edit::edit(&written.data, version, field, text) {
+                Ok(Edited::Unchanged) => Ok(Some(self.sentence("now"))),
+                _ => Err(NoticeError::OldSchema),
+            },
+            Err(kube::Error::Api(status)) if is_failed_test(&status) => Ok(None),
+            Err(error) => Err(self.explain("patch", error)),
+        }
+    }
+
+    fn explain(&self, verb: &'static str, error: kube::Error) -> NoticeError {
+        let (module, namespace) = (self.arguments.module.clone(), self.namespace.clone());
+        match error {
+            error if client::is_gone(&error) => {
+                let kube::Error::Api(status) = &error else { return error.into() };
+                let names_it = status.details.as_ref().is_some_and(|details| details.name == module);
+                if names_it { NoticeError::NoModule { module, namespace } } else { NoticeError::NoKind }
+            }
+            kube::Error::Api(status) if status.code == 403 && !client::is_denied(&status) => {
+                NoticeError::Forbidden { verb, module, namespace, message: status.message.clone() }
+            }
+            kube::Error::Api(status) => NoticeError::Refused(status.message.clone()),
+            error => error.into(),
+        }
+    }
+
+    fn sentence(&self, when: &str) -> String {
+        let Arguments { module, release: version, text, .. } = self.arguments;
+        let (module, word) = (format!("Module {}/{module}", self.namespace), self.notice.field());
+        if text.is_empty() {
+            let when = if when == "now" { "no longer" } else { "not" };
+            format!("{module}: version {version} is {when} {word}")
+        } else {
+            format!("{module}: version {version} is {when} {word}: {text}")
+        }
+    }
+}
+
+impl Notice {
+    /// The field of an entry of `spec.versions`.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Deprecated => "deprecated",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+/// Whether a JSON patch does not fit the object any more: a test failed, or an entry is gone. The same code has a violation of the
+/// schema, which names its causes.
+fn is_failed_test(status: &kube::core::Status) -> bool {
+    status.is_conflict() && !client::is_denied(status) || status.code == 422 && status.reason != "Invalid"
+}
+
+fn release(text: &str) -> Result<Release, String> {
+    Release::parse(text).map_err(|error| error.to_string())
+}
+
+fn object_name(text: &str) -> Result<String, String> {
+    if !is_dns_subdomain(text, 253) {
+        return Err("write the name of a Module, such as terraform-aws-eks".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    if !is_dns_label(text) {
+        return Err("write the name of a namespace, such as team-a".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn notice(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        return Err("write one line, without control characters".into());
+    }
+    match text.chars().count() {
+        0..=256 => Ok(text.to_owned()),
+        count => Err(format!("write at most 256 characters, not {count}")),
+    }
+}
