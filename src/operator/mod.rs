@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::{Client, Config};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 pub use self::error::OperatorError;
@@ -38,7 +38,8 @@ use crate::version::bulkhead::Bulkhead;
 use crate::version::scheduler::FetchScheduler;
 use crate::workdir::Workdir;
 
-/// Maximum number of concurrent reconciles of Versions without a fetch (a HEAD request, a deletion).
+/// Maximum number of concurrent reconciles of Versions without a fetch (a HEAD request, a deletion), and of those with requests to
+/// the API server only.
 const LIGHT: usize = 16;
 
 /// How long work in flight may take to end after a signal without leader election.
@@ -208,6 +209,7 @@ async fn version_context(
         spool_dir: spool.path(),
         verify_interval: Some(flags.verify_interval).filter(|interval| !interval.is_zero()),
         scheduler: FetchScheduler::new(flags.max_fetches.into()),
+        api: Arc::new(Semaphore::new(LIGHT)),
         light: Bulkhead::new(LIGHT, LIGHT / 2),
         rate_limits: version::rate_limits::RateLimits::default(),
         retries: version::retry::Retries::default(),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::bulkhead::BulkheadPermit;
 use super::client::VersionClient;
 use super::context::Context;
 use super::decide::{Action, Facts, Lane, Seen, decide};
@@ -29,11 +31,28 @@ use crate::storage::Found;
 /// Actions of one reconcile before it starts again from the cache; more than any Version needs.
 const MAX_ACTIONS: usize = 8;
 
+/// The permit that a reconcile holds.
+pub(super) enum Permit {
+    Api(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+    Light(#[expect(dead_code, reason = "held, not read")] BulkheadPermit),
+    Publish(StagingPermit),
+}
+
+impl Permit {
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Api(_) => Lane::Api,
+            Self::Light(_) => Lane::Light,
+            Self::Publish(_) => Lane::Publish,
+        }
+    }
+}
+
 /// Reads a Version and acts on it until nothing is left to do. Returns how that ended, and for which change it was done.
 pub(super) async fn run(
     ctx: &Context,
     cached: &VersionState,
-    permit: Option<&StagingPermit>,
+    permit: &Permit,
     attempt: Option<&Attempt>,
     progress: &Arc<Progress>,
 ) -> (ChangeKey, End) {
@@ -56,7 +75,7 @@ async fn act(
     ctx: &Context,
     cached: &VersionState,
     client: &mut VersionClient,
-    permit: Option<&StagingPermit>,
+    permit: &Permit,
     attempt: Option<&Attempt>,
 ) -> End {
     let mut seen = None;
@@ -64,8 +83,8 @@ async fn act(
         let tries_now = client.progress().tries_now();
         let facts = Facts { tries_now, ..ctx.facts(client.version(), attempt, seen) };
         let action = decide(client.version(), &facts);
-        if action.lane() == Some(Lane::Publish) && permit.is_none() {
-            return End::NeedsPublish;
+        if let Some(lane) = action.lane().filter(|lane| *lane > permit.lane()) {
+            return End::Needs(lane);
         }
         let effect = match act_once(ctx, cached, client, action, &facts, permit, &mut seen).await {
             Ok(effect) => effect,
@@ -88,7 +107,7 @@ async fn act_once(
     client: &mut VersionClient,
     action: Action,
     facts: &Facts<'_>,
-    permit: Option<&StagingPermit>,
+    permit: &Permit,
     seen: &mut Option<Seen>,
 ) -> Result<Effect, kube::Error> {
     let now = facts.now;
@@ -98,14 +117,15 @@ async fn act_once(
         Action::Wait(_) => Effect::end(End::Later),
         Action::AwaitModule => Effect::end(End::AwaitModule),
         Action::AddFinalizer => Effect { finalizer: Some(true), ..Effect::default() },
-        Action::Delete => return delete_all(ctx, client, facts.fate).await,
+        Action::Delete => delete_all(ctx, client).await?,
+        Action::Release => released(true),
         Action::Suspend => Effect::status(client.current().suspended(suspended_by(client.version()), now))
             .ending(End::Settled),
         Action::Reject(failure) => failed(ctx, client, &Requests::of(client.version()), failure.into()),
         Action::ResetForce => Effect { reset_force: true, ..Effect::default() },
         Action::Publish(target) => match permit {
-            Some(permit) => publish_target(ctx, cached, client, &target, permit, seen).await,
-            None => Effect::end(End::NeedsPublish),
+            Permit::Publish(permit) => publish_target(ctx, cached, client, &target, permit, seen).await,
+            _ => Effect::end(End::Needs(Lane::Publish)),
         },
         Action::Verify(target) => verify(ctx, client, &target, seen).await,
         Action::CleanUp(target) => clean_up(ctx, client, &target, facts.fate).await?,
@@ -243,26 +263,28 @@ async fn clean_up(
     }
 }
 
-/// Deletes or retains all objects of a terminating Version, then removes our finalizer.
-async fn delete_all(ctx: &Context, client: &mut VersionClient, fate: Fate) -> Result<Effect, kube::Error> {
-    if fate == Fate::Delete {
-        let places = delete::all_places(client.version());
-        let (done, result) = delete::objects(ctx, client, &places).await;
-        if let Err(ended) = result {
-            let Ended::Failed(NotPublished { failure, .. }) = ended else {
-                return Ok(Effect::end(End::Outdated));
-            };
-            if !done.is_empty() {
-                client.write_status(&client.current().struck(&done)).await?;
-            }
-            let message = format!(
-                "{} The Version stays until the object is deleted; deletionPolicy: Retain lets it go at once.",
-                failure.message
-            );
-            let failure = Failure { message, ..failure };
-            return Ok(failed(ctx, client, &Requests::default(), failure.into()).during("Delete"));
-        }
+/// Deletes all objects of a terminating Version, then removes our finalizer.
+async fn delete_all(ctx: &Context, client: &mut VersionClient) -> Result<Effect, kube::Error> {
+    let places = delete::all_places(client.version());
+    let (done, result) = delete::objects(ctx, client, &places).await;
+    let failure = match result {
+        Ok(()) => return Ok(released(false)),
+        Err(Ended::Outdated) => return Ok(Effect::end(End::Outdated)),
+        Err(Ended::Failed(NotPublished { failure, .. })) => failure,
+    };
+    if !done.is_empty() {
+        client.write_status(&client.current().struck(&done)).await?;
     }
-    tracing::info!(retained = fate == Fate::Keep, "deleted");
-    Ok(Effect { finalizer: Some(false), end: Some(End::Gone), ..Effect::default() })
+    let message = format!(
+        "{} The Version stays until the object is deleted; deletionPolicy: Retain lets it go at once.",
+        failure.message
+    );
+    let failure = Failure { message, ..failure };
+    Ok(failed(ctx, client, &Requests::default(), failure.into()).during("Delete"))
+}
+
+/// Removes our finalizer, the last step of a deletion.
+fn released(retained: bool) -> Effect {
+    tracing::info!(retained, "deleted");
+    Effect { finalizer: Some(false), end: Some(End::Gone), ..Effect::default() }
 }

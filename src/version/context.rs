@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
+use tokio::sync::Semaphore;
 
 use super::bulkhead::Bulkhead;
 use super::decide::{Facts, Seen};
@@ -41,6 +42,8 @@ pub struct Context {
     /// How often stored objects are looked at; `None`: never.
     pub verify_interval: Option<Duration>,
     pub scheduler: Arc<FetchScheduler>,
+    /// Permits for actions without requests to GitHub or S3.
+    pub api: Arc<Semaphore>,
     /// Permits for actions without a download.
     pub light: Bulkhead,
     pub retries: Retries,

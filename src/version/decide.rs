@@ -30,6 +30,8 @@ pub enum Action {
     AddFinalizer,
     /// Delete the objects, then remove our finalizer.
     Delete,
+    /// Remove our finalizer: the objects stay.
+    Release,
     Suspend,
     /// Write that the spec cannot be worked with.
     Reject(Failure),
@@ -46,9 +48,11 @@ pub enum Action {
 }
 
 /// The queue in which an action waits for its permit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// A few requests to the API server and the bucket.
+    /// A few requests to the API server. No store that hangs delays them.
+    Api,
+    /// The same, and a few to the bucket.
     Light,
     Publish,
 }
@@ -87,8 +91,14 @@ impl Action {
     pub fn lane(&self) -> Option<Lane> {
         match self {
             Self::Ignore | Self::Rest(_) | Self::Wait(_) | Self::AwaitModule => None,
+            Self::AddFinalizer
+            | Self::Release
+            | Self::Suspend
+            | Self::Reject(_)
+            | Self::ResetForce
+            | Self::Record(_) => Some(Lane::Api),
+            Self::Delete | Self::Verify(_) | Self::CleanUp(_) => Some(Lane::Light),
             Self::Publish(_) => Some(Lane::Publish),
-            _ => Some(Lane::Light),
         }
     }
 }
@@ -106,7 +116,8 @@ pub fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
         return match (version.has_finalizer, facts.fate) {
             (false, _) => Action::Ignore,
             (true, Fate::Undecided) => Action::AwaitModule,
-            (true, _) => Action::Delete,
+            (true, Fate::Keep) => Action::Release,
+            (true, Fate::Delete) => Action::Delete,
         };
     }
     if !version.has_finalizer {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::client::VersionClient;
+use super::decide::Lane;
 use super::retry::FailedAttempt;
 use crate::api::VersionStatus;
 use crate::api::state::VersionState;
@@ -37,8 +38,8 @@ pub struct Event {
 pub enum End {
     /// Everything is as wanted.
     Settled,
-    /// A download is needed, which waits for its permit.
-    NeedsPublish,
+    /// The next action needs a permit of another queue.
+    Needs(Lane),
     /// The attempt is retried at once: the cache is behind.
     Later,
     /// The Module has to be reconciled first, and wakes the Version.

@@ -42,6 +42,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use self::actions::Permit;
 use self::basis::is_superseded;
 pub use self::context::Context;
 use self::decide::{Action, Facts, Lane, decide, is_refused_by_secret, next_verification};
@@ -132,35 +133,45 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
         Err(requeue) => return requeue,
     };
     loop {
-        if lane == Lane::Publish
-            && let Some(pause) = held_back(ctx, version, attempt.as_deref())
-        {
-            return Requeue::requeue(pause);
+        if lane == Lane::Publish {
+            progress.begin_publish();
+            if let Some(pause) = held_back(ctx, version, attempt.as_deref()) {
+                return Requeue::requeue(pause);
+            }
+        }
+        let Some(permit) = permit(ctx, version, lane).await else { return Requeue::await_change() };
+        if lane == Lane::Publish {
+            // While this one waited, another of the same account may have met the next limit.
+            if let Some(pause) = limited(ctx, version, attempt.as_deref()) {
+                return Requeue::requeue(pause);
+            }
+            progress.start_publish();
         }
         // Boxed, and made only with the permit: a future holds all that it awaits, and thousands wait.
-        let outcome = match lane {
-            Lane::Light => {
-                let permit = ctx.metrics.queued(Queue::LIGHT, ctx.light.acquire(version.store_key())).await;
-                let outcome = Box::pin(timed(ctx, version, None, attempt.as_deref(), progress)).await;
-                drop(permit);
-                outcome
-            }
-            Lane::Publish => {
-                progress.begin_publish();
-                let repository = version.repository_key();
-                let staging = ctx.scheduler.acquire(&repository, version.store_key());
-                let staging = ctx.metrics.queued(Queue::PUBLISH, staging).await;
-                // While this one waited, another of the same account may have met the next limit.
-                if let Some(pause) = limited(ctx, version, attempt.as_deref()) {
-                    return Requeue::requeue(pause);
-                }
-                progress.start_publish();
-                Box::pin(timed(ctx, version, Some(&staging), attempt.as_deref(), progress)).await
-            }
-        };
-        match outcome {
-            (_, End::NeedsPublish, _) if lane == Lane::Light => lane = Lane::Publish,
-            (key, end, since) => return finish(ctx, version, key, end, since),
+        let (key, end, since) = Box::pin(timed(ctx, version, &permit, attempt.as_deref(), progress)).await;
+        drop(permit);
+        match end {
+            End::Needs(next) if next > lane => lane = next,
+            end => return finish(ctx, version, key, end, since),
+        }
+    }
+}
+
+/// Waits for a permit of the queue. `None` only during shutdown.
+async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Option<Permit> {
+    match lane {
+        Lane::Api => {
+            let permit = ctx.metrics.queued(Queue::LIGHT, Arc::clone(&ctx.api).acquire_owned()).await;
+            permit.ok().map(Permit::Api)
+        }
+        Lane::Light => {
+            let permit = ctx.light.acquire(version.store_key());
+            Some(Permit::Light(ctx.metrics.queued(Queue::LIGHT, permit).await))
+        }
+        Lane::Publish => {
+            let repository = version.repository_key();
+            let permit = ctx.scheduler.acquire(&repository, version.store_key());
+            Some(Permit::Publish(ctx.metrics.queued(Queue::PUBLISH, permit).await))
         }
     }
 }
@@ -209,12 +220,12 @@ fn refused_secret(version: &VersionState) -> Option<&str> {
 async fn timed(
     ctx: &Context,
     version: &VersionState,
-    staging: Option<&scheduler::StagingPermit>,
+    permit: &Permit,
     attempt: Option<&Attempt>,
     progress: &Arc<Progress>,
 ) -> (ChangeKey, End, Instant) {
     let since = Instant::now();
-    let (key, end) = actions::run(ctx, version, staging, attempt, progress).await;
+    let (key, end) = actions::run(ctx, version, permit, attempt, progress).await;
     (key, end, since)
 }
 
@@ -232,7 +243,7 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
     let (now, uid) = (Timestamp::now(), version.uid());
     let label = match &end {
         End::Settled => "settled",
-        End::Later | End::NeedsPublish | End::AwaitModule | End::Outdated => "later",
+        End::Later | End::Needs(_) | End::AwaitModule | End::Outdated => "later",
         End::Failed(..) => "failed",
         End::Gone => "gone",
     };
@@ -247,7 +258,7 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
             ctx.retries.forget(uid);
             Requeue::await_change()
         }
-        End::Later | End::NeedsPublish | End::Outdated => Requeue::requeue(CONFLICT_REQUEUE),
+        End::Later | End::Needs(_) | End::Outdated => Requeue::requeue(CONFLICT_REQUEUE),
         End::AwaitModule => Requeue::requeue(MODULE_REQUEUE),
         End::Settled => {
             ctx.retries.with(uid, |retry| retry.attempt = None);

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File};
 use opendepot_testbed::operator::Operator;
+use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::json;
 
 use crate::memory::create_settled;
@@ -36,9 +37,14 @@ async fn hanging(name: &str, count: usize) -> (World, Operator) {
 }
 
 async fn queued(operator: &Operator) -> anyhow::Result<usize> {
+    depth(operator, "publish").await
+}
+
+/// How many Versions wait for a permit of this lane.
+async fn depth(operator: &Operator, lane: &str) -> anyhow::Result<usize> {
     let metrics = operator.metrics().await?;
-    let prefix = "opendepot_queue_depth{controller=\"version\",lane=\"publish\"} ";
-    let depth = metrics.lines().find_map(|line| line.strip_prefix(prefix)).unwrap_or("0");
+    let prefix = format!("opendepot_queue_depth{{controller=\"version\",lane=\"{lane}\"}} ");
+    let depth = metrics.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or("0");
     Ok(depth.parse()?)
 }
 
@@ -94,6 +100,47 @@ async fn a_corrected_repository_is_fetched_at_once_by_versions_that_wait_or_fetc
     stored.await.unwrap_or_else(|error| panic!("{error:#}"));
 }
 
+#[tokio::test]
+async fn a_store_that_hangs_delays_neither_suspension_nor_retain() {
+    let world = World::new("hung-store").await;
+    world.released("mod");
+    let names: Vec<String> =
+        (0..20).map(|number| format!("going-{number}")).chain(["stays".to_owned()]).collect();
+    for name in &names {
+        world.apply(&world.inline_of(name, &world.module("mod")));
+    }
+    let operator = world.operator().await;
+    for name in &names {
+        world.version_ready(name).await;
+    }
+    // More deletions than there are permits for one store.
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang));
+    let mut delete = vec!["delete", "versions.opendepot.defdev.io", "--wait=false"];
+    delete.extend(names[..20].iter().map(String::as_str));
+    world.kubectl(&delete);
+    soon(|| async {
+        let depth = depth(&operator, "light").await?;
+        ensure!(depth >= 10, "{depth} wait");
+        Ok(())
+    })
+    .await;
+    world.patch("version/stays", &json!({"spec": {"suspend": true}}));
+    for name in ["going-0", "going-19"] {
+        let retain = json!({"spec": {"moduleConfigRef": {"deletionPolicy": "Retain"}}});
+        world.patch(&format!("version/{name}"), &retain);
+    }
+    let heard = eventually(HEARD, || async {
+        removed(&world, &["going-0", "going-19"]).await?;
+        let stays = world.get_version("stays").await?.unwrap_or_default();
+        let reason = &condition(&stays, "Ready")["reason"];
+        ensure!(reason == "Suspended", "it says {reason}");
+        Ok(())
+    });
+    heard.await.unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(depth(&operator, "light").await.unwrap() >= 6, "the store does not hang any more");
+    world.bed.s3.clear_faults(&world.name);
+}
+
 /// The processor time that the operator has used, in clock ticks.
 fn ticks(operator: &Operator) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", operator.pid())).unwrap();
@@ -129,7 +176,8 @@ async fn thousands_that_wait_cost_the_others_no_processor_time() {
     world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
     let made = eventually(Duration::from_mins(3), || async {
         let depth = queued(&operator).await?;
-        ensure!(depth + 1 >= versions.len(), "{depth} are queued");
+        // On a busy machine, the first few have failed by then and are fetched again.
+        ensure!(depth + 10 >= versions.len(), "{depth} are queued");
         Ok(())
     });
     made.await.unwrap();

@@ -43,6 +43,7 @@ fn word(action: &Action) -> &'static str {
         Action::AwaitModule => "await Module",
         Action::AddFinalizer => "finalizer",
         Action::Delete => "delete",
+        Action::Release => "release",
         Action::Suspend => "suspend",
         Action::Reject(_) => "reject",
         Action::ResetForce => "reset",
@@ -245,28 +246,40 @@ fn which_queue_each_decision_waits_in() {
         ("another's, without our finalizer", version().with(unfinalized.clone()), None),
         ("the original's", inline().with(original), None),
         ("let go already", inline().terminating(), None),
-        ("inline and new", inline(), Some(Lane::Light)),
+        ("inline and new", inline(), Some(Lane::Api)),
         ("going", stored().terminating(), Some(Lane::Light)),
         (
             "going while suspended and forced",
             stored().with(suspended.clone()).forced().terminating(),
             Some(Lane::Light),
         ),
-        ("to be suspended", stored().with(suspended.clone()).next_generation(), Some(Lane::Light)),
-        ("to be suspended by its Module", stored().with(by_module).next_generation(), Some(Lane::Light)),
-        ("suspended before it was stored", version().with(suspended), Some(Lane::Light)),
+        ("to be suspended", stored().with(suspended.clone()).next_generation(), Some(Lane::Api)),
+        ("to be suspended by its Module", stored().with(by_module).next_generation(), Some(Lane::Api)),
+        ("suspended before it was stored", version().with(suspended), Some(Lane::Api)),
         ("new", version(), Some(Lane::Publish)),
-        ("of a new generation", stored().next_generation(), Some(Lane::Light)),
+        ("of a new generation", stored().next_generation(), Some(Lane::Api)),
         ("with something left behind", left_behind(), Some(Lane::Light)),
         ("failed for a passing reason", version().failed(&passing()), Some(Lane::Publish)),
         ("stored, but a refetch failed", stored().failed(&passing()), Some(Lane::Publish)),
-        ("its force to be reset", stored().forced().failed(&passing()), Some(Lane::Light)),
+        ("its force to be reset", stored().forced().failed(&passing()), Some(Lane::Api)),
     ];
     for (what, version, expected) in table {
         // Whatever pause there is after a restart.
         let action = decide(&version.version(), &Facts { tries_now: true, ..facts() });
         assert_eq!(lane(&action), expected, "{what}");
     }
+}
+
+#[test]
+fn a_deletion_that_keeps_the_objects_needs_no_store() {
+    let going = stored().terminating().version();
+    for (fate, expected) in
+        [(Fate::Delete, "delete"), (Fate::Keep, "release"), (Fate::Undecided, "await Module")]
+    {
+        assert_eq!(word(&decide(&going, &Facts { fate, ..facts() })), expected);
+    }
+    let keep = decide(&going, &Facts { fate: Fate::Keep, ..facts() });
+    assert_eq!(keep.lane(), Some(Lane::Api));
 }
 
 fn left_behind() -> Fixture {
@@ -563,7 +576,7 @@ fn left_behind_at(mut version: Fixture) -> Fixture {
 fn perform(version: Fixture, action: &Action, seen: &mut Option<Seen>) -> Option<Fixture> {
     let current = version.current();
     let status = match action {
-        Action::Ignore | Action::Rest(_) | Action::Delete => return None,
+        Action::Ignore | Action::Rest(_) | Action::Delete | Action::Release => return None,
         Action::Wait(_) | Action::AwaitModule | Action::Reject(_) => panic!("{action:?}"),
         Action::AddFinalizer => {
             return Some(version.with(json!({"metadata": {"finalizers": [crate::api::FINALIZER]}})));
@@ -606,7 +619,7 @@ proptest! {
         let after = version.version();
         let facts = Facts { attempt: Some(&attempt), verify_interval: None, ..facts() };
         match decide(&after, &facts) {
-            Action::Ignore | Action::Delete => {}
+            Action::Ignore | Action::Delete | Action::Release => {}
             Action::Rest(None) if after.is_suspended() => prop_assert_eq!(after.status.reason(), "Suspended"),
             Action::Rest(None) => {
                 prop_assert!(is_stored(&after) && after.status.is_ready() == Some(true) && after.is_observed());
