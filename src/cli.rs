@@ -1,6 +1,7 @@
 //! The command line: flags with their environment variables, defaults and checks. The message of an invalid value contains an
 //! example of a valid one.
 
+mod credentials;
 mod serve;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use crate::notice;
 use crate::observe::telemetry::{self, LogFormat};
 use crate::storage::StorageRule;
 
+pub use credentials::{Credentials, arguments};
 pub use serve::Serve;
 
 /// Publishes Terraform and OpenTofu modules from GitHub releases to S3.
@@ -36,6 +38,8 @@ pub enum Command {
     Deprecate(notice::Arguments),
     /// Withdraw a version: the registry no longer lists it, and refuses its download with the text. The object stays.
     Withdraw(notice::Arguments),
+    /// Print a token for a registry: the credentials helper of Terraform and OpenTofu.
+    Credentials(Credentials),
     /// Print the CustomResourceDefinitions as YAML, for kubectl apply.
     Crd,
 }

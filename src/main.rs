@@ -4,9 +4,10 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use opendepot::cli::{Cli, Command};
+use opendepot::cli::{self, Cli, Command, Credentials};
 use opendepot::notice::{self, Notice};
 use opendepot::observe::telemetry::{self, LogFormat};
+use opendepot::registry::credentials;
 use opendepot::{api, operator, serve};
 
 /// Returns memory to the system soon after a burst; its settings are compiled in, see `.cargo/config.toml`.
@@ -14,10 +15,11 @@ use opendepot::{api, operator, serve};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match Cli::parse_from(cli::arguments(std::env::args_os())).command {
         Command::Crd => api::print(std::io::stdout().lock()).map_err(Into::into),
         Command::Deprecate(arguments) => notify(Notice::Deprecated, &arguments),
         Command::Withdraw(arguments) => notify(Notice::Withdrawn, &arguments),
+        Command::Credentials(flags) => print_credentials(&flags),
         Command::Run(flags) => {
             let (format, level) = (flags.log_format, flags.log_level.clone());
             run(format, &level, operator::run(*flags))
@@ -58,4 +60,13 @@ fn run<E: Error + 'static>(
     // Does not wait for an archive that is being unpacked: that would delay the next leader.
     runtime.shutdown_background();
     Ok(result?)
+}
+
+/// Answers one request of the credentials helper protocol.
+fn print_credentials(flags: &Credentials) -> Result<(), Box<dyn Error>> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(credentials::answer(&flags.helper(), flags.verb(), &flags.for_host))?;
+    print!("{answer}");
+    Ok(())
 }

@@ -14,6 +14,7 @@
 //! | `aliases` | second names of namespaces |
 //! | `client` | the client, as its headers say |
 //! | `archive` | answers to archive links: a redirect to S3, or a stream |
+//! | `credentials` | the credentials helper of Terraform and OpenTofu, which gets tokens for a registry |
 //! | `http` | the listener: TLS, connection limits, peers, shutdown |
 
 pub mod aliases;
@@ -21,6 +22,7 @@ pub mod answers;
 pub mod archive;
 pub mod auth;
 pub mod client;
+pub mod credentials;
 pub mod handler;
 pub mod http;
 pub mod index;

@@ -5,6 +5,7 @@ use http::header::AUTHORIZATION;
 use secrecy::SecretString;
 
 use super::denied::{self, Denied};
+use super::token::is_token68;
 
 /// A longer token is refused.
 const LONGEST: usize = 16 * 1024;
@@ -31,12 +32,4 @@ pub fn token(headers: &HeaderMap) -> Result<Option<SecretString>, Denied> {
         return refused(denied::MALFORMED);
     }
     Ok(Some(SecretString::from(token)))
-}
-
-fn is_token68(text: &str) -> bool {
-    let body = text.trim_end_matches('=');
-    !body.is_empty()
-        && body.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
-        })
 }

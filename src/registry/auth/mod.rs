@@ -23,7 +23,7 @@ mod review_cache;
 mod reviews;
 mod settings;
 mod static_tokens;
-mod token;
+pub(super) mod token;
 
 pub use self::access::{Access, Asked};
 pub use self::audience::own_token;

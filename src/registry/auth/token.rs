@@ -1,4 +1,4 @@
-//! A JWT before its signature is checked.
+//! The form of tokens: `token68`, and JWTs before their signature is checked.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -83,4 +83,13 @@ fn time(claim: Option<&Value>) -> Result<Option<Timestamp>, NotATime> {
         Some(seconds.floor() as i64)
     });
     seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).map(Some).ok_or(NotATime)
+}
+
+/// The characters of a bearer token (RFC 9110).
+pub fn is_token68(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    !body.is_empty()
+        && body.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+        })
 }

@@ -1,0 +1,188 @@
+//! Terraform's protocol for credentials helpers: `get`, `store` and `forget`, then a host.
+//!
+//! Both clients run the helper for every host that a configuration mentions. A token is given only to hosts that the user has
+//! named: for any other host no file is read and no server is asked.
+
+mod github;
+mod kubernetes;
+
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+
+use super::auth::token::{Unverified, is_token68};
+
+/// What the client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    Store,
+    Forget,
+}
+
+/// Settings of the helper.
+#[derive(Clone, Debug, Default)]
+pub struct Helper {
+    /// The hosts that may receive tokens.
+    pub hosts: Vec<String>,
+    /// A file that holds a token.
+    pub token_file: Option<PathBuf>,
+    /// `NAMESPACE`, `NAME` of the service account whose tokens the user's kubeconfig may request.
+    pub service_account: Option<(String, String)>,
+}
+
+/// Why there is no token. Both clients print the message.
+#[derive(Debug, Error)]
+pub enum CredentialsError {
+    #[error(
+        "no source of a token for {0}: set OPENDEPOT_TOKEN_FILE, write --service-account NAMESPACE/NAME in args of \
+         credentials_helper, or give the GitHub Actions job the permission id-token: write"
+    )]
+    NoSource(String),
+    #[error("OPENDEPOT_TOKEN_FILE {path}: {error}")]
+    File { path: PathBuf, error: std::io::Error },
+    #[error("OPENDEPOT_TOKEN_FILE {0}: write one token into the file, and nothing else")]
+    NoToken(PathBuf),
+    #[error(
+        "OPENDEPOT_TOKEN_FILE {path}: the token is not for {host}: set the audience of the projected volume to {host}"
+    )]
+    OtherAudience { path: PathBuf, host: String },
+    #[error("cannot get a token from GitHub Actions: {0}")]
+    GitHub(String),
+    #[error("cannot get a token for service account {account}: {problem}")]
+    Kubernetes { account: String, problem: String },
+    #[error("this helper stores no tokens: remove credentials_helper before `terraform login`")]
+    Store,
+}
+
+/// Answers one request: the text for standard output.
+pub async fn answer(helper: &Helper, verb: Verb, host: &str) -> Result<String, CredentialsError> {
+    match verb {
+        // Nothing is stored, so there is nothing to forget.
+        Verb::Forget => Ok(String::new()),
+        Verb::Store => Err(CredentialsError::Store),
+        Verb::Get if !helper.answers(host) => Ok("{}\n".into()),
+        Verb::Get => {
+            let token = helper.token(&normalised(host)).await?;
+            let answer = serde_json::json!({ "token": token.expose_secret() });
+            Ok(format!("{answer}\n"))
+        }
+    }
+}
+
+impl Helper {
+    fn answers(&self, host: &str) -> bool {
+        let host = normalised(host);
+        !host.is_empty() && self.hosts.iter().any(|named| normalised(named) == host)
+    }
+
+    /// The first source that is configured decides.
+    async fn token(&self, host: &str) -> Result<SecretString, CredentialsError> {
+        if let Some(path) = &self.token_file {
+            return from_file(path, host);
+        }
+        if let Some(request) = github::Request::from_environment() {
+            return request.send(host).await.map_err(CredentialsError::GitHub);
+        }
+        if let Some((namespace, name)) = &self.service_account {
+            let failed =
+                |problem| CredentialsError::Kubernetes { account: format!("{namespace}/{name}"), problem };
+            return kubernetes::request(namespace, name, host).await.map_err(failed);
+        }
+        Err(CredentialsError::NoSource(host.into()))
+    }
+}
+
+/// As both clients compare hosts: in lower case, without the port of HTTPS.
+fn normalised(host: &str) -> String {
+    let host = host.trim().to_ascii_lowercase();
+    host.strip_suffix(":443").map(str::to_owned).unwrap_or(host)
+}
+
+/// A token that is for another audience might open something else, and is not handed over.
+fn from_file(path: &Path, host: &str) -> Result<SecretString, CredentialsError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| CredentialsError::File { path: path.into(), error })?;
+    let token = SecretString::from(text.trim());
+    if !is_token68(token.expose_secret()) {
+        return Err(CredentialsError::NoToken(path.into()));
+    }
+    match Unverified::parse(token.expose_secret()) {
+        Some(jwt) if !jwt.is_for([host]) => {
+            Err(CredentialsError::OtherAudience { path: path.into(), host: host.into() })
+        }
+        _ => Ok(token),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn helper(token: &str) -> (tempfile::TempDir, Helper) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, token).unwrap();
+        let hosts = vec!["registry.acme.io".into(), "127.0.0.1:8443".into()];
+        (folder, Helper { hosts, token_file: Some(path), service_account: None })
+    }
+
+    fn jwt(audience: &Value) -> String {
+        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        format!("{}.{}.c2ln", part(json!({ "alg": "RS256" })), part(json!({ "aud": audience })))
+    }
+
+    #[tokio::test]
+    async fn only_named_hosts_are_answered() {
+        let (_folder, helper) = helper("odt_secret\n");
+        for host in ["registry.acme.io", "Registry.ACME.io", "registry.acme.io:443", "127.0.0.1:8443"] {
+            let answer = answer(&helper, Verb::Get, host).await.unwrap();
+            assert_eq!(answer, "{\"token\":\"odt_secret\"}\n", "{host}");
+        }
+        // The file is not even read.
+        let broken = Helper { token_file: Some("/none".into()), ..helper };
+        for host in
+            ["app.terraform.io", "registry.acme.io.evil.com", "registry.acme.io:8443", "127.0.0.1", ""]
+        {
+            assert_eq!(answer(&broken, Verb::Get, host).await.unwrap(), "{}\n", "{host}");
+        }
+        let unnamed = Helper { hosts: vec![String::new()], ..broken };
+        assert_eq!(answer(&unnamed, Verb::Get, "registry.acme.io").await.unwrap(), "{}\n");
+        assert_eq!(answer(&unnamed, Verb::Get, "").await.unwrap(), "{}\n");
+    }
+
+    #[tokio::test]
+    async fn a_jwt_is_given_only_to_its_audience() {
+        for (token, given) in [
+            (jwt(&json!("registry.acme.io")), true),
+            (jwt(&json!(["a", "registry.acme.io"])), true),
+            (jwt(&json!(["https://kubernetes.default.svc"])), false),
+            (jwt(&json!("registry.acme.io.evil")), false),
+            (jwt(&Value::Null), false),
+            ("two tokens".into(), false),
+            (String::new(), false),
+        ] {
+            let (_folder, helper) = helper(&token);
+            match answer(&helper, Verb::Get, "registry.acme.io").await {
+                Ok(answer) => assert!(given && answer.contains(&token), "{token}"),
+                Err(error) => {
+                    let message = error.to_string();
+                    assert!(!given && (token.is_empty() || !message.contains(&token)), "{message}");
+                    assert!(message.contains("OPENDEPOT_TOKEN_FILE"), "{message}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_stored() {
+        let (_folder, helper) = helper("odt_secret");
+        assert_eq!(answer(&helper, Verb::Forget, "registry.acme.io").await.unwrap(), "");
+        assert!(answer(&helper, Verb::Store, "registry.acme.io").await.is_err());
+    }
+}
