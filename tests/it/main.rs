@@ -42,6 +42,8 @@ mod rate_limits;
 mod reasons;
 mod refusals;
 mod refused_puts;
+mod registry_downloads;
+mod registry_listener;
 mod relocation;
 mod requests;
 mod restore;

@@ -4,6 +4,7 @@ mod admission;
 pub mod archives;
 pub mod failing;
 pub mod moving;
+pub mod registry;
 pub mod rendered;
 pub mod requests;
 pub mod watched;

@@ -136,6 +136,17 @@ impl Testbed {
             .args([OsString::from("--ca-file"), self.github.ca_file().into()])
     }
 
+    /// The registry, told where this testbed's parts are. It has the administrator's rights.
+    pub fn registry(&self) -> OperatorBuilder {
+        OperatorBuilder::registry(&self.operator)
+            .env("KUBECONFIG", self.kubernetes.admin_kubeconfig())
+            .env("NO_PROXY", "127.0.0.1,localhost")
+            .env("AWS_ACCESS_KEY_ID", &self.s3.root().access_key)
+            .env("AWS_SECRET_ACCESS_KEY", &self.s3.root().secret_key)
+            .env("AWS_ENDPOINT_URL_S3", self.s3.endpoint())
+            .env("AWS_REGION", REGION)
+    }
+
     /// A Kubernetes client of the administrator, for the caller's runtime.
     pub async fn admin(&self) -> Result<Client> {
         self.kubernetes.admin().await

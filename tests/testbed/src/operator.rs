@@ -1,4 +1,4 @@
-//! The operator as users run it: the built binary, as the shipped service account, in an environment of its own.
+//! The operator and the registry as users run them: the built binary, in an environment of its own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::process::{Folder, Process, Spec};
 #[derive(Debug, Clone)]
 pub struct OperatorBuilder {
     binary: PathBuf,
+    command: &'static str,
     env: Vec<(OsString, OsString)>,
     args: Vec<OsString>,
 }
@@ -23,7 +24,12 @@ pub struct OperatorBuilder {
 impl OperatorBuilder {
     /// `binary run`, with nothing but `PATH`, `HOME`, `TMPDIR` and a port of its own in its environment.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
-        Self { binary: binary.into(), env: Vec::new(), args: Vec::new() }
+        Self { binary: binary.into(), command: "run", env: Vec::new(), args: Vec::new() }
+    }
+
+    /// `binary serve`: the registry, at a port of its own, with another one for what the kubelet and Prometheus ask.
+    pub fn registry(binary: impl Into<PathBuf>) -> Self {
+        Self { command: "serve", ..Self::new(binary) }
     }
 
     /// One more environment variable. The last one of a name counts.
@@ -45,17 +51,24 @@ impl OperatorBuilder {
         ensure!(self.binary.is_file(), "there is no operator at {}: build it first", self.binary.display());
         let folder = Folder::new("operator")?;
         let (address, temporary) = (format!("127.0.0.1:{}", free_port()?), folder.sub("tmp")?);
+        let registry = format!("127.0.0.1:{}", free_port()?);
+        let ports = match self.command {
+            "serve" => [("OPENDEPOT_LISTEN", &registry), ("OPENDEPOT_ADMIN_LISTEN", &address)].to_vec(),
+            _ => [("OPENDEPOT_LISTEN", &address)].to_vec(),
+        };
         let mut spec = Spec::new(&self.binary, folder.path().join("operator.log"))
             .env("HOME", folder.path())
             .env("TMPDIR", &temporary)
-            .env("OPENDEPOT_LISTEN", &address)
-            .args(["run"])
+            .args([self.command])
             .args(self.args);
+        for (name, value) in ports {
+            spec = spec.env(name, value);
+        }
         for (name, value) in self.env {
             spec = spec.env(name, value);
         }
         let started = (Process::spawn(&spec)?, Instant::now());
-        Ok(Operator { address, spec, folder, running: Mutex::new(started) })
+        Ok(Operator { address, registry, spec, folder, running: Mutex::new(started) })
     }
 
     /// Starts it, and waits until it is ready.
@@ -70,6 +83,7 @@ impl OperatorBuilder {
 #[derive(Debug)]
 pub struct Operator {
     address: String,
+    registry: String,
     spec: Spec,
     folder: Folder,
     running: Mutex<(Process, Instant)>,
@@ -139,6 +153,11 @@ impl Operator {
             ensure!(start.elapsed() < deadline, "the operator still runs after {deadline:?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Where a registry is reached: `127.0.0.1:PORT`, which is a host that Terraform and OpenTofu take.
+    pub fn registry_address(&self) -> &str {
+        &self.registry
     }
 
     /// Its process id.

@@ -3,6 +3,7 @@
 //! It sees no settings of the machine or its user, and no provider registry: configurations have to do with what is
 //! built in (`terraform_data`).
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,13 +19,26 @@ use crate::servers;
 pub struct Terraform {
     program: PathBuf,
     folder: Folder,
+    env: Vec<(String, OsString)>,
 }
 
 impl Terraform {
     /// An empty working folder. Where there is neither `terraform` nor `tofu`, OpenTofu is built first, which takes
     /// minutes.
     pub fn new() -> Result<Self> {
-        let terraform = Self { program: servers::terraform()?, folder: Folder::new("terraform")? };
+        Self::of(servers::terraform()?)
+    }
+
+    /// One of each client, since they differ: Terraform, if it is on `PATH`, and OpenTofu, which is built where it is missing.
+    pub fn both() -> Result<Vec<Self>> {
+        let [tofu] = servers::binaries([servers::Server::Tofu])?;
+        let terraform = servers::terraform()?;
+        let other = (terraform.file_name() != tofu.file_name()).then_some(terraform);
+        [Some(tofu), other].into_iter().flatten().map(Self::of).collect()
+    }
+
+    fn of(program: PathBuf) -> Result<Self> {
+        let terraform = Self { program, folder: Folder::new("terraform")?, env: Vec::new() };
         let mirror = terraform.folder.sub("no-providers")?;
         let config = format!(
             "disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n",
@@ -42,6 +56,23 @@ impl Terraform {
     /// The working folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// One more environment variable for each command.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Removes what is installed.
+    pub fn forget(&self) -> Result<()> {
+        match fs::remove_dir_all(self.folder().join(".terraform")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("cannot remove the installed modules")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes `main.tf`.
@@ -62,6 +93,7 @@ impl Terraform {
             .env("HOME", self.folder())
             .env("TF_CLI_CONFIG_FILE", self.config())
             .env("TF_IN_AUTOMATION", "1")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("cannot run {}", self.program.display()))?;

@@ -20,6 +20,8 @@ pub enum S3Failure {
     CutBefore,
     /// S3 does what was asked, and the connection breaks before its answer.
     CutAfter,
+    /// The answer's body ends in the middle, and so does the connection.
+    CutBody,
     /// S3 is reached, and no answer ever comes.
     Hang,
     /// A missing object answers 403 `AccessDenied` instead of 404, as it does without the right to list the bucket.

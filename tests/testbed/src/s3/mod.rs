@@ -17,6 +17,8 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
 use aws_sdk_s3::primitives::ByteStream;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Method;
 
 pub use self::faults::{S3Failure, S3Fault};
@@ -216,6 +218,15 @@ impl S3 {
     pub async fn put(&self, bucket: &str, key: &str, bytes: impl Into<Vec<u8>>) -> Result<()> {
         let body = ByteStream::from(bytes.into());
         let stored = self.client().put_object().bucket(bucket).key(key).body(body).send().await;
+        stored.map(drop).with_context(|| format!("cannot put {bucket}/{key}"))
+    }
+
+    /// Stores an object with its SHA-256, as the operator does.
+    pub async fn put_with_sha256(&self, bucket: &str, key: &str, bytes: impl Into<Vec<u8>>) -> Result<()> {
+        let bytes = bytes.into();
+        let sha256 = STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes));
+        let put = self.client().put_object().bucket(bucket).key(key).checksum_sha256(sha256);
+        let stored = put.body(ByteStream::from(bytes)).send().await;
         stored.map(drop).with_context(|| format!("cannot put {bucket}/{key}"))
     }
 

@@ -7,13 +7,14 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex as SyncMutex;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -27,7 +28,7 @@ use super::stores::{Refusal, Store};
 use crate::background::{Task, lock};
 use crate::log::RequestLog;
 
-type Body = BoxBody<Bytes, hyper::Error>;
+type Body = BoxBody<Bytes, anyhow::Error>;
 
 const CHECKSUM: &str = "x-amz-checksum-sha256";
 /// The SHA-256 of no bytes at all.
@@ -128,7 +129,10 @@ async fn answer(request: Request<Incoming>, upstream: &Upstream, shared: &Shared
 }
 
 async fn forward(request: Request<Incoming>, upstream: &Upstream) -> Result<Response<Body>> {
-    upstream.send(request).await.map(|response| response.map(BodyExt::boxed))
+    upstream
+        .send(request)
+        .await
+        .map(|response| response.map(|body| body.map_err(anyhow::Error::from).boxed()))
 }
 
 async fn fail(
@@ -161,6 +165,18 @@ async fn fail(
         S3Failure::CutAfter => {
             forward(request, upstream).await?.into_body().collect().await?;
             Err(anyhow!("cut"))
+        }
+        S3Failure::CutBody => {
+            let (parts, body) = forward(request, upstream).await?.into_parts();
+            let bytes = body.collect().await?.to_bytes();
+            let half = bytes.slice(..bytes.len() / 2);
+            // Later than the first bytes, which are sent before the connection breaks.
+            let cut = async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Err(anyhow!("cut"))
+            };
+            let frames = stream::iter([Ok(Frame::data(half))]).chain(stream::once(cut));
+            Ok(Response::from_parts(parts, BoxBody::new(StreamBody::new(frames))))
         }
         S3Failure::Hang => std::future::pending().await,
         S3Failure::HideMissing => {

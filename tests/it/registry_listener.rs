@@ -1,0 +1,244 @@
+//! The listener of the built binary: roll-outs, certificates, slow clients and memory.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use opendepot_testbed::authority::Authority;
+use opendepot_testbed::operator::Operator;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::registry::{Depot, SYSTEM, archive, metric};
+use crate::support::{heavy, soon};
+
+const MAIN: &str = "output \"greeting\" {\n  value = \"hello\"\n}\n";
+
+/// A balancer of TCP connections, as a Service is: it sends each one to a replica that was ready a moment ago.
+async fn balance(replicas: Vec<Arc<Operator>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let ready: Arc<Vec<AtomicBool>> = Arc::new(replicas.iter().map(|_| AtomicBool::new(true)).collect());
+    let addresses: Vec<String> = replicas.iter().map(|r| r.registry_address().to_owned()).collect();
+    let seen = Arc::clone(&ready);
+    tokio::spawn(async move {
+        loop {
+            for (replica, ready) in replicas.iter().zip(seen.iter()) {
+                let answer = replica.http_get("/readyz").await;
+                ready.store(answer.is_ok_and(|(status, _)| status == 200), Ordering::SeqCst);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    tokio::spawn(async move {
+        for turn in 0.. {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let order = (0..addresses.len()).map(|at| (turn + at) % addresses.len());
+            let Some(at) = order.into_iter().find(|at| ready[*at].load(Ordering::SeqCst)) else { continue };
+            let to = addresses[at].clone();
+            tokio::spawn(async move {
+                let mut replica = TcpStream::connect(to).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut replica).await
+            });
+        }
+    });
+    address
+}
+
+/// What an `init` requests, each on a connection of its own and without a second attempt.
+async fn init(depot: &Depot, client: &reqwest::Client, host: SocketAddr, bytes: &[u8]) -> Result<()> {
+    let base = format!("https://{host}");
+    let discovery = client.get(format!("{base}/.well-known/terraform.json")).send().await?;
+    ensure!(discovery.status() == 200, "discovery: {}", discovery.status());
+    let module = format!("{base}/v1/modules/{}/net/{SYSTEM}", depot.world.name);
+    let versions = client.get(format!("{module}/versions")).send().await?;
+    ensure!(versions.status() == 200, "versions: {}", versions.status());
+    let download = client.get(format!("{module}/1.0.0/download")).send().await?;
+    ensure!(download.status() == 204, "download: {}", download.status());
+    let location = download.headers().get("x-terraform-get").context("no location")?.to_str()?;
+    let url = format!("{base}{location}");
+    ensure!(client.head(&url).send().await?.status() == 200, "HEAD");
+    let archive = client.get(&url).send().await?;
+    ensure!(archive.status() == 200, "archive: {}", archive.status());
+    ensure!(archive.bytes().await? == bytes, "other bytes");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_init_fails_while_replicas_are_replaced() {
+    let _turn = heavy().await;
+    let depot = Arc::new(Depot::new("reg-roll").await);
+    let bytes = Arc::new(archive(MAIN, 50_000));
+    depot.publish("net", &[("1.0.0", bytes.to_vec())]).await;
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let replica = depot.builder().env("OPENDEPOT_DRAIN", "1s").start_ready().await.unwrap();
+        replicas.push(Arc::new(replica));
+    }
+    let host = balance(replicas.clone()).await;
+    let (done, inits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let (depot, bytes) = (Arc::clone(&depot), Arc::clone(&bytes));
+            let (done, inits) = (Arc::clone(&done), Arc::clone(&inits));
+            tokio::spawn(async move {
+                let client = depot.client();
+                while !done.load(Ordering::SeqCst) {
+                    let number = inits.fetch_add(1, Ordering::SeqCst);
+                    let result = init(&depot, &client, host, &bytes).await;
+                    result.unwrap_or_else(|error| panic!("init {number}: {error:#}"));
+                }
+            })
+        })
+        .collect();
+    let real = {
+        let (depot, done) = (Arc::clone(&depot), Arc::clone(&done));
+        tokio::task::spawn_blocking(move || {
+            let mut count = 0;
+            while !done.load(Ordering::SeqCst) {
+                for client in depot.installers(&host.to_string(), "net", "1.0.0") {
+                    client.run(&["init", "-no-color"]).unwrap_or_else(|error| panic!("{error:#}"));
+                    count += 1;
+                }
+            }
+            count
+        })
+    };
+    for round in 0.. {
+        for replica in &replicas {
+            let code = replica.terminate(Duration::from_secs(30)).await.unwrap();
+            assert_eq!(code, 0, "{}", replica.log());
+            replica.restart().await.unwrap();
+            // The balancer has to see it before the other one ends.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        if round >= 1 && inits.load(Ordering::SeqCst) >= 500 {
+            break;
+        }
+        assert!(round < 30, "{} inits", inits.load(Ordering::SeqCst));
+    }
+    done.store(true, Ordering::SeqCst);
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    let real = real.await.unwrap();
+    println!("{} inits, {real} by real clients", inits.load(Ordering::SeqCst));
+    assert!(real >= 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_outlives_the_end_of_its_replica() {
+    let depot = Depot::new("reg-last").await;
+    let bytes = archive(MAIN, 8 << 20);
+    depot.publish("net", &[("1.0.0", bytes.clone())]).await;
+    let registry = Arc::new(depot.registry(&[]).await);
+    let base = format!("https://{}", registry.registry_address());
+    let url = depot.archive_url(&base, "net", "1.0.0").await.unwrap();
+    let mut answer = depot.client().get(&url).send().await.unwrap();
+    let mut read = answer.chunk().await.unwrap().unwrap().to_vec();
+    let ended = tokio::spawn({
+        let registry = Arc::clone(&registry);
+        async move { registry.terminate(Duration::from_mins(1)).await }
+    });
+    soon(|| async {
+        ensure!(TcpStream::connect(registry.registry_address()).await.is_err(), "it still listens");
+        Ok(())
+    })
+    .await;
+    while let Some(chunk) = answer.chunk().await.unwrap() {
+        read.extend_from_slice(&chunk);
+    }
+    assert!(read == bytes, "{} of {} bytes", read.len(), bytes.len());
+    assert_eq!(ended.await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_served_and_a_broken_one_is_not() {
+    let depot = Depot::new("reg-cert").await;
+    let registry = depot.registry(&[]).await;
+    let url = format!("https://{}/.well-known/terraform.json", registry.registry_address());
+    let not_after = metric(&registry, "opendepot_registry_tls_not_after_seconds").await;
+    assert!(not_after > 1e9, "{not_after}");
+    // Requests go on all the time, each on a connection of its own; from the change on, by the new authority alone.
+    let other = Authority::new("other").unwrap();
+    let (old, new) = (depot.client(), Depot::client_of(&other));
+    let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load = tokio::spawn({
+        let (url, done, served) = (url.clone(), Arc::clone(&done), Arc::clone(&served));
+        let (old, new) = (old.clone(), new.clone());
+        async move {
+            while !done.load(Ordering::SeqCst) {
+                let answer = match old.get(&url).send().await {
+                    Ok(answer) => answer,
+                    Err(_) => new.get(&url).send().await.expect("one of the two is served"),
+                };
+                assert_eq!(answer.status(), 200);
+                served.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    std::fs::write(depot.file("tls.key"), "damaged").unwrap();
+    soon(|| async {
+        ensure!(registry.log().contains("the old one is served"), "not reported yet");
+        Ok(())
+    })
+    .await;
+    assert!(old.get(&url).send().await.is_ok() && new.get(&url).send().await.is_err());
+    assert!((metric(&registry, "opendepot_registry_tls_not_after_seconds").await - not_after).abs() < 1.0);
+    let identity = other.server(&["127.0.0.1"]).unwrap();
+    std::fs::write(depot.file("tls.crt"), &identity.certificate_pem).unwrap();
+    std::fs::write(depot.file("tls.key"), &identity.key_pem).unwrap();
+    soon(|| async { new.get(&url).send().await.map(drop).context("the old one is still served") }).await;
+    done.store(true, Ordering::SeqCst);
+    load.await.expect("no request fails");
+    assert!(old.get(&url).send().await.is_err());
+    println!("{} requests meanwhile", served.load(Ordering::SeqCst));
+}
+
+/// Reads until the server closes the connection, and how long that took.
+async fn closed(mut stream: TcpStream, start: Instant) -> Duration {
+    let mut bytes = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_mins(2), stream.read_to_end(&mut bytes)).await.unwrap();
+    start.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_idle_clients_hold_nothing_for_long() {
+    let depot = Depot::new("reg-slow").await;
+    depot.publish("net", &[("1.0.0", archive(MAIN, 32 << 20))]).await;
+    let registry = depot.plain_builder().start_ready().await.unwrap();
+    let address = registry.registry_address().to_owned();
+    let base = format!("http://{address}");
+    let link = depot.archive_url(&base, "net", "1.0.0").await.unwrap();
+    let path = link.strip_prefix(&base).unwrap();
+    let start = Instant::now();
+    let mut slow = TcpStream::connect(&address).await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nhost").await.unwrap();
+    let mut stuck = TcpStream::connect(&address).await.unwrap();
+    stuck.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+    let took = closed(slow, start).await;
+    assert!(took >= Duration::from_secs(9) && took < Duration::from_secs(20), "{took:?}");
+    assert!((metric(&registry, "opendepot_registry_streams").await - 1.0).abs() < 0.1);
+
+    // 128 connections of one address, two of which are in use: the idle one that came first makes room.
+    let mut idle = Vec::new();
+    for _ in 0..128 {
+        idle.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let first = idle.remove(0);
+    let took = closed(first, Instant::now()).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let answer = depot.get(&format!("{base}/.well-known/terraform.json"), &[]).await.unwrap();
+    assert_eq!(answer.status, 200);
+
+    // The stuck one has not read a byte: after 30 s it is cut.
+    soon(|| async {
+        ensure!(metric(&registry, "opendepot_registry_streams").await < 0.5, "it still holds its place");
+        Ok(())
+    })
+    .await;
+    assert!(start.elapsed() >= Duration::from_secs(29), "{:?}", start.elapsed());
+}

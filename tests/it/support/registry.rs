@@ -1,0 +1,228 @@
+//! The registry with modules that are published already, for clients without a token.
+
+use std::io::{Cursor, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kube::api::{Patch, PatchParams, PostParams};
+use opendepot::api::{Module, Version};
+use opendepot_testbed::authority::Authority;
+use opendepot_testbed::operator::{Operator, OperatorBuilder};
+use opendepot_testbed::s3::REGION;
+use opendepot_testbed::terraform::Terraform;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::World;
+
+/// The system of every module here.
+pub const SYSTEM: &str = "aws";
+
+/// What a registry is started with: a namespace whose modules everybody may download, a certificate, and a key for links that
+/// several replicas share.
+pub struct Depot {
+    pub world: World,
+    pub authority: Authority,
+    folder: TempDir,
+}
+
+/// An answer of the registry.
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Depot {
+    pub async fn new(name: &str) -> Self {
+        Self::of(World::new(name).await)
+    }
+
+    pub fn of(world: World) -> Self {
+        let authority = Authority::new("registry").unwrap();
+        let depot = Self { world, authority, folder: tempfile::tempdir().unwrap() };
+        std::fs::write(depot.file("ca.pem"), depot.authority.pem()).unwrap();
+        std::fs::write(depot.file("link.key"), "a-key-of-the-test-with-32-characters-or-more\n").unwrap();
+        depot.renew_certificate();
+        depot.open_to_everybody();
+        depot
+    }
+
+    /// A file beside the certificate.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes another certificate and key.
+    pub fn renew_certificate(&self) {
+        let identity = self.authority.server(&["127.0.0.1"]).unwrap();
+        std::fs::write(self.file("tls.key"), &identity.key_pem).unwrap();
+        std::fs::write(self.file("tls.crt"), &identity.certificate_pem).unwrap();
+    }
+
+    /// Clients without a token may download every module of the namespace.
+    fn open_to_everybody(&self) {
+        let namespace = &self.world.name;
+        self.world.apply(&json!({
+            "apiVersion": "v1", "kind": "List", "items": [
+                {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+                 "metadata": {"name": "download", "namespace": namespace},
+                 "rules": [{"apiGroups": ["opendepot.defdev.io"], "resources": ["modules/download"], "verbs": ["get"]}]},
+                {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                 "metadata": {"name": "download", "namespace": namespace},
+                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "download"},
+                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:unauthenticated"}]},
+            ],
+        }));
+    }
+
+    /// A replica that is yet to be started, over TLS.
+    pub fn builder(&self) -> OperatorBuilder {
+        self.plain_builder()
+            .args(["--tls-cert-file", self.file("tls.crt").to_str().unwrap()])
+            .args(["--tls-key-file", self.file("tls.key").to_str().unwrap()])
+    }
+
+    /// The same over plain HTTP.
+    pub fn plain_builder(&self) -> OperatorBuilder {
+        self.world
+            .bed
+            .registry()
+            .args(["--namespace", &self.world.name, "--allow-storage", "*=*", "--anonymous"])
+            .args(["--audience", "registry.test", "--log-level", "debug"])
+            .env("OPENDEPOT_DRAIN", "0s")
+            .args(["--link-key-file", self.file("link.key").to_str().unwrap()])
+    }
+
+    /// A replica, ready.
+    pub async fn registry(&self, args: &[&str]) -> Operator {
+        self.builder().args(args.iter().copied()).start_ready().await.unwrap()
+    }
+
+    /// Publishes a module as the operator would leave it, with an archive for each version.
+    pub async fn publish(&self, name: &str, versions: &[(&str, Vec<u8>)]) {
+        let (world, namespace) = (&self.world, &self.world.name);
+        let listed: Vec<&str> = versions.iter().map(|(version, _)| *version).collect();
+        let module = serde_json::from_value(world.module(name).versions(&listed).0).unwrap();
+        let modules = world.api::<Module>();
+        let module = modules.create(&PostParams::default(), &module).await.unwrap();
+        let address = format!("{namespace}/{name}/{SYSTEM}");
+        let status = json!({"status": {"address": address, "observedGeneration": 1, "synced": true}});
+        modules.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        for (version, bytes) in versions {
+            let key = format!("{name}/{version}.zip");
+            world.bed.s3.put_with_sha256(namespace, &key, bytes.clone()).await.unwrap();
+            self.record(&module.metadata, version, &key, bytes).await;
+        }
+    }
+
+    async fn record(&self, module: &kube::api::ObjectMeta, version: &str, key: &str, bytes: &[u8]) {
+        let (world, namespace) = (&self.world, &self.world.name);
+        let owner = module.name.as_deref().unwrap();
+        let config = world.module(owner).0["spec"]["moduleConfig"].clone();
+        let object = json!({
+            "apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Version",
+            "metadata": {
+                "name": format!("{owner}-{version}"), "namespace": namespace,
+                "finalizers": ["opendepot.defdev.io/stored-object"],
+                "ownerReferences": [{"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": owner,
+                                     "uid": module.uid, "controller": true, "blockOwnerDeletion": true}],
+            },
+            "spec": {"type": "Module", "version": version, "fileName": format!("{version}.zip"), "moduleConfigRef": config},
+        });
+        let versions = world.api::<Version>();
+        let object = serde_json::from_value(object).unwrap();
+        versions.create(&PostParams::default(), &object).await.unwrap();
+        let status = json!({"status": {
+            "observedGeneration": 1, "synced": true, "syncStatus": "Stored.",
+            "checksum": STANDARD.encode(digest(&SHA256, bytes)), "archiveSizeBytes": bytes.len(),
+            "storage": {"bucket": namespace, "key": key, "region": REGION, "forcePathStyle": true},
+        }});
+        let name = format!("{owner}-{version}");
+        versions.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
+    /// A client that trusts the certificate and makes each request on a new connection.
+    pub fn client(&self) -> reqwest::Client {
+        Self::client_of(&self.authority)
+    }
+
+    /// The same with another authority.
+    pub fn client_of(authority: &Authority) -> reqwest::Client {
+        let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+        reqwest::Client::builder()
+            .tls_certs_only([ca])
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_mins(1))
+            .build()
+            .unwrap()
+    }
+
+    /// Both clients, which trust the certificate and install this version of a module from the host.
+    pub fn installers(&self, host: &str, module: &str, version: &str) -> Vec<Terraform> {
+        let configuration = format!(
+            "module \"it\" {{\n  source  = \"{host}/{}/{module}/{SYSTEM}\"\n  version = \"{version}\"\n}}\n",
+            self.world.name
+        );
+        let clients = Terraform::both().unwrap().into_iter();
+        let clients = clients.map(|client| client.env("SSL_CERT_FILE", self.file("ca.pem")));
+        let clients: Vec<_> = clients.collect();
+        for client in &clients {
+            client.configure(&configuration).unwrap();
+        }
+        clients
+    }
+
+    /// The URL of an archive, as the registry at this base (`https://HOST`) tells a client.
+    pub async fn archive_url(&self, base: &str, module: &str, version: &str) -> anyhow::Result<String> {
+        let path = format!("/v1/modules/{}/{module}/{SYSTEM}/{version}/download", self.world.name);
+        let answer = self.client().get(format!("{base}{path}")).send().await?;
+        anyhow::ensure!(answer.status() == 204, "{} to {path}", answer.status());
+        let location = answer.headers().get("x-terraform-get").context("no X-Terraform-Get")?.to_str()?;
+        let location = location.split('?').next().unwrap_or_default();
+        Ok(format!("{base}{location}"))
+    }
+
+    /// A GET with headers.
+    pub async fn get(&self, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        let mut request = self.client().get(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Ok(Answer { status, headers, body: answer.bytes().await?.to_vec() })
+    }
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// A zip with a `main.tf`, and so many bytes that cannot be compressed.
+pub fn archive(main: &str, padding: usize) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    zip.start_file("main.tf", stored).unwrap();
+    zip.write_all(main.as_bytes()).unwrap();
+    if padding > 0 {
+        zip.start_file("padding.bin", stored).unwrap();
+        zip.write_all(&vec![b'p'; padding]).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// The value of a metric.
+pub async fn metric(registry: &Operator, series: &str) -> f64 {
+    let text = registry.metrics().await.unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().unwrap())
+}
