@@ -35,8 +35,13 @@ pub fn params() -> PatchParams {
 
 /// Whether a write failed because the object was changed or deleted since it was read. Not a failure: read it again.
 pub fn is_outdated(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status)
-        if (status.is_conflict() || status.is_not_found()) && !is_denied(status))
+    matches!(error, kube::Error::Api(status) if is_stale(status))
+}
+
+/// Whether the API server answers that an object was changed, deleted, or created meanwhile. A webhook that denies says nothing
+/// about the object, whatever its code.
+pub fn is_stale(status: &Status) -> bool {
+    (status.is_conflict() || status.is_not_found() || status.is_already_exists()) && !is_denied(status)
 }
 
 /// Whether the API server rejects this one request: by RBAC, a webhook, a quota or the schema. An unreachable webhook results
@@ -128,6 +133,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_code_of_a_denial_says_nothing_about_the_object() {
+        let answer =
+            |code, reason: &str, message: &str| Box::new(Status { code, ..Status::failure(message, reason) });
+        let denied = "admission webhook \"guard.example\" denied the request: no";
+        for (code, reason) in
+            [(409, "Conflict"), (404, "NotFound"), (409, "AlreadyExists"), (413, "RequestEntityTooLarge")]
+        {
+            let status = answer(code, reason, denied);
+            assert!(!is_stale(&status) && is_refusal(&status) && is_denied(&status), "{code} {reason}");
+            let own = answer(code, reason, "the object has been modified");
+            assert_eq!(is_stale(&own), code != 413, "{code} {reason}");
+            let error = kube::Error::Api(status);
+            assert!(!is_outdated(&error) && !is_gone(&error), "{code} {reason}");
+        }
+    }
 
     #[test]
     fn versions_are_compared_as_numbers_or_not_at_all() {

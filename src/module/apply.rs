@@ -11,25 +11,22 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, PostParams, Preconditions};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::attempts::Attempts;
 use super::batch::{Batch, Due, Outcome, Planned};
 use super::patch::{merge_patch, new_version};
+use super::permit::Permit;
 use super::plan::{Change, Create, Target};
 use super::view::ModuleView;
 use crate::api::{ModuleConfig, Version};
 use crate::controller::client::{self, is_refusal};
 use crate::domain::text::cut;
 
-/// If no answer comes within this time, the batch sends nothing more and gives its permit to another Module.
+/// If no answer comes within this time, the batch sends nothing more and gives way to another Module.
 const SLOW_ANSWER: Duration = Duration::from_secs(2);
 
 /// The longest part of the API server's message that is kept, in bytes: a webhook may answer with a page.
 pub const MAX_MESSAGE: usize = 400;
-
-/// The permit to reconcile a Module. It is returned early if its requests are slow.
-pub type Permit = Option<OwnedSemaphorePermit>;
 
 /// What sending a plan did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -99,7 +96,7 @@ impl Sender<'_> {
             return Ok(0);
         }
         if self.attempts.expects_refusal(due) {
-            drop(self.permit.take());
+            self.permit.give_way();
         }
         let mut batch = self.attempts.start(T::VERB);
         // By number, and not with an iterator: its adapters would have to be `Send` for every lifetime.
@@ -128,7 +125,7 @@ impl Sender<'_> {
         error.map_or(Ok(succeeded), Err)
     }
 
-    /// Waits for the next answer. If it is slow, nothing more is sent, and another Module gets the permit.
+    /// Waits for the next answer. If it is slow, nothing more is sent, and another Module may start.
     async fn next_answer<F: Future>(
         &mut self,
         in_flight: &mut FuturesUnordered<F>,
@@ -138,7 +135,7 @@ impl Sender<'_> {
             return next;
         }
         batch.stop();
-        drop(self.permit.take());
+        self.permit.give_way();
         in_flight.next().await
     }
 }
@@ -148,9 +145,7 @@ fn outcome(verb: &str, name: &str, result: Result<bool, kube::Error>) -> Result<
     match result {
         Ok(true) => Ok(Outcome::Done),
         Ok(false) => Ok(Outcome::Outdated),
-        Err(kube::Error::Api(status))
-            if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
-        {
+        Err(kube::Error::Api(status)) if client::is_stale(&status) => {
             tracing::debug!(message = status.message, "conflict, requeued");
             Ok(Outcome::Outdated)
         }

@@ -148,6 +148,11 @@ impl Attempts {
         Batch::new(verb, self.pauses.contains_key(&verb))
     }
 
+    /// Whether any request was refused: its answer may be slow again.
+    pub fn had_refusals(&self) -> bool {
+        !self.pauses.is_empty() || self.by_request.values().any(|attempt| attempt.words.is_some())
+    }
+
     /// Whether any of these was refused before: its answer may be slow again.
     pub fn expects_refusal<T: Planned>(&self, due: &[&T]) -> bool {
         let refused = |item: &&T| {

@@ -19,6 +19,7 @@ use super::view::ModuleView;
 use crate::api::state::ModuleState;
 use crate::api::{MODULE_FINALIZER, Module, ModuleStatus, condition};
 use crate::controller::client::{self, is_refusal};
+use crate::controller::events::Events;
 use crate::controller::failure::Reason;
 use crate::domain::text::cut;
 
@@ -86,10 +87,22 @@ impl<'a> ModuleClient<'a> {
                 self.report(before, after);
             }
             Ok(None) => return Ok(Written::Done),
-            Err(kube::Error::Api(status)) if status.is_conflict() => return Ok(Written::Conflict),
+            Err(error) if client::is_outdated(&error) => return Ok(Written::Conflict),
             Err(kube::Error::Api(status)) if is_too_large(&status) => {
                 tracing::warn!(message = status.message, "the Module's status is too large");
                 return Ok(Written::TooLarge);
+            }
+            Err(kube::Error::Api(status)) if is_refusal(&status) => {
+                let words = cut(&status.message, MAX_MESSAGE);
+                let words =
+                    format!("The status of the Module cannot be written, the API server refuses: {words}");
+                self.events().warning(
+                    &self.reference(),
+                    Reason::VersionRefused.as_str(),
+                    "Reconcile",
+                    &words,
+                );
+                return Ok(Written::Refused(words));
             }
             Err(error) => return Err(error),
         }
@@ -115,9 +128,7 @@ impl<'a> ModuleClient<'a> {
                 self.object.metadata.resource_version = written.metadata.resource_version;
                 Ok(Written::Done)
             }
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
-                Ok(Written::Conflict)
-            }
+            Err(error) if client::is_outdated(&error) => Ok(Written::Conflict),
             Err(kube::Error::Api(status)) if is_refusal(&status) => {
                 let words = cut(&status.message, MAX_MESSAGE);
                 Ok(Written::Refused(format!("{what}, the API server refuses: {words}")))
@@ -130,11 +141,19 @@ impl<'a> ModuleClient<'a> {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// Creates Events if the Module's readiness or its reason changed, or if `immutable` was turned off.
-    fn report(&self, before: &ModuleStatus, after: &ModuleStatus) {
+    fn events(&self) -> &Events {
+        &self.ctx.events
+    }
+
+    fn reference(&self) -> ObjectReference {
         let mut reference: ObjectReference = self.object.object_ref(&ApiResource::erase::<Module>(&()));
         reference.resource_version = None;
-        let events = &self.ctx.events;
+        reference
+    }
+
+    /// Creates Events if the Module's readiness or its reason changed, or if `immutable` was turned off.
+    fn report(&self, before: &ModuleStatus, after: &ModuleStatus) {
+        let (reference, events) = (self.reference(), self.events());
         if let Some(note) = digests::unpinned(before, after) {
             events.normal(&reference, "ImmutableTurnedOff", "Reconcile", &note);
         }
@@ -165,5 +184,6 @@ impl<'a> ModuleClient<'a> {
 /// The limit of the API server, of etcd, or of the connection between them.
 fn is_too_large(status: &Status) -> bool {
     let says = |words: &str| status.message.contains(words);
-    status.code == 413 || says("request is too large") || says("message larger than max")
+    !client::is_denied(status)
+        && (status.code == 413 || says("request is too large") || says("message larger than max"))
 }

@@ -7,11 +7,12 @@ use futures::channel::mpsc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::addresses::Addresses;
 use super::finalizer;
 use super::ledger::Ledger;
+use super::permit::Permits;
 use super::retry::Retries;
 use super::versions::Versions;
 use super::view::ModuleView;
@@ -34,7 +35,7 @@ pub struct Context {
     /// The registry addresses that Modules claim and hold.
     pub addresses: Addresses,
     /// Limits how many Modules are reconciled at once.
-    pub permits: Arc<Semaphore>,
+    pub permits: Permits,
     pub retries: Retries,
     pub waiting: WaitingModules,
     /// What the Version controller needs to know of Modules.

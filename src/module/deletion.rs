@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::apply::{self, Permit};
+use super::apply;
 use super::attempts::{Attempts, FINALIZER};
 use super::client::{ModuleClient, Written};
 use super::context::Context;
 use super::finalizer::{self, Removal};
 use super::pace::Urgency;
+use super::permit::Permit;
 use super::plan::Plan;
 use super::requeue::{Requeue, Unfinished};
 use super::retry::MODULE_DEBOUNCE;

@@ -23,6 +23,7 @@ mod legacy;
 mod pace;
 mod pass;
 mod patch;
+mod permit;
 mod plan;
 mod refused;
 mod requests;
@@ -40,10 +41,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::apply::Permit;
 use self::attempts::Attempts;
 use self::ledger::Ledger;
 use self::pass::Pass;
+use self::permit::Permit;
 use self::requeue::Unfinished;
 use self::status::Facts;
 use crate::api::state::{ModuleState, VersionState};
@@ -53,6 +54,7 @@ use crate::observe::metrics::Queue;
 pub use self::addresses::Addresses;
 pub use self::context::{Context, WaitingModules};
 pub use self::finalizer::Pace as FinalizerPace;
+pub use self::permit::Permits;
 pub use self::retry::Retries;
 pub use self::versions::Versions;
 
@@ -70,14 +72,14 @@ pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
     if let Err(pause) = started {
         return Action::requeue(pause);
     }
-    let Ok(permit) = ctx.metrics.queued(Queue::MODULES, Arc::clone(&ctx.permits).acquire_owned()).await
-    else {
+    let is_slow = ctx.retries.with(&uid, |retry| retry.attempts.had_refusals());
+    let Some(mut permit) = ctx.metrics.queued(Queue::MODULES, ctx.permits.acquire(is_slow)).await else {
         return Action::await_change();
     };
     let since = Instant::now();
     let mut attempts = ctx.retries.with(&uid, |retry| std::mem::take(&mut retry.attempts));
     // Boxed, and made only now: thousands of Modules may wait above, and a future holds all that it awaits.
-    let result = Box::pin(reconcile_module(&ctx, &cached, &mut attempts, &mut Some(permit))).await;
+    let result = Box::pin(reconcile_module(&ctx, &cached, &mut attempts, &mut permit)).await;
     ctx.retries.if_known(&uid, |retry| retry.attempts = attempts);
     match result {
         Ok(next) => {
@@ -144,5 +146,8 @@ async fn reconcile_module(
             Facts { selection: &selection, children, ledger: &ledger, plan: &plan, refused: &now_refused };
         pass.report_refusals(&facts, &refused, &mut done).await?;
     }
-    pass.requeue.finish(&done, pass.attempts)
+    match pass.status_refusal {
+        Some(words) => Err(Unfinished::StatusRefused(words)),
+        None => pass.requeue.finish(&done, pass.attempts),
+    }
 }

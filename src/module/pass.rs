@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::addresses::StatusWrite;
-use super::apply::{self, Done, Permit};
+use super::apply::{self, Done};
 use super::attempts::{Attempts, FINALIZER, FORCE_SYNC};
 use super::client::{ModuleClient, Written};
 use super::context::{Context, digests_of};
 use super::finalizer::{self, Need};
 use super::ledger::Ledger;
 use super::pace;
+use super::permit::Permit;
 use super::plan::{Change, Plan};
 use super::refused::Refused;
 use super::requeue::{Requeue, Unfinished};
@@ -23,7 +24,6 @@ use super::{deletion, requests};
 use crate::api::ModuleStatus;
 use crate::api::requests::ForceToken;
 use crate::api::state::{ModuleState, VersionState};
-use crate::controller::client::is_refusal;
 use crate::controller::owners::Deletions;
 use crate::controller::work_queue::Action;
 
@@ -49,6 +49,8 @@ pub struct Pass<'a> {
     is_recorded: bool,
     /// Whether the ledger cannot be recorded.
     pub is_unrecordable: bool,
+    /// The message if the API server refused the status.
+    pub status_refusal: Option<String>,
 }
 
 type Flow = Result<ControlFlow<Action>, Unfinished>;
@@ -78,6 +80,7 @@ impl<'a> Pass<'a> {
             is_too_large: ctx.retries.with(uid, |retry| retry.is_too_large(Instant::now())),
             is_recorded: false,
             is_unrecordable: false,
+            status_refusal: None,
         }))
     }
 }
@@ -144,16 +147,15 @@ impl Pass<'_> {
                 self.ctx.retries.if_known(self.module.uid(), |retry| retry.too_large_until = Some(until));
                 return Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE)));
             }
-            Ok(Written::Conflict | Written::Refused(_)) => {
+            Ok(Written::Refused(words)) => {
+                // What needs no record is done all the same.
+                self.is_unrecordable = true;
+                self.status_refusal = Some(words);
+            }
+            Ok(Written::Conflict) => {
                 return Ok(ControlFlow::Break(Action::requeue(CONFLICT_REQUEUE)));
             }
-            Err(error) => {
-                if matches!(&error, kube::Error::Api(status) if is_refusal(status)) {
-                    // A digest that cannot be recorded does not delay the deletion of its Version.
-                    self.ctx.answer(&self.module, &self.deletions);
-                }
-                return Err(error.into());
-            }
+            Err(error) => return Err(error.into()),
         }
         self.ctx.answer(&self.module, &self.deletions);
         Ok(ControlFlow::Continue(()))

@@ -25,6 +25,8 @@ pub enum Unfinished {
         first: String,
         next: Action,
     },
+    #[error("{0}")]
+    StatusRefused(String),
     #[error("the Kubernetes API failed: {0}")]
     Api(#[from] kube::Error),
 }
@@ -56,7 +58,7 @@ impl Requeue {
 impl Unfinished {
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Refused { .. } => Reason::VersionRefused,
+            Self::Refused { .. } | Self::StatusRefused(_) => Reason::VersionRefused,
             Self::Api(_) => Reason::ApiUnavailable,
         }
     }
@@ -65,7 +67,7 @@ impl Unfinished {
     pub fn failures(&self, before: u32) -> u32 {
         match self {
             Self::Refused { .. } => 0,
-            Self::Api(_) => before.saturating_add(1),
+            Self::StatusRefused(_) | Self::Api(_) => before.saturating_add(1),
         }
     }
 
@@ -73,7 +75,7 @@ impl Unfinished {
     pub fn next(self, failures: u32) -> Action {
         match self {
             Self::Refused { next, .. } => next,
-            Self::Api(_) => {
+            Self::StatusRefused(_) | Self::Api(_) => {
                 let failure = Failure::retry(Reason::ApiUnavailable, "");
                 let now = Timestamp::now();
                 Action::requeue(failure.delay(failures, Duration::ZERO, rand::random(), now))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::channel::mpsc;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Client, Resource};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::router::{Queue, Router};
@@ -109,7 +109,7 @@ fn module_context(
         modules,
         modules_listed,
         addresses: module::Addresses::default(),
-        permits: Arc::new(Semaphore::new(MODULES)),
+        permits: module::Permits::new(MODULES),
         retries: module::Retries::default(),
         waiting: module::WaitingModules::default(),
         owners: shared.version.owners.clone(),

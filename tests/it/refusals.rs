@@ -120,3 +120,40 @@ async fn a_webhook_that_hangs_for_eight_modules_holds_up_no_other() {
     world.kubectl(&["delete", "validatingwebhookconfiguration", &name]);
     silent.abort();
 }
+
+/// A webhook's 413 says nothing about the size of a status, and what needs no status is done without one.
+#[tokio::test]
+async fn a_module_whose_status_is_refused_still_removes_and_passes_its_policy_on() {
+    let world = World::new("refused-module").await;
+    world.tagged("mod", &["v1.0.0", "v1.1.0"]);
+    let operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&["1.0.0", "1.1.0"]));
+    world.module_ready("mod").await;
+    world.quiet().await;
+    let mut policy = world.refusal("UPDATE", "modules/status", "false", "not on a Friday");
+    policy["items"][0]["spec"]["validations"][0]["reason"] = json!("RequestEntityTooLarge");
+    world.apply(&policy);
+    let probe = json!({"status": {"syncStatus": "a probe"}}).to_string();
+    soon(|| async {
+        let object = "modules.opendepot.defdev.io/mod";
+        let args = ["-n", &world.name, "patch", object, "--subresource=status", "--dry-run=server"];
+        let refused = world.bed.kubectl(&[&args[..], &["--type=merge", "-p", &probe]].concat())?;
+        ensure!(refused.stderr.contains("not on a Friday"), "the rule is not known yet: {refused:?}");
+        Ok(())
+    })
+    .await;
+
+    world.apply(&world.module("mod").versions(&["1.1.0"]).config("deletionPolicy", json!("Retain")));
+    let retains = |v: &Value| v["spec"]["moduleConfigRef"]["deletionPolicy"] == "Retain";
+    world.version_when("mod-1.1.0", retains).await;
+    world.versions_are(&["mod-1.1.0"]).await;
+    let notes = world.told("mod", "VersionRefused").await;
+    assert!(notes.len() == 1 && notes[0].contains("not on a Friday"), "{notes:?}");
+    assert!(!operator.log().contains("status is too large"), "{}", operator.log());
+    let module = world.get_module("mod").await.unwrap();
+    assert_eq!(module["status"]["observedGeneration"], 1, "nothing was written");
+    world.lift_refusal();
+    world.patch("module/mod", &json!({"spec": {"suspend": true}}));
+    world.patch("module/mod", &json!({"spec": {"suspend": false}}));
+    world.module_ready("mod").await;
+}
