@@ -12,8 +12,8 @@ use crate::storage::{StorageRule, StorageRules};
 pub enum StartupError {
     #[error("--ca-file: cannot read {path}: {error}")]
     CaFile { path: PathBuf, error: std::io::Error },
-    #[error("AWS_ENDPOINT_URL_S3: {0}")]
-    Endpoint(#[from] EndpointError),
+    #[error("{variable}: {error}")]
+    Endpoint { variable: &'static str, error: EndpointError },
     #[error("cannot wait for signals: {0}")]
     Signal(std::io::Error),
 }
@@ -28,13 +28,21 @@ pub fn ca_certificates(path: Option<&Path>) -> Result<Option<Vec<u8>>, StartupEr
     Ok(Some(pem))
 }
 
-/// The rules of `--allow-storage` and `--s3-endpoint`. `AWS_ENDPOINT_URL_S3` becomes the default endpoint of the process.
+/// The variables of the AWS SDK that set the default endpoint of S3, the first that is set.
+const DEFAULT_ENDPOINT: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+
+/// The rules of `--allow-storage` and `--s3-endpoint`. The endpoint of the environment becomes the default of the process.
 ///
 /// # Errors
 /// [`StartupError::Endpoint`] if the variable is no endpoint.
 pub fn storage_rules(allow: &[StorageRule], endpoints: &[Endpoint]) -> Result<StorageRules, StartupError> {
-    let default_endpoint = std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
-    let default_endpoint = default_endpoint.map(|url| url.parse()).transpose()?;
+    let set = |variable| Some((variable, std::env::var(variable).ok().filter(|url| !url.is_empty())?));
+    let default_endpoint = match DEFAULT_ENDPOINT.into_iter().find_map(set) {
+        Some((variable, url)) => {
+            Some(url.parse().map_err(|error| StartupError::Endpoint { variable, error })?)
+        }
+        None => None,
+    };
     crate::domain::use_default_endpoint(default_endpoint.as_ref());
     Ok(StorageRules::new(allow.to_vec(), endpoints.to_vec(), default_endpoint))
 }

@@ -199,12 +199,13 @@ async fn an_operator_that_cannot_start_says_why() {
     let file = format!("{garbage}/spool");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let cases: [Start; 6] = [
+    let cases: [Start; 7] = [
         (&["--ca-file", &missing], &[], "cannot read"),
         (&["--ca-file", &garbage], &[], "--ca-file: holds no certificate"),
         (&["--ca-file", &damaged], &[], "--ca-file: certificate 1 cannot be read"),
         (&["--spool-dir", &file], &[], "--spool-dir"),
         (&["--listen", &address], &[], "choose another address with --listen"),
+        (&[], &[("AWS_ENDPOINT_URL", "minio:9000")], "AWS_ENDPOINT_URL: the S3 endpoint"),
         (&[], &[("AWS_ENDPOINT_URL_S3", "minio:9000")], "AWS_ENDPOINT_URL_S3: the S3 endpoint"),
     ];
     let kubeconfig = bed.kubernetes.admin_kubeconfig();
