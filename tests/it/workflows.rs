@@ -274,12 +274,27 @@ async fn the_action_says_what_keeps_a_module_from_publishing() {
     stage.manifest("    versionHistoryLimit: 1\n");
     stage.published(ACTION, "v2.0.0");
     refused("newest versions that versionHistoryLimit keeps", "v1.0.0");
+    let mut taken = stage.world.inline("my-module-4.0.0");
+    taken["spec"]["suspend"] = json!(true);
+    stage.world.apply(&taken);
+    refused("NameTaken: Version my-module-4.0.0 exists", "v4.0.0");
     stage.world.patch("module/my-module", &json!({"spec": {"suspend": true}}));
     refused("Suspended: Suspended by spec.suspend", "v3.0.0");
     let manifest = stage.runner.workspace().join("module.yaml");
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(&manifest, text.replacen("name: my-module", "name: another", 1)).unwrap();
-    refused("contains Module/another: it must contain only the Module my-module", "v2.0.0");
+    refused("contains opendepot.defdev.io/v1alpha1/Module/another: it must contain only", "v2.0.0");
+}
+
+/// Runners on macOS have bash 3.2: no `mapfile`, and with `set -u` an empty array is unset.
+#[test]
+fn the_action_needs_no_new_bash() {
+    let script = std::fs::read_to_string(root().join(".github/actions/publish/publish.sh")).unwrap();
+    for word in ["mapfile", "readarray", "declare -A", "local -n", "${!", "^^}", ",,}"] {
+        assert!(!script.contains(word), "{word}");
+    }
+    let unguarded = script.replace("${selector[@]+\"${selector[@]}\"}", "");
+    assert!(!unguarded.contains("[@]}"), "an array that may be empty: {unguarded}");
 }
 
 #[tokio::test]

@@ -52,9 +52,10 @@ check_inputs() {
 # Creates the Module, or merges the manifest's moduleConfig into the existing one.
 configure() {
   local named answer config
-  named=$(k create --dry-run=client -f "$MANIFEST" -o 'jsonpath={.kind}/{.metadata.name}' 2>&1) ||
+  named=$(k create --dry-run=client -f "$MANIFEST" -o 'jsonpath={.apiVersion}/{.kind}/{.metadata.name}' 2>&1) ||
     fail "manifest $MANIFEST: $named"
-  [[ $named == "Module/$MODULE" ]] || fail "manifest $MANIFEST contains $named: it must contain only the Module $MODULE."
+  [[ $named == "$GROUP/v1alpha1/Module/$MODULE" ]] ||
+    fail "manifest $MANIFEST contains $named: it must contain only $GROUP/v1alpha1/Module/$MODULE."
   if answer=$(k create "$MANAGER" -f "$MANIFEST" 2>&1); then
     echo "$answer"
     return
@@ -85,7 +86,7 @@ append() {
 # The name is `<module>-<version>` only if that is valid and unambiguous, and the list may have the other spelling.
 find_version() {
   local plain="$MODULE-${VERSION#v}" selector=() owner version name finalizers deleted
-  local owned='{.metadata.ownerReferences[0].name} {.spec.version} {.metadata.name} {.metadata.finalizers}'
+  local owned='{.metadata.ownerReferences[?(@.controller==true)].name} {.spec.version} {.metadata.name} {.metadata.finalizers}'
   owned+=' {.metadata.deletionTimestamp}{"\n"}'
   NAME='' COUNT=0
   # The finalizer excludes Versions of the original OpenDepot.
@@ -101,22 +102,29 @@ find_version() {
     if [[ $owner != "$MODULE" || $finalizers != *'/stored-object"'* ]]; then continue; fi
     if [[ ${version#v} == "${VERSION#v}" ]]; then NAME=$name; fi
     if [[ -z $deleted ]]; then COUNT=$((COUNT + 1)); fi
-  done < <(k get "versions.$GROUP" "${selector[@]}" -o "jsonpath={range .items[*]}$owned{end}")
+  done < <(k get "versions.$GROUP" ${selector[@]+"${selector[@]}"} -o "jsonpath={range .items[*]}$owned{end}")
+}
+
+# Reads lines from standard input into the array FIELDS. bash 3.2 of macOS has no command for that.
+read_lines() {
+  local line
+  FIELDS=()
+  while IFS= read -r line || [[ -n $line ]]; do FIELDS+=("$line"); done
 }
 
 # Sets HANDLED of an object, READY, REASON and STALLED if they are of its current generation, and DESIRED and PRUNED of a
 # Module.
 look() {
-  local lines fields
+  local fields
   fields='{.metadata.generation}{"\n"}{.status.observedGeneration}{"\n"}{.status.lastHandledRequest}{"\n"}'
   fields+='{.status.conditions[?(@.type=="Ready")].status}{"\n"}{.status.conditions[?(@.type=="Ready")].reason}{"\n"}'
   fields+='{.status.conditions[?(@.type=="Stalled")].status}{"\n"}'
   fields+='{.status.versions.desired}{"\n"}{.status.versions.pruned}{"\n"}'
-  mapfile -t lines < <(k get "$1" -o "jsonpath=$fields")
-  READY='' REASON='' STALLED='' DESIRED=0 PRUNED=0 HANDLED=${lines[2]-}
-  if [[ -n ${lines[0]-} && ${lines[0]} == "${lines[1]-}" ]]; then
-    READY=${lines[3]-} REASON=${lines[4]-} STALLED=${lines[5]-}
-    DESIRED=$((10#0${lines[6]-})) PRUNED=$((10#0${lines[7]-}))
+  read_lines < <(k get "$1" -o "jsonpath=$fields")
+  READY='' REASON='' STALLED='' DESIRED=0 PRUNED=0 HANDLED=${FIELDS[2]-}
+  if [[ -n ${FIELDS[0]-} && ${FIELDS[0]} == "${FIELDS[1]-}" ]]; then
+    READY=${FIELDS[3]-} REASON=${FIELDS[4]-} STALLED=${FIELDS[5]-}
+    DESIRED=$((10#0${FIELDS[6]-})) PRUNED=$((10#0${FIELDS[7]-}))
   fi
 }
 
@@ -130,13 +138,27 @@ give_up() {
   fail "$2$message"
 }
 
+# Whether the Module's message says that the name of this version's object is taken. A name that is not `<module>-<version>` is
+# unknown here, and may be meant.
+is_taken() {
+  local plain="$MODULE-${VERSION#v}" message
+  if [[ $plain =~ [^a-z0-9.-] ]] || ((${#plain} > 253)); then return 0; fi
+  message=$(k get "modules.$GROUP/$MODULE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].message}')
+  message=" ${message//[,]/ } "
+  [[ $message == *" $plain "* || $message == *" $plain. "* ]]
+}
+
 # Waits for the Version object. A state in which the Module cannot create it ends the wait.
 wait_for_object() {
   local object="modules.$GROUP/$MODULE" complete=0
   while find_version; [[ -z $NAME ]]; do
     look "$object"
     case $REASON in
-      InvalidSpec | NameTaken | Suspended)
+      NameTaken)
+        # The reason may concern another version, while the operator waits with this one.
+        if is_taken; then give_up "$object" ''; fi
+        ;;
+      InvalidSpec | RecordFull | Suspended)
         # The reason may concern another version: this one may be created just after the Module reports it.
         sleep "$PAUSE"
         find_version
@@ -163,12 +185,12 @@ wait_for_object() {
 
 # Prints the configuration of a Module or Version that determines the bytes and the location of an object.
 placement() {
-  local object=$1 config=$2 lines fields
+  local object=$1 config=$2 fields
   fields="{$config.storageConfig.s3}{'\n'}{$config.fileFormat}{'\n'}{$config.name}{'\n'}{$config.repoUrl}{'\n'}"
   fields+="{$config.repoOwner}{'\n'}"
-  mapfile -t lines < <(k get "$object" -o "jsonpath=${fields//\'/\"}")
-  local name=${lines[2]:-$MODULE}
-  echo "${lines[0]-} ${lines[1]-} $name ${lines[3]:-https://github.com/${lines[4]-}/$name}"
+  read_lines < <(k get "$object" -o "jsonpath=${fields//\'/\"}")
+  local name=${FIELDS[2]:-$MODULE}
+  echo "${FIELDS[0]-} ${FIELDS[1]-} $name ${FIELDS[3]:-https://github.com/${FIELDS[4]-}/$name}"
 }
 
 # Waits until an existing Version has the configuration that the manifest may have changed. Until then, its conditions describe
