@@ -168,9 +168,11 @@ const LOOK_LIKE_VALUES: [&str; 9] = ["12345", "on", "off", "no", "yes", "null", 
 #[test]
 fn the_chart_quotes_every_name() {
     for name in LOOK_LIKE_VALUES {
+        // The name of a Service begins with a letter.
+        let full = if name.starts_with(|c: char| c.is_ascii_digit()) { "opendepot" } else { name };
         let yaml = chart_yaml(&json!({
             "namespaces": [name],
-            "fullnameOverride": name,
+            "fullnameOverride": full,
             "serviceAccount": {"create": false, "name": name},
             "priorityClassName": name,
             "caFile": {"secret": name, "key": name},
@@ -197,22 +199,41 @@ fn the_chart_quotes_every_name() {
         let bare: Vec<_> = yaml.lines().filter(bare).filter(|line| !switch(line)).collect();
         assert!(bare.is_empty(), "{bare:?}");
         let objects = parse(&yaml);
-        let pod = &find(&objects, "Deployment", name)["spec"]["template"]["spec"];
+        let pod = &find(&objects, "Deployment", full)["spec"]["template"]["spec"];
         assert_eq!((&pod["serviceAccountName"], &pod["priorityClassName"]), (&json!(name), &json!(name)));
-        let binding = find(&objects, "RoleBinding", name);
+        let binding = find(&objects, "RoleBinding", full);
         assert_eq!(binding["metadata"]["namespace"], name);
         assert_eq!(
             (&binding["roleRef"]["name"], &binding["subjects"][0]["name"]),
-            (&json!(name), &json!(name))
+            (&json!(full), &json!(name))
         );
     }
     // A release may be called so too.
     let args = ["template", "12345", "deploy/helm/opendepot", "-n", "null", "-f", "-"];
     let rendered = helm("/dev/null".as_ref(), &args, &json!({"crds": {"install": false}}));
     let objects = parse(&rendered.stdout);
-    let account = find(&objects, "ServiceAccount", "12345-opendepot");
+    let account = find(&objects, "ServiceAccount", "opendepot-12345");
     assert_eq!(account["metadata"]["namespace"], "null");
     assert_eq!(account["metadata"]["labels"]["app.kubernetes.io/instance"], "12345");
+    find(&objects, "Service", "opendepot-12345");
+}
+
+#[test]
+fn a_null_for_a_group_of_values_is_no_error() {
+    for group in [
+        "caFile",
+        "networkPolicy",
+        "crds",
+        "spool",
+        "podDisruptionBudget",
+        "prometheusRule",
+        "serviceMonitor",
+    ] {
+        let args = ["template", "opendepot", "deploy/helm/opendepot", "-n", SYSTEM, "-f", "-"];
+        let rendered = helm("/dev/null".as_ref(), &args, &json!({group: null}));
+        assert!(rendered.success(), "{group}: {}", rendered.stderr);
+        find(&parse(&rendered.stdout), "Deployment", "opendepot");
+    }
 }
 
 #[test]
@@ -421,6 +442,14 @@ fn the_chart_refuses_values_that_cannot_work() {
         ),
         (json!({"extraArgs": ["--listen=9090"]}), "write an IP address and a port"),
         (json!({"extraArgs": ["--listen=[::]:0"]}), "write an IP address and a port"),
+        (
+            json!({"extraEnv": [{"name": "OPENDEPOT_LISTEN", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]}),
+            "OPENDEPOT_LISTEN needs a value",
+        ),
+        (json!({"extraArgs": ["--spool-dir=/tmp"]}), "--spool-dir=/tmp repeats a flag that the chart sets"),
+        (json!({"logLevel": "debug", "extraArgs": ["--log-level=info"]}), "use the value logLevel"),
+        (json!({"extraArgs": ["--max-entries=1", "--max-entries=2"]}), "--max-entries=2 repeats"),
+        (json!({"fullnameOverride": "12345"}), "/fullnameOverride"),
         (json!({"logFormat": "xml"}), "/logFormat"),
         (json!({"extraArgs": ["max-fetches=8"]}), "/extraArgs/0"),
         (json!({"caFile": {"configMap": "a", "secret": "b"}}), "/caFile"),
