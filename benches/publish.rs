@@ -42,6 +42,7 @@ async fn compare(versions: usize) {
         crds: Some(root.join("crds")),
         deploy: Some(root.join("deploy/base")),
         service_account: Some(("opendepot-system".into(), "opendepot".into())),
+        registry: None,
     })
     .await
     .unwrap();

@@ -162,6 +162,7 @@ async fn servers() -> Result<Testbed> {
         crds: folder("crds"),
         deploy: folder("deploy/base"),
         service_account: Some((NAMESPACE.to_owned(), "opendepot".to_owned())),
+        registry: None,
     });
     let bed = bed.await?;
     say(format!("up after {:.1} s: crds/ and deploy/base are applied", started.elapsed().as_secs_f32()));

@@ -222,6 +222,7 @@ async fn uninstall_backup_restore_and_move_lose_nothing_and_store_nothing_twice(
         crds: Some(root().join("crds")),
         deploy: Some(root().join("deploy/base")),
         service_account: Some((SYSTEM.into(), "opendepot".into())),
+        registry: None,
     };
     let (bed, plane) = tokio::join!(Testbed::start(options), another_cluster());
     let bed = bed.unwrap();

@@ -7,6 +7,7 @@ pub mod moving;
 pub mod registry;
 pub mod rendered;
 pub mod requests;
+pub mod token_registry;
 pub mod watched;
 
 use std::path::{Path, PathBuf};
@@ -81,6 +82,10 @@ fn options(crds: PathBuf) -> Options {
         crds: Some(crds),
         deploy: Some(root().join("deploy/base")),
         service_account: Some(("opendepot-system".into(), "opendepot".into())),
+        registry: Some((
+            root().join("deploy/registry"),
+            ("opendepot-system".into(), "opendepot-registry".into()),
+        )),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Options {
     /// Namespace (made, where it is missing) and name of the service account that the operator runs as; without it, the
     /// administrator.
     pub service_account: Option<(String, String)>,
+    /// The same for the registry.
+    pub registry: Option<(PathBuf, (String, String))>,
 }
 
 /// A control plane, an S3 and a GitHub. They end when this is dropped, and when the process ends.
@@ -68,6 +70,7 @@ pub struct Testbed {
     pub github: GitHub,
     operator: PathBuf,
     kubeconfig: PathBuf,
+    registry_kubeconfig: PathBuf,
 }
 
 /// A namespace and a bucket that one test has for itself. Both have the same name.
@@ -103,7 +106,15 @@ impl Testbed {
             Some((namespace, name)) => kubernetes.kubeconfig_for_service_account(namespace, name).await?,
             None => kubernetes.admin_kubeconfig(),
         };
-        Ok(Self { kubernetes, s3, github, operator: options.operator, kubeconfig })
+        let registry_kubeconfig = match &options.registry {
+            Some((folder, (namespace, name))) => {
+                kubernetes.create_namespace(namespace).await?;
+                kubernetes.apply(folder).await?;
+                kubernetes.kubeconfig_for_service_account(namespace, name).await?
+            }
+            None => kubernetes.admin_kubeconfig(),
+        };
+        Ok(Self { kubernetes, s3, github, operator: options.operator, kubeconfig, registry_kubeconfig })
     }
 
     /// The one testbed that all tests of this process share, started by the first that asks.
@@ -136,10 +147,10 @@ impl Testbed {
             .args([OsString::from("--ca-file"), self.github.ca_file().into()])
     }
 
-    /// The registry, told where this testbed's parts are. It has the administrator's rights.
+    /// The registry as shipped, told where this testbed's parts are. It has no access to GitHub.
     pub fn registry(&self) -> OperatorBuilder {
         OperatorBuilder::registry(&self.operator)
-            .env("KUBECONFIG", self.kubernetes.admin_kubeconfig())
+            .env("KUBECONFIG", &self.registry_kubeconfig)
             .env("NO_PROXY", "127.0.0.1,localhost")
             .env("AWS_ACCESS_KEY_ID", &self.s3.root().access_key)
             .env("AWS_SECRET_ACCESS_KEY", &self.s3.root().secret_key)

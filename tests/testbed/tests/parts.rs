@@ -55,6 +55,7 @@ async fn shared() -> Result<&'static Testbed> {
         crds: None,
         deploy: Some(folder.path().join("deploy")),
         service_account: Some(("default".to_owned(), "reader".to_owned())),
+        ..Options::default()
     };
     Testbed::shared(options).await
 }

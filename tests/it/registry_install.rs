@@ -1,0 +1,149 @@
+//! Terraform and OpenTofu install modules from the registry by address and constraint.
+
+use opendepot_testbed::github::{File, Repository};
+use serde_json::{Value, json};
+
+use crate::support::token_registry::Registry;
+use crate::support::{World, soon};
+
+const MAIN: &str = "resource \"terraform_data\" \"greeting\" {\n  input = \"hello\"\n}\n";
+
+/// Releases of a small module with a folder `modules/part`.
+fn release(repository: &Repository, versions: &[&str]) {
+    for version in versions {
+        let part = format!("output \"version\" {{\n  value = \"{version}\"\n}}\n");
+        let files = [File::new("main.tf", MAIN), File::new("modules/part/main.tf", part)];
+        repository.release(&format!("v{version}"), &files).unwrap();
+    }
+}
+
+/// A published module, its address, a registry and a token for it.
+async fn published(
+    world: &World,
+    repository: &Repository,
+    versions: &[&str],
+    format: &str,
+) -> (Registry, String, String) {
+    release(repository, versions);
+    world.apply(&world.module("net").config("fileFormat", json!(format)).versions(versions));
+    let registry = world.registry().await;
+    let token = world.consumer(&registry, "ci");
+    let address = world.address("net").await;
+    world.module_ready("net").await;
+    (registry, token, address)
+}
+
+fn init(client: &opendepot_testbed::terraform::Terraform) -> String {
+    client.run(&["init", "-no-color", "-input=false", "-upgrade"]).unwrap()
+}
+
+/// The version of the module `name` that is installed.
+fn installed(client: &opendepot_testbed::terraform::Terraform, name: &str) -> String {
+    let path = client.folder().join(".terraform/modules/modules.json");
+    let all: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let entries = all["Modules"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["Key"] == name).unwrap();
+    entry["Version"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn both_clients_install_the_newest_that_meets_a_constraint() {
+    for format in ["zip", "tar"] {
+        let world = World::new(&format!("install-{format}")).await;
+        let _operator = world.operator().await;
+        let versions = ["1.9.0", "1.10.0", "2.0.0-rc.1"];
+        let repository = world.bed.github.repository(&world.repository("net")).unwrap();
+        let (registry, token, address) = published(&world, &repository, &versions, format).await;
+        assert_eq!(address, format!("{}/net/aws", world.name));
+        for client in registry.clients(&token) {
+            let root = registry.module("net", &address, "~> 1.9");
+            let part = registry.module("part", &format!("{address}//modules/part"), "~> 1.9");
+            client.configure(&(root + &part)).unwrap();
+            init(&client);
+            assert_eq!(installed(&client, "net"), "1.10.0", "{}", client.name());
+            let plan = client.run(&["plan", "-no-color", "-input=false"]).unwrap();
+            assert!(plan.contains("module.net.terraform_data.greeting will be created"), "{plan}");
+            let text = std::fs::read_to_string(client.module("part").join("modules/part/main.tf")).unwrap();
+            assert!(text.contains("1.10.0"), "{text}");
+        }
+        // The next release is there at the next init.
+        release(&repository, &["1.11.0"]);
+        let entry = json!([{"op": "add", "path": "/spec/versions/-", "value": {"version": "1.11.0"}}]);
+        world.kubectl(&["patch", "modules.opendepot.defdev.io/net", "--type=json", "-p", &entry.to_string()]);
+        world.version_ready("net-1.11.0").await;
+        soon(|| async {
+            let listed = registry.versions(&address, &token).await?;
+            anyhow::ensure!(listed == ["2.0.0-rc.1", "1.11.0", "1.10.0", "1.9.0"], "{listed:?}");
+            Ok(())
+        })
+        .await;
+        for client in registry.clients(&token) {
+            client.configure(&registry.module("net", &address, "~> 1.9")).unwrap();
+            init(&client);
+            assert_eq!(installed(&client, "net"), "1.11.0", "{}", client.name());
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_clients_refuse_an_archive_that_was_changed_in_the_bucket() {
+    let world = World::new("install-tampered").await;
+    let _operator = world.operator().await;
+    let repository = world.bed.github.repository(&world.repository("net")).unwrap();
+    let (registry, token, address) = published(&world, &repository, &["1.0.0"], "zip").await;
+    let version = world.version_ready("net-1.0.0").await;
+    let key = crate::support::key(&version);
+    let mut bytes = world.stored(&version).await;
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    world.bed.s3.put(&world.name, &key, bytes).await.unwrap();
+    for client in registry.clients(&token) {
+        client.configure(&registry.module("net", &address, "1.0.0")).unwrap();
+        client.run(&["init", "-no-color", "-input=false"]).unwrap_err();
+        assert!(!client.module("net").join("main.tf").exists(), "{} installed it", client.name());
+    }
+}
+
+#[tokio::test]
+async fn withdrawn_and_removed_versions_are_not_installed() {
+    let world = World::new("install-withdrawn").await;
+    let _operator = world.operator().await;
+    let repository = world.bed.github.repository(&world.repository("net")).unwrap();
+    let (registry, token, address) =
+        published(&world, &repository, &["1.0.0", "1.1.0", "1.2.0"], "zip").await;
+    let download = |version: &str| format!("/v1/modules/{address}/{version}/download");
+    let located = registry.get(&download("1.2.0"), Some(&token)).await;
+    assert_eq!(located.status(), 204);
+    let link = located.headers()["x-terraform-get"].to_str().unwrap().to_owned();
+    let versions = json!([
+        {"version": "1.0.0", "deprecated": "use 1.1"}, {"version": "1.1.0"},
+        {"version": "1.2.0", "withdrawn": "CVE-2026-1"},
+    ]);
+    world.patch("modules.opendepot.defdev.io/net", &json!({"spec": {"versions": versions}}));
+    soon(|| async {
+        let listed = registry.versions(&address, &token).await?;
+        anyhow::ensure!(listed == ["1.1.0", "1.0.0"], "{listed:?}");
+        Ok(())
+    })
+    .await;
+    let body =
+        registry.get(&format!("/v1/modules/{address}/versions"), Some(&token)).await.text().await.unwrap();
+    assert!(body.contains(r#"{"version":"1.0.0","deprecation":{"reason":"use 1.1"}}"#), "{body}");
+    for path in [download("1.2.0"), link.replace(&format!("https://{}", registry.host), "")] {
+        let answer = registry.get(&path, Some(&token)).await;
+        assert_eq!(answer.status(), 410, "{path}");
+        assert!(answer.text().await.unwrap().contains("CVE-2026-1"));
+    }
+    // The object stays, and the record: taking the notice back lists the version again.
+    world.patch(
+        "modules.opendepot.defdev.io/net",
+        &json!({"spec": {"versions": [{"version": "1.1.0"}, {"version": "1.2.0"}]}}),
+    );
+    soon(|| async {
+        let listed = registry.versions(&address, &token).await?;
+        anyhow::ensure!(listed == ["1.2.0", "1.1.0"], "{listed:?}");
+        Ok(())
+    })
+    .await;
+    assert_eq!(registry.get(&download("1.0.0"), Some(&token)).await.status(), 404);
+}

@@ -1,0 +1,154 @@
+//! The registry as a test uses it: the built binary over TLS, as the shipped service account, and its clients.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use opendepot_testbed::authority::Authority;
+use opendepot_testbed::operator::{Operator, OperatorBuilder};
+use opendepot_testbed::terraform::Terraform;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Response};
+
+use super::World;
+
+/// The registry's user.
+pub const REGISTRY: &str = "system:serviceaccount:opendepot-system:opendepot-registry";
+
+/// A running registry. It ends when this is dropped.
+pub struct Registry {
+    pub process: Operator,
+    /// `127.0.0.1:PORT`, which is the host in addresses and the audience of tokens.
+    pub host: String,
+    pub client: Client,
+    /// The certificate of its authority.
+    pub ca_file: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+/// What is needed to start one.
+pub struct RegistryBuilder {
+    pub builder: OperatorBuilder,
+    pub host: String,
+    authority: Authority,
+    folder: tempfile::TempDir,
+}
+
+impl RegistryBuilder {
+    /// A registry of the test's namespace, with a link key of its own, that is yet to be started.
+    pub fn new(world: &World) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("registry").unwrap();
+        let server = authority.server(&["127.0.0.1"]).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (certificate, key) =
+            (write("tls.crt", &server.certificate_pem), write("tls.key", &server.key_pem));
+        let (links, _) = (write("links", &"k".repeat(64)), write("ca.crt", &authority.pem()));
+        let host = format!("127.0.0.1:{}", free_port());
+        let builder = world
+            .bed
+            .registry()
+            .args(["--namespace", &world.name, "--log-level", "debug", "--drain", "0s"])
+            .args(["--allow-storage", &format!("{0}={0}", world.name)])
+            .args(["--listen", &host, "--url", &format!("https://{host}")])
+            .args(["--tls-cert-file".into(), certificate, "--tls-key-file".into(), key])
+            .args(["--link-key-file".into(), links]);
+        Self { builder, host, authority, folder }
+    }
+
+    /// With more arguments.
+    pub fn args(self, args: &[&str]) -> Self {
+        Self { builder: self.builder.args(args.iter().copied()), ..self }
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub async fn start(self) -> Registry {
+        let process = self.builder.start_ready().await.unwrap();
+        let ca = Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
+        let client =
+            Client::builder().tls_certs_only([ca]).redirect(Policy::none()).no_proxy().build().unwrap();
+        let ca_file = self.folder.path().join("ca.crt");
+        Registry { process, host: self.host, client, ca_file, folder: self.folder }
+    }
+}
+
+impl World {
+    /// A registry of this namespace, ready.
+    pub async fn registry(&self) -> Registry {
+        self.registry_with(&[]).await
+    }
+
+    /// The same with more arguments.
+    pub async fn registry_with(&self, args: &[&str]) -> Registry {
+        RegistryBuilder::new(self).args(args).start().await
+    }
+
+    /// A token for a registry, of a service account of this namespace that may download its modules.
+    pub fn consumer(&self, registry: &Registry, account: &str) -> String {
+        self.kubectl(&["create", "serviceaccount", account]);
+        let subject = format!("--serviceaccount={}:{account}", self.name);
+        self.kubectl(&["create", "rolebinding", account, "--clusterrole=opendepot-consumer", &subject]);
+        self.token(&registry.host, account)
+    }
+
+    /// A token of a service account of this namespace for an audience.
+    pub fn token(&self, audience: &str, account: &str) -> String {
+        let audience = format!("--audience={audience}");
+        self.kubectl(&["create", "token", account, &audience, "--duration=1h"]).trim().to_owned()
+    }
+
+    /// Waits until a Module holds its registry address, and gives it.
+    pub async fn address(&self, module: &str) -> String {
+        let module = self.module_when(module, |module| module["status"]["address"].is_string()).await;
+        module["status"]["address"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Registry {
+    /// The answer to a GET of a path, with or without a token.
+    pub async fn get(&self, path: &str, token: Option<&str>) -> Response {
+        let request = self.client.get(format!("https://{}{path}", self.host));
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        request.send().await.unwrap()
+    }
+
+    /// The versions that it lists of a module.
+    pub async fn versions(&self, address: &str, token: &str) -> anyhow::Result<Vec<String>> {
+        let answer = self.get(&format!("/v1/modules/{address}/versions"), Some(token)).await;
+        anyhow::ensure!(answer.status() == 200, "{} {}", answer.status(), answer.text().await?);
+        let body: serde_json::Value = serde_json::from_str(&answer.text().await?)?;
+        let versions = body["modules"][0]["versions"].as_array().cloned().unwrap_or_default();
+        Ok(versions.iter().map(|version| version["version"].as_str().unwrap().to_owned()).collect())
+    }
+
+    /// Both clients, with a token for this registry in their environment.
+    pub fn clients(&self, token: &str) -> Vec<Terraform> {
+        let with = |client: Terraform| {
+            client
+                .env("SSL_CERT_FILE", self.ca_file.to_str().unwrap())
+                .env(format!("TF_TOKEN_{}", self.host), token)
+        };
+        Terraform::both().unwrap().into_iter().map(with).collect()
+    }
+
+    /// A `module` block that installs from this registry.
+    pub fn module(&self, name: &str, address: &str, version: &str) -> String {
+        let host = &self.host;
+        format!("module \"{name}\" {{\n  source  = \"{host}/{address}\"\n  version = \"{version}\"\n}}\n")
+    }
+
+    /// A file that it was started with: `tls.crt`, `tls.key`, `links`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
