@@ -42,6 +42,7 @@ mod rate_limits;
 mod reasons;
 mod refusals;
 mod refused_puts;
+mod registry_access;
 mod registry_downloads;
 mod registry_install;
 mod registry_listener;

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::registry::index::{ServedModule, ServedVersion};
+use crate::registry::index::served::{ServedModule, ServedVersion};
 
 #[derive(Serialize)]
 struct Detail<'a> {

@@ -1,33 +1,9 @@
 //! The answer to `/versions`: its bytes are made when a module changes, not for each request.
 
-use std::io::Write as _;
-
-use aws_lc_rs::digest::{SHA256, digest};
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::Serialize;
 
-use crate::domain::text::hex;
-use crate::registry::index::ServedVersion;
-
-/// The body in both encodings, each with its entity tag.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing {
-    /// The JSON text.
-    pub plain: Encoded,
-    /// The same, compressed.
-    pub gzip: Encoded,
-}
-
-/// A body and its strong entity tag. Each encoding has its own (RFC 9110, 8.8.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
-    /// The bytes.
-    pub body: Bytes,
-    /// The entity tag, with quotes.
-    pub etag: String,
-}
+use super::encoded::{Encodings, encoded};
+use crate::registry::index::served::ServedVersion;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -56,7 +32,7 @@ struct Deprecation<'a> {
 
 /// The answer for these versions, in their order, without withdrawn ones. `None` if nothing is left: the clients report an
 /// empty list as a fault of the registry, and a 404 as a missing module.
-pub fn listing(versions: &[ServedVersion]) -> Option<Listing> {
+pub fn listing(versions: &[ServedVersion]) -> Option<Encodings> {
     let listed: Vec<&ServedVersion> = versions.iter().filter(|version| version.withdrawn.is_none()).collect();
     let first = listed.first()?;
     let entries = listed.iter().map(|version| Version {
@@ -66,16 +42,4 @@ pub fn listing(versions: &[ServedVersion]) -> Option<Listing> {
     let module = Module { source: first.source.as_deref(), versions: entries.collect() };
     let text = serde_json::to_vec(&Body { modules: [module] }).ok()?;
     Some(encoded(text))
-}
-
-/// A body in both encodings.
-pub fn encoded(text: Vec<u8>) -> Listing {
-    let hash = hex(&digest(&SHA256, &text).as_ref()[..16]);
-    let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
-    // Writing to memory cannot fail.
-    let gzip = compressed.write_all(&text).and_then(|()| compressed.finish()).unwrap_or_default();
-    Listing {
-        plain: Encoded { body: text.into(), etag: format!("\"{hash}\"") },
-        gzip: Encoded { body: gzip.into(), etag: format!("\"{hash}-gzip\"") },
-    }
 }

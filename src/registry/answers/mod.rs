@@ -1,4 +1,5 @@
 //! The bodies of the registry's answers.
 
 pub mod detail;
+pub mod encoded;
 pub mod listing;

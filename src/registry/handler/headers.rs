@@ -2,12 +2,12 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::registry::answers::listing::Listing;
+use crate::registry::answers::encoded::Encodings;
 use crate::registry::http::Body;
 use crate::registry::http::answer::answer;
 
 /// A JSON body in the encoding that the client accepts, or 304 if the client has it.
-pub(super) fn conditional(body: &Listing, request: &HeaderMap) -> Response<Body> {
+pub(super) fn conditional(body: &Encodings, request: &HeaderMap) -> Response<Body> {
     let gzip = accepts_gzip(request);
     let encoded = if gzip { &body.gzip } else { &body.plain };
     let mut answer = if is_known(request, &encoded.etag) {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use self::log::{ArchiveLine, DownloadLine};
 use super::aliases::Aliases;
 use super::answers::detail::detail;
+use super::answers::encoded::encoded;
 use super::archive::{Download, Downloads, Outcome};
 use super::auth::{Access, Asked, Denied, Identity};
 use super::client::ClientInfo;
@@ -111,7 +112,7 @@ impl Service {
                 Some(release) => module.stored(release),
                 None => module.latest(),
             };
-            Some(super::answers::listing::encoded(detail(module, version?)))
+            Some(encoded(detail(module, version?)))
         };
         match self.index.find(&address, json).await {
             Some(encoded) => headers::conditional(&encoded, headers),

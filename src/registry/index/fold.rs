@@ -6,7 +6,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::served::{ServedModule, StoredVersion, serve};
+use super::assemble::{StoredVersion, serve};
+use super::served::ServedModule;
 use crate::api::state::{ModuleListing, VersionState};
 use crate::registry::aliases::Aliases;
 use crate::storage::StorageRules;

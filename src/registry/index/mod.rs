@@ -1,7 +1,8 @@
 //! Which Module is served at which address, and which versions it has. Requests read it; one task writes it.
 
+mod assemble;
 mod fold;
-mod served;
+pub mod served;
 #[cfg(test)]
 mod tests;
 pub mod watch;
@@ -15,7 +16,7 @@ use tokio::sync::{Semaphore, watch as signal};
 use crate::domain::Address;
 
 pub use fold::{Change, Fold, Update};
-pub use served::{Asked, ServedModule, ServedVersion, StoredVersion, serve};
+pub use served::{Asked, ServedModule, ServedVersion};
 
 /// How long a request waits for a module or version that this replica has not seen yet: another replica may have listed it.
 const PATIENCE: Duration = Duration::from_secs(2);

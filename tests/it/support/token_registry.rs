@@ -22,7 +22,7 @@ pub struct Registry {
     pub client: Client,
     /// The certificate of its authority.
     pub ca_file: PathBuf,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 /// What is needed to start one.
@@ -71,7 +71,7 @@ impl RegistryBuilder {
         let client =
             Client::builder().tls_certs_only([ca]).redirect(Policy::none()).no_proxy().build().unwrap();
         let ca_file = self.folder.path().join("ca.crt");
-        Registry { process, host: self.host, client, ca_file, folder: self.folder }
+        Registry { process, host: self.host, client, ca_file, _folder: self.folder }
     }
 }
 
@@ -141,11 +141,6 @@ impl Registry {
     pub fn module(&self, name: &str, address: &str, version: &str) -> String {
         let host = &self.host;
         format!("module \"{name}\" {{\n  source  = \"{host}/{address}\"\n  version = \"{version}\"\n}}\n")
-    }
-
-    /// A file that it was started with: `tls.crt`, `tls.key`, `links`.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
     }
 }
 
