@@ -11,12 +11,13 @@ use crate::support::rendered::{
 use crate::support::{World, root, testbed};
 
 /// The kustomizations that can be applied as they are.
-const KUSTOMIZATIONS: [&str; 6] = [
+const KUSTOMIZATIONS: [&str; 7] = [
     "crds",
     "deploy/base",
     "deploy/overlays/one-namespace",
     "deploy/overlays/irsa",
     "deploy/overlays/openshift",
+    "deploy/registry",
     "deploy/user-roles",
 ];
 
@@ -417,6 +418,21 @@ async fn the_operator_understands_what_it_is_started_with() {
     let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
     assert_eq!(parsed(&serde_json::from_value::<Vec<_>>(arguments.clone()).unwrap()).lease_name, "second");
     assert_eq!(find(&objects, "Role", "second-lease")["rules"][1]["resourceNames"], json!(["second"]));
+}
+
+#[tokio::test]
+async fn the_registry_understands_what_it_is_started_with() {
+    let objects = kustomize(testbed().await, "deploy/registry");
+    let pod = &find(&objects, "Deployment", "opendepot-registry")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["image"], format!("ghcr.io/opendepot/opendepot:{}", env!("CARGO_PKG_VERSION")));
+    let arguments: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
+    // The ConfigMap has the other required flag.
+    let all =
+        ["opendepot"].into_iter().chain(arguments.iter().map(String::as_str)).chain(["--allow-storage=*=*"]);
+    let Command::Serve(serve) = Cli::try_parse_from(all).unwrap().command else { panic!("{arguments:?}") };
+    assert_eq!(serve.link_key_file.unwrap().parent().unwrap().to_str(), Some("/link-key"));
+    assert_eq!((serve.drain.as_secs() + 60, pod["terminationGracePeriodSeconds"].as_f64()), (70, Some(90.0)));
 }
 
 #[test]
