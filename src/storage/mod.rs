@@ -17,6 +17,7 @@
 //! | `s3::http` | HTTP connections: CA roots and proxy |
 //! | `s3::proxy` | which requests bypass the proxy |
 //! | `s3::credentials` | credentials that are renewed early, for signed URLs |
+//! | `s3::plain_http` | requests over plain HTTP with small buffers, for streams |
 //! | `s3::requests` | HEAD, PUT and DELETE |
 //! | `s3::get` | GET, and signed URLs for it |
 //! | `s3::headers` | which headers to leave out for stores that reject them |

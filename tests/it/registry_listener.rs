@@ -242,3 +242,56 @@ async fn slow_and_idle_clients_hold_nothing_for_long() {
     .await;
     assert!(start.elapsed() >= Duration::from_secs(29), "{:?}", start.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_streams_and_a_thousand_connections_fit_into_memory() {
+    let _turn = heavy().await;
+    let depot = Depot::new("reg-memory").await;
+    let versions: Vec<String> = (0..8).map(|number| format!("1.{number}.0")).collect();
+    let bytes = archive(MAIN, 16 << 20);
+    let all: Vec<_> = versions.iter().map(|version| (version.as_str(), bytes.clone())).collect();
+    depot.publish("net", &all).await;
+    let builder = depot.plain_builder().args(["--trusted-proxy", "127.0.0.0/8"]);
+    let registry = builder.start_ready().await.unwrap();
+    let address = registry.registry_address().to_owned();
+    let base = format!("http://{address}");
+    let mut streams = Vec::new();
+    for number in 0..64 {
+        let link = depot.archive_url(&base, "net", &versions[number % 8]).await.unwrap();
+        let path = link.strip_prefix(&base).unwrap();
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let peer = format!("192.0.2.{}", number % 5);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {peer}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    soon(|| async {
+        let streams = metric(&registry, "opendepot_registry_streams").await;
+        ensure!(streams > 63.5, "{streams} streams");
+        Ok(())
+    })
+    .await;
+    for stream in &mut streams {
+        stream.read_exact(&mut vec![0; 1 << 20]).await.unwrap();
+    }
+    let memory = registry.memory().unwrap();
+    println!("64 streams: {memory:?}");
+    assert!(memory.peak <= 64 << 20, "64 streams: {memory:?}");
+
+    let part = format!("GET / HTTP/1.1\r\nhost: a\r\nx-long: {}", "x".repeat(32_000));
+    let mut held = Vec::new();
+    for _ in 0..1024 - 64 - 1 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(part.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    soon(|| async {
+        let answer = depot.get(&format!("{base}/.well-known/terraform.json"), &[]).await?;
+        ensure!(answer.status == 200, "{}", answer.status);
+        Ok(())
+    })
+    .await;
+    let memory = registry.memory().unwrap();
+    println!("64 streams and 960 connections with 32 KiB each: {memory:?}");
+    assert!(memory.peak <= 192 << 20, "{memory:?}");
+}

@@ -20,6 +20,7 @@ use aws_sdk_s3::config::{
 
 use super::credentials::Lasting;
 use super::http::{CaError, http_client};
+use super::plain_http::SmallBuffers;
 use crate::domain::names::{is_bucket_name, is_region};
 use crate::domain::{Endpoint, ObjectLocation};
 use crate::storage::Cause;
@@ -77,12 +78,13 @@ impl Clients {
         let Some(provider) = sdk.credentials_provider() else {
             return Ok(Self { sdk, cache, default_endpoint });
         };
+        let http_client = sdk.http_client().map(SmallBuffers::around);
         let lasting = SharedCredentialsProvider::new(Lasting::new(provider));
-        let sdk = sdk
-            .into_builder()
-            .credentials_provider(lasting)
-            .identity_cache(IdentityCache::no_cache())
-            .build();
+        let sdk = sdk.into_builder().credentials_provider(lasting).identity_cache(IdentityCache::no_cache());
+        let sdk = match http_client {
+            Some(client) => sdk.http_client(client).build(),
+            None => sdk.build(),
+        };
         Ok(Self { sdk, cache, default_endpoint })
     }
 

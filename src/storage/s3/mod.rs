@@ -7,6 +7,7 @@ pub(super) mod get;
 pub(super) mod headers;
 pub(super) mod http;
 mod payload;
+mod plain_http;
 mod proxy;
 pub(super) mod requests;
 mod sdk_error;
