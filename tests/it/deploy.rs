@@ -11,9 +11,10 @@ use crate::support::rendered::{
 use crate::support::{World, root, testbed};
 
 /// The kustomizations that can be applied as they are.
-const KUSTOMIZATIONS: [&str; 7] = [
+const KUSTOMIZATIONS: [&str; 8] = [
     "crds",
     "deploy/base",
+    "deploy/overlays/image",
     "deploy/overlays/one-namespace",
     "deploy/overlays/irsa",
     "deploy/overlays/openshift",
@@ -491,6 +492,12 @@ async fn what_is_installed_is_of_this_release() {
     let deployed = kustomize(testbed().await, "deploy/base");
     let pod = &find(&deployed, "Deployment", "opendepot")["spec"]["template"]["spec"];
     assert_eq!(pod["containers"][0]["image"], image);
+    for overlay in ["image", "irsa", "openshift", "one-namespace"] {
+        let deployed = kustomize(testbed().await, &format!("deploy/overlays/{overlay}"));
+        let containers =
+            &find(&deployed, "Deployment", "opendepot")["spec"]["template"]["spec"]["containers"];
+        assert_eq!(containers[0]["image"], format!("registry.example.com/opendepot:{version}"), "{overlay}");
+    }
     let chart = std::fs::read_to_string(root().join("deploy/helm/opendepot/Chart.yaml")).unwrap();
     let chart: Value = serde_yaml::from_str(&chart).unwrap();
     assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(version)));
