@@ -43,6 +43,7 @@ mod reasons;
 mod refusals;
 mod refused_puts;
 mod registry_access;
+mod registry_auth;
 mod registry_downloads;
 mod registry_install;
 mod registry_listener;
