@@ -51,9 +51,8 @@ impl Router {
             let is_new = self.owners().update(&module.metadata, &module.policy);
             // Its Versions may have been cached before it was.
             if is_new && *self.modules_listed.borrow() {
-                let (namespace, uid) =
-                    (module.namespace().unwrap_or_default(), module.uid().unwrap_or_default());
-                self.queue_waiting_versions(&self.module.versions.owned(&namespace, &uid));
+                let owned = self.module.versions.owned(module.namespace(), module.uid());
+                self.queue_waiting_versions(&owned);
             }
         } else {
             self.module.forget(module);
@@ -140,9 +139,9 @@ impl Router {
     }
 
     fn on_module_deleted(&self, module: &ModuleState) {
-        let (now, namespace) = (Instant::now(), module.namespace().unwrap_or_default());
+        let (now, namespace) = (Instant::now(), module.namespace());
         for name in self.owners().gone(module, now) {
-            let _ = self.version_queue.unbounded_send(ObjectRef::new(&name).within(&namespace));
+            let _ = self.version_queue.unbounded_send(ObjectRef::new(&name).within(namespace));
         }
         self.owners().sweep(self.scope.as_deref(), now, || {
             let owner = |version: &Arc<VersionState>| version.module().map(|owner| owner.uid.clone());

@@ -52,21 +52,6 @@ pub struct ListedVersion {
 }
 
 impl ModuleListing {
-    /// `metadata.namespace`.
-    pub fn namespace(&self) -> &str {
-        self.metadata.namespace.as_deref().unwrap_or_default()
-    }
-
-    /// `metadata.name`.
-    pub fn name(&self) -> &str {
-        self.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    /// `metadata.uid`.
-    pub fn uid(&self) -> &str {
-        self.metadata.uid.as_deref().unwrap_or_default()
-    }
-
     /// The address that it is served at: it claims it, and holds it.
     pub fn address(&self) -> Option<&Address> {
         let live = self.metadata.deletion_timestamp.is_none();

@@ -153,7 +153,7 @@ fn flag(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// Both states are of the same API resources as the full kinds; only what is kept differs.
+/// All states are of the same API resources as the full kinds; only what is kept differs.
 macro_rules! resource {
     ($type:ty, $kind:literal, $plural:literal) => {
         impl Resource for $type {
@@ -176,6 +176,23 @@ macro_rules! resource {
             }
             fn meta_mut(&mut self) -> &mut ObjectMeta {
                 &mut self.metadata
+            }
+        }
+
+        impl $type {
+            /// `metadata.namespace`.
+            pub fn namespace(&self) -> &str {
+                self.metadata.namespace.as_deref().unwrap_or_default()
+            }
+
+            /// `metadata.name`.
+            pub fn name(&self) -> &str {
+                self.metadata.name.as_deref().unwrap_or_default()
+            }
+
+            /// `metadata.uid`.
+            pub fn uid(&self) -> &str {
+                self.metadata.uid.as_deref().unwrap_or_default()
             }
         }
     };

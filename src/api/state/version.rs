@@ -163,21 +163,6 @@ pub enum Origin {
 }
 
 impl VersionState {
-    /// `metadata.namespace`.
-    pub fn namespace(&self) -> &str {
-        self.metadata.namespace.as_deref().unwrap_or_default()
-    }
-
-    /// `metadata.name`.
-    pub fn name(&self) -> &str {
-        self.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    /// `metadata.uid`.
-    pub fn uid(&self) -> &str {
-        self.metadata.uid.as_deref().unwrap_or_default()
-    }
-
     /// `metadata.generation`.
     pub fn generation(&self) -> i64 {
         self.metadata.generation.unwrap_or_default()
