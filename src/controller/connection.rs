@@ -9,10 +9,19 @@ use kube::{Client, Config};
 ///
 /// # Errors
 /// [`InferConfigError`] if there is neither.
-pub async fn config() -> Result<Config, InferConfigError> {
+pub async fn inferred() -> Result<Config, InferConfigError> {
     let mut config = Config::infer().await?;
     // The proxy of the environment is for GitHub and S3. kube compares NO_PROXY with the wrong address.
     config.proxy_url = None;
+    Ok(config)
+}
+
+/// The same for a server.
+///
+/// # Errors
+/// As [`inferred`].
+pub async fn config() -> Result<Config, InferConfigError> {
+    let mut config = inferred().await?;
     // kube retries a POST up to 15 times; each caller has its own back-off.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));

@@ -8,13 +8,14 @@ mod edit;
 use std::time::Duration;
 
 use clap::Args;
+use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use kube::{Client, Config};
 use serde_json::Value;
 
 use self::edit::{Edited, NotListed};
 use crate::api::Module;
 use crate::controller::client;
+use crate::controller::connection::inferred;
 use crate::domain::Release;
 use crate::domain::names::{is_dns_label, is_dns_subdomain};
 
@@ -84,9 +85,7 @@ fn near(listed: &NotListed) -> String {
 
 /// Writes a notice. Returns the sentence for the user.
 pub async fn run(notice: Notice, arguments: &Arguments) -> Result<String, NoticeError> {
-    let mut config = Config::infer().await?;
-    // Proxies of the environment are for GitHub and S3.
-    config.proxy_url = None;
+    let config = inferred().await?;
     let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let api = client::objects::<Module>(&Client::try_from(config)?, &namespace);
     let command = Command { notice, arguments, namespace, api };

@@ -5,8 +5,10 @@ use std::time::Duration;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use secrecy::SecretString;
+
+use crate::controller::connection::inferred;
 
 /// Long enough for a run, short enough to be of little use to others.
 const LIFE_SECONDS: i64 = 3600;
@@ -14,8 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests a token for `audience`.
 pub async fn request(namespace: &str, name: &str, audience: &str) -> Result<SecretString, String> {
-    let mut config = Config::infer().await.map_err(|error| error.to_string())?;
-    config.proxy_url = None;
+    let mut config = inferred().await.map_err(|error| error.to_string())?;
     config.default_retry = false;
     config.connect_timeout = Some(TIMEOUT);
     config.read_timeout = Some(TIMEOUT);
