@@ -39,14 +39,14 @@ impl ClientInfo {
 
 /// A text of a client as it may stand in a log line: of bounded length, with control characters escaped.
 pub fn loggable(text: &str) -> String {
-    text.chars()
-        .take(LONGEST)
-        .flat_map(|c| {
-            if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
-                .chars()
-                .collect::<Vec<_>>()
-        })
-        .collect()
+    text.chars().take(LONGEST).fold(String::new(), |mut line, c| {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+        line
+    })
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@
 //! A link is base64url without padding of its expiry (Unix seconds, 4 bytes, big-endian) and the first 16 bytes of an
 //! HMAC-SHA-256 over what it permits.
 
-use std::time::Duration;
-
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use base64::Engine as _;
@@ -118,11 +116,6 @@ impl std::fmt::Debug for LinkKeys {
 /// The end of the next window. The field lasts until 2106.
 fn expiry(now: u64) -> u32 {
     u32::try_from((now / WINDOW + 2) * WINDOW).unwrap_or(u32::MAX)
-}
-
-/// How long until links of another window are made.
-pub fn until_next_window(now: u64) -> Duration {
-    Duration::from_secs(WINDOW - now % WINDOW)
 }
 
 fn mac(key: &Key, permit: Permit<'_>, expiry: u32) -> [u8; MAC_BYTES] {

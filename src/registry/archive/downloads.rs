@@ -9,14 +9,15 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Archive;
 use super::open::{Failed, Opened, kind, open};
-use super::range::{Selection, is_cached, select};
+use super::range::{Selection, select};
 use super::route::{Mode, PublicEndpoint, Routes};
 use super::slots::Slots;
 use super::stream::{Done, Outcome, Streamed, Way};
 use crate::domain::ObjectLocation;
 use crate::domain::object_key::content_type;
 use crate::domain::text::hex;
-use crate::registry::http::answer::{answer, error, retry_after};
+use crate::registry::http::answer::{answer, error, retry_after, set};
+use crate::registry::http::entity_tag::is_cached;
 use crate::registry::http::{Body, MinimumRate, Peer};
 use crate::registry::metrics::RegistryMetrics;
 use crate::storage::{Storage, StorageError};
@@ -108,7 +109,7 @@ impl Downloads {
         url.set_sensitive(true);
         let mut answer = answer(StatusCode::FOUND, "Found", Body::empty());
         answer.headers_mut().insert(header::LOCATION, url);
-        answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        set(&mut answer, header::CACHE_CONTROL, "no-store");
         answer
     }
 
@@ -165,10 +166,9 @@ fn not_modified() -> Response<Body> {
 /// The headers that every answer about an archive has. None comes from the store.
 fn with_headers(mut answer: Response<Body>, archive: &Archive, etag: &str) -> Response<Body> {
     let digest = format!("sha-256=:{}:", STANDARD.encode(archive.sha256));
-    let headers = answer.headers_mut();
     for (name, value) in [(header::ETAG, etag), (REPR_DIGEST, &digest)] {
         if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
+            answer.headers_mut().insert(name, value);
         }
     }
     for (name, value) in [
@@ -177,7 +177,7 @@ fn with_headers(mut answer: Response<Body>, archive: &Archive, etag: &str) -> Re
         (header::CACHE_CONTROL, "no-store, no-transform"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        set(&mut answer, name, value);
     }
     answer
 }

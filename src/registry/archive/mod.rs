@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `downloads` | [`Downloads`]: the answer to a request with a valid link |
 //! | `route` | whether a client is redirected, and where to |
-//! | `range` | which bytes a client asks for, and whether it has them already |
+//! | `range` | which bytes a client asks for |
 //! | `open` | opens an object, once more if that fails, and checks that it is the recorded one |
 //! | `stream` | the body of an answer, as the object's bytes arrive |
 //! | `slots` | how many archives are streamed at once |

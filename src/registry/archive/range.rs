@@ -1,4 +1,4 @@
-//! Which bytes a client asks for, and whether it has them already. Pure.
+//! Which bytes a client asks for. Pure.
 
 use axum::http::{HeaderMap, HeaderName, header};
 
@@ -21,16 +21,6 @@ pub(super) fn select(headers: &HeaderMap, size: u64, etag: &str) -> Selection {
         return Selection::Whole;
     }
     parse(range, size).unwrap_or(Selection::Whole)
-}
-
-/// Whether the client has this content already. `If-None-Match` compares weakly.
-pub(super) fn is_cached(headers: &HeaderMap, etag: &str) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH).into_iter();
-    let mut tags = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    tags.any(|tag| {
-        let tag = tag.trim();
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
-    })
 }
 
 /// The only value of a header.
@@ -122,22 +112,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn known_content_is_recognised() {
-        for (value, cached) in [
-            (ETAG, true),
-            ("*", true),
-            ("W/\"sha256-aa\"", true),
-            ("\"x\", \"sha256-aa\"", true),
-            ("\"sha256-bb\"", false),
-            ("sha256-aa", false),
-            ("", false),
-        ] {
-            assert_eq!(is_cached(&headers(&[("if-none-match", value)]), ETAG), cached, "{value}");
-        }
-        assert!(!is_cached(&HeaderMap::new(), ETAG));
-    }
-
     proptest! {
         #[test]
         fn a_part_is_never_outside_of_the_object(range in "(bytes=)?[0-9,-]{0,24}", size in any::<u64>()) {
@@ -157,7 +131,6 @@ mod tests {
         #[test]
         fn any_text_is_read(range in "[ -~]{0,60}", size in any::<u64>()) {
             select(&headers(&[("range", &range), ("if-range", &range)]), size, ETAG);
-            is_cached(&headers(&[("if-none-match", &range)]), ETAG);
         }
     }
 }

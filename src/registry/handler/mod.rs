@@ -25,7 +25,7 @@ use super::key_file::CurrentKeys;
 use super::link::Permit;
 use super::metrics::{Endpoint, RegistryMetrics};
 use super::path::{self, ArchivePath, Route};
-use crate::domain::{Address, ArchiveFormat, Release};
+use crate::domain::{Address, Release};
 
 /// Everything that answers need.
 pub struct Service {
@@ -165,8 +165,9 @@ impl Service {
         let permit = Permit { address, release: &version.release, sha256 };
         let link = self.keys.load().link(permit, now());
         let (base, file) = (&self.url, path::encoded(&file_name(address, version)));
-        let (release, format) = (path::encoded(&version.release.to_string()), extension(version.format));
+        let (release, format) = (path::encoded(&version.release.to_string()), version.format.extension());
         let hex = crate::domain::text::hex(sha256);
+        // The value of go-getter's `archive` is the extension.
         format!(
             "{base}{}{address}/{release}/archive/{link}/{file}?archive={format}&checksum=sha256:{hex}",
             path::MODULES
@@ -234,15 +235,7 @@ fn endpoint(route: &Route<'_>) -> Endpoint {
 
 /// `NAME-VERSION.EXT`, from which the clients derive nothing: people read it.
 fn file_name(address: &Address, version: &ServedVersion) -> String {
-    format!("{}-{}.{}", address.name, version.release, extension(version.format))
-}
-
-/// The extension, which is also the value of go-getter's `archive`.
-fn extension(format: ArchiveFormat) -> &'static str {
-    match format {
-        ArchiveFormat::Zip => "zip",
-        ArchiveFormat::Tar => "tar.gz",
-    }
+    format!("{}-{}.{}", address.name, version.release, version.format.extension())
 }
 
 /// Seconds since 1970.

@@ -4,7 +4,7 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::registry::auth::Denied;
 use crate::registry::http::Body;
-use crate::registry::http::answer::{answer, closing, error, retry_after};
+use crate::registry::http::answer::{answer, closing, error, retry_after, set};
 
 const X_TERRAFORM_GET: HeaderName = HeaderName::from_static("x-terraform-get");
 
@@ -86,8 +86,4 @@ pub(super) fn denied(denied: Denied) -> Response<Body> {
 
 fn line(phrase: &str) -> String {
     format!("{phrase}\n")
-}
-
-fn set(answer: &mut Response<Body>, name: HeaderName, value: &'static str) {
-    answer.headers_mut().insert(name, HeaderValue::from_static(value));
 }

@@ -1,6 +1,6 @@
 //! Answers with a reason phrase, which `terraform init` prints.
 
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::ext::ReasonPhrase;
 
 /// The body of an answer.
@@ -25,14 +25,19 @@ pub fn error(status: StatusCode, phrase: &'static str, sentence: impl Into<Body>
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        set(&mut answer, name, value);
     }
     answer
 }
 
+/// Sets a header of fixed words.
+pub fn set(answer: &mut Response<Body>, name: HeaderName, value: &'static str) {
+    answer.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
 /// Has the connection closed after an answer.
 pub fn closing(mut answer: Response<Body>) -> Response<Body> {
-    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    set(&mut answer, header::CONNECTION, "close");
     answer
 }
 

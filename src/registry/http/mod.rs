@@ -14,12 +14,14 @@
 //! | `peer` | the client's address behind trusted proxies |
 //! | `tls`, `not_after` | the certificate, read again while it is served |
 //! | `answer` | answers with a reason phrase |
+//! | `entity_tag` | whether a client has what it asks for already |
 //! | `stop` | the stages of shutdown |
 
 mod activity;
 pub mod answer;
 mod connection;
 mod connections;
+pub mod entity_tag;
 mod limits;
 mod not_after;
 mod peer;
