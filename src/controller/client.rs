@@ -61,6 +61,13 @@ pub fn is_denied(status: &Status) -> bool {
     ["denied the request", "denied request"].iter().any(|words| status.message.contains(words))
 }
 
+/// Whether a JSON patch does not fit the object any more: a test failed, or an entry is gone. A violation of the schema has the
+/// same code and reason, and names its causes.
+pub fn is_failed_test(status: &Status) -> bool {
+    let has_causes = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
+    (status.is_conflict() || status.code == 422 && !has_causes) && !is_denied(status)
+}
+
 /// Whether one resourceVersion is older than another. Since Kubernetes 1.35 they are comparable numbers, and those of etcd
 /// always were. False if one is not a number.
 pub fn is_older(one: Option<&str>, than: Option<&str>) -> bool {

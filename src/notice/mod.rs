@@ -128,7 +128,7 @@ impl Command<'_> {
                 Ok(Edited::Unchanged) => Ok(Some(self.sentence("now"))),
                 _ => Err(NoticeError::OldSchema),
             },
-            Err(kube::Error::Api(status)) if is_failed_test(&status) => Ok(None),
+            Err(kube::Error::Api(status)) if client::is_failed_test(&status) => Ok(None),
             Err(error) => Err(self.explain("patch", error)),
         }
     }
@@ -169,12 +169,6 @@ impl Notice {
             Self::Withdrawn => "withdrawn",
         }
     }
-}
-
-/// Whether a JSON patch does not fit the object any more: a test failed, or an entry is gone. The same code has a violation of the
-/// schema, which names its causes.
-fn is_failed_test(status: &kube::core::Status) -> bool {
-    status.is_conflict() && !client::is_denied(status) || status.code == 422 && status.reason != "Invalid"
 }
 
 fn release(text: &str) -> Result<Release, String> {

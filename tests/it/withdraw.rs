@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use kube::api::{Patch, PatchParams};
+use opendepot::controller::client::is_failed_test;
 use serde_json::{Value, json};
 
 use crate::support::{World, ready};
@@ -106,6 +108,26 @@ async fn while_others_edit_the_list_each_notice_reaches_its_version() {
     let expected: Vec<Value> =
         named.iter().map(|v| json!({"version": v, "withdrawn": format!("because of {v}")})).collect();
     assert_eq!(module["spec"]["versions"], json!(expected));
+}
+
+#[tokio::test]
+async fn a_failed_test_of_a_patch_differs_from_a_violation_of_the_schema() {
+    let world = World::new("withdraw-failed-test").await;
+    world.apply(&world.module("mod").versions(&["1.0.0"]));
+    let api = world.api::<opendepot::api::Module>();
+    for (operations, failed_test) in [
+        (json!([{"op": "test", "path": "/spec/versions/0/version", "value": "1.1.0"}]), true),
+        (json!([{"op": "test", "path": "/spec/versions/7/version", "value": "1.0.0"}]), true),
+        (json!([{"op": "remove", "path": "/spec/versions/7"}]), true),
+        (json!([{"op": "replace", "path": "/spec/versions/0/version", "value": "latest"}]), false),
+        (json!([{"op": "add", "path": "/spec/versions/-", "value": {"version": "1.0.0"}}]), false),
+    ] {
+        let patch = Patch::Json::<()>(serde_json::from_value(operations.clone()).unwrap());
+        let error = api.patch("mod", &PatchParams::default(), &patch).await.unwrap_err();
+        let kube::Error::Api(status) = error else { panic!("{error}") };
+        assert_eq!(status.code, 422, "{status:?}");
+        assert_eq!(is_failed_test(&status), failed_test, "{operations}: {status:?}");
+    }
 }
 
 #[tokio::test]
