@@ -26,17 +26,9 @@ async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
     assert_eq!(operator.http_get("/livez").await.unwrap().0, 200);
     world.apply(&world.module("mod").versions(&["1.0.0"]));
     world.module_ready("mod").await;
-    // States are those that the watch has told.
-    let told = || async {
-        let metrics = operator.metrics().await?;
-        anyhow::ensure!(
-            metrics.contains("opendepot_modules{state=\"ready\",reason=\"Synced\"} 1"),
-            "{metrics}"
-        );
-        Ok(metrics)
-    };
-    let metrics = soon(told).await;
-    for expected in [
+    // A status is visible before the operator has counted and logged the reconcile that wrote it.
+    let expected = [
+        "opendepot_modules{state=\"ready\",reason=\"Synced\"} 1",
         "opendepot_reconciles_total{controller=\"version\",outcome=\"settled\"}",
         "opendepot_reconciles_total{controller=\"module\",outcome=\"settled\"}",
         "opendepot_reconcile_duration_seconds_bucket{le=\"0.005\",controller=\"version\"}",
@@ -49,9 +41,18 @@ async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
         "opendepot_fetched_bytes_total",
         "opendepot_panics_total 0",
         "opendepot_build_info{version=",
-    ] {
-        assert!(metrics.contains(expected), "{expected} is not in\n{metrics}");
-    }
+    ];
+    let counted_and_logged = || async {
+        let metrics = operator.metrics().await?;
+        for series in expected {
+            anyhow::ensure!(metrics.contains(series), "{series} is not in\n{metrics}");
+        }
+        let log = operator.log();
+        let is_last = |line: &str| line.contains("status changed") && line.contains("\"ready\":\"True\"");
+        anyhow::ensure!(log.lines().any(is_last), "the Module's status is not in\n{log}");
+        Ok(metrics)
+    };
+    let metrics = soon(counted_and_logged).await;
     assert!(
         !metrics.contains("mod-1.0.0") && !metrics.contains(&world.name),
         "no names of objects in labels"
