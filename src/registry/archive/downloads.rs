@@ -27,6 +27,8 @@ const SIGNED_FOR: Duration = Duration::from_mins(2);
 /// How long a request waits for its turn to be streamed.
 const WAIT: Duration = Duration::from_secs(30);
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+/// No proxy keeps an archive or a signed URL, or compresses what the client compares with a checksum.
+const CACHING: &str = "no-store, no-transform";
 /// Slower streams are cut.
 const RATE: MinimumRate = MinimumRate { bytes: 64 << 10, within: Duration::from_secs(30) };
 
@@ -109,7 +111,7 @@ impl Downloads {
         url.set_sensitive(true);
         let mut answer = answer(StatusCode::FOUND, "Found", Body::empty());
         answer.headers_mut().insert(header::LOCATION, url);
-        set(&mut answer, header::CACHE_CONTROL, "no-store");
+        set(&mut answer, header::CACHE_CONTROL, CACHING);
         answer
     }
 
@@ -121,7 +123,7 @@ impl Downloads {
         done: Done,
     ) -> Response<Body> {
         let archive = download.archive;
-        let Some(slot) = self.slots.take(download.link, download.peer.address).await else {
+        let Some(slot) = self.slots.take(download.link, download.peer).await else {
             return ended(busy(), Way::Stream, done);
         };
         let Opened { first, rest, range } = match open(&self.storage, archive, range, &self.metrics).await {
@@ -174,7 +176,7 @@ fn with_headers(mut answer: Response<Body>, archive: &Archive, etag: &str) -> Re
     for (name, value) in [
         (header::ACCEPT_RANGES, "bytes"),
         (header::CONTENT_TYPE, content_type(&archive.location.location().key)),
-        (header::CACHE_CONTROL, "no-store, no-transform"),
+        (header::CACHE_CONTROL, CACHING),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
         set(&mut answer, name, value);

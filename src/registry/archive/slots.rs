@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::registry::http::Peer;
+
 /// Streams at once by one link.
 const PER_LINK: usize = 8;
 /// Streams at once to one client.
@@ -25,6 +27,7 @@ pub(super) struct Slots {
 struct State {
     used: usize,
     by_link: HashMap<Box<str>, usize>,
+    /// By the client's network: an IPv6 client has many addresses.
     by_peer: HashMap<IpAddr, usize>,
     waiting: VecDeque<Waiting>,
 }
@@ -54,7 +57,8 @@ impl Slots {
     }
 
     /// Waits for a place, in turn with others that could use it. `None` if there was none in time.
-    pub async fn take(self: &Arc<Self>, link: &str, peer: IpAddr) -> Option<Slot> {
+    pub async fn take(self: &Arc<Self>, link: &str, peer: Peer) -> Option<Slot> {
+        let peer = peer.network();
         let (grant, granted) = oneshot::channel();
         self.state().waiting.push_back(Waiting { link: link.into(), peer, grant });
         self.hand_out();
@@ -125,8 +129,8 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn peer(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
+    fn peer(last: u8) -> Peer {
+        Peer { address: [192, 0, 2, last].into() }
     }
 
     fn slots(most: usize, wait: Duration) -> Arc<Slots> {
@@ -149,6 +153,19 @@ mod tests {
         held.clear();
         let state = slots.state();
         assert!(state.used == 0 && state.by_link.is_empty() && state.by_peer.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_addresses_of_an_ipv6_network_are_one_client() {
+        let slots = slots(100, Duration::from_millis(5));
+        let peer = |text: &str| Peer { address: text.parse().unwrap() };
+        let mut held = Vec::new();
+        for number in 0..PER_PEER {
+            let link = number.to_string();
+            held.push(slots.take(&link, peer(&format!("2001:db8::{number:x}"))).await.unwrap());
+        }
+        assert!(slots.take("c", peer("2001:db8::ffff")).await.is_none());
+        assert!(slots.take("c", peer("2001:db8:0:1::1")).await.is_some());
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::activity::Activity;
 use super::limits::Limits;
+use super::peer::Peer;
 
 /// The open connections by number.
 #[derive(Debug, Default)]
@@ -15,7 +16,7 @@ pub(super) struct Connections(Mutex<Table>);
 struct Table {
     next: u64,
     open: HashMap<u64, Open>,
-    /// Connections by address, without those of trusted proxies.
+    /// Connections by address (IPv6: by network), without those of trusted proxies.
     by_address: HashMap<IpAddr, usize>,
 }
 
@@ -42,6 +43,7 @@ impl Connections {
     /// A place for a connection from this address (`None`: a trusted proxy). Where there is none, the connection that has
     /// waited longest for its client is closed: one of the same address if that has too many. `None` if all are busy.
     pub fn admit(self: &Arc<Self>, counted: Option<IpAddr>, limits: &Limits) -> Option<Place> {
+        let counted = counted.map(|address| Peer { address }.network());
         let mut table = self.table();
         let of_address = counted.and_then(|address| table.by_address.get(&address)).copied().unwrap_or(0);
         if of_address >= limits.per_peer {
@@ -131,6 +133,19 @@ mod tests {
         third.activity.begun();
         drop(places.remove(0));
         assert_eq!(connections.table().open.len(), 4);
+    }
+
+    #[test]
+    fn the_addresses_of_an_ipv6_network_count_as_one() {
+        let connections = Arc::new(Connections::default());
+        let admit = |text: &str| connections.admit(Some(text.parse().unwrap()), &LIMITS);
+        let _held: Vec<_> = ["2001:db8::1", "2001:db8::2"]
+            .into_iter()
+            .filter_map(admit)
+            .inspect(|place| place.activity.begun())
+            .collect();
+        assert!(admit("2001:db8::3").is_none());
+        assert!(admit("2001:db8:0:1::1").is_some());
     }
 
     #[test]
