@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::assemble::{StoredVersion, serve};
 use super::served::ServedModule;
+use super::states::{SHADOWED, States, state};
 use crate::api::state::{ModuleListing, VersionState};
 use crate::registry::aliases::Aliases;
 use crate::storage::StorageRules;
@@ -40,6 +41,7 @@ pub struct Fold {
     owners: HashMap<Key, Box<str>>,
     /// UIDs of Modules to serve again.
     dirty: HashSet<Box<str>>,
+    states: States,
 }
 
 /// The served form of a Module by its UID; `None` if it is not served now.
@@ -50,11 +52,6 @@ impl Fold {
     /// alias.
     pub fn new(rules: StorageRules, aliases: Aliases) -> Self {
         Self { rules, aliases, ..Self::default() }
-    }
-
-    /// Whether no address leads to this Module, because an alias has the name of its namespace.
-    pub fn is_shadowed(&self, module: &ModuleListing) -> bool {
-        self.aliases.shadows(module.namespace())
     }
 
     /// Takes in a change of a Module.
@@ -109,9 +106,20 @@ impl Fold {
             .collect()
     }
 
-    /// The Modules that are known.
-    pub fn modules(&self) -> impl Iterator<Item = &ModuleListing> {
-        self.modules.values()
+    /// What the metrics show of all Modules, served or not.
+    pub fn states(&self) -> States {
+        let shadowed = || self.modules.values().find(|module| self.is_shadowed(module));
+        let shadowed = self.states.has_shadowed().then(shadowed).flatten();
+        States { shadowed: shadowed.map(|module| module.namespace().into()), ..self.states.clone() }
+    }
+
+    /// Whether no address leads to this Module, because an alias has the name of its namespace.
+    fn is_shadowed(&self, module: &ModuleListing) -> bool {
+        self.aliases.shadows(module.namespace())
+    }
+
+    fn state(&self, module: &ModuleListing) -> &'static str {
+        if self.is_shadowed(module) { SHADOWED } else { state(module) }
     }
 
     fn served(&self, uid: &str) -> Option<ServedModule> {
@@ -125,6 +133,7 @@ impl Fold {
     fn put_module(&mut self, module: ModuleListing) {
         let (at, uid): (Key, Box<str>) = (key(module.namespace(), module.name()), module.uid().into());
         self.drop_module(&at);
+        self.states.add(self.state(&module), 1);
         self.dirty.insert(uid.clone());
         self.uids.insert(uid, at.clone());
         self.modules.insert(at, module);
@@ -132,6 +141,7 @@ impl Fold {
 
     fn drop_module(&mut self, at: &Key) {
         if let Some(module) = self.modules.remove(at) {
+            self.states.add(self.state(&module), -1);
             self.uids.remove(module.uid());
             self.dirty.insert(module.uid().into());
         }

@@ -3,6 +3,7 @@
 mod assemble;
 mod fold;
 pub mod served;
+mod states;
 #[cfg(test)]
 mod tests;
 pub mod watch;
@@ -17,6 +18,7 @@ use crate::domain::Address;
 
 pub use fold::{Change, Fold, Update};
 pub use served::{Asked, ServedModule, ServedVersion};
+pub use states::States;
 
 /// How long a request waits for a module or version that this replica has not seen yet: another replica may have listed it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,15 +41,6 @@ struct Modules {
     /// The address of each served Module, by UID.
     addresses: HashMap<Box<str>, Address>,
     states: States,
-}
-
-/// What the metrics show of all Modules, served or not.
-#[derive(Clone, Debug, Default)]
-pub struct States {
-    /// The number of Modules in each state.
-    pub counts: BTreeMap<&'static str, i64>,
-    /// A namespace with Modules whose name is an alias.
-    pub shadowed: Option<String>,
 }
 
 /// UID and served form of a Module that holds an address.

@@ -181,7 +181,9 @@ async fn a_request_waits_for_what_another_replica_has_listed() {
     let index = Arc::new(index(vec![], vec![]));
     let address = "platform/eks/aws".parse().unwrap();
     let found = |module: &Arc<ServedModule>| Some(module.versions.len());
-    assert_eq!(index.find(&address, found).await, None, "after two seconds");
+    let start = std::time::Instant::now();
+    assert_eq!(index.find(&address, found).await, None);
+    assert!(start.elapsed() >= PATIENCE, "{:?}", start.elapsed());
     let waiting = {
         let (index, address) = (Arc::clone(&index), Address::clone(&address));
         tokio::spawn(async move { index.find(&address, found).await })
@@ -194,61 +196,149 @@ async fn a_request_waits_for_what_another_replica_has_listed() {
     assert_eq!(waiting.await.unwrap(), Some(1));
 }
 
+#[tokio::test]
+async fn at_most_256_requests_wait_and_further_ones_do_not() {
+    let index = Arc::new(index(vec![], vec![]));
+    let address: Address = "platform/eks/aws".parse().unwrap();
+    let find = || {
+        let (index, address) = (Arc::clone(&index), address.clone());
+        tokio::spawn(async move {
+            let start = std::time::Instant::now();
+            (index.find(&address, |module| Some(module.versions.len())).await, start.elapsed())
+        })
+    };
+    let waiting: Vec<_> = (0..256).map(|_| find()).collect();
+    while index.waiting.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let (found, took) = find().await.unwrap();
+    assert!(found.is_none() && took < PATIENCE / 2, "{took:?}");
+    for waiting in waiting {
+        let (found, took) = waiting.await.unwrap();
+        assert!(found.is_none() && took >= PATIENCE, "{took:?}");
+    }
+    assert_eq!(index.waiting.available_permits(), WAITING);
+}
+
+#[test]
+fn modules_are_counted_by_state() {
+    let mut fold = Fold::new(rules(), Aliases::new(&["acme=platform".parse().unwrap()], &[]).unwrap());
+    let of = |namespace: &str, name: &str, change: &dyn Fn(&mut Value)| {
+        let mut object = eks(&entries(&["1.0.0"]));
+        object["metadata"] =
+            json!({"namespace": namespace, "name": name, "uid": format!("{namespace}-{name}")});
+        object["spec"]["moduleConfig"]["name"] = json!(name);
+        object["status"]["address"] = json!(format!("{namespace}/{name}/aws"));
+        change(&mut object);
+        module(object)
+    };
+    let all = [
+        of("platform", "a", &|_| {}),
+        of("platform", "b", &|object| object["spec"]["moduleConfig"]["provider"] = json!("google-beta")),
+        of("platform", "c", &|object| {
+            object["status"] = json!({"conditions": [{"type": "Addressable", "reason": "AddressTaken"}]});
+        }),
+        of("platform", "d", &|object| object["status"] = json!({})),
+        of("acme", "e", &|_| {}),
+    ];
+    fold.module(Change::Listed(None, all.to_vec()));
+    let counted = |fold: &Fold| {
+        let States { counts, shadowed } = fold.states();
+        let names = ["served", "not_addressable", "address_taken", "waiting", "shadowed"];
+        (names.map(|name| counts[name]), shadowed)
+    };
+    assert_eq!(counted(&fold), ([1, 1, 1, 1, 1], Some("acme".into())));
+    fold.module(Change::Deleted(all[4].clone()));
+    fold.module(Change::Applied(of("platform", "b", &|_| {})));
+    assert_eq!(counted(&fold), ([2, 0, 1, 1, 0], None));
+}
+
 /// One event: which object, and what becomes of it.
 #[derive(Clone, Debug)]
 enum Step {
-    Module { name: usize, versions: Vec<usize>, held: bool, generation: usize },
+    Module { name: usize, entries: Vec<(usize, usize)>, address: usize, generation: usize },
     NoModule(usize),
-    Version { module: usize, version: usize, stored: bool },
+    Version { module: usize, version: usize, stored: bool, generation: usize },
     NoVersion { module: usize, version: usize },
-    ListModules,
-    ListVersions,
+    ListModules(bool),
+    ListVersions(bool),
     Publish,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (name, version) = (0..3_usize, 0..4_usize);
+    let (name, version) = (0..4_usize, 0..4_usize);
     prop_oneof![
-        3 => (name.clone(), prop::collection::vec(version.clone(), 0..4), any::<bool>(), 0..2_usize)
-            .prop_map(|(name, versions, held, generation)| Step::Module { name, versions, held, generation }),
+        3 => (name.clone(), prop::collection::vec((version.clone(), 0..3_usize), 0..4), 0..4_usize, 0..2_usize)
+            .prop_map(|(name, entries, address, generation)| Step::Module { name, entries, address, generation }),
         1 => name.clone().prop_map(Step::NoModule),
-        4 => (name.clone(), version.clone(), any::<bool>())
-            .prop_map(|(module, version, stored)| Step::Version { module, version, stored }),
+        4 => (name.clone(), version.clone(), any::<bool>(), 0..2_usize)
+            .prop_map(|(module, version, stored, generation)| Step::Version { module, version, stored, generation }),
         1 => (name, version).prop_map(|(module, version)| Step::NoVersion { module, version }),
-        1 => Just(Step::ListModules),
-        1 => Just(Step::ListVersions),
+        1 => any::<bool>().prop_map(Step::ListModules),
+        1 => any::<bool>().prop_map(Step::ListVersions),
         2 => Just(Step::Publish),
     ]
 }
 
-fn module_object(name: usize, versions: &[usize], held: bool, generation: usize) -> Value {
-    let all: Vec<Value> =
-        versions.iter().map(|version| json!({"version": format!("1.{version}.0")})).collect();
+/// The last Module is in a namespace that an alias shadows.
+fn namespace(name: usize) -> &'static str {
+    if name == 3 { "acme" } else { "platform" }
+}
+
+/// A Module that claims its own name (address 0), the same name as all others (1), and holds none (2) or another (3).
+fn module_object(name: usize, entries: &[(usize, usize)], address: usize, generation: usize) -> Value {
+    let notice = ["other", "deprecated", "withdrawn"];
+    let all: Vec<Value> = entries
+        .iter()
+        .map(|(version, kind)| json!({"version": format!("1.{version}.0"), notice[*kind]: "text"}))
+        .collect();
+    let namespace = namespace(name);
+    let claimed = if address == 1 { "same".to_owned() } else { format!("m{name}") };
+    let held = match address {
+        0 | 1 => format!("{namespace}/{claimed}/aws"),
+        2 => String::new(),
+        _ => format!("{namespace}/other/aws"),
+    };
     json!({
-        "metadata": {"namespace": "platform", "name": format!("m{name}"), "uid": format!("u{name}-{generation}")},
-        "spec": {"moduleConfig": {"provider": "aws"}, "versions": all},
-        "status": {"address": if held { format!("platform/m{name}/aws") } else { String::new() }},
+        "metadata": {"namespace": namespace, "name": format!("m{name}"), "uid": format!("u{name}-{generation}")},
+        "spec": {"moduleConfig": {"name": claimed, "provider": "aws"}, "versions": all},
+        "status": {"address": held},
     })
 }
 
-fn version_of(module: usize, number: usize, is_stored: bool) -> Value {
+fn version_of(module: usize, number: usize, is_stored: bool, generation: usize) -> Value {
     let text = format!("1.{number}.0");
     let name = version_object(&format!("m{module}"), &Release::parse(&text).unwrap());
     let object = with(stored(&text), "/metadata/name", json!(name));
-    let object = with(object, "/metadata/ownerReferences/0/uid", json!(format!("u{module}-0")));
+    let object = with(object, "/metadata/namespace", json!(namespace(module)));
+    let object = with(object, "/metadata/ownerReferences/0/uid", json!(format!("u{module}-{generation}")));
+    let object =
+        with(object, "/status/checksum", json!(STANDARD.encode([b'0' + u8::from(generation > 0); 32])));
     with(object, "/status/synced", json!(is_stored))
+}
+
+fn aliased() -> Fold {
+    let rules = StorageRules::new(vec!["*=modules".parse().unwrap()], Vec::new(), None);
+    Fold::new(rules, Aliases::new(&["acme=platform".parse().unwrap()], &[]).unwrap())
+}
+
+/// Everything that answers are made of.
+fn summary(index: &Index) -> Vec<String> {
+    let mut all: Vec<String> = index.all().iter().map(|module| format!("{module:?}")).collect();
+    all.sort();
+    all
 }
 
 proptest! {
     #[test]
     fn any_order_of_events_leads_to_the_index_of_a_fresh_list(steps in prop::collection::vec(step(), 1..60)) {
-        let mut fold = Fold::new(rules(), Aliases::default());
+        let mut fold = aliased();
         let index = Index::default();
         let (mut modules, mut versions) = (BTreeMap::new(), BTreeMap::new());
         for step in steps {
             match step {
-                Step::Module { name, versions, held, generation } => {
-                    let object = module_object(name, &versions, held, generation);
+                Step::Module { name, entries, address, generation } => {
+                    let object = module_object(name, &entries, address, generation);
                     fold.module(Change::Applied(module(object.clone())));
                     modules.insert(name, object);
                 }
@@ -257,8 +347,8 @@ proptest! {
                         fold.module(Change::Deleted(module(object)));
                     }
                 }
-                Step::Version { module, version: number, stored } => {
-                    let object = version_of(module, number, stored);
+                Step::Version { module, version: number, stored, generation } => {
+                    let object = version_of(module, number, stored, generation);
                     fold.version(Change::Applied(version(object.clone())));
                     versions.insert((module, number), object);
                 }
@@ -267,27 +357,30 @@ proptest! {
                         fold.version(Change::Deleted(version(object)));
                     }
                 }
-                // As after an expired watch: what happened in between is in the list alone.
-                Step::ListModules => {
+                // As after an expired watch: what happened in between is in the list alone. The other scope is not touched.
+                Step::ListModules(all) => {
                     modules.remove(&0);
-                    fold.module(Change::Listed(None, modules.values().cloned().map(module).collect()));
+                    let scope = (!all).then(|| Box::from("platform"));
+                    let listed = modules.iter().filter(|(name, _)| all || namespace(**name) == "platform");
+                    let listed = listed.map(|(_, object)| module(object.clone())).collect();
+                    fold.module(Change::Listed(scope, listed));
                 }
-                Step::ListVersions => {
+                Step::ListVersions(all) => {
                     versions.remove(&(1, 1));
-                    fold.version(Change::Listed(None, versions.values().cloned().map(version).collect()));
+                    let scope = (!all).then(|| Box::from("platform"));
+                    let listed = versions.iter().filter(|((name, _), _)| all || namespace(*name) == "platform");
+                    let listed = listed.map(|(_, object)| version(object.clone())).collect();
+                    fold.version(Change::Listed(scope, listed));
                 }
-                Step::Publish => index.apply(fold.updates(), States::default()),
+                Step::Publish => index.apply(fold.updates(), fold.states()),
             }
         }
-        index.apply(fold.updates(), States::default());
-        let fresh = self::index(modules.into_values().collect(), versions.into_values().collect());
-        let summary = |index: &Index| {
-            let mut all: Vec<String> = index.all().iter().map(|module| {
-                format!("{} {:?} {:?}", module.address, module.versions, module.listing.as_ref().map(|l| l.plain.etag.clone()))
-            }).collect();
-            all.sort();
-            all
-        };
-        prop_assert_eq!(summary(&index), summary(&fresh));
+        index.apply(fold.updates(), fold.states());
+        let (mut fresh, fresh_index) = (aliased(), Index::default());
+        fresh.version(Change::Listed(None, versions.into_values().map(version).collect()));
+        fresh.module(Change::Listed(None, modules.into_values().map(module).collect()));
+        fresh_index.apply(fresh.updates(), fresh.states());
+        prop_assert_eq!(summary(&index), summary(&fresh_index));
+        prop_assert_eq!(fold.states(), fresh.states());
     }
 }

@@ -1,7 +1,7 @@
 //! The watches of Modules and Versions, and the task that folds their events into the index.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::Index;
 use super::fold::{Change, Fold};
-use super::{Index, States};
 use crate::api::state::{ModuleListing, VersionState};
 use crate::observe::liveness::{Liveness, Part};
 
@@ -74,6 +74,10 @@ impl Health {
     /// Whether requests are to be sent here: from the first lists until the shutdown, since an old list is better than none.
     pub fn ready(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.ready)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
     }
 
     /// How long a watch has been failing; zero while all run.
@@ -156,6 +160,7 @@ async fn run_fold(
     health: Arc<Health>,
 ) -> &'static str {
     let mut batches = seen.ready_chunks(BATCH);
+    let mut reported = false;
     while let Some(batch) = batches.next().await {
         let mut lists = Vec::new();
         for seen in batch {
@@ -165,37 +170,21 @@ async fn run_fold(
                 Seen::Version(change) => fold.version(change),
             }
         }
-        index.apply(fold.updates(), states(&fold));
+        let states = fold.states();
+        if let Some(namespace) = states.shadowed.as_ref().filter(|_| !reported && health.is_ready()) {
+            tracing::error!(
+                namespace,
+                "nobody can install the Modules of this namespace, since a --namespace-alias has its name: choose another alias, \
+                 or move the Modules"
+            );
+        }
+        reported = states.shadowed.is_some();
+        index.apply(fold.updates(), states);
         for (kind, scope) in lists {
             health.list_seen(kind, scope);
         }
     }
     "the index"
-}
-
-/// What the metrics show of all Modules.
-fn states(fold: &Fold) -> States {
-    let names = ["served", "not_addressable", "address_taken", "shadowed", "waiting"];
-    let mut states = States { counts: names.map(|name| (name, 0)).into(), shadowed: None };
-    for module in fold.modules() {
-        let state = if fold.is_shadowed(module) {
-            states.shadowed = Some(module.namespace().to_owned());
-            "shadowed"
-        } else {
-            state(module)
-        };
-        *states.counts.entry(state).or_default() += 1;
-    }
-    states
-}
-
-fn state(module: &ModuleListing) -> &'static str {
-    match &module.claim {
-        Err(_) => "not_addressable",
-        Ok(_) if module.address().is_some() => "served",
-        Ok(_) if module.is_refused => "address_taken",
-        Ok(_) => "waiting",
-    }
 }
 
 /// One watch of a kind.
