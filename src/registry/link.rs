@@ -129,6 +129,8 @@ fn mac(key: &Key, permit: Permit<'_>, expiry: u32) -> [u8; MAC_BYTES] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -153,16 +155,18 @@ mod tests {
         for (at, valid) in [(now, true), (expiry - 1, true), (expiry, false), (expiry + 1, false)] {
             assert_eq!(keys.permits(&link, permit, at), valid, "{at}");
         }
-        let (other_address, other_release) =
-            ("platform/eks/gcp".parse().unwrap(), Release::parse("21.18.1").unwrap());
-        for other in [
-            Permit { address: &other_address, ..permit },
-            Permit { release: &other_release, ..permit },
-            Permit { sha256: &[8; 32], ..permit },
-        ] {
-            assert!(!keys.permits(&link, other, now));
+        for other in ["platform/eks/gcp", "platform/vpc/aws", "acme/eks/aws", "platforme/ks/aws"] {
+            let address = other.parse().unwrap();
+            assert!(!keys.permits(&link, Permit { address: &address, ..permit }, now), "{other}");
         }
-        // Another expiry, padding, another alphabet, another last bit, and texts that are no link.
+        let other_release = Release::parse("21.18.1").unwrap();
+        assert!(!keys.permits(&link, Permit { release: &other_release, ..permit }, now));
+        assert!(!keys.permits(&link, Permit { sha256: &[8; 32], ..permit }, now));
+        // The last character has two bits that mean nothing.
+        let (start, last) = link.split_at(link.len() - 1);
+        let similar = char::from(last.as_bytes()[0] + 1);
+        assert!(!keys.permits(&format!("{start}{similar}"), permit, now), "{link} is the only spelling");
+        // Another expiry, padding, and texts that are no link.
         let late = {
             let mut bytes = URL_SAFE_NO_PAD.decode(&link).unwrap();
             bytes[3] ^= 1;
@@ -174,6 +178,47 @@ mod tests {
             assert!(!keys.permits(odd, permit, now), "{odd}");
         }
         assert!(!keys.permits(&URL_SAFE_NO_PAD.encode([255; 20]), permit, now));
+    }
+
+    #[test]
+    fn a_link_is_what_the_specification_says() {
+        let address: Address = "platform/eks/aws".parse().unwrap();
+        let release = Release::parse("v21.18.0+b1").unwrap();
+        let permit = Permit { address: &address, release: &release, sha256: &[7; 32] };
+        let text = format!("v1\nplatform\neks\naws\n21.18.0+b1\n{}\n1800000600", "07".repeat(32));
+        let mac = sign(&Key::new(HMAC_SHA256, KEY), text.as_bytes());
+        let bytes = [&1_800_000_600_u32.to_be_bytes()[..], &mac.as_ref()[..16]].concat();
+        assert_eq!(keys(&[KEY]).link(permit, 1_800_000_000), URL_SAFE_NO_PAD.encode(bytes));
+    }
+
+    #[test]
+    fn links_are_of_one_alphabet() {
+        let address: Address = "a/b/c".parse().unwrap();
+        let keys = keys(&[KEY]);
+        let mut seen = 0;
+        for number in 0..20 {
+            let release = Release::parse(&format!("1.0.{number}")).unwrap();
+            let permit = Permit { address: &address, release: &release, sha256: &[1; 32] };
+            let link = keys.link(permit, 1_800_000_000);
+            let other = link.replace('-', "+").replace('_', "/");
+            assert!(other == link || !keys.permits(&other, permit, 1_800_000_000));
+            seen += usize::from(other != link);
+        }
+        assert!(seen > 0);
+    }
+
+    proptest! {
+        #[test]
+        fn clocks_of_replicas_may_differ_by_five_minutes(now in 1_000_000_u64..4_000_000_000, ahead in 0..=300_u64) {
+            let address: Address = "a/b/c".parse().unwrap();
+            let release = Release::parse("1.0.0").unwrap();
+            let permit = Permit { address: &address, release: &release, sha256: &[1; 32] };
+            let keys = keys(&[KEY]);
+            let link = keys.link(permit, now);
+            prop_assert!(keys.permits(&link, permit, now + ahead), "checked by a clock that is ahead");
+            prop_assert!(keys.permits(&link, permit, now - ahead), "checked by a clock that is behind");
+            prop_assert!(!keys.permits(&link, permit, now + 601));
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct ArchivePath<'a> {
     pub release: Release,
     /// The link, not checked yet.
     pub link: &'a str,
-    /// The file name, with `+` for `%2B`.
+    /// The file name, with `+` for `%2B`, not checked yet.
     pub file: String,
 }
 
@@ -34,6 +34,9 @@ pub struct ArchivePath<'a> {
 pub const DISCOVERY: &str = "/.well-known/terraform.json";
 /// The base of the module registry protocol, as discovery tells it.
 pub const MODULES: &str = "/v1/modules/";
+
+/// The longest version that the schema accepts, in bytes.
+const LONGEST_VERSION: usize = 128;
 
 /// What a path asks for; `None` for a path that is none of the API's. A malformed address or version is no path of the API.
 pub fn route(path: &str) -> Option<Route<'_>> {
@@ -49,21 +52,21 @@ pub fn route(path: &str) -> Option<Route<'_>> {
         [version] => Some(Route::Module(address, Some(release(version)?))),
         [version, "download"] => Some(Route::Download(address, release(version)?)),
         [version, "archive", link, file] => {
-            Some(Route::Archive(ArchivePath { address, release: release(version)?, link, file: plus(file)? }))
+            Some(Route::Archive(ArchivePath { address, release: release(version)?, link, file: plus(file) }))
         }
         _ => None,
     }
 }
 
-/// A version in a path. The longest that the schema accepts has 128 characters.
+/// A version in a path.
 fn release(text: &str) -> Option<Release> {
-    Release::parse(&plus(text)?).ok()
+    let text = plus(text);
+    Release::parse(&text).ok().filter(|_| text.len() <= LONGEST_VERSION)
 }
 
-/// The text with `+` for `%2B`; `None` if anything else is encoded, or the text is longer than any of ours.
-fn plus(text: &str) -> Option<String> {
-    let text = text.replace("%2B", "+").replace("%2b", "+");
-    (text.len() <= 512 && !text.contains('%')).then_some(text)
+/// The text with `+` for `%2B`.
+fn plus(text: &str) -> String {
+    text.replace("%2B", "+").replace("%2b", "+")
 }
 
 /// A version or file name in a path or header.
@@ -108,6 +111,13 @@ mod tests {
                 "/v1/modules/a/b/aws/1.0.0/archive/AAAA/b-1.0.0%2Bx.zip",
                 "archive a/b/aws 1.0.0 AAAA b-1.0.0+x.zip",
             ),
+            // Whether these are valid links is for the handler to say.
+            ("/v1/modules/a/b/aws/1.0.0/archive/%2e%2e/%2f", "archive a/b/aws 1.0.0 %2e%2e %2f"),
+            ("/v1/modules/a/b/aws/1.0.0/archive//", "archive a/b/aws 1.0.0  "),
+            ("/v1/modules/a/b/aws/1.0.0/archive/../b-1.0.0.zip", "archive a/b/aws 1.0.0 .. b-1.0.0.zip"),
+            ("/v1/modules/a/b/aws/1.0.0/archive/AAAA/x/b-1.0.0.zip", "-"),
+            ("/v1/modules/a/b/aws/%31.0.0/download", "-"),
+            ("/v1/modules/a/b/aws/1.0.0%252Bx/download", "-"),
             ("/v1/modules/a/b/aws/versions/", "-"),
             ("/v1/modules/a/b/aws/", "-"),
             ("/v1/modules//b/aws/versions", "-"),

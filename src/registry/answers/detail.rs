@@ -13,7 +13,7 @@ struct Detail<'a> {
     name: &'a str,
     provider: &'a str,
     version: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Dependabot fails where the key is missing, not where it is null.
     source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<&'a str>,
