@@ -68,18 +68,7 @@ mod tests {
     use super::*;
 
     /// Valid from 2026-11-23 12:27:02 to 2126-10-30 12:27:02.
-    const LONG: &str = "\
------BEGIN CERTIFICATE-----
-MIIBdTCCARugAwIBAgIULr6OJuYmLVt/RAP3i79OAn2Gx5IwCgYIKoZIzj0EAwIw
-DzENMAsGA1UEAwwEUm9vdDAgFw0yNjExMjMxMjI3MDJaGA8yMTI2MTAzMDEyMjcw
-MlowDzENMAsGA1UEAwwEUm9vdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABE4r
-PxGjElcUnaOjHe3Yhho6JPBIz5li/85FYOGIKfAO3OO+X+LC67ksEv0tbioiHZ5R
-hNO/h9lHgeaqA6bSoLWjUzBRMB0GA1UdDgQWBBTLdiQ7LeC1vzn40U9+aOeklX5I
-wDAfBgNVHSMEGDAWgBTLdiQ7LeC1vzn40U9+aOeklX5IwDAPBgNVHRMBAf8EBTAD
-AQH/MAoGCCqGSM49BAMCA0gAMEUCIQCJfgEzb6uGutSEBgLM/AllNJm5WsgW3C55
-Qwoj5Ez8QgIgCtdUe70XA3YCadHdp64ZjQAUZURfbRxVWGx21zLnMHo=
------END CERTIFICATE-----
-";
+    const LONG: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/root.pem"));
 
     #[test]
     fn the_end_of_the_validity_is_found() {

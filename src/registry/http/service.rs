@@ -35,6 +35,9 @@ pub trait Handler: Send + Sync + 'static {
         0
     }
 
+    /// Called for a request that breaks a rule for all, which is answered without [`handle`](Self::handle).
+    fn refused(&self, _status: StatusCode) {}
+
     /// Called after a panic in [`handle`](Self::handle), which is answered with 500.
     fn panicked(&self) {}
 }
@@ -57,7 +60,10 @@ pub(super) async fn respond<H: Handler>(
     activity.begun();
     let mut answer = match checked(&shared, request).await {
         Ok(request) => handled(&shared, request, socket).await,
-        Err(refused) => closing(*refused),
+        Err(refused) => {
+            shared.handler.refused(refused.status());
+            closing(*refused)
+        }
     };
     if shared.stop.draining() && !answer.headers().contains_key(header::CONNECTION) {
         answer = closing(answer);

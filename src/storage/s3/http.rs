@@ -66,18 +66,8 @@ fn check_roots(pem: &[u8]) -> Result<(), CaError> {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::storage) const ROOT: &str = "\
------BEGIN CERTIFICATE-----
-MIIBdTCCARugAwIBAgIULr6OJuYmLVt/RAP3i79OAn2Gx5IwCgYIKoZIzj0EAwIw
-DzENMAsGA1UEAwwEUm9vdDAgFw0yNjExMjMxMjI3MDJaGA8yMTI2MTAzMDEyMjcw
-MlowDzENMAsGA1UEAwwEUm9vdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABE4r
-PxGjElcUnaOjHe3Yhho6JPBIz5li/85FYOGIKfAO3OO+X+LC67ksEv0tbioiHZ5R
-hNO/h9lHgeaqA6bSoLWjUzBRMB0GA1UdDgQWBBTLdiQ7LeC1vzn40U9+aOeklX5I
-wDAfBgNVHSMEGDAWgBTLdiQ7LeC1vzn40U9+aOeklX5IwDAPBgNVHRMBAf8EBTAD
-AQH/MAoGCCqGSM49BAMCA0gAMEUCIQCJfgEzb6uGutSEBgLM/AllNJm5WsgW3C55
-Qwoj5Ez8QgIgCtdUe70XA3YCadHdp64ZjQAUZURfbRxVWGx21zLnMHo=
------END CERTIFICATE-----
-";
+    pub(in crate::storage) const ROOT: &str =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/root.pem"));
 
     #[test]
     fn roots_are_checked_before_they_are_used() {

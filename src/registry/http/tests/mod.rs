@@ -46,6 +46,8 @@ struct Paths {
     /// Requests and bodies that have not ended.
     running: Arc<AtomicUsize>,
     panics: AtomicUsize,
+    /// The statuses of requests that never reached `handle`.
+    refused: std::sync::Mutex<Vec<u16>>,
     /// Ends requests for `/wait`.
     go: Notify,
 }
@@ -119,6 +121,10 @@ impl Handler for Paths {
 
     fn largest_body(&self, head: &Parts) -> u64 {
         if head.uri.path() == "/login" { 16 << 10 } else { 0 }
+    }
+
+    fn refused(&self, status: StatusCode) {
+        self.refused.lock().unwrap().push(status.as_u16());
     }
 
     fn panicked(&self) {

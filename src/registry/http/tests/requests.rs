@@ -70,6 +70,7 @@ async fn bodies_and_second_authorizations_are_refused_before_the_handler() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{headers}: {answer}");
         assert!(answer.contains("connection: close\r\n"), "{headers}: {answer}");
     }
+    assert_eq!(*served.paths.refused.lock().unwrap(), [400; 4], "each is counted");
     let none = "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     assert!(served.answer(none).await.starts_with("HTTP/1.1 200 OK\r\n"));
     assert_eq!(served.paths.running.load(Ordering::SeqCst), 0);
