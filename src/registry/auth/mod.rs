@@ -32,4 +32,4 @@ pub use self::identity::{Identity, Kind};
 pub use self::settings::{AccessError, AccessSettings};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

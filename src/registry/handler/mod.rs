@@ -5,11 +5,13 @@
 mod headers;
 mod log;
 mod responses;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use axum::http::{HeaderMap, Method, Request, Response};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 
 use self::log::{ArchiveLine, DownloadLine};
@@ -56,8 +58,12 @@ impl Handler for Service {
         answer
     }
 
+    fn refused(&self, status: StatusCode) {
+        self.metrics.answered(Endpoint::Other, status.as_u16(), Duration::ZERO);
+    }
+
     fn panicked(&self) {
-        self.metrics.answered(Endpoint::Other, 500, std::time::Duration::ZERO);
+        self.metrics.answered(Endpoint::Other, 500, Duration::ZERO);
     }
 }
 
@@ -87,12 +93,14 @@ impl Service {
 
     async fn versions(&self, address: Address, headers: &HeaderMap, peer: Peer) -> Response<Body> {
         let address = self.aliases.canonical(address);
-        if let Err(denied) = self.authorise(&address, headers, peer).await {
-            return responses::denied(denied);
-        }
-        match self.index.find(&address, |module| module.listing.clone()).await {
-            Some(listing) => headers::conditional(&listing, headers),
-            None => responses::module_not_found(),
+        let found = async {
+            let identity = self.access.identify(headers, peer.network()).await?;
+            self.find(&identity, peer, &address, |module| module.listing.clone()).await
+        };
+        match found.await {
+            Ok(Some(listing)) => headers::conditional(&listing, headers),
+            Ok(None) => responses::module_not_found(),
+            Err(denied) => responses::denied(denied),
         }
     }
 
@@ -104,9 +112,6 @@ impl Service {
         peer: Peer,
     ) -> Response<Body> {
         let address = self.aliases.canonical(address);
-        if let Err(denied) = self.authorise(&address, headers, peer).await {
-            return responses::denied(denied);
-        }
         let json = |module: &Arc<ServedModule>| {
             let version = match &release {
                 Some(release) => module.stored(release),
@@ -114,10 +119,15 @@ impl Service {
             };
             Some(encoded(detail(module, version?)))
         };
-        match self.index.find(&address, json).await {
-            Some(encoded) => headers::conditional(&encoded, headers),
-            None if release.is_some() => responses::version_not_found(),
-            None => responses::module_not_found(),
+        let found = async {
+            let identity = self.access.identify(headers, peer.network()).await?;
+            self.find(&identity, peer, &address, json).await
+        };
+        match found.await {
+            Ok(Some(encoded)) => headers::conditional(&encoded, headers),
+            Ok(None) if release.is_some() => responses::version_not_found(),
+            Ok(None) => responses::module_not_found(),
+            Err(denied) => responses::denied(denied),
         }
     }
 
@@ -129,10 +139,10 @@ impl Service {
         peer: Peer,
     ) -> Response<Body> {
         let mut line = DownloadLine::start(self.aliases.canonical(address), release, ClientInfo::of(headers));
-        let answer = match self.authorise(&line.address, headers, peer).await {
+        let answer = match self.access.identify(headers, peer.network()).await {
             Ok(identity) => {
                 line.identified(&identity);
-                self.locate(&line.address, release).await
+                self.locate(&identity, peer, &line.address, release).await
             }
             Err(denied) => responses::denied(denied),
         };
@@ -146,16 +156,23 @@ impl Service {
         answer
     }
 
-    /// The answer to somebody who may download the module.
-    async fn locate(&self, address: &Address, release: &Release) -> Response<Body> {
+    /// The answer to somebody who is known.
+    async fn locate(
+        &self,
+        identity: &Arc<Identity>,
+        peer: Peer,
+        address: &Address,
+        release: &Release,
+    ) -> Response<Body> {
         let find = |module: &Arc<ServedModule>| match module.version(release)? {
             index::Asked::Served(version) => Some(Ok(self.location(address, version))),
             index::Asked::Withdrawn(reason) => Some(Err(reason.to_owned())),
         };
-        match self.index.find(address, find).await {
-            Some(Ok(location)) => responses::located(&location),
-            Some(Err(reason)) => responses::withdrawn(&reason),
-            None => responses::version_not_found(),
+        match self.find(identity, peer, address, find).await {
+            Ok(Some(Ok(location))) => responses::located(&location),
+            Ok(Some(Err(reason))) => responses::withdrawn(&reason),
+            Ok(None) => responses::version_not_found(),
+            Err(denied) => responses::denied(denied),
         }
     }
 
@@ -202,24 +219,36 @@ impl Service {
         self.downloads.answer(download, move |outcome| line.write(outcome)).await
     }
 
-    /// Who sends the request, if they may download the module at this address.
+    /// What `find` finds at an address, for somebody who may download the module there.
+    async fn find<T>(
+        &self,
+        identity: &Arc<Identity>,
+        peer: Peer,
+        address: &Address,
+        find: impl Fn(&Arc<ServedModule>) -> Option<T>,
+    ) -> Result<Option<T>, Denied> {
+        let holder = self.index.get(address).map(|module| module.object.clone());
+        self.authorise(identity, peer, address, holder.as_deref()).await?;
+        let found = |module: &Arc<ServedModule>| Some((module.object.clone(), find(module)?));
+        let Some((object, found)) = self.index.find(address, found).await else { return Ok(None) };
+        // The address may have got a holder, or another one, since permission was reviewed.
+        if object != holder.unwrap_or_else(|| address.name.as_str().into()) {
+            self.authorise(identity, peer, address, Some(&object)).await?;
+        }
+        Ok(Some(found))
+    }
+
+    /// Whether somebody may download the module at an address, which the Module `holder` has.
     async fn authorise(
         &self,
-        address: &Address,
-        headers: &HeaderMap,
+        identity: &Arc<Identity>,
         peer: Peer,
-    ) -> Result<Arc<Identity>, Denied> {
-        let network = peer.network();
-        let identity = self.access.identify(headers, network).await?;
-        let module = self.index.get(address);
-        let asked = Asked {
-            namespace: &address.namespace,
-            name: &address.name,
-            system: &address.system,
-            holder: module.as_ref().map(|module| &*module.object),
-        };
-        self.access.may_download(&identity, network, asked).await?;
-        Ok(identity)
+        address: &Address,
+        holder: Option<&str>,
+    ) -> Result<(), Denied> {
+        let Address { namespace, name, system } = address;
+        let asked = Asked { namespace, name, system, holder };
+        self.access.may_download(identity, peer.network(), asked).await
     }
 }
 

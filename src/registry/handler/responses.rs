@@ -55,9 +55,13 @@ pub(super) fn link_refused() -> Response<Body> {
 }
 
 pub(super) fn method_not_allowed(head: bool) -> Response<Body> {
-    let mut answer =
-        error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", "Only GET is answered here.\n");
-    set(&mut answer, header::ALLOW, if head { "GET, HEAD" } else { "GET" });
+    let (methods, sentence) = if head {
+        ("GET, HEAD", "Only GET and HEAD are answered here.\n")
+    } else {
+        ("GET", "Only GET is answered here.\n")
+    };
+    let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", sentence);
+    set(&mut answer, header::ALLOW, methods);
     answer
 }
 

@@ -1,5 +1,5 @@
 mod access;
-mod doubles;
+pub mod doubles;
 mod headers;
 mod limits;
 mod review;
