@@ -11,13 +11,14 @@ use crate::support::rendered::{
 use crate::support::{World, root, testbed};
 
 /// The kustomizations that can be applied as they are.
-const KUSTOMIZATIONS: [&str; 8] = [
+const KUSTOMIZATIONS: [&str; 9] = [
     "crds",
     "deploy/base",
     "deploy/overlays/image",
     "deploy/overlays/one-namespace",
     "deploy/overlays/irsa",
     "deploy/overlays/openshift",
+    "deploy/overlays/registry-one-namespace",
     "deploy/registry",
     "deploy/user-roles",
 ];
@@ -62,6 +63,7 @@ fn everything(namespace: &str) -> Value {
         "networkPolicy": {"apiServerPorts": [6443, 16443], "extraEgress": [{"ports": [{"port": 5353}]}]},
         "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
         "prometheusRule": {"enabled": true, "labels": {"release": "prometheus"}},
+        "registry": crate::deploy_registry::everything(namespace),
     })
 }
 
@@ -78,7 +80,12 @@ async fn the_chart_gives_the_same_objects_as_the_kustomizations() {
     let bed = testbed().await;
     let mut kustomized = kustomize(bed, "deploy/base");
     kustomized.extend(kustomize(bed, "crds"));
-    let (kustomized, charted) = (comparable(kustomized), comparable(chart(&json!({}))));
+    let without_registry = chart(&json!({}));
+    assert_eq!(without_registry.len(), kustomized.len(), "the registry is installed on request only");
+    kustomized.extend(kustomize(bed, "deploy/registry"));
+    let mut charted = chart(&json!({"registry": crate::deploy_registry::required()}));
+    crate::deploy_registry::without_settings(&mut kustomized, &mut charted);
+    let (kustomized, charted) = (comparable(kustomized), comparable(charted));
     for (left, right) in kustomized.iter().zip(&charted) {
         assert_eq!(left, right, "{} {}", left["kind"], left["metadata"]["name"]);
     }
@@ -188,6 +195,7 @@ fn the_chart_quotes_every_name() {
             "logLevel": name,
             "crds": {"install": false},
             "userRoles": true,
+            "registry": crate::deploy_registry::named(name),
         }));
         let bare = |line: &&str| {
             [": ", "- ", "["].iter().any(|before| {
@@ -379,8 +387,9 @@ async fn the_api_server_accepts_all_of_it_without_a_warning() {
     let mut all = KUSTOMIZATIONS.map(|folder| (folder, kustomize_yaml(world.bed, folder))).to_vec();
     all.push(("the chart", chart_yaml(&everything(&world.name))));
     for (what, yaml) in all {
-        // Nothing here knows the Prometheus operator's kinds.
-        let known = |o: &&str| !o.contains("kind: ServiceMonitor") && !o.contains("kind: PrometheusRule");
+        // Nothing here knows the kinds of the Prometheus operator and the Gateway API.
+        let unknown = ["kind: ServiceMonitor", "kind: PrometheusRule", "kind: HTTPRoute"];
+        let known = |o: &&str| !unknown.iter().any(|kind| o.contains(kind));
         let known: Vec<_> = yaml.split("\n---\n").filter(known).collect();
         let strict = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"];
         let args = [&strict[..], &["--warnings-as-errors", "-f", "-"]].concat();
@@ -419,21 +428,6 @@ async fn the_operator_understands_what_it_is_started_with() {
     let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
     assert_eq!(parsed(&serde_json::from_value::<Vec<_>>(arguments.clone()).unwrap()).lease_name, "second");
     assert_eq!(find(&objects, "Role", "second-lease")["rules"][1]["resourceNames"], json!(["second"]));
-}
-
-#[tokio::test]
-async fn the_registry_understands_what_it_is_started_with() {
-    let objects = kustomize(testbed().await, "deploy/registry");
-    let pod = &find(&objects, "Deployment", "opendepot-registry")["spec"]["template"]["spec"];
-    let container = &pod["containers"][0];
-    assert_eq!(container["image"], format!("ghcr.io/opendepot/opendepot:{}", env!("CARGO_PKG_VERSION")));
-    let arguments: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
-    // The ConfigMap has the other required flag.
-    let all =
-        ["opendepot"].into_iter().chain(arguments.iter().map(String::as_str)).chain(["--allow-storage=*=*"]);
-    let Command::Serve(serve) = Cli::try_parse_from(all).unwrap().command else { panic!("{arguments:?}") };
-    assert_eq!(serve.link_key_file.unwrap().parent().unwrap().to_str(), Some("/link-key"));
-    assert_eq!((serve.drain.as_secs() + 60, pod["terminationGracePeriodSeconds"].as_f64()), (70, Some(90.0)));
 }
 
 #[test]

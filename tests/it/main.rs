@@ -16,6 +16,7 @@ mod conformance;
 mod crds;
 mod credentials;
 mod deploy;
+mod deploy_registry;
 mod digest_record;
 mod docs;
 mod examples;

@@ -32,23 +32,30 @@ name: {{ include "opendepot.serviceAccount" . | quote }}
 namespace: {{ quote .Release.Namespace }}
 {{- end -}}
 
-{{- /* The port of --listen, from any value that sets it. */}}
 {{- define "opendepot.port" -}}
-{{- $listen := "[::]:8080" -}}
-{{- range .Values.extraEnv -}}
-{{- if and (eq .name "OPENDEPOT_LISTEN") .valueFrom -}}
-{{- fail "extraEnv: OPENDEPOT_LISTEN needs a value, because the probes and the Service use its port; write value: \"[::]:9090\"" -}}
+{{- include "opendepot.portOf" (dict "args" .Values.extraArgs "env" .Values.extraEnv "flag" "listen" "default" "[::]:8080" "values" "") -}}
 {{- end -}}
-{{- if and (eq .name "OPENDEPOT_LISTEN") .value -}}{{- $listen = .value -}}{{- end -}}
+
+{{- /* The port of an address flag, from any value that sets it. */}}
+{{- define "opendepot.portOf" -}}
+{{- $listen := .default -}}
+{{- $flag := .flag -}}
+{{- $variable := printf "OPENDEPOT_%s" (.flag | upper | replace "-" "_") -}}
+{{- $path := .values -}}
+{{- range .env -}}
+{{- if and (eq .name $variable) .valueFrom -}}
+{{- fail (printf "%sextraEnv: %s needs a value, because the probes and the Service use its port; write value: \"[::]:9090\"" $path $variable) -}}
 {{- end -}}
-{{- range .Values.extraArgs -}}
-{{- if hasPrefix "--listen=" . -}}{{- $listen = trimPrefix "--listen=" . -}}{{- end -}}
+{{- if and (eq .name $variable) .value -}}{{- $listen = .value -}}{{- end -}}
+{{- end -}}
+{{- range .args -}}
+{{- if hasPrefix (printf "--%s=" $flag) . -}}{{- $listen = trimPrefix (printf "--%s=" $flag) . -}}{{- end -}}
 {{- end -}}
 {{- if not (regexMatch "^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[1-9][0-9]{0,4}$" $listen) -}}
-{{- fail (printf "--listen=%s: write an IP address and a port, such as [::]:9090" $listen) -}}
+{{- fail (printf "--%s=%s: write an IP address and a port, such as [::]:9090" $flag $listen) -}}
 {{- end -}}
 {{- if regexMatch "^(127\\.|\\[::1\\]|\\[::ffff:127\\.)" $listen -}}
-{{- fail (printf "--listen=%s: the kubelet and Prometheus can only connect to the pod's own address; write [::]:%s" $listen (regexFind "[0-9]+$" $listen)) -}}
+{{- fail (printf "--%s=%s: the kubelet and Prometheus can only connect to the pod's own address; write [::]:%s" $flag $listen (regexFind "[0-9]+$" $listen)) -}}
 {{- end -}}
 {{- regexFind "[0-9]+$" $listen -}}
 {{- end -}}
@@ -62,13 +69,89 @@ namespace: {{ quote .Release.Namespace }}
 {{- if not (has (get $values $value) (list nil "")) -}}{{- $_ := set $flags $flag $value -}}{{- end -}}
 {{- end -}}
 {{- if or ($values.caFile | default dict).configMap ($values.caFile | default dict).secret -}}{{- $_ := set $flags "ca-file" "caFile" -}}{{- end -}}
-{{- range $values.extraArgs -}}
-{{- $flag := trimPrefix "--" (regexFind "^--[a-z0-9-]+" .) -}}
-{{- if hasKey $flags $flag -}}
-{{- fail (printf "extraArgs: %s repeats a flag that the chart sets; use the value %s" . (get $flags $flag)) -}}
+{{- include "opendepot.repeatedArgs" (dict "args" $values.extraArgs "set" $flags "list" (list "namespace" "allow-storage" "s3-endpoint" "github-host") "values" "") -}}
 {{- end -}}
-{{- $_ := set $flags $flag "extraArgs, once" -}}
-{{- if has $flag (list "namespace" "allow-storage" "s3-endpoint" "github-host" "") -}}{{- $_ := unset $flags $flag -}}{{- end -}}
+
+{{- /* Rejects a flag that is set twice, unless it is a list. */}}
+{{- define "opendepot.repeatedArgs" -}}
+{{- $set := .set -}}
+{{- $list := append .list "" -}}
+{{- $path := .values -}}
+{{- range .args -}}
+{{- $flag := trimPrefix "--" (regexFind "^--[a-z0-9-]+" .) -}}
+{{- if hasKey $set $flag -}}
+{{- fail (printf "%sextraArgs: %s repeats a flag that the chart sets; use the value %s" $path . (get $set $flag)) -}}
+{{- end -}}
+{{- if not (has $flag $list) -}}{{- $_ := set $set $flag (printf "%sextraArgs, once" $path) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "opendepot.image" -}}
+{{- with .Values.image -}}
+{{- empty .digest | ternary (printf "%s:%s" .repository (.tag | default $.Chart.AppVersion)) (printf "%s@%s" .repository .digest) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The ports of hosts and endpoints, as a JSON list of numbers: those of "named", of flags and of environment variables. */}}
+{{- define "opendepot.egressPorts" -}}
+{{- $named := .named -}}
+{{- range .args -}}
+{{- if regexMatch "^--(s3-endpoint|github-host)=" . -}}
+{{- $named = concat $named (splitList "," (regexReplaceAll "^[^=]+=" . "")) -}}
+{{- end -}}
+{{- end -}}
+{{- range .env -}}
+{{- if regexMatch "^(AWS_ENDPOINT_URL.*|AWS_CONTAINER_CREDENTIALS_FULL_URI|OPENDEPOT_S3_ENDPOINT|OPENDEPOT_GITHUB_HOST|(ALL|HTTPS?)_PROXY)$" (upper .name) -}}
+{{- $named = concat $named (compact (splitList "," (.value | default ""))) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports := prepend .apiServer 443 -}}
+{{- range $named -}}
+{{- $plain := hasPrefix "http://" (lower (trim .)) -}}
+{{- $host := regexReplaceAll "^[A-Za-z]+://" (trim .) "" | splitList "/" | first | splitList "@" | last -}}
+{{- with regexFind ":[0-9]+$" $host -}}
+{{- $ports = append $ports (trimPrefix ":" .) -}}
+{{- else -}}
+{{- $ports = append $ports ($plain | ternary 80 443) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports | toStrings | uniq | toJson -}}
+{{- end -}}
+
+{{- /* Egress rules, with the ports of the servers that the process uses. */}}
+{{- define "opendepot.egress" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+    # The DNS pods' own port, for platforms that apply the policy after translating the Service's address: OpenShift.
+    - port: 5353
+      protocol: UDP
+    - port: 5353
+# The servers that the process uses, AWS STS, the API server's endpoints, and the ports from other values.
+- ports:
+    {{- range include "opendepot.egressPorts" . | fromJsonArray }}
+    - port: {{ . }}
+    {{- end }}
+# AWS credentials: instance metadata and EKS Pod Identity.
+- to:
+    {{- range list "169.254.169.254/32" "169.254.170.23/32" "fd00:ec2::254/128" "fd00:ec2::23/128" }}
+    - ipBlock:
+        cidr: {{ . }}
+    {{- end }}
+  ports:
+    - port: 80
+{{- end -}}
+
+{{- define "opendepot.caVolume" -}}
+{{- if (.Values.caFile | default dict).configMap -}}
+name: ca
+configMap:
+  name: {{ quote .Values.caFile.configMap }}
+{{- else if (.Values.caFile | default dict).secret -}}
+name: ca
+secret:
+  secretName: {{ quote .Values.caFile.secret }}
 {{- end -}}
 {{- end -}}
 

@@ -1,0 +1,143 @@
+{{- /* Not empty if the registry is enabled. A null for a group of values is an empty group. */}}
+{{- define "opendepot.registry.enabled" -}}
+{{- $registry := .Values.registry | default dict -}}
+{{- if $registry.enabled -}}
+{{- range list "tls" "linkKey" "auth" "serviceAccount" "service" "ingress" "httpRoute" "podDisruptionBudget" "networkPolicy" -}}
+{{- if not (get $registry .) -}}{{- $_ := set $registry . dict -}}{{- end -}}
+{{- end -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- define "opendepot.registry.name" -}}
+{{- printf "%s-registry" (include "opendepot.fullname" .) -}}
+{{- end -}}
+
+{{- define "opendepot.registry.serviceAccount" -}}
+{{- default (include "opendepot.registry.name" .) .Values.registry.serviceAccount.name -}}
+{{- end -}}
+
+{{- /* Another name than the operator's: no Service, budget or policy of one selects pods of the other. */}}
+{{- define "opendepot.registry.selector" -}}
+app.kubernetes.io/name: opendepot-registry
+app.kubernetes.io/instance: {{ quote .Release.Name }}
+{{- end -}}
+
+{{- define "opendepot.registry.labels" -}}
+{{ include "opendepot.registry.selector" . }}
+app.kubernetes.io/managed-by: {{ quote .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
+{{- end -}}
+
+{{- define "opendepot.registry.subject" -}}
+kind: ServiceAccount
+name: {{ include "opendepot.registry.serviceAccount" . | quote }}
+namespace: {{ quote .Release.Namespace }}
+{{- end -}}
+
+{{- define "opendepot.registry.port" -}}
+{{- include "opendepot.portOf" (dict "args" .Values.registry.extraArgs "env" .Values.registry.extraEnv "flag" "listen" "default" "[::]:8443" "values" "registry.") -}}
+{{- end -}}
+
+{{- define "opendepot.registry.adminPort" -}}
+{{- include "opendepot.portOf" (dict "args" .Values.registry.extraArgs "env" .Values.registry.extraEnv "flag" "admin-listen" "default" "[::]:8080" "values" "registry.") -}}
+{{- end -}}
+
+{{- define "opendepot.registry.servicePort" -}}
+{{- .Values.registry.service.port | default (empty .Values.registry.tls.plainHttp | ternary 443 80) -}}
+{{- end -}}
+
+{{- define "opendepot.registry.host" -}}
+{{- get (urlParse .Values.registry.url) "hostname" -}}
+{{- end -}}
+
+{{- define "opendepot.registry.linkKeySecret" -}}
+{{- .Values.registry.linkKey.existingSecret | default (printf "%s-link-key" (include "opendepot.registry.name" .)) -}}
+{{- end -}}
+
+{{- define "opendepot.registry.authConfigMap" -}}
+{{- if .Values.registry.auth.jwt -}}
+{{- printf "%s-auth-config" (include "opendepot.registry.name" .) -}}
+{{- else -}}
+{{- .Values.registry.auth.configMap -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "opendepot.registry.authConfig" -}}
+apiVersion: apiserver.config.k8s.io/v1
+kind: AuthenticationConfiguration
+jwt:
+  {{- toYaml .Values.registry.auth.jwt | nindent 2 }}
+{{- end -}}
+
+{{- define "opendepot.registry.namespaces" -}}
+{{- .Values.registry.namespaces | default .Values.namespaces | uniq | toJson -}}
+{{- end -}}
+
+{{- define "opendepot.registry.allowStorage" -}}
+{{- .Values.registry.allowStorage | default .Values.allowStorage | toJson -}}
+{{- end -}}
+
+{{- define "opendepot.registry.s3Endpoints" -}}
+{{- .Values.registry.s3Endpoints | default .Values.s3Endpoints | toJson -}}
+{{- end -}}
+
+{{- /* What the schema cannot say. Each message names the value to write. */}}
+{{- define "opendepot.registry.check" -}}
+{{- $registry := .Values.registry -}}
+{{- if not $registry.url -}}
+{{- fail "registry.url: write the address at which clients reach the registry, such as https://registry.acme.io" -}}
+{{- end -}}
+{{- if not (include "opendepot.registry.allowStorage" . | fromJsonArray) -}}
+{{- fail "registry.allowStorage: write what is served, as NAMESPACE=BUCKET[/PREFIX], such as platform=modules/platform; *=* allows all" -}}
+{{- end -}}
+{{- if and $registry.tls.secretName $registry.tls.plainHttp -}}
+{{- fail "registry.tls: remove secretName, or set plainHttp to false: with plainHttp, the registry has no certificate" -}}
+{{- end -}}
+{{- if not (or $registry.tls.secretName $registry.tls.plainHttp) -}}
+{{- fail "registry.tls.secretName: write the name of a Secret with tls.crt and tls.key; or set registry.tls.plainHttp to true if an ingress or gateway adds TLS" -}}
+{{- end -}}
+{{- if and $registry.auth.jwt $registry.auth.configMap -}}
+{{- fail "registry.auth: remove jwt or configMap: the registry reads one file" -}}
+{{- end -}}
+{{- if and $registry.httpRoute.enabled (not $registry.httpRoute.parentRefs) -}}
+{{- fail "registry.httpRoute.parentRefs: write the gateway, such as [{name: gateway, namespace: infra}]" -}}
+{{- end -}}
+{{- $service := $registry.service -}}
+{{- if and (has $service.type (list nil "" "ClusterIP")) (or $service.externalTrafficPolicy $service.loadBalancerClass $service.loadBalancerSourceRanges) -}}
+{{- fail "registry.service.type: write LoadBalancer or NodePort, or remove externalTrafficPolicy, loadBalancerClass and loadBalancerSourceRanges" -}}
+{{- end -}}
+{{- if eq (include "opendepot.registry.serviceAccount" .) (include "opendepot.serviceAccount" .) -}}
+{{- fail "registry.serviceAccount.name: write another name than the operator's: the registry must not have its AWS role and its rights" -}}
+{{- end -}}
+{{- $available := $registry.podDisruptionBudget.minAvailable -}}
+{{- if and $registry.podDisruptionBudget.enabled (gt (int $registry.replicas) 1) (not (kindIs "string" $available)) (ge (int $available) (int $registry.replicas)) -}}
+{{- fail (printf "registry.podDisruptionBudget.minAvailable: write at most %d: with %d of %d replicas, no node can be drained" (sub (int $registry.replicas) 1) (int $available) (int $registry.replicas)) -}}
+{{- end -}}
+{{- if eq (include "opendepot.registry.port" .) (include "opendepot.registry.adminPort" .) -}}
+{{- fail (printf "registry.extraArgs: --listen and --admin-listen have the same port %s; write two" (include "opendepot.registry.port" .)) -}}
+{{- end -}}
+{{- include "opendepot.registry.checkArgs" . -}}
+{{- end -}}
+
+{{- /* The flags that the chart sets, with the value of each. */}}
+{{- define "opendepot.registry.checkArgs" -}}
+{{- $registry := .Values.registry -}}
+{{- $set := dict "url" "registry.url" "drain" "registry.drainSeconds" "link-key-file" "registry.linkKey" -}}
+{{- range $flag, $value := dict "audience" "audience" "anonymous" "anonymous" "tokens-dir" "tokensSecret" -}}
+{{- if get $registry.auth $value -}}{{- $_ := set $set $flag (print "registry.auth." $value) -}}{{- end -}}
+{{- end -}}
+{{- if include "opendepot.registry.authConfigMap" . -}}{{- $_ := set $set "auth-config" "registry.auth.jwt" -}}{{- end -}}
+{{- if $registry.tls.secretName -}}
+{{- $_ := set $set "tls-cert-file" "registry.tls.secretName" -}}{{- $_ := set $set "tls-key-file" "registry.tls.secretName" -}}
+{{- end -}}
+{{- if include "opendepot.caVolume" . -}}{{- $_ := set $set "ca-file" "caFile" -}}{{- end -}}
+{{- range $flag, $value := dict "download" "download" "max-streams" "maxStreams" -}}
+{{- if get $registry $value -}}{{- $_ := set $set $flag (print "registry." $value) -}}{{- end -}}
+{{- end -}}
+{{- if eq (toString $registry.moduleMetrics) "false" -}}{{- $_ := set $set "module-metrics" "registry.moduleMetrics" -}}{{- end -}}
+{{- range $flag, $value := dict "log-format" "logFormat" "log-level" "logLevel" -}}
+{{- if or (get $registry $value) (get $.Values $value) -}}{{- $_ := set $set $flag (print "registry." $value) -}}{{- end -}}
+{{- end -}}
+{{- include "opendepot.repeatedArgs" (dict "args" $registry.extraArgs "set" $set "list" (list "namespace" "namespace-alias" "allow-storage" "s3-endpoint" "public-endpoint" "trusted-proxy") "values" "registry.") -}}
+{{- end -}}
