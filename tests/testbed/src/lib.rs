@@ -5,6 +5,7 @@
 //! | [`control_plane`] | etcd, kube-apiserver and kube-controller-manager, with an audit log to count calls in |
 //! | [`s3`] | versitygw, behind a proxy that counts and fails requests |
 //! | [`github`] | GitHub's site, REST API and archives, of real git repositories |
+//! | [`openid`] | a provider of OpenID Connect |
 //! | [`operator`] | the built binary, run as the shipped service account |
 //! | [`terraform`] | Terraform or OpenTofu, as the judge of what is stored |
 //! | [`authority`] | a throw-away certificate authority |
@@ -23,6 +24,7 @@ pub mod github;
 pub mod instructions;
 mod log;
 pub mod markdown;
+pub mod openid;
 pub mod operator;
 pub mod process;
 pub mod s3;

@@ -1,7 +1,7 @@
 //! The real servers and clients that the tests run on, built from source once per machine.
 //!
-//! The `go.mod` files below `hack/` pin them. What is built lies in the user's cache folder, under the hash of that file
-//! and its `go.sum`, so that a fresh clone finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
+//! The `go.mod` files below `hack/` pin them. What is built lies in the user's cache folder, under the hash of that file,
+//! its `go.sum` and its `main.go`, so that a fresh clone finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -31,6 +31,8 @@ pub enum Server {
     Helm,
     /// Checks GitHub workflows.
     Actionlint,
+    /// An identity provider.
+    OpenId,
 }
 
 impl Server {
@@ -44,6 +46,7 @@ impl Server {
             Self::Tofu => "tofu",
             Self::Helm => "helm",
             Self::Actionlint => "actionlint",
+            Self::OpenId => "openid",
         }
     }
 
@@ -57,6 +60,8 @@ impl Server {
             Self::Tofu => "github.com/opentofu/opentofu/cmd/tofu",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
             Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
+            // A few lines of our own in that folder, on a library.
+            Self::OpenId => ".",
         }
     }
 
@@ -65,6 +70,7 @@ impl Server {
         match self {
             Self::Tofu => "tofu",
             Self::Helm | Self::Actionlint => "tools",
+            Self::OpenId => "openid",
             _ => "servers",
         }
     }
@@ -132,8 +138,11 @@ fn cache(module: &str) -> Result<PathBuf> {
     let root =
         root.context("neither XDG_CACHE_HOME nor HOME is set: set one, the built servers are kept there")?;
     let mut digest = Digest::new(&SHA256);
-    for file in ["go.mod", "go.sum"] {
+    for file in ["go.mod", "go.sum", "main.go"] {
         let path = source(module).join(file);
+        if file == "main.go" && !path.exists() {
+            continue;
+        }
         digest.update(&fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }
     let hash = *digest.finish().as_ref().first_chunk().context("a SHA-256 has 8 bytes")?;
