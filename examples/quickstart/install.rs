@@ -1,110 +1,187 @@
-//! Terraform (or OpenTofu) installs the stored objects.
+//! Terraform (or OpenTofu) installs from the registry.
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use opendepot_testbed::github::File;
-use opendepot_testbed::terraform::{Terraform, source};
+use anyhow::{Context, Result, bail};
+use opendepot_testbed::terraform::Terraform;
 use serde_json::Value;
 
-use crate::screen::{Proofs, command, heading, output, say};
-use crate::stage::{BUCKET, Stage};
+use crate::publish::MODULE;
+use crate::screen::{Proofs, command, heading, output};
+use crate::stage::{NAMESPACE, Stage};
 
-const GREETING: &str = r#"variable "name" {
-  type = string
+/// A folder with a configuration that installs the Module from the registry.
+pub struct Consumer {
+    terraform: Terraform,
+    /// The configuration, and the environment that the client needs.
+    pub text: String,
+    pub environment: String,
+    online: bool,
 }
 
-resource "terraform_data" "greeting" {
-  input = "hello ${var.name}"
-}
-"#;
-
-/// Installs the first Module's newest version, and compares it with its tag in git.
-pub fn real_module(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
-    heading("Install the module with Terraform, and compare it with git");
-    let versions = stage.versions("terraform-aws-eks")?;
-    let terraform = Terraform::new()?;
-    // The module's root uses another module from a registry; this folder does not.
-    configure(&terraform, stage, versions.last(), Some("modules/karpenter"), "")?;
-    run(&terraform, &["get"])?;
-    let (clone, installed) = (terraform.folder().join("git"), terraform.module("example"));
-    let (clone_path, tree) = (clone.display().to_string(), installed.display().to_string());
-    let from = ["clone", "--quiet", "--depth", "1", "--branch", "v21.13.0", &stage.origin, &clone_path];
-    git(terraform.folder(), &from)?;
-    let git_folder = format!("--git-dir={clone_path}/.git");
-    let differences = git(
-        terraform.folder(),
-        &[&git_folder, &format!("--work-tree={tree}"), "status", "--short", "--ignored"],
-    )?;
-    say(format!("{} differences", differences.lines().count()));
-    let same = differences.is_empty() && installed.join("modules/karpenter").is_dir();
-    proofs.check(same, "Terraform installs exactly the files that git has at the tag, at the archive's root");
-    Ok(())
-}
-
-/// Publishes a small module as zip and as tar.gz, and plans with both.
-pub fn plan(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
-    heading("Publish a small module as zip and as tar.gz, and plan with both");
-    let repository = stage.bed.github.repository("acme/terraform-greeting")?;
-    repository.release("v1.0.0", &[File::new("main.tf", GREETING)])?;
-    stage.kubectl(&["apply", "-f", "examples/quickstart/greeting.yaml"])?;
-    let mut digests = Vec::new();
-    for (module, format) in [("greeting-zip", "zip"), ("greeting-tar", "tar.gz")] {
-        stage.wait(module, "condition=Ready")?;
-        let versions = stage.versions(module)?;
-        let terraform = Terraform::new()?;
-        configure(&terraform, stage, versions.first(), None, "\n  name   = \"world\"")?;
-        run(&terraform, &["init", "-input=false"])?;
-        let plan = run(&terraform, &["plan", "-input=false"])?;
-        let planned = plan.contains("hello world") && plan.contains("Plan: 1 to add");
-        proofs.check(planned, format!("{} init and plan work with the {format}", terraform.name()));
-        digests
-            .extend(versions.first().and_then(|v| v["status"]["contentDigest"].as_str().map(str::to_owned)));
+impl Consumer {
+    /// Gives a service account the right to install, and Terraform its token.
+    pub fn new(stage: &Stage) -> Result<Self> {
+        heading("Allow Terraform to install, with Kubernetes RBAC");
+        let (registry, online) = (&stage.registry, stage.online);
+        let settings = registry.consumer(|args| stage.kubectl(args), &stage.bed)?;
+        let ca = registry.ca_file();
+        let environment =
+            format!("export TF_CLI_CONFIG_FILE={} SSL_CERT_FILE={}", settings.display(), ca.display());
+        let terraform =
+            Terraform::new()?.env("TF_CLI_CONFIG_FILE", settings.as_os_str()).env("SSL_CERT_FILE", ca);
+        // The root of the real module needs providers and other modules; this folder needs no other module.
+        let (folder, inputs) =
+            if online { ("//modules/karpenter", "") } else { ("", "\n  name    = \"demo\"") };
+        let source = format!("{}/{NAMESPACE}/{MODULE}/aws{folder}", registry.host);
+        let text =
+            format!("module \"eks\" {{\n  source  = \"{source}\"\n  version = \"~> 21.0\"{inputs}\n}}\n");
+        Ok(Self { terraform, text, environment, online })
     }
-    let same = matches!(&digests[..], [zip, tar] if zip == tar);
-    proofs.check(same, "zip and tar.gz of one tag have the same contentDigest");
-    stage.show()
+
+    /// The folder with the configuration.
+    pub fn folder(&self) -> std::path::Display<'_> {
+        self.terraform.folder().display()
+    }
+
+    /// `terraform` or `tofu`.
+    pub fn client(&self) -> String {
+        self.terraform.name()
+    }
+
+    /// Where the client is.
+    pub fn client_path(&self) -> &Path {
+        self.terraform.program()
+    }
+
+    /// Installs the newest version that meets the constraint, compares it with git, and plans.
+    pub fn first(&self, stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+        heading("Install by address and version constraint");
+        self.terraform.configure(&self.text)?;
+        command("cat", &["main.tf"]);
+        output(&self.text);
+        let newest = self.install(&[], "21.12.0")?;
+        proofs.check(newest, "the newest version that meets the constraint is installed");
+        self.shell("git", &["clone", "-q", "--depth=1", "--branch=v21.12.0", &stage.origin, "git"])?;
+        let same = self.shell("diff", &["--recursive", "--exclude=.git", "git", ".terraform/modules/eks"])?;
+        proofs.check(same, "its files are exactly those that git has at the tag");
+        if !self.online {
+            let plan = self.run(&["plan", "-input=false"])?;
+            proofs.check(plan.contains("Plan: 1 to add"), "the plan works");
+        }
+        Ok(())
+    }
+
+    /// Takes over a new release.
+    pub fn upgrade(&self, proofs: &mut Proofs) -> Result<()> {
+        let flag = if self.online { "-update" } else { "-upgrade" };
+        let new = self.install(&[flag], "21.13.0")?;
+        proofs.check(new, format!("the next `{}` installs the new version", self.first_words(&[flag])));
+        Ok(())
+    }
+
+    /// Finds out that an archive is not the one that was published.
+    pub fn refuse(&self, proofs: &mut Proofs) -> Result<()> {
+        self.shell("rm", &["-r", ".terraform"])?;
+        let args = self.words(&[]);
+        command(&self.client(), &args);
+        let Err(error) = self.terraform.run(&[&args[..], &["-no-color"]].concat()) else {
+            bail!("{} installed an archive that was replaced in the bucket", self.client())
+        };
+        let error = error.to_string();
+        let message = error.split_once('\n').map_or(&*error, |(_, message)| message);
+        output(&about_modules(message));
+        let refused = message.contains("Checksums did not match");
+        let nothing = !self.terraform.module("eks").join("main.tf").exists();
+        proofs
+            .check(refused && nothing, format!("{} refuses the archive and installs nothing", self.client()));
+        Ok(())
+    }
+
+    /// Installs the repaired archive.
+    pub fn again(&self, proofs: &mut Proofs) -> Result<()> {
+        let installed = self.install(&[], "21.13.0")?;
+        proofs.check(installed, format!("{} installs it again", self.client()));
+        Ok(())
+    }
+
+    /// Installs modules, and says whether the module has this version now. The registry's watch may be late on a busy
+    /// machine: then the command is repeated.
+    fn install(&self, flags: &[&str], version: &str) -> Result<bool> {
+        let args = self.words(flags);
+        command(&self.client(), &args);
+        let args = [&args[..], &["-no-color"]].concat();
+        let mut attempts = 10;
+        let printed = loop {
+            let printed = self.terraform.run(&args)?;
+            attempts -= 1;
+            if attempts == 0 || self.version()? == version {
+                break printed;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        };
+        output(&about_modules(&printed));
+        Ok(self.version()? == version)
+    }
+
+    /// The version that is installed.
+    fn version(&self) -> Result<String> {
+        let path = self.terraform.folder().join(".terraform/modules/modules.json");
+        let all: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+        let entries = all["Modules"].as_array().into_iter().flatten();
+        let mut installed = entries.filter(|entry| entry["Key"] == "eks").map(|entry| &entry["Version"]);
+        let version = installed.next().and_then(Value::as_str).context("the module is not installed")?;
+        Ok(version.to_owned())
+    }
+
+    fn words<'a>(&self, flags: &[&'a str]) -> Vec<&'a str> {
+        let verb: &[&str] = if self.online { &["get"] } else { &["init"] };
+        [verb, flags].concat()
+    }
+
+    fn first_words(&self, flags: &[&str]) -> String {
+        self.words(flags).join(" ")
+    }
+
+    fn run(&self, args: &[&str]) -> Result<String> {
+        command(&self.client(), args);
+        let printed = self.terraform.run(&[args, &["-no-color"]].concat())?;
+        output(&about_modules(&printed));
+        Ok(printed)
+    }
+
+    /// Runs another program in the folder, without the settings of the user, and gives whether it succeeded.
+    fn shell(&self, program: &str, args: &[&str]) -> Result<bool> {
+        command(program, args);
+        let folder = self.terraform.folder();
+        let settings = folder.join("gitconfig");
+        std::fs::write(&settings, "[safe]\n\tdirectory = *\n[advice]\n\tdetachedHead = false\n")?;
+        let mut process = Command::new(program);
+        process
+            .args(args)
+            .current_dir(folder)
+            .env("GIT_CONFIG_GLOBAL", settings)
+            .env("GIT_TERMINAL_PROMPT", "0");
+        let ended = process.output().with_context(|| format!("cannot run {program}"))?;
+        output(&String::from_utf8_lossy(&ended.stdout));
+        output(&String::from_utf8_lossy(&ended.stderr));
+        Ok(ended.status.success())
+    }
 }
 
-/// Writes a configuration that uses a Version's object, and shows it without the S3 credentials.
-fn configure(
-    terraform: &Terraform,
-    stage: &Stage,
-    version: Option<&Value>,
-    folder: Option<&str>,
-    inputs: &str,
-) -> Result<()> {
-    let key =
-        version.and_then(|v| v["status"]["storage"]["key"].as_str()).context("the Version is stored")?;
-    let source = source(&stage.bed.s3, BUCKET, key, folder);
-    let text = |source: &str| format!("module \"example\" {{\n  source = \"{source}\"{inputs}\n}}\n");
-    terraform.configure(&text(&source))?;
-    let shown = source.split_once("&aws_access_key_id").map_or("", |(before, _)| before);
-    command("cat", &["main.tf"]);
-    output(&text(&format!("{shown}&aws_access_key_id=…&aws_access_key_secret=…")));
-    Ok(())
-}
-
-fn run(terraform: &Terraform, args: &[&str]) -> Result<String> {
-    command(&terraform.name(), args);
-    let (first, rest) = args.split_first().context("a command has a name")?;
-    let said = terraform.run(&[&[first, "-no-color"], rest].concat())?;
-    let lines = said.lines().filter(|line| !line.trim().is_empty() && !line.contains("aws_access_key"));
-    output(&lines.collect::<Vec<_>>().join("\n"));
-    Ok(said)
-}
-
-/// Runs git without the settings of the machine and its user.
-fn git(folder: &Path, args: &[&str]) -> Result<String> {
-    command("git", args);
-    let settings = folder.join("gitconfig");
-    std::fs::write(&settings, "[safe]\n\tdirectory = *\n").context("cannot write git's settings")?;
-    let mut git = Command::new("git");
-    git.args(args).env("GIT_CONFIG_GLOBAL", settings).env("GIT_TERMINAL_PROMPT", "0");
-    let said = git.output().context("cannot run git")?;
-    let (out, error) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
-    ensure!(said.status.success(), "git ended with {}: {error}", said.status);
-    output(&out);
-    Ok(out.into_owned())
+/// What a client prints, without empty lines and what is the same for every configuration.
+fn about_modules(text: &str) -> String {
+    const SAME: [&str; 7] = [
+        "Initializing the backend",
+        "Initializing provider plugins",
+        "- terraform.io/builtin",
+        "Terraform used the selected",
+        "OpenTofu used the selected",
+        "plan. Resource actions",
+        "  + create",
+    ];
+    let same = |line: &str| line.trim().is_empty() || SAME.iter().any(|begins| line.starts_with(begins));
+    text.lines().filter(|line| !same(line)).collect::<Vec<_>>().join("\n")
 }

@@ -7,24 +7,28 @@ use base64::Engine as _;
 use opendepot_testbed::github::Credential;
 use serde_json::Value;
 
-use crate::screen::{Proofs, heading, say};
+use crate::screen::{Proofs, command, heading, say};
 use crate::stage::{BUCKET, NAMESPACE, REPOSITORY, Stage};
 
-const MODULE: &str = "terraform-aws-eks";
-const MODULES: &str = "modules.opendepot.defdev.io";
+/// The Module.
+pub const MODULE: &str = "terraform-aws-eks";
+pub const MODULES: &str = "modules.opendepot.defdev.io";
+const VERSIONS: &str = "versions.opendepot.defdev.io";
 /// Flux takes over fields of managers named kubectl*, and removes those not in Git.
-const MANAGER: &str = "--field-manager=opendepot-release";
+pub const MANAGER: &str = "--field-manager=opendepot-release";
 const READY: &str = "condition=Ready";
 
 /// Applies the first Module: three versions of a private repository.
 pub async fn first_versions(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
-    heading("Publish three versions");
+    heading("Publish three versions of a GitHub repository");
+    if let Some(app) = &stage.app {
+        stage.secret(app)?;
+    }
     if stage.online {
         anonymous(stage)?;
     } else {
         stage.kubectl(&["apply", MANAGER, "-f", "examples/seed-module.yaml"])?;
     }
-    stage.show()?;
     stage.wait(MODULE, READY)?;
     stage.show()?;
     let versions = stage.versions(MODULE)?;
@@ -36,8 +40,8 @@ pub async fn first_versions(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
         same &= stored(stage, version).await?.1 == version["status"]["checksum"];
     }
     proofs.check(same, "status.checksum is the SHA-256 of the bytes in the bucket, for each of them");
-    if let Some(installation) = stage.installation {
-        private(stage, installation, proofs)?;
+    if let Some(app) = &stage.app {
+        private(stage, app.installation, proofs)?;
     }
     Ok(())
 }
@@ -65,7 +69,7 @@ fn private(stage: &Stage, installation: u64, proofs: &mut Proofs) -> Result<()> 
 
 /// Appends a version, as a release workflow does.
 pub fn one_more(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
-    heading("Append a version");
+    heading("Append a version, as a release workflow does, and upgrade");
     let before = resource_versions(stage)?;
     let append = r#"[{"op":"add","path":"/spec/versions/-","value":{"version":"21.13.0"}}]"#;
     stage.kubectl(&["patch", MODULES, MODULE, "-n", NAMESPACE, MANAGER, "--type", "json", "-p", append])?;
@@ -78,19 +82,30 @@ pub fn one_more(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     Ok(())
 }
 
-/// Deletes an object and restores it with a forced sync.
+/// Replaces an object with that of an older version, as an attacker who can write to the bucket.
+pub async fn tamper(stage: &Stage) -> Result<()> {
+    heading("Replace the newest archive in the bucket by an older one, as an attacker could");
+    let versions = stage.versions(MODULE)?;
+    let older = stored(stage, versions.first().context("there is a first Version")?).await?.0;
+    let newest = stored(stage, versions.last().context("there is a last Version")?).await?.0;
+    command("aws", &["s3", "cp", &format!("s3://{BUCKET}/{older}"), &format!("s3://{BUCKET}/{newest}")]);
+    let bytes = stage.bed.s3.get(BUCKET, &older).await?;
+    stage.bed.s3.put(BUCKET, &newest, bytes).await
+}
+
+/// Restores the object with a forced sync. (Without it, the next verification does, at most a day later.)
 pub async fn repair(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
-    heading("Delete an object, and force a sync");
+    heading("Repair the archive now, instead of at the next daily verification");
     let version = newest(stage)?;
-    let (key, checksum) = stored(stage, &version).await?;
-    stage.bed.s3.delete(BUCKET, &key).await?;
-    say(format!("Deleted s3://{BUCKET}/{key}"));
-    let lost = !stage.bed.s3.keys(BUCKET).await?.contains(&key);
+    let name = version["metadata"]["name"].as_str().context("a Version has a name")?;
+    let object = format!("{VERSIONS}/{name}");
     let force = r#"{"spec":{"forceSync":true}}"#;
-    stage.kubectl(&["patch", MODULES, MODULE, "-n", NAMESPACE, MANAGER, "--type", "merge", "-p", force])?;
-    stage.wait(MODULE, "jsonpath={.spec.forceSync}=false")?;
-    let (again, same) = stored(stage, &newest(stage)?).await?;
-    proofs.check(lost && again == key && same == checksum, "forceSync restores a lost object, byte for byte");
+    stage.kubectl(&["patch", VERSIONS, name, "-n", NAMESPACE, MANAGER, "--type", "merge", "-p", force])?;
+    let done = "--for=jsonpath={.spec.forceSync}=false";
+    stage.kubectl(&["wait", &object, "-n", NAMESPACE, done, "--timeout=60s"])?;
+    let (_, same) = stored(stage, &newest(stage)?).await?;
+    let restored = same == version["status"]["checksum"];
+    proofs.check(restored, "forceSync restores the archive, byte for byte");
     Ok(())
 }
 
@@ -110,16 +125,6 @@ pub async fn one_less(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     let removed = left.len() == 3 && !left.contains_key("terraform-aws-eks-21.10.1");
     proofs.check(removed, "a removed entry's Version is deleted, the others stay");
     proofs.check(keys.len() == 3 && !keys.contains(&key), "its object is deleted from the bucket");
-    Ok(())
-}
-
-/// Shows the contents of the bucket.
-pub async fn list_bucket(stage: &Stage) -> Result<()> {
-    heading("Contents of the bucket");
-    for version in stage.versions(MODULE)? {
-        let (key, checksum) = stored(stage, &version).await?;
-        say(format!("s3://{BUCKET}/{key}  SHA-256 {checksum}"));
-    }
     Ok(())
 }
 

@@ -1,28 +1,44 @@
 //! The quickstart's output: headings, commands with their output, and checks.
 
 use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
+
+/// Everything that was printed.
+static PRINTED: Mutex<String> = Mutex::new(String::new());
 
 /// Begins a step.
 pub fn heading(text: &str) {
-    println!("\n== {text}");
+    say(format!("\n== {text}"));
 }
 
 /// A remark.
 pub fn say(text: impl Display) {
-    println!("{text}");
+    let text = format!("{text}\n");
+    print!("{text}");
+    PRINTED.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
 }
 
 /// A command, so that it can be copied into a shell.
 pub fn command(program: &str, args: &[&str]) {
+    say(format!("\n$ {}", line(program, args)));
+}
+
+/// The same, without the prompt.
+pub fn line(program: &str, args: &[&str]) -> String {
     let words: Vec<String> = args.iter().map(|word| quoted(word)).collect();
-    println!("\n$ {program} {}", words.join(" "));
+    format!("{program} {}", words.join(" "))
 }
 
 /// The output of a command.
 pub fn output(text: &str) {
     if !text.trim().is_empty() {
-        println!("{}", text.trim_end());
+        say(text.trim_end());
     }
+}
+
+/// Everything that was printed until now.
+pub fn printed() -> String {
+    PRINTED.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// The error that ended the quickstart early.
@@ -43,7 +59,7 @@ impl Proofs {
     /// Records the outcome of a check.
     pub fn check(&mut self, holds: bool, claim: impl Into<String>) {
         let claim = claim.into();
-        println!("{}", line(holds, &claim));
+        say(claimed(holds, &claim));
         self.0.push((holds, claim));
     }
 
@@ -52,15 +68,19 @@ impl Proofs {
         !self.0.is_empty() && self.0.iter().all(|(holds, _)| *holds)
     }
 
-    /// Prints all checks.
+    /// Prints the number of checks, and those that failed.
     pub fn list(&self) {
-        heading(if self.0.is_empty() { "No check was made" } else { "Checks" });
-        for (holds, claim) in &self.0 {
-            println!("{}", line(*holds, claim));
+        let failed: Vec<_> = self.0.iter().filter(|(holds, _)| !holds).collect();
+        match (self.0.len(), failed.len()) {
+            (all, 0) => heading(&format!("All {all} checks passed")),
+            (all, failed) => heading(&format!("{failed} of {all} checks failed")),
+        }
+        for (holds, claim) in failed {
+            say(claimed(*holds, claim));
         }
     }
 }
 
-fn line(holds: bool, claim: &str) -> String {
+fn claimed(holds: bool, claim: &str) -> String {
     format!("  [{}] {claim}", if holds { "ok" } else { "FAILED" })
 }

@@ -1,41 +1,45 @@
-//! What the operator needs: a Kubernetes API with its CRDs and RBAC, a bucket, and GitHub with a private repository.
+//! What OpenDepot needs: a Kubernetes API with its CRDs and RBAC, a bucket, and GitHub with a private repository.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use opendepot_testbed::github::{File, real_repositories};
+use opendepot_testbed::github::{App, File};
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use opendepot_testbed::s3::REGION;
 use opendepot_testbed::servers::{self, Server};
 use opendepot_testbed::{Options, Testbed};
 use serde_json::Value;
 
-use crate::screen::{command, heading, output, say};
+use crate::install::Consumer;
+use crate::publish::{MANAGER, MODULE, MODULES};
+use crate::registry::Registry;
+use crate::screen::{command, heading, line, output, say};
 
 /// The namespace of the operator and of everything here.
 pub const NAMESPACE: &str = "opendepot-system";
 /// The bucket.
 pub const BUCKET: &str = "opendepot-modules";
-/// The repository of the first Module.
+/// The repository of the Module.
 pub const REPOSITORY: &str = "terraform-aws-modules/terraform-aws-eks";
 /// Full names, because other software has kinds of the same names.
 const VERSIONS: &str = "versions.opendepot.defdev.io";
 const BOTH: &str = "modules.opendepot.defdev.io,versions.opendepot.defdev.io";
-/// The tags of that repository.
-const TAGS: [&str; 4] = ["v21.10.1", "v21.11.0", "v21.12.0", "v21.13.0"];
+/// The tags of that repository. The last one is for users who keep everything running.
+const TAGS: [&str; 5] = ["v21.10.1", "v21.11.0", "v21.12.0", "v21.13.0", "v21.14.0"];
 
-/// All servers and the operator. They stop when this is dropped or the process ends.
+/// All servers, the operator and the registry. They stop when this is dropped or the process ends.
 pub struct Stage {
     pub bed: Testbed,
     /// Whether to use the real GitHub.
     pub online: bool,
-    /// Where git finds the first Module's repository.
+    /// Where git finds the Module's repository.
     pub origin: String,
-    /// The GitHub App's installation on the local GitHub.
-    pub installation: Option<u64>,
+    /// A GitHub App with access to it, on the local GitHub.
+    pub app: Option<App>,
+    pub registry: Registry,
     operator: Operator,
 }
 
@@ -43,25 +47,40 @@ impl Stage {
     /// Builds missing programs and starts everything.
     pub async fn start(online: bool) -> Result<Self> {
         if foreign_operator().is_none() {
-            heading("Build the operator");
+            heading("Build OpenDepot");
             build()?;
         }
         heading("Start Kubernetes, S3 and GitHub on this machine");
         let bed = servers().await?;
         bed.s3.create_bucket(BUCKET).await?;
-        say(format!("S3: {}, bucket {BUCKET}", bed.s3.endpoint()));
-        let (origin, installation) = if online {
-            say("GitHub: github.com itself");
+        let (origin, app) = if online {
+            say("GitHub is github.com itself");
             (format!("https://github.com/{REPOSITORY}"), None)
         } else {
-            let (origin, installation) = private_repository(&bed)?;
-            (origin, Some(installation))
+            let (origin, app) = private_repository(&bed)?;
+            (origin, Some(app))
         };
-        heading("Start the operator, with its service account and the shipped RBAC");
+        heading("Start the operator and the registry, each with its service account and the shipped RBAC");
+        command("opendepot", &["run"]);
         let operator = operator(&bed, online).await?.start()?;
         let took = operator.wait_ready().await?;
         say(format!("ready after {} ms", took.as_millis()));
-        Ok(Self { bed, online, origin, installation, operator })
+        let registry = Registry::start(&bed).await?;
+        Ok(Self { bed, online, origin, app, registry, operator })
+    }
+
+    /// Creates the Secret with the GitHub App's credentials.
+    pub fn secret(&self, app: &App) -> Result<()> {
+        let key = self.bed.github.ca_file().with_file_name("app.pem");
+        std::fs::write(&key, &app.pkcs1_pem).context("cannot write the App's key")?;
+        let (id, installation) = (app.id, app.installation);
+        let fields = [
+            format!("--from-literal=githubAppID={id}"),
+            format!("--from-literal=githubInstallID={installation}"),
+            format!("--from-file=githubPrivateKey={}", key.display()),
+        ];
+        let name = ["create", "secret", "generic", "opendepot-github-application-secret", "-n", NAMESPACE];
+        self.kubectl(&[&name[..], &fields.each_ref().map(String::as_str)].concat()).map(drop)
     }
 
     /// Shows a kubectl command, runs it, and shows its output.
@@ -100,14 +119,18 @@ impl Stage {
     }
 
     /// Keeps everything running until Ctrl-C.
-    pub async fn keep(&self) -> Result<()> {
-        heading("Everything keeps running. Press Ctrl-C to stop it");
+    pub async fn keep(&self, consumer: &Consumer) -> Result<()> {
+        heading("Everything keeps running. Press Ctrl-C to stop it, and to delete its files");
         let (kubernetes, s3) = (&self.bed.kubernetes, &self.bed.s3);
-        let tools = kubernetes.kubectl_path().parent().context("kubectl has no parent folder")?;
+        let folder = |path: &Path| path.parent().map(|path| path.display().to_string());
+        let tools =
+            [folder(kubernetes.kubectl_path()), folder(&operator_path()?), folder(consumer.client_path())];
+        let tools: Vec<String> = tools.into_iter().flatten().collect();
+        say("Paste this into another shell:\n");
         say(format!(
-            "export KUBECONFIG={}\nexport PATH={}:$PATH",
+            "export KUBECONFIG={} PATH={}:$PATH",
             kubernetes.admin_kubeconfig().display(),
-            tools.display()
+            tools.join(":")
         ));
         say(format!("export AWS_ENDPOINT_URL_S3={} AWS_REGION={REGION}", s3.endpoint()));
         say(format!(
@@ -115,10 +138,17 @@ impl Stage {
             s3.root().access_key,
             s3.root().secret_key
         ));
-        say(format!(
-            "\nkubectl get {BOTH} -n {NAMESPACE}\ntail -f {}",
-            self.operator.home().join("operator.log").display()
-        ));
+        say(&consumer.environment);
+        say(format!("cd {}", consumer.folder()));
+        say(format!("\nmain.tf in that folder, or a folder of your own:\n\n{}", consumer.text));
+        let client = consumer.client();
+        say(format!("kubectl get {BOTH} -n {NAMESPACE} -o wide"));
+        let release = r#"[{"op":"add","path":"/spec/versions/-","value":{"version":"21.14.0"}}]"#;
+        let patch = ["patch", MODULES, MODULE, "-n", NAMESPACE, MANAGER, "--type", "json", "-p", release];
+        say(line("kubectl", &patch));
+        say(format!("{client} init -upgrade"));
+        say(format!("tail -f {}    # operator", self.operator.home().join("operator.log").display()));
+        say(format!("tail -f {}    # registry", self.registry.log_file().display()));
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")
     }
 }
@@ -162,49 +192,38 @@ async fn servers() -> Result<Testbed> {
         crds: folder("crds"),
         deploy: folder("deploy/base"),
         service_account: Some((NAMESPACE.to_owned(), "opendepot".to_owned())),
-        registry: None,
+        registry: folder("deploy/registry")
+            .map(|path| (path, (NAMESPACE.into(), "opendepot-registry".into()))),
     });
     let bed = bed.await?;
-    say(format!("up after {:.1} s: crds/ and deploy/base are applied", started.elapsed().as_secs_f32()));
-    kubectl(&bed, &["version"])?;
+    let took = started.elapsed().as_secs_f32();
+    say(format!("up after {took:.1} s: crds/, deploy/base and deploy/registry are applied"));
     Ok(bed)
 }
 
-/// Creates the first Module's private repository, and a GitHub App with access to it.
-fn private_repository(bed: &Testbed) -> Result<(String, u64)> {
-    let repository = if real_repositories().join(format!("{REPOSITORY}.git")).is_dir() {
-        bed.github.alias(REPOSITORY, REPOSITORY)?
-    } else {
-        let repository = bed.github.repository(REPOSITORY)?;
-        repository.releases(TAGS.map(|tag| (tag, stand_in(tag))))?;
-        repository
-    };
+/// Creates the Module's private repository, and a GitHub App with access to it.
+fn private_repository(bed: &Testbed) -> Result<(String, App)> {
+    let repository = bed.github.repository(REPOSITORY)?;
+    repository.releases(TAGS.map(|tag| (tag, stand_in(tag))))?;
     let repository = repository.private(true);
-    let app = bed.github.app(&[REPOSITORY])?;
-    say(format!("GitHub: a local stand-in for github.com, with {REPOSITORY} as a private repository"));
-    let key = bed.github.ca_file().with_file_name("app.pem");
-    std::fs::write(&key, &app.pkcs1_pem).context("cannot write the App's key")?;
-    let secret = [
-        "create",
-        "secret",
-        "generic",
-        "opendepot-github-application-secret",
-        "-n",
-        NAMESPACE,
-        &format!("--from-literal=githubAppID={}", app.id),
-        &format!("--from-literal=githubInstallID={}", app.installation),
-        &format!("--from-file=githubPrivateKey={}", key.display()),
-    ];
-    kubectl(bed, &secret)?;
+    say(format!("GitHub is a local stand-in for github.com, with a small private repository {REPOSITORY}"));
     let origin = format!("file://{}", std::path::absolute(repository.folder())?.display());
-    Ok((origin, app.installation))
+    Ok((origin, bed.github.app(&[REPOSITORY])?))
 }
 
-/// The files of the repository if the real one is not available.
+/// The files of the local repository: a module that needs no provider.
 fn stand_in(tag: &str) -> Vec<File> {
-    let readme = format!("# terraform-aws-eks {tag}, a stand-in\n");
+    let resource = format!("  input = \"cluster ${{var.name}}, by terraform-aws-eks {tag}\"");
+    let main = format!(
+        "variable \"name\" {{\n  type = string\n}}\n\nresource \"terraform_data\" \"cluster\" {{\n{resource}\n}}\n"
+    );
     let karpenter = "variable \"cluster_name\" {\n  type    = string\n  default = \"\"\n}\n";
-    vec![File::new("README.md", readme), File::new("modules/karpenter/main.tf", karpenter)]
+    let readme = format!("# terraform-aws-eks {tag}, a stand-in\n");
+    vec![
+        File::new("README.md", readme),
+        File::new("main.tf", main),
+        File::new("modules/karpenter/main.tf", karpenter),
+    ]
 }
 
 async fn operator(bed: &Testbed, online: bool) -> Result<OperatorBuilder> {

@@ -53,6 +53,11 @@ impl Terraform {
         self.program.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// The client.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The working folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
