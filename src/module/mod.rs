@@ -68,7 +68,7 @@ pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
         return Action::await_change();
     }
     let uid = cached.metadata.uid.clone().unwrap_or_default();
-    let started = ctx.retries.with(&uid, |retry| retry.start(&cached.metadata, Instant::now()));
+    let started = ctx.retries.with(&uid, |retry| retry.start(&cached, Instant::now()));
     if let Err(pause) = started {
         return Action::requeue(pause);
     }

@@ -4,11 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 use super::attempts::Attempts;
 use super::pace::Pace;
-use crate::api::REQUESTED_AT;
+use crate::api::state::ModuleState;
 use crate::controller::force_throttle::ForceThrottle;
 
 /// The shortest time between two reconciles that only Versions caused: otherwise each Version would cost a status write.
@@ -61,8 +59,8 @@ impl Retries {
 
 impl Retry {
     /// Starts a reconcile, or returns how long one that only Versions caused has to wait.
-    pub fn start(&mut self, metadata: &ObjectMeta, now: Instant) -> Result<(), Duration> {
-        let wanted = Some(wanted(metadata));
+    pub fn start(&mut self, module: &ModuleState, now: Instant) -> Result<(), Duration> {
+        let wanted = Some(wanted(module));
         let has_changed = self.seen != wanted;
         let is_due = self.finalizer_due.is_some_and(|at| at <= now);
         let rested = self.reconciled_at.map_or(MODULE_DEBOUNCE, |at| now.saturating_duration_since(at));
@@ -84,7 +82,44 @@ impl Retry {
 }
 
 /// What a user can change of a Module: everything but its status, which we write.
-fn wanted(metadata: &ObjectMeta) -> String {
-    let requested_at = metadata.annotations.as_ref().and_then(|a| a.get(REQUESTED_AT));
+fn wanted(module: &ModuleState) -> String {
+    let ModuleState { metadata, requested_at, .. } = module;
     format!("{:?} {requested_at:?} {}", metadata.generation, metadata.deletion_timestamp.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::REQUESTED_AT;
+
+    #[test]
+    fn what_a_user_changes_does_not_wait_and_what_versions_cause_does() {
+        let module = |change: Value| {
+            let mut metadata = json!({"name": "network", "uid": "u", "generation": 1});
+            metadata.as_object_mut().unwrap().extend(change.as_object().cloned().unwrap_or_default());
+            serde_json::from_value::<ModuleState>(json!({"metadata": metadata})).unwrap()
+        };
+        let requested = |token: &str| module(json!({"annotations": {REQUESTED_AT: token}}));
+        let start = Instant::now();
+        for (what, changed) in [
+            ("another generation", module(json!({"generation": 2}))),
+            ("a request", requested("1")),
+            ("a deletion", module(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}))),
+        ] {
+            let mut retry = Retry::default();
+            assert_eq!(retry.start(&module(json!({})), start), Ok(()));
+            assert_eq!(retry.start(&module(json!({})), start), Err(MODULE_DEBOUNCE), "{what}");
+            assert_eq!(retry.start(&changed, start), Ok(()), "{what}");
+            assert_eq!(retry.start(&changed, start), Err(MODULE_DEBOUNCE), "{what}: once only");
+            assert_eq!(retry.start(&changed, start + MODULE_DEBOUNCE), Ok(()), "{what}");
+        }
+        let mut retry = Retry::default();
+        assert_eq!(retry.start(&requested("1"), start), Ok(()));
+        assert_eq!(retry.start(&requested("2"), start), Ok(()), "another request");
+        let labelled = module(json!({"labels": {"a": "b"}, "resourceVersion": "8"}));
+        assert_eq!(retry.start(&labelled, start), Ok(()), "the request was removed");
+        assert_eq!(retry.start(&module(json!({})), start), Err(MODULE_DEBOUNCE), "a label is no request");
+    }
 }

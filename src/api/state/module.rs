@@ -7,6 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::api::REQUESTED_AT;
+
 use super::{AddressState, RawObject, condition, flag, is_true, retains, text};
 
 /// A Module as the watch cache keeps it.
@@ -14,6 +16,8 @@ use super::{AddressState, RawObject, condition, flag, is_true, retains, text};
 pub struct ModuleState {
     /// Name, namespace, UID, resourceVersion, generation and timestamps only.
     pub metadata: ObjectMeta,
+    /// The annotation `requestedAt`.
+    pub requested_at: Option<Box<str>>,
     /// Whether `Ready` is True; `None` before the first reconcile ended.
     pub ready: Option<bool>,
     /// Whether `Stalled` is True.
@@ -75,6 +79,7 @@ impl<'de> Deserialize<'de> for ModuleState {
             (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
         Ok(Self {
             address: AddressState::of(names, metadata.annotations.as_ref(), config, &status),
+            requested_at: metadata.annotation(REQUESTED_AT),
             metadata: metadata.pruned(),
             policy: OwnerPolicy::of(config, published.flat_map(|all| all.keys().cloned())),
             ready: is_true(ready),
