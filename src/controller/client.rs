@@ -50,6 +50,11 @@ pub fn is_refusal(status: &Status) -> bool {
     matches!(status.code, 400..=428 | 430..=500 | 504) || is_denied(status)
 }
 
+/// Whether the object was changed since it was read.
+pub fn is_conflict(status: &Status) -> bool {
+    status.is_conflict() && !is_denied(status)
+}
+
 /// Whether an object no longer exists.
 pub fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_not_found() && !is_denied(status))
@@ -65,7 +70,7 @@ pub fn is_denied(status: &Status) -> bool {
 /// same code and reason, and names its causes.
 pub fn is_failed_test(status: &Status) -> bool {
     let has_causes = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
-    (status.is_conflict() || status.code == 422 && !has_causes) && !is_denied(status)
+    is_conflict(status) || status.code == 422 && !has_causes && !is_denied(status)
 }
 
 /// Whether one resourceVersion is older than another. Since Kubernetes 1.35 they are comparable numbers, and those of etcd

@@ -88,7 +88,7 @@ impl VersionClient {
                     self.take(raw);
                     return Ok(());
                 }
-                Err(kube::Error::Api(status)) if status.is_conflict() && !last_try => {
+                Err(kube::Error::Api(status)) if client::is_conflict(&status) && !last_try => {
                     self.rebase().await?.ok_or(kube::Error::Api(status))?;
                 }
                 Err(error) => return Err(error),
@@ -111,7 +111,7 @@ impl VersionClient {
     pub async fn write_file_name(&mut self, file_name: &str) -> Result<(), kube::Error> {
         for last_try in [false, false, true] {
             match self.patch(json!({"spec": {"fileName": file_name}})).await {
-                Err(kube::Error::Api(status)) if status.is_conflict() && !last_try => {
+                Err(kube::Error::Api(status)) if client::is_conflict(&status) && !last_try => {
                     self.rebase().await?.ok_or(kube::Error::Api(status))?;
                 }
                 result => return result,

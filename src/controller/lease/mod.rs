@@ -12,13 +12,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
+use kube::core::Status;
 use kube::{Client, Config};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::election::{Candidate, DURATION, Next, POLL_INTERVAL, RENEW, REQUEST_TIMEOUT, Record, Refusal};
 pub use self::leadership::Leadership;
-use crate::controller::client::FIELD_MANAGER;
+use crate::controller::client::{FIELD_MANAGER, is_denied};
 
 /// How often a failure to acquire the Lease is logged.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
@@ -111,11 +112,7 @@ impl Election {
         match result {
             Ok(lease) => Ok(Some((lease, sent))),
             // Another replica was faster.
-            Err(Failed::Api(kube::Error::Api(status)))
-                if status.is_conflict() || status.is_already_exists() =>
-            {
-                Ok(None)
-            }
+            Err(failed) if failed.is_lost_race() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -211,7 +208,7 @@ impl LeaderLease {
             self.election.write(lease).await
         };
         let mut result = write_released(self.lease.clone()).await;
-        if matches!(&result, Err(Failed::Api(kube::Error::Api(status))) if status.is_conflict()) {
+        if result.as_ref().is_err_and(Failed::is_lost_race) {
             // A renewal was in flight when the signal arrived, or another client labelled the Lease.
             let read = with_timeout(self.election.api.get_opt(&self.election.name)).await.ok().flatten();
             let ours = |lease: &Lease| record(lease).holder.as_ref() == Some(&self.election.identity);
@@ -238,13 +235,24 @@ enum Failed {
 }
 
 impl Failed {
-    fn kind(&self) -> Refusal {
+    /// What the API server answers about the Lease. A denial by a webhook says nothing about it, whatever its code.
+    fn about_the_lease(&self) -> Option<&Status> {
         match self {
-            Self::Late => Refusal::Late,
-            Self::Api(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
-                Refusal::Outdated
-            }
-            Self::Api(_) => Refusal::Other,
+            Self::Api(kube::Error::Api(status)) if !is_denied(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Whether another client wrote the Lease since it was read.
+    fn is_lost_race(&self) -> bool {
+        self.about_the_lease().is_some_and(|status| status.is_conflict() || status.is_already_exists())
+    }
+
+    fn kind(&self) -> Refusal {
+        match self.about_the_lease() {
+            Some(status) if status.is_conflict() || status.is_not_found() => Refusal::Outdated,
+            _ if matches!(self, Self::Late) => Refusal::Late,
+            _ => Refusal::Other,
         }
     }
 }

@@ -41,6 +41,31 @@ async fn a_renewal_lets_work_in_flight_go_on() {
 }
 
 #[test]
+fn a_denial_is_no_conflict_whatever_its_code() {
+    let answer = |code, reason: &str, message: &str| {
+        Failed::Api(kube::Error::Api(Box::new(Status { code, ..Status::failure(message, reason) })))
+    };
+    let denied = "admission webhook \"guard.example\" denied the request: no";
+    // Code and reason, what the API server's own answer is: another replica was faster, our copy is old.
+    for (code, reason, is_faster, is_old) in [
+        (409, "Conflict", true, true),
+        (409, "AlreadyExists", true, false),
+        (404, "NotFound", false, true),
+        (403, "Forbidden", false, false),
+    ] {
+        let own = answer(code, reason, "the Lease has changed");
+        assert_eq!(
+            (own.is_lost_race(), own.kind() == Refusal::Outdated),
+            (is_faster, is_old),
+            "{code} {reason}"
+        );
+        let denial = answer(code, reason, denied);
+        assert!(!denial.is_lost_race() && denial.kind() == Refusal::Other, "{code} {reason}");
+    }
+    assert!(!Failed::Late.is_lost_race() && Failed::Late.kind() == Refusal::Late);
+}
+
+#[test]
 fn the_own_namespace_is_in_the_service_accounts_token() {
     let token = |claims: &str| {
         format!("e30.{}.signature", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims))
