@@ -105,7 +105,7 @@ pub struct StorageConfig {
     /// A bucket of Amazon S3 or of an S3-compatible store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Config>,
-    /// Accepted for compatibility and ignored: OpenDepot serves no downloads.
+    /// Accepted for compatibility and ignored: `opendepot serve --download` decides how downloads are served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presign: Option<PresignConfig>,
     /// Not supported. The API server rejects it.
