@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::domain::{Endpoint, EndpointError};
-use crate::storage::{StorageRule, StorageRules};
+use crate::storage::{Storage, StorageRule, StorageRules};
 
 /// What prevents a start.
 #[derive(Debug, Error)]
 pub enum StartupError {
     #[error("--ca-file: cannot read {path}: {error}")]
     CaFile { path: PathBuf, error: std::io::Error },
-    #[error("{variable}: {error}")]
-    Endpoint { variable: &'static str, error: EndpointError },
+    #[error("{setting}: {error}")]
+    Endpoint { setting: &'static str, error: EndpointError },
     #[error("cannot wait for signals: {0}")]
     Signal(std::io::Error),
 }
@@ -28,23 +28,27 @@ pub fn ca_certificates(path: Option<&Path>) -> Result<Option<Vec<u8>>, StartupEr
     Ok(Some(pem))
 }
 
-/// The variables of the AWS SDK that set the default endpoint of S3, the first that is set.
-const DEFAULT_ENDPOINT: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
-
-/// The rules of `--allow-storage` and `--s3-endpoint`. The endpoint of the environment becomes the default of the process.
+/// The rules of `--allow-storage` and `--s3-endpoint`. The storage's default endpoint becomes that of the process.
 ///
 /// # Errors
-/// [`StartupError::Endpoint`] if the variable is no endpoint.
-pub fn storage_rules(allow: &[StorageRule], endpoints: &[Endpoint]) -> Result<StorageRules, StartupError> {
-    let set = |variable| Some((variable, std::env::var(variable).ok().filter(|url| !url.is_empty())?));
-    let default_endpoint = match DEFAULT_ENDPOINT.into_iter().find_map(set) {
-        Some((variable, url)) => {
-            Some(url.parse().map_err(|error| StartupError::Endpoint { variable, error })?)
-        }
-        None => None,
-    };
+/// [`StartupError::Endpoint`] if the default endpoint is no URL.
+pub fn storage_rules(
+    allow: &[StorageRule],
+    endpoints: &[Endpoint],
+    storage: &Storage,
+) -> Result<StorageRules, StartupError> {
+    let endpoint =
+        |url: &str| url.parse().map_err(|error| StartupError::Endpoint { setting: setting_of(url), error });
+    let default_endpoint = storage.default_endpoint().map(endpoint).transpose()?;
     crate::domain::use_default_endpoint(default_endpoint.as_ref());
     Ok(StorageRules::new(allow.to_vec(), endpoints.to_vec(), default_endpoint))
+}
+
+/// The setting that names the default endpoint.
+fn setting_of(url: &str) -> &'static str {
+    let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+    let is_set = |variable: &&str| std::env::var(variable).is_ok_and(|value| value == url);
+    variables.into_iter().find(is_set).unwrap_or("endpoint_url of the AWS profile")
 }
 
 /// Resolves at SIGTERM or SIGINT. The signal handlers are installed by the call, not by the first poll.

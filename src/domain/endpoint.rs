@@ -109,8 +109,8 @@ impl fmt::Display for Endpoint {
 
 static DEFAULT: OnceLock<Endpoint> = OnceLock::new();
 
-/// Sets where requests go that name no endpoint: `AWS_ENDPOINT_URL_S3`, which is the same for the whole process. Without
-/// it that is AWS. Only the first call counts.
+/// Sets the endpoint of requests that name none: that of the AWS configuration, the same for the whole process. Without
+/// it, they are sent to AWS. Only the first call counts.
 pub fn use_default_endpoint(endpoint: Option<&Endpoint>) {
     if let Some(endpoint) = endpoint {
         let _ = DEFAULT.set(endpoint.clone());

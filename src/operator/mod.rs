@@ -194,7 +194,7 @@ async fn version_context(
         max_archive_bytes: flags.max_archive_size,
         ..github::Settings::default()
     })?;
-    let rules = rules(flags)?;
+    let rules = rules(flags, &storage)?;
     Ok(version::Context {
         client: client.clone(),
         github,
@@ -224,8 +224,8 @@ async fn version_context(
     })
 }
 
-fn rules(flags: &Run) -> Result<StorageRules, OperatorError> {
-    let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint)?;
+fn rules(flags: &Run, storage: &Storage) -> Result<StorageRules, OperatorError> {
+    let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint, storage)?;
     if rules.allows_anything() {
         tracing::warn!(
             "every namespace may store in every bucket that the operator's AWS identity can access; restrict this with --allow-storage"

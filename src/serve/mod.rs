@@ -44,9 +44,9 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     let liveness = Liveness::default();
     let config = config().await?;
     let (client, watch_client) = clients(&config)?;
-    let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint)?;
     let ca_pem = ca_certificates(flags.ca_file.as_deref())?;
     let storage = Storage::for_signed_urls(ca_pem.as_deref()).await?;
+    let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint, &storage)?;
     let access = Access::start(&access_settings(&flags, ca_pem, &config), client, metrics.clone())?;
     let fold = Fold::new(rules, aliases.clone());
     let (index, health) = watch::start(&watch_client, &flags.namespaces, fold, &liveness, &mut tasks);

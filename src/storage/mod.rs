@@ -105,6 +105,11 @@ impl Storage {
         }
     }
 
+    /// The endpoint of requests that name none, as the environment or the AWS profile spells it. `None`: AWS.
+    pub fn default_endpoint(&self) -> Option<&str> {
+        self.clients.default_endpoint()
+    }
+
     /// Looks up an object. `None` if it does not exist; a missing bucket looks the same.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ pub enum Refused {
 }
 
 impl StorageRules {
-    /// The rules of the flags. `default_endpoint` is `AWS_ENDPOINT_URL_S3` if that is set: requests without an endpoint are
+    /// The rules of the flags. `default_endpoint` is that of the AWS configuration, if one is set: requests without an endpoint are
     /// sent there, so a spec may also name it.
     pub fn new(
         allow: Vec<StorageRule>,

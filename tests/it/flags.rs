@@ -199,7 +199,10 @@ async fn an_operator_that_cannot_start_says_why() {
     let file = format!("{garbage}/spool");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let cases: [Start; 7] = [
+    let profile = path("profile", "[default]\nendpoint_url = minio:9000\n");
+    let services =
+        path("services", "[default]\nservices = a\n\n[services a]\ns3 =\n  endpoint_url = minio:9000\n");
+    let cases: [Start; 9] = [
         (&["--ca-file", &missing], &[], "cannot read"),
         (&["--ca-file", &garbage], &[], "--ca-file: holds no certificate"),
         (&["--ca-file", &damaged], &[], "--ca-file: certificate 1 cannot be read"),
@@ -207,6 +210,8 @@ async fn an_operator_that_cannot_start_says_why() {
         (&["--listen", &address], &[], "choose another address with --listen"),
         (&[], &[("AWS_ENDPOINT_URL", "minio:9000")], "AWS_ENDPOINT_URL: the S3 endpoint"),
         (&[], &[("AWS_ENDPOINT_URL_S3", "minio:9000")], "AWS_ENDPOINT_URL_S3: the S3 endpoint"),
+        (&[], &[("AWS_CONFIG_FILE", &profile)], "endpoint_url of the AWS profile: the S3 endpoint"),
+        (&[], &[("AWS_CONFIG_FILE", &services)], "endpoint_url of the AWS profile: the S3 endpoint"),
     ];
     let kubeconfig = bed.kubernetes.admin_kubeconfig();
     for (args, env, expected) in cases {

@@ -17,6 +17,7 @@ use aws_sdk_s3::config::{
     IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
     StalledStreamProtectionConfig,
 };
+use aws_types::service_config::ServiceConfigKey;
 
 use super::credentials::Lasting;
 use super::http::{CaError, http_client};
@@ -67,9 +68,7 @@ impl Clients {
             .region(region)
             .load()
             .await;
-        let of_s3 = std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
-        let default_endpoint = of_s3.or_else(|| sdk.endpoint_url().map(str::to_owned));
-        Ok(Self { default_endpoint, ..Self::with_config(sdk) })
+        Ok(Self { default_endpoint: configured_endpoint(&sdk), ..Self::with_config(sdk) })
     }
 
     /// The same, with credentials that are renewed early: a signed URL is valid for no longer than the credentials.
@@ -92,7 +91,12 @@ impl Clients {
         Self { sdk, cache: Mutex::default(), default_endpoint: None }
     }
 
-    /// The endpoint that is set for this location, there or by the environment.
+    /// The endpoint of requests that name none, as the environment or the profile spells it.
+    pub fn default_endpoint(&self) -> Option<&str> {
+        self.default_endpoint.as_deref()
+    }
+
+    /// The endpoint that is set for this location, there or by the AWS configuration.
     pub fn endpoint(&self, location: &ObjectLocation) -> Option<Endpoint> {
         location.endpoint.as_ref().or(self.default_endpoint.as_ref())?.parse().ok()
     }
@@ -123,7 +127,7 @@ impl Clients {
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .operation_timeout(REQUEST_TIMEOUT)
             .build();
-        // `from` applies `AWS_ENDPOINT_URL_S3` to locations without an endpoint.
+        // `from` applies the default endpoint to locations without one.
         let mut config = aws_sdk_s3::config::Builder::from(&self.sdk)
             .region(Region::new(key.region.clone()))
             .force_path_style(key.force_path_style)
@@ -140,6 +144,13 @@ impl Clients {
         }
         Client::from_conf(config.build())
     }
+}
+
+/// The S3 endpoint of the environment or the profile, found as the SDK's own client finds it.
+fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url");
+    let of_s3 = sdk.service_config().and_then(|config| config.load_config(key.build().ok()?));
+    of_s3.or_else(|| sdk.endpoint_url().map(str::to_owned)).filter(|url| !url.is_empty())
 }
 
 impl ClientKey {
