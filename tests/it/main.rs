@@ -13,6 +13,7 @@ mod commands;
 mod compatibility;
 mod conditions;
 mod conformance;
+mod consume;
 mod crds;
 mod credentials;
 mod deploy;

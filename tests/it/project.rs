@@ -70,6 +70,8 @@ fn a_release_is_refused_unless_tag_code_and_changelog_agree() {
 fn what_names_a_version_names_this_one() {
     let action = format!("uses: opendepot/opendepot/.github/actions/publish@v{VERSION}\n");
     assert!(read("examples/workflows/publish-with-action.yaml").contains(&action), "{action}");
+    let login = format!("uses: opendepot/opendepot/.github/actions/login@v{VERSION}\n");
+    assert!(read("docs/consume.md").contains(&login), "{login}");
     assert!(read("CHANGELOG.md").contains(&format!("\n[{VERSION}]: ")));
     assert!(read("docs/security.md").contains(&format!("opendepot-{VERSION}-linux-amd64.tar.gz")));
     let image = format!("registry.example.com/opendepot:{VERSION}");

@@ -1,0 +1,101 @@
+//! `docs/consume.md`: both clients install as the page says, and each message in it is one that the product or a client prints.
+
+use std::path::Path;
+
+use opendepot_testbed::markdown::{blocks, rows};
+use opendepot_testbed::terraform::Terraform;
+
+use crate::docs;
+use crate::support::token_registry::{Registry, RegistryBuilder};
+use crate::support::{World, root};
+
+/// The page.
+pub const PAGE: &str = "docs/consume.md";
+
+/// A block of the page with this text in it, for the registry and the Module of this test.
+fn block(containing: &str, world: &World, host: &str) -> String {
+    let all = blocks(&root().join(PAGE)).unwrap();
+    let found = all.into_iter().find(|block| block.text.contains(containing)).unwrap();
+    let text = docs::here(&found.text, world).replace("registry.acme.io", host);
+    text.replace("platform/eks/aws", &format!("{}/terraform-aws-eks/aws", world.name))
+}
+
+/// A registry with the page's identity providers.
+async fn registry(world: &World, folder: &Path) -> Registry {
+    let builder = RegistryBuilder::new(world);
+    let path = folder.join("auth-config.yaml");
+    let config = block("AuthenticationConfiguration", world, &builder.host);
+    std::fs::write(&path, config).unwrap();
+    builder.args(&["--auth-config", path.to_str().unwrap()]).start().await
+}
+
+/// What a client prints when it fails, on one line.
+fn error(client: &Terraform) -> String {
+    client.forget().unwrap();
+    let error = client.run(&["init", "-no-color", "-input=false"]).unwrap_err().to_string();
+    error.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn both_clients_install_as_the_page_says_and_print_its_errors() {
+    let (world, _operator, home) = docs::run(PAGE).await;
+    let registry = registry(&world, home.path()).await;
+    world.address("terraform-aws-eks").await;
+    let module = block("version = \"~> 21.0\"", &world, &registry.host);
+    let settings = home.path().join("settings.tfrc");
+    std::fs::write(&settings, block("credentials_helper \"", &world, &registry.host)).unwrap();
+    for client in Terraform::both().unwrap() {
+        let name = client.name();
+        let client = client.env("SSL_CERT_FILE", registry.ca_file.as_os_str());
+        client.configure(&module).unwrap();
+        // Before the helper is set up.
+        let refused = error(&client);
+        assert!(refused.contains("token required: set TF_TOKEN_ and the host's name"), "{name}: {refused}");
+        let client = client
+            .env("HOME", home.path())
+            .env("TF_CLI_CONFIG_FILE", settings.as_os_str())
+            .env("KUBECONFIG", world.bed.kubernetes.admin_kubeconfig());
+        client.run(&["init", "-no-color", "-input=false"]).unwrap();
+        let text = std::fs::read_to_string(client.module("eks").join("main.tf")).unwrap();
+        assert_eq!(text, "# 21.12.0\n", "{name}");
+        for (from, to, message) in [
+            ("~> 21.0", "~> 99.0", "Unresolvable module version constraint"),
+            ("/terraform-aws-eks/", "/nothing/", "Module not found"),
+            (&*world.name, "kube-system", "403 Forbidden: no right to download this module"),
+        ] {
+            client.configure(&module.replace(from, to)).unwrap();
+            let refused = error(&client);
+            assert!(refused.contains(message), "{name}: {refused}");
+        }
+    }
+}
+
+#[test]
+fn every_message_in_the_page_is_printed_and_every_reason_phrase_is_in_the_page() {
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(root().join(path)).unwrap();
+        // Texts in the code continue on the next line.
+        text.split("\\\n").map(str::trim_start).collect::<String>()
+    };
+    let denied = read("src/registry/auth/denied.rs");
+    let others = ["handler/responses.rs", "archive/downloads.rs", "credentials/mod.rs"];
+    let mut printed = others.map(|path| read(&format!("src/registry/{path}"))).concat();
+    printed += &denied;
+    printed += &read(".github/actions/login/login.sh");
+    // Of the clients; the quickstart prints the first one, the test above the others.
+    printed += "Checksums did not match, Unresolvable module version constraint, Module not found";
+    let rows = rows(&root().join(PAGE), "Errors").unwrap();
+    assert!(rows.len() > 40, "{rows:?}");
+    for message in &rows {
+        assert!(printed.contains(message.as_str()), "{PAGE} has a message that nothing prints: {message}");
+    }
+    let downloads = read("src/registry/archive/downloads.rs");
+    let phrases = denied.lines().filter_map(|line| line.split_once('"')?.1.split_once('"'));
+    let unavailable = downloads.split("unavailable(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let phrases = phrases.map(|(phrase, _)| phrase).chain(unavailable);
+    let phrases: Vec<&str> = phrases.collect();
+    assert!(phrases.len() > 25, "{phrases:?}");
+    for phrase in phrases {
+        assert!(rows.iter().any(|row| row == phrase), "{PAGE} does not explain: {phrase}");
+    }
+}
