@@ -33,6 +33,7 @@ mod read_tar;
 mod read_zip;
 mod report;
 mod sink;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -46,7 +47,9 @@ pub use digest::ContentDigest;
 pub use error::ArchiveError;
 pub use limits::Limits;
 pub use report::{Listed, Report, SkipReason, SkippedLink};
+pub use stored::{StoredArchive, StoredFile};
 
+use tree::Layout;
 use unpacked::Unpacked;
 use write_zip::Narrow;
 
@@ -104,7 +107,7 @@ fn normalise_with(
     }
     let budget = limits.budget(raw_bytes);
     let read = reader_for(&mut file)?;
-    let mut unpacked = Unpacked::new(spool_dir, budget)?;
+    let mut unpacked = Unpacked::new(spool_dir, budget, Layout::TopFolder)?;
     let commit = read(file, &mut unpacked)?;
     let tree = unpacked.tree.finish()?;
     let (files, report) = links::expand(&tree, budget)?;

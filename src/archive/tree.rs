@@ -65,9 +65,19 @@ pub(super) struct Entry {
     pub node: Node,
 }
 
+/// Where the files of an archive are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// In one top folder, as in GitHub's archives.
+    TopFolder,
+    /// At the root, as in stored archives.
+    Root,
+}
+
 /// Collects entries as an archive lists them.
 pub(super) struct TreeBuilder {
     budget: Budget,
+    layout: Layout,
     top: Option<Box<[u8]>>,
     top_is_listed: bool,
     texts: Texts,
@@ -75,8 +85,9 @@ pub(super) struct TreeBuilder {
 }
 
 impl TreeBuilder {
-    pub fn new(budget: Budget) -> Self {
-        Self { budget, top: None, top_is_listed: false, texts: Texts::default(), entries: Vec::new() }
+    pub fn new(budget: Budget, layout: Layout) -> Self {
+        let (texts, entries) = (Texts::default(), Vec::new());
+        Self { budget, layout, top: None, top_is_listed: false, texts, entries }
     }
 
     /// Adds a folder; `path` may end with a slash. The top folder itself is no entry.
@@ -123,6 +134,9 @@ impl TreeBuilder {
 
     /// The part of `path` below the top folder, which the first entry decides.
     fn below_top<'p>(&mut self, path: &'p [u8]) -> Result<&'p [u8], ArchiveError> {
+        if self.layout == Layout::Root {
+            return Ok(path);
+        }
         let slash = path.iter().position(|byte| *byte == b'/');
         let (top, inner) = slash.map_or((path, &b""[..]), |at| (&path[..at], &path[at + 1..]));
         match &self.top {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::ArchiveError;
 use super::contents::ContentsWriter;
 use super::limits::Budget;
-use super::tree::TreeBuilder;
+use super::tree::{Layout, TreeBuilder};
 
 /// Hexadecimal digits of a commit id.
 const COMMIT_LEN: usize = 40;
@@ -18,8 +18,9 @@ pub(super) struct Unpacked {
 }
 
 impl Unpacked {
-    pub fn new(dir: &Path, budget: Budget) -> Result<Self, ArchiveError> {
-        Ok(Self { budget, tree: TreeBuilder::new(budget), contents: ContentsWriter::new(dir, budget)? })
+    pub fn new(dir: &Path, budget: Budget, layout: Layout) -> Result<Self, ArchiveError> {
+        let (tree, contents) = (TreeBuilder::new(budget, layout), ContentsWriter::new(dir, budget)?);
+        Ok(Self { budget, tree, contents })
     }
 }
 

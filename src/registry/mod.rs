@@ -15,6 +15,7 @@
 //! | `client` | the client, as its headers say |
 //! | `archive` | answers to archive links: a redirect to S3, or a stream |
 //! | `credentials` | the credentials helper of Terraform and OpenTofu, which gets tokens for a registry |
+//! | `docs` | documentation of a module, read from its archive |
 //! | `http` | the listener: TLS, connection limits, peers, shutdown |
 
 pub mod aliases;
@@ -23,6 +24,7 @@ pub mod archive;
 pub mod auth;
 pub mod client;
 pub mod credentials;
+pub mod docs;
 pub mod handler;
 pub mod http;
 pub mod index;

@@ -4,7 +4,7 @@ use super::*;
 use crate::archive::SkipReason;
 use crate::archive::limits::{PATH_BYTES, TARGET_BYTES};
 use crate::archive::links::NESTED;
-use crate::archive::tree::TreeBuilder;
+use crate::archive::tree::{Layout, TreeBuilder};
 
 /// Normalises `raw` with the default limits after `change`.
 fn limited(raw: &[u8], change: impl Fn(&mut Limits)) -> Result<(), ArchiveError> {
@@ -169,7 +169,8 @@ fn all_paths_together() {
         let budget = Limits { entries, ..Limits::default() }.budget(0);
         assert_eq!(budget.paths_bytes(), most);
         let most = usize::try_from(most).unwrap();
-        let mut tree = TreeBuilder::new(Limits { entries: 200_000, ..Limits::default() }.budget(0));
+        let mut tree =
+            TreeBuilder::new(Limits { entries: 200_000, ..Limits::default() }.budget(0), Layout::TopFolder);
         budget.check_paths(most).unwrap();
         assert!(matches!(budget.check_paths(most + 1), Err(ArchiveError::PathsTooLong { .. })));
         let add = |tree: &mut TreeBuilder, i: usize, len: usize| {

@@ -1,0 +1,145 @@
+//! Which files of an archive are read: those of the root, of submodules below `modules/` and of examples below `examples/`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use super::merge::{add, finish, override_with};
+use super::model::{Docs, Folder, Unreadable};
+use super::{json, native};
+use crate::archive::{ArchiveError, Limits, StoredArchive, StoredFile};
+
+/// The most folders that are read.
+const FOLDERS: usize = 200;
+/// The longest file that is read, in bytes.
+const FILE: u64 = 1 << 20;
+/// The most bytes that are read of all files together.
+const TOTAL: u64 = 4 << 20;
+/// The most components of a submodule's path.
+const DEPTH: usize = 5;
+
+/// The limits of an archive whose documentation is read.
+const LIMITS: Limits = Limits {
+    archive_bytes: 64 << 20,
+    unpacked_bytes: 256 << 20,
+    entries: 20_000,
+    ratio: 200,
+    ratio_exempt_bytes: 64 << 20,
+};
+
+/// Why documentation cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The archive exceeds the limits, or cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// It takes too long.
+    #[error("reading the documentation takes too long")]
+    TooSlow,
+}
+
+/// The documentation of the archive at `stored`. It blocks, at most until `deadline` and for one file longer.
+pub fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, Refused> {
+    let archive = StoredArchive::open(stored, &LIMITS, spool_dir)?;
+    let mut docs = Docs::default();
+    let mut left = TOTAL;
+    for (path, files) in grouped(&archive) {
+        if docs.folders.len() == FOLDERS {
+            docs.is_cut = true;
+            break;
+        }
+        let mut folder = Folder { path: path.into(), ..Folder::default() };
+        let mut overrides = Vec::new();
+        for (name, file) in files {
+            if Instant::now() > deadline {
+                return Err(Refused::TooSlow);
+            }
+            if file.len > FILE || file.len > left {
+                docs.is_cut |= file.len <= FILE;
+                folder.unreadable.push(Unreadable { file: name.into(), why: "too large to show".into() });
+                continue;
+            }
+            left -= file.len;
+            let text = String::from_utf8_lossy(&archive.read(file)?).into_owned();
+            if is_readme(name) {
+                folder.readme = Some(text);
+                continue;
+            }
+            let is_json = Path::new(name).extension().is_some_and(|extension| extension == "json");
+            let declared = if is_json { json::read(&text) } else { native::read(&text) };
+            match declared {
+                Ok(declared) if is_override(name) => overrides.push(declared),
+                Ok(declared) => add(&mut folder, declared),
+                Err(why) => folder.unreadable.push(Unreadable { file: name.into(), why }),
+            }
+        }
+        for declared in overrides {
+            override_with(&mut folder, declared);
+        }
+        docs.is_cut |= finish(&mut folder);
+        docs.folders.push(folder);
+    }
+    Ok(docs)
+}
+
+type Files<'a> = Vec<(&'a str, StoredFile<'a>)>;
+
+/// The files that are read, by folder: the root, submodules, examples. A folder without configuration is none.
+fn grouped(archive: &StoredArchive) -> impl Iterator<Item = (&str, Files<'_>)> {
+    let mut folders: BTreeMap<(u8, &str), Files<'_>> = BTreeMap::new();
+    folders.insert((0, ""), Vec::new());
+    for file in archive.files() {
+        let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", file.path));
+        if let Some(group) = group(folder).filter(|_| is_readme(name) || is_configuration(name)) {
+            folders.entry((group, folder)).or_default().push((name, file));
+        }
+    }
+    folders.into_iter().filter_map(|((group, folder), mut files)| {
+        let is_shown = group == 0 || files.iter().any(|(name, _)| is_configuration(name));
+        drop_shadowed(&mut files);
+        is_shown.then_some((folder, files))
+    })
+}
+
+/// The position of a folder's group; `None` for one that is not shown.
+fn group(folder: &str) -> Option<u8> {
+    let components: Vec<&str> = folder.split('/').collect();
+    match components.as_slice() {
+        [""] => Some(0),
+        ["modules", _, ..] if components.len() <= DEPTH => Some(1),
+        ["examples", _] => Some(2),
+        _ => None,
+    }
+}
+
+fn is_readme(name: &str) -> bool {
+    name.eq_ignore_ascii_case("README.md")
+}
+
+/// Whether Terraform or OpenTofu loads a file of this name. Both ignore those of editors.
+fn is_configuration(name: &str) -> bool {
+    stem(name).is_some() && !name.starts_with('.') && !name.starts_with('#')
+}
+
+/// The name without its extension.
+fn stem(name: &str) -> Option<&str> {
+    [".tf", ".tofu", ".tf.json", ".tofu.json"].iter().find_map(|extension| name.strip_suffix(extension))
+}
+
+fn is_override(name: &str) -> bool {
+    stem(name).is_some_and(|stem| stem == "override" || stem.ends_with("_override"))
+}
+
+/// Leaves out files that only OpenTofu reads where Terraform has its own of the same name: what both see of a module is the same
+/// in all that matters to a caller, and the page is about what both see.
+fn drop_shadowed(files: &mut Files<'_>) {
+    let twins: Vec<String> = files.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let twin = |name: &str| {
+        let name = name
+            .strip_suffix(".tofu")
+            .map(|stem| format!("{stem}.tf"))
+            .or_else(|| name.strip_suffix(".tofu.json").map(|stem| format!("{stem}.tf.json")))?;
+        twins.contains(&name).then_some(())
+    };
+    files.retain(|(name, _)| twin(name).is_none());
+}

@@ -1,0 +1,131 @@
+//! Puts the files of a folder together, as Terraform does: override files change what the others declare.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{Folder, Input, ModuleCall, Output, Provider};
+
+/// Adds the declarations of a file. The first declaration of a name counts, since Terraform refuses a second one.
+pub(super) fn add(folder: &mut Folder, file: Folder) {
+    folder.required_version.extend(file.required_version);
+    folder.providers.extend(file.providers);
+    folder.inputs.extend(file.inputs);
+    folder.outputs.extend(file.outputs);
+    folder.resources.extend(file.resources);
+    folder.calls.extend(file.calls);
+}
+
+/// Changes a folder by an override file: what that sets replaces what was set, and it declares nothing new.
+/// (<https://developer.hashicorp.com/terraform/language/files/override>)
+pub(super) fn override_with(folder: &mut Folder, file: Folder) {
+    if !file.required_version.is_empty() {
+        folder.required_version = file.required_version;
+    }
+    let mut inputs = by_name(&mut folder.inputs, |input| input.name.clone());
+    for over in file.inputs {
+        if let Some(base) = inputs.get_mut(&over.name) {
+            base.replace(over);
+        }
+    }
+    let mut outputs = by_name(&mut folder.outputs, |output| output.name.clone());
+    for over in file.outputs {
+        if let Some(base) = outputs.get_mut(&over.name) {
+            set(&mut base.description, over.description);
+            set(&mut base.sensitive, over.sensitive);
+            set(&mut base.deprecated, over.deprecated);
+        }
+    }
+    let mut calls = by_name(&mut folder.calls, |call| call.name.clone());
+    for over in file.calls {
+        if let Some(base) = calls.get_mut(&over.name) {
+            set(&mut base.source, over.source);
+            set(&mut base.version, over.version);
+        }
+    }
+    let required: Vec<Provider> = file.providers.into_iter().filter(Provider::is_requirement).collect();
+    let replaced: BTreeSet<&String> = required.iter().map(|provider| &provider.name).collect();
+    folder.providers.retain(|base| !replaced.contains(&base.name));
+    folder.providers.extend(required);
+}
+
+fn by_name<T>(items: &mut [T], name: impl Fn(&T) -> String) -> BTreeMap<String, &mut T> {
+    items.iter_mut().map(|item| (name(item), item)).collect()
+}
+
+fn set<T>(slot: &mut Option<T>, value: Option<T>) {
+    if value.is_some() {
+        *slot = value;
+    }
+}
+
+impl Input {
+    fn replace(&mut self, over: Self) {
+        set(&mut self.type_, over.type_);
+        set(&mut self.default, over.default);
+        set(&mut self.description, over.description);
+        set(&mut self.sensitive, over.sensitive);
+        set(&mut self.nullable, over.nullable);
+        set(&mut self.ephemeral, over.ephemeral);
+        set(&mut self.deprecated, over.deprecated);
+    }
+}
+
+impl Provider {
+    /// A provider without requirements.
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    fn is_requirement(&self) -> bool {
+        self.source.is_some() || self.version.is_some()
+    }
+}
+
+/// The most items of a list that are kept.
+const ITEMS: usize = 2000;
+
+/// Sorts all lists, and keeps one declaration of each name. Returns whether items were left out, because there are too many.
+pub(super) fn finish(folder: &mut Folder) -> bool {
+    sort(&mut folder.inputs, |input: &Input| &input.name);
+    sort(&mut folder.outputs, |output: &Output| &output.name);
+    sort(&mut folder.calls, |call: &ModuleCall| &call.name);
+    folder.resources.sort();
+    folder.resources.dedup();
+    let mut providers: BTreeMap<String, Provider> = BTreeMap::new();
+    for provider in std::mem::take(&mut folder.providers) {
+        // `terraform` is built in.
+        if provider.name == "terraform" && provider.source.is_none() {
+            continue;
+        }
+        let known = providers.entry(provider.name.clone()).or_insert_with(|| Provider::named(&provider.name));
+        if known.source.is_none() {
+            known.source = provider.source;
+        }
+        // Several blocks may each have a constraint: all count.
+        match (&mut known.version, provider.version) {
+            (Some(known), Some(other)) if *known != other => *known = format!("{known}, {other}"),
+            (slot @ None, version) => *slot = version,
+            _ => {}
+        }
+    }
+    folder.providers = providers.into_values().collect();
+    let cut = [
+        cut(&mut folder.inputs),
+        cut(&mut folder.outputs),
+        cut(&mut folder.calls),
+        cut(&mut folder.resources),
+        cut(&mut folder.providers),
+        cut(&mut folder.required_version),
+    ];
+    cut.contains(&true)
+}
+
+fn cut<T>(items: &mut Vec<T>) -> bool {
+    let is_cut = items.len() > ITEMS;
+    items.truncate(ITEMS);
+    is_cut
+}
+
+fn sort<T>(items: &mut Vec<T>, name: impl Fn(&T) -> &String) {
+    items.sort_by(|a, b| name(a).cmp(name(b)));
+    items.dedup_by(|later, first| name(later) == name(first));
+}

@@ -1,0 +1,77 @@
+//! Files that are made to cost time, memory or stack.
+
+use super::*;
+
+#[test]
+fn deep_nesting_is_an_error_and_no_crash() {
+    let deep = |open: &str, close: &str, count: usize| {
+        format!("variable \"x\" {{\n default = {}1{}\n}}", open.repeat(count), close.repeat(count))
+    };
+    for (open, close) in
+        [("[", "]"), ("(", ")"), ("{a=", "}"), ("\"${", "}\""), ("f(", ")"), ("-", ""), ("!", "")]
+    {
+        for count in [50, 10_000] {
+            let text = deep(open, close, count);
+            let docs = docs(&[("a.tf", &text), ("b.tf", "variable \"b\" {}")]);
+            assert!(docs.folders[0].inputs.iter().any(|input| input.name == "b"), "{open} {count}");
+        }
+    }
+    let blocks = format!("{}{}", "a {\n".repeat(20_000), "}\n".repeat(20_000));
+    let chain = format!("variable \"x\" {{ default = {}1 }}", "1 + ".repeat(50_000));
+    let json = "[".repeat(100_000);
+    let docs =
+        docs(&[("a.tf", &blocks), ("b.tf", &chain), ("c.tf.json", &json), ("d.tf", "variable \"d\" {}")]);
+    assert_eq!((docs.folders[0].unreadable.len(), docs.folders[0].inputs.len()), (3, 1));
+}
+
+#[test]
+fn what_is_too_large_or_too_much_is_left_out_and_said() {
+    let large = format!("# {}\nvariable \"large\" {{}}", "x".repeat(1 << 20));
+    let many: Vec<String> = (0..3000).map(|n| format!("variable \"v{n:04}\" {{}}")).collect();
+    let many = many.join("\n");
+    let found = docs(&[("large.tf", &large), ("many.tf", &many)]);
+    let root = found.folder("").unwrap();
+    assert_eq!(root.unreadable, [Unreadable { file: "large.tf".into(), why: "too large to show".into() }]);
+    assert_eq!((root.inputs.len(), found.is_cut), (2000, true));
+
+    let paths: Vec<String> = (0..300).map(|n| format!("modules/m{n:03}/main.tf")).collect();
+    let files: Vec<(&str, &str)> = paths.iter().map(|path| (path.as_str(), "variable \"x\" {}")).collect();
+    let found = docs(&files);
+    assert_eq!((found.folders.len(), found.is_cut), (200, true));
+}
+
+#[test]
+fn it_ends_at_the_deadline() {
+    let late = read_in(&[("main.tf", "")], ArchiveFormat::Zip, Duration::ZERO);
+    assert!(matches!(late, Err(Refused::TooSlow)), "{late:?}");
+}
+
+#[test]
+fn the_time_for_a_file_grows_with_its_size_only() {
+    let kinds = [
+        ("many blocks", "variable \"x\" {}\n"),
+        ("open strings", "a = \"${\n"),
+        ("open heredocs", "a = <<E\n"),
+        ("open brackets", "a = [[[[\n"),
+        ("comments", "/* "),
+        ("long chains", "a = b.c.d.e.f\n"),
+        ("templates", "a = \"%{if a}\n"),
+        ("unterminated blocks", "a \"b\" {"),
+        ("dollars", "a = \"$$$$$$\n"),
+    ];
+    for (kind, text) in kinds {
+        let time = |bytes: usize| {
+            let source = text.repeat(bytes / text.len());
+            let once = |()| {
+                let start = Instant::now();
+                let _ = native::read(&source);
+                start.elapsed()
+            };
+            // The shortest of three, since other processes can only make it longer.
+            [(); 3].map(once).into_iter().min().unwrap_or_default()
+        };
+        let (small, large) = (time(64 << 10), time(512 << 10));
+        // Eight times the size: quadratic time would be 64 times as long.
+        assert!(large < small * 32 + Duration::from_millis(200), "{kind}: {small:?}, then {large:?}");
+    }
+}

@@ -1,0 +1,129 @@
+//! Pieces of source text as they are shown, and whether two of them mean the same.
+
+/// The longest type, default or description that is kept, in bytes.
+const LONGEST: usize = 16 << 10;
+
+/// An expression as it is written, without the indentation of its block.
+pub(super) fn dedented(source: &str) -> String {
+    let text = source.trim();
+    let rest = text.lines().skip(1).filter(|line| !line.trim().is_empty());
+    let indent = rest.map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0);
+    let mut out = String::with_capacity(text.len());
+    for (number, line) in text.lines().enumerate() {
+        if number > 0 {
+            out.push('\n');
+        }
+        let blank = line.len() - line.trim_start().len();
+        out.push_str(if number == 0 { line } else { &line[indent.min(blank)..] }.trim_end());
+    }
+    cut(out)
+}
+
+/// The beginning of a text that is too long.
+pub(super) fn cut(mut text: String) -> String {
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push('…');
+    }
+    text
+}
+
+/// The expression without what does not change its meaning: comments, white space, line breaks in place of commas.
+pub(super) fn canonical(source: &str) -> String {
+    let tokens = tokens(source);
+    let mut out: Vec<&str> = Vec::with_capacity(tokens.len());
+    for (at, token) in tokens.iter().enumerate() {
+        if !is_separator(token) {
+            out.push(token);
+            continue;
+        }
+        let opened = out.last().is_none_or(|last| ["(", "[", "{", "=", ":", "?", ","].contains(last));
+        let next = tokens[at..].iter().find(|token| !is_separator(token));
+        if !opened && next.is_some_and(|next| ![")", "]", "}"].contains(next)) {
+            out.push(",");
+        }
+    }
+    out.join(" ")
+}
+
+fn is_separator(token: &str) -> bool {
+    matches!(token, "," | "\n")
+}
+
+/// Words, quoted strings, punctuation and line breaks.
+fn tokens(source: &str) -> Vec<&str> {
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let mut out = Vec::new();
+    let mut rest = source;
+    while let Some(next) = rest.chars().next() {
+        let (len, is_kept) = match next {
+            '"' => (string_end(rest), true),
+            '#' => (rest.find('\n').unwrap_or(rest.len()), false),
+            '/' if rest.starts_with("//") => (rest.find('\n').unwrap_or(rest.len()), false),
+            '/' if rest.starts_with("/*") => (rest.find("*/").map_or(rest.len(), |end| end + 2), false),
+            '\n' => (1, true),
+            c if c.is_whitespace() => (c.len_utf8(), false),
+            c if is_word(c) => (rest.find(|c| !is_word(c)).unwrap_or(rest.len()), true),
+            c => (c.len_utf8(), true),
+        };
+        if is_kept {
+            out.push(&rest[..len]);
+        }
+        rest = &rest[len..];
+    }
+    out
+}
+
+/// Where the quoted string at the start of `text` ends, behind its closing quote.
+fn string_end(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_is_shown_without_the_indentation_of_its_block() {
+        let written = "object({\n      name = string\n\n      tags = map(string)\r\n    })";
+        assert_eq!(dedented(written), "object({\n  name = string\n\n  tags = map(string)\n})");
+        assert_eq!(dedented(" string "), "string");
+        assert!(dedented(&"ü".repeat(LONGEST)).len() <= LONGEST + 3);
+    }
+
+    #[test]
+    fn layout_and_comments_change_no_meaning() {
+        let same = [
+            ("object({ a = string, b = number })", "object({\n  a = string # the name\n  b = number\n})"),
+            ("object({a=string,b=number})", "object({\n  a = string,\n  /* b */ b = number,\n})"),
+            ("list(string)", "list( string )"),
+            ("[1, 2]", "[\n  1,\n  2,\n]"),
+            ("{}", "{ }"),
+            ("true", "true // yes"),
+            ("{\n  a = {\n    b = 1\n  }\n  c = 2\n}", "{ a = { b = 1 }, c = 2 }"),
+        ];
+        for (one, other) in same {
+            assert_eq!(canonical(one), canonical(other));
+        }
+        let different = [
+            ("\"a b\"", "\"a  b\""),
+            ("\"a # b\"", "\"a\""),
+            ("list(string)", "set(string)"),
+            ("a - b", "a - b - c"),
+            ("[\"a\", \"b\"]", "[\"a,b\"]"),
+            ("\"\\\"#\"", "\"\\\"\""),
+        ];
+        for (one, other) in different {
+            assert_ne!(canonical(one), canonical(other));
+        }
+    }
+}
