@@ -1,5 +1,6 @@
 // An OpenID provider for the tests: the example server of zitadel/oidc, which speaks the protocol, over TLS, with one
-// public client whose access tokens are JWTs, and with groups.
+// public client whose access tokens are JWTs, and with groups. On request also with machines as clients, and with keys of
+// the test's own.
 package main
 
 import (
@@ -29,8 +30,9 @@ type user struct {
 // provider is the example's storage, with another kind of access token and with groups.
 type provider struct {
 	*storage.Storage
-	users  map[string]user
-	opaque bool
+	users    map[string]user
+	opaque   bool
+	machines map[string]machine
 }
 
 // client is the example's client of this name.
@@ -60,6 +62,9 @@ func (p *provider) GetClientByClientID(ctx context.Context, id string) (op.Clien
 
 // GetPrivateClaimsFromScopes makes the claims of access tokens.
 func (p *provider) GetPrivateClaimsFromScopes(_ context.Context, id, _ string, scopes []string) (map[string]any, error) {
+	if machine, ok := p.machines[id]; ok {
+		return machine.Claims, nil
+	}
 	user := p.users[id]
 	claims := map[string]any{"email": user.Email, "email_verified": user.EmailVerified}
 	if slices.Contains(scopes, scopeGroups) {
@@ -91,6 +96,8 @@ func main() {
 	usersFile := flag.String("users-file", "", "JSON: by subject, Username, Password, Email, EmailVerified, Groups")
 	clientID := flag.String("client", "opendepot", "the public client")
 	redirects := flag.String("redirects", "http://localhost/login", "redirect URIs of the client, comma-separated")
+	machinesFile := flag.String("machines-file", "", "JSON: by client, secret, audience, claims")
+	keys := flag.String("keys-dir", "", "RSA keys (PKCS #8), read for each request; the last by name signs")
 	opaque := flag.Bool("opaque", false, "issue access tokens that are no JWTs")
 	flag.Parse()
 
@@ -98,16 +105,26 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	text, err := os.ReadFile(*usersFile)
+	users, machines := map[string]user{}, map[string]machine{}
+	read(*usersFile, &users)
+	if *machinesFile != "" {
+		read(*machinesFile, &machines)
+	}
+	storage.RegisterClients(storage.NativeClient(*clientID, strings.Split(*redirects, ",")...))
+	var store exampleop.Storage = &provider{storage.NewStorage(names), users, *opaque, machines}
+	if *keys != "" {
+		store = &keyed{store.(*provider), *keys}
+	}
+	server := exampleop.SetupServer("https://"+*listen, store, nil, false)
+	log.Fatal(http.ListenAndServeTLS(*listen, *certificate, *key, server))
+}
+
+func read(path string, into any) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		log.Fatal(err)
 	}
-	users := map[string]user{}
-	if err := json.Unmarshal(text, &users); err != nil {
+	if err := json.Unmarshal(text, into); err != nil {
 		log.Fatal(err)
 	}
-	storage.RegisterClients(storage.NativeClient(*clientID, strings.Split(*redirects, ",")...))
-	store := &provider{storage.NewStorage(names), users, *opaque}
-	server := exampleop.SetupServer("https://"+*listen, store, nil, false)
-	log.Fatal(http.ListenAndServeTLS(*listen, *certificate, *key, server))
 }

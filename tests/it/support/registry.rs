@@ -103,47 +103,9 @@ impl Depot {
         self.builder().args(args.iter().copied()).start_ready().await.unwrap()
     }
 
-    /// Publishes a module as the operator would leave it, with an archive for each version.
+    /// See [`World::publish`].
     pub async fn publish(&self, name: &str, versions: &[(&str, Vec<u8>)]) {
-        let (world, namespace) = (&self.world, &self.world.name);
-        let listed: Vec<&str> = versions.iter().map(|(version, _)| *version).collect();
-        let module = serde_json::from_value(world.module(name).versions(&listed).0).unwrap();
-        let modules = world.api::<Module>();
-        let module = modules.create(&PostParams::default(), &module).await.unwrap();
-        let address = format!("{namespace}/{name}/{SYSTEM}");
-        let status = json!({"status": {"address": address, "observedGeneration": 1, "synced": true}});
-        modules.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
-        for (version, bytes) in versions {
-            let key = format!("{name}/{version}.zip");
-            world.bed.s3.put_with_sha256(namespace, &key, bytes.clone()).await.unwrap();
-            self.record(&module.metadata, version, &key, bytes).await;
-        }
-    }
-
-    async fn record(&self, module: &kube::api::ObjectMeta, version: &str, key: &str, bytes: &[u8]) {
-        let (world, namespace) = (&self.world, &self.world.name);
-        let owner = module.name.as_deref().unwrap();
-        let config = world.module(owner).0["spec"]["moduleConfig"].clone();
-        let object = json!({
-            "apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Version",
-            "metadata": {
-                "name": format!("{owner}-{version}"), "namespace": namespace,
-                "finalizers": ["opendepot.defdev.io/stored-object"],
-                "ownerReferences": [{"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": owner,
-                                     "uid": module.uid, "controller": true, "blockOwnerDeletion": true}],
-            },
-            "spec": {"type": "Module", "version": version, "fileName": format!("{version}.zip"), "moduleConfigRef": config},
-        });
-        let versions = world.api::<Version>();
-        let object = serde_json::from_value(object).unwrap();
-        versions.create(&PostParams::default(), &object).await.unwrap();
-        let status = json!({"status": {
-            "observedGeneration": 1, "synced": true, "syncStatus": "Stored.",
-            "checksum": STANDARD.encode(digest(&SHA256, bytes)), "archiveSizeBytes": bytes.len(),
-            "storage": {"bucket": namespace, "key": key, "region": REGION, "forcePathStyle": true},
-        }});
-        let name = format!("{owner}-{version}");
-        versions.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        self.world.publish(name, versions).await;
     }
 
     /// A client that trusts the certificate and makes each request on a new connection.
@@ -198,6 +160,51 @@ impl Depot {
         let answer = request.send().await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         Ok(Answer { status, headers, body: answer.bytes().await?.to_vec() })
+    }
+}
+
+impl World {
+    /// Publishes a module as the operator would leave it, with an archive for each version.
+    pub async fn publish(&self, name: &str, versions: &[(&str, Vec<u8>)]) {
+        let (world, namespace) = (self, &self.name);
+        let listed: Vec<&str> = versions.iter().map(|(version, _)| *version).collect();
+        let module = serde_json::from_value(world.module(name).versions(&listed).0).unwrap();
+        let modules = world.api::<Module>();
+        let module = modules.create(&PostParams::default(), &module).await.unwrap();
+        let address = format!("{namespace}/{name}/{SYSTEM}");
+        let status = json!({"status": {"address": address, "observedGeneration": 1, "synced": true}});
+        modules.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        for (version, bytes) in versions {
+            let key = format!("{name}/{version}.zip");
+            world.bed.s3.put_with_sha256(namespace, &key, bytes.clone()).await.unwrap();
+            self.record(&module.metadata, version, &key, bytes).await;
+        }
+    }
+
+    async fn record(&self, module: &kube::api::ObjectMeta, version: &str, key: &str, bytes: &[u8]) {
+        let (world, namespace) = (self, &self.name);
+        let owner = module.name.as_deref().unwrap();
+        let config = world.module(owner).0["spec"]["moduleConfig"].clone();
+        let object = json!({
+            "apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Version",
+            "metadata": {
+                "name": format!("{owner}-{version}"), "namespace": namespace,
+                "finalizers": ["opendepot.defdev.io/stored-object"],
+                "ownerReferences": [{"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": owner,
+                                     "uid": module.uid, "controller": true, "blockOwnerDeletion": true}],
+            },
+            "spec": {"type": "Module", "version": version, "fileName": format!("{version}.zip"), "moduleConfigRef": config},
+        });
+        let versions = world.api::<Version>();
+        let object = serde_json::from_value(object).unwrap();
+        versions.create(&PostParams::default(), &object).await.unwrap();
+        let status = json!({"status": {
+            "observedGeneration": 1, "synced": true, "syncStatus": "Stored.",
+            "checksum": STANDARD.encode(digest(&SHA256, bytes)), "archiveSizeBytes": bytes.len(),
+            "storage": {"bucket": namespace, "key": key, "region": REGION, "forcePathStyle": true},
+        }});
+        let name = format!("{owner}-{version}");
+        versions.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     }
 }
 

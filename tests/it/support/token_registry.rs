@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use opendepot_testbed::authority::Authority;
+use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use opendepot_testbed::terraform::Terraform;
 use reqwest::redirect::Policy;
@@ -22,6 +23,7 @@ pub struct Registry {
     pub client: Client,
     /// The certificate of its authority.
     pub ca_file: PathBuf,
+    credential: String,
     _folder: tempfile::TempDir,
 }
 
@@ -30,12 +32,20 @@ pub struct RegistryBuilder {
     pub builder: OperatorBuilder,
     pub host: String,
     authority: Authority,
+    credential: String,
     folder: tempfile::TempDir,
 }
 
 impl RegistryBuilder {
-    /// A registry of the test's namespace, with a link key of its own, that is yet to be started.
+    /// A registry of the test's namespace, with a link key and a token of its own, that is yet to be started.
     pub fn new(world: &World) -> Self {
+        Self::behind(world, None)
+    }
+
+    /// The same, which reaches the API server at this URL.
+    pub fn behind(world: &World, url: Option<&str>) -> Self {
+        let (namespace, name) = ("opendepot-system", "opendepot-registry");
+        let (kubeconfig, credential) = world.bed.kubernetes.kubeconfig_of(namespace, name, url).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("registry").unwrap();
         let server = authority.server(&["127.0.0.1"]).unwrap();
@@ -51,12 +61,18 @@ impl RegistryBuilder {
         let builder = world
             .bed
             .registry()
+            .env("KUBECONFIG", kubeconfig)
             .args(["--namespace", &world.name, "--log-level", "debug", "--drain", "0s"])
             .args(["--allow-storage", &format!("{0}={0}", world.name)])
             .args(["--listen", &host, "--url", &format!("https://{host}")])
             .args(["--tls-cert-file".into(), certificate, "--tls-key-file".into(), key])
             .args(["--link-key-file".into(), links]);
-        Self { builder, host, authority, folder }
+        Self { builder, host, authority, credential, folder }
+    }
+
+    /// A file beside the certificate.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// With more arguments.
@@ -71,7 +87,14 @@ impl RegistryBuilder {
         let client =
             Client::builder().tls_certs_only([ca]).redirect(Policy::none()).no_proxy().build().unwrap();
         let ca_file = self.folder.path().join("ca.crt");
-        Registry { process, host: self.host, client, ca_file, _folder: self.folder }
+        Registry {
+            process,
+            host: self.host,
+            client,
+            ca_file,
+            credential: self.credential,
+            _folder: self.folder,
+        }
     }
 }
 
@@ -116,6 +139,28 @@ impl Registry {
             None => request,
         };
         request.send().await.unwrap()
+    }
+
+    /// The same as if a proxy had forwarded it for this peer.
+    pub async fn get_from(&self, peer: &str, path: &str, token: Option<&str>) -> (u16, String) {
+        let request = self.client.get(format!("https://{}{path}", self.host)).header("x-forwarded-for", peer);
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// How many reviews it has sent to the API server: of tokens, and of permissions.
+    pub async fn reviews(&self, world: &World) -> (usize, usize) {
+        let audit = world.bed.kubernetes.audit();
+        audit.mark(&world.client).await.unwrap();
+        let count = |resource: &str| {
+            let own = |entry: &AuditEntry| entry.credential == self.credential && entry.resource == resource;
+            audit.matching(AuditMark::default(), own).unwrap().len()
+        };
+        (count("tokenreviews"), count("subjectaccessreviews"))
     }
 
     /// The versions that it lists of a module.

@@ -8,6 +8,8 @@
 //! | [`openid`] | a provider of OpenID Connect |
 //! | [`operator`] | the built binary, run as the shipped service account |
 //! | [`terraform`] | Terraform or OpenTofu, as the judge of what is stored |
+//! | [`signing`] | tokens that a test signs itself |
+//! | [`https`] | a server that answers as a test says |
 //! | [`authority`] | a throw-away certificate authority |
 //! | [`workflow`] | a GitHub Actions runner |
 //! | [`instructions`] | what a text asks its reader to do: manifests, commands, steps of workflows |
@@ -21,6 +23,7 @@ pub mod authority;
 mod background;
 pub mod control_plane;
 pub mod github;
+pub mod https;
 pub mod instructions;
 mod log;
 pub mod markdown;
@@ -29,6 +32,7 @@ pub mod operator;
 pub mod process;
 pub mod s3;
 pub mod servers;
+pub mod signing;
 pub mod terraform;
 pub mod workflow;
 

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::authority::Authority;
 use crate::background::{eventually, free_port};
 use crate::process::{Folder, Process, Spec};
 use crate::servers::{Server, binaries};
+use crate::signing::SigningKey;
 
 /// The client's name, which is the audience of its tokens.
 pub const CLIENT: &str = "opendepot";
@@ -41,11 +43,48 @@ pub struct OpenId {
     host: String,
     folder: Folder,
     process: Option<Process>,
+    key: Option<SigningKey>,
 }
 
 impl OpenId {
     /// Starts one whose client may be sent back to `http://localhost:PORT/login`, with any port, and to `redirects`.
     pub async fn start(redirects: &[String], tokens: AccessTokens) -> Result<Self> {
+        let mut provider = Self::new(redirects).await?;
+        if tokens == AccessTokens::Opaque {
+            provider.spec = provider.spec.arg("-opaque");
+        }
+        provider.restart().await?;
+        Ok(provider)
+    }
+
+    /// Starts one that signs with a key of the test's own, for machines: each a client with `secret`, `audience` and `claims`.
+    pub async fn for_machines(machines: &Value) -> Result<Self> {
+        let mut provider = Self::new(&[]).await?;
+        let (keys, file) = (provider.folder.sub("keys")?, provider.folder.path().join("machines.json"));
+        std::fs::write(&file, machines.to_string()).context("cannot write machines.json")?;
+        provider.spec = provider.spec.args(["-keys-dir".into(), keys, "-machines-file".into(), file]);
+        provider.rotate("1")?;
+        provider.restart().await?;
+        Ok(provider)
+    }
+
+    /// Signs with a new key from now on. The earlier ones remain published.
+    pub fn rotate(&mut self, kid: &str) -> Result<()> {
+        let key = SigningKey::new(kid)?;
+        // Renamed, since the folder is read at any time.
+        let path = self.folder.path().join(format!("keys/{kid}"));
+        std::fs::write(&path, key.pem()?)?;
+        std::fs::rename(&path, path.with_extension("pem"))?;
+        self.key = Some(key);
+        Ok(())
+    }
+
+    /// The key that signs, of a provider for machines.
+    pub fn key(&self) -> Result<&SigningKey> {
+        self.key.as_ref().context("this provider keeps its key to itself")
+    }
+
+    async fn new(redirects: &[String]) -> Result<Self> {
         let [binary] = tokio::task::spawn_blocking(|| binaries([Server::OpenId])).await??;
         let folder = Folder::new("openid")?;
         let authority = Authority::new("openid")?;
@@ -60,16 +99,11 @@ impl OpenId {
         let host = format!("127.0.0.1:{}", free_port()?);
         let mut all = vec!["http://localhost/login".to_owned()];
         all.extend_from_slice(redirects);
-        let mut spec = Spec::new(binary, folder.path().join("openid.log"))
+        let spec = Spec::new(binary, folder.path().join("openid.log"))
             .args(["-listen", &host, "-client", CLIENT, "-redirects", &all.join(",")])
             .args(["-tls-cert-file".into(), certificate, "-tls-key-file".into(), key])
             .args(["-users-file".into(), users]);
-        if tokens == AccessTokens::Opaque {
-            spec = spec.arg("-opaque");
-        }
-        let mut provider = Self { spec, host, folder, process: None };
-        provider.restart().await?;
-        Ok(provider)
+        Ok(Self { spec, host, folder, process: None, key: None })
     }
 
     /// Ends it and starts it again at the same address. It has forgotten who was signing in, and signs with another key.

@@ -1,7 +1,7 @@
 //! The real servers and clients that the tests run on, built from source once per machine.
 //!
 //! The `go.mod` files below `hack/` pin them. What is built lies in the user's cache folder, under the hash of that file,
-//! its `go.sum` and its `main.go`, so that a fresh clone finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
+//! its `go.sum` and its code, so that a fresh clone finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -132,17 +132,25 @@ fn source(module: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack").join(module)
 }
 
+/// What decides on the program: `go.mod`, `go.sum`, and code of our own.
+fn pinned(folder: &Path) -> Result<Vec<PathBuf>> {
+    let files = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let files = files.map(|file| Ok(file?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let mut code: Vec<PathBuf> = files
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "go"))
+        .collect();
+    code.sort();
+    Ok(["go.mod", "go.sum"].map(|name| folder.join(name)).into_iter().chain(code).collect())
+}
+
 fn cache(module: &str) -> Result<PathBuf> {
     let root = std::env::var_os("XDG_CACHE_HOME").filter(|root| !root.is_empty()).map(PathBuf::from);
     let root = root.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
     let root =
         root.context("neither XDG_CACHE_HOME nor HOME is set: set one, the built servers are kept there")?;
     let mut digest = Digest::new(&SHA256);
-    for file in ["go.mod", "go.sum", "main.go"] {
-        let path = source(module).join(file);
-        if file == "main.go" && !path.exists() {
-            continue;
-        }
+    for path in pinned(&source(module))? {
         digest.update(&fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }
     let hash = *digest.finish().as_ref().first_chunk().context("a SHA-256 has 8 bytes")?;

@@ -1,5 +1,6 @@
 //! The API server's audit log: who called what, with which answer. The way to prove "no write at rest".
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ rules:
 pub struct AuditEntry {
     /// `system:serviceaccount:NAMESPACE:NAME`, `admin`, …
     pub user: String,
+    /// The number of the caller's token: `JTI=…`; empty for other credentials.
+    pub credential: String,
     /// `create`, `update`, `patch`, `delete`, `deletecollection`, `get`, `list` or `watch`.
     pub verb: String,
     /// The API group, empty for the core group.
@@ -161,6 +164,8 @@ struct Event {
 struct User {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    extra: HashMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -181,7 +186,9 @@ struct Status {
 
 impl From<Event> for AuditEntry {
     fn from(event: Event) -> Self {
+        let credential = event.user.extra.get("authentication.kubernetes.io/credential-id");
         Self {
+            credential: credential.and_then(|all| all.first()).cloned().unwrap_or_default(),
             user: event.user.username,
             verb: event.verb,
             group: event.object_ref.api_group,

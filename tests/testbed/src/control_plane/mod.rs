@@ -12,6 +12,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
@@ -138,6 +140,25 @@ impl ControlPlane {
         let path = self.folder.path().join(format!("{namespace}-{name}.kubeconfig"));
         kubeconfig::write(&path, &self.cluster.for_token(&token))?;
         Ok(path)
+    }
+
+    /// A kubeconfig with a token of its own, by whose number the audit log tells its calls from those of other tokens of that
+    /// account. `url`: where to reach the API server instead.
+    pub fn kubeconfig_of(&self, namespace: &str, name: &str, url: Option<&str>) -> Result<(PathBuf, String)> {
+        let token = self.kubectl(&["create", "token", name, "-n", namespace, "--duration=24h"])?.ok()?;
+        let claims = token.split('.').nth(1).context("the token is a JWT")?;
+        let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
+        let credential = format!("JTI={}", claims["jti"].as_str().context("the token has a number")?);
+        let path = self.folder.path().join(format!("{}.kubeconfig", uuid::Uuid::new_v4()));
+        let cluster =
+            Cluster { url: url.unwrap_or(&self.cluster.url).to_owned(), ca_pem: self.cluster.ca_pem.clone() };
+        kubeconfig::write(&path, &cluster.for_token(token.trim()))?;
+        Ok((path, credential))
+    }
+
+    /// `127.0.0.1:PORT` of the API server.
+    pub fn address(&self) -> &str {
+        self.cluster.url.trim_start_matches("https://")
     }
 
     /// A client of the user whose kubeconfig this is, for the caller's runtime.
