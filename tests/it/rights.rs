@@ -1,4 +1,4 @@
-//! The shipped rights: an operator of one namespace needs no others, and uses each of them.
+//! The shipped rights: an operator and a registry of one namespace need no others, and use each of them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use opendepot_testbed::github::File;
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
+use crate::support::registry::{Depot, archive};
 use crate::support::rendered::{SYSTEM, arguments, find, kustomize, kustomize_yaml, parse};
 use crate::support::{World, soon};
 
@@ -152,4 +153,85 @@ async fn owned_versions_need_the_right_that_is_only_asked_about(world: &World, r
         Ok(())
     })
     .await;
+}
+
+/// The registry of the overlay for one namespace, installed and started in this world's, with the flags of its Deployment.
+async fn registry_installed(depot: &Depot) -> Operator {
+    let world = &depot.world;
+    let yaml =
+        kustomize_yaml(world.bed, "deploy/overlays/registry-one-namespace").replace(SYSTEM, &world.name);
+    // The binding for reviews is for the whole cluster: other tests have theirs.
+    let yaml = yaml.replace("opendepot-registry-auth-delegator", &format!("{}-auth-delegator", world.name));
+    let applied = world.bed.kubectl_with(&["apply", "--server-side", "-f", "-"], &yaml).unwrap();
+    assert!(applied.success(), "{}", applied.stderr);
+    let plane = &world.bed.kubernetes;
+    let account = plane.kubeconfig_for_service_account(&world.name, "opendepot-registry").await.unwrap();
+    let deployment = find(&parse(&yaml), "Deployment", "opendepot-registry").clone();
+    let arguments: Vec<String> =
+        serde_json::from_value(deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone())
+            .unwrap();
+    let here = |argument: &String| {
+        let mounted =
+            [("/tls/tls.crt", "tls.crt"), ("/tls/tls.key", "tls.key"), ("/link-key/key", "link.key")];
+        mounted.iter().fold(argument.clone(), |argument, (path, file)| {
+            argument.replace(path, depot.file(file).to_str().unwrap())
+        })
+    };
+    // `serve` comes from the testbed, and the ConfigMap has what the kustomization leaves open.
+    let arguments = arguments.iter().filter(|argument| *argument != "serve").map(here);
+    let settings =
+        [("AUDIENCE", "registry.test"), ("ALLOW_STORAGE", "*=*"), ("ANONYMOUS", "true"), ("DRAIN", "0s")];
+    let builder = world.bed.registry().env("KUBECONFIG", account).args(arguments);
+    let builder =
+        settings.iter().fold(builder, |b, (name, value)| b.env(format!("OPENDEPOT_{name}"), *value));
+    builder.start_ready().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_registry_of_one_namespace_needs_only_its_role_and_uses_all_of_it() {
+    let depot = Depot::new("rights-registry").await;
+    let world = &depot.world;
+    let shipped = kustomize(world.bed, "deploy/registry");
+    let overlay = kustomize(world.bed, "deploy/overlays/registry-one-namespace");
+    let role = find(&overlay, "Role", "opendepot-registry");
+    assert_eq!(role["rules"], find(&shipped, "ClusterRole", "opendepot-registry")["rules"]);
+    let reviews = world.kubectl(&["get", "clusterrole", "system:auth-delegator", "-o", "json"]);
+    let reviews: Value = serde_json::from_str(&reviews).unwrap();
+    let expected: BTreeSet<Right> = allowed(role).union(&allowed(&reviews)).cloned().collect();
+
+    depot.publish("net", &[("1.0.0", archive("# net\n", 0))]).await;
+    let audit = world.bed.kubernetes.audit();
+    let mark = audit.mark(&world.client).await.unwrap();
+    let registry = registry_installed(&depot).await;
+    let base = format!("https://{}", registry.registry_address());
+    let url = depot.archive_url(&base, "net", "1.0.0").await.unwrap();
+    assert_eq!(depot.get(&url, &[]).await.unwrap().status, 200);
+    world.kubectl(&["create", "serviceaccount", "ci"]);
+    let token = format!("Bearer {}", world.token("registry.test", "ci"));
+    let with_token = [("authorization", token.as_str())];
+    // What is published later comes by the watch. A public module is open to every identity.
+    depot.publish("vpc", &[("1.0.0", archive("# vpc\n", 0))]).await;
+    for name in ["net", "vpc"] {
+        let path = format!("{base}/v1/modules/{}/{name}/aws/versions", world.name);
+        soon(|| async {
+            let status = depot.get(&path, &with_token).await?.status;
+            anyhow::ensure!(status == 200, "{status} for {name}");
+            Ok(())
+        })
+        .await;
+    }
+    assert_eq!(registry.terminate(Duration::from_secs(10)).await.unwrap(), 0);
+
+    let account = format!("system:serviceaccount:{}:opendepot-registry", world.name);
+    let calls = audit.since(mark, &world.client).await.unwrap();
+    let calls: Vec<_> = calls.iter().filter(|call| call.user == account).collect();
+    let refused: Vec<_> = calls.iter().filter(|call| matches!(call.code, 401 | 403)).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    let elsewhere: Vec<_> = calls
+        .iter()
+        .filter(|call| !call.resource.ends_with("reviews") && call.namespace != world.name)
+        .collect();
+    assert!(elsewhere.is_empty(), "only reviews are for the whole cluster: {elsewhere:?}");
+    let used: BTreeSet<Right> = calls.into_iter().map(taken_by).collect();
+    assert_eq!(used, expected, "what is used, and what is granted");
 }
