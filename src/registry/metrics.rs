@@ -27,6 +27,10 @@ use crate::domain::Address;
 /// Maximum number of Modules whose downloads are counted apart.
 const MODULES: usize = 500;
 
+/// Kinds of errors of S3. Each is counted from 0 on: the increase to the first error is one that alerts see.
+const S3_ERRORS: [&str; 9] =
+    ["credentials", "cut", "denied", "differs", "missing", "network", "other", "throttled", "unavailable"];
+
 /// The endpoint of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
@@ -89,6 +93,7 @@ pub struct RegistryMetrics {
     counted: Arc<Mutex<BTreeSet<Address>>>,
     modules: Family<OfState, Gauge>,
     watch_age: Gauge,
+    ready: Gauge,
     /// Panics, each of which is a defect.
     pub panics: Counter,
     auth: Family<KindAndOutcome, Counter>,
@@ -96,6 +101,8 @@ pub struct RegistryMetrics {
     s3_errors: Family<Kind, Counter>,
     /// Archives that are being streamed.
     pub streams: Gauge,
+    /// Maximum number of archives that are streamed at once.
+    pub max_streams: Gauge,
     /// Bytes of archives that were streamed.
     pub stream_bytes: Counter,
     /// When the certificate of the listener expires, in seconds since 1970.
@@ -115,11 +122,13 @@ impl Default for RegistryMetrics {
             counted: Arc::default(),
             modules: Family::default(),
             watch_age: Gauge::default(),
+            ready: Gauge::default(),
             panics: Counter::default(),
             auth: Family::default(),
             reviews: Family::default(),
             s3_errors: Family::default(),
             streams: Gauge::default(),
+            max_streams: Gauge::default(),
             stream_bytes: Counter::default(),
             tls_not_after: Gauge::default(),
         }
@@ -156,11 +165,13 @@ impl RegistryMetrics {
         &self,
         states: &BTreeMap<&'static str, i64>,
         watch_age: Duration,
+        is_ready: bool,
         is_served: impl Fn(&Address) -> bool,
     ) {
         for (state, count) in states {
             self.modules.get_or_create(&OfState { state }).set(*count);
         }
+        self.ready.set(is_ready.into());
         self.watch_age.set(i64::try_from(watch_age.as_secs()).unwrap_or(i64::MAX));
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.retain(|address| {
@@ -183,13 +194,21 @@ impl RegistryMetrics {
         registry.register("modules", "Modules, by state", self.modules.clone());
         let help = "How long a watch has been failing; 0 while all run";
         registry.register_with_unit("watch_age", help, Unit::Seconds, self.watch_age.clone());
+        let help =
+            "1 while requests are to be sent to this process: from the first lists until it shuts down";
+        registry.register("ready", help, self.ready.clone());
         registry.register("panics", "Panics, each of which is a defect", self.panics.clone());
         registry.register("auth", "Identified requests, by kind of token and outcome", self.auth.clone());
         let help = "Reviews by the API server, by kind and outcome";
         registry.register("reviews", help, self.reviews.clone());
         registry.register("streams", "Archives that are being streamed", self.streams.clone());
+        let help = "Maximum number of archives that are streamed at once";
+        registry.register("max_streams", help, self.max_streams.clone());
         let help = "Bytes of archives that were streamed";
         registry.register_with_unit("stream", help, Unit::Bytes, self.stream_bytes.clone());
+        for kind in S3_ERRORS {
+            drop(self.s3_errors.get_or_create(&Kind { kind }));
+        }
         let help = "Archives that could not be read from S3 as recorded, by kind";
         registry.register("s3_errors", help, self.s3_errors.clone());
         let help = "When the TLS certificate expires, as Unix time; 0 without TLS";

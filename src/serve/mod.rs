@@ -37,6 +37,7 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     let mut signal = std::pin::pin!(signalled()?);
     let metrics = RegistryMetrics::default();
     telemetry::count_panics(metrics.panics.clone());
+    metrics.max_streams.set(flags.max_streams.into());
     let aliases = Aliases::new(&flags.namespace_alias, &flags.namespaces)?;
     let keys = CurrentKeys::new(flags.link_key_file.clone())?;
     let tls = load_tls(&flags)?;
@@ -158,7 +159,8 @@ fn scraper(
     metrics.register(&mut registry);
     let registry = Mutex::new(registry);
     Arc::new(move || {
-        metrics.sample(&index.states(), health.age(Instant::now()), |address| index.get(address).is_some());
+        let (age, is_ready) = (health.age(Instant::now()), health.ready().load(Ordering::Acquire));
+        metrics.sample(&index.states(), age, is_ready, |address| index.get(address).is_some());
         if let Some(time) = tls.as_ref().and_then(|tls| tls.not_after()) {
             metrics.tls_not_after.set(time.as_second());
         }

@@ -1,14 +1,23 @@
-//! The policy in `examples/aws/s3-policy.json` gives the operator all that it needs, and nothing that it does not need.
+//! The policies in `examples/aws` give the operator and the registry all that they need, and nothing that they do not need.
 
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
 use opendepot_testbed::s3::{S3Failure, S3Fault, S3User};
+use opendepot_testbed::terraform::Terraform;
 use serde_json::{Value, json};
 
 use crate::support::failing::Then::Retried;
+use crate::support::registry::{Depot, archive};
 use crate::support::{World, ready, root};
 
-/// The example's policy for this user and bucket, as the bucket's own policy.
+/// The operator's policy for this user and bucket, as the bucket's own policy.
 fn policy(user: &S3User, bucket: &str) -> Value {
-    let text = std::fs::read_to_string(root().join("examples/aws/s3-policy.json")).unwrap();
+    of_example("s3-policy.json", user, bucket)
+}
+
+/// The policy of an example for this user and bucket, as the bucket's own policy.
+fn of_example(file: &str, user: &S3User, bucket: &str) -> Value {
+    let text = std::fs::read_to_string(root().join("examples/aws").join(file)).unwrap();
     let mut policy: Value = serde_json::from_str(&text.replace("opendepot-modules", bucket)).unwrap();
     for statement in policy["Statement"].as_array_mut().unwrap() {
         statement["Principal"] = json!({"AWS": [user.access_key]});
@@ -97,4 +106,86 @@ async fn without_any_one_of_its_actions_something_fails_and_names_it() {
     grant(&world, &bucket("delete"), &policy(&user, &bucket("delete"))).await;
     world.request("version/delete", "now");
     world.versions_are(&["get", "list", "put"]).await;
+}
+
+fn installs(client: &Terraform) {
+    client.forget().unwrap();
+    let done = client.run(&["init", "-no-color", "-input=false"]);
+    done.unwrap_or_else(|error| panic!("{}: {error:#}", client.name()));
+    assert!(client.module("it").join("main.tf").exists(), "{}", client.name());
+}
+
+/// The registry's policy without its statement on KMS keys, which this store does not have.
+fn reading(user: &S3User, bucket: &str) -> Value {
+    let policy = of_example("registry-policy.json", user, bucket);
+    let actions = policy["Statement"].as_array().unwrap().iter().map(|s| s["Action"].clone());
+    let actions: Vec<Value> = actions.collect();
+    assert_eq!(json!(actions), json!([["s3:ListBucket"], ["s3:GetObject"], ["kms:Decrypt"]]));
+    without(policy, "kms:Decrypt")
+}
+
+/// The code of an answer that is an error.
+fn code<T, E: ProvideErrorMetadata>(answer: Result<T, SdkError<E>>) -> String {
+    answer.err().and_then(|error| error.code().map(ToOwned::to_owned)).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn the_registrys_policy_is_enough_to_install_and_for_nothing_else() {
+    let depot = Depot::new("policy-registry").await;
+    let (bucket, s3) = (&depot.world.name, &depot.world.bed.s3);
+    let main = "output \"greeting\" {\n  value = \"hello\"\n}\n";
+    depot.publish("net", &[("1.0.0", archive(main, 1000)), ("1.1.0", archive(main, 0))]).await;
+    let user = s3.create_user().unwrap();
+    grant(&depot.world, bucket, &reading(&user, bucket)).await;
+    let builder = |mode: &str| {
+        let builder = depot.builder().args(["--download", mode]).env("AWS_ACCESS_KEY_ID", &user.access_key);
+        builder.env("AWS_SECRET_ACCESS_KEY", &user.secret_key)
+    };
+    let redirecting = builder("redirect").start_ready().await.unwrap();
+    let streaming = builder("stream").start_ready().await.unwrap();
+    for registry in [&redirecting, &streaming] {
+        for client in depot.installers(registry.registry_address(), "net", "1.0.0") {
+            installs(&client);
+        }
+    }
+
+    // Nothing can be written or deleted with it, by whatever means.
+    let before = s3.keys(bucket).await.unwrap();
+    let client = s3.client_of(&user);
+    let key = "net/1.0.0.zip";
+    let put =
+        client.put_object().bucket(bucket).key(key).body(ByteStream::from_static(b"other")).send().await;
+    let made = client.put_object().bucket(bucket).key("net/new.zip").send().await;
+    let deleted = client.delete_object().bucket(bucket).key(key).send().await;
+    let copied =
+        client.copy_object().bucket(bucket).key("net/copy.zip").copy_source(format!("{bucket}/{key}"));
+    let policy = client.delete_bucket_policy().bucket(bucket).send().await;
+    let codes = [code(put), code(made), code(deleted), code(copied.send().await), code(policy)];
+    assert_eq!(codes, ["AccessDenied"; 5]);
+    assert_eq!(s3.keys(bucket).await.unwrap(), before);
+    assert_eq!(s3.get(bucket, key).await.unwrap(), archive(main, 1000));
+
+    // With the right to list, a missing object is told apart from one that is refused.
+    let base = format!("https://{}", streaming.registry_address());
+    let answer = |version: &'static str| {
+        let (depot, base) = (&depot, &base);
+        async move {
+            let url = depot.archive_url(base, "net", version).await.unwrap();
+            let answer = depot.get(&url, &[]).await.unwrap();
+            (answer.status, answer.text())
+        }
+    };
+    s3.delete(bucket, "net/1.1.0.zip").await.unwrap();
+    let (status, text) = answer("1.1.0").await;
+    assert!(status == 503 && text.contains("is being restored"), "{status}: {text}");
+    // What AWS answers without that right; this store shows that the object is missing.
+    s3.inject(S3Fault::new(bucket, S3Failure::HideMissing));
+    let (status, text) = answer("1.1.0").await;
+    assert!(status == 503 && text.contains("The store refused"), "{status}: {text}");
+    grant(&depot.world, bucket, &without(reading(&user, bucket), "s3:GetObject")).await;
+    let (status, text) = answer("1.0.0").await;
+    assert!(status == 503 && text.contains("The store refused"), "{status}: {text}");
+    depot.world.nothing_told(&streaming, &[&user.secret_key]);
+    depot.world.nothing_told(&redirecting, &[&user.secret_key]);
+    crate::monitoring::has_the_metrics_of_the_registrys_rules(&streaming.metrics().await.unwrap());
 }

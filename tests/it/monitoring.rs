@@ -1,10 +1,13 @@
 //! Alert rules and dashboard speak of metrics that there are, and each alert has its paragraph in the documents.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use opendepot::controller::failure::Reason;
+use opendepot::domain::Address;
 use opendepot::observe::metrics::Metrics;
+use opendepot::registry::metrics::{Endpoint, RegistryMetrics};
+use prometheus_client::registry::Registry;
 use serde_json::Value;
 
 use crate::support::root;
@@ -15,9 +18,31 @@ fn read(path: &str) -> String {
 
 /// The metrics that a text of rules or panels names, without what a histogram or counter appends.
 fn named(text: &str) -> BTreeSet<String> {
-    let name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let words = text.split(|c: char| !name(c)).filter(|word| word.starts_with("opendepot_"));
     words.map(|word| word.trim_end_matches("_total").trim_end_matches("_bucket").to_owned()).collect()
+}
+
+const FILES: [&str; 2] = ["deploy/monitoring/alerts.yaml", "deploy/monitoring/dashboard.json"];
+
+/// The metrics of a registry that has served something.
+fn of_registry() -> String {
+    let metrics = RegistryMetrics::default();
+    metrics.answered(Endpoint::Versions, 200, Duration::from_millis(1));
+    metrics.downloaded("terraform");
+    metrics.module_downloaded(&Address {
+        namespace: "platform".into(),
+        name: "eks".into(),
+        system: "aws".into(),
+    });
+    metrics.identified("kubernetes", "accepted");
+    metrics.reviewed("token", "accepted");
+    metrics.sample(&[("served", 1)].into(), Duration::ZERO, true, |_| true);
+    let mut registry = Registry::with_prefix("opendepot_registry");
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    text
 }
 
 #[test]
@@ -27,10 +52,10 @@ fn rules_and_dashboard_speak_of_metrics_that_there_are() {
     metrics.reconciled("version", "settled", Instant::now());
     metrics.failed("version", Reason::TagNotFound.as_str());
     let counts = [(("ready", "Synced"), 1)];
-    let text = metrics.scrape(&[("app", 5000)], &(counts.into(), counts.into())).unwrap();
+    let text = metrics.scrape(&[("app", 5000)], &(counts.into(), counts.into())).unwrap() + &of_registry();
     let there: BTreeSet<&str> =
         text.lines().filter_map(|l| l.strip_prefix("# HELP ")?.split(' ').next()).collect();
-    for path in ["deploy/monitoring/alerts.yaml", "deploy/monitoring/dashboard.json"] {
+    for path in FILES {
         let named = named(&read(path));
         assert!(!named.is_empty(), "{path} names none");
         for metric in named {
@@ -44,10 +69,10 @@ fn rules_and_dashboard_speak_of_metrics_that_there_are() {
 fn each_alert_has_a_paragraph_and_a_test() {
     let rules: Value = serde_yaml::from_str(&read("deploy/monitoring/alerts.yaml")).unwrap();
     let (documents, tests) = (read("docs/alerts.md"), read("deploy/monitoring/alerts-test.yaml"));
-    let alerts: Vec<&str> = rules["groups"][0]["rules"]
-        .as_array()
-        .unwrap()
+    let groups = rules["groups"].as_array().unwrap();
+    let alerts: Vec<&str> = groups
         .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
         .map(|rule| {
             let alert = rule["alert"].as_str().unwrap();
             assert!(documents.contains(&format!("\n## {alert}\n")), "docs/alerts.md says nothing of {alert}");
@@ -59,4 +84,77 @@ fn each_alert_has_a_paragraph_and_a_test() {
         .collect();
     let headings = documents.lines().filter_map(|line| line.strip_prefix("## "));
     assert_eq!(headings.collect::<Vec<_>>(), alerts, "one paragraph each, in the same order");
+}
+
+/// Metric, label and value of each selector of the registry's metrics in a text of rules or panels.
+fn selectors(text: &str) -> Vec<(String, String, String)> {
+    let text = text.replace("\\\"", "\"");
+    let mut found = Vec::new();
+    for part in text.split("opendepot_registry_").skip(1) {
+        let Some((metric, rest)) = part.split_once('{').filter(|(name, _)| !name.contains([' ', ')', '[']))
+        else {
+            continue;
+        };
+        for selector in rest.split('}').next().unwrap().split(',') {
+            let (label, value) =
+                selector.split_once(['=', '!']).unwrap_or_else(|| panic!("{metric}: {selector}"));
+            let value = value.trim_start_matches(['=', '~']).trim_matches('"');
+            found.push((format!("opendepot_registry_{metric}"), label.trim().to_owned(), value.to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_registry_counts_under_the_labels_that_rules_select() {
+    let (text, mut found) = (of_registry(), 0);
+    let mut sources = String::new();
+    let mut folders = vec![root().join("src/registry")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    for path in FILES {
+        for (metric, label, value) in
+            selectors(&read(path)).into_iter().filter(|(_, label, _)| label != "job")
+        {
+            let series = format!("{metric}{{");
+            let mut lines = text.lines().filter(|line| line.starts_with(&series));
+            assert!(
+                lines.any(|line| line.contains(&format!("{label}=\""))),
+                "{path}: {metric} has no label {label}"
+            );
+            for value in value.split('|').filter(|_| label != "code") {
+                assert!(
+                    sources.contains(&format!("\"{value}\"")),
+                    "{path}: {metric} has no {label} {value:?}"
+                );
+            }
+            found += 1;
+        }
+    }
+    assert!(found >= 7, "{found}");
+}
+
+/// Fails if a running registry that has served something lacks a metric of a rule or panel.
+pub fn has_the_metrics_of_the_registrys_rules(text: &str) {
+    let there = |name: &String| {
+        let series = |line: &str| {
+            let rest = line.strip_prefix(name.as_str()).unwrap_or("x");
+            ["", "_total", "_bucket"]
+                .iter()
+                .any(|end| rest.strip_prefix(end).is_some_and(|r| r.starts_with(['{', ' '])))
+        };
+        text.lines().any(series)
+    };
+    let names: BTreeSet<String> = FILES.iter().flat_map(|path| named(&read(path))).collect();
+    let of_registry: Vec<_> = names.iter().filter(|name| name.starts_with("opendepot_registry_")).collect();
+    assert!(of_registry.len() >= 14, "{of_registry:?}");
+    let missing: Vec<_> = of_registry.into_iter().filter(|name| !there(name)).collect();
+    assert!(missing.is_empty(), "{missing:?} in\n{text}");
 }
