@@ -6,10 +6,11 @@ use std::path::Path;
 
 use clap::{CommandFactory as _, Parser as _};
 use opendepot::cli::{Cli, Command, Serve};
+use opendepot_testbed::markdown::blocks;
 use serde_json::{Value, json};
 
 use crate::support::rendered::{SYSTEM, chart, find, helm, kustomize, parse};
-use crate::support::{World, testbed};
+use crate::support::{World, root, testbed};
 
 const NAME: &str = "opendepot-registry";
 
@@ -458,4 +459,21 @@ async fn the_key_of_links_outlives_upgrades_and_the_release() {
     run(&["install", "link-key", chart, "-f", "-"], 10);
     assert_eq!(key(), rotated);
     run(&["uninstall", "link-key", "--wait"], 0);
+}
+
+#[test]
+fn the_values_of_the_page_are_accepted() {
+    let page = blocks(&root().join("docs/registry.md")).unwrap();
+    let values: Vec<Value> = page
+        .iter()
+        .filter(|block| block.language == "yaml" && block.text.starts_with("registry:"))
+        .map(|block| serde_yaml::from_str(&block.text).unwrap())
+        .collect();
+    assert!(values.len() >= 2, "{values:?}");
+    for values in values {
+        let objects = chart(&values);
+        let pod = pod(&objects);
+        fits(&pod, &parsed(&pod, &[]));
+        assert_eq!(find(&objects, "RoleBinding", "opendepot-consumer")["metadata"]["namespace"], "platform");
+    }
 }

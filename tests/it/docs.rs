@@ -130,6 +130,7 @@ pages_with_commands! {
     the_commands_for_operations_work: "docs/operations.md",
     the_commands_for_troubleshooting_work: "docs/troubleshooting.md",
     the_commands_for_migration_work: "docs/migration.md",
+    the_commands_for_the_registry_work: "docs/registry.md",
 }
 
 #[test]
