@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::link::{InvalidKeys, LinkKeys};
 
 /// Interval at which the file is read.
-const INTERVAL: Duration = Duration::from_secs(30);
+pub const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why `--link-key-file` cannot be used.
 #[derive(Debug, Error)]
@@ -54,11 +54,11 @@ impl CurrentKeys {
     }
 
     /// Reads the file at each interval, as long as it is polled. A file that cannot be used leaves the keys as they are.
-    pub async fn watch(self) {
+    pub async fn watch(self, interval: Duration) {
         let Some(path) = self.path else { return };
         let mut failing = false;
         loop {
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(interval).await;
             let file = path.clone();
             match tokio::task::spawn_blocking(move || read(&file)).await {
                 Ok(Ok(keys)) => {
@@ -79,4 +79,57 @@ fn read(path: &std::path::Path) -> Result<LinkKeys, KeyFileError> {
     let wrong = |problem| KeyFileError { path: path.to_owned(), problem };
     let text = std::fs::read(path).map_err(|error| wrong(error.into()))?;
     LinkKeys::parse(&text).map_err(|error| wrong(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Address, Release};
+    use crate::registry::link::Permit;
+
+    #[tokio::test]
+    async fn a_new_key_is_used_and_a_file_that_cannot_be_used_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let [first, second] = ["a".repeat(32), "b".repeat(32)];
+        std::fs::write(&path, &first).unwrap();
+        let keys = CurrentKeys::new(Some(path.clone())).unwrap();
+        let watched = tokio::spawn(keys.clone().watch(Duration::from_millis(5)));
+        let address: Address = "a/b/c".parse().unwrap();
+        let release = Release::parse("1.0.0").unwrap();
+        let permit = Permit { address: &address, release: &release, sha256: &[1; 32] };
+        let link = || keys.load().link(permit, 1_800_000_000);
+        let old = link();
+        for unusable in ["", "short", &[&first, &first, &first].map(String::as_str).join("\n")] {
+            std::fs::write(&path, unusable).unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(link(), old, "{unusable}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(link(), old, "no file");
+        std::fs::write(&path, format!("{second}\n{first}\n")).unwrap();
+        let changed = async {
+            while link() == old {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), changed).await.expect("the new key");
+        assert!(keys.load().permits(&old, permit, 1_800_000_000), "the previous key");
+        watched.abort();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let refused = || CurrentKeys::new(Some(path.clone())).unwrap_err().to_string();
+        assert!(
+            refused().starts_with(&format!("--link-key-file {}: cannot be read", path.display())),
+            "{}",
+            refused()
+        );
+        std::fs::write(&path, "short").unwrap();
+        assert!(refused().contains("openssl rand"), "{}", refused());
+    }
 }

@@ -237,3 +237,38 @@ impl OfModule {
         Self { namespace, module: name, system }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(number: usize) -> Address {
+        format!("platform/m{number}/aws").parse().unwrap()
+    }
+
+    fn lines(metrics: &RegistryMetrics, start: &str) -> Vec<String> {
+        let mut registry = Registry::with_prefix("opendepot_registry");
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn at_most_500_modules_are_counted_and_each_is_forgotten_with_its_module() {
+        let metrics = RegistryMetrics::default();
+        for number in 0..600 {
+            metrics.module_downloaded(&address(number));
+        }
+        metrics.module_downloaded(&address(0));
+        let series = "opendepot_registry_module_downloads_total{";
+        let counted = lines(&metrics, series);
+        assert_eq!(counted.len(), 500);
+        let first = "opendepot_registry_module_downloads_total{namespace=\"platform\",module=\"m0\",system=\"aws\"} 2";
+        assert!(counted.iter().any(|line| line == first), "{counted:?}");
+        metrics.sample(&BTreeMap::new(), Duration::ZERO, true, |served| *served == address(1));
+        assert_eq!(lines(&metrics, series).len(), 1);
+        metrics.module_downloaded(&address(555));
+        assert_eq!(lines(&metrics, series).len(), 2, "there is room again");
+    }
+}

@@ -140,6 +140,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn versions_are_as_long_as_the_schema_accepts() {
+        let path = |bytes: usize| format!("/v1/modules/a/b/aws/1.0.0-{}/download", "x".repeat(bytes - 6));
+        assert!(matches!(route(&path(128)), Some(Route::Download(..))));
+        assert_eq!(route(&path(129)), None);
+    }
+
     proptest! {
         #[test]
         fn no_path_panics_and_each_has_one_address(path in "(/v1/modules)?(/[a-c.%2BF/+-]{0,6}){0,7}") {

@@ -25,7 +25,7 @@ use crate::registry::handler::Service;
 use crate::registry::http::{Limits, Stopper, Tls, TrustedProxies, serve, tls};
 use crate::registry::index::watch::{self, Health};
 use crate::registry::index::{Fold, Index};
-use crate::registry::key_file::CurrentKeys;
+use crate::registry::key_file::{self, CurrentKeys};
 use crate::registry::metrics::RegistryMetrics;
 use crate::startup::{ca_certificates, signalled, storage_rules};
 use crate::storage::Storage;
@@ -85,7 +85,7 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
         metrics,
         module_metrics: flags.module_metrics,
     });
-    tokio::spawn(keys.watch());
+    tokio::spawn(keys.watch(key_file::INTERVAL));
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(tls::INTERVAL));
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode};
@@ -356,4 +357,25 @@ async fn a_store_that_refuses_the_checksum_header_is_asked_without() {
         requests[0].contains("checksum-mode: enabled") && !requests[1].contains("checksum-mode"),
         "{requests:?}"
     );
+}
+
+#[tokio::test]
+async fn many_streams_of_one_link_keep_no_other_link_waiting() {
+    let store = Store::start(vec![whole(); 9]).await;
+    let storage = Arc::new(Storage::with_test_keys());
+    let downloads = Downloads::new(storage, Mode::Stream, Vec::new(), 20, RegistryMetrics::default());
+    let (archive, headers) = (store.archive(), HeaderMap::new());
+    let ask = |link: &'static str, last: u8| {
+        let peer = Peer { address: [192, 0, 2, last].into() };
+        let download = Download { archive: &archive, method: &Method::GET, headers: &headers, link, peer };
+        downloads.answer(download, |_| {})
+    };
+    let mut held = Vec::new();
+    for last in 0..8 {
+        held.push(ask("one", last).await);
+    }
+    let ninth = tokio::time::timeout(Duration::from_millis(100), ask("one", 8)).await;
+    assert!(ninth.is_err(), "eight of one link at once");
+    let other = ask("other", 9).await;
+    assert!(held.iter().chain([&other]).all(|answer| answer.status() == StatusCode::OK));
 }

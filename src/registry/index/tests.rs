@@ -136,6 +136,50 @@ fn only_what_the_module_owns_lists_and_has_stored_is_served() {
 }
 
 #[test]
+fn what_an_allowed_store_is_asked_for_is_checked_too() {
+    let everything = |module: Value, versions: Vec<Value>| {
+        let mut fold = Fold::new(StorageRules::default(), Aliases::default());
+        fold.module(Change::Applied(self::module(module)));
+        for object in versions {
+            fold.version(Change::Applied(version(object)));
+        }
+        let index = Index::default();
+        index.apply(fold.updates(), fold.states());
+        listed(&index)
+    };
+    for (why, object) in [
+        ("another namespace", with(stored("1.1.0"), "/metadata/namespace", json!("evil"))),
+        ("a bucket that is no name", with(stored("1.1.0"), "/status/storage/bucket", json!("modules/../x"))),
+        (
+            "an access point",
+            with(stored("1.1.0"), "/status/storage/bucket", json!("arn:aws:s3:eu-west-1:1:accesspoint/x")),
+        ),
+        ("a region with dots", with(stored("1.1.0"), "/status/storage/region", json!("eu.evil.example"))),
+        ("an empty segment", with(stored("1.1.0"), "/status/storage/key", json!("a//b.zip"))),
+        ("another store", {
+            let mut object = stored("1.1.0");
+            object["status"]["storage"]["endpoint"] = json!("https://evil.example");
+            object
+        }),
+    ] {
+        let versions = vec![stored("1.0.0"), object];
+        assert_eq!(everything(eks(&entries(&["1.0.0", "1.1.0"])), versions), ["1.0.0"], "{why}");
+    }
+}
+
+#[test]
+fn a_namespace_that_has_the_name_of_an_alias_is_not_served() {
+    for (alias, expected) in [("acme=platform", &["1.0.0"][..]), ("platform=acme", &[])] {
+        let mut fold = Fold::new(rules(), Aliases::new(&[alias.parse().unwrap()], &[]).unwrap());
+        fold.module(Change::Applied(module(eks(&entries(&["1.0.0"])))));
+        fold.version(Change::Applied(version(stored("1.0.0"))));
+        let index = Index::default();
+        index.apply(fold.updates(), fold.states());
+        assert_eq!(listed(&index), expected, "{alias}");
+    }
+}
+
+#[test]
 fn suspended_and_failing_versions_stay_listed() {
     let mut object = stored("1.0.0");
     object["spec"]["suspend"] = json!(true);
