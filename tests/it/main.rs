@@ -51,6 +51,7 @@ mod registry_identities;
 mod registry_install;
 mod registry_listener;
 mod registry_tokens;
+mod registry_replicas;
 mod relocation;
 mod requests;
 mod restore;

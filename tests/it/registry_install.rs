@@ -1,10 +1,14 @@
 //! Terraform and OpenTofu install modules from the registry by address and constraint.
 
-use opendepot_testbed::github::{File, Repository};
-use serde_json::{Value, json};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::token_registry::Registry;
-use crate::support::{World, soon};
+use http::Method;
+use opendepot_testbed::github::{File, Repository, real_repositories};
+use serde_json::json;
+
+use crate::support::archives::{Tree, folder_tree, git_tree};
+use crate::support::token_registry::{Registry, installed};
+use crate::support::{World, real_modules, soon};
 
 const MAIN: &str = "resource \"terraform_data\" \"greeting\" {\n  input = \"hello\"\n}\n";
 
@@ -35,15 +39,6 @@ async fn published(
 
 fn init(client: &opendepot_testbed::terraform::Terraform) -> String {
     client.run(&["init", "-no-color", "-input=false", "-upgrade"]).unwrap()
-}
-
-/// The version of the module `name` that is installed.
-fn installed(client: &opendepot_testbed::terraform::Terraform, name: &str) -> String {
-    let path = client.folder().join(".terraform/modules/modules.json");
-    let all: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let entries = all["Modules"].as_array().unwrap();
-    let entry = entries.iter().find(|entry| entry["Key"] == name).unwrap();
-    entry["Version"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -90,17 +85,84 @@ async fn both_clients_refuse_an_archive_that_was_changed_in_the_bucket() {
     let world = World::new("install-tampered").await;
     let _operator = world.operator().await;
     let repository = world.bed.github.repository(&world.repository("net")).unwrap();
-    let (registry, token, address) = published(&world, &repository, &["1.0.0"], "zip").await;
+    let (streaming, token, address) = published(&world, &repository, &["1.0.0"], "zip").await;
     let version = world.version_ready("net-1.0.0").await;
     let key = crate::support::key(&version);
     let mut bytes = world.stored(&version).await;
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     world.bed.s3.put(&world.name, &key, bytes).await.unwrap();
-    for client in registry.clients(&token) {
-        client.configure(&registry.module("net", &address, "1.0.0")).unwrap();
-        client.run(&["init", "-no-color", "-input=false"]).unwrap_err();
-        assert!(!client.module("net").join("main.tf").exists(), "{} installed it", client.name());
+    // A stream is refused by the registry where the store tells the checksum; what a redirect leads to is for the client alone.
+    let redirecting = world.registry_with(&["--download", "redirect"]).await;
+    let other_token = world.token(&redirecting.host, "ci");
+    for (registry, token) in [(&streaming, &token), (&redirecting, &other_token)] {
+        for client in registry.clients(token) {
+            world.bed.s3.forget_requests(&world.name);
+            client.configure(&registry.module("net", &address, "1.0.0")).unwrap();
+            client.run(&["init", "-no-color", "-input=false"]).unwrap_err();
+            assert!(!client.module("net").join("main.tf").exists(), "{} installed it", client.name());
+            let requests = world.bed.s3.requests(&world.name);
+            let sent = requests.iter().any(|r| r.key == key && r.method == Method::GET && r.status == 200);
+            assert!(sent, "{}: {requests:?}", client.name());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_real_module_is_installed_as_git_has_it_and_fetched_once_for_all_its_submodules() {
+    if !real_modules() {
+        return;
+    }
+    let world = World::new("install-real").await;
+    let _operator = world.operator().await;
+    let mut all = Vec::new();
+    // The root of the first calls a module of the public registry.
+    for (name, tag, format, parts) in [
+        ("eks", "v21.18.0", "zip", ["karpenter", "eks-managed-node-group", "fargate-profile"]),
+        ("s3-bucket", "v5.1.0", "tar", ["root", "notification", "object"]),
+    ] {
+        let real = format!("terraform-aws-modules/terraform-aws-{name}");
+        world.bed.github.alias(&world.repository(name), &real).unwrap();
+        world.apply(&world.module(name).config("fileFormat", json!(format)).versions(&[tag]));
+        all.push((name, tag, git_tree(&real_repositories().join(format!("{real}.git")), tag), parts));
+    }
+    let registry = world.registry().await;
+    let token = world.consumer(&registry, "ci");
+    for (name, tag, tree, parts) in all {
+        let (address, version) = (world.address(name).await, tag.trim_start_matches('v'));
+        world.module_ready(name).await;
+        for client in registry.clients(&token) {
+            // The links of one window are the same: the next one must not begin meanwhile.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            let left = 300 - now % 300;
+            if left < 20 {
+                tokio::time::sleep(Duration::from_secs(left)).await;
+            }
+            let call = |part: &str| {
+                let folder = if part == "root" { String::new() } else { format!("//modules/{part}") };
+                registry.module(part, &format!("{address}{folder}"), &format!("~> {version}"))
+            };
+            client.configure(&parts.map(call).concat()).unwrap();
+            world.bed.s3.forget_requests(&world.name);
+            client.run(&["get", "-no-color"]).unwrap();
+            let requests = world.bed.s3.requests(&world.name);
+            let gets = requests.iter().filter(|request| request.method == Method::GET).count();
+            assert_eq!(gets, 1, "{} {name}: {requests:?}", client.name());
+            // Where a client copies what it has fetched already, it leaves out files whose name begins with a dot.
+            let plain = |tree: Tree| -> Tree {
+                tree.into_iter()
+                    .filter(|(path, _)| !path.split('/').any(|part| part.starts_with('.')))
+                    .collect()
+            };
+            let mut sorted = parts;
+            sorted.sort_unstable();
+            for (number, call) in sorted.into_iter().enumerate() {
+                let there = folder_tree(&client.module(call));
+                let same = there == tree || (number > 0 && plain(there) == plain(tree.clone()));
+                assert!(same, "{} {name} {call} differs from git", client.name());
+                assert_eq!(installed(&client, call), version, "{}", client.name());
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod rendered;
 pub mod requests;
 pub mod token_registry;
 pub mod watched;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -108,6 +108,17 @@ impl Depot {
         self.world.publish(name, versions).await;
     }
 
+    /// Publishes one more version of a module, as the operator would.
+    pub async fn append(&self, name: &str, version: &str, bytes: Vec<u8>) {
+        let world = &self.world;
+        let entry = json!([{"op": "add", "path": "/spec/versions/-", "value": {"version": version}}]);
+        let patch = Patch::Json::<()>(serde_json::from_value(entry).unwrap());
+        let module = world.api::<Module>().patch(name, &PatchParams::default(), &patch).await.unwrap();
+        let key = format!("{name}/{version}.zip");
+        world.bed.s3.put_with_sha256(&world.name, &key, bytes.clone()).await.unwrap();
+        world.record(&module.metadata, version, &key, &bytes).await;
+    }
+
     /// A client that trusts the certificate and makes each request on a new connection.
     pub fn client(&self) -> reqwest::Client {
         Self::client_of(&self.authority)

@@ -189,6 +189,15 @@ impl Registry {
     }
 }
 
+/// The version of the module `name` that is installed.
+pub fn installed(client: &Terraform, name: &str) -> String {
+    let path = client.folder().join(".terraform/modules/modules.json");
+    let all: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let entries = all["Modules"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["Key"] == name).unwrap();
+    entry["Version"].as_str().unwrap().to_owned()
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,0 +1,121 @@
+//! A TCP connection between a registry and the API server that a test can slow down or cut.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// The wire. It needs a runtime with several threads where clients block the test's own.
+pub struct Wire {
+    address: SocketAddr,
+    to: SocketAddr,
+    delay: Arc<AtomicU64>,
+    running: Mutex<JoinSet<()>>,
+    folder: tempfile::TempDir,
+}
+
+impl Wire {
+    /// A wire to the API server that this kubeconfig names.
+    pub async fn new(kubeconfig: &Path) -> Self {
+        let text = std::fs::read_to_string(kubeconfig).unwrap();
+        let to: SocketAddr = server(&text).parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let wire = Self {
+            address,
+            to,
+            delay: Arc::default(),
+            running: Mutex::default(),
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let text = text.replace(&to.to_string(), &address.to_string());
+        std::fs::write(wire.kubeconfig(), text).unwrap();
+        wire.carry(listener).await;
+        wire
+    }
+
+    /// The kubeconfig of the same user whose requests go over the wire.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    /// From now on, what the API server sends arrives that much later.
+    pub fn delay(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_millis()).unwrap();
+        self.delay.store(delay, Ordering::SeqCst);
+    }
+
+    /// Breaks all connections and refuses new ones, as an API server that is killed.
+    pub async fn cut(&self) {
+        self.running.lock().await.shutdown().await;
+    }
+
+    /// Carries again, at the same address.
+    pub async fn restore(&self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.carry(listener).await;
+    }
+
+    async fn carry(&self, listener: TcpListener) {
+        let (to, delay) = (self.to, Arc::clone(&self.delay));
+        self.running.lock().await.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let delay = Arc::clone(&delay);
+                connections.spawn(async move {
+                    // Either side may be gone: that is what a cut is.
+                    let _ = connection(client, to, &delay).await;
+                });
+            }
+        });
+    }
+}
+
+async fn connection(client: TcpStream, to: SocketAddr, delay: &AtomicU64) -> anyhow::Result<()> {
+    let server = TcpStream::connect(to).await.context("the API server does not listen")?;
+    let (mut from_client, to_client) = client.into_split();
+    let (from_server, mut to_server) = server.into_split();
+    tokio::select! {
+        end = tokio::io::copy(&mut from_client, &mut to_server) => end.map(drop)?,
+        end = late(from_server, to_client, delay) => end?,
+    }
+    Ok(())
+}
+
+/// Passes on each piece a while after it came. Pieces that come meanwhile are not held up by one another.
+async fn late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: &AtomicU64) -> anyhow::Result<()> {
+    let (sender, mut pieces) = mpsc::unbounded_channel();
+    let read = async move {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let bytes = from.read(&mut buffer).await?;
+            if bytes == 0 || sender.send((Instant::now(), buffer[..bytes].to_vec())).is_err() {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    let write = async move {
+        while let Some((came, piece)) = pieces.recv().await {
+            let delay = Duration::from_millis(delay.load(Ordering::SeqCst));
+            tokio::time::sleep_until(came + delay).await;
+            to.write_all(&piece).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(read, write).map(drop)
+}
+
+/// `HOST:PORT` of the server in a kubeconfig.
+fn server(kubeconfig: &str) -> &str {
+    let rest = kubeconfig.split("https://").nth(1).expect("the kubeconfig names a server");
+    rest.split(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).next().unwrap()
+}
