@@ -50,6 +50,7 @@ mod registry_changes;
 mod registry_downloads;
 mod registry_identities;
 mod registry_install;
+mod registry_links;
 mod registry_listener;
 mod registry_names;
 mod registry_replicas;
