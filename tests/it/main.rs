@@ -46,6 +46,7 @@ mod refusals;
 mod refused_puts;
 mod registry_access;
 mod registry_auth;
+mod registry_bots;
 mod registry_changes;
 mod registry_downloads;
 mod registry_identities;
