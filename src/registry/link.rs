@@ -233,6 +233,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_changed_in_three_steps_whose_order_among_replicas_does_not_matter() {
+        let address: Address = "a/b/c".parse().unwrap();
+        let release = Release::parse("1.0.0").unwrap();
+        let permit = Permit { address: &address, release: &release, sha256: &[1; 32] };
+        let accepts = |by: &[&[u8]], from: &[&[u8]]| {
+            keys(by).permits(&keys(from).link(permit, 1_800_000_000), permit, 1_800_000_000)
+        };
+        let steps: [&[&[u8]]; 4] = [&[KEY], &[KEY, OTHER], &[OTHER, KEY], &[OTHER]];
+        for pair in steps.windows(2) {
+            assert!(accepts(pair[0], pair[1]) && accepts(pair[1], pair[0]));
+        }
+        assert!(!accepts(steps[0], steps[2]), "without the first step, replicas that are late refuse links");
+    }
+
+    #[test]
     fn a_key_file_has_one_or_two_long_lines() {
         let parse = |text: &[u8]| LinkKeys::parse(text).map(|keys| keys.previous.is_some());
         assert_eq!(parse(KEY), Ok(false));

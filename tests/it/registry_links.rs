@@ -1,4 +1,4 @@
-//! Archive links and recorded locations that somebody forged, through the built binary.
+//! Forged archive links and recorded locations, through the built binary.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -148,7 +148,7 @@ async fn a_forged_location_is_neither_listed_nor_asked_for() {
     let secrets = format!("{}-secrets", world.name);
     world.bed.s3.create_bucket(&secrets).await.unwrap();
     world.bed.s3.put_with_sha256(&secrets, "net/1.1.0.zip", archive(MAIN, 0)).await.unwrap();
-    // A server of somebody else's, which would see a signature.
+    // Another server, which would see a signature.
     let evil = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", evil.local_addr().unwrap());
     for (version, storage) in [

@@ -161,7 +161,7 @@ async fn an_address_leads_to_the_module_that_holds_it_and_to_no_forged_version()
     world.module_when("older", is_taken).await;
     installs(&registry, &clients, &eks, "1.0.0", "# v1.0.0\n");
 
-    // Versions that somebody made who may: of the Module, but not by its controller's name, or not listed.
+    // Forged Versions: owned by the Module, but with another name than the controller gives, or not listed.
     let genuine = world.version_ready("first-1.0.0").await;
     let older = world.version_ready("older-1.0.0").await;
     for (name, version) in [("first-forged", "1.0.0"), ("first-9.9.9", "9.9.9")] {

@@ -117,7 +117,7 @@ async fn ingress(lists: &Operator, locations: &Operator) -> SocketAddr {
                 while !head.ends_with(b"\r\n\r\n") {
                     ensure!(client.read_buf(&mut head).await? > 0, "no request");
                 }
-                // One request per connection: each goes its own way.
+                // One request per connection, since the next one may be for the other replica.
                 let head = String::from_utf8(head)?.replacen("\r\n", "\r\nconnection: close\r\n", 1);
                 let path = head.split(' ').nth(1).unwrap_or_default();
                 let mut replica =
@@ -173,7 +173,7 @@ async fn what_one_replica_lists_another_one_hands_out_a_second_later() {
         let version = appended(number).await;
         installs(&client, &version);
     }
-    // Nobody waits for what is nowhere for longer than that.
+    // What no replica has is waited for no longer than that.
     let start = Instant::now();
     assert!(depot.archive_url(&second, "net", "9.9.9").await.unwrap_err().to_string().starts_with("404"));
     let took = start.elapsed();

@@ -156,7 +156,7 @@ impl Service {
         answer
     }
 
-    /// The answer to somebody who is known.
+    /// The location of an archive, for an identity that may download the module.
     async fn locate(
         &self,
         identity: &Arc<Identity>,
@@ -219,7 +219,7 @@ impl Service {
         self.downloads.answer(download, move |outcome| line.write(outcome)).await
     }
 
-    /// What `find` finds at an address, for somebody who may download the module there.
+    /// What `find` finds at an address, if the identity may download the module there.
     async fn find<T>(
         &self,
         identity: &Arc<Identity>,
@@ -238,7 +238,7 @@ impl Service {
         Ok(Some(found))
     }
 
-    /// Whether somebody may download the module at an address, which the Module `holder` has.
+    /// Whether the identity may download the module at an address, which the Module `holder` has.
     async fn authorise(
         &self,
         identity: &Arc<Identity>,

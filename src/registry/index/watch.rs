@@ -174,7 +174,7 @@ async fn run_fold(
         if let Some(namespace) = states.shadowed.as_ref().filter(|_| !reported && health.is_ready()) {
             tracing::error!(
                 namespace,
-                "nobody can install the Modules of this namespace, since a --namespace-alias has its name: choose another alias, \
+                "the Modules of this namespace cannot be installed, since a --namespace-alias has its name: choose another alias, \
                  or move the Modules"
             );
         }

@@ -56,7 +56,7 @@ async fn lists_are_private_and_each_encoding_has_its_own_tag() {
         assert_eq!(answer.header("cache-control"), "private, no-cache");
         assert_eq!(answer.header("vary"), "Authorization, Accept-Encoding");
     }
-    // Somebody else learns nothing from a tag.
+    // Another identity learns nothing from a tag.
     let other = registry.get(&path, &[BOB, ("if-none-match", tags[0])]).await;
     assert!(other.status == StatusCode::FORBIDDEN && other.is_uncached_text());
 }
