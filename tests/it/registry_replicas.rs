@@ -43,7 +43,7 @@ async fn a_registry_without_its_api_server_serves_on_and_catches_up() {
     for name in ["net", "old"] {
         depot.publish(name, &[("1.0.0", archive(&main_tf(name), 0))]).await;
     }
-    let wire = Wire::new(depot.world.bed.registry_kubeconfig()).await;
+    let wire = Wire::new(&depot.world).await;
     let registry = depot.builder().env("KUBECONFIG", wire.kubeconfig()).start_ready().await.unwrap();
     let base = format!("https://{}", registry.registry_address());
     let clients = depot.installers(registry.registry_address(), "net", "~> 1.0");
@@ -136,7 +136,7 @@ async fn what_one_replica_lists_another_one_hands_out_a_second_later() {
     let depot = Depot::new("reg-skew").await;
     depot.publish("net", &[("1.0.0", archive(&main_tf("1.0.0"), 0))]).await;
     let ahead = depot.plain_builder().start_ready().await.unwrap();
-    let wire = Wire::new(depot.world.bed.registry_kubeconfig()).await;
+    let wire = Wire::new(&depot.world).await;
     let behind = depot.plain_builder().env("KUBECONFIG", wire.kubeconfig()).start_ready().await.unwrap();
     let [first, second] = [&ahead, &behind].map(|registry| format!("http://{}", registry.registry_address()));
     // Permission is known from now on; the watch alone is late.

@@ -5,6 +5,7 @@ pub mod archives;
 pub mod failing;
 pub mod moving;
 pub mod registry;
+pub mod registry_files;
 pub mod rendered;
 pub mod requests;
 pub mod token_registry;

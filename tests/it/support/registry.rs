@@ -15,9 +15,9 @@ use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use opendepot_testbed::s3::REGION;
 use opendepot_testbed::terraform::Terraform;
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::World;
+use super::registry_files::{Files, client_of};
 
 /// The system of every module here.
 pub const SYSTEM: &str = "aws";
@@ -26,8 +26,7 @@ pub const SYSTEM: &str = "aws";
 /// several replicas share.
 pub struct Depot {
     pub world: World,
-    pub authority: Authority,
-    folder: TempDir,
+    files: Files,
 }
 
 /// An answer of the registry.
@@ -43,25 +42,14 @@ impl Depot {
     }
 
     pub fn of(world: World) -> Self {
-        let authority = Authority::new("registry").unwrap();
-        let depot = Self { world, authority, folder: tempfile::tempdir().unwrap() };
-        std::fs::write(depot.file("ca.pem"), depot.authority.pem()).unwrap();
-        std::fs::write(depot.file("link.key"), "a-key-of-the-test-with-32-characters-or-more\n").unwrap();
-        depot.renew_certificate();
+        let depot = Self { world, files: Files::new() };
         depot.open_to_everybody();
         depot
     }
 
     /// A file beside the certificate.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Writes another certificate and key.
-    pub fn renew_certificate(&self) {
-        let identity = self.authority.server(&["127.0.0.1"]).unwrap();
-        std::fs::write(self.file("tls.key"), &identity.key_pem).unwrap();
-        std::fs::write(self.file("tls.crt"), &identity.certificate_pem).unwrap();
+        self.files.path(name)
     }
 
     /// Clients without a token may download every module of the namespace.
@@ -82,9 +70,7 @@ impl Depot {
 
     /// A replica that is yet to be started, over TLS.
     pub fn builder(&self) -> OperatorBuilder {
-        self.plain_builder()
-            .args(["--tls-cert-file", self.file("tls.crt").to_str().unwrap()])
-            .args(["--tls-key-file", self.file("tls.key").to_str().unwrap()])
+        self.plain_builder().args(self.files.tls())
     }
 
     /// The same over plain HTTP.
@@ -95,7 +81,7 @@ impl Depot {
             .args(["--namespace", &self.world.name, "--allow-storage", "*=*", "--anonymous"])
             .args(["--audience", "registry.test", "--log-level", "debug"])
             .env("OPENDEPOT_DRAIN", "0s")
-            .args(["--link-key-file", self.file("link.key").to_str().unwrap()])
+            .args(self.files.link_key())
     }
 
     /// A replica, ready.
@@ -121,20 +107,12 @@ impl Depot {
 
     /// A client that trusts the certificate and makes each request on a new connection.
     pub fn client(&self) -> reqwest::Client {
-        Self::client_of(&self.authority)
+        unpooled(self.files.client())
     }
 
     /// The same with another authority.
     pub fn client_of(authority: &Authority) -> reqwest::Client {
-        let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
-        reqwest::Client::builder()
-            .tls_certs_only([ca])
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_mins(1))
-            .build()
-            .unwrap()
+        unpooled(client_of(authority))
     }
 
     /// Both clients, which trust the certificate and install this version of a module from the host.
@@ -223,6 +201,10 @@ impl Answer {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+}
+
+fn unpooled(client: reqwest::ClientBuilder) -> reqwest::Client {
+    client.pool_max_idle_per_host(0).timeout(Duration::from_mins(1)).build().unwrap()
 }
 
 /// A zip with a `main.tf`, and so many bytes that cannot be compressed.

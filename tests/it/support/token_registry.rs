@@ -3,14 +3,13 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use opendepot_testbed::authority::Authority;
 use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use opendepot_testbed::terraform::Terraform;
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response};
+use reqwest::{Client, Response};
 
 use super::World;
+use super::registry_files::Files;
 
 /// The registry's user.
 pub const REGISTRY: &str = "system:serviceaccount:opendepot-system:opendepot-registry";
@@ -24,16 +23,15 @@ pub struct Registry {
     /// The certificate of its authority.
     pub ca_file: PathBuf,
     credential: String,
-    _folder: tempfile::TempDir,
+    _files: Files,
 }
 
 /// What is needed to start one.
 pub struct RegistryBuilder {
     pub builder: OperatorBuilder,
     pub host: String,
-    authority: Authority,
     credential: String,
-    folder: tempfile::TempDir,
+    files: Files,
 }
 
 impl RegistryBuilder {
@@ -46,17 +44,7 @@ impl RegistryBuilder {
     pub fn behind(world: &World, url: Option<&str>) -> Self {
         let (namespace, name) = ("opendepot-system", "opendepot-registry");
         let (kubeconfig, credential) = world.bed.kubernetes.kubeconfig_of(namespace, name, url).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::new("registry").unwrap();
-        let server = authority.server(&["127.0.0.1"]).unwrap();
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        let (certificate, key) =
-            (write("tls.crt", &server.certificate_pem), write("tls.key", &server.key_pem));
-        let (links, _) = (write("links", &"k".repeat(64)), write("ca.crt", &authority.pem()));
+        let files = Files::new();
         let host = format!("127.0.0.1:{}", free_port());
         let builder = world
             .bed
@@ -65,14 +53,14 @@ impl RegistryBuilder {
             .args(["--namespace", &world.name, "--log-level", "debug", "--drain", "0s"])
             .args(["--allow-storage", &format!("{0}={0}", world.name)])
             .args(["--listen", &host, "--url", &format!("https://{host}")])
-            .args(["--tls-cert-file".into(), certificate, "--tls-key-file".into(), key])
-            .args(["--link-key-file".into(), links]);
-        Self { builder, host, authority, credential, folder }
+            .args(files.tls())
+            .args(files.link_key());
+        Self { builder, host, credential, files }
     }
 
     /// A file beside the certificate.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.files.path(name)
     }
 
     /// With more arguments.
@@ -82,19 +70,10 @@ impl RegistryBuilder {
 
     /// Starts it, and waits until it is ready.
     pub async fn start(self) -> Registry {
-        let process = self.builder.start_ready().await.unwrap();
-        let ca = Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
-        let client =
-            Client::builder().tls_certs_only([ca]).redirect(Policy::none()).no_proxy().build().unwrap();
-        let ca_file = self.folder.path().join("ca.crt");
-        Registry {
-            process,
-            host: self.host,
-            client,
-            ca_file,
-            credential: self.credential,
-            _folder: self.folder,
-        }
+        let process = self.builder.clone().start_ready().await.unwrap();
+        let (client, ca_file) = (self.files.client().build().unwrap(), self.files.path("ca.pem"));
+        let Self { host, credential, files, .. } = self;
+        Registry { process, host, client, ca_file, credential, _files: files }
     }
 }
 

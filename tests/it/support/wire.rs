@@ -14,38 +14,34 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::World;
+
 /// The wire. It needs a runtime with several threads where clients block the test's own.
 pub struct Wire {
     address: SocketAddr,
     to: SocketAddr,
+    kubeconfig: PathBuf,
     delay: Arc<AtomicU64>,
     running: Mutex<JoinSet<()>>,
-    folder: tempfile::TempDir,
 }
 
 impl Wire {
-    /// A wire to the API server that this kubeconfig names.
-    pub async fn new(kubeconfig: &Path) -> Self {
-        let text = std::fs::read_to_string(kubeconfig).unwrap();
-        let to: SocketAddr = server(&text).parse().unwrap();
+    /// A wire to the API server of this test.
+    pub async fn new(world: &World) -> Self {
+        let kubernetes = &world.bed.kubernetes;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let wire = Self {
-            address,
-            to,
-            delay: Arc::default(),
-            running: Mutex::default(),
-            folder: tempfile::tempdir().unwrap(),
-        };
-        let text = text.replace(&to.to_string(), &address.to_string());
-        std::fs::write(wire.kubeconfig(), text).unwrap();
+        let (url, account) = (format!("https://{address}"), ("opendepot-system", "opendepot-registry"));
+        let (kubeconfig, _) = kubernetes.kubeconfig_of(account.0, account.1, Some(&url)).unwrap();
+        let to = kubernetes.address().parse().unwrap();
+        let wire = Self { address, to, kubeconfig, delay: Arc::default(), running: Mutex::default() };
         wire.carry(listener).await;
         wire
     }
 
-    /// The kubeconfig of the same user whose requests go over the wire.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("kubeconfig")
+    /// A kubeconfig of the registry whose requests are sent over the wire.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// From now on, what the API server sends arrives that much later.
@@ -112,10 +108,4 @@ async fn late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: &AtomicU64
         anyhow::Ok(())
     };
     tokio::try_join!(read, write).map(drop)
-}
-
-/// `HOST:PORT` of the server in a kubeconfig.
-fn server(kubeconfig: &str) -> &str {
-    let rest = kubeconfig.split("https://").nth(1).expect("the kubeconfig names a server");
-    rest.split(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).next().unwrap()
 }

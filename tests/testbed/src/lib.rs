@@ -169,11 +169,6 @@ impl Testbed {
         self.kubernetes.admin().await
     }
 
-    /// The kubeconfig with the registry's rights.
-    pub fn registry_kubeconfig(&self) -> &Path {
-        &self.registry_kubeconfig
-    }
-
     /// The kubeconfig with the operator's rights.
     pub fn operator_kubeconfig(&self) -> &Path {
         &self.kubeconfig

@@ -1,0 +1,54 @@
+//! The files that a registry is started with, and clients that trust its certificate.
+
+use std::path::PathBuf;
+
+use opendepot_testbed::authority::Authority;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, ClientBuilder};
+use tempfile::TempDir;
+
+/// A certificate, its authority, and a key for links. They end when this is dropped.
+pub struct Files {
+    authority: Authority,
+    folder: TempDir,
+}
+
+impl Files {
+    pub fn new() -> Self {
+        let files =
+            Self { authority: Authority::new("registry").unwrap(), folder: tempfile::tempdir().unwrap() };
+        std::fs::write(files.path("ca.pem"), files.authority.pem()).unwrap();
+        std::fs::write(files.path("link.key"), "a-key-of-the-test-with-32-characters-or-more\n").unwrap();
+        let identity = files.authority.server(&["127.0.0.1"]).unwrap();
+        std::fs::write(files.path("tls.key"), &identity.key_pem).unwrap();
+        std::fs::write(files.path("tls.crt"), &identity.certificate_pem).unwrap();
+        files
+    }
+
+    /// One of them, or one that the test writes.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The flags for the certificate.
+    pub fn tls(&self) -> [String; 4] {
+        let path = |name: &str| self.path(name).to_str().unwrap().to_owned();
+        ["--tls-cert-file".into(), path("tls.crt"), "--tls-key-file".into(), path("tls.key")]
+    }
+
+    /// The flags for the key of links.
+    pub fn link_key(&self) -> [String; 2] {
+        ["--link-key-file".into(), self.path("link.key").to_str().unwrap().to_owned()]
+    }
+
+    /// A client that trusts the certificate.
+    pub fn client(&self) -> ClientBuilder {
+        client_of(&self.authority)
+    }
+}
+
+/// A client that trusts this authority alone, and shows redirects.
+pub fn client_of(authority: &Authority) -> ClientBuilder {
+    let ca = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+    reqwest::Client::builder().tls_certs_only([ca]).redirect(Policy::none()).no_proxy()
+}
