@@ -1,4 +1,5 @@
 //! `docs/consume.md`: both clients install as the page says, and each message in it is one that the product or a client prints.
+//! `docs/migration.md`: its commands rewrite the sources of consumers.
 
 use std::path::Path;
 
@@ -7,10 +8,36 @@ use opendepot_testbed::terraform::Terraform;
 
 use crate::docs;
 use crate::support::token_registry::{Registry, RegistryBuilder};
-use crate::support::{World, root};
+use crate::support::{World, key, root};
 
-/// The page.
-pub const PAGE: &str = "docs/consume.md";
+/// The pages whose commands are run here.
+pub const PAGES: [&str; 2] = [PAGE, "docs/migration.md"];
+const PAGE: &str = "docs/consume.md";
+
+/// The configuration of a consumer that uses no registry yet.
+pub async fn sources(world: &World) -> String {
+    let stored = key(&world.version_ready("terraform-aws-eks-21.11.0").await);
+    format!(
+        r#"
+module "a" {{
+  source = "git::https://github.com/acme/terraform-aws-eks.git//modules/karpenter?ref=v21.12.0"
+}}
+module "b" {{
+  source  = "git@github.com:acme/terraform-aws-eks.git?ref=21.13.0-rc.1&depth=1"
+}}
+module "c" {{
+  source = "github.com/acme/terraform-aws-eks?ref=main"
+}}
+module "d" {{
+  source = "s3::https://s3-us-west-2.amazonaws.com/{0}/{stored}//modules/karpenter"
+}}
+module "e" {{
+  source = "s3::https://s3-us-west-2.amazonaws.com/{0}/terraform-aws-eks/gone.zip"
+}}
+"#,
+        world.name
+    )
+}
 
 /// A block of the page with this text in it, for the registry and the Module of this test.
 fn block(containing: &str, world: &World, host: &str) -> String {
@@ -98,4 +125,27 @@ fn every_message_in_the_page_is_printed_and_every_reason_phrase_is_in_the_page()
     for phrase in phrases {
         assert!(rows.iter().any(|row| row == phrase), "{PAGE} does not explain: {phrase}");
     }
+}
+
+#[tokio::test]
+async fn the_commands_for_migration_rewrite_the_sources_of_consumers() {
+    let (world, _operator, folder) = docs::run("docs/migration.md").await;
+    let text = std::fs::read_to_string(folder.path().join("main.tf")).unwrap();
+    let stays = [
+        "github.com/acme/terraform-aws-eks?ref=main".to_owned(),
+        format!("s3::https://s3-us-west-2.amazonaws.com/{}/terraform-aws-eks/gone.zip", world.name),
+    ];
+    for [source, version] in [
+        ["registry.acme.io/platform/eks/aws//modules/karpenter", "21.12.0"],
+        ["registry.acme.io/platform/eks/aws", "21.13.0-rc.1"],
+        ["registry.acme.io/platform/eks/aws//modules/karpenter", "21.11.0"],
+    ] {
+        let lines = format!(" = \"{source}\"\n  version");
+        assert!(text.contains(&lines) && text.contains(&format!(" = \"{version}\"\n}}")), "{text}");
+    }
+    for source in stays {
+        assert!(text.contains(&format!("source = \"{source}\"\n}}")), "{text}");
+    }
+    let address = world.address("terraform-aws-eks").await;
+    assert_eq!(address, format!("{}/terraform-aws-eks/aws", world.name));
 }
