@@ -1,4 +1,4 @@
-//! The manifests in `examples/` and the README are what the product accepts and offers.
+//! The manifests in `examples/` and the table of flags are what the product accepts and offers.
 
 use std::path::{Path, PathBuf};
 
@@ -58,14 +58,14 @@ fn the_seeds_first_module_is_an_example_as_it_stands() {
 }
 
 #[test]
-fn the_readme_names_every_flag_with_its_default() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+fn the_page_for_operations_names_every_flag_with_its_default() {
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
     let cli = Cli::command();
     let run = cli.find_subcommand("run").unwrap();
     for arg in run.get_arguments().filter(|arg| arg.get_env().is_some()) {
         let start = format!("| `--{}", arg.get_long().unwrap());
-        let row = readme.lines().find(|line| line.starts_with(&start));
-        let row = row.unwrap_or_else(|| panic!("the README has no row {start}"));
+        let row = page.lines().find(|line| line.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("the page has no row {start}"));
         for default in arg.get_default_values() {
             assert!(row.contains(&format!("`{}`", default.to_string_lossy())), "{row}: {default:?}");
         }
