@@ -53,7 +53,13 @@ async fn registry(world: &World, folder: &Path) -> Registry {
     let path = folder.join("auth-config.yaml");
     let config = block("AuthenticationConfiguration", world, &builder.host);
     std::fs::write(&path, config).unwrap();
-    builder.args(&["--auth-config", path.to_str().unwrap()]).start().await
+    let tokens = folder.join("tokens");
+    std::fs::create_dir(&tokens).unwrap();
+    let sum =
+        ["get", "secret", "opendepot-registry-tokens", "-o", "go-template={{.data.renovate | base64decode}}"];
+    std::fs::write(tokens.join("renovate"), world.kubectl(&sum)).unwrap();
+    let args = ["--auth-config", path.to_str().unwrap(), "--tokens-dir", tokens.to_str().unwrap()];
+    builder.args(&args).start().await
 }
 
 /// What a client prints when it fails, on one line.
@@ -67,7 +73,10 @@ fn error(client: &Terraform) -> String {
 async fn both_clients_install_as_the_page_says_and_print_its_errors() {
     let (world, _operator, home) = docs::run(PAGE).await;
     let registry = registry(&world, home.path()).await;
-    world.address("terraform-aws-eks").await;
+    let address = world.address("terraform-aws-eks").await;
+    let token = std::fs::read_to_string(home.path().join("renovate.token")).unwrap();
+    let listed = registry.versions(&address, token.trim()).await.unwrap();
+    assert_eq!(listed, ["21.12.0", "21.11.0", "21.10.1"]);
     let module = block("version = \"~> 21.0\"", &world, &registry.host);
     let settings = home.path().join("settings.tfrc");
     std::fs::write(&settings, block("credentials_helper \"", &world, &registry.host)).unwrap();
