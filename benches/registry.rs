@@ -29,6 +29,7 @@ use opendepot::registry::index::Fold;
 use opendepot::registry::index::watch;
 use opendepot::registry::key_file::CurrentKeys;
 use opendepot::registry::metrics::RegistryMetrics;
+use opendepot::registry::session::Sessions;
 use opendepot::storage::{Storage, StorageRules};
 use opendepot_testbed::authority::Authority;
 use opendepot_testbed::s3::REGION;
@@ -315,11 +316,13 @@ impl Depot<'_> {
         tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
         health.listed().await;
         let storage = Arc::new(Storage::for_signed_urls(None).await.unwrap());
+        let keys = CurrentKeys::new(None).unwrap();
         let service = Service {
             index,
             access,
             aliases,
-            keys: CurrentKeys::new(None).unwrap(),
+            sessions: Sessions::new(keys.clone(), None),
+            keys,
             downloads: Downloads::new(storage, mode, Vec::new(), 64, metrics.clone()),
             url: String::new(),
             metrics,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use url::Url;
@@ -13,6 +14,7 @@ use crate::domain::Endpoint;
 use crate::observe::telemetry::LogFormat;
 use crate::registry::aliases::Alias;
 use crate::registry::archive::{Mode, PublicEndpoint};
+use crate::registry::session::LoginSettings;
 use crate::storage::StorageRule;
 
 /// Flags of `opendepot serve`.
@@ -56,6 +58,20 @@ pub struct Serve {
     #[arg(long, env = "OPENDEPOT_ANONYMOUS", value_name = "true|false", default_value_t = false,
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub anonymous: bool,
+
+    /// Identity provider to sign in at, one of --auth-config: for the page, and for `terraform login`.
+    #[arg(long, env = "OPENDEPOT_LOGIN_ISSUER", value_name = "URL", requires_all = ["login_client", "auth_config", "url"])]
+    pub login_issuer: Option<String>,
+
+    /// Public client (without a secret) that is registered at the identity provider for this registry alone.
+    #[arg(long, env = "OPENDEPOT_LOGIN_CLIENT", value_name = "CLIENT", requires = "login_issuer",
+        value_parser = NonEmptyStringValueParser::new())]
+    pub login_client: Option<String>,
+
+    /// Scopes that are asked for at the identity provider, such as openid,groups.
+    #[arg(long, env = "OPENDEPOT_LOGIN_SCOPES", value_delimiter = ',', default_value = "openid", value_name = "SCOPES",
+        value_parser = scope)]
+    pub login_scopes: Vec<String>,
 
     /// File with the key of archive links: a line of 32 or more random characters; a second line is the previous key. Default:
     /// a random key, whose links other replicas refuse.
@@ -124,6 +140,12 @@ pub struct Serve {
 }
 
 impl Serve {
+    /// Settings of signing in, if there is an identity provider.
+    pub fn login(&self) -> Option<LoginSettings> {
+        let (issuer, client) = (self.login_issuer.clone()?, self.login_client.clone()?);
+        Some(LoginSettings { issuer, client, scopes: self.login_scopes.clone() })
+    }
+
     /// `HOST[:PORT]` of `--url`.
     pub fn host(&self) -> Option<String> {
         let url = self.url.as_ref()?;
@@ -143,6 +165,16 @@ fn base_url(text: &str) -> Result<Url, String> {
         && url.username().is_empty()
         && url.password().is_none();
     if plain { Ok(url) } else { Err(wrong()) }
+}
+
+/// RFC 6749, 3.3.
+fn scope(text: &str) -> Result<String, String> {
+    let scope = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+    if scope && !text.is_empty() {
+        Ok(text.to_owned())
+    } else {
+        Err("write scopes such as openid,groups".into())
+    }
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
@@ -200,6 +232,9 @@ mod tests {
             ("--drain", "10", "such as 10s"),
             ("--max-streams", "0", "a number from 1"),
             ("--tls-cert-file", "tls.crt", "--tls-key-file"),
+            ("--login-issuer", "https://login.acme.io", "--login-client"),
+            ("--login-client", "opendepot", "--login-issuer"),
+            ("--login-scopes", "openid groups", "openid,groups"),
         ] {
             let message = serve(&["--allow-storage", "*=*", flag, value]).unwrap_err();
             assert!(message.contains(expected), "{flag} {value}: {message}");

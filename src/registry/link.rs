@@ -9,6 +9,7 @@ use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::seal::SealingKey;
 use crate::domain::text::hex;
 use crate::domain::{Address, Release};
 
@@ -30,10 +31,21 @@ pub struct Permit<'a> {
     pub sha256: &'a [u8; 32],
 }
 
-/// The keys that links are made and checked with.
+/// The keys that links are made and checked with, and the keys of cookies that are derived from them.
 pub struct LinkKeys {
-    current: Key,
-    previous: Option<Key>,
+    current: Keys,
+    previous: Option<Keys>,
+}
+
+struct Keys {
+    link: Key,
+    cookies: SealingKey,
+}
+
+impl Keys {
+    fn new(key: &[u8]) -> Self {
+        Self { link: Key::new(HMAC_SHA256, key), cookies: SealingKey::derive(key) }
+    }
 }
 
 /// What is wrong with a key file.
@@ -62,11 +74,7 @@ impl LinkKeys {
             .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
             .enumerate();
         let key = |(index, line): (usize, &[u8])| {
-            if line.len() < SHORTEST_KEY {
-                Err(InvalidKeys::Short(index + 1))
-            } else {
-                Ok(Key::new(HMAC_SHA256, line))
-            }
+            if line.len() < SHORTEST_KEY { Err(InvalidKeys::Short(index + 1)) } else { Ok(Keys::new(line)) }
         };
         let mut filled = lines.by_ref().filter(|(_, line)| !line.is_empty());
         let current = key(filled.next().ok_or(InvalidKeys::Empty)?)?;
@@ -79,14 +87,14 @@ impl LinkKeys {
 
     /// A random key, which no other replica has.
     pub fn random() -> Self {
-        Self { current: Key::new(HMAC_SHA256, &rand::random::<[u8; 32]>()), previous: None }
+        Self { current: Keys::new(&rand::random::<[u8; 32]>()), previous: None }
     }
 
     /// The link for a permit at a time in Unix seconds.
     pub fn link(&self, permit: Permit<'_>, now: u64) -> String {
         let expiry = expiry(now);
         let mut bytes = expiry.to_be_bytes().to_vec();
-        bytes.extend(mac(&self.current, permit, expiry));
+        bytes.extend(mac(&self.current.link, permit, expiry));
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -99,11 +107,23 @@ impl LinkKeys {
         let mut expiry = [0; EXPIRY_BYTES];
         expiry.copy_from_slice(&bytes[..EXPIRY_BYTES]);
         let expiry = u32::from_be_bytes(expiry);
-        let signed =
-            |key: &Key| verify_slices_are_equal(&mac(key, permit, expiry), &bytes[EXPIRY_BYTES..]).is_ok();
+        let signed = |keys: &Keys| {
+            verify_slices_are_equal(&mac(&keys.link, permit, expiry), &bytes[EXPIRY_BYTES..]).is_ok()
+        };
         let by_current = signed(&self.current);
         let by_previous = self.previous.as_ref().is_some_and(signed);
         (by_current | by_previous) && whole.is_some() && now < u64::from(expiry)
+    }
+
+    /// Seals a cookie with the current key.
+    pub fn seal(&self, name: &str, content: &[u8]) -> Option<String> {
+        self.current.cookies.seal(name, content)
+    }
+
+    /// Opens a cookie that was sealed with the current or the previous key.
+    pub fn open(&self, name: &str, value: &str) -> Option<Vec<u8>> {
+        let open = |keys: &Keys| keys.cookies.open(name, value);
+        open(&self.current).or_else(|| self.previous.as_ref().and_then(open))
     }
 }
 
@@ -230,6 +250,11 @@ mod tests {
         assert!(keys(&[OTHER, KEY]).permits(&link, permit, 1_800_000_000));
         assert!(!keys(&[OTHER]).permits(&link, permit, 1_800_000_000));
         assert_ne!(keys(&[OTHER, KEY]).link(permit, 1_800_000_000), link);
+        let cookie = keys(&[KEY]).seal("name", b"content").unwrap();
+        assert!(keys(&[OTHER, KEY]).open("name", &cookie).is_some());
+        assert_eq!(keys(&[OTHER]).open("name", &cookie), None);
+        let rotated = keys(&[OTHER, KEY]).seal("name", b"content").unwrap();
+        assert_eq!(keys(&[KEY]).open("name", &rotated), None, "sealed with the current key");
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub enum Endpoint {
     Module,
     Download,
     Archive,
+    Login,
     Other,
 }
 
@@ -50,6 +51,7 @@ impl Endpoint {
             Self::Module => "module",
             Self::Download => "download",
             Self::Archive => "archive",
+            Self::Login => "login",
             Self::Other => "other",
         }
     }

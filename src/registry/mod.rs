@@ -11,6 +11,8 @@
 //! | `auth` | who sends a request, and what this identity may download |
 //! | `link` | archive links, which carry a permission for at most ten minutes |
 //! | `key_file` | the keys of links |
+//! | `seal` | cookies that only this registry can read |
+//! | `session` | signing in to the page and with `terraform login`: sessions in cookies, the identity provider |
 //! | `aliases` | second names of namespaces |
 //! | `client` | the client, as its headers say |
 //! | `archive` | answers to archive links: a redirect to S3, or a stream |
@@ -32,3 +34,5 @@ pub mod key_file;
 pub mod link;
 pub mod metrics;
 pub mod path;
+mod seal;
+pub mod session;

@@ -6,6 +6,7 @@ use crate::registry::aliases::InvalidAlias;
 use crate::registry::auth::AccessError;
 use crate::registry::http::TlsError;
 use crate::registry::key_file::KeyFileError;
+use crate::registry::session::LoginError;
 use crate::startup::StartupError;
 
 /// Why the registry cannot start, or ended.
@@ -15,6 +16,8 @@ pub enum ServeError {
     Startup(#[from] StartupError),
     #[error(transparent)]
     Access(#[from] AccessError),
+    #[error(transparent)]
+    Login(#[from] LoginError),
     #[error(transparent)]
     Alias(#[from] InvalidAlias),
     #[error(transparent)]

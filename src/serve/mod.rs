@@ -27,6 +27,7 @@ use crate::registry::index::watch::{self, Health};
 use crate::registry::index::{Fold, Index};
 use crate::registry::key_file::{self, CurrentKeys};
 use crate::registry::metrics::RegistryMetrics;
+use crate::registry::session::{Login, Sessions};
 use crate::startup::{ca_certificates, signalled, storage_rules};
 use crate::storage::Storage;
 
@@ -48,7 +49,9 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     let ca_pem = ca_certificates(flags.ca_file.as_deref())?;
     let storage = Storage::for_signed_urls(ca_pem.as_deref()).await?;
     let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint, &storage)?;
-    let access = Access::start(&access_settings(&flags, ca_pem, &config), client, metrics.clone())?;
+    let settings = access_settings(&flags, ca_pem, &config);
+    let access = Access::start(&settings, client, metrics.clone())?;
+    let sessions = sessions(&flags, &keys, &access, settings.ca_pem.as_deref())?;
     let fold = Fold::new(rules, aliases.clone());
     let (index, health) = watch::start(&watch_client, &flags.namespaces, fold, &liveness, &mut tasks);
     let admin = Admin {
@@ -80,6 +83,7 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
         access,
         aliases,
         keys: keys.clone(),
+        sessions,
         downloads,
         url: flags.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
         metrics,
@@ -127,6 +131,18 @@ fn access_settings(flags: &Serve, ca_pem: Option<Vec<u8>>, config: &kube::Config
         ca_pem,
         own_token: own_token(config),
     }
+}
+
+fn sessions(
+    flags: &Serve,
+    keys: &CurrentKeys,
+    access: &Access,
+    ca_pem: Option<&[u8]>,
+) -> Result<Sessions, ServeError> {
+    let sessions = Sessions::new(keys.clone(), flags.url.clone());
+    let Some(settings) = flags.login() else { return Ok(sessions) };
+    let login = Login::new(settings, access, flags.url.as_ref())?;
+    Ok(sessions.with_login(login, ca_pem)?)
 }
 
 fn warn_of_defaults(flags: &Serve) {

@@ -53,6 +53,7 @@ mod registry_identities;
 mod registry_install;
 mod registry_links;
 mod registry_listener;
+mod registry_login;
 mod registry_names;
 mod registry_replicas;
 mod registry_tokens;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use kube::Client;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinSet;
 
 use super::audience;
@@ -13,7 +14,7 @@ use super::bearer;
 use super::denied::{self, Denied};
 use super::identify::Identifier;
 use super::identity::{Fields, Identity, Kind};
-use super::jwt::{self, Issuers};
+use super::jwt::{self, Issuer, Issuers};
 use super::limits::{Limit, Who};
 use super::review::{ApiServer, Reviewer};
 use super::review_cache::{Keys, Outcome, ReviewCache, Times};
@@ -113,6 +114,31 @@ impl Access {
         };
         self.metrics.identified(kind, outcome(&result));
         result
+    }
+
+    /// Whose token it is. It is checked as that of an `Authorization` header.
+    pub async fn identify_token(&self, token: &SecretString, peer: IpAddr) -> Result<Arc<Identity>, Denied> {
+        let (kind, result) = match bearer::checked(token.expose_secret()) {
+            Ok(token) => self.identifier.identify(token, peer).await,
+            Err(denied) => ("unknown", Err(self.identifier.unreadable(denied, peer))),
+        };
+        self.metrics.identified(kind, outcome(&result));
+        result
+    }
+
+    /// Whether a peer may try to sign in: it has not had too many failed tokens.
+    pub fn may_sign_in(&self, peer: IpAddr) -> Result<(), Denied> {
+        self.identifier.may_try(peer)
+    }
+
+    /// Counts a failed sign-in at the identity provider as a failed token.
+    pub fn failed_to_sign_in(&self, peer: IpAddr) {
+        self.identifier.record_failure(peer);
+    }
+
+    /// The issuer of `--auth-config` with this URL.
+    pub fn issuer(&self, url: &str) -> Option<Arc<Issuer>> {
+        self.identifier.issuer(url)
     }
 
     /// Whether `identity` may download what is `asked`. The answer, and the time that it takes, do not depend on whether

@@ -24,12 +24,16 @@ pub fn token(headers: &HeaderMap) -> Result<Option<SecretString>, Denied> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return refused(denied::NOT_BEARER);
     }
-    let token = rest.trim_matches(' ');
+    checked(rest.trim_matches(' ')).map(Some)
+}
+
+/// The token, if its length and its characters are those of one.
+pub fn checked(token: &str) -> Result<SecretString, Denied> {
     if token.len() > LONGEST {
-        return refused(denied::TOO_LONG);
+        return Err(Denied::Unauthenticated(denied::TOO_LONG));
     }
     if !is_token68(token) {
-        return refused(denied::MALFORMED);
+        return Err(Denied::Unauthenticated(denied::MALFORMED));
     }
-    Ok(Some(SecretString::from(token)))
+    Ok(SecretString::from(token))
 }

@@ -75,6 +75,21 @@ impl Identifier {
         (kind.label(), result)
     }
 
+    /// Whether a peer may try another token.
+    pub fn may_try(&self, peer: IpAddr) -> Result<(), Denied> {
+        self.not_limited(&Who::Peer(Peer::from(peer)), Instant::now())
+    }
+
+    /// Counts what failed elsewhere as a failed token.
+    pub fn record_failure(&self, peer: IpAddr) {
+        self.failed_tokens.record(Who::Peer(Peer::from(peer)), Instant::now());
+    }
+
+    /// The issuer with this URL.
+    pub fn issuer(&self, url: &str) -> Option<Arc<Issuer>> {
+        self.issuers.named(url)
+    }
+
     /// Counts a header without a usable token as a failed one.
     pub fn unreadable(&self, denied: Denied, peer: IpAddr) -> Denied {
         let peer = Who::Peer(Peer::from(peer));

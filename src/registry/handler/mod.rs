@@ -11,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 
@@ -27,6 +28,7 @@ use super::key_file::CurrentKeys;
 use super::link::Permit;
 use super::metrics::{Endpoint, RegistryMetrics};
 use super::path::{self, ArchivePath, Route};
+use super::session::{self, Action, Sessions};
 use crate::domain::{Address, Release};
 
 /// Everything that answers need.
@@ -39,6 +41,8 @@ pub struct Service {
     pub aliases: Aliases,
     /// The keys of archive links.
     pub keys: CurrentKeys,
+    /// Sessions of people.
+    pub sessions: Sessions,
     /// Answers to valid links.
     pub downloads: Downloads,
     /// `--url` without a slash at its end; empty if it is not known.
@@ -52,14 +56,22 @@ pub struct Service {
 impl Handler for Service {
     async fn handle(&self, request: Request<Bytes>, peer: Peer) -> Response<Body> {
         let start = Instant::now();
-        let (parts, _) = request.into_parts();
-        let (endpoint, answer) = self.answer(parts.uri.path(), &parts.method, &parts.headers, peer).await;
+        let (parts, body) = request.into_parts();
+        let (endpoint, answer) = match session::action(&parts.method, parts.uri.path()) {
+            Some(action) => (Endpoint::Login, self.sign_in(action, &parts, &body, peer).await),
+            None => self.answer(parts.uri.path(), &parts.method, &parts.headers, peer).await,
+        };
         self.metrics.answered(endpoint, answer.status().as_u16(), start.elapsed());
         answer
     }
 
     fn refused(&self, status: StatusCode) {
         self.metrics.answered(Endpoint::Other, status.as_u16(), Duration::ZERO);
+    }
+
+    fn largest_body(&self, head: &Parts) -> u64 {
+        let action = session::action(&head.method, head.uri.path());
+        action.filter(|action| action.has_form()).map_or(0, |_| session::LARGEST_FORM)
     }
 
     fn panicked(&self) {
@@ -82,13 +94,25 @@ impl Service {
             return (endpoint, responses::method_not_allowed(endpoint == Endpoint::Archive));
         }
         let answer = match route {
-            Route::Discovery => responses::discovery(),
+            Route::Discovery => responses::discovery(self.sessions.discovery()),
             Route::Versions(address) => self.versions(address, headers, peer).await,
             Route::Module(address, release) => self.module(address, release, headers, peer).await,
             Route::Download(address, release) => self.download(address, &release, headers, peer).await,
             Route::Archive(archive) => self.archive(&archive, method, headers, peer).await,
         };
         (endpoint, answer)
+    }
+
+    async fn sign_in(&self, action: Action, head: &Parts, body: &[u8], peer: Peer) -> Response<Body> {
+        let (access, headers, network) = (&self.access, &head.headers, peer.network());
+        let query = head.uri.query().unwrap_or_default();
+        let result = match action {
+            Action::Login => self.sessions.login(access, headers, body, network).await,
+            Action::Logout => self.sessions.logout(headers, body),
+            Action::Start => self.sessions.start(query),
+            Action::Callback => self.sessions.callback(access, headers, query, network).await,
+        };
+        result.unwrap_or_else(|refused| refused.plain())
     }
 
     async fn versions(&self, address: Address, headers: &HeaderMap, peer: Peer) -> Response<Body> {

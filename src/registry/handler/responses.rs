@@ -1,6 +1,7 @@
 //! Answers of fixed words. Phrases and sentences hold no text of a request; a withdrawal's reason is the publisher's own.
 
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
 
 use crate::registry::auth::Denied;
 use crate::registry::http::Body;
@@ -8,9 +9,11 @@ use crate::registry::http::answer::{answer, closing, error, retry_after, set};
 
 const X_TERRAFORM_GET: HeaderName = HeaderName::from_static("x-terraform-get");
 
-/// Service discovery. The address is relative, so that it leads to whoever answers.
-pub(super) fn discovery() -> Response<Body> {
-    let mut answer = answer(StatusCode::OK, "OK", r#"{"modules.v1":"/v1/modules/"}"#);
+/// Service discovery: `document`, or that of a registry without an identity provider. The address is relative, so that it
+/// leads to whoever answers.
+pub(super) fn discovery(document: Option<Bytes>) -> Response<Body> {
+    let document = document.unwrap_or(Bytes::from_static(br#"{"modules.v1":"/v1/modules/"}"#));
+    let mut answer = answer(StatusCode::OK, "OK", document);
     set(&mut answer, header::CONTENT_TYPE, "application/json");
     set(&mut answer, header::CACHE_CONTROL, "max-age=60");
     set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");

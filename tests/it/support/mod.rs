@@ -2,6 +2,7 @@
 
 mod admission;
 pub mod archives;
+pub mod browser;
 pub mod failing;
 pub mod moving;
 pub mod registry;

@@ -68,6 +68,13 @@ impl RegistryBuilder {
         Self { builder: self.builder.args(args.iter().copied()), ..self }
     }
 
+    /// With a flag whose value is a file with this text.
+    pub fn flag_file(self, flag: &str, text: &str) -> Self {
+        let path = self.file(flag.trim_start_matches('-'));
+        std::fs::write(&path, text).unwrap();
+        Self { builder: self.builder.args([flag.into(), path]), ..self }
+    }
+
     /// Starts it, and waits until it is ready.
     pub async fn start(self) -> Registry {
         let process = self.builder.clone().start_ready().await.unwrap();

@@ -5,12 +5,15 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::Folder;
+use crate::background::eventually;
+use crate::process::{Folder, Process, Spec};
 use crate::s3::{REGION, S3};
 use crate::servers;
 
@@ -96,7 +99,6 @@ impl Terraform {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder())
-            .env("TF_CLI_CONFIG_FILE", self.config())
             .env("TF_IN_AUTOMATION", "1")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
@@ -110,13 +112,66 @@ impl Terraform {
         Ok(said(&output.stdout))
     }
 
+    /// Starts `login HOST` on a terminal, and says yes to the question whether a token may be stored. The token is in the
+    /// working folder, which is the home of every command.
+    pub fn login(&self, host: &str) -> Result<Login> {
+        let (bin, asked) = (self.folder.sub("bin")?, self.folder().join("browser-url"));
+        self.folder.sub(".terraform.d")?;
+        // What both clients call to open a browser.
+        let browser = bin.join("xdg-open");
+        let script =
+            format!("#!/bin/sh\nprintf %s \"$1\" >'{0}.new' && mv '{0}.new' '{0}'\n", asked.display());
+        fs::write(&browser, script).context("cannot write xdg-open")?;
+        fs::set_permissions(&browser, fs::Permissions::from_mode(0o755))?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))?;
+        let command = format!("'{}' login -no-color {host}", self.program.display());
+        fs::write(self.folder().join("yes"), "yes\n").context("cannot write an answer")?;
+        let spec = Spec::new("/bin/sh", self.folder().join("login.log"))
+            .args(["-c", "cd \"$HOME\" && exec script -qefc \"$0\" /dev/null <yes", &command])
+            .env("PATH", path)
+            .env("HOME", self.folder());
+        let spec = self.env.iter().fold(spec, |spec, (name, value)| spec.env(name, value));
+        Ok(Login { process: Process::spawn(&spec)?, asked })
+    }
+
     /// Where the module that the configuration calls `name` is installed.
     pub fn module(&self, name: &str) -> PathBuf {
         self.folder().join(".terraform/modules").join(name)
     }
 
+    /// Found by both clients in their home. If a variable named it, they would not read stored tokens.
     fn config(&self) -> PathBuf {
-        self.folder().join("settings.tfrc")
+        self.folder().join(".terraformrc")
+    }
+}
+
+/// A running `login`. It ends when this is dropped.
+pub struct Login {
+    process: Process,
+    asked: PathBuf,
+}
+
+impl Login {
+    /// The URL that it has a browser open.
+    pub async fn url(&self) -> Result<String> {
+        eventually(Duration::from_mins(1), || async {
+            match fs::read_to_string(&self.asked) {
+                Ok(url) => Ok(url),
+                Err(error) => {
+                    self.process.check_alive()?;
+                    Err(error).context("no browser was opened yet")
+                }
+            }
+        })
+        .await
+    }
+
+    /// What it has said, when it has ended well.
+    pub async fn finish(&self) -> Result<String> {
+        let code = self.process.exited(Duration::from_mins(1)).await?;
+        ensure!(code == 0, "login ended with code {code}\n{}", self.process.log());
+        Ok(self.process.log())
     }
 }
 

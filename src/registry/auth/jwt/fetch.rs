@@ -1,8 +1,9 @@
-//! Fetches the keys of an issuer: its metadata, and the JWKS that the metadata names.
+//! Requests to an issuer: its metadata, the JWKS that the metadata names, and tokens for codes.
 
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, redirect};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Certificate, Client, Response, StatusCode, redirect};
 use serde::Deserialize;
 use url::Url;
 
@@ -15,7 +16,7 @@ use crate::registry::auth::settings::AccessError;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST: usize = 256 * 1024;
 
-/// The keys of one issuer, over HTTPS without redirects. The proxy of the environment is used, as for GitHub.
+/// The metadata of one issuer, over HTTPS without redirects. The proxy of the environment is used, as for GitHub.
 pub struct Discovery {
     client: Client,
     issuer: String,
@@ -26,6 +27,15 @@ pub struct Discovery {
 struct Metadata {
     issuer: String,
     jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+}
+
+/// Where people sign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    pub authorization: Url,
+    pub token: Url,
 }
 
 impl Discovery {
@@ -46,6 +56,20 @@ impl Discovery {
         }
         let client = builder.build().map_err(AccessError::Client)?;
         Ok(Self { client, issuer: config.url.clone(), address: config.discovery.clone() })
+    }
+
+    /// Where people sign in, as the metadata says.
+    pub async fn endpoints(&self) -> Result<Endpoints, String> {
+        endpoints(&get(&self.client, &self.address).await?, &self.issuer)
+    }
+
+    /// Sends a form, and returns the status and the body of the answer.
+    pub async fn post(&self, url: &Url, form: String) -> Result<(StatusCode, Vec<u8>), String> {
+        let request = self.client.post(url.clone()).body(form);
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = request.header(ACCEPT, "application/json");
+        let response = request.send().await.map_err(|error| failed(url, error))?;
+        Ok((response.status(), body(response, url).await?))
     }
 }
 
@@ -69,31 +93,56 @@ impl Source for Discovery {
 }
 
 /// The address of the keys in metadata that is the issuer's own.
-pub fn jwks_address(metadata: &[u8], issuer: &str) -> Result<Url, String> {
+pub fn jwks_address(text: &[u8], issuer: &str) -> Result<Url, String> {
+    https("jwks_uri", &metadata(text, issuer)?.jwks_uri)
+}
+
+/// The endpoints in metadata that is the issuer's own.
+pub fn endpoints(text: &[u8], issuer: &str) -> Result<Endpoints, String> {
+    let metadata = metadata(text, issuer)?;
+    let endpoint = |name: &str, url: Option<String>| {
+        https(name, &url.ok_or_else(|| format!("the metadata has no {name}"))?)
+    };
+    Ok(Endpoints {
+        authorization: endpoint("authorization_endpoint", metadata.authorization_endpoint)?,
+        token: endpoint("token_endpoint", metadata.token_endpoint)?,
+    })
+}
+
+fn metadata(text: &[u8], issuer: &str) -> Result<Metadata, String> {
     let metadata: Metadata =
-        serde_json::from_slice(metadata).map_err(|error| format!("no OpenID metadata: {error}"))?;
+        serde_json::from_slice(text).map_err(|error| format!("no OpenID metadata: {error}"))?;
     if metadata.issuer != issuer {
         return Err(format!("the metadata is of the issuer {:?}", metadata.issuer));
     }
-    let address = Url::parse(&metadata.jwks_uri).ok().filter(|url| url.scheme() == "https");
-    address.ok_or_else(|| format!("jwks_uri {:?} is no https URL", metadata.jwks_uri))
+    Ok(metadata)
+}
+
+fn https(name: &str, text: &str) -> Result<Url, String> {
+    let address = Url::parse(text).ok().filter(|url| url.scheme() == "https");
+    address.ok_or_else(|| format!("{name} {text:?} is no https URL"))
 }
 
 async fn get(client: &Client, url: &Url) -> Result<Vec<u8>, String> {
-    let failed = |error: reqwest::Error| {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        format!("{url}: {}{cause}", error.without_url())
-    };
-    let mut response = client.get(url.clone()).send().await.map_err(failed)?;
-    if response.status() != reqwest::StatusCode::OK {
+    let response = client.get(url.clone()).send().await.map_err(|error| failed(url, error))?;
+    if response.status() != StatusCode::OK {
         return Err(format!("{url}: {}", response.status()));
     }
+    body(response, url).await
+}
+
+async fn body(mut response: Response, url: &Url) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
         if body.len() + chunk.len() > LONGEST {
             return Err(format!("{url}: more than {LONGEST} bytes"));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+fn failed(url: &Url, error: reqwest::Error) -> String {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{url}: {}{cause}", error.without_url())
 }

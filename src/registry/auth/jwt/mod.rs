@@ -12,6 +12,7 @@ mod shared;
 mod verify;
 
 pub use self::config::parse;
+pub use self::fetch::{Discovery, Endpoints};
 pub use self::verify::{Issuer, Issuers};
 
 #[cfg(test)]

@@ -62,8 +62,20 @@ impl Issuer {
         clock: Timestamp,
         now: Instant,
     ) -> Result<Identity, Denied> {
+        let expires = self.check(jwt, &self.config.audiences, clock, now).await?;
+        claims::identity(&jwt.claims, &self.config, expires).map_err(Denied::Unauthenticated)
+    }
+
+    /// Checks times, audience and signature. Returns when the token expires.
+    pub async fn check(
+        &self,
+        jwt: &Unverified<'_>,
+        audiences: &[String],
+        clock: Timestamp,
+        now: Instant,
+    ) -> Result<Timestamp, Denied> {
         let refused = Denied::Unauthenticated;
-        let expires = precheck(jwt, &self.config.audiences, clock).map_err(refused)?;
+        let expires = precheck(jwt, audiences, clock).map_err(refused)?;
         let keys = match self.keys.keys_for(&jwt.header, now).await {
             Ok(keys) => keys,
             Err(NoKey::Unknown) => return Err(refused(denied::UNKNOWN_KEY)),
@@ -72,7 +84,22 @@ impl Issuer {
         if !keys.verifies(jwt) {
             return Err(refused(denied::BAD_SIGNATURE));
         }
-        claims::identity(&jwt.claims, &self.config, expires).map_err(refused)
+        Ok(expires)
+    }
+
+    /// Its URL, which is the claim `iss`.
+    pub fn url(&self) -> &str {
+        &self.config.url
+    }
+
+    /// Whether a token says that it is of this issuer and for this registry. Nothing is verified.
+    pub fn claims(&self, jwt: &Unverified<'_>) -> bool {
+        jwt.issuer() == Some(self.url()) && jwt.is_for(self.config.audiences.iter().map(String::as_str))
+    }
+
+    /// Its metadata, with a client that trusts the same certificates.
+    pub fn discovery(&self, ca_pem: Option<&[u8]>) -> Result<Discovery, AccessError> {
+        Discovery::new(&self.config, ca_pem)
     }
 }
 

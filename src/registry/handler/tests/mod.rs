@@ -3,6 +3,7 @@
 mod answers;
 mod counts;
 mod links;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -113,11 +114,13 @@ impl Registry {
         let server = Server::default();
         let metrics = RegistryMetrics::default();
         let storage = Arc::new(Storage::with_test_keys());
+        let keys = CurrentKeys::new(None).unwrap();
         let service = Service {
             index: Arc::default(),
             access: server.access(settings),
             aliases: Aliases::new(&["acme=platform".parse().unwrap()], &[]).unwrap(),
-            keys: CurrentKeys::new(None).unwrap(),
+            sessions: Sessions::new(keys.clone(), url.parse().ok()),
+            keys,
             downloads: Downloads::new(storage, Mode::Redirect, Vec::new(), 4, metrics.clone()),
             url: url.to_owned(),
             metrics,

@@ -1,0 +1,114 @@
+//! What the identity provider sends back, and which of its tokens is taken. Pure.
+
+use serde::Deserialize;
+use serde_json::Value;
+use url::form_urlencoded;
+
+use super::attempt::{Attempt, text};
+use super::refused::Refused;
+use super::token::LONGEST_TOKEN;
+use crate::registry::auth::Issuer;
+use crate::registry::auth::token::Unverified;
+
+/// What a browser brings back.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    pub state: String,
+    code: Option<String>,
+    error: Option<String>,
+    issuer: Option<String>,
+}
+
+impl Answer {
+    /// Reads the query of the callback. A parameter that is there twice is none.
+    pub fn parse(query: &str) -> Self {
+        let value = |name: &str| {
+            let mut values = form_urlencoded::parse(query.as_bytes())
+                .filter(|(key, value)| key == name && !value.is_empty());
+            let first = values.next()?.1.into_owned();
+            values.next().is_none().then_some(first)
+        };
+        Self {
+            state: value("state").unwrap_or_default(),
+            code: value("code"),
+            error: value("error"),
+            issuer: value("iss"),
+        }
+    }
+
+    /// The code, from the provider that was asked.
+    pub fn code(&self, issuer: &str) -> Result<&str, Refused> {
+        if self.issuer.as_ref().is_some_and(|own| own != issuer) {
+            return Err(Refused::bad_request("Another identity provider has answered: start again."));
+        }
+        match (self.error.as_deref(), &self.code) {
+            (None, Some(code)) => Ok(code),
+            (Some("access_denied"), _) => Err(Refused::forbidden(
+                "The identity provider refused: you may not sign in to this registry there, or cancelled.",
+            )),
+            (Some("temporarily_unavailable" | "server_error"), _) => {
+                Err(Refused::later("The identity provider has a problem at the moment: try again."))
+            }
+            (Some("invalid_scope"), _) => {
+                Err(Refused::provider("The identity provider does not know a scope of --login-scopes."))
+            }
+            (Some("unauthorized_client" | "invalid_client"), _) => {
+                Err(Refused::provider("The identity provider does not accept the client of --login-client."))
+            }
+            _ => Err(Refused::provider("The identity provider did not sign you in: start again.")),
+        }
+    }
+}
+
+/// What a code was exchanged for.
+#[derive(Deserialize)]
+pub struct Tokens {
+    pub id_token: String,
+    access_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    error: Option<Value>,
+    error_description: Option<Value>,
+}
+
+/// The tokens in the provider's answer, or what it says is wrong, for the log.
+pub fn tokens(status: u16, body: &[u8]) -> Result<Tokens, String> {
+    if status == 200 {
+        return serde_json::from_slice(body).map_err(|_| "the answer has no id_token".to_owned());
+    }
+    let Ok(problem) = serde_json::from_slice::<Problem>(body) else { return Err(String::new()) };
+    let words = [problem.error, problem.error_description].into_iter().flatten();
+    let words: Vec<String> = words.filter_map(|word| word.as_str().map(str::to_owned)).collect();
+    Err(words.join(": "))
+}
+
+/// Whether an id token is the answer to this attempt: of the provider, for the client, with the attempt's nonce (OpenID Connect
+/// Core, 3.1.3.7). Times and signature are checked elsewhere.
+pub fn is_answer(id_token: &Unverified<'_>, issuer: &str, client: &str, attempt: &Attempt) -> bool {
+    let claim = |name: &str| id_token.claims.get(name);
+    let many = claim("aud").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
+    let party = match claim("azp") {
+        Some(party) => party.as_str() == Some(client),
+        None => !many,
+    };
+    id_token.issuer() == Some(issuer)
+        && id_token.is_for([client])
+        && party
+        && claim("nonce").and_then(Value::as_str) == Some(text(&attempt.nonce).as_str())
+}
+
+/// The token of the session: the access token, as `terraform login` gets it, if it is a JWT for this registry; else the id
+/// token, if that is for this registry.
+pub fn choose<'a>(tokens: &'a Tokens, issuer: &Issuer) -> Result<&'a str, Refused> {
+    let all = [tokens.access_token.as_deref(), Some(tokens.id_token.as_str())];
+    let ours = |token: &&str| Unverified::parse(token).is_some_and(|jwt| issuer.claims(&jwt));
+    let mut fitting = all.into_iter().flatten().filter(ours).peekable();
+    if fitting.peek().is_none() {
+        return Err(Refused::provider(
+            "The tokens of the identity provider are for another audience than those of --auth-config.",
+        ));
+    }
+    fitting.find(|token| token.len() <= LONGEST_TOKEN).ok_or_else(Refused::too_long)
+}

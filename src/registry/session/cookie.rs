@@ -1,0 +1,39 @@
+//! Cookies. The prefix `__Host-` has browsers take one only over HTTPS and from this very host, so that no other host of the
+//! domain can plant one.
+
+use axum::http::HeaderValue;
+use axum::http::{HeaderMap, header};
+
+use crate::registry::link::LinkKeys;
+
+/// A session.
+pub const SESSION: &str = "__Host-opendepot-session";
+/// A sign-in that waits for the identity provider.
+pub const ATTEMPT: &str = "__Host-opendepot-sign-in";
+/// Browsers keep 4,096 bytes of name and value.
+const LONGEST_VALUE: usize = 4000;
+
+/// `Set-Cookie` that keeps a sealed content for so many seconds. `None` if it is too long for a browser.
+pub fn kept(name: &'static str, content: &[u8], seconds: u64, keys: &LinkKeys) -> Option<HeaderValue> {
+    let value = keys.seal(name, content).filter(|value| value.len() <= LONGEST_VALUE)?;
+    header_value(name, &value, seconds)
+}
+
+/// `Set-Cookie` that removes a cookie.
+pub fn removed(name: &'static str) -> Option<HeaderValue> {
+    header_value(name, "", 0)
+}
+
+/// The content of a cookie of a request.
+pub fn opened(headers: &HeaderMap, name: &str, keys: &LinkKeys) -> Option<Vec<u8>> {
+    let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(own, _)| *own == name).find_map(|(_, value)| keys.open(name, value))
+}
+
+fn header_value(name: &str, value: &str, seconds: u64) -> Option<HeaderValue> {
+    let text = format!("{name}={value}; Max-Age={seconds}; Path=/; Secure; HttpOnly; SameSite=Lax");
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}

@@ -1,0 +1,34 @@
+//! Signing in: a token in a sealed cookie, which counts for the page and never for the API, and the identity provider of
+//! `--login-issuer`.
+//!
+//! | file | content |
+//! |---|---|
+//! | `sessions` | [`Sessions`]: what the handler and the page call |
+//! | `route` | which requests belong here |
+//! | `request` | what a request says: its origin, its form, where it leads back to |
+//! | `cookie` | cookies: names, attributes, how they are read |
+//! | `token` | the content of a session |
+//! | `attempt` | the content of a cookie that waits for the identity provider |
+//! | `login` | `--login-issuer` and its companions, and what discovery says of them |
+//! | `provider` | the provider's endpoints, read in the background, and the exchange of a code |
+//! | `callback` | what the provider sends back, and which of its tokens is taken |
+//! | `refused` | why a sign-in failed |
+
+mod attempt;
+mod callback;
+mod cookie;
+mod login;
+mod provider;
+mod refused;
+mod request;
+mod route;
+mod sessions;
+mod token;
+
+pub use self::login::{Login, LoginError, LoginSettings};
+pub use self::refused::Refused;
+pub use self::route::{Action, LARGEST_FORM, action};
+pub use self::sessions::Sessions;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! The identity provider of `--login-issuer`: its endpoints, read in the background, and the exchange of a code for tokens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::attempt::Attempt;
+use super::callback::{self, Tokens};
+use super::login::Login;
+use super::refused::Refused;
+use crate::registry::auth::{Discovery, Endpoints};
+use crate::registry::client::loggable;
+
+const REFRESH: Duration = Duration::from_mins(10);
+/// Time between attempts while they fail: from the first value to the second.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Codes that are exchanged at once.
+const EXCHANGES: usize = 16;
+
+pub struct Provider {
+    pub login: Login,
+    source: Discovery,
+    known: ArcSwapOption<Known>,
+    exchanges: Semaphore,
+}
+
+/// What the provider's metadata has said last.
+pub struct Known {
+    pub endpoints: Endpoints,
+    /// The document of service discovery.
+    pub document: Bytes,
+}
+
+impl Provider {
+    pub fn new(login: Login, source: Discovery) -> Self {
+        Self { login, source, known: ArcSwapOption::empty(), exchanges: Semaphore::new(EXCHANGES) }
+    }
+
+    /// What is known; nothing until the provider has answered once.
+    pub fn known(&self) -> Option<Arc<Known>> {
+        self.known.load_full()
+    }
+
+    /// Reads the metadata as long as it is polled. What was read last stays while the provider does not answer.
+    pub async fn keep_current(&self) {
+        let mut retry = RETRY.0;
+        loop {
+            match self.source.endpoints().await {
+                Ok(endpoints) => {
+                    let document = self.login.discovery(&endpoints).into();
+                    self.known.store(Some(Arc::new(Known { endpoints, document })));
+                    retry = RETRY.0;
+                    tokio::time::sleep(REFRESH).await;
+                }
+                Err(error) => {
+                    let issuer = self.login.issuer.url();
+                    tracing::warn!(
+                        issuer,
+                        error,
+                        "cannot read the metadata of the identity provider of --login-issuer"
+                    );
+                    tokio::time::sleep(retry).await;
+                    retry = (retry * 2).min(RETRY.1);
+                }
+            }
+        }
+    }
+
+    /// Exchanges a code for tokens.
+    pub async fn exchange(&self, known: &Known, code: &str, attempt: &Attempt) -> Result<Tokens, Refused> {
+        let Ok(_place) = self.exchanges.try_acquire() else {
+            return Err(Refused::later("Too many people sign in at the moment: try again."));
+        };
+        let form = self.login.exchange(code, attempt);
+        let (status, body) = self.source.post(&known.endpoints.token, form).await.map_err(|error| {
+            tracing::warn!(error, "cannot exchange a code at the identity provider");
+            Refused::provider("The identity provider does not answer: try again.")
+        })?;
+        callback::tokens(status.as_u16(), &body).map_err(|problem| {
+            let problem = loggable(&problem);
+            tracing::warn!(%status, problem, "the identity provider did not exchange a code");
+            Refused::provider(
+                "The identity provider did not confirm the sign-in: try again. If it fails again, the registry's log has the details.",
+            )
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! Why a sign-in failed: fixed words, which the page shows. None holds text of a user or of the identity provider.
+
+use axum::http::{Response, StatusCode, header};
+
+use crate::registry::auth::Denied;
+use crate::registry::http::Body;
+use crate::registry::http::answer::{error, retry_after, set};
+
+/// Why a sign-in failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub status: StatusCode,
+    /// The reason phrase.
+    pub phrase: &'static str,
+    /// What failed, and what to do next.
+    pub sentence: String,
+    /// Seconds after which another attempt is worthwhile.
+    pub retry_after: Option<u32>,
+}
+
+impl Refused {
+    pub(super) fn new(status: StatusCode, phrase: &'static str, sentence: impl Into<String>) -> Self {
+        Self { status, phrase, sentence: sentence.into(), retry_after: None }
+    }
+
+    pub(super) fn bad_request(sentence: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Bad Request", sentence)
+    }
+
+    pub(super) fn forbidden(sentence: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", sentence)
+    }
+
+    /// The identity provider does not do what it should.
+    pub(super) fn provider(sentence: &'static str) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "Bad Gateway: identity provider", sentence)
+    }
+
+    /// Try again in a moment.
+    pub(super) fn later(sentence: &'static str) -> Self {
+        let phrase = "Service Unavailable: try again";
+        Self { retry_after: Some(2), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, phrase, sentence) }
+    }
+
+    pub(super) fn too_long() -> Self {
+        Self::bad_request(
+            "This token is longer than 3 KiB and does not fit into a cookie: sign in with a token that has fewer groups or claims.",
+        )
+    }
+
+    /// A token that is refused.
+    pub(super) fn denied(denied: Denied) -> Self {
+        let (status, phrase, seconds) = match denied {
+            Denied::Malformed(phrase) => (StatusCode::BAD_REQUEST, phrase, None),
+            Denied::Unauthenticated(phrase) => (StatusCode::UNAUTHORIZED, phrase, None),
+            Denied::Forbidden => (StatusCode::FORBIDDEN, "Forbidden", None),
+            Denied::TooMany { phrase, retry_after } => {
+                (StatusCode::TOO_MANY_REQUESTS, phrase, Some(retry_after))
+            }
+            Denied::Unavailable { phrase, retry_after } => {
+                (StatusCode::SERVICE_UNAVAILABLE, phrase, Some(retry_after))
+            }
+        };
+        let sentence = format!("You are not signed in: {phrase}.");
+        Self { retry_after: seconds, ..Self::new(status, phrase, sentence) }
+    }
+
+    /// The answer as plain text, where there is no page.
+    pub fn plain(&self) -> Response<Body> {
+        let mut answer = error(self.status, self.phrase, format!("{}\n", self.sentence));
+        if self.status == StatusCode::UNAUTHORIZED {
+            set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
+        }
+        match self.retry_after {
+            Some(seconds) => retry_after(answer, seconds),
+            None => answer,
+        }
+    }
+}

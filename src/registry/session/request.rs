@@ -1,0 +1,66 @@
+//! What a request says: its origin, its form, and where it leads back to. Pure.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use secrecy::SecretString;
+use url::{Url, form_urlencoded};
+
+use super::refused::Refused;
+
+/// A longer path is not one of the registry's.
+const LONGEST_PATH: usize = 512;
+
+/// Checks that a form was sent by a page of this registry: no other origin can make a browser sign in or out.
+pub fn check_origin(headers: &HeaderMap, url: Option<&Url>) -> Result<(), Refused> {
+    let Some(url) = url else {
+        return Err(Refused::forbidden("Signing in is not possible: the registry runs without --url."));
+    };
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let own = url.origin().ascii_serialization();
+    match (origins.next(), origins.next()) {
+        (Some(origin), None) if origin.as_bytes() == own.as_bytes() => Ok(()),
+        _ => Err(Refused::forbidden(
+            "This form was not sent by a page of this registry: open the page at the registry's own address and try again.",
+        )),
+    }
+}
+
+/// The fields of a form.
+pub struct Form {
+    pub token: SecretString,
+    /// Where to go afterwards.
+    pub back: String,
+}
+
+/// The fields of a form; the last of a name counts.
+pub fn form(headers: &HeaderMap, body: &[u8]) -> Result<Form, Refused> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let phrase = "Unsupported Media Type";
+        let sentence = "Send a form: application/x-www-form-urlencoded.";
+        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, phrase, sentence));
+    }
+    let mut form = Form { token: SecretString::from(""), back: "/".to_owned() };
+    for (name, value) in form_urlencoded::parse(body) {
+        match &*name {
+            // Pasted, often with the end of its line.
+            "token" => form.token = SecretString::from(value.trim()),
+            "return" => form.back = String::from(local(&value)),
+            _ => {}
+        }
+    }
+    Ok(form)
+}
+
+/// The value of `return` in a query.
+pub fn back(query: &str) -> String {
+    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "return");
+    values.next().map_or_else(|| "/".to_owned(), |(_, value)| local(&value).to_owned())
+}
+
+/// The text if it is one path of this registry, else `/`. Browsers take `//` and `/\` for the start of a host.
+pub fn local(path: &str) -> &str {
+    let characters = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+    let one_path = path.starts_with('/') && !path.starts_with("//") && path.len() <= LONGEST_PATH;
+    if one_path && path.bytes().all(characters) { path } else { "/" }
+}

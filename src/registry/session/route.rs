@@ -1,0 +1,37 @@
+//! Which requests belong to signing in.
+
+use axum::http::Method;
+
+/// The largest form that is read, in bytes. A token has at most 3 KiB.
+pub const LARGEST_FORM: u64 = 16 << 10;
+
+/// What a request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A form with a token.
+    Login,
+    /// A form that ends the session.
+    Logout,
+    /// A link to the identity provider.
+    Start,
+    /// The way back from the identity provider.
+    Callback,
+}
+
+/// The action of a request; `None` if it is none of signing in.
+pub fn action(method: &Method, path: &str) -> Option<Action> {
+    match (path, method.as_str()) {
+        ("/login", "POST") => Some(Action::Login),
+        ("/logout", "POST") => Some(Action::Logout),
+        ("/login/start", "GET") => Some(Action::Start),
+        (super::login::CALLBACK, "GET") => Some(Action::Callback),
+        _ => None,
+    }
+}
+
+impl Action {
+    /// Whether its request has a form as its body.
+    pub const fn has_form(self) -> bool {
+        matches!(self, Self::Login | Self::Logout)
+    }
+}

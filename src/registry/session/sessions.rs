@@ -1,0 +1,230 @@
+//! What the handler and the page call.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::task::JoinSet;
+use url::Url;
+
+use super::attempt::{self, Attempt};
+use super::callback::{self, Answer};
+use super::cookie;
+use super::login::Login;
+use super::provider::Provider;
+use super::refused::Refused;
+use super::request;
+use super::token;
+use crate::registry::auth::token::Unverified;
+use crate::registry::auth::{Access, AccessError, Denied, Identity};
+use crate::registry::client::loggable;
+use crate::registry::http::Body;
+use crate::registry::http::answer::{answer, set};
+use crate::registry::key_file::CurrentKeys;
+
+/// Sessions of people who use the page, and the identity provider at which they sign in.
+pub struct Sessions {
+    keys: CurrentKeys,
+    /// `--url`
+    url: Option<Url>,
+    provider: Option<Arc<Provider>>,
+    /// Keeps the provider's metadata current, for as long as this lives.
+    _tasks: JoinSet<()>,
+}
+
+impl Sessions {
+    /// Without an identity provider, people sign in with a token.
+    pub fn new(keys: CurrentKeys, url: Option<Url>) -> Self {
+        Self { keys, url, provider: None, _tasks: JoinSet::new() }
+    }
+
+    /// With an identity provider, whose metadata is read in the background.
+    pub fn with_login(self, login: Login, ca_pem: Option<&[u8]>) -> Result<Self, AccessError> {
+        let source = login.issuer.discovery(ca_pem)?;
+        let provider = Arc::new(Provider::new(login, source));
+        let mut tasks = JoinSet::new();
+        let current = Arc::clone(&provider);
+        tasks.spawn(async move { current.keep_current().await });
+        Ok(Self { provider: Some(provider), _tasks: tasks, ..self })
+    }
+
+    /// Whether there is an identity provider to sign in at, by the link `/login/start?return=PATH`.
+    pub fn is_sso(&self) -> bool {
+        self.provider.is_some()
+    }
+
+    /// Whether a form can sign in or out: its origin has to equal that of `--url`. The page with the form needs
+    /// `Referrer-Policy: same-origin`: with `no-referrer`, browsers send `Origin: null`.
+    pub fn has_forms(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// The document of service discovery, if there is a provider and it has answered.
+    pub fn discovery(&self) -> Option<Bytes> {
+        self.provider.as_ref()?.known().map(|known| known.document.clone())
+    }
+
+    /// The token of the session in a request's cookies. It counts for pages only.
+    pub fn token(&self, headers: &HeaderMap) -> Option<SecretString> {
+        let content = cookie::opened(headers, cookie::SESSION, &self.keys.load())?;
+        token::token(&content, now())
+    }
+
+    /// Who opens a page: as the `Authorization` header says, else the session, else anonymous. A session whose token is
+    /// no longer accepted is refused.
+    pub async fn identify(
+        &self,
+        access: &Access,
+        headers: &HeaderMap,
+        peer: IpAddr,
+    ) -> Result<Arc<Identity>, Denied> {
+        match self.token(headers).filter(|_| !headers.contains_key(header::AUTHORIZATION)) {
+            Some(token) => access.identify_token(&token, peer).await,
+            None => access.identify(headers, peer).await,
+        }
+    }
+
+    /// Signs in with the token of a form, and leads to the form's `return`.
+    pub async fn login(
+        &self,
+        access: &Access,
+        headers: &HeaderMap,
+        body: &[u8],
+        peer: IpAddr,
+    ) -> Result<Response<Body>, Refused> {
+        request::check_origin(headers, self.url.as_ref())?;
+        let form = request::form(headers, body)?;
+        if form.token.expose_secret().is_empty() {
+            return Err(Refused::bad_request("Paste a token."));
+        }
+        self.begin(access, &form.token, &form.back, peer).await
+    }
+
+    /// Ends the session, and leads to the form's `return`.
+    pub fn logout(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response<Body>, Refused> {
+        request::check_origin(headers, self.url.as_ref())?;
+        let form = request::form(headers, body)?;
+        let cookies = [cookie::removed(cookie::SESSION), cookie::removed(cookie::ATTEMPT)];
+        Ok(redirect(StatusCode::SEE_OTHER, "See Other", &form.back, cookies))
+    }
+
+    /// Leads to the identity provider.
+    pub fn start(&self, query: &str) -> Result<Response<Body>, Refused> {
+        let provider = self.provider()?;
+        let known = provider.known().ok_or_else(not_known)?;
+        let attempt = Attempt::new(&request::back(query), now());
+        let content = attempt.content();
+        let cookie = cookie::kept(cookie::ATTEMPT, &content, attempt::LIFETIME, &self.keys.load());
+        let cookie = cookie.ok_or_else(defect)?;
+        let to = provider.login.authorization(&known.endpoints, &attempt);
+        Ok(redirect(StatusCode::FOUND, "Found", &to, [Some(cookie)]))
+    }
+
+    /// Signs in with what the identity provider has sent back, and leads to where [`start`](Self::start) was told.
+    pub async fn callback(
+        &self,
+        access: &Access,
+        headers: &HeaderMap,
+        query: &str,
+        peer: IpAddr,
+    ) -> Result<Response<Body>, Refused> {
+        let provider = self.provider()?;
+        let answer = Answer::parse(query);
+        let content = cookie::opened(headers, cookie::ATTEMPT, &self.keys.load());
+        let attempt = content.and_then(|content| Attempt::open(&content, now()));
+        let attempt = attempt.filter(|attempt| attempt.has_state(&answer.state)).ok_or_else(|| {
+            Refused::bad_request(
+                "This sign-in was started in another browser or more than 10 minutes ago: start again.",
+            )
+        })?;
+        let code = answer.code(provider.login.issuer.url())?;
+        access.may_sign_in(peer).map_err(Refused::denied)?;
+        let known = provider.known().ok_or_else(not_known)?;
+        let tokens = provider.exchange(&known, code, &attempt).await;
+        let tokens = tokens.inspect_err(|_| access.failed_to_sign_in(peer))?;
+        check_id_token(&provider.login, &tokens.id_token, &attempt)
+            .await
+            .inspect_err(|_| access.failed_to_sign_in(peer))?;
+        let token = callback::choose(&tokens, &provider.login.issuer)?;
+        self.begin(access, &SecretString::from(token), &attempt.back, peer).await
+    }
+
+    /// Begins a session: a new cookie each time, so that none that was there before is worth anything.
+    async fn begin(
+        &self,
+        access: &Access,
+        token: &SecretString,
+        back: &str,
+        peer: IpAddr,
+    ) -> Result<Response<Body>, Refused> {
+        let text = token.expose_secret();
+        if text.len() > token::LONGEST_TOKEN {
+            return Err(Refused::too_long());
+        }
+        let identity = access.identify_token(token, peer).await.map_err(Refused::denied)?;
+        let now = now();
+        let expires = identity.expires.map(|time| u64::try_from(time.as_second()).unwrap_or_default());
+        let end = token::end(now, expires);
+        let content = token::content(text, end);
+        let cookie = cookie::kept(cookie::SESSION, &content, end.saturating_sub(now), &self.keys.load());
+        let cookie = cookie.ok_or_else(Refused::too_long)?;
+        tracing::info!(user = loggable(&identity.user), kind = identity.kind.label(), "signed in");
+        let cookies = [Some(cookie), cookie::removed(cookie::ATTEMPT)];
+        Ok(redirect(StatusCode::SEE_OTHER, "See Other", back, cookies))
+    }
+
+    fn provider(&self) -> Result<&Provider, Refused> {
+        self.provider.as_deref().ok_or_else(|| {
+            let sentence = "This registry has no identity provider: sign in with a token.";
+            Refused::new(StatusCode::NOT_FOUND, "Not Found", sentence)
+        })
+    }
+}
+
+async fn check_id_token(login: &Login, id_token: &str, attempt: &Attempt) -> Result<(), Refused> {
+    let wrong = || {
+        Refused::provider("The identity provider's id token is not the answer to this sign-in: start again.")
+    };
+    let jwt = Unverified::parse(id_token).ok_or_else(wrong)?;
+    if !callback::is_answer(&jwt, login.issuer.url(), &login.client, attempt) {
+        return Err(wrong());
+    }
+    let audience = [login.client.clone()];
+    let checked = login.issuer.check(&jwt, &audience, Timestamp::now(), Instant::now()).await;
+    checked.map(drop).map_err(Refused::denied)
+}
+
+fn redirect<const N: usize>(
+    status: StatusCode,
+    phrase: &'static str,
+    to: &str,
+    cookies: [Option<HeaderValue>; N],
+) -> Response<Body> {
+    let mut answer = answer(status, phrase, Body::empty());
+    let location = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/"));
+    answer.headers_mut().insert(header::LOCATION, location);
+    for cookie in cookies.into_iter().flatten() {
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    set(&mut answer, header::CACHE_CONTROL, "no-store");
+    set(&mut answer, header::REFERRER_POLICY, "no-referrer");
+    answer
+}
+
+fn not_known() -> Refused {
+    Refused::later("The identity provider has not answered yet: try again.")
+}
+
+fn defect() -> Refused {
+    let sentence = "The registry has a defect; its log has the details.";
+    Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", sentence)
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
