@@ -135,7 +135,7 @@ async fn a_real_module_is_installed_as_git_has_it_and_fetched_once_for_all_its_s
             // The links of one window are the same: the next one must not begin meanwhile.
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
             let left = 300 - now % 300;
-            if left < 20 {
+            if left < 30 {
                 tokio::time::sleep(Duration::from_secs(left)).await;
             }
             let call = |part: &str| {

@@ -108,7 +108,7 @@ async fn a_link_opens_one_archive_with_the_current_or_the_previous_key_until_it_
 
     // A second before the expiry, and one after it.
     let made = |key: &str, expiry| good.replace(&one, &link(&depot, key, &bytes, expiry));
-    let expiry = now() + 2;
+    let expiry = now() + 10;
     let brief = made(FIRST, expiry);
     assert_eq!(raw(&registry, &brief).await.0, 302);
     assert_eq!(raw(&registry, &made(FIRST, now() - 1)).await, refused);
