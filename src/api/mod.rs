@@ -49,6 +49,8 @@ pub const ADOPT: &str = "opendepot.defdev.io/adopt";
 pub const REGISTRY_NAME: &str = "opendepot.defdev.io/registry-name";
 /// Annotation of a Module: the address that it takes over, `NAMESPACE/NAME/SYSTEM`, once no other Module holds it.
 pub const CLAIM_ADDRESS: &str = "opendepot.defdev.io/claim-address";
+/// Annotation on a Module: a sentence about it, which the registry's pages show.
+pub const DESCRIPTION: &str = "opendepot.defdev.io/description";
 
 /// The field manager in every command that a message contains. Flux takes ownership of fields whose manager's name begins
 /// with `kubectl`, and removes those that are not in Git.

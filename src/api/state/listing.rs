@@ -9,12 +9,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{RawObject, condition, shared_text, text};
-use crate::api::REGISTRY_NAME;
 use crate::api::claim::{ClaimFields, NotAddressable};
+use crate::api::{DESCRIPTION, REGISTRY_NAME};
 use crate::domain::text::cut;
 use crate::domain::{Address, ArchiveFormat, Release};
 
-/// The longest `deprecated` or `withdrawn`, in characters, as in the schema.
+/// The longest `deprecated`, `withdrawn` or description, in characters.
 const LONGEST_NOTICE: usize = 256;
 /// The longest part of a condition's message that is kept, in bytes.
 const MESSAGE: usize = 1024;
@@ -34,6 +34,10 @@ pub struct ModuleListing {
     pub format: ArchiveFormat,
     /// The versions that it lists, each once, in ascending order of precedence.
     pub versions: Box<[ListedVersion]>,
+    /// The annotation `opendepot.defdev.io/description`, as one line.
+    pub description: Option<Box<str>>,
+    /// Whether `Ready` is True.
+    pub is_ready: bool,
     /// `Ready`'s reason; empty before the first reconcile ended.
     pub reason: Arc<str>,
     /// The beginning of `Ready`'s message.
@@ -90,6 +94,8 @@ impl<'de> Deserialize<'de> for ModuleListing {
                 .and_then(|format| ArchiveFormat::deserialize(format).ok())
                 .unwrap_or_default(),
             versions: listed(entries),
+            description: annotations.and_then(|all| all.get(DESCRIPTION)).and_then(|text| line(text)),
+            is_ready: text(ready, "status") == Some("True"),
             reason: shared_text(&cut(text(ready, "reason").unwrap_or_default(), 64)),
             message: cut(text(ready, "message").unwrap_or_default(), MESSAGE).into(),
             metadata: metadata.pruned(),
@@ -124,7 +130,12 @@ fn listed(entries: &[Value]) -> Box<[ListedVersion]> {
 
 /// A notice of the publisher: one line of bounded length, whatever was stored before the schema had the field.
 fn notice(entry: &Value, key: &str) -> Option<Box<str>> {
-    let plain = text(entry, key)?.chars().map(|c| if c.is_control() { ' ' } else { c });
+    line(text(entry, key)?)
+}
+
+/// One line of bounded length; `None` if it is blank.
+fn line(text: &str) -> Option<Box<str>> {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let plain: String = plain.take(LONGEST_NOTICE).collect();
     Some(plain.trim()).filter(|text| !text.is_empty()).map(Into::into)
 }

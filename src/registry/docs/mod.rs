@@ -5,11 +5,14 @@
 //!
 //! ```text
 //! archive ─► folders (which files) ─► native │ json (one file) ─► merge (override files) ─► Docs ─► compare
+//!    └───────── library: fetches, reads and keeps; markdown: HTML of READMEs
 //! ```
 
 mod compare;
 mod folders;
 mod json;
+mod library;
+mod markdown;
 mod merge;
 mod model;
 mod native;
@@ -19,4 +22,6 @@ mod text;
 
 pub use compare::{Change, Comparison, ModuleChanges, Presence, compare};
 pub use folders::{Refused, read};
+pub use library::{Library, NoDocs, Packed, ShownFolder};
+pub use markdown::{Links, to_html};
 pub use model::{Docs, Folder, Input, ModuleCall, Output, Provider, Resource, ResourceMode, Unreadable};

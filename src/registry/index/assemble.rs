@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
+use super::entry::Problem;
 use super::served::{ServedModule, ServedVersion};
 use crate::api::object_name::version_object;
 use crate::api::state::{ModuleListing, VersionState};
@@ -29,6 +30,7 @@ pub struct StoredVersion {
     tag: Option<Box<str>>,
     commit: Option<Box<str>>,
     published: Option<Timestamp>,
+    problem: Option<Box<Problem>>,
 }
 
 impl StoredVersion {
@@ -60,6 +62,7 @@ impl StoredVersion {
             tag: source.map(|source| source.ref_.clone()).filter(|tag| !tag.is_empty()),
             commit: source.and_then(|source| source.commit.clone()),
             published: version.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            problem: Problem::of(version).map(Box::new),
         })
     }
 }
@@ -122,5 +125,6 @@ fn served_version(module: &ModuleListing, name: &str, version: &StoredVersion) -
         tag: version.tag.clone(),
         commit: version.commit.clone(),
         published: version.published,
+        problem: version.problem.clone(),
     })
 }

@@ -2,11 +2,11 @@
 //!
 //! Whatever the order of events, the result equals that of a fresh list.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::assemble::{StoredVersion, serve};
+use super::entry::{Entry, Unstored, entry};
 use super::served::ServedModule;
 use super::states::{SHADOWED, States, state};
 use crate::api::state::{ModuleListing, VersionState};
@@ -37,6 +37,8 @@ pub struct Fold {
     uids: HashMap<Box<str>, Key>,
     /// By UID of the Module, then by namespace and name of the Version.
     versions: HashMap<Box<str>, BTreeMap<Key, StoredVersion>>,
+    /// Those that cannot be served, in the same way.
+    unstored: HashMap<Box<str>, BTreeMap<Key, Unstored>>,
     /// The owner of each Version that is kept.
     owners: HashMap<Key, Box<str>>,
     /// UIDs of Modules to serve again.
@@ -44,8 +46,14 @@ pub struct Fold {
     states: States,
 }
 
-/// The served form of a Module by its UID; `None` if it is not served now.
-pub type Update = (Box<str>, Option<Arc<ServedModule>>);
+/// What a Module is now.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// Its UID.
+    pub uid: Box<str>,
+    /// How the pages show it, and its served form; `None` if it is gone.
+    pub entry: Option<Arc<Entry>>,
+}
 
 impl Fold {
     /// Archives at other locations than `rules` permit are not served, nor are Modules of a namespace that has the name of an
@@ -97,13 +105,7 @@ impl Fold {
     /// The Modules that were changed since the last call, as they are served now.
     pub fn updates(&mut self) -> Vec<Update> {
         let dirty = std::mem::take(&mut self.dirty);
-        dirty
-            .into_iter()
-            .map(|uid| {
-                let served = self.served(&uid).map(Arc::new);
-                (uid, served)
-            })
-            .collect()
+        dirty.into_iter().map(|uid| Update { entry: self.entry(&uid).map(Arc::new), uid }).collect()
     }
 
     /// What the metrics show of all Modules, served or not.
@@ -122,10 +124,18 @@ impl Fold {
         if self.is_shadowed(module) { SHADOWED } else { state(module) }
     }
 
-    fn served(&self, uid: &str) -> Option<ServedModule> {
-        let module = self.modules.get(self.uids.get(uid)?).filter(|module| !self.is_shadowed(module))?;
-        let versions = self.versions.get(uid).into_iter().flatten();
+    fn entry(&self, uid: &str) -> Option<Entry> {
+        let module = self.modules.get(self.uids.get(uid)?)?;
+        let is_shadowed = self.is_shadowed(module);
+        let served = if is_shadowed { None } else { self.served(uid, module) };
         // A Version of another namespace cannot be owned, whatever its owner reference says.
+        let unstored = self.unstored.get(uid).into_iter().flatten();
+        let own = unstored.filter(|((namespace, _), _)| **namespace == *module.namespace());
+        Some(entry(module, is_shadowed, served.map(Arc::new), own.map(|(_, version)| version)))
+    }
+
+    fn served(&self, uid: &str, module: &ModuleListing) -> Option<ServedModule> {
+        let versions = self.versions.get(uid).into_iter().flatten();
         let own = versions.filter(|((namespace, _), _)| **namespace == *module.namespace());
         serve(module, own.map(|((_, name), version)| (&**name, version)))
     }
@@ -150,22 +160,35 @@ impl Fold {
     fn put_version(&mut self, version: &VersionState) {
         let at = key(version.namespace(), version.name());
         self.drop_version(&at);
-        let Some(stored) = StoredVersion::of(version, &self.rules) else { return };
-        let owner = stored.owner.clone();
+        let owner = if let Some(stored) = StoredVersion::of(version, &self.rules) {
+            let owner = stored.owner.clone();
+            self.versions.entry(owner.clone()).or_default().insert(at.clone(), stored);
+            owner
+        } else if let Some(unstored) = Unstored::of(version) {
+            let owner = unstored.owner.clone();
+            self.unstored.entry(owner.clone()).or_default().insert(at.clone(), unstored);
+            owner
+        } else {
+            return;
+        };
         self.dirty.insert(owner.clone());
-        self.owners.insert(at.clone(), owner.clone());
-        self.versions.entry(owner).or_default().insert(at, stored);
+        self.owners.insert(at, owner);
     }
 
     fn drop_version(&mut self, at: &Key) {
         let Some(owner) = self.owners.remove(at) else { return };
-        if let Entry::Occupied(mut all) = self.versions.entry(owner.clone()) {
-            all.get_mut().remove(at);
-            if all.get().is_empty() {
-                all.remove();
-            }
-        }
+        remove(&mut self.versions, &owner, at);
+        remove(&mut self.unstored, &owner, at);
         self.dirty.insert(owner);
+    }
+}
+
+fn remove<T>(all: &mut HashMap<Box<str>, BTreeMap<Key, T>>, owner: &str, at: &Key) {
+    if let Some(versions) = all.get_mut(owner) {
+        versions.remove(at);
+        if versions.is_empty() {
+            all.remove(owner);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which Module is served at which address, and which versions it has. Requests read it; one task writes it.
 
 mod assemble;
+pub mod entry;
 mod fold;
 pub mod served;
 mod states;
@@ -16,6 +17,7 @@ use tokio::sync::{Semaphore, watch as signal};
 
 use crate::domain::Address;
 
+pub use entry::{Entry, Missing, NotServed, Problem};
 pub use fold::{Change, Fold, Update};
 pub use served::{Asked, ServedModule, ServedVersion};
 pub use states::States;
@@ -38,8 +40,10 @@ pub struct Index {
 struct Modules {
     /// The Modules that hold an address. Two hold one only if a status was forged: neither is served then.
     by_address: HashMap<Address, Vec<Holder>>,
-    /// The address of each served Module, by UID.
-    addresses: HashMap<Box<str>, Address>,
+    /// Every Module, by namespace and name.
+    entries: BTreeMap<(Box<str>, Box<str>), Arc<Entry>>,
+    /// The entry of each Module, by UID.
+    by_uid: HashMap<Box<str>, Arc<Entry>>,
     states: States,
 }
 
@@ -86,17 +90,10 @@ impl Index {
         tokio::time::timeout(PATIENCE, wait).await.ok().flatten()
     }
 
-    /// Every served module.
-    pub fn all(&self) -> Vec<Arc<ServedModule>> {
+    /// Every Module, sorted by namespace and name.
+    pub fn entries(&self) -> Vec<Arc<Entry>> {
         let modules = self.modules.read().unwrap_or_else(PoisonError::into_inner);
-        modules
-            .by_address
-            .values()
-            .filter_map(|held| match held.as_slice() {
-                [(_, module)] => Some(Arc::clone(module)),
-                _ => None,
-            })
-            .collect()
+        modules.entries.values().map(Arc::clone).collect()
     }
 
     /// The number of Modules in each state.
@@ -114,8 +111,8 @@ impl Index {
         {
             let mut modules = self.modules.write().unwrap_or_else(PoisonError::into_inner);
             modules.states = states;
-            for (uid, served) in updates {
-                modules.replace(uid, served);
+            for update in updates {
+                modules.replace(update);
             }
         }
         self.updated.send_modify(|count| *count += 1);
@@ -123,18 +120,36 @@ impl Index {
 }
 
 impl Modules {
-    fn replace(&mut self, uid: Box<str>, served: Option<Arc<ServedModule>>) {
-        if let Some(address) = self.addresses.remove(&uid)
-            && let Some(held) = self.by_address.get_mut(&address)
-        {
-            held.retain(|(holder, _)| *holder != uid);
+    fn replace(&mut self, Update { uid, entry }: Update) {
+        if let Some(old) = self.by_uid.remove(&uid) {
+            self.forget(&uid, &old);
+        }
+        let Some(entry) = entry else { return };
+        if let Some(served) = &entry.served {
+            self.by_address
+                .entry(served.address.clone())
+                .or_default()
+                .push((uid.clone(), Arc::clone(served)));
+        }
+        self.entries.insert(key(&entry), Arc::clone(&entry));
+        self.by_uid.insert(uid, entry);
+    }
+
+    fn forget(&mut self, uid: &str, old: &Arc<Entry>) {
+        // A Module of the same name may have come since.
+        if self.entries.get(&key(old)).is_some_and(|entry| Arc::ptr_eq(entry, old)) {
+            self.entries.remove(&key(old));
+        }
+        let Some(served) = &old.served else { return };
+        if let Some(held) = self.by_address.get_mut(&served.address) {
+            held.retain(|(holder, _)| **holder != *uid);
             if held.is_empty() {
-                self.by_address.remove(&address);
+                self.by_address.remove(&served.address);
             }
         }
-        if let Some(served) = served {
-            self.addresses.insert(uid.clone(), served.address.clone());
-            self.by_address.entry(served.address.clone()).or_default().push((uid, served));
-        }
     }
+}
+
+fn key(entry: &Entry) -> (Box<str>, Box<str>) {
+    (entry.namespace.clone(), entry.object.clone())
 }

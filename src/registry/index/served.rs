@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::entry::Problem;
 use crate::domain::{Address, ArchiveFormat, Release};
 use crate::registry::answers::encoded::Encodings;
 use crate::registry::archive::Archive;
@@ -44,6 +45,8 @@ pub struct ServedVersion {
     pub commit: Option<Box<str>>,
     /// When its Version object was created.
     pub published: Option<Timestamp>,
+    /// Why its Version is not Ready although it is stored, such as a tag that was moved.
+    pub problem: Option<Box<Problem>>,
 }
 
 /// A version that was asked for.

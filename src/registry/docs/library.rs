@@ -1,0 +1,316 @@
+//! Documentation of stored archives, read when somebody first opens a page of theirs, and kept compressed.
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use futures::StreamExt as _;
+use futures::future::{BoxFuture, FutureExt as _, Shared};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use super::folders::{Refused, read};
+use super::markdown::{Links, to_html};
+use super::model::{Docs, Folder};
+use crate::registry::archive::Archive;
+use crate::registry::index::ServedVersion;
+use crate::storage::{Storage, StorageError};
+use crate::workdir::temporary_file;
+
+/// Archives that are read at once.
+const AT_ONCE: usize = 2;
+/// Archives that wait to be read.
+const WAITING: usize = 32;
+/// How long fetching and reading an archive may take, without the wait for its turn.
+const TIME: Duration = Duration::from_secs(10);
+/// How long a request waits.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The largest archive that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
+/// The compressed bytes that are kept.
+const KEPT: usize = 16 << 20;
+
+/// Why documentation cannot be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDocs {
+    /// The archive is too large.
+    #[error("The archive is too large for its documentation to be shown.")]
+    TooLarge,
+    /// The archive cannot be read within the limits.
+    #[error("The documentation could not be read from the archive.")]
+    Unreadable,
+    /// It takes too long.
+    #[error("Reading the documentation takes too long.")]
+    TooSlow,
+    /// Too many other archives are being read.
+    #[error("The documentation of many archives is being read: try again in a minute.")]
+    Busy,
+    /// The object is not there.
+    #[error("The archive is missing in the store and is being restored: try again in some minutes.")]
+    Missing,
+    /// The bytes differ from those that were published.
+    #[error("The store has other content than what was published; it was not read.")]
+    Differs,
+    /// The store does not answer.
+    #[error("The store did not hand out the archive: try again in a minute.")]
+    Store,
+    /// The spool folder cannot be used.
+    #[error("The registry could not read the archive; its log has the details.")]
+    Disk,
+}
+
+impl NoDocs {
+    /// Whether the same archive will fail again.
+    const fn is_final(self) -> bool {
+        matches!(self, Self::TooLarge | Self::Unreadable | Self::TooSlow)
+    }
+}
+
+/// A folder, with its README as safe HTML in place of Markdown.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownFolder {
+    /// What it documents; the README is empty.
+    pub folder: Folder,
+    /// The README.
+    pub readme: Option<String>,
+}
+
+/// The documentation of one archive.
+#[derive(Debug)]
+pub struct Packed {
+    folders: Vec<PackedFolder>,
+    /// Whether something was left out, because there is too much.
+    pub is_cut: bool,
+}
+
+#[derive(Debug)]
+struct PackedFolder {
+    path: String,
+    deflated: Vec<u8>,
+}
+
+impl Packed {
+    /// The paths of all folders: the root, submodules, examples.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.folders.iter().map(|folder| folder.path.as_str())
+    }
+
+    /// One folder.
+    pub fn folder(&self, path: &str) -> Option<ShownFolder> {
+        unpacked(self.folders.iter().find(|folder| folder.path == path)?)
+    }
+
+    /// All folders, without their READMEs.
+    pub fn docs(&self) -> Docs {
+        let folders = self.folders.iter().filter_map(unpacked).map(|shown| shown.folder).collect();
+        Docs { folders, is_cut: self.is_cut }
+    }
+
+    fn size(&self) -> usize {
+        self.folders.iter().map(|folder| folder.path.len() + folder.deflated.len() + 64).sum()
+    }
+
+    fn pack(docs: Docs, links: &Links) -> Self {
+        let is_cut = docs.is_cut;
+        let folders = docs.folders.into_iter().filter_map(|mut folder| {
+            let path = folder.path.clone();
+            let readme = folder.readme.take().map(|markdown| to_html(&markdown, links, &path));
+            let json = serde_json::to_vec(&ShownFolder { folder, readme }).ok()?;
+            let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&json).ok()?;
+            Some(PackedFolder { path, deflated: encoder.finish().ok()? })
+        });
+        Self { folders: folders.collect(), is_cut }
+    }
+}
+
+fn unpacked(packed: &PackedFolder) -> Option<ShownFolder> {
+    let mut json = Vec::new();
+    DeflateDecoder::new(packed.deflated.as_slice()).read_to_end(&mut json).ok()?;
+    serde_json::from_slice(&json).ok()
+}
+
+type Key = [u8; 32];
+type Answer = Result<Arc<Packed>, NoDocs>;
+
+/// What was read, the least recently used first to go.
+#[derive(Default)]
+struct Kept {
+    answers: HashMap<Key, (Answer, u64)>,
+    uses: u64,
+    bytes: usize,
+}
+
+impl Kept {
+    fn get(&mut self, key: &Key) -> Option<Answer> {
+        self.uses += 1;
+        let (answer, used) = self.answers.get_mut(key)?;
+        *used = self.uses;
+        Some(answer.clone())
+    }
+
+    fn put(&mut self, key: Key, answer: Answer) {
+        let size = |answer: &Answer| 128 + answer.as_ref().map_or(0, |packed| packed.size());
+        let bytes = size(&answer);
+        if bytes > KEPT / 2 {
+            return;
+        }
+        self.uses += 1;
+        self.bytes += bytes;
+        if let Some((old, _)) = self.answers.insert(key, (answer, self.uses)) {
+            self.bytes -= size(&old);
+        }
+        while self.bytes > KEPT {
+            let oldest = self.answers.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key);
+            let Some((gone, _)) = oldest.and_then(|key| self.answers.remove(&key)) else { break };
+            self.bytes -= size(&gone);
+        }
+    }
+}
+
+/// Reads the documentation of archives. A clone shares the limits.
+#[derive(Clone)]
+pub struct Library {
+    shared: Arc<Shelves>,
+}
+
+struct Shelves {
+    storage: Arc<Storage>,
+    spool_dir: PathBuf,
+    kept: Mutex<Kept>,
+    reading: Mutex<HashMap<Key, Shared<BoxFuture<'static, Answer>>>>,
+    slots: Arc<Semaphore>,
+}
+
+impl Library {
+    /// Archives are unpacked into `spool_dir`.
+    pub fn new(storage: Arc<Storage>, spool_dir: PathBuf) -> Self {
+        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        let (kept, reading) = (Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shelves { storage, spool_dir, kept, reading, slots }) }
+    }
+
+    /// The documentation of a version. Requests for the same archive share one read, which goes on if all of them go away.
+    pub async fn docs(&self, version: &ServedVersion) -> Answer {
+        let links = Links::of(version);
+        let key = key(&version.archive, &links);
+        if let Some(known) = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return known;
+        }
+        if version.archive.size > LARGEST {
+            return Err(NoDocs::TooLarge);
+        }
+        let read = self.shared.begin(key, version.archive.clone(), links)?;
+        tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(NoDocs::Busy))
+    }
+}
+
+/// The archive's checksum, so that a key never stands for other content, and what its links lead to.
+fn key(archive: &Archive, links: &Links) -> Key {
+    let mut hash = Context::new(&SHA256);
+    hash.update(&archive.sha256);
+    hash.update(links.base().as_bytes());
+    let mut key = [0; 32];
+    key.copy_from_slice(hash.finish().as_ref());
+    key
+}
+
+impl Shelves {
+    fn begin(
+        self: &Arc<Self>,
+        key: Key,
+        archive: Archive,
+        links: Links,
+    ) -> Result<Shared<BoxFuture<'static, Answer>>, NoDocs> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = reading.get(&key) {
+            return Ok(read.clone());
+        }
+        if reading.len() >= WAITING {
+            return Err(NoDocs::Busy);
+        }
+        let shelves = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let answer = shelves.read(&archive, links).await;
+            if answer.as_ref().err().is_none_or(|error| error.is_final()) {
+                shelves.kept.lock().unwrap_or_else(PoisonError::into_inner).put(key, answer.clone());
+            }
+            shelves.reading.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            answer
+        });
+        let read = task.map(|ended| ended.unwrap_or(Err(NoDocs::Disk))).boxed().shared();
+        reading.insert(key, read.clone());
+        Ok(read)
+    }
+
+    async fn read(&self, archive: &Archive, links: Links) -> Answer {
+        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return Err(NoDocs::Busy) };
+        let deadline = Instant::now() + TIME;
+        let file = match tokio::time::timeout(TIME, self.fetch(archive)).await {
+            Ok(fetched) => fetched?,
+            Err(_) => return Err(NoDocs::Store),
+        };
+        let spool_dir = self.spool_dir.clone();
+        let parsed = tokio::task::spawn_blocking(move || {
+            let docs = parsed(&file, &spool_dir, deadline);
+            // The slot is held until the work has ended, whoever still waits.
+            drop(slot);
+            docs.map(|docs| Arc::new(Packed::pack(docs, &links)))
+        });
+        match tokio::time::timeout(deadline.saturating_duration_since(Instant::now()) + TIME, parsed).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(NoDocs::Unreadable),
+            Err(_) => Err(NoDocs::TooSlow),
+        }
+    }
+
+    /// The archive in a temporary file. Only the recorded bytes pass.
+    async fn fetch(&self, archive: &Archive) -> Result<tempfile::TempPath, NoDocs> {
+        let location = archive.location.location();
+        let failed = |error: StorageError| {
+            tracing::warn!(%error, "the documentation of an archive could not be read");
+            NoDocs::Store
+        };
+        let object = self.storage.get(&location, None).await.map_err(failed)?.ok_or(NoDocs::Missing)?;
+        let named = temporary_file(&self.spool_dir).map_err(disk)?;
+        let (file, path) = named.into_parts();
+        let mut file = tokio::fs::File::from_std(file);
+        let (mut hash, mut size, mut body) = (Context::new(&SHA256), 0_u64, object.body);
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(failed)?;
+            size += chunk.len() as u64;
+            if size > archive.size {
+                return Err(NoDocs::Differs);
+            }
+            hash.update(&chunk);
+            tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(disk)?;
+        }
+        tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(disk)?;
+        if hash.finish().as_ref() == archive.sha256 { Ok(path) } else { Err(NoDocs::Differs) }
+    }
+}
+
+fn disk(error: std::io::Error) -> NoDocs {
+    tracing::warn!(%error, "an archive could not be written to the spool folder");
+    NoDocs::Disk
+}
+
+fn parsed(file: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, NoDocs> {
+    read(file, spool_dir, deadline).map_err(|refused| match refused {
+        Refused::TooSlow => NoDocs::TooSlow,
+        Refused::Archive(crate::archive::ArchiveError::Io { action, source }) => {
+            tracing::warn!(%source, action, "the documentation of an archive could not be read");
+            NoDocs::Disk
+        }
+        Refused::Archive(error) => {
+            tracing::info!(%error, "the documentation of an archive could not be read");
+            NoDocs::Unreadable
+        }
+    })
+}
