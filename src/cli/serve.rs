@@ -113,6 +113,10 @@ pub struct Serve {
     #[arg(long, env = "OPENDEPOT_S3_ENDPOINT", value_delimiter = ',', value_name = "URL")]
     pub s3_endpoint: Vec<Endpoint>,
 
+    /// Folder for archives whose documentation is read, up to 512 MiB. Default: the system's temporary folder.
+    #[arg(long, env = "OPENDEPOT_SPOOL_DIR", value_name = "DIR")]
+    pub spool_dir: Option<PathBuf>,
+
     /// PEM file with CA certificates for S3 and identity providers, in addition to the system's.
     #[arg(long, env = "OPENDEPOT_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,

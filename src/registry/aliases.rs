@@ -75,6 +75,11 @@ impl Aliases {
         Ok(Self(all))
     }
 
+    /// A namespace's own name.
+    pub fn canonical_namespace<'a>(&'a self, namespace: &'a str) -> &'a str {
+        self.0.get(namespace).map_or(namespace, String::as_str)
+    }
+
     /// The address with the namespace's own name.
     pub fn canonical(&self, address: Address) -> Address {
         match self.0.get(&address.namespace) {

@@ -40,6 +40,8 @@ pub enum Endpoint {
     Download,
     Archive,
     Login,
+    Search,
+    Page,
     Other,
 }
 
@@ -52,6 +54,8 @@ impl Endpoint {
             Self::Download => "download",
             Self::Archive => "archive",
             Self::Login => "login",
+            Self::Search => "search",
+            Self::Page => "page",
             Self::Other => "other",
         }
     }

@@ -6,7 +6,9 @@
 //! |---|---|
 //! | `index` | which Module is served at which address, and which versions it has: folded from both watches |
 //! | `handler` | answers requests |
+//! | `page` | pages for people, and the API that finds modules |
 //! | `path` | the paths of the API |
+//! | `responses` | answers of fixed words |
 //! | `answers` | bodies of answers |
 //! | `auth` | who sends a request, and what this identity may download |
 //! | `link` | archive links, which carry a permission for at most ten minutes |
@@ -33,6 +35,8 @@ pub mod index;
 pub mod key_file;
 pub mod link;
 pub mod metrics;
+pub mod page;
 pub mod path;
 mod seal;
 pub mod session;
+mod responses;

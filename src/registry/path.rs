@@ -59,7 +59,7 @@ pub fn route(path: &str) -> Option<Route<'_>> {
 }
 
 /// A version in a path.
-fn release(text: &str) -> Option<Release> {
+pub fn release(text: &str) -> Option<Release> {
     let text = plus(text);
     Release::parse(&text).ok().filter(|_| text.len() <= LONGEST_VERSION)
 }

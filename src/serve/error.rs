@@ -1,6 +1,7 @@
 //! Errors that end the registry.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::registry::aliases::InvalidAlias;
 use crate::registry::auth::AccessError;
@@ -32,6 +33,8 @@ pub enum ServeError {
     Kube(#[from] kube::Error),
     #[error("cannot listen on {address}: {error}; choose another address with {flag}")]
     Listen { flag: &'static str, address: SocketAddr, error: std::io::Error },
+    #[error("cannot use {path} for archives: {error}; name a writable folder with --spool-dir")]
+    Workdir { path: PathBuf, error: std::io::Error },
     #[error("{0} ended; the process exits so that it is restarted")]
     Ended(&'static str),
 }

@@ -21,6 +21,7 @@ use crate::observe::telemetry;
 use crate::registry::aliases::{Aliases, InvalidAlias};
 use crate::registry::archive::Downloads;
 use crate::registry::auth::{Access, AccessSettings, own_token};
+use crate::registry::docs::Library;
 use crate::registry::handler::Service;
 use crate::registry::http::{Limits, Stopper, Tls, TrustedProxies, serve, tls};
 use crate::registry::index::watch::{self, Health};
@@ -28,8 +29,10 @@ use crate::registry::index::{Fold, Index};
 use crate::registry::key_file::{self, CurrentKeys};
 use crate::registry::metrics::RegistryMetrics;
 use crate::registry::session::{Login, Sessions};
+use crate::registry::page::Pages;
 use crate::startup::{ca_certificates, signalled, storage_rules};
 use crate::storage::Storage;
+use crate::workdir::Workdir;
 
 /// Runs the registry until a signal.
 pub async fn run(flags: Serve) -> Result<(), ServeError> {
@@ -42,6 +45,7 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     let aliases = Aliases::new(&flags.namespace_alias, &flags.namespaces)?;
     let keys = CurrentKeys::new(flags.link_key_file.clone())?;
     let tls = load_tls(&flags)?;
+    let spool = workdir(&flags)?;
     let mut tasks = JoinSet::new();
     let liveness = Liveness::default();
     let config = config().await?;
@@ -71,13 +75,22 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     if let Some(alias) = index.shadowed() {
         return Err(InvalidAlias::Shadows(alias).into());
     }
+    let storage = Arc::new(storage);
     let downloads = Downloads::new(
-        Arc::new(storage),
+        Arc::clone(&storage),
         flags.download,
         flags.public_endpoint.clone(),
         flags.max_streams.into(),
         metrics.clone(),
     );
+    let access = Arc::new(access);
+    let pages = Pages {
+        index: Arc::clone(&index),
+        access: Arc::clone(&access),
+        aliases: aliases.clone(),
+        library: Library::new(storage, spool.path()),
+        host: flags.host(),
+    };
     let service = Arc::new(Service {
         index,
         access,
@@ -85,6 +98,7 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
         keys: keys.clone(),
         sessions,
         downloads,
+        pages,
         url: flags.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
         metrics,
         module_metrics: flags.module_metrics,
@@ -120,6 +134,11 @@ fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, ServeErr
 fn load_tls(flags: &Serve) -> Result<Option<Arc<Tls>>, ServeError> {
     let (Some(certificate), Some(key)) = (&flags.tls_cert_file, &flags.tls_key_file) else { return Ok(None) };
     Ok(Some(Arc::new(Tls::load(certificate, key)?)))
+}
+
+fn workdir(flags: &Serve) -> Result<Workdir, ServeError> {
+    let path = flags.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
+    Workdir::new(&path).map_err(|error| ServeError::Workdir { path, error })
 }
 
 fn access_settings(flags: &Serve, ca_pem: Option<Vec<u8>>, config: &kube::Config) -> AccessSettings {

@@ -149,10 +149,38 @@ impl Access {
         peer: IpAddr,
         asked: Asked<'_>,
     ) -> Result<(), Denied> {
-        let who = match identity.kind {
-            Kind::Anonymous => Who::Peer(peer.into()),
-            _ => Who::Identity(*identity.limit_key()),
-        };
+        let who = payer(identity, peer);
+        let (permitted, new) = self.permitted(identity, who, asked).await?;
+        if permitted {
+            return Ok(());
+        }
+        if new {
+            self.refusals.record(who, Instant::now());
+        }
+        Err(match identity.kind {
+            Kind::Anonymous => Denied::Unauthenticated(denied::NO_TOKEN),
+            _ => Denied::Forbidden,
+        })
+    }
+
+    /// Whether a list shows `identity` what is `asked`. A no counts as no refusal, since the names in a list are not guessed.
+    pub async fn sees(
+        &self,
+        identity: &Arc<Identity>,
+        peer: IpAddr,
+        asked: Asked<'_>,
+    ) -> Result<bool, Denied> {
+        let (permitted, _) = self.permitted(identity, payer(identity, peer), asked).await?;
+        Ok(permitted)
+    }
+
+    /// Whether `identity` has permission, and whether this call caused a review.
+    async fn permitted(
+        &self,
+        identity: &Arc<Identity>,
+        who: Who,
+        asked: Asked<'_>,
+    ) -> Result<(bool, bool), Denied> {
         let (own, mut new) = self.decide(identity, who, asked).await;
         let anonymous = self.anonymous.as_ref().filter(|_| identity.kind != Kind::Anonymous);
         let decision = match (own, anonymous) {
@@ -165,16 +193,7 @@ impl Access {
             (Err(denied), Some(anonymous)) => self.public(anonymous, asked).ok_or(denied).map(Ok),
             (own, _) => own,
         };
-        if decision?.is_ok() {
-            return Ok(());
-        }
-        if new {
-            self.refusals.record(who, Instant::now());
-        }
-        Err(match identity.kind {
-            Kind::Anonymous => Denied::Unauthenticated(denied::NO_TOKEN),
-            _ => Denied::Forbidden,
-        })
+        Ok((decision?.is_ok(), new))
     }
 
     /// The decision, and whether this call caused the review. `who` pays for it.
@@ -195,6 +214,14 @@ impl Access {
     /// What is public counts also where no review is possible now.
     fn public(&self, anonymous: &Identity, asked: Asked<'_>) -> Option<()> {
         self.decisions.known_yes(&keys(anonymous, asked), Instant::now())
+    }
+}
+
+/// Who pays for a review.
+fn payer(identity: &Identity, peer: IpAddr) -> Who {
+    match identity.kind {
+        Kind::Anonymous => Who::Peer(peer.into()),
+        _ => Who::Identity(*identity.limit_key()),
     }
 }
 

@@ -196,6 +196,15 @@ impl Library {
         Self { shared: Arc::new(Shelves { storage, spool_dir, kept, reading, slots }) }
     }
 
+    /// Has a version documented by `docs`, without an archive.
+    #[cfg(test)]
+    pub fn put(&self, version: &ServedVersion, docs: Docs) {
+        let links = Links::of(version);
+        let packed = Packed::pack(docs, &links);
+        let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.put(key(&version.archive, &links), Ok(Arc::new(packed)));
+    }
+
     /// The documentation of a version. Requests for the same archive share one read, which goes on if all of them go away.
     pub async fn docs(&self, version: &ServedVersion) -> Answer {
         let links = Links::of(version);

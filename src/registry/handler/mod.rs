@@ -4,7 +4,6 @@
 
 mod headers;
 mod log;
-mod responses;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 
 use self::log::{ArchiveLine, DownloadLine};
@@ -27,7 +26,10 @@ use super::index::{self, Index, ServedModule, ServedVersion};
 use super::key_file::CurrentKeys;
 use super::link::Permit;
 use super::metrics::{Endpoint, RegistryMetrics};
+use super::page::Pages;
+use super::page::path::{PagePath, page};
 use super::path::{self, ArchivePath, Route};
+use super::responses;
 use super::session::{self, Action, Sessions};
 use crate::domain::{Address, Release};
 
@@ -36,15 +38,17 @@ pub struct Service {
     /// The served modules.
     pub index: Arc<Index>,
     /// Who may download.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// Second names of namespaces.
     pub aliases: Aliases,
     /// The keys of archive links.
     pub keys: CurrentKeys,
     /// Sessions of people.
-    pub sessions: Sessions,
+    pub sessions: Arc<Sessions>,
     /// Answers to valid links.
     pub downloads: Downloads,
+    /// Pages for people.
+    pub pages: Pages,
     /// `--url` without a slash at its end; empty if it is not known.
     pub url: String,
     /// Counts.
@@ -59,7 +63,7 @@ impl Handler for Service {
         let (parts, body) = request.into_parts();
         let (endpoint, answer) = match session::action(&parts.method, parts.uri.path()) {
             Some(action) => (Endpoint::Login, self.sign_in(action, &parts, &body, peer).await),
-            None => self.answer(parts.uri.path(), &parts.method, &parts.headers, peer).await,
+            None => self.answer(&parts.uri, &parts.method, &parts.headers, peer).await,
         };
         self.metrics.answered(endpoint, answer.status().as_u16(), start.elapsed());
         answer
@@ -82,12 +86,17 @@ impl Handler for Service {
 impl Service {
     async fn answer(
         &self,
-        path: &str,
+        uri: &Uri,
         method: &Method,
         headers: &HeaderMap,
         peer: Peer,
     ) -> (Endpoint, Response<Body>) {
-        let Some(route) = path::route(path) else { return (Endpoint::Other, responses::no_such_path()) };
+        let Some(route) = path::route(uri.path()) else {
+            return match page(uri.path(), uri.query()) {
+                Some(page) => (of_page(&page), self.pages.answer(page, method, headers, peer).await),
+                None => (Endpoint::Other, responses::no_such_path()),
+            };
+        };
         let endpoint = endpoint(&route);
         let head = method == Method::HEAD && endpoint == Endpoint::Archive;
         if method != Method::GET && !head {
@@ -112,7 +121,7 @@ impl Service {
             Action::Start => self.sessions.start(query),
             Action::Callback => self.sessions.callback(access, headers, query, network).await,
         };
-        result.unwrap_or_else(|refused| refused.plain())
+        result.unwrap_or_else(|refused| self.pages.sign_in_failed(&refused, headers))
     }
 
     async fn versions(&self, address: Address, headers: &HeaderMap, peer: Peer) -> Response<Body> {
@@ -273,6 +282,13 @@ impl Service {
         let Address { namespace, name, system } = address;
         let asked = Asked { namespace, name, system, holder };
         self.access.may_download(identity, peer.network(), asked).await
+    }
+}
+
+fn of_page(page: &PagePath) -> Endpoint {
+    match page {
+        PagePath::ListJson(..) | PagePath::CompareJson(..) => Endpoint::Search,
+        _ => Endpoint::Page,
     }
 }
 

@@ -96,6 +96,16 @@ impl Index {
         modules.entries.values().map(Arc::clone).collect()
     }
 
+    /// The Module that claims an address, served or not: the one that is served there, if there is one.
+    pub fn claimant(&self, address: &Address) -> Option<Arc<Entry>> {
+        let modules = self.modules.read().unwrap_or_else(PoisonError::into_inner);
+        let first = (Box::from(address.namespace.as_str()), Box::from(""));
+        let of_namespace = modules.entries.range(first..);
+        let of_namespace = of_namespace.take_while(|((namespace, _), _)| **namespace == *address.namespace);
+        let claims = of_namespace.filter(|(_, entry)| entry.claim.as_ref() == Ok(address));
+        claims.map(|(_, entry)| entry).max_by_key(|entry| entry.served.is_some()).map(Arc::clone)
+    }
+
     /// The number of Modules in each state.
     pub fn states(&self) -> BTreeMap<&'static str, i64> {
         self.modules.read().unwrap_or_else(PoisonError::into_inner).states.counts.clone()

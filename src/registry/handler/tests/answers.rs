@@ -132,7 +132,7 @@ async fn errors_are_fixed_words_and_tell_nothing_of_what_exists() {
         (format!("{ADDRESS}/1.3.0/download"), Some(ANN.1), 410, "Gone: version withdrawn"),
         ("/v1/modules/platform/eks/google-beta/versions".into(), None, 404, "Not Found"),
         ("/v1/modules/platform/e%6Bs/aws/versions".into(), Some(ANN.1), 404, "Not Found"),
-        ("/".into(), None, 404, "Not Found"),
+        ("/favicon.ico".into(), None, 404, "Not Found"),
     ] {
         let headers: Vec<_> = token.map(|token| ("authorization", token)).into_iter().collect();
         let answer = registry.get(&path, &headers).await;

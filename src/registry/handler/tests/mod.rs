@@ -3,6 +3,7 @@
 mod answers;
 mod counts;
 mod links;
+mod pages;
 mod sessions;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::api::object_name::version_object;
 use crate::registry::archive::Mode;
 use crate::registry::auth::AccessSettings;
 use crate::registry::auth::tests::doubles::Server;
+use crate::registry::docs::Library;
 use crate::registry::index::{Change, Fold, States};
 use crate::storage::{Storage, StorageRules};
 
@@ -114,12 +116,24 @@ impl Registry {
         let server = Server::default();
         let metrics = RegistryMetrics::default();
         let storage = Arc::new(Storage::with_test_keys());
+        let (index, access) = (Arc::<Index>::default(), Arc::new(server.access(settings)));
+        let aliases = Aliases::new(&["acme=platform".parse().unwrap()], &[]).unwrap();
         let keys = CurrentKeys::new(None).unwrap();
+        let sessions = Arc::new(Sessions::new(keys.clone(), url.parse().ok()));
+        let pages = Pages {
+            sessions: Arc::clone(&sessions),
+            index: Arc::clone(&index),
+            access: Arc::clone(&access),
+            aliases: aliases.clone(),
+            library: Library::new(Arc::clone(&storage), std::env::temp_dir()),
+            host: Some("registry.acme.io".into()),
+        };
         let service = Service {
-            index: Arc::default(),
-            access: server.access(settings),
-            aliases: Aliases::new(&["acme=platform".parse().unwrap()], &[]).unwrap(),
-            sessions: Sessions::new(keys.clone(), url.parse().ok()),
+            index,
+            access,
+            aliases,
+            pages,
+            sessions,
             keys,
             downloads: Downloads::new(storage, Mode::Redirect, Vec::new(), 4, metrics.clone()),
             url: url.to_owned(),

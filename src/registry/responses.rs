@@ -3,9 +3,9 @@
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 
-use crate::registry::auth::Denied;
-use crate::registry::http::Body;
-use crate::registry::http::answer::{answer, closing, error, retry_after, set};
+use super::auth::Denied;
+use super::http::Body;
+use super::http::answer::{answer, closing, error, retry_after, set};
 
 const X_TERRAFORM_GET: HeaderName = HeaderName::from_static("x-terraform-get");
 

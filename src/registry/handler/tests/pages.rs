@@ -1,0 +1,218 @@
+//! Pages as browsers get them.
+
+use super::*;
+use crate::registry::docs::{Docs, Folder, Input, Output, Provider, Resource, ResourceMode};
+
+const PAGE: &str = "/modules/platform/eks/aws";
+
+fn documented(path: &str, inputs: &[(&str, Option<&str>)]) -> Folder {
+    let input = |(name, default): &(&str, Option<&str>)| Input {
+        name: (*name).into(),
+        type_: Some("map(object({\n  a = string\n}))".into()),
+        default: default.map(Into::into),
+        description: Some("<b>bold</b> & more".into()),
+        ..Input::default()
+    };
+    Folder { path: path.into(), inputs: inputs.iter().map(input).collect(), ..Folder::default() }
+}
+
+/// A registry whose archives are documented.
+fn registry() -> Registry {
+    let registry = Registry::new();
+    // Documentation is kept by checksum and commit.
+    let versions = json!([
+        {"version": "1.0.0"}, {"version": "v1.1.0", "deprecated": "use 1.2"}, {"version": "1.2.0+b1"},
+        {"version": "1.3.0", "withdrawn": "CVE-2026-1"}, {"version": "2.0.0-rc.1"},
+    ]);
+    let (object, mut stored) = module("eks", "eks", &versions);
+    for (number, version) in stored.iter_mut().enumerate() {
+        version["status"]["source"] =
+            json!({"url": "https://github.com/acme/eks", "ref": "v1", "commit": format!("c0ffee{number}")});
+    }
+    registry.serve((object, stored));
+    let module = registry.service.index.get(&"platform/eks/aws".parse().unwrap()).unwrap();
+    for version in &module.versions {
+        let is_old = version.release.to_string() == "1.0.0";
+        let inputs = [("old", Some("1")), ("name", None), ("tags", Some("{}"))];
+        let mut root = documented("", if is_old { &inputs[..1] } else { &inputs[1..] });
+        root.readme = Some(
+            "# EKS\n\n<script>alert(1)</script>\n\n[usage](docs/x.md) ![x](https://i.example/x.png)".into(),
+        );
+        root.outputs = vec![Output { name: "arn".into(), sensitive: Some(true), ..Output::default() }];
+        root.providers = vec![Provider {
+            name: "aws".into(),
+            source: Some("hashicorp/aws".into()),
+            version: Some(">= 5".into()),
+        }];
+        root.resources = vec![Resource {
+            mode: ResourceMode::Managed,
+            type_: "aws_eks_cluster".into(),
+            name: "this".into(),
+        }];
+        let folders = vec![
+            root,
+            documented("modules/karpenter", &[("queue", None)]),
+            documented("examples/complete", &[]),
+        ];
+        registry.service.pages.library.put(version, Docs { folders, is_cut: false });
+    }
+    registry
+}
+
+fn has_all(text: &str, expected: &[&str]) {
+    for part in expected {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_of_a_module_shows_what_a_caller_needs() {
+    let registry = registry();
+    let answer = registry.get(PAGE, &[ANN]).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let page = answer.text();
+    has_all(
+        &page,
+        &[
+            "source  = &quot;registry.acme.io/platform/eks/aws&quot;",
+            "version = &quot;1.2.0+b1&quot;",
+            "# name = …",
+            "id=\"input_tags\"",
+            "&lt;b&gt;bold&lt;/b&gt; &amp; more",
+            "id=\"output_arn\"",
+            "hashicorp/aws",
+            "aws_eks_cluster",
+            "href=\"/modules/platform/eks/aws/1.2.0%2Bb1/modules/karpenter\"",
+            "href=\"/modules/platform/eks/aws/1.2.0%2Bb1/examples/complete\"",
+            "href=\"https://i.example/x.png\"",
+            "withdrawn",
+            "CVE-2026-1",
+            "compare/1.1.0...1.2.0%2Bb1",
+        ],
+    );
+    assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
+    let folder = registry.get(&format!("{PAGE}/1.1.0/modules/karpenter"), &[ANN]).await.text();
+    has_all(
+        &folder,
+        &["platform/eks/aws//modules/karpenter&quot;", "# queue = …", "Deprecated. ", "use 1.2"],
+    );
+    let withdrawn = registry.get(&format!("{PAGE}/1.3.0"), &[ANN]).await.text();
+    has_all(&withdrawn, &["Withdrawn. ", "CVE-2026-1"]);
+}
+
+#[tokio::test]
+async fn nothing_runs_on_a_page_and_nothing_is_kept() {
+    let registry = registry();
+    for path in [PAGE, "/", "/modules/platform/eks/aws/versions", "/modules/no/such/one", "/style.css"] {
+        let answer = registry.get(path, &[ANN]).await;
+        let policy = answer.header("content-security-policy");
+        assert!(
+            policy.starts_with("default-src 'none';") && policy.contains("frame-ancestors 'none'"),
+            "{path}: {policy}"
+        );
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), value, "{path}");
+        }
+        if path != "/style.css" {
+            assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+        }
+        assert!(!answer.text().contains("style="), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn pages_show_what_the_identity_may_download() {
+    let registry = registry();
+    let list = |text: String| text.matches("href=\"/modules/platform/").count();
+    assert_eq!(list(registry.get("/", &[ANN]).await.text()), 1);
+    assert_eq!(list(registry.get("/?q=EKS+platform", &[ANN]).await.text()), 1);
+    assert_eq!(list(registry.get("/?q=s3", &[ANN]).await.text()), 0);
+    let bob = registry.get("/", &[BOB]).await;
+    assert_eq!((bob.status, list(bob.text())), (StatusCode::OK, 0));
+    let (known, unknown) =
+        (registry.get(PAGE, &[BOB]).await, registry.get("/modules/platform/no/aws", &[BOB]).await);
+    assert_eq!((known.status, unknown.status), (StatusCode::FORBIDDEN, StatusCode::FORBIDDEN));
+    assert_eq!(known.body, unknown.body);
+    let nobody = registry.get("/", &[]).await;
+    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+    assert!(nobody.text().contains("Sign in"));
+}
+
+#[tokio::test]
+async fn the_list_is_json_as_in_the_public_registry() {
+    let registry = registry();
+    for path in
+        ["/v1/modules", "/v1/modules/search?q=eks", "/v1/modules/platform", "/v1/modules/acme/eks?limit=5"]
+    {
+        let json = registry.get(path, &[ANN]).await.json();
+        let module = &json["modules"][0];
+        assert_eq!(module["id"], "platform/eks/aws/1.2.0+b1", "{path}: {json}");
+        assert_eq!((&module["provider"], &module["name"]), (&json!("aws"), &json!("eks")));
+        assert_eq!(json["meta"]["current_offset"], 0);
+    }
+    for path in [
+        "/v1/modules?offset=1",
+        "/v1/modules/search?q=s3",
+        "/v1/modules/other",
+        "/v1/modules?provider=google",
+    ] {
+        assert_eq!(registry.get(path, &[ANN]).await.json()["modules"], json!([]), "{path}");
+    }
+    assert_eq!(registry.get("/v1/modules", &[BOB]).await.json()["modules"], json!([]));
+    assert_eq!(registry.get("/v1/modules", &[]).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn two_versions_are_compared_for_a_caller() {
+    let registry = registry();
+    let page = registry.get(&format!("{PAGE}/compare/1.0.0...1.1.0"), &[ANN]).await.text();
+    has_all(&page, &["<code>old</code> removed", "<code>name</code> added", "needs attention"]);
+    let json = registry.get("/v1/modules/platform/eks/aws/compare/1.0.0...1.1.0", &[ANN]).await.json();
+    assert_eq!(
+        (&json["from"], &json["to"], &json["id"]),
+        (&json!("1.0.0"), &json!("1.1.0"), &json!("platform/eks/aws"))
+    );
+    let first = &json["modules"][0]["changes"][0];
+    assert_eq!(first["is_breaking"], true, "{json}");
+    let same = registry.get(&format!("{PAGE}/compare/1.1.0...1.2.0%2Bb1"), &[ANN]).await.text();
+    assert!(same.contains("Nothing changed for a caller"), "{same}");
+    assert_eq!(
+        registry.get(&format!("{PAGE}/compare/1.1.0...9.9.9"), &[ANN]).await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        registry.get(&format!("{PAGE}/compare/1.1.0...1.0.0"), &[BOB]).await.status,
+        StatusCode::FORBIDDEN
+    );
+}
+
+#[tokio::test]
+async fn a_module_that_is_not_served_says_why() {
+    let registry = registry();
+    let (mut taken, _) = module("second", "eks", &json!([{"version": "1.0.0"}]));
+    taken["status"] =
+        json!({"conditions": [{"type": "Addressable", "status": "False", "reason": "AddressTaken"}]});
+    taken["spec"]["moduleConfig"]["provider"] = json!("azurerm");
+    registry.serve((taken, Vec::new()));
+    registry.server.permit("ann", "platform", "second");
+    let list = registry.get("/", &[ANN]).await.text();
+    has_all(&list, &["address taken by another Module"]);
+}
+
+#[tokio::test]
+async fn pages_are_read_only() {
+    let registry = registry();
+    for method in ["POST", "PUT", "DELETE", "HEAD"] {
+        let answer = registry.ask(method, "/", &[ANN]).await;
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (StatusCode::METHOD_NOT_ALLOWED, "GET"),
+            "{method}"
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! The list of modules: the page, and the JSON of the public registry's API.
+
+use std::sync::Arc;
+
+use maud::{Markup, html};
+use serde::Serialize;
+
+use super::path::{Filter, Query};
+use crate::domain::text::plural;
+use crate::registry::index::{Entry, NotServed, ServedModule};
+
+/// Modules on a page.
+const PER_PAGE: usize = 50;
+/// Modules in a JSON answer, unless the query says a number up to [`MOST`].
+const PER_ANSWER: usize = 15;
+const MOST: usize = 100;
+
+/// The entries that a list shows.
+pub(super) fn selected(entries: Vec<Arc<Entry>>, filter: &Filter, query: &Query) -> Vec<Arc<Entry>> {
+    let is_selected = |entry: &Arc<Entry>| {
+        let (name, system) = name_and_system(entry);
+        filter.namespace.as_deref().is_none_or(|namespace| namespace == &*entry.namespace)
+            && filter.name.as_deref().is_none_or(|wanted| wanted == name)
+            && query.provider.as_deref().is_none_or(|provider| provider == system)
+            && query.matches(&format!(
+                "{}/{name}/{system} {}",
+                entry.namespace,
+                entry.description.as_deref().unwrap_or_default()
+            ))
+    };
+    entries.into_iter().filter(is_selected).collect()
+}
+
+/// Name and system of the claimed address; of one that claims none, the name of the object.
+fn name_and_system(entry: &Entry) -> (&str, &str) {
+    match &entry.claim {
+        Ok(address) => (&address.name, &address.system),
+        Err(_) => (&entry.object, ""),
+    }
+}
+
+/// The list as a page.
+pub(super) fn page(entries: &[Arc<Entry>], query: &Query) -> Markup {
+    let shown = entries.iter().skip(query.offset).take(PER_PAGE);
+    html! {
+        h1 { @if query.words.is_empty() { "Modules" } @else { "Modules for “" (query.words) "”" } }
+        p.count { (plural(entries.len(), "module")) }
+        @if entries.is_empty() {
+            p {
+                @if query.words.is_empty() {
+                    "There is no module that you may install. A platform team gives the right to get modules/download in its namespace."
+                } @else {
+                    "Nothing matches all of these words. The search looks at addresses and descriptions. "
+                    a href="/" { "Show all modules" }
+                }
+            }
+        }
+        ul.modules { @for entry in shown { li { (card(entry)) } } }
+        (pager("/", query, entries.len(), PER_PAGE))
+    }
+}
+
+fn card(entry: &Entry) -> Markup {
+    let (name, system) = name_and_system(entry);
+    let latest = entry.served.as_ref().and_then(|served| served.latest());
+    html! {
+        h2 {
+            @match &entry.claim {
+                Ok(address) => a href={ "/modules/" (address) } { (address.namespace) "/" wbr; (name) "/" wbr; (system) },
+                Err(_) => span { (entry.namespace) "/" wbr; (name) },
+            }
+        }
+        @if let Some(description) = &entry.description { p { (description) } }
+        p.facts {
+            @if let Some(latest) = latest {
+                span { "latest " b { (latest.release) } }
+                @if let Some(time) = latest.published { span { (super::date(time)) } }
+            }
+            @if let Some(served) = &entry.served { span { (plural(served.listed().count(), "version")) } }
+            @if let Some(why) = entry.not_served { span.state.bad { (word(why)) } }
+            @else if latest.is_none() { span.state { "nothing stored yet" } }
+        }
+    }
+}
+
+/// Why a Module is not served, in a few words.
+pub(super) fn word(why: NotServed) -> &'static str {
+    match why {
+        NotServed::NotAddressable => "not addressable",
+        NotServed::AddressTaken => "address taken by another Module",
+        NotServed::Shadowed => "hidden by an alias",
+        NotServed::Waiting => "waiting for its address",
+    }
+}
+
+/// Links to the next and the previous part of a list.
+pub(super) fn pager(path: &str, query: &Query, total: usize, per_page: usize) -> Markup {
+    let link = |offset: usize| {
+        let mut text = url::form_urlencoded::Serializer::new(String::new());
+        if !query.words.is_empty() {
+            text.append_pair("q", &query.words);
+        }
+        text.append_pair("offset", &offset.to_string());
+        format!("{path}?{}", text.finish())
+    };
+    let next = query.offset.saturating_add(per_page);
+    html! {
+        @if query.offset > 0 || next < total {
+            nav.pager aria-label="Pages" {
+                @if query.offset > 0 { a rel="prev" href=(link(query.offset.saturating_sub(per_page))) { "Previous" } }
+                @if next < total { a rel="next" href=(link(next)) { "Next" } }
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    meta: Meta,
+    modules: Vec<Item<'a>>,
+}
+
+#[derive(Serialize)]
+struct Meta {
+    limit: usize,
+    current_offset: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_offset: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_offset: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    id: String,
+    owner: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    version: String,
+    provider: &'a str,
+    description: &'a str,
+    source: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published_at: Option<String>,
+    downloads: u64,
+    verified: bool,
+}
+
+/// The list as JSON, in the form of the public registry. What is not served is not in it.
+pub(super) fn json(entries: &[Arc<Entry>], query: &Query) -> Vec<u8> {
+    let served = entries.iter().filter_map(|entry| item(entry, entry.served.as_ref()?));
+    let limit = query.limit.filter(|limit| *limit > 0).unwrap_or(PER_ANSWER).min(MOST);
+    let mut modules: Vec<Item<'_>> = served.skip(query.offset).take(limit + 1).collect();
+    let next = query.offset.saturating_add(limit);
+    let next_offset = (modules.len() > limit).then_some(next);
+    modules.truncate(limit);
+    let prev_offset = (query.offset > 0).then(|| query.offset.saturating_sub(limit));
+    let meta = Meta { limit, current_offset: query.offset, next_offset, prev_offset };
+    serde_json::to_vec(&Answer { meta, modules }).unwrap_or_default()
+}
+
+fn item<'a>(entry: &'a Entry, served: &'a ServedModule) -> Option<Item<'a>> {
+    let (address, latest) = (&served.address, served.latest()?);
+    Some(Item {
+        id: format!("{address}/{}", latest.release),
+        owner: &address.namespace,
+        namespace: &address.namespace,
+        name: &address.name,
+        version: latest.release.to_string(),
+        provider: &address.system,
+        description: entry.description.as_deref().unwrap_or_default(),
+        source: latest.source.as_deref().unwrap_or_default(),
+        published_at: latest.published.map(|time| time.to_string()),
+        // Prometheus has the counts.
+        downloads: 0,
+        verified: false,
+    })
+}

@@ -1,0 +1,316 @@
+//! Pages for people, rendered on the server and without scripts, and the API that finds modules.
+//!
+//! | file | content |
+//! |---|---|
+//! | `path` | the paths of pages |
+//! | `visible` | which Modules an identity sees |
+//! | `shell`, `style.css` | what all pages share |
+//! | `list` | the list of modules, as a page and as JSON |
+//! | `module`, `parts` | a version of a module: README, inputs, outputs, requirements, resources |
+//! | `versions` | all versions, and why some are missing |
+//! | `compare` | what changed between two versions |
+
+mod compare;
+mod list;
+mod module;
+mod parts;
+pub mod path;
+mod shell;
+mod versions;
+mod visible;
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, Method, Response, StatusCode, header};
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use self::module::View;
+use self::path::{Filter, PagePath, Query};
+use self::shell::{Page, Viewer, message, style};
+use super::aliases::Aliases;
+use super::auth::{Access, Asked, Denied, Identity, Kind};
+use super::docs::{Comparison, Library, NoDocs};
+use super::http::answer::{answer, error, set};
+use super::http::{Body, Peer};
+use super::index::{Entry, Index, ServedVersion};
+use crate::controller::failure::Reason;
+use crate::domain::{Address, Release};
+
+/// Everything that pages need.
+pub struct Pages {
+    /// All Modules.
+    pub index: Arc<Index>,
+    /// Who may download.
+    pub access: Arc<Access>,
+    /// Second names of namespaces.
+    pub aliases: Aliases,
+    /// Documentation of archives.
+    pub library: Library,
+    /// `HOST[:PORT]` of `--url`.
+    pub host: Option<String>,
+}
+
+/// Who looks at a page.
+struct Seer {
+    identity: Arc<Identity>,
+    viewer: Viewer,
+    peer: Peer,
+}
+
+type Page404 = (&'static str, &'static str);
+const NO_MODULE: Page404 = ("No such module", "There is no module at this address, or you may not see it.");
+const NO_VERSION: Page404 =
+    ("No such version", "There is no such version of this module, or it is not stored yet.");
+
+impl Pages {
+    /// The answer to a request for a page.
+    pub async fn answer(
+        &self,
+        page: PagePath,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Response<Body> {
+        if method != Method::GET {
+            let sentence = "Only GET is answered here.\n";
+            let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", sentence);
+            set(&mut answer, header::ALLOW, "GET");
+            return answer;
+        }
+        if page == PagePath::Style {
+            return style();
+        }
+        let is_json = matches!(page, PagePath::ListJson(..) | PagePath::CompareJson(..));
+        let found = match self.seer(headers, peer).await {
+            Ok(seer) => self.page(page, headers, &seer).await,
+            Err(denied) => Err(denied),
+        };
+        match found {
+            Ok(answer) => answer,
+            Err(denied) if is_json => super::responses::denied(denied),
+            Err(denied) => refused(denied),
+        }
+    }
+
+    async fn seer(&self, headers: &HeaderMap, peer: Peer) -> Result<Seer, Denied> {
+        let identity = self.access.identify(headers, peer.network()).await?;
+        let user = (identity.kind != Kind::Anonymous).then(|| identity.user.clone());
+        Ok(Seer { identity, viewer: Viewer { user, ..Viewer::default() }, peer })
+    }
+
+    async fn page(&self, page: PagePath, headers: &HeaderMap, seer: &Seer) -> Result<Response<Body>, Denied> {
+        match page {
+            PagePath::Style => Ok(style()),
+            PagePath::List(query) => self.list(&query, seer).await,
+            PagePath::ListJson(filter, query) => {
+                let entries = self.entries(&filter, &query, seer).await?;
+                Ok(json(list::json(&entries, &query)))
+            }
+            PagePath::Module(address, release, folder) => {
+                self.module(address, release.as_ref(), &folder, headers, seer).await
+            }
+            PagePath::Versions(address, query) => self.versions(address, &query, seer).await,
+            PagePath::Compare(address, versions) => self.compare(address, &versions, seer, false).await,
+            PagePath::CompareJson(address, versions) => self.compare(address, &versions, seer, true).await,
+        }
+    }
+
+    async fn entries(&self, filter: &Filter, query: &Query, seer: &Seer) -> Result<Vec<Arc<Entry>>, Denied> {
+        let canonical = |namespace: &String| self.aliases.canonical_namespace(namespace).to_owned();
+        let namespace = filter.namespace.as_ref().map(canonical);
+        let filter = Filter { namespace, ..filter.clone() };
+        // What does not match is not reviewed.
+        let selected = list::selected(self.index.entries(), &filter, query);
+        visible::visible(&self.access, &seer.identity, seer.peer.network(), selected).await
+    }
+
+    async fn list(&self, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
+        let entries = self.entries(&Filter::default(), query, seer).await?;
+        let main = list::page(&entries, query);
+        Ok(Page { title: "Modules", words: &query.words, viewer: &seer.viewer, main }
+            .answer(StatusCode::OK, "OK"))
+    }
+
+    /// The Module that claims an address, for somebody who may download it.
+    async fn entry(&self, address: &Address, seer: &Seer) -> Result<Option<Arc<Entry>>, Denied> {
+        let holder = self.index.get(address).map(|module| module.object.clone());
+        let Address { namespace, name, system } = address;
+        let asked = Asked { namespace, name, system, holder: holder.as_deref() };
+        self.access.may_download(&seer.identity, seer.peer.network(), asked).await?;
+        let entry = self.index.claimant(address);
+        // The address may have got another holder since permission was reviewed.
+        Ok(entry.filter(|entry| entry.served.as_ref().map(|served| served.object.clone()) == holder))
+    }
+
+    async fn module(
+        &self,
+        address: Address,
+        release: Option<&Release>,
+        folder: &str,
+        headers: &HeaderMap,
+        seer: &Seer,
+    ) -> Result<Response<Body>, Denied> {
+        let address = self.aliases.canonical(address);
+        let Some(entry) = self.entry(&address, seer).await? else { return Ok(not_found(seer, NO_MODULE)) };
+        let version = entry.served.as_ref().and_then(|module| {
+            let version = match release {
+                Some(release) => module.stored(release),
+                None => module.latest(),
+            };
+            Some((module, version?))
+        });
+        let Some((module, version)) = version else {
+            // Nothing is stored: the page says why.
+            return Ok(match release {
+                Some(_) => not_found(seer, NO_VERSION),
+                None => self.versions_page(&entry, &address, &Query::default(), seer),
+            });
+        };
+        let docs = self.library.docs(version).await;
+        let shown = docs.as_ref().ok().and_then(|packed| packed.folder(folder));
+        let host = self.host.clone().or_else(|| stated_host(headers)).unwrap_or_default();
+        let view = View {
+            entry: &entry,
+            module,
+            version,
+            folder,
+            host: &host,
+            docs: docs.as_deref().map_err(|error| *error),
+            shown: shown.as_ref(),
+        };
+        let status = if docs.is_ok() && shown.is_none() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        let title = format!("{address} {}", version.release);
+        Ok(Page { title: &title, words: "", viewer: &seer.viewer, main: view.render() }.answer(status, "OK"))
+    }
+
+    async fn versions(&self, address: Address, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
+        let address = self.aliases.canonical(address);
+        Ok(match self.entry(&address, seer).await? {
+            Some(entry) => self.versions_page(&entry, &address, query, seer),
+            None => not_found(seer, NO_MODULE),
+        })
+    }
+
+    #[expect(clippy::unused_self, reason = "like the other pages")]
+    fn versions_page(&self, entry: &Entry, address: &Address, query: &Query, seer: &Seer) -> Response<Body> {
+        let main = versions::page(entry, entry.served.as_deref(), address, query);
+        let title = format!("Versions of {address}");
+        Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(StatusCode::OK, "OK")
+    }
+
+    async fn compare(
+        &self,
+        address: Address,
+        [from, to]: &[Release; 2],
+        seer: &Seer,
+        is_json: bool,
+    ) -> Result<Response<Body>, Denied> {
+        let address = self.aliases.canonical(address);
+        let entry = self.entry(&address, seer).await?;
+        let Some(module) = entry.as_ref().and_then(|entry| entry.served.as_ref()) else {
+            return Ok(if is_json {
+                super::responses::module_not_found()
+            } else {
+                not_found(seer, NO_MODULE)
+            });
+        };
+        let (Some(old), Some(new)) = (module.stored(from), module.stored(to)) else {
+            return Ok(if is_json {
+                super::responses::version_not_found()
+            } else {
+                not_found(seer, NO_VERSION)
+            });
+        };
+        let releases = [&old.release, &new.release];
+        Ok(match self.comparison(old, new).await {
+            Ok(comparison) if is_json => json(compare::json(&address, releases, &comparison)),
+            Ok(comparison) => {
+                let main = compare::page(&address, releases, &comparison);
+                let title = format!("{address} {from} to {to}");
+                Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(StatusCode::OK, "OK")
+            }
+            Err(why) if is_json => {
+                let sentence = format!("{why}\n");
+                error(StatusCode::SERVICE_UNAVAILABLE, "documentation not available", sentence)
+            }
+            Err(why) => message(
+                &seer.viewer,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "documentation not available",
+                "These versions cannot be compared",
+                &why.to_string(),
+            ),
+        })
+    }
+
+    async fn comparison(&self, old: &ServedVersion, new: &ServedVersion) -> Result<Comparison, NoDocs> {
+        let (old, new) = (self.library.docs(old).await?, self.library.docs(new).await?);
+        let compared = tokio::task::spawn_blocking(move || super::docs::compare(&old.docs(), &new.docs()));
+        compared.await.map_err(|_| NoDocs::Unreadable)
+    }
+}
+
+fn not_found(seer: &Seer, (title, sentence): Page404) -> Response<Body> {
+    message(&seer.viewer, StatusCode::NOT_FOUND, "Not Found", title, sentence)
+}
+
+/// A page for somebody who is not known, or may not see it: the same for what exists and what does not.
+fn refused(denied: Denied) -> Response<Body> {
+    let viewer = Viewer::default();
+    let answer = super::responses::denied(denied);
+    let (title, sentence) = match denied {
+        Denied::Unauthenticated(phrase) => ("Sign in to see this page", phrase),
+        Denied::Forbidden => (
+            "You may not see this page",
+            "The module does not exist, or you have no right to get modules/download in its namespace.",
+        ),
+        Denied::Malformed(phrase) => ("This request cannot be read", phrase),
+        Denied::TooMany { phrase, .. } | Denied::Unavailable { phrase, .. } => ("Not now", phrase),
+    };
+    let mut page = message(&viewer, answer.status(), "", title, sentence);
+    if let Some(seconds) = answer.headers().get(header::RETRY_AFTER) {
+        page.headers_mut().insert(header::RETRY_AFTER, seconds.clone());
+    }
+    page
+}
+
+fn json(body: Vec<u8>) -> Response<Body> {
+    let mut answer = answer(StatusCode::OK, "OK", body);
+    set(&mut answer, header::CONTENT_TYPE, "application/json");
+    set(&mut answer, header::CACHE_CONTROL, "private, no-cache");
+    set(&mut answer, header::VARY, "Authorization, Accept-Encoding");
+    set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    answer
+}
+
+/// `Host`, if that is a host that an address may begin with. It is shown to the one who sent it only.
+fn stated_host(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, "443"));
+    let is_name = !name.is_empty()
+        && name.len() <= 253
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    (is_name && port.parse::<u16>().is_ok()).then(|| host.to_owned())
+}
+
+/// A date, with the time for those who point at it.
+fn date(time: Timestamp) -> Markup {
+    let text = time.to_string();
+    html! { time datetime=(text) title=(text) { (text.get(..10).unwrap_or(&text)) } }
+}
+
+/// A size as people read it.
+fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
+
+/// What a reason means, for somebody who cannot see the message of the Version.
+fn meaning(word: &str) -> String {
+    let known = Reason::ALL.iter().find(|reason| reason.as_str() == word);
+    // The table is Markdown.
+    known.map_or_else(
+        || "The Version object has the details.".to_owned(),
+        |reason| reason.meaning().replace('`', ""),
+    )
+}

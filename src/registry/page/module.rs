@@ -1,0 +1,255 @@
+//! The page of a version of a module, or of a folder of it.
+
+use maud::{Markup, PreEscaped, html};
+
+use super::parts::{inputs, outputs, requirements, resources};
+use super::path::is_linkable;
+use super::versions;
+use super::{date, size};
+use crate::domain::Address;
+use crate::domain::text::hex;
+use crate::registry::docs::{Folder, NoDocs, Packed, ShownFolder};
+use crate::registry::index::{Entry, ServedModule, ServedVersion};
+
+/// Versions in the switch of the page.
+const SWITCH: usize = 30;
+
+/// What the page is about.
+pub(super) struct View<'a> {
+    pub entry: &'a Entry,
+    pub module: &'a ServedModule,
+    pub version: &'a ServedVersion,
+    /// The folder; empty for the root.
+    pub folder: &'a str,
+    /// `HOST[:PORT]` for the snippet.
+    pub host: &'a str,
+    pub docs: Result<&'a Packed, NoDocs>,
+    pub shown: Option<&'a ShownFolder>,
+}
+
+impl View<'_> {
+    pub fn render(&self) -> Markup {
+        let address = &self.module.address;
+        html! {
+            (breadcrumbs(address, self.folder))
+            div.title {
+                h1 { (title(address, self.folder)) }
+                (self.switch())
+            }
+            @if let Some(description) = self.entry.description.as_ref().filter(|_| self.folder.is_empty()) {
+                p.lead { (description) }
+            }
+            (self.notices())
+            div.columns {
+                div.content {
+                    @match (&self.docs, self.shown) {
+                        (Err(error), _) => p.notice.bad role="status" { (error) },
+                        (Ok(packed), Some(shown)) => (self.documented(packed, shown)),
+                        (Ok(_), None) => p.notice { "This version has no such folder." },
+                    }
+                    @if self.folder.is_empty() { (versions::section(self.entry, self.module, self.version)) }
+                }
+                aside.side aria-label="Use and facts" { (self.usage()) (self.facts()) }
+            }
+        }
+    }
+
+    fn switch(&self) -> Markup {
+        let latest = self.module.latest().map(|latest| &latest.release);
+        html! {
+            details.switch {
+                summary { "Version " b { (self.version.release) }
+                    @if latest == Some(&self.version.release) { span.state { "latest" } }
+                }
+                ul {
+                    @for version in self.module.listed().take(SWITCH) {
+                        li { a href=(self.link(version))
+                            aria-current=[(version.release == self.version.release).then_some("page")] { (version.release) } }
+                    }
+                    li { a href={ "/modules/" (self.module.address) "/versions" } { "All versions" } }
+                }
+            }
+        }
+    }
+
+    fn link(&self, version: &ServedVersion) -> String {
+        let folder = if self.folder.is_empty() { String::new() } else { format!("/{}", self.folder) };
+        format!("{}{folder}", versions::link(&self.module.address, &version.release))
+    }
+
+    fn notices(&self) -> Markup {
+        let version = self.version;
+        let newer = self.module.latest().filter(|latest| {
+            latest.release.precedence(&version.release).is_gt() && !latest.release.is_prerelease()
+        });
+        html! {
+            @if let Some(reason) = &version.withdrawn {
+                p.notice.bad role="note" { b { "Withdrawn. " } "This version cannot be installed: " (reason) }
+            } @else if let Some(reason) = &version.deprecated {
+                p.notice.warn role="note" { b { "Deprecated. " } (reason) }
+            }
+            @if let Some(problem) = &version.problem {
+                p.notice.warn role="note" { b { (problem.reason) ". " } "What is stored is installed as before." }
+            }
+            @if let Some(newer) = newer {
+                p.notice role="note" { "There is a newer version: " a href=(self.link(newer)) { (newer.release) } " ("
+                    a href={ "/modules/" (self.module.address) "/compare/" (version.release) "..." (newer.release) } { "what changed" } ")" }
+            }
+        }
+    }
+
+    fn usage(&self) -> Markup {
+        html! {
+            section aria-labelledby="use" {
+                h2 #use { "Use" }
+                pre.snippet tabindex="0" { code { (snippet(self)) } }
+            }
+        }
+    }
+
+    fn facts(&self) -> Markup {
+        let (version, source) = (self.version, self.version.source.as_deref());
+        let https = source.filter(|source| source.starts_with("https://"));
+        let checksum = hex(&version.archive.sha256);
+        html! {
+            section aria-labelledby="facts" {
+                h2 #facts { "Facts" }
+                dl.facts {
+                    @if let Some(time) = version.published { dt { "Published" } dd { (date(time)) } }
+                    @if let Some(source) = https {
+                        dt { "Source" } dd { a href=(source) rel="noopener noreferrer" { (source.trim_start_matches("https://")) } }
+                    }
+                    @if let Some(tag) = &version.tag { dt { "Tag" } dd { code { (tag) } } }
+                    @if let Some(commit) = &version.commit {
+                        dt { "Commit" }
+                        dd {
+                            @let short = commit.get(..12).unwrap_or(commit);
+                            @match https {
+                                Some(source) => a href={ (source) "/tree/" (commit) } rel="noopener noreferrer" { code { (short) } },
+                                None => code { (short) },
+                            }
+                        }
+                    }
+                    dt { "Archive" } dd { (version.format.extension()) ", " (size(version.archive.size)) }
+                    dt { "SHA-256" } dd { code.long { (checksum) } }
+                }
+            }
+        }
+    }
+
+    fn documented(&self, packed: &Packed, shown: &ShownFolder) -> Markup {
+        let folder = &shown.folder;
+        let below = |group: &str| -> Vec<String> {
+            let at_root = self.folder.is_empty();
+            packed.paths().filter(|path| at_root && path.starts_with(group)).map(str::to_owned).collect()
+        };
+        let (modules, examples) = (below("modules/"), below("examples/"));
+        html! {
+            (contents(folder, shown.readme.is_some(), !modules.is_empty(), !examples.is_empty(), self.folder.is_empty()))
+            @if !folder.unreadable.is_empty() {
+                div.notice.warn role="note" {
+                    p { "Some files could not be read:" }
+                    ul { @for file in &folder.unreadable { li { code { (file.file) } ": " (file.why) } } }
+                }
+            }
+            @if packed.is_cut { p.notice.warn role="note" { "There is more than can be shown; some of it is left out." } }
+            @if let Some(readme) = &shown.readme {
+                section #readme aria-labelledby="readme-title" {
+                    h2 #readme-title { "README" }
+                    // Sanitised when it was read.
+                    div.readme { (PreEscaped(readme)) }
+                }
+            }
+            (inputs(folder))
+            (outputs(folder))
+            (requirements(folder))
+            (resources(folder))
+            (self.folders("submodules", "Submodules", &modules))
+            (self.folders("examples", "Examples", &examples))
+        }
+    }
+
+    fn folders(&self, id: &str, title: &str, paths: &[String]) -> Markup {
+        let base = versions::link(&self.module.address, &self.version.release);
+        html! {
+            @if !paths.is_empty() {
+                section id=(id) aria-labelledby={ (id) "-title" } {
+                    h2 id={ (id) "-title" } { (title) " " span.number { (paths.len()) } }
+                    ul.folders {
+                        @for path in paths {
+                            li { @if is_linkable(path) { a href={ (base) "/" (path) } { (path) } } @else { (path) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn title(address: &Address, folder: &str) -> String {
+    if folder.is_empty() { address.name.clone() } else { folder.to_owned() }
+}
+
+fn breadcrumbs(address: &Address, folder: &str) -> Markup {
+    html! {
+        nav.crumbs aria-label="Breadcrumb" {
+            a href="/" { "Modules" }
+            span aria-hidden="true" { "/" }
+            a href={ "/?q=" (address.namespace) } { (address.namespace) }
+            span aria-hidden="true" { "/" }
+            @if folder.is_empty() { span { (address.name) } }
+            @else { a href={ "/modules/" (address) } { (address.name) } }
+            span aria-hidden="true" { "/" }
+            span { (address.system) }
+        }
+    }
+}
+
+/// Links to the sections of the page.
+fn contents(folder: &Folder, readme: bool, modules: bool, examples: bool, is_root: bool) -> Markup {
+    let requires = !folder.providers.is_empty() || !folder.required_version.is_empty();
+    let links = [
+        (readme, "readme", "README".to_owned()),
+        (true, "inputs", format!("Inputs ({})", folder.inputs.len())),
+        (true, "outputs", format!("Outputs ({})", folder.outputs.len())),
+        (requires, "requirements", "Requirements".to_owned()),
+        (!folder.resources.is_empty(), "resources", format!("Resources ({})", folder.resources.len())),
+        (modules, "submodules", "Submodules".to_owned()),
+        (examples, "examples", "Examples".to_owned()),
+        (is_root, "versions", "Versions".to_owned()),
+    ];
+    html! {
+        nav.contents aria-label="On this page" {
+            ul { @for (_, id, title) in links.iter().filter(|(is_there, ..)| *is_there) { li { a href={ "#" (id) } { (title) } } } }
+        }
+    }
+}
+
+/// A `module` block that installs this version, with its required inputs as comments.
+fn snippet(view: &View<'_>) -> String {
+    let (address, version) = (&view.module.address, view.version);
+    let folder = if view.folder.is_empty() { String::new() } else { format!("//{}", view.folder) };
+    let host = if view.host.is_empty() { String::new() } else { format!("{}/", view.host) };
+    let name = view.folder.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(&address.name);
+    // Terraform takes names of letters, digits, `_` and `-` that begin with a letter or `_`.
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    let name = if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("m_{name}") };
+    let mut text = format!(
+        "module \"{name}\" {{\n  source  = \"{host}{address}{folder}\"\n  version = \"{}\"\n",
+        version.release
+    );
+    let inputs = view.shown.map(|shown| shown.folder.inputs.as_slice()).unwrap_or_default();
+    let required: Vec<&str> =
+        inputs.iter().filter(|input| input.is_required()).map(|input| input.name.as_str()).collect();
+    if !required.is_empty() {
+        text.push_str("\n  # Required:\n");
+        for name in required {
+            text.push_str("  # ");
+            text.push_str(name);
+            text.push_str(" = …\n");
+        }
+    }
+    text.push_str("}\n");
+    text
+}

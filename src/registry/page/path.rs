@@ -1,0 +1,200 @@
+//! The paths of pages, and of the API that finds modules.
+
+use url::form_urlencoded;
+
+use crate::domain::{Address, Release};
+use crate::registry::path::release;
+
+/// What a path asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PagePath {
+    /// The style sheet.
+    Style,
+    /// The list of modules, as a page.
+    List(Query),
+    /// A module, one of its versions, or a folder of a version.
+    Module(Address, Option<Release>, String),
+    /// All versions of a module.
+    Versions(Address, Query),
+    /// What changed between two versions.
+    Compare(Address, [Release; 2]),
+    /// The list of modules, as JSON.
+    ListJson(Filter, Query),
+    /// What changed between two versions, as JSON.
+    CompareJson(Address, [Release; 2]),
+}
+
+/// The query of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// `q`: words to look for; empty for all.
+    pub words: String,
+    /// `offset`: how many to leave out.
+    pub offset: usize,
+    /// `limit`: how many to show.
+    pub limit: Option<usize>,
+    /// `provider`: the last part of the address.
+    pub provider: Option<String>,
+}
+
+/// The part of a path that selects modules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The namespace.
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: Option<String>,
+}
+
+/// The longest query that is read, in characters.
+const LONGEST: usize = 256;
+/// The longest path of a folder, in bytes.
+const LONGEST_FOLDER: usize = 512;
+
+/// What a path asks for; `None` for a path that is no page's.
+pub fn page(path: &str, query: Option<&str>) -> Option<PagePath> {
+    let query = || Query::parse(query.unwrap_or_default());
+    if let Some(rest) = path.strip_prefix("/modules/") {
+        return pages(rest, query);
+    }
+    match path {
+        "/" => Some(PagePath::List(query())),
+        "/style.css" => Some(PagePath::Style),
+        "/v1/modules" | "/v1/modules/" | "/v1/modules/search" => {
+            Some(PagePath::ListJson(Filter::default(), query()))
+        }
+        _ => json(path.strip_prefix("/v1/modules/")?, query),
+    }
+}
+
+fn pages(rest: &str, query: impl Fn() -> Query) -> Option<PagePath> {
+    let parts: Vec<&str> = rest.split('/').collect();
+    let (&[namespace, name, system], rest) = parts.split_first_chunk::<3>()?;
+    let address: Address = format!("{namespace}/{name}/{system}").parse().ok()?;
+    match *rest {
+        [] => Some(PagePath::Module(address, None, String::new())),
+        ["versions"] => Some(PagePath::Versions(address, query())),
+        ["compare", versions] => Some(PagePath::Compare(address, pair(versions)?)),
+        [version, ref folder @ ..] => {
+            Some(PagePath::Module(address, Some(release(version)?), plain_folder(folder)?))
+        }
+    }
+}
+
+fn json(rest: &str, query: impl Fn() -> Query) -> Option<PagePath> {
+    let parts: Vec<&str> = rest.split('/').collect();
+    let is_name = |text: &str| format!("x/{text}/x").parse::<Address>().is_ok();
+    match *parts {
+        [namespace, name, system, "compare", versions] => {
+            let address = format!("{namespace}/{name}/{system}").parse().ok()?;
+            Some(PagePath::CompareJson(address, pair(versions)?))
+        }
+        [namespace] if is_name(namespace) => {
+            Some(PagePath::ListJson(Filter { namespace: Some(namespace.into()), name: None }, query()))
+        }
+        [namespace, name] if is_name(namespace) && is_name(name) => {
+            let filter = Filter { namespace: Some(namespace.into()), name: Some(name.into()) };
+            Some(PagePath::ListJson(filter, query()))
+        }
+        _ => None,
+    }
+}
+
+/// `A...B`.
+fn pair(text: &str) -> Option<[Release; 2]> {
+    let (from, to) = text.split_once("...")?;
+    Some([release(from)?, release(to)?])
+}
+
+/// The path of a folder that can be linked to: others are read, but not linked to.
+fn plain_folder(parts: &[&str]) -> Option<String> {
+    let folder = parts.join("/");
+    is_linkable(&folder).then_some(folder)
+}
+
+/// Whether a folder's path needs no encoding in a URL.
+pub fn is_linkable(folder: &str) -> bool {
+    let is_plain = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
+    };
+    folder.len() <= LONGEST_FOLDER && (folder.is_empty() || folder.split('/').all(is_plain))
+}
+
+impl Query {
+    fn parse(text: &str) -> Self {
+        let mut query = Self::default();
+        for (key, value) in form_urlencoded::parse(text.as_bytes()) {
+            match key.as_ref() {
+                "q" => query.words = value.chars().filter(|c| !c.is_control()).take(LONGEST).collect(),
+                "offset" => query.offset = value.parse().unwrap_or(0),
+                "limit" => query.limit = value.parse().ok(),
+                "provider" => query.provider = Some(value.chars().take(LONGEST).collect()),
+                _ => {}
+            }
+        }
+        query
+    }
+
+    /// Whether a text has all words of the query, in any order and in either case.
+    pub fn matches(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        self.words.split_whitespace().all(|word| text.contains(&word.to_lowercase()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn describe(path: &str) -> String {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        match page(path, query) {
+            None => "-".into(),
+            Some(PagePath::Style) => "style".into(),
+            Some(PagePath::List(query)) => format!("list {:?} from {}", query.words, query.offset),
+            Some(PagePath::Module(address, release, folder)) => {
+                format!("module {address} {} {folder:?}", release.map(|r| r.to_string()).unwrap_or_default())
+            }
+            Some(PagePath::Versions(address, _)) => format!("versions {address}"),
+            Some(PagePath::Compare(address, [from, to])) => format!("compare {address} {from} {to}"),
+            Some(PagePath::CompareJson(address, [from, to])) => format!("json {address} {from} {to}"),
+            Some(PagePath::ListJson(filter, query)) => {
+                format!("json {:?} {:?} {:?} {:?}", filter.namespace, filter.name, query.words, query.limit)
+            }
+        }
+    }
+
+    #[test]
+    fn paths_of_pages() {
+        for (path, expected) in [
+            ("/", "list \"\" from 0"),
+            ("/?q=eks+aws%20x&offset=50", "list \"eks aws x\" from 50"),
+            ("/?offset=-1", "list \"\" from 0"),
+            ("/style.css", "style"),
+            ("/modules/a/b/aws", "module a/b/aws  \"\""),
+            ("/modules/a/b/aws/1.0.0", "module a/b/aws 1.0.0 \"\""),
+            ("/modules/a/b/aws/v1.0.0%2Bx", "module a/b/aws 1.0.0+x \"\""),
+            ("/modules/a/b/aws/1.0.0/modules/karpenter", "module a/b/aws 1.0.0 \"modules/karpenter\""),
+            ("/modules/a/b/aws/1.0.0/..", "-"),
+            ("/modules/a/b/aws/1.0.0/%2e%2e", "-"),
+            ("/modules/a/b/aws/1.0.0//x", "-"),
+            ("/modules/a/b/aws/latest", "-"),
+            ("/modules/a/b/aws/versions", "versions a/b/aws"),
+            ("/modules/a/b/aws/compare/1.0.0...1.1.0-rc.1", "compare a/b/aws 1.0.0 1.1.0-rc.1"),
+            ("/modules/a/b/aws/compare/1.0.0..1.1.0", "-"),
+            ("/modules/a/b", "-"),
+            ("/v1/modules/a/b/aws/compare/1.0.0...1.1.0", "json a/b/aws 1.0.0 1.1.0"),
+            ("/v1/modules?limit=2", "json None None \"\" Some(2)"),
+            ("/v1/modules/search?q=x", "json None None \"x\" None"),
+            ("/v1/modules/a", "json Some(\"a\") None \"\" None"),
+            ("/v1/modules/a/b", "json Some(\"a\") Some(\"b\") \"\" None"),
+            ("/v1/modules/a%2F/b", "-"),
+            ("/favicon.ico", "-"),
+        ] {
+            assert_eq!(describe(path), expected, "{path}");
+        }
+    }
+}

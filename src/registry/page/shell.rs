@@ -1,0 +1,126 @@
+//! What all pages share: head, search, sign-in, footer, and pages that say one thing.
+
+use axum::http::{HeaderName, Response, StatusCode, header};
+use maud::{DOCTYPE, Markup, html};
+
+use crate::registry::http::Body;
+use crate::registry::http::answer::{answer, set};
+
+/// The style sheet. It is part of the program, so that it never differs from the pages.
+pub(super) const STYLE: &str = include_str!("style.css");
+
+/// Nothing runs, and nothing is loaded from elsewhere.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
+                      frame-ancestors 'none'";
+
+/// What a page says about who looks at it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Viewer {
+    /// The user name; `None` for anonymous.
+    pub user: Option<String>,
+    /// Whether the user signed in here, and so can sign out.
+    pub has_session: bool,
+    /// Whether signing in through an identity provider is offered.
+    pub has_provider: bool,
+}
+
+/// A page.
+pub(super) struct Page<'a> {
+    pub title: &'a str,
+    /// The words of the search field.
+    pub words: &'a str,
+    pub viewer: &'a Viewer,
+    pub main: Markup,
+}
+
+impl Page<'_> {
+    pub fn answer(self, status: StatusCode, phrase: &'static str) -> Response<Body> {
+        let mut answer = answer(status, phrase, self.render().into_string());
+        set(&mut answer, header::CONTENT_TYPE, "text/html; charset=utf-8");
+        set(&mut answer, header::CACHE_CONTROL, "no-store");
+        with_policy(answer)
+    }
+
+    fn render(self) -> Markup {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    title { (self.title) " · OpenDepot" }
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    link rel="stylesheet" href={ "/style.css?v=" (env!("CARGO_PKG_VERSION")) };
+                }
+                body {
+                    a.skip href="#main" { "Skip to the content" }
+                    header.top {
+                        div.wide {
+                            a.brand href="/" { "OpenDepot" }
+                            form.search role="search" action="/" method="get" {
+                                label.hidden for="q" { "Search modules" }
+                                input #q type="search" name="q" value=(self.words) placeholder="Search modules" maxlength="256";
+                                button type="submit" { "Search" }
+                            }
+                            (sign_in(self.viewer))
+                        }
+                    }
+                    main.wide #main tabindex="-1" { (self.main) }
+                    footer.wide {
+                        p { "OpenDepot " (env!("CARGO_PKG_VERSION")) " · modules for Terraform and OpenTofu" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn sign_in(viewer: &Viewer) -> Markup {
+    html! {
+        div.user {
+            @if let Some(user) = &viewer.user { span.name title=(user) { (user) } }
+            @if viewer.has_session {
+                form action="/logout" method="post" { button.plain type="submit" { "Sign out" } }
+            } @else {
+                a href="/login" { "Sign in" }
+            }
+        }
+    }
+}
+
+/// A page that says one thing.
+pub(super) fn message(
+    viewer: &Viewer,
+    status: StatusCode,
+    phrase: &'static str,
+    title: &str,
+    sentence: &str,
+) -> Response<Body> {
+    let main = html! {
+        div.message { h1 { (title) } p { (sentence) } p { a href="/" { "All modules" } } }
+    };
+    Page { title, words: "", viewer, main }.answer(status, phrase)
+}
+
+/// The style sheet, which browsers keep: its address has the version of the program.
+pub(super) fn style() -> Response<Body> {
+    let mut answer = answer(StatusCode::OK, "OK", STYLE);
+    set(&mut answer, header::CONTENT_TYPE, "text/css; charset=utf-8");
+    set(&mut answer, header::CACHE_CONTROL, "public, max-age=3600");
+    with_policy(answer)
+}
+
+fn with_policy(mut answer: Response<Body>) -> Response<Body> {
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ] {
+        set(&mut answer, name, value);
+    }
+    answer
+}

@@ -1,0 +1,159 @@
+//! The versions of a module: those that are served, and why others are not.
+
+use std::cmp::Ordering;
+
+use maud::{Markup, html};
+
+use super::path::Query;
+use super::{date, list, size};
+use crate::domain::text::{hex, plural};
+use crate::domain::{Address, Release};
+use crate::registry::index::{Entry, Missing, ServedModule, ServedVersion};
+use crate::registry::path::encoded;
+
+/// Versions on the page of a module, and on a page of versions.
+const NEWEST: usize = 10;
+const PER_PAGE: usize = 100;
+
+/// A version of the list.
+enum Row<'a> {
+    Stored(&'a ServedVersion),
+    Missing(&'a Missing),
+}
+
+impl Row<'_> {
+    fn release(&self) -> &Release {
+        match self {
+            Self::Stored(version) => &version.release,
+            Self::Missing(missing) => &missing.release,
+        }
+    }
+}
+
+/// The page of a version.
+pub(super) fn link(address: &Address, release: &Release) -> String {
+    format!("/modules/{address}/{}", encoded(&release.to_string()))
+}
+
+/// The newest versions, on the page of a module.
+pub(super) fn section(entry: &Entry, module: &ServedModule, current: &ServedVersion) -> Markup {
+    let rows = rows(entry, Some(module));
+    html! {
+        section #versions aria-labelledby="versions-title" {
+            h2 #versions-title { "Versions " span.number { (rows.len()) } }
+            (table(&module.address, &rows[..rows.len().min(NEWEST)], module, Some(&current.release)))
+            @if rows.len() > NEWEST { p { a href={ "/modules/" (module.address) "/versions" } { "All versions" } } }
+        }
+    }
+}
+
+/// The page of all versions.
+pub(super) fn page(entry: &Entry, module: Option<&ServedModule>, address: &Address, query: &Query) -> Markup {
+    let rows = rows(entry, module);
+    let start = query.offset.min(rows.len());
+    let shown = &rows[start..rows.len().min(start + PER_PAGE)];
+    html! {
+        nav.crumbs aria-label="Breadcrumb" {
+            a href="/" { "Modules" } span aria-hidden="true" { "/" } a href={ "/modules/" (address) } { (address) }
+        }
+        h1 { "Versions of " (address.name) }
+        @if let Some(why) = entry.not_served { (not_served(entry, list::word(why))) }
+        p.count { (plural(rows.len(), "version")) }
+        @if let Some(module) = module { (table(address, shown, module, None)) } @else { (missing_only(shown)) }
+        (list::pager(&format!("/modules/{address}/versions"), query, rows.len(), PER_PAGE))
+    }
+}
+
+/// Why a Module is not served.
+pub(super) fn not_served(entry: &Entry, word: &str) -> Markup {
+    html! {
+        div.notice.bad role="note" {
+            p { b { "Not served: " (word) ". " }
+                @match &entry.claim {
+                    Err(why) => (why),
+                    Ok(_) => "kubectl describe shows the condition Addressable of the Module.",
+                }
+            }
+        }
+    }
+}
+
+/// All that the Module lists, the highest version first.
+fn rows<'a>(entry: &'a Entry, module: Option<&'a ServedModule>) -> Vec<Row<'a>> {
+    let stored = module.into_iter().flat_map(|module| &module.versions).map(Row::Stored);
+    let mut rows: Vec<Row<'_>> = stored.chain(entry.missing.iter().map(Row::Missing)).collect();
+    rows.sort_by(|a, b| match b.release().precedence(a.release()) {
+        Ordering::Equal => b.release().to_string().cmp(&a.release().to_string()),
+        order => order,
+    });
+    rows
+}
+
+fn table(address: &Address, rows: &[Row<'_>], module: &ServedModule, current: Option<&Release>) -> Markup {
+    let listed: Vec<&ServedVersion> = module.listed().collect();
+    let before = |version: &ServedVersion| {
+        let at = listed.iter().position(|other| other.release == version.release)?;
+        listed.get(at + 1).map(|previous| &previous.release)
+    };
+    html! {
+        ul.versions {
+            @for row in rows {
+                li {
+                    @match row {
+                        Row::Stored(version) => {
+                            p {
+                                a href=(link(address, &version.release))
+                                    aria-current=[(current == Some(&version.release)).then_some("page")] { b { (version.release) } }
+                                (state(version))
+                            }
+                            p.facts {
+                                @if let Some(time) = version.published { span { (date(time)) } }
+                                span { (size(version.archive.size)) }
+                                @if let Some(commit) = &version.commit { span { code { (commit.get(..12).unwrap_or(commit)) } } }
+                                span { code title=(hex(&version.archive.sha256)) { "sha256 " (&hex(&version.archive.sha256)[..12]) "…" } }
+                                @if let Some(previous) = before(version) {
+                                    a href={ "/modules/" (address) "/compare/" (encoded(&previous.to_string())) "..." (encoded(&version.release.to_string())) } {
+                                        "changes since " (previous)
+                                    }
+                                }
+                            }
+                        }
+                        Row::Missing(missing) => (self::missing(missing)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn missing_only(rows: &[Row<'_>]) -> Markup {
+    html! {
+        ul.versions { @for row in rows { @if let Row::Missing(missing) = row { li { (self::missing(missing)) } } } }
+    }
+}
+
+fn state(version: &ServedVersion) -> Markup {
+    html! {
+        @if let Some(reason) = &version.withdrawn { " " span.state.bad { "withdrawn" } " " (reason) }
+        @else if let Some(reason) = &version.deprecated { " " span.state.warn { "deprecated" } " " (reason) }
+        @if let Some(problem) = &version.problem { " " span.state.warn { (problem.reason) } }
+    }
+}
+
+fn missing(missing: &Missing) -> Markup {
+    html! {
+        p {
+            b { (missing.release) } " "
+            @if missing.withdrawn.is_some() { span.state.bad { "withdrawn" } " " }
+            span.state.bad { "not stored" }
+            @if let Some(problem) = &missing.problem { " " span.state { (problem.reason) } }
+        }
+        p.facts {
+            @match (&missing.withdrawn, &missing.problem) {
+                (Some(reason), _) => (reason),
+                (None, Some(problem)) => (super::meaning(&problem.reason)),
+                (None, None) => "It is being published.",
+            }
+        }
+    }
+}
