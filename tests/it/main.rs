@@ -39,6 +39,7 @@ mod memory;
 mod model;
 mod monitoring;
 mod odd_archives;
+mod pages;
 mod project;
 mod rate_limits;
 mod reasons;

@@ -119,7 +119,7 @@ impl View<'_> {
                     @if let Some(source) = https {
                         dt { "Source" } dd { a href=(source) rel="noopener noreferrer" { (source.trim_start_matches("https://")) } }
                     }
-                    @if let Some(tag) = &version.tag { dt { "Tag" } dd { code { (tag) } } }
+                    @if let Some(tag) = &version.tag { dt { "Tag" } dd { code { (tag.trim_start_matches("refs/tags/")) } } }
                     @if let Some(commit) = &version.commit {
                         dt { "Commit" }
                         dd {

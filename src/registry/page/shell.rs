@@ -20,8 +20,6 @@ pub(super) struct Viewer {
     pub user: Option<String>,
     /// Whether the user signed in here, and so can sign out.
     pub has_session: bool,
-    /// Whether signing in through an identity provider is offered.
-    pub has_provider: bool,
 }
 
 /// A page.

@@ -3,6 +3,7 @@
 mod admission;
 pub mod archives;
 pub mod browser;
+pub mod chromium;
 pub mod failing;
 pub mod moving;
 pub mod registry;
