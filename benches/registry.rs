@@ -22,6 +22,7 @@ use opendepot::observe::liveness::Liveness;
 use opendepot::registry::aliases::Aliases;
 use opendepot::registry::archive::{Downloads, Mode};
 use opendepot::registry::auth::{Access, AccessSettings};
+use opendepot::registry::docs::Library;
 use opendepot::registry::handler::Service;
 use opendepot::registry::http::answer::answer;
 use opendepot::registry::http::{Body, Handler, Limits, Peer, Stopper, Tls, TrustedProxies, serve};
@@ -29,6 +30,7 @@ use opendepot::registry::index::Fold;
 use opendepot::registry::index::watch;
 use opendepot::registry::key_file::CurrentKeys;
 use opendepot::registry::metrics::RegistryMetrics;
+use opendepot::registry::page::Pages;
 use opendepot::registry::session::Sessions;
 use opendepot::storage::{Storage, StorageRules};
 use opendepot_testbed::authority::Authority;
@@ -317,11 +319,22 @@ impl Depot<'_> {
         health.listed().await;
         let storage = Arc::new(Storage::for_signed_urls(None).await.unwrap());
         let keys = CurrentKeys::new(None).unwrap();
+        let sessions = Arc::new(Sessions::new(keys.clone(), None));
+        let access = Arc::new(access);
+        let pages = Pages {
+            index: Arc::clone(&index),
+            access: Arc::clone(&access),
+            aliases: aliases.clone(),
+            sessions: Arc::clone(&sessions),
+            library: Library::new(Arc::clone(&storage), std::env::temp_dir()),
+            host: None,
+        };
         let service = Service {
             index,
             access,
             aliases,
-            sessions: Sessions::new(keys.clone(), None),
+            sessions,
+            pages,
             keys,
             downloads: Downloads::new(storage, mode, Vec::new(), 64, metrics.clone()),
             url: String::new(),

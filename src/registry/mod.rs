@@ -37,6 +37,6 @@ pub mod link;
 pub mod metrics;
 pub mod page;
 pub mod path;
+mod responses;
 mod seal;
 pub mod session;
-mod responses;

@@ -28,8 +28,8 @@ use crate::registry::index::watch::{self, Health};
 use crate::registry::index::{Fold, Index};
 use crate::registry::key_file::{self, CurrentKeys};
 use crate::registry::metrics::RegistryMetrics;
-use crate::registry::session::{Login, Sessions};
 use crate::registry::page::Pages;
+use crate::registry::session::{Login, Sessions};
 use crate::startup::{ca_certificates, signalled, storage_rules};
 use crate::storage::Storage;
 use crate::workdir::Workdir;
@@ -83,8 +83,9 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
         flags.max_streams.into(),
         metrics.clone(),
     );
-    let access = Arc::new(access);
+    let (access, sessions) = (Arc::new(access), Arc::new(sessions));
     let pages = Pages {
+        sessions: Arc::clone(&sessions),
         index: Arc::clone(&index),
         access: Arc::clone(&access),
         aliases: aliases.clone(),

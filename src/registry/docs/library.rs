@@ -305,6 +305,7 @@ impl Shelves {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn disk(error: std::io::Error) -> NoDocs {
     tracing::warn!(%error, "an archive could not be written to the spool folder");
     NoDocs::Disk

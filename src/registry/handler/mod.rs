@@ -287,6 +287,7 @@ impl Service {
 
 fn of_page(page: &PagePath) -> Endpoint {
     match page {
+        PagePath::Login(_) => Endpoint::Login,
         PagePath::ListJson(..) | PagePath::CompareJson(..) => Endpoint::Search,
         _ => Endpoint::Page,
     }

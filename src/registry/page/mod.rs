@@ -5,6 +5,7 @@
 //! | `path` | the paths of pages |
 //! | `visible` | which Modules an identity sees |
 //! | `shell`, `style.css` | what all pages share |
+//! | `login` | signing in and out |
 //! | `list` | the list of modules, as a page and as JSON |
 //! | `module`, `parts` | a version of a module: README, inputs, outputs, requirements, resources |
 //! | `versions` | all versions, and why some are missing |
@@ -12,6 +13,7 @@
 
 mod compare;
 mod list;
+mod login;
 mod module;
 mod parts;
 pub mod path;
@@ -25,15 +27,17 @@ use axum::http::{HeaderMap, Method, Response, StatusCode, header};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use self::login::Offer;
 use self::module::View;
 use self::path::{Filter, PagePath, Query};
-use self::shell::{Page, Viewer, message, style};
+use self::shell::{Page, Viewer, message, style, with_forms};
 use super::aliases::Aliases;
 use super::auth::{Access, Asked, Denied, Identity, Kind};
 use super::docs::{Comparison, Library, NoDocs};
-use super::http::answer::{answer, error, set};
+use super::http::answer::{answer, error, retry_after, set};
 use super::http::{Body, Peer};
 use super::index::{Entry, Index, ServedVersion};
+use super::session::{Refused, Sessions};
 use crate::controller::failure::Reason;
 use crate::domain::{Address, Release};
 
@@ -45,10 +49,21 @@ pub struct Pages {
     pub access: Arc<Access>,
     /// Second names of namespaces.
     pub aliases: Aliases,
+    /// Sessions of people.
+    pub sessions: Arc<Sessions>,
     /// Documentation of archives.
     pub library: Library,
     /// `HOST[:PORT]` of `--url`.
     pub host: Option<String>,
+}
+
+/// The page with the forms.
+struct LoginPage<'a>(Page<'a>);
+
+impl LoginPage<'_> {
+    fn answer(self, status: StatusCode, phrase: &'static str) -> Response<Body> {
+        with_forms(self.0.answer(status, phrase))
+    }
 }
 
 /// Who looks at a page.
@@ -56,6 +71,13 @@ struct Seer {
     identity: Arc<Identity>,
     viewer: Viewer,
     peer: Peer,
+}
+
+impl Seer {
+    fn new(identity: Arc<Identity>, peer: Peer) -> Self {
+        let user = (identity.kind != Kind::Anonymous).then(|| identity.user.clone());
+        Self { identity, viewer: Viewer { user }, peer }
+    }
 }
 
 type Page404 = (&'static str, &'static str);
@@ -81,8 +103,17 @@ impl Pages {
         if page == PagePath::Style {
             return style();
         }
+        if let PagePath::Login(back) = &page {
+            return self.login(back, headers, peer).await;
+        }
         let is_json = matches!(page, PagePath::ListJson(..) | PagePath::CompareJson(..));
-        let found = match self.seer(headers, peer).await {
+        // A session counts for pages only, never below /v1.
+        let identified = if is_json {
+            self.access.identify(headers, peer.network()).await.map(|identity| Seer::new(identity, peer))
+        } else {
+            self.seer(headers, peer).await
+        };
+        let found = match identified {
             Ok(seer) => self.page(page, headers, &seer).await,
             Err(denied) => Err(denied),
         };
@@ -94,14 +125,47 @@ impl Pages {
     }
 
     async fn seer(&self, headers: &HeaderMap, peer: Peer) -> Result<Seer, Denied> {
-        let identity = self.access.identify(headers, peer.network()).await?;
-        let user = (identity.kind != Kind::Anonymous).then(|| identity.user.clone());
-        Ok(Seer { identity, viewer: Viewer { user, ..Viewer::default() }, peer })
+        let identity = self.sessions.identify(&self.access, headers, peer.network()).await?;
+        Ok(Seer::new(identity, peer))
+    }
+
+    async fn login(&self, back: &str, headers: &HeaderMap, peer: Peer) -> Response<Body> {
+        let has_session = self.sessions.token(headers).is_some();
+        // Without a session there is nobody to identify, and a session that has ended is none.
+        let seer = if has_session { self.seer(headers, peer).await.ok() } else { None };
+        let viewer = seer.map(|seer| seer.viewer).unwrap_or_default();
+        self.login_page(&viewer, back, None).answer(StatusCode::OK, "OK")
+    }
+
+    /// The page after an attempt to sign in or out that failed.
+    pub fn sign_in_failed(&self, refused: &Refused, headers: &HeaderMap) -> Response<Body> {
+        let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !accepts.contains("text/html") {
+            return refused.plain();
+        }
+        let viewer = Viewer::default();
+        let page = self.login_page(&viewer, "/", Some(&refused.sentence));
+        let mut answer = page.answer(refused.status, refused.phrase);
+        if let Some(seconds) = refused.retry_after {
+            answer = retry_after(answer, seconds);
+        }
+        answer
+    }
+
+    fn login_page<'a>(&self, viewer: &'a Viewer, back: &str, refused: Option<&str>) -> LoginPage<'a> {
+        let offer = Offer {
+            user: viewer.user.as_deref(),
+            back,
+            has_provider: self.sessions.is_sso(),
+            has_forms: self.sessions.has_forms(),
+            refused,
+        };
+        LoginPage(Page { title: "Sign in", words: "", viewer, main: offer.render() })
     }
 
     async fn page(&self, page: PagePath, headers: &HeaderMap, seer: &Seer) -> Result<Response<Body>, Denied> {
         match page {
-            PagePath::Style => Ok(style()),
+            PagePath::Style | PagePath::Login(_) => Ok(style()),
             PagePath::List(query) => self.list(&query, seer).await,
             PagePath::ListJson(filter, query) => {
                 let entries = self.entries(&filter, &query, seer).await?;
@@ -259,16 +323,17 @@ fn not_found(seer: &Seer, (title, sentence): Page404) -> Response<Body> {
 fn refused(denied: Denied) -> Response<Body> {
     let viewer = Viewer::default();
     let answer = super::responses::denied(denied);
-    let (title, sentence) = match denied {
-        Denied::Unauthenticated(phrase) => ("Sign in to see this page", phrase),
+    let (phrase, title, sentence) = match denied {
+        Denied::Unauthenticated(phrase) => (phrase, "Sign in to see this page", phrase),
         Denied::Forbidden => (
+            "Forbidden",
             "You may not see this page",
             "The module does not exist, or you have no right to get modules/download in its namespace.",
         ),
-        Denied::Malformed(phrase) => ("This request cannot be read", phrase),
-        Denied::TooMany { phrase, .. } | Denied::Unavailable { phrase, .. } => ("Not now", phrase),
+        Denied::Malformed(phrase) => (phrase, "This request cannot be read", phrase),
+        Denied::TooMany { phrase, .. } | Denied::Unavailable { phrase, .. } => (phrase, "Not now", phrase),
     };
-    let mut page = message(&viewer, answer.status(), "", title, sentence);
+    let mut page = message(&viewer, answer.status(), phrase, title, sentence);
     if let Some(seconds) = answer.headers().get(header::RETRY_AFTER) {
         page.headers_mut().insert(header::RETRY_AFTER, seconds.clone());
     }

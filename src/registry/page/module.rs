@@ -8,7 +8,7 @@ use super::versions;
 use super::{date, size};
 use crate::domain::Address;
 use crate::domain::text::hex;
-use crate::registry::docs::{Folder, NoDocs, Packed, ShownFolder};
+use crate::registry::docs::{NoDocs, Packed, ShownFolder};
 use crate::registry::index::{Entry, ServedModule, ServedVersion};
 
 /// Versions in the switch of the page.
@@ -145,7 +145,7 @@ impl View<'_> {
         };
         let (modules, examples) = (below("modules/"), below("examples/"));
         html! {
-            (contents(folder, shown.readme.is_some(), !modules.is_empty(), !examples.is_empty(), self.folder.is_empty()))
+            (self.contents(shown, &[("submodules", "Submodules", &modules), ("examples", "Examples", &examples)]))
             @if !folder.unreadable.is_empty() {
                 div.notice.warn role="note" {
                     p { "Some files could not be read:" }
@@ -166,6 +166,30 @@ impl View<'_> {
             (resources(folder))
             (self.folders("submodules", "Submodules", &modules))
             (self.folders("examples", "Examples", &examples))
+        }
+    }
+
+    /// Links to the sections of the page.
+    fn contents(&self, shown: &ShownFolder, folders: &[(&str, &str, &Vec<String>)]) -> Markup {
+        let folder = &shown.folder;
+        let requires = !folder.providers.is_empty() || !folder.required_version.is_empty();
+        let mut links = vec![
+            (shown.readme.is_some(), "readme", "README".to_owned()),
+            (true, "inputs", format!("Inputs ({})", folder.inputs.len())),
+            (true, "outputs", format!("Outputs ({})", folder.outputs.len())),
+            (requires, "requirements", "Requirements".to_owned()),
+            (!folder.resources.is_empty(), "resources", format!("Resources ({})", folder.resources.len())),
+        ];
+        links.extend(folders.iter().map(|(id, title, paths)| (!paths.is_empty(), *id, (*title).to_owned())));
+        links.push((self.folder.is_empty(), "versions", "Versions".to_owned()));
+        html! {
+            nav.contents aria-label="On this page" {
+                ul {
+                    @for (_, id, title) in links.iter().filter(|(is_there, ..)| *is_there) {
+                        li { a href={ "#" (id) } { (title) } }
+                    }
+                }
+            }
         }
     }
 
@@ -201,26 +225,6 @@ fn breadcrumbs(address: &Address, folder: &str) -> Markup {
             @else { a href={ "/modules/" (address) } { (address.name) } }
             span aria-hidden="true" { "/" }
             span { (address.system) }
-        }
-    }
-}
-
-/// Links to the sections of the page.
-fn contents(folder: &Folder, readme: bool, modules: bool, examples: bool, is_root: bool) -> Markup {
-    let requires = !folder.providers.is_empty() || !folder.required_version.is_empty();
-    let links = [
-        (readme, "readme", "README".to_owned()),
-        (true, "inputs", format!("Inputs ({})", folder.inputs.len())),
-        (true, "outputs", format!("Outputs ({})", folder.outputs.len())),
-        (requires, "requirements", "Requirements".to_owned()),
-        (!folder.resources.is_empty(), "resources", format!("Resources ({})", folder.resources.len())),
-        (modules, "submodules", "Submodules".to_owned()),
-        (examples, "examples", "Examples".to_owned()),
-        (is_root, "versions", "Versions".to_owned()),
-    ];
-    html! {
-        nav.contents aria-label="On this page" {
-            ul { @for (_, id, title) in links.iter().filter(|(is_there, ..)| *is_there) { li { a href={ "#" (id) } { (title) } } } }
         }
     }
 }

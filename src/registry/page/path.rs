@@ -4,12 +4,15 @@ use url::form_urlencoded;
 
 use crate::domain::{Address, Release};
 use crate::registry::path::release;
+use crate::registry::session;
 
 /// What a path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PagePath {
     /// The style sheet.
     Style,
+    /// Signing in and out, and where to go afterwards.
+    Login(String),
     /// The list of modules, as a page.
     List(Query),
     /// A module, one of its versions, or a folder of a version.
@@ -53,12 +56,14 @@ const LONGEST_FOLDER: usize = 512;
 
 /// What a path asks for; `None` for a path that is no page's.
 pub fn page(path: &str, query: Option<&str>) -> Option<PagePath> {
-    let query = || Query::parse(query.unwrap_or_default());
+    let text = query.unwrap_or_default();
+    let query = || Query::parse(text);
     if let Some(rest) = path.strip_prefix("/modules/") {
         return pages(rest, query);
     }
     match path {
         "/" => Some(PagePath::List(query())),
+        "/login" => Some(PagePath::Login(session::back(text))),
         "/style.css" => Some(PagePath::Style),
         "/v1/modules" | "/v1/modules/" | "/v1/modules/search" => {
             Some(PagePath::ListJson(Filter::default(), query()))
@@ -154,6 +159,7 @@ mod tests {
         match page(path, query) {
             None => "-".into(),
             Some(PagePath::Style) => "style".into(),
+            Some(PagePath::Login(back)) => format!("login {back}"),
             Some(PagePath::List(query)) => format!("list {:?} from {}", query.words, query.offset),
             Some(PagePath::Module(address, release, folder)) => {
                 format!("module {address} {} {folder:?}", release.map(|r| r.to_string()).unwrap_or_default())
@@ -174,6 +180,9 @@ mod tests {
             ("/?q=eks+aws%20x&offset=50", "list \"eks aws x\" from 50"),
             ("/?offset=-1", "list \"\" from 0"),
             ("/style.css", "style"),
+            ("/login", "login /"),
+            ("/login?return=/modules/a/b/aws", "login /modules/a/b/aws"),
+            ("/login?return=//evil.example", "login /"),
             ("/modules/a/b/aws", "module a/b/aws  \"\""),
             ("/modules/a/b/aws/1.0.0", "module a/b/aws 1.0.0 \"\""),
             ("/modules/a/b/aws/v1.0.0%2Bx", "module a/b/aws 1.0.0+x \"\""),

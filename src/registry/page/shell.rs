@@ -18,8 +18,6 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form
 pub(super) struct Viewer {
     /// The user name; `None` for anonymous.
     pub user: Option<String>,
-    /// Whether the user signed in here, and so can sign out.
-    pub has_session: bool,
 }
 
 /// A page.
@@ -76,11 +74,9 @@ impl Page<'_> {
 fn sign_in(viewer: &Viewer) -> Markup {
     html! {
         div.user {
-            @if let Some(user) = &viewer.user { span.name title=(user) { (user) } }
-            @if viewer.has_session {
-                form action="/logout" method="post" { button.plain type="submit" { "Sign out" } }
-            } @else {
-                a href="/login" { "Sign in" }
+            @match &viewer.user {
+                Some(user) => a.name href="/login" title=(user) { (user) },
+                None => a href="/login" { "Sign in" },
             }
         }
     }
@@ -98,6 +94,12 @@ pub(super) fn message(
         div.message { h1 { (title) } p { (sentence) } p { a href="/" { "All modules" } } }
     };
     Page { title, words: "", viewer, main }.answer(status, phrase)
+}
+
+/// Has a browser send the origin with the forms of a page: with `no-referrer`, it would send `null`.
+pub(super) fn with_forms(mut answer: Response<Body>) -> Response<Body> {
+    set(&mut answer, header::REFERRER_POLICY, "same-origin");
+    answer
 }
 
 /// The style sheet, which browsers keep: its address has the version of the program.

@@ -1,4 +1,4 @@
-//! Headless Chromium, driven through chromedriver by the WebDriver protocol.
+//! Headless Chromium, driven through chromedriver by its HTTP protocol.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct Browser {
     driver: Child,
     client: reqwest::Client,
     session: String,
-    _profile: TempDir,
+    profile: TempDir,
 }
 
 /// Whether Chromium is at hand. Where CI says that it is CI, it has to be.
@@ -37,14 +37,14 @@ impl Browser {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build()?;
         let profile = tempfile::tempdir()?;
         let base = format!("http://127.0.0.1:{port}");
-        let mut browser = Self { driver, client, session: base.clone(), _profile: profile };
+        let mut browser = Self { driver, client, session: base.clone(), profile };
         for _ in 0..600 {
             if browser.client.get(format!("{base}/status")).send().await.is_ok() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let folder = browser._profile.path().display();
+        let folder = browser.profile.path().display();
         let mut arguments = vec![
             "--headless=new".to_owned(),
             "--no-sandbox".into(),

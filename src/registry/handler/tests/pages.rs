@@ -216,3 +216,35 @@ async fn pages_are_read_only() {
         );
     }
 }
+
+#[tokio::test]
+async fn people_sign_in_on_a_page_and_pages_count_their_session() {
+    let registry = registry();
+    let page = registry.get("/login?return=/modules/platform/eks/aws", &[]).await;
+    assert_eq!((page.status, page.header("referrer-policy")), (StatusCode::OK, "same-origin"));
+    has_all(&page.text(), &["type=\"password\"", "name=\"return\" value=\"/modules/platform/eks/aws\""]);
+    let form = |token: &str| {
+        let mut request = Request::new(Bytes::from(format!("token={token}&return={PAGE}")));
+        (*request.method_mut(), *request.uri_mut()) = (Method::POST, "/login".parse().unwrap());
+        for (name, value) in [
+            ("origin", "https://registry.acme.io"),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("accept", "text/html,*/*"),
+        ] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        request
+    };
+    let peer = Peer { address: [192, 0, 2, 1].into() };
+    let refused = Answer::of(registry.service.handle(form("wrong"), peer).await).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    has_all(&refused.text(), &["role=\"alert\"", "token is not accepted", "type=\"password\""]);
+    assert!(!refused.text().contains("wrong"));
+    let answer = Answer::of(registry.service.handle(form("user-ann"), peer).await).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, PAGE));
+    let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+    let session = ("cookie", cookie.as_str());
+    assert_eq!(registry.get(PAGE, &[session]).await.status, StatusCode::OK);
+    has_all(&registry.get("/login", &[session]).await.text(), &["You are signed in", "ann", "Sign out"]);
+    assert_eq!(registry.get("/v1/modules", &[session]).await.status, StatusCode::UNAUTHORIZED);
+}
