@@ -162,9 +162,10 @@ fn fits(pod: &Value, serve: &Serve) {
     let files =
         [&serve.tls_cert_file, &serve.tls_key_file, &serve.link_key_file, &serve.auth_config, &serve.ca_file];
     let folders = files.into_iter().flatten().map(|file| file.parent().unwrap().to_str().unwrap());
-    let folders = folders.chain(serve.tokens_dir.iter().map(|folder| folder.to_str().unwrap()));
+    let whole = [&serve.tokens_dir, &serve.spool_dir].into_iter().flatten();
+    let folders = folders.chain(whole.map(|folder| folder.to_str().unwrap()));
     assert_eq!(mounted, folders.collect(), "each mount has its flag, and each flag its mount");
-    assert!(mounts.iter().all(|mount| mount["readOnly"] == true));
+    assert!(mounts.iter().all(|mount| mount["readOnly"] == true || mount["mountPath"] == "/spool"));
     let volumes: BTreeSet<&str> =
         pod["volumes"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
     assert_eq!(volumes, mounts.iter().map(|m| m["name"].as_str().unwrap()).collect());

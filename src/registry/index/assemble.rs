@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::entry::Problem;
+use super::problem::Problem;
 use super::served::{ServedModule, ServedVersion};
 use crate::api::object_name::version_object;
 use crate::api::state::{ModuleListing, VersionState};

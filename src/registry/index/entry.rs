@@ -6,6 +6,7 @@ use crate::api::claim::NotAddressable;
 use crate::api::state::{ModuleListing, VersionState};
 use crate::domain::{Address, Release};
 
+use super::problem::Problem;
 use super::served::ServedModule;
 
 /// A Module as the pages show it.
@@ -51,23 +52,6 @@ pub struct Missing {
     pub problem: Option<Problem>,
     /// Why it is withdrawn, if it is.
     pub withdrawn: Option<Box<str>>,
-}
-
-/// A condition `Ready` that is not True.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Its reason.
-    pub reason: Arc<str>,
-    /// The beginning of its message.
-    pub message: Box<str>,
-}
-
-impl Problem {
-    /// The problem of a Version.
-    pub fn of(version: &VersionState) -> Option<Self> {
-        let ready = version.status.ready.as_ref().filter(|ready| !ready.is_true)?;
-        Some(Self { reason: Arc::clone(&ready.reason), message: version.status.message.clone() })
-    }
 }
 
 /// A Version that its Module owns and that cannot be served.

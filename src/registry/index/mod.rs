@@ -3,6 +3,7 @@
 mod assemble;
 pub mod entry;
 mod fold;
+mod problem;
 pub mod served;
 mod states;
 #[cfg(test)]
@@ -17,8 +18,9 @@ use tokio::sync::{Semaphore, watch as signal};
 
 use crate::domain::Address;
 
-pub use entry::{Entry, Missing, NotServed, Problem};
+pub use entry::{Entry, Missing, NotServed};
 pub use fold::{Change, Fold, Update};
+pub use problem::Problem;
 pub use served::{Asked, ServedModule, ServedVersion};
 pub use states::States;
 

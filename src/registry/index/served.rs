@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::entry::Problem;
+use super::problem::Problem;
 use crate::domain::{Address, ArchiveFormat, Release};
 use crate::registry::answers::encoded::Encodings;
 use crate::registry::archive::Archive;

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use serde::Serialize;
 
 use super::path::{Filter, Query};
+use super::shown::date;
 use crate::domain::text::plural;
 use crate::registry::index::{Entry, NotServed, ServedModule};
 
@@ -74,7 +75,7 @@ fn card(entry: &Entry) -> Markup {
         p.facts {
             @if let Some(latest) = latest {
                 span { "latest " b { (latest.release) } }
-                @if let Some(time) = latest.published { span { (super::date(time)) } }
+                @if let Some(time) = latest.published { span { (date(time)) } }
             }
             @if let Some(served) = &entry.served { span { (plural(served.listed().count(), "version")) } }
             @if let Some(why) = entry.not_served { span.state.bad { (word(why)) } }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `path` | the paths of pages |
 //! | `visible` | which Modules an identity sees |
+//! | `shown` | how dates, sizes and reasons are shown |
 //! | `shell`, `style.css` | what all pages share |
 //! | `login` | signing in and out |
 //! | `list` | the list of modules, as a page and as JSON |
@@ -18,14 +19,13 @@ mod module;
 mod parts;
 pub mod path;
 mod shell;
+mod shown;
 mod versions;
 mod visible;
 
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, Method, Response, StatusCode, header};
-use jiff::Timestamp;
-use maud::{Markup, html};
 
 use self::login::Offer;
 use self::module::View;
@@ -38,7 +38,6 @@ use super::http::answer::{answer, error, retry_after, set};
 use super::http::{Body, Peer};
 use super::index::{Entry, Index, ServedVersion};
 use super::session::{Refused, Sessions};
-use crate::controller::failure::Reason;
 use crate::domain::{Address, Release};
 
 /// Everything that pages need.
@@ -357,25 +356,4 @@ fn stated_host(headers: &HeaderMap) -> Option<String> {
         && name.len() <= 253
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
     (is_name && port.parse::<u16>().is_ok()).then(|| host.to_owned())
-}
-
-/// A date, with the time for those who point at it.
-fn date(time: Timestamp) -> Markup {
-    let text = time.to_string();
-    html! { time datetime=(text) title=(text) { (text.get(..10).unwrap_or(&text)) } }
-}
-
-/// A size as people read it.
-fn size(bytes: u64) -> String {
-    bytesize::ByteSize(bytes).display().iec().to_string()
-}
-
-/// What a reason means, for somebody who cannot see the message of the Version.
-fn meaning(word: &str) -> String {
-    let known = Reason::ALL.iter().find(|reason| reason.as_str() == word);
-    // The table is Markdown.
-    known.map_or_else(
-        || "The Version object has the details.".to_owned(),
-        |reason| reason.meaning().replace('`', ""),
-    )
 }

@@ -4,8 +4,8 @@ use maud::{Markup, PreEscaped, html};
 
 use super::parts::{inputs, outputs, requirements, resources};
 use super::path::is_linkable;
+use super::shown::{date, size};
 use super::versions;
-use super::{date, size};
 use crate::domain::Address;
 use crate::domain::text::hex;
 use crate::registry::docs::{NoDocs, Packed, ShownFolder};

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use maud::{Markup, html};
 
+use super::list;
 use super::path::Query;
-use super::{date, list, size};
+use super::shown::{date, meaning, size};
 use crate::domain::text::{hex, plural};
 use crate::domain::{Address, Release};
 use crate::registry::index::{Entry, Missing, ServedModule, ServedVersion};
@@ -151,7 +152,7 @@ fn missing(missing: &Missing) -> Markup {
         p.facts {
             @match (&missing.withdrawn, &missing.problem) {
                 (Some(reason), _) => (reason),
-                (None, Some(problem)) => (super::meaning(&problem.reason)),
+                (None, Some(problem)) => (meaning(&problem.reason)),
                 (None, None) => "It is being published.",
             }
         }

@@ -1,0 +1,27 @@
+//! How dates, sizes and reasons are shown.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use crate::controller::failure::Reason;
+
+/// A date, with the time for those who point at it.
+pub(super) fn date(time: Timestamp) -> Markup {
+    let text = time.to_string();
+    html! { time datetime=(text) title=(text) { (text.get(..10).unwrap_or(&text)) } }
+}
+
+/// A size as people read it.
+pub(super) fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
+
+/// What a reason means, for somebody who cannot see the message of the Version.
+pub(super) fn meaning(word: &str) -> String {
+    let known = Reason::ALL.iter().find(|reason| reason.as_str() == word);
+    // The table is Markdown.
+    known.map_or_else(
+        || "The Version object has the details.".to_owned(),
+        |reason| reason.meaning().replace('`', ""),
+    )
+}
