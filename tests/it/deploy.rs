@@ -204,8 +204,9 @@ fn the_chart_quotes_every_name() {
                     .is_some_and(|rest| rest.ends_with(before))
             })
         };
-        let switch =
-            |line: &&str| ["runAsNonRoot:", "readOnly"].iter().any(|key| line.trim_start().starts_with(key));
+        let switch = |line: &&str| {
+            ["runAsNonRoot:", "readOnly", "honorLabels:"].iter().any(|key| line.trim_start().starts_with(key))
+        };
         let bare: Vec<_> = yaml.lines().filter(bare).filter(|line| !switch(line)).collect();
         assert!(bare.is_empty(), "{bare:?}");
         let objects = parse(&yaml);

@@ -25,3 +25,26 @@ pub use folders::{Refused, read};
 pub use library::{Library, NoDocs, Packed, ShownFolder};
 pub use markdown::{Links, to_html};
 pub use model::{Docs, Folder, Input, ModuleCall, Output, Provider, Resource, ResourceMode, Unreadable};
+
+/// Parsers for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    use super::{Docs, Folder, compare, json, merge, native};
+
+    /// What a file declares.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn declared(source: &str, is_json: bool) -> Result<Folder, String> {
+        if is_json { json::read(source) } else { native::read(source) }
+    }
+
+    /// Whether a folder equals itself when it is compared, also after it was overridden by itself.
+    pub fn is_same(mut folder: Folder) -> bool {
+        merge::finish(&mut folder);
+        let docs = Docs { folders: vec![folder.clone()], is_cut: false };
+        merge::override_with(&mut folder, docs.folders[0].clone());
+        merge::finish(&mut folder);
+        compare(&docs, &Docs { folders: vec![folder], is_cut: false }).is_empty()
+    }
+}
