@@ -49,6 +49,7 @@ mod registry_access;
 mod registry_auth;
 mod registry_bots;
 mod registry_changes;
+mod registry_costs;
 mod registry_downloads;
 mod registry_identities;
 mod registry_install;
