@@ -300,7 +300,10 @@ async fn on_openshift_the_pod_asks_for_no_user() {
         let args = [&args[..], &["--api-versions", "security.openshift.io/v1"]].concat();
         parse(&helm("/dev/null".as_ref(), &args, &values).stdout)
     };
-    assert_eq!(context(&charted(json!({}))), chosen);
+    let objects = charted(json!({"registry": crate::deploy_registry::required()}));
+    assert_eq!(context(&objects), chosen);
+    let registry = &find(&objects, "Deployment", "opendepot-registry")["spec"]["template"]["spec"];
+    assert_eq!(registry["securityContext"], chosen);
     let own = charted(json!({"podSecurityContext": {"runAsUser": 1000, "fsGroup": null}}));
     let own = context(&own);
     assert_eq!(
