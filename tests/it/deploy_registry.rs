@@ -56,6 +56,9 @@ pub fn everything(namespace: &str) -> Value {
                 },
             }],
             "tokensSecret": "registry-tokens",
+            "login": {
+                "issuer": "https://idp.acme.io:8444/realms/acme", "client": "registry", "scopes": ["openid", "groups"],
+            },
         },
         "consumers": {namespace: [
             {"kind": "ServiceAccount", "name": "terraform", "namespace": "ci"},
@@ -194,8 +197,7 @@ async fn the_registry_understands_what_it_is_started_with() {
         given.iter().filter_map(|a| a.strip_prefix("--")).map(|a| a.split('=').next().unwrap()).collect();
     let cli = Cli::command();
     let known = cli.find_subcommand("serve").unwrap().get_arguments().filter_map(clap::Arg::get_long);
-    // The flags of the sign-in page are left to extraArgs.
-    let known: BTreeSet<&str> = known.filter(|f| *f != "help" && !f.starts_with("login-")).collect();
+    let known: BTreeSet<&str> = known.filter(|flag| *flag != "help").collect();
     assert_eq!(given, known, "each flag has a value of the chart");
     assert_eq!(serve.namespaces, ["team-a", SYSTEM]);
     assert_eq!((serve.listen.port(), serve.admin_listen.port(), serve.drain.as_secs()), (9443, 9080, 25));
@@ -352,6 +354,11 @@ fn refusals() -> Vec<(Value, &'static str)> {
         (
             json!({"auth": {"jwt": [{"issuer": {"url": "http://a", "audiences": ["b"]}, "claimMappings": {}}]}}),
             "/registry/auth/jwt/0/issuer/url",
+        ),
+        (json!({"auth": {"login": {"issuer": "https://a"}}}), "write issuer and client, or neither"),
+        (
+            json!({"auth": {"login": {"issuer": "https://a", "client": "b"}}}),
+            "add this issuer to registry.auth.jwt",
         ),
         (json!({"httpRoute": {"enabled": true}}), "registry.httpRoute.parentRefs: write the gateway"),
         (json!({"serviceAccount": {"create": false}}), "/registry/serviceAccount/name"),

@@ -100,6 +100,14 @@ jwt:
 {{- if and $registry.auth.jwt $registry.auth.configMap -}}
 {{- fail "registry.auth: remove jwt or configMap: the registry reads one file" -}}
 {{- end -}}
+{{- with $registry.auth.login -}}
+{{- if ne (empty .issuer) (empty .client) -}}
+{{- fail "registry.auth.login: write issuer and client, or neither" -}}
+{{- end -}}
+{{- if and .issuer (not (include "opendepot.registry.authConfigMap" $)) -}}
+{{- fail "registry.auth.login.issuer: add this issuer to registry.auth.jwt" -}}
+{{- end -}}
+{{- end -}}
 {{- if and $registry.httpRoute.enabled (not $registry.httpRoute.parentRefs) -}}
 {{- fail "registry.httpRoute.parentRefs: write the gateway, such as [{name: gateway, namespace: infra}]" -}}
 {{- end -}}
