@@ -10,6 +10,7 @@ use url::Url;
 use super::config::IssuerConfig;
 use super::key_ring::{Pending, Source};
 use super::keys::KeySet;
+use crate::domain::text::error_chain;
 use crate::registry::auth::settings::AccessError;
 
 /// For both requests together.
@@ -142,7 +143,9 @@ async fn body(mut response: Response, url: &Url) -> Result<Vec<u8>, String> {
     Ok(body)
 }
 
+/// With all causes: the first ones only say that a request failed.
 fn failed(url: &Url, error: reqwest::Error) -> String {
-    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{url}: {}{cause}", error.without_url())
+    let error = error.without_url();
+    let causes: Vec<String> = error_chain(&error).map(ToString::to_string).collect();
+    format!("{url}: {}", causes.join(": "))
 }
