@@ -46,7 +46,7 @@ async fn pages_of_real_modules_show_what_their_files_declare() {
     if !real_modules() {
         return;
     }
-    let depot = Depot::new("pages-real").await;
+    let depot = Depot::new("platform").await;
     let world = &depot.world;
     let _operator = world.operator().await;
     let modules = [("eks", ["v21.10.1", "v21.18.0"], "zip"), ("s3-bucket", ["v4.11.0", "v5.1.0"], "tar")];
@@ -54,7 +54,7 @@ async fn pages_of_real_modules_show_what_their_files_declare() {
         world.bed.github.alias(&world.repository(name), &format!("{OWNER}/terraform-aws-{name}")).unwrap();
         world.apply(&world.module(name).config("fileFormat", json!(format)).versions(&tags));
     }
-    let registry = depot.registry(&[]).await;
+    let registry = depot.registry(&["--url", "https://registry.acme.io"]).await;
     let base = format!("https://{}", registry.registry_address());
     for (name, [old, new], _) in modules {
         world.module_ready(name).await;
@@ -91,6 +91,20 @@ async fn pages_of_real_modules_show_what_their_files_declare() {
         assert_eq!(named("removed"), before.difference(&after).cloned().collect(), "{comparison:#}");
         assert_eq!(named("added"), after.difference(&before).cloned().collect(), "{comparison:#}");
         terraform_accepts(&after, &git(&repository, &["show", &format!("{new}:variables.tf")]));
+    }
+    if let Some(folder) = std::env::var_os("OPENDEPOT_SCREENSHOTS") {
+        let address = format!("{base}/modules/{}/eks/aws", world.name);
+        screenshots(Path::new(&folder), &address).await;
+    }
+}
+
+/// Pictures for the README, made by `hack/screenshots`.
+async fn screenshots(folder: &Path, address: &str) {
+    for (name, page, dark) in [("module", "/21.18.0", false), ("compare", "/compare/21.10.1...21.18.0", true)]
+    {
+        let browser = Browser::open(1280, 800, dark).await.unwrap();
+        browser.visit(&format!("{address}{page}")).await.unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), browser.screenshot().await.unwrap()).unwrap();
     }
 }
 
@@ -162,11 +176,6 @@ async fn pages_work_in_a_browser_by_keyboard_and_run_nothing() {
             assert_eq!(browser.evaluate(wide).await.unwrap(), true, "{url} scrolls sideways at {width}");
             let title = browser.evaluate("return document.title").await.unwrap();
             assert!(title.as_str().unwrap().ends_with("· OpenDepot"), "{url}: {title}");
-            if let Some(folder) = std::env::var_os("OPENDEPOT_SCREENSHOTS") {
-                let name = url.rsplit('/').next().unwrap_or_default();
-                let file = Path::new(&folder).join(format!("{width}-{name}.png"));
-                std::fs::write(file, browser.screenshot().await.unwrap()).unwrap();
-            }
             for problem in
                 serde_json::from_value::<Vec<String>>(browser.evaluate(CHECKS).await.unwrap()).unwrap()
             {

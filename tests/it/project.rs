@@ -148,3 +148,16 @@ fn the_real_modules_come_with_one_command() {
         assert_eq!(refs(folder.path()), refs(&real_repositories()), "{repository}");
     }
 }
+
+#[test]
+fn the_pictures_in_the_readme_are_there_and_small() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let named: Vec<&str> = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    for picture in std::fs::read_dir(root().join("docs/images")).unwrap() {
+        let picture = picture.unwrap();
+        let name = format!("docs/images/{}", picture.file_name().to_str().unwrap());
+        assert!(named.contains(&name.as_str()), "README.md does not show {name}");
+        assert!(picture.metadata().unwrap().len() < 200 << 10, "{name} is too large: run hack/screenshots");
+    }
+    assert_eq!(named.iter().filter(|name| name.ends_with(".png")).count(), 2);
+}
