@@ -11,6 +11,7 @@ pub mod registry_files;
 pub mod rendered;
 pub mod requests;
 pub mod token_registry;
+pub mod watch_proxy;
 pub mod watched;
 pub mod wire;
 

@@ -1,0 +1,122 @@
+//! A way to the API server on which the watch of Versions can be held back or cut.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use opendepot_testbed::process::Folder;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
+
+use super::World;
+
+/// What happens to the watch of Versions. Other requests pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    Passes,
+    /// Its connection stays, and nothing arrives on it.
+    IsHeld,
+    /// Its connection is closed, and a new one gets no answer.
+    IsCut,
+    /// A new watch is answered with 410: its events are no longer known, as after a long interruption.
+    IsExpired,
+}
+
+/// Plain HTTP to the operator, TLS to the API server, so that requests can be read.
+pub struct WatchProxy {
+    pub kubeconfig: PathBuf,
+    state: watch::Sender<Watch>,
+    _folder: Folder,
+}
+
+impl WatchProxy {
+    /// To the API server that the operator's kubeconfig names.
+    pub async fn of(world: &World) -> Self {
+        let text = std::fs::read_to_string(world.bed.operator_kubeconfig()).unwrap();
+        let mut kubeconfig: Value = serde_json::from_str(&text).unwrap();
+        let cluster = &mut kubeconfig["clusters"][0]["cluster"];
+        let server = cluster["server"].as_str().unwrap().strip_prefix("https://").unwrap().to_owned();
+        let ca_pem = STANDARD.decode(cluster["certificate-authority-data"].as_str().unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        *cluster = serde_json::json!({"server": format!("http://{}", listener.local_addr().unwrap())});
+        let folder = Folder::new("watch-proxy").unwrap();
+        let path = folder.path().join("kubeconfig");
+        std::fs::write(&path, kubeconfig.to_string()).unwrap();
+
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&ca_pem).unwrap()).unwrap();
+        let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(tls));
+        let (state, states) = watch::channel(Watch::Passes);
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let Ok(far) = TcpStream::connect(&server).await else { continue };
+                let host = server.rsplit_once(':').unwrap().0.trim_matches(['[', ']']).to_owned();
+                let Ok(far) = connector.connect(ServerName::try_from(host).unwrap(), far).await else {
+                    continue;
+                };
+                tokio::spawn(pass(near, far, states.clone()));
+            }
+        });
+        Self { kubeconfig: path, state, _folder: folder }
+    }
+
+    pub fn set(&self, state: Watch) {
+        self.state.send(state).unwrap();
+    }
+}
+
+/// Passes one connection on, until either side ends it.
+async fn pass(
+    near: TcpStream,
+    far: impl AsyncRead + AsyncWrite + Send + 'static,
+    mut states: watch::Receiver<Watch>,
+) {
+    let (mut near_in, mut near_out) = near.into_split();
+    let (mut far_in, mut far_out) = tokio::io::split(far);
+    let (mut sent, mut received) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut is_watch = false;
+    loop {
+        let state = *states.borrow_and_update();
+        let is_open = !is_watch || state == Watch::Passes;
+        if is_watch && state == Watch::IsCut {
+            return;
+        }
+        tokio::select! {
+            Ok(_) = states.changed() => {}
+            Ok(read @ 1..) = near_in.read(&mut sent) => {
+                let text = String::from_utf8_lossy(&sent[..read]);
+                let request = text.lines().next().unwrap_or_default();
+                if request.contains("/versions?") && request.contains("watch=true") {
+                    is_watch = true;
+                    let wait = states.wait_for(|state| *state != Watch::IsCut).await;
+                    if wait.is_ok_and(|state| *state == Watch::IsExpired) {
+                        let _ = near_out.write_all(GONE).await;
+                        return;
+                    }
+                }
+                if far_out.write_all(&sent[..read]).await.is_err() || far_out.flush().await.is_err() {
+                    return;
+                }
+            }
+            Ok(read @ 1..) = far_in.read(&mut received), if is_open => {
+                if near_out.write_all(&received[..read]).await.is_err() {
+                    return;
+                }
+            }
+            else => return,
+        }
+    }
+}
+
+/// As the API server answers a watch from a resourceVersion that etcd has compacted.
+const GONE: &[u8] = b"HTTP/1.1 410 Gone\r\ncontent-type: application/json\r\nconnection: close\r\n\
+    content-length: 148\r\n\r\n\
+    {\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"too old resource version\",\"reason\":\"Expired\",\"code\":410,\"details\":{}}";

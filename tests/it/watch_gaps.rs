@@ -1,0 +1,77 @@
+//! What the operator does while events of Versions arrive late, and when some were missed.
+
+use std::time::Duration;
+
+use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
+use serde_json::{Value, json};
+
+use crate::support::watch_proxy::{Watch, WatchProxy};
+use crate::support::{OPERATOR, World, soon};
+
+/// How many creates of Versions succeeded since, and how many met an existing one.
+fn creates(world: &World, from: AuditMark) -> (usize, usize) {
+    let ours = |e: &AuditEntry| {
+        e.user == OPERATOR && e.namespace == world.name && e.verb == "create" && e.resource == "versions"
+    };
+    let all = world.bed.kubernetes.audit().matching(from, ours).unwrap();
+    let count = |code| all.iter().filter(|entry| entry.code == code).count();
+    (count(201), count(409))
+}
+
+fn uid(version: Option<&Value>) -> String {
+    version.map(|v| v["metadata"]["uid"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn late_events_cost_few_requests_and_missed_ones_are_made_up_for() {
+    let world = World::new("watch-gaps").await;
+    let versions = ["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"];
+    world.tagged("mod", &versions);
+    let proxy = WatchProxy::of(&world).await;
+    let operator = world.builder().env("KUBECONFIG", &proxy.kubeconfig).start_ready().await.unwrap();
+
+    // The cache lacks what was just created.
+    proxy.set(Watch::IsHeld);
+    let mark = world.bed.kubernetes.audit().position().unwrap();
+    world.apply(&world.module("mod").versions(&versions));
+    soon(|| async {
+        let (made, refused) = creates(&world, mark);
+        anyhow::ensure!(refused > 0, "{made} were created, and none was tried again");
+        Ok(())
+    })
+    .await;
+    // Neither a new event of the Module nor time makes it try each second.
+    for label in ["a", "b", "c", "d"] {
+        world.kubectl(&["label", "--overwrite", "modules.opendepot.defdev.io/mod", &format!("x={label}")]);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+    let (made, refused) = creates(&world, mark);
+    assert!(made == 4 && refused <= 2 * versions.len(), "{refused} refused creates for {made} Versions");
+    proxy.set(Watch::Passes);
+    world.module_ready("mod").await;
+    assert_eq!(world.objects_are(4).await.len(), 4);
+    assert_eq!(world.served("mod"), 4, "nothing is fetched twice");
+
+    // Events that no watch ever delivers: a Version that was deleted, one that is being deleted, and one that was changed.
+    proxy.set(Watch::IsCut);
+    let before =
+        [world.get_version("mod-1.0.0").await.unwrap(), world.get_version("mod-1.1.0").await.unwrap()];
+    world.patch("version/mod-1.0.0", &json!({"metadata": {"finalizers": null}}));
+    world.kubectl(&["delete", "versions.opendepot.defdev.io", "mod-1.0.0", "mod-1.1.0", "--wait=false"]);
+    world.request("version/mod-1.2.0", "missed");
+    proxy.set(Watch::IsExpired);
+    soon(|| async {
+        anyhow::ensure!(operator.log().contains("too old resource version"), "no watch was refused");
+        Ok(())
+    })
+    .await;
+    proxy.set(Watch::Passes);
+    world.version_when("mod-1.2.0", |v| v["status"]["lastHandledRequest"] == "missed").await;
+    for (name, before) in ["mod-1.0.0", "mod-1.1.0"].into_iter().zip(before) {
+        let before = uid(before.as_ref());
+        world.version_when(name, |v| uid(Some(v)) != before && v["status"]["synced"] == true).await;
+    }
+    world.module_ready("mod").await;
+    // The object of the Version without a finalizer is left; that of the other one was deleted.
+    world.objects_are(5).await;
+}
