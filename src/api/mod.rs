@@ -10,6 +10,7 @@ pub mod condition;
 pub mod config;
 pub mod module;
 pub mod object_name;
+mod placement;
 pub mod requests;
 pub mod state;
 pub mod target;

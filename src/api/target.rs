@@ -163,7 +163,10 @@ impl Target {
         let status = &version.status;
         status.synced
             && status.checksum.is_some()
-            && status.storage.as_ref().is_some_and(|storage| storage.location().is_same(&self.location))
+            && status
+                .storage
+                .as_ref()
+                .is_some_and(|storage| storage.location().is_same_location(&self.location))
             && self
                 .expected_digest
                 .as_ref()
@@ -201,5 +204,5 @@ pub fn named_location(version: &VersionState) -> Option<ObjectLocation> {
 /// is spelled.
 pub fn left_behind(version: &VersionState, current: &ObjectLocation) -> Vec<ObjectLocation> {
     let recorded = version.status.objects().map(StoredLocation::location);
-    recorded.filter(|location| !location.same_object(current)).collect()
+    recorded.filter(|location| !location.is_same_object(current)).collect()
 }

@@ -28,7 +28,7 @@ pub struct ObjectLocation {
 impl ObjectLocation {
     /// Whether both name the same bucket and key in the same store. A default that is spelled out, a trailing slash or upper
     /// case in the endpoint, and the addressing style make no difference.
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same_location(&self, other: &Self) -> bool {
         self.canonical() == other.canonical()
     }
 
@@ -46,7 +46,7 @@ impl ObjectLocation {
 
     /// Whether both have the same bucket and key. The endpoint does not count: one store can be reached by a service name and
     /// by an address, and taking these for two stores would delete the only copy after a move.
-    pub fn same_object(&self, other: &Self) -> bool {
+    pub fn is_same_object(&self, other: &Self) -> bool {
         self.bucket == other.bucket && self.key == other.key
     }
 
@@ -80,8 +80,8 @@ mod tests {
             ..here.clone()
         };
         let other = ObjectLocation { key: "vpc/b.zip".into(), ..here.clone() };
-        assert!(here.same_object(&spelled));
-        assert!(!here.same_object(&other));
+        assert!(here.is_same_object(&spelled));
+        assert!(!here.is_same_object(&other));
         assert_eq!(here.to_string(), "s3://modules/vpc/a.zip");
     }
 }

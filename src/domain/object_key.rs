@@ -1,5 +1,5 @@
-//! Object keys. In: a prefix, a module's name and a file's name, all written by users. Out: one key that stays below
-//! its prefix, or an error that names the part that is wrong. Pure.
+//! Object keys, made of a prefix, a module's name and a file's name. All three are written by users: a key that would leave
+//! its prefix is an error that names the wrong part. Pure.
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -39,13 +39,13 @@ pub fn object_key(prefix: Option<&str>, module_name: &str, file_name: &str) -> R
     let prefix = prefix.filter(|prefix| !prefix.is_empty());
     let mut parts = Vec::with_capacity(3);
     if let Some(prefix) = prefix {
-        parts.push(plain("key prefix", prefix.strip_suffix('/').unwrap_or(prefix))?);
+        parts.push(checked_path("key prefix", prefix.strip_suffix('/').unwrap_or(prefix))?);
     }
-    parts.push(plain("module name", module_name)?);
+    parts.push(checked_path("module name", module_name)?);
     if file_name.contains('/') {
         return Err(wrong("file name", file_name, "contains `/`: give the name alone, without folders"));
     }
-    parts.push(plain("file name", file_name)?);
+    parts.push(checked_path("file name", file_name)?);
     let key = parts.join("/");
     if key.len() > MAX_KEY_BYTES { Err(KeyError::TooLong(key.len())) } else { Ok(key) }
 }
@@ -60,7 +60,7 @@ pub fn content_type(file_name: &str) -> &'static str {
 }
 
 /// Passes a part whose segments are all plain: not empty, not `.` or `..`, without control characters.
-pub fn plain<'a>(part: &'static str, value: &'a str) -> Result<&'a str, KeyError> {
+pub fn checked_path<'a>(part: &'static str, value: &'a str) -> Result<&'a str, KeyError> {
     if value.is_empty() {
         return Err(wrong(part, value, "is empty"));
     }

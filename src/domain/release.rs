@@ -1,7 +1,6 @@
-//! A version as people spell it, and the semantic version that it is (semver.org, 2.0.0).
+//! Semantic versions (semver.org, 2.0.0), parsed from `spec.versions[].version`.
 //!
-//! In: the text of `spec.versions[].version`. Out: one value for both spellings, the two spellings of its tag, and the
-//! order of precedence. Pure.
+//! `v1.2.3` and `1.2.3` are one [`Release`], with two spellings of its tag. Pure.
 
 use std::cmp::Ordering;
 

@@ -1,6 +1,7 @@
-//! Which repository is meant. In comes a `repoUrl`, or an owner and a name; out comes a [`Repository`] whose host, owner
-//! and name are legal and whose addresses are built from nothing else. It must not talk to the network, and it does not
-//! decide which hosts are allowed.
+//! Repositories on GitHub, parsed from a `repoUrl` or from an owner and a name.
+//!
+//! Host, owner and name of a [`Repository`] are legal, and its URLs are built from nothing else. Which hosts are allowed is
+//! decided elsewhere. Pure.
 
 use std::fmt;
 

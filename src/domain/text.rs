@@ -1,4 +1,4 @@
-//! Helpers for texts.
+//! Texts: cut to a length, in the plural, encoded, and the chain of an error.
 
 use std::error::Error;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Rounding of points in time.
+//! Times rounded to whole seconds.
 
 use jiff::Timestamp;
 

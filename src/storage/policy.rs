@@ -7,7 +7,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::domain::names::{is_bucket_name, is_dns_label};
-use crate::domain::object_key::plain;
+use crate::domain::object_key::checked_path;
 use crate::domain::{Endpoint, EndpointError, ObjectLocation};
 
 /// All rules of the flags.
@@ -142,9 +142,9 @@ impl FromStr for StorageRule {
             ));
         }
         let prefix = prefix.filter(|prefix| !prefix.is_empty());
-        if prefix.is_some_and(|prefix| prefix.contains('*') || plain("key prefix", prefix).is_err()) {
+        if prefix.is_some_and(|prefix| prefix.contains('*') || checked_path("key prefix", prefix).is_err()) {
             return Err(wrong(
-                "has a prefix that is not plain path segments (no `*`, `.`, `..` or empty ones)",
+                "has a prefix that is not checked_path path segments (no `*`, `.`, `..` or empty ones)",
             ));
         }
         let target = Target { bucket: bucket.to_owned(), prefix: prefix.map(str::to_owned) };

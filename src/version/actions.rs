@@ -177,7 +177,7 @@ async fn publish_target(
 /// Remembers where the object was until now: what is there without metadata is this Version's all the same.
 fn remember_location(ctx: &Context, before: &VersionState, now: &ObjectLocation) {
     let stored = before.status.storage.as_ref().map(StoredLocation::location);
-    if let Some(stored) = stored.filter(|stored| !stored.is_same(now)) {
+    if let Some(stored) = stored.filter(|stored| !stored.is_same_location(now)) {
         ctx.retries.with(before.uid(), |retry| retry.stored_before = Some(Box::new(stored)));
     }
 }

@@ -55,8 +55,8 @@ pub fn changed_back(
     }
     let status = &version.status;
     let stored = status.storage.as_ref().filter(|_| status.synced)?.location();
-    let same = status.checksum.as_deref() == Some(&content.checksum) && !stored.is_same(place);
-    (same && in_folder(&stored).is_same(&in_folder(place))).then_some(stored)
+    let same = status.checksum.as_deref() == Some(&content.checksum) && !stored.is_same_location(place);
+    (same && in_folder(&stored).is_same_location(&in_folder(place))).then_some(stored)
 }
 
 /// The recorded `fileName`, if the current one was made for content that is refused now: `immutable` was turned on while that
@@ -71,7 +71,7 @@ pub fn file_name_before(version: &VersionState, target: &Target) -> Option<Strin
         status.source.as_ref().is_some_and(|s| s.url.eq_ignore_ascii_case(&target.source_url()));
     let (folder, name) = stored.key.rsplit_once('/').unwrap_or(("", &stored.key));
     let renamed = target.location.key.rsplit_once('/').map_or("", |(folder, _)| folder) == folder
-        && stored.is_same(&ObjectLocation { key: stored.key.clone(), ..target.location.clone() })
+        && stored.is_same_location(&ObjectLocation { key: stored.key.clone(), ..target.location.clone() })
         && target.location.key != stored.key;
     let fits = is_ours && same_source && renamed && target.format().is_extension_of(name);
     fits.then(|| name.to_owned())

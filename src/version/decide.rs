@@ -149,7 +149,7 @@ fn rests(version: &VersionState, facts: &Facts<'_>) -> bool {
     let status = &version.status;
     let storage = status.storage.as_ref().map(StoredLocation::location);
     let is_elsewhere = |object: &StoredLocation| {
-        storage.as_ref().is_none_or(|storage| !object.location().same_object(storage))
+        storage.as_ref().is_none_or(|storage| !object.location().is_same_object(storage))
     };
     let expects_other = version.expected_digest.is_some() && version.expected_digest != status.content_digest;
     let is_handled = status.synced

@@ -68,7 +68,7 @@ async fn at(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Re
 /// Whether an object without metadata is where this Version's was recorded before its last move. Once a process has ended, that
 /// is no longer known, and such an object stays.
 fn was_ours(ctx: &Context, version: &VersionState, place: &ObjectLocation, found: &Found) -> bool {
-    let is_former = |before: &ObjectLocation| before.is_same(place);
+    let is_former = |before: &ObjectLocation| before.is_same_location(place);
     found.ownership.is_none()
         && ctx.retries.with(version.uid(), |retry| retry.stored_before.as_deref().is_some_and(is_former))
 }

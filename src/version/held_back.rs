@@ -47,8 +47,8 @@ pub(super) fn limited(ctx: &Context, version: &VersionState, attempt: Option<&At
 }
 
 fn limited_account(attempt: &Attempt, version: &VersionState) -> Option<Account> {
-    let is_same = attempt.key == ChangeKey::of(version) && attempt.at.elapsed() < HOURLY;
-    attempt.account.filter(|_| is_same)
+    let is_same_location = attempt.key == ChangeKey::of(version) && attempt.at.elapsed() < HOURLY;
+    attempt.account.filter(|_| is_same_location)
 }
 
 /// The account of a Version that met GitHub's limit before this process became leader, and asks for nothing new.

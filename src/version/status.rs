@@ -73,9 +73,9 @@ impl Snapshot {
         after.source.clone_from(source);
         after.storage = Some(place.clone());
         // One spelling of a place is enough to find the object again.
-        after.objects.retain(|p| !p.same_object(place));
+        after.objects.retain(|p| !p.is_same_object(place));
         after.objects.push(place.clone());
-        // One that was found was stored by an attempt whose end nobody wrote down.
+        // One that was found was stored by an attempt whose end was not recorded.
         let stored_at = stored_at.filter(|_| !stored_now).max(after.last_sync_time.map(|before| before.0));
         let stored_at = if *stored_now { published.stored_at.or(Some(now)) } else { stored_at };
         after.last_sync_time = stored_at.map(|at| Time(condition::whole_seconds(at)));
@@ -142,7 +142,7 @@ impl Snapshot {
         let moved = left_behind(&self.version, place).is_empty();
         let mut after = if moved { self.settled(now) } else { self.status.clone() };
         after.storage = Some(place.clone());
-        after.objects.retain(|p| !p.same_object(place));
+        after.objects.retain(|p| !p.is_same_object(place));
         after.objects.push(place.clone());
         after
     }

@@ -9,6 +9,7 @@ mod address;
 mod intern;
 mod listing;
 mod module;
+mod status;
 mod version;
 
 use std::borrow::Cow;
@@ -27,9 +28,8 @@ use crate::domain::text::cut;
 pub use address::AddressState;
 pub use listing::{ListedVersion, ModuleListing};
 pub use module::{ModuleState, OwnerPolicy};
-pub use version::{
-    ConditionState, Controller, Origin, SourceState, StatusState, StoredLocation, VersionState,
-};
+pub use status::{ConditionState, SourceState, StatusState, StoredLocation};
+pub use version::{Controller, Origin, VersionState};
 
 /// The longest name of a Kubernetes object (RFC 1123 subdomain).
 const LONGEST_NAME: usize = 253;

@@ -12,7 +12,7 @@ use crate::api::object_name::version_object;
 use crate::api::state::{ModuleListing, VersionState};
 use crate::api::version::TYPE_MODULE;
 use crate::domain::names::{is_bucket_name, is_region};
-use crate::domain::object_key::plain;
+use crate::domain::object_key::checked_path;
 use crate::domain::{ArchiveFormat, ObjectLocation, Release};
 use crate::registry::answers::listing::listing;
 use crate::registry::archive::Archive;
@@ -67,11 +67,11 @@ impl StoredVersion {
     }
 }
 
-/// Whether the registry may read there. A status is written by whoever may, and the registry signs what it names.
+/// Whether the registry may read there. Any client with the right writes statuses, and the registry signs what it names.
 fn is_permitted(rules: &StorageRules, namespace: &str, place: &ObjectLocation) -> bool {
     is_bucket_name(&place.bucket)
         && is_region(&place.region)
-        && plain("key", &place.key).is_ok()
+        && checked_path("key", &place.key).is_ok()
         && rules.check(namespace, place).is_ok()
 }
 

@@ -89,10 +89,10 @@ fn one_object_is_recognised_under_any_endpoint() {
         region: "eu-west-1".into(),
         ..here.clone()
     };
-    assert!(here.same_object(&spelled) && !here.is_same(&spelled));
-    assert!(!here.same_object(&place("network/second.zip")));
-    assert!(!here.same_object(&ObjectLocation { bucket: "other".into(), ..here.clone() }));
-    // What lies there is the only copy: no spelling makes it one that a move left behind.
+    assert!(here.is_same_object(&spelled) && !here.is_same_location(&spelled));
+    assert!(!here.is_same_object(&place("network/second.zip")));
+    assert!(!here.is_same_object(&ObjectLocation { bucket: "other".into(), ..here.clone() }));
+    // The object there is the only copy: no spelling makes it one that a move left behind.
     assert_eq!(left_behind(&stored().version(), &spelled), []);
     assert!(
         stored().version().status.is_stored_as(&spelled) && !version().version().status.is_stored_as(&here)
@@ -145,7 +145,7 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
         let view = version.terminating().version();
         assert_eq!(matters(&view, &all_places(&view)[0], &denied), expected, "{what}");
     }
-    // A name that tells no time may be older than this object: an outage passes, and a look is owed until then.
+    // A name that shows no time may be older than this object: an outage passes, and a look is owed until then.
     for reason in [Reason::StorageUnavailable, Reason::StorageThrottled] {
         let away = Failure::retry(reason, "no answer");
         let inline = inline().with(json!({"metadata": {"finalizers": [FINALIZER]}}));
@@ -231,7 +231,7 @@ fn every_outcome_answers_the_requests_that_it_saw() {
     }
     let by_annotation = stored().annotated(REQUESTED_AT, "now").failed(&passing());
     assert_eq!(by_annotation.status().pending_force.as_deref(), Some("retry:0"));
-    assert_eq!(stored().failed(&passing()).status().pending_force, None, "nobody asked");
+    assert_eq!(stored().failed(&passing()).status().pending_force, None, "not requested");
     let pending = by_annotation.failed(&passing());
     assert_eq!(pending.status().pending_force.as_deref(), Some("retry:0"), "it stays until an attempt ends");
     assert_eq!(pending.failed(&stalled()).status().pending_force, None);

@@ -1,0 +1,68 @@
+//! Which fields of a configuration decide an object's bytes or location. A Version whose placement changed moves.
+//!
+//! Every field is named here: one that is added to a configuration does not compile before this is decided.
+
+use super::config::{ModuleConfig, S3Config, StorageConfig};
+use crate::domain::{Repository, canonical_endpoint};
+
+impl ModuleConfig {
+    /// The fields that determine an object's bytes or location, in canonical form.
+    pub fn placement(&self) -> impl PartialEq + std::hash::Hash + std::fmt::Debug + use<'_> {
+        let Self {
+            name,
+            repo_url: _, // The repository, below, is read from these two.
+            repo_owner: _,
+            file_format,
+            storage_config,
+            provider: _,              // Only part of the address in a registry.
+            immutable: _,             // Decides whether content may change, not the content.
+            version_history_limit: _, // Decides which Versions exist.
+            deletion_policy: _,       // Decides what happens at deletion.
+            github_client_config: _,  // Decides how to fetch, not what.
+            version_constraints: _,   // Ignored.
+        } = self;
+        let s3 = storage_config.as_ref().and_then(|storage| {
+            let StorageConfig {
+                s3,
+                presign: _, // Ignored.
+                // Rejected: nothing is stored there.
+                azure_storage: _,
+                gcs: _,
+                file_system: _,
+            } = storage;
+            s3.as_ref()
+        });
+        (name.as_deref(), self.canonical_repository(), file_format.extension(), s3.map(S3Config::placement))
+    }
+
+    /// The repository's address in lower case, because names on GitHub are case-insensitive.
+    pub fn canonical_repository(&self) -> Option<String> {
+        let (url, owner) = (self.repo_url.as_deref(), self.repo_owner.as_deref());
+        let parsed = match (url, owner) {
+            (Some(url), _) => Repository::parse(url).ok(),
+            (None, Some(owner)) => {
+                Repository::from_parts(owner, self.name.as_deref().unwrap_or_default()).ok()
+            }
+            (None, None) => None,
+        };
+        let text =
+            parsed.map(|repository| repository.to_string()).or_else(|| url.or(owner).map(str::to_owned));
+        text.map(|text| text.to_lowercase())
+    }
+}
+
+impl S3Config {
+    fn placement(&self) -> impl PartialEq + std::hash::Hash + std::fmt::Debug + use<'_> {
+        let Self {
+            bucket,
+            region,
+            key,
+            endpoint,
+            force_path_style: _,       // How the store is asked, not which one.
+            server_side_encryption: _, // "A change counts for what is stored from then on."
+            kms_key_id: _,             // The same.
+        } = self;
+        let prefix = key.as_deref().unwrap_or_default().trim_end_matches('/');
+        (bucket.as_str(), prefix, region.as_str(), canonical_endpoint(endpoint.as_deref(), region))
+    }
+}

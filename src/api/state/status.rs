@@ -1,0 +1,194 @@
+//! The pruned status of a Version.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::intern::Interner;
+use super::{boxed, condition, flag, is_true, shared_text, text};
+use crate::api::requests::{self, PendingForce};
+use crate::domain::ObjectLocation;
+use crate::domain::text::cut;
+
+/// The longest part of a condition's message that is kept, in bytes: a Module repeats it, and a rate limit's end is read from
+/// it after a restart.
+pub(super) const MESSAGE: usize = 240;
+/// The longest reason that is kept, in bytes; ours are shorter, and any client with the right writes statuses.
+const REASON: usize = 64;
+
+/// The status of a Version.
+#[derive(Clone, Debug, Default)]
+pub struct StatusState {
+    /// `observedGeneration`.
+    pub observed_generation: Option<i64>,
+    /// `synced`.
+    pub synced: bool,
+    /// `Ready`; `None` before the first reconcile ended.
+    pub ready: Option<ConditionState>,
+    /// `Reconciling`.
+    pub reconciling: Option<ConditionState>,
+    /// `Stalled`.
+    pub stalled: Option<ConditionState>,
+    /// The beginning of `Ready`'s message, where it is not True.
+    pub message: Box<str>,
+    /// `checksum`.
+    pub checksum: Option<Box<str>>,
+    /// `contentDigest`.
+    pub content_digest: Option<Box<str>>,
+    /// `archiveSizeBytes`.
+    pub archive_size_bytes: Option<i64>,
+    /// `source`.
+    pub source: Option<SourceState>,
+    /// `storage`.
+    pub storage: Option<StoredLocation>,
+    /// The entries of `objects` that differ from `storage`.
+    other_objects: Box<[StoredLocation]>,
+    /// Whether `objects` has an entry that equals `storage`.
+    storage_is_listed: bool,
+    /// `lastSyncTime`.
+    pub last_sync_time: Option<Timestamp>,
+    /// `lastHandledRequest`, shortened.
+    pub last_handled_request: Option<Box<str>>,
+    /// `lastModuleRequest`, shortened.
+    pub last_module_request: Option<Box<str>>,
+    /// `pendingForce`.
+    pub pending_force: Option<PendingForce>,
+}
+
+/// A condition without its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionState {
+    /// Whether its status is True.
+    pub is_true: bool,
+    /// Its reason.
+    pub reason: Arc<str>,
+    /// When its status last changed.
+    pub since: Option<Timestamp>,
+}
+
+/// `status.source`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceState {
+    /// The repository.
+    pub url: Arc<str>,
+    /// The ref that was fetched.
+    pub ref_: Box<str>,
+    /// The commit.
+    pub commit: Option<Box<str>>,
+}
+
+/// A location whose store is shared with all objects in the same store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLocation {
+    /// The location without its key.
+    store: Arc<ObjectLocation>,
+    key: Box<str>,
+}
+
+impl StatusState {
+    /// Whether `Ready` is True; `None` before the first reconcile ended.
+    pub fn is_ready(&self) -> Option<bool> {
+        self.ready.as_ref().map(|ready| ready.is_true)
+    }
+
+    /// `Ready`'s reason; empty before the first reconcile ended.
+    pub fn reason(&self) -> &str {
+        self.ready.as_ref().map(|ready| &*ready.reason).unwrap_or_default()
+    }
+
+    /// Whether `Stalled` is True.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.as_ref().is_some_and(|stalled| stalled.is_true)
+    }
+
+    /// Whether the object is recorded with this bucket and key, however its endpoint is spelled.
+    pub fn is_stored_as(&self, location: &ObjectLocation) -> bool {
+        self.storage.as_ref().is_some_and(|stored| stored.location().is_same_object(location))
+    }
+
+    /// Whether the object is recorded at just this location, the endpoint counted, in its canonical form: another store may
+    /// hold a foreign object under the same key.
+    pub fn is_recorded_at(&self, location: &ObjectLocation) -> bool {
+        self.storage.as_ref().is_some_and(|stored| stored.location().is_same_location(location))
+    }
+
+    /// The entries of `objects`: every location where an object of this Version may exist.
+    pub fn objects(&self) -> impl Iterator<Item = &StoredLocation> {
+        self.storage.as_ref().filter(|_| self.storage_is_listed).into_iter().chain(&self.other_objects)
+    }
+}
+
+impl StoredLocation {
+    /// The key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The full location.
+    pub fn location(&self) -> ObjectLocation {
+        ObjectLocation { key: self.key.clone().into(), ..(*self.store).clone() }
+    }
+}
+
+impl From<&ObjectLocation> for StoredLocation {
+    fn from(location: &ObjectLocation) -> Self {
+        static STORES: Interner<ObjectLocation> = Interner::new();
+        let store = ObjectLocation { key: String::new(), ..location.clone() };
+        Self { key: location.key.as_str().into(), store: STORES.value(store.clone(), store) }
+    }
+}
+
+impl From<&Value> for StatusState {
+    fn from(status: &Value) -> Self {
+        let ready = condition_state(status, "Ready");
+        let location =
+            |value: &Value| ObjectLocation::deserialize(value).ok().map(|location| (&location).into());
+        let storage: Option<StoredLocation> = status.get("storage").and_then(location);
+        let objects = status.get("objects").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let objects: Vec<StoredLocation> = objects.iter().filter_map(location).collect();
+        let storage_is_listed = storage.as_ref().is_some_and(|storage| objects.contains(storage));
+        let message = text(condition(status, "Ready"), "message");
+        let recorded = |field| text(status, field).map(|recorded| requests::shorten(recorded).into());
+        Self {
+            observed_generation: status.get("observedGeneration").and_then(Value::as_i64),
+            synced: flag(status, "synced"),
+            message: message
+                .filter(|_| ready.as_ref().is_some_and(|ready| !ready.is_true))
+                .map(|message| cut(message, MESSAGE).into())
+                .unwrap_or_default(),
+            ready,
+            reconciling: condition_state(status, "Reconciling"),
+            stalled: condition_state(status, "Stalled"),
+            checksum: boxed(status, "checksum"),
+            content_digest: boxed(status, "contentDigest"),
+            archive_size_bytes: status.get("archiveSizeBytes").and_then(Value::as_i64),
+            source: status.get("source").and_then(source_state),
+            other_objects: objects.into_iter().filter(|object| Some(object) != storage.as_ref()).collect(),
+            storage,
+            storage_is_listed,
+            last_sync_time: text(status, "lastSyncTime").and_then(|time| time.parse().ok()),
+            last_handled_request: recorded("lastHandledRequest"),
+            last_module_request: recorded("lastModuleRequest"),
+            pending_force: PendingForce::parse(text(status, "pendingForce")),
+        }
+    }
+}
+
+fn condition_state(status: &Value, type_: &str) -> Option<ConditionState> {
+    let condition = condition(status, type_);
+    Some(ConditionState {
+        is_true: is_true(condition)?,
+        reason: shared_text(&cut(text(condition, "reason").unwrap_or_default(), REASON)),
+        since: text(condition, "lastTransitionTime").and_then(|time| time.parse().ok()),
+    })
+}
+
+fn source_state(source: &Value) -> Option<SourceState> {
+    Some(SourceState {
+        url: shared_text(text(source, "url")?),
+        ref_: boxed(source, "ref").unwrap_or_default(),
+        commit: boxed(source, "commit"),
+    })
+}
