@@ -45,6 +45,21 @@ fn no_import_points_up_or_sideways() {
 }
 
 #[test]
+fn the_architecture_page_names_each_file() {
+    let page = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let is_named = |file: &str| {
+        let mut folders = Path::new(file).ancestors().skip(1).filter(|folder| *folder != Path::new("src"));
+        page.contains(&format!("`{file}`"))
+            || folders.any(|folder| page.contains(&format!("`{}/`", folder.display())))
+    };
+    let paths = sources().into_iter().map(|(file, _)| format!("src/{}.rs", file.replace("::", "/")));
+    // A path without a file is that of a folder's `mod.rs`.
+    let files = paths.filter(|file| root().join(file).exists() && !file.ends_with("fuzzing.rs"));
+    let missing: Vec<String> = files.filter(|file| file != "src/lib.rs" && !is_named(file)).collect();
+    assert!(missing.is_empty(), "docs/architecture.md says nothing of {missing:#?}");
+}
+
+#[test]
 fn there_are_no_import_circles_between_files() {
     let imports = imports();
     let files: BTreeSet<&str> = imports.keys().map(String::as_str).collect();
