@@ -78,7 +78,7 @@ pub struct Retry {
     pub attempt: Option<Attempt>,
     /// When the object was last seen in the bucket by this process.
     pub verified: Option<Instant>,
-    /// The forced syncs of late.
+    /// The recent forced syncs.
     pub forces: ForceThrottle,
     /// The resourceVersion that the last reconcile left behind, and when.
     pub left: Option<(String, Instant)>,
@@ -160,7 +160,7 @@ impl Retry {
         Some(Attempt { due: now.checked_add(left).unwrap_or(now), ..attempt })
     }
 
-    /// Whether the watch tells of a version of the object that the last reconcile has left behind.
+    /// Whether the watch shows a version of the object that the last reconcile has left behind.
     pub fn is_ahead_of(&self, version: Option<&str>, now: Instant) -> bool {
         self.left.as_ref().is_some_and(|(left, at)| {
             now.duration_since(*at) < client::WATCH_LAG.unsigned_abs()
@@ -215,6 +215,33 @@ mod tests {
     }
 
     #[test]
+    fn a_wall_clock_that_is_set_changes_no_pause() {
+        let ends = Instant::now() + Duration::from_mins(1);
+        let due = Timestamp::from_second(1_000_060).unwrap();
+        let memory = Retry { attempt: Some(Attempt { ends, due, ..attempt() }), ..Retry::default() };
+        for now in [1_000_000, 1_000_000 - 3_600, 1_000_000 + 3_600] {
+            let now = Timestamp::from_second(now).unwrap();
+            let left = memory.attempt_at(now).unwrap().due.duration_since(now).as_secs();
+            assert!((50..=60).contains(&left), "{left} s at {now}");
+        }
+    }
+
+    fn attempt() -> Attempt {
+        Attempt {
+            failures: 1,
+            reason: Reason::TagNotFound,
+            since: Timestamp::UNIX_EPOCH,
+            at: at(0),
+            due: Timestamp::UNIX_EPOCH,
+            ends: at(9),
+            key: ChangeKey::of(&VersionState::default()),
+            secret: None,
+            account: None,
+            download: None,
+        }
+    }
+
+    #[test]
     fn a_version_that_changes_during_each_publish_is_published_less_and_less_often() {
         let mut restarts = Restarts::default();
         let pauses: Vec<u64> = (0..12)
@@ -232,18 +259,7 @@ mod tests {
 
     #[test]
     fn whatever_is_remembered_is_kept_until_the_object_is_gone() {
-        let attempt = Attempt {
-            failures: 1,
-            reason: Reason::TagNotFound,
-            since: Timestamp::UNIX_EPOCH,
-            at: at(0),
-            due: Timestamp::UNIX_EPOCH,
-            ends: at(9),
-            key: ChangeKey::of(&VersionState::default()),
-            secret: None,
-            account: None,
-            download: None,
-        };
+        let attempt = attempt();
         let changes: [fn(&mut Retry, Attempt); 7] = [
             |memory, _| memory.stored_before = Some(Box::default()),
             |memory, _| memory.restarts.count(at(1)),

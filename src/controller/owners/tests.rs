@@ -129,6 +129,14 @@ fn the_last_state_of_a_deleted_module_counts_until_nothing_of_it_is_left() {
     assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Keep);
     owners.sweep(None, at(600), || owning(&[]));
     assert_eq!(fate(&owners, &stored("1.0.0"), false), Fate::Delete, "forgotten");
+    let owners = with_module("Retain");
+    owners.gone(&module(6, "Retain"), at(100));
+    owners.sweep(None, at(390), || owning(&[]));
+    assert_eq!(
+        fate(&owners, &stored("1.0.0"), false),
+        Fate::Keep,
+        "its Versions may appear in their watch later"
+    );
 
     let owners = with_module("Delete");
     owners.gone(&module(6, "Delete"), at(100));

@@ -104,7 +104,7 @@ fn an_ownerless_version_is_adopted_by_the_module_that_it_names() {
         Some(&FileName::Derived),
         "its object may lie there"
     );
-    assert!(module().plan(&[handed("network")]).delete.is_empty(), "nobody wants it");
+    assert!(module().plan(&[handed("network")]).delete.is_empty(), "no list wants it");
     // The annotation does not take it from another owner.
     let owned = child("1.0.0").of_another_owner().annotated(ADOPT, "network");
     assert_eq!(conflict(&wants, owned), Some(NameConflict::DeletedOwner));
@@ -135,6 +135,9 @@ fn only_what_decides_bytes_or_place_gives_a_fresh_file_name() {
         (json!({"githubClientConfig": {"useAuthenticatedClient": true}}), Some(FileName::Keep)),
         (json!({"repoUrl": "https://github.com/Acme/network.git"}), Some(FileName::Keep)),
         (s3(json!({"serverSideEncryption": "AES256"})), Some(FileName::Keep)),
+        (s3(json!({"forcePathStyle": false})), Some(FileName::Keep)),
+        (s3(json!({"forcePathStyle": true})), Some(FileName::Keep)),
+        (s3(json!({"endpoint": "https://S3.us-west-2.amazonaws.com:443/"})), Some(FileName::Keep)),
         (json!({"versionHistoryLimit": 9}), None),
         (json!({"versionConstraints": ">= 1"}), None),
         (json!({"storageConfig": {"presign": {"enabled": true}}}), None),
@@ -192,19 +195,19 @@ fn immutable_pins_what_was_published_and_nothing_else() {
         let plan = module.with_versions(["1.0.0"]).plan(&[child]);
         plan.change.into_iter().find_map(|c| c.expected_digest())
     };
-    let told = |digest: &str| stored_child("1.0.0").with(json!({"spec": {"expectedDigest": digest}}));
+    let given = |digest: &str| stored_child("1.0.0").with(json!({"spec": {"expectedDigest": digest}}));
     let pinned = || module().immutable(json!({"1.0.0": "h1:1.0.0"}));
     assert_eq!(pin(pinned(), child("1.0.0")), Some(Some("h1:1.0.0".into())), "its status is lost");
     assert_eq!(pin(pinned(), stored_child("1.0.0")), None, "it has the right content");
     let other = stored_child("1.0.0").with(json!({"status": {"contentDigest": "h1:other"}}));
     assert_eq!(pin(pinned(), other), Some(Some("h1:1.0.0".into())), "it was faster than its Module");
-    assert_eq!(pin(pinned(), told("h1:1.0.0")), None);
-    assert_eq!(pin(pinned(), told("h1:other")), Some(Some("h1:1.0.0".into())));
+    assert_eq!(pin(pinned(), given("h1:1.0.0")), None);
+    assert_eq!(pin(pinned(), given("h1:other")), Some(Some("h1:1.0.0".into())));
     assert_eq!(pin(module().immutable(json!({})), child("1.0.0")), None, "nothing was published");
-    assert_eq!(pin(module(), told("h1:1.0.0")), Some(None), "switched off");
+    assert_eq!(pin(module(), given("h1:1.0.0")), Some(None), "switched off");
     let again = pinned().with_versions(["v1.0.0", "2.0.0"]).plan(&[]);
-    let told: Vec<_> = again.create.iter().map(|c| c.expected_digest.as_deref()).collect();
-    assert_eq!(told, [Some("h1:1.0.0"), None], "removed and added again");
+    let given: Vec<_> = again.create.iter().map(|c| c.expected_digest.as_deref()).collect();
+    assert_eq!(given, [Some("h1:1.0.0"), None], "removed and added again");
 }
 
 #[test]
@@ -244,14 +247,14 @@ fn what_is_to_go_hears_of_the_deletion_policy_first() {
     let retain = module().with_config(json!({"deletionPolicy": "Retain"})).with_versions(["2.0.0"]);
     let plan = retain.plan(&children);
     assert!(plan.delete.is_empty(), "{plan:?}");
-    let told: Vec<_> = plan.change.iter().map(|c| (c.target.name.as_str(), c.retain())).collect();
-    assert_eq!(told, [("network-2.0.0", Some(true)), ("network-1.0.0", Some(true))]);
+    let given: Vec<_> = plan.change.iter().map(|c| (c.target.name.as_str(), c.retain())).collect();
+    assert_eq!(given, [("network-2.0.0", Some(true)), ("network-1.0.0", Some(true))]);
     let children = children.map(|child| child.with_config(json!({"deletionPolicy": "Retain"})));
     assert_eq!(deleted(&retain.plan(&children)), ["network-1.0.0"]);
     // And the other way round.
     assert!(module().plan(&children).delete.is_empty());
 
-    // Whoever deletes it, and when: a Module that is suspended or on its way out tells its Versions all the same.
+    // However it is deleted, and when: a suspended or terminating Module still passes its policy on.
     let gone = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
     let children = [stored_child("1.0.0")];
     for module in [retain.clone().suspended(), retain.clone().with(gone)] {
@@ -307,9 +310,9 @@ fn the_deletion_policy_is_read_on_its_own_and_a_word_that_is_none_deletes_nothin
         let broken = broken.clone().with_config(json!({"deletionPolicy": policy, "fileFormat": "rar"}));
         for module in [broken.clone(), broken.with(deleted.clone())] {
             let plan = module.plan(&children);
-            let told =
+            let given =
                 plan.change.iter().filter(|c| c.retain() == Some(true) && c.config().is_none()).count();
-            assert_eq!((told, plan.change.len(), plan.delete.len()), (changed, changed, 0), "{policy}");
+            assert_eq!((given, plan.change.len(), plan.delete.len()), (changed, changed, 0), "{policy}");
         }
     }
 }
@@ -378,12 +381,12 @@ fn the_operators_own_annotation_adopts_only_what_is_where_the_module_wants_it() 
     for other in [
         json!({"storageConfig": {"s3": {"bucket": "other"}}}),
         json!({"storageConfig": {"s3": {"key": "elsewhere"}}}),
-        json!({"repoUrl": "https://github.com/somebody/network"}),
+        json!({"repoUrl": "https://github.com/another/network"}),
         json!({"name": "net"}),
         json!({"fileFormat": "tar"}),
     ] {
         assert!(!adopts(made("acme").with_config(other.clone())), "{other}");
-        // A person who says so means it.
+        // A user who writes it means it.
         let by_hand = stored_child("1.0.0").ownerless().annotated(ADOPT, "network");
         assert!(adopts(by_hand.with_config(other)));
     }
@@ -404,7 +407,7 @@ fn a_module_that_is_deleted_without_its_versions_resumes_them() {
         plan.change.iter().map(|c| (c.suspended(), c.retain())).collect::<Vec<_>>()
     };
     assert_eq!(resumed(module().with(orphaning.clone()), &suspended), [(Some(false), None)]);
-    assert_eq!(resumed(module().with(deleted.clone()), &suspended), [(None, None); 0], "it goes too");
+    assert_eq!(resumed(module().with(deleted.clone()), &suspended), [(None, None); 0], "it is deleted too");
     assert_eq!(resumed(module().with(deleted.clone()), &orphan), [(Some(false), None)]);
     let retain = module().with(deleted.clone()).with_config(json!({"deletionPolicy": "Retain"}));
     assert_eq!(resumed(retain, &orphan), [(Some(false), Some(true))]);
