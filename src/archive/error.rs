@@ -23,7 +23,7 @@ pub enum ArchiveError {
     /// No file is left below the top folder.
     #[error("the archive holds no file; tag a commit that contains the module")]
     Empty,
-    /// An entry lies outside the one folder that GitHub puts everything in.
+    /// An entry is outside the one folder that GitHub puts everything in.
     #[error("the archive's entries do not share one top folder, as GitHub's do: `{path}` is outside of it")]
     NoTopFolder {
         /// The entry.

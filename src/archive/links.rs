@@ -3,7 +3,7 @@
 //! The result is a sorted list of files and a report of what was left out. Contents are not copied, only referred to again. Each
 //! copy counts against the same limits as if the archive had listed it, so that a few links cannot expand to billions of files.
 //!
-//! A path that a module cannot have is left out here, where it is known what lies at it once links are followed; only
+//! A path that a module cannot have is left out here, where it is known what it is once links are followed; only
 //! what Terraform would read as configuration makes the whole archive unusable.
 
 use super::ArchiveError;
@@ -104,7 +104,7 @@ struct Expansion<'t> {
 }
 
 impl<'t> Expansion<'t> {
-    /// Copies what lies below the folder `from` to below `to`. It calls itself for each link to a folder, to a bounded
+    /// Copies what is below the folder `from` to below `to`. It calls itself for each link to a folder, to a bounded
     /// depth.
     fn copy(&mut self, from: &[u8], to: &[u8]) -> Result<(), ArchiveError> {
         let tree = self.tree;
@@ -163,7 +163,7 @@ impl<'t> Expansion<'t> {
             Destination::File(file) => return self.emit(to, file),
             Destination::Folder(folder) => {
                 self.through.push(link);
-                // A folder with one of these links in it would lead back here, for ever.
+                // A folder with one of these links in it would lead back here without end.
                 let endless = self.through.iter().any(|link| is_below(link, &folder));
                 if !endless {
                     if self.through.len() > NESTED {

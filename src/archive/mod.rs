@@ -63,7 +63,7 @@ pub const REVISION: u32 = 1;
 /// A normalised archive, on disk until it is dropped.
 #[derive(Debug)]
 pub struct Normalised {
-    /// Where it lies. Dropping this deletes the file.
+    /// Its path. Dropping this deletes the file.
     pub file: TempPath,
     /// Its size in bytes.
     pub size: u64,

@@ -187,7 +187,7 @@ impl Tree {
         start..end
     }
 
-    /// What lies at `path`, a folder also when only its contents are listed.
+    /// What is at `path`, a folder also when only its contents are listed.
     pub fn find(&self, path: &[u8]) -> Option<Node> {
         match self.entries.binary_search_by(|entry| self.text(entry.path).cmp(path)) {
             Ok(found) => Some(self.entries[found].node),
@@ -225,7 +225,7 @@ impl Tree {
     }
 }
 
-/// Where `path` sorts relative to what lies below `folder`: equal when it is one of those.
+/// Where `path` sorts relative to what is below `folder`: equal when it is one of those.
 fn side_of(path: &[u8], folder: &[u8]) -> Ordering {
     let head = &path[..path.len().min(folder.len())];
     head.cmp(folder).then_with(|| path.get(folder.len()).map_or(Ordering::Less, |next| next.cmp(&b'/')))

@@ -182,7 +182,7 @@ fn central_header(path: &[u8], file: &File, record: &Record, narrow: &Narrow) ->
     Ok(parts.concat())
 }
 
-/// The records behind the central directory, which has `entries` and lies at `start`.
+/// The records behind the central directory, which has `entries` and begins at `start`.
 fn end(entries: u64, start: u64, size: u64, narrow: &Narrow) -> Vec<u8> {
     let mut end = Vec::new();
     let short_entries = narrow.entries(entries);

@@ -18,13 +18,13 @@ const LOCATOR: &[u8] = b"PK\x06\x07";
 const LOCATOR_LEN: u64 = 20;
 const END64: &[u8] = b"PK\x06\x06";
 const END64_LEN: u64 = 56;
-/// Length of that record as it counts itself. It may hold more, which nobody needs and which the zip crate would read
+/// Length of that record as it counts itself. It may hold more, which is not needed and which the zip crate would read
 /// into memory, however long it is.
 const END64_COUNTED: u64 = END64_LEN - 12;
 
 /// What the end of a zip archive says.
 pub(super) struct ZipEnd {
-    /// Where the central directory lies in the file.
+    /// Where the central directory is in the file.
     pub directory: Range<u64>,
     /// The archive's comment.
     pub comment: Vec<u8>,
@@ -55,7 +55,7 @@ impl ZipEnd {
     }
 }
 
-/// Where the zip64 records say that the directory lies; `None` where there are none. `locator` is where the last of
+/// Where the zip64 records say that the directory is; `None` where there are none. `locator` is where the last of
 /// them would have to start.
 fn zip64_directory(file: &mut File, locator: u64) -> Result<Option<Range<u64>>, ArchiveError> {
     let record = read_at(file, locator, LOCATOR_LEN)?;

@@ -109,7 +109,7 @@ impl Context {
         self.addresses.keep_only(&uids)
     }
 
-    /// Tells the Versions of these deletions that their Module was read, and their digests recorded as far as possible.
+    /// Informs the Versions of these deletions that their Module was read, and their digests recorded as far as possible.
     pub fn answer(&self, module: &ModuleView, deletions: &Deletions) {
         self.owners.answer(module.uid(), deletions);
         self.queue_versions(module.namespace(), deletions.values().map(|deletion| deletion.name.as_str()));

@@ -32,7 +32,7 @@ pub enum InvalidAlias {
     #[error("--namespace-alias {0}={1}: {1} is not watched: add --namespace {1}")]
     NotWatched(String, String),
     #[error(
-        "--namespace-alias {0}: a namespace of this name has Modules, which nobody could install: choose another alias, or \
+        "--namespace-alias {0}: a namespace of this name has Modules, which could not be installed: choose another alias, or \
          move the Modules"
     )]
     Shadows(String),

@@ -32,7 +32,7 @@ pub struct ArchivePath<'a> {
 
 /// Service discovery of Terraform and OpenTofu.
 pub const DISCOVERY: &str = "/.well-known/terraform.json";
-/// The base of the module registry protocol, as discovery tells it.
+/// The base of the module registry protocol, as discovery gives it.
 pub const MODULES: &str = "/v1/modules/";
 
 /// The longest version that the schema accepts, in bytes.

@@ -10,7 +10,7 @@ use super::http::answer::{answer, closing, error, retry_after, set};
 const X_TERRAFORM_GET: HeaderName = HeaderName::from_static("x-terraform-get");
 
 /// Service discovery: `document`, or that of a registry without an identity provider. The address is relative, so that it
-/// leads to whoever answers.
+/// leads to the server that answers.
 pub(super) fn discovery(document: Option<Bytes>) -> Response<Body> {
     let document = document.unwrap_or(Bytes::from_static(br#"{"modules.v1":"/v1/modules/"}"#));
     let mut answer = answer(StatusCode::OK, "OK", document);
@@ -68,7 +68,7 @@ pub(super) fn method_not_allowed(head: bool) -> Response<Body> {
     answer
 }
 
-/// A request of somebody who is not known, or may not download.
+/// A request of a client that is not known, or may not download.
 pub(super) fn denied(denied: Denied) -> Response<Body> {
     match denied {
         Denied::Malformed(phrase) => closing(error(StatusCode::BAD_REQUEST, phrase, line(phrase))),

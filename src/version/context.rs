@@ -87,7 +87,7 @@ impl Moves {
 /// open until it was. `jitter` is from 0 to 1.
 fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Failure {
     let pause = held.pause.mul_f64(1.0 + jitter / 4.0);
-    // Elsewhere, a person may have to act for the others and not for this one.
+    // Elsewhere, a user may have to act for the others and not for this one.
     let note =
         if held.elsewhere { " (so for others below this prefix; this one is tried later)" } else { "" };
     let message = format!("{}{note}", held.error);

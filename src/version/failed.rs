@@ -37,9 +37,9 @@ pub(super) fn failed(
     let (failure, now) = (attempt.failure.clone(), Timestamp::now());
     attempt.secret =
         secret.filter(|_| failure.class == Class::Stalled && failure.reason.may_be_about_secret());
-    let told = Failure { message: failure.message_with_retry(attempt.due, now), ..failure.clone() };
+    let shown = Failure { message: failure.message_with_retry(attempt.due, now), ..failure.clone() };
     let mut effect = Effect {
-        status: Some(object.current().failed(&told, requests, lost, now)),
+        status: Some(object.current().failed(&shown, requests, lost, now)),
         reset_force: requests.force_sync,
         ..Effect::default()
     };

@@ -1,4 +1,4 @@
-//! What the kubelet, Prometheus and a person with `kubectl logs` see of the process.
+//! What the kubelet, Prometheus and users of `kubectl logs` see of the process.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::support::{World, soon};
 
 #[tokio::test]
-async fn the_process_is_ready_within_a_second_and_tells_what_it_did() {
+async fn the_process_is_ready_within_a_second_and_reports_what_it_did() {
     let world = World::new("admin").await;
     world
         .bed

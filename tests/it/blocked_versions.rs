@@ -1,4 +1,4 @@
-//! What holds a Module up, and what goes on all the same.
+//! What blocks one version of a Module, and that the others are published.
 
 use opendepot_testbed::github::File;
 use serde_json::{Value, json};

@@ -213,7 +213,7 @@ impl Inventory {
         Self { versions: world.versions().await.unwrap(), files }
     }
 
-    /// Everything is still there, down to the resourceVersion: nobody has written to it.
+    /// Everything is still there, down to the resourceVersion: nothing has written to it.
     async fn is_untouched(&self, world: &World) {
         for before in &self.versions {
             let name = before["metadata"]["name"].as_str().unwrap();
@@ -267,7 +267,7 @@ async fn of_the_original(world: &World) -> Inventory {
 }
 
 #[tokio::test]
-async fn installed_over_the_original_nothing_of_its_own_is_changed_until_a_person_does() {
+async fn installed_over_the_original_nothing_of_its_own_is_changed_until_a_user_does() {
     let bed = own_testbed(original_crds().keep()).await;
     let world = World::on(bed, "in-place").await;
     repository(&world);

@@ -59,11 +59,11 @@ impl Life {
         self.repository.release("v1.2.0", &files("two")).unwrap();
         self.repository.replace_archive("v1.2.0", Format::Zip, b"<html>".to_vec()).unwrap();
         world.apply(&world.module("mod").versions(&["1.0.0", "1.1.0", "1.2.0"]));
-        let told = |m: &Value| {
+        let reported = |m: &Value| {
             m["status"]["versions"]
                 == json!({"desired": 3, "synced": 1, "failed": 2, "pruned": 0, "summary": "1/3"})
         };
-        let module = world.module_when("mod", told).await;
+        let module = world.module_when("mod", reported).await;
         assert_eq!(condition(&module, "Ready")["reason"], "VersionsFailed");
         assert!(holds(&module, "Reconciling"), "the missing tag may still appear");
         let expected = "1 of 3 versions stored, 2 failed; first 1.1.0: TagNotFound: repository ";
@@ -104,7 +104,7 @@ impl Life {
         world.module_ready("mod").await;
     }
 
-    /// While an object is on its way neither the Module nor the Version is Ready, and both say what goes on.
+    /// While an object is on its way neither the Module nor the Version is Ready, and both say what is in progress.
     async fn moves(&self) {
         let world = &self.world;
         self.fault(S3Failure::Delay(Duration::from_secs(2)), Method::PUT);
@@ -248,9 +248,9 @@ async fn kubectl_wait_for_ready_ends_when_all_is_done_also_right_after_a_change(
     ] {
         world.patch("module/mod", &json!({"spec": change}));
         wait("module/mod");
-        let told = world.versions().await.unwrap();
+        let reported = world.versions().await.unwrap();
         assert!(
-            told.iter().all(|v| change["moduleConfig"].as_object().is_none_or(|c| {
+            reported.iter().all(|v| change["moduleConfig"].as_object().is_none_or(|c| {
                 c.iter().all(|(field, value)| v["spec"]["moduleConfigRef"][field] == *value)
             })),
             "{change}"
@@ -288,8 +288,8 @@ async fn messages_are_cut_so_that_they_can_be_read_in_a_terminal() {
     let _operator = world.operator().await;
     world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Answer(403, "AccessDenied")));
     world.apply(&world.module("mod").s3("key", json!("long/".repeat(100) + "end")).versions(&["1.0.0"]));
-    let told = world.version_fails("mod-1.0.0", "StorageAccessDenied").await;
-    assert!(told.len() <= MAX_MESSAGE && told.ends_with('…'), "{} bytes: {told}", told.len());
+    let reported = world.version_fails("mod-1.0.0", "StorageAccessDenied").await;
+    assert!(reported.len() <= MAX_MESSAGE && reported.ends_with('…'), "{} bytes: {reported}", reported.len());
     let module = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "StorageAccessDenied").await;
     assert!(
         message(&module).len() <= 400
@@ -305,9 +305,9 @@ async fn a_wait_that_s3_asks_for_names_its_time_too() {
     let slow = S3Fault::new(&world.name, S3Failure::RetryAfter(503, "SlowDown", 5)).method(Method::PUT);
     world.bed.s3.inject(slow);
     world.apply(&world.inline("mod"));
-    let told = world.version_fails("mod", "StorageThrottled").await;
-    let until = told.rsplit_once("not before ").unwrap().1.to_owned();
-    assert!(until.len() == 20 && until.parse::<jiff::Timestamp>().is_ok(), "a whole second, UTC: {told}");
+    let reported = world.version_fails("mod", "StorageThrottled").await;
+    let until = reported.rsplit_once("not before ").unwrap().1.to_owned();
+    assert!(until.len() == 20 && until.parse::<jiff::Timestamp>().is_ok(), "a whole second, UTC: {reported}");
     world.bed.s3.clear_faults(&world.name);
     let ready = world.version_ready("mod").await;
     let since = condition(&ready, "Ready")["lastTransitionTime"].as_str().unwrap().to_owned();
@@ -344,11 +344,11 @@ async fn a_retry_that_is_some_way_off_names_its_time_and_a_near_one_costs_no_wri
         .unwrap();
     operator.restart().await.unwrap();
     world.request("version/mod-1.1.0", "now");
-    let told = world.version_when("mod-1.1.0", |v| message(v).contains("Next attempt at ")).await;
-    let at = message(&told).split_once("Next attempt at ").unwrap().1.trim_end_matches('.').to_owned();
+    let reported = world.version_when("mod-1.1.0", |v| message(v).contains("Next attempt at ")).await;
+    let at = message(&reported).split_once("Next attempt at ").unwrap().1.trim_end_matches('.').to_owned();
     let pause = at.parse::<jiff::Timestamp>().unwrap().duration_since(jiff::Timestamp::now());
     assert!(at.len() == 20 && (50..=67).contains(&pause.as_mins()), "{at} is {pause} from now");
-    let since = condition(&told, "Ready")["lastTransitionTime"].as_str().unwrap().to_owned();
+    let since = condition(&reported, "Ready")["lastTransitionTime"].as_str().unwrap().to_owned();
     assert_eq!(since[..13], earlier.to_string()[..13], "it moves on a flip only");
     let module = world.module_when("mod", |m| message(m).contains(&at)).await;
     for type_ in ["Ready", "Reconciling", "Stalled"] {
@@ -360,7 +360,7 @@ async fn a_retry_that_is_some_way_off_names_its_time_and_a_near_one_costs_no_wri
     operator.restart().await.unwrap();
     world.quiet().await;
     assert_eq!(fetches(), asked);
-    // Whoever mends it need not wait so long.
+    // A user who corrects the cause need not wait so long.
     repository.release("v1.1.0", &files("late")).unwrap();
     world.request("version/mod-1.1.0", "again");
     world.module_ready("mod").await;

@@ -216,7 +216,7 @@ impl Reader {
         self.world.kubectl(&["delete", "versions.opendepot.defdev.io", "--all", "--timeout=60s"]);
         self.world.versions_are(&[]).await;
         self.world.kubectl(&["delete", "secrets", "--all"]);
-        self.world.nothing_told(&self.operator, &[]);
+        self.world.nothing_shown(&self.operator, &[]);
     }
 }
 
@@ -229,7 +229,7 @@ async fn the_seed_runs_as_it_is_written() {
     if !real_modules() {
         return;
     }
-    // It lies beside the modules; on GitHub only they are fetched, and user_manifests.rs runs what the tests keep of it.
+    // It is beside the modules; on GitHub only they are fetched, and user_manifests.rs runs what the tests keep of it.
     let Ok(text) = std::fs::read_to_string(shared("seed.txt")) else { return };
     let found = plain("seed.txt", &text).unwrap();
     let count = |is: fn(&Part) -> bool| found.iter().filter(|found| is(&found.part)).count();

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions: generated, accepted without a warning, explained, and strict where a person would
+//! The CustomResourceDefinitions: generated, accepted without a warning, explained, and strict where a user would
 //! otherwise find out late.
 
 use serde_json::{Value, json};
@@ -120,7 +120,7 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
             config(json!({"repoUrl": "https://user:pw@github.com/owner/repo"})),
             "repoUrl must be https://HOST/OWNER/REPO",
         ),
-        (config(json!({"repoOwner": "somebody-else"})), "repoOwner must be the owner in repoUrl"),
+        (config(json!({"repoOwner": "another-owner"})), "repoOwner must be the owner in repoUrl"),
         (config(json!({"fileFormat": "rar"})), "supported values: \"zip\", \"tar\""),
         (config(json!({"deletionPolicy": "Keep"})), "supported values: \"Delete\", \"Retain\""),
         (config(json!({"versionHistoryLimit": -1})), "versionHistoryLimit"),

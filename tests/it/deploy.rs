@@ -91,7 +91,7 @@ async fn the_chart_gives_the_same_objects_as_the_kustomizations() {
     }
     assert_eq!(kustomized.len(), charted.len());
 
-    // The rights are the same where they are Roles, and the CRDs stay when the release goes.
+    // The rights are the same where they are Roles, and the CRDs stay when the release is removed.
     let in_teams = chart(&json!({"namespaces": ["team-a", "team-b"]}));
     let rules = &find(&kustomized, "ClusterRole", "opendepot")["rules"];
     let named =

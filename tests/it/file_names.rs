@@ -1,4 +1,4 @@
-//! `spec.fileName` of a Version that a person wrote: what it says of the archive's format, and what it does not say.
+//! `spec.fileName` of a Version that a user wrote: what it says of the archive's format, and what it does not say.
 
 use serde_json::json;
 

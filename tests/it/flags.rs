@@ -46,7 +46,7 @@ async fn a_host_is_asked_only_when_a_flag_allows_it() {
         world.warned_once(name, "HostNotAllowed").await;
         assert_eq!(asked(host), 0, "nothing is sent to {host}");
     }
-    world.nothing_stored_nor_told(&operator, &[&token]).await;
+    world.nothing_stored_nor_shown(&operator, &[&token]).await;
     assert_eq!(operator.terminate(Duration::from_secs(10)).await.unwrap(), 0);
 
     // The flag comes with a restart, which looks at once.
@@ -60,7 +60,7 @@ async fn a_host_is_asked_only_when_a_flag_allows_it() {
     }
     world.failed("vpc", "HostNotAllowed", Stalled, &[]).await;
     assert_eq!(asked(&other), 0, "nothing is sent to {other}");
-    world.nothing_told(&operator, &[&token]);
+    world.nothing_shown(&operator, &[&token]);
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_namespace_stores_only_where_a_flag_allows_it() {
     let elsewhere = format!("{}-elsewhere", world.name);
     s3.create_bucket(&elsewhere).await.unwrap();
     let rule = |namespace: &str, target: &str| format!("{namespace}={target}");
-    let (own, others) = (rule(&world.name, &format!("{}/team", world.name)), rule("somebody", &elsewhere));
+    let (own, others) = (rule(&world.name, &format!("{}/team", world.name)), rule("another", &elsewhere));
     let operator = world.operator_with(&["--allow-storage", &own, "--allow-storage", &others]).await;
     let cases = [
         ("allowed", &world.name, "team", true),
@@ -111,7 +111,7 @@ async fn a_namespace_stores_only_where_a_flag_allows_it() {
     assert!(asked("team/") && !asked("team-b/") && !asked("above/"));
     assert_eq!(s3.keys(&world.name).await.unwrap().len(), 2);
 
-    // What never stored anything goes without a look at the place.
+    // A Version that never stored anything is deleted without a request to the bucket.
     world.kubectl(&["delete", "version", "allowed"]);
     world.objects_are(1).await;
     drop(operator);
@@ -137,10 +137,10 @@ async fn an_endpoint_is_used_only_when_a_flag_allows_it() {
     let flag = format!("--s3-endpoint {other}");
     world.failed("other", "EndpointNotAllowed", Stalled, &[&other, &flag]).await;
     world.warned_once("other", "EndpointNotAllowed").await;
-    let nobody = stranger.accept().unwrap_err();
-    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock, "nothing is sent to the other endpoint");
+    let error = stranger.accept().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "nothing is sent to the other endpoint");
     world.objects_are(1).await;
-    world.nothing_told(&operator, &[&world.bed.s3.root().secret_key]);
+    world.nothing_shown(&operator, &[&world.bed.s3.root().secret_key]);
 }
 
 /// Runs the binary with an empty environment, but for these variables.
@@ -170,10 +170,10 @@ fn a_flag_that_cannot_be_read_says_what_to_write() {
         let twin = format!("OPENDEPOT_{}", flag[2..].to_uppercase().replace('-', "_"));
         let joined = format!("{flag}={value}");
         for output in [opendepot(&["run", &joined], &[]), opendepot(&["run"], &[(&twin, value)])] {
-            let told = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(2), "{joined}: {told}");
-            assert!(told.contains(expected) && told.contains(flag), "{joined}: {told}");
-            assert!(!told.contains("panicked"), "{told}");
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{joined}: {stderr}");
+            assert!(stderr.contains(expected) && stderr.contains(flag), "{joined}: {stderr}");
+            assert!(!stderr.contains("panicked"), "{stderr}");
             assert!(output.stdout.is_empty());
         }
     }
@@ -219,12 +219,12 @@ async fn an_operator_that_cannot_start_says_why() {
         let all = if args.contains(&"--listen") { [&["run"][..], args].concat() } else { all };
         let env = [&[("KUBECONFIG", kubeconfig.to_str().unwrap())][..], env].concat();
         let output = opendepot(&all, &env);
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
-        assert!(told.contains(expected), "{args:?}: {told}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(stderr.contains(expected), "{args:?}: {stderr}");
     }
     let output = opendepot(&["run", "--listen", "127.0.0.1:0"], &[("HOME", folder.path().to_str().unwrap())]);
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("run in a cluster, or set KUBECONFIG"), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("run in a cluster, or set KUBECONFIG"), "{stderr}");
 }

@@ -124,7 +124,7 @@ async fn a_module_s_force_is_one_attempt_of_each_version_healthy_waiting_or_stal
     world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0"]));
     world.version_ready("mod-1.0.0").await;
     world.version_fails("mod-1.1.0", "NotAnArchive").await;
-    // Told by S3 to wait for ten minutes.
+    // S3 asks it to wait for ten minutes.
     let slow = || S3Failure::RetryAfter(503, "SlowDown", 600);
     world.bed.s3.inject(S3Fault::new(&world.name, slow()).method(Method::PUT));
     world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0", "v1.2.0"]));
@@ -210,7 +210,7 @@ async fn true_at_a_later_generation_is_another_request_and_true_while_true_is_no
     }
 }
 
-/// Asks for ever, as a GitOps tool does that finds `false` where its manifest has `true`, and gives when each of
+/// Asks without end, as a GitOps tool does that finds `false` where its manifest has `true`, and gives when each of
 /// `count` requests was over.
 async fn insist(world: &World, object: &str, count: usize) -> Vec<Instant> {
     let mut over = Vec::new();
@@ -290,7 +290,7 @@ async fn suspended_and_terminating_versions_are_not_waited_for() {
     assert_eq!(world.sent(&key(&resumed)), 1);
     assert_eq!(resumed["status"]["checksum"], before[1]["status"]["checksum"]);
 
-    // Where all are suspended, nobody is waited for, and all follow.
+    // Where all are suspended, none is waited for, and all follow.
     world.bed.s3.clear_faults(&world.name);
     world
         .version_when("mod-1.2.0", |v| ready(v) && v["metadata"]["uid"] != before[2]["metadata"]["uid"])
@@ -426,7 +426,7 @@ async fn a_request_that_comes_during_an_attempt_that_fails_is_not_made_to_wait()
     world.apply(&world.module("mod").versions(&["v1.0.0"]));
     world.version_when("mod-1.0.0", |v| condition(v, "Ready")["reason"] == "Publishing").await;
     world.kubectl(&["annotate", "version", "mod-1.0.0", "opendepot.defdev.io/requestedAt=now"]);
-    // It fails for a reason that only a person can end, and would be tried again in an hour.
+    // It fails for a reason that only a user can resolve, and would be tried again in an hour.
     world.version_fails("mod-1.0.0", "NotAnArchive").await;
     world.bed.github.clear_faults(&repository.name()).unwrap();
     let version = world.version_ready("mod-1.0.0").await;

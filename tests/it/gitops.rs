@@ -121,7 +121,7 @@ fn command(page: &str, world: &World, version: &str) -> String {
         .replace("terraform-aws-eks", "my-module")
 }
 
-/// The seed's own way: kubectl's own name for whoever patches.
+/// The seed's own way: kubectl's own name for the manager of a patch.
 fn append_plainly(world: &World, version: &str) {
     let patch = json!([{"op": "add", "path": "/spec/versions/-", "value": {"version": version}}]);
     world.kubectl(&["patch", "module", "my-module", "--type=json", "-p", &patch.to_string()]);

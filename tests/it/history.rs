@@ -168,7 +168,7 @@ async fn an_appended_version_pushes_the_oldest_out_when_it_is_stored_and_not_bef
         world.kubectl(&["patch", "module", "mod", "--type=json", "-p", &patch.to_string()]);
     };
 
-    // The tag is not there yet: nobody goes for it, however many such there are.
+    // The tag does not exist yet: it is not fetched, however many such versions there are.
     append("v2.0.0");
     append("v2.1.0");
     let module = counted(&world, [2, 4, 2, 0]).await;

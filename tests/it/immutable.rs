@@ -193,7 +193,7 @@ async fn it_holds_when_the_old_version_still_terminates_and_the_operator_is_kill
     assert_ne!(new["metadata"]["uid"], old["metadata"]["uid"]);
     assert_eq!((world.sent(""), world.objects_are(0).await.len()), (0, 0));
 
-    // Removed and added again while nobody works: it is the same Version, and it still refuses.
+    // Removed and added again while no operator runs: it is the same Version, and it still refuses.
     operator.kill().await.unwrap();
     world.apply(&module(&world).versions(&[]));
     world.kubectl(&["delete", "version", "mod-1.0.0", "--wait=false"]);
@@ -214,7 +214,7 @@ async fn it_holds_for_a_version_deleted_right_after_its_first_publish() {
     let operator = world.operator().await;
     let api = opendepot::controller::client::objects::<opendepot::api::Version>(&world.client, &world.name);
     let fault = || world.bed.github.inject(Fault::on(&repository.name(), Failure::Status(503)));
-    // The second time while nobody works.
+    // The second time while no operator runs.
     for killed in [false, true] {
         world.apply(&module(&world));
         let first = world.version_ready("mod-1.0.0").await;
@@ -398,7 +398,7 @@ async fn without_immutable_new_content_replaces_the_object_and_an_event_says_so(
     assert_ne!(after["status"]["storage"], before["status"]["storage"], "under a key of its own");
     assert_eq!(world.objects_are(1).await, [after["status"]["storage"]["key"].as_str().unwrap()]);
     assert_ne!(after["status"]["checksum"], before["status"]["checksum"]);
-    let notes = world.told("mod-1.0.0", "ContentReplaced").await;
+    let notes = world.events("mod-1.0.0", "ContentReplaced").await;
     assert!(notes[0].contains(&digest_of(FIRST)) && notes[0].contains(&digest_of(MOVED)), "{notes:?}");
 
     // Also when the operator dies between the store and the status.
@@ -413,7 +413,7 @@ async fn without_immutable_new_content_replaces_the_object_and_an_event_says_so(
     world.version_when("mod-1.0.0", |v| v["status"]["contentDigest"] == digest_of("# moved again\n")).await;
     assert_eq!(world.served("mod"), 1);
     soon(|| async {
-        let notes = world.told("mod-1.0.0", "ContentReplaced").await;
+        let notes = world.events("mod-1.0.0", "ContentReplaced").await;
         anyhow::ensure!(notes.iter().any(|n| n.contains(&digest_of("# moved again\n"))), "{notes:?}");
         Ok(())
     })
@@ -441,7 +441,7 @@ async fn turning_it_off_clears_the_pins_and_on_starts_from_what_is_stored() {
     world.apply(&off);
     let module_off = world.module_ready("mod").await;
     assert!(module_off["status"]["published"].is_null(), "{}", module_off["status"]);
-    let notes = world.told("mod", "ImmutableTurnedOff").await;
+    let notes = world.events("mod", "ImmutableTurnedOff").await;
     assert!(notes.len() == 1 && notes[0].contains("2 versions"), "{notes:?}");
     let taken = world.version_ready("mod-1.0.0").await;
     assert!(expected_digest(&taken).is_null());
@@ -455,7 +455,7 @@ async fn turning_it_off_clears_the_pins_and_on_starts_from_what_is_stored() {
     assert_eq!(on["status"]["published"]["2.0.0"], settled["status"]["contentDigest"]);
     world.quiet().await;
     assert!(world.bed.s3.requests(&world.name).is_empty() && world.served("mod") == 0);
-    assert_eq!(world.told("mod", "ImmutableTurnedOff").await.len(), 1, "told once");
+    assert_eq!(world.events("mod", "ImmutableTurnedOff").await.len(), 1, "reported once");
     repository.release("v1.0.0", &main_tf(FIRST)).unwrap();
     world.force("version/mod-1.0.0");
     refuses(&world, "mod-1.0.0").await;
@@ -478,7 +478,7 @@ async fn a_version_goes_only_when_its_module_has_on_record_what_it_held() {
             Ok(())
         })
         .await;
-        // Whoever kills the process now takes with it what was only in its memory.
+        // A kill now loses what was only in the memory of the process.
         operator.kill().await.unwrap();
         let module = world.get_module("mod").await.unwrap();
         assert_eq!(module["status"]["published"]["1.0.0"], first["status"]["contentDigest"], "round {round}");

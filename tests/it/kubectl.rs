@@ -1,4 +1,4 @@
-//! What a person sees with kubectl alone: columns, conditions, Events, explanations, names.
+//! What a user sees with kubectl alone: columns, conditions, Events, explanations, names.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -180,7 +180,7 @@ fn readme_shows(transcript: &str) {
 const GENERATED: &str = "<!-- made by tests/it/kubectl.rs -->\n";
 const GENERATED_END: &str = "<!-- end of the generated part -->\n";
 
-/// Type and reason of the Events about an object, oldest first, and how often each was told.
+/// Type and reason of the Events about an object, oldest first, and how often each was sent.
 fn story(world: &World, object: &str) -> Vec<(String, String, i64)> {
     let (kind, name) = object.split_once('/').unwrap();
     let of = format!("--field-selector=involvedObject.kind={kind},involvedObject.name={name}");
@@ -228,7 +228,7 @@ async fn events_tell_each_turn_of_the_story_once_however_many_attempts_there_wer
     ends_as("Synced").await;
 
     let turn = |type_: &str, reason: &str, times| (type_.to_owned(), reason.to_owned(), times);
-    let told = || async {
+    let recorded = || async {
         let warned = |times| {
             [turn("Warning", "TagNotFound", times), turn("Warning", "ImmutableContentChanged", times)]
         };
@@ -240,7 +240,7 @@ async fn events_tell_each_turn_of_the_story_once_however_many_attempts_there_wer
         Ok(())
     };
     // Events are written behind the work.
-    soon(told).await;
+    soon(recorded).await;
 }
 
 #[tokio::test]
@@ -282,13 +282,13 @@ async fn the_end_of_an_outage_is_told_as_its_beginning_is() {
     world.version_fails("net", "StorageAccessDenied").await;
     world.bed.s3.clear_faults(&world.name);
     world.version_ready("net").await;
-    let told = || async {
+    let recorded = || async {
         let story = story(&world, "Version/net");
         let reasons: Vec<_> = story.iter().map(|(_, reason, times)| (reason.as_str(), *times)).collect();
         anyhow::ensure!(reasons == [("Synced", 1), ("StorageAccessDenied", 1), ("Synced", 1)], "{reasons:?}");
         Ok(())
     };
-    soon(told).await;
+    soon(recorded).await;
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ fn of_example(file: &str, user: &S3User, bucket: &str) -> Value {
     policy
 }
 
-/// Takes one action out of a policy; a statement without actions goes as a whole.
+/// Takes one action out of a policy; a statement without actions is removed as a whole.
 fn without(mut policy: Value, action: &str) -> Value {
     let statements = policy["Statement"].as_array_mut().unwrap();
     let before = statements.clone();
@@ -86,7 +86,7 @@ async fn without_any_one_of_its_actions_something_fails_and_names_it() {
         grant(&world, &bucket(name), &without(policy(&user, &bucket(name)), action)).await;
         world.released(name);
     }
-    // What AWS says of a missing object to those who may not list; this server tells them that it is missing.
+    // What AWS says of a missing object to those who may not list; this server answers that it is missing.
     s3.inject(S3Fault::new(&bucket("list"), S3Failure::HideMissing));
     let operator = world.builder().env("AWS_ACCESS_KEY_ID", &user.access_key);
     let operator = operator.env("AWS_SECRET_ACCESS_KEY", &user.secret_key).start_ready().await.unwrap();
@@ -102,7 +102,7 @@ async fn without_any_one_of_its_actions_something_fails_and_names_it() {
     world.kubectl(&["delete", "version", "delete", "--wait=false"]);
     let message = world.version_fails("delete", "StorageAccessDenied").await;
     assert!(message.contains("s3:DeleteObject"), "{message}");
-    world.nothing_told(&operator, &[&user.secret_key]);
+    world.nothing_shown(&operator, &[&user.secret_key]);
     grant(&world, &bucket("delete"), &policy(&user, &bucket("delete"))).await;
     world.request("version/delete", "now");
     world.versions_are(&["get", "list", "put"]).await;
@@ -165,7 +165,7 @@ async fn the_registrys_policy_is_enough_to_install_and_for_nothing_else() {
     assert_eq!(s3.keys(bucket).await.unwrap(), before);
     assert_eq!(s3.get(bucket, key).await.unwrap(), archive(main, 1000));
 
-    // With the right to list, a missing object is told apart from one that is refused.
+    // With the right to list, a missing object is distinguished from one that is refused.
     let base = format!("https://{}", streaming.registry_address());
     let answer = |version: &'static str| {
         let (depot, base) = (&depot, &base);

@@ -101,7 +101,7 @@ async fn retain_keeps_the_object_and_a_refused_delete_says_so_until_retain_lets_
     let (world, _operator) = world_with_a_module("retain").await;
     world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0"]));
     world.module_ready("mod").await;
-    // S3 refuses to delete: the Version stays and says why, and goes when that is over.
+    // S3 refuses to delete: the Version stays and says why, and is deleted when that is over.
     world
         .bed
         .s3
@@ -184,7 +184,7 @@ async fn a_retain_is_heard_before_anything_goes_whatever_else_the_same_edit_says
     world.module_ready("mod").await;
     world.objects_are(2).await;
 
-    // While everything else stands still, that much is still told.
+    // While everything else stands still, that much is still reported.
     let policy =
         |policy: &'static str| move |v: &Value| v["spec"]["moduleConfigRef"]["deletionPolicy"] == policy;
     let edit = |policy: &str| json!({"spec": {"suspend": true, "moduleConfig": {"deletionPolicy": policy}}});
@@ -198,7 +198,7 @@ async fn a_retain_is_heard_before_anything_goes_whatever_else_the_same_edit_says
 }
 
 #[tokio::test]
-async fn a_module_that_is_deleted_and_made_again_accuses_nobody() {
+async fn a_module_that_is_deleted_and_made_again_reports_no_change() {
     let (world, _operator) = world_with_a_module("made-again").await;
     // The first one's Version stays for a while: S3 does not let its object go.
     let refused = S3Failure::Answer(403, "AccessDenied");

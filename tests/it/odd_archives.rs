@@ -113,9 +113,9 @@ async fn what_a_module_cannot_have_is_left_out_and_said_once() {
         assert_eq!(tree(&world.stored(&version).await), stored_files(), "{format}");
         assert_eq!(installed(&world, &version), stored_files(), "{format}");
         for (reason, words) in words {
-            let told = world.told(&name, reason).await;
-            assert!(words.iter().all(|word| told[0].contains(word)), "{told:?}");
-            assert!(!told[0].chars().any(|c| c.is_control() || c == '\u{202e}'), "{told:?}");
+            let notes = world.events(&name, reason).await;
+            assert!(words.iter().all(|word| notes[0].contains(word)), "{notes:?}");
+            assert!(!notes[0].chars().any(|c| c.is_control() || c == '\u{202e}'), "{notes:?}");
         }
         digests.push(version["status"]["contentDigest"].clone());
     }
@@ -130,7 +130,7 @@ async fn what_a_module_cannot_have_is_left_out_and_said_once() {
     };
     soon(verified).await;
     for (reason, _) in words {
-        assert_eq!(world.told("zip-1.0.0", reason).await.len(), 1, "{reason}");
+        assert_eq!(world.events("zip-1.0.0", reason).await.len(), 1, "{reason}");
     }
     let of = "--field-selector=involvedObject.name=zip-1.0.0,type=Warning";
     let events: Value = serde_json::from_str(&world.kubectl(&["get", "events", of, "-o", "json"])).unwrap();
@@ -176,7 +176,7 @@ async fn configuration_that_would_be_lost_and_links_that_leave_are_refused_by_na
             world.warned_once(&name, "ArchiveUnsafe").await;
         }
     }
-    world.nothing_stored_nor_told(&operator, &["\u{202e}", "\\u202e"]).await;
+    world.nothing_stored_nor_shown(&operator, &["\u{202e}", "\\u202e"]).await;
 }
 
 /// Downloads of archives so far.

@@ -22,7 +22,7 @@ fn until(object: &Value) -> SystemTime {
         message.split_once(" asks to wait until ").unwrap_or_else(|| panic!("no time in: {message}"));
     let time: Timestamp =
         time.split(' ').next().unwrap().parse().unwrap_or_else(|e| panic!("{message}: {e}"));
-    assert_eq!(time.subsec_nanosecond(), 0, "people are told whole seconds: {message}");
+    assert_eq!(time.subsec_nanosecond(), 0, "messages have whole seconds: {message}");
     time.into()
 }
 
@@ -72,7 +72,7 @@ impl Kinds {
         let wait = until(&limited).duration_since(SystemTime::now()).unwrap();
         assert!(wait > Duration::from_mins(55) && wait <= HOUR + Duration::from_secs(2), "{wait:?}");
 
-        // From now on GitHub would answer. Nobody asks it: neither this Version, nor another, nor a Module's.
+        // From now on GitHub would answer. No request is sent: neither this Version, nor another, nor a Module's.
         github.set_quota(Quota::Installation(self.app.installation), 5_000, HOUR);
         github.clear_installation_faults(self.app.installation);
         github.clear_faults(&repositories[0]).unwrap();
@@ -105,7 +105,7 @@ impl Kinds {
             assert_eq!(github.token_requests(self.app.installation).len(), tokens);
         }
         world.warned_once(kind, "RateLimited").await;
-        world.nothing_told(&operator, &[]);
+        world.nothing_shown(&operator, &[]);
     }
 }
 
@@ -192,13 +192,13 @@ async fn nothing_is_sent_before_the_time_that_github_names_and_then_all_is_publi
         earliest.push(SystemTime::now() + WAIT);
     }
     world.apply(&modules.concat());
-    let mut told = Vec::new();
+    let mut named = Vec::new();
     for case in &cases {
-        told.push(until(
+        named.push(until(
             &world.module_when(case.name, |m| condition(m, "Ready")["reason"] == "RateLimited").await,
         ));
     }
-    for ((case, earliest), told) in cases.iter().zip(earliest).zip(told) {
+    for ((case, earliest), named) in cases.iter().zip(earliest).zip(named) {
         let published = || async {
             let module = world.get_module(case.name).await?;
             anyhow::ensure!(ready(&module), "{:#}", module["status"]);
@@ -211,16 +211,16 @@ async fn nothing_is_sent_before_the_time_that_github_names_and_then_all_is_publi
         };
         // A secondary limit counts from the answer that names it.
         let reset = if case.failure.is_some() { first.at + WAIT } else { earliest };
-        assert!(told + Duration::from_secs(1) > reset, "{}: told {told:?}, meant {reset:?}", case.name);
+        assert!(named + Duration::from_secs(1) > reset, "{}: says {named:?}, meant {reset:?}", case.name);
         assert_eq!(first.status, case.first, "{}", case.name);
         assert!(
-            later.iter().all(|r| r.at >= told && r.at >= reset && r.status == 302),
+            later.iter().all(|r| r.at >= named && r.at >= reset && r.status == 302),
             "{}: {later:?}",
             case.name
         );
         assert_eq!(later.len(), if case.first == 302 { 2 } else { 3 }, "{}: each asked once more", case.name);
     }
-    world.nothing_told(&operator, &[]);
+    world.nothing_shown(&operator, &[]);
 }
 
 #[tokio::test]
@@ -284,7 +284,7 @@ async fn twenty_versions_at_once_in_two_namespaces_ask_for_one_token() {
         })
     });
     assert!(sent.iter().filter(|r| r.hop == Hop::Api).all(|r| r.credential == Credential::Installation));
-    worlds[1].nothing_told(&operator, &[]);
+    worlds[1].nothing_shown(&operator, &[]);
 }
 
 #[tokio::test]
@@ -344,7 +344,7 @@ async fn a_revoked_token_is_replaced_once_for_all_and_a_new_one_is_kept() {
         world.version_ready(name).await;
         let events =
             world.kubectl(&["get", "events", &format!("--field-selector=involvedObject.name={name}")]);
-        assert!(!events.contains("Warning"), "a revoked token is nobody's business: {events}");
+        assert!(!events.contains("Warning"), "a revoked token requires no action: {events}");
     }
     assert_eq!(minted(), 2, "one new token for all");
 
@@ -356,7 +356,7 @@ async fn a_revoked_token_is_replaced_once_for_all_and_a_new_one_is_kept() {
     github.clear_faults(&last).unwrap();
     world.version_ready("last").await;
     assert_eq!(minted(), 2);
-    world.nothing_told(&operator, &[]);
+    world.nothing_shown(&operator, &[]);
 }
 
 #[tokio::test]
@@ -391,7 +391,7 @@ async fn an_enterprise_server_is_asked_as_its_own_app_and_its_limits_are_its_own
     assert!(minted.len() == 1 && minted[0].host == host, "{minted:?}");
     let requests = github.requests(&here("app")).unwrap();
     assert!(requests.iter().all(|r| r.host == host), "{requests:?}");
-    world.nothing_told(&operator, &[]);
+    world.nothing_shown(&operator, &[]);
 }
 
 #[tokio::test]
@@ -416,7 +416,7 @@ async fn a_renamed_repository_is_followed_with_the_credential_at_the_api_alone()
         world.apply(&version);
         followed(&world, kind, credential).await;
     }
-    world.nothing_told(&operator, &[]);
+    world.nothing_shown(&operator, &[]);
 }
 
 /// The Version is published although its repository has moved; only the API saw the credential, at both addresses.
@@ -474,7 +474,7 @@ async fn a_credential_of_one_host_is_not_sent_to_another() {
             })
             .await;
     }
-    world.nothing_stored_nor_told(&operator, &[&site_token]).await;
+    world.nothing_stored_nor_shown(&operator, &[&site_token]).await;
 }
 
 #[tokio::test]

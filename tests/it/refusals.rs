@@ -18,7 +18,7 @@ fn creates(world: &World, from: opendepot_testbed::control_plane::AuditMark) -> 
     (all.len(), all.iter().filter(|e| e.code == 201).count())
 }
 
-/// Versions with a minor number of 10 or more are refused here, whoever asks.
+/// Versions with a minor number of 10 or more are refused here, for every client.
 fn refuse(world: &World) -> Value {
     let message = format!("exceeded quota {}", "x".repeat(200));
     world.refusal("CREATE", "versions", "int(object.spec.version.split('.')[1]) < 10", &message)
@@ -147,7 +147,7 @@ async fn a_module_whose_status_is_refused_still_removes_and_passes_its_policy_on
     let retains = |v: &Value| v["spec"]["moduleConfigRef"]["deletionPolicy"] == "Retain";
     world.version_when("mod-1.1.0", retains).await;
     world.versions_are(&["mod-1.1.0"]).await;
-    let notes = world.told("mod", "VersionRefused").await;
+    let notes = world.events("mod", "VersionRefused").await;
     assert!(notes.len() == 1 && notes[0].contains("not on a Friday"), "{notes:?}");
     assert!(!operator.log().contains("status is too large"), "{}", operator.log());
     let module = world.get_module("mod").await.unwrap();

@@ -70,7 +70,7 @@ async fn a_put_that_s3_refuses_costs_few_downloads_and_ends_when_it_is_mended() 
         let downloads = world.served(name);
         assert!((1..=9).contains(&downloads), "{name}: {downloads} downloads for {VERSIONS} versions");
     }
-    // The repository is not at fault: what goes elsewhere is stored at once.
+    // The repository is not at fault: what is stored elsewhere is stored at once.
     let url = format!("https://github.com/{}", world.repository("odd"));
     world.apply(&module("fine").config("repoUrl", json!(url)).versions(&tags[..2]));
     world.module_ready("fine").await;
@@ -96,7 +96,7 @@ async fn a_store_that_does_not_do_what_it_is_asked_waits_for_a_person() {
         ("argument", S3Failure::Answer(400, "InvalidArgument"), "StorageRefused", Stalled),
         ("method", S3Failure::Answer(405, "MethodNotAllowed"), "StorageRefused", Stalled),
         ("feature", S3Failure::Answer(501, "NotImplemented"), "StorageRefused", Stalled),
-        // As wrong keys are told. The headers may be why, so it is asked without them, and no more.
+        // As wrong keys are reported. The headers may be why, so it is asked without them, and no more.
         ("signature", S3Failure::Answer(403, "SignatureDoesNotMatch"), "StorageCredentialsInvalid", Retried),
         ("page", S3Failure::Page(400), "StorageUnavailable", Retried),
     ];
@@ -169,7 +169,7 @@ async fn a_head_that_contradicts_each_put_is_not_believed_and_leaves_one_object(
         assert_eq!(version["status"]["synced"], false, "what HEAD shows is not taken over");
         assert_eq!(version["status"]["objects"].as_array().unwrap().len(), 1, "{}", version["status"]);
         assert_eq!(version["spec"]["fileName"], "one.zip");
-        // What the store shows cannot be told from another's bytes: each attempt fetches once, and there are few.
+        // What the store shows cannot be distinguished from another's bytes: each attempt fetches once, and there are few.
         let (sent, served) = (world.sent(&format!("{name}/")), world.served(name));
         assert!(served.abs_diff(sent) <= 1 && sent <= 4, "{name}: {served} downloads for {sent} PUTs");
     }
@@ -232,8 +232,11 @@ async fn without_path_style_the_message_names_it() {
     world.version_when("named", advised).await;
     let missing = virtual_host().s3("bucket", json!("no-such-bucket"));
     world.apply(&world.inline_of("missing", &missing));
-    let told = world.version_fails("missing", "BucketNotFound").await;
-    assert!(told.contains("does not exist") && told.contains(", or set forcePathStyle: true"), "{told}");
+    let message = world.version_fails("missing", "BucketNotFound").await;
+    assert!(
+        message.contains("does not exist") && message.contains(", or set forcePathStyle: true"),
+        "{message}"
+    );
     let styled = world.module("net").s3("endpoint", json!(endpoint)).s3("forcePathStyle", json!(true));
     world.apply(&world.inline_of("named", &styled));
     world.version_ready("named").await;

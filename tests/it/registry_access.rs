@@ -27,7 +27,7 @@ async fn rbac_decides_and_one_review_of_each_kind_serves_many_requests() {
         metrics.lines().filter(|line| line.starts_with("opendepot_registry_reviews_total{")).collect();
     assert!(reviews.len() == 2 && reviews.iter().all(|line| line.ends_with(" 1")), "{reviews:?}");
 
-    // No token, and tokens for another audience or of somebody without the right.
+    // No token, and tokens for another audience or of an account without the right.
     world.kubectl(&["create", "serviceaccount", "other"]);
     let other = world.token(&registry.host, "other");
     let foreign = world.token("elsewhere", "ci");

@@ -56,7 +56,7 @@ async fn random_names_cost_a_bounded_number_of_reviews_and_others_go_on() {
     assert_eq!(bodies.len(), 1, "{bodies:?}");
     assert!(limited > 30, "{limited}");
     assert!(reviews(&registry, "access").await < 120);
-    // What is known goes on, and so does another identity.
+    // Cached identities still have access, and so has another one.
     assert_eq!(registry.get(&own, Some(&token)).await.status(), 404);
     let other = world.consumer(&registry, "other");
     assert_eq!(registry.get(&versions(&world.name, "vpc"), Some(&other)).await.status(), 404);

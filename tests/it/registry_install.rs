@@ -92,7 +92,7 @@ async fn both_clients_refuse_an_archive_that_was_changed_in_the_bucket() {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     world.bed.s3.put(&world.name, &key, bytes).await.unwrap();
-    // A stream is refused by the registry where the store tells the checksum; what a redirect leads to is for the client alone.
+    // A stream is refused by the registry where the store returns the checksum; what a redirect leads to is for the client alone.
     let redirecting = world.registry_with(&["--download", "redirect"]).await;
     let other_token = world.token(&redirecting.host, "ci");
     for (registry, token) in [(&streaming, &token), (&redirecting, &other_token)] {

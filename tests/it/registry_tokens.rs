@@ -51,7 +51,7 @@ fn bind(world: &World, name: &str, subject: &str) {
     world.kubectl(&["create", "rolebinding", name, "--clusterrole=opendepot-consumer", subject]);
 }
 
-/// Asks for a module as peers that nobody has seen before, so that no limit of a peer counts.
+/// Asks for a module as peers that were not seen before, so that no limit of a peer counts.
 struct Client<'a> {
     registry: &'a Registry,
     path: String,
@@ -340,7 +340,7 @@ async fn keys_come_only_from_where_they_may_and_claims_decide() {
         ("not verified", email("ann@acme.io", json!(false)), (401, unverified)),
         ("verified as text", email("ann@acme.io", json!("true")), (401, unverified)),
         ("no word of it", email("ann@acme.io", Value::Null), (401, unverified)),
-        ("somebody else", email("bob@acme.io", json!(true)), (403, "")),
+        ("another user", email("bob@acme.io", json!(true)), (403, "")),
     ] {
         let (status, text) = client.get(&token).await;
         assert_eq!(status, expected.0, "{what}: {text}");

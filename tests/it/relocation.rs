@@ -351,7 +351,7 @@ async fn the_current_object_is_never_deleted_however_its_place_is_spelled() {
         assert_eq!(version["status"]["objects"], json!([version["status"]["storage"]]), "{change}");
         assert_eq!(place(&version), place(&published), "{change}");
     }
-    // Only the region, which S3 refuses: nobody lets go of anything.
+    // Only the region, which S3 refuses: nothing is released.
     world.patch("version/mod", &s3(json!({"region": "eu-central-1"})));
     world.version_fails("mod", "StorageUnavailable").await;
     world.patch("version/mod", &s3(json!({"region": "us-west-2"})));
@@ -359,10 +359,10 @@ async fn the_current_object_is_never_deleted_however_its_place_is_spelled() {
     let asked = moves.log();
     assert!(asked.iter().all(|r| r.method == Method::HEAD), "{asked:#?}");
     moves.only(&[&version]).await;
-    assert_eq!(moves.fetches(), 0, "what lies there is taken as it is");
+    assert_eq!(moves.fetches(), 0, "the object there is taken as it is");
     assert_eq!(version["status"]["lastSyncTime"], published["status"]["lastSyncTime"]);
 
-    // A move between two spellings that a crash interrupts; and whoever goes leaves nothing, under either.
+    // A move between two spellings that a crash interrupts; and a deletion leaves nothing, under either.
     world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang).method(Method::HEAD));
     world.patch("version/mod", &s3(json!({"endpoint": endpoint})));
     moves.asked(asked.len() + 1, &Method::HEAD, &world.name).await;
@@ -470,7 +470,7 @@ async fn what_decides_neither_bytes_nor_place_costs_no_request() {
         ("provider", json!("google")),
     ] {
         let after = moves.moved(&module.clone().config(field, value.clone())).await;
-        assert_eq!(after["spec"]["moduleConfigRef"][field], value, "the Version is told");
+        assert_eq!(after["spec"]["moduleConfigRef"][field], value, "the Version has it");
         for same in ["storage", "checksum", "lastSyncTime", "source"] {
             assert_eq!(after["status"][same], before["status"][same], "{field}: {same}");
         }

@@ -1,4 +1,4 @@
-//! `deletionPolicy: Retain`, whoever deletes what, and whether the operator runs: what the bucket holds afterwards counts.
+//! `deletionPolicy: Retain`, for each way of deletion, and whether the operator runs: what the bucket holds afterwards counts.
 
 use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::operator::Operator;
@@ -112,7 +112,7 @@ async fn nor_does_an_object_go_when_the_operator_was_away_meanwhile() {
         delete(&world, module, cascade);
     }
     delete(&world, "gone", "background");
-    // Kubernetes has marked the Versions before anybody could tell them.
+    // Kubernetes has marked the Versions before they could be given the policy.
     world.version_when("fore-1.0.0", |v| v["metadata"]["deletionTimestamp"].is_string()).await;
     world.version_when("orphan-1.0.0", |v| v["metadata"]["ownerReferences"].is_null()).await;
     operator.restart().await.unwrap();

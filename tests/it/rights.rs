@@ -15,7 +15,7 @@ use crate::support::{World, soon};
 /// One thing that may be done: group, resource (with its subresource), verb.
 type Right = (String, String, String);
 
-/// What admission asks about and nobody ever requests: see the end of the test.
+/// What admission asks about, though it is never requested: see the end of the test.
 const ONLY_ASKED_ABOUT: (&str, &str, &str) = ("opendepot.defdev.io", "modules/finalizers", "update");
 
 fn right(group: &str, resource: &str, verb: &str) -> Right {

@@ -268,7 +268,7 @@ async fn uninstall_backup_restore_and_move_lose_nothing_and_store_nothing_twice(
     assert_eq!(second.settled().await, before);
     let quiet = traffic();
 
-    // What is left of the first goes, and touches nothing.
+    // The rest of the first is deleted, and touches nothing.
     first.operator = None;
     first.run(guide.scripts("stop-the-operator").unwrap()[0]);
     first.follow(&guide, "remove-the-modules-and-keep-what-is-stored").await;
@@ -295,7 +295,7 @@ async fn uninstall_backup_restore_and_move_lose_nothing_and_store_nothing_twice(
     assert_eq!((first.published(), traffic()), (published, quiet), "found, not stored again");
     assert_eq!(bed.s3.keys(BUCKET).await.unwrap(), keys);
 
-    // The Modules own their Versions as ever: a force reaches them, and with them goes what they stored.
+    // The Modules own their Versions as ever: a force reaches them, and their deletion deletes what they stored.
     first.force("module/net").await;
     assert_eq!(traffic().0, quiet.0 + 2);
     first.follow(&guide, "remove-everything").await;

@@ -34,7 +34,7 @@ async fn a_bucket_that_is_made_later_is_used_without_being_asked() {
     let words = [&*format!("bucket {bucket} does not exist"), "create it"];
     world.failed("net", "BucketNotFound", Retried, &words).await;
     world.warned_once("net", "BucketNotFound").await;
-    world.nothing_stored_nor_told(&operator, &[]).await;
+    world.nothing_stored_nor_shown(&operator, &[]).await;
 
     world.bed.s3.create_bucket(&bucket).await.unwrap();
     let version = world.version_ready("net").await;
@@ -65,7 +65,7 @@ async fn a_refusal_names_the_right_that_is_missing_and_ends_when_it_is_given() {
         world.failed(name, "StorageAccessDenied", Retried, &[&place, right]).await;
         world.warned_once(name, "StorageAccessDenied").await;
     }
-    world.nothing_stored_nor_told(&operator, &[&s3.root().secret_key]).await;
+    world.nothing_stored_nor_shown(&operator, &[&s3.root().secret_key]).await;
     s3.clear_faults(bucket);
     for (name, ..) in &cases {
         world.version_ready(name).await;
@@ -83,7 +83,7 @@ async fn a_user_of_s3_without_rights_recovers_when_a_policy_gives_them() {
     let operator = builder.env("AWS_SECRET_ACCESS_KEY", &user.secret_key).start_ready().await.unwrap();
     world.apply(&world.inline("net"));
     world.failed("net", "StorageAccessDenied", Retried, &["the operator's role needs"]).await;
-    world.nothing_stored_nor_told(&operator, &[&user.secret_key]).await;
+    world.nothing_stored_nor_shown(&operator, &[&user.secret_key]).await;
 
     // Just the rights that the documentation asks for.
     let (all, objects) = (format!("arn:aws:s3:::{}", world.name), format!("arn:aws:s3:::{}/*", world.name));
@@ -110,7 +110,7 @@ async fn keys_that_s3_does_not_know_are_told_from_a_missing_right() {
     world.apply(&world.inline("net"));
     // HEAD's answer has no body, so both causes are named.
     world.failed("net", "StorageAccessDenied", Retried, &["wrong keys"]).await;
-    world.nothing_stored_nor_told(&operator, &[wrong]).await;
+    world.nothing_stored_nor_shown(&operator, &[wrong]).await;
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn an_outage_passes_without_anybody_doing_anything() {
         ("cut", S3Failure::CutBefore, "StorageUnavailable", "no answer from S3"),
         ("error", S3Failure::Answer(500, "InternalError"), "StorageUnavailable", "HTTP 500"),
         ("busy", S3Failure::Answer(503, "SlowDown"), "StorageThrottled", "fewer requests"),
-        ("told", S3Failure::RetryAfter(503, "SlowDown", 3), "StorageThrottled", "fewer requests"),
+        ("delayed", S3Failure::RetryAfter(503, "SlowDown", 3), "StorageThrottled", "fewer requests"),
     ];
     let operator = world.operator().await;
     for (name, failure, ..) in &cases {
@@ -135,7 +135,7 @@ async fn an_outage_passes_without_anybody_doing_anything() {
         let place = format!("s3://{bucket}/{name}/");
         world.failed(name, reason, Retried, &[&place, word]).await;
     }
-    world.nothing_stored_nor_told(&operator, &[&s3.root().secret_key]).await;
+    world.nothing_stored_nor_shown(&operator, &[&s3.root().secret_key]).await;
     s3.clear_faults(bucket);
     for (name, _, reason, _) in &cases {
         world.version_ready(name).await;
@@ -179,28 +179,28 @@ async fn an_object_that_is_not_ours_is_neither_overwritten_nor_deleted() {
         version["spec"]["fileName"] = json!(file);
         version
     };
-    s3.put(&world.name, "net/nobodys.zip", "somebody's only copy").await.unwrap();
+    s3.put(&world.name, "net/nobodys.zip", "a user's only copy").await.unwrap();
     let operator = world.operator().await;
     world.apply(&place("owner", "owned.zip"));
     let owner = world.version_ready("owner").await;
     let before = world.stored(&owner).await;
-    world.apply(&place("nobody", "nobodys.zip"));
+    world.apply(&place("unknown", "nobodys.zip"));
     world.apply(&place("other", "owned.zip"));
     let at = |file: &str| format!("s3://{}/net/{file}", world.name);
     let words = [&*at("nobodys.zip"), "was not stored by OpenDepot", "Choose another"];
-    world.failed("nobody", "ObjectNotOurs", Stalled, &words).await;
+    world.failed("unknown", "ObjectNotOurs", Stalled, &words).await;
     let owned_by = format!("belongs to Version owner in namespace {}", world.name);
     world.failed("other", "ObjectNotOurs", Stalled, &[&at("owned.zip"), &owned_by]).await;
     world.warned_once("other", "ObjectNotOurs").await;
 
-    // Not even by force; and whoever goes takes nothing along.
-    for name in ["nobody", "other"] {
+    // Not even by force; and a deletion does not touch it.
+    for name in ["unknown", "other"] {
         world.patch(&format!("version/{name}"), &json!({"spec": {"forceSync": true}}));
         world.version_when(name, |v| v["spec"]["forceSync"] == false).await;
         world.failed(name, "ObjectNotOurs", Stalled, &[]).await;
         world.kubectl(&["delete", "version", name]);
     }
-    assert_eq!(s3.get(&world.name, "net/nobodys.zip").await.unwrap(), b"somebody's only copy");
+    assert_eq!(s3.get(&world.name, "net/nobodys.zip").await.unwrap(), b"a user's only copy");
     assert_eq!(world.stored(&owner).await, before);
     assert_eq!(condition(&world.get_version("owner").await.unwrap().unwrap(), "Ready")["status"], "True");
     drop(operator);
@@ -264,7 +264,7 @@ async fn a_store_that_hangs_holds_up_no_other_whatever_it_is_asked_for() {
     world.version_ready("net").await;
     world.kubectl(&["delete", "version", "net", "--timeout=60s"]);
     assert_eq!(world.bed.s3.keys(&alive).await.unwrap(), [""; 0]);
-    // It was not the end of somebody else's waiting that let it go.
+    // It did not pass because another wait had ended.
     for version in world.versions().await.unwrap() {
         assert_ne!(
             condition(&version, "Ready")["reason"],

@@ -147,11 +147,11 @@ async fn what_appears_during_the_download_is_safe_where_a_store_knows_no_conditi
     let recorded = |v: &Value| v["status"]["objects"][0]["key"].is_string();
     let version = world.version_when("dns", recorded).await;
     let key = version["status"]["objects"][0]["key"].as_str().unwrap().to_owned();
-    s3.put(&world.name, &key, "somebody's only copy").await.unwrap();
+    s3.put(&world.name, &key, "a user's only copy").await.unwrap();
 
     let at = format!("s3://{}/{key}", world.name);
     world.failed("dns", "ObjectNotOurs", Stalled, &[&at, "was not stored by OpenDepot"]).await;
-    assert_eq!(s3.get(&world.name, &key).await.unwrap(), b"somebody's only copy");
+    assert_eq!(s3.get(&world.name, &key).await.unwrap(), b"a user's only copy");
     assert_eq!(
         puts(&world, "dns"),
         [(false, false, 200)],

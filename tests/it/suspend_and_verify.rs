@@ -1,5 +1,5 @@
-//! What happens to a module that nobody changes: it is left alone while it is suspended, looked at on an interval, and
-//! told truthfully while S3 is out of reach.
+//! What happens to a module that is not changed: it is left alone while it is suspended, looked at on an interval, and
+//! reported truthfully while S3 is out of reach.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -60,8 +60,8 @@ async fn while_a_module_is_suspended_nothing_happens() {
         );
     }
     world.quiet().await;
-    let told = |v: &[Value]| -> Vec<Value> { v.iter().map(|v| json!([v["spec"], v["status"]])).collect() };
-    let (fetched, versions) = (world.counts("mod").github, told(&world.versions().await.unwrap()));
+    let shown = |v: &[Value]| -> Vec<Value> { v.iter().map(|v| json!([v["spec"], v["status"]])).collect() };
+    let (fetched, versions) = (world.counts("mod").github, shown(&world.versions().await.unwrap()));
     world.bed.s3.forget_requests(&world.name);
 
     // One more, one less, fewer by a limit, another place, a force; an object that is lost; and a restart.
@@ -82,10 +82,10 @@ async fn while_a_module_is_suspended_nothing_happens() {
         })
         .await;
     assert!(writes.iter().all(|w| w.resource == "modules" && w.subresource == "status"), "{writes:#?}");
-    assert_eq!(told(&world.versions().await.unwrap()), versions);
+    assert_eq!(shown(&world.versions().await.unwrap()), versions);
     assert_eq!((world.counts("mod").github, world.bed.s3.requests(&world.name).len()), (fetched, 0));
 
-    // All of it is done when work goes on.
+    // All of it is done when work resumes.
     world.patch("module/mod", &json!({"spec": {"suspend": false}}));
     world.versions_are(&["mod-1.4.0"]).await;
     let module = world.module_when("mod", |m| ready(m) && m["spec"]["forceSync"] == false).await;
@@ -110,7 +110,7 @@ async fn a_version_s_own_suspension_survives_its_module_s_resume() {
     let module = world.module_ready("mod").await;
     assert_eq!(module["status"]["versions"]["summary"], "2/2", "what is stored is stored");
 
-    // Neither a force nor a move nor its object's loss moves it; the other one goes on.
+    // Neither a force nor a move nor its object's loss moves it; the other one continues.
     world.bed.s3.delete(&world.name, &key(&before[0])).await.unwrap();
     world.patch("version/mod-1.0.0", &json!({"spec": {"forceSync": true}}));
     world.patch("module/mod", &json!({"spec": {"moduleConfig": {"name": "renamed"}}}));
@@ -123,11 +123,11 @@ async fn a_version_s_own_suspension_survives_its_module_s_resume() {
         assert_eq!(
             condition(&module, resting)["status"],
             "False",
-            "a Module that waits for a person's resume rests"
+            "a Module that waits for its resumption rests"
         );
     }
 
-    // The Module's suspension comes and goes, and this one stays.
+    // The Module's suspension begins and ends, and this one stays.
     for suspend in [true, false] {
         world.patch("module/mod", &json!({"spec": {"suspend": suspend}}));
         let heard =
@@ -266,7 +266,7 @@ async fn verifications_are_spread_over_the_interval_and_a_restart_does_not_bunch
     publish_all(&world, MANY).await;
     let before = all_looked_at(&world, SystemTime::now(), interval, MANY).await;
     let spread = |phases: &BTreeMap<String, u128>| {
-        // The widest part of the interval, seen as a circle, in which nobody is looked at.
+        // The widest part of the interval, seen as a circle, in which none is verified.
         let mut sorted: Vec<u128> = phases.values().copied().collect();
         sorted.sort_unstable();
         sorted.push(sorted[0] + interval.as_millis());
@@ -372,8 +372,8 @@ async fn an_outage_in_the_middle_of_a_publish_or_a_move_is_told_and_ends_by_itse
     let moving = world.version_when("mod-1.0.0", out_of_reach).await;
     let new = world.version_when("mod-1.1.0", out_of_reach).await;
     assert_eq!((&moving["status"]["synced"], &new["status"]["synced"]), (&json!(true), &json!(false)));
-    let told = |m: &Value| out_of_reach(m) && m["status"]["versions"]["failed"] == 2;
-    let module = world.module_when("mod", told).await;
+    let shown = |m: &Value| out_of_reach(m) && m["status"]["versions"]["failed"] == 2;
+    let module = world.module_when("mod", shown).await;
     let message = condition(&module, "Ready")["message"].as_str().unwrap();
     assert!(
         message.starts_with("0 of 2 versions stored, 2 failed; first 1.0.0: StorageUnavailable: "),

@@ -59,7 +59,7 @@ async fn a_refused_version_is_not_ready_after_a_suspension_or_an_outage() {
     says(&world, "mod-1.0.0", CHANGED).await;
     let states = watched.states(&world, "Version/mod-1.0.0").await;
     let mut since = states.iter().skip_while(|v| condition(v, "Ready")["reason"] != CHANGED);
-    assert!(since.all(|v| condition(v, "Ready")["status"] != "True"), "Ready, and nobody had looked");
+    assert!(since.all(|v| condition(v, "Ready")["status"] != "True"), "Ready without a look");
     watched.is_by_the_book(&world).await;
 }
 
@@ -123,7 +123,7 @@ async fn an_old_copy_is_kept_as_long_as_the_new_one_cannot_be_seen() {
         says(&world, "mod", "StorageAccessDenied").await;
         assert_eq!(world.objects_are(2).await, ["mod/new.zip", "mod/old.zip"]);
     }
-    assert_eq!(world.told("mod", "StorageAccessDenied").await.len(), 1, "said once");
+    assert_eq!(world.events("mod", "StorageAccessDenied").await.len(), 1, "reported once");
     world.bed.s3.clear_faults(&world.name);
     world.patch("version/mod", &json!({"spec": {"yanked": false}}));
     world.version_ready("mod").await;

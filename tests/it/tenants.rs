@@ -134,12 +134,12 @@ async fn a_version_that_names_another_namespaces_object_gets_only_a_condition() 
         other.kubectl(&["delete", "version", attack["metadata"]["name"].as_str().unwrap()]);
     }
     published.is_unharmed().await;
-    other.nothing_told(&operator, &[&other.bed.s3.root().secret_key]);
+    other.nothing_shown(&operator, &[&other.bed.s3.root().secret_key]);
 }
 
 #[tokio::test]
 async fn a_status_that_lies_about_its_objects_deletes_and_replaces_none() {
-    let (owner, other, _operator) = tenants("lies", |_, _| Vec::new()).await;
+    let (owner, other, _operator) = tenants("false-owner", |_, _| Vec::new()).await;
     let published = Published::publish(owner, "").await;
     let place = published.place().clone();
 
@@ -305,7 +305,7 @@ async fn a_token_is_given_to_nobody_who_does_not_hold_its_key() {
         statuses.iter().filter(|r| r.hop == Hop::Api).all(|r| [302, 404].contains(&r.status)),
         "{statuses:?}"
     );
-    other.nothing_stored_nor_told(&operator, &[]).await;
+    other.nothing_stored_nor_shown(&operator, &[]).await;
 }
 
 #[tokio::test]
@@ -347,10 +347,10 @@ async fn an_endpoint_of_ones_own_sees_no_request_and_so_no_credential() {
                 && condition(v, "Ready")["reason"] == "EndpointNotAllowed"
         })
         .await;
-    let nobody = listener.accept().unwrap_err();
-    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock, "something was sent to the other endpoint");
+    let error = listener.accept().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "something was sent to the other endpoint");
     published.is_unharmed().await;
-    other.nothing_told(&operator, &[&other.bed.s3.root().secret_key, &other.bed.s3.root().access_key]);
+    other.nothing_shown(&operator, &[&other.bed.s3.root().secret_key, &other.bed.s3.root().access_key]);
 }
 
 #[tokio::test]
@@ -361,25 +361,25 @@ async fn metadata_is_believed_only_where_it_names_this_very_version() {
     let (bucket, key) =
         (published.place()["bucket"].as_str().unwrap(), published.place()["key"].as_str().unwrap());
     let client = other.bed.s3.client();
-    let as_somebody = |namespace: &str, version: &str| {
+    let as_owner = |namespace: &str, version: &str| {
         [("opendepot-namespace", namespace.to_owned()), ("opendepot-version-name", version.to_owned())]
     };
-    // The owner's object with all it says of itself, and objects that say they are somebody else's, at places of the other.
+    // The owner's object with all it says of itself, and objects with metadata of another owner, at places of the other.
     let copy =
         client.copy_object().bucket(&other.name).key("net/copied.zip").copy_source(format!("{bucket}/{key}"));
     copy.send().await.unwrap();
-    let lies = [
-        ("neighbour", as_somebody(&other.name, "somebody-else")),
-        ("namesake", as_somebody(&published.world.name, "namesake")),
-        ("prefix", as_somebody(&other.name, "prefix-2")),
-        ("swapped", as_somebody("swapped", &other.name)),
+    let forged = [
+        ("neighbour", as_owner(&other.name, "another-owner")),
+        ("namesake", as_owner(&published.world.name, "namesake")),
+        ("prefix", as_owner(&other.name, "prefix-2")),
+        ("swapped", as_owner("swapped", &other.name)),
     ];
-    for (name, metadata) in &lies {
+    for (name, metadata) in &forged {
         let put = client.put_object().bucket(&other.name).key(format!("net/{name}.zip"));
         let put = metadata.iter().fold(put, |put, (key, value)| put.metadata(*key, value));
         put.body(b"a lie".to_vec().into()).send().await.unwrap();
     }
-    let names: Vec<&str> = lies.iter().map(|(name, _)| *name).chain(["copied"]).collect();
+    let names: Vec<&str> = forged.iter().map(|(name, _)| *name).chain(["copied"]).collect();
     let before = objects(&other).await;
     for name in &names {
         let mut version = other.inline_of(name, &other.module("net").config("name", json!("net")));

@@ -97,7 +97,7 @@ async fn the_seed_from_the_first_apply_to_the_last_delete() {
     world.module_ready("terraform-aws-eks").await;
     assert!(github.requests(EKS).unwrap().is_empty(), "no fetch for a change of credentials");
 
-    // forceSync, both commands, and the field goes back to false.
+    // forceSync, both commands, and the field is reset to false.
     world.apply(&same);
     world.module_ready("terraform-aws-eks").await;
     github.forget_requests(EKS).unwrap();

@@ -73,7 +73,7 @@ async fn a_refused_write_is_in_the_log_and_in_an_event_once() {
     let log = operator.log();
     let warned = log.lines().filter(|line| line.contains("WARN") && line.contains("not on a Friday"));
     assert_eq!(warned.count(), 1, "{log}");
-    let notes = world.told("mod", "VersionRefused").await;
+    let notes = world.events("mod", "VersionRefused").await;
     assert!(notes.len() == 1 && notes[0].contains("not on a Friday"), "{notes:?}");
     world.lift_refusal();
     world.version_when("mod", |v| v["status"]["observedGeneration"] == v["metadata"]["generation"]).await;
@@ -93,10 +93,10 @@ async fn what_is_odd_about_an_archive_is_reported_though_its_status_is_refused()
     world.refuses_status(&json!({"synced": true})).await;
     let _operator = world.operator().await;
     world.patch("version/mod", &json!({"spec": {"suspend": false}}));
-    let notes = world.told("mod", "LfsPointers").await;
+    let notes = world.events("mod", "LfsPointers").await;
     assert!(notes.len() == 1 && notes[0].contains("lambda.zip"), "{notes:?}");
     world.lift_refusal();
     world.version_ready("mod").await;
     assert_eq!(world.served("mod"), 1);
-    assert_eq!(world.told("mod", "LfsPointers").await.len(), 1, "it is reported once");
+    assert_eq!(world.events("mod", "LfsPointers").await.len(), 1, "it is reported once");
 }

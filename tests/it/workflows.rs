@@ -231,7 +231,7 @@ async fn a_failed_release_fails_with_the_reason() {
             "{}",
             outcome.log
         );
-        assert!(outcome.log.contains("Events:"), "the story is told: {}", outcome.log);
+        assert!(outcome.log.contains("Events:"), "the log has the Events: {}", outcome.log);
     }
 }
 

@@ -137,7 +137,7 @@ async fn what_changes_while_an_archive_is_fetched_stops_the_put_that_it_makes_wr
     patch::<Module>(&world, "packed", &tar).await;
     world.api::<Module>().delete("deleted", &kube::api::DeleteParams::default()).await.unwrap();
 
-    // Suspended: the object stays, and the status tells the truth of it.
+    // Suspended: the object stays, and the status is true of it.
     for (at, name) in [(0, "paused"), (1, "halted")] {
         let suspended = |v: &Value| condition(v, "Ready")["reason"] == "Suspended";
         let version = world.version_when(&format!("{name}-1.0.0"), suspended).await;
@@ -215,7 +215,7 @@ async fn new_content_gets_its_own_key_with_two_writes_more_old_object_last() {
         assert_eq!((steps[stored + 1].method.clone(), &steps[stored + 1].key), (Method::HEAD, &key(&after)));
         let deleted: Vec<_> = steps.iter().skip(stored + 2).filter(|r| r.method == Method::DELETE).collect();
         assert_eq!(world.sent(prefix), 1, "{name}");
-        let notes = world.told(name, "ContentReplaced").await;
+        let notes = world.events(name, "ContentReplaced").await;
         assert!(notes[0].contains(&digest_of(FIRST)) && notes[0].contains(&digest_of(MOVED)), "{notes:?}");
         if name == "net-retain" {
             assert!(deleted.is_empty(), "{deleted:#?}");
@@ -376,7 +376,7 @@ async fn an_object_that_appears_before_the_put_is_taken_avoided_or_left_alone() 
     }
     put_as(&world, "same", &keys_of[0], &bytes).await;
     put_as(&world, "other", &keys_of[1], b"what an earlier attempt stored").await;
-    world.bed.s3.put(&world.name, &keys_of[2], "somebody's only copy").await.unwrap();
+    world.bed.s3.put(&world.name, &keys_of[2], "a user's only copy").await.unwrap();
 
     let same = world.version_ready("same").await;
     assert_eq!((key(&same), &same["status"]["checksum"]), (keys_of[0].clone(), &donor["status"]["checksum"]));
@@ -387,7 +387,7 @@ async fn an_object_that_appears_before_the_put_is_taken_avoided_or_left_alone() 
     alone(&world, &other, "other/").await;
     let at = format!("s3://{}/{}", world.name, keys_of[2]);
     world.failed("foreign", "ObjectNotOurs", Stalled, &[&at, "was not stored by OpenDepot"]).await;
-    assert_eq!(world.bed.s3.get(&world.name, &keys_of[2]).await.unwrap(), b"somebody's only copy");
+    assert_eq!(world.bed.s3.get(&world.name, &keys_of[2]).await.unwrap(), b"a user's only copy");
     let puts = world.bed.s3.requests(&world.name).into_iter().filter(|r| r.method == Method::PUT);
     let refused = puts.filter(|r| r.status == 412).map(|r| r.key).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(refused, keys_of.iter().cloned().collect(), "each was refused at its first place");
@@ -432,7 +432,7 @@ async fn what_s3_shows_after_a_put_decides_and_a_status_never_claims_what_is_not
     }
     assert_eq!(key(&world.version_ready("forced").await), key(&forced), "restored in its place");
 
-    // Another's object at the recorded key: it stays, and nobody calls it this Version's.
+    // Another's object at the recorded key: it stays, and is not taken for this Version's.
     put_as(&world, "another", &key(&copied), b"another's").await;
     world.force("version/copied");
     let failed = |v: &Value| condition(v, "Ready")["reason"] == "ObjectNotOurs";
@@ -452,13 +452,13 @@ async fn an_object_without_label_in_another_store_is_not_ours() {
     version["spec"]["fileName"] = json!("net-1.0.0.zip");
     world.apply(&version);
     let here = world.version_ready("net").await;
-    there.put(&world.name, &key(&here), "somebody's only copy").await.unwrap();
+    there.put(&world.name, &key(&here), "a user's only copy").await.unwrap();
     let endpoint = json!({"storageConfig": {"s3": {"endpoint": there.endpoint()}}});
     world.patch("version/net", &json!({"spec": {"moduleConfigRef": endpoint}}));
     world.version_when("net", |v| condition(v, "Ready")["reason"] == "ObjectNotOurs").await;
     world.kubectl(&["delete", "version", "net"]);
     gone(&world, "net").await;
-    assert_eq!(there.get(&world.name, &key(&here)).await.unwrap(), b"somebody's only copy");
+    assert_eq!(there.get(&world.name, &key(&here)).await.unwrap(), b"a user's only copy");
     assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), [""; 0]);
 }
 
@@ -523,7 +523,7 @@ async fn a_moved_tag_that_changes_only_an_execute_bit_is_other_content() {
     assert_eq!(after["status"]["contentDigest"], free["status"]["contentDigest"]);
     alone(&world, &after, "free/").await;
     assert!(tree(&world.stored(&after).await)["run.sh"].0, "it is executable now");
-    let notes = world.told("free-1.0.0", "ContentReplaced").await;
+    let notes = world.events("free-1.0.0", "ContentReplaced").await;
     assert!(notes[0].contains("execut"), "{notes:?}");
 }
 
@@ -574,7 +574,7 @@ async fn immutable_that_is_turned_on_during_the_put_keeps_what_was_published() {
         assert_eq!(refused["status"][field], before["status"][field], "{field}");
     }
     assert_eq!(refused["status"]["checksum"], sha256(&world.stored(&refused).await));
-    // The tag moved back ends it, and what was begun goes.
+    // The tag moved back ends it, and what was begun is deleted.
     world.bed.s3.clear_faults(&world.name);
     repository.release("v1.0.0", &main_tf(FIRST)).unwrap();
     world.version_reset("mod-1.0.0").await;

@@ -52,7 +52,7 @@ fn a_link_to_a_folder_is_its_copy() {
 #[test]
 fn links_to_links_are_followed_as_the_kernel_does() {
     assert_followed(&[file("a", "1"), link("b", "a"), link("c", "b")], &["a=1", "b=1", "c=1"]);
-    // `..` after a link is the parent of where the link leads, not of where it lies.
+    // `..` after a link is the parent of where the link leads, not of where it is.
     let items = [file("x/y/f", "1"), file("x/z", "2"), link("l", "x/y"), link("m", "l/../z")];
     assert_followed(&items, &["l/f=1", "m=2", "x/y/f=1", "x/z=2"]);
     // Links inside a copied folder lead where they led before.

@@ -49,11 +49,11 @@ fn assert_refused_cheaply(bytes: impl FnOnce(&mut dyn Write), expected: &str) ->
         .output()
         .unwrap();
     let output = String::from_utf8_lossy(&child.stdout);
-    let told = output.lines().find_map(|line| line.strip_prefix("grew by ")).expect(&output);
-    let (numbers, error) = told.split_once(": ").unwrap();
+    let report = output.lines().find_map(|line| line.strip_prefix("grew by ")).expect(&output);
+    let (numbers, error) = report.split_once(": ").unwrap();
     let (grown, read) = numbers.split_once(", read ").unwrap();
-    assert!(error.starts_with(expected), "{told}");
-    assert!(grown.parse::<u64>().unwrap() < MOST, "{told}");
+    assert!(error.starts_with(expected), "{report}");
+    assert!(grown.parse::<u64>().unwrap() < MOST, "{report}");
     read.parse::<u64>().unwrap() * 100 / fs::metadata(&path).unwrap().len()
 }
 
@@ -143,7 +143,7 @@ fn a_gibibyte_of_zeros_in_a_megabyte() {
     assert_refused_cheaply(|out| zip_of_many(out, 1, &content, sizes), "RatioTooHigh");
 }
 
-/// As in the densest bombs known: each content is a stored block that quotes the next entry's header, and goes on into
+/// As in the densest bombs known: each content is a stored block that quotes the next entry's header, and continues into
 /// that entry's own content, so that all of them share one kernel of zeros.
 #[test]
 fn entries_that_quote_one_another() {
@@ -162,7 +162,7 @@ fn entries_that_quote_one_another() {
         content.splice(0..0, block);
         plain.splice(0..0, local);
     }
-    // The outermost header is quoted by nobody.
+    // The outermost header is quoted by no other.
     let body = &content[5..];
     let mut directory = Vec::new();
     for (i, said) in heads.iter().rev().enumerate() {

@@ -1,4 +1,4 @@
-//! Tests of the whole module: what goes in are bytes made by [`Item`]s, what comes out is read back with other code.
+//! Tests of the whole module: the input is bytes made by [`Item`]s, the output is read back with other code.
 
 mod format;
 mod git;

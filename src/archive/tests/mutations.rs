@@ -1,4 +1,4 @@
-//! What holds for every archive that was damaged, or made by somebody who knows how: it is refused, or what comes out is
+//! What holds for every archive that was damaged, or made by an attacker: it is refused, or what comes out is
 //! a plain tree. Checksums are mended after the damage, so that it gets past them.
 
 use proptest::prelude::*;

@@ -92,7 +92,7 @@ fn what_is_no_archive_is_named() {
     }
 }
 
-/// What a proxy passes on when GitHub's side breaks off at once is not told apart from what breaks off later.
+/// What a proxy passes on when GitHub's side breaks off at once is not distinguished from what breaks off later.
 #[test]
 fn what_ends_within_its_first_bytes_is_corrupt() {
     for raw in [&b""[..], b"P", b"PK", b"PK\x03", b"PK\x05", b"\x1f"] {
@@ -235,7 +235,7 @@ fn tar_headers_that_contradict_themselves_are_refused() {
             "two pax paths",
             [pax(b'x', &[("path", b"t/b")]), pax(b'x', &[("path", b"t/c")]), member.clone()].concat(),
         ),
-        ("a long name for nobody", [&member[..], &pax(b'x', &[("path", b"t/b")])].concat()),
+        ("a long name without an entry", [&member[..], &pax(b'x', &[("path", b"t/b")])].concat()),
         ("a global path", [&pax(b'g', &[("path", b"t/b")])[..], &member].concat()),
         ("a global target", [&pax(b'g', &[("linkpath", b"t/b")])[..], &member].concat()),
         ("a global size", [&pax(b'g', &[("size", b"1")])[..], &member].concat()),

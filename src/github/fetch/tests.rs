@@ -58,7 +58,7 @@ fn grant(token: &str) -> Answer {
     answer(201, body.leak())
 }
 
-/// Answers each address in turn, the last one for ever; what it does not know is 404.
+/// Answers each address in turn, the last one again and again; what it does not know is 404.
 #[derive(Default)]
 struct Script {
     answers: Mutex<HashMap<String, Vec<Answer>>>,

@@ -135,7 +135,7 @@ fn what_is_refused_waits_longer_each_time_and_holds_up_no_other() {
     let expected = Refused { names: ["b".to_owned()].into(), words: "no b".into(), ..Refused::default() };
     assert_eq!(attempts.refused(), expected);
     attempts.retry_refused(now);
-    assert_eq!(names(&attempts.due(&creates(&["b"]), now)), ["b"], "a person changed something");
+    assert_eq!(names(&attempts.due(&creates(&["b"]), now)), ["b"], "a user changed something");
     assert_eq!(names(&attempts.due(&Plan::default(), now)), [""; 0]);
     assert_eq!(attempts.refused(), Refused::default(), "what is not wanted is forgotten");
 }

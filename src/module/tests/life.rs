@@ -120,7 +120,7 @@ impl World {
         let listed = self.module.decide(&self.children).0.wanted;
         for child in &mut self.children {
             let lean = child.lean();
-            // What is left only because an entry of the list cannot be read is asked by nobody to do anything.
+            // What is left only because an entry of the list cannot be read receives no request.
             if lean.suspend || lean.module_suspended || !listed.iter().any(|w| w.name == child.name()) {
                 continue;
             }
@@ -198,17 +198,20 @@ impl World {
         let listed: Vec<Release> =
             view.spec.versions.iter().filter_map(|entry| Release::parse(&entry.version).ok()).collect();
         let limit = view.spec.module_config.version_history_limit.unwrap_or(0);
-        let goes = |child: &ChildFixture| plan.delete.iter().any(|target| target.name == child.name());
-        for child in self.children.iter().filter(|child| goes(child)) {
+        let is_deleted = |child: &ChildFixture| plan.delete.iter().any(|target| target.name == child.name());
+        for child in self.children.iter().filter(|child| is_deleted(child)) {
             let lean = child.lean();
             let release = Release::parse(&lean.version).unwrap();
             prop_assert!(view.manages(&lean) && lean.has_finalizer);
             if listed.contains(&release) && lean.status.synced {
                 let newer = self.children.iter().filter(|other| {
                     let newer = Release::parse(&other.lean().version).unwrap().precedence(&release).is_gt();
-                    newer && other.lean().status.synced && !goes(other)
+                    newer && other.lean().status.synced && !is_deleted(other)
                 });
-                prop_assert!(limit > 0 && newer.count() >= usize::try_from(limit).unwrap(), "{release} goes");
+                prop_assert!(
+                    limit > 0 && newer.count() >= usize::try_from(limit).unwrap(),
+                    "{release} is deleted"
+                );
             }
         }
         Ok(())

@@ -196,7 +196,7 @@ impl ChildFixture {
     }
 
     fn of_another_owner(mut self) -> Self {
-        self.0["metadata"]["ownerReferences"][0]["uid"] = json!("uid-of-somebody");
+        self.0["metadata"]["ownerReferences"][0]["uid"] = json!("uid-of-another");
         self
     }
 

@@ -18,8 +18,8 @@ pub(super) fn run(module: &ModuleFixture, plan: &Plan, children: Vec<ChildFixtur
             None => child,
         })
         .map(|child| {
-            let goes = plan.delete.iter().any(|target| target.name == child.name());
-            if goes { child.terminating() } else { child }
+            let is_deleted = plan.delete.iter().any(|target| target.name == child.name());
+            if is_deleted { child.terminating() } else { child }
         })
         .collect();
     after.extend(plan.create.iter().map(|create| {
@@ -71,7 +71,7 @@ fn some_child(version: &str, state: u8) -> Option<ChildFixture> {
         6 => Some(stored_child(version).ownerless()),
         7 => Some(stored_child(version).ownerless().annotated(ADOPT, "network")),
         8 => Some(stored_child(version).with(json!({"spec": {"moduleSuspended": true}}))),
-        9 => Some(stored_child(version).with(json!({"spec": {"expectedDigest": "h1:told"}}))),
+        9 => Some(stored_child(version).with(json!({"spec": {"expectedDigest": "h1:given"}}))),
         10 => Some(stored_child(version).asked("earlier")),
         11 => Some(stored_child(version).with_config(json!({"storageConfig": {"s3": {"bucket": "old"}}}))),
         _ => Some(stored_child(version)),
@@ -128,15 +128,15 @@ proptest! {
         let mut children = run(&module, &plan, children);
         let next = module.plan(&children);
         // What is to go hears of the deletion policy before; an adopted Version may let an older one go.
-        let told = |name: &str| plan.change.iter().any(|c| c.target.name == name && c.retain().is_some());
-        let rest = next.change.len() + next.create.len() + next.delete.iter().filter(|t| !told(&t.name)).count();
+        let is_given = |name: &str| plan.change.iter().any(|c| c.target.name == name && c.retain().is_some());
+        let rest = next.change.len() + next.create.len() + next.delete.iter().filter(|t| !is_given(&t.name)).count();
         prop_assert!(rest == 0 || plan.change.iter().any(Change::adopts), "{next:?}");
-        // Whatever goes knows what becomes of its object.
+        // Whatever is deleted knows what becomes of its object.
         let retain = module.view().policy.retain;
         for child in children.iter().map(ChildFixture::lean) {
-            let goes = child.is_terminating() || next.delete.iter().any(|t| Some(&t.name) == child.metadata.name.as_ref());
+            let is_deleted = child.is_terminating() || next.delete.iter().any(|t| Some(&t.name) == child.metadata.name.as_ref());
             let ours = module.view().manages(&child);
-            prop_assert!(!goes || !ours || child.retain == retain, "{child:?}");
+            prop_assert!(!is_deleted || !ours || child.retain == retain, "{child:?}");
         }
 
         // What waited for a name is made once that is free, and then there is nothing left to do.

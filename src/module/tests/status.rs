@@ -146,7 +146,7 @@ fn what_keeps_a_module_from_its_goal_is_said() {
     let table = [
         (wants_two().suspended(), IDLE, "Suspended", "spec.suspend"),
         (wants_two().with_versions(["1.0.0", "latest"]), STALLED, "InvalidSpec", "Nothing is removed"),
-        (config(json!({"repoOwner": "somebody"})), STALLED, "InvalidSpec", "repoOwner"),
+        (config(json!({"repoOwner": "another"})), STALLED, "InvalidSpec", "repoOwner"),
         (config(json!({"storageConfig": {"gcs": {}}})), STALLED, "InvalidSpec", "gcs"),
         (
             config(json!({"githubClientConfig": {"secretName": "../other"}})),
@@ -188,7 +188,7 @@ fn versions_of_the_original_have_a_condition_of_their_own_while_they_are_there()
         said.message
             .contains("; kubectl patch --field-manager=opendepot-release -n acme versions.opendepot.")
     );
-    assert!(said.message.contains("finalizers"), "nobody else would take it off: {}", said.message);
+    assert!(said.message.contains("finalizers"), "no other client would remove it: {}", said.message);
     let suspended = wants_two().suspended().with_status(&with).status(&two, None);
     assert_eq!(found(&suspended), Some(said), "they are there whatever the Module does");
 
@@ -271,8 +271,8 @@ fn turning_immutable_off_is_told_once() {
     let on = wants_two().immutable(json!({"1.0.0": "h1:first"}));
     let off = on.clone().with_config(json!({"immutable": false}));
     let after = off.status(&[], None);
-    let told = unpinned(&off.view().status, &after).unwrap();
-    assert!(told.contains("turned off: the content of 1 version is no longer pinned"), "{told}");
+    let note = unpinned(&off.view().status, &after).unwrap();
+    assert!(note.contains("turned off: the content of 1 version is no longer pinned"), "{note}");
     assert_eq!(unpinned(&after, &off.with_status(&after).status(&[], None)), None);
     assert_eq!(unpinned(&on.view().status, &on.status(&[], None)), None);
 }
@@ -381,7 +381,7 @@ fn the_token_of_another_life_answers_nothing() {
     assert!(resets_force(&crashed_before_its_reset.view()));
     let restored = restored(3);
     assert!(!resets_force(&restored.view()));
-    assert!(unopened(&restored.view()).is_some(), "it is a request that nobody has answered");
+    assert!(unopened(&restored.view()).is_some(), "it is a request that was not answered");
     let first = restored.status(&[], None);
     assert_eq!((first.force_token.as_deref(), first.observed_generation), (None, Some(2)));
     assert!(!resets_force(&restored.with_status(&first).view()), "also when its generation has been seen");
@@ -405,7 +405,11 @@ fn a_request_ends_though_the_api_server_refuses_a_version() {
         ("VersionRefused", "1 of 2 versions stored. Version network-2.0.0 cannot be made.")
     );
     let asked = [answered.clone(), stored_child("2.0.0")];
-    assert_eq!(status(&asked, &refused("network-2.0.0")).force_token.as_deref(), Some("done:3"), "or told");
+    assert_eq!(
+        status(&asked, &refused("network-2.0.0")).force_token.as_deref(),
+        Some("done:3"),
+        "or reported"
+    );
     assert_eq!(status(&asked, &Refused::default()).force_token.as_deref(), Some("token"), "it is waited for");
     let at_work = [answered, stored_child("2.0.0").asked("token")];
     assert_eq!(status(&at_work, &refused("network-2.0.0")).force_token.as_deref(), Some("token"));

@@ -102,7 +102,7 @@ where
     }
 
     /// Returns what is known, or waits for the review of another caller, or starts one if `admit` permits it. The review
-    /// goes on when its caller gives up. The second value says whether this call started it.
+    /// continues when its caller gives up. The second value says whether this call started it.
     pub async fn ask<F>(
         self: &Arc<Self>,
         keys: Keys,

@@ -1,4 +1,4 @@
-//! What changed between two versions of a module, for somebody who calls it.
+//! What changed between two versions of a module, for those who call it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! Documentation of a module, read from its stored archive: README, inputs, outputs, requirements, resources.
 //!
-//! Archives are strangers' input. What is read is bounded in size, number, depth and time, and a file that cannot be read costs its own
+//! Archives are untrusted input. What is read is bounded in size, number, depth and time, and a file that cannot be read costs its own
 //! contents only. Types and defaults are shown as they are written, as `terraform-config-inspect` does.
 //!
 //! ```text

@@ -1,6 +1,6 @@
 //! Answers requests: path, permission, index, answer.
 //!
-//! Permission is checked before anything is looked up, so that no answer tells a stranger whether a module exists.
+//! Permission is checked before anything is looked up, so that no answer shows an unknown client whether a module exists.
 
 mod headers;
 mod log;

@@ -199,13 +199,13 @@ fn nothing_was_stored_is_said_only_where_it_is_so() {
 #[test]
 fn what_replaces_content_is_told_from_what_does_not() {
     let view = stored().version();
-    let told = |content: &Content| {
+    let noted = |content: &Content| {
         let bytes_changed = other_bytes(&view, &stored().target(), content);
         replaced(&view, &content.digest, bytes_changed)
     };
-    assert_eq!(told(&same()), None);
-    assert!(told(&moved()).is_some_and(|note| note.contains("h1:first") && note.contains("h1:second")));
-    assert!(told(&other_modes()).is_some_and(|note| note.contains("executable")));
+    assert_eq!(noted(&same()), None);
+    assert!(noted(&moved()).is_some_and(|note| note.contains("h1:first") && note.contains("h1:second")));
+    assert!(noted(&other_modes()).is_some_and(|note| note.contains("executable")));
     assert_eq!(replaced(&view, "h1:first", false), None, "an older revision wrote it");
     assert_eq!(replaced(&version().version(), "h1:first", false), None, "it is the first");
 }
@@ -243,7 +243,7 @@ fn a_put_or_delete_ends_when_what_it_rests_on_changes_and_for_nothing_else() {
         assert_eq!(PutBasis::of(&before) != PutBasis::of(&after), put, "a PUT: {change}");
         assert_eq!(DeleteBasis::of(&before) != DeleteBasis::of(&after), delete, "a DELETE: {change}");
     }
-    // Of one that goes, only the policy counts, and who it is.
+    // Of one that is deleted, only the policy counts, and who it is.
     for (change, ..) in changes() {
         let (before, after) =
             (stored().terminating().version(), stored().terminating().with(change.clone()).version());

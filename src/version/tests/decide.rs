@@ -141,8 +141,8 @@ fn the_steps_in_their_order() {
         ("stored, the bucket out of reach", stored().failed(&storage_failure()), "verify"),
         ("not stored, the bucket out of reach", version().failed(&storage_failure()), "publish"),
         ("forced, the bucket out of reach", stored().forced().failed(&storage_failure()), "reset"),
-        ("told what it holds", stored().with(json!({"spec": {"expectedDigest": "h1:first"}})), "rest"),
-        ("told another content", stored().with(json!({"spec": {"expectedDigest": "h1:other"}})), "publish"),
+        ("given what it holds", stored().with(json!({"spec": {"expectedDigest": "h1:first"}})), "rest"),
+        ("given another content", stored().with(json!({"spec": {"expectedDigest": "h1:other"}})), "publish"),
         ("of a new generation", stored().next_generation(), "record"),
         ("done, the reset seen", stored().with(json!({"status": {"pendingForce": "done:4"}})), "record"),
     ];
@@ -159,13 +159,13 @@ fn the_steps_in_their_order() {
     assert_eq!((of(&extensionless), of(&extensionless.next_generation())), ("rest", "verify"));
     let restoring = stored().current().restoring("lost", at(300));
     assert_eq!(of(&stored().with_status(&restoring)), "publish");
-    let resumed = stored().current().suspended("somebody", at(300));
+    let resumed = stored().current().suspended("a user", at(300));
     assert_eq!(of(&stored().with_status(&resumed)), "record", "resuming costs no fetch");
     for (failure, expected) in
         [(stalled(), "publish"), (passing(), "publish"), (storage_failure(), "verify"), (kept, "verify")]
     {
         let failed = stored().failed(&failure);
-        let resumed = failed.current().suspended("somebody", at(300));
+        let resumed = failed.current().suspended("a user", at(300));
         assert_eq!(
             of(&failed.with_status(&resumed)),
             expected,
@@ -303,7 +303,7 @@ fn what_is_stored_and_said_waits_for_its_verification() {
 fn suspension_is_said_once_and_holds_back_every_request() {
     for field in ["suspend", "moduleSuspended"] {
         let version = stored().with(json!({"spec": {field: true}})).next_generation().forced();
-        let said = version.current().suspended("somebody", at(300));
+        let said = version.current().suspended("a user", at(300));
         assert!(matches!(decision(&version.with_status(&said)), Action::Rest(None)), "{field}");
     }
 }
@@ -598,7 +598,7 @@ fn perform(version: Fixture, action: &Action, seen: &mut Option<Seen>) -> Option
         Action::CleanUp(_) => current.cleaned_up(at(NOW)),
         Action::Record(target) => current.recorded(target, at(NOW)),
     };
-    assert_ne!(status, current.status, "{action:?} changes nothing, and would be repeated for ever");
+    assert_ne!(status, current.status, "{action:?} changes nothing, and would be repeated without end");
     Some(version.with_status(&status))
 }
 

@@ -48,7 +48,7 @@ fn version() -> Fixture {
     }))
 }
 
-/// A Version that a person wrote, before the operator saw it.
+/// A Version that a user wrote, before the operator saw it.
 fn inline() -> Fixture {
     version().with(json!({
         "metadata": {"name": "one-off", "uid": "uid-of-one-off", "finalizers": null, "ownerReferences": null},

@@ -168,7 +168,7 @@ fn ours_is_what_names_this_version_or_lies_where_it_was_stored_unnamed() {
         ObjectLocation { bucket: "other".into(), ..place.clone() },
         ObjectLocation { key: "network/second.zip".into(), ..place.clone() },
     ] {
-        assert!(!is_ours(&view, &other, &unnamed), "anybody's: {other:?}");
+        assert!(!is_ours(&view, &other, &unnamed), "not ours: {other:?}");
         assert!(is_ours(&view, &other, &object()), "it names this Version: {other:?}");
     }
     let elsewhere = |endpoint: &str| json!({"status": {"storage": {"endpoint": endpoint}}});

@@ -53,7 +53,7 @@ async fn whatever_users_do_and_whatever_fails_all_is_as_wanted_when_it_settles()
 async fn sequence(seed: u64) -> anyhow::Result<()> {
     let steps = steps::from_seed(seed);
     let mut player = Player::new(seed).await?;
-    let told = || steps.iter().map(|step| format!("{step:?}")).collect::<Vec<_>>().join("\n  ");
+    let history = || steps.iter().map(|step| format!("{step:?}")).collect::<Vec<_>>().join("\n  ");
     let result = async {
         for step in &steps {
             player.play(step).await.map_err(|error| error.context(format!("at {step:?}")))?;
@@ -63,6 +63,6 @@ async fn sequence(seed: u64) -> anyhow::Result<()> {
     result.await.map_err(|error| {
         let log = std::env::temp_dir().join(format!("model-{seed}.log"));
         let kept = std::fs::write(&log, player.log());
-        error.context(format!("the operator's log: {} ({kept:?})\n  {}\n", log.display(), told()))
+        error.context(format!("the operator's log: {} ({kept:?})\n  {}\n", log.display(), history()))
     })
 }

@@ -194,7 +194,7 @@ impl Player {
         Ok(())
     }
 
-    /// Somebody deletes an object, or half of its bytes. Only one that a Version has on record as stored is damaged: nobody could
+    /// A client deletes an object, or half of its bytes. Only one that a Version has on record as stored is damaged: none could
     /// tell such damage from the bytes of a PUT whose answer was lost.
     async fn spoil(&self, step: &Step) -> Result<()> {
         let list = self.versions().list(&ListParams::default()).await?;

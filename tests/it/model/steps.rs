@@ -86,7 +86,7 @@ pub enum Step {
     Inline {
         there: bool,
     },
-    /// Somebody deletes or overwrites a stored object.
+    /// A client deletes or overwrites a stored object.
     Lose {
         nth: usize,
     },

@@ -12,9 +12,9 @@ use super::{ModuleFixture, World, condition, soon};
 /// Who has to act on a failure, as the conditions show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// A person.
+    /// A user.
     Stalled,
-    /// Nobody: it is tried again.
+    /// The operator: it is retried.
     Retried,
 }
 
@@ -70,7 +70,7 @@ impl World {
         let version = self
             .version_when(name, |v| {
                 let ready = condition(v, "Ready");
-                // What is retried at first may wait for a person when it has failed again.
+                // What is retried at first may require a user when it has failed again.
                 let stalled = condition(v, "Stalled")["status"] == "True";
                 ready["status"] == "False"
                     && ready["reason"] == reason
@@ -94,7 +94,7 @@ impl World {
         version
     }
 
-    /// Waits until there is a Warning about a Version, and checks that it is the only one, told once, with that reason.
+    /// Waits until there is a Warning about a Version, and checks that it is the only one, sent once, with that reason.
     pub async fn warned_once(&self, version: &str, reason: &str) {
         let warnings = || async {
             let of = format!("--field-selector=involvedObject.name={version},type=Warning");
@@ -109,19 +109,19 @@ impl World {
     }
 
     /// Nothing is in the bucket, and the log and every status in the namespace are without these.
-    pub async fn nothing_stored_nor_told(&self, operator: &Operator, secrets: &[&str]) {
+    pub async fn nothing_stored_nor_shown(&self, operator: &Operator, secrets: &[&str]) {
         assert_eq!(self.bed.s3.keys(&self.name).await.unwrap(), [""; 0]);
-        self.nothing_told(operator, secrets);
+        self.nothing_shown(operator, secrets);
     }
 
     /// The log, the objects and the Events of the namespace are without these, and without tokens of GitHub's.
-    pub fn nothing_told(&self, operator: &Operator, secrets: &[&str]) {
-        let told = [operator.log(), self.kubectl(&["get", "modules,versions,events", "-o", "json"])];
-        for text in &told {
+    pub fn nothing_shown(&self, operator: &Operator, secrets: &[&str]) {
+        let texts = [operator.log(), self.kubectl(&["get", "modules,versions,events", "-o", "json"])];
+        for text in &texts {
             for secret in secrets.iter().chain(&["ghs_", "ghp_", "PRIVATE KEY", "token="]) {
                 let at =
                     text.find(secret).map(|at| &text[at.saturating_sub(200)..(at + 100).min(text.len())]);
-                assert_eq!(at, None, "{secret:?} is told");
+                assert_eq!(at, None, "{secret:?} is shown");
             }
         }
     }

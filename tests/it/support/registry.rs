@@ -130,7 +130,7 @@ impl Depot {
         clients
     }
 
-    /// The URL of an archive, as the registry at this base (`https://HOST`) tells a client.
+    /// The URL of an archive, as the registry at this base (`https://HOST`) gives it to a client.
     pub async fn archive_url(&self, base: &str, module: &str, version: &str) -> anyhow::Result<String> {
         let path = format!("/v1/modules/{}/{module}/{SYSTEM}/{version}/download", self.world.name);
         let answer = self.client().get(format!("{base}{path}")).send().await?;

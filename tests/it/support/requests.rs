@@ -143,7 +143,7 @@ impl World {
     }
 
     /// Waits until there is an Event with this reason about an object, and gives the notes of all such.
-    pub async fn told(&self, object: &str, reason: &str) -> Vec<String> {
+    pub async fn events(&self, object: &str, reason: &str) -> Vec<String> {
         let notes = || async {
             let of = format!("--field-selector=involvedObject.name={object},reason={reason}");
             let list: Value = serde_json::from_str(&self.kubectl(&["get", "events", &of, "-o", "json"]))?;

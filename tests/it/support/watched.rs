@@ -142,18 +142,18 @@ fn by_itself(object: &Value) -> Result<()> {
         other => Err(anyhow::anyhow!("{type_} is {other:?}")),
     };
     let (ready, reconciling, stalled) = (holds("Ready")?, holds("Reconciling")?, holds("Stalled")?);
-    let told = condition(object, "Ready");
+    let reported = condition(object, "Ready");
     for one in status["conditions"].as_array().unwrap() {
         // The address is no part of Ready, and waits for the watch where that is behind.
         let apart = one["type"] == "Addressable";
         ensure!(one["observedGeneration"] == observed || apart, "a condition speaks of another generation");
         ensure!(one["reason"].as_str().is_some_and(|r| !r.is_empty()), "a condition without reason");
         ensure!(one["message"].as_str().is_some_and(|m| m.len() <= MAX_MESSAGE), "a long message");
-        let repeats = one["reason"] == told["reason"] && one["message"] == told["message"];
+        let repeats = one["reason"] == reported["reason"] && one["message"] == reported["message"];
         ensure!(one["status"] == "False" || repeats || apart, "{} says other than Ready", one["type"]);
     }
-    ensure!(status["syncStatus"] == told["message"], "syncStatus says other than Ready");
-    let resting = ready || told["reason"] == "Suspended";
+    ensure!(status["syncStatus"] == reported["message"], "syncStatus says other than Ready");
+    let resting = ready || reported["reason"] == "Suspended";
     ensure!(!(reconciling && stalled), "reconciling and stalled at once");
     ensure!(resting != (reconciling || stalled), "at rest neither of the two, otherwise one");
     if ready {
@@ -170,7 +170,7 @@ fn by_itself(object: &Value) -> Result<()> {
 /// The rules for two states of one object, one after the other.
 fn after_another(before: &Value, after: &Value) -> Result<()> {
     let observed = |o: &Value| o["status"]["observedGeneration"].as_i64();
-    ensure!(observed(before) <= observed(after), "observedGeneration goes back");
+    ensure!(observed(before) <= observed(after), "observedGeneration decreases");
     for new in after["status"]["conditions"].as_array().into_iter().flatten() {
         let old = condition(before, new["type"].as_str().unwrap());
         let (then, now) = (old["lastTransitionTime"].as_str(), new["lastTransitionTime"].as_str());
@@ -198,8 +198,8 @@ fn among_others(module: &Value, last: &BTreeMap<String, Value>) -> Result<()> {
         let place = (&status["storage"]["bucket"], &status["storage"]["endpoint"]);
         ensure!(status["synced"] == true && place == (&s3["bucket"], &s3["endpoint"]), "{one} is elsewhere");
         for field in ["name", "provider", "repoUrl", "fileFormat", "deletionPolicy", "immutable"] {
-            let told = &version["spec"]["moduleConfigRef"][field];
-            ensure!(config[field].is_null() || config[field] == *told, "{one} has not been told of {field}");
+            let reported = &version["spec"]["moduleConfigRef"][field];
+            ensure!(config[field].is_null() || config[field] == *reported, "{one} does not have {field}");
         }
         ensure!(
             status["observedGeneration"] == version["metadata"]["generation"],

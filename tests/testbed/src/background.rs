@@ -52,7 +52,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A loopback port that nobody listens on.
+/// A loopback port without a listener.
 ///
 /// Taken from below the range that the kernel gives to outgoing connections, so that none of these takes it before
 /// the server that it is meant for has started.

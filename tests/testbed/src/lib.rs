@@ -140,7 +140,7 @@ impl Testbed {
         Ok(Tenant { namespace: name.clone(), bucket: name })
     }
 
-    /// The operator as shipped, told where this testbed's parts are.
+    /// The operator as shipped, configured with the addresses of this testbed.
     pub fn operator(&self) -> OperatorBuilder {
         OperatorBuilder::new(&self.operator)
             .env("KUBECONFIG", &self.kubeconfig)
@@ -153,7 +153,7 @@ impl Testbed {
             .args([OsString::from("--ca-file"), self.github.ca_file().into()])
     }
 
-    /// The registry as shipped, told where this testbed's parts are. It has no access to GitHub.
+    /// The registry as shipped, configured with the addresses of this testbed. It has no access to GitHub.
     pub fn registry(&self) -> OperatorBuilder {
         OperatorBuilder::registry(&self.operator)
             .env("KUBECONFIG", &self.registry_kubeconfig)

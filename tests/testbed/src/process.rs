@@ -38,7 +38,7 @@ echo "$code"
 kill "$watcher"
 "#;
 
-/// `$1` is a folder that goes when everybody who uses it had time to end.
+/// `$1` is a folder that is removed when all of its users had time to end.
 const JANITOR: &str = r#"while read -r _; do :; done; sleep 2; rm -rf "$1""#;
 
 /// What to start.
@@ -189,7 +189,7 @@ impl Process {
     }
 }
 
-/// A temporary folder that goes a moment after the process that made it has ended, in whatever way.
+/// A temporary folder that is removed a moment after the process that made it has ended, in whatever way.
 ///
 /// With `OPENDEPOT_TEST_KEEP` set it stays, for a look at the logs.
 #[derive(Debug)]

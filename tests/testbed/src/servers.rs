@@ -1,6 +1,6 @@
 //! The real servers and clients that the tests run on, built from source once per machine.
 //!
-//! The `go.mod` files below `hack/` pin them. What is built lies in the user's cache folder, under the hash of that file,
+//! The `go.mod` files below `hack/` pin them. What is built is in the user's cache folder, under the hash of that file,
 //! its `go.sum` and its code, so that a fresh clone finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
 
 use std::fs::{self, File};
@@ -158,7 +158,7 @@ fn cache(module: &str) -> Result<PathBuf> {
 }
 
 fn build(server: Server, path: &Path, progress: &str) -> Result<()> {
-    let folder = path.parent().context("a binary lies in a folder")?;
+    let folder = path.parent().context("a binary is in a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let guard = File::create(folder.join(".lock")).context("cannot make the build lock")?;
     guard.lock().context("cannot take the build lock")?;

@@ -17,7 +17,7 @@ use crate::process::{Folder, Process, Spec};
 use crate::s3::{REGION, S3};
 use crate::servers;
 
-/// A working folder with one configuration. It goes when this is dropped.
+/// A working folder with one configuration. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Terraform {
     program: PathBuf,

@@ -31,14 +31,14 @@ roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: reader 
 subjects: [{ kind: ServiceAccount, name: reader, namespace: default }]
 "#;
 
-/// Stands for the operator: prints its environment and its arguments, and exits with 3 when it is told to end.
+/// Stands for the operator: prints its environment and its arguments, and exits with 3 at SIGTERM.
 const SCRIPT: &str = r#"#!/bin/sh
 trap 'exit 3' TERM
 env; echo "$@"; echo started
 while :; do sleep 0.05; done
 "#;
 
-/// What the testbed has to know about a product, in a folder that goes with this process.
+/// What the testbed has to know about a product, in a folder that is removed with this process.
 fn product() -> Result<Folder> {
     let folder = Folder::new("product")?;
     std::fs::write(folder.sub("deploy")?.join("reader.yaml"), MANIFESTS)?;

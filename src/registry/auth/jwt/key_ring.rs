@@ -55,7 +55,7 @@ impl KeyRing {
         Self { issuer, source, loaded: ArcSwapOption::empty(), on_demand: Mutex::new(None) }
     }
 
-    /// Refreshes the keys for ever.
+    /// Refreshes the keys without end.
     pub async fn keep_current(&self) {
         loop {
             let fetching = self.on_demand.lock().await;

@@ -1,4 +1,4 @@
-//! Issuers that strangers share: everybody there can have a token for any audience, so that only a claim which names the
+//! Issuers that unrelated users share: everybody there can have a token for any audience, so that only a claim which names the
 //! organisation keeps them out.
 
 use url::Url;

@@ -49,9 +49,9 @@ async fn a_token_is_reviewed_once_by_many_clients() {
 async fn a_bad_token_is_never_anonymous() {
     let server = Server::default();
     let access = server.access(with_anonymous());
-    let nobody = access.identify(&HeaderMap::new(), PEER).await.unwrap();
+    let anonymous = access.identify(&HeaderMap::new(), PEER).await.unwrap();
     assert_eq!(
-        (nobody.user.as_str(), &*nobody.groups),
+        (anonymous.user.as_str(), &*anonymous.groups),
         ("system:anonymous", &["system:unauthenticated".into()][..])
     );
     assert_eq!(identity(&access, "wrong").await, Err(Denied::Unauthenticated(denied::NOT_ACCEPTED)));
@@ -90,11 +90,11 @@ async fn public_means_everybody_and_one_more_review() {
     let server = Server::default();
     server.permit("system:anonymous", "platform", "public");
     let access = server.access(with_anonymous());
-    let nobody = access.identify(&HeaderMap::new(), PEER).await.unwrap();
+    let anonymous = access.identify(&HeaderMap::new(), PEER).await.unwrap();
     let ann = identity(&access, "user-ann").await.unwrap();
     assert_eq!(access.may_download(&ann, PEER, asked("public", None)).await, Ok(()));
-    assert_eq!(access.may_download(&nobody, PEER, asked("public", None)).await, Ok(()));
-    let private = access.may_download(&nobody, PEER, asked("private", None)).await;
+    assert_eq!(access.may_download(&anonymous, PEER, asked("public", None)).await, Ok(()));
+    let private = access.may_download(&anonymous, PEER, asked("private", None)).await;
     assert_eq!(private, Err(Denied::Unauthenticated(denied::NO_TOKEN)));
     assert_eq!(access.may_download(&ann, PEER, asked("private", None)).await, Err(Denied::Forbidden));
     let reviews = server.0.lock().unwrap().accesses.clone();
@@ -208,7 +208,7 @@ async fn random_names_cost_a_bounded_number_of_reviews() {
     // One more each second.
     assert!((60..=63).contains(&refused), "{refused}");
     assert!(server.counts().1 <= 2 * 63 + 1, "{:?}", server.counts());
-    // What is cached goes on, and so do others.
+    // Cached reviews still count, and others are made.
     assert_eq!(access.may_download(&ann, PEER, asked("eks", None)).await, Ok(()));
     let bob = identity(&access, "user-bob").await.unwrap();
     assert_eq!(access.may_download(&bob, PEER, asked("eks", None)).await, Ok(()));
@@ -219,16 +219,16 @@ async fn anonymous_refusals_are_counted_by_peer() {
     let server = Server::default();
     server.permit("system:anonymous", "platform", "public");
     let access = server.access(with_anonymous());
-    let nobody = access.identify(&HeaderMap::new(), PEER).await.unwrap();
+    let anonymous = access.identify(&HeaderMap::new(), PEER).await.unwrap();
     for number in 0..70 {
-        let _ = access.may_download(&nobody, PEER, asked(&format!("n-{number}"), None)).await;
+        let _ = access.may_download(&anonymous, PEER, asked(&format!("n-{number}"), None)).await;
     }
-    let limited = access.may_download(&nobody, PEER, asked("public", None)).await;
+    let limited = access.may_download(&anonymous, PEER, asked("public", None)).await;
     assert!(matches!(limited, Err(Denied::TooMany { .. })), "{limited:?}");
     let other = IpAddr::from([192, 0, 2, 2]);
-    assert_eq!(access.may_download(&nobody, other, asked("public", None)).await, Ok(()));
+    assert_eq!(access.may_download(&anonymous, other, asked("public", None)).await, Ok(()));
     // It is known now.
-    assert_eq!(access.may_download(&nobody, PEER, asked("public", None)).await, Ok(()));
+    assert_eq!(access.may_download(&anonymous, PEER, asked("public", None)).await, Ok(()));
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn what_is_no_digest_of_one_token_does_not_count() {
     }
     assert_eq!(tokens.find("odt_short"), Err(denied::SHORT_STATIC));
     assert_eq!(tokens.find(&token('h')).unwrap().user, "opendepot:token:good");
-    // The second file goes, and the token counts for the first.
+    // The second file is removed, and the token counts for the first.
     fs::remove_file(folder.path().join("second")).unwrap();
     tokens.reload().unwrap();
     assert_eq!(tokens.find(&token('e')).unwrap().user, "opendepot:token:first");

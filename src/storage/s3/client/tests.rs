@@ -22,8 +22,8 @@ pub(in crate::storage) fn clients_with_keys() -> Clients {
 }
 
 pub(in crate::storage) fn clients_without_keys() -> Clients {
-    let nobody = ProfileFileCredentialsProvider::builder().profile_name("no-such-profile").build();
-    clients(SharedCredentialsProvider::new(nobody))
+    let missing = ProfileFileCredentialsProvider::builder().profile_name("no-such-profile").build();
+    clients(SharedCredentialsProvider::new(missing))
 }
 
 fn place() -> ObjectLocation {

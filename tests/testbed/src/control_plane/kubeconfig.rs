@@ -18,7 +18,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// A kubeconfig for whoever holds this client certificate.
+    /// A kubeconfig for the holder of this client certificate.
     pub(super) fn for_certificate(&self, identity: &Identity) -> Value {
         self.file(&json!({
             "client-certificate-data": STANDARD.encode(&identity.certificate_pem),
@@ -26,7 +26,7 @@ impl Cluster {
         }))
     }
 
-    /// A kubeconfig for whoever holds this token.
+    /// A kubeconfig for the holder of this token.
     pub(super) fn for_token(&self, token: &str) -> Value {
         self.file(&json!({ "token": token }))
     }

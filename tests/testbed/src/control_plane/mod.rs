@@ -142,7 +142,7 @@ impl ControlPlane {
         Ok(path)
     }
 
-    /// A kubeconfig with a token of its own, by whose number the audit log tells its calls from those of other tokens of that
+    /// A kubeconfig with a token of its own, by whose number the audit log distinguishes its calls from those of other tokens of that
     /// account. `url`: where to reach the API server instead.
     pub fn kubeconfig_of(&self, namespace: &str, name: &str, url: Option<&str>) -> Result<(PathBuf, String)> {
         let token = self.kubectl(&["create", "token", name, "-n", namespace, "--duration=24h"])?.ok()?;

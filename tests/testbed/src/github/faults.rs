@@ -1,4 +1,4 @@
-//! What can be told to go wrong at GitHub.
+//! Faults that GitHub can be given.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -16,10 +16,10 @@ pub enum Hop {
     Codeload,
 }
 
-/// What goes wrong.
+/// The fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// Nothing wrong, but late. Goes on to the next fault that applies.
+    /// No fault, but late. The request continues to the next fault that applies.
     Delay(Duration),
     /// An error answer with this HTTP status.
     Status(u16),

@@ -146,7 +146,7 @@ pub(super) fn annotate(dir: &Path, tag: &str, of: &str) -> Result<()> {
     update_ref(dir, &format!("refs/tags/{tag}"), Some(made.trim()))
 }
 
-/// Where a commit goes.
+/// The branch of a commit.
 pub(super) enum Place<'a> {
     /// The next on `main`, with this tag.
     Tag(&'a str),

@@ -15,7 +15,7 @@ const HOUR: Duration = Duration::from_hours(1);
 pub enum Quota {
     /// Everybody without a token: all share one address here. 60 an hour.
     Anonymous,
-    /// Whoever sends this unknown token. 60 an hour.
+    /// The sender of this unknown token. 60 an hour.
     Rejected(String),
     /// All tokens of an installation. 5,000 an hour.
     Installation(u64),
@@ -45,7 +45,7 @@ impl Window {
     }
 }
 
-/// What an answer tells about a quota.
+/// What an answer says about a quota.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Standing {
     limit: u32,
@@ -71,7 +71,7 @@ impl Standing {
 
     pub(super) fn write(self, headers: &mut HeaderMap) {
         let reset = self.reset.duration_since(UNIX_EPOCH).unwrap_or_default();
-        // Rounded up: whoever waits until the second that is named must not come too early.
+        // Rounded up: a client that waits until the named second must not come too early.
         let reset = reset.as_secs() + u64::from(reset.subsec_nanos() > 0);
         let reset = reset.saturating_add_signed(self.ahead);
         headers.insert("x-ratelimit-limit", HeaderValue::from(self.limit));

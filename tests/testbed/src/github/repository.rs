@@ -131,7 +131,7 @@ impl Repository {
         lock(&self.repo.state).replaced.clear();
     }
 
-    /// Renames it; the old name redirects, as long as nobody takes it.
+    /// Renames it; the old name redirects, until another repository takes it.
     pub fn rename(&self, owner: &str, name: &str) {
         self.repos.rename(&self.repo, owner, name);
     }

@@ -182,7 +182,7 @@ async fn accept(stream: TcpStream, front: Arc<Front>) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
 
-/// Opens a tunnel to one of GitHub's hosts, and to nobody else.
+/// Opens a tunnel to one of GitHub's hosts, and to no other host.
 fn connect(request: Request<Incoming>, front: &Arc<Front>) -> Result<Response<Full<Bytes>>> {
     let host = request.uri().host().unwrap_or_default().to_lowercase();
     let port = request.uri().port_u16().unwrap_or(80);

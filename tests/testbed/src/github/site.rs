@@ -106,7 +106,7 @@ async fn send(repo: &Repo, reference: &str, commit: &str, format: Format, legacy
     let folder = if legacy {
         format!("{owner}-{name}-{}", &commit[..7])
     } else {
-        // Only the v of a version goes.
+        // Only the v of a version is removed.
         let version =
             short.strip_prefix('v').filter(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
         format!("{name}-{}", version.unwrap_or(&short))

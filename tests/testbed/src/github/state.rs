@@ -68,7 +68,7 @@ pub(super) struct State {
     pub(super) links: Links,
     pub(super) faults: Faults,
     pub(super) requests: RequestLog<GitHubRequest>,
-    /// What was sent to anybody else: `HOST:PORT`.
+    /// Other hosts that requests were sent to: `HOST:PORT`.
     pub(super) refused: Mutex<Vec<String>>,
     enterprise: Mutex<HashMap<String, Edition>>,
     private: Mutex<HashSet<String>>,

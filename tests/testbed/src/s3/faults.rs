@@ -1,4 +1,4 @@
-//! What can be told to go wrong between a client and the S3 gateway.
+//! Faults between a client and the S3 gateway.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use http::Method;
 
 use crate::background::lock;
 
-/// What goes wrong.
+/// The fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum S3Failure {
     /// An error answer in S3's own form: HTTP status, and code such as `SlowDown`.
     Answer(u16, &'static str),
     /// An error answer with a `retry-after` in seconds.
     RetryAfter(u16, &'static str, u32),
-    /// Nothing wrong, but late. Goes on to the next fault that applies.
+    /// No fault, but late. The request continues to the next fault that applies.
     Delay(Duration),
     /// The connection breaks before S3 sees the request.
     CutBefore,

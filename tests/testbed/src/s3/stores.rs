@@ -1,6 +1,6 @@
 //! Kinds of stores: the gateway, made to answer as the documentation of a store, or its users' reports, say that it does.
 //!
-//! A request goes on as it came, since the signature covers its headers: so a header is refused, but never ignored.
+//! A request is forwarded unchanged, since the signature covers its headers: so a header is refused, but never ignored.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 

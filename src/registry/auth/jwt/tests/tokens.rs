@@ -198,7 +198,7 @@ fn a_required_value_is_required() {
 }
 
 proptest! {
-    /// Whatever strangers put into their claims, a name has its issuer's prefix and no control character.
+    /// Whatever unknown users put into their claims, a name has its issuer's prefix and no control character.
     #[test]
     fn mapped_names_keep_their_prefix(sub in any::<String>(), groups in prop::collection::vec(any::<String>(), 0..4)) {
         let all = json!({ "sub": sub, "groups": groups });
