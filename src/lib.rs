@@ -31,9 +31,9 @@
 //!
 //! - A module imports only from its own layer's rows above it or from lower layers: no import points up.
 //! - `github`, `archive` and `storage` do not import each other, and know nothing of Kubernetes.
-//! - `module` and `version` do not import each other. The Module controller knows nothing of GitHub and S3; the Version
+//! - `module` and `version` do not import each other. The Module controller imports neither `github` nor `storage`; the Version
 //!   controller never reads a Module, only the records in [`controller::owners`].
-//! - `registry` knows nothing of GitHub, imports neither controller, and writes nothing to the API server.
+//! - `registry` imports neither `github` nor a controller, and writes nothing to the API server.
 //! - There are no import circles between files.
 
 pub mod api;

@@ -58,7 +58,7 @@ impl S3Config {
             region,
             key,
             endpoint,
-            force_path_style: _,       // How the store is asked, not which one.
+            force_path_style: _,       // How requests are addressed, not to which store.
             server_side_encryption: _, // "A change counts for what is stored from then on."
             kms_key_id: _,             // The same.
         } = self;

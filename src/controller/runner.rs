@@ -1,7 +1,7 @@
 //! The loop of a controller: reconciles the objects of a queue, many at once, and each at most once at a time.
 //!
 //! `kube::runtime::applier` is not used: it polls every reconcile at each wake-up, so that thousands which wait for a permit use
-//! up a processor, and a reconcile hears nothing of its object before it has ended.
+//! up a processor, and a reconcile gets no change of its object before it has ended.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;

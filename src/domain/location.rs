@@ -38,7 +38,7 @@ impl ObjectLocation {
             key,
             region,
             endpoint,
-            // How the store is asked, not which one.
+            // How requests are addressed, not to which store.
             force_path_style: _,
         } = self;
         (bucket, key, region, canonical_endpoint(endpoint.as_deref(), region))

@@ -39,7 +39,7 @@ pub(super) fn is_page(headers: &HeaderMap) -> bool {
     kind == "text/html" || kind == "application/xhtml+xml"
 }
 
-/// Whether archives are served from here: a host of its own, or a folder of an Enterprise Server without subdomains.
+/// Whether archives are served from here: a separate host, or a folder of an Enterprise Server without subdomains.
 pub(super) fn serves_archives(url: &Url) -> bool {
     url.host_str().is_some_and(|host| host.starts_with("codeload.")) || url.path().starts_with("/_codeload/")
 }

@@ -1,6 +1,6 @@
 //! The condition `Addressable`: whether clients can install a Module by its registry address. Pure.
 //!
-//! It is no part of Ready: without a registry it has no consequence.
+//! Ready does not depend on it: without a registry it has no effect.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

@@ -34,7 +34,7 @@ pub struct Done {
     pub created: usize,
     pub changed: usize,
     pub deleted: usize,
-    /// Requests that the API server refused. The others were sent all the same.
+    /// Requests that the API server refused. The others were still sent.
     pub refused: usize,
     /// Whether requests are left that need not wait.
     pub has_more: bool,

@@ -1,7 +1,7 @@
 //! The Module controller: keeps one Version object for each version that a Module wants.
 //!
 //! The way of a reconcile through the files: [`client`] reads the Module into a [`view`]; [`select`], [`ledger`], [`plan`] and
-//! [`status`] decide (pure); [`client`] writes the status; [`apply`] sends the plan. It knows nothing of GitHub or S3.
+//! [`status`] decide (pure); [`client`] writes the status; [`apply`] sends the plan. It sends no request to GitHub or S3.
 
 mod address;
 mod addressable;

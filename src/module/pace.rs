@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(urgency(&before, &recorded, true), Urgency::Urgent);
     }
 
-    /// Writes while a Module publishes for so many seconds, with news in each of them, and the time between the last two.
+    /// The number of writes while a Module publishes for some seconds, with a change in each, and the time between the last two.
     fn writes(seconds: u32, took: Duration) -> (usize, Duration) {
         let (mut pace, mut now, mut count) = (Pace::default(), Instant::now(), 0);
         let (mut last, mut gap) = (now, Duration::ZERO);
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn progress_is_written_as_seldom_as_it_is_expensive() {
         let ms = Duration::from_millis;
-        // How long it takes, what a write takes, at most so many. The end is one more, the beginning two.
+        // Duration of the publishing, duration of a write, maximum number of writes. The end is one more, the beginning two.
         for (seconds, took, most) in
             [(5, 20, 5), (60, 20, 18), (60, 140, 18), (180, 140, 24), (180, 800, 14), (600, 800, 37)]
         {

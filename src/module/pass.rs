@@ -148,7 +148,7 @@ impl Pass<'_> {
                 return Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE)));
             }
             Ok(Written::Refused(words)) => {
-                // What needs no record is done all the same.
+                // What needs no record is still done.
                 self.is_unrecordable = true;
                 self.status_refusal = Some(words);
             }
@@ -190,7 +190,7 @@ impl Pass<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Adds the finalizer if the Module needs it. A Module that already has Versions waits for its turn, and is reconciled all the same.
+    /// Adds the finalizer if the Module needs it. A Module that already has Versions waits for its turn, and is reconciled meanwhile.
     async fn add_finalizer(&mut self, plan: &Plan, children: &[&VersionState]) -> Flow {
         let need = finalizer::need(&self.module, plan, children);
         if need == Need::None {

@@ -63,7 +63,7 @@ impl Unfinished {
         }
     }
 
-    /// The consecutive failures, given those before. A refusal has pauses of its own, and shows that the API server answers.
+    /// The consecutive failures, given those before. A refusal has its own pauses, and shows that the API server answers.
     pub fn failures(&self, before: u32) -> u32 {
         match self {
             Self::Refused { .. } => 0,

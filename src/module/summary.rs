@@ -35,7 +35,7 @@ impl<'a> Summary<'a> {
         let resolved = module.resolved();
         let managed = children.iter().filter(|child| module.manages(child));
         let mut managed: HashMap<&str, &VersionState> = managed.map(|child| (child.name(), *child)).collect();
-        // A change that only passes a request on does not make a Version pending: the open request has a message of its own.
+        // A change that only passes a request on does not make a Version pending: the open request has its own message.
         let changing = plan.change.iter().filter(|change| !change.only_requests());
         let changing: HashSet<&str> = changing.map(|change| change.target.name.as_str()).collect();
         let mut summary = Self::default();

@@ -65,7 +65,7 @@ pub(super) async fn run(
     // Later changes are not part of this attempt, though its own writes are.
     let key = ChangeKey::of(client.version());
     let end = act(ctx, cached, &mut client, permit, attempt).await;
-    // Also after an error: a write may have arrived all the same.
+    // Also after an error: a write may still have been executed.
     let left = client.version().metadata.resource_version.clone().zip(Some(Instant::now()));
     ctx.retries.with(cached.uid(), |retry| retry.left = left);
     (key.at_generation(client.version().metadata.generation), end)
@@ -174,7 +174,7 @@ async fn publish_target(
     }
 }
 
-/// Remembers where the object was until now: what is there without metadata is this Version's all the same.
+/// Remembers where the object was until now: an object there without metadata is still this Version's.
 fn remember_location(ctx: &Context, before: &VersionState, now: &ObjectLocation) {
     let stored = before.status.storage.as_ref().map(StoredLocation::location);
     if let Some(stored) = stored.filter(|stored| !stored.is_same_location(now)) {

@@ -40,7 +40,7 @@ pub struct DeleteBasis {
     kept: Option<(bool, Option<ObjectLocation>)>,
 }
 
-/// Whether work that was begun on `before` is for nothing, now that the Version is `now`. Status, labels and requests for a sync
+/// Whether work that was begun on `before` is superseded, now that the Version is `now`. Status, labels and requests for a sync
 /// end no work; neither does the deletion policy while it `publishes`, nor one of the fresh `own_file_names` that the work itself wrote.
 pub fn is_superseded(
     before: &VersionState,

@@ -107,7 +107,7 @@ impl VersionClient {
         }
     }
 
-    /// Writes a fresh `spec.fileName`: other content gets a key of its own.
+    /// Writes a fresh `spec.fileName`: other content gets its own key.
     pub async fn write_file_name(&mut self, file_name: &str) -> Result<(), kube::Error> {
         for last_try in [false, false, true] {
             match self.patch(json!({"spec": {"fileName": file_name}})).await {
@@ -147,7 +147,7 @@ impl VersionClient {
         self.patch(json!({"metadata": {"finalizers": all}})).await
     }
 
-    /// Lets the Version go. One that is gone already is let go.
+    /// Removes our finalizer. A Version that no longer exists is no error.
     pub async fn remove_finalizer(&mut self) -> Result<(), kube::Error> {
         let mut all = self.raw.metadata.finalizers.clone().unwrap_or_default();
         all.retain(|f| f != FINALIZER);

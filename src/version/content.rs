@@ -34,8 +34,8 @@ impl Content {
         found.sent_sha256.as_ref() == Some(&self.checksum)
     }
 
-    /// Whether an object holds just this, as far as HEAD shows. Where the store keeps no SHA-256, size and our own
-    /// metadata have to do.
+    /// Whether an object holds just this, as far as HEAD shows. If the store keeps no SHA-256, size and our own
+    /// metadata are compared instead.
     pub fn is_in(&self, found: &Found) -> bool {
         let same = match (&found.sha256, &found.ownership) {
             (Some(sha256), _) => *sha256 == self.checksum,

@@ -157,11 +157,11 @@ impl Effect {
     }
 }
 
-/// Resets `spec.forceSync`, and lets the status speak of the generation that this makes.
+/// Resets `spec.forceSync`, and makes the status name the generation that results.
 async fn reset_force(client: &mut VersionClient, has_failed: bool) -> Result<(), kube::Error> {
     client.patch(json!({"spec": {"forceSync": false}})).await?;
     if !has_failed && has_left_behind(client.version()) {
-        // The clean-up comes next, and its status speaks of this generation too.
+        // The clean-up comes next, and its status names this generation too.
         return Ok(());
     }
     let observed = client.current().observed();

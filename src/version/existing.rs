@@ -115,7 +115,7 @@ fn answered(version: &VersionState, target: &Target, found: &Found, owner: &Owne
         && module.is_none_or(|token| owner.has_module_request(&token))
 }
 
-/// Whether this is the object that the status speaks of, not one that was stored there since. Both times are the store's.
+/// Whether this is the object that the status records, not one that was stored there since. Both times are the store's.
 fn recorded(version: &VersionState, target: &Target, found: &Found) -> bool {
     let status = &version.status;
     let here = version.status.is_stored_as(&target.location);

@@ -51,7 +51,7 @@ fn limited_account(attempt: &Attempt, version: &VersionState) -> Option<Account>
     attempt.account.filter(|_| is_same_location)
 }
 
-/// The account of a Version that met GitHub's limit before this process became leader, and asks for nothing new.
+/// The account of a Version that met GitHub's limit before this process became leader, and has no new request.
 pub fn account_in_status(
     version: &VersionState,
     leading_since: Timestamp,

@@ -80,7 +80,7 @@ pub async fn reconcile(
     }
 }
 
-/// Waits until the Version has changed so that its work is for nothing, and for the end of a request to S3 that changes
+/// Waits until the Version has changed so that its work is superseded, and for the end of a request to S3 that changes
 /// something. Returns the Version as it is then.
 async fn superseded(
     version: &VersionState,
@@ -101,7 +101,7 @@ async fn superseded(
     }
 }
 
-/// Ends work that was dropped. A request of it may have arrived all the same: each PUT is recorded before it is sent.
+/// Ends work that was dropped. A request of it may still have been executed: each PUT is recorded before it is sent.
 fn abandon(
     ctx: &Context,
     version: &VersionState,

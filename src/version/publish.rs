@@ -98,7 +98,7 @@ async fn prepare_and_store(
 }
 
 /// Sends the warnings about an archive as soon as it is stored: if the status is not written, the next attempt finds the object
-/// and knows nothing of them.
+/// and has no report to send.
 fn warn(ctx: &Context, object: &VersionClient, report: &archive::Report) {
     for Warning { reason, text } in warnings::of_archive(report) {
         ctx.events.warning(&object.reference(), reason.as_str(), "Publish", &text);

@@ -124,7 +124,7 @@ async fn fresh_place(
     Ok(place)
 }
 
-/// Writes a `spec.fileName` that is no change of another client.
+/// Writes a `spec.fileName` that does not count as a change by another client.
 pub(super) async fn write_file_name(
     ctx: &Context,
     object: &mut VersionClient,

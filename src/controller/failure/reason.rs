@@ -58,7 +58,7 @@ impl Reason {
     }
 }
 
-/// A word that is no reason of this release.
+/// A word that is not a reason of this release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown reason")]
 pub struct UnknownReason;
