@@ -12,8 +12,9 @@ use serde_json::json;
 use crate::memory::create_settled;
 use crate::support::{World, condition, soon};
 
-/// How soon a change reaches a Version, whatever it waits for: two seconds, and as much again for each test that runs beside
-/// this one. The repository hangs for 30 seconds.
+/// How soon a change reaches a Version, whatever it waits for. Alone on a machine it takes less than two seconds, which do not
+/// hold while other tests keep all processors busy: the API server alone may then need them for one write. A Version that
+/// waits for the repository, which hangs for 30 seconds, misses this deadline too.
 const HEARD: Duration = Duration::from_secs(8);
 
 fn numbered(count: usize) -> Vec<String> {
