@@ -124,7 +124,7 @@ impl Sessions {
         Ok(redirect(StatusCode::FOUND, "Found", &to, [Some(cookie)]))
     }
 
-    /// Signs in with what the identity provider has sent back, and leads to where [`start`](Self::start) was told.
+    /// Signs in with what the identity provider has sent back, and leads to the page that [`start`](Self::start) got.
     pub async fn callback(
         &self,
         access: &Access,

@@ -58,8 +58,8 @@ async fn a_token_makes_a_session_which_ends_when_its_token_is_refused() {
     let mut both = session.clone();
     both.insert(header::AUTHORIZATION, "Bearer user-bob".parse().unwrap());
     assert_eq!(sessions.identify(&access, &both, PEER).await.unwrap().user, "bob");
-    let nobody = sessions.identify(&access, &HeaderMap::new(), PEER).await;
-    assert!(matches!(nobody, Err(Denied::Unauthenticated(_))), "{nobody:?}");
+    let anonymous = sessions.identify(&access, &HeaderMap::new(), PEER).await;
+    assert!(matches!(anonymous, Err(Denied::Unauthenticated(_))), "{anonymous:?}");
 
     let ended = sessions.logout(&form(Some(URL)), b"return=/").unwrap();
     assert_eq!((ended.status(), location(&ended)), (StatusCode::SEE_OTHER, "/"));
