@@ -169,7 +169,7 @@ async fn a_forced_sync_of_a_stalled_version_is_one_attempt_and_goes_back_to_fals
     let fetched = requests.iter().filter(|r| r.status == 200).count();
     assert_eq!(fetched, 1, "one attempt: {requests:?}");
     world.warned_once("forced", "NotAnArchive").await;
-    world.nothing_stored_nor_shown(&operator, &[]).await;
+    world.nothing_stored_nor_told(&operator, &[]).await;
 
     repository.restore_archives();
     world.patch("version/forced", &json!({"spec": {"forceSync": true}}));
@@ -244,7 +244,7 @@ async fn whatever_github_answers_instead_of_an_archive_is_told_apart() {
     for (name, _, reason, then, words) in &cases {
         world.failed(name, reason, *then, words).await;
     }
-    world.nothing_stored_nor_shown(&operator, &[]).await;
+    world.nothing_stored_nor_told(&operator, &[]).await;
     let metrics = operator.metrics().await.unwrap();
     assert!(metrics.contains("RepositoryNotFound") && metrics.contains("DownloadIncomplete"), "{metrics}");
 
@@ -288,7 +288,7 @@ async fn a_tag_that_comes_late_is_published_by_itself_and_its_absence_told_once(
         let url = repository.url();
         world.failed(name, "TagNotFound", Retried, &[&url, "no tag 1.0.0 or v1.0.0", "push the tag"]).await;
     }
-    world.nothing_stored_nor_shown(&operator, &[&token]).await;
+    world.nothing_stored_nor_told(&operator, &[&token]).await;
 
     // The second attempt comes by itself, and is no news.
     for (name, _, repository) in &names {
@@ -307,7 +307,7 @@ async fn a_tag_that_comes_late_is_published_by_itself_and_its_absence_told_once(
         let version = world.version_ready(name).await;
         assert_eq!(version["status"]["source"]["ref"], "refs/tags/v1.0.0");
     }
-    world.nothing_shown(&operator, &[&token]);
+    world.nothing_told(&operator, &[&token]);
 }
 
 #[tokio::test]

@@ -216,7 +216,7 @@ impl Reader {
         self.world.kubectl(&["delete", "versions.opendepot.defdev.io", "--all", "--timeout=60s"]);
         self.world.versions_are(&[]).await;
         self.world.kubectl(&["delete", "secrets", "--all"]);
-        self.world.nothing_shown(&self.operator, &[]);
+        self.world.nothing_told(&self.operator, &[]);
     }
 }
 

@@ -64,7 +64,7 @@ async fn every_kind_and_spelling_of_a_credential_opens_a_private_repository() {
     assert_eq!(github.token_requests(app.installation).len(), 1, "one key in three spellings is one key");
     let lines =
         [app.pkcs1_pem.lines().nth(2).unwrap(), app.pkcs8_pem.lines().nth(2).unwrap(), &base64[80..140]];
-    world.nothing_shown(&operator, &[&lines[..], &[&*token]].concat());
+    world.nothing_told(&operator, &[&lines[..], &[&*token]].concat());
 }
 
 /// A Secret's name, its data, and a word of the message.
@@ -112,7 +112,7 @@ async fn what_is_wrong_with_a_secret_is_named_and_its_value_is_not() {
         assert_eq!(github.requests(&world.repository(name)).unwrap(), [], "{name}: nothing is sent");
     }
     assert_eq!(github.token_requests(good.installation), []);
-    world.nothing_stored_nor_shown(&operator, &["value-5f1c", key.lines().nth(5).unwrap()]).await;
+    world.nothing_stored_nor_told(&operator, &["value-5f1c", key.lines().nth(5).unwrap()]).await;
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn credentials_that_github_refuses_stall_and_a_corrected_secret_ends_that(
         world.failed(name, reason, Stalled, &words).await;
         world.warned_once(name, reason).await;
     }
-    world.nothing_stored_nor_shown(&operator, &[&revoked]).await;
+    world.nothing_stored_nor_told(&operator, &[&revoked]).await;
 
     for name in names {
         world.secret(name, &app_keys(&id, &installation, &app.pkcs8_pem));
@@ -207,7 +207,7 @@ async fn a_secret_that_is_made_later_is_found_by_itself_and_github_not_asked_bef
     world.secret("refused", &[("githubToken", &token)]);
     world.request("version/refused", "corrected");
     world.version_ready("refused").await;
-    world.nothing_shown(&operator, &[&token, "no-such-token"]);
+    world.nothing_told(&operator, &[&token, "no-such-token"]);
 }
 
 #[tokio::test]
@@ -274,7 +274,7 @@ async fn a_token_never_follows_a_redirect_to_another_host() {
     let requests = eventually(Duration::from_secs(20), there).await.unwrap();
     assert!(requests.iter().all(|r| !r.had_authorization), "{requests:?}");
     world.version_when("net", |v| v["status"]["synced"] == false).await;
-    world.nothing_stored_nor_shown(&operator, &[&token]).await;
+    world.nothing_stored_nor_told(&operator, &[&token]).await;
 }
 
 #[tokio::test]

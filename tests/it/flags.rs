@@ -46,7 +46,7 @@ async fn a_host_is_asked_only_when_a_flag_allows_it() {
         world.warned_once(name, "HostNotAllowed").await;
         assert_eq!(asked(host), 0, "nothing is sent to {host}");
     }
-    world.nothing_stored_nor_shown(&operator, &[&token]).await;
+    world.nothing_stored_nor_told(&operator, &[&token]).await;
     assert_eq!(operator.terminate(Duration::from_secs(10)).await.unwrap(), 0);
 
     // The flag comes with a restart, which looks at once.
@@ -60,7 +60,7 @@ async fn a_host_is_asked_only_when_a_flag_allows_it() {
     }
     world.failed("vpc", "HostNotAllowed", Stalled, &[]).await;
     assert_eq!(asked(&other), 0, "nothing is sent to {other}");
-    world.nothing_shown(&operator, &[&token]);
+    world.nothing_told(&operator, &[&token]);
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn an_endpoint_is_used_only_when_a_flag_allows_it() {
     let error = stranger.accept().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "nothing is sent to the other endpoint");
     world.objects_are(1).await;
-    world.nothing_shown(&operator, &[&world.bed.s3.root().secret_key]);
+    world.nothing_told(&operator, &[&world.bed.s3.root().secret_key]);
 }
 
 /// Runs the binary with an empty environment, but for these variables.

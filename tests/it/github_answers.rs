@@ -62,7 +62,7 @@ async fn the_signature_of_an_app_follows_no_redirect_of_the_token_request() {
         assert_eq!((last.status, &*last.body), (201, r#"{"permissions":{"contents":"read"}}"#));
         assert_eq!(last.version, Version::HTTP_2);
     }
-    world.nothing_shown(&operator, &[]);
+    world.nothing_told(&operator, &[]);
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_new_token_that_is_refused_for_some_seconds_is_kept_until_it_works() {
     // This is usual with new tokens: no warning.
     let warnings = events(&world, "type=Warning");
     assert!(warnings.is_empty(), "{warnings:#?}");
-    world.nothing_shown(&operator, &[]);
+    world.nothing_told(&operator, &[]);
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn a_clock_that_is_fast_does_not_end_a_wait_early() {
     let statuses: Vec<u16> = sent.iter().map(|r| r.status).collect();
     assert_eq!(statuses, [403, 302], "{sent:?}");
     assert!(sent[1].at >= reset, "asked {:?} before the reset", reset.duration_since(sent[1].at));
-    world.nothing_shown(&operator, &[&token]);
+    world.nothing_told(&operator, &[&token]);
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn a_login_page_asks_for_a_credential() {
     for name in ["gateway", "stopped"] {
         world.failed(name, "UnexpectedAnswer", Retried, &["answered with a web page", &portal]).await;
     }
-    world.nothing_stored_nor_shown(&operator, &[&token, &site_token]).await;
+    world.nothing_stored_nor_told(&operator, &[&token, &site_token]).await;
     world.apply(&at(world.authenticated("private-mode", "token"), &here));
     world.version_ready("private-mode").await;
 }
@@ -224,7 +224,7 @@ async fn an_abuse_page_limits_its_repository_and_pages_of_two_repositories_all_a
     let sent = github.requests_where(|r| r.host == host);
     let hops: Vec<Hop> = sent.iter().map(|r| r.hop).collect();
     assert_eq!(hops, [Hop::Site, Hop::Codeload, Hop::Site, Hop::Codeload], "{sent:?}");
-    world.nothing_shown(&operator, &[]);
+    world.nothing_told(&operator, &[]);
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn a_rename_that_is_followed_is_told_once() {
             "{note}"
         );
     }
-    world.nothing_shown(&operator, &[]);
+    world.nothing_told(&operator, &[]);
 }
 
 #[tokio::test]
@@ -308,7 +308,7 @@ async fn each_edition_of_github_is_asked_at_its_own_addresses() {
     let version = world.version_ready("www").await;
     let url = format!("https://github.com/{}", world.repository("www"));
     assert_eq!(version["status"]["source"]["url"], url, "www is no other host");
-    world.nothing_shown(&operator, &[]);
+    world.nothing_told(&operator, &[]);
 }
 
 #[tokio::test]
@@ -356,5 +356,5 @@ async fn annotated_tags_narrowed_tokens_and_streams_that_are_reset() {
     assert_eq!(condition(&version, "Ready")["reason"], "Synced");
     let codeload = github.requests_where(|r| r.repository.as_ref().is_some_and(|n| n.contains(&world.name)));
     assert!(codeload.iter().all(|r| r.version == Version::HTTP_2), "as github.com is spoken to");
-    world.nothing_shown(&operator, &[]);
+    world.nothing_told(&operator, &[]);
 }

@@ -102,7 +102,7 @@ async fn without_any_one_of_its_actions_something_fails_and_names_it() {
     world.kubectl(&["delete", "version", "delete", "--wait=false"]);
     let message = world.version_fails("delete", "StorageAccessDenied").await;
     assert!(message.contains("s3:DeleteObject"), "{message}");
-    world.nothing_shown(&operator, &[&user.secret_key]);
+    world.nothing_told(&operator, &[&user.secret_key]);
     grant(&world, &bucket("delete"), &policy(&user, &bucket("delete"))).await;
     world.request("version/delete", "now");
     world.versions_are(&["get", "list", "put"]).await;

@@ -176,7 +176,7 @@ async fn configuration_that_would_be_lost_and_links_that_leave_are_refused_by_na
             world.warned_once(&name, "ArchiveUnsafe").await;
         }
     }
-    world.nothing_stored_nor_shown(&operator, &["\u{202e}", "\\u202e"]).await;
+    world.nothing_stored_nor_told(&operator, &["\u{202e}", "\\u202e"]).await;
 }
 
 /// Downloads of archives so far.

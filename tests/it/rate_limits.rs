@@ -105,7 +105,7 @@ impl Kinds {
             assert_eq!(github.token_requests(self.app.installation).len(), tokens);
         }
         world.warned_once(kind, "RateLimited").await;
-        world.nothing_shown(&operator, &[]);
+        world.nothing_told(&operator, &[]);
     }
 }
 
@@ -220,7 +220,7 @@ async fn nothing_is_sent_before_the_time_that_github_names_and_then_all_is_publi
         );
         assert_eq!(later.len(), if case.first == 302 { 2 } else { 3 }, "{}: each asked once more", case.name);
     }
-    world.nothing_shown(&operator, &[]);
+    world.nothing_told(&operator, &[]);
 }
 
 #[tokio::test]
@@ -284,7 +284,7 @@ async fn twenty_versions_at_once_in_two_namespaces_ask_for_one_token() {
         })
     });
     assert!(sent.iter().filter(|r| r.hop == Hop::Api).all(|r| r.credential == Credential::Installation));
-    worlds[1].nothing_shown(&operator, &[]);
+    worlds[1].nothing_told(&operator, &[]);
 }
 
 #[tokio::test]
@@ -356,7 +356,7 @@ async fn a_revoked_token_is_replaced_once_for_all_and_a_new_one_is_kept() {
     github.clear_faults(&last).unwrap();
     world.version_ready("last").await;
     assert_eq!(minted(), 2);
-    world.nothing_shown(&operator, &[]);
+    world.nothing_told(&operator, &[]);
 }
 
 #[tokio::test]
@@ -391,7 +391,7 @@ async fn an_enterprise_server_is_asked_as_its_own_app_and_its_limits_are_its_own
     assert!(minted.len() == 1 && minted[0].host == host, "{minted:?}");
     let requests = github.requests(&here("app")).unwrap();
     assert!(requests.iter().all(|r| r.host == host), "{requests:?}");
-    world.nothing_shown(&operator, &[]);
+    world.nothing_told(&operator, &[]);
 }
 
 #[tokio::test]
@@ -416,7 +416,7 @@ async fn a_renamed_repository_is_followed_with_the_credential_at_the_api_alone()
         world.apply(&version);
         followed(&world, kind, credential).await;
     }
-    world.nothing_shown(&operator, &[]);
+    world.nothing_told(&operator, &[]);
 }
 
 /// The Version is published although its repository has moved; only the API saw the credential, at both addresses.
@@ -474,7 +474,7 @@ async fn a_credential_of_one_host_is_not_sent_to_another() {
             })
             .await;
     }
-    world.nothing_stored_nor_shown(&operator, &[&site_token]).await;
+    world.nothing_stored_nor_told(&operator, &[&site_token]).await;
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ async fn a_bucket_that_is_made_later_is_used_without_being_asked() {
     let words = [&*format!("bucket {bucket} does not exist"), "create it"];
     world.failed("net", "BucketNotFound", Retried, &words).await;
     world.warned_once("net", "BucketNotFound").await;
-    world.nothing_stored_nor_shown(&operator, &[]).await;
+    world.nothing_stored_nor_told(&operator, &[]).await;
 
     world.bed.s3.create_bucket(&bucket).await.unwrap();
     let version = world.version_ready("net").await;
@@ -65,7 +65,7 @@ async fn a_refusal_names_the_right_that_is_missing_and_ends_when_it_is_given() {
         world.failed(name, "StorageAccessDenied", Retried, &[&place, right]).await;
         world.warned_once(name, "StorageAccessDenied").await;
     }
-    world.nothing_stored_nor_shown(&operator, &[&s3.root().secret_key]).await;
+    world.nothing_stored_nor_told(&operator, &[&s3.root().secret_key]).await;
     s3.clear_faults(bucket);
     for (name, ..) in &cases {
         world.version_ready(name).await;
@@ -83,7 +83,7 @@ async fn a_user_of_s3_without_rights_recovers_when_a_policy_gives_them() {
     let operator = builder.env("AWS_SECRET_ACCESS_KEY", &user.secret_key).start_ready().await.unwrap();
     world.apply(&world.inline("net"));
     world.failed("net", "StorageAccessDenied", Retried, &["the operator's role needs"]).await;
-    world.nothing_stored_nor_shown(&operator, &[&user.secret_key]).await;
+    world.nothing_stored_nor_told(&operator, &[&user.secret_key]).await;
 
     // Just the rights that the documentation asks for.
     let (all, objects) = (format!("arn:aws:s3:::{}", world.name), format!("arn:aws:s3:::{}/*", world.name));
@@ -110,7 +110,7 @@ async fn keys_that_s3_does_not_know_are_told_from_a_missing_right() {
     world.apply(&world.inline("net"));
     // HEAD's answer has no body, so both causes are named.
     world.failed("net", "StorageAccessDenied", Retried, &["wrong keys"]).await;
-    world.nothing_stored_nor_shown(&operator, &[wrong]).await;
+    world.nothing_stored_nor_told(&operator, &[wrong]).await;
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn an_outage_passes_without_anybody_doing_anything() {
         let place = format!("s3://{bucket}/{name}/");
         world.failed(name, reason, Retried, &[&place, word]).await;
     }
-    world.nothing_stored_nor_shown(&operator, &[&s3.root().secret_key]).await;
+    world.nothing_stored_nor_told(&operator, &[&s3.root().secret_key]).await;
     s3.clear_faults(bucket);
     for (name, _, reason, _) in &cases {
         world.version_ready(name).await;

@@ -134,7 +134,7 @@ async fn a_version_that_names_another_namespaces_object_gets_only_a_condition() 
         other.kubectl(&["delete", "version", attack["metadata"]["name"].as_str().unwrap()]);
     }
     published.is_unharmed().await;
-    other.nothing_shown(&operator, &[&other.bed.s3.root().secret_key]);
+    other.nothing_told(&operator, &[&other.bed.s3.root().secret_key]);
 }
 
 #[tokio::test]
@@ -305,7 +305,7 @@ async fn a_token_is_given_to_nobody_who_does_not_hold_its_key() {
         statuses.iter().filter(|r| r.hop == Hop::Api).all(|r| [302, 404].contains(&r.status)),
         "{statuses:?}"
     );
-    other.nothing_stored_nor_shown(&operator, &[]).await;
+    other.nothing_stored_nor_told(&operator, &[]).await;
 }
 
 #[tokio::test]
@@ -350,7 +350,7 @@ async fn an_endpoint_of_ones_own_sees_no_request_and_so_no_credential() {
     let error = listener.accept().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "something was sent to the other endpoint");
     published.is_unharmed().await;
-    other.nothing_shown(&operator, &[&other.bed.s3.root().secret_key, &other.bed.s3.root().access_key]);
+    other.nothing_told(&operator, &[&other.bed.s3.root().secret_key, &other.bed.s3.root().access_key]);
 }
 
 #[tokio::test]

@@ -109,13 +109,13 @@ impl World {
     }
 
     /// Nothing is in the bucket, and the log and every status in the namespace are without these.
-    pub async fn nothing_stored_nor_shown(&self, operator: &Operator, secrets: &[&str]) {
+    pub async fn nothing_stored_nor_told(&self, operator: &Operator, secrets: &[&str]) {
         assert_eq!(self.bed.s3.keys(&self.name).await.unwrap(), [""; 0]);
-        self.nothing_shown(operator, secrets);
+        self.nothing_told(operator, secrets);
     }
 
     /// The log, the objects and the Events of the namespace are without these, and without tokens of GitHub's.
-    pub fn nothing_shown(&self, operator: &Operator, secrets: &[&str]) {
+    pub fn nothing_told(&self, operator: &Operator, secrets: &[&str]) {
         let texts = [operator.log(), self.kubectl(&["get", "modules,versions,events", "-o", "json"])];
         for text in &texts {
             for secret in secrets.iter().chain(&["ghs_", "ghp_", "PRIVATE KEY", "token="]) {
