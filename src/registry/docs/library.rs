@@ -1,4 +1,4 @@
-//! Documentation of stored archives, read when somebody first opens a page of theirs, and kept compressed.
+//! Documentation of stored archives, read when one of their pages is first opened, and kept compressed.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -205,7 +205,7 @@ impl Library {
         kept.put(key(&version.archive, &links), Ok(Arc::new(packed)));
     }
 
-    /// The documentation of a version. Requests for the same archive share one read, which goes on if all of them go away.
+    /// The documentation of a version. Requests for the same archive share one read, which continues if all of them end.
     pub async fn docs(&self, version: &ServedVersion) -> Answer {
         let links = Links::of(version);
         let key = key(&version.archive, &links);
@@ -268,7 +268,7 @@ impl Shelves {
         let spool_dir = self.spool_dir.clone();
         let parsed = tokio::task::spawn_blocking(move || {
             let docs = parsed(&file, &spool_dir, deadline);
-            // The slot is held until the work has ended, whoever still waits.
+            // The slot is held until the work has ended, however many still wait.
             drop(slot);
             docs.map(|docs| Arc::new(Packed::pack(docs, &links)))
         });

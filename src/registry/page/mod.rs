@@ -130,7 +130,7 @@ impl Pages {
 
     async fn login(&self, back: &str, headers: &HeaderMap, peer: Peer) -> Response<Body> {
         let has_session = self.sessions.token(headers).is_some();
-        // Without a session there is nobody to identify, and a session that has ended is none.
+        // Without a session there is no identity, and a session that has ended is none.
         let seer = if has_session { self.seer(headers, peer).await.ok() } else { None };
         let viewer = seer.map(|seer| seer.viewer).unwrap_or_default();
         self.login_page(&viewer, back, None).answer(StatusCode::OK, "OK")
@@ -195,7 +195,7 @@ impl Pages {
             .answer(StatusCode::OK, "OK"))
     }
 
-    /// The Module that claims an address, for somebody who may download it.
+    /// The Module that claims an address, for an identity that may download it.
     async fn entry(&self, address: &Address, seer: &Seer) -> Result<Option<Arc<Entry>>, Denied> {
         let holder = self.index.get(address).map(|module| module.object.clone());
         let Address { namespace, name, system } = address;
@@ -318,7 +318,7 @@ fn not_found(seer: &Seer, (title, sentence): Page404) -> Response<Body> {
     message(&seer.viewer, StatusCode::NOT_FOUND, "Not Found", title, sentence)
 }
 
-/// A page for somebody who is not known, or may not see it: the same for what exists and what does not.
+/// A page for a client that is not known, or may not see it: the same for what exists and what does not.
 fn refused(denied: Denied) -> Response<Body> {
     let viewer = Viewer::default();
     let answer = super::responses::denied(denied);

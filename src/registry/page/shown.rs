@@ -16,7 +16,7 @@ pub(super) fn size(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()
 }
 
-/// What a reason means, for somebody who cannot see the message of the Version.
+/// What a reason means, for a client that cannot see the message of the Version.
 pub(super) fn meaning(word: &str) -> String {
     let known = Reason::ALL.iter().find(|reason| reason.as_str() == word);
     // The table is Markdown.

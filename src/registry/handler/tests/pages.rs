@@ -138,9 +138,9 @@ async fn pages_show_what_the_identity_may_download() {
         (registry.get(PAGE, &[BOB]).await, registry.get("/modules/platform/no/aws", &[BOB]).await);
     assert_eq!((known.status, unknown.status), (StatusCode::FORBIDDEN, StatusCode::FORBIDDEN));
     assert_eq!(known.body, unknown.body);
-    let nobody = registry.get("/", &[]).await;
-    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
-    assert!(nobody.text().contains("Sign in"));
+    let anonymous = registry.get("/", &[]).await;
+    assert_eq!(anonymous.status, StatusCode::UNAUTHORIZED);
+    assert!(anonymous.text().contains("Sign in"));
 }
 
 #[tokio::test]
