@@ -90,7 +90,7 @@ async fn pass(
             return;
         }
         tokio::select! {
-            Ok(_) = states.changed() => {}
+            Ok(()) = states.changed() => {}
             Ok(read @ 1..) = near_in.read(&mut sent) => {
                 let text = String::from_utf8_lossy(&sent[..read]);
                 let request = text.lines().next().unwrap_or_default();
