@@ -14,6 +14,8 @@ mod audience;
 mod bearer;
 mod bounded;
 mod denied;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod identify;
 mod identity;
 mod jwt;

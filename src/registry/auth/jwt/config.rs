@@ -129,7 +129,9 @@ fn issuer(jwt: raw::Jwt) -> Result<IssuerConfig, String> {
 fn https(text: &str) -> Result<Url, String> {
     let example = "write an https URL without query, such as https://login.example.com";
     let url = Url::parse(text).map_err(|error| format!("{error}: {example}"))?;
+    // The parser leaves out tabs and line breaks, but `iss` is compared with the text.
     let plain = url.scheme() == "https"
+        && !text.chars().any(|c| c.is_control() || c.is_whitespace())
         && url.host_str().is_some_and(|host| !host.is_empty())
         && url.username().is_empty()
         && url.password().is_none()

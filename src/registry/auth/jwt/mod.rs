@@ -4,6 +4,8 @@ mod algorithm;
 mod claims;
 mod config;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod key_ring;
 mod keys;
 mod prefixes;

@@ -73,6 +73,10 @@ fn what_cannot_be_kept_is_refused_with_the_field_and_what_to_write() {
         (change("MatchAny", "MatchAll"), "write MatchAny"),
         (change("https://token", "http://token"), "jwt[0].issuer.url: write an https URL"),
         (
+            change("https://login.example.com", "\"ht\\ttps://a.test\""),
+            "jwt[1].issuer.url: write an https URL",
+        ),
+        (
             change("https://10.0.0.1/metadata", "https://a@b/c"),
             "jwt[1].issuer.discoveryURL: write an https URL",
         ),
