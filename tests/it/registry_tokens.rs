@@ -211,12 +211,7 @@ async fn a_real_identity_provider_and_those_who_forge_its_tokens() {
     let fresh = provider.key().unwrap().sign(&json!({}), &claims(&url, &json!({"jti": "fresh"}))).unwrap();
     assert_eq!(client.get(&fresh).await.0, 200);
     assert_eq!(client.get(&token).await.0, 200);
-    let log = registry.process.log();
-    for secret in [&token, &elsewhere, &old, &fresh, &storm[0]] {
-        assert!(!log.contains(secret.as_str()), "a token is in the log");
-        let signature = secret.rsplit('.').next().unwrap();
-        assert!(!log.contains(signature), "a signature is in the log");
-    }
+    registry.tells_none_of(&world, &[&token, &elsewhere, &old, &fresh, &storm[0]]).await;
 }
 
 /// Issuers that share one server: the first part of the path is the issuer.

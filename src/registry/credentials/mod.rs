@@ -32,7 +32,7 @@ pub struct Helper {
     pub service_account: Option<(String, String)>,
 }
 
-/// Why there is no token. Both clients print the message.
+/// Why there is no token. Both clients write the message to their log (`TF_LOG=warn`) only, and go on without a token.
 #[derive(Debug, Error)]
 pub enum CredentialsError {
     #[error(

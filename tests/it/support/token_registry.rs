@@ -138,6 +138,18 @@ impl Registry {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// Its log, its metrics and the Events are without these, and without the signature of a token.
+    pub async fn tells_none_of(&self, world: &World, secrets: &[&str]) {
+        let events = world.bed.kubectl(&["get", "events", "-A", "-o", "json"]).unwrap().ok().unwrap();
+        let metrics = self.process.metrics().await.unwrap();
+        for (place, text) in [("log", self.process.log()), ("metrics", metrics), ("Events", events)] {
+            for secret in secrets {
+                let signature = secret.rsplit('.').next().unwrap_or(secret);
+                assert!(!text.contains(secret) && !text.contains(signature), "a secret is in the {place}");
+            }
+        }
+    }
+
     /// How many reviews it has sent to the API server: of tokens, and of permissions.
     pub async fn reviews(&self, world: &World) -> (usize, usize) {
         let audit = world.bed.kubernetes.audit();

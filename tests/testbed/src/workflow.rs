@@ -25,6 +25,8 @@ pub struct Outcome {
     pub log: String,
     /// What they wrote to the run's summary page.
     pub summary: String,
+    /// The variables that they set for later steps.
+    pub env: Vec<(String, String)>,
 }
 
 /// A machine that runs jobs, with a workspace and credentials of its own.
@@ -34,6 +36,7 @@ pub struct Runner {
     kubeconfig: PathBuf,
     skipped: &'static [&'static str],
     actions: Vec<(String, PathBuf)>,
+    env: Vec<(String, OsString)>,
 }
 
 impl Runner {
@@ -44,7 +47,14 @@ impl Runner {
             fs::create_dir(folder.path().join(name))?;
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
-        Ok(Self { folder, path, kubeconfig: PathBuf::new(), skipped: &[], actions: Vec::new() })
+        Ok(Self {
+            folder,
+            path,
+            kubeconfig: PathBuf::new(),
+            skipped: &[],
+            actions: Vec::new(),
+            env: Vec::new(),
+        })
     }
 
     /// With this kubectl, which uses this kubeconfig.
@@ -69,6 +79,13 @@ impl Runner {
         self
     }
 
+    /// One more variable that the machine itself sets.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
     /// Where the job's repository is checked out.
     pub fn workspace(&self) -> PathBuf {
         self.folder.path().join("workspace")
@@ -86,7 +103,7 @@ impl Runner {
         let env = [&workflow["env"], &job["env"]];
         let mut state = State::default();
         self.steps(&job["steps"], context, &env, &mut state)?;
-        Ok(Outcome { success: !state.failed, log: state.log, summary: state.summary })
+        Ok(Outcome { success: !state.failed, log: state.log, summary: state.summary, env: state.env })
     }
 
     /// Runs steps one after another; returns the context with their outputs.
@@ -140,6 +157,7 @@ impl Runner {
             fs::write(&path, "").map(|()| path)
         };
         let (script, output, summary) = (file("script")?, file("output")?, file("summary")?);
+        let variables = file("env")?;
         fs::write(&script, substitute(step["run"].as_str().context("a step runs something")?, context)?)?;
         let mut command = Command::new("bash");
         match step["shell"].as_str() {
@@ -151,17 +169,27 @@ impl Runner {
         command.env("PATH", &self.path).env("HOME", self.folder.path().join("home"));
         command.env("KUBECONFIG", &self.kubeconfig).env("RUNNER_TEMP", &temp).env("GITHUB_ACTIONS", "true");
         command.env("GITHUB_WORKSPACE", self.workspace()).env("GITHUB_RUN_ID", "1");
+        command.envs(self.env.iter().cloned()).env("GITHUB_ENV", &variables);
         command.env("GITHUB_OUTPUT", &output).env("GITHUB_STEP_SUMMARY", &summary);
         if let Some(path) = context["github"]["action_path"].as_str() {
             command.env("GITHUB_ACTION_PATH", path);
         }
-        let env = env.iter().copied().chain([&step["env"]]).filter_map(Value::as_object);
-        for (name, value) in env.flatten() {
-            command.env(name, substitute(value.as_str().context("a variable is text")?, context)?);
+        let own = [&step["env"]];
+        for (at, values) in env.iter().copied().chain(own).enumerate() {
+            if at == env.len() {
+                command.envs(state.env.iter().cloned());
+            }
+            for (name, value) in values.as_object().into_iter().flatten() {
+                command.env(name, substitute(value.as_str().context("a variable is text")?, context)?);
+            }
         }
         let done = command.output().context("cannot run bash")?;
-        state.log.push_str(&String::from_utf8_lossy(&done.stdout));
-        state.log.push_str(&String::from_utf8_lossy(&done.stderr));
+        state.print(&String::from_utf8_lossy(&done.stdout));
+        state.print(&String::from_utf8_lossy(&done.stderr));
+        for line in fs::read_to_string(variables)?.lines() {
+            let (name, value) = line.split_once('=').context("a variable is NAME=VALUE")?;
+            state.env.push((name.to_owned(), value.to_owned()));
+        }
         state.summary.push_str(&fs::read_to_string(summary)?);
         let mut outputs = Map::new();
         for line in fs::read_to_string(output)?.lines() {
@@ -207,6 +235,22 @@ struct State {
     failed: bool,
     log: String,
     summary: String,
+    env: Vec<(String, String)>,
+    masks: Vec<String>,
+}
+
+impl State {
+    /// Adds to the log, with stars for what a step has asked to mask.
+    fn print(&mut self, text: &str) {
+        for line in text.split_inclusive('\n') {
+            if let Some(secret) = line.strip_prefix("::add-mask::") {
+                self.masks.push(secret.trim_end().to_owned());
+                continue;
+            }
+            let shown = self.masks.iter().fold(line.to_owned(), |line, secret| line.replace(secret, "***"));
+            self.log.push_str(&shown);
+        }
+    }
 }
 
 fn yaml(text: &str) -> Result<Value> {
@@ -267,6 +311,15 @@ mod tests {
         let outcome = run(steps).expect("it runs");
         assert!(!outcome.success);
         assert_eq!(outcome.log, "v1\nseen\n");
+    }
+
+    #[test]
+    fn steps_set_variables_for_later_ones_and_mask_secrets() {
+        let steps = "      - run: echo before-hush; echo ::add-mask::hush; echo A=hush >>$GITHUB_ENV; echo $A\n\
+            \x20     - run: echo is $A $B\n        env: {B: own}\n";
+        let outcome = run(steps).expect("it runs");
+        assert_eq!(outcome.log, "before-hush\n\nis *** own\n");
+        assert_eq!(outcome.env, [("A".to_owned(), "hush".to_owned())]);
     }
 
     #[test]
