@@ -150,7 +150,7 @@ impl Stage {
 
 /// Adds to the settings of a client.
 fn append(client: &Terraform, text: &str) {
-    let path = client.folder().join("settings.tfrc");
+    let path = client.folder().join(".terraformrc");
     let settings = std::fs::read_to_string(&path).unwrap();
     std::fs::write(path, settings + text).unwrap();
 }
