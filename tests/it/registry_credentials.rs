@@ -251,7 +251,7 @@ async fn refused_token_files(stage: &Stage) {
         std::fs::write(&path, token).unwrap();
         let before = private.reviews(world).await;
         for client in stage.clients(&[], &[("OPENDEPOT_TOKEN_FILE", path.to_str().unwrap())]) {
-            // Both clients go on without a token: the helper's sentence is in their log only.
+            // Without a token from the helper, both clients send a request without one, and print the registry's 401.
             client.configure(&stage.module(private, "net")).unwrap();
             let error = format!("{:#}", client.run(&["init"]).unwrap_err());
             assert!(error.contains("401"), "{what}: {error}");
@@ -296,7 +296,7 @@ async fn the_login_action_lets_later_steps_install() {
     );
     assert!(!outcome.log.contains(REQUEST_TOKEN));
 
-    // The clients find it by that name. The host has no address: its services are told in their settings.
+    // The clients find it by that name. The host has no address: their settings name its services.
     let services = format!(
         "host \"{NAMED}\" {{\n  services = {{ \"modules.v1\" = \"https://{}/v1/modules/\" }}\n}}\n",
         stage.private.host

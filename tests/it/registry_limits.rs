@@ -1,4 +1,4 @@
-//! What strangers learn, what one client costs others, and what goes on without the API server.
+//! What answers reveal, what one client costs others, and what continues without the API server.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ async fn published(name: &str, modules: &[&str]) -> World {
     world
 }
 
-/// Waits until the registry has seen a module, with a token of somebody who may download it.
+/// Waits until the registry has seen a module, with a token that may download it.
 async fn listed(registry: &Registry, path: &str, token: &str) {
     soon(|| async {
         let status = registry.get(path, Some(token)).await.status();
@@ -70,7 +70,7 @@ async fn no_answer_shows_whether_a_module_exists() {
     let (there, none) = (versions(&world.name, "net"), versions(&world.name, "nyt"));
     listed(&registry, &there, &world.consumer(&registry, "ci")).await;
 
-    // Cold: nobody has asked before, and each of them asks for both.
+    // Cold: each identity is new, and asks for both.
     let time = async |path: &str, token: &str| {
         let start = Instant::now();
         assert_eq!(registry.get(path, Some(token)).await.status(), 403);
@@ -159,7 +159,7 @@ async fn random_names_cost_a_bounded_number_of_reviews_and_others_go_on() {
     assert_eq!(forbidden.len(), 1, "{forbidden:?}");
     let (_, after) = registry.reviews(&world).await;
     assert!(after - before <= 2 * most, "{before} {after}");
-    // Known names and unknown ones alike, and what is cached goes on.
+    // Known names and unknown ones alike, and what is cached continues.
     for number in 0.. {
         assert!(number < 1000, "a permitted name is not limited");
         // One more is permitted each second: the next question comes at once after a refusal.
@@ -219,7 +219,7 @@ async fn a_peer_with_failed_tokens_waits_and_its_neighbours_do_not() {
     let most = 2 * (31 + usize::try_from(start.elapsed().as_secs()).unwrap() / 2);
     assert!(registry.reviews(&world).await.0 - before <= most);
     for peer in ["192.0.2.7", "2001:db8:1:2:ffff::1"] {
-        assert_eq!(registry.get_from(peer, &own, Some(&token)).await.0, 200, "a cached token goes on");
+        assert_eq!(registry.get_from(peer, &own, Some(&token)).await.0, 200, "a cached token continues");
         assert_eq!(registry.get_from(peer, &own, None).await.0, 401, "a missing token is no failed one");
     }
     for peer in ["192.0.2.8", "203.0.113.1", "2001:db8:1:3::1"] {

@@ -14,7 +14,7 @@ use super::token::{Unverified, is_token68};
 const AUDIENCE: &str = "registry.acme.io";
 const NOW: i64 = 1_800_000_000;
 
-/// A value of `Authorization`, a key set, and an `AuthenticationConfiguration`: all of strangers.
+/// A value of `Authorization`, a key set, and an `AuthenticationConfiguration` of unknown origin.
 pub fn token(value: &[u8], keys: &[u8], config: &str) {
     jwt::config(config);
     let Ok(value) = HeaderValue::from_bytes(value) else { return };
