@@ -198,12 +198,19 @@ impl Pages {
     /// The Module that claims an address, for an identity that may download it.
     async fn entry(&self, address: &Address, seer: &Seer) -> Result<Option<Arc<Entry>>, Denied> {
         let holder = self.index.get(address).map(|module| module.object.clone());
+        self.authorise(address, holder.as_deref(), seer).await?;
+        let Some(entry) = self.index.claimant(address) else { return Ok(None) };
+        // A Module that is not served, or has got the address since, may have another name than the one that was reviewed.
+        if entry.object != holder.unwrap_or_else(|| address.name.as_str().into()) {
+            self.authorise(address, Some(&entry.object), seer).await?;
+        }
+        Ok(Some(entry))
+    }
+
+    async fn authorise(&self, address: &Address, holder: Option<&str>, seer: &Seer) -> Result<(), Denied> {
         let Address { namespace, name, system } = address;
-        let asked = Asked { namespace, name, system, holder: holder.as_deref() };
-        self.access.may_download(&seer.identity, seer.peer.network(), asked).await?;
-        let entry = self.index.claimant(address);
-        // The address may have got another holder since permission was reviewed.
-        Ok(entry.filter(|entry| entry.served.as_ref().map(|served| served.object.clone()) == holder))
+        let asked = Asked { namespace, name, system, holder };
+        self.access.may_download(&seer.identity, seer.peer.network(), asked).await
     }
 
     async fn module(

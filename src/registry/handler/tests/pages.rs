@@ -202,6 +202,12 @@ async fn a_module_that_is_not_served_says_why() {
     registry.server.permit("ann", "platform", "second");
     let list = registry.get("/", &[ANN]).await.text();
     has_all(&list, &["address taken by another Module"]);
+    let page = registry.get("/modules/platform/eks/azurerm", &[ANN]).await;
+    assert_eq!(page.status, StatusCode::OK);
+    has_all(&page.text(), &["Not served: ", "not stored"]);
+    // The right to a Module of the asked name is none to the one that claims it.
+    registry.server.permit("bob", "platform", "eks");
+    assert_eq!(registry.get("/modules/platform/eks/azurerm", &[BOB]).await.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]
