@@ -1,0 +1,181 @@
+//! READMEs as they are shown.
+
+use super::*;
+
+fn links() -> Links {
+    Links { base: "https://github.com/acme/eks/blob/c0ffee".into() }
+}
+
+fn html(markdown: &str) -> String {
+    to_html(markdown, &links(), "modules/karpenter")
+}
+
+#[test]
+fn what_terraform_docs_writes_is_kept() {
+    let markdown = "# EKS\n\n| Name | Type |\n|---|---|\n| <a name=\"input_tags\"></a> [tags](#input\\_tags) | <pre>map(<br/>string)</pre> |\n\n<details><summary>More</summary>x</details>\n";
+    let html = html(markdown);
+    for expected in [
+        "<h3 id=\"user-eks\">EKS</h3>",
+        "<a name=\"user-input_tags\"",
+        "href=\"#user-input_tags\"",
+        "<pre>map(<br>string)</pre>",
+        "<details><summary>More</summary>",
+        "<table>",
+    ] {
+        assert!(html.contains(expected), "{expected} is not in {html}");
+    }
+}
+
+#[test]
+fn links_lead_to_the_repository_at_the_commit_and_images_are_links() {
+    let base = "https://github.com/acme/eks/blob/c0ffee";
+    for (markdown, expected) in [
+        ("[a](main.tf)", format!("href=\"{base}/modules/karpenter/main.tf\"")),
+        ("[a](../../docs/x.md#y)", format!("href=\"{base}/docs/x.md#y\"")),
+        ("[a](../../../../../x)", format!("href=\"{base}/x\"")),
+        ("[a](/LICENSE)", format!("href=\"{base}/LICENSE\"")),
+        ("[a](https://b/c)", "href=\"https://b/c\"".into()),
+        ("[a](mailto:x@y.z)", "href=\"mailto:x@y.z\"".into()),
+        ("![diagram](https://i.example/x.png)", "href=\"https://i.example/x.png\"".into()),
+        ("[![badge](https://i.example/b.svg)](https://ci)", "href=\"https://ci\"".into()),
+        (
+            "<p align=center><IMG width=9 src=https://i.example/y.png alt='a y'></p>",
+            "href=\"https://i.example/y.png\"".into(),
+        ),
+        ("a <img src=\"docs/z.png\"> b", format!("href=\"{base}/modules/karpenter/docs/z.png\"")),
+    ] {
+        let html = html(markdown);
+        assert!(html.contains(&expected), "{markdown}: {html}");
+        assert!(!html.contains("<img") && !html.contains("src="), "{html}");
+        assert_eq!(html.matches("<a ").count(), 1, "{html}");
+    }
+}
+
+#[test]
+fn long_raw_html_stays_html() {
+    let rows = "<tr><td>a<td>b</tr>".repeat(500);
+    let html = html(&format!("<table>{rows}</table>\n\n{}", "<p>one\n\n".repeat(200)));
+    assert_eq!((html.matches("<tr>").count(), html.matches("&lt;").count()), (500, 0), "{html}");
+}
+
+#[test]
+fn headings_have_the_ids_that_github_gives() {
+    let html = html("## Usage & `more`\n## Usage & `more`\n[x](#usage--more)");
+    assert!(html.contains("id=\"user-usage--more\"") && html.contains("id=\"user-usage--more-1\""), "{html}");
+    assert!(html.contains("href=\"#user-usage--more\""), "{html}");
+}
+
+/// What runs or loads something in a browser, after the page of OWASP on evading filters.
+#[test]
+fn nothing_runs_and_nothing_is_loaded() {
+    for hostile in [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "<svg onload=alert(1)>",
+        "<a href=\"javascript:alert(1)\">x</a>",
+        "<a href=\"jav&#x09;ascript:alert(1)\">x</a>",
+        "<a href=\" &#14; javascript:alert(1)\">x</a>",
+        "[x](javascript:alert(1))",
+        "[x](JaVaScRiPt:alert(1))",
+        "[x](data:text/html;base64,PHNjcmlwdD4=)",
+        "[x](vbscript:x)",
+        "<iframe src=//evil.example></iframe>",
+        "<object data=//evil.example></object>",
+        "<form action=//evil.example><input name=a></form>",
+        "<style>@import '//evil.example';</style>",
+        "<p style=\"background:url(//evil.example)\">x</p>",
+        "<link rel=stylesheet href=//evil.example>",
+        "<meta http-equiv=refresh content='0;url=//evil.example'>",
+        "<base href=//evil.example>",
+        "<video src=//evil.example autoplay></video>",
+        "<math><mi xlink:href=\"javascript:alert(1)\">x</mi></math>",
+        "<a href=x onclick=alert(1) onmouseover=alert(1)>x</a>",
+        "<noscript><p title=\"</noscript><img src=x onerror=alert(1)>\">",
+        "<table background=//evil.example><tr><td>x</table>",
+        "<blockquote cite=\"javascript:x\">x</blockquote>",
+        "<div id=\"main\" class=\"banner\">x</div>",
+        "`<script>`\n\n```\n<script>alert(1)</script>\n```",
+    ] {
+        let html = html(hostile).to_lowercase();
+        for forbidden in [
+            "<script",
+            "<img",
+            "<svg",
+            "<iframe",
+            "<object",
+            "<form",
+            "<input",
+            "<style",
+            "<link",
+            "<meta",
+            "<base",
+            "<video",
+            "<math",
+            " on",
+            "javascript:",
+            "data:",
+            "vbscript:",
+            " style=",
+            " src=",
+            " class=\"banner",
+            " id=\"main\"",
+            "background=",
+            "cite=",
+        ] {
+            assert!(!html.contains(forbidden), "{hostile}: {forbidden} is in {html}");
+        }
+    }
+}
+
+/// Eight times the size must not take much more than eight times as long.
+#[test]
+fn the_time_for_a_readme_grows_with_its_size_only() {
+    let time = |text: &str, bytes: usize| {
+        let readme = text.repeat(bytes / text.len());
+        let once = |()| {
+            let start = std::time::Instant::now();
+            assert!(html(&readme).len() < 64 * LONGEST, "{text}");
+            start.elapsed()
+        };
+        // The shortest of two, since other processes can only make it longer.
+        [(); 2].map(once).into_iter().min().unwrap_or_default()
+    };
+    for text in [
+        "<b>",
+        "<img src=x>",
+        "<b></x>",
+        "<b><div></b>",
+        "<b>\n\n</i>\n\n",
+        "<img ",
+        "<p>",
+        "<table>",
+        "<a>",
+        "<div>\n\n",
+        "<div>\n",
+        "[",
+        "*_",
+        "**a ",
+        "> ",
+        "![",
+        "|",
+        "\\",
+        "`",
+        "<a href=x>",
+        "- ",
+        "&#",
+        "# x\n",
+        "[a](",
+        "<details>",
+        "</b>",
+        "<!--",
+        "<svg>",
+        "| a ",
+        "[^1]: ",
+        "~~",
+        "1. ",
+    ] {
+        let (small, large) = (time(text, 4 << 10), time(text, 32 << 10));
+        let most = small * 24 + std::time::Duration::from_millis(150);
+        assert!(large < most, "{text:?}: {small:?}, then {large:?}");
+    }
+}
