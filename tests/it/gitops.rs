@@ -113,7 +113,8 @@ async fn argo_cd(world: &World, application: &Value, git: &Value, seen: &Value) 
 fn command(page: &str, world: &World, version: &str) -> String {
     let all = blocks(&root().join(page)).unwrap();
     let mut commands = all.iter().flat_map(Block::commands);
-    let command = commands.find(|command| command.contains("/spec/versions/-")).unwrap();
+    let command =
+        commands.find(|command| command.contains("/spec/versions/-") && !command.contains('…')).unwrap();
     let (before, value) = command.split_once("\"version\":\"").unwrap();
     let after = &value[value.find('"').unwrap()..];
     format!("{before}\"version\":\"{version}{after}")
