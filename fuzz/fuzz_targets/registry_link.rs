@@ -1,4 +1,4 @@
-//! Links that strangers make up: the content of a key file and, after a NUL, a link.
+//! Links that unknown senders make up: the content of a key file and, after a NUL, a link.
 #![no_main]
 
 use std::sync::LazyLock;

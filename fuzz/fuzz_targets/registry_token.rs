@@ -1,4 +1,4 @@
-//! Requests of strangers: `Authorization`, the keys of an identity provider, and the settings for it, with NUL between them.
+//! Requests of unknown origin: `Authorization`, the keys of an identity provider, and the settings for it, with NUL between them.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|raw: &[u8]| {
