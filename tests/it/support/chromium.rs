@@ -1,5 +1,6 @@
 //! Headless Chromium, driven through chromedriver by its HTTP protocol.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -30,8 +31,10 @@ impl Browser {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let driver = Command::new("chromedriver")
             .args([format!("--port={port}"), "--silent".into()])
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn()
             .context("cannot start chromedriver: install chromium-driver")?;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build()?;
@@ -128,8 +131,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Chromium ends with the driver that started it.
-        let _ = self.driver.kill();
+        // Chromium does not end with the driver that started it, but is in its process group.
+        let group = format!("-{}", self.driver.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.driver.wait();
     }
 }
