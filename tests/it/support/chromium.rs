@@ -131,9 +131,11 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Chromium does not end with the driver that started it, but is in its process group.
+        // Chromium does not end with the driver that started it. Its processes are known by their profile.
         let group = format!("-{}", self.driver.id());
         let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let profile = format!("user-data-dir={}", self.profile.path().display());
+        let _ = Command::new("pkill").args(["-KILL", "-f", "--", &profile]).status();
         let _ = self.driver.wait();
     }
 }
