@@ -2,22 +2,17 @@
 //!
 //! The operator's own cache drops the list, which may have 5,000 entries.
 
-use std::sync::Arc;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{RawObject, condition, shared_text, text};
+use super::{RawObject, condition, text};
 use crate::api::claim::{ClaimFields, NotAddressable};
 use crate::api::{DESCRIPTION, REGISTRY_NAME};
-use crate::domain::text::cut;
 use crate::domain::{Address, ArchiveFormat, Release};
 
 /// The longest `deprecated`, `withdrawn` or description, in characters.
 const LONGEST_NOTICE: usize = 256;
-/// The longest part of a condition's message that is kept, in bytes.
-const MESSAGE: usize = 1024;
 
 /// A Module as the registry keeps it.
 #[derive(Clone, Debug)]
@@ -36,12 +31,6 @@ pub struct ModuleListing {
     pub versions: Box<[ListedVersion]>,
     /// The annotation `opendepot.defdev.io/description`, as one line.
     pub description: Option<Box<str>>,
-    /// Whether `Ready` is True.
-    pub is_ready: bool,
-    /// `Ready`'s reason; empty before the first reconcile ended.
-    pub reason: Arc<str>,
-    /// The beginning of `Ready`'s message.
-    pub message: Box<str>,
 }
 
 /// One entry of `spec.versions`.
@@ -84,7 +73,6 @@ impl<'de> Deserialize<'de> for ModuleListing {
             registry_name: annotations.and_then(|all| all.get(REGISTRY_NAME)).map(String::as_str),
         };
         let entries = spec.get("versions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let ready = condition(&status, "Ready");
         Ok(Self {
             claim: fields.address(),
             held: text(&status, "address").map(Into::into),
@@ -95,9 +83,6 @@ impl<'de> Deserialize<'de> for ModuleListing {
                 .unwrap_or_default(),
             versions: listed(entries),
             description: annotations.and_then(|all| all.get(DESCRIPTION)).and_then(|text| line(text)),
-            is_ready: text(ready, "status") == Some("True"),
-            reason: shared_text(&cut(text(ready, "reason").unwrap_or_default(), 64)),
-            message: cut(text(ready, "message").unwrap_or_default(), MESSAGE).into(),
             metadata: metadata.pruned(),
         })
     }

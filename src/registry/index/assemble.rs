@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::problem::Problem;
+use super::entry::problem;
 use super::served::{ServedModule, ServedVersion};
 use crate::api::object_name::version_object;
 use crate::api::state::{ModuleListing, VersionState};
@@ -30,7 +30,7 @@ pub struct StoredVersion {
     tag: Option<Box<str>>,
     commit: Option<Box<str>>,
     published: Option<Timestamp>,
-    problem: Option<Box<Problem>>,
+    problem: Option<Arc<str>>,
 }
 
 impl StoredVersion {
@@ -62,7 +62,7 @@ impl StoredVersion {
             tag: source.map(|source| source.ref_.clone()).filter(|tag| !tag.is_empty()),
             commit: source.and_then(|source| source.commit.clone()),
             published: version.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            problem: Problem::of(version).map(Box::new),
+            problem: problem(version),
         })
     }
 }

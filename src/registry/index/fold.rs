@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::assemble::{StoredVersion, serve};
 use super::entry::{Entry, Unstored, entry};
 use super::served::ServedModule;
-use super::states::{SHADOWED, States, state};
+use super::states::{NotServed, States, state};
 use crate::api::state::{ModuleListing, VersionState};
 use crate::registry::aliases::Aliases;
 use crate::storage::StorageRules;
@@ -120,18 +120,18 @@ impl Fold {
         self.aliases.shadows(module.namespace())
     }
 
-    fn state(&self, module: &ModuleListing) -> &'static str {
-        if self.is_shadowed(module) { SHADOWED } else { state(module) }
+    fn not_served(&self, module: &ModuleListing) -> Option<NotServed> {
+        NotServed::of(module, self.is_shadowed(module))
     }
 
     fn entry(&self, uid: &str) -> Option<Entry> {
         let module = self.modules.get(self.uids.get(uid)?)?;
-        let is_shadowed = self.is_shadowed(module);
-        let served = if is_shadowed { None } else { self.served(uid, module) };
+        let not_served = self.not_served(module);
+        let served = if not_served.is_some() { None } else { self.served(uid, module) };
         // A Version of another namespace cannot be owned, whatever its owner reference says.
         let unstored = self.unstored.get(uid).into_iter().flatten();
         let own = unstored.filter(|((namespace, _), _)| **namespace == *module.namespace());
-        Some(entry(module, is_shadowed, served.map(Arc::new), own.map(|(_, version)| version)))
+        Some(entry(module, not_served, served.map(Arc::new), own.map(|(_, version)| version)))
     }
 
     fn served(&self, uid: &str, module: &ModuleListing) -> Option<ServedModule> {
@@ -143,7 +143,7 @@ impl Fold {
     fn put_module(&mut self, module: ModuleListing) {
         let (at, uid): (Key, Box<str>) = (key(module.namespace(), module.name()), module.uid().into());
         self.drop_module(&at);
-        self.states.add(self.state(&module), 1);
+        self.states.add(state(self.not_served(&module)), 1);
         self.dirty.insert(uid.clone());
         self.uids.insert(uid, at.clone());
         self.modules.insert(at, module);
@@ -151,7 +151,7 @@ impl Fold {
 
     fn drop_module(&mut self, at: &Key) {
         if let Some(module) = self.modules.remove(at) {
-            self.states.add(self.state(&module), -1);
+            self.states.add(state(self.not_served(&module)), -1);
             self.uids.remove(module.uid());
             self.dirty.insert(module.uid().into());
         }

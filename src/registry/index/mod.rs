@@ -3,7 +3,6 @@
 mod assemble;
 pub mod entry;
 mod fold;
-mod problem;
 pub mod served;
 mod states;
 #[cfg(test)]
@@ -18,11 +17,10 @@ use tokio::sync::{Semaphore, watch as signal};
 
 use crate::domain::Address;
 
-pub use entry::{Entry, Missing, NotServed};
+pub use entry::{Entry, Missing};
 pub use fold::{Change, Fold, Update};
-pub use problem::Problem;
 pub use served::{Asked, ServedModule, ServedVersion};
-pub use states::States;
+pub use states::{NotServed, States};
 
 /// How long a request waits for a module or version that this replica has not seen yet: another replica may have listed it.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::problem::Problem;
 use crate::domain::{Address, ArchiveFormat, Release};
 use crate::registry::answers::encoded::Encodings;
 use crate::registry::archive::Archive;
@@ -46,7 +45,7 @@ pub struct ServedVersion {
     /// When its Version object was created.
     pub published: Option<Timestamp>,
     /// Why its Version is not Ready although it is stored, such as a tag that was moved.
-    pub problem: Option<Box<Problem>>,
+    pub problem: Option<Arc<str>>,
 }
 
 /// A version that was asked for.

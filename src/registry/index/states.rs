@@ -32,15 +32,42 @@ impl States {
     }
 }
 
-/// The state of a Module whose namespace has the name of an alias.
-pub const SHADOWED: &str = "shadowed";
+/// Why a Module is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotServed {
+    /// No client could install it by the address that it claims.
+    NotAddressable,
+    /// Another Module holds its address.
+    AddressTaken,
+    /// An alias has the name of its namespace.
+    Shadowed,
+    /// The Module controller has not given it an address yet.
+    Waiting,
+}
 
-/// The state of another Module.
-pub fn state(module: &ModuleListing) -> &'static str {
-    match &module.claim {
-        Err(_) => "not_addressable",
-        Ok(_) if module.address().is_some() => "served",
-        Ok(_) if module.is_refused => "address_taken",
-        Ok(_) => "waiting",
+impl NotServed {
+    /// Why a Module is not served; `None` if it is.
+    pub fn of(module: &ModuleListing, is_shadowed: bool) -> Option<Self> {
+        match &module.claim {
+            _ if is_shadowed => Some(Self::Shadowed),
+            Err(_) => Some(Self::NotAddressable),
+            Ok(_) if module.address().is_some() => None,
+            Ok(_) if module.is_refused => Some(Self::AddressTaken),
+            Ok(_) => Some(Self::Waiting),
+        }
     }
 }
+
+/// The state of a Module in the metrics.
+pub fn state(not_served: Option<NotServed>) -> &'static str {
+    match not_served {
+        None => "served",
+        Some(NotServed::NotAddressable) => "not_addressable",
+        Some(NotServed::AddressTaken) => "address_taken",
+        Some(NotServed::Shadowed) => SHADOWED,
+        Some(NotServed::Waiting) => "waiting",
+    }
+}
+
+/// The state of a Module whose namespace has the name of an alias.
+const SHADOWED: &str = "shadowed";

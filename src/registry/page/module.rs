@@ -89,7 +89,7 @@ impl View<'_> {
                 p.notice.warn role="note" { b { "Deprecated. " } (reason) }
             }
             @if let Some(problem) = &version.problem {
-                p.notice.warn role="note" { b { (problem.reason) ". " } "What is stored is installed as before." }
+                p.notice.warn role="note" { b { (problem) ". " } "What is stored is installed as before." }
             }
             @if let Some(newer) = newer {
                 p.notice role="note" { "There is a newer version: " a href=(self.link(newer)) { (newer.release) } " ("

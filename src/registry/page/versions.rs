@@ -137,7 +137,7 @@ fn state(version: &ServedVersion) -> Markup {
     html! {
         @if let Some(reason) = &version.withdrawn { " " span.state.bad { "withdrawn" } " " (reason) }
         @else if let Some(reason) = &version.deprecated { " " span.state.warn { "deprecated" } " " (reason) }
-        @if let Some(problem) = &version.problem { " " span.state.warn { (problem.reason) } }
+        @if let Some(problem) = &version.problem { " " span.state.warn { (problem) } }
     }
 }
 
@@ -147,12 +147,12 @@ fn missing(missing: &Missing) -> Markup {
             b { (missing.release) } " "
             @if missing.withdrawn.is_some() { span.state.bad { "withdrawn" } " " }
             span.state.bad { "not stored" }
-            @if let Some(problem) = &missing.problem { " " span.state { (problem.reason) } }
+            @if let Some(problem) = &missing.problem { " " span.state { (problem) } }
         }
         p.facts {
             @match (&missing.withdrawn, &missing.problem) {
                 (Some(reason), _) => (reason),
-                (None, Some(problem)) => (meaning(&problem.reason)),
+                (None, Some(problem)) => (meaning(problem)),
                 (None, None) => "It is being published.",
             }
         }
