@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::auth::Denied;
 use super::http::Body;
-use super::http::answer::{answer, closing, error, retry_after, set};
+use super::http::answer::{answer, bearer, closing, error, may_retry, set};
 
 const X_TERRAFORM_GET: HeaderName = HeaderName::from_static("x-terraform-get");
 
@@ -70,27 +70,19 @@ pub(super) fn method_not_allowed(head: bool) -> Response<Body> {
 
 /// A request of a client that is not known, or may not download.
 pub(super) fn denied(denied: Denied) -> Response<Body> {
+    let (phrase, sentence) = match denied {
+        Denied::Forbidden => (
+            "Forbidden: no right to download this module",
+            "You may not download this module, or it does not exist: ask for the right to get modules/download in its \
+             namespace.\n"
+                .to_owned(),
+        ),
+        denied => (denied.phrase(), format!("{}\n", denied.phrase())),
+    };
+    let answer = may_retry(error(denied.status(), phrase, sentence), denied.retry_after());
     match denied {
-        Denied::Malformed(phrase) => closing(error(StatusCode::BAD_REQUEST, phrase, line(phrase))),
-        Denied::Unauthenticated(phrase) => {
-            let mut answer = error(StatusCode::UNAUTHORIZED, phrase, line(phrase));
-            set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
-            answer
-        }
-        Denied::Forbidden => {
-            let sentence = "You may not download this module, or it does not exist: ask for the right to get modules/download \
-                            in its namespace.\n";
-            error(StatusCode::FORBIDDEN, "Forbidden: no right to download this module", sentence)
-        }
-        Denied::TooMany { phrase, retry_after: seconds } => {
-            retry_after(error(StatusCode::TOO_MANY_REQUESTS, phrase, line(phrase)), seconds)
-        }
-        Denied::Unavailable { phrase, retry_after: seconds } => {
-            retry_after(error(StatusCode::SERVICE_UNAVAILABLE, phrase, line(phrase)), seconds)
-        }
+        Denied::Malformed(_) => closing(answer),
+        Denied::Unauthenticated(_) => bearer(answer),
+        _ => answer,
     }
-}
-
-fn line(phrase: &str) -> String {
-    format!("{phrase}\n")
 }

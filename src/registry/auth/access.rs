@@ -21,6 +21,7 @@ use super::review_cache::{Keys, Outcome, ReviewCache, Times};
 use super::reviews::Reviews;
 use super::settings::{AccessError, AccessSettings};
 use super::static_tokens::StaticTokens;
+use crate::domain::Address;
 use crate::registry::metrics::RegistryMetrics;
 
 /// Decisions that are remembered.
@@ -47,6 +48,19 @@ pub struct Asked<'a> {
     pub system: &'a str,
     /// `metadata.name` of the Module that holds the address, if there is one.
     pub holder: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    /// The module at an address, whose namespace is canonical and which the Module `holder` has.
+    pub fn at(address: &'a Address, holder: Option<&'a str>) -> Self {
+        let Address { namespace, name, system } = address;
+        Self { namespace, name, system, holder }
+    }
+
+    /// The name that is reviewed: the holder's, else the one that was asked.
+    pub fn object(&self) -> &'a str {
+        self.holder.unwrap_or(self.name)
+    }
 }
 
 /// Access control of one process.
@@ -205,7 +219,7 @@ impl Access {
             self.new_reviews.take(who, now).map_err(limited(denied::TOO_MANY_REVIEWS))
         };
         let review = || {
-            let name = asked.holder.unwrap_or(asked.name).to_owned();
+            let name = asked.object().to_owned();
             Arc::clone(&self.reviews).access(Arc::clone(identity), asked.namespace.to_owned(), name)
         };
         self.decisions.ask(keys(identity, asked), now, admit, review).await
@@ -248,9 +262,8 @@ fn keys(identity: &Identity, asked: Asked<'_>) -> Keys {
         }
         fields.digest()
     };
-    let object = asked.holder.unwrap_or(asked.name);
     Keys {
-        yes: key("object", &[asked.namespace, object]),
+        yes: key("object", &[asked.namespace, asked.object()]),
         no: key("address", &[asked.namespace, asked.name, asked.system]),
     }
 }

@@ -3,6 +3,8 @@
 //! The texts are fixed and short, since they become reason phrases: `terraform init` prints them. None contains text of a user
 //! or of the API server.
 
+use http::StatusCode;
+
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
@@ -47,6 +49,36 @@ pub const TOO_MANY_REVIEWS: &str = "too many requests: wait";
 pub const TOO_MANY_REFUSALS: &str = "too many refused requests: wait";
 
 impl Denied {
+    /// The status of the answer.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Why, in fixed words.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Malformed(phrase)
+            | Self::Unauthenticated(phrase)
+            | Self::TooMany { phrase, .. }
+            | Self::Unavailable { phrase, .. } => phrase,
+            Self::Forbidden => "Forbidden",
+        }
+    }
+
+    /// Seconds until another attempt is worthwhile.
+    pub const fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::TooMany { retry_after, .. } | Self::Unavailable { retry_after, .. } => Some(retry_after),
+            Self::Malformed(_) | Self::Unauthenticated(_) | Self::Forbidden => None,
+        }
+    }
+
     /// The API server did not answer a review.
     pub const fn api_server() -> Self {
         Self::Unavailable {

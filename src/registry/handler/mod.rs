@@ -146,11 +146,7 @@ impl Service {
     ) -> Response<Body> {
         let address = self.aliases.canonical(address);
         let json = |module: &Arc<ServedModule>| {
-            let version = match &release {
-                Some(release) => module.stored(release),
-                None => module.latest(),
-            };
-            Some(encoded(detail(module, version?)))
+            Some(encoded(detail(module, module.stored_or_latest(release.as_ref())?)))
         };
         let found = async {
             let identity = self.access.identify(headers, peer.network()).await?;
@@ -261,27 +257,16 @@ impl Service {
         find: impl Fn(&Arc<ServedModule>) -> Option<T>,
     ) -> Result<Option<T>, Denied> {
         let holder = self.index.get(address).map(|module| module.object.clone());
-        self.authorise(identity, peer, address, holder.as_deref()).await?;
+        let asked = Asked::at(address, holder.as_deref());
+        self.access.may_download(identity, peer.network(), asked).await?;
         let found = |module: &Arc<ServedModule>| Some((module.object.clone(), find(module)?));
         let Some((object, found)) = self.index.find(address, found).await else { return Ok(None) };
         // The address may have got a holder, or another one, since permission was reviewed.
-        if object != holder.unwrap_or_else(|| address.name.as_str().into()) {
-            self.authorise(identity, peer, address, Some(&object)).await?;
+        if *object != *asked.object() {
+            let asked = Asked::at(address, Some(&object));
+            self.access.may_download(identity, peer.network(), asked).await?;
         }
         Ok(Some(found))
-    }
-
-    /// Whether the identity may download the module at an address, which the Module `holder` has.
-    async fn authorise(
-        &self,
-        identity: &Arc<Identity>,
-        peer: Peer,
-        address: &Address,
-        holder: Option<&str>,
-    ) -> Result<(), Denied> {
-        let Address { namespace, name, system } = address;
-        let asked = Asked { namespace, name, system, holder };
-        self.access.may_download(identity, peer.network(), asked).await
     }
 }
 

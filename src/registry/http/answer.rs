@@ -41,6 +41,20 @@ pub fn closing(mut answer: Response<Body>) -> Response<Body> {
     answer
 }
 
+/// Asks for a token (RFC 6750).
+pub fn bearer(mut answer: Response<Body>) -> Response<Body> {
+    set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
+    answer
+}
+
+/// An answer after which the client may try again, if a number of seconds is given.
+pub fn may_retry(answer: Response<Body>, seconds: Option<u32>) -> Response<Body> {
+    match seconds {
+        Some(seconds) => retry_after(answer, seconds),
+        None => answer,
+    }
+}
+
 /// The time after which the client may try again, in seconds.
 pub fn retry_after(mut answer: Response<Body>, seconds: u32) -> Response<Body> {
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

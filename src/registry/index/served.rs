@@ -81,6 +81,11 @@ impl ServedModule {
         self.versions.iter().filter(|version| version.withdrawn.is_none())
     }
 
+    /// A version with an archive, withdrawn or not; the latest if none is named.
+    pub fn stored_or_latest(&self, release: Option<&Release>) -> Option<&ServedVersion> {
+        release.map_or_else(|| self.latest(), |release| self.stored(release))
+    }
+
     /// The highest release that is listed; a pre-release only if there is no other.
     pub fn latest(&self) -> Option<&ServedVersion> {
         self.listed().find(|version| !version.release.is_prerelease()).or_else(|| self.listed().next())

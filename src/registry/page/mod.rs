@@ -3,6 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `path` | the paths of pages |
+//! | `answers` | answers that several pages give |
 //! | `visible` | which Modules an identity sees |
 //! | `shown` | how dates, sizes and reasons are shown |
 //! | `shell`, `style.css` | what all pages share |
@@ -12,6 +13,7 @@
 //! | `versions` | all versions, and why some are missing |
 //! | `compare` | what changed between two versions |
 
+mod answers;
 mod compare;
 mod list;
 mod login;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, Method, Response, StatusCode, header};
 
+use self::answers::{NO_DOCS, NO_MODULE, NO_VERSION, json, not_found, refused, stated_host};
 use self::login::Offer;
 use self::module::View;
 use self::path::{Filter, PagePath, Query};
@@ -34,9 +37,10 @@ use self::shell::{Page, Viewer, message, style, with_forms};
 use super::aliases::Aliases;
 use super::auth::{Access, Asked, Denied, Identity, Kind};
 use super::docs::{Comparison, Library, NoDocs};
-use super::http::answer::{answer, error, retry_after, set};
+use super::http::answer::{error, may_retry};
 use super::http::{Body, Peer};
 use super::index::{Entry, Index, ServedVersion};
+use super::responses;
 use super::session::{Refused, Sessions};
 use crate::domain::{Address, Release};
 
@@ -79,10 +83,12 @@ impl Seer {
     }
 }
 
-type Page404 = (&'static str, &'static str);
-const NO_MODULE: Page404 = ("No such module", "There is no module at this address, or you may not see it.");
-const NO_VERSION: Page404 =
-    ("No such version", "There is no such version of this module, or it is not stored yet.");
+/// Why two versions are not compared.
+enum NotCompared {
+    UnknownModule,
+    UnknownVersion,
+    Docs(NoDocs),
+}
 
 impl Pages {
     /// The answer to a request for a page.
@@ -94,33 +100,40 @@ impl Pages {
         peer: Peer,
     ) -> Response<Body> {
         if method != Method::GET {
-            let sentence = "Only GET is answered here.\n";
-            let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", sentence);
-            set(&mut answer, header::ALLOW, "GET");
-            return answer;
+            return responses::method_not_allowed(false);
         }
-        if page == PagePath::Style {
-            return style();
+        match page {
+            PagePath::Style => style(),
+            PagePath::Login(back) => self.login(&back, headers, peer).await,
+            PagePath::ListJson(filter, query) => self.list_json(&filter, &query, headers, peer).await,
+            PagePath::CompareJson(address, versions) => {
+                self.compare_json(address, &versions, headers, peer).await
+            }
+            PagePath::List(query) => {
+                let page = async { self.list(&query, &self.seer(headers, peer).await?).await };
+                page.await.unwrap_or_else(refused)
+            }
+            PagePath::Module(address, release, folder) => {
+                let page = async {
+                    let seer = self.seer(headers, peer).await?;
+                    self.module(address, release.as_ref(), &folder, headers, &seer).await
+                };
+                page.await.unwrap_or_else(refused)
+            }
+            PagePath::Versions(address, query) => {
+                let page = async { self.versions(address, &query, &self.seer(headers, peer).await?).await };
+                page.await.unwrap_or_else(refused)
+            }
+            PagePath::Compare(address, versions) => {
+                let page = async { self.compare(address, &versions, &self.seer(headers, peer).await?).await };
+                page.await.unwrap_or_else(refused)
+            }
         }
-        if let PagePath::Login(back) = &page {
-            return self.login(back, headers, peer).await;
-        }
-        let is_json = matches!(page, PagePath::ListJson(..) | PagePath::CompareJson(..));
-        // A session counts for pages only, never below /v1.
-        let identified = if is_json {
-            self.access.identify(headers, peer.network()).await.map(|identity| Seer::new(identity, peer))
-        } else {
-            self.seer(headers, peer).await
-        };
-        let found = match identified {
-            Ok(seer) => self.page(page, headers, &seer).await,
-            Err(denied) => Err(denied),
-        };
-        match found {
-            Ok(answer) => answer,
-            Err(denied) if is_json => super::responses::denied(denied),
-            Err(denied) => refused(denied),
-        }
+    }
+
+    /// Who sends a request of the API: a session counts for pages only.
+    async fn client(&self, headers: &HeaderMap, peer: Peer) -> Result<Seer, Denied> {
+        Ok(Seer::new(self.access.identify(headers, peer.network()).await?, peer))
     }
 
     async fn seer(&self, headers: &HeaderMap, peer: Peer) -> Result<Seer, Denied> {
@@ -144,11 +157,7 @@ impl Pages {
         }
         let viewer = Viewer::default();
         let page = self.login_page(&viewer, "/", Some(&refused.sentence));
-        let mut answer = page.answer(refused.status, refused.phrase);
-        if let Some(seconds) = refused.retry_after {
-            answer = retry_after(answer, seconds);
-        }
-        answer
+        may_retry(page.answer(refused.status, refused.phrase), refused.retry_after)
     }
 
     fn login_page<'a>(&self, viewer: &'a Viewer, back: &str, refused: Option<&str>) -> LoginPage<'a> {
@@ -160,23 +169,6 @@ impl Pages {
             refused,
         };
         LoginPage(Page { title: "Sign in", words: "", viewer, main: offer.render() })
-    }
-
-    async fn page(&self, page: PagePath, headers: &HeaderMap, seer: &Seer) -> Result<Response<Body>, Denied> {
-        match page {
-            PagePath::Style | PagePath::Login(_) => Ok(style()),
-            PagePath::List(query) => self.list(&query, seer).await,
-            PagePath::ListJson(filter, query) => {
-                let entries = self.entries(&filter, &query, seer).await?;
-                Ok(json(list::json(&entries, &query)))
-            }
-            PagePath::Module(address, release, folder) => {
-                self.module(address, release.as_ref(), &folder, headers, seer).await
-            }
-            PagePath::Versions(address, query) => self.versions(address, &query, seer).await,
-            PagePath::Compare(address, versions) => self.compare(address, &versions, seer, false).await,
-            PagePath::CompareJson(address, versions) => self.compare(address, &versions, seer, true).await,
-        }
     }
 
     async fn entries(&self, filter: &Filter, query: &Query, seer: &Seer) -> Result<Vec<Arc<Entry>>, Denied> {
@@ -195,22 +187,32 @@ impl Pages {
             .answer(StatusCode::OK, "OK"))
     }
 
-    /// The Module that claims an address, for an identity that may download it.
-    async fn entry(&self, address: &Address, seer: &Seer) -> Result<Option<Arc<Entry>>, Denied> {
-        let holder = self.index.get(address).map(|module| module.object.clone());
-        self.authorise(address, holder.as_deref(), seer).await?;
-        let Some(entry) = self.index.claimant(address) else { return Ok(None) };
-        // A Module that is not served, or has got the address since, may have another name than the one that was reviewed.
-        if entry.object != holder.unwrap_or_else(|| address.name.as_str().into()) {
-            self.authorise(address, Some(&entry.object), seer).await?;
+    async fn list_json(
+        &self,
+        filter: &Filter,
+        query: &Query,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Response<Body> {
+        let entries = async { self.entries(filter, query, &self.client(headers, peer).await?).await };
+        match entries.await {
+            Ok(entries) => json(list::json(&entries, query)),
+            Err(denied) => responses::denied(denied),
         }
-        Ok(Some(entry))
     }
 
-    async fn authorise(&self, address: &Address, holder: Option<&str>, seer: &Seer) -> Result<(), Denied> {
-        let Address { namespace, name, system } = address;
-        let asked = Asked { namespace, name, system, holder };
-        self.access.may_download(&seer.identity, seer.peer.network(), asked).await
+    /// The Module that claims an address, for an identity that may download it.
+    async fn entry(&self, address: &Address, seer: &Seer) -> Result<Option<Arc<Entry>>, Denied> {
+        let (identity, network) = (&seer.identity, seer.peer.network());
+        let holder = self.index.get(address).map(|module| module.object.clone());
+        let asked = Asked::at(address, holder.as_deref());
+        self.access.may_download(identity, network, asked).await?;
+        let Some(entry) = self.index.claimant(address) else { return Ok(None) };
+        // A Module that is not served, or has got the address since, may have another name than the one that was reviewed.
+        if *entry.object != *asked.object() {
+            self.access.may_download(identity, network, Asked::at(address, Some(&entry.object))).await?;
+        }
+        Ok(Some(entry))
     }
 
     async fn module(
@@ -222,19 +224,17 @@ impl Pages {
         seer: &Seer,
     ) -> Result<Response<Body>, Denied> {
         let address = self.aliases.canonical(address);
-        let Some(entry) = self.entry(&address, seer).await? else { return Ok(not_found(seer, NO_MODULE)) };
-        let version = entry.served.as_ref().and_then(|module| {
-            let version = match release {
-                Some(release) => module.stored(release),
-                None => module.latest(),
-            };
-            Some((module, version?))
-        });
-        let Some((module, version)) = version else {
+        let Some(entry) = self.entry(&address, seer).await? else {
+            return Ok(not_found(&seer.viewer, NO_MODULE));
+        };
+        let served = entry.served.as_ref();
+        let Some((module, version)) =
+            served.and_then(|module| Some((module, module.stored_or_latest(release)?)))
+        else {
             // Nothing is stored: the page says why.
             return Ok(match release {
-                Some(_) => not_found(seer, NO_VERSION),
-                None => self.versions_page(&entry, &address, &Query::default(), seer),
+                Some(_) => not_found(&seer.viewer, NO_VERSION),
+                None => versions_page(&entry, &address, &Query::default(), seer),
             });
         };
         let docs = self.library.docs(version).await;
@@ -257,61 +257,70 @@ impl Pages {
     async fn versions(&self, address: Address, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
         let address = self.aliases.canonical(address);
         Ok(match self.entry(&address, seer).await? {
-            Some(entry) => self.versions_page(&entry, &address, query, seer),
-            None => not_found(seer, NO_MODULE),
+            Some(entry) => versions_page(&entry, &address, query, seer),
+            None => not_found(&seer.viewer, NO_MODULE),
         })
-    }
-
-    #[expect(clippy::unused_self, reason = "like the other pages")]
-    fn versions_page(&self, entry: &Entry, address: &Address, query: &Query, seer: &Seer) -> Response<Body> {
-        let main = versions::page(entry, entry.served.as_deref(), address, query);
-        let title = format!("Versions of {address}");
-        Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(StatusCode::OK, "OK")
     }
 
     async fn compare(
         &self,
         address: Address,
-        [from, to]: &[Release; 2],
+        versions: &[Release; 2],
         seer: &Seer,
-        is_json: bool,
     ) -> Result<Response<Body>, Denied> {
         let address = self.aliases.canonical(address);
-        let entry = self.entry(&address, seer).await?;
-        let Some(module) = entry.as_ref().and_then(|entry| entry.served.as_ref()) else {
-            return Ok(if is_json {
-                super::responses::module_not_found()
-            } else {
-                not_found(seer, NO_MODULE)
-            });
-        };
-        let (Some(old), Some(new)) = (module.stored(from), module.stored(to)) else {
-            return Ok(if is_json {
-                super::responses::version_not_found()
-            } else {
-                not_found(seer, NO_VERSION)
-            });
-        };
-        let releases = [&old.release, &new.release];
-        Ok(match self.comparison(old, new).await {
-            Ok(comparison) if is_json => json(compare::json(&address, releases, &comparison)),
-            Ok(comparison) => {
-                let main = compare::page(&address, releases, &comparison);
+        Ok(match self.compared(&address, versions, seer).await? {
+            Ok(([from, to], comparison)) => {
+                let main = compare::page(&address, [&from, &to], &comparison);
                 let title = format!("{address} {from} to {to}");
                 Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(StatusCode::OK, "OK")
             }
-            Err(why) if is_json => {
-                let sentence = format!("{why}\n");
-                error(StatusCode::SERVICE_UNAVAILABLE, "documentation not available", sentence)
+            Err(NotCompared::UnknownModule) => not_found(&seer.viewer, NO_MODULE),
+            Err(NotCompared::UnknownVersion) => not_found(&seer.viewer, NO_VERSION),
+            Err(NotCompared::Docs(why)) => {
+                let (title, sentence) = ("These versions cannot be compared", why.to_string());
+                message(&seer.viewer, StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, title, &sentence)
             }
-            Err(why) => message(
-                &seer.viewer,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "documentation not available",
-                "These versions cannot be compared",
-                &why.to_string(),
-            ),
         })
+    }
+
+    async fn compare_json(
+        &self,
+        address: Address,
+        versions: &[Release; 2],
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Response<Body> {
+        let address = self.aliases.canonical(address);
+        let compared = async { self.compared(&address, versions, &self.client(headers, peer).await?).await };
+        match compared.await {
+            Ok(Ok(([from, to], comparison))) => json(compare::json(&address, [&from, &to], &comparison)),
+            Ok(Err(NotCompared::UnknownModule)) => responses::module_not_found(),
+            Ok(Err(NotCompared::UnknownVersion)) => responses::version_not_found(),
+            Ok(Err(NotCompared::Docs(why))) => {
+                error(StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, format!("{why}\n"))
+            }
+            Err(denied) => responses::denied(denied),
+        }
+    }
+
+    /// What changed between two versions, and how these are spelled.
+    async fn compared(
+        &self,
+        address: &Address,
+        [from, to]: &[Release; 2],
+        seer: &Seer,
+    ) -> Result<Result<([Release; 2], Comparison), NotCompared>, Denied> {
+        let entry = self.entry(address, seer).await?;
+        let Some(module) = entry.as_ref().and_then(|entry| entry.served.as_ref()) else {
+            return Ok(Err(NotCompared::UnknownModule));
+        };
+        let (Some(old), Some(new)) = (module.stored(from), module.stored(to)) else {
+            return Ok(Err(NotCompared::UnknownVersion));
+        };
+        let releases = [old.release.clone(), new.release.clone()];
+        let comparison = self.comparison(old, new).await.map_err(NotCompared::Docs);
+        Ok(comparison.map(|comparison| (releases, comparison)))
     }
 
     async fn comparison(&self, old: &ServedVersion, new: &ServedVersion) -> Result<Comparison, NoDocs> {
@@ -321,46 +330,8 @@ impl Pages {
     }
 }
 
-fn not_found(seer: &Seer, (title, sentence): Page404) -> Response<Body> {
-    message(&seer.viewer, StatusCode::NOT_FOUND, "Not Found", title, sentence)
-}
-
-/// A page for a client that is not known, or may not see it: the same for what exists and what does not.
-fn refused(denied: Denied) -> Response<Body> {
-    let viewer = Viewer::default();
-    let answer = super::responses::denied(denied);
-    let (phrase, title, sentence) = match denied {
-        Denied::Unauthenticated(phrase) => (phrase, "Sign in to see this page", phrase),
-        Denied::Forbidden => (
-            "Forbidden",
-            "You may not see this page",
-            "The module does not exist, or you have no right to get modules/download in its namespace.",
-        ),
-        Denied::Malformed(phrase) => (phrase, "This request cannot be read", phrase),
-        Denied::TooMany { phrase, .. } | Denied::Unavailable { phrase, .. } => (phrase, "Not now", phrase),
-    };
-    let mut page = message(&viewer, answer.status(), phrase, title, sentence);
-    if let Some(seconds) = answer.headers().get(header::RETRY_AFTER) {
-        page.headers_mut().insert(header::RETRY_AFTER, seconds.clone());
-    }
-    page
-}
-
-fn json(body: Vec<u8>) -> Response<Body> {
-    let mut answer = answer(StatusCode::OK, "OK", body);
-    set(&mut answer, header::CONTENT_TYPE, "application/json");
-    set(&mut answer, header::CACHE_CONTROL, "private, no-cache");
-    set(&mut answer, header::VARY, "Authorization, Accept-Encoding");
-    set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    answer
-}
-
-/// `Host`, if that is a host that an address may begin with. It is shown to the one who sent it only.
-fn stated_host(headers: &HeaderMap) -> Option<String> {
-    let host = headers.get(header::HOST)?.to_str().ok()?;
-    let (name, port) = host.rsplit_once(':').unwrap_or((host, "443"));
-    let is_name = !name.is_empty()
-        && name.len() <= 253
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
-    (is_name && port.parse::<u16>().is_ok()).then(|| host.to_owned())
+fn versions_page(entry: &Entry, address: &Address, query: &Query, seer: &Seer) -> Response<Body> {
+    let main = versions::page(entry, entry.served.as_deref(), address, query);
+    let title = format!("Versions of {address}");
+    Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(StatusCode::OK, "OK")
 }

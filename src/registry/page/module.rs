@@ -4,7 +4,7 @@ use maud::{Markup, PreEscaped, html};
 
 use super::parts::{inputs, outputs, requirements, resources};
 use super::path::is_linkable;
-use super::shown::{date, size};
+use super::shown::{date, short, size};
 use super::versions;
 use crate::domain::Address;
 use crate::domain::text::hex;
@@ -93,7 +93,7 @@ impl View<'_> {
             }
             @if let Some(newer) = newer {
                 p.notice role="note" { "There is a newer version: " a href=(self.link(newer)) { (newer.release) } " ("
-                    a href={ "/modules/" (self.module.address) "/compare/" (version.release) "..." (newer.release) } { "what changed" } ")" }
+                    a href=(versions::changes(&self.module.address, &version.release, &newer.release)) { "what changed" } ")" }
             }
         }
     }
@@ -123,10 +123,9 @@ impl View<'_> {
                     @if let Some(commit) = &version.commit {
                         dt { "Commit" }
                         dd {
-                            @let short = commit.get(..12).unwrap_or(commit);
                             @match https {
-                                Some(source) => a href={ (source) "/tree/" (commit) } rel="noopener noreferrer" { code { (short) } },
-                                None => code { (short) },
+                                Some(source) => a href={ (source) "/tree/" (commit) } rel="noopener noreferrer" { code { (short(commit)) } },
+                                None => code { (short(commit)) },
                             }
                         }
                     }

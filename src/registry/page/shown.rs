@@ -11,6 +11,11 @@ pub(super) fn date(time: Timestamp) -> Markup {
     html! { time datetime=(text) title=(text) { (text.get(..10).unwrap_or(&text)) } }
 }
 
+/// The beginning of a commit or checksum.
+pub(super) fn short(hex: &str) -> &str {
+    hex.get(..12).unwrap_or(hex)
+}
+
 /// A size as people read it.
 pub(super) fn size(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::list;
 use super::path::Query;
-use super::shown::{date, meaning, size};
+use super::shown::{date, meaning, short, size};
 use crate::domain::text::{hex, plural};
 use crate::domain::{Address, Release};
 use crate::registry::index::{Entry, Missing, ServedModule, ServedVersion};
@@ -34,6 +34,11 @@ impl Row<'_> {
 /// The page of a version.
 pub(super) fn link(address: &Address, release: &Release) -> String {
     format!("/modules/{address}/{}", encoded(&release.to_string()))
+}
+
+/// The page of what changed between two versions.
+pub(super) fn changes(address: &Address, from: &Release, to: &Release) -> String {
+    format!("/modules/{address}/compare/{}...{}", encoded(&from.to_string()), encoded(&to.to_string()))
 }
 
 /// The newest versions, on the page of a module.
@@ -110,10 +115,11 @@ fn table(address: &Address, rows: &[Row<'_>], module: &ServedModule, current: Op
                             p.facts {
                                 @if let Some(time) = version.published { span { (date(time)) } }
                                 span { (size(version.archive.size)) }
-                                @if let Some(commit) = &version.commit { span { code { (commit.get(..12).unwrap_or(commit)) } } }
-                                span { code title=(hex(&version.archive.sha256)) { "sha256 " (&hex(&version.archive.sha256)[..12]) "…" } }
+                                @if let Some(commit) = &version.commit { span { code { (short(commit)) } } }
+                                @let sha256 = hex(&version.archive.sha256);
+                                span { code title=(sha256) { "sha256 " (short(&sha256)) "…" } }
                                 @if let Some(previous) = before(version) {
-                                    a href={ "/modules/" (address) "/compare/" (encoded(&previous.to_string())) "..." (encoded(&version.release.to_string())) } {
+                                    a href=(changes(address, previous, &version.release)) {
                                         "changes since " (previous)
                                     }
                                 }

@@ -1,10 +1,10 @@
 //! Why a sign-in failed: fixed words, which the page shows. None holds text of a user or of the identity provider.
 
-use axum::http::{Response, StatusCode, header};
+use axum::http::{Response, StatusCode};
 
 use crate::registry::auth::Denied;
 use crate::registry::http::Body;
-use crate::registry::http::answer::{error, retry_after, set};
+use crate::registry::http::answer::{bearer, error, may_retry};
 
 /// Why a sign-in failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,30 +50,15 @@ impl Refused {
 
     /// A token that is refused.
     pub(super) fn denied(denied: Denied) -> Self {
-        let (status, phrase, seconds) = match denied {
-            Denied::Malformed(phrase) => (StatusCode::BAD_REQUEST, phrase, None),
-            Denied::Unauthenticated(phrase) => (StatusCode::UNAUTHORIZED, phrase, None),
-            Denied::Forbidden => (StatusCode::FORBIDDEN, "Forbidden", None),
-            Denied::TooMany { phrase, retry_after } => {
-                (StatusCode::TOO_MANY_REQUESTS, phrase, Some(retry_after))
-            }
-            Denied::Unavailable { phrase, retry_after } => {
-                (StatusCode::SERVICE_UNAVAILABLE, phrase, Some(retry_after))
-            }
-        };
+        let phrase = denied.phrase();
         let sentence = format!("You are not signed in: {phrase}.");
-        Self { retry_after: seconds, ..Self::new(status, phrase, sentence) }
+        Self { retry_after: denied.retry_after(), ..Self::new(denied.status(), phrase, sentence) }
     }
 
     /// The answer as plain text, where there is no page.
     pub fn plain(&self) -> Response<Body> {
-        let mut answer = error(self.status, self.phrase, format!("{}\n", self.sentence));
-        if self.status == StatusCode::UNAUTHORIZED {
-            set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
-        }
-        match self.retry_after {
-            Some(seconds) => retry_after(answer, seconds),
-            None => answer,
-        }
+        let answer = error(self.status, self.phrase, format!("{}\n", self.sentence));
+        let answer = if self.status == StatusCode::UNAUTHORIZED { bearer(answer) } else { answer };
+        may_retry(answer, self.retry_after)
     }
 }

@@ -1,0 +1,55 @@
+//! Answers that several pages give, and what a request says of its host.
+
+use axum::http::{HeaderMap, Response, StatusCode, header};
+
+use super::shell::{Viewer, message};
+use crate::registry::auth::Denied;
+use crate::registry::http::Body;
+use crate::registry::http::answer::{answer, may_retry, set};
+
+pub(super) const NO_DOCS: &str = "documentation not available";
+
+type NotFound = (&'static str, &'static str);
+pub(super) const NO_MODULE: NotFound =
+    ("No such module", "There is no module at this address, or you may not see it.");
+pub(super) const NO_VERSION: NotFound =
+    ("No such version", "There is no such version of this module, or it is not stored yet.");
+
+pub(super) fn not_found(viewer: &Viewer, (title, sentence): NotFound) -> Response<Body> {
+    message(viewer, StatusCode::NOT_FOUND, "Not Found", title, sentence)
+}
+
+/// A page for a client that is not known, or may not see it: the same for what exists and what does not.
+pub(super) fn refused(denied: Denied) -> Response<Body> {
+    let phrase = denied.phrase();
+    let (title, sentence) = match denied {
+        Denied::Unauthenticated(_) => ("Sign in to see this page", phrase),
+        Denied::Forbidden => (
+            "You may not see this page",
+            "The module does not exist, or you have no right to get modules/download in its namespace.",
+        ),
+        Denied::Malformed(_) => ("This request cannot be read", phrase),
+        Denied::TooMany { .. } | Denied::Unavailable { .. } => ("Not now", phrase),
+    };
+    let page = message(&Viewer::default(), denied.status(), phrase, title, sentence);
+    may_retry(page, denied.retry_after())
+}
+
+pub(super) fn json(body: Vec<u8>) -> Response<Body> {
+    let mut answer = answer(StatusCode::OK, "OK", body);
+    set(&mut answer, header::CONTENT_TYPE, "application/json");
+    set(&mut answer, header::CACHE_CONTROL, "private, no-cache");
+    set(&mut answer, header::VARY, "Authorization, Accept-Encoding");
+    set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    answer
+}
+
+/// `Host`, if that is a host that an address may begin with. It is shown to the one who sent it only.
+pub(super) fn stated_host(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, "443"));
+    let is_name = !name.is_empty()
+        && name.len() <= 253
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    (is_name && port.parse::<u16>().is_ok()).then(|| host.to_owned())
+}
