@@ -1,6 +1,5 @@
 //! Headless Chromium, driven through chromedriver by its HTTP protocol.
 
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -34,7 +33,6 @@ impl Browser {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .process_group(0)
             .spawn()
             .context("cannot start chromedriver: install chromium-driver")?;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build()?;
@@ -131,9 +129,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        let _ = self.driver.kill();
         // Chromium does not end with the driver that started it. Its processes are known by their profile.
-        let group = format!("-{}", self.driver.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let profile = format!("user-data-dir={}", self.profile.path().display());
         let _ = Command::new("pkill").args(["-KILL", "-f", "--", &profile]).status();
         let _ = self.driver.wait();
