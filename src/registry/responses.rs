@@ -70,14 +70,12 @@ pub(super) fn method_not_allowed(head: bool) -> Response<Body> {
 
 /// A request of a client that is not known, or may not download.
 pub(super) fn denied(denied: Denied) -> Response<Body> {
-    let (phrase, sentence) = match denied {
-        Denied::Forbidden => (
-            "Forbidden: no right to download this module",
-            "You may not download this module, or it does not exist: ask for the right to get modules/download in its \
-             namespace.\n"
-                .to_owned(),
-        ),
-        denied => (denied.phrase(), format!("{}\n", denied.phrase())),
+    let phrase = denied.phrase();
+    let sentence = match denied {
+        Denied::Forbidden => "You may not download this module, or it does not exist: ask for the right to get modules/download \
+                              in its namespace.\n"
+            .to_owned(),
+        _ => format!("{phrase}\n"),
     };
     let answer = may_retry(error(denied.status(), phrase, sentence), denied.retry_after());
     match denied {

@@ -67,7 +67,7 @@ impl Denied {
             | Self::Unauthenticated(phrase)
             | Self::TooMany { phrase, .. }
             | Self::Unavailable { phrase, .. } => phrase,
-            Self::Forbidden => "Forbidden",
+            Self::Forbidden => "Forbidden: no right to download this module",
         }
     }
 

@@ -21,15 +21,16 @@ pub(super) fn not_found(viewer: &Viewer, (title, sentence): NotFound) -> Respons
 
 /// A page for a client that is not known, or may not see it: the same for what exists and what does not.
 pub(super) fn refused(denied: Denied) -> Response<Body> {
-    let phrase = denied.phrase();
-    let (title, sentence) = match denied {
-        Denied::Unauthenticated(_) => ("Sign in to see this page", phrase),
+    let why = denied.phrase();
+    let (phrase, title, sentence) = match denied {
+        Denied::Unauthenticated(_) => (why, "Sign in to see this page", why),
         Denied::Forbidden => (
+            "Forbidden",
             "You may not see this page",
             "The module does not exist, or you have no right to get modules/download in its namespace.",
         ),
-        Denied::Malformed(_) => ("This request cannot be read", phrase),
-        Denied::TooMany { .. } | Denied::Unavailable { .. } => ("Not now", phrase),
+        Denied::Malformed(_) => (why, "This request cannot be read", why),
+        Denied::TooMany { .. } | Denied::Unavailable { .. } => (why, "Not now", why),
     };
     let page = message(&Viewer::default(), denied.status(), phrase, title, sentence);
     may_retry(page, denied.retry_after())
