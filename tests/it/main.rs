@@ -66,6 +66,7 @@ mod restore;
 mod retain;
 mod rights;
 mod runbooks;
+mod site;
 mod spelling;
 mod storage_faults;
 mod stores;
