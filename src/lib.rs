@@ -51,4 +51,4 @@ pub mod serve;
 pub mod startup;
 pub mod storage;
 pub mod version;
-pub mod workdir;
+pub(crate) mod workdir;

@@ -17,7 +17,7 @@ const UNLOCKED: Duration = Duration::from_hours(1);
 
 /// A folder that is removed when this is dropped.
 #[derive(Debug)]
-pub struct Workdir {
+pub(crate) struct Workdir {
     dir: TempDir,
     #[cfg_attr(not(test), expect(dead_code, reason = "held, not read"))]
     // Kept until the process ends: the lock marks the folder as in use.
@@ -26,7 +26,7 @@ pub struct Workdir {
 
 impl Workdir {
     /// Creates the folder below `parent`, and removes the folders of ended processes.
-    pub fn new(parent: &Path) -> io::Result<Self> {
+    pub(crate) fn new(parent: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
         // Locked before it gets its name, so that a process that starts now never finds it without a lock.
@@ -44,13 +44,13 @@ impl Workdir {
         Ok(Self { dir, lock })
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().to_owned()
     }
 }
 
 /// A new file in `folder`, which is created again if a cleaner of temporary files removed it.
-pub fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     match NamedTempFile::new_in(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(folder)?;

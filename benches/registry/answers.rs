@@ -34,7 +34,7 @@ impl Handler for Static {
     }
 }
 
-pub async fn beside_a_static_handler(depot: &Depot) {
+pub(crate) async fn beside_a_static_handler(depot: &Depot) {
     for tls in [None, Some(&depot.authority)] {
         let name = if tls.is_some() { "TLS" } else { "plain HTTP" };
         heading(&format!("answers per second, {name}, {CONNECTIONS} clients"), "static");

@@ -11,36 +11,36 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 /// Connections that are kept alive.
-pub const CONNECTIONS: usize = 16;
+pub(crate) const CONNECTIONS: usize = 16;
 /// The host of requests, which is the audience of the token.
-pub const AUDIENCE: &str = "registry.test";
+pub(crate) const AUDIENCE: &str = "registry.test";
 
 /// A server, and how to reach it.
 #[derive(Clone)]
-pub struct Target {
+pub(crate) struct Target {
     pub address: SocketAddr,
     pub tls: Option<Arc<ClientConfig>>,
 }
 
-pub trait Connection: Read + Write + Send {}
+pub(crate) trait Connection: Read + Write + Send {}
 impl<T: Read + Write + Send> Connection for T {}
 
 /// An answer without the headers of its connection.
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: StatusCode,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
 }
 
 impl Answer {
-    pub fn header(&self, wanted: &str) -> &str {
+    pub(crate) fn header(&self, wanted: &str) -> &str {
         let header = self.headers.iter().find(|(name, _)| name == wanted);
         header.unwrap_or_else(|| panic!("no {wanted}: {}", self.status)).1.to_str().unwrap()
     }
 }
 
 impl Target {
-    pub fn connect(&self) -> Box<dyn Connection> {
+    pub(crate) fn connect(&self) -> Box<dyn Connection> {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_nodelay(true).unwrap();
         let Some(config) = &self.tls else { return Box::new(stream) };
@@ -49,7 +49,7 @@ impl Target {
     }
 
     /// The answer to one request.
-    pub async fn once(&self, request: &str) -> Answer {
+    pub(crate) async fn once(&self, request: &str) -> Answer {
         let (target, request) = (self.clone(), request.to_owned());
         tokio::task::spawn_blocking(move || {
             let (bytes, head) = exchange(&mut target.connect(), &request);
@@ -71,14 +71,14 @@ impl Target {
     }
 
     /// The path of an archive link, by the path of its `download`.
-    pub async fn archive_path(&self, download: &str, token: &str) -> String {
+    pub(crate) async fn archive_path(&self, download: &str, token: &str) -> String {
         let answer = self.once(&request(download, token, "gzip")).await;
         assert_eq!(answer.status, 204, "{download}: {}", String::from_utf8_lossy(&answer.body));
         answer.header("x-terraform-get").split('?').next().unwrap().to_owned()
     }
 
     /// Answers per second, as long as `time` lasts.
-    pub async fn load(&self, request: &str, time: Duration) -> f64 {
+    pub(crate) async fn load(&self, request: &str, time: Duration) -> f64 {
         let expected = self.once(request).await.status;
         let line = format!("HTTP/1.1 {} ", expected.as_u16());
         let mut connections: Vec<_> = (0..CONNECTIONS).map(|_| self.connect()).collect();
@@ -109,7 +109,7 @@ impl Target {
 }
 
 /// A request as Terraform sends it.
-pub fn request(path: &str, token: &str, encoding: &str) -> String {
+pub(crate) fn request(path: &str, token: &str, encoding: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nhost: {AUDIENCE}\r\nuser-agent: Terraform/1.11.4\r\nx-terraform-version: 1.11.4\r\n\
          authorization: Bearer {token}\r\naccept-encoding: {encoding}\r\n\r\n"
@@ -117,7 +117,7 @@ pub fn request(path: &str, token: &str, encoding: &str) -> String {
 }
 
 /// Sends a request and reads its answer, which ends with the body of the announced length. Gives the head's length.
-pub fn exchange(connection: &mut Box<dyn Connection>, request: &str) -> (Vec<u8>, usize) {
+pub(crate) fn exchange(connection: &mut Box<dyn Connection>, request: &str) -> (Vec<u8>, usize) {
     connection.write_all(request.as_bytes()).unwrap();
     let (mut bytes, mut buffer) = (Vec::with_capacity(16 << 10), [0; 16 << 10]);
     loop {

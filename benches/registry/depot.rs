@@ -36,7 +36,7 @@ use tokio::task::JoinSet;
 use crate::CREDENTIALS;
 use crate::client::{AUDIENCE, Target};
 
-pub struct Depot {
+pub(crate) struct Depot {
     pub bed: Testbed,
     pub namespace: String,
     pub client: kube::Client,
@@ -49,7 +49,7 @@ pub struct Depot {
 }
 
 impl Depot {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let options = Options {
             operator: env!("CARGO_BIN_EXE_opendepot").into(),
@@ -71,12 +71,12 @@ impl Depot {
     }
 
     /// The path of a module.
-    pub fn module(&self, name: &str) -> String {
+    pub(crate) fn module(&self, name: &str) -> String {
         format!("/v1/modules/{}/{name}/aws", self.namespace)
     }
 
     /// A registry in this process, as `opendepot serve` composes it.
-    pub async fn in_this_process(&self, mode: Mode, tls: Option<&Authority>) -> Target {
+    pub(crate) async fn in_this_process(&self, mode: Mode, tls: Option<&Authority>) -> Target {
         let metrics = RegistryMetrics::default();
         let aliases = Aliases::new(&[], &[]).unwrap();
         let endpoint = self.bed.s3.endpoint().parse().unwrap();
@@ -123,7 +123,7 @@ impl Depot {
     }
 
     /// The binary, ready.
-    pub async fn binary(&self, args: &[&str], tls: bool) -> (Operator, Target) {
+    pub(crate) async fn binary(&self, args: &[&str], tls: bool) -> (Operator, Target) {
         let mut builder = self.bed.registry().args(["--namespace", &self.namespace]).args(args).args([
             "--allow-storage",
             "*=*",
@@ -142,7 +142,7 @@ impl Depot {
     }
 
     /// A module with so many versions, of which the first `stored` are as the operator leaves them. All share one object.
-    pub async fn publish(&self, name: &str, count: usize, stored: usize, bytes: Vec<u8>) {
+    pub(crate) async fn publish(&self, name: &str, count: usize, stored: usize, bytes: Vec<u8>) {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
         let key = format!("{name}/all.zip");
         let status = json!({"status": {
@@ -191,7 +191,7 @@ impl Depot {
     }
 
     /// The status of a stored Version of a module, as a patch.
-    pub fn status(&self, module: &str) -> Value {
+    pub(crate) fn status(&self, module: &str) -> Value {
         self.statuses.lock().unwrap()[module].clone()
     }
 
@@ -232,7 +232,7 @@ fn token(bed: &Testbed, namespace: &str) -> String {
 }
 
 /// Serves at a port of its own until the process ends.
-pub async fn listen<H: Handler>(handler: Arc<H>, tls: Option<&Authority>) -> Target {
+pub(crate) async fn listen<H: Handler>(handler: Arc<H>, tls: Option<&Authority>) -> Target {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stopper, stop) = Stopper::new();

@@ -19,7 +19,7 @@ const THREADS: u32 = 8;
 const PACE: Duration = Duration::from_millis(16);
 const EACH: u32 = 1250;
 
-pub async fn as_it_runs(depot: &Depot) {
+pub(crate) async fn as_it_runs(depot: &Depot) {
     depot.publish("live", VERSIONS, VERSIONS - WATCHED, b"PK-live".to_vec()).await;
     heading(&format!("the binary, {} versions", 2 * VERSIONS), "");
     measure(depot, 1).await;

@@ -16,7 +16,7 @@ const TURNS: usize = 5;
 const TIME: Duration = Duration::from_secs(2);
 
 /// One LIST for `versions`, one HEAD for `download`: the least that a registry without an index pays.
-pub async fn beside_a_registry_without_an_index(depot: &Depot) {
+pub(crate) async fn beside_a_registry_without_an_index(depot: &Depot) {
     let real = depot.in_this_process(Mode::Redirect, None).await;
     for number in 0..VERSIONS {
         let key = format!("listed/1.{number}.0.zip");
@@ -66,7 +66,7 @@ async fn calls<F: Future<Output = ()>>(call: impl Fn() -> F) -> f64 {
 }
 
 /// The same bytes by curl: from the store, and from the binary that reads them there.
-pub async fn streams(depot: &Depot) {
+pub(crate) async fn streams(depot: &Depot) {
     depot.publish("large", 1, 1, vec![7; LARGE]).await;
     let redirect = depot.in_this_process(Mode::Redirect, None).await;
     let path = format!("{}/1.0.0/download", depot.module("large"));

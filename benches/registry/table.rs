@@ -2,7 +2,7 @@
 
 /// How a case is judged.
 #[derive(Clone, Copy)]
-pub enum Goal {
+pub(crate) enum Goal {
     AtLeast(f64),
     AtMost(f64),
     /// For information.
@@ -10,12 +10,12 @@ pub enum Goal {
 }
 
 /// Prints what the columns of the next lines are.
-pub fn heading(title: &str, other: &str) {
+pub(crate) fn heading(title: &str, other: &str) {
     println!("\n{title:<40} {other:>14} {:>14} {:>12} {:>8}", "registry", "result", "goal");
 }
 
 /// Prints a case; `result` and the goal are in `unit`.
-pub fn line(case: &str, (other, ours): (&str, &str), result: f64, unit: &str, goal: Goal) {
+pub(crate) fn line(case: &str, (other, ours): (&str, &str), result: f64, unit: &str, goal: Goal) {
     let (goal, met) = match goal {
         Goal::AtLeast(least) => (format!(">= {least}"), result >= least),
         Goal::AtMost(most) => (format!("<= {most}"), result <= most),
@@ -26,13 +26,13 @@ pub fn line(case: &str, (other, ours): (&str, &str), result: f64, unit: &str, go
 }
 
 /// The middle of some measurements.
-pub fn median(mut all: Vec<f64>) -> f64 {
+pub(crate) fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     all[all.len() / 2]
 }
 
 /// The measurement below which so many of a hundred are.
-pub fn percentile(mut all: Vec<f64>, percent: usize) -> f64 {
+pub(crate) fn percentile(mut all: Vec<f64>, percent: usize) -> f64 {
     all.sort_by(f64::total_cmp);
     all[(all.len() * percent / 100).min(all.len() - 1)]
 }

@@ -13,7 +13,7 @@ use crate::screen::{Proofs, command, heading, output};
 use crate::stage::{NAMESPACE, Stage};
 
 /// A folder with a configuration that installs the Module from the registry.
-pub struct Consumer {
+pub(crate) struct Consumer {
     terraform: Terraform,
     /// The configuration, and the environment that the client needs.
     pub text: String,
@@ -23,7 +23,7 @@ pub struct Consumer {
 
 impl Consumer {
     /// Gives a service account the right to install, and Terraform its token.
-    pub fn new(stage: &Stage) -> Result<Self> {
+    pub(crate) fn new(stage: &Stage) -> Result<Self> {
         heading("Allow Terraform to install, with Kubernetes RBAC");
         let (registry, online) = (&stage.registry, stage.online);
         let settings = registry.consumer(|args| stage.kubectl(args), &stage.bed)?;
@@ -42,22 +42,22 @@ impl Consumer {
     }
 
     /// The folder with the configuration.
-    pub fn folder(&self) -> std::path::Display<'_> {
+    pub(crate) fn folder(&self) -> std::path::Display<'_> {
         self.terraform.folder().display()
     }
 
     /// `terraform` or `tofu`.
-    pub fn client(&self) -> String {
+    pub(crate) fn client(&self) -> String {
         self.terraform.name()
     }
 
     /// Where the client is.
-    pub fn client_path(&self) -> &Path {
+    pub(crate) fn client_path(&self) -> &Path {
         self.terraform.program()
     }
 
     /// Installs the newest version that meets the constraint, compares it with git, and plans.
-    pub fn first(&self, stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+    pub(crate) fn first(&self, stage: &Stage, proofs: &mut Proofs) -> Result<()> {
         heading("Install by address and version constraint");
         self.terraform.configure(&self.text)?;
         command("cat", &["main.tf"]);
@@ -75,7 +75,7 @@ impl Consumer {
     }
 
     /// Takes over a new release.
-    pub fn upgrade(&self, proofs: &mut Proofs) -> Result<()> {
+    pub(crate) fn upgrade(&self, proofs: &mut Proofs) -> Result<()> {
         let flag = if self.online { "-update" } else { "-upgrade" };
         let new = self.install(&[flag], "21.13.0")?;
         proofs.check(new, format!("the next `{}` installs the new version", self.first_words(&[flag])));
@@ -83,7 +83,7 @@ impl Consumer {
     }
 
     /// Finds out that an archive is not the one that was published.
-    pub fn refuse(&self, proofs: &mut Proofs) -> Result<()> {
+    pub(crate) fn refuse(&self, proofs: &mut Proofs) -> Result<()> {
         self.shell("rm", &["-r", ".terraform"])?;
         let args = self.words(&[]);
         command(&self.client(), &args);
@@ -101,7 +101,7 @@ impl Consumer {
     }
 
     /// Installs the repaired archive.
-    pub fn again(&self, proofs: &mut Proofs) -> Result<()> {
+    pub(crate) fn again(&self, proofs: &mut Proofs) -> Result<()> {
         let installed = self.install(&[], "21.13.0")?;
         proofs.check(installed, format!("{} installs it again", self.client()));
         Ok(())

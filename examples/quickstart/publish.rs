@@ -11,15 +11,15 @@ use crate::screen::{Proofs, command, heading, say};
 use crate::stage::{BUCKET, NAMESPACE, REPOSITORY, Stage};
 
 /// The Module.
-pub const MODULE: &str = "terraform-aws-eks";
-pub const MODULES: &str = "modules.opendepot.defdev.io";
+pub(crate) const MODULE: &str = "terraform-aws-eks";
+pub(crate) const MODULES: &str = "modules.opendepot.defdev.io";
 const VERSIONS: &str = "versions.opendepot.defdev.io";
 /// Flux takes over fields of managers named kubectl*, and removes those not in Git.
-pub const MANAGER: &str = "--field-manager=opendepot-release";
+pub(crate) const MANAGER: &str = "--field-manager=opendepot-release";
 const READY: &str = "condition=Ready";
 
 /// Applies the first Module: three versions of a private repository.
-pub async fn first_versions(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+pub(crate) async fn first_versions(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     heading("Publish three versions of a GitHub repository");
     if let Some(app) = &stage.app {
         stage.secret(app)?;
@@ -68,7 +68,7 @@ fn private(stage: &Stage, installation: u64, proofs: &mut Proofs) -> Result<()> 
 }
 
 /// Appends a version, as a release workflow does.
-pub fn one_more(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+pub(crate) fn one_more(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     heading("Append a version, as a release workflow does, and upgrade");
     let before = resource_versions(stage)?;
     let append = r#"[{"op":"add","path":"/spec/versions/-","value":{"version":"21.13.0"}}]"#;
@@ -83,7 +83,7 @@ pub fn one_more(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
 }
 
 /// Replaces an object with that of an older version, as an attacker who can write to the bucket.
-pub async fn tamper(stage: &Stage) -> Result<()> {
+pub(crate) async fn tamper(stage: &Stage) -> Result<()> {
     heading("Replace the newest archive in the bucket by an older one, as an attacker could");
     let versions = stage.versions(MODULE)?;
     let older = stored(stage, versions.first().context("there is a first Version")?).await?.0;
@@ -94,7 +94,7 @@ pub async fn tamper(stage: &Stage) -> Result<()> {
 }
 
 /// Restores the object with a forced sync. (Without it, the next verification does, at most a day later.)
-pub async fn repair(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+pub(crate) async fn repair(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     heading("Repair the archive now, instead of at the next daily verification");
     let version = newest(stage)?;
     let name = version["metadata"]["name"].as_str().context("a Version has a name")?;
@@ -110,7 +110,7 @@ pub async fn repair(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
 }
 
 /// Removes an entry, which deletes its Version and its object.
-pub async fn one_less(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
+pub(crate) async fn one_less(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     heading("Remove a version");
     let versions = stage.versions(MODULE)?;
     let (key, _) = stored(stage, versions.first().context("there is a first Version")?).await?;

@@ -9,7 +9,7 @@ const END: &str = "<!-- end of what the quickstart prints -->";
 
 /// Checks that the README's transcript has only lines that were printed, in their order. `…` is what was left out. The registry
 /// at `host` has its usual port there.
-pub fn compare(host: &str, proofs: &mut Proofs) -> Result<()> {
+pub(crate) fn compare(host: &str, proofs: &mut Proofs) -> Result<()> {
     let page = std::fs::read_to_string("README.md").context("cannot read README.md")?;
     let (_, rest) = page.split_once(BEGIN).context("the README has no transcript")?;
     let (transcript, _) = rest.split_once(END).context("the README's transcript has no end")?;

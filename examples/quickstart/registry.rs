@@ -16,7 +16,7 @@ use crate::stage::{BUCKET, NAMESPACE};
 const ACCOUNT: &str = "terraform";
 
 /// A running registry. It ends when this is dropped.
-pub struct Registry {
+pub(crate) struct Registry {
     /// The host in addresses, and the audience of tokens.
     pub host: String,
     process: Operator,
@@ -25,7 +25,7 @@ pub struct Registry {
 
 impl Registry {
     /// Starts it over TLS, which both clients require, and waits until it is ready.
-    pub async fn start(bed: &Testbed) -> Result<Self> {
+    pub(crate) async fn start(bed: &Testbed) -> Result<Self> {
         let (authority, folder) = (Authority::new("quickstart")?, Folder::new("registry")?);
         let server = authority.server(&["127.0.0.1"])?;
         for (name, text) in
@@ -54,17 +54,21 @@ impl Registry {
     }
 
     /// The certificate of its authority.
-    pub fn ca_file(&self) -> PathBuf {
+    pub(crate) fn ca_file(&self) -> PathBuf {
         self.folder.path().join("ca.crt")
     }
 
     /// Its log.
-    pub fn log_file(&self) -> PathBuf {
+    pub(crate) fn log_file(&self) -> PathBuf {
         self.process.home().join("operator.log")
     }
 
     /// Gives Terraform's service account the right to install, and writes a CLI configuration with a token for it.
-    pub fn consumer(&self, kubectl: impl Fn(&[&str]) -> Result<String>, bed: &Testbed) -> Result<PathBuf> {
+    pub(crate) fn consumer(
+        &self,
+        kubectl: impl Fn(&[&str]) -> Result<String>,
+        bed: &Testbed,
+    ) -> Result<PathBuf> {
         kubectl(&["create", "serviceaccount", ACCOUNT, "-n", NAMESPACE])?;
         let subject = format!("--serviceaccount={NAMESPACE}:{ACCOUNT}");
         let role = "--clusterrole=opendepot-consumer";

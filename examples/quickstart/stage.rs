@@ -19,11 +19,11 @@ use crate::registry::Registry;
 use crate::screen::{command, heading, line, output, say};
 
 /// The namespace of the operator and of everything here.
-pub const NAMESPACE: &str = "opendepot-system";
+pub(crate) const NAMESPACE: &str = "opendepot-system";
 /// The bucket.
-pub const BUCKET: &str = "opendepot-modules";
+pub(crate) const BUCKET: &str = "opendepot-modules";
 /// The repository of the Module.
-pub const REPOSITORY: &str = "terraform-aws-modules/terraform-aws-eks";
+pub(crate) const REPOSITORY: &str = "terraform-aws-modules/terraform-aws-eks";
 /// Full names, because other software has kinds of the same names.
 const VERSIONS: &str = "versions.opendepot.defdev.io";
 const BOTH: &str = "modules.opendepot.defdev.io,versions.opendepot.defdev.io";
@@ -31,7 +31,7 @@ const BOTH: &str = "modules.opendepot.defdev.io,versions.opendepot.defdev.io";
 const TAGS: [&str; 5] = ["v21.10.1", "v21.11.0", "v21.12.0", "v21.13.0", "v21.14.0"];
 
 /// All servers, the operator and the registry. They stop when this is dropped or the process ends.
-pub struct Stage {
+pub(crate) struct Stage {
     pub bed: Testbed,
     /// Whether to use the real GitHub.
     pub online: bool,
@@ -45,7 +45,7 @@ pub struct Stage {
 
 impl Stage {
     /// Builds missing programs and starts everything.
-    pub async fn start(online: bool) -> Result<Self> {
+    pub(crate) async fn start(online: bool) -> Result<Self> {
         if foreign_operator().is_none() {
             heading("Build OpenDepot");
             build()?;
@@ -70,7 +70,7 @@ impl Stage {
     }
 
     /// Creates the Secret with the GitHub App's credentials.
-    pub fn secret(&self, app: &App) -> Result<()> {
+    pub(crate) fn secret(&self, app: &App) -> Result<()> {
         let key = self.bed.github.ca_file().with_file_name("app.pem");
         std::fs::write(&key, &app.pkcs1_pem).context("cannot write the App's key")?;
         let (id, installation) = (app.id, app.installation);
@@ -84,17 +84,17 @@ impl Stage {
     }
 
     /// Shows a kubectl command, runs it, and shows its output.
-    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Result<String> {
         kubectl(&self.bed, args)
     }
 
     /// Shows all Modules and Versions as users see them.
-    pub fn show(&self) -> Result<()> {
+    pub(crate) fn show(&self) -> Result<()> {
         self.kubectl(&["get", BOTH, "-n", NAMESPACE]).map(drop)
     }
 
     /// Waits for a condition of a Module, and fails with the reasons of its Versions.
-    pub fn wait(&self, module: &str, condition: &str) -> Result<()> {
+    pub(crate) fn wait(&self, module: &str, condition: &str) -> Result<()> {
         let object = format!("modules.opendepot.defdev.io/{module}");
         let condition = format!("--for={condition}");
         if self.kubectl(&["wait", &object, "-n", NAMESPACE, &condition, "--timeout=60s"]).is_ok() {
@@ -110,7 +110,7 @@ impl Stage {
     }
 
     /// All Versions of a Module, by name.
-    pub fn versions(&self, module: &str) -> Result<Vec<Value>> {
+    pub(crate) fn versions(&self, module: &str) -> Result<Vec<Value>> {
         let of = format!("opendepot.defdev.io/module={module}");
         let list = self.bed.kubectl(&["get", VERSIONS, "-n", NAMESPACE, "-l", &of, "-o", "json"])?.ok()?;
         let mut list: Value = serde_json::from_str(&list)?;
@@ -119,7 +119,7 @@ impl Stage {
     }
 
     /// Keeps everything running until Ctrl-C.
-    pub async fn keep(&self, consumer: &Consumer) -> Result<()> {
+    pub(crate) async fn keep(&self, consumer: &Consumer) -> Result<()> {
         heading("Everything keeps running. Press Ctrl-C to stop it, and to delete its files");
         let (kubernetes, s3) = (&self.bed.kubernetes, &self.bed.s3);
         let folder = |path: &Path| path.parent().map(|path| path.display().to_string());

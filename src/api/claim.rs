@@ -10,7 +10,7 @@ use crate::domain::address::{is_module_name, is_target_system};
 
 /// The fields of a Module that decide its address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClaimFields<'a> {
+pub(crate) struct ClaimFields<'a> {
     /// `metadata.namespace`.
     pub namespace: &'a str,
     /// `metadata.name`.
@@ -54,7 +54,7 @@ impl ClaimFields<'_> {
     ///
     /// # Errors
     /// [`NotAddressable`], which says what to write.
-    pub fn address(self) -> Result<Address, NotAddressable> {
+    pub(crate) fn address(self) -> Result<Address, NotAddressable> {
         let name = match self.registry_name {
             Some(name) if is_module_name(name) => name,
             Some(name) => return Err(NotAddressable::RegistryName(excerpt(name))),

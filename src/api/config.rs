@@ -1,6 +1,8 @@
 //! `moduleConfig` of a Module: its repository and its location in S3. Each Version has a copy in `moduleConfigRef`, so that it
 //! can be published without its Module.
 
+#![allow(unreachable_pub, reason = "KubeSchema repeats each struct in a private scope")]
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,7 @@ use serde_json::Value;
 use crate::domain::ArchiveFormat;
 
 /// Name of the Secret with GitHub credentials if the spec names none.
-pub const DEFAULT_SECRET: &str = "opendepot-github-application-secret";
+pub(crate) const DEFAULT_SECRET: &str = "opendepot-github-application-secret";
 
 /// Source, archive format and location of the module.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

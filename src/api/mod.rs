@@ -4,14 +4,14 @@
 //! values with messages that name the remedy. [`check`] repeats its rules for objects that were stored before the schema
 //! had them.
 
-pub mod check;
-pub mod claim;
+pub(crate) mod check;
+pub(crate) mod claim;
 pub mod condition;
 pub mod config;
 pub mod module;
 pub mod object_name;
 mod placement;
-pub mod requests;
+pub(crate) mod requests;
 pub mod state;
 pub mod target;
 pub mod version;

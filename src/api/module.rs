@@ -1,4 +1,6 @@
 //! The kind `Module`: one Terraform or OpenTofu module and its wanted versions.
+
+#![allow(unreachable_pub, reason = "KubeSchema repeats each struct in a private scope")]
 #![allow(clippy::duplicated_attributes, reason = "each printer column is an attribute of its own")]
 
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@ const LONGEST: usize = 256;
 
 /// `status.forceToken` of a Module: the open request, or the generation whose request is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForceToken<'a> {
+pub(crate) enum ForceToken<'a> {
     /// Any text that does not start with `done:`. The operator makes UUIDs: version 4 if the request includes
     /// `spec.forceSync`, version 7 if it does not.
     Open(&'a str),
@@ -32,7 +32,7 @@ pub enum ForceToken<'a> {
 impl<'a> ForceToken<'a> {
     /// Reads a recorded token. `None` if it starts with `done:` and no generation follows: such a token is neither open
     /// nor does it answer a request.
-    pub fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         match text.strip_prefix("done:") {
             Some(generation) => Some(Self::Done(generation_from(generation)?)),
             None => Some(Self::Open(text)),
@@ -40,12 +40,12 @@ impl<'a> ForceToken<'a> {
     }
 
     /// A new unique token. `force_sync`: whether the request includes `spec.forceSync`.
-    pub fn create(force_sync: bool) -> String {
+    pub(crate) fn create(force_sync: bool) -> String {
         if force_sync { Uuid::new_v4() } else { Uuid::now_v7() }.to_string()
     }
 
     /// Whether the request includes `spec.forceSync`. A token of unknown origin does.
-    pub fn includes_force_sync(self) -> bool {
+    pub(crate) fn includes_force_sync(self) -> bool {
         let Self::Open(token) = self else { return true };
         !Uuid::parse_str(token).is_ok_and(|uuid| uuid.get_version_num() == 7)
     }
@@ -117,7 +117,7 @@ fn generation_from(text: &str) -> Option<i64> {
 
 /// The token as it is compared and recorded: itself, or `sha256:HEX` if it is longer than 256 bytes. Shortening twice
 /// changes nothing.
-pub fn shorten(token: &str) -> Cow<'_, str> {
+pub(crate) fn shorten(token: &str) -> Cow<'_, str> {
     if token.len() <= LONGEST {
         return Cow::Borrowed(token);
     }
@@ -125,7 +125,7 @@ pub fn shorten(token: &str) -> Cow<'_, str> {
 }
 
 /// Shortens the tokens among an object's annotations.
-pub fn shorten_annotations(annotations: &mut BTreeMap<String, String>) {
+pub(crate) fn shorten_annotations(annotations: &mut BTreeMap<String, String>) {
     for key in [REQUESTED_AT, MODULE_REQUEST] {
         if let Some(token) = annotations.get_mut(key) {
             shorten_recorded(token);
@@ -134,7 +134,7 @@ pub fn shorten_annotations(annotations: &mut BTreeMap<String, String>) {
 }
 
 /// Shortens a recorded token in place: an earlier release recorded long ones as written.
-pub fn shorten_recorded(token: &mut String) {
+pub(crate) fn shorten_recorded(token: &mut String) {
     if let Cow::Owned(short) = shorten(token) {
         *token = short;
     }

@@ -1,4 +1,6 @@
 //! The kind `Version`: one version of a module.
+
+#![allow(unreachable_pub, reason = "KubeSchema repeats each struct in a private scope")]
 #![allow(clippy::duplicated_attributes, reason = "each printer column is an attribute of its own")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -12,7 +14,7 @@ use crate::domain::ObjectLocation;
 use crate::domain::release::semver_pattern;
 
 /// `spec.type` of the Versions that this operator publishes.
-pub const TYPE_MODULE: &str = "Module";
+pub(crate) const TYPE_MODULE: &str = "Module";
 
 /// One version of a module and its location.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -53,7 +53,7 @@ pub(super) struct ContentsWriter {
 
 impl ContentsWriter {
     /// A new file in the folder `dir`, which takes no more bytes than `budget` allows.
-    pub fn new(dir: &Path, budget: Budget) -> Result<Self, ArchiveError> {
+    pub(super) fn new(dir: &Path, budget: Budget) -> Result<Self, ArchiveError> {
         let file = tempfile::tempfile_in(dir).map_err(ArchiveError::io("create the spool file"))?;
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
         Ok(Self { file, len: 0, budget, buffer: vec![0; BUFFER_BYTES], start: Vec::new() })
@@ -79,7 +79,11 @@ impl ContentsWriter {
     }
 
     /// Appends the content of a file.
-    pub fn append_file(&mut self, content: impl Read, executable: bool) -> Result<Regular, ArchiveError> {
+    pub(super) fn append_file(
+        &mut self,
+        content: impl Read,
+        executable: bool,
+    ) -> Result<Regular, ArchiveError> {
         let content = self.append(content)?;
         let first_line = LFS_POINTERS.iter().any(|line| self.start.starts_with(line));
         let lfs_pointer = first_line && content.len < LFS_POINTER_BYTES;
@@ -87,7 +91,7 @@ impl ContentsWriter {
     }
 
     /// Ends writing.
-    pub fn into_reader(self) -> Result<Contents, ArchiveError> {
+    pub(super) fn into_reader(self) -> Result<Contents, ArchiveError> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error);
         Ok(Contents { file: file.map_err(ArchiveError::io("write to the spool file"))? })
     }
@@ -100,7 +104,7 @@ pub(super) struct Contents {
 
 impl Contents {
     /// Reads one content from its start.
-    pub fn open(&self, content: Content) -> io::Result<ContentReader<'_>> {
+    pub(super) fn open(&self, content: Content) -> io::Result<ContentReader<'_>> {
         (&self.file).seek(SeekFrom::Start(content.offset))?;
         let hash = digest::Context::new(&digest::SHA256);
         Ok(ContentReader { file: &self.file, left: content.len, hash })
@@ -119,7 +123,7 @@ pub(super) struct ContentReader<'a> {
 
 impl ContentReader<'_> {
     /// SHA-256 of what was read.
-    pub fn sha256(self) -> digest::Digest {
+    pub(super) fn sha256(self) -> digest::Digest {
         self.hash.finish()
     }
 }

@@ -23,12 +23,12 @@ impl fmt::Display for ContentDigest {
 pub(super) struct ContentHasher(Context);
 
 impl ContentHasher {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Context::new(&SHA256))
     }
 
     /// Adds the next file. Paths come in bytewise order and hold no newline.
-    pub fn add(&mut self, path: &[u8], sha256: &Digest) {
+    pub(super) fn add(&mut self, path: &[u8], sha256: &Digest) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut line = [b' '; 66];
         for (pair, byte) in line.chunks_exact_mut(2).zip(sha256.as_ref()) {
@@ -39,7 +39,7 @@ impl ContentHasher {
         self.0.update(b"\n");
     }
 
-    pub fn finish(self) -> ContentDigest {
+    pub(super) fn finish(self) -> ContentDigest {
         ContentDigest(sha256_bytes(&self.0.finish()))
     }
 }

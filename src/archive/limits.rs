@@ -63,7 +63,7 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Refuses `total` unpacked bytes that are too many.
-    pub fn check_bytes(&self, total: u64) -> Result<(), ArchiveError> {
+    pub(super) fn check_bytes(&self, total: u64) -> Result<(), ArchiveError> {
         if total <= self.bytes {
             Ok(())
         } else if total > self.limits.unpacked_bytes {
@@ -74,7 +74,7 @@ impl Budget {
     }
 
     /// Refuses `total` entries that are too many.
-    pub fn check_entries(&self, total: u64) -> Result<(), ArchiveError> {
+    pub(super) fn check_entries(&self, total: u64) -> Result<(), ArchiveError> {
         if total <= self.limits.entries {
             Ok(())
         } else {
@@ -83,24 +83,24 @@ impl Budget {
     }
 
     /// Refuses paths and link targets that have too many bytes in total.
-    pub fn check_paths(&self, total: usize) -> Result<(), ArchiveError> {
+    pub(super) fn check_paths(&self, total: usize) -> Result<(), ArchiveError> {
         if total as u64 <= self.paths_bytes() { Ok(()) } else { Err(self.paths_too_long()) }
     }
 
     /// What is said of paths that are too long in total.
-    pub fn paths_too_long(&self) -> ArchiveError {
+    pub(super) fn paths_too_long(&self) -> ArchiveError {
         ArchiveError::PathsTooLong { limit: self.paths_bytes() }
     }
 
     /// Bytes that all paths and link targets may have together. They are found again by 32 bits.
-    pub fn paths_bytes(&self) -> u64 {
+    pub(super) fn paths_bytes(&self) -> u64 {
         let paths = self.limits.entries.saturating_mul(PATHS_BYTES_FOR_EACH_ENTRY);
         paths.clamp(LEAST_PATHS_BYTES, u32::MAX.into())
     }
 
     /// Bytes that a tar stream may have: the files, and for each entry its header, padding and extension headers, which
     /// stay far below 8 KiB with the paths that are allowed. Headers that describe nothing are not counted otherwise.
-    pub fn tar_bytes(&self) -> u64 {
+    pub(super) fn tar_bytes(&self) -> u64 {
         const FOR_EACH_ENTRY: u64 = 8 << 10;
         const FOR_THE_REST: u64 = 2 << 20;
         let headers = self.limits.entries.saturating_mul(FOR_EACH_ENTRY);
@@ -109,7 +109,7 @@ impl Budget {
 
     /// Path components that may be looked up while links are followed. Real links need a handful each; without a bound,
     /// links to links with long targets would cost minutes of work while they yield nothing.
-    pub fn link_steps(&self) -> u64 {
+    pub(super) fn link_steps(&self) -> u64 {
         self.limits.entries.saturating_mul(64)
     }
 }

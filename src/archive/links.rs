@@ -36,11 +36,11 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.files.len()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &File)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &File)> {
         self.files.iter().map(|file| (self.texts.get(file.path), file))
     }
 }

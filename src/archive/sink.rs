@@ -28,12 +28,12 @@ pub(super) struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    pub fn new(file: &'a File) -> Self {
+    pub(super) fn new(file: &'a File) -> Self {
         Self { file: BufWriter::with_capacity(CHUNK_BYTES, file), hash: Context::new(&SHA256), size: 0 }
     }
 
     /// The size and SHA-256 of all that was written.
-    pub fn finish(mut self) -> io::Result<(u64, [u8; 32])> {
+    pub(super) fn finish(mut self) -> io::Result<(u64, [u8; 32])> {
         self.file.flush()?;
         Ok((self.size, sha256_bytes(&self.hash.finish())))
     }

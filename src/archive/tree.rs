@@ -30,7 +30,7 @@ impl Texts {
     ///
     /// # Errors
     /// When all texts together get longer than `budget` allows.
-    pub fn push(&mut self, parts: &[&[u8]], budget: &Budget) -> Result<Text, ArchiveError> {
+    pub(super) fn push(&mut self, parts: &[&[u8]], budget: &Budget) -> Result<Text, ArchiveError> {
         let start = self.0.len();
         let len: usize = parts.iter().map(|part| part.len()).sum();
         budget.check_paths(start + len)?;
@@ -41,7 +41,7 @@ impl Texts {
         })
     }
 
-    pub fn get(&self, text: Text) -> &[u8] {
+    pub(super) fn get(&self, text: Text) -> &[u8] {
         let start = text.start as usize;
         &self.0[start..start + usize::from(text.len)]
     }
@@ -85,13 +85,13 @@ pub(super) struct TreeBuilder {
 }
 
 impl TreeBuilder {
-    pub fn new(budget: Budget, layout: Layout) -> Self {
+    pub(super) fn new(budget: Budget, layout: Layout) -> Self {
         let (texts, entries) = (Texts::default(), Vec::new());
         Self { budget, layout, top: None, top_is_listed: false, texts, entries }
     }
 
     /// Adds a folder; `path` may end with a slash. The top folder itself is no entry.
-    pub fn add_folder(&mut self, path: &[u8]) -> Result<(), ArchiveError> {
+    pub(super) fn add_folder(&mut self, path: &[u8]) -> Result<(), ArchiveError> {
         let path = checked(path.strip_suffix(b"/").unwrap_or(path))?;
         match self.below_top(path)? {
             b"" if self.top_is_listed => Err(ArchiveError::Duplicate { path: shown(path) }),
@@ -103,12 +103,12 @@ impl TreeBuilder {
         }
     }
 
-    pub fn add_file(&mut self, path: &[u8], file: Regular) -> Result<(), ArchiveError> {
+    pub(super) fn add_file(&mut self, path: &[u8], file: Regular) -> Result<(), ArchiveError> {
         self.add_inside(checked(path)?, Node::File(file))
     }
 
     /// Adds a symbolic link. Where `target` leads is found out later, when all entries are known.
-    pub fn add_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
+    pub(super) fn add_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
         let path = checked(path)?;
         let too_long = target.len() > TARGET_BYTES;
         let kept = if too_long { &target[..PATH_BYTES] } else { target };
@@ -117,7 +117,7 @@ impl TreeBuilder {
     }
 
     /// Sorts the entries and checks that they fit together.
-    pub fn finish(mut self) -> Result<Tree, ArchiveError> {
+    pub(super) fn finish(mut self) -> Result<Tree, ArchiveError> {
         let texts = self.texts;
         self.entries.sort_unstable_by(|a, b| texts.get(a.path).cmp(texts.get(b.path)));
         let tree = Tree { texts, entries: self.entries };
@@ -168,16 +168,16 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    pub fn text(&self, text: Text) -> &[u8] {
+    pub(super) fn text(&self, text: Text) -> &[u8] {
         self.texts.get(text)
     }
 
     /// The entries below `folder`, at any depth; all for `""`.
-    pub fn below(&self, folder: &[u8]) -> Range<usize> {
+    pub(super) fn below(&self, folder: &[u8]) -> Range<usize> {
         if folder.is_empty() {
             return 0..self.entries.len();
         }
@@ -188,7 +188,7 @@ impl Tree {
     }
 
     /// What is at `path`, a folder also when only its contents are listed.
-    pub fn find(&self, path: &[u8]) -> Option<Node> {
+    pub(super) fn find(&self, path: &[u8]) -> Option<Node> {
         match self.entries.binary_search_by(|entry| self.text(entry.path).cmp(path)) {
             Ok(found) => Some(self.entries[found].node),
             Err(_) if self.below(path).is_empty() => None,
@@ -198,7 +198,7 @@ impl Tree {
 
     /// Whether `folder` is listed and holds nothing: a submodule. Git has no empty folders of its own, and `git archive` lists
     /// none whose files are all left out.
-    pub fn is_empty_folder(&self, folder: &[u8]) -> bool {
+    pub(super) fn is_empty_folder(&self, folder: &[u8]) -> bool {
         matches!(self.find(folder), Some(Node::Folder)) && self.below(folder).is_empty()
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Unpacked {
 }
 
 impl Unpacked {
-    pub fn new(dir: &Path, budget: Budget, layout: Layout) -> Result<Self, ArchiveError> {
+    pub(super) fn new(dir: &Path, budget: Budget, layout: Layout) -> Result<Self, ArchiveError> {
         let (tree, contents) = (TreeBuilder::new(budget, layout), ContentsWriter::new(dir, budget)?);
         Ok(Self { budget, tree, contents })
     }

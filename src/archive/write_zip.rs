@@ -40,7 +40,8 @@ pub(super) struct Narrow {
 
 impl Narrow {
     /// As the format has it: all ones in a field mean that the value is found in the zip64 fields.
-    pub const ZIP: Self = Self { content: 0xff00_0000, offset: u32::MAX as u64, entries: u16::MAX as u64 };
+    pub(super) const ZIP: Self =
+        Self { content: 0xff00_0000, offset: u32::MAX as u64, entries: u16::MAX as u64 };
 
     fn is_large(&self, file: &File) -> bool {
         file.content.len >= self.content

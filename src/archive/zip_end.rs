@@ -32,7 +32,7 @@ pub(super) struct ZipEnd {
 
 impl ZipEnd {
     /// Reads the last record, and the zip64 records in front of it if there are any.
-    pub fn read(file: &mut File) -> Result<Self, ArchiveError> {
+    pub(super) fn read(file: &mut File) -> Result<Self, ArchiveError> {
         let len = file.seek(SeekFrom::End(0)).map_err(ArchiveError::reading)?;
         let tail_start = len.saturating_sub(LONGEST_COMMENT + END_LEN as u64);
         let tail = read_at(file, tail_start, len - tail_start)?;

@@ -9,7 +9,7 @@ use kube::{Client, Config};
 ///
 /// # Errors
 /// [`InferConfigError`] if there is neither.
-pub async fn inferred() -> Result<Config, InferConfigError> {
+pub(crate) async fn inferred() -> Result<Config, InferConfigError> {
     let mut config = Config::infer().await?;
     // The proxy of the environment is for GitHub and S3. kube compares NO_PROXY with the wrong address.
     config.proxy_url = None;
@@ -20,7 +20,7 @@ pub async fn inferred() -> Result<Config, InferConfigError> {
 ///
 /// # Errors
 /// As [`inferred`].
-pub async fn config() -> Result<Config, InferConfigError> {
+pub(crate) async fn config() -> Result<Config, InferConfigError> {
     let mut config = inferred().await?;
     // kube retries a POST up to 15 times; each caller has its own back-off.
     config.default_retry = false;
@@ -33,7 +33,7 @@ pub async fn config() -> Result<Config, InferConfigError> {
 ///
 /// # Errors
 /// [`kube::Error`] if the configuration cannot be used.
-pub fn clients(config: &Config) -> Result<(Client, Client), kube::Error> {
+pub(crate) fn clients(config: &Config) -> Result<(Client, Client), kube::Error> {
     let mut watching = config.clone();
     watching.read_timeout = Some(Duration::from_mins(5));
     Ok((Client::try_from(config.clone())?, Client::try_from(watching)?))

@@ -2,13 +2,13 @@
 //! of Modules that own Versions.
 
 pub mod client;
-pub mod connection;
-pub mod events;
+pub(crate) mod connection;
+pub(crate) mod events;
 pub mod failure;
-pub mod force_throttle;
-pub mod lease;
-pub mod object_metrics;
-pub mod owners;
-pub mod runner;
-pub mod watch;
-pub mod work_queue;
+pub(crate) mod force_throttle;
+pub(crate) mod lease;
+pub(crate) mod object_metrics;
+pub(crate) mod owners;
+pub(crate) mod runner;
+pub(crate) mod watch;
+pub(crate) mod work_queue;

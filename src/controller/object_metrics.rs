@@ -16,16 +16,16 @@ type Stores = (Store<ModuleState>, Store<VersionState>);
 
 /// The caches of this process. Clones share them.
 #[derive(Clone, Default)]
-pub struct ObjectMetrics(Arc<Mutex<Vec<Stores>>>);
+pub(crate) struct ObjectMetrics(Arc<Mutex<Vec<Stores>>>);
 
 impl ObjectMetrics {
     /// Adds the caches of a scope.
-    pub fn add(&self, modules: Store<ModuleState>, versions: Store<VersionState>) {
+    pub(crate) fn add(&self, modules: Store<ModuleState>, versions: Store<VersionState>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((modules, versions));
     }
 
     /// Counts Modules and Versions.
-    pub fn count(&self) -> (Counts, Counts) {
+    pub(crate) fn count(&self) -> (Counts, Counts) {
         let stores = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (mut modules, mut versions) = (Counts::new(), Counts::new());
         for (some_modules, some_versions) in &stores {

@@ -45,7 +45,7 @@ struct Record {
 }
 
 /// Versions that are being deleted, by UID.
-pub type Deletions = BTreeMap<String, Deletion>;
+pub(crate) type Deletions = BTreeMap<String, Deletion>;
 
 /// A Version that is being deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]

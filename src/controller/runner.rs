@@ -65,7 +65,7 @@ impl<K> Latest<K> {
 }
 
 /// What a controller works with.
-pub struct Controller<K, C>
+pub(crate) struct Controller<K, C>
 where
     K: kube::Resource<DynamicType = ()> + 'static,
 {
@@ -97,7 +97,7 @@ where
     /// Reconciles until the operator stops and the work in flight is done. Waits first until the cache has held every object once.
     /// The number of concurrent reconciles is not limited here: permits limit the work, so that an object that waits delays no
     /// other, and waiting objects are counted.
-    pub async fn run<F>(
+    pub(crate) async fn run<F>(
         mut self,
         mut part: Part,
         reconcile: impl Fn(Arc<K>, Latest<K>, Arc<C>) -> F + Send,

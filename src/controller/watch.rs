@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::observe::liveness::Liveness;
 
 /// Whether the cache holds this object, by UID. It no longer holds a deleted one.
-pub fn is_cached<K>(store: &Store<K>, reference: &ObjectRef<K>, object: &K) -> bool
+pub(crate) fn is_cached<K>(store: &Store<K>, reference: &ObjectRef<K>, object: &K) -> bool
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
@@ -23,7 +23,7 @@ where
 
 /// What the watches of one scope have in common.
 #[derive(Clone, Copy)]
-pub struct Watcher<'a> {
+pub(crate) struct Watcher<'a> {
     /// A client without a read timeout: a watch is silent for minutes.
     pub client: &'a Client,
     /// The namespace to watch; `None` is the whole cluster.
@@ -41,7 +41,7 @@ impl Watcher<'_> {
     ///
     /// The objects of a list are announced once the cache holds all of them, because the cache is replaced as a whole. (Only
     /// the controller may await the cache itself: kube wakes only the last of several waiters.)
-    pub fn run<K>(
+    pub(crate) fn run<K>(
         self,
         (cache, writer): (Store<K>, reflector::store::Writer<K>),
         page_size: u32,
@@ -80,7 +80,7 @@ impl Watcher<'_> {
 }
 
 /// Resolves when the operator stops.
-pub async fn stopping(mut stop: watch::Receiver<bool>) {
+pub(crate) async fn stopping(mut stop: watch::Receiver<bool>) {
     // An error means that the sender was dropped because the operator ended.
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -29,7 +29,7 @@ impl Action {
 
 /// The objects that are being reconciled or are to be reconciled at a known time. One object is never reconciled twice at once.
 #[derive(Debug)]
-pub struct WorkQueue<K> {
+pub(crate) struct WorkQueue<K> {
     objects: HashMap<K, Entry>,
     timers: BTreeMap<Timer, K>,
     next_timer: u64,
@@ -52,7 +52,7 @@ impl<K> Default for WorkQueue<K> {
 
 impl<K: Clone + Eq + Hash> WorkQueue<K> {
     /// Requests a reconcile. Returns whether it starts now; if one is running, the next one follows it.
-    pub fn request(&mut self, object: &K) -> bool {
+    pub(crate) fn request(&mut self, object: &K) -> bool {
         if let Some(Entry::Running { again }) = self.objects.get_mut(object) {
             *again = true;
             return false;
@@ -65,7 +65,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     }
 
     /// Ends a reconcile. Returns whether the next one starts now, because it was requested meanwhile.
-    pub fn finish(&mut self, object: &K, next: Action, now: Instant) -> bool {
+    pub(crate) fn finish(&mut self, object: &K, next: Action, now: Instant) -> bool {
         if let Some(Entry::Running { again }) = self.objects.get_mut(object)
             && std::mem::take(again)
         {
@@ -83,12 +83,12 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     }
 
     /// When the next reconcile is due.
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.timers.keys().next().map(|(due, _)| *due)
     }
 
     /// The next object whose reconcile is due. It counts as running from now on.
-    pub fn take_due(&mut self, now: Instant) -> Option<K> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<K> {
         let due = self.timers.first_entry().filter(|entry| entry.key().0 <= now)?;
         let object = due.remove();
         self.objects.insert(object.clone(), Entry::Running { again: false });

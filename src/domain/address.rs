@@ -51,7 +51,7 @@ impl fmt::Display for Address {
 }
 
 /// Whether this can be the namespace or the name in an address: `moduleRegistryNamePattern` of terraform-registry-address.
-pub fn is_module_name(text: &str) -> bool {
+pub(crate) fn is_module_name(text: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
     bytes.len() <= LONGEST
@@ -61,7 +61,7 @@ pub fn is_module_name(text: &str) -> bool {
 }
 
 /// Whether this can be the system in an address: `moduleRegistryTargetSystemPattern`.
-pub fn is_target_system(text: &str) -> bool {
+pub(crate) fn is_target_system(text: &str) -> bool {
     (1..=LONGEST).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }

@@ -1,15 +1,15 @@
 //! Value types and rules that every layer shares. No Kubernetes and no input or output.
 
-pub mod address;
-pub mod endpoint;
-pub mod format;
-pub mod location;
-pub mod names;
+pub(crate) mod address;
+pub(crate) mod endpoint;
+pub(crate) mod format;
+pub(crate) mod location;
+pub(crate) mod names;
 pub mod object_key;
-pub mod release;
-pub mod repository;
+pub(crate) mod release;
+pub(crate) mod repository;
 pub mod text;
-pub mod time;
+pub(crate) mod time;
 
 pub use address::Address;
 pub use endpoint::{Endpoint, EndpointError, canonical_endpoint, use_default_endpoint};

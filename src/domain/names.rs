@@ -1,7 +1,7 @@
 //! Checks of names that become parts of host names, addresses and object names.
 
 /// A valid bucket name. Other names could address another bucket or an access point, past the rules.
-pub fn is_bucket_name(name: &str) -> bool {
+pub(crate) fn is_bucket_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
@@ -13,12 +13,12 @@ pub fn is_bucket_name(name: &str) -> bool {
 }
 
 /// A valid region: one label of a host name.
-pub fn is_region(name: &str) -> bool {
+pub(crate) fn is_region(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// A lower-case DNS label (RFC 1123), such as the name of a namespace.
-pub fn is_dns_label(name: &str) -> bool {
+pub(crate) fn is_dns_label(name: &str) -> bool {
     is_region(name)
         && !name.bytes().any(|byte| byte.is_ascii_uppercase())
         && !name.starts_with('-')
@@ -26,7 +26,7 @@ pub fn is_dns_label(name: &str) -> bool {
 }
 
 /// A lower-case DNS subdomain (RFC 1123) of at most `max` bytes, such as the name of an object.
-pub fn is_dns_subdomain(name: &str, max: usize) -> bool {
+pub(crate) fn is_dns_subdomain(name: &str, max: usize) -> bool {
     let label = |label: &str| {
         let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         !label.is_empty() && label.bytes().all(legal) && !label.starts_with('-') && !label.ends_with('-')

@@ -175,7 +175,7 @@ fn api(site: &Url) -> Option<Url> {
 }
 
 /// `host` or `host:port` as the root of a site; `www.github.com` is github.com.
-pub fn site(host: &str) -> Result<Url, RepositoryError> {
+pub(crate) fn site(host: &str) -> Result<Url, RepositoryError> {
     let wrong = || RepositoryError::Host { host: presentable(host) };
     let (name, port) = host.split_once(':').unwrap_or((host, "443"));
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
@@ -194,7 +194,7 @@ pub fn site(host: &str) -> Result<Url, RepositoryError> {
 }
 
 /// Host, and port where it is not the scheme's own.
-pub fn authority(url: &Url) -> String {
+pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

@@ -11,7 +11,7 @@ use crate::domain::Address;
 
 /// A Module as decisions on addresses see it.
 #[derive(Clone, Debug)]
-pub struct Claimant {
+pub(super) struct Claimant {
     pub name: String,
     pub created: Option<Timestamp>,
     pub is_terminating: bool,
@@ -59,21 +59,21 @@ pub enum Outcome {
 
 impl Claimant {
     /// Whether it has this address in its status, or is about to.
-    pub fn has(&self, address: &Address) -> bool {
+    pub(super) fn has(&self, address: &Address) -> bool {
         self.address.held.as_ref() == Some(address) || self.granted.as_ref() == Some(address)
     }
 
     /// Whether it has this address and does not claim another.
-    pub fn keeps(&self, address: &Address) -> bool {
+    pub(super) fn keeps(&self, address: &Address) -> bool {
         self.has(address) && self.address.claim.as_ref().map_or(true, |claim| claim == address)
     }
 
-    pub fn claims(&self, address: &Address) -> bool {
+    pub(super) fn claims(&self, address: &Address) -> bool {
         self.address.claim.as_ref() == Ok(address)
     }
 
     /// Whether its annotation asks for the address that it claims.
-    pub fn is_annotated(&self) -> bool {
+    pub(super) fn is_annotated(&self) -> bool {
         self.address.annotation.as_ref().is_some_and(|annotation| self.claims(annotation))
     }
 
@@ -95,7 +95,10 @@ impl Claimant {
 }
 
 /// The decision on `module`, given the other Modules of its namespace.
-pub fn decide<'a>(module: &Claimant, others: impl Iterator<Item = &'a Claimant> + Clone) -> Addressing {
+pub(super) fn decide<'a>(
+    module: &Claimant,
+    others: impl Iterator<Item = &'a Claimant> + Clone,
+) -> Addressing {
     let AddressState { claim, held, refused, claim_void, .. } = &module.address;
     let claim = match claim {
         Ok(claim) => claim,

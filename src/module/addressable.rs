@@ -16,13 +16,13 @@ use crate::domain::Address;
 use crate::domain::text::cut;
 
 /// The type of the condition.
-pub const ADDRESSABLE: &str = "Addressable";
+pub(super) const ADDRESSABLE: &str = "Addressable";
 
 /// The largest number of versions in the message.
 const MAX_VERSIONS: usize = 5;
 
 /// The condition after a decision.
-pub fn condition(
+pub(super) fn condition(
     module: &ModuleView,
     addressing: &Addressing,
     selection: &Selection,

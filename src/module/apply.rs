@@ -26,11 +26,11 @@ use crate::domain::text::cut;
 const SLOW_ANSWER: Duration = Duration::from_secs(2);
 
 /// The longest part of the API server's message that is kept, in bytes: a webhook may answer with a page.
-pub const MAX_MESSAGE: usize = 400;
+pub(super) const MAX_MESSAGE: usize = 400;
 
 /// What sending a plan did.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Done {
+pub(super) struct Done {
     pub created: usize,
     pub changed: usize,
     pub deleted: usize,
@@ -51,7 +51,7 @@ impl Done {
 
 /// Sends what is due. An error concerns the API server as a whole and ends it; what was done by then is found done by the next
 /// reconcile.
-pub fn apply<'a>(
+pub(super) fn apply<'a>(
     client: &Client,
     module: &'a ModuleView,
     due: &'a Due<'a>,

@@ -24,9 +24,9 @@ const MAX_BATCH_PAUSE: Duration = Duration::from_mins(2);
 const CONFLICT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The request about the Module itself that resets `spec.forceSync`.
-pub const FORCE_SYNC: &str = "forceSync";
+pub(super) const FORCE_SYNC: &str = "forceSync";
 /// The request about the Module itself that adds or removes its finalizer.
-pub const FINALIZER: &str = "finalizer";
+pub(super) const FINALIZER: &str = "finalizer";
 
 /// The requests of one Module that were sent, and what they wait for.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -24,7 +24,7 @@ use crate::controller::failure::Reason;
 use crate::domain::text::cut;
 
 /// A Module that was read, without its spec and status.
-pub struct ModuleClient<'a> {
+pub(super) struct ModuleClient<'a> {
     ctx: &'a Context,
     api: Api<DynamicObject>,
     object: DynamicObject,
@@ -32,7 +32,7 @@ pub struct ModuleClient<'a> {
 
 /// What became of a write.
 #[derive(Debug)]
-pub enum Written {
+pub(super) enum Written {
     Done,
     /// The status is mere progress and is written later.
     Later(Duration),
@@ -46,7 +46,7 @@ pub enum Written {
 
 impl<'a> ModuleClient<'a> {
     /// Reads a Module. `None` if it is gone, or another one has its name.
-    pub async fn read(
+    pub(super) async fn read(
         ctx: &'a Context,
         cached: &ModuleState,
     ) -> Result<Option<(Self, ModuleView)>, kube::Error> {
@@ -62,12 +62,12 @@ impl<'a> ModuleClient<'a> {
         Ok(Some((Self { ctx, api, object }, view)))
     }
 
-    pub fn resource_version(&self) -> Option<&str> {
+    pub(super) fn resource_version(&self) -> Option<&str> {
         self.object.metadata.resource_version.as_deref()
     }
 
     /// Writes the status unless it did not change, with an Event where readiness or its reason changed. Progress is paced.
-    pub async fn write_status(
+    pub(super) async fn write_status(
         &mut self,
         before: &ModuleStatus,
         after: &ModuleStatus,
@@ -112,13 +112,13 @@ impl<'a> ModuleClient<'a> {
     }
 
     /// Replaces the finalizers.
-    pub async fn write_finalizers(&mut self, all: &[String]) -> Result<Written, kube::Error> {
+    pub(super) async fn write_finalizers(&mut self, all: &[String]) -> Result<Written, kube::Error> {
         let what = format!("The finalizer {MODULE_FINALIZER} cannot be written");
         self.patch(&what, json!({"metadata": {"finalizers": all}})).await
     }
 
     /// Resets `spec.forceSync` to false.
-    pub async fn reset_force_sync(&mut self) -> Result<Written, kube::Error> {
+    pub(super) async fn reset_force_sync(&mut self) -> Result<Written, kube::Error> {
         self.patch("spec.forceSync cannot be set back", json!({"spec": {"forceSync": false}})).await
     }
 

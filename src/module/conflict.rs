@@ -33,7 +33,7 @@ pub enum NameConflict {
 
 /// The conflict of an existing Version with the wanted version of the same name. Without one, the Version belongs to the
 /// Module or is adopted by it.
-pub fn conflict(
+pub(super) fn conflict(
     module: &ModuleView,
     wanted: &Wanted,
     child: &VersionState,

@@ -153,7 +153,7 @@ impl Context {
 }
 
 /// The digests of Versions that are being deleted, by version.
-pub fn digests_of(deletions: &Deletions) -> BTreeMap<String, String> {
+pub(super) fn digests_of(deletions: &Deletions) -> BTreeMap<String, String> {
     let digest = |d: &Deletion| Some((d.release.clone(), d.digest.clone()?));
     deletions.values().filter_map(digest).collect()
 }

@@ -20,7 +20,7 @@ use crate::api::state::VersionState;
 use crate::controller::work_queue::Action;
 
 /// Reconciles a Module that is being deleted.
-pub async fn finalize(
+pub(super) async fn finalize(
     ctx: &Context,
     mut client: ModuleClient<'_>,
     (module, plan, children): (&ModuleView, &Plan, &[&VersionState]),

@@ -13,15 +13,15 @@ use crate::domain::Release;
 use crate::domain::text::plural;
 
 /// The largest number of entries.
-pub const MAX_ENTRIES: usize = 10_000;
+pub(super) const MAX_ENTRIES: usize = 10_000;
 /// The largest size as JSON, in bytes.
-pub const MAX_BYTES: usize = 512 * 1024;
+pub(super) const MAX_BYTES: usize = 512 * 1024;
 /// The length of a content digest: `h1:` and 32 bytes in base64.
 const DIGEST: usize = 47;
 
 /// The digests to record: those that are recorded stay, those of published Versions are added as long as there is room.
 /// `None` if the Module is not immutable.
-pub fn published(
+pub(super) fn published(
     module: &ModuleView,
     children: &[&VersionState],
     is_too_large: bool,
@@ -50,7 +50,7 @@ pub fn published(
 }
 
 /// The names of the wanted versions without a Version whose digests there is no room for.
-pub fn unrecorded(
+pub(super) fn unrecorded(
     module: &ModuleView,
     (selection, children): (&Selection, &[&VersionState]),
     published: Option<&BTreeMap<String, String>>,
@@ -74,7 +74,7 @@ pub fn unrecorded(
 }
 
 /// The text of the Event when `immutable` was just turned off.
-pub fn unpinned(before: &ModuleStatus, after: &ModuleStatus) -> Option<String> {
+pub(super) fn unpinned(before: &ModuleStatus, after: &ModuleStatus) -> Option<String> {
     let pins = before.published.as_ref().filter(|_| after.published.is_none())?;
     Some(format!(
         "moduleConfig.immutable was turned off: the content of {} is no longer pinned. From now on a sync stores the \

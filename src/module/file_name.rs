@@ -17,7 +17,7 @@ pub enum FileName {
 }
 
 /// The file name that belongs to a configuration.
-pub fn file_name(child: &VersionState, resolved: &ModuleConfig) -> FileName {
+pub(super) fn file_name(child: &VersionState, resolved: &ModuleConfig) -> FileName {
     if child.file_name.is_none() {
         FileName::Derived
     } else if child.has_placement_of(resolved) {

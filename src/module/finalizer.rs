@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether a Module needs the finalizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub(super) enum Need {
     /// It has the finalizer, or no Versions.
     None,
     /// It has Versions already, as after an upgrade: soon.
@@ -34,7 +34,7 @@ pub enum Need {
 }
 
 /// Whether `module` needs the finalizer before `plan` is applied.
-pub fn need(module: &ModuleView, plan: &Plan, children: &[&VersionState]) -> Need {
+pub(super) fn need(module: &ModuleView, plan: &Plan, children: &[&VersionState]) -> Need {
     if module.is_terminating() || module.has_finalizer() {
         return Need::None;
     }
@@ -46,14 +46,14 @@ pub fn need(module: &ModuleView, plan: &Plan, children: &[&VersionState]) -> Nee
 }
 
 /// The finalizers of a Module with ours.
-pub fn added(module: &ModuleView) -> Vec<String> {
+pub(super) fn added(module: &ModuleView) -> Vec<String> {
     let mut all = module.metadata.finalizers.clone().unwrap_or_default();
     all.push(MODULE_FINALIZER.to_owned());
     all
 }
 
 /// The finalizers of a Module without ours, wherever it is in the list.
-pub fn removed(module: &ModuleView) -> Vec<String> {
+pub(super) fn removed(module: &ModuleView) -> Vec<String> {
     let mut all = module.metadata.finalizers.clone().unwrap_or_default();
     all.retain(|finalizer| finalizer != MODULE_FINALIZER);
     all
@@ -95,7 +95,7 @@ impl Pace {
 
 /// Whether the finalizer may be removed from a Module that is being deleted.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Removal {
+pub(super) enum Removal {
     Now,
     /// Some of its Versions have not been given its policy yet.
     Later,
@@ -106,7 +106,7 @@ pub enum Removal {
 /// Whether `module`, which is being deleted, may lose the finalizer after `plan` was applied. `has_uncached`: it created
 /// Versions that the cache does not have yet. A refused patch holds the Module only under `Retain`: otherwise nothing is lost
 /// that is to be kept.
-pub fn removal(module: &ModuleView, plan: &Plan, attempts: &Attempts, has_uncached: bool) -> Removal {
+pub(super) fn removal(module: &ModuleView, plan: &Plan, attempts: &Attempts, has_uncached: bool) -> Removal {
     let refused = attempts.refused_changes();
     let is_open = |change: &Change| !attempts.is_done(change) && !refused.names.contains(&change.target.name);
     // After a few refusals the rest is not sent.
@@ -123,7 +123,7 @@ pub fn removal(module: &ModuleView, plan: &Plan, attempts: &Attempts, has_uncach
 }
 
 /// The status of a Module that stays because some of its Versions cannot be given its policy.
-pub fn blocked_status(module: &ModuleView, refused: &Refused, now: Timestamp) -> ModuleStatus {
+pub(super) fn blocked_status(module: &ModuleView, refused: &Refused, now: Timestamp) -> ModuleStatus {
     let first = &refused.words;
     let more = match refused.names.len() {
         0 | 1 => String::new(),

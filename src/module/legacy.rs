@@ -14,12 +14,12 @@ use crate::api::state::VersionState;
 use crate::domain::text::cut;
 
 /// The type and reason of the condition.
-pub const FOUND: &str = "OriginalVersionsFound";
+pub(super) const FOUND: &str = "OriginalVersionsFound";
 /// The largest size of the names, and of the namespace in both commands, in bytes: the rest of the message has to fit too.
 const MOST_NAMES: usize = 280;
 
 /// The names of the Versions that belong to this Module, in order. A Version whose name is wanted is a name conflict instead.
-pub fn names(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Vec<String> {
+pub(super) fn names(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Vec<String> {
     let wanted: BTreeSet<&str> = selection.wanted.iter().map(|wanted| wanted.name.as_str()).collect();
     let left = children.iter().filter(|child| module.owns(child) && !child.has_finalizer);
     let mut names: Vec<String> = left.filter_map(|child| child.metadata.name.clone()).collect();
@@ -29,7 +29,7 @@ pub fn names(module: &ModuleView, selection: &Selection, children: &[&VersionSta
 }
 
 /// The condition, if there are such Versions.
-pub fn found(
+pub(super) fn found(
     module: &ModuleView,
     names: &[String],
     before: &[Condition],
@@ -62,7 +62,7 @@ pub fn found(
 
 /// The commands that remove the first of `names`. The finalizer is removed last: it is the original's, whose controller no
 /// longer runs. Until then the Version is terminating, so that it is not taken for a new one.
-pub fn removal(namespace: &str, names: &[String]) -> String {
+pub(super) fn removal(namespace: &str, names: &[String]) -> String {
     let most = MOST_NAMES.saturating_sub(2 * namespace.len());
     let mut first = String::new();
     let mut listed = 0;

@@ -46,7 +46,7 @@ pub enum Urgency {
 }
 
 /// What differs between two statuses. `digest_is_awaited`: whether work waits for a new digest.
-pub fn urgency(before: &ModuleStatus, after: &ModuleStatus, digest_is_awaited: bool) -> Urgency {
+pub(super) fn urgency(before: &ModuleStatus, after: &ModuleStatus, digest_is_awaited: bool) -> Urgency {
     if before == after {
         return Urgency::None;
     }

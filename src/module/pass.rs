@@ -34,7 +34,7 @@ const CONFLICT_REQUEUE: Duration = MODULE_DEBOUNCE;
 const TOO_LARGE_PAUSE: Duration = Duration::from_mins(10);
 
 /// A reconcile of one Module.
-pub struct Pass<'a> {
+pub(super) struct Pass<'a> {
     pub ctx: &'a Context,
     pub client: ModuleClient<'a>,
     pub module: ModuleView,
@@ -57,7 +57,7 @@ type Flow = Result<ControlFlow<Action>, Unfinished>;
 
 impl<'a> Pass<'a> {
     /// Reads the Module. `None` if it is gone.
-    pub async fn read(
+    pub(super) async fn read(
         ctx: &'a Context,
         cached: &ModuleState,
         attempts: &'a mut Attempts,
@@ -87,7 +87,7 @@ impl<'a> Pass<'a> {
 
 impl Pass<'_> {
     /// A new token if a request may be opened now. A loop of forced syncs is throttled.
-    pub fn new_token(&mut self) -> Option<String> {
+    pub(super) fn new_token(&mut self) -> Option<String> {
         let id = requests::unopened(&self.module)?;
         let retries = &self.ctx.retries;
         match retries.with(self.module.uid(), |retry| retry.forces.admit(&id, Instant::now())) {
@@ -100,7 +100,7 @@ impl Pass<'_> {
     }
 
     /// Decides on the registry address. It is part of the next status, and reserved until that is written.
-    pub fn decide_address(&mut self) {
+    pub(super) fn decide_address(&mut self) {
         let (namespace, uid) = (self.module.namespace(), self.module.uid());
         let is_live = |name: &str, uid: &str| self.ctx.is_cached(namespace, name, uid);
         let read = (&self.module.address, self.client.resource_version());
@@ -131,7 +131,7 @@ impl Pass<'_> {
 
     /// Writes the status. It comes first: it records digests before their Versions are deleted, and a request before it is
     /// passed on. If the ledger cannot be recorded, nothing is done on its grounds.
-    pub async fn write_status(&mut self, facts: &Facts<'_>) -> Flow {
+    pub(super) async fn write_status(&mut self, facts: &Facts<'_>) -> Flow {
         let after = status::status(&self.module, facts, Timestamp::now());
         let urgency = pace::urgency(&self.module.status, &after, status::awaits_digest(&self.module, facts));
         match self.send_status(&after, urgency).await {
@@ -169,7 +169,12 @@ impl Pass<'_> {
     }
 
     /// Writes the Module itself: its finalizer before its first Version, and the reset of `spec.forceSync`.
-    pub async fn write_module(&mut self, ledger: &Ledger, plan: &Plan, children: &[&VersionState]) -> Flow {
+    pub(super) async fn write_module(
+        &mut self,
+        ledger: &Ledger,
+        plan: &Plan,
+        children: &[&VersionState],
+    ) -> Flow {
         if let ControlFlow::Break(next) = self.add_finalizer(plan, children).await? {
             return Ok(ControlFlow::Break(next));
         }
@@ -233,7 +238,7 @@ impl Pass<'_> {
     }
 
     /// Sends what is due of the plan.
-    pub async fn apply(&mut self, plan: &Plan) -> Result<Done, Unfinished> {
+    pub(super) async fn apply(&mut self, plan: &Plan) -> Result<Done, Unfinished> {
         // A Version that is created now carries its digest. An existing one, whose digest is recorded, waits until the digest
         // was written to it, without holding up others.
         let pinned: Vec<&Change> = plan.change.iter().filter(|change| change.pins_digest()).collect();
@@ -249,7 +254,7 @@ impl Pass<'_> {
     }
 
     /// Writes the status once more after refusals changed.
-    pub async fn report_refusals(
+    pub(super) async fn report_refusals(
         &mut self,
         facts: &Facts<'_>,
         before: &Refused,
@@ -266,7 +271,7 @@ impl Pass<'_> {
     }
 
     /// Ends the reconcile of a Module that is being deleted.
-    pub async fn delete(self, plan: &Plan, children: &[&VersionState]) -> Result<Action, Unfinished> {
+    pub(super) async fn delete(self, plan: &Plan, children: &[&VersionState]) -> Result<Action, Unfinished> {
         self.ctx.answer(&self.module, &self.deletions);
         let (attempts, permit) = (self.attempts, self.permit);
         deletion::finalize(self.ctx, self.client, (&self.module, plan, children), (attempts, permit)).await

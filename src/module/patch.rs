@@ -17,7 +17,7 @@ use crate::domain::Release;
 use crate::domain::object_key::{derived_file_name, fresh_file_name};
 
 /// The Version that a create makes.
-pub fn new_version(
+pub(super) fn new_version(
     module: &ModuleView,
     resolved: &ModuleConfig,
     create: &Create,
@@ -51,7 +51,7 @@ pub fn new_version(
 }
 
 /// The merge patch that makes a change, given the object as it is stored.
-pub fn merge_patch(
+pub(super) fn merge_patch(
     module: &ModuleView,
     resolved: &ModuleConfig,
     change: &Change,

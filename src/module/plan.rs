@@ -136,7 +136,12 @@ impl Plan {
 }
 
 /// What to do for `module`, given its selection and the Versions of its namespace.
-pub fn plan(module: &ModuleView, ledger: &Ledger, selection: &Selection, children: &[&VersionState]) -> Plan {
+pub(super) fn plan(
+    module: &ModuleView,
+    ledger: &Ledger,
+    selection: &Selection,
+    children: &[&VersionState],
+) -> Plan {
     let mut plan = Plan { change: policies(module, children), ..Plan::default() };
     if module.is_terminating() || module.spec.suspend {
         return if module.problem.is_some() { plan.without_configuration() } else { plan };

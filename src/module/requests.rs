@@ -13,7 +13,7 @@ use crate::api::requests::ForceToken;
 use crate::api::state::VersionState;
 
 /// Identifies the request that is made now and has no token yet. The same request always has the same identity.
-pub fn unopened(module: &ModuleView) -> Option<String> {
+pub(super) fn unopened(module: &ModuleView) -> Option<String> {
     if open_token(module).is_some() || module.spec.suspend {
         return None;
     }
@@ -25,12 +25,12 @@ pub fn unopened(module: &ModuleView) -> Option<String> {
 }
 
 /// The token of the open request in the status.
-pub fn open_token(module: &ModuleView) -> Option<&str> {
+pub(super) fn open_token(module: &ModuleView) -> Option<&str> {
     open(module.status.force_token.as_deref())
 }
 
 /// The token, if it is that of an open request.
-pub fn open(token: Option<&str>) -> Option<&str> {
+pub(super) fn open(token: Option<&str>) -> Option<&str> {
     match ForceToken::parse(token?)? {
         ForceToken::Open(token) => Some(token),
         ForceToken::Done(_) => None,
@@ -38,18 +38,18 @@ pub fn open(token: Option<&str>) -> Option<&str> {
 }
 
 /// Whether `spec.forceSync` is to be reset, given the token that is recorded: its request is done at this generation.
-pub fn resets_force_sync(module: &ModuleView, token: Option<&str>) -> bool {
+pub(super) fn resets_force_sync(module: &ModuleView, token: Option<&str>) -> bool {
     module.spec.force_sync && token.and_then(ForceToken::parse) == Some(done(module))
 }
 
 /// What an open request becomes when it closes. One that did not include `spec.forceSync` does not answer it.
-pub fn closed(module: &ModuleView, open: &str) -> String {
+pub(super) fn closed(module: &ModuleView, open: &str) -> String {
     let answers = ForceToken::Open(open).includes_force_sync() || !module.spec.force_sync;
     if answers { done(module) } else { ForceToken::Done(0) }.to_string()
 }
 
 /// Whether every Version has handled the open request, or cannot.
-pub fn is_handled(
+pub(super) fn is_handled(
     module: &ModuleView,
     open: &str,
     (selection, children): (&Selection, &[&VersionState]),

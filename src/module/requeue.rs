@@ -12,11 +12,11 @@ use crate::controller::work_queue::Action;
 
 /// The earliest time at which anything is due.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Requeue(Option<Duration>);
+pub(super) struct Requeue(Option<Duration>);
 
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Unfinished {
+pub(super) enum Unfinished {
     /// A quota, an admission webhook, a rule of the schema.
     #[error("the API server refused {count} requests; {first}")]
     Refused {
@@ -32,12 +32,12 @@ pub enum Unfinished {
 }
 
 impl Requeue {
-    pub fn after(&mut self, wait: Duration) {
+    pub(super) fn after(&mut self, wait: Duration) {
         self.0 = Some(self.0.map_or(wait, |before| before.min(wait)));
     }
 
     /// The end of a reconcile that sent requests.
-    pub fn finish(mut self, done: &Done, attempts: &Attempts) -> Result<Action, Unfinished> {
+    pub(super) fn finish(mut self, done: &Done, attempts: &Attempts) -> Result<Action, Unfinished> {
         let now = Instant::now();
         if let Some(due) = attempts.next(now) {
             self.after(due.duration_since(now));
@@ -56,7 +56,7 @@ impl Requeue {
 }
 
 impl Unfinished {
-    pub fn reason(&self) -> Reason {
+    pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Refused { .. } | Self::StatusRefused(_) => Reason::VersionRefused,
             Self::Api(_) => Reason::ApiUnavailable,
@@ -64,7 +64,7 @@ impl Unfinished {
     }
 
     /// The consecutive failures, given those before. A refusal has its own pauses, and shows that the API server answers.
-    pub fn failures(&self, before: u32) -> u32 {
+    pub(super) fn failures(&self, before: u32) -> u32 {
         match self {
             Self::Refused { .. } => 0,
             Self::StatusRefused(_) | Self::Api(_) => before.saturating_add(1),
@@ -72,7 +72,7 @@ impl Unfinished {
     }
 
     /// When to reconcile again.
-    pub fn next(self, failures: u32) -> Action {
+    pub(super) fn next(self, failures: u32) -> Action {
         match self {
             Self::Refused { next, .. } => next,
             Self::StatusRefused(_) | Self::Api(_) => {

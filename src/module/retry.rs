@@ -10,7 +10,7 @@ use crate::api::state::ModuleState;
 use crate::controller::force_throttle::ForceThrottle;
 
 /// The shortest time between two reconciles that only Versions caused: otherwise each Version would cost a status write.
-pub const MODULE_DEBOUNCE: Duration = Duration::from_secs(1);
+pub(super) const MODULE_DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// The retry state of all Modules, by UID.
 #[derive(Debug, Default)]

@@ -31,7 +31,7 @@ pub struct Selection {
 /// The wanted versions, each once, without those that `versionHistoryLimit` prunes.
 ///
 /// A stored version is pruned only when that many newer versions are stored: a bad new tag never removes the last good release.
-pub fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
+pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
     let mut selection = Selection::default();
     let mut seen = BTreeSet::new();
     for entry in &module.spec.versions {

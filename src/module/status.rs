@@ -29,7 +29,7 @@ const MAX_NAMES: usize = 5;
 
 /// What the status is made from, besides the Module.
 #[derive(Clone, Copy)]
-pub struct Facts<'a> {
+pub(super) struct Facts<'a> {
     pub selection: &'a Selection,
     /// The Versions of the namespace.
     pub children: &'a [&'a VersionState],
@@ -39,7 +39,7 @@ pub struct Facts<'a> {
 }
 
 /// The status of `module`.
-pub fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> ModuleStatus {
+pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> ModuleStatus {
     let Facts { selection, children, ledger, plan, .. } = *facts;
     let generation = module.metadata.generation;
     let summary = Summary::new(module, selection, children, plan);
@@ -87,7 +87,7 @@ pub fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> ModuleS
 
 /// Whether work waits for a digest that the ledger records and the status does not: its Version was deleted, or is about to be
 /// deleted or pinned.
-pub fn awaits_digest(module: &ModuleView, facts: &Facts<'_>) -> bool {
+pub(super) fn awaits_digest(module: &ModuleView, facts: &Facts<'_>) -> bool {
     let Facts { children, ledger, plan, .. } = *facts;
     let recorded = module.status.published.as_ref();
     let new = |version: &&String| recorded.is_none_or(|recorded| !recorded.contains_key(*version));

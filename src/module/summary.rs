@@ -11,7 +11,7 @@ use crate::controller::failure::Reason;
 
 /// The Versions of a Module by their state.
 #[derive(Default)]
-pub struct Summary<'a> {
+pub(super) struct Summary<'a> {
     /// Stored at the location, and made from the source, that the Module wants now.
     pub stored: Vec<&'a Wanted>,
     /// Stored anywhere: a version that is being moved is still a release.
@@ -26,7 +26,7 @@ pub struct Summary<'a> {
 }
 
 impl<'a> Summary<'a> {
-    pub fn new(
+    pub(super) fn new(
         module: &ModuleView,
         selection: &'a Selection,
         children: &[&'a VersionState],
@@ -79,12 +79,12 @@ impl<'a> Summary<'a> {
     }
 
     /// The leaving Versions that could not be removed.
-    pub fn stuck(&self) -> Vec<&'a VersionState> {
+    pub(super) fn stuck(&self) -> Vec<&'a VersionState> {
         self.leaving.iter().copied().filter(|child| has_failed(child)).collect()
     }
 
     /// Whether any work is in progress or retried without a user's action.
-    pub fn has_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         let has_work = |child: &VersionState| !(has_failed(child) && child.status.is_stalled());
         self.pending > 0
             || self.failed.iter().any(|(_, child)| has_work(child))
@@ -92,7 +92,7 @@ impl<'a> Summary<'a> {
     }
 
     /// The highest published version, a release before a pre-release.
-    pub fn latest(&self) -> Option<String> {
+    pub(super) fn latest(&self) -> Option<String> {
         let highest = |prerelease: bool| {
             let published = self.published.iter().filter(|w| w.release.is_prerelease() == prerelease);
             published.max_by(|a, b| a.release.precedence(&b.release)).map(|w| w.release.to_string())

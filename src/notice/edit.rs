@@ -9,7 +9,7 @@ const MAX_NEAR: usize = 5;
 
 /// What has to be sent.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Edited {
+pub(super) enum Edited {
     Unchanged,
     /// A JSON patch (RFC 6902).
     Patch(Value),
@@ -26,7 +26,7 @@ pub struct NotListed {
 
 /// Sets `field` of the entry of `release` to a text; an empty one removes it. Two spellings of a version are one: both entries get
 /// the same text.
-pub fn edit(object: &Value, release: &Release, field: &str, text: &str) -> Result<Edited, NotListed> {
+pub(super) fn edit(object: &Value, release: &Release, field: &str, text: &str) -> Result<Edited, NotListed> {
     let entries = object.pointer("/spec/versions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let spelled = |entry: &'_ Value| entry.get("version").and_then(Value::as_str).map(str::to_owned);
     let is_it = |entry: &Value| {

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use super::liveness::Liveness;
 
 /// Renders the metrics in the OpenMetrics text format.
-pub type Scrape = Arc<dyn Fn() -> Result<String, std::fmt::Error> + Send + Sync>;
+pub(crate) type Scrape = Arc<dyn Fn() -> Result<String, std::fmt::Error> + Send + Sync>;
 
 /// State that the server reads.
 #[derive(Clone)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// Called at each scrape.
     pub scrape: Scrape,
     pub liveness: Liveness,
@@ -31,7 +31,7 @@ pub struct Admin {
 
 /// Listens at an address. An IPv6 address accepts IPv4 too, and `[::]` falls back to `0.0.0.0` if the system has no IPv6:
 /// the kubelet probes a pod at its own address, of whichever family that is.
-pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     bind(address).or_else(|error| match without_ipv6(address, &error) {
         Some(address) => bind(address),
         None => Err(error),
@@ -60,7 +60,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until `stop` resolves.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     admin: Admin,
     stop: impl Future<Output = ()> + Send + 'static,

@@ -1,6 +1,6 @@
 //! Observability: health checks, metrics and logs.
 
-pub mod admin;
+pub(crate) mod admin;
 pub mod liveness;
 pub mod metrics;
 pub mod telemetry;

@@ -17,10 +17,10 @@ use crate::module;
 use crate::version;
 
 /// A queue of objects to reconcile.
-pub type Queue<K> = mpsc::UnboundedSender<ObjectRef<K>>;
+pub(super) type Queue<K> = mpsc::UnboundedSender<ObjectRef<K>>;
 
 /// The caches, queues and contexts of one scope.
-pub struct Router {
+pub(super) struct Router {
     /// The namespace of the scope; `None` is the whole cluster.
     pub scope: Option<String>,
     /// The cache of Modules.
@@ -43,7 +43,7 @@ pub struct Router {
 
 impl Router {
     /// Handles a Module that was added, changed or deleted.
-    pub fn on_module(&self, module: &ModuleState) {
+    pub(super) fn on_module(&self, module: &ModuleState) {
         let reference = ObjectRef::from_obj(module);
         let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
         if is_cached(&self.modules, &reference, module) {
@@ -63,7 +63,7 @@ impl Router {
     }
 
     /// Handles the end of a list of Modules.
-    pub fn on_modules_listed(&self) {
+    pub(super) fn on_modules_listed(&self) {
         let modules = self.modules.state();
         let uids: HashSet<_> = modules.iter().filter_map(|module| module.metadata.uid.clone()).collect();
         self.owners().listed(self.scope.as_deref(), &uids, Instant::now());
@@ -76,7 +76,7 @@ impl Router {
     }
 
     /// Handles a Version that was added, changed or deleted.
-    pub fn on_version(&self, version: &VersionState) {
+    pub(super) fn on_version(&self, version: &VersionState) {
         let reference = ObjectRef::from_obj(version);
         // The owner record is updated before the Module is queued, whose reconcile reads it.
         if is_cached(&self.versions, &reference, version) {
@@ -96,7 +96,7 @@ impl Router {
 
     /// Handles the end of a list of Versions. Versions may have been deleted while the watch was interrupted, so every
     /// Module is queued.
-    pub fn on_versions_listed(&self) {
+    pub(super) fn on_versions_listed(&self) {
         self.versions_listed.send_replace(true);
         for module in self.modules.state() {
             let _ = self.module_queue.unbounded_send(ObjectRef::from_obj(module.as_ref()));

@@ -29,7 +29,7 @@ const VERSIONS_PER_PAGE: u32 = 50;
 const MODULES: usize = 8;
 
 /// What all scopes share.
-pub struct Shared {
+pub(super) struct Shared {
     pub client: Client,
     /// Without a read timeout, since a watch is silent for minutes.
     pub watch_client: Client,
@@ -46,7 +46,7 @@ pub struct Shared {
 
 /// Starts the watches and controllers of one scope. The returned values become true when the cache of Modules, and that of
 /// Versions, has held every object once.
-pub fn start_scope(
+pub(super) fn start_scope(
     shared: &Shared,
     namespace: Option<&str>,
     tasks: &mut JoinSet<&'static str>,

@@ -8,7 +8,7 @@ const LONGEST: usize = 128;
 
 /// A client and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientInfo {
+pub(crate) struct ClientInfo {
     /// `terraform`, `opentofu` or `other`.
     pub name: &'static str,
     /// The version that it states; empty if it states none.
@@ -17,7 +17,7 @@ pub struct ClientInfo {
 
 impl ClientInfo {
     /// Reads `User-Agent` and `X-Terraform-Version`.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let agent = text(USER_AGENT.as_str());
         let product = |name: &str| {
@@ -38,7 +38,7 @@ impl ClientInfo {
 }
 
 /// A text of a client as it may stand in a log line: of bounded length, with control characters escaped.
-pub fn loggable(text: &str) -> String {
+pub(crate) fn loggable(text: &str) -> String {
     text.chars().take(LONGEST).fold(String::new(), |mut line, c| {
         if c.is_control() {
             line.extend(c.escape_default());

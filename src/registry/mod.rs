@@ -23,10 +23,10 @@
 //! | `http` | the listener: TLS, connection limits, peers, shutdown |
 
 pub mod aliases;
-pub mod answers;
+pub(crate) mod answers;
 pub mod archive;
 pub mod auth;
-pub mod client;
+pub(crate) mod client;
 pub mod credentials;
 pub mod docs;
 pub mod handler;

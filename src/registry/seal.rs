@@ -11,11 +11,11 @@ const INFO: &[u8] = b"cookies";
 const NONCE_BYTES: usize = 12;
 
 /// A key for cookies.
-pub struct SealingKey([u8; 32]);
+pub(super) struct SealingKey([u8; 32]);
 
 impl SealingKey {
     /// HKDF-SHA-256 (RFC 5869) of the link key. One block of output is all that is needed.
-    pub fn derive(link_key: &[u8]) -> Self {
+    pub(super) fn derive(link_key: &[u8]) -> Self {
         let extracted = sign(&Key::new(HMAC_SHA256, SALT), link_key);
         let expanded = sign(&Key::new(HMAC_SHA256, extracted.as_ref()), &[INFO, &[1]].concat());
         let mut key = [0; 32];
@@ -24,7 +24,7 @@ impl SealingKey {
     }
 
     /// The value of a cookie. What was sealed under one name cannot be opened under another. `None` if the cipher fails.
-    pub fn seal(&self, name: &str, content: &[u8]) -> Option<String> {
+    pub(super) fn seal(&self, name: &str, content: &[u8]) -> Option<String> {
         let key = RandomizedNonceKey::new(&AES_256_GCM, &self.0).ok()?;
         let mut sealed = content.to_vec();
         let nonce = key.seal_in_place_append_tag(Aad::from(name.as_bytes()), &mut sealed).ok()?;
@@ -32,7 +32,7 @@ impl SealingKey {
     }
 
     /// The content of a cookie that was sealed with this key under this name.
-    pub fn open(&self, name: &str, value: &str) -> Option<Vec<u8>> {
+    pub(super) fn open(&self, name: &str, value: &str) -> Option<Vec<u8>> {
         let bytes = URL_SAFE_NO_PAD.decode(value).ok()?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
         let key = RandomizedNonceKey::new(&AES_256_GCM, &self.0).ok()?;

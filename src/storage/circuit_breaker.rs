@@ -39,7 +39,7 @@ pub(super) struct RequestPermit<'a> {
 
 impl CircuitBreakers {
     /// Permits a request, or fails with the last error of the store.
-    pub fn permit(&self, location: &ObjectLocation) -> Result<RequestPermit<'_>, Cause> {
+    pub(super) fn permit(&self, location: &ObjectLocation) -> Result<RequestPermit<'_>, Cause> {
         let endpoint = canonical_endpoint(location.endpoint.as_deref(), &location.region);
         let store = (endpoint, location.bucket.clone());
         let tests_store = self.with(|open| match open.get_mut(&store) {
@@ -60,7 +60,7 @@ impl CircuitBreakers {
 
 impl RequestPermit<'_> {
     /// Records the result of the request, and how long it took.
-    pub fn record<T>(self, result: &Result<T, Cause>, took: Duration) {
+    pub(super) fn record<T>(self, result: &Result<T, Cause>, took: Duration) {
         self.breakers.with(|open| match result {
             Err(Cause::Network { detail }) if took >= SLOW_FAILURE || open.contains_key(&self.store) => {
                 open.insert(self.store.clone(), Open { detail: detail.clone(), half_open: false });

@@ -109,7 +109,7 @@ impl Target {
 
 impl UploadBackoff {
     /// Permits the preparation of an upload, or returns why the last one was rejected. `asked`: a user requested it.
-    pub fn permit(
+    pub(super) fn permit(
         &self,
         location: &ObjectLocation,
         encryption: &Encryption,
@@ -129,7 +129,7 @@ impl UploadBackoff {
     }
 
     /// Records the result of a PUT. Success does not end rejections for [`Cause::StoredDifferently`], since S3 accepts those too.
-    pub fn record<T>(
+    pub(super) fn record<T>(
         &self,
         location: &ObjectLocation,
         encryption: &Encryption,
@@ -144,12 +144,12 @@ impl UploadBackoff {
     }
 
     /// Records that S3 shows an upload as it was sent.
-    pub fn verified(&self, location: &ObjectLocation, encryption: &Encryption) {
+    pub(super) fn verified(&self, location: &ObjectLocation, encryption: &Encryption) {
         self.accept(location, encryption, is_unverified);
     }
 
     /// Records that S3 shows an upload differently. Returns the cause, with the number of times taken into account.
-    pub fn stored_differently(
+    pub(super) fn stored_differently(
         &self,
         location: &ObjectLocation,
         encryption: &Encryption,

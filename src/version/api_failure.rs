@@ -4,7 +4,7 @@ use crate::controller::client;
 use crate::controller::failure::{Failure, Reason};
 
 /// A request about a Version that the Kubernetes API refused, or that failed.
-pub fn api_failure(error: &kube::Error) -> Failure {
+pub(crate) fn api_failure(error: &kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) if client::is_refusal(status) => Failure::retry(
             Reason::VersionRefused,

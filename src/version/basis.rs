@@ -12,7 +12,7 @@ use crate::domain::{ArchiveFormat, ObjectLocation};
 
 /// What a PUT depends on: the object, its location, what decides its bytes, and what the content has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PutBasis {
+pub(crate) struct PutBasis {
     uid: Option<String>,
     is_terminating: bool,
     is_suspended: bool,
@@ -32,7 +32,7 @@ struct Wanted {
 
 /// What a DELETE depends on. For a terminating Version only the policy counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeleteBasis {
+pub(crate) struct DeleteBasis {
     uid: Option<String>,
     is_terminating: bool,
     retain: bool,
@@ -42,7 +42,7 @@ pub struct DeleteBasis {
 
 /// Whether work that was begun on `before` is superseded, now that the Version is `now`. Status, labels and requests for a sync
 /// end no work; neither does the deletion policy while it `publishes`, nor one of the fresh `own_file_names` that the work itself wrote.
-pub fn is_superseded(
+pub(crate) fn is_superseded(
     before: &VersionState,
     now: &VersionState,
     publishes: bool,
@@ -74,7 +74,7 @@ fn credentials(version: &VersionState) -> Option<&str> {
 }
 
 impl PutBasis {
-    pub fn of(version: &VersionState) -> Self {
+    pub(crate) fn of(version: &VersionState) -> Self {
         Self {
             uid: version.metadata.uid.clone(),
             is_terminating: version.is_terminating(),
@@ -100,7 +100,7 @@ impl Wanted {
 }
 
 impl DeleteBasis {
-    pub fn of(version: &VersionState) -> Self {
+    pub(crate) fn of(version: &VersionState) -> Self {
         let is_terminating = version.is_terminating();
         let kept = || (version.is_suspended(), named_location(version));
         Self {

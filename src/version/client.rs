@@ -17,7 +17,7 @@ use crate::api::{FINALIZER, Version, VersionStatus};
 use crate::controller::client;
 
 /// A Version that is being reconciled.
-pub struct VersionClient {
+pub(crate) struct VersionClient {
     api: Api<DynamicObject>,
     raw: DynamicObject,
     current: Snapshot,
@@ -27,7 +27,7 @@ pub struct VersionClient {
 impl VersionClient {
     /// Reads a cached Version; `None` when it no longer exists, or when another object has its name.
     /// `touched`: whether this process has reconciled it before, and may have written what no cache holds yet.
-    pub async fn read(
+    pub(crate) async fn read(
         client: &Client,
         cached: &VersionState,
         touched: bool,
@@ -52,26 +52,26 @@ impl VersionClient {
         }))
     }
 
-    pub fn progress(&self) -> &Progress {
+    pub(crate) fn progress(&self) -> &Progress {
         &self.progress
     }
 
     /// The Version as it was last read or written.
-    pub fn current(&self) -> &Snapshot {
+    pub(crate) fn current(&self) -> &Snapshot {
         &self.current
     }
 
     /// The pruned part of [`Self::current`].
-    pub fn version(&self) -> &VersionState {
+    pub(crate) fn version(&self) -> &VersionState {
         &self.current.version
     }
 
-    pub fn reference(&self) -> ObjectReference {
+    pub(crate) fn reference(&self) -> ObjectReference {
         reference(self.version())
     }
 
     /// Writes what differs between the status that was read and `after`.
-    pub async fn write_status(&mut self, after: &VersionStatus) -> Result<(), kube::Error> {
+    pub(crate) async fn write_status(&mut self, after: &VersionStatus) -> Result<(), kube::Error> {
         for last_try in [false, false, true] {
             let version = self.raw.metadata.resource_version.clone();
             let result = client::patch_status(
@@ -99,7 +99,10 @@ impl VersionClient {
 
     /// Whether the Version, read again, still is what a decision was made on: `basis` takes that out of it. Not so for one
     /// that is gone.
-    pub async fn still<T: PartialEq>(&self, basis: impl Fn(&VersionState) -> T) -> Result<bool, kube::Error> {
+    pub(crate) async fn still<T: PartialEq>(
+        &self,
+        basis: impl Fn(&VersionState) -> T,
+    ) -> Result<bool, kube::Error> {
         match self.api.get(self.current.version.name()).await {
             Ok(fresh) => Ok(basis(&Snapshot::of(&fresh).version) == basis(self.version())),
             Err(error) if client::is_gone(&error) => Ok(false),
@@ -108,7 +111,7 @@ impl VersionClient {
     }
 
     /// Writes a fresh `spec.fileName`: other content gets its own key.
-    pub async fn write_file_name(&mut self, file_name: &str) -> Result<(), kube::Error> {
+    pub(crate) async fn write_file_name(&mut self, file_name: &str) -> Result<(), kube::Error> {
         for last_try in [false, false, true] {
             match self.patch(json!({"spec": {"fileName": file_name}})).await {
                 Err(kube::Error::Api(status)) if client::is_conflict(&status) && !last_try => {
@@ -134,21 +137,21 @@ impl VersionClient {
         Ok(unchanged.then_some(()))
     }
 
-    pub async fn patch(&mut self, change: Value) -> Result<(), kube::Error> {
+    pub(crate) async fn patch(&mut self, change: Value) -> Result<(), kube::Error> {
         let version = self.raw.metadata.resource_version.clone();
         let raw = client::patch(&self.api, self.current.version.name(), version.as_deref(), change).await?;
         self.take(raw);
         Ok(())
     }
 
-    pub async fn add_finalizer(&mut self) -> Result<(), kube::Error> {
+    pub(crate) async fn add_finalizer(&mut self) -> Result<(), kube::Error> {
         let mut all = self.raw.metadata.finalizers.clone().unwrap_or_default();
         all.push(FINALIZER.to_owned());
         self.patch(json!({"metadata": {"finalizers": all}})).await
     }
 
     /// Removes our finalizer. A Version that no longer exists is no error.
-    pub async fn remove_finalizer(&mut self) -> Result<(), kube::Error> {
+    pub(crate) async fn remove_finalizer(&mut self) -> Result<(), kube::Error> {
         let mut all = self.raw.metadata.finalizers.clone().unwrap_or_default();
         all.retain(|f| f != FINALIZER);
         match self.patch(json!({"metadata": {"finalizers": all}})).await {

@@ -11,7 +11,7 @@ use crate::domain::ObjectLocation;
 
 /// What kind of PUT stores the content. An object is written once: no PUT replaces other content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutKind {
+pub(crate) enum PutKind {
     /// The location is free and no other content was recorded there: a PUT that creates.
     Create,
     /// The location holds, or held, the same content: it is written again, because of a request or because it was damaged or never
@@ -44,7 +44,7 @@ impl PutKind {
 
 /// The recorded location of this very content, if it is in the folder of `place`. If `place` holds other content, the operator
 /// had chosen the recorded `fileName`, and a client has changed it back since.
-pub fn changed_back(
+pub(crate) fn changed_back(
     version: &VersionState,
     place: &ObjectLocation,
     content: &Content,
@@ -61,7 +61,7 @@ pub fn changed_back(
 
 /// The recorded `fileName`, if the current one was made for content that is refused now: `immutable` was turned on while that
 /// content was being stored.
-pub fn file_name_before(version: &VersionState, target: &Target) -> Option<String> {
+pub(crate) fn file_name_before(version: &VersionState, target: &Target) -> Option<String> {
     let status = &version.status;
     let stored = status.storage.as_ref().filter(|_| status.synced)?.location();
     let made = version.file_name.as_deref()?.split('.').next()?;
@@ -129,7 +129,7 @@ pub(super) fn compare(
 }
 
 /// The text of the Event for content that replaces other content.
-pub fn replaced(version: &VersionState, digest: &str, bytes_changed: bool) -> Option<String> {
+pub(crate) fn replaced(version: &VersionState, digest: &str, bytes_changed: bool) -> Option<String> {
     let before = version.status.content_digest.as_ref()?;
     if **before != *digest {
         Some(format!("The tag's content changed from {before} to {digest}; the object was replaced."))

@@ -6,7 +6,7 @@ use crate::storage::Found;
 
 /// What was fetched and normalised.
 #[derive(Clone, Debug)]
-pub struct Content {
+pub(crate) struct Content {
     /// SHA-256 of the archive's bytes, base64.
     pub checksum: String,
     /// Their number.
@@ -19,7 +19,7 @@ pub struct Content {
 
 impl Content {
     /// What an object holds, as HEAD and our metadata on it say.
-    pub fn found(found: &Found) -> Self {
+    pub(crate) fn found(found: &Found) -> Self {
         let owner = found.ownership.as_ref();
         Self {
             checksum: found.sha256.clone().unwrap_or_default(),
@@ -30,13 +30,13 @@ impl Content {
     }
 
     /// Whether an object was made of just this, whatever HEAD shows of it: it was never verified.
-    pub fn was_sent_to(&self, found: &Found) -> bool {
+    pub(crate) fn was_sent_to(&self, found: &Found) -> bool {
         found.sent_sha256.as_ref() == Some(&self.checksum)
     }
 
     /// Whether an object holds just this, as far as HEAD shows. If the store keeps no SHA-256, size and our own
     /// metadata are compared instead.
-    pub fn is_in(&self, found: &Found) -> bool {
+    pub(crate) fn is_in(&self, found: &Found) -> bool {
         let same = match (&found.sha256, &found.ownership) {
             (Some(sha256), _) => *sha256 == self.checksum,
             (None, Some(owner)) => owner.digest == self.digest,
@@ -48,7 +48,7 @@ impl Content {
 
 /// Whether the recorded files equal those of the content while the archives' bytes differ, unless the recorded key shows another
 /// format. With equal revisions of the normaliser this means that file modes changed.
-pub fn other_bytes(version: &VersionState, target: &Target, content: &Content) -> bool {
+pub(crate) fn other_bytes(version: &VersionState, target: &Target, content: &Content) -> bool {
     let status = &version.status;
     let stored = status.storage.as_ref();
     let may_be_same_format = stored.is_some_and(|stored| !target.format().conflicts_with(stored.key()));

@@ -18,7 +18,7 @@ use crate::controller::owners::Fate;
 use crate::github::RateLimitNotice;
 
 #[derive(Clone, Debug)]
-pub enum Action {
+pub(crate) enum Action {
     /// The Version is not this operator's.
     Ignore,
     /// Nothing, until that time or (`None`) until the Version changes.
@@ -49,7 +49,7 @@ pub enum Action {
 
 /// The queue in which an action waits for its permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
+pub(crate) enum Lane {
     /// A few requests to the API server. No store that hangs delays them.
     Api,
     /// The same, and a few to the bucket.
@@ -59,7 +59,7 @@ pub enum Lane {
 
 /// What a decision depends on besides the Version.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// The last attempt, if it failed.
     pub attempt: Option<&'a Attempt>,
     /// The interval of verifications; `None`: never.
@@ -81,14 +81,14 @@ pub struct Facts<'a> {
 
 /// An intact object that was seen in the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Whether it is an archive of another format than the spec wants.
     pub other_format: bool,
 }
 
 impl Action {
     /// The queue of this action; `None` where nothing is to be done now.
-    pub fn lane(&self) -> Option<Lane> {
+    pub(crate) fn lane(&self) -> Option<Lane> {
         match self {
             Self::Ignore | Self::Rest(_) | Self::Wait(_) | Self::AwaitModule => None,
             Self::AddFinalizer
@@ -103,7 +103,7 @@ impl Action {
     }
 }
 
-pub fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
+pub(crate) fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
     let is_foreign = version.controller().is_some() || version.is_original;
     if *version.type_ != *TYPE_MODULE || (!version.has_finalizer && is_foreign) {
         return Action::Ignore;
@@ -255,7 +255,7 @@ fn usual_pause(version: &VersionState, now: Timestamp) -> Duration {
 }
 
 /// Whether the Secret is refused by GitHub, according to the status.
-pub fn is_refused_by_secret(version: &VersionState) -> bool {
+pub(crate) fn is_refused_by_secret(version: &VersionState) -> bool {
     version.status.is_stalled() && version.status.reason().parse().is_ok_and(Reason::is_about_secret)
 }
 
@@ -266,7 +266,7 @@ fn after_limit(version: &VersionState, until: Timestamp) -> Timestamp {
 }
 
 /// The end of the rate limit that the status names.
-pub fn rate_limited(version: &VersionState) -> Option<Timestamp> {
+pub(crate) fn rate_limited(version: &VersionState) -> Option<Timestamp> {
     let is_limited = version.status.reason() == Reason::RateLimited.as_str();
     let notice = is_limited.then(|| version.status.message.parse::<RateLimitNotice>().ok()).flatten()?;
     Some(notice.until)
@@ -274,7 +274,11 @@ pub fn rate_limited(version: &VersionState) -> Option<Timestamp> {
 
 /// When the object is verified next: at a phase of the clock that depends on the UID, so that restarts neither skip nor bunch
 /// verifications, and nothing has to be stored.
-pub fn next_verification(version: &VersionState, interval: Duration, verified: Timestamp) -> Timestamp {
+pub(crate) fn next_verification(
+    version: &VersionState,
+    interval: Duration,
+    verified: Timestamp,
+) -> Timestamp {
     phase(version, interval, verified)
 }
 

@@ -23,7 +23,7 @@ const SKEW: SignedDuration = SignedDuration::from_mins(10);
 
 /// Deletes the objects at `places`, as far as they are this Version's. Returns the places that are done; each is tried, and
 /// the first failure is returned. Once the Version has changed, nothing more is deleted.
-pub async fn objects(
+pub(crate) async fn objects(
     ctx: &Context,
     object: &VersionClient,
     places: &[ObjectLocation],
@@ -43,7 +43,7 @@ pub async fn objects(
 
 /// Whether a failure keeps the Version. A location that is not recorded is derived from the spec: one that is not allowed or
 /// cannot be used holds no object of ours, and neither does one of a Version that has never stored anything.
-pub fn matters(version: &VersionState, place: &ObjectLocation, failure: &Failure) -> bool {
+pub(crate) fn matters(version: &VersionState, place: &ObjectLocation, failure: &Failure) -> bool {
     // The DELETE was refused after HEAD had found the object.
     let refused = failure.reason == Reason::StorageRefused;
     let answered = !matches!(failure.reason, Reason::StorageUnavailable | Reason::StorageThrottled);
@@ -98,7 +98,7 @@ fn recorded(version: &VersionState, place: &ObjectLocation) -> bool {
 
 /// Every location where an object of this Version may exist, also if the status is lost. One bucket and key under two endpoints
 /// may be two objects, so both are checked.
-pub fn all_places(version: &VersionState) -> Vec<ObjectLocation> {
+pub(crate) fn all_places(version: &VersionState) -> Vec<ObjectLocation> {
     let status = &version.status;
     let mut places: Vec<ObjectLocation> = status.objects().map(StoredLocation::location).collect();
     let storage = status.storage.as_ref().map(StoredLocation::location);

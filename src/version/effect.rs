@@ -15,7 +15,7 @@ use crate::controller::events::Events;
 
 /// What an action results in. Parts are applied in the order of the fields; Events are sent only after the writes succeeded.
 #[derive(Default)]
-pub struct Effect {
+pub(crate) struct Effect {
     /// Add (true) or remove (false) our finalizer.
     pub finalizer: Option<bool>,
     pub status: Option<VersionStatus>,
@@ -26,7 +26,7 @@ pub struct Effect {
     pub end: Option<End>,
 }
 
-pub struct Event {
+pub(crate) struct Event {
     pub is_warning: bool,
     pub reason: &'static str,
     /// Its action: Publish, Verify, Delete or Reconcile.
@@ -35,7 +35,7 @@ pub struct Event {
 }
 
 /// How a reconcile ends.
-pub enum End {
+pub(crate) enum End {
     /// Everything is as wanted.
     Settled,
     /// The next action needs a permit of another queue.
@@ -53,7 +53,7 @@ pub enum End {
 
 /// When a failed attempt is repeated, by both clocks, and what it had downloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pause {
+pub(crate) struct Pause {
     ends: Instant,
     due: Timestamp,
     download: Option<[u8; 32]>,
@@ -62,7 +62,7 @@ pub struct Pause {
 impl End {
     /// The same, with an attempt repeated no sooner than after this pause.
     #[must_use]
-    pub fn no_sooner_than(self, pause: Option<Pause>) -> Self {
+    pub(crate) fn no_sooner_than(self, pause: Option<Pause>) -> Self {
         match (self, pause) {
             (Self::Failed(mut attempt), Some(pause)) => {
                 attempt.ends = attempt.ends.max(pause.ends);
@@ -76,49 +76,49 @@ impl End {
 }
 
 impl Event {
-    pub fn normal(reason: &'static str, action: &'static str, note: String) -> Self {
+    pub(crate) fn normal(reason: &'static str, action: &'static str, note: String) -> Self {
         Self { is_warning: false, reason, action, note }
     }
 
-    pub fn warning(reason: &'static str, action: &'static str, note: String) -> Self {
+    pub(crate) fn warning(reason: &'static str, action: &'static str, note: String) -> Self {
         Self { is_warning: true, reason, action, note }
     }
 }
 
 impl Effect {
     /// Writes a status and continues.
-    pub fn status(status: VersionStatus) -> Self {
+    pub(crate) fn status(status: VersionStatus) -> Self {
         Self { status: Some(status), ..Self::default() }
     }
 
     /// Ends the reconcile without a write.
-    pub fn end(end: End) -> Self {
+    pub(crate) fn end(end: End) -> Self {
         Self { end: Some(end), ..Self::default() }
     }
 
     /// The same with an Event.
     #[must_use]
-    pub fn with_event(mut self, event: Event) -> Self {
+    pub(crate) fn with_event(mut self, event: Event) -> Self {
         self.events.push(event);
         self
     }
 
     /// The same, with Events that name this action.
     #[must_use]
-    pub fn during(mut self, action: &'static str) -> Self {
+    pub(crate) fn during(mut self, action: &'static str) -> Self {
         self.events.iter_mut().for_each(|event| event.action = action);
         self
     }
 
     /// The same, ending the reconcile.
     #[must_use]
-    pub fn ending(self, end: End) -> Self {
+    pub(crate) fn ending(self, end: End) -> Self {
         Self { end: Some(end), ..self }
     }
 
     /// The pause of a failure that is about the content of an archive. It counts even if the status cannot be written: each
     /// attempt downloads the archive.
-    pub fn content_pause(&self) -> Option<Pause> {
+    pub(crate) fn content_pause(&self) -> Option<Pause> {
         let Some(End::Failed(attempt)) = &self.end else { return None };
         let is_about_content = attempt.failure.reason.is_about_content();
         is_about_content.then_some(Pause { ends: attempt.ends, due: attempt.due, download: attempt.download })
@@ -129,7 +129,7 @@ impl Effect {
     /// # Errors
     /// The error of the first write that failed. A failed attempt whose status was written stays one if only the reset of
     /// `forceSync` failed: the next reconcile resets it.
-    pub async fn apply(
+    pub(crate) async fn apply(
         self,
         client: &mut VersionClient,
         events: &Events,

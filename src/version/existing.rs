@@ -36,7 +36,7 @@ pub(super) async fn look(
 
 /// Whether an object is this Version's: its metadata names this namespace and Version, or it has no metadata of ours and is at
 /// the recorded location. The UID does not count, so that a restore from a backup keeps its objects.
-pub fn is_ours(version: &VersionState, place: &ObjectLocation, found: &Found) -> bool {
+pub(crate) fn is_ours(version: &VersionState, place: &ObjectLocation, found: &Found) -> bool {
     match &found.ownership {
         Some(owner) => owner.names(version.namespace(), version.name()),
         None => version.status.is_recorded_at(place),
@@ -154,7 +154,7 @@ pub(super) fn archive_of(target: &Target, place: &ObjectLocation) -> String {
 }
 
 /// Whether an object is known to be an archive of another format than is wanted now.
-pub fn other_format(target: &Target, found: &Found) -> bool {
+pub(crate) fn other_format(target: &Target, found: &Found) -> bool {
     let wanted = archive_of(target, &target.location);
     let written = found.ownership.as_ref().map(|owner| owner.archive.as_str()).unwrap_or_default();
     !wanted.is_empty() && !written.is_empty() && wanted != written

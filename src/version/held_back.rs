@@ -52,7 +52,7 @@ fn limited_account(attempt: &Attempt, version: &VersionState) -> Option<Account>
 }
 
 /// The account of a Version that met GitHub's limit before this process became leader, and has no new request.
-pub fn account_in_status(
+pub(crate) fn account_in_status(
     version: &VersionState,
     leading_since: Timestamp,
     now: Timestamp,

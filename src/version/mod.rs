@@ -4,35 +4,35 @@
 //! order of a reconcile: [`decide`] (pure) → a permit → [`client`] reads the Version → `decide` again → [`actions`] → an
 //! [`effect`], which is the only thing that writes.
 
-pub mod actions;
-pub mod api_failure;
-pub mod basis;
-pub mod bulkhead;
-pub mod client;
-pub mod compare;
-pub mod content;
-pub mod context;
-pub mod credentials;
-pub mod decide;
-pub mod delete;
-pub mod effect;
-pub mod existing;
-pub mod failed;
-pub mod fetch;
-pub mod held_back;
-pub mod outcome;
-pub mod progress;
-pub mod publish;
-pub mod rate_limits;
-pub mod report;
-pub mod retry;
-pub mod scheduler;
-pub mod secret_polls;
-pub mod secret_trials;
-pub mod snapshot;
-pub mod status;
-pub mod store;
-pub mod warnings;
+pub(crate) mod actions;
+pub(crate) mod api_failure;
+pub(crate) mod basis;
+pub(crate) mod bulkhead;
+pub(crate) mod client;
+pub(crate) mod compare;
+pub(crate) mod content;
+pub(crate) mod context;
+pub(crate) mod credentials;
+pub(crate) mod decide;
+pub(crate) mod delete;
+pub(crate) mod effect;
+pub(crate) mod existing;
+pub(crate) mod failed;
+pub(crate) mod fetch;
+pub(crate) mod held_back;
+pub(crate) mod outcome;
+pub(crate) mod progress;
+pub(crate) mod publish;
+pub(crate) mod rate_limits;
+pub(crate) mod report;
+pub(crate) mod retry;
+pub(crate) mod scheduler;
+pub(crate) mod secret_polls;
+pub(crate) mod secret_trials;
+pub(crate) mod snapshot;
+pub(crate) mod status;
+pub(crate) mod store;
+pub(crate) mod warnings;
 
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,10 @@ use crate::controller::failure::Failure;
 use crate::domain::ObjectLocation;
 
 /// The name of a Secret and its resourceVersion; `None` if it does not exist.
-pub type SecretVersion = (String, Option<String>);
+pub(crate) type SecretVersion = (String, Option<String>);
 
 /// Why nothing was published.
-pub struct NotPublished {
+pub(crate) struct NotPublished {
     pub failure: Failure,
     /// Whether the recorded object is known to be missing or damaged.
     pub lost: bool,
@@ -29,7 +29,7 @@ impl From<Failure> for NotPublished {
 }
 
 /// How an attempt ended that published nothing.
-pub enum Ended {
+pub(crate) enum Ended {
     /// The Version has changed: nothing more is sent, and it is read again.
     Outdated,
     Failed(NotPublished),
@@ -49,7 +49,7 @@ impl From<kube::Error> for Ended {
 
 /// Proof that an object is in S3 with this checksum: HEAD has confirmed it.
 #[derive(Clone, Debug)]
-pub struct Published {
+pub(crate) struct Published {
     pub(super) place: ObjectLocation,
     pub(super) checksum: String,
     /// `h1:…`
@@ -63,7 +63,7 @@ pub struct Published {
 }
 
 /// Something worth an Event although the attempt succeeded.
-pub enum Note {
+pub(crate) enum Note {
     /// The content of a version that is not immutable was replaced.
     ContentReplaced(String),
     /// The repository has another name now: from where to where.
@@ -71,7 +71,7 @@ pub enum Note {
 }
 
 /// How an attempt ended that succeeded.
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub published: Published,
     /// What to tell besides.
     pub notes: Vec<Note>,

@@ -6,7 +6,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// Shared by the work of a reconcile and by what watches for changes meanwhile.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     publishes: AtomicBool,
     has_permit: AtomicBool,
     tries_now: AtomicBool,
@@ -14,35 +14,35 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn begin_publish(&self) {
+    pub(crate) fn begin_publish(&self) {
         self.publishes.store(true, Ordering::Relaxed);
     }
 
     /// The publish has its permit, and no longer only waits.
-    pub fn start_publish(&self) {
+    pub(crate) fn start_publish(&self) {
         self.has_permit.store(true, Ordering::Relaxed);
     }
 
-    pub fn has_started_publish(&self) -> bool {
+    pub(crate) fn has_started_publish(&self) -> bool {
         self.has_permit.load(Ordering::Relaxed)
     }
 
     /// The pause after a take-over does not apply.
-    pub fn try_now(&self) {
+    pub(crate) fn try_now(&self) {
         self.tries_now.store(true, Ordering::Relaxed);
     }
 
-    pub fn tries_now(&self) -> bool {
+    pub(crate) fn tries_now(&self) -> bool {
         self.tries_now.load(Ordering::Relaxed)
     }
 
-    pub fn publishes(&self) -> bool {
+    pub(crate) fn publishes(&self) -> bool {
         self.publishes.load(Ordering::Relaxed)
     }
 
     /// Held during a PUT or DELETE, which is not dropped half-way: S3 might still carry it out after the requests of the next
     /// reconcile, and leave an object behind or delete one that is wanted again.
-    pub async fn sending(&self) -> MutexGuard<'_, ()> {
+    pub(crate) async fn sending(&self) -> MutexGuard<'_, ()> {
         self.sending.lock().await
     }
 }

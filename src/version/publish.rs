@@ -23,7 +23,7 @@ use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
 use crate::github::FetchError;
 
-pub async fn publish(
+pub(crate) async fn publish(
     ctx: &Context,
     object: &mut VersionClient,
     target: &Target,

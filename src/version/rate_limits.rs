@@ -12,14 +12,14 @@ use crate::api::state::VersionState;
 use crate::api::target::Target;
 
 /// The account that a fetch counts for, as a hash of the host and, if there is one, the Secret.
-pub type Account = u64;
+pub(crate) type Account = u64;
 
 /// The end of each limit, by account.
 #[derive(Debug, Default)]
 pub struct RateLimits(Mutex<HashMap<Account, Instant>>);
 
 /// The account that a Version's fetch counts for.
-pub fn account(version: &VersionState, target: &Target) -> Account {
+pub(crate) fn account(version: &VersionState, target: &Target) -> Account {
     let mut account = DefaultHasher::new();
     target.repository.host().hash(&mut account);
     let config = &target.config;

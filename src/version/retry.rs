@@ -44,7 +44,7 @@ pub struct Attempt {
 }
 
 /// An attempt that has just failed.
-pub struct FailedAttempt {
+pub(crate) struct FailedAttempt {
     pub failure: Failure,
     /// The Secret that it read, if the failure may be about that.
     pub secret: Option<SecretVersion>,
@@ -136,7 +136,7 @@ impl ChangeKey {
 
 impl FailedAttempt {
     /// What is remembered of it, if it was made for `key`.
-    pub fn remembered(&self, key: ChangeKey) -> Attempt {
+    pub(crate) fn remembered(&self, key: ChangeKey) -> Attempt {
         Attempt {
             failures: self.failures,
             reason: self.failure.reason,

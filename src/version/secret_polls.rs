@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const FRESH: Duration = Duration::from_secs(30);
 
 /// The resourceVersion of a Secret (`Some(None)`: it does not exist); `None` where it could not be read.
-pub type Outcome = Option<Option<String>>;
+pub(crate) type Outcome = Option<Option<String>>;
 
 /// A read and its time.
 type Look = Arc<tokio::sync::Mutex<Option<(Instant, Outcome)>>>;

@@ -9,7 +9,7 @@ use crate::controller::client;
 
 /// A Version as it was last read: what decisions use, and the full status that writes start from.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The pruned Version.
     pub version: VersionState,
     /// The whole status; empty where it cannot be read.
@@ -18,7 +18,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Of an object from the API server.
-    pub fn of(raw: &DynamicObject) -> Self {
+    pub(crate) fn of(raw: &DynamicObject) -> Self {
         let object = serde_json::to_value(raw).unwrap_or_default();
         let mut status: VersionStatus = client::part(raw, "status").unwrap_or_default();
         let recorded = [&mut status.last_handled_request, &mut status.last_module_request];

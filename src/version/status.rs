@@ -18,7 +18,7 @@ use crate::domain::text::cut;
 
 /// Why `Ready` was last not True, also where a suspension or a later failure has written another reason: it does not become
 /// True before that was resolved. `None`: no failure stands.
-pub fn standing(version: &VersionState) -> Option<&str> {
+pub(crate) fn standing(version: &VersionState) -> Option<&str> {
     let status = &version.status;
     let ready = status.ready.as_ref().filter(|ready| !ready.is_true)?;
     let quiet = [&status.stalled, &status.reconciling];
@@ -47,7 +47,7 @@ impl Snapshot {
     }
 
     /// Before a PUT: the place is on record, so that no crash can orphan what is about to be stored there.
-    pub fn publishing(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
+    pub(crate) fn publishing(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
         let message = format!("Publishing to {place}.");
         let mut after = self.with(&Outcome::Working, Reason::Publishing, &message, now);
         note(&mut after, refusal(&self.version));
@@ -58,7 +58,12 @@ impl Snapshot {
     }
 
     /// The object is stored as wanted. While a move has left something behind, that is not the end of it.
-    pub fn published(&self, published: &Published, requests: &Requests, now: Timestamp) -> VersionStatus {
+    pub(crate) fn published(
+        &self,
+        published: &Published,
+        requests: &Requests,
+        now: Timestamp,
+    ) -> VersionStatus {
         let Published { place, checksum, digest, size, source, stored_now, stored_at } = published;
         let mut after = if left_behind(&self.version, place).is_empty() {
             self.with(&Outcome::Ready, Reason::Synced, &stored(Some(place)), now)
@@ -84,7 +89,7 @@ impl Snapshot {
     }
 
     /// The attempt failed. What is stored stays on record: `synced` follows the object, `Ready` the attempt.
-    pub fn failed(
+    pub(crate) fn failed(
         &self,
         failure: &Failure,
         requests: &Requests,
@@ -104,7 +109,7 @@ impl Snapshot {
     }
 
     /// The object was found missing or damaged; it is about to be restored.
-    pub fn restoring(&self, what: &str, now: Timestamp) -> VersionStatus {
+    pub(crate) fn restoring(&self, what: &str, now: Timestamp) -> VersionStatus {
         let mut after = self.with(&Outcome::Working, Reason::Restoring, what, now);
         note(&mut after, refusal(&self.version));
         after.synced = Some(false);
@@ -112,7 +117,7 @@ impl Snapshot {
     }
 
     /// Work is stopped, as asked. What had failed before is neither forgotten nor mended by that.
-    pub fn suspended(&self, by: &str, now: Timestamp) -> VersionStatus {
+    pub(crate) fn suspended(&self, by: &str, now: Timestamp) -> VersionStatus {
         let standing = standing(&self.version);
         let failed = standing.filter(|reason| !Reason::is_progress(reason));
         let failed = failed
@@ -125,7 +130,7 @@ impl Snapshot {
     }
 
     /// The object is as wanted: the conditions say so, and requests that were done are struck.
-    pub fn settled(&self, now: Timestamp) -> VersionStatus {
+    pub(crate) fn settled(&self, now: Timestamp) -> VersionStatus {
         let message = stored(self.status.storage.as_ref());
         let mut after = self.with(&Outcome::Ready, Reason::Synced, &message, now);
         after.pending_force = None;
@@ -133,7 +138,7 @@ impl Snapshot {
     }
 
     /// The object was seen at the target's location: the conditions say so, and the location is recorded as the spec spells it.
-    pub fn recorded(&self, target: &Target, now: Timestamp) -> VersionStatus {
+    pub(crate) fn recorded(&self, target: &Target, now: Timestamp) -> VersionStatus {
         let is_recorded = self.status.storage.as_ref() == Some(&target.location);
         if is_recorded { self.settled(now) } else { self.spelled_anew(&target.location, now) }
     }
@@ -148,14 +153,14 @@ impl Snapshot {
     }
 
     /// What a move left behind is gone, or may stay.
-    pub fn cleaned_up(&self, now: Timestamp) -> VersionStatus {
+    pub(crate) fn cleaned_up(&self, now: Timestamp) -> VersionStatus {
         let mut after = self.settled(now);
         after.objects.retain(|p| self.version.status.is_stored_as(p));
         after
     }
 
     /// The same outcome, of a generation that our own reset of `spec.forceSync` has made.
-    pub fn observed(&self) -> VersionStatus {
+    pub(crate) fn observed(&self) -> VersionStatus {
         let mut after = self.status.clone();
         after.observed_generation = self.version.metadata.generation;
         for condition in after.conditions.iter_mut().filter(|c| condition::OURS.contains(&c.type_.as_str())) {
@@ -168,7 +173,7 @@ impl Snapshot {
     }
 
     /// `places` are gone, or not this Version's to delete.
-    pub fn struck(&self, places: &[ObjectLocation]) -> VersionStatus {
+    pub(crate) fn struck(&self, places: &[ObjectLocation]) -> VersionStatus {
         let mut after = self.status.clone();
         after.objects.retain(|p| !places.contains(p));
         after

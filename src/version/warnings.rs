@@ -9,7 +9,7 @@ const LISTED_BYTES: usize = 500;
 const LISTED: usize = 5;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
+pub(crate) struct Warning {
     pub reason: Reason,
     pub text: String,
 }

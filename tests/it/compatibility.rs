@@ -131,7 +131,7 @@ async fn an_original_version_without_a_module_is_published_a_providers_is_not() 
 }
 
 /// CRDs under the original's names that let everything in, as a stand-in for those of any of its releases.
-pub fn original_crds() -> tempfile::TempDir {
+pub(crate) fn original_crds() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (plural, kind) in [("modules", "Module"), ("versions", "Version"), ("providers", "Provider")] {
         let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});

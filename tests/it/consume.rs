@@ -11,11 +11,11 @@ use crate::support::token_registry::{Registry, RegistryBuilder};
 use crate::support::{World, key, root};
 
 /// The pages whose commands are run here.
-pub const PAGES: [&str; 2] = [PAGE, "docs/migration.md"];
+pub(crate) const PAGES: [&str; 2] = [PAGE, "docs/migration.md"];
 const PAGE: &str = "docs/consume.md";
 
 /// The configuration of a consumer that uses no registry yet.
-pub async fn sources(world: &World) -> String {
+pub(crate) async fn sources(world: &World) -> String {
     let stored = key(&world.version_ready("terraform-aws-eks-21.11.0").await);
     format!(
         r#"

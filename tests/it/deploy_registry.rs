@@ -15,7 +15,7 @@ use crate::support::{World, root, testbed};
 const NAME: &str = "opendepot-registry";
 
 /// The values without which there is no registry.
-pub fn required() -> Value {
+pub(crate) fn required() -> Value {
     json!({
         "enabled": true,
         "url": "https://registry.acme.io",
@@ -34,7 +34,7 @@ fn with(values: &Value) -> Value {
 }
 
 /// Values that leave no part of the registry out.
-pub fn everything(namespace: &str) -> Value {
+pub(crate) fn everything(namespace: &str) -> Value {
     json!({
         "enabled": true,
         "url": "https://registry.acme.io:8443",
@@ -103,7 +103,7 @@ pub fn everything(namespace: &str) -> Value {
 }
 
 /// Values in which everything that may have any name has this one.
-pub fn named(name: &str) -> Value {
+pub(crate) fn named(name: &str) -> Value {
     with(&json!({
         "namespaces": [name],
         "tls": {"secretName": name},
@@ -125,7 +125,7 @@ pub fn named(name: &str) -> Value {
 }
 
 /// Leaves out what differs on purpose: the kustomization leaves two settings and the key of links to its user.
-pub fn without_settings(kustomized: &mut [Value], charted: &mut Vec<Value>) {
+pub(crate) fn without_settings(kustomized: &mut [Value], charted: &mut Vec<Value>) {
     fn container(objects: &mut [Value]) -> &mut Value {
         let deployment = |o: &&mut Value| o["kind"] == "Deployment" && o["metadata"]["name"] == NAME;
         let found = objects.iter_mut().find(deployment).unwrap();

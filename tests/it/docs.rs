@@ -75,7 +75,7 @@ async fn stage(page: &str) -> (World, opendepot_testbed::operator::Operator, tem
 }
 
 /// A text of the documentation, for the namespace, bucket and repositories of this test.
-pub fn here(text: &str, world: &World) -> String {
+pub(crate) fn here(text: &str, world: &World) -> String {
     let text = ["opendepot-system", "opendepot-modules", "terraform-aws-modules"]
         .iter()
         .fold(text.to_owned(), |text, name| text.replace(name, &world.name));
@@ -88,7 +88,7 @@ pub fn here(text: &str, world: &World) -> String {
 }
 
 /// Runs the commands of a page, and gives where they ran.
-pub async fn run(page: &str) -> (World, opendepot_testbed::operator::Operator, tempfile::TempDir) {
+pub(crate) async fn run(page: &str) -> (World, opendepot_testbed::operator::Operator, tempfile::TempDir) {
     let sessions = sessions(&root().join(page));
     assert!(!sessions.is_empty(), "{page} has nothing to run: take it out of the list below");
     let (world, operator, folder) = stage(page).await;

@@ -69,7 +69,7 @@ fn settled(world: &World, owner: Option<&Owner>, number: usize) -> (Value, Value
 }
 
 /// Creates this many settled Versions without an owner.
-pub async fn create_settled(world: &World, count: usize) {
+pub(crate) async fn create_settled(world: &World, count: usize) {
     create(world, (0..count).map(|number| settled(world, None, number))).await;
 }
 

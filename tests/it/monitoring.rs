@@ -142,7 +142,7 @@ fn the_registry_counts_under_the_labels_that_rules_select() {
 }
 
 /// Fails if a running registry that has served something lacks a metric of a rule or panel.
-pub fn has_the_metrics_of_the_registrys_rules(text: &str) {
+pub(crate) fn has_the_metrics_of_the_registrys_rules(text: &str) {
     let there = |name: &String| {
         let series = |line: &str| {
             let rest = line.strip_prefix(name.as_str()).unwrap_or("x");

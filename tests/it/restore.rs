@@ -59,7 +59,7 @@ async fn lost(world: &World, operator: &Operator) -> (Value, Vec<Value>) {
 }
 
 /// The commands of the documents that take our finalizers off, for this namespace alone.
-pub fn the_way_to_take_finalizers_off(world: &World) -> String {
+pub(crate) fn the_way_to_take_finalizers_off(world: &World) -> String {
     let commands = |page: &str| {
         let text = std::fs::read_to_string(root().join(page)).unwrap();
         let begin =

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::support::{World, condition, root, user_modules};
 
-pub const PUBLISH: &str = "publish.yaml";
-pub const APPEND: &str = "append.yaml";
-pub const ACTION: &str = "publish-with-action.yaml";
+pub(crate) const PUBLISH: &str = "publish.yaml";
+pub(crate) const APPEND: &str = "append.yaml";
+pub(crate) const ACTION: &str = "publish-with-action.yaml";
 
 /// Steps that need a cloud: [`runner`] has done their work.
 const CLOUD: [&str; 2] = ["Configure AWS credentials", "Setup kubeconfig"];
@@ -24,7 +24,7 @@ async fn runner(world: &World, service_account: &str) -> Runner {
 }
 
 /// A world with the repository of the workflows, a runner and an operator.
-pub struct Stage {
+pub(crate) struct Stage {
     pub world: World,
     pub runner: Runner,
     repository: Repository,
@@ -32,7 +32,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub async fn new(name: &str, tags: &[&str]) -> Self {
+    pub(crate) async fn new(name: &str, tags: &[&str]) -> Self {
         let world = World::new(name).await;
         let operator = world.operator().await;
         let repository = world.bed.github.repository(&world.repository("terraform-aws-my-module")).unwrap();
@@ -62,7 +62,7 @@ impl Stage {
     }
 
     /// A workflow of the examples, for this test's namespace, bucket and repository.
-    pub fn workflow(&self, name: &str) -> String {
+    pub(crate) fn workflow(&self, name: &str) -> String {
         let text = std::fs::read_to_string(root().join("examples/workflows").join(name)).unwrap();
         let name = &self.world.name;
         text.replace("opendepot-system", name).replace("opendepot-modules", name).replace("my-org", name)
@@ -76,14 +76,14 @@ impl Stage {
         self.runner.run(workflow, None, &json!({"release": {"tag_name": tag}})).unwrap()
     }
 
-    pub fn published(&self, workflow: &str, tag: &str) -> Outcome {
+    pub(crate) fn published(&self, workflow: &str, tag: &str) -> Outcome {
         let outcome = self.release(workflow, tag);
         assert!(outcome.success, "{workflow} {tag}: {}", outcome.log);
         outcome
     }
 
     /// What the Module lists.
-    pub async fn listed(&self) -> Vec<String> {
+    pub(crate) async fn listed(&self) -> Vec<String> {
         let module = self.world.get_module("my-module").await.unwrap();
         let versions = module["spec"]["versions"].as_array().unwrap();
         versions.iter().map(|v| v["version"].as_str().unwrap().to_owned()).collect()

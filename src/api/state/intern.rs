@@ -18,7 +18,7 @@ struct Table<T: ?Sized> {
 }
 
 impl<T: ?Sized> Interner<T> {
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self(Mutex::new(None))
     }
 
@@ -44,14 +44,14 @@ impl<T: ?Sized> Interner<T> {
 }
 
 impl Interner<str> {
-    pub fn text(&self, text: &str) -> Arc<str> {
+    pub(super) fn text(&self, text: &str) -> Arc<str> {
         self.shared(text, |known| known == text, || Arc::from(text))
     }
 }
 
 impl<T: PartialEq> Interner<T> {
     /// The shared copy of `value`. Equal values have equal keys.
-    pub fn value(&self, key: impl Hash, value: T) -> Arc<T> {
+    pub(super) fn value(&self, key: impl Hash, value: T) -> Arc<T> {
         let value = Arc::new(value);
         self.shared(key, |known| *known == *value, || Arc::clone(&value))
     }

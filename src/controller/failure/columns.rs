@@ -56,7 +56,7 @@ pub enum About {
 
 /// The cheapest check that shows whether a failure still exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recheck {
+pub(super) enum Recheck {
     /// The spec and the flags. No request.
     Spec,
     /// The part of a fetch before the first request: allowed hosts and the Secret.

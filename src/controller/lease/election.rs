@@ -8,20 +8,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a Lease remains valid without renewal.
-pub const DURATION: Duration = Duration::from_secs(15);
+pub(crate) const DURATION: Duration = Duration::from_secs(15);
 /// How long after the last renewal was *sent* its holder still acts. The rest of [`DURATION`] is a margin for requests in
 /// flight and for clocks that run at different speeds.
-pub const TERM: Duration = Duration::from_secs(10);
+pub(crate) const TERM: Duration = Duration::from_secs(10);
 /// Interval of renewals, and of retries after a failed renewal.
-pub const RENEW: Duration = Duration::from_secs(2);
+pub(crate) const RENEW: Duration = Duration::from_secs(2);
 /// Timeout of a request to the API server. A renewal that takes longer is sent again.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a standby replica reads the Lease.
-pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The fields of a Lease that change with each renewal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// `spec.holderIdentity`; none or empty: released.
     pub holder: Option<String>,
     /// `spec.renewTime`, as written.
@@ -34,7 +34,7 @@ pub struct Record {
 
 /// What to do about the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// The Lease does not exist: create it.
     Create,
     /// It is released or expired: take it.
@@ -47,7 +47,7 @@ pub enum Next {
 
 /// Why a renewal failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// No answer within [`REQUEST_TIMEOUT`]; the API server may have executed the write.
     Late,
     /// The Lease had another resourceVersion than in the last response, and was read again.
@@ -60,7 +60,7 @@ pub enum Refusal {
 ///
 /// After a timeout the pause is already over, and after a conflict the Lease was read again. Both are retried at once, so
 /// that a request that hangs costs [`REQUEST_TIMEOUT`] and no more. Others would fail again at once.
-pub fn pause_after(refusal: Refusal) -> Duration {
+pub(crate) fn pause_after(refusal: Refusal) -> Duration {
     match refusal {
         Refusal::Late | Refusal::Outdated => Duration::ZERO,
         Refusal::Other => RENEW / 2,
@@ -69,19 +69,19 @@ pub fn pause_after(refusal: Refusal) -> Duration {
 
 /// A standby replica, with the last change of the Lease that it has seen.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     identity: String,
     observed: Option<(Record, Instant)>,
 }
 
 impl Candidate {
     /// `identity` must be unique to this process.
-    pub fn new(identity: String) -> Self {
+    pub(crate) fn new(identity: String) -> Self {
         Self { identity, observed: None }
     }
 
     /// Decides what to do with the Lease as read at `now`.
-    pub fn next(&mut self, read: Option<&Record>, now: Instant) -> Next {
+    pub(crate) fn next(&mut self, read: Option<&Record>, now: Instant) -> Next {
         let Some(record) = read else {
             // It was deleted; its holder may not have noticed.
             let held = |(record, since): &(Record, Instant)| {
@@ -107,7 +107,7 @@ impl Candidate {
 }
 
 /// Until when the holder may act if the renewal that was sent at `sent` succeeds.
-pub fn term(sent: Instant) -> Instant {
+pub(crate) fn term(sent: Instant) -> Instant {
     sent + TERM
 }
 

@@ -3,7 +3,7 @@
 //! [`election`] decides; this file reads and writes the Lease. Each write contains the resourceVersion that was read, so that
 //! the API server rejects one of two concurrent writes. kube-runtime 5.0 has no leader election.
 
-pub mod election;
+pub(crate) mod election;
 mod leadership;
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::election::{Candidate, DURATION, Next, POLL_INTERVAL, RENEW, REQUEST_TIMEOUT, Record, Refusal};
-pub use self::leadership::Leadership;
+pub(crate) use self::leadership::Leadership;
 use crate::controller::client::{FIELD_MANAGER, is_denied};
 
 /// How often a failure to acquire the Lease is logged.
@@ -30,7 +30,7 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 pub struct LeadershipLost;
 
 /// A candidate for a Lease.
-pub struct Election {
+pub(crate) struct Election {
     api: Api<Lease>,
     name: String,
     namespace: String,
@@ -38,7 +38,7 @@ pub struct Election {
 }
 
 /// The Lease that this process holds, as last written.
-pub struct LeaderLease {
+pub(crate) struct LeaderLease {
     election: Election,
     lease: Lease,
     leadership: Leadership,
@@ -46,7 +46,7 @@ pub struct LeaderLease {
 
 impl Election {
     /// For the Lease `namespace/name`.
-    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+    pub(crate) fn new(client: Client, namespace: &str, name: &str) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             api: Api::namespaced(client, namespace),
@@ -57,7 +57,7 @@ impl Election {
     }
 
     /// Waits until this process holds the Lease. Calls `waiting` with the current holder at each attempt.
-    pub async fn acquire(self, mut waiting: impl FnMut(&str)) -> LeaderLease {
+    pub(crate) async fn acquire(self, mut waiting: impl FnMut(&str)) -> LeaderLease {
         let mut candidate = Candidate::new(self.identity.clone());
         let mut logged: Option<Instant> = None;
         loop {
@@ -144,12 +144,12 @@ impl Election {
 }
 
 impl LeaderLease {
-    pub fn leadership(&self) -> Leadership {
+    pub(crate) fn leadership(&self) -> Leadership {
         self.leadership.clone()
     }
 
     /// Renews the Lease until it is lost.
-    pub async fn renew_until_lost(&mut self) -> LeadershipLost {
+    pub(crate) async fn renew_until_lost(&mut self) -> LeadershipLost {
         let leadership = self.leadership.clone();
         let lost = tokio::select! {
             biased;
@@ -199,7 +199,7 @@ impl LeaderLease {
     }
 
     /// Releases the Lease, so that another replica takes over at once. This process must not act as the leader any more.
-    pub async fn release(self) {
+    pub(crate) async fn release(self) {
         let write_released = async |lease: Lease| {
             let mut lease = self.election.written(lease, false);
             if let Some(spec) = &mut lease.spec {
@@ -276,7 +276,7 @@ fn record(lease: &Lease) -> Record {
 
 /// The operator's namespace: that of the service account in its token, else the default namespace of the configuration (in a
 /// pod, the pod's own).
-pub fn own_namespace(config: &Config) -> String {
+pub(crate) fn own_namespace(config: &Config) -> String {
     let token = config.auth_info.token.as_ref().map(secrecy::ExposeSecret::expose_secret);
     token.and_then(service_account).unwrap_or_else(|| config.default_namespace.clone())
 }

@@ -46,7 +46,7 @@ struct Withdrawn<'a> {
 }
 
 /// The JSON of a version of a module.
-pub fn detail(module: &ServedModule, version: &ServedVersion) -> Vec<u8> {
+pub(crate) fn detail(module: &ServedModule, version: &ServedVersion) -> Vec<u8> {
     let address = &module.address;
     let stored =
         module.versions.iter().filter_map(|version| Some((&version.release, version.withdrawn.as_deref()?)));

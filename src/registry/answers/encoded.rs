@@ -28,7 +28,7 @@ pub struct Encoded {
 }
 
 /// A body in both encodings.
-pub fn encoded(text: Vec<u8>) -> Encodings {
+pub(crate) fn encoded(text: Vec<u8>) -> Encodings {
     let hash = hex(&digest(&SHA256, &text).as_ref()[..16]);
     let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
     // Writing to memory cannot fail.

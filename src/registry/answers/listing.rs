@@ -32,7 +32,7 @@ struct Deprecation<'a> {
 
 /// The answer for these versions, in their order, without withdrawn ones. `None` if nothing is left: the clients report an
 /// empty list as a fault of the registry, and a 404 as a missing module.
-pub fn listing(versions: &[ServedVersion]) -> Option<Encodings> {
+pub(crate) fn listing(versions: &[ServedVersion]) -> Option<Encodings> {
     let listed: Vec<&ServedVersion> = versions.iter().filter(|version| version.withdrawn.is_none()).collect();
     let first = listed.first()?;
     let entries = listed.iter().map(|version| Version {

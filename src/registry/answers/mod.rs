@@ -1,5 +1,5 @@
 //! The bodies of the registry's answers.
 
-pub mod detail;
-pub mod encoded;
-pub mod listing;
+pub(crate) mod detail;
+pub(crate) mod encoded;
+pub(crate) mod listing;

@@ -40,7 +40,7 @@ pub(super) enum Failed {
 
 impl Failed {
     /// The label of the metric.
-    pub fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Differs => "differs",

@@ -52,13 +52,17 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    pub fn new(mode: Mode, public: Vec<PublicEndpoint>) -> Self {
+    pub(super) fn new(mode: Mode, public: Vec<PublicEndpoint>) -> Self {
         Self { mode, public }
     }
 
     /// The location under the name that clients reach it by; `None` to stream. `endpoint` is the one that is set for the
     /// location, there or by the environment.
-    pub fn redirect(&self, location: &ObjectLocation, endpoint: Option<&Endpoint>) -> Option<ObjectLocation> {
+    pub(super) fn redirect(
+        &self,
+        location: &ObjectLocation,
+        endpoint: Option<&Endpoint>,
+    ) -> Option<ObjectLocation> {
         let public = self.public.iter().find(|public| Some(&public.inside) == endpoint);
         let aws = endpoint.is_none_or(|endpoint| endpoint.is_aws(&location.region));
         let redirected = match self.mode {

@@ -48,7 +48,7 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    pub fn new(most: usize, wait: Duration) -> Self {
+    pub(super) fn new(most: usize, wait: Duration) -> Self {
         Self { most, wait, state: Mutex::default() }
     }
 
@@ -57,7 +57,7 @@ impl Slots {
     }
 
     /// Waits for a place, in turn with others that could use it. `None` if there was none in time.
-    pub async fn take(self: &Arc<Self>, link: &str, peer: Peer) -> Option<Slot> {
+    pub(super) async fn take(self: &Arc<Self>, link: &str, peer: Peer) -> Option<Slot> {
         let peer = peer.network();
         let (grant, granted) = oneshot::channel();
         self.state().waiting.push_back(Waiting { link: link.into(), peer, grant });

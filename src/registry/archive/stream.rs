@@ -80,7 +80,7 @@ impl std::error::Error for CutShort {}
 
 impl Streamed {
     /// A body of `length` bytes, of which `first` has been read already.
-    pub fn new(
+    pub(super) fn new(
         (first, rest): (Bytes, ObjectBody),
         length: u64,
         status: u16,

@@ -17,7 +17,10 @@ pub fn own_token(config: &Config) -> Option<SecretString> {
 }
 
 /// Checks `--audience`. Tokens that open the Kubernetes API are not to be sent to a registry: their audience is refused.
-pub fn checked(audience: Option<&str>, own_token: Option<&SecretString>) -> Result<String, AccessError> {
+pub(super) fn checked(
+    audience: Option<&str>,
+    own_token: Option<&SecretString>,
+) -> Result<String, AccessError> {
     let audience = audience.unwrap_or_default();
     if audience.is_empty() {
         return Err(AccessError::NoAudience);

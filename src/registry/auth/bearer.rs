@@ -11,7 +11,7 @@ use super::token::is_token68;
 const LONGEST: usize = 16 * 1024;
 
 /// The token of a request, if it has one. Its characters are those of `token68` (RFC 9110).
-pub fn token(headers: &HeaderMap) -> Result<Option<SecretString>, Denied> {
+pub(super) fn token(headers: &HeaderMap) -> Result<Option<SecretString>, Denied> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -28,7 +28,7 @@ pub fn token(headers: &HeaderMap) -> Result<Option<SecretString>, Denied> {
 }
 
 /// The token, if its length and its characters are those of one.
-pub fn checked(token: &str) -> Result<SecretString, Denied> {
+pub(super) fn checked(token: &str) -> Result<SecretString, Denied> {
     if token.len() > LONGEST {
         return Err(Denied::Unauthenticated(denied::TOO_LONG));
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-pub struct Bounded<K, V> {
+pub(super) struct Bounded<K, V> {
     capacity: usize,
     entries: HashMap<K, (u64, V)>,
     /// The keys in the order of insertion, with the number of the insertion. Replaced and removed entries stay until they are
@@ -13,16 +13,16 @@ pub struct Bounded<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, entries: HashMap::new(), order: VecDeque::new(), inserted: 0 }
     }
 
-    pub fn get(&self, key: &K) -> Option<&V> {
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
     /// Inserts or replaces an entry, which is the newest then.
-    pub fn insert(&mut self, key: K, value: V) {
+    pub(super) fn insert(&mut self, key: K, value: V) {
         self.inserted += 1;
         self.entries.insert(key, (self.inserted, value));
         self.order.push_back((self.inserted, key));
@@ -38,12 +38,12 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
         }
     }
 
-    pub fn remove(&mut self, key: &K) {
+    pub(super) fn remove(&mut self, key: &K) {
         self.entries.remove(key);
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> (usize, usize) {
+    pub(super) fn len(&self) -> (usize, usize) {
         (self.entries.len(), self.order.len())
     }
 }

@@ -23,30 +23,30 @@ pub enum Denied {
 /// Seconds after which a client may try again when a server did not answer.
 const RETRY_AFTER: u32 = 2;
 
-pub const TWO_HEADERS: &str = "two Authorization headers";
+pub(super) const TWO_HEADERS: &str = "two Authorization headers";
 
-pub const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's name, or run terraform login";
-pub const NOT_BEARER: &str = "not a bearer token";
-pub const MALFORMED: &str = "token is malformed";
-pub const TOO_LONG: &str = "token is longer than 16 KiB";
-pub const EXPIRED: &str = "token expired: get a new one";
-pub const OTHER_AUDIENCE: &str = "token is for another audience";
-pub const NOT_ACCEPTED: &str = "token is not accepted";
-pub const UNKNOWN_STATIC: &str = "token is not known";
-pub const SHORT_STATIC: &str = "token has less than 32 random bytes";
-pub const NOT_YET_VALID: &str = "token is not valid yet: compare the clocks";
-pub const NO_EXPIRY: &str = "token has no expiry";
-pub const BAD_ALGORITHM: &str = "token is signed with an algorithm that is not accepted";
-pub const CRITICAL: &str = "token has critical header fields";
-pub const UNKNOWN_KEY: &str = "token is signed with an unknown key";
-pub const BAD_SIGNATURE: &str = "token signature is wrong";
-pub const CLAIM_MISSING: &str = "token lacks a required claim";
-pub const CLAIM_UNUSABLE: &str = "token has a claim that cannot be used";
-pub const EMAIL_UNVERIFIED: &str = "token has an email address that is not verified";
+pub(super) const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's name, or run terraform login";
+pub(super) const NOT_BEARER: &str = "not a bearer token";
+pub(super) const MALFORMED: &str = "token is malformed";
+pub(super) const TOO_LONG: &str = "token is longer than 16 KiB";
+pub(super) const EXPIRED: &str = "token expired: get a new one";
+pub(super) const OTHER_AUDIENCE: &str = "token is for another audience";
+pub(super) const NOT_ACCEPTED: &str = "token is not accepted";
+pub(super) const UNKNOWN_STATIC: &str = "token is not known";
+pub(super) const SHORT_STATIC: &str = "token has less than 32 random bytes";
+pub(super) const NOT_YET_VALID: &str = "token is not valid yet: compare the clocks";
+pub(super) const NO_EXPIRY: &str = "token has no expiry";
+pub(super) const BAD_ALGORITHM: &str = "token is signed with an algorithm that is not accepted";
+pub(super) const CRITICAL: &str = "token has critical header fields";
+pub(super) const UNKNOWN_KEY: &str = "token is signed with an unknown key";
+pub(super) const BAD_SIGNATURE: &str = "token signature is wrong";
+pub(super) const CLAIM_MISSING: &str = "token lacks a required claim";
+pub(super) const CLAIM_UNUSABLE: &str = "token has a claim that cannot be used";
+pub(super) const EMAIL_UNVERIFIED: &str = "token has an email address that is not verified";
 
-pub const TOO_MANY_FAILED_TOKENS: &str = "too many failed tokens: wait";
-pub const TOO_MANY_REVIEWS: &str = "too many requests: wait";
-pub const TOO_MANY_REFUSALS: &str = "too many refused requests: wait";
+pub(super) const TOO_MANY_FAILED_TOKENS: &str = "too many failed tokens: wait";
+pub(super) const TOO_MANY_REVIEWS: &str = "too many requests: wait";
+pub(super) const TOO_MANY_REFUSALS: &str = "too many refused requests: wait";
 
 impl Denied {
     /// The status of the answer.

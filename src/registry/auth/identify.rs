@@ -29,7 +29,7 @@ const TIMES: Times = Times {
 /// Failed tokens each minute, for one peer.
 const FAILED_TOKENS: u32 = 30;
 
-pub struct Identifier {
+pub(super) struct Identifier {
     audience: String,
     tokens: Arc<StaticTokens>,
     issuers: Issuers,
@@ -42,14 +42,19 @@ pub struct Identifier {
 type Identified = Result<Arc<Identity>, Denied>;
 
 impl Identifier {
-    pub fn new(audience: String, tokens: Arc<StaticTokens>, issuers: Issuers, reviews: Arc<Reviews>) -> Self {
+    pub(super) fn new(
+        audience: String,
+        tokens: Arc<StaticTokens>,
+        issuers: Issuers,
+        reviews: Arc<Reviews>,
+    ) -> Self {
         let identities = Arc::new(ReviewCache::new(TOKENS, TIMES));
         let failed_tokens = Limit::per_minute(FAILED_TOKENS);
         Self { audience, tokens, issuers, reviews, identities, failed_tokens }
     }
 
     /// Whose token it is, and the kind of the token for metrics.
-    pub async fn identify(&self, token: SecretString, peer: IpAddr) -> (&'static str, Identified) {
+    pub(super) async fn identify(&self, token: SecretString, peer: IpAddr) -> (&'static str, Identified) {
         let peer = Who::Peer(Peer::from(peer));
         let now = Instant::now();
         if token.expose_secret().starts_with(static_tokens::PREFIX) {
@@ -76,22 +81,22 @@ impl Identifier {
     }
 
     /// Whether a peer may try another token.
-    pub fn may_try(&self, peer: IpAddr) -> Result<(), Denied> {
+    pub(super) fn may_try(&self, peer: IpAddr) -> Result<(), Denied> {
         self.not_limited(&Who::Peer(Peer::from(peer)), Instant::now())
     }
 
     /// Counts what failed elsewhere as a failed token.
-    pub fn record_failure(&self, peer: IpAddr) {
+    pub(super) fn record_failure(&self, peer: IpAddr) {
         self.failed_tokens.record(Who::Peer(Peer::from(peer)), Instant::now());
     }
 
     /// The issuer with this URL.
-    pub fn issuer(&self, url: &str) -> Option<Arc<Issuer>> {
+    pub(super) fn issuer(&self, url: &str) -> Option<Arc<Issuer>> {
         self.issuers.named(url)
     }
 
     /// Counts a header without a usable token as a failed one.
-    pub fn unreadable(&self, denied: Denied, peer: IpAddr) -> Denied {
+    pub(super) fn unreadable(&self, denied: Denied, peer: IpAddr) -> Denied {
         let peer = Who::Peer(Peer::from(peer));
         match self.not_limited(&peer, Instant::now()) {
             Ok(()) => self.failed(denied, peer),
@@ -130,7 +135,11 @@ impl Identifier {
 }
 
 /// A JWT that the API server would refuse: expired, or for others.
-pub fn not_worth_a_review(jwt: &Unverified<'_>, audience: &str, clock: Timestamp) -> Option<&'static str> {
+pub(super) fn not_worth_a_review(
+    jwt: &Unverified<'_>,
+    audience: &str,
+    clock: Timestamp,
+) -> Option<&'static str> {
     match jwt.expires() {
         Err(_) => Some(denied::MALFORMED),
         Ok(Some(expires)) if expires <= clock => Some(denied::EXPIRED),

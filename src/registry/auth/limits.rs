@@ -21,14 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Who is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
+pub(super) enum Who {
     Identity(Key),
     Peer(Peer),
 }
 
 /// An IPv4 address, or the /64 of an IPv6 address: one customer has as many addresses as that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Peer(IpAddr);
+pub(super) struct Peer(IpAddr);
 
 impl From<IpAddr> for Peer {
     fn from(address: IpAddr) -> Self {
@@ -40,26 +40,26 @@ impl From<IpAddr> for Peer {
 }
 
 /// So many a minute, at most that many at once: a token bucket, kept as the instant at which it is full again.
-pub struct Limit {
+pub(super) struct Limit {
     interval: Duration,
     minute: Duration,
     full_at: Mutex<Bounded<Who, Instant>>,
 }
 
 impl Limit {
-    pub fn per_minute(count: u32) -> Self {
+    pub(super) fn per_minute(count: u32) -> Self {
         let minute = Duration::from_mins(1);
         Self { interval: minute / count, minute, full_at: Mutex::new(Bounded::new(REMEMBERED)) }
     }
 
     /// Whether another one is permitted; otherwise the seconds until it is.
-    pub fn check(&self, who: &Who, now: Instant) -> Result<(), u32> {
+    pub(super) fn check(&self, who: &Who, now: Instant) -> Result<(), u32> {
         let full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         self.room(full_at.get(who), now)
     }
 
     /// Takes one, if it is permitted.
-    pub fn take(&self, who: Who, now: Instant) -> Result<(), u32> {
+    pub(super) fn take(&self, who: Who, now: Instant) -> Result<(), u32> {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         self.room(full_at.get(&who), now)?;
         let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
@@ -68,7 +68,7 @@ impl Limit {
     }
 
     /// Counts one that has happened, permitted or not.
-    pub fn record(&self, who: Who, now: Instant) {
+    pub(super) fn record(&self, who: Who, now: Instant) {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
         full_at.insert(who, next.min(now + self.minute));
@@ -86,7 +86,7 @@ impl Limit {
 }
 
 /// Places for reviews in flight.
-pub struct Places {
+pub(super) struct Places {
     running: Semaphore,
     waiting: Semaphore,
 }
@@ -99,7 +99,7 @@ impl Default for Places {
 
 impl Places {
     /// A place, or `None` when too many wait or the wait takes too long.
-    pub async fn take(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn take(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(place) = self.running.try_acquire() {
             return Some(place);
         }

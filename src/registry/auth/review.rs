@@ -18,13 +18,13 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The API server gave no answer. The text is for the log, and contains no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoAnswer(pub String);
+pub(super) struct NoAnswer(pub String);
 
 /// A review in progress.
-pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, NoAnswer>> + Send>>;
+pub(super) type Pending<T> = Pin<Box<dyn Future<Output = Result<T, NoAnswer>> + Send>>;
 
 /// Asks for reviews. A trait, so that tests need no API server.
-pub trait Reviewer: Send + Sync + 'static {
+pub(super) trait Reviewer: Send + Sync + 'static {
     /// Whose token it is; `None` if it is not accepted for `audience`.
     fn token(&self, token: SecretString, audience: String) -> Pending<Option<Identity>>;
 
@@ -33,7 +33,7 @@ pub trait Reviewer: Send + Sync + 'static {
 }
 
 /// Reviews by the API server of `client`.
-pub struct ApiServer {
+pub(super) struct ApiServer {
     pub client: Client,
 }
 
@@ -74,7 +74,7 @@ async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T,
 
 /// The identity of a review that accepts the token for `audience`: an authenticator that knows no audiences leaves
 /// `status.audiences` empty, which counts as another audience.
-pub fn identity(status: TokenReviewStatus, audience: &str, token: &str) -> Option<Identity> {
+pub(super) fn identity(status: TokenReviewStatus, audience: &str, token: &str) -> Option<Identity> {
     let ours = status.audiences.unwrap_or_default().iter().any(|one| one == audience);
     if status.authenticated != Some(true) || !ours {
         return None;
@@ -88,7 +88,7 @@ pub fn identity(status: TokenReviewStatus, audience: &str, token: &str) -> Optio
 }
 
 /// Not plain `get modules`: a role that shows Modules does not hand out their code.
-pub fn access_review(identity: &Identity, namespace: &str, name: &str) -> SubjectAccessReview {
+pub(super) fn access_review(identity: &Identity, namespace: &str, name: &str) -> SubjectAccessReview {
     let attributes = ResourceAttributes {
         verb: Some("get".into()),
         group: Some("opendepot.defdev.io".into()),

@@ -11,11 +11,11 @@ use super::bounded::Bounded;
 use super::denied::Denied;
 
 /// A digest of what is asked.
-pub type Key = [u8; 32];
+pub(super) type Key = [u8; 32];
 
 /// For how long answers count, from their review.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub(super) struct Times {
     pub yes: Duration,
     pub no: Duration,
     /// A yes while reviews fail.
@@ -26,14 +26,14 @@ pub struct Times {
 
 /// Where the answer is kept. A no may need a narrower key than a yes: see [`Asked`](super::Asked).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keys {
+pub(super) struct Keys {
     pub yes: Key,
     pub no: Key,
 }
 
 /// The outcome of a review.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer<Y, N> {
+pub(super) enum Answer<Y, N> {
     /// `life`: the longest time for which it counts, if something limits it.
     Yes {
         value: Y,
@@ -45,7 +45,7 @@ pub enum Answer<Y, N> {
 
 /// A review without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub(super) struct Failure {
     pub denied: Denied,
     /// Not asked again for a while.
     pub remember: bool,
@@ -54,7 +54,7 @@ pub struct Failure {
 }
 
 /// What a caller receives.
-pub type Outcome<Y, N> = Result<Result<Y, N>, Denied>;
+pub(super) type Outcome<Y, N> = Result<Result<Y, N>, Denied>;
 
 struct Yes<Y> {
     value: Y,
@@ -71,7 +71,7 @@ struct State<Y, N> {
     open: HashMap<Key, watch::Receiver<Option<Outcome<Y, N>>>>,
 }
 
-pub struct ReviewCache<Y, N> {
+pub(super) struct ReviewCache<Y, N> {
     times: Times,
     state: Mutex<State<Y, N>>,
 }
@@ -81,7 +81,7 @@ where
     Y: Clone + Send + Sync + 'static,
     N: Clone + Send + Sync + 'static,
 {
-    pub fn new(capacity: usize, times: Times) -> Self {
+    pub(super) fn new(capacity: usize, times: Times) -> Self {
         let state = State {
             yes: Bounded::new(capacity),
             no: Bounded::new(capacity),
@@ -92,18 +92,18 @@ where
     }
 
     /// What is known without a review.
-    pub fn known(&self, keys: &Keys, now: Instant) -> Option<Outcome<Y, N>> {
+    pub(super) fn known(&self, keys: &Keys, now: Instant) -> Option<Outcome<Y, N>> {
         self.state().known(keys, now)
     }
 
     /// A permission that counts, or would count if reviews failed.
-    pub fn known_yes(&self, keys: &Keys, now: Instant) -> Option<Y> {
+    pub(super) fn known_yes(&self, keys: &Keys, now: Instant) -> Option<Y> {
         self.state().stale(keys, now)
     }
 
     /// Returns what is known, or waits for the review of another caller, or starts one if `admit` permits it. The review
     /// continues when its caller gives up. The second value says whether this call started it.
-    pub async fn ask<F>(
+    pub(super) async fn ask<F>(
         self: &Arc<Self>,
         keys: Keys,
         now: Instant,
@@ -154,7 +154,7 @@ where
     }
 
     /// Keeps the answer, and returns what it means for those who wait.
-    pub fn store(&self, keys: &Keys, answer: Answer<Y, N>, now: Instant) -> Outcome<Y, N> {
+    pub(super) fn store(&self, keys: &Keys, answer: Answer<Y, N>, now: Instant) -> Outcome<Y, N> {
         let mut state = self.state();
         match answer {
             Answer::Yes { value, life } => {

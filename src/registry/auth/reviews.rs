@@ -17,11 +17,11 @@ use crate::registry::metrics::RegistryMetrics;
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Whose token it is, or the reason phrase.
-pub type TokenAnswer = Answer<Arc<Identity>, &'static str>;
+pub(super) type TokenAnswer = Answer<Arc<Identity>, &'static str>;
 /// Whether it is permitted.
-pub type AccessAnswer = Answer<(), ()>;
+pub(super) type AccessAnswer = Answer<(), ()>;
 
-pub struct Reviews {
+pub(super) struct Reviews {
     reviewer: Box<dyn Reviewer>,
     places: Places,
     metrics: RegistryMetrics,
@@ -29,11 +29,11 @@ pub struct Reviews {
 }
 
 impl Reviews {
-    pub fn new(reviewer: Box<dyn Reviewer>, metrics: RegistryMetrics) -> Self {
+    pub(super) fn new(reviewer: Box<dyn Reviewer>, metrics: RegistryMetrics) -> Self {
         Self { reviewer, places: Places::default(), metrics, logged: Mutex::default() }
     }
 
-    pub async fn token(self: Arc<Self>, token: SecretString, audience: String) -> TokenAnswer {
+    pub(super) async fn token(self: Arc<Self>, token: SecretString, audience: String) -> TokenAnswer {
         let Some(_place) = self.places.take().await else { return Answer::Failed(self.busy("token")) };
         match self.reviewer.token(token, audience).await {
             Ok(Some(identity)) => {
@@ -48,7 +48,7 @@ impl Reviews {
         }
     }
 
-    pub async fn access(
+    pub(super) async fn access(
         self: Arc<Self>,
         identity: Arc<Identity>,
         namespace: String,
@@ -85,7 +85,7 @@ impl Reviews {
 }
 
 /// The time until the identity's token expires.
-pub fn life(identity: &Identity) -> Option<Duration> {
+pub(super) fn life(identity: &Identity) -> Option<Duration> {
     let left = identity.expires?.duration_since(Timestamp::now());
     Some(Duration::try_from(left).unwrap_or_default())
 }

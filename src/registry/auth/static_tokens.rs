@@ -15,7 +15,7 @@ use super::denied;
 use super::identity::{Identity, Kind};
 
 /// Static tokens begin with this.
-pub const PREFIX: &str = "odt_";
+pub(super) const PREFIX: &str = "odt_";
 /// 32 bytes in base64url, the shortest encoding that is in use.
 const SHORTEST: usize = PREFIX.len() + 43;
 const RELOAD: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ const RELOAD: Duration = Duration::from_secs(30);
 const LONGEST_FILE: u64 = 4096;
 
 /// The tokens of one folder.
-pub struct StaticTokens {
+pub(super) struct StaticTokens {
     folder: Option<PathBuf>,
     entries: ArcSwap<Vec<Entry>>,
     /// Each problem is logged once.
@@ -37,7 +37,7 @@ struct Entry {
 
 impl StaticTokens {
     /// Reads the folder for the first time; without a folder no token is known.
-    pub fn open(folder: Option<PathBuf>) -> Result<Self, (PathBuf, io::Error)> {
+    pub(super) fn open(folder: Option<PathBuf>) -> Result<Self, (PathBuf, io::Error)> {
         let tokens = Self { folder, entries: ArcSwap::default(), logged: Mutex::default() };
         match tokens.reload() {
             Ok(()) => Ok(tokens),
@@ -46,7 +46,7 @@ impl StaticTokens {
     }
 
     /// Reads the folder again every 30 seconds. A folder that cannot be read changes nothing.
-    pub async fn keep_current(&self) {
+    pub(super) async fn keep_current(&self) {
         loop {
             tokio::time::sleep(RELOAD).await;
             if let Err(error) = self.reload() {
@@ -55,7 +55,7 @@ impl StaticTokens {
         }
     }
 
-    pub fn reload(&self) -> io::Result<()> {
+    pub(super) fn reload(&self) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let (entries, problems) = read(folder)?;
         self.entries.store(Arc::new(entries));
@@ -64,7 +64,7 @@ impl StaticTokens {
     }
 
     /// Whose token it is, or the reason phrase. Every entry is compared, in constant time.
-    pub fn find(&self, token: &str) -> Result<Arc<Identity>, &'static str> {
+    pub(super) fn find(&self, token: &str) -> Result<Arc<Identity>, &'static str> {
         if token.len() < SHORTEST {
             return Err(denied::SHORT_STATIC);
         }

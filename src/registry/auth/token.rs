@@ -86,7 +86,7 @@ fn time(claim: Option<&Value>) -> Result<Option<Timestamp>, NotATime> {
 }
 
 /// The characters of a bearer token (RFC 9110).
-pub fn is_token68(text: &str) -> bool {
+pub(crate) fn is_token68(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     !body.is_empty()
         && body.bytes().all(|byte| {

@@ -10,7 +10,7 @@ use url::Url;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a job requests a token. GitHub sets both variables in jobs with the permission `id-token: write`.
-pub struct Request {
+pub(super) struct Request {
     url: String,
     token: SecretString,
 }
@@ -21,14 +21,14 @@ struct Answer {
 }
 
 impl Request {
-    pub fn from_environment() -> Option<Self> {
+    pub(super) fn from_environment() -> Option<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let token = variable("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?.into();
         Some(Self { url: variable("ACTIONS_ID_TOKEN_REQUEST_URL")?, token })
     }
 
     /// Requests a token for `audience`.
-    pub async fn send(&self, audience: &str) -> Result<SecretString, String> {
+    pub(super) async fn send(&self, audience: &str) -> Result<SecretString, String> {
         let mut url =
             Url::parse(&self.url).map_err(|error| format!("ACTIONS_ID_TOKEN_REQUEST_URL: {error}"))?;
         url.query_pairs_mut().append_pair("audience", audience);

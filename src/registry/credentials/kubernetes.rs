@@ -15,7 +15,7 @@ const LIFE_SECONDS: i64 = 3600;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests a token for `audience`.
-pub async fn request(namespace: &str, name: &str, audience: &str) -> Result<SecretString, String> {
+pub(super) async fn request(namespace: &str, name: &str, audience: &str) -> Result<SecretString, String> {
     let mut config = inferred().await.map_err(|error| error.to_string())?;
     config.default_retry = false;
     config.connect_timeout = Some(TIMEOUT);

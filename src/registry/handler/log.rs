@@ -17,16 +17,16 @@ pub(super) struct DownloadLine {
 }
 
 impl DownloadLine {
-    pub fn start(address: Address, release: &Release, client: ClientInfo) -> Self {
+    pub(super) fn start(address: Address, release: &Release, client: ClientInfo) -> Self {
         let version = loggable(&release.to_string());
         Self { address, version, user: "-".into(), client, start: Instant::now() }
     }
 
-    pub fn identified(&mut self, identity: &Identity) {
+    pub(super) fn identified(&mut self, identity: &Identity) {
         self.user = loggable(&identity.user);
     }
 
-    pub fn write(self, status: u16) {
+    pub(super) fn write(self, status: u16) {
         tracing::info!(
             user = self.user,
             module = %self.address,
@@ -48,11 +48,11 @@ pub(super) struct ArchiveLine {
 }
 
 impl ArchiveLine {
-    pub fn start(address: Address, release: &Release) -> Self {
+    pub(super) fn start(address: Address, release: &Release) -> Self {
         Self { address, version: loggable(&release.to_string()), start: Instant::now() }
     }
 
-    pub fn write(self, outcome: Outcome) {
+    pub(super) fn write(self, outcome: Outcome) {
         tracing::info!(
             module = %self.address,
             version = self.version,

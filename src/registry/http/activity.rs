@@ -70,7 +70,7 @@ pub(super) enum Cut {
 }
 
 impl Cut {
-    pub fn reason(self) -> &'static str {
+    pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Headers => "its request took too long to arrive",
             Self::Idle => "it was idle",
@@ -82,7 +82,7 @@ impl Cut {
 }
 
 impl Activity {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let state = State {
             phase: Phase::Fresh,
             since: Instant::now(),
@@ -103,7 +103,7 @@ impl Activity {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn received(&self, bytes: usize) {
+    pub(super) fn received(&self, bytes: usize) {
         let mut state = self.state();
         if bytes == 0 {
             state.ended = true;
@@ -112,52 +112,52 @@ impl Activity {
         }
     }
 
-    pub fn sent(&self, bytes: usize) {
+    pub(super) fn sent(&self, bytes: usize) {
         let mut state = self.state();
         state.sent += bytes as u64;
         state.blocked = None;
     }
 
     /// The socket takes no bytes at the moment.
-    pub fn blocked(&self) {
+    pub(super) fn blocked(&self) {
         self.state().blocked.get_or_insert_with(Instant::now);
     }
 
     /// A request was read.
-    pub fn begun(&self) {
+    pub(super) fn begun(&self) {
         self.state().phase = Phase::Busy;
     }
 
     /// An answer begins that has to be sent at this rate.
-    pub fn paced(&self, rate: MinimumRate) {
+    pub(super) fn paced(&self, rate: MinimumRate) {
         let mut state = self.state();
         state.rate = Some(Window { rate, since: Instant::now(), sent_before: state.sent });
     }
 
     /// The answer was handed over to the socket.
-    pub fn answered(&self) {
+    pub(super) fn answered(&self) {
         let mut state = self.state();
         (state.phase, state.since, state.rate) = (Phase::Idle, Instant::now(), None);
     }
 
     /// Whether the client has closed its side.
-    pub fn ended(&self) -> bool {
+    pub(super) fn ended(&self) -> bool {
         self.state().ended
     }
 
     /// Whether no request has begun yet.
-    pub fn is_fresh(&self) -> bool {
+    pub(super) fn is_fresh(&self) -> bool {
         self.state().phase == Phase::Fresh
     }
 
     /// Since when the connection waits for its client, if no request is running.
-    pub fn waiting_since(&self) -> Option<Instant> {
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
         let state = self.state();
         (state.phase != Phase::Busy && !self.evicted.load(Ordering::Relaxed)).then_some(state.since)
     }
 
     /// When the connection has taken too long, unless something happens before. Checks the rate of an answer on the way.
-    pub fn deadline(&self, limits: &Limits, now: Instant) -> Option<(Instant, Cut)> {
+    pub(super) fn deadline(&self, limits: &Limits, now: Instant) -> Option<(Instant, Cut)> {
         let mut state = self.state();
         let phase = match state.phase {
             Phase::Fresh | Phase::Headers => Some((state.since + limits.headers, Cut::Headers)),
@@ -170,27 +170,27 @@ impl Activity {
     }
 
     /// Ends the connection now.
-    pub fn evict(&self) {
+    pub(super) fn evict(&self) {
         self.evicted.store(true, Ordering::Release);
         self.task.wake();
     }
 
     /// Ends the connection when no request is running.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.task.wake();
     }
 
-    pub fn is_evicted(&self) -> bool {
+    pub(super) fn is_evicted(&self) -> bool {
         self.evicted.load(Ordering::Acquire)
     }
 
-    pub fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 
     /// The task to wake for [`evict`](Self::evict) and [`close`](Self::close).
-    pub fn register(&self, task: &std::task::Waker) {
+    pub(super) fn register(&self, task: &std::task::Waker) {
         self.task.register(task);
     }
 }

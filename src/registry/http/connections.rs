@@ -42,7 +42,7 @@ impl Connections {
 
     /// A place for a connection from this address (`None`: a trusted proxy). Where there is none, the connection that has
     /// waited longest for its client is closed: one of the same address if that has too many. `None` if all are busy.
-    pub fn admit(self: &Arc<Self>, counted: Option<IpAddr>, limits: &Limits) -> Option<Place> {
+    pub(super) fn admit(self: &Arc<Self>, counted: Option<IpAddr>, limits: &Limits) -> Option<Place> {
         let counted = counted.map(|address| Peer { address }.network());
         let mut table = self.table();
         let of_address = counted.and_then(|address| table.by_address.get(&address)).copied().unwrap_or(0);
@@ -62,7 +62,7 @@ impl Connections {
     }
 
     /// Ends every connection after its running request.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.table().open.values().for_each(|open| open.activity.close());
     }
 }

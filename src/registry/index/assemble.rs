@@ -20,7 +20,7 @@ use crate::storage::StorageRules;
 
 /// What the registry keeps of a Version that its Module owns.
 #[derive(Clone, Debug)]
-pub struct StoredVersion {
+pub(super) struct StoredVersion {
     /// UID of its controlling Module.
     pub owner: Box<str>,
     release: Release,
@@ -36,7 +36,7 @@ pub struct StoredVersion {
 impl StoredVersion {
     /// What can be served of a Version: it is controlled by a Module, has our finalizer and a stored archive at a permitted
     /// location. Its name must be the one that the Module controller gives, which [`serve`] checks.
-    pub fn of(version: &VersionState, rules: &StorageRules) -> Option<Self> {
+    pub(super) fn of(version: &VersionState, rules: &StorageRules) -> Option<Self> {
         let status = &version.status;
         let usable = version.type_.as_ref() == TYPE_MODULE
             && version.has_finalizer
@@ -87,7 +87,7 @@ fn format_of(key: &str) -> Option<ArchiveFormat> {
 }
 
 /// The served form of a Module; `None` unless it holds the address that it claims.
-pub fn serve<'a>(
+pub(super) fn serve<'a>(
     module: &ModuleListing,
     versions: impl Iterator<Item = (&'a str, &'a StoredVersion)>,
 ) -> Option<ServedModule> {

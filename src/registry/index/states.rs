@@ -59,7 +59,7 @@ impl NotServed {
 }
 
 /// The state of a Module in the metrics.
-pub fn state(not_served: Option<NotServed>) -> &'static str {
+pub(super) fn state(not_served: Option<NotServed>) -> &'static str {
     match not_served {
         None => "served",
         Some(NotServed::NotAddressable) => "not_addressable",

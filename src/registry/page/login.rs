@@ -17,7 +17,7 @@ pub(super) struct Offer<'a> {
 }
 
 impl Offer<'_> {
-    pub fn render(&self) -> Markup {
+    pub(super) fn render(&self) -> Markup {
         html! {
             div.message {
                 h1 { @if self.user.is_some() { "You are signed in" } @else { "Sign in" } }

@@ -28,7 +28,7 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    pub fn render(&self) -> Markup {
+    pub(super) fn render(&self) -> Markup {
         let address = &self.module.address;
         html! {
             (breadcrumbs(address, self.folder))

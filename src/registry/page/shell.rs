@@ -30,7 +30,7 @@ pub(super) struct Page<'a> {
 }
 
 impl Page<'_> {
-    pub fn answer(self, status: StatusCode, phrase: &'static str) -> Response<Body> {
+    pub(super) fn answer(self, status: StatusCode, phrase: &'static str) -> Response<Body> {
         let mut answer = answer(status, phrase, self.render().into_string());
         set(&mut answer, header::CONTENT_TYPE, "text/html; charset=utf-8");
         set(&mut answer, header::CACHE_CONTROL, "no-store");

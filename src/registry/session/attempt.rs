@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// How long people have at the provider, in seconds.
-pub const LIFETIME: u64 = 10 * 60;
+pub(super) const LIFETIME: u64 = 10 * 60;
 const RANDOM_BYTES: usize = 32;
 
 /// What binds the provider's answer to the browser that was sent there.
@@ -56,6 +56,6 @@ impl Attempt {
 }
 
 /// Random bytes as they stand in URLs and claims.
-pub fn text(random: &[u8; RANDOM_BYTES]) -> String {
+pub(super) fn text(random: &[u8; RANDOM_BYTES]) -> String {
     URL_SAFE_NO_PAD.encode(random)
 }

@@ -12,7 +12,7 @@ use crate::registry::auth::token::Unverified;
 
 /// What a browser brings back.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub(super) struct Answer {
     pub state: String,
     code: Option<String>,
     error: Option<String>,
@@ -21,7 +21,7 @@ pub struct Answer {
 
 impl Answer {
     /// Reads the query of the callback. A parameter that is there twice is none.
-    pub fn parse(query: &str) -> Self {
+    pub(super) fn parse(query: &str) -> Self {
         let value = |name: &str| {
             let mut values = form_urlencoded::parse(query.as_bytes())
                 .filter(|(key, value)| key == name && !value.is_empty());
@@ -37,7 +37,7 @@ impl Answer {
     }
 
     /// The code, from the provider that was asked.
-    pub fn code(&self, issuer: &str) -> Result<&str, Refused> {
+    pub(super) fn code(&self, issuer: &str) -> Result<&str, Refused> {
         if self.issuer.as_ref().is_some_and(|own| own != issuer) {
             return Err(Refused::bad_request("Another identity provider has answered: start again."));
         }
@@ -62,7 +62,7 @@ impl Answer {
 
 /// What a code was exchanged for.
 #[derive(Deserialize)]
-pub struct Tokens {
+pub(super) struct Tokens {
     pub id_token: String,
     access_token: Option<String>,
 }
@@ -74,7 +74,7 @@ struct Problem {
 }
 
 /// The tokens in the provider's answer, or what it says is wrong, for the log.
-pub fn tokens(status: u16, body: &[u8]) -> Result<Tokens, String> {
+pub(super) fn tokens(status: u16, body: &[u8]) -> Result<Tokens, String> {
     if status == 200 {
         return serde_json::from_slice(body).map_err(|_| "the answer has no id_token".to_owned());
     }
@@ -86,7 +86,7 @@ pub fn tokens(status: u16, body: &[u8]) -> Result<Tokens, String> {
 
 /// Whether an id token is the answer to this attempt: of the provider, for the client, with the attempt's nonce (OpenID Connect
 /// Core, 3.1.3.7). Times and signature are checked elsewhere.
-pub fn is_answer(id_token: &Unverified<'_>, issuer: &str, client: &str, attempt: &Attempt) -> bool {
+pub(super) fn is_answer(id_token: &Unverified<'_>, issuer: &str, client: &str, attempt: &Attempt) -> bool {
     let claim = |name: &str| id_token.claims.get(name);
     let many = claim("aud").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
     let party = match claim("azp") {
@@ -101,7 +101,7 @@ pub fn is_answer(id_token: &Unverified<'_>, issuer: &str, client: &str, attempt:
 
 /// The token of the session: the access token, as `terraform login` gets it, if it is a JWT for this registry; else the id
 /// token, if that is for this registry.
-pub fn choose<'a>(tokens: &'a Tokens, issuer: &Issuer) -> Result<&'a str, Refused> {
+pub(super) fn choose<'a>(tokens: &'a Tokens, issuer: &Issuer) -> Result<&'a str, Refused> {
     let all = [tokens.access_token.as_deref(), Some(tokens.id_token.as_str())];
     let ours = |token: &&str| Unverified::parse(token).is_some_and(|jwt| issuer.claims(&jwt));
     let mut fitting = all.into_iter().flatten().filter(ours).peekable();

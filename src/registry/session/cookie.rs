@@ -7,25 +7,25 @@ use axum::http::{HeaderMap, header};
 use crate::registry::link::LinkKeys;
 
 /// A session.
-pub const SESSION: &str = "__Host-opendepot-session";
+pub(super) const SESSION: &str = "__Host-opendepot-session";
 /// A sign-in that waits for the identity provider.
-pub const ATTEMPT: &str = "__Host-opendepot-sign-in";
+pub(super) const ATTEMPT: &str = "__Host-opendepot-sign-in";
 /// Browsers keep 4,096 bytes of name and value.
 const LONGEST_VALUE: usize = 4000;
 
 /// `Set-Cookie` that keeps a sealed content for so many seconds. `None` if it is too long for a browser.
-pub fn kept(name: &'static str, content: &[u8], seconds: u64, keys: &LinkKeys) -> Option<HeaderValue> {
+pub(super) fn kept(name: &'static str, content: &[u8], seconds: u64, keys: &LinkKeys) -> Option<HeaderValue> {
     let value = keys.seal(name, content).filter(|value| value.len() <= LONGEST_VALUE)?;
     header_value(name, &value, seconds)
 }
 
 /// `Set-Cookie` that removes a cookie.
-pub fn removed(name: &'static str) -> Option<HeaderValue> {
+pub(super) fn removed(name: &'static str) -> Option<HeaderValue> {
     header_value(name, "", 0)
 }
 
 /// The content of a cookie of a request.
-pub fn opened(headers: &HeaderMap, name: &str, keys: &LinkKeys) -> Option<Vec<u8>> {
+pub(super) fn opened(headers: &HeaderMap, name: &str, keys: &LinkKeys) -> Option<Vec<u8>> {
     let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.filter(|(own, _)| *own == name).find_map(|(_, value)| keys.open(name, value))

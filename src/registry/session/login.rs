@@ -14,7 +14,7 @@ use crate::registry::auth::{Access, Endpoints, Issuer};
 use crate::registry::path::MODULES;
 
 /// The path to which the provider sends browsers back.
-pub const CALLBACK: &str = "/login/callback";
+pub(super) const CALLBACK: &str = "/login/callback";
 /// Where the clients listen for the provider's answer. They never use the last one.
 const PORTS: [u16; 2] = [10_000, 10_020];
 

@@ -20,7 +20,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Codes that are exchanged at once.
 const EXCHANGES: usize = 16;
 
-pub struct Provider {
+pub(super) struct Provider {
     pub login: Login,
     source: Discovery,
     known: ArcSwapOption<Known>,
@@ -28,24 +28,24 @@ pub struct Provider {
 }
 
 /// What the provider's metadata has said last.
-pub struct Known {
+pub(super) struct Known {
     pub endpoints: Endpoints,
     /// The document of service discovery.
     pub document: Bytes,
 }
 
 impl Provider {
-    pub fn new(login: Login, source: Discovery) -> Self {
+    pub(super) fn new(login: Login, source: Discovery) -> Self {
         Self { login, source, known: ArcSwapOption::empty(), exchanges: Semaphore::new(EXCHANGES) }
     }
 
     /// What is known; nothing until the provider has answered once.
-    pub fn known(&self) -> Option<Arc<Known>> {
+    pub(super) fn known(&self) -> Option<Arc<Known>> {
         self.known.load_full()
     }
 
     /// Reads the metadata as long as it is polled. What was read last stays while the provider does not answer.
-    pub async fn keep_current(&self) {
+    pub(super) async fn keep_current(&self) {
         let mut retry = RETRY.0;
         loop {
             match self.source.endpoints().await {
@@ -70,7 +70,12 @@ impl Provider {
     }
 
     /// Exchanges a code for tokens.
-    pub async fn exchange(&self, known: &Known, code: &str, attempt: &Attempt) -> Result<Tokens, Refused> {
+    pub(super) async fn exchange(
+        &self,
+        known: &Known,
+        code: &str,
+        attempt: &Attempt,
+    ) -> Result<Tokens, Refused> {
         let Ok(_place) = self.exchanges.try_acquire() else {
             return Err(Refused::later("Too many people sign in at the moment: try again."));
         };

@@ -10,7 +10,7 @@ use super::refused::Refused;
 const LONGEST_PATH: usize = 512;
 
 /// Checks that a form was sent by a page of this registry: no other origin can make a browser sign in or out.
-pub fn check_origin(headers: &HeaderMap, url: Option<&Url>) -> Result<(), Refused> {
+pub(super) fn check_origin(headers: &HeaderMap, url: Option<&Url>) -> Result<(), Refused> {
     let Some(url) = url else {
         return Err(Refused::forbidden("Signing in is not possible: the registry runs without --url."));
     };
@@ -25,14 +25,14 @@ pub fn check_origin(headers: &HeaderMap, url: Option<&Url>) -> Result<(), Refuse
 }
 
 /// The fields of a form.
-pub struct Form {
+pub(super) struct Form {
     pub token: SecretString,
     /// Where to go afterwards.
     pub back: String,
 }
 
 /// The fields of a form; the last of a name counts.
-pub fn form(headers: &HeaderMap, body: &[u8]) -> Result<Form, Refused> {
+pub(super) fn form(headers: &HeaderMap, body: &[u8]) -> Result<Form, Refused> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
@@ -59,7 +59,7 @@ pub fn back(query: &str) -> String {
 }
 
 /// The text if it is one path of this registry, else `/`. Browsers take `//` and `/\` for the start of a host.
-pub fn local(path: &str) -> &str {
+pub(super) fn local(path: &str) -> &str {
     let characters = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
     let one_path = path.starts_with('/') && !path.starts_with("//") && path.len() <= LONGEST_PATH;
     if one_path && path.bytes().all(characters) { path } else { "/" }

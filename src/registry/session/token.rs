@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 
 /// A longer token does not fit into a cookie.
-pub const LONGEST_TOKEN: usize = 3 << 10;
+pub(super) const LONGEST_TOKEN: usize = 3 << 10;
 /// A session does not last longer, in seconds.
 const LONGEST_SESSION: u64 = 12 * 60 * 60;
 
@@ -13,13 +13,13 @@ const RAW: u8 = 0;
 const JWT: u8 = 1;
 
 /// When a session ends that begins now with a token that expires then. All in Unix seconds.
-pub fn end(now: u64, expires: Option<u64>) -> u64 {
+pub(super) fn end(now: u64, expires: Option<u64>) -> u64 {
     let longest = now.saturating_add(LONGEST_SESSION);
     expires.map_or(longest, |expires| expires.min(longest))
 }
 
 /// The content of a cookie.
-pub fn content(token: &str, end: u64) -> Vec<u8> {
+pub(super) fn content(token: &str, end: u64) -> Vec<u8> {
     let mut content = end.to_be_bytes().to_vec();
     if let Some([header, claims, signature]) = jwt_parts(token) {
         // Decoded, since a cookie is encoded again: browsers have no room for both.
@@ -36,7 +36,7 @@ pub fn content(token: &str, end: u64) -> Vec<u8> {
 }
 
 /// The token of a session that has not ended.
-pub fn token(content: &[u8], now: u64) -> Option<SecretString> {
+pub(super) fn token(content: &[u8], now: u64) -> Option<SecretString> {
     let (end, rest) = content.split_first_chunk::<8>()?;
     if now >= u64::from_be_bytes(*end) {
         return None;

@@ -57,7 +57,7 @@ struct ClientKey {
 
 impl Clients {
     /// Reads the AWS configuration (environment and profile).
-    pub async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
+    pub(crate) async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
         // The default region chain queries the instance's metadata service, which takes seconds where there is none. Each
         // location names its region; this one is only used by the credential providers (STS).
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
@@ -72,7 +72,7 @@ impl Clients {
     }
 
     /// The same, with credentials that are renewed early: a signed URL is valid for no longer than the credentials.
-    pub async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
+    pub(crate) async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
         let Self { sdk, cache, default_endpoint } = Self::new(ca_pem).await?;
         let Some(provider) = sdk.credentials_provider() else {
             return Ok(Self { sdk, cache, default_endpoint });
@@ -87,27 +87,27 @@ impl Clients {
         Ok(Self { sdk, cache, default_endpoint })
     }
 
-    pub fn with_config(sdk: SdkConfig) -> Self {
+    pub(crate) fn with_config(sdk: SdkConfig) -> Self {
         Self { sdk, cache: Mutex::default(), default_endpoint: None }
     }
 
     /// The endpoint of requests that name none, as the environment or the profile spells it.
-    pub fn default_endpoint(&self) -> Option<&str> {
+    pub(crate) fn default_endpoint(&self) -> Option<&str> {
         self.default_endpoint.as_deref()
     }
 
     /// The endpoint that is set for this location, there or by the AWS configuration.
-    pub fn endpoint(&self, location: &ObjectLocation) -> Option<Endpoint> {
+    pub(crate) fn endpoint(&self, location: &ObjectLocation) -> Option<Endpoint> {
         location.endpoint.as_ref().or(self.default_endpoint.as_ref())?.parse().ok()
     }
 
     /// The endpoint that requests for this location are sent to, if that is not AWS.
-    pub fn other_store(&self, location: &ObjectLocation) -> Option<Endpoint> {
+    pub(crate) fn other_store(&self, location: &ObjectLocation) -> Option<Endpoint> {
         self.endpoint(location).filter(|endpoint| !endpoint.belongs_to_aws())
     }
 
     /// The client for a location, or why no request can be sent to it.
-    pub fn get(&self, location: &ObjectLocation) -> Result<Client, Cause> {
+    pub(crate) fn get(&self, location: &ObjectLocation) -> Result<Client, Cause> {
         let key = ClientKey::of(location)?;
         let mut clients = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {

@@ -46,7 +46,7 @@ impl Loaded {
 }
 
 impl Lasting {
-    pub fn new(source: SharedCredentialsProvider) -> Self {
+    pub(super) fn new(source: SharedCredentialsProvider) -> Self {
         Self { source, loaded: ArcSwapOption::empty(), loading: Mutex::new(()) }
     }
 

@@ -94,7 +94,12 @@ impl Omitted {
 
 impl RejectedHeaders {
     /// The attempts of a request, the first without the headers that the endpoint is known to reject.
-    pub fn attempts(&self, operation: Operation, endpoint: Option<Endpoint>, conditional: bool) -> Attempts {
+    pub(crate) fn attempts(
+        &self,
+        operation: Operation,
+        endpoint: Option<Endpoint>,
+        conditional: bool,
+    ) -> Attempts {
         let known = endpoint.as_ref().and_then(|endpoint| self.known(endpoint, Instant::now()));
         let (omitted, suspected) =
             known.map_or_else(Default::default, |known| (known.rejected, known.suspected));
@@ -102,7 +107,7 @@ impl RejectedHeaders {
     }
 
     /// Records that the last attempt succeeded.
-    pub fn record(&self, attempts: Attempts) {
+    pub(crate) fn record(&self, attempts: Attempts) {
         let carried = attempts.carried();
         let Attempts { endpoint: Some(endpoint), omitted, suspected, rejections, .. } = attempts else {
             return;
@@ -157,7 +162,7 @@ impl RejectedHeaders {
 
 impl Attempts {
     /// Records a rejection. `Ok`: send the request again without what `omitted` contains now.
-    pub fn rejected(&mut self, cause: Cause) -> Result<(), Cause> {
+    pub(crate) fn rejected(&mut self, cause: Cause) -> Result<(), Cause> {
         self.rejections.push((self.omitted, cause));
         match self.endpoint.as_ref().and_then(|_| next(self.operation, self.conditional, &self.rejections)) {
             Some(omitted) => {

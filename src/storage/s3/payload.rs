@@ -16,7 +16,7 @@ pub(super) struct SignedBody(Option<String>);
 
 impl SignedBody {
     /// `sha256` is in base64. If it is no SHA-256, the body is not signed.
-    pub fn new(sha256: &str) -> Self {
+    pub(super) fn new(sha256: &str) -> Self {
         let bytes = STANDARD.decode(sha256).ok().filter(|bytes| bytes.len() == 32);
         Self(bytes.as_deref().map(hex))
     }

@@ -33,7 +33,7 @@ struct Connector(SharedHttpConnector);
 
 impl SmallBuffers {
     /// The same client if a proxy is in use.
-    pub fn around(client: SharedHttpClient) -> SharedHttpClient {
+    pub(super) fn around(client: SharedHttpClient) -> SharedHttpClient {
         if PROXIES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
             return client;
         }

@@ -14,7 +14,7 @@ use super::steps::{Step, TAGS};
 /// What one Module asks for.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "they are the Module's own switches")]
-pub struct Wish {
+pub(super) struct Wish {
     pub there: bool,
     pub versions: Vec<String>,
     pub limit: usize,
@@ -29,12 +29,12 @@ pub struct Wish {
 
 impl Wish {
     /// A wish for nothing, from the Module's own repository.
-    pub fn of(module: usize) -> Self {
+    pub(super) fn of(module: usize) -> Self {
         Self { repository: module, ..Self::default() }
     }
 
     /// Takes up what a step changes of it.
-    pub fn take(&mut self, step: &Step) {
+    pub(super) fn take(&mut self, step: &Step) {
         match step {
             Step::Append { version, spelled, .. } => {
                 let version = spelling(*version, *spelled);
@@ -69,7 +69,7 @@ impl Wish {
     }
 
     /// The versions that there have to be, by the name of their object: the newest of the list.
-    pub fn wanted(&self, module: &str) -> BTreeMap<String, Release> {
+    pub(super) fn wanted(&self, module: &str) -> BTreeMap<String, Release> {
         let mut releases: Vec<Release> = self.versions.iter().map(|v| Release::parse(v).unwrap()).collect();
         releases.sort_by(|a, b| b.precedence(a));
         releases.dedup();
@@ -83,13 +83,13 @@ impl Wish {
     }
 
     /// How many of the list are left out.
-    pub fn pruned(&self, module: &str) -> usize {
+    pub(super) fn pruned(&self, module: &str) -> usize {
         let all = Self { limit: 0, ..self.clone() };
         all.wanted(module).len() - self.wanted(module).len()
     }
 
     /// `spec.moduleConfig` but for what never changes.
-    pub fn config(&self, owner: &str, buckets: &[String]) -> Value {
+    pub(super) fn config(&self, owner: &str, buckets: &[String]) -> Value {
         json!({
             "name": self.name,
             "provider": "aws",
@@ -105,12 +105,12 @@ impl Wish {
 }
 
 /// The name of a repository, and of the Module that it is made for.
-pub fn repository(number: usize) -> String {
+pub(super) fn repository(number: usize) -> String {
     format!("mod-{number}")
 }
 
 /// A version as its tag is spelled, or the other way.
-pub fn spelling(version: usize, as_tagged: bool) -> String {
+pub(super) fn spelling(version: usize, as_tagged: bool) -> String {
     let tag = TAGS[version];
     match (as_tagged, tag.strip_prefix('v')) {
         (true, _) => tag.to_owned(),

@@ -27,7 +27,7 @@ use crate::support::{World, archives, condition, ready};
 const INLINE: &str = "inline";
 
 /// One sequence under way.
-pub struct Player {
+pub(super) struct Player {
     seed: u64,
     world: World,
     buckets: Vec<String>,
@@ -40,7 +40,7 @@ pub struct Player {
 
 impl Player {
     /// A fresh namespace, two buckets, two repositories with all tags, and an operator.
-    pub async fn new(seed: u64) -> Result<Self> {
+    pub(super) async fn new(seed: u64) -> Result<Self> {
         let world = World::new(&format!("model-{seed}")).await;
         let buckets = vec![world.name.clone(), format!("{}-other", world.name)];
         world.bed.s3.create_bucket(&buckets[1]).await?;
@@ -54,7 +54,7 @@ impl Player {
     }
 
     /// What the operator printed.
-    pub fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         self.operator.log()
     }
 
@@ -67,7 +67,7 @@ impl Player {
     }
 
     /// Does one thing.
-    pub async fn play(&mut self, step: &Step) -> Result<()> {
+    pub(super) async fn play(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Append { module, .. }
             | Step::List { module, .. }
@@ -239,7 +239,7 @@ impl Player {
     }
 
     /// Nothing fails any more and nothing is suspended: then all becomes as wanted, and rests.
-    pub async fn settles(&mut self, deadline: Duration) -> Result<()> {
+    pub(super) async fn settles(&mut self, deadline: Duration) -> Result<()> {
         for bucket in &self.buckets {
             self.world.bed.s3.clear_faults(bucket);
         }

@@ -7,14 +7,14 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 /// Modules of a sequence.
-pub const MODULES: usize = 2;
+pub(super) const MODULES: usize = 2;
 /// The tags of each repository; each version is asked for with and without `v`.
-pub const TAGS: [&str; 7] =
+pub(super) const TAGS: [&str; 7] =
     ["v0.9.0", "1.0.0", "v1.1.0", "v1.2.0-rc.1", "1.2.0", "v2.0.0-Alpha", "v2.1.0+build.5"];
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(super) enum Step {
     /// `kubectl patch --type json`, as a release workflow does it.
     Append {
         module: usize,
@@ -125,7 +125,7 @@ pub enum Step {
 }
 
 /// The steps of a sequence.
-pub fn from_seed(seed: u64) -> Vec<Step> {
+pub(super) fn from_seed(seed: u64) -> Vec<Step> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);

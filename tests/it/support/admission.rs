@@ -7,7 +7,7 @@ use super::World;
 impl World {
     /// A policy, with its binding, by which the API server refuses in this namespace each `operation` on `resource` for which
     /// the CEL `expression` is false, with this message. It takes effect a moment after it was applied.
-    pub fn refusal(&self, operation: &str, resource: &str, expression: &str, message: &str) -> Value {
+    pub(crate) fn refusal(&self, operation: &str, resource: &str, expression: &str, message: &str) -> Value {
         let name = self.refusal_name();
         let policy = json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
@@ -28,7 +28,7 @@ impl World {
         json!({"apiVersion": "v1", "kind": "List", "items": [policy, binding]})
     }
     /// Ends the refusal, a moment later.
-    pub fn lift_refusal(&self) {
+    pub(crate) fn lift_refusal(&self) {
         self.kubectl(&["delete", "validatingadmissionpolicybinding", &self.refusal_name()]);
     }
 

@@ -8,10 +8,10 @@ use std::process::Command;
 use base64::Engine as _;
 
 /// Files by path: whether they are executable, and their content.
-pub type Tree = BTreeMap<String, (bool, Vec<u8>)>;
+pub(crate) type Tree = BTreeMap<String, (bool, Vec<u8>)>;
 
 /// The files of a zip or tar.gz.
-pub fn tree(bytes: &[u8]) -> Tree {
+pub(crate) fn tree(bytes: &[u8]) -> Tree {
     if bytes.starts_with(b"PK") {
         zip_tree(bytes)
     } else {
@@ -50,7 +50,7 @@ fn tar_tree(reader: &mut impl std::io::Read) -> Tree {
 }
 
 /// The files that git has at a tag of a bare repository.
-pub fn git_tree(repository: &Path, tag: &str) -> Tree {
+pub(crate) fn git_tree(repository: &Path, tag: &str) -> Tree {
     let output = Command::new("git")
         .args(["-c", "safe.directory=*", "-C"])
         .arg(repository)
@@ -62,7 +62,7 @@ pub fn git_tree(repository: &Path, tag: &str) -> Tree {
 }
 
 /// The files below a folder.
-pub fn folder_tree(folder: &Path) -> Tree {
+pub(crate) fn folder_tree(folder: &Path) -> Tree {
     fn walk(root: &Path, folder: &Path, tree: &mut Tree) {
         use std::os::unix::fs::PermissionsExt as _;
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -82,13 +82,13 @@ pub fn folder_tree(folder: &Path) -> Tree {
 }
 
 /// SHA-256 of bytes in base64, as S3 gives it.
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD
         .encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes))
 }
 
 /// Go's dirhash `h1:` of a tree, computed apart from the product's code.
-pub fn h1(tree: &Tree) -> String {
+pub(crate) fn h1(tree: &Tree) -> String {
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
     let sha = |bytes: &[u8]| aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let line = |(name, (_, content)): (&String, &(bool, Vec<u8>))| {

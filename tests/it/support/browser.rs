@@ -12,7 +12,7 @@ use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, LOCATION, ORIGIN, SET_COO
 use reqwest::{Certificate, Client, RequestBuilder, Url};
 
 /// A browser with its cookies. It leaves redirects to `http://localhost` to its user.
-pub struct Browser {
+pub(crate) struct Browser {
     client: Client,
     /// By host with port, and name.
     cookies: Mutex<BTreeMap<(String, String), String>>,
@@ -20,7 +20,7 @@ pub struct Browser {
 
 /// Where a browser is.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     pub url: Url,
     pub status: u16,
     pub headers: HeaderMap,
@@ -29,7 +29,7 @@ pub struct Page {
 
 impl Browser {
     /// One that trusts these authorities.
-    pub fn new(ca_files: &[&Path]) -> Self {
+    pub(crate) fn new(ca_files: &[&Path]) -> Self {
         let certificates =
             ca_files.iter().map(|file| Certificate::from_pem(&std::fs::read(file).unwrap()).unwrap());
         let client = Client::builder()
@@ -42,27 +42,27 @@ impl Browser {
     }
 
     /// Opens a URL, and follows redirects.
-    pub async fn open(&self, url: &str) -> Page {
+    pub(crate) async fn open(&self, url: &str) -> Page {
         self.follow(self.client.get(url), "").await
     }
 
     /// Sends a form as a page of `origin` does, and follows redirects.
-    pub async fn submit(&self, url: &str, origin: &str, fields: &[(&str, &str)]) -> Page {
+    pub(crate) async fn submit(&self, url: &str, origin: &str, fields: &[(&str, &str)]) -> Page {
         self.follow(self.form(url, origin, fields), "").await
     }
 
     /// Fills in the provider's form, and follows redirects.
-    pub async fn sign_in(&self, form: &Page, user: &str) -> Page {
+    pub(crate) async fn sign_in(&self, form: &Page, user: &str) -> Page {
         self.follow(self.filled_in(form, user), "").await
     }
 
     /// Fills in the provider's form, and gives the address in the registry that the provider leads to, without opening it.
-    pub async fn authorise(&self, form: &Page, user: &str) -> String {
+    pub(crate) async fn authorise(&self, form: &Page, user: &str) -> String {
         self.follow(self.filled_in(form, user), "/login/callback").await.location()
     }
 
     /// A cookie, if there is one.
-    pub fn cookie(&self, url: &str, name: &str) -> Option<String> {
+    pub(crate) fn cookie(&self, url: &str, name: &str) -> Option<String> {
         self.cookies.lock().unwrap().get(&(host(&url.parse().unwrap()), name.to_owned())).cloned()
     }
 
@@ -126,13 +126,13 @@ impl Browser {
 
 impl Page {
     /// Where a redirect leads that was not followed.
-    pub fn location(&self) -> String {
+    pub(crate) fn location(&self) -> String {
         self.headers[LOCATION].to_str().unwrap().to_owned()
     }
 }
 
 /// An access token of the provider for a user, with the scopes `openid` and `groups`: what `terraform login` gets.
-pub async fn access_token(provider: &OpenId, user: &str) -> String {
+pub(crate) async fn access_token(provider: &OpenId, user: &str) -> String {
     let browser = Browser::new(&[&provider.ca_file()]);
     let issuer = provider.issuer();
     let (redirect, verifier) = ("http://localhost/login", "v".repeat(43));

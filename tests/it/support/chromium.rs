@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A browser window. It closes when this is dropped.
-pub struct Browser {
+pub(crate) struct Browser {
     driver: Child,
     client: reqwest::Client,
     session: String,
@@ -18,7 +18,7 @@ pub struct Browser {
 }
 
 /// Whether Chromium is at hand. Where CI says that it is CI, it has to be.
-pub fn has_browser() -> bool {
+pub(crate) fn has_browser() -> bool {
     let there = Command::new("chromedriver").arg("--version").output().is_ok();
     assert!(there || std::env::var_os("CI").is_none(), "CI runs with a browser: install chromium-driver");
     there
@@ -26,7 +26,7 @@ pub fn has_browser() -> bool {
 
 impl Browser {
     /// Opens a window of this size. `dark`: the colour scheme that the user prefers.
-    pub async fn open(width: u32, height: u32, dark: bool) -> Result<Self> {
+    pub(crate) async fn open(width: u32, height: u32, dark: bool) -> Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let driver = Command::new("chromedriver")
             .args([format!("--port={port}"), "--silent".into()])
@@ -86,17 +86,17 @@ impl Browser {
     }
 
     /// Opens a page, and waits until it is loaded.
-    pub async fn visit(&self, url: &str) -> Result<()> {
+    pub(crate) async fn visit(&self, url: &str) -> Result<()> {
         self.post("/url", &json!({"url": url})).await.map(drop)
     }
 
     /// The value of a function's body.
-    pub async fn evaluate(&self, script: &str) -> Result<Value> {
+    pub(crate) async fn evaluate(&self, script: &str) -> Result<Value> {
         self.post("/execute/sync", &json!({"script": script, "args": []})).await
     }
 
     /// Presses keys, such as Tab (`\u{e004}`) or Enter (`\u{e007}`).
-    pub async fn press(&self, keys: &str) -> Result<()> {
+    pub(crate) async fn press(&self, keys: &str) -> Result<()> {
         let actions: Vec<Value> = keys
             .chars()
             .flat_map(|key| {
@@ -108,7 +108,7 @@ impl Browser {
     }
 
     /// The URLs that were requested since the last call.
-    pub async fn requested(&self) -> Result<Vec<String>> {
+    pub(crate) async fn requested(&self) -> Result<Vec<String>> {
         let log = self.post("/se/log", &json!({"type": "performance"})).await?;
         let lines = log.as_array().cloned().unwrap_or_default();
         let messages =
@@ -120,7 +120,7 @@ impl Browser {
     }
 
     /// A picture of what the window shows, as PNG.
-    pub async fn screenshot(&self) -> Result<Vec<u8>> {
+    pub(crate) async fn screenshot(&self) -> Result<Vec<u8>> {
         let answer = self.client.get(format!("{}/screenshot", self.session)).send().await?;
         let value: Value = answer.json().await?;
         Ok(STANDARD.decode(value["value"].as_str().context("no picture")?)?)

@@ -11,7 +11,7 @@ use super::{ModuleFixture, World, condition, soon};
 
 /// Who has to act on a failure, as the conditions show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub(crate) enum Then {
     /// A user.
     Stalled,
     /// The operator: it is retried.
@@ -20,19 +20,19 @@ pub enum Then {
 
 impl World {
     /// A repository with the tag `v1.0.0`.
-    pub fn released(&self, name: &str) -> Repository {
+    pub(crate) fn released(&self, name: &str) -> Repository {
         let repository = self.bed.github.repository(&self.repository(name)).unwrap();
         repository.release("v1.0.0", &[File::new("main.tf", format!("# {name}\n"))]).unwrap();
         repository
     }
 
     /// A Version without a Module, of 1.0.0 of the repository of the same name.
-    pub fn inline(&self, name: &str) -> Value {
+    pub(crate) fn inline(&self, name: &str) -> Value {
         self.inline_of(name, &self.module(name))
     }
 
     /// A Version without a Module, configured as that Module is.
-    pub fn inline_of(&self, name: &str, module: &ModuleFixture) -> Value {
+    pub(crate) fn inline_of(&self, name: &str, module: &ModuleFixture) -> Value {
         json!({
             "apiVersion": "opendepot.defdev.io/v1alpha1",
             "kind": "Version",
@@ -42,13 +42,13 @@ impl World {
     }
 
     /// A Version without a Module that uses the credentials of a Secret.
-    pub fn authenticated(&self, name: &str, secret: &str) -> Value {
+    pub(crate) fn authenticated(&self, name: &str, secret: &str) -> Value {
         let config = json!({"useAuthenticatedClient": true, "secretName": secret});
         self.inline_of(name, &self.module(name).config("githubClientConfig", config))
     }
 
     /// Applies a Secret with a GitHub App's credentials.
-    pub fn app_secret(&self, name: &str, app: &App) {
+    pub(crate) fn app_secret(&self, name: &str, app: &App) {
         let (id, installation) = (app.id.to_string(), app.installation.to_string());
         let keys =
             [("githubAppID", &id), ("githubInstallID", &installation), ("githubPrivateKey", &app.pkcs1_pem)];
@@ -56,7 +56,7 @@ impl World {
     }
 
     /// Applies a Secret.
-    pub fn secret(&self, name: &str, pairs: &[(&str, &str)]) {
+    pub(crate) fn secret(&self, name: &str, pairs: &[(&str, &str)]) {
         let data: Value = pairs.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
         self.apply(&json!({
             "apiVersion": "v1", "kind": "Secret",
@@ -66,7 +66,7 @@ impl World {
 
     /// Waits until a Version that has stored nothing fails with a reason, and checks all that its status says of it:
     /// the message has each of `words`.
-    pub async fn failed(&self, name: &str, reason: &str, then: Then, words: &[&str]) -> Value {
+    pub(crate) async fn failed(&self, name: &str, reason: &str, then: Then, words: &[&str]) -> Value {
         let version = self
             .version_when(name, |v| {
                 let ready = condition(v, "Ready");
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// Waits until there is a Warning about a Version, and checks that it is the only one, sent once, with that reason.
-    pub async fn warned_once(&self, version: &str, reason: &str) {
+    pub(crate) async fn warned_once(&self, version: &str, reason: &str) {
         let warnings = || async {
             let of = format!("--field-selector=involvedObject.name={version},type=Warning");
             let list: Value = serde_json::from_str(&self.kubectl(&["get", "events", &of, "-o", "json"]))?;
@@ -109,13 +109,13 @@ impl World {
     }
 
     /// Nothing is in the bucket, and the log and every status in the namespace are without these.
-    pub async fn nothing_stored_nor_told(&self, operator: &Operator, secrets: &[&str]) {
+    pub(crate) async fn nothing_stored_nor_told(&self, operator: &Operator, secrets: &[&str]) {
         assert_eq!(self.bed.s3.keys(&self.name).await.unwrap(), [""; 0]);
         self.nothing_told(operator, secrets);
     }
 
     /// The log, the objects and the Events of the namespace are without these, and without tokens of GitHub's.
-    pub fn nothing_told(&self, operator: &Operator, secrets: &[&str]) {
+    pub(crate) fn nothing_told(&self, operator: &Operator, secrets: &[&str]) {
         let texts = [operator.log(), self.kubectl(&["get", "modules,versions,events", "-o", "json"])];
         for text in &texts {
             for secret in secrets.iter().chain(&["ghs_", "ghp_", "PRIVATE KEY", "token="]) {
@@ -128,7 +128,7 @@ impl World {
 }
 
 /// What is left of archives on the operator's disk.
-pub fn spooled(operator: &Operator) -> Vec<PathBuf> {
+pub(crate) fn spooled(operator: &Operator) -> Vec<PathBuf> {
     let files = |folder: PathBuf| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let spools = files(operator.home().join("tmp")).filter(|path| path.is_dir());
     spools.flat_map(files).filter(|path| !path.ends_with("in-use")).collect()
@@ -136,7 +136,7 @@ pub fn spooled(operator: &Operator) -> Vec<PathBuf> {
 
 /// One entry of an archive. Paths are written as they are, however hostile.
 #[derive(Clone, Debug)]
-pub enum Entry {
+pub(crate) enum Entry {
     File(&'static str, Vec<u8>),
     Folder(&'static str),
     Link(&'static str, &'static str),
@@ -145,12 +145,12 @@ pub enum Entry {
 }
 
 /// A file with a few bytes.
-pub fn file(path: &'static str) -> Entry {
+pub(crate) fn file(path: &'static str) -> Entry {
     Entry::File(path, b"content\n".to_vec())
 }
 
 /// A tar.gz of these entries.
-pub fn tar_gz(entries: &[Entry]) -> Vec<u8> {
+pub(crate) fn tar_gz(entries: &[Entry]) -> Vec<u8> {
     let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut builder = tar::Builder::new(gzip);
     for entry in entries {
@@ -174,7 +174,7 @@ pub fn tar_gz(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// A zip of these entries.
-pub fn zip(entries: &[Entry]) -> Vec<u8> {
+pub(crate) fn zip(entries: &[Entry]) -> Vec<u8> {
     let options = zip::write::SimpleFileOptions::default();
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for entry in entries {

@@ -1,19 +1,19 @@
 //! What the tests share: the testbed, short ways to say what is wanted, and to wait for what is expected.
 
 mod admission;
-pub mod archives;
-pub mod browser;
-pub mod chromium;
-pub mod failing;
-pub mod moving;
-pub mod registry;
-pub mod registry_files;
-pub mod rendered;
-pub mod requests;
-pub mod token_registry;
-pub mod watch_proxy;
-pub mod watched;
-pub mod wire;
+pub(crate) mod archives;
+pub(crate) mod browser;
+pub(crate) mod chromium;
+pub(crate) mod failing;
+pub(crate) mod moving;
+pub(crate) mod registry;
+pub(crate) mod registry_files;
+pub(crate) mod rendered;
+pub(crate) mod requests;
+pub(crate) mod token_registry;
+pub(crate) mod watch_proxy;
+pub(crate) mod watched;
+pub(crate) mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,11 +30,11 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// How long anything may take that the operator does by itself, while tests with thousands of objects run beside it.
-pub const SOON: Duration = Duration::from_mins(1);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// Waits until `observe` succeeds and returns what it found. After [`SOON`] the test fails with the last complaint.
 #[track_caller]
-pub fn soon<T, F, Fut>(observe: F) -> impl Future<Output = T>
+pub(crate) fn soon<T, F, Fut>(observe: F) -> impl Future<Output = T>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T>>,
@@ -46,28 +46,28 @@ where
 }
 
 /// The repository's root.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A file or folder beside the real repositories.
-pub fn shared(path: &str) -> PathBuf {
+pub(crate) fn shared(path: &str) -> PathBuf {
     real_repositories().join("..").join(path)
 }
 
 /// The servers that all tests share.
-pub async fn testbed() -> &'static Testbed {
+pub(crate) async fn testbed() -> &'static Testbed {
     Testbed::shared(|| options(root().join("crds"))).await.expect("the testbed starts")
 }
 
 /// Servers that one test has for itself, with the CRDs of that folder. They end with the process.
-pub async fn own_testbed(crds: PathBuf) -> &'static Testbed {
+pub(crate) async fn own_testbed(crds: PathBuf) -> &'static Testbed {
     Box::leak(Box::new(Testbed::start(options(crds)).await.expect("the testbed starts")))
 }
 
 /// Servers whose whole cluster a test needs: an operator for all namespaces, names that a text prescribes. One test at a
 /// time has them, as long as it holds the guard; it leaves no Module behind.
-pub async fn whole_cluster() -> (MutexGuard<'static, ()>, &'static Testbed) {
+pub(crate) async fn whole_cluster() -> (MutexGuard<'static, ()>, &'static Testbed) {
     static TURN: Mutex<()> = Mutex::const_new(());
     static BED: OnceCell<&'static Testbed> = OnceCell::const_new();
     let turn = TURN.lock().await;
@@ -76,7 +76,7 @@ pub async fn whole_cluster() -> (MutexGuard<'static, ()>, &'static Testbed) {
 
 /// The turn of a test that keeps the processors busy for a minute: one at a time has it, so that the tests beside it meet
 /// their deadlines.
-pub async fn heavy() -> MutexGuard<'static, ()> {
+pub(crate) async fn heavy() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::const_new(());
     TURN.lock().await
 }
@@ -95,7 +95,7 @@ fn options(crds: PathBuf) -> Options {
 }
 
 /// One test's part of the testbed: a namespace, a bucket, and an owner on GitHub, all with one name.
-pub struct World {
+pub(crate) struct World {
     pub bed: &'static Testbed,
     pub client: Client,
     pub name: String,
@@ -103,51 +103,51 @@ pub struct World {
 
 impl World {
     /// A fresh one.
-    pub async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         Self::on(testbed().await, name).await
     }
 
     /// A fresh one on these servers.
-    pub async fn on(bed: &'static Testbed, name: &str) -> Self {
+    pub(crate) async fn on(bed: &'static Testbed, name: &str) -> Self {
         let tenant = bed.tenant(name).await.unwrap();
         Self { bed, client: bed.admin().await.unwrap(), name: tenant.namespace }
     }
 
     /// One in a namespace of that very name, without a bucket.
-    pub async fn named(bed: &'static Testbed, namespace: &str) -> Self {
+    pub(crate) async fn named(bed: &'static Testbed, namespace: &str) -> Self {
         bed.kubernetes.create_namespace(namespace).await.unwrap();
         Self { bed, client: bed.admin().await.unwrap(), name: namespace.to_owned() }
     }
 
     /// One in a namespace that exists already, with its bucket.
-    pub async fn at(namespace: &str) -> Self {
+    pub(crate) async fn at(namespace: &str) -> Self {
         let bed = testbed().await;
         Self { bed, client: bed.admin().await.unwrap(), name: namespace.to_owned() }
     }
 
     /// An operator that watches this namespace alone, ready.
-    pub async fn operator(&self) -> Operator {
+    pub(crate) async fn operator(&self) -> Operator {
         self.operator_with(&[]).await
     }
 
     /// The same with more arguments.
-    pub async fn operator_with(&self, args: &[&str]) -> Operator {
+    pub(crate) async fn operator_with(&self, args: &[&str]) -> Operator {
         self.builder().args(args.iter().copied()).start_ready().await.unwrap()
     }
 
     /// An operator that is yet to be started. All share one control plane, so none waits for another's Lease.
-    pub fn builder(&self) -> OperatorBuilder {
+    pub(crate) fn builder(&self) -> OperatorBuilder {
         let args = ["--namespace", &self.name, "--log-level", "debug"];
         self.bed.operator().args(args).env("OPENDEPOT_LEADER_ELECT", "false")
     }
 
     /// The name of a repository of this test: `OWNER/name`.
-    pub fn repository(&self, name: &str) -> String {
+    pub(crate) fn repository(&self, name: &str) -> String {
         format!("{}/{name}", self.name)
     }
 
     /// A Module of this test.
-    pub fn module(&self, name: &str) -> ModuleFixture {
+    pub(crate) fn module(&self, name: &str) -> ModuleFixture {
         ModuleFixture(json!({
             "apiVersion": "opendepot.defdev.io/v1alpha1",
             "kind": "Module",
@@ -164,19 +164,19 @@ impl World {
     }
 
     /// Applies manifests with kubectl, strictly validated.
-    pub fn apply(&self, manifest: &impl ToString) {
+    pub(crate) fn apply(&self, manifest: &impl ToString) {
         let applied = self.bed.kubectl_with(&["apply", "-f", "-"], &manifest.to_string()).unwrap();
         assert!(applied.success(), "{}", applied.stderr);
         assert!(!applied.stderr.contains("Warning"), "{}", applied.stderr);
     }
 
     /// Runs a shell line with this testbed's kubectl; it has to succeed.
-    pub fn shell(&self, line: &str) -> String {
+    pub(crate) fn shell(&self, line: &str) -> String {
         self.shell_in(root(), line)
     }
 
     /// The same in a folder, whose `bin` comes first in the `PATH`.
-    pub fn shell_in(&self, folder: &Path, line: &str) -> String {
+    pub(crate) fn shell_in(&self, folder: &Path, line: &str) -> String {
         let kubernetes = &self.bed.kubernetes;
         let (tools, kubeconfig) =
             (kubernetes.kubectl_path().parent().unwrap(), kubernetes.admin_kubeconfig());
@@ -194,7 +194,7 @@ impl World {
     }
 
     /// Runs kubectl in this namespace; it has to succeed.
-    pub fn kubectl(&self, args: &[&str]) -> String {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> String {
         let mut all = vec!["-n", &self.name];
         all.extend(args);
         let output = self.bed.kubectl(&all).unwrap();
@@ -203,22 +203,22 @@ impl World {
     }
 
     /// A merge patch with kubectl.
-    pub fn patch(&self, object: &str, patch: &Value) {
+    pub(crate) fn patch(&self, object: &str, patch: &Value) {
         self.kubectl(&["patch", object, "--type=merge", "-p", &patch.to_string()]);
     }
 
     /// The objects of a kind, untyped.
-    pub fn api<K: kube::Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+    pub(crate) fn api<K: kube::Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
         opendepot::controller::client::objects::<K>(&self.client, &self.name)
     }
 
     /// A Module as it is now.
-    pub async fn get_module(&self, name: &str) -> Result<Value> {
+    pub(crate) async fn get_module(&self, name: &str) -> Result<Value> {
         Ok(serde_json::to_value(self.api::<opendepot::api::Module>().get(name).await?)?)
     }
 
     /// A Version as it is now, if it is there.
-    pub async fn get_version(&self, name: &str) -> Result<Option<Value>> {
+    pub(crate) async fn get_version(&self, name: &str) -> Result<Option<Value>> {
         Ok(self
             .api::<opendepot::api::Version>()
             .get_opt(name)
@@ -227,7 +227,7 @@ impl World {
     }
 
     /// All Versions, by name.
-    pub async fn versions(&self) -> Result<Vec<Value>> {
+    pub(crate) async fn versions(&self) -> Result<Vec<Value>> {
         let list = self.api::<opendepot::api::Version>().list(&ListParams::default()).await?;
         let mut all: Vec<Value> = list.items.iter().map(|v| serde_json::to_value(v).unwrap()).collect();
         all.sort_by_key(|v| v["metadata"]["name"].as_str().unwrap().to_owned());
@@ -235,7 +235,7 @@ impl World {
     }
 
     /// Waits until a Module is as expected, and gives it.
-    pub async fn module_when(&self, name: &str, expected: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn module_when(&self, name: &str, expected: impl Fn(&Value) -> bool) -> Value {
         soon(|| async {
             let module = self.get_module(name).await?;
             ensure!(expected(&module), "the Module is {:#}", brief(&module));
@@ -245,7 +245,7 @@ impl World {
     }
 
     /// Waits until a Version is as expected, and gives it.
-    pub async fn version_when(&self, name: &str, expected: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn version_when(&self, name: &str, expected: impl Fn(&Value) -> bool) -> Value {
         let wait = eventually(SOON, || async {
             let version = self.get_version(name).await?.context("there is no such Version")?;
             ensure!(expected(&version), "the Version is {:#}", brief(&version));
@@ -255,17 +255,17 @@ impl World {
     }
 
     /// Waits until a Module is Ready at its generation with all its versions stored.
-    pub async fn module_ready(&self, name: &str) -> Value {
+    pub(crate) async fn module_ready(&self, name: &str) -> Value {
         self.module_when(name, |m| ready(m) && m["status"]["synced"] == true).await
     }
 
     /// Waits until a Version is stored and Ready at its generation.
-    pub async fn version_ready(&self, name: &str) -> Value {
+    pub(crate) async fn version_ready(&self, name: &str) -> Value {
         self.version_when(name, |v| ready(v) && v["status"]["synced"] == true).await
     }
 
     /// Waits until a Version fails with a reason, and gives its message.
-    pub async fn version_fails(&self, name: &str, reason: &str) -> String {
+    pub(crate) async fn version_fails(&self, name: &str, reason: &str) -> String {
         let version = self.version_when(name, |v| {
             condition(v, "Ready")["status"] == "False" && condition(v, "Ready")["reason"] == reason
         });
@@ -273,7 +273,7 @@ impl World {
     }
 
     /// Waits until there are just these Versions.
-    pub async fn versions_are(&self, names: &[&str]) {
+    pub(crate) async fn versions_are(&self, names: &[&str]) {
         soon(|| async {
             let there = self.versions().await?;
             let there: Vec<&str> = there.iter().map(|v| v["metadata"]["name"].as_str().unwrap()).collect();
@@ -284,7 +284,7 @@ impl World {
     }
 
     /// Waits until the bucket holds just this many objects, and gives their keys.
-    pub async fn objects_are(&self, count: usize) -> Vec<String> {
+    pub(crate) async fn objects_are(&self, count: usize) -> Vec<String> {
         soon(|| async {
             let keys = self.bed.s3.keys(&self.name).await?;
             ensure!(keys.len() == count, "the bucket holds {keys:?}");
@@ -294,7 +294,7 @@ impl World {
     }
 
     /// The bytes that a Version says it stored.
-    pub async fn stored(&self, version: &Value) -> Vec<u8> {
+    pub(crate) async fn stored(&self, version: &Value) -> Vec<u8> {
         let place = &version["status"]["storage"];
         let (bucket, key) = (place["bucket"].as_str().unwrap(), place["key"].as_str().unwrap());
         self.bed.s3.get(bucket, key).await.unwrap()
@@ -302,7 +302,7 @@ impl World {
 
     /// Runs `work`, waits until the operator has been silent for a while, and gives what it wrote to this namespace
     /// (Events apart).
-    pub async fn writes_during<F: Future<Output = ()>>(&self, work: F) -> Vec<AuditEntry> {
+    pub(crate) async fn writes_during<F: Future<Output = ()>>(&self, work: F) -> Vec<AuditEntry> {
         let audit = self.bed.kubernetes.audit();
         let mark = audit.mark(&self.client).await.unwrap();
         work.await;
@@ -313,7 +313,7 @@ impl World {
     }
 
     /// Waits until three seconds have passed without a write of the operator to this namespace.
-    pub async fn quiet(&self) {
+    pub(crate) async fn quiet(&self) {
         let audit = self.bed.kubernetes.audit();
         let from = audit.position().unwrap();
         let ours = |e: &AuditEntry| e.user == OPERATOR && e.namespace == self.name && e.is_write();
@@ -332,27 +332,27 @@ impl World {
 }
 
 /// Whom the operator runs as.
-pub const OPERATOR: &str = "system:serviceaccount:opendepot-system:opendepot";
+pub(crate) const OPERATOR: &str = "system:serviceaccount:opendepot-system:opendepot";
 
 /// A Module that is being written.
 #[derive(Clone, Debug)]
-pub struct ModuleFixture(pub Value);
+pub(crate) struct ModuleFixture(pub Value);
 
 impl ModuleFixture {
     /// With these versions.
-    pub fn versions(mut self, versions: &[&str]) -> Self {
+    pub(crate) fn versions(mut self, versions: &[&str]) -> Self {
         self.0["spec"]["versions"] = versions.iter().map(|v| json!({"version": v})).collect();
         self
     }
 
     /// With one field of `moduleConfig` changed.
-    pub fn config(mut self, field: &str, value: Value) -> Self {
+    pub(crate) fn config(mut self, field: &str, value: Value) -> Self {
         self.0["spec"]["moduleConfig"][field] = value;
         self
     }
 
     /// With one field of `storageConfig.s3` changed.
-    pub fn s3(mut self, field: &str, value: Value) -> Self {
+    pub(crate) fn s3(mut self, field: &str, value: Value) -> Self {
         self.0["spec"]["moduleConfig"]["storageConfig"]["s3"][field] = value;
         self
     }
@@ -365,13 +365,13 @@ impl std::fmt::Display for ModuleFixture {
 }
 
 /// A condition of an object; null when it is not there.
-pub fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
+pub(crate) fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
     let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     conditions.iter().find(|c| c["type"] == type_).unwrap_or(&Value::Null)
 }
 
 /// Whether an object is Ready at its generation.
-pub fn ready(object: &Value) -> bool {
+pub(crate) fn ready(object: &Value) -> bool {
     let condition = condition(object, "Ready");
     condition["status"] == "True"
         && condition["observedGeneration"] == object["metadata"]["generation"]
@@ -379,7 +379,7 @@ pub fn ready(object: &Value) -> bool {
 }
 
 /// The key of the object that a Version has stored.
-pub fn key(version: &Value) -> String {
+pub(crate) fn key(version: &Value) -> String {
     version["status"]["storage"]["key"].as_str().expect("the Version has stored something").to_owned()
 }
 
@@ -394,15 +394,15 @@ fn brief(object: &Value) -> Value {
 }
 
 /// What the tests keep of the seed: its manifests and commands.
-pub const USER_MANIFESTS: &str = "tests/it/user_manifests.txt";
+pub(crate) const USER_MANIFESTS: &str = "tests/it/user_manifests.txt";
 
 /// The Module manifests of the seed, as they stand there: the first, the workflow's, the full list.
-pub fn user_modules() -> Vec<String> {
+pub(crate) fn user_modules() -> Vec<String> {
     modules_in(&std::fs::read_to_string(root().join(USER_MANIFESTS)).unwrap())
 }
 
 /// The Module manifests in a text.
-pub fn modules_in(text: &str) -> Vec<String> {
+pub(crate) fn modules_in(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
     let begins = |line: &&str| line.trim_start().starts_with("apiVersion: opendepot.defdev.io");
     let starts = lines.iter().enumerate().filter(|(_, line)| begins(line)).map(|(at, _)| at);
@@ -416,7 +416,7 @@ pub fn modules_in(text: &str) -> Vec<String> {
 }
 
 /// Whether the real modules are at hand. Where CI says that it is CI, they have to be.
-pub fn real_modules() -> bool {
+pub(crate) fn real_modules() -> bool {
     let there = real_repositories().join("terraform-aws-modules").is_dir();
     assert!(
         there || std::env::var_os("CI").is_none(),

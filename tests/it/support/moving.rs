@@ -10,7 +10,7 @@ use super::archives::sha256;
 use super::{ModuleFixture, World, soon};
 
 /// A world whose Module `mod` may be stored in two buckets: that of the test, and another.
-pub struct Move {
+pub(crate) struct Move {
     pub world: World,
     pub other: String,
     pub repository: Repository,
@@ -18,7 +18,7 @@ pub struct Move {
 
 impl Move {
     /// A fresh one.
-    pub async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         let world = World::new(name).await;
         let repository = world.released("mod");
         let other = format!("{}-other", world.name);
@@ -27,25 +27,25 @@ impl Move {
     }
 
     /// The Module in a bucket.
-    pub fn module(&self, bucket: &str) -> ModuleFixture {
+    pub(crate) fn module(&self, bucket: &str) -> ModuleFixture {
         self.world.module("mod").versions(&["v1.0.0"]).s3("bucket", json!(bucket))
     }
 
     /// The same, published.
-    pub async fn published(&self) -> Value {
+    pub(crate) async fn published(&self) -> Value {
         self.world.apply(&self.module(&self.world.name));
         self.world.module_ready("mod").await;
         self.world.version_ready("mod-1.0.0").await
     }
 
     /// Applies a Module and waits until all that it wants is where it wants it, and nothing else is on record.
-    pub async fn moved(&self, module: &ModuleFixture) -> Value {
+    pub(crate) async fn moved(&self, module: &ModuleFixture) -> Value {
         self.world.apply(module);
         self.arrived().await
     }
 
     /// Waits for the same.
-    pub async fn arrived(&self) -> Value {
+    pub(crate) async fn arrived(&self) -> Value {
         self.world.module_ready("mod").await;
         let version = self.world.version_ready("mod-1.0.0").await;
         assert_eq!(version["status"]["objects"], json!([version["status"]["storage"]]), "what is on record");
@@ -53,7 +53,7 @@ impl Move {
     }
 
     /// The objects in both buckets are these Versions', and no others.
-    pub async fn only(&self, versions: &[&Value]) {
+    pub(crate) async fn only(&self, versions: &[&Value]) {
         let s3 = &self.world.bed.s3;
         let mut there = Vec::new();
         for bucket in [&self.world.name, &self.other] {
@@ -70,7 +70,7 @@ impl Move {
     }
 
     /// What S3 was asked of objects in both buckets, in order.
-    pub fn log(&self) -> Vec<S3Request> {
+    pub(crate) fn log(&self) -> Vec<S3Request> {
         let s3 = &self.world.bed.s3;
         let mut all = [s3.requests(&self.world.name), s3.requests(&self.other)].concat();
         all.retain(|r| !r.key.is_empty());
@@ -79,27 +79,27 @@ impl Move {
     }
 
     /// Counts from now on.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.world.bed.github.forget_requests(&self.world.repository("mod")).unwrap();
         self.world.bed.s3.forget_requests(&self.world.name);
         self.world.bed.s3.forget_requests(&self.other);
     }
 
     /// Ends all faults.
-    pub fn mend(&self) {
+    pub(crate) fn mend(&self) {
         self.world.bed.github.clear_faults(&self.world.repository("mod")).unwrap();
         self.world.bed.s3.clear_faults(&self.world.name);
         self.world.bed.s3.clear_faults(&self.other);
     }
 
     /// How many archives were asked for.
-    pub fn fetches(&self) -> usize {
+    pub(crate) fn fetches(&self) -> usize {
         let requests = self.world.bed.github.requests(&self.world.repository("mod")).unwrap();
         requests.iter().filter(|r| r.hop == Hop::Codeload).count()
     }
 
     /// Waits until a bucket holds so many objects.
-    pub async fn holds(&self, bucket: &str, count: usize) {
+    pub(crate) async fn holds(&self, bucket: &str, count: usize) {
         soon(|| async {
             let keys = self.world.bed.s3.keys(bucket).await?;
             ensure!(keys.len() == count, "{bucket} holds {keys:?}");
@@ -109,14 +109,14 @@ impl Move {
     }
 
     /// Waits until a bucket was asked something for the `nth` time.
-    pub async fn asked(&self, nth: usize, method: &Method, bucket: &str) {
+    pub(crate) async fn asked(&self, nth: usize, method: &Method, bucket: &str) {
         let count = || self.log().iter().filter(|r| r.method == *method && r.bucket == bucket).count();
         self.world.until(&format!("{method} in {bucket}"), || count() >= nth).await;
     }
 }
 
 /// Where a Version says that its object is.
-pub fn place(version: &Value) -> (String, String) {
+pub(crate) fn place(version: &Value) -> (String, String) {
     let text = |field: &str| version["status"]["storage"][field].as_str().unwrap_or_default().to_owned();
     (text("bucket"), text("key"))
 }

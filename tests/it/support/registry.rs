@@ -20,35 +20,35 @@ use super::World;
 use super::registry_files::{Files, client_of};
 
 /// The system of every module here.
-pub const SYSTEM: &str = "aws";
+pub(crate) const SYSTEM: &str = "aws";
 
 /// What a registry is started with: a namespace whose modules everybody may download, a certificate, and a key for links that
 /// several replicas share.
-pub struct Depot {
+pub(crate) struct Depot {
     pub world: World,
     files: Files,
 }
 
 /// An answer of the registry.
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub body: Vec<u8>,
 }
 
 impl Depot {
-    pub async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         Self::of(World::new(name).await)
     }
 
-    pub fn of(world: World) -> Self {
+    pub(crate) fn of(world: World) -> Self {
         let depot = Self { world, files: Files::new() };
         depot.open_to_everybody();
         depot
     }
 
     /// A file beside the certificate.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.files.path(name)
     }
 
@@ -69,12 +69,12 @@ impl Depot {
     }
 
     /// A replica that is yet to be started, over TLS.
-    pub fn builder(&self) -> OperatorBuilder {
+    pub(crate) fn builder(&self) -> OperatorBuilder {
         self.plain_builder().args(self.files.tls())
     }
 
     /// The same over plain HTTP.
-    pub fn plain_builder(&self) -> OperatorBuilder {
+    pub(crate) fn plain_builder(&self) -> OperatorBuilder {
         self.world
             .bed
             .registry()
@@ -85,17 +85,17 @@ impl Depot {
     }
 
     /// A replica, ready.
-    pub async fn registry(&self, args: &[&str]) -> Operator {
+    pub(crate) async fn registry(&self, args: &[&str]) -> Operator {
         self.builder().args(args.iter().copied()).start_ready().await.unwrap()
     }
 
     /// See [`World::publish`].
-    pub async fn publish(&self, name: &str, versions: &[(&str, Vec<u8>)]) {
+    pub(crate) async fn publish(&self, name: &str, versions: &[(&str, Vec<u8>)]) {
         self.world.publish(name, versions).await;
     }
 
     /// Publishes one more version of a module, as the operator would.
-    pub async fn append(&self, name: &str, version: &str, bytes: Vec<u8>) {
+    pub(crate) async fn append(&self, name: &str, version: &str, bytes: Vec<u8>) {
         let world = &self.world;
         let entry = json!([{"op": "add", "path": "/spec/versions/-", "value": {"version": version}}]);
         let patch = Patch::Json::<()>(serde_json::from_value(entry).unwrap());
@@ -106,17 +106,17 @@ impl Depot {
     }
 
     /// A client that trusts the certificate and makes each request on a new connection.
-    pub fn client(&self) -> reqwest::Client {
+    pub(crate) fn client(&self) -> reqwest::Client {
         unpooled(self.files.client())
     }
 
     /// The same with another authority.
-    pub fn client_of(authority: &Authority) -> reqwest::Client {
+    pub(crate) fn client_of(authority: &Authority) -> reqwest::Client {
         unpooled(client_of(authority))
     }
 
     /// Both clients, which trust the certificate and install this version of a module from the host.
-    pub fn installers(&self, host: &str, module: &str, version: &str) -> Vec<Terraform> {
+    pub(crate) fn installers(&self, host: &str, module: &str, version: &str) -> Vec<Terraform> {
         let configuration = format!(
             "module \"it\" {{\n  source  = \"{host}/{}/{module}/{SYSTEM}\"\n  version = \"{version}\"\n}}\n",
             self.world.name
@@ -131,7 +131,12 @@ impl Depot {
     }
 
     /// The URL of an archive, as the registry at this base (`https://HOST`) gives it to a client.
-    pub async fn archive_url(&self, base: &str, module: &str, version: &str) -> anyhow::Result<String> {
+    pub(crate) async fn archive_url(
+        &self,
+        base: &str,
+        module: &str,
+        version: &str,
+    ) -> anyhow::Result<String> {
         let path = format!("/v1/modules/{}/{module}/{SYSTEM}/{version}/download", self.world.name);
         let answer = self.client().get(format!("{base}{path}")).send().await?;
         anyhow::ensure!(answer.status() == 204, "{} to {path}", answer.status());
@@ -141,7 +146,7 @@ impl Depot {
     }
 
     /// A GET with headers.
-    pub async fn get(&self, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    pub(crate) async fn get(&self, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
         let mut request = self.client().get(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -154,7 +159,7 @@ impl Depot {
 
 impl World {
     /// Publishes a module as the operator would leave it, with an archive for each version.
-    pub async fn publish(&self, name: &str, versions: &[(&str, Vec<u8>)]) {
+    pub(crate) async fn publish(&self, name: &str, versions: &[(&str, Vec<u8>)]) {
         let (world, namespace) = (self, &self.name);
         let listed: Vec<&str> = versions.iter().map(|(version, _)| *version).collect();
         let module = serde_json::from_value(world.module(name).versions(&listed).0).unwrap();
@@ -198,7 +203,7 @@ impl World {
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
@@ -208,7 +213,7 @@ fn unpooled(client: reqwest::ClientBuilder) -> reqwest::Client {
 }
 
 /// A zip with a `main.tf`, and so many bytes that cannot be compressed.
-pub fn archive(main: &str, padding: usize) -> Vec<u8> {
+pub(crate) fn archive(main: &str, padding: usize) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     zip.start_file("main.tf", stored).unwrap();
@@ -221,7 +226,7 @@ pub fn archive(main: &str, padding: usize) -> Vec<u8> {
 }
 
 /// The value of a metric.
-pub async fn metric(registry: &Operator, series: &str) -> f64 {
+pub(crate) async fn metric(registry: &Operator, series: &str) -> f64 {
     let text = registry.metrics().await.unwrap();
     let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.map_or(0.0, |value| value.parse().unwrap())

@@ -8,13 +8,13 @@ use reqwest::{Certificate, ClientBuilder};
 use tempfile::TempDir;
 
 /// A certificate, its authority, and a key for links. They end when this is dropped.
-pub struct Files {
+pub(crate) struct Files {
     authority: Authority,
     folder: TempDir,
 }
 
 impl Files {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let files =
             Self { authority: Authority::new("registry").unwrap(), folder: tempfile::tempdir().unwrap() };
         std::fs::write(files.path("ca.pem"), files.authority.pem()).unwrap();
@@ -26,29 +26,29 @@ impl Files {
     }
 
     /// One of them, or one that the test writes.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// The flags for the certificate.
-    pub fn tls(&self) -> [String; 4] {
+    pub(crate) fn tls(&self) -> [String; 4] {
         let path = |name: &str| self.path(name).to_str().unwrap().to_owned();
         ["--tls-cert-file".into(), path("tls.crt"), "--tls-key-file".into(), path("tls.key")]
     }
 
     /// The flags for the key of links.
-    pub fn link_key(&self) -> [String; 2] {
+    pub(crate) fn link_key(&self) -> [String; 2] {
         ["--link-key-file".into(), self.path("link.key").to_str().unwrap().to_owned()]
     }
 
     /// A client that trusts the certificate.
-    pub fn client(&self) -> ClientBuilder {
+    pub(crate) fn client(&self) -> ClientBuilder {
         client_of(&self.authority)
     }
 }
 
 /// A client that trusts this authority alone, and shows redirects.
-pub fn client_of(authority: &Authority) -> ClientBuilder {
+pub(crate) fn client_of(authority: &Authority) -> ClientBuilder {
     let ca = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
     reqwest::Client::builder().tls_certs_only([ca]).redirect(Policy::none()).no_proxy()
 }

@@ -11,20 +11,20 @@ use serde_json::{Value, json};
 use super::root;
 
 /// The operator's namespace in everything that is shipped.
-pub const SYSTEM: &str = "opendepot-system";
+pub(crate) const SYSTEM: &str = "opendepot-system";
 
 /// The objects of a kustomization of this repository, as YAML.
-pub fn kustomize_yaml(bed: &Testbed, folder: &str) -> String {
+pub(crate) fn kustomize_yaml(bed: &Testbed, folder: &str) -> String {
     bed.kubectl(&["kustomize", root().join(folder).to_str().unwrap()]).unwrap().ok().unwrap()
 }
 
 /// The objects of a kustomization of this repository.
-pub fn kustomize(bed: &Testbed, folder: &str) -> Vec<Value> {
+pub(crate) fn kustomize(bed: &Testbed, folder: &str) -> Vec<Value> {
     parse(&kustomize_yaml(bed, folder))
 }
 
 /// The objects of the chart with these values, as YAML.
-pub fn chart_yaml(values: &Value) -> String {
+pub(crate) fn chart_yaml(values: &Value) -> String {
     let args = ["template", "opendepot", "deploy/helm/opendepot", "-n", SYSTEM, "-f", "-"];
     let output = helm(Path::new("/dev/null"), &args, values);
     assert!(output.success(), "{}", output.stderr);
@@ -32,12 +32,12 @@ pub fn chart_yaml(values: &Value) -> String {
 }
 
 /// The objects of the chart with these values.
-pub fn chart(values: &Value) -> Vec<Value> {
+pub(crate) fn chart(values: &Value) -> Vec<Value> {
     parse(&chart_yaml(values))
 }
 
 /// Runs Helm at the repository's root; `-f -` reads `values`.
-pub fn helm(kubeconfig: &Path, args: &[&str], values: &Value) -> Output {
+pub(crate) fn helm(kubeconfig: &Path, args: &[&str], values: &Value) -> Output {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(servers::helm().unwrap());
     command.args(args).current_dir(root()).env("HOME", home.path()).env("KUBECONFIG", kubeconfig);
@@ -53,7 +53,7 @@ pub fn helm(kubeconfig: &Path, args: &[&str], values: &Value) -> Output {
 }
 
 /// The objects of a YAML text.
-pub fn parse(yaml: &str) -> Vec<Value> {
+pub(crate) fn parse(yaml: &str) -> Vec<Value> {
     let mut objects: Vec<Value> = serde_yaml::from_multiple(yaml).unwrap();
     objects.iter_mut().for_each(same_numbers);
     objects
@@ -74,7 +74,7 @@ fn same_numbers(value: &mut Value) {
 }
 
 /// The one object of a kind and name.
-pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+pub(crate) fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
     let mut found = objects.iter().filter(|o| o["kind"] == kind && o["metadata"]["name"] == name);
     let object = found.next().unwrap_or_else(|| panic!("there is no {kind} {name}"));
     assert!(found.next().is_none(), "there are two of {kind} {name}");
@@ -82,13 +82,13 @@ pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
 }
 
 /// What the container of the Deployment is started with.
-pub fn arguments(objects: &[Value]) -> Vec<String> {
+pub(crate) fn arguments(objects: &[Value]) -> Vec<String> {
     let container = &find(objects, "Deployment", "opendepot")["spec"]["template"]["spec"]["containers"][0];
     serde_json::from_value(container["args"].clone()).unwrap()
 }
 
 /// The objects without what only Helm writes, in the order of their names.
-pub fn comparable(mut objects: Vec<Value>) -> Vec<Value> {
+pub(crate) fn comparable(mut objects: Vec<Value>) -> Vec<Value> {
     let of_helm = |key: &String| key.starts_with("helm.sh/") || key == "app.kubernetes.io/managed-by";
     for object in &mut objects {
         for field in ["labels", "annotations"] {

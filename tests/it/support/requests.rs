@@ -9,23 +9,23 @@ use super::archives::{Tree, h1};
 use super::{World, condition, soon};
 
 /// The files of a module that has just a `main.tf`.
-pub fn main_tf(text: &str) -> Vec<File> {
+pub(crate) fn main_tf(text: &str) -> Vec<File> {
     vec![File::new("main.tf", text)]
 }
 
 /// The content digest of [`main_tf`].
-pub fn digest_of(text: &str) -> String {
+pub(crate) fn digest_of(text: &str) -> String {
     h1(&Tree::from([("main.tf".to_owned(), (false, text.as_bytes().to_vec()))]))
 }
 
 /// The message of an object's `Ready`.
-pub fn message(object: &Value) -> &str {
+pub(crate) fn message(object: &Value) -> &str {
     condition(object, "Ready")["message"].as_str().unwrap_or_default()
 }
 
 /// How many requests GitHub and S3 have received. Subtract an earlier snapshot for what came since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Requests of any kind about the repository.
     pub github: usize,
     /// Archives that were served.
@@ -54,12 +54,12 @@ impl std::ops::Sub for Counts {
 
 impl World {
     /// The requests so far about a repository, and about objects in this test's bucket.
-    pub fn counts(&self, repository: &str) -> Counts {
+    pub(crate) fn counts(&self, repository: &str) -> Counts {
         self.counts_below(repository, "")
     }
 
     /// The same, of objects whose key begins with a prefix.
-    pub fn counts_below(&self, repository: &str, prefix: &str) -> Counts {
+    pub(crate) fn counts_below(&self, repository: &str, prefix: &str) -> Counts {
         let github = self.bed.github.requests(&self.repository(repository)).unwrap();
         let mut s3 = self.bed.s3.requests(&self.name);
         s3.retain(|r| !r.key.is_empty() && r.key.starts_with(prefix));
@@ -74,47 +74,47 @@ impl World {
     }
 
     /// A repository with these tags, each of which holds its own name.
-    pub fn tagged(&self, name: &str, tags: &[&str]) -> Repository {
+    pub(crate) fn tagged(&self, name: &str, tags: &[&str]) -> Repository {
         let repository = self.bed.github.repository(&self.repository(name)).unwrap();
         repository.releases(tags.iter().map(|tag| (*tag, main_tf(&format!("# {tag}\n"))))).unwrap();
         repository
     }
 
     /// How many archives of a repository were served.
-    pub fn served(&self, repository: &str) -> usize {
+    pub(crate) fn served(&self, repository: &str) -> usize {
         self.counts(repository).fetches
     }
 
     /// How many objects whose key begins so were sent to this test's bucket, stored or refused.
-    pub fn sent(&self, prefix: &str) -> usize {
+    pub(crate) fn sent(&self, prefix: &str) -> usize {
         self.counts_below("mod", prefix).puts
     }
 
     /// Forgets what was counted so far, of one repository and of the whole bucket.
-    pub fn count_from_now(&self, repository: &str) {
+    pub(crate) fn count_from_now(&self, repository: &str) {
         self.bed.github.forget_requests(&self.repository(repository)).unwrap();
         self.bed.s3.forget_requests(&self.name);
     }
 
     /// Asks for a sync with `forceSync`, of `module/NAME` or `version/NAME`.
-    pub fn force(&self, object: &str) {
+    pub(crate) fn force(&self, object: &str) {
         self.patch(object, &json!({"spec": {"forceSync": true}}));
     }
 
     /// Asks for a sync with the annotation, of `module/NAME` or `version/NAME`.
-    pub fn request(&self, object: &str, token: &str) {
+    pub(crate) fn request(&self, object: &str, token: &str) {
         let annotation = format!("opendepot.defdev.io/requestedAt={token}");
         self.kubectl(&["annotate", "--overwrite", object, &annotation]);
     }
 
     /// Waits until what is stored from now on is younger than all that is stored, also by a clock of whole seconds.
-    pub async fn next_second(&self) {
+    pub(crate) async fn next_second(&self) {
         let (now, from) = (jiff::Timestamp::now, jiff::Timestamp::now().as_second());
         self.until("the next second", || now().as_second() > from).await;
     }
 
     /// Waits until something that is counted is so.
-    pub async fn until(&self, what: &str, so: impl Fn() -> bool) {
+    pub(crate) async fn until(&self, what: &str, so: impl Fn() -> bool) {
         soon(|| async {
             anyhow::ensure!(so(), "{what}: not yet; S3 was sent {:#?}", self.bed.s3.requests(&self.name));
             Ok(())
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// Waits until a Version's `forceSync` was handled and is `false` again, in spec and status.
-    pub async fn version_reset(&self, name: &str) -> Value {
+    pub(crate) async fn version_reset(&self, name: &str) -> Value {
         self.version_when(name, |v| {
             v["spec"]["forceSync"] == false
                 && v["status"]["observedGeneration"] == v["metadata"]["generation"]
@@ -133,7 +133,7 @@ impl World {
     }
 
     /// Waits until a Module's `forceSync` was handled and is `false` again, and the status speaks of that.
-    pub async fn module_reset(&self, name: &str) -> Value {
+    pub(crate) async fn module_reset(&self, name: &str) -> Value {
         self.module_when(name, |m| {
             m["spec"]["forceSync"] == false
                 && m["status"]["observedGeneration"] == m["metadata"]["generation"]
@@ -143,7 +143,7 @@ impl World {
     }
 
     /// Waits until there is an Event with this reason about an object, and gives the notes of all such.
-    pub async fn events(&self, object: &str, reason: &str) -> Vec<String> {
+    pub(crate) async fn events(&self, object: &str, reason: &str) -> Vec<String> {
         let notes = || async {
             let of = format!("--field-selector=involvedObject.name={object},reason={reason}");
             let list: Value = serde_json::from_str(&self.kubectl(&["get", "events", &of, "-o", "json"]))?;

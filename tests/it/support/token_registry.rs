@@ -12,10 +12,10 @@ use super::World;
 use super::registry_files::Files;
 
 /// The registry's user.
-pub const REGISTRY: &str = "system:serviceaccount:opendepot-system:opendepot-registry";
+pub(crate) const REGISTRY: &str = "system:serviceaccount:opendepot-system:opendepot-registry";
 
 /// A running registry. It ends when this is dropped.
-pub struct Registry {
+pub(crate) struct Registry {
     pub process: Operator,
     /// `127.0.0.1:PORT`, which is the host in addresses and the audience of tokens.
     pub host: String,
@@ -27,7 +27,7 @@ pub struct Registry {
 }
 
 /// What is needed to start one.
-pub struct RegistryBuilder {
+pub(crate) struct RegistryBuilder {
     pub builder: OperatorBuilder,
     pub host: String,
     credential: String,
@@ -36,12 +36,12 @@ pub struct RegistryBuilder {
 
 impl RegistryBuilder {
     /// A registry of the test's namespace, with a link key and a token of its own, that is yet to be started.
-    pub fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         Self::behind(world, None)
     }
 
     /// The same, which reaches the API server at this URL.
-    pub fn behind(world: &World, url: Option<&str>) -> Self {
+    pub(crate) fn behind(world: &World, url: Option<&str>) -> Self {
         let (namespace, name) = ("opendepot-system", "opendepot-registry");
         let (kubeconfig, credential) = world.bed.kubernetes.kubeconfig_of(namespace, name, url).unwrap();
         let files = Files::new();
@@ -59,24 +59,24 @@ impl RegistryBuilder {
     }
 
     /// A file beside the certificate.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.files.path(name)
     }
 
     /// With more arguments.
-    pub fn args(self, args: &[&str]) -> Self {
+    pub(crate) fn args(self, args: &[&str]) -> Self {
         Self { builder: self.builder.args(args.iter().copied()), ..self }
     }
 
     /// With a flag whose value is a file with this text.
-    pub fn flag_file(self, flag: &str, text: &str) -> Self {
+    pub(crate) fn flag_file(self, flag: &str, text: &str) -> Self {
         let path = self.file(flag.trim_start_matches('-'));
         std::fs::write(&path, text).unwrap();
         Self { builder: self.builder.args([flag.into(), path]), ..self }
     }
 
     /// Starts it, and waits until it is ready.
-    pub async fn start(self) -> Registry {
+    pub(crate) async fn start(self) -> Registry {
         let process = self.builder.clone().start_ready().await.unwrap();
         let (client, ca_file) = (self.files.client().build().unwrap(), self.files.path("ca.pem"));
         let Self { host, credential, files, .. } = self;
@@ -86,17 +86,17 @@ impl RegistryBuilder {
 
 impl World {
     /// A registry of this namespace, ready.
-    pub async fn registry(&self) -> Registry {
+    pub(crate) async fn registry(&self) -> Registry {
         self.registry_with(&[]).await
     }
 
     /// The same with more arguments.
-    pub async fn registry_with(&self, args: &[&str]) -> Registry {
+    pub(crate) async fn registry_with(&self, args: &[&str]) -> Registry {
         RegistryBuilder::new(self).args(args).start().await
     }
 
     /// A token for a registry, of a service account of this namespace that may download its modules.
-    pub fn consumer(&self, registry: &Registry, account: &str) -> String {
+    pub(crate) fn consumer(&self, registry: &Registry, account: &str) -> String {
         self.kubectl(&["create", "serviceaccount", account]);
         let subject = format!("--serviceaccount={}:{account}", self.name);
         self.kubectl(&["create", "rolebinding", account, "--clusterrole=opendepot-consumer", &subject]);
@@ -104,13 +104,13 @@ impl World {
     }
 
     /// A token of a service account of this namespace for an audience.
-    pub fn token(&self, audience: &str, account: &str) -> String {
+    pub(crate) fn token(&self, audience: &str, account: &str) -> String {
         let audience = format!("--audience={audience}");
         self.kubectl(&["create", "token", account, &audience, "--duration=1h"]).trim().to_owned()
     }
 
     /// Waits until a Module holds its registry address, and gives it.
-    pub async fn address(&self, module: &str) -> String {
+    pub(crate) async fn address(&self, module: &str) -> String {
         let module = self.module_when(module, |module| module["status"]["address"].is_string()).await;
         module["status"]["address"].as_str().unwrap().to_owned()
     }
@@ -118,7 +118,7 @@ impl World {
 
 impl Registry {
     /// The answer to a GET of a path, with or without a token.
-    pub async fn get(&self, path: &str, token: Option<&str>) -> Response {
+    pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> Response {
         let request = self.client.get(format!("https://{}{path}", self.host));
         let request = match token {
             Some(token) => request.bearer_auth(token),
@@ -128,7 +128,7 @@ impl Registry {
     }
 
     /// The same as if a proxy had forwarded it for this peer.
-    pub async fn get_from(&self, peer: &str, path: &str, token: Option<&str>) -> (u16, String) {
+    pub(crate) async fn get_from(&self, peer: &str, path: &str, token: Option<&str>) -> (u16, String) {
         let request = self.client.get(format!("https://{}{path}", self.host)).header("x-forwarded-for", peer);
         let request = match token {
             Some(token) => request.bearer_auth(token),
@@ -139,7 +139,7 @@ impl Registry {
     }
 
     /// Its log, its metrics and the Events are without these, and without the signature of a token.
-    pub async fn tells_none_of(&self, world: &World, secrets: &[&str]) {
+    pub(crate) async fn tells_none_of(&self, world: &World, secrets: &[&str]) {
         let events = world.bed.kubectl(&["get", "events", "-A", "-o", "json"]).unwrap().ok().unwrap();
         let metrics = self.process.metrics().await.unwrap();
         for (place, text) in [("log", self.process.log()), ("metrics", metrics), ("Events", events)] {
@@ -151,7 +151,7 @@ impl Registry {
     }
 
     /// How many reviews it has sent to the API server: of tokens, and of permissions.
-    pub async fn reviews(&self, world: &World) -> (usize, usize) {
+    pub(crate) async fn reviews(&self, world: &World) -> (usize, usize) {
         let audit = world.bed.kubernetes.audit();
         audit.mark(&world.client).await.unwrap();
         let count = |resource: &str| {
@@ -162,7 +162,7 @@ impl Registry {
     }
 
     /// The versions that it lists of a module.
-    pub async fn versions(&self, address: &str, token: &str) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn versions(&self, address: &str, token: &str) -> anyhow::Result<Vec<String>> {
         let answer = self.get(&format!("/v1/modules/{address}/versions"), Some(token)).await;
         anyhow::ensure!(answer.status() == 200, "{} {}", answer.status(), answer.text().await?);
         let body: serde_json::Value = serde_json::from_str(&answer.text().await?)?;
@@ -171,7 +171,7 @@ impl Registry {
     }
 
     /// Both clients, with a token for this registry in their environment.
-    pub fn clients(&self, token: &str) -> Vec<Terraform> {
+    pub(crate) fn clients(&self, token: &str) -> Vec<Terraform> {
         let with = |client: Terraform| {
             client
                 .env("SSL_CERT_FILE", self.ca_file.to_str().unwrap())
@@ -181,14 +181,14 @@ impl Registry {
     }
 
     /// A `module` block that installs from this registry.
-    pub fn module(&self, name: &str, address: &str, version: &str) -> String {
+    pub(crate) fn module(&self, name: &str, address: &str, version: &str) -> String {
         let host = &self.host;
         format!("module \"{name}\" {{\n  source  = \"{host}/{address}\"\n  version = \"{version}\"\n}}\n")
     }
 }
 
 /// The version of the module `name` that is installed.
-pub fn installed(client: &Terraform, name: &str) -> String {
+pub(crate) fn installed(client: &Terraform, name: &str) -> String {
     let path = client.folder().join(".terraform/modules/modules.json");
     let all: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let entries = all["Modules"].as_array().unwrap();

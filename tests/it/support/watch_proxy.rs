@@ -19,7 +19,7 @@ use super::World;
 
 /// What happens to the watch of Versions. Other requests pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watch {
+pub(crate) enum Watch {
     Passes,
     /// Its connection stays, and nothing arrives on it.
     IsHeld,
@@ -30,7 +30,7 @@ pub enum Watch {
 }
 
 /// Plain HTTP to the operator, TLS to the API server, so that requests can be read.
-pub struct WatchProxy {
+pub(crate) struct WatchProxy {
     pub kubeconfig: PathBuf,
     state: watch::Sender<Watch>,
     _folder: Folder,
@@ -38,7 +38,7 @@ pub struct WatchProxy {
 
 impl WatchProxy {
     /// To the API server that the operator's kubeconfig names.
-    pub async fn of(world: &World) -> Self {
+    pub(crate) async fn of(world: &World) -> Self {
         let text = std::fs::read_to_string(world.bed.operator_kubeconfig()).unwrap();
         let mut kubeconfig: Value = serde_json::from_str(&text).unwrap();
         let cluster = &mut kubeconfig["clusters"][0]["cluster"];
@@ -68,7 +68,7 @@ impl WatchProxy {
         Self { kubeconfig: path, state, _folder: folder }
     }
 
-    pub fn set(&self, state: Watch) {
+    pub(crate) fn set(&self, state: Watch) {
         self.state.send(state).unwrap();
     }
 }

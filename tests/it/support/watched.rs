@@ -17,7 +17,7 @@ use super::{World, condition, soon};
 
 /// An object as a watch showed it, or that it was gone.
 #[derive(Clone, Debug)]
-pub struct State {
+pub(crate) struct State {
     /// etcd's revision: one order for all objects.
     pub revision: u64,
     /// Whether this is the last of it.
@@ -27,14 +27,14 @@ pub struct State {
 }
 
 /// A running watch, and what it has shown so far.
-pub struct Watched {
+pub(crate) struct Watched {
     seen: Arc<Mutex<Vec<State>>>,
     _watches: JoinSet<()>,
 }
 
 impl World {
     /// Watches this namespace from now on.
-    pub async fn watched(&self) -> Watched {
+    pub(crate) async fn watched(&self) -> Watched {
         let (seen, listed) = (Arc::<Mutex<Vec<State>>>::default(), Arc::<Mutex<u32>>::default());
         let mut watches = JoinSet::new();
         for api in [self.api::<opendepot::api::Module>(), self.api::<opendepot::api::Version>()] {
@@ -68,13 +68,13 @@ impl World {
 
 impl Watched {
     /// What was seen of one object, `Module/NAME` or `Version/NAME`, once all that has happened so far was seen.
-    pub async fn states(&self, world: &World, object: &str) -> Vec<Value> {
+    pub(crate) async fn states(&self, world: &World, object: &str) -> Vec<Value> {
         let all = self.all(world).await;
         all.into_iter().filter(|s| title(&s.object) == object && !s.gone).map(|s| s.object).collect()
     }
 
     /// Holds every state that was seen against the book, and all of them together.
-    pub async fn is_by_the_book(&self, world: &World) {
+    pub(crate) async fn is_by_the_book(&self, world: &World) {
         let all = self.all(world).await;
         let mut wrong = Vec::new();
         let mut last: BTreeMap<String, Value> = BTreeMap::new();

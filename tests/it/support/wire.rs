@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::World;
 
 /// The wire. It needs a runtime with several threads where clients block the test's own.
-pub struct Wire {
+pub(crate) struct Wire {
     address: SocketAddr,
     to: SocketAddr,
     kubeconfig: PathBuf,
@@ -27,7 +27,7 @@ pub struct Wire {
 
 impl Wire {
     /// A wire to the API server of this test.
-    pub async fn new(world: &World) -> Self {
+    pub(crate) async fn new(world: &World) -> Self {
         let kubernetes = &world.bed.kubernetes;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -40,23 +40,23 @@ impl Wire {
     }
 
     /// A kubeconfig of the registry whose requests are sent over the wire.
-    pub fn kubeconfig(&self) -> &Path {
+    pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
     /// From now on, what the API server sends arrives that much later.
-    pub fn delay(&self, delay: Duration) {
+    pub(crate) fn delay(&self, delay: Duration) {
         let delay = u64::try_from(delay.as_millis()).unwrap();
         self.delay.store(delay, Ordering::SeqCst);
     }
 
     /// Breaks all connections and refuses new ones, as an API server that is killed.
-    pub async fn cut(&self) {
+    pub(crate) async fn cut(&self) {
         self.running.lock().await.shutdown().await;
     }
 
     /// Carries again, at the same address.
-    pub async fn restore(&self) {
+    pub(crate) async fn restore(&self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.carry(listener).await;
     }

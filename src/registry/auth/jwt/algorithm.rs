@@ -8,14 +8,14 @@ use aws_lc_rs::signature::{
 
 /// An algorithm, and the kind of key that it needs.
 #[derive(Clone, Copy)]
-pub enum Algorithm {
+pub(super) enum Algorithm {
     Rsa(&'static RsaParameters),
     Ec { curve: &'static str, algorithm: &'static EcdsaVerificationAlgorithm },
 }
 
 impl Algorithm {
     /// The algorithm that a header calls `name`.
-    pub fn named(name: &str) -> Option<Self> {
+    pub(super) fn named(name: &str) -> Option<Self> {
         Some(match name {
             "RS256" => Self::Rsa(&RSA_PKCS1_2048_8192_SHA256),
             "RS384" => Self::Rsa(&RSA_PKCS1_2048_8192_SHA384),

@@ -12,7 +12,7 @@ use crate::registry::auth::identity::{Identity, Kind};
 type Claims = Map<String, Value>;
 
 /// The identity, or the reason phrase. Such identities have only their own groups, not `system:authenticated`.
-pub fn identity(
+pub(super) fn identity(
     claims: &Claims,
     issuer: &IssuerConfig,
     expires: Timestamp,

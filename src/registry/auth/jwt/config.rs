@@ -58,7 +58,7 @@ impl IssuerConfig {
 const CEL: &str = "CEL is not supported: write claim";
 
 /// Parses and checks the text of the file.
-pub fn parse(text: &str) -> Result<Vec<IssuerConfig>, String> {
+pub(crate) fn parse(text: &str) -> Result<Vec<IssuerConfig>, String> {
     let document: raw::Document =
         serde_yaml::from_str(text).map_err(|error| first_line(&error.to_string()))?;
     let version = document.api_version.strip_prefix("apiserver.config.k8s.io/");

@@ -94,12 +94,12 @@ impl Source for Discovery {
 }
 
 /// The address of the keys in metadata that is the issuer's own.
-pub fn jwks_address(text: &[u8], issuer: &str) -> Result<Url, String> {
+pub(super) fn jwks_address(text: &[u8], issuer: &str) -> Result<Url, String> {
     https("jwks_uri", &metadata(text, issuer)?.jwks_uri)
 }
 
 /// The endpoints in metadata that is the issuer's own.
-pub fn endpoints(text: &[u8], issuer: &str) -> Result<Endpoints, String> {
+pub(super) fn endpoints(text: &[u8], issuer: &str) -> Result<Endpoints, String> {
     let metadata = metadata(text, issuer)?;
     let endpoint = |name: &str, url: Option<String>| {
         https(name, &url.ok_or_else(|| format!("the metadata has no {name}"))?)

@@ -15,7 +15,7 @@ const SIGNED: &str = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4M
 const PREFIX: &str = "ci:";
 
 /// A configuration that is accepted keeps the names of its issuers apart.
-pub fn config(text: &str) {
+pub(in crate::registry::auth) fn config(text: &str) {
     let Ok(issuers) = config::parse(text) else { return };
     assert!(!issuers.is_empty());
     for (number, issuer) in issuers.iter().enumerate() {
@@ -37,7 +37,7 @@ pub fn config(text: &str) {
 }
 
 /// A token counts only with a signature, for its audience and its time; its names have the issuer's prefix.
-pub fn token(jwt: &Unverified<'_>, keys: &[u8], audience: &str, clock: Timestamp) {
+pub(in crate::registry::auth) fn token(jwt: &Unverified<'_>, keys: &[u8], audience: &str, clock: Timestamp) {
     if let Ok(expires) = precheck(jwt, &[audience.to_owned()], clock) {
         assert!(!jwt.header.crit && !["none", "HS256"].contains(&&*jwt.header.alg));
         assert!(jwt.is_for([audience]) && clock.duration_since(expires) < SignedDuration::from_secs(10));

@@ -21,7 +21,7 @@ const WITHOUT_KEYS: Duration = Duration::from_secs(5);
 /// For how long keys count when no refresh succeeds.
 const LIFE: Duration = Duration::from_hours(1);
 
-pub type Pending = Pin<Box<dyn Future<Output = Result<KeySet, String>> + Send>>;
+pub(super) type Pending = Pin<Box<dyn Future<Output = Result<KeySet, String>> + Send>>;
 
 /// Where keys come from. A trait, so that tests need no server.
 pub trait Source: Send + Sync {
@@ -30,14 +30,14 @@ pub trait Source: Send + Sync {
 
 /// Why there is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoKey {
+pub(super) enum NoKey {
     /// The issuer has no such key.
     Unknown,
     /// The issuer's keys could not be fetched.
     Unavailable,
 }
 
-pub struct KeyRing {
+pub(super) struct KeyRing {
     issuer: String,
     source: Box<dyn Source>,
     loaded: ArcSwapOption<Loaded>,
@@ -51,12 +51,12 @@ struct Loaded {
 }
 
 impl KeyRing {
-    pub fn new(issuer: String, source: Box<dyn Source>) -> Self {
+    pub(super) fn new(issuer: String, source: Box<dyn Source>) -> Self {
         Self { issuer, source, loaded: ArcSwapOption::empty(), on_demand: Mutex::new(None) }
     }
 
     /// Refreshes the keys without end.
-    pub async fn keep_current(&self) {
+    pub(super) async fn keep_current(&self) {
         loop {
             let fetching = self.on_demand.lock().await;
             let succeeded = self.fetch(Instant::now()).await;
@@ -66,7 +66,7 @@ impl KeyRing {
     }
 
     /// A key set with a key for `header`.
-    pub async fn keys_for(&self, header: &Header, now: Instant) -> Result<Arc<KeySet>, NoKey> {
+    pub(super) async fn keys_for(&self, header: &Header, now: Instant) -> Result<Arc<KeySet>, NoKey> {
         let seen = self.loaded_at();
         if let Some(keys) = self.current(now).filter(|keys| keys.has_key_for(header)) {
             return Ok(keys);

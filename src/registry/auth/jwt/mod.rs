@@ -5,7 +5,7 @@ mod claims;
 mod config;
 mod fetch;
 #[cfg(feature = "fuzzing")]
-pub mod fuzzing;
+pub(super) mod fuzzing;
 mod key_ring;
 mod keys;
 mod prefixes;
@@ -13,9 +13,10 @@ mod raw;
 mod shared;
 mod verify;
 
-pub use self::config::parse;
+pub(super) use self::config::parse;
 pub use self::fetch::{Discovery, Endpoints};
-pub use self::verify::{Issuer, Issuers};
+pub use self::verify::Issuer;
+pub(super) use self::verify::Issuers;
 
 #[cfg(test)]
 mod tests;

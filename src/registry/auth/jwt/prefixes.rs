@@ -4,7 +4,7 @@
 const RESERVED: [&str; 2] = ["system:", "opendepot:"];
 
 /// Refuses prefixes with which an identity of one issuer could be one of another. `issuers` holds the prefixes of each.
-pub fn check(issuers: &[Vec<&str>]) -> Result<(), String> {
+pub(super) fn check(issuers: &[Vec<&str>]) -> Result<(), String> {
     for (number, prefixes) in issuers.iter().enumerate() {
         for prefix in prefixes {
             against_reserved(prefix).map_err(|problem| format!("jwt[{number}].claimMappings: {problem}"))?;

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Document {
+pub(super) struct Document {
     pub api_version: String,
     pub kind: String,
     #[serde(default)]
@@ -17,7 +17,7 @@ pub struct Document {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Jwt {
+pub(super) struct Jwt {
     pub issuer: Issuer,
     #[serde(default)]
     pub claim_validation_rules: Vec<Rule>,
@@ -27,7 +27,7 @@ pub struct Jwt {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Issuer {
+pub(crate) struct Issuer {
     pub url: String,
     #[serde(rename = "discoveryURL")]
     pub discovery_url: Option<String>,
@@ -39,7 +39,7 @@ pub struct Issuer {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Rule {
+pub(super) struct Rule {
     pub claim: Option<String>,
     pub required_value: Option<String>,
     pub expression: Option<IgnoredAny>,
@@ -49,7 +49,7 @@ pub struct Rule {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Mappings {
+pub(super) struct Mappings {
     pub username: Username,
     pub groups: Option<Groups>,
     pub uid: Option<Uid>,
@@ -58,7 +58,7 @@ pub struct Mappings {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Username {
+pub(super) struct Username {
     pub claim: Option<String>,
     pub prefix: Option<String>,
     pub expression: Option<IgnoredAny>,
@@ -66,7 +66,7 @@ pub struct Username {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Groups {
+pub(super) struct Groups {
     pub claim: Option<String>,
     pub claims: Option<Vec<String>>,
     pub prefix: Option<String>,
@@ -75,7 +75,7 @@ pub struct Groups {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Uid {
+pub(super) struct Uid {
     pub claim: Option<String>,
     pub expression: Option<IgnoredAny>,
 }

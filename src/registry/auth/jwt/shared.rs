@@ -25,7 +25,7 @@ const SHARED: [(&str, &[&str]); 6] = [
 ];
 
 /// Refuses such an issuer without a required value.
-pub fn check(issuer: &Url, required: &[(String, String)]) -> Result<(), String> {
+pub(super) fn check(issuer: &Url, required: &[(String, String)]) -> Result<(), String> {
     let Some((host, claims)) = SHARED.iter().find(|(host, _)| issuer.host_str() == Some(host)) else {
         return Ok(());
     };

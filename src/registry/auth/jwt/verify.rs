@@ -20,7 +20,7 @@ const LEEWAY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The issuers of `--auth-config`.
 #[derive(Default)]
-pub struct Issuers(Vec<Arc<Issuer>>);
+pub(crate) struct Issuers(Vec<Arc<Issuer>>);
 
 pub struct Issuer {
     config: IssuerConfig,
@@ -28,7 +28,7 @@ pub struct Issuer {
 }
 
 impl Issuers {
-    pub fn new(configs: Vec<IssuerConfig>, ca_pem: Option<&[u8]>) -> Result<Self, AccessError> {
+    pub(crate) fn new(configs: Vec<IssuerConfig>, ca_pem: Option<&[u8]>) -> Result<Self, AccessError> {
         let issuer = |config: IssuerConfig| {
             let source = Discovery::new(&config, ca_pem)?;
             Ok(Arc::new(Issuer::new(config, Box::new(source))))
@@ -37,11 +37,11 @@ impl Issuers {
     }
 
     /// The issuer that a token names.
-    pub fn named(&self, issuer: &str) -> Option<Arc<Issuer>> {
+    pub(crate) fn named(&self, issuer: &str) -> Option<Arc<Issuer>> {
         self.0.iter().find(|one| one.config.url == issuer).cloned()
     }
 
-    pub fn all(&self) -> &[Arc<Issuer>] {
+    pub(crate) fn all(&self) -> &[Arc<Issuer>] {
         &self.0
     }
 }
@@ -104,7 +104,7 @@ impl Issuer {
 }
 
 /// What costs no signature. Returns when the token expires.
-pub fn precheck(
+pub(super) fn precheck(
     jwt: &Unverified<'_>,
     audiences: &[String],
     clock: Timestamp,

@@ -15,14 +15,14 @@ use crate::registry::auth::review::{NoAnswer, Pending, Reviewer};
 use crate::registry::auth::settings::AccessSettings;
 use crate::registry::metrics::RegistryMetrics;
 
-pub const AUDIENCE: &str = "registry.acme.io";
+pub(crate) const AUDIENCE: &str = "registry.acme.io";
 
-pub fn jwt(header: &Value, claims: &Value, signature: &[u8]) -> String {
+pub(crate) fn jwt(header: &Value, claims: &Value, signature: &[u8]) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.{}", part(header), part(claims), URL_SAFE_NO_PAD.encode(signature))
 }
 
-pub fn bearer(token: &str) -> HeaderMap {
+pub(crate) fn bearer(token: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
     headers
@@ -30,10 +30,10 @@ pub fn bearer(token: &str) -> HeaderMap {
 
 /// An API server that knows the tokens `user-NAME`, and permits what is listed.
 #[derive(Clone, Default)]
-pub struct Server(pub Arc<Mutex<State>>);
+pub(crate) struct Server(pub Arc<Mutex<State>>);
 
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     /// User, namespace, name; `*` is any name.
     pub permitted: Vec<(String, String, String)>,
     pub away: bool,
@@ -43,21 +43,21 @@ pub struct State {
 }
 
 impl Server {
-    pub fn permit(&self, user: &str, namespace: &str, name: &str) {
+    pub(crate) fn permit(&self, user: &str, namespace: &str, name: &str) {
         self.0.lock().unwrap().permitted.push((user.into(), namespace.into(), name.into()));
     }
 
-    pub fn set_away(&self, away: bool) {
+    pub(crate) fn set_away(&self, away: bool) {
         self.0.lock().unwrap().away = away;
     }
 
     /// The numbers of token and access reviews.
-    pub fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         let state = self.0.lock().unwrap();
         (state.tokens.len(), state.accesses.len())
     }
 
-    pub fn access(&self, settings: AccessSettings) -> Access {
+    pub(crate) fn access(&self, settings: AccessSettings) -> Access {
         let settings = AccessSettings { audience: Some(AUDIENCE.into()), ..settings };
         Access::with_reviewer(&settings, Box::new(self.clone()), RegistryMetrics::default()).unwrap()
     }

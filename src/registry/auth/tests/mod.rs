@@ -1,5 +1,5 @@
 mod access;
-pub mod doubles;
+pub(crate) mod doubles;
 mod headers;
 mod limits;
 mod review;
