@@ -166,12 +166,21 @@ async fn publish(world: &World, operator: &Operator, name: &str, count: usize) -
     ticks(operator) - before
 }
 
+/// The least processor time of three Modules: other processes on the machine add to it, and take nothing away.
+async fn least(world: &World, operator: &Operator, name: &str) -> u64 {
+    let mut least = u64::MAX;
+    for round in 1..=3 {
+        least = least.min(publish(world, operator, &format!("{name}-{round}"), 100).await);
+    }
+    least
+}
+
 #[tokio::test]
 async fn thousands_that_wait_cost_the_others_no_processor_time() {
     let world = World::new("costly-waiting").await;
     let operator = world.operator().await;
     publish(&world, &operator, "warm", 20).await;
-    let alone = publish(&world, &operator, "alone", 100).await;
+    let alone = least(&world, &operator, "alone").await;
     world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
     let versions = numbered(3000);
     world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
@@ -182,7 +191,7 @@ async fn thousands_that_wait_cost_the_others_no_processor_time() {
         Ok(())
     });
     made.await.unwrap();
-    let beside = publish(&world, &operator, "beside", 100).await;
+    let beside = least(&world, &operator, "beside").await;
     println!("100 versions: {alone} ticks alone, {beside} beside 3,000 that wait");
     assert!(beside <= alone * 2, "{alone} ticks alone, {beside} beside 3,000 that wait");
 }
@@ -192,10 +201,10 @@ async fn settled_versions_of_others_cost_a_module_no_processor_time() {
     let world = World::new("costly-settled").await;
     let operator = world.operator_with(&["--verify-interval", "0"]).await;
     publish(&world, &operator, "warm", 20).await;
-    let alone = publish(&world, &operator, "alone", 100).await;
+    let alone = least(&world, &operator, "alone").await;
     create_settled(&world, 5000).await;
     world.quiet().await;
-    let beside = publish(&world, &operator, "beside", 100).await;
+    let beside = least(&world, &operator, "beside").await;
     println!("100 versions: {alone} ticks alone, {beside} beside 5,000 that are settled");
     assert!(beside <= alone * 3 / 2, "{alone} ticks alone, {beside} beside 5,000 that are settled");
 }
