@@ -86,6 +86,7 @@ impl Depot {
             auth_config: None,
             tokens_dir: None,
             anonymous: false,
+            login: false,
             ca_pem: None,
             own_token: None,
         };

@@ -148,6 +148,7 @@ fn access_settings(flags: &Serve, ca_pem: Option<Vec<u8>>, config: &kube::Config
         auth_config: flags.auth_config.clone(),
         tokens_dir: flags.tokens_dir.clone(),
         anonymous: flags.anonymous,
+        login: flags.login_issuer.is_some(),
         ca_pem,
         own_token: own_token(config),
     }

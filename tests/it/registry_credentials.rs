@@ -251,10 +251,13 @@ async fn refused_token_files(stage: &Stage) {
         std::fs::write(&path, token).unwrap();
         let before = private.reviews(world).await;
         for client in stage.clients(&[], &[("OPENDEPOT_TOKEN_FILE", path.to_str().unwrap())]) {
-            // Without a token from the helper, both clients send a request without one, and print the registry's 401.
+            // Without a token from the helper, both clients send a request without one, and print the registry's 401 alone.
             client.configure(&stage.module(private, "net")).unwrap();
-            let error = format!("{:#}", client.run(&["init"]).unwrap_err());
-            assert!(error.contains("401"), "{what}: {error}");
+            let error = format!("{:#}", client.run(&["init", "-no-color"]).unwrap_err());
+            let error = error.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+            let name = client.name();
+            assert!(error.contains("401 token required: set TF_TOKEN_"), "{name}, {what}: {error}");
+            assert!(!error.contains(expected), "{name}, {what}: it prints what the helper says: {error}");
         }
         assert_eq!(private.reviews(world).await, before, "{what}: the registry has seen the token");
         let helper = Command::new(env!("CARGO_BIN_EXE_opendepot"))

@@ -14,7 +14,7 @@ use crate::support::registry::archive;
 use crate::support::token_registry::{Registry, RegistryBuilder};
 use crate::support::{World, soon};
 
-const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's name, or run terraform login";
+const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's name";
 
 fn versions(world: &World, name: &str) -> String {
     format!("/v1/modules/{}/{name}/aws/versions", world.name)

@@ -68,6 +68,8 @@ pub struct Access {
     identifier: Identifier,
     /// Who everybody is without a token, where that is permitted.
     anonymous: Option<Arc<Identity>>,
+    /// The phrase for those who sent no token and need one.
+    no_token: &'static str,
     decisions: Arc<ReviewCache<(), ()>>,
     new_reviews: Limit,
     refusals: Limit,
@@ -107,6 +109,7 @@ impl Access {
         Ok(Self {
             identifier: Identifier::new(audience, tokens, issuers, Arc::clone(&reviews)),
             anonymous: settings.anonymous.then(|| Arc::new(Identity::anonymous())),
+            no_token: if settings.login { denied::NO_TOKEN_BUT_LOGIN } else { denied::NO_TOKEN },
             decisions: Arc::new(ReviewCache::new(DECISIONS, TIMES)),
             new_reviews: Limit::per_minute(NEW_REVIEWS),
             refusals: Limit::per_minute(REFUSALS),
@@ -121,7 +124,7 @@ impl Access {
         let (kind, result) = match bearer::token(headers) {
             Ok(None) => {
                 let anonymous = self.anonymous.clone();
-                ("anonymous", anonymous.ok_or(Denied::Unauthenticated(denied::NO_TOKEN)))
+                ("anonymous", anonymous.ok_or(Denied::Unauthenticated(self.no_token)))
             }
             Ok(Some(token)) => self.identifier.identify(token, peer).await,
             Err(denied) => ("unknown", Err(self.identifier.unreadable(denied, peer))),
@@ -172,7 +175,7 @@ impl Access {
             self.refusals.record(who, Instant::now());
         }
         Err(match identity.kind {
-            Kind::Anonymous => Denied::Unauthenticated(denied::NO_TOKEN),
+            Kind::Anonymous => Denied::Unauthenticated(self.no_token),
             _ => Denied::Forbidden,
         })
     }

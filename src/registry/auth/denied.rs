@@ -25,7 +25,10 @@ const RETRY_AFTER: u32 = 2;
 
 pub(super) const TWO_HEADERS: &str = "two Authorization headers";
 
-pub(super) const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's name, or run terraform login";
+pub(super) const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's name";
+/// The same where `terraform login` works.
+pub(super) const NO_TOKEN_BUT_LOGIN: &str =
+    "token required: set TF_TOKEN_ and the host's name, or run terraform login";
 pub(super) const NOT_BEARER: &str = "not a bearer token";
 pub(super) const MALFORMED: &str = "token is malformed";
 pub(super) const TOO_LONG: &str = "token is longer than 16 KiB";

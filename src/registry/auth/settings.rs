@@ -16,6 +16,8 @@ pub struct AccessSettings {
     pub tokens_dir: Option<PathBuf>,
     /// `--anonymous`
     pub anonymous: bool,
+    /// Whether `--login-issuer` is set, so that `terraform login` works.
+    pub login: bool,
     /// The content of `--ca-file`, trusted for identity providers in addition to the system's certificates.
     pub ca_pem: Option<Vec<u8>>,
     /// The token with which this process talks to the API server: see [`own_token`](super::own_token).

@@ -61,6 +61,9 @@ async fn a_bad_token_is_never_anonymous() {
     let strict = server.access(AccessSettings::default());
     let without = strict.identify(&HeaderMap::new(), PEER).await;
     assert_eq!(without, Err(Denied::Unauthenticated(denied::NO_TOKEN)));
+    let login = server.access(AccessSettings { login: true, ..AccessSettings::default() });
+    let without = login.identify(&HeaderMap::new(), PEER).await;
+    assert_eq!(without, Err(Denied::Unauthenticated(denied::NO_TOKEN_BUT_LOGIN)));
 }
 
 #[tokio::test]
