@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 use url::Url;
@@ -30,7 +30,7 @@ const SERVICES: [&str; 2] = ["s3-", "s3express-"];
 /// The base URL of an S3-compatible store, in one spelling: scheme and host in lower case, no default port, no slash at
 /// the end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint(String);
+pub struct Endpoint(Arc<str>);
 
 /// What is wrong with an endpoint. The URL is not repeated: it might hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -97,7 +97,7 @@ impl FromStr for Endpoint {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(EndpointError("has a query or a fragment"));
         }
-        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+        Ok(Self(url.as_str().trim_end_matches('/').into()))
     }
 }
 

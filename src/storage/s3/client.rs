@@ -23,7 +23,7 @@ use super::credentials::Lasting;
 use super::http::{CaError, http_client};
 use super::plain_http::SmallBuffers;
 use crate::domain::names::{is_bucket_name, is_region};
-use crate::domain::{Endpoint, ObjectLocation};
+use crate::domain::{Endpoint, EndpointError, ObjectLocation};
 use crate::storage::Cause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,6 +43,8 @@ const MAX_CLIENTS: usize = 64;
 pub(in crate::storage) struct Clients {
     sdk: SdkConfig,
     cache: Mutex<HashMap<ClientKey, Client>>,
+    /// Endpoints by their spelling, each parsed once: the registry needs one for each archive that is asked for.
+    endpoints: Mutex<HashMap<String, Endpoint>>,
     /// Endpoint of requests that name none, unless that is AWS.
     default_endpoint: Option<String>,
 }
@@ -73,10 +75,9 @@ impl Clients {
 
     /// The same, with credentials that are renewed early: a signed URL is valid for no longer than the credentials.
     pub(crate) async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
-        let Self { sdk, cache, default_endpoint } = Self::new(ca_pem).await?;
-        let Some(provider) = sdk.credentials_provider() else {
-            return Ok(Self { sdk, cache, default_endpoint });
-        };
+        let plain = Self::new(ca_pem).await?;
+        let Some(provider) = plain.sdk.credentials_provider() else { return Ok(plain) };
+        let sdk = plain.sdk.clone();
         let http_client = sdk.http_client().map(SmallBuffers::around);
         let lasting = SharedCredentialsProvider::new(Lasting::new(provider));
         let sdk = sdk.into_builder().credentials_provider(lasting).identity_cache(IdentityCache::no_cache());
@@ -84,11 +85,11 @@ impl Clients {
             Some(client) => sdk.http_client(client).build(),
             None => sdk.build(),
         };
-        Ok(Self { sdk, cache, default_endpoint })
+        Ok(Self { sdk, ..plain })
     }
 
     pub(crate) fn with_config(sdk: SdkConfig) -> Self {
-        Self { sdk, cache: Mutex::default(), default_endpoint: None }
+        Self { sdk, cache: Mutex::default(), endpoints: Mutex::default(), default_endpoint: None }
     }
 
     /// The endpoint of requests that name none, as the environment or the profile spells it.
@@ -98,7 +99,21 @@ impl Clients {
 
     /// The endpoint that is set for this location, there or by the AWS configuration.
     pub(crate) fn endpoint(&self, location: &ObjectLocation) -> Option<Endpoint> {
-        location.endpoint.as_ref().or(self.default_endpoint.as_ref())?.parse().ok()
+        self.parsed(location.endpoint.as_ref().or(self.default_endpoint.as_ref())?).ok()
+    }
+
+    fn parsed(&self, text: &str) -> Result<Endpoint, EndpointError> {
+        let known = |endpoints: &HashMap<String, Endpoint>| endpoints.get(text).cloned();
+        if let Some(endpoint) = known(&self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(endpoint);
+        }
+        let endpoint: Endpoint = text.parse()?;
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        if endpoints.len() >= MAX_CLIENTS {
+            endpoints.clear();
+        }
+        endpoints.insert(text.to_owned(), endpoint.clone());
+        Ok(endpoint)
     }
 
     /// The endpoint that requests for this location are sent to, if that is not AWS.
@@ -108,7 +123,7 @@ impl Clients {
 
     /// The client for a location, or why no request can be sent to it.
     pub(crate) fn get(&self, location: &ObjectLocation) -> Result<Client, Cause> {
-        let key = ClientKey::of(location)?;
+        let key = self.key(location)?;
         let mut clients = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
@@ -119,6 +134,20 @@ impl Clients {
         let client = self.build(&key);
         clients.insert(key, client.clone());
         Ok(client)
+    }
+
+    fn key(&self, location: &ObjectLocation) -> Result<ClientKey, Cause> {
+        if !is_bucket_name(&location.bucket) {
+            return Err(Cause::InvalidBucket);
+        }
+        if !is_region(&location.region) {
+            return Err(Cause::InvalidAddress("the region is no region's name; write one such as us-west-2"));
+        }
+        let endpoint = location.endpoint.as_deref().map(|text| self.parsed(text)).transpose();
+        let endpoint = endpoint.map_err(|_| {
+            Cause::InvalidAddress("the endpoint is no URL; write one such as https://minio.storage.svc:9000")
+        })?;
+        Ok(ClientKey { region: location.region.clone(), endpoint, force_path_style: location.path_style() })
     }
 
     fn build(&self, key: &ClientKey) -> Client {
@@ -151,21 +180,6 @@ fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url");
     let of_s3 = sdk.service_config().and_then(|config| config.load_config(key.build().ok()?));
     of_s3.or_else(|| sdk.endpoint_url().map(str::to_owned)).filter(|url| !url.is_empty())
-}
-
-impl ClientKey {
-    fn of(location: &ObjectLocation) -> Result<Self, Cause> {
-        if !is_bucket_name(&location.bucket) {
-            return Err(Cause::InvalidBucket);
-        }
-        if !is_region(&location.region) {
-            return Err(Cause::InvalidAddress("the region is no region's name; write one such as us-west-2"));
-        }
-        let endpoint = location.endpoint.as_deref().map(str::parse).transpose().map_err(|_| {
-            Cause::InvalidAddress("the endpoint is no URL; write one such as https://minio.storage.svc:9000")
-        })?;
-        Ok(Self { region: location.region.clone(), endpoint, force_path_style: location.path_style() })
-    }
 }
 
 #[cfg(test)]

@@ -47,10 +47,16 @@ async fn clients_with_more_roots_can_be_made() {
 fn one_endpoint_has_one_client_however_it_is_spelled() {
     let clients = clients_with_keys();
     let count = || clients.cache.lock().expect("the clients").len();
+    let parsed = || clients.endpoints.lock().expect("the endpoints").len();
     for endpoint in ["http://minio:9000", "http://MINIO:9000/"] {
         assert!(clients.get(&ObjectLocation { endpoint: Some(endpoint.into()), ..place() }).is_ok());
     }
-    assert_eq!(count(), 1);
+    assert_eq!((count(), parsed()), (1, 2));
+    for number in 0..2 * MAX_CLIENTS {
+        let endpoint = Some(format!("http://minio:{number}"));
+        assert!(clients.endpoint(&ObjectLocation { endpoint, ..place() }).is_some());
+        assert!(parsed() <= MAX_CLIENTS);
+    }
     for number in 0..2 * MAX_CLIENTS {
         assert!(clients.get(&ObjectLocation { region: format!("region-{number}"), ..place() }).is_ok());
         assert!(count() <= MAX_CLIENTS);
