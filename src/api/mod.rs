@@ -50,6 +50,8 @@ pub const ADOPT: &str = "opendepot.defdev.io/adopt";
 pub const REGISTRY_NAME: &str = "opendepot.defdev.io/registry-name";
 /// Annotation of a Module: the address that it takes over, `NAMESPACE/NAME/SYSTEM`, once no other Module holds it.
 pub const CLAIM_ADDRESS: &str = "opendepot.defdev.io/claim-address";
+/// Annotation of a Module: the generation at which a removal of several stored versions is confirmed (`spec.removal: Confirm`).
+pub const CONFIRM_REMOVAL: &str = "opendepot.defdev.io/confirm-removal";
 /// Annotation on a Module: a sentence about it, which the registry's pages show.
 pub const DESCRIPTION: &str = "opendepot.defdev.io/description";
 

@@ -97,6 +97,21 @@ pub struct ModuleSpec {
     /// If true, all work for this Module and its Versions stops, except the deletion of the Module.
     #[serde(default)]
     pub suspend: bool,
+    /// Whether stored versions are deleted as soon as their entries are removed (Immediate), or, when two or more disappear at
+    /// once, only after that is confirmed (Confirm): the condition Ready has the command. While it waits, nothing is deleted.
+    /// versionHistoryLimit, and the deletion of the Module, need no confirmation.
+    #[serde(default)]
+    pub removal: RemovalPolicy,
+}
+
+/// When Versions are deleted whose entries were removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RemovalPolicy {
+    /// At once.
+    #[default]
+    Immediate,
+    /// If they are two or more stored versions, after a confirmation.
+    Confirm,
 }
 
 /// One wanted version.

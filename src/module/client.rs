@@ -137,6 +137,12 @@ impl<'a> ModuleClient<'a> {
         }
     }
 
+    /// Sends a Warning Event.
+    pub(super) fn warn(&self, reason: Reason, note: &str) {
+        self.events().warning(&self.reference(), reason.as_str(), "Reconcile", note);
+        tracing::warn!(%reason, note);
+    }
+
     fn name(&self) -> &str {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }

@@ -26,6 +26,7 @@ mod patch;
 mod permit;
 mod plan;
 mod refused;
+mod removal;
 mod requests;
 mod requeue;
 mod retry;

@@ -24,6 +24,7 @@ use super::{deletion, requests};
 use crate::api::ModuleStatus;
 use crate::api::requests::ForceToken;
 use crate::api::state::{ModuleState, VersionState};
+use crate::controller::failure::Reason;
 use crate::controller::owners::Deletions;
 use crate::controller::work_queue::Action;
 
@@ -135,7 +136,12 @@ impl Pass<'_> {
         let after = status::status(&self.module, facts, Timestamp::now());
         let urgency = pace::urgency(&self.module.status, &after, status::awaits_digest(&self.module, facts));
         match self.send_status(&after, urgency).await {
-            Ok(Written::Done) => self.recorded(facts.ledger, after),
+            Ok(Written::Done) => {
+                if let Some(note) = facts.plan.removal.announcement(&self.module) {
+                    self.client.warn(Reason::RemovingVersions, &note);
+                }
+                self.recorded(facts.ledger, after);
+            }
             Ok(Written::Later(wait)) => self.requeue.after(wait),
             Ok(Written::TooLarge) if self.is_too_large => {
                 self.is_unrecordable = true;

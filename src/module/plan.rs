@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::conflict::{NameConflict, conflict};
 use super::file_name::{FileName, file_name};
 use super::ledger::Ledger;
+use super::removal::Removal;
 use super::select::{Selection, Wanted};
 use super::view::ModuleView;
 use crate::api::state::{Origin, VersionState};
@@ -20,6 +21,8 @@ pub struct Plan {
     pub delete: Vec<Target>,
     /// Wanted names that cannot be used now.
     pub conflicts: BTreeMap<String, NameConflict>,
+    /// The stored versions that are no longer listed.
+    pub(super) removal: Removal,
 }
 
 /// A Version to create.
@@ -118,6 +121,7 @@ impl Plan {
     fn without_configuration(mut self) -> Self {
         self.create.clear();
         self.delete.clear();
+        self.removal = Removal::default();
         for change in &mut self.change {
             change.edits.retain(Edit::is_independent_of_config);
         }
@@ -198,9 +202,16 @@ fn removals(module: &ModuleView, selection: &Selection, children: &[&VersionStat
     if !selection.invalid.is_empty() {
         return;
     }
+    plan.removal = Removal::of(module, selection, children);
     let wanted: HashSet<&str> = selection.wanted.iter().map(|wanted| wanted.name.as_str()).collect();
     for child in children.iter().filter(|child| module.manages(child) && !child.is_terminating()) {
         if wanted.contains(child.name()) {
+            continue;
+        }
+        if plan.removal.waits {
+            let resume = child.module_suspended.then_some(Edit::SetSuspended(false));
+            let edits = resume.into_iter().chain(set_policy(module, child));
+            plan.change.extend(change(child, edits.collect()));
             continue;
         }
         match set_policy(module, child) {

@@ -22,8 +22,8 @@ pub struct Wanted {
 pub struct Selection {
     /// The wanted versions, in the order of the list.
     pub wanted: Vec<Wanted>,
-    /// How many versions `versionHistoryLimit` leaves out.
-    pub pruned: usize,
+    /// The names of the versions that `versionHistoryLimit` leaves out.
+    pub pruned: BTreeSet<String>,
     /// The errors of the entries that are not versions.
     pub invalid: Vec<String>,
 }
@@ -68,8 +68,7 @@ pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selecti
         }
         newer_stored += usize::from(stored.contains(wanted.name.as_str()));
     }
-    let listed = selection.wanted.len();
-    selection.wanted.retain(|wanted| kept.contains(&wanted.name));
-    selection.pruned = listed - selection.wanted.len();
+    let pruned = selection.wanted.extract_if(.., |wanted| !kept.contains(&wanted.name));
+    selection.pruned = pruned.map(|wanted| wanted.name).collect();
     selection
 }

@@ -71,7 +71,7 @@ pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> 
             desired: count(desired),
             synced: count(stored),
             failed: count(summary.failed.len()),
-            pruned: count(selection.pruned),
+            pruned: count(selection.pruned.len()),
             summary: format!("{stored}/{desired}"),
         }),
         published: ledger.published.clone(),
@@ -177,6 +177,9 @@ fn obstacle(
         let message =
             format!("spec.versions: {invalid}. Nothing is removed until this is mended; {of} stored.");
         return Some((Reason::InvalidSpec, message));
+    }
+    if plan.removal.waits {
+        return Some((Reason::RemovalUnconfirmed, format!("{of} stored. {}", plan.removal.request(module))));
     }
     if let Some(message) = record_is_full(module, facts) {
         return Some((Reason::RecordFull, format!("{of} stored. {message}")));

@@ -61,6 +61,7 @@ mod registry_names;
 mod registry_replicas;
 mod registry_tokens;
 mod relocation;
+mod removal;
 mod requests;
 mod restore;
 mod retain;

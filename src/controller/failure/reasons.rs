@@ -70,6 +70,14 @@ reasons! {
     ProviderMissing: Manual, Spec, Fetch,
         "`moduleConfig.provider` is missing; versions are stored anyway",
         "set it, for example to `aws`";
+    RemovalUnconfirmed: Manual, Spec, Spec,
+        "two or more stored versions are no longer listed, and the Module has `spec.removal: Confirm`; nothing is deleted",
+        "put the entries back, or run the command in the message, which confirms the removal at this generation of the spec; see \
+         [removing versions](publishing.md#remove-versions)";
+    RemovingVersions: Note, Spec, Spec,
+        "a Warning Event: two or more stored versions of a Module are no longer listed and are being deleted",
+        "if that is a mistake, such as `kubectl apply` with a single entry, put the entries back; see \
+         [removing versions](publishing.md#remove-versions)";
     NameTaken: Manual, Spec, Fetch,
         "a Version with a wanted name has another owner, belongs to the original OpenDepot, or has no owner; or \
          it was restored and its location is not the one that the Module wants",

@@ -10,9 +10,10 @@ use super::super::plan::Plan;
 use super::super::refused::Refused;
 use super::super::requests::{open_token, resets_force_sync, unopened};
 use super::model::run;
-use super::{ChildFixture, ModuleFixture, module, pass};
+use super::{ChildFixture, ModuleFixture, module, pass, with_key};
+use crate::api::module::RemovalPolicy;
 use crate::api::target::is_stored;
-use crate::api::{MODULE_REQUEST, REQUESTED_AT, condition};
+use crate::api::{CONFIRM_REMOVAL, MODULE_REQUEST, REQUESTED_AT, condition};
 use crate::domain::Release;
 
 /// What happens between two times of rest.
@@ -33,6 +34,10 @@ enum Act {
     /// All tags are moved to another commit.
     Retag,
     Retain(bool),
+    /// `spec.removal` is Confirm, or not.
+    Guard(bool),
+    /// The present generation is confirmed.
+    Confirm,
     /// The Module is deleted, and made again once it is gone.
     Remove,
 }
@@ -50,6 +55,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..3_u8).prop_map(Act::Lose),
         1 => Just(Act::Retag),
         2 => any::<bool>().prop_map(Act::Retain),
+        2 => any::<bool>().prop_map(Act::Guard),
+        1 => Just(Act::Confirm),
         1 => Just(Act::Remove),
     ]
 }
@@ -88,6 +95,12 @@ impl World {
             Act::Annotate(at) => json!({"metadata": {"annotations": {REQUESTED_AT: at.to_string()}}}),
             Act::Move(there) => {
                 json!({"spec": {"moduleConfig": {"name": if *there { "net" } else { "network" }}}})
+            }
+            Act::Guard(on) => json!({"spec": {"removal": if *on { "Confirm" } else { "Immediate" }}}),
+            Act::Confirm => {
+                let generation = module.0["metadata"]["generation"].to_string();
+                self.module = module.with(with_key(CONFIRM_REMOVAL, &generation));
+                return;
             }
             Act::Retain(on) => {
                 let policy = if *on { "Retain" } else { "Delete" };
@@ -199,6 +212,14 @@ impl World {
             view.spec.versions.iter().filter_map(|entry| Release::parse(&entry.version).ok()).collect();
         let limit = view.spec.module_config.version_history_limit.unwrap_or(0);
         let is_deleted = |child: &ChildFixture| plan.delete.iter().any(|target| target.name == child.name());
+        let removed = self.children.iter().filter(|child| is_deleted(child)).map(ChildFixture::lean);
+        let removed = removed.filter(|child| {
+            child.status.synced && !listed.contains(&Release::parse(&child.version).unwrap())
+        });
+        let generation = view.metadata.generation.unwrap_or_default().to_string();
+        let confirmed = view.metadata.annotations.as_ref().and_then(|all| all.get(CONFIRM_REMOVAL));
+        let is_confirmed = view.spec.removal == RemovalPolicy::Immediate || confirmed == Some(&generation);
+        prop_assert!(is_confirmed || removed.count() <= 1, "{plan:?}");
         for child in self.children.iter().filter(|child| is_deleted(child)) {
             let lean = child.lean();
             let release = Release::parse(&lean.version).unwrap();
@@ -232,7 +253,9 @@ impl World {
         let stored: BTreeMap<String, bool> =
             self.children.iter().map(|c| (c.name().to_owned(), is_stored(&c.lean()))).collect();
         let (selection, plan) = self.module.decide(&self.children);
-        prop_assert_eq!(plan, Plan::default());
+        let waits = plan.removal.waits;
+        prop_assert!(waits || plan.removal.stored.is_empty());
+        prop_assert_eq!(&plan, &Plan { removal: plan.removal.clone(), ..Plan::default() });
         let wanted: Vec<&str> = selection.wanted.iter().map(|w| w.name.as_str()).collect();
         let all = wanted.iter().all(|name| stored.get(*name) == Some(&true));
         if view.spec.module_config.immutable == Some(true) {
@@ -252,8 +275,8 @@ impl World {
         }
         prop_assert_eq!(view.status.synced, Some(all && readable));
         prop_assert!(open_token(&view).is_none() && !view.spec.force_sync, "{:?}", view.status.force_token);
-        // With an entry that cannot be read, nothing is removed.
-        prop_assert!(stored.len() == wanted.len() || !readable, "what is not wanted is gone");
+        // With an entry that cannot be read, or without a confirmation, nothing is removed.
+        prop_assert!(stored.len() == wanted.len() || !readable || waits, "what is not wanted is gone");
         let due =
             |child: &&ChildFixture| wanted.contains(&child.name()) && self.broken != Some(minor(child) % 3);
         prop_assert!(
@@ -264,7 +287,7 @@ impl World {
         let ready = condition::find(&view.status.conditions, "Ready").unwrap();
         prop_assert_eq!(
             &*ready.status,
-            if failed || !all || !readable { "False" } else { "True" },
+            if failed || !all || !readable || waits { "False" } else { "True" },
             "{}",
             ready.message
         );

@@ -6,6 +6,7 @@ mod attempts;
 mod life;
 mod model;
 mod plan;
+mod removal;
 mod select;
 mod status;
 
@@ -302,6 +303,11 @@ impl Change {
             _ => None,
         })
     }
+}
+
+/// An annotation as a patch.
+fn with_key(key: &str, value: &str) -> Value {
+    json!({"metadata": {"annotations": {key: value}}})
 }
 
 fn merge(target: &mut Value, patch: Value) {

@@ -1,0 +1,133 @@
+//! Removals: the stored versions that are no longer listed, and whether their deletion waits for a confirmation. Pure.
+//!
+//! `kubectl apply` with one entry replaces the whole list, and so removes every other version. Therefore a removal of several
+//! stored versions is reported, and with `spec.removal: Confirm` it waits.
+
+use super::select::Selection;
+use super::view::ModuleView;
+use crate::api::module::RemovalPolicy;
+use crate::api::state::VersionState;
+use crate::api::{CONFIRM_REMOVAL, RELEASE_MANAGER, condition};
+use crate::controller::failure::Reason;
+use crate::domain::Release;
+use crate::domain::text::plural;
+
+/// The number of stored versions whose removal is probably a mistake.
+const SEVERAL: usize = 2;
+/// The largest number of versions in a message, and their largest size in bytes: the command has to fit too.
+const MAX_NAMES: usize = 20;
+const MAX_NAMES_SIZE: usize = 120;
+
+/// The versions that a Module no longer lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Removal {
+    /// Those that are stored and not being deleted yet, in ascending order.
+    pub(super) stored: Vec<Release>,
+    /// Whether nothing is deleted until it is confirmed.
+    pub(super) waits: bool,
+}
+
+impl Removal {
+    /// A version that `versionHistoryLimit` prunes is still listed, so it does not count.
+    pub(super) fn of(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Self {
+        let listed = selection.wanted.iter().map(|wanted| wanted.name.as_str());
+        let listed: std::collections::HashSet<&str> =
+            listed.chain(selection.pruned.iter().map(String::as_str)).collect();
+        let removed = children.iter().filter(|child| {
+            module.manages(child) && !child.is_terminating() && !listed.contains(child.name())
+        });
+        let stored = removed.filter(|child| was_stored(child));
+        let mut stored: Vec<Release> =
+            stored.filter_map(|child| Release::parse(&child.version).ok()).collect();
+        stored.sort_by(Release::precedence);
+        let waits = waits(module, stored.len());
+        Self { stored, waits }
+    }
+
+    /// The request for a confirmation, for the status.
+    pub(super) fn request(&self, module: &ModuleView) -> String {
+        format!(
+            "{} no longer in spec.versions. Nothing is deleted until you confirm: kubectl annotate {RELEASE_MANAGER} \
+             --overwrite -n {} modules.opendepot.defdev.io/{} {CONFIRM_REMOVAL}={} Or put the entries back: {}.",
+            match self.stored.len() {
+                1 => "1 stored version is".to_owned(),
+                n => format!("{n} stored versions are"),
+            },
+            module.namespace(),
+            module.name(),
+            module.metadata.generation.unwrap_or_default(),
+            self.names()
+        )
+    }
+
+    /// The text of the Event when several stored versions begin to be deleted: once for each generation, and when a removal no
+    /// longer waits.
+    pub(super) fn announcement(&self, module: &ModuleView) -> Option<String> {
+        let is_new = module.status.observed_generation != module.metadata.generation;
+        let is_several = is_new && self.stored.len() >= SEVERAL;
+        if self.waits || self.stored.is_empty() || !(is_several || has_waited(module)) {
+            return None;
+        }
+        let (objects, undo) = if module.policy.retain {
+            ("their objects stay in S3 (deletionPolicy: Retain)", "")
+        } else {
+            (
+                "their objects in S3 are deleted",
+                " A deleted object itself comes back only from a bucket with versioning.",
+            )
+        };
+        Some(format!(
+            "{} removed from spec.versions: {}. Their Versions are being deleted, and {objects}. To undo this, put the entries \
+             back: each version is then fetched from its tag again and stored under a new key.{undo} spec.removal: Confirm lets \
+             such a removal wait for a confirmation.",
+            plural(self.stored.len(), "stored version"),
+            self.names()
+        ))
+    }
+
+    /// The first versions, as far as that is short.
+    fn names(&self) -> String {
+        let mut names = String::new();
+        let mut listed = 0;
+        for version in self.stored.iter().map(ToString::to_string).take(MAX_NAMES) {
+            if listed > 0 && names.len() + version.len() > MAX_NAMES_SIZE {
+                break;
+            }
+            names += if listed > 0 { ", " } else { "" };
+            names += &version;
+            listed += 1;
+        }
+        match self.stored.len() - listed {
+            0 => names,
+            more => format!("{names} and {more} more"),
+        }
+    }
+}
+
+/// Whether the removal of so many stored versions waits. Once it waits, it does so until it is confirmed or no stored version is
+/// left to remove: that others deleted one of them confirms nothing.
+fn waits(module: &ModuleView, stored: usize) -> bool {
+    let is_suspicious = stored >= SEVERAL || (stored > 0 && has_waited(module));
+    module.spec.removal == RemovalPolicy::Confirm && is_suspicious && !is_confirmed(module)
+}
+
+/// Whether the last status said that a removal waits.
+fn has_waited(module: &ModuleView) -> bool {
+    condition::find(&module.status.conditions, "Ready")
+        .is_some_and(|ready| ready.reason == Reason::RemovalUnconfirmed.as_str())
+}
+
+/// Whether the removal by exactly this generation of the spec is confirmed: a later edit may remove more.
+fn is_confirmed(module: &ModuleView) -> bool {
+    let annotations = module.metadata.annotations.as_ref();
+    let confirmed = annotations.and_then(|all| all.get(CONFIRM_REMOVAL));
+    confirmed.is_some_and(|confirmed| {
+        Some(confirmed) == module.metadata.generation.map(|g| g.to_string()).as_ref()
+    })
+}
+
+/// Whether an object of this Version exists or is being restored.
+fn was_stored(child: &VersionState) -> bool {
+    let status = &child.status;
+    status.synced || status.content_digest.is_some() || status.storage.is_some()
+}
