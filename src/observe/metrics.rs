@@ -1,5 +1,7 @@
 //! The metrics of `/metrics`, in the OpenMetrics format.
 //!
+//! Beside the operator's own, they include those of the [process](super::process).
+//!
 //! Labels come from fixed sets (controller, outcome, reason, kind of credential), never from names of objects.
 
 use std::collections::BTreeMap;
@@ -105,8 +107,9 @@ impl Metrics {
     /// The counters of `failures_from_zero` (controller, reason) start at zero: a counter that appears with its first count
     /// shows no increase.
     pub fn new(failures_from_zero: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
-        let mut registry = Registry::with_prefix("opendepot");
-        let r = &mut registry;
+        let mut registry = Registry::default();
+        super::process::register(&mut registry);
+        let r = registry.sub_registry_with_prefix("opendepot");
         let durations = Family::<Controller, Histogram>::new_with_constructor(|| {
             // From 5 ms, a status write, to 3 minutes, a large archive over a slow line.
             Histogram::new(exponential_buckets(0.005, 2.0, 16))

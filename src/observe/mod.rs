@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub mod liveness;
 pub mod metrics;
+pub mod process;
 pub mod telemetry;
 
 /// The commit of this build; `unknown` unless the build sets `OPENDEPOT_REVISION`.

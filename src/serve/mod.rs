@@ -17,7 +17,7 @@ use crate::cli::Serve;
 use crate::controller::connection::{clients, config};
 use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
-use crate::observe::telemetry;
+use crate::observe::{process, telemetry};
 use crate::registry::aliases::{Aliases, InvalidAlias};
 use crate::registry::archive::Downloads;
 use crate::registry::auth::{Access, AccessSettings, own_token};
@@ -192,8 +192,9 @@ fn scraper(
     health: Arc<Health>,
     tls: Option<Arc<Tls>>,
 ) -> admin::Scrape {
-    let mut registry = Registry::with_prefix("opendepot_registry");
-    metrics.register(&mut registry);
+    let mut registry = Registry::default();
+    process::register(&mut registry);
+    metrics.register(registry.sub_registry_with_prefix("opendepot_registry"));
     let registry = Mutex::new(registry);
     Arc::new(move || {
         let (age, is_ready) = (health.age(Instant::now()), health.ready().load(Ordering::Acquire));

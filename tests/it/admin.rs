@@ -57,6 +57,7 @@ async fn the_process_is_ready_within_a_second_and_reports_what_it_did() {
         !metrics.contains("mod-1.0.0") && !metrics.contains(&world.name),
         "no names of objects in labels"
     );
+    crate::monitoring::measures_itself(&operator).await;
     let said = operator.log();
     world.quiet().await;
     assert_eq!(operator.log(), said, "at rest it says nothing");

@@ -188,4 +188,5 @@ async fn the_registrys_policy_is_enough_to_install_and_for_nothing_else() {
     depot.world.nothing_told(&streaming, &[&user.secret_key]);
     depot.world.nothing_told(&redirecting, &[&user.secret_key]);
     crate::monitoring::has_the_metrics_of_the_registrys_rules(&streaming.metrics().await.unwrap());
+    crate::monitoring::measures_itself(&streaming).await;
 }

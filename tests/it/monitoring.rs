@@ -1,4 +1,5 @@
 //! Alert rules and dashboard speak of metrics that there are, and each alert has its paragraph in the documents.
+//! The metrics of the process agree with what the kernel says of it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use opendepot::controller::failure::Reason;
 use opendepot::domain::Address;
 use opendepot::observe::metrics::Metrics;
 use opendepot::registry::metrics::{Endpoint, RegistryMetrics};
+use opendepot_testbed::operator::Operator;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 
@@ -19,7 +21,8 @@ fn read(path: &str) -> String {
 /// The metrics that a text of rules or panels names, without what a histogram or counter appends.
 fn named(text: &str) -> BTreeSet<String> {
     let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let words = text.split(|c: char| !name(c)).filter(|word| word.starts_with("opendepot_"));
+    let ours = |word: &&str| word.starts_with("opendepot_") || word.starts_with("process_");
+    let words = text.split(|c: char| !name(c)).filter(ours);
     words.map(|word| word.trim_end_matches("_total").trim_end_matches("_bucket").to_owned()).collect()
 }
 
@@ -157,4 +160,41 @@ pub(crate) fn has_the_metrics_of_the_registrys_rules(text: &str) {
     assert!(of_registry.len() >= 14, "{of_registry:?}");
     let missing: Vec<_> = of_registry.into_iter().filter(|name| !there(name)).collect();
     assert!(missing.is_empty(), "{missing:?} in\n{text}");
+}
+
+/// Processor time of a process in seconds, as the kernel counts it.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+}
+
+/// Fails if the metrics of a server's process differ from what the kernel says of it from outside.
+pub(crate) async fn measures_itself(server: &Operator) {
+    let before = cpu_seconds(server.pid());
+    let text = server.metrics().await.unwrap();
+    let after = cpu_seconds(server.pid());
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse::<f64>().unwrap()
+    };
+    let cpu = value("process_cpu_seconds_total");
+    assert!(before > 0.0 && before <= cpu && cpu <= after, "{before} {cpu} {after}");
+    let (resident, measured) = (value("process_resident_memory_bytes"), server.memory().unwrap().resident);
+    let ratio = resident / f64::from(u32::try_from(measured).unwrap());
+    assert!((0.5..2.0).contains(&ratio), "{resident} bytes, and {measured} from outside");
+    let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
+    let open = value("process_open_fds");
+    // The connection of the scrape is one more, and others come and go.
+    assert!(
+        (open - f64::from(u32::try_from(files).unwrap())).abs() <= 10.0,
+        "{open}, and {files} from outside"
+    );
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(Some(value("process_max_fds")), limit.split_whitespace().next().unwrap().parse().ok());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let age = now - value("process_start_time_seconds");
+    // The kernel rounds the time of its boot to seconds.
+    assert!((-2.0..1800.0).contains(&age), "started {age} s ago");
 }
