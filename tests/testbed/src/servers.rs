@@ -11,6 +11,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::digest::{Context as Digest, SHA256};
+use serde_json::Value;
+
+/// CRDs of others whose objects are shipped: the module in `hack/crds/go.mod` that contains one, and where.
+const CRDS: [(&str, &str); 3] = [
+    ("sigs.k8s.io/gateway-api", "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"),
+    (PROMETHEUS_OPERATOR, "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml"),
+    (PROMETHEUS_OPERATOR, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"),
+];
+const PROMETHEUS_OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
 
 /// A program that the testbed can build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +127,22 @@ pub fn helm() -> Result<PathBuf> {
 pub fn actionlint() -> Result<PathBuf> {
     let [actionlint] = binaries([Server::Actionlint])?;
     Ok(actionlint)
+}
+
+/// The CRDs of the Gateway API and the Prometheus operator whose objects are shipped, one in each file.
+pub fn crds() -> Result<Vec<PathBuf>> {
+    CRDS.iter().map(|(module, path)| Ok(downloaded(module)?.join(path))).collect()
+}
+
+/// The folder of a Go module that `hack/crds/go.mod` requires, as its `go.sum` has it.
+fn downloaded(module: &str) -> Result<PathBuf> {
+    let mut go = Command::new("go");
+    let output = go.args(["mod", "download", "-json", module]).current_dir(source("crds")).output();
+    let output = output.with_context(|| format!("cannot run go to download {module}: install Go"))?;
+    let answer: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("go mod download {module}: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let folder = answer["Dir"].as_str();
+    Ok(folder.with_context(|| format!("go mod download {module}: {}", answer["Error"]))?.into())
 }
 
 /// The program in `$KUBEBUILDER_ASSETS`, or an empty path.
