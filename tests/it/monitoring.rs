@@ -48,16 +48,24 @@ fn of_registry() -> String {
     text
 }
 
-#[test]
-fn rules_and_dashboard_speak_of_metrics_that_there_are() {
-    // One with labels shows only once it has a value.
+/// The metrics of an operator that has worked: one with labels shows only once it has a value.
+fn of_operator() -> String {
     let metrics = Metrics::new(Reason::counted());
     metrics.reconciled("version", "settled", Instant::now());
     metrics.failed("version", Reason::TagNotFound.as_str());
     let counts = [(("ready", "Synced"), 1)];
-    let text = metrics.scrape(&[("app", 5000)], &(counts.into(), counts.into())).unwrap() + &of_registry();
-    let there: BTreeSet<&str> =
-        text.lines().filter_map(|l| l.strip_prefix("# HELP ")?.split(' ').next()).collect();
+    metrics.scrape(&[("app", 5000)], &(counts.into(), counts.into())).unwrap()
+}
+
+/// The names in what `/metrics` answers, without what a counter appends.
+fn names(text: &str) -> BTreeSet<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect()
+}
+
+#[test]
+fn rules_and_dashboard_speak_of_metrics_that_there_are() {
+    let text = of_operator() + &of_registry();
+    let there = names(&text);
     for path in FILES {
         let named = named(&read(path));
         assert!(!named.is_empty(), "{path} names none");
@@ -66,6 +74,37 @@ fn rules_and_dashboard_speak_of_metrics_that_there_are() {
             assert!(there.contains(metric), "{path} names {metric}, there are {there:?}");
         }
     }
+}
+
+/// The words of code in a text.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_page_for_operations_lists_every_metric_with_its_labels() {
+    let text = of_operator() + &of_registry();
+    let page = read("docs/operations.md");
+    let mut listed = BTreeSet::new();
+    let rows =
+        page.lines().filter(|line| line.starts_with("| `opendepot_") || line.starts_with("| `process_"));
+    for row in rows {
+        let cells: Vec<&str> = row.split(" |").collect();
+        for metric in code(cells[0]) {
+            let name = metric.trim_end_matches("_total").trim_end_matches("_info");
+            listed.insert(name);
+            let series = text.lines().find(|line| {
+                line.starts_with(&format!("{metric}{{")) || line.starts_with(&format!("{name}_bucket{{"))
+            });
+            let Some((_, labels)) = series.and_then(|line| line.split_once('{')) else { continue };
+            let labels = labels.split('}').next().unwrap().split(',').map(|l| l.split('=').next().unwrap());
+            // Values of a label are in parentheses.
+            let said: String = cells[1].split('(').map(|part| part.rsplit(')').next().unwrap()).collect();
+            let said: BTreeSet<&str> = code(&said).collect();
+            assert_eq!(labels.filter(|label| *label != "le").collect::<BTreeSet<_>>(), said, "{metric}");
+        }
+    }
+    assert_eq!(listed, names(&text), "docs/operations.md, and what there is");
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The documentation as a site: each page is in the book once, and every link of the built site leads somewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use clap::CommandFactory as _;
+use opendepot::cli::Cli;
 use opendepot_testbed::markdown::{anchors, links};
 
 use crate::support::root;
@@ -76,4 +79,67 @@ fn every_link_of_the_site_leads_somewhere() {
         }
     }
     assert!(within > 500 && outside > 30, "{within} {outside}");
+}
+
+const FLAGS: &str = "# Flags
+
+<!-- Made of the command line: UPDATE_GENERATED=1 cargo test --test it site -->
+
+Each flag has an environment variable, in capitals: `--verify-interval` is `OPENDEPOT_VERIFY_INTERVAL`. Lists are separated by
+commas. [Operations](operations.md#configure) and [registry](registry.md#set-up) show how to set them.
+";
+
+/// The flags of the two servers, in the words of `--help`.
+fn flags() -> String {
+    let mut page = FLAGS.to_owned();
+    let cli = Cli::command();
+    for name in ["run", "serve"] {
+        let command = cli.find_subcommand(name).unwrap();
+        write!(page, "\n## `opendepot {name}`\n\n{}\n\n", command.get_about().unwrap()).unwrap();
+        page += "| flag | default | meaning |\n|---|---|---|\n";
+        for arg in command.get_arguments().filter(|arg| arg.get_env().is_some()) {
+            let flag = arg.get_long().unwrap();
+            let variable = format!("OPENDEPOT_{}", flag.to_uppercase().replace('-', "_"));
+            assert_eq!(arg.get_env().unwrap(), variable.as_str());
+            let defaults = arg.get_default_values().iter().map(|value| format!("`{}`", value.display()));
+            let defaults = defaults.collect::<Vec<_>>().join(", ");
+            let takes = arg.get_value_names().filter(|_| arg.get_action().takes_values()).unwrap_or_default();
+            let takes: String = takes.iter().map(|value| format!(" {}", value.replace('|', "\\|"))).collect();
+            let help = arg.get_help().unwrap().to_string().replace('\n', " ").replace('|', "\\|");
+            writeln!(page, "| `--{flag}{takes}` | {defaults} | {help} |").unwrap();
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_flags_is_what_the_help_says() {
+    let path = root().join("docs/flags.md");
+    let printed = flags();
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        std::fs::write(&path, &printed).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == printed,
+        "docs/flags.md is out of date: run UPDATE_GENERATED=1 cargo test --test it site"
+    );
+}
+
+#[test]
+fn the_page_of_versions_names_what_the_tests_use() {
+    let page = std::fs::read_to_string(root().join("docs/supported.md")).unwrap();
+    for (module, package, row) in [
+        ("servers", "k8s.io/kubernetes", "| # | tested: the real API server"),
+        ("servers", "k8s.io/kubernetes", "| kubectl, with its Kustomize | # |"),
+        ("servers", "github.com/versity/versitygw", "| versitygw | #, the real gateway |"),
+        ("tofu", "github.com/opentofu/opentofu", "| OpenTofu | # |"),
+        ("tools", "helm.sh/helm/v4", "| Helm | # |"),
+    ] {
+        let pinned = std::fs::read_to_string(root().join(format!("hack/{module}/go.mod"))).unwrap();
+        let version =
+            pinned.lines().find_map(|line| line.trim().strip_prefix(&format!("{package} v"))).unwrap();
+        let row = row.replace('#', version.split(' ').next().unwrap());
+        assert!(page.contains(&row), "docs/supported.md lacks {row}");
+    }
 }

@@ -23,11 +23,13 @@ const BANNED: [&str; 14] = [
 ];
 
 /// Files and folders that are checked, with all that they contain: prose, comments, strings and names.
-const ROOTS: [&str; 18] = [
+const ROOTS: [&str; 20] = [
     "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
+    "SUPPORT.md",
     "src",
     "tests",
     "docs",
