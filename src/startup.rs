@@ -55,6 +55,7 @@ fn setting_of(url: &str) -> &'static str {
 ///
 /// # Errors
 /// [`StartupError::Signal`] if they cannot be installed.
+#[cfg(not(windows))]
 pub fn signalled() -> Result<impl Future<Output = ()>, StartupError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::Signal)?;
@@ -64,5 +65,17 @@ pub fn signalled() -> Result<impl Future<Output = ()>, StartupError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+    })
+}
+
+/// Resolves at Ctrl-C. The signal handler is installed by the call, not by the first poll.
+///
+/// # Errors
+/// [`StartupError::Signal`] if it cannot be installed.
+#[cfg(windows)]
+pub fn signalled() -> Result<impl Future<Output = ()>, StartupError> {
+    let mut interrupt = tokio::signal::windows::ctrl_c().map_err(StartupError::Signal)?;
+    Ok(async move {
+        interrupt.recv().await;
     })
 }

@@ -101,7 +101,8 @@ fn every_dependency_has_a_reason_and_no_other() {
         names.dedup();
         names
     };
-    let ours = sorted(dependencies(&root().join("Cargo.toml"), &["[dependencies]"]));
+    let tables = ["[dependencies]", "[target.'cfg(not(windows))'.dependencies]"];
+    let ours = sorted(dependencies(&root().join("Cargo.toml"), &tables));
     assert_eq!(sorted(rows(&page, "Of the operator").unwrap()), ours);
     let mut tests = dependencies(&root().join("Cargo.toml"), &["[dev-dependencies]"]);
     tests.extend(dependencies(&root().join("tests/testbed/Cargo.toml"), &["[dependencies]"]));
