@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{World, root};
 
 /// Commands that are not run here, by how they begin, each with the reason.
-const NOT_RUN: [(&str, &str); 16] = [
+const NOT_RUN: [(&str, &str); 18] = [
     ("cargo ", "CI builds, tests and runs the quickstart by itself"),
     ("UPDATE_GENERATED=1 cargo ", "the same, and it would write into the sources"),
     ("OPENDEPOT_TEST_REPOS=", "the same, with another folder of modules"),
@@ -20,6 +20,8 @@ const NOT_RUN: [(&str, &str); 16] = [
     ("gh ", "needs github.com"),
     ("curl -sS -H \"Authorization: Bearer $TOKEN\" https://old.acme.io/", "needs another registry"),
     ("hack/", "CI fuzzes by itself"),
+    ("examples/kind/up", "needs Docker; .github/workflows/kind.yaml runs it, and kind.rs checks its files"),
+    ("kind ", "the same"),
     ("FUZZ_SECONDS=", "the same, for longer"),
     ("kubectl set env deployment/opendepot ", "environment twins are tested in flags.rs"),
     ("kubectl get lease opendepot ", "the operators here have Leases of their own; leadership.rs reads them"),

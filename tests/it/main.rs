@@ -29,6 +29,7 @@ mod github_answers;
 mod gitops;
 mod history;
 mod immutable;
+mod kind;
 mod kubectl;
 mod large;
 mod layers;
