@@ -174,8 +174,11 @@ fn the_time_for_a_readme_grows_with_its_size_only() {
         "~~",
         "1. ",
     ] {
-        let (small, large) = (time(text, 4 << 10), time(text, 32 << 10));
-        let most = small * 24 + std::time::Duration::from_millis(150);
-        assert!(large < most, "{text:?}: {small:?}, then {large:?}");
+        let is_linear = |()| {
+            let (small, large) = (time(text, 4 << 10), time(text, 32 << 10));
+            large < small * 24 + std::time::Duration::from_millis(150)
+        };
+        // On a machine with much other work, a single measurement can be of that work.
+        assert!([(); 5].into_iter().any(is_linear), "{text:?}");
     }
 }
