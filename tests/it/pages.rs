@@ -130,6 +130,8 @@ fn terraform_accepts(inputs: &BTreeSet<String>, variables: &str) {
     assert!(refused.contains("Unsupported argument") && refused.contains("made_up"), "{refused}");
 }
 
+const CALM_TF: &str =
+    "variable \"cidr\" {\n  description = \"The range of addresses\"\n  type        = string\n}\n";
 /// A README and variables that try to run something in a browser.
 const HOSTILE: &str = "# Hostile\n\n<script>document.title='owned'</script>\n\n<img src=x onerror=\"document.title='owned'\">\n\n\
     <svg onload=\"document.title='owned'\">\n\n[a](javascript:document.title='owned')\n\n<a href=\"javascript:document.title='owned'\">b</a>\n\n\
@@ -148,9 +150,11 @@ async fn pages_work_in_a_browser_by_keyboard_and_run_nothing() {
     let world = &depot.world;
     let _operator = world.operator().await;
     let repository = world.bed.github.repository(&world.repository("net")).unwrap();
-    let calm = "variable \"cidr\" {\n  description = \"The range of addresses\"\n  type        = string\n}\n";
     repository
-        .release("v1.0.0", &[File::new("main.tf", calm), File::new("README.md", "# Network\n\nA network.\n")])
+        .release(
+            "v1.0.0",
+            &[File::new("main.tf", CALM_TF), File::new("README.md", "# Network\n\nA network.\n")],
+        )
         .unwrap();
     repository
         .release("v1.1.0", &[File::new("main.tf", HOSTILE_TF), File::new("README.md", HOSTILE)])
@@ -190,11 +194,20 @@ async fn pages_work_in_a_browser_by_keyboard_and_run_nothing() {
         assert!(foreign.is_empty(), "{foreign:?}");
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    by_keyboard(&base, &page, world).await;
+    let snippet = by_keyboard(&base, &page, world).await;
+    // As it is shown, it is a file that both clients install.
+    for client in Terraform::both().unwrap() {
+        let client = client.env("SSL_CERT_FILE", depot.file("ca.pem"));
+        client.configure(&snippet).unwrap();
+        client
+            .run(&["init", "-no-color", "-input=false"])
+            .unwrap_or_else(|error| panic!("{}: {error:#}\n{snippet}", client.name()));
+        assert_eq!(std::fs::read_to_string(client.module("net").join("main.tf")).unwrap(), CALM_TF);
+    }
 }
 
-/// Search, module and version are reached without a mouse; the snippet that the page shows is what `init` takes.
-async fn by_keyboard(base: &str, page: &str, world: &World) {
+/// Search, module and version are reached without a mouse. Gives the snippet that the page shows.
+async fn by_keyboard(base: &str, page: &str, world: &World) -> String {
     let browser = Browser::open(1280, 900, false).await.unwrap();
     browser.visit(base).await.unwrap();
     let focus = "return (document.activeElement.innerText || document.activeElement.id || '').trim()";
@@ -221,7 +234,9 @@ async fn by_keyboard(base: &str, page: &str, world: &World) {
     let snippet = browser.evaluate("return document.querySelector('.snippet').innerText").await.unwrap();
     let host = page.trim_start_matches("https://").split('/').next().unwrap();
     let expected = format!("source  = \"{host}/{}/net/aws\"", world.name);
-    assert!(snippet.as_str().unwrap().contains(&expected), "{snippet}");
+    let snippet = snippet.as_str().unwrap().to_owned();
+    assert!(snippet.contains(&expected), "{snippet}");
+    snippet
 }
 
 /// What a screen reader and weak eyes need: names, labels, one main heading, contrast of at least 4.5.

@@ -6,13 +6,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{RawObject, condition, text};
+use super::{RawObject, condition, is_true, text};
 use crate::api::claim::{ClaimFields, NotAddressable};
 use crate::api::{DESCRIPTION, REGISTRY_NAME};
+use crate::domain::text::cut;
 use crate::domain::{Address, ArchiveFormat, Release};
 
 /// The longest `deprecated`, `withdrawn` or description, in characters.
 const LONGEST_NOTICE: usize = 256;
+/// The longest message of `Addressable` that is kept, in bytes: it may end with a command.
+const LONGEST_REFUSAL: usize = 480;
 
 /// A Module as the registry keeps it.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct ModuleListing {
     pub held: Option<Box<str>>,
     /// Whether another Module holds the address, as the condition `Addressable` says.
     pub is_refused: bool,
+    /// The beginning of `Addressable`'s message, where it is not True.
+    pub refusal: Option<Box<str>>,
     /// `spec.moduleConfig.fileFormat`.
     pub format: ArchiveFormat,
     /// The versions that it lists, each once, in ascending order of precedence.
@@ -72,11 +77,14 @@ impl<'de> Deserialize<'de> for ModuleListing {
             provider: text(config, "provider"),
             registry_name: annotations.and_then(|all| all.get(REGISTRY_NAME)).map(String::as_str),
         };
+        let addressable = condition(&status, "Addressable");
+        let refusal = text(addressable, "message").filter(|_| is_true(addressable) == Some(false));
         let entries = spec.get("versions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         Ok(Self {
             claim: fields.address(),
             held: text(&status, "address").map(Into::into),
-            is_refused: text(condition(&status, "Addressable"), "reason") == Some("AddressTaken"),
+            is_refused: text(addressable, "reason") == Some("AddressTaken"),
+            refusal: refusal.map(|message| cut(message, LONGEST_REFUSAL).into()),
             format: config
                 .get("fileFormat")
                 .and_then(|format| ArchiveFormat::deserialize(format).ok())
@@ -172,6 +180,18 @@ mod tests {
         assert_eq!(served(json!("platform/other/aws"), json!(null)), None);
         assert_eq!(served(json!(null), json!(null)), None);
         assert_eq!(served(json!("platform/eks/aws"), json!("2026-11-27T00:00:00Z")), None);
+    }
+
+    #[test]
+    fn a_message_is_kept_only_while_it_says_why_there_is_no_address_and_never_whole_if_it_is_long() {
+        let with = |status: &str, message: &str| {
+            let condition = json!({"type": "Addressable", "status": status, "reason": "AddressTaken", "message": message});
+            module(json!({"status": {"conditions": [condition]}})).refusal
+        };
+        assert_eq!(with("False", "held by b").as_deref(), Some("held by b"));
+        assert_eq!(with("True", "no client can parse 1.x"), None);
+        let long = with("False", &"é".repeat(100_000)).unwrap();
+        assert!(long.len() <= LONGEST_REFUSAL && long.ends_with('…'), "{}", long.len());
     }
 
     #[test]

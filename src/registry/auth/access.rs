@@ -16,7 +16,7 @@ use super::identify::Identifier;
 use super::identity::{Fields, Identity, Kind};
 use super::jwt::{self, Issuer, Issuers};
 use super::limits::{Limit, Who};
-use super::review::{ApiServer, Reviewer};
+use super::review::{ApiServer, Reviewer, Right};
 use super::review_cache::{Keys, Outcome, ReviewCache, Times};
 use super::reviews::Reviews;
 use super::settings::{AccessError, AccessSettings};
@@ -167,7 +167,7 @@ impl Access {
         asked: Asked<'_>,
     ) -> Result<(), Denied> {
         let who = payer(identity, peer);
-        let (permitted, new) = self.permitted(identity, who, asked).await?;
+        let (permitted, new) = self.permitted(identity, who, Right::Download, asked).await?;
         if permitted {
             return Ok(());
         }
@@ -180,14 +180,15 @@ impl Access {
         })
     }
 
-    /// Whether a list shows `identity` what is `asked`. A no counts as no refusal, since the names in a list are not guessed.
+    /// Whether a page shows `identity` what is `asked`. A no counts as no refusal, since what a page shows is not guessed.
     pub async fn sees(
         &self,
         identity: &Arc<Identity>,
         peer: IpAddr,
+        right: Right,
         asked: Asked<'_>,
     ) -> Result<bool, Denied> {
-        let (permitted, _) = self.permitted(identity, payer(identity, peer), asked).await?;
+        let (permitted, _) = self.permitted(identity, payer(identity, peer), right, asked).await?;
         Ok(permitted)
     }
 
@@ -196,25 +197,32 @@ impl Access {
         &self,
         identity: &Arc<Identity>,
         who: Who,
+        right: Right,
         asked: Asked<'_>,
     ) -> Result<(bool, bool), Denied> {
-        let (own, mut new) = self.decide(identity, who, asked).await;
+        let (own, mut new) = self.decide(identity, who, right, asked).await;
         let anonymous = self.anonymous.as_ref().filter(|_| identity.kind != Kind::Anonymous);
         let decision = match (own, anonymous) {
             // Public means everybody.
             (Ok(Err(())), Some(anonymous)) => {
-                let (public, also_new) = self.decide(anonymous, who, asked).await;
+                let (public, also_new) = self.decide(anonymous, who, right, asked).await;
                 new |= also_new;
                 public
             }
-            (Err(denied), Some(anonymous)) => self.public(anonymous, asked).ok_or(denied).map(Ok),
+            (Err(denied), Some(anonymous)) => self.public(anonymous, right, asked).ok_or(denied).map(Ok),
             (own, _) => own,
         };
         Ok((decision?.is_ok(), new))
     }
 
     /// The decision, and whether this call caused the review. `who` pays for it.
-    async fn decide(&self, identity: &Arc<Identity>, who: Who, asked: Asked<'_>) -> (Outcome<(), ()>, bool) {
+    async fn decide(
+        &self,
+        identity: &Arc<Identity>,
+        who: Who,
+        right: Right,
+        asked: Asked<'_>,
+    ) -> (Outcome<(), ()>, bool) {
         let now = Instant::now();
         let admit = || {
             let limited = |phrase| move |retry_after| Denied::TooMany { phrase, retry_after };
@@ -223,14 +231,14 @@ impl Access {
         };
         let review = || {
             let name = asked.object().to_owned();
-            Arc::clone(&self.reviews).access(Arc::clone(identity), asked.namespace.to_owned(), name)
+            Arc::clone(&self.reviews).access(Arc::clone(identity), right, asked.namespace.to_owned(), name)
         };
-        self.decisions.ask(keys(identity, asked), now, admit, review).await
+        self.decisions.ask(keys(identity, right, asked), now, admit, review).await
     }
 
     /// What is public counts also where no review is possible now.
-    fn public(&self, anonymous: &Identity, asked: Asked<'_>) -> Option<()> {
-        self.decisions.known_yes(&keys(anonymous, asked), Instant::now())
+    fn public(&self, anonymous: &Identity, right: Right, asked: Asked<'_>) -> Option<()> {
+        self.decisions.known_yes(&keys(anonymous, right, asked), Instant::now())
     }
 }
 
@@ -255,7 +263,7 @@ fn issuers(settings: &AccessSettings) -> Result<Issuers, AccessError> {
 /// A yes is kept by the object that is downloaded, a no by the address that was asked. A no that were kept by the object would
 /// be known already when another address of the same name is asked, and the time of the answer would show which of the two
 /// has a holder.
-fn keys(identity: &Identity, asked: Asked<'_>) -> Keys {
+fn keys(identity: &Identity, right: Right, asked: Asked<'_>) -> Keys {
     let key = |kind: &str, parts: &[&str]| {
         let mut fields = Fields::new();
         fields.bytes(identity.rights_key());
@@ -265,9 +273,14 @@ fn keys(identity: &Identity, asked: Asked<'_>) -> Keys {
         }
         fields.digest()
     };
-    Keys {
-        yes: key("object", &[asked.namespace, asked.object()]),
-        no: key("address", &[asked.namespace, asked.name, asked.system]),
+    let object = [asked.namespace, asked.object()];
+    match right {
+        Right::Download => Keys {
+            yes: key("object", &object),
+            no: key("address", &[asked.namespace, asked.name, asked.system]),
+        },
+        // Asked only for Modules that are shown already.
+        Right::Read => Keys { yes: key("read", &object), no: key("read", &object) },
     }
 }
 

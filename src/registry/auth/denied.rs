@@ -63,6 +63,11 @@ impl Denied {
         }
     }
 
+    /// Whether a token is all that is missing.
+    pub(crate) fn lacks_token(self) -> bool {
+        matches!(self, Self::Unauthenticated(NO_TOKEN | NO_TOKEN_BUT_LOGIN))
+    }
+
     /// Why, in fixed words.
     pub const fn phrase(self) -> &'static str {
         match self {

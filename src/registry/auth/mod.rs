@@ -32,6 +32,7 @@ pub use self::audience::own_token;
 pub use self::denied::Denied;
 pub use self::identity::{Identity, Kind};
 pub use self::jwt::{Discovery, Endpoints, Issuer};
+pub use self::review::Right;
 pub use self::settings::{AccessError, AccessSettings};
 
 #[cfg(test)]

@@ -28,8 +28,8 @@ pub(super) trait Reviewer: Send + Sync + 'static {
     /// Whose token it is; `None` if it is not accepted for `audience`.
     fn token(&self, token: SecretString, audience: String) -> Pending<Option<Identity>>;
 
-    /// Whether `identity` may download the module `name` of `namespace`.
-    fn access(&self, identity: &Identity, namespace: &str, name: &str) -> Pending<bool>;
+    /// Whether `identity` has this right to the Module `name` of `namespace`, or to all of them if it is empty.
+    fn access(&self, identity: &Identity, right: Right, namespace: &str, name: &str) -> Pending<bool>;
 }
 
 /// Reviews by the API server of `client`.
@@ -53,9 +53,9 @@ impl Reviewer for ApiServer {
         })
     }
 
-    fn access(&self, identity: &Identity, namespace: &str, name: &str) -> Pending<bool> {
+    fn access(&self, identity: &Identity, right: Right, namespace: &str, name: &str) -> Pending<bool> {
         let api: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let review = access_review(identity, namespace, name);
+        let review = access_review(identity, right, namespace, name);
         Box::pin(async move {
             let answer = in_time(api.create(&PostParams::default(), &review)).await?;
             let Some(status) = answer.status else { return Ok(false) };
@@ -87,14 +87,37 @@ pub(super) fn identity(status: TokenReviewStatus, audience: &str, token: &str) -
     Some(Identity::new(Kind::Reviewed, name, uid, groups, extra, expires))
 }
 
-/// Not plain `get modules`: a role that shows Modules does not hand out their code.
-pub(super) fn access_review(identity: &Identity, namespace: &str, name: &str) -> SubjectAccessReview {
+/// A right to a Module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// To install it. Not plain `get modules`: a role that shows Modules does not hand out their code.
+    Download,
+    /// To read the object, and so what its conditions say.
+    Read,
+}
+
+impl Right {
+    const fn subresource(self) -> Option<&'static str> {
+        match self {
+            Self::Download => Some("download"),
+            Self::Read => None,
+        }
+    }
+}
+
+/// Whether `identity` has a right to a Module.
+pub(super) fn access_review(
+    identity: &Identity,
+    right: Right,
+    namespace: &str,
+    name: &str,
+) -> SubjectAccessReview {
     let attributes = ResourceAttributes {
         verb: Some("get".into()),
         group: Some("opendepot.defdev.io".into()),
         version: Some("v1alpha1".into()),
         resource: Some("modules".into()),
-        subresource: Some("download".into()),
+        subresource: right.subresource().map(Into::into),
         namespace: Some(namespace.into()),
         name: Some(name.into()),
         ..ResourceAttributes::default()

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::denied::{self, Denied};
 use super::identity::Identity;
 use super::limits::Places;
-use super::review::{NoAnswer, Reviewer};
+use super::review::{NoAnswer, Reviewer, Right};
 use super::review_cache::{Answer, Failure};
 use crate::registry::metrics::RegistryMetrics;
 
@@ -51,11 +51,12 @@ impl Reviews {
     pub(super) async fn access(
         self: Arc<Self>,
         identity: Arc<Identity>,
+        right: Right,
         namespace: String,
         name: String,
     ) -> AccessAnswer {
         let Some(_place) = self.places.take().await else { return Answer::Failed(self.busy("access")) };
-        match self.reviewer.access(&identity, &namespace, &name).await {
+        match self.reviewer.access(&identity, right, &namespace, &name).await {
             Ok(true) => {
                 self.metrics.reviewed("access", "accepted");
                 Answer::Yes { value: (), life: None }

@@ -93,7 +93,7 @@ impl Service {
     ) -> (Endpoint, Response<Body>) {
         let Some(route) = path::route(uri.path()) else {
             return match page(uri.path(), uri.query()) {
-                Some(page) => (of_page(&page), self.pages.answer(page, method, headers, peer).await),
+                Some(page) => (of_page(&page), self.pages.answer(page, uri, method, headers, peer).await),
                 None => (Endpoint::Other, responses::no_such_path()),
             };
         };
@@ -121,7 +121,10 @@ impl Service {
             Action::Start => self.sessions.start(query),
             Action::Callback => self.sessions.callback(access, headers, query, network).await,
         };
-        result.unwrap_or_else(|refused| self.pages.sign_in_failed(&refused, headers))
+        result.unwrap_or_else(|refused| {
+            let back = self.sessions.back(action, headers, query, body);
+            self.pages.sign_in_failed(&refused, &back, headers)
+        })
     }
 
     async fn versions(&self, address: Address, headers: &HeaderMap, peer: Peer) -> Response<Body> {

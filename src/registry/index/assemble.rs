@@ -23,7 +23,8 @@ use crate::storage::StorageRules;
 pub(super) struct StoredVersion {
     /// UID of its controlling Module.
     pub owner: Box<str>,
-    release: Release,
+    /// The version.
+    pub release: Release,
     archive: Archive,
     format: Option<ArchiveFormat>,
     source: Option<Arc<str>>,

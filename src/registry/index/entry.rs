@@ -23,21 +23,54 @@ pub struct Entry {
     pub description: Option<Box<str>>,
     /// Why it is not served; `None` if it is.
     pub not_served: Option<NotServed>,
+    /// Why it is not served, in the words of its condition: for those who may read the Module.
+    pub message: Option<Box<str>>,
     /// Its served form.
     pub served: Option<Arc<ServedModule>>,
     /// Versions that it lists and that are not stored, in descending order of precedence.
     pub missing: Box<[Missing]>,
 }
 
-/// A version that is not stored.
+/// A version that is listed and not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// The version.
     pub release: Release,
-    /// Why it is not stored, as the reason of `Ready`; `None` before its first reconcile ended.
-    pub problem: Option<Arc<str>>,
+    /// Why.
+    pub why: WhyMissing,
     /// Why it is withdrawn, if it is.
     pub withdrawn: Option<Box<str>>,
+}
+
+/// Why a version is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhyMissing {
+    /// It has no Version.
+    NoVersion,
+    /// The first reconcile of its Version has not ended.
+    Publishing,
+    /// Its Version is not Ready.
+    NotReady {
+        /// The reason of the condition.
+        reason: Arc<str>,
+        /// The beginning of its message, for those who may read the Module: that one repeats it.
+        message: Arc<str>,
+    },
+    /// It is stored, but its Module is not served, or it is not of a form or at a location that this registry serves.
+    NotServed,
+}
+
+impl WhyMissing {
+    fn of(version: &VersionState) -> Self {
+        match &version.status.ready {
+            None => Self::Publishing,
+            Some(ready) if ready.is_true => Self::NotServed,
+            Some(ready) => Self::NotReady {
+                reason: Arc::clone(&ready.reason),
+                message: Arc::from(&*version.status.message),
+            },
+        }
+    }
 }
 
 /// A Version that its Module owns and that cannot be served.
@@ -47,8 +80,8 @@ pub struct Unstored {
     pub owner: Box<str>,
     /// The version.
     pub release: Release,
-    /// Why it is not stored.
-    pub problem: Option<Arc<str>>,
+    /// Why.
+    pub why: WhyMissing,
 }
 
 impl Unstored {
@@ -56,7 +89,7 @@ impl Unstored {
     pub fn of(version: &VersionState) -> Option<Self> {
         let owner = version.module()?.uid.as_str().into();
         let release = Release::parse(&version.version).ok()?;
-        Some(Self { owner, release, problem: problem(version) })
+        Some(Self { owner, release, why: WhyMissing::of(version) })
     }
 }
 
@@ -66,25 +99,36 @@ pub fn problem(version: &VersionState) -> Option<Arc<str>> {
     Some(Arc::clone(&ready.reason))
 }
 
+impl Entry {
+    /// Whether there are messages of conditions, which are for those who may read the Module.
+    pub fn has_messages(&self) -> bool {
+        let has_message = |missing: &Missing| matches!(missing.why, WhyMissing::NotReady { .. });
+        self.message.is_some() || self.missing.iter().any(has_message)
+    }
+}
+
 /// The entry of a Module.
 pub fn entry<'a>(
     module: &ModuleListing,
     not_served: Option<NotServed>,
     served: Option<Arc<ServedModule>>,
-    unstored: impl Iterator<Item = &'a Unstored>,
+    missing: impl Iterator<Item = (&'a Release, &'a WhyMissing)>,
 ) -> Entry {
-    let mut problems: HashMap<&Release, &Option<Arc<str>>> = HashMap::new();
-    for version in unstored {
-        problems.entry(&version.release).or_insert(&version.problem);
+    let mut reasons: HashMap<&Release, &WhyMissing> = HashMap::new();
+    for (release, why) in missing {
+        reasons.entry(release).or_insert(why);
     }
     let is_stored = |release| served.as_ref().is_some_and(|served| served.stored(release).is_some());
     let missing = module.versions.iter().rev().filter(|listed| !is_stored(&listed.release));
     let missing = missing.map(|listed| Missing {
         release: listed.release.clone(),
-        problem: problems.get(&listed.release).and_then(|problem| (*problem).clone()),
+        why: reasons.get(&listed.release).map_or(WhyMissing::NoVersion, |why| (*why).clone()),
         withdrawn: listed.withdrawn.clone(),
     });
+    let claim = || module.claim.as_ref().err().map(|why| why.to_string().into());
+    let message = not_served.and_then(|_| module.refusal.clone().or_else(claim));
     Entry {
+        message,
         namespace: module.namespace().into(),
         object: module.name().into(),
         claim: module.claim.clone(),

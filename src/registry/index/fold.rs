@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::assemble::{StoredVersion, serve};
-use super::entry::{Entry, Unstored, entry};
+use super::entry::{Entry, Unstored, WhyMissing, entry};
 use super::served::ServedModule;
 use super::states::{NotServed, States, state};
 use crate::api::state::{ModuleListing, VersionState};
@@ -26,6 +26,9 @@ pub enum Change<K> {
     /// All objects of a scope, after a list: a namespace, or the cluster.
     Listed(Option<Box<str>>, Vec<K>),
 }
+
+/// Why a stored version of a Module that is not served is missing.
+static STORED: WhyMissing = WhyMissing::NotServed;
 
 /// What both watches have reported so far.
 #[derive(Debug, Default)]
@@ -129,9 +132,14 @@ impl Fold {
         let not_served = self.not_served(module);
         let served = if not_served.is_some() { None } else { self.served(uid, module) };
         // A Version of another namespace cannot be owned, whatever its owner reference says.
+        let is_own = |namespace: &str| namespace == module.namespace();
         let unstored = self.unstored.get(uid).into_iter().flatten();
-        let own = unstored.filter(|((namespace, _), _)| **namespace == *module.namespace());
-        Some(entry(module, not_served, served.map(Arc::new), own.map(|(_, version)| version)))
+        let unstored = unstored.filter(|((namespace, _), _)| is_own(namespace));
+        let unstored = unstored.map(|(_, version)| (&version.release, &version.why));
+        let stored = self.versions.get(uid).filter(|_| not_served.is_some()).into_iter().flatten();
+        let stored = stored.filter(|((namespace, _), _)| is_own(namespace));
+        let stored = stored.map(|(_, version)| (&version.release, &STORED));
+        Some(entry(module, not_served, served.map(Arc::new), unstored.chain(stored)))
     }
 
     fn served(&self, uid: &str, module: &ModuleListing) -> Option<ServedModule> {

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch as signal};
 
 use crate::domain::Address;
 
-pub use entry::{Entry, Missing};
+pub use entry::{Entry, Missing, WhyMissing};
 pub use fold::{Change, Fold, Update};
 pub use served::{Asked, ServedModule, ServedVersion};
 pub use states::{NotServed, States};

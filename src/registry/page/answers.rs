@@ -20,10 +20,14 @@ pub(super) fn not_found(viewer: &Viewer, (title, sentence): NotFound) -> Respons
 }
 
 /// A page for a client that is not known, or may not see it: the same for what exists and what does not.
-pub(super) fn refused(denied: Denied) -> Response<Body> {
+pub(super) fn refused(denied: Denied, viewer: &Viewer) -> Response<Body> {
     let why = denied.phrase();
     let (phrase, title, sentence) = match denied {
-        Denied::Unauthenticated(_) => (why, "Sign in to see this page", why),
+        // How a client gets a token is of no use in a browser.
+        Denied::Unauthenticated(_) if denied.lacks_token() => {
+            (why, "Sign in to see this page", "A module is shown to those who may install it.")
+        }
+        Denied::Unauthenticated(_) => (why, "Sign in again to see this page", why),
         Denied::Forbidden => (
             "Forbidden",
             "You may not see this page",
@@ -32,7 +36,7 @@ pub(super) fn refused(denied: Denied) -> Response<Body> {
         Denied::Malformed(_) => (why, "This request cannot be read", why),
         Denied::TooMany { .. } | Denied::Unavailable { .. } => (why, "Not now", why),
     };
-    let page = message(&Viewer::default(), denied.status(), phrase, title, sentence);
+    let page = message(viewer, denied.status(), phrase, title, sentence);
     may_retry(page, denied.retry_after())
 }
 

@@ -1,16 +1,104 @@
 //! What changed between two versions, as a page and as JSON.
 
+use axum::http::{HeaderMap, Response, StatusCode};
 use maud::{Markup, html};
 use serde::Serialize;
 
+use super::answers::{NO_DOCS, NO_MODULE, NO_VERSION, json, not_found};
+use super::pages::Pages;
 use super::parts::code;
+use super::seer::Seer;
+use super::shell::{Page, message};
 use super::versions::link;
 use crate::domain::text::plural;
 use crate::domain::{Address, Release};
-use crate::registry::docs::{Change, Comparison, Presence};
+use crate::registry::auth::Denied;
+use crate::registry::docs::{self, Change, Comparison, NoDocs, Presence};
+use crate::registry::http::answer::error;
+use crate::registry::http::{Body, Peer};
+use crate::registry::index::ServedVersion;
+use crate::registry::responses;
+
+/// Why two versions are not compared.
+enum NotCompared {
+    UnknownModule,
+    UnknownVersion,
+    Docs(NoDocs),
+}
+
+impl Pages {
+    /// The page of what changed between two versions.
+    pub(super) async fn compare(
+        &self,
+        address: Address,
+        versions: &[Release; 2],
+        seer: &Seer,
+    ) -> Result<Response<Body>, Denied> {
+        let address = self.aliases.canonical(address);
+        Ok(match self.compared(&address, versions, seer).await? {
+            Ok(([from, to], comparison)) => {
+                let main = page(&address, [&from, &to], &comparison);
+                let title = format!("{address} {from} to {to}");
+                Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(StatusCode::OK, "OK")
+            }
+            Err(NotCompared::UnknownModule) => not_found(&seer.viewer, NO_MODULE),
+            Err(NotCompared::UnknownVersion) => not_found(&seer.viewer, NO_VERSION),
+            Err(NotCompared::Docs(why)) => {
+                let (title, sentence) = ("These versions cannot be compared", why.to_string());
+                message(&seer.viewer, StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, title, &sentence)
+            }
+        })
+    }
+
+    /// The same as JSON.
+    pub(super) async fn compare_json(
+        &self,
+        address: Address,
+        versions: &[Release; 2],
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Response<Body> {
+        let address = self.aliases.canonical(address);
+        let compared = async { self.compared(&address, versions, &self.client(headers, peer).await?).await };
+        match compared.await {
+            Ok(Ok(([from, to], comparison))) => json(to_json(&address, [&from, &to], &comparison)),
+            Ok(Err(NotCompared::UnknownModule)) => responses::module_not_found(),
+            Ok(Err(NotCompared::UnknownVersion)) => responses::version_not_found(),
+            Ok(Err(NotCompared::Docs(why))) => {
+                error(StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, format!("{why}\n"))
+            }
+            Err(denied) => responses::denied(denied),
+        }
+    }
+
+    /// What changed between two versions, and how these are spelled.
+    async fn compared(
+        &self,
+        address: &Address,
+        [from, to]: &[Release; 2],
+        seer: &Seer,
+    ) -> Result<Result<([Release; 2], Comparison), NotCompared>, Denied> {
+        let entry = self.entry(address, seer).await?;
+        let Some(module) = entry.as_ref().and_then(|entry| entry.served.as_ref()) else {
+            return Ok(Err(NotCompared::UnknownModule));
+        };
+        let (Some(old), Some(new)) = (module.stored(from), module.stored(to)) else {
+            return Ok(Err(NotCompared::UnknownVersion));
+        };
+        let releases = [old.release.clone(), new.release.clone()];
+        let comparison = self.comparison(old, new).await.map_err(NotCompared::Docs);
+        Ok(comparison.map(|comparison| (releases, comparison)))
+    }
+
+    async fn comparison(&self, old: &ServedVersion, new: &ServedVersion) -> Result<Comparison, NoDocs> {
+        let (old, new) = (self.library.docs(old).await?, self.library.docs(new).await?);
+        let compared = tokio::task::spawn_blocking(move || docs::compare(&old.docs(), &new.docs()));
+        compared.await.map_err(|_| NoDocs::Unreadable)
+    }
+}
 
 /// The page.
-pub(super) fn page(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -> Markup {
+fn page(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -> Markup {
     let breaking = comparison.modules.iter().flat_map(|module| &module.changes);
     let breaking = breaking.filter(|change| change.is_breaking).count();
     html! {
@@ -73,7 +161,7 @@ struct Answer<'a> {
 }
 
 /// The JSON.
-pub(super) fn json(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -> Vec<u8> {
+fn to_json(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -> Vec<u8> {
     let (id, from, to) = (address.to_string(), from.to_string(), to.to_string());
     serde_json::to_vec(&Answer { id, from, to, comparison }).unwrap_or_default()
 }

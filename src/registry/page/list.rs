@@ -2,13 +2,22 @@
 
 use std::sync::Arc;
 
+use axum::http::{HeaderMap, Response, StatusCode};
 use maud::{Markup, html};
 use serde::Serialize;
 
+use super::answers::json;
+use super::pages::Pages;
 use super::path::{Filter, Query};
+use super::seer::Seer;
+use super::shell::Page;
 use super::shown::date;
+use super::visible::{readable, visible};
 use crate::domain::text::plural;
+use crate::registry::auth::Denied;
+use crate::registry::http::{Body, Peer};
 use crate::registry::index::{Entry, NotServed, ServedModule};
+use crate::registry::responses;
 
 /// Modules on a page.
 const PER_PAGE: usize = 50;
@@ -16,8 +25,45 @@ const PER_PAGE: usize = 50;
 const PER_ANSWER: usize = 15;
 const MOST: usize = 100;
 
+impl Pages {
+    /// The page with the list.
+    pub(super) async fn list(&self, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
+        let entries = self.entries(&Filter::default(), query, seer).await?;
+        let shown = entries.iter().skip(query.offset).take(PER_PAGE);
+        let refused: Vec<Arc<Entry>> = shown.filter(|entry| entry.message.is_some()).cloned().collect();
+        let readable = readable(&self.access, seer, refused).await;
+        let main = page(&entries, &readable, query);
+        let page = Page { title: "Modules", words: &query.words, viewer: &seer.viewer, main };
+        Ok(page.answer(StatusCode::OK, "OK"))
+    }
+
+    /// The list as JSON.
+    pub(super) async fn list_json(
+        &self,
+        filter: &Filter,
+        query: &Query,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Response<Body> {
+        let entries = async { self.entries(filter, query, &self.client(headers, peer).await?).await };
+        match entries.await {
+            Ok(entries) => json(to_json(&entries, query)),
+            Err(denied) => responses::denied(denied),
+        }
+    }
+
+    async fn entries(&self, filter: &Filter, query: &Query, seer: &Seer) -> Result<Vec<Arc<Entry>>, Denied> {
+        let canonical = |namespace: &String| self.aliases.canonical_namespace(namespace).to_owned();
+        let namespace = filter.namespace.as_ref().map(canonical);
+        let filter = Filter { namespace, ..filter.clone() };
+        // What does not match is not reviewed.
+        let selected = selected(self.index.entries(), &filter, query);
+        visible(&self.access, seer, selected).await
+    }
+}
+
 /// The entries that a list shows.
-pub(super) fn selected(entries: Vec<Arc<Entry>>, filter: &Filter, query: &Query) -> Vec<Arc<Entry>> {
+fn selected(entries: Vec<Arc<Entry>>, filter: &Filter, query: &Query) -> Vec<Arc<Entry>> {
     let is_selected = |entry: &Arc<Entry>| {
         let (name, system) = name_and_system(entry);
         filter.namespace.as_deref().is_none_or(|namespace| namespace == &*entry.namespace)
@@ -40,9 +86,10 @@ fn name_and_system(entry: &Entry) -> (&str, &str) {
     }
 }
 
-/// The list as a page.
-pub(super) fn page(entries: &[Arc<Entry>], query: &Query) -> Markup {
+/// The list as a page. The messages of `readable` are shown.
+fn page(entries: &[Arc<Entry>], readable: &[Arc<Entry>], query: &Query) -> Markup {
     let shown = entries.iter().skip(query.offset).take(PER_PAGE);
+    let reads = |entry: &Arc<Entry>| readable.iter().any(|other| Arc::ptr_eq(entry, other));
     html! {
         h1 { @if query.words.is_empty() { "Modules" } @else { "Modules for “" (query.words) "”" } }
         p.count { (plural(entries.len(), "module")) }
@@ -56,12 +103,12 @@ pub(super) fn page(entries: &[Arc<Entry>], query: &Query) -> Markup {
                 }
             }
         }
-        ul.modules { @for entry in shown { li { (card(entry)) } } }
+        ul.modules { @for entry in shown { li { (card(entry, reads(entry))) } } }
         (pager("/", query, entries.len(), PER_PAGE))
     }
 }
 
-fn card(entry: &Entry) -> Markup {
+fn card(entry: &Entry, reads: bool) -> Markup {
     let (name, system) = name_and_system(entry);
     let latest = entry.served.as_ref().and_then(|served| served.latest());
     html! {
@@ -81,6 +128,7 @@ fn card(entry: &Entry) -> Markup {
             @if let Some(why) = entry.not_served { span.state.bad { (word(why)) } }
             @else if latest.is_none() { span.state { "nothing stored yet" } }
         }
+        @if let Some(message) = entry.message.as_deref().filter(|_| reads) { p.why { (message) } }
     }
 }
 
@@ -148,7 +196,7 @@ struct Item<'a> {
 }
 
 /// The list as JSON, in the form of the public registry. What is not served is not in it.
-pub(super) fn json(entries: &[Arc<Entry>], query: &Query) -> Vec<u8> {
+fn to_json(entries: &[Arc<Entry>], query: &Query) -> Vec<u8> {
     let served = entries.iter().filter_map(|entry| item(entry, entry.served.as_ref()?));
     let limit = query.limit.filter(|limit| *limit > 0).unwrap_or(PER_ANSWER).min(MOST);
     let mut modules: Vec<Item<'_>> = served.skip(query.offset).take(limit + 1).collect();

@@ -23,6 +23,8 @@ pub(super) struct View<'a> {
     pub folder: &'a str,
     /// `HOST[:PORT]` for the snippet.
     pub host: &'a str,
+    /// Whether messages of conditions are shown.
+    pub reads: bool,
     pub docs: Result<&'a Packed, NoDocs>,
     pub shown: Option<&'a ShownFolder>,
 }
@@ -47,7 +49,7 @@ impl View<'_> {
                         (Ok(packed), Some(shown)) => (self.documented(packed, shown)),
                         (Ok(_), None) => p.notice { "This version has no such folder." },
                     }
-                    @if self.folder.is_empty() { (versions::section(self.entry, self.module, self.version)) }
+                    @if self.folder.is_empty() { (versions::section(self.entry, self.module, self.version, self.reads)) }
                 }
                 aside.side aria-label="Use and facts" { (self.usage()) (self.facts()) }
             }

@@ -63,7 +63,7 @@ pub fn page(path: &str, query: Option<&str>) -> Option<PagePath> {
     }
     match path {
         "/" => Some(PagePath::List(query())),
-        "/login" => Some(PagePath::Login(session::back(text))),
+        "/login" => Some(PagePath::Login(session::back(text.as_bytes()))),
         "/style.css" => Some(PagePath::Style),
         "/v1/modules" | "/v1/modules/" | "/v1/modules/search" => {
             Some(PagePath::ListJson(Filter::default(), query()))

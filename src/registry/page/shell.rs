@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::registry::http::Body;
 use crate::registry::http::answer::{answer, set};
+use crate::registry::session;
 
 /// The style sheet. It is part of the program, so that it never differs from the pages.
 pub(super) const STYLE: &str = include_str!("style.css");
@@ -14,10 +15,34 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form
                       frame-ancestors 'none'";
 
 /// What a page says about who looks at it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Viewer {
     /// The user name; `None` for anonymous.
     pub user: Option<String>,
+    /// Where signing in leads back to: a path of this registry.
+    path: String,
+}
+
+impl Viewer {
+    /// One who looks at the page at `path`, or wanted to. Another path than one of this registry leads to the start.
+    pub fn at(path: &str, user: Option<String>) -> Self {
+        Self { user, path: session::local(path).to_owned() }
+    }
+
+    /// Where signing in leads back to.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The link to the page on which people sign in.
+    pub fn sign_in(&self) -> String {
+        if self.path == "/" {
+            return "/login".to_owned();
+        }
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("return", &self.path);
+        format!("/login?{}", query.finish())
+    }
 }
 
 /// A page.
@@ -75,8 +100,8 @@ fn sign_in(viewer: &Viewer) -> Markup {
     html! {
         div.user {
             @match &viewer.user {
-                Some(user) => a.name href="/login" title=(user) { (user) },
-                None => a href="/login" { "Sign in" },
+                Some(user) => a.name href=(viewer.sign_in()) title=(user) { (user) },
+                None => a href=(viewer.sign_in()) { "Sign in" },
             }
         }
     }
@@ -90,8 +115,16 @@ pub(super) fn message(
     title: &str,
     sentence: &str,
 ) -> Response<Body> {
+    let sign_in = status == StatusCode::UNAUTHORIZED;
     let main = html! {
-        div.message { h1 { (title) } p { (sentence) } p { a href="/" { "All modules" } } }
+        div.message {
+            h1 { (title) }
+            p { (sentence) }
+            p {
+                @if sign_in { a.button href=(viewer.sign_in()) { "Sign in" } }
+                @else { a href="/" { "All modules" } }
+            }
+        }
     };
     Page { title, words: "", viewer, main }.answer(status, phrase)
 }

@@ -9,7 +9,7 @@ use super::path::Query;
 use super::shown::{date, meaning, short, size};
 use crate::domain::text::{hex, plural};
 use crate::domain::{Address, Release};
-use crate::registry::index::{Entry, Missing, ServedModule, ServedVersion};
+use crate::registry::index::{Entry, Missing, ServedModule, ServedVersion, WhyMissing};
 use crate::registry::path::encoded;
 
 /// Versions on the page of a module, and on a page of versions.
@@ -41,20 +41,21 @@ pub(super) fn changes(address: &Address, from: &Release, to: &Release) -> String
     format!("/modules/{address}/compare/{}...{}", encoded(&from.to_string()), encoded(&to.to_string()))
 }
 
-/// The newest versions, on the page of a module.
-pub(super) fn section(entry: &Entry, module: &ServedModule, current: &ServedVersion) -> Markup {
+/// The newest versions, on the page of a module. `reads`: whether messages are shown.
+pub(super) fn section(entry: &Entry, module: &ServedModule, current: &ServedVersion, reads: bool) -> Markup {
     let rows = rows(entry, Some(module));
     html! {
         section #versions aria-labelledby="versions-title" {
             h2 #versions-title { "Versions " span.number { (rows.len()) } }
-            (table(&module.address, &rows[..rows.len().min(NEWEST)], module, Some(&current.release)))
+            (table(&module.address, &rows[..rows.len().min(NEWEST)], module, Some(&current.release), reads))
             @if rows.len() > NEWEST { p { a href={ "/modules/" (module.address) "/versions" } { "All versions" } } }
         }
     }
 }
 
-/// The page of all versions.
-pub(super) fn page(entry: &Entry, module: Option<&ServedModule>, address: &Address, query: &Query) -> Markup {
+/// The page of all versions. `reads`: whether messages are shown.
+pub(super) fn page(entry: &Entry, address: &Address, query: &Query, reads: bool) -> Markup {
+    let module = entry.served.as_deref();
     let rows = rows(entry, module);
     let start = query.offset.min(rows.len());
     let shown = &rows[start..rows.len().min(start + PER_PAGE)];
@@ -63,22 +64,20 @@ pub(super) fn page(entry: &Entry, module: Option<&ServedModule>, address: &Addre
             a href="/" { "Modules" } span aria-hidden="true" { "/" } a href={ "/modules/" (address) } { (address) }
         }
         h1 { "Versions of " (address.name) }
-        @if let Some(why) = entry.not_served { (not_served(entry, list::word(why))) }
+        @if let Some(why) = entry.not_served { (not_served(entry, list::word(why), reads)) }
         p.count { (plural(rows.len(), "version")) }
-        @if let Some(module) = module { (table(address, shown, module, None)) } @else { (missing_only(shown)) }
+        @if let Some(module) = module { (table(address, shown, module, None, reads)) } @else { (missing_only(shown, reads)) }
         (list::pager(&format!("/modules/{address}/versions"), query, rows.len(), PER_PAGE))
     }
 }
 
 /// Why a Module is not served.
-pub(super) fn not_served(entry: &Entry, word: &str) -> Markup {
+fn not_served(entry: &Entry, word: &str, reads: bool) -> Markup {
+    let message = entry.message.as_deref().filter(|_| reads);
     html! {
         div.notice.bad role="note" {
             p { b { "Not served: " (word) ". " }
-                @match &entry.claim {
-                    Err(why) => (why),
-                    Ok(_) => "kubectl describe shows the condition Addressable of the Module.",
-                }
+                (message.unwrap_or("The condition Addressable of the Module has the details."))
             }
         }
     }
@@ -95,7 +94,13 @@ fn rows<'a>(entry: &'a Entry, module: Option<&'a ServedModule>) -> Vec<Row<'a>> 
     rows
 }
 
-fn table(address: &Address, rows: &[Row<'_>], module: &ServedModule, current: Option<&Release>) -> Markup {
+fn table(
+    address: &Address,
+    rows: &[Row<'_>],
+    module: &ServedModule,
+    current: Option<&Release>,
+    reads: bool,
+) -> Markup {
     let listed: Vec<&ServedVersion> = module.listed().collect();
     let before = |version: &ServedVersion| {
         let at = listed.iter().position(|other| other.release == version.release)?;
@@ -125,7 +130,7 @@ fn table(address: &Address, rows: &[Row<'_>], module: &ServedModule, current: Op
                                 }
                             }
                         }
-                        Row::Missing(missing) => (self::missing(missing)),
+                        Row::Missing(missing) => (self::missing(missing, reads)),
                     }
                 }
             }
@@ -133,9 +138,9 @@ fn table(address: &Address, rows: &[Row<'_>], module: &ServedModule, current: Op
     }
 }
 
-fn missing_only(rows: &[Row<'_>]) -> Markup {
+fn missing_only(rows: &[Row<'_>], reads: bool) -> Markup {
     html! {
-        ul.versions { @for row in rows { @if let Row::Missing(missing) = row { li { (self::missing(missing)) } } } }
+        ul.versions { @for row in rows { @if let Row::Missing(missing) = row { li { (self::missing(missing, reads)) } } } }
     }
 }
 
@@ -147,20 +152,24 @@ fn state(version: &ServedVersion) -> Markup {
     }
 }
 
-fn missing(missing: &Missing) -> Markup {
+fn missing(missing: &Missing, reads: bool) -> Markup {
+    let state = if missing.why == WhyMissing::NotServed { "not served" } else { "not stored" };
     html! {
         p {
             b { (missing.release) } " "
             @if missing.withdrawn.is_some() { span.state.bad { "withdrawn" } " " }
-            span.state.bad { "not stored" }
-            @if let Some(problem) = &missing.problem { " " span.state { (problem) } }
+            span.state.bad { (state) }
+            @if let WhyMissing::NotReady { reason, .. } = &missing.why { " " span.state { (reason) } }
         }
         p.facts {
-            @match (&missing.withdrawn, &missing.problem) {
+            @match (&missing.withdrawn, &missing.why) {
                 (Some(reason), _) => (reason),
-                (None, Some(problem)) => (meaning(problem)),
-                (None, None) => "It is being published.",
+                (None, WhyMissing::NoVersion) => "No Version was created for it yet, or it is beyond versionHistoryLimit.",
+                (None, WhyMissing::Publishing) => "It is being published.",
+                (None, WhyMissing::NotServed) => "It is stored, but its Module or its location is not served here.",
+                (None, WhyMissing::NotReady { reason, .. }) => (meaning(reason)),
             }
         }
+        @if let (WhyMissing::NotReady { message, .. }, true) = (&missing.why, reads) { p.why { (message) } }
     }
 }

@@ -1,49 +1,66 @@
 //! Which Modules an identity sees: those that it may download.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::registry::auth::{Access, Asked, Denied, Identity};
+use super::seer::Seer;
+use crate::registry::auth::{Access, Asked, Denied, Right};
 use crate::registry::index::Entry;
 
 /// Modules of a namespace that are asked for one by one, where not all may be downloaded.
 const ONE_BY_ONE: usize = 100;
 /// Questions at once.
 const AT_ONCE: usize = 8;
+/// How long a list waits for the answers. Those that come later are known when the list is asked for again.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
-/// The entries that `identity` may download, in the order of `entries`.
-///
-/// Each namespace is asked for as a whole first. Where that is refused, its first hundred Modules are asked for one by one.
+/// The entries that the viewer may download, in their order.
 pub(super) async fn visible(
     access: &Access,
-    identity: &Arc<Identity>,
-    peer: IpAddr,
+    seer: &Seer,
+    entries: Vec<Arc<Entry>>,
+) -> Result<Vec<Arc<Entry>>, Denied> {
+    let permitted = tokio::time::timeout(PATIENCE, permitted(access, seer, Right::Download, entries));
+    permitted.await.unwrap_or(Err(Denied::api_server()))
+}
+
+/// The entries whose messages the viewer may read: none where that is not known.
+pub(super) async fn readable(access: &Access, seer: &Seer, entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
+    let permitted = tokio::time::timeout(PATIENCE, permitted(access, seer, Right::Read, entries));
+    permitted.await.unwrap_or(Err(Denied::api_server())).unwrap_or_default()
+}
+
+/// The entries to which the viewer has a right. Each namespace is asked for as a whole first. Where that is refused, its first
+/// hundred Modules are asked for one by one. The first question without an answer ends it.
+async fn permitted(
+    access: &Access,
+    seer: &Seer,
+    right: Right,
     entries: Vec<Arc<Entry>>,
 ) -> Result<Vec<Arc<Entry>>, Denied> {
     let mut namespaces: BTreeMap<Box<str>, Vec<Arc<Entry>>> = BTreeMap::new();
     for entry in entries {
         namespaces.entry(entry.namespace.clone()).or_default().push(entry);
     }
-    let namespaces = stream::iter(namespaces.into_values().map(|entries| async move {
-        let Some(first) = entries.first() else { return Ok(entries) };
-        if access.sees(identity, peer, asked(&first.namespace, "")).await? {
+    let has = |namespace: Box<str>, object: Box<str>| async move {
+        // `""` is all of a namespace.
+        let asked = Asked { namespace: &namespace, name: &object, system: "", holder: Some(&object) };
+        access.sees(&seer.identity, seer.peer.network(), right, asked).await
+    };
+    let namespaces = stream::iter(namespaces.into_iter().map(|(namespace, entries)| async move {
+        if has(namespace, "".into()).await? {
             return Ok(entries);
         }
         let one_by_one = stream::iter(entries.into_iter().take(ONE_BY_ONE).map(|entry| async move {
-            let sees = access.sees(identity, peer, asked(&entry.namespace, &entry.object)).await?;
-            Ok::<_, Denied>(sees.then_some(entry))
+            let has = has(entry.namespace.clone(), entry.object.clone()).await?;
+            Ok::<_, Denied>(has.then_some(entry))
         }));
-        let seen: Vec<Result<Option<Arc<Entry>>, Denied>> = one_by_one.buffered(AT_ONCE).collect().await;
-        seen.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, Denied>>()
+        let permitted: Vec<Option<Arc<Entry>>> = one_by_one.buffered(AT_ONCE).try_collect().await?;
+        Ok(permitted.into_iter().flatten().collect())
     }));
-    let seen: Vec<Result<Vec<Arc<Entry>>, Denied>> = namespaces.buffered(AT_ONCE).collect().await;
-    Ok(seen.into_iter().collect::<Result<Vec<_>, Denied>>()?.concat())
-}
-
-/// A Module, or all of a namespace for `""`.
-fn asked<'a>(namespace: &'a str, object: &'a str) -> Asked<'a> {
-    Asked { namespace, name: object, system: "", holder: Some(object) }
+    let permitted: Vec<Vec<Arc<Entry>>> = namespaces.buffered(AT_ONCE).try_collect().await?;
+    Ok(permitted.concat())
 }

@@ -28,6 +28,7 @@ mod token;
 pub use self::login::{Login, LoginError, LoginSettings};
 pub use self::refused::Refused;
 pub use self::request::back;
+pub(crate) use self::request::local;
 pub use self::route::{Action, LARGEST_FORM, action};
 pub use self::sessions::Sessions;
 

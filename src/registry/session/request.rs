@@ -7,7 +7,7 @@ use url::{Url, form_urlencoded};
 use super::refused::Refused;
 
 /// A longer path is not one of the registry's.
-const LONGEST_PATH: usize = 512;
+const LONGEST_PATH: usize = 1024;
 
 /// Checks that a form was sent by a page of this registry: no other origin can make a browser sign in or out.
 pub(super) fn check_origin(headers: &HeaderMap, url: Option<&Url>) -> Result<(), Refused> {
@@ -52,14 +52,14 @@ pub(super) fn form(headers: &HeaderMap, body: &[u8]) -> Result<Form, Refused> {
     Ok(form)
 }
 
-/// The value of `return` in a query.
-pub fn back(query: &str) -> String {
-    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "return");
+/// The value of `return` in a query or a form.
+pub fn back(query: &[u8]) -> String {
+    let mut values = form_urlencoded::parse(query).filter(|(name, _)| name == "return");
     values.next().map_or_else(|| "/".to_owned(), |(_, value)| local(&value).to_owned())
 }
 
 /// The text if it is one path of this registry, else `/`. Browsers take `//` and `/\` for the start of a host.
-pub(super) fn local(path: &str) -> &str {
+pub(crate) fn local(path: &str) -> &str {
     let characters = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
     let one_path = path.starts_with('/') && !path.starts_with("//") && path.len() <= LONGEST_PATH;
     if one_path && path.bytes().all(characters) { path } else { "/" }

@@ -18,6 +18,7 @@ use super::login::Login;
 use super::provider::Provider;
 use super::refused::Refused;
 use super::request;
+use super::route::Action;
 use super::token;
 use crate::registry::auth::token::Unverified;
 use crate::registry::auth::{Access, AccessError, Denied, Identity};
@@ -112,11 +113,20 @@ impl Sessions {
         Ok(redirect(StatusCode::SEE_OTHER, "See Other", &form.back, cookies))
     }
 
+    /// Where a request of signing in is to lead, also where it fails.
+    pub fn back(&self, action: Action, headers: &HeaderMap, query: &str, body: &[u8]) -> String {
+        match action {
+            Action::Login | Action::Logout => request::back(body),
+            Action::Start => request::back(query.as_bytes()),
+            Action::Callback => self.attempt(headers).map_or_else(|| "/".to_owned(), |attempt| attempt.back),
+        }
+    }
+
     /// Leads to the identity provider.
     pub fn start(&self, query: &str) -> Result<Response<Body>, Refused> {
         let provider = self.provider()?;
         let known = provider.known().ok_or_else(not_known)?;
-        let attempt = Attempt::new(&request::back(query), now());
+        let attempt = Attempt::new(&request::back(query.as_bytes()), now());
         let content = attempt.content();
         let cookie = cookie::kept(cookie::ATTEMPT, &content, attempt::LIFETIME, &self.keys.load());
         let cookie = cookie.ok_or_else(defect)?;
@@ -134,8 +144,7 @@ impl Sessions {
     ) -> Result<Response<Body>, Refused> {
         let provider = self.provider()?;
         let answer = Answer::parse(query);
-        let content = cookie::opened(headers, cookie::ATTEMPT, &self.keys.load());
-        let attempt = content.and_then(|content| Attempt::open(&content, now()));
+        let attempt = self.attempt(headers);
         let attempt = attempt.filter(|attempt| attempt.has_state(&answer.state)).ok_or_else(|| {
             Refused::bad_request(
                 "This sign-in was started in another browser or more than 10 minutes ago: start again.",
@@ -151,6 +160,12 @@ impl Sessions {
             .inspect_err(|_| access.failed_to_sign_in(peer))?;
         let token = callback::choose(&tokens, &provider.login.issuer)?;
         self.begin(access, &SecretString::from(token), &attempt.back, peer).await
+    }
+
+    /// The sign-in at the identity provider that a browser has begun.
+    fn attempt(&self, headers: &HeaderMap) -> Option<Attempt> {
+        let content = cookie::opened(headers, cookie::ATTEMPT, &self.keys.load())?;
+        Attempt::open(&content, now())
     }
 
     /// Begins a session: a new cookie each time, so that none that was there before is worth anything.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::registry::auth::access::Access;
 use crate::registry::auth::identity::{Identity, Kind};
-use crate::registry::auth::review::{NoAnswer, Pending, Reviewer};
+use crate::registry::auth::review::{NoAnswer, Pending, Reviewer, Right};
 use crate::registry::auth::settings::AccessSettings;
 use crate::registry::metrics::RegistryMetrics;
 
@@ -36,8 +37,12 @@ pub(crate) struct Server(pub Arc<Mutex<State>>);
 pub(crate) struct State {
     /// User, namespace, name; `*` is any name.
     pub permitted: Vec<(String, String, String)>,
+    /// The same for those who may read the Module.
+    pub readable: Vec<(String, String, String)>,
     pub away: bool,
-    /// Token reviews, by token, and access reviews as `USER NAMESPACE/NAME`.
+    /// How long an access review takes.
+    pub delay: Duration,
+    /// Token reviews, by token, and access reviews as `USER NAMESPACE/NAME`, with `reads` after the user for that right.
     pub tokens: Vec<String>,
     pub accesses: Vec<String>,
 }
@@ -47,8 +52,17 @@ impl Server {
         self.0.lock().unwrap().permitted.push((user.into(), namespace.into(), name.into()));
     }
 
+    pub(crate) fn permit_read(&self, user: &str, namespace: &str, name: &str) {
+        self.0.lock().unwrap().readable.push((user.into(), namespace.into(), name.into()));
+    }
+
     pub(crate) fn set_away(&self, away: bool) {
         self.0.lock().unwrap().away = away;
+    }
+
+    /// Has access reviews take a while.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        self.0.lock().unwrap().delay = delay;
     }
 
     /// The numbers of token and access reviews.
@@ -84,16 +98,18 @@ impl Reviewer for Server {
         })
     }
 
-    fn access(&self, identity: &Identity, namespace: &str, name: &str) -> Pending<bool> {
+    fn access(&self, identity: &Identity, right: Right, namespace: &str, name: &str) -> Pending<bool> {
         let mut state = self.0.lock().unwrap();
-        state.accesses.push(format!("{} {namespace}/{name}", identity.user));
-        let permitted = state
-            .permitted
+        let reads = if right == Right::Read { " reads" } else { "" };
+        state.accesses.push(format!("{}{reads} {namespace}/{name}", identity.user));
+        let all = if right == Right::Read { &state.readable } else { &state.permitted };
+        let permitted = all
             .iter()
             .any(|(user, ns, one)| *user == identity.user && ns == namespace && (one == name || one == "*"));
-        let away = state.away;
+        let (away, delay) = (state.away, state.delay);
         Box::pin(async move {
             tokio::task::yield_now().await;
+            tokio::time::sleep(delay).await;
             if away { Err(NoAnswer("refused".into())) } else { Ok(permitted) }
         })
     }

@@ -2,7 +2,7 @@ use k8s_openapi::api::authentication::v1::{TokenReviewStatus, UserInfo};
 
 use super::doubles::{AUDIENCE, jwt};
 use crate::registry::auth::identity::Kind;
-use crate::registry::auth::review::{access_review, identity};
+use crate::registry::auth::review::{Right, access_review, identity};
 
 fn accepted() -> TokenReviewStatus {
     TokenReviewStatus {
@@ -25,7 +25,7 @@ fn an_identity_is_taken_over_unchanged() {
     let identity = identity(accepted(), AUDIENCE, &token).unwrap();
     assert_eq!(identity.kind, Kind::Reviewed);
     assert_eq!(identity.expires.unwrap().as_second(), 2_000_000_000);
-    let review = access_review(&identity, "team-a", "eks").spec;
+    let review = access_review(&identity, Right::Download, "team-a", "eks").spec;
     let (user, status) = (accepted().user.unwrap(), review.resource_attributes.unwrap());
     assert_eq!((review.user, review.uid), (user.username, user.uid));
     assert_eq!((review.groups, review.extra), (user.groups, user.extra));
@@ -37,6 +37,9 @@ fn an_identity_is_taken_over_unchanged() {
         ["get", "opendepot.defdev.io", "modules", "download"]
     );
     assert_eq!([&*namespace, &*name], ["team-a", "eks"]);
+    let read = access_review(&identity, Right::Read, "team-a", "eks").spec.resource_attributes.unwrap();
+    assert_eq!((read.verb.as_deref(), read.resource.as_deref()), (Some("get"), Some("modules")));
+    assert_eq!(read.subresource, None, "the object itself");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod answers;
 mod counts;
 mod links;
+mod messages;
 mod pages;
 mod sessions;
 

@@ -1,5 +1,6 @@
 //! Sessions of people at the handler.
 
+use super::pages::{PAGE, has_all, registry as documented};
 use super::*;
 
 #[tokio::test]
@@ -42,4 +43,81 @@ async fn bodies_are_read_for_two_paths_only() {
     ] {
         assert_eq!(most(method.clone(), path), 0, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn people_sign_in_on_a_page_and_pages_count_their_session() {
+    let registry = documented();
+    let page = registry.get("/login?return=/modules/platform/eks/aws", &[]).await;
+    assert_eq!((page.status, page.header("referrer-policy")), (StatusCode::OK, "same-origin"));
+    has_all(&page.text(), &["type=\"password\"", "name=\"return\" value=\"/modules/platform/eks/aws\""]);
+    let form = |token: &str| {
+        let mut request = Request::new(Bytes::from(format!("token={token}&return={PAGE}")));
+        (*request.method_mut(), *request.uri_mut()) = (Method::POST, "/login".parse().unwrap());
+        for (name, value) in [
+            ("origin", "https://registry.acme.io"),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("accept", "text/html,*/*"),
+        ] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        request
+    };
+    let peer = Peer { address: [192, 0, 2, 1].into() };
+    let refused = Answer::of(registry.service.handle(form("wrong"), peer).await).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    let back = format!("name=\"return\" value=\"{PAGE}\"");
+    has_all(&refused.text(), &["role=\"alert\"", "token is not accepted", "type=\"password\"", &back]);
+    assert!(!refused.text().contains("wrong"));
+    let answer = Answer::of(registry.service.handle(form("user-ann"), peer).await).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, PAGE));
+    let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+    let session = ("cookie", cookie.as_str());
+    assert_eq!(registry.get(PAGE, &[session]).await.status, StatusCode::OK);
+    has_all(&registry.get("/login", &[session]).await.text(), &["You are signed in", "ann", "Sign out"]);
+    assert_eq!(registry.get("/v1/modules", &[session]).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn signing_in_leads_back_to_the_page_that_was_asked_for() {
+    let registry = documented();
+    let link = |page: &Answer| {
+        let text = page.text();
+        let links: Vec<&str> =
+            text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let login: Vec<&str> = links.into_iter().filter(|link| link.starts_with("/login")).collect();
+        assert!(login.iter().all(|link| *link == login[0]), "{login:?}");
+        (login.len(), login[0].replace("&amp;", "&"))
+    };
+    for (path, expected) in [
+        ("/", "/login"),
+        (PAGE, "/login?return=%2Fmodules%2Fplatform%2Feks%2Faws"),
+        ("/?q=a+b&offset=50", "/login?return=%2F%3Fq%3Da%2Bb%26offset%3D50"),
+        ("/modules/no/such/aws/1.0.0%2Bx", "/login?return=%2Fmodules%2Fno%2Fsuch%2Faws%2F1.0.0%252Bx"),
+        ("/login?return=%2Fmodules%2Fa%2Fb%2Fc", "/login?return=%2Fmodules%2Fa%2Fb%2Fc"),
+        ("/login?return=%2F%2Fevil.io", "/login"),
+        ("/login?return=/%5Cevil.io", "/login"),
+        ("/login?return=https://evil.io", "/login"),
+    ] {
+        let page = registry.get(path, &[]).await;
+        let (count, target) = link(&page);
+        assert_eq!(target, expected, "{path}");
+        // The page of a 401 has a button besides the link that every page has.
+        assert_eq!(count, if page.status == StatusCode::UNAUTHORIZED { 2 } else { 1 }, "{path}");
+        // The form there leads to the same page.
+        let form = registry.get(&target, &[]).await.text();
+        let back = path.split_once("return=").map_or(path, |(_, _)| "");
+        if !back.is_empty() {
+            let back = back.replace('&', "&amp;");
+            has_all(&form, &[&format!("name=\"return\" value=\"{back}\"")]);
+        }
+    }
+    // A path too long for a cookie leads to the start.
+    let long = registry.get(&format!("/?q={}", "%C3%A9".repeat(256)), &[]).await;
+    assert_eq!(link(&long).1, "/login");
+    // How clients get a token is no help in a browser.
+    let page = registry.get(PAGE, &[]).await;
+    assert!(!page.text().contains("TF_TOKEN"), "{}", page.text());
+    let expired = registry.get(PAGE, &[("authorization", "Bearer wrong")]).await;
+    has_all(&expired.text(), &["Sign in again to see this page", "token is not accepted"]);
 }

@@ -168,7 +168,7 @@ fn a_return_path_is_one_path_of_this_registry() {
     for good in ["/", "/modules/a/b/c?q=x#y", "/a//b", "/%2F", "/@evil.io"] {
         assert_eq!(local(good), good);
     }
-    let long = format!("/{}", "a".repeat(512));
+    let long = format!("/{}", "a".repeat(1024));
     for bad in [
         "",
         "a",
@@ -187,9 +187,11 @@ fn a_return_path_is_one_path_of_this_registry() {
     ] {
         assert_eq!(local(bad), "/", "{bad}");
     }
-    assert_eq!(back("a=b&return=%2Fmodules%2Fa"), "/modules/a");
-    assert_eq!(back("return=%2F%2Fevil.io"), "/");
-    assert_eq!(back("a=b"), "/");
+    assert_eq!(back(b"a=b&return=%2Fmodules%2Fa"), "/modules/a");
+    assert_eq!(back(b"return=%2F%2Fevil.io"), "/");
+    assert_eq!(back(b"return=%252F%252Fevil.io"), "/", "decoded once");
+    assert_eq!(back(b"return=%2F%0A%2Fevil.io"), "/");
+    assert_eq!(back(b"a=b"), "/");
 }
 
 proptest! {

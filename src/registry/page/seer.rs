@@ -1,0 +1,77 @@
+//! Who looks at a page, and the page on which people sign in.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, Response, StatusCode, header};
+
+use super::login::Offer;
+use super::pages::Pages;
+use super::shell::{Page, Viewer, with_forms};
+use crate::registry::auth::{Denied, Identity, Kind};
+use crate::registry::http::answer::may_retry;
+use crate::registry::http::{Body, Peer};
+use crate::registry::session::Refused;
+
+/// Who looks at a page.
+pub(super) struct Seer {
+    pub identity: Arc<Identity>,
+    pub viewer: Viewer,
+    pub peer: Peer,
+}
+
+impl Seer {
+    fn new(identity: Arc<Identity>, path: &str, peer: Peer) -> Self {
+        let user = (identity.kind != Kind::Anonymous).then(|| identity.user.clone());
+        Self { identity, viewer: Viewer::at(path, user), peer }
+    }
+}
+
+impl Pages {
+    /// Who sends a request of the API: a session counts for pages only.
+    pub(super) async fn client(&self, headers: &HeaderMap, peer: Peer) -> Result<Seer, Denied> {
+        Ok(Seer::new(self.access.identify(headers, peer.network()).await?, "/", peer))
+    }
+
+    /// Who opens the page at a path.
+    pub(super) async fn seer(&self, path: &str, headers: &HeaderMap, peer: Peer) -> Result<Seer, Denied> {
+        let identity = self.sessions.identify(&self.access, headers, peer.network()).await?;
+        Ok(Seer::new(identity, path, peer))
+    }
+
+    /// The page on which people sign in and out.
+    pub(super) async fn login(&self, back: &str, headers: &HeaderMap, peer: Peer) -> Response<Body> {
+        let has_session = self.sessions.token(headers).is_some();
+        // Without a session there is no identity, and a session that has ended is none.
+        let seer = if has_session { self.seer(back, headers, peer).await.ok() } else { None };
+        let viewer = seer.map_or_else(|| Viewer::at(back, None), |seer| seer.viewer);
+        self.login_page(&viewer, None, StatusCode::OK, "OK")
+    }
+
+    /// The page after an attempt to sign in or out that failed. `back`: where the attempt was to lead.
+    pub fn sign_in_failed(&self, refused: &Refused, back: &str, headers: &HeaderMap) -> Response<Body> {
+        let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !accepts.contains("text/html") {
+            return refused.plain();
+        }
+        let viewer = Viewer::at(back, None);
+        let page = self.login_page(&viewer, Some(&refused.sentence), refused.status, refused.phrase);
+        may_retry(page, refused.retry_after)
+    }
+
+    fn login_page(
+        &self,
+        viewer: &Viewer,
+        refused: Option<&str>,
+        status: StatusCode,
+        phrase: &'static str,
+    ) -> Response<Body> {
+        let offer = Offer {
+            user: viewer.user.as_deref(),
+            back: viewer.path(),
+            has_provider: self.sessions.is_sso(),
+            has_forms: self.sessions.has_forms(),
+            refused,
+        };
+        with_forms(Page { title: "Sign in", words: "", viewer, main: offer.render() }.answer(status, phrase))
+    }
+}
