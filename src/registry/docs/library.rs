@@ -1,23 +1,19 @@
 //! Documentation of stored archives, read when one of their pages is first opened, and kept compressed.
 
 use std::collections::HashMap;
-use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _, Shared};
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::folders::{Refused, read};
-use super::markdown::{Links, to_html};
-use super::model::{Docs, Folder};
+use super::markdown::Links;
+use super::model::Docs;
+use super::packed::Packed;
 use crate::registry::archive::Archive;
 use crate::registry::index::ServedVersion;
 use crate::storage::{Storage, StorageError};
@@ -70,70 +66,6 @@ impl NoDocs {
     const fn is_final(self) -> bool {
         matches!(self, Self::TooLarge | Self::Unreadable | Self::TooSlow)
     }
-}
-
-/// A folder, with its README as safe HTML in place of Markdown.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ShownFolder {
-    /// What it documents; the README is empty.
-    pub folder: Folder,
-    /// The README.
-    pub readme: Option<String>,
-}
-
-/// The documentation of one archive.
-#[derive(Debug)]
-pub struct Packed {
-    folders: Vec<PackedFolder>,
-    /// Whether something was left out, because there is too much.
-    pub is_cut: bool,
-}
-
-#[derive(Debug)]
-struct PackedFolder {
-    path: String,
-    deflated: Vec<u8>,
-}
-
-impl Packed {
-    /// The paths of all folders: the root, submodules, examples.
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.folders.iter().map(|folder| folder.path.as_str())
-    }
-
-    /// One folder.
-    pub fn folder(&self, path: &str) -> Option<ShownFolder> {
-        unpacked(self.folders.iter().find(|folder| folder.path == path)?)
-    }
-
-    /// All folders, without their READMEs.
-    pub fn docs(&self) -> Docs {
-        let folders = self.folders.iter().filter_map(unpacked).map(|shown| shown.folder).collect();
-        Docs { folders, is_cut: self.is_cut }
-    }
-
-    fn size(&self) -> usize {
-        self.folders.iter().map(|folder| folder.path.len() + folder.deflated.len() + 64).sum()
-    }
-
-    fn pack(docs: Docs, links: &Links) -> Self {
-        let is_cut = docs.is_cut;
-        let folders = docs.folders.into_iter().filter_map(|mut folder| {
-            let path = folder.path.clone();
-            let readme = folder.readme.take().map(|markdown| to_html(&markdown, links, &path));
-            let json = serde_json::to_vec(&ShownFolder { folder, readme }).ok()?;
-            let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-            encoder.write_all(&json).ok()?;
-            Some(PackedFolder { path, deflated: encoder.finish().ok()? })
-        });
-        Self { folders: folders.collect(), is_cut }
-    }
-}
-
-fn unpacked(packed: &PackedFolder) -> Option<ShownFolder> {
-    let mut json = Vec::new();
-    DeflateDecoder::new(packed.deflated.as_slice()).read_to_end(&mut json).ok()?;
-    serde_json::from_slice(&json).ok()
 }
 
 type Key = [u8; 32];

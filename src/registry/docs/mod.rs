@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! archive ─► folders (which files) ─► native │ json (one file) ─► merge (override files) ─► Docs ─► compare
-//!    └───────── library: fetches, reads and keeps; markdown: HTML of READMEs
+//!    └───────── library: fetches, reads and keeps; packed: what is kept; markdown: HTML of READMEs
 //! ```
 
 mod compare;
@@ -16,15 +16,17 @@ mod markdown;
 mod merge;
 mod model;
 mod native;
+mod packed;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use compare::{Change, Comparison, ModuleChanges, Presence, compare};
 pub use folders::{Refused, read};
-pub use library::{Library, NoDocs, Packed, ShownFolder};
+pub use library::{Library, NoDocs};
 pub use markdown::{Links, to_html};
 pub use model::{Docs, Folder, Input, ModuleCall, Output, Provider, Resource, ResourceMode, Unreadable};
+pub use packed::{Packed, ShownFolder};
 
 /// Parsers for the fuzz targets.
 #[cfg(feature = "fuzzing")]

@@ -2,33 +2,33 @@
 //!
 //! Permission is checked before anything is looked up, so that no answer shows an unknown client whether a module exists.
 
+mod archives;
 mod headers;
 mod log;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 
-use self::log::{ArchiveLine, DownloadLine};
+use self::log::DownloadLine;
 use super::aliases::Aliases;
 use super::answers::detail::detail;
 use super::answers::encoded::encoded;
-use super::archive::{Download, Downloads, Outcome};
+use super::archive::Downloads;
 use super::auth::{Access, Asked, Denied, Identity};
 use super::client::ClientInfo;
 use super::http::{Body, Handler, Peer};
-use super::index::{self, Index, ServedModule, ServedVersion};
+use super::index::{self, Index, ServedModule};
 use super::key_file::CurrentKeys;
-use super::link::Permit;
 use super::metrics::{Endpoint, RegistryMetrics};
 use super::page::Pages;
 use super::page::path::{PagePath, page};
-use super::path::{self, ArchivePath, Route};
+use super::path::{self, Route};
 use super::responses;
 use super::session::{self, Action, Sessions};
 use crate::domain::{Address, Release};
@@ -208,49 +208,6 @@ impl Service {
         }
     }
 
-    /// The value of `X-Terraform-Get`. The checksum makes both clients refuse any other bytes.
-    fn location(&self, address: &Address, version: &ServedVersion) -> String {
-        let sha256 = &version.archive.sha256;
-        let permit = Permit { address, release: &version.release, sha256 };
-        let link = self.keys.load().link(permit, now());
-        let (base, file) = (&self.url, path::encoded(&file_name(address, version)));
-        let (release, format) = (path::encoded(&version.release.to_string()), version.format.extension());
-        let hex = crate::domain::text::hex(sha256);
-        // The value of go-getter's `archive` is the extension.
-        format!(
-            "{base}{}{address}/{release}/archive/{link}/{file}?archive={format}&checksum=sha256:{hex}",
-            path::MODULES
-        )
-    }
-
-    async fn archive(
-        &self,
-        asked: &ArchivePath<'_>,
-        method: &Method,
-        headers: &HeaderMap,
-        peer: Peer,
-    ) -> Response<Body> {
-        let line = ArchiveLine::start(asked.address.clone(), &asked.release);
-        let module = self.index.get(&asked.address);
-        let version = module.as_ref().and_then(|module| module.stored(&asked.release));
-        // A MAC is computed in any case: the time does not tell whether the version exists.
-        let unknown = [0; 32];
-        let sha256 = version.map_or(&unknown, |version| &version.archive.sha256);
-        let permit = Permit { address: &asked.address, release: &asked.release, sha256 };
-        let valid = self.keys.load().permits(asked.link, permit, now());
-        let named = |version: &&ServedVersion| file_name(&asked.address, version) == asked.file;
-        let Some(version) = version.filter(named).filter(|_| valid) else {
-            line.write(Outcome::refused(403));
-            return responses::link_refused();
-        };
-        if let Some(reason) = &version.withdrawn {
-            line.write(Outcome::refused(410));
-            return responses::withdrawn(reason);
-        }
-        let download = Download { archive: &version.archive, method, headers, link: asked.link, peer };
-        self.downloads.answer(download, move |outcome| line.write(outcome)).await
-    }
-
     /// What `find` finds at an address, if the identity may download the module there.
     async fn find<T>(
         &self,
@@ -289,14 +246,4 @@ fn endpoint(route: &Route<'_>) -> Endpoint {
         Route::Download(..) => Endpoint::Download,
         Route::Archive(_) => Endpoint::Archive,
     }
-}
-
-/// `NAME-VERSION.EXT`, from which the clients derive nothing: people read it.
-fn file_name(address: &Address, version: &ServedVersion) -> String {
-    format!("{}-{}.{}", address.name, version.release, version.format.extension())
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

@@ -1,0 +1,71 @@
+//! Links to archives, and the answers to them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::http::{HeaderMap, Method, Response};
+
+use super::Service;
+use super::log::ArchiveLine;
+use crate::domain::Address;
+use crate::registry::archive::{Download, Outcome};
+use crate::registry::http::{Body, Peer};
+use crate::registry::index::ServedVersion;
+use crate::registry::link::Permit;
+use crate::registry::path::{self, ArchivePath};
+use crate::registry::responses;
+
+impl Service {
+    /// The value of `X-Terraform-Get`. The checksum makes both clients refuse any other bytes.
+    pub(super) fn location(&self, address: &Address, version: &ServedVersion) -> String {
+        let sha256 = &version.archive.sha256;
+        let permit = Permit { address, release: &version.release, sha256 };
+        let link = self.keys.load().link(permit, now());
+        let (base, file) = (&self.url, path::encoded(&file_name(address, version)));
+        let (release, format) = (path::encoded(&version.release.to_string()), version.format.extension());
+        let hex = crate::domain::text::hex(sha256);
+        // The value of go-getter's `archive` is the extension.
+        format!(
+            "{base}{}{address}/{release}/archive/{link}/{file}?archive={format}&checksum=sha256:{hex}",
+            path::MODULES
+        )
+    }
+
+    /// An archive, for a valid link.
+    pub(super) async fn archive(
+        &self,
+        asked: &ArchivePath<'_>,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Response<Body> {
+        let line = ArchiveLine::start(asked.address.clone(), &asked.release);
+        let module = self.index.get(&asked.address);
+        let version = module.as_ref().and_then(|module| module.stored(&asked.release));
+        // A MAC is computed in any case: the time does not tell whether the version exists.
+        let unknown = [0; 32];
+        let sha256 = version.map_or(&unknown, |version| &version.archive.sha256);
+        let permit = Permit { address: &asked.address, release: &asked.release, sha256 };
+        let valid = self.keys.load().permits(asked.link, permit, now());
+        let named = |version: &&ServedVersion| file_name(&asked.address, version) == asked.file;
+        let Some(version) = version.filter(named).filter(|_| valid) else {
+            line.write(Outcome::refused(403));
+            return responses::link_refused();
+        };
+        if let Some(reason) = &version.withdrawn {
+            line.write(Outcome::refused(410));
+            return responses::withdrawn(reason);
+        }
+        let download = Download { archive: &version.archive, method, headers, link: asked.link, peer };
+        self.downloads.answer(download, move |outcome| line.write(outcome)).await
+    }
+}
+
+/// `NAME-VERSION.EXT`, from which the clients derive nothing: people read it.
+fn file_name(address: &Address, version: &ServedVersion) -> String {
+    format!("{}-{}.{}", address.name, version.release, version.format.extension())
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
