@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -30,11 +31,61 @@ pub struct Encoded {
 /// A body in both encodings.
 pub(crate) fn encoded(text: Vec<u8>) -> Encodings {
     let hash = hex(&digest(&SHA256, &text).as_ref()[..16]);
-    let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
-    // Writing to memory cannot fail.
-    let gzip = compressed.write_all(&text).and_then(|()| compressed.finish()).unwrap_or_default();
+    let gzip = gzip(&text, Compression::default());
     Encodings {
         plain: Encoded { body: text.into(), etag: format!("\"{hash}\"") },
         gzip: Encoded { body: gzip.into(), etag: format!("\"{hash}-gzip\"") },
+    }
+}
+
+/// The text compressed.
+pub(crate) fn gzip(text: &[u8], level: Compression) -> Vec<u8> {
+    let mut compressed = GzEncoder::new(Vec::new(), level);
+    // Writing to memory cannot fail.
+    compressed.write_all(text).and_then(|()| compressed.finish()).unwrap_or_default()
+}
+
+/// Whether `Accept-Encoding` accepts gzip (RFC 9110, 12.5.3): named, or by `*`, with a weight above 0.
+pub(crate) fn accepts_gzip(request: &HeaderMap) -> bool {
+    let values = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut any = None;
+    for part in values.flat_map(|value| value.split(',')) {
+        let mut fields = part.split(';').map(str::trim);
+        let coding = fields.next().unwrap_or_default();
+        let weight = fields.find_map(|field| field.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
+        let accepted = weight.is_ok_and(|weight| weight > 0.0);
+        if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") {
+            return accepted;
+        }
+        if coding == "*" {
+            any = Some(accepted);
+        }
+    }
+    any.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::ACCEPT_ENCODING, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn gzip_is_sent_only_to_those_who_accept_it() {
+        for (value, accepted) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("*", true),
+            ("*;q=0", false),
+            ("gzip;q=0", false),
+            ("gzip;q=0.000, *", false),
+            ("identity", false),
+            ("gzip;q=x", false),
+            ("", false),
+        ] {
+            assert_eq!(accepts_gzip(&request(value)), accepted, "{value}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use crate::registry::answers::encoded::Encodings;
+use crate::registry::answers::encoded::{Encodings, accepts_gzip};
 use crate::registry::http::Body;
 use crate::registry::http::answer::{answer, set};
 use crate::registry::http::entity_tag::is_cached;
@@ -28,49 +28,4 @@ pub(super) fn conditional(body: &Encodings, request: &HeaderMap) -> Response<Bod
     set(&mut answer, header::VARY, "Authorization, Accept-Encoding");
     set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     answer
-}
-
-/// Whether `Accept-Encoding` accepts gzip (RFC 9110, 12.5.3): named, or by `*`, with a weight above 0.
-fn accepts_gzip(request: &HeaderMap) -> bool {
-    let values = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let mut any = None;
-    for part in values.flat_map(|value| value.split(',')) {
-        let mut fields = part.split(';').map(str::trim);
-        let coding = fields.next().unwrap_or_default();
-        let weight = fields.find_map(|field| field.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
-        let accepted = weight.is_ok_and(|weight| weight > 0.0);
-        if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") {
-            return accepted;
-        }
-        if coding == "*" {
-            any = Some(accepted);
-        }
-    }
-    any.unwrap_or(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(header::ACCEPT_ENCODING, value.parse().unwrap())])
-    }
-
-    #[test]
-    fn gzip_is_sent_only_to_those_who_accept_it() {
-        for (value, accepted) in [
-            ("gzip", true),
-            ("deflate, GZIP;q=0.5", true),
-            ("*", true),
-            ("*;q=0", false),
-            ("gzip;q=0", false),
-            ("gzip;q=0.000, *", false),
-            ("identity", false),
-            ("gzip;q=x", false),
-            ("", false),
-        ] {
-            assert_eq!(accepts_gzip(&request(value)), accepted, "{value}");
-        }
-    }
 }

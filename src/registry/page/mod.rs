@@ -70,7 +70,7 @@ impl Pages {
             _ => {
                 let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
                 let seer = match self.seer(path, headers, peer).await {
-                    Ok(seer) => seer,
+                    Ok(seer) => Seer { viewer: seer.viewer.accepting(uri, headers), ..seer },
                     Err(denied) => return refused(denied, &Viewer::at(path, None)),
                 };
                 let answer = self.shown(page, headers, &seer).await;

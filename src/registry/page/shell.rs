@@ -1,8 +1,10 @@
 //! What all pages share: head, search, sign-in, footer, and pages that say one thing.
 
-use axum::http::{HeaderName, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Response, StatusCode, Uri, header};
+use flate2::Compression;
 use maud::{DOCTYPE, Markup, html};
 
+use crate::registry::answers::encoded::{accepts_gzip, gzip};
 use crate::registry::http::Body;
 use crate::registry::http::answer::{answer, set};
 use crate::registry::session;
@@ -21,21 +23,30 @@ pub(super) struct Viewer {
     pub user: Option<String>,
     /// Where signing in leads back to: a path of this registry.
     path: String,
+    /// Whether the page may be compressed.
+    gzip: bool,
 }
 
 impl Viewer {
     /// One who looks at the page at `path`, or wanted to. Another path than one of this registry leads to the start.
-    pub fn at(path: &str, user: Option<String>) -> Self {
-        Self { user, path: session::local(path).to_owned() }
+    pub(super) fn at(path: &str, user: Option<String>) -> Self {
+        Self { user, path: session::local(path).to_owned(), gzip: false }
+    }
+
+    /// Has the page compressed for a browser that accepts it. A page that repeats what the request says is not: another site
+    /// could have the browser ask for guesses, and see in the sizes of the answers which of them the page has (BREACH). Pages
+    /// repeat their query, and an error its path.
+    pub(super) fn accepting(self, uri: &Uri, request: &HeaderMap) -> Self {
+        Self { gzip: accepts_gzip(request) && uri.query().is_none(), ..self }
     }
 
     /// Where signing in leads back to.
-    pub fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         &self.path
     }
 
     /// The link to the page on which people sign in.
-    pub fn sign_in(&self) -> String {
+    pub(super) fn sign_in(&self) -> String {
         if self.path == "/" {
             return "/login".to_owned();
         }
@@ -56,7 +67,14 @@ pub(super) struct Page<'a> {
 
 impl Page<'_> {
     pub(super) fn answer(self, status: StatusCode, phrase: &'static str) -> Response<Body> {
-        let mut answer = answer(status, phrase, self.render().into_string());
+        let gzip = self.viewer.gzip && status == StatusCode::OK;
+        let page = self.render().into_string();
+        let body = if gzip { self::gzip(page.as_bytes(), Compression::fast()) } else { page.into_bytes() };
+        let mut answer = answer(status, phrase, body);
+        if gzip {
+            set(&mut answer, header::CONTENT_ENCODING, "gzip");
+        }
+        set(&mut answer, header::VARY, "Accept-Encoding");
         set(&mut answer, header::CONTENT_TYPE, "text/html; charset=utf-8");
         set(&mut answer, header::CACHE_CONTROL, "no-store");
         with_policy(answer)

@@ -1,5 +1,7 @@
 //! Pages as browsers get them.
 
+use std::io::Read as _;
+
 use super::*;
 use crate::registry::docs::{Docs, Folder, Input, Output, Provider, Resource, ResourceMode};
 
@@ -210,6 +212,34 @@ async fn a_module_that_is_not_served_says_why() {
     // The right to a Module of the asked name is none to the one that claims it.
     registry.server.permit("bob", "platform", "eks");
     assert_eq!(registry.get("/modules/platform/eks/azurerm", &[BOB]).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn pages_are_compressed_unless_they_repeat_what_the_request_says() {
+    let registry = registry();
+    let gzip = ("accept-encoding", "br, gzip");
+    for (path, is_compressed) in [
+        (PAGE.to_owned(), true),
+        ("/".to_owned(), true),
+        (format!("{PAGE}/versions"), true),
+        (format!("{PAGE}?x=y"), false),
+        ("/?q=eks".to_owned(), false),
+        // Longer than a path that signing in leads back to.
+        (format!("/?q={}", "%C3%A9".repeat(250)), false),
+        (format!("{PAGE}/1.1.0/modules/guess"), false),
+        ("/modules/platform/guess/aws".to_owned(), false),
+        ("/login?return=/guess".to_owned(), false),
+    ] {
+        let answer = registry.get(&path, &[ANN, gzip]).await;
+        assert_eq!(answer.header("content-encoding") == "gzip", is_compressed, "{path}: {}", answer.status);
+        assert_eq!(answer.header("vary"), "Accept-Encoding", "{path}");
+        if is_compressed {
+            let plain = registry.get(&path, &[ANN]).await;
+            let mut text = String::new();
+            flate2::read::GzDecoder::new(answer.body.as_slice()).read_to_string(&mut text).unwrap();
+            assert_eq!((plain.header("content-encoding"), text), ("", plain.text()), "{path}");
+        }
+    }
 }
 
 #[tokio::test]
