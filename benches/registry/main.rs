@@ -2,13 +2,14 @@
 //! handler that gives the same bytes without any work, curl straight to the store, and the S3 requests of a registry without an
 //! index. docs/performance.md explains each line.
 //!
-//! `cargo bench --bench registry [-- answers|store|stream|live]`
+//! `cargo bench --bench registry [-- answers|store|stream|pages|live]`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_precision_loss)]
 
 mod answers;
 mod client;
 mod depot;
 mod live;
+mod pages;
 mod store;
 mod table;
 
@@ -51,6 +52,9 @@ fn main() {
         }
         if wants("stream") {
             store::streams(&depot).await;
+        }
+        if wants("pages") {
+            pages::warm(&depot).await;
         }
         if wants("live") {
             live::as_it_runs(&depot).await;

@@ -22,7 +22,8 @@ pub(crate) fn line(case: &str, (other, ours): (&str, &str), result: f64, unit: &
         Goal::None => (String::new(), true),
     };
     let verdict = if met { "" } else { "  MISSED" };
-    println!("  {case:<38} {other:>14} {ours:>14} {result:>6.0} {unit:<5} {goal:>8}{verdict}");
+    let digits = usize::from(result < 10.0);
+    println!("  {case:<38} {other:>14} {ours:>14} {result:>6.digits$} {unit:<5} {goal:>8}{verdict}");
 }
 
 /// The middle of some measurements.
