@@ -1,8 +1,10 @@
 //! Versions that wait for a fetch while their repository hangs: what reaches them meanwhile, and what they cost.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::ensure;
+use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File};
 use opendepot_testbed::operator::Operator;
@@ -10,12 +12,15 @@ use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::json;
 
 use crate::memory::create_settled;
-use crate::support::{World, condition, soon};
+use crate::support::{OPERATOR, World, condition, soon};
 
-/// How soon a change reaches a Version, whatever it waits for. Alone on a machine it takes less than two seconds, which do not
-/// hold while other tests keep all processors busy: the API server alone may then need them for one write. A Version that
-/// waits for the repository, which hangs for 30 seconds, misses this deadline too.
+/// How soon a change has reached all Versions of a test, whatever they wait for. Alone on a machine it takes less than two seconds,
+/// which do not hold for each of them while other tests keep all processors busy: the API server alone may then need them for one
+/// write. A Version that waits for the repository, which hangs for 30 seconds, misses this deadline too.
 const HEARD: Duration = Duration::from_secs(8);
+
+/// How soon a change has reached most Versions of a test, on a busy machine too.
+const MOST_HEARD: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 
 fn numbered(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("1.{number}.0")).collect()
@@ -49,6 +54,40 @@ async fn depth(operator: &Operator, lane: &str) -> anyhow::Result<usize> {
     Ok(depth.parse()?)
 }
 
+/// Whether this call is the operator's own.
+fn is_operators(entry: &AuditEntry) -> bool {
+    entry.user == OPERATOR
+}
+
+/// Asserts that the operator wrote to most Versions soon after the call that concerned them, by the API server's own log.
+async fn most_heard(
+    world: &World,
+    since: AuditMark,
+    concerns: impl Fn(&AuditEntry) -> bool,
+    hears: impl Fn(&AuditEntry) -> bool,
+) {
+    let audit = world.bed.kubernetes.audit().since(since, &world.client).await.unwrap();
+    let ours = |entry: &&AuditEntry| {
+        entry.namespace == world.name && entry.resource == "versions" && entry.code == 200
+    };
+    let mut delays: Vec<jiff::SignedDuration> = Vec::new();
+    let mut concerned: BTreeMap<&str, jiff::Timestamp> = BTreeMap::new();
+    for entry in audit.iter().filter(ours) {
+        let at: jiff::Timestamp = entry.at.parse().unwrap();
+        if concerns(entry) {
+            concerned.entry(&entry.name).or_insert(at);
+        } else if hears(entry)
+            && let Some(then) = concerned.remove(entry.name.as_str())
+        {
+            delays.push(at.duration_since(then));
+        }
+    }
+    delays.sort();
+    assert!(delays.len() >= 30, "{} Versions heard of it", delays.len());
+    let median = delays[delays.len() / 2];
+    assert!(median <= MOST_HEARD, "{delays:?}");
+}
+
 /// Succeeds once these Versions no longer exist.
 async fn removed(world: &World, names: &[&str]) -> anyhow::Result<()> {
     for name in names {
@@ -60,17 +99,28 @@ async fn removed(world: &World, names: &[&str]) -> anyhow::Result<()> {
 #[tokio::test]
 async fn removed_versions_are_deleted_at_once_while_they_wait_or_fetch() {
     let (world, _operator) = hanging("removed-waiting", 40).await;
+    let mark = world.bed.kubernetes.audit().mark(&world.client).await.unwrap();
     world.kubectl(&["delete", "versions.opendepot.defdev.io", "mod-1.0.0", "mod-1.20.0", "--wait=false"]);
     // The Module makes them again: the removal shows in their UIDs.
     let before: Vec<_> = world.versions().await.unwrap();
     world.patch("modules.opendepot.defdev.io/mod", &json!({"spec": {"versions": [{"version": "1.39.0"}]}}));
     let gone = eventually(HEARD, || removed(&world, &["mod-1.0.0", "mod-1.20.0", "mod-1.38.0"]));
     gone.await.unwrap_or_else(|error| panic!("{error:#}; there were {}", before.len()));
+    soon(|| async {
+        let left = world.versions().await?.len();
+        ensure!(left == 1, "{left} are left");
+        Ok(())
+    })
+    .await;
+    let released =
+        |entry: &AuditEntry| is_operators(entry) && entry.verb == "patch" && entry.subresource.is_empty();
+    most_heard(&world, mark, |entry| entry.verb == "delete", released).await;
 }
 
 #[tokio::test]
 async fn suspended_versions_say_so_at_once_while_they_wait_or_fetch() {
     let (world, _operator) = hanging("suspended-waiting", 40).await;
+    let mark = world.bed.kubernetes.audit().mark(&world.client).await.unwrap();
     world.patch("modules.opendepot.defdev.io/mod", &json!({"spec": {"suspend": true}}));
     let said = eventually(HEARD, || async {
         for version in world.versions().await? {
@@ -80,6 +130,10 @@ async fn suspended_versions_say_so_at_once_while_they_wait_or_fetch() {
         Ok(())
     });
     said.await.unwrap_or_else(|error| panic!("{error:#}"));
+    let patched = |of: &'static str| {
+        move |entry: &AuditEntry| is_operators(entry) && entry.verb == "patch" && entry.subresource == of
+    };
+    most_heard(&world, mark, patched(""), patched("status")).await;
 }
 
 #[tokio::test]
