@@ -79,6 +79,17 @@ fn what_names_a_version_names_this_one() {
     assert!(read("deploy/overlays/image/kustomization.yaml").contains(&format!("newTag: {VERSION}\n")));
 }
 
+#[test]
+fn the_oldest_kubernetes_is_the_same_in_the_chart_and_in_the_pages() {
+    let chart = read("deploy/helm/opendepot/Chart.yaml");
+    let oldest = chart.split_once("\nkubeVersion: \">=").unwrap().1.split_once(".0-0\"\n").unwrap().0;
+    // Before it, the API server refuses every write to an object that breaks a rule of the CRDs.
+    assert_eq!(oldest, "1.30");
+    for page in ["README.md", "docs/migration.md"] {
+        assert!(read(page).contains(&format!("You need Kubernetes {oldest} or newer")), "{page}");
+    }
+}
+
 /// The names in these tables of a manifest.
 fn dependencies(manifest: &Path, tables: &[&str]) -> Vec<String> {
     let text = std::fs::read_to_string(manifest).unwrap();
