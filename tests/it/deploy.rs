@@ -25,10 +25,11 @@ const KUSTOMIZATIONS: [&str; 9] = [
 ];
 
 /// What the chart repeats: a package of it has only its own folder, and Flux follows no links out of it.
-const COPIES: [(&str, &str); 3] = [
+const COPIES: [(&str, &str); 4] = [
     ("crds/modules.yaml", "crds/modules.yaml"),
     ("crds/versions.yaml", "crds/versions.yaml"),
     ("deploy/monitoring/alerts.yaml", "alerts.yaml"),
+    ("deploy/monitoring/dashboard.json", "dashboards/opendepot.json"),
 ];
 
 /// Values that leave no part of the chart out.
@@ -111,7 +112,7 @@ fn a_packaged_chart_has_all_that_it_needs() {
     for (of, copy) in COPIES {
         let copy = root().join("deploy/helm/opendepot/files").join(copy);
         let original = std::fs::read_to_string(root().join(of)).unwrap();
-        if std::env::var_os("UPDATE_GENERATED").is_some() && copy.ends_with("alerts.yaml") {
+        if std::env::var_os("UPDATE_GENERATED").is_some() && !copy.ends_with(of) {
             std::fs::write(&copy, &original).unwrap();
         }
         let kept = std::fs::read_to_string(&copy).unwrap_or_default();
@@ -125,13 +126,16 @@ fn a_packaged_chart_has_all_that_it_needs() {
     assert!(packaged.success(), "{}", packaged.stderr);
     let package = folder.path().join(format!("opendepot-{}.tgz", env!("CARGO_PKG_VERSION")));
     let args = ["template", "opendepot", package.to_str().unwrap(), "-n", SYSTEM, "-f", "-"];
-    let values = json!({"prometheusRule": {"enabled": true}, "enabled": true});
+    let values = json!({"prometheusRule": {"enabled": true}, "dashboards": {"enabled": true}, "enabled": true, "skipMissingKinds": false});
     let rendered = helm("/dev/null".as_ref(), &args, &values);
     assert!(rendered.success(), "{}", rendered.stderr);
     let objects = parse(&rendered.stdout);
     assert_eq!(objects.iter().filter(|o| o["kind"] == "CustomResourceDefinition").count(), 2);
     let rules = parse(&std::fs::read_to_string(root().join("deploy/monitoring/alerts.yaml")).unwrap());
     assert_eq!(find(&objects, "PrometheusRule", "opendepot")["spec"], rules[0]);
+    let dashboard = std::fs::read_to_string(root().join("deploy/monitoring/dashboard.json")).unwrap();
+    let shipped = &find(&objects, "ConfigMap", "opendepot-dashboards")["data"]["opendepot.json"];
+    assert_eq!(shipped.as_str().unwrap().trim_end(), dashboard.trim_end());
 }
 
 #[tokio::test]
@@ -338,8 +342,11 @@ fn next_chart(folder: &std::path::Path) {
         std::fs::write(&path, change(std::fs::read_to_string(&path).unwrap())).unwrap();
     };
     edit("values.yaml", &|values| values + "\nfresh:\n  word: new\n");
-    let schema = "\"properties\": {\n    \"fresh\": { \"type\": \"object\" },";
-    edit("values.schema.json", &|text| text.replacen("\"properties\": {", schema, 1));
+    edit("values.schema.json", &|text| {
+        let mut schema: Value = serde_json::from_str(&text).unwrap();
+        schema["properties"]["fresh"] = json!({"type": "object"});
+        schema.to_string()
+    });
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: fresh\ndata:\n  word: {{ .Values.fresh.word }}\n";
     std::fs::write(chart.join("templates/fresh.yaml"), map).unwrap();
 }

@@ -76,6 +76,7 @@ fn what_names_a_version_names_this_one() {
     assert!(read("docs/security.md").contains(&format!("opendepot-{VERSION}-linux-amd64.tar.gz")));
     let image = format!("registry.example.com/opendepot:{VERSION}");
     assert_eq!(read("README.md").matches(&image).count(), 2, "{image}");
+    assert!(read("deploy/helm/opendepot/Chart.yaml").contains(&format!("/opendepot:{VERSION}\n")));
     assert!(read("deploy/overlays/image/kustomization.yaml").contains(&format!("newTag: {VERSION}\n")));
 }
 

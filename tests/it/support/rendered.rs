@@ -23,12 +23,25 @@ pub(crate) fn kustomize(bed: &Testbed, folder: &str) -> Vec<Value> {
     parse(&kustomize_yaml(bed, folder))
 }
 
-/// The objects of the chart with these values, as YAML.
+/// Kinds of other software, as a cluster that has them names them to Helm.
+pub(crate) const OPTIONAL_KINDS: [&str; 3] = [
+    "monitoring.coreos.com/v1/ServiceMonitor",
+    "monitoring.coreos.com/v1/PrometheusRule",
+    "gateway.networking.k8s.io/v1/HTTPRoute",
+];
+
+/// The objects of the chart with these values for a cluster that knows all kinds, without the pod of `helm test`, as YAML.
 pub(crate) fn chart_yaml(values: &Value) -> String {
-    let args = ["template", "opendepot", "deploy/helm/opendepot", "-n", SYSTEM, "-f", "-"];
-    let output = helm(Path::new("/dev/null"), &args, values);
+    let output = release("opendepot", SYSTEM, &["--skip-tests"], values);
     assert!(output.success(), "{}", output.stderr);
     output.stdout
+}
+
+/// Renders a release of the chart for a cluster that knows all kinds.
+pub(crate) fn release(name: &str, namespace: &str, more: &[&str], values: &Value) -> Output {
+    let kinds = OPTIONAL_KINDS.map(|kind| ["--api-versions", kind]).concat();
+    let chart = ["template", name, "deploy/helm/opendepot", "-n", namespace, "-f", "-"];
+    helm(Path::new("/dev/null"), &[&chart[..], &kinds[..], more].concat(), values)
 }
 
 /// The objects of the chart with these values.

@@ -1,29 +1,51 @@
+{{- define "opendepot.app" -}}
+{{- .Values.nameOverride | default "opendepot" -}}
+{{- end -}}
+
+{{- /* At most 46 characters: the registry's Service for metrics adds 17, and the name of a Service has at most 63. */}}
 {{- define "opendepot.fullname" -}}
+{{- $app := include "opendepot.app" . -}}
+{{- $short := .Release.Name | trunc (int (sub 45 (len $app))) | trimSuffix "-" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}
 {{- /* The name of a Service begins with a letter. */}}
 {{- else if regexMatch "^[0-9]" .Release.Name -}}
-{{- printf "opendepot-%s" (.Release.Name | trunc 40 | trimSuffix "-") -}}
-{{- else if contains "opendepot" .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" $app $short -}}
+{{- else if contains $app .Release.Name -}}
+{{- .Release.Name | trunc 46 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-opendepot" (.Release.Name | trunc 40 | trimSuffix "-") -}}
+{{- printf "%s-%s" $short $app -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "opendepot.serviceAccount" -}}
-{{- default (include "opendepot.fullname" .) (.Values.serviceAccount | default dict).name -}}
+{{- default (include "opendepot.fullname" .) .Values.serviceAccount.name -}}
 {{- end -}}
 
 {{- define "opendepot.selector" -}}
-app.kubernetes.io/name: opendepot
+app.kubernetes.io/name: {{ include "opendepot.app" . | quote }}
 app.kubernetes.io/instance: {{ quote .Release.Name }}
 {{- end -}}
 
-{{- define "opendepot.labels" -}}
-{{ include "opendepot.selector" . }}
+{{- /* The labels of an object: those that Helm users expect, "own", commonLabels, and "more". */}}
+{{- define "opendepot.labelled" -}}
+{{- mustMerge (dict) (fromYaml .own) (.more | default dict) (.root.Values.commonLabels | default dict) | toYaml -}}
+{{- end -}}
+
+{{- define "opendepot.ofHelm" -}}
 app.kubernetes.io/managed-by: {{ quote .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
+{{- end -}}
+
+{{- define "opendepot.labels" -}}
+{{- $own := printf "%s\n%s" (include "opendepot.selector" .) (include "opendepot.ofHelm" .) -}}
+{{- include "opendepot.labelled" (dict "root" . "own" $own) -}}
+{{- end -}}
+
+{{- /* Labels with further ones: a dict of "root" and "more". */}}
+{{- define "opendepot.labelsWith" -}}
+{{- $own := printf "%s\n%s" (include "opendepot.selector" .root) (include "opendepot.ofHelm" .root) -}}
+{{- include "opendepot.labelled" (dict "root" .root "own" $own "more" .more) -}}
 {{- end -}}
 
 {{- define "opendepot.subject" -}}
@@ -33,7 +55,13 @@ namespace: {{ quote .Release.Namespace }}
 {{- end -}}
 
 {{- define "opendepot.port" -}}
-{{- include "opendepot.portOf" (dict "args" .Values.extraArgs "env" .Values.extraEnv "flag" "listen" "default" "[::]:8080" "values" "") -}}
+{{- $args := concat (include "opendepot.listenArgs" (dict "flag" "listen" "port" .Values.metricsPort "usual" 8080) | fromJsonArray) .Values.extraArgs -}}
+{{- include "opendepot.portOf" (dict "args" $args "env" .Values.extraEnv "flag" "listen" "default" "[::]:8080" "values" "") -}}
+{{- end -}}
+
+{{- /* The flag of a port, as a JSON list: empty for the usual port. */}}
+{{- define "opendepot.listenArgs" -}}
+{{- ne (int (.port | default .usual)) .usual | ternary (list (printf "--%s=[::]:%d" .flag (int .port))) list | toJson -}}
 {{- end -}}
 
 {{- /* The port of an address flag, from any value that sets it. */}}
@@ -64,11 +92,12 @@ namespace: {{ quote .Release.Namespace }}
 {{- define "opendepot.checkArgs" -}}
 {{- $values := .Values -}}
 {{- $flags := dict "spool-dir" "spool" -}}
+{{- if ne (int $values.metricsPort) 8080 -}}{{- $_ := set $flags "listen" "metricsPort" -}}{{- end -}}
 {{- if ne (include "opendepot.fullname" .) "opendepot" -}}{{- $_ := set $flags "lease-name" "fullnameOverride" -}}{{- end -}}
 {{- range $flag, $value := dict "max-fetches" "maxFetches" "verify-interval" "verifyInterval" "log-format" "logFormat" "log-level" "logLevel" -}}
 {{- if not (has (get $values $value) (list nil "")) -}}{{- $_ := set $flags $flag $value -}}{{- end -}}
 {{- end -}}
-{{- if or ($values.caFile | default dict).configMap ($values.caFile | default dict).secret -}}{{- $_ := set $flags "ca-file" "caFile" -}}{{- end -}}
+{{- if or $values.caFile.configMap $values.caFile.secret -}}{{- $_ := set $flags "ca-file" "caFile" -}}{{- end -}}
 {{- include "opendepot.repeatedArgs" (dict "args" $values.extraArgs "set" $flags "list" (list "namespace" "allow-storage" "s3-endpoint" "github-host") "values" "") -}}
 {{- end -}}
 
@@ -86,9 +115,16 @@ namespace: {{ quote .Release.Namespace }}
 {{- end -}}
 {{- end -}}
 
+{{- /* A first part with a dot, a colon, or localhost is a host, as for every client of image registries. */}}
 {{- define "opendepot.image" -}}
 {{- with .Values.image -}}
-{{- empty .digest | ternary (printf "%s:%s" .repository (.tag | default $.Chart.AppVersion)) (printf "%s@%s" .repository .digest) -}}
+{{- $repository := .repository -}}
+{{- with .registry | default $.Values.global.imageRegistry -}}
+{{- $parts := splitList "/" $repository -}}
+{{- $host := and (gt (len $parts) 1) (regexMatch "^(localhost|.*[.:].*)$" (first $parts)) -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (join "/" (ternary (rest $parts) $parts $host)) -}}
+{{- end -}}
+{{- empty .digest | ternary (printf "%s:%s" $repository (.tag | default $.Chart.AppVersion)) (printf "%s@%s" $repository .digest) -}}
 {{- end -}}
 {{- end -}}
 
@@ -144,24 +180,13 @@ namespace: {{ quote .Release.Namespace }}
 {{- end -}}
 
 {{- define "opendepot.caVolume" -}}
-{{- if (.Values.caFile | default dict).configMap -}}
+{{- if .Values.caFile.configMap -}}
 name: ca
 configMap:
   name: {{ quote .Values.caFile.configMap }}
-{{- else if (.Values.caFile | default dict).secret -}}
+{{- else if .Values.caFile.secret -}}
 name: ca
 secret:
   secretName: {{ quote .Values.caFile.secret }}
 {{- end -}}
-{{- end -}}
-
-{{- /* OpenShift assigns users and groups itself, and rejects a pod that sets others. */}}
-{{- define "opendepot.podSecurityContext" -}}
-{{- $context := deepCopy (.Values.podSecurityContext | default dict) -}}
-{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
-{{- range list "runAsUser" "runAsGroup" "fsGroup" -}}
-{{- if eq (toString (get $context .)) "65532" -}}{{- $context = omit $context . -}}{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- toYaml $context -}}
 {{- end -}}

@@ -1,12 +1,7 @@
-{{- /* Not empty if the registry is enabled. A null for a group of values is an empty group. */}}
+{{- /* Not empty if the registry is enabled. */}}
 {{- define "opendepot.registry.enabled" -}}
-{{- $registry := .Values.registry | default dict -}}
-{{- if $registry.enabled -}}
-{{- range list "tls" "linkKey" "auth" "serviceAccount" "service" "ingress" "httpRoute" "podDisruptionBudget" "networkPolicy" -}}
-{{- if not (get $registry .) -}}{{- $_ := set $registry . dict -}}{{- end -}}
-{{- end -}}
-true
-{{- end -}}
+{{- include "opendepot.values" . -}}
+{{- if .Values.registry.enabled -}}true{{- end -}}
 {{- end -}}
 
 {{- define "opendepot.registry.name" -}}
@@ -19,14 +14,17 @@ true
 
 {{- /* Another name than the operator's: no Service, budget or policy of one selects pods of the other. */}}
 {{- define "opendepot.registry.selector" -}}
-app.kubernetes.io/name: opendepot-registry
+app.kubernetes.io/name: {{ printf "%s-registry" (include "opendepot.app" .) | quote }}
 app.kubernetes.io/instance: {{ quote .Release.Name }}
 {{- end -}}
 
 {{- define "opendepot.registry.labels" -}}
-{{ include "opendepot.registry.selector" . }}
-app.kubernetes.io/managed-by: {{ quote .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
+{{- include "opendepot.registry.labelsWith" (dict "root" .) -}}
+{{- end -}}
+
+{{- define "opendepot.registry.labelsWith" -}}
+{{- $own := printf "%s\n%s" (include "opendepot.registry.selector" .root) (include "opendepot.ofHelm" .root) -}}
+{{- include "opendepot.labelled" (dict "root" .root "own" $own "more" .more) -}}
 {{- end -}}
 
 {{- define "opendepot.registry.subject" -}}
@@ -36,11 +34,24 @@ namespace: {{ quote .Release.Namespace }}
 {{- end -}}
 
 {{- define "opendepot.registry.port" -}}
-{{- include "opendepot.portOf" (dict "args" .Values.registry.extraArgs "env" .Values.registry.extraEnv "flag" "listen" "default" "[::]:8443" "values" "registry.") -}}
+{{- $args := concat (include "opendepot.registry.listenArgs" . | fromJsonArray) .Values.registry.extraArgs -}}
+{{- include "opendepot.portOf" (dict "args" $args "env" .Values.registry.extraEnv "flag" "listen" "default" "[::]:8443" "values" "registry.") -}}
 {{- end -}}
 
 {{- define "opendepot.registry.adminPort" -}}
-{{- include "opendepot.portOf" (dict "args" .Values.registry.extraArgs "env" .Values.registry.extraEnv "flag" "admin-listen" "default" "[::]:8080" "values" "registry.") -}}
+{{- $args := concat (include "opendepot.registry.listenArgs" . | fromJsonArray) .Values.registry.extraArgs -}}
+{{- include "opendepot.portOf" (dict "args" $args "env" .Values.registry.extraEnv "flag" "admin-listen" "default" "[::]:8080" "values" "registry.") -}}
+{{- end -}}
+
+{{- define "opendepot.registry.listenArgs" -}}
+{{- $clients := include "opendepot.listenArgs" (dict "flag" "listen" "port" .Values.registry.port "usual" 8443) | fromJsonArray -}}
+{{- $metrics := include "opendepot.listenArgs" (dict "flag" "admin-listen" "port" .Values.registry.metricsPort "usual" 8080) | fromJsonArray -}}
+{{- concat $clients $metrics | toJson -}}
+{{- end -}}
+
+{{- /* What the drain and the streams need, unless it is set. */}}
+{{- define "opendepot.registry.grace" -}}
+{{- .Values.registry.terminationGracePeriodSeconds | default (add (int .Values.registry.drainSeconds) 80) -}}
 {{- end -}}
 
 {{- define "opendepot.registry.servicePort" -}}
@@ -118,9 +129,9 @@ jwt:
 {{- if eq (include "opendepot.registry.serviceAccount" .) (include "opendepot.serviceAccount" .) -}}
 {{- fail "registry.serviceAccount.name: write another name than the operator's: the registry must not have its AWS role and its rights" -}}
 {{- end -}}
-{{- $available := $registry.podDisruptionBudget.minAvailable -}}
-{{- if and $registry.podDisruptionBudget.enabled (gt (int $registry.replicas) 1) (not (kindIs "string" $available)) (ge (int $available) (int $registry.replicas)) -}}
-{{- fail (printf "registry.podDisruptionBudget.minAvailable: write at most %d: with %d of %d replicas, no node can be drained" (sub (int $registry.replicas) 1) (int $available) (int $registry.replicas)) -}}
+{{- $needed := add (int $registry.drainSeconds) 70 -}}
+{{- if lt (int (include "opendepot.registry.grace" .)) (int $needed) -}}
+{{- fail (printf "registry.terminationGracePeriodSeconds: write at least %d: drainSeconds, 60 s for streams, and a margin" $needed) -}}
 {{- end -}}
 {{- if eq (include "opendepot.registry.port" .) (include "opendepot.registry.adminPort" .) -}}
 {{- fail (printf "registry.extraArgs: --listen and --admin-listen have the same port %s; write two" (include "opendepot.registry.port" .)) -}}
@@ -131,7 +142,12 @@ jwt:
 {{- /* The flags that the chart sets, with the value of each. */}}
 {{- define "opendepot.registry.checkArgs" -}}
 {{- $registry := .Values.registry -}}
-{{- $set := dict "url" "registry.url" "drain" "registry.drainSeconds" "link-key-file" "registry.linkKey" -}}
+{{- $set := dict "url" "registry.url" "drain" "registry.drainSeconds" "link-key-file" "registry.linkKey" "spool-dir" "registry.spool" -}}
+{{- if ne (int $registry.port) 8443 -}}{{- $_ := set $set "listen" "registry.port" -}}{{- end -}}
+{{- if ne (int $registry.metricsPort) 8080 -}}{{- $_ := set $set "admin-listen" "registry.metricsPort" -}}{{- end -}}
+{{- range $flag, $value := dict "login-issuer" "issuer" "login-client" "client" "login-scopes" "scopes" -}}
+{{- if get ($registry.auth.login | default dict) $value -}}{{- $_ := set $set $flag (print "registry.auth.login." $value) -}}{{- end -}}
+{{- end -}}
 {{- range $flag, $value := dict "audience" "audience" "anonymous" "anonymous" "tokens-dir" "tokensSecret" -}}
 {{- if get $registry.auth $value -}}{{- $_ := set $set $flag (print "registry.auth." $value) -}}{{- end -}}
 {{- end -}}

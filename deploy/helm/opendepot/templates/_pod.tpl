@@ -1,0 +1,192 @@
+{{- /* The parts of a pod that the operator and the registry have in common. Each takes a dict: "root", and "values", which is the
+root's Values or registry. The registry's defaults are the operator's values. */}}
+
+{{- define "opendepot.podMetadata" -}}
+labels:
+  {{- include "opendepot.labelled" (dict "root" .root "own" .selector "more" .values.podLabels) | nindent 2 }}
+{{- with mustMerge (dict) (.annotations | default dict) (.values.podAnnotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "opendepot.podFields" -}}
+{{- $root := .root -}}
+{{- $values := .values -}}
+{{- $selector := .selector -}}
+{{- $shared := $root.Values -}}
+{{- with include "opendepot.pullSecrets" $root | fromJsonArray }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ quote . }}
+{{- end }}
+{{- with $values.runtimeClassName | default $shared.runtimeClassName }}
+runtimeClassName: {{ quote . }}
+{{- end }}
+{{- with $values.hostAliases | default $shared.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.dnsPolicy | default $shared.dnsPolicy }}
+dnsPolicy: {{ quote . }}
+{{- end }}
+{{- with $values.dnsConfig | default $shared.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "opendepot.podSecurityContext" (dict "root" $root "context" ($values.podSecurityContext | default $shared.podSecurityContext)) | fromYaml }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.initContainers }}
+initContainers:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if kindIs "slice" $values.topologySpreadConstraints }}
+{{- with $values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{- merge (dict) . (dict "labelSelector" (dict "matchLabels" (fromYaml $selector))) | toYaml | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- else }}
+topologySpreadConstraints:
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- $selector | nindent 8 }}
+    {{- with $.matchLabelKeys }}
+    # The pods that a roll-out replaces do not count.
+    matchLabelKeys: {{ toJson . }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* The Secrets of this chart and those that a parent chart shares, which may be plain names. */}}
+{{- define "opendepot.pullSecrets" -}}
+{{- $secrets := .Values.imagePullSecrets | default list -}}
+{{- range .Values.global.imagePullSecrets -}}
+{{- $secrets = append $secrets (kindIs "map" . | ternary . (dict "name" .)) -}}
+{{- end -}}
+{{- uniq $secrets | toJson -}}
+{{- end -}}
+
+{{- /* OpenShift assigns users and groups itself, and rejects a pod that sets others. */}}
+{{- define "opendepot.podSecurityContext" -}}
+{{- $context := deepCopy (.context | default dict) -}}
+{{- if .root.Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- range list "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- if eq (toString (get $context .)) "65532" -}}{{- $context = omit $context . -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $context -}}
+{{- end -}}
+
+{{- /* Variables, then files with variables. "own" is a list of variables that the chart sets itself. */}}
+{{- define "opendepot.environment" -}}
+{{- $env := .own | default list -}}
+{{- with .root.Values.httpsProxy -}}{{- $env = append $env (dict "name" "HTTPS_PROXY" "value" .) -}}{{- end -}}
+{{- with .root.Values.noProxy -}}{{- $env = append $env (dict "name" "NO_PROXY" "value" .) -}}{{- end -}}
+{{- with concat $env (.values.extraEnv | default list) }}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.envFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "opendepot.containerFields" -}}
+{{- range $probe, $path := dict "livenessProbe" "/livez" "readinessProbe" "/readyz" "startupProbe" "/livez" }}
+{{- $times := get $.values $probe }}
+{{- if or $times (ne $probe "startupProbe") }}
+{{ $probe }}:
+  {{- merge (dict "httpGet" (dict "path" $path "port" $.port)) ($times | default dict) | toYaml | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with .values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.securityContext | default .root.Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "opendepot.spool" -}}
+{{- $spool := .values.spool -}}
+- name: spool
+  {{- if eq ($spool.type | default "emptyDir") "ephemeral" }}
+  {{- if $spool.medium }}{{- fail (printf "%sspool.medium: remove it, or set %sspool.type to emptyDir" .path .path) }}{{- end }}
+  {{- if not $spool.sizeLimit }}{{- fail (printf "%sspool.sizeLimit: write the size of the volume, such as 20Gi" .path) }}{{- end }}
+  ephemeral:
+    volumeClaimTemplate:
+      spec:
+        accessModes: [ReadWriteOnce]
+        {{- with $spool.storageClassName }}
+        storageClassName: {{ quote . }}
+        {{- end }}
+        resources:
+          requests:
+            storage: {{ $spool.sizeLimit }}
+  {{- else }}
+  {{- if $spool.storageClassName }}{{- fail (printf "%sspool.storageClassName: remove it, or set %sspool.type to ephemeral" .path .path) }}{{- end }}
+  emptyDir:
+    {{- with $spool.medium }}
+    medium: {{ . }}
+    {{- end }}
+    sizeLimit: {{ $spool.sizeLimit | default "null" }}
+  {{- end }}
+{{- end -}}
+
+{{- /* Kubernetes refuses details of a rolling update beside Recreate. */}}
+{{- define "opendepot.strategy" -}}
+{{- with .strategy }}
+strategy:
+  {{- (eq (get . "type" | toString) "Recreate" | ternary (omit . "rollingUpdate") .) | toYaml | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* A budget under which a node can be drained. */}}
+{{- define "opendepot.budget" -}}
+{{- $budget := .values.podDisruptionBudget -}}
+{{- $replicas := int .values.replicas -}}
+{{- $least := $budget.minAvailable -}}
+{{- $most := $budget.maxUnavailable -}}
+{{- if not (or (kindIs "invalid" $least) (kindIs "invalid" $most)) -}}
+{{- fail (printf "%spodDisruptionBudget: remove minAvailable or maxUnavailable: Kubernetes accepts one of them" .path) -}}
+{{- end -}}
+{{- if and (kindIs "invalid" $least) (kindIs "invalid" $most) -}}{{- $least = 1 -}}{{- end -}}
+{{- if not (kindIs "invalid" $least) -}}
+{{- if or (eq (toString $least) "100%") (and (not (kindIs "string" $least)) (ge (int $least) $replicas)) -}}
+{{- fail (printf "%spodDisruptionBudget.minAvailable: write at most %d: with %v of %d replicas, no node can be drained" .path (sub $replicas 1) $least $replicas) -}}
+{{- end -}}
+minAvailable: {{ $least }}
+{{- else -}}
+{{- if has (toString $most) (list "0" "0%") -}}
+{{- fail (printf "%spodDisruptionBudget.maxUnavailable: write at least 1: with %v, no node can be drained" .path $most) -}}
+{{- end -}}
+maxUnavailable: {{ $most }}
+{{- end }}
+unhealthyPodEvictionPolicy: AlwaysAllow
+{{- end -}}
