@@ -43,6 +43,7 @@ mod memory;
 mod model;
 mod monitoring;
 mod odd_archives;
+mod owner;
 mod pages;
 mod project;
 mod rate_limits;
