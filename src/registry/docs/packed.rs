@@ -30,7 +30,7 @@ pub struct Packed {
 #[derive(Debug)]
 struct PackedFolder {
     path: String,
-    deflated: Vec<u8>,
+    deflated: Box<[u8]>,
 }
 
 impl Packed {
@@ -64,7 +64,7 @@ impl Packed {
             let json = serde_json::to_vec(&ShownFolder { folder, readme }).ok()?;
             let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
             encoder.write_all(&json).ok()?;
-            Some(PackedFolder { path, deflated: encoder.finish().ok()? })
+            Some(PackedFolder { path, deflated: encoder.finish().ok()?.into() })
         });
         Self { folders: folders.collect(), is_cut }
     }
@@ -72,6 +72,6 @@ impl Packed {
 
 fn unpacked(packed: &PackedFolder) -> Option<ShownFolder> {
     let mut json = Vec::new();
-    DeflateDecoder::new(packed.deflated.as_slice()).read_to_end(&mut json).ok()?;
+    DeflateDecoder::new(&*packed.deflated).read_to_end(&mut json).ok()?;
     serde_json::from_slice(&json).ok()
 }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 
 use super::entry::problem;
-use super::served::{ServedModule, ServedVersion};
+use super::served::{ServedModule, ServedVersion, StoredVersion};
 use crate::api::object_name::version_object;
 use crate::api::state::{ModuleListing, VersionState};
 use crate::api::version::TYPE_MODULE;
@@ -17,22 +16,6 @@ use crate::domain::{ArchiveFormat, ObjectLocation, Release};
 use crate::registry::answers::listing::listing;
 use crate::registry::archive::Archive;
 use crate::storage::StorageRules;
-
-/// What the registry keeps of a Version that its Module owns.
-#[derive(Clone, Debug)]
-pub(super) struct StoredVersion {
-    /// UID of its controlling Module.
-    pub owner: Box<str>,
-    /// The version.
-    pub release: Release,
-    archive: Archive,
-    format: Option<ArchiveFormat>,
-    source: Option<Arc<str>>,
-    tag: Option<Box<str>>,
-    commit: Option<Box<str>>,
-    published: Option<Timestamp>,
-    problem: Option<Arc<str>>,
-}
 
 impl StoredVersion {
     /// What can be served of a Version: it is controlled by a Module, has our finalizer and a stored archive at a permitted
@@ -56,7 +39,7 @@ impl StoredVersion {
         Some(Self {
             owner,
             release,
-            format: format_of(&place.key)
+            recorded_format: format_of(&place.key)
                 .or_else(|| version.config.as_ref().map(|config| config.file_format)),
             archive: Archive { location, sha256, size },
             source: source.map(|source| source.url.clone()),
@@ -90,7 +73,7 @@ fn format_of(key: &str) -> Option<ArchiveFormat> {
 /// The served form of a Module; `None` unless it holds the address that it claims.
 pub(super) fn serve<'a>(
     module: &ModuleListing,
-    versions: impl Iterator<Item = (&'a str, &'a StoredVersion)>,
+    versions: impl Iterator<Item = (&'a str, &'a Arc<StoredVersion>)>,
 ) -> Option<ServedModule> {
     let address = module.address()?;
     let mut served: Vec<ServedVersion> =
@@ -110,22 +93,16 @@ pub(super) fn serve<'a>(
     })
 }
 
-fn served_version(module: &ModuleListing, name: &str, version: &StoredVersion) -> Option<ServedVersion> {
+fn served_version(module: &ModuleListing, name: &str, version: &Arc<StoredVersion>) -> Option<ServedVersion> {
     let listed = module.listed(&version.release)?;
     // A forged Version of another name could otherwise serve its own archive under a listed version.
     if name != version_object(module.name(), &version.release) {
         return None;
     }
     Some(ServedVersion {
-        release: version.release.clone(),
-        archive: version.archive.clone(),
-        format: version.format.unwrap_or(module.format),
+        format: version.recorded_format.unwrap_or(module.format),
         deprecated: listed.deprecated.clone(),
         withdrawn: listed.withdrawn.clone(),
-        source: version.source.clone(),
-        tag: version.tag.clone(),
-        commit: version.commit.clone(),
-        published: version.published,
-        problem: version.problem.clone(),
+        stored: Arc::clone(version),
     })
 }

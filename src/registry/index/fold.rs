@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::assemble::{StoredVersion, serve};
+use super::assemble::serve;
 use super::entry::{Entry, Unstored, WhyMissing, entry};
-use super::served::ServedModule;
+use super::served::{ServedModule, StoredVersion};
 use super::states::{NotServed, States, state};
 use crate::api::state::{ModuleListing, VersionState};
 use crate::registry::aliases::Aliases;
@@ -30,6 +30,42 @@ pub enum Change<K> {
 /// Why a stored version of a Module that is not served is missing.
 static STORED: WhyMissing = WhyMissing::NotServed;
 
+impl<K> Change<K> {
+    fn map<C>(self, keep: impl Fn(K) -> C) -> Change<C> {
+        match self {
+            Self::Applied(object) => Change::Applied(keep(object)),
+            Self::Deleted(object) => Change::Deleted(keep(object)),
+            Self::Listed(scope, objects) => Change::Listed(scope, objects.into_iter().map(keep).collect()),
+        }
+    }
+}
+
+/// What is kept of a Version: a list of 10,000 needs less than half of what their whole states would.
+#[derive(Debug)]
+pub(super) struct KeptVersion {
+    at: Key,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Stored(Arc<StoredVersion>),
+    Unstored(Unstored),
+    /// No Module controls it.
+    Nothing,
+}
+
+impl KeptVersion {
+    /// What is kept of a Version, if archives may be read at locations that `rules` permit.
+    pub(super) fn of(version: &VersionState, rules: &StorageRules) -> Self {
+        let content = match StoredVersion::of(version, rules) {
+            Some(stored) => Content::Stored(Arc::new(stored)),
+            None => Unstored::of(version).map_or(Content::Nothing, Content::Unstored),
+        };
+        Self { at: key(version.namespace(), version.name()), content }
+    }
+}
+
 /// What both watches have reported so far.
 #[derive(Debug, Default)]
 pub struct Fold {
@@ -39,7 +75,7 @@ pub struct Fold {
     /// The namespace and name of the Module with a UID.
     uids: HashMap<Box<str>, Key>,
     /// By UID of the Module, then by namespace and name of the Version.
-    versions: HashMap<Box<str>, BTreeMap<Key, StoredVersion>>,
+    versions: HashMap<Box<str>, BTreeMap<Key, Arc<StoredVersion>>>,
     /// Those that cannot be served, in the same way.
     unstored: HashMap<Box<str>, BTreeMap<Key, Unstored>>,
     /// The owner of each Version that is kept.
@@ -87,22 +123,32 @@ impl Fold {
 
     /// Takes in a change of a Version.
     pub fn version(&mut self, change: Change<VersionState>) {
+        let kept = change.map(|version| KeptVersion::of(&version, &self.rules));
+        self.kept_version(kept);
+    }
+
+    /// The same with what is kept of it.
+    pub(super) fn kept_version(&mut self, change: Change<KeptVersion>) {
         match change {
-            Change::Applied(version) => self.put_version(&version),
-            Change::Deleted(version) => self.drop_version(&key(version.namespace(), version.name())),
+            Change::Applied(version) => self.put_version(version),
+            Change::Deleted(version) => self.drop_version(&version.at),
             Change::Listed(scope, versions) => {
-                let listed: HashSet<Key> =
-                    versions.iter().map(|version| key(version.namespace(), version.name())).collect();
+                let listed: HashSet<&Key> = versions.iter().map(|version| &version.at).collect();
                 let gone = |key: &&Key| in_scope(scope.as_deref(), key) && !listed.contains(*key);
                 let gone: Vec<Key> = self.owners.keys().filter(gone).cloned().collect();
                 for key in &gone {
                     self.drop_version(key);
                 }
-                for version in &versions {
+                for version in versions {
                     self.put_version(version);
                 }
             }
         }
+    }
+
+    /// The locations at which archives may be read.
+    pub(super) fn rules(&self) -> StorageRules {
+        self.rules.clone()
     }
 
     /// The Modules that were changed since the last call, as they are served now.
@@ -165,19 +211,20 @@ impl Fold {
         }
     }
 
-    fn put_version(&mut self, version: &VersionState) {
-        let at = key(version.namespace(), version.name());
+    fn put_version(&mut self, KeptVersion { at, content }: KeptVersion) {
         self.drop_version(&at);
-        let owner = if let Some(stored) = StoredVersion::of(version, &self.rules) {
-            let owner = stored.owner.clone();
-            self.versions.entry(owner.clone()).or_default().insert(at.clone(), stored);
-            owner
-        } else if let Some(unstored) = Unstored::of(version) {
-            let owner = unstored.owner.clone();
-            self.unstored.entry(owner.clone()).or_default().insert(at.clone(), unstored);
-            owner
-        } else {
-            return;
+        let owner = match content {
+            Content::Stored(stored) => {
+                let owner = stored.owner.clone();
+                self.versions.entry(owner.clone()).or_default().insert(at.clone(), stored);
+                owner
+            }
+            Content::Unstored(unstored) => {
+                let owner = unstored.owner.clone();
+                self.unstored.entry(owner.clone()).or_default().insert(at.clone(), unstored);
+                owner
+            }
+            Content::Nothing => return,
         };
         self.dirty.insert(owner.clone());
         self.owners.insert(at, owner);

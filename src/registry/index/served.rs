@@ -1,5 +1,6 @@
 //! A served module and its versions.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -23,19 +24,30 @@ pub struct ServedModule {
     pub listing: Option<Encodings>,
 }
 
-/// A version whose archive is stored.
+/// A version whose archive is stored, as its Module lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedVersion {
-    /// The version, as it is spelled in answers.
-    pub release: Release,
-    /// The archive.
-    pub archive: Archive,
+    /// What its Version records. The fold has the same copy.
+    pub(super) stored: Arc<StoredVersion>,
     /// The format of the archive.
     pub format: ArchiveFormat,
     /// Why consumers should move on.
     pub deprecated: Option<Box<str>>,
     /// Why it is not listed.
     pub withdrawn: Option<Box<str>>,
+}
+
+/// What the registry keeps of a Version that its Module owns and whose archive is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// UID of its controlling Module.
+    pub(super) owner: Box<str>,
+    /// The version, as it is spelled in answers.
+    pub release: Release,
+    /// The archive.
+    pub archive: Archive,
+    /// The format that its location or its configuration says.
+    pub(super) recorded_format: Option<ArchiveFormat>,
     /// The repository, without `.git`.
     pub source: Option<Arc<str>>,
     /// The tag that was fetched.
@@ -46,6 +58,14 @@ pub struct ServedVersion {
     pub published: Option<Timestamp>,
     /// Why its Version is not Ready although it is stored, such as a tag that was moved.
     pub problem: Option<Arc<str>>,
+}
+
+impl Deref for ServedVersion {
+    type Target = StoredVersion;
+
+    fn deref(&self) -> &StoredVersion {
+        &self.stored
+    }
 }
 
 /// A version that was asked for.

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::Index;
-use super::fold::{Change, Fold};
+use super::fold::{Change, Fold, KeptVersion};
 use crate::api::state::{ModuleListing, VersionState};
 use crate::observe::liveness::{Liveness, Part};
 
@@ -32,10 +32,10 @@ const BATCH: usize = 512;
 const RECOVERED: Duration = Duration::from_secs(90);
 
 /// What a watch sends to the fold.
-#[expect(clippy::large_enum_variant, reason = "a Version is the rule, and larger")]
+#[expect(clippy::large_enum_variant, reason = "few wait at once")]
 enum Seen {
     Module(Change<ModuleListing>),
-    Version(Change<VersionState>),
+    Version(Change<KeptVersion>),
 }
 
 impl Seen {
@@ -140,12 +140,19 @@ pub fn start(
             health: Arc::clone(&health),
         };
         let modules = sender.clone();
-        tasks.spawn(watch(MODULES).run(client.clone(), MODULES_PER_PAGE, move |change| {
-            // An error means that the process ends.
-            let _ = modules.unbounded_send(Seen::Module(change));
-        }));
+        tasks.spawn(watch(MODULES).run(
+            client.clone(),
+            MODULES_PER_PAGE,
+            |module| module,
+            move |change| {
+                // An error means that the process ends.
+                let _ = modules.unbounded_send(Seen::Module(change));
+            },
+        ));
         let versions = sender.clone();
-        tasks.spawn(watch(VERSIONS).run(client.clone(), VERSIONS_PER_PAGE, move |change| {
+        let rules = fold.rules();
+        let keep = move |version: VersionState| KeptVersion::of(&version, &rules);
+        tasks.spawn(watch(VERSIONS).run(client.clone(), VERSIONS_PER_PAGE, keep, move |change| {
             let _ = versions.unbounded_send(Seen::Version(change));
         }));
     }
@@ -167,7 +174,7 @@ async fn run_fold(
             lists.extend(seen.list());
             match seen {
                 Seen::Module(change) => fold.module(change),
-                Seen::Version(change) => fold.version(change),
+                Seen::Version(change) => fold.kept_version(change),
             }
         }
         let states = fold.states();
@@ -196,7 +203,13 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run<K>(mut self, client: Client, page_size: u32, send: impl Fn(Change<K>)) -> &'static str
+    async fn run<K, C>(
+        mut self,
+        client: Client,
+        page_size: u32,
+        keep: impl Fn(K) -> C,
+        send: impl Fn(Change<C>),
+    ) -> &'static str
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug,
         K: DeserializeOwned + Send + 'static,
@@ -213,10 +226,10 @@ impl Watch {
                 self.health.recovered(&self.name);
             }
             match event {
-                Ok(Event::Apply(object)) => send(Change::Applied(object)),
-                Ok(Event::Delete(object)) => send(Change::Deleted(object)),
+                Ok(Event::Apply(object)) => send(Change::Applied(keep(object))),
+                Ok(Event::Delete(object)) => send(Change::Deleted(keep(object))),
                 Ok(Event::Init) => listing.clear(),
-                Ok(Event::InitApply(object)) => listing.push(object),
+                Ok(Event::InitApply(object)) => listing.push(keep(object)),
                 // The list replaces what is known as a whole: no answer is shorter for a moment.
                 Ok(Event::InitDone) => send(Change::Listed(self.scope.clone(), std::mem::take(&mut listing))),
                 Err(error) => {
