@@ -62,6 +62,7 @@ mod registry_limits;
 mod registry_links;
 mod registry_listener;
 mod registry_login;
+mod registry_memory;
 mod registry_names;
 mod registry_replicas;
 mod registry_tokens;

@@ -59,7 +59,7 @@ fn settled(world: &World, owner: Option<&Owner>, number: usize) -> (Value, Value
     };
     let url = &object["spec"]["moduleConfigRef"]["repoUrl"];
     let status = json!({
-        "observedGeneration": 1, "synced": true, "syncStatus": "Stored.", "checksum": "c".repeat(44),
+        "observedGeneration": 1, "synced": true, "syncStatus": "Stored.", "checksum": format!("{}=", "c".repeat(43)),
         "contentDigest": format!("h1:{}", "d".repeat(44)), "archiveSizeBytes": 1234,
         "conditions": [condition("Ready", "True"), condition("Reconciling", "False"), condition("Stalled", "False")],
         "source": {"url": url, "ref": format!("refs/tags/v1.{number}.0"), "commit": "a".repeat(40)},
@@ -74,7 +74,7 @@ pub(crate) async fn create_settled(world: &World, count: usize) {
 }
 
 /// Creates Modules with this many settled Versions each, all of one repository.
-async fn create_owned(world: &World, modules: usize, each: usize) {
+pub(crate) async fn create_owned(world: &World, modules: usize, each: usize) {
     let api: Api<DynamicObject> =
         opendepot::controller::client::objects::<Module>(&world.client, &world.name);
     for number in 0..modules {
@@ -96,7 +96,7 @@ async fn create(world: &World, versions: impl Iterator<Item = (Value, Value)>) {
     let api: &Api<DynamicObject> =
         &opendepot::controller::client::objects::<Version>(&world.client, &world.name);
     stream::iter(versions)
-        .for_each_concurrent(16, |(object, status)| async move {
+        .for_each_concurrent(32, |(object, status)| async move {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
             let object = serde_json::from_value(object).unwrap();
             api.create(&PostParams::default(), &object).await.unwrap();
