@@ -9,10 +9,13 @@ use opendepot::domain::Address;
 use opendepot::observe::metrics::Metrics;
 use opendepot::registry::metrics::{Endpoint, RegistryMetrics};
 use opendepot_testbed::operator::Operator;
+use opendepot_testbed::process::{Folder, Process, Spec};
+use opendepot_testbed::servers::{Server, binaries};
 use prometheus_client::registry::Registry;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::root;
+use crate::support::{World, root, soon};
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -236,4 +239,104 @@ pub(crate) async fn measures_itself(server: &Operator) {
     let age = now - value("process_start_time_seconds");
     // The kernel rounds the time of its boot to seconds.
     assert!((-2.0..1800.0).contains(&age), "started {age} s ago");
+}
+
+/// What kube-state-metrics serves.
+async fn scraped(address: &str) -> anyhow::Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    stream.write_all(format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    anyhow::ensure!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn kube_state_metrics_shows_each_module_and_version() {
+    let config = "deploy/monitoring/kube-state-metrics.yaml";
+    let [binary] =
+        tokio::task::spawn_blocking(|| binaries([Server::KubeStateMetrics])).await.unwrap().unwrap();
+    let world = World::new("state-metrics").await;
+    world.released("net");
+    let _operator = world.operator().await;
+    world.apply(&world.module("net").versions(&["1.0.0"]));
+    let version = world.version_ready("net-1.0.0").await;
+    world.module_ready("net").await;
+    let ports = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [port, telemetry] = ports.map(|listener| listener.local_addr().unwrap().port().to_string());
+    let folder = Folder::new("kube-state-metrics").unwrap();
+    let spec = Spec::new(binary, folder.path().join("log"))
+        .args(["--kubeconfig".into(), world.bed.kubernetes.admin_kubeconfig()])
+        .args(["--custom-resource-state-config-file".into(), root().join(config)])
+        .args(["--custom-resource-state-only=true", "--namespaces", &world.name])
+        .args([
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--telemetry-host",
+            "127.0.0.1",
+            "--telemetry-port",
+            &telemetry,
+        ]);
+    let process = Process::spawn(&spec).unwrap();
+    let address = format!("127.0.0.1:{port}");
+    // Whether a series has all these labels and this value.
+    let has = |text: &str, series: &str, labels: &[&str], value: &str| {
+        let own = format!("exported_namespace=\"{}\"", world.name);
+        let mut lines =
+            text.lines().filter(|line| line.starts_with(&format!("{series}{{")) && line.contains(&own));
+        lines.any(|line| {
+            labels.iter().all(|label| line.contains(label)) && line.ends_with(&format!(" {value}"))
+        })
+    };
+    let shown = |series: &'static str, labels: Vec<String>, value: String| {
+        let (has, address, process) = (&has, &address, &process);
+        soon(move || {
+            let (labels, value) = (labels.clone(), value.clone());
+            async move {
+                let text = scraped(address).await.map_err(|error| error.context(process.log()))?;
+                let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+                anyhow::ensure!(
+                    has(&text, series, &labels, &value),
+                    "no {series} {labels:?} {value} in\n{text}"
+                );
+                Ok(text)
+            }
+        })
+    };
+    let label = |name: &str, value: &str| format!("{name}=\"{value}\"");
+    let ready = vec![label("type", "Ready"), label("reason", "Synced")];
+    shown("opendepot_module_status_condition", ready.clone(), "1".into()).await;
+    let text = shown("opendepot_version_status_condition", ready, "1".into()).await;
+
+    let (status, one) = (&version["status"], "1");
+    let key = label("key", status["storage"]["key"].as_str().unwrap());
+    assert!(
+        has(
+            &text,
+            "opendepot_version_info",
+            &[&key, &label("module", "net"), &label("version", "1.0.0")],
+            one
+        ),
+        "{text}"
+    );
+    let latest = [label("provider", "aws"), label("latest_version", "1.0.0")];
+    assert!(has(&text, "opendepot_module_info", &[&latest[0], &latest[1]], one), "{text}");
+    for (count, value) in [("desired", one), ("synced", one), ("failed", "0"), ("pruned", "0")] {
+        assert!(has(&text, &format!("opendepot_module_versions_{count}"), &[], value), "{count} in\n{text}");
+    }
+    // Every metric of the file has a series: no path leads to nothing.
+    let config: Value = serde_yaml::from_str(&read(config)).unwrap();
+    for resource in config["spec"]["resources"].as_array().unwrap() {
+        for metric in resource["metrics"].as_array().unwrap() {
+            let (prefix, name) =
+                (resource["metricNamePrefix"].as_str().unwrap(), metric["name"].as_str().unwrap());
+            assert!(text.contains(&format!("\n{prefix}_{name}{{")), "{prefix}_{name} in\n{text}");
+        }
+    }
+    world.patch("module/net", &json!({"spec": {"suspend": true}}));
+    shown("opendepot_module_suspended", Vec::new(), one.into()).await;
+    let suspended = vec![label("type", "Ready"), label("reason", "Suspended")];
+    shown("opendepot_module_status_condition", suspended, "0".into()).await;
 }

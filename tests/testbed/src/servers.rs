@@ -42,6 +42,8 @@ pub enum Server {
     Actionlint,
     /// An identity provider.
     OpenId,
+    /// Metrics of Kubernetes objects.
+    KubeStateMetrics,
 }
 
 impl Server {
@@ -56,6 +58,7 @@ impl Server {
             Self::Helm => "helm",
             Self::Actionlint => "actionlint",
             Self::OpenId => "openid",
+            Self::KubeStateMetrics => "kube-state-metrics",
         }
     }
 
@@ -71,6 +74,7 @@ impl Server {
             Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
             // A few lines of our own in that folder, on a library.
             Self::OpenId => ".",
+            Self::KubeStateMetrics => "k8s.io/kube-state-metrics/v2",
         }
     }
 
@@ -80,6 +84,7 @@ impl Server {
             Self::Tofu => "tofu",
             Self::Helm | Self::Actionlint => "tools",
             Self::OpenId => "openid",
+            Self::KubeStateMetrics => "kube-state-metrics",
             _ => "servers",
         }
     }
@@ -153,7 +158,8 @@ fn asset(server: Server) -> PathBuf {
         .unwrap_or_default()
 }
 
-fn source(module: &str) -> PathBuf {
+/// The folder `hack/NAME`.
+pub(crate) fn source(module: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack").join(module)
 }
 
@@ -170,13 +176,18 @@ fn pinned(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn cache(module: &str) -> Result<PathBuf> {
+    cache_for(module, &pinned(&source(module))?)
+}
+
+/// The folder in the user's cache for what is made from these files.
+pub(crate) fn cache_for(module: &str, files: &[PathBuf]) -> Result<PathBuf> {
     let root = std::env::var_os("XDG_CACHE_HOME").filter(|root| !root.is_empty()).map(PathBuf::from);
     let root = root.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
     let root =
         root.context("neither XDG_CACHE_HOME nor HOME is set: set one, the built servers are kept there")?;
     let mut digest = Digest::new(&SHA256);
-    for path in pinned(&source(module))? {
-        digest.update(&fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    for path in files {
+        digest.update(&fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
     }
     let hash = *digest.finish().as_ref().first_chunk().context("a SHA-256 has 8 bytes")?;
     Ok(root.join("opendepot").join(format!("{module}-{:016x}", u64::from_be_bytes(hash))))
@@ -212,13 +223,13 @@ fn build(server: Server, path: &Path, progress: &str) -> Result<()> {
 }
 
 /// Not `eprintln`, which a test keeps to itself: who waits for minutes wants to know what for.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Without these a Kubernetes server takes itself for v0.0.0.
 fn ldflags(server: Server) -> Result<String> {
-    if !server.package().starts_with("k8s.io/") {
+    if !server.package().starts_with("k8s.io/kubernetes/") {
         return Ok("-s -w".to_owned());
     }
     let text = fs::read_to_string(source("servers").join("go.mod"))?;
