@@ -11,7 +11,7 @@ use opendepot_testbed::github::{Credential, Failure, Fault, GitHub, Hop, Quota, 
 use serde_json::json;
 
 use crate::support::failing::Then::Stalled;
-use crate::support::{OPERATOR, World};
+use crate::support::{OPERATOR, World, root};
 
 /// The Secret that is used where none is named.
 const DEFAULT: &str = "opendepot-github-application-secret";
@@ -298,4 +298,23 @@ async fn after_a_restart_one_version_tries_a_refused_secret_for_all() {
     world.until("one tries", || requests(&world.bed.github, &repository) > 0).await;
     world.quiet().await;
     assert_eq!(requests(&world.bed.github, &repository), 1);
+}
+
+#[test]
+fn the_page_on_the_app_quotes_what_the_code_says() {
+    let page = std::fs::read_to_string(root().join("docs/github-app.md")).unwrap();
+    let (_, table) = page.split_once("| mistake | reason | message contains |").unwrap();
+    let sources = ["src/github/error.rs", "src/github/credential.rs", "src/controller/failure/reasons.rs"];
+    let sources = sources.map(|path| std::fs::read_to_string(root().join(path)).unwrap()).concat();
+    let mut found = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("|--")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let (reason, phrase) = (cells[1].trim_matches('`'), cells[2].trim_end_matches(" |"));
+        assert!(sources.contains(&format!("    {reason}: ")), "{reason}");
+        if let Some(phrase) = phrase.strip_prefix('`').and_then(|phrase| phrase.strip_suffix('`')) {
+            assert!(sources.contains(phrase), "{phrase}");
+            found += 1;
+        }
+    }
+    assert!(found >= 8, "{found}");
 }
