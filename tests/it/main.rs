@@ -7,6 +7,7 @@ mod addresses;
 mod admin;
 mod api_budget;
 mod api_reference;
+mod aws;
 mod bad_input;
 mod blocked_versions;
 mod chart_names;

@@ -5,6 +5,7 @@
 //! | [`control_plane`] | etcd, kube-apiserver and kube-controller-manager, with an audit log to count calls in |
 //! | [`s3`] | versitygw, behind a proxy that counts and fails requests |
 //! | [`github`] | GitHub's site, REST API and archives, of real git repositories |
+//! | [`aws`] | a stand-in for AWS, and the AWS CLI |
 //! | [`openid`] | a provider of OpenID Connect |
 //! | [`operator`] | the built binary, run as the shipped service account |
 //! | [`terraform`] | Terraform or OpenTofu, as the judge of what is stored |
@@ -20,6 +21,7 @@
 //! Everything listens on loopback and keeps its files in temporary folders. Nothing here knows OpenDepot's code.
 
 pub mod authority;
+pub mod aws;
 mod background;
 pub mod control_plane;
 pub mod github;

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Optional: a KMS key for the bucket. Prints the line that passes its ARN to the other scripts.
+# Run it again with KMS_KEY_ARN set, or with the same alias, to replace the key's policy.
+set -euo pipefail
+. "$(dirname "$0")/settings.sh"
+alias="${KMS_ALIAS:-alias/opendepot-modules}"
+
+if [ -z "$KMS_KEY_ARN" ]; then
+    KMS_KEY_ARN=$(aws kms list-aliases --query "Aliases[?AliasName=='$alias'].TargetKeyId | [0]" --output text)
+    if [ "$KMS_KEY_ARN" = None ]; then
+        KMS_KEY_ARN=$(aws kms create-key --description 'OpenDepot modules' --query KeyMetadata.Arn --output text)
+        aws kms create-alias --alias-name "$alias" --target-key-id "$KMS_KEY_ARN"
+        say "key $alias: created"
+    else
+        KMS_KEY_ARN=$(aws kms describe-key --key-id "$alias" --query KeyMetadata.Arn --output text)
+        say "key $alias: exists"
+    fi
+fi
+
+policy=kms-key-policy.json
+if [ -z "$READER_ACCOUNTS" ]; then
+    # The roles of this account need no statement of their own: IAM policies apply by the first one.
+    READER_ACCOUNTS=$account
+fi
+aws kms put-key-policy --key-id "$KMS_KEY_ARN" --policy-name default --policy "$(fill_in "$policy")"
+aws kms enable-key-rotation --key-id "$KMS_KEY_ARN"
+say "key $alias: policy written, rotation enabled"
+say "export KMS_KEY_ARN=$KMS_KEY_ARN"
