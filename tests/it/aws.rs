@@ -56,9 +56,10 @@ fn follow_the_page(aws: &Aws, vpc: &str, route_table: &str) -> String {
                 aws s3api put-object \"${at[@]}\" --key $key --body README.md\n\
                 aws s3api delete-object \"${at[@]}\" --key $key\nmarker=";
             let is_back = "\naws s3api head-object \"${at[@]}\" --key $key\n";
-            match block.text.contains("marker=") {
-                true => block.text.replacen("marker=", deleted, 1) + is_back,
-                false => block.text,
+            if block.text.contains("marker=") {
+                block.text.replacen("marker=", deleted, 1) + is_back
+            } else {
+                block.text
             }
         })
         .collect();
@@ -216,8 +217,9 @@ fn what_the_stand_in_lacks_is_validated(aws: &Aws) {
         "--cluster-name prod --principal-arn {} --kubernetes-groups opendepot-publishers",
         role("opendepot-github-actions-role")
     );
-    assert_eq!(created("create-access-entry"), [entry.clone()]);
-    assert_eq!(created("update-access-entry"), [entry]);
+    for verb in ["create-access-entry", "update-access-entry"] {
+        assert_eq!(created(verb).as_slice(), std::slice::from_ref(&entry), "{verb}");
+    }
     let associations = ["opendepot", "opendepot-registry"].map(|name| {
         let role = role(name);
         format!("--cluster-name prod --namespace depot --service-account {name} --role-arn {role}")

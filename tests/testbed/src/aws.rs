@@ -1,4 +1,4 @@
-//! A stand-in for AWS (moto), and the AWS CLI, both from PyPI in the versions that `hack/aws/requirements.txt` pins.
+//! A stand-in for AWS (moto), and the AWS CLI, both from `PyPI` in the versions that `hack/aws/requirements.txt` pins.
 //!
 //! They are installed once per machine, in the user's cache folder. The stand-in checks no signature and enforces no policy: it
 //! keeps what it is given, in the form in which AWS gives it back.
@@ -36,7 +36,7 @@ impl Aws {
             .env("HOME", folder.path())
             .env("MOTO_ACCOUNT_ID", ACCOUNT);
         let process = Process::spawn(&spec)?;
-        eventually(Duration::from_secs(60), || async {
+        eventually(Duration::from_mins(1), || async {
             process.check_alive()?;
             let is_ready = ["endpoint", "socket"].iter().all(|name| folder.path().join(name).exists());
             ensure!(is_ready, "the stand-in for AWS does not listen yet: {}", process.log());
