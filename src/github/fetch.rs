@@ -66,6 +66,15 @@ pub(super) async fn fetch<T: Transport>(
     })
 }
 
+/// Fails if GitHub shows no such repository to the credential.
+pub(super) async fn is_visible<T: Transport>(
+    client: &Client<T>,
+    repository: &Repository,
+    credential: &Credential,
+) -> Result<(), FetchError> {
+    Session::new(client, repository, credential).repository_answers().await
+}
+
 /// One fetch. All its requests belong to one account.
 struct Session<'a, T> {
     client: &'a Client<T>,

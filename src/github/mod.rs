@@ -40,7 +40,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::fs::File;
 
-use self::{client::Client, fetch::Order, transport::Https};
+use self::{
+    client::Client,
+    fetch::Order,
+    transport::{Https, Transport as _},
+};
 pub use self::{
     credential::{AppKey, Credential, CredentialError, credential_from_secret},
     error::FetchError,
@@ -96,6 +100,33 @@ impl GitHub {
         }
         let (limit, time) = (self.max_archive_bytes, self.total_timeout);
         fetch::fetch(&self.client, Order { repository, tags, format, limit, time }, credential, into).await
+    }
+
+    /// Checks that GitHub shows a repository to the credential, with a request to its API.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn is_visible(
+        &self,
+        repository: &Repository,
+        credential: &Credential,
+    ) -> Result<(), FetchError> {
+        if !self.host_allowed(repository) {
+            return Err(FetchError::HostNotAllowed { host: repository.host() });
+        }
+        fetch::is_visible(&self.client, repository, credential).await
+    }
+
+    /// Sends an anonymous request to a host of GitHub. Returns the status of the answer, whatever that is.
+    ///
+    /// # Errors
+    /// [`FetchError::Network`] without an answer.
+    pub async fn reach(&self, host: &str) -> Result<u16, FetchError> {
+        let url = site(host).map_err(|error| FetchError::Network { what: error.to_string() })?;
+        let response = self.client.transport.get(&url, None).await?;
+        let status = response.status().as_u16();
+        transport::drain(response).await;
+        Ok(status)
     }
 
     /// The smallest current quota that GitHub reported, by kind of credential (`anonymous`, `app`, `token`).

@@ -17,6 +17,7 @@
 //! | `s3::http` | HTTP connections: CA roots and proxy |
 //! | `s3::proxy` | which requests bypass the proxy |
 //! | `s3::credentials` | credentials that are renewed early, for signed URLs |
+//! | `s3::identity` | whose credentials the process has |
 //! | `s3::plain_http` | requests over plain HTTP with small buffers, for streams |
 //! | `s3::requests` | HEAD, PUT and DELETE |
 //! | `s3::get` | GET, and signed URLs for it |
@@ -54,6 +55,7 @@ use circuit_breaker::CircuitBreakers;
 use s3::client::Clients;
 use s3::get;
 use s3::headers::RejectedHeaders;
+use s3::identity;
 use s3::requests;
 use upload_backoff::{UploadBackoff, UploadPermit};
 
@@ -108,6 +110,22 @@ impl Storage {
     /// The endpoint of requests that name none, as the environment or the AWS profile spells it. `None`: AWS.
     pub fn default_endpoint(&self) -> Option<&str> {
         self.clients.default_endpoint()
+    }
+
+    /// Loads the credentials, and describes where they come from.
+    ///
+    /// # Errors
+    /// [`Cause::CredentialsMissing`] or [`Cause::CredentialsUnavailable`].
+    pub async fn credentials_source(&self) -> Result<&'static str, Cause> {
+        identity::credentials_source(self.clients.sdk()).await
+    }
+
+    /// The ARN of the identity whose credentials these are, by STS of AWS.
+    ///
+    /// # Errors
+    /// [`Cause`]: [`Cause::CredentialsInvalid`] if STS rejects them.
+    pub async fn caller(&self) -> Result<String, Cause> {
+        identity::caller(self.clients.sdk()).await
     }
 
     /// Looks up an object. `None` if it does not exist; a missing bucket looks the same.

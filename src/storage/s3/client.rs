@@ -97,6 +97,11 @@ impl Clients {
         self.default_endpoint.as_deref()
     }
 
+    /// The AWS configuration that all clients share.
+    pub(crate) fn sdk(&self) -> &SdkConfig {
+        &self.sdk
+    }
+
     /// The endpoint that is set for this location, there or by the AWS configuration.
     pub(crate) fn endpoint(&self, location: &ObjectLocation) -> Option<Endpoint> {
         self.parsed(location.endpoint.as_ref().or(self.default_endpoint.as_ref())?).ok()
