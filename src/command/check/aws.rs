@@ -1,0 +1,136 @@
+//! The AWS identity of the process, and what it may do in a bucket.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use uuid::Uuid;
+
+use super::report::Line;
+use crate::domain::ObjectLocation;
+use crate::storage::{Cause, Encryption, Operation, Ownership, PutOutcome, Storage, StorageError, Upload};
+
+const AWS: &str = "aws";
+const BUCKET: &str = "bucket";
+const CONTENT: &[u8] = b"opendepot check writes this object and deletes it\n";
+const CREDENTIALS_FIX: &str = "give the ServiceAccount a role (IRSA or EKS Pod Identity), or set AWS_ACCESS_KEY_ID and \
+                               AWS_SECRET_ACCESS_KEY: docs/operations.md";
+
+/// Where credentials come from and, at AWS itself, whose they are. An S3 endpoint means another store, whose
+/// keys are not keys of AWS.
+pub(crate) async fn identity(storage: &Storage, at_aws: bool) -> Line {
+    let source = match storage.credentials_source().await {
+        Ok(source) => source,
+        Err(Cause::CredentialsUnavailable { detail }) => {
+            let message = format!("credentials could not be loaded: {detail}");
+            return Line::failed(AWS, message, "check the role, its trust policy and the egress to STS");
+        }
+        Err(_) => return Line::failed(AWS, "no credentials found", CREDENTIALS_FIX),
+    };
+    if !at_aws {
+        return Line::ok(
+            AWS,
+            format!("credentials from {source}; no request to STS, because an S3 endpoint is set"),
+        );
+    }
+    match storage.caller().await {
+        Ok(arn) => Line::ok(AWS, format!("{arn}, credentials from {source}")),
+        Err(Cause::CredentialsInvalid { code }) => {
+            let message = format!("STS rejects the credentials from {source}: {code}");
+            Line::failed(AWS, message, "check the keys, their expiry and the clock")
+        }
+        // The operator itself sends no request to STS with these credentials.
+        Err(Cause::Network { detail } | Cause::Other { detail, .. }) => {
+            Line::skipped(AWS, format!("credentials from {source}; STS returned no identity: {detail}"))
+        }
+        Err(_) => Line::skipped(AWS, format!("credentials from {source}; STS returned no identity")),
+    }
+}
+
+/// A HEAD of a missing object, then PUT, HEAD and DELETE of a probe. The first failure ends the probe, except that an object
+/// that may have been stored is deleted.
+pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption: &Encryption) -> Vec<Line> {
+    let separator = if prefix.key.is_empty() { "" } else { "/" };
+    let key = format!("{}{separator}opendepot-check-{}", prefix.key, Uuid::new_v4());
+    let place = ObjectLocation { key, ..prefix.clone() };
+    let mut lines = Vec::new();
+    let missing = match storage.bucket_exists(&place).await {
+        Ok(()) => storage.head(&place).await,
+        Err(error) => Err(error),
+    };
+    let looked_up =
+        format!("HEAD s3://{}: the bucket exists, and missing objects are distinguished", place.bucket);
+    lines.push(result(missing.map(drop), &looked_up));
+    if is_failed(&lines) {
+        return lines;
+    }
+    lines.push(result(put(storage, &place, encryption).await, &format!("PUT {place}")));
+    if !is_failed(&lines) {
+        let checksum = checksum();
+        let size = u64::try_from(CONTENT.len()).unwrap_or_default();
+        let found = storage.verify(&place, encryption, &checksum, size).await;
+        lines.push(result(found.map(drop), "HEAD of the object: checksum and size are as sent"));
+    }
+    let failed_before = is_failed(&lines);
+    let deleted = storage.delete(&place).await;
+    if !failed_before || deleted.is_err() {
+        lines.push(result(deleted, "DELETE of the object"));
+    }
+    lines
+}
+
+fn is_failed(lines: &[Line]) -> bool {
+    lines.last().is_some_and(|line| line.result == super::report::Outcome::Failed)
+}
+
+fn checksum() -> String {
+    STANDARD.encode(digest(&SHA256, CONTENT))
+}
+
+async fn put(storage: &Storage, place: &ObjectLocation, encryption: &Encryption) -> Result<(), StorageError> {
+    let failed = |cause| StorageError { operation: Operation::Put, place: Box::new(place.clone()), cause };
+    let file = tempfile::NamedTempFile::new().and_then(|mut file| file.write_all(CONTENT).map(|()| file));
+    let file = file.map_err(|error| failed(Cause::File { detail: error.to_string() }))?;
+    let upload = Upload {
+        file: file.path(),
+        size: u64::try_from(CONTENT.len()).unwrap_or_default(),
+        sha256: &checksum(),
+        ownership: &Ownership { version_name: "opendepot-check".to_owned(), ..Ownership::default() },
+        encryption,
+        create_only: true,
+    };
+    // The key is unique: an object that exists already is that of an attempt whose answer was lost.
+    let (PutOutcome::Stored | PutOutcome::AlreadyExists) = storage.put(place, &upload).await?;
+    Ok(())
+}
+
+fn result(result: Result<(), StorageError>, ok: &str) -> Line {
+    match result {
+        Ok(()) => Line::ok(BUCKET, ok),
+        Err(error) => Line::failed(BUCKET, error.to_string(), fix(&error)),
+    }
+}
+
+fn fix(error: &StorageError) -> String {
+    let mut fix = match &error.cause {
+        Cause::AccessDenied { .. } | Cause::Kms { .. } => {
+            "grant the operator's role the policy examples/aws/s3-policy.json, and check the policies of bucket and key".to_owned()
+        }
+        Cause::BucketMissing | Cause::InvalidBucket => "create the bucket, or correct its name".to_owned(),
+        Cause::WrongRegion { .. } | Cause::InvalidAddress(_) => "correct region and endpoint".to_owned(),
+        Cause::CredentialsMissing | Cause::CredentialsUnavailable { .. } | Cause::CredentialsInvalid { .. } => {
+            CREDENTIALS_FIX.to_owned()
+        }
+        Cause::Network { .. } => {
+            "check the endpoint, the proxy, --ca-file, and the egress that a NetworkPolicy allows".to_owned()
+        }
+        _ => "correct what the message names, and check again".to_owned(),
+    };
+    if error.place.endpoint.is_some() {
+        // Cannot fail.
+        let _ = write!(fix, "; docs/stores.md lists what stores other than AWS need");
+    }
+    fix
+}

@@ -1,0 +1,64 @@
+//! The checks of the cluster: the API server, CRDs and permissions.
+
+use kube::{Client, Config};
+
+use super::arguments::Arguments;
+use super::report::Line;
+use super::{crds, rights};
+use crate::controller::connection::config;
+use crate::controller::lease::own_namespace;
+
+/// A connection to the API server.
+pub(crate) struct Cluster {
+    pub client: Client,
+    /// Namespace of the kubeconfig's context, or of the pod.
+    pub namespace: String,
+}
+
+/// Connects to the cluster and checks it.
+pub(crate) async fn cluster(arguments: &Arguments) -> (Vec<Line>, Option<Cluster>) {
+    const CHECK: &str = "cluster";
+    let failed = |message: String, fix: &str| (vec![Line::failed(CHECK, message, fix)], None);
+    let mut config: Config = match config().await {
+        Ok(config) => config,
+        Err(error) => {
+            return failed(
+                format!("no Kubernetes cluster is configured: {error}"),
+                "set KUBECONFIG, or run this in a pod with a ServiceAccount",
+            );
+        }
+    };
+    config.auth_info.impersonate.clone_from(&arguments.impersonate);
+    let own = match &arguments.impersonate {
+        Some(user) => namespace_of(user).unwrap_or_else(|| own_namespace(&config)),
+        None => own_namespace(&config),
+    };
+    let (url, namespace) = (config.cluster_url.clone(), config.default_namespace.clone());
+    let client = match Client::try_from(config) {
+        Ok(client) => client,
+        Err(error) => {
+            return failed(format!("the kubeconfig cannot be used: {error}"), "correct the kubeconfig");
+        }
+    };
+    let version = match client.apiserver_version().await {
+        Ok(version) => version,
+        Err(error) => {
+            return failed(format!("{url} does not answer: {error}"), "check the kubeconfig and the network");
+        }
+    };
+    let mut lines = vec![Line::ok(CHECK, format!("Kubernetes {} at {url}", version.git_version))];
+    lines.extend(crds::check(&client).await);
+    let scopes: Vec<Option<String>> = match arguments.namespaces.as_slice() {
+        [] => vec![None],
+        namespaces => namespaces.iter().cloned().map(Some).collect(),
+    };
+    let lease_namespace = arguments.lease_namespace.clone().unwrap_or(own);
+    let lease = arguments.leader_elect.then_some((lease_namespace.as_str(), arguments.lease_name.as_str()));
+    lines.extend(rights::check(&client, &scopes, lease).await);
+    (lines, Some(Cluster { client, namespace }))
+}
+
+/// The namespace of a service account's user name.
+fn namespace_of(user: &str) -> Option<String> {
+    Some(user.strip_prefix("system:serviceaccount:")?.split_once(':')?.0.to_owned())
+}

@@ -1,0 +1,101 @@
+//! What is checked outside the cluster: the bucket and the repository of the flags, or of a Module.
+
+use super::arguments::Arguments;
+use super::cluster::Cluster;
+use super::report::Line;
+use crate::api::{Module, ModuleConfig};
+use crate::controller::client;
+use crate::domain::{ObjectLocation, Repository};
+use crate::storage::Encryption;
+
+const CHECK: &str = "module";
+
+/// What is checked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subject {
+    /// The key is the prefix.
+    pub bucket: Option<(ObjectLocation, Encryption)>,
+    pub repository: Option<Repository>,
+    /// Namespace and name of the Secret with the GitHub credentials.
+    pub secret: Option<(String, String)>,
+}
+
+/// Reads the flags, or the Module, and the line about it.
+pub(crate) async fn subject(arguments: &Arguments, cluster: Option<&Cluster>) -> (Subject, Option<Line>) {
+    let Some(name) = &arguments.module else { return (of_flags(arguments, cluster), None) };
+    let none = Subject::default;
+    let Some(cluster) = cluster else {
+        return (
+            none(),
+            Some(Line::skipped(CHECK, format!("Module {name} cannot be read without a cluster"))),
+        );
+    };
+    let namespace = match arguments.namespaces.as_slice() {
+        [] => cluster.namespace.as_str(),
+        [namespace] => namespace,
+        _ => {
+            let message = format!("several namespaces are named, and Module {name} is in one");
+            return (none(), Some(Line::failed(CHECK, message, "write -n with the Module's namespace only")));
+        }
+    };
+    let object = match client::objects::<Module>(&cluster.client, namespace).get(name).await {
+        Ok(object) => object,
+        Err(error) => {
+            let message = format!("Module {name} in namespace {namespace} cannot be read: {error}");
+            return (
+                none(),
+                Some(Line::failed(CHECK, message, "correct the name, or the namespace with -n")),
+            );
+        }
+    };
+    let config = object.data.pointer("/spec/moduleConfig").cloned().unwrap_or_default();
+    let read = serde_json::from_value::<ModuleConfig>(config).map_err(|error| error.to_string());
+    let checked = read.and_then(|config| of_module(&config, namespace, name));
+    match checked {
+        Ok(subject) => {
+            (subject, Some(Line::ok(CHECK, format!("Module {name} in namespace {namespace} is valid"))))
+        }
+        Err(problem) => {
+            let message = format!("Module {name} in namespace {namespace}: {problem}");
+            (none(), Some(Line::failed(CHECK, message, "correct spec.moduleConfig")))
+        }
+    }
+}
+
+fn of_module(config: &ModuleConfig, namespace: &str, name: &str) -> Result<Subject, String> {
+    let checked = config.resolved(name);
+    let checked = checked.check(name).map_err(|error| error.to_string())?;
+    let s3 = checked.s3;
+    let place = ObjectLocation {
+        bucket: s3.bucket.clone(),
+        key: s3.key.clone().unwrap_or_default(),
+        region: s3.region.clone(),
+        endpoint: s3.endpoint.clone(),
+        force_path_style: s3.force_path_style,
+    };
+    let encryption = Encryption {
+        server_side_encryption: s3.server_side_encryption.map(|sse| sse.as_str().to_owned()),
+        kms_key_id: s3.kms_key_id.clone(),
+    };
+    let secret = config.authenticated().then(|| (namespace.to_owned(), config.secret_name().to_owned()));
+    Ok(Subject { bucket: Some((place, encryption)), repository: Some(checked.repository), secret })
+}
+
+fn of_flags(arguments: &Arguments, cluster: Option<&Cluster>) -> Subject {
+    let region = arguments.region.clone().unwrap_or_default();
+    let bucket = arguments.bucket.clone().map(|bucket| ObjectLocation {
+        bucket,
+        key: arguments.key.clone().unwrap_or_default().trim_matches('/').to_owned(),
+        region,
+        endpoint: arguments.endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned()),
+        force_path_style: arguments.force_path_style.then_some(true),
+    });
+    let namespace = arguments.namespaces.first().cloned().or_else(|| cluster.map(|c| c.namespace.clone()));
+    let secret =
+        arguments.secret.clone().map(|name| (namespace.unwrap_or_else(|| "default".to_owned()), name));
+    Subject {
+        bucket: bucket.map(|place| (place, Encryption::default())),
+        repository: arguments.repository.clone(),
+        secret,
+    }
+}

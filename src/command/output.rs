@@ -1,0 +1,31 @@
+//! The forms of output that the commands share.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io::Write as _;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// The form of a command's output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// Prints a result to standard output.
+///
+/// # Errors
+/// If it cannot be serialised or written.
+pub fn print(form: Output, result: &(impl Serialize + Display)) -> Result<(), Box<dyn Error>> {
+    let text = match form {
+        Output::Text => result.to_string(),
+        Output::Json => serde_json::to_string_pretty(result)?,
+    };
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
+}
