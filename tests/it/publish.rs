@@ -1,0 +1,197 @@
+//! `opendepot publish`, with the permissions of the example for release workflows and no others.
+
+use std::path::PathBuf;
+
+use opendepot_testbed::github::{File, Repository};
+use serde_json::{Value, json};
+
+use crate::support::command::{Opendepot, Printed, opendepot};
+use crate::support::{World, condition, ready, root};
+
+/// A world with a repository, an operator, and a release workflow with its permissions.
+struct Stage {
+    world: World,
+    repository: Repository,
+    kubeconfig: PathBuf,
+    folder: tempfile::TempDir,
+    _operator: opendepot_testbed::operator::Operator,
+}
+
+impl Stage {
+    async fn new(name: &str, tags: &[&str]) -> Self {
+        let world = World::new(name).await;
+        let operator = world.operator().await;
+        let repository = world.bed.github.repository(&world.repository("net")).unwrap();
+        for tag in tags {
+            repository.release(tag, &[File::new("main.tf", format!("# {tag}\n"))]).unwrap();
+        }
+        let role = std::fs::read_to_string(root().join("examples/release-workflow-rbac.yaml")).unwrap();
+        world.apply(&role.replace("opendepot-system", &world.name));
+        world.kubectl(&["create", "serviceaccount", "runner"]);
+        let account = format!("--serviceaccount={}:runner", world.name);
+        world.kubectl(&["create", "rolebinding", "runner", "--role=opendepot-publisher", &account]);
+        let kubeconfig =
+            world.bed.kubernetes.kubeconfig_for_service_account(&world.name, "runner").await.unwrap();
+        let stage =
+            Self { world, repository, kubeconfig, folder: tempfile::tempdir().unwrap(), _operator: operator };
+        stage.manifest(|_| {});
+        stage
+    }
+
+    /// Writes the manifest that the workflow finds in its repository.
+    fn manifest(&self, edit: impl Fn(&mut Value)) {
+        let mut module = self.world.module("net").0;
+        module["spec"].as_object_mut().unwrap().remove("versions");
+        edit(&mut module);
+        std::fs::write(self.folder.path().join("module.json"), module.to_string()).unwrap();
+    }
+
+    fn command(&self) -> Opendepot {
+        opendepot(&self.kubeconfig).in_folder(self.folder.path())
+    }
+
+    fn publish(&self, version: &str, more: &[&str]) -> Printed {
+        self.command().run(&[&["publish", "net", version, "-n", &self.world.name], more].concat())
+    }
+
+    async fn listed(&self) -> Value {
+        let module = self.world.get_module("net").await.unwrap();
+        module["spec"]["versions"].as_array().unwrap().iter().map(|v| v["version"].clone()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_added_stored_and_printed_and_a_run_may_be_repeated() {
+    let odd = "v2.0.0-RC.1+build.5";
+    let stage = Stage::new("publish", &["v1.0.0", "v1.1.0", odd]).await;
+    let refused = stage.publish("v1.0.0", &[]).failed();
+    assert!(refused.contains("there is no Module net in the namespace"), "{refused}");
+    let outputs = stage.folder.path().join("publish.env");
+    let printed = stage.publish("v1.0.0", &["-f", "module.json", "--outputs", "publish.env"]);
+    let text = printed.ok();
+    let version = stage.world.version_ready("net-1.0.0").await;
+    let status = &version["status"];
+    let key = status["storage"]["key"].as_str().unwrap();
+    assert_eq!(stage.world.objects_are(1).await, [key]);
+    let lines = format!(
+        "bucket={}\nkey={key}\nchecksum={}\ncontentDigest={}\n",
+        stage.world.name,
+        status["checksum"].as_str().unwrap(),
+        status["contentDigest"].as_str().unwrap()
+    );
+    assert_eq!(std::fs::read_to_string(&outputs).unwrap(), lines);
+    assert_eq!(text.replacen(": ", "=", 4), lines, "{text}");
+
+    // The other spelling is the same version: nothing is written.
+    let audit = stage.world.bed.kubernetes.audit();
+    let mark = audit.mark(&stage.world.client).await.unwrap();
+    let again = stage.publish("1.0.0", &["-o", "json"]);
+    assert_eq!(again.json()["key"], key, "{again:#?}");
+    assert!(again.stderr.contains("1.0.0 is already listed"), "{again:#?}");
+    let calls = audit.since(mark, &stage.world.client).await.unwrap();
+    let writes: Vec<_> = calls
+        .iter()
+        .filter(|c| c.namespace == stage.world.name && c.is_write() && !c.is_lease_or_event())
+        .collect();
+    assert!(writes.is_empty(), "{writes:?}");
+
+    // Several at once, and a Version object whose name has a hash.
+    let printed: Vec<Printed> = std::thread::scope(|scope| {
+        let runs = ["v1.1.0", odd].map(|tag| {
+            let stage = &stage;
+            scope.spawn(move || stage.publish(tag, &["-f", "module.json", "-o", "json"]))
+        });
+        runs.map(|run| run.join().unwrap()).into()
+    });
+    for printed in &printed {
+        assert_eq!(printed.code, Some(0), "{printed:#?}");
+    }
+    assert_ne!(printed[1].json()["versionObject"], format!("net-{odd}"));
+    let mut listed: Vec<Value> = serde_json::from_value(stage.listed().await).unwrap();
+    listed.sort_by_key(ToString::to_string);
+    assert_eq!(json!(listed), json!(["v1.0.0", "v1.1.0", odd]));
+    stage.world.objects_are(3).await;
+    let managers: Vec<Value> = stage.world.get_module("net").await.unwrap()["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["manager"].clone())
+        .collect();
+    assert!(managers.contains(&json!("opendepot-release")), "{managers:?}");
+
+    // A change of the location with the manifest is waited for.
+    stage
+        .manifest(|module| module["spec"]["moduleConfig"]["storageConfig"]["s3"]["key"] = json!("elsewhere"));
+    let moved = stage.publish("v1.0.0", &["-f", "module.json", "-o", "json"]);
+    assert!(moved.json()["key"].as_str().unwrap().starts_with("elsewhere/net/"), "{moved:#?}");
+}
+
+#[tokio::test]
+async fn a_failure_has_its_reason_and_a_second_run_retries() {
+    let stage = Stage::new("publish-fails", &["v1.0.0", "v2.0.0"]).await;
+    let actions = |version: &str, more: &[&str]| {
+        let command = stage.command().env("GITHUB_ACTIONS", "true");
+        let printed = command.run(&[&["publish", "net", version, "-n", &stage.world.name], more].concat());
+        assert_eq!(printed.code, Some(1), "{printed:#?}");
+        assert!(printed.stdout.starts_with("::error title=Not published::"), "{printed:#?}");
+        printed
+    };
+    stage.repository.delete();
+    let printed = actions("v1.0.0", &["-f", "module.json"]);
+    assert!(printed.stderr.contains("opendepot: RepositoryNotFound: "), "{printed:#?}");
+    assert!(printed.stderr.contains("Events:\n"), "{printed:#?}");
+    // The next attempt would be an hour later.
+    let repository = stage.world.bed.github.repository(&stage.repository.name()).unwrap();
+    for tag in ["v1.0.0", "v2.0.0"] {
+        repository.release(tag, &[File::new("main.tf", format!("# {tag}\n"))]).unwrap();
+    }
+    let printed = stage.publish("v1.0.0", &[]);
+    assert!(printed.code == Some(0) && printed.stderr.contains("a retry is requested"), "{printed:#?}");
+
+    let printed = actions("v9.9.9", &["--timeout", "3s"]);
+    assert!(printed.stderr.contains("v9.9.9 is not stored after 3s. TagNotFound: "), "{printed:#?}");
+    let mut taken = stage.world.inline("net-4.0.0");
+    taken["spec"]["suspend"] = json!(true);
+    stage.world.apply(&taken);
+    let printed = actions("v4.0.0", &[]);
+    assert!(printed.stderr.contains("NameTaken: Version net-4.0.0 exists"), "{printed:#?}");
+    let remove = json!({"spec": {"versions": [{"version": "v1.0.0"}]}});
+    stage.world.patch("module/net", &remove);
+    stage.world.module_ready("net").await;
+
+    stage.publish("v2.0.0", &[]).ok();
+    stage.world.patch("module/net", &json!({"spec": {"moduleConfig": {"versionHistoryLimit": 1}}}));
+    stage.world.versions_are(&["net-2.0.0", "net-4.0.0"]).await;
+    let printed = actions("v1.0.0", &[]);
+    assert!(
+        printed.stderr.contains("v1.0.0 is not among the 1 newest versions that versionHistoryLimit keeps"),
+        "{printed:#?}"
+    );
+    stage.world.patch("module/net", &json!({"spec": {"suspend": true}}));
+    stage.world.module_when("net", |m| condition(m, "Ready")["reason"] == "Suspended" && !ready(m)).await;
+    let printed = actions("v3.0.0", &[]);
+    assert!(printed.stderr.contains("Suspended: "), "{printed:#?}");
+}
+
+#[tokio::test]
+async fn what_is_no_version_or_no_manifest_of_the_module_changes_nothing() {
+    let stage = Stage::new("publish-hostile", &[]).await;
+    for tag in ["v1.0.0$(touch hacked)", "v1.0.0\"},{\"version\":\"9.9.9", "latest", "v1.0.0 --help", ""] {
+        let printed = stage.publish(tag, &["-f", "module.json"]);
+        assert!(
+            printed.code == Some(2) && printed.stderr.contains("is not a semantic version"),
+            "{printed:#?}"
+        );
+    }
+    stage.manifest(|module| module["metadata"]["name"] = json!("another"));
+    let refused = stage.publish("v1.0.0", &["-f", "module.json"]).failed();
+    assert!(
+        refused.contains("contains opendepot.defdev.io/v1alpha1 Module another: write only"),
+        "{refused}"
+    );
+    stage.manifest(|module| module["spec"]["moduleConfig"]["bucket"] = json!("typo"));
+    let refused = stage.publish("v1.0.0", &["-f", "module.json"]).failed();
+    assert!(refused.contains("unknown field \"spec.moduleConfig.bucket\""), "{refused}");
+    let files = std::fs::read_dir(stage.folder.path()).unwrap().count();
+    assert!(files == 1 && stage.world.get_module("net").await.is_err());
+}
