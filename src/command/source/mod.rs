@@ -1,0 +1,188 @@
+//! `opendepot source`: prints the `module` block for a version of a Module.
+
+mod block;
+
+use clap::Args;
+use kube::{Client, Error};
+use serde::Serialize;
+use serde_json::Value;
+
+pub use self::block::Block;
+use self::block::{Chosen, NoVersion};
+use super::arguments;
+use super::output::Output;
+use crate::api::{Module, Version, VersionStatus, object_name};
+use crate::controller::client;
+use crate::controller::connection::inferred;
+use crate::domain::Release;
+use crate::domain::names::is_dns_subdomain;
+
+const EXAMPLES: &str = "\
+Examples:
+  # By the registry address, with the latest stored version.
+  opendepot source terraform-aws-eks -n team-a --registry registry.acme.io
+  # Without a registry: by the address of the object in S3.
+  opendepot source terraform-aws-eks 21.18.0 -n team-a
+
+This needs the permission to get Modules, and without --registry also Versions.";
+
+/// Arguments of `opendepot source`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Name of the Module object.
+    #[arg(value_parser = arguments::module)]
+    pub module: String,
+
+    /// A version that the Module lists, with or without a leading v. Default: the latest stored version.
+    #[arg(value_name = "VERSION", value_parser = arguments::release)]
+    pub release: Option<Release>,
+
+    /// Namespace of the Module. Default: the namespace of the kubeconfig's context.
+    #[arg(short, long, value_parser = arguments::namespace)]
+    pub namespace: Option<String>,
+
+    /// Host of the registry, such as registry.acme.io. Without it, the address of the object in S3 is printed.
+    #[arg(long, env = "OPENDEPOT_HOST", value_name = "HOST", value_parser = host)]
+    pub registry: Option<String>,
+
+    /// Folder in the module, such as modules/karpenter.
+    #[arg(long, value_name = "PATH")]
+    pub folder: Option<String>,
+
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// The result.
+#[derive(Clone, Debug, Serialize)]
+pub struct Source {
+    pub block: Block,
+    /// What a user of the version should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why there is no block to print.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("no Kubernetes cluster is configured: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    #[error("there is no Module {module} in the namespace {namespace}: choose another namespace with -n")]
+    NoModule { module: String, namespace: String },
+    #[error("Module {module} in the namespace {namespace}: {error}")]
+    NoVersion { module: String, namespace: String, error: NoVersion },
+    #[error("Module {module} in the namespace {namespace} has no registry address: {why}")]
+    NoAddress { module: String, namespace: String, why: String },
+    #[error("version {version} is withdrawn, so the registry refuses it: {text}")]
+    Withdrawn { version: Release, text: String },
+    #[error("version {version} is not stored: {why}")]
+    NotStored { version: Release, why: String },
+    #[error("your user may not get {what} in the namespace {namespace}: {message}")]
+    Forbidden { what: &'static str, namespace: String, message: String },
+    #[error("the Kubernetes API failed: {0}")]
+    Api(#[from] Error),
+}
+
+/// Reads the Module and, without a registry, the Version.
+///
+/// # Errors
+/// [`SourceError`] if the version cannot be installed.
+pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
+    let config = inferred().await?;
+    let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let client = Client::try_from(config)?;
+    let name = arguments.module.clone();
+    let module = client::objects::<Module>(&client, &namespace).get(&name).await.map_err(|error| {
+        if client::is_gone(&error) {
+            SourceError::NoModule { module: name.clone(), namespace: namespace.clone() }
+        } else {
+            refused("Modules", &namespace, error)
+        }
+    })?;
+    let module = serde_json::to_value(&module).map_err(Error::SerdeError)?;
+    let chosen = Chosen::of(&module, arguments.release.as_ref()).map_err(|error| SourceError::NoVersion {
+        module: name.clone(),
+        namespace: namespace.clone(),
+        error,
+    })?;
+    let block = if let Some(host) = &arguments.registry {
+        if let Some(text) = chosen.withdrawn {
+            return Err(SourceError::Withdrawn { version: chosen.release, text });
+        }
+        let address = address(&module).map_err(|why| SourceError::NoAddress {
+            module: name.clone(),
+            namespace: namespace.clone(),
+            why,
+        })?;
+        let mut block = Block::of_registry(host, &address, &chosen.release);
+        if let Some(folder) = &arguments.folder {
+            block.source = format!("{}//{}", block.source, folder.trim_matches('/'));
+        }
+        block
+    } else {
+        let place = stored(&client, &namespace, &name, &chosen.release).await?;
+        Block::of_object(&name, &place, arguments.folder.as_deref())
+    };
+    let notice = |text: &Option<String>, word: &str| {
+        text.as_ref().map(|text| format!("version {} is {word}: {text}", chosen.release))
+    };
+    let withdrawn = if arguments.registry.is_none() { notice(&chosen.withdrawn, "withdrawn") } else { None };
+    let warnings = notice(&chosen.deprecated, "deprecated").into_iter().chain(withdrawn).collect();
+    Ok(Source { block, warnings })
+}
+
+/// The registry address, or why there is none.
+fn address(module: &Value) -> Result<String, String> {
+    if let Some(address) = module.pointer("/status/address").and_then(Value::as_str) {
+        return Ok(address.to_owned());
+    }
+    let conditions =
+        module.pointer("/status/conditions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let addressable = conditions.iter().find(|condition| condition["type"] == "Addressable");
+    let message = addressable.and_then(|condition| condition["message"].as_str());
+    Err(message.unwrap_or("the operator has not set status.address yet").to_owned())
+}
+
+/// Where the version is stored.
+async fn stored(
+    client: &Client,
+    namespace: &str,
+    module: &str,
+    release: &Release,
+) -> Result<crate::domain::ObjectLocation, SourceError> {
+    let name = object_name::version_object(module, release);
+    let not_stored = |why: String| SourceError::NotStored { version: release.clone(), why };
+    let version = match client::objects::<Version>(client, namespace).get(&name).await {
+        Ok(version) => version,
+        Err(error) if client::is_gone(&error) => {
+            return Err(not_stored(format!("there is no Version {name} in the namespace {namespace}")));
+        }
+        Err(error) => return Err(refused("Versions", namespace, error)),
+    };
+    let status: VersionStatus = client::part(&version, "status").map_err(&not_stored)?;
+    match status.storage.filter(|_| status.synced == Some(true)) {
+        Some(place) => Ok(place),
+        None => Err(not_stored(
+            status.sync_status.unwrap_or_else(|| "the operator has not published it yet".into()),
+        )),
+    }
+}
+
+fn refused(what: &'static str, namespace: &str, error: Error) -> SourceError {
+    match error {
+        Error::Api(status) if status.is_forbidden() => {
+            SourceError::Forbidden { what, namespace: namespace.to_owned(), message: status.message.clone() }
+        }
+        error => error.into(),
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let is_host = |host: &str| is_dns_subdomain(&host.to_ascii_lowercase(), 253);
+    let (name, port) = text.split_once(':').unwrap_or((text, "443"));
+    if is_host(name) && port.parse::<u16>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("write a host, such as registry.acme.io or registry.acme.io:8443, without https://".into())
+}
