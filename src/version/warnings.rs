@@ -15,7 +15,7 @@ pub(crate) struct Warning {
 }
 
 /// The warnings about an archive that was stored.
-pub(super) fn of_archive(report: &Report) -> Vec<Warning> {
+pub(crate) fn of_archive(report: &Report) -> Vec<Warning> {
     let mut notes = Vec::new();
     let mut add = |reason, text| notes.push(Warning { reason, text });
     let Report { skipped_links, skipped_files, submodules, lfs_pointers } = report;
