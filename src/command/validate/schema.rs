@@ -1,0 +1,148 @@
+//! Checks a value against a schema of a `CustomResourceDefinition`, with the API server's messages. Pure.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::patterns::pattern;
+use super::rules;
+
+/// What is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Violation {
+    /// The field, such as `spec.versions[0].version`.
+    pub path: String,
+    pub message: String,
+}
+
+/// All violations of a value. A field with a default may be absent or null.
+pub(crate) fn check(schema: &Value, value: &Value, path: &str) -> Vec<Violation> {
+    let mut found = Vec::new();
+    walk(schema, value, path, &mut found);
+    found
+}
+
+fn walk(schema: &Value, value: &Value, path: &str, found: &mut Vec<Violation>) {
+    let mut add = |path: &str, message: String| found.push(Violation { path: path.to_owned(), message });
+    if value.is_null() && (schema["nullable"] == true || !schema["default"].is_null()) {
+        return;
+    }
+    if let Some(expected) = schema["type"].as_str().filter(|expected| !is_of_type(value, expected)) {
+        add(path, format!("Invalid value: must be of type {expected}: \"{}\"", type_of(value)));
+        return;
+    }
+    if let Some(allowed) = schema["enum"].as_array().filter(|allowed| !allowed.contains(value)) {
+        let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        add(path, format!("Unsupported value: {value}: supported values: {}", allowed.join(", ")));
+    }
+    let limit = |name: &str| schema[name].as_f64();
+    match value {
+        Value::String(text) => string(schema, text, path, found),
+        Value::Number(number) => {
+            if let (Some(least), Some(number)) = (limit("minimum"), number.as_f64())
+                && number < least
+            {
+                add(path, format!("Invalid value: {number}: should be greater than or equal to {least}"));
+            }
+        }
+        Value::Array(items) => array(schema, items, path, found),
+        Value::Object(fields) => object(schema, fields, path, found),
+        Value::Null | Value::Bool(_) => {}
+    }
+    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+        let text = rule["rule"].as_str().unwrap_or_default();
+        let message = match rules::is_kept(text, value) {
+            Ok(true) => continue,
+            Ok(false) => rule["message"].as_str().unwrap_or(text).to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let shown = if value.is_object() { "object".to_owned() } else { value.to_string() };
+        found
+            .push(Violation { path: path.to_owned(), message: format!("Invalid value: {shown}: {message}") });
+    }
+}
+
+fn string(schema: &Value, text: &str, path: &str, found: &mut Vec<Violation>) {
+    let mut add = |message: String| found.push(Violation { path: path.to_owned(), message });
+    let length = u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
+    if let Some(most) = schema["maxLength"].as_u64().filter(|most| length > *most) {
+        add(format!("Too long: may not be longer than {most}"));
+    }
+    if let Some(least) = schema["minLength"].as_u64().filter(|least| length < *least) {
+        add(format!("Invalid value: {text:?}: should be at least {least} chars long"));
+    }
+    let expression = schema["pattern"].as_str();
+    if let Some(expression) = expression.filter(|e| pattern(e).is_ok_and(|pattern| !pattern.is_match(text))) {
+        add(format!("Invalid value: {text:?}: should match '{expression}'"));
+    }
+}
+
+fn array(schema: &Value, items: &[Value], path: &str, found: &mut Vec<Violation>) {
+    let mut add = |path: String, message: String| found.push(Violation { path, message });
+    let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
+    if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
+        add(path.to_owned(), format!("Too many: {count}: must have at most {most} items"));
+    }
+    let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let mut seen = BTreeSet::new();
+    for (index, item) in items.iter().enumerate() {
+        let key: Map<String, Value> =
+            keys.iter().map(|key| ((*key).to_owned(), item[*key].clone())).collect();
+        if !keys.is_empty() && !seen.insert(Value::from(key.clone()).to_string()) {
+            add(format!("{path}[{index}]"), format!("Duplicate value: {}", Value::from(key)));
+        }
+    }
+    for (index, item) in items.iter().enumerate() {
+        walk(&schema["items"], item, &format!("{path}[{index}]"), found);
+    }
+}
+
+fn object(schema: &Value, fields: &Map<String, Value>, path: &str, found: &mut Vec<Violation>) {
+    let empty = Map::new();
+    let known = schema["properties"].as_object().unwrap_or(&empty);
+    let inner = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let is_open = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    let values = Some(&schema["additionalProperties"]).filter(|schema| schema.is_object());
+    for (name, value) in fields {
+        match (known.get(name), values) {
+            (Some(schema), _) | (None, Some(schema)) => walk(schema, value, &inner(name), found),
+            (None, None) if is_open => {}
+            (None, None) => {
+                let message = format!("unknown field \"{}\"", inner(name));
+                found.push(Violation { path: inner(name), message });
+            }
+        }
+    }
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        let has_default = known.get(name).is_some_and(|schema| !schema["default"].is_null());
+        if !has_default && fields.get(name).is_none() {
+            found.push(Violation { path: inner(name), message: "Required value".to_owned() });
+        }
+    }
+}
+
+fn is_of_type(value: &Value, expected: &str) -> bool {
+    match expected {
+        "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
+        "number" => value.is_number(),
+        expected => type_of(value) == expected,
+    }
+}
+
+/// As the API server names it.
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
