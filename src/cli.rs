@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+use crate::command::{archive, check, publish, source, validate, version};
 use crate::domain::names::{is_dns_label, is_dns_subdomain};
 use crate::domain::{Endpoint, Repository};
 use crate::notice;
@@ -20,6 +21,15 @@ use crate::storage::StorageRule;
 pub use credentials::{Credentials, arguments};
 pub use serve::Serve;
 
+const COMPLETION: &str = "\
+Examples:
+  # bash, for this session
+  source <(opendepot completion bash)
+  # zsh, permanently
+  opendepot completion zsh > \"${fpath[1]}/_opendepot\"
+  # fish, permanently
+  opendepot completion fish > ~/.config/fish/completions/opendepot.fish";
+
 /// Publishes Terraform and OpenTofu modules from GitHub releases to S3.
 #[derive(Debug, Parser)]
 #[command(name = "opendepot", version, about, propagate_version = true)]
@@ -28,18 +38,45 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// The completion script for a shell.
+    pub fn completion(shell: clap_complete::Shell) -> Vec<u8> {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Self::command(), "opendepot", &mut script);
+        script
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start the operator.
     Run(Box<Run>),
     /// Start the module registry that Terraform and OpenTofu install from.
     Serve(Box<Serve>),
+    /// Check whether the cluster, AWS and GitHub allow what the operator does, with a remedy for each failure.
+    Check(Box<check::Arguments>),
+    /// Add a version to a Module and wait until it is stored: for release workflows of any CI system.
+    Publish(publish::Arguments),
+    /// Print the module block with which Terraform and OpenTofu install a version.
+    Source(source::Arguments),
+    /// Show what would be stored for a tag or a local archive, and whether it would be rejected.
+    Archive(archive::Arguments),
+    /// Check manifests of Modules and Versions without a cluster: schema, rules, unknown fields.
+    Validate(validate::Arguments),
     /// Mark a version as deprecated: the registry lists it, and clients warn with the text.
     Deprecate(notice::Arguments),
     /// Withdraw a version: the registry no longer lists it, and refuses its download with the text. The object stays.
     Withdraw(notice::Arguments),
     /// Print a token for a registry: the credentials helper of Terraform and OpenTofu.
     Credentials(Credentials),
+    /// Print a completion script for a shell, such as bash, zsh or fish.
+    #[command(after_help = COMPLETION)]
+    Completion {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the release, the commit and the API version of this binary.
+    Version(version::Arguments),
     /// Print the CustomResourceDefinitions as YAML, for kubectl apply.
     Crd,
 }
@@ -193,8 +230,6 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn run(arguments: &[&str]) -> Result<Run, String> {
@@ -253,6 +288,18 @@ mod tests {
         assert!(!run(&["--leader-elect=false"]).unwrap().leader_elect);
         let run = run(&["--lease-name", "staging", "--lease-namespace", "tools"]).unwrap();
         assert_eq!((run.lease_name.as_str(), run.lease_namespace.as_deref()), ("staging", Some("tools")));
+    }
+
+    #[test]
+    fn each_command_has_a_line_of_help_and_completes_in_each_shell() {
+        let cli = Cli::command();
+        let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+        assert!(cli.get_subcommands().all(|command| command.get_about().is_some()), "{commands:?}");
+        for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {
+            let script = String::from_utf8(Cli::completion(*shell)).unwrap();
+            let missing: Vec<_> = commands.iter().filter(|name| !script.contains(**name)).collect();
+            assert!(missing.is_empty() && script.contains("verify-interval"), "{shell}: {missing:?}");
+        }
     }
 
     #[test]

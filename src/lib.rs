@@ -20,10 +20,11 @@
 //! | 5 | [`version`] | the Version controller |
 //! | 5 | [`registry`] | the module registry of `opendepot serve` |
 //! | 5 | [`notice`] | the commands `deprecate` and `withdraw` |
+//! | 6 | [`command`] | the commands for users: `check`, `publish`, `source`, `archive`, `validate` |
 //! | 6 | [`startup`] | what both servers read and install at their start |
-//! | 6 | [`operator`] | composition of the operator: clients, contexts, watches, the admin server, shutdown |
-//! | 6 | [`serve`] | composition of the registry |
-//! | 6 | [`cli`] | flags, their environment variables and checks |
+//! | 7 | [`operator`] | composition of the operator: clients, contexts, watches, the admin server, shutdown |
+//! | 7 | [`serve`] | composition of the registry |
+//! | 7 | [`cli`] | flags, their environment variables and checks |
 //!
 //! # Architecture invariants
 //!
@@ -39,6 +40,7 @@
 pub mod api;
 pub mod archive;
 pub mod cli;
+pub mod command;
 pub mod controller;
 pub mod domain;
 pub mod github;

@@ -1,10 +1,14 @@
 //! The `opendepot` binary: parses the command line, installs logging, and runs one command.
 
 use std::error::Error;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use opendepot::cli::{self, Cli, Command, Credentials};
+use opendepot::command::output;
+use opendepot::command::version::Build;
+use opendepot::command::{archive, check, publish, source, validate};
 use opendepot::notice::{self, Notice};
 use opendepot::observe::telemetry::{self, LogFormat};
 use opendepot::registry::credentials;
@@ -18,6 +22,25 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let result = match Cli::parse_from(cli::arguments(std::env::args_os())).command {
+        Command::Check(arguments) => match check(&arguments) {
+            Ok(0) => Ok(()),
+            Ok(_) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
+        Command::Publish(arguments) => publish(&arguments),
+        Command::Validate(arguments) => {
+            let report = validate::run(&arguments);
+            match output::print(arguments.output, &report) {
+                Ok(()) if !report.problems.is_empty() => return ExitCode::FAILURE,
+                result => result,
+            }
+        }
+        Command::Source(arguments) => source(&arguments),
+        Command::Archive(arguments) => archive(&arguments),
+        Command::Version(arguments) => output::print(arguments.output, &Build::this()),
+        Command::Completion { shell } => {
+            std::io::stdout().write_all(&Cli::completion(shell)).map_err(Into::into)
+        }
         Command::Crd => api::print(std::io::stdout().lock()).map_err(Into::into),
         Command::Deprecate(arguments) => notify(Notice::Deprecated, &arguments),
         Command::Withdraw(arguments) => notify(Notice::Withdrawn, &arguments),
@@ -40,11 +63,47 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes a notice, and prints what it did.
-fn notify(notice: Notice, arguments: &notice::Arguments) -> Result<(), Box<dyn Error>> {
+/// Runs a command that ends by itself.
+fn once<T, E: Error + 'static>(command: impl Future<Output = Result<T, E>>) -> Result<T, Box<dyn Error>> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    println!("{}", runtime.block_on(notice::run(notice, arguments))?);
+    Ok(runtime.block_on(command)?)
+}
+
+/// Publishes a version, and prints where it is. In GitHub Actions, a failure is also an annotation of the run.
+fn publish(arguments: &publish::Arguments) -> Result<(), Box<dyn Error>> {
+    let stored = once(publish::run(arguments)).inspect_err(|error| {
+        if std::env::var_os("GITHUB_ACTIONS").is_some() {
+            println!("{}", publish::stored::annotation(&error.to_string()));
+        }
+    })?;
+    output::print(arguments.output, &stored)
+}
+
+/// Prints the block, and what its user should know.
+fn source(arguments: &source::Arguments) -> Result<(), Box<dyn Error>> {
+    let source = once(source::run(arguments))?;
+    for warning in &source.warnings {
+        eprintln!("opendepot: {warning}");
+    }
+    output::print(arguments.output, &source.block)
+}
+
+/// Prints what would be stored.
+fn archive(arguments: &archive::Arguments) -> Result<(), Box<dyn Error>> {
+    output::print(arguments.output, &once(archive::run(arguments))?)
+}
+
+/// Prints the result of all checks. Returns how many failed.
+fn check(arguments: &check::Arguments) -> Result<usize, Box<dyn Error>> {
+    let report = once(check::run(arguments))?;
+    output::print(arguments.output, &report)?;
+    Ok(report.failed)
+}
+
+/// Writes a notice, and prints what it did.
+fn notify(notice: Notice, arguments: &notice::Arguments) -> Result<(), Box<dyn Error>> {
+    println!("{}", once(notice::run(notice, arguments))?);
     Ok(())
 }
 
@@ -66,9 +125,7 @@ fn run<E: Error + 'static>(
 
 /// Answers one request of the credentials helper protocol.
 fn print_credentials(flags: &Credentials) -> Result<(), Box<dyn Error>> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(credentials::answer(&flags.helper(), flags.verb(), &flags.for_host))?;
+    let answer = once(credentials::answer(&flags.helper(), flags.verb(), &flags.for_host))?;
     print!("{answer}");
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! The CustomResourceDefinitions: generated, accepted without a warning, explained, and strict where a user would
 //! otherwise find out late.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
+use crate::support::command::opendepot;
 use crate::support::{root, testbed};
 
 #[test]
@@ -82,6 +85,9 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
     let dry_run = |object: &Value| {
         bed.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &object.to_string()).unwrap()
     };
+    let validate = |object: &Value| {
+        opendepot(Path::new("/nonexistent")).input(&object.to_string()).run(&["validate", "-"])
+    };
     let good = dry_run(&module(&json!({})));
     assert!(good.success(), "{}", good.stderr);
     let config = |change: Value| json!({"spec": {"moduleConfig": change}});
@@ -143,6 +149,8 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
         let refused = dry_run(&module(&change));
         assert!(!refused.success(), "accepted: {change}");
         assert!(refused.stderr.contains(expected), "{change}\n{}", refused.stderr);
+        let offline = validate(&module(&change));
+        assert!(offline.code == Some(1) && offline.stdout.contains(expected), "{change}\n{offline:#?}");
     }
     for accepted in [
         config(json!({"repoUrl": "https://github.com/Owner/repo.git", "repoOwner": "owner"})),
@@ -157,6 +165,8 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
     ] {
         let created = dry_run(&module(&accepted));
         assert!(created.success(), "{accepted}\n{}", created.stderr);
+        let offline = validate(&module(&accepted));
+        assert_eq!(offline.code, Some(0), "{accepted}\n{offline:#?}");
     }
 }
 
@@ -210,4 +220,36 @@ async fn explain_reads_well_for_every_field() {
             assert_eq!(undescribed, 0, "{path}\n{}", explained.stdout);
         }
     }
+}
+
+#[test]
+fn files_are_validated_without_a_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = serde_yaml::to_string(&module(&json!({}))).unwrap();
+    let bad = good.replace("region: us-west-2", "region: us-west-2\n        regoin: eu-west-1");
+    assert_ne!(bad, good);
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: other\n";
+    std::fs::write(folder.path().join("good.yaml"), &good).unwrap();
+    std::fs::write(folder.path().join("bad.yaml"), format!("{other}---\n{good}---\n{bad}")).unwrap();
+    std::fs::write(folder.path().join("broken.yaml"), "a: [").unwrap();
+    let run = |args: &[&str]| {
+        opendepot(Path::new("/nonexistent")).in_folder(folder.path()).run(&[&["validate"], args].concat())
+    };
+    assert_eq!(run(&["good.yaml"]).ok(), "1 checked, 0 of other kinds ignored, 0 problems\n");
+    let printed = run(&["good.yaml", "bad.yaml", "broken.yaml", "none.yaml"]);
+    let field = "spec.moduleConfig.storageConfig.s3.regoin";
+    let line = format!("bad.yaml: document 3, Module checked: {field}: unknown field \"{field}\"\n");
+    assert!(printed.code == Some(1) && printed.stdout.starts_with(&line), "{printed:#?}");
+    assert!(printed.stdout.contains("broken.yaml: not valid YAML: "), "{printed:#?}");
+    assert!(printed.stdout.contains("none.yaml: "), "{printed:#?}");
+    assert!(printed.stdout.ends_with("3 checked, 1 of other kinds ignored, 3 problems\n"), "{printed:#?}");
+    let problem = &run(&["bad.yaml", "-o", "json"]).json()["problems"][0];
+    assert_eq!((&problem["document"], &problem["path"]), (&json!(3), &json!(field)));
+    // Every manifest that is shipped.
+    let examples = std::fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<String> = examples
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| path.display().to_string())
+        .collect();
+    run(&files.iter().map(String::as_str).collect::<Vec<_>>()).ok();
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{World, root};
 
 /// Commands that are not run here, by how they begin, each with the reason.
-const NOT_RUN: [(&str, &str); 18] = [
+const NOT_RUN: [(&str, &str); 22] = [
     ("cargo ", "CI builds, tests and runs the quickstart by itself"),
     ("UPDATE_GENERATED=1 cargo ", "the same, and it would write into the sources"),
     ("OPENDEPOT_TEST_REPOS=", "the same, with another folder of modules"),
@@ -28,6 +28,10 @@ const NOT_RUN: [(&str, &str); 18] = [
     ("openssl dgst ", "both digests are recomputed by other means in user_manifests.rs"),
     ("cd module ", "the same"),
     ("kubectl logs ", "no pods run on the testbed"),
+    ("opendepot check", "check.rs runs it with all servers"),
+    ("opendepot archive ", "archive_command.rs runs it with a GitHub"),
+    ("git archive ", "the same"),
+    ("kustomize build ", "the tests have the one in kubectl"),
     ("kubectl create namespace ", "each test has one already"),
 ];
 
@@ -135,6 +139,7 @@ pages_with_commands! {
     the_commands_for_troubleshooting_work: "docs/troubleshooting.md",
     the_commands_for_the_registry_work: "docs/registry.md",
     the_commands_for_the_github_app_work: "docs/github-app.md",
+    the_commands_for_users_work: "docs/cli.md",
 }
 
 #[test]

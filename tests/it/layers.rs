@@ -6,18 +6,18 @@ use std::path::Path;
 use crate::support::root;
 
 /// The layers from the lowest to the highest. Modules of one layer do not import each other, except where [`SIDEWAYS`] says so.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["domain", "workdir"],
     &["observe"],
     &["archive", "github", "storage"],
     &["api"],
     &["controller"],
     &["module", "version", "registry", "notice"],
-    &["cli", "operator", "serve", "startup"],
+    &["command", "startup"],
+    &["cli", "operator", "serve"],
 ];
 /// Both servers are composed from the flags.
-const SIDEWAYS: [(&str, &str); 4] =
-    [("operator", "cli"), ("operator", "startup"), ("serve", "cli"), ("serve", "startup")];
+const SIDEWAYS: [(&str, &str); 3] = [("command", "startup"), ("operator", "cli"), ("serve", "cli")];
 
 /// Path of a file below `src`, and the paths (`version::publish`) that its production code imports.
 type Imports = BTreeMap<String, BTreeSet<String>>;

@@ -4,6 +4,7 @@ mod admission;
 pub(crate) mod archives;
 pub(crate) mod browser;
 pub(crate) mod chromium;
+pub(crate) mod command;
 pub(crate) mod failing;
 pub(crate) mod moving;
 pub(crate) mod registry;
