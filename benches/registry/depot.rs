@@ -19,7 +19,7 @@ use opendepot::registry::index::Fold;
 use opendepot::registry::index::watch;
 use opendepot::registry::key_file::CurrentKeys;
 use opendepot::registry::metrics::RegistryMetrics;
-use opendepot::registry::page::Pages;
+use opendepot::registry::page::{Pages, Unsent};
 use opendepot::registry::session::Sessions;
 use opendepot::storage::{Storage, StorageRules};
 use opendepot_testbed::authority::Authority;
@@ -107,6 +107,7 @@ impl Depot {
             sessions: Arc::clone(&sessions),
             library: Library::new(Arc::clone(&storage), std::env::temp_dir()),
             host: None,
+            unsent: Unsent::default(),
         };
         let service = Service {
             index,

@@ -28,7 +28,7 @@ use crate::registry::index::watch::{self, Health};
 use crate::registry::index::{Fold, Index};
 use crate::registry::key_file::{self, CurrentKeys};
 use crate::registry::metrics::RegistryMetrics;
-use crate::registry::page::Pages;
+use crate::registry::page::{Pages, Unsent};
 use crate::registry::session::{Login, Sessions};
 use crate::startup::{ca_certificates, signalled, storage_rules};
 use crate::storage::Storage;
@@ -91,6 +91,7 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
         aliases: aliases.clone(),
         library: Library::new(storage, spool.path()),
         host: flags.host(),
+        unsent: Unsent::default(),
     };
     let service = Arc::new(Service {
         index,

@@ -105,4 +105,9 @@ impl Denied {
     pub const fn busy() -> Self {
         Self::Unavailable { phrase: "too many reviews are waiting: try again", retry_after: RETRY_AFTER }
     }
+
+    /// Too many pages are being sent.
+    pub(crate) const fn sending() -> Self {
+        Self::Unavailable { phrase: "too many pages are being sent: try again", retry_after: RETRY_AFTER }
+    }
 }

@@ -7,6 +7,7 @@
 //! | `answers` | answers that several pages give |
 //! | `seer` | who looks at a page, and the page on which people sign in |
 //! | `visible` | which Modules an identity sees |
+//! | `unsent` | the bound on the memory of pages that are being sent |
 //! | `shown` | how dates, sizes and reasons are shown |
 //! | `shell`, `style.css` | what all pages share |
 //! | `login` | what that page offers |
@@ -26,6 +27,7 @@ pub mod path;
 mod seer;
 mod shell;
 mod shown;
+mod unsent;
 mod versions;
 mod visible;
 
@@ -46,6 +48,12 @@ use super::responses;
 use crate::domain::{Address, Release};
 
 pub use self::pages::Pages;
+pub use self::unsent::Unsent;
+
+/// The path and query that a browser asked for.
+fn requested(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", PathAndQuery::as_str)
+}
 
 impl Pages {
     /// The answer to a request for a page.
@@ -60,6 +68,15 @@ impl Pages {
         if method != Method::GET {
             return responses::method_not_allowed(false);
         }
+        let answer = self.complete(page, uri, headers, peer).await;
+        match self.unsent.count(answer).await {
+            Some(answer) => answer,
+            None => refused(Denied::sending(), &Viewer::at(requested(uri), None)),
+        }
+    }
+
+    /// The whole answer, in memory.
+    async fn complete(&self, page: PagePath, uri: &Uri, headers: &HeaderMap, peer: Peer) -> Response<Body> {
         match page {
             PagePath::Style => style(),
             PagePath::Login(back) => self.login(&back, headers, peer).await,
@@ -68,7 +85,7 @@ impl Pages {
                 self.compare_json(address, &versions, headers, peer).await
             }
             _ => {
-                let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+                let path = requested(uri);
                 let seer = match self.seer(path, headers, peer).await {
                     Ok(seer) => Seer { viewer: seer.viewer.accepting(uri, headers), ..seer },
                     Err(denied) => return refused(denied, &Viewer::at(path, None)),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::unsent::Unsent;
 use crate::registry::aliases::Aliases;
 use crate::registry::auth::Access;
 use crate::registry::docs::Library;
@@ -20,6 +21,8 @@ pub struct Pages {
     pub sessions: Arc<Sessions>,
     /// Documentation of archives.
     pub library: Library,
+    /// Pages that are being sent.
+    pub unsent: Unsent,
     /// `HOST[:PORT]` of `--url`.
     pub host: Option<String>,
 }

@@ -25,6 +25,7 @@ use crate::registry::auth::AccessSettings;
 use crate::registry::auth::tests::doubles::Server;
 use crate::registry::docs::Library;
 use crate::registry::index::{Change, Fold, States};
+use crate::registry::page::Unsent;
 use crate::storage::{Storage, StorageRules};
 
 const ADDRESS: &str = "/v1/modules/platform/eks/aws";
@@ -128,6 +129,7 @@ impl Registry {
             aliases: aliases.clone(),
             library: Library::new(Arc::clone(&storage), std::env::temp_dir()),
             host: Some("registry.acme.io".into()),
+            unsent: Unsent::default(),
         };
         let service = Service {
             index,
