@@ -2,6 +2,7 @@
 //! The metrics of the process agree with what the kernel says of it.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use opendepot::controller::failure::Reason;
@@ -63,6 +64,37 @@ fn of_operator() -> String {
 /// The names in what `/metrics` answers, without what a counter appends.
 fn names(text: &str) -> BTreeSet<&str> {
     text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect()
+}
+
+/// The queries of all panels.
+fn queries(part: &Value) -> Vec<String> {
+    let own = part["expr"].as_str().map(str::to_owned);
+    let below: Vec<&Value> = match part {
+        Value::Object(fields) => fields.values().collect(),
+        Value::Array(parts) => parts.iter().collect(),
+        _ => Vec::new(),
+    };
+    own.into_iter().chain(below.into_iter().flat_map(queries)).collect()
+}
+
+#[test]
+fn prometheus_reads_the_query_of_each_panel() {
+    let dashboard: Value = serde_json::from_str(&read("deploy/monitoring/dashboard.json")).unwrap();
+    let queries = queries(&dashboard);
+    assert!(queries.len() > 30, "{}", queries.len());
+    // Rules are what promtool checks. Grafana replaces the intervals before Prometheus reads a query.
+    let rule = |(number, query): (usize, &String)| json!({"record": format!("panel:{number}"), "expr": query.replace("$__rate_interval", "5m").replace("$__range", "1h")});
+    let rules: Vec<Value> = queries.iter().enumerate().map(rule).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let groups = json!({"groups": [{"name": "panels", "rules": rules}]});
+    std::fs::write(file.path(), groups.to_string()).unwrap();
+    let output = Command::new(root().join("hack/promtool"))
+        .args(["check", "rules"])
+        .arg(file.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
 }
 
 #[test]
