@@ -250,9 +250,10 @@ async fn the_seed_runs_as_it_is_written() {
 }
 
 /// Examples that need more than this cluster, each with the test that runs it, or what of it.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     ("examples/workflows/", "workflows.rs runs their steps"),
     ("examples/aws/", "least_rights.rs works under the policies, aws.rs runs the scripts"),
+    ("examples/kind/", "kind.rs: nothing here runs a kubelet"),
     ("examples/argocd.yaml", "gitops.rs plays what Argo CD does with it"),
     ("examples/flux.yaml", "gitops.rs plays what Flux does with it"),
     ("examples/irsa.yaml", "deploy.rs renders the overlay that it belongs to"),

@@ -507,6 +507,7 @@ async fn versions_that_wait_for_a_limit_cost_nothing_while_it_is_renewed() {
     let ours = |c: &&AuditEntry| c.namespace == world.name && c.user == OPERATOR && c.resource == "versions";
     let (writes, reads): (Vec<_>, Vec<_>) = calls.iter().filter(ours).partition(|c| c.is_write());
     let (asked, looks) = (asked(), world.bed.s3.requests(&world.name).len());
-    assert!(writes.len() <= asked, "{} writes for {asked} requests", writes.len());
+    // The answer to a request before the mark may be written after it.
+    assert!(writes.len() <= asked + 1, "{} writes for {asked} requests", writes.len());
     assert!(reads.len() <= asked + 1 && looks <= asked + 1, "{} reads, {looks} looks", reads.len());
 }
