@@ -118,6 +118,19 @@ async fn a_link_opens_one_archive_with_the_current_or_the_previous_key_until_it_
     }
     assert_eq!(raw(&registry, &brief).await, refused);
 
+    // Links of replicas whose clocks are five minutes behind or ahead.
+    for clock in [-300, 300] {
+        soon(|| async {
+            let of_replica = now().saturating_add_signed(clock);
+            let made = made(FIRST, (of_replica / 300 + 2) * 300);
+            let status = raw(&registry, &made).await.0;
+            // Between the two, a window may end.
+            anyhow::ensure!(status == 302, "{status} with a clock {clock} s away");
+            Ok(())
+        })
+        .await;
+    }
+
     // Replicas with other keys.
     let both = replica(&depot, "both.key", &[SECOND, FIRST]).await;
     let second = replica(&depot, "second.key", &[SECOND]).await;
