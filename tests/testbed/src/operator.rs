@@ -101,7 +101,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The peak of a release: much more of a program without optimisation is resident, of a release at most 20 MiB.
+    /// The peak, in which the program counts with at most 20 MiB. An unoptimised one has more resident, and grows with every
+    /// command. A release is smaller: 20 MiB is an estimate of what is resident of its 27 MB.
     pub fn peak_of_release(&self) -> u64 {
         self.peak.saturating_sub(self.program) + self.program.min(20 << 20)
     }
