@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::support::root;
+use crate::support::generated::is_generated;
 
 const HEAD: &str = "# API reference
 
@@ -47,16 +47,7 @@ const DESCRIBED_ELSEWHERE: [(&str, &str); 1] = [("moduleConfigRef", "Its fields:
 
 #[test]
 fn the_reference_is_what_the_crds_say() {
-    let path = root().join("docs/api.md");
-    let printed = reference();
-    if std::env::var_os("UPDATE_GENERATED").is_some() {
-        std::fs::write(&path, &printed).unwrap();
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        kept == printed,
-        "docs/api.md is out of date: run UPDATE_GENERATED=1 cargo test --test it api_reference"
-    );
+    is_generated("docs/api.md", &reference(), "api_reference");
 }
 
 fn reference() -> String {

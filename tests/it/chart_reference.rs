@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::support::generated::is_generated;
 use crate::support::root;
 
 const CHART: &str = "deploy/helm/opendepot";
@@ -160,13 +161,7 @@ fn readme_and_schema_of_the_chart_are_made_of_its_values() {
         ("values.schema.json", whole_schema(&notes, &values)),
         ("README.md", format!("{before}{START}\n{table}")),
     ] {
-        if std::env::var_os("UPDATE_GENERATED").is_some() {
-            std::fs::write(root().join(CHART).join(name), &made).unwrap();
-        }
-        assert!(
-            read(name) == made,
-            "{CHART}/{name} is out of date: run UPDATE_GENERATED=1 cargo test --test it chart_reference"
-        );
+        is_generated(&format!("{CHART}/{name}"), &made, "chart_reference");
     }
 }
 

@@ -6,25 +6,19 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::command::opendepot;
+use crate::support::generated::{is_generated, updates};
 use crate::support::{root, testbed};
 
 #[test]
 fn the_files_in_crds_are_what_the_code_prints() {
     for (plural, definition) in opendepot::api::definitions() {
-        let path = root().join(format!("crds/{plural}.yaml"));
         let printed = opendepot::api::yaml(&definition).unwrap();
-        if std::env::var_os("UPDATE_GENERATED").is_some() {
-            std::fs::write(&path, &printed).unwrap();
+        if updates() {
             // The chart has a copy, which deploy.rs compares with this one.
             let copy = format!("deploy/helm/opendepot/files/crds/{plural}.yaml");
             std::fs::write(root().join(copy), &printed).unwrap();
         }
-        let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            kept == printed,
-            "{} is out of date: run UPDATE_GENERATED=1 cargo test --test it crds",
-            path.display()
-        );
+        is_generated(&format!("crds/{plural}.yaml"), &printed, "crds");
     }
 }
 

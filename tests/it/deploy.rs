@@ -6,6 +6,7 @@ use opendepot::cli::{Cli, Command, Run};
 use opendepot_testbed::servers;
 use serde_json::{Value, json};
 
+use crate::support::generated::updates;
 use crate::support::rendered::{
     SYSTEM, arguments, chart, chart_yaml, comparable, find, helm, kustomize, kustomize_yaml, parse,
 };
@@ -112,7 +113,7 @@ fn a_packaged_chart_has_all_that_it_needs() {
     for (of, copy) in COPIES {
         let copy = root().join("deploy/helm/opendepot/files").join(copy);
         let original = std::fs::read_to_string(root().join(of)).unwrap();
-        if std::env::var_os("UPDATE_GENERATED").is_some() && !copy.ends_with(of) {
+        if updates() && !copy.ends_with(of) {
             std::fs::write(&copy, &original).unwrap();
         }
         let kept = std::fs::read_to_string(&copy).unwrap_or_default();

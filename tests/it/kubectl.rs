@@ -9,6 +9,7 @@ use opendepot_testbed::github::{File, Quota};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
+use crate::support::generated::updates;
 use crate::support::{World, condition, root, soon, testbed, whole_cluster};
 
 const REQUESTED_AT: &str = "opendepot.defdev.io/requestedAt";
@@ -165,7 +166,7 @@ fn readme_shows(transcript: &str) {
     let readme = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once(GENERATED).expect("the README has a place for it");
     let (kept, after) = rest.split_once(GENERATED_END).unwrap();
-    if std::env::var_os("UPDATE_GENERATED").is_some() {
+    if updates() {
         std::fs::write(&path, format!("{before}{GENERATED}{transcript}{GENERATED_END}{after}")).unwrap();
         return;
     }

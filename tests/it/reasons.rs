@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use opendepot::controller::failure::{About, Kind, Reason};
 
+use crate::support::generated::is_generated;
 use crate::support::root;
 
 const START: &str = "<!-- Generated from src/controller/failure/reasons.rs: UPDATE_GENERATED=1 cargo test --test it reasons -->\n";
@@ -32,18 +33,12 @@ const SECTIONS: [(&str, &str, &[About]); 9] = [
 
 #[test]
 fn the_tables_of_reasons_are_those_of_the_code() {
-    let path = root().join("docs/troubleshooting.md");
-    let page = std::fs::read_to_string(&path).unwrap();
+    let path = "docs/troubleshooting.md";
+    let page = std::fs::read_to_string(root().join(path)).unwrap();
     let (before, rest) = page.split_once(START).unwrap();
     let (_, after) = rest.split_once(END).unwrap();
     let generated = [before, START, &tables(), END, after].concat();
-    if std::env::var_os("UPDATE_GENERATED").is_some() {
-        std::fs::write(&path, &generated).unwrap();
-    }
-    assert!(
-        std::fs::read_to_string(&path).unwrap() == generated,
-        "docs/troubleshooting.md is out of date: run UPDATE_GENERATED=1 cargo test --test it reasons"
-    );
+    is_generated(path, &generated, "reasons");
 }
 
 fn tables() -> String {

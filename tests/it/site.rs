@@ -9,6 +9,7 @@ use clap::CommandFactory as _;
 use opendepot::cli::Cli;
 use opendepot_testbed::markdown::{anchors, links};
 
+use crate::support::generated::is_generated;
 use crate::support::root;
 
 /// Where links to files without a page lead.
@@ -114,16 +115,7 @@ fn flags() -> String {
 
 #[test]
 fn the_page_of_flags_is_what_the_help_says() {
-    let path = root().join("docs/flags.md");
-    let printed = flags();
-    if std::env::var_os("UPDATE_GENERATED").is_some() {
-        std::fs::write(&path, &printed).unwrap();
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        kept == printed,
-        "docs/flags.md is out of date: run UPDATE_GENERATED=1 cargo test --test it site"
-    );
+    is_generated("docs/flags.md", &flags(), "site");
 }
 
 #[test]

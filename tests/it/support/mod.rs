@@ -6,6 +6,7 @@ pub(crate) mod browser;
 pub(crate) mod chromium;
 pub(crate) mod command;
 pub(crate) mod failing;
+pub(crate) mod generated;
 pub(crate) mod moving;
 pub(crate) mod registry;
 pub(crate) mod registry_files;
