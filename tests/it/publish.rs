@@ -6,7 +6,7 @@ use opendepot_testbed::github::{File, Repository};
 use serde_json::{Value, json};
 
 use crate::support::command::{Opendepot, Printed, opendepot};
-use crate::support::{World, condition, ready, root};
+use crate::support::{World, condition, ready};
 
 /// A world with a repository, an operator, and a release workflow with its permissions.
 struct Stage {
@@ -21,15 +21,8 @@ impl Stage {
     async fn new(name: &str, tags: &[&str]) -> Self {
         let world = World::new(name).await;
         let operator = world.operator().await;
-        let repository = world.bed.github.repository(&world.repository("net")).unwrap();
-        for tag in tags {
-            repository.release(tag, &[File::new("main.tf", format!("# {tag}\n"))]).unwrap();
-        }
-        let role = std::fs::read_to_string(root().join("examples/release-workflow-rbac.yaml")).unwrap();
-        world.apply(&role.replace("opendepot-system", &world.name));
-        world.kubectl(&["create", "serviceaccount", "runner"]);
-        let account = format!("--serviceaccount={}:runner", world.name);
-        world.kubectl(&["create", "rolebinding", "runner", "--role=opendepot-publisher", &account]);
+        let repository = world.with_releases("net", tags);
+        world.runner();
         let kubeconfig =
             world.bed.kubernetes.kubeconfig_for_service_account(&world.name, "runner").await.unwrap();
         let stage =

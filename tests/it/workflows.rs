@@ -35,15 +35,8 @@ impl Stage {
     pub(crate) async fn new(name: &str, tags: &[&str]) -> Self {
         let world = World::new(name).await;
         let operator = world.operator().await;
-        let repository = world.bed.github.repository(&world.repository("terraform-aws-my-module")).unwrap();
-        for tag in tags {
-            repository.release(tag, &[File::new("main.tf", format!("# {tag}\n"))]).unwrap();
-        }
-        let role = std::fs::read_to_string(root().join("examples/release-workflow-rbac.yaml")).unwrap();
-        world.apply(&role.replace("opendepot-system", &world.name));
-        world.kubectl(&["create", "serviceaccount", "runner"]);
-        let account = format!("--serviceaccount={}:runner", world.name);
-        world.kubectl(&["create", "rolebinding", "runner", "--role=opendepot-publisher", &account]);
+        let repository = world.with_releases("terraform-aws-my-module", tags);
+        world.runner();
         let runner = runner(&world, "runner").await;
         let stage = Self { world, runner, repository, operator };
         stage.manifest("");

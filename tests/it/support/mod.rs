@@ -8,6 +8,7 @@ pub(crate) mod command;
 pub(crate) mod failing;
 pub(crate) mod generated;
 pub(crate) mod moving;
+mod publisher;
 pub(crate) mod registry;
 pub(crate) mod registry_files;
 pub(crate) mod rendered;
