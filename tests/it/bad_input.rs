@@ -10,7 +10,7 @@ use tar::EntryType;
 
 use crate::support::failing::Then::{Retried, Stalled};
 use crate::support::failing::{Entry, Then, file, spooled, tar_gz, zip};
-use crate::support::{World, condition};
+use crate::support::{World, condition, soon};
 
 const MIB: usize = 1 << 20;
 
@@ -142,12 +142,11 @@ async fn hostile_archives_are_refused_and_the_good_ones_beside_them_published() 
     }
     good.sort();
     assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), good, "only the good ones are stored");
-    eventually(Duration::from_secs(5), || async {
+    soon(|| async {
         anyhow::ensure!(spooled(&operator).is_empty(), "{:?} is left on disk", spooled(&operator));
         Ok(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]
@@ -299,7 +298,7 @@ async fn a_tag_that_comes_late_is_published_by_itself_and_its_absence_told_once(
             anyhow::ensure!(attempts >= 2, "{attempts} attempts");
             Ok(())
         };
-        eventually(Duration::from_secs(20), asked).await.unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        eventually(Duration::from_secs(30), asked).await.unwrap_or_else(|e| panic!("{name}: {e:#}"));
         repository.release("v1.0.0", &[File::new("main.tf", "# at last\n")]).unwrap();
     }
     for (name, ..) in &names {
@@ -347,18 +346,17 @@ async fn a_hanging_repository_delays_no_other(name: &str, failure: Failure) {
     github.inject(Fault::on(&bad.name(), failure).at(Hop::Codeload));
     let operator = world.operator().await;
     world.apply(&world.module("bad").versions(&versions));
-    eventually(Duration::from_secs(10), || async {
+    soon(|| async {
         let requests = github.requests(&bad.name()).unwrap();
         anyhow::ensure!(requests.iter().any(|r| r.hop == Hop::Codeload), "{requests:?}");
         Ok(())
     })
-    .await
-    .unwrap();
+    .await;
 
     let start = Instant::now();
     world.apply(&world.module("good").versions(&versions));
     world.module_ready("good").await;
-    assert!(start.elapsed() < Duration::from_secs(15), "the good Module took {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(25), "the good Module took {:?}", start.elapsed());
     let held = github.requests(&bad.name()).unwrap().into_iter().filter(|r| r.hop == Hop::Codeload).count();
     assert!(held <= 2, "{held} of 4 slots are held by a repository that never answered");
     assert_eq!(world.bed.s3.keys(&world.name).await.unwrap().len(), versions.len());

@@ -11,7 +11,7 @@ use opendepot_testbed::github::{Credential, Failure, Fault, GitHub, Hop, Quota, 
 use serde_json::json;
 
 use crate::support::failing::Then::Stalled;
-use crate::support::{OPERATOR, World, root};
+use crate::support::{OPERATOR, SOON, World, root, soon};
 
 /// The Secret that is used where none is named.
 const DEFAULT: &str = "opendepot-github-application-secret";
@@ -201,7 +201,7 @@ async fn a_secret_that_is_made_later_is_found_by_itself_and_github_not_asked_bef
         anyhow::ensure!(looks >= 2, "{looks} looks");
         Ok(())
     };
-    eventually(Duration::from_secs(30), looked_again).await.unwrap_or_else(|error| panic!("{error:#}"));
+    eventually(SOON, looked_again).await.unwrap_or_else(|error| panic!("{error:#}"));
     world.quiet().await;
     assert_eq!(requests(github, &refused), 0, "the Secret is as it was");
     world.secret("refused", &[("githubToken", &token)]);
@@ -271,7 +271,7 @@ async fn a_token_never_follows_a_redirect_to_another_host() {
         anyhow::ensure!(!requests.is_empty(), "the redirect was not followed");
         Ok(requests)
     };
-    let requests = eventually(Duration::from_secs(20), there).await.unwrap();
+    let requests = soon(there).await;
     assert!(requests.iter().all(|r| !r.had_authorization), "{requests:?}");
     world.version_when("net", |v| v["status"]["synced"] == false).await;
     world.nothing_stored_nor_told(&operator, &[&token]).await;

@@ -4,14 +4,13 @@
 use std::time::{Duration, SystemTime};
 
 use http::Version;
-use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Credential, Failure, Fault, File, Format, GitHubRequest, Hop, Quota};
 use serde_json::{Value, json};
 
 use crate::support::failing::Then::{Retried, Stalled};
 use crate::support::failing::{Entry, file, zip};
 use crate::support::requests::message;
-use crate::support::{World, condition};
+use crate::support::{World, condition, soon};
 
 /// A Version at a repository of another host.
 fn at(mut version: Value, repository: &str) -> Value {
@@ -254,7 +253,7 @@ async fn a_rename_that_is_followed_is_told_once() {
         anyhow::ensure!(notes.len() == 2, "{notes:?}");
         Ok(notes)
     };
-    let notes = eventually(Duration::from_secs(20), reported).await.unwrap();
+    let notes = soon(reported).await;
     for (name, note) in ["private", "public"].iter().zip(&notes) {
         let [old, new] =
             ["", "-new"].map(|end| format!("https://github.com/{}{end}", world.repository(name)));

@@ -141,8 +141,8 @@ async fn a_failure_has_its_reason_and_a_second_run_retries() {
     let printed = stage.publish("v1.0.0", &[]);
     assert!(printed.code == Some(0) && printed.stderr.contains("a retry is requested"), "{printed:#?}");
 
-    let printed = actions("v9.9.9", &["--timeout", "3s"]);
-    assert!(printed.stderr.contains("v9.9.9 is not stored after 3s. TagNotFound: "), "{printed:#?}");
+    let printed = actions("v9.9.9", &["--timeout", "15s"]);
+    assert!(printed.stderr.contains("v9.9.9 is not stored after 15s. TagNotFound: "), "{printed:#?}");
     let mut taken = stage.world.inline("net-4.0.0");
     taken["spec"]["suspend"] = json!(true);
     stage.world.apply(&taken);

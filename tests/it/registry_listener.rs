@@ -230,7 +230,7 @@ async fn slow_and_idle_clients_hold_nothing_for_long() {
     }
     let first = idle.remove(0);
     let took = closed(first, Instant::now()).await;
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(9), "{took:?}");
     let answer = depot.get(&format!("{base}/.well-known/terraform.json"), &[]).await.unwrap();
     assert_eq!(answer.status, 200);
 

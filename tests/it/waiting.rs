@@ -12,14 +12,13 @@ use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::json;
 
 use crate::memory::create_settled;
-use crate::support::{OPERATOR, World, condition, soon};
+use crate::support::{ModuleFixture, OPERATOR, World, condition, soon};
 
-/// How soon a change has reached all Versions of a test, whatever they wait for. Alone on a machine it takes less than two seconds,
-/// which do not hold for each of them while other tests keep all processors busy: the API server alone may then need them for one
-/// write. A Version that waits for the repository, which hangs for 30 seconds, misses this deadline too.
-const HEARD: Duration = Duration::from_secs(8);
+/// How soon a change has reached all Versions of a test, whatever they wait for: well before the repository, which hangs for 30
+/// seconds, lets one go.
+const HEARD: Duration = Duration::from_secs(20);
 
-/// How soon a change has reached most Versions of a test, on a busy machine too.
+/// How soon a change has reached most Versions of a test where the machine has time for it.
 const MOST_HEARD: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 
 fn numbered(count: usize) -> Vec<String> {
@@ -29,16 +28,35 @@ fn numbered(count: usize) -> Vec<String> {
 /// A Module whose repository hangs, with this many Versions that all wait but one, which is fetching.
 async fn hanging(name: &str, count: usize) -> (World, Operator) {
     let world = World::new(name).await;
-    world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
     let operator = world.operator().await;
+    hang(&world, &operator, count).await;
+    (world, operator)
+}
+
+async fn hang(world: &World, operator: &Operator, count: usize) {
+    world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
     let versions = numbered(count);
     world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
     soon(|| async {
-        let depth = queued(&operator).await?;
+        let depth = queued(operator).await?;
         ensure!(depth + 1 >= count, "{depth} of {count} are queued");
         Ok(())
     })
     .await;
+}
+
+/// The same beside a Module whose Versions are all stored: what concerns both reaches those at the speed of the machine.
+async fn hanging_beside_settled(name: &str, count: usize) -> (World, Operator) {
+    let world = World::new(name).await;
+    let operator = world.operator().await;
+    publish_module(
+        &world,
+        world.module("settled").config("deletionPolicy", json!("Retain")),
+        "settled",
+        count,
+    )
+    .await;
+    hang(&world, &operator, count).await;
     (world, operator)
 }
 
@@ -59,7 +77,8 @@ fn is_operators(entry: &AuditEntry) -> bool {
     entry.user == OPERATOR
 }
 
-/// Asserts that the operator wrote to most Versions soon after the call that concerned them, by the API server's own log.
+/// Asserts, by the API server's own log, that the operator wrote to most waiting Versions soon after the call that concerned them: in
+/// two seconds, or, on a machine that is busy, in not much more time than it needs for those that are settled.
 async fn most_heard(
     world: &World,
     since: AuditMark,
@@ -70,7 +89,7 @@ async fn most_heard(
     let ours = |entry: &&AuditEntry| {
         entry.namespace == world.name && entry.resource == "versions" && entry.code == 200
     };
-    let mut delays: Vec<jiff::SignedDuration> = Vec::new();
+    let [mut waiting, mut settled] = [const { Vec::new() }; 2];
     let mut concerned: BTreeMap<&str, jiff::Timestamp> = BTreeMap::new();
     for entry in audit.iter().filter(ours) {
         let at: jiff::Timestamp = entry.at.parse().unwrap();
@@ -79,13 +98,17 @@ async fn most_heard(
         } else if hears(entry)
             && let Some(then) = concerned.remove(entry.name.as_str())
         {
+            let delays = if entry.name.starts_with("mod-") { &mut waiting } else { &mut settled };
             delays.push(at.duration_since(then));
         }
     }
-    delays.sort();
-    assert!(delays.len() >= 30, "{} Versions heard of it", delays.len());
-    let median = delays[delays.len() / 2];
-    assert!(median <= MOST_HEARD, "{delays:?}");
+    let [waiting, settled] = [waiting, settled].map(|mut delays: Vec<jiff::SignedDuration>| {
+        delays.sort();
+        assert!(delays.len() >= 30, "{} Versions heard of it", delays.len());
+        delays[delays.len() / 2]
+    });
+    println!("at the median, waiting Versions heard after {waiting:?}, settled ones after {settled:?}");
+    assert!(waiting <= MOST_HEARD.max(settled * 3), "{waiting:?}, and settled ones {settled:?}");
 }
 
 /// Succeeds once these Versions no longer exist.
@@ -98,17 +121,20 @@ async fn removed(world: &World, names: &[&str]) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn removed_versions_are_deleted_at_once_while_they_wait_or_fetch() {
-    let (world, _operator) = hanging("removed-waiting", 40).await;
+    let (world, _operator) = hanging_beside_settled("removed-waiting", 40).await;
     let mark = world.bed.kubernetes.audit().mark(&world.client).await.unwrap();
     world.kubectl(&["delete", "versions.opendepot.defdev.io", "mod-1.0.0", "mod-1.20.0", "--wait=false"]);
     // The Module makes them again: the removal shows in their UIDs.
     let before: Vec<_> = world.versions().await.unwrap();
-    world.patch("modules.opendepot.defdev.io/mod", &json!({"spec": {"versions": [{"version": "1.39.0"}]}}));
+    for module in ["mod", "settled"] {
+        let last = json!({"spec": {"versions": [{"version": "1.39.0"}]}});
+        world.patch(&format!("modules.opendepot.defdev.io/{module}"), &last);
+    }
     let gone = eventually(HEARD, || removed(&world, &["mod-1.0.0", "mod-1.20.0", "mod-1.38.0"]));
     gone.await.unwrap_or_else(|error| panic!("{error:#}; there were {}", before.len()));
     soon(|| async {
         let left = world.versions().await?.len();
-        ensure!(left == 1, "{left} are left");
+        ensure!(left == 2, "{left} are left");
         Ok(())
     })
     .await;
@@ -119,9 +145,11 @@ async fn removed_versions_are_deleted_at_once_while_they_wait_or_fetch() {
 
 #[tokio::test]
 async fn suspended_versions_say_so_at_once_while_they_wait_or_fetch() {
-    let (world, _operator) = hanging("suspended-waiting", 40).await;
+    let (world, _operator) = hanging_beside_settled("suspended-waiting", 40).await;
     let mark = world.bed.kubernetes.audit().mark(&world.client).await.unwrap();
-    world.patch("modules.opendepot.defdev.io/mod", &json!({"spec": {"suspend": true}}));
+    for module in ["mod", "settled"] {
+        world.patch(&format!("modules.opendepot.defdev.io/{module}"), &json!({"spec": {"suspend": true}}));
+    }
     let said = eventually(HEARD, || async {
         for version in world.versions().await? {
             let reason = &condition(&version, "Ready")["reason"];
@@ -147,7 +175,7 @@ async fn a_corrected_repository_is_fetched_at_once_by_versions_that_wait_or_fetc
     good.releases(releases).unwrap();
     let url = format!("https://github.com/{}", world.repository("good"));
     world.patch("modules.opendepot.defdev.io/mod", &json!({"spec": {"moduleConfig": {"repoUrl": url}}}));
-    let stored = eventually(HEARD * 2, || async {
+    let stored = eventually(HEARD, || async {
         let module = world.get_module("mod").await?;
         ensure!(module["status"]["synced"] == true, "{}", module["status"]["syncStatus"]);
         Ok(())
@@ -205,19 +233,23 @@ fn ticks(operator: &Operator) -> u64 {
 
 /// Publishes the versions of a new Module, and returns the processor time that it took.
 async fn publish(world: &World, operator: &Operator, name: &str, count: usize) -> u64 {
+    let before = ticks(operator);
+    publish_module(world, world.module(name), name, count).await;
+    ticks(operator) - before
+}
+
+async fn publish_module(world: &World, module: ModuleFixture, name: &str, count: usize) {
     let repository = world.bed.github.repository(&world.repository(name)).unwrap();
     let versions = numbered(count);
     let release = |tag: &String| (tag.clone(), vec![File::new("main.tf", format!("# {tag}\n"))]);
     repository.releases(versions.iter().map(release)).unwrap();
-    let before = ticks(operator);
-    world.apply(&world.module(name).versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
+    world.apply(&module.versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
     let stored = eventually(Duration::from_mins(3), || async {
         let module = world.get_module(name).await?;
         ensure!(module["status"]["synced"] == true, "{}", module["status"]["syncStatus"]);
         Ok(())
     });
     stored.await.unwrap();
-    ticks(operator) - before
 }
 
 /// The least processor time of three Modules: other processes on the machine add to it, and take nothing away.
@@ -238,7 +270,7 @@ async fn thousands_that_wait_cost_the_others_no_processor_time() {
     world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
     let versions = numbered(3000);
     world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
-    let made = eventually(Duration::from_mins(3), || async {
+    let made = eventually(Duration::from_mins(10), || async {
         let depth = queued(&operator).await?;
         // On a busy machine, the first few have failed by then and are fetched again.
         ensure!(depth + 10 >= versions.len(), "{depth} are queued");

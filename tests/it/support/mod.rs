@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// How long anything may take that the operator does by itself, while tests with thousands of objects run beside it.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+pub(crate) const SOON: Duration = Duration::from_mins(2);
 
 /// Waits until `observe` succeeds and returns what it found. After [`SOON`] the test fails with the last complaint.
 #[track_caller]

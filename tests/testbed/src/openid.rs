@@ -111,7 +111,7 @@ impl OpenId {
         self.stop().await?;
         let process = Process::spawn(&self.spec)?;
         let host = &self.host;
-        eventually(Duration::from_secs(20), || async {
+        eventually(Duration::from_mins(1), || async {
             process.check_alive()?;
             let connected = tokio::net::TcpStream::connect(host).await;
             connected.context("the OpenID provider does not listen yet").map(drop)

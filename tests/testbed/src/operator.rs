@@ -211,7 +211,7 @@ impl Operator {
         stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).as_bytes()).await?;
         let mut answer = String::new();
         let read = stream.read_to_string(&mut answer);
-        tokio::time::timeout(Duration::from_secs(10), read).await.context("no answer after 10 s")??;
+        tokio::time::timeout(Duration::from_secs(30), read).await.context("no answer after 30 s")??;
         let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
         let status = head.split(' ').nth(1).context("no HTTP status")?.parse()?;
         Ok((status, body.to_owned()))

@@ -165,7 +165,7 @@ impl Process {
     /// Ends the command (TERM, and KILL after a second) and waits for that.
     pub async fn stop(&self) -> Result<()> {
         lock(&self.lifeline).take();
-        self.exited(Duration::from_secs(5)).await.map(drop)
+        self.exited(Duration::from_secs(30)).await.map(drop)
     }
 
     /// Everything that the command has printed.
@@ -243,7 +243,7 @@ mod tests {
     async fn tells_output_and_exit_code() {
         let folder = Folder::new("process").expect("a folder");
         let process = script(&folder, "echo $GREETING; exit 7");
-        assert_eq!(process.exited(Duration::from_secs(5)).await.expect("it ends"), 7);
+        assert_eq!(process.exited(Duration::from_secs(30)).await.expect("it ends"), 7);
         assert_eq!(process.log(), "hello\n");
     }
 
@@ -251,7 +251,7 @@ mod tests {
     async fn ends_a_child_that_ignores_terminate_or_is_stopped() {
         let folder = Folder::new("process").expect("a folder");
         let process = script(&folder, "trap '' TERM; echo ready; while :; do sleep 0.1; done");
-        let ready = crate::eventually(Duration::from_secs(5), || async {
+        let ready = crate::eventually(Duration::from_secs(30), || async {
             anyhow::ensure!(process.log() == "ready\n", "the trap is not set");
             Ok(())
         });

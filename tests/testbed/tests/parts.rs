@@ -85,7 +85,7 @@ async fn the_control_plane_audits_a_service_account_bound_by_rbac() -> Result<()
     assert_eq!(ours, [("list", "configmaps", 200), ("create", "configmaps", 403)]);
 
     testbed.kubectl(&["delete", "namespace", &tenant.namespace, "--wait=false"])?.ok()?;
-    eventually(Duration::from_secs(20), || async {
+    eventually(Duration::from_mins(1), || async {
         let got = testbed.kubectl(&["get", "namespace", &tenant.namespace])?;
         ensure!(got.stderr.contains("NotFound"), "the namespace is still there: {got:?}");
         Ok(())
@@ -97,7 +97,7 @@ async fn the_control_plane_audits_a_service_account_bound_by_rbac() -> Result<()
 async fn the_operator_is_told_where_everything_is_and_nothing_else() -> Result<()> {
     let testbed = shared().await?;
     let operator = testbed.operator().env("AWS_REGION", "eu-west-1").args(["--max-fetches", "2"]).start()?;
-    eventually(Duration::from_secs(5), || async {
+    eventually(Duration::from_secs(30), || async {
         ensure!(operator.log().contains("started"), "{}", operator.log());
         Ok(())
     })

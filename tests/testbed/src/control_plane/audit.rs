@@ -105,7 +105,7 @@ impl Audit {
     async fn catch_up(&self, client: &Client) -> Result<()> {
         let uri = format!("/version?testbed={}", uuid::Uuid::new_v4());
         client.request_text(http::Request::get(&uri).body(Vec::new())?).await?;
-        eventually(Duration::from_secs(10), || async {
+        eventually(Duration::from_mins(1), || async {
             let recent = self.with(|all| all.iter().rev().take(5_000).any(|entry| entry.uri == uri))?;
             ensure!(recent, "the audit log lags behind");
             Ok(())

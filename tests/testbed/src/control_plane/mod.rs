@@ -182,7 +182,7 @@ impl ControlPlane {
         let path = folder.to_string_lossy();
         self.kubectl(&["apply", "--server-side", flag, &path])?.ok()?;
         let crds = "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type==\"Established\")].status}{\"\\n\"}{end}";
-        eventually(Duration::from_secs(30), || async {
+        eventually(Duration::from_mins(1), || async {
             let listed = self.kubectl(&["get", "crd", "-o", crds])?.ok()?;
             let waiting = listed.lines().find(|line| !line.ends_with(" True"));
             ensure!(waiting.is_none(), "CRD {waiting:?} is not established");

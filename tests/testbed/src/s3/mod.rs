@@ -113,7 +113,7 @@ impl S3 {
     pub async fn resume(&self) -> Result<()> {
         let gateway = Process::spawn(&self.spec()?)?;
         let back = self.back;
-        eventually(Duration::from_secs(20), || async {
+        eventually(Duration::from_mins(1), || async {
             gateway.check_alive()?;
             tokio::net::TcpStream::connect(back).await.context("versitygw does not listen yet").map(drop)
         })
