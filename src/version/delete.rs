@@ -79,7 +79,9 @@ async fn delete(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -
         return Err(Ended::Outdated);
     }
     let _sending = object.progress().sending().await;
-    Ok(ctx.delete(place).await?)
+    ctx.delete(place).await?;
+    tracing::info!(location = %place, "deleted an object");
+    Ok(())
 }
 
 /// A 404 on HEAD has no body, so it may come from a proxy instead of S3. Confirms it with a DELETE, which only S3 answers. If S3

@@ -90,6 +90,7 @@ mod terraform;
 mod unreadable;
 mod user_manifests;
 mod version_writes;
+mod undelete;
 mod waiting;
 mod watch_gaps;
 mod withdraw;

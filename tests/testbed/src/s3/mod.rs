@@ -75,6 +75,7 @@ pub struct S3 {
     folder: Folder,
     binary: PathBuf,
     region: String,
+    has_versions: bool,
     root: S3User,
     front: SocketAddr,
     back: SocketAddr,
@@ -85,20 +86,32 @@ pub struct S3 {
 impl S3 {
     /// Starts one, without buckets.
     pub async fn start() -> Result<Self> {
-        Self::start_as(S3User::new(), REGION).await
+        Self::start_as(S3User::new(), REGION, false).await
     }
 
     /// Starts another one, in another region, which knows the same user who may do everything.
     pub async fn another(&self, region: &str) -> Result<Self> {
-        Self::start_as(self.root.clone(), region).await
+        Self::start_as(self.root.clone(), region, false).await
     }
 
-    async fn start_as(root: S3User, region: &str) -> Result<Self> {
+    /// Another one in the same region, with a bucket that has versioning. It knows the same user who may do everything.
+    pub async fn another_with_versions(&self, bucket: &str) -> Result<Self> {
+        use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+        let s3 = Self::start_as(self.root.clone(), &self.region, true).await?;
+        s3.create_bucket(bucket).await?;
+        let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        let put = s3.client().put_bucket_versioning().bucket(bucket).versioning_configuration(enabled);
+        put.send().await.with_context(|| format!("cannot version bucket {bucket}"))?;
+        Ok(s3)
+    }
+
+    async fn start_as(root: S3User, region: &str, has_versions: bool) -> Result<Self> {
         let [binary] = tokio::task::spawn_blocking(|| binaries([Server::Versitygw])).await??;
         let s3 = Self {
             folder: Folder::new("s3")?,
             binary,
             region: region.to_owned(),
+            has_versions,
             root,
             front: SocketAddr::from(([127, 0, 0, 1], free_port()?)),
             back: SocketAddr::from(([127, 0, 0, 1], free_port()?)),
@@ -132,7 +145,7 @@ impl S3 {
     }
 
     fn spec(&self) -> Result<Spec> {
-        Ok(Spec::new(&self.binary, self.folder.path().join("versitygw.log"))
+        let spec = Spec::new(&self.binary, self.folder.path().join("versitygw.log"))
             .env("ROOT_ACCESS_KEY", &self.root.access_key)
             .env("ROOT_SECRET_KEY", &self.root.secret_key)
             .args(["--quiet", "--keep-alive", "--region", &self.region, "--port"])
@@ -140,8 +153,13 @@ impl S3 {
             .arg("--iam-dir")
             .arg(self.folder.sub("users")?)
             .args(["posix", "--sidecar"])
-            .arg(self.folder.sub("metadata")?)
-            .arg(self.folder.sub("data")?))
+            .arg(self.folder.sub("metadata")?);
+        let versions = if self.has_versions {
+            vec!["--versioning-dir".into(), self.folder.sub("versions")?]
+        } else {
+            Vec::new()
+        };
+        Ok(spec.args(versions).arg(self.folder.sub("data")?))
     }
 
     /// Where clients reach it, for `AWS_ENDPOINT_URL_S3`.

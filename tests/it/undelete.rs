@@ -1,0 +1,119 @@
+//! How to undo a removal in a bucket with versioning, with the commands of the documents: the same objects, under the same keys.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use opendepot_testbed::aws::Aws;
+use opendepot_testbed::markdown::blocks;
+use serde_json::{Value, json};
+
+use crate::support::requests::main_tf;
+use crate::support::{World, condition, key, root, soon};
+
+const ALL: [&str; 4] = ["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"];
+
+/// The block of docs/aws.md that brings objects back, for these Versions.
+fn command(namespace: &str, versions: &[&str]) -> String {
+    let blocks = blocks(&root().join("docs/aws.md")).unwrap();
+    let block = blocks.into_iter().find(|block| block.text.contains("undelete.sh")).unwrap();
+    let example = "opendepot-system terraform-aws-eks-21.11.0 terraform-aws-eks-21.12.0";
+    assert!(block.text.contains(example), "{}", block.text);
+    block.text.replace(example, &format!("{namespace} {}", versions.join(" ")))
+}
+
+/// What the status says of the object.
+fn recorded(version: &Value) -> Value {
+    let status = &version["status"];
+    json!([status["storage"], status["checksum"], status["contentDigest"], status["source"]["commit"]])
+}
+
+#[tokio::test]
+async fn removed_versions_come_back_with_their_objects() {
+    let world = World::new("undelete").await;
+    let repository = world.tagged("mod", &ALL);
+    let store = world.bed.s3.another_with_versions(&world.name).await.unwrap();
+    let _operator = world.operator_with(&["--s3-endpoint", &store.endpoint()]).await;
+    let list = |versions: &[&str]| {
+        let module = world.module("mod").config("immutable", json!(true)).versions(versions);
+        world.apply(&module.s3("endpoint", json!(store.endpoint())));
+    };
+    let keys = || async { store.keys(&world.name).await };
+    list(&ALL);
+    world.module_ready("mod").await;
+    let mut before = BTreeMap::new();
+    for version in world.versions().await.unwrap() {
+        let bytes = store.get(&world.name, &key(&version)).await.unwrap();
+        before.insert(version["metadata"]["name"].as_str().unwrap().to_owned(), (recorded(&version), bytes));
+    }
+    let at_first = keys().await.unwrap();
+    assert_eq!((before.len(), at_first.len()), (4, 4));
+
+    // Three versions are gone with one edit. Then one tag is moved, one is deleted, and one is as it was.
+    list(&["v1.3.0"]);
+    soon(|| async {
+        anyhow::ensure!(keys().await?.len() == 1, "{:?}", keys().await?);
+        Ok(())
+    })
+    .await;
+    world.versions_are(&["mod-1.3.0"]).await;
+    repository.release("v1.0.0", &main_tf("# moved\n")).unwrap();
+    repository.delete_tag("v1.1.0").unwrap();
+    // A DELETE that was sent twice has left two markers.
+    let twice = before["mod-1.0.0"].0[0]["key"].as_str().unwrap();
+    store.delete(&world.name, twice).await.unwrap();
+
+    // The entries are put back: a version with its tag is fetched, and has the same content under a new key.
+    list(&ALL);
+    world.version_fails("mod-1.0.0", "ImmutableContentChanged").await;
+    world.version_fails("mod-1.1.0", "TagNotFound").await;
+    let again = world.version_ready("mod-1.2.0").await;
+    let old = &before["mod-1.2.0"].0;
+    assert_eq!(recorded(&again).as_array().unwrap()[1..], old.as_array().unwrap()[1..]);
+    assert_ne!(again["status"]["storage"]["key"], old[0]["key"]);
+
+    // The documents' command brings back what was stored, and nothing is fetched or stored for it.
+    world.count_from_now("mod");
+    store.forget_requests(&world.name);
+    let aws = Aws::start().await.unwrap();
+    let run = |versions: &[&str]| {
+        let mut command_line = aws.command("bash").unwrap();
+        let mut path = world.bed.kubernetes.kubectl_path().parent().unwrap().as_os_str().to_owned();
+        let envs = command_line.get_envs().find(|(name, _)| *name == "PATH");
+        path.push(":");
+        path.push(envs.and_then(|(_, value)| value).unwrap());
+        command_line
+            .args(["-euo", "pipefail", "-c", &command(&world.name, versions)])
+            .current_dir(root())
+            .env("PATH", path)
+            .env("KUBECONFIG", world.bed.kubernetes.admin_kubeconfig())
+            .env("AWS_ENDPOINT_URL_S3", store.endpoint())
+            .env("AWS_ACCESS_KEY_ID", &store.root().access_key)
+            .env("AWS_SECRET_ACCESS_KEY", &store.root().secret_key);
+        command_line.output().unwrap()
+    };
+    let output = run(&["mod-1.0.0", "mod-1.1.0", "mod-1.2.0"]);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(printed.lines().filter(|line| line.ends_with(" is back")).count(), 3, "{printed}");
+    world.module_ready("mod").await;
+    for (name, (status, bytes)) in &before {
+        let version = world.version_when(name, |version| &recorded(version) == status).await;
+        assert_eq!(condition(&version, "Ready")["status"], "True", "{version:#}");
+        assert_eq!(&store.get(&world.name, &key(&version)).await.unwrap(), bytes, "{name}");
+    }
+    // The second object of 1.2.0 is deleted, since no Version refers to it.
+    soon(|| async {
+        anyhow::ensure!(keys().await? == at_first, "{:?}, at first {at_first:?}", keys().await?);
+        Ok(())
+    })
+    .await;
+    let puts =
+        store.requests(&world.name).into_iter().filter(|r| r.method == Method::PUT && !r.key.is_empty());
+    assert_eq!((world.served("mod"), puts.count()), (0, 0));
+
+    // There is nothing to bring back of a version that is there.
+    let output = run(&["mod-1.3.0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no deleted object of this Version"));
+    assert_eq!(keys().await.unwrap(), at_first);
+}
