@@ -9,7 +9,7 @@ role "$RELEASE_ROLE" "$(fill_in release-trust-policy.json)"
 say "role $RELEASE_ROLE: for $RELEASE_SUBJECT"
 allow "$RELEASE_ROLE" eks "$(fill_in release-policy.json)"
 
-entry=(--cluster-name "$CLUSTER" --principal-arn "arn:aws:iam::$account:role/$RELEASE_ROLE")
+entry=(--cluster-name "$CLUSTER" --principal-arn "arn:$partition:iam::$account:role/$RELEASE_ROLE")
 if aws eks describe-access-entry "${entry[@]}" >/dev/null 2>&1; then
     aws eks update-access-entry "${entry[@]}" --kubernetes-groups opendepot-publishers >/dev/null
     say "cluster $CLUSTER: access entry exists"

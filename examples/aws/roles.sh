@@ -35,11 +35,11 @@ associate() {
         --query 'associations[0].associationId' --output text)
     if [ "$id" = None ]; then
         aws eks create-pod-identity-association --cluster-name "$CLUSTER" --namespace "$NAMESPACE" \
-            --service-account "$1" --role-arn "arn:aws:iam::$account:role/$2" >/dev/null
+            --service-account "$1" --role-arn "arn:$partition:iam::$account:role/$2" >/dev/null
         say "service account $NAMESPACE/$1: given the role $2"
     else
         aws eks update-pod-identity-association --cluster-name "$CLUSTER" --association-id "$id" \
-            --role-arn "arn:aws:iam::$account:role/$2" >/dev/null
+            --role-arn "arn:$partition:iam::$account:role/$2" >/dev/null
         say "service account $NAMESPACE/$1: has the role $2"
     fi
 }
@@ -48,6 +48,6 @@ if [ "$1" = pod-identity ]; then
     associate opendepot-registry "$REGISTRY_ROLE"
 else
     say "annotate the service accounts in $NAMESPACE with eks.amazonaws.com/role-arn:"
-    say "  opendepot: arn:aws:iam::$account:role/$OPERATOR_ROLE"
-    say "  opendepot-registry: arn:aws:iam::$account:role/$REGISTRY_ROLE"
+    say "  opendepot: arn:$partition:iam::$account:role/$OPERATOR_ROLE"
+    say "  opendepot-registry: arn:$partition:iam::$account:role/$REGISTRY_ROLE"
 fi

@@ -19,7 +19,15 @@ KMS_KEY_ARN="${KMS_KEY_ARN:-}"
 READER_ACCOUNTS="${READER_ACCOUNTS:-}"
 
 here=$(cd "$(dirname "$0")" && pwd)
-account=$(aws sts get-caller-identity --query Account --output text)
+identity=$(aws sts get-caller-identity --query '[Account, Arn]' --output text)
+read -r account caller <<<"$identity"
+# ARNs of China, GovCloud and the European Sovereign Cloud name their partition, and two of them have a domain of their own.
+partition=$(cut -d : -f 2 <<<"$caller")
+case "$partition" in
+aws-cn) domain=amazonaws.com.cn ;;
+aws-eusc) domain=amazonaws.eu ;;
+*) domain=amazonaws.com ;;
+esac
 oidc_provider=''
 
 say() { printf '%s\n' "$*"; }
@@ -28,15 +36,17 @@ say() { printf '%s\n' "$*"; }
 fill_in() {
     local readers='' reader
     for reader in $READER_ACCOUNTS; do
-        readers="$readers${readers:+\", \"}arn:aws:iam::$reader:root"
+        readers="$readers${readers:+\", \"}arn:$partition:iam::$reader:root"
     done
     sed -e "s|\"READER_ACCOUNTS\"|\"$readers\"|" \
+        -e "s|s3.us-west-2.amazonaws.com|s3.us-west-2.$domain|" \
         -e "s|oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE|$oidc_provider|g" \
         -e "s|system:serviceaccount:opendepot-system:opendepot|system:serviceaccount:$NAMESPACE:${2:-opendepot}|" \
         -e "s|kubernetes-namespace\": \"opendepot-system|kubernetes-namespace\": \"$NAMESPACE|" \
         -e "s|kubernetes-service-account\": \"opendepot|kubernetes-service-account\": \"${2:-opendepot}|" \
         -e "s|arn:aws:kms:us-west-2:123456789012:key/00000000-0000-0000-0000-000000000000|$KMS_KEY_ARN|" \
         -e "s|repo:acme/terraform-aws-eks:environment:release|$RELEASE_SUBJECT|" \
+        -e "s|arn:aws:|arn:$partition:|g" \
         -e "s|123456789012|$account|g" \
         -e "s|us-west-2|$AWS_REGION|g" \
         -e "s|cluster/my-cluster|cluster/$CLUSTER|" \
@@ -61,9 +71,9 @@ allow() {
     say "role $1: policy $2 written"
 }
 
-# Makes AWS accept tokens of an OpenID issuer whose audience is STS. The argument has no scheme.
+# Makes AWS accept tokens of an OpenID issuer whose audience is STS: by this name in every partition, as EKS issues them. The argument has no scheme.
 trust_issuer() {
-    local arn="arn:aws:iam::$account:oidc-provider/$1"
+    local arn="arn:$partition:iam::$account:oidc-provider/$1"
     if aws iam get-open-id-connect-provider --open-id-connect-provider-arn "$arn" >/dev/null 2>&1; then
         say "OpenID provider $1: exists"
     else

@@ -9,6 +9,7 @@ mod api_budget;
 mod api_reference;
 mod archive_command;
 mod aws;
+mod aws_partitions;
 mod bad_input;
 mod blocked_versions;
 mod chart_names;
