@@ -34,6 +34,7 @@ mod force;
 mod force_crash;
 mod github_answers;
 mod gitops;
+mod github_files;
 mod history;
 mod immutable;
 mod kind;
