@@ -58,6 +58,11 @@ impl Registry {
         self.folder.path().join("ca.crt")
     }
 
+    /// Where its metrics are.
+    pub(crate) fn admin_address(&self) -> &str {
+        self.process.admin_address()
+    }
+
     /// Its log.
     pub(crate) fn log_file(&self) -> PathBuf {
         self.process.home().join("operator.log")

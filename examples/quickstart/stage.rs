@@ -149,6 +149,8 @@ impl Stage {
         say(format!("{client} init -upgrade"));
         say(format!("tail -f {}    # operator", self.operator.home().join("operator.log").display()));
         say(format!("tail -f {}    # registry", self.registry.log_file().display()));
+        say(format!("curl http://{}/metrics    # operator", self.operator.admin_address()));
+        say(format!("curl http://{}/metrics    # registry", self.registry.admin_address()));
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")
     }
 }

@@ -26,11 +26,12 @@ const KUSTOMIZATIONS: [&str; 9] = [
 ];
 
 /// What the chart repeats: a package of it has only its own folder, and Flux follows no links out of it.
-const COPIES: [(&str, &str); 4] = [
+const COPIES: [(&str, &str); 5] = [
     ("crds/modules.yaml", "crds/modules.yaml"),
     ("crds/versions.yaml", "crds/versions.yaml"),
     ("deploy/monitoring/alerts.yaml", "alerts.yaml"),
     ("deploy/monitoring/dashboard.json", "dashboards/opendepot.json"),
+    ("deploy/monitoring/dashboard-registry.json", "dashboards/opendepot-registry.json"),
 ];
 
 /// Values that leave no part of the chart out.
@@ -134,9 +135,12 @@ fn a_packaged_chart_has_all_that_it_needs() {
     assert_eq!(objects.iter().filter(|o| o["kind"] == "CustomResourceDefinition").count(), 2);
     let rules = parse(&std::fs::read_to_string(root().join("deploy/monitoring/alerts.yaml")).unwrap());
     assert_eq!(find(&objects, "PrometheusRule", "opendepot")["spec"], rules[0]);
-    let dashboard = std::fs::read_to_string(root().join("deploy/monitoring/dashboard.json")).unwrap();
-    let shipped = &find(&objects, "ConfigMap", "opendepot-dashboards")["data"]["opendepot.json"];
-    assert_eq!(shipped.as_str().unwrap().trim_end(), dashboard.trim_end());
+    let shipped = &find(&objects, "ConfigMap", "opendepot-dashboards")["data"];
+    for (original, copy) in &COPIES[3..] {
+        let dashboard = std::fs::read_to_string(root().join(original)).unwrap();
+        let shipped = &shipped[copy.trim_start_matches("dashboards/")];
+        assert_eq!(shipped.as_str().unwrap().trim_end(), dashboard.trim_end(), "{copy}");
+    }
 }
 
 #[tokio::test]

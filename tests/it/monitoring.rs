@@ -30,10 +30,13 @@ fn named(text: &str) -> BTreeSet<String> {
     words.map(|word| word.trim_end_matches("_total").trim_end_matches("_bucket").to_owned()).collect()
 }
 
-const FILES: [&str; 2] = ["deploy/monitoring/alerts.yaml", "deploy/monitoring/dashboard.json"];
+const FILES: [&str; 3] = ["deploy/monitoring/alerts.yaml", DASHBOARDS[0], DASHBOARDS[1]];
+/// For operator and registry.
+pub(crate) const DASHBOARDS: [&str; 2] =
+    ["deploy/monitoring/dashboard.json", "deploy/monitoring/dashboard-registry.json"];
 
 /// The metrics of a registry that has served something.
-fn of_registry() -> String {
+pub(crate) fn of_registry() -> String {
     let metrics = RegistryMetrics::default();
     metrics.answered(Endpoint::Versions, 200, Duration::from_millis(1));
     metrics.downloaded("terraform");
@@ -53,7 +56,7 @@ fn of_registry() -> String {
 }
 
 /// The metrics of an operator that has worked: one with labels shows only once it has a value.
-fn of_operator() -> String {
+pub(crate) fn of_operator() -> String {
     let metrics = Metrics::new(Reason::counted());
     metrics.reconciled("version", "settled", Instant::now());
     metrics.failed("version", Reason::TagNotFound.as_str());
@@ -79,8 +82,8 @@ fn queries(part: &Value) -> Vec<String> {
 
 #[test]
 fn prometheus_reads_the_query_of_each_panel() {
-    let dashboard: Value = serde_json::from_str(&read("deploy/monitoring/dashboard.json")).unwrap();
-    let queries = queries(&dashboard);
+    let dashboards = DASHBOARDS.map(|path| serde_json::from_str::<Value>(&read(path)).unwrap());
+    let queries = dashboards.iter().flat_map(queries).collect::<Vec<_>>();
     assert!(queries.len() > 30, "{}", queries.len());
     // Rules are what promtool checks. Grafana replaces the intervals before Prometheus reads a query.
     let rule = |(number, query): (usize, &String)| json!({"record": format!("panel:{number}"), "expr": query.replace("$__rate_interval", "5m").replace("$__range", "1h")});

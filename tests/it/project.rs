@@ -163,14 +163,16 @@ fn the_real_modules_come_with_one_command() {
 }
 
 #[test]
-fn the_pictures_in_the_readme_are_there_and_small() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let named: Vec<&str> = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+fn the_pictures_in_the_documents_are_there_and_small() {
+    let [readme, operations] =
+        ["README.md", "docs/operations.md"].map(|page| std::fs::read_to_string(root().join(page)).unwrap());
+    let text = readme + &operations.replace("](images/", "](docs/images/");
+    let named: Vec<&str> = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
     for picture in std::fs::read_dir(root().join("docs/images")).unwrap() {
         let picture = picture.unwrap();
         let name = format!("docs/images/{}", picture.file_name().to_str().unwrap());
-        assert!(named.contains(&name.as_str()), "README.md does not show {name}");
-        assert!(picture.metadata().unwrap().len() < 200 << 10, "{name} is too large: run hack/screenshots");
+        assert!(named.contains(&name.as_str()), "no page shows {name}");
+        assert!(picture.metadata().unwrap().len() < 200 << 10, "{name} is too large");
     }
-    assert_eq!(named.iter().filter(|name| name.starts_with("docs/images/")).count(), 2);
+    assert_eq!(named.iter().filter(|name| name.starts_with("docs/images/")).count(), 4);
 }

@@ -170,6 +170,11 @@ impl Operator {
         &self.registry
     }
 
+    /// Where `/metrics` and the probes are served.
+    pub fn admin_address(&self) -> &str {
+        &self.address
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         lock(&self.running).0.pid()
