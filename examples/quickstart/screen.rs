@@ -1,20 +1,48 @@
 //! The quickstart's output: headings, commands with their output, and checks.
 
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use opendepot_testbed::progress::Progress;
 
 /// Everything that was printed.
 static PRINTED: Mutex<String> = Mutex::new(String::new());
+/// How far the whole is: on a terminal, a bar below what is printed.
+static PROGRESS: LazyLock<Progress> = LazyLock::new(Progress::on_terminal);
+/// The last part, which begins when all programs are there: its name, and how long it takes.
+const STEPS: (&str, Duration) = ("running the steps", Duration::from_secs(15));
+/// The headings in it.
+const HEADINGS: u64 = 8;
+static HEADING: AtomicU64 = AtomicU64::new(0);
+
+/// How far the whole is.
+pub(crate) fn progress() -> &'static Progress {
+    &PROGRESS
+}
+
+/// Adds the steps to what is planned.
+pub(crate) fn plan_steps() {
+    PROGRESS.plan(STEPS.0, STEPS.1);
+}
+
+/// Begins the steps.
+pub(crate) fn begin_steps() {
+    PROGRESS.begin(STEPS.0, STEPS.1);
+    HEADING.store(0, Ordering::Relaxed);
+}
 
 /// Begins a step.
 pub(crate) fn heading(text: &str) {
+    PROGRESS.advance(HEADING.fetch_add(1, Ordering::Relaxed), HEADINGS);
     say(format!("\n== {text}"));
 }
 
 /// A remark.
 pub(crate) fn say(text: impl Display) {
     let text = format!("{text}\n");
-    print!("{text}");
+    PROGRESS.above(|| print!("{text}"));
     PRINTED.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
 }
 
@@ -43,6 +71,7 @@ pub(crate) fn printed() -> String {
 
 /// The error that ended the quickstart early.
 pub(crate) fn failure(error: &anyhow::Error) {
+    PROGRESS.end();
     eprintln!("\nquickstart: {error:#}");
 }
 
@@ -70,6 +99,7 @@ impl Proofs {
 
     /// Prints the number of checks, and those that failed.
     pub(crate) fn list(&self) {
+        PROGRESS.end();
         let failed: Vec<_> = self.0.iter().filter(|(holds, _)| !holds).collect();
         match (self.0.len(), failed.len()) {
             (all, 0) => heading(&format!("All {all} checks passed")),

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::install::Consumer;
 use crate::publish::{MANAGER, MODULE, MODULES};
 use crate::registry::Registry;
-use crate::screen::{command, heading, line, output, say};
+use crate::screen::{begin_steps, command, heading, line, output, plan_steps, progress, say};
 
 /// The namespace of the operator and of everything here.
 pub(crate) const NAMESPACE: &str = "opendepot-system";
@@ -163,7 +163,7 @@ fn build() -> Result<()> {
     }
     command("cargo", &args);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let status = Command::new(cargo).args(&args).status().context("cannot run cargo")?;
+    let status = progress().above(|| Command::new(cargo).args(&args).status()).context("cannot run cargo")?;
     ensure!(status.success(), "the operator does not build, see above");
     Ok(())
 }
@@ -184,9 +184,12 @@ fn operator_path() -> Result<PathBuf> {
 }
 
 async fn servers() -> Result<Testbed> {
-    use Server::{Etcd, KubeApiserver, KubeControllerManager, Kubectl, Versitygw};
-    // Those that this machine does not have yet are built from source, one after the other.
-    servers::binaries([Etcd, KubeApiserver, KubeControllerManager, Kubectl, Versitygw])?;
+    use Server::{Etcd, KubeApiserver, KubeControllerManager, Kubectl, Tofu, Versitygw};
+    let wanted = [Etcd, KubeApiserver, KubeControllerManager, Kubectl, Versitygw];
+    // OpenTofu, where neither client is installed.
+    let client = servers::terraform_on_path().is_none().then_some(Tofu);
+    servers::prepare(&wanted.into_iter().chain(client).collect::<Vec<_>>(), progress(), plan_steps)?;
+    begin_steps();
     let folder = |name: &str| Some(std::env::current_dir().ok()?.join(name));
     let started = Instant::now();
     let bed = Testbed::start(Options {

@@ -15,7 +15,8 @@
 //! | [`workflow`] | a GitHub Actions runner |
 //! | [`instructions`] | what a text asks its reader to do: manifests, commands, steps of workflows |
 //! | [`markdown`] | pages of documentation, as blocks, tables and links |
-//! | [`servers`] | builds those programs from source, once per machine |
+//! | [`servers`] | downloads those programs or builds them from source, once per machine |
+//! | [`progress`] | how far that is |
 //! | [`process`] | children that end with the test, however it ends |
 //!
 //! Everything listens on loopback and keeps its files in temporary folders. Nothing here knows OpenDepot's code.
@@ -32,6 +33,7 @@ pub mod markdown;
 pub mod openid;
 pub mod operator;
 pub mod process;
+pub mod progress;
 pub mod s3;
 pub mod servers;
 pub mod signing;

@@ -26,13 +26,13 @@ pub struct Terraform {
 }
 
 impl Terraform {
-    /// An empty working folder. Where there is neither `terraform` nor `tofu`, OpenTofu is built first, which takes
+    /// An empty working folder. Where there is neither `terraform` nor `tofu`, OpenTofu is got first, which may take
     /// minutes.
     pub fn new() -> Result<Self> {
         Self::of(servers::terraform()?)
     }
 
-    /// One of each client, since they differ: Terraform, if it is on `PATH`, and OpenTofu, which is built where it is missing.
+    /// One of each client, since they differ: Terraform, if it is on `PATH`, and OpenTofu, which is got where it is missing.
     pub fn both() -> Result<Vec<Self>> {
         let [tofu] = servers::binaries([servers::Server::Tofu])?;
         let terraform = servers::terraform()?;

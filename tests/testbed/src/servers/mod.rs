@@ -1,17 +1,27 @@
-//! The real servers and clients that the tests run on, built from source once per machine.
+//! The real servers and clients that the tests run on, got once per machine.
 //!
-//! The `go.mod` files below `hack/` pin them. What is built is in the user's cache folder, under the hash of that file,
-//! its `go.sum` and its code, so that a fresh clone finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
+//! CI builds them from source, as the `go.mod` files below `hack/` pin them. Elsewhere, those that their projects publish as
+//! archives are downloaded, if they were not built before. `OPENDEPOT_TEST_SERVERS=build` or `download` decides otherwise.
+//!
+//! What is built is in the user's cache folder, under the hash of `go.mod`, `go.sum` and code of our own, so that a fresh clone
+//! finds it. `$KUBEBUILDER_ASSETS`, when set, wins for what it holds.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+mod archives;
+mod build;
+mod setup;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use serde_json::Value;
+
+use self::setup::Setup;
+use crate::progress::Progress;
 
 /// CRDs of others whose objects are shipped: the module in `hack/crds/go.mod` that contains one, and where.
 const CRDS: [(&str, &str); 3] = [
@@ -21,7 +31,7 @@ const CRDS: [(&str, &str); 3] = [
 ];
 const PROMETHEUS_OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
 
-/// A program that the testbed can build.
+/// A program that the testbed can get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {
     /// Kubernetes' API server.
@@ -78,6 +88,11 @@ impl Server {
         }
     }
 
+    /// What Go calls the program that it builds.
+    fn built_as(self) -> &'static str {
+        if self == Self::Etcd { "server" } else { self.name() }
+    }
+
     /// The folder under `hack/` whose `go.mod` pins this one.
     fn module(self) -> &'static str {
         match self {
@@ -90,36 +105,42 @@ impl Server {
     }
 }
 
-/// Where the asked-for programs are, in the order of `wanted`. Those that are missing are built first, which takes
-/// minutes on a machine that has none of them.
+/// Where the asked-for programs are, in the order of `wanted`. Those that are missing are got first, which takes minutes
+/// on a machine that has none of them.
 pub fn binaries<const N: usize>(wanted: [Server; N]) -> Result<[PathBuf; N]> {
-    let mut missing = Vec::new();
-    let mut paths = wanted.map(asset);
+    let setup = Setup::of_this_machine()?;
+    setup.get(setup.missing(&wanted)?, &Progress::lines())?;
+    let mut paths = [const { PathBuf::new() }; N];
     for (server, path) in wanted.into_iter().zip(&mut paths) {
-        if path.as_os_str().is_empty() {
-            *path = cache(server.module())?.join(server.name());
-            if !path.exists() {
-                missing.push((server, path.clone()));
-            }
-        }
-    }
-    for (done, (server, path)) in missing.iter().enumerate() {
-        build(*server, path, &format!("{} of {}", done + 1, missing.len()))?;
+        *path = setup.find(server)?.with_context(|| format!("{} was not made", server.name()))?;
     }
     Ok(paths)
 }
 
-/// A `terraform` or `tofu`: one on `PATH`, or else OpenTofu, built from source.
+/// Gets missing programs. `afterwards` plans what comes after that.
+pub fn prepare(wanted: &[Server], progress: &Progress, afterwards: impl FnOnce()) -> Result<()> {
+    let setup = Setup::of_this_machine()?;
+    let missing = setup.missing(wanted)?;
+    missing.plan(progress);
+    afterwards();
+    setup.get(missing, progress)
+}
+
+/// A `terraform` or `tofu`: one on `PATH`, or else OpenTofu, which is got like the servers.
 pub fn terraform() -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = ["terraform", "tofu"].iter().find_map(|name| {
-        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
-    });
-    if let Some(found) = found {
+    if let Some(found) = terraform_on_path() {
         return Ok(found);
     }
     let [tofu] = binaries([Server::Tofu])?;
     Ok(tofu)
+}
+
+/// A `terraform` or `tofu` that is installed.
+pub fn terraform_on_path() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    ["terraform", "tofu"].iter().find_map(|name| {
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+    })
 }
 
 /// Helm, built from source.
@@ -150,14 +171,6 @@ fn downloaded(module: &str) -> Result<PathBuf> {
     Ok(folder.with_context(|| format!("go mod download {module}: {}", answer["Error"]))?.into())
 }
 
-/// The program in `$KUBEBUILDER_ASSETS`, or an empty path.
-fn asset(server: Server) -> PathBuf {
-    std::env::var_os("KUBEBUILDER_ASSETS")
-        .map(|assets| Path::new(&assets).join(server.name()))
-        .filter(|path| path.is_file())
-        .unwrap_or_default()
-}
-
 /// The folder `hack/NAME`.
 pub(crate) fn source(module: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack").join(module)
@@ -175,70 +188,29 @@ fn pinned(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(["go.mod", "go.sum"].map(|name| folder.join(name)).into_iter().chain(code).collect())
 }
 
-fn cache(module: &str) -> Result<PathBuf> {
-    cache_for(module, &pinned(&source(module))?)
-}
-
 /// The folder in the user's cache for what is made from these files.
 pub(crate) fn cache_for(module: &str, files: &[PathBuf]) -> Result<PathBuf> {
+    Ok(cache()?.join(hashed(module, files)?))
+}
+
+fn cache() -> Result<PathBuf> {
     let root = std::env::var_os("XDG_CACHE_HOME").filter(|root| !root.is_empty()).map(PathBuf::from);
     let root = root.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
     let root =
         root.context("neither XDG_CACHE_HOME nor HOME is set: set one, the built servers are kept there")?;
+    Ok(root.join("opendepot"))
+}
+
+/// The name with a hash of the files.
+fn hashed(name: &str, files: &[PathBuf]) -> Result<String> {
     let mut digest = Digest::new(&SHA256);
     for path in files {
         digest.update(&fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
     }
     let hash = *digest.finish().as_ref().first_chunk().context("a SHA-256 has 8 bytes")?;
-    Ok(root.join("opendepot").join(format!("{module}-{:016x}", u64::from_be_bytes(hash))))
+    Ok(format!("{name}-{:016x}", u64::from_be_bytes(hash)))
 }
 
-fn build(server: Server, path: &Path, progress: &str) -> Result<()> {
-    let folder = path.parent().context("a binary is in a folder")?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let guard = File::create(folder.join(".lock")).context("cannot make the build lock")?;
-    guard.lock().context("cannot take the build lock")?;
-    if path.exists() {
-        return Ok(());
-    }
-    let name = server.name();
-    let started = Instant::now();
-    tell(&format!("building {name} ({progress}), some minutes, once per machine"));
-    let unfinished = folder.join(format!(".{name}.unfinished"));
-    let status = Command::new("go")
-        .args(["build", "-trimpath", "-ldflags", &ldflags(server)?, "-o"])
-        .arg(&unfinished)
-        .arg(server.package())
-        .env("CGO_ENABLED", "0")
-        .current_dir(source(server.module()))
-        .status()
-        .with_context(|| format!("cannot run go to build {name}: install Go, or set KUBEBUILDER_ASSETS"))?;
-    if !status.success() {
-        bail!("building {name} failed, see above");
-    }
-    // Renamed last: an interrupted build is never mistaken for a good one.
-    fs::rename(&unfinished, path).with_context(|| format!("cannot put {name} into {}", folder.display()))?;
-    tell(&format!("built {name} in {} s", started.elapsed().as_secs()));
-    Ok(())
-}
-
-/// Not `eprintln`, which a test keeps to itself: who waits for minutes wants to know what for.
 pub(crate) fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Without these a Kubernetes server takes itself for v0.0.0.
-fn ldflags(server: Server) -> Result<String> {
-    if !server.package().starts_with("k8s.io/kubernetes/") {
-        return Ok("-s -w".to_owned());
-    }
-    let text = fs::read_to_string(source("servers").join("go.mod"))?;
-    let version = text.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"));
-    // What follows is a comment of Go's own: `// indirect`.
-    let version = version.and_then(|rest| rest.split_whitespace().next());
-    let version = version.context("hack/servers/go.mod does not require k8s.io/kubernetes")?;
-    let (major, rest) = version.split_once('.').context("k8s.io/kubernetes has an odd version")?;
-    let minor = rest.split('.').next().unwrap_or_default();
-    let base = "k8s.io/component-base/version";
-    Ok(format!("-s -w -X {base}.gitVersion=v{version} -X {base}.gitMajor={major} -X {base}.gitMinor={minor}"))
+    Progress::lines().say(text);
 }
