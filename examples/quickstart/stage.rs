@@ -184,8 +184,8 @@ fn operator_path() -> Result<PathBuf> {
 }
 
 async fn servers() -> Result<Testbed> {
-    use Server::{Etcd, KubeApiserver, KubeControllerManager, Kubectl, Tofu, Versitygw};
-    let wanted = [Etcd, KubeApiserver, KubeControllerManager, Kubectl, Versitygw];
+    use Server::{Etcd, KubeApiserver, Kubectl, Tofu, Versitygw};
+    let wanted = [Etcd, KubeApiserver, Kubectl, Versitygw, servers::controllers()?];
     // OpenTofu, where neither client is installed.
     let client = servers::terraform_on_path().is_none().then_some(Tofu);
     servers::prepare(&wanted.into_iter().chain(client).collect::<Vec<_>>(), progress(), plan_steps)?;

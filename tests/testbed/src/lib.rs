@@ -2,7 +2,7 @@
 //!
 //! | part | what it is |
 //! |---|---|
-//! | [`control_plane`] | etcd, kube-apiserver and kube-controller-manager, with an audit log to count calls in |
+//! | [`control_plane`] | etcd, kube-apiserver and Kubernetes' own controllers, with an audit log to count calls in |
 //! | [`s3`] | versitygw, behind a proxy that counts and fails requests |
 //! | [`github`] | GitHub's site, REST API and archives, of real git repositories |
 //! | [`aws`] | a stand-in for AWS, and the AWS CLI |

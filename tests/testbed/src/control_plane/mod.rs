@@ -25,7 +25,7 @@ use self::kubeconfig::Cluster;
 use crate::authority::Authority;
 use crate::background::{eventually, free_port};
 use crate::process::{Folder, Process, Spec};
-use crate::servers::{Server, binaries};
+use crate::servers::{Server, binaries, controllers};
 
 /// What a run of `kubectl` came to.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ pub struct ControlPlane {
     authority: Authority,
     cluster: Cluster,
     kubectl: PathBuf,
-    controller_manager: PathBuf,
+    controllers: PathBuf,
     audit: Audit,
     servers: Vec<Process>,
 }
@@ -68,10 +68,9 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts etcd and the API server. The controllers start with [`Self::start_controllers`].
     pub async fn start() -> Result<Self> {
-        use Server::{Etcd, KubeApiserver, KubeControllerManager, Kubectl};
-        let wanted = [KubeApiserver, KubeControllerManager, Kubectl, Etcd];
-        let found = tokio::task::spawn_blocking(move || binaries(wanted)).await??;
-        let [api_server, controller_manager, kubectl, etcd] = found;
+        use Server::{Etcd, KubeApiserver, Kubectl};
+        let found = tokio::task::spawn_blocking(|| binaries([KubeApiserver, controllers()?, Kubectl, Etcd]));
+        let [api_server, controllers, kubectl, etcd] = found.await??;
         let folder = Folder::new("control-plane")?;
         let authority = Authority::new("testbed-kubernetes")?;
         let (etcd_url, port) = (format!("http://127.0.0.1:{}", free_port()?), free_port()?);
@@ -82,7 +81,7 @@ impl ControlPlane {
             Process::spawn(&api_server_spec(api_server, folder.path(), &etcd_url, port))?,
         ];
         let audit = Audit::new(&folder.path().join("audit.log"));
-        let plane = Self { folder, authority, cluster, kubectl, controller_manager, audit, servers };
+        let plane = Self { folder, authority, cluster, kubectl, controllers, audit, servers };
         plane.wait_until_ready().await?;
         Ok(plane)
     }
@@ -109,12 +108,14 @@ impl ControlPlane {
         // As the plain system:kube-controller-manager, the garbage collector may not read custom resources.
         let identity = self.authority.client("kube-controller-manager", "system:masters")?;
         kubeconfig::write(&path, &self.cluster.for_certificate(&identity))?;
-        let spec =
-            Spec::new(&self.controller_manager, self.folder.path().join("kube-controller-manager.log"))
-                .arg(format!("--kubeconfig={}", path.display()))
+        let mut spec = Spec::new(&self.controllers, self.folder.path().join("kube-controller-manager.log"))
+            .arg(format!("--kubeconfig={}", path.display()));
+        if self.controllers.ends_with("kube-controller-manager") {
+            spec = spec
                 .args(["--controllers=garbagecollector,namespace,serviceaccount", "--leader-elect=false"])
                 .args(["--bind-address=127.0.0.1", "--secure-port=0"])
                 .args(["--kube-api-qps=1000", "--kube-api-burst=2000"]);
+        }
         self.servers.push(Process::spawn(&spec)?);
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::Server;
 use crate::progress::Progress;
 
 /// The time in which a processor compiles a package, on average.
-const PACKAGE: Duration = Duration::from_millis(400);
+const PACKAGE: Duration = Duration::from_millis(330);
 
 /// Programs of one Go module, which are built at once: what they share is compiled once, and all processors link.
 pub(super) struct Build<'a> {
@@ -94,7 +94,7 @@ impl Build<'_> {
 /// How long it takes if nothing is compiled yet, before that is known better.
 pub(super) fn takes(servers: &[Server]) -> Duration {
     // What a program adds to the others.
-    on_all_processors(1_000 + 400 * servers.len())
+    on_all_processors(700 + 480 * servers.len())
 }
 
 fn on_all_processors(packages: usize) -> Duration {

@@ -38,6 +38,8 @@ pub enum Server {
     KubeApiserver,
     /// Kubernetes' own controllers.
     KubeControllerManager,
+    /// The three of them that the tests need, in a program of our own that is built in a third of the time.
+    Controllers,
     /// Kubernetes' command line.
     Kubectl,
     /// The API server's database.
@@ -61,6 +63,7 @@ impl Server {
         match self {
             Self::KubeApiserver => "kube-apiserver",
             Self::KubeControllerManager => "kube-controller-manager",
+            Self::Controllers => "controllers",
             Self::Kubectl => "kubectl",
             Self::Etcd => "etcd",
             Self::Versitygw => "versitygw",
@@ -76,6 +79,7 @@ impl Server {
         match self {
             Self::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
             Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
+            Self::Controllers => "./controllers",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Etcd => "go.etcd.io/etcd/server/v3",
             Self::Versitygw => "github.com/versity/versitygw/cmd/versitygw",
@@ -86,6 +90,11 @@ impl Server {
             Self::OpenId => ".",
             Self::KubeStateMetrics => "k8s.io/kube-state-metrics/v2",
         }
+    }
+
+    /// Programs that are built at once, and kept in a folder of this name.
+    fn group(self) -> &'static str {
+        if self == Self::Controllers { "controllers" } else { self.module() }
     }
 
     /// What Go calls the program that it builds.
@@ -115,6 +124,11 @@ pub fn binaries<const N: usize>(wanted: [Server; N]) -> Result<[PathBuf; N]> {
         *path = setup.find(server)?.with_context(|| format!("{} was not made", server.name()))?;
     }
     Ok(paths)
+}
+
+/// The program with Kubernetes' controllers: the real one in CI, and where it is built already.
+pub fn controllers() -> Result<Server> {
+    Setup::of_this_machine()?.controllers()
 }
 
 /// Gets missing programs. `afterwards` plans what comes after that.
@@ -177,15 +191,17 @@ pub(crate) fn source(module: &str) -> PathBuf {
 }
 
 /// What decides on the program: `go.mod`, `go.sum`, and code of our own.
-fn pinned(folder: &Path) -> Result<Vec<PathBuf>> {
-    let files = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+fn pinned(server: Server) -> Result<Vec<PathBuf>> {
+    let module = source(server.module());
+    let code = module.join(if server == Server::Controllers { "controllers" } else { "" });
+    let files = fs::read_dir(&code).with_context(|| format!("cannot read {}", code.display()))?;
     let files = files.map(|file| Ok(file?.path())).collect::<std::io::Result<Vec<_>>>()?;
     let mut code: Vec<PathBuf> = files
         .into_iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "go"))
         .collect();
     code.sort();
-    Ok(["go.mod", "go.sum"].map(|name| folder.join(name)).into_iter().chain(code).collect())
+    Ok(["go.mod", "go.sum"].map(|name| module.join(name)).into_iter().chain(code).collect())
 }
 
 /// The folder in the user's cache for what is made from these files.

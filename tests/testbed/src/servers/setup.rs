@@ -28,7 +28,7 @@ pub(super) struct Setup {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Missing {
     pub archives: Vec<(Archive, Vec<Server>)>,
-    /// By the folder of their module.
+    /// By their group.
     pub builds: Vec<(&'static str, Vec<Server>)>,
 }
 
@@ -42,9 +42,9 @@ impl Missing {
     }
 
     fn build(&mut self, server: Server) {
-        match self.builds.iter_mut().find(|(module, _)| *module == server.module()) {
+        match self.builds.iter_mut().find(|(group, _)| *group == server.group()) {
             Some((_, programs)) => programs.push(server),
-            None => self.builds.push((server.module(), vec![server])),
+            None => self.builds.push((server.group(), vec![server])),
         }
     }
 
@@ -76,6 +76,14 @@ impl Setup {
         Ok([asset, Some(built), downloaded].into_iter().flatten().find(|path| path.is_file()))
     }
 
+    /// The whole controller manager where it is built, or where everything is to be built. No archive has it, and building it
+    /// takes as long as building all other servers.
+    pub(super) fn controllers(&self) -> Result<Server> {
+        let real = Server::KubeControllerManager;
+        let wanted = self.site.is_none() || self.find(real)?.is_some();
+        Ok(if wanted { real } else { Server::Controllers })
+    }
+
     pub(super) fn missing(&self, wanted: &[Server]) -> Result<Missing> {
         let mut missing = Missing::default();
         for server in wanted {
@@ -105,10 +113,10 @@ impl Setup {
                 builds.build(server);
             }
         }
-        for (module, programs) in builds.builds {
+        for (_, programs) in builds.builds {
             let [first, ..] = programs[..] else { continue };
             progress.begin(&build::label(&programs), build::takes(&programs));
-            let (go, source, folder) = (&self.go, &source(module), &self.folder(first)?);
+            let (go, source, folder) = (&self.go, &source(first.module()), &self.folder(first)?);
             Build { go, source, folder, progress }.run(&programs)?;
         }
         Ok(())
@@ -129,7 +137,7 @@ impl Setup {
 
     /// The folder of this program, if it is built.
     fn folder(&self, server: Server) -> Result<PathBuf> {
-        Ok(self.cache.join(hashed(server.module(), &pinned(&source(server.module()))?)?))
+        Ok(self.cache.join(hashed(server.group(), &pinned(server)?)?))
     }
 }
 

@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{SHA512, digest};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::Server::{Etcd, KubeApiserver, KubeControllerManager, Kubectl, Tofu, Versitygw};
+use super::Server::{Controllers, Etcd, KubeApiserver, KubeControllerManager, Kubectl, Tofu, Versitygw};
 use super::archives::{Archive, ENVTEST, OPENTOFU, VERSITYGW, hexadecimal};
 use super::setup::{Missing, downloads};
 use super::*;
@@ -161,7 +161,12 @@ fn what_is_missing_is_in_archives_as_far_as_they_are_published() {
     assert_eq!(archives, [vec![Etcd, KubeApiserver, Kubectl], vec![Versitygw], vec![Tofu]]);
     assert_eq!(missing.builds, [("servers", vec![KubeControllerManager])]);
 
+    assert_eq!(setup.controllers().unwrap(), Controllers);
+    let missing = setup.missing(&[Controllers, Etcd]).unwrap();
+    assert_eq!(missing.builds, [("controllers", vec![Controllers])]);
+
     setup.site = None;
+    assert_eq!(setup.controllers().unwrap(), KubeControllerManager);
     let missing = setup.missing(&wanted).unwrap();
     assert_eq!(missing.archives, []);
     let servers = vec![Etcd, KubeApiserver, KubeControllerManager, Kubectl, Versitygw];
