@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use opendepot::cli::{self, Cli, Command, Credentials};
+use opendepot::command::notice::{self, Notice};
 use opendepot::command::output;
 use opendepot::command::version::Build;
 use opendepot::command::{archive, check, publish, source, validate};
-use opendepot::notice::{self, Notice};
 use opendepot::observe::telemetry::{self, LogFormat};
 use opendepot::registry::credentials;
 use opendepot::{api, operator, serve};

@@ -197,7 +197,7 @@ fn drain(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory as _, Parser as _};
+    use clap::Parser as _;
 
     use crate::cli::{Cli, Command, Serve};
 
@@ -242,17 +242,6 @@ mod tests {
         ] {
             let message = serve(&["--allow-storage", "*=*", flag, value]).unwrap_err();
             assert!(message.contains(expected), "{flag} {value}: {message}");
-        }
-    }
-
-    #[test]
-    fn every_flag_has_its_environment_twin() {
-        let cli = Cli::command();
-        let serve = cli.find_subcommand("serve").unwrap();
-        for arg in serve.get_arguments().filter(|a| !["help", "version"].contains(&a.get_id().as_str())) {
-            let twin = format!("OPENDEPOT_{}", arg.get_long().unwrap().to_uppercase().replace('-', "_"));
-            assert_eq!(arg.get_env().and_then(|e| e.to_str()), Some(twin.as_str()));
-            assert!(arg.get_help().is_some(), "{twin}");
         }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) fn module(text: &str) -> Result<String, String> {
 
 pub(crate) fn object(text: &str) -> Result<String, String> {
     if !is_dns_subdomain(text, 253) {
-        return Err("write the name of an object, such as opendepot".into());
+        return Err("write the name of an object, such as opendepot or opendepot-staging".into());
     }
     Ok(text.to_owned())
 }

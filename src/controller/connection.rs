@@ -17,9 +17,6 @@ pub(crate) async fn inferred() -> Result<Config, InferConfigError> {
 }
 
 /// The same for a server.
-///
-/// # Errors
-/// As [`inferred`].
 pub(crate) async fn config() -> Result<Config, InferConfigError> {
     let mut config = inferred().await?;
     // kube retries a POST up to 15 times; each caller has its own back-off.

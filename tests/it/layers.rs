@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 8] = [
     &["archive", "github", "storage"],
     &["api"],
     &["controller"],
-    &["module", "version", "registry", "notice"],
+    &["module", "version", "registry"],
     &["command", "startup"],
     &["cli", "operator", "serve"],
 ];

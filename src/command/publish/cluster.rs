@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use super::manifest::Manifest;
 use super::stored::harmless;
 use crate::api::{Module, REQUESTED_AT, Version};
+use crate::command::connection::FIELD_MANAGER;
 use crate::controller::client;
 
-/// The field manager: Flux takes over what others write whose name begins with `kubectl`.
-const FIELD_MANAGER: &str = "opendepot-release";
 /// How often an append is sent again when others edit the Module.
 const ATTEMPTS: u32 = 10;
 /// Events that are printed.

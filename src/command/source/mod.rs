@@ -10,10 +10,10 @@ use serde_json::Value;
 pub use self::block::Block;
 use self::block::{Chosen, NoVersion};
 use super::arguments;
+use super::connection::{ConnectError, connect};
 use super::output::Output;
 use crate::api::{Module, Version, VersionStatus, object_name};
 use crate::controller::client;
-use crate::controller::connection::inferred;
 use crate::domain::Release;
 use crate::domain::names::is_dns_subdomain;
 
@@ -66,8 +66,8 @@ pub struct Source {
 /// Why there is no block to print.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    #[error("no Kubernetes cluster is configured: {0}")]
-    Config(#[from] kube::config::InferConfigError),
+    #[error(transparent)]
+    Connection(#[from] ConnectError),
     #[error("there is no Module {module} in the namespace {namespace}: choose another namespace with -n")]
     NoModule { module: String, namespace: String },
     #[error("Module {module} in the namespace {namespace}: {error}")]
@@ -89,9 +89,7 @@ pub enum SourceError {
 /// # Errors
 /// [`SourceError`] if the version cannot be installed.
 pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
-    let config = inferred().await?;
-    let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config)?;
+    let (client, namespace) = connect(arguments.namespace.as_deref()).await?;
     let name = arguments.module.clone();
     let module = client::objects::<Module>(&client, &namespace).get(&name).await.map_err(|error| {
         if client::is_gone(&error) {

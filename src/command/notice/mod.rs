@@ -8,19 +8,16 @@ mod edit;
 use std::time::Duration;
 
 use clap::Args;
-use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
 use self::edit::{Edited, NotListed};
+use super::arguments;
+use super::connection::{ConnectError, FIELD_MANAGER, connect};
 use crate::api::Module;
 use crate::controller::client;
-use crate::controller::connection::inferred;
 use crate::domain::Release;
-use crate::domain::names::{is_dns_label, is_dns_subdomain};
 
-/// The field manager: Flux takes over what others write whose name begins with `kubectl`.
-const FIELD_MANAGER: &str = "opendepot-release";
 /// How often the command tries while others edit the list.
 const ATTEMPTS: u32 = 10;
 
@@ -28,16 +25,16 @@ const ATTEMPTS: u32 = 10;
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// Name of the Module object.
-    #[arg(value_parser = object_name)]
+    #[arg(value_parser = arguments::module)]
     pub module: String,
     /// A version that the Module lists, with or without a leading v.
-    #[arg(value_name = "VERSION", value_parser = release)]
+    #[arg(value_name = "VERSION", value_parser = arguments::release)]
     pub release: Release,
     /// The reason, which clients and people read: at most 256 characters in one line. An empty text removes the notice.
     #[arg(value_parser = notice)]
     pub text: String,
     /// Namespace of the Module. Default: the namespace of the kubeconfig's context.
-    #[arg(short, long, value_parser = namespace)]
+    #[arg(short, long, value_parser = arguments::namespace)]
     pub namespace: Option<String>,
 }
 
@@ -51,8 +48,8 @@ pub enum Notice {
 /// Why a notice was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum NoticeError {
-    #[error("no Kubernetes cluster is configured: {0}")]
-    Config(#[from] kube::config::InferConfigError),
+    #[error(transparent)]
+    Connection(#[from] ConnectError),
     #[error("there is no Module {module} in the namespace {namespace}: choose another with -n")]
     NoModule { module: String, namespace: String },
     #[error(
@@ -85,9 +82,8 @@ fn near(listed: &NotListed) -> String {
 
 /// Writes a notice. Returns the sentence for the user.
 pub async fn run(notice: Notice, arguments: &Arguments) -> Result<String, NoticeError> {
-    let config = inferred().await?;
-    let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let api = client::objects::<Module>(&Client::try_from(config)?, &namespace);
+    let (client, namespace) = connect(arguments.namespace.as_deref()).await?;
+    let api = client::objects::<Module>(&client, &namespace);
     let command = Command { notice, arguments, namespace, api };
     for attempt in 0..ATTEMPTS {
         if let Some(sentence) = command.attempt().await? {
@@ -169,24 +165,6 @@ impl Notice {
             Self::Withdrawn => "withdrawn",
         }
     }
-}
-
-fn release(text: &str) -> Result<Release, String> {
-    Release::parse(text).map_err(|error| error.to_string())
-}
-
-fn object_name(text: &str) -> Result<String, String> {
-    if !is_dns_subdomain(text, 253) {
-        return Err("write the name of a Module, such as terraform-aws-eks".into());
-    }
-    Ok(text.to_owned())
-}
-
-fn namespace(text: &str) -> Result<String, String> {
-    if !is_dns_label(text) {
-        return Err("write the name of a namespace, such as team-a".into());
-    }
-    Ok(text.to_owned())
 }
 
 fn notice(text: &str) -> Result<String, String> {
