@@ -13,21 +13,69 @@ const END: &str = "<!-- End of the generated tables. -->\n";
 /// The sections of the page: title, text above the table, and what its reasons are about.
 const SECTIONS: [(&str, &str, &[About]); 9] = [
     ("At rest and at work", "", &[About::Work]),
-    ("Configuration errors", "", &[About::Spec]),
+    (
+        "Configuration errors",
+        r#"The message names the field, and some messages contain the command that corrects it:
+
+```sh
+kubectl get modules.opendepot.defdev.io terraform-aws-eks -n opendepot-system \
+    -o jsonpath='{.status.conditions[?(@.type=="Ready")].message}{"\n"}'
+kubectl get versions.opendepot.defdev.io terraform-aws-eks-21.12.0 -n opendepot-system -o jsonpath='{.spec}{"\n"}'
+```"#,
+        &[About::Spec],
+    ),
     (
         "The address in the registry",
         "These are reasons of the condition `Addressable`. `ProviderMissing` is one of them too. Without a registry they have no consequence.",
         &[About::Address],
     ),
-    ("What the operator's flags allow", "", &[About::Flags]),
-    ("GitHub and its credentials", "", &[About::Secret, About::Access, About::GitHub]),
-    ("The archive", "", &[About::Content, About::Disk]),
+    (
+        "What the operator's flags allow",
+        r#"The message names the flag. To see the flags that are set, as arguments and as environment variables:
+
+```sh
+kubectl get deployment opendepot -n opendepot-system \
+    -o jsonpath='{.spec.template.spec.containers[0].args}{"\n"}{.spec.template.spec.containers[0].env}{"\n"}'
+```
+
+Set them where the operator was installed: with Helm `allowStorage`, `s3Endpoints` and `githubHosts`, with Kustomize in your
+[overlay](operations.md#configure)."#,
+        &[About::Flags],
+    ),
+    (
+        "GitHub and its credentials",
+        r"To see which Secrets there are, with the names of their keys and without their values, and whether GitHub has the tag:
+
+```sh
+kubectl describe secrets -n opendepot-system
+git ls-remote --tags https://github.com/terraform-aws-modules/terraform-aws-eks '*21.12.0'
+```",
+        &[About::Secret, About::Access, About::GitHub],
+    ),
+    (
+        "The archive",
+        r"To repeat what the operator does with the tag's archive, without storing it:
+
+```sh
+opendepot archive terraform-aws-modules/terraform-aws-eks v21.12.0
+```",
+        &[About::Content, About::Disk],
+    ),
     (
         "Warnings about a stored archive",
         "Each is a Warning Event of the Version, sent when an object was stored. The Version is ready.",
         &[About::Warning],
     ),
-    ("S3", "", &[About::Storage]),
+    (
+        "S3",
+        r#"To see where a Version is stored, and what the operator's identity may do in its bucket:
+
+```sh
+kubectl get versions.opendepot.defdev.io terraform-aws-eks-21.12.0 -n opendepot-system -o jsonpath='{.status.storage}{"\n"}'
+kubectl exec -n opendepot-system deployment/opendepot -- /opendepot check terraform-aws-eks -n opendepot-system
+```"#,
+        &[About::Storage],
+    ),
     ("The operator", "", &[About::Operator]),
 ];
 

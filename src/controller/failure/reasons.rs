@@ -50,7 +50,7 @@ reasons! {
         "nothing";
     Progressing: Progress, Work, Bucket,
         "a Module waits for its Versions, or for the end of a forced sync",
-        "wait, or look at its Versions";
+        "wait. If it lasts, find the Version that is not ready with the first command of this page";
     Publishing: Progress, Work, Bucket,
         "the version is being fetched and stored",
         "wait";
@@ -59,14 +59,14 @@ reasons! {
         "wait, and find out who deletes objects in the bucket";
     Suspended: Paused, Work, Bucket,
         "`spec.suspend` of the Version or its Module is true; the message names an earlier failure, if any",
-        "set it to false to resume; an earlier failure is then checked again";
+        "set `spec.suspend` to `false` where it is `true`, see [suspend](operations.md#suspend); an earlier failure is then checked again";
     Deleting: Progress, Work, Bucket,
         "the object is being deleted",
-        "wait";
+        "wait. If it lasts, see [a Version is not deleted](#questions)";
     InvalidSpec: Manual, Spec, Spec,
         "a field has an unusable value; the message names it. While a Module has this reason, nothing is \
          removed",
-        "correct the field";
+        "correct the field in the manifest, or with `kubectl edit`";
     ProviderMissing: Manual, Spec, Fetch,
         "`moduleConfig.provider` is missing; versions are stored anyway",
         "set it, for example to `aws`";
@@ -95,13 +95,13 @@ reasons! {
     VersionsFailed: Inherited, Spec, Fetch,
         "Versions of a Module failed for different reasons (if they all have one reason, the Module has that \
          reason too); the message quotes the first failure",
-        "look at that Version";
+        "find that Version with the first command of this page, and its reason in these tables";
     Addressable: Done, Address, Spec,
         "the Module has the address in the message; versions that no client can parse are named",
         "nothing";
     NameNotAddressable: Manual, Address, Spec,
         "clients do not accept the module's name in an address, for example because of a dot",
-        "set the annotation `opendepot.defdev.io/registry-name`; no object moves";
+        "set the annotation `opendepot.defdev.io/registry-name` of the Module to a name without it; no object moves";
     RegistryNameInvalid: Manual, Address, Spec,
         "clients do not accept the annotation `opendepot.defdev.io/registry-name` as a name",
         "write up to 64 letters, digits, `-` and `_`";
@@ -126,15 +126,15 @@ reasons! {
         "the Secret does not exist in the Module's namespace",
         "create it, or correct `secretName`";
     SecretForbidden: Manual, Secret, FetchStart,
-        "the operator has no permission to read the Secret",
-        "grant `get` on it; see [security](security.md)";
+        "the operator's service account has no permission to read the Secret",
+        "grant `get` on it to the operator's ServiceAccount; see [security](security.md)";
     SecretInvalid: Manual, Secret, FetchStart,
         "a key of the Secret is missing or has an unusable value",
         "set the key that the message names: `githubAppID`, `githubInstallID` and `githubPrivateKey`, or \
          `githubToken`";
     CredentialsRefused: Manual, Secret, Fetch,
         "GitHub rejects the credentials",
-        "check that the App is installed and its key not revoked, or that the token is valid";
+        "on GitHub, check that the App is installed and its key not revoked, or that the token has not expired; then update the Secret";
     TokenNotReady: Automatic, GitHub, Fetch,
         "the App's token is less than a minute old and not valid on all of GitHub's servers yet",
         "wait; after a minute GitHub's answer is final";
@@ -153,8 +153,8 @@ reasons! {
         "GitHub's rate limit is reached, or its site blocks an anonymous request with a web page",
         "wait; see [rate limits](operations.md#rate-limits)";
     GitHubUnavailable: Automatic, GitHub, Fetch,
-        "GitHub failed or could not be reached",
-        "check proxy, DNS, egress and githubstatus.com";
+        "GitHub failed, or could not be reached through the proxy, DNS and network policy of the operator's pod",
+        "see githubstatus.com; if GitHub works, run `opendepot check` in the pod, whose line `egress` names what fails";
     UnexpectedAnswer: Automatic, GitHub, Fetch,
         "the response is not a valid response to a request for an archive",
         "check what is between the operator and GitHub: a gateway's login page, a redirect of the App's token \
@@ -218,7 +218,7 @@ reasons! {
         "the bucket's name, region or endpoint is wrong",
         "correct it; the message names the right region if S3 returned it";
     StorageAccessDenied: Automatic, Storage, Bucket,
-        "S3 denies access",
+        "S3 denies the operator's identity access to the object or the bucket",
         "give the operator's role the [policy](../examples/aws/s3-policy.json). Without `s3:ListBucket`, a \
          missing object has this reason too. To finish a deletion at once, set `deletionPolicy: Retain`";
     StorageCredentialsInvalid: Automatic, Storage, Bucket,
@@ -235,8 +235,8 @@ reasons! {
          it lacks or that conflicts with `kmsKeyId`, and a method that it forbids",
         "correct the spec or the store; see [stores](stores.md)";
     StorageUnavailable: Automatic, Storage, Bucket,
-        "S3 failed or could not be reached",
-        "check endpoint, proxy, egress and `--ca-file`";
+        "S3 failed, or could not be reached; the message has the cause",
+        "run `opendepot check` in the pod; check the endpoint, the proxy, `--ca-file`, and the NetworkPolicy";
     ChecksumMismatch: Automatic, Storage, Fetch,
         "the object that S3 stored differs from the one that was sent",
         "wait; if it persists, check the disk and the proxy";
@@ -252,8 +252,8 @@ reasons! {
         "allow `s3:DeleteObject` at the old location";
     ApiUnavailable: Automatic, Operator, Fetch,
         "the Kubernetes API failed or could not be reached; only an Event and the log report it, not the status",
-        "check the API server";
+        "check the API server: `kubectl get --raw /readyz`";
     InternalError: Automatic, Operator, Fetch,
         "a defect of the operator, which was caught",
-        "report it, with the log of that minute";
+        "report it with the log of that minute; see [support](../SUPPORT.md)";
 }
