@@ -1,27 +1,21 @@
-//! The sequence of requests for one tag's archive: which host receives the credential, and the meaning of each 404.
+//! Fetches a tag's archive: which spelling of the tag exists, or what is missing.
 
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
 use reqwest::Response;
-use secrecy::SecretString;
 use tokio::fs::File;
 use url::Url;
 
 use super::{
-    account::{Authorization, Requester},
     client::Client,
     credential::Credential,
-    error::{FetchError, explanation},
-    rate_limit::Answer,
-    redirect::{is_foreign, is_page, new_address, serves_archives, target},
-    token::Refusal,
-    transport::{Transport, bounded_body, drain, save},
+    error::FetchError,
+    redirect::new_address,
+    session::{Doubt, End, Missing, Session},
+    transport::{Transport, drain, save},
 };
 use crate::domain::repository::authority;
 use crate::domain::{ArchiveFormat, Repository};
-
-const MOST_REDIRECTS: usize = 5;
 
 /// What to fetch, and its limits.
 #[derive(Debug, Clone, Copy)]
@@ -75,14 +69,6 @@ pub(super) async fn is_visible<T: Transport>(
     Session::new(client, repository, credential).repository_answers().await
 }
 
-/// One fetch. All its requests belong to one account.
-struct Session<'a, T> {
-    client: &'a Client<T>,
-    repository: &'a Repository,
-    requester: Requester<'a, T>,
-    renewed: bool,
-}
-
 /// An archive that is about to be read.
 struct Found {
     tag: String,
@@ -93,37 +79,7 @@ struct Found {
     response: Response,
 }
 
-/// End of a chain of redirects.
-enum End {
-    Body { response: Box<Response>, served_by: Url, moved: Option<Url> },
-    Missing(Missing),
-}
-
-/// Meaning of a 404.
-#[derive(Clone, Copy)]
-struct Missing {
-    /// Whether the host that serves archives sent it. Then the tag does not exist; otherwise the repository does not or,
-    /// with a credential, either of them.
-    handed_over: bool,
-    doubt: Doubt,
-}
-
-/// Whether a new token, which not all of GitHub's servers accept yet, may be the cause of a 404.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Doubt {
-    None,
-    /// The token is new, but has worked for this repository.
-    New,
-    /// The token is new, and has not worked for this repository yet.
-    Unproven,
-}
-
-impl<'a, T: Transport> Session<'a, T> {
-    fn new(client: &'a Client<T>, repository: &'a Repository, credential: &'a Credential) -> Self {
-        let requester = Requester::new(client, repository, credential);
-        Self { client, repository, requester, renewed: false }
-    }
-
+impl<T: Transport> Session<'_, T> {
     async fn find(&mut self, tags: &[String], format: ArchiveFormat) -> Result<Found, FetchError> {
         let authenticated = self.requester.authenticated();
         let (mut found, mut doubted, mut repository_seen) = (None, Vec::new(), false);
@@ -185,122 +141,6 @@ impl<'a, T: Transport> Session<'a, T> {
                 Err(FetchError::TokenNotReady { status: 404, what })
             }
         }
-    }
-
-    fn no_repository(&self) -> FetchError {
-        let authenticated = self.requester.authenticated();
-        FetchError::RepositoryNotFound { repository: self.repository.to_string(), authenticated }
-    }
-
-    /// The error for a web page instead of an answer. For an anonymous request, a login page of the repository's own host
-    /// means that the repository is not public.
-    async fn login(&self, url: &Url, response: Response) -> FetchError {
-        drain(response).await;
-        if self.requester.authenticated() || is_foreign(self.repository, url) {
-            FetchError::WebPage { host: authority(url) }
-        } else {
-            self.no_repository()
-        }
-    }
-
-    /// Follows redirects, and checks each one. Only the host of `start` receives the credential and counts for its limits,
-    /// and a chain that has left that host does not return to it with the credential.
-    async fn follow(&mut self, start: &Url) -> Result<End, FetchError> {
-        let mut url = start.clone();
-        let (mut at_home, mut temporary, mut moved) = (true, false, None);
-        for _ in 0..=MOST_REDIRECTS {
-            at_home &= authority(&url) == authority(start);
-            let (response, doubt) = self.send(&url, at_home).await?;
-            let (page, foreign) =
-                (is_page(response.headers()) && !serves_archives(&url), is_foreign(self.repository, &url));
-            let status = response.status();
-            match status {
-                StatusCode::OK if page => return Err(self.login(&url, response).await),
-                // Not GitHub's page about a repository that it does not show.
-                StatusCode::NOT_FOUND if page && foreign => return Err(self.login(&url, response).await),
-                StatusCode::OK => {
-                    return Ok(End::Body { response: Box::new(response), served_by: url, moved });
-                }
-                StatusCode::NOT_FOUND => {
-                    drain(response).await;
-                    let handed_over = serves_archives(&url) || (temporary && foreign);
-                    return Ok(End::Missing(Missing { handed_over, doubt }));
-                }
-                StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT => {}
-                StatusCode::FOUND | StatusCode::SEE_OTHER | StatusCode::TEMPORARY_REDIRECT => {
-                    temporary = true;
-                }
-                _ => return Err(self.requester.refusal(&authority(&url), status, None)),
-            }
-            let next = target(&url, response.headers())?;
-            // A permanent redirect names the repository's new address; the last one counts.
-            if !temporary && !serves_archives(&url) {
-                moved = Some(next.clone());
-            }
-            url = next;
-            drain(response).await;
-        }
-        Err(FetchError::TooManyRedirects { host: authority(&url) })
-    }
-
-    /// Sends one request, with the credential if `at_home`. A revoked installation token is replaced once; one that is too
-    /// new for its rejection to count is kept for the next attempt.
-    async fn send(&mut self, url: &Url, at_home: bool) -> Result<(Response, Doubt), FetchError> {
-        let repository = self.repository.to_string();
-        loop {
-            let by = if at_home { self.requester.authorization().await? } else { Authorization::None };
-            let sent = Instant::now();
-            let response = self.client.transport.get(url, by.token()).await?;
-            let outcome = self.judge(url, response, by.token(), sent).await;
-            let Authorization::App(grant) = by else {
-                return outcome.map(|response| (response, Doubt::None));
-            };
-            let error = match outcome {
-                Ok(response) if response.status() != StatusCode::NOT_FOUND => {
-                    grant.worked_for(&repository);
-                    return Ok((response, Doubt::None));
-                }
-                Ok(response) => {
-                    let doubt = match (self.client.tokens.is_new(&grant), grant.works_for(&repository)) {
-                        (false, _) => Doubt::None,
-                        (true, true) => Doubt::New,
-                        (true, false) => Doubt::Unproven,
-                    };
-                    return Ok((response, doubt));
-                }
-                Err(error) => error,
-            };
-            let Some((status, what)) = error.refuses_token() else { return Err(error) };
-            match self.client.tokens.refused(self.requester.account(), &grant, status).await {
-                Refusal::TooNew => return Err(FetchError::TokenNotReady { status, what }),
-                Refusal::Replace if !self.renewed => self.renewed = true,
-                Refusal::Replace | Refusal::Counts => return Err(error),
-            }
-        }
-    }
-
-    /// Returns an answer that leads further (below 400, and 404); every other status is an error.
-    async fn judge(
-        &self,
-        url: &Url,
-        response: Response,
-        token: Option<&SecretString>,
-        sent: Instant,
-    ) -> Result<Response, FetchError> {
-        let (host, status, authorized) = (authority(url), response.status(), token.is_some());
-        if status.as_u16() < 400 || status == StatusCode::NOT_FOUND {
-            let answer = Answer { status, headers: response.headers(), message: None, authorized, sent };
-            self.requester.observe(&host, answer)?;
-            return Ok(response);
-        }
-        let headers = response.headers().clone();
-        let message = explanation(&bounded_body(response).await, token);
-        let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized, sent };
-        self.requester.observe(&host, answer)?;
-        if status == StatusCode::UNAUTHORIZED && is_page(&headers) && is_foreign(self.repository, url) {
-            return Err(FetchError::WebPage { host });
-        }
-        Err(self.requester.refusal(&host, status, message))
     }
 }
 

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `settings` | time limits, allowed hosts, trusted certificates |
 //! | `client` | state that all fetches share |
-//! | `fetch` | the sequence of requests for one tag, and which host receives the credential |
+//! | `fetch` | the archive of the first tag that exists |
+//! | `session` | the requests of one fetch, and which host receives the credential |
 //! | `account` | the credential of one fetch, and the meaning of a rejection |
 //! | `credential` | credentials from a Secret, validated before any request |
 //! | `token` | cache of installation tokens |
@@ -32,6 +33,7 @@ mod page_block;
 mod rate_limit;
 mod redaction;
 mod redirect;
+mod session;
 mod settings;
 mod token;
 mod transport;
@@ -103,9 +105,6 @@ impl GitHub {
     }
 
     /// Checks that GitHub shows a repository to the credential, with a request to its API.
-    ///
-    /// # Errors
-    /// [`FetchError`].
     pub async fn is_visible(
         &self,
         repository: &Repository,

@@ -14,9 +14,10 @@ use kube::api::{Api, DeleteParams, DynamicObject, PostParams, Preconditions};
 
 use super::attempts::Attempts;
 use super::batch::{Batch, Due, Outcome, Planned};
+use super::edit::{Change, Target};
 use super::patch::{merge_patch, new_version};
 use super::permit::Permit;
-use super::plan::{Change, Create, Target};
+use super::plan::Create;
 use super::view::ModuleView;
 use crate::api::{ModuleConfig, Version};
 use crate::controller::client::{self, is_refusal};

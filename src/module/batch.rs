@@ -2,7 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
-use super::plan::{Change, Create, Target};
+use super::edit::{Change, Target};
+use super::plan::Create;
 
 /// Requests of one Module in flight at once.
 const MAX_IN_FLIGHT: usize = 8;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::attempts::Attempts;
-use super::plan::{Change, Plan};
+use super::edit::Change;
+use super::plan::Plan;
 use super::refused::Refused;
 use super::view::ModuleView;
 use crate::api::condition::{self, Outcome};

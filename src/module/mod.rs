@@ -14,6 +14,7 @@ mod conflict;
 mod context;
 mod deletion;
 mod digests;
+mod edit;
 mod file_name;
 mod finalizer;
 #[cfg(feature = "fuzzing")]

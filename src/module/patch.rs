@@ -4,8 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, DynamicObject, TypeMeta};
 use serde_json::{Map, Value, json};
 
+use super::edit::{Change, Edit};
 use super::file_name::FileName;
-use super::plan::{Change, Create, Edit};
+use super::plan::Create;
 use super::view::ModuleView;
 use crate::api::object_name::label_value;
 use crate::api::version::TYPE_MODULE;

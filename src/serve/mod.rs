@@ -3,6 +3,7 @@
 mod error;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -34,7 +35,19 @@ use crate::startup::{ca_certificates, signalled, storage_rules};
 use crate::storage::Storage;
 use crate::workdir::Workdir;
 
+/// What a service is made of.
+struct Parts {
+    storage: Storage,
+    access: Access,
+    sessions: Sessions,
+    index: Arc<Index>,
+    aliases: Aliases,
+    keys: CurrentKeys,
+    metrics: RegistryMetrics,
+}
+
 /// Runs the registry until a signal.
+#[expect(clippy::too_many_lines, reason = "the steps of a start and a shutdown, in their order")]
 pub async fn run(flags: Serve) -> Result<(), ServeError> {
     let listener = bind("--listen", flags.listen)?;
     let admin_listener = bind("--admin-listen", flags.admin_listen)?;
@@ -75,36 +88,8 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     if let Some(alias) = index.shadowed() {
         return Err(InvalidAlias::Shadows(alias).into());
     }
-    let storage = Arc::new(storage);
-    let downloads = Downloads::new(
-        Arc::clone(&storage),
-        flags.download,
-        flags.public_endpoint.clone(),
-        flags.max_streams.into(),
-        metrics.clone(),
-    );
-    let (access, sessions) = (Arc::new(access), Arc::new(sessions));
-    let pages = Pages {
-        sessions: Arc::clone(&sessions),
-        index: Arc::clone(&index),
-        access: Arc::clone(&access),
-        aliases: aliases.clone(),
-        library: Library::new(storage, spool.path()),
-        host: flags.host(),
-        unsent: Unsent::default(),
-    };
-    let service = Arc::new(Service {
-        index,
-        access,
-        aliases,
-        keys: keys.clone(),
-        sessions,
-        downloads,
-        pages,
-        url: flags.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
-        metrics,
-        module_metrics: flags.module_metrics,
-    });
+    let parts = Parts { storage, access, sessions, index, aliases, keys: keys.clone(), metrics };
+    let service = Arc::new(service(&flags, parts, spool.path()));
     tokio::spawn(keys.watch(key_file::INTERVAL));
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(tls::INTERVAL));
@@ -165,6 +150,31 @@ fn sessions(
     let Some(settings) = flags.login() else { return Ok(sessions) };
     let login = Login::new(settings, access, flags.url.as_ref())?;
     Ok(sessions.with_login(login, ca_pem)?)
+}
+
+/// The service that answers requests.
+fn service(flags: &Serve, parts: Parts, spool: &Path) -> Service {
+    let Parts { storage, access, sessions, index, aliases, keys, metrics } = parts;
+    let (storage, access, sessions) = (Arc::new(storage), Arc::new(access), Arc::new(sessions));
+    let downloads = Downloads::new(
+        Arc::clone(&storage),
+        flags.download,
+        flags.public_endpoint.clone(),
+        flags.max_streams.into(),
+        metrics.clone(),
+    );
+    let pages = Pages {
+        sessions: Arc::clone(&sessions),
+        index: Arc::clone(&index),
+        access: Arc::clone(&access),
+        aliases: aliases.clone(),
+        library: Library::new(storage, spool),
+        host: flags.host(),
+        unsent: Unsent::default(),
+    };
+    let url = flags.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default();
+    let module_metrics = flags.module_metrics;
+    Service { index, access, aliases, keys, sessions, downloads, pages, url, metrics, module_metrics }
 }
 
 fn warn_of_defaults(flags: &Serve) {

@@ -43,18 +43,21 @@ mod upload_backoff;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use aws_sdk_s3::Client;
+
 pub use error::{Cause, Operation, StorageError};
 pub use object::{Encryption, Found, PutOutcome, Upload};
 pub use ownership::Ownership;
 pub use policy::{Refused, StorageRule, StorageRuleError, StorageRules};
 pub use s3::get::{Object, ObjectBody, SignedUrl};
 pub use s3::http::CaError;
+pub use upload_backoff::HeldBack;
 
 use crate::domain::{Endpoint, ObjectLocation};
 use circuit_breaker::CircuitBreakers;
 use s3::client::Clients;
 use s3::get;
-use s3::headers::RejectedHeaders;
+use s3::headers::{Omitted, RejectedHeaders};
 use s3::identity;
 use s3::requests;
 use upload_backoff::{UploadBackoff, UploadPermit};
@@ -68,19 +71,6 @@ pub struct Storage {
     backoff: UploadBackoff,
 }
 
-/// Why an upload is not worth preparing now.
-#[derive(Debug)]
-pub struct HeldBack {
-    /// The error of the last upload that was rejected.
-    pub error: StorageError,
-    /// Whether only uploads to other folders were rejected; this one was not tried yet.
-    pub elsewhere: bool,
-    /// Whether it was rejected several times in a row.
-    pub confirmed: bool,
-    /// Time until another upload may be tried.
-    pub pause: Duration,
-}
-
 impl Storage {
     /// Reads the AWS configuration (environment and profile) and checks the roots. Credentials are loaded by the first request.
     ///
@@ -91,9 +81,6 @@ impl Storage {
     }
 
     /// The same for signed URLs: credentials are renewed while they last for ten more minutes.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
     pub async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
         Ok(Self::with_clients(Clients::for_signed_urls(ca_pem).await?))
     }
@@ -129,11 +116,8 @@ impl Storage {
     }
 
     /// Looks up an object. `None` if it does not exist; a missing bucket looks the same.
-    ///
-    /// # Errors
-    /// [`StorageError`].
     pub async fn head(&self, location: &ObjectLocation) -> Result<Option<Found>, StorageError> {
-        self.send(Operation::Head, location, Box::pin(self.head_with_fallback(location))).await
+        self.send(Operation::Head, location, Box::pin(self.look(location))).await
     }
 
     /// Checks that the bucket exists, which a HEAD of an object does not show.
@@ -206,15 +190,14 @@ impl Storage {
     }
 
     /// Opens an object, or the bytes from the first to the last of `range`, in one attempt. `None` if it does not exist.
-    ///
-    /// # Errors
-    /// [`StorageError`].
     pub async fn get(
         &self,
         location: &ObjectLocation,
         range: Option<(u64, u64)>,
     ) -> Result<Option<Object>, StorageError> {
-        self.send(Operation::Get, location, Box::pin(self.get_with_fallback(location, range))).await
+        let get = move |client, omitted| async move { get::get(&client, location, range, omitted).await };
+        let request = self.read_with_fallback(Operation::Get, location, get);
+        self.send(Operation::Get, location, Box::pin(request)).await
     }
 
     /// A URL with which anyone can read the object for this long from now on. No request is made, unless credentials have to
@@ -241,34 +224,26 @@ impl Storage {
         self.send(Operation::Delete, location, Box::pin(request)).await
     }
 
-    async fn head_with_fallback(&self, location: &ObjectLocation) -> Result<Option<Found>, Cause> {
-        let client = self.clients.get(location)?;
-        let endpoint = self.clients.other_store(location);
-        let mut attempts = self.rejected_headers.attempts(Operation::Head, endpoint, false);
-        loop {
-            match requests::head(&client, location, attempts.omitted).await {
-                Ok(found) => {
-                    self.rejected_headers.record(attempts);
-                    return Ok(found);
-                }
-                Err(cause) => attempts.rejected(cause)?,
-            }
-        }
+    async fn look(&self, location: &ObjectLocation) -> Result<Option<Found>, Cause> {
+        let head = |client, omitted| async move { requests::head(&client, location, omitted).await };
+        self.read_with_fallback(Operation::Head, location, head).await
     }
 
-    async fn get_with_fallback(
+    /// Sends a HEAD or GET, repeated without the headers that the store rejects.
+    async fn read_with_fallback<T, R: Future<Output = Result<T, Cause>>>(
         &self,
+        operation: Operation,
         location: &ObjectLocation,
-        range: Option<(u64, u64)>,
-    ) -> Result<Option<Object>, Cause> {
+        request: impl Fn(Client, Omitted) -> R,
+    ) -> Result<T, Cause> {
         let client = self.clients.get(location)?;
         let endpoint = self.clients.other_store(location);
-        let mut attempts = self.rejected_headers.attempts(Operation::Get, endpoint, false);
+        let mut attempts = self.rejected_headers.attempts(operation, endpoint, false);
         loop {
-            match get::get(&client, location, range, attempts.omitted).await {
-                Ok(object) => {
+            match request(client.clone(), attempts.omitted).await {
+                Ok(answer) => {
                     self.rejected_headers.record(attempts);
-                    return Ok(object);
+                    return Ok(answer);
                 }
                 Err(cause) => attempts.rejected(cause)?,
             }
@@ -286,7 +261,7 @@ impl Storage {
         loop {
             // The caller checked too, but before a download that may have taken minutes.
             let unconditional = upload.create_only && attempts.omitted.condition;
-            if unconditional && self.head_with_fallback(location).await?.is_some() {
+            if unconditional && self.look(location).await?.is_some() {
                 return Ok(PutOutcome::AlreadyExists);
             }
             match requests::put(&client, location, upload, attempts.omitted).await {

@@ -7,33 +7,23 @@
 //!
 //! An upload that S3 accepts and then shows differently counts as rejected.
 
-use std::collections::{HashMap, HashSet};
+mod rejection;
+
+use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Cause, Encryption};
+use self::rejection::{Deferred, Rejection};
+use super::{Cause, Encryption, StorageError};
 use crate::domain::{ObjectLocation, canonical_endpoint};
 
-/// The first pause: shorter than the shortest retry of a caller, so that an upload is never deferred by its own rejection.
-const SHORTEST: Duration = Duration::from_secs(3);
-const LONGEST: Duration = Duration::from_mins(7);
-/// A request by a user is tried at once, unless at least `MANY` uploads were rejected, the last within `JUST_NOW`: thousands may
-/// be requested together.
-const JUST_NOW: Duration = Duration::from_secs(5);
-const MANY: u32 = 8;
-/// Rejected folders that stand for the whole prefix, and the pause between tries of further folders.
+/// Rejected folders that stand for the whole prefix.
 const FOLDERS: usize = 3;
-const FIRST_TRIES: Duration = Duration::from_secs(10);
-/// Rejections in a row that are not caused by a single object.
-const CONFIRMED: u32 = 3;
-/// How long one upload may keep the only permit: its download may hang while the store accepts uploads again.
-const PERMIT: Duration = Duration::from_secs(30);
 /// After this time without another rejection, an upload that was rejected is forgotten, since it may not exist any more.
 const OLD: Duration = Duration::from_hours(2);
 /// Specs choose the locations. A forgotten one costs a fetch.
 const MAX_TARGETS: usize = 256;
-const MAX_FOLDERS: usize = 256;
 
 /// Everything that decides whether an upload is rejected, except the object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,24 +34,6 @@ struct Target {
     /// The key without its last two segments: the prefix in the spec.
     prefix: String,
     encryption: Encryption,
-}
-
-/// Folders below one prefix that were rejected for the same reason.
-#[derive(Debug)]
-struct Rejection {
-    cause: Cause,
-    folders: HashSet<String>,
-    /// Rejections in a row. Simultaneous ones count once.
-    count: u32,
-    /// All rejected uploads.
-    uploads: u32,
-    last: Instant,
-    /// When the next upload may be tried.
-    next: Instant,
-    /// When the next upload to a folder that was not tried yet may be tried.
-    next_folder: Instant,
-    /// Since when an upload has the only permit.
-    permitted: Option<Instant>,
 }
 
 /// A reason: the cause with its status and code.
@@ -80,14 +52,16 @@ pub struct UploadPermit<'a> {
     only: Option<(Target, Kind)>,
 }
 
-/// Why an upload is not tried now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Deferred {
-    pub cause: Cause,
-    /// Whether only other folders were rejected.
+/// Why an upload is not worth preparing now.
+#[derive(Debug)]
+pub struct HeldBack {
+    /// The error of the last upload that was rejected.
+    pub error: StorageError,
+    /// Whether only uploads to other folders were rejected; this one was not tried yet.
     pub elsewhere: bool,
-    /// Whether there were several rejections in a row.
+    /// Whether it was rejected several times in a row.
     pub confirmed: bool,
+    /// Time until another upload may be tried.
     pub pause: Duration,
 }
 
@@ -203,58 +177,6 @@ fn applicable<'a>(
     Some((kind, rejection))
 }
 
-impl Rejection {
-    fn new(cause: &Cause, now: Instant) -> Self {
-        Self {
-            cause: cause.clone(),
-            folders: HashSet::new(),
-            count: 0,
-            uploads: 0,
-            last: now,
-            next: now,
-            next_folder: now + FIRST_TRIES,
-            permitted: None,
-        }
-    }
-
-    /// Whether this upload gets the only permit. `false` if it may be tried in addition, as requested by a user.
-    fn permit(&mut self, folder: &str, asked: bool, now: Instant) -> Result<bool, Deferred> {
-        let elsewhere = !self.folders.contains(folder);
-        if asked && (self.uploads < MANY || now.duration_since(self.last) >= JUST_NOW) {
-            return Ok(false);
-        }
-        let next = if elsewhere { self.next.min(self.next_folder) } else { self.next };
-        if self.permitted.is_some_and(|since| now.duration_since(since) < PERMIT) || next > now {
-            let pause = next.saturating_duration_since(now).max(SHORTEST);
-            let confirmed = self.count >= CONFIRMED;
-            return Err(Deferred { cause: self.cause.clone(), elsewhere, confirmed, pause });
-        }
-        self.permitted = Some(now);
-        Ok(true)
-    }
-
-    fn repeat(&mut self, cause: &Cause, folder: String, now: Instant) {
-        if self.count == 0 || self.next <= now {
-            self.count = self.count.saturating_add(1);
-        }
-        self.uploads = self.uploads.saturating_add(1);
-        self.cause = cause.clone();
-        if let Cause::StoredDifferently { repeated, .. } = &mut self.cause {
-            *repeated = self.count >= CONFIRMED;
-        }
-        self.last = now;
-        self.next = now + pause(self.count).max(requested_delay(cause));
-        if self.folders.len() < MAX_FOLDERS && self.folders.insert(folder) {
-            self.next_folder = now + FIRST_TRIES;
-        }
-    }
-
-    /// Removes a folder. Returns whether it was the last one.
-    fn drop_folder(&mut self, folder: &str) -> bool {
-        self.folders.remove(folder) && self.folders.is_empty()
-    }
-}
-
 impl Drop for UploadPermit<'_> {
     fn drop(&mut self) {
         if let Some((target, kind)) = &self.only {
@@ -284,17 +206,6 @@ fn kind(cause: &Cause) -> Kind {
         _ => (0, None),
     };
     (discriminant(cause), status, code.unwrap_or_default().to_owned())
-}
-
-fn pause(count: u32) -> Duration {
-    SHORTEST.saturating_mul(2_u32.saturating_pow(count.saturating_sub(1).min(16))).min(LONGEST)
-}
-
-fn requested_delay(cause: &Cause) -> Duration {
-    match cause {
-        Cause::SlowDown { retry_after: Some(pause) } => *pause,
-        _ => Duration::ZERO,
-    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,18 @@
 //! Decides what a Version's reconcile does next: one pure function, used on the cached Version and, after each read or write,
 //! on the current one.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::due::{after_restart, phase};
 use super::retry::{Attempt, ChangeKey};
 use super::status::standing;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::{MISNAMED, Requests, Target, force_is_handled, left_behind};
 use crate::api::version::TYPE_MODULE;
-use crate::controller::failure::{
-    Failure, HOURLY, LONGEST, NextAttempt, Reason, SHORTEST, TAG_MAY_APPEAR, stalled_pause,
-};
+use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
-use crate::github::RateLimitNotice;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
@@ -170,7 +167,7 @@ fn is_settled(version: &VersionState) -> bool {
 /// When the next verification is due, if there are any.
 fn verification_due(version: &VersionState, facts: &Facts<'_>) -> Option<Timestamp> {
     let interval = facts.verify_interval?;
-    Some(next_verification(version, interval, facts.verified.unwrap_or(facts.leading_since)))
+    Some(phase(version, interval, facts.verified.unwrap_or(facts.leading_since)))
 }
 
 /// What is missing between a Version and its target.
@@ -208,89 +205,20 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action 
     if is_settled { Action::Rest(due) } else { Action::Record(Box::new(target)) }
 }
 
-/// Until when a Version waits that failed before this process became leader, which remembers nothing of it: until the end of
-/// GitHub's limit, or for a phase of the pause that its failure usually has by now. So a restart causes no storm of requests.
+/// Until when a Version waits that failed before this process became leader, unless something asks for an attempt now.
 fn restart_pause(version: &VersionState, facts: &Facts<'_>, action: &Action) -> Option<Timestamp> {
-    let status = &version.status;
     let requests = Requests::of(version);
     let is_asked = version.force_sync || requests.requested_at.is_some() || requests.module_request.is_some();
-    let failed = action.lane().is_some() && status.is_ready() != Some(true) && version.is_observed();
+    let failed = action.lane().is_some() && version.status.is_ready() != Some(true) && version.is_observed();
     if facts.attempt.is_some() || facts.seen.is_some() || facts.tries_now || is_asked || !failed {
         return None;
     }
-    let is_later = |due: &Timestamp| *due > facts.now;
-    if let Some(until) = rate_limited(version).filter(|until| *until > facts.leading_since) {
-        return Some(after_limit(version, until)).filter(is_later);
-    }
-    if Reason::is_progress(status.reason()) || !Reason::costs_requests(status.reason()) {
-        return None;
-    }
-    let period = usual_pause(version, facts.leading_since);
-    let named = version.status.message.parse::<NextAttempt>().ok().map(|next| next.0);
-    let is_near = |at: &Timestamp| {
-        let pause = Duration::try_from(at.duration_since(facts.leading_since));
-        // With its jitter.
-        pause.is_ok_and(|pause| !pause.is_zero() && pause <= period.mul_f64(1.2))
-    };
-    let due = named.filter(is_near).unwrap_or_else(|| phase(version, period, facts.leading_since));
-    Some(due).filter(is_later)
-}
-
-/// The pause between two attempts of a Version that has failed for as long as its status says.
-fn usual_pause(version: &VersionState, now: Timestamp) -> Duration {
-    let status = &version.status;
-    let reason = status.reason().parse::<Reason>().ok();
-    let condition = if status.is_stalled() { &status.stalled } else { &status.ready };
-    let since = condition.as_ref().and_then(|condition| condition.since);
-    let failing_for = since.and_then(|since| Duration::try_from(now.duration_since(since)).ok());
-    let failing_for = failing_for.unwrap_or_default();
-    match (status.is_stalled(), reason) {
-        // The restart may have raised the limit.
-        (true, Some(Reason::ArchiveTooLarge) | None) => HOURLY,
-        (true, Some(reason)) => stalled_pause(reason, failing_for),
-        (false, Some(Reason::TagNotFound)) if failing_for >= TAG_MAY_APPEAR => HOURLY,
-        // Pauses that double add up to about the last one.
-        (false, _) => failing_for.clamp(SHORTEST, LONGEST),
-    }
+    after_restart(version, facts.leading_since).filter(|due| *due > facts.now)
 }
 
 /// Whether the Secret is refused by GitHub, according to the status.
 pub(crate) fn is_refused_by_secret(version: &VersionState) -> bool {
     version.status.is_stalled() && version.status.reason().parse().is_ok_and(Reason::is_about_secret)
-}
-
-/// Shortly after GitHub's limit, spread over some seconds.
-fn after_limit(version: &VersionState, until: Timestamp) -> Timestamp {
-    let from = until.checked_add(Duration::from_secs(1)).unwrap_or(until);
-    phase(version, SHORTEST, from)
-}
-
-/// The end of the rate limit that the status names.
-pub(crate) fn rate_limited(version: &VersionState) -> Option<Timestamp> {
-    let is_limited = version.status.reason() == Reason::RateLimited.as_str();
-    let notice = is_limited.then(|| version.status.message.parse::<RateLimitNotice>().ok()).flatten()?;
-    Some(notice.until)
-}
-
-/// When the object is verified next: at a phase of the clock that depends on the UID, so that restarts neither skip nor bunch
-/// verifications, and nothing has to be stored.
-pub(crate) fn next_verification(
-    version: &VersionState,
-    interval: Duration,
-    verified: Timestamp,
-) -> Timestamp {
-    phase(version, interval, verified)
-}
-
-/// The first time after `from` that is at this object's phase of `period`.
-fn phase(version: &VersionState, period: Duration, from: Timestamp) -> Timestamp {
-    let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
-    let mut hash = DefaultHasher::new();
-    version.metadata.uid.hash(&mut hash);
-    let offset = i64::try_from(hash.finish() % period_ms.unsigned_abs()).unwrap_or(0);
-    let from_ms = from.as_millisecond();
-    let due = from_ms - (from_ms - offset).rem_euclid(period_ms) + period_ms;
-    Timestamp::from_millisecond(due).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether `fileName` and format contradicted each other before. Early releases stored such archives, and the object does not

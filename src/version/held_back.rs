@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::context::Context;
-use super::decide::rate_limited;
+use super::due::rate_limited;
 use super::rate_limits::{Account, account};
 use super::retry::{Attempt, ChangeKey};
 use crate::api::state::VersionState;

@@ -15,6 +15,7 @@ pub(crate) mod context;
 pub(crate) mod credentials;
 pub(crate) mod decide;
 pub(crate) mod delete;
+pub(crate) mod due;
 pub(crate) mod effect;
 pub(crate) mod existing;
 pub(crate) mod failed;
@@ -45,7 +46,8 @@ use jiff::Timestamp;
 use self::actions::Permit;
 use self::basis::is_superseded;
 pub use self::context::Context;
-use self::decide::{Action, Facts, Lane, decide, is_refused_by_secret, next_verification};
+use self::decide::{Action, Facts, Lane, decide, is_refused_by_secret};
+use self::due::phase;
 use self::effect::End;
 use self::held_back::{held_back, limited};
 use self::progress::Progress;
@@ -263,7 +265,7 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
         End::Settled => {
             ctx.retries.with(uid, |retry| retry.attempt = None);
             // The writes of this reconcile come back through the watch, and are checked again.
-            let due = ctx.verify_interval.map(|interval| next_verification(version, interval, now));
+            let due = ctx.verify_interval.map(|interval| phase(version, interval, now));
             due.map_or_else(Requeue::await_change, |due| requeue_at(due, now))
         }
         End::Failed(failed) => {

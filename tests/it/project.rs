@@ -19,10 +19,36 @@ fn read(path: &str) -> String {
 }
 
 fn files(folder: &str) -> Vec<PathBuf> {
-    let mut files: Vec<_> =
-        std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files_of(&root().join(folder))
+}
+
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
+}
+
+/// Longer files hold more than one idea.
+const LONGEST_FILE: usize = 300;
+
+#[test]
+fn no_production_file_is_too_long() {
+    let mut folders = vec![root().join("src"), root().join("tests/testbed/src")];
+    let (mut seen, mut too_long) = (0, Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in files_of(&folder) {
+            let name = path.file_name().unwrap().to_string_lossy();
+            if path.is_dir() && name != "tests" {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") && name != "tests.rs" {
+                let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+                seen += 1;
+                too_long.extend((lines > LONGEST_FILE).then(|| format!("{}: {lines} lines", path.display())));
+            }
+        }
+    }
+    assert!(seen > 200, "{seen} files");
+    assert!(too_long.is_empty(), "split by idea: {too_long:#?}");
 }
 
 #[test]

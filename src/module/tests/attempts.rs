@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::super::attempts::Attempts;
 use super::super::batch::{Batch, Due, Outcome, Planned, Verb};
+use super::super::edit::{Change, Edit, Target};
 use super::super::finalizer::{Removal, removal};
-use super::super::plan::{Change, Create, Edit, Plan, Target};
+use super::super::plan::{Create, Plan};
 use super::super::refused::Refused;
 use super::module;
 

@@ -13,9 +13,10 @@ mod status;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::edit::{Change, Edit};
 use super::file_name::FileName;
 use super::ledger::Ledger;
-use super::plan::{Change, Edit, Plan};
+use super::plan::Plan;
 use super::refused::Refused;
 use super::select::Selection;
 use super::status::Facts;

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::edit::{Change, Edit};
 use super::super::file_name::FileName;
-use super::super::plan::{Change, Edit, Plan};
+use super::super::plan::Plan;
 use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
 use crate::api::{ADOPT, FINALIZER, MODULE_REQUEST};
 

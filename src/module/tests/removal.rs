@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::plan::{Change, Plan};
+use super::super::edit::Change;
+use super::super::plan::Plan;
 use super::super::refused::Refused;
 use super::super::removal::Removal;
 use super::{

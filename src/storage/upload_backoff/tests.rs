@@ -1,3 +1,4 @@
+use super::rejection::{MANY, MAX_FOLDERS};
 use super::*;
 
 fn at(key: &str) -> ObjectLocation {
@@ -138,7 +139,7 @@ fn folders_that_were_not_tried_are_tried_one_at_a_time_and_not_for_ever() {
     world.ended("team/s3/1.zip", &denied(), 41);
     assert_eq!(held(world.permit("team/s4/1.zip", 43)), Some((true, 4)));
     assert!(world.permit("team/vpc/1.zip", 41 + 2 * 3600).is_ok(), "what met it may be gone");
-    assert!(world.backoff.locked().values().all(HashMap::is_empty));
+    assert!(world.backoff.0.lock().values().all(HashMap::is_empty));
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn a_delay_that_s3_asks_for_is_kept_and_memory_is_bounded() {
         world.ended(&format!("team-{n}/vpc/1.zip"), &denied(), 0);
         world.ended(&format!("team/{n}/1.zip"), &denied(), 0);
     }
-    let all = world.backoff.locked();
+    let all = world.backoff.0.lock();
     let folders = all.values().flat_map(|kinds| kinds.values().map(|rejection| rejection.folders.len()));
     assert!(all.len() <= MAX_TARGETS && folders.max().unwrap() <= MAX_FOLDERS);
 }

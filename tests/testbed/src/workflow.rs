@@ -5,6 +5,8 @@
 //! followed, and steps that need a cloud are skipped by their names. Never more lenient than GitHub: whatever this runner
 //! does not support is an error.
 
+mod expressions;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
+
+use self::expressions::{holds, substitute};
 
 /// The step whose work the test does: it puts what the repository contains into the workspace.
 const CHECKOUT: &str = "actions/checkout@";
@@ -257,81 +261,5 @@ fn yaml(text: &str) -> Result<Value> {
     serde_yaml::from_str(text).map_err(|error| anyhow::anyhow!("this is no YAML: {error}\n{text}"))
 }
 
-/// Replaces each `${{ … }}` by its value in the context, or by nothing if it has none.
-fn substitute(text: &str, context: &Value) -> Result<String> {
-    let mut done = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${{") {
-        let (expression, after) = after.split_once("}}").context("an expression ends with }}")?;
-        done.push_str(before);
-        done.push_str(lookup(expression.trim(), context)?);
-        rest = after;
-    }
-    Ok(done + rest)
-}
-
-fn lookup<'a>(path: &str, context: &'a Value) -> Result<&'a str> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    ensure!(path.chars().all(plain), "this runner knows no functions: {path}");
-    Ok(path.split('.').fold(context, |value, key| &value[key]).as_str().unwrap_or_default())
-}
-
-/// Whether an `if:` holds. Without a status function it requires `success()` too.
-fn holds(condition: &str, context: &Value, failed: bool) -> Result<bool> {
-    let terms: Vec<&str> = condition.split("&&").map(str::trim).collect();
-    let has_status = terms.iter().any(|term| ["success()", "failure()", "always()"].contains(term));
-    let mut all = has_status || !failed;
-    for term in terms {
-        all &= match term {
-            "success()" => !failed,
-            "failure()" => failed,
-            "always()" => true,
-            comparison => {
-                let (left, right) = comparison.split_once(" == ").context("an `if:` compares with ==")?;
-                lookup(left, context)? == right.trim_matches('\'')
-            }
-        };
-    }
-    Ok(all)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(steps: &str) -> Result<Outcome> {
-        let workflow = format!("jobs:\n  one:\n    steps:\n{steps}");
-        Runner::new()?.skipping(&["Cloud"]).run(&workflow, None, &json!({"tag": "v1"}))
-    }
-
-    #[test]
-    fn a_failed_step_skips_those_after_it_except_the_ones_that_want_failures() {
-        let steps = "      - run: echo ${{ github.event.tag }}; exit 3\n      - run: echo skipped\n\
-            \x20     - if: failure()\n        run: echo seen\n      - name: Cloud\n        uses: other/cloud@v1\n";
-        let outcome = run(steps).expect("it runs");
-        assert!(!outcome.success);
-        assert_eq!(outcome.log, "v1\nseen\n");
-    }
-
-    #[test]
-    fn steps_set_variables_for_later_ones_and_mask_secrets() {
-        let steps = "      - run: echo before-hush; echo ::add-mask::hush; echo A=hush >>$GITHUB_ENV; echo $A\n\
-            \x20     - run: echo is $A $B\n        env: {B: own}\n";
-        let outcome = run(steps).expect("it runs");
-        assert_eq!(outcome.log, "before-hush\n\nis *** own\n");
-        assert_eq!(outcome.env, [("A".to_owned(), "hush".to_owned())]);
-    }
-
-    #[test]
-    fn what_the_runner_does_not_support_is_an_error() {
-        for step in [
-            "- uses: other/action@v1",
-            "- run: echo ${{ toJSON(github) }}",
-            "- run: echo ${{ github",
-            "- if: github.event.tag\n        run: echo 1",
-            "- shell: pwsh\n        run: echo 1",
-        ] {
-            assert!(run(&format!("      {step}\n")).is_err(), "{step}");
-        }
-    }
-}
+mod tests;

@@ -2,20 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
 
+use super::jwt::{Jwt, Refusal};
 use super::limits::Quota;
 use crate::background::lock;
-
-/// The longest that a JWT may be good for.
-const MAX_JWT_AGE: u64 = 600;
 
 /// A GitHub App with one installation.
 #[derive(Debug, Clone)]
@@ -78,9 +75,6 @@ pub(super) struct Minted {
     pub(super) permissions: Value,
     pub(super) expires: SystemTime,
 }
-
-/// Why no installation token is given: HTTP status and message.
-pub(super) type Refusal = (u16, String);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -195,31 +189,15 @@ impl Access {
         authorization: Option<&str>,
         ahead: i64,
     ) -> Result<u64, Refusal> {
-        let refuse = |message: &str| (401, message.to_owned());
-        let jwt = authorization.and_then(secret).ok_or_else(|| refuse("Requires authentication"))?;
-        let undecodable = || refuse("A JSON web token could not be decoded");
-        let (signed, signature) = jwt.rsplit_once('.').ok_or_else(undecodable)?;
-        let (header, claims) = signed.split_once('.').ok_or_else(undecodable)?;
-        let decode = |part: &str| -> Option<Value> {
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
-        };
-        let (header, claims) = decode(header).zip(decode(claims)).ok_or_else(undecodable)?;
-        if header["alg"] != "RS256" {
-            return Err(undecodable());
-        }
-        let issuer = claims["iss"].as_u64().or_else(|| claims["iss"].as_str()?.parse().ok());
-        let issuer = issuer.ok_or_else(|| refuse("'Issuer' claim ('iss') must be an Integer"))?;
+        let jwt = Jwt::parse(authorization.and_then(secret).as_deref())?;
         let inner = lock(&self.0);
         let (_, key) = inner
             .apps
-            .get(&issuer)
+            .get(&jwt.issuer)
             .filter(|(home, _)| home == instance)
             .ok_or_else(|| (404, "Integration not found".to_owned()))?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| undecodable())?;
-        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key);
-        key.verify(signed.as_bytes(), &signature).map_err(|_| undecodable())?;
-        check_times(&claims, ahead).map_err(refuse)?;
-        Ok(issuer)
+        jwt.verify(key, ahead)?;
+        Ok(jwt.issuer)
     }
 
     /// A token of an installation, for an App that has proved itself. `narrowed` has names without owner.
@@ -289,27 +267,6 @@ fn secret(authorization: &str) -> Option<String> {
         }
         _ => None,
     }
-}
-
-fn check_times(claims: &Value, ahead: i64) -> Result<(), &'static str> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = now.saturating_add_signed(ahead);
-    let issued = claims["iat"].as_u64().ok_or("Missing 'issued at' claim ('iat') in assertion")?;
-    let expires = claims["exp"].as_u64().ok_or("Missing 'expiration time' claim ('exp') in assertion")?;
-    if issued > now {
-        return Err(
-            "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued",
-        );
-    }
-    if expires <= now {
-        return Err(
-            "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the assertion expires",
-        );
-    }
-    if expires > now + MAX_JWT_AGE {
-        return Err("'Expiration time' claim ('exp') is too far in the future");
-    }
-    Ok(())
 }
 
 /// The PKCS#1 key inside a PKCS#8 one, as PEM: what its one `OCTET STRING` holds.

@@ -8,8 +8,10 @@
 
 mod access;
 mod answer;
+mod call;
 mod faults;
 mod git;
+mod jwt;
 mod limits;
 mod repos;
 mod repository;

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::access::Caller;
 use super::answer::{Answer, api_error, document, redirect, text};
+use super::call::Call;
 use super::faults::Failure;
 use super::limits::{Quota, Standing};
 use super::repos::{Found, Repo, Resolved, key};
-use super::server::Call;
 use super::state::State;
 
 /// Answers a call, with the rate limit's headers.

@@ -9,9 +9,9 @@ use http::Method;
 
 use super::access::random;
 use super::answer::{Answer, archive, login, page, redirect, text};
+use super::call::Call;
 use super::git::Format;
 use super::repos::{Found, Repo, Resolved};
-use super::server::Call;
 use super::state::State;
 use crate::background::lock;
 

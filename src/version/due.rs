@@ -1,0 +1,71 @@
+//! When a Version is due again, by its status and its UID: after a restart, after GitHub's limit, for its next verification.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::state::VersionState;
+use crate::controller::failure::{
+    HOURLY, LONGEST, NextAttempt, Reason, SHORTEST, TAG_MAY_APPEAR, stalled_pause,
+};
+use crate::github::RateLimitNotice;
+
+/// When a Version is tried again that failed before this process became leader, which remembers nothing of it: after GitHub's
+/// limit, or at a phase of the pause that its failure usually has by now. So a restart causes no storm of requests.
+pub(crate) fn after_restart(version: &VersionState, leading_since: Timestamp) -> Option<Timestamp> {
+    if let Some(until) = rate_limited(version).filter(|until| *until > leading_since) {
+        // Shortly after, spread over some seconds.
+        let from = until.checked_add(Duration::from_secs(1)).unwrap_or(until);
+        return Some(phase(version, SHORTEST, from));
+    }
+    let reason = version.status.reason();
+    if Reason::is_progress(reason) || !Reason::costs_requests(reason) {
+        return None;
+    }
+    let period = usual_pause(version, leading_since);
+    let named = version.status.message.parse::<NextAttempt>().ok().map(|next| next.0);
+    let is_near = |at: &Timestamp| {
+        let pause = Duration::try_from(at.duration_since(leading_since));
+        // With its jitter.
+        pause.is_ok_and(|pause| !pause.is_zero() && pause <= period.mul_f64(1.2))
+    };
+    Some(named.filter(is_near).unwrap_or_else(|| phase(version, period, leading_since)))
+}
+
+/// The pause between two attempts of a Version that has failed for as long as its status says.
+fn usual_pause(version: &VersionState, now: Timestamp) -> Duration {
+    let status = &version.status;
+    let reason = status.reason().parse::<Reason>().ok();
+    let condition = if status.is_stalled() { &status.stalled } else { &status.ready };
+    let since = condition.as_ref().and_then(|condition| condition.since);
+    let failing_for = since.and_then(|since| Duration::try_from(now.duration_since(since)).ok());
+    let failing_for = failing_for.unwrap_or_default();
+    match (status.is_stalled(), reason) {
+        // The restart may have raised the limit.
+        (true, Some(Reason::ArchiveTooLarge) | None) => HOURLY,
+        (true, Some(reason)) => stalled_pause(reason, failing_for),
+        (false, Some(Reason::TagNotFound)) if failing_for >= TAG_MAY_APPEAR => HOURLY,
+        // Pauses that double add up to about the last one.
+        (false, _) => failing_for.clamp(SHORTEST, LONGEST),
+    }
+}
+
+/// The end of the rate limit that the status names.
+pub(crate) fn rate_limited(version: &VersionState) -> Option<Timestamp> {
+    let is_limited = version.status.reason() == Reason::RateLimited.as_str();
+    let notice = is_limited.then(|| version.status.message.parse::<RateLimitNotice>().ok()).flatten()?;
+    Some(notice.until)
+}
+
+/// The first time after `from` that is at this object's phase of `period`. The phase depends on the UID, so that restarts neither
+/// skip nor bunch verifications, and nothing has to be stored.
+pub(crate) fn phase(version: &VersionState, period: Duration, from: Timestamp) -> Timestamp {
+    let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
+    let mut hash = DefaultHasher::new();
+    version.metadata.uid.hash(&mut hash);
+    let offset = i64::try_from(hash.finish() % period_ms.unsigned_abs()).unwrap_or(0);
+    let from_ms = from.as_millisecond();
+    let due = from_ms - (from_ms - offset).rem_euclid(period_ms) + period_ms;
+    Timestamp::from_millisecond(due).unwrap_or(Timestamp::MAX)
+}
