@@ -3,13 +3,14 @@
 //! States and reasons are fixed sets. Other clients may write statuses, so an unknown reason counts as `Other`: labels cannot
 //! be invented.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use kube::runtime::reflector::Store;
 
 use crate::api::state::{ModuleState, VersionState};
 use crate::api::version::TYPE_MODULE;
 use crate::controller::failure::Reason;
+use crate::domain::Mutex;
 use crate::observe::metrics::{Counts, StateAndReason};
 
 type Stores = (Store<ModuleState>, Store<VersionState>);
@@ -21,12 +22,12 @@ pub(crate) struct ObjectMetrics(Arc<Mutex<Vec<Stores>>>);
 impl ObjectMetrics {
     /// Adds the caches of a scope.
     pub(crate) fn add(&self, modules: Store<ModuleState>, versions: Store<VersionState>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((modules, versions));
+        self.0.lock().push((modules, versions));
     }
 
     /// Counts Modules and Versions.
     pub(crate) fn count(&self) -> (Counts, Counts) {
-        let stores = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let stores = self.0.lock().clone();
         let (mut modules, mut versions) = (Counts::new(), Counts::new());
         for (some_modules, some_versions) in &stores {
             for module in some_modules.state() {

@@ -6,14 +6,14 @@
 //! a restart nothing is decided before the Modules are listed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::state::{ModuleState, OwnerPolicy, VersionState};
 use crate::controller::client;
-use crate::domain::Release;
+use crate::domain::{Mutex, Release};
 
 /// Minimum time to keep the policy of a deleted Module: its Versions may appear in their watch later.
 const KEPT: Duration = Duration::from_mins(5);
@@ -240,7 +240,7 @@ impl Owners {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.0.lock())
     }
 }
 

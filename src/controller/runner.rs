@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::channel::mpsc;
@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 
 use super::watch::stopping;
 use super::work_queue::{Action, WorkQueue};
+use crate::domain::Mutex;
 use crate::observe::liveness::Part;
 
 /// The changes of an object while it is being reconciled.
@@ -60,7 +61,7 @@ impl<K> Latest<K> {
     }
 
     fn swap(&self, news: News<K>) -> News<K> {
-        std::mem::replace(&mut *self.0.news.lock().unwrap_or_else(PoisonError::into_inner), news)
+        std::mem::replace(&mut *self.0.news.lock(), news)
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,6 +16,7 @@ use super::{
     limit_times::{LONGEST_WAIT, Now, SHORTEST_WAIT, Times, doubled},
     page_block::{PageBlocks, PageMeaning},
 };
+use crate::domain::Mutex;
 
 /// Above this number of accounts, those that have no limit are forgotten.
 const MANY: usize = 1024;
@@ -67,7 +67,7 @@ pub(super) struct RateLimits(Mutex<HashMap<Account, AccountLimits>>);
 impl RateLimits {
     /// `Err` while requests of the account for this repository have to wait.
     pub(super) fn check(&self, account: &Account, repository: &str, now: Now) -> Result<(), RateLimit> {
-        self.lock().get(account).and_then(|limits| limits.current(repository, now)).map_or(Ok(()), Err)
+        self.0.lock().get(account).and_then(|limits| limits.current(repository, now)).map_or(Ok(()), Err)
     }
 
     /// Records an answer; `Err` if the answer itself is a limit.
@@ -78,7 +78,7 @@ impl RateLimits {
         answer: Answer<'_>,
         now: Now,
     ) -> Result<(), Rejection> {
-        let mut all = self.lock();
+        let mut all = self.0.lock();
         if all.len() >= MANY {
             all.retain(|_, limits| limits.limited(now).is_some());
         }
@@ -87,7 +87,7 @@ impl RateLimits {
 
     /// Records that a request sent at `sent` returned an archive.
     pub(super) fn served(&self, account: &Account, repository: &str, sent: Instant) {
-        if let Some(limits) = self.lock().get_mut(account) {
+        if let Some(limits) = self.0.lock().get_mut(account) {
             limits.pages.served(repository, sent);
         }
     }
@@ -95,7 +95,7 @@ impl RateLimits {
     /// The smallest quota left, for each kind of credential with a known quota.
     pub(super) fn remaining(&self, now: Now) -> Vec<(&'static str, i64)> {
         let mut smallest = BTreeMap::new();
-        for (account, limits) in &*self.lock() {
+        for (account, limits) in &*self.0.lock() {
             let quota = limits.quota.filter(|(_, reset)| *reset > now.monotonic);
             if let Some(((remaining, _), kind)) = quota.zip(account.identity.kind()) {
                 let least = smallest.entry(kind).or_insert(remaining);
@@ -103,10 +103,6 @@ impl RateLimits {
             }
         }
         smallest.into_iter().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Account, AccountLimits>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

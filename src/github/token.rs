@@ -7,7 +7,7 @@ use std::{
     fmt,
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -16,6 +16,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{credential::Account, error::FetchError};
+use crate::domain::Mutex;
 
 /// A token is renewed this long before it expires: longer than any request takes to arrive.
 const MARGIN: Duration = Duration::from_mins(5);
@@ -184,7 +185,7 @@ impl TokenCache {
     }
 
     fn slot(&self, account: &Account) -> Arc<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         if slots.len() >= MANY {
             let now = (self.clock)();
             let live = |slot: &Slot| slot.state.try_lock().is_ok_and(|state| state.live(now).is_some());
@@ -210,7 +211,7 @@ impl Grant {
 
     /// Records that GitHub accepted the token for a repository.
     pub(super) fn worked_for(&self, repository: &str) {
-        let mut seen = self.seen();
+        let mut seen = self.seen.lock();
         seen.refused_since = None;
         if !seen.works_for.contains(repository) {
             seen.works_for.insert(repository.to_owned());
@@ -219,12 +220,12 @@ impl Grant {
 
     /// Whether GitHub has accepted the token for a repository.
     pub(super) fn works_for(&self, repository: &str) -> bool {
-        self.seen().works_for.contains(repository)
+        self.seen.lock().works_for.contains(repository)
     }
 
     /// Records a rejection. Returns whether the token ever worked, and how long the series of 401s has lasted.
     fn was_refused(&self, status: u16, now: Instant) -> (bool, Duration) {
-        let mut seen = self.seen();
+        let mut seen = self.seen.lock();
         let worked = !seen.works_for.is_empty();
         if status != 401 {
             return (worked, Duration::ZERO);
@@ -239,10 +240,6 @@ impl Grant {
 
     fn is(&self, other: &Self) -> bool {
         self.token.expose_secret() == other.token.expose_secret()
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,12 +4,11 @@
 //! Modules as the watch has shown them, in its order, and on what this process has granted since.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::address::{self, Addressing, Claimant};
 use crate::api::state::{AddressState, ModuleState};
 use crate::controller::client::is_older;
-use crate::domain::Address;
+use crate::domain::{Address, Mutex};
 
 /// The Modules by namespace and UID.
 #[derive(Debug, Default)]
@@ -40,7 +39,7 @@ impl Addresses {
     /// Records a Module as the watch shows it. Returns the names of the Modules whose decision it may change.
     pub fn observe(&self, module: &ModuleState) -> Vec<String> {
         let (namespace, uid) = key(module);
-        let mut all = self.all();
+        let mut all = self.0.lock();
         let modules = all.entry(namespace.to_owned()).or_default();
         let before = modules.get(uid).cloned();
         let after = known(module, before.as_ref());
@@ -58,7 +57,7 @@ impl Addresses {
     /// Forgets a deleted Module. Returns the names of the Modules whose decision that may change.
     pub fn gone(&self, module: &ModuleState) -> Vec<String> {
         let (namespace, uid) = key(module);
-        let mut all = self.all();
+        let mut all = self.0.lock();
         let Some(modules) = all.get_mut(namespace) else { return Vec::new() };
         let Some(before) = modules.remove(uid) else { return Vec::new() };
         let names = concerned(modules, uid, &before);
@@ -70,7 +69,7 @@ impl Addresses {
 
     /// Forgets all Modules but these. Returns namespace and name of those whose decision that may change.
     pub fn keep_only(&self, uids: &HashSet<&str>) -> Vec<(String, String)> {
-        let mut all = self.all();
+        let mut all = self.0.lock();
         let mut names = Vec::new();
         for (namespace, modules) in &mut *all {
             let gone: Vec<String> =
@@ -95,7 +94,7 @@ impl Addresses {
         (read, resource_version): (&AddressState, Option<&str>),
         is_live: impl Fn(&str, &str) -> bool,
     ) -> Option<(Addressing, Vec<String>)> {
-        let mut all = self.all();
+        let mut all = self.0.lock();
         let modules = all.get_mut(namespace)?;
         let me = modules.get(uid)?;
         let watched = &me.claimant.address;
@@ -123,7 +122,7 @@ impl Addresses {
     /// Records what became of the status that a decision was written with. Returns the names of the Modules whose decision that
     /// may change.
     pub fn written(&self, (namespace, uid): (&str, &str), end: StatusWrite<'_>) -> Vec<String> {
-        let mut all = self.all();
+        let mut all = self.0.lock();
         let Some(modules) = all.get_mut(namespace) else { return Vec::new() };
         let Some(me) = modules.get_mut(uid) else { return Vec::new() };
         match end {
@@ -135,10 +134,6 @@ impl Addresses {
             StatusWrite::None | StatusWrite::Unknown => {}
         }
         Vec::new()
-    }
-
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Namespace>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the Module controller works with.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::channel::mpsc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -19,6 +19,7 @@ use super::view::ModuleView;
 use crate::api::state::{ModuleState, VersionState};
 use crate::controller::events::Events;
 use crate::controller::owners::{Deletion, Deletions, Owners};
+use crate::domain::Mutex;
 use crate::observe::metrics::Metrics;
 
 /// What the controller works with. GitHub and S3 are not part of it.
@@ -57,13 +58,13 @@ pub struct WaitingModules(Mutex<BTreeMap<(String, String), BTreeSet<String>>>);
 impl WaitingModules {
     /// The Modules that want the Version of this name.
     pub fn for_name(&self, namespace: &str, name: &str) -> Vec<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.get(&(namespace.to_owned(), name.to_owned())).into_iter().flatten().cloned().collect()
     }
 
     /// Sets the names that a Module waits for.
     pub fn set<'a>(&self, namespace: &str, module: &str, names: impl Iterator<Item = &'a String>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.retain(|(ns, _), modules| {
             if ns == namespace {
                 modules.remove(module);
@@ -76,7 +77,7 @@ impl WaitingModules {
     }
 
     fn keep_only(&self, known: &HashSet<(String, String)>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.retain(|(namespace, _), modules| {
             modules.retain(|module| known.contains(&(namespace.clone(), module.clone())));
             !modules.is_empty()

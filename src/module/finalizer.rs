@@ -4,7 +4,6 @@
 //! policy, which may be older than the Module's. So a Module with Versions stays until their copies agree. It does not wait
 //! for S3 or for the end of its Versions.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -18,6 +17,7 @@ use crate::api::condition::{self, Outcome};
 use crate::api::state::VersionState;
 use crate::api::{MODULE_FINALIZER, ModuleStatus};
 use crate::controller::failure::Reason;
+use crate::domain::Mutex;
 use crate::domain::text::cut;
 
 /// The pause between two Modules that get the finalizer although they have Versions already: ten per second.
@@ -77,7 +77,7 @@ impl Pace {
     /// Whether a Module to which the time `due` was assigned, or none yet, may write now; otherwise its assigned time. Modules
     /// that are late do not write together: each is assigned another time.
     pub fn turn(&self, due: Option<Instant>, now: Instant) -> Result<(), Instant> {
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = self.0.lock();
         if let Some(later) = due.filter(|due| *due > now) {
             return Err(later);
         }

@@ -1,13 +1,13 @@
 //! What is kept in memory of each Module between reconciles. Losing it costs early attempts, never correctness.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::attempts::Attempts;
 use super::pace::Pace;
 use crate::api::state::ModuleState;
 use crate::controller::force_throttle::ForceThrottle;
+use crate::domain::Mutex;
 
 /// The shortest time between two reconciles that only Versions caused: otherwise each Version would cost a status write.
 pub(super) const MODULE_DEBOUNCE: Duration = Duration::from_secs(1);
@@ -36,24 +36,20 @@ pub struct Retry {
 impl Retries {
     /// Reads or changes the state of a Module.
     pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Retry) -> T) -> T {
-        change(self.all().entry(uid.to_owned()).or_default())
+        change(self.0.lock().entry(uid.to_owned()).or_default())
     }
 
     /// The same, unless the Module was forgotten meanwhile.
     pub fn if_known<T>(&self, uid: &str, change: impl FnOnce(&mut Retry) -> T) -> Option<T> {
-        self.all().get_mut(uid).map(change)
+        self.0.lock().get_mut(uid).map(change)
     }
 
     pub fn forget(&self, uid: &str) {
-        self.all().remove(uid);
+        self.0.lock().remove(uid);
     }
 
     pub fn keep_only(&self, uids: &HashSet<&str>) {
-        self.all().retain(|uid, _| uids.contains(uid.as_str()));
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Retry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().retain(|uid, _| uids.contains(uid.as_str()));
     }
 }
 

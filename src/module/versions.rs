@@ -1,7 +1,7 @@
 //! The cached Versions by Module: the settled Versions of others cost a Module no time.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use kube::runtime::reflector::{ObjectRef, Store};
 
@@ -9,6 +9,7 @@ use super::select::Selection;
 use super::view::ModuleView;
 use crate::api::ADOPT;
 use crate::api::state::VersionState;
+use crate::domain::Mutex;
 
 /// The cache of Versions, with an index.
 pub struct Versions {
@@ -43,7 +44,7 @@ impl Versions {
     /// Records a Version that was added or changed.
     pub fn record(&self, version: &VersionState) {
         let Some(group) = Group::of(version) else { return };
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index.lock();
         let names = index.entry(group).or_default();
         if !names.contains(version.name()) {
             names.insert(version.name().into());
@@ -53,7 +54,7 @@ impl Versions {
     /// Forgets a Version that was deleted.
     pub fn forget(&self, version: &VersionState) {
         let Some(group) = Group::of(version) else { return };
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index.lock();
         if let Some(names) = index.get_mut(&group)
             && names.remove(version.name())
             && names.is_empty()
@@ -84,7 +85,7 @@ impl Versions {
     }
 
     fn of(&self, namespace: &str, group: &Group) -> Vec<Arc<VersionState>> {
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index.lock();
         let Some(names) = index.get_mut(group) else { return Vec::new() };
         let mut versions = Vec::with_capacity(names.len());
         // A Version may have changed its group, or disappeared while the watch was interrupted.

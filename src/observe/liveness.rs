@@ -4,11 +4,13 @@
 //! while the API server is unavailable, since a restart would not help.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use crate::domain::Mutex;
 
 /// Interval of heartbeats of an idle loop.
 const BEAT: Duration = Duration::from_secs(5);
@@ -38,12 +40,12 @@ impl Liveness {
     }
 
     fn beat(&self, name: &str, now: Instant) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), now);
+        self.0.lock().insert(name.to_owned(), now);
     }
 
     /// Names of the loops without a recent heartbeat.
     pub fn silent(&self, now: Instant) -> Vec<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         let silent = |last: &Instant| now.saturating_duration_since(*last) > SILENCE;
         all.iter().filter(|(_, last)| silent(last)).map(|(name, _)| name.clone()).collect()
     }

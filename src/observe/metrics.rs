@@ -17,6 +17,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+use crate::domain::Mutex;
+
 pub type StateAndReason = (&'static str, &'static str);
 
 /// The number of objects by state and reason.
@@ -204,7 +206,7 @@ impl Metrics {
         remaining: &[(&'static str, i64)],
         counts: &(Counts, Counts),
     ) -> Result<String, std::fmt::Error> {
-        let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let registry = self.registry.lock();
         self.github_remaining(remaining);
         self.objects(counts);
         text(&registry)

@@ -1,7 +1,7 @@
 //! The metrics of `opendepot serve`. Labels come from fixed sets and from the index, never from a request.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -22,7 +22,7 @@ struct Kind {
     kind: &'static str,
 }
 
-use crate::domain::Address;
+use crate::domain::{Address, Mutex};
 
 /// Maximum number of Modules whose downloads are counted apart.
 const MODULES: usize = 500;
@@ -156,7 +156,7 @@ impl RegistryMetrics {
 
     /// Counts a download of a served module, unless too many others are counted already.
     pub fn module_downloaded(&self, address: &Address) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock();
         if !counted.contains(address) {
             if counted.len() >= MODULES {
                 return;
@@ -179,7 +179,7 @@ impl RegistryMetrics {
         }
         self.ready.set(is_ready.into());
         self.watch_age.set(i64::try_from(watch_age.as_secs()).unwrap_or(i64::MAX));
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock();
         counted.retain(|address| {
             let served = is_served(address);
             if !served {

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 pub use self::error::ServeError;
 use crate::cli::Serve;
 use crate::controller::connection::{clients, config};
+use crate::domain::Mutex;
 use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
 use crate::observe::{process, telemetry};
@@ -214,7 +215,7 @@ fn scraper(
             metrics.tls_not_after.set(time.as_second());
         }
         let mut text = String::new();
-        let registry = registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let registry = registry.lock();
         encode(&mut text, &registry).map(|()| text)
     })
 }

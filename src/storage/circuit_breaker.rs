@@ -5,11 +5,10 @@
 //! error.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Cause;
-use crate::domain::{ObjectLocation, canonical_endpoint};
+use crate::domain::{Mutex, ObjectLocation, canonical_endpoint};
 
 /// Failures that took less time, such as refused connections, do not open the breaker.
 pub(super) const SLOW_FAILURE: Duration = Duration::from_secs(4);
@@ -54,7 +53,7 @@ impl CircuitBreakers {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut HashMap<Store, Open>) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.0.lock())
     }
 }
 

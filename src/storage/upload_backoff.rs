@@ -11,12 +11,11 @@ mod rejection;
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::rejection::{Deferred, Rejection};
 use super::{Cause, Encryption, StorageError};
-use crate::domain::{ObjectLocation, canonical_endpoint};
+use crate::domain::{Mutex, ObjectLocation, canonical_endpoint};
 
 /// Rejected folders that stand for the whole prefix.
 const FOLDERS: usize = 3;
@@ -91,7 +90,7 @@ impl UploadBackoff {
         now: Instant,
     ) -> Result<UploadPermit<'_>, Deferred> {
         let (target, folder) = Target::of(location, encryption);
-        let mut all = self.locked();
+        let mut all = self.0.lock();
         if let Some(kinds) = all.get_mut(&target) {
             kinds.retain(|_, rejection| now.duration_since(rejection.last) < OLD);
         }
@@ -135,7 +134,7 @@ impl UploadBackoff {
 
     fn accept(&self, location: &ObjectLocation, encryption: &Encryption, ended: impl Fn(&Cause) -> bool) {
         let (target, folder) = Target::of(location, encryption);
-        let mut all = self.locked();
+        let mut all = self.0.lock();
         let Some(kinds) = all.get_mut(&target) else { return };
         kinds.retain(|_, rejection| {
             // If one of many folders is accepted, the prefix is, or each folder has to be tried.
@@ -148,7 +147,7 @@ impl UploadBackoff {
 
     fn reject(&self, at: &ObjectLocation, encryption: &Encryption, cause: &Cause, now: Instant) -> Cause {
         let (target, folder) = Target::of(at, encryption);
-        let mut all = self.locked();
+        let mut all = self.0.lock();
         if all.len() >= MAX_TARGETS && !all.contains_key(&target) {
             all.clear();
         }
@@ -158,10 +157,6 @@ impl UploadBackoff {
         let rejection = kinds.entry(kind).or_insert_with(|| Rejection::new(cause, now));
         rejection.repeat(cause, folder, now);
         rejection.cause.clone()
-    }
-
-    fn locked(&self) -> MutexGuard<'_, All> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -180,7 +175,7 @@ fn applicable<'a>(
 impl Drop for UploadPermit<'_> {
     fn drop(&mut self) {
         if let Some((target, kind)) = &self.only {
-            let mut all = self.backoff.locked();
+            let mut all = self.backoff.0.lock();
             if let Some(rejection) = all.get_mut(target).and_then(|kinds| kinds.get_mut(kind)) {
                 rejection.permitted = None;
             }

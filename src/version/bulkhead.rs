@@ -1,9 +1,11 @@
 //! A concurrency limit with a smaller limit per store.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::domain::Mutex;
 
 /// Limits concurrency globally and per store, so that one slow store cannot use all permits.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ impl Bulkhead {
     }
 
     fn of(&self, store: u64) -> Arc<Semaphore> {
-        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stores = self.stores.lock();
         // Specs choose stores: unused ones are removed.
         stores.retain(|known, permits| *known == store || Arc::strong_count(permits) > 1);
         Arc::clone(stores.entry(store).or_insert_with(|| Arc::new(Semaphore::new(self.each))))

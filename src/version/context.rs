@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -24,7 +24,7 @@ use crate::controller::events::Events;
 use crate::controller::failure::{Class, Failure};
 use crate::controller::lease::Leadership;
 use crate::controller::owners::Owners;
-use crate::domain::ObjectLocation;
+use crate::domain::{Mutex, ObjectLocation};
 use crate::github::GitHub;
 use crate::observe::metrics::Metrics;
 use crate::storage::{Encryption, Found, HeldBack, PutOutcome, Storage, StorageRules, Upload};
@@ -70,12 +70,12 @@ const MOST_MOVES: usize = 1024;
 
 /// The moved repositories that an Event has named: namespace, old and new address.
 #[derive(Debug, Default)]
-pub struct Moves(std::sync::Mutex<HashSet<[String; 3]>>);
+pub struct Moves(Mutex<HashSet<[String; 3]>>);
 
 impl Moves {
     /// Whether this is the first time.
     pub(super) fn is_new(&self, namespace: &str, from: &str, to: &str) -> bool {
-        let mut named = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = self.0.lock();
         if named.len() >= MOST_MOVES {
             named.clear();
         }

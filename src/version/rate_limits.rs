@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::api::state::VersionState;
 use crate::api::target::Target;
+use crate::domain::Mutex;
 
 /// The account that a fetch counts for, as a hash of the host and, if there is one, the Secret.
 pub(crate) type Account = u64;
@@ -32,7 +32,7 @@ impl RateLimits {
     /// Records a limit that an attempt has met, and that lasts so long.
     pub fn met(&self, account: Account, left: Duration, now: Instant) {
         let Some(until) = now.checked_add(left) else { return };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.retain(|_, until| *until > now);
         let last = all.entry(account).or_insert(until);
         *last = until.max(*last);
@@ -40,7 +40,7 @@ impl RateLimits {
 
     /// How long the account's limit still lasts, if it has one.
     pub fn left(&self, account: Account, now: Instant) -> Option<Duration> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         let until = all.get(&account)?;
         Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }

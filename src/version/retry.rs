@@ -5,7 +5,6 @@
 //! not make anything wait.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -17,7 +16,7 @@ use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::controller::client;
 use crate::controller::failure::{Failure, LONGEST, Reason, SHORTEST};
 use crate::controller::force_throttle::ForceThrottle;
-use crate::domain::ObjectLocation;
+use crate::domain::{Mutex, ObjectLocation};
 
 /// The last attempt of a Version, which failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,7 +175,7 @@ pub struct Retries(Mutex<HashMap<String, Retry>>);
 impl Retries {
     /// Reads or changes what is remembered of the object with this UID.
     pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Retry) -> T) -> T {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if let Some(memory) = all.get_mut(uid) {
             return change(memory);
         }
@@ -191,7 +190,7 @@ impl Retries {
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.0.lock().remove(uid);
     }
 }
 

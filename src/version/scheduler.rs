@@ -4,11 +4,12 @@
 //! repository soon finds a free permit, while a single healthy repository can use all.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::bulkhead::{Bulkhead, BulkheadPermit};
+use crate::domain::Mutex;
 
 /// Repositories that are remembered; above this number, only those in use. Specs choose repositories.
 const REMEMBERED: usize = 1024;
@@ -88,7 +89,7 @@ impl FetchScheduler {
     }
 
     fn health(&self, repository: &str) -> RepositoryHealth {
-        let mut all = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.health.lock();
         if all.len() >= REMEMBERED && !all.contains_key(repository) {
             all.retain(
                 |_, health| matches!(health, RepositoryHealth::New(own) if Arc::strong_count(own) > 1),
@@ -100,7 +101,7 @@ impl FetchScheduler {
     }
 
     fn set(&self, repository: &str, health: RepositoryHealth) {
-        let mut all = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.health.lock();
         if let Some(RepositoryHealth::New(waiting)) = all.insert(repository.to_owned(), health) {
             waiting.close();
         }

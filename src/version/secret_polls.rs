@@ -1,8 +1,10 @@
 //! Polls of the Secrets that stall Versions, shared by all Versions of one Secret.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::domain::Mutex;
 
 /// How long a read is reused: about half of the time between two polls of one Version.
 const FRESH: Duration = Duration::from_secs(30);
@@ -40,7 +42,7 @@ impl SecretPolls {
     }
 
     fn of(&self, namespace: &str, name: &str) -> Look {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         // Entries without waiting Versions are removed.
         all.retain(|_, look| {
             let stale =

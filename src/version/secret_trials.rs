@@ -2,7 +2,8 @@
 //! one at once. The others wait for their usual hour, unless the Secret works for one of them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+
+use crate::domain::Mutex;
 
 /// Above this number of Secrets, all are forgotten, and tried once more.
 const MAX_SECRETS: usize = 1024;
@@ -23,7 +24,7 @@ pub struct SecretTrials(Mutex<HashMap<(String, String), Trial>>);
 impl SecretTrials {
     /// Whether a Version may try the Secret now: the first that asks, and all once it has worked.
     pub fn may_try(&self, namespace: &str, name: &str) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if all.len() >= MAX_SECRETS {
             all.clear();
         }
@@ -38,7 +39,7 @@ impl SecretTrials {
 
     /// Records whether GitHub accepted the Secret.
     pub fn record(&self, namespace: &str, name: &str, accepted: bool) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         // Of a Secret that no stalled Version has asked for, nothing has to be known.
         if let Some(trial) = all.get_mut(&(namespace.to_owned(), name.to_owned())) {
             *trial = if accepted { Trial::Succeeded } else { Trial::Begun };

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use crate::domain::Mutex;
 
 /// Entries that are added between two removals of unused entries.
 const SWEEP_AFTER: usize = 1024;
@@ -28,7 +30,7 @@ impl<T: ?Sized> Interner<T> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let hash = hasher.finish();
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.0.lock();
         let table = table.get_or_insert_with(|| Table { by_hash: HashMap::new(), sweep_at: SWEEP_AFTER });
         if let Some(known) = table.by_hash.get(&hash).and_then(Weak::upgrade) {
             return if is_equal(&known) { known } else { make() };

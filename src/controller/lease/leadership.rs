@@ -1,8 +1,10 @@
 //! Whether this process is the leader: checked before each PUT and DELETE in S3.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::time::Instant;
+
+use crate::domain::Mutex;
 
 /// Until when this process is the leader. Clones share the state.
 #[derive(Clone, Debug)]
@@ -25,11 +27,11 @@ impl Leadership {
     }
 
     pub(super) fn end(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 
     pub(super) fn extend(&self, end: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        *self.0.lock() = Some(end);
     }
 
     /// Resolves when this process is no longer the leader.

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::domain::Mutex;
 use crate::registry::http::Peer;
 
 /// Streams at once by one link.
@@ -52,15 +53,11 @@ impl Slots {
         Self { most, wait, state: Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits for a place, in turn with others that could use it. `None` if there was none in time.
     pub(super) async fn take(self: &Arc<Self>, link: &str, peer: Peer) -> Option<Slot> {
         let peer = peer.network();
         let (grant, granted) = oneshot::channel();
-        self.state().waiting.push_back(Waiting { link: link.into(), peer, grant });
+        self.state.lock().waiting.push_back(Waiting { link: link.into(), peer, grant });
         self.hand_out();
         tokio::time::timeout(self.wait, granted).await.ok()?.ok()
     }
@@ -68,7 +65,7 @@ impl Slots {
     /// Gives free places to those that wait, the first ones first.
     fn hand_out(self: &Arc<Self>) {
         let granted = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             // Who has given up does not count.
             state.waiting.retain(|waiting| !waiting.grant.is_closed());
             let mut granted = Vec::new();
@@ -120,7 +117,7 @@ impl State {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.state().release(self);
+        self.slots.state.lock().release(self);
         self.slots.hand_out();
     }
 }
@@ -151,7 +148,7 @@ mod tests {
         assert!(slots.take("c", peer(1)).await.is_none(), "the client has enough streams");
         assert!(slots.take("c", peer(2)).await.is_some());
         held.clear();
-        let state = slots.state();
+        let state = slots.state.lock();
         assert!(state.used == 0 && state.by_link.is_empty() && state.by_peer.is_empty());
     }
 

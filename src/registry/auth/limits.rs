@@ -1,13 +1,13 @@
 //! Limits on what one identity or one peer costs others.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::bounded::Bounded;
 use super::review_cache::Key;
+use crate::domain::Mutex;
 
 /// Identities and peers that each limit remembers.
 const REMEMBERED: usize = 16_384;
@@ -54,13 +54,13 @@ impl Limit {
 
     /// Whether another one is permitted; otherwise the seconds until it is.
     pub(super) fn check(&self, who: &Who, now: Instant) -> Result<(), u32> {
-        let full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let full_at = self.full_at.lock();
         self.room(full_at.get(who), now)
     }
 
     /// Takes one, if it is permitted.
     pub(super) fn take(&self, who: Who, now: Instant) -> Result<(), u32> {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full_at = self.full_at.lock();
         self.room(full_at.get(&who), now)?;
         let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
         full_at.insert(who, next);
@@ -69,7 +69,7 @@ impl Limit {
 
     /// Counts one that has happened, permitted or not.
     pub(super) fn record(&self, who: Who, now: Instant) {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full_at = self.full_at.lock();
         let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
         full_at.insert(who, next.min(now + self.minute));
     }

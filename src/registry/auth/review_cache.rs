@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::bounded::Bounded;
 use super::denied::Denied;
+use crate::domain::Mutex;
 
 /// A digest of what is asked.
 pub(super) type Key = [u8; 32];
@@ -93,12 +94,12 @@ where
 
     /// What is known without a review.
     pub(super) fn known(&self, keys: &Keys, now: Instant) -> Option<Outcome<Y, N>> {
-        self.state().known(keys, now)
+        self.state.lock().known(keys, now)
     }
 
     /// A permission that counts, or would count if reviews failed.
     pub(super) fn known_yes(&self, keys: &Keys, now: Instant) -> Option<Y> {
-        self.state().stale(keys, now)
+        self.state.lock().stale(keys, now)
     }
 
     /// Returns what is known, or waits for the review of another caller, or starts one if `admit` permits it. The review
@@ -114,7 +115,7 @@ where
         F: Future<Output = Answer<Y, N>> + Send + 'static,
     {
         let (mut receiver, started) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             // Answers are stored before their review is no longer open: there is no gap in which a second one starts.
             if let Some(outcome) = state.known(&keys, now) {
                 return (outcome, false);
@@ -155,7 +156,7 @@ where
 
     /// Keeps the answer, and returns what it means for those who wait.
     pub(super) fn store(&self, keys: &Keys, answer: Answer<Y, N>, now: Instant) -> Outcome<Y, N> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match answer {
             Answer::Yes { value, life } => {
                 let until = |time: Duration| now + life.map_or(time, |life| life.min(time));
@@ -178,10 +179,6 @@ where
                 state.failed_outcome(keys, failure, now)
             }
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State<Y, N>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -229,6 +226,6 @@ where
     N: Clone + Send + Sync + 'static,
 {
     fn drop(&mut self) {
-        self.cache.state().open.remove(&self.keys.no);
+        self.cache.state.lock().open.remove(&self.keys.no);
     }
 }

@@ -1,6 +1,6 @@
 //! Asks for reviews within the limits of the process, and counts them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use super::identity::Identity;
 use super::limits::Places;
 use super::review::{NoAnswer, Reviewer, Right};
 use super::review_cache::{Answer, Failure};
+use crate::domain::Mutex;
 use crate::registry::metrics::RegistryMetrics;
 
 /// Failures are logged at most this often.
@@ -76,7 +77,7 @@ impl Reviews {
 
     fn failed(&self, kind: &'static str, error: &NoAnswer) -> Failure {
         self.metrics.reviewed(kind, "failed");
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.logged.lock();
         if logged.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             *logged = Some(Instant::now());
             tracing::warn!(kind, error = error.0, "the Kubernetes API does not answer reviews");

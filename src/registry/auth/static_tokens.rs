@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,6 +13,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::denied;
 use super::identity::{Identity, Kind};
+use crate::domain::Mutex;
 
 /// Static tokens begin with this.
 pub(super) const PREFIX: &str = "odt_";
@@ -79,7 +80,7 @@ impl StaticTokens {
     }
 
     fn log(&self, problems: Vec<String>) {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.logged.lock();
         for problem in problems.iter().filter(|problem| !logged.contains(problem)) {
             let folder = self.folder.as_deref().unwrap_or(Path::new("")).display();
             tracing::warn!(%folder, problem, "a static token does not count");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -14,6 +14,7 @@ use super::folders::{Refused, read};
 use super::markdown::Links;
 use super::model::Docs;
 use super::packed::Packed;
+use crate::domain::Mutex;
 use crate::registry::archive::Archive;
 use crate::registry::index::ServedVersion;
 use crate::storage::{Storage, StorageError};
@@ -133,7 +134,7 @@ impl Library {
     pub fn put(&self, version: &ServedVersion, docs: Docs) {
         let links = Links::of(version);
         let packed = Packed::pack(docs, &links);
-        let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.shared.kept.lock();
         kept.put(key(&version.archive, &links), Ok(Arc::new(packed)));
     }
 
@@ -141,7 +142,7 @@ impl Library {
     pub async fn docs(&self, version: &ServedVersion) -> Answer {
         let links = Links::of(version);
         let key = key(&version.archive, &links);
-        if let Some(known) = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(known) = self.shared.kept.lock().get(&key) {
             return known;
         }
         if version.archive.size > LARGEST {
@@ -169,7 +170,7 @@ impl Shelves {
         archive: Archive,
         links: Links,
     ) -> Result<Shared<BoxFuture<'static, Answer>>, NoDocs> {
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reading = self.reading.lock();
         if let Some(read) = reading.get(&key) {
             return Ok(read.clone());
         }
@@ -180,9 +181,9 @@ impl Shelves {
         let task = tokio::spawn(async move {
             let answer = shelves.read(&archive, links).await;
             if answer.as_ref().err().is_none_or(|error| error.is_final()) {
-                shelves.kept.lock().unwrap_or_else(PoisonError::into_inner).put(key, answer.clone());
+                shelves.kept.lock().put(key, answer.clone());
             }
-            shelves.reading.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            shelves.reading.lock().remove(&key);
             answer
         });
         let read = task.map(|ended| ended.unwrap_or(Err(NoDocs::Disk))).boxed().shared();

@@ -4,12 +4,12 @@
 //! request that is answered at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
 use super::limits::{Limits, MinimumRate};
+use crate::domain::Mutex;
 
 /// The activity of one connection, shared by its socket, its requests and the table of connections.
 #[derive(Debug)]
@@ -99,12 +99,8 @@ impl Activity {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn received(&self, bytes: usize) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if bytes == 0 {
             state.ended = true;
         } else if state.phase == Phase::Idle {
@@ -113,52 +109,52 @@ impl Activity {
     }
 
     pub(super) fn sent(&self, bytes: usize) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.sent += bytes as u64;
         state.blocked = None;
     }
 
     /// The socket takes no bytes at the moment.
     pub(super) fn blocked(&self) {
-        self.state().blocked.get_or_insert_with(Instant::now);
+        self.state.lock().blocked.get_or_insert_with(Instant::now);
     }
 
     /// A request was read.
     pub(super) fn begun(&self) {
-        self.state().phase = Phase::Busy;
+        self.state.lock().phase = Phase::Busy;
     }
 
     /// An answer begins that has to be sent at this rate.
     pub(super) fn paced(&self, rate: MinimumRate) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.rate = Some(Window { rate, since: Instant::now(), sent_before: state.sent });
     }
 
     /// The answer was handed over to the socket.
     pub(super) fn answered(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         (state.phase, state.since, state.rate) = (Phase::Idle, Instant::now(), None);
     }
 
     /// Whether the client has closed its side.
     pub(super) fn ended(&self) -> bool {
-        self.state().ended
+        self.state.lock().ended
     }
 
     /// Whether no request has begun yet.
     pub(super) fn is_fresh(&self) -> bool {
-        self.state().phase == Phase::Fresh
+        self.state.lock().phase == Phase::Fresh
     }
 
     /// Since when the connection waits for its client, if no request is running.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
-        let state = self.state();
+        let state = self.state.lock();
         (state.phase != Phase::Busy && !self.evicted.load(Ordering::Relaxed)).then_some(state.since)
     }
 
     /// When the connection has taken too long, unless something happens before. Checks the rate of an answer on the way.
     pub(super) fn deadline(&self, limits: &Limits, now: Instant) -> Option<(Instant, Cut)> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let phase = match state.phase {
             Phase::Fresh | Phase::Headers => Some((state.since + limits.headers, Cut::Headers)),
             Phase::Idle => Some((state.since + limits.idle, Cut::Idle)),

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::activity::Activity;
 use super::limits::Limits;
 use super::peer::Peer;
+use crate::domain::Mutex;
 
 /// The open connections by number.
 #[derive(Debug, Default)]
@@ -36,15 +37,11 @@ pub(super) struct Place {
 }
 
 impl Connections {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A place for a connection from this address (`None`: a trusted proxy). Where there is none, the connection that has
     /// waited longest for its client is closed: one of the same address if that has too many. `None` if all are busy.
     pub(super) fn admit(self: &Arc<Self>, counted: Option<IpAddr>, limits: &Limits) -> Option<Place> {
         let counted = counted.map(|address| Peer { address }.network());
-        let mut table = self.table();
+        let mut table = self.0.lock();
         let of_address = counted.and_then(|address| table.by_address.get(&address)).copied().unwrap_or(0);
         if of_address >= limits.per_peer {
             table.evict(|open| open.counted == counted)?;
@@ -63,7 +60,7 @@ impl Connections {
 
     /// Ends every connection after its running request.
     pub(super) fn close(&self) {
-        self.table().open.values().for_each(|open| open.activity.close());
+        self.0.lock().open.values().for_each(|open| open.activity.close());
     }
 }
 
@@ -93,7 +90,7 @@ impl Table {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.table().remove(self.number);
+        self.connections.0.lock().remove(self.number);
     }
 }
 
@@ -132,7 +129,7 @@ mod tests {
         places[3].activity.begun();
         third.activity.begun();
         drop(places.remove(0));
-        assert_eq!(connections.table().open.len(), 4);
+        assert_eq!(connections.0.lock().open.len(), 4);
     }
 
     #[test]
@@ -167,6 +164,6 @@ mod tests {
         drop(one);
         assert!(connections.admit(Some(address(1)), &LIMITS).is_some());
         drop((two, proxies));
-        assert!(connections.table().open.is_empty() && connections.table().by_address.is_empty());
+        assert!(connections.0.lock().open.is_empty() && connections.0.lock().by_address.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
 use super::not_after::not_after;
+use crate::domain::Mutex;
 
 /// Interval at which the files are read.
 pub const INTERVAL: Duration = Duration::from_secs(30);
@@ -106,7 +107,7 @@ impl Tls {
     /// Whether a new pair was read. What cannot be used is an error once.
     fn read_again(&self) -> Result<bool, TlsError> {
         let found = read(&self.certificate, &self.key)?;
-        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut content = self.content.lock();
         if *content == found {
             return Ok(false);
         }

@@ -1,8 +1,8 @@
 //! The watches of Modules and Versions, and the task that folds their events into the index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::Index;
 use super::fold::{Change, Fold, KeptVersion};
 use crate::api::state::{ModuleListing, VersionState};
+use crate::domain::Mutex;
 use crate::observe::liveness::{Liveness, Part};
 
 /// Objects per page of a list. A Module of 5,000 versions has a megabyte, a Version some kilobytes.
@@ -82,18 +83,18 @@ impl Health {
 
     /// How long a watch has been failing; zero while all run.
     pub fn age(&self, now: Instant) -> Duration {
-        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let failing = self.failing.lock();
         let current =
             failing.values().filter(|failing| now.saturating_duration_since(failing.last) < RECOVERED);
         current.map(|failing| now.saturating_duration_since(failing.since)).max().unwrap_or_default()
     }
 
     fn expect(&self, lists: impl Iterator<Item = List>) {
-        self.to_list.lock().unwrap_or_else(PoisonError::into_inner).extend(lists);
+        self.to_list.lock().extend(lists);
     }
 
     fn failed(&self, watch: &str, now: Instant) {
-        let mut all = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.failing.lock();
         let failing = all.entry(watch.to_owned()).or_insert(Failing { since: now, last: now });
         if now.saturating_duration_since(failing.last) >= RECOVERED {
             failing.since = now;
@@ -102,11 +103,11 @@ impl Health {
     }
 
     fn recovered(&self, watch: &str) {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(watch);
+        self.failing.lock().remove(watch);
     }
 
     fn list_seen(&self, kind: &'static str, scope: Option<Box<str>>) {
-        let mut to_list = self.to_list.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut to_list = self.to_list.lock();
         if to_list.remove(&(kind, scope)) && to_list.is_empty() {
             self.all_listed.notify_one();
         }

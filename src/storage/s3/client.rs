@@ -3,7 +3,6 @@
 //! Nothing is sent before the first request.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
@@ -23,7 +22,7 @@ use super::credentials::Lasting;
 use super::http::{CaError, http_client};
 use super::plain_http::SmallBuffers;
 use crate::domain::names::{is_bucket_name, is_region};
-use crate::domain::{Endpoint, EndpointError, ObjectLocation};
+use crate::domain::{Endpoint, EndpointError, Mutex, ObjectLocation};
 use crate::storage::Cause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -109,11 +108,11 @@ impl Clients {
 
     fn parsed(&self, text: &str) -> Result<Endpoint, EndpointError> {
         let known = |endpoints: &HashMap<String, Endpoint>| endpoints.get(text).cloned();
-        if let Some(endpoint) = known(&self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(endpoint) = known(&self.endpoints.lock()) {
             return Ok(endpoint);
         }
         let endpoint: Endpoint = text.parse()?;
-        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut endpoints = self.endpoints.lock();
         if endpoints.len() >= MAX_CLIENTS {
             endpoints.clear();
         }
@@ -129,7 +128,7 @@ impl Clients {
     /// The client for a location, or why no request can be sent to it.
     pub(crate) fn get(&self, location: &ObjectLocation) -> Result<Client, Cause> {
         let key = self.key(location)?;
-        let mut clients = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.cache.lock();
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }

@@ -7,10 +7,9 @@
 //! This never applies to AWS, whose rejections have other reasons.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::domain::Endpoint;
+use crate::domain::{Endpoint, Mutex};
 use crate::storage::{Cause, Operation};
 
 /// How long headers are left out. Then they are tried again, since a store may have been upgraded.
@@ -128,20 +127,20 @@ impl RejectedHeaders {
     }
 
     fn known(&self, endpoint: &Endpoint, now: Instant) -> Option<Known> {
-        let known = self.locked();
+        let known = self.0.lock();
         known.get(endpoint).copied().filter(|known| now.duration_since(known.since) < REMEMBERED_FOR)
     }
 
     /// Drops the suspicion of headers that the store accepts.
     fn accepted(&self, endpoint: &Endpoint, carried: Omitted) {
-        if let Some(known) = self.locked().get_mut(endpoint) {
+        if let Some(known) = self.0.lock().get_mut(endpoint) {
             known.suspected = known.suspected.without(carried);
         }
     }
 
     fn remember(&self, endpoint: Endpoint, rejected: Omitted, suspected: Omitted, now: Instant) {
         let before = self.known(&endpoint, now);
-        let mut all = self.locked();
+        let mut all = self.0.lock();
         if all.len() >= MAX_ENDPOINTS && !all.contains_key(&endpoint) {
             all.clear();
         }
@@ -153,10 +152,6 @@ impl RejectedHeaders {
         let since = if before.rejected == Omitted::default() { now } else { before.since };
         let (rejected, suspected) = (before.rejected.and(rejected), before.suspected.and(suspected));
         all.insert(endpoint, Known { rejected, suspected, since });
-    }
-
-    fn locked(&self) -> MutexGuard<'_, HashMap<Endpoint, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
