@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use jiff::{Timestamp, fmt::rfc2822};
 
+use crate::domain::time::doubled;
+
 /// First wait after a limit without a time; it doubles with each further limit.
 const FIRST_WAIT: Duration = Duration::from_mins(1);
 /// A primary limit resets within the hour; the rest allows for clocks that differ. No longer wait is respected.
@@ -58,8 +60,8 @@ impl Times {
 }
 
 /// The wait for the last of `strikes` limits without a time.
-pub(super) fn doubled(strikes: u32) -> Duration {
-    (FIRST_WAIT * 2_u32.pow(strikes.saturating_sub(1).min(10))).min(LONGEST_WAIT)
+pub(super) fn untimed(strikes: u32) -> Duration {
+    doubled(FIRST_WAIT, strikes, LONGEST_WAIT)
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<i64> {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::limit_times::doubled;
+use super::limit_times::untimed;
 
 /// Pages older than this are forgotten.
 const FORGOTTEN: Duration = Duration::from_hours(24);
@@ -108,12 +108,12 @@ impl PageBlocks {
                 page.at = now;
                 // Answers to requests that were sent together count as one strike.
                 self.strikes += u32::from(open);
-                PageMeaning::Account(doubled(self.strikes))
+                PageMeaning::Account(untimed(self.strikes))
             }
             Scope::Repository => {
                 page.at = now;
                 page.strikes += 1;
-                PageMeaning::Repository(doubled(page.strikes))
+                PageMeaning::Repository(untimed(page.strikes))
             }
         }
     }

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     credential::Account,
-    limit_times::{LONGEST_WAIT, Now, SHORTEST_WAIT, Times, doubled},
+    limit_times::{LONGEST_WAIT, Now, SHORTEST_WAIT, Times, untimed},
     page_block::{PageBlocks, PageMeaning},
 };
 use crate::domain::Mutex;
@@ -148,7 +148,7 @@ impl AccountLimits {
         if let Some(kind) = answer.limit(&times, named.is_some()) {
             // Answers to requests that were sent together count as one strike.
             self.strikes += u32::from(was_open && named.is_none());
-            let wait = named.unwrap_or_else(|| doubled(self.strikes));
+            let wait = named.unwrap_or_else(|| untimed(self.strikes));
             return Err(Rejection::RateLimit(self.limit_for(wait, kind, now)));
         }
         if let Some(reset) = spent {

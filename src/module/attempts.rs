@@ -13,6 +13,7 @@ use super::batch::{Batch, Due, Outcome, Planned, PlannedOn, Verb};
 use super::plan::Plan;
 use super::refused::Refused;
 use crate::controller::client;
+use crate::domain::time::doubled;
 
 /// The first pause after a refusal. It doubles with each further refusal.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -269,11 +270,6 @@ impl Attempts {
                 && refused().any(|(verb, ..)| verb == Verb::Create),
         }
     }
-}
-
-fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
-    let factor = 2_u32.saturating_pow(times.saturating_sub(1).min(16));
-    first.checked_mul(factor).unwrap_or(longest).min(longest)
 }
 
 fn jittered(pause: Duration, jitter: f64) -> Duration {

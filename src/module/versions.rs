@@ -149,7 +149,7 @@ mod tests {
         }
 
         fn groups(&self) -> usize {
-            self.1.index.lock().unwrap().len()
+            self.1.index.lock().len()
         }
     }
 

@@ -5,7 +5,6 @@
 //! Labels come from fixed sets (controller, outcome, reason, kind of credential), never from names of objects.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -232,7 +231,7 @@ mod tests {
 
     impl Metrics {
         fn text(&self) -> Result<String, std::fmt::Error> {
-            text(&self.registry.lock().unwrap())
+            text(&self.registry.lock())
         }
     }
 

@@ -19,7 +19,7 @@ use super::progress::Progress;
 use super::publish::publish;
 use super::rate_limits;
 use super::report;
-use super::retry::{Attempt, ChangeKey, FailedAttempt};
+use super::retry::{Attempt, ChangeKey};
 use super::scheduler::StagingPermit;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::{Requests, Target, left_behind};
@@ -98,7 +98,7 @@ async fn act(
         }
     }
     let message = "The Version does not settle: this is a defect of the operator.";
-    unreported(ctx, cached, Failure::retry(Reason::InternalError, message))
+    unreported(ctx, cached, &Failure::retry(Reason::InternalError, message))
 }
 
 async fn act_once(
@@ -158,14 +158,14 @@ async fn publish_target(
         Err(Ended::Failed(not))
             if matches!(not.failure.reason, Reason::ApiUnavailable | Reason::VersionRefused) =>
         {
-            Effect::end(unreported(ctx, cached, not.failure))
+            Effect::end(unreported(ctx, cached, &not.failure))
         }
         Err(Ended::Failed(not)) => {
             let account = limited_account(ctx, client.version(), target, &not.failure);
             let effect = failed(ctx, client, &target.requests, not);
             match effect.end {
                 Some(End::Failed(attempt)) => {
-                    let end = End::Failed(Box::new(FailedAttempt { account, ..*attempt }));
+                    let end = End::Failed(Box::new(Attempt { account, ..*attempt }));
                     Effect { end: Some(end), ..effect }
                 }
                 _ => effect,

@@ -70,6 +70,6 @@ mod tests {
         for store in 0..100 {
             assert!(gets(&bulkhead, store).await.is_some());
         }
-        assert_eq!(bulkhead.stores.lock().unwrap().len(), 1);
+        assert_eq!(bulkhead.stores.lock().len(), 1);
     }
 }

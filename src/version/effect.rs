@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client::VersionClient;
 use super::decide::Lane;
-use super::retry::FailedAttempt;
+use super::retry::Attempt;
 use crate::api::VersionStatus;
 use crate::api::state::VersionState;
 use crate::api::target::{Target, left_behind};
@@ -46,7 +46,7 @@ pub(crate) enum End {
     AwaitModule,
     /// The Version has changed since it was read. It is read again, which is no failure.
     Outdated,
-    Failed(Box<FailedAttempt>),
+    Failed(Box<Attempt>),
     /// The Version no longer exists, or is not ours.
     Gone,
 }
@@ -120,7 +120,7 @@ impl Effect {
     /// attempt downloads the archive.
     pub(crate) fn content_pause(&self) -> Option<Pause> {
         let Some(End::Failed(attempt)) = &self.end else { return None };
-        let is_about_content = attempt.failure.reason.is_about_content();
+        let is_about_content = attempt.reason.is_about_content();
         is_about_content.then_some(Pause { ends: attempt.ends, due: attempt.due, download: attempt.download })
     }
 
@@ -178,12 +178,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::controller::failure::{Failure, Reason};
+    use crate::controller::failure::Reason;
+    use crate::version::retry::ChangeKey;
 
     fn failed(reason: Reason, pause: Duration, download: Option<[u8; 32]>) -> End {
         let (at, now) = (Instant::now(), Timestamp::UNIX_EPOCH);
-        End::Failed(Box::new(FailedAttempt {
-            failure: Failure::new(reason, ""),
+        End::Failed(Box::new(Attempt {
+            reason,
+            key: ChangeKey::default(),
             secret: None,
             account: None,
             failures: 1,
@@ -203,7 +205,7 @@ mod tests {
             let pause = Effect::end(failed(reason, HOUR, Some([1; 32]))).content_pause();
             let end = failed(Reason::VersionRefused, SHORT, None).no_sooner_than(pause);
             let End::Failed(attempt) = end else { panic!("no failure") };
-            assert_eq!(attempt.failure.reason, Reason::VersionRefused);
+            assert_eq!(attempt.reason, Reason::VersionRefused);
             assert_eq!(attempt.due, Timestamp::UNIX_EPOCH + due, "{reason}");
             assert!(attempt.ends >= attempt.at + due.saturating_sub(SHORT), "{reason}");
             assert_eq!(attempt.download.is_some(), due == HOUR);

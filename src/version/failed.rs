@@ -9,7 +9,7 @@ use super::client::VersionClient;
 use super::context::Context;
 use super::effect::{Effect, End, Event};
 use super::outcome::NotPublished;
-use super::retry::FailedAttempt;
+use super::retry::{Attempt, ChangeKey};
 use crate::api::state::VersionState;
 use crate::api::target::Requests;
 use crate::controller::client;
@@ -32,9 +32,9 @@ pub(super) fn failed(
         .as_ref()
         .is_some_and(|stalled| stalled.is_true && *stalled.reason == *Reason::ArchiveCorrupt.as_str());
     let failure = failure.of_download(download, before, is_stalled_by_it);
-    let mut attempt = new_attempt(ctx, Some(version), version.uid(), failure);
+    let mut attempt = new_attempt(ctx, Some(version), version.uid(), &failure);
     attempt.download = download.or(before);
-    let (failure, now) = (attempt.failure.clone(), Timestamp::now());
+    let now = Timestamp::now();
     attempt.secret =
         secret.filter(|_| failure.class == Class::Stalled && failure.reason.may_be_about_secret());
     let shown = Failure { message: failure.message_with_retry(attempt.due, now), ..failure.clone() };
@@ -55,11 +55,11 @@ pub(super) fn failed(
 
 /// How a reconcile ends whose request to the API server failed.
 pub(super) fn unwritten(ctx: &Context, cached: &VersionState, error: &kube::Error) -> End {
-    if client::is_outdated(error) { End::Outdated } else { unreported(ctx, cached, api_failure(error)) }
+    if client::is_outdated(error) { End::Outdated } else { unreported(ctx, cached, &api_failure(error)) }
 }
 
 /// A failure that cannot be written to the status. If its reason is new for this Version, it is logged and sent as an Event.
-pub(super) fn unreported(ctx: &Context, cached: &VersionState, failure: Failure) -> End {
+pub(super) fn unreported(ctx: &Context, cached: &VersionState, failure: &Failure) -> End {
     if last_reason(ctx, cached.uid()) != Some(failure.reason) {
         tracing::warn!(reason = %failure.reason, message = failure.message, "not finished; retrying");
         let reference = super::client::reference(cached);
@@ -73,14 +73,14 @@ fn last_reason(ctx: &Context, uid: &str) -> Option<Reason> {
     ctx.retries.with(uid, |retry| retry.attempt.as_ref().map(|attempt| attempt.reason))
 }
 
-fn new_attempt(ctx: &Context, version: Option<&VersionState>, uid: &str, failure: Failure) -> FailedAttempt {
+fn new_attempt(ctx: &Context, version: Option<&VersionState>, uid: &str, failure: &Failure) -> Attempt {
     let now = Timestamp::now();
     let before = ctx.retries.with(uid, |retry| retry.attempt.clone());
     let failures = before.as_ref().map_or(0, |a| a.failures).saturating_add(1);
     let download = before.as_ref().and_then(|a| a.download);
     let since = match (before, version) {
         (Some(before), _) => (before.reason == failure.reason).then_some(before.since),
-        (None, Some(version)) => failing_since(version, &failure),
+        (None, Some(version)) => failing_since(version, failure),
         (None, None) => None,
     };
     let since = since.unwrap_or(now);
@@ -88,7 +88,10 @@ fn new_attempt(ctx: &Context, version: Option<&VersionState>, uid: &str, failure
     let delay = failure.delay(failures, failing_for, rand::random(), now);
     let (at, due) = (Instant::now(), now.checked_add(delay).unwrap_or(Timestamp::MAX));
     let ends = at.checked_add(delay).unwrap_or(at);
-    FailedAttempt { failure, secret: None, account: None, failures, since, at, ends, due, download }
+    let reason = failure.reason;
+    tracing::debug!(%reason, %due, message = failure.message, "attempt failed");
+    let key = ChangeKey::default();
+    Attempt { failures, reason, since, at, ends, due, key, secret: None, download, account: None }
 }
 
 /// Since when this failure has stood according to the status. A condition's time changes with its status, not with its reason,

@@ -269,11 +269,9 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
             due.map_or_else(Requeue::await_change, |due| requeue_at(due, now))
         }
         End::Failed(failed) => {
-            let (reason, due) = (failed.failure.reason, failed.due);
-            ctx.metrics.failed("version", reason.as_str());
-            tracing::debug!(%reason, %due, message = failed.failure.message, "attempt failed");
-            let attempt = failed.remembered(key);
-            let next = next_poll(&attempt, now).map_or(due, |poll| poll.min(due));
+            ctx.metrics.failed("version", failed.reason.as_str());
+            let attempt = Attempt { key, ..*failed };
+            let next = next_poll(&attempt, now).map_or(attempt.due, |poll| poll.min(attempt.due));
             ctx.retries.with(uid, |retry| retry.attempt = Some(attempt));
             requeue_at(next, now)
         }

@@ -14,8 +14,9 @@ use super::rate_limits::Account;
 use crate::api::state::VersionState;
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::controller::client;
-use crate::controller::failure::{Failure, LONGEST, Reason, SHORTEST};
+use crate::controller::failure::{LONGEST, Reason, SHORTEST};
 use crate::controller::force_throttle::ForceThrottle;
+use crate::domain::time::doubled;
 use crate::domain::{Mutex, ObjectLocation};
 
 /// The last attempt of a Version, which failed.
@@ -32,7 +33,7 @@ pub struct Attempt {
     pub ends: Instant,
     /// The same as the clock shows it now: it may have been set since.
     pub due: Timestamp,
-    /// What the attempt was made for. Any change of it is not made to wait.
+    /// What the attempt was made for, known at the end of the reconcile. Any change of it is not made to wait.
     pub key: ChangeKey,
     /// The Secret that it failed on: its name and resourceVersion (none if it was missing).
     pub secret: Option<SecretVersion>,
@@ -42,29 +43,8 @@ pub struct Attempt {
     pub account: Option<Account>,
 }
 
-/// An attempt that has just failed.
-pub(crate) struct FailedAttempt {
-    pub failure: Failure,
-    /// The Secret that it read, if the failure may be about that.
-    pub secret: Option<SecretVersion>,
-    /// The account that it counts for, where GitHub limits that account.
-    pub account: Option<Account>,
-    /// How many failed in a row, this one included.
-    pub failures: u32,
-    /// Since when they fail for this reason.
-    pub since: Timestamp,
-    /// When it was made.
-    pub at: Instant,
-    /// When the pause after it ends.
-    pub ends: Instant,
-    /// The same by the wall clock.
-    pub due: Timestamp,
-    /// SHA-256 of the last download that was corrupt.
-    pub download: Option<[u8; 32]>,
-}
-
 /// What a user or the Module changes to ask for another attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeKey {
     generation: Option<i64>,
     requested_at: Option<Box<str>>,
@@ -105,9 +85,7 @@ impl Restarts {
     pub fn count(&mut self, now: Instant) {
         self.count = self.count.saturating_add(1);
         let beyond = self.count.saturating_sub(Self::FREE);
-        let pause =
-            SHORTEST.saturating_mul(2_u32.saturating_pow(beyond.saturating_sub(1).min(16))).min(LONGEST);
-        self.free_at = (beyond > 0).then(|| now + pause);
+        self.free_at = (beyond > 0).then(|| now + doubled(SHORTEST, beyond, LONGEST));
     }
 
     /// How long the next publish waits.
@@ -130,24 +108,6 @@ impl ChangeKey {
     #[must_use]
     pub fn at_generation(self, generation: Option<i64>) -> Self {
         Self { generation, ..self }
-    }
-}
-
-impl FailedAttempt {
-    /// What is remembered of it, if it was made for `key`.
-    pub(crate) fn remembered(&self, key: ChangeKey) -> Attempt {
-        Attempt {
-            failures: self.failures,
-            reason: self.failure.reason,
-            since: self.since,
-            at: self.at,
-            ends: self.ends,
-            due: self.due,
-            key,
-            secret: self.secret.clone(),
-            download: self.download,
-            account: self.account,
-        }
     }
 }
 
@@ -274,7 +234,7 @@ mod tests {
             let kept = memories.with("uid", |memory| memory.clone());
             assert_ne!(kept, Retry::default(), "change {n} is forgotten");
             memories.with("another", |memory| memory.attempt = None);
-            assert_eq!(memories.0.lock().unwrap().len(), 1, "what has nothing to remember takes no memory");
+            assert_eq!(memories.0.lock().len(), 1, "what has nothing to remember takes no memory");
             memories.forget("uid");
             assert_eq!(memories.with("uid", |memory| memory.clone()), Retry::default());
         }

@@ -219,7 +219,7 @@ mod tests {
         for number in 0..REMEMBERED * 3 {
             scheduler.health(&number.to_string());
         }
-        assert!(scheduler.health.lock().unwrap().len() <= REMEMBERED);
+        assert!(scheduler.health.lock().len() <= REMEMBERED);
         assert!(
             hung.is_some() && gets_a_permit(&scheduler, "hangs").await.is_none(),
             "it still has one slot only"

@@ -92,7 +92,7 @@ mod tests {
             others = others => Some(others),
         };
         assert_eq!(outcome, Some((Some(Some("1".to_owned())), Some(None))));
-        assert_eq!(looks.0.lock().unwrap().len(), 3);
+        assert_eq!(looks.0.lock().len(), 3);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! One test program, so that all tests share one set of servers; each test has a namespace and a bucket of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::format_collect)]
+#![allow(clippy::too_many_lines, reason = "a scenario is read from its start to its end")]
 
 mod addresses;
 mod admin;

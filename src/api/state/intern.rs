@@ -72,7 +72,7 @@ mod tests {
         for number in 0..10 * SWEEP_AFTER {
             TEXTS.text(&number.to_string());
         }
-        let kept = TEXTS.0.lock().unwrap().as_ref().unwrap().by_hash.len();
+        let kept = TEXTS.0.lock().as_ref().unwrap().by_hash.len();
         assert!(kept <= SWEEP_AFTER + 1, "{kept}");
         assert!(Arc::ptr_eq(&one, &TEXTS.text("bucket")), "a value in use stays");
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::reasons::Reason;
 use super::{Class, Failure};
+use crate::domain::time::doubled;
 
 /// Shortest wait before a failed attempt is repeated.
 pub const SHORTEST: Duration = Duration::from_secs(5);
@@ -39,8 +40,7 @@ impl Failure {
         let growing = || {
             // A token is valid on all servers within a minute, however many attempts failed before.
             let failures = if self.reason == Reason::TokenNotReady { failures.min(3) } else { failures };
-            let doubled = SHORTEST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-            doubled.min(LONGEST).mul_f64(0.75 + 0.5 * jitter).clamp(SHORTEST, LONGEST)
+            doubled(SHORTEST, failures, LONGEST).mul_f64(0.75 + 0.5 * jitter).clamp(SHORTEST, LONGEST)
         };
         match self.class {
             Class::Stalled => stalled_pause(self.reason, failing_for).mul_f64(0.9 + 0.2 * jitter),

@@ -77,23 +77,23 @@ async fn a_running_reconcile_gets_the_newest_state_and_the_next_one_follows_it()
     let (mut bed, _running) = Bed::start(&["a"], move |module, latest| {
         let log = Arc::clone(&log);
         async move {
-            log.lock().unwrap().push(format!("starts {}", module.resource_version().unwrap()));
+            log.lock().push(format!("starts {}", module.resource_version().unwrap()));
             if module.resource_version().unwrap() == "1" {
                 let newest = latest.next().await.unwrap().resource_version().unwrap();
-                log.lock().unwrap().push(format!("hears of {newest}"));
+                log.lock().push(format!("hears of {newest}"));
             }
             Action::await_change()
         }
     });
     bed.request("a");
-    soon(|| seen.lock().unwrap().len() == 1).await;
+    soon(|| seen.lock().len() == 1).await;
     bed.writer.apply_watcher_event(&Event::Apply(module("a", "2")));
     bed.request("a");
-    soon(|| seen.lock().unwrap().len() == 3).await;
-    assert_eq!(*seen.lock().unwrap(), ["starts 1", "hears of 2", "starts 2"]);
+    soon(|| seen.lock().len() == 3).await;
+    assert_eq!(*seen.lock(), ["starts 1", "hears of 2", "starts 2"]);
     bed.request("gone");
     bed.request("a");
-    soon(|| seen.lock().unwrap().len() == 4).await;
+    soon(|| seen.lock().len() == 4).await;
 }
 
 #[tokio::test]

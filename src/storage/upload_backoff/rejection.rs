@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use crate::domain::time::doubled;
 use crate::storage::Cause;
 
 /// The first pause: shorter than the shortest retry of a caller, so that an upload is never deferred by its own rejection.
@@ -11,7 +12,7 @@ const LONGEST: Duration = Duration::from_mins(7);
 /// A request by a user is tried at once, unless at least `MANY` uploads were rejected, the last within `JUST_NOW`: thousands may
 /// be requested together.
 const JUST_NOW: Duration = Duration::from_secs(5);
-const MANY: u32 = 8;
+pub(super) const MANY: u32 = 8;
 /// The pause between tries of further folders.
 const FIRST_TRIES: Duration = Duration::from_secs(10);
 /// Rejections in a row that are not caused by a single object.
@@ -50,7 +51,7 @@ pub(crate) struct Deferred {
 }
 
 impl Rejection {
-    pub fn new(cause: &Cause, now: Instant) -> Self {
+    pub(super) fn new(cause: &Cause, now: Instant) -> Self {
         Self {
             cause: cause.clone(),
             folders: HashSet::new(),
@@ -64,7 +65,7 @@ impl Rejection {
     }
 
     /// Whether this upload gets the only permit. `false` if it may be tried in addition, as requested by a user.
-    pub fn permit(&mut self, folder: &str, asked: bool, now: Instant) -> Result<bool, Deferred> {
+    pub(super) fn permit(&mut self, folder: &str, asked: bool, now: Instant) -> Result<bool, Deferred> {
         let elsewhere = !self.folders.contains(folder);
         if asked && (self.uploads < MANY || now.duration_since(self.last) >= JUST_NOW) {
             return Ok(false);
@@ -79,7 +80,7 @@ impl Rejection {
         Ok(true)
     }
 
-    pub fn repeat(&mut self, cause: &Cause, folder: String, now: Instant) {
+    pub(super) fn repeat(&mut self, cause: &Cause, folder: String, now: Instant) {
         if self.count == 0 || self.next <= now {
             self.count = self.count.saturating_add(1);
         }
@@ -89,20 +90,16 @@ impl Rejection {
             *repeated = self.count >= CONFIRMED;
         }
         self.last = now;
-        self.next = now + pause(self.count).max(requested_delay(cause));
+        self.next = now + doubled(SHORTEST, self.count, LONGEST).max(requested_delay(cause));
         if self.folders.len() < MAX_FOLDERS && self.folders.insert(folder) {
             self.next_folder = now + FIRST_TRIES;
         }
     }
 
     /// Removes a folder. Returns whether it was the last one.
-    pub fn drop_folder(&mut self, folder: &str) -> bool {
+    pub(super) fn drop_folder(&mut self, folder: &str) -> bool {
         self.folders.remove(folder) && self.folders.is_empty()
     }
-}
-
-fn pause(count: u32) -> Duration {
-    SHORTEST.saturating_mul(2_u32.saturating_pow(count.saturating_sub(1).min(16))).min(LONGEST)
 }
 
 fn requested_delay(cause: &Cause) -> Duration {
