@@ -1,21 +1,64 @@
 //! What both servers of the binary read and install at their start.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
+use kube::config::InferConfigError;
+use kube::{Client, Config};
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
 
+use crate::controller::connection::{clients, config};
 use crate::domain::{Endpoint, EndpointError};
-use crate::storage::{Storage, StorageRule, StorageRules};
+use crate::observe::admin;
+use crate::storage::{CaError, Storage, StorageRule, StorageRules};
+use crate::workdir::Workdir;
 
-/// What prevents a start.
-#[derive(Debug, Error)]
+/// What prevents a start, or ends a server.
+#[derive(Debug, thiserror::Error)]
 pub enum StartupError {
+    #[error("cannot listen on {address}: {error}; choose another address with {flag}")]
+    Listen { flag: &'static str, address: SocketAddr, error: std::io::Error },
+    #[error("cannot use {path} for archives: {error}; name a writable folder with --spool-dir")]
+    Workdir { path: PathBuf, error: std::io::Error },
+    #[error("no Kubernetes API server is configured ({0}); run in a cluster, or set KUBECONFIG")]
+    Cluster(#[from] InferConfigError),
+    #[error("Kubernetes client: {0}")]
+    Kube(#[from] kube::Error),
+    #[error("--ca-file: {0}")]
+    Ca(#[from] CaError),
     #[error("--ca-file: cannot read {path}: {error}")]
     CaFile { path: PathBuf, error: std::io::Error },
     #[error("{setting}: {error}")]
     Endpoint { setting: &'static str, error: EndpointError },
     #[error("cannot wait for signals: {0}")]
     Signal(std::io::Error),
+    #[error("{0} ended; the process exits so that it is restarted")]
+    Ended(&'static str),
+}
+
+/// Listens on the address that a flag gives.
+pub(crate) fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, StartupError> {
+    admin::listen(address).map_err(|error| StartupError::Listen { flag, address, error })
+}
+
+/// The folder for temporary archives, below `--spool-dir` or the system's temporary folder.
+pub(crate) fn workdir(spool_dir: Option<&Path>) -> Result<Workdir, StartupError> {
+    let path = spool_dir.map_or_else(std::env::temp_dir, Path::to_owned);
+    Workdir::new(&path).map_err(|error| StartupError::Workdir { path, error })
+}
+
+/// The configuration of the cluster, a client for requests, and one for watches.
+pub(crate) async fn connect() -> Result<(Config, Client, Client), StartupError> {
+    let config = config().await?;
+    let (client, watch_client) = clients(&config)?;
+    Ok((config, client, watch_client))
+}
+
+/// Waits for the end of a task that should not end. `kind`: what ended if it panicked.
+pub(crate) async fn ended(tasks: &mut JoinSet<&'static str>, kind: &'static str) -> StartupError {
+    let ended: Option<Result<&str, JoinError>> = tasks.join_next().await;
+    StartupError::Ended(ended.and_then(Result::ok).unwrap_or(kind))
 }
 
 /// The content of `--ca-file`.

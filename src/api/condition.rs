@@ -36,7 +36,6 @@ pub fn set(
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let message = cut(message, MAX_MESSAGE);
     let rows = [
         ("Ready", *outcome == Outcome::Ready),
         ("Reconciling", *outcome == Outcome::Working),
@@ -46,23 +45,35 @@ pub fn set(
         .into_iter()
         .map(|(type_, holds)| {
             let status = if holds { "True" } else { "False" };
-            let old = before.iter().find(|c| c.type_ == type_);
             // The two abnormal conditions have a message only while they are true: a stale one beside `False` misleads.
             let speaks = holds || type_ == "Ready";
-            Condition {
-                type_: type_.to_owned(),
-                status: status.to_owned(),
-                reason: if speaks { reason } else { quiet_reason(type_) }.to_owned(),
-                message: if speaks { message.clone() } else { String::new() },
-                observed_generation: generation,
-                last_transition_time: old
-                    .filter(|c| c.status == status)
-                    .map_or_else(|| Time(whole_seconds(now)), |c| c.last_transition_time.clone()),
-            }
+            let (reason, message) = if speaks { (reason, message) } else { (quiet_reason(type_), "") };
+            condition(before, (type_, status), reason, message, generation, now)
         })
         .collect();
     after.extend(before.iter().filter(|c| !rows.iter().any(|(t, _)| *t == c.type_)).cloned());
     after
+}
+
+/// One condition, whose transition time is that of the one before it while their status is the same.
+pub fn condition(
+    before: &[Condition],
+    (type_, status): (&str, &str),
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let old = find(before, type_).filter(|old| old.status == status);
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: cut(message, MAX_MESSAGE),
+        observed_generation: generation,
+        last_transition_time: old
+            .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
+    }
 }
 
 /// The condition of a type.

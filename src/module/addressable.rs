@@ -3,17 +3,15 @@
 //! Ready does not depend on it: without a registry it has no effect.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::address::{Addressing, Outcome};
 use super::select::Selection;
 use super::view::ModuleView;
 use crate::api::claim::NotAddressable;
-use crate::api::condition::{self, whole_seconds};
-use crate::api::{CLAIM_ADDRESS, REGISTRY_NAME, RELEASE_MANAGER};
+use crate::api::{CLAIM_ADDRESS, REGISTRY_NAME, RELEASE_MANAGER, condition};
 use crate::controller::failure::Reason;
 use crate::domain::Address;
-use crate::domain::text::cut;
 
 /// The type of the condition.
 pub(super) const ADDRESSABLE: &str = "Addressable";
@@ -30,16 +28,8 @@ pub(super) fn condition(
 ) -> Condition {
     let (reason, message) = explain(module, addressing, selection);
     let status = if reason == Reason::Addressable { "True" } else { "False" };
-    let old = condition::find(&module.status.conditions, ADDRESSABLE).filter(|old| old.status == status);
-    Condition {
-        type_: ADDRESSABLE.into(),
-        status: status.into(),
-        reason: reason.as_str().into(),
-        message: cut(&message, condition::MAX_MESSAGE),
-        observed_generation: module.metadata.generation,
-        last_transition_time: old
-            .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
-    }
+    let (before, generation) = (&module.status.conditions, module.metadata.generation);
+    condition::condition(before, (ADDRESSABLE, status), reason.as_str(), &message, generation, now)
 }
 
 fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) -> (Reason, String) {
@@ -56,14 +46,7 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
             return (reason(why), format!("{why}{kept}."));
         }
         Outcome::Taken { address, holder } => {
-            let earlier = if is_void(address) {
-                format!(
-                    " The annotation that is there now does not count, because {holder} already had the address when it was \
-                     set: remove it first."
-                )
-            } else {
-                String::new()
-            };
+            let earlier = if is_void(address) { void_claim(holder) } else { String::new() };
             format!(
                 "Module {holder} has the address {address}. Choose another name with the annotation {REGISTRY_NAME}. Or, after \
                  {holder} is deleted or has another address: {}.{earlier}",
@@ -94,6 +77,13 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
         }
     };
     (Reason::AddressTaken, message)
+}
+
+fn void_claim(holder: &str) -> String {
+    format!(
+        " The annotation that is there now does not count, because {holder} already had the address when it was set: remove it \
+         first."
+    )
 }
 
 fn reason(why: &NotAddressable) -> Reason {

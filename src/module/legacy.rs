@@ -5,13 +5,12 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::select::Selection;
 use super::view::ModuleView;
-use crate::api::condition::{self, whole_seconds};
+use crate::api::condition;
 use crate::api::state::VersionState;
-use crate::domain::text::cut;
 
 /// The type and reason of the condition.
 pub(super) const FOUND: &str = "OriginalVersionsFound";
@@ -48,16 +47,8 @@ pub(super) fn found(
          stay where they are. {}",
         removal(module.namespace(), names)
     );
-    let old = condition::find(before, FOUND);
-    Some(Condition {
-        type_: FOUND.into(),
-        status: "True".into(),
-        reason: FOUND.into(),
-        message: cut(&message, condition::MAX_MESSAGE),
-        observed_generation: module.metadata.generation,
-        last_transition_time: old
-            .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
-    })
+    let generation = module.metadata.generation;
+    Some(condition::condition(before, (FOUND, "True"), FOUND, &message, generation, now))
 }
 
 /// The commands that remove the first of `names`. The finalizer is removed last: it is the original's, whose controller no

@@ -19,7 +19,6 @@ pub use self::error::OperatorError;
 use self::scope::{Shared, start_scope};
 use crate::archive;
 use crate::cli::Run;
-use crate::controller::connection::{clients, config};
 use crate::controller::events::Events;
 use crate::controller::failure::Reason;
 use crate::controller::lease::{self, Election, LeaderLease, Leadership, LeadershipLost};
@@ -31,7 +30,9 @@ use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry;
-use crate::startup::{ca_certificates, signalled, storage_rules};
+use crate::startup::{
+    StartupError, ca_certificates, connect, ended, listen, signalled, storage_rules, workdir,
+};
 use crate::storage::{Storage, StorageRules};
 use crate::version;
 use crate::version::bulkhead::Bulkhead;
@@ -49,14 +50,12 @@ const SHORT_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the operator until a signal.
 pub async fn run(flags: Run) -> Result<(), OperatorError> {
-    let listener = admin::listen(flags.listen)
-        .map_err(|error| OperatorError::Listen { address: flags.listen, error })?;
-    let workdir = workdir(&flags)?;
+    let listener = listen("--listen", flags.listen)?;
+    let workdir = workdir(flags.spool_dir.as_deref())?;
     let (stopper, stop) = watch::channel(false);
     let metrics = Arc::new(Metrics::new(Reason::counted()));
     telemetry::count_panics(metrics.panics.clone());
-    let config = config().await?;
-    let (client, watch_client) = clients(&config)?;
+    let (config, client, watch_client) = connect().await?;
     let events = Events::start(client.clone());
     let mut version =
         version_context(&flags, &client, &workdir, events.clone(), Arc::clone(&metrics)).await?;
@@ -87,7 +86,7 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
     let mut tasks = start(&flags, &shared, ready);
     let result = tokio::select! {
         () = signal => Ok(()),
-        ended = tasks.join_next() => Err(OperatorError::Ended(ended.and_then(Result::ok).unwrap_or("a controller"))),
+        ended = ended(&mut tasks, "a controller") => Err(ended.into()),
         lost = renew_until_lost(lease.as_mut()) => Err(lost.into()),
     };
     let _ = stopper.send(true);
@@ -115,11 +114,6 @@ async fn shut_down(
     if let Some(lease) = lease.filter(|_| !matches!(result, Err(OperatorError::Lease(_)))) {
         lease.release().await;
     }
-}
-
-fn workdir(flags: &Run) -> Result<Workdir, OperatorError> {
-    let path = flags.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
-    Workdir::new(&path).map_err(|error| OperatorError::Workdir { path, error })
 }
 
 fn scraper(metrics: Arc<Metrics>, github: GitHub, objects: ObjectMetrics) -> admin::Scrape {
@@ -187,7 +181,7 @@ async fn version_context(
     metrics: Arc<Metrics>,
 ) -> Result<version::Context, OperatorError> {
     let ca_pem = ca_certificates(flags.ca_file.as_deref())?;
-    let storage = Storage::new(ca_pem.as_deref()).await?;
+    let storage = Storage::new(ca_pem.as_deref()).await.map_err(StartupError::from)?;
     let github = GitHub::new(&github::Settings {
         extra_hosts: flags.github_host.clone(),
         ca_pem,

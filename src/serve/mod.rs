@@ -2,20 +2,17 @@
 
 mod error;
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub use self::error::ServeError;
 use crate::cli::Serve;
-use crate::controller::connection::{clients, config};
 use crate::domain::Mutex;
 use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
@@ -32,9 +29,10 @@ use crate::registry::key_file::{self, CurrentKeys};
 use crate::registry::metrics::RegistryMetrics;
 use crate::registry::page::{Pages, Unsent};
 use crate::registry::session::{Login, Sessions};
-use crate::startup::{ca_certificates, signalled, storage_rules};
+use crate::startup::{
+    StartupError, ca_certificates, connect, ended, listen, signalled, storage_rules, workdir,
+};
 use crate::storage::Storage;
-use crate::workdir::Workdir;
 
 /// What a service is made of.
 struct Parts {
@@ -50,8 +48,8 @@ struct Parts {
 /// Runs the registry until a signal.
 #[expect(clippy::too_many_lines, reason = "the steps of a start and a shutdown, in their order")]
 pub async fn run(flags: Serve) -> Result<(), ServeError> {
-    let listener = bind("--listen", flags.listen)?;
-    let admin_listener = bind("--admin-listen", flags.admin_listen)?;
+    let listener = listen("--listen", flags.listen)?;
+    let admin_listener = listen("--admin-listen", flags.admin_listen)?;
     let mut signal = std::pin::pin!(signalled()?);
     let metrics = RegistryMetrics::default();
     telemetry::count_panics(metrics.panics.clone());
@@ -59,13 +57,12 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     let aliases = Aliases::new(&flags.namespace_alias, &flags.namespaces)?;
     let keys = CurrentKeys::new(flags.link_key_file.clone())?;
     let tls = load_tls(&flags)?;
-    let spool = workdir(&flags)?;
+    let spool = workdir(flags.spool_dir.as_deref())?;
     let mut tasks = JoinSet::new();
     let liveness = Liveness::default();
-    let config = config().await?;
-    let (client, watch_client) = clients(&config)?;
+    let (config, client, watch_client) = connect().await?;
     let ca_pem = ca_certificates(flags.ca_file.as_deref())?;
-    let storage = Storage::for_signed_urls(ca_pem.as_deref()).await?;
+    let storage = Storage::for_signed_urls(ca_pem.as_deref()).await.map_err(StartupError::from)?;
     let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint, &storage)?;
     let settings = access_settings(&flags, ca_pem, &config);
     let access = Access::start(&settings, client, metrics.clone())?;
@@ -84,7 +81,7 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     tokio::select! {
         () = health.listed() => {}
         () = &mut signal => return Ok(()),
-        ended = tasks.join_next() => return Err(ended_early(ended)),
+        ended = ended(&mut tasks, "a watch") => return Err(ended.into()),
     }
     if let Some(alias) = index.shadowed() {
         return Err(InvalidAlias::Shadows(alias).into());
@@ -103,8 +100,8 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     tracing::info!("ready");
     tokio::select! {
         () = &mut signal => {}
-        ended = tasks.join_next() => return Err(ended_early(ended)),
-        _ = &mut server => return Err(ServeError::Ended("the listener")),
+        ended = ended(&mut tasks, "a watch") => return Err(ended.into()),
+        _ = &mut server => return Err(StartupError::Ended("the listener").into()),
     }
     ready.store(false, Ordering::Release);
     tracing::info!(drain = ?flags.drain, "shutting down");
@@ -115,18 +112,9 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
-    admin::listen(address).map_err(|error| ServeError::Listen { flag, address, error })
-}
-
 fn load_tls(flags: &Serve) -> Result<Option<Arc<Tls>>, ServeError> {
     let (Some(certificate), Some(key)) = (&flags.tls_cert_file, &flags.tls_key_file) else { return Ok(None) };
     Ok(Some(Arc::new(Tls::load(certificate, key)?)))
-}
-
-fn workdir(flags: &Serve) -> Result<Workdir, ServeError> {
-    let path = flags.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
-    Workdir::new(&path).map_err(|error| ServeError::Workdir { path, error })
 }
 
 fn access_settings(flags: &Serve, ca_pem: Option<Vec<u8>>, config: &kube::Config) -> AccessSettings {
@@ -154,7 +142,7 @@ fn sessions(
 }
 
 /// The service that answers requests.
-fn service(flags: &Serve, parts: Parts, spool: &Path) -> Service {
+fn service(flags: &Serve, parts: Parts, spool: PathBuf) -> Service {
     let Parts { storage, access, sessions, index, aliases, keys, metrics } = parts;
     let (storage, access, sessions) = (Arc::new(storage), Arc::new(access), Arc::new(sessions));
     let downloads = Downloads::new(
@@ -191,10 +179,6 @@ fn warn_of_defaults(flags: &Serve) {
              then; set --link-key-file"
         );
     }
-}
-
-fn ended_early(ended: Option<Result<&'static str, tokio::task::JoinError>>) -> ServeError {
-    ServeError::Ended(ended.and_then(Result::ok).unwrap_or("a watch"))
 }
 
 /// Renders the metrics at each scrape.

@@ -114,6 +114,7 @@ impl Operation {
 struct Explained<'a>(Operation, &'a ObjectLocation, &'a Cause);
 
 impl fmt::Display for Explained<'_> {
+    #[expect(clippy::too_many_lines, reason = "a sentence for each cause")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(operation, place, cause) = self;
         let (bucket, region) = (&place.bucket, &place.region);

@@ -18,15 +18,13 @@ use self::subject::Subject;
 use crate::domain::Repository;
 use crate::github::{self as client, Credential, GitHub};
 use crate::startup::{StartupError, ca_certificates};
-use crate::storage::{CaError, Storage};
+use crate::storage::Storage;
 
 /// What prevents the checks.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     #[error(transparent)]
     Startup(#[from] StartupError),
-    #[error("--ca-file: {0}")]
-    Ca(#[from] CaError),
     #[error(transparent)]
     GitHub(#[from] client::ClientError),
 }
@@ -37,7 +35,7 @@ pub enum CheckError {
 /// [`CheckError`] if an argument cannot be used.
 pub async fn run(arguments: &Arguments) -> Result<Report, CheckError> {
     let ca_pem = ca_certificates(arguments.ca_file.as_deref())?;
-    let storage = Storage::new(ca_pem.as_deref()).await?;
+    let storage = Storage::new(ca_pem.as_deref()).await.map_err(StartupError::from)?;
     let extra_hosts = arguments.github_host.clone();
     let github = GitHub::new(&client::Settings { extra_hosts, ca_pem, ..client::Settings::default() })?;
 
