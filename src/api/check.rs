@@ -13,7 +13,6 @@ pub struct Checked<'a> {
 }
 
 impl Checked<'_> {
-    /// The location of the object with this file name.
     pub fn place(&self, file_name: &str) -> Result<ObjectLocation, InvalidConfig> {
         Ok(ObjectLocation {
             bucket: self.s3.bucket.clone(),

@@ -26,13 +26,11 @@ pub(crate) struct ClaimFields<'a> {
 /// Why no client could install a Module by address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotAddressable {
-    /// The name of the module.
     #[error(
         "Terraform and OpenTofu accept no module called {0:?}: set the annotation opendepot.defdev.io/registry-name to 1 to 64 \
          letters, digits, - and _ that begin and end with a letter or digit; no object moves"
     )]
     Name(String),
-    /// The annotation.
     #[error(
         "the annotation opendepot.defdev.io/registry-name is {0:?}: write 1 to 64 letters, digits, - and _ that begin and end \
          with a letter or digit"
@@ -41,7 +39,6 @@ pub enum NotAddressable {
     /// There is no provider.
     #[error("spec.moduleConfig.provider is missing, the last part of the address: write one such as aws")]
     ProviderMissing,
-    /// The provider.
     #[error(
         "Terraform and OpenTofu accept no provider called {0:?} in an address: write 1 to 64 lower-case letters and digits, \
          such as googlebeta"

@@ -76,7 +76,6 @@ pub fn condition(
     }
 }
 
-/// The condition of a type.
 pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|c| c.type_ == type_)
 }

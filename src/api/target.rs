@@ -15,10 +15,8 @@ pub const MISNAMED: &str = "spec.fileName is";
 /// What has to be corrected in a Version's spec.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSpec {
-    /// A field of the spec.
     #[error("{0}")]
     Field(String),
-    /// The configuration.
     #[error(transparent)]
     Config(#[from] InvalidConfig),
 }
@@ -26,19 +24,14 @@ pub enum InvalidSpec {
 /// The object that a Version's spec describes, checked.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The whole configuration.
     pub config: Arc<ModuleConfig>,
-    /// The repository to fetch.
     pub repository: Repository,
     /// The name of the module in the registry.
     pub module_name: String,
-    /// The version.
     pub release: Release,
-    /// Where to store the object.
     pub location: ObjectLocation,
     /// The tags to try, in order.
     pub tags: Vec<String>,
-    /// The open requests for a full sync.
     pub requests: Requests,
     /// The digest that the content must have.
     pub expected_digest: Option<Box<str>>,
@@ -63,7 +56,6 @@ impl Requests {
         *self != Self::default()
     }
 
-    /// The open requests of a Version.
     pub fn of(version: &VersionState) -> Self {
         let status = &version.status;
         let new = |key: &str, handled: &Option<Box<str>>| {
@@ -103,10 +95,6 @@ pub fn throttled_request(version: &VersionState) -> Option<String> {
 }
 
 impl Target {
-    /// The target that a Version's spec describes.
-    ///
-    /// # Errors
-    /// [`InvalidSpec`], which says what to correct.
     pub fn of(version: &VersionState) -> Result<Self, InvalidSpec> {
         let invalid = InvalidSpec::Field;
         if let Some(error) = &version.spec_error {
@@ -145,7 +133,6 @@ impl Target {
         self.repository.to_string()
     }
 
-    /// The format of the archive.
     pub fn format(&self) -> ArchiveFormat {
         self.config.file_format
     }

@@ -78,7 +78,6 @@ impl ContentsWriter {
         }
     }
 
-    /// Appends the content of a file.
     pub(super) fn append_file(
         &mut self,
         content: impl Read,

@@ -10,140 +10,75 @@ use std::io;
 pub enum ArchiveError {
     /// The bytes are neither a zip nor a gzip file.
     #[error("the download is neither a zip nor a tar.gz archive: {found}")]
-    NotAnArchive {
-        /// What it looks like instead.
-        found: String,
-    },
+    NotAnArchive { found: String },
     /// The archive breaks off, fails its own checksums or contradicts itself.
     #[error("the archive is truncated or corrupt ({what})")]
-    Corrupt {
-        /// What was found.
-        what: String,
-    },
+    Corrupt { what: String },
     /// No file is left below the top folder.
     #[error("the archive holds no file; tag a commit that contains the module")]
     Empty,
     /// An entry is outside the one folder that GitHub puts everything in.
     #[error("the archive's entries do not share one top folder, as GitHub's do: `{path}` is outside of it")]
-    NoTopFolder {
-        /// The entry.
-        path: String,
-    },
+    NoTopFolder { path: String },
     /// An entry's path starts with `/`.
     #[error("the archive contains the absolute path `{path}`; remove it from the repository")]
-    AbsolutePath {
-        /// The entry.
-        path: String,
-    },
+    AbsolutePath { path: String },
     /// An entry's path has a `..` component.
     #[error("the archive contains the path `{path}`, which climbs with `..`; remove it from the repository")]
-    ParentPath {
-        /// The entry.
-        path: String,
-    },
+    ParentPath { path: String },
     /// An entry's name cannot be a path of a module, and Terraform would read it, or it means something else elsewhere.
     #[error("the archive contains `{path}`, which {why}; rename it in the repository")]
-    BadName {
-        /// The entry.
-        path: String,
-        /// What is wrong with its name.
-        why: &'static str,
-    },
+    BadName { path: String, why: &'static str },
     /// Two entries have the same path.
     #[error("the archive contains `{path}` twice")]
-    Duplicate {
-        /// The path.
-        path: String,
-    },
+    Duplicate { path: String },
     /// A file or link has entries below it.
     #[error("the archive contains `{path}` both as a file and as a folder")]
-    FileIsFolder {
-        /// The path.
-        path: String,
-    },
+    FileIsFolder { path: String },
     /// A device, fifo, hard link or sparse file, which no git repository holds.
     #[error("the archive contains `{path}`, {kind}; only files, folders and symbolic links can be published")]
-    SpecialFile {
-        /// The entry.
-        path: String,
-        /// What it is, with its article.
-        kind: &'static str,
-    },
+    SpecialFile { path: String, kind: &'static str },
     /// A zip entry is encrypted.
     #[error("the archive's entry `{path}` is encrypted; publish it without a password")]
-    Encrypted {
-        /// The entry.
-        path: String,
-    },
+    Encrypted { path: String },
     /// A zip entry is compressed with something else than deflate.
     #[error(
         "the archive's entry `{path}` is compressed by {method}; only stored and deflated entries can be read"
     )]
-    UnsupportedMethod {
-        /// The entry.
-        path: String,
-        /// The compression method.
-        method: String,
-    },
-    /// A symbolic link points outside of the module.
+    UnsupportedMethod { path: String, method: String },
     #[error(
         "the symbolic link `{path}` points to `{target}`, outside of the module; remove or re-point it in the repository"
     )]
-    LinkLeavesTree {
-        /// The link.
-        path: String,
-        /// Where it points.
-        target: String,
-    },
+    LinkLeavesTree { path: String, target: String },
     /// Following the symbolic links takes more steps than any real repository needs.
     #[error("the archive's symbolic links are nested too deeply to follow; simplify them in the repository")]
     TangledLinks,
     /// The downloaded file is larger than [`Limits::archive_bytes`](super::Limits::archive_bytes).
     #[error("the archive is larger than {limit} bytes; make it smaller, or raise --max-archive-size")]
-    ArchiveTooLarge {
-        /// The limit, bytes.
-        limit: u64,
-    },
+    ArchiveTooLarge { limit: u64 },
     /// The files are larger than [`Limits::unpacked_bytes`](super::Limits::unpacked_bytes) in total.
     #[error(
         "the archive's files exceed {limit} bytes in total, symbolic links followed; make them smaller, or raise --max-unpacked-size"
     )]
-    UnpackedTooLarge {
-        /// The limit, bytes.
-        limit: u64,
-    },
+    UnpackedTooLarge { limit: u64 },
     /// The files are larger than [`Limits::ratio`](super::Limits::ratio) allows for so small an archive.
     #[error(
         "the archive's files are more than {ratio} times as large as the archive itself, as in a decompression bomb"
     )]
-    RatioTooHigh {
-        /// The limit, unpacked bytes for each byte of the archive.
-        ratio: u64,
-    },
+    RatioTooHigh { ratio: u64 },
     /// There are more entries than [`Limits::entries`](super::Limits::entries).
     #[error(
         "the archive has more than {limit} entries, symbolic links followed; make it smaller, or raise --max-entries"
     )]
-    TooManyEntries {
-        /// The limit.
-        limit: u64,
-    },
+    TooManyEntries { limit: u64 },
     /// All paths together are too long to be kept in memory.
     #[error(
         "the paths in the archive take more than {limit} bytes in total; use fewer or shorter ones, or raise --max-entries, with which that limit grows"
     )]
-    PathsTooLong {
-        /// The limit, bytes.
-        limit: u64,
-    },
+    PathsTooLong { limit: u64 },
     /// Reading the download, or writing to the spool folder, failed.
     #[error("cannot {action}: {source}; check the spool folder's free space and permissions")]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    Io { action: &'static str, source: io::Error },
 }
 
 impl ArchiveError {

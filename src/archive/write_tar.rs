@@ -13,7 +13,6 @@ use super::sink::{CHUNK_BYTES, LEVEL, Sink, permissions};
 /// gzip's code for an operating system that does not matter.
 const UNKNOWN_OS: u8 = 255;
 
-/// Writes all `files`.
 pub(super) fn write(files: &Files, contents: &Contents, sink: &mut Sink<'_>) -> io::Result<ContentDigest> {
     let gzip = GzBuilder::new().mtime(0).operating_system(UNKNOWN_OS).write(sink, LEVEL);
     let mut tar = tar::Builder::new(Chunks::new(gzip));

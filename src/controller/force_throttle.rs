@@ -10,7 +10,6 @@ const WINDOW: Duration = Duration::from_mins(1);
 const FREE_FORCES: usize = 3;
 /// First pause of the forces after that. It doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
-/// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 
 /// Recent forced syncs of one object.

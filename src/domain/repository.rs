@@ -33,30 +33,18 @@ pub struct Repository {
 pub enum RepositoryError {
     /// Not `https://HOST/OWNER/REPO`.
     #[error("{url:?} is no repository address: write https://HOST/OWNER/REPO, with nothing after it")]
-    Form {
-        /// What was given; cut, and without user information.
-        url: String,
-    },
+    Form { url: String },
     /// The host is no host name, or its port is no port.
     #[error("{host:?} is no host: write a name such as github.com, or name:port")]
-    Host {
-        /// What was given.
-        host: String,
-    },
+    Host { host: String },
     /// The owner has characters that no GitHub owner has.
     #[error("{owner:?} is no GitHub owner: letters, digits, '-' and '_' are allowed")]
-    Owner {
-        /// What was given.
-        owner: String,
-    },
+    Owner { owner: String },
     /// The name has characters that no GitHub repository has.
     #[error(
         "{name:?} is no GitHub repository name: letters, digits, '-', '_' and '.' are allowed, and no .git at its end"
     )]
-    Name {
-        /// What was given.
-        name: String,
-    },
+    Name { name: String },
 }
 
 impl Repository {

@@ -39,7 +39,6 @@ pub(super) struct PageBlocks {
 struct Paged {
     /// The page that the next one is compared with.
     at: Instant,
-    /// The latest page.
     latest: Instant,
     until: Instant,
     strikes: u32,

@@ -60,7 +60,6 @@ pub(super) struct Answer<'a> {
     pub(super) sent: Instant,
 }
 
-/// The limits of all accounts.
 #[derive(Debug, Default)]
 pub(super) struct RateLimits(Mutex<HashMap<Account, AccountLimits>>);
 

@@ -113,7 +113,6 @@ impl Pass<'_> {
         });
     }
 
-    /// Sends a status.
     async fn send_status(
         &mut self,
         after: &ModuleStatus,

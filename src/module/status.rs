@@ -38,7 +38,6 @@ pub(super) struct Facts<'a> {
     pub refused: &'a Refused,
 }
 
-/// The status of `module`.
 pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> ModuleStatus {
     let Facts { selection, children, ledger, plan, .. } = *facts;
     let generation = module.metadata.generation;

@@ -54,7 +54,6 @@ pub enum Refused {
         place: String,
         bucket: String,
     },
-    /// The endpoint is not in `--s3-endpoint`.
     #[error(
         "the S3 endpoint {0} is not permitted; leave it out to use AWS, or run the operator with --s3-endpoint {0}"
     )]

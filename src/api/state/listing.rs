@@ -41,7 +41,6 @@ pub struct ModuleListing {
 /// One entry of `spec.versions`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedVersion {
-    /// The version.
     pub release: Release,
     /// Why consumers should move on, if the publisher says so.
     pub deprecated: Option<Box<str>>,

@@ -21,39 +21,28 @@ const REASON: usize = 64;
 /// The status of a Version.
 #[derive(Clone, Debug, Default)]
 pub struct StatusState {
-    /// `observedGeneration`.
     pub observed_generation: Option<i64>,
-    /// `synced`.
     pub synced: bool,
     /// `Ready`; `None` before the first reconcile ended.
     pub ready: Option<ConditionState>,
-    /// `Reconciling`.
     pub reconciling: Option<ConditionState>,
-    /// `Stalled`.
     pub stalled: Option<ConditionState>,
     /// The beginning of `Ready`'s message, where it is not True.
     pub message: Box<str>,
-    /// `checksum`.
     pub checksum: Option<Box<str>>,
-    /// `contentDigest`.
     pub content_digest: Option<Box<str>>,
-    /// `archiveSizeBytes`.
     pub archive_size_bytes: Option<i64>,
-    /// `source`.
     pub source: Option<SourceState>,
-    /// `storage`.
     pub storage: Option<StoredLocation>,
     /// The entries of `objects` that differ from `storage`.
     other_objects: Box<[StoredLocation]>,
     /// Whether `objects` has an entry that equals `storage`.
     storage_is_listed: bool,
-    /// `lastSyncTime`.
     pub last_sync_time: Option<Timestamp>,
     /// `lastHandledRequest`, shortened.
     pub last_handled_request: Option<Box<str>>,
     /// `lastModuleRequest`, shortened.
     pub last_module_request: Option<Box<str>>,
-    /// `pendingForce`.
     pub pending_force: Option<PendingForce>,
 }
 
@@ -62,7 +51,6 @@ pub struct StatusState {
 pub struct ConditionState {
     /// Whether its status is True.
     pub is_true: bool,
-    /// Its reason.
     pub reason: Arc<str>,
     /// When its status last changed.
     pub since: Option<Timestamp>,
@@ -75,7 +63,6 @@ pub struct SourceState {
     pub url: Arc<str>,
     /// The ref that was fetched.
     pub ref_: Box<str>,
-    /// The commit.
     pub commit: Option<Box<str>>,
 }
 
@@ -121,7 +108,6 @@ impl StatusState {
 }
 
 impl StoredLocation {
-    /// The key.
     pub fn key(&self) -> &str {
         &self.key
     }

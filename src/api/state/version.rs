@@ -56,27 +56,21 @@ pub struct VersionState {
     pub immutable: bool,
     /// The parser's message where the spec as a whole cannot be read.
     pub spec_error: Option<Box<str>>,
-    /// The status.
     pub status: StatusState,
 }
 
 /// The controller of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Controller {
-    /// Its `apiVersion`.
     pub api_version: String,
-    /// Its kind.
     pub kind: String,
-    /// Its name.
     pub name: String,
-    /// Its UID.
     pub uid: String,
 }
 
 /// Who created a Version, according to its labels. Labels survive a restore, and are copied along with an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// A user.
     #[default]
     User,
     /// A Module of its namespace.

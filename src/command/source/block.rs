@@ -9,7 +9,6 @@ use crate::domain::{Endpoint, ObjectLocation, Release};
 /// What consumers write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Block {
-    /// The label of the block.
     pub label: String,
     pub source: String,
     /// `None` for an address in S3, which Terraform and OpenTofu allow no version for.
@@ -60,7 +59,6 @@ impl Chosen {
 }
 
 impl Block {
-    /// By the address in a registry.
     pub fn of_registry(host: &str, address: &str, release: &Release) -> Self {
         let label = label(address.split('/').nth(1).unwrap_or(address));
         Self { label, source: format!("{host}/{address}"), version: Some(release.to_string()) }
