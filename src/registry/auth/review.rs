@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
+};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use secrecy::{ExposeSecret, SecretString};
@@ -58,8 +60,7 @@ impl Reviewer for ApiServer {
         let review = access_review(identity, right, namespace, name);
         Box::pin(async move {
             let answer = in_time(api.create(&PostParams::default(), &review)).await?;
-            let Some(status) = answer.status else { return Ok(false) };
-            Ok(status.allowed && status.denied != Some(true))
+            Ok(answer.status.is_some_and(|status| permits(&status)))
         })
     }
 }
@@ -85,6 +86,11 @@ pub(super) fn identity(status: TokenReviewStatus, audience: &str, token: &str) -
     let uid = user.uid.filter(|uid| !uid.is_empty());
     let (groups, extra) = (user.groups.unwrap_or_default(), user.extra.unwrap_or_default());
     Some(Identity::new(Kind::Reviewed, name, uid, groups, extra, expires))
+}
+
+/// Whether the API server permits it. An authorizer that denies wins over those that allow.
+pub(super) fn permits(status: &SubjectAccessReviewStatus) -> bool {
+    status.allowed && status.denied != Some(true)
 }
 
 /// A right to a Module.

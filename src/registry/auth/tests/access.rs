@@ -12,6 +12,7 @@ use crate::registry::auth::access::{Access, Asked};
 use crate::registry::auth::audience;
 use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::identity::{Identity, Kind};
+use crate::registry::auth::review::Right;
 use crate::registry::auth::settings::{AccessError, AccessSettings};
 
 fn asked<'a>(name: &'a str, holder: Option<&'a str>) -> Asked<'a> {
@@ -273,4 +274,82 @@ fn identities_with_other_rights_have_other_keys() {
     }
     // Two tokens of one service account share their limits.
     assert_eq!(all[0].limit_key(), all[4].limit_key());
+}
+
+#[tokio::test]
+async fn a_permission_is_for_one_namespace() {
+    let server = Server::default();
+    server.permit("ann", "platform", "eks");
+    let access = server.access(AccessSettings::default());
+    let ann = identity(&access, "user-ann").await.unwrap();
+    let there = asked("eks", Some("eks"));
+    assert_eq!(access.may_download(&ann, PEER, there).await, Ok(()));
+    let elsewhere = Asked { namespace: "team-a", ..there };
+    assert_eq!(access.may_download(&ann, PEER, elsewhere).await, Err(Denied::Forbidden));
+    assert_eq!(access.may_download(&ann, PEER, there).await, Ok(()));
+}
+
+/// In either order: neither right is known because of the other.
+#[tokio::test]
+async fn to_read_a_module_is_not_to_download_it() {
+    let server = Server::default();
+    server.permit_read("ann", "platform", "eks");
+    server.permit("bob", "platform", "eks");
+    let access = server.access(AccessSettings::default());
+    let there = asked("eks", Some("eks"));
+    let ann = identity(&access, "user-ann").await.unwrap();
+    assert_eq!(access.sees(&ann, PEER, Right::Read, there).await, Ok(true));
+    assert_eq!(access.may_download(&ann, PEER, there).await, Err(Denied::Forbidden));
+    let bob = identity(&access, "user-bob").await.unwrap();
+    assert_eq!(access.may_download(&bob, PEER, there).await, Ok(()));
+    assert_eq!(access.sees(&bob, PEER, Right::Read, there).await, Ok(false));
+}
+
+#[tokio::test]
+async fn what_is_public_needs_no_review_that_works() {
+    let server = Server::default();
+    server.permit("system:anonymous", "platform", "public");
+    let access = server.access(with_anonymous());
+    let anonymous = access.identify(&HeaderMap::new(), PEER).await.unwrap();
+    assert_eq!(access.may_download(&anonymous, PEER, asked("public", None)).await, Ok(()));
+    let ann = identity(&access, "user-ann").await.unwrap();
+    server.set_away(true);
+    assert_eq!(access.may_download(&ann, PEER, asked("public", None)).await, Ok(()));
+    assert_eq!(access.may_download(&ann, PEER, asked("private", None)).await, Err(Denied::api_server()));
+}
+
+#[tokio::test]
+async fn one_identity_causes_at_most_so_many_reviews() {
+    let server = Server::default();
+    server.permit("ann", "platform", "*");
+    let access = server.access(AccessSettings::default());
+    let ann = identity(&access, "user-ann").await.unwrap();
+    let mut limited = 0;
+    for number in 0..2000 {
+        match access.may_download(&ann, PEER, asked(&format!("module-{number}"), None)).await {
+            Ok(()) => {}
+            Err(Denied::TooMany { phrase, .. }) => {
+                assert_eq!(phrase, denied::TOO_MANY_REVIEWS);
+                limited += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Ten more each second.
+    assert!(limited > 0 && server.counts().1 >= 600, "{limited} limited, {:?}", server.counts());
+}
+
+#[tokio::test]
+async fn many_requests_with_one_wrong_token_are_one_failure() {
+    let server = Server::default();
+    let access = Arc::new(server.access(AccessSettings::default()));
+    let clients = (0..60).map(|_| {
+        let access = Arc::clone(&access);
+        tokio::spawn(async move { identity(&access, "wrong").await })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        assert_eq!(client.await.unwrap(), Err(Denied::Unauthenticated(denied::NOT_ACCEPTED)));
+    }
+    assert_eq!(server.counts().0, 1);
+    assert!(identity(&access, "user-ann").await.is_ok());
 }

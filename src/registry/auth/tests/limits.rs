@@ -34,6 +34,7 @@ fn the_stated_wait_suffices() {
         limit.record(WHO, start);
     }
     let wait = limit.check(&WHO, start).unwrap_err();
+    assert!(wait <= 2, "{wait} s: what is over the limit is forgotten");
     assert_eq!(limit.check(&WHO, start + Duration::from_secs(wait.into())), Ok(()));
 }
 

@@ -1,8 +1,9 @@
 use k8s_openapi::api::authentication::v1::{TokenReviewStatus, UserInfo};
+use k8s_openapi::api::authorization::v1::SubjectAccessReviewStatus;
 
 use super::doubles::{AUDIENCE, jwt};
 use crate::registry::auth::identity::Kind;
-use crate::registry::auth::review::{Right, access_review, identity};
+use crate::registry::auth::review::{Right, access_review, identity, permits};
 
 fn accepted() -> TokenReviewStatus {
     TokenReviewStatus {
@@ -57,4 +58,18 @@ fn a_review_that_does_not_name_our_audience_identifies_no_one() {
     refused(|status| status.user = None);
     refused(|status| status.user.as_mut().unwrap().username = None);
     refused(|status| status.user.as_mut().unwrap().username = Some(String::new()));
+}
+
+#[test]
+fn a_review_that_denies_permits_nothing() {
+    for (allowed, denied, expected) in [
+        (true, None, true),
+        (true, Some(false), true),
+        (true, Some(true), false),
+        (false, None, false),
+        (false, Some(false), false),
+    ] {
+        let status = SubjectAccessReviewStatus { allowed, denied, ..SubjectAccessReviewStatus::default() };
+        assert_eq!(permits(&status), expected, "{status:?}");
+    }
 }

@@ -42,6 +42,11 @@ fn a_token_is_known_by_the_file_with_its_digest() {
     );
     assert_eq!(tokens.find(&token('b')).unwrap().user, "opendepot:token:upper");
     assert_eq!(tokens.find(&token('c')), Err(denied::UNKNOWN_STATIC));
+    // One whose digest begins alike.
+    let begins = |token: &str| sum(token)["sha256:".len()..][..2].to_owned();
+    let mut others = (0..).map(|number| format!("odt_{number:043}"));
+    let alike = others.find(|other| begins(other) == begins(&token('a'))).unwrap();
+    assert_eq!(tokens.find(&alike), Err(denied::UNKNOWN_STATIC));
 }
 
 #[test]

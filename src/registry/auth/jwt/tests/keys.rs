@@ -158,3 +158,33 @@ async fn the_last_good_keys_count_for_an_hour() {
     keys.publish(&[Signer::ec().jwk("k")]);
     assert!(ring.keys_for(&header("k"), after(3616)).await.is_ok());
 }
+
+#[test]
+fn a_set_has_at_most_64_keys() {
+    let (signer, other) = (Signer::ec(), Signer::ec());
+    let token = signer.sign(&json!({ "alg": "ES256" }), &json!({}));
+    let jwt = Unverified::parse(&token).unwrap();
+    let set = |before: usize| {
+        let mut keys = vec![other.jwk("other"); before];
+        keys.push(signer.jwk("k"));
+        key_set(&keys)
+    };
+    assert!(set(63).verifies(&jwt));
+    assert!(!set(64).verifies(&jwt));
+}
+
+#[tokio::test]
+async fn requests_wait_for_the_regular_fetch_and_cause_none() {
+    let keys = Keys::of(&[Signer::ec().jwk("k")]);
+    let ring = Arc::new(KeyRing::new("issuer".into(), Box::new(keys.clone())));
+    let regular = tokio::spawn({
+        let ring = Arc::clone(&ring);
+        async move { ring.keep_current().await }
+    });
+    // The regular fetch has begun, and waits once.
+    tokio::task::yield_now().await;
+    assert_eq!(keys.fetches(), 1);
+    assert!(ring.keys_for(&header("k"), Instant::now()).await.is_ok());
+    assert_eq!(keys.fetches(), 1);
+    regular.abort();
+}

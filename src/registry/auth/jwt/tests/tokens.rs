@@ -8,7 +8,7 @@ use super::{ISSUER, Keys, Signer, encode, issuer};
 use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::identity::{Identity, Kind};
 use crate::registry::auth::jwt::claims;
-use crate::registry::auth::jwt::verify::Issuer;
+use crate::registry::auth::jwt::verify::{Issuer, Issuers};
 use crate::registry::auth::token::Unverified;
 
 const MAPPINGS: &str = "{username: {claim: sub, prefix: 'ci:'}, groups: {claim: groups, prefix: 'ci:'}}";
@@ -222,5 +222,14 @@ proptest! {
         if let Ok(expires) = result {
             prop_assert_eq!(expires, now() + SignedDuration::from_secs(shift));
         }
+    }
+}
+
+#[test]
+fn a_token_is_checked_by_the_issuer_that_it_names() {
+    let issuers = Issuers::new(vec![issuer(MAPPINGS)], None).unwrap();
+    assert_eq!(issuers.named(ISSUER).unwrap().url(), ISSUER);
+    for other in ["https://login.example.com/", "https://login.example.co", "https://other.example.com", ""] {
+        assert!(issuers.named(other).is_none(), "{other}");
     }
 }
