@@ -193,6 +193,10 @@ pub struct ModuleStatus {
     /// does not count until it is removed and set again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_void: Option<bool>,
+    /// The generation in the annotation opendepot.defdev.io/confirm-removal, if the annotation was there before that generation. It
+    /// does not count until it is removed and set again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub void_confirmation: Option<i64>,
     /// A field of the original OpenDepot. It is preserved and never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]

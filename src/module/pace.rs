@@ -59,6 +59,7 @@ pub(super) fn urgency(before: &ModuleStatus, after: &ModuleStatus, digest_is_awa
         address,
         refused_address,
         claim_void,
+        void_confirmation,
         // More entries are progress, unless work waits for one. Without the field, `immutable` was turned off.
         published,
         // Never written.
@@ -83,6 +84,7 @@ pub(super) fn urgency(before: &ModuleStatus, after: &ModuleStatus, digest_is_awa
         || before.address != *address
         || before.refused_address != *refused_address
         || before.claim_void != *claim_void
+        || before.void_confirmation != *void_confirmation
         || before.published.is_some() != published.is_some()
         || before.conditions.len() != conditions.len()
         || signs(before) != signs(after);

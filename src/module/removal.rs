@@ -27,6 +27,18 @@ pub(super) struct Removal {
     pub(super) waits: bool,
 }
 
+/// The generation in the annotation that confirms a removal, if the annotation was there before the edit of that generation, so
+/// that it confirms nothing: a restore brings the annotation of a Module that counted other generations.
+pub(super) fn void_confirmation(module: &ModuleView) -> Option<i64> {
+    let text = confirmation(module)?;
+    let confirmed = text.parse::<i64>().ok().filter(|number| number.to_string() == *text)?;
+    let generation = module.metadata.generation.unwrap_or_default();
+    let is_new = module.status.observed_generation.is_none_or(|observed| observed < 1);
+    let was_void = module.status.void_confirmation == Some(confirmed);
+    let is_early = confirmed > generation || is_new || module.has_foreign_status() || was_void;
+    (is_early && confirmed >= generation).then_some(confirmed)
+}
+
 impl Removal {
     /// A version that `versionHistoryLimit` prunes is still listed, so it does not count.
     pub(super) fn of(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Self {
@@ -46,16 +58,25 @@ impl Removal {
 
     /// The request for a confirmation, for the status.
     pub(super) fn request(&self, module: &ModuleView) -> String {
+        let generation = module.metadata.generation.unwrap_or_default();
+        let (earlier, change) = if void_confirmation(module) == Some(generation) {
+            (
+                "Nothing is deleted. The annotation that is there was set before this edit and does not count. Remove it, and \
+                 then confirm",
+                "-".to_owned(),
+            )
+        } else {
+            ("Nothing is deleted until you confirm", format!("={generation}"))
+        };
         format!(
-            "{} no longer in spec.versions. Nothing is deleted until you confirm: kubectl annotate {RELEASE_MANAGER} \
-             --overwrite -n {} modules.opendepot.defdev.io/{} {CONFIRM_REMOVAL}={} Or put the entries back: {}.",
+            "{} no longer in spec.versions. {earlier}: kubectl annotate {RELEASE_MANAGER} --overwrite -n {} \
+             modules.opendepot.defdev.io/{} {CONFIRM_REMOVAL}{change} Or put the entries back: {}.",
             match self.stored.len() {
                 1 => "1 stored version is".to_owned(),
                 n => format!("{n} stored versions are"),
             },
             module.namespace(),
             module.name(),
-            module.metadata.generation.unwrap_or_default(),
             self.names()
         )
     }
@@ -119,11 +140,13 @@ fn has_waited(module: &ModuleView) -> bool {
 
 /// Whether the removal by exactly this generation of the spec is confirmed: a later edit may remove more.
 fn is_confirmed(module: &ModuleView) -> bool {
-    let annotations = module.metadata.annotations.as_ref();
-    let confirmed = annotations.and_then(|all| all.get(CONFIRM_REMOVAL));
-    confirmed.is_some_and(|confirmed| {
-        Some(confirmed) == module.metadata.generation.map(|g| g.to_string()).as_ref()
-    })
+    let generation = module.metadata.generation.unwrap_or_default();
+    confirmation(module).is_some_and(|confirmed| *confirmed == generation.to_string())
+        && void_confirmation(module).is_none()
+}
+
+fn confirmation(module: &ModuleView) -> Option<&String> {
+    module.metadata.annotations.as_ref()?.get(CONFIRM_REMOVAL)
 }
 
 /// Whether an object of this Version exists or is being restored.

@@ -15,7 +15,7 @@ use super::refused::Refused;
 use super::select::Selection;
 use super::summary::Summary;
 use super::view::ModuleView;
-use super::{addressable, legacy, requests};
+use super::{addressable, legacy, removal, requests};
 use crate::api::condition::Outcome;
 use crate::api::module::VersionCounts;
 use crate::api::state::VersionState;
@@ -79,6 +79,7 @@ pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> 
         address,
         refused_address,
         claim_void,
+        void_confirmation: removal::void_confirmation(module),
         module_version_refs: module.status.module_version_refs.clone(),
         file_name: module.status.file_name.clone(),
     }

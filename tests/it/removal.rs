@@ -60,7 +60,12 @@ async fn a_removal_of_several_versions_is_reported_and_waits_where_that_is_asked
     for name in ["plain", "guarded", "kept", "gone"] {
         world.module_ready(name).await;
     }
-    world.objects_are(16).await;
+    let mut restored = world.module("restored").config("repoUrl", json!(repository.url()));
+    restored.0["metadata"]["annotations"] = json!({"opendepot.defdev.io/confirm-removal": "3"});
+    restored.0["spec"]["removal"] = json!("Confirm");
+    world.apply(&restored.versions(&["v1.1.0", "v1.2.0"]));
+    world.module_ready("restored").await;
+    world.objects_are(18).await;
 
     // By default, versions are deleted at once, with one Event. One version that is removed is no surprise.
     list(&world, "plain", &FOUR[..3]);
@@ -135,6 +140,20 @@ async fn a_removal_of_several_versions_is_reported_and_waits_where_that_is_asked
     world.shell(&command(&kept));
     world.module_ready("kept").await;
     assert_eq!(keys(&world, "kept").await.len(), 4);
+
+    // An annotation that was there before its generation, as a restore brings it, does not count until it is set again.
+    let restored = world.get_module("restored").await.unwrap();
+    assert_eq!(restored["status"]["voidConfirmation"], 3, "{restored:#}");
+    world.patch("module/restored", &json!({"spec": {"moduleConfig": {"versionHistoryLimit": 9}}}));
+    list(&world, "restored", &[]);
+    let early = world.module_when("restored", |m| waits(m) && generation(m) == 3).await;
+    assert!(message(&early).contains("set before this edit and does not count"), "{early:#}");
+    assert_eq!(keys(&world, "restored").await.len(), 2);
+    let (_, remove) = message(&early).split_once("then confirm: ").unwrap();
+    world.shell(remove.split_once(" Or put").unwrap().0);
+    let asked = world.module_when("restored", |m| message(m).contains("until you confirm: ")).await;
+    world.shell(&command(&asked));
+    left(&world, "restored", 0).await;
 
     // The deletion of the Module needs no confirmation.
     list(&world, "gone", &[]);

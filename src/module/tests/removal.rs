@@ -39,8 +39,10 @@ impl ModuleFixture {
         self.with(json!({"spec": {"removal": "Confirm"}}))
     }
 
+    /// With an annotation that was set after the operator had seen the Module.
     fn confirmed(self, generation: &str) -> Self {
-        self.with(with_key(CONFIRM_REMOVAL, generation))
+        let seen = self.0.pointer("/status/observedGeneration").cloned().unwrap_or(json!(1));
+        self.with(with_key(CONFIRM_REMOVAL, generation)).with(json!({"status": {"observedGeneration": seen}}))
     }
 
     /// With the status that these Versions cause.
@@ -123,6 +125,42 @@ fn exactly_the_present_generation_confirms() {
 }
 
 #[test]
+fn a_confirmation_that_is_older_than_its_edit_counts_only_when_it_is_set_again() {
+    let children = stored(&THREE);
+    let confirmation = with_key(CONFIRM_REMOVAL, "5");
+    // A restore brings the annotation of a Module that had more generations, and perhaps its status.
+    let restored = lists(&THREE).confirm().with(confirmation.clone());
+    let foreign = json!({"observedGeneration": 5});
+    for restored in [restored.clone(), restored.clone().with(json!({"status": foreign}))] {
+        let later = restored.reconciled(&children).with_versions(["1.2.0"]).next_generation();
+        let decided = decide(&later, &children);
+        assert_eq!((ready(&decided).0, decided.status.void_confirmation), ("RemovalUnconfirmed", Some(5)));
+        assert!(ready(&decided).1.contains("confirm-removal=4 "), "{}", ready(&decided).1);
+        let same = later.reconciled(&children).next_generation();
+        for same in [same.clone(), same.clone().reconciled(&children)] {
+            let decided = decide(&same, &children);
+            assert!(decided.plan.delete.is_empty());
+            let message = ready(&decided).1;
+            assert!(
+                message.contains("set before this edit") && message.contains("confirm-removal- Or"),
+                "{message}"
+            );
+        }
+        // Removed and set again, it counts, and a later generation has nothing to do with it.
+        let removed =
+            same.clone().reconciled(&children).with(with_key(CONFIRM_REMOVAL, "4")).reconciled(&children);
+        assert_eq!(decide(&removed, &children).status.void_confirmation, None);
+        assert_eq!(deleted(&decide(&removed.with(confirmation.clone()), &children).plan), ["1.0.0", "1.1.0"]);
+        let passed = same.next_generation();
+        assert_eq!(decide(&passed, &children).status.void_confirmation, None);
+    }
+    // A Module that the operator sees for the first time.
+    let unseen = lists(&["1.2.0"]).confirm().with(with_key(CONFIRM_REMOVAL, "3"));
+    assert!(decide(&unseen, &children).plan.delete.is_empty());
+    assert!(decide(&unseen.reconciled(&children), &children).plan.delete.is_empty());
+}
+
+#[test]
 fn a_removal_that_waits_ends_with_a_confirmation_or_with_nothing_left_to_remove() {
     let children = stored(&THREE);
     let waiting = lists(&["1.2.0"]).confirm().reconciled(&children).next_generation();
@@ -193,8 +231,12 @@ fn the_message_has_the_command_and_the_versions_whatever_their_length() {
     assert!(message.len() <= condition::MAX_MESSAGE && message.contains("confirm-removal=3 "), "{message}");
     let removal = &decided.plan.removal;
     assert!(removal.request(&module.view()).ends_with(&format!("{} and 88 more.", long(10))));
-    let note = removal.announcement(&module.confirmed("3").view());
+    let note = removal.announcement(&module.clone().confirmed("3").view());
     assert_eq!(note, None, "it waits");
+    let early = module.with(with_key(CONFIRM_REMOVAL, "3"));
+    let decided = decide(&early, &children);
+    let (_, message) = ready(&decided);
+    assert!(message.len() <= condition::MAX_MESSAGE && message.contains("confirm-removal- "), "{message}");
 }
 
 #[test]
