@@ -139,6 +139,34 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
         (versions(json!(1.10)), "must be of type string: \"number\""),
         (json!({"spec": {"versions": [{"version": "1.0.0"}, {"version": "1.0.0"}]}}), "Duplicate value"),
         (json!({"spec": {"surprise": true}}), "unknown field \"spec.surprise\""),
+        (json!({"status": {"surprise": true}, "spec": {"x": 1}}), "unknown field \"spec.x\""),
+        (json!({"spec": {"removal": "confirm"}}), "supported values: \"Immediate\", \"Confirm\""),
+        (
+            config(json!({"versionHistoryLimit": 3_000_000_000_u32})),
+            "must be of type integer with format int32",
+        ),
+        (config(json!({"versionHistoryLimit": 1e30})), "must be of type integer with format int32"),
+        (config(json!({"versionHistoryLimit": 1.5})), "spec.moduleConfig.versionHistoryLimit: Invalid value"),
+        (json!({"metadata": {"generateName": "Upper"}}), "metadata.generateName"),
+        (json!({"apiVersion": null}), "apiVersion"),
+        (json!({"apiVersion": "v1"}), "Module"),
+        (json!({"apiVersion": "opendepot.defdev.io/v1beta1"}), "opendepot.defdev.io/v1"),
+        (json!({"kind": "Modules"}), "Modules"),
+        (json!({"metadata": {"name": "Upper"}}), "Upper"),
+        (json!({"metadata": {"namespace": "Bad_Namespace"}}), "Bad_Namespace"),
+        (json!({"metadata": {"labels": {"team": "a b"}}}), "metadata.labels"),
+        (json!({"metadata": {"labels": {"a b": "team"}}}), "metadata.labels"),
+        (json!({"metadata": {"labels": {"team": "b".repeat(64)}}}), "metadata.labels"),
+        (json!({"metadata": {"labels": {"team": 1.1}}}), "metadata.labels"),
+        (json!({"metadata": {"labels": {"A/team": "x"}}}), "metadata.labels"),
+        (json!({"metadata": {"annotations": {"a b": "x"}}}), "metadata.annotations"),
+        (json!({"metadata": {"annotations": {"a": true}}}), "metadata.annotations"),
+        (json!({"metadata": {"annotations": {"a": "x".repeat(256 << 10)}}}), "metadata.annotations"),
+        (json!({"metadata": {"finalizers": ["x y"]}}), "metadata.finalizers"),
+        (json!({"metadata": {"ownerReferences": [{"name": "x"}]}}), "metadata.ownerReferences"),
+        (json!({"metadata": {"creationTimestamp": "yesterday"}}), "yesterday"),
+        (json!({"metadata": {"generation": "x"}}), "generation"),
+        (json!({"metadata": {"lables": {}}}), "unknown field \"metadata.lables\""),
     ] {
         let refused = dry_run(&module(&change));
         assert!(!refused.success(), "accepted: {change}");
@@ -156,6 +184,13 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
         versions(json!("1.0.0--.0a.1-2+0.00-")),
         json!({"spec": {"versions": [{"version": "v1.0.0", "name": "x", "fileName": "y.zip", "synced": true}]}}),
         json!({"spec": {"versions": null}}),
+        json!({"spec": {"versions": [{"version": "1.0.0"}, {"version": "v1.0.0"}]}}),
+        config(json!({"versionHistoryLimit": 3.0})),
+        json!({"metadata": {"labels": {"a": "", "example.com/b": "C.d_e-f"}, "annotations": {"Example.com/B_c": ""}}}),
+        json!({"metadata": {"name": null, "generateName": "checked-"}}),
+        json!({"metadata": {"finalizers": ["example.com/x"], "generation": 7, "uid": "x"}}),
+        json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "y"}]}}),
+        json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "status": {"synced": true}}),
     ] {
         let created = dry_run(&module(&accepted));
         assert!(created.success(), "{accepted}\n{}", created.stderr);
@@ -232,13 +267,80 @@ fn files_are_validated_without_a_cluster() {
     assert_eq!(run(&["good.yaml"]).ok(), "1 checked, 0 of other kinds ignored, 0 problems\n");
     let printed = run(&["good.yaml", "bad.yaml", "broken.yaml", "none.yaml"]);
     let field = "spec.moduleConfig.storageConfig.s3.regoin";
-    let line = format!("bad.yaml: document 3, Module checked: {field}: unknown field \"{field}\"\n");
+    let line = format!("bad.yaml:37: document 3, Module checked: {field}: unknown field \"{field}\"\n");
     assert!(printed.code == Some(1) && printed.stdout.starts_with(&line), "{printed:#?}");
-    assert!(printed.stdout.contains("broken.yaml: not valid YAML: "), "{printed:#?}");
+    assert!(printed.stdout.contains("broken.yaml:1: not valid YAML: "), "{printed:#?}");
     assert!(printed.stdout.contains("none.yaml: "), "{printed:#?}");
     assert!(printed.stdout.ends_with("3 checked, 1 of other kinds ignored, 3 problems\n"), "{printed:#?}");
     let problem = &run(&["bad.yaml", "-o", "json"]).json()["problems"][0];
     assert_eq!((&problem["document"], &problem["path"]), (&json!(3), &json!(field)));
+    // Lists of every form, JSON objects after each other, and files of a folder.
+    let items = |kind: &str, item: &str| {
+        format!("apiVersion: v1\nkind: {kind}\nitems:\n- {}\n", item.trim_end().replace('\n', "\n  "))
+    };
+    let json = module(&json!({})).to_string();
+    std::fs::create_dir_all(folder.path().join("repo/.git")).unwrap();
+    std::fs::create_dir_all(folder.path().join("repo/b")).unwrap();
+    for (name, text) in [
+        ("list.yaml", items("List", &good)),
+        ("modules.yaml", items("ModuleList", &good).replace(": v1\n", ": opendepot.defdev.io/v1alpha1\n")),
+        ("stream.json", format!("{json}\n{json}\n")),
+        ("windows.yaml", format!("\u{feff}# x\n---\n{good}--- # y\n{good}...\n").replace('\n', "\r\n")),
+        (
+            "anchors.yaml",
+            good.replace("bucket: bucket", "<<: &place {bucket: bucket}").replace("name: m", "name: &n m"),
+        ),
+        ("repo/a.yaml", good.clone()),
+        ("repo/b/c.yml", good.clone()),
+        ("repo/b/d.json", json.clone()),
+        ("repo/b/template.yaml", "a: {{ .Values.a }}\n".to_owned()),
+        ("repo/b/values.yaml", "replicas: 3\n".to_owned()),
+        ("repo/b/README.md", bad.clone()),
+        ("repo/.git/e.yaml", bad.clone()),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    for (file, expected) in [
+        ("list.yaml", "1 checked, 0 of"),
+        ("modules.yaml", "1 checked, 0 of"),
+        ("stream.json", "2 checked, 0 of"),
+        ("windows.yaml", "2 checked, 0 of"),
+        ("anchors.yaml", "1 checked, 0 of"),
+        ("repo", "3 checked, 2 of"),
+    ] {
+        let printed = run(&[file]).ok();
+        assert!(printed.starts_with(expected), "{file}: {printed}");
+    }
+    let twice = good.replace("provider: aws", "provider: aws\n    provider: google");
+    for (name, text, expected) in [
+        ("twice.yaml", twice, "twice.yaml:"),
+        ("template.yaml", good.replace("aws", "{{ .Values.provider }}"), "must be rendered first"),
+        ("nested.yaml", items("List", &items("List", &good)), "kubectl refuses a list in a list"),
+        (
+            "item.yaml",
+            items("List", &good.replace("region: us-west-2", "region: 5")),
+            "s3.region: Invalid value",
+        ),
+        (
+            "nameless.yaml",
+            good.replace("apiVersion: opendepot.defdev.io/v1alpha1\n", ""),
+            "apiVersion: Required value",
+        ),
+        (
+            "group.yaml",
+            good.replace("opendepot.defdev.io/", "opendepot.io/"),
+            "write opendepot.defdev.io/v1alpha1",
+        ),
+        ("text.yaml", "hello\n".to_owned(), "this is no object of Kubernetes"),
+        ("repo/b/broken.yaml", format!("{good}  x: ["), "repo/b/broken.yaml:"),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        let printed = run(&[name.split('/').next().unwrap()]);
+        assert!(printed.code == Some(1) && printed.stdout.contains(expected), "{name}: {printed:#?}");
+        assert!(!printed.stdout.contains("-->") && !printed.stdout.contains("Policy"), "{printed:#?}");
+    }
+    let empty = opendepot(Path::new("/nonexistent")).input("").run(&["validate", "-"]);
+    assert!(empty.code == Some(1) && empty.stdout.contains("did the command before it fail?"), "{empty:#?}");
     // Every manifest that is shipped.
     let examples = std::fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap().path());
     let files: Vec<String> = examples

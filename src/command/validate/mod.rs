@@ -1,26 +1,28 @@
 //! `opendepot validate`: checks manifests of Modules and Versions as the API server checks new objects, without a cluster.
 
+mod document;
+mod files;
+mod metadata;
 mod patterns;
 mod rules;
 mod schema;
 
 use std::fmt;
-use std::io::Read as _;
-use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::document::{Document, documents};
+use self::files::File;
 pub use self::schema::Violation;
 use super::output::Output;
 use crate::api::{GROUP, VERSION, definitions};
-use crate::domain::names::is_dns_subdomain;
 
 const EXAMPLES: &str = "\
 Examples:
-  # Files of a GitOps repository. Objects of other kinds are ignored.
-  opendepot validate modules/*.yaml
+  # Files or folders of a GitOps repository. Objects of other kinds are ignored.
+  opendepot validate modules/
   # What Kustomize or Helm render.
   kustomize build overlays/prod | opendepot validate -
 
@@ -32,7 +34,8 @@ The exit status is 1 if a manifest is invalid.";
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Files with YAML or JSON manifests, also several in one file; - is standard input.
+    /// Files with YAML or JSON manifests, also several in one file; - is standard input. Of a folder, all .yaml, .yml and .json
+    /// files are checked, and those of its subfolders, without hidden ones.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<String>,
 
@@ -55,6 +58,8 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     pub file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// Counted from 1; 0 if the file cannot be read.
     pub document: usize,
     /// Kind and name.
@@ -67,66 +72,113 @@ pub struct Problem {
 /// Checks all files.
 pub fn run(arguments: &Arguments) -> Report {
     let mut report = Report::default();
-    for file in &arguments.files {
-        let text = if file == "-" {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map(|_| text)
-        } else {
-            std::fs::read_to_string(Path::new(file))
-        };
-        match text {
-            Ok(text) => report.add(file, &text),
-            Err(error) => report.unreadable(file, error.to_string()),
+    for argument in &arguments.files {
+        match files::read(argument) {
+            Ok(files) => files.into_iter().for_each(|file| report.add(&file)),
+            Err((file, error)) => report.unreadable(&file, None, error),
         }
     }
     report
 }
 
 impl Report {
-    fn unreadable(&mut self, file: &str, message: String) {
+    fn unreadable(&mut self, file: &str, line: Option<u64>, message: String) {
         let violation = Violation { path: String::new(), message };
-        self.problems.push(Problem { file: file.to_owned(), document: 0, object: String::new(), violation });
+        let (file, object) = (file.to_owned(), String::new());
+        self.problems.push(Problem { file, line, document: 0, object, violation });
     }
 
-    fn add(&mut self, file: &str, text: &str) {
-        let documents: Vec<Value> = match serde_yaml::from_multiple(text) {
+    fn add(&mut self, file: &File) {
+        // A folder may contain files that are no manifests.
+        let is_other = !file.is_named && !file.text.contains(GROUP);
+        let documents = match documents(&file.text) {
             Ok(documents) => documents,
-            Err(error) => return self.unreadable(file, format!("not valid YAML: {error}")),
+            Err(_) if is_other => return self.ignored += 1,
+            Err(error) => return self.unreadable(&file.name, error.line, error.to_string()),
         };
+        if documents.is_empty() && file.is_input {
+            self.unreadable(
+                &file.name,
+                None,
+                "there is no object; did the command before it fail?".to_owned(),
+            );
+        }
         for (index, document) in documents.iter().enumerate() {
-            // What `kubectl get -o yaml` prints for several objects.
-            let items = document["items"].as_array().filter(|_| document["kind"] == "List");
-            for object in items.map_or(std::slice::from_ref(document), Vec::as_slice) {
-                let Some(violations) = violations(object) else {
-                    self.ignored += usize::from(!object.is_null());
-                    continue;
-                };
-                self.checked += 1;
-                let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
-                let name = format!("{} {}", text("/kind"), text("/metadata/name"));
-                let problem = |violation| Problem {
-                    file: file.to_owned(),
-                    document: index + 1,
-                    object: name.clone(),
-                    violation,
-                };
-                self.problems.extend(violations.into_iter().map(problem));
+            if !document.value.is_object() && !is_other {
+                let message =
+                    "this is no object of Kubernetes, which has the fields apiVersion and kind".to_owned();
+                self.problem(
+                    file,
+                    index,
+                    document,
+                    "",
+                    &Value::Null,
+                    Violation { path: String::new(), message },
+                );
+            }
+            self.check(file, index, document);
+        }
+    }
+
+    /// Checks a document: an object, or what `kubectl get -o yaml` prints for several.
+    fn check(&mut self, file: &File, index: usize, document: &Document) {
+        let value = &document.value;
+        let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+        let items = value["items"].as_array().filter(|_| is_list);
+        for (number, object) in items.map_or(std::slice::from_ref(value), Vec::as_slice).iter().enumerate() {
+            let nested = items.is_some() && object["items"].is_array();
+            let violations = if nested {
+                let message = "kubectl refuses a list in a list".to_owned();
+                Some(vec![Violation { path: "kind".to_owned(), message }])
+            } else {
+                violations(object)
+            };
+            let Some(violations) = violations else {
+                self.ignored += usize::from(object.is_object());
+                continue;
+            };
+            self.checked += usize::from(!nested);
+            let prefix = if items.is_some() { format!("items[{number}]") } else { String::new() };
+            for violation in violations {
+                self.problem(file, index, document, &prefix, object, violation);
             }
         }
+    }
+
+    fn problem(
+        &mut self,
+        file: &File,
+        index: usize,
+        document: &Document,
+        prefix: &str,
+        object: &Value,
+        violation: Violation,
+    ) {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
+        let separator = if prefix.is_empty() || violation.path.is_empty() { "" } else { "." };
+        let line = document.line(&format!("{prefix}{separator}{}", violation.path));
+        let object = format!("{} {}", text("/kind"), text("/metadata/name"));
+        let file = file.name.clone();
+        self.problems.push(Problem { file, line, document: index + 1, object, violation });
     }
 }
 
 /// The violations of an object; `None` if it is of another API group.
 fn violations(object: &Value) -> Option<Vec<Violation>> {
-    let (group, version) = object["apiVersion"].as_str()?.split_once('/')?;
-    if group != GROUP {
-        return None;
-    }
     let violation = |path: &str, message: String| vec![Violation { path: path.to_owned(), message }];
-    if version != VERSION {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let kind = object["kind"].as_str().unwrap_or_default();
+    if api_version.split_once('/').is_none_or(|(group, _)| group != GROUP) {
+        let message = match &object["apiVersion"] {
+            Value::Null => "Required value",
+            _ => "Invalid value",
+        };
+        return is_meant(object, api_version)
+            .then(|| violation("apiVersion", format!("{message}: write {GROUP}/{VERSION}")));
+    }
+    if api_version != format!("{GROUP}/{VERSION}") {
         return Some(violation("apiVersion", format!("Invalid value: write {GROUP}/{VERSION}")));
     }
-    let kind = object["kind"].as_str().unwrap_or_default();
     let definitions = definitions();
     let Some((_, definition)) = definitions.iter().find(|(_, definition)| definition.spec.names.kind == kind)
     else {
@@ -138,41 +190,33 @@ fn violations(object: &Value) -> Option<Vec<Violation>> {
     schema["properties"]["apiVersion"] = json!({"type": "string"});
     schema["properties"]["kind"] = json!({"type": "string"});
     schema["properties"]["status"] = json!({"x-kubernetes-preserve-unknown-fields": true});
-    schema["properties"]["metadata"] = metadata();
+    schema["properties"]["metadata"] = metadata::schema();
     let mut found = schema::check(&schema, object, "");
-    let name = object.pointer("/metadata/name").and_then(Value::as_str);
-    let generated = object.pointer("/metadata/generateName").is_some();
-    match name {
-        None if !generated => found.extend(violation("metadata.name", "Required value".to_owned())),
-        Some(name) if !is_dns_subdomain(name, 253) => found.extend(violation(
-            "metadata.name",
-            format!("Invalid value: {name:?}: write lower-case letters, digits, '-' and '.', such as terraform-aws-eks"),
-        )),
-        _ => {}
-    }
+    found.extend(metadata::check(&object["metadata"]));
     Some(found)
 }
 
-/// The schema of `metadata`, as far as manifests contain it.
-fn metadata() -> Value {
-    let texts = json!({"type": "object", "nullable": true, "additionalProperties": {"type": "string"}});
-    let any = json!({"x-kubernetes-preserve-unknown-fields": true, "nullable": true});
-    let text = json!({"type": "string", "nullable": true});
-    json!({"type": "object", "properties": {
-        "name": text, "generateName": text, "namespace": text, "labels": texts, "annotations": texts,
-        "finalizers": any, "ownerReferences": any, "uid": any, "resourceVersion": any, "generation": any,
-        "creationTimestamp": any, "deletionTimestamp": any, "deletionGracePeriodSeconds": any,
-        "managedFields": any, "selfLink": any,
-    }})
+/// Whether an object of another API group, or of none, is meant to be a Module or Version. Other software has kinds of these names.
+fn is_meant(object: &Value, api_version: &str) -> bool {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let is_kind = ["Module", "Version", "ModuleList", "VersionList"].contains(&kind);
+    let has_config =
+        ["/spec/moduleConfig", "/spec/moduleConfigRef"].iter().any(|at| object.pointer(at).is_some());
+    match api_version.split_once('/') {
+        None => is_kind || has_config,
+        Some((group, _)) => has_config || (is_kind && group.contains("opendepot")),
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Problem { file, document, object, violation: Violation { path, message } } in &self.problems {
+        for Problem { file, line, document, object, violation: Violation { path, message } } in &self.problems
+        {
+            let line = line.map(|line| format!("{line}:")).unwrap_or_default();
             let place =
                 if *document == 0 { String::new() } else { format!(" document {document}, {object}:") };
             let path = if path.is_empty() { String::new() } else { format!(" {path}:") };
-            writeln!(f, "{file}:{place}{path} {message}")?;
+            writeln!(f, "{file}:{line}{place}{path} {message}")?;
         }
         let Self { checked, ignored, problems } = self;
         write!(f, "{checked} checked, {ignored} of other kinds ignored, {} problems", problems.len())

@@ -44,6 +44,10 @@ fn walk(schema: &Value, value: &Value, path: &str, found: &mut Vec<Violation>) {
             {
                 add(path, format!("Invalid value: {number}: should be greater than or equal to {least}"));
             }
+            let format = schema["format"].as_str().unwrap_or_default();
+            if !is_in_range(format, number) {
+                add(path, format!("Invalid value: {number}: must be of type integer with format {format}"));
+            }
         }
         Value::Array(items) => array(schema, items, path, found),
         Value::Object(fields) => object(schema, fields, path, found),
@@ -132,6 +136,18 @@ fn is_of_type(value: &Value, expected: &str) -> bool {
         "number" => value.is_number(),
         expected => type_of(value) == expected,
     }
+}
+
+/// Whether a number is one of an integer format, if the format is one.
+fn is_in_range(format: &str, number: &serde_json::Number) -> bool {
+    let Some(value) = number.as_f64() else { return true };
+    let (least, most) = match format {
+        "int32" => (f64::from(i32::MIN), f64::from(i32::MAX)),
+        "uint32" => (0.0, f64::from(u32::MAX)),
+        "int64" => return number.is_i64() || number.is_f64() && value.abs() < 9.2e18,
+        _ => return true,
+    };
+    (least..=most).contains(&value)
 }
 
 /// As the API server names it.
