@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::domain::text::error_chain;
+
 /// The field manager of every write.
 pub const FIELD_MANAGER: &str = "opendepot";
 
@@ -30,6 +32,25 @@ pub fn params() -> PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         field_validation: Some(ValidationDirective::Ignore),
         ..PatchParams::default()
+    }
+}
+
+/// The message of a failed request: that of the API server, or the causes of a failed connection.
+pub fn explain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 401 => {
+            "the API server does not accept these credentials (Unauthorized)".to_owned()
+        }
+        kube::Error::Api(status) if status.message.is_empty() => {
+            format!("it answers with HTTP {} and no message", status.code)
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        error => {
+            let parts = error_chain(error).map(ToString::to_string);
+            parts
+                .reduce(|text, part| if text.contains(&part) { text } else { format!("{text}: {part}") })
+                .unwrap_or_default()
+        }
     }
 }
 

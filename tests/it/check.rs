@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::command::{Printed, opendepot};
-use crate::support::{World, soon};
+use crate::support::rendered::{find, parse, release};
+use crate::support::{World, root, soon, whole_cluster};
 
 /// The lines of one check: result and message.
 fn lines(report: &Value, check: &str) -> Vec<(String, String)> {
@@ -78,6 +79,136 @@ async fn in_the_operators_pod_it_needs_no_argument_and_no_other_right() {
         "{text:#?}"
     );
     assert!(text.stdout.ends_with("1 check failed.\n"), "{text:#?}");
+}
+
+/// What `helm test` runs with the chart's values, as its own service account with the permissions that the chart grants.
+#[tokio::test]
+async fn helm_test_succeeds_with_exactly_what_the_chart_grants() {
+    let world = World::new("check-helm").await;
+    let (s3, github) = (&world.bed.s3, &world.bed.github);
+    let endpoint = s3.endpoint();
+    let env = [
+        ("AWS_ACCESS_KEY_ID", s3.root().access_key.as_str()),
+        ("AWS_SECRET_ACCESS_KEY", s3.root().secret_key.as_str()),
+        ("AWS_ENDPOINT_URL_S3", endpoint.as_str()),
+    ];
+    let values = json!({
+        "fullnameOverride": "tested", "namespaces": [world.name], "secretNames": ["app", "other"],
+        "caFile": {"secret": "roots"}, "httpsProxy": github.proxy_url(), "noProxy": "127.0.0.1,localhost",
+        "githubHosts": ["github.com"], "extraArgs": ["--max-entries=5"], "crds": {"install": false},
+        "extraEnv": env.map(|(name, value)| json!({"name": name, "value": value})),
+    });
+    let rendered = release("release", &world.name, &[], &values);
+    assert!(rendered.success(), "{}", rendered.stderr);
+    let objects = parse(&rendered.stdout);
+    let container = find(&objects, "Pod", "tested-check")["spec"]["containers"][0].clone();
+    let kept = |kind: &str| {
+        let of_kind = objects.iter().filter(|object| object["kind"] == kind);
+        of_kind.for_each(|object| world.apply(object));
+    };
+    kept("ServiceAccount");
+    let account = world.bed.kubernetes.kubeconfig_for_service_account(&world.name, "tested").await.unwrap();
+    // Kubernetes mounts the Secret, and the namespace of the pod.
+    let mounts = tempfile::tempdir().unwrap();
+    std::fs::copy(github.ca_file(), mounts.path().join("ca.crt")).unwrap();
+    let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
+    let args = args.iter().map(|arg| arg.replace("/etc/opendepot/ca", mounts.path().to_str().unwrap()));
+    let args: Vec<String> = args.chain(["-o".into(), "json".into()]).collect();
+    let check = || {
+        let mut command = opendepot(&account).env("OPENDEPOT_LEASE_NAMESPACE", &world.name);
+        for variable in container["env"].as_array().unwrap() {
+            command = command.env(variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap());
+        }
+        command.run(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let refused = check();
+    let message = failure(&refused, "rights");
+    assert!(
+        message.contains("not allowed to get, list, watch, patch") && message.contains("grant the rules"),
+        "{message}"
+    );
+    let rights = lines(&refused.json(), "rights");
+    assert!(rights.len() == 10 && rights.iter().all(|(result, _)| result == "failed"), "{rights:?}");
+    kept("Role");
+    kept("RoleBinding");
+    soon(|| async {
+        let printed = check();
+        anyhow::ensure!(printed.code == Some(0), "{printed:#?}");
+        assert_eq!(lines(&printed.json(), "rights").len(), 10);
+        assert!(!printed.stdout.contains(&s3.root().secret_key), "{printed:#?}");
+        Ok(())
+    })
+    .await;
+    // What the message of each other failure contains.
+    let run = |kubeconfig: &std::path::Path, args: &[&str]| {
+        opendepot(kubeconfig).run(&[&["check", "-o", "json"], args].concat())
+    };
+    let cluster = |printed: Printed| {
+        let report = printed.json();
+        let line = report["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|line| line["check"] == "cluster")
+            .unwrap()
+            .clone();
+        assert_eq!((printed.code, &line["result"]), (Some(1), &json!("failed")), "{report:#}");
+        format!("{} {}", line["message"].as_str().unwrap(), line["fix"].as_str().unwrap())
+    };
+    let message = cluster(run(&account, &["--as", crate::support::OPERATOR]));
+    assert!(message.contains("cannot impersonate") && message.contains("leave out --as"), "{message}");
+    let config: Value = serde_yaml::from_str(&std::fs::read_to_string(&account).unwrap()).unwrap();
+    for (pointer, value, expected) in [
+        ("/users/0/user/token", "expired", "log in again"),
+        ("/clusters/0/cluster/server", "https://127.0.0.1:1", "onnection refused"),
+        ("/current-context", "none", "set KUBECONFIG"),
+    ] {
+        let mut config = config.clone();
+        *config.pointer_mut(pointer).unwrap() = json!(value);
+        let (path, name) = (mounts.path().join("kubeconfig"), pointer);
+        std::fs::write(&path, config.to_string()).unwrap();
+        let message = cluster(run(&path, &[]));
+        assert!(message.contains(expected) && !message.contains("Status {"), "{name}: {message}");
+    }
+}
+
+/// Missing definitions, and those of another release.
+#[tokio::test]
+async fn definitions_that_are_not_of_this_release_are_named() {
+    let (_turn, bed) = whole_cluster().await;
+    let kubeconfig = bed.kubernetes.admin_kubeconfig();
+    let crds = |expected: &'static [&'static str]| {
+        let kubeconfig = kubeconfig.clone();
+        soon(move || {
+            let printed =
+                opendepot(&kubeconfig).env("AWS_EC2_METADATA_DISABLED", "true").run(&["check", "-o", "json"]);
+            async move {
+                let found = lines(&printed.json(), "crds");
+                let as_expected = found.len() == 2
+                    && found.iter().zip(expected).all(|((_, message), expected)| message.contains(expected));
+                anyhow::ensure!(as_expected, "{found:?}");
+                let failed = expected.iter().any(|text| !text.contains("with the schema"));
+                assert!(!failed || printed.stdout.contains("opendepot crd"), "{printed:#?}");
+                Ok(())
+            }
+        })
+    };
+    let text = std::fs::read_to_string(root().join("crds/modules.yaml")).unwrap();
+    let mut old: Value = serde_yaml::from_str(&text).unwrap();
+    let spec =
+        &mut old["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    spec.as_object_mut().unwrap().remove("removal");
+    spec["moduleConfig"]["properties"]["provider"]["maxLength"] = json!(20);
+    let name = "crd/modules.opendepot.defdev.io";
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f"];
+    bed.kubectl_with(&[&apply[..], &["-"]].concat(), &old.to_string()).unwrap().ok().unwrap();
+    crds(&["differs at spec.moduleConfig.provider, spec.removal", "with the schema of this release"]).await;
+    bed.kubectl(&["delete", name]).unwrap().ok().unwrap();
+    crds(&["modules.opendepot.defdev.io: v1alpha1 is not served", "with the schema of this release"]).await;
+    let folder = root().join("crds");
+    bed.kubectl(&[&apply[..], &[folder.to_str().unwrap()]].concat()).unwrap().ok().unwrap();
+    bed.kubectl(&["wait", "--for=condition=Established", name]).unwrap().ok().unwrap();
+    crds(&["with the schema of this release", "with the schema of this release"]).await;
 }
 
 #[tokio::test]

@@ -65,6 +65,10 @@ pub struct Arguments {
     #[arg(long, requires = "repository", value_parser = arguments::object)]
     pub secret: Option<String>,
 
+    /// Name of a Secret that the operator may read, if its permissions are limited to some (repeatable). Default: any Secret.
+    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = arguments::object)]
+    pub secret_names: Vec<String>,
+
     /// Host of GitHub that must be reachable (repeatable). Default: github.com.
     #[arg(long, env = "OPENDEPOT_GITHUB_HOST", value_delimiter = ',', value_name = "HOST")]
     pub github_host: Vec<String>,

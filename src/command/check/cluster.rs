@@ -5,6 +5,7 @@ use kube::{Client, Config};
 use super::arguments::Arguments;
 use super::report::Line;
 use super::{crds, rights};
+use crate::controller::client;
 use crate::controller::connection::config;
 use crate::controller::lease::own_namespace;
 
@@ -34,28 +35,41 @@ pub(crate) async fn cluster(arguments: &Arguments) -> (Vec<Line>, Option<Cluster
         None => own_namespace(&config),
     };
     let (url, namespace) = (config.cluster_url.clone(), config.default_namespace.clone());
-    let client = match Client::try_from(config) {
+    let connection = match Client::try_from(config) {
         Ok(client) => client,
         Err(error) => {
             return failed(format!("the kubeconfig cannot be used: {error}"), "correct the kubeconfig");
         }
     };
-    let version = match client.apiserver_version().await {
+    let version = match connection.apiserver_version().await {
         Ok(version) => version,
         Err(error) => {
-            return failed(format!("{url} does not answer: {error}"), "check the kubeconfig and the network");
+            return failed(format!("{url}: {}", client::explain(&error)), fix(&error, arguments));
         }
     };
     let mut lines = vec![Line::ok(CHECK, format!("Kubernetes {} at {url}", version.git_version))];
-    lines.extend(crds::check(&client).await);
+    lines.extend(crds::check(&connection).await);
     let scopes: Vec<Option<String>> = match arguments.namespaces.as_slice() {
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
     };
     let lease_namespace = arguments.lease_namespace.clone().unwrap_or(own);
     let lease = arguments.leader_elect.then_some((lease_namespace.as_str(), arguments.lease_name.as_str()));
-    lines.extend(rights::check(&client, &scopes, lease).await);
-    (lines, Some(Cluster { client, namespace }))
+    lines.extend(rights::check(&connection, &scopes, &arguments.secret_names, lease).await);
+    (lines, Some(Cluster { client: connection, namespace }))
+}
+
+/// What to do if the API server cannot be used.
+fn fix(error: &kube::Error, arguments: &Arguments) -> &'static str {
+    match error {
+        kube::Error::Api(status) if status.code == 401 => {
+            "log in again, or renew the credentials of the kubeconfig"
+        }
+        kube::Error::Api(status) if status.is_forbidden() && arguments.impersonate.is_some() => {
+            "allow your user to impersonate this one, or leave out --as"
+        }
+        _ => "check the kubeconfig and the network",
+    }
 }
 
 /// The namespace of a service account's user name.

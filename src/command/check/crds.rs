@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::report::Line;
 use crate::api::{GROUP, VERSION, definitions};
+use crate::controller::client::explain;
 
 const CHECK: &str = "crds";
 const FIX: &str = "apply the CustomResourceDefinitions of this release: `opendepot crd` prints them";
@@ -21,7 +22,7 @@ pub(crate) async fn check(client: &Client) -> Vec<Line> {
         Ok(document) => document,
         Err(kube::Error::Api(status)) if status.is_not_found() => Value::Null,
         Err(error) => {
-            let message = format!("the schemas cannot be read at {path}: {error}");
+            let message = format!("the schemas cannot be read at {path}: {}", explain(&error));
             return vec![Line::skipped(CHECK, message)];
         }
     };

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
 use super::report::Line;
+use crate::controller::client::explain;
 use crate::domain::Repository;
 use crate::github::{Credential, FetchError, GitHub, credential_from_secret};
 
@@ -44,7 +45,7 @@ pub(crate) async fn credential(client: &Client, namespace: &str, name: &str) -> 
         }
         Err(error) => {
             let fix = "grant get of Secrets in that namespace, or name another one with --secret";
-            return Err(Line::failed(GITHUB, format!("{what} cannot be read: {error}"), fix));
+            return Err(Line::failed(GITHUB, format!("{what} cannot be read: {}", explain(&error)), fix));
         }
     };
     let data: BTreeMap<String, Vec<u8>> = secret.data.into_iter().flatten().map(|(k, v)| (k, v.0)).collect();

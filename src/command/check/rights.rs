@@ -8,6 +8,7 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Error};
 
 use super::report::Line;
+use crate::controller::client::explain;
 
 const CHECK: &str = "rights";
 /// Reviews that are requested at once.
@@ -54,15 +55,20 @@ pub(crate) struct Scope<'a> {
     pub name: Option<&'a str>,
 }
 
-/// One line per rule.
+/// One line per rule. `secrets`: the Secrets that are needed; any if there are none.
 pub(crate) async fn check(
     client: &Client,
     scopes: &[Option<String>],
+    secrets: &[String],
     lease: Option<(&str, &str)>,
 ) -> Vec<Line> {
     let watched = scopes.iter().flat_map(|namespace| {
-        let scope = Scope { namespace: namespace.as_deref(), name: None };
-        RULES.iter().map(move |rule| (*rule, scope))
+        RULES.iter().flat_map(move |rule| {
+            let names = if rule.resource == "secrets" { secrets } else { &[] };
+            let scope = |name| (*rule, Scope { namespace: namespace.as_deref(), name });
+            let any = names.is_empty().then(|| scope(None));
+            any.into_iter().chain(names.iter().map(move |name| scope(Some(name.as_str()))))
+        })
     });
     let lease = lease.into_iter().flat_map(|(namespace, name)| {
         let scope = |name| Scope { namespace: Some(namespace), name };
@@ -80,8 +86,8 @@ async fn line(client: &Client, rule: Rule, scope: Scope<'_>) -> Line {
             Ok(true) => {}
             Ok(false) => denied.push(*verb),
             Err(error) => {
-                let message =
-                    format!("{}: the permissions cannot be reviewed: {error}", describe(rule, scope));
+                let what = describe(rule, scope);
+                let message = format!("{what}: the permissions cannot be reviewed: {}", explain(&error));
                 let fix = "allow create of selfsubjectaccessreviews.authorization.k8s.io, which the role system:basic-user grants";
                 return Line::failed(CHECK, message, fix);
             }

@@ -41,11 +41,14 @@ pub(crate) async fn subject(arguments: &Arguments, cluster: Option<&Cluster>) ->
     let object = match client::objects::<Module>(&cluster.client, namespace).get(name).await {
         Ok(object) => object,
         Err(error) => {
-            let message = format!("Module {name} in namespace {namespace} cannot be read: {error}");
-            return (
-                none(),
-                Some(Line::failed(CHECK, message, "correct the name, or the namespace with -n")),
-            );
+            let message =
+                format!("Module {name} in namespace {namespace} cannot be read: {}", client::explain(&error));
+            let fix = if client::is_gone(&error) {
+                "correct the name, or the namespace with -n"
+            } else {
+                "see the checks of crds and rights above"
+            };
+            return (none(), Some(Line::failed(CHECK, message, fix)));
         }
     };
     let config = object.data.pointer("/spec/moduleConfig").cloned().unwrap_or_default();
