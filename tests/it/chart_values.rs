@@ -167,13 +167,61 @@ fn values_that_contradict_each_other_are_refused() {
             json!({"prometheusRule": {"enabled": true, "disabled": ["OpenDepotAsleep"]}}),
             "there is no rule OpenDepotAsleep; the rules are",
         ),
+        (json!({"image": null}), "image.repository: write the repository"),
+        (json!({"image": {"repository": null}}), "image.repository: write the repository"),
         (json!({"livenessProbe": {"httpGet": {}}}), "'httpGet' not allowed"),
+        (json!({"registry": {"spool": {"sizeLimits": "1Gi"}}}), "'sizeLimits' not allowed"),
         (json!({"securityContext": {"fsGroup": 1}}), "'fsGroup' not allowed"),
         (json!({"podLabels": {"app.kubernetes.io/name": "x"}}), "/podLabels/app.kubernetes.io~1name"),
         (registry(&json!({"serviceMonitor": {}})), "'serviceMonitor' not allowed"),
     ] {
         let refused = release("opendepot", SYSTEM, &[], &values);
         assert!(!refused.success() && refused.stderr.contains(expected), "{values}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn null_is_the_default_and_not_less() {
+    let default = comparable(chart(&json!({})));
+    for group in [
+        "caFile",
+        "commonLabels",
+        "crds",
+        "dashboards",
+        "global",
+        "networkPolicy",
+        "podDisruptionBudget",
+        "prometheusRule",
+        "registry",
+        "service",
+        "serviceAccount",
+        "serviceMonitor",
+    ] {
+        assert_eq!(comparable(chart(&json!({group: null}))), default, "{group}");
+    }
+    let shared = registry(&json!({}));
+    let default = chart(&shared);
+    for group in ["serviceAccount", "podDisruptionBudget", "networkPolicy"] {
+        let mut values = shared.clone();
+        values["registry"][group] = json!(null);
+        let names = |objects: &[Value]| {
+            objects
+                .iter()
+                .map(|o| json!([o["kind"], o["metadata"]["name"]]).to_string())
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(names(&chart(&values)), names(&default), "registry.{group}");
+    }
+}
+
+#[test]
+fn further_objects_are_objects_or_texts_with_templates() {
+    let map = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    let text = "{{- if .Values.replicas }}\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-text\n{{- end }}";
+    for name in ["extraObjects", "extraManifests", "extraDeploy"] {
+        let objects = chart(&json!({name: [map("{{ .Release.Name }}-object"), text]}));
+        find(&objects, "ConfigMap", "opendepot-object");
+        find(&objects, "ConfigMap", "opendepot-text");
     }
 }
 
@@ -228,6 +276,10 @@ fn alert_rules_are_switched_off_one_by_one() {
 fn helm_test_checks_with_the_rights_and_settings_of_the_operator() {
     let values = json!({
         "fullnameOverride": "second", "namespaces": ["team-a"], "caFile": {"secret": "roots"},
+        "secretNames": ["app"], "githubHosts": ["ghes.example.com"],
+        "extraArgs": ["--max-entries=5", "--leader-elect=false"],
+        "extraVolumes": [{"name": "aws", "secret": {"secretName": "aws"}}],
+        "extraVolumeMounts": [{"name": "aws", "mountPath": "/aws"}, {"name": "spool", "mountPath": "/more"}],
         "httpsProxy": "http://proxy:3128", "extraContainers": [{"name": "sidecar"}], "initContainers": [{"name": "first"}],
     });
     let objects = parse(&release("opendepot", SYSTEM, &[], &values).stdout);
@@ -238,8 +290,18 @@ fn helm_test_checks_with_the_rights_and_settings_of_the_operator() {
     // A sidecar would keep the pod from its end.
     assert_eq!((spec["containers"].as_array().unwrap().len(), &spec["initContainers"]), (1, &json!(null)));
     let container = &spec["containers"][0];
-    let expected =
-        ["check", "--lease-name=second", "--namespace=team-a", "--ca-file=/etc/opendepot/ca/ca.crt"];
+    let expected = [
+        "check",
+        "--lease-name=second",
+        "--namespace=team-a",
+        "--ca-file=/etc/opendepot/ca/ca.crt",
+        "--secret-names=app",
+        "--github-host=ghes.example.com",
+        "--leader-elect=false",
+    ];
+    let mounts = container["volumeMounts"].as_array().unwrap().iter().map(|mount| &mount["name"]);
+    assert_eq!(mounts.collect::<Vec<_>>(), ["ca", "aws"]);
+    assert_eq!(spec["volumes"].as_array().unwrap().len(), 2);
     assert_eq!(container["args"], json!(expected));
     assert_eq!(container["env"][0]["name"], "HTTPS_PROXY");
     let labels = pod["metadata"]["labels"].as_object().unwrap();

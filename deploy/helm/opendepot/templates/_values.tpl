@@ -1,15 +1,32 @@
-{{- /* Every template begins with this: gives the values their usual names, and a group that is null its empty form. */}}
+{{- /* Every template begins with this: gives the values their usual names, and a group that is null its empty form. Null removes the
+default of a switch too; what is installed by default is then still installed. */}}
 {{- define "opendepot.values" -}}
 {{- range list "caFile" "crds" "image" "networkPolicy" "podDisruptionBudget" "prometheusRule" "dashboards" "service" "serviceAccount" "serviceMonitor" "spool" "global" "registry" -}}
 {{- if not (get $.Values .) -}}{{- $_ := set $.Values . dict -}}{{- end -}}
 {{- end -}}
 {{- include "opendepot.usualNames" (dict "values" .Values "path" "") -}}
+{{- include "opendepot.switches" (dict "values" .Values) -}}
+{{- if not (hasKey .Values.crds "install") -}}{{- $_ := set .Values.crds "install" true -}}{{- end -}}
+{{- if not (hasKey .Values.networkPolicy "apiServerPorts") -}}{{- $_ := set .Values.networkPolicy "apiServerPorts" (list 6443) -}}{{- end -}}
+{{- if not .Values.image.repository -}}
+{{- fail "image.repository: write the repository of the image, or remove the null" -}}
+{{- end -}}
 {{- with .Values.registry -}}
 {{- $registry := . -}}
 {{- range list "tls" "linkKey" "auth" "serviceAccount" "service" "metricsService" "spool" "ingress" "httpRoute" "podDisruptionBudget" "networkPolicy" -}}
 {{- if not (get $registry .) -}}{{- $_ := set $registry . dict -}}{{- end -}}
 {{- end -}}
 {{- include "opendepot.usualNames" (dict "values" . "path" "registry.") -}}
+{{- include "opendepot.switches" (dict "values" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "opendepot.switches" -}}
+{{- range $group, $switch := dict "serviceAccount" "create" "networkPolicy" "enabled" "podDisruptionBudget" "enabled" -}}
+{{- $values := get $.values $group -}}
+{{- if not (hasKey $values $switch) -}}
+{{- $_ := set $values $switch true -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
