@@ -7,6 +7,7 @@ use opendepot_testbed::github::{File, Repository, real_repositories};
 use serde_json::json;
 
 use crate::support::archives::{Tree, folder_tree, git_tree};
+use crate::support::command::opendepot;
 use crate::support::token_registry::{Registry, installed};
 use crate::support::{World, real_modules, soon};
 
@@ -53,9 +54,15 @@ async fn both_clients_install_the_newest_that_meets_a_constraint() {
         for client in registry.clients(&token) {
             let root = registry.module("net", &address, "~> 1.9");
             let part = registry.module("part", &format!("{address}//modules/part"), "~> 1.9");
-            client.configure(&(root + &part)).unwrap();
+            // What `opendepot source` prints can be used as it is.
+            let printed = opendepot(&world.bed.kubernetes.admin_kubeconfig())
+                .run(&["source", "net", "-n", &world.name, "--registry", &registry.host])
+                .ok()
+                .replace("module \"net\"", "module \"printed\"");
+            client.configure(&(root + &part + &printed)).unwrap();
             init(&client);
             assert_eq!(installed(&client, "net"), "1.10.0", "{}", client.name());
+            assert_eq!(installed(&client, "printed"), "1.10.0", "{printed}");
             let plan = client.run(&["plan", "-no-color", "-input=false"]).unwrap();
             assert!(plan.contains("module.net.terraform_data.greeting will be created"), "{plan}");
             let text = std::fs::read_to_string(client.module("part").join("modules/part/main.tf")).unwrap();

@@ -1,5 +1,6 @@
 //! `opendepot source`, with the permission to get Modules and Versions and no other.
 
+use opendepot_testbed::terraform::Terraform;
 use serde_json::{Value, json};
 
 use crate::support::command::opendepot;
@@ -49,6 +50,21 @@ async fn the_block_names_the_address_or_the_object_that_is_stored() {
         failed.contains("version 9.9.9 is not stored: ") && failed.contains("has no tag 9.9.9"),
         "{failed}"
     );
+    let not_there = source(&["9.9.9", "--registry", "registry.test"]).failed();
+    assert!(not_there.contains("version 9.9.9 is not stored: "), "{not_there}");
+    for folder in ["../up", "a//b", "a?b", ""] {
+        assert_eq!(source(&["--folder", folder]).code, Some(2), "{folder}");
+    }
+    let endpoint = world.bed.s3.endpoint();
+    let other = source(&["1.0.0", "--endpoint", &endpoint]);
+    assert!(other.stderr.contains("only with keys in the address"), "{other:#?}");
+    let root = world.bed.s3.root();
+    let keys =
+        format!("&aws_access_key_id={}&aws_access_key_secret={}\"\n", root.access_key, root.secret_key);
+    let terraform = Terraform::new().unwrap();
+    terraform.configure(&other.ok().replace("\"\n}", &format!("{keys}}}"))).unwrap();
+    terraform.run(&["get", "-no-color"]).unwrap();
+    assert!(terraform.module("net").join("main.tf").is_file());
     let notices =
         json!([{"version": "v1.0.0", "deprecated": "use 1.1"}, {"version": "v1.1.0", "withdrawn": "CVE"}]);
     world.patch("module/net", &json!({"spec": {"versions": notices}}));

@@ -84,6 +84,13 @@ impl Block {
     }
 }
 
+impl Block {
+    /// Whether clients ignore the endpoint unless the address contains keys.
+    pub fn needs_keys(&self) -> bool {
+        self.source.starts_with("s3::") && self.source.contains("?region=")
+    }
+}
+
 impl std::fmt::Display for Block {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { label, source, version } = self;
@@ -162,6 +169,7 @@ mod tests {
         assert_eq!(block.to_string(), format!("module \"_1_net\" {{\n  source = \"{source}\"\n}}"));
         let block = Block::of_object("net", &place(Some("https://minio.example.com/"), "net/x.zip"), None);
         assert_eq!(block.source, "s3::https://minio.example.com/modules/net/x.zip?region=us-west-2");
+        assert!(block.needs_keys() && !Block::of_object("net", &place(None, "net/x.zip"), None).needs_keys());
         assert_eq!(escaped("a\"${b}\\"), "a\\\"$${b}\\\\");
     }
 }

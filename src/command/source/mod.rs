@@ -14,8 +14,8 @@ use super::connection::{ConnectError, connect};
 use super::output::Output;
 use crate::api::{Module, Version, VersionStatus, object_name};
 use crate::controller::client;
-use crate::domain::Release;
 use crate::domain::names::is_dns_subdomain;
+use crate::domain::{Endpoint, Release};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,8 +47,12 @@ pub struct Arguments {
     pub registry: Option<String>,
 
     /// Folder in the module, such as modules/karpenter.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = folder)]
     pub folder: Option<String>,
+
+    /// Default endpoint of the operator, if it is not AWS. For an object in S3.
+    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
+    pub endpoint: Option<Endpoint>,
 
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t)]
@@ -80,7 +84,7 @@ pub enum SourceError {
     NotStored { version: Release, why: String },
     #[error("your user may not get {what} in the namespace {namespace}: {message}")]
     Forbidden { what: &'static str, namespace: String, message: String },
-    #[error("the Kubernetes API failed: {0}")]
+    #[error("the Kubernetes API failed: {}", client::explain(.0))]
     Api(#[from] Error),
 }
 
@@ -113,20 +117,34 @@ pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
             namespace: namespace.clone(),
             why,
         })?;
+        match stored(&client, &namespace, &name, &chosen.release).await {
+            // The registry needs no permission for Versions, so this command does not either.
+            Ok(_) | Err(SourceError::Forbidden { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let mut block = Block::of_registry(host, &address, &chosen.release);
         if let Some(folder) = &arguments.folder {
             block.source = format!("{}//{}", block.source, folder.trim_matches('/'));
         }
         block
     } else {
-        let place = stored(&client, &namespace, &name, &chosen.release).await?;
+        let mut place = stored(&client, &namespace, &name, &chosen.release).await?;
+        if place.endpoint.is_none() {
+            place.endpoint = arguments.endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned());
+        }
         Block::of_object(&name, &place, arguments.folder.as_deref())
     };
+    let keys = block.needs_keys().then(|| {
+        "Terraform and OpenTofu use this endpoint only with keys in the address: append \
+         &aws_access_key_id=…&aws_access_key_secret=… to it, or install from a registry"
+            .to_owned()
+    });
     let notice = |text: &Option<String>, word: &str| {
         text.as_ref().map(|text| format!("version {} is {word}: {text}", chosen.release))
     };
     let withdrawn = if arguments.registry.is_none() { notice(&chosen.withdrawn, "withdrawn") } else { None };
-    let warnings = notice(&chosen.deprecated, "deprecated").into_iter().chain(withdrawn).collect();
+    let warnings =
+        notice(&chosen.deprecated, "deprecated").into_iter().chain(withdrawn).chain(keys).collect();
     Ok(Source { block, warnings })
 }
 
@@ -174,6 +192,21 @@ fn refused(what: &'static str, namespace: &str, error: Error) -> SourceError {
         }
         error => error.into(),
     }
+}
+
+/// A folder, as a path without the slashes at its ends.
+fn folder(text: &str) -> Result<String, String> {
+    let path = text.trim_matches('/');
+    let is_plain = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && !part.contains(|c: char| c.is_control() || "?#\\\"".contains(c))
+    };
+    if path.split('/').all(is_plain) {
+        return Ok(path.to_owned());
+    }
+    Err("write the path of a folder in the module, such as modules/karpenter".into())
 }
 
 fn host(text: &str) -> Result<String, String> {
