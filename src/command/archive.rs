@@ -8,11 +8,10 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
-use super::arguments;
 use super::output::Output;
 use crate::archive::{self, ArchiveError, Limits, Normalised};
 use crate::controller::failure::Failure;
-use crate::domain::{ArchiveFormat, Release, Repository};
+use crate::domain::{ArchiveFormat, Reference, Release, Repository};
 use crate::github::{self, ClientError, Credential, FetchError, GitHub};
 use crate::startup::{StartupError, ca_certificates};
 use crate::version::warnings;
@@ -23,7 +22,10 @@ Examples:
   # A tag of a public repository, or of a private one with GITHUB_TOKEN.
   opendepot archive my-org/terraform-aws-my-module v1.0.0
   opendepot archive https://ghes.example.com/my-org/terraform-aws-my-module v1.0.0
-  # In a pull request, before there is a tag: an archive like GitHub's of the checked-out commit.
+  # Before there is a tag: a branch, a pull request as it would be merged, or a commit.
+  opendepot archive my-org/terraform-aws-my-module main
+  opendepot archive my-org/terraform-aws-my-module refs/pull/7/merge
+  # Without GitHub: an archive like GitHub's of the checked-out commit.
   git archive --format=zip --prefix=module/ -o module.zip HEAD
   opendepot archive module.zip
   # The bytes that would be stored.
@@ -35,13 +37,14 @@ The exit status is 1 if the archive would be rejected. Nothing is stored in S3, 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Repository: OWNER/REPO on github.com, or `https://HOST/OWNER/REPO`. Without TAG: a local .zip, .tar.gz or .tgz file.
+    /// Repository: OWNER/REPO on github.com, or `https://HOST/OWNER/REPO`. Without REF: a local .zip, .tar.gz or .tgz file.
     #[arg(value_name = "REPO|FILE")]
     pub subject: String,
 
-    /// The version, in the form of its tag. The tag with the other spelling (with or without v) is tried next.
-    #[arg(value_parser = arguments::version)]
-    pub tag: Option<String>,
+    /// A version, in the form of its tag: the tag with the other spelling (with or without v) is tried next. Or a branch, a full
+    /// ref such as refs/pull/7/merge, or the full hash of a commit.
+    #[arg(value_name = "REF", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reference: Option<String>,
 
     /// Format that would be stored (fileFormat of a Module). Default: zip, or that of a local file.
     #[arg(long, value_enum)]
@@ -79,6 +82,9 @@ pub struct Accepted {
     pub source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// Instead of a tag: the full ref, or the commit that was named.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     pub files: u64,
@@ -108,8 +114,13 @@ pub enum ArchiveCommandError {
         "{0:?} is no repository: write OWNER/REPO or https://HOST/OWNER/REPO, and a tag; or a file that ends in .zip, .tar.gz or .tgz"
     )]
     Subject(String),
-    #[error("write the tag after the repository, such as v1.0.0")]
-    NoTag,
+    #[error("write the tag after the repository, such as v1.0.0, or a branch, a full ref or a commit")]
+    NoReference,
+    #[error(
+        "repository {repository} has no branch or ref {name}: write a version's tag such as v1.0.0, a branch, a full ref such as \
+         refs/pull/7/merge, or the full hash of a commit"
+    )]
+    ReferenceNotFound { repository: Repository, name: String },
     #[error("cannot read or write {path}: {error}")]
     File { path: PathBuf, error: std::io::Error },
     /// As a Version would report it.
@@ -139,15 +150,15 @@ pub async fn run(arguments: &Arguments) -> Result<Accepted, ArchiveCommandError>
     let folder = std::env::temp_dir();
     let in_folder = |error| ArchiveCommandError::File { path: folder.clone(), error };
     let raw = temporary_file(&folder).map_err(in_folder)?;
-    let (path, format, fetched) = if let Some(tag) = &arguments.tag {
+    let (path, format, fetched) = if let Some(name) = &arguments.reference {
         let format = arguments.format.map_or(ArchiveFormat::Zip, ArchiveFormat::from);
         let file = raw.as_file().try_clone().map_err(in_folder)?;
-        let fetched = fetch(arguments, tag, format, &mut tokio::fs::File::from_std(file)).await?;
+        let fetched = fetch(arguments, name, format, &mut tokio::fs::File::from_std(file)).await?;
         (raw.path().to_owned(), format, Some(fetched))
     } else {
         let path = PathBuf::from(&arguments.subject);
         let format = format_of(&arguments.subject).ok_or_else(|| match repository(&arguments.subject) {
-            Some(_) => ArchiveCommandError::NoTag,
+            Some(_) => ArchiveCommandError::NoReference,
             None => ArchiveCommandError::Subject(arguments.subject.clone()),
         })?;
         std::fs::metadata(&path).map_err(|error| ArchiveCommandError::File { path: path.clone(), error })?;
@@ -166,7 +177,7 @@ pub async fn run(arguments: &Arguments) -> Result<Accepted, ArchiveCommandError>
 
 async fn fetch(
     arguments: &Arguments,
-    tag: &str,
+    name: &str,
     format: ArchiveFormat,
     into: &mut tokio::fs::File,
 ) -> Result<github::Fetched, ArchiveCommandError> {
@@ -175,20 +186,40 @@ async fn fetch(
     // The host is that of the command line: it needs no other permission.
     let github = GitHub::new(&github::Settings {
         extra_hosts: vec![repository.host()],
+        any_reference: true,
         ca_pem: ca_certificates(arguments.ca_file.as_deref())?,
         ..github::Settings::default()
     })?;
     let token = arguments.token.clone().filter(|token| !token.expose_secret().is_empty());
     let credential = token.map_or(Credential::Anonymous, Credential::Token);
-    Ok(github.fetch(&repository, &Release::tags(tag), format, &credential, into).await?)
+    let names = names(name);
+    github.fetch(&repository, &names, format, &credential, into).await.map_err(|error| match error {
+        FetchError::TagNotFound { .. } if names.len() == 1 => {
+            ArchiveCommandError::ReferenceNotFound { repository, name: name.to_owned() }
+        }
+        error => error.into(),
+    })
 }
 
-fn describe(normalised: &Normalised, source: String, tag: Option<String>) -> Accepted {
+/// What a name may mean: the two tags of a version, or one ref or commit. A branch needs no prefix.
+fn names(name: &str) -> Vec<String> {
+    let tag = name.strip_prefix("refs/tags/").unwrap_or(name);
+    match (Release::parse(tag), Reference::of(name)) {
+        (Ok(_), _) => Release::tags(tag).to_vec(),
+        (Err(_), Reference::Other(name)) => vec![name.to_owned()],
+        (Err(_), Reference::Tag(name)) => vec![format!("refs/heads/{name}")],
+    }
+}
+
+fn describe(normalised: &Normalised, source: String, fetched: Option<String>) -> Accepted {
+    let is_tag = fetched.as_ref().is_some_and(|name| Release::parse(name).is_ok());
+    let (tag, reference) = if is_tag { (fetched, None) } else { (None, fetched) };
     let warning =
         |warning: warnings::Warning| Warning { reason: warning.reason.as_str(), message: warning.text };
     Accepted {
         source,
         tag,
+        reference,
         commit: normalised.commit.clone(),
         files: normalised.files,
         size: normalised.size,
@@ -201,7 +232,7 @@ fn describe(normalised: &Normalised, source: String, tag: Option<String>) -> Acc
 impl std::fmt::Display for Accepted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "accepted: {}", self.source)?;
-        for (name, value) in [("tag", &self.tag), ("commit", &self.commit)] {
+        for (name, value) in [("tag", &self.tag), ("ref", &self.reference), ("commit", &self.commit)] {
             if let Some(value) = value {
                 writeln!(f, "{name}: {value}")?;
             }
@@ -238,6 +269,21 @@ fn format_of(path: &str) -> Option<ArchiveFormat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_a_version_a_branch_a_ref_or_a_commit() {
+        let commit = "c64684349319e64a72a4e1d382db3a36912c054e";
+        for (name, expected) in [
+            ("1.0.0", &["1.0.0", "v1.0.0"][..]),
+            ("refs/tags/v1.0.0", &["v1.0.0", "1.0.0"]),
+            ("main", &["refs/heads/main"]),
+            ("feature/a", &["refs/heads/feature/a"]),
+            ("refs/pull/7/merge", &["refs/pull/7/merge"]),
+            (commit, &[commit]),
+        ] {
+            assert_eq!(names(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn a_repository_is_an_address_or_two_names() {

@@ -19,4 +19,4 @@ pub use location::ObjectLocation;
 pub use mutex::Mutex;
 pub use object_key::{KeyError, object_key};
 pub use release::Release;
-pub use repository::{Repository, RepositoryError};
+pub use repository::{Reference, Repository, RepositoryError};

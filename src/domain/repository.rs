@@ -123,24 +123,24 @@ impl Repository {
         with_path(&self.api, &format!("{base}/repos/{}/{}", self.owner, self.name))
     }
 
-    /// The address of a tag's archive in GitHub's REST API.
-    pub fn api_archive(&self, tag: &str, format: ArchiveFormat) -> Url {
+    /// The address of an archive in GitHub's REST API.
+    pub fn api_archive(&self, reference: Reference<'_>, format: ArchiveFormat) -> Url {
         let repository = self.api_repository();
         let kind = match format {
             ArchiveFormat::Zip => "zipball",
             ArchiveFormat::Tar => "tarball",
         };
-        with_path(&repository, &format!("{}/{kind}/refs/tags/{}", repository.path(), encoded(tag)))
+        with_path(&repository, &format!("{}/{kind}/{}", repository.path(), reference.path()))
     }
 
-    /// The address of a tag's archive on GitHub's web site, which serves public repositories without counting requests.
-    pub fn site_archive(&self, tag: &str, format: ArchiveFormat) -> Url {
+    /// The address of an archive on GitHub's web site, which serves public repositories without counting requests.
+    pub fn site_archive(&self, reference: Reference<'_>, format: ArchiveFormat) -> Url {
         let extension = match format {
             ArchiveFormat::Zip => "zip",
             ArchiveFormat::Tar => "tar.gz",
         };
         let Self { owner, name, .. } = self;
-        with_path(&self.site, &format!("/{owner}/{name}/archive/refs/tags/{}.{extension}", encoded(tag)))
+        with_path(&self.site, &format!("/{owner}/{name}/archive/{}.{extension}", reference.path()))
     }
 }
 
@@ -194,6 +194,32 @@ fn with_path(url: &Url, path: &str) -> Url {
 }
 
 /// One path segment. `+`, legal in a path, is encoded too: GitHub takes a bare one for a space.
+/// What an archive is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference<'a> {
+    Tag(&'a str),
+    /// A full ref, such as `refs/heads/main`, or the full hash of a commit.
+    Other(&'a str),
+}
+
+impl<'a> Reference<'a> {
+    /// A full ref or commit as it is, and all else as a tag.
+    pub fn of(text: &'a str) -> Self {
+        let is_commit =
+            text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let is_plain = |part: &str| !matches!(part, "" | "." | "..");
+        let is_ref = text.starts_with("refs/") && text.split('/').all(is_plain);
+        if is_commit || is_ref { Self::Other(text) } else { Self::Tag(text) }
+    }
+
+    fn path(self) -> String {
+        match self {
+            Self::Tag(tag) => format!("refs/tags/{}", encoded(tag)),
+            Self::Other(text) => text.split('/').map(encoded).collect::<Vec<_>>().join("/"),
+        }
+    }
+}
+
 fn encoded(tag: &str) -> String {
     percent_encoded(tag, |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }

@@ -15,13 +15,15 @@ use super::{
     transport::{Transport, drain, save},
 };
 use crate::domain::repository::authority;
-use crate::domain::{ArchiveFormat, Repository};
+use crate::domain::{ArchiveFormat, Reference, Repository};
 
 /// What to fetch, and its limits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Order<'a> {
     pub(super) repository: &'a Repository,
     pub(super) tags: &'a [String],
+    /// Whether a full ref or commit among the tags is one.
+    pub(super) any_reference: bool,
     pub(super) format: ArchiveFormat,
     pub(super) limit: u64,
     pub(super) time: Duration,
@@ -48,6 +50,7 @@ pub(super) async fn fetch<T: Transport>(
     into: &mut File,
 ) -> Result<Fetched, FetchError> {
     let mut session = Session::new(client, order.repository, credential);
+    session.any_reference = order.any_reference;
     let work = async {
         let found = session.find(order.tags, order.format).await?;
         let moved_to = new_address(order.repository, found.moved.as_ref(), &found.served_by);
@@ -112,10 +115,11 @@ impl<T: Transport> Session<'_, T> {
     }
 
     async fn ask(&mut self, tag: &str, format: ArchiveFormat) -> Result<Result<Found, Missing>, FetchError> {
+        let reference = if self.any_reference { Reference::of(tag) } else { Reference::Tag(tag) };
         let url = if self.requester.authenticated() {
-            self.repository.api_archive(tag, format)
+            self.repository.api_archive(reference, format)
         } else {
-            self.repository.site_archive(tag, format)
+            self.repository.site_archive(reference, format)
         };
         let sent = Instant::now();
         match self.follow(&url).await? {

@@ -18,7 +18,7 @@ use super::{
     redirect::target,
 };
 use crate::domain::repository::authority;
-use crate::domain::{ArchiveFormat, Repository};
+use crate::domain::{ArchiveFormat, Reference, Repository};
 
 /// Rate limits, explanation and redirect of any answer.
 pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
@@ -61,10 +61,10 @@ pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
 pub fn addresses(repository: &Repository, tag: &str) {
     let (owner, name) = (repository.owner(), repository.name());
     for format in [ArchiveFormat::Zip, ArchiveFormat::Tar] {
-        let site = repository.site_archive(tag, format);
+        let site = repository.site_archive(Reference::Tag(tag), format);
         assert_eq!(authority(&site), repository.host());
         assert!(site.path().starts_with(&format!("/{owner}/{name}/archive/refs/tags/")), "{site}");
-        let api = repository.api_archive(tag, format);
+        let api = repository.api_archive(Reference::Tag(tag), format);
         assert_eq!(authority(&api), authority(repository.api()));
         assert!(api.path().contains(&format!("/repos/{owner}/{name}/")), "{api}");
         for url in [site, api] {

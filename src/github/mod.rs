@@ -64,6 +64,7 @@ pub struct GitHub {
     hosts: Vec<String>,
     max_archive_bytes: u64,
     total_timeout: Duration,
+    any_reference: bool,
 }
 
 impl GitHub {
@@ -78,6 +79,7 @@ impl GitHub {
                 .collect::<Result<_, _>>()?,
             max_archive_bytes: settings.max_archive_bytes,
             total_timeout: settings.total_timeout,
+            any_reference: settings.any_reference,
         })
     }
 
@@ -101,7 +103,9 @@ impl GitHub {
             return Err(FetchError::HostNotAllowed { host: repository.host() });
         }
         let (limit, time) = (self.max_archive_bytes, self.total_timeout);
-        fetch::fetch(&self.client, Order { repository, tags, format, limit, time }, credential, into).await
+        let any_reference = self.any_reference;
+        let order = Order { repository, tags, any_reference, format, limit, time };
+        fetch::fetch(&self.client, order, credential, into).await
     }
 
     /// Checks that GitHub shows a repository to the credential, with a request to its API.

@@ -27,6 +27,8 @@ pub(super) struct Session<'a, T> {
     pub(super) client: &'a Client<T>,
     pub(super) repository: &'a Repository,
     pub(super) requester: Requester<'a, T>,
+    /// Whether a full ref or commit is one, and not a tag.
+    pub(super) any_reference: bool,
     renewed: bool,
 }
 
@@ -58,7 +60,7 @@ pub(super) enum Doubt {
 impl<'a, T: Transport> Session<'a, T> {
     pub(super) fn new(client: &'a Client<T>, repository: &'a Repository, credential: &'a Credential) -> Self {
         let requester = Requester::new(client, repository, credential);
-        Self { client, repository, requester, renewed: false }
+        Self { client, repository, requester, any_reference: false, renewed: false }
     }
 
     pub(super) fn no_repository(&self) -> FetchError {

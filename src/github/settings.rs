@@ -21,6 +21,8 @@ pub struct Settings {
     pub total_timeout: Duration,
     /// `User-Agent` of each request; GitHub rejects requests without one.
     pub user_agent: String,
+    /// Whether [`fetch`](super::GitHub::fetch) takes full refs and commits among the tags as such. The operator fetches tags only.
+    pub any_reference: bool,
 }
 
 impl Default for Settings {
@@ -33,6 +35,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(30),
             total_timeout: Duration::from_mins(15),
             user_agent: concat!("opendepot/", env!("CARGO_PKG_VERSION")).to_owned(),
+            any_reference: false,
         }
     }
 }

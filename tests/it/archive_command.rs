@@ -48,6 +48,20 @@ async fn the_result_is_what_the_operator_stores() {
     assert!(text.contains(&format!("checksum: {}\n", tar["status"]["checksum"].as_str().unwrap())), "{text}");
     assert!(text.contains("warning: LinksSkipped: 1 symbolic link is left out"), "{text}");
 
+    // A branch, a full ref and a commit.
+    let commit = repository.branch("feature/next", &files).unwrap();
+    for name in ["feature/next", "refs/heads/feature/next", &commit] {
+        let of_ref = archive(&[&url, name, "-o", "json"]).json();
+        assert_eq!(of_ref["contentDigest"], printed["contentDigest"], "{of_ref:#}");
+        let full = if name == commit { &commit } else { "refs/heads/feature/next" };
+        assert_eq!(
+            (&of_ref["ref"], &of_ref["commit"], &of_ref["tag"]),
+            (&full.into(), &commit.as_str().into(), &Value::Null)
+        );
+    }
+    let missing = archive(&[&url, "none"]).failed();
+    assert!(missing.contains("has no branch or ref none: write a version's tag"), "{missing}");
+
     // A local archive of the commit, as a pull request has it, gives the same bytes.
     let made = Command::new("git")
         .args(["archive", "--format=zip", "--prefix=any/", "v1.0.0", "-o"])

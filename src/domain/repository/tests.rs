@@ -80,16 +80,29 @@ fn each_kind_of_host_has_its_api_at_its_own_address() {
 fn addresses_encode_the_tag_and_follow_the_host() {
     let public = Repository::from_parts("acme", "net").unwrap();
     assert_eq!(
-        public.site_archive("v1.0.0+a", ArchiveFormat::Zip).as_str(),
+        public.site_archive(Reference::Tag("v1.0.0+a"), ArchiveFormat::Zip).as_str(),
         "https://github.com/acme/net/archive/refs/tags/v1.0.0%2Ba.zip"
     );
     assert_eq!(
-        public.api_archive("1.0.0-rc.1", ArchiveFormat::Tar).as_str(),
+        public.api_archive(Reference::Tag("1.0.0-rc.1"), ArchiveFormat::Tar).as_str(),
         "https://api.github.com/repos/acme/net/tarball/refs/tags/1.0.0-rc.1"
     );
+    let commit = "c64684349319e64a72a4e1d382db3a36912c054e";
+    for (text, path) in [
+        ("refs/heads/a b/c", "refs/heads/a%20b/c"),
+        ("refs/pull/7/merge", "refs/pull/7/merge"),
+        ("refs/heads/../../x", "refs/tags/refs%2Fheads%2F..%2F..%2Fx"),
+        ("v1.0.0", "refs/tags/v1.0.0"),
+        (commit, commit),
+    ] {
+        let url = public.site_archive(Reference::of(text), ArchiveFormat::Zip);
+        assert_eq!(url.as_str(), format!("https://github.com/acme/net/archive/{path}.zip"));
+    }
+    let tag = public.site_archive(Reference::Tag("refs/heads/main"), ArchiveFormat::Zip);
+    assert!(tag.path().ends_with("/archive/refs/tags/refs%2Fheads%2Fmain.zip"), "{tag}");
     let server = Repository::parse("https://ghes.example:8443/acme/net").unwrap();
     assert_eq!(
-        server.api_archive("a/b", ArchiveFormat::Zip).as_str(),
+        server.api_archive(Reference::Tag("a/b"), ArchiveFormat::Zip).as_str(),
         "https://ghes.example:8443/api/v3/repos/acme/net/zipball/refs/tags/a%2Fb"
     );
     assert_eq!(server.api_repository().as_str(), "https://ghes.example:8443/api/v3/repos/acme/net");

@@ -119,6 +119,7 @@ impl Client<Script> {
         let order = Order {
             repository: &repository,
             tags: &tags,
+            any_reference: false,
             format: ArchiveFormat::Zip,
             limit: 8,
             time: Duration::from_mins(1),
