@@ -176,6 +176,8 @@ async fn what_is_no_version_or_no_manifest_of_the_module_changes_nothing() {
             "{printed:#?}"
         );
     }
+    let refused = stage.publish("v1.0.0", &["-f", "module.json", "--outputs", "none/publish.env"]).failed();
+    assert!(refused.contains("cannot write none/publish.env"), "{refused}");
     stage.manifest(|module| module["metadata"]["name"] = json!("another"));
     let refused = stage.publish("v1.0.0", &["-f", "module.json"]).failed();
     assert!(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::manifest::ManifestError;
 use crate::command::connection::ConnectError;
+use crate::controller::client::explain;
 
 /// Why a version was not published.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,7 @@ pub enum PublishError {
     NoModule { module: String, namespace: String },
     #[error("{doing} failed: {message}")]
     Refused { doing: String, message: String },
-    #[error("{doing} failed: {error}")]
+    #[error("{doing} failed: {}", explain(error))]
     Api { doing: String, error: kube::Error },
     #[error("{0}")]
     Prevented(String),

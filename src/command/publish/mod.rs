@@ -28,6 +28,10 @@ use crate::domain::Release;
 /// [`PublishError`] if the version is not stored in time.
 pub async fn run(arguments: &Arguments) -> Result<Stored, PublishError> {
     let started = Instant::now();
+    if let Some(path) = &arguments.outputs {
+        // Before anything is published.
+        append_file(path, "").map_err(|error| PublishError::Outputs { path: path.clone(), error })?;
+    }
     let (client, namespace) = connect(arguments.namespace.as_deref()).await?;
     let manifest = arguments.manifest.as_ref().map(|path| {
         let text = std::fs::read_to_string(path);

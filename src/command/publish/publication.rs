@@ -190,8 +190,9 @@ impl Publication<'_> {
             error if client::is_gone(&error) => {
                 PublishError::NoModule { module: module.clone(), namespace: namespace.clone() }
             }
-            kube::Error::Api(status) => {
-                PublishError::Refused { doing: doing.to_owned(), message: stored::harmless(&status.message) }
+            kube::Error::Api(_) => {
+                let message = stored::harmless(&client::explain(&error));
+                PublishError::Refused { doing: doing.to_owned(), message }
             }
             error => PublishError::Api { doing: doing.to_owned(), error },
         }
