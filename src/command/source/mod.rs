@@ -88,7 +88,11 @@ pub enum SourceError {
     Api(#[from] Error),
 }
 
-/// Reads the Module and, without a registry, the Version.
+/// The warning about a store other than AWS.
+const KEYS: &str = "Terraform and OpenTofu use this endpoint only with keys in the address: append \
+                    &aws_access_key_id=…&aws_access_key_secret=… to it, or install from a registry";
+
+/// Reads the Module and, as far as that is permitted, the Version.
 ///
 /// # Errors
 /// [`SourceError`] if the version cannot be installed.
@@ -117,10 +121,10 @@ pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
             namespace: namespace.clone(),
             why,
         })?;
-        match stored(&client, &namespace, &name, &chosen.release).await {
-            // The registry needs no permission for Versions, so this command does not either.
-            Ok(_) | Err(SourceError::Forbidden { .. }) => {}
-            Err(error) => return Err(error),
+        // The registry needs no permission for Versions, so this command does not either.
+        let place = stored(&client, &namespace, &name, &chosen.release).await;
+        if !matches!(place, Err(SourceError::Forbidden { .. })) {
+            place?;
         }
         let mut block = Block::of_registry(host, &address, &chosen.release);
         if let Some(folder) = &arguments.folder {
@@ -134,11 +138,7 @@ pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
         }
         Block::of_object(&name, &place, arguments.folder.as_deref())
     };
-    let keys = block.needs_keys().then(|| {
-        "Terraform and OpenTofu use this endpoint only with keys in the address: append \
-         &aws_access_key_id=…&aws_access_key_secret=… to it, or install from a registry"
-            .to_owned()
-    });
+    let keys = block.needs_keys().then(|| KEYS.to_owned());
     let notice = |text: &Option<String>, word: &str| {
         text.as_ref().map(|text| format!("version {} is {word}: {text}", chosen.release))
     };

@@ -8,6 +8,9 @@ use crate::domain::names::{is_dns_label, is_dns_subdomain};
 /// Annotations may have this many bytes together.
 const MAX_ANNOTATIONS: usize = 256 << 10;
 
+const KEY: &str = "write [PREFIX/]NAME with letters, digits, '-', '_' and '.', at most 63 in NAME";
+const VALUE: &str = "write at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends";
+
 /// The schema.
 pub(crate) fn schema() -> Value {
     // Null is the same as absent, also for a value of a label.
@@ -35,14 +38,35 @@ pub(crate) fn schema() -> Value {
 /// What the schema cannot express.
 pub(crate) fn check(metadata: &Value) -> Vec<Violation> {
     let mut found = Vec::new();
+    names(metadata, &mut found);
+    maps(metadata, &mut found);
     let mut add = |path: String, message: String| found.push(Violation { path, message });
-    let invalid = |value: &str, advice: &str| format!("Invalid value: {value:?}: {advice}");
+    for field in ["creationTimestamp", "deletionTimestamp"] {
+        if let Some(time) = metadata[field].as_str().filter(|time| time.parse::<jiff::Timestamp>().is_err()) {
+            add(format!("metadata.{field}"), invalid(time, "write a time such as 2026-01-01T00:00:00Z"));
+        }
+    }
+    let finalizers = metadata["finalizers"].as_array().into_iter().flatten().enumerate();
+    for (index, name) in finalizers.filter_map(|(index, name)| Some((index, name.as_str()?))) {
+        if !is_qualified(name) {
+            add(format!("metadata.finalizers[{index}]"), invalid(name, KEY));
+        }
+    }
+    found
+}
+
+fn invalid(value: &str, advice: &str) -> String {
+    format!("Invalid value: {value:?}: {advice}")
+}
+
+fn names(metadata: &Value, found: &mut Vec<Violation>) {
+    let mut add = |path: &str, message: String| found.push(Violation { path: path.to_owned(), message });
     let text = |field: &str| metadata[field].as_str();
     match (&metadata["name"], text("generateName")) {
-        (Value::Null, None) => add("metadata.name".into(), "Required value".into()),
+        (Value::Null, None) => add("metadata.name", "Required value".into()),
         (Value::String(name), _) if !is_dns_subdomain(name, 253) => {
             let advice = "write lower-case letters, digits, '-' and '.', such as terraform-aws-eks";
-            add("metadata.name".into(), invalid(name, advice));
+            add("metadata.name", invalid(name, advice));
         }
         _ => {}
     }
@@ -50,23 +74,17 @@ pub(crate) fn check(metadata: &Value) -> Vec<Violation> {
     let is_start =
         |start: &str| is_dns_subdomain(&format!("{}x", start.strip_suffix('-').unwrap_or(start)), 254);
     if let Some(start) = text("generateName").filter(|start| !start.is_empty() && !is_start(start)) {
-        add(
-            "metadata.generateName".into(),
-            invalid(start, "write the beginning of a name, such as terraform-"),
-        );
+        let advice = "write the beginning of a name, such as terraform-";
+        add("metadata.generateName", invalid(start, advice));
     }
     if let Some(namespace) = text("namespace").filter(|name| !name.is_empty() && !is_dns_label(name)) {
-        let advice = "write the name of a namespace, such as team-a";
-        add("metadata.namespace".into(), invalid(namespace, advice));
+        add("metadata.namespace", invalid(namespace, "write the name of a namespace, such as team-a"));
     }
-    for field in ["creationTimestamp", "deletionTimestamp"] {
-        if let Some(time) = text(field).filter(|time| time.parse::<jiff::Timestamp>().is_err()) {
-            add(format!("metadata.{field}"), invalid(time, "write a time such as 2026-01-01T00:00:00Z"));
-        }
-    }
-    const KEY: &str = "write [PREFIX/]NAME with letters, digits, '-', '_' and '.', at most 63 in NAME";
-    const VALUE: &str =
-        "write at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends";
+}
+
+/// Labels and annotations.
+fn maps(metadata: &Value, found: &mut Vec<Violation>) {
+    let mut add = |path: String, message: String| found.push(Violation { path, message });
     let empty = Map::new();
     let entries = |field: &str| metadata[field].as_object().unwrap_or(&empty);
     for (key, value) in entries("labels") {
@@ -83,18 +101,9 @@ pub(crate) fn check(metadata: &Value) -> Vec<Violation> {
     }
     let size = |(key, value): (&String, &Value)| key.len() + value.as_str().map_or(0, str::len);
     if entries("annotations").iter().map(size).sum::<usize>() > MAX_ANNOTATIONS {
-        add(
-            "metadata.annotations".into(),
-            format!("Too long: may have at most {MAX_ANNOTATIONS} bytes together"),
-        );
+        let message = format!("Too long: may have at most {MAX_ANNOTATIONS} bytes together");
+        add("metadata.annotations".into(), message);
     }
-    let finalizers = metadata["finalizers"].as_array().into_iter().flatten().enumerate();
-    for (index, name) in finalizers.filter_map(|(index, name)| Some((index, name.as_str()?))) {
-        if !is_qualified(name) {
-            add(format!("metadata.finalizers[{index}]"), invalid(name, KEY));
-        }
-    }
-    found
 }
 
 /// A key of a label, or a finalizer.
