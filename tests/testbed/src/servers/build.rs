@@ -47,6 +47,7 @@ impl Build<'_> {
             let (from, to) = (unfinished.join(server.built_as()), self.folder.join(server.name()));
             fs::rename(&from, &to).with_context(|| format!("cannot make {}", to.display()))?;
         }
+        fs::remove_dir_all(&unfinished).context("cannot remove a folder in the cache")?;
         self.progress.say(&format!("built {names} in {} s", started.elapsed().as_secs()));
         Ok(())
     }
