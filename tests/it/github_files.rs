@@ -200,8 +200,11 @@ fn dependabot_updates_every_manifest() {
     let folders =
         |parent: &str| std::fs::read_dir(root().join(parent)).unwrap().map(|entry| entry.unwrap().path());
     for path in folders("hack").filter(|path| path.join("go.mod").is_file()) {
-        expected
-            .insert(("gomod".to_owned(), format!("/hack/{}", path.file_name().unwrap().to_str().unwrap())));
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // An older version of Kubernetes stays what it is.
+        if !name.starts_with("servers-") {
+            expected.insert(("gomod".to_owned(), format!("/hack/{name}")));
+        }
     }
     for path in folders(".github/actions") {
         let text = std::fs::read_to_string(path.join("action.yml")).unwrap();

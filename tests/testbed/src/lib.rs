@@ -3,6 +3,7 @@
 //! | part | what it is |
 //! |---|---|
 //! | [`control_plane`] | etcd, kube-apiserver and Kubernetes' own controllers, with an audit log to count calls in |
+//! | [`kubernetes`] | which version of Kubernetes that is |
 //! | [`s3`] | versitygw, behind a proxy that counts and fails requests |
 //! | [`github`] | GitHub's site, REST API and archives, of real git repositories |
 //! | [`aws`] | a stand-in for AWS, and the AWS CLI |
@@ -28,6 +29,7 @@ pub mod control_plane;
 pub mod github;
 pub mod https;
 pub mod instructions;
+pub mod kubernetes;
 mod log;
 pub mod markdown;
 pub mod openid;

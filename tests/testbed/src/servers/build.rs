@@ -16,6 +16,9 @@ use crate::progress::Progress;
 /// The time in which a processor compiles a package, on average.
 const PACKAGE: Duration = Duration::from_millis(330);
 
+/// Old versions of Kubernetes contain the clients of cloud providers.
+const TAGS: &str = "-tags=providerless";
+
 /// Programs of one Go module, which are built at once: what they share is compiled once, and all processors link.
 pub(super) struct Build<'a> {
     pub go: &'a OsStr,
@@ -57,7 +60,7 @@ impl Build<'_> {
         self.progress.takes(on_all_processors(all.len()));
         let mut go = self.go();
         // Prints each package that it compiles.
-        go.args(["build", "-v", "-trimpath", "-ldflags", &ldflags(self.source)?, "-o"])
+        go.args(["build", "-v", "-trimpath", TAGS, "-ldflags", &ldflags(self.source)?, "-o"])
             .arg(into)
             .args(packages);
         let mut go = go.stderr(Stdio::piped()).spawn().with_context(|| no_go(names))?;
@@ -77,7 +80,7 @@ impl Build<'_> {
 
     /// All packages that the programs are made of. Downloads those that the machine does not have.
     fn packages(&self, names: &str, packages: &[&str]) -> Result<HashSet<String>> {
-        let listed = self.go().args(["list", "-deps"]).args(packages).output();
+        let listed = self.go().args(["list", "-deps", TAGS]).args(packages).output();
         let listed = listed.with_context(|| no_go(names))?;
         if !listed.status.success() {
             bail!("building {names} failed:\n{}", String::from_utf8_lossy(&listed.stderr));

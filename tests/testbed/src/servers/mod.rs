@@ -21,6 +21,7 @@ use aws_lc_rs::digest::{Context as Digest, SHA256};
 use serde_json::Value;
 
 use self::setup::Setup;
+use crate::kubernetes;
 use crate::progress::Progress;
 
 /// CRDs of others whose objects are shipped: the module in `hack/crds/go.mod` that contains one, and where.
@@ -92,6 +93,12 @@ impl Server {
         }
     }
 
+    /// Whether the environment names an older Kubernetes, which this is a part of.
+    fn is_older(self) -> bool {
+        matches!(self, Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl)
+            && kubernetes::older().is_some()
+    }
+
     /// Programs that are built at once, and kept in a folder of this name.
     fn group(self) -> &'static str {
         if self == Self::Controllers { "controllers" } else { self.module() }
@@ -109,7 +116,8 @@ impl Server {
             Self::Helm | Self::Actionlint => "tools",
             Self::OpenId => "openid",
             Self::KubeStateMetrics => "kube-state-metrics",
-            _ => "servers",
+            _ if self.is_older() => kubernetes::older().unwrap_or(kubernetes::NEWEST),
+            _ => kubernetes::NEWEST,
         }
     }
 }

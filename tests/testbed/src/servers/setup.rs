@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::archives::Archive;
 use super::build::{self, Build};
 use super::{Server, hashed, pinned, source};
+use crate::kubernetes;
 use crate::progress::Progress;
 
 /// The server of the archives.
@@ -61,6 +62,7 @@ impl Missing {
 
 impl Setup {
     pub(super) fn of_this_machine() -> Result<Self> {
+        kubernetes::chosen()?;
         let var = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
         let wanted = var("OPENDEPOT_TEST_SERVERS").map(|value| value.to_string_lossy().into_owned());
         let site = downloads(wanted.as_deref(), var("CI").is_some())?.then(|| SITE.to_owned());
@@ -68,9 +70,11 @@ impl Setup {
         Ok(Self { assets, cache: super::cache()?, site, go: "go".into() })
     }
 
-    /// The program, where it is already: one of the user's, one built from source, or one from an archive.
+    /// The program, where it is already: one of the user's, one built from source, or one from an archive. Those of an older
+    /// Kubernetes are always built: the others could be of another version.
     pub(super) fn find(&self, server: Server) -> Result<Option<PathBuf>> {
-        let asset = self.assets.as_ref().map(|assets| assets.join(server.name()));
+        let asset =
+            self.assets.as_ref().filter(|_| !server.is_older()).map(|assets| assets.join(server.name()));
         let built = self.folder(server)?.join(server.name());
         let downloaded = self.archive(server).map(|archive| archive.program(&self.cache, server));
         Ok([asset, Some(built), downloaded].into_iter().flatten().find(|path| path.is_file()))
@@ -80,7 +84,7 @@ impl Setup {
     /// takes as long as building all other servers.
     pub(super) fn controllers(&self) -> Result<Server> {
         let real = Server::KubeControllerManager;
-        let wanted = self.site.is_none() || self.find(real)?.is_some();
+        let wanted = self.site.is_none() || real.is_older() || self.find(real)?.is_some();
         Ok(if wanted { real } else { Server::Controllers })
     }
 
@@ -131,7 +135,7 @@ impl Setup {
 
     /// The archive that has this program, where archives are wanted.
     fn archive(&self, server: Server) -> Option<Archive> {
-        self.site.as_ref()?;
+        self.site.as_ref().filter(|_| !server.is_older())?;
         Archive::of(server, std::env::consts::ARCH)
     }
 
