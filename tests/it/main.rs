@@ -41,6 +41,7 @@ mod history;
 mod immutable;
 mod kind;
 mod kubectl;
+mod kubernetes_versions;
 mod large;
 mod layers;
 mod leadership;

@@ -122,7 +122,6 @@ fn the_page_of_flags_is_what_the_help_says() {
 fn the_page_of_versions_names_what_the_tests_use() {
     let page = std::fs::read_to_string(root().join("docs/supported.md")).unwrap();
     for (module, package, row) in [
-        ("servers", "k8s.io/kubernetes", "| # | tested: the real API server"),
         ("servers", "k8s.io/kubernetes", "| kubectl, with its Kustomize | # |"),
         ("servers", "github.com/versity/versitygw", "| versitygw | #, the real gateway |"),
         ("tofu", "github.com/opentofu/opentofu", "| OpenTofu | # |"),
