@@ -241,6 +241,18 @@ async fn the_action_tells_where_the_object_is_whatever_its_version_object_is_cal
     let expected = format!("Stored as s3://{}/{key}, SHA-256 {checksum}\n", stage.world.name);
     assert_eq!(outcome.summary, expected);
     assert!(outcome.log.contains(&format!("contentDigest: {}", status["contentDigest"].as_str().unwrap())));
+    // `opendepot publish` has the same outputs.
+    let binary = format!("timeout: \"600\"\n          binary: {}", env!("CARGO_BIN_EXE_opendepot"));
+    let workflow = stage.workflow(ACTION);
+    assert!(workflow.contains("timeout: 10m"), "{workflow}");
+    let again = stage.release_of(&workflow.replace("timeout: 10m", &binary), tag);
+    assert!(again.success && again.log.contains("is already listed\n"), "{}", again.log);
+    assert_eq!(again.summary, expected);
+    let refused = stage.release_of(
+        &workflow.replace("timeout: 10m", &binary).replace("module: my-module", "module: none"),
+        tag,
+    );
+    assert!(!refused.success && refused.log.contains("::error title=Not published::"), "{}", refused.log);
 }
 
 #[tokio::test]

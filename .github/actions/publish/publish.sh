@@ -3,6 +3,7 @@
 #
 # Reads MODULE, NAMESPACE, VERSION, MANIFEST (may be empty) and TIMEOUT from the environment, and needs a kubectl with access
 # to the cluster. Sets the outputs bucket, key, checksum and contentDigest of the step; a failure reports the reason as an error.
+# With BINARY, the path of an opendepot binary, `opendepot publish` does the same without kubectl.
 # It only appends to the Module's list, so it can run again, and for several versions at once.
 set -euo pipefail
 export LC_ALL=C
@@ -231,6 +232,13 @@ wait_until_stored() {
   done
 }
 
+publish_with_binary() {
+  # The script takes a number without a unit as seconds.
+  [[ $TIMEOUT =~ [smh]$ ]] || TIMEOUT+=s
+  exec "$BINARY" publish "$MODULE" "$VERSION" --namespace "$NAMESPACE" --timeout "$TIMEOUT" --outputs "$GITHUB_OUTPUT" \
+    ${MANIFEST:+--manifest "$MANIFEST"}
+}
+
 outputs() {
   local value
   # A single read, so that the outputs are consistent.
@@ -241,6 +249,7 @@ outputs() {
 }
 
 check_inputs
+if [[ -n ${BINARY:-} ]]; then publish_with_binary; fi
 if [[ -n $MANIFEST ]]; then configure; fi
 append
 wait_for_object
