@@ -71,6 +71,11 @@ pub fn is_refusal(status: &Status) -> bool {
     matches!(status.code, 400..=428 | 430..=500 | 504) || is_denied(status)
 }
 
+/// Whether the API server itself is overloaded, starting, or cut off from its store. The request may succeed later.
+pub fn is_outage(status: &Status) -> bool {
+    matches!(status.code, 429 | 500..=599) && !is_denied(status)
+}
+
 /// Whether the object was changed since it was read.
 pub fn is_conflict(status: &Status) -> bool {
     status.is_conflict() && !is_denied(status)

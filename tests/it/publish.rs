@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 
 use opendepot_testbed::github::{File, Repository};
+use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::support::command::{Opendepot, Printed, opendepot};
-use crate::support::{World, condition, ready};
+use crate::support::wire::Wire;
+use crate::support::{SOON, World, condition, ready, soon};
 
 /// A world with a repository, an operator, and a release workflow with its permissions.
 struct Stage {
@@ -14,7 +17,7 @@ struct Stage {
     repository: Repository,
     kubeconfig: PathBuf,
     folder: tempfile::TempDir,
-    _operator: opendepot_testbed::operator::Operator,
+    operator: Operator,
 }
 
 impl Stage {
@@ -25,8 +28,7 @@ impl Stage {
         world.runner();
         let kubeconfig =
             world.bed.kubernetes.kubeconfig_for_service_account(&world.name, "runner").await.unwrap();
-        let stage =
-            Self { world, repository, kubeconfig, folder: tempfile::tempdir().unwrap(), _operator: operator };
+        let stage = Self { world, repository, kubeconfig, folder: tempfile::tempdir().unwrap(), operator };
         stage.manifest(|_| {});
         stage
     }
@@ -189,4 +191,36 @@ async fn what_is_no_version_or_no_manifest_of_the_module_changes_nothing() {
     assert!(refused.contains("unknown field \"spec.moduleConfig.bucket\""), "{refused}");
     let files = std::fs::read_dir(stage.folder.path()).unwrap().count();
     assert!(files == 1 && stage.world.get_module("net").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_restarts_ends_no_wait() {
+    let stage = Stage::new("publish-outage", &["v1.0.0"]).await;
+    // Nothing makes a Version meanwhile.
+    stage.operator.terminate(SOON).await.unwrap();
+    let wire = Wire::new(&stage.world).await;
+    let kubeconfig = stage.folder.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, wire.carrying(&stage.kubeconfig)).unwrap();
+    let command = opendepot(&kubeconfig).in_folder(stage.folder.path());
+    let namespace = stage.world.name.clone();
+    let publish = tokio::task::spawn_blocking(move || {
+        command.run(&["publish", "net", "v1.0.0", "-n", &namespace, "-f", "module.json"])
+    });
+    soon(|| async {
+        let module = stage.world.get_module("net").await?;
+        anyhow::ensure!(module["spec"]["versions"][0]["version"] == "v1.0.0", "it is not added");
+        Ok(())
+    })
+    .await;
+    wire.cut().await;
+    let starting = TcpListener::bind(wire.address()).await.unwrap();
+    for _ in 0..2 {
+        drop(starting.accept().await.unwrap());
+    }
+    drop(starting);
+    wire.restore().await;
+    let _operator = stage.world.operator().await;
+    let printed = publish.await.unwrap();
+    assert_eq!(printed.code, Some(0), "{printed:#?}");
+    assert_eq!(printed.stderr.matches("trying again until the timeout").count(), 1, "{printed:#?}");
 }

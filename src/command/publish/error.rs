@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::manifest::ManifestError;
 use crate::command::connection::ConnectError;
-use crate::controller::client::explain;
 
 /// Why a version was not published.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +20,20 @@ pub enum PublishError {
     NoModule { module: String, namespace: String },
     #[error("{doing} failed: {message}")]
     Refused { doing: String, message: String },
-    #[error("{doing} failed: {}", explain(error))]
-    Api { doing: String, error: kube::Error },
+    /// The API server did not answer, or said that it cannot work now.
+    #[error("{doing} failed: {message}")]
+    Unanswered { doing: String, message: String },
     #[error("{0}")]
     Prevented(String),
     #[error("{version} is not among the {limit} newest versions that versionHistoryLimit keeps")]
     Excluded { version: String, limit: i64 },
     #[error("{missing} after {after}{hint} {state}")]
     Late { missing: String, after: String, hint: &'static str, state: String },
+}
+
+impl PublishError {
+    /// Whether the same request may succeed some seconds later: the API server did not answer, or was overloaded or starting.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Unanswered { .. })
+    }
 }

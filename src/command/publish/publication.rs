@@ -146,16 +146,28 @@ impl Publication<'_> {
         .await
     }
 
-    /// Looks once a second until a look ends the wait. At the deadline, the error is what the last look found missing.
+    /// Looks once a second until a look ends the wait. At the deadline, the error is what the last look found missing, or why it
+    /// could not look: an API server that does not answer for a while, as during its upgrade, ends no wait.
     async fn poll<T>(
         &self,
         mut look: impl AsyncFnMut() -> Result<ControlFlow<T, Missing>, PublishError>,
     ) -> Result<T, PublishError> {
+        let mut answered = true;
         loop {
-            let missing = match look().await? {
-                ControlFlow::Break(found) => return Ok(found),
-                ControlFlow::Continue(missing) => missing,
+            let missing = match look().await {
+                Ok(ControlFlow::Break(found)) => return Ok(found),
+                Ok(ControlFlow::Continue(missing)) => missing,
+                Err(error) if error.is_transient() && Instant::now() < self.deadline => {
+                    if answered {
+                        eprintln!("{error}: trying again until the timeout");
+                    }
+                    answered = false;
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
+            answered = true;
             if Instant::now() >= self.deadline {
                 self.print_events(&missing.object).await;
                 let ready = state::Ready::of(&missing.object);
@@ -185,16 +197,16 @@ impl Publication<'_> {
     }
 
     fn explain(&self, doing: &str, error: kube::Error) -> PublishError {
-        let (module, namespace) = (&self.arguments.module, &self.namespace);
+        if client::is_gone(&error) {
+            let (module, namespace) = (self.arguments.module.clone(), self.namespace.clone());
+            return PublishError::NoModule { module, namespace };
+        }
+        let (doing, message) = (doing.to_owned(), stored::harmless(&client::explain(&error)));
         match error {
-            error if client::is_gone(&error) => {
-                PublishError::NoModule { module: module.clone(), namespace: namespace.clone() }
+            kube::Error::Api(status) if !client::is_outage(&status) => {
+                PublishError::Refused { doing, message }
             }
-            kube::Error::Api(_) => {
-                let message = stored::harmless(&client::explain(&error));
-                PublishError::Refused { doing: doing.to_owned(), message }
-            }
-            error => PublishError::Api { doing: doing.to_owned(), error },
+            _ => PublishError::Unanswered { doing, message },
         }
     }
 }

@@ -44,6 +44,18 @@ impl Wire {
         &self.kubeconfig
     }
 
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A kubeconfig of others with this address in place of the API server's.
+    pub(crate) fn carrying(&self, kubeconfig: &Path) -> String {
+        let text = std::fs::read_to_string(kubeconfig).unwrap();
+        assert!(text.contains(&self.to.to_string()), "another API server");
+        text.replace(&self.to.to_string(), &self.address.to_string())
+    }
+
     /// From now on, what the API server sends arrives that much later.
     pub(crate) fn delay(&self, delay: Duration) {
         let delay = u64::try_from(delay.as_millis()).unwrap();
