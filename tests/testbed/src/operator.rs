@@ -104,7 +104,16 @@ impl Memory {
     /// The peak, in which the program counts with at most 20 MiB. An unoptimised one has more resident, and grows with every
     /// command. A release is smaller: 20 MiB is an estimate of what is resident of its 27 MB.
     pub fn peak_of_release(&self) -> u64 {
-        self.peak.saturating_sub(self.program) + self.program.min(20 << 20)
+        self.of_release(self.peak)
+    }
+
+    /// The same of what is resident now.
+    pub fn resident_of_release(&self) -> u64 {
+        self.of_release(self.resident)
+    }
+
+    fn of_release(&self, bytes: u64) -> u64 {
+        bytes.saturating_sub(self.program) + self.program.min(20 << 20)
     }
 }
 
