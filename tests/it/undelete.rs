@@ -8,7 +8,7 @@ use opendepot_testbed::markdown::blocks;
 use serde_json::{Value, json};
 
 use crate::support::requests::main_tf;
-use crate::support::{World, condition, key, root, soon};
+use crate::support::{World, key, ready, root, soon};
 
 const ALL: [&str; 4] = ["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"];
 
@@ -97,8 +97,8 @@ async fn removed_versions_come_back_with_their_objects() {
     assert_eq!(printed.lines().filter(|line| line.ends_with(" is back")).count(), 3, "{printed}");
     world.module_ready("mod").await;
     for (name, (status, bytes)) in &before {
-        let version = world.version_when(name, |version| &recorded(version) == status).await;
-        assert_eq!(condition(&version, "Ready")["status"], "True", "{version:#}");
+        let version =
+            world.version_when(name, |version| &recorded(version) == status && ready(version)).await;
         assert_eq!(&store.get(&world.name, &key(&version)).await.unwrap(), bytes, "{name}");
     }
     // The second object of 1.2.0 is deleted, since no Version refers to it.
