@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use opendepot_testbed::kubernetes::VARIABLE;
 use serde_json::{Value, json};
 
 use crate::support::command::opendepot;
@@ -82,6 +83,7 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
     let validate = |object: &Value| {
         opendepot(Path::new("/nonexistent")).input(&object.to_string()).run(&["validate", "-"])
     };
+    let is_older = std::env::var_os(VARIABLE).is_some();
     let good = dry_run(&module(&json!({})));
     assert!(good.success(), "{}", good.stderr);
     let config = |change: Value| json!({"spec": {"moduleConfig": change}});
@@ -168,9 +170,12 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
         (json!({"metadata": {"generation": "x"}}), "generation"),
         (json!({"metadata": {"lables": {}}}), "unknown field \"metadata.lables\""),
     ] {
-        let refused = dry_run(&module(&change));
-        assert!(!refused.success(), "accepted: {change}");
-        assert!(refused.stderr.contains(expected), "{change}\n{}", refused.stderr);
+        // Older API servers do not compare numbers with the format.
+        if !(is_older && expected.contains("format int32")) {
+            let refused = dry_run(&module(&change));
+            assert!(!refused.success(), "accepted: {change}");
+            assert!(refused.stderr.contains(expected), "{change}\n{}", refused.stderr);
+        }
         let offline = validate(&module(&change));
         assert!(offline.code == Some(1) && offline.stdout.contains(expected), "{change}\n{offline:#?}");
     }
