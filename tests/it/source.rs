@@ -75,6 +75,8 @@ async fn the_block_names_the_address_or_the_object_that_is_stored() {
     );
     let withdrawn = source(&["1.1.0", "--registry", "registry.test"]).failed();
     assert!(withdrawn.contains("version 1.1.0 is withdrawn, so the registry refuses it: CVE"), "{withdrawn}");
+    let instead = source(&["--registry", "registry.test"]).ok();
+    assert!(instead.contains("  version = \"1.0.0\"\n"), "{instead}");
     let nameless = world.module("other").config("provider", json!(null)).versions(&["1.0.0"]);
     world.released("other");
     world.apply(&nameless);
