@@ -22,6 +22,7 @@ mod compatibility;
 mod conditions;
 mod conformance;
 mod consume;
+mod cost_of_waiting;
 mod crds;
 mod credentials;
 mod dashboards;

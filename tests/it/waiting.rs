@@ -1,4 +1,4 @@
-//! Versions that wait for a fetch while their repository hangs: what reaches them meanwhile, and what they cost.
+//! Versions that wait for a fetch while their repository hangs: what reaches them meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use opendepot_testbed::operator::Operator;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::json;
 
-use crate::memory::create_settled;
 use crate::support::{ModuleFixture, OPERATOR, World, condition, soon};
 
 /// How soon a change has reached all Versions of a test, whatever they wait for: well before the repository, which hangs for 30
@@ -21,7 +20,7 @@ const HEARD: Duration = Duration::from_secs(20);
 /// How soon a change has reached most Versions of a test where the machine has time for it.
 const MOST_HEARD: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 
-fn numbered(count: usize) -> Vec<String> {
+pub(crate) fn numbered(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("1.{number}.0")).collect()
 }
 
@@ -60,7 +59,8 @@ async fn hanging_beside_settled(name: &str, count: usize) -> (World, Operator) {
     (world, operator)
 }
 
-async fn queued(operator: &Operator) -> anyhow::Result<usize> {
+/// How many Versions wait for a fetch.
+pub(crate) async fn queued(operator: &Operator) -> anyhow::Result<usize> {
     depth(operator, "publish").await
 }
 
@@ -224,21 +224,8 @@ async fn a_store_that_hangs_delays_neither_suspension_nor_retain() {
     world.bed.s3.clear_faults(&world.name);
 }
 
-/// The processor time that the operator has used, in clock ticks.
-fn ticks(operator: &Operator) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", operator.pid())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
-/// Publishes the versions of a new Module, and returns the processor time that it took.
-async fn publish(world: &World, operator: &Operator, name: &str, count: usize) -> u64 {
-    let before = ticks(operator);
-    publish_module(world, world.module(name), name, count).await;
-    ticks(operator) - before
-}
-
-async fn publish_module(world: &World, module: ModuleFixture, name: &str, count: usize) {
+/// Publishes the versions of a new Module.
+pub(crate) async fn publish_module(world: &World, module: ModuleFixture, name: &str, count: usize) {
     let repository = world.bed.github.repository(&world.repository(name)).unwrap();
     let versions = numbered(count);
     let release = |tag: &String| (tag.clone(), vec![File::new("main.tf", format!("# {tag}\n"))]);
@@ -250,47 +237,4 @@ async fn publish_module(world: &World, module: ModuleFixture, name: &str, count:
         Ok(())
     });
     stored.await.unwrap();
-}
-
-/// The least processor time of three Modules: other processes on the machine add to it, and take nothing away.
-async fn least(world: &World, operator: &Operator, name: &str) -> u64 {
-    let mut least = u64::MAX;
-    for round in 1..=3 {
-        least = least.min(publish(world, operator, &format!("{name}-{round}"), 100).await);
-    }
-    least
-}
-
-#[tokio::test]
-async fn thousands_that_wait_cost_the_others_no_processor_time() {
-    let world = World::new("costly-waiting").await;
-    let operator = world.operator().await;
-    publish(&world, &operator, "warm", 20).await;
-    let alone = least(&world, &operator, "alone").await;
-    world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
-    let versions = numbered(3000);
-    world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
-    let made = eventually(Duration::from_mins(10), || async {
-        let depth = queued(&operator).await?;
-        // On a busy machine, the first few have failed by then and are fetched again.
-        ensure!(depth + 10 >= versions.len(), "{depth} are queued");
-        Ok(())
-    });
-    made.await.unwrap();
-    let beside = least(&world, &operator, "beside").await;
-    println!("100 versions: {alone} ticks alone, {beside} beside 3,000 that wait");
-    assert!(beside <= alone * 2, "{alone} ticks alone, {beside} beside 3,000 that wait");
-}
-
-#[tokio::test]
-async fn settled_versions_of_others_cost_a_module_no_processor_time() {
-    let world = World::new("costly-settled").await;
-    let operator = world.operator_with(&["--verify-interval", "0"]).await;
-    publish(&world, &operator, "warm", 20).await;
-    let alone = least(&world, &operator, "alone").await;
-    create_settled(&world, 5000).await;
-    world.quiet().await;
-    let beside = least(&world, &operator, "beside").await;
-    println!("100 versions: {alone} ticks alone, {beside} beside 5,000 that are settled");
-    assert!(beside <= alone * 3 / 2, "{alone} ticks alone, {beside} beside 5,000 that are settled");
 }

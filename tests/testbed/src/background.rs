@@ -70,7 +70,8 @@ pub(crate) fn free_port() -> Result<u16> {
     Err(anyhow!("no free port on 127.0.0.1 between 10000 and 30000"))
 }
 
-/// Calls `observe` until it succeeds, and returns what it found.
+/// Calls `observe` until it succeeds, and returns what it found. What takes long is looked at less often: most looks are requests
+/// to the API server that all tests share.
 ///
 /// # Errors
 /// When `deadline` has passed: the last thing that `observe` complained about.
@@ -81,13 +82,15 @@ where
 {
     let end = tokio::time::Instant::now() + deadline;
     let mut last = anyhow!("not observed once");
+    let (mut pause, longest) = (Duration::from_millis(25), Duration::from_millis(150));
     loop {
         match tokio::time::timeout_at(end, observe()).await {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(error)) => last = error,
             Err(_) => return Err(last.context(format!("not so within {deadline:?}; last observed"))),
         }
-        tokio::time::sleep_until(end.min(tokio::time::Instant::now() + Duration::from_millis(25))).await;
+        tokio::time::sleep_until(end.min(tokio::time::Instant::now() + pause)).await;
+        pause = longest.min(pause * 5 / 4);
         if tokio::time::Instant::now() >= end {
             return Err(last.context(format!("not so within {deadline:?}; last observed")));
         }
