@@ -202,20 +202,25 @@ async fn an_api_server_that_restarts_ends_no_wait() {
     let kubeconfig = stage.folder.path().join("kubeconfig");
     std::fs::write(&kubeconfig, wire.carrying(&stage.kubeconfig)).unwrap();
     let command = opendepot(&kubeconfig).in_folder(stage.folder.path());
+    let audit = stage.world.bed.kubernetes.audit();
+    let mark = audit.mark(&stage.world.client).await.unwrap();
     let namespace = stage.world.name.clone();
     let publish = tokio::task::spawn_blocking(move || {
         command.run(&["publish", "net", "v1.0.0", "-n", &namespace, "-f", "module.json"])
     });
+    let runner = format!("system:serviceaccount:{}:runner", stage.world.name);
     soon(|| async {
-        let module = stage.world.get_module("net").await?;
-        anyhow::ensure!(module["spec"]["versions"][0]["version"] == "v1.0.0", "it is not added");
+        let looks =
+            audit.matching(mark, |c| c.user == runner && c.resource == "versions" && c.verb == "get")?;
+        anyhow::ensure!(looks.len() >= 2, "it does not wait yet");
         Ok(())
     })
     .await;
     wire.cut().await;
     let starting = TcpListener::bind(wire.address()).await.unwrap();
     for _ in 0..2 {
-        drop(starting.accept().await.unwrap());
+        let looks = tokio::time::timeout(SOON, starting.accept()).await;
+        drop(looks.expect("it looks again").unwrap());
     }
     drop(starting);
     wire.restore().await;
