@@ -33,13 +33,17 @@ impl Kubernetes {
     fn pinned_by(module: &str) -> Result<Self> {
         let text = fs::read_to_string(source(module).join("go.mod"))
             .with_context(|| format!("cannot read hack/{module}/go.mod"))?;
-        let version = text.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"));
-        // What follows is a comment of Go's own: `// indirect`.
-        let version = version.and_then(|rest| rest.split_whitespace().next());
-        let version =
-            version.with_context(|| format!("hack/{module}/go.mod does not require k8s.io/kubernetes"))?;
+        let version = required_by(&text)
+            .with_context(|| format!("hack/{module}/go.mod does not require k8s.io/kubernetes"))?;
         Ok(Self { version: version.to_owned(), module: module.to_owned() })
     }
+}
+
+/// The version of Kubernetes that a `go.mod` requires, if it requires one.
+pub(crate) fn required_by(go_mod: &str) -> Option<&str> {
+    let version = go_mod.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"));
+    // What follows is a comment of Go's own: `// indirect`.
+    version.and_then(|rest| rest.split_whitespace().next())
 }
 
 /// The versions that the tests can run on, the newest one first, then the older ones in the order of their folders.

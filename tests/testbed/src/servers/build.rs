@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Server;
+use crate::kubernetes::required_by;
 use crate::progress::Progress;
 
 /// The time in which a processor compiles a package, on average.
@@ -129,11 +130,7 @@ fn no_go(names: &str) -> String {
 /// Without these a Kubernetes server takes itself for v0.0.0. Programs that are not of Kubernetes ignore them.
 fn ldflags(source: &Path) -> Result<String> {
     let text = fs::read_to_string(source.join("go.mod"))?;
-    let version = text.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"));
-    // What follows is a comment of Go's own: `// indirect`.
-    let Some(version) = version.and_then(|rest| rest.split_whitespace().next()) else {
-        return Ok("-s -w".to_owned());
-    };
+    let Some(version) = required_by(&text) else { return Ok("-s -w".to_owned()) };
     let (major, rest) = version.split_once('.').context("k8s.io/kubernetes has an odd version")?;
     let minor = rest.split('.').next().unwrap_or_default();
     let base = "k8s.io/component-base/version";
