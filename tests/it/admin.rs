@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use opendepot_testbed::github::File;
+use opendepot_testbed::port::free_port;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -99,7 +100,7 @@ async fn probes_reach_it_over_ipv4_and_over_ipv6() {
     let world = World::new("families").await;
     // The default, but for the port; and what it falls back to.
     for listen in ["[::]", "0.0.0.0"] {
-        let port = std::net::TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+        let port = free_port().unwrap();
         let operator = world.builder().env("OPENDEPOT_LISTEN", format!("{listen}:{port}"));
         let _operator = operator.start().unwrap();
         let answers = async |host: &str| {

@@ -2,7 +2,7 @@
 //! in its order; a line that looks runnable and is not known fails the test. (The commands of
 //! the README and the documents are run by docs.rs.)
 
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use anyhow::ensure;
 use opendepot_testbed::github::{App, File, Hop, real_repositories};
 use opendepot_testbed::instructions::{Found, Part, documents, markdown, plain, yaml_file};
 use opendepot_testbed::operator::Operator;
+use opendepot_testbed::process::write_script;
 use opendepot_testbed::{Testbed, eventually};
 use serde_json::{Value, json};
 
@@ -56,8 +57,7 @@ impl Reader {
         // A runner has the AWS CLI; of it, a kubeconfig is asked for, which is there already.
         let aws = folder.path().join("bin/aws");
         std::fs::create_dir(folder.path().join("bin")).unwrap();
-        std::fs::write(&aws, "#!/bin/sh\n[ \"$1 $2\" = \"eks update-kubeconfig\" ]\n").unwrap();
-        std::fs::set_permissions(&aws, std::fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&aws, "#!/bin/sh\n[ \"$1 $2\" = \"eks update-kubeconfig\" ]\n").unwrap();
         let flags = found.iter().filter_map(|found| match &found.part {
             Part::Flags(flags) => Some(flags.iter().map(|flag| filled_in(&stand_ins, flag))),
             _ => None,

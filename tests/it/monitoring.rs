@@ -10,6 +10,7 @@ use opendepot::domain::Address;
 use opendepot::observe::metrics::Metrics;
 use opendepot::registry::metrics::{Endpoint, RegistryMetrics};
 use opendepot_testbed::operator::Operator;
+use opendepot_testbed::port::free_port;
 use opendepot_testbed::process::{Folder, Process, Spec};
 use opendepot_testbed::servers::{Server, binaries};
 use prometheus_client::registry::Registry;
@@ -297,8 +298,7 @@ async fn kube_state_metrics_shows_each_module_and_version() {
     world.apply(&world.module("net").versions(&["1.0.0"]));
     let version = world.version_ready("net-1.0.0").await;
     world.module_ready("net").await;
-    let ports = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    let [port, telemetry] = ports.map(|listener| listener.local_addr().unwrap().port().to_string());
+    let [port, telemetry] = [(); 2].map(|()| free_port().unwrap().to_string());
     let folder = Folder::new("kube-state-metrics").unwrap();
     let spec = Spec::new(binary, folder.path().join("log"))
         .args(["--kubeconfig".into(), world.bed.kubernetes.admin_kubeconfig()])

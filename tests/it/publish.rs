@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use opendepot_testbed::github::{File, Repository};
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::support::command::{Opendepot, Printed, opendepot};
 use crate::support::wire::Wire;
@@ -217,12 +216,7 @@ async fn an_api_server_that_restarts_ends_no_wait() {
     })
     .await;
     wire.cut().await;
-    let starting = TcpListener::bind(wire.address()).await.unwrap();
-    for _ in 0..2 {
-        let looks = tokio::time::timeout(SOON, starting.accept()).await;
-        drop(looks.expect("it looks again").unwrap());
-    }
-    drop(starting);
+    wire.turn_away(2).await;
     wire.restore().await;
     let _operator = stage.world.operator().await;
     let printed = publish.await.unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use opendepot_testbed::port::free_port;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -27,7 +28,7 @@ pub(crate) fn has_browser() -> bool {
 impl Browser {
     /// Opens a window of this size. `dark`: the colour scheme that the user prefers.
     pub(crate) async fn open(width: u32, height: u32, dark: bool) -> Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let driver = Command::new("chromedriver")
             .args([format!("--port={port}"), "--silent".into()])
             .stdin(Stdio::null())

@@ -1,10 +1,10 @@
 //! The registry as a test uses it: the built binary over TLS, as the shipped service account, and its clients.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 
 use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
+use opendepot_testbed::port::free_port;
 use opendepot_testbed::terraform::Terraform;
 use reqwest::{Client, Response};
 
@@ -45,7 +45,7 @@ impl RegistryBuilder {
         let (namespace, name) = ("opendepot-system", "opendepot-registry");
         let (kubeconfig, credential) = world.bed.kubernetes.kubeconfig_of(namespace, name, url).unwrap();
         let files = Files::new();
-        let host = format!("127.0.0.1:{}", free_port());
+        let host = format!("127.0.0.1:{}", free_port().unwrap());
         let builder = world
             .bed
             .registry()
@@ -194,8 +194,4 @@ pub(crate) fn installed(client: &Terraform, name: &str) -> String {
     let entries = all["Modules"].as_array().unwrap();
     let entry = entries.iter().find(|entry| entry["Key"] == name).unwrap();
     entry["Version"].as_str().unwrap().to_owned()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -7,18 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use opendepot_testbed::port::Port;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::World;
+use super::{SOON, World};
 
 /// The wire. It needs a runtime with several threads where clients block the test's own.
 pub(crate) struct Wire {
-    address: SocketAddr,
+    port: Port,
     to: SocketAddr,
     kubeconfig: PathBuf,
     delay: Arc<AtomicU64>,
@@ -29,13 +30,13 @@ impl Wire {
     /// A wire to the API server of this test.
     pub(crate) async fn new(world: &World) -> Self {
         let kubernetes = &world.bed.kubernetes;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (url, account) = (format!("https://{address}"), ("opendepot-system", "opendepot-registry"));
+        let port = Port::new().unwrap();
+        let (url, account) =
+            (format!("https://{}", port.address()), ("opendepot-system", "opendepot-registry"));
         let (kubeconfig, _) = kubernetes.kubeconfig_of(account.0, account.1, Some(&url)).unwrap();
         let to = kubernetes.address().parse().unwrap();
-        let wire = Self { address, to, kubeconfig, delay: Arc::default(), running: Mutex::default() };
-        wire.carry(listener).await;
+        let wire = Self { port, to, kubeconfig, delay: Arc::default(), running: Mutex::default() };
+        wire.restore().await;
         wire
     }
 
@@ -44,16 +45,21 @@ impl Wire {
         &self.kubeconfig
     }
 
-    /// Where clients connect.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// Accepts that many connections while the wire is cut, and closes each at once, as an API server that starts.
+    pub(crate) async fn turn_away(&self, attempts: usize) {
+        let listener = self.port.listen().unwrap();
+        for _ in 0..attempts {
+            let client = tokio::time::timeout(SOON, listener.accept()).await;
+            drop(client.expect("a client connects").unwrap());
+        }
+        self.port.refuse().unwrap();
     }
 
     /// A kubeconfig of others with this address in place of the API server's.
     pub(crate) fn carrying(&self, kubeconfig: &Path) -> String {
         let text = std::fs::read_to_string(kubeconfig).unwrap();
         assert!(text.contains(&self.to.to_string()), "another API server");
-        text.replace(&self.to.to_string(), &self.address.to_string())
+        text.replace(&self.to.to_string(), &self.port.address().to_string())
     }
 
     /// From now on, what the API server sends arrives that much later.
@@ -64,16 +70,13 @@ impl Wire {
 
     /// Breaks all connections and refuses new ones, as an API server that is killed.
     pub(crate) async fn cut(&self) {
+        self.port.refuse().unwrap();
         self.running.lock().await.shutdown().await;
     }
 
     /// Carries again, at the same address.
     pub(crate) async fn restore(&self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        self.carry(listener).await;
-    }
-
-    async fn carry(&self, listener: TcpListener) {
+        let listener = self.port.listen().unwrap();
         let (to, delay) = (self.to, Arc::clone(&self.delay));
         self.running.lock().await.spawn(async move {
             let mut connections = JoinSet::new();

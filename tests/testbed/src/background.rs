@@ -3,7 +3,6 @@
 //! Each `#[tokio::test]` brings a runtime that ends with the test. The servers outlast it, so they have one of their own.
 
 use std::future::Future;
-use std::net::TcpListener;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -50,24 +49,6 @@ pub(crate) async fn on_runtime<T: Send + 'static>(
 /// Locks, also after a test panicked while it held the lock: what the testbed guards stays usable.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A loopback port without a listener.
-///
-/// Taken from below the range that the kernel gives to outgoing connections, so that none of these takes it before
-/// the server that it is meant for has started.
-pub(crate) fn free_port() -> Result<u16> {
-    static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    for _ in 0..200 {
-        let [a, b, ..] = *uuid::Uuid::new_v4().as_bytes();
-        let port = 10_000 + u16::from_be_bytes([a, b]) % 20_000;
-        let mut taken = lock(&TAKEN);
-        if !taken.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            taken.push(port);
-            return Ok(port);
-        }
-    }
-    Err(anyhow!("no free port on 127.0.0.1 between 10000 and 30000"))
 }
 
 /// Calls `observe` until it succeeds, and returns what it found. What takes long is looked at less often: most looks are requests

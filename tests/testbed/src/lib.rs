@@ -18,6 +18,7 @@
 //! | [`markdown`] | pages of documentation, as blocks, tables and links |
 //! | [`servers`] | downloads those programs or builds them from source, once per machine |
 //! | [`progress`] | how far that is |
+//! | [`port`] | loopback ports that nobody else takes |
 //! | [`process`] | children that end with the test, however it ends |
 //!
 //! Everything listens on loopback and keeps its files in temporary folders. Nothing here knows OpenDepot's code.
@@ -34,6 +35,7 @@ mod log;
 pub mod markdown;
 pub mod openid;
 pub mod operator;
+pub mod port;
 pub mod process;
 pub mod progress;
 pub mod s3;

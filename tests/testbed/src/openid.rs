@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::authority::Authority;
-use crate::background::{eventually, free_port};
+use crate::background::eventually;
+use crate::port::free_port;
 use crate::process::{Folder, Process, Spec};
 use crate::servers::{Server, binaries};
 use crate::signing::SigningKey;

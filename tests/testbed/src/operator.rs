@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::background::{free_port, lock};
+use crate::background::lock;
+use crate::port::free_port;
 use crate::process::{Folder, Process, Spec};
 
 /// How to start an operator.

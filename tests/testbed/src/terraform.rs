@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::background::eventually;
-use crate::process::{Folder, Process, Spec};
+use crate::process::{Folder, Process, Spec, write_script};
 use crate::s3::{REGION, S3};
 use crate::servers;
 
@@ -121,8 +120,7 @@ impl Terraform {
         let browser = bin.join("xdg-open");
         let script =
             format!("#!/bin/sh\nprintf %s \"$1\" >'{0}.new' && mv '{0}.new' '{0}'\n", asked.display());
-        fs::write(&browser, script).context("cannot write xdg-open")?;
-        fs::set_permissions(&browser, fs::Permissions::from_mode(0o755))?;
+        write_script(&browser, &script)?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))?;
         let command = format!("'{}' login -no-color {host}", self.program.display());

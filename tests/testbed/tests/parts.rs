@@ -1,7 +1,5 @@
 //! Each part of the testbed does what the tests of the product rely on.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -9,7 +7,7 @@ use http::Method;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
-use opendepot_testbed::process::Folder;
+use opendepot_testbed::process::{Folder, write_script};
 use opendepot_testbed::s3::{S3, S3Failure, S3Fault};
 use opendepot_testbed::{Options, Testbed, eventually};
 use tokio::sync::OnceCell;
@@ -42,8 +40,7 @@ while :; do sleep 0.05; done
 fn product() -> Result<Folder> {
     let folder = Folder::new("product")?;
     std::fs::write(folder.sub("deploy")?.join("reader.yaml"), MANIFESTS)?;
-    std::fs::write(folder.path().join("operator"), SCRIPT)?;
-    std::fs::set_permissions(folder.path().join("operator"), Permissions::from_mode(0o755))?;
+    write_script(&folder.path().join("operator"), SCRIPT)?;
     Ok(folder)
 }
 

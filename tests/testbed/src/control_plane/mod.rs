@@ -23,7 +23,8 @@ use rcgen::KeyPair;
 pub use self::audit::{Audit, AuditEntry, AuditMark};
 use self::kubeconfig::Cluster;
 use crate::authority::Authority;
-use crate::background::{eventually, free_port};
+use crate::background::eventually;
+use crate::port::free_port;
 use crate::process::{Folder, Process, Spec};
 use crate::servers::{Server, binaries, controllers};
 

@@ -24,7 +24,8 @@ use http::Method;
 pub use self::faults::{S3Failure, S3Fault};
 use self::proxy::Shared;
 pub use self::stores::Store;
-use crate::background::{Task, eventually, free_port, lock, on_runtime};
+use crate::background::{Task, eventually, lock};
+use crate::port::{Port, free_port};
 use crate::process::{Folder, Process, Spec};
 use crate::servers::{Server, binaries};
 
@@ -77,7 +78,7 @@ pub struct S3 {
     region: String,
     has_versions: bool,
     root: S3User,
-    front: SocketAddr,
+    front: Port,
     back: SocketAddr,
     shared: Arc<Shared>,
     running: Mutex<Option<(Process, Task)>>,
@@ -113,7 +114,7 @@ impl S3 {
             region: region.to_owned(),
             has_versions,
             root,
-            front: SocketAddr::from(([127, 0, 0, 1], free_port()?)),
+            front: Port::new()?,
             back: SocketAddr::from(([127, 0, 0, 1], free_port()?)),
             shared: Arc::default(),
             running: Mutex::default(),
@@ -131,7 +132,7 @@ impl S3 {
             tokio::net::TcpStream::connect(back).await.context("versitygw does not listen yet").map(drop)
         })
         .await?;
-        let proxy = on_runtime(proxy::start(self.front, back, self.shared.clone())).await?;
+        let proxy = proxy::start(&self.front, back, self.shared.clone())?;
         *lock(&self.running) = Some((gateway, proxy));
         Ok(())
     }
@@ -140,6 +141,7 @@ impl S3 {
     pub async fn stop(&self) -> Result<()> {
         let running = lock(&self.running).take();
         let (gateway, proxy) = running.context("S3 is stopped already")?;
+        self.front.refuse()?;
         drop(proxy);
         gateway.stop().await
     }
@@ -164,7 +166,7 @@ impl S3 {
 
     /// Where clients reach it, for `AWS_ENDPOINT_URL_S3`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.front)
+        format!("http://{}", self.front.address())
     }
 
     /// Who may do everything.

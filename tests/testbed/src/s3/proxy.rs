@@ -18,15 +18,16 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::S3Request;
 use super::faults::{Faults, S3Failure, error_document};
 use super::stores::{Refusal, Store};
-use crate::background::{Task, lock};
+use crate::background::{Task, lock, runtime};
 use crate::log::RequestLog;
+use crate::port::Port;
 
 type Body = BoxBody<Bytes, anyhow::Error>;
 
@@ -43,8 +44,11 @@ pub(super) struct Shared {
 }
 
 /// Listens on `front` and forwards to `back`, until the task is dropped; then all connections break.
-pub(super) async fn start(front: SocketAddr, back: SocketAddr, shared: Arc<Shared>) -> Result<Task> {
-    let listener = TcpListener::bind(front).await.with_context(|| format!("cannot listen on {front}"))?;
+pub(super) fn start(front: &Port, back: SocketAddr, shared: Arc<Shared>) -> Result<Task> {
+    let listener = {
+        let _entered = runtime()?.enter();
+        front.listen()?
+    };
     Task::spawn(async move {
         let mut connections = JoinSet::new();
         loop {
@@ -54,6 +58,8 @@ pub(super) async fn start(front: SocketAddr, back: SocketAddr, shared: Arc<Share
                     connections.spawn(serve(stream, back, shared.clone()));
                 }
                 Some(_) = connections.join_next() => {}
+                // The port refuses connections: the task is about to be dropped.
+                else => tokio::task::yield_now().await,
             }
         }
     })

@@ -14,7 +14,7 @@ use super::Server::{Controllers, Etcd, KubeApiserver, KubeControllerManager, Kub
 use super::archives::{Archive, ENVTEST, OPENTOFU, VERSITYGW, hexadecimal};
 use super::setup::{Missing, downloads};
 use super::*;
-use crate::process::Folder;
+use crate::process::{Folder, write_script};
 
 const GO: &str = r#"#!/bin/sh
 echo "$@" >> "$0.log"
@@ -84,8 +84,7 @@ fn envtest() -> (Vec<u8>, Archive) {
 
 fn setup(folder: &Folder, site: &str) -> Setup {
     let go = folder.path().join("go");
-    fs::write(&go, GO).unwrap();
-    fs::set_permissions(&go, fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&go, GO).unwrap();
     Setup { assets: None, cache: folder.path().join("cache"), site: Some(site.to_owned()), go: go.into() }
 }
 
