@@ -10,7 +10,7 @@ use anyhow::ensure;
 use opendepot_testbed::github::{App, File, Hop, real_repositories};
 use opendepot_testbed::instructions::{Found, Part, documents, markdown, plain, yaml_file};
 use opendepot_testbed::operator::Operator;
-use opendepot_testbed::process::write_script;
+use opendepot_testbed::programs::write_script;
 use opendepot_testbed::{Testbed, eventually};
 use serde_json::{Value, json};
 

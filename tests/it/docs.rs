@@ -5,6 +5,7 @@ use std::process::Command;
 
 use opendepot_testbed::github::File;
 use opendepot_testbed::markdown::{Block, anchors, blocks, links, pages};
+use opendepot_testbed::programs::program;
 use serde_json::Value;
 
 use crate::support::{World, root};
@@ -112,7 +113,7 @@ pub(crate) async fn run(page: &str) -> (World, opendepot_testbed::operator::Oper
         for command in commands {
             let mine = here(&command, &world).replace("123456", &app.id.to_string());
             let mine = mine.replace("7654321", &app.installation.to_string());
-            let output = Command::new("bash")
+            let output = Command::new(program("bash"))
                 .args(["-euo", "pipefail", "-c", &mine])
                 .current_dir(folder.path())
                 .env("PATH", &path)

@@ -486,7 +486,8 @@ async fn versions_that_wait_for_a_limit_cost_nothing_while_it_is_renewed() {
         let failure = Failure::SecondaryLimit(429, Some(Duration::from_secs(5)));
         world.bed.github.inject(Fault::on(&world.repository(name), failure).at(Hop::Site));
     }
-    let _operator = world.operator().await;
+    // One attempt at a time: attempts that run side by side meet the limit together.
+    let _operator = world.operator_with(&["--max-fetches", "1"]).await;
     for name in names {
         world.apply(&world.inline(name));
     }

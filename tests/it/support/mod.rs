@@ -28,6 +28,7 @@ use kube::api::{Api, DynamicObject, ListParams};
 use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::github::real_repositories;
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
+use opendepot_testbed::programs::program;
 use opendepot_testbed::{Options, Testbed, eventually};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -184,7 +185,7 @@ impl World {
         let (tools, kubeconfig) =
             (kubernetes.kubectl_path().parent().unwrap(), kubernetes.admin_kubeconfig());
         let system = std::env::var("PATH").unwrap();
-        let output = Command::new("bash")
+        let output = Command::new(program("bash"))
             .args(["-euo", "pipefail", "-c", line])
             .current_dir(folder)
             .env("PATH", format!("{}/bin:{}:{system}", folder.display(), tools.display()))

@@ -18,7 +18,8 @@
 //! | [`markdown`] | pages of documentation, as blocks, tables and links |
 //! | [`servers`] | downloads those programs or builds them from source, once per machine |
 //! | [`progress`] | how far that is |
-//! | [`port`] | loopback ports that nobody else takes |
+//! | [`port`] | loopback ports that are reserved for this process |
+//! | [`programs`] | programs of this machine, and scripts |
 //! | [`process`] | children that end with the test, however it ends |
 //!
 //! Everything listens on loopback and keeps its files in temporary folders. Nothing here knows OpenDepot's code.
@@ -37,6 +38,7 @@ pub mod openid;
 pub mod operator;
 pub mod port;
 pub mod process;
+pub mod programs;
 pub mod progress;
 pub mod s3;
 pub mod servers;

@@ -1,4 +1,4 @@
-//! Loopback ports that nobody else takes.
+//! Loopback ports that are reserved for this process.
 
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::Mutex;

@@ -5,14 +5,14 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::background::lock;
 
@@ -40,27 +40,6 @@ kill "$watcher"
 
 /// `$1` is a folder that is removed when all of its users had time to end.
 const JANITOR: &str = r#"while read -r _; do :; done; sleep 2; rm -rf "$1""#;
-
-/// Writes an executable script.
-///
-/// A child process writes it. While this process starts a child in another thread, that child has a copy of each of our
-/// descriptors, and a file that anybody has open for writing cannot be executed.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_script(path: &Path, text: &str) -> Result<()> {
-    let mut writer = Command::new("/bin/sh")
-        .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
-        .arg(path)
-        .stdin(Stdio::piped())
-        .spawn()
-        .context("cannot start sh")?;
-    let written = writer.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes()));
-    let status = writer.wait().context("cannot wait for sh")?;
-    written.with_context(|| format!("cannot write {}", path.display()))?;
-    ensure!(status.success(), "cannot write {}: {status}", path.display());
-    Ok(())
-}
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -114,7 +93,7 @@ impl Process {
     /// Starts what `spec` says.
     pub fn spawn(spec: &Spec) -> Result<Self> {
         let name = spec.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut command = Command::new("sh");
+        let mut command = Command::new("/bin/sh");
         command
             .arg("-c")
             .arg(SUPERVISOR)

@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::background::eventually;
-use crate::process::{Folder, Process, Spec, write_script};
+use crate::process::{Folder, Process, Spec};
+use crate::programs::write_script;
 use crate::s3::{REGION, S3};
 use crate::servers;
 

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use self::expressions::{holds, substitute};
+use crate::programs::program;
 
 /// The step whose work the test does: it puts what the repository contains into the workspace.
 const CHECKOUT: &str = "actions/checkout@";
@@ -163,7 +164,7 @@ impl Runner {
         let (script, output, summary) = (file("script")?, file("output")?, file("summary")?);
         let variables = file("env")?;
         fs::write(&script, substitute(step["run"].as_str().context("a step runs something")?, context)?)?;
-        let mut command = Command::new("bash");
+        let mut command = Command::new(program("bash"));
         match step["shell"].as_str() {
             None => command.arg("-e"),
             Some("bash") => command.args(["--noprofile", "--norc", "-eo", "pipefail"]),

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::programs::program;
+
 /// One entry of a commit's tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
@@ -72,7 +74,7 @@ impl Format {
 pub(super) type Refs = BTreeMap<String, String>;
 
 fn git(dir: &Path) -> Command {
-    let mut command = Command::new("git");
+    let mut command = Command::new(program("git"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     // The machine's own settings, and its time zone, must not reach the bytes.
     command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("TZ", "UTC");

@@ -14,7 +14,8 @@ use super::Server::{Controllers, Etcd, KubeApiserver, KubeControllerManager, Kub
 use super::archives::{Archive, ENVTEST, OPENTOFU, VERSITYGW, hexadecimal};
 use super::setup::{Missing, downloads};
 use super::*;
-use crate::process::{Folder, write_script};
+use crate::process::Folder;
+use crate::programs::write_script;
 
 const GO: &str = r#"#!/bin/sh
 echo "$@" >> "$0.log"
