@@ -11,7 +11,7 @@ use opendepot_testbed::github::{Failure, Fault, File};
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
-use crate::support::{World, heavy};
+use crate::support::{World, large_cluster};
 
 /// Resident with 10,000 settled Versions.
 const MOST: u64 = 64 << 20;
@@ -108,8 +108,8 @@ async fn create(world: &World, versions: impl Iterator<Item = (Value, Value)>) {
 
 #[tokio::test]
 async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
-    let _turn = heavy().await;
-    let world = World::new("memory").await;
+    let (_turn, bed) = large_cluster().await;
+    let world = World::on(bed, "memory").await;
     let api: &Api<DynamicObject> =
         &opendepot::controller::client::objects::<Version>(&world.client, &world.name);
     create_owned(&world, MODULES, EACH).await;
@@ -171,8 +171,8 @@ async fn wait_in_the_queue(operator: &Operator, at_least: usize, most: u64, what
 
 #[tokio::test]
 async fn five_thousand_versions_of_one_module_fit_while_their_repository_hangs() {
-    let _turn = heavy().await;
-    let world = World::new("queued").await;
+    let (_turn, bed) = large_cluster().await;
+    let world = World::on(bed, "queued").await;
     world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
     let versions: Vec<String> = (0..5000).map(|number| format!("1.{number}.0")).collect();
     let versions: Vec<&str> = versions.iter().map(String::as_str).collect();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::memory::create_owned;
 use crate::support::registry::{Depot, SYSTEM};
-use crate::support::{World, heavy};
+use crate::support::{World, large_cluster};
 
 /// At the peak, in bytes.
 const MOST: u64 = 64 << 20;
@@ -139,8 +139,8 @@ async fn open_pages(depot: &Depot, base: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_versions_and_fifty_open_pages_fit_into_memory() {
-    let _turn = heavy().await;
-    let depot = Depot::new("reg-index").await;
+    let (_turn, bed) = large_cluster().await;
+    let depot = Depot::of(World::on(bed, "reg-index").await);
     let start = Instant::now();
     create_owned(&depot.world, MODULES, EACH).await;
     publish(&depot.world).await;

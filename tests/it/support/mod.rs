@@ -85,6 +85,14 @@ pub(crate) async fn heavy() -> MutexGuard<'static, ()> {
     TURN.lock().await
 }
 
+/// Servers for thousands of objects, and the [`heavy`] turn. Each object costs something at every garbage collection of its API
+/// server, as long as that runs, so the servers that all tests share have few.
+pub(crate) async fn large_cluster() -> (MutexGuard<'static, ()>, &'static Testbed) {
+    static BED: OnceCell<&'static Testbed> = OnceCell::const_new();
+    let turn = heavy().await;
+    (turn, BED.get_or_init(|| own_testbed(root().join("crds"))).await)
+}
+
 fn options(crds: PathBuf) -> Options {
     Options {
         operator: env!("CARGO_BIN_EXE_opendepot").into(),

@@ -268,9 +268,9 @@ fn etcd_spec(binary: PathBuf, folder: &Path, url: &str) -> Result<Spec> {
 fn api_server_spec(binary: PathBuf, folder: &Path, etcd: &str, port: u16) -> Spec {
     let file = |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
     Spec::new(binary, folder.join("kube-apiserver.log"))
-        // It is the process that is the most busy, and a quarter of that is garbage collection, unless it has room.
+        // It is the most busy process of the tests, and a quarter of that is garbage collection, unless it has room.
         .env("GOGC", "400")
-        .env("GOMEMLIMIT", "2GiB")
+        .env("GOMEMLIMIT", "3GiB")
         .arg(format!("--etcd-servers={etcd}"))
         .arg(format!("--secure-port={port}"))
         // Without the reconciler flag it exits: a loopback address may not be advertised.
