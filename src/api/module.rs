@@ -165,7 +165,7 @@ pub struct ModuleStatus {
     /// The message of the condition Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_status: Option<String>,
-    /// The highest stored release, without a leading v. A pre-release only if no other release is stored.
+    /// The highest stored release that is not withdrawn, without a leading v. A pre-release only if there is no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_version: Option<String>,
     /// Numbers of versions.

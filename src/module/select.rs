@@ -1,6 +1,6 @@
 //! The versions of a Module that should have a Version object. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::view::ModuleView;
 use crate::api::object_name;
@@ -15,6 +15,8 @@ pub struct Wanted {
     pub spelled: String,
     /// The name of its Version object.
     pub name: String,
+    /// Whether any of its entries contains a withdrawal.
+    pub is_withdrawn: bool,
 }
 
 /// The versions of a Module.
@@ -33,24 +35,41 @@ pub struct Selection {
 /// A stored version is pruned only when that many newer versions are stored: a bad new tag never removes the last good release.
 pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
     let mut selection = Selection::default();
-    let mut seen = BTreeSet::new();
+    let mut seen = HashMap::new();
     for entry in &module.spec.versions {
-        match Release::parse(&entry.version) {
-            Ok(release) if seen.insert(release.to_string()) => selection.wanted.push(Wanted {
+        let release = match Release::parse(&entry.version) {
+            Ok(release) => release,
+            Err(error) => {
+                selection.invalid.push(error.to_string());
+                continue;
+            }
+        };
+        let index = *seen.entry(release.to_string()).or_insert_with(|| {
+            selection.wanted.push(Wanted {
                 name: object_name::version_object(module.name(), &release),
                 release,
                 spelled: entry.version.clone(),
-            }),
-            Ok(_) => {}
-            Err(error) => selection.invalid.push(error.to_string()),
-        }
+                is_withdrawn: false,
+            });
+            selection.wanted.len() - 1
+        });
+        let withdrawn = entry.withdrawn.as_deref().unwrap_or_default();
+        selection.wanted[index].is_withdrawn |= !withdrawn.trim().is_empty();
     }
     let limit = module.spec.module_config.version_history_limit.unwrap_or(0);
     let limit = usize::try_from(limit).unwrap_or(0);
     if limit == 0 || selection.wanted.len() <= limit {
         return selection;
     }
-    let live = || children.iter().filter(|c| module.manages(c) && !c.is_terminating());
+    // One without an owner is adopted: after a restore without owner references, all are. Where its status is lost too, it finds
+    // its object on its own first, and nothing is deleted meanwhile.
+    let resolved = module.resolved();
+    let by_name: HashMap<&str, &Wanted> = selection.wanted.iter().map(|w| (w.name.as_str(), w)).collect();
+    let is_adopted = |child: &VersionState| {
+        let wanted = by_name.get(child.name()).filter(|_| module.is_to_adopt(child));
+        wanted.is_some_and(|wanted| child.is_release(&wanted.release) && child.is_adoptable(&resolved))
+    };
+    let live = || children.iter().filter(|c| !c.is_terminating() && (module.manages(c) || is_adopted(c)));
     let stored: BTreeSet<_> =
         live().filter(|c| c.status.synced).filter_map(|c| c.metadata.name.as_deref()).collect();
     // A version whose object is being restored is not stored now, but is still a good release.

@@ -91,11 +91,12 @@ impl<'a> Summary<'a> {
             || self.leaving.iter().any(|child| has_work(child))
     }
 
-    /// The highest published version, a release before a pre-release.
+    /// The highest published version that is not withdrawn, a release before a pre-release.
     pub(super) fn latest(&self) -> Option<String> {
         let highest = |prerelease: bool| {
-            let published = self.published.iter().filter(|w| w.release.is_prerelease() == prerelease);
-            published.max_by(|a, b| a.release.precedence(&b.release)).map(|w| w.release.to_string())
+            let served = self.published.iter().filter(|w| !w.is_withdrawn);
+            let candidates = served.filter(|w| w.release.is_prerelease() == prerelease);
+            candidates.max_by(|a, b| a.release.precedence(&b.release)).map(|w| w.release.to_string())
         };
         highest(false).or_else(|| highest(true))
     }

@@ -68,6 +68,7 @@ async fn the_block_names_the_address_or_the_object_that_is_stored() {
     let notices =
         json!([{"version": "v1.0.0", "deprecated": "use 1.1"}, {"version": "v1.1.0", "withdrawn": "CVE"}]);
     world.patch("module/net", &json!({"spec": {"versions": notices}}));
+    world.module_when("net", |m| m["status"]["latestVersion"] == "1.0.0").await;
     let deprecated = source(&["1.0.0", "--registry", "registry.test"]);
     assert!(
         deprecated.code == Some(0) && deprecated.stderr.contains("version 1.0.0 is deprecated: use 1.1"),

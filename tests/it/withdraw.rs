@@ -64,7 +64,8 @@ async fn a_notice_is_written_removed_and_costs_no_version_anything() {
     let module = world.get_module("mod").await.unwrap();
     assert_eq!(entry(&module, "v1.1.0")["withdrawn"], "CVE-2026-1: use 1.2.0");
     assert_eq!(entry(&module, "v1.0.0"), &json!({"version": "v1.0.0"}));
-    assert_eq!(writes.len(), 1, "the generation in the Module's status alone: {writes:#?}");
+    assert_eq!(writes.len(), 1, "the Module's status alone: {writes:#?}");
+    assert_eq!(module["status"]["latestVersion"], "1.0.0", "1.1.0 is withdrawn");
     assert_eq!((world.versions().await.unwrap(), world.counts("mod")), (versions.clone(), counts));
 
     let again = opendepot(&kubeconfig, &["withdraw", "mod", "v1.1.0", "CVE-2026-1: use 1.2.0"]);
@@ -76,6 +77,7 @@ async fn a_notice_is_written_removed_and_costs_no_version_anything() {
     let module = world.get_module("mod").await.unwrap();
     let expected = json!([{"version": "v1.0.0", "deprecated": "use 1.1"}, {"version": "v1.1.0"}]);
     assert_eq!(module["spec"]["versions"], expected);
+    world.module_when("mod", |m| m["status"]["latestVersion"] == "1.1.0").await;
     world.quiet().await;
     assert_eq!((world.versions().await.unwrap(), world.counts("mod")), (versions, counts));
 }

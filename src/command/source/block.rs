@@ -1,7 +1,5 @@
 //! The `module` block for a version: by registry address, or by the address of its object in S3. Pure.
 
-use std::cmp::Ordering;
-
 use serde::Serialize;
 use serde_json::Value;
 
@@ -29,14 +27,14 @@ pub(crate) struct Chosen {
 /// Why there is no version to use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoVersion {
-    #[error("no version is stored yet")]
+    #[error("no version is stored, or all that are stored are withdrawn")]
     NoneStored,
     #[error("it does not list {version}: the latest stored version is {latest}")]
     NotListed { version: Release, latest: String },
 }
 
 impl Chosen {
-    /// The given version, or the latest one that is stored.
+    /// The given version, or the latest one that is stored and not withdrawn.
     ///
     /// # Errors
     /// [`NoVersion`] if the Module does not list it, or none is stored.
@@ -52,23 +50,14 @@ impl Chosen {
         })
     }
 
-    /// What can be installed instead of the latest stored version if that is withdrawn: releases below it, the highest first.
-    pub(crate) fn instead(module: &Value) -> Vec<Self> {
-        let latest = module.pointer("/status/latestVersion").and_then(Value::as_str);
-        let Some(latest) = latest.and_then(|text| Release::parse(text).ok()) else { return Vec::new() };
-        let listed = entries(module).iter().filter_map(release_of);
-        let below = listed.filter(|r| r.precedence(&latest) == Ordering::Less && !r.is_prerelease());
-        let mut all: Vec<Self> = below.filter_map(|release| Self::listed(module, &release)).collect();
-        all.retain(|chosen| chosen.withdrawn.is_none());
-        all.sort_by(|a, b| b.release.precedence(&a.release));
-        all.dedup();
-        all
-    }
-
     /// Both spellings of a version count, `v1.0.0` and `1.0.0`.
     fn listed(module: &Value, release: &Release) -> Option<Self> {
-        let found: Vec<&Value> =
-            entries(module).iter().filter(|entry| release_of(entry).as_ref() == Some(release)).collect();
+        let entries = module.pointer("/spec/versions").and_then(Value::as_array)?;
+        let is_it = |entry: &&Value| {
+            let version = entry["version"].as_str().map(Release::parse);
+            version.is_some_and(|listed| listed.is_ok_and(|listed| listed == *release))
+        };
+        let found: Vec<&Value> = entries.iter().filter(is_it).collect();
         let notice = |field: &str| {
             let mut texts = found.iter().filter_map(|entry| entry[field].as_str());
             texts.find(|text| !text.is_empty()).map(str::to_owned)
@@ -76,14 +65,6 @@ impl Chosen {
         let (deprecated, withdrawn) = (notice("deprecated"), notice("withdrawn"));
         (!found.is_empty()).then(|| Self { release: release.clone(), deprecated, withdrawn })
     }
-}
-
-fn entries(module: &Value) -> &[Value] {
-    module.pointer("/spec/versions").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn release_of(entry: &Value) -> Option<Release> {
-    entry["version"].as_str().and_then(|text| Release::parse(text).ok())
 }
 
 impl Block {
@@ -187,21 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn instead_of_a_withdrawn_version_the_highest_release_below_it_is_used() {
-        let module = json!({
-            "spec": {"versions": [
-                {"version": "1.9.0"}, {"version": "v1.10.0"}, {"version": "1.11.0-rc.1"}, {"version": "1.12.0"},
-                {"version": "1.10.1"}, {"version": "v1.10.1", "withdrawn": "wrong tag"},
-                {"version": "1.11.0", "withdrawn": "loses data"},
-            ]},
-            "status": {"latestVersion": "1.11.0"},
-        });
-        assert_eq!(Chosen::of(&module, None).unwrap().withdrawn.as_deref(), Some("loses data"));
-        let instead: Vec<Release> = Chosen::instead(&module).into_iter().map(|c| c.release).collect();
-        assert_eq!(instead, [release("1.10.0"), release("1.9.0")]);
-        let other_spelling = Chosen::of(&module, Some(&release("1.10.1"))).unwrap();
-        assert_eq!(other_spelling.withdrawn.as_deref(), Some("wrong tag"));
-        assert_eq!(Chosen::instead(&json!({})), []);
+    fn a_notice_at_any_spelling_of_a_version_counts() {
+        let module = json!({"spec": {"versions": [
+            {"version": "1.10.1"}, {"version": "v1.10.1", "withdrawn": "wrong tag"},
+        ]}});
+        let chosen = Chosen::of(&module, Some(&release("1.10.1"))).unwrap();
+        assert_eq!(chosen.withdrawn.as_deref(), Some("wrong tag"));
     }
 
     #[test]

@@ -107,12 +107,11 @@ pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
         }
     })?;
     let module = serde_json::to_value(&module).map_err(Error::SerdeError)?;
-    let mut chosen = Chosen::of(&module, arguments.release.as_ref()).map_err(|error| {
-        SourceError::NoVersion { module: name.clone(), namespace: namespace.clone(), error }
+    let chosen = Chosen::of(&module, arguments.release.as_ref()).map_err(|error| SourceError::NoVersion {
+        module: name.clone(),
+        namespace: namespace.clone(),
+        error,
     })?;
-    if arguments.registry.is_some() && arguments.release.is_none() && chosen.withdrawn.is_some() {
-        chosen = instead(&client, &namespace, &module).await?.unwrap_or(chosen);
-    }
     let block = if let Some(host) = &arguments.registry {
         if let Some(text) = chosen.withdrawn {
             return Err(SourceError::Withdrawn { version: chosen.release, text });
@@ -151,20 +150,6 @@ fn warnings(chosen: &Chosen, block: &Block) -> Vec<String> {
     let notices = [notice(&chosen.deprecated, "deprecated"), notice(&chosen.withdrawn, "withdrawn")];
     let keys = block.needs_keys().then(|| KEYS.to_owned());
     notices.into_iter().flatten().chain(keys).collect()
-}
-
-/// The highest stored version below the latest one, which is withdrawn.
-async fn instead(client: &Client, namespace: &str, module: &Value) -> Result<Option<Chosen>, SourceError> {
-    let name = module.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    for chosen in Chosen::instead(module) {
-        match stored(client, namespace, name, &chosen.release).await {
-            Err(SourceError::NotStored { .. }) => {}
-            // Without the permission for Versions, it is unknown whether it is stored.
-            Ok(_) | Err(SourceError::Forbidden { .. }) => return Ok(Some(chosen)),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
 }
 
 /// The registry address, or why there is none.

@@ -1,6 +1,6 @@
 //! What a Module's status says.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::digests::unpinned;
 use super::super::legacy;
@@ -214,6 +214,23 @@ fn the_latest_is_the_highest_stored_release() {
     assert_eq!(latest(&["1.9.0", "v1.10.0", "2.0.0-rc.1"]).as_deref(), Some("1.10.0"));
     assert_eq!(latest(&["2.0.0-rc.1", "2.0.0-rc.2"]).as_deref(), Some("2.0.0-rc.2"));
     assert_eq!(latest(&["1.9.0", "3.0.0"]).as_deref(), Some("1.9.0"), "what is not wanted does not count");
+}
+
+#[test]
+fn the_latest_is_not_withdrawn() {
+    let latest = |list: Value| {
+        let module = module().with(json!({"spec": {"versions": list}}));
+        module.status(&[stored_child("1.9.0"), stored_child("1.10.0")], None).latest_version
+    };
+    let first = json!({"version": "1.9.0"});
+    for (notice, expected) in [("CVE", "1.9.0"), ("", "1.10.0"), (" ", "1.10.0")] {
+        let list = json!([first, {"version": "1.10.0", "withdrawn": notice}]);
+        assert_eq!(latest(list).as_deref(), Some(expected), "{notice:?}");
+    }
+    let spelled = json!([first, {"version": "1.10.0"}, {"version": "v1.10.0", "withdrawn": "CVE"}]);
+    assert_eq!(latest(spelled).as_deref(), Some("1.9.0"), "two spellings are one version");
+    let all = json!([{"version": "1.9.0", "withdrawn": "a"}, {"version": "1.10.0", "withdrawn": "b"}]);
+    assert_eq!(latest(all), None);
 }
 
 #[test]
