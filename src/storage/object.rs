@@ -7,8 +7,8 @@ use super::Ownership;
 /// An object as HEAD shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Length in bytes; 0 if neither S3 nor our metadata shows it, as no archive is empty.
-    pub size: u64,
+    /// Length in bytes, if S3 or our metadata shows it.
+    pub size: Option<u64>,
     /// SHA-256 of the object in base64: the one that S3 returns, or else the one in our metadata.
     pub sha256: Option<String>,
     /// SHA-256 of what was sent to be stored, according to our metadata. Of objects of early versions it is unknown.
@@ -25,13 +25,13 @@ impl Found {
     pub fn is_intact(&self, sha256: &str, size: u64) -> bool {
         match &self.sha256 {
             Some(found) => found == sha256 && self.may_have_size(size),
-            None => self.size == size,
+            None => self.size == Some(size),
         }
     }
 
     /// Whether the object has this size, or an unknown one.
     pub fn may_have_size(&self, size: u64) -> bool {
-        self.size == 0 || self.size == size
+        self.size.is_none_or(|found| found == size)
     }
 }
 
@@ -83,14 +83,15 @@ mod tests {
             stored_at: None,
         };
         for (sha256, size, intact) in [
-            (Some("c2hh"), 7, true),
-            (Some("c2hh"), 0, true),
-            (None, 7, true),
-            (Some("c2hh"), 8, false),
-            (Some("b3RoZXI="), 7, false),
-            (Some("b3RoZXI="), 0, false),
-            (None, 8, false),
-            (None, 0, false),
+            (Some("c2hh"), Some(7), true),
+            (Some("c2hh"), None, true),
+            (None, Some(7), true),
+            (Some("c2hh"), Some(8), false),
+            (Some("c2hh"), Some(0), false),
+            (Some("b3RoZXI="), Some(7), false),
+            (Some("b3RoZXI="), None, false),
+            (None, Some(8), false),
+            (None, None, false),
         ] {
             assert_eq!(found(sha256, size).is_intact("c2hh", 7), intact, "{sha256:?} {size:?}");
         }

@@ -23,7 +23,7 @@ impl Content {
         let owner = found.ownership.as_ref();
         Self {
             checksum: found.sha256.clone().unwrap_or_default(),
-            size: found.size,
+            size: found.size.unwrap_or_default(),
             digest: owner.map(|owner| owner.digest.clone()).unwrap_or_default(),
             commit: owner.map(|owner| owner.commit.clone()),
         }

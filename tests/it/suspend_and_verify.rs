@@ -396,3 +396,24 @@ async fn an_outage_in_the_middle_of_a_publish_or_a_move_is_told_and_ends_by_itse
     }
     watched.is_by_the_book(&world).await;
 }
+
+#[tokio::test]
+async fn an_object_that_was_cut_to_nothing_is_restored() {
+    let world = World::new("cut").await;
+    world.released("mod");
+    let _operator = world.operator_with(&["--verify-interval", "1s"]).await;
+    world.apply(&world.inline("mod"));
+    let version = world.version_ready("mod").await;
+    let bytes = world.stored(&version).await;
+    let storage = &version["status"]["storage"];
+    let (bucket, key) = (storage["bucket"].as_str().unwrap(), storage["key"].as_str().unwrap());
+    // The store still states the checksum of what was there.
+    let file = world.bed.s3.object_file(bucket, key);
+    std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(0).unwrap();
+    soon(|| async {
+        anyhow::ensure!(std::fs::read(&file)? == bytes, "it is not whole");
+        Ok(())
+    })
+    .await;
+    world.version_ready("mod").await;
+}

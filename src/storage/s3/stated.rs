@@ -32,7 +32,7 @@ pub(super) fn found(head: &HeadObjectOutput) -> Found {
     }
     let stated_size = || head.metadata()?.get(SIZE)?.parse().ok().filter(|_| !contradicts);
     Found {
-        size: size.or_else(stated_size).unwrap_or_default(),
+        size: size.or_else(stated_size),
         sha256: sha256.map(str::to_owned).or_else(|| stated(head.metadata()?, size)),
         sent_sha256: head.metadata().and_then(|metadata| metadata.get(SHA256)).cloned(),
         ownership,
@@ -99,10 +99,10 @@ mod tests {
         };
         let mut metadata = HashMap::new();
         state(&mut metadata, "c2hh", 7);
-        let known = (7, Some("c2hh".to_owned()));
+        let known = (Some(7), Some("c2hh".to_owned()));
         assert_eq!(head(Some("c2hh"), metadata.clone()), known);
         assert_eq!(head(None, metadata.clone()), known);
-        assert_eq!(head(Some("b3RoZXI="), metadata), (0, Some("b3RoZXI=".to_owned())));
+        assert_eq!(head(Some("b3RoZXI="), metadata), (None, Some("b3RoZXI=".to_owned())));
     }
 
     #[test]

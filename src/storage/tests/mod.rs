@@ -59,7 +59,7 @@ async fn a_head_shows_size_checksum_and_owner() {
     )
     .await;
     let found = storage_with_keys().head(&place).await.expect("an answer").expect("an object");
-    assert_eq!((found.size, found.sha256.as_deref(), found.stored_at), (7, Some("c2hh"), Some(60)));
+    assert_eq!((found.size, found.sha256.as_deref(), found.stored_at), (Some(7), Some("c2hh"), Some(60)));
     assert!(found.ownership.expect("an owner").names("team a", "vpc-1.0.0"));
     let request = served.await.expect("served");
     assert!(request.starts_with("head /modules/vpc/a.zip http/1.1"), "{request}");

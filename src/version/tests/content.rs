@@ -29,7 +29,7 @@ fn other_modes() -> Content {
 
 fn ours(content: &Content) -> Found {
     Found {
-        size: content.size,
+        size: Some(content.size),
         sha256: Some(content.checksum.clone()),
         sent_sha256: Some(content.checksum.clone()),
         ownership: Some(Ownership { digest: content.digest.clone(), revision: 1, ..Ownership::default() }),
@@ -46,10 +46,10 @@ fn put_kind(version: &Fixture, found: Option<Found>, content: &Content) -> PutKi
 
 #[test]
 fn no_put_replaces_other_content() {
-    let damaged = || Found { size: 7, ..ours(&same()) };
+    let damaged = || Found { size: Some(7), ..ours(&same()) };
     let without_sum = |content| Found { sha256: None, ..ours(content) };
     let unnoted = || Found { sent_sha256: None, ..damaged() };
-    let unmeasured = || Found { sent_sha256: None, size: 0, ..ours(&same()) };
+    let unmeasured = || Found { sent_sha256: None, size: None, ..ours(&same()) };
     let unlabelled = || Found { ownership: None, sha256: None, sent_sha256: None, ..ours(&same()) };
     let elsewhere = || stored().with(json!({"spec": {"fileName": "second.zip"}}));
     let other_store = json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"endpoint": "https://s3.example.com"}}}}});
