@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::address::{Addressing, Outcome};
 use super::select::Selection;
 use super::view::ModuleView;
-use crate::api::claim::NotAddressable;
+
 use crate::api::{CLAIM_ADDRESS, REGISTRY_NAME, RELEASE_MANAGER, condition};
 use crate::controller::failure::Reason;
 use crate::domain::Address;
@@ -43,7 +43,7 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
             let kept = addressing.held.as_ref().map_or_else(String::new, |held| {
                 format!(". {held} stays reserved until this Module claims another address")
             });
-            return (reason(why), format!("{why}{kept}."));
+            return (Reason::from(why), format!("{why}{kept}."));
         }
         Outcome::Taken { address, holder } => {
             let earlier = if is_void(address) { void_claim(holder) } else { String::new() };
@@ -84,15 +84,6 @@ fn void_claim(holder: &str) -> String {
         " The annotation that is there now does not count, because {holder} already had the address when it was set: remove it \
          first."
     )
-}
-
-fn reason(why: &NotAddressable) -> Reason {
-    match why {
-        NotAddressable::Name(_) => Reason::NameNotAddressable,
-        NotAddressable::RegistryName(_) => Reason::RegistryNameInvalid,
-        NotAddressable::ProviderMissing => Reason::ProviderMissing,
-        NotAddressable::Provider(_) => Reason::ProviderNotAddressable,
-    }
 }
 
 /// The command that claims an address.

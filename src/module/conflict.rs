@@ -3,10 +3,9 @@
 use super::legacy;
 use super::select::Wanted;
 use super::view::ModuleView;
-use crate::api::state::{Controller, Origin, VersionState};
-use crate::api::version::TYPE_MODULE;
+use crate::api::state::{Controller, VersionState};
+
 use crate::api::{ADOPT, FINALIZER, GROUP, MODULE_LABEL, ModuleConfig, RELEASE_MANAGER};
-use crate::domain::Release;
 
 /// Why the name of a wanted version cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,18 +41,12 @@ pub(super) fn conflict(
     if child.is_terminating() {
         return Some(NameConflict::Terminating);
     }
-    let is_same_release = Release::parse(&child.version).is_ok_and(|release| release == wanted.release);
-    if !is_same_release || *child.type_ != *TYPE_MODULE {
+    if !child.is_release(&wanted.release) {
         return Some(NameConflict::TypeMismatch(format!("{} {}", child.type_, child.version)));
     }
     match child.controller() {
-        None if child.annotation(ADOPT) != Some(module.name()) => Some(NameConflict::Unowned),
-        // The operator writes the annotation too, and it survives the Module: a new Module of that name may be another one.
-        None => {
-            let fits =
-                child.origin == Origin::Here && child.file_name.is_some() && child.has_placement_of(resolved);
-            (child.origin != Origin::User && !fits).then_some(NameConflict::OtherPlacement)
-        }
+        None if !module.is_to_adopt(child) => Some(NameConflict::Unowned),
+        None => (!child.is_adoptable(resolved)).then_some(NameConflict::OtherPlacement),
         Some(owner) if owner.uid != module.uid() => Some(conflict_with_owner(module, owner)),
         Some(_) if child.has_finalizer => None,
         Some(_) if child.is_original => Some(NameConflict::Original),

@@ -114,8 +114,8 @@ async fn reconcile_module(
         return Ok(Action::await_change());
     };
     let (token, refused) = (pass.new_token(), pass.attempts.refused());
-    let owned = ctx.versions.owned(pass.module.namespace(), pass.module.uid());
-    let mut children: Vec<&VersionState> = owned.iter().map(AsRef::as_ref).collect();
+    let own = ctx.versions.of_module(&pass.module);
+    let mut children: Vec<&VersionState> = own.iter().map(AsRef::as_ref).collect();
 
     // The three decisions are pure.
     let selection = select::select(&pass.module, &children);
@@ -134,7 +134,9 @@ async fn reconcile_module(
     if let ControlFlow::Break(next) = pass.write_status(&facts).await? {
         return Ok(next);
     }
-    if pass.is_unrecordable {
+    if pass.status_refusal.is_some() {
+        plan.without_status(&pass.module, children);
+    } else if pass.is_unrecordable {
         plan.without_ledger();
     }
     if let ControlFlow::Break(next) = pass.write_module(&ledger, &plan, children).await? {

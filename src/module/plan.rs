@@ -12,7 +12,8 @@ use super::removal::Removal;
 use super::select::{Selection, Wanted};
 use super::view::ModuleView;
 use crate::api::state::{Origin, VersionState};
-use crate::api::{ADOPT, MODULE_REQUEST, ModuleConfig};
+use crate::api::{MODULE_REQUEST, ModuleConfig};
+use crate::domain::Release;
 
 /// What to do, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,6 +61,25 @@ impl Plan {
         }
         self.change.retain(|change| !change.edits.is_empty());
     }
+
+    /// What is left of the plan if the API server refuses the status: in addition, the Versions stay whose digests are to be
+    /// recorded before they are deleted.
+    pub fn without_status(&mut self, module: &ModuleView, children: &[&VersionState]) {
+        self.without_ledger();
+        let unrecorded: HashSet<&str> =
+            children.iter().filter(|child| is_unrecorded(module, child)).map(|child| child.name()).collect();
+        self.delete.retain(|target| !unrecorded.contains(target.name.as_str()));
+    }
+}
+
+/// Whether an immutable Version has content whose digest the Module's status does not contain.
+fn is_unrecorded(module: &ModuleView, child: &VersionState) -> bool {
+    let recorded = |release: &Release| {
+        module.status.published.as_ref().is_some_and(|all| all.contains_key(&release.to_string()))
+    };
+    module.is_immutable()
+        && child.status.content_digest.is_some()
+        && Release::parse(&child.version).is_ok_and(|release| !recorded(&release))
 }
 
 /// What to do for `module`, given its selection and the Versions of its namespace.
@@ -197,7 +217,7 @@ fn pin(module: &ModuleView, ledger: &Ledger, wanted: &Wanted, child: &VersionSta
 
 /// What is left to do for a Version that stays when its Module is deleted: nothing else would ever resume it.
 fn release_orphan(module: &ModuleView, child: &VersionState) -> Option<Change> {
-    let of_module = child.controller().is_none() && child.annotation(ADOPT) == Some(module.name());
+    let of_module = module.is_to_adopt(child);
     if !of_module || child.origin != Origin::Here || !child.has_finalizer || child.is_terminating() {
         return None;
     }

@@ -68,16 +68,18 @@ impl Versions {
         self.of(namespace, &Group::Owner(uid.into()))
     }
 
-    /// What concerns a Module besides the Versions that it owns: those with a wanted name, and those that are to be adopted
-    /// by it.
-    pub fn others(&self, module: &ModuleView, selection: &Selection) -> Vec<Arc<VersionState>> {
+    /// The Versions that a Module owns, and those without an owner that are to be adopted by it.
+    pub fn of_module(&self, module: &ModuleView) -> Vec<Arc<VersionState>> {
         let namespace = module.namespace();
-        let mut others = self.of(namespace, &Group::Adopt(namespace.into(), module.name().into()));
-        let known: HashSet<String> = others.iter().map(|version| version.name().to_owned()).collect();
-        let wanted = selection.wanted.iter().filter(|wanted| !known.contains(&wanted.name));
-        others.extend(wanted.filter_map(|wanted| self.named(namespace, &wanted.name)));
-        others.retain(|version| !module.owns(version));
-        others
+        let mut versions = self.owned(namespace, module.uid());
+        versions.extend(self.of(namespace, &Group::Adopt(namespace.into(), module.name().into())));
+        versions
+    }
+
+    /// The Versions with a wanted name that are not those of the Module.
+    pub fn others(&self, module: &ModuleView, selection: &Selection) -> Vec<Arc<VersionState>> {
+        let named = selection.wanted.iter().filter_map(|wanted| self.named(module.namespace(), &wanted.name));
+        named.filter(|version| !module.owns(version) && !module.is_to_adopt(version)).collect()
     }
 
     fn named(&self, namespace: &str, name: &str) -> Option<Arc<VersionState>> {
@@ -190,9 +192,12 @@ mod tests {
         let module = ModuleView::take_from(&mut serde_json::from_value(module).unwrap());
         let selection = super::super::select::select(&module, &[]);
         assert_eq!(selection.wanted.len(), 4);
-        let mut others: Vec<String> =
-            cache.1.others(&module, &selection).iter().map(|version| version.name().to_owned()).collect();
-        others.sort();
-        assert_eq!(others, ["network-2.0.0", "network-3.0.0", "restored"]);
+        let names = |versions: Vec<Arc<VersionState>>| {
+            let mut names: Vec<String> = versions.iter().map(|version| version.name().to_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(cache.1.others(&module, &selection)), ["network-2.0.0", "network-3.0.0"]);
+        assert_eq!(names(cache.1.of_module(&module)), ["network-1.0.0", "restored"]);
     }
 }

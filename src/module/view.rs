@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::address::Addressing;
 use crate::api::requests;
 use crate::api::state::{AddressState, OwnerPolicy, VersionState};
-use crate::api::{MODULE_FINALIZER, ModuleConfig, ModuleSpec, ModuleStatus, REQUESTED_AT};
+use crate::api::{ADOPT, MODULE_FINALIZER, ModuleConfig, ModuleSpec, ModuleStatus, REQUESTED_AT};
 use crate::controller::client;
 
 /// A Module as planning sees it.
@@ -49,6 +49,11 @@ fn address_of(object: &DynamicObject) -> AddressState {
 }
 
 impl ModuleView {
+    /// Whether a Version has no owner, and names this Module as the one that adopts it.
+    pub fn is_to_adopt(&self, version: &VersionState) -> bool {
+        version.controller().is_none() && version.annotation(ADOPT) == Some(self.name())
+    }
+
     /// Parses the parts of a Module and takes them out of `object`: of a long list there is no second copy.
     pub fn take_from(object: &mut DynamicObject) -> Self {
         let address = address_of(object);

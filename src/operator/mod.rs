@@ -9,7 +9,7 @@ mod scope;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::{Client, Config};
 use tokio::sync::{Semaphore, watch};
@@ -74,7 +74,7 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
         lease = acquire_lease(&flags, &config, &client, &ready) => lease,
         () = &mut signal => return Ok(()),
     };
-    version.leading_since = jiff::Timestamp::now();
+    version.leading_since = Instant::now();
     if let Some(lease) = &lease {
         version.leadership = lease.leadership();
     }
@@ -209,7 +209,7 @@ async fn version_context(
         retries: version::retry::Retries::default(),
         secret_polls: version::secret_polls::SecretPolls::default(),
         secret_trials: version::secret_trials::SecretTrials::default(),
-        leading_since: jiff::Timestamp::now(),
+        leading_since: Instant::now(),
         moves: version::context::Moves::default(),
         events,
         metrics,

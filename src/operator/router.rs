@@ -10,9 +10,11 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::watch;
 
+use crate::api::ADOPT;
 use crate::api::state::{ModuleState, VersionState};
 use crate::controller::owners::Owners;
 use crate::controller::watch::is_cached;
+use crate::domain::Release;
 use crate::module;
 use crate::version;
 
@@ -107,11 +109,15 @@ impl Router {
         &self.version.owners
     }
 
-    /// The Modules that a change of this Version concerns: its owner, and those that wait for its name.
+    /// The Modules that a change of this Version concerns: its owner, and those that wait for its name. Of one without an owner,
+    /// that is the Module that it names: another client may just have removed the owner reference.
     fn concerned_modules(&self, version: &VersionState) -> Vec<ObjectRef<ModuleState>> {
         let namespace = version.namespace();
         let mut names = self.module.waiting.for_name(namespace, &version.name_any());
-        names.extend(version.controller().filter(|o| o.kind == "Module").map(|o| o.name.clone()));
+        match version.controller() {
+            Some(owner) => names.extend((owner.kind == "Module").then(|| owner.name.clone())),
+            None => names.extend(named_module(version).map(str::to_owned)),
+        }
         names.into_iter().map(|name| ObjectRef::new(&name).within(namespace)).collect()
     }
 
@@ -148,4 +154,11 @@ impl Router {
             self.versions.state().iter().filter_map(owner).collect()
         });
     }
+}
+
+/// The Module that a Version without an owner names: in the annotation `adopt`, or else in its own name.
+fn named_module(version: &VersionState) -> Option<&str> {
+    let release = Release::parse(&version.version).ok();
+    let by_name = || version.name().strip_suffix(&release?.to_string())?.strip_suffix('-');
+    version.annotation(ADOPT).or_else(by_name)
 }

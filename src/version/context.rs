@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -54,7 +54,7 @@ pub struct Context {
     /// GitHub's rate limits that attempts have met.
     pub rate_limits: RateLimits,
     /// When this process became leader. A standby may have been running for days before.
-    pub leading_since: Timestamp,
+    pub leading_since: Instant,
     /// The moved repositories that an Event has named.
     pub moves: Moves,
     pub events: Events,
@@ -142,6 +142,11 @@ impl Context {
         self.leadership.during(delete).await.map_err(|e| e.into_failure(Timestamp::now()))
     }
 
+    /// When this process became leader, by the clock as it is set now.
+    pub(super) fn leading_since(&self, now: Timestamp) -> Timestamp {
+        now.checked_sub(self.leading_since.elapsed()).unwrap_or(now)
+    }
+
     /// What a decision on a Version depends on besides it.
     pub(super) fn facts<'a>(
         &self,
@@ -155,7 +160,7 @@ impl Context {
             attempt,
             verify_interval: self.verify_interval,
             now,
-            leading_since: self.leading_since,
+            leading_since: self.leading_since(now),
             verified: verified.and_then(|at| now.checked_sub(at.elapsed()).ok()),
             seen,
             fate: self.owners.fate(version),

@@ -150,6 +150,7 @@ fn rests(version: &VersionState, facts: &Facts<'_>) -> bool {
     };
     let expects_other = version.expected_digest.is_some() && version.expected_digest != status.content_digest;
     let is_handled = status.synced
+        && status.checksum.is_some()
         && is_settled(version)
         && !Requests::of(version).any()
         && !expects_other

@@ -58,7 +58,8 @@ fn not_ours(place: &ObjectLocation, found: &Found) -> Failure {
 }
 
 /// Takes over an object of this very version that the status does not record, because of a crash between PUT and status or
-/// because the status is lost; unless a sync is requested that it does not answer.
+/// because the status is lost; unless a sync is requested that it does not answer. A Version without a checksum takes it over
+/// also then: the sync that follows compares with it.
 pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) -> Option<Published> {
     let owner = found.ownership.as_ref()?;
     let repository = target.source_url();
@@ -77,19 +78,20 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
         && owner.source.eq_ignore_ascii_case(&repository)
         && !owner.digest.is_empty()
         && target.expected_digest.as_deref().is_none_or(|expected| expected == owner.digest)
-        && (!target.requests.any() || answered);
+        && (!target.requests.any() || answered || version.status.checksum.is_none());
     fits.then_some(())?;
     Some(Published {
         place: target.location.clone(),
         checksum: found.sha256.clone()?,
         digest: owner.digest.clone(),
-        size: i64::try_from(found.size).unwrap_or(i64::MAX),
+        size: i64::try_from(found.size.unwrap_or_default()).unwrap_or(i64::MAX),
         source: Some(Source {
             url: repository,
             ref_: owner.git_ref.clone(),
             commit: Some(owner.commit.clone()).filter(|c| !c.is_empty()),
         }),
         stored_now: false,
+        answers: !target.requests.any() || answered,
         stored_at: found.stored_at.and_then(|at| Timestamp::from_second(at).ok()),
     })
 }

@@ -39,7 +39,10 @@ fn restarts(ctx: &Context, version: &VersionState) -> Option<Duration> {
 pub(super) fn limited(ctx: &Context, version: &VersionState, attempt: Option<&Attempt>) -> Option<Duration> {
     let account = match attempt {
         Some(attempt) => limited_account(attempt, version)?,
-        None => account_in_status(version, ctx.leading_since, Timestamp::now())?,
+        None => {
+            let now = Timestamp::now();
+            account_in_status(version, ctx.leading_since(now), now)?
+        }
     };
     let left = ctx.rate_limits.left(account, Instant::now())?;
     // As for an attempt that met the limit itself: shortly after its end, spread over some seconds.

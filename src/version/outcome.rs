@@ -58,6 +58,8 @@ pub(crate) struct Published {
     pub(super) source: Option<Source>,
     /// Whether it was stored just now, not found.
     pub(super) stored_now: bool,
+    /// Whether it answers the open requests.
+    pub(super) answers: bool,
     /// When it was stored, by the clock of S3, as far as that says so.
     pub(super) stored_at: Option<Timestamp>,
 }

@@ -64,7 +64,7 @@ impl Snapshot {
         requests: &Requests,
         now: Timestamp,
     ) -> VersionStatus {
-        let Published { place, checksum, digest, size, source, stored_now, stored_at } = published;
+        let Published { place, checksum, digest, size, source, stored_now, answers, stored_at } = published;
         let mut after = if left_behind(&self.version, place).is_empty() {
             self.with(&Outcome::Ready, Reason::Synced, &stored(Some(place)), now)
         } else {
@@ -84,7 +84,9 @@ impl Snapshot {
         let stored_at = stored_at.filter(|_| !stored_now).max(after.last_sync_time.map(|before| before.0));
         let stored_at = if *stored_now { published.stored_at.or(Some(now)) } else { stored_at };
         after.last_sync_time = stored_at.map(|at| Time(condition::whole_seconds(at)));
-        self.answer(requests, false, &mut after);
+        if *answers {
+            self.answer(requests, false, &mut after);
+        }
         after
     }
 

@@ -49,6 +49,7 @@ pub(super) async fn store(
         size: i64::try_from(content.size).unwrap_or(i64::MAX),
         source: Some(source.clone()),
         stored_now: true,
+        answers: true,
         stored_at: None,
     };
     if let Existing::Ours(found) = existing

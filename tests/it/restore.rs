@@ -154,3 +154,68 @@ async fn what_another_module_of_that_name_left_is_not_taken_over() {
     world.module_ready("mod").await;
     assert_eq!(world.version_ready("mod-1.2.0").await["metadata"]["ownerReferences"][0]["name"], "mod");
 }
+
+#[tokio::test]
+async fn a_request_of_long_ago_keeps_no_version_without_status_from_its_object() {
+    let world = World::new("restore-asked").await;
+    let repository = world.tagged("mod", &["v1.0.0", "v1.1.0"]);
+    let operator = world.operator().await;
+    let module = world.module("mod").config("immutable", json!(true));
+    world.apply(&module.versions(&["v1.0.0", "v1.1.0"]));
+    world.module_ready("mod").await;
+    let names = ["mod-1.0.0", "mod-1.1.0"];
+    for name in names {
+        world.kubectl(&["annotate", "version", name, "opendepot.defdev.io/requestedAt=once"]);
+        world.version_when(name, |v| v["status"]["lastHandledRequest"] == "once" && ready(v)).await;
+    }
+    // The object that a move stores was made in answer to nothing.
+    world
+        .patch("module/mod", &json!({"spec": {"moduleConfig": {"storageConfig": {"s3": {"key": "moved"}}}}}));
+    let mut before = Vec::new();
+    for name in names {
+        let is_moved = |v: &Value| {
+            ready(v) && v["status"]["storage"]["key"].as_str().is_some_and(|key| key.starts_with("moved/"))
+        };
+        before.push(world.version_when(name, is_moved).await);
+    }
+    world.module_ready("mod").await;
+    operator.kill().await.unwrap();
+    repository.delete_tag("v1.0.0").unwrap();
+    repository.release("v1.1.0", &main_tf("# moved\n")).unwrap();
+    let bytes = [world.stored(&before[0]).await, world.stored(&before[1]).await];
+    for object in ["version/mod-1.0.0", "version/mod-1.1.0", "module/mod"] {
+        world.kubectl(&["patch", object, "--subresource=status", "--type=merge", "-p", "{\"status\":null}"]);
+    }
+    operator.restart().await.unwrap();
+    for ((name, reason), old) in names.iter().zip(["TagNotFound", "ImmutableContentChanged"]).zip(&before) {
+        let asked_again = |v: &Value| condition(v, "Ready")["reason"] == reason;
+        let new = world.version_when(name, asked_again).await;
+        assert_eq!(new["status"]["synced"], true, "{new:#}");
+        for field in ["storage", "checksum", "contentDigest"] {
+            assert_eq!(new["status"][field], old["status"][field], "{field}");
+        }
+    }
+    world.objects_are(2).await;
+    assert!(bytes == [world.stored(&before[0]).await, world.stored(&before[1]).await]);
+}
+
+#[tokio::test]
+async fn a_version_that_loses_its_owner_gets_it_back_or_is_reported() {
+    let world = World::new("owner-lost").await;
+    world.tagged("mod", &["v1.0.0"]);
+    let _operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    world.module_ready("mod").await;
+    let version = world.version_ready("mod-1.0.0").await;
+    let remove = r#"[{"op": "remove", "path": "/metadata/ownerReferences"}]"#;
+    world.kubectl(&["patch", "version", "mod-1.0.0", "--type=json", "-p", remove]);
+    let uid = &version["metadata"]["ownerReferences"][0]["uid"];
+    world.version_when("mod-1.0.0", |v| &v["metadata"]["ownerReferences"][0]["uid"] == uid).await;
+    // All that names the Module is gone, but for the name.
+    let bare = json!({
+        "apiVersion": version["apiVersion"], "kind": "Version", "spec": version["spec"],
+        "metadata": {"name": "mod-1.0.0", "namespace": world.name},
+    });
+    world.bed.kubectl_with(&["replace", "-f", "-"], &bare.to_string()).unwrap().ok().unwrap();
+    world.module_when("mod", |m| condition(m, "Ready")["reason"] == "NameTaken").await;
+}

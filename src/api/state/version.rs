@@ -10,12 +10,12 @@ use serde_json::Value;
 use super::intern::Interner;
 use super::status::{MESSAGE, StatusState};
 use super::{RawObject, boxed, flag, retains, shared_text, text};
-use crate::api::version::VersionSpec;
+use crate::api::version::{TYPE_MODULE, VersionSpec};
 use crate::api::{
     ADOPT, FINALIZER, GROUP, MODULE_REQUEST, ModuleConfig, ORIGINAL_FINALIZER, REQUESTED_AT, S3Config,
 };
-use crate::domain::canonical_endpoint;
 use crate::domain::text::cut;
+use crate::domain::{Release, canonical_endpoint};
 
 /// A Version as the watch cache keeps it, and as a reconcile decides on it.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +129,18 @@ impl VersionState {
     /// Whether this configuration leads to the same bytes at the same location, the file name apart.
     pub fn has_placement_of(&self, config: &ModuleConfig) -> bool {
         self.config.as_ref().is_some_and(|own| own.placement() == config.placement())
+    }
+
+    /// Whether this is a Version of a module, and of this release.
+    pub fn is_release(&self, release: &Release) -> bool {
+        *self.type_ == *TYPE_MODULE && Release::parse(&self.version).is_ok_and(|own| own == *release)
+    }
+
+    /// Whether a Module with this configuration may adopt it. The operator writes the annotation `adopt` too, and it survives the
+    /// Module: a new Module of that name may be another one.
+    pub fn is_adoptable(&self, config: &ModuleConfig) -> bool {
+        let fits = self.origin == Origin::Here && self.file_name.is_some() && self.has_placement_of(config);
+        self.origin == Origin::User || fits
     }
 
     /// A hash of the bucket and its canonical endpoint. Versions of one store share permits.

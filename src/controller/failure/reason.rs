@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::columns::{About, Kind, Recheck};
 use super::reasons::Reason;
+use crate::api::claim::NotAddressable;
 
 impl Reason {
     /// Whether a condition with this reason reports progress or rest instead of a failure. A condition without a reason
@@ -68,6 +69,17 @@ impl FromStr for Reason {
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == word).ok_or(UnknownReason)
+    }
+}
+
+impl From<&NotAddressable> for Reason {
+    fn from(why: &NotAddressable) -> Self {
+        match why {
+            NotAddressable::Name(_) => Self::NameNotAddressable,
+            NotAddressable::RegistryName(_) => Self::RegistryNameInvalid,
+            NotAddressable::ProviderMissing => Self::ProviderMissing,
+            NotAddressable::Provider(_) => Self::ProviderNotAddressable,
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use super::super::file_name::FileName;
 use super::super::finalizer;
 use super::super::finalizer::Need;
 use super::super::plan::Plan;
-use super::{ChildFixture, ModuleFixture, child, failed_child, merge, module, stored_child};
+use super::super::refused::Refused;
+use super::super::view::ModuleView;
+use super::{ChildFixture, ModuleFixture, child, failed_child, merge, module, pass, stored_child};
 use crate::api::state::VersionState;
 use crate::api::target::is_stored;
 use crate::api::{
@@ -459,4 +461,23 @@ fn with_a_full_record_nothing_new_is_made_and_all_else_goes_on() {
     );
     let next = tight.plan(&[child("1.0.0")]);
     assert_eq!((created(&next).len(), wait(&next)), (0, vec!["network-2.0.0".to_owned()]));
+}
+
+#[test]
+fn while_the_status_is_refused_no_version_goes_whose_digest_it_lacks() {
+    let view = |published: Value, immutable: bool| {
+        let module = module().with_versions(["2.0.0"]).immutable(published);
+        module.with_config(json!({"immutable": immutable})).view()
+    };
+    let children = [stored_child("1.0.0"), stored_child("1.1.0"), failed_child("1.2.0")];
+    let left = |view: &ModuleView| {
+        let mut plan = pass(view, &children, &Refused::default(), None).plan;
+        let children: Vec<VersionState> = children.iter().map(ChildFixture::lean).collect();
+        plan.without_status(view, &children.iter().collect::<Vec<_>>());
+        let deleted: Vec<String> = deleted(&plan).into_iter().map(str::to_owned).collect();
+        (created(&plan).len(), deleted)
+    };
+    let recorded = view(json!({"1.0.0": "h1:1.0.0"}), true);
+    assert_eq!(left(&recorded), (0, vec!["network-1.0.0".to_owned(), "network-1.2.0".to_owned()]));
+    assert_eq!(left(&view(json!({}), false)).1.len(), 3, "there is nothing to record");
 }

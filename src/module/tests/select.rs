@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::select::Selection;
 use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
+use crate::api::ADOPT;
 use crate::domain::Release;
 
 fn wanted(selection: &Selection) -> Vec<String> {
@@ -49,6 +50,21 @@ fn a_bad_new_tag_never_costs_the_last_good_release() {
         select(&module, &good().into_iter().map(ChildFixture::terminating).collect::<Vec<_>>()),
         ["2.0.0"]
     );
+}
+
+#[test]
+fn a_restore_without_owner_references_costs_no_good_release() {
+    let module = module().with_versions(["1.0.0", "1.1.0", "2.0.0"]).with_limit(1);
+    let restored = |child: ChildFixture| child.ownerless().annotated(ADOPT, "network");
+    let bad = restored(failed_child("2.0.0"));
+    let children = [restored(stored_child("1.1.0")), bad.clone()];
+    assert_eq!(select(&module, &children), ["1.1.0", "2.0.0"]);
+    // Without its status, it is left alone until that is known.
+    let blank = [restored(child("1.0.0")), restored(child("1.1.0")), bad.clone()];
+    assert_eq!(select(&module, &blank), ["2.0.0"]);
+    assert!(module.plan(&blank).delete.is_empty());
+    let other = [stored_child("1.1.0").ownerless().annotated(ADOPT, "another"), bad];
+    assert_eq!(select(&module, &other), ["2.0.0"], "another Module's");
 }
 
 #[test]

@@ -291,6 +291,8 @@ fn left_behind() -> Fixture {
 #[test]
 fn what_is_stored_and_said_waits_for_its_verification() {
     assert!(matches!(decision(&stored()), Action::Rest(Some(due)) if due > at(NOW)));
+    let lost = stored().with(json!({"status": {"checksum": null}}));
+    assert_eq!(word(&decision(&lost)), "publish", "without a checksum it is not known what is stored");
     let never = Facts { verify_interval: None, ..facts() };
     assert!(matches!(decide(&stored().version(), &never), Action::Rest(None)));
     let late = Facts { leading_since: at(0), ..facts() };

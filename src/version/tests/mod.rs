@@ -135,6 +135,7 @@ fn proof(target: &Target) -> Published {
             commit: Some("c0ffee".into()),
         }),
         stored_now: true,
+        answers: true,
         stored_at: None,
     }
 }

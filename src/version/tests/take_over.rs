@@ -11,7 +11,7 @@ use crate::storage::{Found, Ownership};
 /// The object that a publish of the fixtures leaves in the bucket.
 fn object() -> Found {
     Found {
-        size: 100,
+        size: Some(100),
         sha256: Some("c3Vt".into()),
         ownership: Some(Ownership {
             namespace: "acme".into(),
@@ -82,7 +82,7 @@ fn what_has_other_bytes_than_an_immutable_version_published_is_not_taken() {
 #[test]
 fn a_damaged_object_is_not_taken_for_what_its_metadata_says() {
     let restoring = stored().with_status(&stored().current().restoring("changed", at(300)));
-    assert!(!taken(&restoring, &Found { size: 7, ..object() }), "cut short");
+    assert!(!taken(&restoring, &Found { size: Some(7), ..object() }), "cut short");
     assert!(!taken(&restoring, &Found { sha256: Some("b3RoZXI=".into()), ..object() }), "other bytes");
     assert!(taken(&restoring, &object()), "it was put back");
 }
@@ -90,7 +90,7 @@ fn a_damaged_object_is_not_taken_for_what_its_metadata_says() {
 #[test]
 fn what_is_missing_or_damaged_at_the_recorded_place_is_lost() {
     let there = || Existing::Ours(Box::new(object()));
-    let cut = || Existing::Ours(Box::new(Found { size: 7, ..object() }));
+    let cut = || Existing::Ours(Box::new(Found { size: Some(7), ..object() }));
     let other = || Existing::Ours(Box::new(Found { sha256: Some("bmV3".into()), ..object() }));
     let moved = || stored().with(json!({"spec": {"fileName": "second.zip"}}));
     let lost = || stored().with(json!({"status": {"synced": false}}));
@@ -153,6 +153,39 @@ fn a_token_on_the_object_that_the_status_records_answers_nothing() {
     }
     let lost = version().annotated(REQUESTED_AT, "1");
     assert!(taken(&lost, &carrying(Some(60))), "without a status, what it carries is all that is known");
+}
+
+#[test]
+fn a_version_without_a_checksum_takes_its_object_over_and_answers_only_what_that_carries() {
+    let carrying = owned(|o| o.request = Some("1".into()));
+    let answers = |version: &Fixture, found: &Found| {
+        take_over(&version.version(), &version.target(), found).map(|published| published.answers)
+    };
+    let unmarked = version().with(json!({"status": {"pendingForce": "retry:0"}}));
+    for (version, expected) in [
+        (version(), true),
+        (version().annotated(REQUESTED_AT, "1"), true),
+        (version().annotated(REQUESTED_AT, "2"), false),
+        (version().annotated(REQUESTED_AT, "1").annotated(MODULE_REQUEST, "token"), false),
+        (version().forced(), false),
+        (stored().annotated(REQUESTED_AT, "2").with(json!({"status": {"checksum": null}})), false),
+        (unmarked, false),
+    ] {
+        assert_eq!(answers(&version, &carrying), Some(expected), "{}", version.0);
+        let view = version.version();
+        let published = take_over(&view, &version.target(), &carrying).unwrap();
+        let target = version.target();
+        let after =
+            version.clone().with_status(&version.current().published(&published, &target.requests, at(200)));
+        assert_eq!(
+            after.target().requests.any(),
+            !expected,
+            "what it does not answer stays open: {}",
+            after.0
+        );
+    }
+    let pinned = version().forced().with(json!({"spec": {"expectedDigest": "h1:other"}}));
+    assert_eq!(answers(&pinned, &carrying), None);
 }
 
 #[test]
