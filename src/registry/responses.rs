@@ -57,11 +57,11 @@ pub(super) fn link_refused() -> Response<Body> {
     error(StatusCode::FORBIDDEN, "Forbidden: link not valid", sentence)
 }
 
-pub(super) fn method_not_allowed(head: bool) -> Response<Body> {
-    let (methods, sentence) = if head {
-        ("GET, HEAD", "Only GET and HEAD are answered here.\n")
-    } else {
-        ("GET", "Only GET is answered here.\n")
+/// `methods`: those that are answered at this path, such as `GET, HEAD`.
+pub(super) fn method_not_allowed(methods: &'static str) -> Response<Body> {
+    let sentence = match methods.split_once(", ") {
+        Some((one, other)) => format!("Only {one} and {other} are answered here.\n"),
+        None => format!("Only {methods} is answered here.\n"),
     };
     let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", sentence);
     set(&mut answer, header::ALLOW, methods);

@@ -49,7 +49,8 @@ pub(super) fn read(source: &str) -> Result<Folder, String> {
     }
     for settings in root.get("terraform").into_iter().flat_map(objects) {
         folder.required_version.extend(settings.get("required_version").and_then(plain));
-        for (name, required) in settings.get("required_providers").into_iter().flat_map(objects).flatten() {
+        let required = settings.get("required_providers").into_iter().flat_map(objects).flatten();
+        for (name, required) in required.filter(|(name, _)| !is_comment(name)) {
             let entry = |key| required.get(key).and_then(plain);
             let version = plain(required).or_else(|| entry("version"));
             folder.providers.push(Provider { name: name.clone(), source: entry("source"), version });
@@ -73,6 +74,11 @@ fn input(name: &str, body: &Object) -> Input {
     }
 }
 
+/// Whether a property is a comment, by Terraform's JSON syntax.
+fn is_comment(name: &str) -> bool {
+    name == "//"
+}
+
 /// The blocks of a kind, with their first label.
 fn labelled<'a>(root: &'a Value, block: &str) -> impl Iterator<Item = (&'a str, &'a Object)> {
     let blocks = root.get(block).into_iter().flat_map(objects);
@@ -81,8 +87,7 @@ fn labelled<'a>(root: &'a Value, block: &str) -> impl Iterator<Item = (&'a str, 
 
 /// The bodies that an object has by label.
 fn bodies(labels: &Object) -> impl Iterator<Item = (&str, &Object)> {
-    // A property `//` is a comment.
-    let labels = labels.iter().filter(|(label, _)| *label != "//");
+    let labels = labels.iter().filter(|(label, _)| !is_comment(label));
     labels.flat_map(|(label, body)| objects(body).map(|body| (label.as_str(), body)))
 }
 

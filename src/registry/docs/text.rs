@@ -58,6 +58,7 @@ fn tokens(source: &str) -> Vec<&str> {
     while let Some(next) = rest.chars().next() {
         let (len, is_kept) = match next {
             '"' => (string_end(rest), true),
+            '<' if rest.starts_with("<<") => (heredoc_end(rest).unwrap_or(1), true),
             '#' => (rest.find('\n').unwrap_or(rest.len()), false),
             '/' if rest.starts_with("//") => (rest.find('\n').unwrap_or(rest.len()), false),
             '/' if rest.starts_with("/*") => (rest.find("*/").map_or(rest.len(), |end| end + 2), false),
@@ -88,6 +89,24 @@ fn string_end(text: &str) -> usize {
     text.len()
 }
 
+/// Where the heredoc at the start of `text` ends, before the line break behind its delimiter. White space in it is content.
+fn heredoc_end(text: &str) -> Option<usize> {
+    let (first, body) = text.split_once('\n')?;
+    let delimiter = first.trim_start_matches("<<").trim_start_matches('-').trim();
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    if delimiter.is_empty() || !delimiter.chars().all(is_name) {
+        return None;
+    }
+    let mut end = first.len() + 1;
+    for line in body.split_inclusive('\n') {
+        if line.trim() == delimiter {
+            return Some(end + line.trim_end().len());
+        }
+        end += line.len();
+    }
+    Some(text.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +127,7 @@ mod tests {
             ("list(string)", "list( string )"),
             ("[1, 2]", "[\n  1,\n  2,\n]"),
             ("{}", "{ }"),
+            ("[<<E\na\nE\n, 1]", "[<<E\na\nE\n, 1 # one\n]"),
             ("true", "true // yes"),
             ("{\n  a = {\n    b = 1\n  }\n  c = 2\n}", "{ a = { b = 1 }, c = 2 }"),
         ];
@@ -121,6 +141,10 @@ mod tests {
             ("a - b", "a - b - c"),
             ("[\"a\", \"b\"]", "[\"a,b\"]"),
             ("\"\\\"#\"", "\"\\\"\""),
+            ("<<-EOT\nhttps://a.example\nEOT", "<<-EOT\nhttps://b.example\nEOT"),
+            ("<<EOT\n#!/bin/sh\nEOT\n", "<<EOT\n#!/bin/bash\nEOT\n"),
+            ("<<-EOT\n  a:\n    b\n  EOT", "<<-EOT\n  a:\n  b\n  EOT"),
+            ("{\n  a = <<E\nit's \"\nE\n  b = 1\n}", "{\n  a = <<E\nit's \"\nE\n  b = 2\n}"),
         ];
         for (one, other) in different {
             assert_ne!(canonical(one), canonical(other));

@@ -94,13 +94,17 @@ impl Service {
         let Some(route) = path::route(uri.path()) else {
             return match page(uri.path(), uri.query()) {
                 Some(page) => (of_page(&page), self.pages.answer(page, uri, method, headers, peer).await),
-                None => (Endpoint::Other, responses::no_such_path()),
+                None => session::methods(uri.path())
+                    .map_or((Endpoint::Other, responses::no_such_path()), |methods| {
+                        (Endpoint::Login, responses::method_not_allowed(methods))
+                    }),
             };
         };
         let endpoint = endpoint(&route);
         let head = method == Method::HEAD && endpoint == Endpoint::Archive;
         if method != Method::GET && !head {
-            return (endpoint, responses::method_not_allowed(endpoint == Endpoint::Archive));
+            let methods = if endpoint == Endpoint::Archive { "GET, HEAD" } else { "GET" };
+            return (endpoint, responses::method_not_allowed(methods));
         }
         let answer = match route {
             Route::Discovery => responses::discovery(self.sessions.discovery()),
@@ -149,14 +153,21 @@ impl Service {
     ) -> Response<Body> {
         let address = self.aliases.canonical(address);
         let json = |module: &Arc<ServedModule>| {
-            Some(encoded(detail(module, module.stored_or_latest(release.as_ref())?)))
+            if let Some(version) = module.stored_or_latest(release.as_ref()) {
+                return Some(Ok(encoded(detail(module, version))));
+            }
+            match module.version(release.as_ref()?)? {
+                index::Asked::Withdrawn(reason) => Some(Err(reason.to_owned())),
+                index::Asked::Served(_) => None,
+            }
         };
         let found = async {
             let identity = self.access.identify(headers, peer.network()).await?;
             self.find(&identity, peer, &address, json).await
         };
         match found.await {
-            Ok(Some(encoded)) => headers::conditional(&encoded, headers),
+            Ok(Some(Ok(encoded))) => headers::conditional(&encoded, headers),
+            Ok(Some(Err(reason))) => responses::withdrawn(&reason),
             Ok(None) if release.is_some() => responses::version_not_found(),
             Ok(None) => responses::module_not_found(),
             Err(denied) => responses::denied(denied),

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Response, StatusCode, header};
 use super::shell::{Viewer, message};
 use crate::registry::auth::Denied;
 use crate::registry::http::Body;
-use crate::registry::http::answer::{answer, may_retry, set};
+use crate::registry::http::answer::{answer, bearer, may_retry, set};
 
 pub(super) const NO_DOCS: &str = "documentation not available";
 
@@ -37,6 +37,7 @@ pub(super) fn refused(denied: Denied, viewer: &Viewer) -> Response<Body> {
         Denied::TooMany { .. } | Denied::Unavailable { .. } => (why, "Not now", why),
     };
     let page = message(viewer, denied.status(), phrase, title, sentence);
+    let page = if matches!(denied, Denied::Unauthenticated(_)) { bearer(page) } else { page };
     may_retry(page, denied.retry_after())
 }
 

@@ -13,6 +13,7 @@ use super::seer::Seer;
 use super::shell::Page;
 use super::shown::date;
 use super::visible::{readable, visible};
+use crate::controller::failure::Reason;
 use crate::domain::text::plural;
 use crate::registry::auth::Denied;
 use crate::registry::http::{Body, Peer};
@@ -54,7 +55,7 @@ impl Pages {
 
     async fn entries(&self, filter: &Filter, query: &Query, seer: &Seer) -> Result<Vec<Arc<Entry>>, Denied> {
         let canonical = |namespace: &String| self.aliases.canonical_namespace(namespace).to_owned();
-        let namespace = filter.namespace.as_ref().map(canonical);
+        let namespace = filter.namespace.as_ref().or(query.namespace.as_ref()).map(canonical);
         let filter = Filter { namespace, ..filter.clone() };
         // What does not match is not reviewed.
         let selected = selected(self.index.entries(), &filter, query);
@@ -125,7 +126,10 @@ fn card(entry: &Entry, reads: bool) -> Markup {
                 @if let Some(time) = latest.published { span { (date(time)) } }
             }
             @if let Some(served) = &entry.served { span { (plural(served.listed().count(), "version")) } }
-            @if let Some(why) = entry.not_served { span.state.bad { (word(why)) } }
+            @if let Some(why) = entry.not_served {
+                span.state.bad { (word(why)) }
+                @if let Some(reason) = reason(entry) { span.state.bad { (reason) } }
+            }
             @else if latest.is_none() { span.state { "nothing stored yet" } }
         }
         @if let Some(message) = entry.message.as_deref().filter(|_| reads) { p.why { (message) } }
@@ -139,6 +143,15 @@ pub(super) fn word(why: NotServed) -> &'static str {
         NotServed::AddressTaken => "address taken by another Module",
         NotServed::Shadowed => "hidden by an alias",
         NotServed::Waiting => "waiting for its address",
+    }
+}
+
+/// The reason of the condition of a Module that is not served.
+pub(super) fn reason(entry: &Entry) -> Option<Reason> {
+    match (entry.not_served?, &entry.claim) {
+        (NotServed::AddressTaken, _) => Some(Reason::AddressTaken),
+        (NotServed::NotAddressable, Err(why)) => Some(Reason::from(why)),
+        _ => None,
     }
 }
 

@@ -44,7 +44,7 @@ use self::shell::{Page, Viewer, style};
 use super::auth::{Asked, Denied, Right};
 use super::http::{Body, Peer};
 use super::index::Entry;
-use super::responses;
+use super::{responses, session};
 use crate::domain::{Address, Release};
 
 pub use self::pages::Pages;
@@ -66,7 +66,7 @@ impl Pages {
         peer: Peer,
     ) -> Response<Body> {
         if method != Method::GET {
-            return responses::method_not_allowed(false);
+            return responses::method_not_allowed(session::methods(uri.path()).unwrap_or("GET"));
         }
         let answer = self.complete(page, uri, headers, peer).await;
         match self.unsent.count(answer).await {

@@ -36,6 +36,8 @@ pub struct Query {
     pub offset: usize,
     /// `limit`: how many to show.
     pub limit: Option<usize>,
+    /// `namespace`, where the path has none: the first part of the address.
+    pub namespace: Option<String>,
     /// `provider`: the last part of the address.
     pub provider: Option<String>,
 }
@@ -136,6 +138,7 @@ impl Query {
                 "q" => query.words = value.chars().filter(|c| !c.is_control()).take(LONGEST).collect(),
                 "offset" => query.offset = value.parse().unwrap_or(0),
                 "limit" => query.limit = value.parse().ok(),
+                "namespace" => query.namespace = Some(value.chars().take(LONGEST).collect()),
                 "provider" => query.provider = Some(value.chars().take(LONGEST).collect()),
                 _ => {}
             }

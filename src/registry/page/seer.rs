@@ -8,7 +8,7 @@ use super::login::Offer;
 use super::pages::Pages;
 use super::shell::{Page, Viewer, with_forms};
 use crate::registry::auth::{Denied, Identity, Kind};
-use crate::registry::http::answer::may_retry;
+use crate::registry::http::answer::{bearer, may_retry};
 use crate::registry::http::{Body, Peer};
 use crate::registry::session::Refused;
 
@@ -55,6 +55,7 @@ impl Pages {
         }
         let viewer = Viewer::at(back, None);
         let page = self.login_page(&viewer, Some(&refused.sentence), refused.status, refused.phrase);
+        let page = if refused.status == StatusCode::UNAUTHORIZED { bearer(page) } else { page };
         may_retry(page, refused.retry_after)
     }
 

@@ -9,7 +9,7 @@ use super::path::Query;
 use super::shown::{date, meaning, short, size};
 use crate::domain::text::{hex, plural};
 use crate::domain::{Address, Release};
-use crate::registry::index::{Entry, Missing, ServedModule, ServedVersion, WhyMissing};
+use crate::registry::index::{Entry, Missing, NotServed, ServedModule, ServedVersion, WhyMissing};
 use crate::registry::path::encoded;
 
 /// Versions on the page of a module, and on a page of versions.
@@ -64,7 +64,7 @@ pub(super) fn page(entry: &Entry, address: &Address, query: &Query, reads: bool)
             a href="/" { "Modules" } span aria-hidden="true" { "/" } a href={ "/modules/" (address) } { (address) }
         }
         h1 { "Versions of " (address.name) }
-        @if let Some(why) = entry.not_served { (not_served(entry, list::word(why), reads)) }
+        @if let Some(why) = entry.not_served { (not_served(entry, why, reads)) }
         p.count { (plural(rows.len(), "version")) }
         @if let Some(module) = module { (table(address, shown, module, None, reads)) } @else { (missing_only(shown, reads)) }
         (list::pager(&format!("/modules/{address}/versions"), query, rows.len(), PER_PAGE))
@@ -72,11 +72,11 @@ pub(super) fn page(entry: &Entry, address: &Address, query: &Query, reads: bool)
 }
 
 /// Why a Module is not served.
-fn not_served(entry: &Entry, word: &str, reads: bool) -> Markup {
+fn not_served(entry: &Entry, why: NotServed, reads: bool) -> Markup {
     let message = entry.message.as_deref().filter(|_| reads);
     html! {
         div.notice.bad role="note" {
-            p { b { "Not served: " (word) ". " }
+            p { b { "Not served: " (list::word(why)) @if let Some(reason) = list::reason(entry) { " (" (reason) ")" } ". " }
                 (message.unwrap_or("The condition Addressable of the Module has the details."))
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -12,6 +13,8 @@ use crate::registry::index::Entry;
 
 /// Modules of a namespace that are asked for one by one, where not all may be downloaded.
 const ONE_BY_ONE: usize = 100;
+/// The same in all namespaces together: an identity may cause a limited number of reviews.
+const ONE_BY_ONE_IN_ALL: usize = 200;
 /// Questions at once.
 const AT_ONCE: usize = 8;
 /// How long a list waits for the answers. Those that come later are known when the list is asked for again.
@@ -34,7 +37,8 @@ pub(super) async fn readable(access: &Access, seer: &Seer, entries: Vec<Arc<Entr
 }
 
 /// The entries to which the viewer has a right. Each namespace is asked for as a whole first. Where that is refused, its first
-/// hundred Modules are asked for one by one. The first question without an answer ends it.
+/// hundred Modules are asked for one by one, as far as the limits of reviews permit: what is not asked for is not shown. Any
+/// other question without an answer ends it.
 async fn permitted(
     access: &Access,
     seer: &Seer,
@@ -50,13 +54,19 @@ async fn permitted(
         let asked = Asked { namespace: &namespace, name: &object, system: "", holder: Some(&object) };
         access.sees(&seer.identity, seer.peer.network(), right, asked).await
     };
+    let left = AtomicUsize::new(ONE_BY_ONE_IN_ALL);
+    let may_ask = || left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
     let namespaces = stream::iter(namespaces.into_iter().map(|(namespace, entries)| async move {
         if has(namespace, "".into()).await? {
             return Ok(entries);
         }
-        let one_by_one = stream::iter(entries.into_iter().take(ONE_BY_ONE).map(|entry| async move {
-            let has = has(entry.namespace.clone(), entry.object.clone()).await?;
-            Ok::<_, Denied>(has.then_some(entry))
+        let asked = entries.into_iter().take(ONE_BY_ONE).take_while(|_| may_ask());
+        let one_by_one = stream::iter(asked.map(|entry| async move {
+            match has(entry.namespace.clone(), entry.object.clone()).await {
+                Ok(has) => Ok(has.then_some(entry)),
+                Err(Denied::TooMany { .. }) => Ok(None),
+                Err(denied) => Err(denied),
+            }
         }));
         let permitted: Vec<Option<Arc<Entry>>> = one_by_one.buffered(AT_ONCE).try_collect().await?;
         Ok(permitted.into_iter().flatten().collect())

@@ -29,6 +29,16 @@ pub fn action(method: &Method, path: &str) -> Option<Action> {
     }
 }
 
+/// The methods that a path of signing in is asked with; `None` for other paths.
+pub fn methods(path: &str) -> Option<&'static str> {
+    match path {
+        "/login" => Some("GET, POST"),
+        "/logout" => Some("POST"),
+        "/login/start" | super::login::CALLBACK => Some("GET"),
+        _ => None,
+    }
+}
+
 impl Action {
     /// Whether its request has a form as its body.
     pub const fn has_form(self) -> bool {

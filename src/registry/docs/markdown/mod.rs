@@ -3,6 +3,7 @@
 //! READMEs of modules need raw HTML: `terraform-docs` writes `<br>`, `<a name>`, `<pre>`. So Markdown is rendered with it, and a
 //! sanitiser keeps what neither runs nor loads anything. Images would tell their hosts who reads the page: they become links.
 
+mod images;
 mod links;
 mod raw_html;
 
@@ -15,7 +16,7 @@ use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, 
 pub use links::Links;
 
 use links::PREFIX;
-use raw_html::flat;
+use raw_html::{flat, joined};
 
 /// The longest README that is rendered, in bytes.
 const LONGEST: usize = 256 << 10;
@@ -29,7 +30,7 @@ pub fn to_html(markdown: &str, links: &Links, folder: &str) -> String {
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_GFM;
     let mut rewritten = Rewritten::default();
-    rewritten.add_all(flat(Parser::new_ext(markdown, options)));
+    rewritten.add_all(flat(joined(Parser::new_ext(markdown, options))));
     let mut rendered = String::with_capacity(markdown.len() * 2);
     html::push_html(&mut rendered, rewritten.events.into_iter());
     sanitised(&rendered, links, folder)
@@ -47,10 +48,9 @@ fn sanitised(html: &str, links: &Links, folder: &str) -> String {
         .rm_generic_attributes(["title", "lang"])
         .url_schemes(HashSet::from(["https", "http", "mailto"]))
         .link_rel(Some("nofollow noopener noreferrer"))
-        .id_prefix(Some(PREFIX))
         .attribute_filter(move |element, attribute, value| match (element, attribute) {
             (_, "href") => links.resolve(value, &folder).map(Cow::Owned),
-            (_, "name") => Some(Cow::Owned(format!("{PREFIX}{value}"))),
+            (_, "name" | "id") => Some(Cow::Owned(format!("{PREFIX}{value}"))),
             (_, "cite" | "src") => None,
             ("code", "class") => value.starts_with("language-").then_some(Cow::Borrowed(value)),
             _ => Some(Cow::Borrowed(value)),
@@ -62,8 +62,11 @@ fn sanitised(html: &str, links: &Links, folder: &str) -> String {
 #[derive(Default)]
 struct Rewritten<'a> {
     events: Vec<Event<'a>>,
+    /// The ids that exist, and the last number behind each.
     slugs: HashMap<String, usize>,
     in_link: usize,
+    /// Where the descriptions of the open images begin.
+    images: Vec<usize>,
 }
 
 impl<'a> Rewritten<'a> {
@@ -84,11 +87,17 @@ impl<'a> Rewritten<'a> {
                 Event::Start(Tag::Image { dest_url, .. }) => {
                     let link = self.image(dest_url);
                     self.events.extend(link);
+                    self.images.push(self.events.len());
                 }
-                Event::End(TagEnd::Image) if self.in_link == 0 => {
-                    self.events.push(Event::End(TagEnd::Link));
+                Event::End(TagEnd::Image) => {
+                    // A link needs a text.
+                    if self.images.pop() == Some(self.events.len()) {
+                        self.events.push(Event::Text("image".into()));
+                    }
+                    if self.in_link == 0 {
+                        self.events.push(Event::End(TagEnd::Link));
+                    }
                 }
-                Event::End(TagEnd::Image) => {}
                 event => {
                     match &event {
                         Event::Start(Tag::Link { .. }) => self.in_link += 1,
@@ -122,9 +131,14 @@ impl<'a> Rewritten<'a> {
         let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         let slug: String =
             kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect();
-        let count = self.slugs.entry(slug.clone()).or_default();
-        *count += 1;
-        if *count == 1 { slug } else { format!("{slug}-{}", *count - 1) }
+        let mut id = slug.clone();
+        while self.slugs.contains_key(&id) {
+            let last = self.slugs.entry(slug.clone()).or_default();
+            *last += 1;
+            id = format!("{slug}-{last}");
+        }
+        self.slugs.insert(id.clone(), 0);
+        id
     }
 }
 

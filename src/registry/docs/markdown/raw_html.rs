@@ -1,14 +1,33 @@
-//! Raw HTML in a README: it stays flat, and images become links.
+//! Raw HTML in a README: it stays flat, and its images become links.
 
 use pulldown_cmark::Event;
+
+use super::images::OpenLinks;
 
 /// The most elements within each other. The HTML parser takes quadratic time for deep trees.
 const DEPTH: usize = 48;
 
+/// Raw HTML in one piece: the parser gives each line of it alone, and a tag may extend over several.
+pub(super) fn joined<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
+    let mut events = events.peekable();
+    std::iter::from_fn(move || {
+        let event = events.next()?;
+        let Event::Html(first) = event else { return Some(event) };
+        let mut html = first.into_string();
+        while let Some(Event::Html(next)) = events.next_if(|next| matches!(next, Event::Html(_))) {
+            html.push_str(&next);
+        }
+        Some(Event::Html(html.into()))
+    })
+}
+
 /// Events without what is nested too deeply: elements lose their tags there, and raw HTML is shown as text.
 pub(super) fn flat<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
     let (mut depth, mut open) = (0_usize, Vec::new());
+    let mut links = OpenLinks::default();
     events.filter_map(move |event| match event {
+        Event::Start(tag) if links.drop_start(&tag) => None,
+        Event::End(tag) if links.drop_end(tag) => None,
         Event::Start(tag) => {
             depth += 1;
             (depth <= DEPTH).then_some(Event::Start(tag))
@@ -20,7 +39,7 @@ pub(super) fn flat<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator
         Event::Html(html) | Event::InlineHtml(html) => {
             let before = open.clone();
             if is_flat(&html, &mut open, DEPTH.saturating_sub(depth)) {
-                return Some(Event::InlineHtml(images_as_links(&html).into()));
+                return Some(Event::InlineHtml(links.in_place_of_images(&html).into()));
             }
             open = before;
             Some(Event::Text(html))
@@ -88,35 +107,4 @@ fn is_formatting(name: &str) -> bool {
             | "tt"
             | "u"
     )
-}
-
-/// Raw HTML with a link in place of each image. It is sanitised later.
-fn images_as_links(html: &str) -> String {
-    let lower = html.to_ascii_lowercase();
-    let mut out = String::with_capacity(html.len());
-    let mut done = 0;
-    while let Some(found) = lower[done..].find("<img") {
-        let start = done + found;
-        let end = lower[start..].find('>').map_or(lower.len(), |end| start + end + 1);
-        out.push_str(&html[done..start]);
-        done = end;
-        let tag = &html[start..end];
-        let plain = |text: &str| text.replace(['"', '<', '>'], "");
-        if let Some(source) = attribute(tag, "src") {
-            let text = attribute(tag, "alt").filter(|alt| !alt.trim().is_empty()).unwrap_or("image");
-            out.extend(["<a href=\"", &plain(source), "\">", &plain(text), "</a>"]);
-        }
-    }
-    out.push_str(&html[done..]);
-    out
-}
-
-/// The value of an attribute of a tag.
-fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
-    let start = tag.to_ascii_lowercase().find(&format!(" {name}="))? + name.len() + 2;
-    let value = tag.get(start..)?;
-    match value.chars().next()? {
-        quote @ ('"' | '\'') => value[1..].split(quote).next(),
-        _ => value.split(|c: char| c.is_whitespace() || c == '>').next(),
-    }
 }

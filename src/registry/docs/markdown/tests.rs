@@ -52,6 +52,37 @@ fn links_lead_to_the_repository_at_the_commit_and_images_are_links() {
 }
 
 #[test]
+fn images_of_raw_html_are_links_with_a_text_and_never_within_a_link() {
+    let (block, inline) = (
+        "<p align=\"center\">\n  <img\n    alt=\"z\"\n    SRC = \"https://x/y.png\"\n  >\n</p>",
+        "a <img\tsrc='https://x/y.png' alt=z> b",
+    );
+    for markdown in [block, inline, "<!-- <a href=x> --><img src=https://x/y.png alt=\"a > z\">"] {
+        let html = html(markdown);
+        assert!(html.contains("<a href=\"https://x/y.png\"") && html.contains("z</a>"), "{markdown}: {html}");
+        assert!(!html.contains("src") && !html.contains("alt"), "{markdown}: {html}");
+    }
+    let badge = "<a href=\"https://ci\"><img src=\"https://x/b.svg\" alt=\"b\"></a>";
+    let badges = format!("{badge} then {badge}");
+    for (markdown, text) in [
+        (badge, "b"),
+        (badges.as_str(), "b"),
+        ("<a href=\"https://ci\">\n  <img src=\"https://x/b.svg\">\n</a>", "image"),
+        ("text <a href=\"https://ci\">![b](https://x/b.svg)</a>", "b"),
+        ("[<img src=https://x/b.svg alt=b>](https://ci)", "b"),
+        ("[![](https://x/b.svg)](https://ci)", "image"),
+    ] {
+        let html = html(markdown);
+        assert!(!html.contains("b.svg") && html.contains("href=\"https://ci\""), "{markdown}: {html}");
+        assert_eq!(html.matches("<a ").count(), html.matches("</a>").count(), "{html}");
+        assert!(html.split("</a>").next().unwrap().contains(text), "{markdown}: {html}");
+    }
+    assert!(html("![](https://x/y.png)").contains(">image</a>"));
+    // An anchor is no link: an image behind it is one.
+    assert!(html("<a name=\"x\"><img src=https://x/y.png>").contains("href=\"https://x/y.png\""));
+}
+
+#[test]
 fn long_raw_html_stays_html() {
     let rows = "<tr><td>a<td>b</tr>".repeat(500);
     let html = html(&format!("<table>{rows}</table>\n\n{}", "<p>one\n\n".repeat(200)));
@@ -63,6 +94,11 @@ fn headings_have_the_ids_that_github_gives() {
     let html = html("## Usage & `more`\n## Usage & `more`\n[x](#usage--more)");
     assert!(html.contains("id=\"user-usage--more\"") && html.contains("id=\"user-usage--more-1\""), "{html}");
     assert!(html.contains("href=\"#user-usage--more\""), "{html}");
+    let html = to_html("## User data\n## Data\n## A\n## A\n## A 1\n[x](#user-data)", &links(), "");
+    for id in ["user-user-data", "user-data", "user-a", "user-a-1", "user-a-1-1"] {
+        assert_eq!(html.matches(&format!("id=\"{id}\"")).count(), 1, "{id}: {html}");
+    }
+    assert!(html.contains("href=\"#user-user-data\""), "{html}");
 }
 
 /// What runs or loads something in a browser, after the page of OWASP on evading filters.
