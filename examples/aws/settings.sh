@@ -32,26 +32,37 @@ oidc_provider=''
 
 say() { printf '%s\n' "$*"; }
 
+# Adds a rule to fill_in: a text of the JSON files, and what replaces it. Earlier rules come first.
+replace() {
+    local mark="$unit$((rules += 1))$unit" name
+    name=$(printf '%s\n' "$2" | sed 's/[&|\\]/\\&/g')
+    find="$find${find:+$newline}s|$1|$mark|g"
+    fill="$fill${fill:+$newline}s|$mark|$name|g"
+}
+
 # Prints a JSON file with the names of this installation. The second argument replaces the service account opendepot.
+#
+# Two passes, so that no rule changes a name that another has inserted, such as a repository called like the default bucket: texts
+# become marks, then marks become names. A mark is a number between control characters, which no name contains.
 fill_in() {
-    local readers='' reader
+    local unit=$'\037' newline=$'\n' rules=0 find='' fill='' readers='' reader service_account="${2:-opendepot}"
     for reader in $READER_ACCOUNTS; do
         readers="$readers${readers:+\", \"}arn:$partition:iam::$reader:root"
     done
-    sed -e "s|\"READER_ACCOUNTS\"|\"$readers\"|" \
-        -e "s|s3.us-west-2.amazonaws.com|s3.us-west-2.$domain|" \
-        -e "s|oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE|$oidc_provider|g" \
-        -e "s|system:serviceaccount:opendepot-system:opendepot|system:serviceaccount:$NAMESPACE:${2:-opendepot}|" \
-        -e "s|kubernetes-namespace\": \"opendepot-system|kubernetes-namespace\": \"$NAMESPACE|" \
-        -e "s|kubernetes-service-account\": \"opendepot|kubernetes-service-account\": \"${2:-opendepot}|" \
-        -e "s|arn:aws:kms:us-west-2:123456789012:key/00000000-0000-0000-0000-000000000000|$KMS_KEY_ARN|" \
-        -e "s|repo:acme/terraform-aws-eks:environment:release|$RELEASE_SUBJECT|" \
-        -e "s|arn:aws:|arn:$partition:|g" \
-        -e "s|123456789012|$account|g" \
-        -e "s|us-west-2|$AWS_REGION|g" \
-        -e "s|cluster/my-cluster|cluster/$CLUSTER|" \
-        -e "s|opendepot-modules|$BUCKET|g" \
-        "$here/$1"
+    replace '"READER_ACCOUNTS"' "\"$readers\""
+    replace s3.us-west-2.amazonaws.com "s3.$AWS_REGION.$domain"
+    replace oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE "$oidc_provider"
+    replace system:serviceaccount:opendepot-system:opendepot "system:serviceaccount:$NAMESPACE:$service_account"
+    replace 'kubernetes-namespace": "opendepot-system' "kubernetes-namespace\": \"$NAMESPACE"
+    replace 'kubernetes-service-account": "opendepot' "kubernetes-service-account\": \"$service_account"
+    replace arn:aws:kms:us-west-2:123456789012:key/00000000-0000-0000-0000-000000000000 "$KMS_KEY_ARN"
+    replace repo:acme/terraform-aws-eks:environment:release "$RELEASE_SUBJECT"
+    replace arn:aws: "arn:$partition:"
+    replace 123456789012 "$account"
+    replace us-west-2 "$AWS_REGION"
+    replace cluster/my-cluster "cluster/$CLUSTER"
+    replace opendepot-modules "$BUCKET"
+    sed "$find" "$here/$1" | sed "$fill"
 }
 
 # Creates a role, or replaces its trust policy.

@@ -3,6 +3,7 @@
 
 use opendepot_testbed::aws::{ACCOUNT, Aws};
 use opendepot_testbed::markdown::blocks;
+use opendepot_testbed::programs::program;
 use serde_json::{Value, json};
 
 use crate::support::root;
@@ -58,6 +59,68 @@ fn follow_the_page(aws: &Aws, vpc: &str, route_table: &str) -> String {
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
     printed
+}
+
+/// An AWS that has nothing yet, for what does not depend on answers: it prints the arguments that it gets.
+const RECORDER: &str = r#"
+aws() {
+    case "$*" in
+    sts*) printf '555566667777\tarn:aws:iam::555566667777:user/admin\n' ;;
+    *describe-cluster*) echo https://oidc.eks.us-west-2.amazonaws.com/id/ABC ;;
+    *list-pod-identity-associations*) echo None ;;
+    *get-role*|*get-open-id*|*describe-access-entry*) return 1 ;;
+    *) printf '%s\n' "$@" >&3 ;;
+    esac
+}
+export -f aws
+examples/aws/release-role.sh 3>&1 >/dev/null
+examples/aws/roles.sh pod-identity 3>&1 >/dev/null
+examples/aws/roles.sh irsa 3>&1 >/dev/null
+"#;
+
+#[test]
+fn a_name_that_contains_a_default_is_inserted_as_it_is() {
+    let subject = "repo:acme/opendepot-modules-us-west-2:environment:a&b|123456789012";
+    let output = std::process::Command::new(program("bash"))
+        .args(["-euo", "pipefail", "-c", RECORDER])
+        .current_dir(root())
+        .envs([("AWS_REGION", REGION), ("BUCKET", BUCKET), ("CLUSTER", "opendepot-modules-x")])
+        .envs([("NAMESPACE", "opendepot-modules"), ("RELEASE_SUBJECT", subject)])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let sent = String::from_utf8(output.stdout).unwrap();
+    // The arguments of one line are no JSON documents.
+    let policies: Vec<Value> = sent
+        .split("\n}\n")
+        .filter_map(|text| Some(text.split_once("\n{\n")?.1))
+        .map(|text| serde_json::from_str(&format!("{{{text}}}")).unwrap())
+        .collect();
+    let conditions: Vec<&Value> = policies
+        .iter()
+        .map(|policy| &policy["Statement"][0]["Condition"]["StringEquals"])
+        .filter(|condition| !condition.is_null())
+        .collect();
+    let github = "token.actions.githubusercontent.com";
+    let eks = "oidc.eks.us-west-2.amazonaws.com/id/ABC";
+    let by_tags = |account: &str| {
+        json!({
+            "aws:RequestTag/kubernetes-namespace": "opendepot-modules",
+            "aws:RequestTag/kubernetes-service-account": account,
+            "aws:RequestTag/eks-cluster-arn": "arn:aws:eks:eu-central-1:555566667777:cluster/opendepot-modules-x",
+        })
+    };
+    let by_token = |issuer: &str, subject: &str| json!({format!("{issuer}:aud"): "sts.amazonaws.com", format!("{issuer}:sub"): subject});
+    let expected = [
+        by_token(github, subject),
+        by_tags("opendepot"),
+        by_tags("opendepot-registry"),
+        by_token(eks, "system:serviceaccount:opendepot-modules:opendepot"),
+        by_token(eks, "system:serviceaccount:opendepot-modules:opendepot-registry"),
+    ];
+    assert_eq!(conditions, expected.iter().collect::<Vec<_>>());
+    // And the bucket is still replaced.
+    assert!(sent.contains("arn:aws:s3:::acme-modules/*") && !sent.contains(":::opendepot-modules"), "{sent}");
 }
 
 #[tokio::test]
