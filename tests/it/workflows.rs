@@ -114,6 +114,35 @@ fn no_workflow_puts_an_expression_into_a_command() {
     }
 }
 
+#[test]
+fn every_job_that_assumes_the_aws_role_is_one_that_the_role_trusts() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let trusted = |text: &str| {
+        let (_, subject) = text.split_once("repo:acme/terraform-aws-eks:environment:").unwrap();
+        subject.chars().take_while(char::is_ascii_alphanumeric).collect::<String>()
+    };
+    let environment = trusted(&read("examples/aws/settings.sh"));
+    for path in ["docs/aws.md", "examples/aws/release-trust-policy.json"] {
+        assert_eq!(trusted(&read(path)), environment, "{path}");
+    }
+    let mut found = 0;
+    for (name, workflow) in workflows("examples/workflows") {
+        for (job, content) in workflow["jobs"].as_object().unwrap() {
+            let steps = content["steps"].as_array().unwrap();
+            let is_aws = |step: &Value| {
+                step["uses"]
+                    .as_str()
+                    .is_some_and(|uses| uses.starts_with("aws-actions/configure-aws-credentials@"))
+            };
+            if steps.iter().any(is_aws) {
+                assert_eq!(content["environment"], environment.as_str(), "{name}: {job}");
+                found += 1;
+            }
+        }
+    }
+    assert_eq!(found, 3);
+}
+
 #[tokio::test]
 async fn releases_follow_one_another_and_a_run_may_be_repeated() {
     let stage = Stage::new("releases", &["v1.0.0", "v1.1.0"]).await;
