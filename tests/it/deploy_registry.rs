@@ -6,6 +6,7 @@ use std::path::Path;
 
 use clap::{CommandFactory as _, Parser as _};
 use opendepot::cli::{Cli, Command, Serve};
+use opendepot::storage::StorageRules;
 use opendepot_testbed::markdown::blocks;
 use serde_json::{Value, json};
 
@@ -467,6 +468,37 @@ async fn the_key_of_links_outlives_upgrades_and_the_release() {
     run(&["install", "link-key", chart, "-f", "-"], 10);
     assert_eq!(key(), rotated);
     run(&["uninstall", "link-key", "--wait"], 0);
+}
+
+/// docs/start.md ends with the values of docs/registry.md.
+#[test]
+fn the_module_of_the_first_steps_is_where_operator_and_registry_allow_it() {
+    let start = blocks(&root().join("docs/start.md")).unwrap();
+    let page = blocks(&root().join("docs/registry.md")).unwrap();
+    let yaml = |text: &str| serde_yaml::from_str::<Value>(text).unwrap();
+    let module = yaml(&start.iter().find(|block| block.text.contains("kind: Module\n")).unwrap().text);
+    let (config, name) = (&module["spec"]["moduleConfig"], module["metadata"]["name"].as_str().unwrap());
+    let s3 = &config["storageConfig"]["s3"];
+    let key: Vec<&str> = s3["key"].as_str().into_iter().chain([name, "a.zip"]).collect();
+    let operator =
+        start.iter().find_map(|block| block.text.split_once("allowStorage={")?.1.split_once("}'")).unwrap().0;
+    let mut allowed = vec![("docs/start.md", operator.to_owned())];
+    for block in page.iter().filter(|block| block.text.starts_with("registry:")) {
+        let values = yaml(&block.text);
+        let rules = values["registry"]["allowStorage"].as_array().unwrap();
+        allowed.extend(rules.iter().map(|rule| ("docs/registry.md", rule.as_str().unwrap().to_owned())));
+        // The service account whose token the last step requests, or a group.
+        assert!(values["registry"]["consumers"]["platform"].is_array(), "{values}");
+    }
+    assert_eq!(allowed.len(), 3, "{allowed:?}");
+    for (place, rule) in allowed {
+        let rules = StorageRules::new(vec![rule.parse().unwrap()], Vec::new(), None);
+        let bucket = s3["bucket"].as_str().unwrap();
+        assert!(rules.allows("platform", bucket, &key.join("/")), "{place}: {rule}");
+        assert!(!rules.allows("platform", bucket, "team-b/eks/a.zip"), "{place}: {rule} is the whole bucket");
+    }
+    let address = format!("/platform/{name}/{}\"\n", config["provider"].as_str().unwrap());
+    assert!(start.iter().any(|block| block.text.contains(&address)), "{address}");
 }
 
 #[test]
