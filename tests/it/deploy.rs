@@ -13,13 +13,14 @@ use crate::support::rendered::{
 use crate::support::{World, root, testbed};
 
 /// The kustomizations that can be applied as they are.
-const KUSTOMIZATIONS: [&str; 9] = [
+const KUSTOMIZATIONS: [&str; 10] = [
     "crds",
     "deploy/base",
     "deploy/overlays/image",
     "deploy/overlays/one-namespace",
     "deploy/overlays/irsa",
     "deploy/overlays/openshift",
+    "deploy/overlays/registry",
     "deploy/overlays/registry-one-namespace",
     "deploy/registry",
     "deploy/user-roles",

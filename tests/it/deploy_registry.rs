@@ -184,9 +184,25 @@ async fn the_registry_understands_what_it_is_started_with() {
     fits(&shipped, &parsed(&shipped, &["--allow-storage=*=*"]));
     let image = |version: &str| format!("{version}:{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(shipped["containers"][0]["image"], image("ghcr.io/opendepot/opendepot"));
-    let overlay = pod(&kustomize(bed, "deploy/overlays/registry-one-namespace"));
-    assert_eq!(overlay["containers"][0]["image"], image("registry.example.com/opendepot"));
-    assert_eq!(parsed(&overlay, &["--allow-storage=*=*"]).namespaces, [SYSTEM]);
+    for (overlay, namespaces) in [("registry", vec![]), ("registry-one-namespace", vec![SYSTEM])] {
+        let objects = kustomize(bed, &format!("deploy/overlays/{overlay}"));
+        let pod = pod(&objects);
+        assert_eq!(pod["containers"][0]["image"], image("registry.example.com/opendepot"), "{overlay}");
+        assert_eq!(parsed(&pod, &["--allow-storage=*=*"]).namespaces, namespaces, "{overlay}");
+        let annotations = &find(&objects, "ServiceAccount", NAME)["metadata"]["annotations"];
+        assert_eq!(
+            annotations["eks.amazonaws.com/role-arn"],
+            "arn:aws:iam::111122223333:role/opendepot-registry"
+        );
+    }
+    // What the pages apply: this project has no image of its own yet.
+    for page in ["README.md", "docs/registry.md", "docs/operations.md", "docs/start.md"] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        assert!(
+            !text.contains("apply -k deploy/registry") && !text.contains("apply -k deploy/base"),
+            "{page}"
+        );
+    }
 
     let objects =
         chart(&json!({"registry": everything("team-a"), "caFile": {"configMap": "roots", "key": "all.pem"}}));

@@ -103,7 +103,10 @@ fn what_names_a_version_names_this_one() {
     let image = format!("registry.example.com/opendepot:{VERSION}");
     assert_eq!(read("README.md").matches(&image).count(), 2, "{image}");
     assert!(read("deploy/helm/opendepot/Chart.yaml").contains(&format!("/opendepot:{VERSION}\n")));
-    assert!(read("deploy/overlays/image/kustomization.yaml").contains(&format!("newTag: {VERSION}\n")));
+    for overlay in ["image", "registry"] {
+        let kustomization = read(&format!("deploy/overlays/{overlay}/kustomization.yaml"));
+        assert!(kustomization.contains(&format!("newTag: {VERSION}\n")), "{overlay}");
+    }
 }
 
 #[test]
