@@ -59,7 +59,7 @@ pub enum Command {
     Archive(archive::Arguments),
     /// Check manifests of Modules and Versions without a cluster: schema, rules, unknown fields.
     Validate(validate::Arguments),
-    /// Mark a version as deprecated: the registry lists it, and clients warn with the text.
+    /// Mark a version as deprecated: the registry still lists it, and its pages show the text.
     Deprecate(notice::Arguments),
     /// Withdraw a version: the registry no longer lists it, and refuses its download with the text. The object stays.
     Withdraw(notice::Arguments),

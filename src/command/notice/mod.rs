@@ -30,7 +30,7 @@ pub struct Arguments {
     /// A version that the Module lists, with or without a leading v.
     #[arg(value_name = "VERSION", value_parser = arguments::release)]
     pub release: Release,
-    /// The reason, which clients and people read: at most 256 characters in one line. An empty text removes the notice.
+    /// The reason, which the registry shows: at most 256 characters in one line. An empty text removes the notice.
     #[arg(value_parser = notice)]
     pub text: String,
     /// Namespace of the Module. Default: the namespace of the kubeconfig's context.
