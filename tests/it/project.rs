@@ -1,6 +1,7 @@
 //! The project's own machinery: workflows that GitHub accepts, actions that cannot change under us, a release that fits
 //! its tag, dependencies with a reason, modules for the tests.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,7 +9,7 @@ use opendepot_testbed::github::real_repositories;
 use opendepot_testbed::markdown::rows;
 use opendepot_testbed::servers::actionlint;
 use opendepot_testbed::workflow::Runner;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{real_modules, root};
 
@@ -107,6 +108,25 @@ fn what_names_a_version_names_this_one() {
         let kustomization = read(&format!("deploy/overlays/{overlay}/kustomization.yaml"));
         assert!(kustomization.contains(&format!("newTag: {VERSION}\n")), "{overlay}");
     }
+}
+
+/// `binaries` builds for Linux, `laptops` for what its matrix names.
+#[test]
+fn the_page_of_commands_names_each_archive_that_a_release_has() {
+    let workflow: Value = serde_yaml::from_str(&read(".github/workflows/release.yaml")).unwrap();
+    let mut built = BTreeSet::new();
+    for job in ["binaries", "laptops"] {
+        for row in workflow["jobs"][job]["strategy"]["matrix"]["include"].as_array().unwrap() {
+            let (system, arch) = (row["system"].as_str().unwrap_or("linux"), row["arch"].as_str().unwrap());
+            built.insert(format!("opendepot-{VERSION}-{system}-{arch}.tar.gz"));
+        }
+    }
+    let page = read("docs/cli.md");
+    let named = page.split('`').filter(|text| text.starts_with("opendepot-") && text.ends_with(".tar.gz"));
+    assert_eq!(named.map(str::to_owned).collect::<BTreeSet<_>>(), built);
+    assert!(page.contains(&format!("gh release download v{VERSION} ")));
+    let oldest = format!("Rust {} or newer", env!("CARGO_PKG_RUST_VERSION"));
+    assert!(page.contains(&oldest), "{oldest}");
 }
 
 #[test]
