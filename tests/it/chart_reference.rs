@@ -1,5 +1,5 @@
-//! The chart's README and `values.schema.json` are made of `values.yaml`, whose comments have the form that helm-docs and
-//! helm-schema read: `# -- description` and `# @schema` blocks.
+//! The chart's README, `values.schema.json` and `files/defaults.json` are made of `values.yaml`, whose comments have the form that
+//! helm-docs and helm-schema read: `# -- description` and `# @schema` blocks.
 
 use std::collections::BTreeMap;
 
@@ -78,11 +78,19 @@ fn closed(note: &Note) -> bool {
         || note.schema.get("additionalProperties").is_some_and(|more| *more != json!(false))
 }
 
+/// What is below a path, unless the path is one value.
+fn group<'a>(notes: &Notes, path: &str, value: &'a Value) -> Option<&'a Map<String, Value>> {
+    value.as_object().filter(|map| !map.is_empty() && !closed(&notes.by_path[path]))
+}
+
+fn child(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { [path, key].join(".") }
+}
+
 fn schema(notes: &Notes, path: &str, value: &Value) -> Value {
     let note = &notes.by_path[path];
     let mut schema = note.schema.clone();
-    let below = value.as_object().filter(|map| !map.is_empty() && !closed(note));
-    if let Some(map) = below {
+    if let Some(map) = group(notes, path, value) {
         schema.entry("type").or_insert(json!("object"));
         schema.entry("additionalProperties").or_insert(json!(false));
         schema.insert("properties".into(), properties(notes, path, map));
@@ -102,9 +110,20 @@ fn schema(notes: &Notes, path: &str, value: &Value) -> Value {
 }
 
 fn properties(notes: &Notes, path: &str, values: &Map<String, Value>) -> Value {
-    let child = |key: &String| if path.is_empty() { key.clone() } else { [path, key.as_str()].join(".") };
-    let each = values.iter().map(|(key, value)| (key.clone(), schema(notes, &child(key), value)));
+    let each = values.iter().map(|(key, value)| (key.clone(), schema(notes, &child(path, key), value)));
     Value::Object(each.collect())
+}
+
+/// The defaults by their paths, which templates cannot read from values.yaml. A value that is null has none.
+fn defaults(notes: &Notes, path: &str, values: &Map<String, Value>, into: &mut BTreeMap<String, Value>) {
+    for (key, value) in values {
+        let path = child(path, key);
+        match group(notes, &path, value) {
+            Some(map) => defaults(notes, &path, map, into),
+            None if value.is_null() => {}
+            None => drop(into.insert(path, value.clone())),
+        }
+    }
 }
 
 fn whole_schema(notes: &Notes, values: &Value) -> String {
@@ -149,7 +168,7 @@ fn rows(notes: &Notes, values: &Value) -> String {
 const START: &str = "<!-- Made of values.yaml: UPDATE_GENERATED=1 cargo test --test it chart_reference -->\n";
 
 #[test]
-fn readme_and_schema_of_the_chart_are_made_of_its_values() {
+fn readme_schema_and_defaults_of_the_chart_are_made_of_its_values() {
     let read = |name: &str| std::fs::read_to_string(root().join(CHART).join(name)).unwrap_or_default();
     let text = read("values.yaml");
     let (values, notes): (Value, Notes) = (serde_yaml::from_str(&text).unwrap(), notes(&text));
@@ -157,8 +176,11 @@ fn readme_and_schema_of_the_chart_are_made_of_its_values() {
     let (before, _) = readme.split_once(START).expect("the README has the line above its table");
     let table =
         format!("| Key | Type | Default | Description |\n|---|---|---|---|\n{}", rows(&notes, &values));
+    let mut by_path = BTreeMap::new();
+    defaults(&notes, "", values.as_object().unwrap(), &mut by_path);
     for (name, made) in [
         ("values.schema.json", whole_schema(&notes, &values)),
+        ("files/defaults.json", serde_json::to_string_pretty(&by_path).unwrap() + "\n"),
         ("README.md", format!("{before}{START}\n{table}")),
     ] {
         is_generated(&format!("{CHART}/{name}"), &made, "chart_reference");

@@ -111,11 +111,15 @@ async fn the_file_without_values_is_the_kustomization() {
     assert_eq!(comparable(chart(&values)), comparable(kustomized));
 }
 
+/// Values with further ones.
+pub(crate) fn merged(mut values: Value, more: &Value) -> Value {
+    values.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    values
+}
+
 /// The registry with these values besides those that it requires.
 pub(crate) fn registry(more: &Value) -> Value {
-    let mut values = crate::deploy_registry::required();
-    values.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    json!({ "registry": values })
+    json!({ "registry": merged(crate::deploy_registry::required(), more) })
 }
 
 #[test]
@@ -167,8 +171,6 @@ fn values_that_contradict_each_other_are_refused() {
             json!({"prometheusRule": {"enabled": true, "disabled": ["OpenDepotAsleep"]}}),
             "there is no rule OpenDepotAsleep; the rules are",
         ),
-        (json!({"image": null}), "image.repository: write the repository"),
-        (json!({"image": {"repository": null}}), "image.repository: write the repository"),
         (json!({"livenessProbe": {"httpGet": {}}}), "'httpGet' not allowed"),
         (json!({"registry": {"spool": {"sizeLimits": "1Gi"}}}), "'sizeLimits' not allowed"),
         (json!({"securityContext": {"fsGroup": 1}}), "'fsGroup' not allowed"),
@@ -177,40 +179,6 @@ fn values_that_contradict_each_other_are_refused() {
     ] {
         let refused = release("opendepot", SYSTEM, &[], &values);
         assert!(!refused.success() && refused.stderr.contains(expected), "{values}: {}", refused.stderr);
-    }
-}
-
-#[test]
-fn null_is_the_default_and_not_less() {
-    let default = comparable(chart(&json!({})));
-    for group in [
-        "caFile",
-        "commonLabels",
-        "crds",
-        "dashboards",
-        "global",
-        "networkPolicy",
-        "podDisruptionBudget",
-        "prometheusRule",
-        "registry",
-        "service",
-        "serviceAccount",
-        "serviceMonitor",
-    ] {
-        assert_eq!(comparable(chart(&json!({group: null}))), default, "{group}");
-    }
-    let shared = registry(&json!({}));
-    let default = chart(&shared);
-    for group in ["serviceAccount", "podDisruptionBudget", "networkPolicy"] {
-        let mut values = shared.clone();
-        values["registry"][group] = json!(null);
-        let names = |objects: &[Value]| {
-            objects
-                .iter()
-                .map(|o| json!([o["kind"], o["metadata"]["name"]]).to_string())
-                .collect::<BTreeSet<_>>()
-        };
-        assert_eq!(names(&chart(&values)), names(&default), "registry.{group}");
     }
 }
 

@@ -241,24 +241,6 @@ fn the_chart_quotes_every_name() {
 }
 
 #[test]
-fn a_null_for_a_group_of_values_is_no_error() {
-    for group in [
-        "caFile",
-        "networkPolicy",
-        "crds",
-        "spool",
-        "podDisruptionBudget",
-        "prometheusRule",
-        "serviceMonitor",
-    ] {
-        let args = ["template", "opendepot", "deploy/helm/opendepot", "-n", SYSTEM, "-f", "-"];
-        let rendered = helm("/dev/null".as_ref(), &args, &json!({group: null}));
-        assert!(rendered.success(), "{group}: {}", rendered.stderr);
-        find(&parse(&rendered.stdout), "Deployment", "opendepot");
-    }
-}
-
-#[test]
 fn never_verifying_may_be_written_as_a_number() {
     for (value, expected) in
         [(json!(0), Some(0)), (json!("0"), Some(0)), (json!("12h"), Some(43_200)), (json!(""), None)]

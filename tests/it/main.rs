@@ -14,6 +14,7 @@ mod aws_partitions;
 mod bad_input;
 mod blocked_versions;
 mod chart_names;
+mod chart_nulls;
 mod chart_reference;
 mod chart_values;
 mod check;

@@ -1,54 +1,70 @@
-{{- /* Every template begins with this: gives the values their usual names, and a group that is null its empty form. Null removes the
-default of a switch too; what is installed by default is then still installed. */}}
+{{- /* Every template begins with this. All have the same values, which the first one completes: defaults for what is null, the usual
+names, and no null in the maps that remain. */}}
 {{- define "opendepot.values" -}}
-{{- range list "caFile" "crds" "image" "networkPolicy" "podDisruptionBudget" "prometheusRule" "dashboards" "service" "serviceAccount" "serviceMonitor" "spool" "global" "registry" -}}
-{{- if not (get $.Values .) -}}{{- $_ := set $.Values . dict -}}{{- end -}}
+{{- if not (hasKey .Values "completed") -}}
+{{- $defaults := .Files.Get "files/defaults.json" | fromJson -}}
+{{- range $path, $default := $defaults -}}
+{{- include "opendepot.default" (dict "values" $.Values "path" $path "default" $default) -}}
 {{- end -}}
-{{- include "opendepot.usualNames" (dict "values" .Values "path" "") -}}
-{{- include "opendepot.switches" (dict "values" .Values) -}}
-{{- if not (hasKey .Values.crds "install") -}}{{- $_ := set .Values.crds "install" true -}}{{- end -}}
-{{- if not (hasKey .Values.networkPolicy "apiServerPorts") -}}{{- $_ := set .Values.networkPolicy "apiServerPorts" (list 6443) -}}{{- end -}}
-{{- if not .Values.image.repository -}}
-{{- fail "image.repository: write the repository of the image, or remove the null" -}}
-{{- end -}}
-{{- with .Values.registry -}}
-{{- $registry := . -}}
-{{- range list "tls" "linkKey" "auth" "serviceAccount" "service" "metricsService" "spool" "ingress" "httpRoute" "podDisruptionBudget" "networkPolicy" -}}
-{{- if not (get $registry .) -}}{{- $_ := set $registry . dict -}}{{- end -}}
-{{- end -}}
-{{- include "opendepot.usualNames" (dict "values" . "path" "registry.") -}}
-{{- include "opendepot.switches" (dict "values" .) -}}
+{{- include "opendepot.usualNames" (dict "values" .Values "defaults" $defaults "path" "") -}}
+{{- include "opendepot.usualNames" (dict "values" .Values.registry "defaults" $defaults "path" "registry.") -}}
+{{- /* The parent chart's own values are left as they are. */}}
+{{- include "opendepot.withoutNulls" (omit .Values "global") -}}
+{{- $_ := set .Values "completed" true -}}
 {{- end -}}
 {{- end -}}
 
-{{- define "opendepot.switches" -}}
-{{- range $group, $switch := dict "serviceAccount" "create" "networkPolicy" "enabled" "podDisruptionBudget" "enabled" -}}
-{{- $values := get $.values $group -}}
-{{- if not (hasKey $values $switch) -}}
-{{- $_ := set $values $switch true -}}
+{{- /* Sets the value at a path, such as image.tag, if it is null. Helm has removed it then, with its default. */}}
+{{- define "opendepot.default" -}}
+{{- $group := .values -}}
+{{- $keys := splitList "." .path -}}
+{{- range initial $keys -}}
+{{- if kindIs "invalid" (index $group .) -}}{{- $_ := set $group . dict -}}{{- end -}}
+{{- $group = index $group . -}}
+{{- end -}}
+{{- if kindIs "invalid" (index $group (last $keys)) -}}{{- $_ := set $group (last $keys) .default -}}{{- end -}}
+{{- end -}}
+
+{{- /* Writes "above" into "below". Null removes a key. */}}
+{{- define "opendepot.overlay" -}}
+{{- $below := .below -}}
+{{- range $key, $value := .above -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $below $key -}}
+{{- else if and (kindIs "map" $value) (kindIs "map" (index $below $key)) -}}
+{{- include "opendepot.overlay" (dict "below" (index $below $key) "above" $value) -}}
+{{- else -}}
+{{- $_ := set $below $key $value -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* Takes values that have another chart's names under ours. The defaults repeat values.yaml, so that a default is no conflict.
-An unset value is null, or empty where Helm has removed it. */}}
+{{- define "opendepot.withoutNulls" -}}
+{{- $map := . -}}
+{{- range $key, $value := $map -}}
+{{- if kindIs "invalid" $value -}}{{- $_ := unset $map $key -}}{{- end -}}
+{{- if kindIs "map" $value -}}{{- include "opendepot.withoutNulls" $value -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Takes values that have another chart's names under ours. A default is no conflict. */}}
 {{- define "opendepot.usualNames" -}}
 {{- $values := .values -}}
+{{- $defaults := .defaults -}}
 {{- $path := .path -}}
 {{- $names := dict "replicas" (list "replicaCount") "extraEnv" (list "env") "envFrom" (list "extraEnvFrom") "extraVolumes" (list "volumes") "extraVolumeMounts" (list "volumeMounts") "extraContainers" (list "sidecars") "initContainers" (list "extraInitContainers") "securityContext" (list "containerSecurityContext") "strategy" (list "updateStrategy" "deploymentStrategy") "extraObjects" (list "extraManifests" "extraDeploy") -}}
-{{- $container := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) -}}
-{{- $defaults := dict "replicas" 2 "securityContext" ($path | empty | ternary $container nil) "strategy" ($path | empty | ternary dict (dict "rollingUpdate" (dict "maxUnavailable" 0 "maxSurge" 1))) -}}
 {{- range $name, $others := $names -}}
-{{- $default := hasKey $defaults $name | ternary (get $defaults $name) list -}}
+{{- $default := index $defaults (print $path $name) -}}
 {{- range $other := $others -}}
-{{- $given := get $values $other -}}
-{{- if and (hasKey $values $other) (not (kindIs "invalid" $given)) -}}
-{{- $present := get $values $name -}}
-{{- if not (has (toJson $present) (list (toJson $given) (toJson $default) "null" "\"\"")) -}}
+{{- $given := index $values $other -}}
+{{- if not (kindIs "invalid" $given) -}}
+{{- if not (has (toJson (index $values $name)) (list (toJson $given) (toJson $default))) -}}
 {{- fail (printf "%s%s and %s%s are two names of one value: remove one of them" $path $other $path $name) -}}
 {{- end -}}
 {{- if and (kindIs "map" $given) (kindIs "map" $default) -}}
-{{- $given = mergeOverwrite (deepCopy $default) $given -}}
+{{- $changed := deepCopy $default -}}
+{{- include "opendepot.overlay" (dict "below" $changed "above" $given) -}}
+{{- $given = $changed -}}
 {{- end -}}
 {{- $_ := set $values $name $given -}}
 {{- $_ := unset $values $other -}}
