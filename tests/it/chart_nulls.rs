@@ -1,11 +1,11 @@
-//! Null in the chart's values: the default of a value, and one key less in a map.
+//! Null in the chart's values: the default of a value, and one key less in a map. Security contexts of the registry.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use crate::chart_values::{merged, registry};
-use crate::support::rendered::{SYSTEM, chart, comparable, parse, release};
+use crate::support::rendered::{SYSTEM, chart, comparable, find, parse, release};
 use crate::support::root;
 
 /// Values under which most of the chart is rendered, the same each time: no key of links is made.
@@ -144,4 +144,45 @@ fn a_second_file_of_values_removes_what_the_first_one_sets() {
         assert_eq!(layered, expected);
     }
     assert_eq!(layered.len(), expected.len());
+}
+
+#[test]
+fn security_contexts_of_the_registry_change_those_of_the_operator() {
+    let contexts = |values: &Value| {
+        let pod =
+            find(&chart(values), "Deployment", "opendepot-registry")["spec"]["template"]["spec"].clone();
+        (pod["securityContext"].clone(), pod["containers"][0]["securityContext"].clone())
+    };
+    let of_pod = json!({
+        "runAsNonRoot": true, "runAsUser": 65532.0, "runAsGroup": 65532.0, "fsGroup": 1000.0,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    let of_container = json!({
+        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "runAsUser": 1000.0,
+        "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
+    });
+    let add = json!({"capabilities": {"add": ["NET_BIND_SERVICE"]}});
+    for name in ["securityContext", "containerSecurityContext"] {
+        let values = registry(&json!({
+            "podSecurityContext": {"fsGroup": 1000}, name: merged(add.clone(), &json!({"runAsUser": 1000})),
+        }));
+        assert_eq!(contexts(&values), (of_pod.clone(), of_container.clone()), "{name}");
+    }
+
+    // What the operator's values change applies too, null removes a key, and false and 0 are values.
+    let of_operator = json!({
+        "podSecurityContext": {"runAsUser": null, "runAsGroup": 7}, "securityContext": {"privileged": true},
+    });
+    let values = registry(&json!({
+        "podSecurityContext": {"fsGroup": null, "runAsGroup": 0}, "securityContext": {"privileged": false, "capabilities": null},
+    }));
+    let expected = (
+        json!({"runAsNonRoot": true, "runAsGroup": 0.0, "seccompProfile": {"type": "RuntimeDefault"}}),
+        json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "privileged": false}),
+    );
+    let values = merged(values, &of_operator);
+    assert_eq!(contexts(&values), expected);
+    let objects = chart(&values);
+    let own = &find(&objects, "Deployment", "opendepot")["spec"]["template"]["spec"];
+    assert_eq!(own["containers"][0]["securityContext"]["privileged"], true);
 }

@@ -36,7 +36,7 @@ dnsPolicy: {{ quote . }}
 dnsConfig:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with include "opendepot.podSecurityContext" (dict "root" $root "context" ($values.podSecurityContext | default $shared.podSecurityContext)) | fromYaml }}
+{{- with include "opendepot.podSecurityContext" (dict "root" $root "context" $values.podSecurityContext) | fromYaml }}
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -127,7 +127,7 @@ envFrom:
 resources:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.securityContext | default .root.Values.securityContext }}
+{{- with .values.securityContext }}
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}

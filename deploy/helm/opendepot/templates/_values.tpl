@@ -1,5 +1,5 @@
 {{- /* Every template begins with this. All have the same values, which the first one completes: defaults for what is null, the usual
-names, and no null in the maps that remain. */}}
+names, the registry's security contexts over those of the operator, and no null in the maps that remain. */}}
 {{- define "opendepot.values" -}}
 {{- if not (hasKey .Values "completed") -}}
 {{- $defaults := .Files.Get "files/defaults.json" | fromJson -}}
@@ -8,6 +8,11 @@ names, and no null in the maps that remain. */}}
 {{- end -}}
 {{- include "opendepot.usualNames" (dict "values" .Values "defaults" $defaults "path" "") -}}
 {{- include "opendepot.usualNames" (dict "values" .Values.registry "defaults" $defaults "path" "registry.") -}}
+{{- range list "podSecurityContext" "securityContext" -}}
+{{- $context := deepCopy (get $.Values .) -}}
+{{- include "opendepot.overlay" (dict "below" $context "above" (get $.Values.registry . | default dict)) -}}
+{{- $_ := set $.Values.registry . $context -}}
+{{- end -}}
 {{- /* The parent chart's own values are left as they are. */}}
 {{- include "opendepot.withoutNulls" (omit .Values "global") -}}
 {{- $_ := set .Values "completed" true -}}
