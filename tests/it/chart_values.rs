@@ -150,6 +150,19 @@ fn values_that_contradict_each_other_are_refused() {
             "registry.podDisruptionBudget.maxUnavailable: write at least 1",
         ),
         (json!({"podDisruptionBudget": {"minAvailable": "100%"}}), "no node can be drained"),
+        (json!({"extraArgs": ["--lease-name=opendepot"]}), "the value fullnameOverride names it"),
+        (
+            json!({"extraArgs": ["--lease-namespace=tools"]}),
+            "extraArgs: remove --lease-namespace=tools: the operator may use the Lease of the release only",
+        ),
+        (
+            json!({"extraEnv": [{"name": "OPENDEPOT_LEASE_NAME", "value": "a"}]}),
+            "extraEnv: remove OPENDEPOT_LEASE_NAME: the operator may use",
+        ),
+        (
+            json!({"extraEnv": [{"name": "OPENDEPOT_LEASE_NAMESPACE", "value": "a"}]}),
+            "it is in the namespace of the release, helm's --namespace",
+        ),
         (json!({"spool": {"type": "ephemeral", "medium": "Memory"}}), "spool.medium: remove it"),
         (
             json!({"spool": {"storageClassName": "gp3"}}),

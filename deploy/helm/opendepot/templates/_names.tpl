@@ -93,12 +93,25 @@ namespace: {{ quote .Release.Namespace }}
 {{- $values := .Values -}}
 {{- $flags := dict "spool-dir" "spool" -}}
 {{- if ne (int $values.metricsPort) 8080 -}}{{- $_ := set $flags "listen" "metricsPort" -}}{{- end -}}
-{{- if ne (include "opendepot.fullname" .) "opendepot" -}}{{- $_ := set $flags "lease-name" "fullnameOverride" -}}{{- end -}}
 {{- range $flag, $value := dict "max-fetches" "maxFetches" "verify-interval" "verifyInterval" "log-format" "logFormat" "log-level" "logLevel" -}}
 {{- if not (has (get $values $value) (list nil "")) -}}{{- $_ := set $flags $flag $value -}}{{- end -}}
 {{- end -}}
 {{- if or $values.caFile.configMap $values.caFile.secret -}}{{- $_ := set $flags "ca-file" "caFile" -}}{{- end -}}
 {{- include "opendepot.repeatedArgs" (dict "args" $values.extraArgs "set" $flags "list" (list "namespace" "allow-storage" "s3-endpoint" "github-host") "values" "") -}}
+{{- include "opendepot.checkLease" . -}}
+{{- end -}}
+
+{{- /* The Role for the Lease has the name and the namespace of the release. */}}
+{{- define "opendepot.checkLease" -}}
+{{- $message := "%s: remove %s: the operator may use the Lease of the release only; %s" -}}
+{{- range $flag, $instead := dict "lease-name" "the value fullnameOverride names it" "lease-namespace" "it is in the namespace of the release, helm's --namespace" -}}
+{{- range $.Values.extraArgs -}}
+{{- if eq (splitList "=" . | first) (print "--" $flag) -}}{{- fail (printf $message "extraArgs" . $instead) -}}{{- end -}}
+{{- end -}}
+{{- range $.Values.extraEnv -}}
+{{- if eq .name (printf "OPENDEPOT_%s" ($flag | upper | replace "-" "_")) -}}{{- fail (printf $message "extraEnv" .name $instead) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Rejects a flag that is set twice, unless it is a list. */}}
