@@ -150,6 +150,22 @@ fn values_that_contradict_each_other_are_refused() {
             "registry.podDisruptionBudget.maxUnavailable: write at least 1",
         ),
         (json!({"podDisruptionBudget": {"minAvailable": "100%"}}), "no node can be drained"),
+        (
+            json!({"httpsProxy": "http://a", "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://b"}]}),
+            "extraEnv: remove HTTPS_PROXY: the value httpsProxy sets it",
+        ),
+        (
+            merged(
+                registry(&json!({"env": [{"name": "NO_PROXY", "value": ".svc"}]})),
+                &json!({"noProxy": "a"}),
+            ),
+            "registry.extraEnv: remove NO_PROXY: the value noProxy sets it",
+        ),
+        (json!({"extraEnv": [{"name": "POD_NAME", "value": "a"}]}), "remove POD_NAME: the chart sets it"),
+        (
+            json!({"extraEnv": [{"name": "AWS_REGION", "value": "a"}, {"name": "AWS_REGION", "value": "b"}]}),
+            "extraEnv: remove AWS_REGION: an entry before it has the same name",
+        ),
         (json!({"extraArgs": ["--lease-name=opendepot"]}), "the value fullnameOverride names it"),
         (
             json!({"extraArgs": ["--lease-namespace=tools"]}),

@@ -100,12 +100,25 @@ affinity:
 {{- toYaml $context -}}
 {{- end -}}
 
-{{- /* Variables, then files with variables. "own" is a list of variables that the chart sets itself. */}}
+{{- /* Variables, then files with variables. "own" is a list of variables that the chart sets itself. A server-side apply refuses two of
+one name. */}}
 {{- define "opendepot.environment" -}}
 {{- $env := .own | default list -}}
-{{- with .root.Values.httpsProxy -}}{{- $env = append $env (dict "name" "HTTPS_PROXY" "value" .) -}}{{- end -}}
-{{- with .root.Values.noProxy -}}{{- $env = append $env (dict "name" "NO_PROXY" "value" .) -}}{{- end -}}
-{{- with concat $env (.values.extraEnv | default list) }}
+{{- $set := dict -}}
+{{- range $env -}}{{- $_ := set $set .name "the chart sets it" -}}{{- end -}}
+{{- range $name, $value := dict "HTTPS_PROXY" "httpsProxy" "NO_PROXY" "noProxy" -}}
+{{- with get $.root.Values $value -}}
+{{- $env = append $env (dict "name" $name "value" .) -}}
+{{- $_ := set $set $name (printf "the value %s sets it" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- range .values.extraEnv -}}
+{{- if hasKey $set .name -}}
+{{- fail (printf "%sextraEnv: remove %s: %s" $.path .name (get $set .name)) -}}
+{{- end -}}
+{{- $_ := set $set .name "an entry before it has the same name" -}}
+{{- end -}}
+{{- with concat $env .values.extraEnv }}
 env:
   {{- toYaml . | nindent 2 }}
 {{- end }}
