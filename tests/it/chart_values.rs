@@ -151,6 +151,14 @@ fn values_that_contradict_each_other_are_refused() {
         ),
         (json!({"podDisruptionBudget": {"minAvailable": "100%"}}), "no node can be drained"),
         (
+            json!({"podDisruptionBudget": {"minAvailable": "51%"}}),
+            "write at most 1: with 51% of 2 replicas, no node can be drained",
+        ),
+        (
+            registry(&json!({"replicas": 3, "podDisruptionBudget": {"minAvailable": "67%"}})),
+            "registry.podDisruptionBudget.minAvailable: write at most 2",
+        ),
+        (
             json!({"httpsProxy": "http://a", "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://b"}]}),
             "extraEnv: remove HTTPS_PROXY: the value httpsProxy sets it",
         ),

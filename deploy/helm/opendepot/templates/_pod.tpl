@@ -191,7 +191,10 @@ strategy:
 {{- end -}}
 {{- if and (kindIs "invalid" $least) (kindIs "invalid" $most) -}}{{- $least = 1 -}}{{- end -}}
 {{- if not (kindIs "invalid" $least) -}}
-{{- if or (eq (toString $least) "100%") (and (not (kindIs "string" $least)) (ge (int $least) $replicas)) -}}
+{{- /* Kubernetes rounds a percentage up. */}}
+{{- $percent := trimSuffix "%" (toString $least) | int -}}
+{{- $pods := kindIs "string" $least | ternary (div (add (mul $percent $replicas) 99) 100) (int $least) | int -}}
+{{- if ge $pods $replicas -}}
 {{- fail (printf "%spodDisruptionBudget.minAvailable: write at most %d: with %v of %d replicas, no node can be drained" .path (sub $replicas 1) $least $replicas) -}}
 {{- end -}}
 minAvailable: {{ $least }}
