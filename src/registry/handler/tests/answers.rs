@@ -89,6 +89,11 @@ async fn the_json_of_a_module_and_of_a_version() {
     assert_eq!(withdrawn["withdrawal"], json!({"reason": "CVE-2026-1"}));
     let deprecated = registry.get(&format!("{ADDRESS}/1.1.0"), &[ANN]).await.json();
     assert_eq!(deprecated["deprecation"], json!({"reason": "use 1.2"}));
+    let listed = json!([{"version": "1.0.0"}, {"version": "1.3.0", "withdrawn": "no such tag"}]);
+    let (object, stored) = super::module("eks", "eks", &listed);
+    registry.serve((object, stored.into_iter().take(1).collect()));
+    let gone = registry.get(&format!("{ADDRESS}/1.3.0"), &[ANN]).await;
+    assert!(gone.status == StatusCode::GONE && gone.text().contains("no such tag"), "{}", gone.text());
 }
 
 #[tokio::test]

@@ -143,16 +143,24 @@ async fn pages_show_what_the_identity_may_download() {
     assert_eq!(known.text().replace("%2Feks%2F", "%2Fno%2F"), unknown.text());
     assert!(known.text().contains(">bob</a>"), "{}", known.text());
     let anonymous = registry.get("/", &[]).await;
-    assert_eq!(anonymous.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        (anonymous.status, anonymous.header("www-authenticate")),
+        (StatusCode::UNAUTHORIZED, "Bearer")
+    );
     assert!(anonymous.text().contains("Sign in"));
 }
 
 #[tokio::test]
 async fn the_list_is_json_as_in_the_public_registry() {
     let registry = registry();
-    for path in
-        ["/v1/modules", "/v1/modules/search?q=eks", "/v1/modules/platform", "/v1/modules/acme/eks?limit=5"]
-    {
+    for path in [
+        "/v1/modules",
+        "/v1/modules/search?q=eks",
+        "/v1/modules/search?q=eks&namespace=platform&provider=aws",
+        "/v1/modules?namespace=acme",
+        "/v1/modules/platform?namespace=other",
+        "/v1/modules/acme/eks?limit=5",
+    ] {
         let json = registry.get(path, &[ANN]).await.json();
         let module = &json["modules"][0];
         assert_eq!(module["id"], "platform/eks/aws/1.2.0+b1", "{path}: {json}");
@@ -164,6 +172,7 @@ async fn the_list_is_json_as_in_the_public_registry() {
         "/v1/modules/search?q=s3",
         "/v1/modules/other",
         "/v1/modules?provider=google",
+        "/v1/modules/search?q=eks&namespace=other",
     ] {
         assert_eq!(registry.get(path, &[ANN]).await.json()["modules"], json!([]), "{path}");
     }
@@ -205,10 +214,15 @@ async fn a_module_that_is_not_served_says_why() {
     registry.serve((taken, Vec::new()));
     registry.server.permit("ann", "platform", "second");
     let list = registry.get("/", &[ANN]).await.text();
-    has_all(&list, &["address taken by another Module"]);
+    has_all(&list, &["address taken by another Module", "AddressTaken"]);
     let page = registry.get("/modules/platform/eks/azurerm", &[ANN]).await;
     assert_eq!(page.status, StatusCode::OK);
-    has_all(&page.text(), &["Not served: ", "not stored"]);
+    has_all(&page.text(), &["Not served: address taken by another Module (AddressTaken). ", "not stored"]);
+    let (mut nowhere, _) = module("third", "third", &json!([]));
+    nowhere["spec"]["moduleConfig"]["provider"] = json!(null);
+    registry.serve((nowhere, Vec::new()));
+    registry.server.permit("ann", "platform", "third");
+    has_all(&registry.get("/", &[ANN]).await.text(), &["not addressable", "ProviderMissing"]);
     // The right to a Module of the asked name is none to the one that claims it.
     registry.server.permit("bob", "platform", "eks");
     assert_eq!(registry.get("/modules/platform/eks/azurerm", &[BOB]).await.status, StatusCode::FORBIDDEN);
@@ -252,5 +266,32 @@ async fn pages_are_read_only() {
             (StatusCode::METHOD_NOT_ALLOWED, "GET"),
             "{method}"
         );
+    }
+    for (path, methods) in
+        [("/login", "GET, POST"), ("/logout", "POST"), ("/login/start", "GET"), ("/login/callback", "GET")]
+    {
+        let answer = registry.ask("PUT", path, &[]).await;
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (StatusCode::METHOD_NOT_ALLOWED, methods),
+            "{path}"
+        );
+    }
+    assert_eq!(registry.get("/logout", &[]).await.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_long_list_stays_within_the_limits_of_reviews() {
+    let registry = registry();
+    for number in 0..700 {
+        let (mut module, _) = module(&format!("m{number}"), "m", &json!([]));
+        module["metadata"]["namespace"] = json!(format!("team-{}", number / 30));
+        registry.serve((module, Vec::new()));
+    }
+    registry.server.permit("ann", "team-9", "*");
+    for _ in 0..3 {
+        let list = registry.get("/", &[ANN]).await;
+        assert_eq!(list.status, StatusCode::OK, "{}", list.text());
+        has_all(&list.text(), &["/modules/platform/eks/aws", "team-9/"]);
     }
 }
