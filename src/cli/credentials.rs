@@ -1,27 +1,31 @@
 //! Flags of `opendepot credentials`.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use clap::builder::OsStringValueParser;
 use clap::{Args, ValueEnum};
 
-use crate::domain::names::{is_dns_label, is_dns_subdomain};
 use crate::registry::credentials::{Helper, Verb};
 
-/// Flags of `opendepot credentials`. Terraform and OpenTofu append the verb and the host to `args` of `credentials_helper`.
+/// Flags of `opendepot credentials`. Terraform and OpenTofu append the verb and the host to `args` of `credentials_helper`. No value
+/// of a flag is refused here: for a host that is not named, the command succeeds whatever they are.
 #[derive(Clone, Debug, Args)]
 pub struct Credentials {
     /// Host of a registry that may receive a token, such as registry.acme.io (repeatable). Others get none.
-    #[arg(long = "host", env = "OPENDEPOT_HOST", value_delimiter = ',', value_name = "HOST")]
-    pub hosts: Vec<String>,
+    #[arg(long = "host", env = "OPENDEPOT_HOST", value_delimiter = ',', value_name = "HOST",
+        value_parser = OsStringValueParser::new())]
+    pub hosts: Vec<OsString>,
 
     /// File with a token, such as a projected volume.
-    #[arg(long, env = "OPENDEPOT_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    #[arg(long, env = "OPENDEPOT_TOKEN_FILE", value_name = "FILE",
+        value_parser = OsStringValueParser::new())]
+    pub token_file: Option<OsString>,
 
     /// Service account whose tokens are requested with your kubeconfig.
-    #[arg(long, env = "OPENDEPOT_SERVICE_ACCOUNT", value_name = "NAMESPACE/NAME", value_parser = service_account)]
-    pub service_account: Option<(String, String)>,
+    #[arg(long, env = "OPENDEPOT_SERVICE_ACCOUNT", value_name = "NAMESPACE/NAME",
+        value_parser = OsStringValueParser::new())]
+    pub service_account: Option<OsString>,
 
     /// What Terraform asks for: get, store or forget.
     #[arg(value_enum)]
@@ -42,10 +46,11 @@ pub enum CredentialsVerb {
 
 impl Credentials {
     pub fn helper(&self) -> Helper {
+        let text = |value: &OsString| value.to_string_lossy().into_owned();
         Helper {
-            hosts: self.hosts.clone(),
-            token_file: self.token_file.clone(),
-            service_account: self.service_account.clone(),
+            hosts: self.hosts.iter().map(text).collect(),
+            token_file: self.token_file.as_ref().filter(|path| !path.is_empty()).map(Into::into),
+            service_account: self.service_account.as_ref().map(text).filter(|account| !account.is_empty()),
         }
     }
 
@@ -68,15 +73,6 @@ pub fn arguments(all: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     all
 }
 
-fn service_account(text: &str) -> Result<(String, String), String> {
-    match text.split_once('/') {
-        Some((namespace, name)) if is_dns_label(namespace) && is_dns_subdomain(name, 253) => {
-            Ok((namespace.to_owned(), name.to_owned()))
-        }
-        _ => Err("write NAMESPACE/NAME, such as team-a/terraform".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
@@ -96,17 +92,22 @@ mod tests {
     fn a_link_to_the_binary_is_a_credentials_helper() {
         for program in [&["/usr/bin/opendepot", "credentials"][..], &["/x/terraform-credentials-opendepot"]] {
             let flags = parse(&[program, &["--host", "a.io", "get", "b.io"]].concat()).unwrap();
-            assert_eq!((flags.hosts, flags.verb), (vec!["a.io".to_owned()], CredentialsVerb::Get));
+            assert_eq!((flags.hosts, flags.verb), (vec!["a.io".into()], CredentialsVerb::Get));
             assert_eq!(flags.for_host, "b.io");
         }
         let flags =
             parse(&["terraform-credentials-acme", "--service-account=team-a/ci", "forget", "b.io"]).unwrap();
-        assert_eq!(flags.service_account, Some(("team-a".into(), "ci".into())));
+        assert_eq!(flags.helper().service_account.as_deref(), Some("team-a/ci"));
         assert!(parse(&["opendepot", "get", "b.io"]).is_err());
         assert!(parse(&["terraform-credentials-acme", "fetch", "b.io"]).is_err());
-        let message =
-            parse(&["terraform-credentials-acme", "--service-account=ci", "get", "b.io"]).unwrap_err();
-        assert!(message.contains("such as team-a/terraform"), "{message}");
+    }
+
+    #[test]
+    fn no_value_of_a_flag_is_refused_before_the_host_is_known() {
+        for flag in ["--host=", "--host=,", "--token-file=", "--service-account=", "--service-account=ci"] {
+            let flags = parse(&["terraform-credentials-acme", flag, "get", "b.io"]).unwrap();
+            assert_eq!(flags.helper().token_file, None, "{flag}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use super::auth::token::{Unverified, is_token68};
+use crate::domain::names::{is_dns_label, is_dns_subdomain};
 
 /// What the client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +29,8 @@ pub struct Helper {
     pub hosts: Vec<String>,
     /// A file that holds a token.
     pub token_file: Option<PathBuf>,
-    /// `NAMESPACE`, `NAME` of the service account whose tokens the user's kubeconfig may request.
-    pub service_account: Option<(String, String)>,
+    /// `NAMESPACE/NAME` of the service account whose tokens the user's kubeconfig may request; not checked yet.
+    pub service_account: Option<String>,
 }
 
 /// Why there is no token. Both clients write the message to their log (`TF_LOG=warn`) only, and go on without a token.
@@ -50,6 +51,8 @@ pub enum CredentialsError {
     OtherAudience { path: PathBuf, host: String },
     #[error("cannot get a token from GitHub Actions: {0}")]
     GitHub(String),
+    #[error("service account {0:?}: write NAMESPACE/NAME, such as team-a/terraform")]
+    ServiceAccount(String),
     #[error("cannot get a token for service account {account}: {problem}")]
     Kubernetes { account: String, problem: String },
     #[error("this helper stores no tokens: remove credentials_helper before `terraform login`")]
@@ -85,13 +88,19 @@ impl Helper {
         if let Some(request) = github::Request::from_environment() {
             return request.send(host).await.map_err(CredentialsError::GitHub);
         }
-        if let Some((namespace, name)) = &self.service_account {
-            let failed =
-                |problem| CredentialsError::Kubernetes { account: format!("{namespace}/{name}"), problem };
+        if let Some(account) = &self.service_account {
+            let (namespace, name) = service_account(account)?;
+            let failed = |problem| CredentialsError::Kubernetes { account: account.clone(), problem };
             return kubernetes::request(namespace, name, host).await.map_err(failed);
         }
         Err(CredentialsError::NoSource(host.into()))
     }
+}
+
+fn service_account(text: &str) -> Result<(&str, &str), CredentialsError> {
+    text.split_once('/')
+        .filter(|(namespace, name)| is_dns_label(namespace) && is_dns_subdomain(name, 253))
+        .ok_or_else(|| CredentialsError::ServiceAccount(text.to_owned()))
 }
 
 /// As both clients compare hosts: in lower case, without the port of HTTPS.
@@ -144,8 +153,9 @@ mod tests {
             let answer = answer(&helper, Verb::Get, host).await.unwrap();
             assert_eq!(answer, "{\"token\":\"odt_secret\"}\n", "{host}");
         }
-        // The file is not even read.
-        let broken = Helper { token_file: Some("/none".into()), ..helper };
+        // The file is not even read, and the service account not looked at.
+        let broken =
+            Helper { token_file: Some("/none".into()), service_account: Some("none".into()), ..helper };
         for host in
             ["app.terraform.io", "registry.acme.io.evil.com", "registry.acme.io:8443", "127.0.0.1", ""]
         {
@@ -176,6 +186,15 @@ mod tests {
                     assert!(message.contains("OPENDEPOT_TOKEN_FILE"), "{message}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_service_account_is_a_namespace_and_a_name() {
+        assert_eq!(service_account("team-a/ci.1").ok(), Some(("team-a", "ci.1")));
+        for text in ["", "ci", "/ci", "team-a/", "Team/ci", "a.b/ci", "a/b/c", "team-a/ci "] {
+            let message = service_account(text).unwrap_err().to_string();
+            assert!(message.contains("such as team-a/terraform"), "{message}");
         }
     }
 
