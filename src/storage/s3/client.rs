@@ -69,7 +69,7 @@ impl Clients {
             .region(region)
             .load()
             .await;
-        Ok(Self { default_endpoint: configured_endpoint(&sdk), ..Self::with_config(sdk) })
+        Ok(Self::with_config(sdk))
     }
 
     /// The same, with credentials that are renewed early: a signed URL is valid for no longer than the credentials.
@@ -88,7 +88,8 @@ impl Clients {
     }
 
     pub(crate) fn with_config(sdk: SdkConfig) -> Self {
-        Self { sdk, cache: Mutex::default(), endpoints: Mutex::default(), default_endpoint: None }
+        let default_endpoint = configured_endpoint(&sdk);
+        Self { sdk, cache: Mutex::default(), endpoints: Mutex::default(), default_endpoint }
     }
 
     /// The endpoint of requests that name none, as the environment or the profile spells it.
@@ -160,7 +161,6 @@ impl Clients {
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .operation_timeout(REQUEST_TIMEOUT)
             .build();
-        // `from` applies the default endpoint to locations without one.
         let mut config = aws_sdk_s3::config::Builder::from(&self.sdk)
             .region(Region::new(key.region.clone()))
             .force_path_style(key.force_path_style)
@@ -172,18 +172,19 @@ impl Clients {
             .stalled_stream_protection(
                 StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
             );
-        if let Some(endpoint) = &key.endpoint {
-            config = config.endpoint_url(endpoint.as_str());
-        }
+        // `from` applies the default endpoint too, but also a variable that is empty.
+        let endpoint = key.endpoint.as_ref().map(Endpoint::as_str).or(self.default_endpoint());
+        config.set_endpoint_url(endpoint.map(str::to_owned));
         Client::from_conf(config.build())
     }
 }
 
-/// The S3 endpoint of the environment or the profile, found as the SDK's own client finds it.
+/// The S3 endpoint of the environment or the profile, found as the SDK's own client finds it, but without what is empty.
 fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url");
     let of_s3 = sdk.service_config().and_then(|config| config.load_config(key.build().ok()?));
-    of_s3.or_else(|| sdk.endpoint_url().map(str::to_owned)).filter(|url| !url.is_empty())
+    let of_all = sdk.endpoint_url().map(str::to_owned);
+    [of_s3, of_all].into_iter().flatten().find(|url| !url.is_empty())
 }
 
 #[cfg(test)]
