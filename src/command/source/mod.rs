@@ -42,7 +42,8 @@ pub struct Arguments {
     #[arg(short, long, value_parser = arguments::namespace)]
     pub namespace: Option<String>,
 
-    /// Host of the registry, such as registry.acme.io. Without it, the address of the object in S3 is printed.
+    /// Host of the registry, such as registry.acme.io. Without it, the address of the object in S3 is printed. `OPENDEPOT_HOST` may
+    /// name several hosts for `opendepot credentials`; then this flag chooses one.
     #[arg(long, env = "OPENDEPOT_HOST", value_name = "HOST", value_parser = host)]
     pub registry: Option<String>,
 
@@ -215,9 +216,33 @@ fn folder(text: &str) -> Result<String, String> {
 
 fn host(text: &str) -> Result<String, String> {
     let is_host = |host: &str| is_dns_subdomain(&host.to_ascii_lowercase(), 253);
+    // `OPENDEPOT_HOST` is a list for `opendepot credentials`.
+    let mut hosts = text.split(',').map(str::trim).filter(|host| !host.is_empty());
+    let (text, other) = (hosts.next().unwrap_or_default(), hosts.next());
+    if let Some(other) = other {
+        return Err(format!("write one host, such as --registry {text} or --registry {other}"));
+    }
     let (name, port) = text.split_once(':').unwrap_or((text, "443"));
     if is_host(name) && port.parse::<u16>().is_ok() {
         return Ok(text.to_owned());
     }
     Err("write a host, such as registry.acme.io or registry.acme.io:8443, without https://".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_hosts_one_is_to_be_named() {
+        for text in ["registry.acme.io", " registry.acme.io,", ",registry.acme.io"] {
+            assert_eq!(host(text).as_deref(), Ok("registry.acme.io"), "{text}");
+        }
+        assert_eq!(host("a.io:8443").as_deref(), Ok("a.io:8443"));
+        let message = host("a.io, b.io").unwrap_err();
+        assert_eq!(message, "write one host, such as --registry a.io or --registry b.io");
+        for text in ["", ",", "https://a.io", "a.io/b", "a.io:x"] {
+            assert!(host(text).unwrap_err().contains("such as registry.acme.io"), "{text}");
+        }
+    }
 }
