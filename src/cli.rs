@@ -2,12 +2,14 @@
 //! example of a valid one.
 
 mod credentials;
+mod environment;
 mod run;
 mod serve;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::command::{archive, check, notice, publish, source, validate, version};
 use crate::domain::names::is_dns_label;
@@ -35,6 +37,17 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// The command line of the process. Prints help, the version or an error, and ends the process, if that is the result.
+    pub fn of_process(arguments: &[OsString]) -> Self {
+        let matches = environment::without_empty(Self::command()).try_get_matches_from(arguments);
+        match matches.and_then(|matches| Self::from_arg_matches(&matches)) {
+            Ok(cli) => cli,
+            Err(error) if error.use_stderr() => error.exit(),
+            // Help lists empty variables too.
+            Err(_) => Self::parse_from(arguments),
+        }
+    }
+
     /// The completion script for a shell.
     pub fn completion(shell: clap_complete::Shell) -> Vec<u8> {
         let mut script = Vec::new();

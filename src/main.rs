@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use opendepot::cli::{self, Cli, Command, Credentials};
 use opendepot::command::notice::{self, Notice};
 use opendepot::command::output;
@@ -21,7 +20,7 @@ use opendepot::{api, operator, serve};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse_from(cli::arguments(std::env::args_os())).command {
+    let result = match Cli::of_process(&cli::arguments(std::env::args_os())).command {
         Command::Check(arguments) => match check(&arguments) {
             Ok(0) => Ok(()),
             Ok(_) => return ExitCode::FAILURE,
@@ -73,7 +72,7 @@ fn once<T, E: Error + 'static>(command: impl Future<Output = Result<T, E>>) -> R
 /// Publishes a version, and prints where it is. In GitHub Actions, a failure is also an annotation of the run.
 fn publish(arguments: &publish::Arguments) -> Result<(), Box<dyn Error>> {
     let stored = once(publish::run(arguments)).inspect_err(|error| {
-        if std::env::var_os("GITHUB_ACTIONS").is_some() {
+        if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| !value.is_empty()) {
             println!("{}", publish::stored::annotation(&error.to_string()));
         }
     })?;

@@ -31,6 +31,7 @@ mod deploy;
 mod deploy_registry;
 mod digest_record;
 mod docs;
+mod environment;
 mod examples;
 mod file_names;
 mod flags;

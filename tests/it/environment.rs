@@ -1,0 +1,77 @@
+//! Environment variables that are empty, or that two commands read, through the built binary. No command gets as far as a server.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use opendepot::cli::Cli;
+
+use crate::support::command::{Opendepot, opendepot};
+
+/// No kubeconfig, and all variables of all flags empty.
+fn empty() -> Opendepot {
+    let cli = Cli::command();
+    let flags = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+    let mut names: Vec<String> =
+        flags.filter_map(|flag| Some(flag.get_env()?.to_str()?.to_owned())).collect();
+    names.extend(["GITHUB_ACTIONS".to_owned(), "AWS_ENDPOINT_URL_S3".to_owned()]);
+    assert!(names.len() > 50, "{names:?}");
+    names.iter().fold(opendepot(Path::new("/nonexistent")), |command, name| command.env(name, ""))
+}
+
+#[test]
+fn an_empty_variable_is_as_one_that_is_not_set() {
+    let listen = ["--listen", "127.0.0.1:0"];
+    for (args, expected) in [
+        ([&["run"][..], &listen].concat(), "set KUBECONFIG"),
+        (
+            [&["serve", "--admin-listen", "127.0.0.1:0", "--allow-storage", "*=*"][..], &listen].concat(),
+            "set KUBECONFIG",
+        ),
+        (vec!["check", "--ca-file", "/nonexistent"], "cannot read /nonexistent"),
+        (vec!["publish", "net", "1.0.0"], "no Kubernetes cluster is configured"),
+        (vec!["source", "net"], "no Kubernetes cluster is configured"),
+    ] {
+        let printed = empty().run(&args);
+        assert_eq!(printed.stdout, "", "{args:?}");
+        let error = printed.failed();
+        assert!(error.contains(expected), "{args:?}: {error}");
+    }
+    // What is required is required.
+    let serve = empty().run(&[&["serve"][..], &listen].concat());
+    assert!(serve.code == Some(2) && serve.stderr.contains("--allow-storage"), "{serve:#?}");
+    assert!(empty().run(&["run", "--help"]).ok().contains("[env: OPENDEPOT_NAMESPACE=]"));
+    assert_eq!(empty().run(&["credentials", "get", "registry.acme.io"]).ok(), "{}\n");
+}
+
+#[test]
+fn the_hosts_of_the_credentials_helper_are_a_choice_for_the_module_block() {
+    let hosts = || opendepot(Path::new("/nonexistent")).env("OPENDEPOT_HOST", "a.io,b.io");
+    let several = hosts().run(&["source", "net"]);
+    assert_eq!(several.code, Some(2), "{several:#?}");
+    assert!(several.stderr.contains("write one host, such as --registry a.io"), "{several:#?}");
+    let chosen = hosts().run(&["source", "net", "--registry", "b.io"]).failed();
+    assert!(chosen.contains("no Kubernetes cluster is configured"), "{chosen}");
+
+    // For another host the helper looks at no source; for its own, it does.
+    for variables in [
+        &[("OPENDEPOT_SERVICE_ACCOUNT", "ci"), ("OPENDEPOT_TOKEN_FILE", "")][..],
+        &[("OPENDEPOT_SERVICE_ACCOUNT", "a/b/c"), ("OPENDEPOT_TOKEN_FILE", "/nonexistent")],
+    ] {
+        let helper = || variables.iter().fold(hosts(), |command, (name, value)| command.env(name, value));
+        assert_eq!(helper().run(&["credentials", "get", "app.terraform.io"]).ok(), "{}\n", "{variables:?}");
+        let own = helper().run(&["credentials", "get", "b.io"]).failed();
+        let expected = if variables[1].1.is_empty() { "such as team-a/terraform" } else { "/nonexistent: " };
+        assert!(own.contains(expected), "{own}");
+    }
+}
+
+#[test]
+fn an_empty_endpoint_is_none_for_s3() {
+    // No name is looked up, and nothing is sent: the proxy refuses connections.
+    let command = empty().env("HTTPS_PROXY", "http://127.0.0.1:1").env("AWS_REGION", "us-west-2");
+    let command = command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+    let bucket = ["--bucket", "modules", "--github-host", "127.0.0.1:1"];
+    let printed = command.run(&[&["check"][..], &bucket].concat());
+    let line = printed.stdout.lines().find(|line| line.contains(" bucket ")).unwrap_or_default();
+    assert!(line.contains("no answer from S3") && !line.contains("valid URI"), "{printed:#?}");
+}
