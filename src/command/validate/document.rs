@@ -7,6 +7,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_yaml::Spanned;
 
+use super::limits;
+
 /// One document of a text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Document {
@@ -17,7 +19,7 @@ pub(crate) struct Document {
 
 /// Why a text has no documents.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not valid YAML: {message}")]
+#[error("{message}")]
 pub(crate) struct Unparsable {
     pub line: Option<u64>,
     message: String,
@@ -45,8 +47,7 @@ impl Document {
 /// # Errors
 /// [`Unparsable`] with the line.
 pub(crate) fn documents(text: &str) -> Result<Vec<Document>, Unparsable> {
-    let options = serde_yaml::options! { with_snippet: false };
-    let parsed = serde_yaml::from_multiple_with_options::<Spanned<Node>>(text, options);
+    let parsed = serde_yaml::from_multiple_with_options::<Spanned<Node>>(text, limits::options(text));
     let error = match parsed {
         Ok(documents) => return Ok(documents.into_iter().map(document).collect()),
         Err(error) => error,
@@ -56,6 +57,10 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Document>, Unparsable> {
         && let Ok(values) = stream.collect::<Result<Vec<_>, _>>()
     {
         return Ok(values.into_iter().map(|value| Document { value, lines: BTreeMap::new() }).collect());
+    }
+    let line = error.location().map(|location| location.line());
+    if let Some(message) = limits::exceeded(&error) {
+        return Err(Unparsable { line, message });
     }
     let text_of = error.to_string();
     let message = match &error {
@@ -69,8 +74,8 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Document>, Unparsable> {
     } else {
         ""
     };
-    let line = error.location().map(|location| location.line());
-    Err(Unparsable { line, message: message.trim_start_matches("error: ").to_owned() + hint })
+    let message = message.trim_start_matches("error: ");
+    Err(Unparsable { line, message: format!("not valid YAML: {message}{hint}") })
 }
 
 fn document(parsed: Spanned<Node>) -> Document {

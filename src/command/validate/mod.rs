@@ -2,12 +2,14 @@
 
 mod document;
 mod files;
+mod limits;
 mod metadata;
 mod patterns;
 mod rules;
 mod schema;
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use clap::Args;
 use serde::Serialize;
@@ -43,6 +45,21 @@ pub struct Arguments {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
+
+/// The schemas of new objects by their kinds, which are made of the types once: that takes longer than a check.
+static SCHEMAS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
+    let schemas = definitions().into_iter().filter_map(|(_, definition)| {
+        let mut schemas = definition.spec.versions.into_iter().filter_map(|version| version.schema);
+        let mut schema = schemas.find_map(|s| serde_json::to_value(&s.open_api_v3_schema).ok())?;
+        // Both are known to the API server, and a status is dropped when an object is created.
+        schema["properties"]["apiVersion"] = json!({"type": "string"});
+        schema["properties"]["kind"] = json!({"type": "string"});
+        schema["properties"]["status"] = json!({"x-kubernetes-preserve-unknown-fields": true});
+        schema["properties"]["metadata"] = metadata::schema();
+        Some((definition.spec.names.kind, schema))
+    });
+    schemas.collect()
+});
 
 /// The result.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -179,19 +196,10 @@ fn violations(object: &Value) -> Option<Vec<Violation>> {
     if api_version != format!("{GROUP}/{VERSION}") {
         return Some(violation("apiVersion", format!("Invalid value: write {GROUP}/{VERSION}")));
     }
-    let definitions = definitions();
-    let Some((_, definition)) = definitions.iter().find(|(_, definition)| definition.spec.names.kind == kind)
-    else {
+    let Some((_, schema)) = SCHEMAS.iter().find(|(of, _)| of == kind) else {
         return Some(violation("kind", format!("Invalid value: {kind:?}: write Module or Version")));
     };
-    let mut schemas = definition.spec.versions.iter().filter_map(|version| version.schema.as_ref());
-    let mut schema = schemas.find_map(|s| serde_json::to_value(&s.open_api_v3_schema).ok())?;
-    // Both are known to the API server, and a status is dropped when an object is created.
-    schema["properties"]["apiVersion"] = json!({"type": "string"});
-    schema["properties"]["kind"] = json!({"type": "string"});
-    schema["properties"]["status"] = json!({"x-kubernetes-preserve-unknown-fields": true});
-    schema["properties"]["metadata"] = metadata::schema();
-    let mut found = schema::check(&schema, object, "");
+    let mut found = schema::check(schema, object, "");
     found.extend(metadata::check(&object["metadata"]));
     Some(found)
 }
