@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_yaml::Spanned;
 
@@ -13,7 +13,7 @@ use super::limits;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Document {
     pub value: Value,
-    /// The lines of fields by their paths, such as `spec.versions[0].version`; empty for a stream of JSON.
+    /// The lines of fields by their paths, such as `spec.versions[0].version`; empty for JSON that is no YAML.
     lines: BTreeMap<String, u64>,
 }
 
@@ -29,6 +29,12 @@ pub(crate) struct Unparsable {
 struct Node(Value, BTreeMap<String, u64>);
 
 impl Document {
+    /// The same, with this number of lines before it.
+    fn after(mut self, lines: u64) -> Self {
+        self.lines.values_mut().for_each(|line| *line += lines);
+        self
+    }
+
     /// The line of a field, or of what contains it.
     pub(crate) fn line(&self, path: &str) -> Option<u64> {
         let mut path = path;
@@ -47,35 +53,90 @@ impl Document {
 /// # Errors
 /// [`Unparsable`] with the line.
 pub(crate) fn documents(text: &str) -> Result<Vec<Document>, Unparsable> {
-    let parsed = serde_yaml::from_multiple_with_options::<Spanned<Node>>(text, limits::options(text));
-    let error = match parsed {
-        Ok(documents) => return Ok(documents.into_iter().map(document).collect()),
-        Err(error) => error,
+    let error = match yaml(text) {
+        Ok(documents) => return Ok(documents),
+        Err(error) => unparsable(&error),
     };
-    let stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    if text.trim_start().starts_with('{')
-        && let Ok(values) = stream.collect::<Result<Vec<_>, _>>()
-    {
-        return Ok(values.into_iter().map(|value| Document { value, lines: BTreeMap::new() }).collect());
-    }
-    let line = error.location().map(|location| location.line());
-    if let Some(message) = limits::exceeded(&error) {
-        return Err(Unparsable { line, message });
-    }
-    let text_of = error.to_string();
-    let message = match &error {
-        serde_yaml::Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("the key {key} is there twice")
+    match objects(text) {
+        Some(objects) => stream(text, &objects, error),
+        None if text.contains("{{") => {
+            let hint = "A template must be rendered first, such as with helm template, whose output \
+                        `opendepot validate -` reads";
+            Err(Unparsable { message: format!("{}. {hint}", error.message), ..error })
         }
-        _ => text_of.split(" at line ").next().unwrap_or_default().to_owned(),
-    };
-    let hint = if text.contains("{{") {
-        ". A template must be rendered first, such as with helm template, whose output `opendepot validate -` reads"
-    } else {
-        ""
-    };
-    let message = message.trim_start_matches("error: ");
-    Err(Unparsable { line, message: format!("not valid YAML: {message}{hint}") })
+        None => Err(error),
+    }
+}
+
+fn yaml(text: &str) -> Result<Vec<Document>, serde_yaml::Error> {
+    let parsed = serde_yaml::from_multiple_with_options::<Spanned<Node>>(text, limits::options(text))?;
+    Ok(parsed.into_iter().map(document).collect())
+}
+
+fn unparsable(error: &serde_yaml::Error) -> Unparsable {
+    let line = error.location().map(|location| location.line());
+    let message = limits::exceeded(error).unwrap_or_else(|| match error {
+        serde_yaml::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("not valid YAML: the key {key} is there twice")
+        }
+        error => {
+            let text = error.to_string();
+            let text = text.split(" at line ").next().unwrap_or_default().trim_start_matches("error: ");
+            format!("not valid YAML: {text}")
+        }
+    });
+    Unparsable { line, message }
+}
+
+/// Where the objects of a text end that is JSON; YAML allows no second object without `---` before it.
+fn objects(text: &str) -> Option<Vec<usize>> {
+    if !text.trim_start().starts_with('{') {
+        return None;
+    }
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let mut ends = Vec::new();
+    while let Some(value) = values.next() {
+        value.ok()?;
+        ends.push(values.byte_offset());
+    }
+    Some(ends)
+}
+
+/// The objects of a text of JSON, each read as YAML, which has lines and takes no key twice.
+fn stream(text: &str, ends: &[usize], error: Unparsable) -> Result<Vec<Document>, Unparsable> {
+    let (mut documents, mut start, mut before) = (Vec::new(), 0, 0);
+    for end in ends {
+        let part = &text[start..*end];
+        match yaml(part) {
+            Ok(read) => documents.extend(read.into_iter().map(|document| document.after(before))),
+            Err(error) if limits::exceeded(&error).is_some() => {
+                return Err(unparsable(&error).after(before));
+            }
+            // Some JSON is no YAML, such as an object whose key has more than 1,024 characters.
+            Err(_) => match serde_json::from_str::<Node>(part) {
+                Ok(Node(value, _)) => documents.push(Document { value, lines: BTreeMap::new() }),
+                Err(twice) if twice.is_data() => {
+                    let message = twice.to_string();
+                    let message = message.split(" at line ").next().unwrap_or_default();
+                    let line = u64::try_from(twice.line()).ok();
+                    return Err(
+                        Unparsable { line, message: format!("not valid JSON: {message}") }.after(before)
+                    );
+                }
+                Err(_) => return Err(error),
+            },
+        }
+        before += part.bytes().map(|byte| u64::from(byte == b'\n')).sum::<u64>();
+        start = *end;
+    }
+    Ok(documents)
+}
+
+impl Unparsable {
+    /// The same, with this number of lines before it.
+    fn after(self, lines: u64) -> Self {
+        Self { line: self.line.map(|line| line + lines), ..self }
+    }
 }
 
 fn document(parsed: Spanned<Node>) -> Document {
@@ -160,6 +221,10 @@ impl<'de> Visitor<'de> for NodeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Node, A::Error> {
         let (mut values, mut lines) = (Map::new(), BTreeMap::new());
         while let Some(name) = fields.next_key::<String>()? {
+            // YAML's reader refuses that itself.
+            if values.contains_key(&name) {
+                return Err(A::Error::custom(format!("the key {name} is there twice")));
+            }
             let value = Node::add(&mut lines, &name, fields.next_value::<Spanned<Node>>()?);
             values.insert(name, value);
         }
@@ -187,10 +252,16 @@ mod tests {
 
     #[test]
     fn json_objects_may_follow_each_other_and_errors_have_a_line() {
-        let stream = documents("{\"a\": 1}\n{\"b\": 2}\n").unwrap();
-        assert_eq!((stream.len(), stream[1].line("b")), (2, None));
+        let stream = documents("{\"a\": 1}\n{\n\t\"b\": [2,\n3]}\n").unwrap();
+        assert_eq!((stream.len(), &stream[1].value), (2, &json!({"b": [2, 3]})));
+        assert_eq!(
+            (stream[0].line("a"), stream[1].line("b"), stream[1].line("b[1]")),
+            (Some(1), Some(3), Some(4))
+        );
         for (text, line, expected) in [
             ("a: 1\na: 2\n", 2, "not valid YAML: the key a is there twice"),
+            ("{\"a\": 1,\n\"a\": 2}", 2, "the key a is there twice"),
+            ("{\"a\": 1}\n{\"b\": {\"c\": 1,\n\"c\": 2}}", 3, "the key c is there twice"),
             ("a: 1\nb: {{ .Values.b }}\n", 2, "must be rendered first"),
             ("a: [", 1, "not valid YAML: "),
         ] {
@@ -199,5 +270,16 @@ mod tests {
             assert!(error.to_string().contains(expected) && !error.to_string().contains("-->"), "{error}");
         }
         assert_eq!(documents("").unwrap(), []);
+    }
+
+    #[test]
+    fn json_that_is_no_yaml_is_read_and_has_no_key_twice() {
+        let key = "k".repeat(2000);
+        let text = format!("{{\"a\": 1}}\n{{\"{key}\": {{\"b\": null}}}}\n");
+        let read = documents(&text).unwrap();
+        assert_eq!((&read[1].value[&key], read[1].line("b")), (&json!({"b": null}), None));
+        let error = documents(&text.replace("\"b\"", "\"b\": 1,\n\"b\"")).unwrap_err();
+        assert_eq!(error.to_string(), "not valid JSON: the key b is there twice");
+        assert_eq!(error.line, Some(3));
     }
 }

@@ -72,6 +72,7 @@ mod tests {
             (format!("a0: &a0 [1, 2, 3]\n{}", bomb.concat()), "aliases repeat too many values: "),
             (large, "aliases repeat too many values: "),
             (format!("a: {deep}"), "values are nested 65 levels deep: "),
+            (format!("{{\"a\": 1}}\n{{\"a\": {deep}}}"), "values are nested 65 levels deep: "),
         ] {
             // As large as the main thread's: without optimisation, 64 levels need more than a test has.
             let thread = std::thread::Builder::new().stack_size(8 << 20);
