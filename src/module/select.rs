@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::view::ModuleView;
+use crate::api::module::ModuleVersion;
 use crate::api::object_name;
 use crate::api::state::VersionState;
 use crate::domain::Release;
@@ -30,13 +31,11 @@ pub struct Selection {
     pub invalid: Vec<String>,
 }
 
-/// The wanted versions, each once, without those that `versionHistoryLimit` prunes.
-///
-/// A stored version is pruned only when that many newer versions are stored: a bad new tag never removes the last good release.
-pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
+/// The versions of the list, each once.
+fn listed(entries: &[ModuleVersion], module: &str) -> Selection {
     let mut selection = Selection::default();
     let mut seen = HashMap::new();
-    for entry in &module.spec.versions {
+    for entry in entries {
         let release = match Release::parse(&entry.version) {
             Ok(release) => release,
             Err(error) => {
@@ -46,7 +45,7 @@ pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selecti
         };
         let index = *seen.entry(release.to_string()).or_insert_with(|| {
             selection.wanted.push(Wanted {
-                name: object_name::version_object(module.name(), &release),
+                name: object_name::version_object(module, &release),
                 release,
                 spelled: entry.version.clone(),
                 is_withdrawn: false,
@@ -56,6 +55,14 @@ pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selecti
         let withdrawn = entry.withdrawn.as_deref().unwrap_or_default();
         selection.wanted[index].is_withdrawn |= !withdrawn.trim().is_empty();
     }
+    selection
+}
+
+/// The wanted versions, each once, without those that `versionHistoryLimit` prunes.
+///
+/// A stored version is pruned only when that many newer versions are stored: a bad new tag never removes the last good release.
+pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
+    let mut selection = listed(&module.spec.versions, module.name());
     let limit = module.spec.module_config.version_history_limit.unwrap_or(0);
     let limit = usize::try_from(limit).unwrap_or(0);
     if limit == 0 || selection.wanted.len() <= limit {

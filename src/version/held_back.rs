@@ -37,12 +37,11 @@ fn restarts(ctx: &Context, version: &VersionState) -> Option<Duration> {
 /// How long a Version waits whose last attempt met GitHub's limit, while that limit lasts and nothing has changed. It makes
 /// one attempt per hour, so that its status names the current limit.
 pub(super) fn limited(ctx: &Context, version: &VersionState, attempt: Option<&Attempt>) -> Option<Duration> {
-    let account = match attempt {
-        Some(attempt) => limited_account(attempt, version)?,
-        None => {
-            let now = Timestamp::now();
-            account_in_status(version, ctx.leading_since(now), now)?
-        }
+    let account = if let Some(attempt) = attempt {
+        limited_account(attempt, version)?
+    } else {
+        let now = Timestamp::now();
+        account_in_status(version, ctx.leading_since(now), now)?
     };
     let left = ctx.rate_limits.left(account, Instant::now())?;
     // As for an attempt that met the limit itself: shortly after its end, spread over some seconds.

@@ -22,7 +22,7 @@ fn empty() -> Opendepot {
 fn an_empty_variable_is_as_one_that_is_not_set() {
     let listen = ["--listen", "127.0.0.1:0"];
     for (args, expected) in [
-        ([&["run"][..], &listen].concat(), "set KUBECONFIG"),
+        ([&["run", "--allow-storage", "*=*"][..], &listen].concat(), "set KUBECONFIG"),
         (
             [&["serve", "--admin-listen", "127.0.0.1:0", "--allow-storage", "*=*"][..], &listen].concat(),
             "set KUBECONFIG",
@@ -36,7 +36,9 @@ fn an_empty_variable_is_as_one_that_is_not_set() {
         let error = printed.failed();
         assert!(error.contains(expected), "{args:?}: {error}");
     }
-    // What is required is required.
+    // What is required is required, and no empty rule removes all restrictions.
+    let run = empty().run(&[&["run"][..], &listen].concat());
+    assert!(run.code == Some(2) && run.stderr.contains("--allow-storage"), "{run:#?}");
     let serve = empty().run(&[&["serve"][..], &listen].concat());
     assert!(serve.code == Some(2) && serve.stderr.contains("--allow-storage"), "{serve:#?}");
     assert!(empty().run(&["run", "--help"]).ok().contains("[env: OPENDEPOT_NAMESPACE=]"));
