@@ -6,6 +6,8 @@
 //! An Event costs the API server as much as a write of a status, and a thousand versions published at once have a thousand
 //! Events. Events are therefore rate-limited, and warnings are written first.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -14,7 +16,9 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::client;
 use crate::domain::text::cut;
+use crate::domain::time::doubled;
 
 /// Length of each queue. Further Events are dropped to bound memory.
 const QUEUE: usize = 2048;
@@ -24,6 +28,14 @@ const LONGEST_NOTE: usize = 1000;
 const STEP: Duration = Duration::from_millis(100);
 /// Number of Events that are written without an interval after a pause.
 const BURST: u32 = 50;
+
+/// How long an Event is repeated as one with a counter.
+const REPEATED: Duration = Duration::from_mins(6);
+/// Above this number of texts, all are forgotten, and their next Events are new ones.
+const MAX_TEXTS: usize = 8192;
+/// The pauses between attempts while the API server cannot take an Event, and how long that is tried.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const PATIENCE: Duration = Duration::from_mins(2);
 
 type Queued = (Event, ObjectReference);
 
@@ -46,13 +58,60 @@ impl Pace {
     }
 }
 
+/// A recorder for each text. A recorder repeats the Event that it wrote for the same object, reason and action, whose text
+/// stays as it was: the API server allows no change of it.
+struct Recorders {
+    client: Client,
+    reporter: Reporter,
+    by_text: HashMap<u64, (Recorder, Instant)>,
+}
+
+impl Recorders {
+    async fn publish(&mut self, (event, object): &Queued) -> Result<(), kube::Error> {
+        let now = Instant::now();
+        if self.by_text.len() >= MAX_TEXTS {
+            self.by_text.clear();
+        }
+        self.by_text.retain(|_, (_, last)| now.duration_since(*last) < REPEATED);
+        let mut text = DefaultHasher::new();
+        (&object.uid, &object.namespace, &object.name).hash(&mut text);
+        (event.type_, &event.reason, &event.action, &event.note).hash(&mut text);
+        let new = || (Recorder::new(self.client.clone(), self.reporter.clone()), now);
+        let (recorder, last) = self.by_text.entry(text.finish()).or_insert_with(new);
+        *last = now;
+        match recorder.publish(event, object).await {
+            // The Event was deleted meanwhile.
+            Err(error) if client::is_gone(&error) => {
+                *recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+                recorder.publish(event, object).await
+            }
+            published => published,
+        }
+    }
+
+    /// Writes an Event, and tries again while the API server is out of reach or overloaded.
+    async fn deliver(&mut self, queued: &Queued) {
+        let end = Instant::now() + PATIENCE;
+        for failures in 1.. {
+            let Err(error) = self.publish(queued).await else { return };
+            let is_outage = !matches!(&error, kube::Error::Api(status) if !client::is_outage(status));
+            let pause = doubled(PAUSES.0, failures, PAUSES.1);
+            if !is_outage || Instant::now() + pause > end {
+                tracing::debug!(%error, "cannot write an Event");
+                return;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
 impl Events {
     /// Starts the background task, which ends with the last sender.
     pub fn start(client: Client) -> Self {
         let (warnings, mut first) = mpsc::channel::<Queued>(QUEUE);
         let (others, mut second) = mpsc::channel::<Queued>(QUEUE);
         let reporter = Reporter { controller: "opendepot".into(), instance: std::env::var("POD_NAME").ok() };
-        let recorder = Recorder::new(client, reporter);
+        let mut recorders = Recorders { client, reporter, by_text: HashMap::new() };
         tokio::spawn(async move {
             let start = Instant::now();
             let mut pace = Pace(start.checked_sub(STEP * BURST).unwrap_or(start));
@@ -64,9 +123,7 @@ impl Events {
                     Some(queued) = second.recv() => queued,
                     else => return,
                 };
-                if let Err(error) = recorder.publish(&queued.0, &queued.1).await {
-                    tracing::debug!(%error, "cannot write an Event");
-                }
+                recorders.deliver(&queued).await;
             }
         });
         Self { warnings, others }

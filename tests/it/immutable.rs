@@ -401,6 +401,17 @@ async fn without_immutable_new_content_replaces_the_object_and_an_event_says_so(
     let notes = world.events("mod-1.0.0", "ContentReplaced").await;
     assert!(notes[0].contains(&digest_of(FIRST)) && notes[0].contains(&digest_of(MOVED)), "{notes:?}");
 
+    // Each content has an Event of its own.
+    repository.release("v1.0.0", &main_tf("# moved between\n")).unwrap();
+    world.force("version/mod-1.0.0");
+    world.version_reset("mod-1.0.0").await;
+    soon(|| async {
+        let notes = world.events("mod-1.0.0", "ContentReplaced").await;
+        anyhow::ensure!(notes.iter().any(|n| n.contains(&digest_of("# moved between\n"))), "{notes:?}");
+        Ok(())
+    })
+    .await;
+
     // Also when the operator dies between the store and the status.
     world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT));
     repository.release("v1.0.0", &main_tf("# moved again\n")).unwrap();
