@@ -8,6 +8,7 @@ use kube::Api;
 use super::api_failure::api_failure;
 use super::context::Context;
 use super::outcome::{NotPublished, SecretVersion};
+use super::retry::Attempt;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::controller::failure::{Failure, Reason};
@@ -57,4 +58,27 @@ pub(super) async fn credential(
             Err(failed(failure, resource_version))
         }
     }
+}
+
+/// Whether the Secret that an attempt failed on has changed since.
+pub(super) async fn secret_has_changed(ctx: &Context, version: &VersionState, attempt: &Attempt) -> bool {
+    let Some((name, seen)) = &attempt.secret else { return false };
+    let current = ctx.secret_version(version.namespace(), name).await;
+    current.is_some_and(|current| current != *seen)
+}
+
+/// The Secret that may be why a Version is stalled, according to the status.
+pub(super) fn suspected_secret(version: &VersionState) -> Option<&str> {
+    let config = version.config.as_deref().filter(|config| config.authenticated())?;
+    let is_suspected = version.status.reason().parse().is_ok_and(Reason::may_be_about_secret);
+    (version.status.is_stalled() && is_suspected).then(|| config.secret_name())
+}
+
+/// Whether a Secret is another one than when this process first looked at it for this Version.
+pub(super) async fn secret_was_replaced(ctx: &Context, version: &VersionState, secret: &str) -> bool {
+    let Some(now) = ctx.secret_version(version.namespace(), secret).await else { return false };
+    ctx.retries.with(version.uid(), |retry| {
+        let before = retry.secret_seen.replace(Box::new(now.clone()));
+        before.is_some_and(|before| *before != now)
+    })
 }

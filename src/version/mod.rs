@@ -46,6 +46,7 @@ use jiff::Timestamp;
 use self::actions::Permit;
 use self::basis::is_superseded;
 pub use self::context::Context;
+use self::credentials::{secret_has_changed, secret_was_replaced, suspected_secret};
 use self::decide::{Action, Facts, Lane, decide, is_refused_by_secret};
 use self::due::phase;
 use self::effect::End;
@@ -200,9 +201,11 @@ async fn next_lane(
         action = decide(version, &ctx.facts(version, attempt.as_deref(), None));
     }
     if let (Action::Wait(due), None) = (&action, &attempt)
-        && let Some(secret) = refused_secret(version)
+        && let Some(secret) = suspected_secret(version)
     {
-        if !ctx.secret_trials.may_try(version.namespace(), secret) {
+        let may_try = is_refused_by_secret(version) && ctx.secret_trials.may_try(version.namespace(), secret);
+        // Boxed: it may read a Secret.
+        if !may_try && !Box::pin(secret_was_replaced(ctx, version, secret)).await {
             let poll = now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(now);
             return Err(requeue_at((*due).min(poll), now));
         }
@@ -210,12 +213,6 @@ async fn next_lane(
         action = decide(version, &Facts { tries_now: true, ..ctx.facts(version, None, None) });
     }
     action.lane().map(|lane| (lane, attempt)).ok_or_else(|| rest(&action, now))
-}
-
-/// The Secret that GitHub refused, according to the status.
-fn refused_secret(version: &VersionState) -> Option<&str> {
-    let config = version.config.as_deref().filter(|config| config.authenticated())?;
-    is_refused_by_secret(version).then(|| config.secret_name())
 }
 
 /// Runs the actions. Returns when they started, too.
@@ -286,11 +283,4 @@ fn requeue_at(at: Timestamp, now: Timestamp) -> Requeue {
 /// When the Secret that stalls a Version is polled next, if one does.
 fn next_poll(attempt: &Attempt, now: Timestamp) -> Option<Timestamp> {
     attempt.secret.as_ref().map(|_| now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(now))
-}
-
-/// Whether the Secret that an attempt failed on has changed since.
-async fn secret_has_changed(ctx: &Context, version: &VersionState, attempt: &Attempt) -> bool {
-    let Some((name, seen)) = &attempt.secret else { return false };
-    let current = ctx.secret_version(version.namespace(), name).await;
-    current.is_some_and(|current| current != *seen)
 }

@@ -63,6 +63,9 @@ pub struct Retry {
     pub left: Option<(String, Instant)>,
     /// Where the object was recorded before it was stored elsewhere.
     pub stored_before: Option<Box<ObjectLocation>>,
+    /// The resourceVersion that its Secret had when this process first looked at it (`None`: no such Secret), of a Version that
+    /// failed before this process became leader.
+    pub secret_seen: Option<Box<Option<String>>>,
     /// Publishes in a row that ended because the Version had changed.
     pub restarts: Restarts,
     /// The fresh `spec.fileName`s that the running reconcile writes: no changes of other clients.
@@ -219,8 +222,9 @@ mod tests {
     #[test]
     fn whatever_is_remembered_is_kept_until_the_object_is_gone() {
         let attempt = attempt();
-        let changes: [fn(&mut Retry, Attempt); 7] = [
+        let changes: [fn(&mut Retry, Attempt); 8] = [
             |memory, _| memory.stored_before = Some(Box::default()),
+            |memory, _| memory.secret_seen = Some(Box::default()),
             |memory, _| memory.restarts.count(at(1)),
             |memory, _| memory.file_names.push("a.zip".into()),
             |memory, attempt| memory.attempt = Some(attempt),

@@ -318,3 +318,32 @@ fn the_page_on_the_app_quotes_what_the_code_says() {
     }
     assert!(found >= 8, "{found}");
 }
+
+#[tokio::test]
+async fn after_a_restart_a_secret_that_is_replaced_is_noticed_too() {
+    let world = World::new("replaced-secret").await;
+    let github = &world.bed.github;
+    let (seen, unseen) = (private(&world, "seen"), private(&world, "unseen"));
+    // It may read another repository.
+    let token = github.personal_token(&[&seen.name()]).unwrap();
+    world.secret("later", &[("githubToken", &token)]);
+    let operator = world.operator().await;
+    world.apply(&world.authenticated("unseen", "later"));
+    world.version_fails("unseen", "RepositoryNotFound").await;
+    operator.kill().await.unwrap();
+    github.forget_requests(&unseen.name()).unwrap();
+    let audit = world.bed.kubernetes.audit();
+    let mark = audit.mark(&world.client).await.unwrap();
+    operator.restart().await.unwrap();
+    let looks = |e: &AuditEntry| {
+        e.user == OPERATOR && e.namespace == world.name && e.resource == "secrets" && e.name == "later"
+    };
+    soon(|| async {
+        anyhow::ensure!(!audit.matching(mark, looks)?.is_empty(), "it has not looked");
+        Ok(())
+    })
+    .await;
+    assert_eq!(requests(github, &unseen), 0, "the Secret is as it was");
+    world.secret("later", &[("githubToken", &github.personal_token(&[&unseen.name()]).unwrap())]);
+    world.version_ready("unseen").await;
+}
