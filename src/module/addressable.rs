@@ -8,7 +8,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::address::{Addressing, Outcome};
 use super::select::Selection;
 use super::view::ModuleView;
-
 use crate::api::{CLAIM_ADDRESS, REGISTRY_NAME, RELEASE_MANAGER, condition};
 use crate::controller::failure::Reason;
 use crate::domain::Address;

@@ -4,7 +4,6 @@ use super::legacy;
 use super::select::Wanted;
 use super::view::ModuleView;
 use crate::api::state::{Controller, VersionState};
-
 use crate::api::{ADOPT, FINALIZER, GROUP, MODULE_LABEL, ModuleConfig, RELEASE_MANAGER};
 
 /// Why the name of a wanted version cannot be used.
