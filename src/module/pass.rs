@@ -157,12 +157,10 @@ impl Pass<'_> {
                 // What needs no record is still done.
                 self.is_unrecordable = true;
                 self.status_refusal = Some(words);
-                if self.module.is_immutable() {
-                    let recorded = self.module.status.published.clone().unwrap_or_default();
-                    self.deletions.retain(|_, deletion| {
-                        deletion.digest.is_none() || recorded.contains_key(&deletion.release)
-                    });
-                }
+                let module = &self.module;
+                self.deletions.retain(|_, deletion| {
+                    deletion.digest.is_none() || !module.is_to_record(&deletion.release)
+                });
             }
             Ok(Written::Conflict) => {
                 return Ok(ControlFlow::Break(Action::requeue(CONFLICT_REQUEUE)));

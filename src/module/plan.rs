@@ -72,14 +72,10 @@ impl Plan {
     }
 }
 
-/// Whether an immutable Version has content whose digest the Module's status does not contain.
+/// Whether the digest of a Version is still to be recorded.
 fn is_unrecorded(module: &ModuleView, child: &VersionState) -> bool {
-    let recorded = |release: &Release| {
-        module.status.published.as_ref().is_some_and(|all| all.contains_key(&release.to_string()))
-    };
-    module.is_immutable()
-        && child.status.content_digest.is_some()
-        && Release::parse(&child.version).is_ok_and(|release| !recorded(&release))
+    child.status.content_digest.is_some()
+        && Release::parse(&child.version).is_ok_and(|release| module.is_to_record(&release.to_string()))
 }
 
 /// What to do for `module`, given its selection and the Versions of its namespace.

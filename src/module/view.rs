@@ -54,6 +54,12 @@ impl ModuleView {
         version.controller().is_none() && version.annotation(ADOPT) == Some(self.name())
     }
 
+    /// Whether the Module is immutable, and its status does not contain the digest of this release.
+    pub fn is_to_record(&self, release: &str) -> bool {
+        let is_recorded = self.status.published.as_ref().is_some_and(|all| all.contains_key(release));
+        self.is_immutable() && !is_recorded
+    }
+
     /// Parses the parts of a Module and takes them out of `object`: of a long list there is no second copy.
     pub fn take_from(object: &mut DynamicObject) -> Self {
         let address = address_of(object);
