@@ -90,7 +90,7 @@ impl Reader {
 
     fn fetches(&self) -> usize {
         let github = &self.world.bed.github;
-        github.requests_where(|r| r.hop == Hop::Codeload && r.status == 200).len()
+        github.requests_where(|r| r.hop == Hop::Codeload && r.status == Some(200)).len()
     }
 
     /// Applies manifests as they stand. A Secret's placeholders are filled in, as its comments tell.

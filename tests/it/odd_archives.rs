@@ -182,7 +182,7 @@ async fn configuration_that_would_be_lost_and_links_that_leave_are_refused_by_na
 /// Downloads of archives so far.
 fn downloads(world: &World, repository: &Repository) -> usize {
     let requests = world.bed.github.requests(&repository.name()).unwrap();
-    requests.iter().filter(|request| request.status == 200).count()
+    requests.iter().filter(|request| request.status == Some(200)).count()
 }
 
 #[tokio::test]

@@ -15,8 +15,10 @@ type Change = fn(ModuleFixture, Value) -> ModuleFixture;
 fn in_order(log: &[S3Request], old: &Value, new: &Value) {
     let at = |r: &S3Request| (r.bucket.clone(), r.key.clone());
     let step = |method: Method, place: (String, String), from: usize| {
-        let found =
-            log.iter().skip(from).position(|r| r.method == method && at(r) == place && r.status < 300);
+        let found = log
+            .iter()
+            .skip(from)
+            .position(|r| r.method == method && at(r) == place && matches!(r.status, Some(200..300)));
         from + found.unwrap_or_else(|| panic!("no {method} of {place:?} after {from} in {log:#?}")) + 1
     };
     let stored = step(Method::PUT, place(new), 0);

@@ -108,7 +108,7 @@ async fn the_seed_from_the_first_apply_to_the_last_delete() {
         })
         .await;
     assert_eq!(
-        github.requests(EKS).unwrap().iter().filter(|r| r.status == 200).count(),
+        github.requests(EKS).unwrap().iter().filter(|r| r.status == Some(200)).count(),
         4,
         "one fetch per version"
     );

@@ -66,7 +66,7 @@ impl World {
         let count = |method: Method| s3.iter().filter(|r| r.method == method).count();
         Counts {
             github: github.len(),
-            fetches: github.iter().filter(|r| r.hop == Hop::Codeload && r.status == 200).count(),
+            fetches: github.iter().filter(|r| r.hop == Hop::Codeload && r.status == Some(200)).count(),
             puts: count(Method::PUT),
             heads: count(Method::HEAD),
             deletes: count(Method::DELETE),

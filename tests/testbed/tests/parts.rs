@@ -132,7 +132,7 @@ async fn s3_stores_counts_fails_and_comes_back() -> Result<()> {
     assert_eq!(s3.get("modules", "a/b c.zip").await?, b"bytes");
     let seen: Vec<_> =
         s3.requests("modules").into_iter().map(|seen| (seen.method, seen.key, seen.status)).collect();
-    let get = |status| (Method::GET, "a/b c.zip".to_owned(), status);
+    let get = |status| (Method::GET, "a/b c.zip".to_owned(), Some(status));
     assert_eq!(seen, [get(503), get(200)]);
 
     s3.inject(S3Fault::new("modules", S3Failure::HideMissing));

@@ -146,7 +146,7 @@ async fn answer(state: &State, host: &str, request: Request<Incoming>) -> Result
         credential: call.credential(),
         body: String::from_utf8_lossy(&call.body).into_owned(),
         version,
-        status: 0,
+        status: None,
         at: SystemTime::now(),
     });
     let fate = state.faults.draw(call.hop, &subject);
@@ -161,7 +161,7 @@ async fn answer(state: &State, host: &str, request: Request<Incoming>) -> Result
         let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now)?;
         answer.headers_mut().insert(header::DATE, date.parse()?);
     }
-    state.requests.update(number, |entry| entry.status = answer.status().as_u16());
+    state.requests.update(number, |entry| entry.status = Some(answer.status().as_u16()));
     Ok(answer)
 }
 

@@ -53,8 +53,8 @@ pub struct GitHubRequest {
     pub body: String,
     /// HTTP/2, unless the client does not offer that.
     pub version: Version,
-    /// The answer's status; 0 when there is none yet, or the connection broke first.
-    pub status: u16,
+    /// The answer's status. None when there is none yet, or the connection broke first.
+    pub status: Option<u16>,
     /// When it arrived.
     pub at: SystemTime,
 }

@@ -49,8 +49,8 @@ pub struct S3Request {
     pub checksum_mode: bool,
     /// Whether a PUT is only to make an object, not to replace one.
     pub create_only: bool,
-    /// The answer's status; 0 when there is none yet, or the connection broke first.
-    pub status: u16,
+    /// The answer's status. None when there is none yet, or the connection broke first.
+    pub status: Option<u16>,
     /// When it arrived.
     pub at: SystemTime,
 }

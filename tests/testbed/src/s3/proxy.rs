@@ -112,7 +112,7 @@ async fn answer(request: Request<Incoming>, upstream: &Upstream, shared: &Shared
         signed_body: headers.get("x-amz-content-sha256").is_some_and(|sum| sum.len() == 64),
         checksum_mode: headers.contains_key("x-amz-checksum-mode"),
         create_only: headers.contains_key("if-none-match"),
-        status: 0,
+        status: None,
         at: SystemTime::now(),
         method: method.clone(),
         bucket,
@@ -129,7 +129,7 @@ async fn answer(request: Request<Incoming>, upstream: &Upstream, shared: &Shared
         store.answers(response.headers_mut());
     }
     if let Ok(response) = &answered {
-        shared.requests.update(number, |entry| entry.status = response.status().as_u16());
+        shared.requests.update(number, |entry| entry.status = Some(response.status().as_u16()));
     }
     answered
 }
