@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _, Shared};
 use tokio::sync::Semaphore;
 
+use super::cache::{Answer, Kept, Key, NoDocs};
 use super::folders::{Refused, read};
 use super::markdown::Links;
 use super::model::Docs;
@@ -30,82 +31,6 @@ const TIME: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest archive that is read, in bytes.
 const LARGEST: u64 = 64 << 20;
-/// The compressed bytes that are kept.
-const KEPT: usize = 16 << 20;
-
-/// Why documentation cannot be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoDocs {
-    /// The archive is too large.
-    #[error("The archive is too large for its documentation to be shown.")]
-    TooLarge,
-    /// The archive cannot be read within the limits.
-    #[error("The documentation could not be read from the archive.")]
-    Unreadable,
-    /// It takes too long.
-    #[error("Reading the documentation takes too long.")]
-    TooSlow,
-    /// Too many other archives are being read.
-    #[error("The documentation of many archives is being read: try again in a minute.")]
-    Busy,
-    /// The object is not there.
-    #[error("The archive is missing in the store and is being restored: try again in some minutes.")]
-    Missing,
-    /// The bytes differ from those that were published.
-    #[error("The store has other content than what was published; it was not read.")]
-    Differs,
-    /// The store does not answer.
-    #[error("The store did not hand out the archive: try again in a minute.")]
-    Store,
-    /// The spool folder cannot be used.
-    #[error("The registry could not read the archive; its log has the details.")]
-    Disk,
-}
-
-impl NoDocs {
-    /// Whether the same archive will fail again.
-    const fn is_final(self) -> bool {
-        matches!(self, Self::TooLarge | Self::Unreadable | Self::TooSlow)
-    }
-}
-
-type Key = [u8; 32];
-type Answer = Result<Arc<Packed>, NoDocs>;
-
-/// What was read, the least recently used first to go.
-#[derive(Default)]
-struct Kept {
-    answers: HashMap<Key, (Answer, u64)>,
-    uses: u64,
-    bytes: usize,
-}
-
-impl Kept {
-    fn get(&mut self, key: &Key) -> Option<Answer> {
-        self.uses += 1;
-        let (answer, used) = self.answers.get_mut(key)?;
-        *used = self.uses;
-        Some(answer.clone())
-    }
-
-    fn put(&mut self, key: Key, answer: Answer) {
-        let size = |answer: &Answer| 128 + answer.as_ref().map_or(0, |packed| packed.size());
-        let bytes = size(&answer);
-        if bytes > KEPT / 2 {
-            return;
-        }
-        self.uses += 1;
-        self.bytes += bytes;
-        if let Some((old, _)) = self.answers.insert(key, (answer, self.uses)) {
-            self.bytes -= size(&old);
-        }
-        while self.bytes > KEPT {
-            let oldest = self.answers.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key);
-            let Some((gone, _)) = oldest.and_then(|key| self.answers.remove(&key)) else { break };
-            self.bytes -= size(&gone);
-        }
-    }
-}
 
 /// Reads the documentation of archives. A clone shares the limits.
 #[derive(Clone)]
@@ -135,14 +60,14 @@ impl Library {
         let links = Links::of(version);
         let packed = Packed::pack(docs, &links);
         let mut kept = self.shared.kept.lock();
-        kept.put(key(&version.archive, &links), Ok(Arc::new(packed)));
+        kept.put(key(&version.archive, &links), Ok(Arc::new(packed)), Instant::now());
     }
 
     /// The documentation of a version. Requests for the same archive share one read, which continues if all of them end.
     pub async fn docs(&self, version: &ServedVersion) -> Answer {
         let links = Links::of(version);
         let key = key(&version.archive, &links);
-        if let Some(known) = self.shared.kept.lock().get(&key) {
+        if let Some(known) = self.shared.kept.lock().get(&key, Instant::now()) {
             return known;
         }
         if version.archive.size > LARGEST {
@@ -180,9 +105,7 @@ impl Shelves {
         let shelves = Arc::clone(self);
         let task = tokio::spawn(async move {
             let answer = shelves.read(&archive, links).await;
-            if answer.as_ref().err().is_none_or(|error| error.is_final()) {
-                shelves.kept.lock().put(key, answer.clone());
-            }
+            shelves.kept.lock().put(key, answer.clone(), Instant::now());
             shelves.reading.lock().remove(&key);
             answer
         });

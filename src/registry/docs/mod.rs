@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! archive ─► folders (which files) ─► native │ json (one file) ─► merge (override files) ─► Docs ─► compare
-//!    └───────── library: fetches, reads and keeps; packed: what is kept; markdown: HTML of READMEs
+//!    └───────── library: fetches and reads; cache: what is kept, packed; markdown: HTML of READMEs
 //! ```
 
+mod cache;
 mod compare;
 mod folders;
 mod json;
@@ -21,9 +22,10 @@ mod packed;
 mod tests;
 mod text;
 
+pub use cache::NoDocs;
 pub use compare::{Change, Comparison, ModuleChanges, Presence, compare};
 pub use folders::{Refused, read};
-pub use library::{Library, NoDocs};
+pub use library::Library;
 pub use markdown::{Links, to_html};
 pub use model::{Docs, Folder, Input, ModuleCall, Output, Provider, Resource, ResourceMode, Unreadable};
 pub use packed::{Packed, ShownFolder};

@@ -1,0 +1,131 @@
+//! The documentation that is kept of archives, and the reasons why there is none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::packed::Packed;
+
+/// The compressed bytes that are kept.
+const KEPT: usize = 16 << 20;
+/// How long an archive that took too long is not read again: the machine may have been busy.
+const TOO_SLOW: Duration = Duration::from_mins(1);
+
+/// Why documentation cannot be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDocs {
+    /// The archive is too large.
+    #[error("The archive is too large for its documentation to be shown.")]
+    TooLarge,
+    /// The archive cannot be read within the limits.
+    #[error("The documentation could not be read from the archive.")]
+    Unreadable,
+    /// It takes too long.
+    #[error("Reading the documentation took too long: it is read again after a minute.")]
+    TooSlow,
+    /// Too many other archives are being read.
+    #[error("The documentation of many archives is being read: try again in a minute.")]
+    Busy,
+    /// The object is not there.
+    #[error("The archive is missing in the store and is being restored: try again in some minutes.")]
+    Missing,
+    /// The bytes differ from those that were published.
+    #[error("The store has other content than what was published; it was not read.")]
+    Differs,
+    /// The store does not answer.
+    #[error("The store did not hand out the archive: try again in a minute.")]
+    Store,
+    /// The spool folder cannot be used.
+    #[error("The registry could not read the archive; its log has the details.")]
+    Disk,
+}
+
+impl NoDocs {
+    /// Until when reading the archive again is pointless. `None`: it can be read again at once.
+    fn until(self, now: Instant) -> Option<Until> {
+        match self {
+            Self::TooLarge | Self::Unreadable => Some(Until::Forever),
+            Self::TooSlow => Some(Until::Then(now + TOO_SLOW)),
+            Self::Busy | Self::Missing | Self::Differs | Self::Store | Self::Disk => None,
+        }
+    }
+}
+
+pub(super) type Key = [u8; 32];
+pub(super) type Answer = Result<Arc<Packed>, NoDocs>;
+
+/// How long an answer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    Forever,
+    Then(Instant),
+}
+
+struct Known {
+    answer: Answer,
+    until: Until,
+    used: u64,
+}
+
+/// What was read, the least recently used first to go.
+#[derive(Default)]
+pub(super) struct Kept {
+    answers: HashMap<Key, Known>,
+    uses: u64,
+    bytes: usize,
+}
+
+impl Kept {
+    pub(super) fn get(&mut self, key: &Key, now: Instant) -> Option<Answer> {
+        self.uses += 1;
+        let known = self.answers.get_mut(key)?;
+        known.used = self.uses;
+        let holds = match known.until {
+            Until::Forever => true,
+            Until::Then(end) => now < end,
+        };
+        holds.then(|| known.answer.clone())
+    }
+
+    pub(super) fn put(&mut self, key: Key, answer: Answer, now: Instant) {
+        let until = answer.as_ref().map_or_else(|error| error.until(now), |_| Some(Until::Forever));
+        let Some(until) = until else { return };
+        let size = |answer: &Answer| 128 + answer.as_ref().map_or(0, |packed| packed.size());
+        let bytes = size(&answer);
+        if bytes > KEPT / 2 {
+            return;
+        }
+        self.uses += 1;
+        self.bytes += bytes;
+        if let Some(old) = self.answers.insert(key, Known { answer, until, used: self.uses }) {
+            self.bytes -= size(&old.answer);
+        }
+        while self.bytes > KEPT {
+            let oldest = self.answers.iter().min_by_key(|(_, known)| known.used).map(|(key, _)| *key);
+            let Some(gone) = oldest.and_then(|key| self.answers.remove(&key)) else { break };
+            self.bytes -= size(&gone.answer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_took_too_long_is_read_again_after_a_minute() {
+        let (mut kept, now) = (Kept::default(), Instant::now());
+        let later = now + TOO_SLOW;
+        for (at, error) in [NoDocs::TooSlow, NoDocs::Unreadable, NoDocs::Store].into_iter().enumerate() {
+            let key = [u8::try_from(at).unwrap(); 32];
+            kept.put(key, Err(error), now);
+            let known = |kept: &mut Kept, now| kept.get(&key, now).map(|known| known.err().unwrap());
+            let (at_once, after) = (known(&mut kept, now), known(&mut kept, later));
+            match error {
+                NoDocs::TooSlow => assert_eq!((at_once, after), (Some(error), None)),
+                NoDocs::Unreadable => assert_eq!((at_once, after), (Some(error), Some(error))),
+                _ => assert_eq!((at_once, after), (None, None)),
+            }
+        }
+    }
+}
