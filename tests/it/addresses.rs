@@ -82,7 +82,7 @@ async fn an_address_stays_with_its_holder_and_is_taken_over_only_on_request() {
 async fn what_no_client_accepts_is_named_and_the_annotation_moves_nothing() {
     let world = World::new("address-names").await;
     world.tagged("net.work", &["v1.0.0"]);
-    let _operator = world.operator().await;
+    let _operator = world.operator_with(&["--verify-interval", "0"]).await;
     let repository = format!("https://github.com/{}", world.repository("net.work"));
     world.apply(
         &world
@@ -133,7 +133,7 @@ async fn an_upgrade_costs_one_write_per_module_and_a_restart_none() {
     assert_eq!(addressable(&holder).0, "Addressable");
     let at_rest = world.writes_during(async {}).await;
     assert!(at_rest.is_empty(), "{at_rest:#?}");
-    drop(operator);
+    operator.kill().await.unwrap();
     // As the release before left them.
     for object in ["a", "b", "c"] {
         let conditions: Vec<Value> = world.get_module(object).await.unwrap()["status"]["conditions"]
@@ -160,7 +160,7 @@ async fn an_upgrade_costs_one_write_per_module_and_a_restart_none() {
     assert_eq!((of("a"), of("c")), (1, 1), "{writes:#?}");
     // It may be reconciled before the older one has the address, and waits then.
     assert!((1..=2).contains(&of("b")), "{writes:#?}");
-    drop(operator);
+    operator.unwrap().kill().await.unwrap();
     let writes = world.writes_during(async { drop(world.operator().await) }).await;
     assert!(writes.is_empty(), "{writes:#?}");
     assert_eq!(

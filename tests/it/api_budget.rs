@@ -110,7 +110,7 @@ async fn a_hundred_versions_rest_append_and_restart() {
         .writes_during(async {
             world.apply(&module);
             // Other tests run at the same time.
-            let all = eventually(Duration::from_mins(2), || async {
+            let all = eventually(Duration::from_mins(5), || async {
                 let module = world.get_module("many").await?;
                 anyhow::ensure!(ready(&module), "{:#}", module["status"]);
                 Ok(())
@@ -123,8 +123,9 @@ async fn a_hundred_versions_rest_append_and_restart() {
     assert!(count(&writes, "patch", "versions") + count(&writes, "", "versions/status") <= 300);
     let seconds = usize::try_from(took.as_secs()).unwrap() + 1;
     // Counts alone are written more and more seldom.
+    let most = if seconds <= 60 { seconds.min(15) } else { 24 * seconds.div_ceil(180) };
     assert!(
-        count(&writes, "", "modules/status") <= seconds.min(15) + 3,
+        count(&writes, "", "modules/status") <= most + 3,
         "{} in {took:?}",
         count(&writes, "", "modules/status")
     );

@@ -241,7 +241,9 @@ async fn for_a_module_its_bucket_secret_and_repository_are_checked_and_nothing_s
     );
     assert!(bucket.len() == 4 && bucket.iter().all(|(result, _)| result == "ok"), "{bucket:?}");
     let requests = world.bed.s3.requests(&world.name);
-    let requests: Vec<String> = requests.iter().map(|r| format!("{} {}", r.method, r.key)).collect();
+    let mut requests: Vec<String> = requests.iter().map(|r| format!("{} {}", r.method, r.key)).collect();
+    // The SDK repeats what takes ten seconds.
+    requests.dedup();
     let key = requests.last().unwrap().split(' ').nth(1).unwrap().to_owned();
     assert!(key.starts_with("team/opendepot-check-"), "{requests:?}");
     let expected = [
@@ -299,7 +301,7 @@ async fn missing_rights_are_named_one_by_one() {
         let modules =
             format!("modules.opendepot.defdev.io in namespace {}: not allowed to watch, patch", world.name);
         anyhow::ensure!(rights[0] == ("failed".to_owned(), modules), "{rights:?}");
-        assert_eq!(rights[5].0, "ok", "secrets: {rights:?}");
+        anyhow::ensure!(rights[5].0 == "ok", "secrets: {rights:?}");
         let message = failure(&printed, "rights");
         assert!(message.contains("deploy/base/rbac.yaml"), "{message}");
         Ok(())

@@ -21,8 +21,9 @@ const SYSTEM: &str = "opendepot-system";
 const BUCKET: &str = "opendepot-modules";
 const SECRET: &str = "opendepot-github-application-secret";
 const TAG: &str = "${{ github.event.release.tag_name }}";
-/// How long a text's step may take: a Secret that is made late is found within a minute.
-const PATIENCE: Duration = Duration::from_secs(100);
+/// How long a text's step may take: a Secret that is made late is found within a minute, and the operator of the text before
+/// may hold its Lease for 15 s.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A reader who does what a text says, on a cluster with the operator.
 struct Reader {

@@ -56,7 +56,8 @@ pub(crate) fn helm(kubeconfig: &Path, args: &[&str], values: &Value) -> Output {
     command.args(args).current_dir(root()).env("HOME", home.path()).env("KUBECONFIG", kubeconfig);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(values.to_string().as_bytes()).unwrap();
+    // A helm that does not read its input closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(values.to_string().as_bytes());
     let output = child.wait_with_output().unwrap();
     Output {
         stdout: String::from_utf8(output.stdout).unwrap(),

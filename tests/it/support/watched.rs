@@ -7,7 +7,8 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, ensure};
-use futures::TryStreamExt as _;
+use futures::StreamExt as _;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use opendepot::api::condition::MAX_MESSAGE;
 use serde_json::{Value, json};
@@ -40,17 +41,18 @@ impl World {
         for api in [self.api::<opendepot::api::Module>(), self.api::<opendepot::api::Version>()] {
             let (seen, listed) = (Arc::clone(&seen), Arc::clone(&listed));
             watches.spawn(async move {
-                let mut events = pin!(watcher(api, watcher::Config::default()));
-                while let Ok(event) = events.try_next().await {
+                // A watch that ends early begins again, where it ended or with a list.
+                let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+                let mut begun = false;
+                while let Some(event) = events.next().await {
                     let (object, gone) = match event {
-                        Some(Event::Apply(object) | Event::InitApply(object)) => (object, false),
-                        Some(Event::Delete(object)) => (object, true),
-                        Some(Event::InitDone) => {
-                            *listed.lock().unwrap() += 1;
+                        Ok(Event::Apply(object) | Event::InitApply(object)) => (object, false),
+                        Ok(Event::Delete(object)) => (object, true),
+                        Ok(Event::InitDone) => {
+                            *listed.lock().unwrap() += u32::from(!std::mem::replace(&mut begun, true));
                             continue;
                         }
-                        Some(Event::Init) => continue,
-                        None => return,
+                        Ok(Event::Init) | Err(_) => continue,
                     };
                     let object = serde_json::to_value(object).unwrap();
                     seen.lock().unwrap().push(State { revision: revision(&object), gone, object });

@@ -36,7 +36,7 @@ impl Aws {
             .env("HOME", folder.path())
             .env("MOTO_ACCOUNT_ID", ACCOUNT);
         let process = Process::spawn(&spec)?;
-        eventually(Duration::from_mins(1), || async {
+        eventually(Duration::from_mins(5), || async {
             process.check_alive()?;
             let is_ready = ["endpoint", "socket"].iter().all(|name| folder.path().join(name).exists());
             ensure!(is_ready, "the stand-in for AWS does not listen yet: {}", process.log());

@@ -29,6 +29,7 @@ pub mod aws;
 mod background;
 pub mod control_plane;
 pub mod github;
+mod hold;
 pub mod https;
 pub mod instructions;
 pub mod kubernetes;

@@ -119,14 +119,14 @@ impl Memory {
 }
 
 impl Operator {
-    /// Waits up to 30 s until `/readyz` says so, and returns how long that took from the start of the process.
+    /// Waits up to two minutes until `/readyz` says so, and returns how long that took from the start of the process.
     pub async fn wait_ready(&self) -> Result<Duration> {
         loop {
             lock(&self.running).0.check_alive()?;
             let took = lock(&self.running).1.elapsed();
             match self.http_get("/readyz").await {
                 Ok((200, _)) => return Ok(took),
-                answer if took > Duration::from_secs(30) => {
+                answer if took > Duration::from_mins(2) => {
                     bail!("the operator is not ready after {took:?}: {answer:?}\n{}", self.log())
                 }
                 _ => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -137,7 +137,7 @@ impl Operator {
     /// SIGKILL, as a node that loses power.
     pub async fn kill(&self) -> Result<()> {
         self.signal("KILL")?;
-        self.exited(Duration::from_secs(5)).await.map(drop)
+        self.exited(Duration::from_mins(1)).await.map(drop)
     }
 
     /// SIGTERM, as Kubernetes does it. Returns the exit code.

@@ -74,7 +74,8 @@ fn bound() -> Result<(Socket, SocketAddr)> {
     static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     for _ in 0..200 {
         let [a, b, ..] = *uuid::Uuid::new_v4().as_bytes();
-        let port = 10_000 + u16::from_be_bytes([a, b]) % 20_000;
+        // Below, `terraform login` listens on a port of its own choice.
+        let port = 10_100 + u16::from_be_bytes([a, b]) % 19_900;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).context("cannot make a socket")?;
         // Without it, a copy of the socket in a child that is just starting keeps the port from its server.
@@ -85,7 +86,7 @@ fn bound() -> Result<(Socket, SocketAddr)> {
             return Ok((socket, address));
         }
     }
-    Err(anyhow!("no free port on 127.0.0.1 between 10000 and 30000"))
+    Err(anyhow!("no free port on 127.0.0.1 between 10100 and 30000"))
 }
 
 #[cfg(test)]

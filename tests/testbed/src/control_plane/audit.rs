@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use serde::Deserialize;
 
@@ -50,7 +51,9 @@ pub struct AuditEntry {
     pub code: u16,
     /// What the caller calls itself.
     pub user_agent: String,
-    /// When it was answered: RFC 3339 with microseconds, so that these compare as text.
+    /// When it arrived: RFC 3339 with microseconds, so that these compare as text.
+    pub received: String,
+    /// When it was answered, in the same form.
     pub at: String,
     /// Path and query.
     pub uri: String,
@@ -70,7 +73,11 @@ impl AuditEntry {
 
 /// A position in the audit log; its beginning by default.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct AuditMark(usize);
+pub struct AuditMark {
+    position: usize,
+    /// Calls that arrived earlier and are logged after the position are not counted.
+    received: Option<Timestamp>,
+}
 
 /// The audit log of one control plane.
 #[derive(Debug)]
@@ -90,37 +97,46 @@ impl Audit {
         Self { path: path.to_owned(), read: Mutex::default() }
     }
 
-    /// The end of the log, once it holds every call that was answered before this one.
+    /// The end of the log, once it holds a call of now.
     pub async fn mark(&self, client: &Client) -> Result<AuditMark> {
-        self.catch_up(client).await?;
-        self.position()
+        let received = self.catch_up(client).await?.parse()?;
+        Ok(AuditMark { received: Some(received), ..self.position()? })
     }
 
-    /// What was called since `mark`, once the log holds every call that was answered before this one.
+    /// What was called since `mark`, once the log holds a call of now.
     pub async fn since(&self, mark: AuditMark, client: &Client) -> Result<Vec<AuditEntry>> {
         self.catch_up(client).await?;
         self.matching(mark, |entry| !entry.uri.starts_with("/version?testbed="))
     }
 
-    async fn catch_up(&self, client: &Client) -> Result<()> {
+    /// Waits until the log holds a call that is made now, and returns when that arrived.
+    async fn catch_up(&self, client: &Client) -> Result<String> {
+        let from = self.position()?.position;
         let uri = format!("/version?testbed={}", uuid::Uuid::new_v4());
         client.request_text(http::Request::get(&uri).body(Vec::new())?).await?;
         eventually(Duration::from_mins(1), || async {
-            let recent = self.with(|all| all.iter().rev().take(5_000).any(|entry| entry.uri == uri))?;
-            ensure!(recent, "the audit log lags behind");
-            Ok(())
+            let found = |all: &[AuditEntry]| {
+                all[from..].iter().rev().find(|entry| entry.uri == uri).map(|entry| entry.received.clone())
+            };
+            self.with(found)?.context("the audit log lags behind")
         })
         .await
     }
 
     /// The end of what the log holds now.
     pub fn position(&self) -> Result<AuditMark> {
-        self.with(|all| AuditMark(all.len()))
+        self.with(|all| AuditMark { position: all.len(), received: None })
     }
 
     /// Of what the log holds after `mark` now, what is asked for. The log of a long run is long: only that is copied.
     pub fn matching(&self, mark: AuditMark, wanted: impl Fn(&AuditEntry) -> bool) -> Result<Vec<AuditEntry>> {
-        self.with(|all| all[mark.0..].iter().filter(|entry| wanted(entry)).cloned().collect())
+        let counted = |entry: &&AuditEntry| {
+            let received = || entry.received.parse::<Timestamp>().ok();
+            mark.received.is_none_or(|mark| received().is_none_or(|received| received >= mark))
+        };
+        self.with(|all| {
+            all[mark.position..].iter().filter(|entry| wanted(entry)).filter(counted).cloned().collect()
+        })
     }
 
     fn with<T>(&self, see: impl FnOnce(&[AuditEntry]) -> T) -> Result<T> {
@@ -150,6 +166,7 @@ struct Event {
     verb: String,
     #[serde(rename = "requestURI")]
     request_uri: String,
+    request_received_timestamp: String,
     stage_timestamp: String,
     user: User,
     #[serde(default)]
@@ -198,6 +215,7 @@ impl From<Event> for AuditEntry {
             name: event.object_ref.name,
             code: event.response_status.code,
             user_agent: event.user_agent,
+            received: event.request_received_timestamp,
             at: event.stage_timestamp,
             uri: event.request_uri,
         }

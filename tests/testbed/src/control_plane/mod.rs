@@ -89,7 +89,7 @@ impl ControlPlane {
 
     async fn wait_until_ready(&self) -> Result<()> {
         let client = self.admin().await?;
-        for _ in 0..1_200 {
+        for _ in 0..6_000 {
             self.servers.iter().try_for_each(Process::check_alive)?;
             let request = http::Request::get("/readyz").body(Vec::new())?;
             if client.request_text(request).await.is_ok() {
@@ -98,7 +98,7 @@ impl ControlPlane {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let log = self.servers.last().map(Process::log_tail).unwrap_or_default();
-        bail!("the API server is not ready after a minute:\n{log}")
+        bail!("the API server is not ready after five minutes:\n{log}")
     }
 
     /// Starts Kubernetes' own controllers: garbage collection, namespaces, service accounts.

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::background::lock;
+use crate::hold::{Held, Hold};
 
 /// The three kinds of server that a download passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +22,8 @@ pub enum Hop {
 pub enum Failure {
     /// No fault, but late. The request continues to the next fault that applies.
     Delay(Duration),
+    /// No fault, but late: until the fault is cleared. The request continues to the next fault that applies.
+    Hold,
     /// An error answer with this HTTP status.
     Status(u16),
     /// The connection breaks before an answer: on HTTP/2, this request's stream.
@@ -79,6 +82,7 @@ pub struct Fault {
     hop: Option<Hop>,
     left: Option<u32>,
     failure: Failure,
+    hold: Hold,
 }
 
 impl Fault {
@@ -88,17 +92,23 @@ impl Fault {
         if name.matches('/').count() == 1 {
             name = format!("github.com/{name}");
         }
-        Self { scope: Scope::Repository(name), hop: None, left: None, failure }
+        Self { scope: Scope::Repository(name), hop: None, left: None, failure, hold: Hold::default() }
     }
 
     /// For each request for a token of an installation.
     pub fn on_installation(installation: u64, failure: Failure) -> Self {
-        Self { scope: Scope::Installation(installation), hop: None, left: None, failure }
+        Self {
+            scope: Scope::Installation(installation),
+            hop: None,
+            left: None,
+            failure,
+            hold: Hold::default(),
+        }
     }
 
     /// For every request. Not for a testbed that is shared.
     pub fn everywhere(failure: Failure) -> Self {
-        Self { scope: Scope::Everything, hop: None, left: None, failure }
+        Self { scope: Scope::Everything, hop: None, left: None, failure, hold: Hold::default() }
     }
 
     /// Only at one kind of server.
@@ -137,6 +147,7 @@ pub(super) struct Subject {
 #[derive(Debug, Default)]
 pub(super) struct Fate {
     pub(super) delay: Duration,
+    pub(super) held: Vec<Held>,
     pub(super) failure: Option<Failure>,
 }
 
@@ -154,6 +165,11 @@ impl Faults {
         lock(&self.0).retain(|fault| fault.scope != scope);
     }
 
+    pub(super) fn release(&self, key: &str) {
+        let scope = Scope::Repository(key.to_owned());
+        lock(&self.0).retain(|fault| fault.scope != scope || fault.failure != Failure::Hold);
+    }
+
     pub(super) fn clear_installation(&self, installation: u64) {
         lock(&self.0).retain(|fault| fault.scope != Scope::Installation(installation));
     }
@@ -167,11 +183,13 @@ impl Faults {
         let mut fate = Fate::default();
         for fault in lock(&self.0).iter_mut().filter(|fault| fault.meets(hop, subject)) {
             fault.left = fault.left.map(|left| left - 1);
-            if let Failure::Delay(delay) = fault.failure {
-                fate.delay += delay;
-            } else {
-                fate.failure = Some(fault.failure.clone());
-                break;
+            match &fault.failure {
+                Failure::Delay(delay) => fate.delay += *delay,
+                Failure::Hold => fate.held.push(fault.hold.held()),
+                failure => {
+                    fate.failure = Some(failure.clone());
+                    break;
+                }
             }
         }
         fate

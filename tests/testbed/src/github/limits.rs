@@ -35,12 +35,19 @@ impl Quota {
 struct Window {
     remaining: u32,
     reset: SystemTime,
+    /// How long it lasts from its first request on, as long as there was none.
+    lasts: Option<Duration>,
     asked_for: bool,
 }
 
 impl Window {
+    /// As it is for a request at this time: the first one begins it.
+    fn begun(self, now: SystemTime) -> Self {
+        self.lasts.map_or(self, |lasts| Self { reset: now + lasts, lasts: None, ..self })
+    }
+
     fn standing(self, limit: u32) -> Standing {
-        let Self { remaining, reset, asked_for } = self;
+        let Self { remaining, reset, asked_for, .. } = self;
         Standing { limit, remaining, reset, ahead: 0, exceeded: false, asked_for }
     }
 }
@@ -91,8 +98,9 @@ impl Limits {
     pub(super) fn spend(&self, quota: &Quota) -> Standing {
         let (now, limit) = (SystemTime::now(), quota.limit());
         let mut windows = lock(&self.0);
-        let full = Window { remaining: limit, reset: now + HOUR, asked_for: false };
+        let full = Window { remaining: limit, reset: now + HOUR, lasts: None, asked_for: false };
         let window = windows.entry(quota.clone()).or_insert(full);
+        *window = window.begun(now);
         if window.reset <= now {
             *window = Window { asked_for: window.asked_for, ..full };
         }
@@ -104,13 +112,15 @@ impl Limits {
     /// Counts nothing.
     pub(super) fn look(&self, quota: &Quota) -> Standing {
         let (now, limit) = (SystemTime::now(), quota.limit());
-        let window = lock(&self.0).get(quota).copied().filter(|window| window.reset > now);
-        let full = Window { remaining: limit, reset: now + HOUR, asked_for: false };
-        window.unwrap_or(full).standing(limit)
+        let window = lock(&self.0).get(quota).map(|window| window.begun(now));
+        let full = Window { remaining: limit, reset: now + HOUR, lasts: None, asked_for: false };
+        window.filter(|window| window.reset > now).unwrap_or(full).standing(limit)
     }
 
+    /// The time counts from the first request on: a test that is slow until then has the whole of it.
     pub(super) fn set(&self, quota: Quota, remaining: u32, reset_in: Duration) {
-        let window = Window { remaining, reset: SystemTime::now() + reset_in, asked_for: true };
+        let reset = SystemTime::now() + reset_in;
+        let window = Window { remaining, reset, lasts: Some(reset_in), asked_for: true };
         lock(&self.0).insert(quota, window);
     }
 

@@ -182,6 +182,13 @@ impl GitHub {
         Ok(())
     }
 
+    /// Ends the holds of a repository, and leaves its other faults.
+    pub fn release_held(&self, repository: &str) -> Result<()> {
+        let (instance, owner, name) = parse(repository)?;
+        self.state.faults.release(&key(&instance, &owner, &name));
+        Ok(())
+    }
+
     /// Ends all faults of an installation.
     pub fn clear_installation_faults(&self, installation: u64) {
         self.state.faults.clear_installation(installation);

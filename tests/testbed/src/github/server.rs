@@ -151,6 +151,9 @@ async fn answer(state: &State, host: &str, request: Request<Incoming>) -> Result
     });
     let fate = state.faults.draw(call.hop, &subject);
     tokio::time::sleep(state.latency() + fate.delay).await;
+    for held in &fate.held {
+        held.released().await;
+    }
     let mut answer = match SINGLETONS.iter().find(|name| call.headers.get_all(**name).iter().count() > 1) {
         Some(twice) => text(400, &format!("Bad Request: {twice} is there twice"))?,
         None => respond(state, host, &call, fate.failure.as_ref()).await?,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Method;
 
 use crate::background::lock;
+use crate::hold::{Held, Hold};
 
 /// The fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum S3Failure {
     RetryAfter(u16, &'static str, u32),
     /// No fault, but late. The request continues to the next fault that applies.
     Delay(Duration),
+    /// No fault, but late: until the fault is cleared. The request continues to the next fault that applies.
+    Hold,
     /// The connection breaks before S3 sees the request.
     CutBefore,
     /// S3 does what was asked, and the connection breaks before its answer.
@@ -43,6 +46,7 @@ pub struct S3Fault {
     spared: u32,
     left: Option<u32>,
     failure: S3Failure,
+    hold: Hold,
 }
 
 impl S3Fault {
@@ -55,6 +59,7 @@ impl S3Fault {
             spared: 0,
             left: None,
             failure,
+            hold: Hold::default(),
         }
     }
 
@@ -102,6 +107,7 @@ pub(super) struct Faults(Mutex<Vec<S3Fault>>);
 #[derive(Debug, Default)]
 pub(super) struct Fate {
     pub(super) delay: Duration,
+    pub(super) held: Vec<Held>,
     pub(super) failure: Option<S3Failure>,
 }
 
@@ -123,11 +129,13 @@ impl Faults {
                 continue;
             }
             fault.left = fault.left.map(|left| left - 1);
-            if let S3Failure::Delay(delay) = fault.failure {
-                fate.delay += delay;
-            } else {
-                fate.failure = Some(fault.failure.clone());
-                break;
+            match &fault.failure {
+                S3Failure::Delay(delay) => fate.delay += *delay,
+                S3Failure::Hold => fate.held.push(fault.hold.held()),
+                failure => {
+                    fate.failure = Some(failure.clone());
+                    break;
+                }
             }
         }
         fate

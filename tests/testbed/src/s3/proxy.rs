@@ -120,6 +120,9 @@ async fn answer(request: Request<Incoming>, upstream: &Upstream, shared: &Shared
     });
     let refusal = store.and_then(|store| store.refuses(&method, headers));
     tokio::time::sleep(fate.delay).await;
+    for held in &fate.held {
+        held.released().await;
+    }
     let mut answered = match (fate.failure, refusal) {
         (Some(failure), _) => fail(&failure, request, upstream).await,
         (None, Some(refusal)) => refuse(request, &refusal, None).await,
@@ -190,7 +193,7 @@ async fn fail(
             let missing = response.status() == StatusCode::NOT_FOUND;
             if missing { error(&method, &path, &refusal(403, "AccessDenied")?, None) } else { Ok(response) }
         }
-        S3Failure::Delay(_) => forward(request, upstream).await,
+        S3Failure::Delay(_) | S3Failure::Hold => forward(request, upstream).await,
     }
 }
 
