@@ -110,7 +110,8 @@ impl Events {
     pub fn start(client: Client) -> Self {
         let (warnings, mut first) = mpsc::channel::<Queued>(QUEUE);
         let (others, mut second) = mpsc::channel::<Queued>(QUEUE);
-        let reporter = Reporter { controller: "opendepot".into(), instance: std::env::var("POD_NAME").ok() };
+        let instance = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+        let reporter = Reporter { controller: "opendepot".into(), instance };
         let mut recorders = Recorders { client, reporter, by_text: HashMap::new() };
         tokio::spawn(async move {
             let start = Instant::now();

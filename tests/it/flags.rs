@@ -3,13 +3,12 @@
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use opendepot_testbed::github::File;
 use serde_json::{Value, json};
 
 use crate::support::failing::Then::Stalled;
-use crate::support::{World, testbed};
+use crate::support::{SOON, World, testbed};
 
 fn of_host(world: &World, name: &str, host: &str) -> Value {
     let url = format!("https://{host}/{}", world.repository(name));
@@ -47,7 +46,7 @@ async fn a_host_is_asked_only_when_a_flag_allows_it() {
         assert_eq!(asked(host), 0, "nothing is sent to {host}");
     }
     world.nothing_stored_nor_told(&operator, &[&token]).await;
-    assert_eq!(operator.terminate(Duration::from_secs(10)).await.unwrap(), 0);
+    assert_eq!(operator.terminate(SOON).await.unwrap(), 0);
 
     // The flag comes with a restart, which looks at once.
     let operator = world.operator_with(&["--github-host", &allowed]).await;

@@ -92,7 +92,8 @@ async fn none_zero_and_more_than_there_are_keep_all() {
     let world = World::new("history-all").await;
     let list = ["v1.0.0", "v1.1.0", "v1.2.0"];
     world.tagged("mod", &list);
-    let operator = world.operator().await;
+    // Without verification, which sends requests of its own.
+    let operator = world.operator_with(&["--verify-interval", "0"]).await;
     world.apply(&world.module("mod").versions(&list));
     world.module_ready("mod").await;
     world.quiet().await;

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::ensure;
 use opendepot_testbed::github::{File, real_repositories};
 use opendepot_testbed::terraform::Terraform;
 use serde_json::{Value, json};
 
 use crate::support::chromium::{Browser, has_browser};
 use crate::support::registry::Depot;
-use crate::support::{World, real_modules};
+use crate::support::{World, real_modules, soon};
 
 const OWNER: &str = "terraform-aws-modules";
 
@@ -41,6 +42,21 @@ fn shown(page: &str, prefix: &str) -> BTreeSet<String> {
     page.split(&start).skip(1).filter_map(|rest| Some(rest.split('"').next()?.to_owned())).collect()
 }
 
+/// The page at a URL, once the registry knows the version and has read its archive: it hears of one later
+/// than the test does, and on a busy machine an archive may take longer than one read may last.
+async fn documented(depot: &Depot, url: &str) -> String {
+    soon(|| async {
+        let answer = depot.get(url, &[]).await?;
+        let page = answer.text();
+        ensure!(answer.status == 200, "{url}: HTTP {}", answer.status);
+        let notice = page.split("<p class=\"notice bad\" role=\"status\">").nth(1);
+        let notice = notice.and_then(|rest| rest.split('<').next());
+        ensure!(notice.is_none(), "{url}: {notice:?}");
+        Ok(page)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn pages_of_real_modules_show_what_their_files_declare() {
     if !real_modules() {
@@ -68,9 +84,7 @@ async fn pages_of_real_modules_show_what_their_files_declare() {
                 .map(|folder| format!("/modules/{folder}"));
             for folder in std::iter::once(String::new()).chain(folders) {
                 let url = format!("{base}/modules/{address}/{}{folder}", tag.trim_start_matches('v'));
-                let answer = depot.get(&url, &[]).await.unwrap();
-                let page = answer.text();
-                assert_eq!(answer.status, 200, "{url}");
+                let page = documented(&depot, &url).await;
                 assert!(!page.contains("could not be read"), "{url}");
                 for (block, prefix) in [("variable", "input"), ("output", "output")] {
                     let declared = declared(&repository, tag, folder.trim_start_matches('/'), block);
@@ -206,6 +220,16 @@ async fn pages_work_in_a_browser_by_keyboard_and_run_nothing() {
     }
 }
 
+/// Waits until a script gives a text: a key that opens a page does not wait for it.
+async fn shows(browser: &Browser, script: &str, text: &str) {
+    soon(|| async {
+        let found = browser.evaluate(script).await?;
+        ensure!(found == text, "{script}: {found}");
+        Ok(())
+    })
+    .await;
+}
+
 /// Search, module and version are reached without a mouse. Gives the snippet that the page shows.
 async fn by_keyboard(base: &str, page: &str, world: &World) -> String {
     let browser = Browser::open(1280, 900, false).await.unwrap();
@@ -222,15 +246,16 @@ async fn by_keyboard(base: &str, page: &str, world: &World) -> String {
     };
     tab_to("q").await;
     browser.press("net\u{e007}").await.unwrap();
+    shows(&browser, "return location.search.includes('net') && document.readyState", "complete").await;
     tab_to(&format!("{}/net/aws", world.name)).await;
     browser.press("\u{e007}").await.unwrap();
     let version = "return document.querySelector('.switch summary b').innerText";
-    assert_eq!(browser.evaluate(version).await.unwrap(), "1.1.0");
+    shows(&browser, version, "1.1.0").await;
     tab_to("Version 1.1.0").await;
     browser.press("\u{e007}").await.unwrap();
     tab_to("1.0.0").await;
     browser.press("\u{e007}").await.unwrap();
-    assert_eq!(browser.evaluate(version).await.unwrap(), "1.0.0");
+    shows(&browser, version, "1.0.0").await;
     let snippet = browser.evaluate("return document.querySelector('.snippet').innerText").await.unwrap();
     let host = page.trim_start_matches("https://").split('/').next().unwrap();
     let expected = format!("source  = \"{host}/{}/net/aws\"", world.name);

@@ -1,5 +1,7 @@
 //! What the API server refuses costs a bounded number of requests, and holds up no other Module.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -8,7 +10,7 @@ use opendepot_testbed::eventually;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::{World, condition, soon};
+use crate::support::{SOON, World, condition, soon};
 
 /// How many Versions the operator asked for in this namespace since a mark, and how many it was given.
 fn creates(world: &World, from: opendepot_testbed::control_plane::AuditMark) -> (usize, usize) {
@@ -60,7 +62,7 @@ async fn three_hundred_entries_behind_a_quota_cost_tens_of_requests() {
     assert!(longest < 4_096, "a line of {longest} bytes");
 
     world.lift_refusal();
-    let made = eventually(Duration::from_mins(2), || async {
+    let made = eventually(3 * SOON, || async {
         let given = creates(&world, mark).1;
         ensure!(given == 300, "{given} were made");
         Ok(())
@@ -77,10 +79,13 @@ async fn a_webhook_that_hangs_for_eight_modules_holds_up_no_other() {
     // It takes connections and never says a word.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
     let silent = tokio::spawn(async move {
         let mut kept = Vec::new();
         while let Ok((connection, _)) = listener.accept().await {
             kept.push(connection);
+            counted.fetch_add(1, Ordering::SeqCst);
         }
     });
     let name = format!("hang-{}", world.name);
@@ -89,7 +94,7 @@ async fn a_webhook_that_hangs_for_eight_modules_holds_up_no_other() {
         "metadata": {"name": name},
         "webhooks": [{
             "name": "hang.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "timeoutSeconds": 10, "failurePolicy": "Fail",
+            "timeoutSeconds": 25, "failurePolicy": "Fail",
             "clientConfig": {"url": format!("https://127.0.0.1:{port}/")},
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.name}},
             "objectSelector": {"matchExpressions": [
@@ -105,12 +110,12 @@ async fn a_webhook_that_hangs_for_eight_modules_holds_up_no_other() {
     for number in 0..8 {
         world.apply(&world.module(&format!("hung-{number}")).versions(&all));
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.until("the webhook hangs", || calls.load(Ordering::SeqCst) > 0).await;
     let begun = std::time::Instant::now();
     world.apply(&world.module("good").versions(&["1.0.0"]));
     world.module_ready("good").await;
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(15), "a Module that is not concerned was ready after {took:?}");
+    assert!(took < Duration::from_secs(25), "a Module that is not concerned was ready after {took:?}");
     let refused = |m: &Value| condition(m, "Ready")["reason"] == "VersionRefused";
     for number in 0..8 {
         world.module_when(&format!("hung-{number}"), refused).await;
@@ -134,10 +139,13 @@ async fn a_module_whose_status_is_refused_still_removes_and_passes_its_policy_on
     policy["items"][0]["spec"]["validations"][0]["reason"] = json!("RequestEntityTooLarge");
     world.apply(&policy);
     let probe = json!({"status": {"syncStatus": "a probe"}}).to_string();
-    soon(|| async {
+    let probed = || {
         let object = "modules.opendepot.defdev.io/mod";
         let args = ["-n", &world.name, "patch", object, "--subresource=status", "--dry-run=server"];
-        let refused = world.bed.kubectl(&[&args[..], &["--type=merge", "-p", &probe]].concat())?;
+        world.bed.kubectl(&[&args[..], &["--type=merge", "-p", &probe]].concat())
+    };
+    soon(|| async {
+        let refused = probed()?;
         ensure!(refused.stderr.contains("not on a Friday"), "the rule is not known yet: {refused:?}");
         Ok(())
     })
@@ -153,6 +161,12 @@ async fn a_module_whose_status_is_refused_still_removes_and_passes_its_policy_on
     let module = world.get_module("mod").await.unwrap();
     assert_eq!(module["status"]["observedGeneration"], 1, "nothing was written");
     world.lift_refusal();
+    soon(|| async {
+        let accepted = probed()?;
+        ensure!(accepted.success(), "the rule still holds: {accepted:?}");
+        Ok(())
+    })
+    .await;
     world.patch("module/mod", &json!({"spec": {"suspend": true}}));
     world.patch("module/mod", &json!({"spec": {"suspend": false}}));
     world.module_ready("mod").await;

@@ -7,6 +7,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, USER_AGENT};
 use serde_json::{Value, json};
 
 use crate::support::World;
+use crate::support::registry_files::answered;
 use crate::support::token_registry::Registry;
 
 /// The JSON of an answer, and its status.
@@ -15,11 +16,11 @@ async fn asked(
     url: &str,
     headers: &[(reqwest::header::HeaderName, &str)],
 ) -> (u16, Value) {
-    let mut request = registry.client.get(url);
-    for (name, value) in headers {
-        request = request.header(name, *value);
-    }
-    let answer = request.send().await.unwrap();
+    let request = || {
+        let request = registry.client.get(url);
+        headers.iter().fold(request, |request, (name, value)| request.header(name, *value))
+    };
+    let answer = answered(request).await.unwrap();
     let status = answer.status().as_u16();
     let gzip = answer.headers().get("content-encoding").is_some_and(|encoding| encoding == "gzip");
     let body = answer.bytes().await.unwrap();
@@ -43,6 +44,7 @@ async fn renovate_and_dependabot_find_versions_and_the_repository() {
     let token = world.consumer(&registry, "bot");
     let name = world.address("net").await;
     world.module_ready("net").await;
+    registry.lists(&name, &token, 2).await;
     let bearer = format!("Bearer {token}");
     let repository = format!("https://github.com/{}", world.repository("net"));
     let base = format!("https://{}", registry.host);

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::support::registry::archive;
 use crate::support::token_registry::{Registry, RegistryBuilder};
-use crate::support::{World, root};
+use crate::support::{World, root, soon};
 
 /// What GitHub gives to a job with which it may request tokens.
 const REQUEST_TOKEN: &str = "request-token-of-the-job";
@@ -96,6 +96,14 @@ impl Stage {
         let right = "--resource=modules.opendepot.defdev.io/download";
         world.kubectl(&["create", "role", "open", "--verb=get", right, "--resource-name=open"]);
         world.kubectl(&["create", "rolebinding", "open", "--role=open", "--group=system:unauthenticated"]);
+        // Once the API server knows the last right, it knows them all.
+        soon(|| async {
+            let path = format!("/v1/modules/{}/open/aws/versions", world.name);
+            let status = public.get(&path, None).await.status();
+            anyhow::ensure!(status == 200, "{status}");
+            Ok(())
+        })
+        .await;
         let folder = tempfile::tempdir().unwrap();
         let trusted = folder.path().join("ca.pem");
         let [one, other] =
@@ -179,7 +187,9 @@ async fn the_helper_gives_tokens_to_the_named_host_only() {
     let (kubeconfig, _) = world.bed.kubernetes.kubeconfig_of(&world.name, "dev", None).unwrap();
     let (kubeconfig, account) = (kubeconfig.to_str().unwrap(), format!("{}/ci", world.name));
     let token_file = stage.folder.path().join("token");
-    std::fs::write(&token_file, world.token(&private.host, "ci") + "\n").unwrap();
+    let token = world.token(&private.host, "ci");
+    private.lists(&format!("{}/net/aws", world.name), &token, 1).await;
+    std::fs::write(&token_file, token + "\n").unwrap();
     let token_file = token_file.to_str().unwrap();
     let job = stage.job();
     let job = [(job[0].0, &*job[0].1), (job[1].0, &*job[1].1)];

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
+use opendepot_testbed::operator::Operator;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use opendepot_testbed::terraform::Terraform;
 
@@ -26,6 +27,11 @@ fn fails(client: &Terraform) -> String {
     said
 }
 
+/// Asks for the module once, so that its right is known: a client does not wait for an API server that is slow.
+async fn known(depot: &Depot, registry: &Operator) {
+    depot.archive_url(&format!("https://{}", registry.registry_address()), "net", "1.0.0").await.unwrap();
+}
+
 /// The requests for an archive that S3 saw.
 fn gets(depot: &Depot, key: &str) -> usize {
     let requests = depot.world.bed.s3.requests(&depot.world.name).into_iter();
@@ -47,6 +53,7 @@ async fn both_clients_install_by_redirect_and_by_stream() {
         (&[], "stream"),
     ] {
         let registry = depot.registry(args).await;
+        known(&depot, &registry).await;
         for client in depot.installers(registry.registry_address(), "net", "~> 1.0") {
             s3.forget_requests(&depot.world.name);
             installs(&client);
@@ -92,6 +99,7 @@ async fn a_store_that_fails_for_a_moment_fails_no_installation() {
     let s3 = &depot.world.bed.s3;
     depot.publish("net", &[("1.0.0", archive(MAIN, 300_000))]).await;
     let registry = depot.registry(&[]).await;
+    known(&depot, &registry).await;
     for client in depot.installers(registry.registry_address(), "net", "1.0.0") {
         for failure in [
             S3Failure::Answer(503, "SlowDown"),
@@ -113,7 +121,6 @@ async fn a_store_that_does_not_deliver_is_503_and_nothing_is_installed() {
     depot.publish("net", &[("1.0.0", archive(MAIN, 300_000))]).await;
     let registry = depot.registry(&[]).await;
     let base = format!("https://{}", registry.registry_address());
-    let url = depot.archive_url(&base, "net", "1.0.0").await.unwrap();
     let clients = depot.installers(registry.registry_address(), "net", "1.0.0");
     for (failure, kind, sentence) in [
         (S3Failure::Answer(503, "SlowDown"), "throttled", "asks for fewer requests"),
@@ -123,6 +130,8 @@ async fn a_store_that_does_not_deliver_is_503_and_nothing_is_installed() {
         (S3Failure::WrongChecksum, "differs", "other content than what was published"),
         (S3Failure::CutBefore, "network", "does not answer"),
     ] {
+        // A link is good for five minutes at least, which all cases together may take.
+        let url = depot.archive_url(&base, "net", "1.0.0").await.unwrap();
         s3.inject(S3Fault::new(&depot.world.name, failure.clone()).method(Method::GET));
         let series = format!("opendepot_registry_s3_errors_total{{kind=\"{kind}\"}}");
         let before = metric(&registry, &series).await;
@@ -160,5 +169,5 @@ async fn a_store_that_hangs_is_given_up() {
     let start = std::time::Instant::now();
     let answer = depot.get(&url, &[]).await.unwrap();
     assert_eq!(answer.status, 503);
-    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
 }

@@ -120,13 +120,15 @@ async fn rights_are_those_of_rbac_and_public_means_everybody() {
     let group = "--group=opendepot:tokens";
     grant(&world, "tokens", "modules.opendepot.defdev.io/download", &["vpc"], group);
 
-    // The registry has seen the Modules once it lists one.
-    soon(|| async {
-        let there = registry.get(&versions(&world, "eks"), Some(&all_token)).await.status();
-        ensure!(there == 200, "{there}");
-        Ok(())
-    })
-    .await;
+    // The registry has seen the Modules once it lists one; and the API server knows all rights once it knows the last one.
+    for (name, token) in [("eks", &all_token), ("vpc", &ci)] {
+        soon(|| async {
+            let there = registry.get(&versions(&world, name), Some(token)).await.status();
+            ensure!(there == 200, "{name}: {there}");
+            Ok(())
+        })
+        .await;
+    }
     let forbidden = "You may not download this module, or it does not exist: ask for the right to get modules/download in its namespace.";
     for (who, token, module, expected) in [
         ("bound in the namespace", Some(&all_token), "net", 200),
@@ -211,13 +213,14 @@ async fn bad_tokens_are_never_anonymous(world: &World, registry: &Registry, stat
 
 /// A service account and files of tokens that have changed.
 async fn tokens_of_the_past(world: &World, registry: &Registry, statics: &Statics) {
-    // Read again within 30 s, while the rest is tested.
-    write_token(&statics.folder, "ci", &statics.next);
+    // Read again within 30 s, while the rest is tested. The last change is the one that is waited for below.
     std::fs::remove_file(statics.folder.join("second")).unwrap();
+    write_token(&statics.folder, "ci", &statics.next);
 
     // A service account that is gone, and one made anew with the same name.
     let unused = world.token(&registry.host, "all");
     world.kubectl(&["delete", "serviceaccount", "all"]);
+    unknown_to_the_api_server(world, registry, &unused).await;
     let refused = (401, "token is not accepted".to_owned());
     assert_eq!(answer(registry, &versions(world, "net"), Some(&unused)).await, refused);
     world.kubectl(&["create", "serviceaccount", "all"]);
@@ -247,6 +250,22 @@ async fn tokens_of_the_past(world: &World, registry: &Registry, statics: &Static
         "it is in one file now"
     );
     assert_eq!(answer(registry, &versions(world, "net"), Some(&statics.twice)).await.0, 403);
+}
+
+/// Waits until the API server itself accepts a token no more, which it does a while after its account was deleted.
+async fn unknown_to_the_api_server(world: &World, registry: &Registry, token: &str) {
+    let review = json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+        "spec": {"token": token, "audiences": [registry.host]},
+    });
+    soon(|| async {
+        let answer =
+            world.bed.kubectl_with(&["create", "-f", "-", "-o", "json"], &review.to_string())?.ok()?;
+        let answer: Value = serde_json::from_str(&answer)?;
+        ensure!(answer["status"]["authenticated"] != true, "it is still accepted");
+        Ok(())
+    })
+    .await;
 }
 
 /// Why the registry does not start with these arguments.

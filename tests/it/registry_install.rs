@@ -1,6 +1,6 @@
 //! Terraform and OpenTofu install modules from the registry by address and constraint.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
 use opendepot_testbed::github::{File, Repository, real_repositories};
@@ -35,6 +35,7 @@ async fn published(
     let token = world.consumer(&registry, "ci");
     let address = world.address("net").await;
     world.module_ready("net").await;
+    registry.lists(&address, &token, versions.len()).await;
     (registry, token, address)
 }
 
@@ -103,6 +104,7 @@ async fn both_clients_refuse_an_archive_that_was_changed_in_the_bucket() {
     let redirecting = world.registry_with(&["--download", "redirect"]).await;
     let other_token = world.token(&redirecting.host, "ci");
     for (registry, token) in [(&streaming, &token), (&redirecting, &other_token)] {
+        registry.lists(&address, token, 1).await;
         for client in registry.clients(token) {
             world.bed.s3.forget_requests(&world.name);
             client.configure(&registry.module("net", &address, "1.0.0")).unwrap();
@@ -139,23 +141,22 @@ async fn a_real_module_is_installed_as_git_has_it_and_fetched_once_for_all_its_s
     for (name, tag, tree, parts) in all {
         let (address, version) = (world.address(name).await, tag.trim_start_matches('v'));
         world.module_ready(name).await;
+        registry.lists(&address, &token, 1).await;
         for client in registry.clients(&token) {
-            // The links of one window are the same: the next one must not begin meanwhile.
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-            let left = 300 - now % 300;
-            if left < 30 {
-                tokio::time::sleep(Duration::from_secs(left)).await;
-            }
             let call = |part: &str| {
                 let folder = if part == "root" { String::new() } else { format!("//modules/{part}") };
                 registry.module(part, &format!("{address}{folder}"), &format!("~> {version}"))
             };
             client.configure(&parts.map(call).concat()).unwrap();
             world.bed.s3.forget_requests(&world.name);
+            // The links of one window of five minutes are the same.
+            let window = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 300;
+            let begun = window();
             client.run(&["get", "-no-color"]).unwrap();
+            let most = if window() == begun { 1 } else { 2 };
             let requests = world.bed.s3.requests(&world.name);
             let gets = requests.iter().filter(|request| request.method == Method::GET).count();
-            assert_eq!(gets, 1, "{} {name}: {requests:?}", client.name());
+            assert!((1..=most).contains(&gets), "{} {name}: {requests:?}", client.name());
             // Where a client copies what it has fetched already, it leaves out files whose name begins with a dot.
             let plain = |tree: Tree| -> Tree {
                 tree.into_iter()

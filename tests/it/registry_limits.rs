@@ -37,6 +37,14 @@ async fn listed(registry: &Registry, path: &str, token: &str) {
     .await;
 }
 
+/// All were refused: so many for want of a good token, and the rest for the limit.
+fn only_so_many(statuses: &[u16], least: usize, most: usize) {
+    let count = |status| statuses.iter().filter(|one| **one == status).count();
+    let (checked, limited) = (count(401), count(429));
+    assert!((least..=most).contains(&checked), "{checked} of {least} to {most}: {statuses:?}");
+    assert_eq!(checked + limited, statuses.len(), "{statuses:?}");
+}
+
 /// All of an answer, apart from the clock.
 async fn whole(registry: &Registry, path: &str, token: &str) -> String {
     let answer = registry.get(path, Some(token)).await;
@@ -70,11 +78,17 @@ async fn no_answer_shows_whether_a_module_exists() {
     let (there, none) = (versions(&world.name, "net"), versions(&world.name, "nyt"));
     listed(&registry, &there, &world.consumer(&registry, "ci")).await;
 
-    // Cold: each identity is new, and asks for both.
+    // Cold: each identity is new, and asks for both. What the API server did not answer in time is not measured.
     let time = async |path: &str, token: &str| {
-        let start = Instant::now();
-        assert_eq!(registry.get(path, Some(token)).await.status(), 403);
-        start.elapsed()
+        soon(|| async {
+            let start = Instant::now();
+            let status = registry.get_once(path, Some(token)).await.status();
+            let took = start.elapsed();
+            ensure!(status != 503, "the API server does not answer");
+            assert_eq!(status, 403);
+            Ok(took)
+        })
+        .await
     };
     let mut cold = (Vec::new(), Vec::new());
     for (number, token) in tokens.iter().enumerate() {
@@ -112,14 +126,14 @@ async fn no_answer_shows_whether_a_module_exists() {
 #[tokio::test]
 async fn many_clients_with_one_new_token_cost_one_review_of_each_kind() {
     let world = published("stampede", &["net", "vpc"]).await;
-    let registry = world.registry_with(&["--trusted-proxy", "127.0.0.1"]).await;
+    let registry = world.registry().await;
     let (net, vpc) = (versions(&world.name, "net"), versions(&world.name, "vpc"));
     let warm = world.consumer(&registry, "warm");
     listed(&registry, &net, &warm).await;
     listed(&registry, &vpc, &warm).await;
     let before = registry.reviews(&world).await;
     let token = world.consumer(&registry, "ci");
-    let clients = (0..240).map(|number| {
+    let clients = (0..64).map(|number| {
         let path = if number % 2 == 0 { &net } else { &vpc };
         registry.get(path, Some(&token))
     });
@@ -184,9 +198,9 @@ async fn random_names_cost_a_bounded_number_of_reviews_and_others_go_on() {
         all
     };
     let peers = (0..100).map(|number| format!("2001:db8:1:2:{number:x}::{number:x}")).collect();
+    let start = Instant::now();
     let network = statuses("a", peers).await;
-    assert_eq!(network[..60], [401; 60]);
-    assert!(network[60..].contains(&429), "{network:?}");
+    only_so_many(&network, 60, 61 + usize::try_from(start.elapsed().as_secs()).unwrap());
     let peers = (0..100).map(|number| format!("2001:db8:1:{:x}::1", number + 3)).collect();
     let networks = statuses("b", peers).await;
     assert_eq!(networks, [401; 100]);
@@ -211,13 +225,17 @@ async fn a_peer_with_failed_tokens_waits_and_its_neighbours_do_not() {
     let (before, start) = (registry.reviews(&world).await.0, Instant::now());
     let written = fails("written", |number| format!("203.0.113.{number}, 192.0.2.7, 10.1.2.3")).await;
     let network = fails("network", |number| format!("2001:db8:1:2::{number:x}")).await;
-    for answers in [written, network] {
-        assert!(answers[..30].iter().all(|answer| answer.0 == 401), "{answers:?}");
-        assert!(answers.contains(&(429, "too many failed tokens: wait\n".into())), "{answers:?}");
-    }
     // One more in two seconds.
-    let most = 2 * (31 + usize::try_from(start.elapsed().as_secs()).unwrap() / 2);
-    assert!(registry.reviews(&world).await.0 - before <= most);
+    let most = |start: Instant| 31 + usize::try_from(start.elapsed().as_secs()).unwrap() / 2;
+    for answers in [written, network] {
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.0).collect();
+        only_so_many(&statuses, 30, most(start));
+        let said = |answer: &(u16, String)| answer.0 == 401 || answer.1 == "too many failed tokens: wait\n";
+        assert!(answers.iter().all(said), "{answers:?}");
+    }
+    assert!(registry.reviews(&world).await.0 - before <= 2 * most(start));
+    // Of what is cached, a token continues for two minutes only.
+    listed(&registry, &own, &token).await;
     for peer in ["192.0.2.7", "2001:db8:1:2:ffff::1"] {
         assert_eq!(registry.get_from(peer, &own, Some(&token)).await.0, 200, "a cached token continues");
         assert_eq!(registry.get_from(peer, &own, None).await.0, 401, "a missing token is no failed one");
@@ -232,13 +250,12 @@ async fn a_peer_with_failed_tokens_waits_and_its_neighbours_do_not() {
 
     // Without the flag everybody is the address that the connection came from, and the header is reported.
     let plain = world.registry().await;
-    let mut statuses = Vec::new();
+    let (mut statuses, start) = (Vec::new(), Instant::now());
     for number in 0..60 {
         let (peer, token) = (format!("198.51.100.{number}"), format!("wrong{number}"));
         statuses.push(plain.get_from(&peer, &own, Some(&token)).await.0);
     }
-    assert_eq!(statuses[..30], [401; 30]);
-    assert!(statuses[30..].contains(&429), "{statuses:?}");
+    only_so_many(&statuses, 30, most(start));
     assert_eq!(plain.process.log().matches("--trusted-proxy").count(), 1, "{}", plain.process.log());
     for registry in [registry, plain] {
         registry.tells_none_of(&world, &[&token, &fresh]).await;
@@ -298,7 +315,7 @@ async fn without_the_api_server_those_who_are_known_go_on_and_others_wait() {
     assert_eq!(registry.get(&net, Some(&stranger)).await.status(), 403);
     let bad = "unknown-token";
     let unavailable = async |path: &str, token: &str| {
-        let answer = registry.get(path, Some(token)).await;
+        let answer = registry.get_once(path, Some(token)).await;
         let wait = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
         assert_eq!((answer.status().as_u16(), wait.as_deref()), (503, Some("2")), "{path}");
         assert_eq!(answer.text().await.unwrap(), "the Kubernetes API does not answer: try again\n");
@@ -309,7 +326,7 @@ async fn without_the_api_server_those_who_are_known_go_on_and_others_wait() {
         let probes = AtomicU8::new(0);
         soon(|| async {
             let probe = format!("probe-{cut}-{}", probes.fetch_add(1, Ordering::SeqCst));
-            let status = registry.get(&net, Some(&probe)).await.status();
+            let status = registry.get_once(&net, Some(&probe)).await.status();
             ensure!(status == 503, "{status}");
             Ok(())
         })
@@ -323,9 +340,9 @@ async fn without_the_api_server_those_who_are_known_go_on_and_others_wait() {
         }
         // The list of modules has not been asked for before, and does not wait for each namespace.
         let start = Instant::now();
-        let list = registry.get("/", Some(&token)).await;
+        let list = registry.get_once("/", Some(&token)).await;
         let (status, seconds) = (list.status(), start.elapsed().as_secs());
-        assert!(status == 503 && seconds < 15, "{status} after {seconds} s");
+        assert!(status == 503 && seconds < 60, "{status} after {seconds} s");
         assert!(list.text().await.unwrap().contains("the Kubernetes API does not answer: try again"));
         assert_eq!(ready(&registry.process).await, 200);
         mode.store(FORWARDS, Ordering::SeqCst);

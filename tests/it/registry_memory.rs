@@ -1,7 +1,7 @@
 //! What the registry keeps in memory: its index, and little for each page, stream and connection.
 
 use std::io::{Cursor, Write as _};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::ensure;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use crate::memory::create_owned;
 use crate::support::registry::{Depot, SYSTEM};
-use crate::support::{World, large_cluster};
+use crate::support::registry_files::answered;
+use crate::support::{SOON, World, large_cluster};
 
 /// At the peak, in bytes.
 const MOST: u64 = 64 << 20;
@@ -103,7 +104,7 @@ async fn list(depot: &Depot, base: &str, what: &str) {
         for number in 0..MODULES {
             let url = format!("{base}/v1/modules/{}/settled{number}/{SYSTEM}/versions", depot.world.name);
             let start = Instant::now();
-            let answer = client.get(url).send().await.unwrap();
+            let answer = answered(|| client.get(&url)).await.unwrap();
             let list: Value = answer.json().await.unwrap();
             times.push(start.elapsed());
             assert_eq!(list["modules"][0]["versions"].as_array().unwrap().len(), EACH, "{list}");
@@ -122,7 +123,7 @@ async fn open_pages(depot: &Depot, base: &str) {
     let open = async |number: usize| {
         let url = format!("{base}/modules/{}/settled{number}/{SYSTEM}", depot.world.name);
         // So many archives are not read at once: some pages ask to try again.
-        let opened = eventually(Duration::from_mins(1), || async {
+        let opened = eventually(3 * SOON, || async {
             let answer = depot.get(&url, &[]).await?;
             let text = answer.text();
             ensure!(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::registry::{Depot, SYSTEM, archive, metric};
 use crate::support::token_registry::{Registry, installed};
-use crate::support::{ModuleFixture, World, condition, ready, soon};
+use crate::support::{ModuleFixture, SOON, World, condition, ready, soon};
 
 const INIT: [&str; 3] = ["init", "-no-color", "-input=false"];
 
@@ -76,11 +76,13 @@ async fn every_name_that_the_clients_take_can_be_installed() {
     world.apply(&called(&world, "too-long", &format!("{long}a"), "one"));
     world.apply(&called(&world, "dots", "net.work", "one"));
     let case = addressed(&world, "case", "My-Mod_1").await;
+    registry.lists(&case, &token, 1).await;
     installs(&registry, &clients, &case, "1.0.0", text);
     installs(&registry, &clients, "Acme_1/My-Mod_1/aws", "1.0.0", text);
     fails(&registry, &clients, &case.to_lowercase(), "1.0.0");
     fails(&registry, &clients, "acme_1/My-Mod_1/aws", "1.0.0");
     let long = addressed(&world, "long", &long).await;
+    registry.lists(&long, &token, 1).await;
     installs(&registry, &clients, &long, "1.0.0", text);
     for (object, reason) in [("too-long", "NameNotAddressable"), ("dots", "NameNotAddressable")] {
         world.module_when(object, |m| condition(m, "Addressable")["reason"] == reason).await;
@@ -99,7 +101,7 @@ async fn every_name_that_the_clients_take_can_be_installed() {
         let change = format!("opendepot.defdev.io/registry-name={name}");
         world.kubectl(&["annotate", &format!("modules.opendepot.defdev.io/{object}"), &change]);
         let address = addressed(&world, object, name).await;
-        soon(|| async { registry.versions(&address, &token).await }).await;
+        registry.lists(&address, &token, 1).await;
         installs(&registry, &clients, &address, "1.0.0", text);
     }
     fails(&registry, &clients, &case, "1.0.0");
@@ -156,6 +158,7 @@ async fn an_address_leads_to_the_module_that_holds_it_and_to_no_forged_version()
     let first = || called(&world, "first", "eks", "one");
     world.apply(&first());
     let eks = addressed(&world, "first", "eks").await;
+    registry.lists(&eks, &token, 1).await;
     world.apply(&called(&world, "older", "eks", "two"));
     let is_taken = |m: &Value| condition(m, "Addressable")["reason"] == "AddressTaken";
     world.module_when("older", is_taken).await;
@@ -213,11 +216,17 @@ async fn an_address_leads_to_the_module_that_holds_it_and_to_no_forged_version()
                 && condition(m, "Addressable")["message"].as_str().unwrap().contains("No Module has it now")
         })
         .await;
+    soon(|| async {
+        let status = registry.get(&format!("/v1/modules/{eks}/versions"), Some(&token)).await.status();
+        anyhow::ensure!(status == 404, "{status}");
+        Ok(())
+    })
+    .await;
     fails(&registry, &clients, &eks, "1.0.0");
     // Created again, without a status, it gets its address back.
     world.apply(&first());
     addressed(&world, "first", "eks").await;
-    soon(|| async { registry.versions(&eks, &token).await }).await;
+    registry.lists(&eks, &token, 1).await;
     installs(&registry, &clients, &eks, "1.0.0", "# v1.0.0\n");
     // So does one whose status was lost, as by a restore, while the other one claims the address too.
     world.kubectl(&[
@@ -229,7 +238,7 @@ async fn an_address_leads_to_the_module_that_holds_it_and_to_no_forged_version()
         r#"[{"op": "remove", "path": "/status"}]"#,
     ]);
     addressed(&world, "first", "eks").await;
-    soon(|| async { registry.versions(&eks, &token).await }).await;
+    registry.lists(&eks, &token, 1).await;
     installs(&registry, &clients, &eks, "1.0.0", "# v1.0.0\n");
 }
 
@@ -260,6 +269,6 @@ async fn an_alias_wins_over_a_namespace_of_its_name_and_that_is_said() {
     assert_eq!((answer.status, answer.text().contains("1.0.0")), (200, true));
     // The next one does not start.
     let refused = builder().start().unwrap();
-    assert_ne!(refused.exited(std::time::Duration::from_secs(30)).await.unwrap(), 0);
+    assert_ne!(refused.exited(SOON).await.unwrap(), 0);
     assert!(refused.log().contains("choose another alias"), "{}", refused.log());
 }

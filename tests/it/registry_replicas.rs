@@ -47,10 +47,12 @@ async fn a_registry_without_its_api_server_serves_on_and_catches_up() {
     let registry = depot.builder().env("KUBECONFIG", wire.kubeconfig()).start_ready().await.unwrap();
     let base = format!("https://{}", registry.registry_address());
     let clients = depot.installers(registry.registry_address(), "net", "~> 1.0");
+    for name in ["net", "old"] {
+        assert_eq!(listed(&depot, &base, name).await.unwrap(), ["1.0.0"]);
+    }
     for client in &clients {
         installs(client, "net");
     }
-    assert_eq!(listed(&depot, &base, "old").await.unwrap(), ["1.0.0"]);
 
     wire.cut().await;
     let age = "opendepot_registry_watch_age_seconds";
@@ -69,7 +71,7 @@ async fn a_registry_without_its_api_server_serves_on_and_catches_up() {
     assert_eq!(listed(&depot, &base, "old").await.unwrap(), ["1.0.0"]);
     assert_eq!(registry.http_get("/readyz").await.unwrap().0, 200, "an old list is better than none");
     let url = format!("{base}/v1/modules/{}/net/{SYSTEM}/versions", depot.world.name);
-    let unknown = depot.get(&url, &[("authorization", "Bearer unknown")]).await.unwrap();
+    let unknown = depot.get_once(&url, &[("authorization", "Bearer unknown")]).await.unwrap();
     assert_eq!(unknown.status, 503, "{}", unknown.text());
     assert!(unknown.headers.contains_key("retry-after"));
 
@@ -143,14 +145,17 @@ async fn what_one_replica_lists_another_one_hands_out_a_second_later() {
     let [first, second] = [&ahead, &behind].map(|registry| format!("http://{}", registry.registry_address()));
     // Permission is known from now on; the watch alone is late.
     assert_eq!(listed(&depot, &second, "net").await.unwrap(), ["1.0.0"]);
-    wire.delay(Duration::from_secs(1));
+    wire.delay(Duration::from_millis(300));
 
     let appended = async |number: usize| {
         let version = format!("1.{number}.0");
         depot.append("net", &version, archive(&main_tf(&version), 0)).await;
-        while listed(&depot, &first, "net").await.unwrap()[0] != version {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        soon(|| async {
+            let listed = listed(&depot, &first, "net").await?;
+            ensure!(listed[0] == version, "{listed:?}");
+            Ok(())
+        })
+        .await;
         version
     };
     let mut waited = false;
@@ -158,7 +163,7 @@ async fn what_one_replica_lists_another_one_hands_out_a_second_later() {
         let version = appended(number).await;
         let (known, start) = (listed(&depot, &second, "net").await.unwrap(), Instant::now());
         let url = depot.archive_url(&second, "net", &version).await.expect("the other replica has it");
-        waited = !known.contains(&version) && start.elapsed() > Duration::from_millis(300);
+        waited = !known.contains(&version) && start.elapsed() > Duration::from_millis(100);
         assert!(url.contains(&version));
         if waited {
             break;
@@ -179,5 +184,5 @@ async fn what_one_replica_lists_another_one_hands_out_a_second_later() {
     let start = Instant::now();
     assert!(depot.archive_url(&second, "net", "9.9.9").await.unwrap_err().to_string().starts_with("404"));
     let took = start.elapsed();
-    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(10), "{took:?}");
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(30), "{took:?}");
 }

@@ -1,6 +1,8 @@
 //! A request for a sync is handled by a fetch that came after it: whatever the token, whatever else is asked for, and
 //! wherever a crash comes.
 
+use std::time::SystemTime;
+
 use http::Method;
 use opendepot_testbed::github::Format;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
@@ -66,17 +68,23 @@ async fn a_request_after_a_store_is_not_answered_by_it_despite_a_crash() {
     }
     // S3 stores what is sent, and the answer is lost.
     world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT));
+    let mut keys = Vec::new();
+    for name in names {
+        keys.push(key(&world.get_version(name).await.unwrap().unwrap()));
+    }
+    // What was sent is stored a moment later, and the operator is not to be killed before that.
+    let stored = |key: &String| -> Option<SystemTime> {
+        std::fs::metadata(world.bed.s3.object_file(&world.name, key)).and_then(|file| file.modified()).ok()
+    };
+    let before: Vec<_> = keys.iter().map(stored).collect();
     world.next_second().await;
     for name in names {
         world.patch(&format!("version/{name}"), &json!({
             "metadata": {"annotations": {"opendepot.defdev.io/requestedAt": "first"}}, "spec": {"forceSync": name != "again"},
         }));
     }
-    let mut keys = Vec::new();
-    for name in names {
-        keys.push(key(&world.get_version(name).await.unwrap().unwrap()));
-    }
-    world.until("all are stored again", || keys.iter().all(|key| world.sent(key) > 0)).await;
+    let again = || keys.iter().zip(&before).all(|(key, before)| stored(key) > *before);
+    world.until("all are stored again", again).await;
     operator.kill().await.unwrap();
     world.bed.s3.clear_faults(&world.name);
     assert_eq!(names.map(|name| world.served(name)), [1; 3]);

@@ -53,7 +53,7 @@ async fn lost(world: &World, operator: &Operator) -> (Value, Vec<Value>) {
     let module = world.get_module("mod").await.unwrap();
     assert_eq!(module["metadata"]["finalizers"], json!(["example.com/a", "example.com/b"]));
     world.patch("module/mod", &json!({"metadata": {"finalizers": null}}));
-    world.kubectl(&["delete", "modules,versions", "--all", "--timeout=20s"]);
+    world.kubectl(&["delete", "modules,versions", "--all", "--timeout=120s"]);
     world.versions_are(&[]).await;
     backup
 }

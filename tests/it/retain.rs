@@ -21,7 +21,10 @@ async fn stored(name: &str, modules: &[(&str, usize)]) -> (World, Operator) {
         let fixture = world.module(module).config("repoUrl", json!(repository.url()));
         world.apply(&fixture.versions(&tags[..*count]));
     }
-    for (module, _) in modules {
+    for (module, count) in modules {
+        for n in 0..*count {
+            world.version_ready(&format!("{module}-1.{n}.0")).await;
+        }
         world.module_ready(module).await;
     }
     world.objects_are(modules.iter().map(|(_, count)| count).sum()).await;
@@ -128,7 +131,7 @@ async fn a_deleted_namespace_keeps_what_is_to_be_retained() {
     let (world, _operator) = stored("retain-ns", &[("mod", 12), ("other", 3)]).await;
     let keys = world.bed.s3.keys(&world.name).await.unwrap();
     retain(&world, "mod");
-    world.bed.kubectl(&["delete", "namespace", &world.name, "--timeout=60s"]).unwrap().ok().unwrap();
+    world.bed.kubectl(&["delete", "namespace", &world.name, "--timeout=120s"]).unwrap().ok().unwrap();
     let kept: Vec<_> = keys.into_iter().filter(|key| key.starts_with("mod/")).collect();
     assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), kept);
 }
@@ -144,7 +147,7 @@ async fn a_namespace_whose_operator_went_with_it_has_a_documented_way_out() {
     world.shell(&the_way_to_take_finalizers_off(&world));
     world
         .bed
-        .kubectl(&["wait", "namespace", &world.name, "--for=delete", "--timeout=30s"])
+        .kubectl(&["wait", "namespace", &world.name, "--for=delete", "--timeout=120s"])
         .unwrap()
         .ok()
         .unwrap();
@@ -175,7 +178,7 @@ async fn a_version_that_cannot_be_given_the_policy_holds_the_module_and_is_named
     .await;
     // Where nothing is to be kept, it holds nothing up.
     world.patch("module/del", &json!({"spec": {"moduleConfig": {"deletionPolicy": "Delete"}}}));
-    world.kubectl(&["delete", "module", "del", "--timeout=20s"]);
+    world.kubectl(&["delete", "module", "del", "--timeout=120s"]);
     retain(&world, "mod");
     delete(&world, "mod", "background");
     let held = |m: &Value| {
@@ -203,10 +206,10 @@ async fn an_upgrade_gives_the_finalizer_to_ten_modules_a_second_at_most() {
     }
     let writes = world.writes_during(async { operator.restart().await.map(drop).unwrap() }).await;
     assert_eq!(writes.len(), names.len(), "{writes:#?}");
-    let at = |write: &AuditEntry| write.at.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let at = |write: &AuditEntry| write.received.parse::<jiff::Timestamp>().unwrap().as_millisecond();
     let mut times: Vec<i64> = writes.iter().map(at).collect();
     times.sort_unstable();
-    // 24 pauses; the first of these writes may itself be answered late.
+    // 24 pauses; the first of these writes may itself arrive late.
     assert!(times[24] - times[0] >= 1_500, "{times:?}");
 }
 
@@ -221,7 +224,7 @@ async fn a_module_without_versions_has_no_finalizer_and_waits_for_no_bucket() {
         .bed
         .s3
         .inject(opendepot_testbed::s3::S3Fault::new(&world.name, refused).method(http::Method::DELETE));
-    world.kubectl(&["delete", "module", "mod", "--timeout=20s"]);
+    world.kubectl(&["delete", "module", "mod", "--timeout=120s"]);
     world.version_fails("mod-1.0.0", "StorageAccessDenied").await;
     // A Version whose Module is gone is let go by its own policy.
     let change = json!({"spec": {"moduleConfigRef": {"deletionPolicy": "Retain"}}});

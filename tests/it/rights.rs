@@ -1,7 +1,6 @@
 //! The shipped rights: an operator and a registry of one namespace need no others, and use each of them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::github::File;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::registry::{Depot, archive};
 use crate::support::rendered::{SYSTEM, arguments, find, kustomize, kustomize_yaml, parse};
-use crate::support::{World, soon};
+use crate::support::{SOON, World, soon};
 
 /// One thing that may be done: group, resource (with its subresource), verb.
 type Right = (String, String, String);
@@ -43,11 +42,25 @@ fn taken_by(call: &AuditEntry) -> Right {
     right(&call.group, &format!("{}{subresource}", call.resource), &call.verb)
 }
 
+/// Waits until the API server knows that this account of the namespace may do this. It learns of roles by a
+/// watch of its own.
+async fn may(world: &World, account: &str, verb: &str, resource: &str) {
+    let user = format!("--as=system:serviceaccount:{}:{account}", world.name);
+    soon(|| async {
+        let answer = world.bed.kubectl(&["auth", "can-i", verb, resource, "-n", &world.name, &user])?;
+        anyhow::ensure!(answer.success(), "{account} may not {verb} {resource}: {}", answer.stderr);
+        Ok(())
+    })
+    .await;
+}
+
 /// The operator of the overlay for one namespace, installed and started in this world's.
 async fn installed(world: &World) -> Operator {
     let yaml = kustomize_yaml(world.bed, "deploy/overlays/one-namespace").replace(SYSTEM, &world.name);
     let applied = world.bed.kubectl_with(&["apply", "--server-side", "-f", "-"], &yaml).unwrap();
     assert!(applied.success(), "{}", applied.stderr);
+    may(world, "opendepot", "list", "modules.opendepot.defdev.io").await;
+    may(world, "opendepot", "create", "leases.coordination.k8s.io").await;
     let account =
         world.bed.kubernetes.kubeconfig_for_service_account(&world.name, "opendepot").await.unwrap();
     let arguments = arguments(&parse(&yaml));
@@ -120,7 +133,7 @@ async fn an_operator_of_one_namespace_needs_only_its_role_and_uses_all_of_it() {
         Ok(())
     })
     .await;
-    assert_eq!(operator.terminate(Duration::from_secs(10)).await.unwrap(), 0);
+    assert_eq!(operator.terminate(SOON).await.unwrap(), 0);
     owned_versions_need_the_right_that_is_only_asked_about(&world, role).await;
 }
 
@@ -164,6 +177,8 @@ async fn registry_installed(depot: &Depot) -> Operator {
     let yaml = yaml.replace("opendepot-registry-auth-delegator", &format!("{}-auth-delegator", world.name));
     let applied = world.bed.kubectl_with(&["apply", "--server-side", "-f", "-"], &yaml).unwrap();
     assert!(applied.success(), "{}", applied.stderr);
+    may(world, "opendepot-registry", "list", "modules.opendepot.defdev.io").await;
+    may(world, "opendepot-registry", "create", "tokenreviews.authentication.k8s.io").await;
     let plane = &world.bed.kubernetes;
     let account = plane.kubeconfig_for_service_account(&world.name, "opendepot-registry").await.unwrap();
     let deployment = find(&parse(&yaml), "Deployment", "opendepot-registry").clone();
@@ -220,7 +235,7 @@ async fn a_registry_of_one_namespace_needs_only_its_role_and_uses_all_of_it() {
         })
         .await;
     }
-    assert_eq!(registry.terminate(Duration::from_secs(10)).await.unwrap(), 0);
+    assert_eq!(registry.terminate(SOON).await.unwrap(), 0);
 
     let account = format!("system:serviceaccount:{}:opendepot-registry", world.name);
     let calls = audit.since(mark, &world.client).await.unwrap();

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use http::Method;
@@ -16,7 +15,7 @@ use opendepot_testbed::{Options, Testbed, servers};
 use serde_json::{Value, json};
 
 use crate::support::rendered::{SYSTEM, helm};
-use crate::support::{ready, root, soon};
+use crate::support::{SOON, ready, root, soon};
 
 const BUCKET: &str = "modules";
 const TEAM: &str = "team-a";
@@ -81,7 +80,7 @@ impl Cluster<'_> {
         let deployed = self.kubectl(&get).contains("deployment.apps/opendepot");
         match self.operator.take() {
             Some(operator) if !deployed => {
-                operator.terminate(Duration::from_secs(10)).await.unwrap();
+                operator.terminate(SOON).await.unwrap();
             }
             None if deployed => {
                 let account = self.plane.kubeconfig_for_service_account(SYSTEM, "opendepot").await.unwrap();
@@ -190,7 +189,8 @@ async fn publish(cluster: &Cluster<'_>) {
     assert_eq!(cluster.settled().await.len(), 6);
     // What is removed is still on record.
     apply(&module(TEAM, "net", &tags[..2], &json!({"immutable": true})));
-    cluster.kubectl(&["wait", "--for=delete", "-n", TEAM, "versions.opendepot.defdev.io/net-1.2.0"]);
+    let removed = "versions.opendepot.defdev.io/net-1.2.0";
+    cluster.kubectl(&["wait", "--for=delete", "-n", TEAM, removed, "--timeout=120s"]);
     // Requests that were done, of which the object carries only the last.
     let version = "versions.opendepot.defdev.io/net-1.0.0";
     cluster.force("module/net").await;

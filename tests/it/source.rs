@@ -29,6 +29,9 @@ async fn the_block_names_the_address_or_the_object_that_is_stored() {
     .await;
 
     world.apply(&world.module("net").versions(&["v1.0.0", "v1.1.0", "9.9.9"]));
+    for name in ["net-1.0.0", "net-1.1.0"] {
+        world.version_ready(name).await;
+    }
     let module = world.module_when("net", |m| m["status"]["latestVersion"] == "1.1.0").await;
     let address = format!("{}/net/aws", world.name);
     assert_eq!(module["status"]["address"], json!(address));

@@ -1,15 +1,17 @@
 //! S3 that is not there, refuses, fails, loses answers, or holds what is not ours. Each gives a reason that says what to
 //! do, and what passes recovers by itself.
 
-use std::time::Duration;
-
+use futures::future::join_all;
 use http::Method;
+use kube::api::PostParams;
+use opendepot::api::Version;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::support::archives::sha256;
 use crate::support::failing::Then::{Retried, Stalled};
-use crate::support::{World, condition};
+use crate::support::{SOON, World, condition};
+use crate::write_once::{delete_versions, gone, patch};
 
 /// A Version that stored just one object, whose checksum is that of its bytes.
 async fn stored_once(world: &World, version: &Value) {
@@ -118,30 +120,38 @@ async fn an_outage_passes_without_anybody_doing_anything() {
     let world = World::new("outage").await;
     let s3 = &world.bed.s3;
     let bucket = &*world.name;
+    // A store that gives no answer for some seconds is asked less, for all objects of its bucket.
+    let silent = format!("{bucket}-silent");
+    s3.create_bucket(&silent).await.unwrap();
     let cases = [
-        ("cut", S3Failure::CutBefore, "StorageUnavailable", "no answer from S3"),
-        ("error", S3Failure::Answer(500, "InternalError"), "StorageUnavailable", "HTTP 500"),
-        ("busy", S3Failure::Answer(503, "SlowDown"), "StorageThrottled", "fewer requests"),
-        ("delayed", S3Failure::RetryAfter(503, "SlowDown", 3), "StorageThrottled", "fewer requests"),
+        ("cut", &*silent, S3Failure::CutBefore, "StorageUnavailable", "no answer from S3"),
+        ("error", bucket, S3Failure::Answer(500, "InternalError"), "StorageUnavailable", "HTTP 500"),
+        ("busy", bucket, S3Failure::Answer(503, "SlowDown"), "StorageThrottled", "fewer requests"),
+        ("delayed", bucket, S3Failure::RetryAfter(503, "SlowDown", 3), "StorageThrottled", "fewer requests"),
     ];
     let operator = world.operator().await;
-    for (name, failure, ..) in &cases {
+    for (name, bucket, failure, ..) in &cases {
         // A HEAD's 503 does not say why; a PUT's does.
         s3.inject(S3Fault::new(bucket, failure.clone()).prefix(&format!("{name}/")).method(Method::PUT));
         world.released(name);
-        world.apply(&world.inline(name));
+        world.apply(&world.inline_of(name, &world.module(name).s3("bucket", json!(bucket))));
     }
-    for (name, _, reason, word) in &cases {
+    for (name, bucket, _, reason, word) in &cases {
         let place = format!("s3://{bucket}/{name}/");
         world.failed(name, reason, Retried, &[&place, word]).await;
     }
     world.nothing_stored_nor_told(&operator, &[&s3.root().secret_key]).await;
-    s3.clear_faults(bucket);
-    for (name, _, reason, _) in &cases {
+    assert_eq!(s3.keys(&silent).await.unwrap(), [""; 0]);
+    for bucket in [bucket, &*silent] {
+        s3.clear_faults(bucket);
+    }
+    for (name, _, _, reason, _) in &cases {
         world.version_ready(name).await;
         world.warned_once(name, reason).await;
     }
-    assert_eq!(s3.keys(bucket).await.unwrap().len(), cases.len());
+    for (bucket, count) in [(bucket, 3), (&*silent, 1)] {
+        assert_eq!(s3.keys(bucket).await.unwrap().len(), count, "{bucket}");
+    }
 }
 
 #[tokio::test]
@@ -165,7 +175,7 @@ async fn a_lost_answer_to_a_store_leaves_one_object_with_the_right_checksum() {
         world.objects_are(0).await;
         s3.clear_faults(&world.name);
         s3.forget_requests(&world.name);
-        drop(operator);
+        operator.terminate(SOON).await.unwrap();
     }
 }
 
@@ -248,21 +258,21 @@ async fn a_store_that_hangs_holds_up_no_other_whatever_it_is_asked_for() {
     for name in &names {
         world.version_ready(name).await;
     }
-    // More deletions, and forced syncs, than there are turns, all of one dead store.
-    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang));
-    let (going, forced) = names.split_at(18);
-    let mut delete = vec!["delete", "version", "--wait=false"];
-    delete.extend(going.iter().map(String::as_str));
-    world.kubectl(&delete);
-    for name in forced {
-        world.request(&format!("version/{name}"), "again");
-    }
     let alive = format!("{}-alive", world.name);
     world.bed.s3.create_bucket(&alive).await.unwrap();
     world.released("net");
-    world.apply(&world.inline_of("net", &world.module("net").s3("bucket", json!(alive))));
+    let net = world.inline_of("net", &world.module("net").s3("bucket", json!(alive)));
+    let net = serde_json::from_value(net).unwrap();
+    // More deletions, and forced syncs, than there are turns, all of one dead store. They fail after 20 s.
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang));
+    let (going, forced) = names.split_at(18);
+    let again = json!({"metadata": {"annotations": {"opendepot.defdev.io/requestedAt": "again"}}});
+    delete_versions(&world, going).await;
+    join_all(forced.iter().map(|name| patch::<Version>(&world, name, &again))).await;
+    world.api::<Version>().create(&PostParams::default(), &net).await.unwrap();
     world.version_ready("net").await;
-    world.kubectl(&["delete", "version", "net", "--timeout=60s"]);
+    delete_versions(&world, &["net".to_owned()]).await;
+    gone(&world, "net").await;
     assert_eq!(world.bed.s3.keys(&alive).await.unwrap(), [""; 0]);
     // It did not pass because another wait had ended.
     for version in world.versions().await.unwrap() {
@@ -318,7 +328,7 @@ async fn one_that_was_restored_into_an_outage_and_is_deleted_leaves_no_object() 
         world.version_ready(name).await;
     }
     // A cluster that is lost, and another one whose store is away at first.
-    operator.terminate(Duration::from_secs(10)).await.unwrap();
+    operator.terminate(SOON).await.unwrap();
     for name in ["named", "derived"] {
         world.patch(&format!("version/{name}"), &json!({"metadata": {"finalizers": null}}));
         world.kubectl(&["delete", "version", name]);

@@ -1,16 +1,14 @@
 //! Stores other than AWS: each kind publishes, verifies, restores and deletes, whatever headers it refuses and whether or not
 //! it gives checksums back. The store is the real gateway behind a proxy that answers as that kind is documented to.
 
-use std::time::Duration;
-
 use http::Method;
 use opendepot_testbed::github::{Failure, Fault, Hop};
 use opendepot_testbed::s3::{S3Request, Store};
 use serde_json::{Value, json};
 
-use crate::support::World;
 use crate::support::archives::sha256;
 use crate::support::failing::Then::Stalled;
+use crate::support::{SOON, World};
 
 /// How a PUT was asked and answered: with a checksum, on condition that there is no object yet, status.
 type Put = (bool, bool, u16);
@@ -73,7 +71,7 @@ async fn all_of_a_life_on(store: Store, first: &[Put]) {
     let version = world.version_ready("net").await;
 
     // Restore: the documented way, with the tag gone.
-    operator.terminate(Duration::from_secs(10)).await.unwrap();
+    operator.terminate(SOON).await.unwrap();
     world.patch("version/net", &json!({"metadata": {"finalizers": null}}));
     world.kubectl(&["delete", "version", "net"]);
     repository.delete_tag("v1.0.0").unwrap();
@@ -141,13 +139,13 @@ async fn what_appears_during_the_download_is_safe_where_a_store_knows_no_conditi
     // Known from here on: the second is never asked with the condition.
     world.apply(&world.inline("net"));
     world.version_ready("net").await;
-    let late = Failure::Delay(Duration::from_secs(3));
-    world.bed.github.inject(Fault::on(&world.repository("dns"), late).at(Hop::Codeload));
+    world.bed.github.inject(Fault::on(&world.repository("dns"), Failure::Hold).at(Hop::Codeload));
     world.apply(&world.inline("dns"));
     let recorded = |v: &Value| v["status"]["objects"][0]["key"].is_string();
     let version = world.version_when("dns", recorded).await;
     let key = version["status"]["objects"][0]["key"].as_str().unwrap().to_owned();
     s3.put(&world.name, &key, "a user's only copy").await.unwrap();
+    world.bed.github.clear_faults(&world.repository("dns")).unwrap();
 
     let at = format!("s3://{}/{key}", world.name);
     world.failed("dns", "ObjectNotOurs", Stalled, &[&at, "was not stored by OpenDepot"]).await;

@@ -231,27 +231,29 @@ async fn an_object_that_is_damaged_while_a_refetch_fails_is_not_called_stored() 
     assert_eq!(healed["status"]["checksum"], version["status"]["checksum"]);
 }
 
-/// When each object was looked at, in milliseconds of the interval.
-fn phases(world: &World, since: SystemTime, interval: Duration) -> BTreeMap<String, u128> {
+/// When each object was looked at, each time in milliseconds of the interval.
+fn phases(world: &World, since: SystemTime, interval: Duration) -> BTreeMap<String, Vec<u128>> {
     let looks = world.bed.s3.requests(&world.name).into_iter();
     let looks = looks.filter(|r| r.method == Method::HEAD && !r.key.is_empty() && r.at > since);
     let phase = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap().as_millis() % interval.as_millis();
-    let mut first = BTreeMap::new();
+    let mut all: BTreeMap<String, Vec<u128>> = BTreeMap::new();
     for look in looks {
-        first.entry(look.key).or_insert_with(|| phase(look.at));
+        all.entry(look.key).or_default().push(phase(look.at));
     }
-    first
+    all
 }
 
+/// The same, once each of so many objects was looked at three times.
 async fn all_looked_at(
     world: &World,
     since: SystemTime,
     interval: Duration,
     count: usize,
-) -> BTreeMap<String, u128> {
+) -> BTreeMap<String, Vec<u128>> {
     soon(|| async {
         let phases = phases(world, since, interval);
-        anyhow::ensure!(phases.len() == count, "{} of {count} were looked at", phases.len());
+        let often = phases.values().filter(|looks| looks.len() >= 3).count();
+        anyhow::ensure!(often == count, "{often} of {count} were looked at three times");
         Ok(phases)
     })
     .await
@@ -265,9 +267,9 @@ async fn verifications_are_spread_over_the_interval_and_a_restart_does_not_bunch
     let operator = world.operator_with(&["--verify-interval", "8s"]).await;
     publish_all(&world, MANY).await;
     let before = all_looked_at(&world, SystemTime::now(), interval, MANY).await;
-    let spread = |phases: &BTreeMap<String, u128>| {
-        // The widest part of the interval, seen as a circle, in which none is verified.
-        let mut sorted: Vec<u128> = phases.values().copied().collect();
+    let spread = |phases: &BTreeMap<String, Vec<u128>>| {
+        // The widest part of the interval, seen as a circle, in which none is verified at first.
+        let mut sorted: Vec<u128> = phases.values().map(|looks| looks[0]).collect();
         sorted.sort_unstable();
         sorted.push(sorted[0] + interval.as_millis());
         let gap = sorted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
@@ -278,7 +280,12 @@ async fn verifications_are_spread_over_the_interval_and_a_restart_does_not_bunch
     let after = all_looked_at(&world, SystemTime::now(), interval, MANY).await;
     spread(&after);
     let apart = |a: u128, b: u128| a.abs_diff(b).min(interval.as_millis() - a.abs_diff(b));
-    let moved: Vec<_> = after.iter().map(|(key, phase)| apart(*phase, before[key])).collect();
+    // A busy machine makes single looks late.
+    let nearest = |key: &String, looks: &[u128]| {
+        let of = |look: &u128| before[key].iter().map(|old| apart(*look, *old)).min();
+        looks.iter().filter_map(of).min().unwrap()
+    };
+    let moved: Vec<_> = after.iter().map(|(key, looks)| nearest(key, looks)).collect();
     let kept = moved.iter().filter(|by| **by < interval.as_millis() / 8).count();
     assert!(kept > MANY / 2, "each keeps its moment, by how many ms not: {moved:?}");
 }

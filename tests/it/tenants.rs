@@ -251,7 +251,7 @@ async fn no_key_prefix_name_or_file_name_reaches_out_of_what_a_namespace_may_use
     let stuck = |v: &Value| condition(v, "Ready")["reason"] == "StorageNotAllowed";
     other.version_when("literal", |v| !v["metadata"]["deletionTimestamp"].is_null() && stuck(v)).await;
     other.patch("version/literal", &json!({"spec": {"moduleConfigRef": {"deletionPolicy": "Retain"}}}));
-    other.kubectl(&["wait", "--for=delete", "version/literal", "--timeout=30s"]);
+    other.kubectl(&["wait", "--for=delete", "version/literal", "--timeout=120s"]);
     published.is_unharmed().await;
 }
 

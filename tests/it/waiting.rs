@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::ensure;
+use opendepot::api::Version;
 use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
 use opendepot_testbed::eventually;
-use opendepot_testbed::github::{Failure, Fault, File};
+use opendepot_testbed::github::{Failure, Fault, File, Hop};
 use opendepot_testbed::operator::Operator;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{ModuleFixture, OPERATOR, World, condition, soon};
+use crate::write_once::{delete_versions, patch};
 
 /// How soon a change has reached all Versions of a test, whatever they wait for: well before the repository, which hangs for 30
 /// seconds, lets one go.
@@ -24,7 +26,8 @@ pub(crate) fn numbered(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("1.{number}.0")).collect()
 }
 
-/// A Module whose repository hangs, with this many Versions that all wait but one, which is fetching.
+/// A Module whose repository hangs, with this many Versions that all wait but one, which is fetching. Of many,
+/// the first may have failed where it takes long to make them.
 async fn hanging(name: &str, count: usize) -> (World, Operator) {
     let world = World::new(name).await;
     let operator = world.operator().await;
@@ -38,7 +41,7 @@ async fn hang(world: &World, operator: &Operator, count: usize) {
     world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
     soon(|| async {
         let depth = queued(operator).await?;
-        ensure!(depth + 1 >= count, "{depth} of {count} are queued");
+        ensure!(depth + 1 + count / 8 >= count, "{depth} of {count} are queued");
         Ok(())
     })
     .await;
@@ -77,8 +80,9 @@ fn is_operators(entry: &AuditEntry) -> bool {
     entry.user == OPERATOR
 }
 
-/// Asserts, by the API server's own log, that the operator wrote to most waiting Versions soon after the call that concerned them: in
-/// two seconds, or, on a machine that is busy, in not much more time than it needs for those that are settled.
+/// Asserts, by the API server's own log, that the operator wrote to most waiting Versions soon after the call
+/// that concerned them, in two seconds, and to the last one in [`HEARD`]; or, on a machine that is busy, in not
+/// much more time than it needs for those that are settled.
 async fn most_heard(
     world: &World,
     since: AuditMark,
@@ -102,13 +106,22 @@ async fn most_heard(
             delays.push(at.duration_since(then));
         }
     }
-    let [waiting, settled] = [waiting, settled].map(|mut delays: Vec<jiff::SignedDuration>| {
+    let delays = [waiting, settled].map(|mut delays: Vec<jiff::SignedDuration>| {
         delays.sort();
         assert!(delays.len() >= 30, "{} Versions heard of it", delays.len());
-        delays[delays.len() / 2]
+        (delays[delays.len() / 2], delays[delays.len() - 1])
     });
+    let [(waiting, slowest), (settled, slowest_settled)] = delays;
     println!("at the median, waiting Versions heard after {waiting:?}, settled ones after {settled:?}");
     assert!(waiting <= MOST_HEARD.max(settled * 3), "{waiting:?}, and settled ones {settled:?}");
+    let most = jiff::SignedDuration::try_from(HEARD).unwrap().max(slowest_settled * 3);
+    assert!(slowest <= most, "the last one after {slowest:?}, and of settled ones after {slowest_settled:?}");
+}
+
+/// Changes the Modules `mod` and `settled` at the same time.
+fn patch_both(world: &World, change: &Value) {
+    let change = change.to_string();
+    world.kubectl(&["patch", "modules.opendepot.defdev.io", "mod", "settled", "--type=merge", "-p", &change]);
 }
 
 /// Succeeds once these Versions no longer exist.
@@ -122,22 +135,21 @@ async fn removed(world: &World, names: &[&str]) -> anyhow::Result<()> {
 #[tokio::test]
 async fn removed_versions_are_deleted_at_once_while_they_wait_or_fetch() {
     let (world, _operator) = hanging_beside_settled("removed-waiting", 40).await;
+    let before: Vec<_> = world.versions().await.unwrap();
     let mark = world.bed.kubernetes.audit().mark(&world.client).await.unwrap();
     world.kubectl(&["delete", "versions.opendepot.defdev.io", "mod-1.0.0", "mod-1.20.0", "--wait=false"]);
     // The Module makes them again: the removal shows in their UIDs.
-    let before: Vec<_> = world.versions().await.unwrap();
-    for module in ["mod", "settled"] {
-        let last = json!({"spec": {"versions": [{"version": "1.39.0"}]}});
-        world.patch(&format!("modules.opendepot.defdev.io/{module}"), &last);
-    }
-    let gone = eventually(HEARD, || removed(&world, &["mod-1.0.0", "mod-1.20.0", "mod-1.38.0"]));
-    gone.await.unwrap_or_else(|error| panic!("{error:#}; there were {}", before.len()));
     soon(|| async {
-        let left = world.versions().await?.len();
-        ensure!(left == 2, "{left} are left");
+        for name in ["mod-1.0.0", "mod-1.20.0"] {
+            let now = world.get_version(name).await?.unwrap_or_default();
+            let uid = &now["metadata"]["uid"];
+            ensure!(before.iter().all(|old| old["metadata"]["uid"] != *uid), "{name} is still there");
+        }
         Ok(())
     })
     .await;
+    patch_both(&world, &json!({"spec": {"versions": [{"version": "1.39.0"}]}}));
+    world.versions_are(&["mod-1.39.0", "settled-1.39.0"]).await;
     let released =
         |entry: &AuditEntry| is_operators(entry) && entry.verb == "patch" && entry.subresource.is_empty();
     most_heard(&world, mark, |entry| entry.verb == "delete", released).await;
@@ -147,17 +159,15 @@ async fn removed_versions_are_deleted_at_once_while_they_wait_or_fetch() {
 async fn suspended_versions_say_so_at_once_while_they_wait_or_fetch() {
     let (world, _operator) = hanging_beside_settled("suspended-waiting", 40).await;
     let mark = world.bed.kubernetes.audit().mark(&world.client).await.unwrap();
-    for module in ["mod", "settled"] {
-        world.patch(&format!("modules.opendepot.defdev.io/{module}"), &json!({"spec": {"suspend": true}}));
-    }
-    let said = eventually(HEARD, || async {
+    patch_both(&world, &json!({"spec": {"suspend": true}}));
+    soon(|| async {
         for version in world.versions().await? {
             let reason = &condition(&version, "Ready")["reason"];
             ensure!(reason == "Suspended", "{} says {reason}", version["metadata"]["name"]);
         }
         Ok(())
-    });
-    said.await.unwrap_or_else(|error| panic!("{error:#}"));
+    })
+    .await;
     let patched = |of: &'static str| {
         move |entry: &AuditEntry| is_operators(entry) && entry.verb == "patch" && entry.subresource == of
     };
@@ -175,12 +185,26 @@ async fn a_corrected_repository_is_fetched_at_once_by_versions_that_wait_or_fetc
     good.releases(releases).unwrap();
     let url = format!("https://github.com/{}", world.repository("good"));
     world.patch("modules.opendepot.defdev.io/mod", &json!({"spec": {"moduleConfig": {"repoUrl": url}}}));
-    let stored = eventually(HEARD, || async {
+    soon(|| async {
+        for version in world.versions().await? {
+            let given = &version["spec"]["moduleConfigRef"]["repoUrl"];
+            ensure!(given == url.as_str(), "{} has {given}", version["metadata"]["name"]);
+        }
+        Ok(())
+    })
+    .await;
+    let fetched = eventually(HEARD, || async {
+        let asked = world.bed.github.requests(&world.repository("good"))?;
+        ensure!(asked.iter().any(|request| request.hop == Hop::Codeload), "no archive was asked for");
+        Ok(())
+    });
+    fetched.await.unwrap_or_else(|error| panic!("{error:#}"));
+    soon(|| async {
         let module = world.get_module("mod").await?;
         ensure!(module["status"]["synced"] == true, "{}", module["status"]["syncStatus"]);
         Ok(())
-    });
-    stored.await.unwrap_or_else(|error| panic!("{error:#}"));
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -196,21 +220,19 @@ async fn a_store_that_hangs_delays_neither_suspension_nor_retain() {
     for name in &names {
         world.version_ready(name).await;
     }
-    // More deletions than there are permits for one store.
+    // More deletions than there are permits for one store. They fail after 20 s.
     world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang));
-    let mut delete = vec!["delete", "versions.opendepot.defdev.io", "--wait=false"];
-    delete.extend(names[..20].iter().map(String::as_str));
-    world.kubectl(&delete);
+    delete_versions(&world, &names[..20]).await;
     soon(|| async {
         let depth = depth(&operator, "light").await?;
         ensure!(depth >= 10, "{depth} wait");
         Ok(())
     })
     .await;
-    world.patch("version/stays", &json!({"spec": {"suspend": true}}));
+    patch::<Version>(&world, "stays", &json!({"spec": {"suspend": true}})).await;
     for name in ["going-0", "going-19"] {
         let retain = json!({"spec": {"moduleConfigRef": {"deletionPolicy": "Retain"}}});
-        world.patch(&format!("version/{name}"), &retain);
+        patch::<Version>(&world, name, &retain).await;
     }
     let heard = eventually(HEARD, || async {
         removed(&world, &["going-0", "going-19"]).await?;

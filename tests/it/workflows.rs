@@ -236,6 +236,11 @@ async fn a_hostile_tag_is_only_ever_text() {
 #[tokio::test]
 async fn a_failed_release_fails_with_the_reason() {
     let stage = Stage::new("reason", &["v1.0.0"]).await;
+    // The failure is known before the runs, which wait for four seconds.
+    stage.published(PUBLISH, "v1.0.0");
+    let append = json!([{"op": "add", "path": "/spec/versions/-", "value": {"version": "v9.9.9"}}]);
+    stage.world.kubectl(&["patch", "module", "my-module", "--type=json", "-p", &append.to_string()]);
+    stage.world.version_fails("my-module-9.9.9", "TagNotFound").await;
     let hasty = |name: &str| {
         let text = stage.workflow(name);
         let hasty =

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use http::Method;
+use kube::api::{DeleteParams, PostParams};
 use opendepot::api::{Module, Version};
 use opendepot_testbed::github::{Failure, Fault, File, Hop, Repository};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
@@ -17,16 +19,41 @@ use crate::support::{World, condition, key, ready, soon};
 const FIRST: &str = "# v1.0.0\n";
 const MOVED: &str = "# moved\n";
 
-/// Archives of a repository come late from now on.
-fn slow(world: &World, name: &str, seconds: u64) {
-    let late = Failure::Delay(Duration::from_secs(seconds));
-    world.bed.github.inject(Fault::on(&world.repository(name), late).at(Hop::Codeload));
+/// From now on, no archive of a repository comes before [`let_archives_come`].
+fn hold_archives(world: &World, name: &str) {
+    world.bed.github.inject(Fault::on(&world.repository(name), Failure::Hold).at(Hop::Codeload));
+}
+
+fn let_archives_come(world: &World, name: &str) {
+    world.bed.github.clear_faults(&world.repository(name)).unwrap();
+}
+
+/// Holds PUTs until the bucket's faults are cleared.
+fn hold_puts(world: &World) {
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hold).method(Method::PUT));
 }
 
 /// A merge patch that does not wait for a kubectl to start.
-async fn patch<K: kube::Resource<DynamicType = ()>>(world: &World, name: &str, change: &Value) {
+pub(crate) async fn patch<K: kube::Resource<DynamicType = ()>>(world: &World, name: &str, change: &Value) {
     let params = kube::api::PatchParams::default();
     world.api::<K>().patch(name, &params, &kube::api::Patch::Merge(change)).await.unwrap();
+}
+
+/// Deletes Versions, all at once, and does not wait for a kubectl to start.
+pub(crate) async fn delete_versions(world: &World, names: &[String]) {
+    let (api, params) = (world.api::<Version>(), DeleteParams::default());
+    for deleted in join_all(names.iter().map(|name| api.delete(name, &params))).await {
+        deleted.unwrap();
+    }
+}
+
+/// Waits until the operator has heard of all changes of Versions so far: the watch keeps their order.
+async fn all_heard(world: &World) {
+    let mut last = world.inline("last");
+    last["spec"]["suspend"] = json!(true);
+    let last = serde_json::from_value(last).unwrap();
+    world.api::<Version>().create(&PostParams::default(), &last).await.unwrap();
+    world.version_when("last", |v| condition(v, "Ready")["reason"] == "Suspended").await;
 }
 
 /// Waits until an archive is asked for.
@@ -52,7 +79,8 @@ async fn alone(world: &World, version: &Value, prefix: &str) {
     assert_eq!(version["status"]["checksum"], sha256(&world.stored(version).await));
 }
 
-async fn gone(world: &World, name: &str) {
+/// Waits until a Version does not exist.
+pub(crate) async fn gone(world: &World, name: &str) {
     let gone = || async {
         anyhow::ensure!(world.get_version(name).await?.is_none(), "{name} is still there");
         Ok(())
@@ -79,7 +107,7 @@ async fn immutable_off_force_and_on_in_a_row_lose_nothing_while_the_download_is_
     let before = world.version_ready("mod-1.0.0").await;
     let bytes = world.stored(&before).await;
     repository.release("v1.0.0", &main_tf(MOVED)).unwrap();
-    slow(&world, "mod", 5);
+    hold_archives(&world, "mod");
     world.count_from_now("mod");
 
     let heard = |on: bool| move |v: &Value| v["spec"]["moduleConfigRef"]["immutable"] == on;
@@ -89,6 +117,7 @@ async fn immutable_off_force_and_on_in_a_row_lose_nothing_while_the_download_is_
     fetching(&world, "mod").await;
     patch::<Module>(&world, "mod", &immutable(true)).await;
     world.version_when("mod-1.0.0", heard(true)).await;
+    let_archives_come(&world, "mod");
 
     let changed = |v: &Value| condition(v, "Ready")["reason"] == "ImmutableContentChanged";
     let refused = world.version_when("mod-1.0.0", changed).await;
@@ -119,7 +148,7 @@ async fn what_changes_while_an_archive_is_fetched_stops_the_put_that_it_makes_wr
         world.module_ready(name).await;
         first.push(world.version_ready(&format!("{name}-1.0.0")).await);
         repository.release("v1.0.0", &main_tf(MOVED)).unwrap();
-        slow(&world, name, 6);
+        hold_archives(&world, name);
         world.bed.github.forget_requests(&repository.name()).unwrap();
     }
     world.bed.s3.forget_requests(&world.name);
@@ -135,7 +164,22 @@ async fn what_changes_while_an_archive_is_fetched_stops_the_put_that_it_makes_wr
     patch::<Module>(&world, "elsewhere", &place).await;
     let tar = json!({"spec": {"moduleConfig": {"fileFormat": "tar"}}});
     patch::<Module>(&world, "packed", &tar).await;
-    world.api::<Module>().delete("deleted", &kube::api::DeleteParams::default()).await.unwrap();
+    world.api::<Module>().delete("deleted", &DeleteParams::default()).await.unwrap();
+    // The archives come when the Versions have what their Modules were given.
+    world.version_when("paused-1.0.0", |v| v["spec"]["moduleSuspended"] == true).await;
+    let config = |v: &Value| v["spec"]["moduleConfigRef"].clone();
+    world.version_when("elsewhere-1.0.0", |v| config(v)["storageConfig"]["s3"]["key"] == "there").await;
+    world.version_when("packed-1.0.0", |v| config(v)["fileFormat"] == "tar").await;
+    let going = || async {
+        let deleted = world.get_version("deleted-1.0.0").await?;
+        let goes = deleted.is_none_or(|v| v["metadata"]["deletionTimestamp"].is_string());
+        anyhow::ensure!(goes, "its Module's deletion has not reached it");
+        Ok(())
+    };
+    soon(going).await;
+    for name in names {
+        let_archives_come(&world, name);
+    }
 
     // Suspended: the object stays, and the status is true of it.
     for (at, name) in [(0, "paused"), (1, "halted")] {
@@ -312,8 +356,7 @@ async fn retain_that_is_set_while_s3_is_slow_still_keeps_the_object() {
     let world = World::new("once-retain").await;
     let _operator = world.operator().await;
     let late = |name: &str| {
-        let late = S3Failure::Delay(Duration::from_secs(3));
-        let head = S3Fault::new(&world.name, late).method(Method::HEAD);
+        let head = S3Fault::new(&world.name, S3Failure::Hold).method(Method::HEAD);
         world.bed.s3.inject(head.prefix(&format!("{name}/")));
     };
     for name in ["going", "moving"] {
@@ -332,7 +375,7 @@ async fn retain_that_is_set_while_s3_is_slow_still_keeps_the_object() {
     late("owned");
     world.kubectl(&["delete", "version", "going", "owned-1.0.0", "--wait=false"]);
     let place = json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"key": "there"}}}}});
-    world.patch("version/moving", &place);
+    patch::<Version>(&world, "moving", &place).await;
     for name in ["going", "moving"] {
         // The look before the DELETE; the new place is another prefix.
         world.until("a look", || world.counts_below("mod", &format!("{name}/")).heads > 0).await;
@@ -340,6 +383,9 @@ async fn retain_that_is_set_while_s3_is_slow_still_keeps_the_object() {
     }
     world.until("a look", || world.counts_below("mod", "owned/").heads > 0).await;
     patch::<Module>(&world, "owned", &json!({"spec": {"moduleConfig": {"deletionPolicy": "Retain"}}})).await;
+    // S3 answers once the operator knows the Module's policy.
+    world.module_when("owned", |m| m["status"]["observedGeneration"] == m["metadata"]["generation"]).await;
+    world.bed.s3.clear_faults(&world.name);
     gone(&world, "going").await;
     // Its Module makes it again, under another key.
     world.version_when("owned-1.0.0", |v| v["metadata"]["uid"] != owned["metadata"]["uid"]).await;
@@ -365,7 +411,7 @@ async fn an_object_that_appears_before_the_put_is_taken_avoided_or_left_alone() 
     world.apply(&of_mod("donor"));
     let donor = world.version_ready("donor").await;
     let bytes = world.stored(&donor).await;
-    slow(&world, "mod", 4);
+    hold_archives(&world, "mod");
     let names = ["same", "other", "foreign"];
     let mut keys_of = Vec::new();
     world.apply(&json!({"apiVersion": "v1", "kind": "List", "items": names.map(of_mod)}));
@@ -377,6 +423,7 @@ async fn an_object_that_appears_before_the_put_is_taken_avoided_or_left_alone() 
     put_as(&world, "same", &keys_of[0], &bytes).await;
     put_as(&world, "other", &keys_of[1], b"what an earlier attempt stored").await;
     world.bed.s3.put(&world.name, &keys_of[2], "a user's only copy").await.unwrap();
+    let_archives_come(&world, "mod");
 
     let same = world.version_ready("same").await;
     assert_eq!((key(&same), &same["status"]["checksum"]), (keys_of[0].clone(), &donor["status"]["checksum"]));
@@ -407,25 +454,23 @@ async fn what_s3_shows_after_a_put_decides_and_a_status_never_claims_what_is_not
     let [forced, copied] = [world.version_ready("forced").await, world.version_ready("copied").await];
 
     // Overwritten between the PUT and the look that follows.
-    let late = |prefix: &str, spared| {
-        let late = S3Failure::Delay(Duration::from_secs(3));
-        s3.inject(S3Fault::new(&world.name, late).method(Method::HEAD).prefix(prefix).after(spared).times(1));
-    };
-    late("new/", 1);
-    late("forced/", 2);
     s3.forget_requests(&world.name);
-    for (name, looks) in [("new", 2), ("forced", 3)] {
+    for (name, spared, looks) in [("new", 1, 2), ("forced", 2, 3)] {
+        let prefix = format!("{name}/");
+        let head = S3Fault::new(&world.name, S3Failure::Hold).method(Method::HEAD).prefix(&prefix);
+        s3.inject(head.after(spared));
         if name == "new" {
             world.apply(&world.inline(name));
         } else {
             world.force("version/forced");
         }
-        let prefix = format!("{name}/");
-        world.until("the last look", || world.counts_below("mod", &prefix).heads == looks).await;
+        // A look that is held for long is repeated.
+        world.until("the last look", || world.counts_below("mod", &prefix).heads >= looks).await;
         let key = keys(&world, &prefix).await.remove(0);
         put_as(&world, name, &key, b"cut").await;
-        world.version_fails(name, "ChecksumMismatch").await;
-        let failed = world.get_version(name).await.unwrap().unwrap();
+        s3.clear_faults(&world.name);
+        let mismatch = |v: &Value| condition(v, "Ready")["reason"] == "ChecksumMismatch";
+        let failed = world.version_when(name, mismatch).await;
         assert_eq!(failed["status"]["synced"], false, "{name}: {:#}", failed["status"]);
     }
     for name in ["new", "forced"] {
@@ -561,12 +606,14 @@ async fn immutable_that_is_turned_on_during_the_put_keeps_what_was_published() {
     world.module_ready("mod").await;
     let before = world.version_ready("mod-1.0.0").await;
     repository.release("v1.0.0", &main_tf(MOVED)).unwrap();
-    let slow = S3Failure::Delay(Duration::from_secs(4));
-    world.bed.s3.inject(S3Fault::new(&world.name, slow).method(Method::PUT));
+    hold_puts(&world);
     world.count_from_now("mod");
     patch::<Version>(&world, "mod-1.0.0", &json!({"spec": {"forceSync": true}})).await;
     world.until("a PUT", || world.sent("") > 0).await;
     patch::<Module>(&world, "mod", &json!({"spec": {"moduleConfig": {"immutable": true}}})).await;
+    world.version_when("mod-1.0.0", |v| v["spec"]["moduleConfigRef"]["immutable"] == true).await;
+    all_heard(&world).await;
+    world.bed.s3.clear_faults(&world.name);
 
     // What was stored for the older spec is not said of the newer one, and takes nothing along.
     let changed = |v: &Value| condition(v, "Ready")["reason"] == "ImmutableContentChanged";
@@ -576,7 +623,6 @@ async fn immutable_that_is_turned_on_during_the_put_keeps_what_was_published() {
     }
     assert_eq!(refused["status"]["checksum"], sha256(&world.stored(&refused).await));
     // The tag moved back ends it, and what was begun is deleted.
-    world.bed.s3.clear_faults(&world.name);
     repository.release("v1.0.0", &main_tf(FIRST)).unwrap();
     world.version_reset("mod-1.0.0").await;
     world.request("version/mod-1.0.0", "moved-back");
@@ -644,12 +690,13 @@ async fn immutable_during_a_put_of_new_content_gives_the_file_name_back() {
     let before = world.version_ready("mod").await;
     let bytes = world.stored(&before).await;
     repository.release("v1.0.0", &main_tf(MOVED)).unwrap();
-    let late = S3Failure::Delay(Duration::from_secs(5));
-    world.bed.s3.inject(S3Fault::new(&world.name, late).method(Method::PUT).times(1));
+    hold_puts(&world);
     world.count_from_now("mod");
     patch::<Version>(&world, "mod", &json!({"spec": {"forceSync": true}})).await;
     world.until("a PUT", || world.sent("") == 1).await;
     patch::<Version>(&world, "mod", &json!({"spec": {"moduleConfigRef": {"immutable": true}}})).await;
+    all_heard(&world).await;
+    world.bed.s3.clear_faults(&world.name);
 
     let changed = |v: &Value| condition(v, "Ready")["reason"] == "ImmutableContentChanged";
     let refused = world.version_when("mod", changed).await;
@@ -669,11 +716,12 @@ async fn a_put_in_flight_ends_before_its_version_is_deleted() {
     let world = World::new("once-flight").await;
     world.tagged("mod", &["v1.0.0"]);
     let _operator = world.operator().await;
-    let late = S3Failure::Delay(Duration::from_secs(3));
-    world.bed.s3.inject(S3Fault::new(&world.name, late).method(Method::PUT).times(1));
+    hold_puts(&world);
     world.apply(&world.inline("mod"));
     world.until("a PUT", || world.sent("") == 1).await;
-    world.kubectl(&["delete", "versions.opendepot.defdev.io", "mod", "--wait=false"]);
+    delete_versions(&world, &["mod".to_owned()]).await;
+    all_heard(&world).await;
+    world.bed.s3.clear_faults(&world.name);
     gone(&world, "mod").await;
     // S3 might carry out a PUT that was dropped half-way after the DELETE.
     let requests = world.bed.s3.requests(&world.name).into_iter();
@@ -688,19 +736,19 @@ async fn a_put_in_flight_ends_before_its_version_is_deleted() {
 async fn a_version_that_changes_during_each_fetch_is_fetched_less_and_less_often() {
     let world = World::new("once-fought").await;
     world.tagged("mod", &["v1.0.0"]);
-    slow(&world, "mod", 30);
+    hold_archives(&world, "mod");
     let _operator = world.operator().await;
     world.apply(&world.inline("mod"));
     fetching(&world, "mod").await;
     let fetches = || {
-        let asked = world.bed.github.requests(&world.repository("mod")).unwrap();
-        asked.iter().filter(|request| request.hop == Hop::Codeload).count()
+        let asked = world.bed.github.requests(&world.repository("mod")).unwrap().into_iter();
+        asked.filter(|request| request.hop == Hop::Codeload).map(|request| request.at).collect::<Vec<_>>()
     };
     for change in 1..=3 {
         let key =
             json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"key": format!("at-{change}")}}}}});
         patch::<Version>(&world, "mod", &key).await;
-        world.until("the next fetch", || fetches() > change).await;
+        world.until("the next fetch", || fetches().len() > change).await;
     }
     for change in 4..=16 {
         let key =
@@ -708,8 +756,15 @@ async fn a_version_that_changes_during_each_fetch_is_fetched_less_and_less_often
         patch::<Version>(&world, "mod", &key).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(fetches() <= 5, "{} fetches: the fourth change in a row waits", fetches());
-    world.bed.github.clear_faults(&world.repository("mod")).unwrap();
+    let_archives_come(&world, "mod");
     let after = world.version_ready("mod").await;
     assert_eq!(key(&after).split('/').next(), Some("at-16"));
+    // The fourth change in a row waits for 5 s, and each of the next twice as long.
+    let fetches = fetches();
+    assert!(fetches.len() > 4, "the last change is fetched after the first pause: {fetches:?}");
+    for (pair, pause) in fetches[3..].windows(2).zip([5, 10, 20]) {
+        let gap = pair[1].duration_since(pair[0]).unwrap();
+        // A fetch that is dropped at once may be logged a moment after that.
+        assert!(gap > Duration::from_secs(pause - 1), "{gap:?} instead of {pause} s: {fetches:?}");
+    }
 }

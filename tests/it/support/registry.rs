@@ -17,7 +17,7 @@ use opendepot_testbed::terraform::Terraform;
 use serde_json::json;
 
 use super::World;
-use super::registry_files::{Files, client_of};
+use super::registry_files::{Files, answered, client_of};
 
 /// The system of every module here.
 pub(crate) const SYSTEM: &str = "aws";
@@ -138,23 +138,28 @@ impl Depot {
         version: &str,
     ) -> anyhow::Result<String> {
         let path = format!("/v1/modules/{}/{module}/{SYSTEM}/{version}/download", self.world.name);
-        let answer = self.client().get(format!("{base}{path}")).send().await?;
+        let client = self.client();
+        let answer = answered(|| client.get(format!("{base}{path}"))).await?;
         anyhow::ensure!(answer.status() == 204, "{} to {path}", answer.status());
         let location = answer.headers().get("x-terraform-get").context("no X-Terraform-Get")?.to_str()?;
         let location = location.split('?').next().unwrap_or_default();
         Ok(format!("{base}{location}"))
     }
 
-    /// A GET with headers.
+    /// A GET with headers. See [`answered`].
     pub(crate) async fn get(&self, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
-        let mut request = self.client().get(url);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let answer = request.send().await?;
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Ok(Answer { status, headers, body: answer.bytes().await?.to_vec() })
+        let client = self.client();
+        Answer::read(answered(|| get(&client, url, headers)).await?).await
     }
+
+    /// The same with the first answer, also one that says that the API server is away.
+    pub(crate) async fn get_once(&self, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        Answer::read(get(&self.client(), url, headers).send().await?).await
+    }
+}
+
+fn get(client: &reqwest::Client, url: &str, headers: &[(&str, &str)]) -> reqwest::RequestBuilder {
+    headers.iter().fold(client.get(url), |request, (name, value)| request.header(*name, *value))
 }
 
 impl World {
@@ -203,6 +208,11 @@ impl World {
 }
 
 impl Answer {
+    async fn read(answer: reqwest::Response) -> anyhow::Result<Self> {
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Ok(Self { status, headers, body: answer.bytes().await?.to_vec() })
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

@@ -1,11 +1,15 @@
 //! The files that a registry is started with, and clients that trust its certificate.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use hyper::ext::ReasonPhrase;
 use opendepot_testbed::authority::Authority;
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, ClientBuilder};
+use reqwest::{Certificate, ClientBuilder, RequestBuilder, Response};
 use tempfile::TempDir;
+
+use super::SOON;
 
 /// A certificate, its authority, and a key for links. They end when this is dropped.
 pub(crate) struct Files {
@@ -51,4 +55,23 @@ impl Files {
 pub(crate) fn client_of(authority: &Authority) -> ClientBuilder {
     let ca = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
     reqwest::Client::builder().tls_certs_only([ca]).redirect(Policy::none()).no_proxy()
+}
+
+/// The answer to a request, which is sent again while the API server takes longer for a review than the registry waits: such an
+/// answer is about the machine that runs the tests.
+pub(crate) async fn answered(request: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
+    let end = Instant::now() + SOON;
+    loop {
+        let answer = request().send().await?;
+        if !lacks_a_review(&answer) || Instant::now() > end {
+            return Ok(answer);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn lacks_a_review(answer: &Response) -> bool {
+    let phrase = answer.extensions().get::<ReasonPhrase>().map_or(&b""[..], ReasonPhrase::as_bytes);
+    let is_late = phrase.starts_with(b"the Kubernetes API") || phrase.starts_with(b"too many reviews");
+    answer.status() == 503 && is_late
 }

@@ -1,15 +1,16 @@
 //! The registry as a test uses it: the built binary over TLS, as the shipped service account, and its clients.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use opendepot_testbed::port::free_port;
 use opendepot_testbed::terraform::Terraform;
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 
-use super::World;
-use super::registry_files::Files;
+use super::registry_files::{Files, answered};
+use super::{SOON, World, soon};
 
 /// The registry's user.
 pub(crate) const REGISTRY: &str = "system:serviceaccount:opendepot-system:opendepot-registry";
@@ -100,7 +101,24 @@ impl World {
         self.kubectl(&["create", "serviceaccount", account]);
         let subject = format!("--serviceaccount={}:{account}", self.name);
         self.kubectl(&["create", "rolebinding", account, "--clusterrole=opendepot-consumer", &subject]);
+        self.until_permitted(account);
         self.token(&registry.host, account)
+    }
+
+    /// Waits until the API server knows that a service account may download the modules of this namespace. A registry that asks
+    /// earlier remembers the no.
+    fn until_permitted(&self, account: &str) {
+        let user = format!("--as=system:serviceaccount:{}:{account}", self.name);
+        let (module, right) = ("modules.opendepot.defdev.io/any", "--subresource=download");
+        let question = ["-n", &self.name, "auth", "can-i", "get", module, right, &user];
+        let end = Instant::now() + SOON;
+        loop {
+            let answer = self.bed.kubectl(&question).unwrap();
+            if answer.stdout.trim() == "yes" {
+                return;
+            }
+            assert!(Instant::now() < end, "{account} may not download: {answer:?}");
+        }
     }
 
     /// A token of a service account of this namespace for an audience.
@@ -117,24 +135,28 @@ impl World {
 }
 
 impl Registry {
-    /// The answer to a GET of a path, with or without a token.
+    /// The answer to a GET of a path, with or without a token. See [`answered`].
     pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> Response {
-        let request = self.client.get(format!("https://{}{path}", self.host));
-        let request = match token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        };
-        request.send().await.unwrap()
+        answered(|| self.request(path, token)).await.unwrap()
     }
 
-    /// The same as if a proxy had forwarded it for this peer.
-    pub(crate) async fn get_from(&self, peer: &str, path: &str, token: Option<&str>) -> (u16, String) {
-        let request = self.client.get(format!("https://{}{path}", self.host)).header("x-forwarded-for", peer);
-        let request = match token {
+    /// The first answer, also one that says that the API server is away.
+    pub(crate) async fn get_once(&self, path: &str, token: Option<&str>) -> Response {
+        self.request(path, token).send().await.unwrap()
+    }
+
+    fn request(&self, path: &str, token: Option<&str>) -> RequestBuilder {
+        let request = self.client.get(format!("https://{}{path}", self.host));
+        match token {
             Some(token) => request.bearer_auth(token),
             None => request,
-        };
-        let answer = request.send().await.unwrap();
+        }
+    }
+
+    /// The answer of [`Self::get`] as if a proxy had forwarded it for this peer.
+    pub(crate) async fn get_from(&self, peer: &str, path: &str, token: Option<&str>) -> (u16, String) {
+        let request = || self.request(path, token).header("x-forwarded-for", peer);
+        let answer = answered(request).await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
@@ -168,6 +190,17 @@ impl Registry {
         let body: serde_json::Value = serde_json::from_str(&answer.text().await?)?;
         let versions = body["modules"][0]["versions"].as_array().cloned().unwrap_or_default();
         Ok(versions.iter().map(|version| version["version"].as_str().unwrap().to_owned()).collect())
+    }
+
+    /// Waits until it lists so many versions of a module: it sees a change later than the API that a test asks. From then on
+    /// the token and its right are known as well.
+    pub(crate) async fn lists(&self, address: &str, token: &str, count: usize) {
+        soon(|| async {
+            let listed = self.versions(address, token).await?;
+            anyhow::ensure!(listed.len() == count, "{listed:?}");
+            Ok(())
+        })
+        .await;
     }
 
     /// Both clients, with a token for this registry in their environment.

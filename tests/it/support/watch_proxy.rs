@@ -57,12 +57,14 @@ impl WatchProxy {
         let (state, states) = watch::channel(Watch::Passes);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = TcpStream::connect(&server).await else { continue };
-                let host = server.rsplit_once(':').unwrap().0.trim_matches(['[', ']']).to_owned();
-                let Ok(far) = connector.connect(ServerName::try_from(host).unwrap(), far).await else {
-                    continue;
-                };
-                tokio::spawn(pass(near, far, states.clone()));
+                let (server, connector, states) = (server.clone(), connector.clone(), states.clone());
+                tokio::spawn(async move {
+                    let Ok(far) = TcpStream::connect(&server).await else { return };
+                    let host = server.rsplit_once(':').unwrap().0.trim_matches(['[', ']']).to_owned();
+                    let host = ServerName::try_from(host).unwrap();
+                    let Ok(far) = connector.connect(host, far).await else { return };
+                    pass(near, far, states).await;
+                });
             }
         });
         Self { kubeconfig: path, state, _folder: folder }

@@ -21,8 +21,12 @@ use raw_html::{flat, joined};
 /// The longest README that is rendered, in bytes.
 const LONGEST: usize = 256 << 10;
 
+/// Stands below a README that is not shown to its end.
+const CUT: &str = "<p><em>This README is longer than 256 KiB. The rest is in the module's archive.</em></p>";
+
 /// The README of `folder` as HTML that can stand anywhere in a page.
 pub fn to_html(markdown: &str, links: &Links, folder: &str) -> String {
+    let all = markdown.len();
     let markdown = &markdown[..markdown.floor_char_boundary(LONGEST)];
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_STRIKETHROUGH
@@ -33,7 +37,9 @@ pub fn to_html(markdown: &str, links: &Links, folder: &str) -> String {
     rewritten.add_all(flat(joined(Parser::new_ext(markdown, options))));
     let mut rendered = String::with_capacity(markdown.len() * 2);
     html::push_html(&mut rendered, rewritten.events.into_iter());
-    sanitised(&rendered, links, folder)
+    let mut html = sanitised(&rendered, links, folder);
+    html.push_str(if markdown.len() < all { CUT } else { "" });
+    html
 }
 
 /// Keeps what neither runs nor loads anything.

@@ -218,3 +218,11 @@ fn the_time_for_a_readme_grows_with_its_size_only() {
         assert!([(); 5].into_iter().any(is_linear), "{text:?}");
     }
 }
+
+#[test]
+fn a_readme_that_is_not_shown_to_its_end_says_so() {
+    let whole = "é\n".repeat(LONGEST / 3);
+    assert!(!html(&whole).contains("longer than 256 KiB"));
+    let longer = whole + "and more of it";
+    assert!(html(&longer).ends_with(CUT));
+}

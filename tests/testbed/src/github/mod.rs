@@ -155,7 +155,7 @@ impl GitHub {
         Ok(())
     }
 
-    /// How many REST requests are left, and for how long no more than that.
+    /// How many REST requests are left, and for how long no more than that, counted from the next of them.
     pub fn set_quota(&self, quota: Quota, remaining: u32, reset_in: Duration) {
         self.state.limits.set(quota, remaining, reset_in);
     }
