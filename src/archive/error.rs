@@ -2,6 +2,8 @@
 
 use std::io;
 
+pub(super) use crate::domain::text::shown;
+
 /// Why an archive could not be normalised.
 ///
 /// [`ArchiveError::Io`] is a fault of this machine and passes; every other variant is a fault of the archive, and the
@@ -103,62 +105,5 @@ impl ArchiveError {
 
     pub(super) fn bad_name(path: &[u8], why: &'static str) -> Self {
         Self::BadName { path: shown(path), why }
-    }
-}
-
-/// A name out of an archive as it may appear in a message: printable, and at most 200 characters. What cannot be seen, or
-/// would change how its surroundings are read, is written as an escape; so are bytes that are not UTF-8.
-pub(super) fn shown(name: &[u8]) -> String {
-    const LONGEST: usize = 200;
-    let mut safe = String::new();
-    for (count, character) in escaped(name).enumerate() {
-        if count == LONGEST {
-            safe.pop();
-            safe.push('…');
-            break;
-        }
-        safe.push(character);
-    }
-    safe
-}
-
-fn escaped(name: &[u8]) -> impl Iterator<Item = char> {
-    name.utf8_chunks().flat_map(|chunk| {
-        let text = chunk.valid().chars().flat_map(|character| {
-            // Rust takes these for printable; they look like spaces, or like nothing.
-            let blank = matches!(
-                character,
-                '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{1d159}'
-            );
-            let unicode = blank.then(|| character.escape_unicode()).into_iter().flatten();
-            unicode.chain((!blank).then(|| character.escape_debug()).into_iter().flatten())
-        });
-        text.chain(chunk.invalid().escape_ascii().map(char::from))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_in_a_message_is_what_it_looks_like() {
-        let cases: [(&[u8], &str); 10] = [
-            (b"main.tf", "main.tf"),
-            ("größe/日本語".as_bytes(), "größe/日本語"),
-            (b"caf\xe9.txt", r"caf\xe9.txt"),
-            (b"Icon\r", r"Icon\r"),
-            (b"a\nb\0", r"a\nb\0"),
-            (b"old\\a", r"old\\a"),
-            ("a\u{202e}b\u{2066}".as_bytes(), r"a\u{202e}b\u{2066}"),
-            ("a\u{200b}\u{feff}\u{ad}\u{2060}".as_bytes(), r"a\u{200b}\u{feff}\u{ad}\u{2060}"),
-            ("\u{3164}\u{2800}\u{a0}".as_bytes(), r"\u{3164}\u{2800}\u{a0}"),
-            ("\u{fe0f}\u{e0041}".as_bytes(), r"\u{fe0f}\u{e0041}"),
-        ];
-        for (name, expected) in cases {
-            assert_eq!(shown(name), expected);
-        }
-        assert_eq!(shown(&[b'x'; 200]), "x".repeat(200));
-        assert_eq!(shown(&[b'x'; 201]), "x".repeat(199) + "…");
     }
 }

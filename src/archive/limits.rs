@@ -2,10 +2,10 @@
 
 use super::ArchiveError;
 
-/// The longest path of an entry, in bytes.
-pub(super) const PATH_BYTES: usize = 1024;
+/// The longest path of an entry, in bytes: no path is longer for git and Linux.
+pub(super) const PATH_BYTES: usize = 4095;
 
-/// The longest target of a symbolic link, in bytes: no path is longer for Linux, which cannot even make such a link.
+/// The longest target of a symbolic link, in bytes: Linux cannot make a longer one.
 pub(super) const TARGET_BYTES: usize = 4095;
 
 /// The longest that all paths and link targets may be together, in bytes for each entry that is allowed: they are kept in
@@ -98,8 +98,8 @@ impl Budget {
         paths.clamp(LEAST_PATHS_BYTES, u32::MAX.into())
     }
 
-    /// Bytes that a tar stream may have: the files, and for each entry its header, padding and extension headers, which
-    /// stay far below 8 KiB with the paths that are allowed. Headers that describe nothing are not counted otherwise.
+    /// Bytes that a tar stream may have: the files, and for each entry its header, padding and extension headers. Those stay far
+    /// below 8 KiB on average, since all paths together are bounded. Headers that describe nothing are not counted otherwise.
     pub(super) fn tar_bytes(&self) -> u64 {
         const FOR_EACH_ENTRY: u64 = 8 << 10;
         const FOR_THE_REST: u64 = 2 << 20;
@@ -107,8 +107,8 @@ impl Budget {
         self.bytes.saturating_add(headers).saturating_add(FOR_THE_REST)
     }
 
-    /// Path components that may be looked up while links are followed. Real links need a handful each; without a bound,
-    /// links to links with long targets would cost minutes of work while they yield nothing.
+    /// Path components that may be looked up while links are followed; in a long path each counts for more. Real links need a
+    /// handful each; without a bound, links to links with long targets would cost minutes of work while they yield nothing.
     pub(super) fn link_steps(&self) -> u64 {
         self.limits.entries.saturating_mul(64)
     }

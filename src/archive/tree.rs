@@ -14,6 +14,9 @@ use super::error::shown;
 use super::limits::{Budget, PATH_BYTES, TARGET_BYTES};
 use super::names::unnameable;
 
+/// How much is kept of a target that no link can have: more than a message shows.
+const KEPT_BYTES: usize = 1024;
+
 /// A piece of text in [`Texts`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text {
@@ -111,7 +114,7 @@ impl TreeBuilder {
     pub(super) fn add_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
         let path = checked(path)?;
         let too_long = target.len() > TARGET_BYTES;
-        let kept = if too_long { &target[..PATH_BYTES] } else { target };
+        let kept = if too_long { &target[..KEPT_BYTES] } else { target };
         let target = self.texts.push(&[kept], &self.budget)?;
         self.add_inside(path, Node::Link { target, too_long })
     }
@@ -235,7 +238,7 @@ fn side_of(path: &[u8], folder: &[u8]) -> Ordering {
 /// question ([`unnameable`]).
 fn checked(name: &[u8]) -> Result<&[u8], ArchiveError> {
     if name.len() > PATH_BYTES {
-        return Err(ArchiveError::bad_name(name, "is longer than 1,024 bytes"));
+        return Err(ArchiveError::bad_name(name, "is longer than 4,095 bytes"));
     }
     if name.starts_with(b"/") {
         return Err(ArchiveError::AbsolutePath { path: shown(name) });

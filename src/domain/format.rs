@@ -37,13 +37,53 @@ impl ArchiveFormat {
         file_name.to_ascii_lowercase().ends_with(&ending)
     }
 
-    /// Whether a file name ends as one of the other format does. A name that ends in neither way says nothing.
+    /// Whether a file name ends as one of another format does, by which Terraform or OpenTofu would unpack it. Any other ending
+    /// says nothing.
     pub fn conflicts_with(self, file_name: &str) -> bool {
-        let others: &[&str] = match self {
-            Self::Zip => &[".tar.gz", ".tgz", ".tar"],
-            Self::Tar => &[".zip"],
-        };
         let file_name = file_name.to_ascii_lowercase();
-        others.iter().any(|ending| file_name.ends_with(ending))
+        let ends_in = |endings: &[&str]| endings.iter().any(|ending| file_name.ends_with(ending));
+        match self {
+            Self::Zip => ends_in(TAR) || ends_in(&[".tar"]) || ends_in(OTHERS),
+            Self::Tar => !ends_in(TAR) && (ends_in(&[".zip"]) || ends_in(OTHERS)),
+        }
+    }
+}
+
+/// How gzip-compressed tar archives end.
+const TAR: &[&str] = &[".tar.gz", ".tgz"];
+/// How archives and compressed files of other formats end. No client unpacks anything because it ends in `.tar`.
+const OTHERS: &[&str] = &[".gz", ".bz2", ".tar.tbz2", ".xz", ".txz"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_ends_as_another_format_conflicts() {
+        use ArchiveFormat::{Tar, Zip};
+        for (name, formats) in [
+            ("net.zip", &[Tar][..]),
+            ("NET.Zip", &[Tar]),
+            ("net.tar.gz", &[Zip]),
+            ("NET.TGZ", &[Zip]),
+            ("net.tar", &[Zip]),
+            ("net.gz", &[Zip, Tar]),
+            ("net.zip.gz", &[Zip, Tar]),
+            ("net.bz2", &[Zip, Tar]),
+            ("net.tar.bz2", &[Zip, Tar]),
+            ("net.tar.tbz2", &[Zip, Tar]),
+            ("net.xz", &[Zip, Tar]),
+            ("net.Tar.XZ", &[Zip, Tar]),
+            ("net.txz", &[Zip, Tar]),
+            ("net", &[]),
+            ("netgz", &[]),
+            ("net.bin", &[]),
+            ("net.zip.1", &[]),
+            ("net-1.0.0", &[]),
+        ] {
+            for format in [Zip, Tar] {
+                assert_eq!(format.conflicts_with(name), formats.contains(&format), "{name} {format:?}");
+            }
+        }
     }
 }

@@ -1,7 +1,10 @@
-//! Texts: cut to a length, in the plural, encoded, and the chain of an error.
+//! Texts: cut to a length, in the plural, encoded, made visible, and the chain of an error.
 
 use std::error::Error;
 use std::fmt::Write as _;
+
+/// How the last sentence of a failure's message begins, where it has one about the next attempt. The time follows.
+pub const NEXT_ATTEMPT: &str = "Next attempt at ";
 
 /// At most `max` bytes of `text`, cut at a character and marked where something is missing.
 pub fn cut(text: &str, max: usize) -> String {
@@ -42,4 +45,69 @@ pub fn percent_encoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
 /// An error and its sources, the outermost first.
 pub fn error_chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// Whether a character changes the direction in which the text around it is read.
+pub fn is_bidi_control(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
+/// A foreign name as it may appear in a message: printable, and at most 200 characters. What cannot be seen, or would change how
+/// its surroundings are read, is written as an escape; so are bytes that are not UTF-8.
+pub fn shown(name: &[u8]) -> String {
+    const LONGEST: usize = 200;
+    let mut safe = String::new();
+    for (count, character) in escaped(name).enumerate() {
+        if count == LONGEST {
+            safe.pop();
+            safe.push('…');
+            break;
+        }
+        safe.push(character);
+    }
+    safe
+}
+
+fn escaped(name: &[u8]) -> impl Iterator<Item = char> {
+    name.utf8_chunks().flat_map(|chunk| {
+        let text = chunk.valid().chars().flat_map(|character| {
+            // Rust takes these for printable; they look like spaces, or like nothing.
+            let blank = matches!(
+                character,
+                '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{1d159}'
+            );
+            let unicode = blank.then(|| character.escape_unicode()).into_iter().flatten();
+            unicode.chain((!blank).then(|| character.escape_debug()).into_iter().flatten())
+        });
+        text.chain(chunk.invalid().escape_ascii().map(char::from))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_message_is_what_it_looks_like() {
+        let cases: [(&[u8], &str); 10] = [
+            (b"main.tf", "main.tf"),
+            ("größe/日本語".as_bytes(), "größe/日本語"),
+            (b"caf\xe9.txt", r"caf\xe9.txt"),
+            (b"Icon\r", r"Icon\r"),
+            (b"a\nb\0", r"a\nb\0"),
+            (b"old\\a", r"old\\a"),
+            ("a\u{202e}b\u{2066}".as_bytes(), r"a\u{202e}b\u{2066}"),
+            ("a\u{200b}\u{feff}\u{ad}\u{2060}".as_bytes(), r"a\u{200b}\u{feff}\u{ad}\u{2060}"),
+            ("\u{3164}\u{2800}\u{a0}".as_bytes(), r"\u{3164}\u{2800}\u{a0}"),
+            ("\u{fe0f}\u{e0041}".as_bytes(), r"\u{fe0f}\u{e0041}"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(shown(name), expected);
+        }
+        assert_eq!(shown(&[b'x'; 200]), "x".repeat(200));
+        assert_eq!(shown(&[b'x'; 201]), "x".repeat(199) + "…");
+    }
 }

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{notice::RateLimitNotice, redaction::redacted};
 use crate::domain::repository::authority;
-use crate::domain::text::error_chain;
+use crate::domain::text::{error_chain, is_bidi_control};
 
 /// GitHub's explanation is cut to this number of characters.
 const LONGEST_MESSAGE: usize = 200;
@@ -172,14 +172,14 @@ pub(super) fn without_query(url: &Url) -> String {
     format!("https://{}{}", authority(url), url.path())
 }
 
-/// GitHub's explanation in an error body, without control characters and secrets. `sent` is the request's token.
+/// GitHub's explanation in an error body, without secrets and characters that change how a text is read. `sent` is the request's token.
 pub(super) fn explanation(body: &[u8], sent: Option<&SecretString>) -> Option<String> {
     #[derive(Deserialize)]
     struct Body {
         message: String,
     }
     let Body { message } = serde_json::from_slice(body).ok()?;
-    let message: String = message.chars().filter(|c| !c.is_control()).collect();
+    let message: String = message.chars().filter(|c| !c.is_control() && !is_bidi_control(*c)).collect();
     let short: String = redacted(&message, sent).chars().take(LONGEST_MESSAGE).collect();
     Some(short.trim().to_owned()).filter(|text| !text.is_empty())
 }
@@ -204,6 +204,11 @@ mod tests {
     fn explanations_are_short_and_clean() {
         assert_eq!(
             explanation(br#"{"message":"Bad\u0000 cred\nentials"}"#, None).as_deref(),
+            Some("Bad credentials")
+        );
+        assert_eq!(
+            explanation("{\"message\":\"Bad \u{202e}creden\u{2066}tials\u{200f}\"}".as_bytes(), None)
+                .as_deref(),
             Some("Bad credentials")
         );
         assert_eq!(explanation(b"404: Not Found", None), None);

@@ -1,4 +1,4 @@
-//! Times of GitHub's rate limits: those in an answer's headers, and the waits for limits without a time.
+//! Times of GitHub's rate limits: those in an answer's headers, and the waits for limits in a row and for those without a time.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,11 @@ const FIRST_WAIT: Duration = Duration::from_mins(1);
 /// A primary limit resets within the hour; the rest allows for clocks that differ. No longer wait is respected.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(65);
 pub(super) const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// Limits in a row whose times are respected as they are.
+const RESPECTED: u32 = 2;
+/// The least wait after the first limit beyond those; it doubles with each further limit.
+const FIRST_LEAST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_LEAST_WAIT: Duration = Duration::from_mins(10);
 
 /// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +67,15 @@ impl Times {
 /// The wait for the last of `strikes` limits without a time.
 pub(super) fn untimed(strikes: u32) -> Duration {
     doubled(FIRST_WAIT, strikes, LONGEST_WAIT)
+}
+
+/// The wait for the last of `count` limits in a row that named a time. A server that names a second each time would otherwise be
+/// asked each second.
+pub(super) fn timed(named: Duration, count: u32) -> Duration {
+    match count.saturating_sub(RESPECTED) {
+        0 => named,
+        further => named.max(doubled(FIRST_LEAST_WAIT, further, LONGEST_LEAST_WAIT)),
+    }
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<i64> {

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     credential::Account,
-    limit_times::{LONGEST_WAIT, Now, SHORTEST_WAIT, Times, untimed},
+    limit_times::{LONGEST_WAIT, Now, SHORTEST_WAIT, Times, timed, untimed},
     page_block::{PageBlocks, PageMeaning},
 };
 use crate::domain::Mutex;
@@ -110,6 +110,8 @@ struct AccountLimits {
     limit: Option<(Instant, LimitKind)>,
     /// Limits without a time since the last good answer.
     strikes: u32,
+    /// Limits with a time since the last good answer.
+    timed: u32,
     /// What is left, and when the quota is reset.
     quota: Option<(i64, Instant)>,
     pages: PageBlocks,
@@ -145,15 +147,16 @@ impl AccountLimits {
             return Err(self.page(repository, answer.sent, now));
         }
         if let Some(kind) = answer.limit(&times, named.is_some()) {
-            // Answers to requests that were sent together count as one strike.
-            self.strikes += u32::from(was_open && named.is_none());
-            let wait = named.unwrap_or_else(|| untimed(self.strikes));
+            // Answers to requests that were sent together count as one.
+            let count = if named.is_some() { &mut self.timed } else { &mut self.strikes };
+            *count = count.saturating_add(was_open.into());
+            let wait = named.map_or_else(|| untimed(self.strikes), |named| timed(named, self.timed));
             return Err(Rejection::RateLimit(self.limit_for(wait, kind, now)));
         }
         if let Some(reset) = spent {
             self.limit_for(reset, LimitKind::Primary, now);
         } else if was_open && (answer.status.is_success() || answer.status.is_redirection()) {
-            self.strikes = 0;
+            (self.strikes, self.timed) = (0, 0);
         }
         Ok(())
     }

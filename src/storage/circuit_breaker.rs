@@ -1,17 +1,19 @@
 //! Circuit breaker per bucket, for stores that do not answer.
 //!
 //! A request to an unreachable store blocks its caller for many seconds, and with it the permit that others wait for. While a
-//! store does not answer, one request at a time tests whether it is back (half-open). All others fail at once with the last
-//! error.
+//! store does not answer, one request at a time tests whether it is back (half-open), and if that takes long, another one. All
+//! others fail at once with the last error.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Cause;
 use crate::domain::{Mutex, ObjectLocation, canonical_endpoint};
 
 /// Failures that took less time, such as refused connections, do not open the breaker.
 pub(super) const SLOW_FAILURE: Duration = Duration::from_secs(4);
+/// How long a request alone tests a store: an upload may last for minutes, while the store answers others.
+const TEST: Duration = Duration::from_secs(5);
 
 /// Canonical endpoint and bucket.
 type Store = (Option<String>, String);
@@ -20,12 +22,12 @@ type Store = (Option<String>, String);
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreakers(Mutex<HashMap<Store, Open>>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Open {
     /// Message of the last failure.
     detail: String,
-    /// Whether a request is testing the store.
-    half_open: bool,
+    /// Since when the last request that tests the store has been under way.
+    half_open: Option<Instant>,
 }
 
 /// Permission to send a request.
@@ -33,23 +35,24 @@ struct Open {
 pub(super) struct RequestPermit<'a> {
     breakers: &'a CircuitBreakers,
     store: Store,
-    tests_store: bool,
+    /// Since when the request tests the store, if it does.
+    tests_since: Option<Instant>,
 }
 
 impl CircuitBreakers {
     /// Permits a request, or fails with the last error of the store.
-    pub(super) fn permit(&self, location: &ObjectLocation) -> Result<RequestPermit<'_>, Cause> {
+    pub(super) fn permit(&self, location: &ObjectLocation, now: Instant) -> Result<RequestPermit<'_>, Cause> {
         let endpoint = canonical_endpoint(location.endpoint.as_deref(), &location.region);
         let store = (endpoint, location.bucket.clone());
-        let tests_store = self.with(|open| match open.get_mut(&store) {
-            Some(open) if open.half_open => Err(Cause::Network { detail: open.detail.clone() }),
-            Some(open) => {
-                open.half_open = true;
-                Ok(true)
+        let tests_since = self.with(|open| {
+            let Some(open) = open.get_mut(&store) else { return Ok(None) };
+            if open.half_open.is_some_and(|since| now.duration_since(since) < TEST) {
+                return Err(Cause::Network { detail: open.detail.clone() });
             }
-            None => Ok(false),
+            open.half_open = Some(now);
+            Ok(open.half_open)
         })?;
-        Ok(RequestPermit { breakers: self, store, tests_store })
+        Ok(RequestPermit { breakers: self, store, tests_since })
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut HashMap<Store, Open>) -> T) -> T {
@@ -62,7 +65,8 @@ impl RequestPermit<'_> {
     pub(super) fn record<T>(self, result: &Result<T, Cause>, took: Duration) {
         self.breakers.with(|open| match result {
             Err(Cause::Network { detail }) if took >= SLOW_FAILURE || open.contains_key(&self.store) => {
-                open.insert(self.store.clone(), Open { detail: detail.clone(), half_open: false });
+                // A test by another request continues.
+                open.entry(self.store.clone()).or_default().detail.clone_from(detail);
             }
             // Nothing was sent.
             Err(Cause::File { .. }) => {}
@@ -73,11 +77,13 @@ impl RequestPermit<'_> {
 
 impl Drop for RequestPermit<'_> {
     fn drop(&mut self) {
-        // A cancelled request leaves the test to the next one.
-        if self.tests_store {
+        // A request that failed or was cancelled leaves the test to the next one.
+        if self.tests_since.is_some() {
             self.breakers.with(|open| {
-                if let Some(open) = open.get_mut(&self.store) {
-                    open.half_open = false;
+                if let Some(open) =
+                    open.get_mut(&self.store).filter(|open| open.half_open == self.tests_since)
+                {
+                    open.half_open = None;
                 }
             });
         }
@@ -98,6 +104,13 @@ mod tests {
         }
     }
 
+    fn permit<'a>(
+        breakers: &'a CircuitBreakers,
+        location: &ObjectLocation,
+    ) -> Result<RequestPermit<'a>, Cause> {
+        breakers.permit(location, Instant::now())
+    }
+
     fn silent() -> Result<(), Cause> {
         Err(Cause::Network { detail: "no answer".into() })
     }
@@ -105,57 +118,77 @@ mod tests {
     #[test]
     fn one_request_at_a_time_tests_a_silent_store_and_the_others_fail_at_once() {
         let breakers = CircuitBreakers::default();
-        let (one, two) = (breakers.permit(&place("dead")).unwrap(), breakers.permit(&place("dead")).unwrap());
+        let (one, two) =
+            (permit(&breakers, &place("dead")).unwrap(), permit(&breakers, &place("dead")).unwrap());
         one.record(&silent(), SLOW_FAILURE);
         two.record(&silent(), SLOW_FAILURE);
-        let probe = breakers.permit(&place("dead")).unwrap();
+        let probe = permit(&breakers, &place("dead")).unwrap();
         for _ in 0..3 {
-            assert_eq!(breakers.permit(&place("dead")).map(drop), silent());
+            assert_eq!(permit(&breakers, &place("dead")).map(drop), silent());
         }
-        assert!(breakers.permit(&place("alive")).is_ok(), "other buckets are not affected");
+        assert!(permit(&breakers, &place("alive")).is_ok(), "other buckets are not affected");
         probe.record(&silent(), Duration::ZERO);
-        let probe = breakers.permit(&place("dead")).unwrap();
+        let probe = permit(&breakers, &place("dead")).unwrap();
         drop(probe);
-        let probe = breakers.permit(&place("dead")).expect("a cancelled request leaves the test to the next");
+        let probe =
+            permit(&breakers, &place("dead")).expect("a cancelled request leaves the test to the next");
         probe.record(&Ok(()), SLOW_FAILURE);
-        let at_once: Vec<_> = (0..3).map(|_| breakers.permit(&place("dead"))).collect();
+        let at_once: Vec<_> = (0..3).map(|_| permit(&breakers, &place("dead"))).collect();
         assert!(at_once.iter().all(Result::is_ok), "it answers again");
+    }
+
+    #[test]
+    fn a_test_that_takes_long_does_not_hold_the_others_back() {
+        let breakers = CircuitBreakers::default();
+        permit(&breakers, &place("slow")).unwrap().record(&silent(), SLOW_FAILURE);
+        let start = Instant::now();
+        let at = |seconds| breakers.permit(&place("slow"), start + Duration::from_secs(seconds));
+        let upload = at(0).unwrap();
+        assert_eq!(at(4).map(drop), silent());
+        let second = at(5).expect("the first one has had its time");
+        assert_eq!(at(9).map(drop), silent());
+        // The end of the first one does not end the test of the second one.
+        upload.record(&silent(), SLOW_FAILURE);
+        assert_eq!(at(9).map(drop), silent());
+        drop(at(10).expect("the second one has had its time too"));
+        second.record(&Ok(()), SLOW_FAILURE);
+        assert!((0..3).all(|_| at(10).is_ok()), "it answers again");
     }
 
     #[test]
     fn a_store_has_one_breaker_however_its_endpoint_is_written() {
         let spelled = |endpoint: &str| ObjectLocation { endpoint: Some(endpoint.into()), ..place("dead") };
         let breakers = CircuitBreakers::default();
-        breakers.permit(&spelled("https://minio.example.com")).unwrap().record(&silent(), SLOW_FAILURE);
-        let _probe = breakers.permit(&spelled("https://MinIO.example.com:443/")).unwrap();
+        permit(&breakers, &spelled("https://minio.example.com")).unwrap().record(&silent(), SLOW_FAILURE);
+        let _probe = permit(&breakers, &spelled("https://MinIO.example.com:443/")).unwrap();
         for endpoint in ["https://minio.example.com", "HTTPS://minio.example.com/"] {
-            assert_eq!(breakers.permit(&spelled(endpoint)).map(drop), silent(), "{endpoint}");
+            assert_eq!(permit(&breakers, &spelled(endpoint)).map(drop), silent(), "{endpoint}");
         }
         for other in ["http://minio.example.com", "https://minio.example.com:9000"] {
-            assert!(breakers.permit(&spelled(other)).is_ok(), "{other}");
+            assert!(permit(&breakers, &spelled(other)).is_ok(), "{other}");
         }
-        breakers.permit(&place("dead")).unwrap().record(&silent(), SLOW_FAILURE);
-        let _probe = breakers.permit(&spelled("https://s3.us-west-2.amazonaws.com/")).unwrap();
-        assert_eq!(breakers.permit(&place("dead")).map(drop), silent(), "AWS, written out");
+        permit(&breakers, &place("dead")).unwrap().record(&silent(), SLOW_FAILURE);
+        let _probe = permit(&breakers, &spelled("https://s3.us-west-2.amazonaws.com/")).unwrap();
+        assert_eq!(permit(&breakers, &place("dead")).map(drop), silent(), "AWS, written out");
     }
 
     #[test]
     fn a_request_that_was_not_sent_changes_nothing() {
         let breakers = CircuitBreakers::default();
-        breakers.permit(&place("dead")).unwrap().record(&silent(), SLOW_FAILURE);
+        permit(&breakers, &place("dead")).unwrap().record(&silent(), SLOW_FAILURE);
         let unreadable = Err::<(), _>(Cause::File { detail: "no such file".into() });
-        breakers.permit(&place("dead")).unwrap().record(&unreadable, SLOW_FAILURE);
-        let _probe = breakers.permit(&place("dead")).expect("one tests the store");
-        assert_eq!(breakers.permit(&place("dead")).map(drop), silent(), "it still does not answer");
+        permit(&breakers, &place("dead")).unwrap().record(&unreadable, SLOW_FAILURE);
+        let _probe = permit(&breakers, &place("dead")).expect("one tests the store");
+        assert_eq!(permit(&breakers, &place("dead")).map(drop), silent(), "it still does not answer");
     }
 
     #[test]
     fn quick_failures_and_answers_keep_the_breaker_closed() {
         let breakers = CircuitBreakers::default();
-        breakers.permit(&place("flaky")).unwrap().record(&silent(), Duration::from_secs(1));
+        permit(&breakers, &place("flaky")).unwrap().record(&silent(), Duration::from_secs(1));
         let slow = Err::<(), _>(Cause::Unavailable { status: 503, detail: String::new() });
-        breakers.permit(&place("flaky")).unwrap().record(&slow, SLOW_FAILURE);
-        let both = (breakers.permit(&place("flaky")), breakers.permit(&place("flaky")));
+        permit(&breakers, &place("flaky")).unwrap().record(&slow, SLOW_FAILURE);
+        let both = (permit(&breakers, &place("flaky")), permit(&breakers, &place("flaky")));
         assert!(both.0.is_ok() && both.1.is_ok());
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! | file | content |
 //! |---|---|
+//! | `uploads` | the steps of an upload |
 //! | `object` | what a PUT takes and what a HEAD returns |
 //! | `ownership` | the publisher of an object, in its S3 user metadata |
 //! | `policy` | what `--allow-storage` and `--s3-endpoint` permit |
@@ -39,6 +40,7 @@ mod s3;
 #[cfg(test)]
 mod tests;
 mod upload_backoff;
+mod uploads;
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -60,7 +62,7 @@ use s3::get;
 use s3::headers::{Omitted, RejectedHeaders};
 use s3::identity;
 use s3::requests;
-use upload_backoff::{UploadBackoff, UploadPermit};
+use upload_backoff::UploadBackoff;
 
 /// Access to objects at any [`ObjectLocation`]. All methods take `&self`; share it in an `Arc`.
 #[derive(Debug)]
@@ -129,66 +131,6 @@ impl Storage {
         self.send(Operation::Head, location, Box::pin(request)).await
     }
 
-    /// Permits the preparation of an upload. The permit is held until the upload has ended. `asked`: a user requested it.
-    ///
-    /// # Errors
-    /// [`HeldBack`] while the store rejects such uploads and another one is testing whether it still does.
-    pub fn may_store(
-        &self,
-        location: &ObjectLocation,
-        encryption: &Encryption,
-        asked: bool,
-    ) -> Result<UploadPermit<'_>, HeldBack> {
-        self.backoff.permit(location, encryption, asked, Instant::now()).map_err(|deferred| HeldBack {
-            error: self.error(Operation::Put, location, deferred.cause),
-            elsewhere: deferred.elsewhere,
-            confirmed: deferred.confirmed,
-            pause: deferred.pause,
-        })
-    }
-
-    /// Stores a file with one PUT that carries its length, SHA-256 and publisher. If the store rejects the condition
-    /// (`create_only`), a HEAD right before the PUT replaces it.
-    ///
-    /// # Errors
-    /// [`StorageError`]. Unless S3 rejected the request, the object may have been stored nevertheless.
-    pub async fn put(
-        &self,
-        location: &ObjectLocation,
-        upload: &Upload<'_>,
-    ) -> Result<PutOutcome, StorageError> {
-        let put = Box::pin(async {
-            let result = self.put_with_fallback(location, upload).await;
-            self.backoff.record(location, upload.encryption, &result, Instant::now());
-            result
-        });
-        self.send(Operation::Put, location, put).await
-    }
-
-    /// Looks up an object that was just stored and checks that it is the upload. Repeated differences below a prefix defer
-    /// further uploads.
-    ///
-    /// # Errors
-    /// [`StorageError`], with [`Cause::StoredDifferently`] if S3 shows another object or none.
-    pub async fn verify(
-        &self,
-        location: &ObjectLocation,
-        encryption: &Encryption,
-        sha256: &str,
-        size: u64,
-    ) -> Result<Found, StorageError> {
-        let what = match self.head(location).await? {
-            Some(found) if found.is_intact(sha256, size) => {
-                self.backoff.verified(location, encryption);
-                return Ok(found);
-            }
-            Some(_) => "another checksum or size than what was sent",
-            None => "no object",
-        };
-        let cause = self.backoff.stored_differently(location, encryption, what, Instant::now());
-        Err(self.error(Operation::Put, location, cause))
-    }
-
     /// Opens an object, or the bytes from the first to the last of `range`, in one attempt. `None` if it does not exist.
     pub async fn get(
         &self,
@@ -250,30 +192,6 @@ impl Storage {
         }
     }
 
-    async fn put_with_fallback(
-        &self,
-        location: &ObjectLocation,
-        upload: &Upload<'_>,
-    ) -> Result<PutOutcome, Cause> {
-        let client = self.clients.get(location)?;
-        let endpoint = self.clients.other_store(location);
-        let mut attempts = self.rejected_headers.attempts(Operation::Put, endpoint, upload.create_only);
-        loop {
-            // The caller checked too, but before a download that may have taken minutes.
-            let unconditional = upload.create_only && attempts.omitted.condition;
-            if unconditional && self.look(location).await?.is_some() {
-                return Ok(PutOutcome::AlreadyExists);
-            }
-            match requests::put(&client, location, upload, attempts.omitted).await {
-                Ok(outcome) => {
-                    self.rejected_headers.record(attempts);
-                    return Ok(outcome);
-                }
-                Err(cause) => attempts.rejected(cause)?,
-            }
-        }
-    }
-
     /// Sends a request, unless the circuit breaker is open.
     async fn send<T>(
         &self,
@@ -282,8 +200,8 @@ impl Storage {
         request: Pin<Box<impl Future<Output = Result<T, Cause>>>>,
     ) -> Result<T, StorageError> {
         let result = async {
-            let permit = self.breakers.permit(location)?;
             let start = Instant::now();
+            let permit = self.breakers.permit(location, start)?;
             let result = request.await;
             permit.record(&result, start.elapsed());
             result

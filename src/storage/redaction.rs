@@ -2,6 +2,8 @@
 //!
 //! Names of headers are kept: a store that rejects `x-amz-checksum-sha256` is reported with that name.
 
+use crate::domain::text::is_bidi_control;
+
 /// Longer texts are cut, in characters.
 const MAX_CHARS: usize = 300;
 
@@ -25,6 +27,7 @@ pub(super) fn presentable(text: &str) -> String {
 
 /// One line without secrets. URLs are reduced to scheme, host and path.
 fn redacted(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !is_bidi_control(*c)).collect();
     let mut hide_next = false;
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let words = words.map(|word| {
@@ -104,6 +107,8 @@ mod tests {
             ),
             ("authorization: hunter2", "authorization: [redacted]"),
             ("two\nlines\u{7}", "two lines"),
+            ("\u{202e}see \u{2067}https://host/a?x=1\u{2069}", "see https://host/a"),
+            ("x-amz-security-token:hun\u{202e}ter2", "[redacted]"),
         ] {
             assert_eq!(redacted(text), shown);
         }

@@ -5,7 +5,8 @@
 //! If three folders below a prefix are rejected for the same reason, this applies to the whole prefix; folders that were not
 //! tried yet are then tried one at a time.
 //!
-//! An upload that S3 accepts and then shows differently counts as rejected.
+//! An upload that S3 accepts and then shows differently counts as rejected, and so does one that S3 refuses because of an object
+//! that it does not show.
 
 mod rejection;
 
@@ -14,7 +15,7 @@ use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, Instant};
 
 use self::rejection::{Deferred, Rejection};
-use super::{Cause, Encryption, StorageError};
+use super::{Cause, Encryption, PutOutcome, StorageError};
 use crate::domain::{Mutex, ObjectLocation, canonical_endpoint};
 
 /// Rejected folders that stand for the whole prefix.
@@ -102,17 +103,25 @@ impl UploadBackoff {
     }
 
     /// Records the result of a PUT. Success does not end rejections for [`Cause::StoredDifferently`], since S3 accepts those too.
-    pub(super) fn record<T>(
+    pub(super) fn record(
         &self,
         location: &ObjectLocation,
         encryption: &Encryption,
-        result: &Result<T, Cause>,
+        result: &Result<PutOutcome, Cause>,
         now: Instant,
     ) {
         match result {
-            Ok(_) => self.accept(location, encryption, |cause| !is_unverified(cause)),
-            Err(cause) if applies_to_others(cause) => drop(self.reject(location, encryption, cause, now)),
-            Err(_) => {}
+            Ok(PutOutcome::Stored) => self.accept(location, encryption, |cause| !is_unverified(cause)),
+            // Nothing was accepted. Whether this is a rejection depends on whether there is an object.
+            Ok(PutOutcome::AlreadyExists) => {}
+            Err(cause) => self.refused(location, encryption, cause, now),
+        }
+    }
+
+    /// Records the cause for which a PUT was refused.
+    pub(super) fn refused(&self, at: &ObjectLocation, encryption: &Encryption, cause: &Cause, now: Instant) {
+        if applies_to_others(cause) {
+            self.reject(at, encryption, cause, now);
         }
     }
 
@@ -186,7 +195,7 @@ impl Drop for UploadPermit<'_> {
 /// Whether another upload would probably be rejected too: the cause is neither this file nor this key.
 fn applies_to_others(cause: &Cause) -> bool {
     use Cause as C;
-    !matches!(cause, C::File { .. } | C::EntityTooLarge | C::Conflict | C::InvalidAddress(_))
+    !matches!(cause, C::File { .. } | C::EntityTooLarge | C::InvalidAddress(_))
 }
 
 fn is_unverified(cause: &Cause) -> bool {

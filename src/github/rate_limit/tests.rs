@@ -167,6 +167,37 @@ fn waits_without_a_time_double_until_a_good_answer() {
 }
 
 #[test]
+fn short_waits_that_are_named_in_a_row_grow_until_a_good_answer() {
+    for (status, named, expected) in [
+        (429, "0", [1, 1, 5, 10, 20, 40]),
+        (503, "1", [1, 1, 5, 10, 20, 40]),
+        (403, "15", [15, 15, 15, 15, 20, 40]),
+        (429, "900", [900; 6]),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let mut limits = AccountLimits::default();
+        let mut now = 0;
+        let mut asked = |limits: &mut AccountLimits| {
+            let limit = limit(limits, answer(status, &headers(&retry(named)), None), at(now));
+            let until = u32::try_from(limit.unwrap().until.as_second() - NOW).unwrap();
+            until - std::mem::replace(&mut now, until)
+        };
+        assert_eq!(expected.map(|_| asked(&mut limits)), expected, "{status} {named}");
+        assert_eq!(limits.timed, 6);
+        limit(&mut limits, answer(StatusCode::FOUND, &HeaderMap::new(), None), at(9000));
+        assert_eq!(asked(&mut limits), expected[0], "{status} {named} after a good answer");
+    }
+    // Answered together: one of them.
+    let mut limits = AccountLimits::default();
+    for _ in 0..4 {
+        limit(&mut limits, answer(StatusCode::TOO_MANY_REQUESTS, &headers(&retry("5")), None), at(0));
+    }
+    assert_eq!((limits.timed, limits.limited(at(0)).unwrap().until), (1, wall(5)));
+    let longest = timed(Duration::ZERO, u32::MAX);
+    assert_eq!(longest, Duration::from_mins(10));
+}
+
+#[test]
 fn a_shorter_limit_does_not_end_a_longer_one() {
     let mut limits = AccountLimits::default();
     limit(&mut limits, answer(StatusCode::FORBIDDEN, &headers(&quota(0, 900)), None), at(0));

@@ -42,7 +42,8 @@ impl World {
     }
 
     fn ended(&self, key: &str, result: &Result<(), Cause>, seconds: u64) {
-        self.backoff.record(&at(key), &self.encryption, result, self.now(seconds));
+        let result = result.clone().map(|()| PutOutcome::Stored);
+        self.backoff.record(&at(key), &self.encryption, &result, self.now(seconds));
     }
 }
 
@@ -86,6 +87,27 @@ fn one_that_was_given_up_leaves_it_to_the_next() {
     world.ended("vpc/4.zip", &Err(Cause::EntityTooLarge), 3);
     world.ended("vpc/4.zip", &Err(Cause::File { detail: String::new() }), 3);
     assert!(world.permit("vpc/2.zip", 3).is_err(), "what says nothing about the store changes nothing");
+}
+
+#[test]
+fn an_object_that_is_there_is_no_success_and_a_conflict_is_a_rejection() {
+    let world = World::new();
+    let exists = |key: &str, seconds| {
+        let result = Ok(PutOutcome::AlreadyExists);
+        world.backoff.record(&at(key), &world.encryption, &result, world.now(seconds));
+    };
+    exists("vpc/1.zip", 0);
+    assert!(world.permit("vpc/2.zip", 0).is_ok(), "one that is there is no rejection either");
+    world.ended("vpc/1.zip", &denied(), 0);
+    exists("vpc/1.zip", 1);
+    assert_eq!(held(world.permit("vpc/2.zip", 1)), Some((false, 3)));
+    for cause in [Cause::Conflict, Cause::Unavailable { status: 412, detail: String::new() }] {
+        world.backoff.refused(&at("eks/1.zip"), &world.encryption, &cause, world.now(0));
+        assert_eq!(world.permit("eks/2.zip", 2).unwrap_err().cause, cause);
+        assert!(world.permit("eks/2.zip", 3).is_ok());
+        world.ended("eks/2.zip", &Ok(()), 3);
+        assert!(world.permit("eks/1.zip", 3).is_ok());
+    }
 }
 
 #[test]

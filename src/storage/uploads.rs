@@ -1,0 +1,103 @@
+//! The steps of an upload: permission, PUT, and a look at what was stored.
+
+use std::time::Instant;
+
+use super::s3::requests;
+use super::upload_backoff::UploadPermit;
+use super::{Cause, Encryption, Found, HeldBack, Operation, PutOutcome, Storage, StorageError, Upload};
+use crate::domain::ObjectLocation;
+
+impl Storage {
+    /// Permits the preparation of an upload. The permit is held until the upload has ended. `asked`: a user requested it.
+    ///
+    /// # Errors
+    /// [`HeldBack`] while the store rejects such uploads and another one is testing whether it still does.
+    pub fn may_store(
+        &self,
+        location: &ObjectLocation,
+        encryption: &Encryption,
+        asked: bool,
+    ) -> Result<UploadPermit<'_>, HeldBack> {
+        self.backoff.permit(location, encryption, asked, Instant::now()).map_err(|deferred| HeldBack {
+            error: self.error(Operation::Put, location, deferred.cause),
+            elsewhere: deferred.elsewhere,
+            confirmed: deferred.confirmed,
+            pause: deferred.pause,
+        })
+    }
+
+    /// Stores a file with one PUT that carries its length, SHA-256 and publisher. If the store rejects the condition
+    /// (`create_only`), a HEAD right before the PUT replaces it.
+    ///
+    /// # Errors
+    /// [`StorageError`]. Unless S3 rejected the request, the object may have been stored nevertheless.
+    pub async fn put(
+        &self,
+        location: &ObjectLocation,
+        upload: &Upload<'_>,
+    ) -> Result<PutOutcome, StorageError> {
+        let put = Box::pin(async {
+            let result = self.put_with_fallback(location, upload).await;
+            self.backoff.record(location, upload.encryption, &result, Instant::now());
+            result
+        });
+        self.send(Operation::Put, location, put).await
+    }
+
+    /// Looks up an object that was just stored and checks that it is the upload. Repeated differences below a prefix defer
+    /// further uploads.
+    ///
+    /// # Errors
+    /// [`StorageError`], with [`Cause::StoredDifferently`] if S3 shows another object or none.
+    pub async fn verify(
+        &self,
+        location: &ObjectLocation,
+        encryption: &Encryption,
+        sha256: &str,
+        size: u64,
+    ) -> Result<Found, StorageError> {
+        let what = match self.head(location).await? {
+            Some(found) if found.is_intact(sha256, size) => {
+                self.backoff.verified(location, encryption);
+                return Ok(found);
+            }
+            Some(_) => "another checksum or size than what was sent",
+            None => "no object",
+        };
+        let cause = self.backoff.stored_differently(location, encryption, what, Instant::now());
+        Err(self.error(Operation::Put, location, cause))
+    }
+
+    /// Records that a PUT was refused because of an object that a look afterwards does not show. Such refusals defer further
+    /// uploads, like others. Returns the error of this one.
+    pub fn refused_without_object(&self, location: &ObjectLocation, encryption: &Encryption) -> StorageError {
+        let detail = "which says that an object is there, and a HEAD shows none".to_owned();
+        let cause = Cause::Unavailable { status: 412, detail };
+        self.backoff.refused(location, encryption, &cause, Instant::now());
+        self.error(Operation::Put, location, cause)
+    }
+
+    async fn put_with_fallback(
+        &self,
+        location: &ObjectLocation,
+        upload: &Upload<'_>,
+    ) -> Result<PutOutcome, Cause> {
+        let client = self.clients.get(location)?;
+        let endpoint = self.clients.other_store(location);
+        let mut attempts = self.rejected_headers.attempts(Operation::Put, endpoint, upload.create_only);
+        loop {
+            // The caller checked too, but before a download that may have taken minutes.
+            let unconditional = upload.create_only && attempts.omitted.condition;
+            if unconditional && self.look(location).await?.is_some() {
+                return Ok(PutOutcome::AlreadyExists);
+            }
+            match requests::put(&client, location, upload, attempts.omitted).await {
+                Ok(outcome) => {
+                    self.rejected_headers.record(attempts);
+                    return Ok(outcome);
+                }
+                Err(cause) => attempts.rejected(cause)?,
+            }
+        }
+    }
+}
