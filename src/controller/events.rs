@@ -94,15 +94,21 @@ impl Recorders {
         let end = Instant::now() + PATIENCE;
         for failures in 1.. {
             let Err(error) = self.publish(queued).await else { return };
-            let is_outage = !matches!(&error, kube::Error::Api(status) if !client::is_outage(status));
             let pause = doubled(PAUSES.0, failures, PAUSES.1);
-            if !is_outage || Instant::now() + pause > end {
+            if !is_transient(&error) || Instant::now() + pause > end {
                 tracing::debug!(%error, "cannot write an Event");
                 return;
             }
             tokio::time::sleep(pause).await;
         }
     }
+}
+
+/// Whether the API server is away or overloaded. A webhook that fails concerns the Events of some namespaces only, which must not
+/// delay those of the others.
+fn is_transient(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return true };
+    client::is_outage(status) && !status.message.contains("webhook")
 }
 
 impl Events {
@@ -157,6 +163,20 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_that_a_webhook_keeps_out_is_dropped_and_an_outage_loses_none() {
+        let error = |code, message: &str| {
+            kube::Error::Api(Box::new(kube::core::Status {
+                code,
+                ..kube::core::Status::failure(message, "")
+            }))
+        };
+        assert!(is_transient(&error(503, "apiserver is starting")));
+        assert!(is_transient(&error(500, "etcdserver: leader changed")));
+        assert!(!is_transient(&error(500, "failed calling webhook \"a.b\": connection refused")));
+        assert!(!is_transient(&error(403, "forbidden")));
+    }
 
     #[test]
     fn a_burst_is_written_at_once_and_the_rest_at_intervals() {

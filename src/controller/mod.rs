@@ -1,6 +1,7 @@
 //! Parts that all controllers share: the loop of a controller, requests to the API server, Events, failures, the leader lease and the record
 //! of Modules that own Versions.
 
+pub(crate) mod bulkhead;
 pub mod client;
 pub(crate) mod connection;
 pub(crate) mod events;

@@ -50,20 +50,20 @@ impl Done {
     }
 }
 
-/// Sends what is due. An error concerns the API server as a whole and ends it; what was done by then is found done by the next
-/// reconcile.
+/// Sends what is due, as long as the Module is as the plan was made for: a list may take minutes. An error concerns the API server
+/// as a whole and ends it; what was done by then is found done by the next reconcile.
 pub(super) fn apply<'a>(
     client: &Client,
     module: &'a ModuleView,
     due: &'a Due<'a>,
-    attempts: &'a mut Attempts,
-    permit: &'a mut Permit,
+    is_outdated: impl Fn() -> bool + Send + Sync + 'a,
+    (attempts, permit): (&'a mut Attempts, &'a mut Permit),
 ) -> BoxFuture<'a, Result<Done, kube::Error>> {
     let api = client::objects::<Version>(client, module.namespace());
     let resolved = module.resolved();
     async move {
         let (api, resolved) = (&api, &resolved);
-        let mut sender = Sender { attempts, permit, done: Done::default() };
+        let mut sender = Sender { is_outdated: &is_outdated, attempts, permit, done: Done::default() };
         let create = |c| create(api, module, resolved, c).boxed();
         let created = sender.send("created", &due.create, create).await?;
         let change = |c| change(api, module, resolved, c).boxed();
@@ -77,6 +77,7 @@ pub(super) fn apply<'a>(
 }
 
 struct Sender<'a> {
+    is_outdated: &'a (dyn Fn() -> bool + Send + Sync),
     attempts: &'a mut Attempts,
     permit: &'a mut Permit,
     done: Done,
@@ -107,6 +108,10 @@ impl Sender<'_> {
             while in_flight.len() < batch.max_in_flight()
                 && let Some(&item) = due.get(sent)
             {
+                if (self.is_outdated)() {
+                    batch.stop();
+                    break;
+                }
                 let request = request(item);
                 in_flight.push(async move { (item, request.await) });
                 sent += 1;

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource as _;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::Status;
+use kube::runtime::reflector::ObjectRef;
 use serde_json::{Value, json};
 
 use super::addressable::ADDRESSABLE;
@@ -64,6 +65,18 @@ impl<'a> ModuleClient<'a> {
 
     pub(super) fn resource_version(&self) -> Option<&str> {
         self.object.metadata.resource_version.as_deref()
+    }
+
+    /// Whether the cache has news of the Module: it was changed by others, is being deleted, or is gone.
+    pub(super) fn is_outdated(&self) -> bool {
+        let read = &self.object.metadata;
+        let name = ObjectRef::new(self.name()).within(read.namespace.as_deref().unwrap_or_default());
+        self.ctx.modules.get(&name).is_none_or(|cached| {
+            let now = &cached.metadata;
+            now.uid != read.uid
+                || now.generation > read.generation
+                || (now.deletion_timestamp.is_some() && read.deletion_timestamp.is_none())
+        })
     }
 
     /// Writes the status unless it did not change, with an Event where readiness or its reason changed. Progress is paced.
@@ -126,6 +139,7 @@ impl<'a> ModuleClient<'a> {
         match client::patch(&self.api, self.name(), self.resource_version(), change).await {
             Ok(written) => {
                 self.object.metadata.resource_version = written.metadata.resource_version;
+                self.object.metadata.generation = written.metadata.generation;
                 Ok(Written::Done)
             }
             Err(error) if client::is_outdated(&error) => Ok(Written::Conflict),

@@ -31,7 +31,8 @@ pub(super) async fn finalize(
     // A Version that was just created may have an older policy.
     let has_uncached = attempts.created_uncached(&cached, now);
     let due = attempts.due_of_existing(plan, now);
-    let mut done = apply::apply(&ctx.client, module, &due, attempts, permit).await?;
+    let is_outdated = || client.is_outdated();
+    let mut done = apply::apply(&ctx.client, module, &due, is_outdated, (&mut *attempts, permit)).await?;
     let mut requeue = Requeue::default();
     if has_uncached {
         requeue.after(MODULE_DEBOUNCE);
@@ -40,7 +41,8 @@ pub(super) async fn finalize(
         Removal::Now => {}
         Removal::Later => return requeue.finish(&done, attempts),
         Removal::Refused(refused) => {
-            let after = finalizer::blocked_status(module, &refused, Timestamp::now());
+            let after =
+                finalizer::blocked_status(module, &finalizer::without_policy(&refused), Timestamp::now());
             client.write_status(&module.status, &after, Urgency::Urgent).await?;
             return requeue.finish(&done, attempts);
         }
@@ -54,7 +56,11 @@ pub(super) async fn finalize(
     match client.write_finalizers(&finalizer::removed(module)).await? {
         Written::Done => Ok(Action::await_change()),
         Written::Refused(words) => {
+            let message =
+                format!("The Module is being deleted, and stays until its finalizer is removed. {words}");
+            let after = finalizer::blocked_status(module, &message, Timestamp::now());
             attempts.refuse(FINALIZER, words, (Instant::now(), rand::random()));
+            client.write_status(&module.status, &after, Urgency::Urgent).await?;
             done.refused += 1;
             Requeue::default().finish(&done, attempts)
         }

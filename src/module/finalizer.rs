@@ -123,23 +123,27 @@ pub(super) fn removal(module: &ModuleView, plan: &Plan, attempts: &Attempts, has
     }
 }
 
-/// The status of a Module that stays because some of its Versions cannot be given its policy.
-pub(super) fn blocked_status(module: &ModuleView, refused: &Refused, now: Timestamp) -> ModuleStatus {
+/// The message of a Module that stays because some of its Versions cannot be given its policy.
+pub(super) fn without_policy(refused: &Refused) -> String {
     let first = &refused.words;
     let more = match refused.names.len() {
         0 | 1 => String::new(),
         n => format!(" The same of {} more.", n - 1),
     };
-    let message = format!(
+    format!(
         "The Module is being deleted, and stays until each of its Versions has deletionPolicy: Retain. {first}{more}"
-    );
+    )
+}
+
+/// The status of a Module that is being deleted and stays for the reason that `message` gives.
+pub(super) fn blocked_status(module: &ModuleView, message: &str, now: Timestamp) -> ModuleStatus {
     let before = &module.status;
     let mut after = before.clone();
     let generation = module.metadata.generation;
     let reason = Reason::VersionRefused.as_str();
     after.observed_generation = generation;
     after.conditions =
-        condition::set(&before.conditions, &Outcome::Stalled, reason, &message, generation, now);
-    after.sync_status = Some(cut(&message, condition::MAX_MESSAGE));
+        condition::set(&before.conditions, &Outcome::Stalled, reason, message, generation, now);
+    after.sync_status = Some(cut(message, condition::MAX_MESSAGE));
     after
 }

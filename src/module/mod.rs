@@ -74,10 +74,9 @@ pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
     if let Err(pause) = started {
         return Action::requeue(pause);
     }
-    let is_slow = ctx.retries.with(&uid, |retry| retry.attempts.had_refusals());
-    let Some(mut permit) = ctx.metrics.queued(Queue::MODULES, ctx.permits.acquire(is_slow)).await else {
-        return Action::await_change();
-    };
+    let is_slow = ctx.retries.with(&uid, |retry| retry.attempts.had_refusals() || retry.failures > 0);
+    let permit = ctx.permits.acquire(cached.metadata.namespace.as_deref().unwrap_or_default(), is_slow);
+    let mut permit = ctx.metrics.queued(Queue::MODULES, permit).await;
     let since = Instant::now();
     let mut attempts = ctx.retries.with(&uid, |retry| std::mem::take(&mut retry.attempts));
     // Boxed, and made only now: thousands of Modules may wait above, and a future holds all that it awaits.
@@ -137,7 +136,7 @@ async fn reconcile_module(
     if pass.status_refusal.is_some() {
         plan.without_status(&pass.module, children);
     } else if pass.is_unrecordable {
-        plan.without_ledger();
+        plan.without_ledger(&pass.module);
     }
     if let ControlFlow::Break(next) = pass.write_module(&ledger, &plan, children).await? {
         return Ok(next);

@@ -35,6 +35,10 @@ const CONFLICT_REQUEUE: Duration = MODULE_DEBOUNCE;
 /// How long no larger status is written after one that was too large, unless the user changes the Module.
 const TOO_LARGE_PAUSE: Duration = Duration::from_mins(10);
 
+/// The message of a Module whose status cannot be stored even without further digests.
+const TOO_LARGE: &str = "The status of the Module cannot be written: the object is too large for the API server. \
+                         Shorten spec.versions or its texts, or remove annotations.";
+
 /// A reconcile of one Module.
 pub(super) struct Pass<'a> {
     pub ctx: &'a Context,
@@ -145,6 +149,7 @@ impl Pass<'_> {
             Ok(Written::Later(wait)) => self.requeue.after(wait),
             Ok(Written::TooLarge) if self.is_too_large => {
                 self.is_unrecordable = true;
+                self.client.warn(Reason::VersionRefused, TOO_LARGE);
                 self.requeue.after(TOO_LARGE_PAUSE);
             }
             Ok(Written::TooLarge) => {
@@ -256,7 +261,9 @@ impl Pass<'_> {
             self.ctx.mark_reconciled(&self.module);
         }
         let due = self.attempts.due(plan, Instant::now());
-        let done = apply::apply(&self.ctx.client, &self.module, &due, self.attempts, self.permit).await?;
+        let is_outdated = || self.client.is_outdated();
+        let progress = (&mut *self.attempts, &mut *self.permit);
+        let done = apply::apply(&self.ctx.client, &self.module, &due, is_outdated, progress).await?;
         if !pinned.is_empty() && pinned.iter().all(|change| self.attempts.is_done(*change)) {
             self.ctx.mark_reconciled(&self.module);
         }

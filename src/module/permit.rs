@@ -3,44 +3,52 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use crate::controller::bulkhead::{Bulkhead, BulkheadPermit, tenant};
 
-/// The largest number of concurrent reconciles of Modules whose requests are slow or were refused.
-const SLOW: usize = 16;
+/// The largest number of concurrent reconciles of Modules, and of those of one namespace.
+const USUAL: (usize, usize) = (12, 8);
+/// The same of Modules whose requests are slow or were refused.
+const SLOW: (usize, usize) = (16, 12);
 
-/// Limits how many Modules are reconciled at once. Those whose requests are slow or were refused do not hold up the others.
+/// Limits how many Modules are reconciled at once. Those whose requests are slow or were refused do not hold up the others, and
+/// those of one namespace, which may have a webhook that hangs, do not hold up those of another.
 #[derive(Clone, Debug)]
 pub struct Permits {
-    usual: Arc<Semaphore>,
-    slow: Arc<Semaphore>,
+    usual: Arc<Bulkhead>,
+    slow: Arc<Bulkhead>,
 }
 
 /// The permit of one reconcile.
 #[derive(Debug)]
 pub struct Permit {
-    held: OwnedSemaphorePermit,
+    held: BulkheadPermit,
+    namespace: u64,
     /// Where it may be exchanged.
-    slow: Option<Arc<Semaphore>>,
+    slow: Option<Arc<Bulkhead>>,
+}
+
+impl Default for Permits {
+    fn default() -> Self {
+        let new = |(all, each)| Arc::new(Bulkhead::new(all, each));
+        Self { usual: new(USUAL), slow: new(SLOW) }
+    }
 }
 
 impl Permits {
-    pub fn new(usual: usize) -> Self {
-        Self { usual: Arc::new(Semaphore::new(usual)), slow: Arc::new(Semaphore::new(SLOW)) }
-    }
-
-    /// Waits for a permit. `None` if the operator stops.
-    pub async fn acquire(&self, is_slow: bool) -> Option<Permit> {
+    /// Waits for a permit of a namespace.
+    pub async fn acquire(&self, namespace: &str, is_slow: bool) -> Permit {
         let from = if is_slow { &self.slow } else { &self.usual };
-        let held = Arc::clone(from).acquire_owned().await.ok()?;
-        Some(Permit { held, slow: (!is_slow).then(|| Arc::clone(&self.slow)) })
+        let namespace = tenant(namespace);
+        let held = from.acquire(namespace).await;
+        Permit { held, namespace, slow: (!is_slow).then(|| Arc::clone(&self.slow)) }
     }
 }
 
 impl Permit {
     /// Lets another Module have the usual permit, as far as there is room for slow ones.
     pub fn give_way(&mut self) {
-        let Some(slow) = self.slow.as_ref().map(Arc::clone) else { return };
-        if let Ok(permit) = slow.try_acquire_owned() {
+        let Some(slow) = &self.slow else { return };
+        if let Some(permit) = slow.try_acquire(self.namespace) {
             (self.held, self.slow) = (permit, None);
         }
     }
@@ -48,27 +56,43 @@ impl Permit {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
+
+    async fn slow(permits: &Permits, namespace: &str) -> Permit {
+        let mut permit = permits.acquire(namespace, false).await;
+        permit.give_way();
+        permit.give_way();
+        permit
+    }
 
     #[tokio::test]
     async fn slow_modules_give_way_as_long_as_there_is_room() {
-        let permits = Permits::new(1);
-        let mut slow = Vec::new();
-        for _ in 0..SLOW {
-            let mut permit = permits.acquire(false).await.unwrap();
-            permit.give_way();
-            permit.give_way();
-            assert_eq!(permits.usual.available_permits(), 1, "another one may start");
-            slow.push(permit);
+        let permits = Permits::default();
+        let mut held = Vec::new();
+        for _ in 0..SLOW.1 {
+            held.push(slow(&permits, "a").await);
+            assert_eq!(permits.usual.free(), USUAL.0, "another one may start");
         }
-        let mut last = permits.acquire(false).await.unwrap();
+        let mut last = slow(&permits, "a").await;
+        assert_eq!(permits.usual.free(), USUAL.0 - 1, "no more than so many are in memory");
+        held.pop();
         last.give_way();
-        assert_eq!(permits.usual.available_permits(), 0, "no more than so many are in memory");
-        slow.pop();
-        last.give_way();
-        assert_eq!((permits.usual.available_permits(), permits.slow.available_permits()), (1, 0));
-        slow.pop();
-        drop(permits.acquire(true).await.unwrap());
-        assert_eq!((permits.usual.available_permits(), permits.slow.available_permits()), (1, 1));
+        assert_eq!((permits.usual.free(), permits.slow.free()), (USUAL.0, SLOW.0 - SLOW.1));
+        held.pop();
+        drop(permits.acquire("a", true).await);
+        assert_eq!((permits.usual.free(), permits.slow.free()), (USUAL.0, SLOW.0 - SLOW.1 + 1));
+    }
+
+    #[tokio::test]
+    async fn one_namespace_leaves_permits_to_others() {
+        let permits = Permits::default();
+        let mut held = Vec::new();
+        while let Some(permit) = permits.acquire("a", false).now_or_never() {
+            held.push(permit);
+        }
+        assert_eq!(held.len(), USUAL.1);
+        assert!(permits.acquire("b", false).now_or_never().is_some());
     }
 }

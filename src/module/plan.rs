@@ -54,18 +54,19 @@ impl Plan {
     }
 
     /// What is left of the plan if the ledger cannot be written: nothing is created, pinned or requested on its grounds.
-    pub fn without_ledger(&mut self) {
-        self.create.clear();
+    pub fn without_ledger(&mut self, module: &ModuleView) {
+        self.create.retain(|create| !module.is_immutable() && create.request.is_none());
         for change in &mut self.change {
             change.edits.retain(|edit| !matches!(edit, Edit::PinDigest(_) | Edit::Request(_)));
         }
         self.change.retain(|change| !change.edits.is_empty());
     }
 
-    /// What is left of the plan if the API server refuses the status: in addition, the Versions stay whose digests are to be
-    /// recorded before they are deleted.
+    /// What is left of the plan if the API server refuses the status: in addition, nothing is created, and the Versions stay whose
+    /// digests are to be recorded before they are deleted.
     pub fn without_status(&mut self, module: &ModuleView, children: &[&VersionState]) {
-        self.without_ledger();
+        self.without_ledger(module);
+        self.create.clear();
         let unrecorded: HashSet<&str> =
             children.iter().filter(|child| is_unrecorded(module, child)).map(|child| child.name()).collect();
         self.delete.retain(|target| !unrecorded.contains(target.name.as_str()));

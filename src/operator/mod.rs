@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kube::{Client, Config};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use self::error::OperatorError;
 use self::scope::{Shared, start_scope};
 use crate::archive;
 use crate::cli::Run;
+use crate::controller::bulkhead::Bulkhead;
 use crate::controller::events::Events;
 use crate::controller::failure::Reason;
 use crate::controller::lease::{self, Election, LeaderLease, Leadership, LeadershipLost};
@@ -35,12 +36,11 @@ use crate::startup::{
 };
 use crate::storage::{Storage, StorageRules};
 use crate::version;
-use crate::version::bulkhead::Bulkhead;
 use crate::version::scheduler::FetchScheduler;
 use crate::workdir::Workdir;
 
-/// Maximum number of concurrent reconciles of Versions without a fetch (a HEAD request, a deletion), and of those with requests to
-/// the API server only.
+/// Maximum number of concurrent reconciles of Versions without a fetch (a HEAD request, a deletion). Of one namespace, half as many,
+/// or as many with requests to the API server only.
 const LIGHT: usize = 16;
 
 /// How long work in flight may take to end after a signal without leader election.
@@ -203,8 +203,11 @@ async fn version_context(
         spool_dir: spool.path(),
         verify_interval: Some(flags.verify_interval).filter(|interval| !interval.is_zero()),
         scheduler: FetchScheduler::new(flags.max_fetches.into()),
-        api: Arc::new(Semaphore::new(LIGHT)),
-        light: Bulkhead::new(LIGHT, LIGHT / 2),
+        api: Bulkhead::new(LIGHT * 2, LIGHT),
+        light: version::context::LightPermits {
+            namespaces: Bulkhead::new(LIGHT * 8, LIGHT / 2),
+            stores: Bulkhead::new(LIGHT, LIGHT * 3 / 4),
+        },
         rate_limits: version::rate_limits::RateLimits::default(),
         retries: version::retry::Retries::default(),
         secret_polls: version::secret_polls::SecretPolls::default(),

@@ -25,8 +25,6 @@ use crate::version;
 /// Objects per page of a list. A Module of 5,000 versions has a megabyte, a Version some kilobytes.
 const MODULES_PER_PAGE: u32 = 5;
 const VERSIONS_PER_PAGE: u32 = 50;
-/// Maximum number of concurrent reconciles of Modules.
-const MODULES: usize = 8;
 
 /// What all scopes share.
 pub(super) struct Shared {
@@ -109,7 +107,7 @@ fn module_context(
         modules,
         modules_listed,
         addresses: module::Addresses::default(),
-        permits: module::Permits::new(MODULES),
+        permits: module::Permits::default(),
         retries: module::Retries::default(),
         waiting: module::WaitingModules::default(),
         owners: shared.version.owners.clone(),

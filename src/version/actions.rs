@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::bulkhead::BulkheadPermit;
 use super::client::VersionClient;
 use super::context::Context;
 use super::decide::{Action, Facts, Lane, Seen, decide};
@@ -23,6 +21,7 @@ use super::retry::{Attempt, ChangeKey};
 use super::scheduler::StagingPermit;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::{Requests, Target, left_behind};
+use crate::controller::bulkhead::BulkheadPermit;
 use crate::controller::failure::{Class, Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::ObjectLocation;
@@ -33,8 +32,8 @@ const MAX_ACTIONS: usize = 8;
 
 /// The permit that a reconcile holds.
 pub(super) enum Permit {
-    Api(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
-    Light(#[expect(dead_code, reason = "held, not read")] BulkheadPermit),
+    Api(#[expect(dead_code, reason = "held, not read")] BulkheadPermit),
+    Light(#[expect(dead_code, reason = "held, not read")] [BulkheadPermit; 2]),
     Publish(StagingPermit),
 }
 
@@ -60,7 +59,7 @@ pub(super) async fn run(
     let mut client = match VersionClient::read(&ctx.client, cached, touched, progress).await {
         Ok(Some(client)) => client,
         Ok(None) => return (ChangeKey::of(cached), End::Gone),
-        Err(error) => return (ChangeKey::of(cached), unwritten(ctx, cached, &error)),
+        Err(error) => return (ChangeKey::of(cached), unwritten(ctx, cached, &error, false)),
     };
     // Later changes are not part of this attempt, though its own writes are.
     let key = ChangeKey::of(client.version());
@@ -68,7 +67,10 @@ pub(super) async fn run(
     // Also after an error: a write may still have been executed.
     let left = client.version().metadata.resource_version.clone().zip(Some(Instant::now()));
     ctx.retries.with(cached.uid(), |retry| retry.left = left);
-    (key.at_generation(client.version().metadata.generation), end)
+    // A change of the policy by another client is not part of it either.
+    let key =
+        if client.has_other_policy() { key } else { key.at_generation(client.version().metadata.generation) };
+    (key, end)
 }
 
 async fn act(
@@ -88,17 +90,17 @@ async fn act(
         }
         let effect = match act_once(ctx, cached, client, action, &facts, permit, &mut seen).await {
             Ok(effect) => effect,
-            Err(error) => return unwritten(ctx, cached, &error),
+            Err(error) => return unwritten(ctx, cached, &error, false),
         };
-        let pause = effect.content_pause();
+        let (pause, fetched) = (effect.content_pause(), effect.fetched);
         match effect.apply(client, &ctx.events).await {
             Ok(None) => {}
             Ok(Some(end)) => return end,
-            Err(error) => return unwritten(ctx, cached, &error).no_sooner_than(pause),
+            Err(error) => return unwritten(ctx, cached, &error, fetched).no_sooner_than(pause),
         }
     }
     let message = "The Version does not settle: this is a defect of the operator.";
-    unreported(ctx, cached, &Failure::retry(Reason::InternalError, message))
+    unreported(ctx, cached, Failure::retry(Reason::InternalError, message), false)
 }
 
 async fn act_once(
@@ -158,7 +160,7 @@ async fn publish_target(
         Err(Ended::Failed(not))
             if matches!(not.failure.reason, Reason::ApiUnavailable | Reason::VersionRefused) =>
         {
-            Effect::end(unreported(ctx, cached, &not.failure))
+            Effect::end(unreported(ctx, cached, not.failure, not.fetched))
         }
         Err(Ended::Failed(not)) => {
             let account = limited_account(ctx, client.version(), target, &not.failure);

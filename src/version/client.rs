@@ -1,8 +1,10 @@
 //! Reads and writes of one Version: the only place that writes to a Version object.
 //!
 //! Each write tests the resourceVersion that its decision was made on. If only metadata of others changed meanwhile, the write
-//! is repeated on the newer object: a publish takes long, and its outcome must not be lost because of a label.
+//! is repeated on the newer object: a publish takes long, and its outcome must not be lost because of a label. Neither must it be
+//! because of the deletion policy, which is no part of that outcome.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::snapshot::Snapshot;
+use super::status::at_generation;
 use crate::api::state::VersionState;
 use crate::api::{FINALIZER, Version, VersionStatus};
 use crate::controller::client;
@@ -22,6 +25,8 @@ pub(crate) struct VersionClient {
     raw: DynamicObject,
     current: Snapshot,
     progress: Arc<Progress>,
+    /// Whether another client has changed the deletion policy since the Version was read.
+    has_other_policy: bool,
 }
 
 impl VersionClient {
@@ -49,6 +54,7 @@ impl VersionClient {
             current: Snapshot::of(&raw),
             raw,
             progress: Arc::clone(progress),
+            has_other_policy: false,
         }))
     }
 
@@ -70,8 +76,16 @@ impl VersionClient {
         reference(self.version())
     }
 
+    /// Whether another client has changed the deletion policy since the Version was read.
+    pub(crate) fn has_other_policy(&self) -> bool {
+        self.has_other_policy
+    }
+
     /// Writes what differs between the status that was read and `after`.
     pub(crate) async fn write_status(&mut self, after: &VersionStatus) -> Result<(), kube::Error> {
+        let mut after = Cow::Borrowed(after);
+        // What is struck from the record was decided on by the policy.
+        let strikes = self.current.status.objects.iter().any(|place| !after.objects.contains(place));
         for last_try in [false, false, true] {
             let version = self.raw.metadata.resource_version.clone();
             let result = client::patch_status(
@@ -79,7 +93,7 @@ impl VersionClient {
                 self.current.version.name(),
                 version.as_deref(),
                 &self.current.status,
-                after,
+                &*after,
             )
             .await;
             match result {
@@ -89,7 +103,9 @@ impl VersionClient {
                     return Ok(());
                 }
                 Err(kube::Error::Api(status)) if client::is_conflict(&status) && !last_try => {
-                    self.rebase().await?.ok_or(kube::Error::Api(status))?;
+                    let before = self.version().generation();
+                    self.rebase(!strikes).await?.ok_or(kube::Error::Api(status))?;
+                    after = Cow::Owned(at_generation(&after, before, self.version().generation()));
                 }
                 Err(error) => return Err(error),
             }
@@ -112,10 +128,19 @@ impl VersionClient {
 
     /// Writes a fresh `spec.fileName`: other content gets its own key.
     pub(crate) async fn write_file_name(&mut self, file_name: &str) -> Result<(), kube::Error> {
+        self.write_spec(&json!({"fileName": file_name})).await
+    }
+
+    /// Resets `spec.forceSync`, whose outcome is in the status.
+    pub(crate) async fn reset_force(&mut self) -> Result<(), kube::Error> {
+        self.write_spec(&json!({"forceSync": false})).await
+    }
+
+    async fn write_spec(&mut self, change: &Value) -> Result<(), kube::Error> {
         for last_try in [false, false, true] {
-            match self.patch(json!({"spec": {"fileName": file_name}})).await {
+            match self.patch(json!({"spec": change})).await {
                 Err(kube::Error::Api(status)) if client::is_conflict(&status) && !last_try => {
-                    self.rebase().await?.ok_or(kube::Error::Api(status))?;
+                    self.rebase(true).await?.ok_or(kube::Error::Api(status))?;
                 }
                 result => return result,
             }
@@ -123,21 +148,26 @@ impl VersionClient {
         Ok(())
     }
 
-    /// Reads again after a conflict. `None` when what the decision was made on is no longer so.
-    async fn rebase(&mut self) -> Result<Option<()>, kube::Error> {
+    /// Reads again after a conflict. `None` when what the decision was made on is no longer so. `any_policy`: whether the
+    /// deletion policy is no part of that, unless the Version is deleted.
+    async fn rebase(&mut self, any_policy: bool) -> Result<Option<()>, kube::Error> {
         let fresh = self.api.get(self.current.version.name()).await?;
-        let same = |field: &str| fresh.data.get(field) == self.raw.data.get(field);
+        let is_terminating = self.raw.metadata.deletion_timestamp.is_some();
+        let [now, before] = [&fresh, &self.raw].map(|raw| raw.data.get("spec"));
+        let has_other_policy = now != before;
         let unchanged = fresh.metadata.uid == self.raw.metadata.uid
-            && fresh.metadata.deletion_timestamp.is_some() == self.raw.metadata.deletion_timestamp.is_some()
-            && same("spec")
-            && same("status");
+            && fresh.metadata.deletion_timestamp.is_some() == is_terminating
+            && fresh.data.get("status") == self.raw.data.get("status")
+            && (!has_other_policy
+                || any_policy && !is_terminating && without_policy(now) == without_policy(before));
         if unchanged {
+            self.has_other_policy |= has_other_policy;
             self.take(fresh);
         }
         Ok(unchanged.then_some(()))
     }
 
-    pub(crate) async fn patch(&mut self, change: Value) -> Result<(), kube::Error> {
+    async fn patch(&mut self, change: Value) -> Result<(), kube::Error> {
         let version = self.raw.metadata.resource_version.clone();
         let raw = client::patch(&self.api, self.current.version.name(), version.as_deref(), change).await?;
         self.take(raw);
@@ -164,6 +194,15 @@ impl VersionClient {
         self.current = Snapshot::of(&raw);
         self.raw = raw;
     }
+}
+
+/// A spec without its deletion policy.
+fn without_policy(spec: Option<&Value>) -> Option<Value> {
+    let mut spec = spec.cloned()?;
+    if let Some(config) = spec.get_mut("moduleConfigRef").and_then(Value::as_object_mut) {
+        config.remove("deletionPolicy");
+    }
+    Some(spec)
 }
 
 /// The reference of a Version for Events. It names no resourceVersion, with which an Event would aggregate with no other.

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use tokio::sync::Semaphore;
 
-use super::bulkhead::Bulkhead;
 use super::decide::{Facts, Seen};
 use super::rate_limits::RateLimits;
 use super::retry::{Attempt, Retries};
@@ -20,6 +18,7 @@ use super::secret_trials::SecretTrials;
 use crate::api::state::VersionState;
 use crate::api::target::{Requests, Target};
 use crate::archive;
+use crate::controller::bulkhead::Bulkhead;
 use crate::controller::events::Events;
 use crate::controller::failure::{Class, Failure};
 use crate::controller::lease::Leadership;
@@ -27,7 +26,13 @@ use crate::controller::owners::Owners;
 use crate::domain::{Mutex, ObjectLocation};
 use crate::github::GitHub;
 use crate::observe::metrics::Metrics;
-use crate::storage::{Encryption, Found, HeldBack, PutOutcome, Storage, StorageRules, Upload};
+use crate::storage::{Encryption, Found, HeldBack, PutOutcome, Storage, StorageError, StorageRules, Upload};
+
+/// Permits for actions without a download: no namespace and no store can use all of them.
+pub struct LightPermits {
+    pub namespaces: Bulkhead,
+    pub stores: Bulkhead,
+}
 
 /// What the controller works with.
 pub struct Context {
@@ -42,10 +47,10 @@ pub struct Context {
     /// How often stored objects are looked at; `None`: never.
     pub verify_interval: Option<Duration>,
     pub scheduler: Arc<FetchScheduler>,
-    /// Permits for actions without requests to GitHub or S3.
-    pub api: Arc<Semaphore>,
+    /// Permits for actions without requests to GitHub or S3, by namespace: a webhook may be slow for one.
+    pub api: Bulkhead,
     /// Permits for actions without a download.
-    pub light: Bulkhead,
+    pub light: LightPermits,
     pub retries: Retries,
     /// The last read of each Secret that stalls a Version.
     pub secret_polls: SecretPolls,
@@ -132,9 +137,8 @@ impl Context {
         &self,
         place: &ObjectLocation,
         upload: &Upload<'_>,
-    ) -> Result<PutOutcome, Failure> {
-        let put = Box::pin(self.storage.put(place, upload));
-        self.leadership.during(put).await.map_err(|e| e.into_failure(Timestamp::now()))
+    ) -> Result<PutOutcome, StorageError> {
+        self.leadership.during(Box::pin(self.storage.put(place, upload))).await
     }
 
     pub(super) async fn delete(&self, place: &ObjectLocation) -> Result<(), Failure> {

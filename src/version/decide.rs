@@ -175,16 +175,19 @@ fn verification_due(version: &VersionState, facts: &Facts<'_>) -> Option<Timesta
 fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action {
     let standing = standing(version);
     let other_format = facts.seen.is_some_and(|seen| seen.other_format);
+    let left_behind = !left_behind(version, &target.location).is_empty();
+    // An attempt at another place or repository failed, and the spec was changed back: what is stored may be as it was.
+    let is_undone =
+        !version.is_observed() && (left_behind || facts.attempt.is_some_and(|attempt| attempt.elsewhere));
     if target.requests.any()
         || !target.is_stored(version)
-        || standing.is_some_and(Reason::needs_fetch)
+        || (standing.is_some_and(Reason::needs_fetch) && !is_undone)
         || other_format
         || was_misnamed(version)
     {
         return Action::Publish(Box::new(target));
     }
     let status = &version.status;
-    let left_behind = !left_behind(version, &target.location).is_empty();
     let is_settled = is_settled(version);
     // A change of the spec that spells the same location in another way: only a look shows that it can be reached like that.
     let is_spelled_anew = !version.is_observed()

@@ -85,12 +85,17 @@ async fn delete(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -
 }
 
 /// A 404 on HEAD has no body, so it may come from a proxy instead of S3. Confirms it with a DELETE, which only S3 answers. If S3
-/// denies the DELETE, the 404 is trusted.
+/// denies the DELETE, or allows none at all, the 404 is trusted.
 async fn confirm(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Result<(), Ended> {
     match delete(ctx, object, place).await {
-        Err(Ended::Failed(not)) if not.failure.reason == Reason::StorageAccessDenied => Ok(()),
+        Err(Ended::Failed(not)) if is_answer_of_s3(not.failure.reason) => Ok(()),
         result => result,
     }
+}
+
+/// Whether a DELETE that failed for this reason was answered by S3 itself, in its own form.
+fn is_answer_of_s3(reason: Reason) -> bool {
+    matches!(reason, Reason::StorageAccessDenied | Reason::StorageRefused)
 }
 
 fn recorded(version: &VersionState, place: &ObjectLocation) -> bool {

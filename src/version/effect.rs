@@ -3,15 +3,17 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde_json::json;
 
+use super::api_failure::api_failure;
 use super::client::VersionClient;
 use super::decide::Lane;
 use super::retry::Attempt;
 use crate::api::VersionStatus;
 use crate::api::state::VersionState;
 use crate::api::target::{Target, left_behind};
+use crate::controller::client::is_outdated;
 use crate::controller::events::Events;
+use crate::controller::failure::Failure;
 
 /// What an action results in. Parts are applied in the order of the fields; Events are sent only after the writes succeeded.
 #[derive(Default)]
@@ -22,6 +24,8 @@ pub(crate) struct Effect {
     /// Whether to reset `spec.forceSync`, whose outcome is in the status.
     pub reset_force: bool,
     pub events: Vec<Event>,
+    /// Whether the archive was fetched by the attempt that has failed.
+    pub fetched: bool,
     /// How the reconcile ends; `None`: it continues with the Version as it is then.
     pub end: Option<End>,
 }
@@ -148,9 +152,9 @@ impl Effect {
         }
         if self.reset_force {
             let has_failed = matches!(self.end, Some(End::Failed(_)));
-            let reset = reset_force(client, has_failed).await;
-            if !has_failed {
-                reset?;
+            match reset_force(client, has_failed).await {
+                Err(error) if has_failed => report_unreset(client, events, &error),
+                result => result?,
             }
         }
         Ok(self.end)
@@ -159,13 +163,24 @@ impl Effect {
 
 /// Resets `spec.forceSync`, and makes the status name the generation that results.
 async fn reset_force(client: &mut VersionClient, has_failed: bool) -> Result<(), kube::Error> {
-    client.patch(json!({"spec": {"forceSync": false}})).await?;
+    client.reset_force().await?;
     if !has_failed && has_left_behind(client.version()) {
         // The clean-up comes next, and its status names this generation too.
         return Ok(());
     }
     let observed = client.current().observed();
     client.write_status(&observed).await
+}
+
+/// Reports that `spec.forceSync` stays true although its outcome is in the status. What has changed or is gone is read again.
+fn report_unreset(client: &VersionClient, events: &Events, error: &kube::Error) {
+    if is_outdated(error) || !client.version().force_sync {
+        return;
+    }
+    let Failure { reason, message, .. } = api_failure(error);
+    let note = format!("spec.forceSync could not be reset; the next attempt resets it. {message}");
+    tracing::warn!(%reason, note, "forceSync stays true");
+    events.warning(&client.reference(), reason.as_str(), "Reconcile", &note);
 }
 
 fn has_left_behind(version: &VersionState) -> bool {
@@ -190,10 +205,12 @@ mod tests {
             account: None,
             failures: 1,
             since: now,
+            content: None,
             at,
             ends: at + pause,
             due: now + pause,
             download,
+            elsewhere: false,
         }))
     }
 

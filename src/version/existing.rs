@@ -10,6 +10,7 @@ use crate::api::target::Target;
 use crate::api::version::Source;
 use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
+use crate::domain::text::shown;
 use crate::storage::{Found, Ownership};
 
 /// What HEAD found at a location.
@@ -43,9 +44,14 @@ pub(crate) fn is_ours(version: &VersionState, place: &ObjectLocation, found: &Fo
     }
 }
 
-fn not_ours(place: &ObjectLocation, found: &Found) -> Failure {
+pub(super) fn not_ours(place: &ObjectLocation, found: &Found) -> Failure {
     let owner = match &found.ownership {
-        Some(owner) => format!("belongs to Version {} in namespace {}", owner.version_name, owner.namespace),
+        // Any client that can write to the bucket chooses these names.
+        Some(owner) => format!(
+            "belongs to Version {} in namespace {}",
+            shown(owner.version_name.as_bytes()),
+            shown(owner.namespace.as_bytes())
+        ),
         None => "was not stored by OpenDepot for this Version".to_owned(),
     };
     Failure::stalled(
@@ -73,7 +79,7 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
         && !outdated
         && !unlike
         && !other_format(target, found)
-        && (!damaged(version, target, found) || answered)
+        && !damaged(version, target, found)
         && owner.version == target.release.to_string()
         && owner.source.eq_ignore_ascii_case(&repository)
         && !owner.digest.is_empty()
@@ -97,7 +103,7 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
 }
 
 /// Whether the status knows the object at this place by another checksum or size. Its metadata says nothing then: it
-/// survives what happened to the bytes.
+/// survives what happened to the bytes, and can be copied. New content never gets a place that the status records.
 fn damaged(version: &VersionState, target: &Target, found: &Found) -> bool {
     let status = &version.status;
     let recorded = version.status.is_stored_as(&target.location);
@@ -124,7 +130,7 @@ fn recorded(version: &VersionState, target: &Target, found: &Found) -> bool {
     let stored_at = found.stored_at.and_then(|at| Timestamp::from_second(at).ok());
     let since = status.last_sync_time;
     let newer = stored_at.zip(since).is_some_and(|(stored_at, since)| stored_at > since);
-    here && status.checksum.is_some() && !damaged(version, target, found) && !newer
+    here && status.checksum.is_some() && !newer
 }
 
 /// The tokens that an object made now answers: the user's and the Module's. The user's names all that the user asks for
@@ -140,13 +146,13 @@ pub(super) fn requested(version: &VersionState, target: &Target) -> (Option<Stri
     (user, target.requests.module_request.clone())
 }
 
-/// Whether the recorded object is missing or damaged.
+/// Whether the recorded object is missing or damaged. What is missing in another store says nothing about it.
 pub(super) fn is_lost(version: &VersionState, target: &Target, existing: &Existing) -> bool {
     let gone = match existing {
         Existing::None => true,
         Existing::Ours(found) => damaged(version, target, found),
     };
-    version.status.synced && version.status.is_stored_as(&target.location) && gone
+    version.status.synced && version.status.is_recorded_at(&target.location) && gone
 }
 
 /// The format to record with an object whose key does not show it.

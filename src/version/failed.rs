@@ -11,7 +11,7 @@ use super::effect::{Effect, End, Event};
 use super::outcome::NotPublished;
 use super::retry::{Attempt, ChangeKey};
 use crate::api::state::VersionState;
-use crate::api::target::Requests;
+use crate::api::target::{Requests, is_stored};
 use crate::controller::client;
 use crate::controller::failure::{Class, Failure, Reason};
 
@@ -22,7 +22,7 @@ pub(super) fn failed(
     requests: &Requests,
     not: NotPublished,
 ) -> Effect {
-    let NotPublished { failure, lost, secret, download } = not;
+    let NotPublished { failure, lost, secret, download, fetched } = not;
     let download = download.map(|sha256| *sha256);
     let version = object.version();
     let before = ctx.retries.with(version.uid(), |retry| retry.attempt.as_ref().and_then(|a| a.download));
@@ -41,6 +41,7 @@ pub(super) fn failed(
     let mut effect = Effect {
         status: Some(object.current().failed(&shown, requests, lost, now)),
         reset_force: requests.force_sync,
+        fetched,
         ..Effect::default()
     };
     if version.status.reason() != failure.reason.as_str() {
@@ -53,19 +54,31 @@ pub(super) fn failed(
     effect.ending(End::Failed(Box::new(attempt)))
 }
 
-/// How a reconcile ends whose request to the API server failed.
-pub(super) fn unwritten(ctx: &Context, cached: &VersionState, error: &kube::Error) -> End {
-    if client::is_outdated(error) { End::Outdated } else { unreported(ctx, cached, &api_failure(error)) }
+/// How a reconcile ends whose request to the API server failed. `fetched`: whether the attempt had fetched the archive.
+pub(super) fn unwritten(ctx: &Context, cached: &VersionState, error: &kube::Error, fetched: bool) -> End {
+    if client::is_outdated(error) {
+        return End::Outdated;
+    }
+    unreported(ctx, cached, api_failure(error), fetched)
 }
 
 /// A failure that cannot be written to the status. If its reason is new for this Version, it is logged and sent as an Event.
-pub(super) fn unreported(ctx: &Context, cached: &VersionState, failure: &Failure) -> End {
-    if last_reason(ctx, cached.uid()) != Some(failure.reason) {
+pub(super) fn unreported(ctx: &Context, cached: &VersionState, failure: Failure, fetched: bool) -> End {
+    let before = last_reason(ctx, cached.uid());
+    let failure = &after_fetch(failure, fetched, before);
+    if before != Some(failure.reason) {
         tracing::warn!(reason = %failure.reason, message = failure.message, "not finished; retrying");
         let reference = super::client::reference(cached);
         ctx.events.warning(&reference, failure.reason.as_str(), "Reconcile", &failure.message);
     }
     End::Failed(Box::new(new_attempt(ctx, None, cached.uid(), failure)))
+}
+
+/// The failure of an attempt that had `fetched` the archive. Once the API server has refused twice in a row what follows, the
+/// pause is that of a stall: each attempt downloads the archive. A webhook that is away for a moment costs no hour.
+fn after_fetch(failure: Failure, fetched: bool, before: Option<Reason>) -> Failure {
+    let again = failure.reason == Reason::VersionRefused && before == Some(Reason::VersionRefused);
+    if fetched && again { Failure { class: Class::Stalled, ..failure } } else { failure }
 }
 
 /// Why the last attempt failed, if it did.
@@ -78,20 +91,36 @@ fn new_attempt(ctx: &Context, version: Option<&VersionState>, uid: &str, failure
     let before = ctx.retries.with(uid, |retry| retry.attempt.clone());
     let failures = before.as_ref().map_or(0, |a| a.failures).saturating_add(1);
     let download = before.as_ref().and_then(|a| a.download);
-    let since = match (before, version) {
-        (Some(before), _) => (before.reason == failure.reason).then_some(before.since),
+    let reason = failure.reason;
+    let since = match (&before, version) {
+        (Some(before), _) => before.failing_since(reason),
         (None, Some(version)) => failing_since(version, failure),
         (None, None) => None,
     };
     let since = since.unwrap_or(now);
+    let of_content = reason.is_about_content().then_some((reason, since));
+    let content = of_content.or_else(|| before.and_then(|before| before.content));
     let failing_for = Duration::try_from(now.duration_since(since)).unwrap_or_default();
     let delay = failure.delay(failures, failing_for, rand::random(), now);
     let (at, due) = (Instant::now(), now.checked_add(delay).unwrap_or(Timestamp::MAX));
     let ends = at.checked_add(delay).unwrap_or(at);
-    let reason = failure.reason;
     tracing::debug!(%reason, %due, message = failure.message, "attempt failed");
     let key = ChangeKey::default();
-    Attempt { failures, reason, since, at, ends, due, key, secret: None, download, account: None }
+    let elsewhere = version.is_some_and(|version| !is_stored(version));
+    Attempt {
+        failures,
+        reason,
+        since,
+        content,
+        at,
+        ends,
+        due,
+        key,
+        secret: None,
+        download,
+        account: None,
+        elsewhere,
+    }
 }
 
 /// Since when this failure has stood according to the status. A condition's time changes with its status, not with its reason,
@@ -101,4 +130,25 @@ fn failing_since(version: &VersionState, failure: &Failure) -> Option<Timestamp>
     let condition = if failure.class == Class::Stalled { &status.stalled } else { &status.ready };
     let condition = condition.as_ref().filter(|condition| *condition.reason == *failure.reason.as_str())?;
     condition.since
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_again_after_a_download_waits_as_after_a_stall() {
+        use Reason::{ApiUnavailable, VersionRefused};
+        for (reason, fetched, before, class) in [
+            (VersionRefused, true, Some(VersionRefused), Class::Stalled),
+            (VersionRefused, true, None, Class::Retry),
+            (VersionRefused, true, Some(ApiUnavailable), Class::Retry),
+            (VersionRefused, false, Some(VersionRefused), Class::Retry),
+            (ApiUnavailable, true, Some(VersionRefused), Class::Retry),
+            (ApiUnavailable, true, Some(ApiUnavailable), Class::Retry),
+        ] {
+            let failure = after_fetch(Failure::retry(reason, "not on a Friday"), fetched, before);
+            assert_eq!(failure.class, class, "{reason} after {before:?}, fetched: {fetched}");
+        }
+    }
 }

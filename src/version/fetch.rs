@@ -1,6 +1,8 @@
 //! From a tag to a normalised archive on disk.
 
 use tempfile::NamedTempFile;
+use tokio::fs::File;
+use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
 use super::context::Context;
 use super::credentials::credential;
@@ -29,7 +31,8 @@ pub(super) async fn fetch(
     };
     let raw = workdir::temporary_file(&ctx.spool_dir).map_err(spool_failed)?;
     let file = raw.as_file().try_clone().map_err(spool_failed)?;
-    let mut file = tokio::fs::File::from_std(file);
+    let mut file = File::from_std(file);
+    has_room(&mut file).await.map_err(spool_failed)?;
     let repository = &target.repository;
     let result = ctx.github.fetch(repository, &target.tags, target.format(), &credential, &mut file).await;
     match &result {
@@ -54,6 +57,16 @@ pub(super) async fn fetch(
     }
 }
 
+/// Fails if the disk has no room for a download, before that is asked for: a file can be created on a full volume.
+async fn has_room(file: &mut File) -> std::io::Result<()> {
+    static PROBE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+    file.write_all(&PROBE).await?;
+    file.flush().await?;
+    file.set_len(0).await?;
+    file.rewind().await?;
+    Ok(())
+}
+
 /// Normalises a fetched archive, off the async threads. Such a thread cannot be stopped, so it holds the permit: if the Version
 /// changes meanwhile, the next fetch waits for its end.
 pub(super) async fn normalise(
@@ -75,4 +88,21 @@ pub(super) async fn normalise(
         "Reading the archive ended with a defect of the operator: report it with the log of this minute.";
     // A panic, which the panic hook has counted and logged; or the runtime shuts down.
     work.await.unwrap_or_else(|_| Err(Failure::retry(Reason::InternalError, defect).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_is_noticed_before_a_download_and_a_probe_leaves_nothing() {
+        let mut full = tokio::fs::OpenOptions::new().write(true).open("/dev/full").await.unwrap();
+        assert_eq!(has_room(&mut full).await.unwrap_err().kind(), ErrorKind::StorageFull);
+        let mut file = File::from_std(tempfile::tempfile().unwrap());
+        has_room(&mut file).await.unwrap();
+        assert_eq!(file.stream_position().await.unwrap(), 0);
+        assert_eq!(file.metadata().await.unwrap().len(), 0);
+    }
 }

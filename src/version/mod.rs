@@ -7,7 +7,6 @@
 pub(crate) mod actions;
 pub(crate) mod api_failure;
 pub(crate) mod basis;
-pub(crate) mod bulkhead;
 pub(crate) mod client;
 pub(crate) mod compare;
 pub(crate) mod content;
@@ -54,6 +53,7 @@ use self::held_back::{held_back, limited};
 use self::progress::Progress;
 use self::retry::{Attempt, ChangeKey, Restarts};
 use crate::api::state::VersionState;
+use crate::controller::bulkhead::tenant;
 use crate::controller::failure::SECRET_POLL_INTERVAL;
 use crate::controller::runner::Latest;
 use crate::controller::work_queue::Action as Requeue;
@@ -164,12 +164,16 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
 async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Option<Permit> {
     match lane {
         Lane::Api => {
-            let permit = ctx.metrics.queued(Queue::LIGHT, Arc::clone(&ctx.api).acquire_owned()).await;
-            permit.ok().map(Permit::Api)
+            let permit = ctx.api.acquire(tenant(version.namespace()));
+            Some(Permit::Api(ctx.metrics.queued(Queue::LIGHT, permit).await))
         }
         Lane::Light => {
-            let permit = ctx.light.acquire(version.store_key());
-            Some(Permit::Light(ctx.metrics.queued(Queue::LIGHT, permit).await))
+            // The namespace's own first: one whose API requests hang delays no other that uses the same store.
+            let permits = async {
+                let own = ctx.light.namespaces.acquire(tenant(version.namespace())).await;
+                [own, ctx.light.stores.acquire(version.store_key()).await]
+            };
+            Some(Permit::Light(ctx.metrics.queued(Queue::LIGHT, permits).await))
         }
         Lane::Publish => {
             let repository = version.repository_key();

@@ -20,11 +20,13 @@ pub(crate) struct NotPublished {
     pub secret: Option<SecretVersion>,
     /// SHA-256 of the download, where that was corrupt.
     pub download: Option<Box<[u8; 32]>>,
+    /// Whether the attempt had fetched the archive.
+    pub fetched: bool,
 }
 
 impl From<Failure> for NotPublished {
     fn from(failure: Failure) -> Self {
-        Self { failure, lost: false, secret: None, download: None }
+        Self { failure, lost: false, secret: None, download: None, fetched: false }
     }
 }
 
@@ -33,6 +35,16 @@ pub(crate) enum Ended {
     /// The Version has changed: nothing more is sent, and it is read again.
     Outdated,
     Failed(NotPublished),
+}
+
+impl Ended {
+    /// The same, of an attempt that had fetched the archive.
+    pub(super) fn after_fetch(self) -> Self {
+        match self {
+            Self::Outdated => Self::Outdated,
+            Self::Failed(not) => Self::Failed(NotPublished { fetched: true, ..not }),
+        }
+    }
 }
 
 impl<T: Into<NotPublished>> From<T> for Ended {

@@ -4,6 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tempfile::NamedTempFile;
 
 use super::client::VersionClient;
 use super::compare::{compare, file_name_before, replaced};
@@ -12,16 +13,15 @@ use super::context::Context;
 use super::existing::{Existing, is_lost, look, take_over};
 use super::fetch::{fetch, normalise};
 use super::outcome::{Ended, NotPublished, Note, Outcome};
-use super::scheduler::StagingPermit;
-use super::store::{record, store, write_file_name};
-use super::warnings::{self, Warning};
+use super::scheduler::{FetchPermit, StagingPermit};
+use super::store::{Archive, record, store, write_file_name};
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::Target;
 use crate::api::version::Source;
 use crate::archive;
 use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
-use crate::github::FetchError;
+use crate::github::{FetchError, Fetched};
 
 pub(crate) async fn publish(
     ctx: &Context,
@@ -67,7 +67,20 @@ async fn prepare_and_store(
     };
     // Checked again: while this one waited, the store may have refused another PUT.
     let _attempt = ctx.may_store(target)?;
-    let (fetched, raw) = fetch(ctx, object.version(), target).await?;
+    let fetched = fetch(ctx, object.version(), target).await?;
+    store_fetched(ctx, object, target, existing, lost, fetched, permit).await.map_err(Ended::after_fetch)
+}
+
+/// Normalises, compares and stores what was fetched.
+async fn store_fetched(
+    ctx: &Context,
+    object: &mut VersionClient,
+    target: &Target,
+    existing: &Existing,
+    lost: bool,
+    (fetched, raw): (Fetched, NamedTempFile),
+    permit: FetchPermit,
+) -> Result<Outcome, Ended> {
     let (made, _permit) = normalise(ctx, raw, target.format(), permit).await?;
     let content = Content {
         checksum: STANDARD.encode(made.sha256),
@@ -89,20 +102,17 @@ async fn prepare_and_store(
     };
     let replaced = replaced(object.version(), &content.digest, bytes_changed);
     let mut notes: Vec<Note> = replaced.map(Note::ContentReplaced).into_iter().collect();
-    notes.extend(fetched.moved_to.map(|to| Note::RepositoryMoved(source.url.clone(), to)));
-    let published = store(ctx, object, target, existing, (&made.file, &content), source).await?;
-    if published.stored_now {
-        warn(ctx, object, &made.report);
-    }
+    let moved = fetched.moved_to.map(|to| Note::RepositoryMoved(source.url.clone(), to));
+    let archive = Archive {
+        file: &made.file,
+        content: &content,
+        source: &source,
+        report: &made.report,
+        moved: moved.as_ref(),
+    };
+    let published = store(ctx, object, target, existing, archive).await?;
+    notes.extend(moved);
     Ok(Outcome { published, notes })
-}
-
-/// Sends the warnings about an archive as soon as it is stored: if the status is not written, the next attempt finds the object
-/// and has no report to send.
-fn warn(ctx: &Context, object: &VersionClient, report: &archive::Report) {
-    for Warning { reason, text } in warnings::of_archive(report) {
-        ctx.events.warning(&object.reference(), reason.as_str(), "Publish", &text);
-    }
 }
 
 /// A hanging store occupies its permit as long as a hanging repository does, and is limited in the same way.

@@ -47,7 +47,7 @@ fn stored_note(outcome: &Outcome, status: &VersionStatus) -> String {
 }
 
 /// The Event of a note. A moved repository is reported once per namespace, not once per version.
-fn event(ctx: &Context, namespace: &str, note: &Note) -> Option<Event> {
+pub(super) fn event(ctx: &Context, namespace: &str, note: &Note) -> Option<Event> {
     match note {
         Note::ContentReplaced(text) => {
             Some(Event::warning(Reason::ContentReplaced.as_str(), "Publish", text.clone()))

@@ -27,6 +27,9 @@ pub struct Attempt {
     pub reason: Reason,
     /// Since when they fail for that reason.
     pub since: Timestamp,
+    /// The last failure in the row that was about the content of the archive, and since when it is: an outage in between begins
+    /// no new count of days.
+    pub content: Option<(Reason, Timestamp)>,
     /// When it was made.
     pub at: Instant,
     /// When the pause after it ends.
@@ -41,6 +44,8 @@ pub struct Attempt {
     pub download: Option<[u8; 32]>,
     /// In whose name it fetched, where GitHub asks that account to wait.
     pub account: Option<Account>,
+    /// Whether it was for another object than the one that is stored: another place, repository or content.
+    pub elsewhere: bool,
 }
 
 /// What a user or the Module changes to ask for another attempt.
@@ -94,6 +99,14 @@ impl Restarts {
     /// How long the next publish waits.
     pub fn pause(&self, now: Instant) -> Duration {
         self.free_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+}
+
+impl Attempt {
+    /// Since when attempts fail for this reason, if this one is followed by another that does.
+    pub fn failing_since(&self, reason: Reason) -> Option<Timestamp> {
+        let of_content = || self.content.filter(|(content, _)| *content == reason).map(|(_, since)| since);
+        if self.reason == reason { Some(self.since) } else { of_content() }
     }
 }
 
@@ -193,6 +206,7 @@ mod tests {
             failures: 1,
             reason: Reason::TagNotFound,
             since: Timestamp::UNIX_EPOCH,
+            content: None,
             at: at(0),
             due: Timestamp::UNIX_EPOCH,
             ends: at(9),
@@ -200,6 +214,24 @@ mod tests {
             secret: None,
             account: None,
             download: None,
+            elsewhere: false,
+        }
+    }
+
+    #[test]
+    fn an_outage_in_between_does_not_make_a_failure_about_content_new() {
+        let since = |second| Timestamp::from_second(second).unwrap();
+        let content = Some((Reason::ArchiveUnsafe, since(7)));
+        let attempt = |reason, begun| Attempt { reason, since: since(begun), content, ..attempt() };
+        for (attempt, reason, expected) in [
+            (attempt(Reason::ArchiveUnsafe, 7), Reason::ArchiveUnsafe, Some(7)),
+            (attempt(Reason::StorageUnavailable, 9), Reason::ArchiveUnsafe, Some(7)),
+            (attempt(Reason::StorageUnavailable, 9), Reason::StorageUnavailable, Some(9)),
+            (attempt(Reason::StorageUnavailable, 9), Reason::ArchiveEmpty, None),
+            (attempt(Reason::ArchiveUnsafe, 7), Reason::StorageUnavailable, None),
+        ] {
+            let found = attempt.failing_since(reason);
+            assert_eq!(found, expected.map(since), "{} then {reason}", attempt.reason);
         }
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::bulkhead::{Bulkhead, BulkheadPermit};
+use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
+
 use crate::domain::Mutex;
 
 /// Repositories that are remembered; above this number, only those in use. Specs choose repositories.

@@ -202,6 +202,25 @@ impl Snapshot {
     }
 }
 
+/// A status about the generation `before`, as one about the generation `now`, which differs in nothing that the status describes.
+pub(crate) fn at_generation(status: &VersionStatus, before: i64, now: i64) -> VersionStatus {
+    let mut after = status.clone();
+    let ours = after.conditions.iter_mut().filter(|c| condition::OURS.contains(&c.type_.as_str()));
+    let observed = ours.map(|condition| &mut condition.observed_generation);
+    for generation in observed.chain([&mut after.observed_generation]).filter(|at| **at == Some(before)) {
+        *generation = Some(now);
+    }
+    let pending = PendingForce::parse(after.pending_force.as_deref()).filter(|p| p.handles(before));
+    if let Some(pending) = pending {
+        let moved = match pending {
+            PendingForce::Retry(_) => PendingForce::Retry(now),
+            PendingForce::Done(_) => PendingForce::Done(now),
+        };
+        after.pending_force = Some(moved.to_string());
+    }
+    after
+}
+
 /// Keeps a reason that stands beside the words that take its place: in a condition that has nothing to say.
 fn note(after: &mut VersionStatus, reason: Option<&str>) {
     let quiet = |type_: &&str| condition::find(&after.conditions, type_).is_some_and(|c| c.status == "False");

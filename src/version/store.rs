@@ -10,7 +10,10 @@ use super::compare::{PutKind, changed_back};
 use super::content::Content;
 use super::context::{Context, encryption};
 use super::existing::{Existing, archive_of, look, requested};
-use super::outcome::{Ended, NotPublished, Published};
+use super::outcome::{Ended, NotPublished, Note, Published};
+use super::report;
+use super::warnings::{self, Warning};
+use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::api::version::Source;
 use crate::archive;
@@ -18,7 +21,18 @@ use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::ObjectLocation;
 use crate::domain::object_key::fresh_file_name;
-use crate::storage::{Found, Ownership, PutOutcome, Upload};
+use crate::storage::{Cause, Found, Ownership, PutOutcome, Upload};
+
+/// An archive that is to be stored, and what Events say about it.
+#[derive(Clone, Copy)]
+pub(super) struct Archive<'a> {
+    pub file: &'a Path,
+    pub content: &'a Content,
+    pub source: &'a Source,
+    pub report: &'a archive::Report,
+    /// The note of a repository that has moved.
+    pub moved: Option<&'a Note>,
+}
 
 /// Records a location in the status before anything is stored there, so that no crash orphans an object. This precedes the
 /// wait for the download permit: while others transfer, the write costs no time.
@@ -39,15 +53,15 @@ pub(super) async fn store(
     object: &mut VersionClient,
     target: &Target,
     existing: &Existing,
-    (file, content): (&Path, &Content),
-    source: Source,
+    archive: Archive<'_>,
 ) -> Result<Published, Ended> {
+    let content = archive.content;
     let published = Published {
         place: target.location.clone(),
         checksum: content.checksum.clone(),
         digest: content.digest.clone(),
         size: i64::try_from(content.size).unwrap_or(i64::MAX),
-        source: Some(source.clone()),
+        source: Some(archive.source.clone()),
         stored_now: true,
         answers: true,
         stored_at: None,
@@ -75,7 +89,8 @@ pub(super) async fn store(
         if !object.still(PutBasis::of).await? {
             return Err(Ended::Outdated);
         }
-        if put(ctx, object, target, &place, kind, (file, content), &source).await? {
+        if put(ctx, object, target, &place, kind, archive).await? {
+            warn(ctx, object, archive);
             let found = verify(ctx, object, target, &place, content).await?;
             let stored_at = found.stored_at.and_then(|at| Timestamp::from_second(at).ok());
             return Ok(Published { place, stored_at, ..published });
@@ -136,6 +151,19 @@ pub(super) async fn write_file_name(
     object.write_file_name(file_name).await
 }
 
+/// Sends the Events about an archive as soon as it is, or may be, stored: if the attempt fails later, the next one finds the
+/// object and has no report to send.
+fn warn(ctx: &Context, object: &VersionClient, archive: Archive<'_>) {
+    let reference = object.reference();
+    for Warning { reason, text } in warnings::of_archive(archive.report) {
+        ctx.events.warning(&reference, reason.as_str(), "Publish", &text);
+    }
+    let namespace = object.version().namespace();
+    if let Some(event) = archive.moved.and_then(|note| report::event(ctx, namespace, note)) {
+        ctx.events.warning(&reference, event.reason, event.action, &event.note);
+    }
+}
+
 /// Sends the PUT. Returns false if the location holds other content of this Version, which is not replaced.
 async fn put(
     ctx: &Context,
@@ -143,13 +171,56 @@ async fn put(
     target: &Target,
     place: &ObjectLocation,
     kind: PutKind,
-    (file, content): (&Path, &Content),
-    source: &Source,
+    archive: Archive<'_>,
 ) -> Result<bool, Ended> {
-    let version = object.version();
+    let (version, content) = (object.version(), archive.content);
     let encryption = encryption(target);
+    let ownership = ownership(version, target, place, archive);
+    let upload = Upload {
+        file: archive.file,
+        size: content.size,
+        sha256: &content.checksum,
+        ownership: &ownership,
+        encryption: &encryption,
+        create_only: kind == PutKind::Create,
+    };
+    let sending = object.progress().sending().await;
+    let result = ctx.put(place, &upload).await;
+    drop(sending);
+    let outcome = result.map_err(|error| {
+        if may_have_stored(&error.cause) {
+            warn(ctx, object, archive);
+        }
+        error.into_failure(Timestamp::now())
+    })?;
+    if outcome == PutOutcome::Stored {
+        ctx.metrics.stored_bytes.inc_by(content.size);
+        return Ok(true);
+    }
+    // The object was stored by this attempt's own PUT, whose answer was lost, by an earlier attempt, or by another client.
+    match look(ctx, version, place).await? {
+        Existing::Ours(found) => Ok(content.is_in(&found)),
+        Existing::None => {
+            let error = ctx.storage.refused_without_object(place, &encryption);
+            Err(error.into_failure(Timestamp::now()).into())
+        }
+    }
+}
+
+/// Whether a PUT that failed so may have stored the object.
+fn may_have_stored(cause: &Cause) -> bool {
+    matches!(cause, Cause::Network { .. } | Cause::Unavailable { .. })
+}
+
+fn ownership(
+    version: &VersionState,
+    target: &Target,
+    place: &ObjectLocation,
+    archive: Archive<'_>,
+) -> Ownership {
+    let Archive { content, source, .. } = archive;
     let (request, module_request) = requested(version, target);
-    let ownership = Ownership {
+    Ownership {
         namespace: version.namespace().to_owned(),
         version_name: version.name().to_owned(),
         module: target.module_name.clone(),
@@ -162,30 +233,6 @@ async fn put(
         archive: archive_of(target, place),
         request,
         module_request,
-    };
-    let upload = Upload {
-        file,
-        size: content.size,
-        sha256: &content.checksum,
-        ownership: &ownership,
-        encryption: &encryption,
-        create_only: kind == PutKind::Create,
-    };
-    let sending = object.progress().sending().await;
-    let outcome = ctx.put(place, &upload).await?;
-    drop(sending);
-    if outcome == PutOutcome::Stored {
-        ctx.metrics.stored_bytes.inc_by(content.size);
-        return Ok(true);
-    }
-    // The object was stored by this attempt's own PUT, whose answer was lost, by an earlier attempt, or by another client.
-    match look(ctx, version, place).await? {
-        Existing::Ours(found) => Ok(content.is_in(&found)),
-        Existing::None => {
-            let message =
-                format!("S3 refused to store {place} because an object is there, and then showed none.");
-            Err(Failure::retry(Reason::StorageUnavailable, message).into())
-        }
     }
 }
 

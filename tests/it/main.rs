@@ -101,6 +101,7 @@ mod user_manifests;
 mod version_writes;
 mod waiting;
 mod watch_gaps;
+mod webhooks;
 mod withdraw;
 mod words;
 mod workflows;

@@ -1,7 +1,9 @@
 //! Repositories that hold what a module cannot: names that no system agrees on, links to nothing, submodules, Git LFS
 //! pointers. Git itself packs them here, as GitHub does.
 
+use http::Method;
 use opendepot_testbed::github::{File, Format, Repository};
+use opendepot_testbed::s3::{S3Failure, S3Fault};
 use opendepot_testbed::terraform::{Terraform, source};
 use serde_json::{Value, json};
 
@@ -136,6 +138,30 @@ async fn what_a_module_cannot_have_is_left_out_and_said_once() {
     let events: Value = serde_json::from_str(&world.kubectl(&["get", "events", of, "-o", "json"])).unwrap();
     let counts: Vec<&Value> = events["items"].as_array().unwrap().iter().map(|e| &e["series"]).collect();
     assert_eq!(counts, [&Value::Null; 4], "each kind is said once");
+}
+
+#[tokio::test]
+async fn what_an_archive_lacks_is_said_though_the_store_fails_right_after_the_upload() {
+    let world = World::new("odd-unseen").await;
+    let _operator = world.operator().await;
+    let failed = S3Failure::Answer(500, "InternalError");
+    let faults = [
+        // The first HEAD comes before the fetch.
+        ("unseen", S3Fault::new(&world.name, failed).method(Method::HEAD).after(1)),
+        ("lost", S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT)),
+    ];
+    for (name, fault) in faults {
+        let repository = world.bed.github.repository(&world.repository(name)).unwrap();
+        repository.release("v1.0.0", &[File::new("main.tf", MAIN), File::new("lambda.zip", LFS)]).unwrap();
+        world.bed.s3.inject(fault.prefix(&format!("{name}/")));
+        world.apply(&world.inline(name));
+        let notes = world.events(name, "LfsPointers").await;
+        assert!(notes.len() == 1 && notes[0].contains("lambda.zip"), "{notes:?}");
+        world.bed.s3.clear_faults(&world.name);
+        world.version_ready(name).await;
+        assert_eq!(world.served(name), 1, "{name}: the object is taken over");
+        assert_eq!(world.events(name, "LfsPointers").await.len(), 1, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -1,19 +1,14 @@
 //! What the API server refuses costs a bounded number of requests, and holds up no other Module.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
 use anyhow::ensure;
 use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::eventually;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::support::{SOON, World, condition, soon};
 
 /// How many Versions the operator asked for in this namespace since a mark, and how many it was given.
-fn creates(world: &World, from: opendepot_testbed::control_plane::AuditMark) -> (usize, usize) {
+pub(crate) fn creates(world: &World, from: opendepot_testbed::control_plane::AuditMark) -> (usize, usize) {
     let audit = world.bed.kubernetes.audit();
     let ours = |e: &AuditEntry| e.namespace == world.name && e.resource == "versions" && e.verb == "create";
     let all = audit.matching(from, ours).unwrap();
@@ -72,60 +67,6 @@ async fn three_hundred_entries_behind_a_quota_cost_tens_of_requests() {
     assert!(asked <= 420, "{asked} requests for 300 Versions");
 }
 
-#[tokio::test]
-async fn a_webhook_that_hangs_for_eight_modules_holds_up_no_other() {
-    let world = World::new("webhook").await;
-    world.tagged("good", &["1.0.0"]);
-    // It takes connections and never says a word.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let calls = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&calls);
-    let silent = tokio::spawn(async move {
-        let mut kept = Vec::new();
-        while let Ok((connection, _)) = listener.accept().await {
-            kept.push(connection);
-            counted.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    let name = format!("hang-{}", world.name);
-    world.apply(&json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": name},
-        "webhooks": [{
-            "name": "hang.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "timeoutSeconds": 25, "failurePolicy": "Fail",
-            "clientConfig": {"url": format!("https://127.0.0.1:{port}/")},
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.name}},
-            "objectSelector": {"matchExpressions": [
-                {"key": "opendepot.defdev.io/module", "operator": "NotIn", "values": ["good"]}]},
-            "rules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"], "operations": ["CREATE"],
-                "resources": ["versions"]}],
-        }],
-    }));
-    let _operator = world.operator().await;
-    let all: Vec<String> = (0..100).map(|n| format!("1.{n}.0")).collect();
-    let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    let mark = world.bed.kubernetes.audit().position().unwrap();
-    for number in 0..8 {
-        world.apply(&world.module(&format!("hung-{number}")).versions(&all));
-    }
-    world.until("the webhook hangs", || calls.load(Ordering::SeqCst) > 0).await;
-    let begun = std::time::Instant::now();
-    world.apply(&world.module("good").versions(&["1.0.0"]));
-    world.module_ready("good").await;
-    let took = begun.elapsed();
-    assert!(took < Duration::from_secs(25), "a Module that is not concerned was ready after {took:?}");
-    let refused = |m: &Value| condition(m, "Ready")["reason"] == "VersionRefused";
-    for number in 0..8 {
-        world.module_when(&format!("hung-{number}"), refused).await;
-    }
-    let (asked, given) = creates(&world, mark);
-    assert!(given == 1 && asked <= 8 * 20 + 1, "{asked} requests");
-    world.kubectl(&["delete", "validatingwebhookconfiguration", &name]);
-    silent.abort();
-}
-
 /// A webhook's 413 says nothing about the size of a status, and what needs no status is done without one.
 #[tokio::test]
 async fn a_module_whose_status_is_refused_still_removes_and_passes_its_policy_on() {
@@ -170,4 +111,56 @@ async fn a_module_whose_status_is_refused_still_removes_and_passes_its_policy_on
     world.patch("module/mod", &json!({"spec": {"suspend": true}}));
     world.patch("module/mod", &json!({"spec": {"suspend": false}}));
     world.module_ready("mod").await;
+}
+
+/// A Module that cannot lose its finalizer says so, and is gone once it can.
+#[tokio::test]
+async fn a_module_whose_deletion_is_refused_says_why() {
+    let world = World::new("refused-deletion").await;
+    world.tagged("mod", &["v1.0.0"]);
+    let _operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&["1.0.0"]));
+    world.module_ready("mod").await;
+    let stays = "!has(object.metadata.deletionTimestamp)";
+    world.apply(&world.refusal("UPDATE", "modules", stays, "finalizers are kept on Fridays"));
+    let probe = json!({"metadata": {"finalizers": null}}).to_string();
+    let mut probed = world.module("probe").versions(&[]);
+    probed.0["metadata"]["finalizers"] = json!(["example.com/probe"]);
+    world.apply(&probed);
+    world.kubectl(&["delete", "module", "probe", "--wait=false"]);
+    let patch =
+        ["-n", &world.name, "patch", "module", "probe", "--type=merge", "--dry-run=server", "-p", &probe];
+    soon(|| async {
+        let refused = world.bed.kubectl(&patch)?;
+        ensure!(refused.stderr.contains("on Fridays"), "the rule is not known yet: {refused:?}");
+        Ok(())
+    })
+    .await;
+
+    world.kubectl(&["delete", "module", "mod", "--wait=false"]);
+    let module = world.module_when("mod", |m| condition(m, "Ready")["reason"] == "VersionRefused").await;
+    let message = condition(&module, "Ready")["message"].as_str().unwrap();
+    assert!(
+        message.contains("until its finalizer is removed") && message.contains("on Fridays"),
+        "{message}"
+    );
+    world.events("mod", "VersionRefused").await;
+    world.lift_refusal();
+    for name in ["mod", "probe"] {
+        soon(|| async {
+            world.bed.kubectl(&[
+                "-n",
+                &world.name,
+                "patch",
+                "module",
+                "probe",
+                "--type=merge",
+                "-p",
+                &probe,
+            ])?;
+            ensure!(world.get_module(name).await.is_err(), "{name} is still there");
+            Ok(())
+        })
+        .await;
+    }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::archives::sha256;
 use crate::support::failing::Then::{Retried, Stalled};
-use crate::support::{SOON, World, condition};
+use crate::support::{SOON, World, condition, key};
 use crate::write_once::{delete_versions, gone, patch};
 
 /// A Version that stored just one object, whose checksum is that of its bytes.
@@ -229,6 +229,21 @@ async fn a_404_of_somebody_who_is_not_s3_lets_no_object_go_astray() {
     world.bed.s3.clear_faults(&world.name);
     world.versions_are(&[]).await;
     world.objects_are(0).await;
+}
+
+#[tokio::test]
+async fn an_object_that_is_gone_holds_up_no_deletion_where_the_store_forbids_deletes() {
+    let world = World::new("gone-locked").await;
+    let s3 = &world.bed.s3;
+    world.released("net");
+    let _operator = world.operator().await;
+    world.apply(&world.inline("net"));
+    let version = world.version_ready("net").await;
+    s3.client().delete_object().bucket(&world.name).key(key(&version)).send().await.unwrap();
+    let forbidden = S3Failure::Answer(405, "MethodNotAllowed");
+    s3.inject(S3Fault::new(&world.name, forbidden).method(Method::DELETE));
+    world.kubectl(&["delete", "version", "net", "--wait=false"]);
+    world.versions_are(&[]).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! where the status cannot say it.
 
 use http::Method;
-use opendepot_testbed::github::File;
+use opendepot_testbed::github::{Failure, Fault, File};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
@@ -75,6 +75,40 @@ async fn a_refused_write_is_in_the_log_and_in_an_event_once() {
     assert!(notes.len() == 1 && notes[0].contains("not on a Friday"), "{notes:?}");
     world.lift_refusal();
     world.version_when("mod", |v| v["status"]["observedGeneration"] == v["metadata"]["generation"]).await;
+}
+
+#[tokio::test]
+async fn a_force_sync_that_fails_and_cannot_be_reset_is_reported() {
+    let world = World::new("refused-reset").await;
+    world.released("mod");
+    let _operator = world.operator().await;
+    world.apply(&world.inline("mod"));
+    world.version_ready("mod").await;
+    // A suspended Version keeps its request.
+    let mut probe = world.inline("probe");
+    probe["spec"]["suspend"] = json!(true);
+    probe["spec"]["forceSync"] = json!(true);
+    world.apply(&probe);
+    let kept = "!has(oldObject.spec.forceSync) || !oldObject.spec.forceSync || object.spec.forceSync";
+    world.apply(&world.refusal("UPDATE", "versions", kept, "not on a Friday"));
+    let reset = json!({"spec": {"forceSync": false}}).to_string();
+    let args =
+        ["-n", &world.name, "patch", "version", "probe", "--type=merge", "--dry-run=server", "-p", &reset];
+    soon(|| async {
+        let refused = world.bed.kubectl(&args)?;
+        anyhow::ensure!(refused.stderr.contains("not on a Friday"), "the rule is not known yet: {refused:?}");
+        Ok(())
+    })
+    .await;
+    world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Status(503)));
+    world.force("version/mod");
+    let notes = world.events("mod", "VersionRefused").await;
+    let says = |words: &str| notes.iter().any(|note| note.contains(words));
+    assert!(says("spec.forceSync could not be reset") && says("not on a Friday"), "{notes:?}");
+    world.lift_refusal();
+    world.bed.github.clear_faults(&world.repository("mod")).unwrap();
+    world.version_reset("mod").await;
+    world.version_ready("mod").await;
 }
 
 #[tokio::test]

@@ -172,8 +172,8 @@ async fn what_changes_while_an_archive_is_fetched_stops_the_put_that_it_makes_wr
     world.version_when("packed-1.0.0", |v| config(v)["fileFormat"] == "tar").await;
     let going = || async {
         let deleted = world.get_version("deleted-1.0.0").await?;
-        let goes = deleted.is_none_or(|v| v["metadata"]["deletionTimestamp"].is_string());
-        anyhow::ensure!(goes, "its Module's deletion has not reached it");
+        let hears = deleted.is_none_or(|v| v["metadata"]["deletionTimestamp"].is_string());
+        anyhow::ensure!(hears, "its Module's deletion has not reached it");
         Ok(())
     };
     soon(going).await;
@@ -712,6 +712,26 @@ async fn immutable_during_a_put_of_new_content_gives_the_file_name_back() {
 }
 
 #[tokio::test]
+async fn a_deletion_policy_that_changes_during_a_forced_sync_costs_no_second_fetch() {
+    let world = World::new("once-policy").await;
+    world.tagged("mod", &["v1.0.0"]);
+    let _operator = world.operator().await;
+    world.apply(&world.inline("mod"));
+    world.version_ready("mod").await;
+    hold_puts(&world);
+    world.count_from_now("mod");
+    patch::<Version>(&world, "mod", &json!({"spec": {"forceSync": true}})).await;
+    world.until("a PUT", || world.sent("") == 1).await;
+    let retain = json!({"spec": {"moduleConfigRef": {"deletionPolicy": "Retain"}}});
+    patch::<Version>(&world, "mod", &retain).await;
+    all_heard(&world).await;
+    world.bed.s3.clear_faults(&world.name);
+    let version = world.version_reset("mod").await;
+    assert!(ready(&version), "{}", version["status"]);
+    assert_eq!((world.served("mod"), world.sent("")), (1, 1));
+}
+
+#[tokio::test]
 async fn a_put_in_flight_ends_before_its_version_is_deleted() {
     let world = World::new("once-flight").await;
     world.tagged("mod", &["v1.0.0"]);
@@ -740,9 +760,12 @@ async fn a_version_that_changes_during_each_fetch_is_fetched_less_and_less_often
     let _operator = world.operator().await;
     world.apply(&world.inline("mod"));
     fetching(&world, "mod").await;
+    // The first request of each: the tag may have another spelling, which is asked for once the first is answered.
     let fetches = || {
-        let asked = world.bed.github.requests(&world.repository("mod")).unwrap().into_iter();
-        asked.filter(|request| request.hop == Hop::Codeload).map(|request| request.at).collect::<Vec<_>>()
+        let mut asked = world.bed.github.requests(&world.repository("mod")).unwrap();
+        asked.retain(|request| request.hop == Hop::Codeload);
+        let first = asked[0].path.clone();
+        asked.iter().filter(|request| request.path == first).map(|request| request.at).collect::<Vec<_>>()
     };
     for change in 1..=3 {
         let key =

@@ -10,11 +10,13 @@ use super::intern::Interner;
 use super::{boxed, condition, flag, is_true, shared_text, text};
 use crate::api::requests::{self, PendingForce};
 use crate::domain::ObjectLocation;
-use crate::domain::text::cut;
+use crate::domain::text::{NEXT_ATTEMPT, cut};
 
 /// The longest part of a condition's message that is kept, in bytes: a Module repeats it, and a rate limit's end is read from
 /// it after a restart.
 pub(super) const MESSAGE: usize = 240;
+/// The longest sentence about the next attempt that is kept at the end of a longer message, in bytes.
+const LONGEST_NEXT: usize = 64;
 /// The longest reason that is kept, in bytes; ours are shorter, and any client with the right writes statuses.
 const REASON: usize = 64;
 
@@ -27,7 +29,7 @@ pub struct StatusState {
     pub ready: Option<ConditionState>,
     pub reconciling: Option<ConditionState>,
     pub stalled: Option<ConditionState>,
-    /// The beginning of `Ready`'s message, where it is not True.
+    /// The beginning of `Ready`'s message, where it is not True, and the sentence about the next attempt at its end.
     pub message: Box<str>,
     pub checksum: Option<Box<str>>,
     pub content_digest: Option<Box<str>>,
@@ -142,7 +144,7 @@ impl From<&Value> for StatusState {
             synced: flag(status, "synced"),
             message: message
                 .filter(|_| ready.as_ref().is_some_and(|ready| !ready.is_true))
-                .map(|message| cut(message, MESSAGE).into())
+                .map(|message| shortened(message).into())
                 .unwrap_or_default(),
             ready,
             reconciling: condition_state(status, "Reconciling"),
@@ -162,6 +164,15 @@ impl From<&Value> for StatusState {
     }
 }
 
+/// A message of at most [`MESSAGE`] bytes. The time of the next attempt is at the end of the whole one.
+fn shortened(message: &str) -> String {
+    let next = message.rfind(NEXT_ATTEMPT).map_or("", |at| &message[at..]);
+    if message.len() <= MESSAGE || next.is_empty() || next.len() > LONGEST_NEXT {
+        return cut(message, MESSAGE);
+    }
+    format!("{} {next}", cut(message, MESSAGE - next.len() - 1))
+}
+
 fn condition_state(status: &Value, type_: &str) -> Option<ConditionState> {
     let condition = condition(status, type_);
     Some(ConditionState {
@@ -177,4 +188,31 @@ fn source_state(source: &Value) -> Option<SourceState> {
         ref_: boxed(source, "ref").unwrap_or_default(),
         commit: boxed(source, "commit"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kept(message: &str) -> String {
+        let ready = json!({"type": "Ready", "status": "False", "reason": "TagNotFound", "message": message});
+        StatusState::from(&json!({"conditions": [ready]})).message.into()
+    }
+
+    #[test]
+    fn a_long_message_keeps_the_time_of_the_next_attempt() {
+        const NEXT: &str = "Next attempt at 1970-01-12T13:48:00Z.";
+        let short = format!("no tag. {NEXT}");
+        assert_eq!(kept(&short), short);
+        for word in ["x", "é"] {
+            let long = kept(&format!("{}. {NEXT}", word.repeat(400)));
+            assert!(long.len() <= MESSAGE && long.len() > MESSAGE - 4, "{long}");
+            assert!(long.starts_with(word) && long.ends_with(&format!("… {NEXT}")), "{long}");
+        }
+        for other in ["x".repeat(400), format!("{NEXT} {}", "x".repeat(400))] {
+            assert_eq!(kept(&other), cut(&other, MESSAGE));
+        }
+    }
 }

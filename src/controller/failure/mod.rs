@@ -23,7 +23,7 @@ pub use self::delay::{
 pub use self::reason::UnknownReason;
 pub use self::reasons::Reason;
 use crate::api::condition::MAX_MESSAGE;
-use crate::domain::text::cut;
+use crate::domain::text::{NEXT_ATTEMPT, cut};
 use crate::domain::time::whole_second_after;
 
 /// Shortest pause whose end is part of the message: a shorter one is over before it is read, and not worth a write.
@@ -50,7 +50,7 @@ pub struct NextAttempt(pub Timestamp);
 
 impl std::fmt::Display for NextAttempt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Next attempt at {}.", self.0)
+        write!(f, "{NEXT_ATTEMPT}{}.", self.0)
     }
 }
 
@@ -59,7 +59,7 @@ impl std::str::FromStr for NextAttempt {
 
     /// Reads it at the end of a message.
     fn from_str(message: &str) -> Result<Self, Self::Err> {
-        let time = message.rsplit_once("Next attempt at ").map_or("", |(_, time)| time);
+        let time = message.rsplit_once(NEXT_ATTEMPT).map_or("", |(_, time)| time);
         time.trim_end_matches('.').parse().map(Self)
     }
 }

@@ -481,3 +481,13 @@ fn while_the_status_is_refused_no_version_goes_whose_digest_it_lacks() {
     assert_eq!(left(&recorded), (0, vec!["network-1.0.0".to_owned(), "network-1.2.0".to_owned()]));
     assert_eq!(left(&view(json!({}), false)).1.len(), 3, "there is nothing to record");
 }
+
+#[test]
+fn without_room_for_its_status_a_module_still_creates_what_needs_no_record() {
+    let wants = module().with_versions(["1.0.0"]);
+    for (module, expected) in [(wants.clone(), 1), (wants.immutable(json!({})), 0)] {
+        let mut plan = module.plan(&[]);
+        plan.without_ledger(&module.view());
+        assert_eq!(plan.create.len(), expected);
+    }
+}

@@ -77,6 +77,7 @@ fn attempt_for(key: ChangeKey, due: i64) -> Attempt {
         failures: 1,
         reason: Reason::TagNotFound,
         since: at(0),
+        content: None,
         at: Instant::now(),
         ends: Instant::now(),
         due: at(due),
@@ -84,11 +85,31 @@ fn attempt_for(key: ChangeKey, due: i64) -> Attempt {
         secret: None,
         download: None,
         account: None,
+        elsewhere: false,
     }
 }
 
 fn moved(version: Fixture) -> Fixture {
     version.with(json!({"spec": {"fileName": "second.zip"}})).next_generation()
+}
+
+#[test]
+fn a_failed_move_that_is_undone_needs_a_look_and_no_fetch() {
+    let missing = Failure::retry(Reason::TagNotFound, "no tag");
+    let failed = moved(stored()).failed(&missing);
+    assert_eq!(of(&failed), "publish", "it is still to be moved");
+    let back = failed.clone().with(json!({"spec": {"fileName": "first.zip"}})).next_generation();
+    let attempt = |elsewhere| Attempt { elsewhere, ..attempt_for(ChangeKey::of(&failed.version()), NOW) };
+    let decided = |version: &Fixture, elsewhere| {
+        let attempt = attempt(elsewhere);
+        let facts = Facts { attempt: Some(&attempt), verify_interval: None, ..facts() };
+        word(&decide(&version.version(), &facts))
+    };
+    assert_eq!(decided(&back, true), "verify");
+    // A refetch of what is stored failed: the change of the spec concerns something else, and it is still to be fetched.
+    assert_eq!(decided(&stored().failed(&missing).next_generation(), false), "publish");
+    // The same attempt, and nothing was changed back.
+    assert_eq!(decided(&stored().failed(&missing), true), "publish");
 }
 
 fn storage_failure() -> Failure {

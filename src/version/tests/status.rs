@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::delete::{all_places, matters};
 use super::super::outcome::Published;
-use super::super::status::standing;
+use super::super::status::{at_generation, standing};
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
 use crate::api::target::{Requests, Target, left_behind};
 use crate::api::{FINALIZER, MODULE_REQUEST, REQUESTED_AT, VersionStatus, condition};
@@ -33,6 +33,22 @@ fn a_place_is_on_record_before_anything_is_stored_there() {
     let moving = stored().current().publishing(&place("network/second.zip"), at(50));
     assert_eq!(moving.objects, [place("network/first.zip"), place("network/second.zip")]);
     assert_eq!(moving.synced, Some(true), "the old object is still stored as recorded");
+}
+
+#[test]
+fn a_status_follows_to_a_generation_that_differs_in_nothing_it_describes() {
+    let forced = stored().forced();
+    let done = forced.current().published(&proof(&forced.target()), &forced.target().requests, at(200));
+    assert_eq!(done.pending_force.as_deref(), Some("done:5"));
+    let after = at_generation(&done, 5, 6);
+    assert_eq!((after.observed_generation, after.pending_force.as_deref()), (Some(6), Some("done:6")));
+    assert!(after.conditions.iter().all(|condition| condition.observed_generation == Some(6)));
+    assert_eq!(at_generation(&after, 5, 7), after, "it is about another one");
+    let failed = forced.failed(&passing());
+    let retried = at_generation(&failed.status(), 5, 6);
+    assert_eq!(retried.pending_force.as_deref(), Some("retry:6"));
+    let asked = VersionStatus { pending_force: Some("retry:0".into()), ..retried };
+    assert_eq!(at_generation(&asked, 6, 7).pending_force.as_deref(), Some("retry:0"));
 }
 
 #[test]

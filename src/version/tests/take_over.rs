@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::existing::{Existing, is_lost, is_ours, take_over};
+use super::super::existing::{Existing, is_lost, is_ours, not_ours, take_over};
 use super::{Fixture, at, stored, version};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::domain::ObjectLocation;
@@ -94,6 +94,8 @@ fn what_is_missing_or_damaged_at_the_recorded_place_is_lost() {
     let other = || Existing::Ours(Box::new(Found { sha256: Some("bmV3".into()), ..object() }));
     let moved = || stored().with(json!({"spec": {"fileName": "second.zip"}}));
     let lost = || stored().with(json!({"status": {"synced": false}}));
+    let other_store = json!({"storageConfig": {"s3": {"endpoint": "https://s3.example.com"}}});
+    let elsewhere = || stored().with(json!({"spec": {"moduleConfigRef": other_store.clone()}}));
     for (what, version, existing, expected) in [
         ("as recorded", stored(), there(), false),
         ("missing", stored(), Existing::None, true),
@@ -103,6 +105,8 @@ fn what_is_missing_or_damaged_at_the_recorded_place_is_lost() {
         ("an older one is there", moved(), other(), false),
         ("never stored", version(), Existing::None, false),
         ("known to be lost", lost(), Existing::None, false),
+        ("not in another store", elsewhere(), Existing::None, false),
+        ("cut in another store", elsewhere(), cut(), false),
     ] {
         assert_eq!(is_lost(&version.version(), &version.target(), &existing), expected, "{what}");
     }
@@ -139,8 +143,24 @@ fn a_request_is_answered_only_by_an_object_that_carries_it() {
         let asked = version.0["metadata"]["annotations"].to_string();
         assert_eq!(taken(&version, &carrying(user, module)), expected, "{asked}: {user:?} {module:?}");
     }
-    let replaced = Found { sha256: Some("bmV3".into()), ..carrying(FORCE, "") };
-    assert!(taken(&stored().forced(), &replaced), "other content, stored in answer");
+}
+
+#[test]
+fn other_bytes_at_the_recorded_place_are_not_taken_whatever_request_they_carry() {
+    let replaced = |token: &str| Found {
+        sha256: Some("bmV3".into()),
+        stored_at: Some(160),
+        ..owned(|o| {
+            o.request = Some(token.into());
+            o.digest = "h1:second".into();
+        })
+    };
+    let asked = |version: Fixture| version.annotated(REQUESTED_AT, "now");
+    assert!(!taken(&asked(stored()), &replaced("now")), "the operator writes other content elsewhere");
+    assert!(!taken(&stored().forced(), &replaced("forceSync/uid-of-network-1.0.0/5")));
+    // As a crash leaves it: stored under a fresh name, and not yet in the status.
+    let renamed = asked(stored()).with(json!({"spec": {"fileName": "second.zip"}}));
+    assert!(taken(&renamed, &replaced("now")) && !taken(&renamed, &replaced("before")));
 }
 
 #[test]
@@ -186,6 +206,16 @@ fn a_version_without_a_checksum_takes_its_object_over_and_answers_only_what_that
     }
     let pinned = version().forced().with(json!({"spec": {"expectedDigest": "h1:other"}}));
     assert_eq!(answers(&pinned, &carrying), None);
+}
+
+#[test]
+fn the_names_on_a_foreign_object_are_shown_as_they_are() {
+    let found = owned(|o| {
+        o.version_name = "net\u{202e}\u{1b}[31m".into();
+        o.namespace = "a\nb".into();
+    });
+    let message = not_ours(&stored().status().storage.unwrap(), &found).message;
+    assert!(message.contains(r"Version net\u{202e}\u{1b}[31m in namespace a\nb:"), "{message}");
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! Webhooks that are slow or hang: what they are asked for, and nothing else, waits for them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use kube::api::{Patch, PatchParams};
+use opendepot::api::Module;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::refusals::creates;
+use crate::support::{World, condition, whole_cluster};
+
+/// A webhook for one namespace that takes connections and never answers.
+struct Silent {
+    name: String,
+    calls: Arc<AtomicUsize>,
+    _listens: JoinSet<()>,
+}
+
+impl Silent {
+    /// For these operations (`CREATE`) on these resources. After `seconds`, the API server refuses the request, or with `ignored`
+    /// carries it out.
+    async fn on(
+        world: &World,
+        (operations, resources): (&[&str], &[&str]),
+        (seconds, ignored): (u32, bool),
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (calls, mut listens) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+        let counted = Arc::clone(&calls);
+        listens.spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                kept.push(connection);
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let name = format!("hang-{}", world.name);
+        world.apply(&json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": name},
+            "webhooks": [{
+                "name": "hang.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                "timeoutSeconds": seconds, "failurePolicy": if ignored { "Ignore" } else { "Fail" },
+                "clientConfig": {"url": format!("https://127.0.0.1:{port}/")},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.name}},
+                "objectSelector": {"matchExpressions": [
+                    {"key": "opendepot.defdev.io/module", "operator": "NotIn", "values": ["good"]}]},
+                "rules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"], "operations": operations,
+                    "resources": resources}],
+            }],
+        }));
+        Self { name, calls, _listens: listens }
+    }
+
+    async fn is_asked(&self, world: &World) {
+        world.until("the webhook hangs", || self.calls.load(Ordering::SeqCst) > 0).await;
+    }
+
+    fn end(self, world: &World) {
+        world.kubectl(&["delete", "validatingwebhookconfiguration", &self.name]);
+    }
+}
+
+/// Publishes the Module `good`, which the webhook does not concern, sooner than the webhook's time of 25 s is over.
+async fn good_is_published(world: &World) {
+    let begun = Instant::now();
+    world.apply(&world.module("good").versions(&["1.0.0"]));
+    world.module_ready("good").await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(25), "a Module that is not concerned was ready after {took:?}");
+}
+
+#[tokio::test]
+async fn one_that_hangs_for_eight_modules_holds_up_no_other() {
+    let world = World::new("webhook").await;
+    world.tagged("good", &["1.0.0"]);
+    let hangs = Silent::on(&world, (&["CREATE"], &["versions"]), (25, false)).await;
+    let _operator = world.operator().await;
+    let all: Vec<String> = (0..100).map(|n| format!("1.{n}.0")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let mark = world.bed.kubernetes.audit().position().unwrap();
+    for number in 0..8 {
+        world.apply(&world.module(&format!("hung-{number}")).versions(&all));
+    }
+    hangs.is_asked(&world).await;
+    good_is_published(&world).await;
+    let refused = |m: &Value| condition(m, "Ready")["reason"] == "VersionRefused";
+    for number in 0..8 {
+        world.module_when(&format!("hung-{number}"), refused).await;
+    }
+    let (asked, given) = creates(&world, mark);
+    assert!(given == 1 && asked <= 8 * 20 + 1, "{asked} requests");
+    hangs.end(&world);
+}
+
+/// Whatever write it hangs on: of Modules, of their status, or of Versions.
+#[tokio::test]
+async fn one_that_hangs_in_a_namespace_holds_up_no_other_namespace() {
+    let (_turn, bed) = whole_cluster().await;
+    let (hung, world) = (World::on(bed, "webhook-hung").await, World::on(bed, "webhook-other").await);
+    world.tagged("good", &["1.0.0"]);
+    let _operator = bed.operator().env("OPENDEPOT_LEADER_ELECT", "false").start_ready().await.unwrap();
+    let concerned = (&["UPDATE"][..], &["modules", "modules/status", "versions"][..]);
+    let hangs = Silent::on(&hung, concerned, (25, false)).await;
+    let both = (0..40).map(|number| {
+        let module = hung.module(&format!("hung-{number}")).versions(&["1.0.0"]);
+        format!("---\n{module}\n---\n{}\n", hung.inline_of(&format!("inline-{number}"), &module))
+    });
+    hung.apply(&both.collect::<String>());
+    hangs.is_asked(&hung).await;
+    good_is_published(&world).await;
+    hangs.end(&hung);
+    for world in [&hung, &world] {
+        world.kubectl(&[
+            "delete",
+            "modules.opendepot.defdev.io,versions.opendepot.defdev.io",
+            "--all",
+            "--timeout=180s",
+        ]);
+    }
+}
+
+/// A long list takes minutes to make behind a slow webhook; a suspension does not wait for its end.
+#[tokio::test]
+async fn a_module_that_is_suspended_while_its_versions_are_made_gets_no_more() {
+    let world = World::new("webhook-slow").await;
+    let slow = Silent::on(&world, (&["CREATE"], &["versions"]), (1, true)).await;
+    let _operator = world.operator().await;
+    let all: Vec<String> = (0..300).map(|n| format!("1.{n}.0")).collect();
+    let mark = world.bed.kubernetes.audit().position().unwrap();
+    world.apply(&world.module("mod").versions(&all.iter().map(String::as_str).collect::<Vec<_>>()));
+    slow.is_asked(&world).await;
+    let suspend = Patch::Merge(json!({"spec": {"suspend": true}}));
+    world.api::<Module>().patch("mod", &PatchParams::default(), &suspend).await.unwrap();
+    world.module_when("mod", |m| condition(m, "Ready")["reason"] == "Suspended").await;
+    world.quiet().await;
+    let (asked, _) = creates(&world, mark);
+    assert!(asked < 200, "{asked} of 300 Versions were made of a Module that is suspended");
+    slow.end(&world);
+}
