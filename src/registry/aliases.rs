@@ -88,6 +88,11 @@ impl Aliases {
         }
     }
 
+    /// The second names of a namespace.
+    pub fn of(&self, namespace: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(_, own)| *own == namespace).map(|(alias, _)| alias.as_str())
+    }
+
     /// Whether a namespace cannot be reached, because an alias has its name.
     pub fn shadows(&self, namespace: &str) -> bool {
         self.0.contains_key(namespace)
@@ -110,6 +115,7 @@ mod tests {
         assert_eq!(canonical("acme/eks/aws"), "opendepot-system/eks/aws");
         assert_eq!(canonical("Acme_2/eks/aws"), "opendepot-system/eks/aws");
         assert_eq!(canonical("opendepot-system/eks/aws"), "opendepot-system/eks/aws");
+        assert!(all.of("opendepot-system").eq(["Acme_2", "acme"]) && all.of("acme").next().is_none());
         assert!(all.shadows("acme") && !all.shadows("opendepot-system"));
     }
 

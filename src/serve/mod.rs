@@ -10,6 +10,7 @@ use std::time::Instant;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
+use url::quirks::domain_to_unicode;
 
 pub use self::error::ServeError;
 use crate::cli::Serve;
@@ -119,7 +120,7 @@ fn load_tls(flags: &Serve) -> Result<Option<Arc<Tls>>, ServeError> {
 
 fn access_settings(flags: &Serve, ca_pem: Option<Vec<u8>>, config: &kube::Config) -> AccessSettings {
     AccessSettings {
-        audience: flags.audience.clone().or_else(|| flags.host()),
+        audience: audience(flags),
         auth_config: flags.auth_config.clone(),
         tokens_dir: flags.tokens_dir.clone(),
         anonymous: flags.anonymous,
@@ -127,6 +128,19 @@ fn access_settings(flags: &Serve, ca_pem: Option<Vec<u8>>, config: &kube::Config
         ca_pem,
         own_token: own_token(config),
     }
+}
+
+/// `--audience`, or its default. An empty one, as a template writes it that has no value, is none.
+fn audience(flags: &Serve) -> Option<String> {
+    flags.audience.clone().filter(|audience| !audience.is_empty()).or_else(|| flags.host())
+}
+
+/// `HOST[:PORT]` of `--url` as modules are installed from it: the clients refuse the ASCII form of other letters.
+fn source_host(flags: &Serve) -> Option<String> {
+    let (host, ascii) = (flags.host()?, flags.url.as_ref()?.host_str()?);
+    // Empty for an IP address.
+    let unicode = domain_to_unicode(ascii);
+    Some(if unicode.is_empty() { host } else { host.replacen(ascii, &unicode, 1) })
 }
 
 fn sessions(
@@ -158,7 +172,7 @@ fn service(flags: &Serve, parts: Parts, spool: PathBuf) -> Service {
         access: Arc::clone(&access),
         aliases: aliases.clone(),
         library: Library::new(storage, spool),
-        host: flags.host(),
+        host: source_host(flags),
         unsent: Unsent::default(),
     };
     let url = flags.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default();
@@ -202,4 +216,47 @@ fn scraper(
         let registry = registry.lock();
         encode(&mut text, &registry).map(|()| text)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn flags(arguments: &[&str]) -> Serve {
+        let all = ["opendepot", "serve", "--allow-storage", "*=*"].iter().chain(arguments);
+        match Cli::try_parse_from(all).unwrap().command {
+            Command::Serve(serve) => *serve,
+            _ => panic!("another command"),
+        }
+    }
+
+    #[test]
+    fn the_audience_is_the_host_unless_there_is_another() {
+        let url = ["--url", "https://registry.acme.io:8443"];
+        for (arguments, expected) in [
+            (&[][..], Some("registry.acme.io:8443")),
+            (&["--audience", ""][..], Some("registry.acme.io:8443")),
+            (&["--audience", "acme"][..], Some("acme")),
+        ] {
+            let all = [&url[..], arguments].concat();
+            assert_eq!(audience(&flags(&all)).as_deref(), expected, "{arguments:?}");
+        }
+        assert_eq!(audience(&flags(&["--audience", ""])), None);
+    }
+
+    #[test]
+    fn the_host_of_a_source_is_as_the_clients_take_it() {
+        for (url, expected) in [
+            ("https://registry.acme.io", "registry.acme.io"),
+            ("https://módulos.acme.io:8443", "módulos.acme.io:8443"),
+            ("https://xn--mdulos-bxa.acme.io", "módulos.acme.io"),
+            ("https://192.0.2.1:8443", "192.0.2.1:8443"),
+            ("https://[::1]:8443", "[::1]:8443"),
+        ] {
+            assert_eq!(source_host(&flags(&["--url", url])).as_deref(), Some(expected), "{url}");
+        }
+    }
 }

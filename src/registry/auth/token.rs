@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 /// The parts of a JWT, decoded once: what is checked is what is used.
 #[derive(Clone)]
 pub struct Unverified<'a> {
-    pub header: Header,
+    /// `None` if it cannot be used: its issuer refuses the token.
+    pub header: Option<Header>,
     pub claims: Map<String, Value>,
     /// What is signed.
     pub message: &'a str,
@@ -32,16 +33,17 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D:
 }
 
 impl<'a> Unverified<'a> {
-    /// `None` if `token` is no JWT: three parts in base64url, of which two are JSON objects.
+    /// `None` if `token` is no JWT: three parts, of which the second is a JSON object in base64url. A token with a header or a
+    /// signature that cannot be read is one too, so that the issuer that it names decides.
     pub fn parse(token: &'a str) -> Option<Self> {
         let (message, signature) = token.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
         Some(Self {
-            header: serde_json::from_slice(&decode(header)?).ok()?,
+            header: decode(header).and_then(|json| serde_json::from_slice(&json).ok()),
             claims: serde_json::from_slice(&decode(claims)?).ok()?,
             message,
-            signature: decode(signature)?,
+            signature: decode(signature).unwrap_or_default(),
         })
     }
 
@@ -70,19 +72,22 @@ impl<'a> Unverified<'a> {
     }
 }
 
-/// A claim with a time that is no number, or out of range.
+/// A claim with a time that is no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotATime;
 
-/// RFC 7519's `NumericDate`: seconds, possibly with a fraction, which is cut.
+/// RFC 7519's `NumericDate`: seconds, possibly with a fraction, which is cut. Issuers write a time that is far away for one that
+/// never comes: it is the last or the first time that there is.
 fn time(claim: Option<&Value>) -> Result<Option<Timestamp>, NotATime> {
     let Some(claim) = claim else { return Ok(None) };
     let seconds = claim.as_i64().or_else(|| {
         let seconds = claim.as_f64()?;
-        #[expect(clippy::cast_possible_truncation, reason = "the range is checked by the time's own limits")]
+        #[expect(clippy::cast_possible_truncation, reason = "a number out of range is the last one")]
         Some(seconds.floor() as i64)
     });
-    seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).map(Some).ok_or(NotATime)
+    let furthest = |seconds: i64| if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    let time = |seconds| Timestamp::from_second(seconds).unwrap_or_else(|_| furthest(seconds));
+    seconds.map(time).map(Some).ok_or(NotATime)
 }
 
 /// The characters of a bearer token (RFC 9110).

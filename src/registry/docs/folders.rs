@@ -66,11 +66,12 @@ pub fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, 
                 continue;
             }
             let is_json = Path::new(name).extension().is_some_and(|extension| extension == "json");
-            let declared = if is_json { json::read(&text) } else { native::read(&text) };
-            match declared {
-                Ok(declared) if is_override(name) => overrides.push(declared),
-                Ok(declared) => add(&mut folder, declared),
-                Err(why) => folder.unreadable.push(Unreadable { file: name.into(), why }),
+            let (declared, why) = if is_json { json::read(&text) } else { native::read(&text) };
+            folder.unreadable.extend(why.map(|why| Unreadable { file: name.into(), why }));
+            if is_override(name) {
+                overrides.push(declared);
+            } else {
+                add(&mut folder, declared);
             }
         }
         for declared in overrides {
@@ -112,7 +113,7 @@ fn group(folder: &str) -> Option<u8> {
     }
 }
 
-fn is_readme(name: &str) -> bool {
+pub(super) fn is_readme(name: &str) -> bool {
     name.eq_ignore_ascii_case("README.md")
 }
 

@@ -31,6 +31,7 @@ pub(super) fn override_with(folder: &mut Folder, file: Folder) {
         if let Some(base) = outputs.get_mut(&over.name) {
             set(&mut base.description, over.description);
             set(&mut base.sensitive, over.sensitive);
+            set(&mut base.ephemeral, over.ephemeral);
             set(&mut base.deprecated, over.deprecated);
         }
     }
@@ -76,7 +77,7 @@ impl Provider {
     }
 
     fn is_requirement(&self) -> bool {
-        self.source.is_some() || self.version.is_some()
+        self.source.is_some() || self.version.is_some() || !self.aliases.is_empty()
     }
 }
 
@@ -90,8 +91,26 @@ pub(super) fn finish(folder: &mut Folder) -> bool {
     sort(&mut folder.calls, |call: &ModuleCall| &call.name);
     folder.resources.sort();
     folder.resources.dedup();
+    folder.providers = merged(std::mem::take(&mut folder.providers));
+    let mut is_cut = [
+        cut(&mut folder.inputs),
+        cut(&mut folder.outputs),
+        cut(&mut folder.calls),
+        cut(&mut folder.resources),
+        cut(&mut folder.providers),
+        cut(&mut folder.required_version),
+    ]
+    .contains(&true);
+    for provider in &mut folder.providers {
+        is_cut |= cut(&mut provider.aliases);
+    }
+    is_cut
+}
+
+/// One of each provider, with all that is said of it, sorted by name.
+fn merged(all: Vec<Provider>) -> Vec<Provider> {
     let mut providers: BTreeMap<String, Provider> = BTreeMap::new();
-    for provider in std::mem::take(&mut folder.providers) {
+    for provider in all {
         // `terraform` is built in.
         if provider.name == "terraform" && provider.source.is_none() {
             continue;
@@ -106,17 +125,13 @@ pub(super) fn finish(folder: &mut Folder) -> bool {
             (slot @ None, version) => *slot = version,
             _ => {}
         }
+        known.aliases.extend(provider.aliases);
     }
-    folder.providers = providers.into_values().collect();
-    let cut = [
-        cut(&mut folder.inputs),
-        cut(&mut folder.outputs),
-        cut(&mut folder.calls),
-        cut(&mut folder.resources),
-        cut(&mut folder.providers),
-        cut(&mut folder.required_version),
-    ];
-    cut.contains(&true)
+    for provider in providers.values_mut() {
+        provider.aliases.sort();
+        provider.aliases.dedup();
+    }
+    providers.into_values().collect()
 }
 
 fn cut<T>(items: &mut Vec<T>) -> bool {

@@ -1,7 +1,7 @@
 //! Documentation of a module, read from its stored archive: README, inputs, outputs, requirements, resources.
 //!
-//! Archives are untrusted input. What is read is bounded in size, number, depth and time, and a file that cannot be read costs its own
-//! contents only. Types and defaults are shown as they are written, as `terraform-config-inspect` does.
+//! Archives are untrusted input. What is read is bounded in size, number, depth and time, and a block that cannot be read costs its
+//! own contents only. Types and defaults are shown as they are written, as `terraform-config-inspect` does.
 //!
 //! ```text
 //! archive ─► folders (which files) ─► native │ json (one file) ─► merge (override files) ─► Docs ─► compare
@@ -10,6 +10,7 @@
 
 mod cache;
 mod compare;
+mod differences;
 mod folders;
 mod json;
 mod library;
@@ -18,12 +19,14 @@ mod merge;
 mod model;
 mod native;
 mod packed;
+mod pieces;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use cache::NoDocs;
-pub use compare::{Change, Comparison, ModuleChanges, Presence, compare};
+pub use compare::{Comparison, ModuleChanges, Presence, compare};
+pub use differences::Change;
 pub use folders::{Refused, read};
 pub use library::Library;
 pub use markdown::{Links, to_html};
@@ -38,9 +41,10 @@ pub mod fuzzing {
     /// What a file declares.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// Where nothing of it can be read.
     pub fn declared(source: &str, is_json: bool) -> Result<Folder, String> {
-        if is_json { json::read(source) } else { native::read(source) }
+        let (folder, why) = if is_json { json::read(source) } else { native::read(source) };
+        why.filter(|_| folder == Folder::default()).map_or(Ok(folder), Err)
     }
 
     /// Whether a folder equals itself when it is compared, also after it was overridden by itself.

@@ -38,7 +38,7 @@ pub struct Folder {
     pub resources: Vec<Resource>,
     /// Sorted by name.
     pub calls: Vec<ModuleCall>,
-    /// Files that could not be read.
+    /// Files that could not be read, or not all of them.
     pub unreadable: Vec<Unreadable>,
 }
 
@@ -90,6 +90,9 @@ pub struct Output {
     /// Whether its value is hidden in output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sensitive: Option<bool>,
+    /// Whether its value is kept out of state and plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ephemeral: Option<bool>,
     /// What to use instead, if it is deprecated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deprecated: Option<String>,
@@ -107,6 +110,9 @@ pub struct Provider {
     /// The version constraint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Other configurations of it that a caller has to pass, such as `aws.east`. Sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
 }
 
 /// Whether a resource is created or read.
@@ -148,7 +154,7 @@ pub struct ModuleCall {
     pub version: Option<String>,
 }
 
-/// A file that could not be read.
+/// A file that could not be read, or not all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreadable {
     /// Its name within its folder.

@@ -1,26 +1,50 @@
 //! Reads a file in HCL's native syntax (`.tf`, `.tofu`).
 
 use hcl_edit::Span as _;
-use hcl_edit::expr::{Expression, Object, ObjectKey};
-use hcl_edit::parser::parse_body;
+use hcl_edit::expr::{Array, Expression, Object, ObjectKey};
+use hcl_edit::parser::{Error, parse_body};
 use hcl_edit::structure::{Block, Body};
 use hcl_edit::template::{Element, Template};
 
 use super::model::{Folder, Input, ModuleCall, Output, Provider, Resource, ResourceMode};
-use super::text::{cut, dedented};
+use super::pieces::{Piece, pieces};
+use super::text::{cut, dedented, is_alias, is_identifier};
+use crate::domain::text::plural;
 
-/// What one file declares, or where it cannot be read.
-pub(super) fn read(source: &str) -> Result<Folder, String> {
+/// What one file declares, and what of it could not be read.
+pub(super) fn read(source: &str) -> (Folder, Option<String>) {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
-    let body = parse_body(source).map_err(|error| {
-        let place = error.location();
-        format!("syntax error in line {}, column {}", place.line(), place.column())
-    })?;
     let mut folder = Folder::default();
-    for block in body.blocks() {
-        Written { source, body: &block.body }.add(block, &mut folder);
+    if add_all(source, &mut folder).is_ok() {
+        return (folder, None);
     }
-    Ok(folder)
+    let pieces = pieces(source);
+    let mut failed = pieces.iter().filter_map(|piece| {
+        let error = add_all(piece.text, &mut folder).err()?;
+        piece.is_shown().then(|| place(piece, &error))
+    });
+    let first = failed.next();
+    let more = failed.count();
+    let why = first.map(|first| match more {
+        0 => first,
+        more => format!("{first}; {} could not be read either", plural(more, "more block")),
+    });
+    (folder, why)
+}
+
+/// Adds what the blocks of a text declare.
+fn add_all(source: &str, folder: &mut Folder) -> Result<(), Error> {
+    for block in parse_body(source)?.blocks() {
+        Written { source, body: &block.body }.add(block, folder);
+    }
+    Ok(())
+}
+
+/// Where a piece cannot be read.
+fn place(piece: &Piece<'_>, error: &Error) -> String {
+    let place = error.location();
+    let (line, column) = (piece.line + place.line() - 1, place.column());
+    format!("what begins in line {} could not be read: error in line {line}, column {column}", piece.line)
 }
 
 /// The body of a block, with the text that it was read from.
@@ -33,6 +57,10 @@ struct Written<'a> {
 impl<'a> Written<'a> {
     fn add(self, block: &Block, folder: &mut Folder) {
         let labels: Vec<&str> = block.labels.iter().map(hcl_edit::structure::BlockLabel::as_str).collect();
+        // Terraform refuses other names, and they would break the code that callers copy.
+        if !labels.iter().all(|label| is_identifier(label)) {
+            return;
+        }
         match (block.ident.as_str(), labels.as_slice()) {
             ("variable", [name]) => folder.inputs.push(self.input(name)),
             ("output", [name]) => folder.outputs.push(self.output(name)),
@@ -68,6 +96,7 @@ impl<'a> Written<'a> {
             name: name.into(),
             description: self.string("description"),
             sensitive: self.flag("sensitive"),
+            ephemeral: self.flag("ephemeral"),
             deprecated: self.string("deprecated"),
         }
     }
@@ -82,7 +111,7 @@ impl<'a> Written<'a> {
         let written = self.written("provider");
         let written = written.as_deref().map(|text| text.trim_matches('"'));
         let provider = written.and_then(|text| text.split('.').next()).or_else(|| kind.split('_').next());
-        folder.providers.extend(provider.map(Provider::named));
+        folder.providers.extend(provider.filter(|name| is_identifier(name)).map(Provider::named));
     }
 
     fn add_settings(self, folder: &mut Folder) {
@@ -92,8 +121,9 @@ impl<'a> Written<'a> {
                 let named = Provider::named(attribute.key.as_str());
                 let provider = match &attribute.value {
                     Expression::Object(object) => Provider {
-                        source: self.entry(object, "source"),
-                        version: self.entry(object, "version"),
+                        source: entry(object, "source").map(|source| self.text(source)),
+                        version: entry(object, "version").map(|version| self.text(version)),
+                        aliases: self.aliases(object, &named.name),
                         ..named
                     },
                     // The form of Terraform 0.12.
@@ -104,12 +134,11 @@ impl<'a> Written<'a> {
         }
     }
 
-    fn entry(self, object: &Object, key: &str) -> Option<String> {
-        let value = object.iter().find(|(name, _)| match name {
-            ObjectKey::Ident(ident) => ident.as_str() == key,
-            ObjectKey::Expression(expression) => expression.as_str() == Some(key),
-        });
-        value.map(|(_, value)| self.text(value.expr()))
+    /// The other configurations of a provider that a caller has to pass.
+    fn aliases(self, object: &Object, provider: &str) -> Vec<String> {
+        let listed = entry(object, "configuration_aliases").and_then(Expression::as_array);
+        let written = listed.into_iter().flat_map(Array::iter).map(|alias| self.raw(alias));
+        written.filter(|alias| is_alias(alias, provider)).collect()
     }
 
     fn value(self, key: &str) -> Option<&'a Expression> {
@@ -140,9 +169,19 @@ impl<'a> Written<'a> {
         text.map_or_else(|| self.raw(value), |text| cut(text.trim().to_owned()))
     }
 
+    /// A flag, which may be the text `true` or `false`.
     fn flag(self, key: &str) -> Option<bool> {
-        self.value(key).and_then(Expression::as_bool)
+        let value = self.value(key)?;
+        value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
     }
+}
+
+fn entry<'a>(object: &'a Object, key: &str) -> Option<&'a Expression> {
+    let value = object.iter().find(|(name, _)| match name {
+        ObjectKey::Ident(ident) => ident.as_str() == key,
+        ObjectKey::Expression(expression) => expression.as_str() == Some(key),
+    });
+    value.map(|(_, value)| value.expr())
 }
 
 /// The text of a template in which nothing is computed.

@@ -1,5 +1,10 @@
 //! Pieces of source text as they are shown, and whether two of them mean the same.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use hcl_edit::Ident;
+
+use crate::domain::text::hex;
+
 /// The longest type, default or description that is kept, in bytes.
 const LONGEST: usize = 16 << 10;
 
@@ -19,13 +24,26 @@ pub(super) fn dedented(source: &str) -> String {
     cut(out)
 }
 
-/// The beginning of a text that is too long.
+/// The beginning of a text that is too long, with a digest of the rest, so that texts which differ only there are not the same.
 pub(super) fn cut(mut text: String) -> String {
     if text.len() > LONGEST {
-        text.truncate(text.floor_char_boundary(LONGEST));
-        text.push('…');
+        let rest = text.split_off(text.floor_char_boundary(LONGEST));
+        let sum = hex(digest(&SHA256, rest.as_bytes()).as_ref());
+        // On a line of its own, which cannot belong to a comment at the end of the text.
+        text.push_str("\n… the rest is left out; its SHA-256 begins with ");
+        text.push_str(&sum[..16]);
     }
     text
+}
+
+/// Whether a name is one that HCL accepts.
+pub(super) fn is_identifier(name: &str) -> bool {
+    Ident::try_new(name).is_ok()
+}
+
+/// Whether a text stands for another configuration of a provider, such as `aws.east`.
+pub(super) fn is_alias(text: &str, provider: &str) -> bool {
+    text.split_once('.').is_some_and(|(name, alias)| name == provider && is_identifier(alias))
 }
 
 /// The expression without what does not change its meaning: comments, white space, line breaks in place of commas.
@@ -61,7 +79,10 @@ fn tokens(source: &str) -> Vec<&str> {
             '<' if rest.starts_with("<<") => (heredoc_end(rest).unwrap_or(1), true),
             '#' => (rest.find('\n').unwrap_or(rest.len()), false),
             '/' if rest.starts_with("//") => (rest.find('\n').unwrap_or(rest.len()), false),
-            '/' if rest.starts_with("/*") => (rest.find("*/").map_or(rest.len(), |end| end + 2), false),
+            // A comment without an end was cut: the digest of the rest is in it.
+            '/' if rest.starts_with("/*") => {
+                rest.find("*/").map_or((rest.len(), true), |end| (end + 2, false))
+            }
             '\n' => (1, true),
             c if c.is_whitespace() => (c.len_utf8(), false),
             c if is_word(c) => (rest.find(|c| !is_word(c)).unwrap_or(rest.len()), true),
@@ -116,7 +137,32 @@ mod tests {
         let written = "object({\n      name = string\n\n      tags = map(string)\r\n    })";
         assert_eq!(dedented(written), "object({\n  name = string\n\n  tags = map(string)\n})");
         assert_eq!(dedented(" string "), "string");
-        assert!(dedented(&"ü".repeat(LONGEST)).len() <= LONGEST + 3);
+        assert!(dedented(&"ü".repeat(LONGEST)).len() <= LONGEST + 100);
+    }
+
+    #[test]
+    fn texts_that_differ_where_they_are_cut_differ() {
+        for begin in ["", "[", "\"", "# ", "/* ", "<<E\n"] {
+            let long = |end: &str| canonical(&cut(format!("{begin}{}{end}", "x".repeat(LONGEST))));
+            assert_eq!(long("a"), long("a"), "{begin}");
+            assert_ne!(long("a"), long("b"), "{begin}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_that_terraform_accepts() {
+        for (name, is_valid) in [
+            ("a", true),
+            ("_a-1", true),
+            ("größe", true),
+            ("", false),
+            ("1a", false),
+            ("a b", false),
+            ("a\n}", false),
+        ] {
+            assert_eq!(is_identifier(name), is_valid, "{name}");
+        }
+        assert!(is_alias("aws.east", "aws") && !is_alias("aws", "aws") && !is_alias("aws.a }", "aws"));
     }
 
     #[test]

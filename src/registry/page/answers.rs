@@ -50,12 +50,50 @@ pub(super) fn json(body: Vec<u8>) -> Response<Body> {
     answer
 }
 
-/// `Host`, if that is a host that an address may begin with. It is shown to the one who sent it only.
+/// What stands in a snippet for a host that is not known. Without any, an address would be one of the public registry.
+pub(super) const NO_HOST: &str = "HOST";
+
+/// `Host`, if that is a host that an address may begin with: the clients take only one with a dot. It is shown to the one who
+/// sent it only.
 pub(super) fn stated_host(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let (name, port) = host.rsplit_once(':').unwrap_or((host, "443"));
-    let is_name = !name.is_empty()
-        && name.len() <= 253
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
-    (is_name && port.parse::<u16>().is_ok()).then(|| host.to_owned())
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_name = name.len() <= 253 && name.contains('.') && name.split('.').all(is_label);
+    let is_port = port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    (is_name && is_port).then(|| host.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_the_clients_refuse_is_not_shown() {
+        for (host, is_shown) in [
+            ("registry.acme.io", true),
+            ("registry.acme.io:8443", true),
+            ("192.0.2.1:8443", true),
+            ("localhost:8443", false),
+            ("registry", false),
+            ("[::1]:8443", false),
+            ("my_registry:8443", false),
+            ("my_registry.acme.io", false),
+            (".", false),
+            ("acme.", false),
+            ("-a.acme.io", false),
+            ("acme.io:", false),
+            ("acme.io:+443", false),
+            ("acme.io:70000", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
+            assert_eq!(stated_host(&headers), is_shown.then(|| host.to_owned()), "{host}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::versions::link;
 use crate::domain::text::plural;
 use crate::domain::{Address, Release};
 use crate::registry::auth::Denied;
-use crate::registry::docs::{self, Change, Comparison, NoDocs, Presence};
+use crate::registry::docs::{self, Change, Comparison, ModuleChanges, NoDocs, Presence};
 use crate::registry::http::answer::error;
 use crate::registry::http::{Body, Peer};
 use crate::registry::index::ServedVersion;
@@ -110,20 +110,35 @@ fn page(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -
             p { "Nothing changed for a caller: inputs, outputs, requirements and resources are the same." }
         } @else if breaking > 0 {
             p.notice.warn role="note" { (plural(breaking, "change")) " can need work in a configuration that calls this module." }
-        } @else {
+        } @else if comparison.is_whole() {
             p.notice role="note" { "A configuration that calls this module needs no change." }
         }
-        @for module in &comparison.modules {
-            section {
-                h2 { @if module.path.is_empty() { "Root module" } @else { code { (module.path) } } }
-                @match module.presence {
-                    Presence::Added => p { span.state { "added" } " This submodule is new." },
-                    Presence::Removed => p { span.state.bad { "removed" } " This submodule is gone." },
-                    Presence::Both => ul.changes { @for change in &module.changes { li { (line(change)) } } },
+        @if comparison.is_cut {
+            p.notice.warn role="note" { "A version has more than can be compared: what one of them lacks is not shown." }
+        }
+        @for module in &comparison.modules { (changes(module)) }
+        p { a href={ "/v1/modules/" (address) "/compare/" (from) "..." (to) } { "As JSON" } }
+    }
+}
+
+/// What changed in the root or in a submodule.
+fn changes(module: &ModuleChanges) -> Markup {
+    html! {
+        section {
+            h2 { @if module.path.is_empty() { "Root module" } @else { code { (module.path) } } }
+            @for file in &module.unreadable {
+                p.notice.warn role="note" { (file) " could not be read: what it declares is not compared." }
+            }
+            @match module.presence {
+                Presence::Added => p { span.state { "added" } " This submodule is new." },
+                Presence::Removed => p { span.state.bad { "removed" } " This submodule is gone." },
+                Presence::Both => {
+                    @if !module.changes.is_empty() {
+                        ul.changes { @for change in &module.changes { li { (line(change)) } } }
+                    }
                 }
             }
         }
-        p { a href={ "/v1/modules/" (address) "/compare/" (from) "..." (to) } { "As JSON" } }
     }
 }
 
@@ -164,4 +179,42 @@ struct Answer<'a> {
 fn to_json(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -> Vec<u8> {
     let (id, from, to) = (address.to_string(), from.to_string(), to.to_string());
     serde_json::to_vec(&Answer { id, from, to, comparison }).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::docs::{Docs, Folder, Unreadable};
+
+    fn version(paths: &[&str], unreadable: &[&str]) -> Docs {
+        let file = |file: &&str| Unreadable { file: (*file).into(), why: String::new() };
+        let folder = |path: &&str| Folder {
+            path: (*path).into(),
+            unreadable: unreadable.iter().map(file).collect(),
+            ..Folder::default()
+        };
+        Docs { folders: paths.iter().map(folder).collect(), is_cut: false }
+    }
+
+    #[test]
+    fn a_page_says_that_nothing_changed_only_if_that_is_known() {
+        let address: Address = "platform/eks/aws".parse().unwrap();
+        let [from, to] = ["1.0.0", "2.0.0"].map(|text| Release::parse(text).unwrap());
+        let (with, without) = (version(&["", "modules/a"], &[]), version(&[""], &[]));
+        let unread = version(&[""], &["x.tf"]);
+        let cut = Docs { is_cut: true, ..without.clone() };
+        let calm = ["Nothing changed", "needs no change"];
+        for (old, new, sentence) in [
+            (&without, &without, "Nothing changed for a caller"),
+            (&without, &with, "A configuration that calls this module needs no change."),
+            (&with, &without, "1 change can need work in a configuration that calls this module."),
+            (&without, &unread, "x.tf could not be read: what it declares is not compared."),
+            (&without, &cut, "A version has more than can be compared"),
+        ] {
+            let page = page(&address, [&from, &to], &docs::compare(old, new)).into_string();
+            assert!(page.contains(sentence), "{sentence} is not in {page}");
+            let is_calm = calm.iter().any(|one| sentence.contains(one));
+            assert_eq!(calm.iter().any(|one| page.contains(one)), is_calm, "{page}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use super::shown::date;
 use super::visible::{readable, visible};
 use crate::controller::failure::Reason;
 use crate::domain::text::plural;
+use crate::registry::aliases::Aliases;
 use crate::registry::auth::Denied;
 use crate::registry::http::{Body, Peer};
 use crate::registry::index::{Entry, NotServed, ServedModule};
@@ -58,25 +59,29 @@ impl Pages {
         let namespace = filter.namespace.as_ref().or(query.namespace.as_ref()).map(canonical);
         let filter = Filter { namespace, ..filter.clone() };
         // What does not match is not reviewed.
-        let selected = selected(self.index.entries(), &filter, query);
+        let selected = selected(self.index.entries(), &filter, query, &self.aliases);
         visible(&self.access, seer, selected).await
     }
 }
 
-/// The entries that a list shows.
-fn selected(entries: Vec<Arc<Entry>>, filter: &Filter, query: &Query) -> Vec<Arc<Entry>> {
+/// The entries that a list shows. Words match the aliases of a namespace too.
+fn selected(entries: Vec<Arc<Entry>>, filter: &Filter, query: &Query, aliases: &Aliases) -> Vec<Arc<Entry>> {
     let is_selected = |entry: &Arc<Entry>| {
         let (name, system) = name_and_system(entry);
         filter.namespace.as_deref().is_none_or(|namespace| namespace == &*entry.namespace)
             && filter.name.as_deref().is_none_or(|wanted| wanted == name)
             && query.provider.as_deref().is_none_or(|provider| provider == system)
-            && query.matches(&format!(
-                "{}/{name}/{system} {}",
-                entry.namespace,
-                entry.description.as_deref().unwrap_or_default()
-            ))
+            && query.matches(&text(entry, aliases))
     };
     entries.into_iter().filter(is_selected).collect()
+}
+
+/// What words are looked for in: the addresses and the description.
+fn text(entry: &Entry, aliases: &Aliases) -> String {
+    let (name, system) = name_and_system(entry);
+    let namespaces = std::iter::once(&*entry.namespace).chain(aliases.of(&entry.namespace));
+    let addresses: Vec<String> = namespaces.map(|namespace| format!("{namespace}/{name}/{system}")).collect();
+    format!("{} {}", addresses.join(" "), entry.description.as_deref().unwrap_or_default())
 }
 
 /// Name and system of the claimed address; of one that claims none, the name of the object.

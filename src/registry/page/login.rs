@@ -6,6 +6,8 @@ use maud::{Markup, html};
 pub(super) struct Offer<'a> {
     /// The user who is signed in.
     pub user: Option<&'a str>,
+    /// What to say of a session without a user, which can only be ended.
+    pub session: Option<&'static str>,
     /// Where to go afterwards: a path of this registry.
     pub back: &'a str,
     /// Whether there is an identity provider.
@@ -24,12 +26,17 @@ impl Offer<'_> {
                 @if let Some(sentence) = self.refused { p.notice.bad role="alert" { (sentence) } }
                 @if let Some(user) = self.user {
                     p { "As " code { (user) } "." }
-                    @if self.has_forms { (sign_out()) }
+                    @if self.has_forms { (sign_out("/")) }
                 } @else {
+                    @if let Some(sentence) = self.session {
+                        p.notice.warn role="status" { (sentence) }
+                        @if self.has_forms { (sign_out(self.back)) }
+                    }
                     @if self.has_provider { (self.provider()) }
                     @if self.has_forms { (self.form()) }
                     @if !self.has_provider && !self.has_forms {
-                        p { "Signing in is not possible here, since the registry runs without " code { "--url" } "." }
+                        p { "Signing in is not possible here, since the registry runs without an https URL in "
+                            code { "--url" } "." }
                     }
                 }
                 p { a href=(self.back) { "Back" } }
@@ -58,10 +65,10 @@ impl Offer<'_> {
     }
 }
 
-fn sign_out() -> Markup {
+fn sign_out(back: &str) -> Markup {
     html! {
         form action="/logout" method="post" {
-            input type="hidden" name="return" value="/";
+            input type="hidden" name="return" value=(back);
             button type="submit" { "Sign out" }
         }
     }

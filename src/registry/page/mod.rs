@@ -36,7 +36,7 @@ use std::sync::Arc;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 
-use self::answers::{NO_MODULE, NO_VERSION, not_found, refused, stated_host};
+use self::answers::{NO_HOST, NO_MODULE, NO_VERSION, not_found, refused, stated_host};
 use self::module::View;
 use self::path::{PagePath, Query};
 use self::seer::Seer;
@@ -164,7 +164,7 @@ impl Pages {
         };
         let docs = self.library.docs(version).await;
         let shown = docs.as_ref().ok().and_then(|packed| packed.folder(folder));
-        let host = self.host.clone().or_else(|| stated_host(headers)).unwrap_or_default();
+        let host = self.host.clone().or_else(|| stated_host(headers)).unwrap_or_else(|| NO_HOST.to_owned());
         let view = View {
             entry: &entry,
             module,
@@ -175,9 +175,14 @@ impl Pages {
             docs: docs.as_deref().map_err(|error| *error),
             shown: shown.as_ref(),
         };
-        let status = if docs.is_ok() && shown.is_none() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        let (status, phrase) = if docs.is_ok() && shown.is_none() {
+            (StatusCode::NOT_FOUND, "Not Found")
+        } else {
+            (StatusCode::OK, "OK")
+        };
         let title = format!("{address} {}", version.release);
-        Ok(Page { title: &title, words: "", viewer: &seer.viewer, main: view.render() }.answer(status, "OK"))
+        let page = Page { title: &title, words: "", viewer: &seer.viewer, main: view.render() };
+        Ok(page.answer(status, phrase))
     }
 
     async fn versions(&self, address: Address, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {

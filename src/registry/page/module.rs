@@ -2,13 +2,14 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use super::answers::NO_HOST;
 use super::parts::{inputs, outputs, requirements, resources};
 use super::path::is_linkable;
 use super::shown::{date, short, size};
 use super::versions;
 use crate::domain::Address;
 use crate::domain::text::hex;
-use crate::registry::docs::{NoDocs, Packed, ShownFolder};
+use crate::registry::docs::{Folder, NoDocs, Packed, ShownFolder};
 use crate::registry::index::{Entry, ServedModule, ServedVersion};
 
 /// Versions in the switch of the page.
@@ -21,7 +22,7 @@ pub(super) struct View<'a> {
     pub version: &'a ServedVersion,
     /// The folder; empty for the root.
     pub folder: &'a str,
-    /// `HOST[:PORT]` for the snippet.
+    /// `HOST[:PORT]` for the snippet; `NO_HOST` if it is not known.
     pub host: &'a str,
     /// Whether messages of conditions are shown.
     pub reads: bool,
@@ -105,6 +106,9 @@ impl View<'_> {
             section aria-labelledby="use" {
                 h2 #use { "Use" }
                 pre.snippet tabindex="0" { code { (snippet(self)) } }
+                @if self.host == NO_HOST {
+                    p { code { (NO_HOST) } " stands for the address of this registry, which its flag " code { "--url" } " sets." }
+                }
             }
         }
     }
@@ -149,7 +153,7 @@ impl View<'_> {
             (self.contents(shown, &[("submodules", "Submodules", &modules), ("examples", "Examples", &examples)]))
             @if !folder.unreadable.is_empty() {
                 div.notice.warn role="note" {
-                    p { "Some files could not be read:" }
+                    p { "Some files could not be read, or not all of them:" }
                     ul { @for file in &folder.unreadable { li { code { (file.file) } ": " (file.why) } } }
                 }
             }
@@ -230,31 +234,62 @@ fn breadcrumbs(address: &Address, folder: &str) -> Markup {
     }
 }
 
-/// A `module` block that installs this version, with its required inputs as comments.
+/// A `module` block that installs this version, with what it requires as comments.
 fn snippet(view: &View<'_>) -> String {
     let (address, version) = (&view.module.address, view.version);
-    let folder = if view.folder.is_empty() { String::new() } else { format!("//{}", view.folder) };
-    let host = if view.host.is_empty() { String::new() } else { format!("{}/", view.host) };
     let name = view.folder.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(&address.name);
     // Terraform takes names of letters, digits, `_` and `-` that begin with a letter or `_`.
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
     let name = if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("m_{name}") };
     let mut text = format!(
-        "module \"{name}\" {{\n  source  = \"{host}{address}{folder}\"\n  version = \"{}\"\n",
+        "module \"{name}\" {{\n  source  = \"{}\"\n  version = \"{}\"\n",
+        source(view.host, address, view.folder),
         version.release
     );
-    let inputs = view.shown.map(|shown| shown.folder.inputs.as_slice()).unwrap_or_default();
-    let required: Vec<&str> =
-        inputs.iter().filter(|input| input.is_required()).map(|input| input.name.as_str()).collect();
+    let required = view.shown.map(|shown| required(&shown.folder)).unwrap_or_default();
     if !required.is_empty() {
         text.push_str("\n  # Required:\n");
-        for name in required {
+        for line in required {
             text.push_str("  # ");
-            text.push_str(name);
-            text.push_str(" = …\n");
+            text.push_str(&line);
+            text.push('\n');
         }
     }
     text.push_str("}\n");
     text
+}
+
+/// The address of a module, or of a folder of it.
+fn source(host: &str, address: &Address, folder: &str) -> String {
+    let folder = if folder.is_empty() { String::new() } else { format!("//{folder}") };
+    format!("{host}/{address}{folder}")
+}
+
+/// What a caller has to set, a line for each.
+fn required(folder: &Folder) -> Vec<String> {
+    let aliases = folder.providers.iter().flat_map(|provider| {
+        provider.aliases.iter().map(move |alias| format!("{alias} = {}.…", provider.name))
+    });
+    let aliases: Vec<String> = aliases.collect();
+    let providers = (!aliases.is_empty()).then(|| format!("providers = {{ {} }}", aliases.join(", ")));
+    let inputs = folder.inputs.iter().filter(|input| input.is_required());
+    providers.into_iter().chain(inputs.map(|input| format!("{} = …", input.name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::docs::Provider;
+
+    #[test]
+    fn a_snippet_has_a_host_and_what_is_required() {
+        let address: Address = "platform/eks/aws".parse().unwrap();
+        assert_eq!(source(NO_HOST, &address, "modules/a"), "HOST/platform/eks/aws//modules/a");
+        assert_eq!(source("m.acme.io", &address, ""), "m.acme.io/platform/eks/aws");
+        let aliases = vec!["aws.a".into(), "aws.b".into()];
+        let aws = Provider { name: "aws".into(), aliases, ..Provider::default() };
+        let folder = Folder { providers: vec![aws], ..Folder::default() };
+        assert_eq!(required(&folder), ["providers = { aws.a = aws.…, aws.b = aws.… }"]);
+    }
 }

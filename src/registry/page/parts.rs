@@ -62,6 +62,7 @@ fn output(output: &Output) -> Markup {
             h3 {
                 a href={ "#" (id) } { code { (output.name) } }
                 @if output.sensitive == Some(true) { span.state { "sensitive" } }
+                @if output.ephemeral == Some(true) { span.state { "ephemeral" } }
                 @if output.deprecated.is_some() { span.state.bad { "deprecated" } }
             }
             @if let Some(notice) = &output.deprecated { p.notice.warn { (notice) } }
@@ -84,7 +85,10 @@ pub(super) fn requirements(folder: &Folder) -> Markup {
                             }
                             @for provider in &folder.providers {
                                 tr {
-                                    th scope="row" { (provider.name) }
+                                    th scope="row" {
+                                        (provider.name)
+                                        @for alias in &provider.aliases { " " code { (alias) } }
+                                    }
                                     td { (provider.source.as_deref().unwrap_or("–")) }
                                     td { @if let Some(version) = &provider.version { code { (version) } } @else { "any" } }
                                 }

@@ -12,6 +12,11 @@ use crate::registry::http::answer::{bearer, may_retry};
 use crate::registry::http::{Body, Peer};
 use crate::registry::session::Refused;
 
+/// What the page on which people sign in says of a session without a user.
+const NOT_ACCEPTED: &str = "Your session is no longer accepted.";
+const NOT_KNOWN: &str = "Whether your session is still accepted is not known at the moment.";
+const EARLIER: &str = "This browser has a session of an earlier sign-in.";
+
 /// Who looks at a page.
 pub(super) struct Seer {
     pub identity: Arc<Identity>,
@@ -40,11 +45,14 @@ impl Pages {
 
     /// The page on which people sign in and out.
     pub(super) async fn login(&self, back: &str, headers: &HeaderMap, peer: Peer) -> Response<Body> {
-        let has_session = self.sessions.token(headers).is_some();
         // Without a session there is no identity, and a session that has ended is none.
-        let seer = if has_session { self.seer(back, headers, peer).await.ok() } else { None };
-        let viewer = seer.map_or_else(|| Viewer::at(back, None), |seer| seer.viewer);
-        self.login_page(&viewer, None, StatusCode::OK, "OK")
+        let has_session = self.sessions.token(headers).is_some();
+        let seer = if has_session { self.seer(back, headers, peer).await.map_err(Some) } else { Err(None) };
+        let (viewer, session) = match seer {
+            Ok(seer) => (seer.viewer, None),
+            Err(denied) => (Viewer::at(back, None), denied.map(of_session)),
+        };
+        self.login_page(&viewer, session, None, (StatusCode::OK, "OK"))
     }
 
     /// The page after an attempt to sign in or out that failed. `back`: where the attempt was to lead.
@@ -54,7 +62,9 @@ impl Pages {
             return refused.plain();
         }
         let viewer = Viewer::at(back, None);
-        let page = self.login_page(&viewer, Some(&refused.sentence), refused.status, refused.phrase);
+        let session = self.sessions.token(headers).map(|_| EARLIER);
+        let (sentence, status) = (Some(refused.sentence.as_str()), (refused.status, refused.phrase));
+        let page = self.login_page(&viewer, session, sentence, status);
         let page = if refused.status == StatusCode::UNAUTHORIZED { bearer(page) } else { page };
         may_retry(page, refused.retry_after)
     }
@@ -62,17 +72,26 @@ impl Pages {
     fn login_page(
         &self,
         viewer: &Viewer,
+        session: Option<&'static str>,
         refused: Option<&str>,
-        status: StatusCode,
-        phrase: &'static str,
+        (status, phrase): (StatusCode, &'static str),
     ) -> Response<Body> {
         let offer = Offer {
             user: viewer.user.as_deref(),
+            session,
             back: viewer.path(),
             has_provider: self.sessions.is_sso(),
             has_forms: self.sessions.has_forms(),
             refused,
         };
         with_forms(Page { title: "Sign in", words: "", viewer, main: offer.render() }.answer(status, phrase))
+    }
+}
+
+/// What to say of a session that makes no user.
+fn of_session(denied: Denied) -> &'static str {
+    match denied {
+        Denied::Malformed(_) | Denied::Unauthenticated(_) | Denied::Forbidden => NOT_ACCEPTED,
+        Denied::TooMany { .. } | Denied::Unavailable { .. } => NOT_KNOWN,
     }
 }

@@ -6,7 +6,7 @@ use url::form_urlencoded;
 
 use super::attempt::{Attempt, text};
 use super::refused::Refused;
-use super::token::LONGEST_TOKEN;
+use super::token;
 use crate::registry::auth::Issuer;
 use crate::registry::auth::token::Unverified;
 
@@ -84,6 +84,12 @@ pub(super) fn tokens(status: u16, body: &[u8]) -> Result<Tokens, String> {
     Err(words.join(": "))
 }
 
+/// Whether an answer of the provider says that the code is wrong. The other ones say that this registry is not accepted, or that
+/// the provider is busy.
+pub(super) fn refuses_code(status: u16) -> bool {
+    matches!(status, 400..=499) && !matches!(status, 401 | 408 | 429)
+}
+
 /// Whether an id token is the answer to this attempt: of the provider, for the client, with the attempt's nonce (OpenID Connect
 /// Core, 3.1.3.7). Times and signature are checked elsewhere.
 pub(super) fn is_answer(id_token: &Unverified<'_>, issuer: &str, client: &str, attempt: &Attempt) -> bool {
@@ -99,16 +105,20 @@ pub(super) fn is_answer(id_token: &Unverified<'_>, issuer: &str, client: &str, a
         && claim("nonce").and_then(Value::as_str) == Some(text(&attempt.nonce).as_str())
 }
 
-/// The token of the session: the access token, as `terraform login` gets it, if it is a JWT for this registry; else the id
-/// token, if that is for this registry.
+/// The token of the session: the access token, as `terraform login` gets it, if it is a JWT for this registry with the claims that
+/// an identity needs; else the id token, if that is one.
 pub(super) fn choose<'a>(tokens: &'a Tokens, issuer: &Issuer) -> Result<&'a str, Refused> {
     let all = [tokens.access_token.as_deref(), Some(tokens.id_token.as_str())];
-    let ours = |token: &&str| Unverified::parse(token).is_some_and(|jwt| issuer.claims(&jwt));
-    let mut fitting = all.into_iter().flatten().filter(ours).peekable();
-    if fitting.peek().is_none() {
+    let parsed = all.into_iter().flatten().filter_map(|token| Some((token, Unverified::parse(token)?)));
+    let ours: Vec<_> = parsed.filter(|(_, jwt)| issuer.claims(jwt)).collect();
+    if ours.is_empty() {
         return Err(Refused::provider(
             "The tokens of the identity provider are for another audience than those of --auth-config.",
         ));
     }
-    fitting.find(|token| token.len() <= LONGEST_TOKEN).ok_or_else(Refused::too_long)
+    let complete: Vec<_> = ours.iter().filter(|(_, jwt)| issuer.identifies(jwt)).collect();
+    // Without any, the first one is taken, and the session is refused with what it lacks.
+    let fitting: Vec<_> = if complete.is_empty() { ours.iter().collect() } else { complete };
+    let fitting = fitting.into_iter().map(|(token, _)| *token).find(|token| token::fits(token));
+    fitting.ok_or_else(Refused::too_long)
 }

@@ -12,11 +12,17 @@ pub(super) const SESSION: &str = "__Host-opendepot-session";
 pub(super) const ATTEMPT: &str = "__Host-opendepot-sign-in";
 /// Browsers keep 4,096 bytes of name and value.
 const LONGEST_VALUE: usize = 4000;
+/// Bytes that sealing adds to a content.
+const SEAL: usize = 12 + 16;
+/// The longest content whose sealed value, in base64url, is short enough.
+pub(super) const LONGEST_CONTENT: usize = LONGEST_VALUE / 4 * 3 - SEAL;
 
 /// `Set-Cookie` that keeps a sealed content for so many seconds. `None` if it is too long for a browser.
 pub(super) fn kept(name: &'static str, content: &[u8], seconds: u64, keys: &LinkKeys) -> Option<HeaderValue> {
-    let value = keys.seal(name, content).filter(|value| value.len() <= LONGEST_VALUE)?;
-    header_value(name, &value, seconds)
+    if content.len() > LONGEST_CONTENT {
+        return None;
+    }
+    header_value(name, &keys.seal(name, content)?, seconds)
 }
 
 /// `Set-Cookie` that removes a cookie.

@@ -87,9 +87,10 @@ impl Provider {
         callback::tokens(status.as_u16(), &body).map_err(|problem| {
             let problem = loggable(&problem);
             tracing::warn!(%status, problem, "the identity provider did not exchange a code");
-            Refused::provider(
+            let refused = Refused::provider(
                 "The identity provider did not confirm the sign-in: try again. If it fails again, the registry's log has the details.",
-            )
+            );
+            refused.counted(callback::refuses_code(status.as_u16()))
         })
     }
 }

@@ -16,11 +16,19 @@ pub struct Refused {
     pub sentence: String,
     /// Seconds after which another attempt is worthwhile.
     pub retry_after: Option<u32>,
+    /// Whether a sign-in at the identity provider counts as a failed token: what the browser brought is wrong. What this registry
+    /// or the provider cannot do does not count.
+    pub(super) is_failed_token: bool,
 }
 
 impl Refused {
     pub(super) fn new(status: StatusCode, phrase: &'static str, sentence: impl Into<String>) -> Self {
-        Self { status, phrase, sentence: sentence.into(), retry_after: None }
+        Self { status, phrase, sentence: sentence.into(), retry_after: None, is_failed_token: false }
+    }
+
+    /// The same, which counts as a failed token or not.
+    pub(super) fn counted(self, is_failed_token: bool) -> Self {
+        Self { is_failed_token, ..self }
     }
 
     pub(super) fn bad_request(sentence: &'static str) -> Self {
@@ -44,7 +52,7 @@ impl Refused {
 
     pub(super) fn too_long() -> Self {
         Self::bad_request(
-            "This token is longer than 3 KiB and does not fit into a cookie: sign in with a token that has fewer groups or claims.",
+            "This token is too long for a cookie: sign in with a token that has fewer groups or claims.",
         )
     }
 
@@ -52,7 +60,9 @@ impl Refused {
     pub(super) fn denied(denied: Denied) -> Self {
         let phrase = denied.phrase();
         let sentence = format!("You are not signed in: {phrase}.");
-        Self { retry_after: denied.retry_after(), ..Self::new(denied.status(), phrase, sentence) }
+        let refused = Self::new(denied.status(), phrase, sentence);
+        let refused = Self { retry_after: denied.retry_after(), ..refused };
+        refused.counted(matches!(denied, Denied::Unauthenticated(_)))
     }
 
     /// The answer as plain text, where there is no page.

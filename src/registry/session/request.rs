@@ -2,17 +2,19 @@
 
 use axum::http::{HeaderMap, StatusCode, header};
 use secrecy::SecretString;
-use url::{Url, form_urlencoded};
+use url::{Host, Url, form_urlencoded};
 
 use super::refused::Refused;
 
 /// A longer path is not one of the registry's.
 const LONGEST_PATH: usize = 1024;
 
-/// Checks that a form was sent by a page of this registry: no other origin can make a browser sign in or out.
+/// Checks that a form was sent by a page of this registry: no other origin can make a browser sign in or out. `url`: `--url`, if
+/// browsers keep cookies there.
 pub(super) fn check_origin(headers: &HeaderMap, url: Option<&Url>) -> Result<(), Refused> {
     let Some(url) = url else {
-        return Err(Refused::forbidden("Signing in is not possible: the registry runs without --url."));
+        let sentence = "Signing in is not possible: the registry runs without an https --url.";
+        return Err(Refused::forbidden(sentence));
     };
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let own = url.origin().ascii_serialization();
@@ -22,6 +24,17 @@ pub(super) fn check_origin(headers: &HeaderMap, url: Option<&Url>) -> Result<(),
             "This form was not sent by a page of this registry: open the page at the registry's own address and try again.",
         )),
     }
+}
+
+/// Whether browsers keep a cookie with `Secure` at this URL: over HTTPS, and most of them from this very machine.
+pub(super) fn keeps_cookies(url: &Url) -> bool {
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "https" || is_loopback
 }
 
 /// The fields of a form.

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 
-/// The largest form that is read, in bytes. A token has at most 3 KiB.
+/// The largest form that is read, in bytes. A token that fits into a cookie has less than 4 KiB.
 pub const LARGEST_FORM: u64 = 16 << 10;
 
 /// What a request wants.

@@ -58,10 +58,15 @@ impl Sessions {
         self.provider.is_some()
     }
 
-    /// Whether a form can sign in or out: its origin has to equal that of `--url`. The page with the form needs
-    /// `Referrer-Policy: same-origin`: with `no-referrer`, browsers send `Origin: null`.
+    /// Whether a form can sign in or out: browsers keep the cookie, and the form's origin equals that of `--url`. The page with
+    /// the form needs `Referrer-Policy: same-origin`: with `no-referrer`, browsers send `Origin: null`.
     pub fn has_forms(&self) -> bool {
-        self.url.is_some()
+        self.form_url().is_some()
+    }
+
+    /// `--url`, if forms can sign in there.
+    fn form_url(&self) -> Option<&Url> {
+        self.url.as_ref().filter(|url| request::keeps_cookies(url))
     }
 
     /// The document of service discovery, if there is a provider and it has answered.
@@ -97,7 +102,7 @@ impl Sessions {
         body: &[u8],
         peer: IpAddr,
     ) -> Result<Response<Body>, Refused> {
-        request::check_origin(headers, self.url.as_ref())?;
+        request::check_origin(headers, self.form_url())?;
         let form = request::form(headers, body)?;
         if form.token.expose_secret().is_empty() {
             return Err(Refused::bad_request("Paste a token."));
@@ -107,7 +112,7 @@ impl Sessions {
 
     /// Ends the session, and leads to the form's `return`.
     pub fn logout(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response<Body>, Refused> {
-        request::check_origin(headers, self.url.as_ref())?;
+        request::check_origin(headers, self.form_url())?;
         let form = request::form(headers, body)?;
         let cookies = [cookie::removed(cookie::SESSION), cookie::removed(cookie::ATTEMPT)];
         Ok(redirect(StatusCode::SEE_OTHER, "See Other", &form.back, cookies))
@@ -153,11 +158,13 @@ impl Sessions {
         let code = answer.code(provider.login.issuer.url())?;
         access.may_sign_in(peer).map_err(Refused::denied)?;
         let known = provider.known().ok_or_else(not_known)?;
-        let tokens = provider.exchange(&known, code, &attempt).await;
-        let tokens = tokens.inspect_err(|_| access.failed_to_sign_in(peer))?;
-        check_id_token(&provider.login, &tokens.id_token, &attempt)
-            .await
-            .inspect_err(|_| access.failed_to_sign_in(peer))?;
+        let count = |refused: &Refused| {
+            if refused.is_failed_token {
+                access.failed_to_sign_in(peer);
+            }
+        };
+        let tokens = provider.exchange(&known, code, &attempt).await.inspect_err(count)?;
+        check_id_token(&provider.login, &tokens.id_token, &attempt).await.inspect_err(count)?;
         let token = callback::choose(&tokens, &provider.login.issuer)?;
         self.begin(access, &SecretString::from(token), &attempt.back, peer).await
     }
@@ -177,7 +184,8 @@ impl Sessions {
         peer: IpAddr,
     ) -> Result<Response<Body>, Refused> {
         let text = token.expose_secret();
-        if text.len() > token::LONGEST_TOKEN {
+        // Before it is reviewed.
+        if !token::fits(text) {
             return Err(Refused::too_long());
         }
         let identity = access.identify_token(token, peer).await.map_err(Refused::denied)?;
@@ -200,9 +208,10 @@ impl Sessions {
     }
 }
 
-async fn check_id_token(login: &Login, id_token: &str, attempt: &Attempt) -> Result<(), Refused> {
+pub(super) async fn check_id_token(login: &Login, id_token: &str, attempt: &Attempt) -> Result<(), Refused> {
     let wrong = || {
-        Refused::provider("The identity provider's id token is not the answer to this sign-in: start again.")
+        let sentence = "The identity provider's id token is not the answer to this sign-in: start again.";
+        Refused::provider(sentence).counted(true)
     };
     let jwt = Unverified::parse(id_token).ok_or_else(wrong)?;
     if !callback::is_answer(&jwt, login.issuer.url(), &login.client, attempt) {

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 
-/// A longer token does not fit into a cookie.
-pub(super) const LONGEST_TOKEN: usize = 3 << 10;
+use super::cookie::LONGEST_CONTENT;
+
 /// A session does not last longer, in seconds.
 const LONGEST_SESSION: u64 = 12 * 60 * 60;
 
@@ -16,6 +16,11 @@ const JWT: u8 = 1;
 pub(super) fn end(now: u64, expires: Option<u64>) -> u64 {
     let longest = now.saturating_add(LONGEST_SESSION);
     expires.map_or(longest, |expires| expires.min(longest))
+}
+
+/// Whether a token fits into a cookie.
+pub(super) fn fits(token: &str) -> bool {
+    content(token, 0).len() <= LONGEST_CONTENT
 }
 
 /// The content of a cookie.

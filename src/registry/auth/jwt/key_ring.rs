@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -41,6 +42,8 @@ pub(super) struct KeyRing {
     issuer: String,
     source: Box<dyn Source>,
     loaded: ArcSwapOption<Loaded>,
+    /// Whether the last fetch failed, so that an unknown key may be a new one.
+    last_failed: AtomicBool,
     /// The last fetch that a request caused. Locked while any fetch is in flight.
     on_demand: Mutex<Option<Instant>>,
 }
@@ -52,7 +55,13 @@ struct Loaded {
 
 impl KeyRing {
     pub(super) fn new(issuer: String, source: Box<dyn Source>) -> Self {
-        Self { issuer, source, loaded: ArcSwapOption::empty(), on_demand: Mutex::new(None) }
+        Self {
+            issuer,
+            source,
+            loaded: ArcSwapOption::empty(),
+            last_failed: AtomicBool::new(false),
+            on_demand: Mutex::new(None),
+        }
     }
 
     /// Refreshes the keys without end.
@@ -75,6 +84,7 @@ impl KeyRing {
         match self.current(now) {
             None => Err(NoKey::Unavailable),
             Some(keys) if keys.has_key_for(header) => Ok(keys),
+            Some(_) if self.last_failed.load(Ordering::Acquire) => Err(NoKey::Unavailable),
             Some(_) => Err(NoKey::Unknown),
         }
     }
@@ -92,7 +102,9 @@ impl KeyRing {
     }
 
     async fn fetch(&self, now: Instant) -> bool {
-        match self.source.fetch().await {
+        let fetched = self.source.fetch().await.and_then(usable);
+        self.last_failed.store(fetched.is_err(), Ordering::Release);
+        match fetched {
             Ok(keys) => {
                 self.loaded.store(Some(Arc::new(Loaded { keys: Arc::new(keys), at: now })));
                 true
@@ -113,4 +125,9 @@ impl KeyRing {
     fn loaded_at(&self) -> Option<Instant> {
         self.loaded.load().as_ref().map(|loaded| loaded.at)
     }
+}
+
+/// The set, unless it has no key that can be used: it would take the place of the good keys.
+fn usable(keys: KeySet) -> Result<KeySet, String> {
+    if keys.is_empty() { Err("the key set has no key that can be used".to_owned()) } else { Ok(keys) }
 }

@@ -56,6 +56,11 @@ impl KeySet {
         Ok(Self(set.keys.into_iter().filter_map(key).take(MOST).collect()))
     }
 
+    /// Whether there is no key that can be used.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a key fits the header: its `kid`, if it names one, and its algorithm.
     pub fn has_key_for(&self, header: &Header) -> bool {
         self.fitting(header).next().is_some()
@@ -63,7 +68,8 @@ impl KeySet {
 
     /// Whether one of the fitting keys has signed this token.
     pub fn verifies(&self, jwt: &Unverified<'_>) -> bool {
-        self.fitting(&jwt.header)
+        let Some(header) = &jwt.header else { return false };
+        self.fitting(header)
             .any(|(key, algorithm)| key.verifies(algorithm, jwt.message.as_bytes(), &jwt.signature))
     }
 

@@ -75,8 +75,9 @@ impl Issuer {
         now: Instant,
     ) -> Result<Timestamp, Denied> {
         let refused = Denied::Unauthenticated;
+        let header = jwt.header.as_ref().ok_or(refused(denied::MALFORMED))?;
         let expires = precheck(jwt, audiences, clock).map_err(refused)?;
-        let keys = match self.keys.keys_for(&jwt.header, now).await {
+        let keys = match self.keys.keys_for(header, now).await {
             Ok(keys) => keys,
             Err(NoKey::Unknown) => return Err(refused(denied::UNKNOWN_KEY)),
             Err(NoKey::Unavailable) => return Err(Denied::identity_provider()),
@@ -97,6 +98,12 @@ impl Issuer {
         jwt.issuer() == Some(self.url()) && jwt.is_for(self.config.audiences.iter().map(String::as_str))
     }
 
+    /// Whether the claims of a token make an identity. Nothing is verified.
+    pub fn identifies(&self, jwt: &Unverified<'_>) -> bool {
+        // The end of the identity does not matter here.
+        jwt.header.is_some() && claims::identity(&jwt.claims, &self.config, Timestamp::MAX).is_ok()
+    }
+
     /// Its metadata, with a client that trusts the same certificates.
     pub fn discovery(&self, ca_pem: Option<&[u8]>) -> Result<Discovery, AccessError> {
         Discovery::new(&self.config, ca_pem)
@@ -109,10 +116,11 @@ pub(super) fn precheck(
     audiences: &[String],
     clock: Timestamp,
 ) -> Result<Timestamp, &'static str> {
-    if jwt.header.crit {
+    let header = jwt.header.as_ref().ok_or(denied::MALFORMED)?;
+    if header.crit {
         return Err(denied::CRITICAL);
     }
-    if Algorithm::named(&jwt.header.alg).is_none() {
+    if Algorithm::named(&header.alg).is_none() {
         return Err(denied::BAD_ALGORITHM);
     }
     let expires = jwt.expires().map_err(|_| denied::MALFORMED)?.ok_or(denied::NO_EXPIRY)?;

@@ -1,6 +1,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -87,6 +89,45 @@ async fn what_the_api_server_would_refuse_is_not_sent_to_it() {
     let good = jwt(&json!({ "alg": "RS256" }), &json!({ "aud": ["x", AUDIENCE], "exp": now + 60 }), b"s");
     assert_eq!(identity(&access, &good).await, Err(Denied::Unauthenticated(denied::NOT_ACCEPTED)));
     assert_eq!(server.counts(), (1, 0));
+}
+
+/// Whatever else is wrong with it.
+#[tokio::test]
+async fn a_token_of_a_configured_issuer_is_never_sent_to_the_api_server() {
+    let issuer = "https://login.acme.io";
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("auth.json");
+    let text = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "AuthenticationConfiguration",
+        "jwt": [{
+            "issuer": {"url": issuer, "audiences": [AUDIENCE]},
+            "claimMappings": {"username": {"claim": "sub", "prefix": "acme:"}},
+        }],
+    });
+    std::fs::write(&config, text.to_string()).unwrap();
+    let server = Server::default();
+    let access = server.access(AccessSettings { auth_config: Some(config), ..AccessSettings::default() });
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let claims = |issuer: &str, aud: &str| part(&json!({ "iss": issuer, "aud": aud }).to_string());
+    for header in [
+        part("{}"),
+        part(r#"{"kid":"k"}"#),
+        part(r#"{"alg":"RS256","alg":"RS256"}"#),
+        part(r#"{"alg":"RS256","kid":7}"#),
+        part("header"),
+        "a".to_owned(),
+    ] {
+        let token = format!("{header}.{}.c2ln", claims(issuer, AUDIENCE));
+        let refused = Err(Denied::Unauthenticated(denied::MALFORMED));
+        assert_eq!(identity(&access, &token).await, refused, "{header}");
+        let foreign = format!("{header}.{}.c2ln", claims("https://other.example", "other"));
+        let refused = Err(Denied::Unauthenticated(denied::OTHER_AUDIENCE));
+        assert_eq!(identity(&access, &foreign).await, refused, "{header}");
+    }
+    let unsigned = format!("{}.{}.a", part(r#"{"alg":"none"}"#), claims(issuer, AUDIENCE));
+    assert_eq!(identity(&access, &unsigned).await, Err(Denied::Unauthenticated(denied::BAD_ALGORITHM)));
+    assert_eq!(server.counts(), (0, 0));
 }
 
 #[tokio::test]

@@ -1,6 +1,10 @@
-//! Links in place of the images of raw HTML.
+//! The tags of raw HTML as the sanitiser gets them: links in place of images, lower headings, and text in place of placeholders.
+
+use std::borrow::Cow;
 
 use pulldown_cmark::{Tag, TagEnd};
+
+use super::elements::{is_element, lowered_heading, tag_name};
 
 /// Whether a link is open. HTML has no link within a link: there, an image is replaced by its description.
 #[derive(Default)]
@@ -20,6 +24,8 @@ struct RawTag<'a> {
     href: Option<&'a str>,
     src: Option<&'a str>,
     alt: Option<&'a str>,
+    /// Whether an attribute has a value.
+    has_values: bool,
     /// In bytes.
     len: usize,
 }
@@ -41,19 +47,15 @@ impl OpenLinks {
         tag == TagEnd::Image && self.images.pop().unwrap_or_default()
     }
 
-    /// Raw HTML with a link in place of each image. It is sanitised later.
-    pub(super) fn in_place_of_images(&mut self, html: &str) -> String {
+    /// Raw HTML with its tags rewritten. It is sanitised later.
+    pub(super) fn rewritten(&mut self, html: &str) -> String {
         let mut out = String::with_capacity(html.len());
         let mut rest = html;
         while let Some(start) = rest.find('<') {
             let tag = RawTag::at(&rest[start..]);
             let end = start + tag.len;
             out.push_str(&rest[..start]);
-            if tag.name == "img" {
-                out.push_str(&self.image(&tag));
-            } else {
-                out.push_str(&rest[start..end]);
-            }
+            out.push_str(&self.rewritten_tag(&tag, &rest[start..end]));
             if tag.name == "a" {
                 self.in_html = !tag.is_end && tag.href.is_some();
             }
@@ -61,6 +63,24 @@ impl OpenLinks {
         }
         out.push_str(rest);
         out
+    }
+
+    fn rewritten_tag<'a>(&self, tag: &RawTag<'_>, text: &'a str) -> Cow<'a, str> {
+        if tag.name == "img" {
+            return self.image(tag).into();
+        }
+        if let Some(name) = lowered_heading(&tag.name) {
+            let begin = if tag.is_end { 2 } else { 1 };
+            return format!("{}{name}{}", &text[..begin], &text[begin + tag.name.len()..]).into();
+        }
+        if tag.name.is_empty() || is_element(&tag.name) {
+            return text.into();
+        }
+        // A placeholder has neither an end nor attributes: such an element is dropped, and its content is kept.
+        if tag.is_end || tag.has_values {
+            return "".into();
+        }
+        text.replace('<', "&lt;").replace('>', "&gt;").into()
     }
 
     fn image(&self, tag: &RawTag<'_>) -> String {
@@ -83,12 +103,12 @@ impl<'a> RawTag<'a> {
             return Self { len: html.find("-->").map_or(html.len(), |end| end + 3), ..Self::default() };
         }
         let (body, is_end) = html[1..].strip_prefix('/').map_or((&html[1..], false), |body| (body, true));
-        let name_len = body.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(body.len());
-        if name_len == 0 {
+        let name = tag_name(body);
+        if name.is_empty() {
             return Self { len: 1, ..Self::default() };
         }
-        let mut tag = Self { name: body[..name_len].to_ascii_lowercase(), is_end, ..Self::default() };
-        let rest = tag.read_attributes(&body[name_len..]);
+        let mut tag = Self { name: name.to_ascii_lowercase(), is_end, ..Self::default() };
+        let rest = tag.read_attributes(&body[name.len()..]);
         tag.len = html.len() - rest.len();
         tag
     }
@@ -109,6 +129,7 @@ impl<'a> RawTag<'a> {
             let (name, after) = rest.split_at(end);
             rest = after;
             let Some(after) = rest.trim_start().strip_prefix('=') else { continue };
+            self.has_values = true;
             let (value, after) = value(after.trim_start());
             rest = after;
             let known = match name.to_ascii_lowercase().as_str() {

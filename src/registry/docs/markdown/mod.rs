@@ -3,6 +3,8 @@
 //! READMEs of modules need raw HTML: `terraform-docs` writes `<br>`, `<a name>`, `<pre>`. So Markdown is rendered with it, and a
 //! sanitiser keeps what neither runs nor loads anything. Images would tell their hosts who reads the page: they become links.
 
+mod elements;
+mod github;
 mod images;
 mod links;
 mod raw_html;
@@ -15,6 +17,7 @@ use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, 
 
 pub use links::Links;
 
+use github::worded;
 use links::PREFIX;
 use raw_html::{flat, joined};
 
@@ -26,6 +29,8 @@ const CUT: &str = "<p><em>This README is longer than 256 KiB. The rest is in the
 
 /// The README of `folder` as HTML that can stand anywhere in a page.
 pub fn to_html(markdown: &str, links: &Links, folder: &str) -> String {
+    // A mark of the encoding would hide that the first line is a heading.
+    let markdown = markdown.strip_prefix('\u{feff}').unwrap_or(markdown);
     let all = markdown.len();
     let markdown = &markdown[..markdown.floor_char_boundary(LONGEST)];
     let options = Options::ENABLE_TABLES
@@ -34,7 +39,7 @@ pub fn to_html(markdown: &str, links: &Links, folder: &str) -> String {
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_GFM;
     let mut rewritten = Rewritten::default();
-    rewritten.add_all(flat(joined(Parser::new_ext(markdown, options))));
+    rewritten.add_all(flat(worded(joined(Parser::new_ext(markdown, options)))));
     let mut rendered = String::with_capacity(markdown.len() * 2);
     html::push_html(&mut rendered, rewritten.events.into_iter());
     let mut html = sanitised(&rendered, links, folder);

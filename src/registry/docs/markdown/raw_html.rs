@@ -1,7 +1,8 @@
-//! Raw HTML in a README: it stays flat, and its images become links.
+//! Raw HTML in a README: it stays flat, its images become links, and its placeholders are text.
 
 use pulldown_cmark::Event;
 
+use super::elements::{ends_by_itself, is_element, is_formatting, is_void, tag_name};
 use super::images::OpenLinks;
 
 /// The most elements within each other. The HTML parser takes quadratic time for deep trees.
@@ -39,7 +40,7 @@ pub(super) fn flat<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator
         Event::Html(html) | Event::InlineHtml(html) => {
             let before = open.clone();
             if is_flat(&html, &mut open, DEPTH.saturating_sub(depth)) {
-                return Some(Event::InlineHtml(links.in_place_of_images(&html).into()));
+                return Some(Event::InlineHtml(links.rewritten(&html).into()));
             }
             open = before;
             Some(Event::Text(html))
@@ -55,8 +56,7 @@ fn is_flat(html: &str, open: &mut Vec<String>, most: usize) -> bool {
     for (at, _) in html.match_indices('<') {
         let tag = &html[at + 1..];
         let (tag, is_end) = tag.strip_prefix('/').map_or((tag, false), |tag| (tag, true));
-        let name = tag.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-        let name = name.to_ascii_lowercase();
+        let name = tag_name(tag).to_ascii_lowercase();
         let is_innermost = open.last() == Some(&name);
         if is_end {
             let start = open.iter().rposition(|one| *one == name);
@@ -67,7 +67,7 @@ fn is_flat(html: &str, open: &mut Vec<String>, most: usize) -> bool {
             if let Some(start) = start.filter(ends) {
                 open.truncate(start);
             }
-        } else if !name.is_empty() && !is_void(&name) {
+        } else if is_element(&name) && !is_void(&name) {
             if !(is_innermost && ends_by_itself(&name)) {
                 open.push(name);
             }
@@ -77,34 +77,4 @@ fn is_flat(html: &str, open: &mut Vec<String>, most: usize) -> bool {
         }
     }
     true
-}
-
-/// Elements without an end tag.
-fn is_void(name: &str) -> bool {
-    matches!(name, "br" | "hr" | "img" | "wbr" | "col" | "input" | "source")
-}
-
-/// Elements that end with the one around them, or with the next of their kind.
-fn ends_by_itself(name: &str) -> bool {
-    matches!(name, "p" | "li" | "td" | "th" | "tr" | "dt" | "dd" | "thead" | "tbody")
-}
-
-/// Elements that browsers open again after a misplaced end tag.
-fn is_formatting(name: &str) -> bool {
-    matches!(
-        name,
-        "a" | "b"
-            | "big"
-            | "code"
-            | "em"
-            | "font"
-            | "i"
-            | "nobr"
-            | "s"
-            | "small"
-            | "strike"
-            | "strong"
-            | "tt"
-            | "u"
-    )
 }

@@ -226,3 +226,23 @@ fn a_readme_that_is_not_shown_to_its_end_says_so() {
     let longer = whole + "and more of it";
     assert!(html(&longer).ends_with(CUT));
 }
+
+#[test]
+fn no_word_of_a_readme_is_lost() {
+    for (markdown, expected) in [
+        ("> [!CAUTION]\n> Do not.", "<p><strong>Caution</strong></p>\n<p>Do not.</p>"),
+        ("- [x] one\n- [ ] two", "<li>☑ one</li>\n<li>☐ two</li>"),
+        ("\u{feff}# EKS", "<h3 id=\"user-eks\">EKS</h3>"),
+        ("<h1 align=\"center\">EKS</h1>", "<h3>EKS</h3>"),
+        ("<H2>a</H2>\n<h3>b</h3><h4>c</h4><h6>d</h6>", "<h4>a</h4>\n<h5>b</h5><h6>c</h6><h6>d</h6>"),
+        ("role/<Role-Name>", "role/&lt;Role-Name&gt;"),
+        ("<p>\nbucket/<path>/<your file>\n</p>", "bucket/&lt;path&gt;/&lt;your file&gt;"),
+        ("<tabs><tab-item label=\"x\">text</tab-item>", "&lt;tabs&gt;text"),
+    ] {
+        let html = html(markdown);
+        assert!(html.contains(expected), "{markdown}: {html}");
+    }
+    let html = html(&format!("{}<a name=\"x\"></a>", "arn:aws:iam::<account-id>:role ".repeat(100)));
+    assert_eq!(html.matches("&lt;account-id&gt;").count(), 100, "{html}");
+    assert!(html.contains("<a name=\"user-x\""), "{html}");
+}

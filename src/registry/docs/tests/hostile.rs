@@ -50,6 +50,8 @@ fn it_ends_at_the_deadline() {
 fn the_time_for_a_file_grows_with_its_size_only() {
     let kinds = [
         ("many blocks", "variable \"x\" {}\n"),
+        ("broken blocks", "variable \"x\" {\n"),
+        ("broken heredocs", "locals {\n a = <<E\n x\nE\n"),
         ("open strings", "a = \"${\n"),
         ("open heredocs", "a = <<E\n"),
         ("open brackets", "a = [[[[\n"),

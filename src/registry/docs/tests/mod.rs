@@ -1,6 +1,7 @@
 //! Tests of what is read from whole archives, as they are stored.
 
 mod hostile;
+mod partial;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -166,11 +167,12 @@ fn both_syntaxes_say_the_same() {
     let json = r#"{
       "//": "a comment",
       "variable": {"a": {"type": "string", "description": "A", "sensitive": true}, "b": [{"default": {"x": 1}}]},
-      "output": [{"o": {"value": "${1}", "description": "O"}}],
+      "output": [{"o": {"value": "${1}", "description": "O", "ephemeral": "true"}}],
       "module": {"m": {"source": "./m"}},
       "resource": {"aws_x": {"y": {}}, "null_z": [{"w": {"provider": "aws.east"}}]},
       "data": {"aws_d": {"e": {}}},
-      "terraform": [{"required_version": ">= 1", "required_providers": [{"aws": {"source": "h/aws", "version": "5"}, "n": "1"}]}]
+      "terraform": [{"required_version": ">= 1", "required_providers": [
+        {"aws": {"source": "h/aws", "version": "5", "configuration_aliases": ["aws.west", "aws.east"]}, "n": "1"}]}]
     }"#;
     let native = r#"
 variable "a" {
@@ -182,6 +184,7 @@ variable "b" { default = { x = 1 } }
 output "o" {
   value = 1
   description = "O"
+  ephemeral = true
 }
 module "m" { source = "./m" }
 resource "aws_x" "y" {}
@@ -193,6 +196,7 @@ terraform {
     aws = {
       source = "h/aws"
       version = "5"
+      configuration_aliases = [aws.west, aws.east]
     }
     n = "1"
   }
@@ -200,6 +204,7 @@ terraform {
 "#;
     let (mut json, native) = (docs(&[("main.tf.json", json)]), docs(&[("main.tf", native)]));
     assert_eq!(json.folders[0].inputs[1].default.as_deref(), Some("{\n  \"x\": 1\n}"));
+    assert_eq!(json.folders[0].providers[0].aliases, ["aws.east", "aws.west"]);
     json.folders[0].inputs[1].default.clone_from(&native.folders[0].inputs[1].default);
     assert_eq!(json, native);
 }
@@ -266,7 +271,7 @@ fn files_that_neither_client_loads_are_left_out() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_costs_its_own_contents_only() {
+fn a_block_that_cannot_be_read_costs_its_own_contents_only() {
     let docs =
         docs(&[("a.tf", "variable \"a\" {}"), ("b.tf", "variable \"b\" {\n  type =\n}"), ("c.tf.json", "{")]);
     let root = docs.folder("").unwrap();
@@ -275,7 +280,10 @@ fn a_file_that_cannot_be_read_costs_its_own_contents_only() {
         root.unreadable.iter().map(|file| format!("{}: {}", file.file, file.why)).collect();
     assert_eq!(
         unreadable,
-        ["b.tf: syntax error in line 2, column 9", "c.tf.json: syntax error in line 1, column 1"]
+        [
+            "b.tf: what begins in line 1 could not be read: error in line 2, column 9",
+            "c.tf.json: syntax error in line 1, column 1"
+        ]
     );
 }
 
@@ -364,7 +372,13 @@ fn a_submodule_that_comes_or_goes_is_a_change_and_an_example_is_none() {
     let main = "variable \"x\" {}";
     let old = docs(&[("main.tf", ""), ("modules/a/main.tf", main), ("examples/e/main.tf", main)]);
     let new = docs(&[("main.tf", ""), ("modules/b/main.tf", main)]);
-    let found: Vec<_> =
-        compare(&old, &new).modules.into_iter().map(|module| (module.path, module.presence)).collect();
-    assert_eq!(found, [("modules/a".into(), Presence::Removed), ("modules/b".into(), Presence::Added)]);
+    let found = |old: &Docs, new: &Docs| -> Vec<(String, Presence, usize)> {
+        let modules = compare(old, new).modules.into_iter();
+        let breaking = |module: &ModuleChanges| module.changes.iter().filter(|c| c.is_breaking).count();
+        modules.map(|module| (module.path.clone(), module.presence, breaking(&module))).collect()
+    };
+    let [a, b] = ["modules/a", "modules/b"].map(str::to_owned);
+    assert_eq!(found(&old, &new), [(a.clone(), Presence::Removed, 1), (b.clone(), Presence::Added, 0)]);
+    // The one that is gone comes first.
+    assert_eq!(found(&new, &old), [(b, Presence::Removed, 1), (a, Presence::Added, 0)]);
 }

@@ -6,6 +6,7 @@ mod links;
 mod messages;
 mod pages;
 mod sessions;
+mod shown;
 
 use std::sync::Arc;
 

@@ -45,6 +45,7 @@ pub(super) fn registry() -> Registry {
             name: "aws".into(),
             source: Some("hashicorp/aws".into()),
             version: Some(">= 5".into()),
+            aliases: vec!["aws.east".into()],
         }];
         root.resources = vec![Resource {
             mode: ResourceMode::Managed,
@@ -79,6 +80,8 @@ async fn the_page_of_a_module_shows_what_a_caller_needs() {
             "source  = &quot;registry.acme.io/platform/eks/aws&quot;",
             "version = &quot;1.2.0+b1&quot;",
             "# name = …",
+            "# providers = { aws.east = aws.… }",
+            "<code>aws.east</code>",
             "id=\"input_tags\"",
             "&lt;b&gt;bold&lt;/b&gt; &amp; more",
             "id=\"output_arn\"",

@@ -2,6 +2,7 @@
 
 use super::pages::{PAGE, has_all, registry as documented};
 use super::*;
+use crate::domain::text::hex;
 
 #[tokio::test]
 async fn a_session_counts_for_pages_and_never_for_the_api() {
@@ -120,4 +121,70 @@ async fn signing_in_leads_back_to_the_page_that_was_asked_for() {
     assert!(!page.text().contains("TF_TOKEN"), "{}", page.text());
     let expired = registry.get(PAGE, &[("authorization", "Bearer wrong")]).await;
     has_all(&expired.text(), &["Sign in again to see this page", "token is not accepted"]);
+}
+
+/// A request with a form.
+fn form(path: &str, origin: &str, body: String) -> Request<Bytes> {
+    let mut request = Request::new(Bytes::from(body));
+    (*request.method_mut(), *request.uri_mut()) = (Method::POST, path.parse().unwrap());
+    for (name, value) in
+        [("origin", origin), ("content-type", "application/x-www-form-urlencoded"), ("accept", "text/html")]
+    {
+        request.headers_mut().insert(HeaderName::from_static(name), value.parse().unwrap());
+    }
+    request
+}
+
+/// The cookie of a session that began while `access` accepted the token.
+async fn session(registry: &Registry, access: &Access, token: &str) -> String {
+    let (head, body) = form("/login", "https://registry.acme.io", format!("token={token}")).into_parts();
+    let peer = [192, 0, 2, 1].into();
+    let answer = registry.service.sessions.login(access, &head.headers, &body, peer).await.unwrap();
+    Answer::of(answer).await.header("set-cookie").split(';').next().unwrap().to_owned()
+}
+
+/// Without its end, the browser would see no public page either.
+#[tokio::test]
+async fn a_session_that_is_no_longer_accepted_can_be_ended() {
+    let registry = documented();
+    let token = format!("odt_{}", "a".repeat(43));
+    let folder = tempfile::tempdir().unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+    std::fs::write(folder.path().join("ci"), format!("sha256:{}", hex(digest.as_ref()))).unwrap();
+    let tokens_dir = Some(folder.path().to_owned());
+    let before = registry.server.access(AccessSettings { tokens_dir, ..AccessSettings::default() });
+    let cookie = session(&registry, &before, &token).await;
+    let ended = [("cookie", cookie.as_str())];
+    assert_eq!(registry.get(PAGE, &ended).await.status, StatusCode::UNAUTHORIZED);
+    let page = registry.get(&format!("/login?return={PAGE}"), &ended).await.text();
+    has_all(&page, &["Your session is no longer accepted.", "action=\"/logout\"", "type=\"password\""]);
+    assert_eq!(page.matches(&format!("name=\"return\" value=\"{PAGE}\"")).count(), 2, "{page}");
+
+    // The same on the page of an attempt that failed.
+    let mut request = form("/login", "https://evil.example", "token=a".to_owned());
+    request.headers_mut().insert(HeaderName::from_static("cookie"), cookie.parse().unwrap());
+    let peer = Peer { address: [192, 0, 2, 1].into() };
+    let failed = Answer::of(registry.service.handle(request, peer).await).await;
+    assert_eq!(failed.status, StatusCode::FORBIDDEN);
+    has_all(&failed.text(), &["a session of an earlier sign-in", "action=\"/logout\""]);
+
+    // What is not known is not said.
+    let cookie = session(&registry, &before, "user-bob").await;
+    registry.server.set_away(true);
+    let page = registry.get("/login", &[("cookie", &cookie)]).await.text();
+    has_all(&page, &["is not known at the moment", "action=\"/logout\""]);
+    let without = registry.get("/login", &[]).await.text();
+    assert!(!without.contains("/logout") && !without.contains("session of"), "{without}");
+}
+
+#[tokio::test]
+async fn without_https_no_form_signs_in() {
+    let registry = Registry::of("http://registry.acme.io", AccessSettings::default());
+    let page = registry.get("/login", &[]).await.text();
+    has_all(&page, &["Signing in is not possible here", "an https URL in <code>--url</code>"]);
+    assert!(!page.contains("type=\"password\""), "{page}");
+    let request = form("/login", "http://registry.acme.io", "token=user-ann".to_owned());
+    let peer = Peer { address: [192, 0, 2, 1].into() };
+    let refused = Answer::of(registry.service.handle(request, peer).await).await;
+    assert_eq!((refused.status, refused.header("set-cookie")), (StatusCode::FORBIDDEN, ""));
 }

@@ -8,10 +8,11 @@ use url::Url;
 
 use crate::registry::auth::tests::doubles::{Server, jwt};
 use crate::registry::auth::token::Unverified;
-use crate::registry::auth::{Access, AccessSettings, Endpoints};
+use crate::registry::auth::{Access, AccessSettings, Denied, Endpoints};
 use crate::registry::session::attempt::Attempt;
-use crate::registry::session::callback::{Answer, choose, is_answer, tokens};
-use crate::registry::session::{Login, LoginError, LoginSettings};
+use crate::registry::session::callback::{Answer, choose, is_answer, refuses_code, tokens};
+use crate::registry::session::sessions::check_id_token;
+use crate::registry::session::{Login, LoginError, LoginSettings, Refused};
 
 const ISSUER: &str = "https://login.acme.io";
 const CLIENT: &str = "opendepot";
@@ -168,6 +169,24 @@ fn the_answer_to_a_code_has_an_id_token_or_words_for_the_log() {
     assert_eq!(problem(502, "<html>").as_deref(), Some(""));
 }
 
+#[tokio::test]
+async fn only_what_the_browser_brought_counts_as_a_failed_token() {
+    for (status, counts) in [(400, true), (403, true), (401, false), (429, false), (503, false)] {
+        assert_eq!(refuses_code(status), counts, "{status}");
+    }
+    let (access, attempt) = (access(), Attempt::new("/", 0));
+    let wrong = check_id_token(&login(&access), "no JWT", &attempt).await.unwrap_err();
+    for (refused, counts) in [
+        (wrong, true),
+        (Refused::denied(Denied::Unauthenticated("token signature is wrong")), true),
+        (Refused::denied(Denied::identity_provider()), false),
+        (Refused::later("Too many people sign in at the moment: try again."), false),
+        (Refused::provider("The identity provider does not answer: try again."), false),
+    ] {
+        assert_eq!(refused.is_failed_token, counts, "{}", refused.sentence);
+    }
+}
+
 #[test]
 fn an_id_token_is_the_answer_to_one_attempt_of_one_client() {
     let attempt = Attempt::new("/", 1_800_000_000);
@@ -202,8 +221,11 @@ async fn the_access_token_is_taken_if_it_is_for_the_registry() {
     let access = access();
     let issuer = access.issuer(ISSUER).unwrap();
     let token = |aud: &str, iss: &str, filler: usize| {
-        jwt(&json!({"alg": "RS256"}), &json!({"aud": aud, "iss": iss, "f": "x".repeat(filler)}), b"s")
+        let claims = json!({"aud": aud, "iss": iss, "sub": "ann", "f": "x".repeat(filler)});
+        jwt(&json!({"alg": "RS256"}), &claims, b"s")
     };
+    let nameless = jwt(&json!({"alg": "RS256"}), &json!({"aud": "api", "iss": ISSUER}), b"s");
+    let odd = jwt(&json!({"kid": 7}), &json!({"aud": "api", "iss": ISSUER, "sub": "ann"}), b"s");
     let (ours, another) = (token("api", ISSUER, 0), token(CLIENT, ISSUER, 0));
     let (long, foreign) = (token("api", ISSUER, 3000), token("api", "https://evil.io", 0));
     for (access_token, id_token, expected) in [
@@ -213,6 +235,11 @@ async fn the_access_token_is_taken_if_it_is_for_the_registry() {
         (Some(&"opaque".to_owned()), &ours, Ok(&ours)),
         (Some(&foreign), &ours, Ok(&ours)),
         (Some(&long), &ours, Ok(&ours)),
+        (Some(&nameless), &ours, Ok(&ours)),
+        (Some(&odd), &ours, Ok(&ours)),
+        (Some(&ours), &nameless, Ok(&ours)),
+        (Some(&nameless), &another, Ok(&nameless)),
+        (Some(&long), &nameless, Err(StatusCode::BAD_REQUEST)),
         (Some(&another), &another, Err(StatusCode::BAD_GATEWAY)),
         (Some(&foreign), &another, Err(StatusCode::BAD_GATEWAY)),
         (Some(&long), &another, Err(StatusCode::BAD_REQUEST)),

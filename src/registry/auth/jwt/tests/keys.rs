@@ -159,6 +159,25 @@ async fn the_last_good_keys_count_for_an_hour() {
     assert!(ring.keys_for(&header("k"), after(3616)).await.is_ok());
 }
 
+#[tokio::test]
+async fn an_unknown_key_is_refused_only_where_the_keys_were_fetched() {
+    let keys = Keys::of(&[Signer::ec().jwk("k")]);
+    let ring = KeyRing::new("issuer".into(), Box::new(keys.clone()));
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let known = async |kid: &str, seconds| ring.keys_for(&header(kid), after(seconds)).await.map(drop);
+    assert_eq!(known("k", 0).await, Ok(()));
+    keys.stop();
+    assert_eq!(known("new", 61).await, Err(NoKey::Unavailable), "it may be there");
+    assert_eq!(known("k", 61).await, Ok(()));
+    // A set without keys does not take the place of the good one.
+    keys.publish(&[]);
+    assert_eq!(known("new", 122).await, Err(NoKey::Unavailable));
+    assert_eq!(known("k", 122).await, Ok(()));
+    keys.publish(&[Signer::ec().jwk("k")]);
+    assert_eq!(known("new", 183).await, Err(NoKey::Unknown));
+}
+
 #[test]
 fn a_set_has_at_most_64_keys() {
     let (signer, other) = (Signer::ec(), Signer::ec());
