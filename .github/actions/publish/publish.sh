@@ -70,7 +70,15 @@ configure() {
 
 # Appends the version. A version that is already listed counts as success.
 append() {
-  local answer patch='[{"op":"add","path":"/spec/versions/-","value":{"version":"'$VERSION'"}}]'
+  local answer listed patch='[{"op":"add","path":"/spec/versions/-","value":{"version":"'$VERSION'"}}]'
+  # In the other spelling, which the API server takes for another entry.
+  while read -r listed; do
+    if [[ ${listed#v} == "${VERSION#v}" ]]; then
+      LISTED=true
+      echo "$listed is already listed."
+      return
+    fi
+  done < <(k get "modules.$GROUP/$MODULE" -o 'jsonpath={range .spec.versions[*]}{.version}{"\n"}{end}' 2>/dev/null || true)
   if answer=$(k patch "modules.$GROUP/$MODULE" "$MANAGER" --type json -p "$patch" 2>&1); then
     echo "$answer"
   elif [[ $answer == *'Duplicate value'* ]]; then
@@ -184,14 +192,15 @@ wait_for_object() {
   done
 }
 
-# Prints the configuration of a Module or Version that determines the bytes and the location of an object.
+# Prints the configuration of a Module or Version that determines how an archive is fetched, its bytes and the location of the object.
 placement() {
   local object=$1 config=$2 fields
   fields="{$config.storageConfig.s3}{'\n'}{$config.fileFormat}{'\n'}{$config.name}{'\n'}{$config.repoUrl}{'\n'}"
   fields+="{$config.repoOwner}{'\n'}"
+  fields+="{$config.githubClientConfig.useAuthenticatedClient}{'\n'}{$config.githubClientConfig.secretName}{'\n'}"
   read_lines < <(k get "$object" -o "jsonpath=${fields//\'/\"}")
-  local name=${FIELDS[2]:-$MODULE}
-  echo "${FIELDS[0]-} ${FIELDS[1]-} $name ${FIELDS[3]:-https://github.com/${FIELDS[4]-}/$name}"
+  local name=${FIELDS[2]:-$MODULE} signed=${FIELDS[5]-}
+  echo "${FIELDS[0]-} ${FIELDS[1]-} $name ${FIELDS[3]:-https://github.com/${FIELDS[4]-}/$name} ${signed:-false} ${FIELDS[6]-}"
 }
 
 # Waits until an existing Version has the configuration that the manifest may have changed. Until then, its conditions describe

@@ -86,7 +86,8 @@ pub(crate) fn prevented(module: &Value, other_version_exists: bool) -> Option<St
     prevented.then(|| ready.sentence())
 }
 
-/// Whether the Version has the configuration of its Module, as far as it decides the bytes and the location of the object.
+/// Whether the Version has the configuration of its Module, as far as it decides how the archive is fetched, the bytes and the
+/// location of the object.
 pub(crate) fn has_config_of(version: &Value, module: &Value, name: &str) -> bool {
     let config = |object: &Value, pointer: &str| {
         let config = object.pointer(pointer).cloned().unwrap_or_default();
@@ -94,7 +95,12 @@ pub(crate) fn has_config_of(version: &Value, module: &Value, name: &str) -> bool
     };
     let (wanted, current) = (config(module, "/spec/moduleConfig"), config(version, "/spec/moduleConfigRef"));
     // What cannot be read is reported by the conditions.
-    wanted.zip(current).is_none_or(|(wanted, current)| wanted.placement() == current.placement())
+    let fetched_alike = |one: &ModuleConfig, other: &ModuleConfig| {
+        one.authenticated() == other.authenticated() && one.secret_name() == other.secret_name()
+    };
+    wanted.zip(current).is_none_or(|(wanted, current)| {
+        wanted.placement() == current.placement() && fetched_alike(&wanted, &current)
+    })
 }
 
 /// A step of the wait for a Version that exists.
@@ -216,5 +222,10 @@ mod tests {
         assert!(has_config_of(&version, &module, "net"));
         version["spec"]["moduleConfigRef"]["storageConfig"]["s3"]["bucket"] = json!("two");
         assert!(!has_config_of(&version, &module, "net"));
+        let credentials = json!({"useAuthenticatedClient": true, "secretName": "app"});
+        let mut corrected = module.clone();
+        corrected["spec"]["moduleConfig"]["githubClientConfig"] = credentials;
+        let before = json!({"spec": {"moduleConfigRef": module["spec"]["moduleConfig"]}});
+        assert!(!has_config_of(&before, &corrected, "net"));
     }
 }
