@@ -12,9 +12,9 @@ use opendepot_testbed::s3::{S3Failure, S3Fault};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{MutexGuard, watch};
+use tokio::sync::watch;
 
-use crate::support::{SOON, World, heavy, soon};
+use crate::support::{SOON, World, soon};
 
 /// How long a take-over may take after a SIGTERM. Without a release, it takes 13 seconds or more.
 const LEFT: Duration = Duration::from_secs(12);
@@ -43,16 +43,14 @@ fn allow_lease(world: &World) {
     world.apply(&parts.join("---"));
 }
 
-/// A world with a repository of so many versions, in a turn of its own: a leader that renews too late stops.
-async fn world(name: &str, versions: usize) -> (World, Vec<String>, MutexGuard<'static, ()>) {
-    let turn = heavy().await;
+async fn world(name: &str, versions: usize) -> (World, Vec<String>) {
     let world = World::new(name).await;
     allow_lease(&world);
     let repository = world.bed.github.repository(&world.repository("mod")).unwrap();
     let tags: Vec<String> = (0..versions).map(|n| format!("v1.{n}.0")).collect();
     let release = |tag: &String| (tag.clone(), vec![File::new("main.tf", format!("# {tag}\n"))]);
     repository.releases(tags.iter().map(release)).unwrap();
-    (world, tags, turn)
+    (world, tags)
 }
 
 async fn lease(world: &World) -> LeaseSpec {
@@ -89,7 +87,7 @@ fn versions(tags: &[String]) -> Vec<&str> {
 
 #[tokio::test]
 async fn after_a_kill_another_takes_over_and_repeats_only_what_was_in_flight() {
-    let (world, tags, _turn) = world("killed", 30).await;
+    let (world, tags) = world("killed", 30).await;
     let (first, second) = two(&world).await;
     let slow = S3Failure::Delay(Duration::from_millis(300));
     world.bed.s3.inject(S3Fault::new(&world.name, slow).method(Method::PUT));
@@ -118,7 +116,7 @@ async fn after_a_kill_another_takes_over_and_repeats_only_what_was_in_flight() {
 
 #[tokio::test]
 async fn another_takes_over_at_once_when_the_leader_is_told_to_go() {
-    let (world, tags, _turn) = world("left", 2).await;
+    let (world, tags) = world("left", 2).await;
     let (first, second) = two(&world).await;
     // Something is in flight that would take long.
     world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Hang).method(Method::PUT).times(1));
@@ -138,7 +136,7 @@ async fn another_takes_over_at_once_when_the_leader_is_told_to_go() {
 
 #[tokio::test]
 async fn a_leader_that_was_frozen_stores_nothing_when_it_wakes() {
-    let (world, tags, _turn) = world("frozen", 1).await;
+    let (world, tags) = world("frozen", 1).await;
     let (first, second) = two(&world).await;
     world.bed.github.inject(opendepot_testbed::github::Fault::on(
         &world.repository("mod"),
@@ -199,7 +197,7 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut held: watch::
 
 #[tokio::test]
 async fn a_leader_that_is_cut_off_stops_before_its_lease_can_be_taken() {
-    let (world, _, _turn) = world("cut-off", 1).await;
+    let (world, _) = world("cut-off", 1).await;
     let cable = Cable::of(&world).await;
     let first = replica(&world).env("KUBECONFIG", &cable.kubeconfig).start_ready().await.unwrap();
     leads(&first, SOON).await;
@@ -221,7 +219,7 @@ async fn renewed(world: &World) -> (String, jiff::Timestamp) {
 
 #[tokio::test]
 async fn an_api_server_that_hangs_for_a_few_seconds_costs_no_leader() {
-    let (world, _, _turn) = world("hung", 1).await;
+    let (world, _) = world("hung", 1).await;
     let cable = Cable::of(&world).await;
     let first = replica(&world).env("KUBECONFIG", &cable.kubeconfig).start_ready().await.unwrap();
     leads(&first, SOON).await;
@@ -253,7 +251,7 @@ async fn an_api_server_that_hangs_for_a_few_seconds_costs_no_leader() {
 
 #[tokio::test]
 async fn a_standby_that_takes_over_verifies_at_its_usual_pace() {
-    let (world, tags, _turn) = world("standby", 30).await;
+    let (world, tags) = world("standby", 30).await;
     let interval = Duration::from_secs(15);
     let verify = ["--verify-interval", "15s"];
     let first = replica(&world).args(verify).start_ready().await.unwrap();
@@ -278,7 +276,7 @@ async fn a_standby_that_takes_over_verifies_at_its_usual_pace() {
 
 #[tokio::test]
 async fn without_leader_election_there_is_no_lease() {
-    let (world, tags, _turn) = world("alone", 1).await;
+    let (world, tags) = world("alone", 1).await;
     let _operator = world.operator().await;
     world.apply(&world.module("mod").versions(&versions(&tags)));
     world.module_ready("mod").await;
@@ -288,7 +286,7 @@ async fn without_leader_election_there_is_no_lease() {
 
 #[tokio::test]
 async fn an_operator_that_may_not_have_its_lease_says_what_to_do() {
-    let (world, tags, _turn) = world("forbidden", 1).await;
+    let (world, tags) = world("forbidden", 1).await;
     let operator = replica(&world).args(["--lease-name", "another"]).start().unwrap();
     soon(|| async {
         let log = operator.log();

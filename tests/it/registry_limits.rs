@@ -37,7 +37,7 @@ async fn listed(registry: &Registry, path: &str, token: &str) {
     .await;
 }
 
-/// All were refused: so many for want of a good token, and the rest for the limit.
+/// All were refused: so many because their token is wrong, and the rest because of the limit.
 fn only_so_many(statuses: &[u16], least: usize, most: usize) {
     let count = |status| statuses.iter().filter(|one| **one == status).count();
     let (checked, limited) = (count(401), count(429));
