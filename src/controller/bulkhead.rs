@@ -23,7 +23,7 @@ pub struct BulkheadPermit {
 }
 
 /// The key of a tenant with this name.
-pub(crate) fn tenant(name: &str) -> u64 {
+pub(crate) fn tenant(name: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     hasher.finish()

@@ -39,8 +39,9 @@ use crate::version;
 use crate::version::scheduler::FetchScheduler;
 use crate::workdir::Workdir;
 
-/// Maximum number of concurrent reconciles of Versions without a fetch (a HEAD request, a deletion). Of one namespace, half as many,
-/// or as many with requests to the API server only.
+/// Concurrent reconciles of Versions without a fetch (a HEAD request, a deletion): half as many for one namespace in one store,
+/// three quarters for one store, half as many again for all. With requests to the API server only: as many for one namespace, twice
+/// as many for all.
 const LIGHT: usize = 16;
 
 /// How long work in flight may take to end after a signal without leader election.
@@ -205,8 +206,8 @@ async fn version_context(
         scheduler: FetchScheduler::new(flags.max_fetches.into()),
         api: Bulkhead::new(LIGHT * 2, LIGHT),
         light: version::context::LightPermits {
-            namespaces: Bulkhead::new(LIGHT * 8, LIGHT / 2),
-            stores: Bulkhead::new(LIGHT, LIGHT * 3 / 4),
+            shares: Bulkhead::new(LIGHT * 8, LIGHT / 2),
+            stores: Bulkhead::new(LIGHT * 3 / 2, LIGHT * 3 / 4),
         },
         rate_limits: version::rate_limits::RateLimits::default(),
         retries: version::retry::Retries::default(),

@@ -104,8 +104,10 @@ impl VersionClient {
                 }
                 Err(kube::Error::Api(status)) if client::is_conflict(&status) && !last_try => {
                     let before = self.version().generation();
-                    self.rebase(!strikes).await?.ok_or(kube::Error::Api(status))?;
-                    after = Cow::Owned(at_generation(&after, before, self.version().generation()));
+                    let since = self.rebase(!strikes).await?.ok_or(kube::Error::Api(status))?;
+                    if since == Since::Policy {
+                        after = Cow::Owned(at_generation(&after, before, self.version().generation()));
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -128,19 +130,24 @@ impl VersionClient {
 
     /// Writes a fresh `spec.fileName`: other content gets its own key.
     pub(crate) async fn write_file_name(&mut self, file_name: &str) -> Result<(), kube::Error> {
-        self.write_spec(&json!({"fileName": file_name})).await
+        self.write_spec(&json!({"fileName": file_name}), false).await
     }
 
     /// Resets `spec.forceSync`, whose outcome is in the status.
     pub(crate) async fn reset_force(&mut self) -> Result<(), kube::Error> {
-        self.write_spec(&json!({"forceSync": false})).await
+        self.write_spec(&json!({"forceSync": false}), true).await
     }
 
-    async fn write_spec(&mut self, change: &Value) -> Result<(), kube::Error> {
+    /// `ends_request`: whether it ends a request of this generation. One that was set back and made again is another one.
+    async fn write_spec(&mut self, change: &Value, ends_request: bool) -> Result<(), kube::Error> {
         for last_try in [false, false, true] {
             match self.patch(json!({"spec": change})).await {
                 Err(kube::Error::Api(status)) if client::is_conflict(&status) && !last_try => {
-                    self.rebase(true).await?.ok_or(kube::Error::Api(status))?;
+                    match self.rebase(true).await? {
+                        Some(Since::Metadata | Since::Policy) => {}
+                        Some(Since::Generation) if !ends_request => {}
+                        _ => return Err(kube::Error::Api(status)),
+                    }
                 }
                 result => return result,
             }
@@ -150,21 +157,19 @@ impl VersionClient {
 
     /// Reads again after a conflict. `None` when what the decision was made on is no longer so. `any_policy`: whether the
     /// deletion policy is no part of that, unless the Version is deleted.
-    async fn rebase(&mut self, any_policy: bool) -> Result<Option<()>, kube::Error> {
+    async fn rebase(&mut self, any_policy: bool) -> Result<Option<Since>, kube::Error> {
         let fresh = self.api.get(self.current.version.name()).await?;
         let is_terminating = self.raw.metadata.deletion_timestamp.is_some();
-        let [now, before] = [&fresh, &self.raw].map(|raw| raw.data.get("spec"));
-        let has_other_policy = now != before;
-        let unchanged = fresh.metadata.uid == self.raw.metadata.uid
+        let is_same = fresh.metadata.uid == self.raw.metadata.uid
             && fresh.metadata.deletion_timestamp.is_some() == is_terminating
-            && fresh.data.get("status") == self.raw.data.get("status")
-            && (!has_other_policy
-                || any_policy && !is_terminating && without_policy(now) == without_policy(before));
-        if unchanged {
-            self.has_other_policy |= has_other_policy;
+            && fresh.data.get("status") == self.raw.data.get("status");
+        let since = since(&self.raw, &fresh)
+            .filter(|since| is_same && (*since != Since::Policy || any_policy && !is_terminating));
+        if let Some(since) = since {
+            self.has_other_policy |= since == Since::Policy;
             self.take(fresh);
         }
-        Ok(unchanged.then_some(()))
+        Ok(since)
     }
 
     async fn patch(&mut self, change: Value) -> Result<(), kube::Error> {
@@ -196,6 +201,29 @@ impl VersionClient {
     }
 }
 
+/// What has happened to a Version whose spec asks for the same object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    /// Its generation is the same.
+    Metadata,
+    /// The deletion policy has changed, and nothing else.
+    Policy,
+    /// The spec was changed, and changed back.
+    Generation,
+}
+
+/// `None` if the spec asks for something else. A change of the policy is the only one: a second one may be a request that was
+/// made again.
+fn since(before: &DynamicObject, now: &DynamicObject) -> Option<Since> {
+    let [(old, first), (new, last)] =
+        [before, now].map(|raw| (raw.data.get("spec"), raw.metadata.generation));
+    if old == new {
+        return Some(if first == last { Since::Metadata } else { Since::Generation });
+    }
+    let is_next = first.map(|generation| generation + 1) == last;
+    (is_next && without_policy(old) == without_policy(new)).then_some(Since::Policy)
+}
+
 /// A spec without its deletion policy.
 fn without_policy(spec: Option<&Value>) -> Option<Value> {
     let mut spec = spec.cloned()?;
@@ -208,4 +236,27 @@ fn without_policy(spec: Option<&Value>) -> Option<Value> {
 /// The reference of a Version for Events. It names no resourceVersion, with which an Event would aggregate with no other.
 pub(super) fn reference(version: &VersionState) -> ObjectReference {
     ObjectReference { resource_version: None, ..version.object_ref(&()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_made_again_is_told_from_a_change_of_the_policy() {
+        let version = |generation: i64, spec: Value| -> DynamicObject {
+            serde_json::from_value(json!({"metadata": {"generation": generation}, "spec": spec})).unwrap()
+        };
+        let spec = |policy: &str, force: bool| json!({"forceSync": force, "moduleConfigRef": {"deletionPolicy": policy}});
+        let before = version(4, spec("Delete", true));
+        for (generation, spec, expected) in [
+            (4, spec("Delete", true), Some(Since::Metadata)),
+            (6, spec("Delete", true), Some(Since::Generation)),
+            (5, spec("Retain", true), Some(Since::Policy)),
+            (7, spec("Retain", true), None),
+            (5, spec("Delete", false), None),
+        ] {
+            assert_eq!(since(&before, &version(generation, spec)), expected, "{generation}");
+        }
+    }
 }

@@ -28,9 +28,10 @@ use crate::github::GitHub;
 use crate::observe::metrics::Metrics;
 use crate::storage::{Encryption, Found, HeldBack, PutOutcome, Storage, StorageError, StorageRules, Upload};
 
-/// Permits for actions without a download: no namespace and no store can use all of them.
+/// Permits for actions without a download: no store can use all of them, and no namespace all of a store.
 pub struct LightPermits {
-    pub namespaces: Bulkhead,
+    /// By namespace and store.
+    pub shares: Bulkhead,
     pub stores: Bulkhead,
 }
 

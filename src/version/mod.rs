@@ -168,10 +168,11 @@ async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Option<Per
             Some(Permit::Api(ctx.metrics.queued(Queue::LIGHT, permit).await))
         }
         Lane::Light => {
+            let store = version.store_key();
             // The namespace's own first: one whose API requests hang delays no other that uses the same store.
             let permits = async {
-                let own = ctx.light.namespaces.acquire(tenant(version.namespace())).await;
-                [own, ctx.light.stores.acquire(version.store_key()).await]
+                let own = ctx.light.shares.acquire(tenant((version.namespace(), store))).await;
+                [own, ctx.light.stores.acquire(store).await]
             };
             Some(Permit::Light(ctx.metrics.queued(Queue::LIGHT, permits).await))
         }
