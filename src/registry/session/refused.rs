@@ -52,7 +52,7 @@ impl Refused {
 
     pub(super) fn too_long() -> Self {
         Self::bad_request(
-            "This token is too long for a cookie: sign in with a token that has fewer groups or claims.",
+            "This token is too long for a cookie, which holds 3 KiB at most: sign in with a token that has fewer groups or claims.",
         )
     }
 

@@ -18,9 +18,12 @@ pub(super) fn end(now: u64, expires: Option<u64>) -> u64 {
     expires.map_or(longest, |expires| expires.min(longest))
 }
 
-/// Whether a token fits into a cookie.
+/// The longest token of a session, in bytes.
+pub(super) const LONGEST_TOKEN: usize = 3 << 10;
+
+/// Whether a token fits into a cookie. One that is no JWT takes more room.
 pub(super) fn fits(token: &str) -> bool {
-    content(token, 0).len() <= LONGEST_CONTENT
+    token.len() <= LONGEST_TOKEN && content(token, 0).len() <= LONGEST_CONTENT
 }
 
 /// The content of a cookie.
