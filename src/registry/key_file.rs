@@ -56,18 +56,18 @@ impl CurrentKeys {
     /// Reads the file at each interval, as long as it is polled. A file that cannot be used leaves the keys as they are.
     pub async fn watch(self, interval: Duration) {
         let Some(path) = self.path else { return };
-        let mut failing = false;
+        let mut reported = None;
         loop {
             tokio::time::sleep(interval).await;
             let file = path.clone();
             match tokio::task::spawn_blocking(move || read(&file)).await {
                 Ok(Ok(keys)) => {
                     self.keys.store(Arc::new(keys));
-                    failing = false;
+                    reported = None;
                 }
-                Ok(Err(error)) if !failing => {
+                Ok(Err(error)) if reported.as_ref() != Some(&error.to_string()) => {
                     tracing::error!(%error, "the link keys were changed and cannot be used; the old ones are used");
-                    failing = true;
+                    reported = Some(error.to_string());
                 }
                 Ok(Err(_)) | Err(_) => {}
             }
@@ -116,6 +116,35 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(10), changed).await.expect("the new key");
         assert!(keys.load().permits(&old, permit, 1_800_000_000), "the previous key");
+        watched.abort();
+    }
+
+    #[tokio::test]
+    async fn another_problem_of_the_file_is_logged_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, log] = ["key", "log"].map(|name| folder.path().join(name));
+        let writer = Arc::new(std::fs::File::create(&log).unwrap());
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(writer).finish());
+        std::fs::write(&path, "a".repeat(32)).unwrap();
+        let keys = CurrentKeys::new(Some(path.clone())).unwrap();
+        let watched = tokio::spawn(keys.watch(Duration::from_millis(5)));
+        let errors = || {
+            let text = std::fs::read_to_string(&log).unwrap();
+            text.lines().filter(|line| line.contains("ERROR")).count()
+        };
+        let logged = async |count| {
+            while errors() < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // In one step: an empty file is another problem.
+        std::fs::write(folder.path().join("next"), "short").unwrap();
+        std::fs::rename(folder.path().join("next"), &path).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), logged(1)).await.expect("the first problem");
+        std::fs::remove_file(&path).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), logged(2)).await.expect("the second one");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(errors(), 2, "each is logged once");
         watched.abort();
     }
 

@@ -2,12 +2,13 @@
 //!
 //! A request to an unreachable store blocks its caller for many seconds, and with it the permit that others wait for. While a
 //! store does not answer, one request at a time tests whether it is back (half-open), and if that takes long, another one. All
-//! others fail at once with the last error.
+//! others fail at once with the last error. Where all failed requests were for one object, that object alone may hang: others
+//! are still read.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::Cause;
+use super::{Cause, Operation};
 use crate::domain::{Mutex, ObjectLocation, canonical_endpoint};
 
 /// Failures that took less time, such as refused connections, do not open the breaker.
@@ -22,12 +23,14 @@ type Store = (Option<String>, String);
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreakers(Mutex<HashMap<Store, Open>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
+    /// The key of all requests that have failed; `None` if they had different ones.
+    key: Option<String>,
     /// Message of the last failure.
     detail: String,
     /// Since when the last request that tests the store has been under way.
-    half_open: Option<Instant>,
+    tested_since: Option<Instant>,
 }
 
 /// Permission to send a request.
@@ -35,24 +38,34 @@ struct Open {
 pub(super) struct RequestPermit<'a> {
     breakers: &'a CircuitBreakers,
     store: Store,
+    key: String,
     /// Since when the request tests the store, if it does.
     tests_since: Option<Instant>,
 }
 
 impl CircuitBreakers {
     /// Permits a request, or fails with the last error of the store.
-    pub(super) fn permit(&self, location: &ObjectLocation, now: Instant) -> Result<RequestPermit<'_>, Cause> {
+    pub(super) fn permit(
+        &self,
+        operation: Operation,
+        location: &ObjectLocation,
+        now: Instant,
+    ) -> Result<RequestPermit<'_>, Cause> {
         let endpoint = canonical_endpoint(location.endpoint.as_deref(), &location.region);
         let store = (endpoint, location.bucket.clone());
         let tests_since = self.with(|open| {
             let Some(open) = open.get_mut(&store) else { return Ok(None) };
-            if open.half_open.is_some_and(|since| now.duration_since(since) < TEST) {
+            // Reads only: other requests hold a permit that requests to other stores wait for.
+            if operation == Operation::Get && open.key.as_ref().is_some_and(|key| *key != location.key) {
+                return Ok(None);
+            }
+            if open.tested_since.is_some_and(|since| now.duration_since(since) < TEST) {
                 return Err(Cause::Network { detail: open.detail.clone() });
             }
-            open.half_open = Some(now);
-            Ok(open.half_open)
+            open.tested_since = Some(now);
+            Ok(open.tested_since)
         })?;
-        Ok(RequestPermit { breakers: self, store, tests_since })
+        Ok(RequestPermit { breakers: self, store, key: location.key.clone(), tests_since })
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut HashMap<Store, Open>) -> T) -> T {
@@ -63,14 +76,22 @@ impl CircuitBreakers {
 impl RequestPermit<'_> {
     /// Records the result of the request, and how long it took.
     pub(super) fn record<T>(self, result: &Result<T, Cause>, took: Duration) {
-        self.breakers.with(|open| match result {
-            Err(Cause::Network { detail }) if took >= SLOW_FAILURE || open.contains_key(&self.store) => {
+        let slow = took >= SLOW_FAILURE;
+        self.breakers.with(|all| match (result, all.get_mut(&self.store)) {
+            (Err(Cause::Network { detail }), Some(open)) => {
                 // A test by another request continues.
-                open.entry(self.store.clone()).or_default().detail.clone_from(detail);
+                open.detail.clone_from(detail);
+                if slow && open.key.as_ref() != Some(&self.key) {
+                    open.key = None;
+                }
+            }
+            (Err(Cause::Network { detail }), None) if slow => {
+                let (key, detail) = (Some(self.key.clone()), detail.clone());
+                all.insert(self.store.clone(), Open { key, detail, tested_since: None });
             }
             // Nothing was sent.
-            Err(Cause::File { .. }) => {}
-            _ => drop(open.remove(&self.store)),
+            (Err(Cause::File { .. }), _) => {}
+            _ => drop(all.remove(&self.store)),
         });
     }
 }
@@ -81,9 +102,9 @@ impl Drop for RequestPermit<'_> {
         if self.tests_since.is_some() {
             self.breakers.with(|open| {
                 if let Some(open) =
-                    open.get_mut(&self.store).filter(|open| open.half_open == self.tests_since)
+                    open.get_mut(&self.store).filter(|open| open.tested_since == self.tests_since)
                 {
-                    open.half_open = None;
+                    open.tested_since = None;
                 }
             });
         }
@@ -108,7 +129,7 @@ mod tests {
         breakers: &'a CircuitBreakers,
         location: &ObjectLocation,
     ) -> Result<RequestPermit<'a>, Cause> {
-        breakers.permit(location, Instant::now())
+        breakers.permit(Operation::Head, location, Instant::now())
     }
 
     fn silent() -> Result<(), Cause> {
@@ -142,7 +163,8 @@ mod tests {
         let breakers = CircuitBreakers::default();
         permit(&breakers, &place("slow")).unwrap().record(&silent(), SLOW_FAILURE);
         let start = Instant::now();
-        let at = |seconds| breakers.permit(&place("slow"), start + Duration::from_secs(seconds));
+        let at =
+            |seconds| breakers.permit(Operation::Put, &place("slow"), start + Duration::from_secs(seconds));
         let upload = at(0).unwrap();
         assert_eq!(at(4).map(drop), silent());
         let second = at(5).expect("the first one has had its time");
@@ -153,6 +175,33 @@ mod tests {
         drop(at(10).expect("the second one has had its time too"));
         second.record(&Ok(()), SLOW_FAILURE);
         assert!((0..3).all(|_| at(10).is_ok()), "it answers again");
+    }
+
+    #[test]
+    fn an_object_that_hangs_alone_keeps_no_other_from_being_read() {
+        let breakers = CircuitBreakers::default();
+        let get = |key: &str| {
+            let place = ObjectLocation { key: key.into(), ..place("one") };
+            breakers.permit(Operation::Get, &place, Instant::now())
+        };
+        get("a.zip").unwrap().record(&silent(), SLOW_FAILURE);
+        let probe = get("a.zip").unwrap();
+        assert_eq!(get("a.zip").map(drop), silent());
+        let others = (get("b.zip").unwrap(), get("c.zip").unwrap());
+        assert_eq!(
+            permit(&breakers, &ObjectLocation { key: "b.zip".into(), ..place("one") }).map(drop),
+            silent()
+        );
+        others.0.record(&Ok(()), Duration::ZERO);
+        probe.record(&silent(), SLOW_FAILURE);
+        let probe = get("a.zip").unwrap();
+        // A quick failure is none of those that open a breaker.
+        get("b.zip").unwrap().record(&silent(), Duration::ZERO);
+        assert!(get("c.zip").is_ok());
+        others.1.record(&silent(), SLOW_FAILURE);
+        assert_eq!(get("d.zip").map(drop), silent(), "two objects hang: it is the store");
+        probe.record(&Ok(()), SLOW_FAILURE);
+        assert!(get("d.zip").is_ok());
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Storage {
     ) -> Result<T, StorageError> {
         let result = async {
             let start = Instant::now();
-            let permit = self.breakers.permit(location, start)?;
+            let permit = self.breakers.permit(operation, location, start)?;
             let result = request.await;
             permit.record(&result, start.elapsed());
             result

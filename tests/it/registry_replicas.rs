@@ -106,14 +106,14 @@ async fn a_registry_without_its_api_server_serves_on_and_catches_up() {
     assert_eq!(ask(&registry, &format!("old/{SYSTEM}/versions")).await.0, 404);
 }
 
-/// An ingress over plain HTTP: lists come from one replica, locations from another, archives from the first again.
-async fn ingress(lists: &Operator, locations: &Operator) -> SocketAddr {
-    let (lists, locations) = (lists.registry_address().to_owned(), locations.registry_address().to_owned());
+/// An ingress over plain HTTP: lists come from one replica, locations and archives from one each.
+async fn ingress(lists: &Operator, locations: &Operator, archives: &Operator) -> SocketAddr {
+    let replicas = [lists, locations, archives].map(|replica| replica.registry_address().to_owned());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
-            let (lists, locations) = (lists.clone(), locations.clone());
+            let [lists, locations, archives] = replicas.clone();
             tokio::spawn(async move {
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") {
@@ -122,8 +122,14 @@ async fn ingress(lists: &Operator, locations: &Operator) -> SocketAddr {
                 // One request per connection, since the next one may be for the other replica.
                 let head = String::from_utf8(head)?.replacen("\r\n", "\r\nconnection: close\r\n", 1);
                 let path = head.split(' ').nth(1).unwrap_or_default();
-                let mut replica =
-                    TcpStream::connect(if path.ends_with("/download") { locations } else { lists }).await?;
+                let replica = if path.ends_with("/download") {
+                    locations
+                } else if path.contains("/archive/") {
+                    archives
+                } else {
+                    lists
+                };
+                let mut replica = TcpStream::connect(replica).await?;
                 replica.write_all(head.as_bytes()).await?;
                 tokio::io::copy_bidirectional(&mut client, &mut replica).await?;
                 Ok(())
@@ -158,27 +164,46 @@ async fn what_one_replica_lists_another_one_hands_out_a_second_later() {
         .await;
         version
     };
-    let mut waited = false;
-    for number in 1..=19 {
-        let version = appended(number).await;
-        let (known, start) = (listed(&depot, &second, "net").await.unwrap(), Instant::now());
-        let url = depot.archive_url(&second, "net", &version).await.expect("the other replica has it");
-        waited = !known.contains(&version) && start.elapsed() > Duration::from_millis(100);
-        assert!(url.contains(&version));
-        if waited {
-            break;
+    // The replica that is behind gives the location, then the archive for a location of the other one.
+    let located = async |version: &str| {
+        let url = depot.archive_url(&second, "net", version).await.expect("the other replica has it");
+        assert!(url.contains(version));
+    };
+    let streamed = async |version: &str| {
+        let url = depot.archive_url(&first, "net", version).await.unwrap().replace(&first, &second);
+        let answer = depot.get(&url, &[]).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    let mut numbers = 1..;
+    for of_archive in [false, true] {
+        let mut waited = false;
+        for number in numbers.by_ref().take(10) {
+            let version = appended(number).await;
+            let (known, start) = (listed(&depot, &second, "net").await.unwrap(), Instant::now());
+            if of_archive {
+                streamed(&version).await;
+            } else {
+                located(&version).await;
+            }
+            waited = !known.contains(&version) && start.elapsed() > Duration::from_millis(100);
+            if waited {
+                break;
+            }
         }
+        assert!(waited, "the replica was never behind");
     }
-    assert!(waited, "the replica was never behind");
 
-    let address = ingress(&ahead, &behind).await;
-    let settings = depot.file("settings.tfrc");
-    let services = format!("{{ \"modules.v1\" = \"http://{address}/v1/modules/\" }}");
-    std::fs::write(&settings, format!("host \"registry.test\" {{\n  services = {services}\n}}\n")).unwrap();
-    for (number, client) in (20..).zip(depot.installers("registry.test", "net", "~> 1.20")) {
-        let client = client.env("TF_CLI_CONFIG_FILE", &settings);
-        let version = appended(number).await;
-        installs(&client, &version);
+    for (number, (locations, archives)) in (30..).step_by(2).zip([(&behind, &ahead), (&ahead, &behind)]) {
+        let address = ingress(&ahead, locations, archives).await;
+        let settings = depot.file("settings.tfrc");
+        let services = format!("{{ \"modules.v1\" = \"http://{address}/v1/modules/\" }}");
+        std::fs::write(&settings, format!("host \"registry.test\" {{\n  services = {services}\n}}\n"))
+            .unwrap();
+        for (number, client) in (number..).zip(depot.installers("registry.test", "net", "~> 1.30")) {
+            let client = client.env("TF_CLI_CONFIG_FILE", &settings);
+            let version = appended(number).await;
+            installs(&client, &version);
+        }
     }
     // What no replica has is waited for no longer than that.
     let start = Instant::now();

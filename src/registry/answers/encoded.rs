@@ -52,7 +52,11 @@ pub(crate) fn accepts_gzip(request: &HeaderMap) -> bool {
     for part in values.flat_map(|value| value.split(',')) {
         let mut fields = part.split(';').map(str::trim);
         let coding = fields.next().unwrap_or_default();
-        let weight = fields.find_map(|field| field.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
+        let weight = fields.find_map(|field| {
+            let (name, value) = field.split_once('=')?;
+            name.eq_ignore_ascii_case("q").then_some(value)
+        });
+        let weight = weight.map_or(Ok(1.0), str::parse::<f32>);
         let accepted = weight.is_ok_and(|weight| weight > 0.0);
         if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") {
             return accepted;
@@ -81,6 +85,8 @@ mod tests {
             ("*;q=0", false),
             ("gzip;q=0", false),
             ("gzip;q=0.000, *", false),
+            ("gzip;Q=0", false),
+            ("gzip; Q=0.5", true),
             ("identity", false),
             ("gzip;q=x", false),
             ("", false),

@@ -20,7 +20,7 @@ use crate::registry::http::answer::{answer, error, retry_after, set};
 use crate::registry::http::entity_tag::is_cached;
 use crate::registry::http::{Body, MinimumRate, Peer};
 use crate::registry::metrics::RegistryMetrics;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Cause, Storage, StorageError};
 
 /// How long a client may use the URL that it is redirected to.
 const SIGNED_FOR: Duration = Duration::from_mins(2);
@@ -66,7 +66,8 @@ impl Downloads {
         Self { storage, routes, slots, metrics }
     }
 
-    /// Answers a request. `done` is called when the answer has ended, or its client is gone.
+    /// Answers a request. `done` is called when the answer has ended, or its client is gone. If the client is gone before there
+    /// is an answer, `done` is dropped.
     pub async fn answer(
         &self,
         download: Download<'_>,
@@ -223,11 +224,16 @@ fn failed(failed: &Failed) -> Response<Body> {
 }
 
 fn store_error(error: &StorageError) -> Response<Body> {
+    let answered = matches!(
+        error.cause,
+        Cause::WrongRegion { .. } | Cause::InvalidBucket | Cause::Other { status: Some(_), .. }
+    );
     match kind(&error.cause) {
-        "denied" | "credentials" => {
+        "missing" => failed(&Failed::Missing),
+        "throttled" => unavailable("the store is busy", "The store asks for fewer requests.\n", 10),
+        kind if answered || matches!(kind, "denied" | "credentials") => {
             unavailable("the store refused", "The store refused to hand out the archive.\n", 60)
         }
-        "throttled" => unavailable("the store is busy", "The store asks for fewer requests.\n", 10),
         _ => unavailable("the store does not answer", "The store does not answer.\n", 10),
     }
 }

@@ -64,6 +64,7 @@ impl Failed {
 /// The label of a cause in the metric.
 pub(super) fn kind(cause: &Cause) -> &'static str {
     match cause {
+        Cause::BucketMissing => "missing",
         Cause::AccessDenied { .. } | Cause::Kms { .. } => "denied",
         Cause::CredentialsMissing
         | Cause::CredentialsUnavailable { .. }
@@ -110,7 +111,12 @@ async fn attempt(
     archive: &Archive,
     range: Option<(u64, u64)>,
 ) -> Result<Opened, Failed> {
-    let object = storage.get(location, range).await.map_err(Failed::Storage)?.ok_or(Failed::Missing)?;
+    let failed = |error: StorageError| match error.cause {
+        // The recorded object has these bytes.
+        Cause::Other { status: Some(416), .. } if range.is_some() => Failed::Differs,
+        _ => Failed::Storage(error),
+    };
+    let object = storage.get(location, range).await.map_err(failed)?.ok_or(Failed::Missing)?;
     if !is_recorded(&object, archive, range) {
         return Err(Failed::Differs);
     }

@@ -13,7 +13,7 @@ pub(super) enum Selection {
 }
 
 /// What `Range` and `If-Range` select of `size` bytes. A header that is not understood, and one with several ranges, selects
-/// everything.
+/// everything, and so does one that names all bytes: only the whole object comes with its checksum.
 pub(super) fn select(headers: &HeaderMap, size: u64, etag: &str) -> Selection {
     let Some(range) = single(headers, &header::RANGE) else { return Selection::Whole };
     // A part of other content must not be appended to what the client has.
@@ -45,7 +45,13 @@ fn parse(range: &str, size: u64) -> Option<Selection> {
     if first > last {
         return None;
     }
-    Some(if first < size { Selection::Part(first, last.min(size - 1)) } else { Selection::Unsatisfiable })
+    Some(if first >= size {
+        Selection::Unsatisfiable
+    } else if first == 0 && last >= size - 1 {
+        Selection::Whole
+    } else {
+        Selection::Part(first, last.min(size - 1))
+    })
 }
 
 /// A number of digits only. One that is too large is beyond every object.
@@ -81,7 +87,12 @@ mod tests {
             ("bytes=2-", Part(2, 9)),
             ("bytes=2-99999999999999999999999", Part(2, 9)),
             ("bytes=-3", Part(7, 9)),
-            ("bytes=-30", Part(0, 9)),
+            ("bytes=0-8", Part(0, 8)),
+            ("bytes=0-", Whole),
+            ("bytes=0-9", Whole),
+            ("bytes=0-99", Whole),
+            ("bytes=-10", Whole),
+            ("bytes=-30", Whole),
             ("bytes=10-", Unsatisfiable),
             ("bytes=10-20", Unsatisfiable),
             ("bytes=99999999999999999999999-", Unsatisfiable),
@@ -124,7 +135,11 @@ mod tests {
         fn an_explicit_range_selects_what_it_names(first in 0..100_u64, length in 1..100_u64, size in 1..100_u64) {
             let last = first + length - 1;
             let selection = select(&headers(&[("range", &format!("bytes={first}-{last}"))]), size, ETAG);
-            let expected = if first < size { Selection::Part(first, last.min(size - 1)) } else { Selection::Unsatisfiable };
+            let expected = match (first, last.min(size - 1)) {
+                (first, _) if first >= size => Selection::Unsatisfiable,
+                (0, last) if last == size - 1 => Selection::Whole,
+                (first, last) => Selection::Part(first, last),
+            };
             prop_assert_eq!(selection, expected);
         }
 

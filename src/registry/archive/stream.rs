@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::Stream as _;
@@ -11,6 +12,9 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::slots::Slot;
 use crate::registry::metrics::RegistryMetrics;
 use crate::storage::ObjectBody;
+
+/// A store that sends nothing for this long has stopped. Slow streams are cut later than that.
+const SILENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 /// How an archive was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub(super) struct Streamed {
     rest: ObjectBody,
     left: u64,
     sent: u64,
+    /// Since when the store sends nothing, although the client takes bytes.
+    waiting: Option<Instant>,
     status: u16,
     metrics: RegistryMetrics,
     done: Option<Done>,
@@ -90,13 +96,21 @@ impl Streamed {
     ) -> Self {
         metrics.streams.inc();
         let first = Some(first);
-        Self { first, rest, left: length, sent: 0, status, metrics, done: Some(done), _slot: slot }
+        let done = Some(done);
+        Self { first, rest, left: length, sent: 0, waiting: None, status, metrics, done, _slot: slot }
     }
 
     fn cut(&mut self, reason: &dyn fmt::Display) -> Result<Frame<Bytes>, CutShort> {
         self.metrics.s3_error("cut");
         tracing::warn!(%reason, sent = self.sent, missing = self.left, "an archive was cut while it was streamed");
         Err(CutShort)
+    }
+
+    /// Whether the store has sent nothing for long. Bytes that have arrived meanwhile wait for a slow client.
+    fn has_stopped(&mut self) -> bool {
+        self.left > 0
+            && self.waiting.is_some_and(|since| since.elapsed() >= SILENCE)
+            && Pin::new(&mut self.rest).poll_next(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 }
 
@@ -111,7 +125,14 @@ impl Body for Streamed {
         let next = match self.first.take() {
             Some(first) => Some(Ok(first)),
             None if self.left == 0 => return Poll::Ready(None),
-            None => std::task::ready!(Pin::new(&mut self.rest).poll_next(cx)),
+            None => {
+                let Poll::Ready(next) = Pin::new(&mut self.rest).poll_next(cx) else {
+                    self.waiting.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                };
+                self.waiting = None;
+                next
+            }
         };
         Poll::Ready(match next {
             Some(Ok(chunk)) => match self.left.checked_sub(chunk.len() as u64) {
@@ -140,6 +161,9 @@ impl Body for Streamed {
 impl Drop for Streamed {
     fn drop(&mut self) {
         self.metrics.streams.dec();
+        if self.has_stopped() {
+            drop(self.cut(&"the store stopped sending"));
+        }
         if let Some(done) = self.done.take() {
             done(Outcome { way: Way::Stream, status: self.status, bytes: self.sent });
         }

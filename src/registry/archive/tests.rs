@@ -270,9 +270,13 @@ async fn one_range_is_passed_on() {
     assert_eq!(answered.body().await.0.as_deref(), Ok("ive"));
     assert!(store.requests()[0].contains("range: bytes=4-6\r\n"));
 
-    for (answer, status) in [(whole(), 200), (part("0-2/7", "arc"), 503), (part("2-4/8", "chi"), 503)] {
+    let truncated = refused("416 Range Not Satisfiable", "InvalidRange");
+    for (answer, status) in
+        [(whole(), 200), (part("0-2/7", "arc"), 503), (part("2-4/8", "chi"), 503), (truncated, 503)]
+    {
         let (_, answered) = streamed(std::slice::from_ref(&answer), &[("range", "bytes=2-4")]).await;
         assert_eq!(answered.answer.status(), status, "{answer}");
+        assert_eq!(answered.counted("opendepot_registry_s3_errors_total{kind=\"differs\"} 1"), status == 503);
     }
     let (store, answered) = streamed(&[], &[("range", "bytes=7-")]).await;
     assert_eq!(answered.answer.status(), StatusCode::RANGE_NOT_SATISFIABLE);
@@ -315,7 +319,9 @@ async fn missing_and_refused_objects_are_told_apart() {
         (refused("404 Not Found", "NoSuchKey"), "missing", "archive is being restored"),
         (refused("403 Forbidden", "AccessDenied"), "denied", "the store refused"),
         (refused("403 Forbidden", "InvalidAccessKeyId"), "credentials", "the store refused"),
-        (refused("404 Not Found", "NoSuchBucket"), "other", "the store does not answer"),
+        (refused("404 Not Found", "NoSuchBucket"), "missing", "archive is being restored"),
+        (refused("301 Moved Permanently", "PermanentRedirect"), "other", "the store refused"),
+        (refused("405 Method Not Allowed", "MethodNotAllowed"), "other", "the store refused"),
     ] {
         let (store, answered) = streamed(std::slice::from_ref(&answer), &[]).await;
         assert_eq!(answered.answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{answer}");
@@ -344,6 +350,40 @@ async fn a_cut_body_does_not_end_well() {
         assert!(body.is_err(), "{answer}: {body:?}");
         assert!(outcome.is_some_and(|outcome| outcome.bytes < 7), "{answer}");
         assert_eq!(metrics.streams.get(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_stops_is_counted_and_a_client_that_stops_is_not() {
+    // What else the store sends after the client has asked for it.
+    for (rest, stopped) in [("", true), ("hive", false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (asks, is_asked) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            stream.write_all(found("content-length: 7", "arc").as_bytes()).await.unwrap();
+            is_asked.await.unwrap();
+            stream.write_all(rest.as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let store = Store { endpoint, requests: Arc::default() };
+        let mut answered = asked(&store, (Mode::Stream, &[]), Method::GET, &[]).await;
+        let mut body = std::mem::take(answered.answer.body_mut());
+        let first = body.frame().await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "arc");
+        assert!(futures::poll!(body.frame()).is_pending());
+        asks.send(()).unwrap();
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        drop(body);
+        let cut = "opendepot_registry_s3_errors_total{kind=\"cut\"} 1";
+        assert_eq!(answered.counted(cut), stopped, "{rest}");
+        let outcome = answered.outcome.lock().unwrap().take();
+        assert_eq!(outcome, Some(Outcome { way: Way::Stream, status: 200, bytes: 3 }));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Remembers the answers of reviews, and lets one request at a time ask for each key.
+//! Remembers the answers of reviews, and lets one request at a time ask for each pair of keys.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -26,7 +26,7 @@ pub(super) struct Times {
 }
 
 /// Where the answer is kept. A no may need a narrower key than a yes: see [`Asked`](super::Asked).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Keys {
     pub yes: Key,
     pub no: Key,
@@ -68,8 +68,9 @@ struct State<Y, N> {
     /// Apart, so that a flood of refusals evicts no permission.
     no: Bounded<Key, (N, Instant)>,
     failed: Bounded<Key, (Failure, Instant)>,
-    /// By the key of a no. Each ends with the task that holds the sender.
-    open: HashMap<Key, watch::Receiver<Option<Outcome<Y, N>>>>,
+    /// By both keys: while the holder of an address changes, two requests for it may ask about different objects. Each ends with
+    /// the task that holds the sender.
+    open: HashMap<Keys, watch::Receiver<Option<Outcome<Y, N>>>>,
 }
 
 pub(super) struct ReviewCache<Y, N> {
@@ -120,7 +121,7 @@ where
             if let Some(outcome) = state.known(&keys, now) {
                 return (outcome, false);
             }
-            if let Some(receiver) = state.open.get(&keys.no) {
+            if let Some(receiver) = state.open.get(&keys) {
                 (receiver.clone(), false)
             } else {
                 if let Err(denied) = admit() {
@@ -143,7 +144,7 @@ where
         F: Future<Output = Answer<Y, N>> + Send + 'static,
     {
         let (sender, receiver) = watch::channel(None);
-        state.open.insert(keys.no, receiver.clone());
+        state.open.insert(keys, receiver.clone());
         let open = Open { cache: Arc::clone(self), keys };
         tokio::spawn(async move {
             let answer = review.await;
@@ -226,6 +227,6 @@ where
     N: Clone + Send + Sync + 'static,
 {
     fn drop(&mut self) {
-        self.cache.state.lock().open.remove(&self.keys.no);
+        self.cache.state.lock().open.remove(&self.keys);
     }
 }

@@ -1,18 +1,24 @@
 //! Links to archives, and the answers to them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, Method, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Service;
 use super::log::ArchiveLine;
 use crate::domain::Address;
-use crate::registry::archive::{Download, Outcome};
+use crate::registry::archive::{Download, Outcome, Way};
 use crate::registry::http::{Body, Peer};
 use crate::registry::index::ServedVersion;
 use crate::registry::link::Permit;
+use crate::registry::metrics::{Endpoint, RegistryMetrics};
 use crate::registry::path::{self, ArchivePath};
 use crate::registry::responses;
+
+/// How long after now a link may expire: two windows, and five minutes by which the clock of its replica may be ahead.
+const LONGEST: u64 = 900;
 
 impl Service {
     /// The value of `X-Terraform-Get`. The checksum makes both clients refuse any other bytes.
@@ -38,16 +44,15 @@ impl Service {
         headers: &HeaderMap,
         peer: Peer,
     ) -> Response<Body> {
-        let line = ArchiveLine::start(asked.address.clone(), &asked.release);
-        let module = self.index.get(&asked.address);
-        let version = module.as_ref().and_then(|module| module.stored(&asked.release));
-        // A MAC is computed in any case: the time does not tell whether the version exists.
-        let unknown = [0; 32];
-        let sha256 = version.map_or(&unknown, |version| &version.archive.sha256);
-        let permit = Permit { address: &asked.address, release: &asked.release, sha256 };
-        let valid = self.keys.load().permits(asked.link, permit, now());
-        let named = |version: &&ServedVersion| file_name(&asked.address, version) == asked.file;
-        let Some(version) = version.filter(named).filter(|_| valid) else {
+        let line = Recorded::start(asked, &self.metrics);
+        let look = || self.permitted(asked);
+        // Another replica may have made it for what this one has not seen yet. The clients do not ask again.
+        let found = if may_become_valid(asked.link, now()) {
+            self.index.find_unidentified(peer.network(), look).await
+        } else {
+            look()
+        };
+        let Some(version) = found else {
             line.write(Outcome::refused(403));
             return responses::link_refused();
         };
@@ -58,6 +63,55 @@ impl Service {
         let download = Download { archive: &version.archive, method, headers, link: asked.link, peer };
         self.downloads.answer(download, move |outcome| line.write(outcome)).await
     }
+
+    /// The version that a valid link permits to download.
+    fn permitted(&self, asked: &ArchivePath<'_>) -> Option<ServedVersion> {
+        let module = self.index.get(&asked.address);
+        let version = module.as_ref().and_then(|module| module.stored(&asked.release));
+        // A MAC is computed in any case: the time does not tell whether the version exists.
+        let unknown = [0; 32];
+        let sha256 = version.map_or(&unknown, |version| &version.archive.sha256);
+        let permit = Permit { address: &asked.address, release: &asked.release, sha256 };
+        let valid = self.keys.load().permits(asked.link, permit, now());
+        let named = |version: &&ServedVersion| file_name(&asked.address, version) == asked.file;
+        version.filter(named).filter(|_| valid).cloned()
+    }
+}
+
+/// The line of a request, which is written and counted with status 499 if the client leaves before there is an answer.
+struct Recorded {
+    line: Option<ArchiveLine>,
+    metrics: RegistryMetrics,
+    start: Instant,
+}
+
+impl Recorded {
+    fn start(asked: &ArchivePath<'_>, metrics: &RegistryMetrics) -> Self {
+        let line = ArchiveLine::start(asked.address.clone(), &asked.release);
+        Self { line: Some(line), metrics: metrics.clone(), start: Instant::now() }
+    }
+
+    fn write(mut self, outcome: Outcome) {
+        if let Some(line) = self.line.take() {
+            line.write(outcome);
+        }
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        // A panic is counted as such.
+        let Some(line) = self.line.take().filter(|_| !std::thread::panicking()) else { return };
+        self.metrics.answered(Endpoint::Archive, 499, self.start.elapsed());
+        line.write(Outcome { way: Way::Memory, status: 499, bytes: 0 });
+    }
+}
+
+/// Whether a link has the form and an expiry of those that replicas make.
+fn may_become_valid(link: &str, now: u64) -> bool {
+    let decoded = URL_SAFE_NO_PAD.decode(link).unwrap_or_default();
+    let expiry = decoded.first_chunk().map_or(0, |expiry| u64::from(u32::from_be_bytes(*expiry)));
+    decoded.len() == 20 && now < expiry && expiry <= now + LONGEST
 }
 
 /// `NAME-VERSION.EXT`, from which the clients derive nothing: people read it.

@@ -47,11 +47,11 @@ struct Window {
 pub(super) enum Phase {
     /// From the first byte until the first request is read: handshake and headers.
     Fresh,
-    /// No request.
+    /// No request. The end of an answer may be in a buffer still.
     Idle,
     /// A request has begun.
     Headers,
-    /// A request is read completely, and its answer is not sent yet.
+    /// A request is read completely, and its answer has not ended.
     Busy,
 }
 
@@ -112,6 +112,10 @@ impl Activity {
         let mut state = self.state.lock();
         state.sent += bytes as u64;
         state.blocked = None;
+        if state.phase == Phase::Idle {
+            // The end of an answer that was in a buffer.
+            state.since = Instant::now();
+        }
     }
 
     /// The socket takes no bytes at the moment.
@@ -130,7 +134,7 @@ impl Activity {
         state.rate = Some(Window { rate, since: Instant::now(), sent_before: state.sent });
     }
 
-    /// The answer was handed over to the socket.
+    /// The answer was handed over to be sent. Its end may be in a buffer still.
     pub(super) fn answered(&self) {
         let mut state = self.state.lock();
         (state.phase, state.since, state.rate) = (Phase::Idle, Instant::now(), None);
@@ -146,10 +150,11 @@ impl Activity {
         self.state.lock().phase == Phase::Fresh
     }
 
-    /// Since when the connection waits for its client, if no request is running.
+    /// Since when the connection waits for its client, if no request is running and no answer is being sent.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         let state = self.state.lock();
-        (state.phase != Phase::Busy && !self.evicted.load(Ordering::Relaxed)).then_some(state.since)
+        let is_waiting = state.phase != Phase::Busy && state.blocked.is_none();
+        (is_waiting && !self.evicted.load(Ordering::Relaxed)).then_some(state.since)
     }
 
     /// When the connection has taken too long, unless something happens before. Checks the rate of an answer on the way.
@@ -157,8 +162,8 @@ impl Activity {
         let mut state = self.state.lock();
         let phase = match state.phase {
             Phase::Fresh | Phase::Headers => Some((state.since + limits.headers, Cut::Headers)),
-            Phase::Idle => Some((state.since + limits.idle, Cut::Idle)),
-            Phase::Busy => None,
+            Phase::Idle if state.blocked.is_none() => Some((state.since + limits.idle, Cut::Idle)),
+            Phase::Idle | Phase::Busy => None,
         };
         let stalled = state.blocked.map(|since| (since + limits.stall, Cut::Stalled));
         let slow = state.slow(now);
@@ -233,6 +238,21 @@ mod tests {
         activity.received(1);
         assert_eq!(cut(&activity, after(9)), None);
         assert_eq!(cut(&activity, after(10)), Some(Cut::Headers));
+    }
+
+    #[test]
+    fn a_connection_that_sends_the_end_of_an_answer_is_not_idle() {
+        let limits = Limits { stall: Limits::default().idle * 2, ..Limits::default() };
+        let next = |activity: &Activity| activity.deadline(&limits, Instant::now()).map(|(_, cut)| cut);
+        let activity = Activity::new();
+        activity.begun();
+        activity.blocked();
+        activity.answered();
+        let answered = Instant::now();
+        assert_eq!((next(&activity), activity.waiting_since()), (Some(Cut::Stalled), None));
+        activity.sent(1);
+        assert_eq!(next(&activity), Some(Cut::Idle));
+        assert!(activity.waiting_since().is_some_and(|since| since >= answered), "idle from its last byte");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
     pair: ArcSwap<Pair>,
-    /// What was read last, whether it can be used or not.
+    /// What the pair was read from.
     content: Mutex<Content>,
 }
 
@@ -88,33 +88,42 @@ impl Tls {
         loop {
             tokio::time::sleep(interval).await;
             let tls = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || tls.read_again()).await {
-                Ok(Ok(true)) => {
-                    reported = None;
-                    let not_after = self.not_after().map(|time| time.to_string());
-                    tracing::info!(not_after, "read a new TLS certificate");
-                }
-                Ok(Err(error)) if reported.as_ref() != Some(&error.to_string()) => {
-                    let not_after = self.not_after().map(|time| time.to_string());
+            let Ok(outcome) = tokio::task::spawn_blocking(move || tls.read_again()).await else { continue };
+            if !is_news(&outcome, &mut reported) {
+                continue;
+            }
+            let not_after = self.not_after().map(|time| time.to_string());
+            match outcome {
+                Ok(_) => tracing::info!(not_after, "read a new TLS certificate"),
+                Err(error) => {
                     tracing::error!(%error, not_after, "the TLS certificate was changed and cannot be used; the old one is served");
-                    reported = Some(error.to_string());
                 }
-                Ok(Ok(false) | Err(_)) | Err(_) => {}
             }
         }
     }
 
-    /// Whether a new pair was read. What cannot be used is an error once.
-    fn read_again(&self) -> Result<bool, TlsError> {
+    /// Whether a new pair was read: otherwise the files hold the one that is served.
+    pub(super) fn read_again(&self) -> Result<bool, TlsError> {
         let found = read(&self.certificate, &self.key)?;
         let mut content = self.content.lock();
         if *content == found {
             return Ok(false);
         }
+        self.pair.store(Arc::new(pair(&self.certificate, &self.key, &found)?));
         *content = found;
-        self.pair.store(Arc::new(pair(&self.certificate, &self.key, &content)?));
         Ok(true)
     }
+}
+
+/// Whether the log has to show this outcome: a new pair, or a problem. One that stays is shown once.
+pub(super) fn is_news(outcome: &Result<bool, TlsError>, reported: &mut Option<String>) -> bool {
+    let problem = outcome.as_ref().err().map(ToString::to_string);
+    let is_news = match outcome {
+        Ok(is_new) => *is_new,
+        Err(_) => problem != *reported,
+    };
+    *reported = problem;
+    is_news
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<Content, TlsError> {

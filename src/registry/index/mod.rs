@@ -7,15 +7,18 @@ pub mod served;
 mod states;
 #[cfg(test)]
 mod tests;
+mod waits;
 pub mod watch;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::domain::Address;
+use waits::Waits;
 
 pub use entry::{Entry, Missing, WhyMissing};
 pub use fold::{Change, Fold, Update};
@@ -24,7 +27,7 @@ pub use states::{NotServed, States};
 
 /// How long a request waits for a module or version that this replica has not seen yet: another replica may have listed it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Maximum number of requests that wait.
+/// Maximum number of requests that wait, of those with an identity and of those without one.
 const WAITING: usize = 256;
 
 /// The served modules.
@@ -34,6 +37,8 @@ pub struct Index {
     /// Changes with each update.
     updated: signal::Sender<u64>,
     waiting: Semaphore,
+    /// Requests without an identity, apart from the others.
+    unidentified: Waits,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +57,12 @@ type Holder = (Box<str>, Arc<ServedModule>);
 
 impl Default for Index {
     fn default() -> Self {
-        Self { modules: RwLock::default(), updated: signal::Sender::new(0), waiting: Semaphore::new(WAITING) }
+        Self {
+            modules: RwLock::default(),
+            updated: signal::Sender::new(0),
+            waiting: Semaphore::new(WAITING),
+            unidentified: Waits::default(),
+        }
     }
 }
 
@@ -72,12 +82,26 @@ impl Index {
         address: &Address,
         find: impl Fn(&Arc<ServedModule>) -> Option<T>,
     ) -> Option<T> {
-        let mut updated = self.updated.subscribe();
         let look = || self.get(address).as_ref().and_then(&find);
+        self.wait_for(look, || self.waiting.try_acquire().ok()).await
+    }
+
+    /// What `look` finds, now or after an update within two seconds, for a request without an identity. Few of one client wait.
+    pub async fn find_unidentified<T>(&self, peer: IpAddr, look: impl Fn() -> Option<T>) -> Option<T> {
+        self.wait_for(look, || self.unidentified.begin(peer)).await
+    }
+
+    /// `begin` permits the wait, and what it returns is held as long.
+    async fn wait_for<T, W>(
+        &self,
+        look: impl Fn() -> Option<T>,
+        begin: impl FnOnce() -> Option<W>,
+    ) -> Option<T> {
+        let mut updated = self.updated.subscribe();
         if let Some(found) = look() {
             return Some(found);
         }
-        let _waiting = self.waiting.try_acquire().ok()?;
+        let _waiting = begin()?;
         let wait = async {
             loop {
                 // An error means that the process ends.

@@ -111,6 +111,16 @@ async fn a_review_goes_on_when_its_caller_gives_up() {
 }
 
 #[tokio::test]
+async fn a_review_of_another_object_is_not_shared() {
+    let cache = Arc::new(Cache::new(9, TIMES));
+    let first = cache.ask(keys(1, 3), Instant::now(), || Ok(()), std::future::pending);
+    assert!(tokio::time::timeout(Duration::from_millis(1), first).await.is_err());
+    let other = cache.ask(keys(2, 3), Instant::now(), || Ok(()), || async { yes(None) });
+    let other = tokio::time::timeout(Duration::from_secs(10), other).await;
+    assert_eq!(other.expect("a review of its own"), (Ok(Ok("ann")), true));
+}
+
+#[tokio::test]
 async fn a_review_that_panics_blocks_no_other() {
     let (cache, keys) = (Arc::new(Cache::new(9, TIMES)), keys(1, 1));
     let broken = cache.ask(keys, Instant::now(), || Ok(()), || async { panic!("a broken review") }).await;

@@ -1,6 +1,29 @@
 //! Metrics and the access log.
 
+use futures::FutureExt as _;
+use tracing::subscriber::DefaultGuard;
+
 use super::*;
+
+fn counted(metrics: &RegistryMetrics) -> Vec<String> {
+    let mut registry = prometheus_client::registry::Registry::with_prefix("opendepot_registry");
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let names = [
+        "opendepot_registry_requests_",
+        "opendepot_registry_downloads_",
+        "opendepot_registry_module_downloads_",
+    ];
+    let is_counter = |line: &&str| names.iter().any(|name| line.starts_with(name));
+    let mut lines: Vec<String> = text.lines().filter(is_counter).map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+fn of_requests(endpoint: &str, code: u16) -> String {
+    format!("opendepot_registry_requests_total{{endpoint=\"{endpoint}\",code=\"{code}\"}} 1")
+}
 
 #[tokio::test]
 async fn requests_and_downloads_are_counted() {
@@ -13,24 +36,6 @@ async fn requests_and_downloads_are_counted() {
     registry.get("/none", &[]).await;
     registry.service.refused(StatusCode::BAD_REQUEST);
     registry.service.panicked();
-    let counted = |metrics: &RegistryMetrics| {
-        let mut registry = prometheus_client::registry::Registry::with_prefix("opendepot_registry");
-        metrics.register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let names = [
-            "opendepot_registry_requests_",
-            "opendepot_registry_downloads_",
-            "opendepot_registry_module_downloads_",
-        ];
-        let is_counter = |line: &&str| names.iter().any(|name| line.starts_with(name));
-        let mut lines: Vec<String> = text.lines().filter(is_counter).map(str::to_owned).collect();
-        lines.sort();
-        lines
-    };
-    let of_requests = |endpoint: &str, code: u16| {
-        format!("opendepot_registry_requests_total{{endpoint=\"{endpoint}\",code=\"{code}\"}} 1")
-    };
     assert_eq!(
         counted(&registry.service.metrics),
         [
@@ -54,6 +59,20 @@ async fn requests_and_downloads_are_counted() {
 #[derive(Clone, Default)]
 struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
 
+impl Log {
+    /// Collects until the guard is dropped.
+    fn start() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
@@ -67,10 +86,7 @@ impl std::io::Write for Log {
 
 #[tokio::test]
 async fn each_download_and_each_archive_is_a_line_without_secrets() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::start();
     let registry = Registry::new();
     let agent = format!("OpenTofu/{}", "9".repeat(500));
     registry.get(&format!("{ADDRESS}/1.0.0/download"), &[BOB, ("user-agent", &agent)]).await;
@@ -83,7 +99,7 @@ async fn each_download_and_each_archive_is_a_line_without_secrets() {
         located.header("x-terraform-get").strip_prefix("https://registry.acme.io").unwrap().to_owned();
     registry.get(&location, &[]).await;
     registry.get(&location.replace("/eks-1.0.0", "/x"), &[]).await;
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     let lines: Vec<Value> =
         text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"].clone()).collect();
     let of = |message: &str| lines.iter().filter(|line| line["message"] == message).collect::<Vec<_>>();
@@ -116,4 +132,19 @@ async fn each_download_and_each_archive_is_a_line_without_secrets() {
     for secret in ["user-ann", "user-bob", "token=secret", "/archive/", "Signature", "checksum=", &location] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_its_answer_is_logged_and_counted() {
+    let (log, _guard) = Log::start();
+    let registry = Registry::new();
+    let forged = registry.link("1.0.0").await.replace("/eks-1.0.0", "/x");
+    let waiting = registry.get(&forged, &[]).now_or_never();
+    assert!(waiting.is_none());
+    let text = log.text();
+    assert!(
+        text.lines().any(|line| line.contains("\"archive\"") && line.contains("\"status\":499")),
+        "{text}"
+    );
+    assert!(counted(&registry.service.metrics).contains(&of_requests("archive", 499)));
 }
