@@ -1,26 +1,27 @@
 //! `opendepot archive`: what the operator would store for a tag, or for a local archive, and whether it would be rejected.
 
+mod accepted;
+mod token;
+
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Serialize;
 
+pub use self::accepted::{Accepted, Warning};
 use super::output::Output;
-use crate::archive::{self, ArchiveError, Limits, Normalised};
+use crate::archive::{self, ArchiveError, Limits};
 use crate::controller::failure::Failure;
 use crate::domain::{ArchiveFormat, Reference, Release, Repository};
 use crate::github::{self, ClientError, Credential, FetchError, GitHub};
 use crate::startup::{StartupError, ca_certificates};
-use crate::version::warnings;
 use crate::workdir::temporary_file;
 
 const EXAMPLES: &str = "\
 Examples:
   # A tag of a public repository, or of a private one with GITHUB_TOKEN.
   opendepot archive my-org/terraform-aws-my-module v1.0.0
+  # Of another host, with GH_ENTERPRISE_TOKEN if it is private.
   opendepot archive https://ghes.example.com/my-org/terraform-aws-my-module v1.0.0
   # Before there is a tag: a branch, a pull request as it would be merged, or a commit.
   opendepot archive my-org/terraform-aws-my-module main
@@ -50,8 +51,9 @@ pub struct Arguments {
     #[arg(long, value_enum)]
     pub format: Option<Format>,
 
-    /// Token for a private repository. Default: none.
-    #[arg(long, env = "GITHUB_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    /// Token for a private repository. Default for github.com and the host of `GITHUB_SERVER_URL`: that of `GITHUB_TOKEN`.
+    /// Default for other hosts: that of `GH_ENTERPRISE_TOKEN`.
+    #[arg(long, value_name = "TOKEN")]
     pub token: Option<SecretString>,
 
     /// PEM file with CA certificates for GitHub, in addition to the system's.
@@ -72,35 +74,6 @@ pub struct Arguments {
 pub enum Format {
     Zip,
     Tar,
-}
-
-/// An archive that would be stored.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Accepted {
-    /// The URL that was fetched, or the file.
-    pub source: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
-    /// Instead of a tag: the full ref, or the commit that was named.
-    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
-    pub reference: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
-    pub files: u64,
-    pub size: u64,
-    /// SHA-256 in base64, as `status.checksum` of a Version.
-    pub checksum: String,
-    /// As `status.contentDigest` of a Version.
-    pub content_digest: String,
-    /// What the operator would report as Warning Events.
-    pub warnings: Vec<Warning>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Warning {
-    pub reason: &'static str,
-    pub message: String,
 }
 
 /// Why there is no archive to store.
@@ -161,13 +134,16 @@ pub async fn run(arguments: &Arguments) -> Result<Accepted, ArchiveCommandError>
             Some(_) => ArchiveCommandError::NoReference,
             None => ArchiveCommandError::Subject(arguments.subject.clone()),
         })?;
-        std::fs::metadata(&path).map_err(|error| ArchiveCommandError::File { path: path.clone(), error })?;
+        let of_file = |error| ArchiveCommandError::File { path: path.clone(), error };
+        if !std::fs::metadata(&path).map_err(of_file)?.is_file() {
+            return Err(of_file(std::io::Error::other("it is not a file")));
+        }
         (path, format, None)
     };
     let wanted = arguments.format.map_or(format, ArchiveFormat::from);
     let normalised = archive::normalise(&path, wanted, &Limits::default(), &folder)?;
     let source = fetched.as_ref().map_or_else(|| arguments.subject.clone(), |fetched| fetched.url.clone());
-    let accepted = describe(&normalised, source, fetched.map(|fetched| fetched.tag));
+    let accepted = Accepted::of(&normalised, source, fetched.map(|fetched| fetched.tag));
     if let Some(path) = &arguments.write {
         std::fs::copy(&normalised.file, path)
             .map_err(|error| ArchiveCommandError::File { path: path.clone(), error })?;
@@ -190,7 +166,9 @@ async fn fetch(
         ca_pem: ca_certificates(arguments.ca_file.as_deref())?,
         ..github::Settings::default()
     })?;
-    let token = arguments.token.clone().filter(|token| !token.expose_secret().is_empty());
+    let given = arguments.token.clone().filter(|token| !token.expose_secret().is_empty());
+    let of_environment = || token::of_environment(&repository.host(), |name| std::env::var(name).ok());
+    let token = given.or_else(of_environment);
     let credential = token.map_or(Credential::Anonymous, Credential::Token);
     let names = names(name);
     github.fetch(&repository, &names, format, &credential, into).await.map_err(|error| match error {
@@ -208,38 +186,6 @@ fn names(name: &str) -> Vec<String> {
         (Ok(_), _) => Release::tags(tag).to_vec(),
         (Err(_), Reference::Other(name)) => vec![name.to_owned()],
         (Err(_), Reference::Tag(name)) => vec![format!("refs/heads/{name}")],
-    }
-}
-
-fn describe(normalised: &Normalised, source: String, fetched: Option<String>) -> Accepted {
-    let is_tag = fetched.as_ref().is_some_and(|name| Release::parse(name).is_ok());
-    let (tag, reference) = if is_tag { (fetched, None) } else { (None, fetched) };
-    let warning =
-        |warning: warnings::Warning| Warning { reason: warning.reason.as_str(), message: warning.text };
-    Accepted {
-        source,
-        tag,
-        reference,
-        commit: normalised.commit.clone(),
-        files: normalised.files,
-        size: normalised.size,
-        checksum: STANDARD.encode(normalised.sha256),
-        content_digest: normalised.digest.to_string(),
-        warnings: warnings::of_archive(&normalised.report).into_iter().map(warning).collect(),
-    }
-}
-
-impl std::fmt::Display for Accepted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "accepted: {}", self.source)?;
-        for (name, value) in [("tag", &self.tag), ("ref", &self.reference), ("commit", &self.commit)] {
-            if let Some(value) = value {
-                writeln!(f, "{name}: {value}")?;
-            }
-        }
-        writeln!(f, "files: {}\nsize: {}\nchecksum: {}", self.files, self.size, self.checksum)?;
-        write!(f, "contentDigest: {}", self.content_digest)?;
-        self.warnings.iter().try_for_each(|w| write!(f, "\nwarning: {}: {}", w.reason, w.message))
     }
 }
 

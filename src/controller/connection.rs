@@ -16,7 +16,10 @@ pub(crate) async fn inferred() -> Result<Config, InferConfigError> {
     Ok(config)
 }
 
-/// The same for a server.
+/// The same with limits: an API server that accepts a connection and does not answer holds up no caller.
+///
+/// # Errors
+/// [`InferConfigError`] if there is neither.
 pub(crate) async fn config() -> Result<Config, InferConfigError> {
     let mut config = inferred().await?;
     // kube retries a POST up to 15 times; each caller has its own back-off.

@@ -94,10 +94,12 @@ async fn the_result_is_what_the_operator_stores() {
     assert_eq!(with_token.json()["checksum"], printed["checksum"], "{with_token:#?}");
     let wrong = world.command().env("GITHUB_TOKEN", "ghp_wrong").run(&["archive", &url, "v1.0.0"]).failed();
     assert!(wrong.contains("CredentialsRefused") && !wrong.contains("ghp_wrong"), "{wrong}");
+    std::fs::create_dir(folder.path().join("folder.zip")).unwrap();
     for (args, expected) in [
         (&["net"][..], "\"net\" is no repository: write OWNER/REPO"),
         (&["my-org/net"], "write the tag after the repository"),
         (&["none.zip"], "cannot read or write none.zip"),
+        (&["folder.zip"], "cannot read or write folder.zip: it is not a file"),
     ] {
         let error = archive(args).failed();
         assert!(error.contains(expected), "{error}");

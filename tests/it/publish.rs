@@ -232,3 +232,28 @@ async fn an_api_server_that_restarts_ends_no_wait() {
     assert_eq!(printed.code, Some(0), "{printed:#?}");
     assert_eq!(printed.stderr.matches("trying again until the timeout").count(), 1, "{printed:#?}");
 }
+
+#[test]
+fn an_api_server_that_never_answers_or_is_behind_a_proxy_ends_the_run() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let cluster = json!({"server": format!("http://{}", silent.local_addr().unwrap())});
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = |cluster: &Value| {
+        let path = folder.path().join("kubeconfig");
+        let text = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "one",
+            "clusters": [{"name": "one", "cluster": cluster}],
+            "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one"}}],
+            "users": [{"name": "one", "user": {}}],
+        });
+        std::fs::write(&path, text.to_string()).unwrap();
+        path
+    };
+    let args = ["publish", "net", "1.0.0", "--timeout", "1s"];
+    let late = opendepot(&kubeconfig(&cluster)).run(&args).failed();
+    assert!(late.contains("the API server did not answer before the timeout"), "{late}");
+    let mut behind = cluster;
+    behind["proxy-url"] = json!("http://127.0.0.1:1");
+    let refused = opendepot(&kubeconfig(&behind)).run(&args).failed();
+    assert!(refused.contains("names a proxy-url for this cluster"), "{refused}");
+}

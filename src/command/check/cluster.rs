@@ -5,8 +5,8 @@ use kube::{Client, Config};
 use super::arguments::Arguments;
 use super::report::Line;
 use super::{crds, rights};
+use crate::command::connection::{ConnectError, configuration};
 use crate::controller::client;
-use crate::controller::connection::config;
 use crate::controller::lease::own_namespace;
 
 /// A connection to the API server.
@@ -20,13 +20,13 @@ pub(crate) struct Cluster {
 pub(crate) async fn cluster(arguments: &Arguments) -> (Vec<Line>, Option<Cluster>) {
     const CHECK: &str = "cluster";
     let failed = |message: String, fix: &str| (vec![Line::failed(CHECK, message, fix)], None);
-    let mut config: Config = match config().await {
+    let mut config: Config = match configuration().await {
         Ok(config) => config,
+        Err(error @ ConnectError::Proxy) => {
+            return failed(error.to_string(), "choose a context of the kubeconfig without proxy-url");
+        }
         Err(error) => {
-            return failed(
-                format!("no Kubernetes cluster is configured: {error}"),
-                "set KUBECONFIG, or run this in a pod with a ServiceAccount",
-            );
+            return failed(error.to_string(), "set KUBECONFIG, or run this in a pod with a ServiceAccount");
         }
     };
     config.auth_info.impersonate.clone_from(&arguments.impersonate);

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::manifest::ManifestError;
+use super::stored::harmless;
 use crate::command::connection::ConnectError;
+use crate::controller::client;
 
 /// Why a version was not published.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,12 @@ pub enum PublishError {
     Manifest { path: PathBuf, error: ManifestError },
     #[error("there is no Module {module} in the namespace {namespace}: create it, or give --manifest")]
     NoModule { module: String, namespace: String },
+    #[error("there is no namespace {0}: create it, or choose another with -n")]
+    NoNamespace(String),
+    #[error(
+        "the cluster does not know Modules: install OpenDepot's CRDs (opendepot crd), or choose another context"
+    )]
+    NoKind,
     #[error("{doing} failed: {message}")]
     Refused { doing: String, message: String },
     /// The API server did not answer, or said that it cannot work now.
@@ -32,8 +40,62 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Why a request about a Module or its Version failed. `doing`: what the request was for.
+    pub(super) fn of_request(module: &str, namespace: &str, doing: &str, error: &kube::Error) -> Self {
+        let (doing, message) = (doing.to_owned(), harmless(&client::explain(error)));
+        let status = match error {
+            kube::Error::Api(status) if !client::is_outage(status) => status,
+            _ => return Self::Unanswered { doing, message },
+        };
+        if !client::is_gone(error) {
+            return Self::Refused { doing, message };
+        }
+        // Only the answer about an object has its name.
+        let details = status.details.as_ref();
+        match details.map_or(("", ""), |details| (details.kind.as_str(), details.name.as_str())) {
+            ("namespaces", _) => Self::NoNamespace(namespace.to_owned()),
+            (_, "") => Self::NoKind,
+            (_, name) if name == module => {
+                Self::NoModule { module: module.to_owned(), namespace: namespace.to_owned() }
+            }
+            _ => Self::Refused { doing, message },
+        }
+    }
+
     /// Whether the same request may succeed some seconds later: the API server did not answer, or was overloaded or starting.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self, Self::Unanswered { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_says_which_object_is_missing() {
+        let module = "there is no Module net in the namespace team: create it, or give --manifest";
+        for (code, details, expected) in [
+            (404, json!({"kind": "modules", "name": "net"}), module),
+            (404, json!({"kind": "namespaces", "name": "team"}), "there is no namespace team: create it"),
+            (404, json!({"kind": "versions", "name": "net-1.0.0"}), "reading failed: why"),
+            (404, json!({}), "the cluster does not know Modules"),
+            (404, json!(null), "the cluster does not know Modules"),
+            (403, json!({"kind": "modules", "name": "net"}), "reading failed: why"),
+            (503, json!({}), "reading failed: why"),
+        ] {
+            let reason = if code == 404 { "NotFound" } else { "" };
+            let status: Status = serde_json::from_value(json!({
+                "code": code, "message": "why", "reason": reason, "details": details,
+            }))
+            .unwrap();
+            let error =
+                PublishError::of_request("net", "team", "reading", &kube::Error::Api(Box::new(status)));
+            assert!(error.to_string().starts_with(expected), "{code} {details}: {error}");
+            assert_eq!(error.is_transient(), code == 503, "{code}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod cluster;
+mod deadline;
 mod error;
 mod manifest;
 mod publication;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 pub use self::arguments::Arguments;
 use self::cluster::Cluster;
+use self::deadline::Deadline;
 pub use self::error::PublishError;
 use self::manifest::Manifest;
 use self::publication::Publication;
@@ -48,7 +50,7 @@ pub async fn run(arguments: &Arguments) -> Result<Stored, PublishError> {
         object: object_name::version_object(&arguments.module, &release),
         namespace,
         release,
-        deadline: started + arguments.timeout,
+        deadline: Deadline::new(started + arguments.timeout),
     };
     let stored = publication.publish(manifest.as_ref()).await?;
     if let Some(path) = &arguments.outputs {

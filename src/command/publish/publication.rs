@@ -9,17 +9,17 @@ use uuid::Uuid;
 
 use super::arguments::Arguments;
 use super::cluster::Cluster;
+use super::deadline::{Deadline, PAUSE};
 use super::error::PublishError;
 use super::manifest::Manifest;
 use super::state::{self, Progress};
 use super::stored::{self, Stored};
-use crate::controller::client;
 use crate::domain::Release;
 
 /// For a version that the operator seems not to work on.
 const IS_IT_RUNNING: &str = ": is the operator running?";
-/// Pause between two looks at the cluster.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long the Events may take, which only explain a failure.
+const EVENTS: Duration = Duration::from_secs(5);
 /// How long a change of the Module's configuration may take to reach a Version after the operator has seen it.
 const CHANGE: Duration = Duration::from_secs(30);
 
@@ -31,7 +31,7 @@ pub(super) struct Publication<'a> {
     pub release: Release,
     /// Name of the Version object.
     pub object: String,
-    pub deadline: Instant,
+    pub deadline: Deadline,
 }
 
 /// What a look did not find, and the object whose condition may say why.
@@ -46,16 +46,11 @@ impl Publication<'_> {
         let Arguments { module, version, .. } = self.arguments;
         let name = format!("Module {module} in the namespace {}", self.namespace);
         if let Some(manifest) = manifest {
-            let done = self.cluster.configure(module, manifest).await;
-            eprintln!("{name}: {}", done.map_err(|error| self.explain("applying the manifest", error))?);
+            let doing = "applying the manifest";
+            let configure = async || self.request(doing, self.cluster.configure(module, manifest)).await;
+            eprintln!("{name}: {}", self.deadline.repeat(configure).await?);
         }
-        let listed = state::is_listed(&self.module().await?, &self.release);
-        let added = !listed
-            && self
-                .cluster
-                .append(module, version)
-                .await
-                .map_err(|e| self.explain("adding the version", e))?;
+        let added = self.add().await?;
         eprintln!("{name}: {version} {}", if added { "added" } else { "is already listed" });
         self.wait_for_object().await?;
         if !added {
@@ -65,14 +60,46 @@ impl Publication<'_> {
         Ok(Stored::of(&stored, module, &self.namespace))
     }
 
+    /// Adds the version to the list. Returns false if it is there already.
+    async fn add(&self) -> Result<bool, PublishError> {
+        let Arguments { module, version, .. } = self.arguments;
+        let current = self.deadline.repeat(async || self.module().await).await?;
+        if state::is_listed(&current, &self.release) {
+            return Ok(false);
+        }
+        let mut is_repeated = false;
+        let appending = self.deadline.repeat(async || {
+            // If only the answer to an earlier attempt was lost, that attempt added the version.
+            let may_be_added = std::mem::replace(&mut is_repeated, true);
+            let appended = self.request("adding the version", self.cluster.append(module, version)).await?;
+            Ok(appended || may_be_added)
+        });
+        appending.await
+    }
+
     async fn module(&self) -> Result<Value, PublishError> {
         let doing = format!("reading Module {}", self.arguments.module);
-        self.cluster.module(&self.arguments.module).await.map_err(|error| self.explain(&doing, error))
+        self.request(&doing, self.cluster.module(&self.arguments.module)).await
     }
 
     async fn version(&self) -> Result<Option<Value>, PublishError> {
         let doing = format!("reading Version {}", self.object);
-        self.cluster.version(&self.object).await.map_err(|error| self.explain(&doing, error))
+        self.request(&doing, self.cluster.version(&self.object)).await
+    }
+
+    /// Sends a request, which ends at the deadline at the latest.
+    async fn request<T>(
+        &self,
+        doing: &str,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, PublishError> {
+        let Ok(answer) = tokio::time::timeout_at(self.deadline.of_request(), request).await else {
+            let message = "the API server did not answer before the timeout".to_owned();
+            return Err(PublishError::Unanswered { doing: doing.to_owned(), message });
+        };
+        let explain =
+            |error| PublishError::of_request(&self.arguments.module, &self.namespace, doing, &error);
+        answer.map_err(explain)
     }
 
     /// Waits for the Version object. A state in which the Module cannot create it ends the wait.
@@ -123,12 +150,13 @@ impl Publication<'_> {
 
     /// Waits until the version is stored. If it failed before this run, requests a retry.
     async fn wait_until_stored(&self, added: bool) -> Result<Value, PublishError> {
-        let version = self.version().await?.unwrap_or_default();
+        let version = self.deadline.repeat(async || self.version().await).await?.unwrap_or_default();
         let mut request = None;
         if !added && state::failed_before(&version) {
             let token = format!("publish-{}", Uuid::new_v4());
             let doing = "requesting a retry of the failed version";
-            self.cluster.request_sync(&self.object, &token).await.map_err(|e| self.explain(doing, e))?;
+            let sync = async || self.request(doing, self.cluster.request_sync(&self.object, &token)).await;
+            self.deadline.repeat(sync).await?;
             eprintln!("Version {}: failed before, a retry is requested", self.object);
             request = Some(token);
         }
@@ -147,28 +175,17 @@ impl Publication<'_> {
     }
 
     /// Looks once a second until a look ends the wait. At the deadline, the error is what the last look found missing, or why it
-    /// could not look: an API server that does not answer for a while, as during its upgrade, ends no wait.
+    /// could not look.
     async fn poll<T>(
         &self,
         mut look: impl AsyncFnMut() -> Result<ControlFlow<T, Missing>, PublishError>,
     ) -> Result<T, PublishError> {
-        let mut answered = true;
         loop {
-            let missing = match look().await {
-                Ok(ControlFlow::Break(found)) => return Ok(found),
-                Ok(ControlFlow::Continue(missing)) => missing,
-                Err(error) if error.is_transient() && Instant::now() < self.deadline => {
-                    if answered {
-                        eprintln!("{error}: trying again until the timeout");
-                    }
-                    answered = false;
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
+            let missing = match self.deadline.repeat(&mut look).await? {
+                ControlFlow::Break(found) => return Ok(found),
+                ControlFlow::Continue(missing) => missing,
             };
-            answered = true;
-            if Instant::now() >= self.deadline {
+            if self.deadline.is_over() {
                 self.print_events(&missing.object).await;
                 let ready = state::Ready::of(&missing.object);
                 return Err(PublishError::Late {
@@ -190,23 +207,9 @@ impl Publication<'_> {
 
     /// Prints the Events of an object, which may explain more than its condition.
     async fn print_events(&self, object: &Value) {
-        let events = self.cluster.events(object).await;
+        let events = tokio::time::timeout(EVENTS, self.cluster.events(object)).await.unwrap_or_default();
         if !events.is_empty() {
             eprintln!("Events:\n{}", events.join("\n"));
-        }
-    }
-
-    fn explain(&self, doing: &str, error: kube::Error) -> PublishError {
-        if client::is_gone(&error) {
-            let (module, namespace) = (self.arguments.module.clone(), self.namespace.clone());
-            return PublishError::NoModule { module, namespace };
-        }
-        let (doing, message) = (doing.to_owned(), stored::harmless(&client::explain(&error)));
-        match error {
-            kube::Error::Api(status) if !client::is_outage(&status) => {
-                PublishError::Refused { doing, message }
-            }
-            _ => PublishError::Unanswered { doing, message },
         }
     }
 }

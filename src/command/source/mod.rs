@@ -1,6 +1,7 @@
 //! `opendepot source`: prints the `module` block for a version of a Module.
 
 mod block;
+mod stored;
 
 use clap::Args;
 use kube::{Client, Error};
@@ -9,13 +10,15 @@ use serde_json::Value;
 
 pub use self::block::Block;
 use self::block::{Chosen, NoVersion};
+use self::stored::objection;
 use super::arguments;
 use super::connection::{ConnectError, connect};
 use super::output::Output;
+use crate::api::state::VersionState;
 use crate::api::{Module, Version, VersionStatus, object_name};
 use crate::controller::client;
 use crate::domain::names::is_dns_subdomain;
-use crate::domain::{Endpoint, Release};
+use crate::domain::{Endpoint, ObjectLocation, Release};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,7 +126,7 @@ pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
             why,
         })?;
         // The registry needs no permission for Versions, so this command does not either.
-        let place = stored(&client, &namespace, &name, &chosen.release).await;
+        let place = stored(&client, &namespace, &module, &chosen.release).await;
         if !matches!(place, Err(SourceError::Forbidden { .. })) {
             place?;
         }
@@ -133,7 +136,7 @@ pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
         }
         block
     } else {
-        let mut place = stored(&client, &namespace, &name, &chosen.release).await?;
+        let mut place = stored(&client, &namespace, &module, &chosen.release).await?;
         if place.endpoint.is_none() {
             place.endpoint = arguments.endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned());
         }
@@ -165,14 +168,15 @@ fn address(module: &Value) -> Result<String, String> {
     Err(message.unwrap_or("the operator has not set status.address yet").to_owned())
 }
 
-/// Where the version is stored.
+/// Where the version of a Module is stored.
 async fn stored(
     client: &Client,
     namespace: &str,
-    module: &str,
+    module: &Value,
     release: &Release,
-) -> Result<crate::domain::ObjectLocation, SourceError> {
-    let name = object_name::version_object(module, release);
+) -> Result<ObjectLocation, SourceError> {
+    let name = module.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let name = object_name::version_object(name, release);
     let not_stored = |why: String| SourceError::NotStored { version: release.clone(), why };
     let version = match client::objects::<Version>(client, namespace).get(&name).await {
         Ok(version) => version,
@@ -181,6 +185,10 @@ async fn stored(
         }
         Err(error) => return Err(refused("Versions", namespace, error)),
     };
+    let state = serde_json::to_value(&version).and_then(serde_json::from_value::<VersionState>);
+    if let Some(why) = objection(&state.map_err(Error::SerdeError)?, module, release) {
+        return Err(not_stored(format!("Version {name} {why}")));
+    }
     let status: VersionStatus = client::part(&version, "status").map_err(&not_stored)?;
     match status.storage.filter(|_| status.synced == Some(true)) {
         Some(place) => Ok(place),

@@ -1,7 +1,9 @@
 //! The files that `opendepot validate` reads.
 
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::api::GROUP;
 
 /// A text to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,35 +16,69 @@ pub(crate) struct File {
     pub is_named: bool,
 }
 
-/// Reads a file, standard input, or a folder.
-///
-/// # Errors
-/// The path that cannot be read, and why.
-pub(crate) fn read(argument: &str) -> Result<Vec<File>, (String, String)> {
-    let failed = |path: &Path, error: &io::Error| (path.display().to_string(), error.to_string());
-    if argument == "-" {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map_err(|error| failed(Path::new("-"), &error))?;
-        return Ok(vec![File { name: argument.to_owned(), text, is_input: true, is_named: true }]);
-    }
+/// What a path leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    File(File),
+    /// A file of a folder that is no text, and is no manifest of this group.
+    Other,
+    Unreadable {
+        name: String,
+        error: String,
+    },
+}
+
+/// Reads a file, standard input, or a folder. What cannot be read hides no other file.
+pub(crate) fn read(argument: &str) -> Vec<Found> {
     let path = Path::new(argument);
-    let is_named = !path.is_dir();
-    let mut paths = Vec::new();
-    if is_named {
-        paths.push(path.to_owned());
+    let mut found = Vec::new();
+    if argument == "-" {
+        let mut bytes = Vec::new();
+        let bytes = io::stdin().read_to_end(&mut bytes).map(|_| bytes);
+        found.push(Found::of(argument.to_owned(), bytes, true, true));
+    } else if path.is_dir() {
+        collect(path, &mut found);
     } else {
-        collect(path, &mut paths).map_err(|error| failed(path, &error))?;
+        found.push(Found::at(path, true));
     }
-    let file = |path: PathBuf| {
-        let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, &error))?;
-        Ok(File { name: path.display().to_string(), text, is_input: false, is_named })
-    };
-    paths.into_iter().map(file).collect()
+    found
+}
+
+impl Found {
+    fn at(path: &Path, is_named: bool) -> Self {
+        Self::of(path.display().to_string(), std::fs::read(path), false, is_named)
+    }
+
+    fn of(name: String, bytes: io::Result<Vec<u8>>, is_input: bool, is_named: bool) -> Self {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => return Self::Unreadable { name, error: error.to_string() },
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::File(File { name, text, is_input, is_named }),
+            Err(error) if !is_named && !names_group(error.as_bytes()) => Self::Other,
+            Err(error) => Self::Unreadable { name, error: format!("this is no text in UTF-8: {error}") },
+        }
+    }
+
+    fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Self::Unreadable { name: path.display().to_string(), error: error.to_string() }
+    }
+}
+
+/// Whether the name of the API group is in a file, which may be in UTF-16: that has a zero beside each letter.
+fn names_group(bytes: &[u8]) -> bool {
+    let letters: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
+    letters.windows(GROUP.len()).any(|part| part == GROUP.as_bytes())
 }
 
 /// The manifests of a folder in the order of their names. Links to folders are not followed, so that there is no loop.
-fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> io::Result<()> {
-    let mut entries = std::fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+fn collect(folder: &Path, into: &mut Vec<Found>) {
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => return into.push(Found::unreadable(folder, &error)),
+    };
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
@@ -51,11 +87,38 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> io::Result<()> {
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        if entry.file_type()?.is_dir() {
-            collect(&path, into)?;
-        } else if is_manifest && path.is_file() {
-            into.push(path);
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => collect(&path, into),
+            Ok(_) if is_manifest && path.is_file() => into.push(Found::at(&path, false)),
+            Ok(_) => {}
+            Err(error) => into.push(Found::unreadable(&path, &error)),
         }
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_text_hides_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("\u{feff}apiVersion: {GROUP}");
+        let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (name, content) in
+            [("a.json", &b"\xff\xfe\x80"[..]), ("b.yaml", &utf16[..]), ("c.yaml", &b"a: 1"[..])]
+        {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let found = read(&folder.path().display().to_string());
+        let [Found::Other, Found::Unreadable { name, error }, Found::File(file)] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert!(name.ends_with("b.yaml") && error.starts_with("this is no text in UTF-8: "), "{error}");
+        assert!(file.name.ends_with("c.yaml") && file.text == "a: 1" && !file.is_named);
+        for name in ["a.json", "none.yaml"] {
+            let found = read(&folder.path().join(name).display().to_string());
+            assert!(matches!(&found[..], [Found::Unreadable { .. }]), "{found:?}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::document::{Document, documents};
-use self::files::File;
+use self::files::{File, Found};
 pub use self::schema::Violation;
 use super::output::Output;
 use crate::api::{GROUP, VERSION, definitions};
@@ -89,10 +89,11 @@ pub struct Problem {
 /// Checks all files.
 pub fn run(arguments: &Arguments) -> Report {
     let mut report = Report::default();
-    for argument in &arguments.files {
-        match files::read(argument) {
-            Ok(files) => files.into_iter().for_each(|file| report.add(&file)),
-            Err((file, error)) => report.unreadable(&file, None, error),
+    for found in arguments.files.iter().flat_map(|argument| files::read(argument)) {
+        match found {
+            Found::File(file) => report.add(&file),
+            Found::Other => report.ignored += 1,
+            Found::Unreadable { name, error } => report.unreadable(&name, None, error),
         }
     }
     report
