@@ -78,3 +78,24 @@ fn long_names_of_releases_give_legal_names_of_services() {
         }
     }
 }
+
+#[test]
+fn names_of_releases_may_have_dots() {
+    for (name, expected) in [
+        ("acme.prod", "acme-prod-opendepot"),
+        ("1.acme", "opendepot-1-acme"),
+        ("opendepot.prod", "opendepot-prod"),
+        // What is left of a long name ends with its dot.
+        ("the-platform-team-in-the-first-regi.on", "the-platform-team-in-the-first-regi-opendepot"),
+        (
+            "opendepot-of-the-platform-team-in-the-first-r.ion",
+            "opendepot-of-the-platform-team-in-the-first-r",
+        ),
+    ] {
+        let objects = parse(&release(name, SYSTEM, &[], &json!({})).stdout);
+        let service = find(&objects, "Service", expected);
+        for labels in [&service["metadata"]["labels"], &service["spec"]["selector"]] {
+            assert_eq!(labels["app.kubernetes.io/instance"], name);
+        }
+    }
+}

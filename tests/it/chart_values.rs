@@ -108,7 +108,26 @@ async fn the_file_without_values_is_the_kustomization() {
     let mut kustomized = kustomize(bed, "deploy/base");
     kustomized.extend(kustomize(bed, "crds"));
     let (_, values) = files().into_iter().find(|(name, _)| name == "default").unwrap();
-    assert_eq!(comparable(chart(&values)), comparable(kustomized));
+    let kustomized = comparable(crate::deploy::with_strategies(kustomized));
+    assert_eq!(comparable(chart(&values)), kustomized);
+}
+
+#[test]
+fn every_field_of_a_rolling_update_is_set() {
+    let strategy =
+        |values: &Value, name: &str| find(&chart(values), "Deployment", name)["spec"]["strategy"].clone();
+    let rolling = |surge: Value, unavailable: Value| json!({"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}});
+    for (own, expected) in [
+        (json!({}), rolling(json!("25%"), json!("25%"))),
+        (json!({"rollingUpdate": {"maxSurge": 0}}), rolling(json!(0.0), json!("25%"))),
+        (json!({"rollingUpdate": {"maxUnavailable": 2}}), rolling(json!("25%"), json!(2.0))),
+        (json!({"type": "Recreate", "rollingUpdate": {"maxSurge": 2}}), json!({"type": "Recreate"})),
+    ] {
+        assert_eq!(strategy(&json!({ "strategy": own }), "opendepot"), expected, "{own}");
+    }
+    let of_registry = |own: &Value| strategy(&registry(own), "opendepot-registry");
+    assert_eq!(of_registry(&json!({})), rolling(json!(1.0), json!(0.0)));
+    assert_eq!(of_registry(&json!({"strategy": {"type": "Recreate"}})), json!({"type": "Recreate"}));
 }
 
 /// Values with further ones.
@@ -251,6 +270,9 @@ fn kinds_that_the_cluster_does_not_know_are_left_out_unless_forced() {
     values["skipMissingKinds"] = json!(false);
     assert!(notes(&values).contains("helm test opendepot") && !notes(&values).contains("Left out"));
     assert_eq!(kinds(&values), [2, 1, 1]);
+    // Group and version alone are not enough for Helm.
+    let readme = std::fs::read_to_string(root().join("deploy/helm/opendepot/README.md")).unwrap();
+    assert!(readme.contains(&format!("`--api-versions {}`", OPTIONAL_KINDS[0])));
 }
 
 #[test]
@@ -286,10 +308,15 @@ fn helm_test_checks_with_the_rights_and_settings_of_the_operator() {
         "extraVolumes": [{"name": "aws", "secret": {"secretName": "aws"}}],
         "extraVolumeMounts": [{"name": "aws", "mountPath": "/aws"}, {"name": "spool", "mountPath": "/more"}],
         "httpsProxy": "http://proxy:3128", "extraContainers": [{"name": "sidecar"}], "initContainers": [{"name": "first"}],
+        "podLabels": {"zone": "trusted"}, "podAnnotations": {"checked-by": "platform", "helm.sh/hook": "pre-install"},
     });
     let objects = parse(&release("opendepot", SYSTEM, &[], &values).stdout);
     let pod = find(&objects, "Pod", "second-check");
-    assert_eq!(pod["metadata"]["annotations"]["helm.sh/hook"], "test");
+    let annotations = &pod["metadata"]["annotations"];
+    assert_eq!(
+        (&annotations["helm.sh/hook"], &annotations["checked-by"]),
+        (&json!("test"), &json!("platform"))
+    );
     let spec = &pod["spec"];
     assert_eq!(spec["serviceAccountName"], "second");
     // A sidecar would keep the pod from its end.
@@ -312,6 +339,7 @@ fn helm_test_checks_with_the_rights_and_settings_of_the_operator() {
     let labels = pod["metadata"]["labels"].as_object().unwrap();
     let service = &find(&objects, "Service", "second")["spec"]["selector"];
     assert_ne!(service["app.kubernetes.io/name"], labels["app.kubernetes.io/name"]);
+    assert_eq!(labels["zone"], "trusted");
     assert_eq!(arguments(&chart(&json!({})))[0], "run");
     assert!(!chart_yaml(&json!({})).contains("helm.sh/hook"));
 }

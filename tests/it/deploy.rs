@@ -80,6 +80,17 @@ fn parsed(arguments: &[String]) -> Run {
     }
 }
 
+/// What the chart also sets, as the API server would: a server-side apply removes only what it has set.
+pub(crate) fn with_strategies(mut kustomized: Vec<Value>) -> Vec<Value> {
+    for object in &mut kustomized {
+        if object["kind"] == "Deployment" && object["spec"]["strategy"].is_null() {
+            object["spec"]["strategy"] =
+                json!({"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}});
+        }
+    }
+    kustomized
+}
+
 #[tokio::test]
 async fn the_chart_gives_the_same_objects_as_the_kustomizations() {
     let bed = testbed().await;
@@ -90,7 +101,7 @@ async fn the_chart_gives_the_same_objects_as_the_kustomizations() {
     kustomized.extend(kustomize(bed, "deploy/registry"));
     let mut charted = chart(&json!({"registry": crate::deploy_registry::required()}));
     crate::deploy_registry::without_settings(&mut kustomized, &mut charted);
-    let (kustomized, charted) = (comparable(kustomized), comparable(charted));
+    let (kustomized, charted) = (comparable(with_strategies(kustomized)), comparable(charted));
     for (left, right) in kustomized.iter().zip(&charted) {
         assert_eq!(left, right, "{} {}", left["kind"], left["metadata"]["name"]);
     }
@@ -355,12 +366,21 @@ async fn the_documented_upgrade_keeps_what_was_set_and_takes_what_is_new() {
     assert!(command.starts_with("upgrade opendepot deploy/helm/opendepot "), "{command}");
     let command =
         command.replace("deploy/helm/opendepot", chart.to_str().unwrap()).replace(SYSTEM, &world.name);
-    let upgraded = helm(&kubeconfig, &command.split(' ').collect::<Vec<_>>(), &json!(null));
-    assert!(upgraded.success(), "{command}: {}", upgraded.stderr);
+    let command: Vec<&str> = command.split(' ').collect();
+    let upgraded = helm(&kubeconfig, &command, &json!(null));
+    assert!(upgraded.success(), "{command:?}: {}", upgraded.stderr);
     let said = world.kubectl(&["get", "configmap/fresh", "deployment/opendepot", "-o", "json"]);
     let list: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(list["items"][0]["data"]["word"], "new");
     assert_eq!(list["items"][1]["spec"]["replicas"], 3);
+
+    // The API server refuses what is left of a rolling update.
+    let recreate = [&command[..], &["--set", "strategy.type=Recreate"]].concat();
+    let upgraded = helm(&kubeconfig, &recreate, &json!(null));
+    assert!(upgraded.success(), "{recreate:?}: {}", upgraded.stderr);
+    let said = world.kubectl(&["get", "deployment/opendepot", "-o", "json"]);
+    let deployment: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(deployment["spec"]["strategy"], json!({"type": "Recreate"}));
 }
 
 #[test]

@@ -306,6 +306,27 @@ fn traffic_is_let_in_and_out_as_the_values_say() {
     assert_eq!(service.as_array().unwrap().len(), 1, "no metrics for clients");
 }
 
+#[test]
+fn routes_to_a_registry_whose_url_has_an_ip_address_are_for_all_hosts() {
+    let routes = |url: &str, host: &Value, hostnames: &Value| {
+        let objects = chart(&json!({"registry": with(&json!({
+            "url": url,
+            "ingress": {"enabled": true, "tlsSecret": "ingress-tls", "host": host},
+            "httpRoute": {"enabled": true, "parentRefs": [{"name": "gateway"}], "hostnames": hostnames},
+        }))}));
+        let ingress = &find(&objects, "Ingress", NAME)["spec"];
+        assert_eq!(ingress["tls"][0]["secretName"], "ingress-tls");
+        let route = &find(&objects, "HTTPRoute", NAME)["spec"];
+        json!([ingress["rules"][0]["host"], ingress["tls"][0]["hosts"], route["hostnames"]])
+    };
+    let (unset, named) = (json!(null), json!(["a.io", ["a.io"], ["a.io"]]));
+    for url in ["https://[fd00::1]:8443", "https://10.0.0.1"] {
+        assert_eq!(routes(url, &unset, &unset), json!([null, null, null]), "{url}");
+        assert_eq!(routes(url, &json!("a.io"), &json!(["a.io"])), named, "{url}");
+    }
+    assert_eq!(routes("https://a.io:8443", &unset, &unset), named);
+}
+
 /// What a selector of an object selects, among the pods of all Deployments.
 fn selected(object: &Value, deployments: &[&Value]) -> Option<Vec<String>> {
     let spec = &object["spec"];

@@ -5,14 +5,16 @@
 {{- /* At most 46 characters: the registry's Service for metrics adds 17, and the name of a Service has at most 63. */}}
 {{- define "opendepot.fullname" -}}
 {{- $app := include "opendepot.app" . -}}
-{{- $short := .Release.Name | trunc (int (sub 45 (len $app))) | trimSuffix "-" -}}
+{{- /* The name of a release may have dots, and that of a Service none. */}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $short := $release | trunc (int (sub 45 (len $app))) | trimAll "-" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}
 {{- /* The name of a Service begins with a letter. */}}
-{{- else if regexMatch "^[0-9]" .Release.Name -}}
+{{- else if regexMatch "^[0-9]" $release -}}
 {{- printf "%s-%s" $app $short -}}
-{{- else if contains $app .Release.Name -}}
-{{- .Release.Name | trunc 46 | trimSuffix "-" -}}
+{{- else if contains $app $release -}}
+{{- $release | trunc 46 | trimAll "-" -}}
 {{- else -}}
 {{- printf "%s-%s" $short $app -}}
 {{- end -}}

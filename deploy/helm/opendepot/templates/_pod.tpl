@@ -172,12 +172,17 @@ securityContext:
   {{- end }}
 {{- end -}}
 
-{{- /* Kubernetes refuses details of a rolling update beside Recreate. */}}
+{{- /* Kubernetes refuses details of a rolling update beside Recreate, also its own defaults of before. A server-side apply removes only
+what it has set: the defaults are set here. */}}
 {{- define "opendepot.strategy" -}}
-{{- with .strategy }}
+{{- $strategy := omit (.strategy | default dict) "rollingUpdate" -}}
+{{- if ne (get $strategy "type" | toString) "Recreate" -}}
+{{- $rolling := dict "maxSurge" "25%" "maxUnavailable" "25%" -}}
+{{- include "opendepot.overlay" (dict "below" $rolling "above" ((.strategy | default dict).rollingUpdate | default dict)) -}}
+{{- $_ := set $strategy "rollingUpdate" $rolling -}}
+{{- end -}}
 strategy:
-  {{- (eq (get . "type" | toString) "Recreate" | ternary (omit . "rollingUpdate") .) | toYaml | nindent 2 }}
-{{- end }}
+  {{- toYaml $strategy | nindent 2 }}
 {{- end -}}
 
 {{- /* A budget under which a node can be drained. */}}

@@ -58,8 +58,10 @@ namespace: {{ quote .Release.Namespace }}
 {{- .Values.registry.service.port | default (empty .Values.registry.tls.plainHttp | ternary 443 80) -}}
 {{- end -}}
 
+{{- /* The host of the url for routes, which accept no IP addresses: empty for one, and the route is for all hosts. */}}
 {{- define "opendepot.registry.host" -}}
-{{- get (urlParse .Values.registry.url) "hostname" -}}
+{{- $host := get (urlParse .Values.registry.url) "hostname" -}}
+{{- if not (regexMatch "^([0-9]+\\.){3}[0-9]+$|:" $host) -}}{{- $host -}}{{- end -}}
 {{- end -}}
 
 {{- define "opendepot.registry.linkKeySecret" -}}
