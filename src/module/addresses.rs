@@ -36,15 +36,22 @@ pub enum StatusWrite<'a> {
 }
 
 impl Addresses {
-    /// Records a Module as the watch shows it. Returns the names of the Modules whose decision it may change.
-    pub fn observe(&self, module: &ModuleState) -> Vec<String> {
+    /// Records a Module as the watch shows it. `is_shown`: whether the watch shows a Module, by name and UID, at this
+    /// resourceVersion. Returns the names of the Modules whose decision it may change.
+    pub fn observe(
+        &self,
+        module: &ModuleState,
+        is_shown: impl Fn(&str, &str, Option<&str>) -> bool,
+    ) -> Vec<String> {
         let (namespace, uid) = key(module);
         let mut all = self.0.lock();
         let modules = all.entry(namespace.to_owned()).or_default();
         let before = modules.get(uid).cloned();
         let after = known(module, before.as_ref());
         modules.insert(uid.to_owned(), after);
-        let voided = mark_void(modules, uid);
+        let voided = mark_void(modules, uid, |other, known| {
+            is_shown(&known.claimant.name, other, known.resource_version.as_deref())
+        });
         let after = modules.get(uid);
         if before.as_ref().map(Known::relevant) == after.map(Known::relevant) && voided.is_empty() {
             return Vec::new();
@@ -184,14 +191,18 @@ fn known(module: &ModuleState, before: Option<&Known>) -> Known {
 
 /// Marks annotations as void that are there while another Module holds the address, after the Module `changed` did. Returns the
 /// names of the others among them.
-fn mark_void(modules: &mut Namespace, changed: &str) -> Vec<String> {
+///
+/// After an interruption of the watch, the Modules of a list are observed one after the other. A holder that is not shown as it
+/// is known here may have been deleted or changed before the annotation was set. If it is still there, it is observed next.
+fn mark_void(modules: &mut Namespace, changed: &str, is_shown: impl Fn(&str, &Known) -> bool) -> Vec<String> {
     let Some(known) = modules.get(changed) else { return Vec::new() };
     let AddressState { claim, held, annotation, .. } = &known.claimant.address;
     let affected: Vec<Address> =
         claim.as_ref().ok().into_iter().chain(held).chain(annotation).cloned().collect();
     let mut voided = Vec::new();
     for address in affected {
-        let holders = modules.iter().filter(|(_, known)| known.claimant.keeps(&address));
+        let keeps = |(uid, known): &(&String, &Known)| known.claimant.keeps(&address) && is_shown(uid, known);
+        let holders = modules.iter().filter(keeps);
         let holders: Vec<String> = holders.map(|(uid, _)| uid.clone()).collect();
         for (uid, known) in &mut *modules {
             let Claimant { name, address: state, .. } = &known.claimant;

@@ -25,7 +25,7 @@ pub(crate) struct Admin {
     /// Called at each scrape.
     pub scrape: Scrape,
     pub liveness: Liveness,
-    /// True once the caches have held every object, or while this replica stands by.
+    /// True once the caches have held every object, or while this replica stands by. False again when the registry stops.
     pub ready: Arc<AtomicBool>,
 }
 
@@ -86,7 +86,7 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     if admin.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the watches have not seen every object yet\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or stopping\n")
     }
 }
 
@@ -103,6 +103,19 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_is_not_ready_starts_or_stops() {
+        let admin = Admin {
+            scrape: Arc::new(|| Ok::<_, std::fmt::Error>(String::new())),
+            liveness: Liveness::default(),
+            ready: Arc::new(AtomicBool::new(false)),
+        };
+        let answer = readyz(State(admin)).await.into_response();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let text = axum::body::to_bytes(answer.into_body(), 100).await.unwrap();
+        assert_eq!(text, "not ready: starting or stopping\n");
+    }
 
     #[test]
     fn only_the_wildcard_address_falls_back_and_only_where_there_is_no_ipv6() {

@@ -49,7 +49,14 @@ impl Router {
         let reference = ObjectRef::from_obj(module);
         let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
         if is_cached(&self.modules, &reference, module) {
-            self.module.queue_modules(namespace, &self.module.addresses.observe(module));
+            let is_shown = |name: &str, uid: &str, version: Option<&str>| {
+                let cached = self.modules.get(&ObjectRef::new(name).within(namespace));
+                let cached = cached.as_ref().map(|cached| &cached.metadata);
+                cached.is_some_and(|cached| {
+                    cached.uid.as_deref() == Some(uid) && cached.resource_version.as_deref() == version
+                })
+            };
+            self.module.queue_modules(namespace, &self.module.addresses.observe(module, is_shown));
             let is_new = self.owners().update(&module.metadata, &module.policy);
             // Its Versions may have been cached before it was.
             if is_new && *self.modules_listed.borrow() {

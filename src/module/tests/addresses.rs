@@ -1,6 +1,6 @@
 //! Which Module holds an address: a table of situations, and any order of events on a model of the API server and its watch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -46,11 +46,23 @@ fn read(object: &Value) -> AddressState {
     state(object).address
 }
 
+fn version(object: &Value) -> String {
+    object["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
+}
+
+fn claiming(name: &str) -> Value {
+    json!({"spec": {"moduleConfig": {"name": name}}})
+}
+
+fn asking(name: &str) -> Value {
+    json!({"metadata": {"annotations": {CLAIM_ADDRESS: address(name).to_string()}}})
+}
+
 /// The decision on the first of these Modules.
 fn decide(all: &[Value]) -> Addressing {
     let addresses = Addresses::default();
     for object in all {
-        addresses.observe(&state(object));
+        addresses.observe(&state(object), |_, _, _| true);
     }
     let uid = all[0]["metadata"]["uid"].as_str().unwrap();
     addresses.decide((NAMESPACE, uid), (&read(&all[0]), None), |_, _| true).unwrap().0
@@ -211,10 +223,36 @@ fn two_that_swap_their_addresses_do_not_block_each_other() {
     world.create("a", "x");
     world.create("b", "y");
     world.settle();
-    world.edit(0, &json!({"spec": {"moduleConfig": {"name": "y"}}}));
-    world.edit(1, &json!({"spec": {"moduleConfig": {"name": "x"}}}));
+    world.edit(0, &claiming("y"));
+    world.edit(1, &claiming("x"));
     world.settle();
     assert_eq!(world.held(), [("a", "acme/y/aws"), ("b", "acme/x/aws")]);
+}
+
+/// A list shows the Modules one after the other, here `b` first. Those that are gone are forgotten after it.
+#[test]
+fn after_a_gap_of_the_watch_a_claim_is_void_only_if_the_list_shows_the_holder() {
+    type Gap = (&'static str, fn(&mut World), bool);
+    let gaps: [Gap; 3] = [
+        ("the holder was deleted", |world| world.delete(1), true),
+        ("the holder claims another", |world| world.edit(1, &claiming("z")), true),
+        ("the holder changed and stays", |world| world.edit(1, &asking("z")), false),
+    ];
+    for (gap, change, is_given) in gaps {
+        let mut world = World::default();
+        world.create("b", "y");
+        world.create("a", "x");
+        world.settle();
+        world.edit(0, &claiming("x"));
+        world.settle();
+        assert_eq!(world.held(), [("a", "acme/x/aws")], "{gap}");
+        change(&mut world);
+        world.edit(0, &asking("x"));
+        world.relist();
+        world.settle();
+        let found = read(&world.objects["uid-1"]);
+        assert_eq!((found.held, found.claim_void), (is_given.then(|| address("x")), !is_given), "{gap}");
+    }
 }
 
 #[test]
@@ -222,7 +260,7 @@ fn a_module_that_is_not_as_the_watch_has_it_waits_for_the_watch() {
     let addresses = Addresses::default();
     let (before, after) = (stored("me", "x"), stored("me", "y"));
     assert_eq!(addresses.decide((NAMESPACE, "uid-of-me"), (&read(&before), None), |_, _| true), None);
-    addresses.observe(&state(&before));
+    addresses.observe(&state(&before), |_, _, _| true);
     assert_eq!(addresses.decide((NAMESPACE, "uid-of-me"), (&read(&after), None), |_, _| true), None);
     assert!(addresses.decide((NAMESPACE, "uid-of-me"), (&read(&before), None), |_, _| true).is_some());
 }
@@ -288,12 +326,13 @@ fn a_status_without_a_decision_keeps_its_address() {
 struct World {
     /// The Modules that exist, by UID.
     objects: BTreeMap<String, Value>,
-    /// Whether the annotation of a Module was there only while no other had its address.
-    timely: BTreeMap<String, bool>,
+    /// The Modules whose annotation was there while another had the address, with the revision from which on.
+    early: BTreeMap<String, u64>,
     revision: u64,
     /// Events that the watch has not delivered: the object, and whether it was deleted.
     events: std::collections::VecDeque<(Value, bool)>,
-    cached: BTreeSet<String>,
+    /// The resourceVersions of the Modules in the cache, by UID.
+    cached: BTreeMap<String, String>,
     addresses: Addresses,
     queue: BTreeSet<String>,
     /// Decisions that are not written yet, with the resourceVersion on which they were made.
@@ -329,11 +368,15 @@ impl World {
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         self.events.push_back((object.clone(), false));
         let before = self.objects.insert(uid.to_owned(), object.clone());
-        // An annotation is timely if it is set while no other Module has the address.
         let asks = |object: &Value| read(object).annotation;
         if before.as_ref().and_then(asks) != asks(&object) {
-            self.timely.insert(uid.to_owned(), true);
+            self.early.remove(uid);
         }
+        self.note_early();
+    }
+
+    /// An annotation is early if it is there while another Module has the address.
+    fn note_early(&mut self) {
         for (uid, object) in &self.objects {
             let state = read(object);
             let Some(asked) = &state.annotation else { continue };
@@ -343,7 +386,7 @@ impl World {
                     && other.claim.as_ref().map_or(true, |claim| claim == asked)
             };
             if self.objects.iter().any(|(other, object)| other != uid && keeps(object)) {
-                self.timely.insert(uid.clone(), false);
+                self.early.entry(uid.clone()).or_insert(self.revision);
             }
         }
     }
@@ -367,15 +410,35 @@ impl World {
 
     fn deliver(&mut self) {
         let Some((object, deleted)) = self.events.pop_front() else { return };
-        let (module, uid) = (state(&object), object["metadata"]["uid"].as_str().unwrap().to_owned());
+        let uid = object["metadata"]["uid"].as_str().unwrap().to_owned();
         let names = if deleted {
             self.cached.remove(&uid);
-            self.addresses.gone(&module)
+            self.addresses.gone(&state(&object))
         } else {
-            self.cached.insert(uid.clone());
-            self.addresses.observe(&module)
+            self.cached.insert(uid.clone(), version(&object));
+            self.observe(&object)
         };
         self.queue.insert(uid);
+        self.wake(names);
+    }
+
+    fn observe(&self, object: &Value) -> Vec<String> {
+        self.addresses.observe(&state(object), |_, uid, version| {
+            self.cached.get(uid).is_some_and(|cached| Some(cached.as_str()) == version)
+        })
+    }
+
+    /// The watch was interrupted, and lists all Modules. What was undone before the list is not seen.
+    fn relist(&mut self) {
+        let seen = self.revision - self.events.len() as u64;
+        self.events.clear();
+        self.early.retain(|_, since| *since <= seen);
+        self.note_early();
+        self.cached = self.objects.iter().map(|(uid, object)| (uid.clone(), version(object))).collect();
+        let mut names: Vec<String> = self.objects.values().flat_map(|object| self.observe(object)).collect();
+        let uids: HashSet<&str> = self.objects.keys().map(String::as_str).collect();
+        names.extend(self.addresses.keep_only(&uids).into_iter().map(|(_, name)| name));
+        self.queue.extend(self.objects.keys().cloned());
         self.wake(names);
     }
 
@@ -388,12 +451,12 @@ impl World {
 
     fn decide(&mut self, uid: &str) {
         let Some(object) = self.objects.get(uid) else { return };
-        let cached = |_: &str, uid: &str| self.cached.contains(uid);
+        let cached = |_: &str, uid: &str| self.cached.contains_key(uid);
         let version = object["metadata"]["resourceVersion"].as_str();
         let decision = self.addresses.decide((NAMESPACE, uid), (&read(object), version), cached);
         self.queue.remove(uid);
         let Some((decision, names)) = decision else { return };
-        let version = object["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+        let version = version.unwrap().to_owned();
         self.wake(names);
         self.decided.insert(uid.to_owned(), (version, decision));
     }
@@ -444,7 +507,7 @@ impl World {
         assert!(holders.is_empty(), "{held} is given to {uid}, and {holders:?} have it");
         if before.refused.as_ref() == Some(held) {
             assert_eq!(before.annotation.as_ref(), Some(held), "{uid} inherits");
-            assert!(self.timely[uid], "{uid} asked for {held} while another had it");
+            assert!(!self.early.contains_key(uid), "{uid} asked for {held} while another had it");
         }
     }
 
@@ -481,12 +544,13 @@ enum Step {
     Claim(usize, &'static str),
     Annotate(usize, Option<&'static str>),
     Deliver(usize),
+    Relist,
     Decide(usize),
     Write(usize, End),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    use Step::{Annotate, Claim, Create, Decide, Delete, Deliver, Write};
+    use Step::{Annotate, Claim, Create, Decide, Delete, Deliver, Relist, Write};
     let names = || prop::sample::select(vec!["a", "b", "c"]);
     // `x.` is no name that clients accept.
     let claims = || prop::sample::select(vec!["x", "x", "y", "x."]);
@@ -498,6 +562,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_usize, claims()).prop_map(|(at, claim)| Claim(at, claim)),
         3 => (0..3_usize, asked).prop_map(|(at, asked)| Annotate(at, asked)),
         5 => (1..4_usize).prop_map(Deliver),
+        1 => Just(Relist),
         6 => (0..3_usize).prop_map(Decide),
         5 => (0..3_usize, end).prop_map(|(at, end)| Write(at, end)),
     ]
@@ -514,11 +579,8 @@ proptest! {
             match step {
                 Step::Create(name, claim) => world.create(name, claim),
                 Step::Delete(at) => world.delete(at),
-                Step::Claim(at, claim) => world.edit(at, &json!({"spec": {"moduleConfig": {"name": claim}}})),
-                Step::Annotate(at, Some(asked)) => world.edit(
-                    at,
-                    &json!({"metadata": {"annotations": {CLAIM_ADDRESS: address(asked).to_string()}}}),
-                ),
+                Step::Claim(at, claim) => world.edit(at, &claiming(claim)),
+                Step::Annotate(at, Some(asked)) => world.edit(at, &asking(asked)),
                 Step::Annotate(at, None) => {
                     world.edit(at, &json!({"metadata": {"annotations": {}}}));
                     if let Some(uid) = world.uid(at) {
@@ -528,6 +590,7 @@ proptest! {
                     }
                 }
                 Step::Deliver(count) => (0..count).for_each(|_| world.deliver()),
+                Step::Relist => world.relist(),
                 Step::Decide(at) => {
                     if let Some(uid) = world.uid(at).filter(|uid| !world.decided.contains_key(uid)) {
                         world.decide(&uid);
