@@ -102,6 +102,8 @@ impl<'a> ModuleClient<'a> {
             Ok(None) => return Ok(Written::Done),
             Err(error) if client::is_outdated(&error) => return Ok(Written::Conflict),
             Err(kube::Error::Api(status)) if is_too_large(&status) => {
+                let (took, now) = (since.elapsed(), Instant::now());
+                self.ctx.retries.if_known(&uid, |retry| retry.pace.wrote(urgency, took, now));
                 tracing::warn!(message = status.message, "the Module's status is too large");
                 return Ok(Written::TooLarge);
             }

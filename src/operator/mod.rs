@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kube::{Client, Config};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 pub use self::error::OperatorError;
@@ -206,7 +206,7 @@ async fn version_context(
         scheduler: FetchScheduler::new(flags.max_fetches.into()),
         api: Bulkhead::new(LIGHT * 2, LIGHT),
         light: version::context::LightPermits {
-            shares: Bulkhead::new(LIGHT * 8, LIGHT / 2),
+            shares: Bulkhead::new(Semaphore::MAX_PERMITS, LIGHT / 2),
             stores: Bulkhead::new(LIGHT * 3 / 2, LIGHT * 3 / 4),
         },
         rate_limits: version::rate_limits::RateLimits::default(),

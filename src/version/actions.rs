@@ -67,9 +67,9 @@ pub(super) async fn run(
     // Also after an error: a write may still have been executed.
     let left = client.version().metadata.resource_version.clone().zip(Some(Instant::now()));
     ctx.retries.with(cached.uid(), |retry| retry.left = left);
-    // A change of the policy by another client is not part of it either.
-    let key =
-        if client.has_other_policy() { key } else { key.at_generation(client.version().metadata.generation) };
+    // A generation that another client has made is not part of it either.
+    let is_own = !client.has_newer_generation();
+    let key = if is_own { key.at_generation(client.version().metadata.generation) } else { key };
     (key, end)
 }
 

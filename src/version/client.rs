@@ -25,8 +25,8 @@ pub(crate) struct VersionClient {
     raw: DynamicObject,
     current: Snapshot,
     progress: Arc<Progress>,
-    /// Whether another client has changed the deletion policy since the Version was read.
-    has_other_policy: bool,
+    /// Whether another client has made a newer generation since the Version was read.
+    has_newer_generation: bool,
 }
 
 impl VersionClient {
@@ -54,7 +54,7 @@ impl VersionClient {
             current: Snapshot::of(&raw),
             raw,
             progress: Arc::clone(progress),
-            has_other_policy: false,
+            has_newer_generation: false,
         }))
     }
 
@@ -76,9 +76,9 @@ impl VersionClient {
         reference(self.version())
     }
 
-    /// Whether another client has changed the deletion policy since the Version was read.
-    pub(crate) fn has_other_policy(&self) -> bool {
-        self.has_other_policy
+    /// Whether another client has made a newer generation since the Version was read, which asks for the same object.
+    pub(crate) fn has_newer_generation(&self) -> bool {
+        self.has_newer_generation
     }
 
     /// Writes what differs between the status that was read and `after`.
@@ -145,7 +145,7 @@ impl VersionClient {
                 Err(kube::Error::Api(status)) if client::is_conflict(&status) && !last_try => {
                     match self.rebase(true).await? {
                         Some(Since::Metadata | Since::Policy) => {}
-                        Some(Since::Generation) if !ends_request => {}
+                        Some(Since::Generation) if !ends_request && !self.version().force_sync => {}
                         _ => return Err(kube::Error::Api(status)),
                     }
                 }
@@ -166,7 +166,7 @@ impl VersionClient {
         let since = since(&self.raw, &fresh)
             .filter(|since| is_same && (*since != Since::Policy || any_policy && !is_terminating));
         if let Some(since) = since {
-            self.has_other_policy |= since == Since::Policy;
+            self.has_newer_generation |= since != Since::Metadata;
             self.take(fresh);
         }
         Ok(since)

@@ -10,7 +10,7 @@ use super::decide::Lane;
 use super::retry::Attempt;
 use crate::api::VersionStatus;
 use crate::api::state::VersionState;
-use crate::api::target::{Target, left_behind};
+use crate::api::target::{Target, force_is_handled, left_behind};
 use crate::controller::client::is_outdated;
 use crate::controller::events::Events;
 use crate::controller::failure::Failure;
@@ -163,6 +163,10 @@ impl Effect {
 
 /// Resets `spec.forceSync`, and makes the status name the generation that results.
 async fn reset_force(client: &mut VersionClient, has_failed: bool) -> Result<(), kube::Error> {
+    if !force_is_handled(client.version()) {
+        // It was set back and made again meanwhile: another request.
+        return Ok(());
+    }
     client.reset_force().await?;
     if !has_failed && has_left_behind(client.version()) {
         // The clean-up comes next, and its status names this generation too.

@@ -64,9 +64,9 @@ pub(super) fn unwritten(ctx: &Context, cached: &VersionState, error: &kube::Erro
 
 /// A failure that cannot be written to the status. If its reason is new for this Version, it is logged and sent as an Event.
 pub(super) fn unreported(ctx: &Context, cached: &VersionState, failure: Failure, fetched: bool) -> End {
-    let before = last_reason(ctx, cached.uid());
+    let before = last_failure(ctx, cached.uid());
     let failure = &after_fetch(failure, fetched, before);
-    if before != Some(failure.reason) {
+    if before.is_none_or(|(reason, _)| reason != failure.reason) {
         tracing::warn!(reason = %failure.reason, message = failure.message, "not finished; retrying");
         let reference = super::client::reference(cached);
         ctx.events.warning(&reference, failure.reason.as_str(), "Reconcile", &failure.message);
@@ -74,16 +74,20 @@ pub(super) fn unreported(ctx: &Context, cached: &VersionState, failure: Failure,
     End::Failed(Box::new(new_attempt(ctx, None, cached.uid(), failure)))
 }
 
-/// The failure of an attempt that had `fetched` the archive. Once the API server has refused twice in a row what follows, the
-/// pause is that of a stall: each attempt downloads the archive. A webhook that is away for a moment costs no hour.
-fn after_fetch(failure: Failure, fetched: bool, before: Option<Reason>) -> Failure {
-    let again = failure.reason == Reason::VersionRefused && before == Some(Reason::VersionRefused);
+/// Refusals in a row after which the pause is that of a stall: they have lasted for five minutes.
+const REFUSALS: u32 = 7;
+
+/// The failure of an attempt that had `fetched` the archive. Once the API server has refused what follows again and again, the
+/// pause is that of a stall: each attempt downloads the archive. A webhook that is away for some minutes costs no hour.
+fn after_fetch(failure: Failure, fetched: bool, before: Option<(Reason, u32)>) -> Failure {
+    let again = failure.reason == Reason::VersionRefused
+        && before.is_some_and(|(reason, failures)| reason == Reason::VersionRefused && failures >= REFUSALS);
     if fetched && again { Failure { class: Class::Stalled, ..failure } } else { failure }
 }
 
-/// Why the last attempt failed, if it did.
-fn last_reason(ctx: &Context, uid: &str) -> Option<Reason> {
-    ctx.retries.with(uid, |retry| retry.attempt.as_ref().map(|attempt| attempt.reason))
+/// Why the last attempt failed, if it did, and how many have failed in a row.
+fn last_failure(ctx: &Context, uid: &str) -> Option<(Reason, u32)> {
+    ctx.retries.with(uid, |retry| retry.attempt.as_ref().map(|attempt| (attempt.reason, attempt.failures)))
 }
 
 fn new_attempt(ctx: &Context, version: Option<&VersionState>, uid: &str, failure: &Failure) -> Attempt {
@@ -137,15 +141,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_refused_again_after_a_download_waits_as_after_a_stall() {
+    fn what_is_refused_for_minutes_after_downloads_waits_as_after_a_stall() {
         use Reason::{ApiUnavailable, VersionRefused};
         for (reason, fetched, before, class) in [
-            (VersionRefused, true, Some(VersionRefused), Class::Stalled),
+            (VersionRefused, true, Some((VersionRefused, REFUSALS)), Class::Stalled),
+            (VersionRefused, true, Some((VersionRefused, REFUSALS - 1)), Class::Retry),
             (VersionRefused, true, None, Class::Retry),
-            (VersionRefused, true, Some(ApiUnavailable), Class::Retry),
-            (VersionRefused, false, Some(VersionRefused), Class::Retry),
-            (ApiUnavailable, true, Some(VersionRefused), Class::Retry),
-            (ApiUnavailable, true, Some(ApiUnavailable), Class::Retry),
+            (VersionRefused, true, Some((ApiUnavailable, 9)), Class::Retry),
+            (VersionRefused, false, Some((VersionRefused, 9)), Class::Retry),
+            (ApiUnavailable, true, Some((VersionRefused, 9)), Class::Retry),
+            (ApiUnavailable, true, Some((ApiUnavailable, 9)), Class::Retry),
         ] {
             let failure = after_fetch(Failure::retry(reason, "not on a Friday"), fetched, before);
             assert_eq!(failure.class, class, "{reason} after {before:?}, fetched: {fetched}");
