@@ -60,19 +60,24 @@ impl CurrentKeys {
         loop {
             tokio::time::sleep(interval).await;
             let file = path.clone();
-            match tokio::task::spawn_blocking(move || read(&file)).await {
-                Ok(Ok(keys)) => {
-                    self.keys.store(Arc::new(keys));
-                    reported = None;
-                }
-                Ok(Err(error)) if reported.as_ref() != Some(&error.to_string()) => {
+            let Ok(found) = tokio::task::spawn_blocking(move || read(&file)).await else { continue };
+            let is_news = is_news(found.as_ref().err().map(ToString::to_string), &mut reported);
+            match found {
+                Ok(keys) => self.keys.store(Arc::new(keys)),
+                Err(error) if is_news => {
                     tracing::error!(%error, "the link keys were changed and cannot be used; the old ones are used");
-                    reported = Some(error.to_string());
                 }
-                Ok(Err(_)) | Err(_) => {}
+                Err(_) => {}
             }
         }
     }
+}
+
+/// Whether a problem of a file has to be logged: one that stays is logged once.
+pub(super) fn is_news(problem: Option<String>, reported: &mut Option<String>) -> bool {
+    let is_news = problem.is_some() && problem != *reported;
+    *reported = problem;
+    is_news
 }
 
 fn read(path: &std::path::Path) -> Result<LinkKeys, KeyFileError> {
@@ -119,33 +124,19 @@ mod tests {
         watched.abort();
     }
 
-    #[tokio::test]
-    async fn another_problem_of_the_file_is_logged_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let [path, log] = ["key", "log"].map(|name| folder.path().join(name));
-        let writer = Arc::new(std::fs::File::create(&log).unwrap());
-        let _guard = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(writer).finish());
-        std::fs::write(&path, "a".repeat(32)).unwrap();
-        let keys = CurrentKeys::new(Some(path.clone())).unwrap();
-        let watched = tokio::spawn(keys.watch(Duration::from_millis(5)));
-        let errors = || {
-            let text = std::fs::read_to_string(&log).unwrap();
-            text.lines().filter(|line| line.contains("ERROR")).count()
-        };
-        let logged = async |count| {
-            while errors() < count {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        // In one step: an empty file is another problem.
-        std::fs::write(folder.path().join("next"), "short").unwrap();
-        std::fs::rename(folder.path().join("next"), &path).unwrap();
-        tokio::time::timeout(Duration::from_secs(10), logged(1)).await.expect("the first problem");
-        std::fs::remove_file(&path).unwrap();
-        tokio::time::timeout(Duration::from_secs(10), logged(2)).await.expect("the second one");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(errors(), 2, "each is logged once");
-        watched.abort();
+    #[test]
+    fn a_problem_is_logged_once_and_another_one_too() {
+        let mut reported = None;
+        for (problem, expected) in [
+            (None, false),
+            (Some("short"), true),
+            (Some("short"), false),
+            (Some("missing"), true),
+            (None, false),
+            (Some("missing"), true),
+        ] {
+            assert_eq!(is_news(problem.map(str::to_owned), &mut reported), expected, "{problem:?}");
+        }
     }
 
     #[test]

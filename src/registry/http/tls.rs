@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::not_after::not_after;
 use crate::domain::Mutex;
+use crate::registry::key_file;
 
 /// Interval at which the files are read.
 pub const INTERVAL: Duration = Duration::from_secs(30);
@@ -117,13 +118,8 @@ impl Tls {
 
 /// Whether the log has to show this outcome: a new pair, or a problem. One that stays is shown once.
 pub(super) fn is_news(outcome: &Result<bool, TlsError>, reported: &mut Option<String>) -> bool {
-    let problem = outcome.as_ref().err().map(ToString::to_string);
-    let is_news = match outcome {
-        Ok(is_new) => *is_new,
-        Err(_) => problem != *reported,
-    };
-    *reported = problem;
-    is_news
+    let is_new_problem = key_file::is_news(outcome.as_ref().err().map(ToString::to_string), reported);
+    is_new_problem || matches!(outcome, Ok(true))
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<Content, TlsError> {

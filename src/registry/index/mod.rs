@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::domain::Address;
-use waits::Waits;
+use waits::{WAITING, Waits};
 
 pub use entry::{Entry, Missing, WhyMissing};
 pub use fold::{Change, Fold, Update};
@@ -27,8 +27,6 @@ pub use states::{NotServed, States};
 
 /// How long a request waits for a module or version that this replica has not seen yet: another replica may have listed it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Maximum number of requests that wait, of those with an identity and of those without one.
-const WAITING: usize = 256;
 
 /// The served modules.
 #[derive(Debug)]

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::WAITING;
 use crate::domain::Mutex;
 
+/// Maximum number of requests that wait, of those with an identity and of those without one.
+pub(super) const WAITING: usize = 256;
 /// Waits at once of one client.
 const PER_PEER: usize = 8;
 

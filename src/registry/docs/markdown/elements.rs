@@ -122,9 +122,14 @@ pub(super) fn is_element(name: &str) -> bool {
     ELEMENTS.binary_search(&name).is_ok()
 }
 
+/// White space in HTML. Other white space is part of a name.
+pub(super) fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\x0c' | '\r')
+}
+
 /// The name of a tag, of which `body` is what follows `<` or `</`. Empty if that is no tag.
 pub(super) fn tag_name(body: &str) -> &str {
-    let end = body.find(|c: char| c.is_whitespace() || matches!(c, '/' | '>' | '<')).unwrap_or(body.len());
+    let end = body.find(|c: char| is_space(c) || matches!(c, '/' | '>' | '<')).unwrap_or(body.len());
     Some(&body[..end]).filter(|name| name.starts_with(|c: char| c.is_ascii_alphabetic())).unwrap_or_default()
 }
 

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use pulldown_cmark::{Tag, TagEnd};
 
-use super::elements::{is_element, lowered_heading, tag_name};
+use super::elements::{is_element, is_space, lowered_heading, tag_name};
 
 /// Whether a link is open. HTML has no link within a link: there, an image is replaced by its description.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct OpenLinks {
     in_markdown: bool,
     in_html: bool,
@@ -116,7 +116,7 @@ impl<'a> RawTag<'a> {
     /// Reads attributes up to the end of the tag. Returns what follows it.
     fn read_attributes(&mut self, mut rest: &'a str) -> &'a str {
         loop {
-            rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '/');
+            rest = rest.trim_start_matches(|c: char| is_space(c) || c == '/');
             if rest.is_empty() {
                 return rest;
             }
@@ -124,13 +124,13 @@ impl<'a> RawTag<'a> {
                 return after;
             }
             let is_end_of_name =
-                |(at, c): &(usize, char)| *at > 0 && (c.is_whitespace() || matches!(c, '=' | '>' | '/'));
+                |(at, c): &(usize, char)| *at > 0 && (is_space(*c) || matches!(c, '=' | '>' | '/'));
             let end = rest.char_indices().find(is_end_of_name).map_or(rest.len(), |(at, _)| at);
             let (name, after) = rest.split_at(end);
             rest = after;
-            let Some(after) = rest.trim_start().strip_prefix('=') else { continue };
+            let Some(after) = rest.trim_start_matches(is_space).strip_prefix('=') else { continue };
             self.has_values = true;
-            let (value, after) = value(after.trim_start());
+            let (value, after) = value(after.trim_start_matches(is_space));
             rest = after;
             let known = match name.to_ascii_lowercase().as_str() {
                 "href" => &mut self.href,
@@ -147,6 +147,6 @@ impl<'a> RawTag<'a> {
 fn value(text: &str) -> (&str, &str) {
     match text.chars().next() {
         Some(quote @ ('"' | '\'')) => text[1..].split_once(quote).unwrap_or((&text[1..], "")),
-        _ => text.split_at(text.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(text.len())),
+        _ => text.split_at(text.find(|c: char| is_space(c) || c == '>').unwrap_or(text.len())),
     }
 }

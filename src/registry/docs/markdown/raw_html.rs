@@ -2,7 +2,7 @@
 
 use pulldown_cmark::Event;
 
-use super::elements::{ends_by_itself, is_element, is_formatting, is_void, tag_name};
+use super::elements::{ends_by_itself, is_formatting, is_void, tag_name};
 use super::images::OpenLinks;
 
 /// The most elements within each other. The HTML parser takes quadratic time for deep trees.
@@ -38,11 +38,13 @@ pub(super) fn flat<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator
             (depth < DEPTH).then_some(Event::End(tag))
         }
         Event::Html(html) | Event::InlineHtml(html) => {
-            let before = open.clone();
-            if is_flat(&html, &mut open, DEPTH.saturating_sub(depth)) {
-                return Some(Event::InlineHtml(links.rewritten(&html).into()));
+            let before = (open.clone(), links.clone());
+            let rewritten = links.rewritten(&html);
+            // Of what the sanitiser gets, whatever the names are: it may read it in another way than this.
+            if is_flat(&rewritten, &mut open, DEPTH.saturating_sub(depth)) {
+                return Some(Event::InlineHtml(rewritten.into()));
             }
-            open = before;
+            (open, links) = before;
             Some(Event::Text(html))
         }
         event => Some(event),
@@ -67,7 +69,7 @@ fn is_flat(html: &str, open: &mut Vec<String>, most: usize) -> bool {
             if let Some(start) = start.filter(ends) {
                 open.truncate(start);
             }
-        } else if is_element(&name) && !is_void(&name) {
+        } else if !name.is_empty() && !is_void(&name) {
             if !(is_innermost && ends_by_itself(&name)) {
                 open.push(name);
             }

@@ -163,6 +163,17 @@ fn nothing_runs_and_nothing_is_loaded() {
     }
 }
 
+/// The HTML parser takes quadratic time for deep trees.
+#[test]
+fn tags_that_are_found_only_by_the_html_parser_are_text() {
+    let many = "<x>".repeat(100);
+    for deep in
+        [format!("<!-- --!>{many}"), format!("<div>\n<a\u{a0}t=\"{many}\">"), format!("<div \u{a0}{many}")]
+    {
+        assert!(html(&deep).contains("&lt;x&gt;&lt;x&gt;"), "{}", html(&deep));
+    }
+}
+
 /// Eight times the size must not take much more than eight times as long.
 #[test]
 fn the_time_for_a_readme_grows_with_its_size_only() {
