@@ -36,9 +36,19 @@ pub(crate) async fn configuration() -> Result<Config, ConnectError> {
     Ok(config)
 }
 
+/// What a client does while the API server is overloaded or starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It sends a request again, some seconds long.
+    ByClient,
+    /// The command sends it again.
+    ByCommand,
+}
+
 /// A client, and the namespace to work in: the given one, or that of the kubeconfig's context.
-pub(crate) async fn connect(namespace: Option<&str>) -> Result<(Client, String), ConnectError> {
-    let config = configuration().await?;
+pub(crate) async fn connect(namespace: Option<&str>, retry: Retry) -> Result<(Client, String), ConnectError> {
+    let mut config = configuration().await?;
+    config.default_retry = retry == Retry::ByClient;
     let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
     Ok((Client::try_from(config)?, namespace))
 }

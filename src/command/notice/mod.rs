@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use self::edit::{Edited, NotListed};
 use super::arguments;
-use super::connection::{ConnectError, FIELD_MANAGER, connect};
+use super::connection::{ConnectError, FIELD_MANAGER, Retry, connect};
 use crate::api::Module;
 use crate::controller::client;
 use crate::domain::Release;
@@ -82,7 +82,7 @@ fn near(listed: &NotListed) -> String {
 
 /// Writes a notice. Returns the sentence for the user.
 pub async fn run(notice: Notice, arguments: &Arguments) -> Result<String, NoticeError> {
-    let (client, namespace) = connect(arguments.namespace.as_deref()).await?;
+    let (client, namespace) = connect(arguments.namespace.as_deref(), Retry::ByClient).await?;
     let api = client::objects::<Module>(&client, &namespace);
     let command = Command { notice, arguments, namespace, api };
     for attempt in 0..ATTEMPTS {

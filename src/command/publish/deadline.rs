@@ -20,6 +20,11 @@ impl Deadline {
         Self(at)
     }
 
+    /// The same, but at most so much later than now.
+    pub(super) fn at_most(self, limit: Duration) -> Self {
+        Self(self.0.min(Instant::now() + limit))
+    }
+
     pub(super) fn is_over(self) -> bool {
         Instant::now() >= self.0
     }
@@ -39,7 +44,7 @@ impl Deadline {
             match request().await {
                 Err(error) if error.is_transient() && !self.is_over() => {
                     if is_first {
-                        eprintln!("{error}: trying again until the timeout");
+                        eprintln!("{error}: trying again");
                     }
                     is_first = false;
                     tokio::time::sleep(PAUSE).await;

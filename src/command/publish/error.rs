@@ -45,7 +45,11 @@ impl PublishError {
         let (doing, message) = (doing.to_owned(), harmless(&client::explain(error)));
         let status = match error {
             kube::Error::Api(status) if !client::is_outage(status) => status,
-            _ => return Self::Unanswered { doing, message },
+            kube::Error::Api(_) | kube::Error::Service(_) | kube::Error::HyperError(_) => {
+                return Self::Unanswered { doing, message };
+            }
+            // No answer of an API server, or no request at all: the configuration is wrong.
+            _ => return Self::Refused { doing, message },
         };
         if !client::is_gone(error) {
             return Self::Refused { doing, message };

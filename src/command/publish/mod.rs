@@ -20,7 +20,7 @@ pub use self::error::PublishError;
 use self::manifest::Manifest;
 use self::publication::Publication;
 pub use self::stored::Stored;
-use super::connection::connect;
+use super::connection::{Retry, connect};
 use crate::api::object_name;
 use crate::domain::Release;
 
@@ -34,7 +34,7 @@ pub async fn run(arguments: &Arguments) -> Result<Stored, PublishError> {
         // Before anything is published.
         append_file(path, "").map_err(|error| PublishError::Outputs { path: path.clone(), error })?;
     }
-    let (client, namespace) = connect(arguments.namespace.as_deref()).await?;
+    let (client, namespace) = connect(arguments.namespace.as_deref(), Retry::ByCommand).await?;
     let manifest = arguments.manifest.as_ref().map(|path| {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|error| PublishError::File { path: path.clone(), error })?;

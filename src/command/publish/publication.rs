@@ -18,6 +18,8 @@ use crate::domain::Release;
 
 /// For a version that the operator seems not to work on.
 const IS_IT_RUNNING: &str = ": is the operator running?";
+/// How long the first answer is waited for: a configuration that is wrong gets none.
+const FIRST: Duration = Duration::from_secs(30);
 /// How long the Events may take, which only explain a failure.
 const EVENTS: Duration = Duration::from_secs(5);
 /// How long a change of the Module's configuration may take to reach a Version after the operator has seen it.
@@ -48,9 +50,9 @@ impl Publication<'_> {
         if let Some(manifest) = manifest {
             let doing = "applying the manifest";
             let configure = async || self.request(doing, self.cluster.configure(module, manifest)).await;
-            eprintln!("{name}: {}", self.deadline.repeat(configure).await?);
+            eprintln!("{name}: {}", self.deadline.at_most(FIRST).repeat(configure).await?);
         }
-        let added = self.add().await?;
+        let added = self.add(manifest.is_some()).await?;
         eprintln!("{name}: {version} {}", if added { "added" } else { "is already listed" });
         self.wait_for_object().await?;
         if !added {
@@ -60,10 +62,11 @@ impl Publication<'_> {
         Ok(Stored::of(&stored, module, &self.namespace))
     }
 
-    /// Adds the version to the list. Returns false if it is there already.
-    async fn add(&self) -> Result<bool, PublishError> {
+    /// Adds the version to the list. Returns false if it is there already. `is_known`: whether the API server has answered before.
+    async fn add(&self, is_known: bool) -> Result<bool, PublishError> {
         let Arguments { module, version, .. } = self.arguments;
-        let current = self.deadline.repeat(async || self.module().await).await?;
+        let deadline = if is_known { self.deadline } else { self.deadline.at_most(FIRST) };
+        let current = deadline.repeat(async || self.module().await).await?;
         if state::is_listed(&current, &self.release) {
             return Ok(false);
         }

@@ -12,7 +12,7 @@ pub use self::block::Block;
 use self::block::{Chosen, NoVersion};
 use self::stored::objection;
 use super::arguments;
-use super::connection::{ConnectError, connect};
+use super::connection::{ConnectError, Retry, connect};
 use super::output::Output;
 use crate::api::state::VersionState;
 use crate::api::{Module, Version, VersionStatus, object_name};
@@ -101,7 +101,7 @@ const KEYS: &str = "Terraform and OpenTofu use this endpoint only with keys in t
 /// # Errors
 /// [`SourceError`] if the version cannot be installed.
 pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
-    let (client, namespace) = connect(arguments.namespace.as_deref()).await?;
+    let (client, namespace) = connect(arguments.namespace.as_deref(), Retry::ByClient).await?;
     let name = arguments.module.clone();
     let module = client::objects::<Module>(&client, &namespace).get(&name).await.map_err(|error| {
         if client::is_gone(&error) {
