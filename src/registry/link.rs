@@ -15,6 +15,8 @@ use crate::domain::{Address, Release};
 
 /// Links of one window are equal, so that OpenTofu downloads an archive once for several submodules.
 const WINDOW: u64 = 300;
+/// How long after now a link may expire: two windows, and five minutes by which the clock of its replica may be ahead.
+const LONGEST: u64 = 2 * WINDOW + 300;
 const EXPIRY_BYTES: usize = 4;
 const MAC_BYTES: usize = 16;
 /// The shortest key, in bytes.
@@ -101,15 +103,9 @@ impl LinkKeys {
     /// Whether a link is valid for a permit at a time in Unix seconds. Takes the same time for any link: a MAC is computed
     /// with each key, whatever the link is.
     pub fn permits(&self, link: &str, permit: Permit<'_>, now: u64) -> bool {
-        let decoded = URL_SAFE_NO_PAD.decode(link).unwrap_or_default();
-        let whole: Option<[u8; EXPIRY_BYTES + MAC_BYTES]> = decoded.try_into().ok();
-        let bytes = whole.unwrap_or_default();
-        let mut expiry = [0; EXPIRY_BYTES];
-        expiry.copy_from_slice(&bytes[..EXPIRY_BYTES]);
-        let expiry = u32::from_be_bytes(expiry);
-        let signed = |keys: &Keys| {
-            verify_slices_are_equal(&mac(&keys.link, permit, expiry), &bytes[EXPIRY_BYTES..]).is_ok()
-        };
+        let whole = decoded(link);
+        let (expiry, sent) = whole.unwrap_or_default();
+        let signed = |keys: &Keys| verify_slices_are_equal(&mac(&keys.link, permit, expiry), &sent).is_ok();
         let by_current = signed(&self.current);
         let by_previous = self.previous.as_ref().is_some_and(signed);
         (by_current | by_previous) && whole.is_some() && now < u64::from(expiry)
@@ -131,6 +127,20 @@ impl std::fmt::Debug for LinkKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LinkKeys").field("previous", &self.previous.is_some()).finish_non_exhaustive()
     }
+}
+
+/// Whether a link has the form and an expiry of those that replicas make, whose clocks may be ahead.
+pub fn is_current(link: &str, now: u64) -> bool {
+    decoded(link)
+        .map(|(expiry, _)| u64::from(expiry))
+        .is_some_and(|expiry| now < expiry && expiry <= now + LONGEST)
+}
+
+/// The expiry and the MAC of a link.
+fn decoded(link: &str) -> Option<(u32, [u8; MAC_BYTES])> {
+    let bytes = URL_SAFE_NO_PAD.decode(link).ok()?;
+    let (expiry, mac) = bytes.split_first_chunk::<EXPIRY_BYTES>()?;
+    Some((u32::from_be_bytes(*expiry), mac.try_into().ok()?))
 }
 
 /// The end of the next window. The field lasts until 2106.

@@ -9,6 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 const SALT: &[u8] = b"opendepot registry";
 const INFO: &[u8] = b"cookies";
 const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
+/// Bytes that sealing adds to a content.
+pub(super) const OVERHEAD: usize = NONCE_BYTES + TAG_BYTES;
 
 /// A key for cookies.
 pub(super) struct SealingKey([u8; 32]);

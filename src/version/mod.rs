@@ -142,7 +142,7 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
                 return Requeue::requeue(pause);
             }
         }
-        let Some(permit) = permit(ctx, version, lane).await else { return Requeue::await_change() };
+        let permit = permit(ctx, version, lane).await;
         if lane == Lane::Publish {
             // While this one waited, another of the same account may have met the next limit.
             if let Some(pause) = limited(ctx, version, attempt.as_deref()) {
@@ -160,12 +160,12 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
     }
 }
 
-/// Waits for a permit of the queue. `None` only during shutdown.
-async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Option<Permit> {
+/// Waits for a permit of the queue.
+async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Permit {
     match lane {
         Lane::Api => {
             let permit = ctx.api.acquire(tenant(version.namespace()));
-            Some(Permit::Api(ctx.metrics.queued(Queue::LIGHT, permit).await))
+            Permit::Api(ctx.metrics.queued(Queue::LIGHT, permit).await)
         }
         Lane::Light => {
             let store = version.store_key();
@@ -174,12 +174,12 @@ async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Option<Per
                 let own = ctx.light.shares.acquire(tenant((version.namespace(), store))).await;
                 [own, ctx.light.stores.acquire(store).await]
             };
-            Some(Permit::Light(ctx.metrics.queued(Queue::LIGHT, permits).await))
+            Permit::Light(ctx.metrics.queued(Queue::LIGHT, permits).await)
         }
         Lane::Publish => {
             let repository = version.repository_key();
             let permit = ctx.scheduler.acquire(&repository, version.store_key());
-            Some(Permit::Publish(ctx.metrics.queued(Queue::PUBLISH, permit).await))
+            Permit::Publish(ctx.metrics.queued(Queue::PUBLISH, permit).await)
         }
     }
 }

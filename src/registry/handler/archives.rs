@@ -3,8 +3,6 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, Method, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Service;
 use super::log::ArchiveLine;
@@ -12,13 +10,10 @@ use crate::domain::Address;
 use crate::registry::archive::{Download, Outcome, Way};
 use crate::registry::http::{Body, Peer};
 use crate::registry::index::ServedVersion;
-use crate::registry::link::Permit;
+use crate::registry::link::{Permit, is_current};
 use crate::registry::metrics::{Endpoint, RegistryMetrics};
 use crate::registry::path::{self, ArchivePath};
 use crate::registry::responses;
-
-/// How long after now a link may expire: two windows, and five minutes by which the clock of its replica may be ahead.
-const LONGEST: u64 = 900;
 
 impl Service {
     /// The value of `X-Terraform-Get`. The checksum makes both clients refuse any other bytes.
@@ -47,7 +42,7 @@ impl Service {
         let line = Recorded::start(asked, &self.metrics);
         let look = || self.permitted(asked);
         // Another replica may have made it for what this one has not seen yet. The clients do not ask again.
-        let found = if may_become_valid(asked.link, now()) {
+        let found = if is_current(asked.link, now()) {
             self.index.find_unidentified(peer.network(), look).await
         } else {
             look()
@@ -105,13 +100,6 @@ impl Drop for Recorded {
         self.metrics.answered(Endpoint::Archive, 499, self.start.elapsed());
         line.write(Outcome { way: Way::Memory, status: 499, bytes: 0 });
     }
-}
-
-/// Whether a link has the form and an expiry of those that replicas make.
-fn may_become_valid(link: &str, now: u64) -> bool {
-    let decoded = URL_SAFE_NO_PAD.decode(link).unwrap_or_default();
-    let expiry = decoded.first_chunk().map_or(0, |expiry| u64::from(u32::from_be_bytes(*expiry)));
-    decoded.len() == 20 && now < expiry && expiry <= now + LONGEST
 }
 
 /// `NAME-VERSION.EXT`, from which the clients derive nothing: people read it.

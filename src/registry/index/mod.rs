@@ -7,7 +7,6 @@ pub mod served;
 mod states;
 #[cfg(test)]
 mod tests;
-mod waits;
 pub mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,8 +16,8 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch as signal};
 
+use crate::controller::bulkhead::{Bulkhead, tenant};
 use crate::domain::Address;
-use waits::{WAITING, Waits};
 
 pub use entry::{Entry, Missing, WhyMissing};
 pub use fold::{Change, Fold, Update};
@@ -28,6 +27,11 @@ pub use states::{NotServed, States};
 /// How long a request waits for a module or version that this replica has not seen yet: another replica may have listed it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Maximum number of requests that wait, of those with an identity and of those without one.
+const WAITING: usize = 256;
+/// Waits at once of one client without an identity.
+const PER_PEER: usize = 8;
+
 /// The served modules.
 #[derive(Debug)]
 pub struct Index {
@@ -36,7 +40,7 @@ pub struct Index {
     updated: signal::Sender<u64>,
     waiting: Semaphore,
     /// Requests without an identity, apart from the others.
-    unidentified: Waits,
+    unidentified: Bulkhead,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +63,7 @@ impl Default for Index {
             modules: RwLock::default(),
             updated: signal::Sender::new(0),
             waiting: Semaphore::new(WAITING),
-            unidentified: Waits::default(),
+            unidentified: Bulkhead::new(WAITING, PER_PEER),
         }
     }
 }
@@ -86,7 +90,7 @@ impl Index {
 
     /// What `look` finds, now or after an update within two seconds, for a request without an identity. Few of one client wait.
     pub async fn find_unidentified<T>(&self, peer: IpAddr, look: impl Fn() -> Option<T>) -> Option<T> {
-        self.wait_for(look, || self.unidentified.begin(peer)).await
+        self.wait_for(look, || self.unidentified.try_acquire(tenant(peer))).await
     }
 
     /// `begin` permits the wait, and what it returns is held as long.

@@ -428,3 +428,18 @@ proptest! {
         prop_assert_eq!(fold.states(), fresh.states());
     }
 }
+
+#[test]
+fn waits_without_an_identity_have_a_limit_in_all_and_one_for_each_client() {
+    let waits = Index::default().unidentified;
+    let begin =
+        |number: usize| waits.try_acquire(tenant(IpAddr::from([192, 0, 2, u8::try_from(number).unwrap()])));
+    let mut held: Vec<_> = (0..PER_PEER).map(|_| begin(0).unwrap()).collect();
+    assert!(begin(0).is_none());
+    held.pop();
+    assert!(begin(0).is_some(), "one has ended");
+    held.extend((PER_PEER - 1..WAITING).map(|number| begin(number / PER_PEER + 1).unwrap()));
+    assert!(begin(200).is_none(), "so many wait in all");
+    held.clear();
+    assert_eq!(waits.free(), WAITING);
+}

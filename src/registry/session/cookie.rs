@@ -5,6 +5,7 @@ use axum::http::HeaderValue;
 use axum::http::{HeaderMap, header};
 
 use crate::registry::link::LinkKeys;
+use crate::registry::seal::OVERHEAD;
 
 /// A session.
 pub(super) const SESSION: &str = "__Host-opendepot-session";
@@ -12,10 +13,8 @@ pub(super) const SESSION: &str = "__Host-opendepot-session";
 pub(super) const ATTEMPT: &str = "__Host-opendepot-sign-in";
 /// Browsers keep 4,096 bytes of name and value.
 const LONGEST_VALUE: usize = 4000;
-/// Bytes that sealing adds to a content.
-const SEAL: usize = 12 + 16;
 /// The longest content whose sealed value, in base64url, is short enough.
-pub(super) const LONGEST_CONTENT: usize = LONGEST_VALUE / 4 * 3 - SEAL;
+pub(super) const LONGEST_CONTENT: usize = LONGEST_VALUE / 4 * 3 - OVERHEAD;
 
 /// `Set-Cookie` that keeps a sealed content for so many seconds. `None` if it is too long for a browser.
 pub(super) fn kept(name: &'static str, content: &[u8], seconds: u64, keys: &LinkKeys) -> Option<HeaderValue> {
