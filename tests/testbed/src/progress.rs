@@ -152,12 +152,13 @@ impl Parts {
         self.0.iter_mut().rev().find(|part| part.begun.is_some())
     }
 
-    /// The time that is left: of the current part by its own speed, once a twentieth of it is done; of the others as planned.
+    /// The time that is left: of the current part by its own speed, once a fifth of it is done (downloads at its
+    /// beginning say little about the rest); of the others as planned.
     fn left(&self, now: Instant) -> Duration {
         let (begun, planned): (Vec<_>, Vec<_>) = self.0.iter().partition(|part| part.begun.is_some());
         let current = begun.last().and_then(|part| Some((part, now.checked_duration_since(part.begun?)?)));
         let left = current.map(|(part, elapsed)| {
-            if part.done >= 0.05 {
+            if part.done >= 0.2 {
                 elapsed.mul_f64((1.0 - part.done) / part.done)
             } else {
                 part.takes.saturating_sub(elapsed)
@@ -214,7 +215,9 @@ mod tests {
         let mut parts = parts(now);
         assert_eq!(parts.left(now), Duration::from_secs(280 + 15));
         parts.0[1].done = 0.1;
-        assert_eq!(parts.left(now), Duration::from_secs(180 + 15));
+        assert_eq!(parts.left(now), Duration::from_secs(280 + 15));
+        parts.0[1].done = 0.2;
+        assert_eq!(parts.left(now), Duration::from_secs(80 + 15));
         parts.0[1].done = 1.0;
         assert_eq!(parts.left(now), Duration::from_secs(15));
     }
