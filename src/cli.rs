@@ -99,19 +99,13 @@ fn namespace(text: &str) -> Result<String, String> {
 }
 
 fn log_level(text: &str) -> Result<String, String> {
-    match telemetry::filter(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => {
-            Err("write error, warn, info, debug or trace, or a filter such as info,opendepot=debug".into())
-        }
-    }
+    let hint = "write error, warn, info, debug or trace, or a filter such as info,opendepot=debug";
+    telemetry::filter(text).map(|_| text.to_owned()).map_err(|_| hint.into())
 }
 
 fn at_least_one(text: &str) -> Result<u16, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("write a number from 1 to 65535".into()),
-        Ok(number) => Ok(number),
-    }
+    let number = text.parse::<u16>().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "write a number from 1 to 65535".into())
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {

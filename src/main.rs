@@ -5,10 +5,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use opendepot::cli::{self, Cli, Command, Credentials};
-use opendepot::command::notice::{self, Notice};
 use opendepot::command::output;
 use opendepot::command::version::Build;
-use opendepot::command::{archive, check, publish, source, validate};
+use opendepot::command::{archive, check, notice, publish, source, validate};
 use opendepot::observe::telemetry::{self, LogFormat};
 use opendepot::registry::credentials;
 use opendepot::{api, operator, serve};
@@ -20,6 +19,8 @@ use opendepot::{api, operator, serve};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    // One TLS provider for every client of the process. An error means that one is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match Cli::of_process(&cli::arguments(std::env::args_os())).command {
         Command::Check(arguments) => match check(&arguments) {
             Ok(0) => Ok(()),
@@ -41,17 +42,11 @@ fn main() -> ExitCode {
             std::io::stdout().write_all(&Cli::completion(shell)).map_err(Into::into)
         }
         Command::Crd => api::print(std::io::stdout().lock()).map_err(Into::into),
-        Command::Deprecate(arguments) => notify(Notice::Deprecated, &arguments),
-        Command::Withdraw(arguments) => notify(Notice::Withdrawn, &arguments),
+        Command::Deprecate(arguments) => notify("deprecated", &arguments),
+        Command::Withdraw(arguments) => notify("withdrawn", &arguments),
         Command::Credentials(flags) => print_credentials(&flags),
-        Command::Run(flags) => {
-            let (format, level) = (flags.log_format, flags.log_level.clone());
-            run(format, &level, operator::run(*flags))
-        }
-        Command::Serve(flags) => {
-            let (format, level) = (flags.log_format, flags.log_level.clone());
-            run(format, &level, serve::run(*flags))
-        }
+        Command::Run(flags) => run(flags.log_format, &flags.log_level, operator::run(&flags)),
+        Command::Serve(flags) => run(flags.log_format, &flags.log_level, serve::run(&flags)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,7 +59,6 @@ fn main() -> ExitCode {
 
 /// Runs a command that ends by itself.
 fn once<T, E: Error + 'static>(command: impl Future<Output = Result<T, E>>) -> Result<T, Box<dyn Error>> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(command)?)
 }
@@ -79,7 +73,7 @@ fn publish(arguments: &publish::Arguments) -> Result<(), Box<dyn Error>> {
     output::print(arguments.output, &stored)
 }
 
-/// Prints the block, and what its user should know.
+/// Prints the block, and its warnings on standard error.
 fn source(arguments: &source::Arguments) -> Result<(), Box<dyn Error>> {
     let source = once(source::run(arguments))?;
     for warning in &source.warnings {
@@ -101,8 +95,8 @@ fn check(arguments: &check::Arguments) -> Result<usize, Box<dyn Error>> {
 }
 
 /// Writes a notice, and prints what it did.
-fn notify(notice: Notice, arguments: &notice::Arguments) -> Result<(), Box<dyn Error>> {
-    println!("{}", once(notice::run(notice, arguments))?);
+fn notify(field: &'static str, arguments: &notice::Arguments) -> Result<(), Box<dyn Error>> {
+    println!("{}", once(notice::run(field, arguments))?);
     Ok(())
 }
 
@@ -113,8 +107,6 @@ fn run<E: Error + 'static>(
     server: impl Future<Output = Result<(), E>>,
 ) -> Result<(), Box<dyn Error>> {
     telemetry::install(format, level).map_err(|e| format!("--log-level: {e}"))?;
-    // One TLS provider for every client of the process. An error means that one is installed already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(server);
     // Does not wait for an archive that is being unpacked: that would delay the next leader.
@@ -124,7 +116,7 @@ fn run<E: Error + 'static>(
 
 /// Answers one request of the credentials helper protocol.
 fn print_credentials(flags: &Credentials) -> Result<(), Box<dyn Error>> {
-    let answer = once(credentials::answer(&flags.helper(), flags.verb(), &flags.for_host))?;
+    let answer = once(credentials::answer(&flags.helper(), flags.verb, &flags.for_host))?;
     print!("{answer}");
     Ok(())
 }

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kube::config::InferConfigError;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
-use crate::controller::connection::{clients, config};
+use crate::controller::connection::config;
 use crate::domain::{Endpoint, EndpointError};
 use crate::observe::admin;
 use crate::storage::{CaError, Storage, StorageRule, StorageRules};
@@ -51,20 +52,18 @@ pub(crate) fn workdir(spool_dir: Option<&Path>) -> Result<Workdir, StartupError>
 /// The configuration of the cluster, a client for requests, and one for watches.
 pub(crate) async fn connect() -> Result<(Config, Client, Client), StartupError> {
     let config = config().await?;
-    let (client, watch_client) = clients(&config)?;
-    Ok((config, client, watch_client))
+    let mut watching = config.clone();
+    // Watches are silent for minutes.
+    watching.read_timeout = Some(Duration::from_mins(5));
+    Ok((config.clone(), Client::try_from(config)?, Client::try_from(watching)?))
 }
 
-/// Waits for the end of a task that should not end. `kind`: what ended if it panicked.
+/// Waits for the end of a task that should not end. `kind` names the tasks in the error if one panicked.
 pub(crate) async fn ended(tasks: &mut JoinSet<&'static str>, kind: &'static str) -> StartupError {
-    let ended: Option<Result<&str, JoinError>> = tasks.join_next().await;
-    StartupError::Ended(ended.and_then(Result::ok).unwrap_or(kind))
+    StartupError::Ended(tasks.join_next().await.and_then(Result::ok).unwrap_or(kind))
 }
 
 /// The content of `--ca-file`.
-///
-/// # Errors
-/// [`StartupError::CaFile`] if the file cannot be read.
 pub fn ca_certificates(path: Option<&Path>) -> Result<Option<Vec<u8>>, StartupError> {
     let Some(path) = path else { return Ok(None) };
     let pem = std::fs::read(path).map_err(|error| StartupError::CaFile { path: path.to_owned(), error })?;
@@ -72,9 +71,6 @@ pub fn ca_certificates(path: Option<&Path>) -> Result<Option<Vec<u8>>, StartupEr
 }
 
 /// The rules of `--allow-storage` and `--s3-endpoint`. The storage's default endpoint becomes that of the process.
-///
-/// # Errors
-/// [`StartupError::Endpoint`] if the default endpoint is no URL.
 pub fn storage_rules(
     allow: &[StorageRule],
     endpoints: &[Endpoint],
@@ -95,9 +91,6 @@ fn setting_of(url: &str) -> &'static str {
 }
 
 /// Resolves at SIGTERM or SIGINT. The signal handlers are installed by the call, not by the first poll.
-///
-/// # Errors
-/// [`StartupError::Signal`] if they cannot be installed.
 #[cfg(not(windows))]
 pub fn signalled() -> Result<impl Future<Output = ()>, StartupError> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -112,9 +105,6 @@ pub fn signalled() -> Result<impl Future<Output = ()>, StartupError> {
 }
 
 /// Resolves at Ctrl-C. The signal handler is installed by the call, not by the first poll.
-///
-/// # Errors
-/// [`StartupError::Signal`] if it cannot be installed.
 #[cfg(windows)]
 pub fn signalled() -> Result<impl Future<Output = ()>, StartupError> {
     let mut interrupt = tokio::signal::windows::ctrl_c().map_err(StartupError::Signal)?;

@@ -50,6 +50,9 @@ pub enum InvalidConfig {
     SecretName(String),
     #[error("moduleConfig: {0}")]
     Key(#[from] KeyError),
+    /// Another field of a Version's spec.
+    #[error("{0}")]
+    Spec(String),
 }
 
 impl ModuleConfig {
@@ -82,11 +85,7 @@ impl ModuleConfig {
     }
 
     fn repository(&self, name: &str) -> Result<Repository, InvalidConfig> {
-        let Some(url) = &self.repo_url else {
-            let owner = self.repo_owner.as_deref().ok_or(InvalidConfig::NoRepository)?;
-            return Ok(Repository::from_parts(owner, name)?);
-        };
-        let repository = Repository::parse(url)?;
+        let repository = self.named_repository(name).ok_or(InvalidConfig::NoRepository)??;
         match self.repo_owner.as_deref() {
             Some(owner) if !repository.is_owned_by(owner) => Err(InvalidConfig::OwnerDisagrees {
                 owner: owner.to_owned(),

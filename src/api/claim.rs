@@ -1,7 +1,7 @@
 //! The registry address that a Module claims. Pure.
 //!
-//! A claim is no right: the Module controller writes `status.address` for at most one live Module of each address, and the
-//! registry serves a Module only where `status.address` equals its claim.
+//! A claim alone gives no address: the Module controller writes `status.address` for at most one live Module of each address,
+//! and the registry serves a Module only if `status.address` equals its claim.
 
 use thiserror::Error;
 
@@ -23,7 +23,7 @@ pub(crate) struct ClaimFields<'a> {
     pub registry_name: Option<&'a str>,
 }
 
-/// Why no client could install a Module by address.
+/// Why clients cannot install a Module by address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotAddressable {
     #[error(
@@ -36,7 +36,6 @@ pub enum NotAddressable {
          with a letter or digit"
     )]
     RegistryName(String),
-    /// There is no provider.
     #[error("spec.moduleConfig.provider is missing, the last part of the address: write one such as aws")]
     ProviderMissing,
     #[error(
@@ -50,21 +49,15 @@ impl ClaimFields<'_> {
     /// The address that these fields claim.
     ///
     /// # Errors
-    /// [`NotAddressable`], which says what to write.
+    /// [`NotAddressable`], whose message contains what to write.
     pub(crate) fn address(self) -> Result<Address, NotAddressable> {
-        let name = match self.registry_name {
-            Some(name) if is_module_name(name) => name,
-            Some(name) => return Err(NotAddressable::RegistryName(excerpt(name))),
-            None => {
-                let name = self.name.unwrap_or(self.object);
-                if !is_module_name(name) {
-                    return Err(NotAddressable::Name(excerpt(name)));
-                }
-                name
-            }
-        };
-        let provider = self.provider.filter(|provider| !provider.is_empty());
-        let system = provider.ok_or(NotAddressable::ProviderMissing)?;
+        let name = self.registry_name.or(self.name).unwrap_or(self.object);
+        if !is_module_name(name) {
+            let is_annotated = self.registry_name.is_some();
+            let wrong = if is_annotated { NotAddressable::RegistryName } else { NotAddressable::Name };
+            return Err(wrong(excerpt(name)));
+        }
+        let system = self.provider.filter(|text| !text.is_empty()).ok_or(NotAddressable::ProviderMissing)?;
         if !is_target_system(system) {
             return Err(NotAddressable::Provider(excerpt(system)));
         }

@@ -36,26 +36,21 @@ pub fn set(
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<Condition> {
+    // The two abnormal conditions have a message only while they are true: a stale one beside `False` misleads.
     let rows = [
-        ("Ready", *outcome == Outcome::Ready),
-        ("Reconciling", *outcome == Outcome::Working),
-        ("Stalled", *outcome == Outcome::Stalled),
+        ("Ready", Outcome::Ready, (reason, message)),
+        ("Reconciling", Outcome::Working, ("Idle", "")),
+        ("Stalled", Outcome::Stalled, ("NotStalled", "")),
     ];
-    let mut after: Vec<Condition> = rows
-        .into_iter()
-        .map(|(type_, holds)| {
-            let status = if holds { "True" } else { "False" };
-            // The two abnormal conditions have a message only while they are true: a stale one beside `False` misleads.
-            let speaks = holds || type_ == "Ready";
-            let (reason, message) = if speaks { (reason, message) } else { (quiet_reason(type_), "") };
-            condition(before, (type_, status), reason, message, generation, now)
-        })
-        .collect();
-    after.extend(before.iter().filter(|c| !rows.iter().any(|(t, _)| *t == c.type_)).cloned());
-    after
+    let ours = rows.into_iter().map(|(type_, holds_for, otherwise)| {
+        let (status, (reason, message)) =
+            if *outcome == holds_for { ("True", (reason, message)) } else { ("False", otherwise) };
+        condition(before, (type_, status), reason, message, generation, now)
+    });
+    ours.chain(before.iter().filter(|c| !OURS.contains(&c.type_.as_str())).cloned()).collect()
 }
 
-/// One condition, whose transition time is that of the one before it while their status is the same.
+/// One condition. It keeps the transition time of the one before it if that has the same status.
 pub fn condition(
     before: &[Condition],
     (type_, status): (&str, &str),
@@ -83,13 +78,6 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
 /// `now` as the API server stores it, in whole seconds.
 pub fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
-}
-
-fn quiet_reason(type_: &str) -> &'static str {
-    match type_ {
-        "Reconciling" => "Idle",
-        _ => "NotStalled",
-    }
 }
 
 #[cfg(test)]

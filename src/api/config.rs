@@ -14,7 +14,7 @@ use crate::domain::ArchiveFormat;
 pub(crate) const DEFAULT_SECRET: &str = "opendepot-github-application-secret";
 
 /// Source, archive format and location of the module.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.repoUrl) || has(self.repoOwner)").message("repoUrl is required: write https://github.com/OWNER/REPO (or repoOwner, for github.com/<repoOwner>/<name>)"),
@@ -70,7 +70,7 @@ pub struct ModuleConfig {
 }
 
 /// Whether a stored object is deleted together with its Version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// The object is deleted.
     #[default]
@@ -80,7 +80,7 @@ pub enum DeletionPolicy {
 }
 
 /// Access to GitHub.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GithubClientConfig {
     /// If true, requests use the credentials of a Secret: githubAppID, githubInstallID and githubPrivateKey of a GitHub App, or
@@ -94,7 +94,7 @@ pub struct GithubClientConfig {
 }
 
 /// The backend that stores modules: s3.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.s3)").message("storageConfig.s3 is required: write s3: {bucket: NAME, region: REGION}"),
@@ -124,7 +124,7 @@ pub struct StorageConfig {
 }
 
 /// A bucket, and how objects are stored in it.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.key) || self.key.matches('^([^/\\\\\\\\[:cntrl:]]+(/[^/\\\\\\\\[:cntrl:]]+)*/?)?$')").message("key must be made of plain path segments, such as modules/terraform: no leading or double slash, no backslash"),
@@ -158,7 +158,7 @@ pub struct S3Config {
 }
 
 /// How S3 encrypts the object (`x-amz-server-side-encryption`). Default: the bucket's setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ServerSideEncryption {
     /// Keys of S3.
     #[serde(rename = "AES256")]
@@ -183,7 +183,7 @@ impl ServerSideEncryption {
 }
 
 /// Accepted for compatibility and ignored.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PresignConfig {
     /// Ignored.
@@ -227,10 +227,8 @@ impl ModuleConfig {
             let owner = self.repo_owner.as_ref()?;
             Some(format!("https://github.com/{owner}/{name}"))
         });
-        let mut storage_config = self.storage_config.clone();
-        if let Some(storage) = &mut storage_config {
-            storage.presign = None;
-        }
+        let storage = self.storage_config.clone();
+        let storage_config = storage.map(|storage| StorageConfig { presign: None, ..storage });
         Self {
             name: Some(name),
             repo_url,

@@ -1,7 +1,7 @@
 //! Names of Version objects, and label values.
 //!
 //! Pure. Two pairs of Module and version never share a name, every name is a DNS-1123 subdomain, and it is the plain
-//! `<module>-<version>` wherever that has both properties.
+//! `<module>-<version>` if that has both properties.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -23,19 +23,19 @@ pub fn version_object(module: &str, release: &Release) -> String {
     {
         return plain;
     }
-    let mut safe: String = plain
+    let safe: String = plain
         .chars()
         .map(|c| c.to_ascii_lowercase())
         .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+        .take(MAX_NAME - HASH - 1)
         .collect();
-    safe.truncate(MAX_NAME - HASH - 1);
-    // Each label must begin and end with a letter or digit, which the hash at the end sees to for the last one.
+    // Each label must begin and end with a letter or digit, which the hash ensures for the end of the last one.
     let labels: Vec<&str> =
         safe.split('.').map(|label| label.trim_matches('-')).filter(|l| !l.is_empty()).collect();
     format!("{}-{}", labels.join("."), short_hash(&format!("{module}\n{release}")))
 }
 
-/// `text` as a label value: itself, or cut and hashed where it is longer than the 63 characters of a label value.
+/// `text` as a label value: itself, or cut and hashed if it is longer than the 63 characters of a label value.
 pub fn label_value(text: &str) -> String {
     if text.len() <= 63 {
         return text.to_owned();
@@ -44,8 +44,8 @@ pub fn label_value(text: &str) -> String {
     format!("{}-{}", head.trim_end_matches(['-', '.', '_']), short_hash(text))
 }
 
-/// The first place where the name reads as `<module>-<version>`. Names that read so in two ways keep the first reading,
-/// so that module `a` with version `1.0.0-2.0.0` and module `a-1.0.0` with version `2.0.0` get different names.
+/// The position of the first `-` that splits the name into `<module>-<version>`. If there are two, only the first counts, so
+/// that module `a` with version `1.0.0-2.0.0` and module `a-1.0.0` with version `2.0.0` get different names.
 fn first_split(name: &str) -> Option<usize> {
     name.match_indices('-').map(|(at, _)| at).find(|&at| at > 0 && Release::parse(&name[at + 1..]).is_ok())
 }
@@ -57,9 +57,7 @@ fn looks_hashed(name: &str) -> bool {
 }
 
 fn short_hash(text: &str) -> String {
-    let mut hash = hex(digest(&SHA256, text.as_bytes()).as_ref());
-    hash.truncate(HASH);
-    hash
+    hex(&digest(&SHA256, text.as_bytes()).as_ref()[..HASH / 2])
 }
 
 #[cfg(test)]

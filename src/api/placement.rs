@@ -1,9 +1,9 @@
 //! Which fields of a configuration decide an object's bytes or location. A Version whose placement changed moves.
 //!
-//! Every field is named here: one that is added to a configuration does not compile before this is decided.
+//! Every field is named here, so that the code does not compile until this is decided for a new field.
 
 use super::config::{ModuleConfig, S3Config, StorageConfig};
-use crate::domain::{Repository, canonical_endpoint};
+use crate::domain::{Repository, RepositoryError, canonical_endpoint};
 
 impl ModuleConfig {
     /// The fields that determine an object's bytes or location, in canonical form.
@@ -37,17 +37,18 @@ impl ModuleConfig {
 
     /// The repository's address in lower case, because names on GitHub are case-insensitive.
     pub fn canonical_repository(&self) -> Option<String> {
-        let (url, owner) = (self.repo_url.as_deref(), self.repo_owner.as_deref());
-        let parsed = match (url, owner) {
-            (Some(url), _) => Repository::parse(url).ok(),
-            (None, Some(owner)) => {
-                Repository::from_parts(owner, self.name.as_deref().unwrap_or_default()).ok()
-            }
-            (None, None) => None,
-        };
-        let text =
-            parsed.map(|repository| repository.to_string()).or_else(|| url.or(owner).map(str::to_owned));
+        let named = self.named_repository(self.name.as_deref().unwrap_or_default())?;
+        let written = || self.repo_url.as_ref().or(self.repo_owner.as_ref()).cloned();
+        let text = named.ok().map(|repository| repository.to_string()).or_else(written);
         text.map(|text| text.to_lowercase())
+    }
+
+    /// The repository at `repoUrl`, or the one called `name` of `repoOwner`; `None` if both are missing.
+    pub(super) fn named_repository(&self, name: &str) -> Option<Result<Repository, RepositoryError>> {
+        match &self.repo_url {
+            Some(url) => Some(Repository::parse(url)),
+            None => Some(Repository::from_parts(self.repo_owner.as_deref()?, name)),
+        }
     }
 }
 
@@ -59,7 +60,7 @@ impl S3Config {
             key,
             endpoint,
             force_path_style: _,       // How requests are addressed, not to which store.
-            server_side_encryption: _, // "A change counts for what is stored from then on."
+            server_side_encryption: _, // A change applies to later uploads.
             kms_key_id: _,             // The same.
         } = self;
         let prefix = key.as_deref().unwrap_or_default().trim_end_matches('/');

@@ -1,4 +1,4 @@
-//! What a Version is to become: the object to store, where, made from what, and the requests that ask for it. Pure.
+//! The object that a Version's spec describes: source, location and content; and the open requests for a full sync. Pure.
 
 use std::sync::Arc;
 
@@ -11,15 +11,6 @@ use crate::domain::{ArchiveFormat, ObjectLocation, Release, Repository};
 
 /// The start of the message about a `fileName` with another format's extension.
 pub const MISNAMED: &str = "spec.fileName is";
-
-/// What has to be corrected in a Version's spec.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidSpec {
-    #[error("{0}")]
-    Field(String),
-    #[error(transparent)]
-    Config(#[from] InvalidConfig),
-}
 
 /// The object that a Version's spec describes, checked.
 #[derive(Clone, Debug)]
@@ -51,7 +42,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Whether anything asks for a full sync.
+    /// Whether a full sync is requested.
     pub fn any(&self) -> bool {
         *self != Self::default()
     }
@@ -70,33 +61,31 @@ impl Requests {
     }
 }
 
-/// Whether the status says that the object is stored as the spec wants it now.
+/// Whether the object is stored as the spec requires, according to the status.
 pub fn is_stored(version: &VersionState) -> bool {
     Target::of(version).is_ok_and(|target| target.is_stored(version))
 }
 
-/// Whether the status says that `spec.forceSync` of this generation was handled, successfully or not.
+/// Whether `spec.forceSync` of this generation was handled, successfully or not, according to the status.
 pub fn force_is_handled(version: &VersionState) -> bool {
     version.status.pending_force.is_some_and(|pending| pending.handles(version.generation()))
 }
 
 /// Identifies the open request that the force throttle counts, if there is one. A Module's request is counted by the Module.
 pub fn throttled_request(version: &VersionState) -> Option<String> {
-    let status = &version.status;
-    let of_module = version.annotation(MODULE_REQUEST);
-    if of_module.is_some() && of_module != status.last_module_request.as_deref() {
+    let requests = Requests::of(version);
+    if requests.module_request.is_some() {
         return None;
     }
-    if version.force_sync && !force_is_handled(version) {
+    if requests.force_sync {
         return Some(format!("forceSync/{}", version.generation()));
     }
-    let requested = version.annotation(REQUESTED_AT)?;
-    (status.last_handled_request.as_deref() != Some(requested)).then(|| format!("requestedAt/{requested}"))
+    requests.requested_at.map(|requested| format!("requestedAt/{requested}"))
 }
 
 impl Target {
-    pub fn of(version: &VersionState) -> Result<Self, InvalidSpec> {
-        let invalid = InvalidSpec::Field;
+    pub fn of(version: &VersionState) -> Result<Self, InvalidConfig> {
+        let invalid = InvalidConfig::Spec;
         if let Some(error) = &version.spec_error {
             return Err(invalid(error.to_string()));
         }
@@ -140,20 +129,17 @@ impl Target {
     /// The location with another file name.
     ///
     /// # Errors
-    /// [`InvalidConfig`] where that makes no legal key.
+    /// [`InvalidConfig`] if the key would be invalid.
     pub fn location_named(&self, file_name: &str) -> Result<ObjectLocation, InvalidConfig> {
         self.config.check(&self.module_name)?.place(file_name)
     }
 
-    /// Whether the status says that the object is stored at this location, made from this repository, with this content.
+    /// Whether the object is stored at this location, from this repository and with this content, according to the status.
     pub fn is_stored(&self, version: &VersionState) -> bool {
         let status = &version.status;
         status.synced
             && status.checksum.is_some()
-            && status
-                .storage
-                .as_ref()
-                .is_some_and(|storage| storage.location().is_same_location(&self.location))
+            && status.is_recorded_at(&self.location)
             && self
                 .expected_digest
                 .as_ref()
@@ -179,7 +165,7 @@ fn file_name(version: &VersionState, format: ArchiveFormat, release: &Release) -
     version.file_name.as_deref().map_or_else(derived, str::to_owned)
 }
 
-/// Where the spec says that the object is, also for a Version that would not be published like that.
+/// The location according to the spec, also for a Version whose `fileName` conflicts with its format.
 pub fn named_location(version: &VersionState) -> Option<ObjectLocation> {
     let config = version.config.as_ref().filter(|_| version.spec_error.is_none())?;
     let release = Release::parse(&version.version).ok()?;
@@ -187,8 +173,7 @@ pub fn named_location(version: &VersionState) -> Option<ObjectLocation> {
     checked.place(&file_name(version, config.file_format, &release)).ok()
 }
 
-/// The recorded locations other than `current`. One with the same bucket and key is never among them, however its endpoint
-/// is spelled.
+/// The recorded locations other than `current`. One with the same bucket and key is never among them, whatever its endpoint.
 pub fn left_behind(version: &VersionState, current: &ObjectLocation) -> Vec<ObjectLocation> {
     let recorded = version.status.objects().map(StoredLocation::location);
     recorded.filter(|location| !location.is_same_object(current)).collect()

@@ -1,6 +1,6 @@
 //! Contents of all files of an archive, one after another, in one unnamed file on disk.
 //!
-//! Memory is one buffer, however large the contents are. The file has no name, so that nothing is left behind however the process
+//! Memory is one buffer, however large the contents are. The file has no name, so that the system removes it however the process
 //! ends.
 
 use std::fs::File;
@@ -47,7 +47,7 @@ pub(super) struct ContentsWriter {
     len: u64,
     budget: Budget,
     buffer: Vec<u8>,
-    /// What the last content started with, as far as that may be a Git LFS pointer.
+    /// The first bytes of the last content, as many as show whether it is a Git LFS pointer.
     start: Vec<u8>,
 }
 
@@ -59,13 +59,13 @@ impl ContentsWriter {
         Ok(Self { file, len: 0, budget, buffer: vec![0; BUFFER_BYTES], start: Vec::new() })
     }
 
-    /// Appends `content`. The budget counts the bytes that are read, not those that the archive announces.
-    fn append(&mut self, mut content: impl Read) -> Result<Content, ArchiveError> {
+    /// Appends what `from` yields. The budget counts the bytes that are read, not those that the archive announces.
+    pub(super) fn append(&mut self, mut from: impl Read, executable: bool) -> Result<Regular, ArchiveError> {
         let offset = self.len;
         self.start.clear();
         loop {
-            let n = match content.read(&mut self.buffer) {
-                Ok(0) => return Ok(Content { offset, len: self.len - offset }),
+            let n = match from.read(&mut self.buffer) {
+                Ok(0) => break,
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(ArchiveError::reading(error)),
@@ -76,37 +76,27 @@ impl ContentsWriter {
             self.start.extend_from_slice(&self.buffer[..n.min(missing)]);
             self.file.write_all(&self.buffer[..n]).map_err(ArchiveError::io("write to the spool file"))?;
         }
-    }
-
-    pub(super) fn append_file(
-        &mut self,
-        content: impl Read,
-        executable: bool,
-    ) -> Result<Regular, ArchiveError> {
-        let content = self.append(content)?;
+        let content = Content { offset, len: self.len - offset };
         let first_line = LFS_POINTERS.iter().any(|line| self.start.starts_with(line));
         let lfs_pointer = first_line && content.len < LFS_POINTER_BYTES;
         Ok(Regular { content, executable, lfs_pointer })
     }
 
-    /// Ends writing.
     pub(super) fn into_reader(self) -> Result<Contents, ArchiveError> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error);
-        Ok(Contents { file: file.map_err(ArchiveError::io("write to the spool file"))? })
+        Ok(Contents(file.map_err(ArchiveError::io("write to the spool file"))?))
     }
 }
 
 /// Contents for reading.
-pub(super) struct Contents {
-    file: File,
-}
+pub(super) struct Contents(File);
 
 impl Contents {
     /// Reads one content from its start.
     pub(super) fn open(&self, content: Content) -> io::Result<ContentReader<'_>> {
-        (&self.file).seek(SeekFrom::Start(content.offset))?;
+        (&self.0).seek(SeekFrom::Start(content.offset))?;
         let hash = digest::Context::new(&digest::SHA256);
-        Ok(ContentReader { file: &self.file, left: content.len, hash })
+        Ok(ContentReader { file: &self.0, left: content.len, hash })
     }
 }
 

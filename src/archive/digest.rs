@@ -8,8 +8,10 @@ use aws_lc_rs::digest::{Context, Digest, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// What a module's files are, whatever archive they came in. Displays as `h1:` and the base64 of 32 bytes, and equals
-/// what Go's `dirhash.HashDir(folder, "", dirhash.Hash1)` says about the unpacked files.
+use crate::domain::text::hex;
+
+/// Digest of a module's files, whatever archive they came in. Displays as `h1:` and the base64 of 32 bytes, and equals what
+/// Go's `dirhash.HashDir(folder, "", dirhash.Hash1)` returns for the unpacked files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContentDigest([u8; 32]);
 
@@ -29,14 +31,9 @@ impl ContentHasher {
 
     /// Adds the next file. Paths come in bytewise order and hold no newline.
     pub(super) fn add(&mut self, path: &[u8], sha256: &Digest) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut line = [b' '; 66];
-        for (pair, byte) in line.chunks_exact_mut(2).zip(sha256.as_ref()) {
-            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        for part in [hex(sha256.as_ref()).as_bytes(), b"  ", path, b"\n"] {
+            self.0.update(part);
         }
-        self.0.update(&line);
-        self.0.update(path);
-        self.0.update(b"\n");
     }
 
     pub(super) fn finish(self) -> ContentDigest {

@@ -6,14 +6,14 @@ pub(super) use crate::domain::text::shown;
 
 /// Why an archive could not be normalised.
 ///
-/// [`ArchiveError::Io`] is a fault of this machine and passes; every other variant is a fault of the archive, and the
+/// [`ArchiveError::Io`] is a transient fault of this machine; every other variant is a fault of the archive, and the
 /// same bytes will fail again.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The bytes are neither a zip nor a gzip file.
     #[error("the download is neither a zip nor a tar.gz archive: {found}")]
     NotAnArchive { found: String },
-    /// The archive breaks off, fails its own checksums or contradicts itself.
+    /// The archive is incomplete, fails its own checksums or contradicts itself.
     #[error("the archive is truncated or corrupt ({what})")]
     Corrupt { what: String },
     /// No file is left below the top folder.
@@ -43,7 +43,7 @@ pub enum ArchiveError {
     /// A zip entry is encrypted.
     #[error("the archive's entry `{path}` is encrypted; publish it without a password")]
     Encrypted { path: String },
-    /// A zip entry is compressed with something else than deflate.
+    /// A zip entry is compressed with a method other than deflate.
     #[error(
         "the archive's entry `{path}` is compressed by {method}; only stored and deflated entries can be read"
     )]

@@ -8,14 +8,14 @@ pub(super) const PATH_BYTES: usize = 4095;
 /// The longest target of a symbolic link, in bytes: Linux cannot make a longer one.
 pub(super) const TARGET_BYTES: usize = 4095;
 
-/// The longest that all paths and link targets may be together, in bytes for each entry that is allowed: they are kept in
-/// memory. Real paths have about 64 bytes.
+/// Bytes that all paths and link targets together may have for each entry that is allowed: they are kept in memory. Real paths
+/// have about 64 bytes.
 const PATHS_BYTES_FOR_EACH_ENTRY: u64 = 168;
 
-/// What all paths and link targets together may always have, in bytes, however few entries are allowed.
+/// Bytes that all paths and link targets together may always have, however few entries are allowed.
 const LEAST_PATHS_BYTES: u64 = 1 << 20;
 
-/// What an archive may cost. Each number is the last one that is still allowed.
+/// What an archive may cost. Each number is itself allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Size of the download, bytes.
@@ -30,7 +30,7 @@ pub struct Limits {
     /// Deflate reaches at most 1,032 and source code 3 to 10, so 200 stops a file of nothing but zeros, yet lets
     /// through whatever has real content beside them.
     pub ratio: u64,
-    /// Unpacked bytes up to which no ratio is looked at: a few MiB of zeros are an ordinary test fixture.
+    /// Unpacked bytes up to which the ratio is not checked: a few MiB of zeros are an ordinary test fixture.
     pub ratio_exempt_bytes: u64,
 }
 
@@ -75,11 +75,8 @@ impl Budget {
 
     /// Refuses `total` entries that are too many.
     pub(super) fn check_entries(&self, total: u64) -> Result<(), ArchiveError> {
-        if total <= self.limits.entries {
-            Ok(())
-        } else {
-            Err(ArchiveError::TooManyEntries { limit: self.limits.entries })
-        }
+        let limit = self.limits.entries;
+        if total <= limit { Ok(()) } else { Err(ArchiveError::TooManyEntries { limit }) }
     }
 
     /// Refuses paths and link targets that have too many bytes in total.
@@ -87,12 +84,12 @@ impl Budget {
         if total as u64 <= self.paths_bytes() { Ok(()) } else { Err(self.paths_too_long()) }
     }
 
-    /// What is said of paths that are too long in total.
+    /// The error for paths that are too long in total.
     pub(super) fn paths_too_long(&self) -> ArchiveError {
         ArchiveError::PathsTooLong { limit: self.paths_bytes() }
     }
 
-    /// Bytes that all paths and link targets may have together. They are found again by 32 bits.
+    /// Bytes that all paths and link targets may have together. Their positions have 32 bits.
     pub(super) fn paths_bytes(&self) -> u64 {
         let paths = self.limits.entries.saturating_mul(PATHS_BYTES_FOR_EACH_ENTRY);
         paths.clamp(LEAST_PATHS_BYTES, u32::MAX.into())

@@ -3,36 +3,28 @@
 //! The result is a sorted list of files and a report of what was left out. Contents are not copied, only referred to again. Each
 //! copy counts against the same limits as if the archive had listed it, so that a few links cannot expand to billions of files.
 //!
-//! A path that a module cannot have is left out here, where it is known what it is once links are followed; only
-//! what Terraform would read as configuration makes the whole archive unusable.
+//! A path that a module cannot have is left out here, because links give files other paths; only what Terraform would read as
+//! configuration makes the whole archive unusable.
 
 use super::ArchiveError;
-use super::contents::{Content, Regular};
+use super::contents::Regular;
 use super::error::shown;
 use super::limits::{Budget, PATH_BYTES};
 use super::names::{is_configuration, unnameable, unusable};
 use super::report::{Listed, Report, SkipReason, SkippedLink};
 use super::tree::{Entry, Node, Text, Texts, Tree};
 
-/// Links that lead to one another, as many as Linux follows.
+/// The longest chain of links that is followed: the limit of Linux.
 const HOPS: usize = 40;
 
-/// Links to folders through which a path of the output may lead. Real modules have one or two; each costs some of the
-/// stack, and what overflows that ends the process.
+/// Links to folders through which a path of the output may lead. Real modules have one or two; each uses some of the stack,
+/// whose overflow would end the process.
 pub(super) const NESTED: usize = 100;
-
-/// A regular file of the output.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct File {
-    path: Text,
-    pub content: Content,
-    pub executable: bool,
-}
 
 /// The output's files, sorted by path, bytewise.
 pub(super) struct Files {
     texts: Texts,
-    files: Vec<File>,
+    files: Vec<(Text, Regular)>,
 }
 
 impl Files {
@@ -40,8 +32,8 @@ impl Files {
         self.files.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &File)> {
-        self.files.iter().map(|file| (self.texts.get(file.path), file))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Regular)> {
+        self.files.iter().map(|(path, file)| (self.texts.get(*path), file))
     }
 }
 
@@ -60,14 +52,14 @@ pub(super) fn expand(tree: &Tree, budget: Budget) -> Result<(Files, Report), Arc
     expansion.copy(b"", b"")?;
     let Expansion { mut output, report, .. } = expansion;
     let Files { texts, files } = &mut output;
-    files.sort_unstable_by(|a, b| texts.get(a.path).cmp(texts.get(b.path)));
+    files.sort_unstable_by(|(a, _), (b, _)| texts.get(*a).cmp(texts.get(*b)));
     Ok((output, report))
 }
 
 /// The submodules of `tree`: git keeps nothing else that becomes an empty folder.
 fn submodules(tree: &Tree) -> Listed<String> {
     let mut found = Listed::default();
-    let folders = tree.entries().iter().filter(|entry| matches!(entry.node, Node::Folder));
+    let folders = tree.entries.iter().filter(|entry| matches!(entry.node, Node::Folder));
     let paths = folders.map(|entry| tree.text(entry.path));
     paths.filter(|path| tree.is_empty_folder(path)).for_each(|path| found.add(|| shown(path)));
     found
@@ -108,7 +100,7 @@ impl<'t> Expansion<'t> {
     /// depth.
     fn copy(&mut self, from: &[u8], to: &[u8]) -> Result<(), ArchiveError> {
         let tree = self.tree;
-        for entry in &tree.entries()[tree.below(from)] {
+        for entry in &tree.entries[tree.below(from)] {
             self.entries += 1;
             self.budget.check_entries(self.entries)?;
             let path = tree.text(entry.path);
@@ -136,12 +128,11 @@ impl<'t> Expansion<'t> {
             self.report.skipped_files.add(|| shown(path));
             return Ok(());
         }
-        let Regular { content, executable, lfs_pointer } = file;
-        self.bytes = self.bytes.saturating_add(content.len);
+        self.bytes = self.bytes.saturating_add(file.content.len);
         self.budget.check_bytes(self.bytes)?;
-        let text = self.output.texts.push(&[path], &self.budget)?;
-        self.output.files.push(File { path: text, content, executable });
-        if lfs_pointer {
+        let text = self.output.texts.push(path, &self.budget)?;
+        self.output.files.push((text, file));
+        if file.lfs_pointer {
             self.report.lfs_pointers.add(|| shown(path));
         }
         Ok(())
@@ -159,23 +150,18 @@ impl<'t> Expansion<'t> {
             return Err(too_long(to));
         }
         let (link, target) = (self.tree.text(entry.path), self.tree.text(target));
-        let why = match self.resolve(link, target, target_is_too_long)? {
+        let destination = self.resolve(link, target, target_is_too_long)?;
+        // The copy of a folder that contains one of these links would have no end.
+        let is_endless = |folder: &[u8]| self.through.iter().chain([&link]).any(|at| is_below(at, folder));
+        let why = match destination {
             Destination::File(file) => return self.emit(to, file),
+            Destination::Folder(folder) if is_endless(&folder) => SkipReason::PointsToAncestor,
+            Destination::Folder(_) if self.through.len() >= NESTED => return Err(ArchiveError::TangledLinks),
             Destination::Folder(folder) => {
                 self.through.push(link);
-                // A folder with one of these links in it would lead back here without end.
-                let endless = self.through.iter().any(|link| is_below(link, &folder));
-                if !endless {
-                    if self.through.len() > NESTED {
-                        return Err(ArchiveError::TangledLinks);
-                    }
-                    self.copy(&folder, to)?;
-                }
+                self.copy(&folder, to)?;
                 self.through.pop();
-                if !endless {
-                    return Ok(());
-                }
-                SkipReason::PointsToAncestor
+                return Ok(());
             }
             Destination::Nowhere(why) => why,
         };
@@ -183,7 +169,7 @@ impl<'t> Expansion<'t> {
         Ok(())
     }
 
-    /// Finds where `link`, which points to `target`, leads in the end.
+    /// Resolves `link`, which points to `target`.
     fn resolve(
         &mut self,
         link: &[u8],
@@ -217,7 +203,7 @@ impl<'t> Expansion<'t> {
     }
 
     /// Walks from the folder `at` along the components `ahead`, the next one last, up to their end or the next link, as
-    /// the kernel does: `..` is the parent of where one really is.
+    /// the kernel does: `..` is the parent of the resolved folder.
     fn walk(&mut self, at: &mut Vec<u8>, ahead: &mut Vec<&[u8]>) -> Result<Stop<'t>, ArchiveError> {
         while let Some(component) = ahead.pop() {
             // A look-up compares whole paths.
@@ -235,23 +221,18 @@ impl<'t> Expansion<'t> {
                 name if at.is_empty() => at.extend_from_slice(name),
                 name => at.extend_from_slice(&[b"/", name].concat()),
             }
-            match self.tree.find(at) {
-                Some(Node::Folder) => {}
+            let why = match self.tree.find(at) {
+                Some(Node::Folder) => continue,
                 Some(Node::Link { target, too_long }) => {
                     at.truncate(parent(at).len());
                     return Ok(Stop::AtLink { target: self.tree.text(target), too_long });
                 }
-                Some(Node::File(file)) if ahead.is_empty() => {
-                    let usable = unusable(at).is_none();
-                    return Ok(Stop::At(if usable {
-                        Destination::File(file)
-                    } else {
-                        Destination::Nowhere(SkipReason::PointsToSkipped)
-                    }));
-                }
-                Some(Node::File(_)) => return Ok(Stop::At(Destination::Nowhere(SkipReason::Dangles))),
-                None => return Ok(Stop::At(Destination::Nowhere(self.why_nothing(at, component)))),
-            }
+                Some(Node::File(_)) if !ahead.is_empty() => SkipReason::Dangles,
+                Some(Node::File(_)) if unusable(at).is_some() => SkipReason::PointsToSkipped,
+                Some(Node::File(file)) => return Ok(Stop::At(Destination::File(file))),
+                None => self.why_nothing(at, component),
+            };
+            return Ok(Stop::At(Destination::Nowhere(why)));
         }
         let folder = std::mem::take(at);
         Ok(Stop::At(if self.tree.is_empty_folder(&folder) {

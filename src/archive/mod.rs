@@ -1,24 +1,25 @@
 //! Converts GitHub's archives to the ones that are stored.
 //!
 //! A downloaded zip or tar.gz becomes an archive of the same files with the module at its root and symbolic links replaced. The
-//! same commit gives the same bytes, however it was packed.
+//! same commit gives the same bytes, however it was packed: everything that could differ between two runs is fixed (order,
+//! times, owners, modes, compression level, and the pieces in which the compressor gets its input).
 //!
 //! ```text
-//! raw ─► read_zip │ read_tar ─► tree (index) ─► links ─► write ─► file, sha256, h1
-//!                     └───────► contents (on disk) ─────────┘
+//! raw ─► read_zip │ read_tar ─► tree (index) ─► links ─► write_zip │ write_tar ─► file, sha256, h1
+//!                     └───────► contents (on disk) ───────────┘
 //! ```
 //!
-//! Empty folders, among them submodules, are dropped: git has none. Names that differ only by case are kept as they are;
-//! those that a module cannot have are left out, and what is missing in what GitHub sends (submodules, Git LFS objects) is
-//! reported. Memory is a few buffers and the index (at most 32 MiB of paths by default, and 100 bytes for each entry);
-//! disk is the unpacked size and the output's. All functions block.
+//! Empty folders, among them submodules, are dropped: git has none. Names that differ only by case are kept. Files that a module
+//! cannot have are left out, and what GitHub's archives lack (submodules, Git LFS objects) is reported. Memory is a few buffers
+//! and the index (at most 32 MiB of paths by default, and 100 bytes for each entry); disk is the unpacked size and the output's.
+//! All functions block.
 
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use tempfile::TempPath;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::domain::ArchiveFormat;
 
@@ -38,7 +39,6 @@ mod stored;
 mod tests;
 mod tree;
 mod unpacked;
-mod write;
 mod write_tar;
 mod write_zip;
 mod zip_end;
@@ -49,15 +49,17 @@ pub use limits::Limits;
 pub use report::{Listed, Report, SkipReason, SkippedLink};
 pub use stored::{StoredArchive, StoredFile};
 
-use tree::Layout;
+use contents::ContentsWriter;
+use sink::Sink;
+use tree::{Layout, TreeBuilder};
 use unpacked::Unpacked;
 use write_zip::Narrow;
 
-/// What archives that can be read start with.
+/// The first bytes of archives that can be read.
 const MAGIC_NUMBERS: [&[u8]; 3] = [b"PK\x03\x04", b"PK\x05\x06", &[0x1f, 0x8b]];
 
-/// The revision of what is written: it grows with each change that gives the bytes of a tree another form. Objects carry
-/// it in their metadata, so that other bytes of an older revision are not taken for other content.
+/// The revision of the output: it grows with each change that gives the same tree other bytes. Objects have it in their
+/// metadata, so that other bytes of an older revision do not count as other content.
 pub const REVISION: u32 = 1;
 
 /// A normalised archive, on disk until it is dropped.
@@ -71,16 +73,15 @@ pub struct Normalised {
     pub sha256: [u8; 32],
     /// Digest of the files in it, which does not depend on the format.
     pub digest: ContentDigest,
-    /// The full id of the commit that GitHub says it packed, in lower case, where it says so.
+    /// The full id of the commit in the archive's metadata, in lower case, if there is one.
     pub commit: Option<String>,
-    /// What was left out, and what the archive lacks of its repository.
+    /// Files that were left out, and contents of the repository that the archive lacks.
     pub report: Report,
-    /// How many files it holds.
+    /// Number of files in it.
     pub files: u64,
 }
 
-/// Makes the archive that is to be stored out of the one at `raw`. Both the output and what is needed on the way lie in
-/// `spool_dir`.
+/// Converts the archive at `raw` to the one that is stored. The output and all temporary files are in `spool_dir`.
 ///
 /// # Errors
 /// [`ArchiveError::Io`] when this machine's disk fails; every other error means that these bytes cannot be published.
@@ -100,48 +101,59 @@ fn normalise_with(
     spool_dir: &Path,
     narrow: &Narrow,
 ) -> Result<Normalised, ArchiveError> {
-    let mut file = File::open(raw).map_err(ArchiveError::io("open the downloaded archive"))?;
-    let raw_bytes = file.metadata().map_err(ArchiveError::io("open the downloaded archive"))?.len();
-    if raw_bytes > limits.archive_bytes {
-        return Err(ArchiveError::ArchiveTooLarge { limit: limits.archive_bytes });
-    }
-    let budget = limits.budget(raw_bytes);
-    let read = reader_for(&mut file)?;
-    let mut unpacked = Unpacked::new(spool_dir, budget, Layout::TopFolder)?;
-    let commit = read(file, &mut unpacked)?;
+    let (unpacked, commit) =
+        unpack(raw, "open the downloaded archive", limits, spool_dir, Layout::TopFolder)?;
     let tree = unpacked.tree.finish()?;
-    let (files, report) = links::expand(&tree, budget)?;
+    let (files, report) = links::expand(&tree, unpacked.budget)?;
     if files.len() == 0 {
         return Err(ArchiveError::Empty);
     }
     drop(tree);
-    let written = write::write(&files, &unpacked.contents.into_reader()?, format, spool_dir, narrow)?;
-    Ok(Normalised {
-        file: written.file,
-        size: written.size,
-        sha256: written.sha256,
-        digest: written.digest,
-        commit,
-        report,
-        files: files.len() as u64,
-    })
+    let contents = unpacked.contents.into_reader()?;
+    let failed = "write the normalised archive";
+    let file = NamedTempFile::new_in(spool_dir).map_err(ArchiveError::io(failed))?;
+    let mut sink = Sink::new(file.as_file());
+    let written = match format {
+        ArchiveFormat::Zip => write_zip::write(&files, &contents, &mut sink, narrow),
+        ArchiveFormat::Tar => write_tar::write(&files, &contents, &mut sink),
+    };
+    let digest = written.map_err(ArchiveError::io(failed))?;
+    let (size, sha256) = sink.finish().map_err(ArchiveError::io(failed))?;
+    let (file, files) = (file.into_temp_path(), files.len() as u64);
+    Ok(Normalised { file, size, sha256, digest, commit, report, files })
 }
 
-/// SHA-256 of a download that could not be read, by which it is known again. `None` where it broke off before it said what
-/// it is: that is nothing to be known by.
+/// Reads the archive at `path` into `spool_dir`. Returns it with the commit that it contains in its metadata.
+fn unpack(
+    path: &Path,
+    opening: &'static str,
+    limits: &Limits,
+    spool_dir: &Path,
+    layout: Layout,
+) -> Result<(Unpacked, Option<String>), ArchiveError> {
+    let mut file = File::open(path).map_err(ArchiveError::io(opening))?;
+    let bytes = file.metadata().map_err(ArchiveError::io(opening))?.len();
+    if bytes > limits.archive_bytes {
+        return Err(ArchiveError::ArchiveTooLarge { limit: limits.archive_bytes });
+    }
+    let budget = limits.budget(bytes);
+    let read = reader_for(&mut file)?;
+    let contents = ContentsWriter::new(spool_dir, budget)?;
+    let mut unpacked = Unpacked { budget, tree: TreeBuilder::new(budget, layout), contents };
+    let commit = read(file, &mut unpacked)?;
+    Ok((unpacked, commit))
+}
+
+/// SHA-256 of a download that could not be read, to recognise the same one later. `None` if it ended before its first bytes
+/// showed what it is.
 pub fn fingerprint(raw: &Path) -> Option<[u8; 32]> {
     let mut file = File::open(raw).ok()?;
     let mut hash = Context::new(&SHA256);
     let mut buffer = vec![0; sink::CHUNK_BYTES];
     let mut len = 0;
-    loop {
-        match file.read(&mut buffer).ok()? {
-            0 => break,
-            n => {
-                hash.update(&buffer[..n]);
-                len += n;
-            }
-        }
+    while let n @ 1.. = file.read(&mut buffer).ok()? {
+        hash.update(&buffer[..n]);
+        len += n;
     }
     (len >= MAGIC_NUMBERS[0].len()).then(|| digest::sha256_bytes(&hash.finish()))
 }
@@ -149,7 +161,7 @@ pub fn fingerprint(raw: &Path) -> Option<[u8; 32]> {
 /// Fills the second argument and returns the commit.
 type Reader = fn(File, &mut Unpacked) -> Result<Option<String>, ArchiveError>;
 
-/// The reader for what `file` starts with.
+/// The reader for the format that the first bytes of `file` show.
 fn reader_for(file: &mut File) -> Result<Reader, ArchiveError> {
     let mut start = Vec::new();
     file.take(16).read_to_end(&mut start).map_err(ArchiveError::reading)?;
@@ -157,7 +169,7 @@ fn reader_for(file: &mut File) -> Result<Reader, ArchiveError> {
     match start.as_slice() {
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(read_zip::read),
         [0x1f, 0x8b, ..] => Ok(read_tar::read),
-        // What a proxy passes on when GitHub's side breaks off at once: nothing is known about the archive.
+        // A proxy sends this when GitHub closes the connection at once: nothing is known about the archive.
         [] => Err(ArchiveError::corrupt("it is empty")),
         cut if MAGIC_NUMBERS.iter().any(|magic| magic.starts_with(cut)) => {
             Err(ArchiveError::corrupt(format!("it ends after {} bytes", cut.len())))

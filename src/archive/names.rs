@@ -1,9 +1,9 @@
 //! Names that git allows and a module cannot have: not UTF-8, with control characters, with a backslash, with a drive letter.
 
-/// What the names of files end with that Terraform and OpenTofu read as configuration. They heed the case of letters.
+/// Extensions of the files that Terraform and OpenTofu read as configuration, in this case only.
 const CONFIGURATION: [&[u8]; 4] = [b".tf", b".tf.json", b".tofu", b".tofu.json"];
 
-/// Why no file of a module can have this path, if so: installers and file systems differ in what they make of it, and
+/// Why no file of a module can have this path, or `None`: installers and file systems differ in what they make of it, and
 /// the content digest (a line for each file) cannot hold a newline.
 pub(super) fn unusable(path: &[u8]) -> Option<&'static str> {
     match path {
@@ -24,7 +24,7 @@ pub(super) fn unnameable(path: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether Terraform or OpenTofu would read a file at this path as configuration. A module without it is another module.
+/// Whether Terraform or OpenTofu would read a file at this path as configuration. Without it, the module would be another one.
 pub(super) fn is_configuration(path: &[u8]) -> bool {
     CONFIGURATION.iter().any(|ending| path.ends_with(ending))
 }

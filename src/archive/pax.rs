@@ -1,7 +1,7 @@
 //! The records of a pax extension header.
 //!
-//! The tar crate ends a record at the first newline, but a record says how
-//! long it is, and a name or link target may hold a newline.
+//! The tar crate ends a record at the first newline, but a record contains its length, and a name or link target may contain a
+//! newline.
 
 use super::ArchiveError;
 

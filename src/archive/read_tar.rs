@@ -13,8 +13,8 @@ use super::error::shown;
 use super::pax::records;
 use super::unpacked::{Unpacked, commit_id};
 
-/// Long enough for two paths and whatever else git or tar say about a file, and for what is no path at all: git packs a
-/// link whatever it points to.
+/// Enough for two paths and all else that git or tar record of a file, and for link targets that are no paths: git packs any
+/// target.
 const EXTENSION_BYTES: u64 = 1 << 20;
 
 /// tar fills its last record up with zeros: 10 KiB by default, rarely more.
@@ -25,7 +25,7 @@ const BLOCK_BYTES: usize = 512;
 type Gzip = BufReader<Take<MultiGzDecoder<BufReader<File>>>>;
 type Member<'a> = tar::Entry<'a, Gzip>;
 
-/// Adds all that the archive holds to `out`.
+/// Adds all entries of the archive to `out`, and returns the commit.
 pub(super) fn read(file: File, out: &mut Unpacked) -> Result<Option<String>, ArchiveError> {
     let stream = MultiGzDecoder::new(BufReader::new(file)).take(out.budget.tar_bytes());
     let mut archive = Archive::new(BufReader::new(stream));
@@ -34,7 +34,7 @@ pub(super) fn read(file: File, out: &mut Unpacked) -> Result<Option<String>, Arc
     for member in archive.entries().map_err(ArchiveError::reading)?.raw(true) {
         let mut member = member.map_err(ArchiveError::reading)?;
         match member.header().entry_type() {
-            EntryType::XGlobalHeader => once(&mut global, Global::read(&mut member)?)?,
+            EntryType::XGlobalHeader => once(&mut global, read_global(&mut member)?)?,
             EntryType::XHeader => extension.read_pax(&mut member)?,
             EntryType::GNULongName => once(&mut extension.path, read_long_name(&mut member)?)?,
             EntryType::GNULongLink => once(&mut extension.target, read_long_name(&mut member)?)?,
@@ -45,7 +45,7 @@ pub(super) fn read(file: File, out: &mut Unpacked) -> Result<Option<String>, Arc
         return Err(ArchiveError::corrupt("it ends after the header of a long name"));
     }
     check_end(archive.into_inner())?;
-    Ok(global.and_then(|global: Global| global.commit))
+    Ok(global.flatten())
 }
 
 fn add(mut member: Member<'_>, extension: Extension, out: &mut Unpacked) -> Result<(), ArchiveError> {
@@ -60,7 +60,7 @@ fn add(mut member: Member<'_>, extension: Extension, out: &mut Unpacked) -> Resu
         _ if extension.sparse => special("a sparse file"),
         EntryType::Regular => {
             let executable = header.mode().map_err(ArchiveError::reading)? & 0o111 != 0;
-            let file = out.contents.append_file(&mut member, executable)?;
+            let file = out.contents.append(&mut member, executable)?;
             if file.content.len != size {
                 return Err(ArchiveError::corrupt(format!("`{}` breaks off", shown(&path))));
             }
@@ -82,7 +82,7 @@ fn add(mut member: Member<'_>, extension: Extension, out: &mut Unpacked) -> Resu
     }
 }
 
-/// What extension headers say about the member that follows them.
+/// The contents of the extension headers in front of a member.
 #[derive(Default, PartialEq)]
 struct Extension {
     path: Option<Vec<u8>>,
@@ -110,33 +110,25 @@ impl Extension {
     }
 }
 
-/// What the archive says about itself as a whole.
-struct Global {
-    commit: Option<String>,
-}
-
-impl Global {
-    fn read(member: &mut Member<'_>) -> Result<Self, ArchiveError> {
-        let mut commit = None;
-        for record in records(&read_extension(member)?) {
-            let (key, value) = record?;
-            match key {
-                b"comment" => commit = commit_id(value),
-                b"path" | b"linkpath" | b"size" => {
-                    return Err(ArchiveError::corrupt("its global header renames every entry"));
-                }
-                _ => {}
+/// Returns the commit in the archive's global header.
+fn read_global(member: &mut Member<'_>) -> Result<Option<String>, ArchiveError> {
+    let mut commit = None;
+    for record in records(&read_extension(member)?) {
+        let (key, value) = record?;
+        match key {
+            b"comment" => commit = commit_id(value),
+            b"path" | b"linkpath" | b"size" => {
+                return Err(ArchiveError::corrupt("its global header renames every entry"));
             }
+            _ => {}
         }
-        Ok(Self { commit })
     }
+    Ok(commit)
 }
 
 fn read_long_name(member: &mut Member<'_>) -> Result<Vec<u8>, ArchiveError> {
     let mut name = read_extension(member)?;
-    if name.last() == Some(&0) {
-        name.pop();
-    }
+    name.pop_if(|last| *last == 0);
     Ok(name)
 }
 
@@ -165,11 +157,7 @@ fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), ArchiveError> {
 fn check_end(mut rest: Gzip) -> Result<(), ArchiveError> {
     let mut block = [0; 8 << 10];
     let mut padding = 0;
-    loop {
-        let n = rest.read(&mut block).map_err(ArchiveError::reading)?;
-        if n == 0 {
-            break;
-        }
+    while let n @ 1.. = rest.read(&mut block).map_err(ArchiveError::reading)? {
         padding += n;
         if padding > PADDING_BYTES || block[..n].iter().any(|byte| *byte != 0) {
             return Err(ArchiveError::corrupt("something follows the end of the tar archive"));

@@ -3,14 +3,13 @@
 //! Entries are read one at a time from the central directory: an index of them all, as `ZipArchive` makes it, would use as much
 //! memory as the archive requests, and hide duplicate names.
 //!
-//! A zip names everything twice, and its parts may lie anywhere. What git writes is one entry after another and then
-//! the directory, without a gap, and all that agrees; only that is accepted, so that there is nothing in the file that
-//! another reader would see and this one loses.
+//! A zip names everything twice, and its parts may be anywhere. Git writes one entry after another and then the directory,
+//! without a gap, and both agree. Only that is accepted, so that another reader cannot find something else in the file.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
 
-use zip::read::{ArchiveOffset, Config, ZipFile, ZipFileEntry};
+use zip::read::{ArchiveOffset, Config, ZipFileEntry};
 use zip::result::ZipError;
 use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
@@ -19,14 +18,14 @@ use super::ArchiveError;
 use super::error::shown;
 use super::limits::TARGET_BYTES;
 use super::unpacked::{Unpacked, commit_id};
-use super::zip_end::{ZipEnd, central_header_end};
+use super::zip_end::{central_header_end, read_end};
 
-/// The longest that may follow an entry's content: the sizes and checksum of one that was streamed. An entry is longer.
+/// The most bytes that may follow an entry's content: sizes and checksum of a streamed entry. An entry itself is longer.
 const DATA_DESCRIPTOR: u64 = 24;
 
-/// Adds all that the archive holds to `out`.
+/// Adds all entries of the archive to `out`, and returns the commit.
 pub(super) fn read(mut file: File, out: &mut Unpacked) -> Result<Option<String>, ArchiveError> {
-    let ZipEnd { directory, comment } = ZipEnd::read(&mut file)?;
+    let (directory, comment) = read_end(&mut file)?;
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let archive = ZipIterable::try_new(BufReader::new(file), config).map_err(reading)?;
     let mut archive = archive.enforce_header_consistency(true);
@@ -49,8 +48,8 @@ pub(super) fn read(mut file: File, out: &mut Unpacked) -> Result<Option<String>,
     Ok(commit_id(&comment))
 }
 
-/// Checks that what starts at `start` comes right behind a content that ends at `end`. Entries that share their bytes
-/// could make us read the whole file once for each of them.
+/// Checks that what starts at `start` follows a content that ends at `end`. If entries could share their bytes, the whole file
+/// might be read once for each of them.
 fn follows(end: u64, start: u64) -> Result<(), ArchiveError> {
     match start.checked_sub(end) {
         None => Err(ArchiveError::corrupt("its entries overlap")),
@@ -59,7 +58,7 @@ fn follows(end: u64, start: u64) -> Result<(), ArchiveError> {
     }
 }
 
-/// What the entry's Unix mode says it is.
+/// The kind of an entry, in its Unix mode.
 const TYPE: u32 = 0o170_000;
 const UNKNOWN: u32 = 0;
 const FOLDER: u32 = 0o040_000;
@@ -77,8 +76,12 @@ fn add(
     if entry.encrypted() {
         return Err(ArchiveError::Encrypted { path: shown(&name) });
     }
+    let method = entry.compression();
+    if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
+        return Err(ArchiveError::UnsupportedMethod { path: shown(&name), method: method.to_string() });
+    }
     let (size, compressed) = (entry.size(), entry.compressed_size());
-    let mut content = open(entry, archive)?;
+    let mut content = entry.with_reader(archive, ZipReadOptions::default()).map_err(reading)?;
     let end = content.data_start().and_then(|start| start.checked_add(compressed));
     match (mode & TYPE, name.ends_with(b"/")) {
         (UNKNOWN | REGULAR | FOLDER, true) | (FOLDER, false) => {
@@ -88,7 +91,7 @@ fn add(
             out.tree.add_folder(&name)?;
         }
         (UNKNOWN | REGULAR, false) => {
-            let file = out.contents.append_file(content, mode & 0o111 != 0)?;
+            let file = out.contents.append(content, mode & 0o111 != 0)?;
             if file.content.len != size {
                 return Err(ArchiveError::corrupt(format!("`{}` breaks off", shown(&name))));
             }
@@ -103,20 +106,6 @@ fn add(
         _ => return Err(ArchiveError::SpecialFile { path: shown(&name), kind: "a device, fifo or socket" }),
     }
     end.ok_or_else(|| ArchiveError::corrupt(format!("`{}` is nowhere", shown(&name))))
-}
-
-fn open<'a>(
-    entry: ZipFileEntry<'a>,
-    archive: &'a mut BufReader<File>,
-) -> Result<ZipFile<'a, BufReader<File>>, ArchiveError> {
-    match entry.compression() {
-        CompressionMethod::Stored | CompressionMethod::Deflated => {
-            entry.with_reader(archive, ZipReadOptions::default()).map_err(reading)
-        }
-        other => {
-            Err(ArchiveError::UnsupportedMethod { path: shown(entry.name_raw()), method: other.to_string() })
-        }
-    }
 }
 
 fn reading(error: ZipError) -> ArchiveError {

@@ -10,7 +10,6 @@ const NAMED: usize = 20;
 pub struct Listed<T> {
     /// The first 20, in a fixed order.
     pub first: Vec<T>,
-    /// How many there are in all.
     pub total: u64,
 }
 
@@ -30,7 +29,7 @@ impl<T> Listed<T> {
     }
 }
 
-/// What was left out of an archive, and what is not in it although its repository means it. All names are escaped.
+/// What was left out of an archive, and what it lacks of its repository. All names are escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Symbolic links that were left out.
@@ -48,22 +47,21 @@ pub struct Report {
 pub struct SkippedLink {
     /// Its path in the module, escaped.
     pub path: String,
-    /// What it points to, as written, escaped.
+    /// Its target, as written, escaped.
     pub target: String,
-    /// Why it is left out.
     pub why: SkipReason,
 }
 
 /// Why a link is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipReason {
-    /// There is nothing where it points to.
+    /// Its target does not exist.
     Dangles,
     /// It leads back to itself, or through more than 40 links.
     Loops,
     /// It points to a folder that contains the link, so that a copy would have no end.
     PointsToAncestor,
-    /// It points to what no file can be called: not UTF-8, with control characters or a backslash, or too long.
+    /// Its target is no possible file name: not UTF-8, with control characters or a backslash, or too long.
     Unnameable,
     /// It points to a file or folder that is left out because of its name.
     PointsToSkipped,

@@ -14,7 +14,7 @@ pub(super) const LEVEL: Compression = Compression::new(6);
 /// Bytes that the compressor gets at a time.
 pub(super) const CHUNK_BYTES: usize = 64 << 10;
 
-/// Permission bits of a file: git knows no others either.
+/// Permission bits of a file: git records no others.
 pub(super) fn permissions(executable: bool) -> u32 {
     if executable { 0o755 } else { 0o644 }
 }

@@ -2,8 +2,8 @@
 //!
 //! Each path occurs once, and no file is a folder too. An entry takes 32 bytes and its path in memory, both bounded.
 //!
-//! Paths are bytes here: git allows names that are not UTF-8 or hold control characters, and what becomes of those is
-//! decided where the output is known, in [`super::links`].
+//! Paths are bytes here: git allows names that are not UTF-8 or contain control characters. [`super::links`], which makes the
+//! output, decides whether to skip those.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use super::error::shown;
 use super::limits::{Budget, PATH_BYTES, TARGET_BYTES};
 use super::names::unnameable;
 
-/// How much is kept of a target that no link can have: more than a message shows.
+/// Bytes that are kept of a target that is too long for a link: more than a message shows.
 const KEPT_BYTES: usize = 1024;
 
 /// A piece of text in [`Texts`].
@@ -29,18 +29,17 @@ pub(super) struct Text {
 pub(super) struct Texts(Vec<u8>);
 
 impl Texts {
-    /// Keeps the concatenation of `parts`.
+    /// Keeps a copy of `text`.
     ///
     /// # Errors
     /// When all texts together get longer than `budget` allows.
-    pub(super) fn push(&mut self, parts: &[&[u8]], budget: &Budget) -> Result<Text, ArchiveError> {
+    pub(super) fn push(&mut self, text: &[u8], budget: &Budget) -> Result<Text, ArchiveError> {
         let start = self.0.len();
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        budget.check_paths(start + len)?;
-        self.0.extend(parts.iter().copied().flatten());
+        budget.check_paths(start + text.len())?;
+        self.0.extend_from_slice(text);
         Ok(Text {
             start: u32::try_from(start).map_err(|_| budget.paths_too_long())?,
-            len: u16::try_from(len).map_err(|_| budget.paths_too_long())?,
+            len: u16::try_from(text.len()).map_err(|_| budget.paths_too_long())?,
         })
     }
 
@@ -110,12 +109,12 @@ impl TreeBuilder {
         self.add_inside(checked(path)?, Node::File(file))
     }
 
-    /// Adds a symbolic link. Where `target` leads is found out later, when all entries are known.
+    /// Adds a symbolic link. [`super::links`] resolves `target` later, when all entries are known.
     pub(super) fn add_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
         let path = checked(path)?;
         let too_long = target.len() > TARGET_BYTES;
         let kept = if too_long { &target[..KEPT_BYTES] } else { target };
-        let target = self.texts.push(&[kept], &self.budget)?;
+        let target = self.texts.push(kept, &self.budget)?;
         self.add_inside(path, Node::Link { target, too_long })
     }
 
@@ -146,7 +145,7 @@ impl TreeBuilder {
             Some(first) if **first == *top => Ok(inner),
             Some(_) => Err(ArchiveError::NoTopFolder { path: shown(path) }),
             None => {
-                // GitHub makes it of the repository's name and the tag or commit.
+                // GitHub composes it of the repository's name and the tag or commit.
                 if let Some(why) = unnameable(top) {
                     return Err(ArchiveError::bad_name(path, why));
                 }
@@ -158,7 +157,7 @@ impl TreeBuilder {
 
     fn add(&mut self, path: &[u8], node: Node) -> Result<(), ArchiveError> {
         self.budget.check_entries(self.entries.len() as u64 + 1)?;
-        let path = self.texts.push(&[path], &self.budget)?;
+        let path = self.texts.push(path, &self.budget)?;
         self.entries.push(Entry { path, node });
         Ok(())
     }
@@ -167,14 +166,10 @@ impl TreeBuilder {
 /// All entries of an archive, sorted by path, bytewise. Folders need no entry of their own.
 pub(super) struct Tree {
     texts: Texts,
-    entries: Vec<Entry>,
+    pub entries: Vec<Entry>,
 }
 
 impl Tree {
-    pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
     pub(super) fn text(&self, text: Text) -> &[u8] {
         self.texts.get(text)
     }
@@ -228,14 +223,13 @@ impl Tree {
     }
 }
 
-/// Where `path` sorts relative to what is below `folder`: equal when it is one of those.
+/// Where `path` sorts relative to the paths below `folder`: equal if it is one of them.
 fn side_of(path: &[u8], folder: &[u8]) -> Ordering {
     let head = &path[..path.len().min(folder.len())];
     head.cmp(folder).then_with(|| path.get(folder.len()).map_or(Ordering::Less, |next| next.cmp(&b'/')))
 }
 
-/// `name` as a relative path, or what is wrong with it. Whether it can be the name of a file of a module is another
-/// question ([`unnameable`]).
+/// `name` as a relative path, or what is wrong with it. [`unnameable`] checks whether a module can have a file of that name.
 fn checked(name: &[u8]) -> Result<&[u8], ArchiveError> {
     if name.len() > PATH_BYTES {
         return Err(ArchiveError::bad_name(name, "is longer than 4,095 bytes"));

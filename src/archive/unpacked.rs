@@ -1,11 +1,8 @@
-//! Index and contents of an archive, as its readers fill them.
+//! Index and contents of an archive.
 
-use std::path::Path;
-
-use super::ArchiveError;
 use super::contents::ContentsWriter;
 use super::limits::Budget;
-use super::tree::{Layout, TreeBuilder};
+use super::tree::TreeBuilder;
 
 /// Hexadecimal digits of a commit id.
 const COMMIT_LEN: usize = 40;
@@ -15,13 +12,6 @@ pub(super) struct Unpacked {
     pub budget: Budget,
     pub tree: TreeBuilder,
     pub contents: ContentsWriter,
-}
-
-impl Unpacked {
-    pub(super) fn new(dir: &Path, budget: Budget, layout: Layout) -> Result<Self, ArchiveError> {
-        let (tree, contents) = (TreeBuilder::new(budget, layout), ContentsWriter::new(dir, budget)?);
-        Ok(Self { budget, tree, contents })
-    }
 }
 
 /// `text` as a commit id, if it is one.

@@ -47,8 +47,8 @@ fn whole_characters(path: &[u8], most: usize) -> &[u8] {
     &path[..end.unwrap_or_default()]
 }
 
-/// Hands its input on in pieces of one size. What a compressor makes of a stream may depend on the pieces that it comes
-/// in, and those that tar passes on depend on the standard library's buffers.
+/// Passes its input on in pieces of one size. A compressor's output may depend on the pieces of its input, and those that tar
+/// passes on depend on the standard library's buffers.
 struct Chunks<W: Write> {
     inner: W,
     chunk: Vec<u8>,

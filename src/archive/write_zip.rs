@@ -1,17 +1,17 @@
 //! Writes the zip format.
 //!
 //! It is written here, and not by the zip crate, for two reasons: the stored bytes are compared for as long as a module
-//! lives, and must not change with the version of a crate; and that crate keeps several hundred bytes for each entry
-//! until the end, where 24 are enough. Like Go's own writer, it puts sizes and checksum behind each content.
+//! exists, and must not change with the version of a crate; and that crate keeps several hundred bytes for each entry
+//! until the end, although 24 are enough. Like Go's own writer, it puts sizes and checksum behind each content.
 
 use std::io::{self, Read, Write};
 
 use flate2::Crc;
 use flate2::write::DeflateEncoder;
 
-use super::contents::{ContentReader, Contents};
+use super::contents::{ContentReader, Contents, Regular};
 use super::digest::{ContentDigest, ContentHasher};
-use super::links::{File, Files};
+use super::links::Files;
 use super::sink::{CHUNK_BYTES, LEVEL, Sink, permissions};
 
 /// 1 January 1980, 00:00:00, the first moment that the format can express: two bytes of time, two of date.
@@ -26,11 +26,10 @@ const REGULAR_FILE: u32 = 0o100_000;
 const PLAIN: [u8; 2] = 20_u16.to_le_bytes();
 const ZIP64: [u8; 2] = 45_u16.to_le_bytes();
 
-/// What fits into the fields of an ordinary zip. Beyond that come those of zip64, which cost gigabytes to test if these
-/// numbers were not a parameter.
+/// The values that need the fields of zip64. They are a parameter because a test of zip64 would otherwise need gigabytes.
 pub(super) struct Narrow {
     /// From this length on, a content's compressed size might not fit into 32 bits: it can be a little longer than the
-    /// content itself. The length alone decides, so that the header in front of the content can say it.
+    /// content itself. The length alone decides, because the header precedes the content.
     pub content: u64,
     /// From this number on, offsets and sizes of the archive itself do not fit.
     pub offset: u64,
@@ -39,11 +38,11 @@ pub(super) struct Narrow {
 }
 
 impl Narrow {
-    /// As the format has it: all ones in a field mean that the value is found in the zip64 fields.
+    /// The format's own: all ones in a field mean that the value is in the zip64 fields.
     pub(super) const ZIP: Self =
         Self { content: 0xff00_0000, offset: u32::MAX as u64, entries: u16::MAX as u64 };
 
-    fn is_large(&self, file: &File) -> bool {
+    fn is_large(&self, file: &Regular) -> bool {
         file.content.len >= self.content
     }
 
@@ -58,7 +57,7 @@ impl Narrow {
     }
 }
 
-/// What the central directory says about a file and the index does not.
+/// What the central directory contains about a file besides the index.
 struct Record {
     crc: u32,
     compressed: u64,
@@ -104,11 +103,7 @@ fn compress(
     sink: &mut Sink<'_>,
 ) -> io::Result<u32> {
     let mut crc = Crc::new();
-    loop {
-        let n = content.read(chunk)?;
-        if n == 0 {
-            break;
-        }
+    while let n @ 1.. = content.read(chunk)? {
         crc.update(&chunk[..n]);
         deflate.write_all(&chunk[..n])?;
         sink.write_all(deflate.get_ref())?;
@@ -118,7 +113,7 @@ fn compress(
     Ok(crc.sum())
 }
 
-fn local_header(path: &[u8], file: &File, narrow: &Narrow) -> io::Result<Vec<u8>> {
+fn local_header(path: &[u8], file: &Regular, narrow: &Narrow) -> io::Result<Vec<u8>> {
     let (version, size, extra) =
         if narrow.is_large(file) { (ZIP64, u32::MAX, zip64_extra(&[0, 0])?) } else { (PLAIN, 0, Vec::new()) };
     let parts: [&[u8]; 12] = [
@@ -138,7 +133,7 @@ fn local_header(path: &[u8], file: &File, narrow: &Narrow) -> io::Result<Vec<u8>
     Ok(parts.concat())
 }
 
-fn data_descriptor(file: &File, record: &Record, narrow: &Narrow) -> Vec<u8> {
+fn data_descriptor(file: &Regular, record: &Record, narrow: &Narrow) -> Vec<u8> {
     let sizes = [record.compressed, file.content.len];
     let sizes = if narrow.is_large(file) {
         sizes.map(u64::to_le_bytes).concat()
@@ -148,7 +143,7 @@ fn data_descriptor(file: &File, record: &Record, narrow: &Narrow) -> Vec<u8> {
     [b"PK\x07\x08", &record.crc.to_le_bytes()[..], &sizes].concat()
 }
 
-fn central_header(path: &[u8], file: &File, record: &Record, narrow: &Narrow) -> io::Result<Vec<u8>> {
+fn central_header(path: &[u8], file: &Regular, record: &Record, narrow: &Narrow) -> io::Result<Vec<u8>> {
     let mut wide = Vec::new();
     let [mut compressed, mut len] = [record.compressed, file.content.len].map(low32);
     if narrow.is_large(file) {
@@ -208,7 +203,7 @@ fn zip64_extra(values: &[u64]) -> io::Result<Vec<u8>> {
     Ok([&1_u16.to_le_bytes()[..], &len16(&values)?, &values].concat())
 }
 
-/// `value`, or all ones where the value is found in the zip64 fields.
+/// `value`, or all ones if it is in the zip64 fields.
 fn low32(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }

@@ -22,37 +22,28 @@ const END64_LEN: u64 = 56;
 /// into memory, however long it is.
 const END64_COUNTED: u64 = END64_LEN - 12;
 
-/// What the end of a zip archive says.
-pub(super) struct ZipEnd {
-    /// Where the central directory is in the file.
-    pub directory: Range<u64>,
-    /// The archive's comment.
-    pub comment: Vec<u8>,
-}
-
-impl ZipEnd {
-    /// Reads the last record, and the zip64 records in front of it if there are any.
-    pub(super) fn read(file: &mut File) -> Result<Self, ArchiveError> {
-        let len = file.seek(SeekFrom::End(0)).map_err(ArchiveError::reading)?;
-        let tail_start = len.saturating_sub(LONGEST_COMMENT + END_LEN as u64);
-        let tail = read_at(file, tail_start, len - tail_start)?;
-        let at = tail.windows(END.len()).rposition(|window| window == END).unwrap_or(tail.len());
-        let Some((record, comment)) = tail[at..].split_at_checked(END_LEN) else {
-            return Err(ArchiveError::corrupt("its end is missing"));
-        };
-        if usize::from(le16(&record[20..])) != comment.len() {
-            return Err(ArchiveError::corrupt("its comment is not what ends it"));
-        }
-        let end = tail_start + at as u64;
-        let (entries, size, start) = (le16(&record[10..]), le32(&record[12..]), le32(&record[16..]));
-        let wide = entries == u16::MAX || size == u32::MAX || start == u32::MAX;
-        let directory = match end.checked_sub(LOCATOR_LEN) {
-            Some(locator) if wide => zip64_directory(file, locator)?,
-            _ => None,
-        };
-        let directory = directory.map_or_else(|| exact(start.into(), size.into(), end), Ok)?;
-        Ok(Self { directory, comment: comment.to_vec() })
+/// Reads the last record, and the zip64 records in front of it if there are any. Returns where the central directory is in the
+/// file, and the archive's comment.
+pub(super) fn read_end(file: &mut File) -> Result<(Range<u64>, Vec<u8>), ArchiveError> {
+    let len = file.seek(SeekFrom::End(0)).map_err(ArchiveError::reading)?;
+    let tail_start = len.saturating_sub(LONGEST_COMMENT + END_LEN as u64);
+    let tail = read_at(file, tail_start, len - tail_start)?;
+    let at = tail.windows(END.len()).rposition(|window| window == END).unwrap_or(tail.len());
+    let Some((record, comment)) = tail[at..].split_at_checked(END_LEN) else {
+        return Err(ArchiveError::corrupt("its end is missing"));
+    };
+    if usize::from(le16(&record[20..])) != comment.len() {
+        return Err(ArchiveError::corrupt("its comment is not what ends it"));
     }
+    let end = tail_start + at as u64;
+    let (entries, size, start) = (le16(&record[10..]), le32(&record[12..]), le32(&record[16..]));
+    let wide = entries == u16::MAX || size == u32::MAX || start == u32::MAX;
+    let directory = match end.checked_sub(LOCATOR_LEN) {
+        Some(locator) if wide => zip64_directory(file, locator)?,
+        _ => None,
+    };
+    let directory = directory.map_or_else(|| exact(start.into(), size.into(), end), Ok)?;
+    Ok((directory, comment.to_vec()))
 }
 
 /// Where the zip64 records say that the directory is; `None` where there are none. `locator` is where the last of
@@ -75,11 +66,8 @@ fn zip64_directory(file: &mut File, locator: u64) -> Result<Option<Range<u64>>, 
 
 /// The directory that starts at `start`, if it ends at `end`.
 fn exact(start: u64, size: u64, end: u64) -> Result<Range<u64>, ArchiveError> {
-    if start.checked_add(size) == Some(end) {
-        Ok(start..end)
-    } else {
-        Err(ArchiveError::corrupt("its central directory is not where its end says"))
-    }
+    let wrong = || ArchiveError::corrupt("its central directory is not where its end says");
+    (start.checked_add(size) == Some(end)).then_some(start..end).ok_or_else(wrong)
 }
 
 /// Where the central header at `start` ends.

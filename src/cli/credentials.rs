@@ -3,13 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use clap::Args;
 use clap::builder::OsStringValueParser;
-use clap::{Args, ValueEnum};
 
 use crate::registry::credentials::{Helper, Verb};
 
 /// Flags of `opendepot credentials`. Terraform and OpenTofu append the verb and the host to `args` of `credentials_helper`. No value
-/// of a flag is refused here: for a host that is not named, the command succeeds whatever they are.
+/// of a flag is rejected here: for a host that is not named, the command succeeds with any value.
 #[derive(Clone, Debug, Args)]
 pub struct Credentials {
     /// Host of a registry that may receive a token, such as registry.acme.io (repeatable). Others get none.
@@ -29,19 +29,11 @@ pub struct Credentials {
 
     /// What Terraform asks for: get, store or forget.
     #[arg(value_enum)]
-    pub verb: CredentialsVerb,
+    pub verb: Verb,
 
     /// The host that Terraform asks for.
     #[arg(value_name = "FOR_HOST")]
     pub for_host: String,
-}
-
-/// A verb of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CredentialsVerb {
-    Get,
-    Store,
-    Forget,
 }
 
 impl Credentials {
@@ -51,14 +43,6 @@ impl Credentials {
             hosts: self.hosts.iter().map(text).collect(),
             token_file: self.token_file.as_ref().filter(|path| !path.is_empty()).map(Into::into),
             service_account: self.service_account.as_ref().map(text).filter(|account| !account.is_empty()),
-        }
-    }
-
-    pub fn verb(&self) -> Verb {
-        match self.verb {
-            CredentialsVerb::Get => Verb::Get,
-            CredentialsVerb::Store => Verb::Store,
-            CredentialsVerb::Forget => Verb::Forget,
         }
     }
 }
@@ -92,7 +76,7 @@ mod tests {
     fn a_link_to_the_binary_is_a_credentials_helper() {
         for program in [&["/usr/bin/opendepot", "credentials"][..], &["/x/terraform-credentials-opendepot"]] {
             let flags = parse(&[program, &["--host", "a.io", "get", "b.io"]].concat()).unwrap();
-            assert_eq!((flags.hosts, flags.verb), (vec!["a.io".into()], CredentialsVerb::Get));
+            assert_eq!((flags.hosts, flags.verb), (vec!["a.io".into()], Verb::Get));
             assert_eq!(flags.for_host, "b.io");
         }
         let flags =

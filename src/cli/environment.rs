@@ -1,11 +1,11 @@
-//! Environment variables of flags: an empty one is as one that is not set, for every command. CI systems and Kubernetes manifests
-//! set variables that have no value.
+//! Environment variables of flags: an empty variable counts as unset, for every command. CI systems and Kubernetes manifests set
+//! variables without a value.
 
 use std::ffi::OsStr;
 
 use clap::Command;
 
-/// The rules of who may store where. An empty one is refused: as one that is not set, it would remove every restriction.
+/// The storage rules. An empty value is rejected: counted as unset, it would remove every restriction.
 const RULES: &str = "OPENDEPOT_ALLOW_STORAGE";
 
 /// The command line without the variables that are empty.

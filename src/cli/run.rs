@@ -102,17 +102,13 @@ fn github_host(text: &str) -> Result<String, String> {
 }
 
 fn entries(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("write a number from 1 up, such as 100000".into()),
-        Ok(number) => Ok(number),
-    }
+    let number = text.parse::<u64>().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "write a number from 1 up, such as 100000".into())
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    match text.parse::<ByteSize>() {
-        Ok(size) if size.as_u64() > 0 => Ok(size.as_u64()),
-        _ => Err("write a size above 0 with its unit, such as 512MiB or 2GiB".into()),
-    }
+    let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|size| *size > 0);
+    size.ok_or_else(|| "write a size above 0 with its unit, such as 512MiB or 2GiB".into())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -5,12 +5,13 @@ mod token;
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::accepted::{Accepted, Warning};
 use super::output::Output;
-use crate::archive::{self, ArchiveError, Limits};
+use crate::archive::{self, Limits};
 use crate::controller::failure::Failure;
 use crate::domain::{ArchiveFormat, Reference, Release, Repository};
 use crate::github::{self, ClientError, Credential, FetchError, GitHub};
@@ -44,12 +45,12 @@ pub struct Arguments {
 
     /// A version, in the form of its tag: the tag with the other spelling (with or without v) is tried next. Or a branch, a full
     /// ref such as refs/pull/7/merge, or the full hash of a commit.
-    #[arg(value_name = "REF", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(value_name = "REF", value_parser = NonEmptyStringValueParser::new())]
     pub reference: Option<String>,
 
     /// Format that would be stored (fileFormat of a Module). Default: zip, or that of a local file.
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
+    #[arg(long, value_parser = format())]
+    pub format: Option<ArchiveFormat>,
 
     /// Token for a private repository. Default for github.com and the host of `GITHUB_SERVER_URL`: that of `GITHUB_TOKEN`.
     /// Default for other hosts: that of `GH_ENTERPRISE_TOKEN`.
@@ -67,13 +68,6 @@ pub struct Arguments {
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
-}
-
-/// A format as an argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Zip,
-    Tar,
 }
 
 /// Why there is no archive to store.
@@ -96,23 +90,14 @@ pub enum ArchiveCommandError {
     ReferenceNotFound { repository: Repository, name: String },
     #[error("cannot read or write {path}: {error}")]
     File { path: PathBuf, error: std::io::Error },
-    /// As a Version would report it.
     #[error("{reason}: {message}")]
     Rejected { reason: &'static str, message: String },
 }
 
-impl From<FetchError> for ArchiveCommandError {
-    fn from(error: FetchError) -> Self {
-        let message = error.to_string();
-        Self::Rejected { reason: Failure::from(error).reason.as_str(), message }
-    }
-}
-
-impl From<ArchiveError> for ArchiveCommandError {
-    fn from(error: ArchiveError) -> Self {
-        let Failure { reason, message, .. } = Failure::from(error);
-        Self::Rejected { reason: reason.as_str(), message }
-    }
+/// As a Version would report it.
+fn rejected(error: impl Into<Failure>) -> ArchiveCommandError {
+    let Failure { reason, message, .. } = error.into();
+    ArchiveCommandError::Rejected { reason: reason.as_str(), message }
 }
 
 /// Fetches and normalises an archive as the operator does.
@@ -124,7 +109,7 @@ pub async fn run(arguments: &Arguments) -> Result<Accepted, ArchiveCommandError>
     let in_folder = |error| ArchiveCommandError::File { path: folder.clone(), error };
     let raw = temporary_file(&folder).map_err(in_folder)?;
     let (path, format, fetched) = if let Some(name) = &arguments.reference {
-        let format = arguments.format.map_or(ArchiveFormat::Zip, ArchiveFormat::from);
+        let format = arguments.format.unwrap_or(ArchiveFormat::Zip);
         let file = raw.as_file().try_clone().map_err(in_folder)?;
         let fetched = fetch(arguments, name, format, &mut tokio::fs::File::from_std(file)).await?;
         (raw.path().to_owned(), format, Some(fetched))
@@ -140,8 +125,8 @@ pub async fn run(arguments: &Arguments) -> Result<Accepted, ArchiveCommandError>
         }
         (path, format, None)
     };
-    let wanted = arguments.format.map_or(format, ArchiveFormat::from);
-    let normalised = archive::normalise(&path, wanted, &Limits::default(), &folder)?;
+    let wanted = arguments.format.unwrap_or(format);
+    let normalised = archive::normalise(&path, wanted, &Limits::default(), &folder).map_err(rejected)?;
     let source = fetched.as_ref().map_or_else(|| arguments.subject.clone(), |fetched| fetched.url.clone());
     let accepted = Accepted::of(&normalised, source, fetched.map(|fetched| fetched.tag));
     if let Some(path) = &arguments.write {
@@ -159,7 +144,7 @@ async fn fetch(
 ) -> Result<github::Fetched, ArchiveCommandError> {
     let subject = || ArchiveCommandError::Subject(arguments.subject.clone());
     let repository = repository(&arguments.subject).ok_or_else(subject)?;
-    // The host is that of the command line: it needs no other permission.
+    // The user names the host on the command line, so it is allowed.
     let github = GitHub::new(&github::Settings {
         extra_hosts: vec![repository.host()],
         any_reference: true,
@@ -175,7 +160,7 @@ async fn fetch(
         FetchError::TagNotFound { .. } if names.len() == 1 => {
             ArchiveCommandError::ReferenceNotFound { repository, name: name.to_owned() }
         }
-        error => error.into(),
+        error => rejected(error),
     })
 }
 
@@ -189,13 +174,11 @@ fn names(name: &str) -> Vec<String> {
     }
 }
 
-impl From<Format> for ArchiveFormat {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Zip => Self::Zip,
-            Format::Tar => Self::Tar,
-        }
-    }
+/// Parses `--format`.
+fn format() -> impl TypedValueParser<Value = ArchiveFormat> {
+    let formats = [ArchiveFormat::Zip, ArchiveFormat::Tar];
+    PossibleValuesParser::new(formats.map(ArchiveFormat::as_str))
+        .map(|name| if name == "tar" { ArchiveFormat::Tar } else { ArchiveFormat::Zip })
 }
 
 fn repository(text: &str) -> Option<Repository> {

@@ -4,32 +4,25 @@ use crate::domain::Release;
 use crate::domain::names::{is_dns_label, is_dns_subdomain};
 
 pub(crate) fn module(text: &str) -> Result<String, String> {
-    if !is_dns_subdomain(text, 253) {
-        return Err("write the name of a Module, such as terraform-aws-eks".into());
-    }
-    Ok(text.to_owned())
+    valid(text, is_dns_subdomain(text, 253), "write the name of a Module, such as terraform-aws-eks")
 }
 
 pub(crate) fn object(text: &str) -> Result<String, String> {
-    if !is_dns_subdomain(text, 253) {
-        return Err("write the name of an object, such as opendepot or opendepot-staging".into());
-    }
-    Ok(text.to_owned())
+    let advice = "write the name of an object, such as opendepot or opendepot-staging";
+    valid(text, is_dns_subdomain(text, 253), advice)
 }
 
 pub(crate) fn namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
-    if !is_dns_label(name) {
-        return Err("write the name of a namespace, such as team-a".into());
-    }
-    Ok(name.to_owned())
+    valid(name, is_dns_label(name), "write the name of a namespace, such as team-a")
 }
 
 /// A version as it is spelled.
 pub(crate) fn version(text: &str) -> Result<String, String> {
-    release(text).map(|_| text.to_owned())
+    Release::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-pub(crate) fn release(text: &str) -> Result<Release, String> {
-    Release::parse(text).map_err(|error| error.to_string())
+/// The text if it is valid, else the advice.
+pub(crate) fn valid(text: &str, is_valid: bool, advice: &str) -> Result<String, String> {
+    if is_valid { Ok(text.to_owned()) } else { Err(advice.to_owned()) }
 }

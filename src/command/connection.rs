@@ -5,7 +5,7 @@ use kube::{Client, Config};
 
 use crate::controller::connection::config;
 
-/// The field manager: Flux takes over what others write whose name begins with `kubectl`.
+/// The field manager of the commands. Flux takes ownership of fields whose manager's name begins with `kubectl`.
 pub(crate) const FIELD_MANAGER: &str = "opendepot-release";
 
 /// Why there is no connection.
@@ -28,7 +28,7 @@ pub enum ConnectError {
 /// [`ConnectError`] if there is neither, or a proxy is needed.
 pub(crate) async fn configuration() -> Result<Config, ConnectError> {
     let config = config().await?;
-    // A kubeconfig that cannot be used is ignored in a pod, whose configuration is the only one with this file.
+    // In a pod, a kubeconfig that cannot be used is ignored. Only the configuration of a pod has this file.
     let is_of_pod = config.root_cert_file.is_some();
     if !is_of_pod && Kubeconfig::read().is_ok_and(|kubeconfig| has_proxy(&kubeconfig)) {
         return Err(ConnectError::Proxy);
@@ -36,12 +36,12 @@ pub(crate) async fn configuration() -> Result<Config, ConnectError> {
     Ok(config)
 }
 
-/// What a client does while the API server is overloaded or starting.
+/// Which side retries a request while the API server is overloaded or starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// It sends a request again, some seconds long.
+    /// The client, for some seconds.
     ByClient,
-    /// The command sends it again.
+    /// The command.
     ByCommand,
 }
 

@@ -1,7 +1,6 @@
 //! A concurrency limit with a smaller limit per tenant: a store, or a namespace.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,21 +12,12 @@ use crate::domain::Mutex;
 pub struct Bulkhead {
     all: Arc<Semaphore>,
     each: usize,
+    /// By a hash of the tenant's name.
     tenants: Mutex<HashMap<u64, Arc<Semaphore>>>,
 }
 
-#[derive(Debug)]
-pub struct BulkheadPermit {
-    #[expect(dead_code, reason = "held, not read")]
-    held: [Option<OwnedSemaphorePermit>; 2],
-}
-
-/// The key of a tenant with this name.
-pub(crate) fn tenant(name: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    hasher.finish()
-}
+/// The permits of the tenant and of all. Dropping it releases them.
+pub(crate) type BulkheadPermit = [Option<OwnedSemaphorePermit>; 2];
 
 impl Bulkhead {
     /// `all` permits, at most `each` of them for one tenant.
@@ -37,18 +27,18 @@ impl Bulkhead {
 
     /// Waits for a permit of `tenant`.
     pub async fn acquire(&self, tenant: u64) -> BulkheadPermit {
-        // The tenant's own first, which delays no other tenant. Neither semaphore is ever closed.
+        // The tenant's permit first: a wait for it delays no other tenant. Neither semaphore is ever closed.
         let own = self.of(tenant).acquire_owned().await.ok();
-        BulkheadPermit { held: [own, Arc::clone(&self.all).acquire_owned().await.ok()] }
+        [own, Arc::clone(&self.all).acquire_owned().await.ok()]
     }
 
     /// A permit of `tenant`, if one is free.
     pub fn try_acquire(&self, tenant: u64) -> Option<BulkheadPermit> {
         let own = self.of(tenant).try_acquire_owned().ok()?;
-        Some(BulkheadPermit { held: [Some(own), Some(Arc::clone(&self.all).try_acquire_owned().ok()?)] })
+        Some([Some(own), Some(Arc::clone(&self.all).try_acquire_owned().ok()?)])
     }
 
-    /// How many permits are free, whosever they are.
+    /// The number of free permits of all tenants.
     #[cfg(test)]
     pub fn free(&self) -> usize {
         self.all.available_permits()

@@ -9,7 +9,7 @@ use kube::core::Status;
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::domain::text::error_chain;
 
@@ -59,8 +59,8 @@ pub fn is_outdated(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if is_stale(status))
 }
 
-/// Whether the API server answers that an object was changed, deleted, or created meanwhile. A webhook that denies says nothing
-/// about the object, whatever its code.
+/// Whether the API server answers that an object was changed, deleted, or created meanwhile. A denial by a webhook does not
+/// concern the object, whatever its code.
 pub fn is_stale(status: &Status) -> bool {
     (status.is_conflict() || status.is_not_found() || status.is_already_exists()) && !is_denied(status)
 }
@@ -86,8 +86,8 @@ pub fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_not_found() && !is_denied(status))
 }
 
-/// Whether a webhook ("denied the request") or a `ValidatingAdmissionPolicy` ("denied request") refused a request. Both choose
-/// the code: a 404 or 409 of theirs says nothing about the object.
+/// Whether a webhook ("denied the request") or a `ValidatingAdmissionPolicy` ("denied request") denied a request. Both choose
+/// the code: their 404 or 409 does not concern the object.
 pub fn is_denied(status: &Status) -> bool {
     ["denied the request", "denied request"].iter().any(|words| status.message.contains(words))
 }
@@ -153,17 +153,12 @@ pub fn merge_diff(before: &Value, after: &Value) -> Option<Value> {
         return None;
     }
     let (Value::Object(old), Value::Object(new)) = (before, after) else { return Some(after.clone()) };
-    let mut patch = Map::new();
-    for key in old.keys().filter(|key| !new.contains_key(*key)) {
-        patch.insert(key.clone(), Value::Null);
-    }
-    for (key, value) in new {
+    let removed = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = new.iter().filter_map(|(key, value)| {
         let change = old.get(key).map_or_else(|| Some(value.clone()), |old| merge_diff(old, value));
-        if let Some(change) = change {
-            patch.insert(key.clone(), change);
-        }
-    }
-    Some(Value::Object(patch))
+        Some((key.clone(), change?))
+    });
+    Some(Value::Object(removed.chain(changed).collect()))
 }
 
 #[cfg(test)]

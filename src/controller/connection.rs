@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
+use kube::Config;
 use kube::config::InferConfigError;
-use kube::{Client, Config};
 
-/// The configuration of the cluster, or of the kubeconfig.
-///
-/// # Errors
-/// [`InferConfigError`] if there is neither.
+/// The configuration of the cluster, or of the kubeconfig. Fails if there is neither.
 pub(crate) async fn inferred() -> Result<Config, InferConfigError> {
     let mut config = Config::infer().await?;
     // The proxy of the environment is for GitHub and S3. kube compares NO_PROXY with the wrong address.
@@ -16,10 +13,7 @@ pub(crate) async fn inferred() -> Result<Config, InferConfigError> {
     Ok(config)
 }
 
-/// The same with limits: an API server that accepts a connection and does not answer holds up no caller.
-///
-/// # Errors
-/// [`InferConfigError`] if there is neither.
+/// The same with timeouts: an API server that accepts a connection and does not answer blocks no caller.
 pub(crate) async fn config() -> Result<Config, InferConfigError> {
     let mut config = inferred().await?;
     // kube retries a POST up to 15 times; each caller has its own back-off.
@@ -27,14 +21,4 @@ pub(crate) async fn config() -> Result<Config, InferConfigError> {
     config.connect_timeout = Some(Duration::from_secs(10));
     config.read_timeout = Some(Duration::from_secs(30));
     Ok(config)
-}
-
-/// One client for requests and one for watches, which are silent for minutes.
-///
-/// # Errors
-/// [`kube::Error`] if the configuration cannot be used.
-pub(crate) fn clients(config: &Config) -> Result<(Client, Client), kube::Error> {
-    let mut watching = config.clone();
-    watching.read_timeout = Some(Duration::from_mins(5));
-    Ok((Client::try_from(config.clone())?, Client::try_from(watching)?))
 }

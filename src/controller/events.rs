@@ -7,7 +7,6 @@
 //! Events. Events are therefore rate-limited, and warnings are written first.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -17,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::client;
+use crate::domain::hash_of;
 use crate::domain::text::cut;
 use crate::domain::time::doubled;
 
@@ -33,8 +33,9 @@ const BURST: u32 = 50;
 const REPEATED: Duration = Duration::from_mins(6);
 /// Above this number of texts, all are forgotten, and their next Events are new ones.
 const MAX_TEXTS: usize = 8192;
-/// The pauses between attempts while the API server cannot take an Event, and how long that is tried.
+/// The first and the longest pause between attempts while the API server cannot store an Event.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long an Event is retried.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 type Queued = (Event, ObjectReference);
@@ -58,8 +59,8 @@ impl Pace {
     }
 }
 
-/// A recorder for each text. A recorder repeats the Event that it wrote for the same object, reason and action, whose text
-/// stays as it was: the API server allows no change of it.
+/// A recorder for each text: a recorder repeats the Event that it wrote for the same object, reason and action, and the API server
+/// allows no change of its text.
 struct Recorders {
     client: Client,
     reporter: Reporter,
@@ -73,23 +74,22 @@ impl Recorders {
             self.by_text.clear();
         }
         self.by_text.retain(|_, (_, last)| now.duration_since(*last) < REPEATED);
-        let mut text = DefaultHasher::new();
-        (&object.uid, &object.namespace, &object.name).hash(&mut text);
-        (event.type_, &event.reason, &event.action, &event.note).hash(&mut text);
-        let new = || (Recorder::new(self.client.clone(), self.reporter.clone()), now);
-        let (recorder, last) = self.by_text.entry(text.finish()).or_insert_with(new);
+        let regarding = (&object.uid, &object.namespace, &object.name);
+        let text = (regarding, event.type_, &event.reason, &event.action, &event.note);
+        let new = || Recorder::new(self.client.clone(), self.reporter.clone());
+        let (recorder, last) = self.by_text.entry(hash_of(text)).or_insert_with(|| (new(), now));
         *last = now;
         match recorder.publish(event, object).await {
             // The Event was deleted meanwhile.
             Err(error) if client::is_gone(&error) => {
-                *recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+                *recorder = new();
                 recorder.publish(event, object).await
             }
             published => published,
         }
     }
 
-    /// Writes an Event, and tries again while the API server is out of reach or overloaded.
+    /// Writes an Event. Retries while the API server is unavailable or overloaded.
     async fn deliver(&mut self, queued: &Queued) {
         let end = Instant::now() + PATIENCE;
         for failures in 1.. {
@@ -104,7 +104,7 @@ impl Recorders {
     }
 }
 
-/// Whether the API server is away or overloaded. A webhook that fails concerns the Events of some namespaces only, which must not
+/// Whether the API server is unavailable or overloaded. A failing webhook affects the Events of some namespaces only, and must not
 /// delay those of the others.
 fn is_transient(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return true };

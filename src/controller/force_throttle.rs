@@ -31,14 +31,13 @@ impl ForceThrottle {
             return Err(at.duration_since(now));
         }
         let waited = self.free_at.take().is_some();
-        // A loop that obeys its pauses is still a loop, so the window includes the last pause.
+        // A client that forces in a loop may wait out each pause, so the window includes the last pause.
         let window = WINDOW + self.pause.unwrap_or_default();
         self.recent.retain(|at| now.duration_since(*at) < window);
-        if self.recent.len() < FREE_FORCES {
-            if self.recent.is_empty() {
-                self.pause = None;
-            }
-        } else if !waited {
+        if self.recent.is_empty() {
+            self.pause = None;
+        }
+        if self.recent.len() >= FREE_FORCES && !waited {
             let pause = self.pause.map_or(FIRST_PAUSE, |p| (p * 2).min(LONGEST_PAUSE));
             self.pause = Some(pause);
             self.free_at = Some(now + pause);

@@ -71,47 +71,43 @@ impl Owners {
     /// Records a Module that was read or watched. Returns whether it is new.
     pub fn update(&self, metadata: &ObjectMeta, policy: &OwnerPolicy) -> bool {
         let Some(uid) = metadata.uid.clone() else { return false };
-        self.with(|state| {
-            let new = !state.by_uid.contains_key(&uid);
-            state.by_uid.entry(uid).or_default().take(metadata, policy);
-            new
-        })
+        let mut state = self.0.lock();
+        let new = !state.by_uid.contains_key(&uid);
+        state.by_uid.entry(uid).or_default().take(metadata, policy);
+        new
     }
 
-    /// Records the last state of a deleted Module. Returns the names of its Versions whose fate is decided by that.
+    /// Records the last state of a deleted Module. Returns the names of the Versions whose fate this decides.
     pub fn gone(&self, module: &ModuleState, now: Instant) -> Vec<String> {
         let Some(uid) = module.metadata.uid.clone() else { return Vec::new() };
-        self.with(|state| {
-            let record = state.by_uid.entry(uid).or_default();
-            record.take(&module.metadata, &module.policy);
-            record.end(now)
-        })
+        let mut state = self.0.lock();
+        let record = state.by_uid.entry(uid).or_default();
+        record.take(&module.metadata, &module.policy);
+        record.end(now)
     }
 
     /// Handles a complete list of a scope: recorded Modules that are not in it were deleted.
     pub fn listed(&self, scope: Option<&str>, uids: &HashSet<String>, now: Instant) {
-        self.with(|state| {
-            state.listed.insert(scope.map(str::to_owned));
-            for (uid, record) in &mut state.by_uid {
-                if record.gone.is_none() && record.within(scope) && !uids.contains(uid) {
-                    record.end(now);
-                }
+        let mut state = self.0.lock();
+        state.listed.insert(scope.map(str::to_owned));
+        for (uid, record) in &mut state.by_uid {
+            if record.gone.is_none() && record.within(scope) && !uids.contains(uid) {
+                record.end(now);
             }
-        });
+        }
     }
 
     /// Removes records of Modules that were deleted a while ago and own no Version. `owning` returns the UIDs of the others.
     pub fn sweep(&self, scope: Option<&str>, now: Instant, owning: impl FnOnce() -> HashSet<String>) {
-        self.with(|state| {
-            if state.swept.is_some_and(|at| now.duration_since(at) < SWEEP_INTERVAL) {
-                return;
-            }
-            state.swept = Some(now);
-            let owning = owning();
-            state.by_uid.retain(|uid, record| {
-                let old = record.gone.is_some_and(|at| now.duration_since(at) > KEPT);
-                !old || !record.within(scope) || owning.contains(uid)
-            });
+        let mut state = self.0.lock();
+        if state.swept.is_some_and(|at| now.duration_since(at) < SWEEP_INTERVAL) {
+            return;
+        }
+        state.swept = Some(now);
+        let owning = owning();
+        state.by_uid.retain(|uid, record| {
+            let old = record.gone.is_some_and(|at| now.duration_since(at) > KEPT);
+            !old || !record.within(scope) || owning.contains(uid)
         });
     }
 
@@ -121,126 +117,95 @@ impl Owners {
         if !version.is_terminating() || !version.has_finalizer {
             return;
         }
-        self.with(|state| {
-            let Some(record) = state.owner_of(version).filter(|record| record.gone.is_none()) else {
-                return;
-            };
-            record.deletions.entry(uid.clone()).or_insert_with(|| Deletion {
-                name: version.name().to_owned(),
-                release: release(&version.version),
-                digest: version.status.content_digest.as_deref().map(str::to_owned),
-                answered: false,
-            });
+        let mut state = self.0.lock();
+        let Some(record) = state.owner_of(version).filter(|record| record.gone.is_none()) else { return };
+        record.deletions.entry(uid.clone()).or_insert_with(|| Deletion {
+            name: version.name().to_owned(),
+            release: release(&version.version),
+            digest: version.status.content_digest.as_deref().map(str::to_owned),
+            answered: false,
         });
     }
 
     /// Removes a deleted Version.
     pub fn version_gone(&self, version: &VersionState) {
         let Some(uid) = &version.metadata.uid else { return };
-        self.with(|state| state.owner_of(version).and_then(|record| record.deletions.remove(uid)));
+        if let Some(record) = self.0.lock().owner_of(version) {
+            record.deletions.remove(uid);
+        }
     }
 
     /// The deletions that are not answered yet.
     pub fn waiting(&self, uid: &str) -> Deletions {
-        let waits = |(_, deletion): &(&String, &Deletion)| !deletion.answered;
-        self.with(|state| {
-            let all = state.by_uid.get(uid).map(|record| &record.deletions);
-            all.into_iter().flatten().filter(waits).map(|(uid, d)| (uid.clone(), d.clone())).collect()
-        })
+        let state = self.0.lock();
+        let all = state.by_uid.get(uid).map(|record| &record.deletions);
+        let waiting = all.into_iter().flatten().filter(|(_, deletion)| !deletion.answered);
+        waiting.map(|(uid, deletion)| (uid.clone(), deletion.clone())).collect()
     }
 
     /// Marks deletions as answered: the Module was read after them, and their digests are recorded if there is room.
     pub fn answer(&self, uid: &str, deletions: &Deletions) {
-        self.with(|state| {
-            let Some(record) = state.by_uid.get_mut(uid) else { return };
-            for (uid, deletion) in &mut record.deletions {
-                deletion.answered |= deletions.contains_key(uid);
-            }
-        });
+        let mut state = self.0.lock();
+        let Some(record) = state.by_uid.get_mut(uid) else { return };
+        for (uid, deletion) in &mut record.deletions {
+            deletion.answered |= deletions.contains_key(uid);
+        }
     }
 
     /// Records that the Module was reconciled, so each of its Versions has its digest. Returns whether it is the first time.
     pub fn reconciled(&self, uid: &str) -> bool {
-        self.with(|state| {
-            let record = state.by_uid.get_mut(uid);
-            record.is_some_and(|record| !std::mem::replace(&mut record.reconciled, true))
-        })
+        let mut state = self.0.lock();
+        let record = state.by_uid.get_mut(uid);
+        record.is_some_and(|record| !std::mem::replace(&mut record.reconciled, true))
     }
 
     /// What becomes of the objects of a Version: of all of them if it is being deleted, else of those that a move left behind.
-    /// The Version's own copy of the policy counts where no owner is known.
+    /// The Version's own copy of the policy counts if no owner is known.
     pub fn fate(&self, version: &VersionState) -> Fate {
-        if version.is_terminating() {
-            self.fate_of_terminating(version)
-        } else {
-            self.fate_after_move(version)
-        }
-    }
-
-    fn fate_of_terminating(&self, version: &VersionState) -> Fate {
-        let retain = version.retain;
-        let stored = version.status.storage.is_some() || version.status.objects().next().is_some();
         let decided = |keep: bool| if keep { Fate::Keep } else { Fate::Delete };
-        if version.module().is_none() {
-            return decided(retain);
+        let retain = version.retain;
+        let mut state = self.0.lock();
+        if version.module().is_some() && !state.has_listed(version) {
+            return Fate::Undecided;
         }
-        self.with(|state| {
-            if !state.has_listed(version) {
-                return Fate::Undecided;
+        let owner = state.owner_of(version);
+        if !version.is_terminating() {
+            return decided(owner.map_or(retain, |record| record.policy.retain));
+        }
+        let stored = version.status.storage.is_some() || version.status.objects().next().is_some();
+        match owner {
+            None if version.module().is_none() => decided(retain),
+            // An owner that does not exist: a backup was restored with the UIDs of another cluster, and Kubernetes removes the
+            // Version. Each PUT is preceded by an entry in the status, so an object without an entry was stored in another
+            // cluster, where its deletion was not requested.
+            None => decided(retain || !stored),
+            // A copy that was set to Retain after the deletion of the Module counts too.
+            Some(record) if record.gone.is_some() => decided(record.policy.retain || retain),
+            Some(record) if record.deletions.get(version.uid()).is_some_and(|deletion| deletion.answered) => {
+                decided(record.policy.retain)
             }
-            match state.owner_of(version) {
-                // An owner that does not exist: a backup was restored with the UIDs of another cluster, and Kubernetes
-                // removes the Version. Each PUT is preceded by an entry in the status, so without one the object that is
-                // was stored in another cluster, where its deletion was not requested.
-                None => decided(retain || !stored),
-                // A copy that was set to Retain after the deletion of the Module counts too.
-                Some(record) if record.gone.is_some() => decided(record.policy.retain || retain),
-                Some(record) => {
-                    let uid = version.uid();
-                    match record.deletions.get(uid) {
-                        Some(deletion) if deletion.answered => decided(record.policy.retain),
-                        _ => Fate::Undecided,
-                    }
-                }
-            }
-        })
+            Some(_) => Fate::Undecided,
+        }
     }
 
-    /// Undecided before the Modules were listed.
-    fn fate_after_move(&self, version: &VersionState) -> Fate {
-        self.with(|state| {
-            if version.module().is_some() && !state.has_listed(version) {
-                return Fate::Undecided;
-            }
-            let keep = state.owner_of(version).map_or(version.retain, |record| record.policy.retain);
-            if keep { Fate::Keep } else { Fate::Delete }
-        })
-    }
-
-    /// Whether a Version has to wait for its Module before it publishes: it knows no digest, and the Module may have recorded
-    /// what its content must be.
+    /// Whether a Version has to wait for its Module before it publishes: it has no digest, and the Module may have recorded
+    /// the digest that its content must have.
     pub fn withholds(&self, version: &VersionState) -> bool {
         if version.module().is_none() || version.knows_digest() {
             return false;
         }
-        let immutable = version.immutable;
-        self.with(|state| {
-            if !state.has_listed(version) {
-                return true;
+        let mut state = self.0.lock();
+        if !state.has_listed(version) {
+            return true;
+        }
+        match state.owner_of(version).filter(|record| record.gone.is_none()) {
+            // Kubernetes is about to remove it.
+            None => version.immutable,
+            Some(record) => {
+                let waits = !record.reconciled || record.policy.records(&release(&version.version));
+                (version.immutable || record.policy.immutable) && waits
             }
-            match state.owner_of(version).filter(|record| record.gone.is_none()) {
-                // Kubernetes is about to remove it.
-                None => immutable,
-                Some(record) => {
-                    let waits = !record.reconciled || record.policy.records(&release(&version.version));
-                    (immutable || record.policy.immutable) && waits
-                }
-            }
-        })
-    }
-
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.lock())
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The loop of a controller: reconciles the objects of a queue, many at once, and each at most once at a time.
 //!
-//! `kube::runtime::applier` is not used: it polls every reconcile at each wake-up, so that thousands which wait for a permit use
-//! up a processor, and a reconcile gets no change of its object before it has ended.
+//! `kube::runtime::applier` is not used: it polls every reconcile at each wake-up, so that thousands of waiting reconciles use up a
+//! processor, and a reconcile gets no change of its object before it has ended.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -21,47 +21,23 @@ use tracing::Instrument as _;
 
 use super::watch::stopping;
 use super::work_queue::{Action, WorkQueue};
-use crate::domain::Mutex;
 use crate::observe::liveness::Part;
 
-/// The changes of an object while it is being reconciled.
-pub struct Latest<K>(Arc<Slot<K>>);
+/// The changes of an object while it is being reconciled. Behind one pointer, because thousands of reconciles wait.
+pub struct Latest<K: kube::Resource<DynamicType = ()> + 'static>(Arc<Slot<K>>);
 
-struct Slot<K> {
-    news: Mutex<News<K>>,
+struct Slot<K: kube::Resource<DynamicType = ()> + 'static> {
+    object: Key<K>,
+    cache: Store<K>,
     changed: Notify,
 }
 
-/// What the reconcile has not taken yet.
-enum News<K> {
-    Nothing,
-    Changed(Arc<K>),
-    Gone,
-}
-
-impl<K> Latest<K> {
-    fn new() -> Self {
-        Self(Arc::new(Slot { news: Mutex::new(News::Nothing), changed: Notify::new() }))
-    }
-
-    /// Waits for the next change. Returns the newest state of the object, or `None` if it no longer exists.
+impl<K: kube::Resource<DynamicType = ()> + Clone + 'static> Latest<K> {
+    /// Waits for the next change. Returns the state in the cache, or `None` if the object no longer exists. That state may be newer
+    /// than the change, so the next call may return the same one again.
     pub async fn next(&self) -> Option<Arc<K>> {
-        loop {
-            match self.swap(News::Nothing) {
-                News::Changed(newest) => return Some(newest),
-                News::Gone => return None,
-                News::Nothing => self.0.changed.notified().await,
-            }
-        }
-    }
-
-    fn set(&self, newest: Option<Arc<K>>) {
-        self.swap(newest.map_or(News::Gone, News::Changed));
-        self.0.changed.notify_one();
-    }
-
-    fn swap(&self, news: News<K>) -> News<K> {
-        std::mem::replace(&mut *self.0.news.lock(), news)
+        self.0.changed.notified().await;
+        self.0.cache.get(&self.0.object)
     }
 }
 
@@ -73,7 +49,7 @@ where
     pub name: &'static str,
     pub context: Arc<C>,
     pub cache: Store<K>,
-    /// The objects to reconcile, as events ask for it.
+    /// The objects to reconcile.
     pub requests: mpsc::UnboundedReceiver<ObjectRef<K>>,
     /// Becomes true when the operator stops.
     pub stop: watch::Receiver<bool>,
@@ -83,21 +59,13 @@ where
 type Key<K> = Arc<ObjectRef<K>>;
 type Running<K> = FuturesUnordered<BoxFuture<'static, (Key<K>, Action)>>;
 
-enum Step<K: kube::Resource<DynamicType = ()> + 'static> {
-    Finished(Key<K>, Action),
-    Requested(ObjectRef<K>),
-    Due,
-    Stop,
-}
-
 impl<K, C> Controller<K, C>
 where
     K: kube::Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
     C: Send + Sync + 'static,
 {
     /// Reconciles until the operator stops and the work in flight is done. Waits first until the cache has held every object once.
-    /// The number of concurrent reconciles is not limited here: permits limit the work, so that an object that waits delays no
-    /// other, and waiting objects are counted.
+    /// Permits limit the work, not this loop: so a waiting object delays no other, and waiting objects are counted.
     pub(crate) async fn run<F>(
         mut self,
         mut part: Part,
@@ -116,23 +84,14 @@ where
         if !part.during(ready).await {
             return self.name;
         }
-        let mut work = Work { queue: WorkQueue::default(), running: Running::new(), latest: HashMap::new() };
-        let mut stops = false;
-        while !(stops && work.running.is_empty()) {
-            let step = part.during(work.next(&mut self.requests, &mut stopped, stops)).await;
-            let object = match step {
-                Step::Stop => {
-                    stops = true;
-                    None
-                }
-                Step::Requested(object) => work.requested(object, &self.cache),
-                Step::Due => work.queue.take_due(Instant::now()),
-                Step::Finished(object, next) => work.finished(object, next),
-            };
-            let Some(object) = object.filter(|_| !stops) else { continue };
+        let (queue, running, latest) = (WorkQueue::default(), Running::new(), HashMap::new());
+        let mut work = Work { queue, running, latest, stops: false };
+        while !(work.stops && work.running.is_empty()) {
+            let object = part.during(work.next(&mut self.requests, &mut stopped)).await;
+            let Some(object) = object.filter(|_| !work.stops) else { continue };
             match self.cache.get(&object) {
                 Some(cached) => {
-                    let latest = work.started(&object);
+                    let latest = work.started(&object, &self.cache);
                     let context = Arc::clone(&self.context);
                     work.running.push(guarded(self.name, object, cached, |cached| {
                         reconcile(cached, latest, context)
@@ -148,33 +107,40 @@ where
 
 struct Work<K: kube::Resource<DynamicType = ()> + 'static> {
     queue: WorkQueue<Key<K>>,
-    /// Polls only those that were woken.
+    /// Polls only the reconciles that were woken.
     running: Running<K>,
-    /// The states that running reconciles have not seen.
+    /// Announces changes to the running reconciles.
     latest: HashMap<Key<K>, Latest<K>>,
+    /// Whether no further reconcile starts.
+    stops: bool,
 }
 
 impl<K: kube::Resource<DynamicType = ()> + Clone + 'static> Work<K> {
+    /// Waits for the next event. Returns the object whose reconcile starts now, if there is one.
     async fn next(
         &mut self,
         requests: &mut mpsc::UnboundedReceiver<ObjectRef<K>>,
         stopped: &mut (impl Future<Output = ()> + Unpin),
-        stops: bool,
-    ) -> Step<K> {
-        let due = self.queue.next_due();
+    ) -> Option<Key<K>> {
+        let (due, runs) = (self.queue.next_due(), !self.stops);
         tokio::select! {
             // Reconciles that end at once do so before the next one begins: a list of thousands is not in memory twice.
             biased;
-            () = &mut *stopped, if !stops => Step::Stop,
-            Some((object, next)) = self.running.next(), if !self.running.is_empty() => Step::Finished(object, next),
-            Some(object) = requests.next(), if !stops => Step::Requested(object),
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && !stops => Step::Due,
-            else => Step::Stop,
+            () = &mut *stopped, if runs => self.stops = true,
+            Some((object, next)) = self.running.next(), if !self.running.is_empty() => {
+                return self.finished(object, next);
+            }
+            Some(object) = requests.next(), if runs => return self.requested(object),
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && runs => {
+                return self.queue.take_due(Instant::now());
+            }
+            else => self.stops = true,
         }
+        None
     }
 
     /// Returns the object if its reconcile starts now.
-    fn requested(&mut self, mut object: ObjectRef<K>, cache: &Store<K>) -> Option<Key<K>> {
+    fn requested(&mut self, mut object: ObjectRef<K>) -> Option<Key<K>> {
         // Not part of the identity, and kept as long as the object is scheduled.
         object.extra.resource_version = None;
         object.extra.uid = None;
@@ -183,13 +149,14 @@ impl<K: kube::Resource<DynamicType = ()> + Clone + 'static> Work<K> {
             return Some(object);
         }
         if let Some(latest) = self.latest.get(&object) {
-            latest.set(cache.get(&object));
+            latest.0.changed.notify_one();
         }
         None
     }
 
-    fn started(&mut self, object: &Key<K>) -> Latest<K> {
-        let latest = Latest::new();
+    fn started(&mut self, object: &Key<K>, cache: &Store<K>) -> Latest<K> {
+        let slot = Slot { object: Arc::clone(object), cache: cache.clone(), changed: Notify::new() };
+        let latest = Latest(Arc::new(slot));
         self.latest.insert(Arc::clone(object), Latest(Arc::clone(&latest.0)));
         latest
     }

@@ -3,8 +3,10 @@
 //! `kube::runtime::Controller` is not used: each kind is watched once for both controllers, which kube 5.0 offers
 //! only as the unstable feature `unstable-runtime-subscribe`.
 
+use std::sync::Arc;
+
 use futures::StreamExt as _;
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
@@ -12,14 +14,6 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::observe::liveness::Liveness;
-
-/// Whether the cache holds this object, by UID. It no longer holds a deleted one.
-pub(crate) fn is_cached<K>(store: &Store<K>, reference: &ObjectRef<K>, object: &K) -> bool
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    store.get(reference).is_some_and(|cached| cached.meta().uid == object.meta().uid)
-}
 
 /// What the watches of one scope have in common.
 #[derive(Clone, Copy)]
@@ -39,18 +33,20 @@ impl Watcher<'_> {
     /// deleted, and `on_listed` after each list. Lists are read in pages of `page_size` objects: the text of a page is in memory
     /// as a whole, twice.
     ///
-    /// The objects of a list are announced once the cache holds all of them, because the cache is replaced as a whole. (Only
-    /// the controller may await the cache itself: kube wakes only the last of several waiters.)
-    pub(crate) fn run<K>(
+    /// `on_event` is called for the objects of a list once the cache holds all of them, because the cache is replaced as a whole.
+    /// (Only the controller may await the cache itself: kube wakes only the last of several waiters.)
+    pub(crate) fn run<K, R>(
         self,
         (cache, writer): (Store<K>, reflector::store::Writer<K>),
         page_size: u32,
-        on_event: impl Fn(&K) + Send + 'static,
-        on_listed: impl Fn() + Send + 'static,
+        router: Arc<R>,
+        on_event: fn(&R, &K),
+        on_listed: fn(&R),
     ) -> impl Future<Output = &'static str> + Send + 'static
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug,
         K: DeserializeOwned + Send + Sync + 'static,
+        R: Send + Sync + 'static,
     {
         let client = self.client.clone();
         let api: Api<K> = match self.namespace {
@@ -65,10 +61,10 @@ impl Watcher<'_> {
             let mut events = std::pin::pin!(events);
             while let Some(event) = part.next_of(&mut events).await {
                 match event {
-                    Ok(Event::Apply(object) | Event::Delete(object)) => on_event(&object),
+                    Ok(Event::Apply(object) | Event::Delete(object)) => on_event(&router, &object),
                     Ok(Event::InitDone) => {
-                        cache.state().iter().for_each(|object| on_event(object));
-                        on_listed();
+                        cache.state().iter().for_each(|object| on_event(&router, object));
+                        on_listed(&router);
                     }
                     Ok(Event::Init | Event::InitApply(_)) => {}
                     Err(error) => tracing::warn!(%error, kind = %K::kind(&()), "watch failed; retrying"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A pause after which no object is ever reconciled again in practice; a longer one might overflow the clock.
+/// The longest pause. A longer one might overflow the clock.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 
 /// When an object is reconciled again.

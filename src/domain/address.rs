@@ -22,7 +22,7 @@ pub struct Address {
     pub system: String,
 }
 
-/// The text is no address.
+/// The text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("write NAMESPACE/NAME/SYSTEM, such as platform/eks/aws")]
 pub struct InvalidAddress;
@@ -31,10 +31,7 @@ impl FromStr for Address {
     type Err = InvalidAddress;
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        let mut parts = text.split('/');
-        let (Some(namespace), Some(name), Some(system), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let [namespace, name, system] = text.splitn(4, '/').collect::<Vec<_>>()[..] else {
             return Err(InvalidAddress);
         };
         if !(is_module_name(namespace) && is_module_name(name) && is_target_system(system)) {
@@ -52,12 +49,11 @@ impl fmt::Display for Address {
 
 /// Whether this can be the namespace or the name in an address: `moduleRegistryNamePattern` of terraform-registry-address.
 pub(crate) fn is_module_name(text: &str) -> bool {
-    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    bytes.len() <= LONGEST
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    text.len() <= LONGEST
+        && text.starts_with(edge)
+        && text.ends_with(edge)
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// Whether this can be the system in an address: `moduleRegistryTargetSystemPattern`.

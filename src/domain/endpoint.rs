@@ -24,7 +24,7 @@ const DOMAINS: [&str; 9] = [
     "sc2s.sgov.gov",
     "csp.hci.ic.gov",
 ];
-/// What S3's labels begin with, if not with a plain `s3`: FIPS, acceleration, access points, directory buckets.
+/// Prefixes of S3's labels other than `s3` itself: FIPS, acceleration, access points, directory buckets.
 const SERVICES: [&str; 2] = ["s3-", "s3express-"];
 
 /// The base URL of an S3-compatible store, in one spelling: scheme and host in lower case, no default port, no slash at
@@ -43,14 +43,12 @@ impl Endpoint {
         &self.0
     }
 
-    /// Whether S3 itself answers there, under whichever of its names: of a region, accelerated, or in a private network.
-    /// Customers' machines and load balancers have names under the same domain.
+    /// Whether this is S3 itself, by any of its names: of a region, accelerated, or in a private network. Customers' machines
+    /// and load balancers have names under the same domains.
     pub fn belongs_to_aws(&self) -> bool {
-        let host = Url::parse(self.as_str())
-            .ok()
-            .and_then(|url| url.host_str().map(str::to_owned))
-            .unwrap_or_default();
-        let host = host.strip_suffix('.').unwrap_or(&host);
+        let Ok(url) = Url::parse(self.as_str()) else { return false };
+        let host = url.host_str().unwrap_or_default();
+        let host = host.strip_suffix('.').unwrap_or(host);
         let ours = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain)?.strip_suffix('.'));
         ours.is_some_and(|labels| {
             let mut labels = labels.split('.');
@@ -60,8 +58,8 @@ impl Endpoint {
         })
     }
 
-    /// Whether this only spells out where requests for the region go anyway. The region must hold no dot, or it would
-    /// reach into other names under AWS's domain, where customers' machines are.
+    /// Whether this is AWS's own endpoint for the region, which requests use by default. The region must not contain a dot:
+    /// the host could then be a customer's machine under AWS's domain.
     pub fn is_aws(&self, region: &str) -> bool {
         let Some(host) = self.0.strip_prefix("https://") else { return false };
         let services = ["s3", "s3.dualstack", "s3-fips", "s3-fips.dualstack"];
@@ -109,16 +107,16 @@ impl fmt::Display for Endpoint {
 
 static DEFAULT: OnceLock<Endpoint> = OnceLock::new();
 
-/// Sets the endpoint of requests that name none: that of the AWS configuration, the same for the whole process. Without
-/// it, they are sent to AWS. Only the first call counts.
+/// Sets the endpoint of requests without one: that of the AWS configuration, the same for the whole process. Without it, they
+/// are sent to AWS. Only the first call counts.
 pub fn use_default_endpoint(endpoint: Option<&Endpoint>) {
     if let Some(endpoint) = endpoint {
         let _ = DEFAULT.set(endpoint.clone());
     }
 }
 
-/// An endpoint in its canonical form: host in lower case, no default port, no slash at the end; none where it only spells
-/// out the default. One that is no URL stays as it is spelled: nothing is ever stored there.
+/// An endpoint in its canonical form: host in lower case, no default port, no slash at the end. `None` if it is the default.
+/// A text that is not a URL stays as it is: nothing is ever stored there.
 pub fn canonical_endpoint(endpoint: Option<&str>, region: &str) -> Option<String> {
     canonical(endpoint, region, DEFAULT.get())
 }
@@ -126,10 +124,7 @@ pub fn canonical_endpoint(endpoint: Option<&str>, region: &str) -> Option<String
 fn canonical(endpoint: Option<&str>, region: &str, default: Option<&Endpoint>) -> Option<String> {
     let text = endpoint.filter(|text| !text.is_empty())?;
     let Ok(endpoint) = text.parse::<Endpoint>() else { return Some(text.to_owned()) };
-    let is_default = match default {
-        Some(default) => endpoint == *default,
-        None => endpoint.is_aws(region),
-    };
+    let is_default = default.map_or_else(|| endpoint.is_aws(region), |default| endpoint == *default);
     (!is_default).then(|| endpoint.as_str().to_owned())
 }
 

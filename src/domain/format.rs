@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a module is packed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ArchiveFormat {
     /// A zip archive, `.zip`.
@@ -15,7 +15,7 @@ pub enum ArchiveFormat {
 }
 
 impl ArchiveFormat {
-    /// The file extension that Terraform recognises the format by, without its leading dot.
+    /// The file extension by which Terraform recognises the format, without its leading dot.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Zip => "zip",
@@ -23,7 +23,7 @@ impl ArchiveFormat {
         }
     }
 
-    /// As manifests write it.
+    /// Its name in manifests.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Zip => "zip",
@@ -31,14 +31,13 @@ impl ArchiveFormat {
         }
     }
 
-    /// Whether a file name, or a key, ends as this format does.
+    /// Whether a file name or key has the extension of this format.
     pub fn is_extension_of(self, file_name: &str) -> bool {
         let ending = format!(".{}", self.extension());
         file_name.to_ascii_lowercase().ends_with(&ending)
     }
 
-    /// Whether a file name ends as one of another format does, by which Terraform or OpenTofu would unpack it. Any other ending
-    /// says nothing.
+    /// Whether a file name has the extension of another format, as which Terraform or OpenTofu would unpack the file.
     pub fn conflicts_with(self, file_name: &str) -> bool {
         let file_name = file_name.to_ascii_lowercase();
         let ends_in = |endings: &[&str]| endings.iter().any(|ending| file_name.ends_with(ending));
@@ -49,9 +48,9 @@ impl ArchiveFormat {
     }
 }
 
-/// How gzip-compressed tar archives end.
+/// Extensions of gzip-compressed tar archives.
 const TAR: &[&str] = &[".tar.gz", ".tgz"];
-/// How archives and compressed files of other formats end. No client unpacks anything because it ends in `.tar`.
+/// Extensions of archives and compressed files of other formats. No client unpacks a file because it ends in `.tar`.
 const OTHERS: &[&str] = &[".gz", ".bz2", ".tar.tbz2", ".xz", ".txz"];
 
 #[cfg(test)]

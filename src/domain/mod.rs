@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod endpoint;
 pub(crate) mod format;
+pub(crate) mod hash;
 pub(crate) mod location;
 pub(crate) mod mutex;
 pub(crate) mod names;
@@ -15,6 +16,7 @@ pub(crate) mod time;
 pub use address::Address;
 pub use endpoint::{Endpoint, EndpointError, canonical_endpoint, use_default_endpoint};
 pub use format::ArchiveFormat;
+pub(crate) use hash::hash_of;
 pub use location::ObjectLocation;
 pub use mutex::Mutex;
 pub use object_key::{KeyError, object_key};

@@ -1,31 +1,27 @@
 //! Checks of names that become parts of host names, addresses and object names.
 
-/// A valid bucket name. Other names could address another bucket or an access point, past the rules.
+/// Whether this is a valid bucket name. Other names could address another bucket or an access point, past the rules.
 pub(crate) fn is_bucket_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
-    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = name.as_bytes();
-    (3..=63).contains(&bytes.len())
-        && bytes.iter().copied().all(legal)
-        && edge(bytes.first())
-        && edge(bytes.last())
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    (3..=63).contains(&name.len())
+        && name.bytes().all(legal)
+        && name.starts_with(edge)
+        && name.ends_with(edge)
         && !name.contains("..")
 }
 
-/// A valid region: one label of a host name.
+/// Whether this is a valid region: one label of a host name.
 pub(crate) fn is_region(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// A lower-case DNS label (RFC 1123), such as the name of a namespace.
+/// Whether this is a lower-case DNS label (RFC 1123), such as the name of a namespace.
 pub(crate) fn is_dns_label(name: &str) -> bool {
-    is_region(name)
-        && !name.bytes().any(|byte| byte.is_ascii_uppercase())
-        && !name.starts_with('-')
-        && !name.ends_with('-')
+    is_dns_subdomain(name, 63) && !name.contains('.')
 }
 
-/// A lower-case DNS subdomain (RFC 1123) of at most `max` bytes, such as the name of an object.
+/// Whether this is a lower-case DNS subdomain (RFC 1123) of at most `max` bytes, such as the name of an object.
 pub(crate) fn is_dns_subdomain(name: &str, max: usize) -> bool {
     let label = |label: &str| {
         let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

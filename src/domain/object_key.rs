@@ -1,5 +1,5 @@
-//! Object keys, made of a prefix, a module's name and a file's name. All three are written by users: a key that would leave
-//! its prefix is an error that names the wrong part. Pure.
+//! Object keys, made of a prefix, a module's name and a file's name. Users write all three, so a key that would leave its
+//! prefix is an error that names the wrong part. Pure.
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -36,9 +36,8 @@ pub enum KeyError {
 /// # Errors
 /// [`KeyError`], when a part is not plain path segments or the whole is over 1,024 bytes.
 pub fn object_key(prefix: Option<&str>, module_name: &str, file_name: &str) -> Result<String, KeyError> {
-    let prefix = prefix.filter(|prefix| !prefix.is_empty());
     let mut parts = Vec::with_capacity(3);
-    if let Some(prefix) = prefix {
+    if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
         parts.push(checked_path("key prefix", prefix.strip_suffix('/').unwrap_or(prefix))?);
     }
     parts.push(checked_path("module name", module_name)?);
@@ -61,29 +60,20 @@ pub fn content_type(file_name: &str) -> &'static str {
 
 /// Passes a part whose segments are all plain: not empty, not `.` or `..`, without control characters.
 pub fn checked_path<'a>(part: &'static str, value: &'a str) -> Result<&'a str, KeyError> {
-    if value.is_empty() {
-        return Err(wrong(part, value, "is empty"));
-    }
-    if value.starts_with('/') {
-        return Err(wrong(part, value, "starts with `/`: leave the slash out"));
-    }
-    if value.chars().any(char::is_control) {
-        return Err(wrong(part, value, "contains a control character"));
-    }
-    for segment in value.split('/') {
-        match segment {
-            "" => {
-                return Err(wrong(
-                    part,
-                    value,
-                    "has an empty segment: write single slashes, none at the end",
-                ));
-            }
-            "." | ".." => return Err(wrong(part, value, "has a `.` or `..` segment: write the path out")),
-            _ => {}
+    let problem = if value.is_empty() {
+        "is empty"
+    } else if value.starts_with('/') {
+        "starts with `/`: leave the slash out"
+    } else if value.chars().any(char::is_control) {
+        "contains a control character"
+    } else {
+        match value.split('/').find(|segment| matches!(*segment, "" | "." | "..")) {
+            None => return Ok(value),
+            Some("") => "has an empty segment: write single slashes, none at the end",
+            Some(_) => "has a `.` or `..` segment: write the path out",
         }
-    }
-    Ok(value)
+    };
+    Err(wrong(part, value, problem))
 }
 
 fn wrong(part: &'static str, value: &str, problem: &'static str) -> KeyError {
@@ -92,7 +82,7 @@ fn wrong(part: &'static str, value: &str, problem: &'static str) -> KeyError {
 }
 
 /// The last part of the key of a Version without `spec.fileName`: the same for the same namespace, name and version, so
-/// that nothing has to be remembered to find the object again.
+/// that the object is found again without a record.
 pub fn derived_file_name(namespace: &str, name: &str, release: &Release, format: ArchiveFormat) -> String {
     let text = format!("{namespace}/{name}/{release}");
     let root = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"https://opendepot.defdev.io/version");

@@ -4,9 +4,9 @@
 
 use std::cmp::Ordering;
 
-/// The versions that [`Release::parse`] takes, as a regular expression in a string of CEL: a literal, since the rules of a
-/// schema are made of literals. Its length counts: for 5,000 entries the API server allows little more. (So a build of
-/// nothing but dots is left to the controller.)
+/// The versions that [`Release::parse`] accepts, as a regular expression in a string of CEL: a literal, since the rules of a
+/// schema are made of literals. Its length matters: for 5,000 entries the API server allows little more. (So only the
+/// controller rejects a build that consists of dots.)
 macro_rules! semver_pattern {
     () => {
         concat!(
@@ -22,7 +22,7 @@ pub(crate) use semver_pattern;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release(semver::Version);
 
-/// The text is no semantic version.
+/// The text is not a semantic version.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{text:?} is not a semantic version ({why}): write MAJOR.MINOR.PATCH[-pre][+build], such as \"1.10.0\" or \"v1.10.0\""
@@ -39,7 +39,7 @@ impl Release {
         semver::Version::parse(bare).map(Self).map_err(|why| InvalidRelease { text: text.to_owned(), why })
     }
 
-    /// Whether Terraform and OpenTofu can parse it: their numbers have 63 bits. Another version in a registry's answer makes
+    /// Whether Terraform and OpenTofu can parse it: their numbers have 63 bits. Another version in a registry's answer causes
     /// a warning in each consumer's output.
     pub fn fits_clients(&self) -> bool {
         let Self(version) = self;

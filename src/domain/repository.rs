@@ -1,7 +1,7 @@
 //! Repositories on GitHub, parsed from a `repoUrl` or from an owner and a name.
 //!
-//! Host, owner and name of a [`Repository`] are legal, and its URLs are built from nothing else. Which hosts are allowed is
-//! decided elsewhere. Pure.
+//! Host, owner and name of a [`Repository`] are legal, and its URLs are built from nothing else. The caller
+//! decides which hosts are allowed. Pure.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::text::percent_encoded;
 
 const PUBLIC_SITE: &str = "github.com";
 const PUBLIC_API: &str = "https://api.github.com";
-/// What browsers are redirected from; it serves neither the API nor archives.
+/// Redirects browsers to [`PUBLIC_SITE`]; it serves neither the API nor archives.
 const PUBLIC_ALIAS: &str = "www.github.com";
 /// GitHub Enterprise Cloud with data residency: each customer has a subdomain, and `api.` below that.
 const DATA_RESIDENCY: &str = ".ghe.com";
@@ -57,10 +57,7 @@ impl Repository {
             return Err(form());
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let mut parts = rest.split('/');
-        let (Some(host), Some(owner), Some(name), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let [host, owner, name] = rest.splitn(4, '/').collect::<Vec<_>>()[..] else {
             return Err(form());
         };
         Self::new(host, owner, name.strip_suffix(".git").unwrap_or(name))
@@ -80,7 +77,7 @@ impl Repository {
         if !legal(owner, &['-', '_']) {
             return Err(RepositoryError::Owner { owner: presentable(owner) });
         }
-        // GitHub has no name that ends so: a second `.git` is a slip, and would be taken off when the address is read again.
+        // No name on GitHub ends so: a second `.git` is a mistake, and would be removed when the URL is parsed again.
         if !legal(name, &['-', '_', '.'])
             || name == "."
             || name == ".."
@@ -112,7 +109,7 @@ impl Repository {
         self.owner.eq_ignore_ascii_case(owner)
     }
 
-    /// The base of the REST API that knows this repository.
+    /// The base of the REST API for this repository.
     pub fn api(&self) -> &Url {
         &self.api
     }
@@ -135,12 +132,9 @@ impl Repository {
 
     /// The address of an archive on GitHub's web site, which serves public repositories without counting requests.
     pub fn site_archive(&self, reference: Reference<'_>, format: ArchiveFormat) -> Url {
-        let extension = match format {
-            ArchiveFormat::Zip => "zip",
-            ArchiveFormat::Tar => "tar.gz",
-        };
         let Self { owner, name, .. } = self;
-        with_path(&self.site, &format!("/{owner}/{name}/archive/{}.{extension}", reference.path()))
+        let path = format!("/{owner}/{name}/archive/{}.{}", reference.path(), format.extension());
+        with_path(&self.site, &path)
     }
 }
 
@@ -171,7 +165,7 @@ pub(crate) fn site(host: &str) -> Result<Url, RepositoryError> {
         return Err(wrong());
     }
     let url = Url::parse(&format!("https://{name}:{port}/")).map_err(|_| wrong())?;
-    // An address in an odd notation (0x7f.1) would be another host than the one that people read.
+    // An IP address in another notation (0x7f.1) would be another host than the text shows.
     if url.host_str() != Some(&*name.to_ascii_lowercase()) {
         return Err(wrong());
     }
@@ -181,7 +175,7 @@ pub(crate) fn site(host: &str) -> Result<Url, RepositoryError> {
     Ok(url)
 }
 
-/// Host, and port where it is not the scheme's own.
+/// Host, and port if it is not the scheme's default.
 pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
@@ -193,8 +187,7 @@ fn with_path(url: &Url, path: &str) -> Url {
     url
 }
 
-/// One path segment. `+`, legal in a path, is encoded too: GitHub takes a bare one for a space.
-/// What an archive is made of.
+/// The ref or commit of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reference<'a> {
     Tag(&'a str),
@@ -220,11 +213,12 @@ impl<'a> Reference<'a> {
     }
 }
 
-fn encoded(tag: &str) -> String {
-    percent_encoded(tag, |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+/// One path segment. `+`, legal in a path, is encoded too, because GitHub reads it as a space.
+fn encoded(segment: &str) -> String {
+    percent_encoded(segment, |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
 
-/// Short enough for a message, and without what may be a password before an `@` or a token in a query.
+/// Short enough for a message, and without a possible password before an `@` or token in a query.
 fn presentable(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let text = match text.rsplit_once('@') {

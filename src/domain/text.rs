@@ -3,16 +3,15 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
-/// How the last sentence of a failure's message begins, where it has one about the next attempt. The time follows.
+/// The start of the last sentence of a failure's message, if that is about the next attempt. The time follows.
 pub const NEXT_ATTEMPT: &str = "Next attempt at ";
 
-/// At most `max` bytes of `text`, cut at a character and marked where something is missing.
+/// At most `max` bytes of `text`, cut at a character, with a mark if something is missing.
 pub fn cut(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.to_owned();
     }
-    let end = (0..=max.saturating_sub(3)).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
-    format!("{}…", &text[..end])
+    format!("{}…", &text[..text.floor_char_boundary(max.saturating_sub(3))])
 }
 
 /// A count with its noun, such as `1 version` or `2 versions`.
@@ -59,14 +58,10 @@ pub fn is_bidi_control(character: char) -> bool {
 /// its surroundings are read, is written as an escape; so are bytes that are not UTF-8.
 pub fn shown(name: &[u8]) -> String {
     const LONGEST: usize = 200;
-    let mut safe = String::new();
-    for (count, character) in escaped(name).enumerate() {
-        if count == LONGEST {
-            safe.pop();
-            safe.push('…');
-            break;
-        }
-        safe.push(character);
+    let mut safe: String = escaped(name).take(LONGEST).collect();
+    if escaped(name).nth(LONGEST).is_some() {
+        safe.pop();
+        safe.push('…');
     }
     safe
 }
@@ -74,7 +69,7 @@ pub fn shown(name: &[u8]) -> String {
 fn escaped(name: &[u8]) -> impl Iterator<Item = char> {
     name.utf8_chunks().flat_map(|chunk| {
         let text = chunk.valid().chars().flat_map(|character| {
-            // Rust takes these for printable; they look like spaces, or like nothing.
+            // Rust does not escape these, although they look like spaces or are invisible.
             let blank = matches!(
                 character,
                 '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{1d159}'

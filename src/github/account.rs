@@ -1,4 +1,4 @@
-//! The credential of one fetch: authorization of its requests, its rate limits, and the meaning of a rejection.
+//! One fetch and its credential: authorization of its requests, their rate limits, and the meaning of a rejection.
 
 use std::{
     sync::Arc,
@@ -23,14 +23,16 @@ use super::{
 use crate::domain::Repository;
 use crate::domain::repository::authority;
 
-/// Sends a fetch's requests with its credential, within the limits of that credential.
-pub(super) struct Requester<'a, T> {
-    client: &'a Client<T>,
-    repository: &'a Repository,
+/// One fetch. All its requests use one credential, within the limits of that credential.
+pub(super) struct Session<'a, T> {
+    pub(super) client: &'a Client<T>,
+    pub(super) repository: &'a Repository,
     credential: &'a Credential,
-    account: Account,
+    pub(super) account: Account,
     /// The repository as a key of rate limits: GitHub's names ignore case.
-    key: String,
+    pub(super) key: String,
+    /// Whether a revoked installation token has been replaced.
+    pub(super) renewed: bool,
 }
 
 pub(super) enum Authorization {
@@ -57,7 +59,7 @@ struct Minting {
     message: Option<String>,
 }
 
-impl<'a, T: Transport> Requester<'a, T> {
+impl<'a, T: Transport> Session<'a, T> {
     pub(super) fn new(client: &'a Client<T>, repository: &'a Repository, credential: &'a Credential) -> Self {
         let host = match credential {
             Credential::Anonymous => repository.host(),
@@ -65,15 +67,16 @@ impl<'a, T: Transport> Requester<'a, T> {
         };
         let account = Account { host, identity: credential.identity() };
         let key = repository.to_string().to_ascii_lowercase();
-        Self { client, repository, credential, account, key }
-    }
-
-    pub(super) fn account(&self) -> &Account {
-        &self.account
+        Self { client, repository, credential, account, key, renewed: false }
     }
 
     pub(super) fn authenticated(&self) -> bool {
         !matches!(self.credential, Credential::Anonymous)
+    }
+
+    pub(super) fn no_repository(&self) -> FetchError {
+        let authenticated = self.authenticated();
+        FetchError::RepositoryNotFound { repository: self.repository.to_string(), authenticated }
     }
 
     /// The authorization for the account's own host; an error during a rate limit.
@@ -113,7 +116,7 @@ impl<'a, T: Transport> Requester<'a, T> {
                 Ok(Minted { token: token.into(), lifetime })
             }
             code @ (401 | 403 | 404 | 422) => {
-                let (app, installation) = (app.app_id(), app.installation_id());
+                let (app, installation) = (app.app_id, app.installation_id);
                 let message = message.unwrap_or_else(|| "no reason given".to_owned());
                 // GitHub rejects a signature from the future.
                 let clock = if message.contains("claim") { " (is the operator's clock right?)" } else { "" };
@@ -151,16 +154,7 @@ impl<'a, T: Transport> Requester<'a, T> {
     }
 
     /// Records an answer of `host`; an error if it is a rate limit.
-    pub(super) fn observe(&self, host: &str, answer: Answer<'_>) -> Result<(), FetchError> {
-        self.record(&self.account, host, answer)
-    }
-
-    /// Records that a request sent at `sent` returned an archive.
-    pub(super) fn served(&self, sent: Instant) {
-        self.client.rate_limits.served(&self.account, &self.key, sent);
-    }
-
-    fn record(&self, account: &Account, host: &str, answer: Answer<'_>) -> Result<(), FetchError> {
+    pub(super) fn record(&self, account: &Account, host: &str, answer: Answer<'_>) -> Result<(), FetchError> {
         let recorded = self.client.rate_limits.observe(account, &self.key, answer, Now::read());
         recorded.map_err(|rejection| match rejection {
             Rejection::RateLimit(limit) => self.limited(host, limit),
@@ -206,10 +200,7 @@ impl<'a, T: Transport> Requester<'a, T> {
                 FetchError::CredentialRefused { status: code, what }
             }
             // A site in private mode requires a login.
-            (401, None) if host == self.repository.host() => FetchError::RepositoryNotFound {
-                repository: self.repository.to_string(),
-                authenticated: false,
-            },
+            (401, None) if host == self.repository.host() => self.no_repository(),
             (401 | 403 | 451, _) => FetchError::Forbidden { host, status: code, message },
             (500..=599, _) => FetchError::Server { host, status: code },
             _ => FetchError::Unexpected { host, status: code },

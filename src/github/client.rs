@@ -1,22 +1,27 @@
-//! The state that all fetches share: the transport, the rate limits and the installation tokens.
+//! The state and the limits that all fetches share.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{limit_times::Now, rate_limit::RateLimits, token::TokenCache};
+use super::{rate_limit::RateLimits, settings::Settings, token::TokenCache};
 
-#[derive(Debug)]
 pub(super) struct Client<T> {
     pub(super) transport: T,
     pub(super) rate_limits: RateLimits,
     pub(super) tokens: TokenCache,
+    pub(super) max_archive_bytes: u64,
+    pub(super) total_timeout: Duration,
+    pub(super) any_reference: bool,
 }
 
 impl<T> Client<T> {
-    pub(super) fn new(transport: T) -> Self {
-        Self { transport, rate_limits: RateLimits::default(), tokens: TokenCache::new(Instant::now) }
-    }
-
-    pub(super) fn remaining(&self) -> Vec<(&'static str, i64)> {
-        self.rate_limits.remaining(Now::read())
+    pub(super) fn new(transport: T, settings: &Settings) -> Self {
+        Self {
+            transport,
+            rate_limits: RateLimits::default(),
+            tokens: TokenCache::new(Instant::now),
+            max_archive_bytes: settings.max_archive_bytes,
+            total_timeout: settings.total_timeout,
+            any_reference: settings.any_reference,
+        }
     }
 }

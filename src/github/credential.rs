@@ -29,9 +29,9 @@ pub enum Credential {
 /// A GitHub App's private key and installation.
 #[derive(Debug, Clone)]
 pub struct AppKey {
-    app_id: u64,
-    installation_id: u64,
-    key: EncodingKey,
+    pub(crate) app_id: u64,
+    pub(crate) installation_id: u64,
+    pub(super) key: EncodingKey,
     fingerprint: Fingerprint,
 }
 
@@ -59,35 +59,28 @@ pub enum CredentialError {
     BadToken,
 }
 
-/// SHA-256 of a secret: distinguishes secrets without containing one.
+/// SHA-256 of a secret, to compare secrets without storing them.
 type Fingerprint = [u8; 32];
 
-/// A credential at a host. GitHub's rate limits and tokens belong to an account.
+/// A credential and a host. Each account has its own rate limits and installation token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Account {
     pub(super) host: String,
     pub(super) identity: Identity,
 }
 
-/// Identity of a credential. It contains the fingerprint of an App's key, so that only a caller with the key gets its token.
+/// Identity of a credential. An App's contains the fingerprint of its key: only callers with the key share its token. When an App
+/// requests tokens, it is `AppItself`: GitHub counts these requests separately from those with the tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Identity {
     Anonymous,
     Token(Fingerprint),
-    App {
-        app_id: u64,
-        installation_id: u64,
-        fingerprint: Fingerprint,
-    },
-    /// The App itself, when it requests tokens. GitHub counts these requests separately from those with the tokens.
-    AppItself {
-        app_id: u64,
-        fingerprint: Fingerprint,
-    },
+    App { app_id: u64, installation_id: u64, fingerprint: Fingerprint },
+    AppItself { app_id: u64, fingerprint: Fingerprint },
 }
 
 impl Identity {
-    /// The kind in metrics of the quota left for archives.
+    /// The label in metrics of the quota left for archives.
     pub(super) fn kind(&self) -> Option<&'static str> {
         match self {
             Self::Anonymous => Some("anonymous"),
@@ -103,11 +96,9 @@ impl Credential {
         match self {
             Self::Anonymous => Identity::Anonymous,
             Self::Token(token) => Identity::Token(fingerprint(token.expose_secret().as_bytes())),
-            Self::App(AppKey { app_id, installation_id, fingerprint, .. }) => Identity::App {
-                app_id: *app_id,
-                installation_id: *installation_id,
-                fingerprint: *fingerprint,
-            },
+            &Self::App(AppKey { app_id, installation_id, fingerprint, .. }) => {
+                Identity::App { app_id, installation_id, fingerprint }
+            }
         }
     }
 }
@@ -124,21 +115,9 @@ impl AppKey {
         Ok(Self { app_id, installation_id, key, fingerprint })
     }
 
-    pub fn app_id(&self) -> u64 {
-        self.app_id
-    }
-
-    pub fn installation_id(&self) -> u64 {
-        self.installation_id
-    }
-
-    /// The identity that GitHub counts requests for tokens for.
+    /// The identity for which GitHub counts requests for tokens.
     pub(super) fn itself(&self) -> Identity {
         Identity::AppItself { app_id: self.app_id, fingerprint: self.fingerprint }
-    }
-
-    pub(super) fn signing_key(&self) -> EncodingKey {
-        self.key.clone()
     }
 }
 

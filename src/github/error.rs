@@ -20,13 +20,9 @@ pub enum FetchError {
     /// The repository's host is neither github.com nor one of the allowed ones; nothing was sent.
     #[error("host {host} is not allowed: start the operator with --github-host {host} to allow it")]
     HostNotAllowed { host: String },
-    /// No such repository, or no access with this credential: GitHub's answers do not differ.
+    /// No such repository, or no access with this credential (`authenticated`) or without one: GitHub's answers do not differ.
     #[error("repository {repository} {}", invisible(*authenticated))]
-    RepositoryNotFound {
-        repository: String,
-        /// Whether a credential was sent.
-        authenticated: bool,
-    },
+    RepositoryNotFound { repository: String, authenticated: bool },
     /// The repository exists, the tag does not.
     #[error("repository {repository} has no tag {}: push the tag, or correct the version", tried.join(" or "))]
     TagNotFound { repository: String, tried: Vec<String> },
@@ -37,22 +33,12 @@ pub enum FetchError {
     CredentialRefused { status: u16, what: String },
     /// The credential is valid, and access is denied (single sign-on, address allow list, missing permission).
     #[error("{host} forbids the access (HTTP {status}): {message}")]
-    Forbidden {
-        host: String,
-        status: u16,
-        /// GitHub's explanation, shortened.
-        message: String,
-    },
-    /// A rate limit. Until then nothing is sent with the same credential.
+    Forbidden { host: String, status: u16, message: String },
+    /// A limit on the hourly quota or, if `secondary`, on bursts. Until then nothing is sent with the same credential.
     #[error("{} ({} rate limit)", notice(host, *until), if *secondary { "secondary" } else { "primary" })]
-    RateLimited {
-        host: String,
-        until: Timestamp,
-        /// A limit on bursts rather than the hourly quota.
-        secondary: bool,
-    },
-    /// The site answered an anonymous request with a web page, where GitHub's API explains itself in JSON. Until then no
-    /// anonymous request is sent for this repository, or, without one, for any.
+    RateLimited { host: String, until: Timestamp, secondary: bool },
+    /// The site answered an anonymous request with status 403 and a web page, without an explanation in JSON. Until then no
+    /// anonymous request is sent for this repository or, if `None`, for any.
     #[error(
         "{} (HTTP 403 with a web page{}): if it stays, set githubClientConfig.useAuthenticatedClient, or check the proxy",
         notice(host, *until),
@@ -81,7 +67,6 @@ pub enum FetchError {
     /// GitHub failed (5xx).
     #[error("{host} failed with HTTP {status}")]
     Server { host: String, status: u16 },
-    /// A status that is no answer to a request for an archive.
     #[error("{host} answered HTTP {status}, which is not a valid answer to a request for an archive")]
     Unexpected { host: String, status: u16 },
     /// No answer: name resolution, connection, TLS, a time limit.
@@ -90,24 +75,17 @@ pub enum FetchError {
     /// The connection ended before the archive was complete.
     #[error("the archive from {host} ended early, after {received} bytes")]
     Truncated { host: String, received: u64 },
-    /// The archive is larger than allowed.
+    /// An archive of exactly `limit` bytes is allowed.
     #[error("the archive is larger than {limit} bytes: raise --max-archive-size to allow it")]
-    TooLarge {
-        /// The limit in bytes; an archive of exactly this size is allowed.
-        limit: u64,
-    },
+    TooLarge { limit: u64 },
     /// More redirects than GitHub ever needs.
     #[error("{host} redirected too often")]
     TooManyRedirects { host: String },
-    /// A redirect that must not be followed.
     #[error("{host} redirected to {why}")]
     BadRedirect { host: String, why: &'static str },
     /// The archive cannot be written to disk.
     #[error("cannot write the archive to disk: {source}; free room on the volume of --spool-dir")]
-    Spool {
-        #[source]
-        source: Arc<io::Error>,
-    },
+    Spool { source: Arc<io::Error> },
 }
 
 fn notice(host: &str, until: Timestamp) -> RateLimitNotice {
@@ -156,7 +134,7 @@ impl FetchError {
     }
 }
 
-/// Whether the sender cancelled. In HTTP/1 this is an early end; in HTTP/2, a stream that is reset or, if the whole
+/// Whether the server ended the body early. In HTTP/1 this is an unexpected end; in HTTP/2, a reset stream or, if the whole
 /// connection was closed, a broken pipe.
 fn ends_early(error: &(dyn Error + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<h2::Error>() {
@@ -167,7 +145,7 @@ fn ends_early(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof)
 }
 
-/// Queries of archive links are tokens.
+/// A URL for messages. The queries of archive links contain tokens.
 pub(super) fn without_query(url: &Url) -> String {
     format!("https://{}{}", authority(url), url.path())
 }
@@ -184,7 +162,7 @@ pub(super) fn explanation(body: &[u8], sent: Option<&SecretString>) -> Option<St
     Some(short.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// The innermost cause: the outer ones contain the whole URL with its query.
+/// The innermost cause, because the outer ones contain the whole URL with its query.
 fn reason(error: &(dyn Error + 'static)) -> String {
     let transport = || error_chain(error).filter_map(|e| e.downcast_ref::<reqwest::Error>());
     if transport().any(reqwest::Error::is_timeout) {

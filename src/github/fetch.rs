@@ -1,33 +1,20 @@
 //! Fetches a tag's archive: which spelling of the tag exists, or what is missing.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use reqwest::Response;
 use tokio::fs::File;
 use url::Url;
 
 use super::{
-    client::Client,
-    credential::Credential,
+    account::Session,
     error::FetchError,
     redirect::new_address,
-    session::{Doubt, End, Missing, Session},
+    session::{Doubt, End, Missing},
     transport::{Transport, drain, save},
 };
 use crate::domain::repository::authority;
-use crate::domain::{ArchiveFormat, Reference, Repository};
-
-/// What to fetch, and its limits.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Order<'a> {
-    pub(super) repository: &'a Repository,
-    pub(super) tags: &'a [String],
-    /// Whether a full ref or commit among the tags is one.
-    pub(super) any_reference: bool,
-    pub(super) format: ArchiveFormat,
-    pub(super) limit: u64,
-    pub(super) time: Duration,
-}
+use crate::domain::{ArchiveFormat, Reference};
 
 /// An archive that was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,36 +29,6 @@ pub struct Fetched {
     pub moved_to: Option<String>,
 }
 
-/// Fetches the archive of the first of the order's tags that exists and appends it to `into`.
-pub(super) async fn fetch<T: Transport>(
-    client: &Client<T>,
-    order: Order<'_>,
-    credential: &Credential,
-    into: &mut File,
-) -> Result<Fetched, FetchError> {
-    let mut session = Session::new(client, order.repository, credential);
-    session.any_reference = order.any_reference;
-    let work = async {
-        let found = session.find(order.tags, order.format).await?;
-        let moved_to = new_address(order.repository, found.moved.as_ref(), &found.served_by);
-        let bytes = save(found.response, &found.served_by, order.limit, into).await?;
-        Ok(Fetched { tag: found.tag, url: found.url.into(), bytes, moved_to })
-    };
-    tokio::time::timeout(order.time, work).await.unwrap_or_else(|_| {
-        let what = format!("fetching from {} took longer than {} s", order.repository, order.time.as_secs());
-        Err(FetchError::Network { what })
-    })
-}
-
-/// Fails if GitHub shows no such repository to the credential.
-pub(super) async fn is_visible<T: Transport>(
-    client: &Client<T>,
-    repository: &Repository,
-    credential: &Credential,
-) -> Result<(), FetchError> {
-    Session::new(client, repository, credential).repository_answers().await
-}
-
 /// An archive that is about to be read.
 struct Found {
     tag: String,
@@ -83,8 +40,29 @@ struct Found {
 }
 
 impl<T: Transport> Session<'_, T> {
+    /// Fetches the archive of the first of `tags` that exists and appends it to `into`.
+    pub(super) async fn fetch(
+        mut self,
+        tags: &[String],
+        format: ArchiveFormat,
+        into: &mut File,
+    ) -> Result<Fetched, FetchError> {
+        let (client, repository) = (self.client, self.repository);
+        let work = async {
+            let found = self.find(tags, format).await?;
+            let moved_to = new_address(repository, found.moved.as_ref(), &found.served_by);
+            let bytes = save(found.response, &found.served_by, client.max_archive_bytes, into).await?;
+            Ok(Fetched { tag: found.tag, url: found.url.into(), bytes, moved_to })
+        };
+        let time = client.total_timeout;
+        tokio::time::timeout(time, work).await.unwrap_or_else(|_| {
+            let what = format!("fetching from {repository} took longer than {} s", time.as_secs());
+            Err(FetchError::Network { what })
+        })
+    }
+
     async fn find(&mut self, tags: &[String], format: ArchiveFormat) -> Result<Found, FetchError> {
-        let authenticated = self.requester.authenticated();
+        let authenticated = self.authenticated();
         let (mut found, mut doubted, mut repository_seen) = (None, Vec::new(), false);
         for tag in tags {
             match self.ask(tag, format).await? {
@@ -115,8 +93,8 @@ impl<T: Transport> Session<'_, T> {
     }
 
     async fn ask(&mut self, tag: &str, format: ArchiveFormat) -> Result<Result<Found, Missing>, FetchError> {
-        let reference = if self.any_reference { Reference::of(tag) } else { Reference::Tag(tag) };
-        let url = if self.requester.authenticated() {
+        let reference = if self.client.any_reference { Reference::of(tag) } else { Reference::Tag(tag) };
+        let url = if self.authenticated() {
             self.repository.api_archive(reference, format)
         } else {
             self.repository.site_archive(reference, format)
@@ -124,15 +102,15 @@ impl<T: Transport> Session<'_, T> {
         let sent = Instant::now();
         match self.follow(&url).await? {
             End::Body { response, served_by, moved } => {
-                self.requester.served(sent);
+                self.client.rate_limits.served(&self.account, &self.key, sent);
                 Ok(Ok(Found { tag: tag.to_owned(), url, served_by, moved, response: *response }))
             }
             End::Missing(missing) => Ok(Err(missing)),
         }
     }
 
-    /// Fails if there is no such repository.
-    async fn repository_answers(&mut self) -> Result<(), FetchError> {
+    /// Fails if GitHub shows no such repository to the credential.
+    pub(super) async fn repository_answers(&mut self) -> Result<(), FetchError> {
         match self.follow(&self.repository.api_repository()).await? {
             End::Body { response, .. } => {
                 drain(*response).await;

@@ -45,12 +45,8 @@ pub fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
         assert!(wait.is_positive() && wait <= SignedDuration::from_mins(65), "{wait:?}");
         assert_eq!(limits.check(&account, "net", at(wait)), Ok(()));
     }
-    let repository = Repository::from_parts("acme", "network");
-    if let Ok(url) = repository
-        .as_ref()
-        .map(Repository::api)
-        .map_err(drop)
-        .and_then(|from| target(from, headers).map_err(drop))
+    if let Ok(repository) = Repository::from_parts("acme", "network")
+        && let Ok(url) = target(repository.api(), headers)
     {
         assert_eq!(url.scheme(), "https");
         assert!(url.username().is_empty() && url.password().is_none() && url.has_host(), "{url}");

@@ -7,14 +7,14 @@ use jiff::{Timestamp, fmt::rfc2822};
 
 use crate::domain::time::doubled;
 
-/// First wait after a limit without a time; it doubles with each further limit.
+/// First wait after a limit without a time. It doubles with each further limit.
 const FIRST_WAIT: Duration = Duration::from_mins(1);
-/// A primary limit resets within the hour; the rest allows for clocks that differ. No longer wait is respected.
+/// Longer waits are cut to this: a primary limit resets within the hour, and clocks may differ by minutes.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(65);
 pub(super) const SHORTEST_WAIT: Duration = Duration::from_secs(1);
-/// Limits in a row whose times are respected as they are.
+/// This many limits in a row are waited for exactly as named.
 const RESPECTED: u32 = 2;
-/// The least wait after the first limit beyond those; it doubles with each further limit.
+/// The minimum wait after the first further limit. It doubles with each one.
 const FIRST_LEAST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_LEAST_WAIT: Duration = Duration::from_mins(10);
 
@@ -42,7 +42,7 @@ pub(super) struct Times {
 
 impl Times {
     pub(super) fn read(headers: &HeaderMap, now: Timestamp) -> Self {
-        // GitHub's times are times of GitHub's clock, which the Date header shows.
+        // GitHub's times are by GitHub's clock, which the Date header shows.
         let theirs = server_time(headers).unwrap_or(now);
         let wait = |at: Timestamp| at.duration_since(theirs);
         let remaining = number(headers, "x-ratelimit-remaining");
@@ -69,8 +69,8 @@ pub(super) fn untimed(strikes: u32) -> Duration {
     doubled(FIRST_WAIT, strikes, LONGEST_WAIT)
 }
 
-/// The wait for the last of `count` limits in a row that named a time. A server that names a second each time would otherwise be
-/// asked each second.
+/// The wait for the last of `count` limits in a row that named a time. A server that names one second each time would otherwise
+/// receive a request each second.
 pub(super) fn timed(named: Duration, count: u32) -> Duration {
     match count.saturating_sub(RESPECTED) {
         0 => named,

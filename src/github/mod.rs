@@ -5,10 +5,10 @@
 //! | file | content |
 //! |---|---|
 //! | `settings` | time limits, allowed hosts, trusted certificates |
-//! | `client` | state that all fetches share |
+//! | `client` | state and limits that all fetches share |
 //! | `fetch` | the archive of the first tag that exists |
 //! | `session` | the requests of one fetch, and which host receives the credential |
-//! | `account` | the credential of one fetch, and the meaning of a rejection |
+//! | `account` | one fetch, its credential, and the meaning of a rejection |
 //! | `credential` | credentials from a Secret, validated before any request |
 //! | `token` | cache of installation tokens |
 //! | `rate_limit` | GitHub's rate limits, per credential |
@@ -38,13 +38,14 @@ mod settings;
 mod token;
 mod transport;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::fs::File;
 
 use self::{
+    account::Session,
     client::Client,
-    fetch::Order,
+    limit_times::Now,
     transport::{Https, Transport as _},
 };
 pub use self::{
@@ -55,31 +56,23 @@ pub use self::{
     settings::{ClientError, Settings},
 };
 use crate::domain::repository::{authority, site};
-use crate::domain::{ArchiveFormat, Repository};
+use crate::domain::{ArchiveFormat, Repository, RepositoryError};
 
 /// A client for GitHub. Its clones share connections, tokens and rate limits.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GitHub {
     client: Arc<Client<Https>>,
     hosts: Vec<String>,
-    max_archive_bytes: u64,
-    total_timeout: Duration,
-    any_reference: bool,
 }
 
 impl GitHub {
     /// Reads proxies from the environment (`HTTPS_PROXY`, `NO_PROXY`). A rustls crypto provider must be installed.
     pub fn new(settings: &Settings) -> Result<Self, ClientError> {
         let extra = settings.extra_hosts.iter().map(String::as_str);
-        let hosts = std::iter::once("github.com").chain(extra).map(site);
+        let hosts = std::iter::once("github.com").chain(extra);
         Ok(Self {
-            client: Arc::new(Client::new(Https::new(settings)?)),
-            hosts: hosts
-                .map(|url| url.as_ref().map(authority).map_err(Clone::clone))
-                .collect::<Result<_, _>>()?,
-            max_archive_bytes: settings.max_archive_bytes,
-            total_timeout: settings.total_timeout,
-            any_reference: settings.any_reference,
+            client: Arc::new(Client::new(Https::new(settings)?, settings)),
+            hosts: hosts.map(|host| Ok(authority(&site(host)?))).collect::<Result<_, RepositoryError>>()?,
         })
     }
 
@@ -99,28 +92,30 @@ impl GitHub {
         credential: &Credential,
         into: &mut File,
     ) -> Result<Fetched, FetchError> {
-        if !self.host_allowed(repository) {
-            return Err(FetchError::HostNotAllowed { host: repository.host() });
-        }
-        let (limit, time) = (self.max_archive_bytes, self.total_timeout);
-        let any_reference = self.any_reference;
-        let order = Order { repository, tags, any_reference, format, limit, time };
-        fetch::fetch(&self.client, order, credential, into).await
+        self.session(repository, credential)?.fetch(tags, format, into).await
     }
 
-    /// Checks that GitHub shows a repository to the credential, with a request to its API.
+    /// Checks with a request to GitHub's API that the credential has access to the repository.
     pub async fn is_visible(
         &self,
         repository: &Repository,
         credential: &Credential,
     ) -> Result<(), FetchError> {
+        self.session(repository, credential)?.repository_answers().await
+    }
+
+    fn session<'a>(
+        &'a self,
+        repository: &'a Repository,
+        credential: &'a Credential,
+    ) -> Result<Session<'a, Https>, FetchError> {
         if !self.host_allowed(repository) {
             return Err(FetchError::HostNotAllowed { host: repository.host() });
         }
-        fetch::is_visible(&self.client, repository, credential).await
+        Ok(Session::new(&self.client, repository, credential))
     }
 
-    /// Sends an anonymous request to a host of GitHub. Returns the status of the answer, whatever that is.
+    /// Sends an anonymous request to a host of GitHub. Returns the status of the answer, which may be an error.
     ///
     /// # Errors
     /// [`FetchError::Network`] without an answer.
@@ -134,6 +129,6 @@ impl GitHub {
 
     /// The smallest current quota that GitHub reported, by kind of credential (`anonymous`, `app`, `token`).
     pub fn remaining(&self) -> Vec<(&'static str, i64)> {
-        self.client.remaining()
+        self.client.rate_limits.remaining(Now::read())
     }
 }

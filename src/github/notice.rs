@@ -1,14 +1,12 @@
 //! The sentence in which a status records GitHub's rate limit, so that a restarted operator still respects it.
 
 use std::fmt;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 
 const ASKS: &str = " asks to wait until ";
 
-/// GitHub's request to send nothing before a known time. `Display` writes the sentence of a failure's message, and
-/// `FromStr` reads it back from a message that may go on after it.
+/// GitHub's request to send nothing before a known time. `Display` writes the sentence at the start of a failure's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimitNotice {
     /// Host that sent the limit.
@@ -17,23 +15,18 @@ pub struct RateLimitNotice {
     pub until: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no notice of a rate limit")]
-pub struct NotANotice;
-
 impl fmt::Display for RateLimitNotice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{ASKS}{}", self.host, self.until)
     }
 }
 
-impl FromStr for RateLimitNotice {
-    type Err = NotANotice;
-
-    fn from_str(message: &str) -> Result<Self, Self::Err> {
-        let (host, rest) = message.split_once(ASKS).ok_or(NotANotice)?;
-        let until = rest.split_whitespace().next().ok_or(NotANotice)?;
-        Ok(Self { host: host.to_owned(), until: until.parse().map_err(|_| NotANotice)? })
+impl RateLimitNotice {
+    /// Reads the sentence back from a message that starts with it.
+    pub fn read(message: &str) -> Option<Self> {
+        let (host, rest) = message.split_once(ASKS)?;
+        let until = rest.split_whitespace().next()?.parse().ok()?;
+        Some(Self { host: host.to_owned(), until })
     }
 }
 
@@ -55,10 +48,10 @@ mod tests {
             FetchError::Blocked { host: host(), until, repository: None },
             FetchError::Blocked { host: host(), until, repository: Some("https://github.com/a/b".into()) },
         ] {
-            assert_eq!(error.to_string().parse(), Ok(notice.clone()), "{error}");
+            assert_eq!(RateLimitNotice::read(&error.to_string()), Some(notice.clone()), "{error}");
         }
         for other in ["", "the archive holds no file", "x asks to wait until", "x asks to wait until soon"] {
-            assert_eq!(other.parse::<RateLimitNotice>(), Err(NotANotice), "{other}");
+            assert_eq!(RateLimitNotice::read(other), None, "{other}");
         }
     }
 }

@@ -19,9 +19,9 @@ pub(super) enum PageMeaning {
     Repository(Duration),
     /// All anonymous requests to the host wait.
     Account(Duration),
-    /// The request was sent before the repository's wait began: nothing new.
+    /// The request was sent before the repository's wait began, so the page does not count.
     Waiting(Instant),
-    /// The repository is blocked, and the others are not: no rate limit.
+    /// Only this repository is blocked, and others are served: no rate limit.
     Forbidden,
 }
 
@@ -37,14 +37,14 @@ pub(super) struct PageBlocks {
 
 #[derive(Debug)]
 struct Paged {
-    /// The page that the next one is compared with.
+    /// When the page arrived that the next one is compared with.
     at: Instant,
     latest: Instant,
     until: Instant,
     strikes: u32,
 }
 
-/// What is known when a page arrives, as ages.
+/// Ages of earlier answers when a page arrives.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     /// This repository's previous page.
@@ -96,12 +96,17 @@ impl PageBlocks {
         {
             return PageMeaning::Waiting(page.until);
         }
-        let scope = self.known(repository, now).scope();
+        let others = self.repositories.iter().filter(|(name, _)| *name != repository);
+        let known = Known {
+            before: self.repositories.get(repository).map(|page| age(page.at, now)),
+            other: others.map(|(_, page)| age(page.at, now)).min(),
+            served: self.served.map(|at| age(at, now)),
+        };
         let fresh = Paged { at: now, latest: now, until: now, strikes: 0 };
         let page = self.repositories.entry(repository.to_owned()).or_insert(fresh);
         page.latest = now;
-        match scope {
-            // Its time stays: what was served since then keeps counting.
+        match known.scope() {
+            // `at` stays: archives served since then keep counting.
             Scope::Forbidden => PageMeaning::Forbidden,
             Scope::Account => {
                 page.at = now;
@@ -128,15 +133,6 @@ impl PageBlocks {
         self.served = self.served.max(Some(sent));
         self.repositories.remove(repository);
         self.strikes = 0;
-    }
-
-    fn known(&self, repository: &str, now: Instant) -> Known {
-        let others = self.repositories.iter().filter(|(name, _)| *name != repository);
-        Known {
-            before: self.repositories.get(repository).map(|page| age(page.at, now)),
-            other: others.map(|(_, page)| age(page.at, now)).min(),
-            served: self.served.map(|at| age(at, now)),
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::{HeaderMap, StatusCode};
-use jiff::{SignedDuration, Timestamp};
+use jiff::{Timestamp, Unit};
 
 use super::{
     credential::Account,
@@ -17,6 +17,7 @@ use super::{
     page_block::{PageBlocks, PageMeaning},
 };
 use crate::domain::Mutex;
+use crate::domain::time::whole_second_after;
 
 /// Above this number of accounts, those that have no limit are forgotten.
 const MANY: usize = 1024;
@@ -40,7 +41,7 @@ pub(super) enum LimitKind {
     RepositoryPage,
 }
 
-/// Why GitHub's answer is of no use.
+/// Why GitHub's answer is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rejection {
     RateLimit(RateLimit),
@@ -69,7 +70,7 @@ impl RateLimits {
         self.0.lock().get(account).and_then(|limits| limits.current(repository, now)).map_or(Ok(()), Err)
     }
 
-    /// Records an answer; `Err` if the answer itself is a limit.
+    /// Records an answer. `Err` if it is a limit or a blocking page.
     pub(super) fn observe(
         &self,
         account: &Account,
@@ -147,7 +148,7 @@ impl AccountLimits {
             return Err(self.page(repository, answer.sent, now));
         }
         if let Some(kind) = answer.limit(&times, named.is_some()) {
-            // Answers to requests that were sent together count as one.
+            // Simultaneous answers count as one.
             let count = if named.is_some() { &mut self.timed } else { &mut self.strikes };
             *count = count.saturating_add(was_open.into());
             let wait = named.map_or_else(|| untimed(self.strikes), |named| timed(named, self.timed));
@@ -178,12 +179,9 @@ impl AccountLimits {
     /// Limits the account. A limit never shortens an earlier one.
     fn limit_for(&mut self, wait: Duration, kind: LimitKind, now: Now) -> RateLimit {
         let until = whole_second(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT), now);
-        let limit = match self.limit {
-            Some(longer) if longer.0 >= until => longer,
-            _ => (until, kind),
-        };
-        self.limit = Some(limit);
-        shown(limit.0, limit.1, now)
+        let (until, kind) = self.limit.filter(|longer| longer.0 >= until).unwrap_or((until, kind));
+        self.limit = Some((until, kind));
+        shown(until, kind, now)
     }
 }
 
@@ -210,20 +208,18 @@ impl Answer<'_> {
     }
 }
 
-/// The end of a wait, on a whole second of the wall clock: messages show whole seconds, and never too early a time.
+/// The end of a wait, on a whole second of the wall clock: messages show whole seconds, and never a time before the end.
 fn whole_second(wait: Duration, now: Now) -> Instant {
     let wall = now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX);
-    let rest = Duration::from_nanos(wall.subsec_nanosecond().unsigned_abs().into());
-    let up = if rest.is_zero() { rest } else { Duration::from_secs(1).saturating_sub(rest) };
-    now.monotonic + wait + up
+    let up = whole_second_after(wall).duration_since(wall);
+    now.monotonic + wait + up.unsigned_abs()
 }
 
-/// The time of day of a limit's end, by today's clock. The end is on a whole second, up to the clocks' drift since.
+/// A limit's end by the wall clock as it is set now. The end is on a whole second, except for the drift between both clocks.
 fn shown(until: Instant, kind: LimitKind, now: Now) -> RateLimit {
     let wait = until.saturating_duration_since(now.monotonic);
     let at = now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX);
-    let nearest = at.saturating_add(SignedDuration::from_millis(500)).unwrap_or(at).as_second();
-    RateLimit { until: Timestamp::from_second(nearest).unwrap_or(at), kind }
+    RateLimit { until: at.round(Unit::Second).unwrap_or(at), kind }
 }
 
 fn is_about_limit(message: Option<&str>) -> bool {

@@ -23,7 +23,7 @@ pub(super) fn redacted(text: &str, sent: Option<&SecretString>) -> String {
 fn without_query(word: &str) -> String {
     let end = word.trim_end().len();
     let (word, space) = word.split_at(end);
-    let (scheme, rest) = word.split_once("://").map_or(("", word), |(scheme, rest)| (scheme, rest));
+    let (scheme, rest) = word.split_once("://").unwrap_or(("", word));
     let is_url = rest.len() < word.len();
     let shown = match rest.split_once(['?', '#']) {
         Some((shown, query)) if is_url || query.contains('=') => shown,

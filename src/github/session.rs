@@ -8,29 +8,16 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    account::{Authorization, Requester},
-    client::Client,
-    credential::Credential,
+    account::{Authorization, Session},
     error::{FetchError, explanation},
     rate_limit::Answer,
     redirect::{is_foreign, is_page, serves_archives, target},
     token::Refusal,
     transport::{Transport, bounded_body, drain},
 };
-use crate::domain::Repository;
 use crate::domain::repository::authority;
 
 const MOST_REDIRECTS: usize = 5;
-
-/// One fetch. All its requests belong to one account.
-pub(super) struct Session<'a, T> {
-    pub(super) client: &'a Client<T>,
-    pub(super) repository: &'a Repository,
-    pub(super) requester: Requester<'a, T>,
-    /// Whether a full ref or commit is one, and not a tag.
-    pub(super) any_reference: bool,
-    renewed: bool,
-}
 
 /// End of a chain of redirects.
 pub(super) enum End {
@@ -57,22 +44,12 @@ pub(super) enum Doubt {
     Unproven,
 }
 
-impl<'a, T: Transport> Session<'a, T> {
-    pub(super) fn new(client: &'a Client<T>, repository: &'a Repository, credential: &'a Credential) -> Self {
-        let requester = Requester::new(client, repository, credential);
-        Self { client, repository, requester, any_reference: false, renewed: false }
-    }
-
-    pub(super) fn no_repository(&self) -> FetchError {
-        let authenticated = self.requester.authenticated();
-        FetchError::RepositoryNotFound { repository: self.repository.to_string(), authenticated }
-    }
-
+impl<T: Transport> Session<'_, T> {
     /// The error for a web page instead of an answer. For an anonymous request, a login page of the repository's own host
     /// means that the repository is not public.
     async fn login(&self, url: &Url, response: Response) -> FetchError {
         drain(response).await;
-        if self.requester.authenticated() || is_foreign(self.repository, url) {
+        if self.authenticated() || is_foreign(self.repository, url) {
             FetchError::WebPage { host: authority(url) }
         } else {
             self.no_repository()
@@ -92,7 +69,7 @@ impl<'a, T: Transport> Session<'a, T> {
             let status = response.status();
             match status {
                 StatusCode::OK if page => return Err(self.login(&url, response).await),
-                // Not GitHub's page about a repository that it does not show.
+                // A gateway's page. GitHub's own pages for missing repositories are not foreign.
                 StatusCode::NOT_FOUND if page && foreign => return Err(self.login(&url, response).await),
                 StatusCode::OK => {
                     return Ok(End::Body { response: Box::new(response), served_by: url, moved });
@@ -106,7 +83,7 @@ impl<'a, T: Transport> Session<'a, T> {
                 StatusCode::FOUND | StatusCode::SEE_OTHER | StatusCode::TEMPORARY_REDIRECT => {
                     temporary = true;
                 }
-                _ => return Err(self.requester.refusal(&authority(&url), status, None)),
+                _ => return Err(self.refusal(&authority(&url), status, None)),
             }
             let next = target(&url, response.headers())?;
             // A permanent redirect names the repository's new address; the last one counts.
@@ -124,7 +101,7 @@ impl<'a, T: Transport> Session<'a, T> {
     async fn send(&mut self, url: &Url, at_home: bool) -> Result<(Response, Doubt), FetchError> {
         let repository = self.repository.to_string();
         loop {
-            let by = if at_home { self.requester.authorization().await? } else { Authorization::None };
+            let by = if at_home { self.authorization().await? } else { Authorization::None };
             let sent = Instant::now();
             let response = self.client.transport.get(url, by.token()).await?;
             let outcome = self.judge(url, response, by.token(), sent).await;
@@ -147,7 +124,7 @@ impl<'a, T: Transport> Session<'a, T> {
                 Err(error) => error,
             };
             let Some((status, what)) = error.refuses_token() else { return Err(error) };
-            match self.client.tokens.refused(self.requester.account(), &grant, status).await {
+            match self.client.tokens.refused(&self.account, &grant, status).await {
                 Refusal::TooNew => return Err(FetchError::TokenNotReady { status, what }),
                 Refusal::Replace if !self.renewed => self.renewed = true,
                 Refusal::Replace | Refusal::Counts => return Err(error),
@@ -166,16 +143,16 @@ impl<'a, T: Transport> Session<'a, T> {
         let (host, status, authorized) = (authority(url), response.status(), token.is_some());
         if status.as_u16() < 400 || status == StatusCode::NOT_FOUND {
             let answer = Answer { status, headers: response.headers(), message: None, authorized, sent };
-            self.requester.observe(&host, answer)?;
+            self.record(&self.account, &host, answer)?;
             return Ok(response);
         }
         let headers = response.headers().clone();
         let message = explanation(&bounded_body(response).await, token);
         let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized, sent };
-        self.requester.observe(&host, answer)?;
+        self.record(&self.account, &host, answer)?;
         if status == StatusCode::UNAUTHORIZED && is_page(&headers) && is_foreign(self.repository, url) {
             return Err(FetchError::WebPage { host });
         }
-        Err(self.requester.refusal(&host, status, message))
+        Err(self.refusal(&host, status, message))
     }
 }

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
     future::Future,
     sync::{
         Arc,
@@ -40,6 +39,7 @@ pub(super) struct Minted {
 }
 
 /// A token in use, shared by all fetches of its account.
+#[derive(Debug)]
 pub(super) struct Grant {
     pub(super) token: SecretString,
     minted_at: Instant,
@@ -48,7 +48,7 @@ pub(super) struct Grant {
 }
 
 /// GitHub's answers to a token so far.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Seen {
     /// The repositories that it worked for.
     works_for: HashSet<String>,
@@ -61,7 +61,7 @@ struct Seen {
 pub(super) enum Refusal {
     /// The token is too new for its rejection to count: retry with the same one.
     TooNew,
-    /// The token was revoked: another may work.
+    /// The token was revoked: a new one may work.
     Replace,
     /// The rejection counts.
     Counts,
@@ -143,21 +143,11 @@ impl TokenCache {
         {
             return Err(failure.clone());
         }
-        let outcome = mint().await;
+        let outcome = mint().await.map(|minted| Arc::new(Grant::new(minted, (self.clock)())));
         let attempt = slot.attempts.fetch_add(1, Ordering::AcqRel) + 1;
-        let replaced_at = state.replaced_at;
-        match outcome {
-            Ok(minted) => {
-                let grant = Arc::new(Grant::new(minted, (self.clock)()));
-                *state = State { grant: Some(Arc::clone(&grant)), replaced_at, failure: None };
-                Ok(grant)
-            }
-            Err(failure) => {
-                let failed = Some((attempt, failure.clone()));
-                *state = State { failure: failed, replaced_at, ..State::default() };
-                Err(failure)
-            }
-        }
+        state.grant = outcome.as_ref().ok().cloned();
+        state.failure = outcome.as_ref().err().map(|failure| (attempt, failure.clone()));
+        outcome
     }
 
     pub(super) fn is_new(&self, grant: &Grant) -> bool {
@@ -240,18 +230,6 @@ impl Grant {
 
     fn is(&self, other: &Self) -> bool {
         self.token.expose_secret() == other.token.expose_secret()
-    }
-}
-
-impl fmt::Debug for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant").field("minted_at", &self.minted_at).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for TokenCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenCache").finish_non_exhaustive()
     }
 }
 

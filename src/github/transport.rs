@@ -3,7 +3,6 @@
 
 use std::{future::Future, time::Duration};
 
-use bytes::Bytes;
 use http::header::ACCEPT;
 use octocrab::{
     AuthState, OctocrabBuilder,
@@ -55,7 +54,7 @@ pub(super) trait Transport: Send + Sync {
     ) -> impl Future<Output = Result<Response, FetchError>> + Send;
 }
 
-/// TLS only, through the system's proxy if there is one.
+/// Requests over TLS only, through the system's proxy if there is one.
 #[derive(Debug)]
 pub(super) struct Https {
     client: Client,
@@ -97,18 +96,17 @@ impl Transport for Https {
     /// octocrab's default stack is not used: it adds a second User-Agent, and follows redirects with the App's JWT
     /// regardless of the client's policy.
     async fn mint(&self, api: &Url, app: &AppKey, scope: Scope) -> Result<Response, FetchError> {
-        let failed = |e: octocrab::Error| FetchError::network(api, &e);
         let base = api.as_str().parse().map_err(|e: http::uri::InvalidUri| FetchError::network(api, &e))?;
-        let auth = AppAuth { app_id: AppId(app.app_id()), key: app.signing_key() };
+        let auth = AppAuth { app_id: AppId(app.app_id), key: app.key.clone() };
         let Ok(octocrab) = OctocrabBuilder::new_empty()
             .with_service(ReqwestConnector::new(self.client.clone()))
             .with_layer(&BaseUriLayer::new(base))
             .with_auth(AuthState::App(auth))
             .build();
-        let route = format!("/app/installations/{}/access_tokens", InstallationId(app.installation_id()));
+        let route = format!("/app/installations/{}/access_tokens", InstallationId(app.installation_id));
         let narrowed = json!({ "permissions": { "contents": "read" } });
         let body = (scope == Scope::ReadContents).then_some(&narrowed);
-        let response = octocrab._post(route, body).await.map_err(failed)?;
+        let response = octocrab._post(route, body).await.map_err(|e| FetchError::network(api, &e))?;
         Ok(response.map(reqwest::Body::wrap).into())
     }
 }
@@ -144,9 +142,8 @@ pub(super) async fn save(
     }
     let spool = |e: std::io::Error| FetchError::Spool { source: e.into() };
     let mut received = 0;
-    let next = |received| move |e: reqwest::Error| FetchError::broken_body(url, received, &e);
-    while let Some(chunk) = response.chunk().await.map_err(next(received))? {
-        received += length(&chunk);
+    while let Some(chunk) = response.chunk().await.map_err(|e| FetchError::broken_body(url, received, &e))? {
+        received += chunk.len() as u64;
         if received > limit {
             return Err(too_large);
         }
@@ -154,8 +151,4 @@ pub(super) async fn save(
     }
     into.flush().await.map_err(spool)?;
     Ok(received)
-}
-
-fn length(chunk: &Bytes) -> u64 {
-    u64::try_from(chunk.len()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
 //! Which Module holds a registry address. Pure.
 //!
-//! An address is held, not computed: the Module that has it in its status keeps it until it claims another or is gone. A Module
-//! that was refused an address never inherits it: after the holder is gone, it needs the annotation `claim-address`.
+//! The Module that has an address in its status keeps it until it claims another or is deleted. A Module that was refused an
+//! address never inherits it: after the holder is deleted, the Module needs the annotation `claim-address`.
 
 use jiff::Timestamp;
 
@@ -9,14 +9,14 @@ use crate::api::claim::NotAddressable;
 use crate::api::state::AddressState;
 use crate::domain::Address;
 
-/// A Module as decisions on addresses see it.
-#[derive(Clone, Debug)]
+/// The part of a Module that decisions on addresses depend on.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Claimant {
     pub name: String,
     pub created: Option<Timestamp>,
     pub is_terminating: bool,
     pub address: AddressState,
-    /// An address that is being written to its status, besides the one that the status is known to have.
+    /// An address that is being written to its status, besides the one in the status as the watch has shown it.
     pub granted: Option<Address>,
 }
 
@@ -36,16 +36,16 @@ pub struct Addressing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Held(Address),
-    /// It claims none. One that it holds stays.
+    /// It claims none. An address that it holds stays.
     NotAddressable(NotAddressable),
     /// This Module holds it.
     Taken {
         address: Address,
         holder: String,
     },
-    /// It was refused, and its holder is gone.
+    /// It was refused, and its holder no longer exists.
     Refused(Address),
-    /// This Module still holds it, and claims another: it is free as soon as that is written.
+    /// This Module still holds it and claims another: the address is free as soon as its status is written.
     Leaving {
         address: Address,
         holder: String,
@@ -72,7 +72,7 @@ impl Claimant {
         self.address.claim.as_ref() == Ok(address)
     }
 
-    /// Whether its annotation asks for the address that it claims.
+    /// Whether its annotation names the address that it claims.
     pub(super) fn is_annotated(&self) -> bool {
         self.address.annotation.as_ref().is_some_and(|annotation| self.claims(annotation))
     }
@@ -83,12 +83,12 @@ impl Claimant {
 
     /// Whether it may be given an address that no Module has.
     fn may_have(&self, address: &Address) -> bool {
-        let is_asked_for = self.is_annotated() && !self.address.claim_void;
-        self.claims(address) && !self.is_terminating && (!self.was_refused(address) || is_asked_for)
+        let is_requested = self.is_annotated() && !self.address.claim_void;
+        self.claims(address) && !self.is_terminating && (!self.was_refused(address) || is_requested)
     }
 
-    /// The order of those who claim an address that no Module has. Those that were never refused come first, the oldest of
-    /// them before the others.
+    /// The order of the Modules that claim an address that no Module has: those that were never refused come first, then the
+    /// older ones.
     fn order(&self, address: &Address) -> (bool, Option<Timestamp>, &str) {
         (self.was_refused(address), self.created, &self.name)
     }
@@ -99,28 +99,23 @@ pub(super) fn decide<'a>(
     module: &Claimant,
     others: impl Iterator<Item = &'a Claimant> + Clone,
 ) -> Addressing {
-    let AddressState { claim, held, refused, claim_void, .. } = &module.address;
+    let AddressState { claim, held, refused, .. } = &module.address;
+    let claim_void = module.address.claim_void;
     let claim = match claim {
         Ok(claim) => claim,
         Err(why) => {
             let outcome = Outcome::NotAddressable(why.clone());
-            return Addressing {
-                held: held.clone(),
-                refused: refused.clone(),
-                claim_void: *claim_void,
-                outcome,
-            };
+            return Addressing { held: held.clone(), refused: refused.clone(), claim_void, outcome };
         }
     };
     let address = claim.clone();
-    let refuse =
-        |outcome| Addressing { held: None, refused: Some(claim.clone()), claim_void: *claim_void, outcome };
-    // What it may have later, it is not refused.
+    let refuse = |outcome| Addressing { held: None, refused: Some(claim.clone()), claim_void, outcome };
+    // An address that may be granted later is not recorded as refused.
     let wait = |outcome| Addressing { refused: refused.clone().filter(|r| r == claim), ..refuse(outcome) };
     let grant = Addressing {
         held: Some(claim.clone()),
         refused: None,
-        claim_void: *claim_void && !module.is_annotated(),
+        claim_void: claim_void && !module.is_annotated(),
         outcome: Outcome::Held(claim.clone()),
     };
     let mut holders = others.clone().filter(|other| other.has(claim));
@@ -131,7 +126,7 @@ pub(super) fn decide<'a>(
     }
     if let Some(other) = holders.clone().find(|other| other.keeps(claim)) {
         let decision = refuse(Outcome::Taken { address, holder: other.name.clone() });
-        return Addressing { claim_void: *claim_void || module.is_annotated(), ..decision };
+        return Addressing { claim_void: claim_void || module.is_annotated(), ..decision };
     }
     if let Some(other) = holders.next() {
         return wait(Outcome::Leaving { address, holder: other.name.clone() });

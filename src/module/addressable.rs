@@ -1,6 +1,6 @@
 //! The condition `Addressable`: whether clients can install a Module by its registry address. Pure.
 //!
-//! Ready does not depend on it: without a registry it has no effect.
+//! Ready does not depend on it: without a registry, addresses have no effect.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -12,7 +12,6 @@ use crate::api::{CLAIM_ADDRESS, REGISTRY_NAME, RELEASE_MANAGER, condition};
 use crate::controller::failure::Reason;
 use crate::domain::Address;
 
-/// The type of the condition.
 pub(super) const ADDRESSABLE: &str = "Addressable";
 
 /// The largest number of versions in the message.
@@ -96,13 +95,9 @@ fn claim(module: &ModuleView, address: &Address) -> String {
 
 /// Names the versions that no client can parse.
 fn unreadable(selection: &Selection) -> String {
-    let versions: Vec<String> = selection
-        .wanted
-        .iter()
-        .filter(|wanted| !wanted.release.fits_clients())
-        .map(|wanted| wanted.release.to_string())
-        .collect();
-    let shown = versions.iter().take(MAX_VERSIONS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let unreadable = selection.wanted.iter().filter(|wanted| !wanted.release.fits_clients());
+    let versions: Vec<String> = unreadable.map(|wanted| wanted.release.to_string()).collect();
+    let shown = versions[..versions.len().min(MAX_VERSIONS)].join(", ");
     match versions.len() {
         0 => String::new(),
         n if n <= MAX_VERSIONS => {

@@ -1,7 +1,7 @@
 //! The registry addresses of all Modules of a scope, in memory.
 //!
-//! Modules are reconciled concurrently, and the watch is behind their status writes. So decisions are made one at a time, on the
-//! Modules as the watch has shown them, in its order, and on what this process has granted since.
+//! Modules are reconciled concurrently, and the watch lags behind their status writes. So decisions are made one at a time, from
+//! the Modules as the watch has shown them, in its order, and from the addresses that this process has granted since.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -43,17 +43,16 @@ impl Addresses {
         module: &ModuleState,
         is_shown: impl Fn(&str, &str, Option<&str>) -> bool,
     ) -> Vec<String> {
-        let (namespace, uid) = key(module);
+        let (namespace, uid) = (module.namespace(), module.uid());
         let mut all = self.0.lock();
         let modules = all.entry(namespace.to_owned()).or_default();
-        let before = modules.get(uid).cloned();
-        let after = known(module, before.as_ref());
-        modules.insert(uid.to_owned(), after);
+        let known = known(module, modules.get(uid));
+        let before = modules.insert(uid.to_owned(), known);
         let voided = mark_void(modules, uid, |other, known| {
             is_shown(&known.claimant.name, other, known.resource_version.as_deref())
         });
-        let after = modules.get(uid);
-        if before.as_ref().map(Known::relevant) == after.map(Known::relevant) && voided.is_empty() {
+        let after = modules.get(uid).map(|known| &known.claimant);
+        if before.as_ref().map(|known| &known.claimant) == after && voided.is_empty() {
             return Vec::new();
         }
         let mut names = before.map_or_else(BTreeSet::new, |before| concerned(modules, uid, &before));
@@ -63,7 +62,7 @@ impl Addresses {
 
     /// Forgets a deleted Module. Returns the names of the Modules whose decision that may change.
     pub fn gone(&self, module: &ModuleState) -> Vec<String> {
-        let (namespace, uid) = key(module);
+        let (namespace, uid) = (module.namespace(), module.uid());
         let mut all = self.0.lock();
         let Some(modules) = all.get_mut(namespace) else { return Vec::new() };
         let Some(before) = modules.remove(uid) else { return Vec::new() };
@@ -79,10 +78,7 @@ impl Addresses {
         let mut all = self.0.lock();
         let mut names = Vec::new();
         for (namespace, modules) in &mut *all {
-            let gone: Vec<String> =
-                modules.keys().filter(|uid| !uids.contains(uid.as_str())).cloned().collect();
-            let gone: Vec<(String, Known)> =
-                gone.into_iter().filter_map(|uid| modules.remove_entry(&uid)).collect();
+            let gone: Vec<_> = modules.extract_if(.., |uid, _| !uids.contains(uid.as_str())).collect();
             for (uid, before) in gone {
                 let concerned = concerned(modules, &uid, &before);
                 names.extend(concerned.into_iter().map(|name| (namespace.clone(), name)));
@@ -126,8 +122,7 @@ impl Addresses {
         Some((decision, names))
     }
 
-    /// Records what became of the status that a decision was written with. Returns the names of the Modules whose decision that
-    /// may change.
+    /// Records how the write of the status with a decision ended. Returns the names of the Modules whose decision that may change.
     pub fn written(&self, (namespace, uid): (&str, &str), end: StatusWrite<'_>) -> Vec<String> {
         let mut all = self.0.lock();
         let Some(modules) = all.get_mut(namespace) else { return Vec::new() };
@@ -145,12 +140,6 @@ impl Addresses {
 }
 
 impl Known {
-    /// What decisions on other Modules depend on.
-    fn relevant(&self) -> (&AddressState, Option<&Address>, bool) {
-        let Claimant { address, granted, is_terminating, .. } = &self.claimant;
-        (address, granted.as_ref(), *is_terminating)
-    }
-
     /// Forgets the granted address once the watch shows the status that has it.
     fn forget_seen(&mut self) {
         let (seen, written) = (self.resource_version.as_deref(), self.written.as_deref());
@@ -160,15 +149,10 @@ impl Known {
     }
 }
 
-fn key(module: &ModuleState) -> (&str, &str) {
-    let metadata = &module.metadata;
-    (metadata.namespace.as_deref().unwrap_or_default(), metadata.uid.as_deref().unwrap_or_default())
-}
-
 fn known(module: &ModuleState, before: Option<&Known>) -> Known {
     let metadata = &module.metadata;
     let mut claimant = Claimant {
-        name: metadata.name.clone().unwrap_or_default(),
+        name: module.name().to_owned(),
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
         is_terminating: metadata.deletion_timestamp.is_some(),
         address: module.address.clone(),
@@ -189,8 +173,8 @@ fn known(module: &ModuleState, before: Option<&Known>) -> Known {
     known
 }
 
-/// Marks annotations as void that are there while another Module holds the address, after the Module `changed` did. Returns the
-/// names of the others among them.
+/// Marks annotations as void that are set while another Module holds the address, after the Module `changed` was changed. Returns
+/// the names of the other Modules whose annotation this marks.
 ///
 /// After an interruption of the watch, the Modules of a list are observed one after the other. A holder that is not shown as it
 /// is known here may have been deleted or changed before the annotation was set. If it is still there, it is observed next.
@@ -220,12 +204,11 @@ fn mark_void(modules: &mut Namespace, changed: &str, is_shown: impl Fn(&str, &Kn
 /// Sets the address that is being written. Returns the names of the Modules that claim the one before it.
 fn set_granted(modules: &mut Namespace, uid: &str, granted: Option<Address>) -> Vec<String> {
     let Some(me) = modules.get_mut(uid) else { return Vec::new() };
-    if me.claimant.granted.is_none() || me.claimant.granted == granted {
-        me.claimant.granted = granted;
-        return Vec::new();
-    }
     let before = me.clone();
     me.claimant.granted = granted;
+    if before.claimant.granted.is_none() || before.claimant.granted == me.claimant.granted {
+        return Vec::new();
+    }
     concerned(modules, uid, &before).into_iter().collect()
 }
 

@@ -1,83 +1,68 @@
 //! Sends the requests of a plan: creates, then changes, then deletes.
 //!
-//! Each request tests what the plan was made on: a POST finds that the name is taken, a patch carries the resourceVersion, a
-//! delete carries UID and resourceVersion. A request that fails this test is not an error: the cache is behind, and the next
-//! reconcile sees the news. [`Attempts`] decides when a refused request is sent again.
+//! Each request tests what the plan is based on: a POST fails if the name is taken, a patch carries the resourceVersion, a
+//! delete carries UID and resourceVersion. A request that fails this test is not an error: the cache is behind, and a later
+//! reconcile is based on the change. [`Attempts`] decides when a refused request is sent again.
 
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, PostParams, Preconditions};
 
 use super::attempts::Attempts;
 use super::batch::{Batch, Due, Outcome, Planned};
+use super::client::ModuleClient;
 use super::edit::{Change, Target};
 use super::patch::{merge_patch, new_version};
 use super::permit::Permit;
 use super::plan::Create;
+use super::refused::refusal;
 use super::view::ModuleView;
 use crate::api::{ModuleConfig, Version};
 use crate::controller::client::{self, is_refusal};
-use crate::domain::text::cut;
 
 /// If no answer comes within this time, the batch sends nothing more and gives way to another Module.
 const SLOW_ANSWER: Duration = Duration::from_secs(2);
 
-/// The longest part of the API server's message that is kept, in bytes: a webhook may answer with a page.
-pub(super) const MAX_MESSAGE: usize = 400;
-
 /// What sending a plan did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Done {
-    pub created: usize,
-    pub changed: usize,
-    pub deleted: usize,
     /// Requests that the API server refused. The others were still sent.
     pub refused: usize,
     /// Whether requests are left that need not wait.
     pub has_more: bool,
 }
 
-impl Done {
-    fn log(&self) {
-        let Self { created, changed, deleted, .. } = self;
-        if created + changed + deleted > 0 {
-            tracing::info!(created, changed, deleted, "updated the Versions");
-        }
-    }
-}
-
-/// Sends what is due, as long as the Module is as the plan was made for: a list may take minutes. An error concerns the API server
-/// as a whole and ends it; what was done by then is found done by the next reconcile.
+/// Sends what is due until the cache shows a changed Module: a long list may take minutes. An error concerns the API server as a
+/// whole and ends the batch; the next reconcile finds the requests that succeeded before it done.
 pub(super) fn apply<'a>(
-    client: &Client,
+    client: &'a ModuleClient<'_>,
     module: &'a ModuleView,
     due: &'a Due<'a>,
-    is_outdated: impl Fn() -> bool + Send + Sync + 'a,
     (attempts, permit): (&'a mut Attempts, &'a mut Permit),
 ) -> BoxFuture<'a, Result<Done, kube::Error>> {
-    let api = client::objects::<Version>(client, module.namespace());
+    let api = client::objects::<Version>(&client.ctx.client, module.namespace());
     let resolved = module.resolved();
     async move {
         let (api, resolved) = (&api, &resolved);
-        let mut sender = Sender { is_outdated: &is_outdated, attempts, permit, done: Done::default() };
+        let mut sender = Sender { client, attempts, permit, done: Done::default() };
         let create = |c| create(api, module, resolved, c).boxed();
         let created = sender.send("created", &due.create, create).await?;
         let change = |c| change(api, module, resolved, c).boxed();
         let changed = sender.send("changed", &due.change, change).await?;
         let deleted = sender.send("deleted", &due.delete, |target| delete(api, target).boxed()).await?;
-        let done = Done { created, changed, deleted, ..sender.done };
-        done.log();
-        Ok(done)
+        if created + changed + deleted > 0 {
+            tracing::info!(created, changed, deleted, "updated the Versions");
+        }
+        Ok(sender.done)
     }
     .boxed()
 }
 
 struct Sender<'a> {
-    is_outdated: &'a (dyn Fn() -> bool + Send + Sync),
+    client: &'a ModuleClient<'a>,
     attempts: &'a mut Attempts,
     permit: &'a mut Permit,
     done: Done,
@@ -101,14 +86,14 @@ impl Sender<'_> {
             self.permit.give_way();
         }
         let mut batch = self.attempts.start(T::VERB);
-        // By number, and not with an iterator: its adapters would have to be `Send` for every lifetime.
+        // An index instead of an iterator, whose adapters would have to be `Send` for every lifetime.
         let (mut sent, mut in_flight) = (0, FuturesUnordered::new());
         let (mut succeeded, mut error) = (0, None);
         loop {
             while in_flight.len() < batch.max_in_flight()
                 && let Some(&item) = due.get(sent)
             {
-                if (self.is_outdated)() {
+                if self.client.is_outdated() {
                     batch.stop();
                     break;
                 }
@@ -157,8 +142,7 @@ fn outcome(verb: &str, name: &str, result: Result<bool, kube::Error>) -> Result<
         }
         // A quota, an admission webhook, a rule of the schema: it concerns one object.
         Err(kube::Error::Api(status)) if is_refusal(&status) => {
-            let words = cut(&status.message, MAX_MESSAGE);
-            Ok(Outcome::Refused(format!("Version {name} cannot be {verb}, the API server refuses: {words}")))
+            Ok(Outcome::Refused(refusal(&format!("Version {name} cannot be {verb}"), &status)))
         }
         Err(error) => Err(error),
     }

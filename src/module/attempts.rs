@@ -1,18 +1,18 @@
-//! What came of the requests of a plan, and when each may be sent again.
+//! How the requests of a plan ended, and when each may be sent again.
 //!
 //! A refused request waits, longer after each refusal. A request that was answered is not sent again before the watch has had
 //! time to show the result. A few consecutive failures end a batch, and then all requests of its kind wait, since a quota or
-//! a webhook usually concerns all of them. Pure: the time is a parameter. In memory only. Times are of the monotonic clock, so
-//! that a clock that is set back delays nothing.
+//! a webhook usually concerns all of them. Pure: the time is a parameter. Times are of the monotonic clock, so that a clock that
+//! is set back delays nothing.
 
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Due, Outcome, Planned, PlannedOn, Verb};
+use super::batch::{Batch, Due, Outcome, Planned, Verb};
 use super::plan::Plan;
 use super::refused::Refused;
 use crate::controller::client;
+use crate::domain::hash_of;
 use crate::domain::time::doubled;
 
 /// The first pause after a refusal. It doubles with each further refusal.
@@ -36,14 +36,14 @@ pub struct Attempts {
     pauses: BTreeMap<Verb, Pause>,
 }
 
-/// A request that was sent, and that the plan still holds.
+/// A request that was sent, and that the plan still contains.
 #[derive(Clone, Debug, PartialEq)]
 struct Attempt {
     failures: u32,
     due: Instant,
-    /// If the request is planned on anything else now, it does not wait. `None` after a refusal, which concerns the request
-    /// and not the object.
-    planned_on: Option<PlannedOn>,
+    /// A changed request, or one for a changed object, does not wait. `None` after a refusal, which concerns the request and
+    /// not the object.
+    planned_on: Option<u64>,
     /// The message of the refusal.
     words: Option<String>,
 }
@@ -60,8 +60,13 @@ struct Pause {
 impl Attempts {
     /// The requests of `plan` that may be sent now. Those that the plan does not contain any more are forgotten.
     pub fn due<'a>(&mut self, plan: &'a Plan, now: Instant) -> Due<'a> {
+        Due { create: self.those_due(&plan.create, now), ..self.due_of_existing(plan, now) }
+    }
+
+    /// The same for a Module that is being deleted. It creates nothing, but its recent creates are not forgotten.
+    pub fn due_of_existing<'a>(&mut self, plan: &'a Plan, now: Instant) -> Due<'a> {
         Due {
-            create: self.those_due(&plan.create, now),
+            create: Vec::new(),
             change: self.those_due(&plan.change, now),
             delete: self.those_due(&plan.delete, now),
         }
@@ -79,28 +84,22 @@ impl Attempts {
         if pause.is_some_and(|pause| pause.due > now) {
             return Vec::new();
         }
-        let attempt = |item: &T| self.by_request.get(&(T::VERB, item.name().to_owned()));
         let is_due = |item: &&T| {
-            attempt(item)
+            self.attempt(*item)
                 .is_none_or(|a| a.due <= now || (a.planned_on.is_some() && a.planned_on != item.planned_on()))
         };
         let mut due: Vec<&T> = planned.iter().filter(is_due).collect();
         // New requests come first. After a failed batch the others follow in another order each time, so that requests which
         // are always refused do not hold up the rest.
-        let order = |item: &&T| pause.map_or(0, |pause| shuffled(item.name(), pause.batches));
+        let order = |item: &&T| pause.map_or(0, |pause| hash_of((item.name(), pause.batches)));
         if !self.by_request.is_empty() || pause.is_some() {
-            due.sort_by_cached_key(|item| (attempt(item).is_some(), order(item)));
+            due.sort_by_cached_key(|item| (self.attempt(*item).is_some(), order(item)));
         }
         due
     }
 
-    /// The same for a Module that is being deleted. It creates nothing, but what it created stays remembered.
-    pub fn due_of_existing<'a>(&mut self, plan: &'a Plan, now: Instant) -> Due<'a> {
-        Due {
-            create: Vec::new(),
-            change: self.those_due(&plan.change, now),
-            delete: self.those_due(&plan.delete, now),
-        }
+    fn attempt<T: Planned>(&self, item: &T) -> Option<&Attempt> {
+        self.by_request.get(&(T::VERB, item.name().to_owned()))
     }
 
     /// Whether a Version was created that the cache does not have yet.
@@ -115,7 +114,7 @@ impl Attempts {
 
     /// Whether exactly this request succeeded, although the cache may not show it yet.
     pub fn is_done<T: Planned>(&self, item: &T) -> bool {
-        self.by_request.get(&(T::VERB, item.name().to_owned())).is_some_and(|attempt| {
+        self.attempt(item).is_some_and(|attempt| {
             attempt.failures == 0 && attempt.words.is_none() && attempt.planned_on == item.planned_on()
         })
     }
@@ -146,7 +145,7 @@ impl Attempts {
 
     /// Starts a batch of requests.
     pub fn start(&self, verb: Verb) -> Batch {
-        Batch::new(verb, self.pauses.contains_key(&verb))
+        Batch::new(verb, self.is_paused(verb))
     }
 
     /// Whether any request was refused: its answer may be slow again.
@@ -156,19 +155,15 @@ impl Attempts {
 
     /// Whether any of these was refused before: its answer may be slow again.
     pub fn expects_refusal<T: Planned>(&self, due: &[&T]) -> bool {
-        let refused = |item: &&T| {
-            self.by_request
-                .get(&(T::VERB, item.name().to_owned()))
-                .is_some_and(|attempt| attempt.words.is_some())
-        };
-        self.pauses.contains_key(&T::VERB) || due.iter().any(refused)
+        let was_refused = |item: &&T| self.attempt(*item).is_some_and(|attempt| attempt.words.is_some());
+        self.is_paused(T::VERB) || due.iter().any(was_refused)
     }
 
-    /// Records how one request of a batch ended. `jitter`, from 0 to 1, jitters the retries of requests that failed together.
+    /// Records how one request of a batch ended. `jitter`, from 0 to 1, spreads the retries of requests that failed together.
     pub fn ended(
         &mut self,
         batch: &mut Batch,
-        (name, planned_on): (&str, Option<PlannedOn>),
+        (name, planned_on): (&str, Option<u64>),
         outcome: Outcome,
         (now, jitter): (Instant, f64),
     ) {
@@ -181,13 +176,11 @@ impl Attempts {
             }
             Outcome::Outdated => {
                 batch.failed(false);
-                let pause = doubled(CONFLICT_PAUSE.0, failures, CONFLICT_PAUSE.1);
-                // An object that exists appears in the cache, if the watch works.
-                let pause = if batch.verb == Verb::Create {
-                    pause.max(client::WATCH_LAG.unsigned_abs())
-                } else {
-                    pause
-                };
+                let mut pause = doubled(CONFLICT_PAUSE.0, failures, CONFLICT_PAUSE.1);
+                if batch.verb == Verb::Create {
+                    // An object that exists appears in the cache, if the watch works.
+                    pause = pause.max(client::WATCH_LAG.unsigned_abs());
+                }
                 Attempt { failures, due: now + pause, planned_on, words: None }
             }
             Outcome::Refused(words) => {
@@ -242,10 +235,7 @@ impl Attempts {
     /// Whether all changes wait because some were refused.
     pub fn refuses_changes(&self) -> bool {
         self.pauses.get(&Verb::Change).is_some_and(|pause| pause.is_refusal)
-            && self
-                .by_request
-                .iter()
-                .any(|((verb, _), attempt)| *verb == Verb::Change && attempt.words.is_some())
+            && !self.refused_changes().names.is_empty()
     }
 
     pub fn refused(&self) -> Refused {
@@ -266,18 +256,11 @@ impl Attempts {
             names: versions().map(|(_, name, _)| name.clone()).collect(),
             words: first.map(|(.., words)| words.clone()).unwrap_or_default(),
             module: refused().find(|(verb, ..)| *verb == Verb::Module).map(|(.., words)| words.clone()),
-            creates: self.pauses.contains_key(&Verb::Create)
-                && refused().any(|(verb, ..)| verb == Verb::Create),
+            creates: self.is_paused(Verb::Create) && refused().any(|(verb, ..)| verb == Verb::Create),
         }
     }
 }
 
 fn jittered(pause: Duration, jitter: f64) -> Duration {
     pause.mul_f64(0.75 + 0.5 * jitter)
-}
-
-fn shuffled(name: &str, batches: u32) -> u64 {
-    let mut hash = DefaultHasher::new();
-    (name, batches).hash(&mut hash);
-    hash.finish()
 }

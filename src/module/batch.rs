@@ -1,9 +1,8 @@
 //! The requests of a plan as [`super::attempts`] and [`super::apply`] handle them: batches of requests of one kind. Pure.
 
-use std::hash::{DefaultHasher, Hash, Hasher as _};
-
 use super::edit::{Change, Target};
 use super::plan::Create;
+use crate::domain::hash_of;
 
 /// Requests of one Module in flight at once.
 const MAX_IN_FLIGHT: usize = 8;
@@ -41,28 +40,13 @@ pub struct Due<'a> {
     pub delete: Vec<&'a Target>,
 }
 
-/// What a request was planned on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedOn {
-    resource_version: String,
-    /// A hash of the request: two different requests may be planned on one resourceVersion, since the Module changes too.
-    request: u64,
-}
-
-impl PlannedOn {
-    fn new(resource_version: &str, request: impl Hash) -> Self {
-        let mut hash = DefaultHasher::new();
-        request.hash(&mut hash);
-        Self { resource_version: resource_version.to_owned(), request: hash.finish() }
-    }
-}
-
 /// A request of a plan.
 pub trait Planned {
     const VERB: Verb;
     /// The Version's name.
     fn name(&self) -> &str;
-    fn planned_on(&self) -> Option<PlannedOn>;
+    /// A hash of the request and the resourceVersion on which it was planned; `None` for a create.
+    fn planned_on(&self) -> Option<u64>;
 }
 
 impl Planned for Create {
@@ -70,7 +54,7 @@ impl Planned for Create {
     fn name(&self) -> &str {
         &self.name
     }
-    fn planned_on(&self) -> Option<PlannedOn> {
+    fn planned_on(&self) -> Option<u64> {
         None
     }
 }
@@ -80,8 +64,8 @@ impl Planned for Change {
     fn name(&self) -> &str {
         &self.target.name
     }
-    fn planned_on(&self) -> Option<PlannedOn> {
-        Some(PlannedOn::new(&self.target.resource_version, self))
+    fn planned_on(&self) -> Option<u64> {
+        Some(hash_of(self))
     }
 }
 
@@ -90,8 +74,8 @@ impl Planned for Target {
     fn name(&self) -> &str {
         &self.name
     }
-    fn planned_on(&self) -> Option<PlannedOn> {
-        Some(PlannedOn::new(&self.resource_version, self))
+    fn planned_on(&self) -> Option<u64> {
+        Some(hash_of(self))
     }
 }
 
@@ -100,7 +84,7 @@ impl Planned for Target {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Batch {
     pub verb: Verb,
-    /// The last batch failed: one request at a time finds out whether requests succeed again.
+    /// Whether the last batch failed: then one request at a time is sent until one succeeds.
     probes: bool,
     consecutive_failures: u32,
     /// Whether the last failure was a refusal.

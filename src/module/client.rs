@@ -5,37 +5,36 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::Status;
-use kube::runtime::reflector::ObjectRef;
 use serde_json::{Value, json};
 
 use super::addressable::ADDRESSABLE;
-use super::apply::MAX_MESSAGE;
 use super::context::Context;
 use super::digests;
 use super::pace::Urgency;
+use super::refused::refusal;
 use super::view::ModuleView;
 use crate::api::state::ModuleState;
 use crate::api::{MODULE_FINALIZER, Module, ModuleStatus, condition};
 use crate::controller::client::{self, is_refusal};
 use crate::controller::events::Events;
 use crate::controller::failure::Reason;
-use crate::domain::text::cut;
 
 /// A Module that was read, without its spec and status.
 pub(super) struct ModuleClient<'a> {
-    ctx: &'a Context,
+    pub(super) ctx: &'a Context,
     api: Api<DynamicObject>,
     object: DynamicObject,
 }
 
-/// What became of a write.
+/// How a write ended.
 #[derive(Debug)]
 pub(super) enum Written {
     Done,
-    /// The status is mere progress and is written later.
+    /// The status differs only in progress and is written later.
     Later(Duration),
     /// The object has changed since it was read, or is gone.
     Conflict,
@@ -51,9 +50,8 @@ impl<'a> ModuleClient<'a> {
         ctx: &'a Context,
         cached: &ModuleState,
     ) -> Result<Option<(Self, ModuleView)>, kube::Error> {
-        let api =
-            client::objects::<Module>(&ctx.client, cached.metadata.namespace.as_deref().unwrap_or_default());
-        let object = api.get_opt(cached.metadata.name.as_deref().unwrap_or_default()).await?;
+        let api = client::objects::<Module>(&ctx.client, cached.namespace());
+        let object = api.get_opt(cached.name()).await?;
         let Some(mut object) = object.filter(|object| object.metadata.uid == cached.metadata.uid) else {
             return Ok(None);
         };
@@ -63,15 +61,20 @@ impl<'a> ModuleClient<'a> {
         Ok(Some((Self { ctx, api, object }, view)))
     }
 
+    /// Its metadata after the last read or write.
+    pub(super) fn metadata(&self) -> &ObjectMeta {
+        &self.object.metadata
+    }
+
     pub(super) fn resource_version(&self) -> Option<&str> {
         self.object.metadata.resource_version.as_deref()
     }
 
-    /// Whether the cache has news of the Module: it was changed by others, is being deleted, or is gone.
+    /// Whether the cache shows that the Module has since been changed by others, is being deleted, or no longer exists.
     pub(super) fn is_outdated(&self) -> bool {
         let read = &self.object.metadata;
-        let name = ObjectRef::new(self.name()).within(read.namespace.as_deref().unwrap_or_default());
-        self.ctx.modules.get(&name).is_none_or(|cached| {
+        let namespace = read.namespace.as_deref().unwrap_or_default();
+        self.ctx.cached(namespace, self.name()).is_none_or(|cached| {
             let now = &cached.metadata;
             now.uid != read.uid
                 || now.generation > read.generation
@@ -79,7 +82,7 @@ impl<'a> ModuleClient<'a> {
         })
     }
 
-    /// Writes the status unless it did not change, with an Event where readiness or its reason changed. Progress is paced.
+    /// Writes the status if it changed. Progress is paced.
     pub(super) async fn write_status(
         &mut self,
         before: &ModuleStatus,
@@ -94,36 +97,28 @@ impl<'a> ModuleClient<'a> {
         let since = Instant::now();
         let result =
             client::patch_status(&self.api, self.name(), self.resource_version(), before, after).await;
-        match result {
+        let end = match result {
             Ok(Some(written)) => {
                 self.object.metadata.resource_version = written.metadata.resource_version;
                 self.report(before, after);
+                Written::Done
             }
             Ok(None) => return Ok(Written::Done),
             Err(error) if client::is_outdated(&error) => return Ok(Written::Conflict),
             Err(kube::Error::Api(status)) if is_too_large(&status) => {
-                let (took, now) = (since.elapsed(), Instant::now());
-                self.ctx.retries.if_known(&uid, |retry| retry.pace.wrote(urgency, took, now));
                 tracing::warn!(message = status.message, "the Module's status is too large");
-                return Ok(Written::TooLarge);
+                Written::TooLarge
             }
             Err(kube::Error::Api(status)) if is_refusal(&status) => {
-                let words = cut(&status.message, MAX_MESSAGE);
-                let words =
-                    format!("The status of the Module cannot be written, the API server refuses: {words}");
-                self.events().warning(
-                    &self.reference(),
-                    Reason::VersionRefused.as_str(),
-                    "Reconcile",
-                    &words,
-                );
+                let words = refusal("The status of the Module cannot be written", &status);
+                self.event(Events::warning, Reason::VersionRefused.as_str(), &words);
                 return Ok(Written::Refused(words));
             }
             Err(error) => return Err(error),
-        }
+        };
         let (took, now) = (since.elapsed(), Instant::now());
         self.ctx.retries.if_known(&uid, |retry| retry.pace.wrote(urgency, took, now));
-        Ok(Written::Done)
+        Ok(end)
     }
 
     /// Replaces the finalizers.
@@ -146,8 +141,7 @@ impl<'a> ModuleClient<'a> {
             }
             Err(error) if client::is_outdated(&error) => Ok(Written::Conflict),
             Err(kube::Error::Api(status)) if is_refusal(&status) => {
-                let words = cut(&status.message, MAX_MESSAGE);
-                Ok(Written::Refused(format!("{what}, the API server refuses: {words}")))
+                Ok(Written::Refused(refusal(what, &status)))
             }
             Err(error) => Err(error),
         }
@@ -155,7 +149,7 @@ impl<'a> ModuleClient<'a> {
 
     /// Sends a Warning Event.
     pub(super) fn warn(&self, reason: Reason, note: &str) {
-        self.events().warning(&self.reference(), reason.as_str(), "Reconcile", note);
+        self.event(Events::warning, reason.as_str(), note);
         tracing::warn!(%reason, note);
     }
 
@@ -163,43 +157,33 @@ impl<'a> ModuleClient<'a> {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }
 
-    fn events(&self) -> &Events {
-        &self.ctx.events
-    }
-
-    fn reference(&self) -> ObjectReference {
+    fn event(&self, send: fn(&Events, &ObjectReference, &str, &str, &str), reason: &str, note: &str) {
         let mut reference: ObjectReference = self.object.object_ref(&ApiResource::erase::<Module>(&()));
         reference.resource_version = None;
-        reference
+        send(&self.ctx.events, &reference, reason, "Reconcile", note);
     }
 
     /// Creates Events if the Module's readiness or its reason changed, or if `immutable` was turned off.
     fn report(&self, before: &ModuleStatus, after: &ModuleStatus) {
-        let (reference, events) = (self.reference(), self.events());
         if let Some(note) = digests::unpinned(before, after) {
-            events.normal(&reference, "ImmutableTurnedOff", "Reconcile", &note);
+            self.event(Events::normal, "ImmutableTurnedOff", &note);
         }
         let taken = |status: &ModuleStatus| {
             let addressable = condition::find(&status.conditions, ADDRESSABLE)?.clone();
             (addressable.reason == Reason::AddressTaken.as_str()).then_some(addressable)
         };
         if let (None, Some(taken)) = (taken(before), taken(after)) {
-            events.warning(&reference, &taken.reason, "Reconcile", &taken.message);
+            self.event(Events::warning, &taken.reason, &taken.message);
         }
-        let ready = |status: &ModuleStatus| {
-            condition::find(&status.conditions, "Ready").map(|c| (c.status.clone(), c.reason.clone()))
-        };
-        let Some(condition) = condition::find(&after.conditions, "Ready") else { return };
-        if ready(before) == ready(after) {
+        let Some(ready) = condition::find(&after.conditions, "Ready") else { return };
+        let before = condition::find(&before.conditions, "Ready");
+        if before.is_some_and(|before| before.status == ready.status && before.reason == ready.reason) {
             return;
         }
-        let (reason, message) = (&condition.reason, &condition.message);
-        if Reason::is_progress(reason) {
-            events.normal(&reference, reason, "Reconcile", message);
-        } else {
-            events.warning(&reference, reason, "Reconcile", message);
-        }
-        tracing::info!(ready = condition.status, reason, message, "status changed");
+        let (reason, message) = (&ready.reason, &ready.message);
+        let send = if Reason::is_progress(reason) { Events::normal } else { Events::warning };
+        self.event(send, reason, message);
+        tracing::info!(ready = ready.status, reason, message, "status changed");
     }
 }
 

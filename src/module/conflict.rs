@@ -3,8 +3,8 @@
 use super::legacy;
 use super::select::Wanted;
 use super::view::ModuleView;
-use crate::api::state::{Controller, VersionState};
-use crate::api::{ADOPT, FINALIZER, GROUP, MODULE_LABEL, ModuleConfig, RELEASE_MANAGER};
+use crate::api::state::VersionState;
+use crate::api::{ADOPT, FINALIZER, MODULE_LABEL, ModuleConfig, RELEASE_MANAGER};
 
 /// Why the name of a wanted version cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,22 +46,14 @@ pub(super) fn conflict(
     match child.controller() {
         None if !module.is_to_adopt(child) => Some(NameConflict::Unowned),
         None => (!child.is_adoptable(resolved)).then_some(NameConflict::OtherPlacement),
-        Some(owner) if owner.uid != module.uid() => Some(conflict_with_owner(module, owner)),
+        Some(owner) if owner.uid != module.uid() => Some(match child.module() {
+            Some(namesake) if namesake.name == module.name() => NameConflict::DeletedOwner,
+            _ => NameConflict::OtherOwner(format!("{} {}", owner.kind, owner.name)),
+        }),
         Some(_) if child.has_finalizer => None,
         Some(_) if child.is_original => Some(NameConflict::Original),
         // Another client has removed our finalizer. With a file name the object is known, and the Version can be used again.
         Some(_) => child.file_name.is_none().then_some(NameConflict::Unmanaged),
-    }
-}
-
-fn conflict_with_owner(module: &ModuleView, owner: &Controller) -> NameConflict {
-    let is_namesake = owner.kind == "Module"
-        && owner.api_version.starts_with(&format!("{GROUP}/"))
-        && owner.name == module.name();
-    if is_namesake {
-        NameConflict::DeletedOwner
-    } else {
-        NameConflict::OtherOwner(format!("{} {}", owner.kind, owner.name))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the Module controller works with.
+//! The clients, caches and memory of the Module controller.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use super::versions::Versions;
 use super::view::ModuleView;
 use crate::api::state::{ModuleState, VersionState};
 use crate::controller::events::Events;
-use crate::controller::owners::{Deletion, Deletions, Owners};
+use crate::controller::owners::{Deletions, Owners};
 use crate::domain::Mutex;
 use crate::observe::metrics::Metrics;
 
-/// What the controller works with. GitHub and S3 are not part of it.
+/// The clients, caches and memory of the controller. GitHub and S3 are not part of it.
 pub struct Context {
     pub client: Client,
     /// The cache of Versions.
@@ -39,7 +39,7 @@ pub struct Context {
     pub permits: Permits,
     pub retries: Retries,
     pub waiting: WaitingModules,
-    /// What the Version controller needs to know of Modules.
+    /// What the Version controller reads about Modules.
     pub owners: Owners,
     /// When Modules that have Versions already get the finalizer.
     pub finalizer_pace: Arc<finalizer::Pace>,
@@ -88,16 +88,13 @@ impl WaitingModules {
 impl Context {
     /// Forgets a deleted Module.
     pub fn forget(&self, module: &ModuleState) {
-        let metadata = &module.metadata;
-        self.retries.forget(metadata.uid.as_deref().unwrap_or_default());
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        self.waiting.set(namespace, metadata.name.as_deref().unwrap_or_default(), std::iter::empty());
+        self.retries.forget(module.uid());
+        self.waiting.set(module.namespace(), module.name(), std::iter::empty());
     }
 
-    /// Whether the cache holds the Module with this name and UID.
-    pub fn is_cached(&self, namespace: &str, name: &str, uid: &str) -> bool {
-        let cached = self.modules.get(&ObjectRef::new(name).within(namespace));
-        cached.is_some_and(|module| module.metadata.uid.as_deref() == Some(uid))
+    /// The Module with this name in the cache.
+    pub fn cached(&self, namespace: &str, name: &str) -> Option<Arc<ModuleState>> {
+        self.modules.get(&ObjectRef::new(name).within(namespace))
     }
 
     /// Forgets all Modules but these: a Module that is not in a list was deleted, although no event said so. Returns namespace
@@ -105,32 +102,25 @@ impl Context {
     pub fn keep_only(&self, modules: &[Arc<ModuleState>]) -> Vec<(String, String)> {
         let uids = modules.iter().filter_map(|module| module.metadata.uid.as_deref()).collect();
         self.retries.keep_only(&uids);
-        let name = |m: &'_ Arc<ModuleState>| Some((m.metadata.namespace.clone()?, m.metadata.name.clone()?));
-        self.waiting.keep_only(&modules.iter().filter_map(name).collect());
+        let names = modules.iter().map(|module| (module.namespace().to_owned(), module.name().to_owned()));
+        self.waiting.keep_only(&names.collect());
         self.addresses.keep_only(&uids)
     }
 
-    /// Informs the Versions of these deletions that their Module was read, and their digests recorded as far as possible.
+    /// Records that the Module was read after these deletions, and their digests recorded as far as possible. Queues the Versions.
     pub fn answer(&self, module: &ModuleView, deletions: &Deletions) {
         self.owners.answer(module.uid(), deletions);
         self.queue_versions(module.namespace(), deletions.values().map(|deletion| deletion.name.as_str()));
     }
 
-    /// Updates the owner record after the ledger was written.
-    pub fn record(&self, module: &ModuleView, ledger: &Ledger, resource_version: Option<String>) {
+    /// Updates the owner record after the ledger was written. `metadata`: that of the written Module.
+    pub fn record(&self, module: &ModuleView, ledger: &Ledger, metadata: &ObjectMeta) {
         let published = ledger.published.iter().flat_map(|all| all.keys().cloned());
         let policy = module.policy.clone().recording(published.filter(|_| module.is_immutable()));
-        let metadata = ObjectMeta {
-            uid: module.metadata.uid.clone(),
-            namespace: module.metadata.namespace.clone(),
-            resource_version,
-            ..ObjectMeta::default()
-        };
-        self.owners.update(&metadata, &policy);
+        self.owners.update(metadata, &policy);
     }
 
-    /// Marks the Module as reconciled. The first time, this queues its Versions that do not know the digest of their content:
-    /// they wait for it.
+    /// Marks the Module as reconciled. The first time, this queues its Versions without a digest, which wait for it.
     pub fn mark_reconciled(&self, module: &ModuleView) {
         if !self.owners.reconciled(module.uid()) || !module.is_immutable() {
             return;
@@ -151,10 +141,4 @@ impl Context {
             let _ = self.version_queue.unbounded_send(ObjectRef::new(name).within(namespace));
         }
     }
-}
-
-/// The digests of Versions that are being deleted, by version.
-pub(super) fn digests_of(deletions: &Deletions) -> BTreeMap<String, String> {
-    let digest = |d: &Deletion| Some((d.release.clone(), d.digest.clone()?));
-    deletions.values().filter_map(digest).collect()
 }

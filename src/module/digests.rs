@@ -1,7 +1,7 @@
 //! `status.published`: the content digests of an immutable Module, and how many of them fit. Pure.
 //!
-//! Digests are only added while `immutable` is on, and the API server limits the size of an object: beyond it no status
-//! could be written at all.
+//! Digests are only added while `immutable` is on, and the API server limits the size of an object: beyond that no status can be
+//! written.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -42,14 +42,14 @@ pub(super) fn published(
     // Deleted Versions come first: their digests are recorded nowhere else.
     let deleted = module.deleted_digests.iter().map(|(version, digest)| (version.clone(), digest.clone()));
     for (version, digest) in deleted.chain(current) {
-        if !published.contains_key(&version) && room.take(&version, &digest) {
+        if !published.contains_key(&version) && room.take(&version, digest.len()) {
             published.insert(version, digest);
         }
     }
     Some(published)
 }
 
-/// The names of the wanted versions without a Version whose digests there is no room for.
+/// The names of the wanted versions without a Version for whose digests there is no room.
 pub(super) fn unrecorded(
     module: &ModuleView,
     (selection, children): (&Selection, &[&VersionState]),
@@ -61,13 +61,13 @@ pub(super) fn unrecorded(
     // Room for the Versions that exist and are not published yet.
     for version in children.iter().filter(|child| module.manages(child)).filter_map(|child| release(child)) {
         if !published.contains_key(&version) {
-            room.reserve(&version);
+            room.take(&version, DIGEST);
         }
     }
     let existing: HashSet<&str> = children.iter().map(|child| child.name()).collect();
     let mut has_no_room = |release: &Release| {
         let version = release.to_string();
-        !published.contains_key(&version) && (is_too_large || !room.reserve(&version))
+        !published.contains_key(&version) && (is_too_large || !room.take(&version, DIGEST))
     };
     let missing = selection.wanted.iter().filter(|wanted| !existing.contains(wanted.name.as_str()));
     missing.filter(|wanted| has_no_room(&wanted.release)).map(|wanted| wanted.name.clone()).collect()
@@ -83,7 +83,8 @@ pub(super) fn unpinned(before: &ModuleStatus, after: &ModuleStatus) -> Option<St
     ))
 }
 
-fn release(version: &VersionState) -> Option<String> {
+/// The release of a Version, as the key of its digest.
+pub(super) fn release(version: &VersionState) -> Option<String> {
     Release::parse(&version.version).ok().map(|release| release.to_string())
 }
 
@@ -100,21 +101,11 @@ impl Room {
         Self { entries: MAX_ENTRIES.saturating_sub(published.len()), bytes: MAX_BYTES.saturating_sub(bytes) }
     }
 
-    /// Takes the room of an entry, if there is enough.
-    fn take(&mut self, version: &str, digest: &str) -> bool {
-        self.take_bytes(size(version, digest.len()))
-    }
-
-    /// Takes the room of a version whose digest is not known yet.
-    fn reserve(&mut self, version: &str) -> bool {
-        self.take_bytes(size(version, DIGEST))
-    }
-
-    fn take_bytes(&mut self, bytes: usize) -> bool {
-        let (Some(entries), Some(left)) = (self.entries.checked_sub(1), self.bytes.checked_sub(bytes)) else {
-            return false;
-        };
-        (self.entries, self.bytes) = (entries, left);
+    /// Takes the room of an entry with a digest of this length, if there is enough.
+    fn take(&mut self, version: &str, digest: usize) -> bool {
+        let bytes = self.bytes.checked_sub(size(version, digest));
+        let (Some(entries), Some(bytes)) = (self.entries.checked_sub(1), bytes) else { return false };
+        *self = Self { entries, bytes };
         true
     }
 }
@@ -135,13 +126,13 @@ mod tests {
     #[test]
     fn both_limits_hold_to_the_entry() {
         let mut room = Room::beside(&record(MAX_ENTRIES - 1, 5, 30));
-        assert!(room.reserve("1.0.0") && !room.reserve("2.0.0"));
-        assert!(!Room::beside(&record(MAX_ENTRIES + 5, 5, 30)).reserve("1.0.0"));
+        assert!(room.take("1.0.0", DIGEST) && !room.take("2.0.0", DIGEST));
+        assert!(!Room::beside(&record(MAX_ENTRIES + 5, 5, 30)).take("1.0.0", DIGEST));
         // 524,288 bytes are 2,896 entries of 181 and 112 bytes.
         let full = record(2_896, 128, DIGEST);
-        assert!(!Room::beside(&full).reserve(&"1".repeat(60)));
-        assert!(Room::beside(&full).reserve(&"1".repeat(59)));
-        assert!(Room::beside(&full).take("1.0.0", "h1:"));
+        assert!(!Room::beside(&full).take(&"1".repeat(60), DIGEST));
+        assert!(Room::beside(&full).take(&"1".repeat(59), DIGEST));
+        assert!(Room::beside(&full).take("1.0.0", "h1:".len()));
         let json = serde_json::to_string(&full).unwrap();
         assert!(json.len() <= MAX_BYTES && json.len() + 112 >= MAX_BYTES, "{}", json.len());
     }

@@ -48,16 +48,12 @@ pub(super) fn need(module: &ModuleView, plan: &Plan, children: &[&VersionState])
 
 /// The finalizers of a Module with ours.
 pub(super) fn added(module: &ModuleView) -> Vec<String> {
-    let mut all = module.metadata.finalizers.clone().unwrap_or_default();
-    all.push(MODULE_FINALIZER.to_owned());
-    all
+    module.finalizers().cloned().chain([MODULE_FINALIZER.to_owned()]).collect()
 }
 
 /// The finalizers of a Module without ours, wherever it is in the list.
 pub(super) fn removed(module: &ModuleView) -> Vec<String> {
-    let mut all = module.metadata.finalizers.clone().unwrap_or_default();
-    all.retain(|finalizer| finalizer != MODULE_FINALIZER);
-    all
+    module.finalizers().filter(|finalizer| *finalizer != MODULE_FINALIZER).cloned().collect()
 }
 
 /// Assigns times to writes of the finalizer, [`PAUSE`] apart, so that an upgrade with thousands of Modules causes no storm of
@@ -81,16 +77,15 @@ impl Pace {
         if let Some(later) = due.filter(|due| *due > now) {
             return Err(later);
         }
+        let free = times.free.map_or(now, |free| free.max(now));
         let has_rested = times.used.is_none_or(|used| used + PAUSE <= now);
-        let is_free = times.free.is_none_or(|free| free <= now);
-        if has_rested && (is_free || due.is_some()) {
+        if has_rested && (free == now || due.is_some()) {
             times.used = Some(now);
-            times.free = Some(times.free.map_or(now, |free| free.max(now)).max(now + PAUSE));
+            times.free = Some(free.max(now + PAUSE));
             return Ok(());
         }
-        let at = times.free.map_or(now, |free| free.max(now));
-        times.free = Some(at + PAUSE);
-        Err(at)
+        times.free = Some(free + PAUSE);
+        Err(free)
     }
 }
 
@@ -104,19 +99,17 @@ pub(super) enum Removal {
     Refused(Refused),
 }
 
-/// Whether `module`, which is being deleted, may lose the finalizer after `plan` was applied. `has_uncached`: it created
-/// Versions that the cache does not have yet. A refused patch holds the Module only under `Retain`: otherwise nothing is lost
-/// that is to be kept.
+/// Whether a Module that is being deleted may lose the finalizer after `plan` was applied. `has_uncached`: whether it created
+/// Versions that the cache does not have yet. A refused patch keeps the Module only under `Retain`: otherwise no object is to be
+/// kept.
 pub(super) fn removal(module: &ModuleView, plan: &Plan, attempts: &Attempts, has_uncached: bool) -> Removal {
     let refused = attempts.refused_changes();
     let is_open = |change: &Change| !attempts.is_done(change) && !refused.names.contains(&change.target.name);
     // After a few refusals the rest is not sent.
     let has_open = !attempts.refuses_changes() && plan.change.iter().any(is_open);
-    if has_open {
-        Removal::Later
-    } else if module.policy.retain && !refused.names.is_empty() {
+    if !has_open && module.policy.retain && !refused.names.is_empty() {
         Removal::Refused(refused)
-    } else if has_uncached {
+    } else if has_open || has_uncached {
         Removal::Later
     } else {
         Removal::Now
@@ -137,13 +130,10 @@ pub(super) fn without_policy(refused: &Refused) -> String {
 
 /// The status of a Module that is being deleted and stays for the reason that `message` gives.
 pub(super) fn blocked_status(module: &ModuleView, message: &str, now: Timestamp) -> ModuleStatus {
-    let before = &module.status;
-    let mut after = before.clone();
-    let generation = module.metadata.generation;
+    let (before, observed_generation) = (module.status.clone(), module.metadata.generation);
     let reason = Reason::VersionRefused.as_str();
-    after.observed_generation = generation;
-    after.conditions =
-        condition::set(&before.conditions, &Outcome::Stalled, reason, message, generation, now);
-    after.sync_status = Some(cut(message, condition::MAX_MESSAGE));
-    after
+    let conditions =
+        condition::set(&before.conditions, &Outcome::Stalled, reason, message, observed_generation, now);
+    let sync_status = Some(cut(message, condition::MAX_MESSAGE));
+    ModuleStatus { observed_generation, conditions, sync_status, ..before }
 }

@@ -7,15 +7,17 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::removal::first_that_fit;
 use super::select::Selection;
 use super::view::ModuleView;
 use crate::api::condition;
 use crate::api::state::VersionState;
+use crate::domain::text::plural;
 
 /// The type and reason of the condition.
 pub(super) const FOUND: &str = "OriginalVersionsFound";
-/// The largest size of the names, and of the namespace in both commands, in bytes: the rest of the message has to fit too.
-const MOST_NAMES: usize = 280;
+/// The largest size in bytes of the names, together with the namespace in both commands: the rest of the message has to fit too.
+const MOST_NAMES: usize = 279;
 
 /// The names of the Versions that belong to this Module, in order. A Version whose name is wanted is a name conflict instead.
 pub(super) fn names(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Vec<String> {
@@ -37,14 +39,11 @@ pub(super) fn found(
     if names.is_empty() {
         return None;
     }
-    let (count, are) = if names.len() == 1 {
-        ("1 Version".to_owned(), "is")
-    } else {
-        (format!("{} Versions", names.len()), "are")
-    };
+    let are = if names.len() == 1 { "is" } else { "are" };
     let message = format!(
-        "{count} of the original OpenDepot {are} left alone. When nothing uses them any more, delete them; their files \
+        "{} of the original OpenDepot {are} left alone. When nothing uses them any more, delete them; their files \
          stay where they are. {}",
+        plural(names.len(), "Version"),
         removal(module.namespace(), names)
     );
     let generation = module.metadata.generation;
@@ -52,24 +51,15 @@ pub(super) fn found(
 }
 
 /// The commands that remove the first of `names`. The finalizer is removed last: it is the original's, whose controller no
-/// longer runs. Until then the Version is terminating, so that it is not taken for a new one.
+/// longer runs. Until then the Version is terminating, so that it does not count as a new one.
 pub(super) fn removal(namespace: &str, names: &[String]) -> String {
-    let most = MOST_NAMES.saturating_sub(2 * namespace.len());
-    let mut first = String::new();
-    let mut listed = 0;
-    for name in names {
-        if listed > 0 && first.len() + name.len() > most {
-            break;
-        }
-        first = first + " " + name;
-        listed += 1;
-    }
-    let rest = match names.len() - listed {
+    let (first, more) = first_that_fit(names, " ", MOST_NAMES.saturating_sub(2 * namespace.len()));
+    let rest = match more {
         0 => String::new(),
         more => format!(" ({more} more are named when these are gone.)"),
     };
     format!(
-        "In a shell: for v in{first}; do kubectl delete -n {namespace} versions.opendepot.defdev.io/$v --wait=false; \
+        "In a shell: for v in {first}; do kubectl delete -n {namespace} versions.opendepot.defdev.io/$v --wait=false; \
          kubectl patch {MANAGER} -n {namespace} versions.opendepot.defdev.io/$v --type=merge \
          -p '{{\"metadata\":{{\"finalizers\":null}}}}'; done{rest}",
         MANAGER = crate::api::RELEASE_MANAGER,

@@ -1,6 +1,6 @@
 //! The Module controller: keeps one Version object for each version that a Module wants.
 //!
-//! The way of a reconcile through the files: [`client`] reads the Module into a [`view`]; [`select`], [`ledger`], [`plan`] and
+//! The order of a reconcile: [`client`] reads the Module into a [`view`]; [`select`], [`ledger`], [`plan`] and
 //! [`status`] decide (pure); [`client`] writes the status; [`apply`] sends the plan. It sends no request to GitHub or S3.
 
 mod address;
@@ -60,38 +60,36 @@ pub use self::permit::Permits;
 pub use self::retry::Retries;
 pub use self::versions::Versions;
 
-/// Waits until it is this Module's turn, reconciles it, and decides when to do so again.
+/// Waits for a permit, reconciles the Module, and decides when to do so again.
 pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
-    // Without all of them, a name or an address would appear to be free.
-    let mut listed = [ctx.versions_listed.clone(), ctx.modules_listed.clone()];
-    let [versions, modules] = &mut listed;
-    if versions.wait_for(|listed| *listed).await.is_err() || modules.wait_for(|listed| *listed).await.is_err()
-    {
-        return Action::await_change();
+    // With an incomplete cache, a name or an address would appear to be free.
+    for mut listed in [ctx.versions_listed.clone(), ctx.modules_listed.clone()] {
+        if listed.wait_for(|listed| *listed).await.is_err() {
+            return Action::await_change();
+        }
     }
-    let uid = cached.metadata.uid.clone().unwrap_or_default();
-    let started = ctx.retries.with(&uid, |retry| retry.start(&cached, Instant::now()));
-    if let Err(pause) = started {
+    let uid = cached.uid();
+    if let Err(pause) = ctx.retries.with(uid, |retry| retry.start(&cached, Instant::now())) {
         return Action::requeue(pause);
     }
-    let is_slow = ctx.retries.with(&uid, |retry| retry.attempts.had_refusals() || retry.failures > 0);
-    let permit = ctx.permits.acquire(cached.metadata.namespace.as_deref().unwrap_or_default(), is_slow);
+    let is_slow = ctx.retries.with(uid, |retry| retry.attempts.had_refusals() || retry.failures > 0);
+    let permit = ctx.permits.acquire(cached.namespace(), is_slow);
     let mut permit = ctx.metrics.queued(Queue::MODULES, permit).await;
     let since = Instant::now();
-    let mut attempts = ctx.retries.with(&uid, |retry| std::mem::take(&mut retry.attempts));
-    // Boxed, and made only now: thousands of Modules may wait above, and a future holds all that it awaits.
+    let mut attempts = ctx.retries.with(uid, |retry| std::mem::take(&mut retry.attempts));
+    // Boxed, and made only now: thousands of Modules may wait above, and a future has the size of all that it awaits.
     let result = Box::pin(reconcile_module(&ctx, &cached, &mut attempts, &mut permit)).await;
-    ctx.retries.if_known(&uid, |retry| retry.attempts = attempts);
+    ctx.retries.if_known(uid, |retry| retry.attempts = attempts);
     match result {
         Ok(next) => {
             ctx.metrics.reconciled("module", "settled", since);
-            ctx.retries.if_known(&uid, |retry| retry.failures = 0);
+            ctx.retries.if_known(uid, |retry| retry.failures = 0);
             next
         }
         Err(error) => {
             ctx.metrics.reconciled("module", "failed", since);
             ctx.metrics.failed("module", error.reason().as_str());
-            let failures = ctx.retries.if_known(&uid, |retry| {
+            let failures = ctx.retries.if_known(uid, |retry| {
                 retry.failures = error.failures(retry.failures);
                 retry.failures
             });

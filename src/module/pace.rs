@@ -1,9 +1,11 @@
-//! When a Module's status is written: at once if a client may wait for it, and mere progress less often the longer a write takes.
+//! When a Module's status is written: at once if a client may wait for it, and progress less often the longer a write takes.
 //!
 //! Pure. A status write costs the API server time in proportion to the length of the Module, six sevenths of it for the field
 //! management of `spec.versions`.
 
 use std::time::{Duration, Instant};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::ModuleStatus;
 
@@ -23,15 +25,10 @@ const LONGEST_PART: Duration = Duration::from_secs(30);
 /// The recent status writes of a Module.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pace {
-    last: Option<Write>,
+    /// When the last write ended, and how long it took.
+    last: Option<(Instant, Duration)>,
     /// Since when only progress was written.
     progress_since: Option<Instant>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Write {
-    ended: Instant,
-    took: Duration,
 }
 
 /// What a write changes.
@@ -41,7 +38,7 @@ pub enum Urgency {
     None,
     /// Counts, the messages with counts, and digests that no work waits for.
     Progress,
-    /// What a client or our own work may wait for.
+    /// Fields that a client or our own work may wait for.
     Urgent,
 }
 
@@ -70,12 +67,6 @@ pub(super) fn urgency(before: &ModuleStatus, after: &ModuleStatus, digest_is_awa
         latest_version: _,
         versions: _,
     } = after;
-    let signs = |status: &ModuleStatus| -> Vec<_> {
-        let of = |c: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-            (c.type_.clone(), c.status.clone(), c.reason.clone())
-        };
-        status.conditions.iter().map(of).collect()
-    };
     let urgent = digest_is_awaited
         || before.observed_generation != *observed_generation
         || before.synced != *synced
@@ -86,31 +77,32 @@ pub(super) fn urgency(before: &ModuleStatus, after: &ModuleStatus, digest_is_awa
         || before.claim_void != *claim_void
         || before.void_confirmation != *void_confirmation
         || before.published.is_some() != published.is_some()
-        || before.conditions.len() != conditions.len()
-        || signs(before) != signs(after);
+        || before.conditions.iter().map(sign).ne(conditions.iter().map(sign));
     if urgent { Urgency::Urgent } else { Urgency::Progress }
+}
+
+/// What clients react to in a condition.
+fn sign(condition: &Condition) -> (&str, &str, &str) {
+    (&condition.type_, &condition.status, &condition.reason)
 }
 
 impl Pace {
     /// How long a write has to wait.
     pub fn wait(&self, urgency: Urgency, now: Instant) -> Duration {
-        let (Urgency::Progress, Some(last)) = (urgency, &self.last) else { return Duration::ZERO };
-        let part = self
-            .progress_since
-            .map_or(Duration::ZERO, |since| last.ended.saturating_duration_since(since) / PART);
-        let pause = SHORTEST.max(last.took.saturating_mul(TIMES)).max(part.min(LONGEST_PART));
-        pause.saturating_sub(now.saturating_duration_since(last.ended))
+        let (Urgency::Progress, Some((ended, took))) = (urgency, self.last) else { return Duration::ZERO };
+        let since = self.progress_since.unwrap_or(ended);
+        let part = ended.saturating_duration_since(since) / PART;
+        let pause = SHORTEST.max(took.saturating_mul(TIMES)).max(part.min(LONGEST_PART));
+        pause.saturating_sub(now.saturating_duration_since(ended))
     }
 
     /// Records a write.
     pub fn wrote(&mut self, urgency: Urgency, took: Duration, ended: Instant) {
-        let rested = self
-            .last
-            .as_ref()
-            .is_none_or(|last| ended.saturating_duration_since(last.ended) > 2 * LONGEST_PART);
+        let rested =
+            self.last.is_none_or(|(last, _)| ended.saturating_duration_since(last) > 2 * LONGEST_PART);
         let since = self.progress_since.filter(|_| urgency == Urgency::Progress && !rested);
         self.progress_since = Some(since.unwrap_or(ended));
-        self.last = Some(Write { ended, took });
+        self.last = Some((ended, took));
     }
 }
 

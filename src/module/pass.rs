@@ -9,7 +9,7 @@ use super::addresses::StatusWrite;
 use super::apply::{self, Done};
 use super::attempts::{Attempts, FINALIZER, FORCE_SYNC};
 use super::client::{ModuleClient, Written};
-use super::context::{Context, digests_of};
+use super::context::Context;
 use super::edit::Change;
 use super::finalizer::{self, Need};
 use super::ledger::Ledger;
@@ -17,20 +17,17 @@ use super::pace;
 use super::permit::Permit;
 use super::plan::Plan;
 use super::refused::Refused;
+use super::requests;
 use super::requeue::{Requeue, Unfinished};
 use super::retry::MODULE_DEBOUNCE;
 use super::status::{self, Facts};
 use super::view::ModuleView;
-use super::{deletion, requests};
 use crate::api::ModuleStatus;
 use crate::api::requests::ForceToken;
 use crate::api::state::{ModuleState, VersionState};
 use crate::controller::failure::Reason;
-use crate::controller::owners::Deletions;
+use crate::controller::owners::{Deletion, Deletions};
 use crate::controller::work_queue::Action;
-
-/// How soon a Module is reconciled again if it changed during the reconcile.
-const CONFLICT_REQUEUE: Duration = MODULE_DEBOUNCE;
 
 /// How long no larger status is written after one that was too large, unless the user changes the Module.
 const TOO_LARGE_PAUSE: Duration = Duration::from_mins(10);
@@ -53,7 +50,7 @@ pub(super) struct Pass<'a> {
     pub is_too_large: bool,
     /// Whether the status has the ledger.
     is_recorded: bool,
-    /// Whether the ledger cannot be recorded.
+    /// Whether the ledger cannot be recorded, because the status is too large.
     pub is_unrecordable: bool,
     /// The message if the API server refused the status.
     pub status_refusal: Option<String>,
@@ -69,11 +66,11 @@ impl<'a> Pass<'a> {
         attempts: &'a mut Attempts,
         permit: &'a mut Permit,
     ) -> Result<Option<Self>, kube::Error> {
-        let uid = cached.metadata.uid.as_deref().unwrap_or_default();
         // Before the read, so that it is newer than these deletions.
-        let deletions = ctx.owners.waiting(uid);
+        let deletions = ctx.owners.waiting(cached.uid());
         let Some((client, mut module)) = ModuleClient::read(ctx, cached).await? else { return Ok(None) };
-        module.deleted_digests = digests_of(&deletions);
+        let digest = |d: &Deletion| Some((d.release.clone(), d.digest.clone()?));
+        module.deleted_digests = deletions.values().filter_map(digest).collect();
         ctx.owners.update(&module.metadata, &module.policy);
         Ok(Some(Self {
             ctx,
@@ -83,15 +80,13 @@ impl<'a> Pass<'a> {
             attempts,
             permit,
             requeue: Requeue::default(),
-            is_too_large: ctx.retries.with(uid, |retry| retry.is_too_large(Instant::now())),
+            is_too_large: ctx.retries.with(cached.uid(), |retry| retry.is_too_large(Instant::now())),
             is_recorded: false,
             is_unrecordable: false,
             status_refusal: None,
         }))
     }
-}
 
-impl Pass<'_> {
     /// A new token if a request may be opened now. A loop of forced syncs is throttled.
     pub(super) fn new_token(&mut self) -> Option<String> {
         let id = requests::unopened(&self.module)?;
@@ -108,7 +103,9 @@ impl Pass<'_> {
     /// Decides on the registry address. It is part of the next status, and reserved until that is written.
     pub(super) fn decide_address(&mut self) {
         let (namespace, uid) = (self.module.namespace(), self.module.uid());
-        let is_live = |name: &str, uid: &str| self.ctx.is_cached(namespace, name, uid);
+        let is_live = |name: &str, uid: &str| {
+            self.ctx.cached(namespace, name).is_some_and(|module| module.uid() == uid)
+        };
         let read = (&self.module.address, self.client.resource_version());
         let decided = self.ctx.addresses.decide((namespace, uid), read, is_live);
         self.module.addressing = decided.map(|(addressing, names)| {
@@ -135,7 +132,7 @@ impl Pass<'_> {
     }
 
     /// Writes the status. It comes first: it records digests before their Versions are deleted, and a request before it is
-    /// passed on. If the ledger cannot be recorded, nothing is done on its grounds.
+    /// passed on. If the ledger cannot be recorded, nothing that depends on it is done.
     pub(super) async fn write_status(&mut self, facts: &Facts<'_>) -> Flow {
         let after = status::status(&self.module, facts, Timestamp::now());
         let urgency = pace::urgency(&self.module.status, &after, status::awaits_digest(&self.module, facts));
@@ -144,7 +141,9 @@ impl Pass<'_> {
                 if let Some(note) = facts.plan.removal.announcement(&self.module) {
                     self.client.warn(Reason::RemovingVersions, &note);
                 }
-                self.recorded(facts.ledger, after);
+                self.ctx.record(&self.module, facts.ledger, self.client.metadata());
+                self.module.status = after;
+                self.is_recorded = true;
             }
             Ok(Written::Later(wait)) => self.requeue.after(wait),
             Ok(Written::TooLarge) if self.is_too_large => {
@@ -153,34 +152,24 @@ impl Pass<'_> {
                 self.requeue.after(TOO_LARGE_PAUSE);
             }
             Ok(Written::TooLarge) => {
-                // The next reconcile writes a status that records nothing more.
+                // The next reconcile writes a status without further digests.
                 let until = Instant::now() + TOO_LARGE_PAUSE;
                 self.ctx.retries.if_known(self.module.uid(), |retry| retry.too_large_until = Some(until));
                 return Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE)));
             }
             Ok(Written::Refused(words)) => {
-                // What needs no record is still done.
-                self.is_unrecordable = true;
+                // Actions that need no record are still taken.
                 self.status_refusal = Some(words);
                 let module = &self.module;
                 self.deletions.retain(|_, deletion| {
                     deletion.digest.is_none() || !module.is_to_record(&deletion.release)
                 });
             }
-            Ok(Written::Conflict) => {
-                return Ok(ControlFlow::Break(Action::requeue(CONFLICT_REQUEUE)));
-            }
+            Ok(Written::Conflict) => return Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE))),
             Err(error) => return Err(error.into()),
         }
         self.ctx.answer(&self.module, &self.deletions);
         Ok(ControlFlow::Continue(()))
-    }
-
-    fn recorded(&mut self, ledger: &Ledger, status: ModuleStatus) {
-        let resource_version = self.client.resource_version().map(str::to_owned);
-        self.ctx.record(&self.module, ledger, resource_version);
-        self.module.status = status;
-        self.is_recorded = true;
     }
 
     /// Writes the Module itself: its finalizer before its first Version, and the reset of `spec.forceSync`.
@@ -197,20 +186,17 @@ impl Pass<'_> {
         let token = token.or(self.module.status.force_token.as_deref());
         if !requests::resets_force_sync(&self.module, token) {
             self.attempts.forget(FORCE_SYNC);
-            return Ok(ControlFlow::Continue(()));
-        }
-        if self.attempts.refusal(FORCE_SYNC, Instant::now()).is_some() {
-            return Ok(ControlFlow::Continue(()));
-        }
-        match self.client.reset_force_sync().await? {
-            Written::Done => self.attempts.forget(FORCE_SYNC),
-            Written::Refused(words) => self.refuse(FORCE_SYNC, words),
-            _ => return Ok(ControlFlow::Break(Action::requeue(CONFLICT_REQUEUE))),
+        } else if self.attempts.refusal(FORCE_SYNC, Instant::now()).is_none() {
+            match self.client.reset_force_sync().await? {
+                Written::Done => self.attempts.forget(FORCE_SYNC),
+                Written::Refused(words) => self.refuse(FORCE_SYNC, words),
+                _ => return Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE))),
+            }
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Adds the finalizer if the Module needs it. A Module that already has Versions waits for its turn, and is reconciled meanwhile.
+    /// Adds the finalizer if the Module needs it. A Module that has Versions waits for its time, and is reconciled meanwhile.
     async fn add_finalizer(&mut self, plan: &Plan, children: &[&VersionState]) -> Flow {
         let need = finalizer::need(&self.module, plan, children);
         if need == Need::None {
@@ -221,24 +207,23 @@ impl Pass<'_> {
             return if need == Need::First { self.stop_refused() } else { Ok(ControlFlow::Continue(())) };
         }
         let (ctx, uid, now) = (self.ctx, self.module.uid(), Instant::now());
-        if need == Need::Soon {
-            let due = ctx.retries.with(uid, |retry| {
-                retry.finalizer_due = ctx.finalizer_pace.turn(retry.finalizer_due, now).err();
-                retry.finalizer_due
-            });
-            if let Some(due) = due {
-                self.requeue.after(due - now);
-                return Ok(ControlFlow::Continue(()));
-            }
+        let due = ctx.retries.with(uid, |retry| {
+            let is_soon = need == Need::Soon;
+            let turn = if is_soon { ctx.finalizer_pace.turn(retry.finalizer_due, now) } else { Ok(()) };
+            retry.finalizer_due = turn.err();
+            retry.finalizer_due
+        });
+        if let Some(due) = due {
+            self.requeue.after(due - now);
+            return Ok(ControlFlow::Continue(()));
         }
-        ctx.retries.with(uid, |retry| retry.finalizer_due = None);
         match self.client.write_finalizers(&finalizer::added(&self.module)).await? {
             Written::Done => Ok(ControlFlow::Continue(())),
             Written::Refused(words) => {
                 self.refuse(FINALIZER, words);
                 self.stop_refused()
             }
-            _ => Ok(ControlFlow::Break(Action::requeue(CONFLICT_REQUEUE))),
+            _ => Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE))),
         }
     }
 
@@ -248,11 +233,11 @@ impl Pass<'_> {
         self.requeue.finish(&done, self.attempts).map(ControlFlow::Break)
     }
 
-    fn refuse(&mut self, what: &str, words: String) {
+    pub(super) fn refuse(&mut self, what: &str, words: String) {
         self.attempts.refuse(what, words, (Instant::now(), rand::random()));
     }
 
-    /// Sends what is due of the plan.
+    /// Sends the requests of the plan that are due.
     pub(super) async fn apply(&mut self, plan: &Plan) -> Result<Done, Unfinished> {
         // A Version that is created now carries its digest. An existing one, whose digest is recorded, waits until the digest
         // was written to it, without holding up others.
@@ -261,9 +246,8 @@ impl Pass<'_> {
             self.ctx.mark_reconciled(&self.module);
         }
         let due = self.attempts.due(plan, Instant::now());
-        let is_outdated = || self.client.is_outdated();
         let progress = (&mut *self.attempts, &mut *self.permit);
-        let done = apply::apply(&self.ctx.client, &self.module, &due, is_outdated, progress).await?;
+        let done = apply::apply(&self.client, &self.module, &due, progress).await?;
         if !pinned.is_empty() && pinned.iter().all(|change| self.attempts.is_done(*change)) {
             self.ctx.mark_reconciled(&self.module);
         }
@@ -285,12 +269,5 @@ impl Pass<'_> {
             self.requeue.after(wait);
         }
         Ok(())
-    }
-
-    /// Ends the reconcile of a Module that is being deleted.
-    pub(super) async fn delete(self, plan: &Plan, children: &[&VersionState]) -> Result<Action, Unfinished> {
-        self.ctx.answer(&self.module, &self.deletions);
-        let (attempts, permit) = (self.attempts, self.permit);
-        deletion::finalize(self.ctx, self.client, (&self.module, plan, children), (attempts, permit)).await
     }
 }

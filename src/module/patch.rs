@@ -1,4 +1,4 @@
-//! The objects and merge patches that a [`super::plan::Plan`] stands for. Pure.
+//! The objects and merge patches of a [`super::plan::Plan`]. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, DynamicObject, TypeMeta};

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::controller::bulkhead::{Bulkhead, BulkheadPermit, tenant};
+use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
+use crate::domain::hash_of;
 
 /// The largest number of concurrent reconciles of Modules, and of those of one namespace.
 const USUAL: (usize, usize) = (12, 8);
@@ -23,7 +24,7 @@ pub struct Permits {
 pub struct Permit {
     held: BulkheadPermit,
     namespace: u64,
-    /// Where it may be exchanged.
+    /// The permits for which it may be exchanged.
     slow: Option<Arc<Bulkhead>>,
 }
 
@@ -38,14 +39,14 @@ impl Permits {
     /// Waits for a permit of a namespace.
     pub async fn acquire(&self, namespace: &str, is_slow: bool) -> Permit {
         let from = if is_slow { &self.slow } else { &self.usual };
-        let namespace = tenant(namespace);
+        let namespace = hash_of(namespace);
         let held = from.acquire(namespace).await;
         Permit { held, namespace, slow: (!is_slow).then(|| Arc::clone(&self.slow)) }
     }
 }
 
 impl Permit {
-    /// Lets another Module have the usual permit, as far as there is room for slow ones.
+    /// Returns the usual permit in exchange for a slow one, if one is free.
     pub fn give_way(&mut self) {
         let Some(slow) = &self.slow else { return };
         if let Some(permit) = slow.try_acquire(self.namespace) {

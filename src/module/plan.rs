@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::conflict::{NameConflict, conflict};
+use super::digests;
 use super::edit::{Change, Edit, Target};
 use super::file_name::file_name;
 use super::ledger::Ledger;
@@ -13,7 +14,6 @@ use super::select::{Selection, Wanted};
 use super::view::ModuleView;
 use crate::api::state::{Origin, VersionState};
 use crate::api::{MODULE_REQUEST, ModuleConfig};
-use crate::domain::Release;
 
 /// What to do, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,20 +46,14 @@ impl Plan {
         self.create.clear();
         self.delete.clear();
         self.removal = Removal::default();
-        for change in &mut self.change {
-            change.edits.retain(Edit::is_independent_of_config);
-        }
-        self.change.retain(|change| !change.edits.is_empty());
+        self.retain_edits(Edit::is_independent_of_config);
         self
     }
 
-    /// What is left of the plan if the ledger cannot be written: nothing is created, pinned or requested on its grounds.
+    /// What is left of the plan if the ledger cannot be written: nothing is created, pinned or requested that depends on it.
     pub fn without_ledger(&mut self, module: &ModuleView) {
         self.create.retain(|create| !module.is_immutable() && create.request.is_none());
-        for change in &mut self.change {
-            change.edits.retain(|edit| !matches!(edit, Edit::PinDigest(_) | Edit::Request(_)));
-        }
-        self.change.retain(|change| !change.edits.is_empty());
+        self.retain_edits(|edit| !matches!(edit, Edit::PinDigest(_) | Edit::Request(_)));
     }
 
     /// What is left of the plan if the API server refuses the status: in addition, nothing is created, and the Versions stay whose
@@ -67,16 +61,21 @@ impl Plan {
     pub fn without_status(&mut self, module: &ModuleView, children: &[&VersionState]) {
         self.without_ledger(module);
         self.create.clear();
+        let is_unrecorded = |child: &&&VersionState| {
+            child.status.content_digest.is_some()
+                && digests::release(child).is_some_and(|release| module.is_to_record(&release))
+        };
         let unrecorded: HashSet<&str> =
-            children.iter().filter(|child| is_unrecorded(module, child)).map(|child| child.name()).collect();
+            children.iter().filter(is_unrecorded).map(|child| child.name()).collect();
         self.delete.retain(|target| !unrecorded.contains(target.name.as_str()));
     }
-}
 
-/// Whether the digest of a Version is still to be recorded.
-fn is_unrecorded(module: &ModuleView, child: &VersionState) -> bool {
-    child.status.content_digest.is_some()
-        && Release::parse(&child.version).is_ok_and(|release| module.is_to_record(&release.to_string()))
+    fn retain_edits(&mut self, is_kept: impl Fn(&Edit) -> bool) {
+        self.change.retain_mut(|change| {
+            change.edits.retain(&is_kept);
+            !change.edits.is_empty()
+        });
+    }
 }
 
 /// What to do for `module`, given its selection and the Versions of its namespace.
@@ -94,41 +93,35 @@ pub(super) fn plan(
     let resolved = module.resolved();
     for wanted in &selection.wanted {
         let name = &wanted.name;
-        let found = match by_name.get(name.as_str()) {
-            None if ledger.unrecorded.contains(name) => Some(NameConflict::RecordFull),
-            None => {
-                plan.create.push(create(ledger, wanted));
-                None
-            }
-            Some(child) => {
-                let found = conflict(module, wanted, child, &resolved);
-                if found.is_none() {
-                    plan.change.extend(change(child, edits(module, ledger, wanted, child, &resolved)));
-                }
-                found
-            }
+        let child = by_name.get(name.as_str());
+        let found = match child {
+            Some(child) => conflict(module, wanted, child, &resolved),
+            None => ledger.unrecorded.contains(name).then_some(NameConflict::RecordFull),
         };
-        plan.conflicts.extend(found.map(|found| (name.clone(), found)));
+        match (found, child) {
+            (Some(found), _) => plan.conflicts.extend([(name.clone(), found)]),
+            (None, Some(child)) => {
+                plan.change.extend(change(child, edits(module, ledger, wanted, child, &resolved)));
+            }
+            (None, None) => plan.create.push(create(ledger, wanted)),
+        }
     }
     removals(module, selection, children, &mut plan);
     if module.problem.is_some() { plan.without_configuration() } else { plan }
 }
 
-/// Changes of Versions that are given only the deletion policy and suspension. A Version has to know what becomes of its
-/// object before it is deleted, regardless of who deletes it.
+/// Changes of Versions that are given only the deletion policy and suspension. A Version must have the policy of its Module
+/// before it is deleted, regardless of who deletes it.
 fn policies(module: &ModuleView, children: &[&VersionState]) -> Vec<Change> {
-    let suspends = module.spec.suspend;
     let mut changes = Vec::new();
     for child in children.iter().filter(|child| module.manages(child)) {
-        if !child.is_terminating() && !module.is_terminating() && !suspends {
+        let stays = !child.is_terminating() && !module.is_terminating();
+        if stays && !module.spec.suspend {
             continue;
         }
-        let stays = !child.is_terminating() && !module.is_terminating();
-        let suspend = suspends && !child.module_suspended && stays;
-        let resume = module.orphans_versions() && child.module_suspended && !child.is_terminating();
-        let suspended = suspend.then_some(true).or(resume.then_some(false));
-        let edits = suspended.map(Edit::SetSuspended).into_iter().chain(set_policy(module, child));
-        changes.extend(change(child, edits.collect()));
+        let suspend = (stays && !child.module_suspended).then_some(Edit::SetSuspended(true));
+        let resume = resume(child).filter(|_| module.orphans_versions() && !child.is_terminating());
+        changes.extend(change(child, suspend.or(resume).into_iter().chain(set_policy(module, child))));
     }
     if module.is_terminating() {
         changes.extend(children.iter().filter_map(|child| release_orphan(module, child)));
@@ -148,15 +141,11 @@ fn removals(module: &ModuleView, selection: &Selection, children: &[&VersionStat
         if wanted.contains(child.name()) {
             continue;
         }
-        if plan.removal.waits {
-            let resume = child.module_suspended.then_some(Edit::SetSuspended(false));
-            let edits = resume.into_iter().chain(set_policy(module, child));
-            plan.change.extend(change(child, edits.collect()));
-            continue;
-        }
-        match set_policy(module, child) {
+        let resume = resume(child).filter(|_| plan.removal.waits);
+        match change(child, resume.into_iter().chain(set_policy(module, child))) {
             // The policy is set first. The Version is deleted when the cache shows it.
-            Some(edit) => plan.change.extend(change(child, vec![edit])),
+            Some(change) => plan.change.push(change),
+            None if plan.removal.waits => {}
             None => plan.delete.push(target(child)),
         }
     }
@@ -171,7 +160,7 @@ fn create(ledger: &Ledger, wanted: &Wanted) -> Create {
     }
 }
 
-/// What makes an existing Version as it is wanted.
+/// The edits of an existing Version that is wanted.
 fn edits(
     module: &ModuleView,
     ledger: &Ledger,
@@ -186,11 +175,9 @@ fn edits(
     if child.config.as_deref() != Some(resolved) {
         edits.push(Edit::SetConfig(file_name(child, resolved)));
     }
-    // On its own, since it is set even while the configuration is unusable.
+    // A separate edit, since it is made even while the configuration is unusable.
     edits.extend(set_policy(module, child));
-    if child.module_suspended {
-        edits.push(Edit::SetSuspended(false));
-    }
+    edits.extend(resume(child));
     edits.extend(pin(module, ledger, wanted, child));
     if let Some(token) = ledger.open_request()
         && child.annotation(MODULE_REQUEST) != Some(token)
@@ -214,13 +201,16 @@ fn pin(module: &ModuleView, ledger: &Ledger, wanted: &Wanted, child: &VersionSta
 
 /// What is left to do for a Version that stays when its Module is deleted: nothing else would ever resume it.
 fn release_orphan(module: &ModuleView, child: &VersionState) -> Option<Change> {
-    let of_module = module.is_to_adopt(child);
-    if !of_module || child.origin != Origin::Here || !child.has_finalizer || child.is_terminating() {
+    let of_module = module.is_to_adopt(child) && child.origin == Origin::Here;
+    if !of_module || !child.has_finalizer || child.is_terminating() {
         return None;
     }
-    let resume = child.module_suspended.then_some(Edit::SetSuspended(false));
-    let retain = (module.policy.retain && !child.retain).then_some(Edit::SetPolicy { retain: true });
-    change(child, resume.into_iter().chain(retain).collect())
+    let retain = set_policy(module, child).filter(|_| module.policy.retain);
+    change(child, resume(child).into_iter().chain(retain))
+}
+
+fn resume(child: &VersionState) -> Option<Edit> {
+    child.module_suspended.then_some(Edit::SetSuspended(false))
 }
 
 /// Gives a Version the deletion policy, if it has another one.
@@ -229,7 +219,8 @@ fn set_policy(module: &ModuleView, child: &VersionState) -> Option<Edit> {
     (child.retain != retain).then_some(Edit::SetPolicy { retain })
 }
 
-fn change(child: &VersionState, edits: Vec<Edit>) -> Option<Change> {
+fn change(child: &VersionState, edits: impl IntoIterator<Item = Edit>) -> Option<Change> {
+    let edits: Vec<Edit> = edits.into_iter().collect();
     (!edits.is_empty()).then(|| Change { target: target(child), edits })
 }
 

@@ -2,6 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use kube::core::Status;
+
+use crate::domain::text::cut;
+
+/// The longest part of the API server's message that is kept, in bytes: a webhook may answer with a page.
+const MAX_MESSAGE: usize = 400;
+
 /// What the API server refuses now, with messages for the status.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Refused {
@@ -11,12 +18,11 @@ pub struct Refused {
     pub words: String,
     /// The message, if the Module itself cannot be patched.
     pub module: Option<String>,
-    /// Whether the creates that were not attempt wait as well.
+    /// Whether the creates that were not attempted wait as well.
     pub creates: bool,
 }
 
-impl Refused {
-    pub fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.module.is_none()
-    }
+/// The message of a refusal for the status. `what` begins it: the request that was refused.
+pub(super) fn refusal(what: &str, status: &Status) -> String {
+    format!("{what}, the API server refuses: {}", cut(&status.message, MAX_MESSAGE))
 }

@@ -3,6 +3,8 @@
 //! `kubectl apply` with one entry replaces the whole list, and so removes every other version. Therefore a removal of several
 //! stored versions is reported, and with `spec.removal: Confirm` it waits.
 
+use std::collections::HashSet;
+
 use super::select::Selection;
 use super::view::ModuleView;
 use crate::api::module::RemovalPolicy;
@@ -14,8 +16,7 @@ use crate::domain::text::plural;
 
 /// The number of stored versions whose removal is probably a mistake.
 const SEVERAL: usize = 2;
-/// The largest number of versions in a message, and their largest size in bytes: the command has to fit too.
-const MAX_NAMES: usize = 20;
+/// The largest size in bytes of the versions in a message: the command has to fit too.
 const MAX_NAMES_SIZE: usize = 120;
 
 /// The versions that a Module no longer lists.
@@ -27,8 +28,8 @@ pub(super) struct Removal {
     pub(super) waits: bool,
 }
 
-/// The generation in the annotation that confirms a removal, if the annotation was there before the edit of that generation, so
-/// that it confirms nothing: a restore brings the annotation of a Module that counted other generations.
+/// The generation in the annotation that confirms a removal, if the annotation was set before the edit of that generation and so
+/// confirms nothing: a restore brings the annotation of a Module with other generations.
 pub(super) fn void_confirmation(module: &ModuleView) -> Option<i64> {
     let text = confirmation(module)?;
     let confirmed = text.parse::<i64>().ok().filter(|number| number.to_string() == *text)?;
@@ -42,15 +43,13 @@ pub(super) fn void_confirmation(module: &ModuleView) -> Option<i64> {
 impl Removal {
     /// A version that `versionHistoryLimit` prunes is still listed, so it does not count.
     pub(super) fn of(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Self {
-        let listed = selection.wanted.iter().map(|wanted| wanted.name.as_str());
-        let listed: std::collections::HashSet<&str> =
-            listed.chain(selection.pruned.iter().map(String::as_str)).collect();
+        let listed = selection.wanted.iter().map(|wanted| &wanted.name);
+        let listed: HashSet<&str> = listed.chain(&selection.pruned).map(String::as_str).collect();
         let removed = children.iter().filter(|child| {
             module.manages(child) && !child.is_terminating() && !listed.contains(child.name())
         });
         let stored = removed.filter(|child| was_stored(child));
-        let mut stored: Vec<Release> =
-            stored.filter_map(|child| Release::parse(&child.version).ok()).collect();
+        let mut stored: Vec<_> = stored.filter_map(|child| Release::parse(&child.version).ok()).collect();
         stored.sort_by(Release::precedence);
         let waits = waits(module, stored.len());
         Self { stored, waits }
@@ -108,25 +107,29 @@ impl Removal {
 
     /// The first versions, as far as that is short.
     fn names(&self) -> String {
-        let mut names = String::new();
-        let mut listed = 0;
-        for version in self.stored.iter().map(ToString::to_string).take(MAX_NAMES) {
-            if listed > 0 && names.len() + version.len() > MAX_NAMES_SIZE {
-                break;
-            }
-            names += if listed > 0 { ", " } else { "" };
-            names += &version;
-            listed += 1;
-        }
-        match self.stored.len() - listed {
-            0 => names,
-            more => format!("{names} and {more} more"),
+        let versions: Vec<String> = self.stored.iter().map(ToString::to_string).collect();
+        match first_that_fit(&versions, ", ", MAX_NAMES_SIZE) {
+            (names, 0) => names,
+            (names, more) => format!("{names} and {more} more"),
         }
     }
 }
 
+/// The first names as far as they fit into `size` bytes, at least one, and how many are left.
+pub(super) fn first_that_fit(names: &[String], separator: &str, size: usize) -> (String, usize) {
+    let mut text = String::new();
+    for (listed, name) in names.iter().enumerate() {
+        if listed > 0 && text.len() + name.len() > size {
+            return (text, names.len() - listed);
+        }
+        text += if listed > 0 { separator } else { "" };
+        text += name;
+    }
+    (text, 0)
+}
+
 /// Whether the removal of so many stored versions waits. Once it waits, it does so until it is confirmed or no stored version is
-/// left to remove: that others deleted one of them confirms nothing.
+/// left to remove: if another client deletes one of them, that confirms nothing.
 fn waits(module: &ModuleView, stored: usize) -> bool {
     let is_suspicious = stored >= SEVERAL || (stored > 0 && has_waited(module));
     module.spec.removal == RemovalPolicy::Confirm && is_suspicious && !is_confirmed(module)

@@ -17,7 +17,8 @@ pub(super) fn unopened(module: &ModuleView) -> Option<String> {
     if open_token(module).is_some() || module.spec.suspend {
         return None;
     }
-    if module.spec.force_sync && !is_done(module) {
+    let recorded = module.status.force_token.as_deref().filter(|_| !module.has_foreign_status());
+    if module.spec.force_sync && !resets_force_sync(module, recorded) {
         return Some(format!("forceSync/{}", module.metadata.generation.unwrap_or_default()));
     }
     let at = module.requested_at()?;
@@ -31,10 +32,7 @@ pub(super) fn open_token(module: &ModuleView) -> Option<&str> {
 
 /// The token, if it is that of an open request.
 pub(super) fn open(token: Option<&str>) -> Option<&str> {
-    match ForceToken::parse(token?)? {
-        ForceToken::Open(token) => Some(token),
-        ForceToken::Done(_) => None,
-    }
+    token.filter(|token| matches!(ForceToken::parse(token), Some(ForceToken::Open(_))))
 }
 
 /// Whether `spec.forceSync` is to be reset, given the token that is recorded: its request is done at this generation.
@@ -42,7 +40,7 @@ pub(super) fn resets_force_sync(module: &ModuleView, token: Option<&str>) -> boo
     module.spec.force_sync && token.and_then(ForceToken::parse) == Some(done(module))
 }
 
-/// What an open request becomes when it closes. One that did not include `spec.forceSync` does not answer it.
+/// The token after an open request closes. A request that did not include `spec.forceSync` does not answer it.
 pub(super) fn closed(module: &ModuleView, open: &str) -> String {
     let answers = ForceToken::Open(open).includes_force_sync() || !module.spec.force_sync;
     if answers { done(module) } else { ForceToken::Done(0) }.to_string()
@@ -57,27 +55,16 @@ pub(super) fn is_handled(
     refused: &Refused,
 ) -> bool {
     let by_name: HashMap<&str, &VersionState> = children.iter().map(|child| (child.name(), *child)).collect();
-    selection.wanted.iter().all(|wanted| {
-        let is_refused = || refused.names.contains(&wanted.name);
-        match by_name.get(wanted.name.as_str()) {
-            Some(child) if !module.manages(child) || child.is_terminating() => true,
-            Some(child) if child.annotation(MODULE_REQUEST) == Some(open) => {
-                // A suspended Version only has to carry the request: it handles it when it is resumed.
-                child.suspend || child.status.last_module_request.as_deref() == Some(open)
-            }
-            Some(_) => is_refused(),
-            // A Version that cannot be created has no outcome but the Module's own, which the same write reports.
-            None => {
-                let unrecorded = unrecorded.contains(&wanted.name);
-                module.problem.is_some() || unrecorded || refused.creates || is_refused()
-            }
+    selection.wanted.iter().all(|wanted| match by_name.get(wanted.name.as_str()) {
+        Some(child) if !module.manages(child) || child.is_terminating() => true,
+        Some(child) if child.annotation(MODULE_REQUEST) == Some(open) => {
+            // A suspended Version only has to carry the request: it handles it when it is resumed.
+            child.suspend || child.status.last_module_request.as_deref() == Some(open)
         }
+        // A Version that cannot be created has no outcome but the Module's own, which the same write reports.
+        None if module.problem.is_some() || refused.creates || unrecorded.contains(&wanted.name) => true,
+        _ => refused.names.contains(&wanted.name),
     })
-}
-
-fn is_done(module: &ModuleView) -> bool {
-    let token = module.status.force_token.as_deref().and_then(ForceToken::parse);
-    !module.has_foreign_status() && token == Some(done(module))
 }
 
 fn done(module: &ModuleView) -> ForceToken<'static> {

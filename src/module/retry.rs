@@ -1,4 +1,4 @@
-//! What is kept in memory of each Module between reconciles. Losing it costs early attempts, never correctness.
+//! What is kept in memory of each Module between reconciles. Its loss causes early retries, and no wrong result.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub struct Retries(Mutex<HashMap<String, Retry>>);
 /// The retry state of one Module.
 #[derive(Clone, Debug, Default)]
 pub struct Retry {
-    /// What the user had asked for at the last reconcile.
+    /// What the user wanted at the last reconcile.
     seen: Option<String>,
     reconciled_at: Option<Instant>,
     /// Consecutive reconciles that failed.

@@ -63,36 +63,32 @@ fn listed(entries: &[ModuleVersion], module: &str) -> Selection {
 /// A stored version is pruned only when that many newer versions are stored: a bad new tag never removes the last good release.
 pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
     let mut selection = listed(&module.spec.versions, module.name());
-    let limit = module.spec.module_config.version_history_limit.unwrap_or(0);
-    let limit = usize::try_from(limit).unwrap_or(0);
+    let limit = usize::try_from(module.spec.module_config.version_history_limit.unwrap_or(0)).unwrap_or(0);
     if limit == 0 || selection.wanted.len() <= limit {
         return selection;
     }
-    // One without an owner is adopted: after a restore without owner references, all are. Where its status is lost too, it finds
-    // its object on its own first, and nothing is deleted meanwhile.
+    // A Version without an owner is adopted: after a restore without owner references, all are. If its status is lost too, it
+    // finds its object on its own first, and nothing is deleted meanwhile.
     let resolved = module.resolved();
     let by_name: HashMap<&str, &Wanted> = selection.wanted.iter().map(|w| (w.name.as_str(), w)).collect();
     let is_adopted = |child: &VersionState| {
         let wanted = by_name.get(child.name()).filter(|_| module.is_to_adopt(child));
         wanted.is_some_and(|wanted| child.is_release(&wanted.release) && child.is_adoptable(&resolved))
     };
-    let live = || children.iter().filter(|c| !c.is_terminating() && (module.manages(c) || is_adopted(c)));
-    let stored: BTreeSet<_> =
-        live().filter(|c| c.status.synced).filter_map(|c| c.metadata.name.as_deref()).collect();
+    let live = children.iter().filter(|c| !c.is_terminating() && (module.manages(c) || is_adopted(c)));
     // A version whose object is being restored is not stored now, but is still a good release.
-    let published: BTreeSet<_> = live()
-        .filter(|c| c.status.synced || c.status.content_digest.is_some())
-        .filter_map(|c| c.metadata.name.as_deref())
-        .collect();
+    let published = live.filter(|c| c.status.synced || c.status.content_digest.is_some());
+    let is_stored: HashMap<&str, bool> = published.map(|c| (c.name(), c.status.synced)).collect();
     let mut newest_first: Vec<&Wanted> = selection.wanted.iter().collect();
     newest_first.sort_by(|a, b| b.release.precedence(&a.release));
     let mut newer_stored = 0;
     let mut kept = BTreeSet::new();
     for (rank, wanted) in newest_first.into_iter().enumerate() {
-        if rank < limit || (published.contains(wanted.name.as_str()) && newer_stored < limit) {
+        let is_stored = is_stored.get(wanted.name.as_str());
+        if rank < limit || (is_stored.is_some() && newer_stored < limit) {
             kept.insert(wanted.name.clone());
         }
-        newer_stored += usize::from(stored.contains(wanted.name.as_str()));
+        newer_stored += usize::from(is_stored == Some(&true));
     }
     let pruned = selection.wanted.extract_if(.., |wanted| !kept.contains(&wanted.name));
     selection.pruned = pruned.map(|wanted| wanted.name).collect();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use jiff::Timestamp;
 
 use super::conflict::NameConflict;
-use super::digests::{MAX_BYTES, MAX_ENTRIES};
+use super::digests::{self, MAX_BYTES, MAX_ENTRIES};
 use super::ledger::Ledger;
 use super::plan::Plan;
 use super::refused::Refused;
@@ -21,7 +21,6 @@ use crate::api::module::VersionCounts;
 use crate::api::state::VersionState;
 use crate::api::{ModuleStatus, condition};
 use crate::controller::failure::Reason;
-use crate::domain::Release;
 use crate::domain::text::{cut, plural};
 
 /// The largest number of further names in a message.
@@ -50,17 +49,7 @@ pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> 
     let legacy = legacy::names(module, selection, children);
     conditions.retain(|condition| condition.type_ != legacy::FOUND);
     conditions.extend(legacy::found(module, &legacy, before, now));
-    let (mut address, mut refused_address) =
-        (module.status.address.clone(), module.status.refused_address.clone());
-    let mut claim_void = module.status.claim_void;
-    if let Some(addressing) = &module.addressing {
-        conditions.retain(|condition| condition.type_ != addressable::ADDRESSABLE);
-        conditions.push(addressable::condition(module, addressing, selection, now));
-        address = addressing.held.as_ref().map(ToString::to_string);
-        refused_address = addressing.refused.as_ref().map(ToString::to_string);
-        claim_void = addressing.claim_void.then_some(true);
-    }
-    ModuleStatus {
+    let mut status = ModuleStatus {
         observed_generation: generation,
         conditions,
         synced: Some(stored == desired && module.problem.is_none() && selection.invalid.is_empty()),
@@ -76,22 +65,29 @@ pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> 
         published: ledger.published.clone(),
         force_token: ledger.force_token.clone(),
         last_handled_request: ledger.last_handled_request.clone(),
-        address,
-        refused_address,
-        claim_void,
+        address: module.status.address.clone(),
+        refused_address: module.status.refused_address.clone(),
+        claim_void: module.status.claim_void,
         void_confirmation: removal::void_confirmation(module),
         module_version_refs: module.status.module_version_refs.clone(),
         file_name: module.status.file_name.clone(),
+    };
+    if let Some(addressing) = &module.addressing {
+        status.conditions.retain(|condition| condition.type_ != addressable::ADDRESSABLE);
+        status.conditions.push(addressable::condition(module, addressing, selection, now));
+        status.address = addressing.held.as_ref().map(ToString::to_string);
+        status.refused_address = addressing.refused.as_ref().map(ToString::to_string);
+        status.claim_void = addressing.claim_void.then_some(true);
     }
+    status
 }
 
 /// Whether work waits for a digest that the ledger records and the status does not: its Version was deleted, or is about to be
 /// deleted or pinned.
 pub(super) fn awaits_digest(module: &ModuleView, facts: &Facts<'_>) -> bool {
     let Facts { children, ledger, plan, .. } = *facts;
-    let recorded = module.status.published.as_ref();
-    let new = |version: &&String| recorded.is_none_or(|recorded| !recorded.contains_key(*version));
-    let mut new = ledger.published.iter().flat_map(BTreeMap::keys).filter(new).peekable();
+    let published = ledger.published.iter().flat_map(BTreeMap::keys);
+    let mut new = published.filter(|version| module.is_to_record(version)).peekable();
     if new.peek().is_none() {
         return false;
     }
@@ -100,22 +96,22 @@ pub(super) fn awaits_digest(module: &ModuleView, facts: &Facts<'_>) -> bool {
     let is_unaffected = |child: &&&VersionState| {
         module.manages(child) && !child.is_terminating() && !affected.contains(child.name())
     };
-    let release = |child: &&VersionState| Some(Release::parse(&child.version).ok()?.to_string());
-    let unaffected: HashSet<String> = children.iter().filter(is_unaffected).filter_map(release).collect();
+    let unaffected = children.iter().filter(is_unaffected);
+    let unaffected: HashSet<String> = unaffected.filter_map(|child| digests::release(child)).collect();
     new.any(|version| !unaffected.contains(version))
 }
 
-/// The conditions, their reason and message.
+/// The outcome, its reason and message.
 fn outcome(module: &ModuleView, facts: &Facts<'_>, summary: &Summary<'_>) -> (Outcome, Reason, String) {
     let Facts { selection, ledger, .. } = *facts;
     let of = format!("{} of {}", summary.stored.len(), plural(selection.wanted.len(), "version"));
-    // A request that is throttled is still to come.
+    // Includes a request that is throttled, and so has no token yet.
     let request_is_open = ledger.open_request().is_some() || requests::unopened(module).is_some();
     if module.spec.suspend {
         return (Outcome::Idle, Reason::Suspended, format!("Suspended by spec.suspend; {of} stored."));
     }
     if let Some(problem) = &module.problem {
-        return (Outcome::Stalled, Reason::InvalidSpec, problem.message.clone());
+        return (Outcome::Stalled, Reason::InvalidSpec, problem.clone());
     }
     if let Some((reason, message)) = obstacle(module, facts, summary, &of) {
         // Stalled, not Reconciling, if no remaining work can change the result, so that `kubectl wait` fails early.
@@ -149,8 +145,8 @@ fn outcome(module: &ModuleView, facts: &Facts<'_>, summary: &Summary<'_>) -> (Ou
 
 /// What is still in progress.
 fn progress(facts: &Facts<'_>, summary: &Summary<'_>, request_is_open: bool, of: &str) -> Option<String> {
-    let is_deleted_owner = |conflict: &NameConflict| *conflict == NameConflict::DeletedOwner;
-    if let Some((name, _)) = facts.plan.conflicts.iter().find(|(_, conflict)| is_deleted_owner(conflict)) {
+    let mut conflicts = facts.plan.conflicts.iter();
+    if let Some((name, _)) = conflicts.find(|(_, conflict)| **conflict == NameConflict::DeletedOwner) {
         return Some(format!(
             "{of} stored. Version {name} belongs to the deleted Module of this name: Kubernetes is about to remove it."
         ));
@@ -165,7 +161,7 @@ fn progress(facts: &Facts<'_>, summary: &Summary<'_>, request_is_open: bool, of:
     (!summary.leaving.is_empty()).then(|| format!("{of} stored, {} being removed.", summary.leaving.len()))
 }
 
-/// What keeps the Module from its goal, the most basic first.
+/// What prevents the Module from becoming Ready, the most basic first.
 fn obstacle(
     module: &ModuleView,
     facts: &Facts<'_>,
@@ -192,7 +188,7 @@ fn obstacle(
     if let Some(words) = &refused.module {
         return Some((Reason::VersionRefused, format!("{of} stored. {words}")));
     }
-    if !refused.is_empty() {
+    if !refused.names.is_empty() {
         let others = and_others(refused.names.iter().skip(1).map(String::as_str));
         let wait = if refused.creates { " Further versions wait until one can be created." } else { "" };
         return Some((Reason::VersionRefused, format!("{of} stored. {}{others}{wait}", refused.words)));
@@ -242,7 +238,7 @@ fn shared_reason<'a>(mut failed: impl Iterator<Item = &'a VersionState>) -> Reas
 /// Names further objects with the same problem, as far as that is short.
 fn and_others<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
-    let shown = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
+    let shown = names[..names.len().min(MAX_NAMES)].join(", ");
     match names.len() {
         0 => String::new(),
         n if n <= MAX_NAMES => format!(" The same of {shown}."),

@@ -103,6 +103,6 @@ impl<'a> Summary<'a> {
 }
 
 fn has_failed(child: &VersionState) -> bool {
-    let is_ready = child.status.is_ready();
-    child.is_observed() && is_ready == Some(false) && !Reason::is_progress(child.status.reason())
+    let status = &child.status;
+    child.is_observed() && status.is_ready() == Some(false) && !Reason::is_progress(status.reason())
 }

@@ -1,4 +1,4 @@
-//! The cached Versions by Module: the settled Versions of others cost a Module no time.
+//! The cached Versions by Module, so that a reconcile does not iterate over the Versions of other Modules.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use crate::api::state::{AddressState, OwnerPolicy, VersionState};
 use crate::api::{ADOPT, MODULE_FINALIZER, ModuleConfig, ModuleSpec, ModuleStatus, REQUESTED_AT};
 use crate::controller::client;
 
-/// A Module as planning sees it.
+/// A Module as decisions depend on it.
 #[derive(Clone, Debug)]
 pub struct ModuleView {
     pub metadata: ObjectMeta,
@@ -22,34 +22,18 @@ pub struct ModuleView {
     pub status: ModuleStatus,
     /// What its Versions depend on, read on its own: a broken spec never blocks a deletion.
     pub policy: OwnerPolicy,
-    /// What makes the spec unusable.
-    pub problem: Option<Problem>,
-    /// What it says about its registry address.
+    /// What makes the spec unusable, for the status.
+    pub problem: Option<String>,
+    /// The fields that decide its registry address.
     pub address: AddressState,
-    /// The decision on its address; `None`: the status keeps what it says.
+    /// The decision on its address. If there is none, the status keeps its address.
     pub addressing: Option<Addressing>,
     /// The content digests of Versions that are being deleted, by version.
     pub deleted_digests: BTreeMap<String, String>,
 }
 
-/// What makes a Module's spec unusable.
-#[derive(Clone, Debug)]
-pub struct Problem {
-    /// For the status.
-    pub message: String,
-}
-
-fn address_of(object: &DynamicObject) -> AddressState {
-    let metadata = &object.metadata;
-    let names =
-        (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
-    let config = object.data.pointer("/spec/moduleConfig").unwrap_or(&Value::Null);
-    let status = object.data.get("status").unwrap_or(&Value::Null);
-    AddressState::of(names, metadata.annotations.as_ref(), config, status)
-}
-
 impl ModuleView {
-    /// Whether a Version has no owner, and names this Module as the one that adopts it.
+    /// Whether a Version has no owner, and its annotation `adopt` names this Module.
     pub fn is_to_adopt(&self, version: &VersionState) -> bool {
         version.controller().is_none() && version.annotation(ADOPT) == Some(self.name())
     }
@@ -62,20 +46,21 @@ impl ModuleView {
 
     /// Parses the parts of a Module and takes them out of `object`: of a long list there is no second copy.
     pub fn take_from(object: &mut DynamicObject) -> Self {
-        let address = address_of(object);
-        let mut status: ModuleStatus = client::take_part(object, "status").unwrap_or_default();
-        status.last_handled_request.iter_mut().for_each(requests::shorten_recorded);
-        let mut metadata = object.metadata.clone();
-        metadata.annotations.iter_mut().for_each(requests::shorten_annotations);
+        let status = object.data.get_mut("status").map(Value::take).unwrap_or_default();
         let config = object.data.pointer("/spec/moduleConfig").unwrap_or(&Value::Null);
+        let mut metadata = object.metadata.clone();
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let address = AddressState::of((namespace, name), metadata.annotations.as_ref(), config, &status);
+        metadata.annotations.iter_mut().for_each(requests::shorten_annotations);
+        let mut status: ModuleStatus = serde_json::from_value(status).unwrap_or_default();
+        status.last_handled_request.iter_mut().for_each(requests::shorten_recorded);
         let policy = OwnerPolicy::of(config, status.published.iter().flat_map(|all| all.keys().cloned()));
         let spec = client::take_part::<ModuleSpec>(object, "spec");
-        let name = metadata.name.as_deref().unwrap_or_default();
         let problem = match &spec {
             Err(unreadable) => Some(unreadable.clone()),
             Ok(spec) => spec.module_config.check(name).err().map(|invalid| invalid.to_string()),
         };
-        let problem = problem.map(|message| Problem { message });
         let spec = spec.unwrap_or_default();
         Self {
             metadata,
@@ -110,13 +95,17 @@ impl ModuleView {
         self.metadata.deletion_timestamp.is_some()
     }
 
+    pub fn finalizers(&self) -> impl Iterator<Item = &String> {
+        self.metadata.finalizers.iter().flatten()
+    }
+
     /// Whether it is being deleted with `--cascade=orphan`: its Versions stay.
     pub fn orphans_versions(&self) -> bool {
-        self.is_terminating() && self.metadata.finalizers.iter().flatten().any(|f| f == "orphan")
+        self.is_terminating() && self.finalizers().any(|finalizer| finalizer == "orphan")
     }
 
     pub fn has_finalizer(&self) -> bool {
-        self.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == MODULE_FINALIZER)
+        self.finalizers().any(|finalizer| finalizer == MODULE_FINALIZER)
     }
 
     /// The user's annotation that requests a full sync.
@@ -124,8 +113,8 @@ impl ModuleView {
         self.metadata.annotations.as_ref()?.get(REQUESTED_AT).map(String::as_str)
     }
 
-    /// Whether the status describes generations that this Module has not reached: a restore brings back the status of a
-    /// Module that had reached more of them.
+    /// Whether the status describes a generation that this Module has not reached: a restore brings the status of a Module with
+    /// more generations.
     pub fn has_foreign_status(&self) -> bool {
         self.status.observed_generation > self.metadata.generation
     }

@@ -32,10 +32,7 @@ pub(crate) struct Admin {
 /// Listens at an address. An IPv6 address accepts IPv4 too, and `[::]` falls back to `0.0.0.0` if the system has no IPv6:
 /// the kubelet probes a pod at its own address, of whichever family that is.
 pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    bind(address).or_else(|error| match without_ipv6(address, &error) {
-        Some(address) => bind(address),
-        None => Err(error),
-    })
+    bind(address).or_else(|error| without_ipv6(address, &error).map_or(Err(error), bind))
 }
 
 /// The IPv4 wildcard address, if listening at the IPv6 one failed because the system has no IPv6.
@@ -90,14 +87,10 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    match (admin.scrape)() {
-        Ok(text) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+async fn metrics(State(admin): State<Admin>) -> Result<impl IntoResponse, StatusCode> {
+    let text = (admin.scrape)().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text))
 }
 
 #[cfg(test)]

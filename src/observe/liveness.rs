@@ -1,6 +1,6 @@
 //! Liveness of the operator's loops, for `/livez`.
 //!
-//! Each loop sends a heartbeat at least every [`BEAT`]. A loop that a defect blocks or ends stops doing so. Loops continue
+//! Each loop sends a heartbeat at least every [`BEAT`]. A loop that a defect blocks or ends sends none. Loops continue
 //! while the API server is unavailable, since a restart would not help.
 
 use std::collections::BTreeMap;

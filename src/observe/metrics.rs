@@ -23,16 +23,8 @@ pub type StateAndReason = (&'static str, &'static str);
 /// The number of objects by state and reason.
 pub type Counts = BTreeMap<StateAndReason, i64>;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reconciled {
-    controller: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Controller {
-    controller: &'static str,
-}
+/// The name and value of a label.
+type Label = (&'static str, &'static str);
 
 /// Queues of objects that wait for a permit. Versions that wait for a fetch do not delay those without a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,35 +42,18 @@ impl Queue {
     const ALL: [Self; 3] = [Self::MODULES, Self::LIGHT, Self::PUBLISH];
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Failed {
-    controller: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct State {
-    state: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Credential {
-    credential: &'static str,
-}
-
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
-    reconciles: Family<Reconciled, Counter>,
-    durations: Family<Controller, Histogram>,
+    reconciles: Family<[Label; 2], Counter>,
+    durations: Family<[Label; 1], Histogram>,
     queue: Family<Queue, Gauge>,
     turns: Family<Queue, Counter>,
-    failures: Family<Failed, Counter>,
-    remaining: Family<Credential, Gauge>,
-    modules: Family<State, Gauge>,
-    versions: Family<State, Gauge>,
+    failures: Family<[Label; 2], Counter>,
+    remaining: Family<[Label; 1], Gauge>,
+    modules: Family<[Label; 2], Gauge>,
+    versions: Family<[Label; 2], Gauge>,
     /// 1 while this process is the leader, 0 while it stands by.
     pub leader: Gauge,
     /// Reconciles that panicked and were caught.
@@ -90,13 +65,6 @@ pub struct Metrics {
 }
 
 struct Queued(Gauge);
-
-impl Queued {
-    fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
 
 impl Drop for Queued {
     fn drop(&mut self) {
@@ -111,42 +79,33 @@ impl Metrics {
         let mut registry = Registry::default();
         super::process::register(&mut registry);
         let r = registry.sub_registry_with_prefix("opendepot");
-        let durations = Family::<Controller, Histogram>::new_with_constructor(|| {
+        let durations = Family::<[Label; 1], Histogram>::new_with_constructor(|| {
             // From 5 ms, a status write, to 3 minutes, a large archive over a slow line.
             Histogram::new(exponential_buckets(0.005, 2.0, 16))
         });
         let help = "Duration of reconciles without the wait for a permit, by controller";
         r.register_with_unit("reconcile_duration", help, Unit::Seconds, durations.clone());
-        let queue = registered(r, "queue_depth", "Objects that wait for a permit, by controller and lane");
-        let turns = registered(r, "turns", "Objects that received a permit, by controller and lane");
-        let reconciles = registered(r, "reconciles", "Reconciles, by controller and outcome");
-        let failures = registered(r, "failures", "Failed attempts, by controller and reason");
-        let help = "Lowest remaining number of requests in GitHub's rate limit, by kind of credential";
-        let remaining = registered(r, "github_requests_remaining", help);
-        let modules = registered(r, "modules", "Watched Modules, by state and reason");
-        let versions = registered(r, "versions", "Watched Versions, by state and reason");
-        let leader = registered(r, "leader", "1 while this process is the leader, 0 while it stands by");
-        let panics =
-            registered(r, "panics", "Panics that were caught, in reconciles and while reading archives");
-        let (fetched_bytes, stored_bytes) = (Counter::default(), Counter::default());
-        r.register_with_unit("fetched", "Archives fetched from GitHub", Unit::Bytes, fetched_bytes.clone());
-        r.register_with_unit("stored", "Objects stored in S3", Unit::Bytes, stored_bytes.clone());
+        let remaining = "Lowest remaining number of requests in GitHub's rate limit, by kind of credential";
+        let panics = "Panics that were caught, in reconciles and while reading archives";
         let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", super::REVISION)];
-        r.register("build", "This build", Info::new(build));
+        // In the order of the output.
         let metrics = Self {
-            registry: Mutex::new(registry),
-            reconciles,
             durations,
-            queue,
-            turns,
-            failures,
-            remaining,
-            modules,
-            versions,
-            leader,
-            panics,
-            fetched_bytes,
-            stored_bytes,
+            queue: registered(r, "queue_depth", "Objects that wait for a permit, by controller and lane"),
+            turns: registered(r, "turns", "Objects that received a permit, by controller and lane"),
+            reconciles: registered(r, "reconciles", "Reconciles, by controller and outcome"),
+            failures: registered(r, "failures", "Failed attempts, by controller and reason"),
+            remaining: registered(r, "github_requests_remaining", remaining),
+            modules: registered(r, "modules", "Watched Modules, by state and reason"),
+            versions: registered(r, "versions", "Watched Versions, by state and reason"),
+            leader: registered(r, "leader", "1 while this process is the leader, 0 while it stands by"),
+            panics: registered(r, "panics", panics),
+            fetched_bytes: registered_bytes(r, "fetched", "Archives fetched from GitHub"),
+            stored_bytes: registered_bytes(r, "stored", "Objects stored in S3"),
+            registry: {
+                r.register("build", "This build", Info::new(build));
+                Mutex::new(registry)
+            },
         };
         metrics.start_from_zero(failures_from_zero);
         metrics
@@ -158,20 +117,22 @@ impl Metrics {
             self.turns.get_or_create(&queue).inc_by(0);
         }
         for (controller, reason) in failures {
-            self.failures.get_or_create(&Failed { controller, reason }).inc_by(0);
+            self.failures.get_or_create(&[("controller", controller), ("reason", reason)]).inc_by(0);
         }
     }
 
     /// Counts a reconcile that received its permit at `since`.
     pub fn reconciled(&self, controller: &'static str, outcome: &'static str, since: Instant) {
-        self.reconciles.get_or_create(&Reconciled { controller, outcome }).inc();
-        self.durations.get_or_create(&Controller { controller }).observe(since.elapsed().as_secs_f64());
+        let controller = ("controller", controller);
+        self.reconciles.get_or_create(&[controller, ("outcome", outcome)]).inc();
+        self.durations.get_or_create(&[controller]).observe(since.elapsed().as_secs_f64());
     }
 
     /// Waits for a permit and counts the object as queued meanwhile.
     pub async fn queued<T>(&self, queue: Queue, turn: impl Future<Output = T>) -> T {
         // A guard, because the future may be dropped while it waits.
-        let queued = Queued::new(&self.queue.get_or_create(&queue));
+        let queued = Queued(self.queue.get_or_create_owned(&queue));
+        queued.0.inc();
         let turn = turn.await;
         drop(queued);
         self.turns.get_or_create(&queue).inc();
@@ -179,23 +140,14 @@ impl Metrics {
     }
 
     pub fn failed(&self, controller: &'static str, reason: &'static str) {
-        self.failures.get_or_create(&Failed { controller, reason }).inc();
+        self.failures.get_or_create(&[("controller", controller), ("reason", reason)]).inc();
     }
 
     fn github_remaining(&self, remaining: &[(&'static str, i64)]) {
         // A number from before a reset of the limit is meaningless.
         self.remaining.clear();
         for (credential, requests) in remaining {
-            self.remaining.get_or_create(&Credential { credential }).set(*requests);
-        }
-    }
-
-    fn objects(&self, (modules, versions): &(Counts, Counts)) {
-        for (gauges, counts) in [(&self.modules, modules), (&self.versions, versions)] {
-            gauges.clear();
-            for ((state, reason), count) in counts {
-                gauges.get_or_create(&State { state, reason }).set(*count);
-            }
+            self.remaining.get_or_create(&[("credential", *credential)]).set(*requests);
         }
     }
 
@@ -203,12 +155,17 @@ impl Metrics {
     pub fn scrape(
         &self,
         remaining: &[(&'static str, i64)],
-        counts: &(Counts, Counts),
+        (modules, versions): &(Counts, Counts),
     ) -> Result<String, std::fmt::Error> {
         let registry = self.registry.lock();
         self.github_remaining(remaining);
-        self.objects(counts);
-        text(&registry)
+        for (gauges, counts) in [(&self.modules, modules), (&self.versions, versions)] {
+            gauges.clear();
+            for ((state, reason), count) in counts {
+                gauges.get_or_create(&[("state", *state), ("reason", *reason)]).set(*count);
+            }
+        }
+        render(&registry)
     }
 }
 
@@ -219,7 +176,14 @@ fn registered<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, 
     metric
 }
 
-fn text(registry: &Registry) -> Result<String, std::fmt::Error> {
+fn registered_bytes(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let metric = Counter::default();
+    registry.register_with_unit(name, help, Unit::Bytes, metric.clone());
+    metric
+}
+
+/// The metrics in the OpenMetrics text format.
+pub(crate) fn render(registry: &Registry) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     encode(&mut text, registry)?;
     Ok(text)
@@ -231,7 +195,7 @@ mod tests {
 
     impl Metrics {
         fn text(&self) -> Result<String, std::fmt::Error> {
-            text(&self.registry.lock())
+            render(&self.registry.lock())
         }
     }
 

@@ -28,9 +28,8 @@ impl Collector for ProcessCollector {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (status, stat) = (read("/proc/self/status"), read("/proc/self/stat"));
         let (system, limits) = (read("/proc/stat"), read("/proc/self/limits"));
-        let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: Option<f64>| match value {
-            Some(value) => encode(&mut encoder, name, help, unit.as_ref(), &ConstGauge::new(value)),
-            None => Ok(()),
+        let mut gauge = |name, help, unit: Option<Unit>, value: Option<f64>| {
+            encode(&mut encoder, name, help, unit.as_ref(), value.map(ConstGauge::new).as_ref())
         };
         let help = "Resident memory size in bytes.";
         gauge("process_resident_memory", help, Some(Unit::Bytes), resident_memory(&status))?;
@@ -39,13 +38,8 @@ impl Collector for ProcessCollector {
         let help = "Start time of the process since the Unix epoch in seconds.";
         gauge("process_start_time", help, Some(Unit::Seconds), start_time(&stat, &system))?;
         let help = "Total user and system CPU time spent in seconds.";
-        match cpu_seconds(&stat) {
-            Some(seconds) => {
-                let unit = Some(&Unit::Seconds);
-                encode(&mut encoder, "process_cpu", help, unit, &ConstCounter::new(seconds))
-            }
-            None => Ok(()),
-        }
+        let seconds = cpu_seconds(&stat).map(ConstCounter::new);
+        encode(&mut encoder, "process_cpu", help, Some(&Unit::Seconds), seconds.as_ref())
     }
 }
 
@@ -54,8 +48,9 @@ fn encode(
     name: &str,
     help: &str,
     unit: Option<&Unit>,
-    metric: &impl EncodeMetric,
+    metric: Option<&impl EncodeMetric>,
 ) -> Result<(), fmt::Error> {
+    let Some(metric) = metric else { return Ok(()) };
     metric.encode(encoder.encode_descriptor(name, help, unit, metric.metric_type())?)
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Each kind is watched once per scope: the cluster, or each namespace that a flag names.
 
-mod error;
 mod router;
 mod scope;
 
@@ -15,7 +14,6 @@ use kube::{Client, Config};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-pub use self::error::OperatorError;
 use self::scope::{Shared, start_scope};
 use crate::archive;
 use crate::cli::Run;
@@ -26,7 +24,7 @@ use crate::controller::lease::{self, Election, LeaderLease, Leadership, Leadersh
 use crate::controller::object_metrics::ObjectMetrics;
 use crate::controller::owners::Owners;
 use crate::controller::watch::stopping;
-use crate::github::{self, GitHub};
+use crate::github::{self, ClientError, GitHub};
 use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
 use crate::observe::metrics::Metrics;
@@ -39,9 +37,8 @@ use crate::version;
 use crate::version::scheduler::FetchScheduler;
 use crate::workdir::Workdir;
 
-/// Concurrent reconciles of Versions without a fetch (a HEAD request, a deletion): half as many for one namespace in one store,
-/// three quarters for one store, half as many again for all. With requests to the API server only: as many for one namespace, twice
-/// as many for all.
+/// The unit of the limits of concurrent reconciles of Versions. Those with requests to S3, such as a deletion: 1/2 for one namespace
+/// in one store, 3/4 for one store, 3/2 in total. Those with requests to the API server only: 1 for one namespace, 2 in total.
 const LIGHT: usize = 16;
 
 /// How long work in flight may take to end after a signal without leader election.
@@ -49,8 +46,19 @@ const GRACE: Duration = Duration::from_secs(8);
 /// The same with leader election: a standby replica takes over sooner than a long transfer ends.
 const SHORT_GRACE: Duration = Duration::from_secs(1);
 
+/// Why the operator cannot start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    #[error(transparent)]
+    Startup(#[from] StartupError),
+    #[error("GitHub client: {0}")]
+    GitHub(#[from] ClientError),
+    #[error("{0}; the process exits, and its replacement stands by")]
+    Lease(#[from] LeadershipLost),
+}
+
 /// Runs the operator until a signal.
-pub async fn run(flags: Run) -> Result<(), OperatorError> {
+pub async fn run(flags: &Run) -> Result<(), OperatorError> {
     let listener = listen("--listen", flags.listen)?;
     let workdir = workdir(flags.spool_dir.as_deref())?;
     let (stopper, stop) = watch::channel(false);
@@ -58,8 +66,7 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
     telemetry::count_panics(metrics.panics.clone());
     let (config, client, watch_client) = connect().await?;
     let events = Events::start(client.clone());
-    let mut version =
-        version_context(&flags, &client, &workdir, events.clone(), Arc::clone(&metrics)).await?;
+    let mut version = version_context(flags, &client, &workdir, events.clone(), Arc::clone(&metrics)).await?;
     let ready = Arc::new(AtomicBool::new(false));
     let (liveness, object_metrics) = (Liveness::default(), ObjectMetrics::default());
     let admin = Admin {
@@ -72,47 +79,44 @@ pub async fn run(flags: Run) -> Result<(), OperatorError> {
 
     let mut signal = std::pin::pin!(signalled()?);
     let mut lease = tokio::select! {
-        lease = acquire_lease(&flags, &config, &client, &ready) => lease,
+        lease = acquire_lease(flags, &config, &client, &ready) => lease,
         () = &mut signal => return Ok(()),
     };
     version.leading_since = Instant::now();
     if let Some(lease) = &lease {
-        version.leadership = lease.leadership();
+        version.leadership = lease.leadership.clone();
     }
     metrics.leader.set(1);
     let version = Arc::new(version);
     let pace = Arc::default();
     let shared =
         Shared { client, watch_client, version, events, metrics, object_metrics, pace, liveness, stop };
-    let mut tasks = start(&flags, &shared, ready);
+    let mut tasks = start(flags, &shared, ready);
     let result = tokio::select! {
         () = signal => Ok(()),
         ended = ended(&mut tasks, "a controller") => Err(ended.into()),
         lost = renew_until_lost(lease.as_mut()) => Err(lost.into()),
     };
     let _ = stopper.send(true);
-    shut_down(tasks, lease, &result).await;
+    let is_lost = matches!(result, Err(OperatorError::Lease(_)));
+    shut_down(tasks, lease, is_lost).await;
     drop(workdir);
     result
 }
 
 /// Waits for work in flight, and releases the Lease unless it is lost.
-async fn shut_down(
-    mut tasks: JoinSet<&'static str>,
-    lease: Option<LeaderLease>,
-    result: &Result<(), OperatorError>,
-) {
-    let grace = match (&lease, result) {
-        (_, Err(OperatorError::Lease(_))) => Duration::ZERO,
-        (Some(_), _) => SHORT_GRACE,
-        (None, _) => GRACE,
+async fn shut_down(mut tasks: JoinSet<&'static str>, lease: Option<LeaderLease>, is_lost: bool) {
+    let grace = match &lease {
+        _ if is_lost => Duration::ZERO,
+        Some(_) => SHORT_GRACE,
+        None => GRACE,
     };
     tracing::info!(?grace, "shutting down");
     if tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("aborted work in flight, which is repeated at the next start");
         tasks.shutdown().await;
     }
-    if let Some(lease) = lease.filter(|_| !matches!(result, Err(OperatorError::Lease(_)))) {
+    if let Some(lease) = lease.filter(|_| !is_lost) {
         lease.release().await;
     }
 }

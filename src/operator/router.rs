@@ -5,39 +5,27 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::channel::mpsc;
-use kube::ResourceExt as _;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::watch;
 
 use crate::api::ADOPT;
 use crate::api::state::{ModuleState, VersionState};
 use crate::controller::owners::Owners;
-use crate::controller::watch::is_cached;
 use crate::domain::Release;
 use crate::module;
 use crate::version;
 
-/// A queue of objects to reconcile.
-pub(super) type Queue<K> = mpsc::UnboundedSender<ObjectRef<K>>;
-
-/// The caches, queues and contexts of one scope.
+/// The caches and contexts of one scope.
 pub(super) struct Router {
     /// The namespace of the scope; `None` is the whole cluster.
     pub scope: Option<String>,
-    /// The cache of Modules.
-    pub modules: Store<ModuleState>,
     /// The cache of Versions.
     pub versions: Store<VersionState>,
-    /// The queue of the Module controller.
-    pub module_queue: Queue<ModuleState>,
-    /// The queue of the Version controller.
-    pub version_queue: Queue<VersionState>,
     /// Becomes true when the cache has held every Module once.
     pub modules_listed: watch::Sender<bool>,
     /// Becomes true when the cache has held every Version once.
     pub versions_listed: watch::Sender<bool>,
-    /// The Module controller's context.
+    /// The Module controller's context, with the cache of Modules and the queues of both controllers.
     pub module: Arc<module::Context>,
     /// The Version controller's context.
     pub version: Arc<version::Context>,
@@ -47,10 +35,11 @@ impl Router {
     /// Handles a Module that was added, changed or deleted.
     pub(super) fn on_module(&self, module: &ModuleState) {
         let reference = ObjectRef::from_obj(module);
-        let namespace = module.metadata.namespace.as_deref().unwrap_or_default();
-        if is_cached(&self.modules, &reference, module) {
+        let namespace = module.namespace();
+        // The cache no longer holds a deleted object.
+        if self.module.modules.get(&reference).is_some_and(|cached| cached.uid() == module.uid()) {
             let is_shown = |name: &str, uid: &str, version: Option<&str>| {
-                let cached = self.modules.get(&ObjectRef::new(name).within(namespace));
+                let cached = self.module.cached(namespace, name);
                 let cached = cached.as_ref().map(|cached| &cached.metadata);
                 cached.is_some_and(|cached| {
                     cached.uid.as_deref() == Some(uid) && cached.resource_version.as_deref() == version
@@ -60,7 +49,7 @@ impl Router {
             let is_new = self.owners().update(&module.metadata, &module.policy);
             // Its Versions may have been cached before it was.
             if is_new && *self.modules_listed.borrow() {
-                let owned = self.module.versions.owned(module.namespace(), module.uid());
+                let owned = self.module.versions.owned(namespace, module.uid());
                 self.queue_waiting_versions(&owned);
             }
         } else {
@@ -68,12 +57,12 @@ impl Router {
             self.module.queue_modules(namespace, &self.module.addresses.gone(module));
             self.on_module_deleted(module);
         }
-        let _ = self.module_queue.unbounded_send(reference);
+        let _ = self.module.module_queue.unbounded_send(reference);
     }
 
     /// Handles the end of a list of Modules.
     pub(super) fn on_modules_listed(&self) {
-        let modules = self.modules.state();
+        let modules = self.module.modules.state();
         let uids: HashSet<_> = modules.iter().filter_map(|module| module.metadata.uid.clone()).collect();
         self.owners().listed(self.scope.as_deref(), &uids, Instant::now());
         self.queue_waiting_versions(&self.versions.state());
@@ -88,7 +77,7 @@ impl Router {
     pub(super) fn on_version(&self, version: &VersionState) {
         let reference = ObjectRef::from_obj(version);
         // The owner record is updated before the Module is queued, whose reconcile reads it.
-        if is_cached(&self.versions, &reference, version) {
+        if self.versions.get(&reference).is_some_and(|cached| cached.uid() == version.uid()) {
             self.owners().note(version);
             self.module.versions.record(version);
         } else {
@@ -97,18 +86,16 @@ impl Router {
             // Another client may have removed our finalizer, so that no reconcile saw the end of this Version.
             self.version.retries.forget(version.uid());
         }
-        let _ = self.version_queue.unbounded_send(reference);
-        for module in self.concerned_modules(version) {
-            let _ = self.module_queue.unbounded_send(module);
-        }
+        let _ = self.module.version_queue.unbounded_send(reference);
+        self.module.queue_modules(version.namespace(), &self.concerned_modules(version));
     }
 
     /// Handles the end of a list of Versions. Versions may have been deleted while the watch was interrupted, so every
     /// Module is queued.
     pub(super) fn on_versions_listed(&self) {
         self.versions_listed.send_replace(true);
-        for module in self.modules.state() {
-            let _ = self.module_queue.unbounded_send(ObjectRef::from_obj(module.as_ref()));
+        for module in self.module.modules.state() {
+            let _ = self.module.module_queue.unbounded_send(ObjectRef::from_obj(module.as_ref()));
         }
     }
 
@@ -116,16 +103,15 @@ impl Router {
         &self.version.owners
     }
 
-    /// The Modules that a change of this Version concerns: its owner, and those that wait for its name. Of one without an owner,
-    /// that is the Module that it names: another client may just have removed the owner reference.
-    fn concerned_modules(&self, version: &VersionState) -> Vec<ObjectRef<ModuleState>> {
-        let namespace = version.namespace();
-        let mut names = self.module.waiting.for_name(namespace, &version.name_any());
+    /// The names of the Modules that a change of this Version concerns: its owner, and those that wait for its name. If it has no
+    /// owner, the Module that it names instead: another client may just have removed the owner reference.
+    fn concerned_modules(&self, version: &VersionState) -> Vec<String> {
+        let mut names = self.module.waiting.for_name(version.namespace(), version.name());
         match version.controller() {
             Some(owner) => names.extend((owner.kind == "Module").then(|| owner.name.clone())),
             None => names.extend(named_module(version).map(str::to_owned)),
         }
-        names.into_iter().map(|name| ObjectRef::new(&name).within(namespace)).collect()
+        names
     }
 
     /// Queues those of these Versions that may be waiting for the owner record of their Module.
@@ -133,13 +119,13 @@ impl Router {
         for version in versions {
             self.owners().note(version);
             if version.is_terminating() || !version.knows_digest() {
-                let _ = self.version_queue.unbounded_send(ObjectRef::from_obj(version.as_ref()));
+                let _ = self.module.version_queue.unbounded_send(ObjectRef::from_obj(version.as_ref()));
             }
         }
     }
 
-    /// Queues the Modules of terminating Versions: a Module that was reconciled before its deletions were noted has not
-    /// answered them.
+    /// Queues the Modules of terminating Versions: a Module that was reconciled before the deletions were recorded has not answered
+    /// them.
     fn queue_owners_of_terminating_versions(&self) {
         let owner = |version: &Arc<VersionState>| {
             let owner = version.module().filter(|_| version.is_terminating())?;
@@ -147,14 +133,14 @@ impl Router {
         };
         let owners: HashSet<_> = self.versions.state().iter().filter_map(owner).collect();
         for module in owners {
-            let _ = self.module_queue.unbounded_send(module);
+            let _ = self.module.module_queue.unbounded_send(module);
         }
     }
 
     fn on_module_deleted(&self, module: &ModuleState) {
         let (now, namespace) = (Instant::now(), module.namespace());
         for name in self.owners().gone(module, now) {
-            let _ = self.version_queue.unbounded_send(ObjectRef::new(&name).within(namespace));
+            let _ = self.module.version_queue.unbounded_send(ObjectRef::new(&name).within(namespace));
         }
         self.owners().sweep(self.scope.as_deref(), now, || {
             let owner = |version: &Arc<VersionState>| version.module().map(|owner| owner.uid.clone());

@@ -5,18 +5,17 @@
 use std::sync::Arc;
 
 use futures::channel::mpsc;
+use kube::Client;
 use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::{Client, Resource};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::router::{Queue, Router};
+use super::router::Router;
 use crate::api::state::{ModuleState, VersionState};
 use crate::controller::events::Events;
 use crate::controller::object_metrics::ObjectMetrics;
-use crate::controller::runner::{Controller, Latest};
+use crate::controller::runner::Controller;
 use crate::controller::watch::Watcher;
-use crate::controller::work_queue::Action;
 use crate::module;
 use crate::observe::liveness::Liveness;
 use crate::observe::metrics::Metrics;
@@ -56,86 +55,71 @@ pub(super) fn start_scope(
     let (version_queue, version_requests) = mpsc::unbounded();
     let (modules_listed, all_modules) = watch::channel(false);
     let (versions_listed, all_versions) = watch::channel(false);
-    let caches = ((modules.clone(), all_modules.clone()), (versions.clone(), all_versions.clone()));
-    let module = module_context(shared, caches, (module_queue.clone(), version_queue.clone()));
+    let listed = [all_modules, all_versions];
+    let caches = (modules.clone(), versions.clone());
+    let context = shared.module_context(caches, listed.clone(), (module_queue, version_queue));
     let router = Arc::new(Router {
         scope: namespace.map(str::to_owned),
-        modules: modules.clone(),
         versions: versions.clone(),
-        module_queue,
-        version_queue,
         modules_listed,
         versions_listed,
-        module: Arc::clone(&module),
+        module: Arc::clone(&context),
         version: Arc::clone(&shared.version),
     });
     let watcher =
         Watcher { client: &shared.watch_client, namespace, liveness: &shared.liveness, stop: &shared.stop };
-    let [on_modules, on_versions] = [Arc::clone(&router), Arc::clone(&router)];
-    let [on_modules_listed, on_versions_listed] = [Arc::clone(&router), router];
     tasks.spawn(watcher.run(
         (modules.clone(), module_writer),
         MODULES_PER_PAGE,
-        move |module| on_modules.on_module(module),
-        move || on_modules_listed.on_modules_listed(),
+        Arc::clone(&router),
+        Router::on_module,
+        Router::on_modules_listed,
     ));
     tasks.spawn(watcher.run(
         (versions.clone(), version_writer),
         VERSIONS_PER_PAGE,
-        move |version| on_versions.on_version(version),
-        move || on_versions_listed.on_versions_listed(),
+        router,
+        Router::on_version,
+        Router::on_versions_listed,
     ));
-    let reconcile = |module, _, context| module::reconcile(module, context);
-    tasks.spawn(shared.controller("module", reconcile, module, modules, module_requests));
-    let version = Arc::clone(&shared.version);
-    tasks.spawn(shared.controller("version", version::reconcile, version, versions, version_requests));
-    [all_modules, all_versions]
+    let (part, stop) = (shared.liveness.part("the module controller"), shared.stop.clone());
+    let controller = Controller { name: "module", context, cache: modules, requests: module_requests, stop };
+    tasks.spawn(controller.run(part, |module, _, context| module::reconcile(module, context)));
+    let (part, stop) = (shared.liveness.part("the version controller"), shared.stop.clone());
+    let context = Arc::clone(&shared.version);
+    let controller =
+        Controller { name: "version", context, cache: versions, requests: version_requests, stop };
+    tasks.spawn(controller.run(part, version::reconcile));
+    listed
 }
 
-/// A cache, and whether it has held every object once.
-type Cache<K> = (Store<K>, watch::Receiver<bool>);
-
-fn module_context(
-    shared: &Shared,
-    ((modules, modules_listed), (versions, versions_listed)): (Cache<ModuleState>, Cache<VersionState>),
-    (module_queue, version_queue): (Queue<ModuleState>, Queue<VersionState>),
-) -> Arc<module::Context> {
-    Arc::new(module::Context {
-        client: shared.client.clone(),
-        versions: module::Versions::new(versions),
-        versions_listed,
-        modules,
-        modules_listed,
-        addresses: module::Addresses::default(),
-        permits: module::Permits::default(),
-        retries: module::Retries::default(),
-        waiting: module::WaitingModules::default(),
-        owners: shared.version.owners.clone(),
-        finalizer_pace: Arc::clone(&shared.pace),
-        module_queue,
-        version_queue,
-        events: shared.events.clone(),
-        metrics: Arc::clone(&shared.metrics),
-    })
-}
+/// A queue of objects to reconcile.
+type Queue<K> = mpsc::UnboundedSender<ObjectRef<K>>;
 
 impl Shared {
-    /// A controller that reconciles the objects of a queue until the operator stops.
-    fn controller<K, C, F>(
+    fn module_context(
         &self,
-        name: &'static str,
-        reconcile: impl Fn(Arc<K>, Latest<K>, Arc<C>) -> F + Send + 'static,
-        context: Arc<C>,
-        cache: Store<K>,
-        requests: mpsc::UnboundedReceiver<ObjectRef<K>>,
-    ) -> impl Future<Output = &'static str> + Send + 'static
-    where
-        K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-        C: Send + Sync + 'static,
-        F: Future<Output = Action> + Send + 'static,
-    {
-        let controller = Controller { name, context, cache, requests, stop: self.stop.clone() };
-        controller.run(self.liveness.part(&format!("the {name} controller")), reconcile)
+        (modules, versions): (Store<ModuleState>, Store<VersionState>),
+        [modules_listed, versions_listed]: [watch::Receiver<bool>; 2],
+        (module_queue, version_queue): (Queue<ModuleState>, Queue<VersionState>),
+    ) -> Arc<module::Context> {
+        Arc::new(module::Context {
+            client: self.client.clone(),
+            versions: module::Versions::new(versions),
+            versions_listed,
+            modules,
+            modules_listed,
+            addresses: module::Addresses::default(),
+            permits: module::Permits::default(),
+            retries: module::Retries::default(),
+            waiting: module::WaitingModules::default(),
+            owners: self.version.owners.clone(),
+            finalizer_pace: Arc::clone(&self.pace),
+            module_queue,
+            version_queue,
+            events: self.events.clone(),
+            metrics: Arc::clone(&self.metrics),
+        })
     }
 }
 

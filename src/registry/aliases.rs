@@ -82,10 +82,7 @@ impl Aliases {
 
     /// The address with the namespace's own name.
     pub fn canonical(&self, address: Address) -> Address {
-        match self.0.get(&address.namespace) {
-            Some(namespace) => Address { namespace: namespace.clone(), ..address },
-            None => address,
-        }
+        Address { namespace: self.canonical_namespace(&address.namespace).to_owned(), ..address }
     }
 
     /// The second names of a namespace.

@@ -1,4 +1,4 @@
-//! The client that sends a request, as its headers say: for counts and the access log.
+//! The client of a request according to its headers, for counts and the access log.
 
 use http::HeaderMap;
 use http::header::USER_AGENT;
@@ -20,20 +20,15 @@ impl ClientInfo {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let agent = text(USER_AGENT.as_str());
-        let product = |name: &str| {
-            agent.split(' ').find_map(|part| part.strip_prefix(name)?.strip_prefix('/').map(str::to_owned))
+        let product =
+            |name: &str| agent.split(' ').find_map(|part| part.strip_prefix(name)?.strip_prefix('/'));
+        let stated = text("x-terraform-version");
+        let (name, version) = match (product("OpenTofu"), product("Terraform")) {
+            (Some(version), _) => ("opentofu", version),
+            (None, Some(version)) => ("terraform", if stated.is_empty() { version } else { stated }),
+            (None, None) => ("other", agent),
         };
-        let stated = loggable(text("x-terraform-version"));
-        if let Some(version) = product("OpenTofu") {
-            return Self { name: "opentofu", version: loggable(&version) };
-        }
-        match product("Terraform") {
-            Some(version) => {
-                let version = if stated.is_empty() { loggable(&version) } else { stated };
-                Self { name: "terraform", version }
-            }
-            None => Self { name: "other", version: loggable(agent) },
-        }
+        Self { name, version: loggable(version) }
     }
 }
 

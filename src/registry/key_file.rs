@@ -1,6 +1,7 @@
 //! The keys of archive links, from `--link-key-file`, read again while the registry runs.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,22 +15,15 @@ pub const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why `--link-key-file` cannot be used.
 #[derive(Debug, Error)]
-#[error("--link-key-file {path}: {problem}")]
-pub struct KeyFileError {
-    path: PathBuf,
-    problem: Problem,
-}
-
-#[derive(Debug, Error)]
-enum Problem {
-    #[error("cannot be read: {0}")]
-    File(#[from] std::io::Error),
-    #[error(transparent)]
-    Keys(#[from] InvalidKeys),
+pub enum KeyFileError {
+    #[error("--link-key-file {path}: cannot be read: {error}")]
+    File { path: PathBuf, error: io::Error },
+    #[error("--link-key-file {path}: {error}")]
+    Keys { path: PathBuf, error: InvalidKeys },
 }
 
 /// The current keys.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CurrentKeys {
     keys: Arc<ArcSwap<LinkKeys>>,
     path: Option<PathBuf>,
@@ -48,7 +42,6 @@ impl CurrentKeys {
         Ok(Self { keys: Arc::new(ArcSwap::from_pointee(keys)), path })
     }
 
-    /// The keys as they are now.
     pub fn load(&self) -> Arc<LinkKeys> {
         self.keys.load_full()
     }
@@ -80,10 +73,9 @@ pub(super) fn is_news(problem: Option<String>, reported: &mut Option<String>) ->
     is_news
 }
 
-fn read(path: &std::path::Path) -> Result<LinkKeys, KeyFileError> {
-    let wrong = |problem| KeyFileError { path: path.to_owned(), problem };
-    let text = std::fs::read(path).map_err(|error| wrong(error.into()))?;
-    LinkKeys::parse(&text).map_err(|error| wrong(error.into()))
+fn read(path: &Path) -> Result<LinkKeys, KeyFileError> {
+    let text = std::fs::read(path).map_err(|error| KeyFileError::File { path: path.into(), error })?;
+    LinkKeys::parse(&text).map_err(|error| KeyFileError::Keys { path: path.into(), error })
 }
 
 #[cfg(test)]
@@ -143,7 +135,7 @@ mod tests {
     fn a_file_that_cannot_be_used_is_named_at_the_start() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        let refused = || CurrentKeys::new(Some(path.clone())).unwrap_err().to_string();
+        let refused = || CurrentKeys::new(Some(path.clone())).err().unwrap().to_string();
         assert!(
             refused().starts_with(&format!("--link-key-file {}: cannot be read", path.display())),
             "{}",

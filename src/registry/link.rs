@@ -4,6 +4,8 @@
 //! A link is base64url without padding of its expiry (Unix seconds, 4 bytes, big-endian) and the first 16 bytes of an
 //! HMAC-SHA-256 over what it permits.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use base64::Engine as _;
@@ -123,10 +125,9 @@ impl LinkKeys {
     }
 }
 
-impl std::fmt::Debug for LinkKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkKeys").field("previous", &self.previous.is_some()).finish_non_exhaustive()
-    }
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// Whether a link has the form and an expiry of those that replicas make, whose clocks may be ahead.

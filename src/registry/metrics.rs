@@ -11,23 +11,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindAndOutcome {
-    kind: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
-    kind: &'static str,
-}
-
 use crate::domain::{Address, Mutex};
 
 /// Maximum number of Modules whose downloads are counted apart.
 const MODULES: usize = 500;
 
-/// Kinds of errors of S3. Each is counted from 0 on: the increase to the first error is one that alerts see.
+/// Kinds of errors of S3. Each counter starts at 0, so that alerts see the increase to the first error.
 const S3_ERRORS: [&str; 9] =
     ["credentials", "cut", "denied", "differs", "missing", "network", "other", "throttled", "unavailable"];
 
@@ -61,25 +50,13 @@ impl Endpoint {
     }
 }
 
+/// Labels with fixed values.
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EndpointAndCode {
     endpoint: &'static str,
     code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfEndpoint {
-    endpoint: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfClient {
-    client: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfState {
-    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -90,21 +67,21 @@ struct OfModule {
 }
 
 /// All metrics of the registry. A clone counts into the same metrics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RegistryMetrics {
     requests: Family<EndpointAndCode, Counter>,
-    durations: Family<OfEndpoint, Histogram>,
-    downloads: Family<OfClient, Counter>,
+    durations: Durations,
+    downloads: Family<Labels<1>, Counter>,
     module_downloads: Family<OfModule, Counter>,
     counted: Arc<Mutex<BTreeSet<Address>>>,
-    modules: Family<OfState, Gauge>,
+    modules: Family<Labels<1>, Gauge>,
     watch_age: Gauge,
     ready: Gauge,
     /// Panics, each of which is a defect.
     pub panics: Counter,
-    auth: Family<KindAndOutcome, Counter>,
-    reviews: Family<KindAndOutcome, Counter>,
-    s3_errors: Family<Kind, Counter>,
+    auth: Family<Labels<2>, Counter>,
+    reviews: Family<Labels<2>, Counter>,
+    s3_errors: Family<Labels<1>, Counter>,
     /// Archives that are being streamed.
     pub streams: Gauge,
     /// Maximum number of archives that are streamed at once.
@@ -115,29 +92,14 @@ pub struct RegistryMetrics {
     pub tls_not_after: Gauge,
 }
 
-impl Default for RegistryMetrics {
+/// Durations of requests, in seconds.
+#[derive(Clone, Debug)]
+struct Durations(Family<Labels<1>, Histogram>);
+
+impl Default for Durations {
     fn default() -> Self {
-        Self {
-            requests: Family::default(),
-            // From a quarter of a millisecond to four seconds.
-            durations: Family::new_with_constructor(|| {
-                Histogram::new(exponential_buckets(0.000_25, 2.0, 15))
-            }),
-            downloads: Family::default(),
-            module_downloads: Family::default(),
-            counted: Arc::default(),
-            modules: Family::default(),
-            watch_age: Gauge::default(),
-            ready: Gauge::default(),
-            panics: Counter::default(),
-            auth: Family::default(),
-            reviews: Family::default(),
-            s3_errors: Family::default(),
-            streams: Gauge::default(),
-            max_streams: Gauge::default(),
-            stream_bytes: Counter::default(),
-            tls_not_after: Gauge::default(),
-        }
+        // From a quarter of a millisecond to four seconds.
+        Self(Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 15))))
     }
 }
 
@@ -146,15 +108,15 @@ impl RegistryMetrics {
     pub fn answered(&self, endpoint: Endpoint, code: u16, duration: Duration) {
         let endpoint = endpoint.as_str();
         self.requests.get_or_create(&EndpointAndCode { endpoint, code }).inc();
-        self.durations.get_or_create(&OfEndpoint { endpoint }).observe(duration.as_secs_f64());
+        self.durations.0.get_or_create(&[("endpoint", endpoint)]).observe(duration.as_secs_f64());
     }
 
     /// Counts a download by client.
     pub fn downloaded(&self, client: &'static str) {
-        self.downloads.get_or_create(&OfClient { client }).inc();
+        self.downloads.get_or_create(&[("client", client)]).inc();
     }
 
-    /// Counts a download of a served module, unless too many others are counted already.
+    /// Counts a download of a served module, unless too many other modules are counted already.
     pub fn module_downloaded(&self, address: &Address) {
         let mut counted = self.counted.lock();
         if !counted.contains(address) {
@@ -166,7 +128,7 @@ impl RegistryMetrics {
         self.module_downloads.get_or_create(&OfModule::of(address)).inc();
     }
 
-    /// Sets what is measured at each scrape, and forgets the counts of modules that are no longer served.
+    /// Sets what is measured at each scrape, and removes the counts of modules that are no longer served.
     pub fn sample(
         &self,
         states: &BTreeMap<&'static str, i64>,
@@ -175,7 +137,7 @@ impl RegistryMetrics {
         is_served: impl Fn(&Address) -> bool,
     ) {
         for (state, count) in states {
-            self.modules.get_or_create(&OfState { state }).set(*count);
+            self.modules.get_or_create(&[("state", *state)]).set(*count);
         }
         self.ready.set(is_ready.into());
         self.watch_age.set(i64::try_from(watch_age.as_secs()).unwrap_or(i64::MAX));
@@ -193,7 +155,7 @@ impl RegistryMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("requests", "Answered requests, by endpoint and status", self.requests.clone());
         let help = "Time until an answer begins, by endpoint";
-        registry.register_with_unit("request", help, Unit::Seconds, self.durations.clone());
+        registry.register_with_unit("request", help, Unit::Seconds, self.durations.0.clone());
         registry.register("downloads", "Located archives, by client", self.downloads.clone());
         let help = "Located archives, by module; of at most 500 modules";
         registry.register("module_downloads", help, self.module_downloads.clone());
@@ -213,7 +175,7 @@ impl RegistryMetrics {
         let help = "Bytes of archives that were streamed";
         registry.register_with_unit("stream", help, Unit::Bytes, self.stream_bytes.clone());
         for kind in S3_ERRORS {
-            drop(self.s3_errors.get_or_create(&Kind { kind }));
+            drop(self.s3_errors.get_or_create(&[("kind", kind)]));
         }
         let help = "Archives that could not be read from S3 as recorded, by kind";
         registry.register("s3_errors", help, self.s3_errors.clone());
@@ -223,17 +185,17 @@ impl RegistryMetrics {
 
     /// Counts a request whose sender was identified or refused.
     pub fn identified(&self, kind: &'static str, outcome: &'static str) {
-        self.auth.get_or_create(&KindAndOutcome { kind, outcome }).inc();
+        self.auth.get_or_create(&[("kind", kind), ("outcome", outcome)]).inc();
     }
 
     /// Counts an archive that could not be read from S3 as recorded.
     pub fn s3_error(&self, kind: &'static str) {
-        self.s3_errors.get_or_create(&Kind { kind }).inc();
+        self.s3_errors.get_or_create(&[("kind", kind)]).inc();
     }
 
     /// Counts a review by the API server.
     pub fn reviewed(&self, kind: &'static str, outcome: &'static str) {
-        self.reviews.get_or_create(&KindAndOutcome { kind, outcome }).inc();
+        self.reviews.get_or_create(&[("kind", kind), ("outcome", outcome)]).inc();
     }
 }
 

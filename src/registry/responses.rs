@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::auth::Denied;
 use super::http::Body;
-use super::http::answer::{answer, bearer, closing, error, may_retry, set};
+use super::http::answer::{answer, closing, error, set, with_remedy};
 
 const X_TERRAFORM_GET: HeaderName = HeaderName::from_static("x-terraform-get");
 
@@ -20,7 +20,7 @@ pub(super) fn discovery(document: Option<Bytes>) -> Response<Body> {
     answer
 }
 
-/// The location of an archive: the only answer that all versions of both clients take.
+/// The location of an archive, in the only form that all versions of both clients accept.
 pub(super) fn located(location: &str) -> Response<Body> {
     let Ok(mut value) = HeaderValue::from_str(location) else { return version_not_found() };
     value.set_sensitive(true);
@@ -77,10 +77,6 @@ pub(super) fn denied(denied: Denied) -> Response<Body> {
             .to_owned(),
         _ => format!("{phrase}\n"),
     };
-    let answer = may_retry(error(denied.status(), phrase, sentence), denied.retry_after());
-    match denied {
-        Denied::Malformed(_) => closing(answer),
-        Denied::Unauthenticated(_) => bearer(answer),
-        _ => answer,
-    }
+    let answer = with_remedy(error(denied.status(), phrase, sentence), denied.retry_after());
+    if matches!(denied, Denied::Malformed(_)) { closing(answer) } else { answer }
 }

@@ -1,39 +1,53 @@
 //! The composition root of the registry: creates clients, watches, access control and listeners, and shuts them down.
 
-mod error;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use url::quirks::domain_to_unicode;
 
-pub use self::error::ServeError;
 use crate::cli::Serve;
 use crate::domain::Mutex;
 use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
+use crate::observe::metrics::render;
 use crate::observe::{process, telemetry};
 use crate::registry::aliases::{Aliases, InvalidAlias};
 use crate::registry::archive::Downloads;
-use crate::registry::auth::{Access, AccessSettings, own_token};
+use crate::registry::auth::{Access, AccessError, AccessSettings, own_token};
 use crate::registry::docs::Library;
 use crate::registry::handler::Service;
-use crate::registry::http::{Limits, Stopper, Tls, TrustedProxies, serve, tls};
+use crate::registry::http::{Limits, Stopper, Tls, TlsError, TrustedProxies, serve, tls};
 use crate::registry::index::watch::{self, Health};
 use crate::registry::index::{Fold, Index};
-use crate::registry::key_file::{self, CurrentKeys};
+use crate::registry::key_file::{self, CurrentKeys, KeyFileError};
 use crate::registry::metrics::RegistryMetrics;
 use crate::registry::page::{Pages, Unsent};
-use crate::registry::session::{Login, Sessions};
+use crate::registry::session::{Login, LoginError, Sessions};
 use crate::startup::{
     StartupError, ca_certificates, connect, ended, listen, signalled, storage_rules, workdir,
 };
 use crate::storage::Storage;
+
+/// Why the registry cannot start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Startup(#[from] StartupError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    #[error(transparent)]
+    Alias(#[from] InvalidAlias),
+    #[error(transparent)]
+    LinkKeys(#[from] KeyFileError),
+    #[error("--tls-cert-file, --tls-key-file: {0}")]
+    Tls(#[from] TlsError),
+}
 
 /// What a service is made of.
 struct Parts {
@@ -48,7 +62,7 @@ struct Parts {
 
 /// Runs the registry until a signal.
 #[expect(clippy::too_many_lines, reason = "the steps of a start and a shutdown, in their order")]
-pub async fn run(flags: Serve) -> Result<(), ServeError> {
+pub async fn run(flags: &Serve) -> Result<(), ServeError> {
     let listener = listen("--listen", flags.listen)?;
     let admin_listener = listen("--admin-listen", flags.admin_listen)?;
     let mut signal = std::pin::pin!(signalled()?);
@@ -57,7 +71,7 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     metrics.max_streams.set(flags.max_streams.into());
     let aliases = Aliases::new(&flags.namespace_alias, &flags.namespaces)?;
     let keys = CurrentKeys::new(flags.link_key_file.clone())?;
-    let tls = load_tls(&flags)?;
+    let tls = load_tls(flags)?;
     let spool = workdir(flags.spool_dir.as_deref())?;
     let mut tasks = JoinSet::new();
     let liveness = Liveness::default();
@@ -65,9 +79,9 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
     let ca_pem = ca_certificates(flags.ca_file.as_deref())?;
     let storage = Storage::for_signed_urls(ca_pem.as_deref()).await.map_err(StartupError::from)?;
     let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint, &storage)?;
-    let settings = access_settings(&flags, ca_pem, &config);
+    let settings = access_settings(flags, ca_pem, &config);
     let access = Access::start(&settings, client, metrics.clone())?;
-    let sessions = sessions(&flags, &keys, &access, settings.ca_pem.as_deref())?;
+    let sessions = sessions(flags, &keys, &access, settings.ca_pem.as_deref())?;
     let fold = Fold::new(rules, aliases.clone());
     let (index, health) = watch::start(&watch_client, &flags.namespaces, fold, &liveness, &mut tasks);
     let admin = Admin {
@@ -76,7 +90,7 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
         ready: health.ready(),
     };
     tokio::spawn(admin::serve(admin_listener, admin, std::future::pending()));
-    warn_of_defaults(&flags);
+    warn_of_defaults(flags);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
 
     tokio::select! {
@@ -88,7 +102,7 @@ pub async fn run(flags: Serve) -> Result<(), ServeError> {
         return Err(InvalidAlias::Shadows(alias).into());
     }
     let parts = Parts { storage, access, sessions, index, aliases, keys: keys.clone(), metrics };
-    let service = Arc::new(service(&flags, parts, spool.path()));
+    let service = Arc::new(service(flags, parts, spool.path()));
     tokio::spawn(keys.watch(key_file::INTERVAL));
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(tls::INTERVAL));
@@ -130,12 +144,12 @@ fn access_settings(flags: &Serve, ca_pem: Option<Vec<u8>>, config: &kube::Config
     }
 }
 
-/// `--audience`, or its default. An empty one, as a template writes it that has no value, is none.
+/// `--audience`, or its default. An empty value, which a template without a value writes, counts as none.
 fn audience(flags: &Serve) -> Option<String> {
     flags.audience.clone().filter(|audience| !audience.is_empty()).or_else(|| flags.host())
 }
 
-/// `HOST[:PORT]` of `--url` as modules are installed from it: the clients refuse the ASCII form of other letters.
+/// `HOST[:PORT]` of `--url` for the source addresses of modules: clients reject the ASCII form of an international name.
 fn source_host(flags: &Serve) -> Option<String> {
     let (host, ascii) = (flags.host()?, flags.url.as_ref()?.host_str()?);
     // Empty for an IP address.
@@ -212,9 +226,7 @@ fn scraper(
         if let Some(time) = tls.as_ref().and_then(|tls| tls.not_after()) {
             metrics.tls_not_after.set(time.as_second());
         }
-        let mut text = String::new();
-        let registry = registry.lock();
-        encode(&mut text, &registry).map(|()| text)
+        render(&registry.lock())
     })
 }
 

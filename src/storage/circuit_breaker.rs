@@ -2,8 +2,8 @@
 //!
 //! A request to an unreachable store blocks its caller for many seconds, and with it the permit that others wait for. While a
 //! store does not answer, one request at a time tests whether it is back (half-open), and if that takes long, another one. All
-//! others fail at once with the last error. Where all failed requests were for one object, that object alone may hang: others
-//! are still read.
+//! others fail at once with the last error. If all failed requests were for one object, other objects are still read: that
+//! object alone may hang.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -53,23 +53,19 @@ impl CircuitBreakers {
     ) -> Result<RequestPermit<'_>, Cause> {
         let endpoint = canonical_endpoint(location.endpoint.as_deref(), &location.region);
         let store = (endpoint, location.bucket.clone());
-        let tests_since = self.with(|open| {
-            let Some(open) = open.get_mut(&store) else { return Ok(None) };
-            // Reads only: other requests hold a permit that requests to other stores wait for.
-            if operation == Operation::Get && open.key.as_ref().is_some_and(|key| *key != location.key) {
-                return Ok(None);
-            }
+        // Reads only: other requests hold a permit that requests to other stores wait for.
+        let hangs_alone = |open: &Open| {
+            operation == Operation::Get && open.key.as_ref().is_some_and(|key| *key != location.key)
+        };
+        let mut tests_since = None;
+        if let Some(open) = self.0.lock().get_mut(&store).filter(|open| !hangs_alone(open)) {
             if open.tested_since.is_some_and(|since| now.duration_since(since) < TEST) {
                 return Err(Cause::Network { detail: open.detail.clone() });
             }
-            open.tested_since = Some(now);
-            Ok(open.tested_since)
-        })?;
+            tests_since = Some(now);
+            open.tested_since = tests_since;
+        }
         Ok(RequestPermit { breakers: self, store, key: location.key.clone(), tests_since })
-    }
-
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<Store, Open>) -> T) -> T {
-        change(&mut self.0.lock())
     }
 }
 
@@ -77,7 +73,8 @@ impl RequestPermit<'_> {
     /// Records the result of the request, and how long it took.
     pub(super) fn record<T>(self, result: &Result<T, Cause>, took: Duration) {
         let slow = took >= SLOW_FAILURE;
-        self.breakers.with(|all| match (result, all.get_mut(&self.store)) {
+        let mut all = self.breakers.0.lock();
+        match (result, all.get_mut(&self.store)) {
             (Err(Cause::Network { detail }), Some(open)) => {
                 // A test by another request continues.
                 open.detail.clone_from(detail);
@@ -92,21 +89,18 @@ impl RequestPermit<'_> {
             // Nothing was sent.
             (Err(Cause::File { .. }), _) => {}
             _ => drop(all.remove(&self.store)),
-        });
+        }
     }
 }
 
 impl Drop for RequestPermit<'_> {
     fn drop(&mut self) {
         // A request that failed or was cancelled leaves the test to the next one.
-        if self.tests_since.is_some() {
-            self.breakers.with(|open| {
-                if let Some(open) =
-                    open.get_mut(&self.store).filter(|open| open.tested_since == self.tests_since)
-                {
-                    open.tested_since = None;
-                }
-            });
+        if self.tests_since.is_some()
+            && let Some(open) = self.breakers.0.lock().get_mut(&self.store)
+            && open.tested_since == self.tests_since
+        {
+            open.tested_since = None;
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Errors of storage: causes for callers, and messages for users (what failed, on which object, what to do).
 
-use std::fmt;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -9,7 +8,7 @@ use crate::domain::ObjectLocation;
 
 /// A failed request to S3.
 #[derive(Debug, Error)]
-#[error("cannot {} {place}: {}", .operation.verb(), Explained(*.operation, .place, .cause))]
+#[error("cannot {} {place}: {}", .operation.verb(), explained(*.operation, .place, .cause))]
 pub struct StorageError {
     pub operation: Operation,
     /// Boxed to keep results small.
@@ -39,38 +38,24 @@ pub enum Cause {
     InvalidBucket,
     /// The region or the endpoint is invalid: no request was sent.
     InvalidAddress(&'static str),
-    /// 403. For HEAD, also a missing object if `s3:ListBucket` is not granted, and wrong keys.
-    AccessDenied {
-        /// S3's message, which often names the identity; empty for HEAD.
-        detail: String,
-    },
-    /// The bucket is in another region.
-    WrongRegion {
-        /// The right one, if S3 names it.
-        right: Option<String>,
-    },
+    /// The answer 403. For HEAD, also a missing object if `s3:ListBucket` is not granted, and wrong keys. S3's message often names the
+    /// identity; for HEAD it is empty.
+    AccessDenied { detail: String },
+    /// The bucket is in another region: `right`, if S3 names it.
+    WrongRegion { right: Option<String> },
     /// No provider of the credential chain has credentials. May be transient: the instance's provider may be slow to start.
     CredentialsMissing,
     /// A provider of the credential chain failed, such as STS for a pod's identity. May be transient.
     CredentialsUnavailable { detail: String },
-    /// S3 rejects the credentials, the signature or this machine's clock.
-    CredentialsInvalid {
-        /// S3's code, such as `ExpiredToken`.
-        code: String,
-    },
-    /// Too many requests. Transient.
-    SlowDown {
-        /// The delay that S3 requests, at most an hour.
-        retry_after: Option<Duration>,
-    },
+    /// S3 rejects the credentials, the signature or this machine's clock, with a code such as `ExpiredToken`.
+    CredentialsInvalid { code: String },
+    /// Too many requests. S3 requests a delay of at most an hour. Transient.
+    SlowDown { retry_after: Option<Duration> },
     /// S3 received other content than announced and stored nothing. Transient, unless the disk or a proxy is faulty.
     ChecksumMismatch,
-    /// After a PUT that succeeded, S3 shows another object or none. Transient, unless repeated.
-    StoredDifferently {
-        what: &'static str,
-        /// Whether it happened several times in a row below the same prefix.
-        repeated: bool,
-    },
+    /// After a PUT that succeeded, S3 shows another object or none. Transient, unless `repeated`: several times in a row below
+    /// the same prefix.
+    StoredDifferently { what: &'static str, repeated: bool },
     /// The encryption key cannot be used.
     Kms { detail: String },
     /// The file exceeds the limit of one PUT (5 GiB), or of the store.
@@ -83,12 +68,8 @@ pub enum Cause {
     Network { detail: String },
     /// The file to store cannot be read, or has another length than announced. Transient.
     File { detail: String },
-    Other {
-        /// `None` without an answer.
-        status: Option<u16>,
-        code: Option<String>,
-        detail: String,
-    },
+    /// Anything else. Without an answer, there is no status.
+    Other { status: Option<u16>, code: Option<String>, detail: String },
 }
 
 impl Operation {
@@ -110,131 +91,106 @@ impl Operation {
     }
 }
 
-/// The message of a cause: what it is, and what to do.
-struct Explained<'a>(Operation, &'a ObjectLocation, &'a Cause);
+const NO_CREDENTIALS: &str = "no AWS credentials found; give the operator an identity (IRSA, pod identity, \
+    instance profile) or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+const LIST_BUCKET: &str =
+    ", and s3:ListBucket on the bucket, without which S3 answers so for a missing object too";
 
-impl fmt::Display for Explained<'_> {
-    #[expect(clippy::too_many_lines, reason = "a sentence for each cause")]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(operation, place, cause) = self;
-        let (bucket, region) = (&place.bucket, &place.region);
-        match cause {
-            Cause::BucketMissing => {
-                write!(f, "bucket {bucket} does not exist; create it, or correct its name, region or endpoint")?;
-                path_style(f, place)
-            }
-            Cause::InvalidBucket => {
-                write!(
-                    f,
-                    "{bucket:?} is no bucket name; write 3 to 63 lower-case letters, digits, dots and hyphens"
-                )?;
-                path_style(f, place)
-            }
-            Cause::InvalidAddress(problem) => f.write_str(problem),
-            Cause::AccessDenied { detail } => access_denied(f, *operation, detail),
-            Cause::WrongRegion { right: Some(right) } => {
-                write!(f, "bucket {bucket} is in region {right}, not in {region}; correct the region")
-            }
-            Cause::WrongRegion { right: None } => {
-                write!(f, "bucket {bucket} is not in region {region}; correct the region, or the endpoint")
-            }
-            Cause::CredentialsMissing => f.write_str(
-                "no AWS credentials found; give the operator an identity (IRSA, pod identity, instance profile) or \
-                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-            ),
-            Cause::CredentialsUnavailable { detail } => {
-                write!(f, "AWS credentials could not be loaded: {detail}; check the operator's role and its trust policy")
-            }
-            Cause::CredentialsInvalid { code } => write!(
-                f,
-                "S3 refused the operator's credentials ({code}); check the keys, their expiry and this machine's clock"
-            ),
-            Cause::SlowDown { .. } => f.write_str("S3 asks for fewer requests; this is retried later"),
-            Cause::ChecksumMismatch => {
-                f.write_str("what arrived does not have the announced SHA-256, so S3 stored nothing; this is retried")
-            }
-            Cause::StoredDifferently { what, repeated } => stored_differently(f, what, *repeated),
-            Cause::Kms { detail } => write!(
-                f,
-                "the encryption key cannot be used: {detail}; check that the key is enabled and that the operator's \
-                 role has kms:GenerateDataKey and kms:Decrypt on it"
-            ),
-            Cause::EntityTooLarge => f.write_str("the archive is larger than one PUT may be (5 GiB, or the store's limit)"),
-            Cause::Conflict => f.write_str("another write to the same key was under way; this is retried"),
-            Cause::Unavailable { status, detail } => {
-                write!(f, "S3 has a fault of its own (HTTP {status}{}); this is retried", Aside(", ", detail))
-            }
-            Cause::Network { detail } => {
-                write!(f, "no answer from S3: {detail}; check endpoint, region, proxy and CA file")?;
-                path_style(f, place)
-            }
-            Cause::File { detail } => write!(f, "the spooled archive cannot be read: {detail}; it is fetched again"),
-            Cause::Other { status, code, detail } => other(f, *operation, *status, code.as_deref(), detail),
+/// The message of a cause: what it is, and what to do.
+fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> String {
+    let (bucket, region, path_style) = (&place.bucket, &place.region, path_style(place));
+    match cause {
+        Cause::BucketMissing => format!(
+            "bucket {bucket} does not exist; create it, or correct its name, region or endpoint{path_style}"
+        ),
+        Cause::InvalidBucket => format!(
+            "{bucket:?} is no bucket name; write 3 to 63 lower-case letters, digits, dots and hyphens{path_style}"
+        ),
+        Cause::InvalidAddress(problem) => (*problem).to_owned(),
+        Cause::AccessDenied { detail } => access_denied(operation, detail),
+        Cause::WrongRegion { right: Some(right) } => {
+            format!("bucket {bucket} is in region {right}, not in {region}; correct the region")
+        }
+        Cause::WrongRegion { right: None } => {
+            format!("bucket {bucket} is not in region {region}; correct the region, or the endpoint")
+        }
+        Cause::CredentialsMissing => NO_CREDENTIALS.to_owned(),
+        Cause::CredentialsUnavailable { detail } => format!(
+            "AWS credentials could not be loaded: {detail}; check the operator's role and its trust policy"
+        ),
+        Cause::CredentialsInvalid { code } => format!(
+            "S3 refused the operator's credentials ({code}); check the keys, their expiry and this machine's clock"
+        ),
+        Cause::SlowDown { .. } => "S3 asks for fewer requests; this is retried later".to_owned(),
+        Cause::ChecksumMismatch => String::from(
+            "what arrived does not have the announced SHA-256, so S3 stored nothing; this is retried",
+        ),
+        Cause::StoredDifferently { what, repeated } => stored_differently(what, *repeated),
+        Cause::Kms { detail } => format!(
+            "the encryption key cannot be used: {detail}; check that the key is enabled and that the operator's \
+             role has kms:GenerateDataKey and kms:Decrypt on it"
+        ),
+        Cause::EntityTooLarge => {
+            "the archive is larger than one PUT may be (5 GiB, or the store's limit)".to_owned()
+        }
+        Cause::Conflict => "another write to the same key was under way; this is retried".to_owned(),
+        Cause::Unavailable { status, detail } => {
+            format!("S3 has a fault of its own (HTTP {status}{}); this is retried", aside(", ", detail))
+        }
+        Cause::Network { detail } => {
+            format!("no answer from S3: {detail}; check endpoint, region, proxy and CA file{path_style}")
+        }
+        Cause::File { detail } => {
+            format!("the spooled archive cannot be read: {detail}; it is fetched again")
+        }
+        Cause::Other { status: None, detail, .. } => format!("the request could not be made: {detail}"),
+        Cause::Other { status: Some(status), code, detail } => {
+            other(operation, *status, code.as_deref(), detail)
         }
     }
 }
 
 /// Most stores other than AWS need the bucket in the path. `BUCKET.HOST` has no DNS name there, or the store takes the first
 /// segment of the key for the bucket.
-fn path_style(f: &mut fmt::Formatter<'_>, place: &ObjectLocation) -> fmt::Result {
-    if place.endpoint.is_some() && !place.path_style() {
-        f.write_str(", or set forcePathStyle: true")?;
-    }
-    Ok(())
+fn path_style(place: &ObjectLocation) -> &'static str {
+    let advised = place.endpoint.is_some() && !place.path_style();
+    if advised { ", or set forcePathStyle: true" } else { "" }
 }
 
-fn stored_differently(f: &mut fmt::Formatter<'_>, what: &str, repeated: bool) -> fmt::Result {
-    write!(f, "after storing it, S3 reports {what}; ")?;
-    f.write_str(if repeated {
+fn stored_differently(what: &str, repeated: bool) -> String {
+    let advice = if repeated {
         "this happened several times in a row: check which proxy or gateway is in front of the store, and what else writes there"
     } else {
         "this is retried"
-    })
+    };
+    format!("after storing it, S3 reports {what}; {advice}")
 }
 
-fn access_denied(f: &mut fmt::Formatter<'_>, operation: Operation, detail: &str) -> fmt::Result {
-    let whose = if operation == Operation::Get { "registry" } else { "operator" };
-    write!(f, "access denied{}; the {whose}'s role needs {}", Aside(": ", detail), operation.permission())?;
-    if operation == Operation::Get {
-        f.write_str(
-            ", and s3:ListBucket on the bucket, without which S3 answers so for a missing object too",
-        )?;
-    }
-    if operation == Operation::Head {
-        f.write_str(
-            ", and s3:ListBucket on the bucket, without which S3 answers so for a missing object too; wrong keys and \
-             a missing kms:Decrypt look the same here",
-        )?;
-    }
-    Ok(())
+fn access_denied(operation: Operation, detail: &str) -> String {
+    let (whose, list, head) = match operation {
+        Operation::Get => ("registry", LIST_BUCKET, ""),
+        Operation::Head => {
+            ("operator", LIST_BUCKET, "; wrong keys and a missing kms:Decrypt look the same here")
+        }
+        Operation::Put | Operation::Delete => ("operator", "", ""),
+    };
+    let permission = operation.permission();
+    format!("access denied{}; the {whose}'s role needs {permission}{list}{head}", aside(": ", detail))
 }
 
-fn other(
-    f: &mut fmt::Formatter<'_>,
-    operation: Operation,
-    status: Option<u16>,
-    code: Option<&str>,
-    detail: &str,
-) -> fmt::Result {
-    let Some(status) = status else { return write!(f, "the request could not be made: {detail}") };
-    write!(
-        f,
-        "S3 answered HTTP {status}{}",
-        Aside(", ", if detail.is_empty() { code.unwrap_or_default() } else { detail })
-    )?;
-    if operation == Operation::Head {
-        f.write_str("; a HEAD's answer does not say why: check region, endpoint and that the credentials have not expired")?;
-    }
-    Ok(())
+fn other(operation: Operation, status: u16, code: Option<&str>, detail: &str) -> String {
+    let detail = if detail.is_empty() { code.unwrap_or_default() } else { detail };
+    let advice = if operation == Operation::Head {
+        "; a HEAD's answer does not say why: check region, endpoint and that the credentials have not expired"
+    } else {
+        ""
+    };
+    format!("S3 answered HTTP {status}{}{advice}", aside(", ", detail))
 }
 
 /// A separator and a text, or nothing.
-struct Aside<'a>(&'a str, &'a str);
-
-impl fmt::Display for Aside<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.1.is_empty() { Ok(()) } else { write!(f, "{}{}", self.0, self.1) }
-    }
+fn aside(separator: &str, text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{separator}{text}") }
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@
 //! | `redaction` | removes secrets from messages |
 //! | `s3::client` | one S3 client per region, endpoint and addressing style |
 //! | `s3::http` | HTTP connections: CA roots and proxy |
-//! | `s3::proxy` | which requests bypass the proxy |
+//! | `s3::proxy` | which requests bypass the proxy, or have small buffers |
 //! | `s3::credentials` | credentials that are renewed early, for signed URLs |
-//! | `s3::identity` | whose credentials the process has |
+//! | `s3::identity` | the source of the process's credentials, and their identity |
 //! | `s3::plain_http` | requests over plain HTTP with small buffers, for streams |
 //! | `s3::requests` | HEAD, PUT and DELETE |
 //! | `s3::get` | GET, and signed URLs for it |
@@ -46,12 +46,13 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
+use secrecy::SecretString;
 
 pub use error::{Cause, Operation, StorageError};
 pub use object::{Encryption, Found, PutOutcome, Upload};
 pub use ownership::Ownership;
 pub use policy::{Refused, StorageRule, StorageRuleError, StorageRules};
-pub use s3::get::{Object, ObjectBody, SignedUrl};
+pub use s3::get::{Object, ObjectBody};
 pub use s3::http::CaError;
 pub use upload_backoff::HeldBack;
 
@@ -60,7 +61,6 @@ use circuit_breaker::CircuitBreakers;
 use s3::client::Clients;
 use s3::get;
 use s3::headers::{Omitted, RejectedHeaders};
-use s3::identity;
 use s3::requests;
 use upload_backoff::UploadBackoff;
 
@@ -101,23 +101,7 @@ impl Storage {
         self.clients.default_endpoint()
     }
 
-    /// Loads the credentials, and describes where they come from.
-    ///
-    /// # Errors
-    /// [`Cause::CredentialsMissing`] or [`Cause::CredentialsUnavailable`].
-    pub async fn credentials_source(&self) -> Result<&'static str, Cause> {
-        identity::credentials_source(self.clients.sdk()).await
-    }
-
-    /// The ARN of the identity whose credentials these are, by STS of AWS.
-    ///
-    /// # Errors
-    /// [`Cause`]: [`Cause::CredentialsInvalid`] if STS rejects them.
-    pub async fn caller(&self) -> Result<String, Cause> {
-        identity::caller(self.clients.sdk()).await
-    }
-
-    /// Looks up an object. `None` if it does not exist; a missing bucket looks the same.
+    /// Looks up an object. `None` if it does not exist, or if its bucket does not.
     pub async fn head(&self, location: &ObjectLocation) -> Result<Option<Found>, StorageError> {
         self.send(Operation::Head, location, Box::pin(self.look(location))).await
     }
@@ -142,12 +126,15 @@ impl Storage {
         self.send(Operation::Get, location, Box::pin(request)).await
     }
 
-    /// A URL with which anyone can read the object for this long from now on. No request is made, unless credentials have to
-    /// be loaded.
+    /// A URL with which anyone can read the object for this long from now on. No request is sent, except to load credentials.
     ///
     /// # Errors
     /// [`StorageError`] if there are no credentials.
-    pub async fn sign(&self, location: &ObjectLocation, valid: Duration) -> Result<SignedUrl, StorageError> {
+    pub async fn sign(
+        &self,
+        location: &ObjectLocation,
+        valid: Duration,
+    ) -> Result<SecretString, StorageError> {
         let signed = async { get::sign(&self.clients.get(location)?, location, valid).await };
         signed.await.map_err(|cause| self.error(Operation::Get, location, cause))
     }
@@ -199,17 +186,15 @@ impl Storage {
         location: &ObjectLocation,
         request: Pin<Box<impl Future<Output = Result<T, Cause>>>>,
     ) -> Result<T, StorageError> {
-        let result = async {
-            let start = Instant::now();
-            let permit = self.breakers.permit(operation, location, start)?;
-            let result = request.await;
-            permit.record(&result, start.elapsed());
-            result
-        };
-        result.await.map_err(|cause| self.error(operation, location, cause))
+        let failed = |cause| self.error(operation, location, cause);
+        let start = Instant::now();
+        let permit = self.breakers.permit(operation, location, start).map_err(failed)?;
+        let result = request.await;
+        permit.record(&result, start.elapsed());
+        result.map_err(failed)
     }
 
-    /// An error with the endpoint that the request was sent to, even if that came from the environment.
+    /// An error with the endpoint of the request, even if that comes from the environment.
     fn error(&self, operation: Operation, location: &ObjectLocation, cause: Cause) -> StorageError {
         let endpoint = self.clients.other_store(location).map(|endpoint| endpoint.as_str().to_owned());
         StorageError { operation, place: Box::new(ObjectLocation { endpoint, ..location.clone() }), cause }

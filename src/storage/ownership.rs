@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use crate::domain::text::percent_encoded;
+
 /// The metadata of a published object. An empty string means "unknown" and is not written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ownership {
@@ -132,18 +134,7 @@ impl Field {
 
 /// Percent-encodes all but visible ASCII, and the percent sign: header values lose spaces at their ends.
 fn encode(value: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut encoded = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            encoded.push(char::from(HEX[usize::from(byte >> 4)]));
-            encoded.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    encoded
+    percent_encoded(value, |byte| byte.is_ascii_graphic() && byte != b'%')
 }
 
 /// Undoes [`encode`]. Invalid escapes are kept as they are: the object may be foreign.

@@ -21,12 +21,8 @@ pub struct StorageRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageRule {
     namespace: Option<String>,
-    target: Option<Target>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    bucket: String,
+    bucket: Option<String>,
+    /// Only with a bucket.
     prefix: Option<String>,
 }
 
@@ -48,12 +44,7 @@ pub enum Refused {
         "{namespace} may not store in {place}: no --allow-storage permits it; use a bucket and prefix that are \
              permitted, or run the operator with --allow-storage {namespace}={bucket}"
     )]
-    Storage {
-        namespace: String,
-        /// The object, as `s3://bucket/key`.
-        place: String,
-        bucket: String,
-    },
+    Storage { namespace: String, place: String, bucket: String },
     #[error(
         "the S3 endpoint {0} is not permitted; leave it out to use AWS, or run the operator with --s3-endpoint {0}"
     )]
@@ -105,15 +96,10 @@ impl StorageRules {
 
 impl StorageRule {
     fn allows(&self, namespace: &str, bucket: &str, key: &str) -> bool {
-        self.namespace.as_deref().is_none_or(|only| only == namespace)
-            && self.target.as_ref().is_none_or(|target| target.covers(bucket, key))
-    }
-}
-
-impl Target {
-    fn covers(&self, bucket: &str, key: &str) -> bool {
         let below = |prefix: &str| key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-        self.bucket == bucket && self.prefix.as_deref().is_none_or(below)
+        self.namespace.as_deref().is_none_or(|only| only == namespace)
+            && self.bucket.as_deref().is_none_or(|only| only == bucket)
+            && self.prefix.as_deref().is_none_or(below)
     }
 }
 
@@ -129,7 +115,7 @@ impl FromStr for StorageRule {
             _ => return Err(wrong("does not start with a namespace's full name")),
         };
         if target == "*" {
-            return Ok(Self { namespace, target: None });
+            return Ok(Self { namespace, bucket: None, prefix: None });
         }
         let (bucket, prefix) = match target.split_once('/') {
             Some((bucket, prefix)) => (bucket, Some(prefix.strip_suffix('/').unwrap_or(prefix))),
@@ -146,8 +132,7 @@ impl FromStr for StorageRule {
                 "has a prefix that is not checked_path path segments (no `*`, `.`, `..` or empty ones)",
             ));
         }
-        let target = Target { bucket: bucket.to_owned(), prefix: prefix.map(str::to_owned) };
-        Ok(Self { namespace, target: Some(target) })
+        Ok(Self { namespace, bucket: Some(bucket.to_owned()), prefix: prefix.map(str::to_owned) })
     }
 }
 

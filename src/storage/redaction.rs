@@ -61,15 +61,13 @@ fn value(word: &str) -> Value {
     if assigns || of_query {
         return Value::Here;
     }
-    let after = SECRET.iter().find_map(|name| word.split_once(name).map(|(_, rest)| rest));
-    let Some(after) = after else { return Value::No };
-    let rest = after.trim_matches(|c: char| c.is_ascii_punctuation());
-    if !rest.is_empty() && after.contains([':', '=']) {
-        Value::Here
-    } else if rest.is_empty() && after.contains([':', '=']) {
+    let Some((_, after)) = SECRET.iter().find_map(|name| word.split_once(name)) else { return Value::No };
+    if !after.contains([':', '=']) {
+        Value::No
+    } else if after.chars().all(|c| c.is_ascii_punctuation()) {
         Value::Next
     } else {
-        Value::No
+        Value::Here
     }
 }
 

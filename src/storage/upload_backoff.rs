@@ -5,8 +5,8 @@
 //! If three folders below a prefix are rejected for the same reason, this applies to the whole prefix; folders that were not
 //! tried yet are then tried one at a time.
 //!
-//! An upload that S3 accepts and then shows differently counts as rejected, and so does one that S3 refuses because of an object
-//! that it does not show.
+//! An upload that S3 accepts and then shows differently counts as rejected, and so does one that S3 rejects because of an object
+//! that a HEAD does not find.
 
 mod rejection;
 
@@ -20,9 +20,9 @@ use crate::domain::{Mutex, ObjectLocation, canonical_endpoint};
 
 /// Rejected folders that stand for the whole prefix.
 const FOLDERS: usize = 3;
-/// After this time without another rejection, an upload that was rejected is forgotten, since it may not exist any more.
+/// A rejection is forgotten after this time without another one, since the rejected upload may no longer exist.
 const OLD: Duration = Duration::from_hours(2);
-/// Specs choose the locations. A forgotten one costs a fetch.
+/// Specs name the locations, so their number is bounded. A forgotten one costs a fetch.
 const MAX_TARGETS: usize = 256;
 
 /// Everything that decides whether an upload is rejected, except the object.
@@ -38,11 +38,10 @@ struct Target {
 
 /// A reason: the cause with its status and code.
 type Kind = (Discriminant<Cause>, u16, String);
-type All = HashMap<Target, HashMap<Kind, Rejection>>;
 
 /// The rejected targets.
 #[derive(Debug, Default)]
-pub(super) struct UploadBackoff(Mutex<All>);
+pub(super) struct UploadBackoff(Mutex<HashMap<Target, HashMap<Kind, Rejection>>>);
 
 /// Permission to prepare an upload.
 #[derive(Debug)]
@@ -92,13 +91,13 @@ impl UploadBackoff {
     ) -> Result<UploadPermit<'_>, Deferred> {
         let (target, folder) = Target::of(location, encryption);
         let mut all = self.0.lock();
+        let mut only = None;
         if let Some(kinds) = all.get_mut(&target) {
             kinds.retain(|_, rejection| now.duration_since(rejection.last) < OLD);
+            if let Some((kind, rejection)) = applicable(kinds, &folder) {
+                only = rejection.permit(&folder, asked, now)?.then_some((target, kind));
+            }
         }
-        let only = match all.get_mut(&target).and_then(|kinds| applicable(kinds, &folder)) {
-            Some((kind, rejection)) => rejection.permit(&folder, asked, now)?.then_some((target, kind)),
-            None => None,
-        };
         Ok(UploadPermit { backoff: self, only })
     }
 
@@ -146,7 +145,7 @@ impl UploadBackoff {
         let mut all = self.0.lock();
         let Some(kinds) = all.get_mut(&target) else { return };
         kinds.retain(|_, rejection| {
-            // If one of many folders is accepted, the prefix is, or each folder has to be tried.
+            // If one of many folders is accepted, the whole prefix may be: forget them all, and try each again.
             !ended(&rejection.cause) || (rejection.folders.len() < FOLDERS && !rejection.drop_folder(&folder))
         });
         if kinds.is_empty() {
@@ -183,16 +182,16 @@ fn applicable<'a>(
 
 impl Drop for UploadPermit<'_> {
     fn drop(&mut self) {
-        if let Some((target, kind)) = &self.only {
-            let mut all = self.backoff.0.lock();
-            if let Some(rejection) = all.get_mut(target).and_then(|kinds| kinds.get_mut(kind)) {
-                rejection.permitted = None;
-            }
+        if let Some((target, kind)) = &self.only
+            && let Some(kinds) = self.backoff.0.lock().get_mut(target)
+            && let Some(rejection) = kinds.get_mut(kind)
+        {
+            rejection.permitted = None;
         }
     }
 }
 
-/// Whether another upload would probably be rejected too: the cause is neither this file nor this key.
+/// Whether other uploads would probably be rejected too: the cause is neither this file nor this key.
 fn applies_to_others(cause: &Cause) -> bool {
     use Cause as C;
     !matches!(cause, C::File { .. } | C::EntityTooLarge | C::InvalidAddress(_))

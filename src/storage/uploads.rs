@@ -1,4 +1,4 @@
-//! The steps of an upload: permission, PUT, and a look at what was stored.
+//! The steps of an upload: permit, PUT, and verification of the stored object.
 
 use std::time::Instant;
 
@@ -68,8 +68,8 @@ impl Storage {
         Err(self.error(Operation::Put, location, cause))
     }
 
-    /// Records that a PUT was refused because of an object that a look afterwards does not show. Such refusals defer further
-    /// uploads, like others. Returns the error of this one.
+    /// Records that a PUT was rejected because of an object that a HEAD afterwards does not find. Like other rejections, this
+    /// defers further uploads. Returns the error.
     pub fn refused_without_object(&self, location: &ObjectLocation, encryption: &Encryption) -> StorageError {
         let detail = "which says that an object is there, and a HEAD shows none".to_owned();
         let cause = Cause::Unavailable { status: 412, detail };

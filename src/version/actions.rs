@@ -10,12 +10,12 @@ use super::context::Context;
 use super::decide::{Action, Facts, Lane, Seen, decide};
 use super::delete;
 use super::effect::{Effect, End, Event};
-use super::existing::other_format;
-use super::failed::{failed, unreported, unwritten};
+use super::existing::{is_as_recorded, other_format};
+use super::failed::{failed, unwritten};
 use super::outcome::{Ended, NotPublished};
 use super::progress::Progress;
 use super::publish::publish;
-use super::rate_limits;
+use super::rate_limits::{Account, account};
 use super::report;
 use super::retry::{Attempt, ChangeKey};
 use super::scheduler::StagingPermit;
@@ -25,7 +25,6 @@ use crate::controller::bulkhead::BulkheadPermit;
 use crate::controller::failure::{Class, Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::ObjectLocation;
-use crate::storage::Found;
 
 /// Actions of one reconcile before it starts again from the cache; more than any Version needs.
 const MAX_ACTIONS: usize = 8;
@@ -56,123 +55,207 @@ pub(super) async fn run(
     progress: &Arc<Progress>,
 ) -> (ChangeKey, End) {
     let touched = ctx.retries.with(cached.uid(), |retry| retry.left.is_some());
-    let mut client = match VersionClient::read(&ctx.client, cached, touched, progress).await {
+    let client = match VersionClient::read(&ctx.client, cached, touched, progress).await {
         Ok(Some(client)) => client,
         Ok(None) => return (ChangeKey::of(cached), End::Gone),
-        Err(error) => return (ChangeKey::of(cached), unwritten(ctx, cached, &error, false)),
+        Err(error) => return (ChangeKey::of(cached), unwritten(ctx, cached, error.into())),
     };
-    // Later changes are not part of this attempt, though its own writes are.
-    let key = ChangeKey::of(client.version());
-    let end = act(ctx, cached, &mut client, permit, attempt).await;
-    // Also after an error: a write may still have been executed.
+    // The attempt is for the Version as it was read: later changes of other clients are not part of it.
+    let mut key = ChangeKey::of(client.version());
+    let mut run = Run { ctx, client, permit, attempt, seen: None };
+    let end = run.act().await;
+    let Run { client, .. } = run;
+    // Also after an error: the API server may still have executed a write.
     let left = client.version().metadata.resource_version.clone().zip(Some(Instant::now()));
     ctx.retries.with(cached.uid(), |retry| retry.left = left);
-    // A generation that another client has made is not part of it either.
-    let is_own = !client.has_newer_generation();
-    let key = if is_own { key.at_generation(client.version().metadata.generation) } else { key };
+    // A generation that only this attempt's own writes have made is the one that it was for.
+    if !client.has_newer_generation {
+        key.generation = client.version().metadata.generation;
+    }
     (key, end)
 }
 
-async fn act(
-    ctx: &Context,
-    cached: &VersionState,
-    client: &mut VersionClient,
-    permit: &Permit,
-    attempt: Option<&Attempt>,
-) -> End {
-    let mut seen = None;
-    for _ in 0..MAX_ACTIONS {
-        let tries_now = client.progress().tries_now();
-        let facts = Facts { tries_now, ..ctx.facts(client.version(), attempt, seen) };
-        let action = decide(client.version(), &facts);
-        if let Some(lane) = action.lane().filter(|lane| *lane > permit.lane()) {
-            return End::Needs(lane);
-        }
-        let effect = match act_once(ctx, cached, client, action, &facts, permit, &mut seen).await {
-            Ok(effect) => effect,
-            Err(error) => return unwritten(ctx, cached, &error, false),
-        };
-        let (pause, fetched) = (effect.content_pause(), effect.fetched);
-        match effect.apply(client, &ctx.events).await {
-            Ok(None) => {}
-            Ok(Some(end)) => return end,
-            Err(error) => return unwritten(ctx, cached, &error, fetched).no_sooner_than(pause),
-        }
-    }
-    let message = "The Version does not settle: this is a defect of the operator.";
-    unreported(ctx, cached, Failure::retry(Reason::InternalError, message), false)
+/// A reconcile that has read its Version.
+struct Run<'a> {
+    ctx: &'a Context,
+    client: VersionClient,
+    permit: &'a Permit,
+    attempt: Option<&'a Attempt>,
+    /// The intact object that it has seen in the bucket.
+    seen: Option<Seen>,
 }
 
-async fn act_once(
-    ctx: &Context,
-    cached: &VersionState,
-    client: &mut VersionClient,
-    action: Action,
-    facts: &Facts<'_>,
-    permit: &Permit,
-    seen: &mut Option<Seen>,
-) -> Result<Effect, kube::Error> {
-    let now = facts.now;
-    let effect = match action {
-        Action::Ignore | Action::Rest(_) => Effect::end(End::Settled),
-        // The cache was behind: what looked like a change is what the failed attempt itself wrote.
-        Action::Wait(_) => Effect::end(End::Later),
-        Action::AwaitModule => Effect::end(End::AwaitModule),
-        Action::AddFinalizer => Effect { finalizer: Some(true), ..Effect::default() },
-        Action::Delete => delete_all(ctx, client).await?,
-        Action::Release => released(true),
-        Action::Suspend => Effect::status(client.current().suspended(suspended_by(client.version()), now))
-            .ending(End::Settled),
-        Action::Reject(failure) => failed(ctx, client, &Requests::of(client.version()), failure.into()),
-        Action::ResetForce => Effect { reset_force: true, ..Effect::default() },
-        Action::Publish(target) => match permit {
-            Permit::Publish(permit) => publish_target(ctx, cached, client, &target, permit, seen).await,
-            _ => Effect::end(End::Needs(Lane::Publish)),
-        },
-        Action::Verify(target) => verify(ctx, client, &target, seen).await,
-        Action::CleanUp(target) => clean_up(ctx, client, &target, facts.fate).await?,
-        Action::Record(target) => report::recorded(client, &target, now),
-    };
-    Ok(effect)
-}
-
-fn suspended_by(version: &VersionState) -> &'static str {
-    if version.suspend { "spec.suspend" } else { "its Module" }
-}
-
-async fn publish_target(
-    ctx: &Context,
-    cached: &VersionState,
-    client: &mut VersionClient,
-    target: &Target,
-    permit: &StagingPermit,
-    seen: &mut Option<Seen>,
-) -> Effect {
-    let before = client.version().clone();
-    match Box::pin(publish(ctx, client, target, permit)).await {
-        Ok(outcome) => {
-            mark_seen(ctx, &before, seen, false);
-            remember_location(ctx, &before, &outcome.published.place);
-            report::published(ctx, client, &before, target, &outcome)
-        }
-        Err(Ended::Outdated) => Effect::end(End::Outdated),
-        // An API server that has just refused a request, or failed, is not asked to store that.
-        Err(Ended::Failed(not))
-            if matches!(not.failure.reason, Reason::ApiUnavailable | Reason::VersionRefused) =>
-        {
-            Effect::end(unreported(ctx, cached, not.failure, not.fetched))
-        }
-        Err(Ended::Failed(not)) => {
-            let account = limited_account(ctx, client.version(), target, &not.failure);
-            let effect = failed(ctx, client, &target.requests, not);
-            match effect.end {
-                Some(End::Failed(attempt)) => {
-                    let end = End::Failed(Box::new(Attempt { account, ..*attempt }));
-                    Effect { end: Some(end), ..effect }
+impl Run<'_> {
+    async fn act(&mut self) -> End {
+        let ctx = self.ctx;
+        for _ in 0..MAX_ACTIONS {
+            let facts = ctx.facts(self.client.version(), self.attempt, self.seen, &self.client.progress);
+            let action = decide(self.client.version(), &facts);
+            if let Some(lane) = action.lane().filter(|lane| *lane > self.permit.lane()) {
+                return End::Needs(lane);
+            }
+            let effect = match self.act_once(action, &facts).await {
+                Ok(effect) => effect,
+                Err(ended) => return unwritten(ctx, self.client.version(), ended),
+            };
+            let (content, fetched) = (effect.content_failure(), effect.fetched);
+            match effect.apply(&mut self.client, &ctx.events).await {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
+                Err(error) => {
+                    let ended = Ended::from(error).with(|not| not.fetched = fetched);
+                    return unwritten(ctx, self.client.version(), ended).no_sooner_than(content);
                 }
-                _ => effect,
             }
         }
+        let message = "The Version does not settle: this is a defect of the operator.";
+        unwritten(ctx, self.client.version(), Failure::retry(Reason::InternalError, message).into())
+    }
+
+    async fn act_once(&mut self, action: Action, facts: &Facts<'_>) -> Result<Effect, Ended> {
+        let (client, now) = (&self.client, facts.now);
+        let effect = match action {
+            Action::Ignore | Action::Rest(_) => Effect::end(End::Settled),
+            // The cache was behind: the apparent change is a write of the failed attempt itself.
+            Action::Wait(_) => Effect::end(End::Later),
+            Action::AwaitModule => Effect::end(End::AwaitModule),
+            Action::AddFinalizer => Effect { finalizer: Some(true), ..Effect::default() },
+            Action::Delete => self.delete_all().await?,
+            Action::Release => released(true),
+            Action::Suspend => {
+                let by = if client.version().suspend { "spec.suspend" } else { "its Module" };
+                let end = Some(End::Settled);
+                Effect { end, ..Effect::status(client.current().suspended(by, now)) }
+            }
+            Action::Reject(failure) => self.failed(&Requests::of(client.version()), failure.into()),
+            Action::ResetForce => Effect { reset_force: true, ..Effect::default() },
+            Action::Publish(target) => match self.permit {
+                Permit::Publish(permit) => self.publish(&target, permit).await?,
+                _ => Effect::end(End::Needs(Lane::Publish)),
+            },
+            Action::Verify(target) => self.verify(&target).await,
+            Action::CleanUp(target) => self.clean_up(&target, facts.fate).await?,
+            Action::Record(target) => report::recorded(client, &target, now),
+        };
+        Ok(effect)
+    }
+
+    fn failed(&self, requests: &Requests, not: NotPublished) -> Effect {
+        failed(self.ctx, &self.client, requests, not)
+    }
+
+    async fn publish(&mut self, target: &Target, permit: &StagingPermit) -> Result<Effect, Ended> {
+        let (ctx, before) = (self.ctx, self.client.version().clone());
+        let not = match Box::pin(publish(ctx, &mut self.client, target, permit)).await {
+            Ok(outcome) => {
+                self.mark_seen(false);
+                remember_location(ctx, &before, &outcome.published.place);
+                return Ok(report::published(ctx, &self.client, &before, target, &outcome));
+            }
+            Err(Ended::Failed(not)) => not,
+            Err(Ended::Outdated) => return Err(Ended::Outdated),
+        };
+        match not.failure.reason {
+            // The API server has just refused a request, or failed: no status is written.
+            Reason::ApiUnavailable | Reason::VersionRefused => return Err(Ended::Failed(not)),
+            // A hanging store occupies its permit as long as a hanging repository does, and is limited in the same way.
+            Reason::StorageUnavailable => {
+                ctx.scheduler.repository_failed(&self.client.version().repository_key());
+            }
+            _ => {}
+        }
+        let account = self.limited_account(target, &not.failure);
+        let mut effect = self.failed(&target.requests, not);
+        if let Some(End::Failed(attempt)) = &mut effect.end {
+            attempt.account = account;
+        }
+        Ok(effect)
+    }
+
+    /// Records a limit of GitHub that an attempt has met. Returns the account that it applies to.
+    fn limited_account(&self, target: &Target, failure: &Failure) -> Option<Account> {
+        let Class::Wait(until) = failure.class else { return None };
+        let is_limited = failure.reason == Reason::RateLimited;
+        let account = is_limited.then(|| account(self.client.version(), target))?;
+        let left = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
+        self.ctx.rate_limits.met(account, left, Instant::now());
+        Some(account)
+    }
+
+    /// Checks whether the object is still as recorded. Nothing is written if it is.
+    async fn verify(&mut self, target: &Target) -> Effect {
+        let version = self.client.version();
+        let found = match self.ctx.permitted_head(version, &target.location).await {
+            Ok(found) => found,
+            Err(failure) => return self.failed(&target.requests, failure.into()).during("Verify"),
+        };
+        let what = match &found {
+            Some(found) if is_as_recorded(version, found) => {
+                self.mark_seen(other_format(target, found));
+                return Effect::default();
+            }
+            Some(_) => "The stored object was changed",
+            None => "The stored object is missing",
+        };
+        let message = format!("{what}: {} is being restored.", target.location);
+        tracing::warn!(message, "restoring");
+        let restoring = self.client.current().restoring(&message, Timestamp::now());
+        Effect::status(restoring).with_event(Event::warning(Reason::Restoring.as_str(), "Verify", message))
+    }
+
+    fn mark_seen(&mut self, other_format: bool) {
+        self.seen = Some(Seen { other_format });
+        if !other_format {
+            let now = Some(Instant::now());
+            self.ctx.retries.with(self.client.version().uid(), |retry| retry.verified = now);
+        }
+    }
+
+    /// Deletes or retains the objects that a move left behind; either way they are no longer recorded.
+    async fn clean_up(&mut self, target: &Target, fate: Fate) -> Result<Effect, Ended> {
+        let left = left_behind(self.client.version(), &target.location);
+        let still_there = |Failure { message, class, .. }| Failure {
+            reason: Reason::OldObjectKept,
+            class,
+            message: format!("Stored, but the object that the move left behind is still there: {message}"),
+        };
+        let ended = match fate {
+            Fate::Undecided => return Ok(Effect::end(End::AwaitModule)),
+            Fate::Delete => self.delete(&left, &target.requests, still_there).await?,
+            Fate::Keep => None,
+        };
+        let cleaned_up = || Effect::status(self.client.current().cleaned_up(Timestamp::now()));
+        Ok(ended.unwrap_or_else(cleaned_up))
+    }
+
+    /// Deletes all objects of a terminating Version, then removes our finalizer.
+    async fn delete_all(&mut self) -> Result<Effect, Ended> {
+        let stays = |Failure { message, reason, class }| {
+            let advice =
+                "The Version stays until the object is deleted; deletionPolicy: Retain lets it go at once.";
+            Failure { message: format!("{message} {advice}"), reason, class }
+        };
+        let places = delete::all_places(self.client.version());
+        let ended = self.delete(&places, &Requests::default(), stays).await?;
+        Ok(ended.unwrap_or_else(|| released(false)))
+    }
+
+    /// Deletes objects. Returns the effect if that ends the reconcile.
+    async fn delete(
+        &mut self,
+        places: &[ObjectLocation],
+        requests: &Requests,
+        explain: fn(Failure) -> Failure,
+    ) -> Result<Option<Effect>, Ended> {
+        let (done, result) = delete::objects(self.ctx, &self.client, places).await;
+        let failure = match result {
+            Ok(()) => return Ok(None),
+            Err(Ended::Failed(not)) => explain(not.failure),
+            Err(Ended::Outdated) => return Err(Ended::Outdated),
+        };
+        let struck = self.client.current().struck(&done);
+        self.client.write_status(&struck).await?;
+        Ok(Some(self.failed(requests, failure.into()).during("Delete")))
     }
 }
 
@@ -182,107 +265,6 @@ fn remember_location(ctx: &Context, before: &VersionState, now: &ObjectLocation)
     if let Some(stored) = stored.filter(|stored| !stored.is_same_location(now)) {
         ctx.retries.with(before.uid(), |retry| retry.stored_before = Some(Box::new(stored)));
     }
-}
-
-/// Records a limit of GitHub that an attempt has met. Returns the account that it applies to.
-fn limited_account(
-    ctx: &Context,
-    version: &VersionState,
-    target: &Target,
-    failure: &Failure,
-) -> Option<rate_limits::Account> {
-    let Class::Wait(until) = failure.class else { return None };
-    let account = (failure.reason == Reason::RateLimited).then(|| rate_limits::account(version, target))?;
-    let left = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
-    ctx.rate_limits.met(account, left, Instant::now());
-    Some(account)
-}
-
-/// Checks whether the object is still as recorded. If it is, nothing is written.
-async fn verify(ctx: &Context, client: &VersionClient, target: &Target, seen: &mut Option<Seen>) -> Effect {
-    let version = client.version();
-    let found = match permitted_head(ctx, version, target).await {
-        Ok(found) => found,
-        Err(failure) => return failed(ctx, client, &target.requests, failure.into()).during("Verify"),
-    };
-    let checksum = version.status.checksum.as_deref().unwrap_or_default();
-    let size = u64::try_from(version.status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
-    let what = match &found {
-        Some(found) if found.is_intact(checksum, size) => {
-            mark_seen(ctx, version, seen, other_format(target, found));
-            return Effect::default();
-        }
-        Some(_) => "The stored object was changed",
-        None => "The stored object is missing",
-    };
-    let message = format!("{what}: {} is being restored.", target.location);
-    tracing::warn!(message, "restoring");
-    let restoring = client.current().restoring(&message, Timestamp::now());
-    Effect::status(restoring).with_event(Event::warning(Reason::Restoring.as_str(), "Verify", message))
-}
-
-fn mark_seen(ctx: &Context, version: &VersionState, seen: &mut Option<Seen>, other_format: bool) {
-    *seen = Some(Seen { other_format });
-    if !other_format {
-        ctx.retries.with(version.uid(), |retry| retry.verified = Some(Instant::now()));
-    }
-}
-
-async fn permitted_head(
-    ctx: &Context,
-    version: &VersionState,
-    target: &Target,
-) -> Result<Option<Found>, Failure> {
-    ctx.rules.check(version.namespace(), &target.location)?;
-    ctx.head(&target.location).await
-}
-
-/// Deletes or retains the objects that a move left behind; either way they are no longer recorded.
-async fn clean_up(
-    ctx: &Context,
-    client: &mut VersionClient,
-    target: &Target,
-    fate: Fate,
-) -> Result<Effect, kube::Error> {
-    let left = left_behind(client.version(), &target.location);
-    let (done, result) = match fate {
-        Fate::Undecided => return Ok(Effect::end(End::AwaitModule)),
-        Fate::Delete => delete::objects(ctx, client, &left).await,
-        Fate::Keep => (left, Ok(())),
-    };
-    match result {
-        Ok(()) => Ok(report::cleaned_up(client, Timestamp::now())),
-        Err(Ended::Outdated) => Ok(Effect::end(End::Outdated)),
-        Err(Ended::Failed(NotPublished { failure, .. })) => {
-            client.write_status(&client.current().struck(&done)).await?;
-            let message = format!(
-                "Stored, but the object that the move left behind is still there: {}",
-                failure.message
-            );
-            let failure = Failure { reason: Reason::OldObjectKept, message, ..failure };
-            Ok(failed(ctx, client, &target.requests, failure.into()).during("Delete"))
-        }
-    }
-}
-
-/// Deletes all objects of a terminating Version, then removes our finalizer.
-async fn delete_all(ctx: &Context, client: &mut VersionClient) -> Result<Effect, kube::Error> {
-    let places = delete::all_places(client.version());
-    let (done, result) = delete::objects(ctx, client, &places).await;
-    let failure = match result {
-        Ok(()) => return Ok(released(false)),
-        Err(Ended::Outdated) => return Ok(Effect::end(End::Outdated)),
-        Err(Ended::Failed(NotPublished { failure, .. })) => failure,
-    };
-    if !done.is_empty() {
-        client.write_status(&client.current().struck(&done)).await?;
-    }
-    let message = format!(
-        "{} The Version stays until the object is deleted; deletionPolicy: Retain lets it go at once.",
-        failure.message
-    );
-    let failure = Failure { message, ..failure };
-    Ok(failed(ctx, client, &Requests::default(), failure.into()).during("Delete"))
 }
 
 /// Removes our finalizer, the last step of a deletion.

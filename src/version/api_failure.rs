@@ -1,9 +1,9 @@
-//! The failure of a request about a Version to the Kubernetes API. Pure.
+//! Failures of requests to the Kubernetes API. Pure.
 
 use crate::controller::client;
 use crate::controller::failure::{Failure, Reason};
 
-/// A request about a Version that the Kubernetes API refused, or that failed.
+/// The failure of a request about a Version.
 pub(crate) fn api_failure(error: &kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) if client::is_refusal(status) => Failure::retry(

@@ -5,10 +5,10 @@
 //! request.
 
 use crate::api::ModuleConfig;
-use crate::api::config::ServerSideEncryption;
 use crate::api::state::VersionState;
 use crate::api::target::{Target, named_location};
 use crate::domain::{ArchiveFormat, ObjectLocation};
+use crate::storage::Encryption;
 
 /// What a PUT depends on: the object, its location, what decides its bytes, and what the content has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ struct Wanted {
     repository: String,
     version: String,
     format: ArchiveFormat,
-    encryption: (Option<ServerSideEncryption>, Option<String>),
+    encryption: Encryption,
     immutable: bool,
     expected_digest: Option<Box<str>>,
 }
@@ -40,8 +40,8 @@ pub(crate) struct DeleteBasis {
     kept: Option<(bool, Option<ObjectLocation>)>,
 }
 
-/// Whether work that was begun on `before` is superseded, now that the Version is `now`. Status, labels and requests for a sync
-/// end no work; neither does the deletion policy while it `publishes`, nor one of the fresh `own_file_names` that the work itself wrote.
+/// Whether the change from `before` to `now` ends the work that was begun on `before`. Status, labels and requests for a sync
+/// end no work; neither do the deletion policy while it `publishes`, and the `own_file_names` that the work itself wrote.
 pub(crate) fn is_superseded(
     before: &VersionState,
     now: &VersionState,
@@ -68,9 +68,19 @@ pub(crate) fn is_superseded(
     PutBasis::of(before) != PutBasis::of(&named_as_before) || credentials(before) != credentials(now)
 }
 
-/// The Secret with which the repository is fetched, if one is used.
+/// The Secret that fetches use, if there is one.
 fn credentials(version: &VersionState) -> Option<&str> {
     version.config.as_deref().filter(|config| config.authenticated()).map(ModuleConfig::secret_name)
+}
+
+/// How S3 is to encrypt the object of a target.
+pub(super) fn encryption(target: &Target) -> Encryption {
+    let s3 = target.config.storage_config.as_ref().and_then(|storage| storage.s3.as_ref());
+    let algorithm = s3.and_then(|s3| s3.server_side_encryption);
+    Encryption {
+        server_side_encryption: algorithm.map(|algorithm| algorithm.as_str().to_owned()),
+        kms_key_id: s3.and_then(|s3| s3.kms_key_id.clone()),
+    }
 }
 
 impl PutBasis {
@@ -86,12 +96,11 @@ impl PutBasis {
 
 impl Wanted {
     fn of(version: &VersionState, target: Target) -> Self {
-        let s3 = target.config.storage_config.as_ref().and_then(|storage| storage.s3.as_ref());
         Self {
             repository: target.source_url(),
             version: target.release.to_string(),
             format: target.format(),
-            encryption: s3.map(|s3| (s3.server_side_encryption, s3.kms_key_id.clone())).unwrap_or_default(),
+            encryption: encryption(&target),
             immutable: version.immutable,
             expected_digest: version.expected_digest.clone(),
             location: target.location,

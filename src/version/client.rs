@@ -1,8 +1,8 @@
 //! Reads and writes of one Version: the only place that writes to a Version object.
 //!
-//! Each write tests the resourceVersion that its decision was made on. If only metadata of others changed meanwhile, the write
-//! is repeated on the newer object: a publish takes long, and its outcome must not be lost because of a label. Neither must it be
-//! because of the deletion policy, which is no part of that outcome.
+//! Each write tests the resourceVersion that its decision was made on. If only labels or other metadata changed meanwhile, the
+//! write is repeated on the newer object, because a publish takes long and its outcome must not be lost. The same applies to a
+//! change of the deletion policy, on which that outcome does not depend.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,8 +13,7 @@ use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
 use super::progress::Progress;
-use super::snapshot::Snapshot;
-use super::status::at_generation;
+use super::status::{Snapshot, at_generation};
 use crate::api::state::VersionState;
 use crate::api::{FINALIZER, Version, VersionStatus};
 use crate::controller::client;
@@ -24,14 +23,14 @@ pub(crate) struct VersionClient {
     api: Api<DynamicObject>,
     raw: DynamicObject,
     current: Snapshot,
-    progress: Arc<Progress>,
-    /// Whether another client has made a newer generation since the Version was read.
-    has_newer_generation: bool,
+    pub(super) progress: Arc<Progress>,
+    /// Whether another client has made a newer generation since the Version was read, which asks for the same object.
+    pub(super) has_newer_generation: bool,
 }
 
 impl VersionClient {
-    /// Reads a cached Version; `None` when it no longer exists, or when another object has its name.
-    /// `touched`: whether this process has reconciled it before, and may have written what no cache holds yet.
+    /// Reads a cached Version; `None` if it no longer exists, or if another object has its name.
+    /// `touched`: whether this process has reconciled it before, so that caches may be behind its writes.
     pub(crate) async fn read(
         client: &Client,
         cached: &VersionState,
@@ -39,27 +38,18 @@ impl VersionClient {
         progress: &Arc<Progress>,
     ) -> Result<Option<Self>, kube::Error> {
         let api = client::objects::<Version>(client, cached.namespace());
-        // A new one was not reconciled yet, so the API server's cache, at least as new as the watch event, is as good as a
-        // read from etcd. The first write tests it.
+        // A new Version was not written by this process, so the API server's cache, which is at least as new as the watch
+        // event, replaces a read from etcd. The first write tests it.
         let is_new = cached.status.ready.is_none() && !touched;
         let known = cached.metadata.resource_version.as_deref().filter(|_| is_new);
         let params = known.map_or_else(GetParams::default, GetParams::at);
-        let found = match api.get_with(cached.name(), &params).await {
-            Ok(found) => Some(found),
-            Err(error) if client::is_gone(&error) => None,
-            Err(error) => return Err(error),
+        let raw = match api.get_with(cached.name(), &params).await {
+            Ok(raw) if raw.metadata.uid == cached.metadata.uid => raw,
+            Err(error) if !client::is_gone(&error) => return Err(error),
+            _ => return Ok(None),
         };
-        Ok(found.filter(|raw| raw.metadata.uid == cached.metadata.uid).map(|raw| Self {
-            api,
-            current: Snapshot::of(&raw),
-            raw,
-            progress: Arc::clone(progress),
-            has_newer_generation: false,
-        }))
-    }
-
-    pub(crate) fn progress(&self) -> &Progress {
-        &self.progress
+        let (current, progress) = (Snapshot::of(&raw), Arc::clone(progress));
+        Ok(Some(Self { api, raw, current, progress, has_newer_generation: false }))
     }
 
     /// The Version as it was last read or written.
@@ -72,26 +62,16 @@ impl VersionClient {
         &self.current.version
     }
 
-    pub(crate) fn reference(&self) -> ObjectReference {
-        reference(self.version())
-    }
-
-    /// Whether another client has made a newer generation since the Version was read, which asks for the same object.
-    pub(crate) fn has_newer_generation(&self) -> bool {
-        self.has_newer_generation
-    }
-
     /// Writes what differs between the status that was read and `after`.
     pub(crate) async fn write_status(&mut self, after: &VersionStatus) -> Result<(), kube::Error> {
         let mut after = Cow::Borrowed(after);
-        // What is struck from the record was decided on by the policy.
+        // Whether objects are deleted, and no longer recorded, was decided by the policy.
         let strikes = self.current.status.objects.iter().any(|place| !after.objects.contains(place));
         for last_try in [false, false, true] {
-            let version = self.raw.metadata.resource_version.clone();
             let result = client::patch_status(
                 &self.api,
                 self.current.version.name(),
-                version.as_deref(),
+                self.raw.metadata.resource_version.as_deref(),
                 &self.current.status,
                 &*after,
             )
@@ -115,8 +95,7 @@ impl VersionClient {
         Ok(())
     }
 
-    /// Whether the Version, read again, still is what a decision was made on: `basis` takes that out of it. Not so for one
-    /// that is gone.
+    /// Reads the Version again. Returns whether it still exists, and has the same `basis` for a decision.
     pub(crate) async fn still<T: PartialEq>(
         &self,
         basis: impl Fn(&VersionState) -> T,
@@ -130,6 +109,8 @@ impl VersionClient {
 
     /// Writes a fresh `spec.fileName`: other content gets its own key.
     pub(crate) async fn write_file_name(&mut self, file_name: &str) -> Result<(), kube::Error> {
+        // Before the write, whose event may arrive before its answer.
+        self.progress.file_names.lock().push(file_name.into());
         self.write_spec(&json!({"fileName": file_name}), false).await
     }
 
@@ -138,7 +119,7 @@ impl VersionClient {
         self.write_spec(&json!({"forceSync": false}), true).await
     }
 
-    /// `ends_request`: whether it ends a request of this generation. One that was set back and made again is another one.
+    /// `ends_request`: whether it ends the forced sync of this generation. A force that was reset and set again is another one.
     async fn write_spec(&mut self, change: &Value, ends_request: bool) -> Result<(), kube::Error> {
         for last_try in [false, false, true] {
             match self.patch(json!({"spec": change})).await {
@@ -155,8 +136,8 @@ impl VersionClient {
         Ok(())
     }
 
-    /// Reads again after a conflict. `None` when what the decision was made on is no longer so. `any_policy`: whether the
-    /// deletion policy is no part of that, unless the Version is deleted.
+    /// Reads again after a conflict. `None` if the decision no longer applies. `any_policy`: whether it applies with any
+    /// deletion policy, unless the Version is being deleted.
     async fn rebase(&mut self, any_policy: bool) -> Result<Option<Since>, kube::Error> {
         let fresh = self.api.get(self.current.version.name()).await?;
         let is_terminating = self.raw.metadata.deletion_timestamp.is_some();
@@ -173,8 +154,8 @@ impl VersionClient {
     }
 
     async fn patch(&mut self, change: Value) -> Result<(), kube::Error> {
-        let version = self.raw.metadata.resource_version.clone();
-        let raw = client::patch(&self.api, self.current.version.name(), version.as_deref(), change).await?;
+        let version = self.raw.metadata.resource_version.as_deref();
+        let raw = client::patch(&self.api, self.current.version.name(), version, change).await?;
         self.take(raw);
         Ok(())
     }
@@ -212,8 +193,8 @@ enum Since {
     Generation,
 }
 
-/// `None` if the spec asks for something else. A change of the policy is the only one: a second one may be a request that was
-/// made again.
+/// `None` if the spec asks for something else. More than one new generation is too much for a change of the policy: a forced sync
+/// may have been reset and set again.
 fn since(before: &DynamicObject, now: &DynamicObject) -> Option<Since> {
     let [(old, first), (new, last)] =
         [before, now].map(|raw| (raw.data.get("spec"), raw.metadata.generation));
@@ -233,7 +214,7 @@ fn without_policy(spec: Option<&Value>) -> Option<Value> {
     Some(spec)
 }
 
-/// The reference of a Version for Events. It names no resourceVersion, with which an Event would aggregate with no other.
+/// The reference of a Version for Events. With a resourceVersion, no two Events would be aggregated.
 pub(super) fn reference(version: &VersionState) -> ObjectReference {
     ObjectReference { resource_version: None, ..version.object_ref(&()) }
 }

@@ -42,21 +42,26 @@ impl PutKind {
     }
 }
 
-/// The recorded location of this very content, if it is in the folder of `place`. If `place` holds other content, the operator
-/// had chosen the recorded `fileName`, and a client has changed it back since.
+/// The recorded location of the same content, if it differs from `place` in the file name only. If `place` holds other content,
+/// the operator had written the recorded `fileName`, and a client has changed it back since.
 pub(crate) fn changed_back(
     version: &VersionState,
     place: &ObjectLocation,
     content: &Content,
 ) -> Option<ObjectLocation> {
-    fn in_folder(place: &ObjectLocation) -> ObjectLocation {
-        let key = place.key.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-        ObjectLocation { key, ..place.clone() }
-    }
     let status = &version.status;
     let stored = status.storage.as_ref().filter(|_| status.synced)?.location();
-    let same = status.checksum.as_deref() == Some(&content.checksum) && !stored.is_same_location(place);
-    (same && in_folder(&stored).is_same_location(&in_folder(place))).then_some(stored)
+    let is_same = status.checksum.as_deref() == Some(&content.checksum);
+    (is_same && is_renamed(&stored, place)).then_some(stored)
+}
+
+/// Whether two locations differ in nothing but the file name.
+fn is_renamed(one: &ObjectLocation, other: &ObjectLocation) -> bool {
+    let folder = |place: &ObjectLocation| {
+        let key = place.key.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        ObjectLocation { key, ..place.clone() }
+    };
+    !one.is_same_location(other) && folder(one).is_same_location(&folder(other))
 }
 
 /// The recorded `fileName`, if the current one was made for content that is refused now: `immutable` was turned on while that
@@ -69,15 +74,13 @@ pub(crate) fn file_name_before(version: &VersionState, target: &Target) -> Optio
     let is_ours = Uuid::parse_str(made).is_ok_and(|uuid| uuid.get_timestamp().is_some());
     let same_source =
         status.source.as_ref().is_some_and(|s| s.url.eq_ignore_ascii_case(&target.source_url()));
-    let (folder, name) = stored.key.rsplit_once('/').unwrap_or(("", &stored.key));
-    let renamed = target.location.key.rsplit_once('/').map_or("", |(folder, _)| folder) == folder
-        && stored.is_same_location(&ObjectLocation { key: stored.key.clone(), ..target.location.clone() })
-        && target.location.key != stored.key;
-    let fits = is_ours && same_source && renamed && target.format().is_extension_of(name);
+    let name = stored.key.rsplit('/').next().unwrap_or_default();
+    let is_renamed = is_renamed(&stored, &target.location);
+    let fits = is_ours && same_source && is_renamed && target.format().is_extension_of(name);
     fits.then(|| name.to_owned())
 }
 
-/// Fails where the content of an immutable version has changed. `bytes_changed`: [`other_bytes`](super::content::other_bytes)
+/// Fails if the content of an immutable version has changed. `bytes_changed`: [`other_bytes`](super::content::other_bytes)
 /// with equal revisions. `lost`: the recorded object is missing or damaged.
 pub(super) fn compare(
     version: &VersionState,

@@ -18,7 +18,7 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// What an object holds, as HEAD and our metadata on it say.
+    /// The content of an object according to HEAD and our metadata on it.
     pub(crate) fn found(found: &Found) -> Self {
         let owner = found.ownership.as_ref();
         Self {
@@ -29,12 +29,12 @@ impl Content {
         }
     }
 
-    /// Whether an object was made of just this, whatever HEAD shows of it: it was never verified.
+    /// Whether a PUT of this content made the object, which may be damaged: it was never verified.
     pub(crate) fn was_sent_to(&self, found: &Found) -> bool {
         found.sent_sha256.as_ref() == Some(&self.checksum)
     }
 
-    /// Whether an object holds just this, as far as HEAD shows. If the store keeps no SHA-256, size and our own
+    /// Whether an object has this content, as far as HEAD shows. If the store keeps no SHA-256, size and our own
     /// metadata are compared instead.
     pub(crate) fn is_in(&self, found: &Found) -> bool {
         let same = match (&found.sha256, &found.ownership) {

@@ -1,4 +1,4 @@
-//! What the Version controller works with, and its requests to S3 and for Secrets with their failures classified.
+//! What the Version controller works with, and its requests to S3 with classified failures.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
+use kube::Client;
 
+use super::basis::encryption;
 use super::decide::{Facts, Seen};
+use super::progress::Progress;
 use super::rate_limits::RateLimits;
 use super::retry::{Attempt, Retries};
 use super::scheduler::FetchScheduler;
@@ -26,7 +27,7 @@ use crate::controller::owners::Owners;
 use crate::domain::{Mutex, ObjectLocation};
 use crate::github::GitHub;
 use crate::observe::metrics::Metrics;
-use crate::storage::{Encryption, Found, HeldBack, PutOutcome, Storage, StorageError, StorageRules, Upload};
+use crate::storage::{Found, HeldBack, PutOutcome, Storage, StorageError, StorageRules, Upload};
 
 /// Permits for actions without a download: no store can use all of them, and no namespace all of a store.
 pub struct LightPermits {
@@ -45,7 +46,7 @@ pub struct Context {
     pub limits: archive::Limits,
     /// Where archives wait on disk.
     pub spool_dir: PathBuf,
-    /// How often stored objects are looked at; `None`: never.
+    /// How often stored objects are verified; `None`: never.
     pub verify_interval: Option<Duration>,
     pub scheduler: Arc<FetchScheduler>,
     /// Permits for actions without requests to GitHub or S3, by namespace: a webhook may be slow for one.
@@ -65,13 +66,13 @@ pub struct Context {
     pub moves: Moves,
     pub events: Events,
     pub metrics: Arc<Metrics>,
-    /// What is known of the Modules that own Versions.
+    /// The records of the Modules that own Versions.
     pub owners: Owners,
-    /// Asked before each PUT and DELETE in S3.
+    /// Checked before each PUT and DELETE in S3.
     pub leadership: Leadership,
 }
 
-/// Above this many moved repositories, all are forgotten, and named once more.
+/// Above this number, all are forgotten, and have one more Event each.
 const MOST_MOVES: usize = 1024;
 
 /// The moved repositories that an Event has named: namespace, old and new address.
@@ -89,8 +90,8 @@ impl Moves {
     }
 }
 
-/// A failure of others that this one would meet as well. It was not tried, and waits no longer than they do: a request stays
-/// open until it was. `jitter` is from 0 to 1.
+/// The failure of a PUT that is not tried because others like it have failed. It waits no longer than they do, and a request for
+/// a sync stays open. `jitter` is from 0 to 1.
 fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Failure {
     let pause = held.pause.mul_f64(1.0 + jitter / 4.0);
     // Elsewhere, a user may have to act for the others and not for this one.
@@ -104,31 +105,33 @@ fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Fa
     Failure { class: Class::Wait(now.checked_add(pause).unwrap_or(now)), message, ..failure }
 }
 
-/// How S3 is to encrypt the object of a target.
-pub(super) fn encryption(target: &Target) -> Encryption {
-    let s3 = target.config.storage_config.as_ref().and_then(|storage| storage.s3.as_ref());
-    Encryption {
-        server_side_encryption: s3
-            .and_then(|s3| s3.server_side_encryption)
-            .map(|sse| sse.as_str().to_owned()),
-        kms_key_id: s3.and_then(|s3| s3.kms_key_id.clone()),
-    }
+fn classified(error: StorageError) -> Failure {
+    error.into_failure(Timestamp::now())
 }
 
 impl Context {
     pub(super) async fn head(&self, place: &ObjectLocation) -> Result<Option<Found>, Failure> {
-        self.storage.head(place).await.map_err(|e| e.into_failure(Timestamp::now()))
+        self.storage.head(place).await.map_err(classified)
     }
 
-    /// Fails when the bucket is not there.
+    /// The object at a place of this Version, if flags allow that.
+    pub(super) async fn permitted_head(
+        &self,
+        version: &VersionState,
+        place: &ObjectLocation,
+    ) -> Result<Option<Found>, Failure> {
+        self.rules.check(version.namespace(), place)?;
+        self.head(place).await
+    }
+
+    /// Fails if the bucket does not exist.
     pub(super) async fn bucket(&self, place: &ObjectLocation) -> Result<(), Failure> {
-        let there = self.storage.bucket_exists(place).await;
-        there.map_err(|e| e.into_failure(Timestamp::now()))
+        self.storage.bucket_exists(place).await.map_err(classified)
     }
 
-    /// The right to fetch what is to be stored, held until that is done; not where the store refuses all such PUTs.
+    /// The permission to fetch and store, held until that is done. Fails while the store refuses such PUTs.
     pub(super) fn may_store(&self, target: &Target) -> Result<impl Sized + use<'_>, Failure> {
-        // A request asks once; what it left open is retried like all else.
+        // A new request is tried once; the retries of one that failed wait like those of others.
         let asked = Requests { pending: false, ..target.requests.clone() }.any();
         let attempt = self.storage.may_store(&target.location, &encryption(target), asked);
         attempt.map_err(|held| held_back(held, target.requests.any(), Timestamp::now(), rand::random()))
@@ -144,7 +147,7 @@ impl Context {
 
     pub(super) async fn delete(&self, place: &ObjectLocation) -> Result<(), Failure> {
         let delete = Box::pin(self.storage.delete(place));
-        self.leadership.during(delete).await.map_err(|e| e.into_failure(Timestamp::now()))
+        self.leadership.during(delete).await.map_err(classified)
     }
 
     /// When this process became leader, by the clock as it is set now.
@@ -152,12 +155,13 @@ impl Context {
         now.checked_sub(self.leading_since.elapsed()).unwrap_or(now)
     }
 
-    /// What a decision on a Version depends on besides it.
+    /// What a decision depends on besides the Version.
     pub(super) fn facts<'a>(
         &self,
         version: &VersionState,
         attempt: Option<&'a Attempt>,
         seen: Option<Seen>,
+        progress: &Progress,
     ) -> Facts<'a> {
         let now = Timestamp::now();
         let verified = self.retries.with(version.uid(), |retry| retry.verified);
@@ -170,20 +174,7 @@ impl Context {
             seen,
             fate: self.owners.fate(version),
             awaits_digest: self.owners.withholds(version),
-            tries_now: false,
+            tries_now: progress.tries_now.is_set(),
         }
-    }
-
-    /// The resourceVersion of a Secret (`Some(None)`: it does not exist), a moment old at most; `None` when it cannot be
-    /// known.
-    pub(super) async fn secret_version(&self, namespace: &str, name: &str) -> Option<Option<String>> {
-        let request = async {
-            let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-            let found = secrets.get_opt(name).await;
-            let found =
-                found.inspect_err(|error| tracing::debug!(%error, name, "the Secret cannot be looked at"));
-            found.ok().map(|secret| secret.and_then(|s| s.metadata.resource_version))
-        };
-        self.secret_polls.outcome(namespace, name, request).await
     }
 }

@@ -24,25 +24,24 @@ pub(super) async fn credential(
         return Ok((Credential::Anonymous, None));
     }
     let (namespace, name) = (version.namespace(), target.config.secret_name());
-    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-    let failed = |failure: Failure, resource_version| NotPublished {
+    let stalled = |reason, message: String, resource_version| NotPublished {
         secret: Some((name.to_owned(), resource_version)),
-        ..failure.into()
+        ..Failure::stalled(reason, message).into()
     };
-    let secret = match secrets.get(name).await {
+    let secret = match secrets(ctx, version).get(name).await {
         Ok(secret) => secret,
         Err(kube::Error::Api(status)) if status.is_not_found() => {
             let message = format!(
                 "Secret {name} does not exist in namespace {namespace}: create it with githubAppID, githubInstallID and \
                  githubPrivateKey, or with githubToken."
             );
-            return Err(failed(Failure::stalled(Reason::SecretNotFound, message), None));
+            return Err(stalled(Reason::SecretNotFound, message, None));
         }
         Err(kube::Error::Api(status)) if status.is_forbidden() => {
             let message = format!(
                 "The operator may not read Secret {name} in namespace {namespace}: allow it to get Secrets there."
             );
-            return Err(failed(Failure::stalled(Reason::SecretForbidden, message), None));
+            return Err(stalled(Reason::SecretForbidden, message, None));
         }
         Err(error) => return Err(api_failure(&error).into()),
     };
@@ -51,32 +50,50 @@ pub(super) async fn credential(
     match github::credential_from_secret(&data) {
         Ok(credential) => Ok((credential, Some((name.to_owned(), resource_version)))),
         Err(error) => {
-            let failure = Failure::stalled(
-                Reason::SecretInvalid,
-                format!("Secret {name} in namespace {namespace}: {error}"),
-            );
-            Err(failed(failure, resource_version))
+            let message = format!("Secret {name} in namespace {namespace}: {error}");
+            Err(stalled(Reason::SecretInvalid, message, resource_version))
         }
     }
 }
 
-/// Whether the Secret that an attempt failed on has changed since.
-pub(super) async fn secret_has_changed(ctx: &Context, version: &VersionState, attempt: &Attempt) -> bool {
-    let Some((name, seen)) = &attempt.secret else { return false };
-    let current = ctx.secret_version(version.namespace(), name).await;
-    current.is_some_and(|current| current != *seen)
+fn secrets(ctx: &Context, version: &VersionState) -> Api<Secret> {
+    Api::namespaced(ctx.client.clone(), version.namespace())
 }
 
-/// The Secret that may be why a Version is stalled, according to the status.
-pub(super) fn suspected_secret(version: &VersionState) -> Option<&str> {
+/// The Secret that the last attempt failed on; or, if this process remembers no attempt, the one that may be why the status is
+/// stalled.
+pub(super) fn awaited_secret<'a>(version: &'a VersionState, attempt: Option<&'a Attempt>) -> Option<&'a str> {
+    if let Some(attempt) = attempt {
+        return attempt.secret.as_ref().map(|(name, _)| name.as_str());
+    }
     let config = version.config.as_deref().filter(|config| config.authenticated())?;
     let is_suspected = version.status.reason().parse().is_ok_and(Reason::may_be_about_secret);
     (version.status.is_stalled() && is_suspected).then(|| config.secret_name())
 }
 
-/// Whether a Secret is another one than when this process first looked at it for this Version.
-pub(super) async fn secret_was_replaced(ctx: &Context, version: &VersionState, secret: &str) -> bool {
-    let Some(now) = ctx.secret_version(version.namespace(), secret).await else { return false };
+/// Whether a Version that waits for its Secret is to try it now: it has changed since the attempt, or since this process first
+/// read it, or no Version has tried it since this process became leader.
+pub(super) async fn secret_may_work(
+    ctx: &Context,
+    version: &VersionState,
+    attempt: Option<&Attempt>,
+    secret: &str,
+) -> bool {
+    let namespace = version.namespace();
+    let is_refused = version.status.reason().parse().is_ok_and(Reason::is_about_secret);
+    if attempt.is_none() && is_refused && ctx.secret_trials.may_try(namespace, secret) {
+        return true;
+    }
+    let request = async {
+        let found = secrets(ctx, version).get_opt(secret).await;
+        let found = found
+            .inspect_err(|error| tracing::debug!(%error, name = secret, "the Secret cannot be looked at"));
+        found.ok().map(|found| found.and_then(|secret| secret.metadata.resource_version))
+    };
+    let Some(now) = ctx.secret_polls.outcome(namespace, secret, request).await else { return false };
+    if let Some((_, seen)) = attempt.and_then(|attempt| attempt.secret.as_ref()) {
+        return now != *seen;
+    }
     ctx.retries.with(version.uid(), |retry| {
         let before = retry.secret_seen.replace(Box::new(now.clone()));
         before.is_some_and(|before| *before != now)

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::due::{after_restart, phase};
+use super::due::{after_restart, is_asked, phase};
 use super::retry::{Attempt, ChangeKey};
 use super::status::standing;
-use crate::api::state::{StoredLocation, VersionState};
+use crate::api::state::VersionState;
 use crate::api::target::{MISNAMED, Requests, Target, force_is_handled, left_behind};
 use crate::api::version::TYPE_MODULE;
 use crate::controller::failure::{Failure, Reason};
@@ -22,7 +22,7 @@ pub(crate) enum Action {
     Rest(Option<Timestamp>),
     /// Nothing before that time: a failed attempt waits for its retry.
     Wait(Timestamp),
-    /// Nothing before the Module was reconciled: it decides what becomes of the objects, or holds the expected digest.
+    /// Nothing before the Module is reconciled: it determines whether objects are deleted, or has the expected digest.
     AwaitModule,
     AddFinalizer,
     /// Delete the objects, then remove our finalizer.
@@ -30,7 +30,7 @@ pub(crate) enum Action {
     /// Remove our finalizer: the objects stay.
     Release,
     Suspend,
-    /// Write that the spec cannot be worked with.
+    /// Write that the spec is invalid.
     Reject(Failure),
     /// Reset `spec.forceSync`: its outcome is in the status.
     ResetForce,
@@ -47,7 +47,7 @@ pub(crate) enum Action {
 /// The queue in which an action waits for its permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
-    /// A few requests to the API server. No store that hangs delays them.
+    /// A few requests to the API server, which no hanging store delays.
     Api,
     /// The same, and a few to the bucket.
     Light,
@@ -62,17 +62,17 @@ pub(crate) struct Facts<'a> {
     /// The interval of verifications; `None`: never.
     pub verify_interval: Option<Duration>,
     pub now: Timestamp,
-    /// When this process became leader. Its memory of failures and verifications starts here.
+    /// When this process became leader. It remembers failures and verifications since then.
     pub leading_since: Timestamp,
     /// When this process last saw the object in the bucket.
     pub verified: Option<Timestamp>,
-    /// What this reconcile saw in the bucket: an intact object.
+    /// The intact object that this reconcile saw in the bucket.
     pub seen: Option<Seen>,
-    /// What becomes of the objects when the Version is deleted.
+    /// Whether objects of a deleted Version, or left behind by a move, are deleted.
     pub fate: Fate,
-    /// Whether the Module may know an expected digest that the Version does not.
+    /// Whether the Module may have an expected digest that the Version does not contain yet.
     pub awaits_digest: bool,
-    /// Whether a Version that failed before this process became leader is tried at once.
+    /// Whether no pause after an earlier failure applies.
     pub tries_now: bool,
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct Seen {
 }
 
 impl Action {
-    /// The queue of this action; `None` where nothing is to be done now.
+    /// The queue of this action; `None` if nothing is to be done now.
     pub(crate) fn lane(&self) -> Option<Lane> {
         match self {
             Self::Ignore | Self::Rest(_) | Self::Wait(_) | Self::AwaitModule => None,
@@ -105,7 +105,8 @@ pub(crate) fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
     if *version.type_ != *TYPE_MODULE || (!version.has_finalizer && is_foreign) {
         return Action::Ignore;
     }
-    if let Some(attempt) = facts.attempt.filter(|a| a.due > facts.now && a.key == ChangeKey::of(version)) {
+    let waits = |a: &&Attempt| !facts.tries_now && a.due > facts.now && a.key == ChangeKey::of(version);
+    if let Some(attempt) = facts.attempt.filter(waits) {
         // A deletion is a change too: it makes a new generation.
         return Action::Wait(attempt.due);
     }
@@ -140,21 +141,17 @@ pub(crate) fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
     restart_pause(version, facts, &action).map_or(action, Action::Wait)
 }
 
-/// Whether a Version rests: this generation was handled, nothing is requested, and no verification is due. The many that rest
-/// cost no comparison with their target.
+/// Whether a Version rests: this generation was handled, nothing is requested, and no verification is due. This is cheaper than
+/// a comparison with its target, and most Versions rest.
 fn rests(version: &VersionState, facts: &Facts<'_>) -> bool {
     let status = &version.status;
-    let storage = status.storage.as_ref().map(StoredLocation::location);
-    let is_elsewhere = |object: &StoredLocation| {
-        storage.as_ref().is_none_or(|storage| !object.location().is_same_object(storage))
-    };
     let expects_other = version.expected_digest.is_some() && version.expected_digest != status.content_digest;
     let is_handled = status.synced
         && status.checksum.is_some()
         && is_settled(version)
         && !Requests::of(version).any()
         && !expects_other
-        && !status.objects().any(is_elsewhere);
+        && status.objects().all(|object| status.is_stored_as(&object.location()));
     let due = verification_due(version, facts);
     is_handled && facts.seen.is_none() && due.is_none_or(|due| due > facts.now)
 }
@@ -176,7 +173,7 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action 
     let standing = standing(version);
     let other_format = facts.seen.is_some_and(|seen| seen.other_format);
     let left_behind = !left_behind(version, &target.location).is_empty();
-    // An attempt at another place or repository failed, and the spec was changed back: what is stored may be as it was.
+    // An attempt for another location or repository failed, and the spec was changed back: the stored object may still fit.
     let is_undone =
         !version.is_observed() && (left_behind || facts.attempt.is_some_and(|attempt| attempt.elsewhere));
     if target.requests.any()
@@ -189,7 +186,7 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action 
     }
     let status = &version.status;
     let is_settled = is_settled(version);
-    // A change of the spec that spells the same location in another way: only a look shows that it can be reached like that.
+    // The spec spells the same location in another way: only a HEAD shows whether the object can be reached like that.
     let is_spelled_anew = !version.is_observed()
         && status.storage.as_ref().is_none_or(|storage| storage.location() != target.location);
     let due = verification_due(version, facts);
@@ -209,24 +206,17 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action 
     if is_settled { Action::Rest(due) } else { Action::Record(Box::new(target)) }
 }
 
-/// Until when a Version waits that failed before this process became leader, unless something asks for an attempt now.
+/// Until when a Version waits that failed before this process became leader, unless an attempt is requested.
 fn restart_pause(version: &VersionState, facts: &Facts<'_>, action: &Action) -> Option<Timestamp> {
-    let requests = Requests::of(version);
-    let is_asked = version.force_sync || requests.requested_at.is_some() || requests.module_request.is_some();
     let failed = action.lane().is_some() && version.status.is_ready() != Some(true) && version.is_observed();
-    if facts.attempt.is_some() || facts.seen.is_some() || facts.tries_now || is_asked || !failed {
+    if facts.attempt.is_some() || facts.seen.is_some() || facts.tries_now || is_asked(version) || !failed {
         return None;
     }
     after_restart(version, facts.leading_since).filter(|due| *due > facts.now)
 }
 
-/// Whether the Secret is refused by GitHub, according to the status.
-pub(crate) fn is_refused_by_secret(version: &VersionState) -> bool {
-    version.status.is_stalled() && version.status.reason().parse().is_ok_and(Reason::is_about_secret)
-}
-
 /// Whether `fileName` and format contradicted each other before. Early releases stored such archives, and the object does not
-/// show its format: after a correction only a fetch can tell whether it is as wanted.
+/// show its format: after a correction only a fetch shows whether it is as wanted.
 fn was_misnamed(version: &VersionState) -> bool {
     let status = &version.status;
     status.reason() == Reason::InvalidSpec.as_str() && status.message.starts_with(MISNAMED)

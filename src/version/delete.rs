@@ -1,6 +1,6 @@
 //! Deletes the objects of a Version: all of them with the Version, or those that a move left behind.
 //!
-//! Nothing here needs a spec that can be read, and an object that no longer exists counts as deleted.
+//! An invalid spec does not prevent a deletion, and an object that no longer exists counts as deleted.
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -18,11 +18,11 @@ use crate::controller::owners::Fate;
 use crate::domain::ObjectLocation;
 use crate::storage::Found;
 
-/// How far the API server's clock may be ahead of this process's: a larger difference means that time has passed.
+/// The largest difference between the clocks of the API server and of this process.
 const SKEW: SignedDuration = SignedDuration::from_mins(10);
 
-/// Deletes the objects at `places`, as far as they are this Version's. Returns the places that are done; each is tried, and
-/// the first failure is returned. Once the Version has changed, nothing more is deleted.
+/// Deletes the objects at `places` that are this Version's. Tries each place, and returns those that are done and the first
+/// failure. Once the Version has changed, nothing more is deleted.
 pub(crate) async fn objects(
     ctx: &Context,
     object: &VersionClient,
@@ -54,8 +54,7 @@ pub(crate) fn matters(version: &VersionState, place: &ObjectLocation, failure: &
 
 async fn at(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Result<(), Ended> {
     let version = object.version();
-    ctx.rules.check(version.namespace(), place).map_err(Failure::from)?;
-    match ctx.head(place).await? {
+    match ctx.permitted_head(version, place).await? {
         Some(found) if is_ours(version, place, &found) || was_ours(ctx, version, place, &found) => {
             delete(ctx, object, place).await
         }
@@ -65,8 +64,8 @@ async fn at(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Re
     }
 }
 
-/// Whether an object without metadata is where this Version's was recorded before its last move. Once a process has ended, that
-/// is no longer known, and such an object stays.
+/// Whether an object without metadata is at the location that was recorded before the last move. This is in memory only: after
+/// a restart such an object is not deleted.
 fn was_ours(ctx: &Context, version: &VersionState, place: &ObjectLocation, found: &Found) -> bool {
     let is_former = |before: &ObjectLocation| before.is_same_location(place);
     found.ownership.is_none()
@@ -78,7 +77,7 @@ async fn delete(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -
     if !object.still(DeleteBasis::of).await? || ctx.owners.fate(object.version()) != Fate::Delete {
         return Err(Ended::Outdated);
     }
-    let _sending = object.progress().sending().await;
+    let _sending = object.progress.sending().await;
     ctx.delete(place).await?;
     tracing::info!(location = %place, "deleted an object");
     Ok(())
@@ -88,14 +87,14 @@ async fn delete(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -
 /// denies the DELETE, or allows none at all, the 404 is trusted.
 async fn confirm(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Result<(), Ended> {
     match delete(ctx, object, place).await {
-        Err(Ended::Failed(not)) if is_answer_of_s3(not.failure.reason) => Ok(()),
+        // S3 itself has answered, in its own form.
+        Err(Ended::Failed(not))
+            if matches!(not.failure.reason, Reason::StorageAccessDenied | Reason::StorageRefused) =>
+        {
+            Ok(())
+        }
         result => result,
     }
-}
-
-/// Whether a DELETE that failed for this reason was answered by S3 itself, in its own form.
-fn is_answer_of_s3(reason: Reason) -> bool {
-    matches!(reason, Reason::StorageAccessDenied | Reason::StorageRefused)
 }
 
 fn recorded(version: &VersionState, place: &ObjectLocation) -> bool {

@@ -1,18 +1,19 @@
 //! When a Version is due again, by its status and its UID: after a restart, after GitHub's limit, for its next verification.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::api::state::VersionState;
+use crate::api::target::Requests;
 use crate::controller::failure::{
     HOURLY, LONGEST, NextAttempt, Reason, SHORTEST, TAG_MAY_APPEAR, stalled_pause,
 };
+use crate::domain::hash_of;
 use crate::github::RateLimitNotice;
 
-/// When a Version is tried again that failed before this process became leader, which remembers nothing of it: after GitHub's
-/// limit, or at a phase of the pause that its failure usually has by now. So a restart causes no storm of requests.
+/// When a Version is retried that failed before this process became leader: after GitHub's limit, or at a phase of the usual
+/// pause of its failure. So a restart causes no storm of requests.
 pub(crate) fn after_restart(version: &VersionState, leading_since: Timestamp) -> Option<Timestamp> {
     if let Some(until) = rate_limited(version).filter(|until| *until > leading_since) {
         // Shortly after, spread over some seconds.
@@ -33,7 +34,7 @@ pub(crate) fn after_restart(version: &VersionState, leading_since: Timestamp) ->
     Some(named.filter(is_near).unwrap_or_else(|| phase(version, period, leading_since)))
 }
 
-/// The pause between two attempts of a Version that has failed for as long as its status says.
+/// The usual pause after a failure that has lasted since the time in the status.
 fn usual_pause(version: &VersionState, now: Timestamp) -> Duration {
     let status = &version.status;
     let reason = status.reason().parse::<Reason>().ok();
@@ -51,10 +52,16 @@ fn usual_pause(version: &VersionState, now: Timestamp) -> Duration {
     }
 }
 
-/// The end of the rate limit that the status names.
+/// Whether a user or the Module asks for an attempt now.
+pub(super) fn is_asked(version: &VersionState) -> bool {
+    let requests = Requests::of(version);
+    version.force_sync || requests.requested_at.is_some() || requests.module_request.is_some()
+}
+
+/// The end of the rate limit in the status.
 pub(crate) fn rate_limited(version: &VersionState) -> Option<Timestamp> {
     let is_limited = version.status.reason() == Reason::RateLimited.as_str();
-    let notice = is_limited.then(|| version.status.message.parse::<RateLimitNotice>().ok()).flatten()?;
+    let notice = is_limited.then(|| RateLimitNotice::read(&version.status.message)).flatten()?;
     Some(notice.until)
 }
 
@@ -62,9 +69,7 @@ pub(crate) fn rate_limited(version: &VersionState) -> Option<Timestamp> {
 /// skip nor bunch verifications, and nothing has to be stored.
 pub(crate) fn phase(version: &VersionState, period: Duration, from: Timestamp) -> Timestamp {
     let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
-    let mut hash = DefaultHasher::new();
-    version.metadata.uid.hash(&mut hash);
-    let offset = i64::try_from(hash.finish() % period_ms.unsigned_abs()).unwrap_or(0);
+    let offset = i64::try_from(hash_of(&version.metadata.uid) % period_ms.unsigned_abs()).unwrap_or(0);
     let from_ms = from.as_millisecond();
     let due = from_ms - (from_ms - offset).rem_euclid(period_ms) + period_ms;
     Timestamp::from_millisecond(due).unwrap_or(Timestamp::MAX)

@@ -1,11 +1,7 @@
 //! The effect of one action on a Version: what to write and which Events to send. One function applies it.
 
-use std::time::Instant;
-
-use jiff::Timestamp;
-
 use super::api_failure::api_failure;
-use super::client::VersionClient;
+use super::client::{VersionClient, reference};
 use super::decide::Lane;
 use super::retry::Attempt;
 use crate::api::VersionStatus;
@@ -46,32 +42,24 @@ pub(crate) enum End {
     Needs(Lane),
     /// The attempt is retried at once: the cache is behind.
     Later,
-    /// The Module has to be reconciled first, and wakes the Version.
+    /// The Module has to be reconciled first, and then queues the Version.
     AwaitModule,
-    /// The Version has changed since it was read. It is read again, which is no failure.
+    /// The Version has changed since it was read, which is no failure. It is read again.
     Outdated,
     Failed(Box<Attempt>),
     /// The Version no longer exists, or is not ours.
     Gone,
 }
 
-/// When a failed attempt is repeated, by both clocks, and what it had downloaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pause {
-    ends: Instant,
-    due: Timestamp,
-    download: Option<[u8; 32]>,
-}
-
 impl End {
-    /// The same, with an attempt repeated no sooner than after this pause.
+    /// The same, repeated no sooner than the `other` failure of this attempt.
     #[must_use]
-    pub(crate) fn no_sooner_than(self, pause: Option<Pause>) -> Self {
-        match (self, pause) {
-            (Self::Failed(mut attempt), Some(pause)) => {
-                attempt.ends = attempt.ends.max(pause.ends);
-                attempt.due = attempt.due.max(pause.due);
-                attempt.download = pause.download.or(attempt.download);
+    pub(crate) fn no_sooner_than(self, other: Option<Box<Attempt>>) -> Self {
+        match (self, other) {
+            (Self::Failed(mut attempt), Some(other)) => {
+                attempt.ends = attempt.ends.max(other.ends);
+                attempt.due = attempt.due.max(other.due);
+                attempt.download = other.download.or(attempt.download);
                 Self::Failed(attempt)
             }
             (end, _) => end,
@@ -114,18 +102,11 @@ impl Effect {
         self
     }
 
-    /// The same, ending the reconcile.
-    #[must_use]
-    pub(crate) fn ending(self, end: End) -> Self {
-        Self { end: Some(end), ..self }
-    }
-
-    /// The pause of a failure that is about the content of an archive. It counts even if the status cannot be written: each
-    /// attempt downloads the archive.
-    pub(crate) fn content_pause(&self) -> Option<Pause> {
+    /// A failure that is about the content of an archive. Its pause counts even if the status cannot be written: each attempt
+    /// downloads the archive.
+    pub(crate) fn content_failure(&self) -> Option<Box<Attempt>> {
         let Some(End::Failed(attempt)) = &self.end else { return None };
-        let is_about_content = attempt.reason.is_about_content();
-        is_about_content.then_some(Pause { ends: attempt.ends, due: attempt.due, download: attempt.download })
+        attempt.reason.is_about_content().then(|| attempt.clone())
     }
 
     /// Applies the effect. Returns how the reconcile ends, if it does.
@@ -148,7 +129,7 @@ impl Effect {
         }
         for event in &self.events {
             let send = if event.is_warning { Events::warning } else { Events::normal };
-            send(events, &client.reference(), event.reason, event.action, &event.note);
+            send(events, &reference(client.version()), event.reason, event.action, &event.note);
         }
         if self.reset_force {
             let has_failed = matches!(self.end, Some(End::Failed(_)));
@@ -161,22 +142,22 @@ impl Effect {
     }
 }
 
-/// Resets `spec.forceSync`, and makes the status name the generation that results.
+/// Resets `spec.forceSync`, and writes the resulting generation into the status.
 async fn reset_force(client: &mut VersionClient, has_failed: bool) -> Result<(), kube::Error> {
     if !force_is_handled(client.version()) {
-        // It was set back and made again meanwhile: another request.
+        // It was reset and set again meanwhile: another request.
         return Ok(());
     }
     client.reset_force().await?;
     if !has_failed && has_left_behind(client.version()) {
-        // The clean-up comes next, and its status names this generation too.
+        // The status of the clean-up that follows contains this generation too.
         return Ok(());
     }
-    let observed = client.current().observed();
-    client.write_status(&observed).await
+    client.write_status(&client.current().observed()).await
 }
 
-/// Reports that `spec.forceSync` stays true although its outcome is in the status. What has changed or is gone is read again.
+/// Reports that `spec.forceSync` stays true although its outcome is in the status; not if the Version has changed, and is read
+/// again.
 fn report_unreset(client: &VersionClient, events: &Events, error: &kube::Error) {
     if is_outdated(error) || !client.version().force_sync {
         return;
@@ -184,7 +165,7 @@ fn report_unreset(client: &VersionClient, events: &Events, error: &kube::Error) 
     let Failure { reason, message, .. } = api_failure(error);
     let note = format!("spec.forceSync could not be reset; the next attempt resets it. {message}");
     tracing::warn!(%reason, note, "forceSync stays true");
-    events.warning(&client.reference(), reason.as_str(), "Reconcile", &note);
+    events.warning(&reference(client.version()), reason.as_str(), "Reconcile", &note);
 }
 
 fn has_left_behind(version: &VersionState) -> bool {
@@ -194,7 +175,9 @@ fn has_left_behind(version: &VersionState) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
+
+    use jiff::Timestamp;
 
     use super::*;
     use crate::controller::failure::Reason;
@@ -223,17 +206,17 @@ mod tests {
         const SHORT: Duration = Duration::from_secs(5);
         const HOUR: Duration = Duration::from_hours(1);
         for (reason, due) in [(Reason::ArchiveUnsafe, HOUR), (Reason::RepositoryNotFound, SHORT)] {
-            let pause = Effect::end(failed(reason, HOUR, Some([1; 32]))).content_pause();
-            let end = failed(Reason::VersionRefused, SHORT, None).no_sooner_than(pause);
+            let other = Effect::end(failed(reason, HOUR, Some([1; 32]))).content_failure();
+            let end = failed(Reason::VersionRefused, SHORT, None).no_sooner_than(other);
             let End::Failed(attempt) = end else { panic!("no failure") };
             assert_eq!(attempt.reason, Reason::VersionRefused);
             assert_eq!(attempt.due, Timestamp::UNIX_EPOCH + due, "{reason}");
             assert!(attempt.ends >= attempt.at + due.saturating_sub(SHORT), "{reason}");
             assert_eq!(attempt.download.is_some(), due == HOUR);
         }
-        let pause = Effect::end(failed(Reason::ArchiveUnsafe, HOUR, None)).content_pause();
-        assert!(matches!(End::Outdated.no_sooner_than(pause), End::Outdated), "it is read again at once");
-        assert_eq!(Effect::end(End::Settled).content_pause(), None);
+        let other = Effect::end(failed(Reason::ArchiveUnsafe, HOUR, None)).content_failure();
+        assert!(matches!(End::Outdated.no_sooner_than(other), End::Outdated), "it is read again at once");
+        assert_eq!(Effect::end(End::Settled).content_failure(), None);
     }
 
     #[test]

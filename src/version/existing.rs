@@ -71,10 +71,11 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
     let repository = target.source_url();
     let answered = answered(version, target, found, owner);
     let known = target.is_stored(version) && !answered;
-    // One that an earlier move left here may hold what the tag was before.
+    // An object that an earlier move left here may have the former content of the tag.
     let outdated =
         !answered && version.status.content_digest.as_deref().is_some_and(|now| now != owner.digest);
-    let unlike = target.expected_digest.is_some() && other_bytes(version, target, &Content::found(found));
+    let content = Content::found(found);
+    let unlike = target.expected_digest.is_some() && other_bytes(version, target, &content);
     let fits = !known
         && !outdated
         && !unlike
@@ -83,14 +84,13 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
         && owner.version == target.release.to_string()
         && owner.source.eq_ignore_ascii_case(&repository)
         && !owner.digest.is_empty()
+        && found.sha256.is_some()
         && target.expected_digest.as_deref().is_none_or(|expected| expected == owner.digest)
         && (!target.requests.any() || answered || version.status.checksum.is_none());
     fits.then_some(())?;
     Some(Published {
         place: target.location.clone(),
-        checksum: found.sha256.clone()?,
-        digest: owner.digest.clone(),
-        size: i64::try_from(found.size.unwrap_or_default()).unwrap_or(i64::MAX),
+        content,
         source: Some(Source {
             url: repository,
             ref_: owner.git_ref.clone(),
@@ -102,28 +102,32 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
     })
 }
 
-/// Whether the status knows the object at this place by another checksum or size. Its metadata says nothing then: it
-/// survives what happened to the bytes, and can be copied. New content never gets a place that the status records.
+/// Whether the status records another checksum or size for the object at this location. Its metadata proves nothing then: it
+/// stays when the bytes are damaged, and can be copied. New content is never stored at a recorded location.
 fn damaged(version: &VersionState, target: &Target, found: &Found) -> bool {
     let status = &version.status;
-    let recorded = version.status.is_stored_as(&target.location);
-    let size = u64::try_from(status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
-    status.checksum.as_ref().is_some_and(|checksum| recorded && !found.is_intact(checksum, size))
+    status.checksum.is_some() && status.is_stored_as(&target.location) && !is_as_recorded(version, found)
 }
 
-/// Whether the object was made in answer to every request that is open. One that the status records already was made
-/// before them, whatever it carries: a user may write the same token twice.
+/// Whether an object has the checksum and the size that the status records.
+pub(super) fn is_as_recorded(version: &VersionState, found: &Found) -> bool {
+    let status = &version.status;
+    let size = u64::try_from(status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
+    found.is_intact(status.checksum.as_deref().unwrap_or_default(), size)
+}
+
+/// Whether the object was stored for every open request. An object that the status records was stored before them, whatever
+/// tokens it has: a user may write the same token twice.
 fn answered(version: &VersionState, target: &Target, found: &Found, owner: &Ownership) -> bool {
     let requests = &target.requests;
-    let (user, module) = requested(version, target);
     requests.any()
         && !requests.pending
         && !recorded(version, target, found)
-        && user.is_none_or(|token| owner.has_request(&token))
-        && module.is_none_or(|token| owner.has_module_request(&token))
+        && user_request(version, target).is_none_or(|token| owner.has_request(&token))
+        && requests.module_request.as_ref().is_none_or(|token| owner.has_module_request(token))
 }
 
-/// Whether this is the object that the status records, not one that was stored there since. Both times are the store's.
+/// Whether this is the object that the status records, not one that was stored there later. Both times are of S3's clock.
 fn recorded(version: &VersionState, target: &Target, found: &Found) -> bool {
     let status = &version.status;
     let here = version.status.is_stored_as(&target.location);
@@ -133,20 +137,18 @@ fn recorded(version: &VersionState, target: &Target, found: &Found) -> bool {
     here && status.checksum.is_some() && !newer
 }
 
-/// The tokens that an object made now answers: the user's and the Module's. The user's names all that the user asks for
-/// (the annotation, this generation's forceSync, or both), so that an object answers nothing that was asked for later.
-pub(super) fn requested(version: &VersionState, target: &Target) -> (Option<String>, Option<String>) {
-    let generation = version.generation();
-    let uid = version.uid();
+/// The token of the user's requests that an object made now answers. It contains all of them (the annotation, this generation's
+/// forceSync, or both), so that an object answers no later request.
+pub(super) fn user_request(version: &VersionState, target: &Target) -> Option<String> {
+    let (uid, generation) = (version.uid(), version.generation());
     let forced = target.requests.force_sync.then(|| format!("forceSync/{uid}/{generation}"));
-    let user = match (forced, target.requests.requested_at.clone()) {
+    match (forced, target.requests.requested_at.clone()) {
         (Some(forced), Some(at)) => Some(format!("{forced} {at}")),
         (forced, at) => forced.or(at),
-    };
-    (user, target.requests.module_request.clone())
+    }
 }
 
-/// Whether the recorded object is missing or damaged. What is missing in another store says nothing about it.
+/// Whether the recorded object is missing or damaged. A result from another store proves neither.
 pub(super) fn is_lost(version: &VersionState, target: &Target, existing: &Existing) -> bool {
     let gone = match existing {
         Existing::None => true,

@@ -1,18 +1,16 @@
-//! A failed attempt: since when it fails, when it is retried, and what the status and the Events say about it.
+//! A failed attempt: since when it fails, when it is retried, and what the status and the Events report.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::api_failure::api_failure;
-use super::client::VersionClient;
+use super::client::{VersionClient, reference};
 use super::context::Context;
 use super::effect::{Effect, End, Event};
-use super::outcome::NotPublished;
+use super::outcome::{Ended, NotPublished};
 use super::retry::{Attempt, ChangeKey};
 use crate::api::state::VersionState;
 use crate::api::target::{Requests, is_stored};
-use crate::controller::client;
 use crate::controller::failure::{Class, Failure, Reason};
 
 /// The effect of a failed attempt: the status, an Event if the reason is new, and the reset of a forced sync.
@@ -25,15 +23,13 @@ pub(super) fn failed(
     let NotPublished { failure, lost, secret, download, fetched } = not;
     let download = download.map(|sha256| *sha256);
     let version = object.version();
-    let before = ctx.retries.with(version.uid(), |retry| retry.attempt.as_ref().and_then(|a| a.download));
-    let is_stalled_by_it = version
-        .status
-        .stalled
-        .as_ref()
-        .is_some_and(|stalled| stalled.is_true && *stalled.reason == *Reason::ArchiveCorrupt.as_str());
-    let failure = failure.of_download(download, before, is_stalled_by_it);
-    let mut attempt = new_attempt(ctx, Some(version), version.uid(), &failure);
-    attempt.download = download.or(before);
+    let before = ctx.retries.with(version.uid(), |retry| retry.attempt.clone());
+    let corrupt = Reason::ArchiveCorrupt.as_str();
+    let is_stalled_by_it =
+        version.status.stalled.as_ref().is_some_and(|c| c.is_true && *c.reason == *corrupt);
+    let failure = failure.of_download(download, before.as_ref().and_then(|a| a.download), is_stalled_by_it);
+    let mut attempt = new_attempt(before, Some(version), &failure);
+    attempt.download = download.or(attempt.download);
     let now = Timestamp::now();
     attempt.secret =
         secret.filter(|_| failure.class == Class::Stalled && failure.reason.may_be_about_secret());
@@ -42,6 +38,7 @@ pub(super) fn failed(
         status: Some(object.current().failed(&shown, requests, lost, now)),
         reset_force: requests.force_sync,
         fetched,
+        end: Some(End::Failed(Box::new(attempt))),
         ..Effect::default()
     };
     if version.status.reason() != failure.reason.as_str() {
@@ -51,55 +48,42 @@ pub(super) fn failed(
         let (reason, note) = (failure.reason.as_str(), failure.message);
         effect = effect.with_event(Event { is_warning, reason, action: "Publish", note });
     }
-    effect.ending(End::Failed(Box::new(attempt)))
+    effect
 }
 
-/// How a reconcile ends whose request to the API server failed. `fetched`: whether the attempt had fetched the archive.
-pub(super) fn unwritten(ctx: &Context, cached: &VersionState, error: &kube::Error, fetched: bool) -> End {
-    if client::is_outdated(error) {
-        return End::Outdated;
-    }
-    unreported(ctx, cached, api_failure(error), fetched)
-}
-
-/// A failure that cannot be written to the status. If its reason is new for this Version, it is logged and sent as an Event.
-pub(super) fn unreported(ctx: &Context, cached: &VersionState, failure: Failure, fetched: bool) -> End {
-    let before = last_failure(ctx, cached.uid());
-    let failure = &after_fetch(failure, fetched, before);
-    if before.is_none_or(|(reason, _)| reason != failure.reason) {
+/// Ends a reconcile whose outcome is not written to the status. A failure with a new reason is logged and sent as an Event.
+pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: Ended) -> End {
+    let Ended::Failed(NotPublished { failure, fetched, .. }) = ended else { return End::Outdated };
+    let before = ctx.retries.with(version.uid(), |retry| retry.attempt.clone());
+    let last = before.as_ref().map(|attempt| (attempt.reason, attempt.failures));
+    let failure = after_fetch(failure, fetched, last);
+    if last.is_none_or(|(reason, _)| reason != failure.reason) {
         tracing::warn!(reason = %failure.reason, message = failure.message, "not finished; retrying");
-        let reference = super::client::reference(cached);
-        ctx.events.warning(&reference, failure.reason.as_str(), "Reconcile", &failure.message);
+        ctx.events.warning(&reference(version), failure.reason.as_str(), "Reconcile", &failure.message);
     }
-    End::Failed(Box::new(new_attempt(ctx, None, cached.uid(), failure)))
+    End::Failed(Box::new(new_attempt(before, None, &failure)))
 }
 
-/// Refusals in a row after which the pause is that of a stall: they have lasted for five minutes.
+/// Refusals in a row, over about five minutes, after which the pause is that of a stall.
 const REFUSALS: u32 = 7;
 
-/// The failure of an attempt that had `fetched` the archive. Once the API server has refused what follows again and again, the
-/// pause is that of a stall: each attempt downloads the archive. A webhook that is away for some minutes costs no hour.
+/// The failure of an attempt that had `fetched` the archive. If the API server has refused writes many times in a row, the pause
+/// is that of a stall, because each attempt downloads the archive. A webhook that is unavailable for some minutes costs no hour.
 fn after_fetch(failure: Failure, fetched: bool, before: Option<(Reason, u32)>) -> Failure {
     let again = failure.reason == Reason::VersionRefused
         && before.is_some_and(|(reason, failures)| reason == Reason::VersionRefused && failures >= REFUSALS);
     if fetched && again { Failure { class: Class::Stalled, ..failure } } else { failure }
 }
 
-/// Why the last attempt failed, if it did, and how many have failed in a row.
-fn last_failure(ctx: &Context, uid: &str) -> Option<(Reason, u32)> {
-    ctx.retries.with(uid, |retry| retry.attempt.as_ref().map(|attempt| (attempt.reason, attempt.failures)))
-}
-
-fn new_attempt(ctx: &Context, version: Option<&VersionState>, uid: &str, failure: &Failure) -> Attempt {
+/// A failed attempt, after the one `before`. `version`: if the failure is written to its status.
+fn new_attempt(before: Option<Attempt>, version: Option<&VersionState>, failure: &Failure) -> Attempt {
     let now = Timestamp::now();
-    let before = ctx.retries.with(uid, |retry| retry.attempt.clone());
     let failures = before.as_ref().map_or(0, |a| a.failures).saturating_add(1);
     let download = before.as_ref().and_then(|a| a.download);
     let reason = failure.reason;
-    let since = match (&before, version) {
-        (Some(before), _) => before.failing_since(reason),
-        (None, Some(version)) => failing_since(version, failure),
-        (None, None) => None,
+    let since = match &before {
+        Some(before) => before.failing_since(reason),
+        None => version.and_then(|version| failing_since(version, failure)),
     };
     let since = since.unwrap_or(now);
     let of_content = reason.is_about_content().then_some((reason, since));
@@ -132,8 +116,7 @@ fn new_attempt(ctx: &Context, version: Option<&VersionState>, uid: &str, failure
 fn failing_since(version: &VersionState, failure: &Failure) -> Option<Timestamp> {
     let status = &version.status;
     let condition = if failure.class == Class::Stalled { &status.stalled } else { &status.ready };
-    let condition = condition.as_ref().filter(|condition| *condition.reason == *failure.reason.as_str())?;
-    condition.since
+    condition.as_ref().filter(|condition| *condition.reason == *failure.reason.as_str())?.since
 }
 
 #[cfg(test)]

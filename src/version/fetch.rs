@@ -16,7 +16,7 @@ use crate::domain::ArchiveFormat;
 use crate::github::{FetchError, Fetched};
 use crate::workdir;
 
-/// Fetches the archive of the first tag that exists, in the name of the credentials of the Version's Secret.
+/// Fetches the archive of the first tag that exists, with the credentials of the Version's Secret.
 pub(super) async fn fetch(
     ctx: &Context,
     version: &VersionState,
@@ -30,34 +30,30 @@ pub(super) async fn fetch(
         )
     };
     let raw = workdir::temporary_file(&ctx.spool_dir).map_err(spool_failed)?;
-    let file = raw.as_file().try_clone().map_err(spool_failed)?;
-    let mut file = File::from_std(file);
+    let mut file = File::from_std(raw.as_file().try_clone().map_err(spool_failed)?);
     has_room(&mut file).await.map_err(spool_failed)?;
     let repository = &target.repository;
     let result = ctx.github.fetch(repository, &target.tags, target.format(), &credential, &mut file).await;
-    match &result {
-        Ok(_) => ctx.scheduler.repository_answered(&version.repository_key()),
-        Err(FetchError::Server { .. } | FetchError::Network { .. }) => {
-            ctx.scheduler.repository_failed(&version.repository_key());
-        }
-        Err(_) => {}
-    }
-    if let Some((name, _)) = &secret {
-        let refused = matches!(result, Err(FetchError::CredentialRefused { .. }));
-        if refused || result.is_ok() {
-            ctx.secret_trials.record(version.namespace(), name, !refused);
-        }
+    let is_refused = matches!(result, Err(FetchError::CredentialRefused { .. }));
+    if let Some((name, _)) = secret.as_ref().filter(|_| is_refused || result.is_ok()) {
+        ctx.secret_trials.record(version.namespace(), name, !is_refused);
     }
     match result {
         Ok(fetched) => {
+            ctx.scheduler.repository_answered(&version.repository_key());
             ctx.metrics.fetched_bytes.inc_by(fetched.bytes);
             Ok((fetched, raw))
         }
-        Err(error) => Err(NotPublished { secret, ..Failure::from(error).into() }),
+        Err(error) => {
+            if matches!(error, FetchError::Server { .. } | FetchError::Network { .. }) {
+                ctx.scheduler.repository_failed(&version.repository_key());
+            }
+            Err(NotPublished { secret, ..Failure::from(error).into() })
+        }
     }
 }
 
-/// Fails if the disk has no room for a download, before that is asked for: a file can be created on a full volume.
+/// Fails if the disk has no room, before a download is requested: a file can be created on a full volume.
 async fn has_room(file: &mut File) -> std::io::Result<()> {
     static PROBE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
     file.write_all(&PROBE).await?;
@@ -67,7 +63,7 @@ async fn has_room(file: &mut File) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Normalises a fetched archive, off the async threads. Such a thread cannot be stopped, so it holds the permit: if the Version
+/// Normalises a fetched archive on a blocking thread. The thread cannot be stopped, so it holds the permit: if the Version
 /// changes meanwhile, the next fetch waits for its end.
 pub(super) async fn normalise(
     ctx: &Context,
@@ -86,7 +82,7 @@ pub(super) async fn normalise(
     });
     let defect =
         "Reading the archive ended with a defect of the operator: report it with the log of this minute.";
-    // A panic, which the panic hook has counted and logged; or the runtime shuts down.
+    // The task panicked, which the panic hook has counted and logged, or the runtime shuts down.
     work.await.unwrap_or_else(|_| Err(Failure::retry(Reason::InternalError, defect).into()))
 }
 

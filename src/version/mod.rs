@@ -1,8 +1,8 @@
 //! The Version controller: stores one archive of one tag in S3, and keeps it there.
 //!
-//! It never reads a Module: a Version carries everything that its reconcile needs, except what `controller::owners` knows. The
-//! order of a reconcile: [`decide`] (pure) → a permit → [`client`] reads the Version → `decide` again → [`actions`] → an
-//! [`effect`], which is the only thing that writes.
+//! It never reads a Module: a Version contains everything that its reconcile needs, except the records in `controller::owners`.
+//! The order of a reconcile: [`decide`] (pure) → a permit → [`client`] reads the Version → `decide` again → [`actions`] → an
+//! [`effect`], which is written.
 
 pub(crate) mod actions;
 pub(crate) mod api_failure;
@@ -29,7 +29,6 @@ pub(crate) mod retry;
 pub(crate) mod scheduler;
 pub(crate) mod secret_polls;
 pub(crate) mod secret_trials;
-pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod warnings;
@@ -45,29 +44,29 @@ use jiff::Timestamp;
 use self::actions::Permit;
 use self::basis::is_superseded;
 pub use self::context::Context;
-use self::credentials::{secret_has_changed, secret_was_replaced, suspected_secret};
-use self::decide::{Action, Facts, Lane, decide, is_refused_by_secret};
+use self::credentials::{awaited_secret, secret_may_work};
+use self::decide::{Action, Lane, decide};
 use self::due::phase;
 use self::effect::End;
 use self::held_back::{held_back, limited};
 use self::progress::Progress;
 use self::retry::{Attempt, ChangeKey, Restarts};
 use crate::api::state::VersionState;
-use crate::controller::bulkhead::tenant;
 use crate::controller::failure::SECRET_POLL_INTERVAL;
 use crate::controller::runner::Latest;
 use crate::controller::work_queue::Action as Requeue;
+use crate::domain::hash_of;
 use crate::observe::metrics::Queue;
 
 /// The wait for a cache that is behind this process's own writes.
 const CACHE_LAG_REQUEUE: Duration = Duration::from_secs(2);
 /// The wait after a conflict.
 const CONFLICT_REQUEUE: Duration = Duration::from_secs(1);
-/// The wait for a Module, which wakes its Versions once it was reconciled: longer than that should ever take.
+/// The wait for a Module. A Module that is reconciled queues its Versions, which takes less time.
 const MODULE_REQUEUE: Duration = Duration::from_secs(30);
 
-/// Reconciles one Version. Whatever that waits for, it ends when a change asks for something else: the Version's removal or
-/// suspension, a change of Retain, or another spec.
+/// Reconciles one Version. A change that supersedes the work ends it, also while it waits: deletion, suspension, another
+/// deletion policy, or another spec.
 pub async fn reconcile(
     version: Arc<VersionState>,
     latest: Latest<VersionState>,
@@ -77,34 +76,30 @@ pub async fn reconcile(
     tokio::select! {
         biased;
         requeue = work(&version, &ctx, &progress) => requeue,
-        now = superseded(&version, &latest, &ctx, &progress) => {
+        now = superseded(&version, &latest, &progress) => {
             abandon(&ctx, &version, now.as_deref(), &progress)
         }
     }
 }
 
-/// Waits until the Version has changed so that its work is superseded, and for the end of a request to S3 that changes
-/// something. Returns the Version as it is then.
+/// Waits until a change of the Version supersedes its work, then for the end of a PUT or DELETE in progress. Returns the
+/// changed Version.
 async fn superseded(
     version: &VersionState,
     latest: &Latest<VersionState>,
-    ctx: &Context,
     progress: &Progress,
 ) -> Option<Arc<VersionState>> {
     loop {
-        let Some(now) = latest.next().await else {
+        let now = latest.next().await;
+        let (publishes, own) = (progress.publishes.is_set(), progress.file_names.lock().clone());
+        if now.as_ref().is_none_or(|now| is_superseded(version, now, publishes, &own)) {
             drop(progress.sending().await);
-            return None;
-        };
-        let own = ctx.retries.with(version.uid(), |retry| retry.file_names.clone());
-        if is_superseded(version, &now, progress.publishes(), &own) {
-            drop(progress.sending().await);
-            return Some(now);
+            return now;
         }
     }
 }
 
-/// Ends work that was dropped. A request of it may still have been executed: each PUT is recorded before it is sent.
+/// Cleans up after work that was dropped. The API server may still have executed its last request.
 fn abandon(
     ctx: &Context,
     version: &VersionState,
@@ -113,12 +108,11 @@ fn abandon(
 ) -> Requeue {
     tracing::debug!("the Version has changed: its work starts again");
     if now.is_some_and(|now| now.uid() == version.uid()) {
-        if progress.has_started_publish() {
-            ctx.retries.with(version.uid(), |retry| retry.restarts.count(Instant::now()));
-        }
         let left = version.metadata.resource_version.clone().zip(Some(Instant::now()));
         ctx.retries.with(version.uid(), |retry| {
-            retry.file_names.clear();
+            if progress.has_permit.is_set() {
+                retry.restarts.count(Instant::now());
+            }
             retry.left = retry.left.take().or(left);
         });
     } else {
@@ -130,28 +124,29 @@ fn abandon(
 
 /// Waits for a permit, and works with it.
 async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progress>) -> Requeue {
-    // What waits below keeps the cached Version and this, nothing else: thousands wait.
+    // Thousands of Versions wait below: each keeps the cached object and this in memory, nothing else.
     let (mut lane, attempt) = match next_lane(ctx, version, progress).await {
         Ok(next) => next,
         Err(requeue) => return requeue,
     };
     loop {
         if lane == Lane::Publish {
-            progress.begin_publish();
+            progress.publishes.set();
             if let Some(pause) = held_back(ctx, version, attempt.as_deref()) {
                 return Requeue::requeue(pause);
             }
         }
         let permit = permit(ctx, version, lane).await;
         if lane == Lane::Publish {
-            // While this one waited, another of the same account may have met the next limit.
+            // While this Version waited, another one of the same account may have met the next limit.
             if let Some(pause) = limited(ctx, version, attempt.as_deref()) {
                 return Requeue::requeue(pause);
             }
-            progress.start_publish();
+            progress.has_permit.set();
         }
-        // Boxed, and made only with the permit: a future holds all that it awaits, and thousands wait.
-        let (key, end, since) = Box::pin(timed(ctx, version, &permit, attempt.as_deref(), progress)).await;
+        let since = Instant::now();
+        // Boxed, and created only with the permit, so that the futures of thousands of waiting Versions stay small.
+        let (key, end) = Box::pin(actions::run(ctx, version, &permit, attempt.as_deref(), progress)).await;
         drop(permit);
         match end {
             End::Needs(next) if next > lane => lane = next,
@@ -164,14 +159,14 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
 async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Permit {
     match lane {
         Lane::Api => {
-            let permit = ctx.api.acquire(tenant(version.namespace()));
+            let permit = ctx.api.acquire(hash_of(version.namespace()));
             Permit::Api(ctx.metrics.queued(Queue::LIGHT, permit).await)
         }
         Lane::Light => {
             let store = version.store_key();
-            // The namespace's own first: one whose API requests hang delays no other that uses the same store.
+            // The namespace's own permit first: a namespace whose API requests hang delays no other with the same store.
             let permits = async {
-                let own = ctx.light.shares.acquire(tenant((version.namespace(), store))).await;
+                let own = ctx.light.shares.acquire(hash_of((version.namespace(), store))).await;
                 [own, ctx.light.stores.acquire(store).await]
             };
             Permit::Light(ctx.metrics.queued(Queue::LIGHT, permits).await)
@@ -184,7 +179,7 @@ async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Permit {
     }
 }
 
-/// Decides on the cached Version: the queue to wait in, and the failed attempt that is known; or when to reconcile again.
+/// Decides on the cached Version. Returns the queue to wait in and the last failed attempt, or when to reconcile again.
 async fn next_lane(
     ctx: &Context,
     version: &VersionState,
@@ -195,45 +190,22 @@ async fn next_lane(
     if retry.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
         return Err(Requeue::requeue(CACHE_LAG_REQUEUE));
     }
-    let mut attempt = retry.attempt_at(now).map(Box::new);
-    let mut action = decide(version, &ctx.facts(version, attempt.as_deref(), None));
-    if let (Action::Wait(due), Some(failed)) = (&action, &mut attempt) {
-        // Boxed: it may read a Secret.
-        if !Box::pin(secret_has_changed(ctx, version, failed)).await {
-            return Err(requeue_at((*due).min(next_poll(failed, now).unwrap_or(*due)), now));
-        }
-        failed.due = now;
-        action = decide(version, &ctx.facts(version, attempt.as_deref(), None));
-    }
-    if let (Action::Wait(due), None) = (&action, &attempt)
-        && let Some(secret) = suspected_secret(version)
+    let attempt = retry.attempt_at(now).map(Box::new);
+    let mut action = decide(version, &ctx.facts(version, attempt.as_deref(), None, progress));
+    if let Action::Wait(due) = action
+        && let Some(secret) = awaited_secret(version, attempt.as_deref())
     {
-        let may_try = is_refused_by_secret(version) && ctx.secret_trials.may_try(version.namespace(), secret);
         // Boxed: it may read a Secret.
-        if !may_try && !Box::pin(secret_was_replaced(ctx, version, secret)).await {
-            let poll = now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(now);
-            return Err(requeue_at((*due).min(poll), now));
+        if !Box::pin(secret_may_work(ctx, version, attempt.as_deref(), secret)).await {
+            return Err(requeue_at(next_poll(due, now), now));
         }
-        progress.try_now();
-        action = decide(version, &Facts { tries_now: true, ..ctx.facts(version, None, None) });
+        progress.tries_now.set();
+        action = decide(version, &ctx.facts(version, attempt.as_deref(), None, progress));
     }
     action.lane().map(|lane| (lane, attempt)).ok_or_else(|| rest(&action, now))
 }
 
-/// Runs the actions. Returns when they started, too.
-async fn timed(
-    ctx: &Context,
-    version: &VersionState,
-    permit: &Permit,
-    attempt: Option<&Attempt>,
-    progress: &Arc<Progress>,
-) -> (ChangeKey, End, Instant) {
-    let since = Instant::now();
-    let (key, end) = actions::run(ctx, version, permit, attempt, progress).await;
-    (key, end, since)
-}
-
-/// What follows from an action that needs no permit.
+/// When to reconcile again after a decision that needs no permit.
 fn rest(action: &Action, now: Timestamp) -> Requeue {
     match action {
         Action::Rest(Some(at)) | Action::Wait(at) => requeue_at(*at, now),
@@ -254,7 +226,6 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
     ctx.metrics.reconciled("version", label, since);
     let is_outdated = matches!(end, End::Outdated);
     ctx.retries.with(uid, |retry| {
-        retry.file_names.clear();
         if is_outdated { retry.restarts.count(Instant::now()) } else { retry.restarts = Restarts::default() }
     });
     match end {
@@ -266,14 +237,14 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
         End::AwaitModule => Requeue::requeue(MODULE_REQUEUE),
         End::Settled => {
             ctx.retries.with(uid, |retry| retry.attempt = None);
-            // The writes of this reconcile come back through the watch, and are checked again.
+            // The watch returns the writes of this reconcile, which queue it again.
             let due = ctx.verify_interval.map(|interval| phase(version, interval, now));
             due.map_or_else(Requeue::await_change, |due| requeue_at(due, now))
         }
         End::Failed(failed) => {
             ctx.metrics.failed("version", failed.reason.as_str());
             let attempt = Attempt { key, ..*failed };
-            let next = next_poll(&attempt, now).map_or(attempt.due, |poll| poll.min(attempt.due));
+            let next = if attempt.secret.is_some() { next_poll(attempt.due, now) } else { attempt.due };
             ctx.retries.with(uid, |retry| retry.attempt = Some(attempt));
             requeue_at(next, now)
         }
@@ -285,7 +256,7 @@ fn requeue_at(at: Timestamp, now: Timestamp) -> Requeue {
     Requeue::requeue(pause.max(Duration::from_millis(10)))
 }
 
-/// When the Secret that stalls a Version is polled next, if one does.
-fn next_poll(attempt: &Attempt, now: Timestamp) -> Option<Timestamp> {
-    attempt.secret.as_ref().map(|_| now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(now))
+/// When the Secret of a Version that waits until `due` is polled, or `due` if that is earlier.
+fn next_poll(due: Timestamp, now: Timestamp) -> Timestamp {
+    due.min(now.checked_add(SECRET_POLL_INTERVAL).unwrap_or(now))
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::api_failure::api_failure;
+use super::content::Content;
 use crate::api::version::Source;
 use crate::controller::client;
 use crate::controller::failure::Failure;
@@ -11,14 +12,14 @@ use crate::domain::ObjectLocation;
 /// The name of a Secret and its resourceVersion; `None` if it does not exist.
 pub(crate) type SecretVersion = (String, Option<String>);
 
-/// Why nothing was published.
+/// The failure of an attempt to publish.
 pub(crate) struct NotPublished {
     pub failure: Failure,
     /// Whether the recorded object is known to be missing or damaged.
     pub lost: bool,
     /// The Secret that the attempt read.
     pub secret: Option<SecretVersion>,
-    /// SHA-256 of the download, where that was corrupt.
+    /// SHA-256 of the download, if that was corrupt.
     pub download: Option<Box<[u8; 32]>>,
     /// Whether the attempt had fetched the archive.
     pub fetched: bool,
@@ -30,7 +31,7 @@ impl From<Failure> for NotPublished {
     }
 }
 
-/// How an attempt ended that published nothing.
+/// Why an attempt published nothing.
 pub(crate) enum Ended {
     /// The Version has changed: nothing more is sent, and it is read again.
     Outdated,
@@ -38,12 +39,12 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// The same, of an attempt that had fetched the archive.
-    pub(super) fn after_fetch(self) -> Self {
-        match self {
-            Self::Outdated => Self::Outdated,
-            Self::Failed(not) => Self::Failed(NotPublished { fetched: true, ..not }),
+    /// The same, with what else is known of a failure.
+    pub(super) fn with(mut self, add: impl FnOnce(&mut NotPublished)) -> Self {
+        if let Self::Failed(not) = &mut self {
+            add(not);
         }
+        self
     }
 }
 
@@ -63,30 +64,26 @@ impl From<kube::Error> for Ended {
 #[derive(Clone, Debug)]
 pub(crate) struct Published {
     pub(super) place: ObjectLocation,
-    pub(super) checksum: String,
-    /// `h1:…`
-    pub(super) digest: String,
-    pub(super) size: i64,
+    pub(super) content: Content,
     pub(super) source: Option<Source>,
     /// Whether it was stored just now, not found.
     pub(super) stored_now: bool,
     /// Whether it answers the open requests.
     pub(super) answers: bool,
-    /// When it was stored, by the clock of S3, as far as that says so.
+    /// When it was stored, by the clock of S3, if known.
     pub(super) stored_at: Option<Timestamp>,
 }
 
-/// Something worth an Event although the attempt succeeded.
-pub(crate) enum Note {
-    /// The content of a version that is not immutable was replaced.
-    ContentReplaced(String),
-    /// The repository has another name now: from where to where.
-    RepositoryMoved(String, String),
+/// The old and the new address of a repository that has moved.
+pub(crate) struct Moved {
+    pub from: String,
+    pub to: String,
 }
 
-/// How an attempt ended that succeeded.
+/// The result of an attempt that succeeded.
 pub(crate) struct Outcome {
     pub published: Published,
-    /// What to tell besides.
-    pub notes: Vec<Note>,
+    /// The text of an Event, if the content of a version that is not immutable was replaced.
+    pub replaced: Option<String>,
+    pub moved: Option<Moved>,
 }

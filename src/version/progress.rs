@@ -1,45 +1,40 @@
-//! What a reconcile does at the moment, for its later steps and for the change that may end it.
+//! What a running reconcile does, for its later steps and for the check whether a change ends it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Shared by the work of a reconcile and by what watches for changes meanwhile.
+use crate::domain;
+
+/// Shared by the work of a reconcile and the watch for changes that end it.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    publishes: AtomicBool,
-    has_permit: AtomicBool,
-    tries_now: AtomicBool,
+    /// It publishes, or waits for the permit to do so.
+    pub publishes: Flag,
+    /// The publish has its permit, and no longer only waits.
+    pub has_permit: Flag,
+    /// The pause after an earlier failure does not apply.
+    pub tries_now: Flag,
+    /// The fresh `spec.fileName`s that it has written, which are not changes by other clients.
+    pub file_names: domain::Mutex<Vec<Box<str>>>,
     sending: Mutex<()>,
 }
 
+/// Once set, it stays set until the reconcile ends.
+#[derive(Debug, Default)]
+pub(crate) struct Flag(AtomicBool);
+
+impl Flag {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Progress {
-    pub(crate) fn begin_publish(&self) {
-        self.publishes.store(true, Ordering::Relaxed);
-    }
-
-    /// The publish has its permit, and no longer only waits.
-    pub(crate) fn start_publish(&self) {
-        self.has_permit.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn has_started_publish(&self) -> bool {
-        self.has_permit.load(Ordering::Relaxed)
-    }
-
-    /// The pause after a take-over does not apply.
-    pub(crate) fn try_now(&self) {
-        self.tries_now.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn tries_now(&self) -> bool {
-        self.tries_now.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn publishes(&self) -> bool {
-        self.publishes.load(Ordering::Relaxed)
-    }
-
     /// Held during a PUT or DELETE, which is not dropped half-way: S3 might still carry it out after the requests of the next
     /// reconcile, and leave an object behind or delete one that is wanted again.
     pub(crate) async fn sending(&self) -> MutexGuard<'_, ()> {

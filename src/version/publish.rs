@@ -12,15 +12,14 @@ use super::content::{Content, other_bytes};
 use super::context::Context;
 use super::existing::{Existing, is_lost, look, take_over};
 use super::fetch::{fetch, normalise};
-use super::outcome::{Ended, NotPublished, Note, Outcome};
+use super::outcome::{Ended, Moved, Outcome};
 use super::scheduler::{FetchPermit, StagingPermit};
-use super::store::{Archive, record, store, write_file_name};
+use super::store::{Store, record};
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::Target;
 use crate::api::version::Source;
 use crate::archive;
 use crate::controller::failure::{Failure, Reason};
-use crate::domain::ObjectLocation;
 use crate::github::{FetchError, Fetched};
 
 pub(crate) async fn publish(
@@ -30,97 +29,11 @@ pub(crate) async fn publish(
     staging: &StagingPermit,
 ) -> Result<Outcome, Ended> {
     permitted(ctx, object.version(), target)?;
-    let existing = look(ctx, object.version(), &target.location)
-        .await
-        .map_err(|not| NotPublished { failure: held_back(ctx, object.version(), not.failure), ..not })?;
+    let existing = look(ctx, object.version(), &target.location).await?;
     let lost = is_lost(object.version(), target, &existing);
-    prepare_and_store(ctx, object, target, staging, &existing, lost).await.map_err(|ended| match ended {
-        Ended::Outdated => Ended::Outdated,
-        Ended::Failed(not) => {
-            let failure = held_back(ctx, object.version(), not.failure);
-            Ended::Failed(NotPublished { failure, lost: not.lost || lost, ..not })
-        }
-    })
-}
-
-async fn prepare_and_store(
-    ctx: &Context,
-    object: &mut VersionClient,
-    target: &Target,
-    staging: &StagingPermit,
-    existing: &Existing,
-    lost: bool,
-) -> Result<Outcome, Ended> {
-    if let Existing::Ours(found) = existing
-        && let Some(published) = take_over(object.version(), target, found)
-    {
-        let bytes_changed =
-            bytes_changed(ctx, object.version(), target, existing, &Content::found(found)).await;
-        let replaced = replaced(object.version(), &published.digest, bytes_changed);
-        return Ok(Outcome { published, notes: replaced.map(Note::ContentReplaced).into_iter().collect() });
-    }
-    bucket_is_back(ctx, object.version(), &target.location, existing).await?;
-    record(object, &target.location).await?;
-    drop(ctx.may_store(target)?);
-    let Some(permit) = staging.fetch().await else {
-        return Err(Failure::retry(Reason::InternalError, "The operator is shutting down.").into());
-    };
-    // Checked again: while this one waited, the store may have refused another PUT.
-    let _attempt = ctx.may_store(target)?;
-    let fetched = fetch(ctx, object.version(), target).await?;
-    store_fetched(ctx, object, target, existing, lost, fetched, permit).await.map_err(Ended::after_fetch)
-}
-
-/// Normalises, compares and stores what was fetched.
-async fn store_fetched(
-    ctx: &Context,
-    object: &mut VersionClient,
-    target: &Target,
-    existing: &Existing,
-    lost: bool,
-    (fetched, raw): (Fetched, NamedTempFile),
-    permit: FetchPermit,
-) -> Result<Outcome, Ended> {
-    let (made, _permit) = normalise(ctx, raw, target.format(), permit).await?;
-    let content = Content {
-        checksum: STANDARD.encode(made.sha256),
-        size: made.size,
-        digest: made.digest.to_string(),
-        commit: made.commit.clone(),
-    };
-    let bytes_changed = bytes_changed(ctx, object.version(), target, existing, &content).await;
-    if let Err(refused) = compare(object.version(), target, &content, bytes_changed, existing, lost) {
-        if let Some(file_name) = file_name_before(object.version(), target) {
-            write_file_name(ctx, object, &file_name).await?;
-        }
-        return Err(refused.into());
-    }
-    let source = Source {
-        url: target.source_url(),
-        ref_: format!("refs/tags/{}", fetched.tag),
-        commit: made.commit.clone(),
-    };
-    let replaced = replaced(object.version(), &content.digest, bytes_changed);
-    let mut notes: Vec<Note> = replaced.map(Note::ContentReplaced).into_iter().collect();
-    let moved = fetched.moved_to.map(|to| Note::RepositoryMoved(source.url.clone(), to));
-    let archive = Archive {
-        file: &made.file,
-        content: &content,
-        source: &source,
-        report: &made.report,
-        moved: moved.as_ref(),
-    };
-    let published = store(ctx, object, target, existing, archive).await?;
-    notes.extend(moved);
-    Ok(Outcome { published, notes })
-}
-
-/// A hanging store occupies its permit as long as a hanging repository does, and is limited in the same way.
-fn held_back(ctx: &Context, version: &VersionState, failure: Failure) -> Failure {
-    if failure.reason == Reason::StorageUnavailable {
-        ctx.scheduler.repository_failed(&version.repository_key());
-    }
-    failure
+    let mut publish = Publish { ctx, object, target, existing, lost };
+    let result = publish.prepare_and_store(staging).await;
+    result.map_err(|ended| ended.with(|not| not.lost |= lost))
 }
 
 /// Whether flags allow the host and the location. Nothing is sent to those that they do not allow.
@@ -133,39 +46,109 @@ fn permitted(ctx: &Context, version: &VersionState, target: &Target) -> Result<(
     Ok(())
 }
 
-/// Checks the bucket first if the last attempt did not find it, which saves useless downloads.
-async fn bucket_is_back(
-    ctx: &Context,
-    version: &VersionState,
-    place: &ObjectLocation,
-    existing: &Existing,
-) -> Result<(), Failure> {
-    let missed = version.status.reason() == Reason::BucketNotFound.as_str();
-    if missed && matches!(existing, Existing::None) { ctx.bucket(place).await } else { Ok(()) }
+/// A publish, after the HEAD of its location.
+struct Publish<'a> {
+    ctx: &'a Context,
+    object: &'a mut VersionClient,
+    target: &'a Target,
+    existing: Existing,
+    /// Whether the recorded object is missing or damaged.
+    lost: bool,
 }
 
-/// Whether the same files have other bytes than the recorded object, although the same revision of the normaliser wrote both.
-/// The recorded object's revision is read only if the bytes differ, and assumed to be the same if it is unknown.
-async fn bytes_changed(
-    ctx: &Context,
-    version: &VersionState,
-    target: &Target,
-    existing: &Existing,
-    content: &Content,
-) -> bool {
-    let recorded = version.status.storage.as_ref().filter(|_| other_bytes(version, target, content));
-    let Some(recorded) = recorded.map(StoredLocation::location) else {
-        return false;
-    };
-    let owner = match existing {
-        Existing::Ours(found) if version.status.is_recorded_at(&target.location) => found.ownership.clone(),
-        _ => match look(ctx, version, &recorded).await {
-            Ok(Existing::Ours(found)) => found.ownership,
-            _ => None,
-        },
-    };
-    owner.is_none_or(|owner| {
-        let may_be_same_format = owner.archive.is_empty() || owner.archive == target.format().extension();
-        owner.revision == archive::REVISION && may_be_same_format
-    })
+impl Publish<'_> {
+    async fn prepare_and_store(&mut self, staging: &StagingPermit) -> Result<Outcome, Ended> {
+        let Self { ctx, target, .. } = *self;
+        if let Existing::Ours(found) = &self.existing
+            && let Some(published) = take_over(self.object.version(), target, found)
+        {
+            let bytes_changed = self.bytes_changed(&published.content).await;
+            let replaced = replaced(self.object.version(), &published.content.digest, bytes_changed);
+            return Ok(Outcome { published, replaced, moved: None });
+        }
+        self.bucket_is_back().await?;
+        record(self.object, &target.location).await?;
+        drop(ctx.may_store(target)?);
+        let Some(permit) = staging.fetch().await else {
+            return Err(Failure::retry(Reason::InternalError, "The operator is shutting down.").into());
+        };
+        // Checked again: during the wait, the store may have refused another PUT.
+        let _attempt = ctx.may_store(target)?;
+        let fetched = fetch(ctx, self.object.version(), target).await?;
+        let result = self.store_fetched(fetched, permit).await;
+        result.map_err(|ended| ended.with(|not| not.fetched = true))
+    }
+
+    /// Normalises, compares and stores what was fetched.
+    async fn store_fetched(
+        &mut self,
+        (fetched, raw): (Fetched, NamedTempFile),
+        permit: FetchPermit,
+    ) -> Result<Outcome, Ended> {
+        let Self { ctx, target, lost, .. } = *self;
+        let (made, _permit) = normalise(ctx, raw, target.format(), permit).await?;
+        let content = Content {
+            checksum: STANDARD.encode(made.sha256),
+            size: made.size,
+            digest: made.digest.to_string(),
+            commit: made.commit.clone(),
+        };
+        let bytes_changed = self.bytes_changed(&content).await;
+        let version = self.object.version();
+        if let Err(refused) = compare(version, target, &content, bytes_changed, &self.existing, lost) {
+            if let Some(file_name) = file_name_before(version, target) {
+                self.object.write_file_name(&file_name).await?;
+            }
+            return Err(refused.into());
+        }
+        let source = Source {
+            url: target.source_url(),
+            ref_: format!("refs/tags/{}", fetched.tag),
+            commit: made.commit.clone(),
+        };
+        let replaced = replaced(version, &content.digest, bytes_changed);
+        let moved = fetched.moved_to.map(|to| Moved { from: source.url.clone(), to });
+        let mut store = Store {
+            ctx,
+            object: self.object,
+            target,
+            file: &made.file,
+            content: &content,
+            source: &source,
+            report: &made.report,
+            moved: moved.as_ref(),
+        };
+        let published = store.store(&self.existing).await?;
+        Ok(Outcome { published, replaced, moved })
+    }
+
+    /// Checks the bucket first if the last attempt did not find it, which saves useless downloads.
+    async fn bucket_is_back(&self) -> Result<(), Failure> {
+        let missed = self.object.version().status.reason() == Reason::BucketNotFound.as_str();
+        if missed && matches!(self.existing, Existing::None) {
+            self.ctx.bucket(&self.target.location).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the same files have other bytes than the recorded object, although the same revision of the normaliser wrote both.
+    /// The recorded object's revision is read only if the bytes differ, and assumed to be the same if it is unknown.
+    async fn bytes_changed(&self, content: &Content) -> bool {
+        let (version, target) = (self.object.version(), self.target);
+        let recorded = version.status.storage.as_ref().filter(|_| other_bytes(version, target, content));
+        let Some(recorded) = recorded.map(StoredLocation::location) else { return false };
+        let owner = match &self.existing {
+            Existing::Ours(found) if version.status.is_recorded_at(&target.location) => {
+                found.ownership.clone()
+            }
+            _ => match look(self.ctx, version, &recorded).await {
+                Ok(Existing::Ours(found)) => found.ownership,
+                _ => None,
+            },
+        };
+        owner.is_none_or(|owner| {
+            let may_be_same_format = owner.archive.is_empty() || owner.archive == target.format().extension();
+            owner.revision == archive::REVISION && may_be_same_format
+        })
+    }
 }

@@ -4,12 +4,11 @@
 //! whenever a limit ends and the first of them meets the next one.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use crate::api::state::VersionState;
 use crate::api::target::Target;
-use crate::domain::Mutex;
+use crate::domain::{Mutex, hash_of};
 
 /// The account that a fetch counts for, as a hash of the host and, if there is one, the Secret.
 pub(crate) type Account = u64;
@@ -20,12 +19,9 @@ pub struct RateLimits(Mutex<HashMap<Account, Instant>>);
 
 /// The account that a Version's fetch counts for.
 pub(crate) fn account(version: &VersionState, target: &Target) -> Account {
-    let mut account = DefaultHasher::new();
-    target.repository.host().hash(&mut account);
     let config = &target.config;
     let secret = config.authenticated().then(|| (version.namespace(), config.secret_name()));
-    secret.hash(&mut account);
-    account.finish()
+    hash_of((target.repository.host(), secret))
 }
 
 impl RateLimits {

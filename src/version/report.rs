@@ -1,11 +1,11 @@
-//! The effects of success: the status and the Events after a publish, a check or a clean-up.
+//! The effects of success: the status and the Events after a publish or a check.
 
 use jiff::Timestamp;
 
 use super::client::VersionClient;
 use super::context::Context;
 use super::effect::{Effect, Event};
-use super::outcome::{Note, Outcome};
+use super::outcome::{Moved, Outcome};
 use crate::api::VersionStatus;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
@@ -26,9 +26,10 @@ pub(super) fn published(
         tracing::info!(note, "published");
         effect = effect.with_event(Event::normal(Reason::Synced.as_str(), "Publish", note));
     }
-    for note in &outcome.notes {
-        effect.events.extend(event(ctx, before.namespace(), note));
+    if let Some(text) = &outcome.replaced {
+        effect.events.push(Event::warning(Reason::ContentReplaced.as_str(), "Publish", text.clone()));
     }
+    effect.events.extend(outcome.moved.as_ref().and_then(|address| moved(ctx, before.namespace(), address)));
     effect
 }
 
@@ -46,34 +47,20 @@ fn stored_note(outcome: &Outcome, status: &VersionStatus) -> String {
     )
 }
 
-/// The Event of a note. A moved repository is reported once per namespace, not once per version.
-pub(super) fn event(ctx: &Context, namespace: &str, note: &Note) -> Option<Event> {
-    match note {
-        Note::ContentReplaced(text) => {
-            Some(Event::warning(Reason::ContentReplaced.as_str(), "Publish", text.clone()))
-        }
-        Note::RepositoryMoved(from, to) => ctx.moves.is_new(namespace, from, to).then(|| {
-            let text = format!(
-                "The repository {from} has moved to {to}; change repoUrl. GitHub redirects the old name only until \
-                 another owner takes it, whose content would then be published."
-            );
-            Event::warning("RepositoryMoved", "Publish", text)
-        }),
-    }
+/// The Event about a repository that has moved: once per namespace, not once per version.
+pub(super) fn moved(ctx: &Context, namespace: &str, Moved { from, to }: &Moved) -> Option<Event> {
+    ctx.moves.is_new(namespace, from, to).then(|| {
+        let text = format!(
+            "The repository {from} has moved to {to}; change repoUrl. GitHub redirects the old name only until \
+             another owner takes it, whose content would then be published."
+        );
+        Event::warning("RepositoryMoved", "Publish", text)
+    })
 }
 
-/// After the object was found as wanted.
+/// After the object was found as wanted, with an Event if that ends a failure.
 pub(super) fn recorded(client: &VersionClient, target: &Target, now: Timestamp) -> Effect {
-    recovered(client, client.current().recorded(target, now))
-}
-
-/// After what a move left behind was deleted, or retained.
-pub(super) fn cleaned_up(client: &VersionClient, now: Timestamp) -> Effect {
-    Effect::status(client.current().cleaned_up(now))
-}
-
-/// Writes a status, with an Event if it ends a failure.
-fn recovered(client: &VersionClient, after: VersionStatus) -> Effect {
+    let after = client.current().recorded(target, now);
     let is_ready = after.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
     let note = after.sync_status.clone().unwrap_or_default();
     let effect = Effect::status(after);

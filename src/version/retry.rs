@@ -2,7 +2,7 @@
 //! syncs, and its own last write.
 //!
 //! Losing it costs an early attempt, never correctness. Times are of the monotonic clock: a wall clock that is set back must
-//! not make anything wait.
+//! not prolong a pause.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -27,31 +27,31 @@ pub struct Attempt {
     pub reason: Reason,
     /// Since when they fail for that reason.
     pub since: Timestamp,
-    /// The last failure in the row that was about the content of the archive, and since when it is: an outage in between begins
-    /// no new count of days.
+    /// The last failure in the row that was about the content of the archive, and its first time, which an outage in between
+    /// does not change.
     pub content: Option<(Reason, Timestamp)>,
     /// When it was made.
     pub at: Instant,
     /// When the pause after it ends.
     pub ends: Instant,
-    /// The same as the clock shows it now: it may have been set since.
+    /// The same time by the wall clock, which may have been set since.
     pub due: Timestamp,
-    /// What the attempt was made for, known at the end of the reconcile. Any change of it is not made to wait.
+    /// The change that the attempt was for, known at the end of the reconcile. Another change does not wait for the retry.
     pub key: ChangeKey,
     /// The Secret that it failed on: its name and resourceVersion (none if it was missing).
     pub secret: Option<SecretVersion>,
     /// SHA-256 of the last download that was corrupt.
     pub download: Option<[u8; 32]>,
-    /// In whose name it fetched, where GitHub asks that account to wait.
+    /// The account that it fetched with, if that met a rate limit.
     pub account: Option<Account>,
-    /// Whether it was for another object than the one that is stored: another place, repository or content.
+    /// Whether it was for another object than the stored one: another location, repository or content.
     pub elsewhere: bool,
 }
 
 /// What a user or the Module changes to ask for another attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeKey {
-    generation: Option<i64>,
+    pub(super) generation: Option<i64>,
     requested_at: Option<Box<str>>,
     module_request: Option<Box<str>>,
 }
@@ -68,17 +68,15 @@ pub struct Retry {
     pub left: Option<(String, Instant)>,
     /// Where the object was recorded before it was stored elsewhere.
     pub stored_before: Option<Box<ObjectLocation>>,
-    /// The resourceVersion that its Secret had when this process first looked at it (`None`: no such Secret), of a Version that
-    /// failed before this process became leader.
+    /// The resourceVersion of its Secret when this process first read it (`None`: no such Secret), if the Version failed before
+    /// this process became leader.
     pub secret_seen: Option<Box<Option<String>>>,
     /// Publishes in a row that ended because the Version had changed.
     pub restarts: Restarts,
-    /// The fresh `spec.fileName`s that the running reconcile writes: no changes of other clients.
-    pub file_names: Vec<Box<str>>,
 }
 
-/// Publishes in a row that ended because the Version had changed. The first few are repeated at once: a user corrects a spec
-/// several times. A client that changes it back again and again causes no storm of downloads.
+/// Publishes in a row that ended because the Version had changed. The first few are repeated at once, since a user may correct a
+/// spec several times. Later ones wait, so that a client which changes it in a loop causes no storm of downloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restarts {
     count: u32,
@@ -103,7 +101,7 @@ impl Restarts {
 }
 
 impl Attempt {
-    /// Since when attempts fail for this reason, if this one is followed by another that does.
+    /// Since when attempts have failed for this reason, if the next one does too.
     pub fn failing_since(&self, reason: Reason) -> Option<Timestamp> {
         let of_content = || self.content.filter(|(content, _)| *content == reason).map(|(_, since)| since);
         if self.reason == reason { Some(self.since) } else { of_content() }
@@ -119,23 +117,17 @@ impl ChangeKey {
             module_request: version.annotation(MODULE_REQUEST).map(Into::into),
         }
     }
-
-    /// The same, after a write of our own that made a new generation without changing what is wanted.
-    #[must_use]
-    pub fn at_generation(self, generation: Option<i64>) -> Self {
-        Self { generation, ..self }
-    }
 }
 
 impl Retry {
-    /// The last attempt with its due time by the wall clock of now, which may have been set since.
+    /// The last attempt, with its due time by the wall clock as it is set now.
     pub fn attempt_at(&self, now: Timestamp) -> Option<Attempt> {
         let attempt = self.attempt.clone()?;
         let left = attempt.ends.saturating_duration_since(Instant::now());
         Some(Attempt { due: now.checked_add(left).unwrap_or(now), ..attempt })
     }
 
-    /// Whether the watch shows a version of the object that the last reconcile has left behind.
+    /// Whether the cached object is older than the last write of this process.
     pub fn is_ahead_of(&self, version: Option<&str>, now: Instant) -> bool {
         self.left.as_ref().is_some_and(|(left, at)| {
             now.duration_since(*at) < client::WATCH_LAG.unsigned_abs()
@@ -152,19 +144,16 @@ impl Retries {
     /// Reads or changes what is remembered of the object with this UID.
     pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Retry) -> T) -> T {
         let mut all = self.0.lock();
-        if let Some(memory) = all.get_mut(uid) {
-            return change(memory);
-        }
-        let mut memory = Retry::default();
-        let result = change(&mut memory);
-        // Thousands of Versions rest: those of which there is nothing to remember take no memory.
-        if memory != Retry::default() {
-            all.insert(uid.to_owned(), memory);
+        let memory = all.entry(uid.to_owned()).or_default();
+        let result = change(memory);
+        // Thousands of Versions rest, and an empty entry for each would take memory.
+        if *memory == Retry::default() {
+            all.remove(uid);
         }
         result
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets an object that no longer exists.
     pub fn forget(&self, uid: &str) {
         self.0.lock().remove(uid);
     }
@@ -254,11 +243,10 @@ mod tests {
     #[test]
     fn whatever_is_remembered_is_kept_until_the_object_is_gone() {
         let attempt = attempt();
-        let changes: [fn(&mut Retry, Attempt); 8] = [
+        let changes: [fn(&mut Retry, Attempt); 7] = [
             |memory, _| memory.stored_before = Some(Box::default()),
             |memory, _| memory.secret_seen = Some(Box::default()),
             |memory, _| memory.restarts.count(at(1)),
-            |memory, _| memory.file_names.push("a.zip".into()),
             |memory, attempt| memory.attempt = Some(attempt),
             |memory, _| memory.verified = Some(at(1)),
             |memory, _| memory.left = Some(("10".into(), at(1))),

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
-
 use crate::domain::Mutex;
 
 /// Repositories that are remembered; above this number, only those in use. Specs choose repositories.
@@ -63,14 +63,9 @@ impl FetchScheduler {
                 RepositoryHealth::Failing => Some(Arc::clone(&self.failing)),
                 RepositoryHealth::Healthy => None,
             };
-            let limit = match limit {
-                // A closed semaphore means that the repository is no longer new.
-                Some(limit) => match limit.acquire_owned().await {
-                    Ok(permit) => Some(permit),
-                    Err(_) => continue,
-                },
-                None => None,
-            };
+            let permit = OptionFuture::from(limit.map(Semaphore::acquire_owned)).await;
+            // A closed semaphore means that the repository is no longer new.
+            let Ok(limit) = permit.transpose() else { continue };
             let staging = self.staging.acquire(store).await;
             // If the repository failed meanwhile, its narrower limit applies.
             if limit.is_some() || !matches!(self.health(repository), RepositoryHealth::Failing) {

@@ -9,7 +9,7 @@ use crate::domain::Mutex;
 /// How long a read is reused: about half of the time between two polls of one Version.
 const FRESH: Duration = Duration::from_secs(30);
 
-/// The resourceVersion of a Secret (`Some(None)`: it does not exist); `None` where it could not be read.
+/// The resourceVersion of a Secret (`Some(None)`: it does not exist); `None` if it could not be read.
 pub(crate) type Outcome = Option<Option<String>>;
 
 /// A read and its time.
@@ -45,9 +45,9 @@ impl SecretPolls {
         let mut all = self.0.lock();
         // Entries without waiting Versions are removed.
         all.retain(|_, look| {
-            let stale =
-                |last: &Option<(Instant, _)>| last.as_ref().is_none_or(|(at, _)| at.elapsed() >= FRESH);
-            Arc::strong_count(look) > 1 || look.try_lock().is_ok_and(|last| !stale(&last))
+            let is_fresh = |(at, _): &(Instant, _)| at.elapsed() < FRESH;
+            Arc::strong_count(look) > 1
+                || look.try_lock().is_ok_and(|last| last.as_ref().is_some_and(is_fresh))
         });
         Arc::clone(all.entry((namespace.to_owned(), name.to_owned())).or_default())
     }

@@ -1,48 +1,40 @@
-//! Which Version tries a Secret that GitHub refused, after this process became leader and remembers nothing of it: the first
-//! one at once. The others wait for their usual hour, unless the Secret works for one of them.
+//! Which Versions try a Secret that GitHub refused before this process became leader: the first one at once. The others wait
+//! for their usual hour, unless the Secret works for one of them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::domain::Mutex;
 
-/// Above this number of Secrets, all are forgotten, and tried once more.
+/// Above this number of Secrets, all are forgotten, and each is tried once more.
 const MAX_SECRETS: usize = 1024;
 
-/// What is known of a Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trial {
-    /// A Version tries it, or GitHub has refused it since.
-    Begun,
-    /// GitHub has accepted it.
-    Succeeded,
-}
-
-/// The Secrets that were tried, by namespace and name.
+/// The Secrets that were tried, by namespace and name, and whether GitHub has accepted each.
 #[derive(Debug, Default)]
-pub struct SecretTrials(Mutex<HashMap<(String, String), Trial>>);
+pub struct SecretTrials(Mutex<HashMap<(String, String), bool>>);
 
 impl SecretTrials {
-    /// Whether a Version may try the Secret now: the first that asks, and all once it has worked.
+    /// Whether a Version may try the Secret now: the first caller may, and all once it has worked.
     pub fn may_try(&self, namespace: &str, name: &str) -> bool {
         let mut all = self.0.lock();
         if all.len() >= MAX_SECRETS {
             all.clear();
         }
-        let before = all.entry((namespace.to_owned(), name.to_owned()));
-        let mut is_first = false;
-        let trial = before.or_insert_with(|| {
-            is_first = true;
-            Trial::Begun
-        });
-        is_first || *trial == Trial::Succeeded
+        match all.entry((namespace.to_owned(), name.to_owned())) {
+            Entry::Occupied(accepted) => *accepted.get(),
+            Entry::Vacant(first) => {
+                first.insert(false);
+                true
+            }
+        }
     }
 
     /// Records whether GitHub accepted the Secret.
     pub fn record(&self, namespace: &str, name: &str, accepted: bool) {
         let mut all = self.0.lock();
-        // Of a Secret that no stalled Version has asked for, nothing has to be known.
-        if let Some(trial) = all.get_mut(&(namespace.to_owned(), name.to_owned())) {
-            *trial = if accepted { Trial::Succeeded } else { Trial::Begun };
+        // A Secret that no stalled Version waits for is not recorded.
+        if let Some(last) = all.get_mut(&(namespace.to_owned(), name.to_owned())) {
+            *last = accepted;
         }
     }
 }

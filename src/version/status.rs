@@ -1,23 +1,33 @@
-//! The next status of a Version: pure functions from the status that stands, and from what happened, to the status to write.
+//! The next status of a Version: pure functions from the current status and an outcome to the status to write.
 //!
 //! A function that changes nothing returns an equal status, and then nothing is written.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::DynamicObject;
 
 use super::outcome::Published;
-use super::snapshot::Snapshot;
 use crate::api::VersionStatus;
 use crate::api::condition::{self, Outcome};
-use crate::api::requests::PendingForce;
+use crate::api::requests::{PendingForce, shorten_recorded};
 use crate::api::state::VersionState;
 use crate::api::target::{Requests, Target, left_behind};
+use crate::controller::client;
 use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
 use crate::domain::text::cut;
 
-/// Why `Ready` was last not True, also where a suspension or a later failure has written another reason: it does not become
-/// True before that was resolved. `None`: no failure stands.
+/// A Version as it was last read: what decisions use, and the full status that writes start from.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    /// The pruned Version.
+    pub version: VersionState,
+    /// The whole status; empty if it cannot be read.
+    pub status: VersionStatus,
+}
+
+/// The unresolved reason why `Ready` is not True, also if a suspension or a later failure has written another reason. `None`: no
+/// failure is unresolved.
 pub(crate) fn standing(version: &VersionState) -> Option<&str> {
     let status = &version.status;
     let ready = status.ready.as_ref().filter(|ready| !ready.is_true)?;
@@ -25,16 +35,25 @@ pub(crate) fn standing(version: &VersionState) -> Option<&str> {
     let noted = quiet.into_iter().flatten().find(|c| !c.is_true && c.reason.parse::<Reason>().is_ok());
     let noted = noted.map(|condition| &*condition.reason);
     let last = Some(&*ready.reason).filter(|reason| *reason != Reason::Suspended.as_str());
-    // A failure that only a fetch can resolve outlives one that a look at the bucket can.
+    // A failure that only a fetch resolves stays longer than one that a HEAD resolves.
     noted.filter(|reason| Reason::needs_fetch(reason)).or(last).or(noted)
 }
 
-/// A failure that stands until a fetch has resolved it.
+/// An unresolved failure that only a fetch resolves.
 fn refusal(version: &VersionState) -> Option<&str> {
     standing(version).filter(|reason| Reason::needs_fetch(reason))
 }
 
 impl Snapshot {
+    /// Of an object from the API server.
+    pub(crate) fn of(raw: &DynamicObject) -> Self {
+        let object = serde_json::to_value(raw).unwrap_or_default();
+        let mut status: VersionStatus = client::part(raw, "status").unwrap_or_default();
+        let recorded = [&mut status.last_handled_request, &mut status.last_module_request];
+        recorded.into_iter().flatten().for_each(shorten_recorded);
+        Self { version: serde_json::from_value(object).unwrap_or_default(), status }
+    }
+
     fn with(&self, verdict: &Outcome, reason: Reason, message: &str, now: Timestamp) -> VersionStatus {
         let mut after = self.status.clone();
         let generation = self.version.metadata.generation;
@@ -46,7 +65,7 @@ impl Snapshot {
         after
     }
 
-    /// Before a PUT: the place is on record, so that no crash can orphan what is about to be stored there.
+    /// Before a PUT: records the location, so that no crash orphans the object.
     pub(crate) fn publishing(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
         let message = format!("Publishing to {place}.");
         let mut after = self.with(&Outcome::Working, Reason::Publishing, &message, now);
@@ -57,14 +76,14 @@ impl Snapshot {
         after
     }
 
-    /// The object is stored as wanted. While a move has left something behind, that is not the end of it.
+    /// The object is stored as wanted. `Ready` stays False while objects that a move left behind are to be deleted.
     pub(crate) fn published(
         &self,
         published: &Published,
         requests: &Requests,
         now: Timestamp,
     ) -> VersionStatus {
-        let Published { place, checksum, digest, size, source, stored_now, answers, stored_at } = published;
+        let Published { place, content, source, stored_now, answers, stored_at } = published;
         let mut after = if left_behind(&self.version, place).is_empty() {
             self.with(&Outcome::Ready, Reason::Synced, &stored(Some(place)), now)
         } else {
@@ -72,15 +91,15 @@ impl Snapshot {
             self.with(&Outcome::Working, Reason::Publishing, &message, now)
         };
         after.synced = Some(true);
-        after.checksum = Some(checksum.clone());
-        after.content_digest = Some(digest.clone());
-        after.archive_size_bytes = Some(*size);
+        after.checksum = Some(content.checksum.clone());
+        after.content_digest = Some(content.digest.clone());
+        after.archive_size_bytes = Some(i64::try_from(content.size).unwrap_or(i64::MAX));
         after.source.clone_from(source);
         after.storage = Some(place.clone());
-        // One spelling of a place is enough to find the object again.
+        // One spelling of a location is enough to find the object again.
         after.objects.retain(|p| !p.is_same_object(place));
         after.objects.push(place.clone());
-        // One that was found was stored by an attempt whose end was not recorded.
+        // An object that was found was stored by an attempt whose outcome was not recorded.
         let stored_at = stored_at.filter(|_| !stored_now).max(after.last_sync_time.map(|before| before.0));
         let stored_at = if *stored_now { published.stored_at.or(Some(now)) } else { stored_at };
         after.last_sync_time = stored_at.map(|at| Time(condition::whole_seconds(at)));
@@ -90,7 +109,7 @@ impl Snapshot {
         after
     }
 
-    /// The attempt failed. What is stored stays on record: `synced` follows the object, `Ready` the attempt.
+    /// The attempt failed. The stored object stays recorded: `synced` is about the object, `Ready` about the attempt.
     pub(crate) fn failed(
         &self,
         failure: &Failure,
@@ -118,7 +137,7 @@ impl Snapshot {
         after
     }
 
-    /// Work is stopped, as asked. What had failed before is neither forgotten nor mended by that.
+    /// Work is suspended. A failure before that stays unresolved.
     pub(crate) fn suspended(&self, by: &str, now: Timestamp) -> VersionStatus {
         let standing = standing(&self.version);
         let failed = standing.filter(|reason| !Reason::is_progress(reason));
@@ -131,7 +150,7 @@ impl Snapshot {
         after
     }
 
-    /// The object is as wanted: the conditions say so, and requests that were done are struck.
+    /// The object is as wanted: `Ready` becomes True, and no request is pending.
     pub(crate) fn settled(&self, now: Timestamp) -> VersionStatus {
         let message = stored(self.status.storage.as_ref());
         let mut after = self.with(&Outcome::Ready, Reason::Synced, &message, now);
@@ -139,29 +158,28 @@ impl Snapshot {
         after
     }
 
-    /// The object was seen at the target's location: the conditions say so, and the location is recorded as the spec spells it.
+    /// The object was found at the target's location, which is recorded as the spec spells it.
     pub(crate) fn recorded(&self, target: &Target, now: Timestamp) -> VersionStatus {
-        let is_recorded = self.status.storage.as_ref() == Some(&target.location);
-        if is_recorded { self.settled(now) } else { self.spelled_anew(&target.location, now) }
-    }
-
-    fn spelled_anew(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
-        let moved = left_behind(&self.version, place).is_empty();
-        let mut after = if moved { self.settled(now) } else { self.status.clone() };
+        let place = &target.location;
+        if self.status.storage.as_ref() == Some(place) {
+            return self.settled(now);
+        }
+        let is_moving = !left_behind(&self.version, place).is_empty();
+        let mut after = if is_moving { self.status.clone() } else { self.settled(now) };
         after.storage = Some(place.clone());
         after.objects.retain(|p| !p.is_same_object(place));
         after.objects.push(place.clone());
         after
     }
 
-    /// What a move left behind is gone, or may stay.
+    /// The objects that a move left behind are deleted or retained.
     pub(crate) fn cleaned_up(&self, now: Timestamp) -> VersionStatus {
         let mut after = self.settled(now);
         after.objects.retain(|p| self.version.status.is_stored_as(p));
         after
     }
 
-    /// The same outcome, of a generation that our own reset of `spec.forceSync` has made.
+    /// The same outcome, about the generation that our own reset of `spec.forceSync` has made.
     pub(crate) fn observed(&self) -> VersionStatus {
         let mut after = self.status.clone();
         after.observed_generation = self.version.metadata.generation;
@@ -174,35 +192,32 @@ impl Snapshot {
         after
     }
 
-    /// `places` are gone, or not this Version's to delete.
+    /// `places` no longer have an object of this Version.
     pub(crate) fn struck(&self, places: &[ObjectLocation]) -> VersionStatus {
         let mut after = self.status.clone();
         after.objects.retain(|p| !places.contains(p));
         after
     }
 
-    /// `status.pendingForce` after an attempt that `requests` asked for.
-    fn pending_force(&self, requests: &Requests, is_transient: bool) -> Option<PendingForce> {
-        let generation = if requests.force_sync { self.version.generation() } else { 0 };
-        match (requests.any() && is_transient, requests.force_sync) {
-            (true, _) => Some(PendingForce::Retry(generation)),
-            (false, true) => Some(PendingForce::Done(generation)),
-            (false, false) => None,
-        }
-    }
-
-    fn answer(&self, requests: &Requests, passes: bool, after: &mut VersionStatus) {
+    /// Records the outcome of an attempt that answers `requests`.
+    fn answer(&self, requests: &Requests, is_transient: bool, after: &mut VersionStatus) {
         if let Some(token) = &requests.requested_at {
             after.last_handled_request = Some(token.clone());
         }
         if let Some(token) = &requests.module_request {
             after.last_module_request = Some(token.clone());
         }
-        after.pending_force = self.pending_force(requests, passes).map(|pending| pending.to_string());
+        let generation = if requests.force_sync { self.version.generation() } else { 0 };
+        let pending = match (requests.any() && is_transient, requests.force_sync) {
+            (true, _) => Some(PendingForce::Retry(generation)),
+            (false, true) => Some(PendingForce::Done(generation)),
+            (false, false) => None,
+        };
+        after.pending_force = pending.map(|pending| pending.to_string());
     }
 }
 
-/// A status about the generation `before`, as one about the generation `now`, which differs in nothing that the status describes.
+/// A status about the generation `before`, changed to one about `now`, which differs in nothing that the status describes.
 pub(crate) fn at_generation(status: &VersionStatus, before: i64, now: i64) -> VersionStatus {
     let mut after = status.clone();
     let ours = after.conditions.iter_mut().filter(|c| condition::OURS.contains(&c.type_.as_str()));
@@ -221,7 +236,7 @@ pub(crate) fn at_generation(status: &VersionStatus, before: i64, now: i64) -> Ve
     after
 }
 
-/// Keeps a reason that stands beside the words that take its place: in a condition that has nothing to say.
+/// Keeps an unresolved reason in one of the two conditions that are False, since `Ready` has another reason.
 fn note(after: &mut VersionStatus, reason: Option<&str>) {
     let quiet = |type_: &&str| condition::find(&after.conditions, type_).is_some_and(|c| c.status == "False");
     let quiet = ["Stalled", "Reconciling"].into_iter().find(quiet);

@@ -3,9 +3,9 @@
 use crate::archive::{Listed, Report};
 use crate::controller::failure::Reason;
 
-/// Bytes up to which names are listed; an Event's note has at most 1,000.
+/// The most bytes of listed names: an Event's note has at most 1,000.
 const LISTED_BYTES: usize = 500;
-/// How many names are listed at most.
+/// The most names that are listed.
 const LISTED: usize = 5;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// The first few, as far as there is room, and how many more there are.
+/// The first few items, as far as there is room, and the number of the others.
 fn list<T>(all: &Listed<T>, show: impl Fn(&T) -> String) -> String {
     let mut text = String::new();
     let mut shown = 0;

@@ -1,4 +1,4 @@
-//! What a Module and its status say about its registry address.
+//! The registry address of a Module, as its spec and status record it.
 
 use std::collections::BTreeMap;
 
@@ -26,30 +26,33 @@ pub struct AddressState {
 }
 
 impl AddressState {
-    /// Reads annotations, `spec.moduleConfig` and status of the Module `namespace`/`object`.
+    /// Reads annotations, `spec.moduleConfig` and status of the Module with this namespace and name.
     pub fn of(
-        (namespace, object): (&str, &str),
+        names: (&str, &str),
         annotations: Option<&BTreeMap<String, String>>,
         config: &Value,
         status: &Value,
     ) -> Self {
-        let annotation = |key| annotations?.get(key).map(String::as_str);
-        let fields = ClaimFields {
-            namespace,
-            object,
-            name: text(config, "name"),
-            provider: text(config, "provider"),
-            registry_name: annotation(REGISTRY_NAME),
-        };
         let recorded = |key| text(status, key)?.parse().ok();
         Self {
-            claim: fields.address(),
-            annotation: annotation(CLAIM_ADDRESS).and_then(|text| text.parse().ok()),
+            claim: claim(names, annotations, config),
+            annotation: annotations.and_then(|all| all.get(CLAIM_ADDRESS)?.parse().ok()),
             held: recorded("address"),
             refused: recorded("refusedAddress"),
             claim_void: flag(status, "claimVoid"),
         }
     }
+}
+
+/// The address that the Module with this namespace and name claims.
+pub(super) fn claim(
+    (namespace, object): (&str, &str),
+    annotations: Option<&BTreeMap<String, String>>,
+    config: &Value,
+) -> Result<Address, NotAddressable> {
+    let registry_name = annotations.and_then(|all| all.get(REGISTRY_NAME)).map(String::as_str);
+    let (name, provider) = (text(config, "name"), text(config, "provider"));
+    ClaimFields { namespace, object, name, provider, registry_name }.address()
 }
 
 impl Default for AddressState {

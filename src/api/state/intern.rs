@@ -1,10 +1,10 @@
 //! Shared copies of values that many cached objects have in common, such as the configuration of a Module's Versions.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
-use crate::domain::Mutex;
+use crate::domain::{Mutex, hash_of};
 
 /// Entries that are added between two removals of unused entries.
 const SWEEP_AFTER: usize = 1024;
@@ -24,12 +24,10 @@ impl<T: ?Sized> Interner<T> {
         Self(Mutex::new(None))
     }
 
-    /// The shared copy of the value that `key` identifies. `is_equal` protects against two keys with one hash: the second
-    /// value is then simply not shared.
+    /// The shared copy of the value that hashes like `key`. `is_equal` protects against two values with one hash: the second is
+    /// then not shared.
     fn shared(&self, key: impl Hash, is_equal: impl Fn(&T) -> bool, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = hash_of(key);
         let mut table = self.0.lock();
         let table = table.get_or_insert_with(|| Table { by_hash: HashMap::new(), sweep_at: SWEEP_AFTER });
         if let Some(known) = table.by_hash.get(&hash).and_then(Weak::upgrade) {
@@ -51,17 +49,25 @@ impl Interner<str> {
     }
 }
 
-impl<T: PartialEq> Interner<T> {
-    /// The shared copy of `value`. Equal values have equal keys.
-    pub(super) fn value(&self, key: impl Hash, value: T) -> Arc<T> {
+impl<T: PartialEq + Hash> Interner<T> {
+    pub(super) fn value(&self, value: T) -> Arc<T> {
         let value = Arc::new(value);
-        self.shared(key, |known| *known == *value, || Arc::clone(&value))
+        self.shared(&*value, |known| *known == *value, || Arc::clone(&value))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::hash::Hasher;
+
     use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Alike(u32);
+
+    impl Hash for Alike {
+        fn hash<H: Hasher>(&self, _: &mut H) {}
+    }
 
     #[test]
     fn equal_values_are_shared_and_unused_ones_are_removed() {
@@ -78,9 +84,9 @@ mod tests {
     }
 
     #[test]
-    fn two_values_with_one_key_are_kept_apart() {
-        static NUMBERS: Interner<u32> = Interner::new();
-        let (one, two) = (NUMBERS.value("key", 1), NUMBERS.value("key", 2));
-        assert_eq!((*one, *two), (1, 2));
+    fn two_values_with_one_hash_are_kept_apart() {
+        static VALUES: Interner<Alike> = Interner::new();
+        let (one, two) = (VALUES.value(Alike(1)), VALUES.value(Alike(2)));
+        assert_eq!((one.0, two.0), (1, 2));
     }
 }

@@ -1,4 +1,4 @@
-//! A Module as the registry keeps it: its address, and what it lists.
+//! A Module as the registry keeps it: its address, and its list of versions.
 //!
 //! The operator's own cache drops the list, which may have 5,000 entries.
 
@@ -6,9 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{RawObject, condition, is_true, text};
-use crate::api::claim::{ClaimFields, NotAddressable};
-use crate::api::{DESCRIPTION, REGISTRY_NAME};
+use super::address::claim;
+use super::{RawObject, condition, is_true, list, text};
+use crate::api::DESCRIPTION;
+use crate::api::claim::NotAddressable;
 use crate::domain::text::cut;
 use crate::domain::{Address, ArchiveFormat, Release};
 
@@ -26,9 +27,9 @@ pub struct ModuleListing {
     pub claim: Result<Address, NotAddressable>,
     /// `status.address`: the address that it holds.
     pub held: Option<Box<str>>,
-    /// Whether another Module holds the address, as the condition `Addressable` says.
+    /// Whether another Module holds the address, according to the condition `Addressable`.
     pub is_refused: bool,
-    /// The beginning of `Addressable`'s message, where it is not True.
+    /// The beginning of `Addressable`'s message, if it is not True.
     pub refusal: Option<Box<str>>,
     /// `spec.moduleConfig.fileFormat`.
     pub format: ArchiveFormat,
@@ -42,14 +43,14 @@ pub struct ModuleListing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedVersion {
     pub release: Release,
-    /// Why consumers should move on, if the publisher says so.
+    /// Why consumers should move to another version.
     pub deprecated: Option<Box<str>>,
-    /// Why it is no longer served, if the publisher says so.
+    /// Why it is no longer served.
     pub withdrawn: Option<Box<str>>,
 }
 
 impl ModuleListing {
-    /// The address that it is served at: it claims it, and holds it.
+    /// The address at which it is served: that which it claims and holds.
     pub fn address(&self) -> Option<&Address> {
         let live = self.metadata.deletion_timestamp.is_none();
         let claim = self.claim.as_ref().ok().filter(|_| live)?;
@@ -57,7 +58,7 @@ impl ModuleListing {
         (claim.to_string() == held).then_some(claim)
     }
 
-    /// The entry of a version.
+    /// The entry of a release.
     pub fn listed(&self, release: &Release) -> Option<&ListedVersion> {
         let found = self.versions.binary_search_by(|listed| listed.release.precedence(release)).ok()?;
         self.versions.get(found)
@@ -69,18 +70,10 @@ impl<'de> Deserialize<'de> for ModuleListing {
         let RawObject { metadata, spec, status } = RawObject::deserialize(deserializer)?;
         let config = spec.get("moduleConfig").unwrap_or(&Value::Null);
         let annotations = metadata.annotations.as_ref();
-        let fields = ClaimFields {
-            namespace: metadata.namespace.as_deref().unwrap_or_default(),
-            object: metadata.name.as_deref().unwrap_or_default(),
-            name: text(config, "name"),
-            provider: text(config, "provider"),
-            registry_name: annotations.and_then(|all| all.get(REGISTRY_NAME)).map(String::as_str),
-        };
         let addressable = condition(&status, "Addressable");
         let refusal = text(addressable, "message").filter(|_| is_true(addressable) == Some(false));
-        let entries = spec.get("versions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         Ok(Self {
-            claim: fields.address(),
+            claim: claim(metadata.names(), annotations, config),
             held: text(&status, "address").map(Into::into),
             is_refused: text(addressable, "reason") == Some("AddressTaken"),
             refusal: refusal.map(|message| cut(message, LONGEST_REFUSAL).into()),
@@ -88,24 +81,21 @@ impl<'de> Deserialize<'de> for ModuleListing {
                 .get("fileFormat")
                 .and_then(|format| ArchiveFormat::deserialize(format).ok())
                 .unwrap_or_default(),
-            versions: listed(entries),
+            versions: listed(list(&spec, "versions")),
             description: annotations.and_then(|all| all.get(DESCRIPTION)).and_then(|text| line(text)),
             metadata: metadata.pruned(),
         })
     }
 }
 
-/// The entries that are versions, each once: two spellings of a version are one, and both notices count.
+/// The entries that are versions, each once: two spellings of a version are merged, with their notices.
 fn listed(entries: &[Value]) -> Box<[ListedVersion]> {
     let mut all: Vec<ListedVersion> = entries
         .iter()
         .filter_map(|entry| {
             let release = Release::parse(text(entry, "version")?).ok()?;
-            Some(ListedVersion {
-                release,
-                deprecated: notice(entry, "deprecated"),
-                withdrawn: notice(entry, "withdrawn"),
-            })
+            let notice = |key| text(entry, key).and_then(line);
+            Some(ListedVersion { release, deprecated: notice("deprecated"), withdrawn: notice("withdrawn") })
         })
         .collect();
     all.sort_by(|a, b| a.release.precedence(&b.release));
@@ -120,12 +110,8 @@ fn listed(entries: &[Value]) -> Box<[ListedVersion]> {
     all.into()
 }
 
-/// A notice of the publisher: one line of bounded length, whatever was stored before the schema had the field.
-fn notice(entry: &Value, key: &str) -> Option<Box<str>> {
-    line(text(entry, key)?)
-}
-
-/// One line of bounded length; `None` if it is blank.
+/// A text of the publisher as one line of bounded length, whatever was stored before the schema had the field. `None` if it is
+/// blank.
 fn line(text: &str) -> Option<Box<str>> {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let plain: String = plain.take(LONGEST_NOTICE).collect();

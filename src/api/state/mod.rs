@@ -1,7 +1,7 @@
 //! The Modules and Versions as the watch caches keep them and as reconciles decide on them: one pruned model per kind.
 //!
 //! A state is made from the JSON of an object, in the same way from a watch event and from a GET. Parsing never fails as a
-//! whole, whatever is stored: a typed LIST would fail because of one odd object, and blind a controller. What a decision
+//! whole, whatever is stored: one odd object would make a typed LIST fail, and the controller would see no object. What a decision
 //! does not need is dropped while parsing, and values that many objects share are kept once, so that 10,000 Versions fit into
 //! 20 MB. A state is never written back: status functions return typed statuses, which are diffed against the object.
 
@@ -67,6 +67,11 @@ struct RawMetadata {
 }
 
 impl RawMetadata {
+    /// Namespace and name.
+    fn names(&self) -> (&str, &str) {
+        (self.namespace.as_deref().unwrap_or_default(), self.name.as_deref().unwrap_or_default())
+    }
+
     fn has_finalizer(&self, finalizer: &str) -> bool {
         self.finalizers.iter().flatten().any(|own| own == finalizer)
     }
@@ -94,7 +99,7 @@ impl RawMetadata {
     fn controller(&self) -> Option<Arc<Controller>> {
         static CONTROLLERS: Interner<Controller> = Interner::new();
         let owner = self.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
-        // The API server bounds none of these: what is longer than a name identifies no object of ours.
+        // The API server limits none of these; a text that is longer than a name identifies no object of ours.
         let bounded = |text: &str| cut(text, LONGEST_NAME);
         let controller = Controller {
             api_version: bounded(&owner.api_version),
@@ -102,8 +107,7 @@ impl RawMetadata {
             name: bounded(&owner.name),
             uid: bounded(&owner.uid),
         };
-        let key = format!("{}/{}/{}", controller.uid, controller.kind, controller.name);
-        Some(CONTROLLERS.value(key, controller))
+        Some(CONTROLLERS.value(controller))
     }
 
     /// The fields that every state keeps.
@@ -123,18 +127,14 @@ impl RawMetadata {
 
 /// Whether the `deletionPolicy` of a configuration is Retain, read on its own: a broken spec never blocks a deletion. A value
 /// that is no policy retains the object, because its deletion was not asked for.
-pub fn retains(config: &Value) -> bool {
-    match config.get("deletionPolicy") {
-        None | Some(Value::Null) => false,
-        Some(policy) => policy != "Delete",
-    }
+fn retains(config: &Value) -> bool {
+    config.get("deletionPolicy").is_some_and(|policy| !policy.is_null() && policy != "Delete")
 }
 
-/// The condition of a type; null where there is none.
+/// The condition of a type; null if there is none.
 fn condition<'a>(status: &'a Value, type_: &str) -> &'a Value {
-    let all = status.get("conditions").and_then(Value::as_array);
     let of_type = |c: &&Value| text(c, "type") == Some(type_);
-    all.and_then(|all| all.iter().find(of_type)).unwrap_or(&Value::Null)
+    list(status, "conditions").iter().find(of_type).unwrap_or(&Value::Null)
 }
 
 fn is_true(condition: &Value) -> Option<bool> {
@@ -145,6 +145,10 @@ fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key)?.as_str()
 }
 
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
 fn boxed(value: &Value, key: &str) -> Option<Box<str>> {
     text(value, key).map(Into::into)
 }
@@ -153,7 +157,7 @@ fn flag(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// All states are of the same API resources as the full kinds; only what is kept differs.
+/// Makes a type the API resource of a full kind, of which it is a pruned form.
 macro_rules! resource {
     ($type:ty, $kind:literal, $plural:literal) => {
         impl Resource for $type {

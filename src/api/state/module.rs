@@ -1,6 +1,5 @@
 //! The pruned form of a Module.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::api::REQUESTED_AT;
+use crate::domain::hash_of;
 
 use super::{AddressState, RawObject, condition, flag, is_true, retains, text};
 
@@ -49,24 +49,18 @@ impl OwnerPolicy {
         Self { retain: retains(config), immutable, ..Self::default() }.recording(published)
     }
 
-    /// The same with these versions on record.
+    /// The same, with these versions recorded.
     #[must_use]
     pub fn recording(self, published: impl Iterator<Item = String>) -> Self {
-        let mut recorded: Vec<u64> = published.map(|version| hash(&version)).collect();
+        let mut recorded: Vec<u64> = published.map(hash_of).collect();
         recorded.sort_unstable();
         Self { recorded: recorded.into(), ..self }
     }
 
     /// Whether the digest of this version is recorded.
     pub fn records(&self, version: &str) -> bool {
-        self.recorded.binary_search(&hash(version)).is_ok()
+        self.recorded.binary_search(&hash_of(version)).is_ok()
     }
-}
-
-fn hash(version: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    version.hash(&mut hasher);
-    hasher.finish()
 }
 
 impl<'de> Deserialize<'de> for ModuleState {
@@ -75,10 +69,8 @@ impl<'de> Deserialize<'de> for ModuleState {
         let ready = condition(&status, "Ready");
         let config = spec.get("moduleConfig").unwrap_or(&Value::Null);
         let published = status.get("published").and_then(Value::as_object).into_iter();
-        let names =
-            (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
         Ok(Self {
-            address: AddressState::of(names, metadata.annotations.as_ref(), config, &status),
+            address: AddressState::of(metadata.names(), metadata.annotations.as_ref(), config, &status),
             requested_at: metadata.annotation(REQUESTED_AT),
             metadata: metadata.pruned(),
             policy: OwnerPolicy::of(config, published.flat_map(|all| all.keys().cloned())),

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::intern::Interner;
-use super::{boxed, condition, flag, is_true, shared_text, text};
+use super::{boxed, condition, flag, is_true, list, shared_text, text};
 use crate::api::requests::{self, PendingForce};
 use crate::domain::ObjectLocation;
 use crate::domain::text::{NEXT_ATTEMPT, cut};
@@ -29,7 +29,7 @@ pub struct StatusState {
     pub ready: Option<ConditionState>,
     pub reconciling: Option<ConditionState>,
     pub stalled: Option<ConditionState>,
-    /// The beginning of `Ready`'s message, where it is not True, and the sentence about the next attempt at its end.
+    /// The beginning of `Ready`'s message, if it is not True, and the sentence about the next attempt at its end.
     pub message: Box<str>,
     pub checksum: Option<Box<str>>,
     pub content_digest: Option<Box<str>>,
@@ -97,8 +97,8 @@ impl StatusState {
         self.storage.as_ref().is_some_and(|stored| stored.location().is_same_object(location))
     }
 
-    /// Whether the object is recorded at just this location, the endpoint counted, in its canonical form: another store may
-    /// hold a foreign object under the same key.
+    /// Whether the object is recorded at this location, with the same canonical endpoint: another store may hold a foreign object
+    /// under the same key.
     pub fn is_recorded_at(&self, location: &ObjectLocation) -> bool {
         self.storage.as_ref().is_some_and(|stored| stored.location().is_same_location(location))
     }
@@ -124,7 +124,7 @@ impl From<&ObjectLocation> for StoredLocation {
     fn from(location: &ObjectLocation) -> Self {
         static STORES: Interner<ObjectLocation> = Interner::new();
         let store = ObjectLocation { key: String::new(), ..location.clone() };
-        Self { key: location.key.as_str().into(), store: STORES.value(store.clone(), store) }
+        Self { key: location.key.as_str().into(), store: STORES.value(store) }
     }
 }
 
@@ -134,8 +134,7 @@ impl From<&Value> for StatusState {
         let location =
             |value: &Value| ObjectLocation::deserialize(value).ok().map(|location| (&location).into());
         let storage: Option<StoredLocation> = status.get("storage").and_then(location);
-        let objects = status.get("objects").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let objects: Vec<StoredLocation> = objects.iter().filter_map(location).collect();
+        let objects: Vec<StoredLocation> = list(status, "objects").iter().filter_map(location).collect();
         let storage_is_listed = storage.as_ref().is_some_and(|storage| objects.contains(storage));
         let message = text(condition(status, "Ready"), "message");
         let recorded = |field| text(status, field).map(|recorded| requests::shorten(recorded).into());
@@ -164,7 +163,7 @@ impl From<&Value> for StatusState {
     }
 }
 
-/// A message of at most [`MESSAGE`] bytes. The time of the next attempt is at the end of the whole one.
+/// A message, cut to at most [`MESSAGE`] bytes. The time of the next attempt, at its end, is kept.
 fn shortened(message: &str) -> String {
     let next = message.rfind(NEXT_ATTEMPT).map_or("", |at| &message[at..]);
     if message.len() <= MESSAGE || next.is_empty() || next.len() > LONGEST_NEXT {

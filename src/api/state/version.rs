@@ -1,6 +1,5 @@
-//! The pruned form of a Version, and the questions that decisions ask of it.
+//! The pruned form of a Version.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,7 +14,7 @@ use crate::api::{
     ADOPT, FINALIZER, GROUP, MODULE_REQUEST, ModuleConfig, ORIGINAL_FINALIZER, REQUESTED_AT, S3Config,
 };
 use crate::domain::text::cut;
-use crate::domain::{Release, canonical_endpoint};
+use crate::domain::{Release, canonical_endpoint, hash_of};
 
 /// A Version as the watch cache keeps it, and as a reconcile decides on it.
 #[derive(Clone, Debug, Default)]
@@ -48,19 +47,19 @@ pub struct VersionState {
     pub module_suspended: bool,
     /// `spec.expectedDigest`.
     pub expected_digest: Option<Box<str>>,
-    /// `spec.moduleConfigRef`; `None` where it is missing or cannot be read.
+    /// `spec.moduleConfigRef`; `None` if it is missing or cannot be read.
     pub config: Option<Arc<ModuleConfig>>,
     /// Whether `deletionPolicy` is Retain, read on its own.
     pub retain: bool,
     /// Whether it is `immutable`, read on its own.
     pub immutable: bool,
-    /// The parser's message where the spec as a whole cannot be read.
+    /// The parser's message if the spec as a whole cannot be read.
     pub spec_error: Option<Box<str>>,
     pub status: StatusState,
 }
 
 /// The controller of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Controller {
     pub api_version: String,
     pub kind: String,
@@ -148,9 +147,7 @@ impl VersionState {
         let storage = self.config.as_ref().and_then(|config| config.storage_config.as_ref());
         let s3 = storage.and_then(|storage| storage.s3.as_ref());
         let endpoint = |s3: &S3Config| canonical_endpoint(s3.endpoint.as_deref(), &s3.region);
-        let mut hasher = DefaultHasher::new();
-        s3.map(|s3| (&s3.bucket, endpoint(s3))).hash(&mut hasher);
-        hasher.finish()
+        hash_of(s3.map(|s3| (&s3.bucket, endpoint(s3))))
     }
 
     /// Whether `status.observedGeneration` is the current generation.
@@ -167,7 +164,7 @@ impl<'de> Deserialize<'de> for VersionState {
         let (retain, immutable) = (retains(config), flag(config, "immutable"));
         let config = shared_config(config);
         if let (Some(spec), true) = (spec.as_object_mut(), config.is_some()) {
-            // It can be read: the check below need not build it once more.
+            // It was parsed above, so the check below need not parse it again.
             spec.remove("moduleConfigRef");
         }
         Ok(Self {
@@ -197,10 +194,7 @@ impl<'de> Deserialize<'de> for VersionState {
 
 fn shared_config(config: &Value) -> Option<Arc<ModuleConfig>> {
     static CONFIGS: Interner<ModuleConfig> = Interner::new();
-    let parsed = ModuleConfig::deserialize(config).ok()?;
-    // Fields serialise in one order, so equal configurations have equal text.
-    let key = serde_json::to_string(&parsed).unwrap_or_default();
-    Some(CONFIGS.value(key, parsed))
+    ModuleConfig::deserialize(config).ok().map(|parsed| CONFIGS.value(parsed))
 }
 
 fn spec_error(spec: Value) -> Option<Box<str>> {

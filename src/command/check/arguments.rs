@@ -58,7 +58,7 @@ pub struct Arguments {
     pub key: Option<String>,
 
     /// Repository that must be visible: `https://HOST/OWNER/REPO`.
-    #[arg(long, value_name = "URL", value_parser = repository, conflicts_with = "module")]
+    #[arg(long, value_name = "URL", value_parser = Repository::parse, conflicts_with = "module")]
     pub repository: Option<Repository>,
 
     /// Secret with the GitHub credentials for --repository, in the namespace. Default: none, for a public repository.
@@ -93,8 +93,4 @@ pub struct Arguments {
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
-}
-
-fn repository(text: &str) -> Result<Repository, String> {
-    Repository::parse(text).map_err(|error| error.to_string())
 }

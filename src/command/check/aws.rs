@@ -1,6 +1,5 @@
 //! The AWS identity of the process, and what it may do in a bucket.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -8,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
-use super::report::Line;
+use super::report::{Line, Outcome};
 use crate::domain::ObjectLocation;
 use crate::storage::{Cause, Encryption, Operation, Ownership, PutOutcome, Storage, StorageError, Upload};
 
@@ -55,22 +54,19 @@ pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption
     let separator = if prefix.key.is_empty() { "" } else { "/" };
     let key = format!("{}{separator}opendepot-check-{}", prefix.key, Uuid::new_v4());
     let place = ObjectLocation { key, ..prefix.clone() };
-    let mut lines = Vec::new();
     let missing = match storage.bucket_exists(&place).await {
-        Ok(()) => storage.head(&place).await,
-        Err(error) => Err(error),
+        Ok(()) => storage.head(&place).await.map(drop),
+        error => error,
     };
     let looked_up =
         format!("HEAD s3://{}: the bucket exists, and missing objects are distinguished", place.bucket);
-    lines.push(result(missing.map(drop), &looked_up));
+    let mut lines = vec![result(missing, &looked_up)];
     if is_failed(&lines) {
         return lines;
     }
     lines.push(result(put(storage, &place, encryption).await, &format!("PUT {place}")));
     if !is_failed(&lines) {
-        let checksum = checksum();
-        let size = u64::try_from(CONTENT.len()).unwrap_or_default();
-        let found = storage.verify(&place, encryption, &checksum, size).await;
+        let found = storage.verify(&place, encryption, &checksum(), CONTENT.len() as u64).await;
         lines.push(result(found.map(drop), "HEAD of the object: checksum and size are as sent"));
     }
     let failed_before = is_failed(&lines);
@@ -82,7 +78,7 @@ pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption
 }
 
 fn is_failed(lines: &[Line]) -> bool {
-    lines.last().is_some_and(|line| line.result == super::report::Outcome::Failed)
+    lines.last().is_some_and(|line| line.result == Outcome::Failed)
 }
 
 fn checksum() -> String {
@@ -95,7 +91,7 @@ async fn put(storage: &Storage, place: &ObjectLocation, encryption: &Encryption)
     let file = file.map_err(|error| failed(Cause::File { detail: error.to_string() }))?;
     let upload = Upload {
         file: file.path(),
-        size: u64::try_from(CONTENT.len()).unwrap_or_default(),
+        size: CONTENT.len() as u64,
         sha256: &checksum(),
         ownership: &Ownership { version_name: "opendepot-check".to_owned(), ..Ownership::default() },
         encryption,
@@ -114,23 +110,20 @@ fn result(result: Result<(), StorageError>, ok: &str) -> Line {
 }
 
 fn fix(error: &StorageError) -> String {
-    let mut fix = match &error.cause {
+    let fix = match &error.cause {
         Cause::AccessDenied { .. } | Cause::Kms { .. } => {
-            "grant the operator's role the policy examples/aws/s3-policy.json, and check the policies of bucket and key".to_owned()
+            "grant the operator's role the policy examples/aws/s3-policy.json, and check the policies of bucket and key"
         }
-        Cause::BucketMissing | Cause::InvalidBucket => "create the bucket, or correct its name".to_owned(),
-        Cause::WrongRegion { .. } | Cause::InvalidAddress(_) => "correct region and endpoint".to_owned(),
-        Cause::CredentialsMissing | Cause::CredentialsUnavailable { .. } | Cause::CredentialsInvalid { .. } => {
-            CREDENTIALS_FIX.to_owned()
-        }
+        Cause::BucketMissing | Cause::InvalidBucket => "create the bucket, or correct its name",
+        Cause::WrongRegion { .. } | Cause::InvalidAddress(_) => "correct region and endpoint",
+        Cause::CredentialsMissing
+        | Cause::CredentialsUnavailable { .. }
+        | Cause::CredentialsInvalid { .. } => CREDENTIALS_FIX,
         Cause::Network { .. } => {
-            "check the endpoint, the proxy, --ca-file, and the egress that a NetworkPolicy allows".to_owned()
+            "check the endpoint, the proxy, --ca-file, and the egress that a NetworkPolicy allows"
         }
-        _ => "correct what the message names, and check again".to_owned(),
+        _ => "correct what the message names, and check again",
     };
-    if error.place.endpoint.is_some() {
-        // Cannot fail.
-        let _ = write!(fix, "; docs/stores.md lists what stores other than AWS need");
-    }
-    fix
+    let other_store = "; docs/stores.md lists what stores other than AWS need";
+    format!("{fix}{}", if error.place.endpoint.is_some() { other_store } else { "" })
 }

@@ -30,10 +30,9 @@ pub(crate) async fn cluster(arguments: &Arguments) -> (Vec<Line>, Option<Cluster
         }
     };
     config.auth_info.impersonate.clone_from(&arguments.impersonate);
-    let own = match &arguments.impersonate {
-        Some(user) => namespace_of(user).unwrap_or_else(|| own_namespace(&config)),
-        None => own_namespace(&config),
-    };
+    let of_user = || arguments.impersonate.as_deref().and_then(namespace_of);
+    let lease_namespace = arguments.lease_namespace.clone().or_else(of_user);
+    let lease_namespace = lease_namespace.unwrap_or_else(|| own_namespace(&config));
     let (url, namespace) = (config.cluster_url.clone(), config.default_namespace.clone());
     let connection = match Client::try_from(config) {
         Ok(client) => client,
@@ -49,13 +48,8 @@ pub(crate) async fn cluster(arguments: &Arguments) -> (Vec<Line>, Option<Cluster
     };
     let mut lines = vec![Line::ok(CHECK, format!("Kubernetes {} at {url}", version.git_version))];
     lines.extend(crds::check(&connection).await);
-    let scopes: Vec<Option<String>> = match arguments.namespaces.as_slice() {
-        [] => vec![None],
-        namespaces => namespaces.iter().cloned().map(Some).collect(),
-    };
-    let lease_namespace = arguments.lease_namespace.clone().unwrap_or(own);
     let lease = arguments.leader_elect.then_some((lease_namespace.as_str(), arguments.lease_name.as_str()));
-    lines.extend(rights::check(&connection, &scopes, &arguments.secret_names, lease).await);
+    lines.extend(rights::check(&connection, &arguments.namespaces, &arguments.secret_names, lease).await);
     (lines, Some(Cluster { client: connection, namespace }))
 }
 

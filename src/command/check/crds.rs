@@ -26,19 +26,15 @@ pub(crate) async fn check(client: &Client) -> Vec<Line> {
             return vec![Line::skipped(CHECK, message)];
         }
     };
-    definitions()
-        .iter()
-        .map(|(plural, definition)| {
-            let kind = &definition.spec.names.kind;
-            let name = format!("{plural}.{GROUP}");
-            let Some(served) = schema_of(&document, kind) else {
-                return Line::failed(CHECK, format!("{name}: {VERSION} is not served"), FIX);
-            };
-            let mut schemas = definition.spec.versions.iter().filter_map(|version| version.schema.as_ref());
-            let ours = schemas.find_map(|schema| serde_json::to_value(&schema.open_api_v3_schema).ok());
-            line(&name, &differences(&ours.unwrap_or_default(), served))
-        })
-        .collect()
+    let lines = definitions().map(|(plural, definition)| {
+        let name = format!("{plural}.{GROUP}");
+        let Some(served) = schema_of(&document, &definition.spec.names.kind) else {
+            return Line::failed(CHECK, format!("{name}: {VERSION} is not served"), FIX);
+        };
+        let versions = serde_json::to_value(definition.spec.versions).unwrap_or_default();
+        line(&name, &differences(&versions[0]["schema"]["openAPIV3Schema"], served))
+    });
+    lines.into()
 }
 
 async fn read(client: &Client, path: &str) -> Result<Value, kube::Error> {
@@ -47,31 +43,23 @@ async fn read(client: &Client, path: &str) -> Result<Value, kube::Error> {
 }
 
 fn schema_of<'a>(document: &'a Value, kind: &str) -> Option<&'a Value> {
+    let is_kind =
+        |named: &Value| named["kind"] == kind && named["group"] == GROUP && named["version"] == VERSION;
     let of_kind = |schema: &&Value| {
-        let kinds = schema["x-kubernetes-group-version-kind"].as_array().map_or(&[][..], Vec::as_slice);
-        kinds
-            .iter()
-            .any(|named| named["kind"] == kind && named["group"] == GROUP && named["version"] == VERSION)
+        schema["x-kubernetes-group-version-kind"].as_array().is_some_and(|kinds| kinds.iter().any(is_kind))
     };
     document["components"]["schemas"].as_object()?.values().find(of_kind)
 }
 
 fn line(name: &str, differences: &[String]) -> Line {
-    let listed = differences.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>().join(", ");
-    match differences.len() {
-        0 => Line::ok(CHECK, format!("{name}: {VERSION}, with the schema of this release")),
-        count if count <= MAX_LISTED => Line::failed(
-            CHECK,
-            format!("{name}: the schema is that of another release: it differs at {listed}"),
-            FIX,
-        ),
-        count => {
-            let message = format!(
-                "{name}: the schema is that of another release: it differs at {count} fields, such as {listed}"
-            );
-            Line::failed(CHECK, message, FIX)
-        }
-    }
+    let listed = differences[..differences.len().min(MAX_LISTED)].join(", ");
+    let fields = match differences.len() {
+        0 => return Line::ok(CHECK, format!("{name}: {VERSION}, with the schema of this release")),
+        count if count <= MAX_LISTED => listed,
+        count => format!("{count} fields, such as {listed}"),
+    };
+    let message = format!("{name}: the schema is that of another release: it differs at {fields}");
+    Line::failed(CHECK, message, FIX)
 }
 
 /// The paths of the fields of `spec` and `status` whose schemas differ. Descriptions do not count.

@@ -1,6 +1,6 @@
 //! What GitHub shows: the hosts that are reached, the credentials of a Secret, and a repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
@@ -14,7 +14,7 @@ const GITHUB: &str = "github";
 const EGRESS: &str = "egress";
 
 /// One line per host.
-pub(crate) async fn egress(github: &GitHub, hosts: &[String]) -> Vec<Line> {
+pub(crate) async fn egress(github: &GitHub, hosts: &BTreeSet<String>) -> Vec<Line> {
     let mut lines = Vec::new();
     for host in hosts {
         lines.push(match github.reach(host).await {
@@ -29,25 +29,17 @@ pub(crate) async fn egress(github: &GitHub, hosts: &[String]) -> Vec<Line> {
     lines
 }
 
-/// The credentials of a Secret. `Err` has the line to print.
+/// The credentials of a Secret, or the line to print.
 pub(crate) async fn credential(client: &Client, namespace: &str, name: &str) -> Result<Credential, Line> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let what = format!("Secret {name} in namespace {namespace}");
     let keys = "githubAppID, githubInstallID and githubPrivateKey, or githubToken";
-    let secret = match secrets.get(name).await {
-        Ok(secret) => secret,
-        Err(kube::Error::Api(status)) if status.is_not_found() => {
-            return Err(Line::failed(
-                GITHUB,
-                format!("{what} does not exist"),
-                format!("create it with {keys}"),
-            ));
-        }
-        Err(error) => {
-            let fix = "grant get of Secrets in that namespace, or name another one with --secret";
-            return Err(Line::failed(GITHUB, format!("{what} cannot be read: {}", explain(&error)), fix));
-        }
-    };
+    let found = secrets.get_opt(name).await.map_err(|error| {
+        let fix = "grant get of Secrets in that namespace, or name another one with --secret";
+        Line::failed(GITHUB, format!("{what} cannot be read: {}", explain(&error)), fix)
+    })?;
+    let missing = || Line::failed(GITHUB, format!("{what} does not exist"), format!("create it with {keys}"));
+    let secret = found.ok_or_else(missing)?;
     let data: BTreeMap<String, Vec<u8>> = secret.data.into_iter().flatten().map(|(k, v)| (k, v.0)).collect();
     credential_from_secret(&data)
         .map_err(|error| Line::failed(GITHUB, format!("{what}: {error}"), format!("set {keys}")))
@@ -58,9 +50,7 @@ pub(crate) async fn repository(github: &GitHub, repository: &Repository, credent
     let whom = match credential {
         Credential::Anonymous => "without credentials".to_owned(),
         Credential::Token(_) => "with the token of the Secret".to_owned(),
-        Credential::App(app) => {
-            format!("as App {}, installation {}", app.app_id(), app.installation_id())
-        }
+        Credential::App(app) => format!("as App {}, installation {}", app.app_id, app.installation_id),
     };
     match github.is_visible(repository, credential).await {
         Ok(()) => Line::ok(GITHUB, format!("{repository} is visible {whom}")),

@@ -10,6 +10,8 @@ pub mod report;
 mod rights;
 mod subject;
 
+use std::collections::BTreeSet;
+
 pub use self::arguments::Arguments;
 use self::cluster::{Cluster, cluster};
 use self::report::Line;
@@ -70,13 +72,11 @@ async fn check_github(
     subject: &Subject,
     cluster: Option<&Cluster>,
 ) -> Vec<Line> {
-    let mut hosts = arguments.github_host.clone();
+    let mut hosts: BTreeSet<String> = arguments.github_host.iter().cloned().collect();
     hosts.extend(subject.repository.as_ref().map(Repository::host));
     if hosts.is_empty() {
-        hosts.push("github.com".to_owned());
+        hosts.insert("github.com".to_owned());
     }
-    hosts.sort();
-    hosts.dedup();
     let mut lines = github::egress(github, &hosts).await;
     let Some(repository) = &subject.repository else {
         lines.push(Line::skipped("github", "no repository is named: add --repository, or a Module"));

@@ -8,6 +8,7 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Error};
 
 use super::report::Line;
+use crate::api::GROUP;
 use crate::controller::client::explain;
 
 const CHECK: &str = "rights";
@@ -27,12 +28,12 @@ pub(crate) struct Rule {
 
 /// The rules in each watched namespace. A test compares them with `deploy/base/rbac.yaml`.
 pub(crate) const RULES: [Rule; 7] = [
-    Rule { group: "opendepot.defdev.io", resource: "modules", verbs: &["get", "list", "watch", "patch"] },
-    Rule { group: "opendepot.defdev.io", resource: "modules/status", verbs: &["patch"] },
-    Rule { group: "opendepot.defdev.io", resource: "versions/status", verbs: &["patch"] },
-    Rule { group: "opendepot.defdev.io", resource: "modules/finalizers", verbs: &["update"] },
+    Rule { group: GROUP, resource: "modules", verbs: &["get", "list", "watch", "patch"] },
+    Rule { group: GROUP, resource: "modules/status", verbs: &["patch"] },
+    Rule { group: GROUP, resource: "versions/status", verbs: &["patch"] },
+    Rule { group: GROUP, resource: "modules/finalizers", verbs: &["update"] },
     Rule {
-        group: "opendepot.defdev.io",
+        group: GROUP,
         resource: "versions",
         verbs: &["get", "list", "watch", "create", "patch", "delete"],
     },
@@ -51,23 +52,22 @@ pub(crate) const LEASE_RULES: [Rule; 2] = [
 pub(crate) struct Scope<'a> {
     /// `None`: in all namespaces.
     pub namespace: Option<&'a str>,
-    /// Name of the only object.
+    /// Name of the only object. `None`: any object.
     pub name: Option<&'a str>,
 }
 
-/// One line per rule. `secrets`: the Secrets that are needed; any if there are none.
+/// One line per rule, in these namespaces, or in all if there are none. `secrets`: the Secrets that are needed; any if there are
+/// none. `lease`: namespace and name.
 pub(crate) async fn check(
     client: &Client,
-    scopes: &[Option<String>],
+    namespaces: &[String],
     secrets: &[String],
     lease: Option<(&str, &str)>,
 ) -> Vec<Line> {
-    let watched = scopes.iter().flat_map(|namespace| {
+    let watched = each_or_all(namespaces).flat_map(|namespace| {
         RULES.iter().flat_map(move |rule| {
             let names = if rule.resource == "secrets" { secrets } else { &[] };
-            let scope = |name| (*rule, Scope { namespace: namespace.as_deref(), name });
-            let any = names.is_empty().then(|| scope(None));
-            any.into_iter().chain(names.iter().map(move |name| scope(Some(name.as_str()))))
+            each_or_all(names).map(move |name| (*rule, Scope { namespace, name }))
         })
     });
     let lease = lease.into_iter().flat_map(|(namespace, name)| {
@@ -79,21 +79,26 @@ pub(crate) async fn check(
     stream::iter(lines).buffered(AT_ONCE).collect().await
 }
 
+/// Each name, or `None` for all if there are no names.
+fn each_or_all(names: &[String]) -> impl Iterator<Item = Option<&str>> {
+    let all = names.is_empty().then_some(None);
+    all.into_iter().chain(names.iter().map(|name| Some(name.as_str())))
+}
+
 async fn line(client: &Client, rule: Rule, scope: Scope<'_>) -> Line {
+    let what = describe(rule, scope);
     let mut denied = Vec::new();
     for verb in rule.verbs {
         match is_allowed(client, rule, verb, scope).await {
             Ok(true) => {}
             Ok(false) => denied.push(*verb),
             Err(error) => {
-                let what = describe(rule, scope);
                 let message = format!("{what}: the permissions cannot be reviewed: {}", explain(&error));
                 let fix = "allow create of selfsubjectaccessreviews.authorization.k8s.io, which the role system:basic-user grants";
                 return Line::failed(CHECK, message, fix);
             }
         }
     }
-    let what = describe(rule, scope);
     if denied.is_empty() {
         Line::ok(CHECK, format!("{what}: {}", rule.verbs.join(", ")))
     } else {
@@ -103,34 +108,27 @@ async fn line(client: &Client, rule: Rule, scope: Scope<'_>) -> Line {
 
 fn describe(rule: Rule, scope: Scope<'_>) -> String {
     let group = if rule.group.is_empty() { String::new() } else { format!(".{}", rule.group) };
-    let (resource, subresource) = rule.resource.split_once('/').unwrap_or((rule.resource, ""));
-    let subresource = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
+    let end_of_resource = rule.resource.find('/').unwrap_or(rule.resource.len());
+    let (resource, subresource) = rule.resource.split_at(end_of_resource);
     let name = scope.name.map(|name| format!(" {name}")).unwrap_or_default();
     let place = scope.namespace.map_or("in all namespaces".to_owned(), |name| format!("in namespace {name}"));
     format!("{resource}{group}{subresource}{name} {place}")
 }
 
 async fn is_allowed(client: &Client, rule: Rule, verb: &str, scope: Scope<'_>) -> Result<bool, Error> {
-    let (resource, subresource) = match rule.resource.split_once('/') {
-        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
-        None => (rule.resource, None),
-    };
+    let mut parts = rule.resource.split('/').map(str::to_owned);
     let attributes = ResourceAttributes {
         group: Some(rule.group.to_owned()),
-        resource: Some(resource.to_owned()),
-        subresource,
+        resource: parts.next(),
+        subresource: parts.next(),
         verb: Some(verb.to_owned()),
         namespace: scope.namespace.map(str::to_owned),
         name: scope.name.map(str::to_owned),
         ..ResourceAttributes::default()
     };
-    let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(attributes),
-            ..SelfSubjectAccessReviewSpec::default()
-        },
-        ..SelfSubjectAccessReview::default()
-    };
+    let resource_attributes = Some(attributes);
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes, ..SelfSubjectAccessReviewSpec::default() };
+    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
     let answer = Api::all(client.clone()).create(&PostParams::default(), &review).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }

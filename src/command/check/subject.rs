@@ -23,45 +23,42 @@ pub(crate) struct Subject {
 /// Reads the flags, or the Module, and the line about it.
 pub(crate) async fn subject(arguments: &Arguments, cluster: Option<&Cluster>) -> (Subject, Option<Line>) {
     let Some(name) = &arguments.module else { return (of_flags(arguments, cluster), None) };
-    let none = Subject::default;
-    let Some(cluster) = cluster else {
-        return (
-            none(),
-            Some(Line::skipped(CHECK, format!("Module {name} cannot be read without a cluster"))),
-        );
-    };
-    let namespace = match arguments.namespaces.as_slice() {
+    match named(name, &arguments.namespaces, cluster).await {
+        Ok((subject, line)) => (subject, Some(line)),
+        Err(line) => (Subject::default(), Some(line)),
+    }
+}
+
+/// Reads a Module by its name, and the line about it.
+async fn named(
+    name: &str,
+    namespaces: &[String],
+    cluster: Option<&Cluster>,
+) -> Result<(Subject, Line), Line> {
+    let without_cluster = || Line::skipped(CHECK, format!("Module {name} cannot be read without a cluster"));
+    let cluster = cluster.ok_or_else(without_cluster)?;
+    let namespace = match namespaces {
         [] => cluster.namespace.as_str(),
         [namespace] => namespace,
         _ => {
             let message = format!("several namespaces are named, and Module {name} is in one");
-            return (none(), Some(Line::failed(CHECK, message, "write -n with the Module's namespace only")));
+            return Err(Line::failed(CHECK, message, "write -n with the Module's namespace only"));
         }
     };
-    let object = match client::objects::<Module>(&cluster.client, namespace).get(name).await {
-        Ok(object) => object,
-        Err(error) => {
-            let message =
-                format!("Module {name} in namespace {namespace} cannot be read: {}", client::explain(&error));
-            let fix = if client::is_gone(&error) {
-                "correct the name, or the namespace with -n"
-            } else {
-                "see the checks of crds and rights above"
-            };
-            return (none(), Some(Line::failed(CHECK, message, fix)));
-        }
-    };
+    let what = format!("Module {name} in namespace {namespace}");
+    let object = client::objects::<Module>(&cluster.client, namespace).get(name).await.map_err(|error| {
+        let fix = if client::is_gone(&error) {
+            "correct the name, or the namespace with -n"
+        } else {
+            "see the checks of crds and rights above"
+        };
+        Line::failed(CHECK, format!("{what} cannot be read: {}", client::explain(&error)), fix)
+    })?;
     let config = object.data.pointer("/spec/moduleConfig").cloned().unwrap_or_default();
     let read = serde_json::from_value::<ModuleConfig>(config).map_err(|error| error.to_string());
-    let checked = read.and_then(|config| of_module(&config, namespace, name));
-    match checked {
-        Ok(subject) => {
-            (subject, Some(Line::ok(CHECK, format!("Module {name} in namespace {namespace} is valid"))))
-        }
-        Err(problem) => {
-            let message = format!("Module {name} in namespace {namespace}: {problem}");
-            (none(), Some(Line::failed(CHECK, message, "correct spec.moduleConfig")))
-        }
+    match read.and_then(|config| of_module(&config, namespace, name)) {
+        Ok(subject) => Ok((subject, Line::ok(CHECK, format!("{what} is valid")))),
+        Err(problem) => Err(Line::failed(CHECK, format!("{what}: {problem}"), "correct spec.moduleConfig")),
     }
 }
 

@@ -7,42 +7,36 @@ use crate::domain::Release;
 /// The largest number of versions that an error names.
 const MAX_NEAR: usize = 5;
 
-/// What has to be sent.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Edited {
-    Unchanged,
-    /// A JSON patch (RFC 6902).
-    Patch(Value),
-}
-
 /// The version is not in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotListed {
-    /// How many versions are.
+    /// Number of listed versions.
     pub count: usize,
-    /// Those that look most like it, as they are spelled.
+    /// The listed versions that look most like it, as they are spelled.
     pub near: Vec<String>,
 }
 
-/// Sets `field` of the entry of `release` to a text; an empty one removes it. Two spellings of a version are one: both entries get
-/// the same text.
-pub(super) fn edit(object: &Value, release: &Release, field: &str, text: &str) -> Result<Edited, NotListed> {
-    let entries = object.pointer("/spec/versions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let spelled = |entry: &'_ Value| entry.get("version").and_then(Value::as_str).map(str::to_owned);
+/// The JSON patch (RFC 6902) that sets `field` of the entry of `release` to a text; an empty text removes the field. `None` if
+/// nothing changes. Two spellings of a version are one: both entries get the same text.
+pub(super) fn edit(
+    object: &Value,
+    release: &Release,
+    field: &str,
+    text: &str,
+) -> Result<Option<Value>, NotListed> {
+    let entries = object["spec"]["versions"].as_array().map_or(&[][..], Vec::as_slice);
     let is_it = |entry: &Value| {
-        spelled(entry).is_some_and(|version| Release::parse(&version).is_ok_and(|listed| listed == *release))
+        let listed = entry["version"].as_str().map(Release::parse);
+        listed.is_some_and(|listed| listed.is_ok_and(|listed| listed == *release))
     };
     let found: Vec<(usize, &Value)> = entries.iter().enumerate().filter(|(_, entry)| is_it(entry)).collect();
     if found.is_empty() {
-        return Err(NotListed {
-            count: entries.len(),
-            near: near(entries.iter().filter_map(spelled), release),
-        });
+        let listed = entries.iter().filter_map(|entry| entry["version"].as_str());
+        return Err(NotListed { count: entries.len(), near: near(listed, release) });
     }
     let mut operations = Vec::new();
     for (index, entry) in found {
-        let current = entry.get(field).unwrap_or(&Value::Null);
-        if current.as_str().unwrap_or_default() == text {
+        if entry[field].as_str().unwrap_or_default() == text {
             continue;
         }
         let path = |field: &str| format!("/spec/versions/{index}/{field}");
@@ -53,18 +47,18 @@ pub(super) fn edit(object: &Value, release: &Release, field: &str, text: &str) -
             json!({"op": "add", "path": path(field), "value": text})
         });
     }
-    Ok(if operations.is_empty() { Edited::Unchanged } else { Edited::Patch(operations.into()) })
+    Ok((!operations.is_empty()).then(|| operations.into()))
 }
 
 /// The listed versions with the longest common beginning, the newest of equals first.
-fn near(listed: impl Iterator<Item = String>, release: &Release) -> Vec<String> {
+fn near<'a>(listed: impl Iterator<Item = &'a str>, release: &Release) -> Vec<String> {
     let wanted = release.to_string();
     let common = |text: &str| {
         let bare = text.strip_prefix('v').unwrap_or(text);
         bare.bytes().zip(wanted.bytes()).take_while(|(a, b)| a == b).count()
     };
-    let mut all: Vec<(usize, Option<Release>, String)> =
-        listed.map(|text| (common(&text), Release::parse(&text).ok(), text)).collect();
+    let mut all: Vec<(usize, Option<Release>, &str)> =
+        listed.map(|text| (common(text), Release::parse(text).ok(), text)).collect();
     all.sort_by(|(common_a, a, _), (common_b, b, _)| {
         let newest_first = match (a, b) {
             (Some(a), Some(b)) => b.precedence(a),
@@ -72,7 +66,7 @@ fn near(listed: impl Iterator<Item = String>, release: &Release) -> Vec<String> 
         };
         common_b.cmp(common_a).then(newest_first)
     });
-    all.into_iter().take(MAX_NEAR).map(|(_, _, text)| text).collect()
+    all.into_iter().take(MAX_NEAR).map(|(_, _, text)| text.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -98,13 +92,13 @@ mod tests {
             {"op": "test", "path": "/spec/versions/2/version", "value": "1.1.0"},
             {"op": "add", "path": "/spec/versions/2/withdrawn", "value": "CVE"},
         ]);
-        assert_eq!(edit(&list, &release("1.1.0"), "withdrawn", "CVE"), Ok(Edited::Patch(patch)));
+        assert_eq!(edit(&list, &release("1.1.0"), "withdrawn", "CVE"), Ok(Some(patch)));
         let removal = json!([
             {"op": "test", "path": "/spec/versions/1/version", "value": "v1.1.0"},
             {"op": "remove", "path": "/spec/versions/1/withdrawn"},
         ]);
-        assert_eq!(edit(&list, &release("1.1.0"), "withdrawn", ""), Ok(Edited::Patch(removal)));
-        assert_eq!(edit(&list, &release("1.0.0"), "withdrawn", ""), Ok(Edited::Unchanged));
+        assert_eq!(edit(&list, &release("1.1.0"), "withdrawn", ""), Ok(Some(removal)));
+        assert_eq!(edit(&list, &release("1.0.0"), "withdrawn", ""), Ok(None));
     }
 
     #[test]

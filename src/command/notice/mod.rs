@@ -1,7 +1,7 @@
 //! `opendepot deprecate` and `opendepot withdraw`: write a notice about one version into a Module, with the user's kubeconfig.
 //!
-//! The Module is patched with a test of the entry, so that an edit of the list at the same time moves the notice to no other
-//! version: the command then reads the Module and tries again.
+//! The patch contains a test of the entry. If the list is edited at the same time, the notice is not written to another version:
+//! the command reads the Module and tries again.
 
 mod edit;
 
@@ -11,7 +11,7 @@ use clap::Args;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
-use self::edit::{Edited, NotListed};
+use self::edit::NotListed;
 use super::arguments;
 use super::connection::{ConnectError, FIELD_MANAGER, Retry, connect};
 use crate::api::Module;
@@ -28,7 +28,7 @@ pub struct Arguments {
     #[arg(value_parser = arguments::module)]
     pub module: String,
     /// A version that the Module lists, with or without a leading v.
-    #[arg(value_name = "VERSION", value_parser = arguments::release)]
+    #[arg(value_name = "VERSION", value_parser = Release::parse)]
     pub release: Release,
     /// The reason, which the registry shows: at most 256 characters in one line. An empty text removes the notice.
     #[arg(value_parser = notice)]
@@ -36,13 +36,6 @@ pub struct Arguments {
     /// Namespace of the Module. Default: the namespace of the kubeconfig's context.
     #[arg(short, long, value_parser = arguments::namespace)]
     pub namespace: Option<String>,
-}
-
-/// Which notice is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
-    Deprecated,
-    Withdrawn,
 }
 
 /// Why a notice was not written.
@@ -80,11 +73,11 @@ fn near(listed: &NotListed) -> String {
     }
 }
 
-/// Writes a notice. Returns the sentence for the user.
-pub async fn run(notice: Notice, arguments: &Arguments) -> Result<String, NoticeError> {
+/// Writes a notice. Returns the sentence for the user. `field`: `deprecated` or `withdrawn`, of an entry of `spec.versions`.
+pub async fn run(field: &'static str, arguments: &Arguments) -> Result<String, NoticeError> {
     let (client, namespace) = connect(arguments.namespace.as_deref(), Retry::ByClient).await?;
     let api = client::objects::<Module>(&client, &namespace);
-    let command = Command { notice, arguments, namespace, api };
+    let command = Command { field, arguments, namespace, api };
     for attempt in 0..ATTEMPTS {
         if let Some(sentence) = command.attempt().await? {
             return Ok(sentence);
@@ -95,7 +88,7 @@ pub async fn run(notice: Notice, arguments: &Arguments) -> Result<String, Notice
 }
 
 struct Command<'a> {
-    notice: Notice,
+    field: &'static str,
     arguments: &'a Arguments,
     namespace: String,
     api: Api<DynamicObject>,
@@ -106,22 +99,18 @@ impl Command<'_> {
     async fn attempt(&self) -> Result<Option<String>, NoticeError> {
         let Arguments { module, release: version, text, .. } = self.arguments;
         let object = self.api.get(module).await.map_err(|error| self.explain("get", error))?;
-        let field = self.notice.field();
-        let edited =
-            edit::edit(&object.data, version, field, text).map_err(|listed| NoticeError::NotListed {
-                module: module.clone(),
-                namespace: self.namespace.clone(),
-                version: version.clone(),
-                listed,
-            })?;
-        let patch = match edited {
-            Edited::Unchanged => return Ok(Some(self.sentence("already"))),
-            Edited::Patch(patch) => serde_json::from_value(patch).map_err(kube::Error::SerdeError)?,
-        };
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        match self.api.patch(module, &params, &Patch::Json::<Value>(patch)).await {
-            Ok(written) => match edit::edit(&written.data, version, field, text) {
-                Ok(Edited::Unchanged) => Ok(Some(self.sentence("now"))),
+        let edited = edit::edit(&object.data, version, self.field, text);
+        let edited = edited.map_err(|listed| NoticeError::NotListed {
+            module: module.clone(),
+            namespace: self.namespace.clone(),
+            version: version.clone(),
+            listed,
+        })?;
+        let Some(patch) = edited else { return Ok(Some(self.sentence("already"))) };
+        let patch = Patch::Json::<Value>(serde_json::from_value(patch).map_err(kube::Error::SerdeError)?);
+        match self.api.patch(module, &PatchParams::apply(FIELD_MANAGER), &patch).await {
+            Ok(written) => match edit::edit(&written.data, version, self.field, text) {
+                Ok(None) => Ok(Some(self.sentence("now"))),
                 _ => Err(NoticeError::OldSchema),
             },
             Err(kube::Error::Api(status)) if client::is_failed_test(&status) => Ok(None),
@@ -132,8 +121,7 @@ impl Command<'_> {
     fn explain(&self, verb: &'static str, error: kube::Error) -> NoticeError {
         let (module, namespace) = (self.arguments.module.clone(), self.namespace.clone());
         match error {
-            error if client::is_gone(&error) => {
-                let kube::Error::Api(status) = &error else { return error.into() };
+            kube::Error::Api(status) if status.is_not_found() && !client::is_denied(&status) => {
                 let names_it = status.details.as_ref().is_some_and(|details| details.name == module);
                 if names_it { NoticeError::NoModule { module, namespace } } else { NoticeError::NoKind }
             }
@@ -147,22 +135,12 @@ impl Command<'_> {
 
     fn sentence(&self, when: &str) -> String {
         let Arguments { module, release: version, text, .. } = self.arguments;
-        let (module, word) = (format!("Module {}/{module}", self.namespace), self.notice.field());
+        let (module, word) = (format!("Module {}/{module}", self.namespace), self.field);
         if text.is_empty() {
             let when = if when == "now" { "no longer" } else { "not" };
             format!("{module}: version {version} is {when} {word}")
         } else {
             format!("{module}: version {version} is {when} {word}: {text}")
-        }
-    }
-}
-
-impl Notice {
-    /// The field of an entry of `spec.versions`.
-    pub fn field(self) -> &'static str {
-        match self {
-            Self::Deprecated => "deprecated",
-            Self::Withdrawn => "withdrawn",
         }
     }
 }

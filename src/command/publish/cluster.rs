@@ -1,8 +1,8 @@
 //! The requests of `opendepot publish` to the API server.
 
 use k8s_openapi::api::core::v1::Event;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, ValidationDirective};
-use kube::{Client, Error, Resource as _};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Client, Error};
 use serde_json::{Value, json};
 
 use super::manifest::Manifest;
@@ -19,7 +19,6 @@ const MAX_EVENTS: usize = 10;
 /// The Modules and Versions of one namespace.
 pub(crate) struct Cluster {
     client: Client,
-    namespace: String,
     modules: Api<DynamicObject>,
     versions: Api<DynamicObject>,
     events: Api<Event>,
@@ -29,7 +28,6 @@ impl Cluster {
     pub(crate) fn new(client: &Client, namespace: &str) -> Self {
         Self {
             client: client.clone(),
-            namespace: namespace.to_owned(),
             modules: client::objects::<Module>(client, namespace),
             versions: client::objects::<Version>(client, namespace),
             events: Api::namespaced(client.clone(), namespace),
@@ -45,7 +43,7 @@ impl Cluster {
         self.versions.get_opt(name).await?.as_ref().map(value).transpose()
     }
 
-    /// Creates the Module, or brings the manifest's `moduleConfig` into the existing one. Returns what was done.
+    /// Creates the Module, or merges the manifest's `moduleConfig` into the existing one. Returns what was done.
     pub(crate) async fn configure(&self, name: &str, manifest: &Manifest) -> Result<&'static str, Error> {
         match self.client.request::<Value>(self.creation(manifest)?).await {
             Ok(_) => return Ok("created"),
@@ -58,8 +56,8 @@ impl Cluster {
 
     /// A POST with strict validation, which kube's parameters lack.
     fn creation(&self, manifest: &Manifest) -> Result<http::Request<Vec<u8>>, Error> {
-        let path = Module::url_path(&(), Some(&self.namespace));
-        let body = serde_json::to_vec(manifest.object()).map_err(Error::SerdeError)?;
+        let path = self.modules.resource_url();
+        let body = serde_json::to_vec(&manifest.object).map_err(Error::SerdeError)?;
         http::Request::post(format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict"))
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body)
@@ -93,11 +91,9 @@ impl Cluster {
         let params = ListParams::default().fields(&format!("involvedObject.uid={uid}")).limit(500);
         let Ok(list) = self.events.list(&params).await else { return Vec::new() };
         let time = |event: &Event| {
-            let series = event.series.as_ref().and_then(|series| series.last_observed_time.clone());
-            series
-                .map(|t| t.0)
-                .or_else(|| event.event_time.clone().map(|t| t.0))
-                .or_else(|| event.last_timestamp.clone().map(|t| t.0))
+            let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref());
+            let time = series.or(event.event_time.as_ref()).map(|time| time.0);
+            time.or_else(|| event.last_timestamp.as_ref().map(|time| time.0))
         };
         let mut events = list.items;
         events.sort_by_key(time);
@@ -115,18 +111,12 @@ fn value(object: &DynamicObject) -> Result<Value, Error> {
 }
 
 fn patch_params() -> PatchParams {
-    PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        field_validation: Some(ValidationDirective::Strict),
-        ..PatchParams::default()
-    }
+    PatchParams::apply(FIELD_MANAGER).validation_strict()
 }
 
-/// The list is a map by version: the same spelling twice is a violation of the schema.
+/// `spec.versions` is a map with the version as its key, so the schema rejects the same spelling twice.
 fn is_duplicate(status: &kube::core::Status) -> bool {
     let causes = status.details.as_ref().map_or(&[][..], |details| details.causes.as_slice());
-    let of_list = |cause: &kube::core::response::StatusCause| {
-        cause.reason == "FieldValueDuplicate" && cause.field.starts_with("spec.versions[")
-    };
-    status.code == 422 && causes.len() == 1 && causes.iter().all(of_list)
+    let [cause] = causes else { return false };
+    status.code == 422 && cause.reason == "FieldValueDuplicate" && cause.field.starts_with("spec.versions[")
 }

@@ -8,19 +8,15 @@ use super::error::PublishError;
 
 /// Pause between two requests for the same object.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
-/// The time that each request has at least, so that a run whose time is over ends with what it finds.
+/// The minimum time for each request: after the deadline, the last request still shows the reason of the failure.
 const LEAST: Duration = Duration::from_secs(1);
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline(Instant);
+pub(super) struct Deadline(pub Instant);
 
 impl Deadline {
-    pub(super) fn new(at: Instant) -> Self {
-        Self(at)
-    }
-
-    /// The same, but at most so much later than now.
+    /// The same, but at most this long from now.
     pub(super) fn at_most(self, limit: Duration) -> Self {
         Self(self.0.min(Instant::now() + limit))
     }
@@ -29,7 +25,7 @@ impl Deadline {
         Instant::now() >= self.0
     }
 
-    /// When a request that is sent now is given up.
+    /// When a request that is sent now times out.
     pub(super) fn of_request(self) -> Instant {
         self.0.max(Instant::now() + LEAST)
     }
@@ -43,10 +39,9 @@ impl Deadline {
         loop {
             match request().await {
                 Err(error) if error.is_transient() && !self.is_over() => {
-                    if is_first {
+                    if std::mem::take(&mut is_first) {
                         eprintln!("{error}: trying again");
                     }
-                    is_first = false;
                     tokio::time::sleep(PAUSE).await;
                 }
                 result => return result,
@@ -59,19 +54,18 @@ impl Deadline {
 mod tests {
     use super::*;
 
-    fn unanswered() -> PublishError {
-        PublishError::Unanswered { doing: "reading".into(), message: "no answer".into() }
+    fn failed(message: &str, is_transient: bool) -> PublishError {
+        PublishError::Request { doing: "reading".into(), message: message.into(), is_transient }
     }
 
     #[tokio::test]
     async fn only_what_is_not_answered_is_repeated_and_only_until_the_deadline() {
-        let refused = || PublishError::Refused { doing: "reading".into(), message: "no".into() };
         for (seconds, mut answers, expected) in [
-            (60, vec![Ok(1), Err(unanswered())], Ok(1)),
-            (60, vec![Ok(1), Err(refused())], Err("reading failed: no")),
-            (0, vec![Ok(1), Err(unanswered())], Err("reading failed: no answer")),
+            (60, vec![Ok(1), Err(failed("no answer", true))], Ok(1)),
+            (60, vec![Ok(1), Err(failed("no", false))], Err("reading failed: no")),
+            (0, vec![Ok(1), Err(failed("no answer", true))], Err("reading failed: no answer")),
         ] {
-            let deadline = Deadline::new(Instant::now() + Duration::from_secs(seconds));
+            let deadline = Deadline(Instant::now() + Duration::from_secs(seconds));
             let result = deadline.repeat(async || answers.pop().unwrap_or(Ok(2))).await;
             assert_eq!(result.map_err(|error| error.to_string()), expected.map_err(str::to_owned));
             assert!(deadline.of_request() > Instant::now());

@@ -26,11 +26,9 @@ pub enum PublishError {
         "the cluster does not know Modules: install OpenDepot's CRDs (opendepot crd), or choose another context"
     )]
     NoKind,
+    /// `is_transient`: the API server did not answer, or reported that it is overloaded or starting.
     #[error("{doing} failed: {message}")]
-    Refused { doing: String, message: String },
-    /// The API server did not answer, or said that it cannot work now.
-    #[error("{doing} failed: {message}")]
-    Unanswered { doing: String, message: String },
+    Request { doing: String, message: String, is_transient: bool },
     #[error("{0}")]
     Prevented(String),
     #[error("{version} is not among the {limit} newest versions that versionHistoryLimit keeps")]
@@ -42,19 +40,16 @@ pub enum PublishError {
 impl PublishError {
     /// Why a request about a Module or its Version failed. `doing`: what the request was for.
     pub(super) fn of_request(module: &str, namespace: &str, doing: &str, error: &kube::Error) -> Self {
-        let (doing, message) = (doing.to_owned(), harmless(&client::explain(error)));
+        let message = harmless(&client::explain(error));
+        let failed = |is_transient| Self::Request { doing: doing.to_owned(), message, is_transient };
         let status = match error {
-            kube::Error::Api(status) if !client::is_outage(status) => status,
-            kube::Error::Api(_) | kube::Error::Service(_) | kube::Error::HyperError(_) => {
-                return Self::Unanswered { doing, message };
-            }
+            kube::Error::Api(status) if client::is_gone(error) => status,
+            kube::Error::Api(status) => return failed(client::is_outage(status)),
+            kube::Error::Service(_) | kube::Error::HyperError(_) => return failed(true),
             // No answer of an API server, or no request at all: the configuration is wrong.
-            _ => return Self::Refused { doing, message },
+            _ => return failed(false),
         };
-        if !client::is_gone(error) {
-            return Self::Refused { doing, message };
-        }
-        // Only the answer about an object has its name.
+        // Only an answer about an object contains its name.
         let details = status.details.as_ref();
         match details.map_or(("", ""), |details| (details.kind.as_str(), details.name.as_str())) {
             ("namespaces", _) => Self::NoNamespace(namespace.to_owned()),
@@ -62,13 +57,13 @@ impl PublishError {
             (_, name) if name == module => {
                 Self::NoModule { module: module.to_owned(), namespace: namespace.to_owned() }
             }
-            _ => Self::Refused { doing, message },
+            _ => failed(false),
         }
     }
 
-    /// Whether the same request may succeed some seconds later: the API server did not answer, or was overloaded or starting.
+    /// Whether the same request may succeed some seconds later.
     pub(super) fn is_transient(&self) -> bool {
-        matches!(self, Self::Unanswered { .. })
+        matches!(self, Self::Request { is_transient: true, .. })
     }
 }
 

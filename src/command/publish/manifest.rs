@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 
 use crate::api::{GROUP, VERSION};
 
-/// What a file must contain.
+/// The one Module of a file, with its namespace.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Manifest(Value);
+pub(crate) struct Manifest {
+    /// The whole object, to create it.
+    pub object: Value,
+}
 
 /// Why a file is not the Module's manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,9 +30,9 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`] if it contains anything else.
     pub(crate) fn parse(text: &str, module: &str, namespace: &str) -> Result<Self, ManifestError> {
+        // The reader skips empty documents.
         let documents: Vec<Value> =
             serde_yaml::from_multiple(text).map_err(|e| ManifestError::Yaml(e.to_string()))?;
-        let documents: Vec<Value> = documents.into_iter().filter(|document| !document.is_null()).collect();
         let [mut object]: [Value; 1] =
             documents.try_into().map_err(|all: Vec<Value>| ManifestError::Documents(all.len()))?;
         let text =
@@ -44,17 +47,12 @@ impl Manifest {
             return Err(ManifestError::OtherNamespace { found, namespace: namespace.to_owned() });
         }
         object["metadata"]["namespace"] = json!(namespace);
-        Ok(Self(object))
+        Ok(Self { object })
     }
 
-    /// The whole object, to create it.
-    pub(crate) fn object(&self) -> &Value {
-        &self.0
-    }
-
-    /// The merge patch that brings its `moduleConfig` into an existing Module.
+    /// The patch that merges its `moduleConfig` into that of an existing Module.
     pub(crate) fn patch(&self) -> Value {
-        let config = self.0.pointer("/spec/moduleConfig").cloned().unwrap_or_else(|| json!({}));
+        let config = self.object.pointer("/spec/moduleConfig").cloned().unwrap_or_else(|| json!({}));
         json!({"spec": {"moduleConfig": config}})
     }
 }
@@ -72,7 +70,7 @@ mod tests {
     #[test]
     fn only_the_module_of_that_name_is_accepted() {
         let manifest = parse(MODULE).unwrap();
-        assert_eq!(manifest.object()["metadata"], json!({"name": "net", "namespace": "team"}));
+        assert_eq!(manifest.object["metadata"], json!({"name": "net", "namespace": "team"}));
         assert_eq!(manifest.patch(), json!({"spec": {"moduleConfig": {"provider": "aws"}}}));
         assert!(parse(&format!("---\n{MODULE}---\n")).is_ok(), "an empty document is none");
         for (text, expected) in [

@@ -30,10 +30,8 @@ use crate::domain::Release;
 /// [`PublishError`] if the version is not stored in time.
 pub async fn run(arguments: &Arguments) -> Result<Stored, PublishError> {
     let started = Instant::now();
-    if let Some(path) = &arguments.outputs {
-        // Before anything is published.
-        append_file(path, "").map_err(|error| PublishError::Outputs { path: path.clone(), error })?;
-    }
+    // Before anything is published.
+    append_outputs(arguments, "")?;
     let (client, namespace) = connect(arguments.namespace.as_deref(), Retry::ByCommand).await?;
     let manifest = arguments.manifest.as_ref().map(|path| {
         let text = std::fs::read_to_string(path);
@@ -50,17 +48,18 @@ pub async fn run(arguments: &Arguments) -> Result<Stored, PublishError> {
         object: object_name::version_object(&arguments.module, &release),
         namespace,
         release,
-        deadline: Deadline::new(started + arguments.timeout),
+        deadline: Deadline(started + arguments.timeout),
     };
     let stored = publication.publish(manifest.as_ref()).await?;
-    if let Some(path) = &arguments.outputs {
-        append_file(path, &stored.lines())
-            .map_err(|error| PublishError::Outputs { path: path.clone(), error })?;
-    }
+    append_outputs(arguments, &stored.lines())?;
     Ok(stored)
 }
 
-fn append_file(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+/// Appends to the file of `--outputs`, if there is one.
+fn append_outputs(arguments: &Arguments, text: &str) -> Result<(), PublishError> {
     use std::io::Write as _;
-    std::fs::OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())
+    let Some(path) = &arguments.outputs else { return Ok(()) };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| PublishError::Outputs { path: path.clone(), error })
 }

@@ -16,13 +16,13 @@ use super::state::{self, Progress};
 use super::stored::{self, Stored};
 use crate::domain::Release;
 
-/// For a version that the operator seems not to work on.
+/// A hint for a version on which the operator does not seem to work.
 const IS_IT_RUNNING: &str = ": is the operator running?";
-/// How long the first answer is waited for: a configuration that is wrong gets none.
+/// Maximum wait for the first answer. With a wrong configuration there is none.
 const FIRST: Duration = Duration::from_secs(30);
-/// How long the Events may take, which only explain a failure.
+/// Maximum time for reading Events, which only explain a failure.
 const EVENTS: Duration = Duration::from_secs(5);
-/// How long a change of the Module's configuration may take to reach a Version after the operator has seen it.
+/// Maximum time for a change of the Module's configuration to reach a Version after the operator has observed it.
 const CHANGE: Duration = Duration::from_secs(30);
 
 /// One run: the version to publish, and where.
@@ -36,7 +36,7 @@ pub(super) struct Publication<'a> {
     pub deadline: Deadline,
 }
 
-/// What a look did not find, and the object whose condition may say why.
+/// What is still missing, and the object whose condition may contain the reason.
 struct Missing {
     what: String,
     hint: &'static str,
@@ -98,7 +98,7 @@ impl Publication<'_> {
     ) -> Result<T, PublishError> {
         let Ok(answer) = tokio::time::timeout_at(self.deadline.of_request(), request).await else {
             let message = "the API server did not answer before the timeout".to_owned();
-            return Err(PublishError::Unanswered { doing: doing.to_owned(), message });
+            return Err(PublishError::Request { doing: doing.to_owned(), message, is_transient: true });
         };
         let explain =
             |error| PublishError::of_request(&self.arguments.module, &self.namespace, doing, &error);
@@ -136,7 +136,7 @@ impl Publication<'_> {
                 return Ok(ControlFlow::Break(()));
             }
             if let Some(ready) = state::Ready::of(&module) {
-                // The operator changes no Version of such a Module, whose conditions count then.
+                // The operator does not change the Versions of such a Module, so the Module's condition is final.
                 if ready.reason == "InvalidSpec" || ready.reason == "Suspended" {
                     return Err(self.prevented(&module, &ready.sentence()).await);
                 }
@@ -177,14 +177,14 @@ impl Publication<'_> {
         .await
     }
 
-    /// Looks once a second until a look ends the wait. At the deadline, the error is what the last look found missing, or why it
-    /// could not look.
+    /// Checks once a second until a check ends the wait. At the deadline, the error contains what is still missing, or why the
+    /// last check failed.
     async fn poll<T>(
         &self,
-        mut look: impl AsyncFnMut() -> Result<ControlFlow<T, Missing>, PublishError>,
+        mut check: impl AsyncFnMut() -> Result<ControlFlow<T, Missing>, PublishError>,
     ) -> Result<T, PublishError> {
         loop {
-            let missing = match self.deadline.repeat(&mut look).await? {
+            let missing = match self.deadline.repeat(&mut check).await? {
                 ControlFlow::Break(found) => return Ok(found),
                 ControlFlow::Continue(missing) => missing,
             };
@@ -202,7 +202,7 @@ impl Publication<'_> {
         }
     }
 
-    /// The error for an object whose condition rules the version out.
+    /// The error for an object whose condition excludes a success.
     async fn prevented(&self, object: &Value, why: &str) -> PublishError {
         self.print_events(object).await;
         PublishError::Prevented(stored::harmless(why))

@@ -1,8 +1,10 @@
 //! What the objects in the cluster mean for a version that is being published. Pure.
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::api::{FINALIZER, ModuleConfig};
+use crate::api::ModuleConfig;
+use crate::api::state::{ListedVersion, ModuleListing, VersionState};
 use crate::domain::Release;
 
 /// The condition Ready of an object at its current generation.
@@ -17,13 +19,11 @@ pub(crate) struct Ready {
 impl Ready {
     /// `None` while the status describes an earlier generation.
     pub(crate) fn of(object: &Value) -> Option<Self> {
-        let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
-        if generation.is_none()
-            || generation != object.pointer("/status/observedGeneration").and_then(Value::as_i64)
-        {
+        let generation = object["metadata"]["generation"].as_i64()?;
+        if object["status"]["observedGeneration"] != generation {
             return None;
         }
-        let conditions = object.pointer("/status/conditions").and_then(Value::as_array)?;
+        let conditions = object["status"]["conditions"].as_array()?;
         let condition = |type_: &str| conditions.iter().find(|condition| condition["type"] == type_);
         let ready = condition("Ready")?;
         let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
@@ -41,41 +41,35 @@ impl Ready {
     }
 }
 
-fn releases(module: &Value) -> impl Iterator<Item = Release> {
-    let entries = module.pointer("/spec/versions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    entries.iter().filter_map(|entry| Release::parse(entry["version"].as_str()?).ok())
+/// The versions that the Module lists. Two spellings of a version are one.
+fn listed(module: &Value) -> Box<[ListedVersion]> {
+    ModuleListing::deserialize(module).map(|module| module.versions).unwrap_or_default()
 }
 
 /// Whether the Module lists the version, in either spelling.
 pub(crate) fn is_listed(module: &Value, release: &Release) -> bool {
-    releases(module).any(|listed| listed == *release)
+    listed(module).iter().any(|listed| listed.release == *release)
 }
 
 /// The limit of `versionHistoryLimit`, if it excludes a version that is not published yet.
 pub(crate) fn excluded_by_limit(module: &Value, release: &Release) -> Option<i64> {
     let limit = module.pointer("/spec/moduleConfig/versionHistoryLimit").and_then(Value::as_i64)?;
-    let mut newer: Vec<String> =
-        releases(module).filter(|listed| listed.precedence(release).is_gt()).map(|r| r.to_string()).collect();
-    newer.sort();
-    newer.dedup();
-    let count = i64::try_from(newer.len()).unwrap_or(i64::MAX);
+    let newer = listed(module).iter().filter(|listed| listed.release.precedence(release).is_gt()).count();
+    let count = i64::try_from(newer).unwrap_or(i64::MAX);
     (limit > 0 && count >= limit).then_some(limit)
 }
 
-/// Whether the Version was created or adopted for this Module. One that is being deleted is waited for.
+/// Whether the Version was created or adopted for this Module. One that is being deleted does not count: the operator will create
+/// another.
 pub(crate) fn is_of_module(version: &Value, module: &Value) -> bool {
-    let uid = &module["metadata"]["uid"];
-    let list =
-        |pointer: &str| version.pointer(pointer).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let is_owned =
-        list("/metadata/ownerReferences").iter().any(|o| o["controller"] == true && o["uid"] == *uid);
-    let has_finalizer = list("/metadata/finalizers").iter().any(|name| name == FINALIZER);
-    is_owned && has_finalizer && version.pointer("/metadata/deletionTimestamp").is_none()
+    let Ok(version) = VersionState::deserialize(version) else { return false };
+    let is_owned = version.module().is_some_and(|owner| module["metadata"]["uid"] == owner.uid);
+    is_owned && version.has_finalizer && !version.is_terminating()
 }
 
 /// Why the Module does not create the Version, if it cannot without a change.
 ///
-/// `InvalidSpec`, `RecordFull` and `Suspended` may concern another version, so the caller looks twice.
+/// `InvalidSpec`, `RecordFull` and `Suspended` may concern another version, so the caller checks twice.
 pub(crate) fn prevented(module: &Value, other_version_exists: bool) -> Option<String> {
     let ready = Ready::of(module)?;
     let prevented = match ready.reason.as_str() {
@@ -89,17 +83,14 @@ pub(crate) fn prevented(module: &Value, other_version_exists: bool) -> Option<St
 /// Whether the Version has the configuration of its Module, as far as it decides how the archive is fetched, the bytes and the
 /// location of the object.
 pub(crate) fn has_config_of(version: &Value, module: &Value, name: &str) -> bool {
-    let config = |object: &Value, pointer: &str| {
-        let config = object.pointer(pointer).cloned().unwrap_or_default();
-        serde_json::from_value::<ModuleConfig>(config).ok().map(|config| config.resolved(name))
-    };
-    let (wanted, current) = (config(module, "/spec/moduleConfig"), config(version, "/spec/moduleConfigRef"));
-    // What cannot be read is reported by the conditions.
-    let fetched_alike = |one: &ModuleConfig, other: &ModuleConfig| {
-        one.authenticated() == other.authenticated() && one.secret_name() == other.secret_name()
-    };
+    let config = |value: &Value| ModuleConfig::deserialize(value).ok().map(|config| config.resolved(name));
+    let wanted = config(&module["spec"]["moduleConfig"]);
+    let current = config(&version["spec"]["moduleConfigRef"]);
+    // Conditions report a configuration that cannot be read.
     wanted.zip(current).is_none_or(|(wanted, current)| {
-        wanted.placement() == current.placement() && fetched_alike(&wanted, &current)
+        wanted.placement() == current.placement()
+            && wanted.authenticated() == current.authenticated()
+            && wanted.secret_name() == current.secret_name()
     })
 }
 
@@ -141,6 +132,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::{FINALIZER, GROUP, VERSION};
 
     fn release(text: &str) -> Release {
         Release::parse(text).unwrap()
@@ -203,7 +195,12 @@ mod tests {
     #[test]
     fn a_version_of_a_deleted_module_of_the_same_name_is_another_modules() {
         let module = json!({"metadata": {"uid": "new"}});
-        let version = |uid: &str| json!({"metadata": {"finalizers": [FINALIZER], "ownerReferences": [{"controller": true, "uid": uid}]}});
+        let version = |uid: &str| {
+            json!({"metadata": {"finalizers": [FINALIZER], "ownerReferences": [{
+                "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "Module", "name": "net", "uid": uid,
+                "controller": true,
+            }]}})
+        };
         assert!(is_of_module(&version("new"), &module) && !is_of_module(&version("old"), &module));
         let mut going = version("new");
         going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");

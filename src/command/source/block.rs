@@ -1,8 +1,8 @@
 //! The `module` block for a version: by registry address, or by the address of its object in S3. Pure.
 
 use serde::Serialize;
-use serde_json::Value;
 
+use crate::api::state::{ListedVersion, ModuleListing};
 use crate::domain::text::percent_encoded;
 use crate::domain::{Endpoint, ObjectLocation, Release};
 
@@ -11,78 +11,44 @@ use crate::domain::{Endpoint, ObjectLocation, Release};
 pub struct Block {
     pub label: String,
     pub source: String,
-    /// `None` for an address in S3, which Terraform and OpenTofu allow no version for.
+    /// `None` for an address in S3, for which Terraform and OpenTofu allow no version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
-/// The version to use, and what its entry of `spec.versions` contains about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Chosen {
-    pub release: Release,
-    pub deprecated: Option<String>,
-    pub withdrawn: Option<String>,
-}
-
+/// The version to use: the given one, or the latest one that is stored and not withdrawn. `latest`: `status.latestVersion`.
+///
+/// # Errors
 /// Why there is no version to use.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoVersion {
-    #[error("no version is stored, or all that are stored are withdrawn")]
-    NoneStored,
-    #[error("it does not list {version}: the latest stored version is {latest}")]
-    NotListed { version: Release, latest: String },
-}
-
-impl Chosen {
-    /// The given version, or the latest one that is stored and not withdrawn.
-    ///
-    /// # Errors
-    /// [`NoVersion`] if the Module does not list it, or none is stored.
-    pub(crate) fn of(module: &Value, given: Option<&Release>) -> Result<Self, NoVersion> {
-        let latest = module.pointer("/status/latestVersion").and_then(Value::as_str);
-        let release = match given {
-            Some(release) => release.clone(),
-            None => latest.and_then(|text| Release::parse(text).ok()).ok_or(NoVersion::NoneStored)?,
-        };
-        Self::listed(module, &release).ok_or_else(|| NoVersion::NotListed {
-            version: release,
-            latest: latest.unwrap_or("none").to_owned(),
-        })
-    }
-
-    /// Both spellings of a version count, `v1.0.0` and `1.0.0`.
-    fn listed(module: &Value, release: &Release) -> Option<Self> {
-        let entries = module.pointer("/spec/versions").and_then(Value::as_array)?;
-        let is_it = |entry: &&Value| {
-            let version = entry["version"].as_str().map(Release::parse);
-            version.is_some_and(|listed| listed.is_ok_and(|listed| listed == *release))
-        };
-        let found: Vec<&Value> = entries.iter().filter(is_it).collect();
-        let notice = |field: &str| {
-            let mut texts = found.iter().filter_map(|entry| entry[field].as_str());
-            texts.find(|text| !text.is_empty()).map(str::to_owned)
-        };
-        let (deprecated, withdrawn) = (notice("deprecated"), notice("withdrawn"));
-        (!found.is_empty()).then(|| Self { release: release.clone(), deprecated, withdrawn })
-    }
+pub(super) fn chosen(
+    module: &ModuleListing,
+    latest: Option<&str>,
+    given: Option<&Release>,
+) -> Result<ListedVersion, String> {
+    let latest_release = || latest.and_then(|text| Release::parse(text).ok());
+    let release = given.cloned().or_else(latest_release);
+    let release = release.ok_or("no version is stored, or all that are stored are withdrawn")?;
+    let latest = latest.unwrap_or("none");
+    let not_listed = || format!("it does not list {release}: the latest stored version is {latest}");
+    module.listed(&release).cloned().ok_or_else(not_listed)
 }
 
 impl Block {
-    pub fn of_registry(host: &str, address: &str, release: &Release) -> Self {
+    /// By the registry address. `folder`: a folder in the module.
+    pub fn of_registry(host: &str, address: &str, release: &Release, folder: Option<&str>) -> Self {
         let label = label(address.split('/').nth(1).unwrap_or(address));
-        Self { label, source: format!("{host}/{address}"), version: Some(release.to_string()) }
+        let source = format!("{host}/{address}{}", subfolder(folder));
+        Self { label, source, version: Some(release.to_string()) }
     }
 
     /// By the address of the object. `folder`: a folder in the module.
     pub fn of_object(module: &str, place: &ObjectLocation, folder: Option<&str>) -> Self {
         let key: Vec<String> = place.key.split('/').map(|part| percent_encoded(part, is_plain)).collect();
         let (bucket, key, region) = (&place.bucket, key.join("/"), &place.region);
-        let folder = folder.map(|folder| format!("//{}", folder.trim_matches('/'))).unwrap_or_default();
-        let other_store = place
-            .endpoint
-            .as_deref()
-            .filter(|endpoint| endpoint.parse::<Endpoint>().is_ok_and(|endpoint| !endpoint.belongs_to_aws()));
-        let source = match other_store {
+        let folder = subfolder(folder);
+        let is_other_store =
+            |endpoint: &&str| endpoint.parse::<Endpoint>().is_ok_and(|endpoint| !endpoint.belongs_to_aws());
+        let source = match place.endpoint.as_deref().filter(is_other_store) {
             None => format!("s3::https://s3-{region}.amazonaws.com/{bucket}/{key}{folder}"),
             Some(endpoint) => {
                 let endpoint = endpoint.trim_end_matches('/');
@@ -91,9 +57,7 @@ impl Block {
         };
         Self { label: label(module), source, version: None }
     }
-}
 
-impl Block {
     /// Whether clients ignore the endpoint unless the address contains keys.
     pub fn needs_keys(&self) -> bool {
         self.source.starts_with("s3::") && self.source.contains("?region=")
@@ -103,15 +67,18 @@ impl Block {
 impl std::fmt::Display for Block {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { label, source, version } = self;
+        let source = escaped(source);
         writeln!(f, "module \"{label}\" {{")?;
         match version {
-            Some(version) => {
-                writeln!(f, "  source  = \"{}\"\n  version = \"{}\"", escaped(source), escaped(version))?;
-            }
-            None => writeln!(f, "  source = \"{}\"", escaped(source))?,
+            Some(version) => write!(f, "  source  = \"{source}\"\n  version = \"{}\"\n}}", escaped(version)),
+            None => write!(f, "  source = \"{source}\"\n}}"),
         }
-        f.write_str("}")
     }
+}
+
+/// The end of a source address that names a folder in the module.
+fn subfolder(folder: Option<&str>) -> String {
+    folder.map(|folder| format!("//{}", folder.trim_matches('/'))).unwrap_or_default()
 }
 
 /// Characters that a URL's path may contain unencoded (RFC 3986, unreserved).
@@ -121,10 +88,7 @@ fn is_plain(byte: u8) -> bool {
 
 /// A name as the label of a block: an identifier of HCL.
 fn label(name: &str) -> String {
-    let name: String = name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' })
-        .collect();
+    let name = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_', "_");
     if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') { name } else { format!("_{name}") }
 }
 
@@ -135,9 +99,15 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde::Deserialize as _;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn chosen_of(module: &Value, given: Option<&str>) -> Result<ListedVersion, String> {
+        let latest = module["status"]["latestVersion"].as_str();
+        chosen(&ModuleListing::deserialize(module).unwrap(), latest, given.map(release).as_ref())
+    }
 
     fn release(text: &str) -> Release {
         Release::parse(text).unwrap()
@@ -159,12 +129,13 @@ mod tests {
             "spec": {"versions": [{"version": "v1.0.0", "deprecated": "old", "withdrawn": ""}, {"version": "1.1.0"}]},
             "status": {"latestVersion": "1.1.0"},
         });
-        let chosen = Chosen::of(&module, Some(&release("1.0.0"))).unwrap();
+        let chosen = chosen_of(&module, Some("1.0.0")).unwrap();
         assert_eq!((chosen.deprecated.as_deref(), chosen.withdrawn), (Some("old"), None));
-        assert_eq!(Chosen::of(&module, None).unwrap().release, release("1.1.0"));
-        let error = Chosen::of(&module, Some(&release("2.0.0"))).unwrap_err().to_string();
+        assert_eq!(chosen_of(&module, None).unwrap().release, release("1.1.0"));
+        let error = chosen_of(&module, Some("2.0.0")).unwrap_err();
         assert_eq!(error, "it does not list 2.0.0: the latest stored version is 1.1.0");
-        assert_eq!(Chosen::of(&json!({}), None), Err(NoVersion::NoneStored));
+        let error = chosen_of(&json!({}), None).unwrap_err();
+        assert_eq!(error, "no version is stored, or all that are stored are withdrawn");
     }
 
     #[test]
@@ -172,13 +143,13 @@ mod tests {
         let module = json!({"spec": {"versions": [
             {"version": "1.10.1"}, {"version": "v1.10.1", "withdrawn": "wrong tag"},
         ]}});
-        let chosen = Chosen::of(&module, Some(&release("1.10.1"))).unwrap();
+        let chosen = chosen_of(&module, Some("1.10.1")).unwrap();
         assert_eq!(chosen.withdrawn.as_deref(), Some("wrong tag"));
     }
 
     #[test]
     fn blocks_are_hcl_that_can_be_copied() {
-        let block = Block::of_registry("registry.acme.io", "platform/eks/aws", &release("v1.0.0"));
+        let block = Block::of_registry("registry.acme.io", "platform/eks/aws", &release("v1.0.0"), None);
         let expected =
             "module \"eks\" {\n  source  = \"registry.acme.io/platform/eks/aws\"\n  version = \"1.0.0\"\n}";
         assert_eq!(block.to_string(), expected);

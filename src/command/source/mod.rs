@@ -1,20 +1,18 @@
 //! `opendepot source`: prints the `module` block for a version of a Module.
 
 mod block;
-mod stored;
 
 use clap::Args;
 use kube::{Client, Error};
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 pub use self::block::Block;
-use self::block::{Chosen, NoVersion};
-use self::stored::objection;
+use self::block::chosen;
 use super::arguments;
 use super::connection::{ConnectError, Retry, connect};
 use super::output::Output;
-use crate::api::state::VersionState;
+use crate::api::state::{ListedVersion, ModuleListing, VersionState};
 use crate::api::{Module, Version, VersionStatus, object_name};
 use crate::controller::client;
 use crate::domain::names::is_dns_subdomain;
@@ -38,7 +36,7 @@ pub struct Arguments {
     pub module: String,
 
     /// A version that the Module lists, with or without a leading v. Default: the latest stored version.
-    #[arg(value_name = "VERSION", value_parser = arguments::release)]
+    #[arg(value_name = "VERSION", value_parser = Release::parse)]
     pub release: Option<Release>,
 
     /// Namespace of the Module. Default: the namespace of the kubeconfig's context.
@@ -78,10 +76,8 @@ pub enum SourceError {
     Connection(#[from] ConnectError),
     #[error("there is no Module {module} in the namespace {namespace}: choose another namespace with -n")]
     NoModule { module: String, namespace: String },
-    #[error("Module {module} in the namespace {namespace}: {error}")]
-    NoVersion { module: String, namespace: String, error: NoVersion },
-    #[error("Module {module} in the namespace {namespace} has no registry address: {why}")]
-    NoAddress { module: String, namespace: String, why: String },
+    #[error("Module {module} in the namespace {namespace}{why}")]
+    Unusable { module: String, namespace: String, why: String },
     #[error("version {version} is withdrawn, so the registry refuses it: {text}")]
     Withdrawn { version: Release, text: String },
     #[error("version {version} is not stored: {why}")]
@@ -102,53 +98,45 @@ const KEYS: &str = "Terraform and OpenTofu use this endpoint only with keys in t
 /// [`SourceError`] if the version cannot be installed.
 pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
     let (client, namespace) = connect(arguments.namespace.as_deref(), Retry::ByClient).await?;
-    let name = arguments.module.clone();
-    let module = client::objects::<Module>(&client, &namespace).get(&name).await.map_err(|error| {
+    let (name, folder) = (&arguments.module, arguments.folder.as_deref());
+    let object = client::objects::<Module>(&client, &namespace).get(name).await.map_err(|error| {
         if client::is_gone(&error) {
             SourceError::NoModule { module: name.clone(), namespace: namespace.clone() }
         } else {
             refused("Modules", &namespace, error)
         }
     })?;
-    let module = serde_json::to_value(&module).map_err(Error::SerdeError)?;
-    let chosen = Chosen::of(&module, arguments.release.as_ref()).map_err(|error| SourceError::NoVersion {
-        module: name.clone(),
-        namespace: namespace.clone(),
-        error,
-    })?;
+    let object = serde_json::to_value(&object).map_err(Error::SerdeError)?;
+    let module = ModuleListing::deserialize(&object).map_err(Error::SerdeError)?;
+    let status = &object["status"];
+    let unusable =
+        |why: String| SourceError::Unusable { module: name.clone(), namespace: namespace.clone(), why };
+    let chosen = chosen(&module, status["latestVersion"].as_str(), arguments.release.as_ref())
+        .map_err(|why| unusable(format!(": {why}")))?;
     let block = if let Some(host) = &arguments.registry {
         if let Some(text) = chosen.withdrawn {
-            return Err(SourceError::Withdrawn { version: chosen.release, text });
+            return Err(SourceError::Withdrawn { version: chosen.release, text: text.into() });
         }
-        let address = address(&module).map_err(|why| SourceError::NoAddress {
-            module: name.clone(),
-            namespace: namespace.clone(),
-            why,
-        })?;
-        // The registry needs no permission for Versions, so this command does not either.
-        let place = stored(&client, &namespace, &module, &chosen.release).await;
-        if !matches!(place, Err(SourceError::Forbidden { .. })) {
-            place?;
+        let no_address = || unusable(format!(" has no registry address: {}", why_no_address(status)));
+        let address = module.held.as_deref().ok_or_else(no_address)?;
+        // Users of the registry need no permission for Versions, so this command works without it.
+        match stored(&client, &module, &chosen.release).await {
+            Ok(_) | Err(SourceError::Forbidden { .. }) => {}
+            Err(error) => return Err(error),
         }
-        let mut block = Block::of_registry(host, &address, &chosen.release);
-        if let Some(folder) = &arguments.folder {
-            block.source = format!("{}//{}", block.source, folder.trim_matches('/'));
-        }
-        block
+        Block::of_registry(host, address, &chosen.release, folder)
     } else {
-        let mut place = stored(&client, &namespace, &module, &chosen.release).await?;
-        if place.endpoint.is_none() {
-            place.endpoint = arguments.endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned());
-        }
-        Block::of_object(&name, &place, arguments.folder.as_deref())
+        let mut place = stored(&client, &module, &chosen.release).await?;
+        let endpoint = || arguments.endpoint.as_ref().map(ToString::to_string);
+        place.endpoint = place.endpoint.or_else(endpoint);
+        Block::of_object(name, &place, folder)
     };
     let warnings = warnings(&chosen, &block);
     Ok(Source { block, warnings })
 }
 
-/// What a user of the block should know.
-fn warnings(chosen: &Chosen, block: &Block) -> Vec<String> {
-    let notice = |text: &Option<String>, word: &str| {
+fn warnings(chosen: &ListedVersion, block: &Block) -> Vec<String> {
+    let notice = |text: &Option<Box<str>>, word: &str| {
         text.as_ref().map(|text| format!("version {} is {word}: {text}", chosen.release))
     };
     let notices = [notice(&chosen.deprecated, "deprecated"), notice(&chosen.withdrawn, "withdrawn")];
@@ -156,45 +144,45 @@ fn warnings(chosen: &Chosen, block: &Block) -> Vec<String> {
     notices.into_iter().flatten().chain(keys).collect()
 }
 
-/// The registry address, or why there is none.
-fn address(module: &Value) -> Result<String, String> {
-    if let Some(address) = module.pointer("/status/address").and_then(Value::as_str) {
-        return Ok(address.to_owned());
-    }
-    let conditions =
-        module.pointer("/status/conditions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let addressable = conditions.iter().find(|condition| condition["type"] == "Addressable");
+/// Why the status of a Module has no registry address.
+fn why_no_address(status: &Value) -> &str {
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    let addressable = conditions.find(|condition| condition["type"] == "Addressable");
     let message = addressable.and_then(|condition| condition["message"].as_str());
-    Err(message.unwrap_or("the operator has not set status.address yet").to_owned())
+    message.unwrap_or("the operator has not set status.address yet")
 }
 
 /// Where the version of a Module is stored.
 async fn stored(
     client: &Client,
-    namespace: &str,
-    module: &Value,
+    module: &ModuleListing,
     release: &Release,
 ) -> Result<ObjectLocation, SourceError> {
-    let name = module.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let name = object_name::version_object(name, release);
+    let (namespace, name) = (module.namespace(), object_name::version_object(module.name(), release));
     let not_stored = |why: String| SourceError::NotStored { version: release.clone(), why };
-    let version = match client::objects::<Version>(client, namespace).get(&name).await {
-        Ok(version) => version,
-        Err(error) if client::is_gone(&error) => {
-            return Err(not_stored(format!("there is no Version {name} in the namespace {namespace}")));
-        }
-        Err(error) => return Err(refused("Versions", namespace, error)),
-    };
+    let found = client::objects::<Version>(client, namespace).get_opt(&name).await;
+    let found = found.map_err(|error| refused("Versions", namespace, error))?;
+    let missing = || not_stored(format!("there is no Version {name} in the namespace {namespace}"));
+    let version = found.ok_or_else(missing)?;
     let state = serde_json::to_value(&version).and_then(serde_json::from_value::<VersionState>);
-    if let Some(why) = objection(&state.map_err(Error::SerdeError)?, module, release) {
+    if let Some(why) = objection(&state.map_err(Error::SerdeError)?, module.uid(), release) {
         return Err(not_stored(format!("Version {name} {why}")));
     }
     let status: VersionStatus = client::part(&version, "status").map_err(&not_stored)?;
-    match status.storage.filter(|_| status.synced == Some(true)) {
-        Some(place) => Ok(place),
-        None => Err(not_stored(
-            status.sync_status.unwrap_or_else(|| "the operator has not published it yet".into()),
-        )),
+    let why = status.sync_status.unwrap_or_else(|| "the operator has not published it yet".into());
+    status.storage.filter(|_| status.synced == Some(true)).ok_or_else(|| not_stored(why))
+}
+
+/// Why the registry does not serve a Version for its Module, whose UID is `module`. Another object may have the Version's name.
+fn objection(version: &VersionState, module: &str, release: &Release) -> Option<&'static str> {
+    if version.is_terminating() {
+        Some("is being deleted")
+    } else if version.module().is_none_or(|owner| owner.uid != module) || !version.is_release(release) {
+        Some("belongs to another Module, or to none")
+    } else if version.status.synced && !version.has_finalizer {
+        Some("lacks the operator's finalizer")
+    } else {
+        None
     }
 }
 
@@ -210,20 +198,13 @@ fn refused(what: &'static str, namespace: &str, error: Error) -> SourceError {
 /// A folder, as a path without the slashes at its ends.
 fn folder(text: &str) -> Result<String, String> {
     let path = text.trim_matches('/');
-    let is_plain = |part: &str| {
-        !part.is_empty()
-            && part != "."
-            && part != ".."
-            && !part.contains(|c: char| c.is_control() || "?#\\\"".contains(c))
-    };
-    if path.split('/').all(is_plain) {
-        return Ok(path.to_owned());
-    }
-    Err("write the path of a folder in the module, such as modules/karpenter".into())
+    let is_special = |c: char| c.is_control() || "?#\\\"".contains(c);
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(is_special);
+    let advice = "write the path of a folder in the module, such as modules/karpenter";
+    arguments::valid(path, path.split('/').all(is_plain), advice)
 }
 
 fn host(text: &str) -> Result<String, String> {
-    let is_host = |host: &str| is_dns_subdomain(&host.to_ascii_lowercase(), 253);
     // `OPENDEPOT_HOST` is a list for `opendepot credentials`.
     let mut hosts = text.split(',').map(str::trim).filter(|host| !host.is_empty());
     let (text, other) = (hosts.next().unwrap_or_default(), hosts.next());
@@ -231,15 +212,48 @@ fn host(text: &str) -> Result<String, String> {
         return Err(format!("write one host, such as --registry {text} or --registry {other}"));
     }
     let (name, port) = text.split_once(':').unwrap_or((text, "443"));
-    if is_host(name) && port.parse::<u16>().is_ok() {
-        return Ok(text.to_owned());
-    }
-    Err("write a host, such as registry.acme.io or registry.acme.io:8443, without https://".into())
+    let is_host = is_dns_subdomain(&name.to_ascii_lowercase(), 253) && port.parse::<u16>().is_ok();
+    let advice = "write a host, such as registry.acme.io or registry.acme.io:8443, without https://";
+    arguments::valid(text, is_host, advice)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::api::{FINALIZER, GROUP, VERSION};
+
+    #[test]
+    fn only_the_object_that_the_module_stored_counts() {
+        let own = json!({
+            "metadata": {"name": "net-1.0.0", "finalizers": [FINALIZER], "ownerReferences": [{
+                "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "Module", "name": "net", "uid": "one",
+                "controller": true,
+            }]},
+            "spec": {"type": "Module", "version": "v1.0.0"},
+            "status": {"synced": true},
+        });
+        let foreign = Some("belongs to another Module, or to none");
+        for (field, value, expected) in [
+            ("/status", json!({"synced": true}), None),
+            ("/metadata/finalizers", json!([]), Some("lacks the operator's finalizer")),
+            ("/metadata/ownerReferences", json!([]), foreign),
+            ("/metadata/ownerReferences/0/uid", json!("two"), foreign),
+            ("/spec/version", json!("1.0.1"), foreign),
+            ("/spec/type", json!("Provider"), foreign),
+        ] {
+            let mut version = own.clone();
+            *version.pointer_mut(field).unwrap() = value;
+            let state: VersionState = serde_json::from_value(version).unwrap();
+            assert_eq!(objection(&state, "one", &Release::parse("1.0.0").unwrap()), expected, "{field}");
+        }
+        let mut going = own;
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let state: VersionState = serde_json::from_value(going).unwrap();
+        let found = objection(&state, "one", &Release::parse("1.0.0").unwrap());
+        assert_eq!(found, Some("is being deleted"));
+    }
 
     #[test]
     fn of_several_hosts_one_is_to_be_named() {

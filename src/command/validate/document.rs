@@ -17,7 +17,7 @@ pub(crate) struct Document {
     lines: BTreeMap<String, u64>,
 }
 
-/// Why a text has no documents.
+/// Why a text cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Unparsable {
@@ -88,7 +88,7 @@ fn unparsable(error: &serde_yaml::Error) -> Unparsable {
     Unparsable { line, message }
 }
 
-/// Where the objects of a text end that is JSON; YAML allows no second object without `---` before it.
+/// The ends of the objects of a text, if it is JSON. YAML allows no second object without `---` before it.
 fn objects(text: &str) -> Option<Vec<usize>> {
     if !text.trim_start().starts_with('{') {
         return None;
@@ -102,7 +102,7 @@ fn objects(text: &str) -> Option<Vec<usize>> {
     Some(ends)
 }
 
-/// The objects of a text of JSON, each read as YAML, which has lines and takes no key twice.
+/// The objects of a text of JSON. Each is read as YAML, whose reader returns lines and rejects a key that is there twice.
 fn stream(text: &str, ends: &[usize], error: Unparsable) -> Result<Vec<Document>, Unparsable> {
     let (mut documents, mut start, mut before) = (Vec::new(), 0, 0);
     for end in ends {
@@ -147,7 +147,7 @@ fn document(parsed: Spanned<Node>) -> Document {
 }
 
 impl Node {
-    /// Takes a part's lines under the part's name.
+    /// Adds a part's lines under the part's name, and returns its value.
     fn add(lines: &mut BTreeMap<String, u64>, name: &str, part: Spanned<Self>) -> Value {
         let line = part.referenced.line();
         let Self(value, below) = part.value;
@@ -185,10 +185,6 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Value::Null.into())
     }
 
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Value::Null.into())
-    }
-
     fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
         Ok(Value::from(value).into())
     }
@@ -221,7 +217,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Node, A::Error> {
         let (mut values, mut lines) = (Map::new(), BTreeMap::new());
         while let Some(name) = fields.next_key::<String>()? {
-            // YAML's reader refuses that itself.
+            // YAML's reader rejects that itself.
             if values.contains_key(&name) {
                 return Err(A::Error::custom(format!("the key {name} is there twice")));
             }

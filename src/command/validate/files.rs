@@ -5,13 +5,14 @@ use std::path::Path;
 
 use crate::api::GROUP;
 
+/// The argument, and the name, of standard input.
+pub(super) const STDIN: &str = "-";
+
 /// A text to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct File {
     pub name: String,
     pub text: String,
-    /// Whether it is standard input.
-    pub is_input: bool,
     /// Whether the user named it, and not only its folder.
     pub is_named: bool,
 }
@@ -28,45 +29,38 @@ pub(crate) enum Found {
     },
 }
 
-/// Reads a file, standard input, or a folder. What cannot be read hides no other file.
+/// Reads a file, standard input, or a folder. A file that cannot be read does not end the reading of a folder.
 pub(crate) fn read(argument: &str) -> Vec<Found> {
     let path = Path::new(argument);
     let mut found = Vec::new();
-    if argument == "-" {
+    if argument == STDIN {
         let mut bytes = Vec::new();
-        let bytes = io::stdin().read_to_end(&mut bytes).map(|_| bytes);
-        found.push(Found::of(argument.to_owned(), bytes, true, true));
+        let read = io::stdin().read_to_end(&mut bytes);
+        found.push(Found::of(path, read.map(|_| bytes), true));
     } else if path.is_dir() {
         collect(path, &mut found);
     } else {
-        found.push(Found::at(path, true));
+        found.push(Found::of(path, std::fs::read(path), true));
     }
     found
 }
 
 impl Found {
-    fn at(path: &Path, is_named: bool) -> Self {
-        Self::of(path.display().to_string(), std::fs::read(path), false, is_named)
-    }
-
-    fn of(name: String, bytes: io::Result<Vec<u8>>, is_input: bool, is_named: bool) -> Self {
+    fn of(path: &Path, bytes: io::Result<Vec<u8>>, is_named: bool) -> Self {
+        let name = path.display().to_string();
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => return Self::Unreadable { name, error: error.to_string() },
         };
         match String::from_utf8(bytes) {
-            Ok(text) => Self::File(File { name, text, is_input, is_named }),
+            Ok(text) => Self::File(File { name, text, is_named }),
             Err(error) if !is_named && !names_group(error.as_bytes()) => Self::Other,
             Err(error) => Self::Unreadable { name, error: format!("this is no text in UTF-8: {error}") },
         }
     }
-
-    fn unreadable(path: &Path, error: &io::Error) -> Self {
-        Self::Unreadable { name: path.display().to_string(), error: error.to_string() }
-    }
 }
 
-/// Whether the name of the API group is in a file, which may be in UTF-16: that has a zero beside each letter.
+/// Whether a file contains the name of the API group. UTF-16 has a zero beside each letter.
 fn names_group(bytes: &[u8]) -> bool {
     let letters: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
     letters.windows(GROUP.len()).any(|part| part == GROUP.as_bytes())
@@ -77,7 +71,7 @@ fn collect(folder: &Path, into: &mut Vec<Found>) {
     let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut entries = match entries {
         Ok(entries) => entries,
-        Err(error) => return into.push(Found::unreadable(folder, &error)),
+        Err(error) => return into.push(Found::of(folder, Err(error), false)),
     };
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
@@ -89,9 +83,11 @@ fn collect(folder: &Path, into: &mut Vec<Found>) {
         }
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => collect(&path, into),
-            Ok(_) if is_manifest && path.is_file() => into.push(Found::at(&path, false)),
+            Ok(_) if is_manifest && path.is_file() => {
+                into.push(Found::of(&path, std::fs::read(&path), false));
+            }
             Ok(_) => {}
-            Err(error) => into.push(Found::unreadable(&path, &error)),
+            Err(error) => into.push(Found::of(&path, Err(error), false)),
         }
     }
 }

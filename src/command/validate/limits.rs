@@ -3,8 +3,8 @@
 use serde_yaml::budget::BudgetBreach;
 use serde_yaml::{Budget, Error, Options};
 
-/// Options for a text. The reader's limits are for servers; here they would refuse large manifests. A text cannot contain more values
-/// than bytes, so that its length beyond the defaults leaves only aliases to limit: a few lines of them can repeat billions of
+/// Options for a text. The reader's default limits are for servers, and would reject large manifests. A text cannot contain more
+/// values than bytes. With its length added to the defaults, only aliases are limited: a few lines of them can repeat billions of
 /// values.
 pub(super) fn options(text: &str) -> Options {
     let limit = |default: usize| default.saturating_add(text.len());

@@ -40,33 +40,30 @@ pub(crate) fn check(metadata: &Value) -> Vec<Violation> {
     let mut found = Vec::new();
     names(metadata, &mut found);
     maps(metadata, &mut found);
-    let mut add = |path: String, message: String| found.push(Violation { path, message });
     for field in ["creationTimestamp", "deletionTimestamp"] {
         if let Some(time) = metadata[field].as_str().filter(|time| time.parse::<jiff::Timestamp>().is_err()) {
-            add(format!("metadata.{field}"), invalid(time, "write a time such as 2026-01-01T00:00:00Z"));
+            found.push(invalid(field, time, "write a time such as 2026-01-01T00:00:00Z"));
         }
     }
-    let finalizers = metadata["finalizers"].as_array().into_iter().flatten().enumerate();
-    for (index, name) in finalizers.filter_map(|(index, name)| Some((index, name.as_str()?))) {
-        if !is_qualified(name) {
-            add(format!("metadata.finalizers[{index}]"), invalid(name, KEY));
+    for (index, name) in metadata["finalizers"].as_array().into_iter().flatten().enumerate() {
+        if let Some(name) = name.as_str().filter(|name| !is_qualified(name)) {
+            found.push(invalid(&format!("finalizers[{index}]"), name, KEY));
         }
     }
     found
 }
 
-fn invalid(value: &str, advice: &str) -> String {
-    format!("Invalid value: {value:?}: {advice}")
+fn invalid(field: &str, value: &str, advice: &str) -> Violation {
+    Violation::new(format!("metadata.{field}"), format!("Invalid value: {value:?}: {advice}"))
 }
 
 fn names(metadata: &Value, found: &mut Vec<Violation>) {
-    let mut add = |path: &str, message: String| found.push(Violation { path: path.to_owned(), message });
     let text = |field: &str| metadata[field].as_str();
     match (&metadata["name"], text("generateName")) {
-        (Value::Null, None) => add("metadata.name", "Required value".into()),
+        (Value::Null, None) => found.push(Violation::new("metadata.name", "Required value")),
         (Value::String(name), _) if !is_dns_subdomain(name, 253) => {
             let advice = "write lower-case letters, digits, '-' and '.', such as terraform-aws-eks";
-            add("metadata.name", invalid(name, advice));
+            found.push(invalid("name", name, advice));
         }
         _ => {}
     }
@@ -75,34 +72,33 @@ fn names(metadata: &Value, found: &mut Vec<Violation>) {
         |start: &str| is_dns_subdomain(&format!("{}x", start.strip_suffix('-').unwrap_or(start)), 254);
     if let Some(start) = text("generateName").filter(|start| !start.is_empty() && !is_start(start)) {
         let advice = "write the beginning of a name, such as terraform-";
-        add("metadata.generateName", invalid(start, advice));
+        found.push(invalid("generateName", start, advice));
     }
     if let Some(namespace) = text("namespace").filter(|name| !name.is_empty() && !is_dns_label(name)) {
-        add("metadata.namespace", invalid(namespace, "write the name of a namespace, such as team-a"));
+        found.push(invalid("namespace", namespace, "write the name of a namespace, such as team-a"));
     }
 }
 
 /// Labels and annotations.
 fn maps(metadata: &Value, found: &mut Vec<Violation>) {
-    let mut add = |path: String, message: String| found.push(Violation { path, message });
     let empty = Map::new();
     let entries = |field: &str| metadata[field].as_object().unwrap_or(&empty);
     for (key, value) in entries("labels") {
-        let path = format!("metadata.labels.{key}");
+        let field = format!("labels.{key}");
         if !is_qualified(key) {
-            add(path.clone(), invalid(key, KEY));
+            found.push(invalid(&field, key, KEY));
         }
         if let Some(value) = value.as_str().filter(|value| !value.is_empty() && !is_name(value)) {
-            add(path, invalid(value, VALUE));
+            found.push(invalid(&field, value, VALUE));
         }
     }
     for key in entries("annotations").keys().filter(|key| !is_qualified(&key.to_lowercase())) {
-        add(format!("metadata.annotations.{key}"), invalid(key, KEY));
+        found.push(invalid(&format!("annotations.{key}"), key, KEY));
     }
     let size = |(key, value): (&String, &Value)| key.len() + value.as_str().map_or(0, str::len);
     if entries("annotations").iter().map(size).sum::<usize>() > MAX_ANNOTATIONS {
         let message = format!("Too long: may have at most {MAX_ANNOTATIONS} bytes together");
-        add("metadata.annotations".into(), message);
+        found.push(Violation::new("metadata.annotations", message));
     }
 }
 
@@ -117,7 +113,6 @@ fn is_qualified(key: &str) -> bool {
 /// A value of a label that is not empty.
 fn is_name(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    bytes.len() <= 63 && bytes.iter().copied().all(legal) && edge(bytes.first()) && edge(bytes.last())
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    text.len() <= 63 && text.bytes().all(legal) && text.starts_with(edge) && text.ends_with(edge)
 }

@@ -4,7 +4,6 @@ mod document;
 mod files;
 mod limits;
 mod metadata;
-mod patterns;
 mod rules;
 mod schema;
 
@@ -16,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::document::{Document, documents};
-use self::files::{File, Found};
+use self::files::{File, Found, STDIN};
 pub use self::schema::Violation;
 use super::output::Output;
 use crate::api::{GROUP, VERSION, definitions};
@@ -46,19 +45,18 @@ pub struct Arguments {
     pub output: Output,
 }
 
-/// The schemas of new objects by their kinds, which are made of the types once: that takes longer than a check.
-static SCHEMAS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
-    let schemas = definitions().into_iter().filter_map(|(_, definition)| {
-        let mut schemas = definition.spec.versions.into_iter().filter_map(|version| version.schema);
-        let mut schema = schemas.find_map(|s| serde_json::to_value(&s.open_api_v3_schema).ok())?;
-        // Both are known to the API server, and a status is dropped when an object is created.
+/// The schemas of new objects by their kinds. They are made from the types once, which takes longer than a check.
+static SCHEMAS: LazyLock<[(String, Value); 2]> = LazyLock::new(|| {
+    definitions().map(|(_, definition)| {
+        let versions = serde_json::to_value(definition.spec.versions).unwrap_or_default();
+        let mut schema = versions[0]["schema"]["openAPIV3Schema"].clone();
+        // The API server accepts both, and drops the status of a new object.
         schema["properties"]["apiVersion"] = json!({"type": "string"});
         schema["properties"]["kind"] = json!({"type": "string"});
         schema["properties"]["status"] = json!({"x-kubernetes-preserve-unknown-fields": true});
         schema["properties"]["metadata"] = metadata::schema();
-        Some((definition.spec.names.kind, schema))
-    });
-    schemas.collect()
+        (definition.spec.names.kind, schema)
+    })
 });
 
 /// The result.
@@ -100,9 +98,8 @@ pub fn run(arguments: &Arguments) -> Report {
 }
 
 impl Report {
-    fn unreadable(&mut self, file: &str, line: Option<u64>, message: String) {
-        let violation = Violation { path: String::new(), message };
-        let (file, object) = (file.to_owned(), String::new());
+    fn unreadable(&mut self, file: &str, line: Option<u64>, message: impl Into<String>) {
+        let (file, object, violation) = (file.to_owned(), String::new(), Violation::new("", message));
         self.problems.push(Problem { file, line, document: 0, object, violation });
     }
 
@@ -114,40 +111,26 @@ impl Report {
             Err(_) if is_other => return self.ignored += 1,
             Err(error) => return self.unreadable(&file.name, error.line, error.to_string()),
         };
-        if documents.is_empty() && file.is_input {
-            self.unreadable(
-                &file.name,
-                None,
-                "there is no object; did the command before it fail?".to_owned(),
-            );
+        if documents.is_empty() && file.name == STDIN {
+            self.unreadable(&file.name, None, "there is no object; did the command before it fail?");
         }
         for (index, document) in documents.iter().enumerate() {
-            if !document.value.is_object() && !is_other {
-                let message =
-                    "this is no object of Kubernetes, which has the fields apiVersion and kind".to_owned();
-                self.problem(
-                    file,
-                    index,
-                    document,
-                    "",
-                    &Value::Null,
-                    Violation { path: String::new(), message },
-                );
-            }
-            self.check(file, index, document);
+            self.check(&file.name, is_other, index + 1, document);
         }
     }
 
     /// Checks a document: an object, or what `kubectl get -o yaml` prints for several.
-    fn check(&mut self, file: &File, index: usize, document: &Document) {
+    fn check(&mut self, file: &str, is_other: bool, number: usize, document: &Document) {
         let value = &document.value;
         let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
         let items = value["items"].as_array().filter(|_| is_list);
-        for (number, object) in items.map_or(std::slice::from_ref(value), Vec::as_slice).iter().enumerate() {
+        for (index, object) in items.map_or(std::slice::from_ref(value), Vec::as_slice).iter().enumerate() {
             let nested = items.is_some() && object["items"].is_array();
             let violations = if nested {
-                let message = "kubectl refuses a list in a list".to_owned();
-                Some(vec![Violation { path: "kind".to_owned(), message }])
+                Some(vec![Violation::new("kind", "kubectl refuses a list in a list")])
+            } else if !value.is_object() && !is_other {
+                let message = "this is no object of Kubernetes, which has the fields apiVersion and kind";
+                Some(vec![Violation::new("", message)])
             } else {
                 violations(object)
             };
@@ -155,52 +138,36 @@ impl Report {
                 self.ignored += usize::from(object.is_object());
                 continue;
             };
-            self.checked += usize::from(!nested);
-            let prefix = if items.is_some() { format!("items[{number}]") } else { String::new() };
+            self.checked += usize::from(object.is_object() && !nested);
+            let prefix = if items.is_some() { format!("items[{index}]") } else { String::new() };
+            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
+            let object = format!("{} {}", text("/kind"), text("/metadata/name"));
             for violation in violations {
-                self.problem(file, index, document, &prefix, object, violation);
+                let separator = if prefix.is_empty() || violation.path.is_empty() { "" } else { "." };
+                let line = document.line(&format!("{prefix}{separator}{}", violation.path));
+                let (file, object) = (file.to_owned(), object.clone());
+                self.problems.push(Problem { file, line, document: number, object, violation });
             }
         }
-    }
-
-    fn problem(
-        &mut self,
-        file: &File,
-        index: usize,
-        document: &Document,
-        prefix: &str,
-        object: &Value,
-        violation: Violation,
-    ) {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
-        let separator = if prefix.is_empty() || violation.path.is_empty() { "" } else { "." };
-        let line = document.line(&format!("{prefix}{separator}{}", violation.path));
-        let object = format!("{} {}", text("/kind"), text("/metadata/name"));
-        let file = file.name.clone();
-        self.problems.push(Problem { file, line, document: index + 1, object, violation });
     }
 }
 
 /// The violations of an object; `None` if it is of another API group.
 fn violations(object: &Value) -> Option<Vec<Violation>> {
-    let violation = |path: &str, message: String| vec![Violation { path: path.to_owned(), message }];
+    let violation = |path: &str, message: String| Some(vec![Violation::new(path, message)]);
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let kind = object["kind"].as_str().unwrap_or_default();
-    if api_version.split_once('/').is_none_or(|(group, _)| group != GROUP) {
-        let message = match &object["apiVersion"] {
-            Value::Null => "Required value",
-            _ => "Invalid value",
-        };
-        return is_meant(object, api_version)
-            .then(|| violation("apiVersion", format!("{message}: write {GROUP}/{VERSION}")));
-    }
-    if api_version != format!("{GROUP}/{VERSION}") {
-        return Some(violation("apiVersion", format!("Invalid value: write {GROUP}/{VERSION}")));
+    let expected = format!("{GROUP}/{VERSION}");
+    if api_version != expected {
+        let is_ours = api_version.split_once('/').is_some_and(|(group, _)| group == GROUP);
+        let problem = if object["apiVersion"].is_null() { "Required value" } else { "Invalid value" };
+        let found = violation("apiVersion", format!("{problem}: write {expected}"));
+        return found.filter(|_| is_ours || is_meant(object, api_version));
     }
     let Some((_, schema)) = SCHEMAS.iter().find(|(of, _)| of == kind) else {
-        return Some(violation("kind", format!("Invalid value: {kind:?}: write Module or Version")));
+        return violation("kind", format!("Invalid value: {kind:?}: write Module or Version"));
     };
-    let mut found = schema::check(schema, object, "");
+    let mut found = schema::check(schema, object);
     found.extend(metadata::check(&object["metadata"]));
     Some(found)
 }

@@ -2,9 +2,8 @@
 //!
 //! A rule is one or more terms with `||` between them. A test fails if a rule of the CRDs has another form.
 
+use regex_lite::Regex;
 use serde_json::Value;
-
-use super::patterns::pattern;
 
 /// A rule that has another form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +70,7 @@ fn holds(term: &str, value: &Value) -> Option<bool> {
         return is_name(name).then(|| text(name) != other);
     }
     let (subject, rest) = term.split_once(".matches('")?;
-    let expression = pattern(&rest.strip_suffix("')")?.replace("\\\\", "\\")).ok()?;
+    let expression = Regex::new(&rest.strip_suffix("')")?.replace("\\\\", "\\")).ok()?;
     match subject.strip_prefix("self.") {
         Some(name) => is_name(name).then(|| expression.is_match(text(name))),
         None if subject == "self" => Some(expression.is_match(value.as_str().unwrap_or_default())),

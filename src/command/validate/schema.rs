@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-use super::patterns::pattern;
 use super::rules;
 
 /// What is wrong, and where.
@@ -15,25 +15,31 @@ pub struct Violation {
     pub message: String,
 }
 
+impl Violation {
+    pub(super) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+}
+
 /// All violations of a value. A field with a default may be absent or null.
-pub(crate) fn check(schema: &Value, value: &Value, path: &str) -> Vec<Violation> {
+pub(crate) fn check(schema: &Value, value: &Value) -> Vec<Violation> {
     let mut found = Vec::new();
-    walk(schema, value, path, &mut found);
+    walk(schema, value, "", &mut found);
     found
 }
 
 fn walk(schema: &Value, value: &Value, path: &str, found: &mut Vec<Violation>) {
-    let mut add = |path: &str, message: String| found.push(Violation { path: path.to_owned(), message });
+    let mut add = |message: String| found.push(Violation::new(path, message));
     if value.is_null() && (schema["nullable"] == true || !schema["default"].is_null()) {
         return;
     }
     if let Some(expected) = schema["type"].as_str().filter(|expected| !is_of_type(value, expected)) {
-        add(path, format!("Invalid value: must be of type {expected}: \"{}\"", type_of(value)));
+        add(format!("Invalid value: must be of type {expected}: \"{}\"", type_of(value)));
         return;
     }
     if let Some(allowed) = schema["enum"].as_array().filter(|allowed| !allowed.contains(value)) {
         let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-        add(path, format!("Unsupported value: {value}: supported values: {}", allowed.join(", ")));
+        add(format!("Unsupported value: {value}: supported values: {}", allowed.join(", ")));
     }
     let limit = |name: &str| schema[name].as_f64();
     match value {
@@ -42,11 +48,11 @@ fn walk(schema: &Value, value: &Value, path: &str, found: &mut Vec<Violation>) {
             if let (Some(least), Some(number)) = (limit("minimum"), number.as_f64())
                 && number < least
             {
-                add(path, format!("Invalid value: {number}: should be greater than or equal to {least}"));
+                add(format!("Invalid value: {number}: should be greater than or equal to {least}"));
             }
             let format = schema["format"].as_str().unwrap_or_default();
             if !is_in_range(format, number) {
-                add(path, format!("Invalid value: {number}: must be of type integer with format {format}"));
+                add(format!("Invalid value: {number}: must be of type integer with format {format}"));
             }
         }
         Value::Array(items) => array(schema, items, path, found),
@@ -61,13 +67,12 @@ fn walk(schema: &Value, value: &Value, path: &str, found: &mut Vec<Violation>) {
             Err(error) => error.to_string(),
         };
         let shown = if value.is_object() { "object".to_owned() } else { value.to_string() };
-        found
-            .push(Violation { path: path.to_owned(), message: format!("Invalid value: {shown}: {message}") });
+        found.push(Violation::new(path, format!("Invalid value: {shown}: {message}")));
     }
 }
 
 fn string(schema: &Value, text: &str, path: &str, found: &mut Vec<Violation>) {
-    let mut add = |message: String| found.push(Violation { path: path.to_owned(), message });
+    let mut add = |message: String| found.push(Violation::new(path, message));
     let length = u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
     if let Some(most) = schema["maxLength"].as_u64().filter(|most| length > *most) {
         add(format!("Too long: may not be longer than {most}"));
@@ -75,30 +80,27 @@ fn string(schema: &Value, text: &str, path: &str, found: &mut Vec<Violation>) {
     if let Some(least) = schema["minLength"].as_u64().filter(|least| length < *least) {
         add(format!("Invalid value: {text:?}: should be at least {least} chars long"));
     }
-    let expression = schema["pattern"].as_str();
-    if let Some(expression) = expression.filter(|e| pattern(e).is_ok_and(|pattern| !pattern.is_match(text))) {
+    // As in Go, which the API server is written in, `\d` and `\s` of `regex-lite` are ASCII.
+    let differs = |expression: &&str| Regex::new(expression).is_ok_and(|regex| !regex.is_match(text));
+    if let Some(expression) = schema["pattern"].as_str().filter(differs) {
         add(format!("Invalid value: {text:?}: should match '{expression}'"));
     }
 }
 
 fn array(schema: &Value, items: &[Value], path: &str, found: &mut Vec<Violation>) {
-    let mut add = |path: String, message: String| found.push(Violation { path, message });
     let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
     if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
-        add(path.to_owned(), format!("Too many: {count}: must have at most {most} items"));
+        found.push(Violation::new(path, format!("Too many: {count}: must have at most {most} items")));
     }
-    let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let keys = schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten();
+    let keys: Vec<&str> = keys.filter_map(Value::as_str).collect();
     let mut seen = BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
         let key: Map<String, Value> =
             keys.iter().map(|key| ((*key).to_owned(), item[*key].clone())).collect();
         if !keys.is_empty() && !seen.insert(Value::from(key.clone()).to_string()) {
-            add(format!("{path}[{index}]"), format!("Duplicate value: {}", Value::from(key)));
+            let message = format!("Duplicate value: {}", Value::from(key));
+            found.push(Violation::new(format!("{path}[{index}]"), message));
         }
     }
     for (index, item) in items.iter().enumerate() {
@@ -117,15 +119,14 @@ fn object(schema: &Value, fields: &Map<String, Value>, path: &str, found: &mut V
             (Some(schema), _) | (None, Some(schema)) => walk(schema, value, &inner(name), found),
             (None, None) if is_open => {}
             (None, None) => {
-                let message = format!("unknown field \"{}\"", inner(name));
-                found.push(Violation { path: inner(name), message });
+                found.push(Violation::new(inner(name), format!("unknown field \"{}\"", inner(name))));
             }
         }
     }
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let has_default = known.get(name).is_some_and(|schema| !schema["default"].is_null());
         if !has_default && fields.get(name).is_none() {
-            found.push(Violation { path: inner(name), message: "Required value".to_owned() });
+            found.push(Violation::new(inner(name), "Required value"));
         }
     }
 }
@@ -138,7 +139,7 @@ fn is_of_type(value: &Value, expected: &str) -> bool {
     }
 }
 
-/// Whether a number is one of an integer format, if the format is one.
+/// Whether a number is in the range of an integer format. Other formats have no range.
 fn is_in_range(format: &str, number: &serde_json::Number) -> bool {
     let Some(value) = number.as_f64() else { return true };
     let (least, most) = match format {
@@ -150,7 +151,7 @@ fn is_in_range(format: &str, number: &serde_json::Number) -> bool {
     (least..=most).contains(&value)
 }
 
-/// As the API server names it.
+/// The API server's name for the type of a value.
 fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -160,5 +161,20 @@ fn type_of(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_and_spaces_are_ascii() {
+        let matches = |text: &str, value: &str| Regex::new(text).unwrap().is_match(value);
+        assert!(matches(r"^\d{2}$", "10") && !matches(r"^\d$", "\u{661}"));
+        assert!(matches(r"^[\d.]+$", "1.0") && !matches(r"^[^\s]$", " ") && matches(r"^[^\s]$", "\u{a0}"));
+        assert!(matches(r"^[^/\\]+$", "a") && !matches(r"^[^/\\]+$", "\\"));
+        assert!(!matches(r"^[^/\\[:cntrl:]]+$", "a\nb") && !matches(r"^[^/\\[:cntrl:]]+$", "a/b"));
+        assert!(matches(r"^[^/\\[:cntrl:]]+$", "a b:[n]"));
     }
 }

@@ -24,7 +24,7 @@ pub const DAILY: Duration = Duration::from_hours(24);
 /// How often the Secret of a stalled Version is read.
 pub const SECRET_POLL_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How long a missing tag is expected to appear: a release event may precede the tag.
+/// How long a missing tag may still appear: a release event may precede the tag.
 pub const TAG_MAY_APPEAR: Duration = Duration::from_hours(6);
 
 impl Failure {

@@ -1,11 +1,10 @@
 //! Failures: the reason for condition, Event and metric, the class that decides the next attempt, and the message.
 //!
-//! The `classify_*` files map the errors of GitHub, archives, S3 and specs. [`reasons`] has every reason with its kind and
+//! The `classify_*` files map the errors of GitHub, archives and S3. [`reasons`] has every reason with its kind and
 //! help text. Pure: clock and jitter are arguments.
 
 mod classify_archive;
 mod classify_github;
-mod classify_spec;
 mod classify_storage;
 mod columns;
 mod delay;
@@ -22,6 +21,7 @@ pub use self::delay::{
 };
 pub use self::reason::UnknownReason;
 pub use self::reasons::Reason;
+use crate::api::check::InvalidConfig;
 use crate::api::condition::MAX_MESSAGE;
 use crate::domain::text::{NEXT_ATTEMPT, cut};
 use crate::domain::time::whole_second_after;
@@ -57,7 +57,7 @@ impl std::fmt::Display for NextAttempt {
 impl std::str::FromStr for NextAttempt {
     type Err = jiff::Error;
 
-    /// Reads it at the end of a message.
+    /// Parses the end of a message.
     fn from_str(message: &str) -> Result<Self, Self::Err> {
         let time = message.rsplit_once(NEXT_ATTEMPT).map_or("", |(_, time)| time);
         time.trim_end_matches('.').parse().map(Self)
@@ -130,6 +130,12 @@ impl Failure {
         let mut message = cut(self.message.trim_end_matches('.'), MAX_MESSAGE - next.len() - 1);
         message.push('.');
         message + &next
+    }
+}
+
+impl From<InvalidConfig> for Failure {
+    fn from(error: InvalidConfig) -> Self {
+        Self::new(Reason::InvalidSpec, error.to_string())
     }
 }
 

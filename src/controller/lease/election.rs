@@ -106,11 +106,6 @@ impl Candidate {
     }
 }
 
-/// Until when the holder may act if the renewal that was sent at `sent` succeeds.
-pub(crate) fn term(sent: Instant) -> Instant {
-    sent + TERM
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +173,7 @@ mod tests {
     fn a_holder_stops_well_before_another_can_take_its_lease() {
         // It stops TERM after it sent its last successful renewal. No other process has seen that write earlier.
         let sent = Instant::now();
-        assert!(term(sent) + Duration::from_secs(5) <= sent + DURATION);
+        assert!(sent + TERM + Duration::from_secs(5) <= sent + DURATION);
         // Three renewals in a row may fail, and two in a row may hang, before the last one that is still in time.
         assert!(RENEW + pause_after(Refusal::Other) * 3 < TERM);
         assert!(RENEW + (REQUEST_TIMEOUT + pause_after(Refusal::Late)) * 2 < TERM);

@@ -10,12 +10,6 @@ use crate::domain::Mutex;
 #[derive(Clone, Debug)]
 pub struct Leadership(Arc<Mutex<Option<Instant>>>);
 
-impl Default for Leadership {
-    fn default() -> Self {
-        Self::without_end()
-    }
-}
-
 impl Leadership {
     /// The leadership of a process without leader election, which never ends.
     pub fn without_end() -> Self {

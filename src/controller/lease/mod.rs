@@ -17,7 +17,9 @@ use kube::{Client, Config};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::election::{Candidate, DURATION, Next, POLL_INTERVAL, RENEW, REQUEST_TIMEOUT, Record, Refusal};
+use self::election::{
+    Candidate, DURATION, Next, POLL_INTERVAL, RENEW, REQUEST_TIMEOUT, Record, Refusal, TERM, pause_after,
+};
 pub(crate) use self::leadership::Leadership;
 use crate::controller::client::{FIELD_MANAGER, is_denied};
 
@@ -41,7 +43,7 @@ pub(crate) struct Election {
 pub(crate) struct LeaderLease {
     election: Election,
     lease: Lease,
-    leadership: Leadership,
+    pub leadership: Leadership,
 }
 
 impl Election {
@@ -63,28 +65,26 @@ impl Election {
         loop {
             match self.try_to_acquire(&mut candidate, &mut waiting).await {
                 Ok(Some((lease, sent))) => {
-                    let leadership = Leadership::until(election::term(sent));
+                    let leadership = Leadership::until(sent + TERM);
                     tracing::info!(lease = self.name, identity = self.identity, "became leader");
                     return LeaderLease { election: self, lease, leadership };
                 }
                 Ok(None) => logged = None,
                 Err(error) if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) => {
                     logged = Some(Instant::now());
-                    tracing::error!(%error, "{}", self.advice());
+                    tracing::error!(
+                        %error,
+                        "cannot read or write the Lease {}/{}, so this replica cannot become the leader: allow get, create \
+                         and update of leases there, set another namespace with --lease-namespace, or run a single replica \
+                         with --leader-elect=false",
+                        self.namespace,
+                        self.name
+                    );
                 }
                 Err(error) => tracing::debug!(%error, "cannot acquire the lease"),
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-    }
-
-    fn advice(&self) -> String {
-        format!(
-            "cannot read or write the Lease {}/{}, so this replica cannot become the leader: allow get, create \
-             and update of leases there, set another namespace with --lease-namespace, or run a single replica with \
-             --leader-elect=false",
-            self.namespace, self.name
-        )
     }
 
     async fn try_to_acquire(
@@ -137,6 +137,12 @@ impl Election {
         Lease { metadata, spec: Some(spec) }
     }
 
+    /// Reads the Lease. Returns it if this process holds it.
+    async fn read_own(&self) -> Result<Option<Lease>, Failed> {
+        let read = with_timeout(self.api.get_opt(&self.name)).await?;
+        Ok(read.filter(|lease| record(lease).holder.as_ref() == Some(&self.identity)))
+    }
+
     async fn write(&self, lease: Lease) -> Result<Lease, Failed> {
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         with_timeout(self.api.replace(&self.name, &params, &lease)).await
@@ -144,10 +150,6 @@ impl Election {
 }
 
 impl LeaderLease {
-    pub(crate) fn leadership(&self) -> Leadership {
-        self.leadership.clone()
-    }
-
     /// Renews the Lease until it is lost.
     pub(crate) async fn renew_until_lost(&mut self) -> LeadershipLost {
         let leadership = self.leadership.clone();
@@ -178,7 +180,7 @@ impl LeaderLease {
         let error = match self.election.write(self.election.written(self.lease.clone(), false)).await {
             Ok(lease) => {
                 self.lease = lease;
-                self.leadership.extend(election::term(sent));
+                self.leadership.extend(sent + TERM);
                 return Ok(RENEW);
             }
             Err(error) => error,
@@ -187,15 +189,12 @@ impl LeaderLease {
         let mut refusal = error.kind();
         if refusal == Refusal::Outdated {
             // A write whose response was lost changed the resourceVersion, or another client labelled the Lease.
-            match with_timeout(self.election.api.get_opt(&self.election.name)).await {
-                Ok(read) => {
-                    let ours = |lease: &Lease| record(lease).holder.as_ref() == Some(&self.election.identity);
-                    self.lease = read.filter(ours).ok_or(LeadershipLost)?;
-                }
+            match self.election.read_own().await {
+                Ok(own) => self.lease = own.ok_or(LeadershipLost)?,
                 Err(error) => refusal = error.kind(),
             }
         }
-        Ok(election::pause_after(refusal))
+        Ok(pause_after(refusal))
     }
 
     /// Releases the Lease, so that another replica takes over at once. This process must not act as the leader any more.
@@ -210,9 +209,7 @@ impl LeaderLease {
         let mut result = write_released(self.lease.clone()).await;
         if result.as_ref().is_err_and(Failed::is_lost_race) {
             // A renewal was in flight when the signal arrived, or another client labelled the Lease.
-            let read = with_timeout(self.election.api.get_opt(&self.election.name)).await.ok().flatten();
-            let ours = |lease: &Lease| record(lease).holder.as_ref() == Some(&self.election.identity);
-            if let Some(lease) = read.filter(ours) {
+            if let Ok(Some(lease)) = self.election.read_own().await {
                 result = write_released(lease).await;
             }
         }
@@ -235,7 +232,7 @@ enum Failed {
 }
 
 impl Failed {
-    /// What the API server answers about the Lease. A denial by a webhook says nothing about it, whatever its code.
+    /// The API server's answer, if it is about the Lease. A denial by a webhook is not, whatever its code.
     fn about_the_lease(&self) -> Option<&Status> {
         match self {
             Self::Api(kube::Error::Api(status)) if !is_denied(status) => Some(status),
@@ -258,10 +255,8 @@ impl Failed {
 }
 
 async fn with_timeout<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failed> {
-    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
-        Ok(result) => result.map_err(Failed::Api),
-        Err(_) => Err(Failed::Late),
-    }
+    let result = tokio::time::timeout(REQUEST_TIMEOUT, request).await.map_err(|_| Failed::Late)?;
+    result.map_err(Failed::Api)
 }
 
 fn record(lease: &Lease) -> Record {

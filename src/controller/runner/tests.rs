@@ -5,6 +5,7 @@ use kube::runtime::watcher::Event;
 
 use super::*;
 use crate::api::state::ModuleState;
+use crate::domain::Mutex;
 use crate::observe::liveness::Liveness;
 
 fn module(name: &str, resource_version: &str) -> ModuleState {

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use futures::stream;
@@ -16,7 +17,10 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::{
     super::{
-        credential::{AppKey, tests::app},
+        client::Client,
+        credential::{AppKey, Credential, tests::app},
+        limit_times::Now,
+        settings::Settings,
         token::TokenCache,
         transport::Scope,
     },
@@ -100,7 +104,10 @@ impl Transport for Script {
 }
 
 fn github<const N: usize>(answers: [(String, Vec<Answer>); N]) -> Client<Script> {
-    Client::new(Script { answers: Mutex::new(answers.into()), seen: Mutex::default() })
+    let script = Script { answers: Mutex::new(answers.into()), seen: Mutex::default() };
+    let settings =
+        Settings { max_archive_bytes: 8, total_timeout: Duration::from_mins(1), ..Settings::default() };
+    Client::new(script, &settings)
 }
 
 /// The same, whose tokens have the age that the test gives them.
@@ -116,16 +123,9 @@ impl Client<Script> {
     async fn get(&self, credential: &Credential) -> (Result<Fetched, FetchError>, Vec<u8>) {
         let repository = Repository::from_parts("acme", "net").unwrap();
         let tags = ["1.0.0".to_owned(), "v1.0.0".to_owned()];
-        let order = Order {
-            repository: &repository,
-            tags: &tags,
-            any_reference: false,
-            format: ArchiveFormat::Zip,
-            limit: 8,
-            time: Duration::from_mins(1),
-        };
         let mut file = File::from_std(tempfile::tempfile().unwrap());
-        let outcome = movable(fetch(self, order, credential, &mut file)).await;
+        let session = Session::new(self, &repository, credential);
+        let outcome = movable(session.fetch(&tags, ArchiveFormat::Zip, &mut file)).await;
         let mut bytes = Vec::new();
         file.rewind().await.unwrap();
         file.read_to_end(&mut bytes).await.unwrap();
@@ -381,7 +381,7 @@ async fn limits_on_asking_for_tokens_are_apart_from_those_on_using_them() {
     let app = Credential::App(app());
     for _ in 0..2 {
         github.get(&app).await.0.unwrap();
-        assert_eq!(github.remaining(), [("app", 7)]);
+        assert_eq!(github.rate_limits.remaining(Now::read()), [("app", 7)]);
     }
     // When the next token is due, the App has to wait.
     at(40_000_000_000);
@@ -603,7 +603,7 @@ async fn a_limit_holds_back_its_account_and_no_other() {
     assert_eq!(limited(github.error(&token()).await), (reset, false));
     assert_eq!(github.seen().len(), 1);
     github.get(&Credential::Token("another".into())).await.0.unwrap();
-    assert_eq!(github.remaining(), [("token", 0)]);
+    assert_eq!(github.rate_limits.remaining(Now::read()), [("token", 0)]);
 }
 
 #[tokio::test]

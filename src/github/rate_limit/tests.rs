@@ -1,7 +1,7 @@
 use std::sync::LazyLock;
 
 use http::{HeaderName, HeaderValue};
-use jiff::fmt::rfc2822;
+use jiff::{SignedDuration, fmt::rfc2822};
 
 use super::{super::credential::Identity, *};
 

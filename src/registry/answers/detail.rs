@@ -34,9 +34,10 @@ struct Detail<'a> {
     withdrawn: Vec<Withdrawn<'a>>,
 }
 
+/// Why a version is deprecated or withdrawn.
 #[derive(Serialize)]
-struct Notice<'a> {
-    reason: &'a str,
+pub(super) struct Notice<'a> {
+    pub reason: &'a str,
 }
 
 #[derive(Serialize)]

@@ -3,12 +3,15 @@
 use std::io::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::domain::text::hex;
+use crate::registry::http::Body;
+use crate::registry::http::answer::{answer, set};
+use crate::registry::http::entity_tag::is_cached;
 
 /// The body in both encodings, each with its entity tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,31 @@ pub struct Encoded {
     pub body: Bytes,
     /// The entity tag, with quotes.
     pub etag: String,
+}
+
+impl Encodings {
+    /// The body in the encoding that the client accepts, or 304 if the client has it.
+    pub(crate) fn answer(&self, request: &HeaderMap) -> Response<Body> {
+        let gzip = accepts_gzip(request);
+        let encoded = if gzip { &self.gzip } else { &self.plain };
+        let mut answer = if is_cached(request, &encoded.etag) {
+            answer(StatusCode::NOT_MODIFIED, "Not Modified", Body::empty())
+        } else {
+            let mut answer = answer(StatusCode::OK, "OK", encoded.body.clone());
+            set(&mut answer, header::CONTENT_TYPE, "application/json");
+            if gzip {
+                set(&mut answer, header::CONTENT_ENCODING, "gzip");
+            }
+            answer
+        };
+        if let Ok(etag) = HeaderValue::from_str(&encoded.etag) {
+            answer.headers_mut().insert(header::ETAG, etag);
+        }
+        set(&mut answer, header::CACHE_CONTROL, "private, no-cache");
+        set(&mut answer, header::VARY, "Authorization, Accept-Encoding");
+        set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        answer
+    }
 }
 
 /// A body in both encodings.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::detail::Notice;
 use super::encoded::{Encodings, encoded};
 use crate::registry::index::served::ServedVersion;
 
@@ -22,12 +23,7 @@ struct Module<'a> {
 struct Version<'a> {
     version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    deprecation: Option<Deprecation<'a>>,
-}
-
-#[derive(Serialize)]
-struct Deprecation<'a> {
-    reason: &'a str,
+    deprecation: Option<Notice<'a>>,
 }
 
 /// The answer for these versions, in their order, without withdrawn ones. `None` if nothing is left: the clients report an
@@ -37,7 +33,7 @@ pub(crate) fn listing(versions: &[ServedVersion]) -> Option<Encodings> {
     let first = listed.first()?;
     let entries = listed.iter().map(|version| Version {
         version: version.release.to_string(),
-        deprecation: version.deprecated.as_deref().map(|reason| Deprecation { reason }),
+        deprecation: version.deprecated.as_deref().map(|reason| Notice { reason }),
     });
     let module = Module { source: first.source.as_deref(), versions: entries.collect() };
     let text = serde_json::to_vec(&Body { modules: [module] }).ok()?;

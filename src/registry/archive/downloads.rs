@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret as _;
 
 use super::Archive;
 use super::open::{Failed, Opened, kind, open};
@@ -62,7 +63,7 @@ impl Downloads {
         streams: usize,
         metrics: RegistryMetrics,
     ) -> Self {
-        let (routes, slots) = (Arc::new(Routes::new(mode, public)), Arc::new(Slots::new(streams, WAIT)));
+        let (routes, slots) = (Arc::new(Routes { mode, public }), Arc::new(Slots::new(streams, WAIT)));
         Self { storage, routes, slots, metrics }
     }
 
@@ -76,7 +77,8 @@ impl Downloads {
         let Download { archive, method, headers, .. } = download;
         let etag = etag(archive);
         if is_cached(headers, &etag) {
-            return ended(with_headers(not_modified(), archive, &etag), Way::Memory, done);
+            let not_modified = answer(StatusCode::NOT_MODIFIED, "Not Modified", Body::empty());
+            return ended(with_headers(not_modified, archive, &etag), Way::Memory, done);
         }
         if method == Method::HEAD {
             return ended(head(archive, &etag), Way::Memory, done);
@@ -86,13 +88,12 @@ impl Downloads {
         if let Some(public) = self.routes.redirect(&location, endpoint.as_ref()) {
             return ended(self.redirect(&public).await, Way::Redirect, done);
         }
-        match select(headers, archive.size, &etag) {
-            Selection::Whole => self.stream(download, &etag, None, Box::new(done)).await,
-            Selection::Part(first, last) => {
-                self.stream(download, &etag, Some((first, last)), Box::new(done)).await
-            }
-            Selection::Unsatisfiable => ended(unsatisfiable(archive.size), Way::Memory, done),
-        }
+        let range = match select(headers, archive.size, &etag) {
+            Selection::Whole => None,
+            Selection::Part(first, last) => Some((first, last)),
+            Selection::Unsatisfiable => return ended(unsatisfiable(archive.size), Way::Memory, done),
+        };
+        self.stream(download, &etag, range, Box::new(done)).await
     }
 
     /// A redirect to the store. Nothing is sent there.
@@ -105,7 +106,7 @@ impl Downloads {
                 return store_error(&error);
             }
         };
-        let Ok(mut url) = HeaderValue::from_str(url.expose()) else {
+        let Ok(mut url) = HeaderValue::from_str(url.expose_secret()) else {
             self.metrics.s3_error("other");
             return failed(&Failed::NoBytes);
         };
@@ -160,10 +161,6 @@ fn head(archive: &Archive, etag: &str) -> Response<Body> {
     let mut head = with_headers(Response::new(Body::empty()), archive, etag);
     head.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(archive.size));
     head
-}
-
-fn not_modified() -> Response<Body> {
-    answer(StatusCode::NOT_MODIFIED, "Not Modified", Body::empty())
 }
 
 /// The headers that every answer about an archive has. None comes from the store.
@@ -234,6 +231,6 @@ fn store_error(error: &StorageError) -> Response<Body> {
         kind if answered || matches!(kind, "denied" | "credentials") => {
             unavailable("the store refused", "The store refused to hand out the archive.\n", 60)
         }
-        _ => unavailable("the store does not answer", "The store does not answer.\n", 10),
+        _ => failed(&Failed::NoBytes),
     }
 }

@@ -95,8 +95,7 @@ pub(super) async fn open(
         }
         failed
     };
-    let first = attempt(storage, &location, archive, range).await.map_err(counted);
-    match first {
+    match attempt(storage, &location, archive, range).await.map_err(counted) {
         Err(failed) if failed.is_transient() => {
             tokio::time::sleep(PAUSE).await;
             attempt(storage, &location, archive, range).await.map_err(counted)
@@ -128,7 +127,7 @@ async fn attempt(
     }
 }
 
-/// Whether the store has what the status records, as far as it shows that. A store may send everything instead of a range.
+/// Whether the object is the recorded one, as far as its headers show that. A store may send everything instead of a range.
 fn is_recorded(object: &Object, archive: &Archive, range: Option<(u64, u64)>) -> bool {
     let checksum = || STANDARD.encode(archive.sha256);
     object.size.is_none_or(|size| size == archive.size)

@@ -47,15 +47,11 @@ impl FromStr for PublicEndpoint {
 /// The rules of the flags.
 #[derive(Clone, Debug)]
 pub(super) struct Routes {
-    mode: Mode,
-    public: Vec<PublicEndpoint>,
+    pub mode: Mode,
+    pub public: Vec<PublicEndpoint>,
 }
 
 impl Routes {
-    pub(super) fn new(mode: Mode, public: Vec<PublicEndpoint>) -> Self {
-        Self { mode, public }
-    }
-
     /// The location under the name that clients reach it by; `None` to stream. `endpoint` is the one that is set for the
     /// location, there or by the environment.
     pub(super) fn redirect(
@@ -94,7 +90,7 @@ mod tests {
         };
         let public = public.iter().map(|pair| pair.parse().unwrap()).collect();
         let endpoint = endpoint.map(|url| url.parse().unwrap());
-        let to = Routes::new(mode, public).redirect(&location, endpoint.as_ref())?;
+        let to = Routes { mode, public }.redirect(&location, endpoint.as_ref())?;
         assert_eq!((&to.bucket, &to.key, to.force_path_style), (&location.bucket, &location.key, Some(true)));
         Some(to.endpoint.unwrap_or("aws".to_owned()))
     }

@@ -1,6 +1,7 @@
 //! How many archives are streamed at once: in all, by one link, and to one client.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,11 +63,11 @@ impl Slots {
         tokio::time::timeout(self.wait, granted).await.ok()?.ok()
     }
 
-    /// Gives free places to those that wait, the first ones first.
+    /// Gives free places to waiting requests, the first ones first.
     fn hand_out(self: &Arc<Self>) {
         let granted = {
             let mut state = self.state.lock();
-            // Who has given up does not count.
+            // Requests that have given up do not count.
             state.waiting.retain(|waiting| !waiting.grant.is_closed());
             let mut granted = Vec::new();
             let mut at = 0;
@@ -79,7 +80,7 @@ impl Slots {
             }
             granted
         };
-        // Without the lock, which a place takes when it is dropped because its receiver is gone.
+        // The lock is free again: a place whose receiver is gone is dropped here, which takes the lock.
         for Waiting { link, peer, grant } in granted {
             let _ = grant.send(Slot { slots: Arc::clone(self), link, peer });
         }
@@ -100,17 +101,16 @@ impl State {
 
     fn release(&mut self, slot: &Slot) {
         self.used -= 1;
-        if let Some(count) = self.by_link.get_mut(&slot.link) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_link.remove(&slot.link);
-            }
-        }
-        if let Some(count) = self.by_peer.get_mut(&slot.peer) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_peer.remove(&slot.peer);
-            }
+        count_down(&mut self.by_link, &slot.link);
+        count_down(&mut self.by_peer, &slot.peer);
+    }
+}
+
+fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }

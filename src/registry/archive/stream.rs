@@ -1,6 +1,6 @@
 //! The body of an answer, as the object's bytes arrive.
 
-use std::fmt;
+use std::fmt::Display;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub enum Way {
     Stream,
 }
 
-/// What became of a request for an archive, for the access log.
+/// The outcome of a request for an archive, for the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub way: Way,
@@ -73,16 +73,9 @@ pub(super) struct Streamed {
 }
 
 /// Why a stream was cut.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the store ended the archive early")]
 pub(super) struct CutShort;
-
-impl fmt::Display for CutShort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the store ended the archive early")
-    }
-}
-
-impl std::error::Error for CutShort {}
 
 impl Streamed {
     /// A body of `length` bytes, of which `first` has been read already.
@@ -95,12 +88,11 @@ impl Streamed {
         slot: Slot,
     ) -> Self {
         metrics.streams.inc();
-        let first = Some(first);
-        let done = Some(done);
+        let (first, done) = (Some(first), Some(done));
         Self { first, rest, left: length, sent: 0, waiting: None, status, metrics, done, _slot: slot }
     }
 
-    fn cut(&mut self, reason: &dyn fmt::Display) -> Result<Frame<Bytes>, CutShort> {
+    fn cut(&mut self, reason: &dyn Display) -> Result<Frame<Bytes>, CutShort> {
         self.metrics.s3_error("cut");
         tracing::warn!(%reason, sent = self.sent, missing = self.left, "an archive was cut while it was streamed");
         Err(CutShort)

@@ -1,8 +1,8 @@
-//! Access control: identifies the sender of a request, and asks what this identity may download.
+//! Access control: identifies the sender of a request, and decides what this identity may download.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::HeaderMap;
 use kube::Client;
@@ -16,8 +16,8 @@ use super::identify::Identifier;
 use super::identity::{Fields, Identity, Kind};
 use super::jwt::{self, Issuer, Issuers};
 use super::limits::{Limit, Who};
-use super::review::{ApiServer, Reviewer, Right};
-use super::review_cache::{Keys, Outcome, ReviewCache, Times};
+use super::review::{Reviewer, Right};
+use super::review_cache::{Keys, Outcome, ReviewCache, TIMES};
 use super::reviews::Reviews;
 use super::settings::{AccessError, AccessSettings};
 use super::static_tokens::StaticTokens;
@@ -26,18 +26,12 @@ use crate::registry::metrics::RegistryMetrics;
 
 /// Decisions that are remembered.
 const DECISIONS: usize = 16_384;
-const TIMES: Times = Times {
-    yes: Duration::from_mins(1),
-    no: Duration::from_secs(10),
-    stale: Duration::from_mins(10),
-    failure: Duration::from_secs(5),
-};
 /// New reviews of permission, each minute, for one identity.
 const NEW_REVIEWS: u32 = 600;
 /// Refusals each minute, for one identity.
 const REFUSALS: u32 = 60;
 
-/// What a request asks for.
+/// The module that a request is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// The Kubernetes namespace: an alias is resolved already.
@@ -66,16 +60,16 @@ impl<'a> Asked<'a> {
 /// Access control of one process.
 pub struct Access {
     identifier: Identifier,
-    /// Who everybody is without a token, where that is permitted.
+    /// The identity of requests without a token, where these are permitted.
     anonymous: Option<Arc<Identity>>,
-    /// The phrase for those who sent no token and need one.
+    /// The phrase for requests without a token that need one.
     no_token: &'static str,
     decisions: Arc<ReviewCache<(), ()>>,
     new_reviews: Limit,
     refusals: Limit,
     reviews: Arc<Reviews>,
     metrics: RegistryMetrics,
-    /// Keep tokens and keys current, for as long as this lives.
+    /// They keep tokens and keys current, and end when this is dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -86,7 +80,7 @@ impl Access {
         client: Client,
         metrics: RegistryMetrics,
     ) -> Result<Self, AccessError> {
-        Self::with_reviewer(settings, Box::new(ApiServer { client }), metrics)
+        Self::with_reviewer(settings, Box::new(client), metrics)
     }
 
     pub(super) fn with_reviewer(
@@ -96,11 +90,9 @@ impl Access {
     ) -> Result<Self, AccessError> {
         let audience = audience::checked(settings.audience.as_deref(), settings.own_token.as_ref())?;
         let issuers = issuers(settings)?;
-        let tokens = StaticTokens::open(settings.tokens_dir.clone())
-            .map_err(|(path, error)| AccessError::TokensDir { path, error })?;
-        let tokens = Arc::new(tokens);
+        let tokens = Arc::new(StaticTokens::open(settings.tokens_dir.clone())?);
         let mut tasks = JoinSet::new();
-        for issuer in issuers.all().iter().map(Arc::clone) {
+        for issuer in issuers.all.iter().map(Arc::clone) {
             tasks.spawn(async move { issuer.keep_keys_current().await });
         }
         let current = Arc::clone(&tokens);
@@ -121,13 +113,9 @@ impl Access {
 
     /// Who sends the request.
     pub async fn identify(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Arc<Identity>, Denied> {
-        let (kind, result) = match bearer::token(headers) {
-            Ok(None) => {
-                let anonymous = self.anonymous.clone();
-                ("anonymous", anonymous.ok_or(Denied::Unauthenticated(self.no_token)))
-            }
-            Ok(Some(token)) => self.identifier.identify(token, peer).await,
-            Err(denied) => ("unknown", Err(self.identifier.unreadable(denied, peer))),
+        let (kind, result) = match bearer::token(headers).transpose() {
+            Some(token) => self.identifier.identify(token, peer).await,
+            None => ("anonymous", self.anonymous.clone().ok_or(Denied::Unauthenticated(self.no_token))),
         };
         self.metrics.identified(kind, outcome(&result));
         result
@@ -135,10 +123,8 @@ impl Access {
 
     /// Whose token it is. It is checked as that of an `Authorization` header.
     pub async fn identify_token(&self, token: &SecretString, peer: IpAddr) -> Result<Arc<Identity>, Denied> {
-        let (kind, result) = match bearer::checked(token.expose_secret()) {
-            Ok(token) => self.identifier.identify(token, peer).await,
-            Err(denied) => ("unknown", Err(self.identifier.unreadable(denied, peer))),
-        };
+        let token = bearer::checked(token.expose_secret());
+        let (kind, result) = self.identifier.identify(token, peer).await;
         self.metrics.identified(kind, outcome(&result));
         result
     }
@@ -155,7 +141,7 @@ impl Access {
 
     /// The issuer of `--auth-config` with this URL.
     pub fn issuer(&self, url: &str) -> Option<Arc<Issuer>> {
-        self.identifier.issuer(url)
+        self.identifier.issuers.named(url)
     }
 
     /// Whether `identity` may download what is `asked`. The answer, and the time that it takes, do not depend on whether
@@ -180,7 +166,8 @@ impl Access {
         })
     }
 
-    /// Whether a page shows `identity` what is `asked`. A no counts as no refusal, since what a page shows is not guessed.
+    /// Whether a page shows `identity` what is `asked`. A no is not counted as a refusal, since clients do not guess what a page
+    /// shows.
     pub async fn sees(
         &self,
         identity: &Arc<Identity>,
@@ -203,19 +190,22 @@ impl Access {
         let (own, mut new) = self.decide(identity, who, right, asked).await;
         let anonymous = self.anonymous.as_ref().filter(|_| identity.kind != Kind::Anonymous);
         let decision = match (own, anonymous) {
-            // Public means everybody.
+            // What clients without a token may download is public: every identity may.
             (Ok(Err(())), Some(anonymous)) => {
                 let (public, also_new) = self.decide(anonymous, who, right, asked).await;
                 new |= also_new;
                 public
             }
-            (Err(denied), Some(anonymous)) => self.public(anonymous, right, asked).ok_or(denied).map(Ok),
+            // What is public counts also while no review is possible.
+            (Err(denied), Some(anonymous)) => {
+                self.decisions.known_yes(&keys(anonymous, right, asked), Instant::now()).ok_or(denied).map(Ok)
+            }
             (own, _) => own,
         };
         Ok((decision?.is_ok(), new))
     }
 
-    /// The decision, and whether this call caused the review. `who` pays for it.
+    /// The decision, and whether this call caused the review, which counts for `who`.
     async fn decide(
         &self,
         identity: &Arc<Identity>,
@@ -235,43 +225,31 @@ impl Access {
         };
         self.decisions.ask(keys(identity, right, asked), now, admit, review).await
     }
-
-    /// What is public counts also where no review is possible now.
-    fn public(&self, anonymous: &Identity, right: Right, asked: Asked<'_>) -> Option<()> {
-        self.decisions.known_yes(&keys(anonymous, right, asked), Instant::now())
-    }
 }
 
-/// Who pays for a review.
+/// Whose limits count a review.
 fn payer(identity: &Identity, peer: IpAddr) -> Who {
     match identity.kind {
-        Kind::Anonymous => Who::Peer(peer.into()),
-        _ => Who::Identity(*identity.limit_key()),
+        Kind::Anonymous => Who::Peer(peer),
+        _ => Who::Identity(identity.limit_key),
     }
 }
 
 fn issuers(settings: &AccessSettings) -> Result<Issuers, AccessError> {
     let Some(path) = settings.auth_config.clone() else { return Ok(Issuers::default()) };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => return Err(AccessError::AuthConfigFile { path, error }),
-    };
+    let failed = |error| AccessError::AuthConfigFile { path: path.clone(), error };
+    let text = std::fs::read_to_string(&path).map_err(failed)?;
     let configs = jwt::parse(&text).map_err(|problem| AccessError::AuthConfig { path, problem })?;
     Issuers::new(configs, settings.ca_pem.as_deref())
 }
 
-/// A yes is kept by the object that is downloaded, a no by the address that was asked. A no that were kept by the object would
-/// be known already when another address of the same name is asked, and the time of the answer would show which of the two
-/// has a holder.
+/// A yes is kept by the object that is downloaded, a no by the requested address. If a no were kept by the object, it would be
+/// known already when another address of the same name is requested, and the time of the answer would show which of the two has
+/// a holder.
 fn keys(identity: &Identity, right: Right, asked: Asked<'_>) -> Keys {
     let key = |kind: &str, parts: &[&str]| {
-        let mut fields = Fields::new();
-        fields.bytes(identity.rights_key());
-        fields.text(kind);
-        for part in parts {
-            fields.text(part);
-        }
-        fields.digest()
+        let fields = Fields::new().bytes(&identity.rights_key).text(kind);
+        parts.iter().fold(fields, |fields, part| fields.text(part)).digest()
     };
     let object = [asked.namespace, asked.object()];
     match right {
@@ -279,7 +257,7 @@ fn keys(identity: &Identity, right: Right, asked: Asked<'_>) -> Keys {
             yes: key("object", &object),
             no: key("address", &[asked.namespace, asked.name, asked.system]),
         },
-        // Asked only for Modules that are shown already.
+        // Reviewed only for Modules that are shown already.
         Right::Read => Keys { yes: key("read", &object), no: key("read", &object) },
     }
 }

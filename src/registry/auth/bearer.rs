@@ -17,17 +17,14 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<SecretString>, Denied>
     if values.next().is_some() {
         return Err(Denied::Malformed(denied::TWO_HEADERS));
     }
-    let refused = |phrase| Err(Denied::Unauthenticated(phrase));
-    let Some((scheme, rest)) = value.to_str().ok().and_then(|text| text.split_once(' ')) else {
-        return refused(denied::NOT_BEARER);
+    let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
+    let Some((_, rest)) = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+        return Err(Denied::Unauthenticated(denied::NOT_BEARER));
     };
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return refused(denied::NOT_BEARER);
-    }
     checked(rest.trim_matches(' ')).map(Some)
 }
 
-/// The token, if its length and its characters are those of one.
+/// Checks the length and the characters of a token.
 pub(super) fn checked(token: &str) -> Result<SecretString, Denied> {
     if token.len() > LONGEST {
         return Err(Denied::Unauthenticated(denied::TOO_LONG));

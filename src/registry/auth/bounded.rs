@@ -1,4 +1,4 @@
-//! A map with a limit: the oldest entry makes room for a new one.
+//! A map with a maximum size, which removes its oldest entries.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;

@@ -1,38 +1,32 @@
-//! Finds out whose a token is: a static one, a JWT of a configured issuer, or one that the API server knows. The first kind
-//! that matches decides.
+//! Finds the identity of a token: a static one, a JWT of a configured issuer, or one that the API server reviews. The first
+//! kind that matches decides.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::denied::{self, Denied};
-use super::identity::{Identity, Kind};
+use super::identity::{Fields, Identity, Kind};
 use super::jwt::{Issuer, Issuers};
-use super::limits::{Limit, Peer, Who};
-use super::review_cache::{Answer, Failure, Keys, Outcome, ReviewCache, Times};
+use super::limits::{Limit, Who};
+use super::review_cache::{Answer, Failure, Keys, Outcome, ReviewCache, TIMES, Times};
 use super::reviews::{Reviews, TokenAnswer, life};
 use super::static_tokens::{self, StaticTokens};
 use super::token::Unverified;
 
 /// Tokens that are remembered.
 const TOKENS: usize = 4096;
-const TIMES: Times = Times {
-    yes: Duration::from_mins(2),
-    no: Duration::from_secs(10),
-    stale: Duration::from_mins(10),
-    failure: Duration::from_secs(5),
-};
+const TOKEN_TIMES: Times = Times { yes: Duration::from_mins(2), ..TIMES };
 /// Failed tokens each minute, for one peer.
 const FAILED_TOKENS: u32 = 30;
 
 pub(super) struct Identifier {
     audience: String,
     tokens: Arc<StaticTokens>,
-    issuers: Issuers,
+    pub issuers: Issuers,
     reviews: Arc<Reviews>,
     /// By the digest of the token.
     identities: Arc<ReviewCache<Arc<Identity>, &'static str>>,
@@ -48,58 +42,62 @@ impl Identifier {
         issuers: Issuers,
         reviews: Arc<Reviews>,
     ) -> Self {
-        let identities = Arc::new(ReviewCache::new(TOKENS, TIMES));
+        let identities = Arc::new(ReviewCache::new(TOKENS, TOKEN_TIMES));
         let failed_tokens = Limit::per_minute(FAILED_TOKENS);
         Self { audience, tokens, issuers, reviews, identities, failed_tokens }
     }
 
-    /// Whose token it is, and the kind of the token for metrics.
-    pub(super) async fn identify(&self, token: SecretString, peer: IpAddr) -> (&'static str, Identified) {
-        let peer = Who::Peer(Peer::from(peer));
+    /// Whose token it is, and the kind of the token for metrics. `Err`: a header without a usable token.
+    pub(super) async fn identify(
+        &self,
+        token: Result<SecretString, Denied>,
+        peer: IpAddr,
+    ) -> (&'static str, Identified) {
         let now = Instant::now();
+        let token = match token {
+            Ok(token) => token,
+            Err(denied) => return ("unknown", Err(self.refuse(denied, peer))),
+        };
         if token.expose_secret().starts_with(static_tokens::PREFIX) {
             let found = self.tokens.find(token.expose_secret());
-            let result = found.or_else(|phrase| {
-                self.not_limited(&peer, now)?;
-                Err(self.failed(Denied::Unauthenticated(phrase), peer))
-            });
+            let result = found.map_err(|phrase| self.refuse(Denied::Unauthenticated(phrase), peer));
             return (Kind::Static.label(), result);
         }
-        let key = sha256(token.expose_secret());
-        if let Some(known) = self.identities.known(&Keys { yes: key, no: key }, now) {
-            return (label(&known), known.and_then(|known| known.map_err(Denied::Unauthenticated)));
+        let key = Fields::new().text(token.expose_secret()).digest();
+        let keys = Keys { yes: key, no: key };
+        if let Some(known) = self.identities.known(&keys, now) {
+            let result = identified(known);
+            return (result.as_ref().map_or("unknown", |identity| identity.kind.label()), result);
         }
-        if let Err(denied) = self.not_limited(&peer, now) {
+        if let Err(denied) = self.may_try(peer) {
             return ("unknown", Err(denied));
         }
-        let (kind, (outcome, started)) = self.review(token, key, now).await;
-        let result = match outcome {
-            Ok(Err(phrase)) if started => Err(self.failed(Denied::Unauthenticated(phrase), peer)),
-            outcome => outcome.and_then(|known| known.map_err(Denied::Unauthenticated)),
-        };
-        (kind.label(), result)
+        let (kind, (outcome, started)) = self.review(token, keys, now).await;
+        if started && matches!(outcome, Ok(Err(_))) {
+            self.record_failure(peer);
+        }
+        (kind.label(), identified(outcome))
     }
 
     /// Whether a peer may try another token.
     pub(super) fn may_try(&self, peer: IpAddr) -> Result<(), Denied> {
-        self.not_limited(&Who::Peer(Peer::from(peer)), Instant::now())
+        let phrase = denied::TOO_MANY_FAILED_TOKENS;
+        let checked = self.failed_tokens.check(&Who::Peer(peer), Instant::now());
+        checked.map_err(|retry_after| Denied::TooMany { phrase, retry_after })
     }
 
-    /// Counts what failed elsewhere as a failed token.
+    /// Counts a failed token.
     pub(super) fn record_failure(&self, peer: IpAddr) {
-        self.failed_tokens.record(Who::Peer(Peer::from(peer)), Instant::now());
+        self.failed_tokens.record(Who::Peer(peer), Instant::now());
     }
 
-    /// The issuer with this URL.
-    pub(super) fn issuer(&self, url: &str) -> Option<Arc<Issuer>> {
-        self.issuers.named(url)
-    }
-
-    /// Counts a header without a usable token as a failed one.
-    pub(super) fn unreadable(&self, denied: Denied, peer: IpAddr) -> Denied {
-        let peer = Who::Peer(Peer::from(peer));
-        match self.not_limited(&peer, Instant::now()) {
-            Ok(()) => self.failed(denied, peer),
+    /// Why a failed token is refused. It counts unless its peer has to wait.
+    fn refuse(&self, denied: Denied, peer: IpAddr) -> Denied {
+        match self.may_try(peer) {
+            Ok(()) => {
+                self.record_failure(peer);
+                denied
+            }
             Err(limited) => limited,
         }
     }
@@ -107,10 +105,9 @@ impl Identifier {
     async fn review(
         &self,
         token: SecretString,
-        key: [u8; 32],
+        keys: Keys,
         now: Instant,
     ) -> (Kind, (Outcome<Arc<Identity>, &'static str>, bool)) {
-        let keys = Keys { yes: key, no: key };
         let jwt = Unverified::parse(token.expose_secret());
         let issuer = jwt.as_ref().and_then(|jwt| self.issuers.named(jwt.issuer()?));
         if let Some(issuer) = issuer {
@@ -122,16 +119,6 @@ impl Identifier {
         let review = || Arc::clone(&self.reviews).token(token, self.audience.clone());
         (Kind::Reviewed, self.identities.ask(keys, now, || Ok(()), review).await)
     }
-
-    fn not_limited(&self, peer: &Who, now: Instant) -> Result<(), Denied> {
-        let phrase = denied::TOO_MANY_FAILED_TOKENS;
-        self.failed_tokens.check(peer, now).map_err(|retry_after| Denied::TooMany { phrase, retry_after })
-    }
-
-    fn failed(&self, denied: Denied, peer: Who) -> Denied {
-        self.failed_tokens.record(peer, Instant::now());
-        denied
-    }
 }
 
 /// A JWT that the API server would refuse: expired, or for others.
@@ -141,7 +128,7 @@ pub(super) fn not_worth_a_review(
     clock: Timestamp,
 ) -> Option<&'static str> {
     match jwt.expires() {
-        Err(_) => Some(denied::MALFORMED),
+        Err(phrase) => Some(phrase),
         Ok(Some(expires)) if expires <= clock => Some(denied::EXPIRED),
         Ok(_) => (!jwt.is_for([audience])).then_some(denied::OTHER_AUDIENCE),
     }
@@ -152,20 +139,11 @@ async fn verified(issuer: Arc<Issuer>, token: SecretString) -> TokenAnswer {
     match issuer.verify(&jwt, Timestamp::now(), Instant::now()).await {
         Ok(identity) => Answer::Yes { life: life(&identity), value: Arc::new(identity) },
         Err(Denied::Unauthenticated(phrase)) => Answer::No(phrase),
-        // The keys have a time of their own for which they count.
+        // How long keys count is limited where they are kept.
         Err(denied) => Answer::Failed(Failure { denied, remember: false, stale: false }),
     }
 }
 
-fn label(known: &Outcome<Arc<Identity>, &'static str>) -> &'static str {
-    match known {
-        Ok(Ok(identity)) => identity.kind.label(),
-        _ => "unknown",
-    }
-}
-
-fn sha256(token: &str) -> [u8; 32] {
-    let mut key = [0; 32];
-    key.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-    key
+fn identified(outcome: Outcome<Arc<Identity>, &'static str>) -> Identified {
+    outcome?.map_err(Denied::Unauthenticated)
 }

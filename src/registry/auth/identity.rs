@@ -1,4 +1,4 @@
-//! Who sends a request.
+//! The identity that sends a request.
 
 use std::collections::BTreeMap;
 
@@ -41,9 +41,9 @@ pub struct Identity {
     /// When the token expires, if it says so.
     pub expires: Option<Timestamp>,
     /// Distinguishes what RBAC can distinguish: user, uid, groups and extra.
-    rights_key: [u8; 32],
+    pub(super) rights_key: [u8; 32],
     /// Distinguishes user and uid. Tokens of one service account differ in `extra`.
-    limit_key: [u8; 32],
+    pub(super) limit_key: [u8; 32],
 }
 
 impl Identity {
@@ -55,18 +55,9 @@ impl Identity {
         extra: BTreeMap<String, Vec<String>>,
         expires: Option<Timestamp>,
     ) -> Self {
-        let mut limit = Fields::new();
-        limit.text(&user);
-        limit.text(uid.as_deref().unwrap_or_default());
-        let limit_key = limit.digest();
-        let mut rights = Fields::new();
-        rights.bytes(&limit_key);
-        rights.list(&groups);
-        rights.count(extra.len());
-        for (key, values) in &extra {
-            rights.text(key);
-            rights.list(values);
-        }
+        let limit_key = Fields::new().text(&user).text(uid.as_deref().unwrap_or_default()).digest();
+        let rights = Fields::new().bytes(&limit_key).list(&groups).count(extra.len());
+        let rights = extra.iter().fold(rights, |rights, (key, values)| rights.text(key).list(values));
         Self { kind, user, uid, groups, extra, expires, rights_key: rights.digest(), limit_key }
     }
 
@@ -74,14 +65,6 @@ impl Identity {
     pub fn anonymous() -> Self {
         let groups = vec!["system:unauthenticated".to_owned()];
         Self::new(Kind::Anonymous, "system:anonymous".to_owned(), None, groups, BTreeMap::new(), None)
-    }
-
-    pub(super) const fn rights_key(&self) -> &[u8; 32] {
-        &self.rights_key
-    }
-
-    pub(super) const fn limit_key(&self) -> &[u8; 32] {
-        &self.limit_key
     }
 }
 
@@ -93,24 +76,23 @@ impl Fields {
         Self(Context::new(&SHA256))
     }
 
-    pub(super) fn count(&mut self, count: usize) {
+    fn count(mut self, count: usize) -> Self {
         self.0.update(&u64::try_from(count).unwrap_or(u64::MAX).to_be_bytes());
+        self
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        self.count(bytes.len());
-        self.0.update(bytes);
+    pub(super) fn bytes(self, bytes: &[u8]) -> Self {
+        let mut fields = self.count(bytes.len());
+        fields.0.update(bytes);
+        fields
     }
 
-    pub(super) fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
+    pub(super) fn text(self, text: &str) -> Self {
+        self.bytes(text.as_bytes())
     }
 
-    fn list(&mut self, list: &[String]) {
-        self.count(list.len());
-        for text in list {
-            self.text(text);
-        }
+    fn list(self, list: &[String]) -> Self {
+        list.iter().fold(self.count(list.len()), |fields, text| fields.text(text))
     }
 
     pub(super) fn digest(self) -> [u8; 32] {

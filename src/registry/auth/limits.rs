@@ -1,6 +1,6 @@
 //! Limits on what one identity or one peer costs others.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -19,37 +19,25 @@ const WAITING: usize = 256;
 /// How long they wait.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+const MINUTE: Duration = Duration::from_mins(1);
+
 /// Who is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Who {
     Identity(Key),
-    Peer(Peer),
+    /// The network of a [`Peer`](crate::registry::http::Peer).
+    Peer(IpAddr),
 }
 
-/// An IPv4 address, or the /64 of an IPv6 address: one customer has as many addresses as that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Peer(IpAddr);
-
-impl From<IpAddr> for Peer {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(v6) => Self(IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)))),
-            v4 @ IpAddr::V4(_) => Self(v4),
-        }
-    }
-}
-
-/// So many a minute, at most that many at once: a token bucket, kept as the instant at which it is full again.
+/// Permits a number of events per minute, and as many at once: a token bucket, kept as the instant at which it is full again.
 pub(super) struct Limit {
     interval: Duration,
-    minute: Duration,
     full_at: Mutex<Bounded<Who, Instant>>,
 }
 
 impl Limit {
     pub(super) fn per_minute(count: u32) -> Self {
-        let minute = Duration::from_mins(1);
-        Self { interval: minute / count, minute, full_at: Mutex::new(Bounded::new(REMEMBERED)) }
+        Self { interval: MINUTE / count, full_at: Mutex::new(Bounded::new(REMEMBERED)) }
     }
 
     /// Whether another one is permitted; otherwise the seconds until it is.
@@ -71,13 +59,13 @@ impl Limit {
     pub(super) fn record(&self, who: Who, now: Instant) {
         let mut full_at = self.full_at.lock();
         let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
-        full_at.insert(who, next.min(now + self.minute));
+        full_at.insert(who, next.min(now + MINUTE));
     }
 
     fn room(&self, full_at: Option<&Instant>, now: Instant) -> Result<(), u32> {
         let missing = full_at.map_or(Duration::ZERO, |full_at| full_at.saturating_duration_since(now));
         // `minute / count` is rounded down: half an interval decides, not a nanosecond.
-        let over = (missing + self.interval / 2).saturating_sub(self.minute);
+        let over = (missing + self.interval / 2).saturating_sub(MINUTE);
         if over.is_zero() {
             return Ok(());
         }

@@ -1,9 +1,8 @@
 //! Reviews by the API server: whose token it is, and what an identity may do.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
@@ -18,14 +17,10 @@ use super::token::Unverified;
 /// Time limit of one review.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The API server gave no answer. The text is for the log, and contains no token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NoAnswer(pub String);
+/// A review in progress. The error is for the log, and contains no token.
+pub(super) type Pending<T> = BoxFuture<'static, Result<T, String>>;
 
-/// A review in progress.
-pub(super) type Pending<T> = Pin<Box<dyn Future<Output = Result<T, NoAnswer>> + Send>>;
-
-/// Asks for reviews. A trait, so that tests need no API server.
+/// Requests reviews. A trait, so that tests need no API server.
 pub(super) trait Reviewer: Send + Sync + 'static {
     /// Whose token it is; `None` if it is not accepted for `audience`.
     fn token(&self, token: SecretString, audience: String) -> Pending<Option<Identity>>;
@@ -34,14 +29,10 @@ pub(super) trait Reviewer: Send + Sync + 'static {
     fn access(&self, identity: &Identity, right: Right, namespace: &str, name: &str) -> Pending<bool>;
 }
 
-/// Reviews by the API server of `client`.
-pub(super) struct ApiServer {
-    pub client: Client,
-}
-
-impl Reviewer for ApiServer {
+/// Reviews by the API server.
+impl Reviewer for Client {
     fn token(&self, token: SecretString, audience: String) -> Pending<Option<Identity>> {
-        let api: Api<TokenReview> = Api::all(self.client.clone());
+        let api: Api<TokenReview> = Api::all(self.clone());
         Box::pin(async move {
             let review = TokenReview {
                 spec: TokenReviewSpec {
@@ -56,7 +47,7 @@ impl Reviewer for ApiServer {
     }
 
     fn access(&self, identity: &Identity, right: Right, namespace: &str, name: &str) -> Pending<bool> {
-        let api: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let api: Api<SubjectAccessReview> = Api::all(self.clone());
         let review = access_review(identity, right, namespace, name);
         Box::pin(async move {
             let answer = in_time(api.create(&PostParams::default(), &review)).await?;
@@ -65,15 +56,15 @@ impl Reviewer for ApiServer {
     }
 }
 
-async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, NoAnswer> {
+async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
     match tokio::time::timeout(TIMEOUT, request).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(NoAnswer(error.to_string())),
-        Err(_) => Err(NoAnswer(format!("no answer within {} s", TIMEOUT.as_secs()))),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
     }
 }
 
-/// The identity of a review that accepts the token for `audience`: an authenticator that knows no audiences leaves
+/// The identity of a review that accepts the token for `audience`. An authenticator without support for audiences leaves
 /// `status.audiences` empty, which counts as another audience.
 pub(super) fn identity(status: TokenReviewStatus, audience: &str, token: &str) -> Option<Identity> {
     let ours = status.audiences.unwrap_or_default().iter().any(|one| one == audience);
@@ -102,15 +93,6 @@ pub enum Right {
     Read,
 }
 
-impl Right {
-    const fn subresource(self) -> Option<&'static str> {
-        match self {
-            Self::Download => Some("download"),
-            Self::Read => None,
-        }
-    }
-}
-
 /// Whether `identity` has a right to a Module.
 pub(super) fn access_review(
     identity: &Identity,
@@ -123,7 +105,7 @@ pub(super) fn access_review(
         group: Some("opendepot.defdev.io".into()),
         version: Some("v1alpha1".into()),
         resource: Some("modules".into()),
-        subresource: right.subresource().map(Into::into),
+        subresource: (right == Right::Download).then(|| "download".into()),
         namespace: Some(namespace.into()),
         name: Some(name.into()),
         ..ResourceAttributes::default()

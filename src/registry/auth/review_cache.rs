@@ -1,7 +1,6 @@
-//! Remembers the answers of reviews, and lets one request at a time ask for each pair of keys.
+//! Remembers the answers of reviews. For each pair of keys, one review runs at a time.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use super::bounded::Bounded;
 use super::denied::Denied;
 use crate::domain::Mutex;
 
-/// A digest of what is asked.
+/// A digest of what is reviewed.
 pub(super) type Key = [u8; 32];
 
 /// For how long answers count, from their review.
@@ -24,6 +23,14 @@ pub(super) struct Times {
     /// How long a failure is not repeated.
     pub failure: Duration,
 }
+
+/// Those of access reviews.
+pub(super) const TIMES: Times = Times {
+    yes: Duration::from_mins(1),
+    no: Duration::from_secs(10),
+    stale: Duration::from_mins(10),
+    failure: Duration::from_secs(5),
+};
 
 /// Where the answer is kept. A no may need a narrower key than a yes: see [`Asked`](super::Asked).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +55,7 @@ pub(super) enum Answer<Y, N> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub denied: Denied,
-    /// Not asked again for a while.
+    /// No other review is requested for a while.
     pub remember: bool,
     /// An earlier yes counts meanwhile.
     pub stale: bool,
@@ -123,39 +130,27 @@ where
             }
             if let Some(receiver) = state.open.get(&keys) {
                 (receiver.clone(), false)
+            } else if let Err(denied) = admit() {
+                return (Err(denied), false);
             } else {
-                if let Err(denied) = admit() {
-                    return (Err(denied), false);
-                }
-                (self.start(&mut state, keys, review()), true)
+                let review = review();
+                let (sender, receiver) = watch::channel(None);
+                state.open.insert(keys, receiver.clone());
+                let open = Open { cache: Arc::clone(self), keys };
+                tokio::spawn(async move {
+                    let answer = review.await;
+                    let outcome = open.cache.store(&keys, answer, Instant::now());
+                    sender.send_replace(Some(outcome));
+                    drop(open);
+                });
+                (receiver, true)
             }
         };
         let outcome = receiver.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
         (outcome.unwrap_or(Err(Denied::api_server())), started)
     }
 
-    fn start<F>(
-        self: &Arc<Self>,
-        state: &mut State<Y, N>,
-        keys: Keys,
-        review: F,
-    ) -> watch::Receiver<Option<Outcome<Y, N>>>
-    where
-        F: Future<Output = Answer<Y, N>> + Send + 'static,
-    {
-        let (sender, receiver) = watch::channel(None);
-        state.open.insert(keys, receiver.clone());
-        let open = Open { cache: Arc::clone(self), keys };
-        tokio::spawn(async move {
-            let answer = review.await;
-            let outcome = open.cache.store(&keys, answer, Instant::now());
-            sender.send_replace(Some(outcome));
-            drop(open);
-        });
-        receiver
-    }
-
-    /// Keeps the answer, and returns what it means for those who wait.
+    /// Keeps the answer, and returns the outcome for its callers.
     pub(super) fn store(&self, keys: &Keys, answer: Answer<Y, N>, now: Instant) -> Outcome<Y, N> {
         let mut state = self.state.lock();
         match answer {
@@ -212,20 +207,12 @@ impl<Y: Clone, N: Clone> State<Y, N> {
 }
 
 /// Ends an open review when its task ends, a panic included.
-struct Open<Y, N>
-where
-    Y: Clone + Send + Sync + 'static,
-    N: Clone + Send + Sync + 'static,
-{
+struct Open<Y, N> {
     cache: Arc<ReviewCache<Y, N>>,
     keys: Keys,
 }
 
-impl<Y, N> Drop for Open<Y, N>
-where
-    Y: Clone + Send + Sync + 'static,
-    N: Clone + Send + Sync + 'static,
-{
+impl<Y, N> Drop for Open<Y, N> {
     fn drop(&mut self) {
         self.cache.state.lock().open.remove(&self.keys);
     }

@@ -1,4 +1,4 @@
-//! Asks for reviews within the limits of the process, and counts them.
+//! Requests reviews within the limits of the process, and counts them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::denied::{self, Denied};
 use super::identity::Identity;
 use super::limits::Places;
-use super::review::{NoAnswer, Reviewer, Right};
+use super::review::{Pending, Reviewer, Right};
 use super::review_cache::{Answer, Failure};
 use crate::domain::Mutex;
 use crate::registry::metrics::RegistryMetrics;
@@ -35,18 +35,11 @@ impl Reviews {
     }
 
     pub(super) async fn token(self: Arc<Self>, token: SecretString, audience: String) -> TokenAnswer {
-        let Some(_place) = self.places.take().await else { return Answer::Failed(self.busy("token")) };
-        match self.reviewer.token(token, audience).await {
-            Ok(Some(identity)) => {
-                self.metrics.reviewed("token", "accepted");
-                Answer::Yes { life: life(&identity), value: Arc::new(identity) }
-            }
-            Ok(None) => {
-                self.metrics.reviewed("token", "refused");
-                Answer::No(denied::NOT_ACCEPTED)
-            }
-            Err(error) => Answer::Failed(self.failed("token", &error)),
-        }
+        let answer = |identity: Option<Identity>| match identity {
+            Some(identity) => Answer::Yes { life: life(&identity), value: Arc::new(identity) },
+            None => Answer::No(denied::NOT_ACCEPTED),
+        };
+        self.review("token", || self.reviewer.token(token, audience), answer).await
     }
 
     pub(super) async fn access(
@@ -56,33 +49,44 @@ impl Reviews {
         namespace: String,
         name: String,
     ) -> AccessAnswer {
-        let Some(_place) = self.places.take().await else { return Answer::Failed(self.busy("access")) };
-        match self.reviewer.access(&identity, right, &namespace, &name).await {
-            Ok(true) => {
-                self.metrics.reviewed("access", "accepted");
-                Answer::Yes { value: (), life: None }
+        let answer =
+            |permitted| if permitted { Answer::Yes { value: (), life: None } } else { Answer::No(()) };
+        let request = || self.reviewer.access(&identity, right, &namespace, &name);
+        self.review("access", request, answer).await
+    }
+
+    /// Requests a review when there is a place for it.
+    async fn review<T, Y, N>(
+        &self,
+        kind: &'static str,
+        request: impl FnOnce() -> Pending<T>,
+        answer: impl FnOnce(T) -> Answer<Y, N>,
+    ) -> Answer<Y, N> {
+        let Some(_place) = self.places.take().await else {
+            self.metrics.reviewed(kind, "not_sent");
+            return Answer::Failed(Failure { denied: Denied::busy(), remember: false, stale: true });
+        };
+        match request().await {
+            Ok(reviewed) => {
+                let answer = answer(reviewed);
+                let outcome = if matches!(answer, Answer::Yes { .. }) { "accepted" } else { "refused" };
+                self.metrics.reviewed(kind, outcome);
+                answer
             }
-            Ok(false) => {
-                self.metrics.reviewed("access", "refused");
-                Answer::No(())
+            Err(error) => {
+                self.metrics.reviewed(kind, "failed");
+                self.log(kind, &error);
+                Answer::Failed(Failure { denied: Denied::api_server(), remember: true, stale: true })
             }
-            Err(error) => Answer::Failed(self.failed("access", &error)),
         }
     }
 
-    fn busy(&self, kind: &'static str) -> Failure {
-        self.metrics.reviewed(kind, "not_sent");
-        Failure { denied: Denied::busy(), remember: false, stale: true }
-    }
-
-    fn failed(&self, kind: &'static str, error: &NoAnswer) -> Failure {
-        self.metrics.reviewed(kind, "failed");
+    fn log(&self, kind: &'static str, error: &str) {
         let mut logged = self.logged.lock();
         if logged.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             *logged = Some(Instant::now());
-            tracing::warn!(kind, error = error.0, "the Kubernetes API does not answer reviews");
+            tracing::warn!(kind, error, "the Kubernetes API does not answer reviews");
         }
-        Failure { denied: Denied::api_server(), remember: true, stale: true }
     }
 }
 

@@ -13,6 +13,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::denied;
 use super::identity::{Identity, Kind};
+use super::settings::AccessError;
 use crate::domain::Mutex;
 
 /// Static tokens begin with this.
@@ -31,18 +32,16 @@ pub(super) struct StaticTokens {
     logged: Mutex<Vec<String>>,
 }
 
-struct Entry {
-    sha256: [u8; 32],
-    identity: Arc<Identity>,
-}
+/// The SHA-256 of a token, and whose it is.
+type Entry = ([u8; 32], Arc<Identity>);
 
 impl StaticTokens {
     /// Reads the folder for the first time; without a folder no token is known.
-    pub(super) fn open(folder: Option<PathBuf>) -> Result<Self, (PathBuf, io::Error)> {
+    pub(super) fn open(folder: Option<PathBuf>) -> Result<Self, AccessError> {
         let tokens = Self { folder, entries: ArcSwap::default(), logged: Mutex::default() };
         match tokens.reload() {
             Ok(()) => Ok(tokens),
-            Err(error) => Err((tokens.folder.unwrap_or_default(), error)),
+            Err(error) => Err(AccessError::TokensDir { path: tokens.folder.unwrap_or_default(), error }),
         }
     }
 
@@ -71,9 +70,9 @@ impl StaticTokens {
         }
         let sha256 = digest(&SHA256, token.as_bytes());
         let mut found = None;
-        for entry in self.entries.load().iter() {
-            if verify_slices_are_equal(&entry.sha256, sha256.as_ref()).is_ok() {
-                found = Some(Arc::clone(&entry.identity));
+        for (own, identity) in self.entries.load().iter() {
+            if verify_slices_are_equal(own, sha256.as_ref()).is_ok() {
+                found = Some(Arc::clone(identity));
             }
         }
         found.ok_or(denied::UNKNOWN_STATIC)
@@ -116,7 +115,7 @@ fn read(folder: &Path) -> io::Result<(Vec<Entry>, Vec<String>)> {
     let mut entries = Vec::new();
     for (sha256, mut names) in by_digest {
         if let [name] = &*names {
-            entries.push(Entry { sha256, identity: Arc::new(identity(name)) });
+            entries.push((sha256, Arc::new(identity(name))));
         } else {
             names.sort();
             problems.push(format!("{} hold the same token, which does not count", names.join(" and ")));

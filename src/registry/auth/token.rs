@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::denied;
+
 /// The parts of a JWT, decoded once: what is checked is what is used.
 #[derive(Clone)]
 pub struct Unverified<'a> {
@@ -23,7 +25,7 @@ pub struct Header {
     pub alg: String,
     #[serde(default)]
     pub kid: Option<String>,
-    /// Whatever it is, its presence counts.
+    /// Whether the field is there, with any value.
     #[serde(default, deserialize_with = "present")]
     pub crit: bool,
 }
@@ -33,8 +35,8 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D:
 }
 
 impl<'a> Unverified<'a> {
-    /// `None` if `token` is no JWT: three parts, of which the second is a JSON object in base64url. A token with a header or a
-    /// signature that cannot be read is one too, so that the issuer that it names decides.
+    /// `None` if `token` is no JWT: three parts, of which the second is a JSON object in base64url. A token with an unreadable
+    /// header or signature is a JWT too, so that its issuer decides.
     pub fn parse(token: &'a str) -> Option<Self> {
         let (message, signature) = token.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;
@@ -51,13 +53,13 @@ impl<'a> Unverified<'a> {
         self.claims.get("iss")?.as_str()
     }
 
-    /// `exp`, in whole seconds. `Err` if there is one that is no time.
-    pub fn expires(&self) -> Result<Option<Timestamp>, NotATime> {
+    /// `exp`, in whole seconds, or the reason phrase if it is no time.
+    pub fn expires(&self) -> Result<Option<Timestamp>, &'static str> {
         time(self.claims.get("exp"))
     }
 
     /// `nbf`, in whole seconds.
-    pub fn not_before(&self) -> Result<Option<Timestamp>, NotATime> {
+    pub fn not_before(&self) -> Result<Option<Timestamp>, &'static str> {
         time(self.claims.get("nbf"))
     }
 
@@ -72,13 +74,9 @@ impl<'a> Unverified<'a> {
     }
 }
 
-/// A claim with a time that is no number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotATime;
-
-/// RFC 7519's `NumericDate`: seconds, possibly with a fraction, which is cut. Issuers write a time that is far away for one that
-/// never comes: it is the last or the first time that there is.
-fn time(claim: Option<&Value>) -> Result<Option<Timestamp>, NotATime> {
+/// RFC 7519's `NumericDate`: seconds, possibly with a fraction, which is cut. A time that is out of range, which some issuers
+/// write for "never", becomes the first or the last time in range.
+fn time(claim: Option<&Value>) -> Result<Option<Timestamp>, &'static str> {
     let Some(claim) = claim else { return Ok(None) };
     let seconds = claim.as_i64().or_else(|| {
         let seconds = claim.as_f64()?;
@@ -87,7 +85,7 @@ fn time(claim: Option<&Value>) -> Result<Option<Timestamp>, NotATime> {
     });
     let furthest = |seconds: i64| if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
     let time = |seconds| Timestamp::from_second(seconds).unwrap_or_else(|_| furthest(seconds));
-    seconds.map(time).map(Some).ok_or(NotATime)
+    seconds.map(time).map(Some).ok_or(denied::MALFORMED)
 }
 
 /// The characters of a bearer token (RFC 9110).

@@ -9,42 +9,32 @@ use url::Url;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a job requests a token. GitHub sets both variables in jobs with the permission `id-token: write`.
-pub(super) struct Request {
-    url: String,
-    token: SecretString,
-}
-
 #[derive(Deserialize)]
 struct Answer {
     value: String,
 }
 
-impl Request {
-    pub(super) fn from_environment() -> Option<Self> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let token = variable("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?.into();
-        Some(Self { url: variable("ACTIONS_ID_TOKEN_REQUEST_URL")?, token })
-    }
+/// Requests a token for `audience`. `None` without the variables that GitHub sets in jobs with the permission `id-token: write`.
+pub(super) async fn token(audience: &str) -> Option<Result<SecretString, String>> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let token = SecretString::from(variable("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?);
+    Some(request(&variable("ACTIONS_ID_TOKEN_REQUEST_URL")?, &token, audience).await)
+}
 
-    /// Requests a token for `audience`.
-    pub(super) async fn send(&self, audience: &str) -> Result<SecretString, String> {
-        let mut url =
-            Url::parse(&self.url).map_err(|error| format!("ACTIONS_ID_TOKEN_REQUEST_URL: {error}"))?;
-        url.query_pairs_mut().append_pair("audience", audience);
-        let builder = Client::builder().https_only(true).redirect(redirect::Policy::none()).timeout(TIMEOUT);
-        let client = builder.build().map_err(|error| error.to_string())?;
-        let request = client.get(url).bearer_auth(self.token.expose_secret());
-        // The URL names the job, and is of no use to a reader.
-        let failed = |error: reqwest::Error| {
-            let cause =
-                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            format!("{}{cause}", error.without_url())
-        };
-        let response = request.send().await.map_err(failed)?;
-        if !response.status().is_success() {
-            return Err(format!("answer {}", response.status()));
-        }
-        response.json::<Answer>().await.map(|answer| answer.value.into()).map_err(failed)
+async fn request(url: &str, token: &SecretString, audience: &str) -> Result<SecretString, String> {
+    let mut url = Url::parse(url).map_err(|error| format!("ACTIONS_ID_TOKEN_REQUEST_URL: {error}"))?;
+    url.query_pairs_mut().append_pair("audience", audience);
+    let builder = Client::builder().https_only(true).redirect(redirect::Policy::none()).timeout(TIMEOUT);
+    let client = builder.build().map_err(|error| error.to_string())?;
+    let request = client.get(url).bearer_auth(token.expose_secret());
+    // The URL names the job, and is of no use to a reader.
+    let failed = |error: reqwest::Error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{}{cause}", error.without_url())
+    };
+    let response = request.send().await.map_err(failed)?;
+    if !response.status().is_success() {
+        return Err(format!("answer {}", response.status()));
     }
+    response.json::<Answer>().await.map(|answer| answer.value.into()).map_err(failed)
 }

@@ -8,14 +8,15 @@ mod kubernetes;
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use super::auth::token::{Unverified, is_token68};
 use crate::domain::names::{is_dns_label, is_dns_subdomain};
 
-/// What the client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A verb of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Verb {
     Get,
     Store,
@@ -85,8 +86,8 @@ impl Helper {
         if let Some(path) = &self.token_file {
             return from_file(path, host);
         }
-        if let Some(request) = github::Request::from_environment() {
-            return request.send(host).await.map_err(CredentialsError::GitHub);
+        if let Some(token) = github::token(host).await {
+            return token.map_err(CredentialsError::GitHub);
         }
         if let Some(account) = &self.service_account {
             let (namespace, name) = service_account(account)?;

@@ -40,34 +40,17 @@ pub enum NoDocs {
     Disk,
 }
 
-impl NoDocs {
-    /// Until when reading the archive again is pointless. `None`: it can be read again at once.
-    fn until(self, now: Instant) -> Option<Until> {
-        match self {
-            Self::TooLarge | Self::Unreadable => Some(Until::Forever),
-            Self::TooSlow => Some(Until::Then(now + TOO_SLOW)),
-            Self::Busy | Self::Missing | Self::Differs | Self::Store | Self::Disk => None,
-        }
-    }
-}
-
 pub(super) type Key = [u8; 32];
 pub(super) type Answer = Result<Arc<Packed>, NoDocs>;
 
-/// How long an answer holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Until {
-    Forever,
-    Then(Instant),
-}
-
 struct Known {
     answer: Answer,
-    until: Until,
+    /// When the archive is read again; `None`: never, since it does not change.
+    until: Option<Instant>,
     used: u64,
 }
 
-/// What was read, the least recently used first to go.
+/// The documentation that was read. The least recently used is removed first.
 #[derive(Default)]
 pub(super) struct Kept {
     answers: HashMap<Key, Known>,
@@ -80,16 +63,16 @@ impl Kept {
         self.uses += 1;
         let known = self.answers.get_mut(key)?;
         known.used = self.uses;
-        let holds = match known.until {
-            Until::Forever => true,
-            Until::Then(end) => now < end,
-        };
-        holds.then(|| known.answer.clone())
+        known.until.is_none_or(|end| now < end).then(|| known.answer.clone())
     }
 
     pub(super) fn put(&mut self, key: Key, answer: Answer, now: Instant) {
-        let until = answer.as_ref().map_or_else(|error| error.until(now), |_| Some(Until::Forever));
-        let Some(until) = until else { return };
+        let until = match answer {
+            Ok(_) | Err(NoDocs::TooLarge | NoDocs::Unreadable) => None,
+            Err(NoDocs::TooSlow) => Some(now + TOO_SLOW),
+            // The archive can be read again at once.
+            Err(NoDocs::Busy | NoDocs::Missing | NoDocs::Differs | NoDocs::Store | NoDocs::Disk) => return,
+        };
         let size = |answer: &Answer| 128 + answer.as_ref().map_or(0, |packed| packed.size());
         let bytes = size(&answer);
         if bytes > KEPT / 2 {

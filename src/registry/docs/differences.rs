@@ -29,7 +29,7 @@ pub struct Change {
 
 /// A module that is gone.
 pub(super) fn gone() -> Change {
-    disappeared("module", "", None, true)
+    change("module", "", "removed", (None, None), true)
 }
 
 /// Leaves out what only looks added or removed, since the files of a side were not all read.
@@ -45,109 +45,104 @@ pub(super) fn keep_certain(changes: &mut Vec<Change>, is_old_partial: bool, is_n
 
 /// What changed in a folder that both versions have, first what a caller has to act on.
 pub(super) fn changes(old: &Folder, new: &Folder) -> Vec<Change> {
-    let mut out = Vec::new();
-    for (old, new) in pairs(&old.inputs, &new.inputs, |input| &input.name) {
-        input(old, new, &mut out);
+    let mut all = Vec::new();
+    for (name, old, new) in pairs(&old.inputs, &new.inputs, |input| &input.name) {
+        input(old, new, &mut Changes { subject: "input", name, all: &mut all });
     }
-    for (old, new) in pairs(&old.outputs, &new.outputs, |output| &output.name) {
-        output(old, new, &mut out);
+    for (name, old, new) in pairs(&old.outputs, &new.outputs, |output| &output.name) {
+        output(old, new, &mut Changes { subject: "output", name, all: &mut all });
     }
     let version = |folder: &Folder| Some(folder.required_version.join(", ")).filter(|v| !v.is_empty());
-    differ("terraform", "", "version", version(old), version(new), &mut out);
-    for (old, new) in pairs(&old.providers, &new.providers, |provider| &provider.name) {
-        provider(old, new, &mut out);
+    let mut terraform = Changes { subject: "terraform", name: "", all: &mut all };
+    terraform.text("version", version(old).as_ref(), version(new).as_ref());
+    for (name, old, new) in pairs(&old.providers, &new.providers, |provider| &provider.name) {
+        provider(old, new, &mut Changes { subject: "provider", name, all: &mut all });
     }
-    for (old, new) in pairs(&old.calls, &new.calls, |call| &call.name) {
-        call(old, new, &mut out);
+    for (name, old, new) in pairs(&old.calls, &new.calls, |call| &call.name) {
+        call(old, new, &mut Changes { subject: "call", name, all: &mut all });
     }
     let (before, after): (BTreeSet<&Resource>, BTreeSet<&Resource>) =
         (old.resources.iter().collect(), new.resources.iter().collect());
     for gone in before.difference(&after) {
         let is_breaking = gone.mode == ResourceMode::Managed;
-        out.push(disappeared(subject(gone.mode), &resource_name(gone), None, is_breaking));
+        all.push(change(subject(gone.mode), &resource_name(gone), "removed", (None, None), is_breaking));
     }
     for added in after.difference(&before) {
-        out.push(appeared(subject(added.mode), &resource_name(added), None, false));
+        all.push(change(subject(added.mode), &resource_name(added), "added", (None, None), false));
     }
-    out.sort_by_key(|change| !change.is_breaking);
-    out
+    all.sort_by_key(|change| !change.is_breaking);
+    all
 }
 
-fn input(old: Option<&Input>, new: Option<&Input>, out: &mut Vec<Change>) {
-    match (old, new) {
-        (None, Some(new)) => {
-            out.push(appeared("input", &new.name, new.default.clone(), new.is_required()));
-        }
-        (Some(old), None) => out.push(disappeared("input", &old.name, old.default.clone(), true)),
-        (Some(old), Some(new)) => {
-            let any = || Some("any".to_owned());
-            let type_of = |input: &Input| input.type_.clone().or_else(any);
-            if differs(type_of(old).as_deref(), type_of(new).as_deref()) {
-                let (before, after) = (type_of(old), type_of(new));
-                let widened = after.as_deref() == Some("any");
-                out.push(changed("input", &new.name, "type", before, after, !widened));
-            }
-            if differs(old.default.as_deref(), new.default.as_deref()) {
-                let now_required = !old.is_required() && new.is_required();
-                let (before, after) = (old.default.clone(), new.default.clone());
-                out.push(changed("input", &new.name, "default", before, after, now_required));
-            }
-            let nullable = |input: &Input| input.nullable.unwrap_or(true);
-            flag("input", &new.name, "nullable", nullable(old), nullable(new), nullable(old), out);
-            let sensitive = |input: &Input| input.sensitive.unwrap_or(false);
-            flag("input", &new.name, "sensitive", sensitive(old), sensitive(new), false, out);
-            let ephemeral = |input: &Input| input.ephemeral.unwrap_or(false);
-            flag("input", &new.name, "ephemeral", ephemeral(old), ephemeral(new), ephemeral(old), out);
-            deprecation("input", &new.name, old.deprecated.as_ref(), new.deprecated.as_ref(), out);
-        }
-        (None, None) => {}
+fn input(old: Option<&Input>, new: Option<&Input>, changes: &mut Changes<'_>) {
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (old, new),
+        (_, Some(new)) => return changes.added(new.default.as_ref(), new.is_required()),
+        (old, None) => return changes.removed(old.and_then(|old| old.default.as_ref()), true),
+    };
+    let type_of = |input: &Input| input.type_.clone().unwrap_or_else(|| "any".to_owned());
+    let (before, after) = (type_of(old), type_of(new));
+    if canonical(&before) != canonical(&after) {
+        let widened = after == "any";
+        changes.push("type", (Some(before), Some(after)), !widened);
     }
+    if old.default.as_deref().map(canonical) != new.default.as_deref().map(canonical) {
+        let now_required = !old.is_required() && new.is_required();
+        changes.push("default", (old.default.clone(), new.default.clone()), now_required);
+    }
+    let nullable = |input: &Input| input.nullable.unwrap_or(true);
+    changes.flag("nullable", nullable(old), nullable(new), nullable(old));
+    let sensitive = |input: &Input| input.sensitive.unwrap_or(false);
+    changes.flag("sensitive", sensitive(old), sensitive(new), false);
+    let ephemeral = |input: &Input| input.ephemeral.unwrap_or(false);
+    changes.flag("ephemeral", ephemeral(old), ephemeral(new), ephemeral(old));
+    changes.text("deprecated", old.deprecated.as_ref(), new.deprecated.as_ref());
 }
 
-fn output(old: Option<&Output>, new: Option<&Output>, out: &mut Vec<Change>) {
-    match (old, new) {
-        (None, Some(new)) => out.push(appeared("output", &new.name, None, false)),
-        (Some(old), None) => out.push(disappeared("output", &old.name, None, true)),
-        (Some(old), Some(new)) => {
-            let sensitive = |output: &Output| output.sensitive.unwrap_or(false);
-            flag("output", &new.name, "sensitive", sensitive(old), sensitive(new), !sensitive(old), out);
-            let ephemeral = |output: &Output| output.ephemeral.unwrap_or(false);
-            flag("output", &new.name, "ephemeral", ephemeral(old), ephemeral(new), !ephemeral(old), out);
-            deprecation("output", &new.name, old.deprecated.as_ref(), new.deprecated.as_ref(), out);
-        }
-        (None, None) => {}
-    }
+fn output(old: Option<&Output>, new: Option<&Output>, changes: &mut Changes<'_>) {
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (old, new),
+        (_, Some(_)) => return changes.added(None, false),
+        (_, None) => return changes.removed(None, true),
+    };
+    let sensitive = |output: &Output| output.sensitive.unwrap_or(false);
+    changes.flag("sensitive", sensitive(old), sensitive(new), !sensitive(old));
+    let ephemeral = |output: &Output| output.ephemeral.unwrap_or(false);
+    changes.flag("ephemeral", ephemeral(old), ephemeral(new), !ephemeral(old));
+    changes.text("deprecated", old.deprecated.as_ref(), new.deprecated.as_ref());
 }
 
-fn provider(old: Option<&Provider>, new: Option<&Provider>, out: &mut Vec<Change>) {
+fn provider(old: Option<&Provider>, new: Option<&Provider>, changes: &mut Changes<'_>) {
     match (old, new) {
         (Some(old), Some(new)) => {
-            differ("provider", &new.name, "source", old.source.clone(), new.source.clone(), out);
-            differ("provider", &new.name, "version", old.version.clone(), new.version.clone(), out);
+            changes.text("source", old.source.as_ref(), new.source.as_ref());
+            changes.text("version", old.version.as_ref(), new.version.as_ref());
         }
-        (None, Some(new)) => out.push(appeared("provider", &new.name, new.version.clone(), false)),
-        (Some(old), None) => out.push(disappeared("provider", &old.name, old.version.clone(), false)),
-        (None, None) => {}
+        (_, Some(new)) => changes.added(new.version.as_ref(), false),
+        (old, None) => changes.removed(old.and_then(|old| old.version.as_ref()), false),
     }
     let aliases = |provider: Option<&Provider>| -> BTreeSet<String> {
         provider.into_iter().flat_map(|provider| provider.aliases.iter().cloned()).collect()
     };
     let (before, after) = (aliases(old), aliases(new));
     // A caller passes each of them.
-    out.extend(after.difference(&before).map(|alias| appeared("provider", alias, None, true)));
-    out.extend(before.difference(&after).map(|alias| disappeared("provider", alias, None, true)));
+    for alias in after.difference(&before) {
+        changes.all.push(change("provider", alias, "added", (None, None), true));
+    }
+    for alias in before.difference(&after) {
+        changes.all.push(change("provider", alias, "removed", (None, None), true));
+    }
 }
 
-fn call(old: Option<&ModuleCall>, new: Option<&ModuleCall>, out: &mut Vec<Change>) {
+fn call(old: Option<&ModuleCall>, new: Option<&ModuleCall>, changes: &mut Changes<'_>) {
     match (old, new) {
         (Some(old), Some(new)) => {
-            differ("call", &new.name, "source", old.source.clone(), new.source.clone(), out);
-            differ("call", &new.name, "version", old.version.clone(), new.version.clone(), out);
+            changes.text("source", old.source.as_ref(), new.source.as_ref());
+            changes.text("version", old.version.as_ref(), new.version.as_ref());
         }
-        (None, Some(new)) => out.push(appeared("call", &new.name, None, false)),
+        (_, Some(_)) => changes.added(None, false),
         // What it created is destroyed, as with a resource.
-        (Some(old), None) => out.push(disappeared("call", &old.name, None, true)),
-        (None, None) => {}
+        (_, None) => changes.removed(None, true),
     }
 }
 
@@ -163,74 +158,58 @@ fn resource_name(resource: &Resource) -> String {
     format!("{}.{}", resource.type_, resource.name)
 }
 
-/// Whether two expressions mean something else.
-fn differs(old: Option<&str>, new: Option<&str>) -> bool {
-    old.map(canonical) != new.map(canonical)
+/// The changes of one subject, which are added to those of all.
+struct Changes<'a> {
+    subject: &'static str,
+    name: &'a str,
+    all: &'a mut Vec<Change>,
 }
 
-fn differ(
-    subject: &'static str,
-    name: &str,
-    what: &'static str,
-    old: Option<String>,
-    new: Option<String>,
-    out: &mut Vec<Change>,
-) {
-    if old != new {
-        out.push(changed(subject, name, what, old, new, false));
+/// The value before, and after.
+type Values = (Option<String>, Option<String>);
+
+impl Changes<'_> {
+    fn push(&mut self, what: &'static str, values: Values, is_breaking: bool) {
+        self.all.push(change(self.subject, self.name, what, values, is_breaking));
+    }
+
+    fn added(&mut self, after: Option<&String>, is_breaking: bool) {
+        self.push("added", (None, after.cloned()), is_breaking);
+    }
+
+    fn removed(&mut self, before: Option<&String>, is_breaking: bool) {
+        self.push("removed", (before.cloned(), None), is_breaking);
+    }
+
+    fn text(&mut self, what: &'static str, old: Option<&String>, new: Option<&String>) {
+        if old != new {
+            self.push(what, (old.cloned(), new.cloned()), false);
+        }
+    }
+
+    fn flag(&mut self, what: &'static str, old: bool, new: bool, is_breaking: bool) {
+        if old != new {
+            self.push(what, (Some(old.to_string()), Some(new.to_string())), is_breaking);
+        }
     }
 }
 
-fn flag(
+fn change(
     subject: &'static str,
     name: &str,
     what: &'static str,
-    old: bool,
-    new: bool,
-    is_breaking: bool,
-    out: &mut Vec<Change>,
-) {
-    if old != new {
-        let (old, new) = (Some(old.to_string()), Some(new.to_string()));
-        out.push(changed(subject, name, what, old, new, is_breaking));
-    }
-}
-
-fn deprecation(
-    subject: &'static str,
-    name: &str,
-    old: Option<&String>,
-    new: Option<&String>,
-    out: &mut Vec<Change>,
-) {
-    differ(subject, name, "deprecated", old.cloned(), new.cloned(), out);
-}
-
-fn appeared(subject: &'static str, name: &str, after: Option<String>, is_breaking: bool) -> Change {
-    changed(subject, name, "added", None, after, is_breaking)
-}
-
-fn disappeared(subject: &'static str, name: &str, before: Option<String>, is_breaking: bool) -> Change {
-    changed(subject, name, "removed", before, None, is_breaking)
-}
-
-fn changed(
-    subject: &'static str,
-    name: &str,
-    what: &'static str,
-    before: Option<String>,
-    after: Option<String>,
+    (before, after): Values,
     is_breaking: bool,
 ) -> Change {
     Change { subject, name: name.into(), what, before, after, is_breaking }
 }
 
-/// The items of two lists, side by side by name.
+/// The items of two lists by name, side by side.
 fn pairs<'a, T>(
     old: &'a [T],
     new: &'a [T],
     name: impl Fn(&'a T) -> &'a String,
-) -> Vec<(Option<&'a T>, Option<&'a T>)> {
+) -> impl Iterator<Item = (&'a str, Option<&'a T>, Option<&'a T>)> {
     let mut sides: BTreeMap<&String, (Option<&T>, Option<&T>)> = BTreeMap::new();
     for item in old {
         sides.entry(name(item)).or_default().0 = Some(item);
@@ -238,5 +217,5 @@ fn pairs<'a, T>(
     for item in new {
         sides.entry(name(item)).or_default().1 = Some(item);
     }
-    sides.into_values().collect()
+    sides.into_iter().map(|(name, (old, new))| (name.as_str(), old, new))
 }

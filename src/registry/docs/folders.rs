@@ -131,16 +131,12 @@ fn is_override(name: &str) -> bool {
     stem(name).is_some_and(|stem| stem == "override" || stem.ends_with("_override"))
 }
 
-/// Leaves out files that only OpenTofu reads where Terraform has its own of the same name: what both see of a module is the same
-/// in all that matters to a caller, and the page is about what both see.
+/// Leaves out files that only OpenTofu reads if Terraform has its own of the same name: for a caller, both files declare the
+/// same.
 fn drop_shadowed(files: &mut Files<'_>) {
-    let twins: Vec<String> = files.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let twin = |name: &str| {
-        let name = name
-            .strip_suffix(".tofu")
-            .map(|stem| format!("{stem}.tf"))
-            .or_else(|| name.strip_suffix(".tofu.json").map(|stem| format!("{stem}.tf.json")))?;
-        twins.contains(&name).then_some(())
+    let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    let has_twin = |name: &str, own: &str, other: &str| {
+        name.strip_suffix(own).is_some_and(|stem| names.contains(&format!("{stem}{other}").as_str()))
     };
-    files.retain(|(name, _)| twin(name).is_none());
+    files.retain(|(name, _)| !has_twin(name, ".tofu", ".tf") && !has_twin(name, ".tofu.json", ".tf.json"));
 }

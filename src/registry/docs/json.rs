@@ -7,7 +7,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::model::{Folder, Input, ModuleCall, Output, Provider, Resource, ResourceMode};
+use super::blocks::Body;
+use super::model::{Folder, Provider};
 use super::text::{cut, is_alias, is_identifier};
 
 /// What one file declares, or where it cannot be read.
@@ -22,21 +23,19 @@ pub(super) fn read(source: &str) -> (Folder, Option<String>) {
         }
     };
     let mut folder = Folder::default();
-    for (name, body) in root.labelled("variable") {
-        folder.inputs.push(input(name, body));
+    for (block, value) in &root.0 {
+        for body in objects(value) {
+            match block.as_str() {
+                "terraform" => folder.add(block, &[], body),
+                "resource" | "data" | "ephemeral" => {
+                    for (kind, names) in bodies(body) {
+                        bodies(names).for_each(|(name, body)| folder.add(block, &[kind, name], body));
+                    }
+                }
+                _ => bodies(body).for_each(|(name, body)| folder.add(block, &[name], body)),
+            }
+        }
     }
-    for (name, body) in root.labelled("output") {
-        folder.outputs.push(output(name, body));
-    }
-    for (name, body) in root.labelled("module") {
-        let (source, version) = (text(body, "source"), text(body, "version"));
-        folder.calls.push(ModuleCall { name: name.into(), source, version });
-    }
-    for (name, _) in root.labelled("provider") {
-        folder.providers.push(Provider::named(name));
-    }
-    root.add_resources(&mut folder);
-    root.add_settings(&mut folder);
     (folder, None)
 }
 
@@ -44,47 +43,6 @@ type Object = Map<String, Value>;
 
 /// The properties of the root, or of the objects that it lists. A name can be there several times.
 struct Root(Vec<(String, Value)>);
-
-impl Root {
-    /// The objects of a kind.
-    fn blocks(&self, block: &str) -> impl Iterator<Item = &Object> {
-        self.0.iter().filter(move |(name, _)| name == block).flat_map(|(_, value)| objects(value))
-    }
-
-    /// The blocks of a kind, with their first label.
-    fn labelled(&self, block: &str) -> impl Iterator<Item = (&str, &Object)> {
-        self.blocks(block).flat_map(bodies)
-    }
-
-    fn add_resources(&self, folder: &mut Folder) {
-        for (block, mode) in [
-            ("resource", ResourceMode::Managed),
-            ("data", ResourceMode::Data),
-            ("ephemeral", ResourceMode::Ephemeral),
-        ] {
-            for (kind, names) in self.labelled(block) {
-                for (name, body) in bodies(names) {
-                    folder.resources.push(Resource { mode, type_: kind.into(), name: name.into() });
-                    let written = body.get("provider").and_then(Value::as_str);
-                    let provider =
-                        written.and_then(|text| text.split('.').next()).or_else(|| kind.split('_').next());
-                    let provider = provider.filter(|name| is_identifier(name));
-                    folder.providers.extend(provider.map(Provider::named));
-                }
-            }
-        }
-    }
-
-    fn add_settings(&self, folder: &mut Folder) {
-        for settings in self.blocks("terraform") {
-            folder.required_version.extend(settings.get("required_version").and_then(plain));
-            let required = settings.get("required_providers").into_iter().flat_map(objects).flatten();
-            for (name, required) in required.filter(|(name, _)| is_identifier(name)) {
-                folder.providers.push(provider(name, required));
-            }
-        }
-    }
-}
 
 impl<'de> Deserialize<'de> for Root {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -118,26 +76,32 @@ impl<'de> Visitor<'de> for Properties {
     }
 }
 
-fn input(name: &str, body: &Object) -> Input {
-    Input {
-        name: name.into(),
-        type_: text(body, "type"),
-        default: body.get("default").map(|value| cut(format!("{value:#}"))),
-        description: text(body, "description"),
-        sensitive: flag(body, "sensitive"),
-        nullable: flag(body, "nullable"),
-        ephemeral: flag(body, "ephemeral"),
-        deprecated: text(body, "deprecated"),
+impl Body for Object {
+    fn text(&self, key: &str) -> Option<String> {
+        self.get(key).and_then(plain)
     }
-}
 
-fn output(name: &str, body: &Object) -> Output {
-    Output {
-        name: name.into(),
-        description: text(body, "description"),
-        sensitive: flag(body, "sensitive"),
-        ephemeral: flag(body, "ephemeral"),
-        deprecated: text(body, "deprecated"),
+    fn flag(&self, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+    }
+
+    fn type_(&self) -> Option<String> {
+        self.text("type")
+    }
+
+    fn default(&self) -> Option<String> {
+        self.get("default").map(|value| cut(format!("{value:#}")))
+    }
+
+    fn provider(&self) -> Option<String> {
+        self.get("provider").and_then(Value::as_str).map(str::to_owned)
+    }
+
+    fn required_providers(&self) -> Vec<Provider> {
+        let required = self.get("required_providers").into_iter().flat_map(objects).flatten();
+        let required = required.filter(|(name, _)| is_identifier(name));
+        required.map(|(name, required)| provider(name, required)).collect()
     }
 }
 
@@ -153,10 +117,9 @@ fn provider(name: &str, required: &Value) -> Provider {
     }
 }
 
-/// The bodies that an object has by label. Terraform refuses labels that are no names; `//` is a comment.
+/// The bodies that an object has by label. The label `//` is a comment, which is no name.
 fn bodies(labels: &Object) -> impl Iterator<Item = (&str, &Object)> {
-    let labels = labels.iter().filter(|(label, _)| is_identifier(label));
-    labels.flat_map(|(label, body)| objects(body).map(|body| (label.as_str(), body)))
+    labels.iter().flat_map(|(label, body)| objects(body).map(|body| (label.as_str(), body)))
 }
 
 /// An object, or the objects of a list.
@@ -165,16 +128,6 @@ fn objects(value: &Value) -> impl Iterator<Item = &Object> {
     value.as_object().into_iter().chain(list.iter().filter_map(Value::as_object))
 }
 
-fn text(body: &Object, key: &str) -> Option<String> {
-    body.get(key).and_then(plain)
-}
-
 fn plain(value: &Value) -> Option<String> {
     value.as_str().map(|text| cut(text.trim().to_owned()))
-}
-
-/// A flag, which may be the text `true` or `false`.
-fn flag(body: &Object, key: &str) -> Option<bool> {
-    let value = body.get(key)?;
-    value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
 }

@@ -35,23 +35,21 @@ const LARGEST: u64 = 64 << 20;
 /// Reads the documentation of archives. A clone shares the limits.
 #[derive(Clone)]
 pub struct Library {
-    shared: Arc<Shelves>,
-}
-
-struct Shelves {
     storage: Arc<Storage>,
     spool_dir: PathBuf,
-    kept: Mutex<Kept>,
-    reading: Mutex<HashMap<Key, Shared<BoxFuture<'static, Answer>>>>,
+    kept: Arc<Mutex<Kept>>,
+    reading: Arc<Mutex<HashMap<Key, Reading>>>,
     slots: Arc<Semaphore>,
 }
+
+/// A read of an archive, for which several requests can wait.
+type Reading = Shared<BoxFuture<'static, Answer>>;
 
 impl Library {
     /// Archives are unpacked into `spool_dir`.
     pub fn new(storage: Arc<Storage>, spool_dir: PathBuf) -> Self {
-        let slots = Arc::new(Semaphore::new(AT_ONCE));
-        let (kept, reading) = (Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shelves { storage, spool_dir, kept, reading, slots }) }
+        let (kept, reading) = (Arc::default(), Arc::default());
+        Self { storage, spool_dir, kept, reading, slots: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Has a version documented by `docs`, without an archive.
@@ -59,7 +57,7 @@ impl Library {
     pub fn put(&self, version: &ServedVersion, docs: Docs) {
         let links = Links::of(version);
         let packed = Packed::pack(docs, &links);
-        let mut kept = self.shared.kept.lock();
+        let mut kept = self.kept.lock();
         kept.put(key(&version.archive, &links), Ok(Arc::new(packed)), Instant::now());
     }
 
@@ -67,34 +65,17 @@ impl Library {
     pub async fn docs(&self, version: &ServedVersion) -> Answer {
         let links = Links::of(version);
         let key = key(&version.archive, &links);
-        if let Some(known) = self.shared.kept.lock().get(&key, Instant::now()) {
+        if let Some(known) = self.kept.lock().get(&key, Instant::now()) {
             return known;
         }
         if version.archive.size > LARGEST {
             return Err(NoDocs::TooLarge);
         }
-        let read = self.shared.begin(key, version.archive.clone(), links)?;
+        let read = self.begin(key, version.archive.clone(), links)?;
         tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(NoDocs::Busy))
     }
-}
 
-/// The archive's checksum, so that a key never stands for other content, and what its links lead to.
-fn key(archive: &Archive, links: &Links) -> Key {
-    let mut hash = Context::new(&SHA256);
-    hash.update(&archive.sha256);
-    hash.update(links.base().as_bytes());
-    let mut key = [0; 32];
-    key.copy_from_slice(hash.finish().as_ref());
-    key
-}
-
-impl Shelves {
-    fn begin(
-        self: &Arc<Self>,
-        key: Key,
-        archive: Archive,
-        links: Links,
-    ) -> Result<Shared<BoxFuture<'static, Answer>>, NoDocs> {
+    fn begin(&self, key: Key, archive: Archive, links: Links) -> Result<Reading, NoDocs> {
         let mut reading = self.reading.lock();
         if let Some(read) = reading.get(&key) {
             return Ok(read.clone());
@@ -102,11 +83,11 @@ impl Shelves {
         if reading.len() >= WAITING {
             return Err(NoDocs::Busy);
         }
-        let shelves = Arc::clone(self);
+        let library = self.clone();
         let task = tokio::spawn(async move {
-            let answer = shelves.read(&archive, links).await;
-            shelves.kept.lock().put(key, answer.clone(), Instant::now());
-            shelves.reading.lock().remove(&key);
+            let answer = library.read(&archive, links).await;
+            library.kept.lock().put(key, answer.clone(), Instant::now());
+            library.reading.lock().remove(&key);
             answer
         });
         let read = task.map(|ended| ended.unwrap_or(Err(NoDocs::Disk))).boxed().shared();
@@ -117,10 +98,8 @@ impl Shelves {
     async fn read(&self, archive: &Archive, links: Links) -> Answer {
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return Err(NoDocs::Busy) };
         let deadline = Instant::now() + TIME;
-        let file = match tokio::time::timeout(TIME, self.fetch(archive)).await {
-            Ok(fetched) => fetched?,
-            Err(_) => return Err(NoDocs::Store),
-        };
+        let fetched = tokio::time::timeout(TIME, self.fetch(archive)).await;
+        let file = fetched.unwrap_or(Err(NoDocs::Store))?;
         let spool_dir = self.spool_dir.clone();
         let parsed = tokio::task::spawn_blocking(move || {
             let docs = parsed(&file, &spool_dir, deadline);
@@ -135,7 +114,7 @@ impl Shelves {
         }
     }
 
-    /// The archive in a temporary file. Only the recorded bytes pass.
+    /// The archive in a temporary file. Fails unless the bytes have the recorded checksum.
     async fn fetch(&self, archive: &Archive) -> Result<tempfile::TempPath, NoDocs> {
         let location = archive.location.location();
         let failed = |error: StorageError| {
@@ -143,8 +122,7 @@ impl Shelves {
             NoDocs::Store
         };
         let object = self.storage.get(&location, None).await.map_err(failed)?.ok_or(NoDocs::Missing)?;
-        let named = temporary_file(&self.spool_dir).map_err(disk)?;
-        let (file, path) = named.into_parts();
+        let (file, path) = temporary_file(&self.spool_dir).map_err(disk)?.into_parts();
         let mut file = tokio::fs::File::from_std(file);
         let (mut hash, mut size, mut body) = (Context::new(&SHA256), 0_u64, object.body);
         while let Some(chunk) = body.next().await {
@@ -159,6 +137,16 @@ impl Shelves {
         tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(disk)?;
         if hash.finish().as_ref() == archive.sha256 { Ok(path) } else { Err(NoDocs::Differs) }
     }
+}
+
+/// The archive's checksum, so that a key never stands for other content, and what its links lead to.
+fn key(archive: &Archive, links: &Links) -> Key {
+    let mut hash = Context::new(&SHA256);
+    hash.update(&archive.sha256);
+    hash.update(links.base.as_bytes());
+    let mut key = [0; 32];
+    key.copy_from_slice(hash.finish().as_ref());
+    key
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

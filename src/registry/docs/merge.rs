@@ -23,7 +23,13 @@ pub(super) fn override_with(folder: &mut Folder, file: Folder) {
     let mut inputs = by_name(&mut folder.inputs, |input| input.name.clone());
     for over in file.inputs {
         if let Some(base) = inputs.get_mut(&over.name) {
-            base.replace(over);
+            set(&mut base.type_, over.type_);
+            set(&mut base.default, over.default);
+            set(&mut base.description, over.description);
+            set(&mut base.sensitive, over.sensitive);
+            set(&mut base.nullable, over.nullable);
+            set(&mut base.ephemeral, over.ephemeral);
+            set(&mut base.deprecated, over.deprecated);
         }
     }
     let mut outputs = by_name(&mut folder.outputs, |output| output.name.clone());
@@ -55,18 +61,6 @@ fn by_name<T>(items: &mut [T], name: impl Fn(&T) -> String) -> BTreeMap<String, 
 fn set<T>(slot: &mut Option<T>, value: Option<T>) {
     if value.is_some() {
         *slot = value;
-    }
-}
-
-impl Input {
-    fn replace(&mut self, over: Self) {
-        set(&mut self.type_, over.type_);
-        set(&mut self.default, over.default);
-        set(&mut self.description, over.description);
-        set(&mut self.sensitive, over.sensitive);
-        set(&mut self.nullable, over.nullable);
-        set(&mut self.ephemeral, over.ephemeral);
-        set(&mut self.deprecated, over.deprecated);
     }
 }
 
@@ -116,9 +110,7 @@ fn merged(all: Vec<Provider>) -> Vec<Provider> {
             continue;
         }
         let known = providers.entry(provider.name.clone()).or_insert_with(|| Provider::named(&provider.name));
-        if known.source.is_none() {
-            known.source = provider.source;
-        }
+        known.source = known.source.take().or(provider.source);
         // Several blocks may each have a constraint: all count.
         match (&mut known.version, provider.version) {
             (Some(known), Some(other)) if *known != other => *known = format!("{known}, {other}"),

@@ -4,10 +4,11 @@
 //! own contents only. Types and defaults are shown as they are written, as `terraform-config-inspect` does.
 //!
 //! ```text
-//! archive ─► folders (which files) ─► native │ json (one file) ─► merge (override files) ─► Docs ─► compare
+//! archive ─► folders (which files) ─► native │ json (one file) ─► blocks ─► merge (override files) ─► Docs ─► compare
 //!    └───────── library: fetches and reads; cache: what is kept, packed; markdown: HTML of READMEs
 //! ```
 
+mod blocks;
 mod cache;
 mod compare;
 mod differences;

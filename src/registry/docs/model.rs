@@ -20,7 +20,6 @@ impl Docs {
 
 /// The documentation of a folder: the root module, a submodule or an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Folder {
     /// Relative to the root, such as `modules/karpenter`; empty for the root.
     pub path: String,
@@ -44,7 +43,6 @@ pub struct Folder {
 
 /// A `variable` block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Input {
     /// Its name.
     pub name: String,
@@ -80,7 +78,6 @@ impl Input {
 
 /// An `output` block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Output {
     /// Its name.
     pub name: String,
@@ -142,7 +139,6 @@ pub struct Resource {
 
 /// A `module` block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct ModuleCall {
     /// Its name.
     pub name: String,

@@ -3,12 +3,13 @@
 use hcl_edit::Span as _;
 use hcl_edit::expr::{Array, Expression, Object, ObjectKey};
 use hcl_edit::parser::{Error, parse_body};
-use hcl_edit::structure::{Block, Body};
+use hcl_edit::structure::{BlockLabel, Body};
 use hcl_edit::template::{Element, Template};
 
-use super::model::{Folder, Input, ModuleCall, Output, Provider, Resource, ResourceMode};
+use super::blocks;
+use super::model::{Folder, Provider};
 use super::pieces::{Piece, pieces};
-use super::text::{cut, dedented, is_alias, is_identifier};
+use super::text::{cut, dedented, is_alias};
 use crate::domain::text::plural;
 
 /// What one file declares, and what of it could not be read.
@@ -35,7 +36,8 @@ pub(super) fn read(source: &str) -> (Folder, Option<String>) {
 /// Adds what the blocks of a text declare.
 fn add_all(source: &str, folder: &mut Folder) -> Result<(), Error> {
     for block in parse_body(source)?.blocks() {
-        Written { source, body: &block.body }.add(block, folder);
+        let labels: Vec<&str> = block.labels.iter().map(BlockLabel::as_str).collect();
+        folder.add(block.ident.as_str(), &labels, &Written { source, body: &block.body });
     }
     Ok(())
 }
@@ -54,86 +56,52 @@ struct Written<'a> {
     body: &'a Body,
 }
 
-impl<'a> Written<'a> {
-    fn add(self, block: &Block, folder: &mut Folder) {
-        let labels: Vec<&str> = block.labels.iter().map(hcl_edit::structure::BlockLabel::as_str).collect();
-        // Terraform refuses other names, and they would break the code that callers copy.
-        if !labels.iter().all(|label| is_identifier(label)) {
-            return;
-        }
-        match (block.ident.as_str(), labels.as_slice()) {
-            ("variable", [name]) => folder.inputs.push(self.input(name)),
-            ("output", [name]) => folder.outputs.push(self.output(name)),
-            ("module", [name]) => folder.calls.push(self.call(name)),
-            ("resource", [kind, name]) => self.add_resource(ResourceMode::Managed, kind, name, folder),
-            ("data", [kind, name]) => self.add_resource(ResourceMode::Data, kind, name, folder),
-            ("ephemeral", [kind, name]) => self.add_resource(ResourceMode::Ephemeral, kind, name, folder),
-            ("provider", [name]) => folder.providers.push(Provider::named(name)),
-            ("terraform", []) => self.add_settings(folder),
-            _ => {}
-        }
+impl blocks::Body for Written<'_> {
+    fn text(&self, key: &str) -> Option<String> {
+        self.value(key).map(|value| self.string(value))
     }
 
-    fn input(self, name: &str) -> Input {
-        Input {
-            name: name.into(),
-            type_: self.written("type").map(|written| match written.trim_matches('"') {
-                // The quoted form of Terraform 0.11.
-                quoted @ ("string" | "list" | "map" | "any") => quoted.to_owned(),
-                _ => written,
-            }),
-            default: self.written("default"),
-            description: self.string("description"),
-            sensitive: self.flag("sensitive"),
-            nullable: self.flag("nullable"),
-            ephemeral: self.flag("ephemeral"),
-            deprecated: self.string("deprecated"),
-        }
+    fn flag(&self, key: &str) -> Option<bool> {
+        let value = self.value(key)?;
+        value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
     }
 
-    fn output(self, name: &str) -> Output {
-        Output {
-            name: name.into(),
-            description: self.string("description"),
-            sensitive: self.flag("sensitive"),
-            ephemeral: self.flag("ephemeral"),
-            deprecated: self.string("deprecated"),
-        }
+    fn type_(&self) -> Option<String> {
+        self.written("type").map(|written| match written.trim_matches('"') {
+            // The quoted form of Terraform 0.11.
+            quoted @ ("string" | "list" | "map" | "any") => quoted.to_owned(),
+            _ => written,
+        })
     }
 
-    fn call(self, name: &str) -> ModuleCall {
-        ModuleCall { name: name.into(), source: self.string("source"), version: self.string("version") }
+    fn default(&self) -> Option<String> {
+        self.written("default")
     }
 
-    fn add_resource(self, mode: ResourceMode, kind: &str, name: &str, folder: &mut Folder) {
-        folder.resources.push(Resource { mode, type_: kind.into(), name: name.into() });
-        // `provider = aws.east`; without it, the type begins with the provider's name.
-        let written = self.written("provider");
-        let written = written.as_deref().map(|text| text.trim_matches('"'));
-        let provider = written.and_then(|text| text.split('.').next()).or_else(|| kind.split('_').next());
-        folder.providers.extend(provider.filter(|name| is_identifier(name)).map(Provider::named));
+    fn provider(&self) -> Option<String> {
+        self.written("provider").map(|written| written.trim_matches('"').to_owned())
     }
 
-    fn add_settings(self, folder: &mut Folder) {
-        folder.required_version.extend(self.string("required_version"));
-        for required in self.body.get_blocks("required_providers") {
-            for attribute in required.body.attributes() {
-                let named = Provider::named(attribute.key.as_str());
-                let provider = match &attribute.value {
-                    Expression::Object(object) => Provider {
-                        source: entry(object, "source").map(|source| self.text(source)),
-                        version: entry(object, "version").map(|version| self.text(version)),
-                        aliases: self.aliases(object, &named.name),
-                        ..named
-                    },
-                    // The form of Terraform 0.12.
-                    version => Provider { version: Some(self.text(version)), ..named },
-                };
-                folder.providers.push(provider);
+    fn required_providers(&self) -> Vec<Provider> {
+        let blocks = self.body.get_blocks("required_providers");
+        let required = blocks.flat_map(|block| block.body.attributes()).map(|attribute| {
+            let named = Provider::named(attribute.key.as_str());
+            match &attribute.value {
+                Expression::Object(object) => Provider {
+                    source: entry(object, "source").map(|source| self.string(source)),
+                    version: entry(object, "version").map(|version| self.string(version)),
+                    aliases: self.aliases(object, &named.name),
+                    ..named
+                },
+                // The form of Terraform 0.12.
+                version => Provider { version: Some(self.string(version)), ..named },
             }
-        }
+        });
+        required.collect()
     }
+}
 
+impl<'a> Written<'a> {
     /// The other configurations of a provider that a caller has to pass.
     fn aliases(self, object: &Object, provider: &str) -> Vec<String> {
         let listed = entry(object, "configuration_aliases").and_then(Expression::as_array);
@@ -154,12 +122,8 @@ impl<'a> Written<'a> {
         value.span().and_then(|span| self.source.get(span)).map(dedented).unwrap_or_default()
     }
 
-    /// The string that an attribute is.
-    fn string(self, key: &str) -> Option<String> {
-        self.value(key).map(|value| self.text(value))
-    }
-
-    fn text(self, value: &Expression) -> String {
+    /// The string that an expression is; of another one, how it is written.
+    fn string(self, value: &Expression) -> String {
         let text = match value {
             Expression::String(text) => Some(text.value().clone()),
             Expression::StringTemplate(template) => literal(template),
@@ -167,12 +131,6 @@ impl<'a> Written<'a> {
             _ => None,
         };
         text.map_or_else(|| self.raw(value), |text| cut(text.trim().to_owned()))
-    }
-
-    /// A flag, which may be the text `true` or `false`.
-    fn flag(self, key: &str) -> Option<bool> {
-        let value = self.value(key)?;
-        value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
     }
 }
 

@@ -58,7 +58,7 @@ fn opens(line: &str, types: &[&str]) -> bool {
         && rest.contains('{')
 }
 
-/// What a line stands in.
+/// The context of a line.
 #[derive(Clone, Copy)]
 enum Within<'a> {
     Code,
@@ -68,7 +68,7 @@ enum Within<'a> {
 }
 
 impl<'a> Within<'a> {
-    /// What the line behind `line` stands in. `ends`: whether a later line has a heredoc's delimiter.
+    /// The context of the next line. `ends`: whether a later line has a heredoc's delimiter.
     fn after(self, line: &'a str, ends: impl Fn(&str) -> bool) -> Self {
         let line = line.trim();
         match self {

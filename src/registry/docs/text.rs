@@ -11,17 +11,14 @@ const LONGEST: usize = 16 << 10;
 /// An expression as it is written, without the indentation of its block.
 pub(super) fn dedented(source: &str) -> String {
     let text = source.trim();
+    let indent_of = |line: &str| line.len() - line.trim_start().len();
     let rest = text.lines().skip(1).filter(|line| !line.trim().is_empty());
-    let indent = rest.map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0);
-    let mut out = String::with_capacity(text.len());
-    for (number, line) in text.lines().enumerate() {
-        if number > 0 {
-            out.push('\n');
-        }
-        let blank = line.len() - line.trim_start().len();
-        out.push_str(if number == 0 { line } else { &line[indent.min(blank)..] }.trim_end());
-    }
-    cut(out)
+    let indent = rest.map(indent_of).min().unwrap_or(0);
+    let lines = text.lines().enumerate().map(|(number, line)| {
+        let start = if number == 0 { 0 } else { indent.min(indent_of(line)) };
+        line[start..].trim_end()
+    });
+    cut(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// The beginning of a text that is too long, with a digest of the rest, so that texts which differ only there are not the same.

@@ -1,17 +1,14 @@
 //! Links to archives, and the answers to them.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
 use axum::http::{HeaderMap, Method, Response};
 
 use super::Service;
 use super::log::ArchiveLine;
 use crate::domain::Address;
-use crate::registry::archive::{Download, Outcome, Way};
+use crate::registry::archive::{Download, Outcome};
 use crate::registry::http::{Body, Peer};
 use crate::registry::index::ServedVersion;
-use crate::registry::link::{Permit, is_current};
-use crate::registry::metrics::{Endpoint, RegistryMetrics};
+use crate::registry::link::{Permit, is_current, now};
 use crate::registry::path::{self, ArchivePath};
 use crate::registry::responses;
 
@@ -39,9 +36,9 @@ impl Service {
         headers: &HeaderMap,
         peer: Peer,
     ) -> Response<Body> {
-        let line = Recorded::start(asked, &self.metrics);
+        let line = ArchiveLine::start(asked, &self.metrics);
         let look = || self.permitted(asked);
-        // Another replica may have made it for what this one has not seen yet. The clients do not ask again.
+        // Another replica may have made the link for a version that this one has not seen yet. The clients do not retry.
         let found = if is_current(asked.link, now()) {
             self.index.find_unidentified(peer.network(), look).await
         } else {
@@ -63,7 +60,7 @@ impl Service {
     fn permitted(&self, asked: &ArchivePath<'_>) -> Option<ServedVersion> {
         let module = self.index.get(&asked.address);
         let version = module.as_ref().and_then(|module| module.stored(&asked.release));
-        // A MAC is computed in any case: the time does not tell whether the version exists.
+        // A MAC is computed in any case, so that the time does not show whether the version exists.
         let unknown = [0; 32];
         let sha256 = version.map_or(&unknown, |version| &version.archive.sha256);
         let permit = Permit { address: &asked.address, release: &asked.release, sha256 };
@@ -73,41 +70,7 @@ impl Service {
     }
 }
 
-/// The line of a request, which is written and counted with status 499 if the client leaves before there is an answer.
-struct Recorded {
-    line: Option<ArchiveLine>,
-    metrics: RegistryMetrics,
-    start: Instant,
-}
-
-impl Recorded {
-    fn start(asked: &ArchivePath<'_>, metrics: &RegistryMetrics) -> Self {
-        let line = ArchiveLine::start(asked.address.clone(), &asked.release);
-        Self { line: Some(line), metrics: metrics.clone(), start: Instant::now() }
-    }
-
-    fn write(mut self, outcome: Outcome) {
-        if let Some(line) = self.line.take() {
-            line.write(outcome);
-        }
-    }
-}
-
-impl Drop for Recorded {
-    fn drop(&mut self) {
-        // A panic is counted as such.
-        let Some(line) = self.line.take().filter(|_| !std::thread::panicking()) else { return };
-        self.metrics.answered(Endpoint::Archive, 499, self.start.elapsed());
-        line.write(Outcome { way: Way::Memory, status: 499, bytes: 0 });
-    }
-}
-
-/// `NAME-VERSION.EXT`, from which the clients derive nothing: people read it.
+/// `NAME-VERSION.EXT`, for people: the clients do not use it.
 fn file_name(address: &Address, version: &ServedVersion) -> String {
     format!("{}-{}.{}", address.name, version.release, version.format.extension())
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

@@ -3,7 +3,6 @@
 //! Permission is checked before anything is looked up, so that no answer shows an unknown client whether a module exists.
 
 mod archives;
-mod headers;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -21,9 +20,9 @@ use super::answers::detail::detail;
 use super::answers::encoded::encoded;
 use super::archive::Downloads;
 use super::auth::{Access, Asked, Denied, Identity};
-use super::client::ClientInfo;
+use super::client::{ClientInfo, loggable};
 use super::http::{Body, Handler, Peer};
-use super::index::{self, Index, ServedModule};
+use super::index::{Index, ServedModule};
 use super::key_file::CurrentKeys;
 use super::metrics::{Endpoint, RegistryMetrics};
 use super::page::Pages;
@@ -69,17 +68,12 @@ impl Handler for Service {
         answer
     }
 
-    fn refused(&self, status: StatusCode) {
+    fn unhandled(&self, status: StatusCode) {
         self.metrics.answered(Endpoint::Other, status.as_u16(), Duration::ZERO);
     }
 
     fn largest_body(&self, head: &Parts) -> u64 {
-        let action = session::action(&head.method, head.uri.path());
-        action.filter(|action| action.has_form()).map_or(0, |_| session::LARGEST_FORM)
-    }
-
-    fn panicked(&self) {
-        self.metrics.answered(Endpoint::Other, 500, Duration::ZERO);
+        session::largest_form(&head.method, head.uri.path())
     }
 }
 
@@ -107,13 +101,13 @@ impl Service {
             return (endpoint, responses::method_not_allowed(methods));
         }
         let answer = match route {
-            Route::Discovery => responses::discovery(self.sessions.discovery()),
+            Route::Discovery => Ok(responses::discovery(self.sessions.discovery())),
             Route::Versions(address) => self.versions(address, headers, peer).await,
             Route::Module(address, release) => self.module(address, release, headers, peer).await,
-            Route::Download(address, release) => self.download(address, &release, headers, peer).await,
-            Route::Archive(archive) => self.archive(&archive, method, headers, peer).await,
+            Route::Download(address, release) => Ok(self.download(address, &release, headers, peer).await),
+            Route::Archive(archive) => Ok(self.archive(&archive, method, headers, peer).await),
         };
-        (endpoint, answer)
+        (endpoint, answer.unwrap_or_else(responses::denied))
     }
 
     async fn sign_in(&self, action: Action, head: &Parts, body: &[u8], peer: Peer) -> Response<Body> {
@@ -131,17 +125,17 @@ impl Service {
         })
     }
 
-    async fn versions(&self, address: Address, headers: &HeaderMap, peer: Peer) -> Response<Body> {
+    async fn versions(
+        &self,
+        address: Address,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Result<Response<Body>, Denied> {
         let address = self.aliases.canonical(address);
-        let found = async {
-            let identity = self.access.identify(headers, peer.network()).await?;
-            self.find(&identity, peer, &address, |module| module.listing.clone()).await
-        };
-        match found.await {
-            Ok(Some(listing)) => headers::conditional(&listing, headers),
-            Ok(None) => responses::module_not_found(),
-            Err(denied) => responses::denied(denied),
-        }
+        let identity = self.access.identify(headers, peer.network()).await?;
+        let listing = |module: &Arc<ServedModule>| Some(module.listing.as_ref()?.answer(headers));
+        let found = self.find(&identity, peer, &address, listing).await?;
+        Ok(found.unwrap_or_else(responses::module_not_found))
     }
 
     async fn module(
@@ -150,28 +144,20 @@ impl Service {
         release: Option<Release>,
         headers: &HeaderMap,
         peer: Peer,
-    ) -> Response<Body> {
+    ) -> Result<Response<Body>, Denied> {
         let address = self.aliases.canonical(address);
+        let identity = self.access.identify(headers, peer.network()).await?;
         let json = |module: &Arc<ServedModule>| {
             if let Some(version) = module.stored_or_latest(release.as_ref()) {
-                return Some(Ok(encoded(detail(module, version))));
+                return Some(encoded(detail(module, version)).answer(headers));
             }
-            match module.version(release.as_ref()?)? {
-                index::Asked::Withdrawn(reason) => Some(Err(reason.to_owned())),
-                index::Asked::Served(_) => None,
-            }
+            module.version(release.as_ref()?)?.err().map(responses::withdrawn)
         };
-        let found = async {
-            let identity = self.access.identify(headers, peer.network()).await?;
-            self.find(&identity, peer, &address, json).await
-        };
-        match found.await {
-            Ok(Some(Ok(encoded))) => headers::conditional(&encoded, headers),
-            Ok(Some(Err(reason))) => responses::withdrawn(&reason),
-            Ok(None) if release.is_some() => responses::version_not_found(),
-            Ok(None) => responses::module_not_found(),
-            Err(denied) => responses::denied(denied),
-        }
+        Ok(match self.find(&identity, peer, &address, json).await? {
+            Some(answer) => answer,
+            None if release.is_some() => responses::version_not_found(),
+            None => responses::module_not_found(),
+        })
     }
 
     async fn download(
@@ -182,13 +168,7 @@ impl Service {
         peer: Peer,
     ) -> Response<Body> {
         let mut line = DownloadLine::start(self.aliases.canonical(address), release, ClientInfo::of(headers));
-        let answer = match self.access.identify(headers, peer.network()).await {
-            Ok(identity) => {
-                line.identified(&identity);
-                self.locate(&identity, peer, &line.address, release).await
-            }
-            Err(denied) => responses::denied(denied),
-        };
+        let answer = self.locate(&mut line, release, headers, peer).await.unwrap_or_else(responses::denied);
         if answer.status().is_success() {
             self.metrics.downloaded(line.client.name);
             if self.module_metrics {
@@ -202,21 +182,22 @@ impl Service {
     /// The location of an archive, for an identity that may download the module.
     async fn locate(
         &self,
-        identity: &Arc<Identity>,
-        peer: Peer,
-        address: &Address,
+        line: &mut DownloadLine,
         release: &Release,
-    ) -> Response<Body> {
-        let find = |module: &Arc<ServedModule>| match module.version(release)? {
-            index::Asked::Served(version) => Some(Ok(self.location(address, version))),
-            index::Asked::Withdrawn(reason) => Some(Err(reason.to_owned())),
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Result<Response<Body>, Denied> {
+        let identity = self.access.identify(headers, peer.network()).await?;
+        line.user = loggable(&identity.user);
+        let address = &line.address;
+        let located = |module: &Arc<ServedModule>| {
+            Some(match module.version(release)? {
+                Ok(version) => responses::located(&self.location(address, version)),
+                Err(reason) => responses::withdrawn(reason),
+            })
         };
-        match self.find(identity, peer, address, find).await {
-            Ok(Some(Ok(location))) => responses::located(&location),
-            Ok(Some(Err(reason))) => responses::withdrawn(&reason),
-            Ok(None) => responses::version_not_found(),
-            Err(denied) => responses::denied(denied),
-        }
+        let found = self.find(&identity, peer, address, located).await?;
+        Ok(found.unwrap_or_else(responses::version_not_found))
     }
 
     /// What `find` finds at an address, if the identity may download the module there.

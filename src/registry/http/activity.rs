@@ -145,11 +145,6 @@ impl Activity {
         self.state.lock().ended
     }
 
-    /// Whether no request has begun yet.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.state.lock().phase == Phase::Fresh
-    }
-
     /// Since when the connection waits for its client, if no request is running.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         let state = self.state.lock();
@@ -191,8 +186,10 @@ impl Activity {
         self.evicted.load(Ordering::Acquire)
     }
 
+    /// Whether the connection has to end when no request is running. One that has just been opened may have its first request
+    /// under way.
     pub(super) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
+        self.closing.load(Ordering::Acquire) && self.state.lock().phase != Phase::Fresh
     }
 
     /// The task to wake for [`evict`](Self::evict) and [`close`](Self::close).

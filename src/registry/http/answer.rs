@@ -41,14 +41,11 @@ pub fn closing(mut answer: Response<Body>) -> Response<Body> {
     answer
 }
 
-/// Asks for a token (RFC 6750).
-pub fn bearer(mut answer: Response<Body>) -> Response<Body> {
-    set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
-    answer
-}
-
-/// An answer after which the client may try again, if a number of seconds is given.
-pub fn may_retry(answer: Response<Body>, seconds: Option<u32>) -> Response<Body> {
+/// Adds what the client can do next: after 401, send a token (RFC 6750); after a number of seconds, if there is one, try again.
+pub fn with_remedy(mut answer: Response<Body>, seconds: Option<u32>) -> Response<Body> {
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
+    }
     match seconds {
         Some(seconds) => retry_after(answer, seconds),
         None => answer,

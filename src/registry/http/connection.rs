@@ -71,8 +71,7 @@ async fn serve<H: Handler>(
     let mut shut_down = false;
     let ended = poll_fn(|cx| {
         watchdog.until(cx, |cx| {
-            // A client that has just connected may have its first request under way.
-            if activity.is_closing() && !activity.is_fresh() && !shut_down {
+            if activity.is_closing() && !shut_down {
                 Pin::new(&mut connection).graceful_shutdown();
                 shut_down = true;
             }

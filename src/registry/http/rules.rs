@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, Response, StatusCode, header};
 
 use super::answer::{Body, error};
 
-/// Refuses two `Authorization` headers, of which a proxy may have checked another one, and a body that is not expected: its
-/// bytes could be read as another request by a proxy.
+/// Refuses two `Authorization` headers, since a proxy may have checked the other one, and an unexpected body, since a proxy could
+/// read its bytes as another request.
 ///
 /// `most`: the largest body that is expected, in bytes.
 pub(super) fn check(head: &Parts, most: u64) -> Result<(), Box<Response<Body>>> {
@@ -36,11 +36,11 @@ pub(super) fn check(head: &Parts, most: u64) -> Result<(), Box<Response<Body>>> 
     }
 }
 
-fn refusal(
+pub(super) fn refusal<T>(
     status: StatusCode,
     phrase: &'static str,
     sentence: &'static str,
-) -> Result<(), Box<Response<Body>>> {
+) -> Result<T, Box<Response<Body>>> {
     Err(Box::new(error(status, phrase, sentence)))
 }
 

@@ -48,7 +48,7 @@ pub async fn serve<H: Handler>(
             accepted = listener.accept() => server.accepted(accepted).await,
         }
     }
-    // Clients of connections that the system has already accepted do not know that the listener is gone.
+    // The system has already accepted these connections, and their clients expect answers.
     while let Some(Ok((stream, from))) = listener.accept().now_or_never() {
         server.start(stream, from);
     }

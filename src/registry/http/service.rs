@@ -17,7 +17,7 @@ use super::activity::Activity;
 use super::answer::{Body, closing, error};
 use super::limits::{Limits, MinimumRate};
 use super::peer::{Peer, TrustedProxies};
-use super::rules;
+use super::rules::{check, refusal};
 use super::stop::Stop;
 
 /// Answers requests.
@@ -35,11 +35,9 @@ pub trait Handler: Send + Sync + 'static {
         0
     }
 
-    /// Called for a request that breaks a rule for all, which is answered without [`handle`](Self::handle).
-    fn refused(&self, _status: StatusCode) {}
-
-    /// Called after a panic in [`handle`](Self::handle), which is answered with 500.
-    fn panicked(&self) {}
+    /// Called for an answer that is not one of [`handle`](Self::handle): for a request that breaks a rule for all, or after a
+    /// panic.
+    fn unhandled(&self, _status: StatusCode) {}
 }
 
 /// What all connections share.
@@ -61,7 +59,7 @@ pub(super) async fn respond<H: Handler>(
     let mut answer = match checked(&shared, request).await {
         Ok(request) => handled(&shared, request, socket).await,
         Err(refused) => {
-            shared.handler.refused(refused.status());
+            shared.handler.unhandled(refused.status());
             closing(*refused)
         }
     };
@@ -78,9 +76,9 @@ async fn handled<H: Handler>(shared: &Shared<H>, request: Request<Bytes>, socket
     let peer = shared.proxies.peer(socket, request.headers());
     let answer = async { shared.handler.handle(request, peer).await };
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
-        shared.handler.panicked();
-        let sentence = "The registry has a defect; its log has the details.\n";
-        closing(error(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", sentence))
+        let (status, phrase) = (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+        shared.handler.unhandled(status);
+        closing(error(status, phrase, "The registry has a defect; its log has the details.\n"))
     })
 }
 
@@ -91,20 +89,20 @@ async fn checked<H: Handler>(
 ) -> Result<Request<Bytes>, Box<Response<Body>>> {
     let (head, body) = request.into_parts();
     let most = shared.handler.largest_body(&head);
-    rules::check(&head, most)?;
+    check(&head, most)?;
     if body.is_end_stream() {
         return Ok(Request::from_parts(head, Bytes::new()));
     }
     let read = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX)).collect();
     match tokio::time::timeout(shared.limits.headers, read).await {
         Ok(Ok(body)) => Ok(Request::from_parts(head, body.to_bytes())),
-        Ok(Err(_)) => {
-            let sentence = "The request's body ended too early.\n";
-            Err(Box::new(error(StatusCode::BAD_REQUEST, "Bad Request: incomplete body", sentence)))
-        }
+        Ok(Err(_)) => refusal(
+            StatusCode::BAD_REQUEST,
+            "Bad Request: incomplete body",
+            "The request's body ended too early.\n",
+        ),
         Err(_) => {
-            let sentence = "The request's body took too long.\n";
-            Err(Box::new(error(StatusCode::REQUEST_TIMEOUT, "Request Timeout", sentence)))
+            refusal(StatusCode::REQUEST_TIMEOUT, "Request Timeout", "The request's body took too long.\n")
         }
     }
 }

@@ -82,8 +82,8 @@ impl Tls {
         self.pair.load().not_after
     }
 
-    /// Reads the files at each interval, for as long as it is polled. A mounted Secret changes by a new link, of which file
-    /// notifications show nothing.
+    /// Reads the files at each interval, for as long as it is polled. A mounted Secret changes by a new symbolic link, which
+    /// file notifications do not report.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
         let mut reported = None;
         loop {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::entry::problem;
 use super::served::{ServedModule, ServedVersion, StoredVersion};
 use crate::api::object_name::version_object;
 use crate::api::state::{ModuleListing, VersionState};
@@ -18,16 +17,16 @@ use crate::registry::archive::Archive;
 use crate::storage::StorageRules;
 
 impl StoredVersion {
-    /// What can be served of a Version: it is controlled by a Module, has our finalizer and a stored archive at a permitted
-    /// location. Its name must be the one that the Module controller gives, which [`serve`] checks.
+    /// What can be served of a Version: it has our finalizer and a stored archive at a permitted location. Its controller must
+    /// be a Module, and its name the one that the Module controller gives: [`serve`] and the fold check that.
     pub(super) fn of(version: &VersionState, rules: &StorageRules) -> Option<Self> {
         let status = &version.status;
         let usable = version.type_.as_ref() == TYPE_MODULE
             && version.has_finalizer
             && !version.is_terminating()
             && status.synced;
-        let owner = version.module().filter(|_| usable)?.uid.as_str().into();
-        let release = Release::parse(&version.version).ok().filter(Release::fits_clients)?;
+        let release = Release::parse(&version.version).ok();
+        let release = release.filter(|release| usable && release.fits_clients())?;
         let location = status.storage.clone()?;
         let place = location.location();
         if !is_permitted(rules, version.namespace(), &place) {
@@ -36,8 +35,8 @@ impl StoredVersion {
         let sha256 = STANDARD.decode(status.checksum.as_deref()?).ok()?.try_into().ok()?;
         let size = u64::try_from(status.archive_size_bytes?).ok()?;
         let source = status.source.as_ref();
+        let not_ready = status.ready.as_ref().filter(|ready| !ready.is_true);
         Some(Self {
-            owner,
             release,
             recorded_format: format_of(&place.key)
                 .or_else(|| version.config.as_ref().map(|config| config.file_format)),
@@ -46,7 +45,7 @@ impl StoredVersion {
             tag: source.map(|source| source.ref_.clone()).filter(|tag| !tag.is_empty()),
             commit: source.and_then(|source| source.commit.clone()),
             published: version.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            problem: problem(version),
+            problem: not_ready.map(|ready| Arc::clone(&ready.reason)),
         })
     }
 }
@@ -59,7 +58,7 @@ fn is_permitted(rules: &StorageRules, namespace: &str, place: &ObjectLocation) -
         && rules.check(namespace, place).is_ok()
 }
 
-/// The format that a key's extension says.
+/// The format of a key, by its extension.
 fn format_of(key: &str) -> Option<ArchiveFormat> {
     let (stem, extension) = key.rsplit_once('.')?;
     match extension.to_ascii_lowercase().as_str() {

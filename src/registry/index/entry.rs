@@ -53,7 +53,7 @@ pub enum WhyMissing {
     NotReady {
         /// The reason of the condition.
         reason: Arc<str>,
-        /// The beginning of its message, for those who may read the Module: that one repeats it.
+        /// The beginning of its message, for those who may read the Module, which repeats it.
         message: Arc<str>,
     },
     /// It is stored, but its Module is not served, or it is not of a form or at a location that this registry serves.
@@ -61,7 +61,7 @@ pub enum WhyMissing {
 }
 
 impl WhyMissing {
-    fn of(version: &VersionState) -> Self {
+    pub(super) fn of(version: &VersionState) -> Self {
         match &version.status.ready {
             None => Self::Publishing,
             Some(ready) if ready.is_true => Self::NotServed,
@@ -71,32 +71,6 @@ impl WhyMissing {
             },
         }
     }
-}
-
-/// A Version that its Module owns and that cannot be served.
-#[derive(Clone, Debug)]
-pub struct Unstored {
-    /// UID of its controlling Module.
-    pub owner: Box<str>,
-    /// The version.
-    pub release: Release,
-    /// Why.
-    pub why: WhyMissing,
-}
-
-impl Unstored {
-    /// What is kept of such a Version.
-    pub fn of(version: &VersionState) -> Option<Self> {
-        let owner = version.module()?.uid.as_str().into();
-        let release = Release::parse(&version.version).ok()?;
-        Some(Self { owner, release, why: WhyMissing::of(version) })
-    }
-}
-
-/// The reason of a Version's `Ready` that is not True.
-pub fn problem(version: &VersionState) -> Option<Arc<str>> {
-    let ready = version.status.ready.as_ref().filter(|ready| !ready.is_true)?;
-    Some(Arc::clone(&ready.reason))
 }
 
 impl Entry {

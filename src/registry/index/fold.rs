@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::assemble::serve;
-use super::entry::{Entry, Unstored, WhyMissing, entry};
-use super::served::{ServedModule, StoredVersion};
+use super::entry::{Entry, WhyMissing, entry};
+use super::served::StoredVersion;
 use super::states::{NotServed, States, state};
 use crate::api::state::{ModuleListing, VersionState};
+use crate::domain::Release;
 use crate::registry::aliases::Aliases;
 use crate::storage::StorageRules;
 
@@ -30,39 +31,31 @@ pub enum Change<K> {
 /// Why a stored version of a Module that is not served is missing.
 static STORED: WhyMissing = WhyMissing::NotServed;
 
-impl<K> Change<K> {
-    fn map<C>(self, keep: impl Fn(K) -> C) -> Change<C> {
-        match self {
-            Self::Applied(object) => Change::Applied(keep(object)),
-            Self::Deleted(object) => Change::Deleted(keep(object)),
-            Self::Listed(scope, objects) => Change::Listed(scope, objects.into_iter().map(keep).collect()),
-        }
-    }
-}
-
 /// What is kept of a Version: a list of 10,000 needs less than half of what their whole states would.
 #[derive(Debug)]
 pub(super) struct KeptVersion {
     at: Key,
-    content: Content,
+    /// UID of the Module that controls it, and its content.
+    owned: Option<(Box<str>, Content)>,
 }
 
 #[derive(Debug)]
 enum Content {
     Stored(Arc<StoredVersion>),
-    Unstored(Unstored),
-    /// No Module controls it.
-    Nothing,
+    /// The version, and why it cannot be served. In a box, since most Versions are stored.
+    Unstored(Box<(Release, WhyMissing)>),
 }
 
 impl KeptVersion {
     /// What is kept of a Version, if archives may be read at locations that `rules` permit.
     pub(super) fn of(version: &VersionState, rules: &StorageRules) -> Self {
-        let content = match StoredVersion::of(version, rules) {
-            Some(stored) => Content::Stored(Arc::new(stored)),
-            None => Unstored::of(version).map_or(Content::Nothing, Content::Unstored),
-        };
-        Self { at: key(version.namespace(), version.name()), content }
+        let owner = version.module().map(|module| Box::from(module.uid.as_str()));
+        let stored = StoredVersion::of(version, rules).map(|stored| Content::Stored(Arc::new(stored)));
+        let content = stored.or_else(|| {
+            let release = Release::parse(&version.version).ok()?;
+            Some(Content::Unstored(Box::new((release, WhyMissing::of(version)))))
+        });
+        Self { at: key(version.namespace(), version.name()), owned: owner.zip(content) }
     }
 }
 
@@ -75,9 +68,7 @@ pub struct Fold {
     /// The namespace and name of the Module with a UID.
     uids: HashMap<Box<str>, Key>,
     /// By UID of the Module, then by namespace and name of the Version.
-    versions: HashMap<Box<str>, BTreeMap<Key, Arc<StoredVersion>>>,
-    /// Those that cannot be served, in the same way.
-    unstored: HashMap<Box<str>, BTreeMap<Key, Unstored>>,
+    versions: HashMap<Box<str>, BTreeMap<Key, Content>>,
     /// The owner of each Version that is kept.
     owners: HashMap<Key, Box<str>>,
     /// UIDs of Modules to serve again.
@@ -85,7 +76,7 @@ pub struct Fold {
     states: States,
 }
 
-/// What a Module is now.
+/// The current state of a Module.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// Its UID.
@@ -101,7 +92,7 @@ impl Fold {
         Self { rules, aliases, ..Self::default() }
     }
 
-    /// Takes in a change of a Module.
+    /// Applies a change of a Module.
     pub fn module(&mut self, change: Change<ModuleListing>) {
         match change {
             Change::Applied(module) => self.put_module(module),
@@ -109,10 +100,8 @@ impl Fold {
             Change::Listed(scope, modules) => {
                 let listed: HashSet<Key> =
                     modules.iter().map(|module| key(module.namespace(), module.name())).collect();
-                let gone = |key: &&Key| in_scope(scope.as_deref(), key) && !listed.contains(*key);
-                let gone: Vec<Key> = self.modules.keys().filter(gone).cloned().collect();
-                for key in &gone {
-                    self.drop_module(key);
+                for key in gone(self.modules.keys(), scope.as_deref(), |key| listed.contains(key)) {
+                    self.drop_module(&key);
                 }
                 for module in modules {
                     self.put_module(module);
@@ -121,23 +110,15 @@ impl Fold {
         }
     }
 
-    /// Takes in a change of a Version.
-    pub fn version(&mut self, change: Change<VersionState>) {
-        let kept = change.map(|version| KeptVersion::of(&version, &self.rules));
-        self.kept_version(kept);
-    }
-
-    /// The same with what is kept of it.
+    /// Applies a change of a Version.
     pub(super) fn kept_version(&mut self, change: Change<KeptVersion>) {
         match change {
             Change::Applied(version) => self.put_version(version),
             Change::Deleted(version) => self.drop_version(&version.at),
             Change::Listed(scope, versions) => {
                 let listed: HashSet<&Key> = versions.iter().map(|version| &version.at).collect();
-                let gone = |key: &&Key| in_scope(scope.as_deref(), key) && !listed.contains(*key);
-                let gone: Vec<Key> = self.owners.keys().filter(gone).cloned().collect();
-                for key in &gone {
-                    self.drop_version(key);
+                for key in gone(self.owners.keys(), scope.as_deref(), |key| listed.contains(key)) {
+                    self.drop_version(&key);
                 }
                 for version in versions {
                     self.put_version(version);
@@ -176,22 +157,23 @@ impl Fold {
     fn entry(&self, uid: &str) -> Option<Entry> {
         let module = self.modules.get(self.uids.get(uid)?)?;
         let not_served = self.not_served(module);
-        let served = if not_served.is_some() { None } else { self.served(uid, module) };
-        // A Version of another namespace cannot be owned, whatever its owner reference says.
-        let is_own = |namespace: &str| namespace == module.namespace();
-        let unstored = self.unstored.get(uid).into_iter().flatten();
-        let unstored = unstored.filter(|((namespace, _), _)| is_own(namespace));
-        let unstored = unstored.map(|(_, version)| (&version.release, &version.why));
-        let stored = self.versions.get(uid).filter(|_| not_served.is_some()).into_iter().flatten();
-        let stored = stored.filter(|((namespace, _), _)| is_own(namespace));
-        let stored = stored.map(|(_, version)| (&version.release, &STORED));
-        Some(entry(module, not_served, served.map(Arc::new), unstored.chain(stored)))
-    }
-
-    fn served(&self, uid: &str, module: &ModuleListing) -> Option<ServedModule> {
         let versions = self.versions.get(uid).into_iter().flatten();
+        // A Version of another namespace cannot be owned, whatever its owner reference says.
         let own = versions.filter(|((namespace, _), _)| **namespace == *module.namespace());
-        serve(module, own.map(|((_, name), version)| (&**name, version)))
+        let (mut stored, mut missing) = (Vec::new(), Vec::new());
+        for ((_, name), version) in own {
+            match version {
+                Content::Stored(version) => stored.push((&**name, version)),
+                Content::Unstored(version) => missing.push((&version.0, &version.1)),
+            }
+        }
+        let served = if not_served.is_none() {
+            serve(module, stored.into_iter())
+        } else {
+            missing.extend(stored.into_iter().map(|(_, version)| (&version.release, &STORED)));
+            None
+        };
+        Some(entry(module, not_served, served.map(Arc::new), missing.into_iter()))
     }
 
     fn put_module(&mut self, module: ModuleListing) {
@@ -211,39 +193,23 @@ impl Fold {
         }
     }
 
-    fn put_version(&mut self, KeptVersion { at, content }: KeptVersion) {
+    fn put_version(&mut self, KeptVersion { at, owned }: KeptVersion) {
         self.drop_version(&at);
-        let owner = match content {
-            Content::Stored(stored) => {
-                let owner = stored.owner.clone();
-                self.versions.entry(owner.clone()).or_default().insert(at.clone(), stored);
-                owner
-            }
-            Content::Unstored(unstored) => {
-                let owner = unstored.owner.clone();
-                self.unstored.entry(owner.clone()).or_default().insert(at.clone(), unstored);
-                owner
-            }
-            Content::Nothing => return,
-        };
+        let Some((owner, content)) = owned else { return };
+        self.versions.entry(owner.clone()).or_default().insert(at.clone(), content);
         self.dirty.insert(owner.clone());
         self.owners.insert(at, owner);
     }
 
     fn drop_version(&mut self, at: &Key) {
         let Some(owner) = self.owners.remove(at) else { return };
-        remove(&mut self.versions, &owner, at);
-        remove(&mut self.unstored, &owner, at);
-        self.dirty.insert(owner);
-    }
-}
-
-fn remove<T>(all: &mut HashMap<Box<str>, BTreeMap<Key, T>>, owner: &str, at: &Key) {
-    if let Some(versions) = all.get_mut(owner) {
-        versions.remove(at);
-        if versions.is_empty() {
-            all.remove(owner);
+        if let Some(versions) = self.versions.get_mut(&owner) {
+            versions.remove(at);
+            if versions.is_empty() {
+                self.versions.remove(&owner);
+            }
         }
+        self.dirty.insert(owner);
     }
 }
 
@@ -251,6 +217,12 @@ fn key(namespace: &str, name: &str) -> Key {
     (namespace.into(), name.into())
 }
 
-fn in_scope(scope: Option<&str>, (namespace, _): &Key) -> bool {
-    scope.is_none_or(|scope| scope == &**namespace)
+/// The known objects of a scope that are not in its list.
+fn gone<'a>(
+    known: impl Iterator<Item = &'a Key>,
+    scope: Option<&str>,
+    is_listed: impl Fn(&Key) -> bool,
+) -> Vec<Key> {
+    let in_scope = |key: &&Key| scope.is_none_or(|scope| scope == &*key.0);
+    known.filter(in_scope).filter(|&key| !is_listed(key)).cloned().collect()
 }

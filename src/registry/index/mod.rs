@@ -11,17 +11,17 @@ pub mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch as signal};
 
-use crate::controller::bulkhead::{Bulkhead, tenant};
-use crate::domain::Address;
+use crate::controller::bulkhead::Bulkhead;
+use crate::domain::{Address, hash_of};
 
 pub use entry::{Entry, Missing, WhyMissing};
 pub use fold::{Change, Fold, Update};
-pub use served::{Asked, ServedModule, ServedVersion};
+pub use served::{ServedModule, ServedVersion};
 pub use states::{NotServed, States};
 
 /// How long a request waits for a module or version that this replica has not seen yet: another replica may have listed it.
@@ -71,9 +71,8 @@ impl Default for Index {
 impl Index {
     /// The module at an address, whose namespace is canonical.
     pub fn get(&self, address: &Address) -> Option<Arc<ServedModule>> {
-        let modules = self.modules.read().unwrap_or_else(PoisonError::into_inner);
-        match modules.by_address.get(address).map(Vec::as_slice) {
-            Some([(_, module)]) => Some(Arc::clone(module)),
+        match self.read().by_address.get(address)?.as_slice() {
+            [(_, module)] => Some(Arc::clone(module)),
             _ => None,
         }
     }
@@ -90,10 +89,10 @@ impl Index {
 
     /// What `look` finds, now or after an update within two seconds, for a request without an identity. Few of one client wait.
     pub async fn find_unidentified<T>(&self, peer: IpAddr, look: impl Fn() -> Option<T>) -> Option<T> {
-        self.wait_for(look, || self.unidentified.try_acquire(tenant(peer))).await
+        self.wait_for(look, || self.unidentified.try_acquire(hash_of(peer))).await
     }
 
-    /// `begin` permits the wait, and what it returns is held as long.
+    /// `begin` permits the wait, and its permit is held until the wait ends.
     async fn wait_for<T, W>(
         &self,
         look: impl Fn() -> Option<T>,
@@ -118,13 +117,12 @@ impl Index {
 
     /// Every Module, sorted by namespace and name.
     pub fn entries(&self) -> Vec<Arc<Entry>> {
-        let modules = self.modules.read().unwrap_or_else(PoisonError::into_inner);
-        modules.entries.values().map(Arc::clone).collect()
+        self.read().entries.values().map(Arc::clone).collect()
     }
 
     /// The Module that claims an address, served or not: the one that is served there, if there is one.
     pub fn claimant(&self, address: &Address) -> Option<Arc<Entry>> {
-        let modules = self.modules.read().unwrap_or_else(PoisonError::into_inner);
+        let modules = self.read();
         let first = (Box::from(address.namespace.as_str()), Box::from(""));
         let of_namespace = modules.entries.range(first..);
         let of_namespace = of_namespace.take_while(|((namespace, _), _)| **namespace == *address.namespace);
@@ -134,15 +132,19 @@ impl Index {
 
     /// The number of Modules in each state.
     pub fn states(&self) -> BTreeMap<&'static str, i64> {
-        self.modules.read().unwrap_or_else(PoisonError::into_inner).states.counts.clone()
+        self.read().states.counts.clone()
     }
 
     /// A namespace with Modules whose name is an alias: no address leads to them.
     pub fn shadowed(&self) -> Option<String> {
-        self.modules.read().unwrap_or_else(PoisonError::into_inner).states.shadowed.clone()
+        self.read().states.shadowed.clone()
     }
 
-    /// Applies updates, all at once for those who read.
+    fn read(&self) -> RwLockReadGuard<'_, Modules> {
+        self.modules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies updates. Readers see either all of them or none.
     pub fn apply(&self, updates: Vec<Update>, states: States) {
         {
             let mut modules = self.modules.write().unwrap_or_else(PoisonError::into_inner);

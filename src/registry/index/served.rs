@@ -40,13 +40,11 @@ pub struct ServedVersion {
 /// What the registry keeps of a Version that its Module owns and whose archive is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredVersion {
-    /// UID of its controlling Module.
-    pub(super) owner: Box<str>,
     /// The version, as it is spelled in answers.
     pub release: Release,
     /// The archive.
     pub archive: Archive,
-    /// The format that its location or its configuration says.
+    /// The format, from its location or else from its configuration.
     pub(super) recorded_format: Option<ArchiveFormat>,
     /// The repository, without `.git`.
     pub source: Option<Arc<str>>,
@@ -68,15 +66,6 @@ impl Deref for ServedVersion {
     }
 }
 
-/// A version that was asked for.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Asked<'a> {
-    /// It is served.
-    Served(&'a ServedVersion),
-    /// It is withdrawn, for this reason.
-    Withdrawn(&'a str),
-}
-
 impl ServedModule {
     /// A version with an archive, withdrawn or not.
     pub fn stored(&self, release: &Release) -> Option<&ServedVersion> {
@@ -85,15 +74,12 @@ impl ServedModule {
     }
 
     /// A version of the list, or why it is withdrawn.
-    pub fn version(&self, release: &Release) -> Option<Asked<'_>> {
-        match self.stored(release) {
-            Some(ServedVersion { withdrawn: Some(reason), .. }) => Some(Asked::Withdrawn(reason)),
-            Some(version) => Some(Asked::Served(version)),
-            None => {
-                let found = self.withdrawn.iter().find(|(withdrawn, _)| withdrawn == release)?;
-                Some(Asked::Withdrawn(&found.1))
-            }
+    pub fn version(&self, release: &Release) -> Option<Result<&ServedVersion, &str>> {
+        if let Some(version) = self.stored(release) {
+            return Some(version.withdrawn.as_deref().map_or(Ok(version), Err));
         }
+        let (_, reason) = self.withdrawn.iter().find(|(withdrawn, _)| withdrawn == release)?;
+        Some(Err(reason))
     }
 
     /// The versions that are listed.

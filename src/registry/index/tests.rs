@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::fold::KeptVersion;
 use super::*;
 use crate::api::FINALIZER;
 use crate::api::object_name::version_object;
@@ -15,6 +16,21 @@ use crate::api::state::{ModuleListing, VersionState};
 use crate::domain::Release;
 use crate::registry::aliases::Aliases;
 use crate::storage::StorageRules;
+
+impl Fold {
+    /// Takes in a change of a Version, as the watch does.
+    pub(crate) fn version(&mut self, change: Change<VersionState>) {
+        let rules = self.rules();
+        let keep = |version: VersionState| KeptVersion::of(&version, &rules);
+        self.kept_version(match change {
+            Change::Applied(version) => Change::Applied(keep(version)),
+            Change::Deleted(version) => Change::Deleted(keep(version)),
+            Change::Listed(scope, versions) => {
+                Change::Listed(scope, versions.into_iter().map(keep).collect())
+            }
+        });
+    }
+}
 
 fn rules() -> StorageRules {
     StorageRules::new(vec!["platform=modules".parse().unwrap()], Vec::new(), None)
@@ -197,8 +213,8 @@ fn withdrawn_versions_are_kept_but_not_listed() {
     assert_eq!(listed(&index), ["1.2.0", "1.0.0"]);
     let module = index.get(&"platform/eks/aws".parse().unwrap()).unwrap();
     let asked = |text: &str| match module.version(&Release::parse(text).unwrap()) {
-        Some(Asked::Served(version)) => version.deprecated.as_deref().unwrap_or("served").to_owned(),
-        Some(Asked::Withdrawn(reason)) => format!("withdrawn: {reason}"),
+        Some(Ok(version)) => version.deprecated.as_deref().unwrap_or("served").to_owned(),
+        Some(Err(reason)) => format!("withdrawn: {reason}"),
         None => "unknown".to_owned(),
     };
     assert_eq!(
@@ -433,7 +449,7 @@ proptest! {
 fn waits_without_an_identity_have_a_limit_in_all_and_one_for_each_client() {
     let waits = Index::default().unidentified;
     let begin =
-        |number: usize| waits.try_acquire(tenant(IpAddr::from([192, 0, 2, u8::try_from(number).unwrap()])));
+        |number: usize| waits.try_acquire(hash_of(IpAddr::from([192, 0, 2, u8::try_from(number).unwrap()])));
     let mut held: Vec<_> = (0..PER_PEER).map(|_| begin(0).unwrap()).collect();
     assert!(begin(0).is_none());
     held.pop();

@@ -89,10 +89,6 @@ impl Health {
         current.map(|failing| now.saturating_duration_since(failing.since)).max().unwrap_or_default()
     }
 
-    fn expect(&self, lists: impl Iterator<Item = List>) {
-        self.to_list.lock().extend(lists);
-    }
-
     fn failed(&self, watch: &str, now: Instant) {
         let mut all = self.failing.lock();
         let failing = all.entry(watch.to_owned()).or_insert(Failing { since: now, last: now });
@@ -100,10 +96,6 @@ impl Health {
             failing.since = now;
         }
         failing.last = now;
-    }
-
-    fn recovered(&self, watch: &str) {
-        self.failing.lock().remove(watch);
     }
 
     fn list_seen(&self, kind: &'static str, scope: Option<Box<str>>) {
@@ -130,7 +122,7 @@ pub fn start(
         scopes.push(None);
     }
     let lists = scopes.iter().flat_map(|scope| [(MODULES, *scope), (VERSIONS, *scope)]);
-    health.expect(lists.map(|(kind, scope)| (kind, scope.map(Into::into))));
+    health.to_list.lock().extend(lists.map(|(kind, scope)| (kind, scope.map(Box::<str>::from))));
     let (sender, seen) = mpsc::unbounded();
     for scope in scopes {
         let of_scope = |kind: &str| format!("the watch of {kind} in {}", scope.unwrap_or("all namespaces"));
@@ -139,23 +131,12 @@ pub fn start(
             part: liveness.part(&of_scope(kind)),
             name: of_scope(kind),
             health: Arc::clone(&health),
+            sender: sender.clone(),
         };
-        let modules = sender.clone();
-        tasks.spawn(watch(MODULES).run(
-            client.clone(),
-            MODULES_PER_PAGE,
-            |module| module,
-            move |change| {
-                // An error means that the process ends.
-                let _ = modules.unbounded_send(Seen::Module(change));
-            },
-        ));
-        let versions = sender.clone();
+        tasks.spawn(watch(MODULES).run(client.clone(), MODULES_PER_PAGE, |module| module, Seen::Module));
         let rules = fold.rules();
         let keep = move |version: VersionState| KeptVersion::of(&version, &rules);
-        tasks.spawn(watch(VERSIONS).run(client.clone(), VERSIONS_PER_PAGE, keep, move |change| {
-            let _ = versions.unbounded_send(Seen::Version(change));
-        }));
+        tasks.spawn(watch(VERSIONS).run(client.clone(), VERSIONS_PER_PAGE, keep, Seen::Version));
     }
     tasks.spawn(run_fold(fold, seen, Arc::clone(&index), Arc::clone(&health)));
     (index, health)
@@ -201,6 +182,7 @@ struct Watch {
     part: Part,
     name: String,
     health: Arc<Health>,
+    sender: mpsc::UnboundedSender<Seen>,
 }
 
 impl Watch {
@@ -209,7 +191,7 @@ impl Watch {
         client: Client,
         page_size: u32,
         keep: impl Fn(K) -> C,
-        send: impl Fn(Change<C>),
+        seen: fn(Change<C>) -> Seen,
     ) -> &'static str
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug,
@@ -222,9 +204,12 @@ impl Watch {
         let config = watcher::Config::default().page_size(page_size);
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
         let mut listing = Vec::new();
+        let sender = self.sender;
+        // An error means that the process ends.
+        let send = move |change| drop(sender.unbounded_send(seen(change)));
         while let Some(event) = self.part.next_of(&mut events).await {
             if event.is_ok() {
-                self.health.recovered(&self.name);
+                self.health.failing.lock().remove(&self.name);
             }
             match event {
                 Ok(Event::Apply(object)) => send(Change::Applied(keep(object))),

@@ -1,11 +1,11 @@
-//! Answers that several pages give, and what a request says of its host.
+//! Answers that several pages give, and the host of a request.
 
 use axum::http::{HeaderMap, Response, StatusCode, header};
 
 use super::shell::{Viewer, message};
 use crate::registry::auth::Denied;
 use crate::registry::http::Body;
-use crate::registry::http::answer::{answer, bearer, may_retry, set};
+use crate::registry::http::answer::{answer, set, with_remedy};
 
 pub(super) const NO_DOCS: &str = "documentation not available";
 
@@ -37,8 +37,7 @@ pub(super) fn refused(denied: Denied, viewer: &Viewer) -> Response<Body> {
         Denied::TooMany { .. } | Denied::Unavailable { .. } => (why, "Not now", why),
     };
     let page = message(viewer, denied.status(), phrase, title, sentence);
-    let page = if matches!(denied, Denied::Unauthenticated(_)) { bearer(page) } else { page };
-    may_retry(page, denied.retry_after())
+    with_remedy(page, denied.retry_after())
 }
 
 pub(super) fn json(body: Vec<u8>) -> Response<Body> {
@@ -50,7 +49,7 @@ pub(super) fn json(body: Vec<u8>) -> Response<Body> {
     answer
 }
 
-/// What stands in a snippet for a host that is not known. Without any, an address would be one of the public registry.
+/// The placeholder in a snippet for a host that is not known. An address without a host belongs to the public registry.
 pub(super) const NO_HOST: &str = "HOST";
 
 /// `Host`, if that is a host that an address may begin with: the clients take only one with a dot. It is shown to the one who

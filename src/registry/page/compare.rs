@@ -1,6 +1,6 @@
 //! What changed between two versions, as a page and as JSON.
 
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use maud::{Markup, html};
 use serde::Serialize;
 
@@ -14,8 +14,8 @@ use crate::domain::text::plural;
 use crate::domain::{Address, Release};
 use crate::registry::auth::Denied;
 use crate::registry::docs::{self, Change, Comparison, ModuleChanges, NoDocs, Presence};
+use crate::registry::http::Body;
 use crate::registry::http::answer::error;
-use crate::registry::http::{Body, Peer};
 use crate::registry::index::ServedVersion;
 use crate::registry::responses;
 
@@ -55,20 +55,17 @@ impl Pages {
         &self,
         address: Address,
         versions: &[Release; 2],
-        headers: &HeaderMap,
-        peer: Peer,
-    ) -> Response<Body> {
+        seer: &Seer,
+    ) -> Result<Response<Body>, Denied> {
         let address = self.aliases.canonical(address);
-        let compared = async { self.compared(&address, versions, &self.client(headers, peer).await?).await };
-        match compared.await {
-            Ok(Ok(([from, to], comparison))) => json(to_json(&address, [&from, &to], &comparison)),
-            Ok(Err(NotCompared::UnknownModule)) => responses::module_not_found(),
-            Ok(Err(NotCompared::UnknownVersion)) => responses::version_not_found(),
-            Ok(Err(NotCompared::Docs(why))) => {
+        Ok(match self.compared(&address, versions, seer).await? {
+            Ok(([from, to], comparison)) => json(to_json(&address, [&from, &to], &comparison)),
+            Err(NotCompared::UnknownModule) => responses::module_not_found(),
+            Err(NotCompared::UnknownVersion) => responses::version_not_found(),
+            Err(NotCompared::Docs(why)) => {
                 error(StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, format!("{why}\n"))
             }
-            Err(denied) => responses::denied(denied),
-        }
+        })
     }
 
     /// What changed between two versions, and how these are spelled.
@@ -143,23 +140,19 @@ fn changes(module: &ModuleChanges) -> Markup {
 }
 
 fn line(change: &Change) -> Markup {
-    let what = match change.what {
-        "added" | "removed" => change.what.to_owned(),
-        what => format!("{what} changed"),
-    };
     let is_change = !matches!(change.what, "added" | "removed");
     html! {
         p {
-            span.subject { (change.subject) } " " @if !change.name.is_empty() { code { (change.name) } " " } (what)
+            span.subject { (change.subject) } " " @if !change.name.is_empty() { code { (change.name) } " " }
+            (change.what) @if is_change { " changed" }
             @if change.is_breaking { " " span.state.bad { "needs attention" } }
         }
         @if is_change || change.before.is_some() || change.after.is_some() {
             dl.code {
-                @if is_change || change.before.is_some() {
-                    dt { "Before" } dd { (code(change.before.as_deref().unwrap_or("none"))) }
-                }
-                @if is_change || change.after.is_some() {
-                    dt { "After" } dd { (code(change.after.as_deref().unwrap_or("none"))) }
+                @for (title, value) in [("Before", &change.before), ("After", &change.after)] {
+                    @if is_change || value.is_some() {
+                        dt { (title) } dd { (code(value.as_deref().unwrap_or("none"))) }
+                    }
                 }
             }
         }

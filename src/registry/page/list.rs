@@ -2,81 +2,69 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use maud::{Markup, html};
 use serde::Serialize;
 
 use super::answers::json;
 use super::pages::Pages;
-use super::path::{Filter, Query};
+use super::path::Query;
 use super::seer::Seer;
 use super::shell::Page;
 use super::shown::date;
-use super::visible::{readable, visible};
+use super::visible::visible;
 use crate::controller::failure::Reason;
 use crate::domain::text::plural;
 use crate::registry::aliases::Aliases;
-use crate::registry::auth::Denied;
-use crate::registry::http::{Body, Peer};
+use crate::registry::auth::{Denied, Right};
+use crate::registry::http::Body;
 use crate::registry::index::{Entry, NotServed, ServedModule};
-use crate::registry::responses;
 
 /// Modules on a page.
 const PER_PAGE: usize = 50;
-/// Modules in a JSON answer, unless the query says a number up to [`MOST`].
+/// Modules in a JSON answer, unless the query sets a number up to [`MOST`].
 const PER_ANSWER: usize = 15;
 const MOST: usize = 100;
 
 impl Pages {
     /// The page with the list.
     pub(super) async fn list(&self, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
-        let entries = self.entries(&Filter::default(), query, seer).await?;
+        let entries = self.entries(query, seer).await?;
         let shown = entries.iter().skip(query.offset).take(PER_PAGE);
         let refused: Vec<Arc<Entry>> = shown.filter(|entry| entry.message.is_some()).cloned().collect();
-        let readable = readable(&self.access, seer, refused).await;
+        // If a review has no answer, the message is not shown.
+        let readable = visible(&self.access, seer, Right::Read, refused).await.unwrap_or_default();
         let main = page(&entries, &readable, query);
         let page = Page { title: "Modules", words: &query.words, viewer: &seer.viewer, main };
         Ok(page.answer(StatusCode::OK, "OK"))
     }
 
     /// The list as JSON.
-    pub(super) async fn list_json(
-        &self,
-        filter: &Filter,
-        query: &Query,
-        headers: &HeaderMap,
-        peer: Peer,
-    ) -> Response<Body> {
-        let entries = async { self.entries(filter, query, &self.client(headers, peer).await?).await };
-        match entries.await {
-            Ok(entries) => json(to_json(&entries, query)),
-            Err(denied) => responses::denied(denied),
-        }
+    pub(super) async fn list_json(&self, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
+        Ok(json(to_json(&self.entries(query, seer).await?, query)))
     }
 
-    async fn entries(&self, filter: &Filter, query: &Query, seer: &Seer) -> Result<Vec<Arc<Entry>>, Denied> {
-        let canonical = |namespace: &String| self.aliases.canonical_namespace(namespace).to_owned();
-        let namespace = filter.namespace.as_ref().or(query.namespace.as_ref()).map(canonical);
-        let filter = Filter { namespace, ..filter.clone() };
+    async fn entries(&self, query: &Query, seer: &Seer) -> Result<Vec<Arc<Entry>>, Denied> {
         // What does not match is not reviewed.
-        let selected = selected(self.index.entries(), &filter, query, &self.aliases);
-        visible(&self.access, seer, selected).await
+        let selected = selected(self.index.entries(), query, &self.aliases);
+        visible(&self.access, seer, Right::Download, selected).await
     }
 }
 
 /// The entries that a list shows. Words match the aliases of a namespace too.
-fn selected(entries: Vec<Arc<Entry>>, filter: &Filter, query: &Query, aliases: &Aliases) -> Vec<Arc<Entry>> {
+fn selected(entries: Vec<Arc<Entry>>, query: &Query, aliases: &Aliases) -> Vec<Arc<Entry>> {
+    let namespace = query.namespace.as_deref().map(|namespace| aliases.canonical_namespace(namespace));
     let is_selected = |entry: &Arc<Entry>| {
         let (name, system) = name_and_system(entry);
-        filter.namespace.as_deref().is_none_or(|namespace| namespace == &*entry.namespace)
-            && filter.name.as_deref().is_none_or(|wanted| wanted == name)
+        namespace.is_none_or(|namespace| namespace == &*entry.namespace)
+            && query.name.as_deref().is_none_or(|wanted| wanted == name)
             && query.provider.as_deref().is_none_or(|provider| provider == system)
             && query.matches(&text(entry, aliases))
     };
     entries.into_iter().filter(is_selected).collect()
 }
 
-/// What words are looked for in: the addresses and the description.
+/// The text that is searched: the addresses and the description.
 fn text(entry: &Entry, aliases: &Aliases) -> String {
     let (name, system) = name_and_system(entry);
     let namespaces = std::iter::once(&*entry.namespace).chain(aliases.of(&entry.namespace));
@@ -213,7 +201,7 @@ struct Item<'a> {
     verified: bool,
 }
 
-/// The list as JSON, in the form of the public registry. What is not served is not in it.
+/// The list as JSON, in the form of the public registry. Modules that are not served are left out.
 fn to_json(entries: &[Arc<Entry>], query: &Query) -> Vec<u8> {
     let served = entries.iter().filter_map(|entry| item(entry, entry.served.as_ref()?));
     let limit = query.limit.filter(|limit| *limit > 0).unwrap_or(PER_ANSWER).min(MOST);

@@ -80,9 +80,9 @@ impl Pages {
         match page {
             PagePath::Style => style(),
             PagePath::Login(back) => self.login(&back, headers, peer).await,
-            PagePath::ListJson(filter, query) => self.list_json(&filter, &query, headers, peer).await,
-            PagePath::CompareJson(address, versions) => {
-                self.compare_json(address, &versions, headers, peer).await
+            PagePath::ListJson(_) | PagePath::CompareJson(..) => {
+                let answer = async { self.shown(page, headers, &self.client(headers, peer).await?).await };
+                answer.await.unwrap_or_else(responses::denied)
             }
             _ => {
                 let path = requested(uri);
@@ -96,7 +96,7 @@ impl Pages {
         }
     }
 
-    /// A page, for an identity that is known.
+    /// A page or JSON, for an identity that is known.
     async fn shown(
         &self,
         page: PagePath,
@@ -109,10 +109,10 @@ impl Pages {
             }
             PagePath::Versions(address, query) => self.versions(address, &query, seer).await,
             PagePath::Compare(address, versions) => self.compare(address, &versions, seer).await,
+            PagePath::CompareJson(address, versions) => self.compare_json(address, &versions, seer).await,
             PagePath::List(query) => self.list(&query, seer).await,
-            PagePath::Style | PagePath::Login(_) | PagePath::ListJson(..) | PagePath::CompareJson(..) => {
-                Ok(responses::no_such_path())
-            }
+            PagePath::ListJson(query) => self.list_json(&query, seer).await,
+            PagePath::Style | PagePath::Login(_) => Ok(responses::no_such_path()),
         }
     }
 
@@ -130,7 +130,7 @@ impl Pages {
         Ok(Some(entry))
     }
 
-    /// Whether the page of a Module shows messages of conditions. Where that is not known, it shows reasons only.
+    /// Whether the page of a Module shows messages of conditions. If that is not known, it shows reasons only.
     async fn reads(&self, entry: &Entry, seer: &Seer) -> bool {
         if !entry.has_messages() {
             return false;
@@ -156,7 +156,7 @@ impl Pages {
         let Some((module, version)) =
             served.and_then(|module| Some((module, module.stored_or_latest(release)?)))
         else {
-            // Nothing is stored: the page says why.
+            // Nothing is stored: the page shows why.
             return Ok(match release {
                 Some(_) => not_found(&seer.viewer, NO_VERSION),
                 None => self.versions_page(&entry, &address, &Query::default(), seer).await,

@@ -15,7 +15,7 @@ use crate::registry::index::{Entry, ServedModule, ServedVersion};
 /// Versions in the switch of the page.
 const SWITCH: usize = 30;
 
-/// What the page is about.
+/// The contents of the page.
 pub(super) struct View<'a> {
     pub entry: &'a Entry,
     pub module: &'a ServedModule,
@@ -36,7 +36,7 @@ impl View<'_> {
         html! {
             (breadcrumbs(address, self.folder))
             div.title {
-                h1 { (title(address, self.folder)) }
+                h1 { @if self.folder.is_empty() { (address.name) } @else { (self.folder) } }
                 (self.switch())
             }
             @if let Some(description) = self.entry.description.as_ref().filter(|_| self.folder.is_empty()) {
@@ -215,10 +215,6 @@ impl View<'_> {
     }
 }
 
-fn title(address: &Address, folder: &str) -> String {
-    if folder.is_empty() { address.name.clone() } else { folder.to_owned() }
-}
-
 fn breadcrumbs(address: &Address, folder: &str) -> Markup {
     html! {
         nav.crumbs aria-label="Breadcrumb" {
@@ -242,22 +238,15 @@ fn snippet(view: &View<'_>) -> String {
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
     let name = if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("m_{name}") };
-    let mut text = format!(
-        "module \"{name}\" {{\n  source  = \"{}\"\n  version = \"{}\"\n",
+    let required = match view.shown.map(|shown| required(&shown.folder)).unwrap_or_default().as_slice() {
+        [] => String::new(),
+        lines => format!("\n  # Required:\n  # {}\n", lines.join("\n  # ")),
+    };
+    format!(
+        "module \"{name}\" {{\n  source  = \"{}\"\n  version = \"{}\"\n{required}}}\n",
         source(view.host, address, view.folder),
         version.release
-    );
-    let required = view.shown.map(|shown| required(&shown.folder)).unwrap_or_default();
-    if !required.is_empty() {
-        text.push_str("\n  # Required:\n");
-        for line in required {
-            text.push_str("  # ");
-            text.push_str(&line);
-            text.push('\n');
-        }
-    }
-    text.push_str("}\n");
-    text
+    )
 }
 
 /// The address of a module, or of a folder of it.

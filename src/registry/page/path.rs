@@ -22,7 +22,7 @@ pub enum PagePath {
     /// What changed between two versions.
     Compare(Address, [Release; 2]),
     /// The list of modules, as JSON.
-    ListJson(Filter, Query),
+    ListJson(Query),
     /// What changed between two versions, as JSON.
     CompareJson(Address, [Release; 2]),
 }
@@ -36,19 +36,12 @@ pub struct Query {
     pub offset: usize,
     /// `limit`: how many to show.
     pub limit: Option<usize>,
-    /// `namespace`, where the path has none: the first part of the address.
+    /// The first part of the address: from the path, else from `namespace`.
     pub namespace: Option<String>,
-    /// `provider`: the last part of the address.
-    pub provider: Option<String>,
-}
-
-/// The part of a path that selects modules.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// The namespace.
-    pub namespace: Option<String>,
-    /// The name.
+    /// The second part, which only a path has.
     pub name: Option<String>,
+    /// `provider`: the last part.
+    pub provider: Option<String>,
 }
 
 /// The longest query that is read, in characters.
@@ -59,36 +52,36 @@ const LONGEST_FOLDER: usize = 512;
 /// What a path asks for; `None` for a path that is no page's.
 pub fn page(path: &str, query: Option<&str>) -> Option<PagePath> {
     let text = query.unwrap_or_default();
-    let query = || Query::parse(text);
+    let query = Query::parse(text);
     if let Some(rest) = path.strip_prefix("/modules/") {
         return pages(rest, query);
     }
     match path {
-        "/" => Some(PagePath::List(query())),
+        "/" => Some(PagePath::List(query)),
         "/login" => Some(PagePath::Login(session::back(text.as_bytes()))),
         "/style.css" => Some(PagePath::Style),
-        "/v1/modules" | "/v1/modules/" | "/v1/modules/search" => {
-            Some(PagePath::ListJson(Filter::default(), query()))
-        }
+        "/v1/modules" | "/v1/modules/" | "/v1/modules/search" => Some(PagePath::ListJson(query)),
         _ => json(path.strip_prefix("/v1/modules/")?, query),
     }
 }
 
-fn pages(rest: &str, query: impl Fn() -> Query) -> Option<PagePath> {
+fn pages(rest: &str, query: Query) -> Option<PagePath> {
     let parts: Vec<&str> = rest.split('/').collect();
     let (&[namespace, name, system], rest) = parts.split_first_chunk::<3>()?;
     let address: Address = format!("{namespace}/{name}/{system}").parse().ok()?;
     match *rest {
         [] => Some(PagePath::Module(address, None, String::new())),
-        ["versions"] => Some(PagePath::Versions(address, query())),
+        ["versions"] => Some(PagePath::Versions(address, query)),
         ["compare", versions] => Some(PagePath::Compare(address, pair(versions)?)),
         [version, ref folder @ ..] => {
-            Some(PagePath::Module(address, Some(release(version)?), plain_folder(folder)?))
+            let folder = folder.join("/");
+            // The folders at other paths are read, but not linked to.
+            is_linkable(&folder).then_some(PagePath::Module(address, Some(release(version)?), folder))
         }
     }
 }
 
-fn json(rest: &str, query: impl Fn() -> Query) -> Option<PagePath> {
+fn json(rest: &str, query: Query) -> Option<PagePath> {
     let parts: Vec<&str> = rest.split('/').collect();
     let is_name = |text: &str| format!("x/{text}/x").parse::<Address>().is_ok();
     match *parts {
@@ -97,11 +90,11 @@ fn json(rest: &str, query: impl Fn() -> Query) -> Option<PagePath> {
             Some(PagePath::CompareJson(address, pair(versions)?))
         }
         [namespace] if is_name(namespace) => {
-            Some(PagePath::ListJson(Filter { namespace: Some(namespace.into()), name: None }, query()))
+            Some(PagePath::ListJson(Query { namespace: Some(namespace.into()), ..query }))
         }
         [namespace, name] if is_name(namespace) && is_name(name) => {
-            let filter = Filter { namespace: Some(namespace.into()), name: Some(name.into()) };
-            Some(PagePath::ListJson(filter, query()))
+            let (namespace, name) = (Some(namespace.into()), Some(name.into()));
+            Some(PagePath::ListJson(Query { namespace, name, ..query }))
         }
         _ => None,
     }
@@ -111,12 +104,6 @@ fn json(rest: &str, query: impl Fn() -> Query) -> Option<PagePath> {
 fn pair(text: &str) -> Option<[Release; 2]> {
     let (from, to) = text.split_once("...")?;
     Some([release(from)?, release(to)?])
-}
-
-/// The path of a folder that can be linked to: others are read, but not linked to.
-fn plain_folder(parts: &[&str]) -> Option<String> {
-    let folder = parts.join("/");
-    is_linkable(&folder).then_some(folder)
 }
 
 /// Whether a folder's path needs no encoding in a URL.
@@ -170,8 +157,8 @@ mod tests {
             Some(PagePath::Versions(address, _)) => format!("versions {address}"),
             Some(PagePath::Compare(address, [from, to])) => format!("compare {address} {from} {to}"),
             Some(PagePath::CompareJson(address, [from, to])) => format!("json {address} {from} {to}"),
-            Some(PagePath::ListJson(filter, query)) => {
-                format!("json {:?} {:?} {:?} {:?}", filter.namespace, filter.name, query.words, query.limit)
+            Some(PagePath::ListJson(query)) => {
+                format!("json {:?} {:?} {:?} {:?}", query.namespace, query.name, query.words, query.limit)
             }
         }
     }

@@ -8,11 +8,11 @@ use super::login::Offer;
 use super::pages::Pages;
 use super::shell::{Page, Viewer, with_forms};
 use crate::registry::auth::{Denied, Identity, Kind};
-use crate::registry::http::answer::{bearer, may_retry};
+use crate::registry::http::answer::with_remedy;
 use crate::registry::http::{Body, Peer};
 use crate::registry::session::Refused;
 
-/// What the page on which people sign in says of a session without a user.
+/// Sentences of the sign-in page about a session without a user.
 const NOT_ACCEPTED: &str = "Your session is no longer accepted.";
 const NOT_KNOWN: &str = "Whether your session is still accepted is not known at the moment.";
 const EARLIER: &str = "This browser has a session of an earlier sign-in.";
@@ -45,13 +45,14 @@ impl Pages {
 
     /// The page on which people sign in and out.
     pub(super) async fn login(&self, back: &str, headers: &HeaderMap, peer: Peer) -> Response<Body> {
-        // Without a session there is no identity, and a session that has ended is none.
-        let has_session = self.sessions.token(headers).is_some();
-        let seer = if has_session { self.seer(back, headers, peer).await.map_err(Some) } else { Err(None) };
-        let (viewer, session) = match seer {
-            Ok(seer) => (seer.viewer, None),
-            Err(denied) => (Viewer::at(back, None), denied.map(of_session)),
-        };
+        // Without a session there is no identity. A session that has ended counts as none.
+        let (mut viewer, mut session) = (Viewer::at(back, None), None);
+        if self.sessions.token(headers).is_some() {
+            match self.seer(back, headers, peer).await {
+                Ok(seer) => viewer = seer.viewer,
+                Err(denied) => session = Some(of_session(denied)),
+            }
+        }
         self.login_page(&viewer, session, None, (StatusCode::OK, "OK"))
     }
 
@@ -65,8 +66,7 @@ impl Pages {
         let session = self.sessions.token(headers).map(|_| EARLIER);
         let (sentence, status) = (Some(refused.sentence.as_str()), (refused.status, refused.phrase));
         let page = self.login_page(&viewer, session, sentence, status);
-        let page = if refused.status == StatusCode::UNAUTHORIZED { bearer(page) } else { page };
-        may_retry(page, refused.retry_after)
+        with_remedy(page, refused.retry_after)
     }
 
     fn login_page(
@@ -77,9 +77,8 @@ impl Pages {
         (status, phrase): (StatusCode, &'static str),
     ) -> Response<Body> {
         let offer = Offer {
-            user: viewer.user.as_deref(),
+            viewer,
             session,
-            back: viewer.path(),
             has_provider: self.sessions.is_sso(),
             has_forms: self.sessions.has_forms(),
             refused,
@@ -88,7 +87,7 @@ impl Pages {
     }
 }
 
-/// What to say of a session that makes no user.
+/// The sentence about a session without a user.
 fn of_session(denied: Denied) -> &'static str {
     match denied {
         Denied::Malformed(_) | Denied::Unauthenticated(_) | Denied::Forbidden => NOT_ACCEPTED,

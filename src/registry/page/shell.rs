@@ -1,8 +1,9 @@
-//! What all pages share: head, search, sign-in, footer, and pages that say one thing.
+//! What all pages share: head, search, sign-in, footer, and pages with one sentence.
 
 use axum::http::{HeaderMap, HeaderName, Response, StatusCode, Uri, header};
 use flate2::Compression;
 use maud::{DOCTYPE, Markup, html};
+use url::form_urlencoded::Serializer;
 
 use crate::registry::answers::encoded::{accepts_gzip, gzip};
 use crate::registry::http::Body;
@@ -16,13 +17,13 @@ pub(super) const STYLE: &str = include_str!("style.css");
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 
-/// What a page says about who looks at it.
+/// What a page shows of its viewer.
 #[derive(Clone, Debug)]
 pub(super) struct Viewer {
     /// The user name; `None` for anonymous.
     pub user: Option<String>,
     /// Where signing in leads back to: a path of this registry.
-    path: String,
+    pub path: String,
     /// Whether the page may be compressed.
     gzip: bool,
 }
@@ -33,27 +34,23 @@ impl Viewer {
         Self { user, path: session::local(path).to_owned(), gzip: false }
     }
 
-    /// Has the page compressed for a browser that accepts it. A page that repeats what the request says is not: another site
-    /// could have the browser ask for guesses, and see in the sizes of the answers which of them the page has (BREACH). Pages
-    /// repeat their query, and an error its path.
+    /// Compresses the page for a browser that accepts it, but not a page that repeats text of its request: another site could make
+    /// the browser request guesses, and see in the sizes of the answers which of them the page contains (BREACH). Pages repeat
+    /// their query, and an error its path.
     pub(super) fn accepting(self, uri: &Uri, request: &HeaderMap) -> Self {
         Self { gzip: accepts_gzip(request) && uri.query().is_none(), ..self }
     }
 
-    /// Where signing in leads back to.
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// The link to the page on which people sign in.
     pub(super) fn sign_in(&self) -> String {
-        if self.path == "/" {
-            return "/login".to_owned();
-        }
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("return", &self.path);
-        format!("/login?{}", query.finish())
+        if self.path == "/" { "/login".to_owned() } else { returning("/login", &self.path) }
     }
+}
+
+/// A link that leads back to the path `back` afterwards.
+pub(super) fn returning(link: &str, back: &str) -> String {
+    let query = Serializer::new(String::new()).append_pair("return", back).finish();
+    format!("{link}?{query}")
 }
 
 /// A page.
@@ -101,7 +98,12 @@ impl Page<'_> {
                                 input #q type="search" name="q" value=(self.words) placeholder="Search modules" maxlength="256";
                                 button type="submit" { "Search" }
                             }
-                            (sign_in(self.viewer))
+                            div.user {
+                                @match &self.viewer.user {
+                                    Some(user) => a.name href=(self.viewer.sign_in()) title=(user) { (user) },
+                                    None => a href=(self.viewer.sign_in()) { "Sign in" },
+                                }
+                            }
                         }
                     }
                     main.wide #main tabindex="-1" { (self.main) }
@@ -114,18 +116,7 @@ impl Page<'_> {
     }
 }
 
-fn sign_in(viewer: &Viewer) -> Markup {
-    html! {
-        div.user {
-            @match &viewer.user {
-                Some(user) => a.name href=(viewer.sign_in()) title=(user) { (user) },
-                None => a href=(viewer.sign_in()) { "Sign in" },
-            }
-        }
-    }
-}
-
-/// A page that says one thing.
+/// A page with one sentence.
 pub(super) fn message(
     viewer: &Viewer,
     status: StatusCode,
@@ -147,7 +138,7 @@ pub(super) fn message(
     Page { title, words: "", viewer, main }.answer(status, phrase)
 }
 
-/// Has a browser send the origin with the forms of a page: with `no-referrer`, it would send `null`.
+/// Makes browsers send the origin with the forms of a page: with `no-referrer`, they would send `null`.
 pub(super) fn with_forms(mut answer: Response<Body>) -> Response<Body> {
     set(&mut answer, header::REFERRER_POLICY, "same-origin");
     answer

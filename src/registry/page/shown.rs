@@ -23,10 +23,7 @@ pub(super) fn size(bytes: u64) -> String {
 
 /// What a reason means, for a client that cannot see the message of the Version.
 pub(super) fn meaning(word: &str) -> String {
-    let known = Reason::ALL.iter().find(|reason| reason.as_str() == word);
     // The table is Markdown.
-    known.map_or_else(
-        || "The Version object has the details.".to_owned(),
-        |reason| reason.meaning().replace('`', ""),
-    )
+    let known = word.parse().map(|reason: Reason| reason.meaning().replace('`', ""));
+    known.unwrap_or_else(|_| "The Version object has the details.".to_owned())
 }

@@ -1,7 +1,5 @@
 //! The versions of a module: those that are served, and why others are not.
 
-use std::cmp::Ordering;
-
 use maud::{Markup, html};
 
 use super::list;
@@ -47,7 +45,7 @@ pub(super) fn section(entry: &Entry, module: &ServedModule, current: &ServedVers
     html! {
         section #versions aria-labelledby="versions-title" {
             h2 #versions-title { "Versions " span.number { (rows.len()) } }
-            (table(&module.address, &rows[..rows.len().min(NEWEST)], module, Some(&current.release), reads))
+            (table(&module.address, &rows[..rows.len().min(NEWEST)], Some(module), Some(&current.release), reads))
             @if rows.len() > NEWEST { p { a href={ "/modules/" (module.address) "/versions" } { "All versions" } } }
         }
     }
@@ -66,7 +64,7 @@ pub(super) fn page(entry: &Entry, address: &Address, query: &Query, reads: bool)
         h1 { "Versions of " (address.name) }
         @if let Some(why) = entry.not_served { (not_served(entry, why, reads)) }
         p.count { (plural(rows.len(), "version")) }
-        @if let Some(module) = module { (table(address, shown, module, None, reads)) } @else { (missing_only(shown, reads)) }
+        (table(address, shown, module, None, reads))
         (list::pager(&format!("/modules/{address}/versions"), query, rows.len(), PER_PAGE))
     }
 }
@@ -87,24 +85,20 @@ fn not_served(entry: &Entry, why: NotServed, reads: bool) -> Markup {
 fn rows<'a>(entry: &'a Entry, module: Option<&'a ServedModule>) -> Vec<Row<'a>> {
     let stored = module.into_iter().flat_map(|module| &module.versions).map(Row::Stored);
     let mut rows: Vec<Row<'_>> = stored.chain(entry.missing.iter().map(Row::Missing)).collect();
-    rows.sort_by(|a, b| match b.release().precedence(a.release()) {
-        Ordering::Equal => b.release().to_string().cmp(&a.release().to_string()),
-        order => order,
-    });
+    rows.sort_by(|a, b| b.release().precedence(a.release()));
     rows
 }
 
 fn table(
     address: &Address,
     rows: &[Row<'_>],
-    module: &ServedModule,
+    module: Option<&ServedModule>,
     current: Option<&Release>,
     reads: bool,
 ) -> Markup {
-    let listed: Vec<&ServedVersion> = module.listed().collect();
     let before = |version: &ServedVersion| {
-        let at = listed.iter().position(|other| other.release == version.release)?;
-        listed.get(at + 1).map(|previous| &previous.release)
+        let mut from = module?.listed().skip_while(|other| other.release != version.release);
+        from.nth(1).map(|previous| &previous.release)
     };
     html! {
         ul.versions {
@@ -135,12 +129,6 @@ fn table(
                 }
             }
         }
-    }
-}
-
-fn missing_only(rows: &[Row<'_>], reads: bool) -> Markup {
-    html! {
-        ul.versions { @for row in rows { @if let Row::Missing(missing) = row { li { (self::missing(missing, reads)) } } } }
     }
 }
 

@@ -11,34 +11,29 @@ use super::seer::Seer;
 use crate::registry::auth::{Access, Asked, Denied, Right};
 use crate::registry::index::Entry;
 
-/// Modules of a namespace that are asked for one by one, where not all may be downloaded.
+/// Modules of a namespace that are reviewed one by one, if there is no right to the whole namespace.
 const ONE_BY_ONE: usize = 100;
-/// The same in all namespaces together: an identity may cause a limited number of reviews.
+/// The same in all namespaces together: the number of reviews of an identity is limited.
 const ONE_BY_ONE_IN_ALL: usize = 200;
-/// Questions at once.
+/// Reviews at once.
 const AT_ONCE: usize = 8;
-/// How long a list waits for the answers. Those that come later are known when the list is asked for again.
+/// How long a list waits for its reviews. Later results are remembered for the next request.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
-/// The entries that the viewer may download, in their order.
+/// The entries to which the viewer has a right, in their order.
 pub(super) async fn visible(
     access: &Access,
     seer: &Seer,
+    right: Right,
     entries: Vec<Arc<Entry>>,
 ) -> Result<Vec<Arc<Entry>>, Denied> {
-    let permitted = tokio::time::timeout(PATIENCE, permitted(access, seer, Right::Download, entries));
+    let permitted = tokio::time::timeout(PATIENCE, permitted(access, seer, right, entries));
     permitted.await.unwrap_or(Err(Denied::api_server()))
 }
 
-/// The entries whose messages the viewer may read: none where that is not known.
-pub(super) async fn readable(access: &Access, seer: &Seer, entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
-    let permitted = tokio::time::timeout(PATIENCE, permitted(access, seer, Right::Read, entries));
-    permitted.await.unwrap_or(Err(Denied::api_server())).unwrap_or_default()
-}
-
-/// The entries to which the viewer has a right. Each namespace is asked for as a whole first. Where that is refused, its first
-/// hundred Modules are asked for one by one, as far as the limits of reviews permit: what is not asked for is not shown. Any
-/// other question without an answer ends it.
+/// The same without a limit of time. Each namespace is reviewed as a whole first. If that is denied, its first hundred Modules
+/// are reviewed one by one, as far as the limits of reviews permit; a Module that is not reviewed is not shown. Any other review
+/// without an answer is an error.
 async fn permitted(
     access: &Access,
     seer: &Seer,

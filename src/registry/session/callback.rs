@@ -67,25 +67,18 @@ pub(super) struct Tokens {
     access_token: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Problem {
-    error: Option<Value>,
-    error_description: Option<Value>,
-}
-
-/// The tokens in the provider's answer, or what it says is wrong, for the log.
+/// The tokens in the provider's answer, or its error, for the log.
 pub(super) fn tokens(status: u16, body: &[u8]) -> Result<Tokens, String> {
     if status == 200 {
         return serde_json::from_slice(body).map_err(|_| "the answer has no id_token".to_owned());
     }
-    let Ok(problem) = serde_json::from_slice::<Problem>(body) else { return Err(String::new()) };
-    let words = [problem.error, problem.error_description].into_iter().flatten();
-    let words: Vec<String> = words.filter_map(|word| word.as_str().map(str::to_owned)).collect();
-    Err(words.join(": "))
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    let words = ["error", "error_description"].into_iter().filter_map(|name| problem.get(name)?.as_str());
+    Err(words.collect::<Vec<_>>().join(": "))
 }
 
-/// Whether an answer of the provider says that the code is wrong. The other ones say that this registry is not accepted, or that
-/// the provider is busy.
+/// Whether the status of the provider's answer means that the code is wrong. Other failures mean that the provider does not
+/// accept this registry, or is busy.
 pub(super) fn refuses_code(status: u16) -> bool {
     matches!(status, 400..=499) && !matches!(status, 401 | 408 | 429)
 }
@@ -95,10 +88,7 @@ pub(super) fn refuses_code(status: u16) -> bool {
 pub(super) fn is_answer(id_token: &Unverified<'_>, issuer: &str, client: &str, attempt: &Attempt) -> bool {
     let claim = |name: &str| id_token.claims.get(name);
     let many = claim("aud").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
-    let party = match claim("azp") {
-        Some(party) => party.as_str() == Some(client),
-        None => !many,
-    };
+    let party = claim("azp").map_or(!many, |party| party.as_str() == Some(client));
     id_token.issuer() == Some(issuer)
         && id_token.is_for([client])
         && party
@@ -116,9 +106,8 @@ pub(super) fn choose<'a>(tokens: &'a Tokens, issuer: &Issuer) -> Result<&'a str,
             "The tokens of the identity provider are for another audience than those of --auth-config.",
         ));
     }
-    let complete: Vec<_> = ours.iter().filter(|(_, jwt)| issuer.identifies(jwt)).collect();
-    // Without any, the first one is taken, and the session is refused with what it lacks.
-    let fitting: Vec<_> = if complete.is_empty() { ours.iter().collect() } else { complete };
-    let fitting = fitting.into_iter().map(|(token, _)| *token).find(|token| token::fits(token));
-    fitting.ok_or_else(Refused::too_long)
+    // If no token has all claims, the first one is taken, and the refusal of the session names what it lacks.
+    let any_complete = ours.iter().any(|(_, jwt)| issuer.identifies(jwt));
+    let candidates = ours.iter().filter(|(_, jwt)| !any_complete || issuer.identifies(jwt));
+    candidates.map(|(token, _)| *token).find(|token| token::fits(token)).ok_or_else(Refused::too_long)
 }

@@ -1,5 +1,5 @@
-//! Cookies. The prefix `__Host-` has browsers take one only over HTTPS and from this very host, so that no other host of the
-//! domain can plant one.
+//! Cookies. Browsers accept a cookie with the prefix `__Host-` only over HTTPS and from this very host, so that no other host of
+//! the domain can set one.
 
 use axum::http::HeaderValue;
 use axum::http::{HeaderMap, header};

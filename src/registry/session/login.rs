@@ -15,7 +15,7 @@ use crate::registry::path::MODULES;
 
 /// The path to which the provider sends browsers back.
 pub(super) const CALLBACK: &str = "/login/callback";
-/// Where the clients listen for the provider's answer. They never use the last one.
+/// The first and the last port at which the clients may listen for the provider's answer. They never use the last one.
 const PORTS: [u16; 2] = [10_000, 10_020];
 
 /// Settings of signing in. Their names are those of the flags.
@@ -55,7 +55,8 @@ impl Login {
     pub fn new(settings: LoginSettings, access: &Access, url: Option<&Url>) -> Result<Self, LoginError> {
         let LoginSettings { issuer, client, scopes } = settings;
         let issuer = access.issuer(&issuer).ok_or(LoginError::Issuer(issuer))?;
-        let redirect = redirect(url).ok_or(LoginError::Url)?;
+        let redirect = url.filter(|url| url.scheme() == "https").and_then(|url| url.join(CALLBACK).ok());
+        let redirect = redirect.ok_or(LoginError::Url)?.into();
         if !scopes.iter().any(|scope| scope == "openid") {
             return Err(LoginError::Scopes);
         }
@@ -104,9 +105,4 @@ impl Login {
         })
         .to_string()
     }
-}
-
-fn redirect(url: Option<&Url>) -> Option<String> {
-    let url = url.filter(|url| url.scheme() == "https")?;
-    url.join(CALLBACK).ok().map(Into::into)
 }

@@ -29,7 +29,7 @@ pub use self::login::{Login, LoginError, LoginSettings};
 pub use self::refused::Refused;
 pub use self::request::back;
 pub(crate) use self::request::local;
-pub use self::route::{Action, LARGEST_FORM, action, methods};
+pub use self::route::{Action, action, largest_form, methods};
 pub use self::sessions::Sessions;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use axum::http::{Response, StatusCode};
 
 use crate::registry::auth::Denied;
 use crate::registry::http::Body;
-use crate::registry::http::answer::{bearer, error, may_retry};
+use crate::registry::http::answer::{error, with_remedy};
 
 /// Why a sign-in failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +67,6 @@ impl Refused {
 
     /// The answer as plain text, where there is no page.
     pub fn plain(&self) -> Response<Body> {
-        let answer = error(self.status, self.phrase, format!("{}\n", self.sentence));
-        let answer = if self.status == StatusCode::UNAUTHORIZED { bearer(answer) } else { answer };
-        may_retry(answer, self.retry_after)
+        with_remedy(error(self.status, self.phrase, format!("{}\n", self.sentence)), self.retry_after)
     }
 }

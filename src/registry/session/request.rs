@@ -1,4 +1,4 @@
-//! What a request says: its origin, its form, and where it leads back to. Pure.
+//! Parts of a request of signing in: its origin, its form, and the path to return to. Pure.
 
 use axum::http::{HeaderMap, StatusCode, header};
 use secrecy::SecretString;
@@ -40,7 +40,7 @@ pub(super) fn keeps_cookies(url: &Url) -> bool {
 /// The fields of a form.
 pub(super) struct Form {
     pub token: SecretString,
-    /// Where to go afterwards.
+    /// The path to return to.
     pub back: String,
 }
 
@@ -71,7 +71,7 @@ pub fn back(query: &[u8]) -> String {
     values.next().map_or_else(|| "/".to_owned(), |(_, value)| local(&value).to_owned())
 }
 
-/// The text if it is one path of this registry, else `/`. Browsers take `//` and `/\` for the start of a host.
+/// The text if it is one path of this registry, else `/`. Browsers read `//` and `/\` as the start of a host.
 pub(crate) fn local(path: &str) -> &str {
     let characters = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
     let one_path = path.starts_with('/') && !path.starts_with("//") && path.len() <= LONGEST_PATH;

@@ -2,9 +2,6 @@
 
 use axum::http::Method;
 
-/// The largest form that is read, in bytes. A token that fits into a cookie has less than 4 KiB.
-pub const LARGEST_FORM: u64 = 16 << 10;
-
 /// What a request wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -29,7 +26,7 @@ pub fn action(method: &Method, path: &str) -> Option<Action> {
     }
 }
 
-/// The methods that a path of signing in is asked with; `None` for other paths.
+/// The methods of a path of signing in; `None` for other paths.
 pub fn methods(path: &str) -> Option<&'static str> {
     match path {
         "/login" => Some("GET, POST"),
@@ -39,9 +36,10 @@ pub fn methods(path: &str) -> Option<&'static str> {
     }
 }
 
-impl Action {
-    /// Whether its request has a form as its body.
-    pub const fn has_form(self) -> bool {
-        matches!(self, Self::Login | Self::Logout)
+/// The largest form that is read from a request, in bytes. A token that fits into a cookie has at most 3 KiB.
+pub fn largest_form(method: &Method, path: &str) -> u64 {
+    match action(method, path) {
+        Some(Action::Login | Action::Logout) => 16 << 10,
+        Some(Action::Start | Action::Callback) | None => 0,
     }
 }

@@ -1,8 +1,8 @@
-//! What the handler and the page call.
+//! Sessions of people: their begin, their end, and the identity that a request for a page has.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
@@ -26,20 +26,22 @@ use crate::registry::client::loggable;
 use crate::registry::http::Body;
 use crate::registry::http::answer::{answer, set};
 use crate::registry::key_file::CurrentKeys;
+use crate::registry::link::now;
 
 /// Sessions of people who use the page, and the identity provider at which they sign in.
 pub struct Sessions {
     keys: CurrentKeys,
-    /// `--url`
+    /// `--url`, if forms can sign in there.
     url: Option<Url>,
     provider: Option<Arc<Provider>>,
-    /// Keeps the provider's metadata current, for as long as this lives.
+    /// It keeps the provider's metadata current, and ends when this is dropped.
     _tasks: JoinSet<()>,
 }
 
 impl Sessions {
     /// Without an identity provider, people sign in with a token.
     pub fn new(keys: CurrentKeys, url: Option<Url>) -> Self {
+        let url = url.filter(request::keeps_cookies);
         Self { keys, url, provider: None, _tasks: JoinSet::new() }
     }
 
@@ -61,12 +63,7 @@ impl Sessions {
     /// Whether a form can sign in or out: browsers keep the cookie, and the form's origin equals that of `--url`. The page with
     /// the form needs `Referrer-Policy: same-origin`: with `no-referrer`, browsers send `Origin: null`.
     pub fn has_forms(&self) -> bool {
-        self.form_url().is_some()
-    }
-
-    /// `--url`, if forms can sign in there.
-    fn form_url(&self) -> Option<&Url> {
-        self.url.as_ref().filter(|url| request::keeps_cookies(url))
+        self.url.is_some()
     }
 
     /// The document of service discovery, if there is a provider and it has answered.
@@ -102,7 +99,7 @@ impl Sessions {
         body: &[u8],
         peer: IpAddr,
     ) -> Result<Response<Body>, Refused> {
-        request::check_origin(headers, self.form_url())?;
+        request::check_origin(headers, self.url.as_ref())?;
         let form = request::form(headers, body)?;
         if form.token.expose_secret().is_empty() {
             return Err(Refused::bad_request("Paste a token."));
@@ -112,13 +109,13 @@ impl Sessions {
 
     /// Ends the session, and leads to the form's `return`.
     pub fn logout(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response<Body>, Refused> {
-        request::check_origin(headers, self.form_url())?;
+        request::check_origin(headers, self.url.as_ref())?;
         let form = request::form(headers, body)?;
         let cookies = [cookie::removed(cookie::SESSION), cookie::removed(cookie::ATTEMPT)];
-        Ok(redirect(StatusCode::SEE_OTHER, "See Other", &form.back, cookies))
+        Ok(redirect(StatusCode::SEE_OTHER, &form.back, cookies))
     }
 
-    /// Where a request of signing in is to lead, also where it fails.
+    /// The path to which a request of signing in leads, also if it fails.
     pub fn back(&self, action: Action, headers: &HeaderMap, query: &str, body: &[u8]) -> String {
         match action {
             Action::Login | Action::Logout => request::back(body),
@@ -136,7 +133,7 @@ impl Sessions {
         let cookie = cookie::kept(cookie::ATTEMPT, &content, attempt::LIFETIME, &self.keys.load());
         let cookie = cookie.ok_or_else(defect)?;
         let to = provider.login.authorization(&known.endpoints, &attempt);
-        Ok(redirect(StatusCode::FOUND, "Found", &to, [Some(cookie)]))
+        Ok(redirect(StatusCode::FOUND, &to, [Some(cookie)]))
     }
 
     /// Signs in with what the identity provider has sent back, and leads to the page that [`start`](Self::start) got.
@@ -197,7 +194,7 @@ impl Sessions {
         let cookie = cookie.ok_or_else(Refused::too_long)?;
         tracing::info!(user = loggable(&identity.user), kind = identity.kind.label(), "signed in");
         let cookies = [Some(cookie), cookie::removed(cookie::ATTEMPT)];
-        Ok(redirect(StatusCode::SEE_OTHER, "See Other", back, cookies))
+        Ok(redirect(StatusCode::SEE_OTHER, back, cookies))
     }
 
     fn provider(&self) -> Result<&Provider, Refused> {
@@ -224,11 +221,10 @@ pub(super) async fn check_id_token(login: &Login, id_token: &str, attempt: &Atte
 
 fn redirect<const N: usize>(
     status: StatusCode,
-    phrase: &'static str,
     to: &str,
     cookies: [Option<HeaderValue>; N],
 ) -> Response<Body> {
-    let mut answer = answer(status, phrase, Body::empty());
+    let mut answer = answer(status, status.canonical_reason().unwrap_or_default(), Body::empty());
     let location = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/"));
     answer.headers_mut().insert(header::LOCATION, location);
     for cookie in cookies.into_iter().flatten() {
@@ -246,9 +242,4 @@ fn not_known() -> Refused {
 fn defect() -> Refused {
     let sentence = "The registry has a defect; its log has the details.";
     Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", sentence)
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

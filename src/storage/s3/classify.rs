@@ -54,7 +54,7 @@ pub(in crate::storage) struct Answer<'a> {
     pub date: Option<&'a str>,
 }
 
-/// What stores answer to the DELETE or GET of an object that does not exist.
+/// Codes with which stores answer a DELETE or GET of an object that does not exist.
 const GONE: [&str; 6] =
     ["NoSuchKey", "NoSuchBucket", "NotFound", "NoSuchObject", "NoSuchVersion", "KeyNotFound"];
 
@@ -62,8 +62,7 @@ const GONE: [&str; 6] =
 /// not exist; for PUT, it exists already; for DELETE and GET, it did not exist. `region` is the one that the request was signed
 /// for.
 ///
-/// A 404 to a GET, and a 404 or 403 to a DELETE count only with an S3 error document, since a proxy may have sent it. Stores have different codes
-/// in that document (`NoSuchKey`, `NotFound`, `NoSuchObject`).
+/// A 404 to a GET, and a 404 or 403 to a DELETE count only with an S3 error document, since a proxy may have sent it.
 pub(in crate::storage) fn classify(
     operation: Operation,
     region: &str,

@@ -20,7 +20,8 @@ use aws_types::service_config::ServiceConfigKey;
 
 use super::credentials::Lasting;
 use super::http::{CaError, http_client};
-use super::plain_http::SmallBuffers;
+use super::plain_http;
+use super::proxy::Routed;
 use crate::domain::names::{is_bucket_name, is_region};
 use crate::domain::{Endpoint, EndpointError, Mutex, ObjectLocation};
 use crate::storage::Cause;
@@ -28,7 +29,7 @@ use crate::storage::Cause;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One attempt at a HEAD or DELETE, including the loading of credentials.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// All attempts at a HEAD or DELETE: they hold a permit that others wait for.
+/// All attempts at a HEAD or DELETE. They hold a permit that other requests wait for.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an upload may make no progress. With the SDK's default of 5 s, uploads to a busy store are aborted and repeated.
 const STALL_GRACE: Duration = Duration::from_secs(30);
@@ -40,9 +41,10 @@ const MAX_CLIENTS: usize = 64;
 /// The AWS configuration and the clients made from it.
 #[derive(Debug)]
 pub(in crate::storage) struct Clients {
-    sdk: SdkConfig,
+    /// The AWS configuration that all clients share.
+    pub(super) sdk: SdkConfig,
     cache: Mutex<HashMap<ClientKey, Client>>,
-    /// Endpoints by their spelling, each parsed once: the registry needs one for each archive that is asked for.
+    /// Endpoints by their spelling, each parsed once: the registry needs one for each download.
     endpoints: Mutex<HashMap<String, Endpoint>>,
     /// Endpoint of requests that name none, unless that is AWS.
     default_endpoint: Option<String>,
@@ -59,32 +61,29 @@ struct ClientKey {
 impl Clients {
     /// Reads the AWS configuration (environment and profile).
     pub(crate) async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
-        // The default region chain queries the instance's metadata service, which takes seconds where there is none. Each
-        // location names its region; this one is only used by the credential providers (STS).
-        let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-            .or_else(ProfileFileRegionProvider::new())
-            .or_else("us-east-1");
-        let sdk = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client(ca_pem)?)
-            .region(region)
-            .load()
-            .await;
-        Ok(Self::with_config(sdk))
+        Ok(Self::load(http_client(ca_pem)?).await)
     }
 
     /// The same, with credentials that are renewed early: a signed URL is valid for no longer than the credentials.
     pub(crate) async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
-        let plain = Self::new(ca_pem).await?;
+        let http = http_client(ca_pem)?;
+        let plain = Self::load(http.clone()).await;
         let Some(provider) = plain.sdk.credentials_provider() else { return Ok(plain) };
-        let sdk = plain.sdk.clone();
-        let http_client = sdk.http_client().map(SmallBuffers::around);
         let lasting = SharedCredentialsProvider::new(Lasting::new(provider));
-        let sdk = sdk.into_builder().credentials_provider(lasting).identity_cache(IdentityCache::no_cache());
-        let sdk = match http_client {
-            Some(client) => sdk.http_client(client).build(),
-            None => sdk.build(),
-        };
+        let sdk = plain.sdk.clone().into_builder();
+        let sdk = sdk.credentials_provider(lasting).identity_cache(IdentityCache::no_cache());
+        let sdk = sdk.http_client(Routed { small_buffers: !plain_http::is_proxied(), ..http }).build();
         Ok(Self { sdk, ..plain })
+    }
+
+    async fn load(http: Routed) -> Self {
+        // The default region chain queries the instance's metadata service, which takes seconds on machines without one. Each
+        // location names its region; this one is only used by the credential providers (STS).
+        let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new())
+            .or_else("us-east-1");
+        let sdk = aws_config::defaults(BehaviorVersion::latest()).http_client(http).region(region);
+        Self::with_config(sdk.load().await)
     }
 
     pub(crate) fn with_config(sdk: SdkConfig) -> Self {
@@ -97,23 +96,17 @@ impl Clients {
         self.default_endpoint.as_deref()
     }
 
-    /// The AWS configuration that all clients share.
-    pub(crate) fn sdk(&self) -> &SdkConfig {
-        &self.sdk
-    }
-
     /// The endpoint that is set for this location, there or by the AWS configuration.
     pub(crate) fn endpoint(&self, location: &ObjectLocation) -> Option<Endpoint> {
         self.parsed(location.endpoint.as_ref().or(self.default_endpoint.as_ref())?).ok()
     }
 
     fn parsed(&self, text: &str) -> Result<Endpoint, EndpointError> {
-        let known = |endpoints: &HashMap<String, Endpoint>| endpoints.get(text).cloned();
-        if let Some(endpoint) = known(&self.endpoints.lock()) {
-            return Ok(endpoint);
+        let mut endpoints = self.endpoints.lock();
+        if let Some(endpoint) = endpoints.get(text) {
+            return Ok(endpoint.clone());
         }
         let endpoint: Endpoint = text.parse()?;
-        let mut endpoints = self.endpoints.lock();
         if endpoints.len() >= MAX_CLIENTS {
             endpoints.clear();
         }
@@ -179,7 +172,8 @@ impl Clients {
     }
 }
 
-/// The S3 endpoint of the environment or the profile, found as the SDK's own client finds it, but without what is empty.
+/// The S3 endpoint of the environment or the profile, by the rules of the SDK's own client, except that an empty one counts as
+/// unset.
 fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url");
     let of_s3 = sdk.service_config().and_then(|config| config.load_config(key.build().ok()?));

@@ -1,7 +1,7 @@
 //! Credentials that are renewed early, for signed URLs.
 //!
-//! The SDK's own cache renews them seconds before they expire, and a signed URL dies with them. With a longer time there, it
-//! would ask the provider for each request while that still returns the old ones, as the metadata service of an instance does
+//! The SDK's own cache renews them seconds before they expire, and a signed URL expires with them. With a longer time there, it
+//! would call the provider for each request while that still returns the old ones, as the metadata service of an instance does
 //! until five minutes before the end.
 
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use tokio::sync::Mutex;
 
 /// Credentials are renewed when they last for less than this.
 const LEFT: Duration = Duration::from_mins(10);
-/// Those that last for less than this are not used while others are being loaded.
+/// Credentials that last for less than this are not used while new ones are being loaded.
 const LEAST: Duration = Duration::from_mins(1);
-/// Pause after an attempt that brought no better ones.
+/// Pause after an attempt that returned no later ones.
 const PAUSE: Duration = Duration::from_secs(30);
-/// Those without an end are loaded again after this time, as by the SDK.
+/// Credentials without an end are loaded again after this time, as by the SDK.
 const WITHOUT_END: Duration = Duration::from_mins(15);
 
 /// A provider that loads credentials from another one before they end.
@@ -64,15 +64,8 @@ impl Lasting {
         if let Some(credentials) = self.fresh(now) {
             return Ok(credentials);
         }
-        let credentials = match (self.source.provide_credentials().await, old) {
-            (Ok(new), _) => new,
-            (Err(_), Some(old)) => old,
-            (Err(error), None) => return Err(error),
-        };
-        let renew_at = match credentials.expiry() {
-            Some(end) => (end - LEFT).max(now + PAUSE),
-            None => now + WITHOUT_END,
-        };
+        let credentials = self.source.provide_credentials().await.or_else(|error| old.ok_or(error))?;
+        let renew_at = credentials.expiry().map_or(now + WITHOUT_END, |end| (end - LEFT).max(now + PAUSE));
         self.loaded.store(Some(Arc::new(Loaded { credentials: credentials.clone(), renew_at })));
         Ok(credentials)
     }

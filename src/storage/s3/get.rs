@@ -1,6 +1,5 @@
 //! GET, and signed URLs for it.
 
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -13,6 +12,7 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures::Stream;
+use secrecy::SecretString;
 
 use super::headers::Omitted;
 use super::sdk_error::{chain, classify_error};
@@ -20,7 +20,7 @@ use crate::domain::ObjectLocation;
 use crate::storage::redaction::presentable;
 use crate::storage::{Cause, Operation, StorageError};
 
-/// A signed URL is valid from this long before now on: the store's clock may be behind.
+/// A signed URL starts to be valid this long ago: the store's clock may be behind.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// An object that is being read.
@@ -42,22 +42,6 @@ pub struct ObjectBody {
     location: ObjectLocation,
 }
 
-/// A URL that contains a signature. It is not printed.
-pub struct SignedUrl(String);
-
-impl SignedUrl {
-    /// The URL. It is a secret.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SignedUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SignedUrl([redacted])")
-    }
-}
-
 impl Stream for ObjectBody {
     type Item = Result<Bytes, StorageError>;
 
@@ -71,7 +55,7 @@ impl Stream for ObjectBody {
     }
 }
 
-/// Opens an object, or a part of it. `None` if it does not exist. The caller repeats what fails, and limits the time of the body.
+/// Opens an object, or a part of it. `None` if it does not exist. The caller retries, and limits the time of the body.
 pub(in crate::storage) async fn get(
     client: &Client,
     location: &ObjectLocation,
@@ -90,7 +74,7 @@ pub(in crate::storage) async fn get(
         .customize()
         .config_override(config)
         .mutate_request(move |request| {
-            // By the SDK's own parameter it would verify the body, which the receiver does.
+            // With its own parameter, the SDK would verify the body too, which the receiver does.
             if checksum {
                 request.headers_mut().insert("x-amz-checksum-mode", "ENABLED");
             }
@@ -119,12 +103,12 @@ fn content_range(text: &str) -> Option<((u64, u64), Option<u64>)> {
     Some(((first.parse().ok()?, last.parse().ok()?), size.parse().ok()))
 }
 
-/// Signs a URL that is valid for this long from now on.
+/// Signs a URL that is valid for this long from now on. It is a secret: the signature is part of it.
 pub(in crate::storage) async fn sign(
     client: &Client,
     location: &ObjectLocation,
     valid: Duration,
-) -> Result<SignedUrl, Cause> {
+) -> Result<SecretString, Cause> {
     let failed = |detail: String| Cause::Other { status: None, code: None, detail: presentable(&detail) };
     let config = PresigningConfig::builder()
         .start_time(SystemTime::now() - CLOCK_SKEW)
@@ -132,7 +116,7 @@ pub(in crate::storage) async fn sign(
         .build()
         .map_err(|error| failed(error.to_string()))?;
     match client.get_object().bucket(&location.bucket).key(&location.key).presigned(config).await {
-        Ok(signed) => Ok(SignedUrl(signed.uri().to_owned())),
+        Ok(signed) => Ok(signed.uri().into()),
         Err(error) => Err(classify_error(Operation::Get, location, &error)
             .err()
             .unwrap_or_else(|| failed("signing failed".to_owned()))),

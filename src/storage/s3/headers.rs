@@ -1,8 +1,8 @@
 //! Checksum and condition headers that some stores reject, and what to leave out for those.
 //!
-//! A rejected request is repeated with one kind of header less at a time. If that succeeds, the headers are left out for an hour:
-//! at once if the answers name a header, else only if they were also the reason for the next such request. A single answer
-//! without a name may come from a proxy that fails for a moment, and must not disable checksums or conditions.
+//! A rejected request is repeated with one kind of header less at a time. If a repetition succeeds, its missing headers are left
+//! out for an hour: at once if the answers name a header, else only after the same happened to the next request. A single answer
+//! that names none may come from a proxy that fails for a moment, and must not disable checksums or conditions.
 //!
 //! This never applies to AWS, whose rejections have other reasons.
 
@@ -14,7 +14,7 @@ use crate::storage::{Cause, Operation};
 
 /// How long headers are left out. Then they are tried again, since a store may have been upgraded.
 const REMEMBERED_FOR: Duration = Duration::from_hours(1);
-/// Flags choose the endpoints, and a forgotten one costs only a few requests.
+/// Flags name the endpoints. A forgotten one costs only a few requests.
 const MAX_ENDPOINTS: usize = 64;
 
 /// The headers that a request is sent without.
@@ -58,26 +58,22 @@ struct Known {
 
 impl Omitted {
     fn and(self, other: Self) -> Self {
-        Self {
-            checksum_mode: self.checksum_mode || other.checksum_mode,
-            checksum: self.checksum || other.checksum,
-            condition: self.condition || other.condition,
-        }
+        self.combined(other, |a, b| a || b)
     }
 
     fn common(self, other: Self) -> Self {
-        Self {
-            checksum_mode: self.checksum_mode && other.checksum_mode,
-            checksum: self.checksum && other.checksum,
-            condition: self.condition && other.condition,
-        }
+        self.combined(other, |a, b| a && b)
     }
 
     fn without(self, other: Self) -> Self {
+        self.combined(other, |a, b| a && !b)
+    }
+
+    fn combined(self, other: Self, rule: fn(bool, bool) -> bool) -> Self {
         Self {
-            checksum_mode: self.checksum_mode && !other.checksum_mode,
-            checksum: self.checksum && !other.checksum,
-            condition: self.condition && !other.condition,
+            checksum_mode: rule(self.checksum_mode, other.checksum_mode),
+            checksum: rule(self.checksum, other.checksum),
+            condition: rule(self.condition, other.condition),
         }
     }
 
@@ -112,7 +108,10 @@ impl RejectedHeaders {
             return;
         };
         if rejections.is_empty() {
-            self.accepted(&endpoint, carried);
+            // The store accepts these headers, so they are no longer suspected.
+            if let Some(known) = self.0.lock().get_mut(&endpoint) {
+                known.suspected = known.suspected.without(carried);
+            }
             return;
         }
         let named = rejections.iter().all(|(_, cause)| names_header(cause));
@@ -131,27 +130,19 @@ impl RejectedHeaders {
         known.get(endpoint).copied().filter(|known| now.duration_since(known.since) < REMEMBERED_FOR)
     }
 
-    /// Drops the suspicion of headers that the store accepts.
-    fn accepted(&self, endpoint: &Endpoint, carried: Omitted) {
-        if let Some(known) = self.0.lock().get_mut(endpoint) {
-            known.suspected = known.suspected.without(carried);
-        }
-    }
-
     fn remember(&self, endpoint: Endpoint, rejected: Omitted, suspected: Omitted, now: Instant) {
         let before = self.known(&endpoint, now);
         let mut all = self.0.lock();
         if all.len() >= MAX_ENDPOINTS && !all.contains_key(&endpoint) {
             all.clear();
         }
-        let before = before.unwrap_or(Known {
-            rejected: Omitted::default(),
-            suspected: Omitted::default(),
-            since: now,
-        });
-        let since = if before.rejected == Omitted::default() { now } else { before.since };
-        let (rejected, suspected) = (before.rejected.and(rejected), before.suspected.and(suspected));
-        all.insert(endpoint, Known { rejected, suspected, since });
+        let mut known = before.unwrap_or(Known { rejected, suspected, since: now });
+        if known.rejected == Omitted::default() {
+            known.since = now;
+        }
+        known.rejected = known.rejected.and(rejected);
+        known.suspected = known.suspected.and(suspected);
+        all.insert(endpoint, known);
     }
 }
 
@@ -159,13 +150,10 @@ impl Attempts {
     /// Records a rejection. `Ok`: send the request again without what `omitted` contains now.
     pub(crate) fn rejected(&mut self, cause: Cause) -> Result<(), Cause> {
         self.rejections.push((self.omitted, cause));
-        match self.endpoint.as_ref().and_then(|_| next(self.operation, self.conditional, &self.rejections)) {
-            Some(omitted) => {
-                self.omitted = omitted;
-                Ok(())
-            }
-            None => Err(self.reported()),
-        }
+        let next =
+            next(self.operation, self.conditional, &self.rejections).filter(|_| self.endpoint.is_some());
+        self.omitted = next.ok_or_else(|| self.reported())?;
+        Ok(())
     }
 
     /// The headers of the last attempt.
@@ -179,8 +167,8 @@ impl Attempts {
         all.without(self.omitted)
     }
 
-    /// The rejection to report: the first, unless it named a header. Then that one was the reason, and the last rejection is
-    /// what remains.
+    /// The rejection to report: the first, unless it named a header. Then that header was the reason of the first, and the last
+    /// rejection has another one.
     fn reported(&mut self) -> Cause {
         let named = self.rejections.first().is_some_and(|(_, first)| names_header(first));
         let last =
@@ -198,13 +186,11 @@ fn next(operation: Operation, conditional: bool, rejections: &[(Omitted, Cause)]
     if !may_be_about_headers(operation, last) {
         return None;
     }
-    let checksum = known.and(Omitted { checksum: true, ..Omitted::default() });
-    let condition = known.and(Omitted { condition: conditional, ..Omitted::default() });
+    let checksum = Omitted { checksum: true, ..*known };
+    let condition = Omitted { condition: known.condition || conditional, ..*known };
     let both = checksum.and(condition);
     let order = match operation {
-        Operation::Head | Operation::Get => {
-            vec![known.and(Omitted { checksum_mode: true, ..Omitted::default() })]
-        }
+        Operation::Head | Operation::Get => vec![Omitted { checksum_mode: true, ..*known }],
         Operation::Delete => Vec::new(),
         // A different answer: the omitted header was rejected, and another one is too.
         Operation::Put if rejections.len() == 2 && first != last => vec![both],

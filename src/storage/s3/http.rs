@@ -1,4 +1,4 @@
-//! The HTTP client of the SDK: roots that are trusted in addition to the system's, and the proxy.
+//! The HTTP clients of the SDK: with and without the proxy, and with roots that are trusted in addition to the system's.
 
 use aws_sdk_s3::config::{RuntimeComponents, SharedHttpClient};
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -16,16 +16,13 @@ use super::proxy::Routed;
 pub enum CaError {
     #[error("holds no certificate: give a file with one or more `-----BEGIN CERTIFICATE-----` blocks")]
     Empty,
+    /// Counted from 1.
     #[error("certificate {number} cannot be read: {problem}")]
-    Certificate {
-        /// Counted from 1.
-        number: usize,
-        problem: String,
-    },
+    Certificate { number: usize, problem: String },
 }
 
 /// The SDK's default client with additional roots. `build_https` would silently ignore the proxy.
-pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<SharedHttpClient, CaError> {
+pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<Routed, CaError> {
     let mut roots = TrustStore::default();
     if let Some(pem) = ca_pem {
         check_roots(pem)?;
@@ -33,7 +30,7 @@ pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<SharedHttpClient, CaE
     }
     let proxied = client_through(ProxyConfig::from_env(), roots.clone());
     let direct = client_through(ProxyConfig::disabled(), roots);
-    Ok(SharedHttpClient::new(Routed { proxied, direct }))
+    Ok(Routed { proxied, direct, small_buffers: false })
 }
 
 fn client_through(proxy: ProxyConfig, roots: TrustStore) -> SharedHttpClient {
@@ -51,7 +48,7 @@ fn client_through(proxy: ProxyConfig, roots: TrustStore) -> SharedHttpClient {
     })
 }
 
-/// Reads the roots as the connector does, which panics if it cannot.
+/// Parses the roots before the connector does, which panics on invalid ones.
 fn check_roots(pem: &[u8]) -> Result<(), CaError> {
     let mut roots = RootCertStore::empty();
     for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {

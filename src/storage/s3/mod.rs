@@ -6,7 +6,7 @@ mod credentials;
 pub(super) mod get;
 pub(super) mod headers;
 pub(super) mod http;
-pub(super) mod identity;
+mod identity;
 mod payload;
 mod plain_http;
 mod proxy;

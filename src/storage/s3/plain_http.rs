@@ -1,16 +1,12 @@
 //! Requests to stores over plain HTTP, with small buffers.
 //!
 //! The SDK's client reads up to 400 KiB at once from such a connection, and holds that three times for each stream. Over TLS a
-//! read returns at most one record of 16 KiB, so those connections need no care.
+//! read returns at most one record of 16 KiB, so the SDK's client is used there.
 
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
-use aws_sdk_s3::config::{HttpClient, RuntimeComponents, SharedHttpClient};
 use aws_sdk_s3::primitives::SdkBody;
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use http::header::HOST;
 use http::{HeaderValue, Request, Uri};
@@ -24,45 +20,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// With one of these in the environment, the SDK's client sends plain requests to a proxy.
 const PROXIES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
-/// The SDK's client, except for plain HTTP without a proxy.
-#[derive(Debug)]
-pub(super) struct SmallBuffers(SharedHttpClient);
-
-#[derive(Debug)]
-struct Connector(SharedHttpConnector);
-
-impl SmallBuffers {
-    /// The same client if a proxy is in use.
-    pub(super) fn around(client: SharedHttpClient) -> SharedHttpClient {
-        if PROXIES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
-            return client;
-        }
-        SharedHttpClient::new(Self(client))
-    }
-}
-
-impl HttpClient for SmallBuffers {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        SharedHttpConnector::new(Connector(self.0.http_connector(settings, components)))
-    }
-}
-
-impl HttpConnector for Connector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        if request.uri().starts_with("http://") {
-            HttpConnectorFuture::new(send(request))
-        } else {
-            self.0.call(request)
-        }
-    }
+/// Whether the SDK's client sends plain requests to a proxy.
+pub(super) fn is_proxied() -> bool {
+    PROXIES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// Sends a request on a connection of its own.
-async fn send(request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+pub(super) async fn send(request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
     let io = |error: hyper::Error| ConnectorError::io(error.into());
     let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
     let (address, request) = addressed(request)?;
@@ -74,7 +38,7 @@ async fn send(request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io)?;
-    // It ends with the answer's body.
+    // The task ends with the answer's body.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(io)?;
     HttpResponse::try_from(response.map(SdkBody::from_body_1_x))

@@ -1,9 +1,9 @@
-//! Selects the requests that use the proxy of `HTTP_PROXY` and `HTTPS_PROXY`.
+//! Selects the HTTP client of a request: through the proxy of `HTTP_PROXY` and `HTTPS_PROXY`, direct, or with small buffers.
 //!
 //! The credential endpoints of instances and pods have link-local addresses, which reach another machine from a proxy: requests
 //! fail or return the proxy's credentials, and the proxy sees the token. So they bypass the proxy, regardless of `NO_PROXY`.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use aws_sdk_s3::config::http::HttpRequest;
 use aws_sdk_s3::config::{HttpClient, RuntimeComponents, SharedHttpClient};
@@ -12,17 +12,22 @@ use aws_smithy_runtime_api::client::http::{
 };
 use url::{Host, Url};
 
+use super::plain_http;
+
 /// A client that uses the proxy, and one that does not.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Routed {
     pub proxied: SharedHttpClient,
     pub direct: SharedHttpClient,
+    /// Whether requests over plain HTTP are sent with small buffers instead.
+    pub small_buffers: bool,
 }
 
 #[derive(Debug)]
 struct Route {
     proxied: SharedHttpConnector,
     direct: SharedHttpConnector,
+    small_buffers: bool,
 }
 
 impl HttpClient for Routed {
@@ -34,12 +39,16 @@ impl HttpClient for Routed {
         SharedHttpConnector::new(Route {
             proxied: self.proxied.http_connector(settings, components),
             direct: self.direct.http_connector(settings, components),
+            small_buffers: self.small_buffers,
         })
     }
 }
 
 impl HttpConnector for Route {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if self.small_buffers && request.uri().starts_with("http://") {
+            return HttpConnectorFuture::new(plain_http::send(request));
+        }
         let connector = if is_link_local(request.uri()) { &self.direct } else { &self.proxied };
         connector.call(request)
     }
@@ -55,13 +64,9 @@ fn is_link_local(url: &str) -> bool {
     };
     match address {
         IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local() || is_of_aws(address),
+        // AWS's network is `fd00:ec2::/32`.
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.segments()[..2] == [0xfd00, 0x0ec2],
     }
-}
-
-/// `fd00:ec2::/32`
-fn is_of_aws(address: Ipv6Addr) -> bool {
-    address.segments()[..2] == [0xfd00, 0x0ec2]
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::classify::{Answer, classify};
 use crate::domain::ObjectLocation;
+use crate::domain::text::error_chain;
 use crate::storage::redaction::presentable;
 use crate::storage::{Cause, Operation};
 
@@ -47,7 +48,7 @@ fn answer<'a, E: ProvideErrorMetadata>(
     }
 }
 
-/// A request that was not sent: without credentials, which only the SDK's messages show, or without a connection.
+/// The cause of a request that was not sent: no credentials, which only the SDK's messages show, or no connection.
 fn not_sent(chain: &str, detail: String) -> Cause {
     let missing =
         ["the credential provider was not enabled", "the credentials provider was not properly configured"];
@@ -69,7 +70,7 @@ fn not_sent(chain: &str, detail: String) -> Cause {
 /// An error and its sources without repetitions: the SDK's own message is only "dispatch failure".
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut links: Vec<String> = Vec::new();
-    for link in std::iter::successors(Some(error), |link| Error::source(*link)) {
+    for link in error_chain(error) {
         let text = link.to_string();
         if !links.last().is_some_and(|last| last.contains(&text)) {
             links.push(text);

@@ -40,15 +40,14 @@ pub(super) fn found(head: &HeadObjectOutput) -> Found {
     }
 }
 
-/// The SHA-256 in the metadata, unless the object has another size than the metadata: then it was replaced, and the metadata
-/// copied.
+/// The SHA-256 in the metadata, unless the size there is not that of the object: then other content has a copy of the metadata.
 fn stated(metadata: &HashMap<String, String>, size: Option<u64>) -> Option<String> {
     let stated: u64 = metadata.get(SIZE)?.parse().ok()?;
     let same_size = size.is_none_or(|size| size == stated);
     metadata.get(SHA256).filter(|sha256| same_size && !sha256.is_empty()).cloned()
 }
 
-/// Whether the metadata describes other content than what S3 has.
+/// Whether the metadata describes other content than the object's.
 fn contradicts(metadata: &HashMap<String, String>, sha256: Option<&str>, size: Option<u64>) -> bool {
     let differs = |key: &str, now: &str| metadata.get(key).is_some_and(|stated| stated != now);
     size.is_some_and(|size| differs(SIZE, &size.to_string()))

@@ -90,7 +90,11 @@ impl Rejection {
             *repeated = self.count >= CONFIRMED;
         }
         self.last = now;
-        self.next = now + doubled(SHORTEST, self.count, LONGEST).max(requested_delay(cause));
+        let requested = match cause {
+            Cause::SlowDown { retry_after } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        self.next = now + doubled(SHORTEST, self.count, LONGEST).max(requested);
         if self.folders.len() < MAX_FOLDERS && self.folders.insert(folder) {
             self.next_folder = now + FIRST_TRIES;
         }
@@ -99,12 +103,5 @@ impl Rejection {
     /// Removes a folder. Returns whether it was the last one.
     pub(super) fn drop_folder(&mut self, folder: &str) -> bool {
         self.folders.remove(folder) && self.folders.is_empty()
-    }
-}
-
-fn requested_delay(cause: &Cause) -> Duration {
-    match cause {
-        Cause::SlowDown { retry_after: Some(pause) } => *pause,
-        _ => Duration::ZERO,
     }
 }

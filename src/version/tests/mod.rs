@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
+use super::content::Content;
 use super::outcome::Published;
-use super::snapshot::Snapshot;
+use super::status::Snapshot;
 use crate::api::FINALIZER;
 use crate::api::state::VersionState;
 use crate::api::target::{Requests, Target};
@@ -126,9 +127,12 @@ impl Fixture {
 fn proof(target: &Target) -> Published {
     Published {
         place: target.location.clone(),
-        checksum: "c3Vt".into(),
-        digest: "h1:first".into(),
-        size: 100,
+        content: Content {
+            checksum: "c3Vt".into(),
+            size: 100,
+            digest: "h1:first".into(),
+            commit: Some("c0ffee".into()),
+        },
         source: Some(Source {
             url: target.source_url(),
             ref_: "refs/tags/v1.0.0".into(),

@@ -26,11 +26,8 @@ pub(super) fn identity(
     if claim == "email" && claims.get("email_verified") != Some(&Value::Bool(true)) {
         return Err(denied::EMAIL_UNVERIFIED);
     }
-    let user = format!("{prefix}{}", text(claims, claim)?.ok_or(denied::CLAIM_MISSING)?);
-    let uid = match &issuer.uid_claim {
-        Some(claim) => Some(text(claims, claim)?.ok_or(denied::CLAIM_MISSING)?.to_owned()),
-        None => None,
-    };
+    let user = format!("{prefix}{}", text(claims, claim)?);
+    let uid = issuer.uid_claim.as_ref().map(|claim| text(claims, claim).map(str::to_owned)).transpose()?;
     let groups = groups(claims, &issuer.groups)?;
     Ok(Identity::new(Kind::Jwt, user, uid, groups, BTreeMap::new(), Some(expires)))
 }
@@ -52,10 +49,10 @@ fn groups(claims: &Claims, mapping: &Groups) -> Result<Vec<String>, &'static str
 }
 
 /// A claim with a text that is not empty.
-fn text<'a>(claims: &'a Claims, name: &str) -> Result<Option<&'a str>, &'static str> {
+fn text<'a>(claims: &'a Claims, name: &str) -> Result<&'a str, &'static str> {
     match claims.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(value)) if usable(value) => Ok(Some(value)),
+        None | Some(Value::Null) => Err(denied::CLAIM_MISSING),
+        Some(Value::String(value)) if usable(value) => Ok(value),
         Some(_) => Err(denied::CLAIM_UNUSABLE),
     }
 }

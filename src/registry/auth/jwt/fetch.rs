@@ -13,7 +13,7 @@ use super::keys::KeySet;
 use crate::domain::text::error_chain;
 use crate::registry::auth::settings::AccessError;
 
-/// For both requests together.
+/// Time limit of both requests together.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST: usize = 256 * 1024;
 

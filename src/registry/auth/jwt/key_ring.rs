@@ -1,41 +1,32 @@
 //! The current keys of an issuer: refreshed regularly and when a token names an unknown key, one fetch at a time.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::keys::KeySet;
+use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::token::Header;
 
 const REFRESH: Duration = Duration::from_mins(10);
 /// Time between attempts of the regular refresh while it fails.
 const RETRY: Duration = Duration::from_secs(30);
-/// For an unknown key.
+/// Least time between fetches for an unknown key.
 const ON_DEMAND: Duration = Duration::from_mins(1);
-/// When there are no keys at all.
+/// The same while there are no keys at all.
 const WITHOUT_KEYS: Duration = Duration::from_secs(5);
-/// For how long keys count when no refresh succeeds.
+/// How long keys count while no refresh succeeds.
 const LIFE: Duration = Duration::from_hours(1);
 
-pub(super) type Pending = Pin<Box<dyn Future<Output = Result<KeySet, String>> + Send>>;
+pub(super) type Pending = BoxFuture<'static, Result<KeySet, String>>;
 
 /// Where keys come from. A trait, so that tests need no server.
 pub trait Source: Send + Sync {
     fn fetch(&self) -> Pending;
-}
-
-/// Why there is no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoKey {
-    /// The issuer has no such key.
-    Unknown,
-    /// The issuer's keys could not be fetched.
-    Unavailable,
 }
 
 pub(super) struct KeyRing {
@@ -48,8 +39,9 @@ pub(super) struct KeyRing {
     on_demand: Mutex<Option<Instant>>,
 }
 
-struct Loaded {
-    keys: Arc<KeySet>,
+/// Keys, and when they were fetched.
+pub(super) struct Loaded {
+    pub keys: KeySet,
     at: Instant,
 }
 
@@ -75,24 +67,25 @@ impl KeyRing {
     }
 
     /// A key set with a key for `header`.
-    pub(super) async fn keys_for(&self, header: &Header, now: Instant) -> Result<Arc<KeySet>, NoKey> {
+    pub(super) async fn keys_for(&self, header: &Header, now: Instant) -> Result<Arc<Loaded>, Denied> {
         let seen = self.loaded_at();
-        if let Some(keys) = self.current(now).filter(|keys| keys.has_key_for(header)) {
-            return Ok(keys);
+        if let Some(loaded) = self.current(now).filter(|loaded| loaded.keys.has_key_for(header)) {
+            return Ok(loaded);
         }
         self.fetch_if_due(seen, now).await;
         match self.current(now) {
-            None => Err(NoKey::Unavailable),
-            Some(keys) if keys.has_key_for(header) => Ok(keys),
-            Some(_) if self.last_failed.load(Ordering::Acquire) => Err(NoKey::Unavailable),
-            Some(_) => Err(NoKey::Unknown),
+            Some(loaded) if loaded.keys.has_key_for(header) => Ok(loaded),
+            Some(_) if !self.last_failed.load(Ordering::Acquire) => {
+                Err(Denied::Unauthenticated(denied::UNKNOWN_KEY))
+            }
+            _ => Err(Denied::identity_provider()),
         }
     }
 
     async fn fetch_if_due(&self, seen: Option<Instant>, now: Instant) {
         let mut last = self.on_demand.lock().await;
         let pause = if self.current(now).is_some() { ON_DEMAND } else { WITHOUT_KEYS };
-        // Who waited for the lock waited for a fetch: its result counts for everybody.
+        // A request that waited for the lock has waited for a fetch, and uses its result.
         let waited = self.loaded_at() != seen;
         let recently = last.is_some_and(|last| now.saturating_duration_since(last) < pause);
         if !waited && !recently {
@@ -106,7 +99,7 @@ impl KeyRing {
         self.last_failed.store(fetched.is_err(), Ordering::Release);
         match fetched {
             Ok(keys) => {
-                self.loaded.store(Some(Arc::new(Loaded { keys: Arc::new(keys), at: now })));
+                self.loaded.store(Some(Arc::new(Loaded { keys, at: now })));
                 true
             }
             Err(error) => {
@@ -116,10 +109,8 @@ impl KeyRing {
         }
     }
 
-    fn current(&self, now: Instant) -> Option<Arc<KeySet>> {
-        let loaded = self.loaded.load();
-        let loaded = loaded.as_ref()?;
-        (now.saturating_duration_since(loaded.at) < LIFE).then(|| Arc::clone(&loaded.keys))
+    fn current(&self, now: Instant) -> Option<Arc<Loaded>> {
+        self.loaded.load_full().filter(|loaded| now.saturating_duration_since(loaded.at) < LIFE)
     }
 
     fn loaded_at(&self) -> Option<Instant> {
@@ -127,7 +118,7 @@ impl KeyRing {
     }
 }
 
-/// The set, unless it has no key that can be used: it would take the place of the good keys.
+/// The set, unless it has no usable key: it would replace the good keys.
 fn usable(keys: KeySet) -> Result<KeySet, String> {
     if keys.is_empty() { Err("the key set has no key that can be used".to_owned()) } else { Ok(keys) }
 }

@@ -1,5 +1,5 @@
-//! Issuers that unrelated users share: everybody there can have a token for any audience, so that only a claim which names the
-//! organisation keeps them out.
+//! Issuers with unrelated users: everybody can get a token for any audience there, so that only a claim with the organisation
+//! keeps other users out.
 
 use url::Url;
 
@@ -24,7 +24,7 @@ const SHARED: [(&str, &[&str]); 6] = [
     ("oauth2.sigstore.dev", &["email", "sub"]),
 ];
 
-/// Refuses such an issuer without a required value.
+/// Refuses such an issuer if no rule requires a value of one of these claims.
 pub(super) fn check(issuer: &Url, required: &[(String, String)]) -> Result<(), String> {
     let Some((host, claims)) = SHARED.iter().find(|(host, _)| issuer.host_str() == Some(host)) else {
         return Ok(());

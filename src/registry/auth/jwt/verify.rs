@@ -9,18 +9,20 @@ use super::algorithm::Algorithm;
 use super::claims;
 use super::config::IssuerConfig;
 use super::fetch::Discovery;
-use super::key_ring::{KeyRing, NoKey, Source};
+use super::key_ring::{KeyRing, Source};
 use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::identity::Identity;
 use crate::registry::auth::settings::AccessError;
 use crate::registry::auth::token::Unverified;
 
-/// Clocks differ.
+/// By how much clocks may differ.
 const LEEWAY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The issuers of `--auth-config`.
 #[derive(Default)]
-pub(crate) struct Issuers(Vec<Arc<Issuer>>);
+pub(crate) struct Issuers {
+    pub all: Vec<Arc<Issuer>>,
+}
 
 pub struct Issuer {
     config: IssuerConfig,
@@ -33,16 +35,12 @@ impl Issuers {
             let source = Discovery::new(&config, ca_pem)?;
             Ok(Arc::new(Issuer::new(config, Box::new(source))))
         };
-        configs.into_iter().map(issuer).collect::<Result<_, _>>().map(Self)
+        Ok(Self { all: configs.into_iter().map(issuer).collect::<Result<_, AccessError>>()? })
     }
 
     /// The issuer that a token names.
     pub(crate) fn named(&self, issuer: &str) -> Option<Arc<Issuer>> {
-        self.0.iter().find(|one| one.config.url == issuer).cloned()
-    }
-
-    pub(crate) fn all(&self) -> &[Arc<Issuer>] {
-        &self.0
+        self.all.iter().find(|one| one.config.url == issuer).cloned()
     }
 }
 
@@ -77,15 +75,8 @@ impl Issuer {
         let refused = Denied::Unauthenticated;
         let header = jwt.header.as_ref().ok_or(refused(denied::MALFORMED))?;
         let expires = precheck(jwt, audiences, clock).map_err(refused)?;
-        let keys = match self.keys.keys_for(header, now).await {
-            Ok(keys) => keys,
-            Err(NoKey::Unknown) => return Err(refused(denied::UNKNOWN_KEY)),
-            Err(NoKey::Unavailable) => return Err(Denied::identity_provider()),
-        };
-        if !keys.verifies(jwt) {
-            return Err(refused(denied::BAD_SIGNATURE));
-        }
-        Ok(expires)
+        let loaded = self.keys.keys_for(header, now).await?;
+        if loaded.keys.verifies(jwt) { Ok(expires) } else { Err(refused(denied::BAD_SIGNATURE)) }
     }
 
     /// Its URL, which is the claim `iss`.
@@ -110,7 +101,7 @@ impl Issuer {
     }
 }
 
-/// What costs no signature. Returns when the token expires.
+/// Checks everything but the signature and the claims of the identity. Returns when the token expires.
 pub(super) fn precheck(
     jwt: &Unverified<'_>,
     audiences: &[String],
@@ -123,8 +114,8 @@ pub(super) fn precheck(
     if Algorithm::named(&header.alg).is_none() {
         return Err(denied::BAD_ALGORITHM);
     }
-    let expires = jwt.expires().map_err(|_| denied::MALFORMED)?.ok_or(denied::NO_EXPIRY)?;
-    let not_before = jwt.not_before().map_err(|_| denied::MALFORMED)?;
+    let expires = jwt.expires()?.ok_or(denied::NO_EXPIRY)?;
+    let not_before = jwt.not_before()?;
     if clock.duration_since(expires) >= LEEWAY {
         return Err(denied::EXPIRED);
     }

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::PEER;
-use super::doubles::{AUDIENCE, Server, bearer, jwt};
+use super::doubles::{AUDIENCE, Server, bearer, jwt, with_issuer};
 use crate::registry::auth::access::{Access, Asked};
 use crate::registry::auth::audience;
 use crate::registry::auth::denied::{self, Denied};
@@ -95,19 +95,9 @@ async fn what_the_api_server_would_refuse_is_not_sent_to_it() {
 #[tokio::test]
 async fn a_token_of_a_configured_issuer_is_never_sent_to_the_api_server() {
     let issuer = "https://login.acme.io";
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("auth.json");
-    let text = json!({
-        "apiVersion": "apiserver.config.k8s.io/v1",
-        "kind": "AuthenticationConfiguration",
-        "jwt": [{
-            "issuer": {"url": issuer, "audiences": [AUDIENCE]},
-            "claimMappings": {"username": {"claim": "sub", "prefix": "acme:"}},
-        }],
-    });
-    std::fs::write(&config, text.to_string()).unwrap();
+    let (_folder, settings) = with_issuer(issuer, AUDIENCE);
     let server = Server::default();
-    let access = server.access(AccessSettings { auth_config: Some(config), ..AccessSettings::default() });
+    let access = server.access(settings);
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let claims = |issuer: &str, aud: &str| part(&json!({ "iss": issuer, "aud": aud }).to_string());
     for header in [
@@ -310,11 +300,11 @@ fn identities_with_other_rights_have_other_keys() {
     ];
     for (at, one) in all.iter().enumerate() {
         for other in &all[at + 1..] {
-            assert_ne!(one.rights_key(), other.rights_key(), "{one:?} {other:?}");
+            assert_ne!(one.rights_key, other.rights_key, "{one:?} {other:?}");
         }
     }
     // Two tokens of one service account share their limits.
-    assert_eq!(all[0].limit_key(), all[4].limit_key());
+    assert_eq!(all[0].limit_key, all[4].limit_key);
 }
 
 #[tokio::test]

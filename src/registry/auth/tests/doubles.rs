@@ -8,11 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::registry::auth::access::Access;
 use crate::registry::auth::identity::{Identity, Kind};
-use crate::registry::auth::review::{NoAnswer, Pending, Reviewer, Right};
+use crate::registry::auth::review::{Pending, Reviewer, Right};
 use crate::registry::auth::settings::AccessSettings;
 use crate::registry::metrics::RegistryMetrics;
 
@@ -27,6 +28,22 @@ pub(crate) fn bearer(token: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
     headers
+}
+
+/// Settings with one identity provider, and the folder that holds its configuration.
+pub(crate) fn with_issuer(issuer: &str, audience: &str) -> (TempDir, AccessSettings) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("auth.json");
+    let text = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "AuthenticationConfiguration",
+        "jwt": [{
+            "issuer": {"url": issuer, "audiences": [audience]},
+            "claimMappings": {"username": {"claim": "sub", "prefix": "acme:"}},
+        }],
+    });
+    std::fs::write(&config, text.to_string()).unwrap();
+    (folder, AccessSettings { auth_config: Some(config), ..AccessSettings::default() })
 }
 
 /// An API server that knows the tokens `user-NAME`, and permits what is listed.
@@ -88,7 +105,7 @@ impl Reviewer for Server {
             // Others get in between.
             tokio::task::yield_now().await;
             if away {
-                return Err(NoAnswer("refused".into()));
+                return Err("refused".to_owned());
             }
             let user = token.strip_prefix("user-");
             Ok(user.map(|user| {
@@ -110,7 +127,7 @@ impl Reviewer for Server {
         Box::pin(async move {
             tokio::task::yield_now().await;
             tokio::time::sleep(delay).await;
-            if away { Err(NoAnswer("refused".into())) } else { Ok(permitted) }
+            if away { Err("refused".to_owned()) } else { Ok(permitted) }
         })
     }
 }

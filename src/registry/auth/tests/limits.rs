@@ -1,8 +1,10 @@
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::registry::auth::limits::{Limit, Peer, Places, Who};
+use http::HeaderMap;
+
+use crate::registry::auth::limits::{Limit, Places, Who};
+use crate::registry::http::TrustedProxies;
 
 const WHO: Who = Who::Identity([1; 32]);
 
@@ -40,7 +42,8 @@ fn the_stated_wait_suffices() {
 
 #[test]
 fn a_peer_is_an_address_or_a_64() {
-    let peer = |text: &str| Peer::from(text.parse::<IpAddr>().unwrap());
+    let proxies = TrustedProxies::default();
+    let peer = |text: &str| proxies.peer(text.parse().unwrap(), &HeaderMap::new()).network();
     assert_eq!(peer("2001:db8::1"), peer("2001:db8::ffff:0:0:1"));
     assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
     assert_eq!(peer("::ffff:192.0.2.1"), peer("192.0.2.1"));

@@ -2,14 +2,14 @@
 
 use crate::registry::index::ServedVersion;
 
-/// In front of all ids of a README, so that they cannot stand for parts of the page.
+/// In front of all ids of a README, so that none is an id of the page itself.
 pub(super) const PREFIX: &str = "user-";
 
 /// Where relative links of a README lead to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
     /// The repository's files at the commit, such as `https://github.com/acme/eks/blob/COMMIT`; empty if that is not known.
-    pub(super) base: String,
+    pub(crate) base: String,
 }
 
 impl Links {
@@ -18,11 +18,6 @@ impl Links {
         let source = version.source.as_deref().filter(|source| source.starts_with("https://"));
         let base = source.zip(version.commit.as_deref().or(version.tag.as_deref()));
         Self { base: base.map(|(source, at)| format!("{source}/blob/{at}")).unwrap_or_default() }
-    }
-
-    /// The address of all files.
-    pub fn base(&self) -> &str {
-        &self.base
     }
 
     /// Where a link leads to; `None` if it is to be dropped. `folder`: the folder of the README.

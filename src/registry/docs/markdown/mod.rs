@@ -1,7 +1,7 @@
 //! Safe HTML of a README.
 //!
 //! READMEs of modules need raw HTML: `terraform-docs` writes `<br>`, `<a name>`, `<pre>`. So Markdown is rendered with it, and a
-//! sanitiser keeps what neither runs nor loads anything. Images would tell their hosts who reads the page: they become links.
+//! sanitiser keeps what neither runs nor loads anything. Images would show their hosts who reads the page, so they become links.
 
 mod elements;
 mod github;
@@ -29,21 +29,20 @@ const CUT: &str = "<p><em>This README is longer than 256 KiB. The rest is in the
 
 /// The README of `folder` as HTML that can stand anywhere in a page.
 pub fn to_html(markdown: &str, links: &Links, folder: &str) -> String {
-    // A mark of the encoding would hide that the first line is a heading.
+    // A byte order mark would hide that the first line is a heading.
     let markdown = markdown.strip_prefix('\u{feff}').unwrap_or(markdown);
-    let all = markdown.len();
-    let markdown = &markdown[..markdown.floor_char_boundary(LONGEST)];
+    let shown = &markdown[..markdown.floor_char_boundary(LONGEST)];
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_STRIKETHROUGH
         | Options::ENABLE_TASKLISTS
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_GFM;
     let mut rewritten = Rewritten::default();
-    rewritten.add_all(flat(worded(joined(Parser::new_ext(markdown, options)))));
-    let mut rendered = String::with_capacity(markdown.len() * 2);
+    rewritten.add_all(flat(worded(joined(Parser::new_ext(shown, options)))));
+    let mut rendered = String::with_capacity(shown.len() * 2);
     html::push_html(&mut rendered, rewritten.events.into_iter());
     let mut html = sanitised(&rendered, links, folder);
-    html.push_str(if markdown.len() < all { CUT } else { "" });
+    html.push_str(if shown.len() < markdown.len() { CUT } else { "" });
     html
 }
 
@@ -85,19 +84,26 @@ impl<'a> Rewritten<'a> {
         let mut heading: Option<(usize, String)> = None;
         for event in events {
             match event {
-                Event::Start(Tag::Heading { level, .. }) => {
+                Event::Start(Tag::Heading { .. }) => {
                     heading = Some((self.events.len(), String::new()));
-                    self.events.push(start_heading(level, String::new()));
+                    // Its text, of which the id is made, follows: the end of the heading replaces this event.
+                    self.events.push(event);
                 }
                 Event::End(TagEnd::Heading(level)) => {
+                    let level = lowered(level);
                     if let Some((at, text)) = heading.take() {
-                        self.events[at] = start_heading(level, self.slug(&text));
+                        let id = Some(self.slug(&text)).filter(|id| !id.is_empty()).map(CowStr::from);
+                        let (classes, attrs) = (Vec::new(), Vec::new());
+                        self.events[at] = Event::Start(Tag::Heading { level, id, classes, attrs });
                     }
-                    self.events.push(Event::End(TagEnd::Heading(lowered(level))));
+                    self.events.push(Event::End(TagEnd::Heading(level)));
                 }
-                Event::Start(Tag::Image { dest_url, .. }) => {
-                    let link = self.image(dest_url);
-                    self.events.extend(link);
+                Event::Start(Tag::Image { link_type, dest_url, id, .. }) => {
+                    // A link to the image, around its description; within a link, the description alone.
+                    if self.in_link == 0 {
+                        let title = "".into();
+                        self.events.push(Event::Start(Tag::Link { link_type, dest_url, title, id }));
+                    }
                     self.images.push(self.events.len());
                 }
                 Event::End(TagEnd::Image) => {
@@ -126,17 +132,6 @@ impl<'a> Rewritten<'a> {
         }
     }
 
-    /// A link to the image, around its description; within a link, the description alone.
-    fn image(&self, url: CowStr<'a>) -> Option<Event<'a>> {
-        let link = Tag::Link {
-            link_type: pulldown_cmark::LinkType::Inline,
-            dest_url: url,
-            title: "".into(),
-            id: "".into(),
-        };
-        (self.in_link == 0).then_some(Event::Start(link))
-    }
-
     /// The id of a heading, as GitHub makes it.
     fn slug(&mut self, text: &str) -> String {
         let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
@@ -153,19 +148,9 @@ impl<'a> Rewritten<'a> {
     }
 }
 
-fn start_heading<'a>(level: HeadingLevel, id: String) -> Event<'a> {
-    let id = Some(id).filter(|id| !id.is_empty()).map(CowStr::from);
-    Event::Start(Tag::Heading { level: lowered(level), id, classes: Vec::new(), attrs: Vec::new() })
-}
-
 /// A level lower by two: the page has headings of its own above the README.
 fn lowered(level: HeadingLevel) -> HeadingLevel {
-    match level {
-        HeadingLevel::H1 => HeadingLevel::H3,
-        HeadingLevel::H2 => HeadingLevel::H4,
-        HeadingLevel::H3 => HeadingLevel::H5,
-        _ => HeadingLevel::H6,
-    }
+    HeadingLevel::try_from(level as usize + 2).unwrap_or(HeadingLevel::H6)
 }
 
 #[cfg(test)]

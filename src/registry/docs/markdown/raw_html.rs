@@ -40,7 +40,7 @@ pub(super) fn flat<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator
         Event::Html(html) | Event::InlineHtml(html) => {
             let before = (open.clone(), links.clone());
             let rewritten = links.rewritten(&html);
-            // Of what the sanitiser gets, whatever the names are: it may read it in another way than this.
+            // All tags count, whatever their names: the sanitiser may read the text in another way than this function.
             if is_flat(&rewritten, &mut open, DEPTH.saturating_sub(depth)) {
                 return Some(Event::InlineHtml(rewritten.into()));
             }

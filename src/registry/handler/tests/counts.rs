@@ -34,8 +34,8 @@ async fn requests_and_downloads_are_counted() {
     registry.get(&download, &[BOB, client]).await;
     registry.get(&format!("{ADDRESS}/1.3.0/download"), &[ANN, client]).await;
     registry.get("/none", &[]).await;
-    registry.service.refused(StatusCode::BAD_REQUEST);
-    registry.service.panicked();
+    registry.service.unhandled(StatusCode::BAD_REQUEST);
+    registry.service.unhandled(StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(
         counted(&registry.service.metrics),
         [

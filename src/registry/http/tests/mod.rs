@@ -123,12 +123,12 @@ impl Handler for Paths {
         if head.uri.path() == "/login" { 16 << 10 } else { 0 }
     }
 
-    fn refused(&self, status: StatusCode) {
-        self.refused.lock().unwrap().push(status.as_u16());
-    }
-
-    fn panicked(&self) {
-        self.panics.fetch_add(1, Ordering::SeqCst);
+    fn unhandled(&self, status: StatusCode) {
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            self.panics.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.refused.lock().unwrap().push(status.as_u16());
+        }
     }
 }
 

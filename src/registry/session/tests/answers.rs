@@ -6,9 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::registry::auth::tests::doubles::{Server, jwt};
+use crate::registry::auth::tests::doubles::{Server, jwt, with_issuer};
 use crate::registry::auth::token::Unverified;
-use crate::registry::auth::{Access, AccessSettings, Denied, Endpoints};
+use crate::registry::auth::{Access, Denied, Endpoints};
 use crate::registry::session::attempt::Attempt;
 use crate::registry::session::callback::{Answer, choose, is_answer, refuses_code, tokens};
 use crate::registry::session::sessions::check_id_token;
@@ -19,18 +19,8 @@ const CLIENT: &str = "opendepot";
 
 /// Access control with one identity provider.
 fn access() -> Access {
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("auth.json");
-    let text = json!({
-        "apiVersion": "apiserver.config.k8s.io/v1",
-        "kind": "AuthenticationConfiguration",
-        "jwt": [{
-            "issuer": {"url": ISSUER, "audiences": ["api"]},
-            "claimMappings": {"username": {"claim": "sub", "prefix": "acme:"}},
-        }],
-    });
-    std::fs::write(&config, text.to_string()).unwrap();
-    Server::default().access(AccessSettings { auth_config: Some(config), ..AccessSettings::default() })
+    let (_folder, settings) = with_issuer(ISSUER, "api");
+    Server::default().access(settings)
 }
 
 fn settings(issuer: &str, scopes: &[&str]) -> LoginSettings {

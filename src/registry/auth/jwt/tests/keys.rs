@@ -4,10 +4,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{Keys, Signer, encode, key_set};
+use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::jwt::fetch::jwks_address;
-use crate::registry::auth::jwt::key_ring::{KeyRing, NoKey};
+use crate::registry::auth::jwt::key_ring::KeyRing;
 use crate::registry::auth::jwt::keys::KeySet;
 use crate::registry::auth::token::{Header, Unverified};
+
+const UNKNOWN: Denied = Denied::Unauthenticated(denied::UNKNOWN_KEY);
+const UNAVAILABLE: Denied = Denied::identity_provider();
 
 fn header(kid: &str) -> Header {
     serde_json::from_value(json!({ "alg": "ES256", "kid": kid })).unwrap()
@@ -118,11 +122,11 @@ async fn a_storm_of_unknown_keys_causes_one_fetch_a_minute() {
     let after = |seconds| start + Duration::from_secs(seconds);
     for number in 0..100 {
         let unknown = ring.keys_for(&header(&format!("k-{number}")), after(1)).await;
-        assert_eq!(unknown.map(drop), Err(NoKey::Unknown));
+        assert_eq!(unknown.map(drop), Err(UNKNOWN));
     }
     assert_eq!(keys.fetches(), 1);
     keys.publish(&[Signer::ec().jwk("new")]);
-    assert_eq!(ring.keys_for(&header("new"), after(59)).await.map(drop), Err(NoKey::Unknown));
+    assert_eq!(ring.keys_for(&header("new"), after(59)).await.map(drop), Err(UNKNOWN));
     assert!(ring.keys_for(&header("new"), after(61)).await.is_ok());
     assert_eq!(keys.fetches(), 2);
 }
@@ -151,9 +155,9 @@ async fn the_last_good_keys_count_for_an_hour() {
     keys.stop();
     let after = |seconds| start + Duration::from_secs(seconds);
     assert!(ring.keys_for(&header("k"), after(3590)).await.is_ok());
-    assert_eq!(ring.keys_for(&header("k"), after(3610)).await.map(drop), Err(NoKey::Unavailable));
+    assert_eq!(ring.keys_for(&header("k"), after(3610)).await.map(drop), Err(UNAVAILABLE));
     let fetches = keys.fetches();
-    assert_eq!(ring.keys_for(&header("k"), after(3611)).await.map(drop), Err(NoKey::Unavailable));
+    assert_eq!(ring.keys_for(&header("k"), after(3611)).await.map(drop), Err(UNAVAILABLE));
     assert_eq!(keys.fetches(), fetches, "a failure is remembered");
     keys.publish(&[Signer::ec().jwk("k")]);
     assert!(ring.keys_for(&header("k"), after(3616)).await.is_ok());
@@ -168,14 +172,14 @@ async fn an_unknown_key_is_refused_only_where_the_keys_were_fetched() {
     let known = async |kid: &str, seconds| ring.keys_for(&header(kid), after(seconds)).await.map(drop);
     assert_eq!(known("k", 0).await, Ok(()));
     keys.stop();
-    assert_eq!(known("new", 61).await, Err(NoKey::Unavailable), "it may be there");
+    assert_eq!(known("new", 61).await, Err(UNAVAILABLE), "it may be there");
     assert_eq!(known("k", 61).await, Ok(()));
     // A set without keys does not take the place of the good one.
     keys.publish(&[]);
-    assert_eq!(known("new", 122).await, Err(NoKey::Unavailable));
+    assert_eq!(known("new", 122).await, Err(UNAVAILABLE));
     assert_eq!(known("k", 122).await, Ok(()));
     keys.publish(&[Signer::ec().jwk("k")]);
-    assert_eq!(known("new", 183).await, Err(NoKey::Unknown));
+    assert_eq!(known("new", 183).await, Err(UNKNOWN));
 }
 
 #[test]
