@@ -46,6 +46,12 @@ impl Browser {
         self.follow(self.client.get(url), "").await
     }
 
+    /// Opens a URL of a client that waits for it. Terraform closes its listener once it has the code, sometimes before its answer
+    /// is sent.
+    pub(crate) async fn hand_over(&self, url: &str) {
+        let _ = self.client.get(url).send().await;
+    }
+
     /// Sends a form as a page of `origin` does, and follows redirects.
     pub(crate) async fn submit(&self, url: &str, origin: &str, fields: &[(&str, &str)]) -> Page {
         self.follow(self.form(url, origin, fields), "").await
