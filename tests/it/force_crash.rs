@@ -124,7 +124,7 @@ async fn a_crash_between_fetch_store_and_status_repeats_no_store_and_loses_no_re
         keys.iter().map(modified).collect::<Vec<_>>()
     };
     let before = stored();
-    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT));
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::HangAfter).method(Method::PUT));
     operator.restart().await.unwrap();
     world.until("all store", || stored().iter().zip(&before).all(|(now, before)| now > before)).await;
     operator.kill().await.unwrap();

@@ -421,7 +421,7 @@ async fn without_immutable_new_content_replaces_the_object_and_an_event_says_so(
     // Also when the operator dies between the store and the status. S3 deletes nothing, so the store is seen.
     world.objects_are(1).await;
     let fault = |method, failure| world.bed.s3.inject(S3Fault::new(&world.name, failure).method(method));
-    fault(Method::PUT, S3Failure::CutAfter);
+    fault(Method::PUT, S3Failure::HangAfter);
     fault(Method::DELETE, S3Failure::Answer(403, "AccessDenied"));
     repository.release("v1.0.0", &main_tf("# moved again\n")).unwrap();
     world.count_from_now("mod");

@@ -42,7 +42,7 @@ async fn a_release_workflow_publishes_a_module_not_named_as_its_repository() {
 async fn a_crash_between_store_and_status_repeats_nothing_and_orphans_nothing() {
     let (world, operator) = world_with_a_module("crash").await;
     // S3 stores the object, and the operator never hears of it.
-    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT));
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::HangAfter).method(Method::PUT));
     world.apply(&world.module("mod").versions(&["v1.0.0"]));
     let stored = world.objects_are(1).await;
     operator.kill().await.unwrap();
@@ -69,7 +69,7 @@ async fn a_crash_between_store_and_status_repeats_nothing_and_orphans_nothing() 
 #[tokio::test]
 async fn a_version_deleted_while_the_operator_is_dead_leaves_no_object() {
     let (world, operator) = world_with_a_module("dead").await;
-    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT));
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::HangAfter).method(Method::PUT));
     world.apply(&world.module("mod").versions(&["v1.0.0"]));
     world.objects_are(1).await;
     operator.kill().await.unwrap();

@@ -175,7 +175,7 @@ impl Point {
     /// Lets the operator come so far, and no further.
     fn stop(self, moves: &Move, from: &str, to: &str) {
         let hang = |bucket: &str, method| S3Fault::new(bucket, S3Failure::Hang).method(method);
-        let cut = |bucket: &str, method| S3Fault::new(bucket, S3Failure::CutAfter).method(method);
+        let done = |bucket: &str, method| S3Fault::new(bucket, S3Failure::HangAfter).method(method);
         let s3 = &moves.world.bed.s3;
         match self {
             Self::Look => s3.inject(hang(to, Method::HEAD)),
@@ -184,11 +184,11 @@ impl Point {
                 moves.world.bed.github.inject(Fault::on(&repository, Failure::Hang).at(Hop::Codeload));
             }
             Self::Put => s3.inject(hang(to, Method::PUT)),
-            Self::PutDone => s3.inject(cut(to, Method::PUT)),
+            Self::PutDone => s3.inject(done(to, Method::PUT)),
             Self::Verify => s3.inject(hang(to, Method::HEAD).after(1)),
             Self::LookBack => s3.inject(hang(from, Method::HEAD)),
             Self::Delete => s3.inject(hang(from, Method::DELETE)),
-            Self::DeleteDone => s3.inject(cut(from, Method::DELETE)),
+            Self::DeleteDone => s3.inject(done(from, Method::DELETE)),
         }
     }
 

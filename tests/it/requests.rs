@@ -67,7 +67,7 @@ async fn a_request_after_a_store_is_not_answered_by_it_despite_a_crash() {
         world.count_from_now(name);
     }
     // S3 stores what is sent, and the answer is lost.
-    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::CutAfter).method(Method::PUT));
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::HangAfter).method(Method::PUT));
     let mut keys = Vec::new();
     for name in names {
         keys.push(key(&world.get_version(name).await.unwrap().unwrap()));

@@ -314,11 +314,11 @@ async fn a_crash_at_any_point_of_a_replacement_leaves_one_object_and_no_lie() {
                 world.bed.github.inject(Fault::on(&repository.name(), Failure::Hang).at(Hop::Codeload));
             }
             Point::Put => s3.inject(fault(S3Failure::Hang, Method::PUT)),
-            Point::PutDone => s3.inject(fault(S3Failure::CutAfter, Method::PUT)),
+            Point::PutDone => s3.inject(fault(S3Failure::HangAfter, Method::PUT)),
             // The first look is at the old place.
             Point::Verify => s3.inject(fault(S3Failure::Hang, Method::HEAD).after(1)),
             Point::LookBack => s3.inject(fault(S3Failure::Hang, Method::HEAD).after(2)),
-            Point::DeleteDone => s3.inject(fault(S3Failure::CutAfter, Method::DELETE)),
+            Point::DeleteDone => s3.inject(fault(S3Failure::HangAfter, Method::DELETE)),
         }
         world.force("version/mod-1.0.0");
         match point {

@@ -25,8 +25,11 @@ pub enum S3Failure {
     CutAfter,
     /// The answer's body ends in the middle, and so does the connection.
     CutBody,
-    /// S3 is reached, and no answer ever comes.
+    /// No answer ever comes, and S3 does not see the request.
     Hang,
+    /// S3 does what was asked, and no answer ever comes. The way to kill a client between the two: it does not retry at once, as
+    /// after a broken connection.
+    HangAfter,
     /// A missing object answers 403 `AccessDenied` instead of 404, as it does without the right to list the bucket.
     HideMissing,
     /// An HTML page with that status, as a proxy or a firewall in between gives it.

@@ -188,6 +188,10 @@ async fn fail(
             Ok(Response::from_parts(parts, BoxBody::new(StreamBody::new(frames))))
         }
         S3Failure::Hang => std::future::pending().await,
+        S3Failure::HangAfter => {
+            forward(request, upstream).await?.into_body().collect().await?;
+            std::future::pending().await
+        }
         S3Failure::HideMissing => {
             let response = forward(request, upstream).await?;
             let missing = response.status() == StatusCode::NOT_FOUND;
