@@ -171,9 +171,9 @@ async fn fail(
             Ok(response)
         }
         S3Failure::CutBefore => Err(anyhow!("cut")),
-        S3Failure::CutAfter => {
+        S3Failure::CutAfter | S3Failure::HangAfter => {
             forward(request, upstream).await?.into_body().collect().await?;
-            Err(anyhow!("cut"))
+            if *failure == S3Failure::HangAfter { std::future::pending().await } else { Err(anyhow!("cut")) }
         }
         S3Failure::CutBody => {
             let (parts, body) = forward(request, upstream).await?.into_parts();
@@ -188,10 +188,6 @@ async fn fail(
             Ok(Response::from_parts(parts, BoxBody::new(StreamBody::new(frames))))
         }
         S3Failure::Hang => std::future::pending().await,
-        S3Failure::HangAfter => {
-            forward(request, upstream).await?.into_body().collect().await?;
-            std::future::pending().await
-        }
         S3Failure::HideMissing => {
             let response = forward(request, upstream).await?;
             let missing = response.status() == StatusCode::NOT_FOUND;
