@@ -74,7 +74,7 @@ pub enum Command {
     Validate(validate::Arguments),
     /// Mark a version as deprecated: the registry still lists it, and its pages show the text.
     Deprecate(notice::Arguments),
-    /// Withdraw a version: the registry no longer lists it, and refuses its download with the text. The object stays.
+    /// Withdraw a version: the registry no longer lists it, and rejects its downloads with the text. The object is kept.
     Withdraw(notice::Arguments),
     /// Print a token for a registry: the credentials helper of Terraform and OpenTofu.
     Credentials(Credentials),

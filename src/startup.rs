@@ -34,7 +34,7 @@ pub enum StartupError {
     Endpoint { setting: &'static str, error: EndpointError },
     #[error("cannot wait for signals: {0}")]
     Signal(std::io::Error),
-    #[error("{0} ended; the process exits so that it is restarted")]
+    #[error("{0} ended unexpectedly; the process exits to be restarted")]
     Ended(&'static str),
 }
 

@@ -41,7 +41,7 @@ pub enum InvalidConfig {
         "moduleConfig.storageConfig.{0} is not supported: OpenDepot stores in S3 only; write storageConfig.s3 with bucket and region"
     )]
     OtherStorage(&'static str),
-    #[error("moduleConfig.versionHistoryLimit is {0}: write a number from 0 up (0 keeps all)")]
+    #[error("moduleConfig.versionHistoryLimit is {0}: write 0 (which keeps all versions) or more")]
     NegativeLimit(i32),
     /// The name is part of a URL path, so it must not contain other characters.
     #[error(

@@ -27,8 +27,8 @@ pub(crate) struct ClaimFields<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotAddressable {
     #[error(
-        "Terraform and OpenTofu accept no module called {0:?}: set the annotation opendepot.defdev.io/registry-name to 1 to 64 \
-         letters, digits, - and _ that begin and end with a letter or digit; no object moves"
+        "Terraform and OpenTofu do not accept the module name {0:?}: set the annotation opendepot.defdev.io/registry-name to 1 to 64 \
+         letters, digits, - and _ that begin and end with a letter or digit. No stored object moves"
     )]
     Name(String),
     #[error(
@@ -39,7 +39,7 @@ pub enum NotAddressable {
     #[error("spec.moduleConfig.provider is missing, the last part of the address: write one such as aws")]
     ProviderMissing,
     #[error(
-        "Terraform and OpenTofu accept no provider called {0:?} in an address: write 1 to 64 lower-case letters and digits, \
+        "Terraform and OpenTofu do not accept the provider {0:?} in an address: write 1 to 64 lower-case letters and digits, \
          such as googlebeta"
     )]
     Provider(String),

@@ -97,9 +97,9 @@ pub struct ModuleSpec {
     /// If true, all work for this Module and its Versions stops, except the deletion of the Module.
     #[serde(default)]
     pub suspend: bool,
-    /// Whether stored versions are deleted as soon as their entries are removed (Immediate), or, when two or more disappear at
-    /// once, only after that is confirmed (Confirm): the condition Ready has the command. While it waits, nothing is deleted.
-    /// versionHistoryLimit, and the deletion of the Module, need no confirmation.
+    /// Immediate: stored versions are deleted as soon as their entries are removed. Confirm: if two or more are removed at once,
+    /// nothing is deleted until that is confirmed; the message of the condition Ready contains the command.
+    /// versionHistoryLimit and the deletion of the Module need no confirmation.
     #[serde(default)]
     pub removal: RemovalPolicy,
 }
@@ -110,7 +110,7 @@ pub enum RemovalPolicy {
     /// At once.
     #[default]
     Immediate,
-    /// If they are two or more stored versions, after a confirmation.
+    /// After a confirmation, if two or more stored versions are removed.
     Confirm,
 }
 
@@ -186,15 +186,15 @@ pub struct ModuleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// The address that this Module claims, if it was refused because another Module had it. It stays refused after that Module
-    /// is gone, until the annotation opendepot.defdev.io/claim-address is set.
+    /// is deleted, until the annotation opendepot.defdev.io/claim-address is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_address: Option<String>,
-    /// Whether the annotation opendepot.defdev.io/claim-address was there while another Module had the address that it names. It
-    /// does not count until it is removed and set again.
+    /// If true, the annotation opendepot.defdev.io/claim-address is ignored until it is removed and set again, because another
+    /// Module had the address when it was set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_void: Option<bool>,
-    /// The generation in the annotation opendepot.defdev.io/confirm-removal, if the annotation was there before that generation. It
-    /// does not count until it is removed and set again.
+    /// The generation in the annotation opendepot.defdev.io/confirm-removal, if the annotation was set before that generation. The
+    /// annotation is then ignored until it is removed and set again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub void_confirmation: Option<i64>,
     /// A field of the original OpenDepot. It is preserved and never written.

@@ -97,8 +97,8 @@ impl Target {
         let format = config.file_format;
         if let Some(name) = version.file_name.as_ref().filter(|name| format.conflicts_with(name)) {
             return Err(invalid(format!(
-                "{MISNAMED} {name:?}, and moduleConfigRef.fileFormat is {}: Terraform takes the object for what its \
-                 name says. Let fileName end in .{}, or change fileFormat.",
+                "{MISNAMED} {name:?}, and moduleConfigRef.fileFormat is {}: Terraform unpacks an object by its \
+                 extension. Set a fileName that ends in .{}, or change fileFormat.",
                 format.as_str(),
                 format.extension()
             )));

@@ -105,7 +105,7 @@ pub struct VersionSpec {
     /// If true, the version is fetched, compared and stored again now. The operator resets the field to false when done.
     #[serde(default)]
     pub force_sync: bool,
-    /// If true, all work for this Version stops, except its deletion. For users; the operator never writes it.
+    /// If true, all work for this Version stops, except its deletion. Only users set it.
     #[serde(default)]
     pub suspend: bool,
     /// Whether the Module is suspended. Written by the Module controller; do not write it.

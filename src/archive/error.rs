@@ -17,16 +17,16 @@ pub enum ArchiveError {
     #[error("the archive is truncated or corrupt ({what})")]
     Corrupt { what: String },
     /// No file is left below the top folder.
-    #[error("the archive holds no file; tag a commit that contains the module")]
+    #[error("the archive contains no file; tag a commit that contains the module")]
     Empty,
     /// An entry is outside the one folder that GitHub puts everything in.
-    #[error("the archive's entries do not share one top folder, as GitHub's do: `{path}` is outside of it")]
+    #[error("the archive's entries do not share one top folder, as GitHub's do: `{path}` is outside it")]
     NoTopFolder { path: String },
     /// An entry's path starts with `/`.
     #[error("the archive contains the absolute path `{path}`; remove it from the repository")]
     AbsolutePath { path: String },
     /// An entry's path has a `..` component.
-    #[error("the archive contains the path `{path}`, which climbs with `..`; remove it from the repository")]
+    #[error("the archive contains the path `{path}`, which contains `..`; remove it from the repository")]
     ParentPath { path: String },
     /// An entry's name cannot be a path of a module, and Terraform would read it, or it means something else elsewhere.
     #[error("the archive contains `{path}`, which {why}; rename it in the repository")]
@@ -49,7 +49,7 @@ pub enum ArchiveError {
     )]
     UnsupportedMethod { path: String, method: String },
     #[error(
-        "the symbolic link `{path}` points to `{target}`, outside of the module; remove or re-point it in the repository"
+        "the symbolic link `{path}` points to `{target}`, outside the module; remove or change it in the repository"
     )]
     LinkLeavesTree { path: String, target: String },
     /// Following the symbolic links takes more steps than any real repository needs.
@@ -60,7 +60,7 @@ pub enum ArchiveError {
     ArchiveTooLarge { limit: u64 },
     /// The files are larger than [`Limits::unpacked_bytes`](super::Limits::unpacked_bytes) in total.
     #[error(
-        "the archive's files exceed {limit} bytes in total, symbolic links followed; make them smaller, or raise --max-unpacked-size"
+        "the archive's files exceed {limit} bytes in total, with symbolic links followed; make them smaller, or raise --max-unpacked-size"
     )]
     UnpackedTooLarge { limit: u64 },
     /// The files are larger than [`Limits::ratio`](super::Limits::ratio) allows for so small an archive.
@@ -70,7 +70,7 @@ pub enum ArchiveError {
     RatioTooHigh { ratio: u64 },
     /// There are more entries than [`Limits::entries`](super::Limits::entries).
     #[error(
-        "the archive has more than {limit} entries, symbolic links followed; make it smaller, or raise --max-entries"
+        "the archive has more than {limit} entries, with symbolic links followed; make it smaller, or raise --max-entries"
     )]
     TooManyEntries { limit: u64 },
     /// All paths together are too long to be kept in memory.

@@ -1,6 +1,6 @@
 //! Names that git allows and a module cannot have: not UTF-8, with control characters, with a backslash, with a drive letter.
 
-/// Extensions of the files that Terraform and OpenTofu read as configuration, in this case only.
+/// Extensions of the files that Terraform and OpenTofu read as configuration, in lower case only.
 const CONFIGURATION: [&[u8]; 4] = [b".tf", b".tf.json", b".tofu", b".tofu.json"];
 
 /// Why no file of a module can have this path, or `None`: installers and file systems differ in what they make of it, and

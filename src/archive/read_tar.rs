@@ -67,7 +67,7 @@ fn add(mut member: Member<'_>, extension: Extension, out: &mut Unpacked) -> Resu
             out.tree.add_file(&path, file)
         }
         EntryType::Directory | EntryType::Symlink if size > 0 => {
-            Err(ArchiveError::corrupt(format!("`{}` is no file but has content", shown(&path))))
+            Err(ArchiveError::corrupt(format!("`{}` is not a file but has content", shown(&path))))
         }
         EntryType::Directory => out.tree.add_folder(&path),
         EntryType::Symlink => {
@@ -78,7 +78,7 @@ fn add(mut member: Member<'_>, extension: Extension, out: &mut Unpacked) -> Resu
         EntryType::Char | EntryType::Block => special("a device"),
         EntryType::Fifo => special("a fifo"),
         EntryType::GNUSparse => special("a sparse file"),
-        _ => special("of an unknown kind"),
+        _ => special("an entry of an unknown type"),
     }
 }
 
@@ -100,7 +100,10 @@ impl Extension {
                 b"linkpath" => once(&mut self.target, value.into())?,
                 b"size" => {
                     let size = str::from_utf8(value).ok().and_then(|size| size.parse().ok());
-                    once(&mut self.size, size.ok_or_else(|| ArchiveError::corrupt("a size is no number"))?)?;
+                    once(
+                        &mut self.size,
+                        size.ok_or_else(|| ArchiveError::corrupt("a size is not a number"))?,
+                    )?;
                 }
                 key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
                 _ => {}
@@ -140,7 +143,7 @@ fn read_extension(member: &mut Member<'_>) -> Result<Vec<u8>, ArchiveError> {
     let mut data = Vec::new();
     member.read_to_end(&mut data).map_err(ArchiveError::reading)?;
     if data.len() as u64 != size {
-        return Err(ArchiveError::corrupt("it breaks off inside an extension header"));
+        return Err(ArchiveError::corrupt("it ends inside an extension header"));
     }
     Ok(data)
 }
@@ -148,7 +151,7 @@ fn read_extension(member: &mut Member<'_>) -> Result<Vec<u8>, ArchiveError> {
 fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), ArchiveError> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(ArchiveError::corrupt("it says the same thing twice in extension headers")),
+        Some(_) => Err(ArchiveError::corrupt("an extension header repeats a value")),
     }
 }
 

@@ -43,7 +43,9 @@ pub(super) fn read(mut file: File, out: &mut Unpacked) -> Result<Option<String>,
     follows(content_end, directory.start)?;
     let listed = last_header.map(|start| central_header_end(entries.reader_mut(), start)).transpose()?;
     if listed.unwrap_or(directory.start) != directory.end {
-        return Err(ArchiveError::corrupt("its central directory lists more than it counts"));
+        return Err(ArchiveError::corrupt(
+            "its central directory has more entries than its end record states",
+        ));
     }
     Ok(commit_id(&comment))
 }
@@ -105,7 +107,7 @@ fn add(
         }
         _ => return Err(ArchiveError::SpecialFile { path: shown(&name), kind: "a device, fifo or socket" }),
     }
-    end.ok_or_else(|| ArchiveError::corrupt(format!("`{}` is nowhere", shown(&name))))
+    end.ok_or_else(|| ArchiveError::corrupt(format!("the position of `{}` is unknown", shown(&name))))
 }
 
 fn reading(error: ZipError) -> ArchiveError {

@@ -74,9 +74,9 @@ impl fmt::Display for SkipReason {
         f.write_str(match self {
             Self::Dangles => "points to nothing",
             Self::Loops => "is part of a loop of links",
-            Self::PointsToAncestor => "points to a folder that it is in itself",
-            Self::Unnameable => "points to what no file can be called",
-            Self::PointsToSkipped => "points to what is left out because of its name",
+            Self::PointsToAncestor => "points to a folder that contains it",
+            Self::Unnameable => "points to an impossible file name",
+            Self::PointsToSkipped => "points to a file or folder that is left out because of its name",
             Self::PointsToSubmodule => "points into a submodule, which GitHub's archives leave empty",
         })
     }

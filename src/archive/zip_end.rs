@@ -33,7 +33,7 @@ pub(super) fn read_end(file: &mut File) -> Result<(Range<u64>, Vec<u8>), Archive
         return Err(ArchiveError::corrupt("its end is missing"));
     };
     if usize::from(le16(&record[20..])) != comment.len() {
-        return Err(ArchiveError::corrupt("its comment is not what ends it"));
+        return Err(ArchiveError::corrupt("its comment has another length than stated"));
     }
     let end = tail_start + at as u64;
     let (entries, size, start) = (le16(&record[10..]), le32(&record[12..]), le32(&record[16..]));
@@ -59,14 +59,14 @@ fn zip64_directory(file: &mut File, locator: u64) -> Result<Option<Range<u64>>, 
     }
     let record = read_at(file, end, END64_LEN)?;
     if !record.starts_with(END64) || le64(&record[4..]) != END64_COUNTED {
-        return Err(ArchiveError::corrupt("its zip64 end record is none"));
+        return Err(ArchiveError::corrupt("its zip64 end record is invalid"));
     }
     exact(le64(&record[48..]), le64(&record[40..]), end).map(Some)
 }
 
 /// The directory that starts at `start`, if it ends at `end`.
 fn exact(start: u64, size: u64, end: u64) -> Result<Range<u64>, ArchiveError> {
-    let wrong = || ArchiveError::corrupt("its central directory is not where its end says");
+    let wrong = || ArchiveError::corrupt("its central directory is not where its end record states");
     (start.checked_add(size) == Some(end)).then_some(start..end).ok_or_else(wrong)
 }
 
@@ -82,7 +82,7 @@ fn read_at(file: &mut (impl Read + Seek), start: u64, len: u64) -> Result<Vec<u8
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(start)).map_err(ArchiveError::reading)?;
     file.take(len).read_to_end(&mut bytes).map_err(ArchiveError::reading)?;
-    if bytes.len() as u64 == len { Ok(bytes) } else { Err(ArchiveError::corrupt("it breaks off")) }
+    if bytes.len() as u64 == len { Ok(bytes) } else { Err(ArchiveError::corrupt("it ends too early")) }
 }
 
 fn le16(bytes: &[u8]) -> u16 {

@@ -27,11 +27,11 @@ pub struct Credentials {
         value_parser = OsStringValueParser::new())]
     pub service_account: Option<OsString>,
 
-    /// What Terraform asks for: get, store or forget.
+    /// What to do with the token: get, store or forget.
     #[arg(value_enum)]
     pub verb: Verb,
 
-    /// The host that Terraform asks for.
+    /// Host that the token is for.
     #[arg(value_name = "FOR_HOST")]
     pub for_host: String,
 }

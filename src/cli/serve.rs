@@ -50,31 +50,31 @@ pub struct Serve {
     #[arg(long, env = "OPENDEPOT_AUTH_CONFIG", value_name = "FILE")]
     pub auth_config: Option<PathBuf>,
 
-    /// Folder with static tokens, such as a mounted Secret: a file for each, with sha256:HEX of the token.
+    /// Folder with static tokens, such as a mounted Secret: one file per token, which contains sha256:HEX of it.
     #[arg(long, env = "OPENDEPOT_TOKENS_DIR", value_name = "DIR")]
     pub tokens_dir: Option<PathBuf>,
 
-    /// Answer requests without a token as system:anonymous, who may download what RBAC allows to system:unauthenticated.
+    /// Answer requests without a token as system:anonymous, with the downloads that RBAC allows to system:unauthenticated.
     #[arg(long, env = "OPENDEPOT_ANONYMOUS", value_name = "true|false", default_value_t = false,
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub anonymous: bool,
 
-    /// Identity provider to sign in at, one of --auth-config: for the page, and for `terraform login`.
+    /// Identity provider for signing in to the pages and for `terraform login`: the URL of an issuer in --auth-config.
     #[arg(long, env = "OPENDEPOT_LOGIN_ISSUER", value_name = "URL", requires_all = ["login_client", "auth_config", "url"])]
     pub login_issuer: Option<String>,
 
-    /// Public client (without a secret) that is registered at the identity provider for this registry alone.
+    /// Client ID that is registered at the identity provider for this registry only: a public client, without a secret.
     #[arg(long, env = "OPENDEPOT_LOGIN_CLIENT", value_name = "CLIENT", requires = "login_issuer",
         value_parser = NonEmptyStringValueParser::new())]
     pub login_client: Option<String>,
 
-    /// Scopes that are asked for at the identity provider, such as openid,groups.
+    /// Scopes to request from the identity provider, such as openid,groups.
     #[arg(long, env = "OPENDEPOT_LOGIN_SCOPES", value_delimiter = ',', default_value = "openid", value_name = "SCOPES",
         value_parser = scope)]
     pub login_scopes: Vec<String>,
 
     /// File with the key of archive links: a line of 32 or more random characters; a second line is the previous key. Default:
-    /// a random key, whose links other replicas refuse.
+    /// a random key; other replicas reject its links.
     #[arg(long, env = "OPENDEPOT_LINK_KEY_FILE", value_name = "FILE")]
     pub link_key_file: Option<PathBuf>,
 
@@ -94,7 +94,7 @@ pub struct Serve {
     #[arg(long = "namespace", env = "OPENDEPOT_NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
 
-    /// Second name of a namespace in addresses, such as acme=opendepot-system (repeatable).
+    /// Alias of a namespace in addresses, such as acme=opendepot-system (repeatable).
     #[arg(long, env = "OPENDEPOT_NAMESPACE_ALIAS", value_delimiter = ',', value_name = "ALIAS=NAMESPACE")]
     pub namespace_alias: Vec<Alias>,
 
@@ -121,15 +121,15 @@ pub struct Serve {
     #[arg(long, env = "OPENDEPOT_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
-    /// Network of a proxy whose X-Forwarded-For counts, such as 10.0.0.0/8 (repeatable).
+    /// Network of a proxy whose X-Forwarded-For is trusted, such as 10.0.0.0/8 (repeatable).
     #[arg(long, env = "OPENDEPOT_TRUSTED_PROXY", value_delimiter = ',', value_name = "CIDR", value_parser = network)]
     pub trusted_proxy: Vec<IpNet>,
 
-    /// How long the registry serves on after SIGTERM, until endpoints of the Service are updated.
+    /// How long the registry continues to serve after SIGTERM, while the endpoints of the Service are updated.
     #[arg(long, env = "OPENDEPOT_DRAIN", default_value = "10s", value_parser = drain)]
     pub drain: Duration,
 
-    /// Count downloads per module, of at most 500 modules.
+    /// Count downloads per module, for at most 500 modules.
     #[arg(long, env = "OPENDEPOT_MODULE_METRICS", value_name = "true|false", default_value_t = true,
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub module_metrics: bool,

@@ -65,7 +65,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 
-    /// Form of the output.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -78,7 +78,7 @@ pub enum ArchiveCommandError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(
-        "{0:?} is no repository: write OWNER/REPO or https://HOST/OWNER/REPO, and a tag; or a file that ends in .zip, .tar.gz or .tgz"
+        "{0:?} is not a repository: write OWNER/REPO or https://HOST/OWNER/REPO, and a tag; or a file that ends in .zip, .tar.gz or .tgz"
     )]
     Subject(String),
     #[error("write the tag after the repository, such as v1.0.0, or a branch, a full ref or a commit")]

@@ -10,10 +10,10 @@ use serde::Serialize;
 /// The form of a command's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// Lines for people.
+    /// Plain text.
     #[default]
     Text,
-    /// One JSON document.
+    /// A JSON document.
     Json,
 }
 

@@ -11,7 +11,7 @@ use crate::observe::REVISION;
 /// Arguments of `opendepot version`.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
-    /// Form of the output.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }

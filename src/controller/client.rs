@@ -42,7 +42,7 @@ pub fn explain(error: &kube::Error) -> String {
             "the API server does not accept these credentials (Unauthorized)".to_owned()
         }
         kube::Error::Api(status) if status.message.is_empty() => {
-            format!("it answers with HTTP {} and no message", status.code)
+            format!("the API server returned HTTP {} without a message", status.code)
         }
         kube::Error::Api(status) => status.message.clone(),
         error => {

@@ -65,7 +65,8 @@ where
     C: Send + Sync + 'static,
 {
     /// Reconciles until the operator stops and the work in flight is done. Waits first until the cache has held every object once.
-    /// Permits limit the work, not this loop: so a waiting object delays no other, and waiting objects are counted.
+    /// Permits, not this loop, limit the number of concurrent reconciles: so a waiting object delays no other, and waiting objects
+    /// are counted.
     pub(crate) async fn run<F>(
         mut self,
         mut part: Part,

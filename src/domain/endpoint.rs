@@ -89,7 +89,7 @@ impl FromStr for Endpoint {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(EndpointError(
-                "holds a user name, but credentials come from the AWS credential chain",
+                "contains a user name, but credentials come from the AWS credential chain",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {

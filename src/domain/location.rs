@@ -20,7 +20,7 @@ pub struct ObjectLocation {
     /// URL of an S3-compatible store; absent for AWS, or for the operator's `AWS_ENDPOINT_URL_S3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// Whether the bucket is addressed in the path.
+    /// Whether the bucket is part of the URL path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_path_style: Option<bool>,
 }

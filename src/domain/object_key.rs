@@ -25,7 +25,7 @@ pub enum KeyError {
     },
     /// The parts are right but the whole exceeds S3's limit.
     #[error(
-        "the object key would have {0} bytes, S3 takes at most {MAX_KEY_BYTES}: shorten the key prefix or the module name"
+        "the object key would have {0} bytes, and S3 allows at most {MAX_KEY_BYTES}: shorten the key prefix or the module name"
     )]
     TooLong(usize),
 }
@@ -69,8 +69,8 @@ pub fn checked_path<'a>(part: &'static str, value: &'a str) -> Result<&'a str, K
     } else {
         match value.split('/').find(|segment| matches!(*segment, "" | "." | "..")) {
             None => return Ok(value),
-            Some("") => "has an empty segment: write single slashes, none at the end",
-            Some(_) => "has a `.` or `..` segment: write the path out",
+            Some("") => "has an empty segment: write single slashes, and none at the end",
+            Some(_) => "has a `.` or `..` segment: write the path without it",
         }
     };
     Err(wrong(part, value, problem))

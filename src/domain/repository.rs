@@ -32,17 +32,19 @@ pub struct Repository {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RepositoryError {
     /// Not `https://HOST/OWNER/REPO`.
-    #[error("{url:?} is no repository address: write https://HOST/OWNER/REPO, with nothing after it")]
+    #[error(
+        "{url:?} is not the URL of a repository: write https://HOST/OWNER/REPO, without anything after it"
+    )]
     Form { url: String },
     /// The host is no host name, or its port is no port.
-    #[error("{host:?} is no host: write a name such as github.com, or name:port")]
+    #[error("{host:?} is not a host name: write a name such as github.com, or name:port")]
     Host { host: String },
     /// The owner has characters that no GitHub owner has.
-    #[error("{owner:?} is no GitHub owner: letters, digits, '-' and '_' are allowed")]
+    #[error("{owner:?} is not a valid owner on GitHub: letters, digits, '-' and '_' are allowed")]
     Owner { owner: String },
     /// The name has characters that no GitHub repository has.
     #[error(
-        "{name:?} is no GitHub repository name: letters, digits, '-', '_' and '.' are allowed, and no .git at its end"
+        "{name:?} is not a valid repository name on GitHub: letters, digits, '-', '_' and '.' are allowed, and no .git at its end"
     )]
     Name { name: String },
 }

@@ -119,9 +119,9 @@ impl<'a, T: Transport> Session<'a, T> {
                 let (app, installation) = (app.app_id, app.installation_id);
                 let message = message.unwrap_or_else(|| "no reason given".to_owned());
                 // GitHub rejects a signature from the future.
-                let clock = if message.contains("claim") { " (is the operator's clock right?)" } else { "" };
+                let clock = if message.contains("claim") { " (check the operator's clock)" } else { "" };
                 let what = format!(
-                    "{host} gives no token for installation {installation} of App {app}: {message}{clock}"
+                    "{host} does not create a token for installation {installation} of App {app}: {message}{clock}"
                 );
                 Err(FetchError::CredentialRefused { status: code, what })
             }

@@ -43,19 +43,19 @@ pub enum CredentialError {
     /// Some keys of an App are missing, and there is no token.
     #[error("the GitHub App's credential is incomplete: {} is missing or empty", .missing.join(" and "))]
     Incomplete { missing: Vec<&'static str> },
-    #[error("{key} is no number: take it from the App's settings page or its installation's address")]
+    #[error(
+        "{key} is not a number: copy it from the App's settings page or from the URL of its installation"
+    )]
     NotANumber { key: &'static str },
     /// The value is neither a PEM file nor the base64 of one.
-    #[error(
-        "githubPrivateKey is not PEM: store the .pem file that GitHub gave, as it is or base64-encoded once"
-    )]
+    #[error("githubPrivateKey is not PEM: store the .pem file from GitHub, unchanged or base64-encoded once")]
     NotPem,
     /// The PEM file holds something else, or is damaged.
     #[error(
-        "githubPrivateKey holds no RSA private key that can sign: generate a new key on the App's settings page"
+        "githubPrivateKey contains no usable RSA private key: generate a new key on the App's settings page"
     )]
     UnusableKey,
-    #[error("githubToken has characters that no token has: store the token alone, on one line")]
+    #[error("githubToken contains characters that are invalid in a token: store only the token, on one line")]
     BadToken,
 }
 

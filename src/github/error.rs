@@ -28,11 +28,11 @@ pub enum FetchError {
     TagNotFound { repository: String, tried: Vec<String> },
     /// GitHub rejects the token, or creates none for the App.
     #[error(
-        "GitHub refused the credential (HTTP {status}): {what}; check the Secret, and that the App is installed or the token valid"
+        "GitHub rejected the credential (HTTP {status}): {what}; check the Secret, and that the App is installed or the token valid"
     )]
     CredentialRefused { status: u16, what: String },
     /// The credential is valid, and access is denied (single sign-on, address allow list, missing permission).
-    #[error("{host} forbids the access (HTTP {status}): {message}")]
+    #[error("{host} denies access (HTTP {status}): {message}")]
     Forbidden { host: String, status: u16, message: String },
     /// A limit on the hourly quota or, if `secondary`, on bursts. Until then nothing is sent with the same credential.
     #[error("{} ({} rate limit)", notice(host, *until), if *secondary { "secondary" } else { "primary" })]
@@ -40,7 +40,7 @@ pub enum FetchError {
     /// The site answered an anonymous request with status 403 and a web page, without an explanation in JSON. Until then no
     /// anonymous request is sent for this repository or, if `None`, for any.
     #[error(
-        "{} (HTTP 403 with a web page{}): if it stays, set githubClientConfig.useAuthenticatedClient, or check the proxy",
+        "{} (HTTP 403 with a web page{}): if this persists, set githubClientConfig.useAuthenticatedClient, or check the proxy",
         notice(host, *until),
         blocked(repository.as_deref())
     )]
@@ -54,8 +54,9 @@ pub enum FetchError {
     /// The request for an installation token was redirected. It contains the App's signature, so it is not sent to another
     /// host.
     #[error(
-        "{host} redirected the request for an installation token (HTTP {status}) to {to}: it is not followed, since the \
-         App's signature is for {host} alone; check that repoUrl names the host that answers, and what stands before it"
+        "{host} redirected the request for an installation token (HTTP {status}) to {to}: the redirect is not followed, since \
+         the App's signature is for {host} alone; check that repoUrl names the host that answers, and which proxy is in front \
+         of it"
     )]
     TokenRedirected { host: String, status: u16, to: String },
     /// A web page instead of an answer of GitHub's API or an archive, usually the login page of a gateway.
@@ -81,10 +82,10 @@ pub enum FetchError {
     /// More redirects than GitHub ever needs.
     #[error("{host} redirected too often")]
     TooManyRedirects { host: String },
-    #[error("{host} redirected to {why}")]
+    #[error("{host} redirected {why}")]
     BadRedirect { host: String, why: &'static str },
     /// The archive cannot be written to disk.
-    #[error("cannot write the archive to disk: {source}; free room on the volume of --spool-dir")]
+    #[error("cannot write the archive to disk: {source}; free or enlarge the volume of --spool-dir")]
     Spool { source: Arc<io::Error> },
 }
 
@@ -113,7 +114,7 @@ impl FetchError {
         match self {
             Self::CredentialRefused { status, what } => Some((*status, what.clone())),
             Self::Forbidden { host, status: 403, message } => {
-                Some((403, format!("{host} forbids the access: {message}")))
+                Some((403, format!("{host} denies access: {message}")))
             }
             _ => None,
         }
@@ -129,7 +130,8 @@ impl FetchError {
         if error_chain(error).any(ends_early) {
             return Self::Truncated { host: authority(url), received };
         }
-        let what = format!("{} broke off after {received} bytes: {}", without_query(url), reason(error));
+        let url = without_query(url);
+        let what = format!("the download from {url} failed after {received} bytes: {}", reason(error));
         Self::Network { what }
     }
 }
@@ -215,7 +217,7 @@ mod tests {
         let error = FetchError::broken_body(&url, 7, &reset);
         assert_eq!(
             error.to_string(),
-            "https://codeload.github.com/a/b/zip/v1 broke off after 7 bytes: connection reset"
+            "the download from https://codeload.github.com/a/b/zip/v1 failed after 7 bytes: connection reset"
         );
     }
 }

@@ -50,7 +50,8 @@ mod tests {
         ] {
             assert_eq!(RateLimitNotice::read(&error.to_string()), Some(notice.clone()), "{error}");
         }
-        for other in ["", "the archive holds no file", "x asks to wait until", "x asks to wait until soon"] {
+        for other in ["", "the archive contains no file", "x asks to wait until", "x asks to wait until soon"]
+        {
             assert_eq!(RateLimitNotice::read(other), None, "{other}");
         }
     }

@@ -148,7 +148,7 @@ impl AccountLimits {
             return Err(self.page(repository, answer.sent, now));
         }
         if let Some(kind) = answer.limit(&times, named.is_some()) {
-            // Simultaneous answers count as one.
+            // Answers during a limit, to requests that were sent before it, count as one with it.
             let count = if named.is_some() { &mut self.timed } else { &mut self.strikes };
             *count = count.saturating_add(was_open.into());
             let wait = named.map_or_else(|| untimed(self.strikes), |named| timed(named, self.timed));

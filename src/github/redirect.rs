@@ -13,14 +13,14 @@ use crate::domain::repository::authority;
 /// The target of a redirect, if it may be followed.
 pub(super) fn target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
     let bad = |why| FetchError::BadRedirect { host: authority(from), why };
-    let location = headers.get(LOCATION).ok_or(bad("nowhere"))?;
-    let location = location.to_str().map_err(|_| bad("something that is no address"))?;
-    let url = from.join(location).map_err(|_| bad("something that is no address"))?;
+    let location = headers.get(LOCATION).ok_or(bad("without a Location"))?;
+    let location = location.to_str().map_err(|_| bad("to an invalid URL"))?;
+    let url = from.join(location).map_err(|_| bad("to an invalid URL"))?;
     if url.scheme() != "https" {
-        return Err(bad("an address without TLS"));
+        return Err(bad("to a URL without TLS"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(bad("an address with a user name in it"));
+        return Err(bad("to a URL with a user name"));
     }
     Ok(url)
 }
@@ -29,7 +29,7 @@ pub(super) fn target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError>
 pub(super) fn host_named(from: &Url, headers: &HeaderMap) -> String {
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
     let url = location.and_then(|location| from.join(location).ok()).filter(Url::has_host);
-    url.map_or_else(|| "no address".to_owned(), |url| authority(&url))
+    url.map_or_else(|| "an unknown host".to_owned(), |url| authority(&url))
 }
 
 /// Whether the answer is a web page.
@@ -168,8 +168,8 @@ mod tests {
             (Some("https://user:HIDDEN@sso.example:8443/"), "sso.example:8443"),
             (Some("http://sso.example/"), "sso.example"),
             (Some("/login"), "api.github.com"),
-            (Some("https://"), "no address"),
-            (None, "no address"),
+            (Some("https://"), "an unknown host"),
+            (None, "an unknown host"),
         ] {
             let value = location.map(|location| (LOCATION, HeaderValue::from_static(location)));
             assert_eq!(host_named(&from, &HeaderMap::from_iter(value)), host, "{location:?}");

@@ -1,4 +1,5 @@
 //! The requests of one fetch: which host receives the credential, which redirects are followed, and the meaning of each answer.
+//! [`Session`] itself is in `account`.
 
 use std::time::Instant;
 

@@ -47,7 +47,7 @@ pub enum ClientError {
     #[error("cannot allow a GitHub host")]
     Host(#[from] RepositoryError),
     /// The additional roots are not PEM certificates.
-    #[error("the additional CA file holds no PEM certificate, or a damaged one")]
+    #[error("the CA file contains no PEM certificate, or an invalid one")]
     Ca,
     /// The HTTP client rejects its configuration.
     #[error("cannot set up the HTTP client for GitHub")]

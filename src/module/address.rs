@@ -87,8 +87,8 @@ impl Claimant {
         self.claims(address) && !self.is_terminating && (!self.was_refused(address) || is_requested)
     }
 
-    /// The order of the Modules that claim an address that no Module has: those that were never refused come first, then the
-    /// older ones.
+    /// The order of the Modules that claim an address that no Module has: those that were never refused come first; then
+    /// by age, then by name.
     fn order(&self, address: &Address) -> (bool, Option<Timestamp>, &str) {
         (self.was_refused(address), self.created, &self.name)
     }

@@ -54,14 +54,14 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
         Outcome::Refused(address) => {
             let earlier = if is_void(address) {
                 format!(
-                    "The annotation {CLAIM_ADDRESS} was set before that and does not count. Remove it, and then: "
+                    "The annotation {CLAIM_ADDRESS} was set before that and is void. Remove it, and then: "
                 )
             } else {
                 "To take it over: ".to_owned()
             };
             format!(
-                "The address {address} was refused while another Module had it. No Module has it now, and it is not passed on by \
-                 itself. {earlier}{}",
+                "The address {address} was refused while another Module had it. No Module has it now, and it is not reassigned \
+                 automatically. {earlier}{}",
                 claim(module, address)
             )
         }
@@ -71,7 +71,7 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
             )
         }
         Outcome::Contended { address, first } => {
-            format!("Module {first} claims the address {address} too, and comes first.")
+            format!("Module {first} also claims the address {address}, and has precedence.")
         }
     };
     (Reason::AddressTaken, message)
@@ -79,8 +79,7 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
 
 fn void_claim(holder: &str) -> String {
     format!(
-        " The annotation that is there now does not count, because {holder} already had the address when it was set: remove it \
-         first."
+        " The present annotation is void, because {holder} already had the address when it was set: remove it first."
     )
 }
 

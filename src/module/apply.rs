@@ -137,7 +137,7 @@ fn outcome(verb: &str, name: &str, result: Result<bool, kube::Error>) -> Result<
         Ok(true) => Ok(Outcome::Done),
         Ok(false) => Ok(Outcome::Outdated),
         Err(kube::Error::Api(status)) if client::is_stale(&status) => {
-            tracing::debug!(message = status.message, "conflict, requeued");
+            tracing::debug!(message = status.message, "the object changed meanwhile; requeued");
             Ok(Outcome::Outdated)
         }
         // A quota, an admission webhook, a rule of the schema: it concerns one object.

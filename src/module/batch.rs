@@ -45,7 +45,8 @@ pub trait Planned {
     const VERB: Verb;
     /// The Version's name.
     fn name(&self) -> &str;
-    /// A hash of the request and the resourceVersion on which it was planned; `None` for a create.
+    /// A hash of the request and the resourceVersion on which it was planned; `None` for a create. Two requests may be planned on
+    /// one resourceVersion, since the Module changes too.
     fn planned_on(&self) -> Option<u64>;
 }
 

@@ -129,7 +129,7 @@ impl<'a> ModuleClient<'a> {
 
     /// Resets `spec.forceSync` to false.
     pub(super) async fn reset_force_sync(&mut self) -> Result<Written, kube::Error> {
-        self.patch("spec.forceSync cannot be set back", json!({"spec": {"forceSync": false}})).await
+        self.patch("spec.forceSync cannot be reset", json!({"spec": {"forceSync": false}})).await
     }
 
     async fn patch(&mut self, what: &str, change: Value) -> Result<Written, kube::Error> {

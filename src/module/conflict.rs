@@ -63,39 +63,39 @@ impl NameConflict {
         matches!(self, Self::Terminating | Self::DeletedOwner)
     }
 
-    /// What blocks the Version `name`, and what to do.
+    /// What blocks the Version `name`, and what to do. The publish action searches the message for the name as a word.
     pub fn message(&self, module: &ModuleView, name: &str) -> String {
         let namespace = module.namespace();
         let kind = "versions.opendepot.defdev.io";
         match self {
             Self::Unowned => format!(
-                "Version {name} exists and belongs to no Module. To hand it over: kubectl annotate {RELEASE_MANAGER} -n \
+                "Version {name} exists and has no owner. To let this Module adopt it: kubectl annotate {RELEASE_MANAGER} -n \
                  {namespace} {kind}/{name} {ADOPT}={}",
                 module.name()
             ),
             Self::OtherPlacement => format!(
-                "Version {name} has no owner, and was made for another location, repository or namespace than this \
-                 Module's. Delete it and what it stored, or hand it over, which moves its object: kubectl label \
+                "Version {name} has no owner, and was created for another location, repository or namespace than this \
+                 Module's. Delete it and its object, or let this Module adopt it, which moves the object: kubectl label \
                  {RELEASE_MANAGER} -n {namespace} {kind}/{name} {MODULE_LABEL}-"
             ),
             Self::OtherOwner(owner) => format!(
                 "Version {name} exists and belongs to {owner}. Rename or delete one of the two; the other versions are \
-                 not held up."
+                 not affected."
             ),
             Self::Original => format!(
-                "Version {name} is the original OpenDepot's: it is left alone, and the other versions are not held up. \
-                 When nothing uses it any more, delete it, and a new one is made. {}",
+                "Version {name} was created by the original OpenDepot and is not changed; the other versions are not \
+                 affected. When it is no longer used, delete it; then a new one is created. {}",
                 legacy::removal(namespace, &[name.to_owned()])
             ),
             Self::TypeMismatch(what) => format!(
-                "Version {name} exists and is of {what}, although its name says otherwise. Delete it, and the right one \
-                 is made."
+                "Version {name} exists with the type and version {what}, which do not match its name. Delete it; the \
+                 operator then creates the correct one."
             ),
             Self::Unmanaged => format!(
-                "Version {name} has neither the finalizer {FINALIZER} nor a fileName, so what it stored is unknown. \
-                 Delete it, and a new one is made."
+                "Version {name} has neither the finalizer {FINALIZER} nor a fileName, so its object is unknown. \
+                 Delete it; the operator then creates a new one."
             ),
-            Self::RecordFull => format!("Version {name} is not made: the record of digests is full."),
+            Self::RecordFull => format!("Version {name} is not created: the record of digests is full."),
             Self::Terminating | Self::DeletedOwner => format!("Version {name} is still being deleted."),
         }
     }

@@ -29,6 +29,7 @@ impl Pass<'_> {
         let cached: HashSet<&str> = children.iter().map(|child| child.name()).collect();
         // A Version that was just created may have an older policy.
         let has_uncached = self.attempts.created_uncached(&cached, now);
+        // Not `self.requeue`: a throttled request is not part of a deletion.
         let mut requeue = Requeue::default();
         if has_uncached {
             requeue.after(MODULE_DEBOUNCE);

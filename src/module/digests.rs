@@ -49,7 +49,7 @@ pub(super) fn published(
     Some(published)
 }
 
-/// The names of the wanted versions without a Version for whose digests there is no room.
+/// The names of the wanted versions that have no Version yet, and whose digests do not fit.
 pub(super) fn unrecorded(
     module: &ModuleView,
     (selection, children): (&Selection, &[&VersionState]),

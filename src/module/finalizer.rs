@@ -121,7 +121,7 @@ pub(super) fn without_policy(refused: &Refused) -> String {
     let first = &refused.words;
     let more = match refused.names.len() {
         0 | 1 => String::new(),
-        n => format!(" The same of {} more.", n - 1),
+        n => format!(" The same applies to {} more.", n - 1),
     };
     format!(
         "The Module is being deleted, and stays until each of its Versions has deletionPolicy: Retain. {first}{more}"

@@ -41,8 +41,8 @@ pub(super) fn found(
     }
     let are = if names.len() == 1 { "is" } else { "are" };
     let message = format!(
-        "{} of the original OpenDepot {are} left alone. When nothing uses them any more, delete them; their files \
-         stay where they are. {}",
+        "{} of the original OpenDepot {are} not changed. When they are no longer used, delete them; their files \
+         in storage are kept. {}",
         plural(names.len(), "Version"),
         removal(module.namespace(), names)
     );
@@ -56,7 +56,7 @@ pub(super) fn removal(namespace: &str, names: &[String]) -> String {
     let (first, more) = first_that_fit(names, " ", MOST_NAMES.saturating_sub(2 * namespace.len()));
     let rest = match more {
         0 => String::new(),
-        more => format!(" ({more} more are named when these are gone.)"),
+        more => format!(" ({more} more are listed after these are deleted.)"),
     };
     format!(
         "In a shell: for v in {first}; do kubectl delete -n {namespace} versions.opendepot.defdev.io/$v --wait=false; \

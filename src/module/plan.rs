@@ -99,7 +99,9 @@ pub(super) fn plan(
             None => ledger.unrecorded.contains(name).then_some(NameConflict::RecordFull),
         };
         match (found, child) {
-            (Some(found), _) => plan.conflicts.extend([(name.clone(), found)]),
+            (Some(found), _) => {
+                plan.conflicts.insert(name.clone(), found);
+            }
             (None, Some(child)) => {
                 plan.change.extend(change(child, edits(module, ledger, wanted, child, &resolved)));
             }

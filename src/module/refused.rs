@@ -24,5 +24,5 @@ pub struct Refused {
 
 /// The message of a refusal for the status. `what` begins it: the request that was refused.
 pub(super) fn refusal(what: &str, status: &Status) -> String {
-    format!("{what}, the API server refuses: {}", cut(&status.message, MAX_MESSAGE))
+    format!("{what}: the API server rejected the request: {}", cut(&status.message, MAX_MESSAGE))
 }

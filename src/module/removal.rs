@@ -60,8 +60,7 @@ impl Removal {
         let generation = module.metadata.generation.unwrap_or_default();
         let (earlier, change) = if void_confirmation(module) == Some(generation) {
             (
-                "Nothing is deleted. The annotation that is there was set before this edit and does not count. Remove it, and \
-                 then confirm",
+                "Nothing is deleted. The present annotation was set before this edit and is void. Remove it, and then confirm",
                 "-".to_owned(),
             )
         } else {
@@ -93,13 +92,13 @@ impl Removal {
         } else {
             (
                 "their objects in S3 are deleted",
-                " A deleted object itself comes back only from a bucket with versioning.",
+                " A deleted object can be restored only in a bucket with versioning.",
             )
         };
         Some(format!(
             "{} removed from spec.versions: {}. Their Versions are being deleted, and {objects}. To undo this, put the entries \
-             back: each version is then fetched from its tag again and stored under a new key.{undo} spec.removal: Confirm lets \
-             such a removal wait for a confirmation.",
+             back: each version is then fetched from its tag again and stored under a new key.{undo} With spec.removal: \
+             Confirm, such a removal waits for a confirmation.",
             plural(self.stored.len(), "stored version"),
             self.names()
         ))
@@ -115,7 +114,7 @@ impl Removal {
     }
 }
 
-/// The first names as far as they fit into `size` bytes, at least one, and how many are left.
+/// The first names as far as they fit into about `size` bytes, at least one, and how many are left.
 pub(super) fn first_that_fit(names: &[String], separator: &str, size: usize) -> (String, usize) {
     let mut text = String::new();
     for (listed, name) in names.iter().enumerate() {

@@ -18,7 +18,7 @@ pub(super) struct Requeue(Option<Duration>);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unfinished {
     /// A quota, an admission webhook, a rule of the schema.
-    #[error("the API server refused {count} requests; {first}")]
+    #[error("the API server rejected {count} requests; {first}")]
     Refused {
         count: usize,
         /// The message for the first of them.

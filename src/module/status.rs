@@ -123,7 +123,7 @@ fn outcome(module: &ModuleView, facts: &Facts<'_>, summary: &Summary<'_>) -> (Ou
     }
     if module.spec.module_config.provider.as_deref().unwrap_or_default().is_empty() {
         let message = format!(
-            "moduleConfig.provider is missing: write the module's main provider, such as aws. {of} stored all the same."
+            "moduleConfig.provider is missing: set it to the module's main provider, such as aws. {of} stored anyway."
         );
         return (Outcome::Stalled, Reason::ProviderMissing, message);
     }
@@ -148,7 +148,7 @@ fn progress(facts: &Facts<'_>, summary: &Summary<'_>, request_is_open: bool, of:
     let mut conflicts = facts.plan.conflicts.iter();
     if let Some((name, _)) = conflicts.find(|(_, conflict)| **conflict == NameConflict::DeletedOwner) {
         return Some(format!(
-            "{of} stored. Version {name} belongs to the deleted Module of this name: Kubernetes is about to remove it."
+            "{of} stored. Version {name} belongs to the deleted Module of this name: Kubernetes is about to delete it."
         ));
     }
     if summary.pending > 0 {
@@ -156,7 +156,7 @@ fn progress(facts: &Facts<'_>, summary: &Summary<'_>, request_is_open: bool, of:
     }
     if request_is_open {
         let versions = plural(facts.selection.wanted.len(), "version");
-        return Some(format!("Syncing {versions} again, as asked."));
+        return Some(format!("Syncing {versions} again, as requested."));
     }
     (!summary.leaving.is_empty()).then(|| format!("{of} stored, {} being removed.", summary.leaving.len()))
 }
@@ -171,7 +171,7 @@ fn obstacle(
     let Facts { selection, plan, refused, .. } = *facts;
     if let Some(invalid) = selection.invalid.first() {
         let message =
-            format!("spec.versions: {invalid}. Nothing is removed until this is mended; {of} stored.");
+            format!("spec.versions: {invalid}. Nothing is removed until this is corrected; {of} stored.");
         return Some((Reason::InvalidSpec, message));
     }
     if plan.removal.waits {
@@ -215,14 +215,14 @@ fn record_is_full(module: &ModuleView, facts: &Facts<'_>) -> Option<String> {
     }
     let recorded = module.status.published.as_ref().map_or(0, BTreeMap::len);
     let why = if ledger.is_too_large {
-        "the Module with another entry would be larger than the API server can keep".to_owned()
+        "with another entry, the Module would be larger than the API server accepts".to_owned()
     } else {
-        format!("it holds {MAX_ENTRIES} entries and {} KiB at most", MAX_BYTES / 1024)
+        format!("it contains at most {MAX_ENTRIES} entries and {} KiB", MAX_BYTES / 1024)
     };
     Some(format!(
-        "status.published, the record of content digests, is full with {}: {why}. No version that is new is published; \
-         removals continue. Set moduleConfig.immutable to false, wait for that to be observed, and set it to true again: the \
-         digests of stored versions are kept then, those of removed ones are forgotten.",
+        "status.published, the record of content digests, is full with {}: {why}. No new version is published; \
+         removals continue. Set moduleConfig.immutable to false, wait until status.published is removed, and set it to true \
+         again: the digests of stored versions are then kept, and those of removed versions are discarded.",
         if recorded == 1 { "1 entry".to_owned() } else { format!("{recorded} entries") }
     ))
 }
@@ -241,8 +241,8 @@ fn and_others<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let shown = names[..names.len().min(MAX_NAMES)].join(", ");
     match names.len() {
         0 => String::new(),
-        n if n <= MAX_NAMES => format!(" The same of {shown}."),
-        n => format!(" The same of {shown} and {} more.", n - MAX_NAMES),
+        n if n <= MAX_NAMES => format!(" The same applies to {shown}."),
+        n => format!(" The same applies to {shown} and {} more.", n - MAX_NAMES),
     }
 }
 

@@ -102,6 +102,7 @@ impl Metrics {
             panics: registered(r, "panics", panics),
             fetched_bytes: registered_bytes(r, "fetched", "Archives fetched from GitHub"),
             stored_bytes: registered_bytes(r, "stored", "Objects stored in S3"),
+            // Last: the other fields register into it.
             registry: {
                 r.register("build", "This build", Info::new(build));
                 Mutex::new(registry)

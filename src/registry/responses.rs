@@ -60,8 +60,8 @@ pub(super) fn link_refused() -> Response<Body> {
 /// `methods`: those that are answered at this path, such as `GET, HEAD`.
 pub(super) fn method_not_allowed(methods: &'static str) -> Response<Body> {
     let sentence = match methods.split_once(", ") {
-        Some((one, other)) => format!("Only {one} and {other} are answered here.\n"),
-        None => format!("Only {methods} is answered here.\n"),
+        Some((one, other)) => format!("This path accepts only {one} and {other}.\n"),
+        None => format!("This path accepts only {methods}.\n"),
     };
     let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", sentence);
     set(&mut answer, header::ALLOW, methods);

@@ -197,14 +197,14 @@ fn service(flags: &Serve, parts: Parts, spool: PathBuf) -> Service {
 fn warn_of_defaults(flags: &Serve) {
     if flags.tls_cert_file.is_none() {
         tracing::warn!(
-            "the registry serves HTTP: Terraform and OpenTofu speak HTTPS only, so an ingress or gateway has to add TLS; or set \
+            "the registry serves HTTP: Terraform and OpenTofu use HTTPS only, so terminate TLS at an ingress or gateway, or set \
              --tls-cert-file and --tls-key-file"
         );
     }
     if flags.link_key_file.is_none() {
         tracing::warn!(
-            "archive links are signed with a random key: after a restart, and with several replicas, downloads fail now and \
-             then; set --link-key-file"
+            "archive links are signed with a random key: after a restart, and with several replicas, some downloads \
+             fail; set --link-key-file"
         );
     }
 }

@@ -49,7 +49,7 @@ pub enum Cause {
     CredentialsUnavailable { detail: String },
     /// S3 rejects the credentials, the signature or this machine's clock, with a code such as `ExpiredToken`.
     CredentialsInvalid { code: String },
-    /// Too many requests. S3 requests a delay of at most an hour. Transient.
+    /// Too many requests. `retry_after`: the delay that S3 requests, cut to one hour. Transient.
     SlowDown { retry_after: Option<Duration> },
     /// S3 received other content than announced and stored nothing. Transient, unless the disk or a proxy is faulty.
     ChecksumMismatch,
@@ -94,7 +94,7 @@ impl Operation {
 const NO_CREDENTIALS: &str = "no AWS credentials found; give the operator an identity (IRSA, pod identity, \
     instance profile) or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 const LIST_BUCKET: &str =
-    ", and s3:ListBucket on the bucket, without which S3 answers so for a missing object too";
+    ", and s3:ListBucket on the bucket, without which S3 also returns 403 for an object that does not exist";
 
 /// The message of a cause: what it is, and what to do.
 fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> String {
@@ -104,7 +104,7 @@ fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> Str
             "bucket {bucket} does not exist; create it, or correct its name, region or endpoint{path_style}"
         ),
         Cause::InvalidBucket => format!(
-            "{bucket:?} is no bucket name; write 3 to 63 lower-case letters, digits, dots and hyphens{path_style}"
+            "{bucket:?} is not a valid bucket name; use 3 to 63 lower-case letters, digits, dots and hyphens{path_style}"
         ),
         Cause::InvalidAddress(problem) => (*problem).to_owned(),
         Cause::AccessDenied { detail } => access_denied(operation, detail),
@@ -119,11 +119,11 @@ fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> Str
             "AWS credentials could not be loaded: {detail}; check the operator's role and its trust policy"
         ),
         Cause::CredentialsInvalid { code } => format!(
-            "S3 refused the operator's credentials ({code}); check the keys, their expiry and this machine's clock"
+            "S3 rejects the operator's credentials ({code}); check the keys, their expiry and this machine's clock"
         ),
-        Cause::SlowDown { .. } => "S3 asks for fewer requests; this is retried later".to_owned(),
+        Cause::SlowDown { .. } => "S3 throttles requests; this is retried later".to_owned(),
         Cause::ChecksumMismatch => String::from(
-            "what arrived does not have the announced SHA-256, so S3 stored nothing; this is retried",
+            "the content that S3 received does not have the announced SHA-256, so nothing was stored; this is retried",
         ),
         Cause::StoredDifferently { what, repeated } => stored_differently(what, *repeated),
         Cause::Kms { detail } => format!(
@@ -131,17 +131,17 @@ fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> Str
              role has kms:GenerateDataKey and kms:Decrypt on it"
         ),
         Cause::EntityTooLarge => {
-            "the archive is larger than one PUT may be (5 GiB, or the store's limit)".to_owned()
+            "the archive exceeds the limit of one PUT (5 GiB, or the store's own limit)".to_owned()
         }
-        Cause::Conflict => "another write to the same key was under way; this is retried".to_owned(),
+        Cause::Conflict => "another write to the same key was in progress; this is retried".to_owned(),
         Cause::Unavailable { status, detail } => {
-            format!("S3 has a fault of its own (HTTP {status}{}); this is retried", aside(", ", detail))
+            format!("S3 failed (HTTP {status}{}); this is retried", aside(", ", detail))
         }
         Cause::Network { detail } => {
             format!("no answer from S3: {detail}; check endpoint, region, proxy and CA file{path_style}")
         }
         Cause::File { detail } => {
-            format!("the spooled archive cannot be read: {detail}; it is fetched again")
+            format!("the temporary archive cannot be read: {detail}; it is fetched again")
         }
         Cause::Other { status: None, detail, .. } => format!("the request could not be made: {detail}"),
         Cause::Other { status: Some(status), code, detail } => {
@@ -170,7 +170,7 @@ fn access_denied(operation: Operation, detail: &str) -> String {
     let (whose, list, head) = match operation {
         Operation::Get => ("registry", LIST_BUCKET, ""),
         Operation::Head => {
-            ("operator", LIST_BUCKET, "; wrong keys and a missing kms:Decrypt look the same here")
+            ("operator", LIST_BUCKET, "; wrong keys and a missing kms:Decrypt have the same result")
         }
         Operation::Put | Operation::Delete => ("operator", "", ""),
     };
@@ -181,7 +181,7 @@ fn access_denied(operation: Operation, detail: &str) -> String {
 fn other(operation: Operation, status: u16, code: Option<&str>, detail: &str) -> String {
     let detail = if detail.is_empty() { code.unwrap_or_default() } else { detail };
     let advice = if operation == Operation::Head {
-        "; a HEAD's answer does not say why: check region, endpoint and that the credentials have not expired"
+        "; the answer to a HEAD has no details: check region, endpoint and that the credentials have not expired"
     } else {
         ""
     };

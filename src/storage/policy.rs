@@ -129,7 +129,7 @@ impl FromStr for StorageRule {
         let prefix = prefix.filter(|prefix| !prefix.is_empty());
         if prefix.is_some_and(|prefix| prefix.contains('*') || checked_path("key prefix", prefix).is_err()) {
             return Err(wrong(
-                "has a prefix that is not checked_path path segments (no `*`, `.`, `..` or empty ones)",
+                "has a prefix that does not consist of plain path segments (no `*`, `.`, `..` or empty ones)",
             ));
         }
         Ok(Self { namespace, bucket: Some(bucket.to_owned()), prefix: prefix.map(str::to_owned) })

@@ -22,7 +22,7 @@ use crate::domain::{Mutex, ObjectLocation, canonical_endpoint};
 const FOLDERS: usize = 3;
 /// A rejection is forgotten after this time without another one, since the rejected upload may no longer exist.
 const OLD: Duration = Duration::from_hours(2);
-/// Specs name the locations, so their number is bounded. A forgotten one costs a fetch.
+/// Bounds the memory, since specs name the locations. A forgotten one costs a fetch.
 const MAX_TARGETS: usize = 256;
 
 /// Everything that decides whether an upload is rejected, except the object.

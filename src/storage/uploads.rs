@@ -71,7 +71,7 @@ impl Storage {
     /// Records that a PUT was rejected because of an object that a HEAD afterwards does not find. Like other rejections, this
     /// defers further uploads. Returns the error.
     pub fn refused_without_object(&self, location: &ObjectLocation, encryption: &Encryption) -> StorageError {
-        let detail = "which says that an object is there, and a HEAD shows none".to_owned();
+        let detail = "a PUT reports an existing object that a HEAD does not find".to_owned();
         let cause = Cause::Unavailable { status: 412, detail };
         self.backoff.refused(location, encryption, &cause, Instant::now());
         self.error(Operation::Put, location, cause)

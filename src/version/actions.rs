@@ -108,7 +108,7 @@ impl Run<'_> {
                 }
             }
         }
-        let message = "The Version does not settle: this is a defect of the operator.";
+        let message = "The reconcile took too many steps: this is a defect of the operator.";
         unwritten(ctx, self.client.version(), Failure::retry(Reason::InternalError, message).into())
     }
 
@@ -217,7 +217,7 @@ impl Run<'_> {
         let still_there = |Failure { message, class, .. }| Failure {
             reason: Reason::OldObjectKept,
             class,
-            message: format!("Stored, but the object that the move left behind is still there: {message}"),
+            message: format!("Stored, but the object that the move left behind still exists: {message}"),
         };
         let ended = match fate {
             Fate::Undecided => return Ok(Effect::end(End::AwaitModule)),
@@ -231,8 +231,8 @@ impl Run<'_> {
     /// Deletes all objects of a terminating Version, then removes our finalizer.
     async fn delete_all(&mut self) -> Result<Effect, Ended> {
         let stays = |Failure { message, reason, class }| {
-            let advice =
-                "The Version stays until the object is deleted; deletionPolicy: Retain lets it go at once.";
+            let advice = "The Version is kept until the object is deleted. To delete the Version without its object, set \
+                          deletionPolicy: Retain.";
             Failure { message: format!("{message} {advice}"), reason, class }
         };
         let places = delete::all_places(self.client.version());

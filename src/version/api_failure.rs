@@ -9,8 +9,8 @@ pub(crate) fn api_failure(error: &kube::Error) -> Failure {
         kube::Error::Api(status) if client::is_refusal(status) => Failure::retry(
             Reason::VersionRefused,
             format!(
-                "The Kubernetes API refuses a request about this Version: {} (status {}). Look at the operator's RBAC, at \
-                 admission webhooks, and whether the CRDs are of the operator's release.",
+                "The Kubernetes API rejects a request about this Version: {} (status {}). Check the operator's RBAC, the \
+                 admission webhooks, and that the CRDs are from the operator's release.",
                 status.message, status.code
             ),
         ),
@@ -18,9 +18,10 @@ pub(crate) fn api_failure(error: &kube::Error) -> Failure {
             Reason::ApiUnavailable,
             format!("The Kubernetes API failed: {} (status {}).", status.message, status.code),
         ),
-        error => {
-            Failure::retry(Reason::ApiUnavailable, format!("The Kubernetes API was not reached: {error}."))
-        }
+        error => Failure::retry(
+            Reason::ApiUnavailable,
+            format!("The Kubernetes API could not be reached: {error}."),
+        ),
     }
 }
 

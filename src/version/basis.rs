@@ -41,7 +41,7 @@ pub(crate) struct DeleteBasis {
 }
 
 /// Whether the change from `before` to `now` ends the work that was begun on `before`. Status, labels and requests for a sync
-/// end no work; neither do the deletion policy while it `publishes`, and the `own_file_names` that the work itself wrote.
+/// end no work; nor does the deletion policy while it `publishes`, nor one of the `own_file_names` that the work itself wrote.
 pub(crate) fn is_superseded(
     before: &VersionState,
     now: &VersionState,

@@ -112,20 +112,20 @@ pub(super) fn compare(
         return Err(Failure::stalled(
             Reason::SameCommitOtherContent,
             format!(
-                "Commit {} gave {is} now and {was} when it was published: the repository's export-subst or \
-                 export-ignore makes archives that change, or its setting for Git LFS objects in archives was switched. \
-                 {kept}",
+                "The archive of commit {} has the content {is} now, and had {was} when it was published: export-subst or \
+                 export-ignore in the repository makes its archives change, or the repository's setting for Git LFS \
+                 objects in archives was changed. {kept}",
                 now.unwrap_or_default()
             ),
         ));
     }
     // The commit of a version that was removed and added again is unknown.
-    let what = if before.is_some() { "was moved" } else { "does not hold what was published" };
+    let what = if before.is_some() { "was moved" } else { "does not contain the published content" };
     Err(Failure::stalled(
         Reason::ImmutableContentChanged,
         format!(
-            "The tag {what}: its content is {is}{}, published was {was}.{why} {kept} Move the tag back, or publish the \
-             new content as a new version.",
+            "The tag {what}: its content is {is}{}, and the published content is {was}.{why} {kept} Move the tag back, or \
+             publish the new content as a new version.",
             now.map(|c| format!(" (commit {c})")).unwrap_or_default()
         ),
     ))
@@ -149,9 +149,9 @@ pub(crate) fn replaced(version: &VersionState, digest: &str, bytes_changed: bool
 fn kept(version: &VersionState, target: &Target, existing: &Existing, lost: bool) -> &'static str {
     let elsewhere = || !left_behind(version, &target.location).is_empty();
     if version.status.synced && !lost {
-        "The stored object is untouched."
+        "The stored object is unchanged."
     } else if matches!(existing, Existing::Ours(_)) || elsewhere() {
-        "What the bucket holds is untouched."
+        "The objects in the bucket are unchanged."
     } else {
         "Nothing was stored."
     }

@@ -95,8 +95,11 @@ impl Moves {
 fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Failure {
     let pause = held.pause.mul_f64(1.0 + jitter / 4.0);
     // Elsewhere, a user may have to act for the others and not for this one.
-    let note =
-        if held.elsewhere { " (so for others below this prefix; this one is tried later)" } else { "" };
+    let note = if held.elsewhere {
+        " (other uploads below this prefix failed with this error; this one is attempted later)"
+    } else {
+        ""
+    };
     let message = format!("{}{note}", held.error);
     let failure = held.error.into_failure(now);
     if failure.class == Class::Stalled && held.confirmed && !held.elsewhere && !requested {

@@ -71,8 +71,9 @@ pub(super) fn awaited_secret<'a>(version: &'a VersionState, attempt: Option<&'a 
     (version.status.is_stalled() && is_suspected).then(|| config.secret_name())
 }
 
-/// Whether a Version that waits for its Secret is to try it now: it has changed since the attempt, or since this process first
-/// read it, or no Version has tried it since this process became leader.
+/// Whether a Version that waits for its Secret is to try it now: the Secret has changed since the attempt, or since this process
+/// first read it; or, if this process remembers no attempt, no Version has tried it since this process became leader, or it has
+/// worked for one since.
 pub(super) async fn secret_may_work(
     ctx: &Context,
     version: &VersionState,
@@ -86,8 +87,8 @@ pub(super) async fn secret_may_work(
     }
     let request = async {
         let found = secrets(ctx, version).get_opt(secret).await;
-        let found = found
-            .inspect_err(|error| tracing::debug!(%error, name = secret, "the Secret cannot be looked at"));
+        let found =
+            found.inspect_err(|error| tracing::debug!(%error, name = secret, "cannot read the Secret"));
         found.ok().map(|found| found.and_then(|secret| secret.metadata.resource_version))
     };
     let Some(now) = ctx.secret_polls.outcome(namespace, secret, request).await else { return false };

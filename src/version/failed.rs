@@ -58,7 +58,7 @@ pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: Ended) -> 
     let last = before.as_ref().map(|attempt| (attempt.reason, attempt.failures));
     let failure = after_fetch(failure, fetched, last);
     if last.is_none_or(|(reason, _)| reason != failure.reason) {
-        tracing::warn!(reason = %failure.reason, message = failure.message, "not finished; retrying");
+        tracing::warn!(reason = %failure.reason, message = failure.message, "the reconcile failed; retrying");
         ctx.events.warning(&reference(version), failure.reason.as_str(), "Reconcile", &failure.message);
     }
     End::Failed(Box::new(new_attempt(before, None, &failure)))

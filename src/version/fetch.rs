@@ -26,7 +26,10 @@ pub(super) async fn fetch(
     let spool_failed = |error: std::io::Error| {
         Failure::retry(
             Reason::SpoolFailed,
-            format!("Cannot write to {}: {error}. Give --spool-dir room.", ctx.spool_dir.display()),
+            format!(
+                "Cannot write to {}: {error}. Free or enlarge the volume of --spool-dir.",
+                ctx.spool_dir.display()
+            ),
         )
     };
     let raw = workdir::temporary_file(&ctx.spool_dir).map_err(spool_failed)?;
@@ -80,8 +83,8 @@ pub(super) async fn normalise(
         });
         made.map(|made| (made, permit))
     });
-    let defect =
-        "Reading the archive ended with a defect of the operator: report it with the log of this minute.";
+    let defect = "Reading the archive failed because of a defect of the operator: report it with the log of this \
+                  minute.";
     // The task panicked, which the panic hook has counted and logged, or the runtime shuts down.
     work.await.unwrap_or_else(|_| Err(Failure::retry(Reason::InternalError, defect).into()))
 }

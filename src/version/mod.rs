@@ -106,7 +106,7 @@ fn abandon(
     now: Option<&VersionState>,
     progress: &Progress,
 ) -> Requeue {
-    tracing::debug!("the Version has changed: its work starts again");
+    tracing::debug!("the Version has changed: reconciling again");
     if now.is_some_and(|now| now.uid() == version.uid()) {
         let left = version.metadata.resource_version.clone().zip(Some(Instant::now()));
         ctx.retries.with(version.uid(), |retry| {

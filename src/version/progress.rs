@@ -15,7 +15,7 @@ pub(crate) struct Progress {
     pub has_permit: Flag,
     /// The pause after an earlier failure does not apply.
     pub tries_now: Flag,
-    /// The fresh `spec.fileName`s that it has written, which are not changes by other clients.
+    /// The `spec.fileName`s that it writes, recorded before the write: these are not changes by other clients.
     pub file_names: domain::Mutex<Vec<Box<str>>>,
     sending: Mutex<()>,
 }

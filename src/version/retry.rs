@@ -127,7 +127,7 @@ impl Retry {
         Some(Attempt { due: now.checked_add(left).unwrap_or(now), ..attempt })
     }
 
-    /// Whether the cached object is older than the last write of this process.
+    /// Whether the cached object is older than what the last reconcile read or wrote. Counts for [`client::WATCH_LAG`] only.
     pub fn is_ahead_of(&self, version: Option<&str>, now: Instant) -> bool {
         self.left.as_ref().is_some_and(|(left, at)| {
             now.duration_since(*at) < client::WATCH_LAG.unsigned_abs()

@@ -87,7 +87,10 @@ impl Snapshot {
         let mut after = if left_behind(&self.version, place).is_empty() {
             self.with(&Outcome::Ready, Reason::Synced, &stored(Some(place)), now)
         } else {
-            let message = format!("{} What the move left behind is to be deleted.", stored(Some(place)));
+            let message = format!(
+                "{} The objects that the move left behind are still to be deleted.",
+                stored(Some(place))
+            );
             self.with(&Outcome::Working, Reason::Publishing, &message, now)
         };
         after.synced = Some(true);
@@ -243,7 +246,8 @@ fn note(after: &mut VersionStatus, reason: Option<&str>) {
     let place = after.conditions.iter_mut().find(|c| Some(c.type_.as_str()) == quiet);
     if let Some((reason, place)) = reason.zip(place) {
         reason.clone_into(&mut place.reason);
-        "An earlier attempt ended so, and none has ended well since.".clone_into(&mut place.message);
+        "An earlier attempt ended with this reason, and no attempt has succeeded since."
+            .clone_into(&mut place.message);
     }
 }
 

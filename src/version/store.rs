@@ -92,7 +92,7 @@ impl Store<'_> {
             kind = PutKind::FreshKey;
         }
         let message =
-            format!("S3 has other content at each of {MAX_LOCATIONS} fresh keys, the last of them {place}.");
+            format!("S3 has other content at each of {MAX_LOCATIONS} new keys; the last one is {place}.");
         Err(Failure::retry(Reason::StorageUnavailable, message).into())
     }
 
@@ -107,9 +107,9 @@ impl Store<'_> {
         Err(Failure::stalled(
             Reason::KeyRetained,
             format!(
-                "{place} holds what this Version published before, and deletionPolicy Retain keeps that; what the tag holds now \
-                 is stored as {stored} already, and is not stored again. Set spec.fileName to {file_name:?}, or to a name that \
-                 was not used yet; or remove that older object. GitOps that writes fileName has to do the same."
+                "{place} contains older content of this Version, which deletionPolicy Retain keeps; the current content of the \
+                 tag is already stored as {stored}, and is not stored again. Set spec.fileName to {file_name:?} or to an \
+                 unused name, or remove the older object. If GitOps sets fileName, change it there."
             ),
         ))
     }

@@ -43,7 +43,7 @@ pub(crate) fn of_archive(report: &Report) -> Vec<Warning> {
         add(
             Reason::SubmodulesEmpty,
             format!(
-                "{what} empty in the stored archive, as in all archives of GitHub's: the first is {first}. A module \
+                "{what} empty in the stored archive, as in all archives from GitHub: the first is {first}. A module \
                  that calls what is in there cannot be installed: copy it into the repository, or call it by its own \
                  source."
             ),
@@ -113,11 +113,7 @@ mod tests {
         };
         let notes = of_archive(&report);
         let expected = [
-            (
-                Reason::LinksSkipped,
-                "1 symbolic link is ",
-                r"a -> b\n (points to what no file can be called).",
-            ),
+            (Reason::LinksSkipped, "1 symbolic link is ", r"a -> b\n (points to an impossible file name)."),
             (Reason::FilesSkipped, "7 files are ", ": 0, 1, 2, 3, 4 and 2 more."),
             (Reason::SubmodulesEmpty, "1 submodule is ", "the first is 0."),
             (Reason::LfsPointers, "46 files are ", "the first is 0."),

@@ -55,7 +55,7 @@ async fn an_address_stays_with_its_holder_and_is_taken_over_only_on_request() {
     let second = world.addressable_when("second", "AddressTaken", "Module first has").await;
     assert!(address(&second).is_empty() && second["status"]["refusedAddress"] == eks, "{second:#}");
     world.annotate("second", &format!("{CLAIM}={eks}"));
-    world.addressable_when("second", "AddressTaken", "does not count").await;
+    world.addressable_when("second", "AddressTaken", "is void").await;
     world.kubectl(&["delete", "modules.opendepot.defdev.io/first"]);
     let second = world.addressable_when("second", "AddressTaken", "No Module has it now").await;
     assert!(address(&second).is_empty() && second["status"]["claimVoid"] == true, "{second:#}");

@@ -96,7 +96,7 @@ async fn the_result_is_what_the_operator_stores() {
     assert!(wrong.contains("CredentialsRefused") && !wrong.contains("ghp_wrong"), "{wrong}");
     std::fs::create_dir(folder.path().join("folder.zip")).unwrap();
     for (args, expected) in [
-        (&["net"][..], "\"net\" is no repository: write OWNER/REPO"),
+        (&["net"][..], "\"net\" is not a repository: write OWNER/REPO"),
         (&["my-org/net"], "write the tag after the repository"),
         (&["none.zip"], "cannot read or write none.zip"),
         (&["folder.zip"], "cannot read or write folder.zip: it is not a file"),

@@ -202,7 +202,7 @@ async fn definitions_that_are_not_of_this_release_are_named() {
     let name = "crd/modules.opendepot.defdev.io";
     let apply = ["apply", "--server-side", "--force-conflicts", "-f"];
     bed.kubectl_with(&[&apply[..], &["-"]].concat(), &old.to_string()).unwrap().ok().unwrap();
-    crds(&["differs at spec.moduleConfig.provider, spec.removal", "with the schema of this release"]).await;
+    crds(&["differs in spec.moduleConfig.provider, spec.removal", "with the schema of this release"]).await;
     bed.kubectl(&["delete", name]).unwrap().ok().unwrap();
     crds(&["modules.opendepot.defdev.io: v1alpha1 is not served", "with the schema of this release"]).await;
     let folder = root().join("crds");

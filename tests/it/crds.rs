@@ -320,7 +320,7 @@ fn files_are_validated_without_a_cluster() {
     for (name, text, expected) in [
         ("twice.yaml", twice, "twice.yaml:"),
         ("template.yaml", good.replace("aws", "{{ .Values.provider }}"), "must be rendered first"),
-        ("nested.yaml", items("List", &items("List", &good)), "kubectl refuses a list in a list"),
+        ("nested.yaml", items("List", &items("List", &good)), "kubectl rejects a list in a list"),
         (
             "item.yaml",
             items("List", &good.replace("region: us-west-2", "region: 5")),
@@ -336,7 +336,7 @@ fn files_are_validated_without_a_cluster() {
             good.replace("opendepot.defdev.io/", "opendepot.io/"),
             "write opendepot.defdev.io/v1alpha1",
         ),
-        ("text.yaml", "hello\n".to_owned(), "this is no object of Kubernetes"),
+        ("text.yaml", "hello\n".to_owned(), "this is not a Kubernetes object: write apiVersion and kind"),
         ("repo/b/broken.yaml", format!("{good}  x: ["), "repo/b/broken.yaml:"),
     ] {
         std::fs::write(folder.path().join(name), text).unwrap();
@@ -345,7 +345,7 @@ fn files_are_validated_without_a_cluster() {
         assert!(!printed.stdout.contains("-->") && !printed.stdout.contains("Policy"), "{printed:#?}");
     }
     let empty = opendepot(Path::new("/nonexistent")).input("").run(&["validate", "-"]);
-    assert!(empty.code == Some(1) && empty.stdout.contains("did the command before it fail?"), "{empty:#?}");
+    assert!(empty.code == Some(1) && empty.stdout.contains("input contains no object: check"), "{empty:#?}");
     // Every manifest that is shipped.
     let examples = std::fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap().path());
     let files: Vec<String> = examples

@@ -89,15 +89,15 @@ async fn what_is_wrong_with_a_secret_is_named_and_its_value_is_not() {
             vec![("githubInstallID", &installation), ("githubPrivateKey", key)],
             "githubAppID is missing",
         ),
-        ("bad-id", app_keys("value-5f1c", &installation, key).into(), "githubAppID is no number"),
-        ("bad-installation", app_keys(&id, "value-5f1c", key).into(), "githubInstallID is no number"),
+        ("bad-id", app_keys("value-5f1c", &installation, key).into(), "githubAppID is not a number"),
+        ("bad-installation", app_keys(&id, "value-5f1c", key).into(), "githubInstallID is not a number"),
         ("no-pem", app_keys(&id, &installation, "value-5f1c").into(), "githubPrivateKey is not PEM"),
         (
             "damaged",
             app_keys(&id, &installation, &damaged).into(),
-            "githubPrivateKey holds no RSA private key",
+            "githubPrivateKey contains no usable RSA private key",
         ),
-        ("bad-token", vec![("githubToken", "value-5f1c and more")], "githubToken has characters"),
+        ("bad-token", vec![("githubToken", "value-5f1c and more")], "githubToken contains characters"),
     ];
     let operator = world.operator().await;
     for (name, pairs, _) in &cases {
@@ -137,7 +137,8 @@ async fn credentials_that_github_refuses_stall_and_a_corrected_secret_ends_that(
     for name in names {
         world.apply(&world.authenticated(name, name));
     }
-    let no_token = |installation: &str| format!("gives no token for installation {installation} of App {id}");
+    let no_token =
+        |installation: &str| format!("does not create a token for installation {installation} of App {id}");
     for (name, reason, words) in [
         ("no-installation", "CredentialsRefused", [&*no_token("999999"), "HTTP 404", "check the Secret"]),
         ("other-key", "CredentialsRefused", [&*no_token(&installation), "HTTP 401", "check the Secret"]),

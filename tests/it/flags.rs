@@ -203,7 +203,7 @@ async fn an_operator_that_cannot_start_says_why() {
         path("services", "[default]\nservices = a\n\n[services a]\ns3 =\n  endpoint_url = minio:9000\n");
     let cases: [Start; 9] = [
         (&["--ca-file", &missing], &[], "cannot read"),
-        (&["--ca-file", &garbage], &[], "--ca-file: holds no certificate"),
+        (&["--ca-file", &garbage], &[], "--ca-file: contains no certificate"),
         (&["--ca-file", &damaged], &[], "--ca-file: certificate 1 cannot be read"),
         (&["--spool-dir", &file], &[], "--spool-dir"),
         (&["--listen", &address], &[], "choose another address with --listen"),

@@ -83,7 +83,7 @@ async fn no_force_replaces_what_was_published() {
     world.force("version/mod-1.0.0");
     world.version_reset("mod-1.0.0").await;
     let refused = refuses(&world, "mod-1.0.0").await;
-    assert!(message(&refused).contains("The stored object is untouched"), "{}", message(&refused));
+    assert!(message(&refused).contains("The stored object is unchanged"), "{}", message(&refused));
     untouched(&world, &before, &bytes).await;
     world.force("module/mod");
     let module = world.module_reset("mod").await;

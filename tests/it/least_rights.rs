@@ -181,10 +181,10 @@ async fn the_registrys_policy_is_enough_to_install_and_for_nothing_else() {
     // What AWS answers without that right; this store shows that the object is missing.
     s3.inject(S3Fault::new(bucket, S3Failure::HideMissing));
     let (status, text) = answer("1.1.0").await;
-    assert!(status == 503 && text.contains("The store refused"), "{status}: {text}");
+    assert!(status == 503 && text.contains("cannot read the archive in the store"), "{status}: {text}");
     grant(&depot.world, bucket, &without(reading(&user, bucket), "s3:GetObject")).await;
     let (status, text) = answer("1.0.0").await;
-    assert!(status == 503 && text.contains("The store refused"), "{status}: {text}");
+    assert!(status == 503 && text.contains("cannot read the archive in the store"), "{status}: {text}");
     depot.world.nothing_told(&streaming, &[&user.secret_key]);
     depot.world.nothing_told(&redirecting, &[&user.secret_key]);
     crate::monitoring::has_the_metrics_of_the_registrys_rules(&streaming.metrics().await.unwrap());

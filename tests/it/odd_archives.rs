@@ -101,7 +101,7 @@ async fn what_a_module_cannot_have_is_left_out_and_said_once() {
             &[
                 "5 symbolic links are",
                 "CLAUDE.md -> AGENTS.md (points to nothing)",
-                r"docs/main.tf -> ../none.tf\n (points to what no file can be called)",
+                r"docs/main.tf -> ../none.tf\n (points to an impossible file name)",
                 "vpc -> vendor/vpc (points into a submodule",
             ],
         ),

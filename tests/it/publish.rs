@@ -146,7 +146,7 @@ async fn a_failure_has_its_reason_and_a_second_run_retries() {
         repository.release(tag, &[File::new("main.tf", format!("# {tag}\n"))]).unwrap();
     }
     let printed = stage.publish("v1.0.0", &[]);
-    assert!(printed.code == Some(0) && printed.stderr.contains("a retry is requested"), "{printed:#?}");
+    assert!(printed.code == Some(0) && printed.stderr.contains("a retry was requested"), "{printed:#?}");
 
     let append = r#"[{"op":"add","path":"/spec/versions/-","value":{"version":"v9.9.9"}}]"#;
     stage.world.kubectl(&["patch", "module", "net", "--type=json", "-p", append]);
@@ -230,7 +230,7 @@ async fn an_api_server_that_restarts_ends_no_wait() {
     let _operator = stage.world.operator().await;
     let printed = publish.await.unwrap();
     assert_eq!(printed.code, Some(0), "{printed:#?}");
-    assert_eq!(printed.stderr.matches("trying again").count(), 1, "{printed:#?}");
+    assert_eq!(printed.stderr.matches("; retrying").count(), 1, "{printed:#?}");
 }
 
 #[test]

@@ -123,9 +123,9 @@ async fn a_store_that_does_not_deliver_is_503_and_nothing_is_installed() {
     let base = format!("https://{}", registry.registry_address());
     let clients = depot.installers(registry.registry_address(), "net", "1.0.0");
     for (failure, kind, sentence) in [
-        (S3Failure::Answer(503, "SlowDown"), "throttled", "asks for fewer requests"),
+        (S3Failure::Answer(503, "SlowDown"), "throttled", "limits the number of requests"),
         (S3Failure::Answer(500, "InternalError"), "unavailable", "does not answer"),
-        (S3Failure::Answer(403, "AccessDenied"), "denied", "refused"),
+        (S3Failure::Answer(403, "AccessDenied"), "denied", "cannot read the archive"),
         (S3Failure::Answer(404, "NoSuchKey"), "missing", "is being restored"),
         (S3Failure::WrongChecksum, "differs", "other content than what was published"),
         (S3Failure::CutBefore, "network", "does not answer"),

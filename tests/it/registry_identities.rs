@@ -157,7 +157,7 @@ async fn rights_are_those_of_rbac_and_public_means_everybody() {
     bad_tokens_are_never_anonymous(&world, &registry, &statics).await;
     tokens_of_the_past(&world, &registry, &statics).await;
     let log = registry.process.log();
-    assert!(log.contains("first and second hold the same token"), "{log}");
+    assert!(log.contains("first and second contain the same token"), "{log}");
     let statics = [&*statics.ci, &statics.next, &statics.twice];
     let all = [&statics[..], &[&all_token, &one_token, &foreign_token]].concat();
     registry.tells_none_of(&world, &all).await;
@@ -294,7 +294,8 @@ async fn settings_that_would_let_strangers_in_are_refused_at_start() {
     ] {
         let message = refused(args, &kubeconfig);
         assert!(
-            message.contains("--audience https://kubernetes.default.svc: tokens for this audience open"),
+            message
+                .contains("--audience https://kubernetes.default.svc: tokens for this audience give access"),
             "{message}"
         );
     }
@@ -311,16 +312,16 @@ async fn settings_that_would_let_strangers_in_are_refused_at_start() {
     let rule = |claim: &str| format!("  claimValidationRules: [{{claim: {claim}, requiredValue: '1'}}]\n");
     let a = |prefix: &str| issuer("https://a.test", prefix, "");
     for (issuers, expected) in [
-        (issuer(actions, "gh:", ""), "everybody can have a token of token.actions.githubusercontent.com"),
-        (issuer(actions, "gh:", &rule("runner_environment")), "everybody can have a token"),
-        (issuer("https://gitlab.com", "gl:", ""), "everybody can have a token of gitlab.com"),
+        (issuer(actions, "gh:", ""), "anyone can get a token from token.actions.githubusercontent.com"),
+        (issuer(actions, "gh:", &rule("runner_environment")), "anyone can get a token"),
+        (issuer("https://gitlab.com", "gl:", ""), "anyone can get a token from gitlab.com"),
         (a("system:"), "begin with system:"),
         (a("s"), "begin with system:"),
         (a("opendepot:token:"), "begin with opendepot:"),
         (a(""), "prefix: write one"),
         (a("x:") + &issuer("https://b.test", "x:y:", ""), "none begins another"),
         (a("x:") + &issuer("https://b.test", "x:", ""), "none begins another"),
-        (a("x:") + &a("y:"), "there twice"),
+        (a("x:") + &a("y:"), "listed twice"),
         (issuer("http://a.test", "x:", ""), "write an https URL"),
         (a("x:").replace("audiences: [registry.test]", "audiences: []"), "write at least one"),
         (a("x:").replace("claim: sub", "expression: claims.sub"), "CEL is not supported"),

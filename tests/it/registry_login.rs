@@ -183,7 +183,7 @@ async fn a_person_signs_in_at_the_identity_provider() {
         format!("{base}/login/callback?state={state}&error=access_denied&error_description=%3Cb%3Eoh");
     let page = victim.open(&denied).await;
     assert!(
-        page.status == 403 && page.text.contains("identity provider refused") && !page.text.contains("oh"),
+        page.status == 403 && page.text.contains("provider denied access") && !page.text.contains("oh"),
         "{page:?}"
     );
     let page = victim.open(&format!("{base}/login/callback?state={state}&code=made-up")).await;

@@ -147,7 +147,7 @@ async fn a_removal_of_several_versions_is_reported_and_waits_where_that_is_asked
     world.patch("module/restored", &json!({"spec": {"moduleConfig": {"versionHistoryLimit": 9}}}));
     list(&world, "restored", &[]);
     let early = world.module_when("restored", |m| waits(m) && generation(m) == 3).await;
-    assert!(message(&early).contains("set before this edit and does not count"), "{early:#}");
+    assert!(message(&early).contains("set before this edit and is void"), "{early:#}");
     assert_eq!(keys(&world, "restored").await.len(), 2);
     let (_, remove) = message(&early).split_once("then confirm: ").unwrap();
     world.shell(remove.split_once(" Or put").unwrap().0);

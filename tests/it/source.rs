@@ -16,7 +16,7 @@ async fn the_block_names_the_address_or_the_object_that_is_stored() {
     let source =
         |args: &[&str]| opendepot(&reader).run(&[&["source", "net", "-n", &world.name], args].concat());
     let refused = source(&[]).failed();
-    assert!(refused.contains("your user may not get Modules in the namespace"), "{refused}");
+    assert!(refused.contains("your user has no permission to get Modules in the namespace"), "{refused}");
     let resources = "--resource=modules.opendepot.defdev.io,versions.opendepot.defdev.io";
     world.kubectl(&["create", "role", "reader", "--verb=get", resources]);
     let account = format!("--serviceaccount={}:reader", world.name);
@@ -78,7 +78,10 @@ async fn the_block_names_the_address_or_the_object_that_is_stored() {
         "{deprecated:#?}"
     );
     let withdrawn = source(&["1.1.0", "--registry", "registry.test"]).failed();
-    assert!(withdrawn.contains("version 1.1.0 is withdrawn, so the registry refuses it: CVE"), "{withdrawn}");
+    assert!(
+        withdrawn.contains("version 1.1.0 is withdrawn, so the registry rejects downloads of it: CVE"),
+        "{withdrawn}"
+    );
     let instead = source(&["--registry", "registry.test"]).ok();
     assert!(instead.contains("  version = \"1.0.0\"\n"), "{instead}");
     let nameless = world.module("other").config("provider", json!(null)).versions(&["1.0.0"]);

@@ -126,8 +126,14 @@ async fn an_outage_passes_without_anybody_doing_anything() {
     let cases = [
         ("cut", &*silent, S3Failure::CutBefore, "StorageUnavailable", "no answer from S3"),
         ("error", bucket, S3Failure::Answer(500, "InternalError"), "StorageUnavailable", "HTTP 500"),
-        ("busy", bucket, S3Failure::Answer(503, "SlowDown"), "StorageThrottled", "fewer requests"),
-        ("delayed", bucket, S3Failure::RetryAfter(503, "SlowDown", 3), "StorageThrottled", "fewer requests"),
+        ("busy", bucket, S3Failure::Answer(503, "SlowDown"), "StorageThrottled", "S3 throttles requests"),
+        (
+            "delayed",
+            bucket,
+            S3Failure::RetryAfter(503, "SlowDown", 3),
+            "StorageThrottled",
+            "S3 throttles requests",
+        ),
     ];
     let operator = world.operator().await;
     for (name, bucket, failure, ..) in &cases {
@@ -358,7 +364,7 @@ async fn one_that_was_restored_into_an_outage_and_is_deleted_leaves_no_object() 
     }
     world.kubectl(&["delete", "version", "named", "derived", "--wait=false"]);
     for name in ["named", "derived"] {
-        let waits = |v: &Value| crate::support::requests::message(v).contains("The Version stays until");
+        let waits = |v: &Value| crate::support::requests::message(v).contains("The Version is kept until");
         world.version_when(name, waits).await;
     }
     assert_eq!(s3.keys(&world.name).await.unwrap().len(), 2);

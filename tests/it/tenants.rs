@@ -285,7 +285,8 @@ async fn a_token_is_given_to_nobody_who_does_not_hold_its_key() {
     };
     other.apply(&of_the_owner("guessed", "guessed"));
     other.apply(&of_the_owner("borrowed", "app"));
-    let words = [&*format!("no token for installation {installation} of App {id}"), "HTTP 401"];
+    let words =
+        [&*format!("does not create a token for installation {installation} of App {id}"), "HTTP 401"];
     other.failed("guessed", "CredentialsRefused", Stalled, &words).await;
     let missing = format!("Secret app does not exist in namespace {}", other.name);
     other.failed("borrowed", "SecretNotFound", Stalled, &[&missing]).await;

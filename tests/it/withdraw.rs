@@ -154,13 +154,17 @@ async fn errors_say_what_to_do() {
     fails(&admin, &["deprecate", "mod", "1.10.0", &"ü".repeat(257)], &["at most 256 characters, not 257"]);
     world.kubectl(&["create", "serviceaccount", "reader"]);
     let reader = world.bed.kubernetes.kubeconfig_for_service_account(&world.name, "reader").await.unwrap();
-    fails(&reader, &["withdraw", "mod", "1.10.0", "x"], &["your user may not get the Module mod"]);
+    fails(
+        &reader,
+        &["withdraw", "mod", "1.10.0", "x"],
+        &["your user has no permission to get the Module mod"],
+    );
     world.kubectl(&["create", "role", "reader", "--verb=get", "--resource=modules.opendepot.defdev.io"]);
     let account = format!("--serviceaccount={}:reader", world.name);
     world.kubectl(&["create", "rolebinding", "reader", "--role=reader", &account]);
     crate::support::soon(|| async {
         let printed = opendepot(&reader, &["withdraw", "mod", "1.10.0", "x", "-n", &world.name]);
-        anyhow::ensure!(printed.stderr.contains("may not patch the Module mod"), "{printed:?}");
+        anyhow::ensure!(printed.stderr.contains("has no permission to patch the Module mod"), "{printed:?}");
         Ok(())
     })
     .await;

@@ -90,7 +90,7 @@ pub struct Arguments {
     #[arg(long, env = "OPENDEPOT_LEASE_NAMESPACE", value_parser = arguments::namespace)]
     pub lease_namespace: Option<String>,
 
-    /// Form of the output.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }

@@ -58,7 +58,7 @@ fn line(name: &str, differences: &[String]) -> Line {
         count if count <= MAX_LISTED => listed,
         count => format!("{count} fields, such as {listed}"),
     };
-    let message = format!("{name}: the schema is that of another release: it differs at {fields}");
+    let message = format!("{name}: the schema is from another release: it differs in {fields}");
     Line::failed(CHECK, message, FIX)
 }
 

@@ -65,8 +65,8 @@ fn fix(error: &FetchError) -> &'static str {
         }
         // Each run of this command has a new token, so the answer is not certain.
         FetchError::TokenNotReady { .. } => {
-            "install the App in the organisation with access to this repository, or correct the address; check again, in case the \
-             new token was not known yet"
+            "install the App in the organisation with access to this repository, or correct the address; check again, because \
+             the new token may not have reached all of GitHub's servers"
         }
         FetchError::RepositoryNotFound { .. } => {
             "correct the address or, for a private repository, create a Secret and set useAuthenticatedClient (here: --secret)"

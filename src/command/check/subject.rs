@@ -41,7 +41,7 @@ async fn named(
         [] => cluster.namespace.as_str(),
         [namespace] => namespace,
         _ => {
-            let message = format!("several namespaces are named, and Module {name} is in one");
+            let message = format!("several namespaces are set, but Module {name} is in one");
             return Err(Line::failed(CHECK, message, "write -n with the Module's namespace only"));
         }
     };

@@ -43,23 +43,26 @@ pub struct Arguments {
 pub enum NoticeError {
     #[error(transparent)]
     Connection(#[from] ConnectError),
-    #[error("there is no Module {module} in the namespace {namespace}: choose another with -n")]
+    #[error("there is no Module {module} in the namespace {namespace}: choose another namespace with -n")]
     NoModule { module: String, namespace: String },
     #[error(
-        "the cluster does not know Modules: install OpenDepot's CRDs (opendepot crd), or choose another context"
+        "the cluster has no kind Module: install OpenDepot's CRDs (opendepot crd), or choose another context"
     )]
     NoKind,
     #[error("Module {module} in the namespace {namespace} does not list {version}{}", near(.listed))]
     NotListed { module: String, namespace: String, version: Release, listed: NotListed },
-    #[error("your user may not {verb} the Module {module} in the namespace {namespace}: {message}")]
+    #[error(
+        "your user has no permission to {verb} the Module {module} in the namespace {namespace}: {message}"
+    )]
     Forbidden { verb: &'static str, module: String, namespace: String, message: String },
     #[error(
-        "the API server did not keep the notice: its CRDs are of an older release. Apply those of this one: opendepot crd"
+        "the API server dropped the notice, because its CRDs are from an older release: apply those of this release \
+         (opendepot crd)"
     )]
     OldSchema,
-    #[error("Module {module} was changed by others at each of {ATTEMPTS} attempts: try again")]
+    #[error("Module {module} was changed by other clients during each of {ATTEMPTS} attempts: try again")]
     Busy { module: String },
-    #[error("the API server refused: {0}")]
+    #[error("the API server rejected the request: {0}")]
     Refused(String),
     #[error("the Kubernetes API failed: {0}")]
     Api(#[from] kube::Error),

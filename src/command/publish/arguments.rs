@@ -48,7 +48,7 @@ pub struct Arguments {
     #[arg(long, env = "GITHUB_OUTPUT", value_name = "FILE")]
     pub outputs: Option<PathBuf>,
 
-    /// Form of the result.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }

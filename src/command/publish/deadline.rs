@@ -40,7 +40,7 @@ impl Deadline {
             match request().await {
                 Err(error) if error.is_transient() && !self.is_over() => {
                     if std::mem::take(&mut is_first) {
-                        eprintln!("{error}: trying again");
+                        eprintln!("{error}; retrying");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }

@@ -18,12 +18,12 @@ pub enum PublishError {
     Outputs { path: PathBuf, error: std::io::Error },
     #[error("manifest {path}: {error}")]
     Manifest { path: PathBuf, error: ManifestError },
-    #[error("there is no Module {module} in the namespace {namespace}: create it, or give --manifest")]
+    #[error("there is no Module {module} in the namespace {namespace}: create it, or set --manifest")]
     NoModule { module: String, namespace: String },
-    #[error("there is no namespace {0}: create it, or choose another with -n")]
+    #[error("there is no namespace {0}: create it, or choose another namespace with -n")]
     NoNamespace(String),
     #[error(
-        "the cluster does not know Modules: install OpenDepot's CRDs (opendepot crd), or choose another context"
+        "the cluster has no kind Module: install OpenDepot's CRDs (opendepot crd), or choose another context"
     )]
     NoKind,
     /// `is_transient`: the API server did not answer, or reported that it is overloaded or starting.
@@ -76,13 +76,13 @@ mod tests {
 
     #[test]
     fn an_answer_says_which_object_is_missing() {
-        let module = "there is no Module net in the namespace team: create it, or give --manifest";
+        let module = "there is no Module net in the namespace team: create it, or set --manifest";
         for (code, details, expected) in [
             (404, json!({"kind": "modules", "name": "net"}), module),
             (404, json!({"kind": "namespaces", "name": "team"}), "there is no namespace team: create it"),
             (404, json!({"kind": "versions", "name": "net-1.0.0"}), "reading failed: why"),
-            (404, json!({}), "the cluster does not know Modules"),
-            (404, json!(null), "the cluster does not know Modules"),
+            (404, json!({}), "the cluster has no kind Module"),
+            (404, json!(null), "the cluster has no kind Module"),
             (403, json!({"kind": "modules", "name": "net"}), "reading failed: why"),
             (503, json!({}), "reading failed: why"),
         ] {

@@ -160,7 +160,7 @@ impl Publication<'_> {
             let doing = "requesting a retry of the failed version";
             let sync = async || self.request(doing, self.cluster.request_sync(&self.object, &token)).await;
             self.deadline.repeat(sync).await?;
-            eprintln!("Version {}: failed before, a retry is requested", self.object);
+            eprintln!("Version {}: failed before; a retry was requested", self.object);
             request = Some(token);
         }
         self.poll(async || {

@@ -126,12 +126,16 @@ mod tests {
     #[test]
     fn the_latest_stored_version_is_the_default() {
         let module = json!({
-            "spec": {"versions": [{"version": "v1.0.0", "deprecated": "old", "withdrawn": ""}, {"version": "1.1.0"}]},
+            "spec": {"versions": [
+                {"version": "v1.0.0", "deprecated": "old", "withdrawn": ""}, {"version": "1.1.0", "withdrawn": " "},
+            ]},
             "status": {"latestVersion": "1.1.0"},
         });
         let chosen = chosen_of(&module, Some("1.0.0")).unwrap();
         assert_eq!((chosen.deprecated.as_deref(), chosen.withdrawn), (Some("old"), None));
-        assert_eq!(chosen_of(&module, None).unwrap().release, release("1.1.0"));
+        // A blank notice is none.
+        let latest = chosen_of(&module, None).unwrap();
+        assert_eq!((latest.release, latest.withdrawn), (release("1.1.0"), None));
         let error = chosen_of(&module, Some("2.0.0")).unwrap_err();
         assert_eq!(error, "it does not list 2.0.0: the latest stored version is 1.1.0");
         let error = chosen_of(&json!({}), None).unwrap_err();

@@ -56,7 +56,7 @@ pub struct Arguments {
     #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
     pub endpoint: Option<Endpoint>,
 
-    /// Form of the output.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -78,11 +78,11 @@ pub enum SourceError {
     NoModule { module: String, namespace: String },
     #[error("Module {module} in the namespace {namespace}{why}")]
     Unusable { module: String, namespace: String, why: String },
-    #[error("version {version} is withdrawn, so the registry refuses it: {text}")]
+    #[error("version {version} is withdrawn, so the registry rejects downloads of it: {text}")]
     Withdrawn { version: Release, text: String },
     #[error("version {version} is not stored: {why}")]
     NotStored { version: Release, why: String },
-    #[error("your user may not get {what} in the namespace {namespace}: {message}")]
+    #[error("your user has no permission to get {what} in the namespace {namespace}: {message}")]
     Forbidden { what: &'static str, namespace: String, message: String },
     #[error("the Kubernetes API failed: {}", client::explain(.0))]
     Api(#[from] Error),

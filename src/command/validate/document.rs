@@ -77,7 +77,7 @@ fn unparsable(error: &serde_yaml::Error) -> Unparsable {
     let line = error.location().map(|location| location.line());
     let message = limits::exceeded(error).unwrap_or_else(|| match error {
         serde_yaml::Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("not valid YAML: the key {key} is there twice")
+            format!("not valid YAML: duplicate key {key}")
         }
         error => {
             let text = error.to_string();
@@ -102,7 +102,7 @@ fn objects(text: &str) -> Option<Vec<usize>> {
     Some(ends)
 }
 
-/// The objects of a text of JSON. Each is read as YAML, whose reader returns lines and rejects a key that is there twice.
+/// The objects of a text of JSON. Each is read as YAML, whose reader returns lines and rejects a duplicate key.
 fn stream(text: &str, ends: &[usize], error: Unparsable) -> Result<Vec<Document>, Unparsable> {
     let (mut documents, mut start, mut before) = (Vec::new(), 0, 0);
     for end in ends {
@@ -219,7 +219,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         while let Some(name) = fields.next_key::<String>()? {
             // YAML's reader rejects that itself.
             if values.contains_key(&name) {
-                return Err(A::Error::custom(format!("the key {name} is there twice")));
+                return Err(A::Error::custom(format!("duplicate key {name}")));
             }
             let value = Node::add(&mut lines, &name, fields.next_value::<Spanned<Node>>()?);
             values.insert(name, value);
@@ -255,9 +255,9 @@ mod tests {
             (Some(1), Some(3), Some(4))
         );
         for (text, line, expected) in [
-            ("a: 1\na: 2\n", 2, "not valid YAML: the key a is there twice"),
-            ("{\"a\": 1,\n\"a\": 2}", 2, "the key a is there twice"),
-            ("{\"a\": 1}\n{\"b\": {\"c\": 1,\n\"c\": 2}}", 3, "the key c is there twice"),
+            ("a: 1\na: 2\n", 2, "not valid YAML: duplicate key a"),
+            ("{\"a\": 1,\n\"a\": 2}", 2, "duplicate key a"),
+            ("{\"a\": 1}\n{\"b\": {\"c\": 1,\n\"c\": 2}}", 3, "duplicate key c"),
             ("a: 1\nb: {{ .Values.b }}\n", 2, "must be rendered first"),
             ("a: [", 1, "not valid YAML: "),
         ] {
@@ -275,7 +275,7 @@ mod tests {
         let read = documents(&text).unwrap();
         assert_eq!((&read[1].value[&key], read[1].line("b")), (&json!({"b": null}), None));
         let error = documents(&text.replace("\"b\"", "\"b\": 1,\n\"b\"")).unwrap_err();
-        assert_eq!(error.to_string(), "not valid JSON: the key b is there twice");
+        assert_eq!(error.to_string(), "not valid JSON: duplicate key b");
         assert_eq!(error.line, Some(3));
     }
 }

@@ -55,7 +55,7 @@ impl Found {
         match String::from_utf8(bytes) {
             Ok(text) => Self::File(File { name, text, is_named }),
             Err(error) if !is_named && !names_group(error.as_bytes()) => Self::Other,
-            Err(error) => Self::Unreadable { name, error: format!("this is no text in UTF-8: {error}") },
+            Err(error) => Self::Unreadable { name, error: format!("this is not UTF-8 text: {error}") },
         }
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         let [Found::Other, Found::Unreadable { name, error }, Found::File(file)] = &found[..] else {
             panic!("{found:?}")
         };
-        assert!(name.ends_with("b.yaml") && error.starts_with("this is no text in UTF-8: "), "{error}");
+        assert!(name.ends_with("b.yaml") && error.starts_with("this is not UTF-8 text: "), "{error}");
         assert!(file.name.ends_with("c.yaml") && file.text == "a: 1" && !file.is_named);
         for name in ["a.json", "none.yaml"] {
             let found = read(&folder.path().join(name).display().to_string());

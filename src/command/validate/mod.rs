@@ -35,12 +35,12 @@ The exit status is 1 if a manifest is invalid.";
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Files with YAML or JSON manifests, also several in one file; - is standard input. Of a folder, all .yaml, .yml and .json
-    /// files are checked, and those of its subfolders, without hidden ones.
+    /// Files with YAML or JSON manifests, one or several in each; - is standard input. In a folder and its subfolders, all .yaml,
+    /// .yml and .json files are checked, except hidden ones.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<String>,
 
-    /// Form of the output.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -112,7 +112,11 @@ impl Report {
             Err(error) => return self.unreadable(&file.name, error.line, error.to_string()),
         };
         if documents.is_empty() && file.name == STDIN {
-            self.unreadable(&file.name, None, "there is no object; did the command before it fail?");
+            self.unreadable(
+                &file.name,
+                None,
+                "standard input contains no object: check the command that writes it",
+            );
         }
         for (index, document) in documents.iter().enumerate() {
             self.check(&file.name, is_other, index + 1, document);
@@ -127,9 +131,9 @@ impl Report {
         for (index, object) in items.map_or(std::slice::from_ref(value), Vec::as_slice).iter().enumerate() {
             let nested = items.is_some() && object["items"].is_array();
             let violations = if nested {
-                Some(vec![Violation::new("kind", "kubectl refuses a list in a list")])
+                Some(vec![Violation::new("kind", "kubectl rejects a list in a list")])
             } else if !value.is_object() && !is_other {
-                let message = "this is no object of Kubernetes, which has the fields apiVersion and kind";
+                let message = "this is not a Kubernetes object: write apiVersion and kind";
                 Some(vec![Violation::new("", message)])
             } else {
                 violations(object)

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_corrupt_archive_that_comes_twice_requires_manual_action() {
-        let corrupt = || Failure::from(ArchiveError::Corrupt { what: "it breaks off".into() });
+        let corrupt = || Failure::from(ArchiveError::Corrupt { what: "it ends too early".into() });
         let [one, other] = [Some([1; 32]), Some([2; 32])];
         let table = [
             (None, None, false, Class::Retry),

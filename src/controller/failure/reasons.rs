@@ -81,16 +81,16 @@ reasons! {
     NameTaken: Manual, Spec, Fetch,
         "a Version with a wanted name has another owner, belongs to the original OpenDepot, or has no owner; or \
          it was restored and its location is not the one that the Module wants",
-        "run the command in the message, which hands the Version over or removes it; or rename one of the two";
+        "run the command in the message, which lets the Module adopt the Version or removes it; or rename one of the two";
     VersionRefused: Automatic, Spec, Fetch,
-        "the API server refuses to create or change a Version, or to accept its status (in this case only an \
+        "the API server rejects the creation or a change of a Version, or its status (in the last case only an \
          Event and the log report it). A Module that is deleted with `Retain` stays until its Versions have \
          that policy",
         "check quotas and admission webhooks of the namespace, and the operator's RBAC";
     RecordFull: Manual, Spec, Fetch,
         "an immutable Module records the digest of every version ever published, up to 10,000 digests or 512 \
          KiB, and the record is full: no new version is published, everything else works",
-        "set `moduleConfig.immutable` to `false`, wait until `status.published` is gone, and set it to `true` \
+        "set `moduleConfig.immutable` to `false`, wait until `status.published` is removed, and set it to `true` \
          again. The digests of stored versions are kept, those of removed versions are discarded";
     VersionsFailed: Inherited, Spec, Fetch,
         "Versions of a Module failed for different reasons (if they all have one reason, the Module has that \
@@ -109,10 +109,10 @@ reasons! {
         "clients do not accept `moduleConfig.provider` in an address: they accept lower-case letters and digits, and no dash",
         "write the provider without a dash; this moves no object";
     AddressTaken: Manual, Address, Spec,
-        "another Module of the namespace has the address, or had it when this one claimed it; the address is not passed on by \
-         itself",
-        "choose another name with `opendepot.defdev.io/registry-name`; or, when the other Module is gone, run the command in the \
-         message";
+        "another Module of the namespace has the address, or had it when this one claimed it; the address is not reassigned \
+         automatically",
+        "choose another name with `opendepot.defdev.io/registry-name`; or, after the other Module is deleted, run the command \
+         in the message";
     HostNotAllowed: Manual, Flags, FetchStart,
         "`repoUrl` names a host other than github.com",
         "run the operator with `--github-host HOST`";
@@ -225,7 +225,7 @@ reasons! {
         "the operator has no AWS credentials, or S3 rejects them",
         "check IRSA or pod identity, the trust policy and the clock";
     StorageThrottled: Automatic, Storage, Bucket,
-        "S3 asks for fewer requests",
+        "S3 throttles requests",
         "wait; if it persists, lower `--max-fetches`";
     EncryptionKeyUnusable: Automatic, Storage, Bucket,
         "the KMS key cannot be used",

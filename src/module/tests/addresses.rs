@@ -284,12 +284,12 @@ fn the_condition_says_what_to_do_and_moves_its_time_on_a_flip_only() {
     let (status, reason, message) = explain(&taken, false, &[]);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "AddressTaken"));
     assert!(message.contains("Module eks has") && message.contains(claim), "{message}");
-    assert!(!message.contains("does not count") && message.contains(REGISTRY_NAME), "{message}");
-    assert!(explain(&taken, true, &[]).2.contains("does not count"));
+    assert!(!message.contains("is void") && message.contains(REGISTRY_NAME), "{message}");
+    assert!(explain(&taken, true, &[]).2.contains("is void"));
     let (_, _, message) = explain(&Outcome::Refused(x()), false, &[]);
     assert!(message.contains("No Module has it now") && message.contains(claim), "{message}");
     let (_, _, message) = explain(&Outcome::Refused(x()), true, &[]);
-    assert!(message.contains("does not count. Remove it, and then:") && message.contains(claim), "{message}");
+    assert!(message.contains("is void. Remove it, and then:") && message.contains(claim), "{message}");
     let (status, reason, message) = explain(&Outcome::Held(x()), false, &["1.0.0"]);
     assert_eq!((&*status, &*reason, &*message), ("True", "Addressable", "acme/x/aws"));
     let large = "9999999999999999999.0.0";

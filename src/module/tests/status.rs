@@ -194,11 +194,11 @@ fn versions_of_the_original_have_a_condition_of_their_own_while_they_are_there()
 
     let many: Vec<_> = (0..500).map(dashed).collect();
     let said = found(&wants_two().status(&[all.clone(), many].concat(), None)).unwrap().message;
-    assert!(said.contains("done (") && said.ends_with("more are named when these are gone.)"), "{said}");
+    assert!(said.contains("done (") && said.ends_with("more are listed after these are deleted.)"), "{said}");
     let names: Vec<String> = (0..500).map(|n| format!("network-9-{n}-0")).collect();
     let far = wants_two().with(json!({"metadata": {"namespace": "n".repeat(63)}})).view();
     let said = legacy::found(&far, &names, &[], at(0)).unwrap().message;
-    assert!(said.ends_with("more are named when these are gone.)"), "no command is cut: {said}");
+    assert!(said.ends_with("more are listed after these are deleted.)"), "no command is cut: {said}");
     let without = wants_two().with_status(&with).status(&all, None);
     assert_eq!(found(&without), None);
 }
@@ -432,7 +432,7 @@ fn a_request_ends_though_the_api_server_refuses_a_version() {
     assert_eq!(status(&at_work, &refused("network-2.0.0")).force_token.as_deref(), Some("token"));
     let mut both = refused("network-1.0.0");
     both.names.insert("network-2.0.0".to_owned());
-    assert!(reason(&status(&[], &both)).1.ends_with("cannot be made. The same of network-2.0.0."));
+    assert!(reason(&status(&[], &both)).1.ends_with("cannot be made. The same applies to network-2.0.0."));
     let mut all = refused("network-1.0.0");
     all.creates = true;
     let status = status(&[], &all);
@@ -449,7 +449,10 @@ fn each_taken_name_is_told() {
     let wants = module().with_versions(["1.0.0", "2.0.0"]);
     let taken = [child("1.0.0").ownerless(), child("2.0.0").ownerless()];
     let message = reason(&wants.status(&taken, None)).1.to_owned();
-    assert!(message.ends_with("opendepot.defdev.io/adopt=network The same of network-2.0.0."), "{message}");
+    assert!(
+        message.ends_with("opendepot.defdev.io/adopt=network The same applies to network-2.0.0."),
+        "{message}"
+    );
 }
 
 #[test]
@@ -476,7 +479,7 @@ fn a_status_that_is_too_large_says_so_and_records_no_more() {
     let smaller = status(true);
     assert_eq!(smaller.published.clone().unwrap().len(), 1);
     assert_eq!((conditions(&smaller), reason(&smaller).0), (STALLED, "RecordFull"));
-    assert!(reason(&smaller).1.contains("larger than the API server can keep"), "{}", reason(&smaller).1);
+    assert!(reason(&smaller).1.contains("larger than the API server accepts"), "{}", reason(&smaller).1);
 }
 
 #[test]

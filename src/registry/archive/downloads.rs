@@ -227,9 +227,13 @@ fn store_error(error: &StorageError) -> Response<Body> {
     );
     match kind(&error.cause) {
         "missing" => failed(&Failed::Missing),
-        "throttled" => unavailable("the store is busy", "The store asks for fewer requests.\n", 10),
+        "throttled" => {
+            let sentence = "The store limits the number of requests; try again in some seconds.\n";
+            unavailable("the store is busy", sentence, 10)
+        }
         kind if answered || matches!(kind, "denied" | "credentials") => {
-            unavailable("the store refused", "The store refused to hand out the archive.\n", 60)
+            let sentence = "The registry cannot read the archive in the store; its log has the details.\n";
+            unavailable("the store refused", sentence, 60)
         }
         _ => failed(&Failed::NoBytes),
     }

@@ -32,7 +32,7 @@ pub enum AccessError {
     #[error("--audience {0:?}: write a text of visible characters, such as registry.acme.io")]
     InvalidAudience(String),
     #[error(
-        "--audience {0}: tokens for this audience open the Kubernetes API: write another one, such as the registry's host"
+        "--audience {0}: tokens for this audience give access to the Kubernetes API: write another one, such as the registry's host"
     )]
     ApiAudience(String),
     #[error("--tokens-dir {path}: {error}: mount the Secret with the tokens there")]

@@ -82,7 +82,7 @@ impl StaticTokens {
         let mut logged = self.logged.lock();
         for problem in problems.iter().filter(|problem| !logged.contains(problem)) {
             let folder = self.folder.as_deref().unwrap_or(Path::new("")).display();
-            tracing::warn!(%folder, problem, "a static token does not count");
+            tracing::warn!(%folder, problem, "a problem with the static tokens");
         }
         *logged = problems;
     }
@@ -101,13 +101,14 @@ fn read(folder: &Path) -> io::Result<(Vec<Entry>, Vec<String>)> {
         }
         let Some(name) = name.to_str().filter(|name| is_user_name(name)) else {
             let name = name.to_string_lossy();
-            problems.push(format!("{name:?} is no name of a user: use letters, digits, '-', '_' and '.'"));
+            problems
+                .push(format!("{name:?} is not a valid user name: use letters, digits, '-', '_' and '.'"));
             continue;
         };
         match content(&file.path()).map(|text| parse(&text)) {
             Ok(Some(sha256)) => by_digest.entry(sha256).or_default().push(name.to_owned()),
             Ok(None) => {
-                problems.push(format!("{name} does not hold sha256: and 64 hexadecimal digits"));
+                problems.push(format!("{name} does not contain sha256: and 64 hexadecimal digits"));
             }
             Err(error) => problems.push(format!("{name} cannot be read: {error}")),
         }
@@ -118,7 +119,7 @@ fn read(folder: &Path) -> io::Result<(Vec<Entry>, Vec<String>)> {
             entries.push((sha256, Arc::new(identity(name))));
         } else {
             names.sort();
-            problems.push(format!("{} hold the same token, which does not count", names.join(" and ")));
+            problems.push(format!("{} contain the same token, which is ignored", names.join(" and ")));
         }
     }
     problems.sort();

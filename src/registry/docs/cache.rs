@@ -33,7 +33,7 @@ pub enum NoDocs {
     #[error("The store has other content than what was published; it was not read.")]
     Differs,
     /// The store does not answer.
-    #[error("The store did not hand out the archive: try again in a minute.")]
+    #[error("The store did not return the archive: try again in a minute.")]
     Store,
     /// The spool folder cannot be used.
     #[error("The registry could not read the archive; its log has the details.")]

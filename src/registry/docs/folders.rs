@@ -131,8 +131,8 @@ fn is_override(name: &str) -> bool {
     stem(name).is_some_and(|stem| stem == "override" || stem.ends_with("_override"))
 }
 
-/// Leaves out files that only OpenTofu reads if Terraform has its own of the same name: for a caller, both files declare the
-/// same.
+/// Leaves out files that only OpenTofu reads if Terraform has its own of the same name: modules that are written for both clients
+/// declare the same in both files.
 fn drop_shadowed(files: &mut Files<'_>) {
     let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
     let has_twin = |name: &str, own: &str, other: &str| {

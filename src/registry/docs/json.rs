@@ -117,7 +117,8 @@ fn provider(name: &str, required: &Value) -> Provider {
     }
 }
 
-/// The bodies that an object has by label. The label `//` is a comment, which is no name.
+/// The bodies that an object has by label. `Folder::add` leaves out labels that are not names, such as the
+/// comment `//`.
 fn bodies(labels: &Object) -> impl Iterator<Item = (&str, &Object)> {
     labels.iter().flat_map(|(label, body)| objects(body).map(|body| (label.as_str(), body)))
 }

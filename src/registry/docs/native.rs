@@ -46,7 +46,7 @@ fn add_all(source: &str, folder: &mut Folder) -> Result<(), Error> {
 fn place(piece: &Piece<'_>, error: &Error) -> String {
     let place = error.location();
     let (line, column) = (piece.line + place.line() - 1, place.column());
-    format!("what begins in line {} could not be read: error in line {line}, column {column}", piece.line)
+    format!("the block in line {} could not be read: error in line {line}, column {column}", piece.line)
 }
 
 /// The body of a block, with the text that it was read from.
@@ -122,7 +122,7 @@ impl<'a> Written<'a> {
         value.span().and_then(|span| self.source.get(span)).map(dedented).unwrap_or_default()
     }
 
-    /// The string that an expression is; of another one, how it is written.
+    /// The value of a string; the source text of any other expression.
     fn string(self, value: &Expression) -> String {
         let text = match value {
             Expression::String(text) => Some(text.value().clone()),

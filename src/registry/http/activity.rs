@@ -74,9 +74,9 @@ impl Cut {
         match self {
             Self::Headers => "its request took too long to arrive",
             Self::Idle => "it was idle",
-            Self::Stalled => "its client took none of the answer",
+            Self::Stalled => "its client read nothing of the answer for too long",
             Self::TooSlow => "the answer was too slow",
-            Self::Evicted => "its place was needed",
+            Self::Evicted => "another connection needed its place",
         }
     }
 }
@@ -188,7 +188,7 @@ impl Activity {
 
     /// Whether the connection has to end when no request is running. One that has just been opened may have its first request
     /// under way.
-    pub(super) fn is_closing(&self) -> bool {
+    pub(super) fn ends_when_idle(&self) -> bool {
         self.closing.load(Ordering::Acquire) && self.state.lock().phase != Phase::Fresh
     }
 

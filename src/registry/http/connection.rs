@@ -71,7 +71,7 @@ async fn serve<H: Handler>(
     let mut shut_down = false;
     let ended = poll_fn(|cx| {
         watchdog.until(cx, |cx| {
-            if activity.is_closing() && !shut_down {
+            if activity.ends_when_idle() && !shut_down {
                 Pin::new(&mut connection).graceful_shutdown();
                 shut_down = true;
             }

@@ -79,7 +79,7 @@ impl TrustedProxies {
         {
             tracing::warn!(
                 peer = %socket,
-                "a request came with X-Forwarded-For, which is ignored: all clients of this proxy share the limits of one; \
+                "a request has the header X-Forwarded-For, which is ignored: all clients of this proxy share one client's limits; \
                  name the proxy's network with --trusted-proxy"
             );
         }

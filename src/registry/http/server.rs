@@ -20,7 +20,7 @@ use super::tls::Tls;
 
 /// Pause after a connection could not be accepted, such as without free file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-/// At most one line about refused connections in this time.
+/// At most one line about rejected connections in this time.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Serves until `stop` closes the listener, and then until the running requests have ended.
@@ -118,7 +118,7 @@ impl Refused {
             tracing::warn!(
                 last = %address,
                 count = self.count,
-                "refused connections: too many are open, and all of them are busy"
+                "rejected connections: too many are open, and all of them are busy"
             );
             (self.count, self.logged) = (0, Some(now));
         }

@@ -25,7 +25,7 @@ pub(super) fn refused(denied: Denied, viewer: &Viewer) -> Response<Body> {
     let (phrase, title, sentence) = match denied {
         // How a client gets a token is of no use in a browser.
         Denied::Unauthenticated(_) if denied.lacks_token() => {
-            (why, "Sign in to see this page", "A module is shown to those who may install it.")
+            (why, "Sign in to see this page", "Only users who may install a module can see it.")
         }
         Denied::Unauthenticated(_) => (why, "Sign in again to see this page", why),
         Denied::Forbidden => (

@@ -111,7 +111,9 @@ fn page(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -
             p.notice role="note" { "A configuration that calls this module needs no change." }
         }
         @if comparison.is_cut {
-            p.notice.warn role="note" { "A version has more than can be compared: what one of them lacks is not shown." }
+            p.notice.warn role="note" {
+                "A version exceeds the limits of the comparison: changes may be missing, such as additions and removals."
+            }
         }
         @for module in &comparison.modules { (changes(module)) }
         p { a href={ "/v1/modules/" (address) "/compare/" (from) "..." (to) } { "As JSON" } }
@@ -128,7 +130,7 @@ fn changes(module: &ModuleChanges) -> Markup {
             }
             @match module.presence {
                 Presence::Added => p { span.state { "added" } " This submodule is new." },
-                Presence::Removed => p { span.state.bad { "removed" } " This submodule is gone." },
+                Presence::Removed => p { span.state.bad { "removed" } " This submodule no longer exists." },
                 Presence::Both => {
                     @if !module.changes.is_empty() {
                         ul.changes { @for change in &module.changes { li { (line(change)) } } }
@@ -202,7 +204,7 @@ mod tests {
             (&without, &with, "A configuration that calls this module needs no change."),
             (&with, &without, "1 change can need work in a configuration that calls this module."),
             (&without, &unread, "x.tf could not be read: what it declares is not compared."),
-            (&without, &cut, "A version has more than can be compared"),
+            (&without, &cut, "A version exceeds the limits of the comparison"),
         ] {
             let page = page(&address, [&from, &to], &docs::compare(old, new)).into_string();
             assert!(page.contains(sentence), "{sentence} is not in {page}");

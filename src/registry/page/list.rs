@@ -90,9 +90,9 @@ fn page(entries: &[Arc<Entry>], readable: &[Arc<Entry>], query: &Query) -> Marku
         @if entries.is_empty() {
             p {
                 @if query.words.is_empty() {
-                    "There is no module that you may install. A platform team gives the right to get modules/download in its namespace."
+                    "There is no module that you may install. Ask a platform team for the right to get modules/download in its namespace."
                 } @else {
-                    "Nothing matches all of these words. The search looks at addresses and descriptions. "
+                    "No module matches all of these words. The search covers addresses and descriptions. "
                     a href="/" { "Show all modules" }
                 }
             }

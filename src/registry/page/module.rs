@@ -92,7 +92,7 @@ impl View<'_> {
                 p.notice.warn role="note" { b { "Deprecated. " } (reason) }
             }
             @if let Some(problem) = &version.problem {
-                p.notice.warn role="note" { b { (problem) ". " } "What is stored is installed as before." }
+                p.notice.warn role="note" { b { (problem) ". " } "Clients still install the stored archive." }
             }
             @if let Some(newer) = newer {
                 p.notice role="note" { "There is a newer version: " a href=(self.link(newer)) { (newer.release) } " ("
@@ -107,7 +107,10 @@ impl View<'_> {
                 h2 #use { "Use" }
                 pre.snippet tabindex="0" { code { (snippet(self)) } }
                 @if self.host == NO_HOST {
-                    p { code { (NO_HOST) } " stands for the address of this registry, which its flag " code { "--url" } " sets." }
+                    p {
+                        "Replace " code { (NO_HOST) } " with the address of this registry. If the registry runs with "
+                        code { "--url" } ", this page shows the address."
+                    }
                 }
             }
         }
@@ -153,11 +156,13 @@ impl View<'_> {
             (self.contents(shown, &[("submodules", "Submodules", &modules), ("examples", "Examples", &examples)]))
             @if !folder.unreadable.is_empty() {
                 div.notice.warn role="note" {
-                    p { "Some files could not be read, or not all of them:" }
+                    p { "Some files could not be read completely:" }
                     ul { @for file in &folder.unreadable { li { code { (file.file) } ": " (file.why) } } }
                 }
             }
-            @if packed.is_cut { p.notice.warn role="note" { "There is more than can be shown; some of it is left out." } }
+            @if packed.is_cut {
+                p.notice.warn role="note" { "The documentation exceeds the registry's limits and is not complete." }
+            }
             @if let Some(readme) = &shown.readme {
                 section #readme aria-labelledby="readme-title" {
                     h2 #readme-title { "README" }

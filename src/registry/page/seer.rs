@@ -14,7 +14,7 @@ use crate::registry::session::Refused;
 
 /// Sentences of the sign-in page about a session without a user.
 const NOT_ACCEPTED: &str = "Your session is no longer accepted.";
-const NOT_KNOWN: &str = "Whether your session is still accepted is not known at the moment.";
+const NOT_KNOWN: &str = "The registry cannot check your session at the moment.";
 const EARLIER: &str = "This browser has a session of an earlier sign-in.";
 
 /// Who looks at a page.

@@ -44,13 +44,13 @@ impl Answer {
         match (self.error.as_deref(), &self.code) {
             (None, Some(code)) => Ok(code),
             (Some("access_denied"), _) => Err(Refused::forbidden(
-                "The identity provider refused: you may not sign in to this registry there, or cancelled.",
+                "The identity provider denied access: you may not sign in to this registry, or you cancelled.",
             )),
             (Some("temporarily_unavailable" | "server_error"), _) => {
                 Err(Refused::later("The identity provider has a problem at the moment: try again."))
             }
             (Some("invalid_scope"), _) => {
-                Err(Refused::provider("The identity provider does not know a scope of --login-scopes."))
+                Err(Refused::provider("The identity provider rejects a scope of --login-scopes."))
             }
             (Some("unauthorized_client" | "invalid_client"), _) => {
                 Err(Refused::provider("The identity provider does not accept the client of --login-client."))

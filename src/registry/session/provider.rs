@@ -77,7 +77,7 @@ impl Provider {
         attempt: &Attempt,
     ) -> Result<Tokens, Refused> {
         let Ok(_place) = self.exchanges.try_acquire() else {
-            return Err(Refused::later("Too many people sign in at the moment: try again."));
+            return Err(Refused::later("Too many people are signing in at the moment: try again."));
         };
         let form = self.login.exchange(code, attempt);
         let (status, body) = self.source.post(&known.endpoints.token, form).await.map_err(|error| {

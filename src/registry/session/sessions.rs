@@ -207,7 +207,7 @@ impl Sessions {
 
 pub(super) async fn check_id_token(login: &Login, id_token: &str, attempt: &Attempt) -> Result<(), Refused> {
     let wrong = || {
-        let sentence = "The identity provider's id token is not the answer to this sign-in: start again.";
+        let sentence = "The identity provider's id token does not belong to this sign-in: start again.";
         Refused::provider(sentence).counted(true)
     };
     let jwt = Unverified::parse(id_token).ok_or_else(wrong)?;

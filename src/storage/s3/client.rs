@@ -139,11 +139,11 @@ impl Clients {
             return Err(Cause::InvalidBucket);
         }
         if !is_region(&location.region) {
-            return Err(Cause::InvalidAddress("the region is no region's name; write one such as us-west-2"));
+            return Err(Cause::InvalidAddress("the region is not valid; use one such as us-west-2"));
         }
         let endpoint = location.endpoint.as_deref().map(|text| self.parsed(text)).transpose();
         let endpoint = endpoint.map_err(|_| {
-            Cause::InvalidAddress("the endpoint is no URL; write one such as https://minio.storage.svc:9000")
+            Cause::InvalidAddress("the endpoint is not a URL; use one such as https://minio.storage.svc:9000")
         })?;
         Ok(ClientKey { region: location.region.clone(), endpoint, force_path_style: location.path_style() })
     }

@@ -20,7 +20,7 @@ use crate::domain::ObjectLocation;
 use crate::storage::redaction::presentable;
 use crate::storage::{Cause, Operation, StorageError};
 
-/// A signed URL starts to be valid this long ago: the store's clock may be behind.
+/// A signed URL is valid from this long before it is signed: the store's clock may be behind.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// An object that is being read.

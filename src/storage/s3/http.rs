@@ -14,7 +14,7 @@ use super::proxy::Routed;
 /// Why the PEM roots of `--ca-file` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CaError {
-    #[error("holds no certificate: give a file with one or more `-----BEGIN CERTIFICATE-----` blocks")]
+    #[error("contains no certificate: use a file with one or more `-----BEGIN CERTIFICATE-----` blocks")]
     Empty,
     /// Counted from 1.
     #[error("certificate {number} cannot be read: {problem}")]

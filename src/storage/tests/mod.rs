@@ -165,7 +165,10 @@ async fn a_refusal_because_of_an_object_that_is_not_there_defers_others() {
     let (storage, encryption) = (storage_with_keys(), Encryption::default());
     let place = place("http://127.0.0.1:1".into());
     let error = storage.refused_without_object(&place, &encryption);
-    assert!(error.to_string().contains("HTTP 412, which says that an object is there"), "{error}");
+    assert!(
+        error.to_string().contains("HTTP 412, a PUT reports an existing object that a HEAD does not find"),
+        "{error}"
+    );
     let other = ObjectLocation { key: "vpc/b.zip".into(), ..place };
     let held = storage.may_store(&other, &encryption, false).expect_err("the same folder");
     assert_eq!(held.error.cause, error.cause);

@@ -141,7 +141,7 @@ fn bytes_have_to_be_equal_in_the_same_format() {
     for content in [moved(), other_modes()] {
         let failure = compared(&pinned(), &content, Some(ours(&same())), false).unwrap_err();
         assert_eq!(failure.reason, Reason::ImmutableContentChanged);
-        for word in ["was moved", "commit decade", "The stored object is untouched."] {
+        for word in ["was moved", "commit decade", "The stored object is unchanged."] {
             assert!(failure.message.contains(word), "{word} is not in: {}", failure.message);
         }
         let again = Content { commit: Some("c0ffee".into()), ..content };
@@ -178,7 +178,7 @@ fn an_expected_digest_counts_as_it_is_spelled() {
 fn nothing_was_stored_is_said_only_where_it_is_so() {
     let says = |version: &Fixture, found: Option<Found>, lost| {
         let message = compared(version, &moved(), found, lost).unwrap_err().message;
-        ["The stored object is untouched.", "What the bucket holds is untouched.", "Nothing was stored."]
+        ["The stored object is unchanged.", "The objects in the bucket are unchanged.", "Nothing was stored."]
             .map(|words| message.contains(words))
     };
     let again = || version().with(json!({"spec": {"expectedDigest": "h1:first"}}));

@@ -92,7 +92,7 @@ fn distinct(issuers: &[IssuerConfig]) -> Result<(), String> {
     for issuer in issuers {
         let discovery = issuer.discovery.as_str();
         if !seen.insert(issuer.url.as_str()) || !seen.insert(discovery) {
-            return Err(format!("jwt: the issuer {} is there twice", issuer.url));
+            return Err(format!("jwt: the url or discoveryURL of the issuer {} is listed twice", issuer.url));
         }
     }
     Ok(())
@@ -104,7 +104,7 @@ fn issuer(jwt: raw::Jwt) -> Result<IssuerConfig, String> {
     let url = https(&raw.url).map_err(|problem| format!("issuer.url: {problem}"))?;
     let discovery = match &raw.discovery_url {
         Some(text) if *text == raw.url => {
-            return Err("issuer.discoveryURL: leave it out where it equals url".into());
+            return Err("issuer.discoveryURL: remove it, because it equals url".into());
         }
         Some(text) => https(text).map_err(|problem| format!("issuer.discoveryURL: {problem}"))?,
         None => well_known(&raw.url)?,
@@ -152,7 +152,7 @@ fn audiences(raw: &raw::Issuer) -> Result<(), String> {
         return Err("issuer.audiences: write at least one, such as the registry's host".into());
     }
     if distinct.len() != raw.audiences.len() {
-        return Err("issuer.audiences: one is there twice".into());
+        return Err("issuer.audiences: one is listed twice".into());
     }
     match raw.audience_match_policy.as_deref() {
         Some("MatchAny") => Ok(()),
@@ -173,7 +173,7 @@ fn rules(rules: Vec<raw::Rule>) -> Result<Vec<(String, String)>, String> {
             return Err(format!("{at}: write claim and requiredValue"));
         };
         if required.iter().any(|(other, _)| *other == claim) {
-            return Err(format!("{at}.claim: {claim} is there twice"));
+            return Err(format!("{at}.claim: {claim} is listed twice"));
         }
         required.push((claim, value));
     }

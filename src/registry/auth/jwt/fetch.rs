@@ -112,16 +112,16 @@ pub(super) fn endpoints(text: &[u8], issuer: &str) -> Result<Endpoints, String> 
 
 fn metadata(text: &[u8], issuer: &str) -> Result<Metadata, String> {
     let metadata: Metadata =
-        serde_json::from_slice(text).map_err(|error| format!("no OpenID metadata: {error}"))?;
+        serde_json::from_slice(text).map_err(|error| format!("not OpenID metadata: {error}"))?;
     if metadata.issuer != issuer {
-        return Err(format!("the metadata is of the issuer {:?}", metadata.issuer));
+        return Err(format!("the metadata belongs to the issuer {:?}", metadata.issuer));
     }
     Ok(metadata)
 }
 
 fn https(name: &str, text: &str) -> Result<Url, String> {
     let address = Url::parse(text).ok().filter(|url| url.scheme() == "https");
-    address.ok_or_else(|| format!("{name} {text:?} is no https URL"))
+    address.ok_or_else(|| format!("{name} {text:?} is not an https URL"))
 }
 
 async fn get(client: &Client, url: &Url) -> Result<Vec<u8>, String> {

@@ -51,7 +51,7 @@ struct RawKey {
 impl KeySet {
     /// Parses a JWKS. Keys of other types and for other uses are left out.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
-        let set: RawSet = serde_json::from_slice(json).map_err(|error| format!("no key set: {error}"))?;
+        let set: RawSet = serde_json::from_slice(json).map_err(|error| format!("not a key set: {error}"))?;
         let key = |value: Value| serde_json::from_value::<RawKey>(value).ok().and_then(Key::new);
         Ok(Self(set.keys.into_iter().filter_map(key).take(MOST).collect()))
     }

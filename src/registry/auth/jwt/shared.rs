@@ -1,4 +1,4 @@
-//! Issuers with unrelated users: everybody can get a token for any audience there, so that only a claim with the organisation
+//! Issuers with unrelated users: anyone can get a token for any audience there, so that only a claim with the organisation
 //! keeps other users out.
 
 use url::Url;
@@ -33,7 +33,7 @@ pub(super) fn check(issuer: &Url, required: &[(String, String)]) -> Result<(), S
         return Ok(());
     }
     Err(format!(
-        "claimValidationRules: everybody can have a token of {host}: write a rule with a requiredValue for one of {}",
+        "claimValidationRules: anyone can get a token from {host}: write a rule with a requiredValue for one of {}",
         claims.join(", ")
     ))
 }

@@ -281,7 +281,7 @@ fn a_block_that_cannot_be_read_costs_its_own_contents_only() {
     assert_eq!(
         unreadable,
         [
-            "b.tf: what begins in line 1 could not be read: error in line 2, column 9",
+            "b.tf: the block in line 1 could not be read: error in line 2, column 9",
             "c.tf.json: syntax error in line 1, column 1"
         ]
     );

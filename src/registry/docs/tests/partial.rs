@@ -46,7 +46,7 @@ fn what_is_around_a_refused_block_is_read() {
     assert_eq!(docs.folders[0].outputs.len(), 1);
     let whys = whys(&docs);
     assert_eq!(whys.len(), 1, "{whys:?}");
-    let begin = "main.tf: what begins in line 9 could not be read: error in line 12, column ";
+    let begin = "main.tf: the block in line 9 could not be read: error in line 12, column ";
     assert!(whys[0].starts_with(begin), "{whys:?}");
     assert!(whys[0].ends_with("; 1 more block could not be read either"), "{whys:?}");
 }

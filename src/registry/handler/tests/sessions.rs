@@ -172,7 +172,7 @@ async fn a_session_that_is_no_longer_accepted_can_be_ended() {
     let cookie = session(&registry, &before, "user-bob").await;
     registry.server.set_away(true);
     let page = registry.get("/login", &[("cookie", &cookie)]).await.text();
-    has_all(&page, &["is not known at the moment", "action=\"/logout\""]);
+    has_all(&page, &["cannot check your session at the moment", "action=\"/logout\""]);
     let without = registry.get("/login", &[]).await.text();
     assert!(!without.contains("/logout") && !without.contains("session of"), "{without}");
 }

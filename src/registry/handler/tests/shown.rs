@@ -42,6 +42,6 @@ async fn a_search_finds_a_namespace_by_its_aliases() {
         assert_eq!(json["modules"][0]["namespace"], "platform", "{words}: {json}");
     }
     for words in ["acme/s3", "acme2"] {
-        has_all(&registry.get(&format!("/?q={words}"), &[ANN]).await.text(), &["Nothing matches"]);
+        has_all(&registry.get(&format!("/?q={words}"), &[ANN]).await.text(), &["No module matches"]);
     }
 }

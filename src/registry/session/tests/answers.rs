@@ -170,7 +170,7 @@ async fn only_what_the_browser_brought_counts_as_a_failed_token() {
         (wrong, true),
         (Refused::denied(Denied::Unauthenticated("token signature is wrong")), true),
         (Refused::denied(Denied::identity_provider()), false),
-        (Refused::later("Too many people sign in at the moment: try again."), false),
+        (Refused::later("Too many people are signing in at the moment: try again."), false),
         (Refused::provider("The identity provider does not answer: try again."), false),
     ] {
         assert_eq!(refused.is_failed_token, counts, "{}", refused.sentence);

@@ -80,7 +80,7 @@ fn what_cannot_be_kept_is_refused_with_the_field_and_what_to_write() {
             change("https://10.0.0.1/metadata", "https://a@b/c"),
             "jwt[1].issuer.discoveryURL: write an https URL",
         ),
-        (change("https://10.0.0.1/metadata", "https://login.example.com"), "leave it out"),
+        (change("https://10.0.0.1/metadata", "https://login.example.com"), "remove it"),
         (change("prefix: 'github:'}\n    groups", "prefix: ''}\n    groups"), "username.prefix: write one"),
         (change(", prefix: 'github:'}\n    groups", "}\n    groups"), "username.prefix: write one"),
         (change("{claim: groups, prefix: 'entra:'}", "{claim: groups}"), "groups.prefix: write one"),
@@ -106,7 +106,7 @@ fn what_cannot_be_kept_is_refused_with_the_field_and_what_to_write() {
         ),
         (
             change("  claimValidationRules:\n  - {claim: repository_owner_id, requiredValue: '9919'}\n", ""),
-            "everybody",
+            "anyone can get a token from",
         ),
         // Names of others.
         (change("'github:'", "'system:'"), "begin with system:"),
@@ -118,7 +118,7 @@ fn what_cannot_be_kept_is_refused_with_the_field_and_what_to_write() {
         (change("prefix: 'entra:'}\n    uid", "prefix: 'github:'}\n    uid"), "none begins another"),
         (change("'entra:'", "\"en\\ttra:\""), "control character"),
         (change("https://login.example.com", "https://token.actions.githubusercontent.com"), "requiredValue"),
-        (document(&format!("{ENTRA}{ENTRA}")), "there twice"),
+        (document(&format!("{ENTRA}{ENTRA}")), "listed twice"),
     ] {
         let problem = parse(&text).expect_err(&text);
         assert!(problem.contains(expected), "{expected}: {problem}\n{text}");

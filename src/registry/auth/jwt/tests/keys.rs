@@ -102,11 +102,11 @@ fn metadata_has_to_be_the_issuers_own_with_an_https_address() {
     let good = json!({ "issuer": "https://a.example", "jwks_uri": "https://keys.example/jwks" });
     assert_eq!(address(good).unwrap().as_str(), "https://keys.example/jwks");
     for (metadata, expected) in [
-        (json!({ "issuer": "https://a.example/", "jwks_uri": "https://a.example/k" }), "of the issuer"),
-        (json!({ "issuer": "https://b.example", "jwks_uri": "https://a.example/k" }), "of the issuer"),
-        (json!({ "issuer": "https://a.example", "jwks_uri": "http://a.example/k" }), "no https URL"),
-        (json!({ "issuer": "https://a.example", "jwks_uri": "file:///etc/passwd" }), "no https URL"),
-        (json!({ "issuer": "https://a.example" }), "no OpenID metadata"),
+        (json!({ "issuer": "https://a.example/", "jwks_uri": "https://a.example/k" }), "to the issuer"),
+        (json!({ "issuer": "https://b.example", "jwks_uri": "https://a.example/k" }), "to the issuer"),
+        (json!({ "issuer": "https://a.example", "jwks_uri": "http://a.example/k" }), "not an https URL"),
+        (json!({ "issuer": "https://a.example", "jwks_uri": "file:///etc/passwd" }), "not an https URL"),
+        (json!({ "issuer": "https://a.example" }), "not OpenID metadata"),
     ] {
         let problem = address(metadata).unwrap_err();
         assert!(problem.contains(expected), "{problem}");
