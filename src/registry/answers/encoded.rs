@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 
 use crate::domain::text::hex;
 use crate::registry::http::Body;
-use crate::registry::http::answer::{answer, set};
+use crate::registry::http::answer::{answer, private, set};
 use crate::registry::http::entity_tag::is_cached;
 
 /// The body in both encodings, each with its entity tag.
@@ -49,10 +49,7 @@ impl Encodings {
         if let Ok(etag) = HeaderValue::from_str(&encoded.etag) {
             answer.headers_mut().insert(header::ETAG, etag);
         }
-        set(&mut answer, header::CACHE_CONTROL, "private, no-cache");
-        set(&mut answer, header::VARY, "Authorization, Accept-Encoding");
-        set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-        answer
+        private(answer)
     }
 }
 

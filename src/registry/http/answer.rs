@@ -35,6 +35,15 @@ pub fn set(answer: &mut Response<Body>, name: HeaderName, value: &'static str) {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
 }
 
+/// Adds the headers of an answer that depends on the client's permissions: only this client may cache it, and has to validate it
+/// before each use.
+pub fn private(mut answer: Response<Body>) -> Response<Body> {
+    set(&mut answer, header::CACHE_CONTROL, "private, no-cache");
+    set(&mut answer, header::VARY, "Authorization, Accept-Encoding");
+    set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    answer
+}
+
 /// Has the connection closed after an answer.
 pub fn closing(mut answer: Response<Body>) -> Response<Body> {
     set(&mut answer, header::CONNECTION, "close");

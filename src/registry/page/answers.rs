@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Response, StatusCode, header};
 use super::shell::{Viewer, message};
 use crate::registry::auth::Denied;
 use crate::registry::http::Body;
-use crate::registry::http::answer::{answer, set, with_remedy};
+use crate::registry::http::answer::{answer, private, set, with_remedy};
 
 pub(super) const NO_DOCS: &str = "documentation not available";
 
@@ -43,10 +43,7 @@ pub(super) fn refused(denied: Denied, viewer: &Viewer) -> Response<Body> {
 pub(super) fn json(body: Vec<u8>) -> Response<Body> {
     let mut answer = answer(StatusCode::OK, "OK", body);
     set(&mut answer, header::CONTENT_TYPE, "application/json");
-    set(&mut answer, header::CACHE_CONTROL, "private, no-cache");
-    set(&mut answer, header::VARY, "Authorization, Accept-Encoding");
-    set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    answer
+    private(answer)
 }
 
 /// The placeholder in a snippet for a host that is not known. An address without a host belongs to the public registry.
