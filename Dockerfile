@@ -12,9 +12,9 @@ COPY Cargo.toml Cargo.lock ./
 COPY tests/testbed/Cargo.toml tests/testbed/
 COPY fuzz/Cargo.toml fuzz/
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    mkdir -p src benches tests/testbed/src \
+    mkdir -p src tests/testbed/src \
     && echo 'fn main() {}' >src/main.rs \
-    && touch src/lib.rs benches/publish.rs tests/testbed/src/lib.rs \
+    && touch src/lib.rs tests/testbed/src/lib.rs \
     && cargo build --release --locked --package opendepot --bin opendepot
 COPY src src
 ARG REVISION=unknown
