@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use futures::{StreamExt as _, stream};
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use opendepot::api::{Module, ModuleConfig, Version};
 use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Failure, Fault, File};
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::support::{World, large_cluster};
 
@@ -32,12 +32,23 @@ struct Owner {
 }
 
 /// A Version as the operator leaves it: settled, so that there is nothing to do. About 4.5 KB, with its managed fields.
-fn settled(world: &World, owner: Option<&Owner>, number: usize) -> (Value, Value) {
+fn settled(world: &World, owner: Option<&Owner>, number: usize) -> Value {
     let module = owner.map_or("settled", |owner| owner.name.as_str());
     let config = world.module("settled").0["spec"]["moduleConfig"].clone();
     let config = owner.map_or(config, |owner| serde_json::to_value(&owner.config).unwrap());
     let place = json!({"bucket": world.name, "key": format!("{module}/{number}.zip"), "region": "us-west-2",
         "forcePathStyle": true});
+    let condition = |type_: &str, status: &str| {
+        json!({"type": type_, "status": status, "reason": "Synced", "message": "Stored as s3://bucket/settled.zip.",
+               "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let status = json!({
+        "observedGeneration": 1, "synced": true, "syncStatus": "Stored.", "checksum": format!("{}=", "c".repeat(43)),
+        "contentDigest": format!("h1:{}", "d".repeat(44)), "archiveSizeBytes": 1234,
+        "conditions": [condition("Ready", "True"), condition("Reconciling", "False"), condition("Stalled", "False")],
+        "source": {"url": config["repoUrl"], "ref": format!("refs/tags/v1.{number}.0"), "commit": "a".repeat(40)},
+        "storage": place, "objects": [place], "lastSyncTime": "2026-01-01T00:00:00Z",
+    });
     let mut object = json!({
         "apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Version",
         "metadata": {
@@ -47,36 +58,26 @@ fn settled(world: &World, owner: Option<&Owner>, number: usize) -> (Value, Value
             "annotations": {"example.com/padding": "x".repeat(1500)},
         },
         "spec": {"type": "Module", "version": format!("1.{number}.0"), "fileName": format!("{number}.zip"), "moduleConfigRef": config},
+        "status": status,
     });
     if let Some(Owner { name, uid, .. }) = owner {
         object["metadata"]["annotations"]["opendepot.defdev.io/adopt"] = json!(name);
         object["metadata"]["ownerReferences"] = json!([{"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module",
             "name": name, "uid": uid, "controller": true, "blockOwnerDeletion": true}]);
     }
-    let condition = |type_: &str, status: &str| {
-        json!({"type": type_, "status": status, "reason": "Synced", "message": "Stored as s3://bucket/settled.zip.",
-               "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"})
-    };
-    let url = &object["spec"]["moduleConfigRef"]["repoUrl"];
-    let status = json!({
-        "observedGeneration": 1, "synced": true, "syncStatus": "Stored.", "checksum": format!("{}=", "c".repeat(43)),
-        "contentDigest": format!("h1:{}", "d".repeat(44)), "archiveSizeBytes": 1234,
-        "conditions": [condition("Ready", "True"), condition("Reconciling", "False"), condition("Stalled", "False")],
-        "source": {"url": url, "ref": format!("refs/tags/v1.{number}.0"), "commit": "a".repeat(40)},
-        "storage": place, "objects": [place], "lastSyncTime": "2026-01-01T00:00:00Z",
-    });
-    (object, status)
+    object
 }
 
 /// Creates this many settled Versions without an owner.
 pub(crate) async fn create_settled(world: &World, count: usize) {
-    create(world, (0..count).map(|number| settled(world, None, number))).await;
+    create(world, (0..count).map(|number| settled(world, None, number)).collect()).await;
 }
 
-/// Creates Modules with this many settled Versions each, all of one repository.
-pub(crate) async fn create_owned(world: &World, modules: usize, each: usize) {
+/// Creates Modules with this many settled Versions each, all of one repository. Returns the Versions.
+pub(crate) async fn create_owned(world: &World, modules: usize, each: usize) -> Vec<Value> {
     let api: Api<DynamicObject> =
         opendepot::controller::client::objects::<Module>(&world.client, &world.name);
+    let mut versions = Vec::new();
     for number in 0..modules {
         let name = format!("settled{number}");
         let mut module = world.module(&name).0;
@@ -88,22 +89,29 @@ pub(crate) async fn create_owned(world: &World, modules: usize, each: usize) {
         let module = serde_json::from_value(module).unwrap();
         let uid = api.create(&PostParams::default(), &module).await.unwrap().metadata.uid.unwrap();
         let owner = &Owner { config: config.resolved(&name), uid, name };
-        create(world, (0..each).map(|number| settled(world, Some(owner), number))).await;
+        versions.extend((0..each).map(|number| settled(world, Some(owner), number)));
     }
+    create(world, versions).await
 }
 
-async fn create(world: &World, versions: impl Iterator<Item = (Value, Value)>) {
+/// Creates these Versions with what the API server adds to the first, and returns them.
+async fn create(world: &World, mut versions: Vec<Value>) -> Vec<Value> {
     let api: &Api<DynamicObject> =
         &opendepot::controller::client::objects::<Version>(&world.client, &world.name);
-    stream::iter(versions)
-        .for_each_concurrent(32, |(object, status)| async move {
-            let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-            let object = serde_json::from_value(object).unwrap();
-            api.create(&PostParams::default(), &object).await.unwrap();
-            let patch = Patch::Merge(json!({"status": status}));
-            api.patch_status(&name, &PatchParams::default(), &patch).await.unwrap();
-        })
-        .await;
+    let first = serde_json::from_value(versions[0].clone()).unwrap();
+    let name = api.create(&PostParams::default(), &first).await.unwrap().metadata.name.unwrap();
+    let status = Patch::Merge(json!({"status": versions[0]["status"]}));
+    let stored = api.patch_status(&name, &PatchParams::default(), &status).await.unwrap().metadata;
+    for version in &mut versions {
+        let metadata = &mut version["metadata"];
+        metadata["uid"] = json!(Uuid::new_v4().to_string());
+        metadata["generation"] = json!(1);
+        metadata["creationTimestamp"] = json!(stored.creation_timestamp);
+        metadata["managedFields"] = json!(stored.managed_fields);
+    }
+    versions[0]["metadata"]["uid"] = json!(stored.uid);
+    world.bed.kubernetes.store("versions", &versions).await.unwrap();
+    versions
 }
 
 #[tokio::test]
@@ -112,7 +120,7 @@ async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
     let world = World::on(bed, "memory").await;
     let api: &Api<DynamicObject> =
         &opendepot::controller::client::objects::<Version>(&world.client, &world.name);
-    create_owned(&world, MODULES, EACH).await;
+    let mut versions = create_owned(&world, MODULES, EACH).await;
     // As an older schema may have left it behind: a status that no type of ours can hold.
     let odd = json!({"status": {"conditions": Value::Null, "archiveSizeBytes": -7, "syncStatus": "?", "synced": Value::Null}});
     api.patch_status(ODD, &PatchParams::default(), &Patch::Merge(odd)).await.unwrap();
@@ -131,15 +139,12 @@ async fn ten_thousand_settled_versions_fit_and_one_odd_object_blinds_nobody() {
 
     // Forced at once, while GitHub answers nothing for them: all wait, before and after a restart.
     world.bed.github.inject(Fault::on(&world.repository("settled"), Failure::Hang));
-    let force = json!({"spec": {"forceSync": true}});
-    stream::iter((0..MANY).map(|number| format!("settled{}-1.{}.0", number / EACH, number % EACH)))
-        .for_each_concurrent(32, |name| {
-            let force = &force;
-            async move {
-                api.patch(&name, &PatchParams::default(), &Patch::Merge(force)).await.unwrap();
-            }
-        })
-        .await;
+    versions.retain(|version| version["metadata"]["name"] != ODD);
+    for version in &mut versions {
+        version["spec"]["forceSync"] = json!(true);
+        version["metadata"]["generation"] = json!(2);
+    }
+    world.bed.kubernetes.store("versions", &versions).await.unwrap();
     wait_in_the_queue(&operator, MANY - 100, QUEUED, "forced").await;
     operator.kill().await.unwrap();
     operator.restart().await.unwrap();

@@ -3,6 +3,7 @@
 //! No nodes, so pods never run; RBAC, admission, garbage collection and namespaces work as in production.
 
 mod audit;
+mod etcd;
 mod kubeconfig;
 
 use std::fs;
@@ -61,6 +62,7 @@ pub struct ControlPlane {
     folder: Folder,
     authority: Authority,
     cluster: Cluster,
+    etcd: String,
     kubectl: PathBuf,
     controllers: PathBuf,
     audit: Audit,
@@ -72,18 +74,18 @@ impl ControlPlane {
     pub async fn start() -> Result<Self> {
         use Server::{Etcd, KubeApiserver, Kubectl};
         let found = tokio::task::spawn_blocking(|| binaries([KubeApiserver, controllers()?, Kubectl, Etcd]));
-        let [api_server, controllers, kubectl, etcd] = found.await??;
+        let [api_server, controllers, kubectl, etcd_binary] = found.await??;
         let folder = Folder::new("control-plane")?;
         let authority = Authority::new("testbed-kubernetes")?;
         let (etcd_url, port) = (format!("http://127.0.0.1:{}", free_port()?), free_port()?);
         let cluster = Cluster { url: format!("https://127.0.0.1:{port}"), ca_pem: authority.pem() };
         write_identities(folder.path(), &authority, &cluster)?;
         let servers = vec![
-            Process::spawn(&etcd_spec(etcd, folder.path(), &etcd_url)?)?,
+            Process::spawn(&etcd::spec(etcd_binary, folder.path(), &etcd_url)?)?,
             Process::spawn(&api_server_spec(api_server, folder.path(), &etcd_url, port))?,
         ];
         let audit = Audit::new(&folder.path().join("audit.log"));
-        let plane = Self { folder, authority, cluster, kubectl, controllers, audit, servers };
+        let plane = Self { folder, authority, cluster, etcd: etcd_url, kubectl, controllers, audit, servers };
         plane.wait_until_ready().await?;
         Ok(plane)
     }
@@ -254,16 +256,6 @@ fn write_identities(folder: &Path, authority: &Authority, cluster: &Cluster) -> 
     }
     let admin = authority.client("admin", "system:masters")?;
     kubeconfig::write(&folder.join("admin.kubeconfig"), &cluster.for_certificate(&admin))
-}
-
-fn etcd_spec(binary: PathBuf, folder: &Path, url: &str) -> Result<Spec> {
-    let peers = format!("http://127.0.0.1:{}", free_port()?);
-    Ok(Spec::new(binary, folder.join("etcd.log"))
-        .arg("--unsafe-no-fsync")
-        .arg(format!("--data-dir={}", folder.join("etcd").display()))
-        .args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")])
-        .args([format!("--listen-peer-urls={peers}"), format!("--initial-advertise-peer-urls={peers}")])
-        .args([format!("--initial-cluster=default={peers}"), "--log-level=warn".to_owned()]))
 }
 
 fn api_server_spec(binary: PathBuf, folder: &Path, etcd: &str, port: u16) -> Spec {
