@@ -68,6 +68,9 @@ pub enum FetchError {
     /// GitHub failed (5xx).
     #[error("{host} failed with HTTP {status}")]
     Server { host: String, status: u16 },
+    /// A host that is not GitHub's, to which GitHub or a proxy redirected, names a time. It applies to no other fetch.
+    #[error("{host} failed with HTTP {status}, and requests no retry before {until}")]
+    Busy { host: String, status: u16, until: Timestamp },
     #[error("{host} answered HTTP {status}, which is not a valid answer to a request for an archive")]
     Unexpected { host: String, status: u16 },
     /// No answer: name resolution, connection, TLS, a time limit.
@@ -109,6 +112,19 @@ fn invisible(authenticated: bool) -> &'static str {
 }
 
 impl FetchError {
+    /// Reads a limit of a whole account, and its end, from a message that starts with it.
+    pub fn read_limit(message: &str) -> Option<(Timestamp, Self)> {
+        let RateLimitNotice { host, until } = RateLimitNotice::read(message)?;
+        [
+            Self::RateLimited { host: host.clone(), until, secondary: true },
+            Self::RateLimited { host: host.clone(), until, secondary: false },
+            Self::Blocked { host, until, repository: None },
+        ]
+        .into_iter()
+        .find(|error| message.starts_with(&error.to_string()))
+        .map(|error| (until, error))
+    }
+
     /// The status and the explanation of an answer that may be about the installation token that was sent.
     pub(super) fn refuses_token(&self) -> Option<(u16, String)> {
         match self {
@@ -199,6 +215,24 @@ mod tests {
         let late = format!(r#"{{"message":"{} ghp_\u0001{}"}}"#, "x".repeat(190), "y".repeat(36));
         let shown = explanation(late.as_bytes(), None).unwrap();
         assert!(!shown.contains("gh") && !shown.contains('y'), "{shown}");
+    }
+
+    #[test]
+    fn a_limit_of_an_account_is_read_back_from_a_message_and_no_other_is() {
+        let (host, until) = ("github.com".to_owned(), Timestamp::from_second(1_000_000).unwrap());
+        let read = |error: &FetchError| FetchError::read_limit(&format!("{error}. More follows."));
+        for error in [
+            FetchError::RateLimited { host: host.clone(), until, secondary: true },
+            FetchError::RateLimited { host: host.clone(), until, secondary: false },
+            FetchError::Blocked { host: host.clone(), until, repository: None },
+        ] {
+            let (end, limit) = read(&error).unwrap();
+            assert_eq!((end, limit.to_string()), (until, error.to_string()));
+        }
+        let repository = Some("https://github.com/a/b".to_owned());
+        let of_repository = FetchError::Blocked { host: host.clone(), until, repository };
+        assert!(read(&of_repository).is_none(), "it applies to that repository alone");
+        assert!(read(&FetchError::Busy { host, status: 503, until }).is_none());
     }
 
     #[test]

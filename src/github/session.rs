@@ -3,7 +3,8 @@
 
 use std::time::Instant;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use reqwest::Response;
 use secrecy::SecretString;
 use url::Url;
@@ -11,12 +12,14 @@ use url::Url;
 use super::{
     account::{Authorization, Session},
     error::{FetchError, explanation},
+    limit_times::{LONGEST_WAIT, Times},
     rate_limit::Answer,
     redirect::{is_foreign, is_page, serves_archives, target},
     token::Refusal,
     transport::{Transport, bounded_body, drain},
 };
 use crate::domain::repository::authority;
+use crate::domain::time::whole_second_after;
 
 const MOST_REDIRECTS: usize = 5;
 
@@ -142,18 +145,43 @@ impl<T: Transport> Session<'_, T> {
         sent: Instant,
     ) -> Result<Response, FetchError> {
         let (host, status, authorized) = (authority(url), response.status(), token.is_some());
+        // Another host says nothing about GitHub's limits.
+        let is_foreign = is_foreign(self.repository, url);
         if status.as_u16() < 400 || status == StatusCode::NOT_FOUND {
-            let answer = Answer { status, headers: response.headers(), message: None, authorized, sent };
-            self.record(&self.account, &host, answer)?;
+            if !is_foreign {
+                let answer = Answer { status, headers: response.headers(), message: None, authorized, sent };
+                self.record(&self.account, &host, answer)?;
+            }
             return Ok(response);
         }
         let headers = response.headers().clone();
         let message = explanation(&bounded_body(response).await, token);
+        if is_foreign {
+            return Err(self.foreign_refusal(host, status, &headers, message));
+        }
         let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized, sent };
         self.record(&self.account, &host, answer)?;
-        if status == StatusCode::UNAUTHORIZED && is_page(&headers) && is_foreign(self.repository, url) {
-            return Err(FetchError::WebPage { host });
-        }
         Err(self.refusal(&host, status, message))
+    }
+
+    /// The error for a status above 400 of a host that is not GitHub's.
+    fn foreign_refusal(
+        &self,
+        host: String,
+        code: StatusCode,
+        headers: &HeaderMap,
+        message: Option<String>,
+    ) -> FetchError {
+        let (now, status) = (Timestamp::now(), code.as_u16());
+        let is_passing = code == StatusCode::TOO_MANY_REQUESTS || code.is_server_error();
+        match Times::read(headers, now).retry_after.filter(|_| is_passing) {
+            Some(wait) => {
+                let until = now.checked_add(wait.min(LONGEST_WAIT)).unwrap_or(now);
+                FetchError::Busy { host, status, until: whole_second_after(until) }
+            }
+            None if is_passing => FetchError::Server { host, status },
+            None if is_page(headers) => FetchError::WebPage { host },
+            None => self.refusal(&host, code, message),
+        }
     }
 }

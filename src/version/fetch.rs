@@ -1,5 +1,6 @@
 //! From a tag to a normalised archive on disk.
 
+use jiff::Timestamp;
 use tempfile::NamedTempFile;
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
@@ -7,12 +8,13 @@ use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 use super::context::Context;
 use super::credentials::credential;
 use super::outcome::NotPublished;
-use super::scheduler::FetchPermit;
+use super::rate_limits::account;
+use super::scheduler::{FetchPermit, LEAST_BYTES, PATIENCE};
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::archive::{self, ArchiveError, Normalised};
 use crate::controller::failure::{Failure, Reason};
-use crate::domain::ArchiveFormat;
+use crate::domain::{ArchiveFormat, Repository};
 use crate::github::{FetchError, Fetched};
 use crate::workdir;
 
@@ -21,8 +23,13 @@ pub(super) async fn fetch(
     ctx: &Context,
     version: &VersionState,
     target: &Target,
+    permit: &FetchPermit,
 ) -> Result<(Fetched, NamedTempFile), NotPublished> {
     let (credential, secret) = credential(ctx, version, target).await?;
+    let read = secret.as_ref().and_then(|(_, resource_version)| resource_version.as_deref());
+    if let Some(limit) = ctx.rate_limits.recalled(account(version, target), read, Timestamp::now()) {
+        return Err(NotPublished { secret, ..Failure::from(limit).into() });
+    }
     let spool_failed = |error: std::io::Error| {
         Failure::retry(
             Reason::SpoolFailed,
@@ -36,24 +43,43 @@ pub(super) async fn fetch(
     let mut file = File::from_std(raw.as_file().try_clone().map_err(spool_failed)?);
     has_room(&mut file).await.map_err(spool_failed)?;
     let repository = &target.repository;
-    let result = ctx.github.fetch(repository, &target.tags, target.format(), &credential, &mut file).await;
+    let received = || raw.as_file().metadata().map_or(0, |file| file.len());
+    let result = tokio::select! {
+        result = ctx.github.fetch(repository, &target.tags, target.format(), &credential, &mut file) => result,
+        () = permit.must_yield(received) => Err(too_slow(repository)),
+    };
     let is_refused = matches!(result, Err(FetchError::CredentialRefused { .. }));
     if let Some((name, _)) = secret.as_ref().filter(|_| is_refused || result.is_ok()) {
         ctx.secret_trials.record(version.namespace(), name, !is_refused);
     }
     match result {
         Ok(fetched) => {
-            ctx.scheduler.repository_answered(&version.repository_key());
+            permit.repository_answered();
             ctx.metrics.fetched_bytes.inc_by(fetched.bytes);
             Ok((fetched, raw))
         }
         Err(error) => {
-            if matches!(error, FetchError::Server { .. } | FetchError::Network { .. }) {
-                ctx.scheduler.repository_failed(&version.repository_key());
+            if is_outage(&error) {
+                permit.repository_failed();
             }
             Err(NotPublished { secret, ..Failure::from(error).into() })
         }
     }
+}
+
+/// The failure of a fetch that leaves its permit to another repository.
+fn too_slow(repository: &Repository) -> FetchError {
+    let what = format!(
+        "fetching from {repository} returned less than {LEAST_BYTES} bytes in {} s, while other repositories waited",
+        PATIENCE.as_secs()
+    );
+    FetchError::Network { what }
+}
+
+/// Whether the repository's host failed, as opposed to a refusal: such fetches may occupy a permit for long.
+fn is_outage(error: &FetchError) -> bool {
+    use FetchError::{Busy, Network, Server, Truncated};
+    matches!(error, Server { .. } | Busy { .. } | Network { .. } | Truncated { .. })
 }
 
 /// Fails if the disk has no room, before a download is requested: a file can be created on a full volume.
@@ -78,6 +104,10 @@ pub(super) async fn normalise(
     let work = tokio::task::spawn_blocking(move || {
         let made = archive::normalise(raw.path(), format, &limits, &folder).map_err(|error| {
             let corrupt = matches!(error, ArchiveError::Corrupt { .. });
+            if corrupt {
+                // As after a download that ended early, which not every transfer shows.
+                permit.repository_failed();
+            }
             let download = if corrupt { archive::fingerprint(raw.path()).map(Box::new) } else { None };
             NotPublished { download, ..Failure::from(error).into() }
         });
@@ -94,6 +124,25 @@ mod tests {
     use std::io::ErrorKind;
 
     use super::*;
+
+    #[test]
+    fn a_download_that_breaks_off_is_an_outage_like_one_that_never_begins() {
+        let host = || "codeload.github.com".to_owned();
+        for error in [
+            FetchError::Server { host: host(), status: 502 },
+            FetchError::Busy { host: host(), status: 503, until: Timestamp::UNIX_EPOCH },
+            FetchError::Network { what: host() },
+            FetchError::Truncated { host: host(), received: 7 },
+        ] {
+            assert!(is_outage(&error), "{error}");
+        }
+        for error in [
+            FetchError::TagNotFound { repository: host(), tried: Vec::new() },
+            FetchError::RateLimited { host: host(), until: Timestamp::UNIX_EPOCH, secondary: true },
+        ] {
+            assert!(!is_outage(&error), "{error}");
+        }
+    }
 
     #[tokio::test]
     async fn a_full_disk_is_noticed_before_a_download_and_a_probe_leaves_nothing() {

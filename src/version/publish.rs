@@ -74,7 +74,7 @@ impl Publish<'_> {
         };
         // Checked again: during the wait, the store may have refused another PUT.
         let _attempt = ctx.may_store(target)?;
-        let fetched = fetch(ctx, self.object.version(), target).await?;
+        let fetched = fetch(ctx, self.object.version(), target, &permit).await?;
         let result = self.store_fetched(fetched, permit).await;
         result.map_err(|ended| ended.with(|not| not.fetched = true))
     }

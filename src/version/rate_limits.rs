@@ -4,18 +4,36 @@
 //! whenever a limit ends and the first of them meets the next one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use crate::api::state::VersionState;
 use crate::api::target::Target;
+use crate::controller::failure::Reason;
 use crate::domain::{Mutex, hash_of};
+use crate::github::FetchError;
 
 /// The account that a fetch counts for, as a hash of the host and, if there is one, the Secret.
 pub(crate) type Account = u64;
 
-/// The end of each limit, by account.
+/// The limits, by account.
 #[derive(Debug, Default)]
-pub struct RateLimits(Mutex<HashMap<Account, Instant>>);
+pub struct RateLimits {
+    /// The end of each limit that an attempt of this process has met.
+    met: Mutex<HashMap<Account, Instant>>,
+    recalled: Mutex<HashMap<Account, Recalled>>,
+}
+
+/// A limit that a status names, from before this process became leader.
+#[derive(Debug)]
+struct Recalled {
+    until: Timestamp,
+    limit: FetchError,
+    /// The resourceVersion of the Secret at the first attempt: another one may contain another credential.
+    secret: Option<String>,
+}
 
 /// The account that a Version's fetch counts for.
 pub(crate) fn account(version: &VersionState, target: &Target) -> Account {
@@ -28,7 +46,7 @@ impl RateLimits {
     /// Records a limit that an attempt has met, and that lasts so long.
     pub fn met(&self, account: Account, left: Duration, now: Instant) {
         let Some(until) = now.checked_add(left) else { return };
-        let mut all = self.0.lock();
+        let mut all = self.met.lock();
         all.retain(|_, until| *until > now);
         let last = all.entry(account).or_insert(until);
         *last = until.max(*last);
@@ -36,9 +54,37 @@ impl RateLimits {
 
     /// How long the account's limit still lasts, if it has one.
     pub fn left(&self, account: Account, now: Instant) -> Option<Duration> {
-        let all = self.0.lock();
+        let all = self.met.lock();
         let until = all.get(&account)?;
         Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Records the limits of whole accounts that the statuses of Versions name.
+    pub fn recall(&self, versions: &[Arc<VersionState>]) {
+        let now = Timestamp::now();
+        for version in versions {
+            self.recall_one(version, now);
+        }
+    }
+
+    fn recall_one(&self, version: &VersionState, now: Timestamp) {
+        let is_limited = version.status.reason() == Reason::RateLimited.as_str() && version.is_observed();
+        let limit = is_limited.then(|| FetchError::read_limit(&version.status.message)).flatten();
+        let Some(((until, limit), target)) = limit.zip(Target::of(version).ok()) else { return };
+        let account = account(version, &target);
+        let mut all = self.recalled.lock();
+        if until > now && all.get(&account).is_none_or(|known| known.until < until) {
+            all.insert(account, Recalled { until, limit, secret: None });
+        }
+    }
+
+    /// The limit of the account that a status named, while it lasts. `secret`: the resourceVersion of the account's Secret.
+    pub fn recalled(&self, account: Account, secret: Option<&str>, now: Timestamp) -> Option<FetchError> {
+        let mut all = self.recalled.lock();
+        all.retain(|_, known| known.until > now);
+        let known = all.get_mut(&account)?;
+        let first = known.secret.get_or_insert_with(|| secret.unwrap_or_default().to_owned());
+        (*first == secret.unwrap_or_default()).then(|| known.limit.clone())
     }
 }
 
@@ -57,7 +103,7 @@ mod tests {
         assert_eq!((limits.left(1, at(99)), limits.left(2, at(50))), (Some(seconds(1)), None));
         assert_eq!(limits.left(1, at(100)), None);
         limits.met(2, seconds(100), at(100));
-        assert_eq!(limits.0.lock().len(), 1, "what is over is forgotten");
+        assert_eq!(limits.met.lock().len(), 1, "what is over is forgotten");
         limits.met(3, Duration::MAX, at(100));
         assert_eq!(limits.left(3, at(101)), None, "a time beyond the clock is no limit");
     }

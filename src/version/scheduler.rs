@@ -1,10 +1,12 @@
 //! Permits for downloads, shared so that a repository that hangs or fails delays no other.
 //!
 //! A repository that has not answered yet may use one permit, and all failing ones share half of them: so a new, healthy
-//! repository soon finds a free permit, while a single healthy repository can use all.
+//! repository soon finds a free permit, while a single healthy repository can use all. If that one then hangs, its fetches end as
+//! soon as another repository waits, and it counts as failing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::future::OptionFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,6 +16,12 @@ use crate::domain::Mutex;
 
 /// Repositories that are remembered; above this number, only those in use. Specs choose repositories.
 const REMEMBERED: usize = 1024;
+/// While another repository waits, a fetch ends that has taken this long for the last [`LEAST_BYTES`].
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// 1 KiB per second.
+pub(super) const LEAST_BYTES: u64 = 1024 * PATIENCE.as_secs();
+/// How often the progress of a fetch is read.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 enum RepositoryHealth {
@@ -29,17 +37,54 @@ pub struct FetchScheduler {
     fetches: Arc<Semaphore>,
     staging: Bulkhead,
     failing: Arc<Semaphore>,
+    /// As `failing`, for those that already have a staging permit. A semaphore of its own, since holders of `failing` wait for
+    /// staging permits.
+    failing_fetches: Arc<Semaphore>,
     health: Mutex<HashMap<String, RepositoryHealth>>,
+    /// How many Versions of each repository that is not failing wait for a permit which others hold.
+    waiting: Mutex<HashMap<String, usize>>,
 }
 
 /// The permit to prepare a fetch: to read the Version and to check the bucket.
 pub struct StagingPermit {
     scheduler: Arc<FetchScheduler>,
+    repository: String,
     _held: (Option<OwnedSemaphorePermit>, BulkheadPermit),
 }
 
 /// The permit to download and store one archive.
-pub struct FetchPermit(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+pub struct FetchPermit {
+    scheduler: Arc<FetchScheduler>,
+    repository: String,
+    /// Whether it is one of those for failing repositories.
+    is_limited: bool,
+    _held: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
+}
+
+/// Counts one Version that waits for a permit.
+struct Waiting<'a> {
+    scheduler: &'a FetchScheduler,
+    repository: &'a str,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(scheduler: &'a FetchScheduler, repository: &'a str) -> Self {
+        *scheduler.waiting.lock().entry(repository.to_owned()).or_default() += 1;
+        Self { scheduler, repository }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut all = self.scheduler.waiting.lock();
+        if let Some(count) = all.get_mut(self.repository) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(self.repository);
+            }
+        }
+    }
+}
 
 impl FetchScheduler {
     /// At most `max` downloads at once; at least one.
@@ -51,14 +96,18 @@ impl FetchScheduler {
             // before others have to wait.
             staging: Bulkhead::new(max * 3, max * 2),
             failing: Arc::new(Semaphore::new(max.div_ceil(2))),
+            failing_fetches: Arc::new(Semaphore::new(max.div_ceil(2))),
             health: Mutex::default(),
+            waiting: Mutex::default(),
         })
     }
 
     /// Waits for a staging permit of a Version of `repository` whose object is in `store`.
     pub async fn acquire(self: &Arc<Self>, repository: &str, store: u64) -> StagingPermit {
         loop {
-            let limit = match self.health(repository) {
+            let health = self.health(repository);
+            let is_failing = matches!(health, RepositoryHealth::Failing);
+            let limit = match health {
                 RepositoryHealth::New(own) => Some(own),
                 RepositoryHealth::Failing => Some(Arc::clone(&self.failing)),
                 RepositoryHealth::Healthy => None,
@@ -66,10 +115,13 @@ impl FetchScheduler {
             let permit = OptionFuture::from(limit.map(Semaphore::acquire_owned)).await;
             // A closed semaphore means that the repository is no longer new.
             let Ok(limit) = permit.transpose() else { continue };
+            let waiting = (!is_failing).then(|| Waiting::new(self, repository));
             let staging = self.staging.acquire(store).await;
+            drop(waiting);
             // If the repository failed meanwhile, its narrower limit applies.
-            if limit.is_some() || !matches!(self.health(repository), RepositoryHealth::Failing) {
-                return StagingPermit { scheduler: Arc::clone(self), _held: (limit, staging) };
+            if limit.is_some() || !self.is_failing(repository) {
+                let (scheduler, repository) = (Arc::clone(self), repository.to_owned());
+                return StagingPermit { scheduler, repository, _held: (limit, staging) };
             }
         }
     }
@@ -82,6 +134,15 @@ impl FetchScheduler {
     /// Records that a repository, or the store of its Versions, failed or did not answer.
     pub fn repository_failed(&self, repository: &str) {
         self.set(repository, RepositoryHealth::Failing);
+    }
+
+    fn is_failing(&self, repository: &str) -> bool {
+        matches!(self.health(repository), RepositoryHealth::Failing)
+    }
+
+    /// Whether Versions of another repository wait for a permit.
+    fn others_wait(&self, repository: &str) -> bool {
+        self.waiting.lock().keys().any(|waiting| waiting != repository)
     }
 
     fn health(&self, repository: &str) -> RepositoryHealth {
@@ -107,124 +168,66 @@ impl FetchScheduler {
 impl StagingPermit {
     /// Waits for a download permit. `None` only during shutdown.
     pub async fn fetch(&self) -> Option<FetchPermit> {
-        Arc::clone(&self.scheduler.fetches).acquire_owned().await.ok().map(FetchPermit)
+        let Self { scheduler, repository, .. } = self;
+        loop {
+            let is_limited = scheduler.is_failing(repository);
+            let limit = is_limited.then(|| Arc::clone(&scheduler.failing_fetches));
+            let limit = OptionFuture::from(limit.map(Semaphore::acquire_owned)).await.transpose().ok()?;
+            let waiting = (!is_limited).then(|| Waiting::new(scheduler, repository));
+            let fetch = Arc::clone(&scheduler.fetches).acquire_owned().await.ok()?;
+            drop(waiting);
+            // If the repository failed meanwhile, its narrower limit applies.
+            if is_limited || !scheduler.is_failing(repository) {
+                let (scheduler, repository) = (Arc::clone(scheduler), repository.clone());
+                return Some(FetchPermit { scheduler, repository, is_limited, _held: (limit, fetch) });
+            }
+        }
+    }
+}
+
+impl FetchPermit {
+    /// Records that the repository answered: it may use every permit.
+    pub(super) fn repository_answered(&self) {
+        self.scheduler.repository_answered(&self.repository);
+    }
+
+    /// Records that the repository failed or did not answer.
+    pub(super) fn repository_failed(&self) {
+        self.scheduler.repository_failed(&self.repository);
+    }
+
+    /// Completes when the fetch hardly progresses and another repository waits. `received` returns the bytes so far. A fetch with
+    /// a permit for failing repositories keeps it: others have the rest of the permits, and a slow repository its full time.
+    pub(super) async fn must_yield(&self, received: impl Fn() -> u64) {
+        if self.is_limited {
+            return std::future::pending().await;
+        }
+        let mut transfer = Transfer { mark: received(), since: Instant::now() };
+        loop {
+            tokio::time::sleep(PROGRESS_INTERVAL).await;
+            if transfer.is_slow(received(), Instant::now()) && self.scheduler.others_wait(&self.repository) {
+                return;
+            }
+        }
+    }
+}
+
+/// The progress of a fetch.
+struct Transfer {
+    /// The bytes that had been received at `since`.
+    mark: u64,
+    since: Instant,
+}
+
+impl Transfer {
+    /// Whether the last [`LEAST_BYTES`] take too long. `received`: all bytes so far.
+    fn is_slow(&mut self, received: u64, now: Instant) -> bool {
+        if received >= self.mark.saturating_add(LEAST_BYTES) {
+            *self = Self { mark: received, since: now };
+        }
+        now.saturating_duration_since(self.since) >= PATIENCE
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    async fn gets_a_permit(
-        scheduler: &Arc<FetchScheduler>,
-        repository: &str,
-    ) -> Option<(StagingPermit, FetchPermit)> {
-        let both = async {
-            let staging = scheduler.acquire(repository, 0).await;
-            let fetch = staging.fetch().await?;
-            Some((staging, fetch))
-        };
-        tokio::time::timeout(Duration::from_millis(50), both).await.ok().flatten()
-    }
-
-    #[tokio::test]
-    async fn a_repository_that_hangs_leaves_slots_to_the_others() {
-        let scheduler = FetchScheduler::new(4);
-        let hung = [gets_a_permit(&scheduler, "hangs").await, gets_a_permit(&scheduler, "hangs too").await];
-        assert!(hung.iter().all(Option::is_some));
-        assert!(gets_a_permit(&scheduler, "hangs").await.is_none(), "one slot is all it gets");
-        assert!(gets_a_permit(&scheduler, "healthy").await.is_some());
-    }
-
-    #[tokio::test]
-    async fn all_that_failed_share_half_and_one_that_answered_may_use_all() {
-        let scheduler = FetchScheduler::new(4);
-        scheduler.repository_failed("a");
-        scheduler.repository_failed("b");
-        let held = [gets_a_permit(&scheduler, "a").await, gets_a_permit(&scheduler, "b").await];
-        assert!(held.iter().all(Option::is_some));
-        assert!(gets_a_permit(&scheduler, "b").await.is_none());
-        drop(held);
-        scheduler.repository_answered("a");
-        let mut all = Vec::new();
-        for _ in 0..4 {
-            all.push(gets_a_permit(&scheduler, "a").await.expect("a proven repository may use every slot"));
-        }
-        assert!(gets_a_permit(&scheduler, "a").await.is_none());
-    }
-
-    #[tokio::test]
-    async fn those_that_wait_for_an_unknown_repository_use_every_slot_once_it_answered() {
-        let scheduler = FetchScheduler::new(4);
-        let first = gets_a_permit(&scheduler, "new").await;
-        let others: Vec<_> = (0..3)
-            .map(|_| {
-                let scheduler = Arc::clone(&scheduler);
-                tokio::spawn(async move {
-                    let staging = scheduler.acquire("new", 0).await;
-                    (staging.fetch().await, staging)
-                })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        scheduler.repository_answered("new");
-        for other in others {
-            let held = tokio::time::timeout(Duration::from_secs(5), other).await;
-            assert!(held.is_ok(), "one that was waiting is still kept to one slot");
-            std::mem::forget(held);
-        }
-        assert!(first.is_some());
-    }
-
-    #[tokio::test]
-    async fn those_that_were_let_in_before_it_failed_are_held_back_too() {
-        let scheduler = FetchScheduler::new(2);
-        scheduler.repository_answered("a");
-        let mut all = Vec::new();
-        for _ in 0..4 {
-            all.push(scheduler.acquire("a", 1).await);
-        }
-        let waiting: Vec<_> = (0..4)
-            .map(|_| {
-                let scheduler = Arc::clone(&scheduler);
-                tokio::spawn(async move { scheduler.acquire("a", 1).await })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        scheduler.repository_failed("a");
-        drop(all);
-        // One thread: each of those that wait has its say.
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(waiting.iter().filter(|task| task.is_finished()).count(), 1);
-        scheduler.repository_answered("b");
-        for _ in 0..4 {
-            let staging = tokio::time::timeout(Duration::from_secs(5), scheduler.acquire("b", 2)).await;
-            std::mem::forget(staging.expect("those of a that waited take one turn together"));
-        }
-        waiting.iter().for_each(tokio::task::JoinHandle::abort);
-    }
-
-    #[tokio::test]
-    async fn repositories_are_remembered_in_bounded_number_and_those_in_use_always() {
-        let scheduler = FetchScheduler::new(4);
-        let hung = gets_a_permit(&scheduler, "hangs").await;
-        for number in 0..REMEMBERED * 3 {
-            scheduler.health(&number.to_string());
-        }
-        assert!(scheduler.health.lock().len() <= REMEMBERED);
-        assert!(
-            hung.is_some() && gets_a_permit(&scheduler, "hangs").await.is_none(),
-            "it still has one slot only"
-        );
-    }
-
-    #[tokio::test]
-    async fn one_slot_still_works() {
-        let scheduler = FetchScheduler::new(0);
-        assert!(gets_a_permit(&scheduler, "a").await.is_some());
-    }
-}
+mod tests;

@@ -374,6 +374,53 @@ async fn a_hanging_repository_delays_no_other(name: &str, failure: Failure) {
     assert!(operator.log().contains("aborted work in flight"), "a stop does not wait for what hangs");
 }
 
+/// A repository that has answered once, and whose archives then do not come.
+async fn a_repository_that_stops_answering_delays_no_other(name: &str, failure: Failure) {
+    let world = World::new(name).await;
+    let github = &world.bed.github;
+    let [bad, good] = ["bad", "good"].map(|name| github.repository(&world.repository(name)).unwrap());
+    let versions: Vec<String> = (0..9).map(|at| format!("1.0.{at}")).collect();
+    let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+    for repository in [&bad, &good] {
+        let files = |v: &&str| ((*v).to_owned(), vec![File::new("main.tf", format!("# {v}\n"))]);
+        repository.releases(versions.iter().map(files)).unwrap();
+    }
+    let operator = world.operator().await;
+    world.apply(&world.module("bad").versions(&versions[..1]));
+    world.module_ready("bad").await;
+    github.inject(Fault::on(&bad.name(), failure).at(Hop::Codeload));
+    github.forget_requests(&bad.name()).unwrap();
+    world.apply(&world.module("bad").versions(&versions));
+    let codeload = |repository: &Repository| {
+        let requests = github.requests(&repository.name()).unwrap().into_iter();
+        requests.filter(|r| r.hop == Hop::Codeload).map(|r| r.at).collect::<Vec<_>>()
+    };
+    soon(|| async {
+        let held = codeload(&bad).len();
+        anyhow::ensure!(held >= 4, "{held} of 4 permits are in use");
+        Ok(())
+    })
+    .await;
+
+    world.apply(&world.module("good").versions(&versions));
+    world.module_ready("good").await;
+    let (bad, good) = (codeload(&bad), codeload(&good));
+    let waited = good[0].duration_since(bad[0]).unwrap();
+    assert!(waited < Duration::from_secs(25), "the good Module waited for {waited:?}");
+    let code = operator.terminate(Duration::from_mins(1)).await.unwrap();
+    assert_eq!(code, 0, "{}", operator.log());
+}
+
+#[tokio::test]
+async fn a_repository_that_hangs_after_a_success_delays_no_other() {
+    a_repository_that_stops_answering_delays_no_other("hangs-later", Failure::Hang).await;
+}
+
+#[tokio::test]
+async fn a_repository_whose_archives_come_byte_by_byte_delays_no_other() {
+    a_repository_that_stops_answering_delays_no_other("trickles", Failure::TrickledBody).await;
+}
+
 #[tokio::test]
 async fn a_repository_that_never_answers_delays_no_other() {
     a_hanging_repository_delays_no_other("hangs", Failure::Hang).await;

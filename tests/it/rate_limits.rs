@@ -221,32 +221,36 @@ async fn nothing_is_sent_before_the_time_that_github_names_and_then_all_is_publi
 }
 
 #[tokio::test]
-async fn a_restart_does_not_end_a_wait_and_a_person_who_asks_does() {
+async fn a_restart_ends_no_wait_neither_for_new_versions_nor_for_a_request() {
     let kinds = Kinds::new("limit-restart").await;
     let (world, github) = (&kinds.world, &kinds.world.bed.github);
     github.set_quota(Quota::Installation(kinds.app.installation), 0, HOUR);
     let operator = world.operator().await;
-    let names = ["app", "app-too"];
-    for name in names {
-        world.apply(&kinds.version("app", name));
-    }
-    for name in names {
-        world.failed(name, "RateLimited", Retried, &[]).await;
-    }
+    world.apply(&kinds.version("app", "app"));
+    let limited = world.failed("app", "RateLimited", Retried, &[]).await;
     operator.kill().await.unwrap();
+    // From now on GitHub would answer.
     github.set_quota(Quota::Installation(kinds.app.installation), 5_000, HOUR);
     let tokens = github.token_requests(kinds.app.installation).len();
+    let names = ["app", "app-too"];
     for name in names {
         github.forget_requests(&world.repository(name)).unwrap();
     }
     operator.restart().await.unwrap();
     world.quiet().await;
+    // With the same Secret, and one that nothing limits.
+    world.apply(&kinds.version("app", "app-too"));
+    world.apply(&kinds.version("token", "token"));
+    let new = world.failed("app-too", "RateLimited", Retried, &[]).await;
+    assert_eq!(until(&new), until(&limited), "one limit for all");
+    world.request("version/app", "now");
+    let asked = world.version_when("app", |v| v["status"]["lastHandledRequest"] == "now").await;
+    assert_eq!(until(&asked), until(&limited));
+    world.version_ready("token").await;
     for name in names {
         assert_eq!(github.requests(&world.repository(name)).unwrap(), [], "{name} waits for the reset");
     }
     assert_eq!(github.token_requests(kinds.app.installation).len(), tokens);
-    world.request("version/app", "now");
-    world.version_ready("app").await;
 }
 
 #[tokio::test]

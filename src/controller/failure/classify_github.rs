@@ -27,6 +27,9 @@ impl From<FetchError> for Failure {
                 Self { class: Class::Wait(*until), ..failure(Reason::RateLimited) }
             }
             E::TokenNotReady { .. } => failure(Reason::TokenNotReady),
+            E::Busy { until, .. } => {
+                Self { class: Class::RetryAfter(*until), ..failure(Reason::GitHubUnavailable) }
+            }
             E::Server { .. } | E::Network { .. } => failure(Reason::GitHubUnavailable),
             E::Unexpected { .. }
             | E::TooManyRedirects { .. }

@@ -416,7 +416,7 @@ async fn login_pages_ask_for_a_credential() {
     assert!(matches!(&error, FetchError::WebPage { host } if host == "github.com"), "{error}");
     // Another host's page is about something else than the repository.
     let portal = "https://portal.example/login";
-    for status in [200, 401, 404] {
+    for status in [200, 401, 403, 404] {
         let github = github([
             (format!("{SITE}1.0.0.zip"), vec![redirect(302, portal)]),
             (format!("{API}/zipball/refs/tags/1.0.0"), vec![redirect(302, portal)]),
@@ -440,6 +440,43 @@ async fn a_401_of_another_host_is_not_about_the_credential_or_the_repository() {
     for credential in [Credential::Anonymous, token()] {
         let error = github.error(&credential).await;
         assert!(matches!(&error, FetchError::Forbidden { status: 401, .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn limits_of_another_host_hold_back_no_other_fetch() {
+    let portal = "https://portal.example/";
+    let github = |given: Answer| {
+        github([
+            (format!("{SITE}1.0.0.zip"), vec![redirect(302, portal)]),
+            (format!("{API}/zipball/refs/tags/1.0.0"), vec![redirect(302, portal)]),
+            (portal.to_owned(), vec![given, answer(200, "archive")]),
+        ])
+    };
+    for credential in [Credential::Anonymous, token()] {
+        for status in [429, 503] {
+            for (wait, longest) in [("30", 31), ("90000", 65 * 60 + 1)] {
+                let busy = github(answer(status, "busy").header("retry-after", wait));
+                let now = Timestamp::now();
+                let error = busy.error(&credential).await;
+                assert!(
+                    matches!(&error, FetchError::Busy { host, .. } if host == "portal.example"),
+                    "{error}"
+                );
+                let Class::RetryAfter(until) = Failure::from(error).class else { panic!("it waits") };
+                assert!((longest - 2..=longest + 1).contains(&until.duration_since(now).as_secs()));
+                busy.get(&credential).await.0.unwrap();
+            }
+            let untimed = github(answer(status, "busy"));
+            let error = untimed.error(&credential).await;
+            assert!(matches!(error, FetchError::Server { .. }), "{error}");
+            untimed.get(&credential).await.0.unwrap();
+        }
+        let spent = answer(403, "{}").header("x-ratelimit-remaining", "0").header("retry-after", "900");
+        let spent = github(spent);
+        let error = spent.error(&credential).await;
+        assert!(matches!(error, FetchError::Forbidden { .. }), "{error}");
+        spent.get(&credential).await.0.unwrap();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a decision is, with and without a failed attempt, after a restart, and that every Version settles.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -8,7 +9,7 @@ use serde_json::json;
 
 use super::super::decide::{Action, Facts, Lane, Seen, decide};
 use super::super::held_back::account_in_status;
-use super::super::rate_limits::account;
+use super::super::rate_limits::{RateLimits, account};
 use super::super::retry::{Attempt, ChangeKey};
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
 use crate::api::target::{Requests, is_stored};
@@ -445,6 +446,37 @@ fn after_a_restart_what_waited_for_github_still_does_unless_somebody_asks_again(
 
 fn account_of(version: &Fixture) -> u64 {
     account(&version.version(), &version.target())
+}
+
+#[test]
+fn a_limit_in_a_status_applies_to_all_versions_of_its_account_until_its_time() {
+    let now = jiff::Timestamp::now().as_second();
+    let limit = |second| {
+        let until = at(now + second);
+        FetchError::RateLimited { host: "api.github.com".into(), until, secondary: true }
+    };
+    let limited = |second| version().failed(&limit(second).into());
+    let account = account_of(&version());
+    let limits = RateLimits::default();
+    limits.recall(&[limited(600), limited(300)].map(|fixture| Arc::new(fixture.version())));
+    let recalled = |secret, second| {
+        limits.recalled(account, Some(secret), at(now + second)).map(|error| error.to_string())
+    };
+    assert_eq!(recalled("7", 599), Some(limit(600).to_string()));
+    assert_eq!(recalled("8", 599), None, "another Secret may contain another credential");
+    assert_eq!(recalled("7", 599), Some(limit(600).to_string()));
+    assert!(limits.recalled(!account, Some("7"), at(now)).is_none());
+    assert_eq!(recalled("7", 600), None);
+
+    let (host, until) = ("github.com".to_owned(), at(now + 600));
+    let page = FetchError::Blocked { host, until, repository: Some("https://github.com/acme/net".into()) };
+    let others = [version().failed(&page.into()), limited(-1), limited(600).next_generation(), stored()];
+    limits.recall(&others.map(|fixture| Arc::new(fixture.version())));
+    assert_eq!(
+        recalled("7", 0),
+        None,
+        "a page for one repository, a limit that is over, and a changed Version"
+    );
 }
 
 #[test]

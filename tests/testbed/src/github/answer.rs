@@ -101,6 +101,7 @@ pub(super) async fn spoil(archive: Answer, failure: &Failure) -> Result<Answer> 
         Failure::EmptyBody => chunks(&Bytes::new(), End::Good),
         Failure::TruncatedBody => chunks(&half, End::Broken),
         Failure::StalledBody => chunks(&half, End::Never),
+        Failure::TrickledBody => chunks(&bytes, End::Slow),
         Failure::EndlessBody => chunks(&bytes, End::Repeated),
         _ => chunks(&bytes, End::Good),
     };
@@ -113,6 +114,8 @@ enum End {
     Broken,
     Never,
     Repeated,
+    /// The same end as [`Self::Good`], after one byte per second.
+    Slow,
 }
 
 fn chunks(bytes: &Bytes, end: End) -> Body {
@@ -122,7 +125,7 @@ fn chunks(bytes: &Bytes, end: End) -> Body {
         async move {
             if rest.is_empty() {
                 match end {
-                    End::Good => return None,
+                    End::Good | End::Slow => return None,
                     End::Broken => {
                         // Until then what came before is on its way: an error drops what is not.
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -132,7 +135,12 @@ fn chunks(bytes: &Bytes, end: End) -> Body {
                     End::Repeated => rest = all,
                 }
             }
-            let chunk = rest.split_to(rest.len().min(CHUNK));
+            let mut size = CHUNK;
+            if matches!(end, End::Slow) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                size = 1;
+            }
+            let chunk = rest.split_to(rest.len().min(size));
             Some((Ok(Frame::data(chunk)), rest))
         }
     });

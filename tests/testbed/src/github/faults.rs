@@ -48,6 +48,8 @@ pub enum Failure {
     TruncatedBody,
     /// An archive that stops half way and leaves the connection open.
     StalledBody,
+    /// An archive of which a byte comes each second.
+    TrickledBody,
     /// An archive that never ends.
     EndlessBody,
 }
@@ -55,8 +57,8 @@ pub enum Failure {
 impl Failure {
     /// Whether this spoils an archive on its way, rather than replacing an answer.
     pub(super) fn is_about_the_archive(&self) -> bool {
-        use Failure::{EmptyBody, EndlessBody, Html, StalledBody, TruncatedBody};
-        matches!(self, Html | EmptyBody | TruncatedBody | StalledBody | EndlessBody)
+        use Failure::{EmptyBody, EndlessBody, Html, StalledBody, TrickledBody, TruncatedBody};
+        matches!(self, Html | EmptyBody | TruncatedBody | StalledBody | TrickledBody | EndlessBody)
     }
 
     /// The only kind of server that does this, if there is one.

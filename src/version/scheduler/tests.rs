@@ -1,0 +1,183 @@
+//! Which repositories get permits, and which have to leave them.
+
+use super::*;
+
+async fn gets_a_permit(
+    scheduler: &Arc<FetchScheduler>,
+    repository: &str,
+) -> Option<(StagingPermit, FetchPermit)> {
+    let both = async {
+        let staging = scheduler.acquire(repository, 0).await;
+        let fetch = staging.fetch().await?;
+        Some((staging, fetch))
+    };
+    tokio::time::timeout(Duration::from_millis(50), both).await.ok().flatten()
+}
+
+#[tokio::test]
+async fn a_repository_that_hangs_leaves_slots_to_the_others() {
+    let scheduler = FetchScheduler::new(4);
+    let hung = [gets_a_permit(&scheduler, "hangs").await, gets_a_permit(&scheduler, "hangs too").await];
+    assert!(hung.iter().all(Option::is_some));
+    assert!(gets_a_permit(&scheduler, "hangs").await.is_none(), "one slot is all it gets");
+    assert!(gets_a_permit(&scheduler, "healthy").await.is_some());
+}
+
+#[tokio::test]
+async fn all_that_failed_share_half_and_one_that_answered_may_use_all() {
+    let scheduler = FetchScheduler::new(4);
+    scheduler.repository_failed("a");
+    scheduler.repository_failed("b");
+    let held = [gets_a_permit(&scheduler, "a").await, gets_a_permit(&scheduler, "b").await];
+    assert!(held.iter().all(Option::is_some));
+    assert!(gets_a_permit(&scheduler, "b").await.is_none());
+    drop(held);
+    scheduler.repository_answered("a");
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(gets_a_permit(&scheduler, "a").await.expect("a proven repository may use every slot"));
+    }
+    assert!(gets_a_permit(&scheduler, "a").await.is_none());
+}
+
+#[tokio::test]
+async fn those_that_wait_for_an_unknown_repository_use_every_slot_once_it_answered() {
+    let scheduler = FetchScheduler::new(4);
+    let first = gets_a_permit(&scheduler, "new").await;
+    let others: Vec<_> = (0..3)
+        .map(|_| {
+            let scheduler = Arc::clone(&scheduler);
+            tokio::spawn(async move {
+                let staging = scheduler.acquire("new", 0).await;
+                (staging.fetch().await, staging)
+            })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    scheduler.repository_answered("new");
+    for other in others {
+        let held = tokio::time::timeout(Duration::from_secs(5), other).await;
+        assert!(held.is_ok(), "one that was waiting is still kept to one slot");
+        std::mem::forget(held);
+    }
+    assert!(first.is_some());
+}
+
+#[tokio::test]
+async fn those_that_were_let_in_before_it_failed_are_held_back_too() {
+    let scheduler = FetchScheduler::new(2);
+    scheduler.repository_answered("a");
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(scheduler.acquire("a", 1).await);
+    }
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let scheduler = Arc::clone(&scheduler);
+            tokio::spawn(async move { scheduler.acquire("a", 1).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    scheduler.repository_failed("a");
+    drop(all);
+    // One thread: each of those that wait has its say.
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(waiting.iter().filter(|task| task.is_finished()).count(), 1);
+    scheduler.repository_answered("b");
+    for _ in 0..4 {
+        let staging = tokio::time::timeout(Duration::from_secs(5), scheduler.acquire("b", 2)).await;
+        std::mem::forget(staging.expect("those of a that waited take one turn together"));
+    }
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn those_that_are_staged_when_it_fails_share_half_of_the_fetches_too() {
+    let scheduler = FetchScheduler::new(4);
+    scheduler.repository_answered("bad");
+    let mut fetching = Vec::new();
+    for _ in 0..4 {
+        fetching.push(gets_a_permit(&scheduler, "bad").await.expect("it is healthy"));
+    }
+    let mut staged = Vec::new();
+    for _ in 0..4 {
+        let staging = scheduler.acquire("bad", 0).await;
+        staged.push(tokio::spawn(async move { (staging.fetch().await, staging) }));
+    }
+    tokio::task::yield_now().await;
+    scheduler.repository_failed("bad");
+    drop(fetching);
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(staged.iter().filter(|task| task.is_finished()).count(), 2);
+    scheduler.repository_answered("good");
+    let good = [gets_a_permit(&scheduler, "good").await, gets_a_permit(&scheduler, "good").await];
+    assert!(good.iter().all(Option::is_some), "the others have the rest");
+    staged.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[test]
+fn a_transfer_is_slow_after_ten_seconds_with_less_than_a_kibibyte_per_second() {
+    let slow_after = |rate: u64| {
+        let start = Instant::now();
+        let mut transfer = Transfer { mark: 0, since: start };
+        (1..=900).find(|second| transfer.is_slow(second * rate, start + Duration::from_secs(*second)))
+    };
+    assert_eq!([0, 1, 1000].map(slow_after), [Some(10), Some(10), Some(10)]);
+    assert_eq!([1024, 2048, 1 << 30].map(slow_after), [None; 3]);
+    let start = Instant::now();
+    let mut transfer = Transfer { mark: 0, since: start };
+    let at = |second| start + Duration::from_secs(second);
+    assert!(!transfer.is_slow(1 << 20, at(60)), "much has arrived since");
+    assert!(!transfer.is_slow(1 << 20, at(69)) && transfer.is_slow(1 << 20, at(70)), "then it stopped");
+}
+
+#[tokio::test]
+async fn a_fetch_yields_to_other_repositories_that_are_not_failing() {
+    let scheduler = FetchScheduler::new(1);
+    scheduler.repository_answered("slow");
+    let held = gets_a_permit(&scheduler, "slow").await;
+    assert!(held.is_some_and(|(_, permit)| !permit.is_limited) && !scheduler.others_wait("slow"));
+    let held = gets_a_permit(&scheduler, "slow").await;
+    let waits = |repository: &'static str| {
+        let scheduler = Arc::clone(&scheduler);
+        tokio::spawn(async move { gets_a_permit(&scheduler, repository).await.is_some() })
+    };
+    scheduler.repository_failed("failing");
+    let (own, failing) = (waits("slow"), waits("failing"));
+    tokio::task::yield_now().await;
+    assert!(!scheduler.others_wait("slow") && scheduler.others_wait("another"));
+    let good = waits("good");
+    tokio::task::yield_now().await;
+    assert!(scheduler.others_wait("slow"));
+    for waiting in [own, failing, good] {
+        assert!(!waiting.await.unwrap());
+    }
+    assert!(scheduler.waiting.lock().is_empty());
+    drop(held);
+    let failing = gets_a_permit(&scheduler, "failing").await;
+    assert!(failing.is_some_and(|(_, permit)| permit.is_limited), "it has its full time");
+}
+
+#[tokio::test]
+async fn repositories_are_remembered_in_bounded_number_and_those_in_use_always() {
+    let scheduler = FetchScheduler::new(4);
+    let hung = gets_a_permit(&scheduler, "hangs").await;
+    for number in 0..REMEMBERED * 3 {
+        scheduler.health(&number.to_string());
+    }
+    assert!(scheduler.health.lock().len() <= REMEMBERED);
+    assert!(
+        hung.is_some() && gets_a_permit(&scheduler, "hangs").await.is_none(),
+        "it still has one slot only"
+    );
+}
+
+#[tokio::test]
+async fn one_slot_still_works() {
+    let scheduler = FetchScheduler::new(0);
+    assert!(gets_a_permit(&scheduler, "a").await.is_some());
+}
