@@ -7,6 +7,7 @@
 //! | file | content |
 //! |---|---|
 //! | `uploads` | the steps of an upload |
+//! | `repetition` | when a PUT or DELETE is sent again |
 //! | `object` | what a PUT takes and what a HEAD returns |
 //! | `ownership` | the publisher of an object, in its S3 user metadata |
 //! | `policy` | what `--allow-storage` and `--s3-endpoint` permit |
@@ -36,6 +37,7 @@ mod object;
 mod ownership;
 mod policy;
 mod redaction;
+mod repetition;
 mod s3;
 #[cfg(test)]
 mod tests;
@@ -52,13 +54,16 @@ pub use error::{Cause, Operation, StorageError};
 pub use object::{Encryption, Found, PutOutcome, Upload};
 pub use ownership::Ownership;
 pub use policy::{Refused, StorageRule, StorageRuleError, StorageRules};
+pub use repetition::StillWanted;
 pub use s3::get::{Object, ObjectBody};
 pub use s3::http::CaError;
 pub use upload_backoff::HeldBack;
 
 use crate::domain::{Endpoint, ObjectLocation};
 use circuit_breaker::CircuitBreakers;
-use s3::client::Clients;
+use futures::FutureExt as _;
+use repetition::Repetitions;
+use s3::client::{Clients, REQUEST_TIMEOUT};
 use s3::get;
 use s3::headers::{Omitted, RejectedHeaders};
 use s3::requests;
@@ -149,7 +154,25 @@ impl Storage {
     /// # Errors
     /// [`StorageError`]. Unless S3 rejected the request, the object may have been deleted nevertheless.
     pub async fn delete(&self, location: &ObjectLocation) -> Result<(), StorageError> {
-        let request = async { requests::delete(&self.clients.get(location)?, location).await };
+        self.delete_while(location, &|| std::future::ready(true).boxed()).await
+    }
+
+    /// The same, but the DELETE is repeated only while it is still wanted.
+    pub async fn delete_while(
+        &self,
+        location: &ObjectLocation,
+        still_wanted: StillWanted<'_>,
+    ) -> Result<(), StorageError> {
+        let request = async {
+            let client = self.clients.get(location)?;
+            let mut repetitions = Repetitions::new(still_wanted, REQUEST_TIMEOUT);
+            loop {
+                match requests::delete(&client, location).await {
+                    Err(cause) if repetitions.after(&cause).await => {}
+                    result => return result,
+                }
+            }
+        };
         self.send(Operation::Delete, location, Box::pin(request)).await
     }
 

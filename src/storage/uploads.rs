@@ -1,10 +1,15 @@
 //! The steps of an upload: permit, PUT, and verification of the stored object.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
+
+use super::repetition::Repetitions;
 use super::s3::requests;
 use super::upload_backoff::UploadPermit;
-use super::{Cause, Encryption, Found, HeldBack, Operation, PutOutcome, Storage, StorageError, Upload};
+use super::{
+    Cause, Encryption, Found, HeldBack, Operation, PutOutcome, StillWanted, Storage, StorageError, Upload,
+};
 use crate::domain::ObjectLocation;
 
 impl Storage {
@@ -36,8 +41,20 @@ impl Storage {
         location: &ObjectLocation,
         upload: &Upload<'_>,
     ) -> Result<PutOutcome, StorageError> {
+        self.put_while(location, upload, &|| std::future::ready(true).boxed()).await
+    }
+
+    /// The same, but the PUT is repeated only while it is still wanted.
+    pub async fn put_while(
+        &self,
+        location: &ObjectLocation,
+        upload: &Upload<'_>,
+        still_wanted: StillWanted<'_>,
+    ) -> Result<PutOutcome, StorageError> {
         let put = Box::pin(async {
-            let result = self.put_with_fallback(location, upload).await;
+            // Without a limit: an archive would have to be fetched again.
+            let repetitions = Repetitions::new(still_wanted, Duration::MAX);
+            let result = self.put_with_fallback(location, upload, repetitions).await;
             self.backoff.record(location, upload.encryption, &result, Instant::now());
             result
         });
@@ -81,6 +98,7 @@ impl Storage {
         &self,
         location: &ObjectLocation,
         upload: &Upload<'_>,
+        mut repetitions: Repetitions<'_>,
     ) -> Result<PutOutcome, Cause> {
         let client = self.clients.get(location)?;
         let endpoint = self.clients.other_store(location);
@@ -96,7 +114,14 @@ impl Storage {
                     self.rejected_headers.record(attempts);
                     return Ok(outcome);
                 }
-                Err(cause) => attempts.rejected(cause)?,
+                Err(cause) if repetitions.after(&cause).await => {}
+                Err(cause) => {
+                    let last = cause.clone();
+                    attempts.rejected(cause)?;
+                    if !repetitions.is_wanted().await {
+                        return Err(last);
+                    }
+                }
             }
         }
     }

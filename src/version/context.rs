@@ -27,7 +27,7 @@ use crate::controller::owners::Owners;
 use crate::domain::{Mutex, ObjectLocation};
 use crate::github::GitHub;
 use crate::observe::metrics::Metrics;
-use crate::storage::{Found, HeldBack, PutOutcome, Storage, StorageError, StorageRules, Upload};
+use crate::storage::{Found, HeldBack, PutOutcome, StillWanted, Storage, StorageError, StorageRules, Upload};
 
 /// Permits for actions without a download: no store can use all of them, and no namespace all of a store.
 pub struct LightPermits {
@@ -144,12 +144,17 @@ impl Context {
         &self,
         place: &ObjectLocation,
         upload: &Upload<'_>,
+        still_wanted: StillWanted<'_>,
     ) -> Result<PutOutcome, StorageError> {
-        self.leadership.during(Box::pin(self.storage.put(place, upload))).await
+        self.leadership.during(Box::pin(self.storage.put_while(place, upload, still_wanted))).await
     }
 
-    pub(super) async fn delete(&self, place: &ObjectLocation) -> Result<(), Failure> {
-        let delete = Box::pin(self.storage.delete(place));
+    pub(super) async fn delete(
+        &self,
+        place: &ObjectLocation,
+        still_wanted: StillWanted<'_>,
+    ) -> Result<(), Failure> {
+        let delete = Box::pin(self.storage.delete_while(place, still_wanted));
         self.leadership.during(delete).await.map_err(classified)
     }
 

@@ -2,6 +2,9 @@
 //!
 //! An invalid spec does not prevent a deletion, and an object that no longer exists counts as deleted.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -74,11 +77,29 @@ fn was_ours(ctx: &Context, version: &VersionState, place: &ObjectLocation, found
 
 /// Sends the DELETE, unless the Version or its Module has changed since the decision.
 async fn delete(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Result<(), Ended> {
-    if !object.still(DeleteBasis::of).await? || ctx.owners.fate(object.version()) != Fate::Delete {
+    let is_wanted = async || {
+        Ok::<_, kube::Error>(
+            object.still(DeleteBasis::of).await? && ctx.owners.fate(object.version()) == Fate::Delete,
+        )
+    };
+    if !is_wanted().await? {
         return Err(Ended::Outdated);
     }
     let _sending = object.progress.sending().await;
-    ctx.delete(place).await?;
+    let outdated = AtomicBool::new(false);
+    let still_wanted = || {
+        async {
+            let is_wanted = is_wanted().await.unwrap_or(false);
+            outdated.fetch_or(!is_wanted, Ordering::Relaxed);
+            is_wanted
+        }
+        .boxed()
+    };
+    let result = ctx.delete(place, &still_wanted).await;
+    if result.is_err() && outdated.load(Ordering::Relaxed) {
+        return Err(Ended::Outdated);
+    }
+    result?;
     tracing::info!(location = %place, "deleted an object");
     Ok(())
 }

@@ -109,11 +109,15 @@ fn damaged(version: &VersionState, target: &Target, found: &Found) -> bool {
     status.checksum.is_some() && status.is_stored_as(&target.location) && !is_as_recorded(version, found)
 }
 
-/// Whether an object has the checksum and the size that the status records.
+/// Whether an object has the checksum and the size that the status records. Where S3 shows no SHA-256, it must also have our
+/// metadata: another client's object may have the same size.
 pub(super) fn is_as_recorded(version: &VersionState, found: &Found) -> bool {
     let status = &version.status;
     let size = u64::try_from(status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
-    found.is_intact(status.checksum.as_deref().unwrap_or_default(), size)
+    let owner = found.ownership.as_ref();
+    let is_proven =
+        found.sha256.is_some() || owner.is_some_and(|owner| owner.names(version.namespace(), version.name()));
+    is_proven && found.is_intact(status.checksum.as_deref().unwrap_or_default(), size)
 }
 
 /// Whether the object was stored for every open request. An object that the status records was stored before them, whatever

@@ -1,7 +1,9 @@
 //! Stores a normalised archive, and verifies that S3 has it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 
 use super::basis::{PutBasis, encryption};
@@ -151,14 +153,24 @@ impl Store<'_> {
             create_only: kind == PutKind::Create,
         };
         let sending = self.object.progress.sending().await;
-        let result = ctx.put(place, &upload).await;
+        let outdated = AtomicBool::new(false);
+        let still_wanted = || {
+            async {
+                let is_wanted = self.object.still(PutBasis::of).await.unwrap_or(false);
+                outdated.fetch_or(!is_wanted, Ordering::Relaxed);
+                is_wanted
+            }
+            .boxed()
+        };
+        let result = ctx.put(place, &upload, &still_wanted).await;
         drop(sending);
         let outcome = result.map_err(|error| {
             // S3 may have stored it nevertheless.
             if matches!(error.cause, Cause::Network { .. } | Cause::Unavailable { .. }) {
                 self.warn();
             }
-            error.into_failure(Timestamp::now())
+            let is_outdated = outdated.load(Ordering::Relaxed);
+            if is_outdated { Ended::Outdated } else { error.into_failure(Timestamp::now()).into() }
         })?;
         if outcome == PutOutcome::Stored {
             ctx.metrics.stored_bytes.inc_by(content.size);

@@ -399,6 +399,26 @@ async fn retain_that_is_set_while_s3_is_slow_still_keeps_the_object() {
 }
 
 #[tokio::test]
+async fn a_delete_that_s3_does_not_answer_is_not_repeated_once_retain_is_set() {
+    let world = World::new("once-hung").await;
+    let _operator = world.operator().await;
+    world.tagged("mod", &["v1.0.0"]);
+    world.apply(&world.inline("mod"));
+    let stored = world.version_ready("mod").await;
+    let delete = S3Fault::new(&world.name, S3Failure::Hang).method(Method::DELETE);
+    world.bed.s3.inject(delete.times(1));
+    world.kubectl(&["delete", "version", "mod", "--wait=false"]);
+    world.until("a DELETE", || world.counts("mod").deletes > 0).await;
+    // S3 would carry out the next one.
+    let retain = json!({"spec": {"moduleConfigRef": {"deletionPolicy": "Retain"}}});
+    patch::<Version>(&world, "mod", &retain).await;
+    gone(&world, "mod").await;
+    assert_eq!(world.counts("mod").deletes, 1);
+    let bytes = world.bed.s3.get(&world.name, &key(&stored)).await.unwrap();
+    assert_eq!(stored["status"]["checksum"], sha256(&bytes));
+}
+
+#[tokio::test]
 async fn an_object_that_appears_before_the_put_is_taken_avoided_or_left_alone() {
     let world = World::new("once-412").await;
     let _operator = world.operator().await;

@@ -12,6 +12,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::InterceptorContext;
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_s3::config::{
     IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
     StalledStreamProtectionConfig,
@@ -30,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One attempt at a HEAD or DELETE, including the loading of credentials.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// All attempts at a HEAD or DELETE. They hold a permit that other requests wait for.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+pub(in crate::storage) const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an upload may make no progress. With the SDK's default of 5 s, uploads to a busy store are aborted and repeated.
 const STALL_GRACE: Duration = Duration::from_secs(30);
 /// Few, since the caller retries with back-off.
@@ -161,6 +163,7 @@ impl Clients {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .retry_classifier(NamedDelay)
             .timeout_config(timeouts)
             .stalled_stream_protection(
                 StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
@@ -169,6 +172,26 @@ impl Clients {
         let endpoint = key.endpoint.as_ref().map(Endpoint::as_str).or(self.default_endpoint());
         config.set_endpoint_url(endpoint.map(str::to_owned));
         Client::from_conf(config.build())
+    }
+}
+
+/// Leaves a delay that the store requests to the caller: the SDK would send the request again, or hold its permit meanwhile.
+#[derive(Debug)]
+struct NamedDelay;
+
+impl ClassifyRetry for NamedDelay {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let headers = context.response().map(|response| response.headers());
+        let names = ["retry-after", "x-amz-retry-after"];
+        if headers.is_some_and(|headers| names.iter().any(|name| headers.contains_key(*name))) {
+            RetryAction::RetryForbidden
+        } else {
+            RetryAction::NoActionIndicated
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "a delay that the store requests"
     }
 }
 

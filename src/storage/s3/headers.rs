@@ -1,8 +1,9 @@
 //! Checksum and condition headers that some stores reject, and what to leave out for those.
 //!
 //! A rejected request is repeated with one kind of header less at a time. If a repetition succeeds, its missing headers are left
-//! out for an hour: at once if the answers name a header, else only after the same happened to the next request. A single answer
-//! that names none may come from a proxy that fails for a moment, and must not disable checksums or conditions.
+//! out for an hour: at once if the answers have a code of S3 or name a header, else only after the same happened to the next
+//! request. A single answer without both may come from a proxy that fails for a moment, and must not disable checksums or
+//! conditions.
 //!
 //! This never applies to AWS, whose rejections have other reasons.
 
@@ -114,7 +115,7 @@ impl RejectedHeaders {
             }
             return;
         }
-        let named = rejections.iter().all(|(_, cause)| names_header(cause));
+        let named = rejections.iter().all(|(_, cause)| has_code(cause) || names_header(cause));
         let rejected = if named { omitted } else { omitted.common(suspected) };
         tracing::warn!(
             endpoint = endpoint.as_str(),
@@ -193,7 +194,7 @@ fn next(operation: Operation, conditional: bool, rejections: &[(Omitted, Cause)]
         Operation::Head | Operation::Get => vec![Omitted { checksum_mode: true, ..*known }],
         Operation::Delete => Vec::new(),
         // A different answer: the omitted header was rejected, and another one is too.
-        Operation::Put if rejections.len() == 2 && first != last => vec![both],
+        Operation::Put if rejections.len() == 2 && !is_alike(first, last) => vec![both],
         Operation::Put if mentions(first, &["if-none-match", "precondition", "conditional"]) => {
             vec![condition, checksum, both]
         }
@@ -210,6 +211,22 @@ fn may_be_about_headers(operation: Operation, cause: &Cause) -> bool {
         Cause::AccessDenied { detail } => operation == Operation::Head && detail.is_empty(),
         _ => false,
     }
+}
+
+/// Whether two answers say the same. Messages may contain the ID of the request.
+fn is_alike(one: &Cause, other: &Cause) -> bool {
+    match (one, other) {
+        (
+            Cause::Other { status, code: Some(code), .. },
+            Cause::Other { status: other_status, code: Some(other_code), .. },
+        ) => (status, code) == (other_status, other_code),
+        _ => one == other,
+    }
+}
+
+/// Whether the answer has a code of S3: a proxy sends none.
+fn has_code(cause: &Cause) -> bool {
+    matches!(cause, Cause::Other { code: Some(_), .. } | Cause::CredentialsInvalid { .. })
 }
 
 fn names_header(cause: &Cause) -> bool {

@@ -1,9 +1,10 @@
-//! HEAD, PUT and DELETE. Each function sends one request, with the SDK's retries.
+//! HEAD, PUT and DELETE. Each function sends one request. Only a HEAD has the SDK's retries.
 
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 
@@ -75,7 +76,7 @@ pub(in crate::storage) async fn put(
         .set_if_none_match(conditional.then(|| "*".to_owned()))
         .body(body)
         .customize()
-        .config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeouts));
+        .config_override(once().timeout_config(timeouts));
     if omitted.checksum {
         request = request.interceptor(SignedBody::new(upload.sha256));
     }
@@ -87,13 +88,19 @@ pub(in crate::storage) async fn put(
 
 /// Deletes an object. Success if there is none.
 pub(in crate::storage) async fn delete(client: &Client, location: &ObjectLocation) -> Result<(), Cause> {
-    match client.delete_object().bucket(&location.bucket).key(&location.key).send().await {
+    let request = client.delete_object().bucket(&location.bucket).key(&location.key);
+    match request.customize().config_override(once()).send().await {
         Ok(_) => Ok(()),
         Err(error) => classify_error(Operation::Delete, location, &error),
     }
 }
 
-/// Opens the file as a body that retries can send again.
+/// The configuration without retries: before it is sent again, the caller decides whether the request is still wanted.
+fn once() -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled())
+}
+
+/// Opens the file as a body.
 async fn open(upload: &Upload<'_>) -> Result<(ByteStream, i64), Cause> {
     let unreadable = |detail: String| Cause::File { detail: presentable(&detail) };
     let found = tokio::fs::metadata(upload.file).await.map_err(|error| unreadable(error.to_string()))?.len();
