@@ -172,13 +172,12 @@ impl Owners {
         if !version.is_terminating() {
             return decided(owner.map_or(retain, |record| record.policy.retain));
         }
-        let stored = version.status.storage.is_some() || version.status.objects().next().is_some();
         match owner {
             None if version.module().is_none() => decided(retain),
             // An owner that does not exist: a backup was restored with the UIDs of another cluster, and Kubernetes removes the
             // Version. Each PUT is preceded by an entry in the status, so an object without an entry was stored in another
             // cluster, where its deletion was not requested.
-            None => decided(retain || !stored),
+            None => decided(retain || !version.records_object()),
             // A copy that was set to Retain after the deletion of the Module counts too.
             Some(record) if record.gone.is_some() => decided(record.policy.retain || retain),
             Some(record) if record.deletions.get(version.uid()).is_some_and(|deletion| deletion.answered) => {
@@ -189,9 +188,9 @@ impl Owners {
     }
 
     /// Whether a Version has to wait for its Module before it publishes: it has no digest, and the Module may have recorded
-    /// the digest that its content must have.
+    /// the digest that its content must have. A Version whose Module does not exist publishes nothing.
     pub fn withholds(&self, version: &VersionState) -> bool {
-        if version.module().is_none() || version.knows_digest() {
+        if version.module().is_none() || (version.knows_digest() && version.records_object()) {
             return false;
         }
         let mut state = self.0.lock();
@@ -199,8 +198,9 @@ impl Owners {
             return true;
         }
         match state.owner_of(version).filter(|record| record.gone.is_none()) {
-            // Kubernetes is about to remove it.
-            None => version.immutable,
+            // Kubernetes is about to remove it, and an object that it took over until then would be deleted with it.
+            None => version.immutable || !version.records_object(),
+            Some(_) if version.knows_digest() => false,
             Some(record) => {
                 let waits = !record.reconciled || record.policy.records(&release(&version.version));
                 (version.immutable || record.policy.immutable) && waits

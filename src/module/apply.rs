@@ -50,9 +50,11 @@ pub(super) fn apply<'a>(
         let mut sender = Sender { client, attempts, permit, done: Done::default() };
         let create = |c| create(api, module, resolved, c).boxed();
         let created = sender.send("created", &due.create, create).await?;
+        // An old version stays until a create was tried for each wanted one: slow answers may have ended the creates.
+        let delete_now: &[_] = if sender.done.has_more { &[] } else { &due.delete };
         let change = |c| change(api, module, resolved, c).boxed();
         let changed = sender.send("changed", &due.change, change).await?;
-        let deleted = sender.send("deleted", &due.delete, |target| delete(api, target).boxed()).await?;
+        let deleted = sender.send("deleted", delete_now, |target| delete(api, target).boxed()).await?;
         if created + changed + deleted > 0 {
             tracing::info!(created, changed, deleted, "updated the Versions");
         }

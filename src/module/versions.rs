@@ -15,6 +15,8 @@ use crate::domain::Mutex;
 pub struct Versions {
     cache: Store<VersionState>,
     index: Mutex<HashMap<Group, HashSet<Box<str>>>>,
+    /// The names of the Modules that control Versions, by namespace and name of the Version.
+    controlling: Mutex<HashMap<String, Box<str>>>,
 }
 
 /// What Versions have in common. Each is in one group at most.
@@ -38,21 +40,40 @@ impl Group {
 
 impl Versions {
     pub fn new(cache: Store<VersionState>) -> Self {
-        Self { cache, index: Mutex::default() }
+        Self { cache, index: Mutex::default(), controlling: Mutex::default() }
     }
 
-    /// Records a Version that was added or changed.
-    pub fn record(&self, version: &VersionState) {
-        let Some(group) = Group::of(version) else { return };
-        let mut index = self.index.lock();
-        let names = index.entry(group).or_default();
-        if !names.contains(version.name()) {
-            names.insert(version.name().into());
+    /// Records a Version that was added or changed. Returns the name of the Module that controlled it before, if it no longer
+    /// does: nothing in the Version leads to that Module now.
+    pub fn record(&self, version: &VersionState) -> Option<Box<str>> {
+        if let Some(group) = Group::of(version) {
+            let mut index = self.index.lock();
+            let names = index.entry(group).or_default();
+            if !names.contains(version.name()) {
+                names.insert(version.name().into());
+            }
         }
+        let mut controlling = self.controlling.lock();
+        match version.module() {
+            Some(module) => {
+                let before = controlling.entry(key(version)).or_default();
+                let is_other = **before != *module.name;
+                is_other.then(|| std::mem::replace(before, module.name.as_str().into()))
+            }
+            None => controlling.remove(&key(version)),
+        }
+        .filter(|before| !before.is_empty())
+    }
+
+    /// Forgets the Versions that were deleted while their watch was interrupted.
+    pub fn forget_missing(&self) {
+        let present: HashSet<String> = self.cache.state().iter().map(|version| key(version)).collect();
+        self.controlling.lock().retain(|version, _| present.contains(version));
     }
 
     /// Forgets a Version that was deleted.
     pub fn forget(&self, version: &VersionState) {
+        self.controlling.lock().remove(&key(version));
         let Some(group) = Group::of(version) else { return };
         let mut index = self.index.lock();
         if let Some(names) = index.get_mut(&group)
@@ -105,6 +126,10 @@ impl Versions {
     }
 }
 
+fn key(version: &VersionState) -> String {
+    format!("{}/{}", version.namespace(), version.name())
+}
+
 #[cfg(test)]
 mod tests {
     use kube::runtime::reflector;
@@ -121,7 +146,11 @@ mod tests {
     }
 
     fn owned(name: &str, uid: &str) -> VersionState {
-        let owner = json!({"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": "network", "uid": uid,
+        controlled(name, uid, "network")
+    }
+
+    fn controlled(name: &str, uid: &str, module: &str) -> VersionState {
+        let owner = json!({"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": module, "uid": uid,
             "controller": true});
         version(name, &json!({"ownerReferences": [owner]}))
     }
@@ -140,7 +169,7 @@ mod tests {
 
         fn apply(&mut self, version: &VersionState) {
             self.0.apply_watcher_event(&Event::Apply(version.clone()));
-            self.1.record(version);
+            let _ = self.1.record(version);
         }
 
         fn owned(&self, uid: &str) -> Vec<String> {
@@ -173,6 +202,27 @@ mod tests {
         cache.1.forget(&owned("b", "two"));
         cache.1.forget(&owned("c", "two"));
         assert_eq!(cache.groups(), 0, "what is gone takes no memory");
+    }
+
+    #[test]
+    fn the_module_that_no_longer_controls_a_version_is_named_once() {
+        let cache = Cache::of(&[]);
+        let bare = version("a", &json!({}));
+        for (state, expected) in [
+            (controlled("a", "one", "net"), None),
+            (controlled("a", "one", "net"), None),
+            (controlled("b", "one", "net"), None),
+            (controlled("a", "two", "other"), Some("net")),
+            (bare.clone(), Some("other")),
+            (bare, None),
+            (controlled("a", "one", "net"), None),
+        ] {
+            assert_eq!(cache.1.record(&state).as_deref(), expected, "{state:?}");
+        }
+        cache.1.forget(&owned("a", "one"));
+        assert_eq!(cache.1.controlling.lock().len(), 1);
+        cache.1.forget_missing();
+        assert_eq!(cache.1.controlling.lock().len(), 0, "what is gone takes no memory");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
-use serde_json::Value;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
 use super::address::Addressing;
 use crate::api::requests;
@@ -53,7 +54,7 @@ impl ModuleView {
         let name = metadata.name.as_deref().unwrap_or_default();
         let address = AddressState::of((namespace, name), metadata.annotations.as_ref(), config, &status);
         metadata.annotations.iter_mut().for_each(requests::shorten_annotations);
-        let mut status: ModuleStatus = serde_json::from_value(status).unwrap_or_default();
+        let mut status = readable_status(status);
         status.last_handled_request.iter_mut().for_each(requests::shorten_recorded);
         let policy = OwnerPolicy::of(config, status.published.iter().flat_map(|all| all.keys().cloned()));
         let spec = client::take_part::<ModuleSpec>(object, "spec");
@@ -133,5 +134,38 @@ impl ModuleView {
     /// Whether this Module is the controller of a Version.
     pub fn owns(&self, version: &VersionState) -> bool {
         version.controller().is_some_and(|owner| owner.uid == self.uid())
+    }
+}
+
+/// Parses a status. A field that cannot be parsed counts as absent, as an older schema may have left it; the recorded digests
+/// beside it still count.
+fn readable_status(mut status: Value) -> ModuleStatus {
+    ModuleStatus::deserialize(&status).unwrap_or_else(|_| {
+        if let Some(fields) = status.as_object_mut() {
+            fields.retain(|name, field| ModuleStatus::deserialize(&json!({ name: field })).is_ok());
+        }
+        serde_json::from_value(status).unwrap_or_default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_cannot_be_parsed_hides_no_other() {
+        let status = readable_status(json!({
+            "synced": "yes", "conditions": null, "versions": 3, "observedGeneration": 4, "published": {"1.0.0": "h1:a"},
+        }));
+        let published = BTreeMap::from([("1.0.0".to_owned(), "h1:a".to_owned())]);
+        let expected = ModuleStatus {
+            observed_generation: Some(4),
+            published: Some(published),
+            ..ModuleStatus::default()
+        };
+        assert_eq!(status, expected);
+        for odd in [json!(null), json!("?"), json!(5)] {
+            assert_eq!(readable_status(odd), ModuleStatus::default());
+        }
     }
 }

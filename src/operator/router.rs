@@ -77,9 +77,10 @@ impl Router {
     pub(super) fn on_version(&self, version: &VersionState) {
         let reference = ObjectRef::from_obj(version);
         // The owner record is updated before the Module is queued, whose reconcile reads it.
+        let mut concerned = self.concerned_modules(version);
         if self.versions.get(&reference).is_some_and(|cached| cached.uid() == version.uid()) {
             self.owners().note(version);
-            self.module.versions.record(version);
+            concerned.extend(self.module.versions.record(version).map(String::from));
         } else {
             self.owners().version_gone(version);
             self.module.versions.forget(version);
@@ -87,13 +88,17 @@ impl Router {
             self.version.retries.forget(version.uid());
         }
         let _ = self.module.version_queue.unbounded_send(reference);
-        self.module.queue_modules(version.namespace(), &self.concerned_modules(version));
+        self.module.queue_modules(version.namespace(), &concerned);
     }
 
     /// Handles the end of a list of Versions. Versions may have been deleted while the watch was interrupted, so every
     /// Module is queued.
     pub(super) fn on_versions_listed(&self) {
-        self.versions_listed.send_replace(true);
+        self.module.versions.forget_missing();
+        if !self.versions_listed.send_replace(true) {
+            // GitHub's limits from before this process became leader.
+            self.version.rate_limits.recall(&self.versions.state());
+        }
         for module in self.module.modules.state() {
             let _ = self.module.module_queue.unbounded_send(ObjectRef::from_obj(module.as_ref()));
         }
@@ -108,7 +113,7 @@ impl Router {
     fn concerned_modules(&self, version: &VersionState) -> Vec<String> {
         let mut names = self.module.waiting.for_name(version.namespace(), version.name());
         match version.controller() {
-            Some(owner) => names.extend((owner.kind == "Module").then(|| owner.name.clone())),
+            Some(_) => names.extend(version.module().map(|owner| owner.name.clone())),
             None => names.extend(named_module(version).map(str::to_owned)),
         }
         names
@@ -118,7 +123,7 @@ impl Router {
     fn queue_waiting_versions(&self, versions: &[Arc<VersionState>]) {
         for version in versions {
             self.owners().note(version);
-            if version.is_terminating() || !version.knows_digest() {
+            if version.is_terminating() || !version.knows_digest() || !version.records_object() {
                 let _ = self.module.version_queue.unbounded_send(ObjectRef::from_obj(version.as_ref()));
             }
         }

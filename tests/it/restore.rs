@@ -113,19 +113,39 @@ async fn a_restore_without_owners_and_status_finds_every_object_again() {
     let keys = world.bed.s3.keys(&world.name).await.unwrap();
     let (module, versions) = lost(&world, &operator).await;
     create(&world, &restored(&module));
-    for version in &versions {
-        let mut owned = restored(version);
-        for field in ["ownerReferences", "finalizers"] {
-            owned["metadata"][field] = version["metadata"][field].clone();
-        }
-        create(&world, &owned);
-    }
+    create_owned(&world, &versions);
     world.version_when("mod-1.0.0", |v| v["metadata"]["deletionTimestamp"].is_string()).await;
     operator.restart().await.unwrap();
     world.version_fails("mod-1.0.0", "TagNotFound").await;
     world.version_ready("mod-1.2.0").await;
     let now = world.bed.s3.keys(&world.name).await.unwrap();
     assert!(keys.iter().all(|key| now.contains(key)), "{keys:?} {now:?}");
+}
+
+/// Creates these Versions with their former owners and finalizers.
+fn create_owned(world: &World, versions: &[Value]) {
+    for version in versions {
+        let mut owned = restored(version);
+        for field in ["ownerReferences", "finalizers"] {
+            owned["metadata"][field] = version["metadata"][field].clone();
+        }
+        create(world, &owned);
+    }
+}
+
+#[tokio::test]
+async fn versions_of_an_owner_that_does_not_exist_take_over_no_object_that_would_be_deleted_with_them() {
+    let (world, operator) = stored("former-owner").await;
+    world.patch("module/mod", &json!({"spec": {"moduleConfig": {"immutable": false}}}));
+    world.module_when("mod", |m| m["status"]["published"].is_null()).await;
+    world.module_ready("mod").await;
+    let keys = world.bed.s3.keys(&world.name).await.unwrap();
+    let (_, versions) = lost(&world, &operator).await;
+    // While the operator runs, which sees each Version before Kubernetes removes it.
+    operator.restart().await.unwrap();
+    create_owned(&world, &versions);
+    world.versions_are(&[]).await;
+    assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), keys);
 }
 
 #[tokio::test]
@@ -218,4 +238,42 @@ async fn a_version_that_loses_its_owner_gets_it_back_or_is_reported() {
     });
     world.bed.kubectl_with(&["replace", "-f", "-"], &bare.to_string()).unwrap().ok().unwrap();
     world.module_when("mod", |m| condition(m, "Ready")["reason"] == "NameTaken").await;
+}
+
+#[tokio::test]
+async fn a_version_that_another_object_takes_over_is_reported_by_its_module() {
+    let world = World::new("owner-other").await;
+    world.tagged("mod", &["v1.0.0", "v1.1.0+build.5"]);
+    let _operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0+build.5"]));
+    world.module_ready("mod").await;
+    let versions = world.versions().await.unwrap();
+    let hashed = versions.iter().find(|version| version["spec"]["version"] == "v1.1.0+build.5").unwrap();
+    let hashed_name = hashed["metadata"]["name"].as_str().unwrap();
+    assert_ne!(hashed_name, "mod-1.1.0+build.5");
+
+    world.kubectl(&["create", "configmap", "other"]);
+    let uid = world.kubectl(&["get", "configmap", "other", "-o", "jsonpath={.metadata.uid}"]);
+    let owner =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": uid, "controller": true});
+    let replace =
+        json!([{"op": "replace", "path": "/metadata/ownerReferences", "value": [owner]}]).to_string();
+    world.kubectl(&["patch", "version", "mod-1.0.0", "--type=json", "-p", &replace]);
+    world
+        .module_when("mod", |m| condition(m, "Ready")["message"].as_str().unwrap().contains("mod-1.0.0"))
+        .await;
+
+    // The name of this one does not lead to its Module.
+    let bare = json!({
+        "apiVersion": hashed["apiVersion"], "kind": "Version", "spec": hashed["spec"],
+        "metadata": {"name": hashed_name, "namespace": world.name},
+    });
+    world.bed.kubectl_with(&["replace", "-f", "-"], &bare.to_string()).unwrap().ok().unwrap();
+    world
+        .module_when("mod", |m| condition(m, "Ready")["message"].as_str().unwrap().contains(hashed_name))
+        .await;
+    // Once it is gone, the Module creates it again.
+    world.kubectl(&["delete", "version", hashed_name]);
+    let again = world.version_ready(hashed_name).await;
+    assert_eq!(again["metadata"]["ownerReferences"][0]["name"], "mod");
 }

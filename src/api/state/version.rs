@@ -109,6 +109,11 @@ impl VersionState {
         self.expected_digest.is_some() || self.status.content_digest.is_some()
     }
 
+    /// Whether its status records an object, stored or about to be.
+    pub fn records_object(&self) -> bool {
+        self.status.storage.is_some() || self.status.objects().next().is_some()
+    }
+
     /// Its controller, of whatever kind.
     pub fn controller(&self) -> Option<&Controller> {
         self.controller.as_deref()
