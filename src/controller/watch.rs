@@ -55,7 +55,8 @@ impl Watcher<'_> {
         };
         let config = watcher::Config::default().page_size(page_size);
         let stop = stopping(self.stop.clone());
-        let mut part = self.liveness.part(&format!("the watch of {}s", K::kind(&()).to_lowercase()));
+        let watch = format!("the watch of {}s", K::kind(&()).to_lowercase());
+        let mut part = self.liveness.part_in(self.namespace, &watch);
         async move {
             let events = watcher(api, config).default_backoff().reflect(writer).take_until(stop);
             let mut events = std::pin::pin!(events);

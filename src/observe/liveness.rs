@@ -39,6 +39,11 @@ impl Liveness {
         part
     }
 
+    /// Registers a loop of one scope. Each scope has loops of its own, and one that is stuck is named whatever the others do.
+    pub fn part_in(&self, namespace: Option<&str>, name: &str) -> Part {
+        self.part(&in_scope(namespace, name))
+    }
+
     fn beat(&self, name: &str, now: Instant) {
         self.0.lock().insert(name.to_owned(), now);
     }
@@ -49,6 +54,11 @@ impl Liveness {
         let silent = |last: &Instant| now.saturating_duration_since(*last) > SILENCE;
         all.iter().filter(|(_, last)| silent(last)).map(|(name, _)| name.clone()).collect()
     }
+}
+
+/// The name of a loop of one scope: the cluster, or a namespace.
+pub fn in_scope(namespace: Option<&str>, name: &str) -> String {
+    format!("{name} in {}", namespace.unwrap_or("all namespaces"))
 }
 
 impl Part {
@@ -87,6 +97,17 @@ mod tests {
         assert_eq!(liveness.silent(start + SILENCE + BEAT), ["the stuck one"]);
         liveness.beat("the stuck one", start + SILENCE);
         assert_eq!(liveness.silent(start + SILENCE + BEAT * 2), ["the other one"]);
+    }
+
+    #[tokio::test]
+    async fn a_stuck_loop_of_one_namespace_is_not_hidden_by_that_of_another() {
+        let liveness = Liveness::default();
+        let _stuck = liveness.part_in(Some("team-a"), "the version controller");
+        let healthy = liveness.part_in(Some("team-b"), "the version controller");
+        let later = Instant::now() + SILENCE * 2;
+        liveness.beat(&healthy.name, later);
+        assert_eq!(liveness.silent(later), ["the version controller in team-a"]);
+        assert_eq!(in_scope(None, "the watch of modules"), "the watch of modules in all namespaces");
     }
 
     #[tokio::test]

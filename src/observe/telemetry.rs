@@ -1,7 +1,8 @@
 //! Logging on standard error: JSON in a cluster, text elsewhere. Panics are logged and counted.
 //!
 //! Other crates are logged from `warn` up only, unless a filter includes them: the AWS and HTTP clients may log secrets
-//! at `debug`.
+//! at `debug`. Of `kube-client` errors only: it warns of an answer that it cannot read with the whole answer, and the answer to a
+//! token review contains the token.
 
 use std::io;
 use std::panic;
@@ -36,8 +37,11 @@ pub fn install(format: Option<LogFormat>, level: &str) -> Result<(), ParseError>
 
 /// The filter for a level, or for a list of directives.
 pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
-    let directives =
-        if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,opendepot={level}") };
+    let directives = if level.contains(['=', ',']) {
+        level.to_owned()
+    } else {
+        format!("warn,kube_client::client=error,opendepot={level}")
+    };
     EnvFilter::builder().parse(directives)
 }
 
@@ -54,6 +58,14 @@ pub fn count_panics(panics: Counter) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_of_the_api_server_are_not_logged() {
+        for level in ["info", "debug"] {
+            let filter = filter(level).unwrap().to_string();
+            assert!(filter.contains("kube_client::client=error"), "{filter}");
+        }
+    }
 
     #[tokio::test]
     async fn panics_of_tasks_and_blocking_threads_are_counted() {

@@ -82,10 +82,10 @@ pub(super) fn start_scope(
         Router::on_version,
         Router::on_versions_listed,
     ));
-    let (part, stop) = (shared.liveness.part("the module controller"), shared.stop.clone());
+    let (part, stop) = (shared.liveness.part_in(namespace, "the module controller"), shared.stop.clone());
     let controller = Controller { name: "module", context, cache: modules, requests: module_requests, stop };
     tasks.spawn(controller.run(part, |module, _, context| module::reconcile(module, context)));
-    let (part, stop) = (shared.liveness.part("the version controller"), shared.stop.clone());
+    let (part, stop) = (shared.liveness.part_in(namespace, "the version controller"), shared.stop.clone());
     let context = Arc::clone(&shared.version);
     let controller =
         Controller { name: "version", context, cache: versions, requests: version_requests, stop };

@@ -34,14 +34,15 @@ impl ClientInfo {
 
 /// A text of a client as it may stand in a log line: of bounded length, with control characters escaped.
 pub(crate) fn loggable(text: &str) -> String {
-    text.chars().take(LONGEST).fold(String::new(), |mut line, c| {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-        line
-    })
+    let (mut line, mut room) = (String::new(), LONGEST);
+    for c in text.chars() {
+        let shown = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        // An escape is written as a whole or not at all.
+        let Some(left) = room.checked_sub(shown.chars().count()) else { break };
+        line.push_str(&shown);
+        room = left;
+    }
+    line
 }
 
 #[cfg(test)]
@@ -68,5 +69,7 @@ mod tests {
     fn log_lines_stay_short_and_on_one_line() {
         assert_eq!(loggable("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
         assert_eq!(loggable(&"é".repeat(200)).chars().count(), 128);
+        assert_eq!(loggable(&"\t".repeat(128)), "\\t".repeat(64), "escapes count too");
+        assert_eq!(loggable(&format!("{}\u{1b}", "a".repeat(127))), "a".repeat(127));
     }
 }

@@ -113,6 +113,8 @@ async fn attempt(
     let failed = |error: StorageError| match error.cause {
         // The recorded object has these bytes.
         Cause::Other { status: Some(416), .. } if range.is_some() => Failed::Differs,
+        // A store may send no document with it.
+        Cause::Other { status: Some(404), .. } => Failed::Missing,
         _ => Failed::Storage(error),
     };
     let object = storage.get(location, range).await.map_err(failed)?.ok_or(Failed::Missing)?;

@@ -317,6 +317,11 @@ async fn a_failure_before_the_first_byte_is_tried_once_more() {
 async fn missing_and_refused_objects_are_told_apart() {
     for (answer, kind, phrase) in [
         (refused("404 Not Found", "NoSuchKey"), "missing", "archive is being restored"),
+        (
+            "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".into(),
+            "missing",
+            "archive is being restored",
+        ),
         (refused("403 Forbidden", "AccessDenied"), "denied", "the store refused"),
         (refused("403 Forbidden", "InvalidAccessKeyId"), "credentials", "the store refused"),
         (refused("404 Not Found", "NoSuchBucket"), "missing", "archive is being restored"),

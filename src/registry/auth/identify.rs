@@ -30,7 +30,7 @@ pub(super) struct Identifier {
     reviews: Arc<Reviews>,
     /// By the digest of the token.
     identities: Arc<ReviewCache<Arc<Identity>, &'static str>>,
-    failed_tokens: Limit,
+    failed_tokens: Arc<Limit>,
 }
 
 type Identified = Result<Arc<Identity>, Denied>;
@@ -43,7 +43,7 @@ impl Identifier {
         reviews: Arc<Reviews>,
     ) -> Self {
         let identities = Arc::new(ReviewCache::new(TOKENS, TOKEN_TIMES));
-        let failed_tokens = Limit::per_minute(FAILED_TOKENS);
+        let failed_tokens = Arc::new(Limit::per_minute(FAILED_TOKENS));
         Self { audience, tokens, issuers, reviews, identities, failed_tokens }
     }
 
@@ -72,10 +72,7 @@ impl Identifier {
         if let Err(denied) = self.may_try(peer) {
             return ("unknown", Err(denied));
         }
-        let (kind, (outcome, started)) = self.review(token, keys, now).await;
-        if started && matches!(outcome, Ok(Err(_))) {
-            self.record_failure(peer);
-        }
+        let (kind, outcome) = self.review(token, keys, now, peer).await;
         (kind.label(), identified(outcome))
     }
 
@@ -107,17 +104,23 @@ impl Identifier {
         token: SecretString,
         keys: Keys,
         now: Instant,
-    ) -> (Kind, (Outcome<Arc<Identity>, &'static str>, bool)) {
+        peer: IpAddr,
+    ) -> (Kind, Outcome<Arc<Identity>, &'static str>) {
         let jwt = Unverified::parse(token.expose_secret());
         let issuer = jwt.as_ref().and_then(|jwt| self.issuers.named(jwt.issuer()?));
         if let Some(issuer) = issuer {
-            return (Kind::Jwt, self.identities.ask(keys, now, || Ok(()), || verified(issuer, token)).await);
+            let review = || counted(verified(issuer, token), Arc::clone(&self.failed_tokens), peer);
+            return (Kind::Jwt, self.identities.ask(keys, now, || Ok(()), review).await.0);
         }
         if let Some(phrase) = jwt.and_then(|jwt| not_worth_a_review(&jwt, &self.audience, Timestamp::now())) {
-            return (Kind::Reviewed, (Ok(Err(phrase)), true));
+            self.record_failure(peer);
+            return (Kind::Reviewed, Ok(Err(phrase)));
         }
-        let review = || Arc::clone(&self.reviews).token(token, self.audience.clone());
-        (Kind::Reviewed, self.identities.ask(keys, now, || Ok(()), review).await)
+        let review = || {
+            let review = Arc::clone(&self.reviews).token(token, self.audience.clone());
+            counted(review, Arc::clone(&self.failed_tokens), peer)
+        };
+        (Kind::Reviewed, self.identities.ask(keys, now, || Ok(()), review).await.0)
     }
 }
 
@@ -132,6 +135,20 @@ pub(super) fn not_worth_a_review(
         Ok(Some(expires)) if expires <= clock => Some(denied::EXPIRED),
         Ok(_) => (!jwt.is_for([audience])).then_some(denied::OTHER_AUDIENCE),
     }
+}
+
+/// A review that counts a refused token of its peer. It counts here, since the client may close the connection before the review
+/// ends: then nothing runs after the wait for the review.
+async fn counted(
+    review: impl Future<Output = TokenAnswer>,
+    failed_tokens: Arc<Limit>,
+    peer: IpAddr,
+) -> TokenAnswer {
+    let answer = review.await;
+    if matches!(answer, Answer::No(_)) {
+        failed_tokens.record(Who::Peer(peer), Instant::now());
+    }
+    answer
 }
 
 async fn verified(issuer: Arc<Issuer>, token: SecretString) -> TokenAnswer {

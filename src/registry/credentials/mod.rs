@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
+use url::quirks::domain_to_ascii;
 
 use super::auth::token::{Unverified, is_token68};
 use crate::domain::names::{is_dns_label, is_dns_subdomain};
@@ -104,10 +105,17 @@ fn service_account(text: &str) -> Result<(&str, &str), CredentialsError> {
         .ok_or_else(|| CredentialsError::ServiceAccount(text.to_owned()))
 }
 
-/// As both clients compare hosts: in lower case, without the port of HTTPS.
+/// As both clients write hosts: in lower case, without the port of HTTPS, and international names in their ASCII form.
 fn normalised(host: &str) -> String {
     let host = host.trim().to_ascii_lowercase();
-    host.strip_suffix(":443").map(str::to_owned).unwrap_or(host)
+    let host = host.strip_suffix(":443").unwrap_or(&host);
+    if host.is_ascii() {
+        return host.to_owned();
+    }
+    let name = host.split(':').next().unwrap_or_default();
+    // Empty if it is no host name: then no client asks for it.
+    let ascii = domain_to_ascii(name);
+    if ascii.is_empty() { host.to_owned() } else { host.replacen(name, &ascii, 1) }
 }
 
 /// A token that is for another audience might open something else, and is not handed over.
@@ -165,6 +173,20 @@ mod tests {
         let unnamed = Helper { hosts: vec![String::new()], ..broken };
         assert_eq!(answer(&unnamed, Verb::Get, "registry.acme.io").await.unwrap(), "{}\n");
         assert_eq!(answer(&unnamed, Verb::Get, "").await.unwrap(), "{}\n");
+    }
+
+    #[test]
+    fn an_international_host_is_named_in_either_form() {
+        for host in ["módulos.acme.io", "Módulos.ACME.io:443", "xn--mdulos-bxa.acme.io"] {
+            let helper = Helper { hosts: vec![host.into()], ..Helper::default() };
+            assert!(helper.answers("xn--mdulos-bxa.acme.io"), "{host}");
+            assert!(!helper.answers("xn--mdulos-bxa.acme.io:8443"), "{host}");
+            assert!(!helper.answers("modulos.acme.io"), "{host}");
+        }
+        let helper = Helper { hosts: vec!["módulos.acme.io:8443".into()], ..Helper::default() };
+        assert!(helper.answers("xn--mdulos-bxa.acme.io:8443"));
+        let helper = Helper { hosts: vec!["mó dulos".into()], ..Helper::default() };
+        assert!(!helper.answers(""));
     }
 
     #[tokio::test]

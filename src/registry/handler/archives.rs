@@ -36,7 +36,7 @@ impl Service {
         headers: &HeaderMap,
         peer: Peer,
     ) -> Response<Body> {
-        let line = ArchiveLine::start(asked, &self.metrics);
+        let line = ArchiveLine::start(asked);
         let look = || self.permitted(asked);
         // Another replica may have made the link for a version that this one has not seen yet. The clients do not retry.
         let found = if is_current(asked.link, now()) {

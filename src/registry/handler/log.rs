@@ -5,53 +5,65 @@ use std::time::Instant;
 use crate::domain::{Address, Release};
 use crate::registry::archive::{Outcome, Way};
 use crate::registry::client::{ClientInfo, loggable};
-use crate::registry::metrics::{Endpoint, RegistryMetrics};
 use crate::registry::path::ArchivePath;
 
-/// The line of a request for the location of an archive.
+/// The status of a request whose client left before there was an answer, as nginx logs it.
+pub(super) const CLIENT_LEFT: u16 = 499;
+
+/// The line of a request for the location of an archive. It is written when this is dropped: with status 499 if the client left
+/// before there was an answer.
 pub(super) struct DownloadLine {
     pub address: Address,
     version: String,
     pub user: String,
     pub client: ClientInfo,
     start: Instant,
+    status: Option<u16>,
 }
 
 impl DownloadLine {
     pub(super) fn start(address: Address, release: &Release, client: ClientInfo) -> Self {
         let version = loggable(&release.to_string());
-        Self { address, version, user: "-".into(), client, start: Instant::now() }
+        Self { address, version, user: "-".into(), client, start: Instant::now(), status: None }
     }
 
-    pub(super) fn write(self, status: u16) {
+    pub(super) fn write(mut self, status: u16) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for DownloadLine {
+    fn drop(&mut self) {
+        // A panic is counted as such.
+        if self.status.is_none() && std::thread::panicking() {
+            return;
+        }
         tracing::info!(
             user = self.user,
             module = %self.address,
             version = self.version,
             client = self.client.name,
             client_version = self.client.version,
-            status,
+            status = self.status.unwrap_or(CLIENT_LEFT),
             milliseconds = milliseconds(self.start),
             "download"
         );
     }
 }
 
-/// The line of a request with a link. It is written when this is dropped: with status 499, which is counted, if the client left
-/// before there was an answer.
+/// The line of a request with a link. It is written when this is dropped: with status 499 if the client left before there was an
+/// answer.
 pub(super) struct ArchiveLine {
     address: Address,
     version: String,
     start: Instant,
-    metrics: RegistryMetrics,
     outcome: Option<Outcome>,
 }
 
 impl ArchiveLine {
-    pub(super) fn start(asked: &ArchivePath<'_>, metrics: &RegistryMetrics) -> Self {
+    pub(super) fn start(asked: &ArchivePath<'_>) -> Self {
         let version = loggable(&asked.release.to_string());
-        let (address, metrics) = (asked.address.clone(), metrics.clone());
-        Self { address, version, start: Instant::now(), metrics, outcome: None }
+        Self { address: asked.address.clone(), version, start: Instant::now(), outcome: None }
     }
 
     pub(super) fn write(mut self, outcome: Outcome) {
@@ -65,10 +77,7 @@ impl Drop for ArchiveLine {
             Some(outcome) => outcome,
             // A panic is counted as such.
             None if std::thread::panicking() => return,
-            None => {
-                self.metrics.answered(Endpoint::Archive, 499, self.start.elapsed());
-                Outcome { way: Way::Memory, status: 499, bytes: 0 }
-            }
+            None => Outcome { way: Way::Memory, status: CLIENT_LEFT, bytes: 0 },
         };
         tracing::info!(
             module = %self.address,

@@ -3,17 +3,19 @@
 //! Permission is checked before anything is looked up, so that no answer shows an unknown client whether a module exists.
 
 mod archives;
+mod counted;
 mod log;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 
+use self::counted::Counted;
 use self::log::DownloadLine;
 use super::aliases::Aliases;
 use super::answers::detail::detail;
@@ -58,13 +60,16 @@ pub struct Service {
 
 impl Handler for Service {
     async fn handle(&self, request: Request<Bytes>, peer: Peer) -> Response<Body> {
-        let start = Instant::now();
+        let mut counted = Counted::start(&self.metrics);
         let (parts, body) = request.into_parts();
-        let (endpoint, answer) = match session::action(&parts.method, parts.uri.path()) {
-            Some(action) => (Endpoint::Login, self.sign_in(action, &parts, &body, peer).await),
-            None => self.answer(&parts.uri, &parts.method, &parts.headers, peer).await,
+        let answer = match session::action(&parts.method, parts.uri.path()) {
+            Some(action) => {
+                counted.endpoint = Endpoint::Login;
+                self.sign_in(action, &parts, &body, peer).await
+            }
+            None => self.answer(&parts, peer, &mut counted.endpoint).await,
         };
-        self.metrics.answered(endpoint, answer.status().as_u16(), start.elapsed());
+        counted.answered(answer.status());
         answer
     }
 
@@ -78,27 +83,22 @@ impl Handler for Service {
 }
 
 impl Service {
-    async fn answer(
-        &self,
-        uri: &Uri,
-        method: &Method,
-        headers: &HeaderMap,
-        peer: Peer,
-    ) -> (Endpoint, Response<Body>) {
+    /// `endpoint` is set before anything is waited for.
+    async fn answer(&self, request: &Parts, peer: Peer, endpoint: &mut Endpoint) -> Response<Body> {
+        let Parts { uri, method, headers, .. } = request;
         let Some(route) = path::route(uri.path()) else {
-            return match page(uri.path(), uri.query()) {
-                Some(page) => (of_page(&page), self.pages.answer(page, uri, method, headers, peer).await),
-                None => session::methods(uri.path())
-                    .map_or((Endpoint::Other, responses::no_such_path()), |methods| {
-                        (Endpoint::Login, responses::method_not_allowed(methods))
-                    }),
-            };
+            if let Some(page) = page(uri.path(), uri.query()) {
+                *endpoint = of_page(&page);
+                return self.pages.answer(page, uri, method, headers, peer).await;
+            }
+            let Some(methods) = session::methods(uri.path()) else { return responses::no_such_path() };
+            *endpoint = Endpoint::Login;
+            return responses::method_not_allowed(methods);
         };
-        let endpoint = endpoint(&route);
-        let head = method == Method::HEAD && endpoint == Endpoint::Archive;
-        if method != Method::GET && !head {
-            let methods = if endpoint == Endpoint::Archive { "GET, HEAD" } else { "GET" };
-            return (endpoint, responses::method_not_allowed(methods));
+        *endpoint = endpoint_of(&route);
+        let is_archive = *endpoint == Endpoint::Archive;
+        if method != Method::GET && !(method == Method::HEAD && is_archive) {
+            return responses::method_not_allowed(if is_archive { "GET, HEAD" } else { "GET" });
         }
         let answer = match route {
             Route::Discovery => Ok(responses::discovery(self.sessions.discovery())),
@@ -107,7 +107,7 @@ impl Service {
             Route::Download(address, release) => Ok(self.download(address, &release, headers, peer).await),
             Route::Archive(archive) => Ok(self.archive(&archive, method, headers, peer).await),
         };
-        (endpoint, answer.unwrap_or_else(responses::denied))
+        answer.unwrap_or_else(responses::denied)
     }
 
     async fn sign_in(&self, action: Action, head: &Parts, body: &[u8], peer: Peer) -> Response<Body> {
@@ -151,7 +151,15 @@ impl Service {
             if let Some(version) = module.stored_or_latest(release.as_ref()) {
                 return Some(encoded(detail(module, version)).answer(headers));
             }
-            module.version(release.as_ref()?)?.err().map(responses::withdrawn)
+            let reason = match &release {
+                Some(release) => module.version(release)?.err(),
+                // No version is listed: those with an archive are all withdrawn.
+                None => {
+                    let stored = module.versions.first().and_then(|version| version.withdrawn.as_deref());
+                    stored.or_else(|| module.withdrawn.first().map(|(_, reason)| &**reason))
+                }
+            };
+            reason.map(responses::withdrawn)
         };
         Ok(match self.find(&identity, peer, &address, json).await? {
             Some(answer) => answer,
@@ -230,7 +238,7 @@ fn of_page(page: &PagePath) -> Endpoint {
     }
 }
 
-fn endpoint(route: &Route<'_>) -> Endpoint {
+fn endpoint_of(route: &Route<'_>) -> Endpoint {
     match route {
         Route::Discovery => Endpoint::Discovery,
         Route::Versions(_) => Endpoint::Versions,

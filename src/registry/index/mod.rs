@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Maximum number of requests that wait, of those with an identity and of those without one.
 const WAITING: usize = 256;
-/// Waits at once of one client without an identity.
-const PER_PEER: usize = 8;
+/// Waits at once of one address, for requests without an identity. An ingress or a NAT is the address of many clients.
+const PER_PEER: usize = 64;
 
 /// The served modules.
 #[derive(Debug)]
@@ -87,7 +87,8 @@ impl Index {
         self.wait_for(look, || self.waiting.try_acquire().ok()).await
     }
 
-    /// What `look` finds, now or after an update within two seconds, for a request without an identity. Few of one client wait.
+    /// What `look` finds, now or after an update within two seconds, for a request without an identity. One address has a
+    /// part of the waits.
     pub async fn find_unidentified<T>(&self, peer: IpAddr, look: impl Fn() -> Option<T>) -> Option<T> {
         self.wait_for(look, || self.unidentified.try_acquire(hash_of(peer))).await
     }

@@ -257,6 +257,29 @@ async fn a_request_waits_for_what_another_replica_has_listed() {
 }
 
 #[tokio::test]
+async fn many_clients_behind_one_address_wait_together() {
+    let index = Arc::new(index(vec![], vec![]));
+    let address: Address = "platform/eks/aws".parse().unwrap();
+    let find = || {
+        let (index, address) = (Arc::clone(&index), address.clone());
+        tokio::spawn(async move {
+            let look = || index.get(&address);
+            index.find_unidentified([192, 0, 2, 1].into(), look).await.is_some()
+        })
+    };
+    let waiting: Vec<_> = (0..20).map(|_| find()).collect();
+    tokio::task::yield_now().await;
+    assert_eq!(index.unidentified.free(), WAITING - 20);
+    let mut fold = Fold::new(rules(), Aliases::default());
+    fold.module(Change::Applied(module(eks(&entries(&["1.0.0"])))));
+    fold.version(Change::Applied(version(stored("1.0.0"))));
+    index.apply(fold.updates(), States::default());
+    for waiting in waiting {
+        assert!(waiting.await.unwrap());
+    }
+}
+
+#[tokio::test]
 async fn at_most_256_requests_wait_and_further_ones_do_not() {
     let index = Arc::new(index(vec![], vec![]));
     let address: Address = "platform/eks/aws".parse().unwrap();

@@ -18,7 +18,7 @@ use super::Index;
 use super::fold::{Change, Fold, KeptVersion};
 use crate::api::state::{ModuleListing, VersionState};
 use crate::domain::Mutex;
-use crate::observe::liveness::{Liveness, Part};
+use crate::observe::liveness::{Liveness, Part, in_scope};
 
 /// Objects per page of a list. A Module of 5,000 versions has a megabyte, a Version some kilobytes.
 const MODULES_PER_PAGE: u32 = 5;
@@ -98,6 +98,10 @@ impl Health {
         failing.last = now;
     }
 
+    fn succeeded(&self, watch: &str) {
+        self.failing.lock().remove(watch);
+    }
+
     fn list_seen(&self, kind: &'static str, scope: Option<Box<str>>) {
         let mut to_list = self.to_list.lock();
         if to_list.remove(&(kind, scope)) && to_list.is_empty() {
@@ -125,7 +129,7 @@ pub fn start(
     health.to_list.lock().extend(lists.map(|(kind, scope)| (kind, scope.map(Box::<str>::from))));
     let (sender, seen) = mpsc::unbounded();
     for scope in scopes {
-        let of_scope = |kind: &str| format!("the watch of {kind} in {}", scope.unwrap_or("all namespaces"));
+        let of_scope = |kind: &str| in_scope(scope, &format!("the watch of {kind}"));
         let watch = |kind: &str| Watch {
             scope: scope.map(Into::into),
             part: liveness.part(&of_scope(kind)),
@@ -208,8 +212,8 @@ impl Watch {
         // An error means that the process ends.
         let send = move |change| drop(sender.unbounded_send(seen(change)));
         while let Some(event) = self.part.next_of(&mut events).await {
-            if event.is_ok() {
-                self.health.failing.lock().remove(&self.name);
+            if event.as_ref().is_ok_and(shows_success) {
+                self.health.succeeded(&self.name);
             }
             match event {
                 Ok(Event::Apply(object)) => send(Change::Applied(keep(object))),
@@ -225,5 +229,36 @@ impl Watch {
             }
         }
         "a watch"
+    }
+}
+
+/// Whether an event shows that the list is complete, or that the watch runs. kube announces a list before it asks the API server,
+/// and a part of a list may be the last that arrives.
+fn shows_success<K>(event: &Event<K>) -> bool {
+    matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_complete_list_or_a_change_shows_success() {
+        assert!([Event::InitDone, Event::Apply(1), Event::Delete(1)].iter().all(shows_success));
+        assert!(![Event::Init, Event::InitApply(1)].iter().any(shows_success));
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_watch_that_has_failed_longest() {
+        let (health, start) = (Health::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for second in [0, 30, 100] {
+            health.failed("a", at(second));
+        }
+        health.failed("b", at(90));
+        assert_eq!(health.age(at(110)), Duration::from_secs(110));
+        health.succeeded("a");
+        assert_eq!(health.age(at(110)), Duration::from_secs(20));
+        assert_eq!(health.age(at(90) + RECOVERED), Duration::ZERO, "it has not failed since");
     }
 }

@@ -58,6 +58,8 @@ pub(super) fn stated_host(headers: &HeaderMap) -> Option<String> {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !label.starts_with('-')
+            // The clients take the Unicode form only.
+            && !label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--"))
             && !label.ends_with('-')
     };
     let is_name = name.len() <= 253 && name.contains('.') && name.split('.').all(is_label);
@@ -77,6 +79,8 @@ mod tests {
             ("192.0.2.1:8443", true),
             ("localhost:8443", false),
             ("registry", false),
+            ("xn--mdulos-bxa.acme.io", false),
+            ("registry.XN--mdulos-bxa.io", false),
             ("[::1]:8443", false),
             ("my_registry:8443", false),
             ("my_registry.acme.io", false),

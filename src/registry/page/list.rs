@@ -155,6 +155,12 @@ pub(super) fn pager(path: &str, query: &Query, total: usize, per_page: usize) ->
         if !query.words.is_empty() {
             text.append_pair("q", &query.words);
         }
+        let filters = [("namespace", &query.namespace), ("provider", &query.provider)];
+        for (name, value) in filters {
+            if let Some(value) = value {
+                text.append_pair(name, value);
+            }
+        }
         text.append_pair("offset", &offset.to_string());
         format!("{path}?{}", text.finish())
     };

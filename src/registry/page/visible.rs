@@ -1,8 +1,8 @@
 //! Which Modules an identity sees: those that it may download.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -32,8 +32,8 @@ pub(super) async fn visible(
 }
 
 /// The same without a limit of time. Each namespace is reviewed as a whole first. If that is denied, its first hundred Modules
-/// are reviewed one by one, as far as the limits of reviews permit; a Module that is not reviewed is not shown. Any other review
-/// without an answer is an error.
+/// are reviewed one by one. What the limits of reviews do not permit to review is not shown; if nothing is shown because of them, that
+/// is an error, as is any other review without an answer.
 async fn permitted(
     access: &Access,
     seer: &Seer,
@@ -51,9 +51,17 @@ async fn permitted(
     };
     let left = AtomicUsize::new(ONE_BY_ONE_IN_ALL);
     let may_ask = || left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+    let limited = OnceLock::new();
+    let note = |denied: Denied| limited.get_or_init(|| denied);
     let namespaces = stream::iter(namespaces.into_iter().map(|(namespace, entries)| async move {
-        if has(namespace, "".into()).await? {
-            return Ok(entries);
+        match has(namespace, "".into()).await {
+            Ok(true) => return Ok(entries),
+            Ok(false) => {}
+            Err(denied @ Denied::TooMany { .. }) => {
+                note(denied);
+                return Ok(Vec::new());
+            }
+            Err(denied) => return Err(denied),
         }
         let asked = entries.into_iter().take(ONE_BY_ONE).take_while(|_| may_ask());
         let one_by_one = stream::iter(asked.map(|entry| async move {
@@ -67,5 +75,9 @@ async fn permitted(
         Ok(permitted.into_iter().flatten().collect())
     }));
     let permitted: Vec<Vec<Arc<Entry>>> = namespaces.buffered(AT_ONCE).try_collect().await?;
-    Ok(permitted.concat())
+    let permitted = permitted.concat();
+    match limited.get() {
+        Some(denied) if permitted.is_empty() => Err(*denied),
+        _ => Ok(permitted),
+    }
 }

@@ -224,6 +224,24 @@ async fn a_peer_with_failed_tokens_is_limited_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_failed_token_counts_although_its_client_leaves() {
+    let server = Server::default();
+    let access = server.access(AccessSettings::default());
+    for number in 0..30 {
+        let token = bearer(&format!("wrong-{number}"));
+        let mut request = std::pin::pin!(access.identify(&token, PEER));
+        assert!(futures::poll!(request.as_mut()).is_pending(), "{number}");
+    }
+    // The reviews end without their clients.
+    while server.counts().0 < 30 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let next = identity(&access, "wrong-30").await;
+    assert!(matches!(next, Err(Denied::TooMany { .. })), "{next:?}");
+}
+
+#[tokio::test]
 async fn random_names_cost_a_bounded_number_of_reviews() {
     let server = Server::default();
     server.permit("ann", "platform", "eks");

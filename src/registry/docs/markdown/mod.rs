@@ -62,7 +62,11 @@ fn sanitised(html: &str, links: &Links, folder: &str) -> String {
             (_, "href") => links.resolve(value, &folder).map(Cow::Owned),
             (_, "name" | "id") => Some(Cow::Owned(format!("{PREFIX}{value}"))),
             (_, "cite" | "src") => None,
-            ("code", "class") => value.starts_with("language-").then_some(Cow::Borrowed(value)),
+            // Other classes would take styles of the page.
+            ("code", "class") => {
+                let first = value.split_ascii_whitespace().next()?;
+                first.starts_with("language-").then_some(Cow::Borrowed(first))
+            }
             _ => Some(Cow::Borrowed(value)),
         });
     builder.clean(html).to_string()

@@ -130,6 +130,7 @@ fn nothing_runs_and_nothing_is_loaded() {
         "<table background=//evil.example><tr><td>x</table>",
         "<blockquote cite=\"javascript:x\">x</blockquote>",
         "<div id=\"main\" class=\"banner\">x</div>",
+        "<code class=\"language-x banner\">x</code>",
         "`<script>`\n\n```\n<script>alert(1)</script>\n```",
     ] {
         let html = html(hostile).to_lowercase();

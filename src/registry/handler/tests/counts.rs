@@ -147,4 +147,15 @@ async fn a_client_that_leaves_before_its_answer_is_logged_and_counted() {
         "{text}"
     );
     assert!(counted(&registry.service.metrics).contains(&of_requests("archive", 499)));
+
+    // A version that no replica has yet is waited for.
+    assert!(registry.get(&format!("{ADDRESS}/9.0.0/download"), &[ANN]).now_or_never().is_none());
+    let text = log.text();
+    let left = |line: &str| line.contains("\"download\"") && line.contains("\"status\":499");
+    assert_eq!(text.lines().filter(|line| left(line)).count(), 1, "{text}");
+    assert!(registry.get(&format!("{ADDRESS}/9.0.0"), &[ANN]).now_or_never().is_none());
+    let counted = counted(&registry.service.metrics);
+    for endpoint in ["archive", "download", "module"] {
+        assert!(counted.contains(&of_requests(endpoint, 499)), "{endpoint}: {counted:?}");
+    }
 }

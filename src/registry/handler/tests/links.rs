@@ -1,5 +1,7 @@
 //! Locations and archive links.
 
+use std::time::Instant;
+
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::FutureExt as _;
 
@@ -117,7 +119,7 @@ async fn a_link_that_another_replica_has_made_waits_for_what_this_one_has_not_se
 }
 
 #[tokio::test]
-async fn few_links_of_one_client_wait_and_none_that_cannot_become_valid() {
+async fn a_part_of_the_waits_is_for_links_of_one_client_and_none_that_cannot_become_valid() {
     let registry = Registry::new();
     let link = registry.link("1.0.0").await;
     let one = link.split('/').nth_back(1).unwrap();
@@ -132,12 +134,12 @@ async fn few_links_of_one_client_wait_and_none_that_cannot_become_valid() {
         assert_eq!(answer.is_none(), waits, "{expiry}, and now is {now}");
     }
     let forged = made(now + 60);
-    let mut waiting: Vec<_> = (0..8).map(|_| Box::pin(registry.get(&forged, &[]))).collect();
+    let mut waiting: Vec<_> = (0..64).map(|_| Box::pin(registry.get(&forged, &[]))).collect();
     for waiting in &mut waiting {
         assert!(futures::poll!(waiting).is_pending());
     }
-    let ninth = registry.get(&forged, &[]).now_or_never().expect("it does not wait");
-    assert_eq!(ninth.status, StatusCode::FORBIDDEN);
+    let one_more = registry.get(&forged, &[]).now_or_never().expect("it does not wait");
+    assert_eq!(one_more.status, StatusCode::FORBIDDEN);
     assert_eq!(registry.get(&link, &[]).await.status, StatusCode::FOUND);
     let start = Instant::now();
     assert_eq!(waiting.remove(0).await.status, StatusCode::FORBIDDEN);

@@ -1,0 +1,38 @@
+//! Counts each request once: with the status of its answer, or as one whose client left before.
+
+use std::time::Instant;
+
+use axum::http::StatusCode;
+
+use super::log::CLIENT_LEFT;
+use crate::registry::metrics::{Endpoint, RegistryMetrics};
+
+/// A request that is being answered. It is counted when this is dropped: with status 499 if there is no answer.
+pub(super) struct Counted<'a> {
+    /// What it is for, as soon as that is known.
+    pub endpoint: Endpoint,
+    metrics: &'a RegistryMetrics,
+    start: Instant,
+    status: Option<StatusCode>,
+}
+
+impl<'a> Counted<'a> {
+    pub(super) fn start(metrics: &'a RegistryMetrics) -> Self {
+        Self { endpoint: Endpoint::Other, metrics, start: Instant::now(), status: None }
+    }
+
+    pub(super) fn answered(mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        // A panic is counted as such.
+        if self.status.is_none() && std::thread::panicking() {
+            return;
+        }
+        let code = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
+        self.metrics.answered(self.endpoint, code, self.start.elapsed());
+    }
+}
