@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kube::config::InferConfigError;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::controller::connection::config;
+use crate::controller::connection::{NotConfigured, config};
 use crate::domain::{Endpoint, EndpointError};
 use crate::observe::admin;
 use crate::storage::{CaError, Storage, StorageRule, StorageRules};
@@ -23,7 +22,7 @@ pub enum StartupError {
     #[error("cannot use {path} for archives: {error}; name a writable folder with --spool-dir")]
     Workdir { path: PathBuf, error: std::io::Error },
     #[error("no Kubernetes API server is configured ({0}); run in a cluster, or set KUBECONFIG")]
-    Cluster(#[from] InferConfigError),
+    Cluster(#[from] NotConfigured),
     #[error("Kubernetes client: {0}")]
     Kube(#[from] kube::Error),
     #[error("--ca-file: {0}")]

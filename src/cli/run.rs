@@ -8,8 +8,8 @@ use bytesize::ByteSize;
 use clap::{ArgAction, Args};
 
 use super::{at_least_one, listen, log_level, namespace};
-use crate::command::arguments::object;
-use crate::domain::{Endpoint, Repository};
+use crate::command::arguments::{github_host, object};
+use crate::domain::Endpoint;
 use crate::observe::telemetry::LogFormat;
 use crate::storage::StorageRule;
 
@@ -93,14 +93,6 @@ pub struct Run {
     pub log_level: String,
 }
 
-fn github_host(text: &str) -> Result<String, String> {
-    let host = text.trim();
-    match Repository::parse(&format!("https://{host}/owner/name")) {
-        Ok(_) if !host.contains('/') => Ok(host.to_owned()),
-        _ => Err("write a host, such as ghes.example.com or ghes.example.com:8443, without https://".into()),
-    }
-}
-
 fn entries(text: &str) -> Result<u64, String> {
     let number = text.parse::<u64>().ok().filter(|number| *number > 0);
     number.ok_or_else(|| "write a number from 1 up, such as 100000".into())
@@ -175,6 +167,18 @@ mod tests {
         ] {
             let message = run(&[flag, value]).unwrap_err();
             assert!(message.contains(expected), "{flag} {value}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_of_another_command_says_what_to_write_too() {
+        for (arguments, expected) in [
+            (&["check", "--github-host", "https://ghes.example"][..], "such as ghes.example.com"),
+            (&["check", "--github-host", ""], "such as ghes.example.com"),
+            (&["publish", "net", "1.0.0", "--timeout", "abc"], "such as 90s, 10m or 1h"),
+        ] {
+            let refused = Cli::try_parse_from([&["opendepot"], arguments].concat()).unwrap_err();
+            assert!(refused.to_string().contains(expected), "{refused}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Values of arguments that the commands share. The message of an invalid value contains an example of a valid one.
 
-use crate::domain::Release;
 use crate::domain::names::{is_dns_label, is_dns_subdomain};
+use crate::domain::{Release, Repository};
 
 pub(crate) fn module(text: &str) -> Result<String, String> {
     valid(text, is_dns_subdomain(text, 253), "write the name of a Module, such as terraform-aws-eks")
@@ -15,6 +15,12 @@ pub(crate) fn object(text: &str) -> Result<String, String> {
 pub(crate) fn namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
     valid(name, is_dns_label(name), "write the name of a namespace, such as team-a")
+}
+
+pub(crate) fn github_host(text: &str) -> Result<String, String> {
+    let host = text.trim();
+    let is_host = !host.contains('/') && Repository::parse(&format!("https://{host}/owner/name")).is_ok();
+    valid(host, is_host, "write a host, such as ghes.example.com or ghes.example.com:8443, without https://")
 }
 
 /// A version as it is spelled.

@@ -1,9 +1,9 @@
 //! The connection of the commands to a cluster, with the user's kubeconfig.
 
-use kube::config::{InferConfigError, Kubeconfig};
+use kube::config::Kubeconfig;
 use kube::{Client, Config};
 
-use crate::controller::connection::config;
+use crate::controller::connection::{NotConfigured, config, kubeconfig};
 
 /// The field manager of the commands. Flux takes ownership of fields whose manager's name begins with `kubectl`.
 pub(crate) const FIELD_MANAGER: &str = "opendepot-release";
@@ -12,7 +12,7 @@ pub(crate) const FIELD_MANAGER: &str = "opendepot-release";
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("no Kubernetes cluster is configured: {0}")]
-    Config(#[from] InferConfigError),
+    Config(#[from] NotConfigured),
     #[error(
         "the kubeconfig names a proxy-url for this cluster, which opendepot does not support: use a context without it, or a \
          tunnel"
@@ -30,7 +30,7 @@ pub(crate) async fn configuration() -> Result<Config, ConnectError> {
     let config = config().await?;
     // In a pod, a kubeconfig that cannot be used is ignored. Only the configuration of a pod has this file.
     let is_of_pod = config.root_cert_file.is_some();
-    if !is_of_pod && Kubeconfig::read().is_ok_and(|kubeconfig| has_proxy(&kubeconfig)) {
+    if !is_of_pod && kubeconfig().is_ok_and(|kubeconfig| has_proxy(&kubeconfig)) {
         return Err(ConnectError::Proxy);
     }
     Ok(config)

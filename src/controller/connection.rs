@@ -1,24 +1,108 @@
-//! Connections to the API server.
+//! Connections to the API server, with the kubeconfig that kubectl reads or the service account of a pod.
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kube::Config;
-use kube::config::InferConfigError;
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+
+/// Why no cluster is configured.
+#[derive(Debug, thiserror::Error)]
+#[error("kubeconfig: {kubeconfig}; service account of a pod: {in_cluster}")]
+pub struct NotConfigured {
+    kubeconfig: Box<KubeconfigError>,
+    in_cluster: Box<InClusterError>,
+}
+
+/// The kubeconfig that kubectl reads: the files of `KUBECONFIG`, or that of the home folder.
+///
+/// # Errors
+/// [`KubeconfigError`] if none of the files exists, or one cannot be read.
+pub(crate) fn kubeconfig() -> Result<Kubeconfig, KubeconfigError> {
+    match std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty()) {
+        Some(list) => merged(&list),
+        None => Kubeconfig::read().map(without_empty_context),
+    }
+}
+
+/// Merges a list of files. As in client-go, files that do not exist are skipped, and an empty current context is none.
+fn merged(list: &OsStr) -> Result<Kubeconfig, KubeconfigError> {
+    let paths: Vec<PathBuf> =
+        std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
+    let mut present = paths.iter().filter(|path| path.exists()).peekable();
+    if let (None, Some(first)) = (present.peek(), paths.first()) {
+        return Kubeconfig::read_from(first);
+    }
+    present.try_fold(Kubeconfig::default(), |merged, path| {
+        merged.merge(without_empty_context(Kubeconfig::read_from(path)?))
+    })
+}
+
+fn without_empty_context(mut kubeconfig: Kubeconfig) -> Kubeconfig {
+    kubeconfig.current_context = kubeconfig.current_context.filter(|name| !name.is_empty());
+    kubeconfig
+}
 
 /// The configuration of the cluster, or of the kubeconfig. Fails if there is neither.
-pub(crate) async fn inferred() -> Result<Config, InferConfigError> {
-    let mut config = Config::infer().await?;
+pub(crate) async fn inferred() -> Result<Config, NotConfigured> {
+    let read = async { Config::from_custom_kubeconfig(kubeconfig()?, &KubeConfigOptions::default()).await };
+    let mut config = match read.await {
+        Ok(config) => config,
+        Err(kubeconfig) => Config::incluster().map_err(|in_cluster| NotConfigured {
+            kubeconfig: Box::new(kubeconfig),
+            in_cluster: Box::new(in_cluster),
+        })?,
+    };
     // The proxy of the environment is for GitHub and S3. kube compares NO_PROXY with the wrong address.
     config.proxy_url = None;
     Ok(config)
 }
 
 /// The same with timeouts: an API server that accepts a connection and does not answer blocks no caller.
-pub(crate) async fn config() -> Result<Config, InferConfigError> {
+pub(crate) async fn config() -> Result<Config, NotConfigured> {
     let mut config = inferred().await?;
     // kube retries a POST up to 15 times; each caller has its own back-off.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
     config.read_timeout = Some(Duration::from_secs(30));
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_files_is_merged_as_kubectl_merges_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let good =
+            file("good", "current-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n");
+        let other =
+            file("other", "current-context: b\ncontexts: [{name: b, context: {cluster: b, user: b}}]\n");
+        let unset = file("unset", "current-context: ''\n");
+        let (damaged, absent, none) = (file("damaged", "a: ["), folder.path().join("absent"), PathBuf::new());
+        for (paths, expected) in [
+            (vec![&good], Some("a 1")),
+            (vec![&absent, &good], Some("a 1")),
+            (vec![&good, &absent, &none], Some("a 1")),
+            (vec![&unset, &good, &other], Some("a 2")),
+            (vec![&other, &unset, &good], Some("b 2")),
+            (vec![&unset], Some("- 0")),
+            (vec![&absent], None),
+            (vec![&good, &damaged], None),
+        ] {
+            let merged = merged(&std::env::join_paths(&paths).unwrap()).ok();
+            let merged = merged.map(|merged| {
+                let current = merged.current_context.unwrap_or_else(|| "-".to_owned());
+                format!("{current} {}", merged.contexts.len())
+            });
+            assert_eq!(merged.as_deref(), expected, "{paths:?}");
+        }
+    }
 }

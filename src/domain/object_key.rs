@@ -51,9 +51,10 @@ pub fn object_key(prefix: Option<&str>, module_name: &str, file_name: &str) -> R
 
 /// The media type of an archive, derived from its file name.
 pub fn content_type(file_name: &str) -> &'static str {
-    match file_name.rsplit_once('.') {
-        Some((_, "zip")) => "application/zip",
-        Some((_, "gz")) => "application/gzip",
+    let extension = file_name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("zip") => "application/zip",
+        Some("gz" | "tgz") => "application/gzip",
         _ => "application/octet-stream",
     }
 }
@@ -156,7 +157,9 @@ mod tests {
     #[test]
     fn content_types_follow_the_format() {
         assert_eq!(content_type("a.zip"), "application/zip");
+        assert_eq!(content_type("A.ZIP"), "application/zip");
         assert_eq!(content_type("a.tar.gz"), "application/gzip");
+        assert_eq!(content_type("a.tgz"), "application/gzip");
         assert_eq!(content_type("a"), "application/octet-stream");
     }
 

@@ -337,6 +337,11 @@ fn files_are_validated_without_a_cluster() {
             "write opendepot.defdev.io/v1alpha1",
         ),
         ("text.yaml", "hello\n".to_owned(), "this is not a Kubernetes object: write apiVersion and kind"),
+        (
+            "entry.yaml",
+            items("List", "hello"),
+            "entry.yaml:4: document 1, ? ?: this is not a Kubernetes object",
+        ),
         ("repo/b/broken.yaml", format!("{good}  x: ["), "repo/b/broken.yaml:"),
     ] {
         std::fs::write(folder.path().join(name), text).unwrap();

@@ -70,7 +70,8 @@ pub struct Arguments {
     pub secret_names: Vec<String>,
 
     /// Host of GitHub that must be reachable (repeatable). Default: github.com.
-    #[arg(long, env = "OPENDEPOT_GITHUB_HOST", value_delimiter = ',', value_name = "HOST")]
+    #[arg(long, env = "OPENDEPOT_GITHUB_HOST", value_delimiter = ',', value_name = "HOST",
+        value_parser = arguments::github_host)]
     pub github_host: Vec<String>,
 
     /// PEM file with CA certificates for GitHub and S3, in addition to the system's.

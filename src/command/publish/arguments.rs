@@ -41,7 +41,7 @@ pub struct Arguments {
     pub manifest: Option<PathBuf>,
 
     /// Maximum time to wait until the version is stored, such as 90s, 10m or 1h.
-    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10m", value_parser = timeout)]
     pub timeout: Duration,
 
     /// File to which the lines bucket=, key=, checksum= and contentDigest= are appended.
@@ -51,4 +51,9 @@ pub struct Arguments {
     /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "write a duration with its unit, such as 90s, 10m or 1h".into())
 }

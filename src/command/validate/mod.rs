@@ -132,7 +132,7 @@ impl Report {
             let nested = items.is_some() && object["items"].is_array();
             let violations = if nested {
                 Some(vec![Violation::new("kind", "kubectl rejects a list in a list")])
-            } else if !value.is_object() && !is_other {
+            } else if !object.is_object() && !is_other {
                 let message = "this is not a Kubernetes object: write apiVersion and kind";
                 Some(vec![Violation::new("", message)])
             } else {
