@@ -89,9 +89,9 @@ async fn delete(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -
     let outdated = AtomicBool::new(false);
     let still_wanted = || {
         async {
-            let is_wanted = is_wanted().await.unwrap_or(false);
-            outdated.fetch_or(!is_wanted, Ordering::Relaxed);
-            is_wanted
+            let is_wanted = is_wanted().await;
+            outdated.fetch_or(matches!(is_wanted, Ok(false)), Ordering::Relaxed);
+            is_wanted.unwrap_or(false)
         }
         .boxed()
     };

@@ -156,9 +156,9 @@ impl Store<'_> {
         let outdated = AtomicBool::new(false);
         let still_wanted = || {
             async {
-                let is_wanted = self.object.still(PutBasis::of).await.unwrap_or(false);
-                outdated.fetch_or(!is_wanted, Ordering::Relaxed);
-                is_wanted
+                let is_wanted = self.object.still(PutBasis::of).await;
+                outdated.fetch_or(matches!(is_wanted, Ok(false)), Ordering::Relaxed);
+                is_wanted.unwrap_or(false)
             }
             .boxed()
         };

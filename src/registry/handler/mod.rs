@@ -151,13 +151,12 @@ impl Service {
             if let Some(version) = module.stored_or_latest(release.as_ref()) {
                 return Some(encoded(detail(module, version)).answer(headers));
             }
-            let reason = match &release {
-                Some(release) => module.version(release)?.err(),
+            let reason = if let Some(release) = &release {
+                module.version(release)?.err()
+            } else {
                 // No version is listed: those with an archive are all withdrawn.
-                None => {
-                    let stored = module.versions.first().and_then(|version| version.withdrawn.as_deref());
-                    stored.or_else(|| module.withdrawn.first().map(|(_, reason)| &**reason))
-                }
+                let stored = module.versions.first().and_then(|version| version.withdrawn.as_deref());
+                stored.or_else(|| module.withdrawn.first().map(|(_, reason)| &**reason))
             };
             reason.map(responses::withdrawn)
         };

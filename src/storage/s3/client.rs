@@ -12,6 +12,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::InterceptorContext;
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_s3::config::{
@@ -181,7 +182,7 @@ struct NamedDelay;
 
 impl ClassifyRetry for NamedDelay {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let headers = context.response().map(|response| response.headers());
+        let headers = context.response().map(HttpResponse::headers);
         let names = ["retry-after", "x-amz-retry-after"];
         if headers.is_some_and(|headers| names.iter().any(|name| headers.contains_key(*name))) {
             RetryAction::RetryForbidden

@@ -182,3 +182,18 @@ async fn an_answer_means_the_same_in_whatever_body_it_comes() {
         assert!(is(&outcomes[0]), "{what}: {:?}", outcomes[0]);
     }
 }
+
+#[tokio::test]
+async fn a_delay_that_the_store_requests_is_left_to_the_caller() {
+    const BUSY: &str =
+        "HTTP/1.1 503 Slow Down\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    const FAILED: &str = "HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    for (answer, times) in [((|_, _, _| BUSY) as Answers, 1), (|_, _, _| FAILED, 3)] {
+        let (place, asked) = store(answer).await;
+        let storage = storage_with_keys();
+        assert!(storage.head(&place).await.is_err() && storage.delete(&place).await.is_err());
+        let asked = asked.lock().expect("a list").clone();
+        let sent = |method: &str| asked.iter().filter(|sent| *sent == method).count();
+        assert_eq!((sent("head"), sent("delete")), (times, times), "{asked:?}");
+    }
+}
