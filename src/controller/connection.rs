@@ -30,7 +30,7 @@ pub(crate) fn kubeconfig() -> Result<Kubeconfig, KubeconfigError> {
 fn merged(list: &OsStr) -> Result<Kubeconfig, KubeconfigError> {
     let paths: Vec<PathBuf> =
         std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
-    let mut present = paths.iter().filter(|path| path.exists()).peekable();
+    let mut present = paths.iter().filter(|path| path.try_exists().unwrap_or(true)).peekable();
     if let (None, Some(first)) = (present.peek(), paths.first()) {
         return Kubeconfig::read_from(first);
     }

@@ -12,6 +12,9 @@ use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+/// The directives for `kube-client`, before those of the user.
+const QUIET: &str = "kube_client::client=error,kube_client::client::tls=warn";
+
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -38,9 +41,9 @@ pub fn install(format: Option<LogFormat>, level: &str) -> Result<(), ParseError>
 /// The filter for a level, or for a list of directives.
 pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     let directives = if level.contains(['=', ',']) {
-        level.to_owned()
+        format!("{QUIET},{level}")
     } else {
-        format!("warn,kube_client::client=error,opendepot={level}")
+        format!("warn,{QUIET},opendepot={level}")
     };
     EnvFilter::builder().parse(directives)
 }
@@ -61,7 +64,7 @@ mod tests {
 
     #[test]
     fn answers_of_the_api_server_are_not_logged() {
-        for level in ["info", "debug"] {
+        for level in ["info", "debug", "info,opendepot=debug"] {
             let filter = filter(level).unwrap().to_string();
             assert!(filter.contains("kube_client::client=error"), "{filter}");
         }

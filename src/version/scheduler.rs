@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::OptionFuture;
@@ -58,6 +59,7 @@ pub struct FetchPermit {
     repository: String,
     /// Whether it is one of those for failing repositories.
     is_limited: bool,
+    was_slow: AtomicBool,
     _held: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
 }
 
@@ -179,16 +181,20 @@ impl StagingPermit {
             // If the repository failed meanwhile, its narrower limit applies.
             if is_limited || !scheduler.is_failing(repository) {
                 let (scheduler, repository) = (Arc::clone(scheduler), repository.clone());
-                return Some(FetchPermit { scheduler, repository, is_limited, _held: (limit, fetch) });
+                let (was_slow, held) = (AtomicBool::new(false), (limit, fetch));
+                return Some(FetchPermit { scheduler, repository, is_limited, was_slow, _held: held });
             }
         }
     }
 }
 
 impl FetchPermit {
-    /// Records that the repository answered: it may use every permit.
+    /// Records that the repository answered: it may use every permit. One that was too slow for others keeps to the permits for
+    /// failing repositories, where it has its full time.
     pub(super) fn repository_answered(&self) {
-        self.scheduler.repository_answered(&self.repository);
+        if !(self.is_limited && self.was_slow.load(Ordering::Relaxed)) {
+            self.scheduler.repository_answered(&self.repository);
+        }
     }
 
     /// Records that the repository failed or did not answer.
@@ -199,14 +205,14 @@ impl FetchPermit {
     /// Completes when the fetch hardly progresses and another repository waits. `received` returns the bytes so far. A fetch with
     /// a permit for failing repositories keeps it: others have the rest of the permits, and a slow repository its full time.
     pub(super) async fn must_yield(&self, received: impl Fn() -> u64) {
-        if self.is_limited {
-            return std::future::pending().await;
-        }
         let mut transfer = Transfer { mark: received(), since: Instant::now() };
         loop {
             tokio::time::sleep(PROGRESS_INTERVAL).await;
-            if transfer.is_slow(received(), Instant::now()) && self.scheduler.others_wait(&self.repository) {
-                return;
+            if transfer.is_slow(received(), Instant::now()) {
+                self.was_slow.store(true, Ordering::Relaxed);
+                if !self.is_limited && self.scheduler.others_wait(&self.repository) {
+                    return;
+                }
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Stores a normalised archive, and verifies that S3 has it.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
@@ -20,8 +19,8 @@ use crate::api::version::Source;
 use crate::archive;
 use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
-use crate::domain::ObjectLocation;
 use crate::domain::object_key::fresh_file_name;
+use crate::domain::{Mutex, ObjectLocation};
 use crate::storage::{Cause, Found, Ownership, PutOutcome, Upload};
 
 /// Records a location in the status before anything is stored there, so that no crash orphans an object. This precedes the
@@ -153,12 +152,16 @@ impl Store<'_> {
             create_only: kind == PutKind::Create,
         };
         let sending = self.object.progress.sending().await;
-        let outdated = AtomicBool::new(false);
+        let ended = Mutex::<Option<Ended>>::default();
         let still_wanted = || {
             async {
-                let is_wanted = self.object.still(PutBasis::of).await;
-                outdated.fetch_or(matches!(is_wanted, Ok(false)), Ordering::Relaxed);
-                is_wanted.unwrap_or(false)
+                let end = match self.object.still(PutBasis::of).await {
+                    Ok(true) => return true,
+                    Ok(false) => Ended::Outdated,
+                    Err(error) => error.into(),
+                };
+                *ended.lock() = Some(end);
+                false
             }
             .boxed()
         };
@@ -169,8 +172,8 @@ impl Store<'_> {
             if matches!(error.cause, Cause::Network { .. } | Cause::Unavailable { .. }) {
                 self.warn();
             }
-            let is_outdated = outdated.load(Ordering::Relaxed);
-            if is_outdated { Ended::Outdated } else { error.into_failure(Timestamp::now()).into() }
+            let ended = ended.lock().take();
+            ended.unwrap_or_else(|| error.into_failure(Timestamp::now()).into())
         })?;
         if outcome == PutOutcome::Stored {
             ctx.metrics.stored_bytes.inc_by(content.size);

@@ -151,20 +151,18 @@ impl Service {
             if let Some(version) = module.stored_or_latest(release.as_ref()) {
                 return Some(encoded(detail(module, version)).answer(headers));
             }
-            let reason = if let Some(release) = &release {
-                module.version(release)?.err()
-            } else {
-                // No version is listed: those with an archive are all withdrawn.
-                let stored = module.versions.first().and_then(|version| version.withdrawn.as_deref());
-                stored.or_else(|| module.withdrawn.first().map(|(_, reason)| &**reason))
-            };
-            reason.map(responses::withdrawn)
+            module.version(release.as_ref()?)?.err().map(responses::withdrawn)
         };
-        Ok(match self.find(&identity, peer, &address, json).await? {
-            Some(answer) => answer,
-            None if release.is_some() => responses::version_not_found(),
-            None => responses::module_not_found(),
-        })
+        if let Some(answer) = self.find(&identity, peer, &address, json).await? {
+            return Ok(answer);
+        }
+        if release.is_some() {
+            return Ok(responses::version_not_found());
+        }
+        // Permission has been reviewed by now.
+        let module = self.index.get(&address);
+        let reason = module.as_ref().and_then(|module| module.reason_of_withdrawal());
+        Ok(reason.map_or_else(responses::module_not_found, responses::withdrawn))
     }
 
     async fn download(

@@ -92,6 +92,12 @@ impl ServedModule {
         release.map_or_else(|| self.latest(), |release| self.stored(release))
     }
 
+    /// Why no version is listed, if those that are known are all withdrawn: the reason of the highest one with an archive.
+    pub fn reason_of_withdrawal(&self) -> Option<&str> {
+        let stored = self.versions.first().map(|version| version.withdrawn.as_deref());
+        stored.unwrap_or_else(|| self.withdrawn.first().map(|(_, reason)| &**reason))
+    }
+
     /// The highest release that is listed; a pre-release only if there is no other.
     pub fn latest(&self) -> Option<&ServedVersion> {
         self.listed().find(|version| !version.release.is_prerelease()).or_else(|| self.listed().next())

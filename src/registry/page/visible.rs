@@ -67,7 +67,10 @@ async fn permitted(
         let one_by_one = stream::iter(asked.map(|entry| async move {
             match has(entry.namespace.clone(), entry.object.clone()).await {
                 Ok(has) => Ok(has.then_some(entry)),
-                Err(Denied::TooMany { .. }) => Ok(None),
+                Err(denied @ Denied::TooMany { .. }) => {
+                    note(denied);
+                    Ok(None)
+                }
                 Err(denied) => Err(denied),
             }
         }));

@@ -181,3 +181,16 @@ async fn one_slot_still_works() {
     let scheduler = FetchScheduler::new(0);
     assert!(gets_a_permit(&scheduler, "a").await.is_some());
 }
+
+#[tokio::test]
+async fn a_slow_repository_keeps_to_the_permits_of_failing_ones_until_it_is_fast() {
+    let scheduler = FetchScheduler::new(4);
+    scheduler.repository_failed("slow");
+    let (_staging, permit) = gets_a_permit(&scheduler, "slow").await.expect("a permit");
+    permit.was_slow.store(true, Ordering::Relaxed);
+    permit.repository_answered();
+    assert!(scheduler.is_failing("slow"));
+    permit.was_slow.store(false, Ordering::Relaxed);
+    permit.repository_answered();
+    assert!(!scheduler.is_failing("slow"));
+}

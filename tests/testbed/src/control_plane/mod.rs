@@ -206,6 +206,8 @@ impl ControlPlane {
         let mut command = Command::new(&self.kubectl);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.folder.path()).env("KUBECONFIG", self.admin_kubeconfig()).args(args);
+        // Most of a short run of kubectl is garbage collection otherwise.
+        command.env("GOGC", "400");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start kubectl")?;
         if let Some(mut pipe) = child.stdin.take() {
