@@ -61,8 +61,7 @@ pub use upload_backoff::HeldBack;
 
 use crate::domain::{Endpoint, ObjectLocation};
 use circuit_breaker::CircuitBreakers;
-use futures::FutureExt as _;
-use repetition::Repetitions;
+use repetition::{Repetitions, always};
 use s3::client::{Clients, REQUEST_TIMEOUT};
 use s3::get;
 use s3::headers::{Omitted, RejectedHeaders};
@@ -154,7 +153,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError`]. Unless S3 rejected the request, the object may have been deleted nevertheless.
     pub async fn delete(&self, location: &ObjectLocation) -> Result<(), StorageError> {
-        self.delete_while(location, &|| std::future::ready(true).boxed()).await
+        self.delete_while(location, &always).await
     }
 
     /// The same, but the DELETE is repeated only while it is still wanted.

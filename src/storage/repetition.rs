@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::Cause;
@@ -14,6 +15,11 @@ const ATTEMPTS: u32 = 3;
 
 /// Decides whether a request is still wanted, before it is repeated.
 pub type StillWanted<'a> = &'a (dyn Fn() -> BoxFuture<'a, bool> + Send + Sync);
+
+/// A request that stays wanted.
+pub(super) fn always() -> BoxFuture<'static, bool> {
+    std::future::ready(true).boxed()
+}
 
 /// The repetitions of one request.
 pub(super) struct Repetitions<'a> {
@@ -59,8 +65,6 @@ fn pause(failed: u32, random: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
-
-    use futures::FutureExt as _;
 
     use super::*;
 

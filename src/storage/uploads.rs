@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
-
-use super::repetition::Repetitions;
+use super::repetition::{Repetitions, always};
 use super::s3::requests;
 use super::upload_backoff::UploadPermit;
 use super::{
@@ -41,7 +39,7 @@ impl Storage {
         location: &ObjectLocation,
         upload: &Upload<'_>,
     ) -> Result<PutOutcome, StorageError> {
-        self.put_while(location, upload, &|| std::future::ready(true).boxed()).await
+        self.put_while(location, upload, &always).await
     }
 
     /// The same, but the PUT is repeated only while it is still wanted.

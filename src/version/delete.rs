@@ -141,10 +141,8 @@ pub(crate) fn all_places(version: &VersionState) -> Vec<ObjectLocation> {
 /// A name without a time may be restored too; it counts as new only if the store has `answered`, because after an outage the
 /// object can be looked for.
 fn never_stored(version: &VersionState, standing: Option<&str>, answered: bool) -> bool {
-    let status = &version.status;
     let attempted = standing.is_some_and(|reason| !Reason::is_progress(reason));
-    let blank = status.storage.is_none() && status.objects().next().is_none();
-    attempted && blank && !is_restored(version).unwrap_or(!answered)
+    attempted && !version.records_object() && !is_restored(version).unwrap_or(!answered)
 }
 
 /// Whether `spec.fileName` was made well before this object was: names that the operator makes carry their time. `None` for

@@ -336,17 +336,21 @@ async fn a_tag_that_was_deleted_costs_no_stored_object() {
     drop(operator);
 }
 
+/// A repository with a release of each version.
+fn released(world: &World, name: &str, versions: &[&str]) -> Repository {
+    let repository = world.bed.github.repository(&world.repository(name)).unwrap();
+    let files = |v: &&str| ((*v).to_owned(), vec![File::new("main.tf", format!("# {v}\n"))]);
+    repository.releases(versions.iter().map(files)).unwrap();
+    repository
+}
+
 /// A repository whose archives never come, with more Versions than there are slots, beside a good Module.
 async fn a_hanging_repository_delays_no_other(name: &str, failure: Failure) {
     let world = World::new(name).await;
     let github = &world.bed.github;
-    let [bad, good] = ["bad", "good"].map(|name| github.repository(&world.repository(name)).unwrap());
     let versions: Vec<String> = (0..8).map(|at| format!("1.0.{at}")).collect();
     let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
-    for repository in [&bad, &good] {
-        let files = |v: &&str| ((*v).to_owned(), vec![File::new("main.tf", format!("# {v}\n"))]);
-        repository.releases(versions.iter().map(files)).unwrap();
-    }
+    let [bad, good] = ["bad", "good"].map(|name| released(&world, name, &versions));
     github.inject(Fault::on(&bad.name(), failure).at(Hop::Codeload));
     let operator = world.operator().await;
     world.apply(&world.module("bad").versions(&versions));
@@ -378,13 +382,9 @@ async fn a_hanging_repository_delays_no_other(name: &str, failure: Failure) {
 async fn a_repository_that_stops_answering_delays_no_other(name: &str, failure: Failure) {
     let world = World::new(name).await;
     let github = &world.bed.github;
-    let [bad, good] = ["bad", "good"].map(|name| github.repository(&world.repository(name)).unwrap());
     let versions: Vec<String> = (0..9).map(|at| format!("1.0.{at}")).collect();
     let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
-    for repository in [&bad, &good] {
-        let files = |v: &&str| ((*v).to_owned(), vec![File::new("main.tf", format!("# {v}\n"))]);
-        repository.releases(versions.iter().map(files)).unwrap();
-    }
+    let [bad, good] = ["bad", "good"].map(|name| released(&world, name, &versions));
     let operator = world.operator().await;
     world.apply(&world.module("bad").versions(&versions[..1]));
     world.module_ready("bad").await;

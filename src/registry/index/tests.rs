@@ -249,11 +249,16 @@ async fn a_request_waits_for_what_another_replica_has_listed() {
         tokio::spawn(async move { index.find(&address, found).await })
     };
     tokio::task::yield_now().await;
+    publish(&index);
+    assert_eq!(waiting.await.unwrap(), Some(1));
+}
+
+/// Has the index serve the module `eks` with one version.
+fn publish(index: &Index) {
     let mut fold = Fold::new(rules(), Aliases::default());
     fold.module(Change::Applied(module(eks(&entries(&["1.0.0"])))));
     fold.version(Change::Applied(version(stored("1.0.0"))));
     index.apply(fold.updates(), States::default());
-    assert_eq!(waiting.await.unwrap(), Some(1));
 }
 
 #[tokio::test]
@@ -270,10 +275,7 @@ async fn many_clients_behind_one_address_wait_together() {
     let waiting: Vec<_> = (0..20).map(|_| find()).collect();
     tokio::task::yield_now().await;
     assert_eq!(index.unidentified.free(), WAITING - 20);
-    let mut fold = Fold::new(rules(), Aliases::default());
-    fold.module(Change::Applied(module(eks(&entries(&["1.0.0"])))));
-    fold.version(Change::Applied(version(stored("1.0.0"))));
-    index.apply(fold.updates(), States::default());
+    publish(&index);
     for waiting in waiting {
         assert!(waiting.await.unwrap());
     }

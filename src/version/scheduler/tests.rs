@@ -14,6 +14,14 @@ async fn gets_a_permit(
     tokio::time::timeout(Duration::from_millis(50), both).await.ok().flatten()
 }
 
+/// How many of these tasks have ended, once each of them has run as far as it can: the tests have one thread.
+async fn finished<T>(tasks: &[tokio::task::JoinHandle<T>]) -> usize {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    tasks.iter().filter(|task| task.is_finished()).count()
+}
+
 #[tokio::test]
 async fn a_repository_that_hangs_leaves_slots_to_the_others() {
     let scheduler = FetchScheduler::new(4);
@@ -80,11 +88,7 @@ async fn those_that_were_let_in_before_it_failed_are_held_back_too() {
     tokio::task::yield_now().await;
     scheduler.repository_failed("a");
     drop(all);
-    // One thread: each of those that wait has its say.
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(waiting.iter().filter(|task| task.is_finished()).count(), 1);
+    assert_eq!(finished(&waiting).await, 1);
     scheduler.repository_answered("b");
     for _ in 0..4 {
         let staging = tokio::time::timeout(Duration::from_secs(5), scheduler.acquire("b", 2)).await;
@@ -109,10 +113,7 @@ async fn those_that_are_staged_when_it_fails_share_half_of_the_fetches_too() {
     tokio::task::yield_now().await;
     scheduler.repository_failed("bad");
     drop(fetching);
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(staged.iter().filter(|task| task.is_finished()).count(), 2);
+    assert_eq!(finished(&staged).await, 2);
     scheduler.repository_answered("good");
     let good = [gets_a_permit(&scheduler, "good").await, gets_a_permit(&scheduler, "good").await];
     assert!(good.iter().all(Option::is_some), "the others have the rest");
