@@ -9,10 +9,12 @@
 use super::ArchiveError;
 use super::contents::Regular;
 use super::error::shown;
+use super::index_memory::IndexMemory;
 use super::limits::{Budget, PATH_BYTES};
 use super::names::{is_configuration, unnameable, unusable};
 use super::report::{Listed, Report, SkipReason, SkippedLink};
-use super::tree::{Entry, Node, Text, Texts, Tree};
+use super::texts::{Text, Texts};
+use super::tree::{Entry, Node, Tree};
 
 /// The longest chain of links that is followed: the limit of Linux.
 const HOPS: usize = 40;
@@ -21,39 +23,57 @@ const HOPS: usize = 40;
 /// whose overflow would end the process.
 pub(super) const NESTED: usize = 100;
 
+/// Files with their paths.
+type FilesByPath = Vec<(Text, Regular)>;
+
 /// The output's files, sorted by path, bytewise.
 pub(super) struct Files {
     texts: Texts,
-    files: Vec<(Text, Regular)>,
+    sorted: FilesByPath,
+    _memory: IndexMemory,
 }
 
 impl Files {
     pub(super) fn len(&self) -> usize {
-        self.files.len()
+        self.sorted.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Regular)> {
-        self.files.iter().map(|(path, file)| (self.texts.get(*path), file))
+        self.sorted.iter().map(|(path, file)| (self.texts.get(*path), file))
     }
 }
 
-/// Follows all links of `tree`.
-pub(super) fn expand(tree: &Tree, budget: Budget) -> Result<(Files, Report), ArchiveError> {
+/// Follows all links of `tree`. A file that no link leads to keeps its path in memory, and only the others get a new one.
+pub(super) fn expand(mut tree: Tree, budget: Budget) -> Result<(Files, Report), ArchiveError> {
+    let mut memory = std::mem::take(&mut tree.memory);
+    let (mut files, new_texts, report) = follow_all(&tree, &mut memory, budget)?;
+    let Tree { mut texts, .. } = tree;
+    texts.append(new_texts);
+    files.sort_unstable_by(|(a, _), (b, _)| texts.get(*a).cmp(texts.get(*b)));
+    Ok((Files { texts, sorted: files, _memory: memory }, report))
+}
+
+/// The files of the output, the paths among them that `tree` does not have, and what was left out.
+fn follow_all(
+    tree: &Tree,
+    memory: &mut IndexMemory,
+    budget: Budget,
+) -> Result<(FilesByPath, Texts, Report), ArchiveError> {
     let mut expansion = Expansion {
         tree,
         budget,
         steps: 0,
         entries: 0,
         bytes: 0,
-        output: Files { texts: Texts::default(), files: Vec::new() },
+        files: Vec::new(),
+        new_texts: Texts::after(&tree.texts),
+        memory,
         report: Report { submodules: submodules(tree), ..Report::default() },
         through: Vec::new(),
     };
     expansion.copy(b"", b"")?;
-    let Expansion { mut output, report, .. } = expansion;
-    let Files { texts, files } = &mut output;
-    files.sort_unstable_by(|(a, _), (b, _)| texts.get(*a).cmp(texts.get(*b)));
-    Ok((output, report))
+    let Expansion { files, new_texts, report, .. } = expansion;
+    Ok((files, new_texts, report))
 }
 
 /// The submodules of `tree`: git keeps nothing else that becomes an empty folder.
@@ -89,7 +109,10 @@ struct Expansion<'t> {
     steps: u64,
     entries: u64,
     bytes: u64,
-    output: Files,
+    files: Vec<(Text, Regular)>,
+    /// The paths that `tree` does not have.
+    new_texts: Texts,
+    memory: &'t mut IndexMemory,
     report: Report,
     /// The paths of the links through which the folder that is being copied was reached.
     through: Vec<&'t [u8]>,
@@ -109,15 +132,16 @@ impl<'t> Expansion<'t> {
             let at = [to, separator, inner].concat();
             match entry.node {
                 Node::Folder => {}
-                Node::File(file) => self.emit(&at, file)?,
+                Node::File(file) => self.emit(&at, entry, file)?,
                 Node::Link { target, too_long } => self.follow(entry, target, too_long, &at)?,
             }
         }
         Ok(())
     }
 
-    /// Puts `file` at `path`, or leaves it out where a module cannot have that path.
-    fn emit(&mut self, path: &[u8], file: Regular) -> Result<(), ArchiveError> {
+    /// Puts `file` at `path`, or leaves it out where a module cannot have that path. `entry` is the one that is being copied: the
+    /// file or a link to it.
+    fn emit(&mut self, path: &[u8], entry: &Entry, file: Regular) -> Result<(), ArchiveError> {
         if path.len() > PATH_BYTES {
             return Err(too_long(path));
         }
@@ -130,8 +154,11 @@ impl<'t> Expansion<'t> {
         }
         self.bytes = self.bytes.saturating_add(file.content.len);
         self.budget.check_bytes(self.bytes)?;
-        let text = self.output.texts.push(path, &self.budget)?;
-        self.output.files.push((text, file));
+        let is_copied = !self.through.is_empty();
+        let text = if is_copied { self.new_texts.push(path, &self.budget)? } else { entry.path };
+        self.files.push((text, file));
+        let entries = size_of_val(&*self.tree.entries) + size_of_val(&*self.files);
+        self.memory.grow_to(self.new_texts.bytes() + entries);
         if file.lfs_pointer {
             self.report.lfs_pointers.add(|| shown(path));
         }
@@ -154,7 +181,7 @@ impl<'t> Expansion<'t> {
         // The copy of a folder that contains one of these links would have no end.
         let is_endless = |folder: &[u8]| self.through.iter().chain([&link]).any(|at| is_below(at, folder));
         let why = match destination {
-            Destination::File(file) => return self.emit(to, file),
+            Destination::File(file) => return self.emit(to, entry, file),
             Destination::Folder(folder) if is_endless(&folder) => SkipReason::PointsToAncestor,
             Destination::Folder(_) if self.through.len() >= NESTED => return Err(ArchiveError::TangledLinks),
             Destination::Folder(folder) => {

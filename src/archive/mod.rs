@@ -11,8 +11,8 @@
 //!
 //! Empty folders, among them submodules, are dropped: git has none. Names that differ only by case are kept. Files that a module
 //! cannot have are left out, and what GitHub's archives lack (submodules, Git LFS objects) is reported. Memory is a few buffers
-//! and the index (at most 32 MiB of paths by default, and 100 bytes for each entry); disk is the unpacked size and the output's.
-//! All functions block.
+//! and the index (at most 16 MiB of paths by default, and 64 bytes for each entry), and at most one index above 2 MiB at a time;
+//! disk is the unpacked size and the output's. All functions block.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -26,6 +26,7 @@ use crate::domain::ArchiveFormat;
 mod contents;
 mod digest;
 mod error;
+mod index_memory;
 mod limits;
 mod links;
 mod names;
@@ -37,6 +38,7 @@ mod sink;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tree;
 mod unpacked;
 mod write_tar;
@@ -104,11 +106,10 @@ fn normalise_with(
     let (unpacked, commit) =
         unpack(raw, "open the downloaded archive", limits, spool_dir, Layout::TopFolder)?;
     let tree = unpacked.tree.finish()?;
-    let (files, report) = links::expand(&tree, unpacked.budget)?;
+    let (files, report) = links::expand(tree, unpacked.budget)?;
     if files.len() == 0 {
         return Err(ArchiveError::Empty);
     }
-    drop(tree);
     let contents = unpacked.contents.into_reader()?;
     let failed = "write the normalised archive";
     let file = NamedTempFile::new_in(spool_dir).map_err(ArchiveError::io(failed))?;

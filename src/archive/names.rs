@@ -1,7 +1,11 @@
-//! Names that git allows and a module cannot have: not UTF-8, with control characters, with a backslash, with a drive letter.
+//! Names that git allows and a module cannot have: not UTF-8, with control characters, with a backslash, with a drive letter, too
+//! long.
 
 /// Extensions of the files that Terraform and OpenTofu read as configuration, in lower case only.
 const CONFIGURATION: [&[u8]; 4] = [b".tf", b".tf.json", b".tofu", b".tofu.json"];
+
+/// The longest name of a file or folder, in bytes: most file systems allow no longer one.
+const NAME_BYTES: usize = 255;
 
 /// Why no file of a module can have this path, or `None`: installers and file systems differ in what they make of it, and
 /// the content digest (a line for each file) cannot hold a newline.
@@ -16,6 +20,12 @@ pub(super) fn unusable(path: &[u8]) -> Option<&'static str> {
 
 /// [`unusable`] for a part of a path, which may start with `a:`.
 pub(super) fn unnameable(path: &[u8]) -> Option<&'static str> {
+    let is_long = path.split(|byte| *byte == b'/').any(|name| name.len() > NAME_BYTES);
+    unreadable(path).or(is_long.then_some("has a name of more than 255 bytes in its path"))
+}
+
+/// What is wrong with the characters of a path, if anything.
+pub(super) fn unreadable(path: &[u8]) -> Option<&'static str> {
     match str::from_utf8(path) {
         Err(_) => Some("is not UTF-8"),
         Ok(text) if text.chars().any(char::is_control) => Some("has a control character in its path"),
@@ -53,6 +63,15 @@ mod tests {
         ];
         for path in odd {
             assert!(unusable(path).is_some(), "{}", path.escape_ascii());
+        }
+        for (name, len, is_usable) in
+            [("n", 255, true), ("n", 256, false), ("文", 85, true), ("文", 86, false)]
+        {
+            let name = name.repeat(len);
+            for path in [name.clone(), format!("d/{name}"), format!("{name}/a"), format!("a/{name}/a")] {
+                assert_eq!(unusable(path.as_bytes()).is_none(), is_usable, "{path}");
+                assert_eq!(unreadable(path.as_bytes()), None, "{path}");
+            }
         }
         for path in [
             "",

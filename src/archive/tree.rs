@@ -11,43 +11,13 @@ use std::ops::Range;
 use super::ArchiveError;
 use super::contents::Regular;
 use super::error::shown;
+use super::index_memory::IndexMemory;
 use super::limits::{Budget, PATH_BYTES, TARGET_BYTES};
-use super::names::unnameable;
+use super::names::unreadable;
+use super::texts::{Text, Texts};
 
 /// Bytes that are kept of a target that is too long for a link: more than a message shows.
 const KEPT_BYTES: usize = 1024;
-
-/// A piece of text in [`Texts`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Text {
-    start: u32,
-    len: u16,
-}
-
-/// Many short texts in one allocation.
-#[derive(Debug, Default)]
-pub(super) struct Texts(Vec<u8>);
-
-impl Texts {
-    /// Keeps a copy of `text`.
-    ///
-    /// # Errors
-    /// When all texts together get longer than `budget` allows.
-    pub(super) fn push(&mut self, text: &[u8], budget: &Budget) -> Result<Text, ArchiveError> {
-        let start = self.0.len();
-        budget.check_paths(start + text.len())?;
-        self.0.extend_from_slice(text);
-        Ok(Text {
-            start: u32::try_from(start).map_err(|_| budget.paths_too_long())?,
-            len: u16::try_from(text.len()).map_err(|_| budget.paths_too_long())?,
-        })
-    }
-
-    pub(super) fn get(&self, text: Text) -> &[u8] {
-        let start = text.start as usize;
-        &self.0[start..start + usize::from(text.len)]
-    }
-}
 
 /// The entry at a path.
 #[derive(Clone, Copy, Debug)]
@@ -84,12 +54,13 @@ pub(super) struct TreeBuilder {
     top_is_listed: bool,
     texts: Texts,
     entries: Vec<Entry>,
+    memory: IndexMemory,
 }
 
 impl TreeBuilder {
     pub(super) fn new(budget: Budget, layout: Layout) -> Self {
-        let (texts, entries) = (Texts::default(), Vec::new());
-        Self { budget, layout, top: None, top_is_listed: false, texts, entries }
+        let (texts, entries, memory) = (Texts::default(), Vec::new(), IndexMemory::default());
+        Self { budget, layout, top: None, top_is_listed: false, texts, entries, memory }
     }
 
     /// Adds a folder; `path` may end with a slash. The top folder itself is no entry.
@@ -122,7 +93,7 @@ impl TreeBuilder {
     pub(super) fn finish(mut self) -> Result<Tree, ArchiveError> {
         let texts = self.texts;
         self.entries.sort_unstable_by(|a, b| texts.get(a.path).cmp(texts.get(b.path)));
-        let tree = Tree { texts, entries: self.entries };
+        let tree = Tree { texts, entries: self.entries, memory: self.memory };
         tree.check()?;
         Ok(tree)
     }
@@ -145,8 +116,8 @@ impl TreeBuilder {
             Some(first) if **first == *top => Ok(inner),
             Some(_) => Err(ArchiveError::NoTopFolder { path: shown(path) }),
             None => {
-                // GitHub composes it of the repository's name and the tag or commit.
-                if let Some(why) = unnameable(top) {
+                // GitHub composes it of the repository's name and the tag or commit. It is removed, so it may be long.
+                if let Some(why) = unreadable(top) {
                     return Err(ArchiveError::bad_name(path, why));
                 }
                 self.top = Some(top.into());
@@ -159,14 +130,16 @@ impl TreeBuilder {
         self.budget.check_entries(self.entries.len() as u64 + 1)?;
         let path = self.texts.push(path, &self.budget)?;
         self.entries.push(Entry { path, node });
+        self.memory.grow_to(self.texts.bytes() + size_of_val(&*self.entries));
         Ok(())
     }
 }
 
 /// All entries of an archive, sorted by path, bytewise. Folders need no entry of their own.
 pub(super) struct Tree {
-    texts: Texts,
+    pub texts: Texts,
     pub entries: Vec<Entry>,
+    pub memory: IndexMemory,
 }
 
 impl Tree {
@@ -229,7 +202,8 @@ fn side_of(path: &[u8], folder: &[u8]) -> Ordering {
     head.cmp(folder).then_with(|| path.get(folder.len()).map_or(Ordering::Less, |next| next.cmp(&b'/')))
 }
 
-/// `name` as a relative path, or what is wrong with it. [`unnameable`] checks whether a module can have a file of that name.
+/// `name` as a relative path, or what is wrong with it. [`super::names::unnameable`] checks whether a module can have a file of that
+/// name.
 fn checked(name: &[u8]) -> Result<&[u8], ArchiveError> {
     if name.len() > PATH_BYTES {
         return Err(ArchiveError::bad_name(name, "is longer than 4,095 bytes"));

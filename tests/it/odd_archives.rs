@@ -32,6 +32,8 @@ fn odd_release() -> Vec<File> {
         odd("evil\u{202e}\u{1b}".as_bytes()),
         odd(b"main.tf\n"),
         odd(b"odd.TF\n"),
+        // No file system has it, so that no consumer could unpack the archive.
+        odd("z".repeat(256).as_bytes()),
         File::link("docs/main.tf", "../none.tf\n"),
         File::link("docs/name.tf", "../main.tf\n"),
         File::link("docs/latin.md", b"caf\xe9.md"),
@@ -89,11 +91,11 @@ async fn what_a_module_cannot_have_is_left_out_and_said_once() {
         (
             "FilesSkipped",
             &[
-                "7 files are",
+                "8 files are",
                 r"Icon\r, ",
                 r"caf\xe9/deep/notes.txt",
                 r"docs/caf\xe9.md",
-                r"examples\\old.md and 2 more",
+                r"examples\\old.md and 3 more",
             ],
         ),
         (

@@ -103,11 +103,15 @@ fn headers_that_describe_nothing_are_bounded_too() {
     assert!(matches!(limited(&tar(3000), small), Err(ArchiveError::Corrupt { .. })));
 }
 
+/// A path of this length, in short names.
+fn path(len: usize) -> String {
+    format!("{}{}", "d/".repeat((len - 1) / 2), "f".repeat(2 - len % 2))
+}
+
 #[test]
 fn path_bytes() {
     // As long as Linux allows.
     assert_eq!(PATH_BYTES, 4095);
-    let path = |len: usize| format!("{}/f", "d".repeat(len - 2));
     for pack in PACKS {
         let top = |len: usize| pack.pack(&[file(&format!("t/{}", path(len - 2)), "1")]);
         for format in FORMATS {
@@ -140,7 +144,7 @@ fn target_bytes() {
 
 #[test]
 fn path_bytes_once_links_are_followed() {
-    let file_at = |len: usize| [file(&format!("a/{}", "f".repeat(len)), "1"), link("longer-than-top", "a")];
+    let file_at = |len: usize| [file(&format!("a/{}", path(len)), "1"), link("longer-than-top", "a")];
     publish(&file_at(PATH_BYTES - "longer-than-top/".len()));
     let raw = zip_of(&in_top(&file_at(PATH_BYTES - "longer-than-top/".len() + 1)));
     assert!(matches!(limited(&raw, |_| {}), Err(ArchiveError::BadName { .. })));
@@ -192,6 +196,16 @@ fn all_paths_together() {
     }
     let most = Limits { entries: u64::MAX, ..Limits::default() }.budget(0).paths_bytes();
     assert_eq!(most, u64::from(u32::MAX));
+}
+
+#[test]
+fn paths_of_copies_count_against_the_same_limit_and_others_count_once() {
+    let mut items: Vec<_> = (0..200).map(|i| file(&format!("d/{i:03}/{}", path(4000)), "")).collect();
+    let allowed = |items: &[Item]| limited(&zip_of(&in_top(items)), |limits| limits.entries = 1000);
+    allowed(&items).unwrap();
+    items.push(link("l", "d"));
+    let error = allowed(&items).unwrap_err();
+    assert!(matches!(error, ArchiveError::PathsTooLong { limit: 1_048_576 }), "{error:?}");
 }
 
 #[test]

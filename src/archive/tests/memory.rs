@@ -8,7 +8,7 @@ use super::*;
 /// Says to the process of its own which archive it is to normalise.
 const ARCHIVE: &str = "OPENDEPOT_TEST_ARCHIVE";
 
-/// What normalising may add to the size of a process. The index alone may take 40 MiB, as the module says.
+/// What normalising may add to the size of a process. The index alone may take 24 MiB, as the module says.
 const MOST: u64 = 56 << 20;
 
 /// A number that the kernel keeps of this process.

@@ -61,6 +61,29 @@ fn odd_names_are_left_out_counted_and_named() {
 }
 
 #[test]
+fn names_that_are_too_long_are_left_out_like_odd_ones() {
+    let [longest, too_long] = [255, 256].map(|len| "n".repeat(len));
+    let items = [
+        file("main.tf", "1"),
+        file(&format!("docs/{longest}"), "2"),
+        file(&format!("docs/{too_long}"), "3"),
+        file(&format!("{too_long}/a.md"), "4"),
+        link("l", &too_long),
+        link("m", &"m".repeat(256)),
+    ];
+    let (files, report) = outcome(&items).unwrap();
+    assert_eq!(files, [format!("docs/{longest}"), "main.tf".to_owned()]);
+    assert_eq!(report.skipped_files.total, 2);
+    let why: Vec<_> = skipped(&report).iter().map(|(path, _, why)| (*path, *why)).collect();
+    assert_eq!(why, [("l", SkipReason::PointsToSkipped), ("m", SkipReason::Unnameable)]);
+    let error = outcome(&[file(&format!("{too_long}.tf"), "1")]).unwrap_err();
+    assert!(error.contains("has a name of more than 255 bytes in its path; rename it"), "{error}");
+    // The top folder is removed.
+    run(&zip_of(&[file(&format!("{too_long}/main.tf"), "1")]), ArchiveFormat::Zip, &Limits::default())
+        .unwrap();
+}
+
+#[test]
 fn the_first_twenty_names_are_listed_and_all_are_counted() {
     let mut items = vec![file("f", "1")];
     items.extend((0..30).rev().map(|i| file(&format!("a\n{i:02}"), "1")));
