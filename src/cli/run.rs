@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use clap::{ArgAction, Args};
 
-use super::{at_least_one, listen, log_level, namespace};
-use crate::command::arguments::{github_host, object};
+use super::{at_least_one, listen, log_level, namespace, one_namespace};
+use crate::command::arguments::{entries, github_host, object, size};
 use crate::domain::Endpoint;
 use crate::observe::telemetry::LogFormat;
 use crate::storage::StorageRule;
@@ -81,7 +80,7 @@ pub struct Run {
     pub lease_name: String,
 
     /// Namespace of the Lease for leader election. Default: the operator's own namespace.
-    #[arg(long, env = "OPENDEPOT_LEASE_NAMESPACE", value_parser = namespace)]
+    #[arg(long, env = "OPENDEPOT_LEASE_NAMESPACE", value_parser = one_namespace)]
     pub lease_namespace: Option<String>,
 
     /// Log format. Default: json in a cluster, text elsewhere.
@@ -91,16 +90,6 @@ pub struct Run {
     /// Log level: error, warn, info, debug or trace, or a filter such as info,opendepot=debug.
     #[arg(long, env = "OPENDEPOT_LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
-}
-
-fn entries(text: &str) -> Result<u64, String> {
-    let number = text.parse::<u64>().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| "write a number from 1 up, such as 100000".into())
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|size| *size > 0);
-    size.ok_or_else(|| "write a size above 0 with its unit, such as 512MiB or 2GiB".into())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -160,7 +149,7 @@ mod tests {
             ("--github-host", "https://ghes.example", "such as ghes.example.com"),
             ("--github-host", "", "such as ghes.example.com"),
             ("--lease-name", "", "such as opendepot"),
-            ("--lease-namespace", "Tools", "such as team-a"),
+            ("--lease-namespace", "team-a,team-b", "one namespace, such as team-a"),
             ("--log-level", "loud", "error, warn, info, debug or trace"),
             ("--listen", "8080", "such as 0.0.0.0:8080"),
             ("--max-entries", "lots", "such as 100000"),

@@ -10,6 +10,7 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueP
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::accepted::{Accepted, Warning};
+use super::arguments::{entries, size};
 use super::output::Output;
 use crate::archive::{self, Limits};
 use crate::controller::failure::Failure;
@@ -57,6 +58,18 @@ pub struct Arguments {
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<SecretString>,
 
+    /// Maximum size of an archive, compressed, as at the operator.
+    #[arg(long, env = "OPENDEPOT_MAX_ARCHIVE_SIZE", default_value = "512MiB", value_parser = size)]
+    pub max_archive_size: u64,
+
+    /// Maximum size of the contents of an archive, unpacked, as at the operator.
+    #[arg(long, env = "OPENDEPOT_MAX_UNPACKED_SIZE", default_value = "2GiB", value_parser = size)]
+    pub max_unpacked_size: u64,
+
+    /// Maximum number of files and folders in an archive, as at the operator.
+    #[arg(long, env = "OPENDEPOT_MAX_ENTRIES", default_value_t = 100_000, value_parser = entries)]
+    pub max_entries: u64,
+
     /// PEM file with CA certificates for GitHub, in addition to the system's.
     #[arg(long, env = "OPENDEPOT_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
@@ -88,10 +101,26 @@ pub enum ArchiveCommandError {
          refs/pull/7/merge, or the full hash of a commit"
     )]
     ReferenceNotFound { repository: Repository, name: String },
+    #[error(
+        "the token has characters that no token has: pass only the token, on one line, in --token, GITHUB_TOKEN or \
+         GH_ENTERPRISE_TOKEN"
+    )]
+    Token,
     #[error("cannot read or write {path}: {error}")]
     File { path: PathBuf, error: std::io::Error },
     #[error("{reason}: {message}")]
     Rejected { reason: &'static str, message: String },
+}
+
+impl Arguments {
+    fn limits(&self) -> Limits {
+        Limits {
+            archive_bytes: self.max_archive_size,
+            unpacked_bytes: self.max_unpacked_size,
+            entries: self.max_entries,
+            ..Limits::default()
+        }
+    }
 }
 
 /// As a Version would report it.
@@ -126,7 +155,7 @@ pub async fn run(arguments: &Arguments) -> Result<Accepted, ArchiveCommandError>
         (path, format, None)
     };
     let wanted = arguments.format.unwrap_or(format);
-    let normalised = archive::normalise(&path, wanted, &Limits::default(), &folder).map_err(rejected)?;
+    let normalised = archive::normalise(&path, wanted, &arguments.limits(), &folder).map_err(rejected)?;
     let source = fetched.as_ref().map_or_else(|| arguments.subject.clone(), |fetched| fetched.url.clone());
     let accepted = Accepted::of(&normalised, source, fetched.map(|fetched| fetched.tag));
     if let Some(path) = &arguments.write {
@@ -148,13 +177,17 @@ async fn fetch(
     let github = GitHub::new(&github::Settings {
         extra_hosts: vec![repository.host()],
         any_reference: true,
+        max_archive_bytes: arguments.max_archive_size,
         ca_pem: ca_certificates(arguments.ca_file.as_deref())?,
         ..github::Settings::default()
     })?;
-    let given = arguments.token.clone().filter(|token| !token.expose_secret().is_empty());
+    let given = arguments.token.clone().filter(|token| !token.expose_secret().trim().is_empty());
     let of_environment = || token::of_environment(&repository.host(), |name| std::env::var(name).ok());
-    let token = given.or_else(of_environment);
-    let credential = token.map_or(Credential::Anonymous, Credential::Token);
+    let credential = match given.or_else(of_environment) {
+        Some(token) => Credential::token(token.expose_secret().as_bytes()),
+        None => Ok(Credential::Anonymous),
+    };
+    let credential = credential.map_err(|_| ArchiveCommandError::Token)?;
     let names = names(name);
     github.fetch(&repository, &names, format, &credential, into).await.map_err(|error| match error {
         FetchError::TagNotFound { .. } if names.len() == 1 => {

@@ -1,5 +1,7 @@
 //! Values of arguments that the commands share. The message of an invalid value contains an example of a valid one.
 
+use bytesize::ByteSize;
+
 use crate::domain::names::{is_dns_label, is_dns_subdomain};
 use crate::domain::{Release, Repository};
 
@@ -21,6 +23,17 @@ pub(crate) fn github_host(text: &str) -> Result<String, String> {
     let host = text.trim();
     let is_host = !host.contains('/') && Repository::parse(&format!("https://{host}/owner/name")).is_ok();
     valid(host, is_host, "write a host, such as ghes.example.com or ghes.example.com:8443, without https://")
+}
+
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|size| *size > 0);
+    size.ok_or_else(|| "write a size above 0 with its unit, such as 512MiB or 2GiB".into())
+}
+
+/// The number of entries of an archive.
+pub(crate) fn entries(text: &str) -> Result<u64, String> {
+    let number = text.parse::<u64>().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "write a number from 1 up, such as 100000".into())
 }
 
 /// A version as it is spelled.

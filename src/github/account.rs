@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{
     client::Client,
     credential::{Account, AppKey, Credential},
-    error::{FetchError, explanation},
+    error::{FetchError, advice_on_page, explanation},
     limit_times::{Now, server_time},
     rate_limit::{Answer, LimitKind, RateLimit, Rejection},
     redirect::{host_named, is_page},
@@ -86,12 +86,18 @@ impl<'a, T: Transport> Session<'a, T> {
             Credential::Anonymous => Ok(Authorization::None),
             Credential::Token(token) => Ok(Authorization::Personal(token.clone())),
             Credential::App(app) => {
-                let grant = self.client.tokens.get(&self.account, || self.mint(app)).await?;
+                let minted = self.client.tokens.get(&self.account, || self.mint(app)).await;
+                let grant = minted.inspect_err(|error| self.note_refusal(error))?;
                 // Another request may have met a limit while this one waited for the token.
                 self.check(&self.account)?;
                 Ok(Authorization::App(grant))
             }
         }
+    }
+
+    /// Notes a rejection of the whole credential, if `error` is one, for others that use it.
+    pub(super) fn note_refusal(&self, error: &FetchError) {
+        self.client.refusals.record(&self.account, error, Instant::now());
     }
 
     /// Requests a token that can only read contents. If GitHub cannot create one (422: the App lacks that permission, or
@@ -101,19 +107,24 @@ impl<'a, T: Transport> Session<'a, T> {
         struct Granted {
             token: String,
             expires_at: Timestamp,
+            permissions: Option<serde_json::Value>,
         }
         let host = &self.account.host;
         let mut minting = self.ask_for_token(app, Scope::ReadContents).await?;
-        if minting.status == StatusCode::UNPROCESSABLE_ENTITY {
+        let is_narrow = minting.status != StatusCode::UNPROCESSABLE_ENTITY;
+        if !is_narrow {
             minting = self.ask_for_token(app, Scope::Everything).await?;
         }
         let Minting { status, received, body, message } = minting;
         match status.as_u16() {
             201 => {
-                let unreadable = |_| FetchError::Unexpected { host: host.clone(), status: 201 };
-                let Granted { token, expires_at } = serde_json::from_slice(&body).map_err(unreadable)?;
+                let unreadable =
+                    |_| FetchError::Unexpected { host: host.clone(), status: 201, message: None };
+                let Granted { token, expires_at, permissions } =
+                    serde_json::from_slice(&body).map_err(unreadable)?;
                 let lifetime = Duration::try_from(expires_at.duration_since(received)).unwrap_or_default();
-                Ok(Minted { token: token.into(), lifetime })
+                let reads_contents = permissions.is_some_and(|given| given.get("contents").is_some());
+                Ok(Minted { token: token.into(), lifetime, lacks_contents: !is_narrow && !reads_contents })
             }
             code @ (401 | 403 | 404 | 422) => {
                 let (app, installation) = (app.app_id, app.installation_id);
@@ -160,9 +171,9 @@ impl<'a, T: Transport> Session<'a, T> {
             Rejection::RateLimit(limit) => self.limited(host, limit),
             Rejection::PageAgain => {
                 let message = format!(
-                    "a web page again for {}, while other repositories are served; set \
-                     githubClientConfig.useAuthenticatedClient, or check the proxy",
-                    self.repository
+                    "a web page again for {}, while other repositories are served; {}",
+                    self.repository,
+                    advice_on_page(self.authenticated())
                 );
                 FetchError::Forbidden { host: host.to_owned(), status: 403, message }
             }
@@ -176,10 +187,12 @@ impl<'a, T: Transport> Session<'a, T> {
 
     fn limited(&self, host: &str, RateLimit { until, kind }: RateLimit) -> FetchError {
         let (host, secondary) = (host.to_owned(), kind == LimitKind::Secondary);
+        let authenticated = self.authenticated();
         match kind {
-            LimitKind::Pages => FetchError::Blocked { host, until, repository: None },
+            LimitKind::Pages => FetchError::Blocked { host, until, repository: None, authenticated },
             LimitKind::RepositoryPage => {
-                FetchError::Blocked { host, until, repository: Some(self.repository.to_string()) }
+                let repository = Some(self.repository.to_string());
+                FetchError::Blocked { host, until, repository, authenticated }
             }
             LimitKind::Primary | LimitKind::Secondary => FetchError::RateLimited { host, until, secondary },
         }
@@ -187,8 +200,14 @@ impl<'a, T: Transport> Session<'a, T> {
 
     /// The error for a status that is neither good nor a 404.
     pub(super) fn refusal(&self, host: &str, status: StatusCode, message: Option<String>) -> FetchError {
-        let message = message.unwrap_or_else(|| "no reason given".to_owned());
         let (host, code) = (host.to_owned(), status.as_u16());
+        if status.is_server_error() {
+            return FetchError::Server { host, status: code, message };
+        }
+        if !matches!(code, 401 | 403 | 451) {
+            return FetchError::Unexpected { host, status: code, message };
+        }
+        let message = message.unwrap_or_else(|| "no reason given".to_owned());
         let credential = match self.credential {
             Credential::Anonymous => None,
             Credential::Token(_) => Some("the personal access token (githubToken)"),
@@ -201,9 +220,7 @@ impl<'a, T: Transport> Session<'a, T> {
             }
             // A site in private mode requires a login.
             (401, None) if host == self.repository.host() => self.no_repository(),
-            (401 | 403 | 451, _) => FetchError::Forbidden { host, status: code, message },
-            (500..=599, _) => FetchError::Server { host, status: code },
-            _ => FetchError::Unexpected { host, status: code },
+            _ => FetchError::Forbidden { host, status: code, message },
         }
     }
 }

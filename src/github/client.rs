@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{rate_limit::RateLimits, settings::Settings, token::TokenCache};
+use super::{rate_limit::RateLimits, refusals::Refusals, settings::Settings, token::TokenCache};
 
 pub(super) struct Client<T> {
     pub(super) transport: T,
     pub(super) rate_limits: RateLimits,
     pub(super) tokens: TokenCache,
+    pub(super) refusals: Refusals,
     pub(super) max_archive_bytes: u64,
     pub(super) total_timeout: Duration,
     pub(super) any_reference: bool,
@@ -19,6 +20,7 @@ impl<T> Client<T> {
             transport,
             rate_limits: RateLimits::default(),
             tokens: TokenCache::new(Instant::now),
+            refusals: Refusals::default(),
             max_archive_bytes: settings.max_archive_bytes,
             total_timeout: settings.total_timeout,
             any_reference: settings.any_reference,

@@ -92,6 +92,13 @@ impl Identity {
 }
 
 impl Credential {
+    /// A personal access token, possibly with white space around it.
+    pub fn token(text: &[u8]) -> Result<Self, CredentialError> {
+        let token = str::from_utf8(text.trim_ascii()).ok();
+        let token = token.filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()));
+        Ok(Self::Token(token.ok_or(CredentialError::BadToken)?.into()))
+    }
+
     pub(super) fn identity(&self) -> Identity {
         match self {
             Self::Anonymous => Identity::Anonymous,
@@ -131,8 +138,7 @@ pub fn credential_from_secret(data: &BTreeMap<String, Vec<u8>>) -> Result<Creden
         return AppKey::new(app_id, installation_id, pem).map(Credential::App);
     }
     if let Some(token) = value(TOKEN) {
-        let token = str::from_utf8(token).ok().filter(|t| t.bytes().all(|b| b.is_ascii_graphic()));
-        return Ok(Credential::Token(token.ok_or(CredentialError::BadToken)?.into()));
+        return Credential::token(token);
     }
     let missing: Vec<_> = app.into_iter().filter(|key| value(key).is_none()).collect();
     if missing.len() == app.len() {

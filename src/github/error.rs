@@ -38,13 +38,15 @@ pub enum FetchError {
     #[error("{} ({} rate limit)", notice(host, *until), if *secondary { "secondary" } else { "primary" })]
     RateLimited { host: String, until: Timestamp, secondary: bool },
     /// The site answered an anonymous request with status 403 and a web page, without an explanation in JSON. Until then no
-    /// anonymous request is sent for this repository or, if `None`, for any.
+    /// anonymous request is sent for this repository or, if `None`, for any. `authenticated`: the fetch has a credential, which the
+    /// host of archives does not get.
     #[error(
-        "{} (HTTP 403 with a web page{}): if this persists, set githubClientConfig.useAuthenticatedClient, or check the proxy",
+        "{} (HTTP 403 with a web page{}): if this persists, {}",
         notice(host, *until),
-        blocked(repository.as_deref())
+        blocked(repository.as_deref()),
+        advice_on_page(*authenticated)
     )]
-    Blocked { host: String, until: Timestamp, repository: Option<String> },
+    Blocked { host: String, until: Timestamp, repository: Option<String>, authenticated: bool },
     /// A token that is less than a minute old is rejected: it has not reached all of GitHub's servers.
     #[error(
         "{what} (HTTP {status}); the token is new, and GitHub's servers may need a minute to accept it: the operator retries \
@@ -66,13 +68,16 @@ pub enum FetchError {
     )]
     WebPage { host: String },
     /// GitHub failed (5xx).
-    #[error("{host} failed with HTTP {status}")]
-    Server { host: String, status: u16 },
+    #[error("{host} failed with HTTP {status}{}", explained(message.as_deref()))]
+    Server { host: String, status: u16, message: Option<String> },
     /// A host that is not GitHub's, to which GitHub or a proxy redirected, names a time. It applies to no other fetch.
     #[error("{host} failed with HTTP {status}, and requests no retry before {until}")]
     Busy { host: String, status: u16, until: Timestamp },
-    #[error("{host} answered HTTP {status}, which is not a valid answer to a request for an archive")]
-    Unexpected { host: String, status: u16 },
+    #[error(
+        "{host} answered HTTP {status}, which is not a valid answer to a request for an archive{}",
+        explained(message.as_deref())
+    )]
+    Unexpected { host: String, status: u16, message: Option<String> },
     /// No answer: name resolution, connection, TLS, a time limit.
     #[error("{what}")]
     Network { what: String },
@@ -103,6 +108,20 @@ fn blocked(repository: Option<&str>) -> String {
     }
 }
 
+/// What to do about a web page with status 403.
+pub(super) fn advice_on_page(authenticated: bool) -> &'static str {
+    if authenticated {
+        "check the proxy"
+    } else {
+        "set githubClientConfig.useAuthenticatedClient, or check the proxy"
+    }
+}
+
+/// GitHub's explanation at the end of a message.
+fn explained(message: Option<&str>) -> String {
+    message.map(|message| format!(": {message}")).unwrap_or_default()
+}
+
 fn invisible(authenticated: bool) -> &'static str {
     if authenticated {
         "does not exist, or the credential has no access to it: check repoUrl, and the App's installation or the token"
@@ -118,7 +137,8 @@ impl FetchError {
         [
             Self::RateLimited { host: host.clone(), until, secondary: true },
             Self::RateLimited { host: host.clone(), until, secondary: false },
-            Self::Blocked { host, until, repository: None },
+            Self::Blocked { host: host.clone(), until, repository: None, authenticated: true },
+            Self::Blocked { host, until, repository: None, authenticated: false },
         ]
         .into_iter()
         .find(|error| message.starts_with(&error.to_string()))
@@ -224,13 +244,15 @@ mod tests {
         for error in [
             FetchError::RateLimited { host: host.clone(), until, secondary: true },
             FetchError::RateLimited { host: host.clone(), until, secondary: false },
-            FetchError::Blocked { host: host.clone(), until, repository: None },
+            FetchError::Blocked { host: host.clone(), until, repository: None, authenticated: true },
+            FetchError::Blocked { host: host.clone(), until, repository: None, authenticated: false },
         ] {
             let (end, limit) = read(&error).unwrap();
             assert_eq!((end, limit.to_string()), (until, error.to_string()));
         }
         let repository = Some("https://github.com/a/b".to_owned());
-        let of_repository = FetchError::Blocked { host: host.clone(), until, repository };
+        let of_repository =
+            FetchError::Blocked { host: host.clone(), until, repository, authenticated: false };
         assert!(read(&of_repository).is_none(), "it applies to that repository alone");
         assert!(read(&FetchError::Busy { host, status: 503, until }).is_none());
     }

@@ -103,6 +103,7 @@ impl<T: Transport> Session<'_, T> {
         match self.follow(&url).await? {
             End::Body { response, served_by, moved } => {
                 self.client.rate_limits.served(&self.account, &self.key, sent);
+                self.client.refusals.accepted(&self.account);
                 Ok(Ok(Found { tag: tag.to_owned(), url, served_by, moved, response: *response }))
             }
             End::Missing(missing) => Ok(Err(missing)),

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use jiff::{Timestamp, fmt::rfc2822};
+use jiff::{
+    Timestamp,
+    fmt::{rfc2822, strtime},
+    tz::TimeZone,
+};
 
 use crate::domain::time::doubled;
 
@@ -50,6 +54,7 @@ impl Times {
         let reset = reset.map(|at| Duration::try_from(wait(at)).ok().filter(|wait| !wait.is_zero()));
         // GitHub writes seconds; a proxy may write a date.
         let seconds = number(headers, "retry-after").map(|s| Duration::from_secs(s.try_into().unwrap_or(0)));
+        let seconds = seconds.or_else(|| fraction(headers, "retry-after"));
         let dated = || Some(Duration::try_from(wait(date(headers, "retry-after")?)).unwrap_or_default());
         Self {
             quota: remaining.zip(reset),
@@ -87,6 +92,48 @@ pub(super) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
     date(headers, "date")
 }
 
+fn fraction(headers: &HeaderMap, name: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(headers.get(name)?.to_str().ok()?.trim().parse().ok()?).ok()
+}
+
+/// A date in one of the three forms that a recipient must accept (RFC 9110).
 fn date(headers: &HeaderMap, name: &str) -> Option<Timestamp> {
-    Some(rfc2822::parse(headers.get(name)?.to_str().ok()?).ok()?.timestamp())
+    let text = headers.get(name)?.to_str().ok()?.trim();
+    if let Ok(date) = rfc2822::parse(text) {
+        return Some(date.timestamp());
+    }
+    let obsolete = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let date = obsolete.iter().find_map(|format| strtime::parse(format, text).ok()?.to_datetime().ok())?;
+    TimeZone::UTC.to_timestamp(date).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header::RETRY_AFTER};
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_in_every_form() {
+        let now = Timestamp::from_second(784_111_777 - 90).unwrap();
+        for (value, seconds) in [
+            ("90", Some(90.0)),
+            (" 90 ", Some(90.0)),
+            ("0.5", Some(0.5)),
+            ("-1", Some(0.0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(90.0)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(90.0)),
+            ("Sun Nov  6 08:49:37 1994", Some(90.0)),
+            ("Sun Nov  6 08:48:00 1994", Some(0.0)),
+            ("-0.5", None),
+            ("inf", None),
+            ("nan", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+            let wait = Times::read(&headers, now).retry_after;
+            assert_eq!(wait, seconds.map(Duration::from_secs_f64), "{value:?}");
+        }
+    }
 }

@@ -15,6 +15,7 @@
 //! | `limit_times` | times in GitHub's headers, and waits without one |
 //! | `page_block` | meaning of a web page with status 403 |
 //! | `notice` | the rate limit as a sentence in a status |
+//! | `refusals` | credentials that GitHub has just rejected |
 //! | `redaction` | GitHub's explanations without secrets |
 //! | `redirect` | validation of redirects, login pages and new repository names |
 //! | `transport` | one HTTP request |
@@ -33,12 +34,14 @@ mod page_block;
 mod rate_limit;
 mod redaction;
 mod redirect;
+mod refusals;
 mod session;
 mod settings;
 mod token;
 mod transport;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::fs::File;
 
@@ -93,6 +96,18 @@ impl GitHub {
         into: &mut File,
     ) -> Result<Fetched, FetchError> {
         self.session(repository, credential)?.fetch(tags, format, into).await
+    }
+
+    /// The recent rejection of the credential, unless the caller's `last` attempt ended after it. Callers that share a credential
+    /// ask here before a fetch, so that a wrong one costs a single request.
+    pub fn refused(
+        &self,
+        repository: &Repository,
+        credential: &Credential,
+        last: Option<Instant>,
+    ) -> Option<FetchError> {
+        let session: Session<'_, Https> = Session::new(&self.client, repository, credential);
+        self.client.refusals.recent(&session.account, last, Instant::now())
     }
 
     /// Checks with a request to GitHub's API that the credential has access to the repository.

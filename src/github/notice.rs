@@ -45,8 +45,13 @@ mod tests {
         for error in [
             FetchError::RateLimited { host: host(), until, secondary: true },
             FetchError::RateLimited { host: host(), until, secondary: false },
-            FetchError::Blocked { host: host(), until, repository: None },
-            FetchError::Blocked { host: host(), until, repository: Some("https://github.com/a/b".into()) },
+            FetchError::Blocked { host: host(), until, repository: None, authenticated: true },
+            FetchError::Blocked {
+                host: host(),
+                until,
+                repository: Some("https://github.com/a/b".into()),
+                authenticated: false,
+            },
         ] {
             assert_eq!(RateLimitNotice::read(&error.to_string()), Some(notice.clone()), "{error}");
         }

@@ -46,8 +46,8 @@ pub(super) fn serves_archives(url: &Url) -> bool {
 
 /// Whether a URL belongs neither to the repository's GitHub nor to its archives, but to a gateway, for instance.
 pub(super) fn is_foreign(repository: &Repository, url: &Url) -> bool {
-    let host = authority(url);
-    host != repository.host() && host != authority(repository.api()) && !serves_archives(url)
+    let (host, site) = (authority(url), repository.host());
+    host != site && host != authority(repository.api()) && host != format!("codeload.{site}")
 }
 
 /// A repository's new address; `None` if it has not moved. The owner and name are those of the URL that served the archive,
@@ -103,6 +103,24 @@ mod tests {
             ("https://sso.example/codeload.github.com/", false),
         ] {
             assert_eq!(serves_archives(&url(address)), serves, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_named_like_that_of_archives_is_not_github() {
+        for (site, address, foreign) in [
+            ("github.com", "https://github.com/a/b", false),
+            ("github.com", "https://api.github.com/repos/a/b", false),
+            ("github.com", "https://codeload.github.com/a/b/zip/v1", false),
+            ("github.com", "https://codeload.portal.example/a/b/zip/v1", true),
+            ("github.com", "https://portal.example/_codeload/a/b/zip/v1", true),
+            ("octo.ghe.com", "https://codeload.octo.ghe.com/a/b/zip/v1", false),
+            ("ghes.example:8443", "https://ghes.example:8443/_codeload/a/b/zip/v1", false),
+            ("ghes.example:8443", "https://codeload.ghes.example:8443/a/b/zip/v1", false),
+            ("ghes.example", "https://codeload.github.com/a/b/zip/v1", true),
+        ] {
+            let repository = Repository::parse(&format!("https://{site}/a/b")).unwrap();
+            assert_eq!(is_foreign(&repository, &url(address)), foreign, "{site} {address}");
         }
     }
 

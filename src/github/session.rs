@@ -109,6 +109,10 @@ impl<T: Transport> Session<'_, T> {
             let sent = Instant::now();
             let response = self.client.transport.get(url, by.token()).await?;
             let outcome = self.judge(url, response, by.token(), sent).await;
+            // An installation's token may be rejected for one repository alone.
+            if let (Authorization::Personal(_), Err(error)) = (&by, &outcome) {
+                self.note_refusal(error);
+            }
             let Authorization::App(grant) = by else {
                 return outcome.map(|response| (response, Doubt::None));
             };
@@ -179,7 +183,7 @@ impl<T: Transport> Session<'_, T> {
                 let until = now.checked_add(wait.min(LONGEST_WAIT)).unwrap_or(now);
                 FetchError::Busy { host, status, until: whole_second_after(until) }
             }
-            None if is_passing => FetchError::Server { host, status },
+            None if is_passing => FetchError::Server { host, status, message },
             None if is_page(headers) => FetchError::WebPage { host },
             None => self.refusal(&host, code, message),
         }

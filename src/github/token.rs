@@ -26,6 +26,8 @@ const ENDED: Duration = Duration::from_secs(10);
 /// Shortest time between two replacements of rejected tokens. A token that never worked is not replaced before this age
 /// either: a new one would be rejected too.
 const REPLACED: Duration = Duration::from_mins(10);
+/// Shortest time between two requests that ask whether an App may read contents by now.
+const ASKED: Duration = Duration::from_secs(10);
 /// Above this number of accounts, those without a live token are forgotten.
 const MANY: usize = 1024;
 
@@ -36,12 +38,15 @@ type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 pub(super) struct Minted {
     pub(super) token: SecretString,
     pub(super) lifetime: Duration,
+    /// Whether the App is known to have no permission to read contents. Public repositories need none.
+    pub(super) lacks_contents: bool,
 }
 
 /// A token in use, shared by all fetches of its account.
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) token: SecretString,
+    lacks_contents: bool,
     minted_at: Instant,
     renew_at: Instant,
     seen: Mutex<Seen>,
@@ -54,6 +59,8 @@ struct Seen {
     works_for: HashSet<String>,
     /// Start of an uninterrupted series of 401s.
     refused_since: Option<Instant>,
+    /// Whether a 403 has counted.
+    was_forbidden: bool,
 }
 
 /// Meaning of a rejected installation token.
@@ -113,6 +120,8 @@ struct State {
     grant: Option<Arc<Grant>>,
     /// When a rejected token was last replaced.
     replaced_at: Option<Instant>,
+    /// When GitHub was last asked whether the App may read contents by now.
+    asked_at: Option<Instant>,
     /// The last attempt, if it failed: its number and error.
     failure: Option<(u64, FetchError)>,
 }
@@ -124,6 +133,8 @@ impl TokenCache {
 
     /// Returns the account's token, from `mint` if there is none or it expires soon. A caller that waited for an attempt
     /// that failed gets the same error and does not repeat the attempt.
+    ///
+    /// A token without permission to read contents that was forbidden is replaced as soon as the App gets that permission.
     pub(super) async fn get<F>(
         &self,
         account: &Account,
@@ -135,8 +146,17 @@ impl TokenCache {
         let slot = self.slot(account);
         let arrived = slot.attempts.load(Ordering::Acquire);
         let mut state = slot.state.lock().await;
-        if let Some(grant) = state.live((self.clock)()) {
-            return Ok(Arc::clone(grant));
+        let now = (self.clock)();
+        if let Some(grant) = state.live(now).cloned() {
+            if !state.may_ask_again(&grant, now) {
+                return Ok(grant);
+            }
+            state.asked_at = Some(now);
+            // If nothing has changed, the old token is kept: a rejection of a new one would not count at first.
+            let better = mint().await.ok().filter(|minted| !minted.lacks_contents);
+            let grant = better.map_or(grant, |minted| Arc::new(Grant::new(minted, (self.clock)())));
+            state.grant = Some(Arc::clone(&grant));
+            return Ok(grant);
         }
         if let Some((attempt, failure)) = &state.failure
             && *attempt > arrived
@@ -171,6 +191,9 @@ impl TokenCache {
             state.grant = None;
             state.replaced_at = Some(now);
         }
+        if meaning == Refusal::Counts && status == 403 {
+            refused.seen.lock().was_forbidden = true;
+        }
         meaning
     }
 
@@ -189,14 +212,20 @@ impl State {
     fn live(&self, now: Instant) -> Option<&Arc<Grant>> {
         self.grant.as_ref().filter(|grant| now < grant.renew_at)
     }
+
+    /// Whether the App may have got a permission that the token lacks.
+    fn may_ask_again(&self, grant: &Grant, now: Instant) -> bool {
+        let asked_long_ago = self.asked_at.is_none_or(|at| now.saturating_duration_since(at) >= ASKED);
+        grant.lacks_contents && grant.seen.lock().was_forbidden && asked_long_ago
+    }
 }
 
 impl Grant {
-    fn new(Minted { token, lifetime }: Minted, now: Instant) -> Self {
+    fn new(Minted { token, lifetime, lacks_contents }: Minted, now: Instant) -> Self {
         // A token that is valid for a short time only is still used for most of it.
         let margin = MARGIN.min(lifetime / 4);
         let renew_at = now.checked_add(lifetime.saturating_sub(margin)).unwrap_or(now);
-        Self { token, minted_at: now, renew_at, seen: Mutex::default() }
+        Self { token, lacks_contents, minted_at: now, renew_at, seen: Mutex::default() }
     }
 
     /// Records that GitHub accepted the token for a repository.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
+use kube::core::ObjectMeta;
 
 use super::api_failure::api_failure;
 use super::context::Context;
@@ -14,12 +16,19 @@ use crate::api::target::Target;
 use crate::controller::failure::{Failure, Reason};
 use crate::github::{self, Credential};
 
+/// The Secret that a credential comes from.
+pub(super) struct Source {
+    pub secret: SecretVersion,
+    /// When it was last written.
+    pub written: Option<Timestamp>,
+}
+
 /// Reads the credentials. Secrets are read by name each time, never cached or watched.
 pub(super) async fn credential(
     ctx: &Context,
     version: &VersionState,
     target: &Target,
-) -> Result<(Credential, Option<SecretVersion>), NotPublished> {
+) -> Result<(Credential, Option<Source>), NotPublished> {
     if !target.config.authenticated() {
         return Ok((Credential::Anonymous, None));
     }
@@ -45,15 +54,23 @@ pub(super) async fn credential(
         }
         Err(error) => return Err(api_failure(&error).into()),
     };
-    let resource_version = secret.metadata.resource_version;
+    let (written, resource_version) = (last_written(&secret.metadata), secret.metadata.resource_version);
     let data: BTreeMap<String, Vec<u8>> = secret.data.into_iter().flatten().map(|(k, v)| (k, v.0)).collect();
     match github::credential_from_secret(&data) {
-        Ok(credential) => Ok((credential, Some((name.to_owned(), resource_version)))),
+        Ok(credential) => {
+            Ok((credential, Some(Source { secret: (name.to_owned(), resource_version), written })))
+        }
         Err(error) => {
             let message = format!("Secret {name} in namespace {namespace}: {error}");
             Err(stalled(Reason::SecretInvalid, message, resource_version))
         }
     }
+}
+
+/// When an object was last written, as the API server records it.
+fn last_written(metadata: &ObjectMeta) -> Option<Timestamp> {
+    let writes = metadata.managed_fields.iter().flatten().filter_map(|write| write.time.as_ref());
+    writes.chain(&metadata.creation_timestamp).map(|time| time.0).max()
 }
 
 fn secrets(ctx: &Context, version: &VersionState) -> Api<Secret> {

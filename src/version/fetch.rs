@@ -15,7 +15,7 @@ use crate::api::target::Target;
 use crate::archive::{self, ArchiveError, Normalised};
 use crate::controller::failure::{Failure, Reason};
 use crate::domain::{ArchiveFormat, Repository};
-use crate::github::{FetchError, Fetched};
+use crate::github::{Credential, FetchError, Fetched};
 use crate::workdir;
 
 /// Fetches the archive of the first tag that exists, with the credentials of the Version's Secret.
@@ -25,10 +25,11 @@ pub(super) async fn fetch(
     target: &Target,
     permit: &FetchPermit,
 ) -> Result<(Fetched, NamedTempFile), NotPublished> {
-    let (credential, secret) = credential(ctx, version, target).await?;
-    let read = secret.as_ref().and_then(|(_, resource_version)| resource_version.as_deref());
-    if let Some(limit) = ctx.rate_limits.recalled(account(version, target), read, Timestamp::now()) {
-        return Err(NotPublished { secret, ..Failure::from(limit).into() });
+    let (credential, source) = credential(ctx, version, target).await?;
+    let written = source.as_ref().and_then(|source| source.written);
+    let secret = source.map(|source| source.secret);
+    if let Some(known) = known_failure(ctx, version, target, &credential, written) {
+        return Err(NotPublished { secret, ..Failure::from(known).into() });
     }
     let spool_failed = |error: std::io::Error| {
         Failure::retry(
@@ -65,6 +66,22 @@ pub(super) async fn fetch(
             Err(NotPublished { secret, ..Failure::from(error).into() })
         }
     }
+}
+
+/// What prevents a fetch and is known without a request: a rate limit that a status named, or a recent rejection of the credential.
+/// `written`: when the credential's Secret was last written.
+fn known_failure(
+    ctx: &Context,
+    version: &VersionState,
+    target: &Target,
+    credential: &Credential,
+    written: Option<Timestamp>,
+) -> Option<FetchError> {
+    let limit = ctx.rate_limits.recalled(account(version, target), written, Timestamp::now());
+    limit.or_else(|| {
+        let last = ctx.retries.with(version.uid(), |retry| retry.attempt.as_ref().map(|attempt| attempt.at));
+        ctx.github.refused(&target.repository, credential, last)
+    })
 }
 
 /// The failure of a fetch that leaves its permit to another repository.
@@ -129,7 +146,7 @@ mod tests {
     fn a_download_that_breaks_off_is_an_outage_like_one_that_never_begins() {
         let host = || "codeload.github.com".to_owned();
         for error in [
-            FetchError::Server { host: host(), status: 502 },
+            FetchError::Server { host: host(), status: 502, message: None },
             FetchError::Busy { host: host(), status: 503, until: Timestamp::UNIX_EPOCH },
             FetchError::Network { what: host() },
             FetchError::Truncated { host: host(), received: 7 },

@@ -31,8 +31,8 @@ pub struct RateLimits {
 struct Recalled {
     until: Timestamp,
     limit: FetchError,
-    /// The resourceVersion of the Secret at the first attempt: another one may contain another credential.
-    secret: Option<String>,
+    /// Since when the Version of that status is not ready.
+    since: Option<Timestamp>,
 }
 
 /// The account that a Version's fetch counts for.
@@ -74,17 +74,24 @@ impl RateLimits {
         let account = account(version, &target);
         let mut all = self.recalled.lock();
         if until > now && all.get(&account).is_none_or(|known| known.until < until) {
-            all.insert(account, Recalled { until, limit, secret: None });
+            let since = version.status.ready.as_ref().and_then(|ready| ready.since);
+            all.insert(account, Recalled { until, limit, since });
         }
     }
 
-    /// The limit of the account that a status named, while it lasts. `secret`: the resourceVersion of the account's Secret.
-    pub fn recalled(&self, account: Account, secret: Option<&str>, now: Timestamp) -> Option<FetchError> {
+    /// The limit of the account that a status named, while it lasts. `written`: when the account's Secret was last written,
+    /// because one that was written since may contain another credential.
+    pub fn recalled(
+        &self,
+        account: Account,
+        written: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<FetchError> {
         let mut all = self.recalled.lock();
         all.retain(|_, known| known.until > now);
-        let known = all.get_mut(&account)?;
-        let first = known.secret.get_or_insert_with(|| secret.unwrap_or_default().to_owned());
-        (*first == secret.unwrap_or_default()).then(|| known.limit.clone())
+        let known = all.get(&account)?;
+        let is_newer = written.zip(known.since).is_some_and(|(written, since)| written > since);
+        (!is_newer).then(|| known.limit.clone())
     }
 }
 

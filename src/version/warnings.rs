@@ -33,8 +33,8 @@ pub(crate) fn of_archive(report: &Report) -> Vec<Warning> {
         add(
             Reason::FilesSkipped,
             format!(
-                "{what} left out of the stored archive because of the path (not UTF-8, a control character or a \
-                 backslash): {files}. Rename them in the repository if the module needs them."
+                "{what} left out of the stored archive because of the path (not UTF-8, a control character, a backslash, \
+                 or a name of more than 255 bytes): {files}. Rename them in the repository if the module needs them."
             ),
         );
     }

@@ -305,6 +305,51 @@ async fn after_a_restart_one_version_tries_a_refused_secret_for_all() {
     assert_eq!(requests(&world.bed.github, &repository), 1);
 }
 
+#[tokio::test]
+async fn a_wrong_credential_costs_one_request_however_many_versions_use_it() {
+    let world = World::new("wrong-for-all").await;
+    let github = &world.bed.github;
+    let versions: Vec<String> = (0..20).map(|n| format!("1.{n}.0")).collect();
+    let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+    let [token, key] = ["token", "key"].map(|name| world.tagged(name, &versions).private(true));
+    let (app, other) = (github.app(&[&key.name()]).unwrap(), github.app(&[]).unwrap());
+    world.secret("token", &[("githubToken", "ghp_wrong")]);
+    world.secret("key", &app_keys(&app.id.to_string(), &app.installation.to_string(), &other.pkcs1_pem));
+    let _operator = world.operator().await;
+    for name in ["token", "key"] {
+        let credentials = json!({"useAuthenticatedClient": true, "secretName": name});
+        world.apply(&world.module(name).config("githubClientConfig", credentials).versions(&versions));
+    }
+    for name in ["token", "key"] {
+        world.module_when(name, |m| m["status"]["versions"]["failed"] == 20).await;
+    }
+    // One more if that took a minute.
+    let sent = || [requests(github, &token), github.token_requests(app.installation).len()];
+    assert!(sent().iter().all(|count| (1..=2).contains(count)), "{:?}", sent());
+    let before = requests(github, &token);
+    world.request("module/token", "again");
+    world.module_when("token", |m| m["status"]["lastHandledRequest"] == "again").await;
+    world.until("it is sent again", || requests(github, &token) > before).await;
+    world.quiet().await;
+    assert!(requests(github, &token) <= before + 2, "{:?}", sent());
+}
+
+#[tokio::test]
+async fn an_app_that_gets_its_permission_later_is_believed_at_the_next_request() {
+    let world = World::new("permitted").await;
+    let github = &world.bed.github;
+    let app = github.app(&[&private(&world, "net").name()]).unwrap();
+    github.set_reads_contents(&app, false);
+    world.app_secret("app", &app);
+    let _operator = world.operator().await;
+    world.apply(&world.authenticated("net", "app"));
+    // The rejection counts once the token is a minute old.
+    world.failed("net", "AccessForbidden", Stalled, &["Resource not accessible by integration"]).await;
+    github.set_reads_contents(&app, true);
+    world.request("version/net", "permitted");
+    world.version_ready("net").await;
+}
+
 #[test]
 fn the_page_on_the_app_quotes_what_the_code_says() {
     let page = std::fs::read_to_string(root().join("docs/github-app.md")).unwrap();

@@ -14,7 +14,7 @@ const OTHER_TOKEN: &str = "GH_ENTERPRISE_TOKEN";
 
 /// The token for a host. The command's argument names the host, which must not get the token of another one.
 pub(super) fn of_environment(host: &str, variable: impl Fn(&str) -> Option<String>) -> Option<SecretString> {
-    let value = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let value = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let server = value(SERVER).and_then(|url| Url::parse(&url).ok());
     let is_own = host == "github.com" || server.is_some_and(|url| authority(&url) == host);
     value(if is_own { TOKEN } else { OTHER_TOKEN }).map(SecretString::from)

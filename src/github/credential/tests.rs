@@ -107,3 +107,15 @@ fn debug_shows_no_secret() {
     assert!(!text.contains("ghp_example"), "{text}");
     assert!(!text.contains("MII") && text.contains("redacted"), "{text}");
 }
+
+#[test]
+fn white_space_around_a_token_is_no_part_of_it() {
+    for text in ["ghp_example", " ghp_example\r\n"] {
+        let Ok(Credential::Token(token)) = Credential::token(text.as_bytes()) else { panic!("{text:?}") };
+        assert_eq!(token.expose_secret(), "ghp_example");
+    }
+    for text in ["", " \n", "two words", "ghp_ü"] {
+        let error = Credential::token(text.as_bytes()).map(|credential| credential.identity());
+        assert_eq!(error, Err(CredentialError::BadToken), "{text:?}");
+    }
+}

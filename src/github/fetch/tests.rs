@@ -371,6 +371,57 @@ async fn a_token_is_asked_for_reading_and_for_more_only_where_that_cannot_be_had
 }
 
 #[tokio::test]
+async fn a_permission_that_an_app_gets_later_is_used_by_the_next_fetch() {
+    let lacking = answer(422, r#"{"message":"The permissions requested are not granted."}"#);
+    let forbidden = answer(403, r#"{"message":"Resource not accessible by integration"}"#);
+    let (url, found) = api("1.0.0", "v1?token=link");
+    let (github, at) = github_at([
+        (MINT.into(), vec![lacking.clone(), lacking, grant("new")]),
+        (format!("{MINT} for all"), vec![grant("old")]),
+        (url.clone(), vec![forbidden.clone(), forbidden.clone(), forbidden, found[0].clone()]),
+        archive(),
+    ]);
+    let app = Credential::App(app());
+    for now in [0, 60, 61] {
+        at(now);
+        let error = github.error(&app).await;
+        let counts = matches!(error, FetchError::Forbidden { status: 403, .. });
+        assert_eq!(counts, now >= 60, "{error}");
+    }
+    assert_eq!(github.seen().last(), Some(&format!("{url} with old")), "a new token would not be better");
+    at(71);
+    github.get(&app).await.0.unwrap();
+    assert_eq!(github.seen()[..2], [MINT.to_owned(), format!("{url} with new")]);
+}
+
+#[tokio::test]
+async fn a_rejected_credential_is_known_to_other_fetches() {
+    let bad = || answer(401, r#"{"message":"Bad credentials"}"#);
+    let repository = Repository::from_parts("acme", "other").unwrap();
+    for (credential, mint, is_known) in [
+        (token(), grant("ghs"), true),
+        (Credential::App(app()), bad(), true),
+        // Another repository may accept the token.
+        (Credential::App(app()), grant("ghs"), false),
+    ] {
+        let (url, found) = api("1.0.0", "v1?token=link");
+        let (github, at) = github_at([(MINT.into(), vec![mint]), (url.clone(), vec![bad()]), archive()]);
+        let account = Session::new(&github, &repository, &credential).account;
+        let is_rejected = || github.refusals.recent(&account, None, Instant::now()).is_some();
+        for now in [0, 60] {
+            at(now);
+            github.error(&credential).await;
+        }
+        assert_eq!(is_rejected(), is_known);
+        let mut answers = HashMap::from([(MINT.to_owned(), vec![grant("new")]), (url, found)]);
+        answers.extend([archive()]);
+        *github.transport.answers.lock().unwrap() = answers;
+        github.get(&credential).await.0.unwrap();
+        assert!(!is_rejected());
+    }
+}
+
+#[tokio::test]
 async fn limits_on_asking_for_tokens_are_apart_from_those_on_using_them() {
     let reset = (Timestamp::now().as_second() + 900).to_string();
     let minted = grant("new").header("x-ratelimit-remaining", "0").header("x-ratelimit-reset", &*reset);
@@ -445,7 +496,8 @@ async fn a_401_of_another_host_is_not_about_the_credential_or_the_repository() {
 
 #[tokio::test]
 async fn limits_of_another_host_hold_back_no_other_fetch() {
-    let portal = "https://portal.example/";
+    // Its name alone does not make it GitHub's.
+    let portal = "https://codeload.portal.example/";
     let github = |given: Answer| {
         github([
             (format!("{SITE}1.0.0.zip"), vec![redirect(302, portal)]),
@@ -460,7 +512,7 @@ async fn limits_of_another_host_hold_back_no_other_fetch() {
                 let now = Timestamp::now();
                 let error = busy.error(&credential).await;
                 assert!(
-                    matches!(&error, FetchError::Busy { host, .. } if host == "portal.example"),
+                    matches!(&error, FetchError::Busy { host, .. } if host == "codeload.portal.example"),
                     "{error}"
                 );
                 let Class::RetryAfter(until) = Failure::from(error).class else { panic!("it waits") };
@@ -560,6 +612,9 @@ async fn a_page_that_forbids_is_a_limit_for_anonymous_requests() {
         }
         assert_eq!(github.seen().len(), if at_site { 1 } else { 2 });
     }
+    let after_link = github([api("1.0.0", "v1"), (format!("{LOAD}v1"), vec![page()])]);
+    let error = after_link.error(&token()).await;
+    assert!(error.to_string().ends_with(": if this persists, check the proxy"), "{error}");
     let api = github([(format!("{API}/zipball/refs/tags/1.0.0"), vec![page()])]);
     let error = api.error(&token()).await;
     assert!(matches!(error, FetchError::Forbidden { .. }), "{error}");
@@ -612,6 +667,15 @@ async fn refusals_are_told_apart() {
     assert!(matches!(&error, FetchError::Forbidden { message, .. } if message.contains("SAML")), "{error}");
     let error = refuse(502, "<html>").error(&token()).await;
     assert!(matches!(error, FetchError::Server { status: 502, .. }), "{error}");
+    let error = refuse(502, r#"{"message":"Server Error"}"#).error(&token()).await;
+    assert_eq!(error.to_string(), "api.github.com failed with HTTP 502: Server Error");
+    let error = refuse(422, r#"{"message":"No commit found for SHA: v1"}"#).error(&token()).await;
+    assert!(
+        error.to_string().ends_with(
+            "HTTP 422, which is not a valid answer to a request for an archive: No commit found for SHA: v1"
+        ),
+        "{error}"
+    );
     let error = refuse(300, "").error(&token()).await;
     assert!(matches!(error, FetchError::Unexpected { status: 300, .. }), "{error}");
 

@@ -10,6 +10,7 @@ struct Bench {
     cache: TokenCache,
     clock: Arc<AtomicU64>,
     mints: AtomicU64,
+    lacks_contents: bool,
 }
 
 impl Bench {
@@ -18,14 +19,15 @@ impl Bench {
         let read = Arc::clone(&clock);
         let start = Instant::now();
         let cache = TokenCache::new(move || start + Duration::from_secs(read.load(Ordering::SeqCst)));
-        Self { cache, clock, mints: AtomicU64::new(0) }
+        Self { cache, clock, mints: AtomicU64::new(0), lacks_contents: false }
     }
 
     async fn get(&self, account: &Account, lifetime: u64) -> Result<String, FetchError> {
         let mint = || async {
             let serial = self.mints.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
-            Ok(Minted { token: format!("t{serial}").into(), lifetime: Duration::from_secs(lifetime) })
+            let token = format!("t{serial}").into();
+            Ok(Minted { token, lifetime: Duration::from_secs(lifetime), lacks_contents: self.lacks_contents })
         };
         self.cache.get(account, mint).await.map(|grant| grant.token.expose_secret().to_owned())
     }
@@ -204,4 +206,34 @@ async fn a_token_that_worked_is_replaced_once_for_all_who_are_refused() {
     bench.clock.store(700, Ordering::SeqCst);
     assert_eq!(bench.cache.refused(&account, &second, 401).await, Refusal::Replace);
     assert_eq!(bench.get(&account, HOUR).await.unwrap(), "t2");
+}
+
+#[tokio::test]
+async fn an_app_that_gets_the_permission_later_gets_a_token_with_it() {
+    let mut bench = Bench::new();
+    let account = account(1);
+    bench.lacks_contents = true;
+    bench.get(&account, HOUR).await.unwrap();
+    let first = bench.held(&account).await;
+    bench.clock.store(60, Ordering::SeqCst);
+    assert_eq!(bench.get(&account, HOUR).await.unwrap(), "t0", "public repositories need no permission");
+    // What is forbidden makes the next fetch ask again, and all keep the old token, whose rejections count.
+    for (now, mints) in [(60, 2), (69, 2), (70, 3)] {
+        bench.clock.store(now, Ordering::SeqCst);
+        assert_eq!(bench.cache.refused(&account, &first, 403).await, Refusal::Counts);
+        for _ in 0..20 {
+            assert_eq!(bench.get(&account, HOUR).await.unwrap(), "t0", "at {now}");
+        }
+        assert_eq!(bench.mints(), mints, "at {now}");
+    }
+    bench.clock.store(80, Ordering::SeqCst);
+    assert!(bench.fail(&account).await.is_ok(), "the old token is still good");
+    bench.lacks_contents = false;
+    bench.clock.store(90, Ordering::SeqCst);
+    assert_eq!(bench.get(&account, HOUR).await.unwrap(), "t4");
+    bench.clock.store(200, Ordering::SeqCst);
+    let second = bench.held(&account).await;
+    assert_eq!(bench.cache.refused(&account, &second, 403).await, Refusal::Counts);
+    assert_eq!(bench.get(&account, HOUR).await.unwrap(), "t4", "it may read contents");
+    assert_eq!(bench.mints(), 5);
 }
