@@ -72,7 +72,29 @@ pub enum Cause {
     Other { status: Option<u16>, code: Option<String>, detail: String },
 }
 
+impl Cause {
+    /// Whether new credentials may be accepted. The answer to a HEAD has no code.
+    pub(super) fn may_be_of_old_credentials(&self, operation: Operation) -> bool {
+        match self {
+            Self::CredentialsInvalid { .. } => true,
+            Self::AccessDenied { detail } => operation == Operation::Head && detail.is_empty(),
+            Self::Other { status: Some(400), code: None, .. } => operation == Operation::Head,
+            _ => false,
+        }
+    }
+}
+
 impl Operation {
+    /// Whose request it is. Only the registry reports a GET.
+    fn whose(self) -> &'static str {
+        if self == Self::Get { "registry" } else { "operator" }
+    }
+
+    /// Says that the operator retries. The registry leaves that to its clients.
+    fn retried(self) -> &'static str {
+        if self == Self::Get { "" } else { "; this is retried" }
+    }
+
     fn verb(self) -> &'static str {
         match self {
             Self::Head => "look up",
@@ -91,14 +113,13 @@ impl Operation {
     }
 }
 
-const NO_CREDENTIALS: &str = "no AWS credentials found; give the operator an identity (IRSA, pod identity, \
-    instance profile) or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 const LIST_BUCKET: &str =
     ", and s3:ListBucket on the bucket, without which S3 also returns 403 for an object that does not exist";
 
 /// The message of a cause: what it is, and what to do.
 fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> String {
-    let (bucket, region, path_style) = (&place.bucket, &place.region, path_style(place));
+    let (bucket, path_style) = (&place.bucket, path_style(place));
+    let (whose, retried) = (operation.whose(), operation.retried());
     match cause {
         Cause::BucketMissing => format!(
             "bucket {bucket} does not exist; create it, or correct its name, region or endpoint{path_style}"
@@ -108,20 +129,18 @@ fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> Str
         ),
         Cause::InvalidAddress(problem) => (*problem).to_owned(),
         Cause::AccessDenied { detail } => access_denied(operation, detail),
-        Cause::WrongRegion { right: Some(right) } => {
-            format!("bucket {bucket} is in region {right}, not in {region}; correct the region")
-        }
-        Cause::WrongRegion { right: None } => {
-            format!("bucket {bucket} is not in region {region}; correct the region, or the endpoint")
-        }
-        Cause::CredentialsMissing => NO_CREDENTIALS.to_owned(),
+        Cause::WrongRegion { right } => wrong_region(place, right.as_deref()),
+        Cause::CredentialsMissing => format!(
+            "no AWS credentials found; give the {whose} an identity (IRSA, pod identity, instance profile) or \
+             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ),
         Cause::CredentialsUnavailable { detail } => format!(
-            "AWS credentials could not be loaded: {detail}; check the operator's role and its trust policy"
+            "AWS credentials could not be loaded: {detail}; check the {whose}'s role and its trust policy"
         ),
         Cause::CredentialsInvalid { code } => format!(
-            "S3 rejects the operator's credentials ({code}); check the keys, their expiry and this machine's clock"
+            "S3 rejects the {whose}'s credentials ({code}); check the keys, their expiry and this machine's clock"
         ),
-        Cause::SlowDown { .. } => "S3 throttles requests; this is retried later".to_owned(),
+        Cause::SlowDown { .. } => format!("S3 throttles requests{retried}"),
         Cause::ChecksumMismatch => String::from(
             "the content that S3 received does not have the announced SHA-256, so nothing was stored; this is retried",
         ),
@@ -135,7 +154,7 @@ fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> Str
         }
         Cause::Conflict => "another write to the same key was in progress; this is retried".to_owned(),
         Cause::Unavailable { status, detail } => {
-            format!("S3 failed (HTTP {status}{}); this is retried", aside(", ", detail))
+            format!("S3 failed (HTTP {status}{}){retried}", aside(", ", detail))
         }
         Cause::Network { detail } => {
             format!("no answer from S3: {detail}; check endpoint, region, proxy and CA file{path_style}")
@@ -147,6 +166,13 @@ fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> Str
         Cause::Other { status: Some(status), code, detail } => {
             other(operation, *status, code.as_deref(), detail)
         }
+    }
+}
+
+fn wrong_region(ObjectLocation { bucket, region, .. }: &ObjectLocation, right: Option<&str>) -> String {
+    match right {
+        Some(right) => format!("bucket {bucket} is in region {right}, not in {region}; correct the region"),
+        None => format!("bucket {bucket} is not in region {region}; correct the region, or the endpoint"),
     }
 }
 
@@ -167,14 +193,14 @@ fn stored_differently(what: &str, repeated: bool) -> String {
 }
 
 fn access_denied(operation: Operation, detail: &str) -> String {
-    let (whose, list, head) = match operation {
-        Operation::Get => ("registry", LIST_BUCKET, ""),
+    let (list, head) = match operation {
+        Operation::Get => (LIST_BUCKET, ""),
         Operation::Head => {
-            ("operator", LIST_BUCKET, "; wrong keys and a missing kms:Decrypt have the same result")
+            (LIST_BUCKET, "; wrong keys, a wrong clock and a missing kms:Decrypt have the same result")
         }
-        Operation::Put | Operation::Delete => ("operator", "", ""),
+        Operation::Put | Operation::Delete => ("", ""),
     };
-    let permission = operation.permission();
+    let (whose, permission) = (operation.whose(), operation.permission());
     format!("access denied{}; the {whose}'s role needs {permission}{list}{head}", aside(": ", detail))
 }
 
@@ -194,55 +220,4 @@ fn aside(separator: &str, text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Operation::{Delete, Head, Put};
-
-    #[test]
-    fn messages_say_what_where_and_what_to_do() {
-        let place = ObjectLocation {
-            bucket: "modules".into(),
-            key: "vpc/a.zip".into(),
-            region: "us-west-2".into(),
-            endpoint: None,
-            force_path_style: None,
-        };
-        let text =
-            |operation, cause| StorageError { operation, place: Box::new(place.clone()), cause }.to_string();
-        assert_eq!(
-            text(Put, Cause::BucketMissing),
-            "cannot store s3://modules/vpc/a.zip: bucket modules does not exist; create it, or correct its name, \
-             region or endpoint"
-        );
-        assert!(text(Head, Cause::AccessDenied { detail: String::new() }).contains("s3:ListBucket"));
-        assert!(text(Delete, Cause::AccessDenied { detail: String::new() }).contains("s3:DeleteObject"));
-        assert!(
-            text(Put, Cause::WrongRegion { right: Some("eu-west-1".into()) }).contains("in region eu-west-1")
-        );
-    }
-
-    #[test]
-    fn path_style_is_named_where_an_endpoint_is_set_without_it() {
-        let place = ObjectLocation {
-            bucket: "modules".into(),
-            key: "vpc/a.zip".into(),
-            region: "us-west-2".into(),
-            endpoint: Some("http://minio.storage.svc:9000".into()),
-            force_path_style: None,
-        };
-        let path_style = ObjectLocation { force_path_style: Some(true), ..place.clone() };
-        let aws = ObjectLocation { endpoint: None, ..place.clone() };
-        let causes = [
-            (Put, Cause::BucketMissing),
-            (Head, Cause::Network { detail: "dns error".into() }),
-            (Put, Cause::InvalidBucket),
-        ];
-        for (operation, cause) in causes {
-            let text = |place: &ObjectLocation| {
-                StorageError { operation, place: Box::new(place.clone()), cause: cause.clone() }.to_string()
-            };
-            assert!(text(&place).ends_with(", or set forcePathStyle: true"), "{}", text(&place));
-            assert!(!text(&path_style).contains("forcePathStyle") && !text(&aws).contains("forcePathStyle"));
-        }
-    }
-}
+mod tests;

@@ -23,6 +23,7 @@ pub fn answer(status: u16, headers: &HeaderMap, body: &str) {
         retry_after: header("retry-after"),
         retry_after_ms: header("x-amz-retry-after"),
         date: header("date"),
+        has_id: header("x-amz-request-id").is_some(),
     };
     for operation in [Operation::Head, Operation::Put, Operation::Delete, Operation::Get] {
         let Err(cause) = classify(operation, "us-west-2", &answer) else { continue };

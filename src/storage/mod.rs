@@ -18,13 +18,14 @@
 //! | `s3::client` | one S3 client per region, endpoint and addressing style |
 //! | `s3::http` | HTTP connections: CA roots and proxy |
 //! | `s3::proxy` | which requests bypass the proxy, or have small buffers |
-//! | `s3::credentials` | credentials that are renewed early, for signed URLs |
+//! | `s3::credentials` | credentials that are renewed early, or after a rejection |
+//! | `s3::default_chain` | the default chain of the SDK, which reads changed files again |
 //! | `s3::identity` | the source of the process's credentials, and their identity |
 //! | `s3::plain_http` | requests over plain HTTP with small buffers, for streams |
 //! | `s3::requests` | HEAD, PUT and DELETE |
 //! | `s3::get` | GET, and signed URLs for it |
 //! | `s3::headers` | which headers to leave out for stores that reject them |
-//! | `s3::payload` | the SHA-256 in the signature, for stores that reject it in a header |
+//! | `s3::payload` | the SHA-256 of a body in the signature |
 //! | `s3::stated` | SHA-256 and size in user metadata, for stores that return none |
 //! | `s3::classify` | the one table from S3's answers to causes |
 //! | `s3::sdk_error` | from errors of the SDK to that table |
@@ -65,7 +66,7 @@ use repetition::{Repetitions, always};
 use s3::client::{Clients, REQUEST_TIMEOUT};
 use s3::get;
 use s3::headers::{Omitted, RejectedHeaders};
-use s3::requests;
+use s3::requests::{self, Deletion};
 use upload_backoff::UploadBackoff;
 
 /// Access to objects at any [`ObjectLocation`]. All methods take `&self`; share it in an `Arc`.
@@ -86,7 +87,7 @@ impl Storage {
         Ok(Self::with_clients(Clients::new(ca_pem).await?))
     }
 
-    /// The same for signed URLs: credentials are renewed while they last for ten more minutes.
+    /// The same for the registry, which streams many objects: requests over plain HTTP have small buffers.
     pub async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
         Ok(Self::with_clients(Clients::for_signed_urls(ca_pem).await?))
     }
@@ -117,6 +118,14 @@ impl Storage {
     pub async fn bucket_exists(&self, location: &ObjectLocation) -> Result<(), StorageError> {
         let request = async { requests::head_bucket(&self.clients.get(location)?, location).await };
         self.send(Operation::Head, location, Box::pin(request)).await
+    }
+
+    /// Confirms that an object which a HEAD does not find does not exist.
+    ///
+    /// # Errors
+    /// [`StorageError`], unless S3 itself has answered that.
+    pub async fn confirm_missing(&self, location: &ObjectLocation) -> Result<(), StorageError> {
+        self.send(Operation::Head, location, Box::pin(self.missing_by_get(location))).await
     }
 
     /// Opens an object, or the bytes from the first to the last of `range`, in one attempt. `None` if it does not exist.
@@ -166,13 +175,41 @@ impl Storage {
             let client = self.clients.get(location)?;
             let mut repetitions = Repetitions::new(still_wanted, REQUEST_TIMEOUT);
             loop {
-                match requests::delete(&client, location).await {
+                match self.delete_once(&client, location).await {
                     Err(cause) if repetitions.after(&cause).await => {}
                     result => return result,
                 }
             }
         };
         self.send(Operation::Delete, location, Box::pin(request)).await
+    }
+
+    /// Sends a DELETE. A success other than 204, or a 404 without S3's document, may be from a proxy or gateway, and is confirmed.
+    async fn delete_once(&self, client: &Client, location: &ObjectLocation) -> Result<(), Cause> {
+        match requests::delete(client, location).await {
+            Ok(Deletion::Done) => Ok(()),
+            Ok(Deletion::Unconfirmed) | Err(Cause::Other { status: Some(404), .. }) => {
+                self.missing_by_get(location).await
+            }
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Confirms by a GET that an object does not exist. Anything in front of a store may answer 404 to a HEAD, or 200 to a DELETE,
+    /// while S3's 404 to a GET has an error document.
+    async fn missing_by_get(&self, location: &ObjectLocation) -> Result<(), Cause> {
+        let get = |client, omitted| async move { get::get(&client, location, Some((0, 0)), omitted).await };
+        let unconfirmed =
+            |status, detail: &str| Err(Cause::Unavailable { status, detail: detail.to_owned() });
+        match self.read_with_fallback(Operation::Get, location, get).await {
+            Ok(None) | Err(Cause::BucketMissing) => Ok(()),
+            Ok(Some(_)) => unconfirmed(200, "a GET finds the object, contrary to the answer before"),
+            Err(Cause::Other { status: Some(404), .. }) => unconfirmed(
+                404,
+                "not in S3's form: a proxy or gateway in front of the store may have sent it",
+            ),
+            Err(cause) => Err(cause),
+        }
     }
 
     async fn look(&self, location: &ObjectLocation) -> Result<Option<Found>, Cause> {
@@ -213,6 +250,9 @@ impl Storage {
         let permit = self.breakers.permit(operation, location, start).map_err(failed)?;
         let result = request.await;
         permit.record(&result, start.elapsed());
+        if result.as_ref().is_err_and(|cause| cause.may_be_of_old_credentials(operation)) {
+            self.clients.renew_credentials();
+        }
         result.map_err(failed)
     }
 

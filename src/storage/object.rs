@@ -29,6 +29,11 @@ impl Found {
         }
     }
 
+    /// Whether nothing but the size shows which object this is: another client's may have the same size.
+    pub fn proves_nothing(&self) -> bool {
+        self.sha256.is_none() && self.ownership.is_none()
+    }
+
     /// Whether the object has this size, or an unknown one.
     pub fn may_have_size(&self, size: u64) -> bool {
         self.size.is_none_or(|found| found == size)

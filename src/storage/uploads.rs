@@ -72,11 +72,14 @@ impl Storage {
         size: u64,
     ) -> Result<Found, StorageError> {
         let what = match self.head(location).await? {
-            Some(found) if found.is_intact(sha256, size) => {
+            Some(found) if !found.is_intact(sha256, size) => "another checksum or size than what was sent",
+            Some(found) if found.proves_nothing() => {
+                "neither a SHA-256 nor the metadata that was sent, which the store has to keep"
+            }
+            Some(found) => {
                 self.backoff.verified(location, encryption);
                 return Ok(found);
             }
-            Some(_) => "another checksum or size than what was sent",
             None => "no object",
         };
         let cause = self.backoff.stored_differently(location, encryption, what, Instant::now());

@@ -195,6 +195,22 @@ async fn a_head_that_contradicts_each_put_is_not_believed_and_leaves_one_object(
 }
 
 #[tokio::test]
+async fn a_store_that_keeps_no_metadata_is_named_at_the_first_publish() {
+    let world = World::new("no-metadata").await;
+    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::NoMetadata).method(Method::HEAD));
+    world.released("net");
+    let _operator = world.operator().await;
+    world.apply(&world.inline("net"));
+    world
+        .failed("net", "ChecksumMismatch", Retried, &["neither a SHA-256 nor the metadata that was sent"])
+        .await;
+    let words = ["was not stored by OpenDepot", "the store keeps no metadata of objects"];
+    let version = world.failed("net", "ObjectNotOurs", Stalled, &words).await;
+    assert_eq!(version["status"]["synced"], false);
+    assert_eq!((world.served("net"), world.sent("net/")), (1, 1));
+}
+
+#[tokio::test]
 async fn what_was_stored_is_not_downloaded_again_because_the_look_after_it_failed() {
     let world = World::new("unseen-put").await;
     let s3 = &world.bed.s3;

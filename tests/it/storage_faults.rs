@@ -116,6 +116,29 @@ async fn keys_that_s3_does_not_know_are_told_from_a_missing_right() {
 }
 
 #[tokio::test]
+async fn a_file_with_keys_is_read_again_until_they_work() {
+    let world = World::new("late-keys").await;
+    world.released("net");
+    let root = world.bed.s3.root();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("credentials");
+    let builder = world.builder().env("AWS_ACCESS_KEY_ID", "").env("AWS_SECRET_ACCESS_KEY", "");
+    let builder = builder.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_SHARED_CREDENTIALS_FILE", &file);
+    // Half a file: it is being written.
+    std::fs::write(&file, "[default\naws_access_key_id = x\n").unwrap();
+    let _operator = builder.start_ready().await.unwrap();
+    world.apply(&world.inline("net"));
+    world.failed("net", "StorageCredentialsInvalid", Retried, &[]).await;
+    let whole = format!(
+        "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+        root.access_key, root.secret_key
+    );
+    std::fs::write(&file, whole).unwrap();
+    world.request("version/net", "written");
+    world.version_ready("net").await;
+}
+
+#[tokio::test]
 async fn an_outage_passes_without_anybody_doing_anything() {
     let world = World::new("outage").await;
     let s3 = &world.bed.s3;
@@ -223,15 +246,31 @@ async fn an_object_that_is_not_ours_is_neither_overwritten_nor_deleted() {
 }
 
 #[tokio::test]
-async fn a_404_of_somebody_who_is_not_s3_lets_no_object_go_astray() {
+async fn a_404_or_200_of_somebody_who_is_not_s3_lets_no_object_go_astray() {
     let world = World::new("stranger").await;
-    world.released("net");
+    let cases = [
+        ("backend", S3Failure::Answer(404, "DefaultBackend"), None),
+        ("page", S3Failure::Page(200), None),
+        ("page-for-delete", S3Failure::Page(200), Some(Method::DELETE)),
+    ];
     let _operator = world.operator().await;
-    world.apply(&world.inline("net"));
-    world.version_ready("net").await;
-    world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Answer(404, "DefaultBackend")));
-    world.kubectl(&["delete", "version", "net", "--wait=false"]);
-    world.version_fails("net", "StorageUnavailable").await;
+    for (name, ..) in &cases {
+        world.released(name);
+        world.apply(&world.inline(name));
+    }
+    for (name, failure, method) in &cases {
+        world.version_ready(name).await;
+        let fault = S3Fault::new(&world.name, failure.clone()).prefix(&format!("{name}/"));
+        world.bed.s3.inject(match method {
+            Some(method) => fault.method(method.clone()),
+            None => fault,
+        });
+        world.kubectl(&["delete", "version", name, "--wait=false"]);
+    }
+    for (name, ..) in &cases {
+        world.version_fails(name, "StorageUnavailable").await;
+    }
+    assert_eq!(world.bed.s3.keys(&world.name).await.unwrap().len(), cases.len());
     world.bed.s3.clear_faults(&world.name);
     world.versions_are(&[]).await;
     world.objects_are(0).await;

@@ -226,6 +226,24 @@ async fn a_lost_or_damaged_object_is_restored_and_a_clean_look_writes_nothing() 
 }
 
 #[tokio::test]
+async fn an_answer_of_another_server_is_no_loss() {
+    let world = world_with("verify-pages", 1).await;
+    let _operator = world.operator_with(&["--verify-interval", "1s"]).await;
+    let version = publish_all(&world, 1).await.remove(0);
+    let fetched = world.counts("mod").github;
+    for status in [404, 200] {
+        world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Page(status)));
+        world.version_fails("mod-1.0.0", "StorageUnavailable").await;
+        let failing = world.get_version("mod-1.0.0").await.unwrap().unwrap();
+        assert_eq!(failing["status"]["synced"], true, "HTTP {status}");
+        world.bed.s3.clear_faults(&world.name);
+        world.version_ready("mod-1.0.0").await;
+    }
+    assert_eq!((world.counts("mod").github, world.counts("mod").puts), (fetched, 1));
+    assert_eq!(world.stored(&version).await, world.stored(&world.version_ready("mod-1.0.0").await).await);
+}
+
+#[tokio::test]
 async fn an_object_that_is_damaged_while_a_refetch_fails_is_not_called_stored() {
     let world = world_with("verify-failing", 1).await;
     let _operator = world.operator().await;

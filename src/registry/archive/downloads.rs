@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret as _;
 
 use super::Archive;
-use super::open::{Failed, Opened, kind, open};
+use super::open::{Fault, Opened, kind, open};
 use super::range::{Selection, select};
 use super::route::{Mode, PublicEndpoint, Routes};
 use super::slots::Slots;
@@ -21,7 +21,7 @@ use crate::registry::http::answer::{answer, error, retry_after, set};
 use crate::registry::http::entity_tag::is_cached;
 use crate::registry::http::{Body, MinimumRate, Peer};
 use crate::registry::metrics::RegistryMetrics;
-use crate::storage::{Cause, Storage, StorageError};
+use crate::storage::Storage;
 
 /// How long a client may use the URL that it is redirected to.
 const SIGNED_FOR: Duration = Duration::from_mins(2);
@@ -103,12 +103,12 @@ impl Downloads {
             Err(error) => {
                 self.metrics.s3_error(kind(&error.cause));
                 tracing::warn!(%error, "a URL could not be signed");
-                return store_error(&error);
+                return failed(Fault::of(&error.cause));
             }
         };
         let Ok(mut url) = HeaderValue::from_str(url.expose_secret()) else {
             self.metrics.s3_error("other");
-            return failed(&Failed::NoBytes);
+            return failed(Fault::Silent);
         };
         url.set_sensitive(true);
         let mut answer = answer(StatusCode::FOUND, "Found", Body::empty());
@@ -130,7 +130,7 @@ impl Downloads {
         };
         let Opened { first, rest, range } = match open(&self.storage, archive, range, &self.metrics).await {
             Ok(opened) => opened,
-            Err(error) => return ended(failed(&error), Way::Stream, done),
+            Err(error) => return ended(failed(error.fault()), Way::Stream, done),
         };
         let (status, length) = match range {
             Some((first, last)) => (StatusCode::PARTIAL_CONTENT, last - first + 1),
@@ -204,37 +204,25 @@ fn busy() -> Response<Body> {
     unavailable("too many downloads", sentence, 30)
 }
 
-fn failed(failed: &Failed) -> Response<Body> {
-    match failed {
-        Failed::Missing => {
+fn failed(fault: Fault) -> Response<Body> {
+    match fault {
+        Fault::Missing => {
             let sentence =
                 "The archive is missing in the store and is being restored; try again in some minutes.\n";
             unavailable("archive is being restored", sentence, 60)
         }
-        Failed::Differs => {
+        Fault::Differs => {
             let sentence = "The store has other content than what was published; it was not sent.\n";
             unavailable("archive differs from what was published", sentence, 60)
         }
-        Failed::NoBytes => unavailable("the store does not answer", "The store does not answer.\n", 10),
-        Failed::Storage(error) => store_error(error),
-    }
-}
-
-fn store_error(error: &StorageError) -> Response<Body> {
-    let answered = matches!(
-        error.cause,
-        Cause::WrongRegion { .. } | Cause::InvalidBucket | Cause::Other { status: Some(_), .. }
-    );
-    match kind(&error.cause) {
-        "missing" => failed(&Failed::Missing),
-        "throttled" => {
+        Fault::Busy => {
             let sentence = "The store limits the number of requests; try again in some seconds.\n";
             unavailable("the store is busy", sentence, 10)
         }
-        kind if answered || matches!(kind, "denied" | "credentials") => {
+        Fault::Refused => {
             let sentence = "The registry cannot read the archive in the store; its log has the details.\n";
             unavailable("the store refused", sentence, 60)
         }
-        _ => failed(&Failed::NoBytes),
+        Fault::Silent => unavailable("the store does not answer", "The store does not answer.\n", 10),
     }
 }

@@ -19,6 +19,7 @@ mod stream;
 mod tests;
 
 pub use downloads::{Download, Downloads};
+pub use open::{Failed, Fault, Opened, open, report};
 pub use route::{Mode, PublicEndpoint, PublicEndpointError};
 pub use stream::{Outcome, Way};
 

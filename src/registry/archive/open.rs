@@ -19,28 +19,71 @@ const FIRST_BYTES: Duration = Duration::from_secs(10);
 
 /// An object whose first bytes have arrived.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub struct Opened {
     pub first: Bytes,
     pub rest: ObjectBody,
     /// The first and last byte, unless it is the whole object.
     pub range: Option<(u64, u64)>,
 }
 
-/// Why an archive cannot be streamed.
+/// Why an archive cannot be read.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub enum Failed {
     /// The object does not exist.
     Missing,
     /// The object has another checksum or size than recorded.
     Differs,
-    /// The object's bytes ended or stopped before the first one.
+    /// The object's bytes ended or stopped too early.
     NoBytes,
     Storage(StorageError),
 }
 
+/// What a failure means for the one who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The object does not exist.
+    Missing,
+    /// The object is another one than recorded.
+    Differs,
+    /// The store limits the number of requests.
+    Busy,
+    /// The store refused: it stays so until someone changes rights, keys or settings.
+    Refused,
+    /// The store does not answer.
+    Silent,
+}
+
+impl Fault {
+    pub(super) fn of(cause: &Cause) -> Self {
+        match cause {
+            Cause::BucketMissing => Self::Missing,
+            Cause::SlowDown { .. } => Self::Busy,
+            Cause::AccessDenied { .. }
+            | Cause::Kms { .. }
+            | Cause::CredentialsMissing
+            | Cause::CredentialsUnavailable { .. }
+            | Cause::CredentialsInvalid { .. }
+            | Cause::WrongRegion { .. }
+            | Cause::InvalidBucket
+            | Cause::Other { status: Some(_), .. } => Self::Refused,
+            _ => Self::Silent,
+        }
+    }
+}
+
 impl Failed {
+    /// What it means for the one who asked.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Missing => Fault::Missing,
+            Self::Differs => Fault::Differs,
+            Self::NoBytes => Fault::Silent,
+            Self::Storage(error) => Fault::of(&error.cause),
+        }
+    }
+
     /// The label of the metric.
-    pub(super) fn kind(&self) -> &'static str {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Differs => "differs",
@@ -78,29 +121,31 @@ pub(super) fn kind(cause: &Cause) -> &'static str {
 
 /// Opens an archive, or the bytes of `range`. Each failure is counted. A second attempt is made before the first byte is sent,
 /// since clients never make one.
-pub(super) async fn open(
+pub async fn open(
     storage: &Storage,
     archive: &Archive,
     range: Option<(u64, u64)>,
     metrics: &RegistryMetrics,
 ) -> Result<Opened, Failed> {
     let location = archive.location.location();
-    let counted = |failed: Failed| {
-        metrics.s3_error(failed.kind());
-        match &failed {
-            Failed::Storage(error) => tracing::warn!(%error, "an archive could not be read"),
-            failed => {
-                tracing::warn!(object = %location, reason = failed.kind(), "an archive could not be read as recorded");
-            }
-        }
-        failed
-    };
-    match attempt(storage, &location, archive, range).await.map_err(counted) {
+    let counted = |failed: &Failed| report(failed, &location, metrics);
+    match attempt(storage, &location, archive, range).await.inspect_err(counted) {
         Err(failed) if failed.is_transient() => {
             tokio::time::sleep(PAUSE).await;
-            attempt(storage, &location, archive, range).await.map_err(counted)
+            attempt(storage, &location, archive, range).await.inspect_err(counted)
         }
         result => result,
+    }
+}
+
+/// Counts and logs a failure.
+pub fn report(failed: &Failed, location: &ObjectLocation, metrics: &RegistryMetrics) {
+    metrics.s3_error(failed.kind());
+    match failed {
+        Failed::Storage(error) => tracing::warn!(%error, "an archive could not be read"),
+        failed => {
+            tracing::warn!(object = %location, reason = failed.kind(), "an archive could not be read as recorded");
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use crate::registry::http::Peer;
 const PER_LINK: usize = 8;
 /// Streams at once to one client.
 const PER_PEER: usize = 16;
+/// Requests that wait for a place. Each of them keeps a connection that others could use.
+const WAITING: usize = 256;
 
 /// The places for streams.
 #[derive(Debug)]
@@ -54,11 +56,14 @@ impl Slots {
         Self { most, wait, state: Mutex::default() }
     }
 
-    /// Waits for a place, in turn with others that could use it. `None` if there was none in time.
+    /// Waits for a place, in turn with others that could use it. `None` if there was none in time, or too many wait already.
     pub(super) async fn take(self: &Arc<Self>, link: &str, peer: Peer) -> Option<Slot> {
         let peer = peer.network();
         let (grant, granted) = oneshot::channel();
-        self.state.lock().waiting.push_back(Waiting { link: link.into(), peer, grant });
+        let may_wait = self.state.lock().enqueue(Waiting { link: link.into(), peer, grant }, self.most);
+        if !may_wait {
+            return None;
+        }
         self.hand_out();
         tokio::time::timeout(self.wait, granted).await.ok()?.ok()
     }
@@ -88,6 +93,16 @@ impl Slots {
 }
 
 impl State {
+    /// Adds a request to those that wait, unless too many do and there is no place for this one. Returns whether it was added.
+    fn enqueue(&mut self, request: Waiting, most: usize) -> bool {
+        self.waiting.retain(|waiting| !waiting.grant.is_closed());
+        let may_wait = self.waiting.len() < WAITING || (self.used < most && self.has_room_for(&request));
+        if may_wait {
+            self.waiting.push_back(request);
+        }
+        may_wait
+    }
+
     fn has_room_for(&self, waiting: &Waiting) -> bool {
         self.by_link.get(&waiting.link).is_none_or(|count| *count < PER_LINK)
             && self.by_peer.get(&waiting.peer).is_none_or(|count| *count < PER_PEER)
@@ -124,6 +139,8 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
 
     fn peer(last: u8) -> Peer {
@@ -187,6 +204,27 @@ mod tests {
         assert!(futures::poll!(&mut third).is_pending());
         drop(second);
         assert!(third.await.is_some(), "a place whose user is gone is free again");
+    }
+
+    #[tokio::test]
+    async fn a_limited_number_waits_and_others_are_refused_at_once() {
+        let slots = slots(100, Duration::from_mins(1));
+        let mut held = Vec::new();
+        for number in 0..PER_LINK {
+            held.push(slots.take("a", peer(u8::try_from(number).unwrap())).await.unwrap());
+        }
+        let wait = || {
+            let slots = Arc::clone(&slots);
+            Box::pin(async move { slots.take("a", peer(100)).await })
+        };
+        let mut waiting: Vec<_> = (0..WAITING).map(|_| wait()).collect();
+        for request in &mut waiting {
+            assert!(futures::poll!(request).is_pending());
+        }
+        assert!(matches!(futures::poll!(wait()), Poll::Ready(None)));
+        assert!(matches!(futures::poll!(Box::pin(slots.take("b", peer(101)))), Poll::Ready(Some(_))));
+        drop(waiting.pop());
+        assert!(futures::poll!(wait()).is_pending(), "a request that has given up does not count");
     }
 
     #[tokio::test]

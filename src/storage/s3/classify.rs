@@ -52,6 +52,8 @@ pub(in crate::storage) struct Answer<'a> {
     pub retry_after_ms: Option<&'a str>,
     /// `date`, the server's clock
     pub date: Option<&'a str>,
+    /// Whether it has the ID of a request, as S3's answers do and those of proxies do not.
+    pub has_id: bool,
 }
 
 /// Codes with which stores answer a DELETE or GET of an object that does not exist.
@@ -62,7 +64,8 @@ const GONE: [&str; 6] =
 /// not exist; for PUT, it exists already; for DELETE and GET, it did not exist. `region` is the one that the request was signed
 /// for.
 ///
-/// A 404 to a GET, and a 404 or 403 to a DELETE count only with an S3 error document, since a proxy may have sent it.
+/// A 404 to a GET, and a 404 or 403 to a DELETE count only with an S3 error document, since a proxy may have sent it. Some stores
+/// send none with a 404 to a GET, but an ID.
 pub(in crate::storage) fn classify(
     operation: Operation,
     region: &str,
@@ -71,6 +74,7 @@ pub(in crate::storage) fn classify(
     match (operation, answer.status, answer.code.unwrap_or_default()) {
         (Operation::Head, 404, _) | (Operation::Put, 412, _) => Ok(()),
         (Operation::Delete, 404, code) if GONE.contains(&code) => Ok(()),
+        (Operation::Get, 404, "") if answer.has_id => Ok(()),
         (Operation::Get, 404, code) if GONE.contains(&code) && code != "NoSuchBucket" => Ok(()),
         (Operation::Delete, 403, _) => match cause(region, answer) {
             Cause::AccessDenied { .. } if !answer.code.is_some_and(|code| DENIED.contains(&code)) => {
@@ -98,6 +102,9 @@ fn cause(region: &str, answer: &Answer<'_>) -> Cause {
         (_, "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch") => {
             Cause::ChecksumMismatch
         }
+        (407, _) => Cause::Network { detail: "the proxy requires authentication (HTTP 407)".to_owned() },
+        // Ceph's code for a full quota, which no permission changes.
+        (403, "QuotaExceeded") => answer.unknown(),
         (413, _) | (_, "EntityTooLarge") => Cause::EntityTooLarge,
         _ if answer.throttles() => Cause::SlowDown { retry_after: answer.delay() },
         (_, code) if code.starts_with("KMS.") => Cause::Kms { detail: answer.detail() },

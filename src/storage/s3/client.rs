@@ -3,7 +3,7 @@
 //! Nothing is sent before the first request.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
@@ -22,6 +22,7 @@ use aws_sdk_s3::config::{
 use aws_types::service_config::ServiceConfigKey;
 
 use super::credentials::Lasting;
+use super::default_chain::DefaultChain;
 use super::http::{CaError, http_client};
 use super::plain_http;
 use super::proxy::Routed;
@@ -46,6 +47,8 @@ const MAX_CLIENTS: usize = 64;
 pub(in crate::storage) struct Clients {
     /// The AWS configuration that all clients share.
     pub(super) sdk: SdkConfig,
+    /// The credentials of `sdk`, except in tests.
+    pub(super) credentials: Option<Lasting>,
     cache: Mutex<HashMap<ClientKey, Client>>,
     /// Endpoints by their spelling, each parsed once: the registry needs one for each download.
     endpoints: Mutex<HashMap<String, Endpoint>>,
@@ -64,34 +67,45 @@ struct ClientKey {
 impl Clients {
     /// Reads the AWS configuration (environment and profile).
     pub(crate) async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
-        Ok(Self::load(http_client(ca_pem)?).await)
+        let http = http_client(ca_pem)?;
+        Ok(Self::load(http.clone(), http).await)
     }
 
-    /// The same, with credentials that are renewed early: a signed URL is valid for no longer than the credentials.
+    /// The same for the registry: requests for objects over plain HTTP have small buffers.
     pub(crate) async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
         let http = http_client(ca_pem)?;
-        let plain = Self::load(http.clone()).await;
-        let Some(provider) = plain.sdk.credentials_provider() else { return Ok(plain) };
-        let lasting = SharedCredentialsProvider::new(Lasting::new(provider));
-        let sdk = plain.sdk.clone().into_builder();
-        let sdk = sdk.credentials_provider(lasting).identity_cache(IdentityCache::no_cache());
-        let sdk = sdk.http_client(Routed { small_buffers: !plain_http::is_proxied(), ..http }).build();
-        Ok(Self { sdk, ..plain })
+        let objects = Routed { small_buffers: !plain_http::is_proxied(), ..http.clone() };
+        Ok(Self::load(http, objects).await)
     }
 
-    async fn load(http: Routed) -> Self {
+    /// `http` is for requests for credentials, `objects` for those to S3.
+    async fn load(http: Routed, objects: Routed) -> Self {
         // The default region chain queries the instance's metadata service, which takes seconds on machines without one. Each
         // location names its region; this one is only used by the credential providers (STS).
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new())
             .or_else("us-east-1");
-        let sdk = aws_config::defaults(BehaviorVersion::latest()).http_client(http).region(region);
-        Self::with_config(sdk.load().await)
+        let sdk = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region);
+        let sdk = sdk.load().await;
+        let source = SharedCredentialsProvider::new(DefaultChain::new(sdk.clone(), http));
+        let credentials = Lasting::new(source);
+        let sdk = sdk.into_builder().http_client(objects);
+        let sdk = sdk.credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
+        let sdk = sdk.identity_cache(IdentityCache::no_cache()).build();
+        Self { credentials: Some(credentials), ..Self::with_config(sdk) }
     }
 
     pub(crate) fn with_config(sdk: SdkConfig) -> Self {
         let default_endpoint = configured_endpoint(&sdk);
-        Self { sdk, cache: Mutex::default(), endpoints: Mutex::default(), default_endpoint }
+        let (cache, endpoints) = (Mutex::default(), Mutex::default());
+        Self { sdk, credentials: None, cache, endpoints, default_endpoint }
+    }
+
+    /// Lets the next request load credentials again, since the store may reject these.
+    pub(crate) fn renew_credentials(&self) {
+        if let Some(credentials) = &self.credentials {
+            credentials.renew(SystemTime::now());
+        }
     }
 
     /// The endpoint of requests that name none, as the environment or the profile spells it.

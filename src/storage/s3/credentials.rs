@@ -1,8 +1,9 @@
-//! Credentials that are renewed early, for signed URLs.
+//! Credentials that are renewed early, or after a rejection.
 //!
 //! The SDK's own cache renews them seconds before they expire, and a signed URL expires with them. With a longer time there, it
 //! would call the provider for each request while that still returns the old ones, as the metadata service of an instance does
-//! until five minutes before the end.
+//! until five minutes before the end. It also keeps credentials that the store rejects, such as keys that were replaced, and a
+//! session that was revoked.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,23 +18,26 @@ use tokio::sync::Mutex;
 const LEFT: Duration = Duration::from_mins(10);
 /// Credentials that last for less than this are not used while new ones are being loaded.
 const LEAST: Duration = Duration::from_mins(1);
-/// Pause after an attempt that returned no later ones.
+/// Pause after an attempt that returned no later ones, or ones that the store rejects.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Credentials without an end are loaded again after this time, as by the SDK.
 const WITHOUT_END: Duration = Duration::from_mins(15);
+/// How long the source may take, as in the SDK.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
-/// A provider that loads credentials from another one before they end.
-#[derive(Debug)]
+/// A provider that loads credentials from another one before they end. Clones share them.
+#[derive(Clone, Debug)]
 pub(super) struct Lasting {
     source: SharedCredentialsProvider,
-    loaded: ArcSwapOption<Loaded>,
+    loaded: Arc<ArcSwapOption<Loaded>>,
     /// Held by the request that loads.
-    loading: Mutex<()>,
+    loading: Arc<Mutex<()>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Loaded {
     credentials: Credentials,
+    at: SystemTime,
     renew_at: SystemTime,
 }
 
@@ -47,7 +51,20 @@ impl Loaded {
 
 impl Lasting {
     pub(super) fn new(source: SharedCredentialsProvider) -> Self {
-        Self { source, loaded: ArcSwapOption::empty(), loading: Mutex::new(()) }
+        Self { source, loaded: Arc::default(), loading: Arc::default() }
+    }
+
+    /// Where the credentials come from.
+    pub(super) fn source(&self) -> &SharedCredentialsProvider {
+        &self.source
+    }
+
+    /// Lets the next request load credentials again, since the store may reject these. At most twice a minute.
+    pub(super) fn renew(&self, now: SystemTime) {
+        let Some(loaded) = self.loaded.load_full() else { return };
+        if loaded.at + PAUSE <= now {
+            self.loaded.store(Some(Arc::new(Loaded { renew_at: now, ..(*loaded).clone() })));
+        }
     }
 
     async fn credentials(&self, now: SystemTime) -> Result<Credentials, CredentialsError> {
@@ -64,9 +81,12 @@ impl Lasting {
         if let Some(credentials) = self.fresh(now) {
             return Ok(credentials);
         }
-        let credentials = self.source.provide_credentials().await.or_else(|error| old.ok_or(error))?;
+        let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.source.provide_credentials()).await;
+        let loaded = loaded.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(LOAD_TIMEOUT)));
+        let credentials = loaded.or_else(|error| old.ok_or(error))?;
         let renew_at = credentials.expiry().map_or(now + WITHOUT_END, |end| (end - LEFT).max(now + PAUSE));
-        self.loaded.store(Some(Arc::new(Loaded { credentials: credentials.clone(), renew_at })));
+        let loaded = Loaded { credentials: credentials.clone(), at: now, renew_at };
+        self.loaded.store(Some(Arc::new(loaded)));
         Ok(credentials)
     }
 
@@ -153,6 +173,44 @@ mod tests {
             lasting.credentials(start + Duration::from_secs(second)).await.unwrap();
         }
         assert_eq!(source.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn credentials_that_the_store_rejects_are_loaded_again_twice_a_minute() {
+        let (source, start) = (Source::default(), SystemTime::now());
+        source.ending(start + minutes(600));
+        let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
+        lasting.renew(start);
+        for second in 0..60 {
+            let now = start + Duration::from_secs(second);
+            lasting.credentials(now).await.unwrap();
+            lasting.clone().renew(now);
+        }
+        assert_eq!(source.asked(), 2, "the second one after 30 s");
+        // Old ones may still be accepted elsewhere.
+        source.fails.store(true, Ordering::Relaxed);
+        lasting.renew(start + minutes(2));
+        lasting.credentials(start + minutes(2)).await.unwrap();
+        assert_eq!(source.asked(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_hangs_is_not_awaited_for_long() {
+        #[derive(Debug)]
+        struct Hanging;
+
+        impl ProvideCredentials for Hanging {
+            fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+            where
+                Self: 'a,
+            {
+                future::ProvideCredentials::new(std::future::pending())
+            }
+        }
+
+        let lasting = Lasting::new(SharedCredentialsProvider::new(Hanging));
+        let error = lasting.credentials(SystemTime::now()).await.unwrap_err();
+        assert!(matches!(error, CredentialsError::ProviderTimedOut(_)), "{error:?}");
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ use secrecy::SecretString;
 
 use super::headers::Omitted;
 use super::sdk_error::{chain, classify_error};
+use super::stated::of_whole_object;
 use crate::domain::ObjectLocation;
 use crate::storage::redaction::presentable;
 use crate::storage::{Cause, Operation, StorageError};
@@ -90,7 +91,7 @@ fn object(output: GetObjectOutput, location: &ObjectLocation) -> Object {
     let length = output.content_length().and_then(|length| u64::try_from(length).ok());
     Object {
         size: range.map_or(length, |(_, size)| size),
-        sha256: output.checksum_sha256().map(str::to_owned),
+        sha256: output.checksum_sha256().and_then(of_whole_object).map(str::to_owned),
         range: range.map(|(range, _)| range),
         body: ObjectBody { bytes: output.body, location: location.clone() },
     }

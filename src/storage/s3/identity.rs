@@ -21,8 +21,8 @@ impl Storage {
     /// # Errors
     /// [`Cause::CredentialsMissing`] or [`Cause::CredentialsUnavailable`].
     pub async fn credentials_source(&self) -> Result<&'static str, Cause> {
-        let provider = self.clients.sdk.credentials_provider().ok_or(Cause::CredentialsMissing)?;
-        let loaded = tokio::time::timeout(TIMEOUT, provider.provide_credentials()).await;
+        let source = self.clients.credentials.as_ref().ok_or(Cause::CredentialsMissing)?.source();
+        let loaded = tokio::time::timeout(TIMEOUT, source.provide_credentials()).await;
         let Ok(loaded) = loaded else {
             let detail = format!("no provider answered within {} s", TIMEOUT.as_secs());
             return Err(Cause::CredentialsUnavailable { detail });
@@ -32,7 +32,7 @@ impl Storage {
             error => Cause::CredentialsUnavailable { detail: presentable(&chain(&error)) },
         })?;
         let features = credentials.get_property::<Vec<Feature>>().map_or(&[][..], Vec::as_slice);
-        Ok(features.iter().find_map(source).unwrap_or("the default chain"))
+        Ok(features.iter().find_map(described).unwrap_or("the default chain"))
     }
 
     /// The ARN of the identity whose credentials these are, by STS of AWS.
@@ -59,7 +59,7 @@ impl Storage {
     }
 }
 
-fn source(feature: &Feature) -> Option<&'static str> {
+fn described(feature: &Feature) -> Option<&'static str> {
     Some(match feature {
         Feature::CredentialsEnvVars => "AWS_ACCESS_KEY_ID",
         Feature::CredentialsEnvVarsStsWebIdToken | Feature::CredentialsStsAssumeRoleWebId => {

@@ -3,6 +3,7 @@
 pub(super) mod classify;
 pub(super) mod client;
 mod credentials;
+mod default_chain;
 pub(super) mod get;
 pub(super) mod headers;
 pub(super) mod http;

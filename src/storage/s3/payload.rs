@@ -1,5 +1,5 @@
-//! The SHA-256 of a PUT's body as part of its signature, for stores that reject it in a header of its own. They verify the
-//! body nevertheless.
+//! The SHA-256 of a PUT's body as part of its signature: bucket policies can require that, and stores that reject the SHA-256 in
+//! a header of its own verify the body nevertheless.
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use aws_sdk_s3::config::http::HttpRequest;
+use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::config::{HttpClient, RuntimeComponents, SharedHttpClient};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -46,12 +46,28 @@ impl HttpClient for Routed {
 
 impl HttpConnector for Route {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        if self.small_buffers && request.uri().starts_with("http://") {
-            return HttpConnectorFuture::new(plain_http::send(request));
-        }
-        let connector = if is_link_local(request.uri()) { &self.direct } else { &self.proxied };
-        connector.call(request)
+        let answer = if self.small_buffers && request.uri().starts_with("http://") {
+            HttpConnectorFuture::new(plain_http::send(request))
+        } else if is_link_local(request.uri()) {
+            self.direct.call(request)
+        } else {
+            self.proxied.call(request)
+        };
+        HttpConnectorFuture::new(async move { answer.await.map(without_foreign_clock) })
     }
+}
+
+/// Answers of S3 and of STS have an ID.
+const IDS: [&str; 2] = ["x-amz-request-id", "x-amzn-requestid"];
+
+/// The SDK signs its next requests by the clock of the last answer, unless that is from a cache. A proxy or gateway in front of
+/// the store may have another clock than the store, and then the store would reject those requests. So an answer without an ID
+/// is marked as one from a cache.
+fn without_foreign_clock(mut answer: HttpResponse) -> HttpResponse {
+    if !IDS.iter().any(|id| answer.headers().contains_key(id)) {
+        answer.headers_mut().insert("age", "0");
+    }
+    answer
 }
 
 /// Whether the host is a link-local address, or in AWS's IPv6 network for such endpoints.
@@ -71,7 +87,25 @@ fn is_link_local(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_link_local;
+    use aws_sdk_s3::primitives::SdkBody;
+
+    use super::*;
+
+    #[test]
+    fn only_the_clock_of_the_store_counts() {
+        for (header, is_marked) in [
+            ("x-amz-request-id", false),
+            ("x-amzn-RequestId", false),
+            ("server", true),
+            ("x-request-id", true),
+        ] {
+            let answer = http::Response::builder().header("date", "now").header(header, "1");
+            let answer = HttpResponse::try_from(answer.body(SdkBody::empty()).unwrap()).unwrap();
+            let answer = without_foreign_clock(answer);
+            assert_eq!(answer.headers().contains_key("age"), is_marked, "{header}");
+            assert_eq!(answer.headers().get("date"), Some("now"), "a delay may be measured by it");
+        }
+    }
 
     #[test]
     fn only_link_local_addresses_are_asked_without_a_proxy() {

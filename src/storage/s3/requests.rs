@@ -1,10 +1,15 @@
 //! HEAD, PUT and DELETE. Each function sends one request. Only a HEAD has the SDK's retries.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 
@@ -22,7 +27,39 @@ pub(in crate::storage) const MAX_OBJECT_BYTES: u64 = 5 << 30;
 /// Slower uploads are aborted, after an allowance of a minute: once the last byte is sent, the SDK waits without a limit.
 const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
 
-/// Looks up an object. `None` if it does not exist.
+/// The detail of an answer that S3 has not sent.
+const FOREIGN: &str = "the answer has neither ETag nor Last-Modified: a proxy or gateway in front of the store may have sent it";
+
+/// What a DELETE that did not fail shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) enum Deletion {
+    /// There is no object any more.
+    Done,
+    /// The answer is a success, but not S3's 204.
+    Unconfirmed,
+}
+
+/// The status of an answer, which the SDK does not return for a success.
+#[derive(Clone, Debug, Default)]
+struct AnswerStatus(Arc<AtomicU16>);
+
+impl Intercept for AnswerStatus {
+    fn name(&self) -> &'static str {
+        "AnswerStatus"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.store(context.response().status().as_u16(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Looks up an object. `None` if it does not exist. Each object of S3 has an `ETag` and a `Last-Modified`.
 pub(in crate::storage) async fn head(
     client: &Client,
     location: &ObjectLocation,
@@ -31,6 +68,9 @@ pub(in crate::storage) async fn head(
     let request = client.head_object().bucket(&location.bucket).key(&location.key);
     let mode = (!omitted.checksum_mode).then_some(ChecksumMode::Enabled);
     match request.set_checksum_mode(mode).send().await {
+        Ok(head) if head.e_tag().is_none() && head.last_modified().is_none() => {
+            Err(Cause::Unavailable { status: 200, detail: FOREIGN.to_owned() })
+        }
         Ok(head) => Ok(Some(found(&head))),
         Err(error) => classify_error(Operation::Head, location, &error).map(|()| None),
     }
@@ -61,7 +101,8 @@ pub(in crate::storage) async fn put(
         .operation_attempt_timeout(upload_timeout(upload.size))
         .disable_operation_timeout()
         .build();
-    let mut request = client
+    // Some buckets accept signed bodies only, and the SHA-256 is known.
+    let request = client
         .put_object()
         .bucket(&location.bucket)
         .key(&location.key)
@@ -76,10 +117,8 @@ pub(in crate::storage) async fn put(
         .set_if_none_match(conditional.then(|| "*".to_owned()))
         .body(body)
         .customize()
-        .config_override(once().timeout_config(timeouts));
-    if omitted.checksum {
-        request = request.interceptor(SignedBody::new(upload.sha256));
-    }
+        .config_override(once().timeout_config(timeouts))
+        .interceptor(SignedBody::new(upload.sha256));
     match request.send().await {
         Ok(_) => Ok(PutOutcome::Stored),
         Err(error) => classify_error(Operation::Put, location, &error).map(|()| PutOutcome::AlreadyExists),
@@ -87,11 +126,19 @@ pub(in crate::storage) async fn put(
 }
 
 /// Deletes an object. Success if there is none.
-pub(in crate::storage) async fn delete(client: &Client, location: &ObjectLocation) -> Result<(), Cause> {
+pub(in crate::storage) async fn delete(
+    client: &Client,
+    location: &ObjectLocation,
+) -> Result<Deletion, Cause> {
+    let status = AnswerStatus::default();
     let request = client.delete_object().bucket(&location.bucket).key(&location.key);
-    match request.customize().config_override(once()).send().await {
-        Ok(_) => Ok(()),
-        Err(error) => classify_error(Operation::Delete, location, &error),
+    let request = request.customize().config_override(once()).interceptor(status.clone());
+    match request.send().await {
+        Ok(_) => Ok(match status.0.load(Ordering::Relaxed) {
+            204 => Deletion::Done,
+            _ => Deletion::Unconfirmed,
+        }),
+        Err(error) => classify_error(Operation::Delete, location, &error).map(|()| Deletion::Done),
     }
 }
 

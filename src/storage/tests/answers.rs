@@ -40,7 +40,15 @@ async fn store(answer: Answers) -> (ObjectLocation, Arc<Mutex<Vec<String>>>) {
 
 const UNCONDITIONAL: &str = "HTTP/1.1 501 Not Implemented\r\ncontent-length: 72\r\nconnection: close\r\n\r\n\
     <Error><Code>NotImplemented</Code><Message>If-None-Match</Message></Error>";
-const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const DONE: &str = "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const DELETED: &str = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+const PAGE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>";
+const NO_PAGE: &str =
+    "HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>";
+const NO_KEY: &str = "HTTP/1.1 404 Not Found\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n\
+    <Error><Code>NoSuchKey</Code><Message>There is none</Message></Error>";
+const NO_BUCKET: &str = "HTTP/1.1 404 Not Found\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n\
+    <Error><Code>NoSuchBucket</Code><Message>There is none</Message></Error>";
 const MISSING: &str = "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n";
 const DENIED: &str = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n";
 
@@ -196,4 +204,62 @@ async fn a_delay_that_the_store_requests_is_left_to_the_caller() {
         let sent = |method: &str| asked.iter().filter(|sent| *sent == method).count();
         assert_eq!((sent("head"), sent("delete")), (times, times), "{asked:?}");
     }
+}
+
+#[tokio::test]
+async fn an_object_is_deleted_only_if_s3_itself_answers_so() {
+    // Some stores answer 200, and so does a page: the second request confirms it.
+    let cases: [(&str, Answers, bool, &[&str]); 6] = [
+        ("as S3", |_, _, _| DELETED, true, &["delete"]),
+        ("nothing there", |_, _, _| NO_KEY, true, &["delete"]),
+        (
+            "nothing there, without a document",
+            |method, _, _| if method == "get" { NO_KEY } else { MISSING },
+            true,
+            &["delete", "get"],
+        ),
+        (
+            "as some stores",
+            |method, _, _| if method == "get" { NO_KEY } else { DONE },
+            true,
+            &["delete", "get"],
+        ),
+        ("pages only", |_, _, _| PAGE, false, &["delete", "get"]),
+        (
+            "a page for what is there, and one for what is not",
+            |method, _, _| if method == "get" { NO_PAGE } else { PAGE },
+            false,
+            &["delete", "get"],
+        ),
+    ];
+    for (what, answer, is_deleted, first) in cases {
+        let (place, asked) = store(answer).await;
+        let deleted = storage_with_keys().delete(&place).await.map_err(|error| error.cause);
+        let transient = matches!(deleted, Err(Cause::Unavailable { .. }));
+        assert_eq!((deleted.is_ok(), transient), (is_deleted, !is_deleted), "{what}: {deleted:?}");
+        let asked = asked.lock().expect("a list").clone();
+        assert_eq!(asked[..first.len()], *first, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_is_missing_or_there_only_if_s3_itself_answers_so() {
+    for (answer, is_confirmed) in [
+        ((|_, _, _| NO_KEY) as Answers, true),
+        (|_, _, _| NO_BUCKET, true),
+        (|_, _, _| "HTTP/1.1 404 Not Found\r\nx-amz-request-id: 1\r\nconnection: close\r\n\r\n", true),
+        (|_, _, _| NO_PAGE, false),
+        (|_, _, _| PAGE, false),
+        (|_, _, _| DONE, false),
+        (|_, _, _| MISSING, false),
+    ] {
+        let (place, asked) = store(answer).await;
+        let confirmed = storage_with_keys().confirm_missing(&place).await.map_err(|error| error.cause);
+        assert_eq!(confirmed.is_ok(), is_confirmed, "{confirmed:?}");
+        assert!(is_confirmed || matches!(confirmed, Err(Cause::Unavailable { .. })), "{confirmed:?}");
+        assert_eq!(*asked.lock().expect("a list"), ["get"]);
+    }
+    let (place, _) = store(|_, _, _| PAGE).await;
+    let found = storage_with_keys().head(&place).await.map_err(|error| error.cause);
+    assert!(matches!(found, Err(Cause::Unavailable { status: 200, .. })), "{found:?}");
 }

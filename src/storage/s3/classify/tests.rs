@@ -1,5 +1,5 @@
 use super::*;
-use Operation::{Delete, Head, Put};
+use Operation::{Delete, Get, Head, Put};
 
 fn answer(status: u16, code: &'static str) -> Answer<'static> {
     Answer { status, code: (!code.is_empty()).then_some(code), ..Answer::default() }
@@ -30,6 +30,11 @@ fn each_operation_has_one_answer_that_is_a_result() {
 fn only_s3_may_say_that_an_object_is_gone() {
     assert!(matches!(failed(Delete, &answer(404, "")), Cause::Other { status: Some(404), .. }));
     assert!(matches!(failed(Put, &answer(404, "")), Cause::Other { status: Some(404), .. }));
+    let get = |code, has_id| classify(Get, "us-west-2", &Answer { has_id, ..answer(404, code) });
+    assert_eq!((get("", true), get("NoSuchKey", false)), (Ok(()), Ok(())));
+    for (code, has_id) in [("", false), ("DefaultBackend", true)] {
+        assert!(matches!(get(code, has_id), Err(Cause::Other { status: Some(404), .. })), "{code:?}");
+    }
     // Nor that it may not be deleted, after which nothing is left to do for one that a HEAD does not find.
     for code in ["", "Forbidden", "RequestBlocked"] {
         let cause = failed(Delete, &answer(403, code));
@@ -67,6 +72,8 @@ fn answers_are_told_apart() {
         (Put, 400, "XAmzContentSHA256Mismatch", |c| *c == Cause::ChecksumMismatch),
         (Put, 400, "EntityTooLarge", |c| *c == Cause::EntityTooLarge),
         (Put, 413, "", |c| *c == Cause::EntityTooLarge),
+        (Head, 407, "", |c| matches!(c, Cause::Network { detail } if detail.contains("proxy requires"))),
+        (Put, 403, "QuotaExceeded", |c| matches!(c, Cause::Other { status: Some(403), .. })),
         (Put, 503, "SlowDown", |c| *c == Cause::SlowDown { retry_after: None }),
         (Head, 429, "", |c| *c == Cause::SlowDown { retry_after: None }),
         (Put, 400, "KMS.DisabledException", |c| matches!(c, Cause::Kms { .. })),

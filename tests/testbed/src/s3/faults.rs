@@ -38,6 +38,8 @@ pub enum S3Failure {
     WrongSize,
     /// HEAD shows another SHA-256 than the object has.
     WrongChecksum,
+    /// An answer without SHA-256 and user metadata, as of a store that keeps neither.
+    NoMetadata,
 }
 
 /// A fault: which requests it meets, how often, and with what.

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
@@ -170,23 +170,20 @@ async fn fail(
             }
             Ok(response)
         }
+        S3Failure::NoMetadata => {
+            let mut response = forward(request, upstream).await?;
+            let names = response.headers().keys().filter(|name| is_kept_with_object(name));
+            for name in names.cloned().collect::<Vec<_>>() {
+                response.headers_mut().remove(name);
+            }
+            Ok(response)
+        }
         S3Failure::CutBefore => Err(anyhow!("cut")),
         S3Failure::CutAfter | S3Failure::HangAfter => {
             forward(request, upstream).await?.into_body().collect().await?;
             if *failure == S3Failure::HangAfter { std::future::pending().await } else { Err(anyhow!("cut")) }
         }
-        S3Failure::CutBody => {
-            let (parts, body) = forward(request, upstream).await?.into_parts();
-            let bytes = body.collect().await?.to_bytes();
-            let half = bytes.slice(..bytes.len() / 2);
-            // Later than the first bytes, which are sent before the connection breaks.
-            let cut = async {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                Err(anyhow!("cut"))
-            };
-            let frames = stream::iter([Ok(Frame::data(half))]).chain(stream::once(cut));
-            Ok(Response::from_parts(parts, BoxBody::new(StreamBody::new(frames))))
-        }
+        S3Failure::CutBody => cut_body(forward(request, upstream).await?).await,
         S3Failure::Hang => std::future::pending().await,
         S3Failure::HideMissing => {
             let response = forward(request, upstream).await?;
@@ -195,6 +192,24 @@ async fn fail(
         }
         S3Failure::Delay(_) | S3Failure::Hold => forward(request, upstream).await,
     }
+}
+
+/// The first half of the body, and then the end of the connection.
+async fn cut_body(response: Response<Body>) -> Result<Response<Body>> {
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await?.to_bytes();
+    let half = bytes.slice(..bytes.len() / 2);
+    // Later than the first bytes, which are sent before the connection breaks.
+    let cut = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Err(anyhow!("cut"))
+    };
+    let frames = stream::iter([Ok(Frame::data(half))]).chain(stream::once(cut));
+    Ok(Response::from_parts(parts, BoxBody::new(StreamBody::new(frames))))
+}
+
+fn is_kept_with_object(name: &HeaderName) -> bool {
+    ["x-amz-meta-", "x-amz-checksum-"].iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 /// Reads the whole request first, as S3 does, so that the client sees the answer rather than a broken pipe.

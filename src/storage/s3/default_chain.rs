@@ -1,0 +1,104 @@
+//! The default chain of the SDK, which reads changed files again.
+//!
+//! The SDK's own provider parses the AWS profile once, so that it never sees keys that are mounted late, or replaced.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::credential_feature::AwsCredentialFeature as Feature;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future;
+use aws_sdk_s3::config::{Credentials, ProvideCredentials};
+
+use super::proxy::Routed;
+
+/// Builds the default chain for each time that credentials are loaded.
+#[derive(Debug)]
+pub(super) struct DefaultChain {
+    http: Routed,
+    /// Region, timeouts and retries of requests for credentials.
+    sdk: SdkConfig,
+    /// A chain that is used again: the provider of an instance returns its last credentials during an outage of the metadata
+    /// service.
+    kept: ArcSwapOption<DefaultCredentialsChain>,
+}
+
+impl DefaultChain {
+    pub(super) fn new(sdk: SdkConfig, http: Routed) -> Self {
+        Self { http, sdk, kept: ArcSwapOption::empty() }
+    }
+
+    async fn build(&self) -> DefaultCredentialsChain {
+        let sdk = &self.sdk;
+        let region = sdk.region().cloned();
+        let mut config = ProviderConfig::without_region()
+            .with_http_client(self.http.clone())
+            .with_behavior_version(Some(BehaviorVersion::latest()))
+            .with_use_fips(sdk.use_fips())
+            .with_use_dual_stack(sdk.use_dual_stack())
+            .with_region(region.clone());
+        if let Some(retries) = sdk.retry_config() {
+            config = config.with_retry_config(retries.clone());
+        }
+        if let Some(timeouts) = sdk.timeout_config() {
+            config = config.with_timeout_config(timeouts.clone());
+        }
+        let mut builder = DefaultCredentialsChain::builder().configure(config);
+        // Without a region, the builder would query the metadata service for one.
+        builder.set_region(region);
+        builder.build().await
+    }
+
+    async fn credentials(&self) -> Result<Credentials, CredentialsError> {
+        let chain = match self.kept.load_full() {
+            Some(chain) => chain,
+            None => Arc::new(self.build().await),
+        };
+        let loaded = chain.provide_credentials().await;
+        let is_kept = loaded.as_ref().is_ok_and(are_of_instance);
+        self.kept.store(is_kept.then_some(chain));
+        loaded
+    }
+}
+
+impl ProvideCredentials for DefaultChain {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.credentials())
+    }
+}
+
+/// Whether credentials are those of an instance, without a profile.
+fn are_of_instance(credentials: &Credentials) -> bool {
+    let features = credentials.get_property::<Vec<Feature>>();
+    features.is_some_and(|features| matches!(features.as_slice(), [Feature::CredentialsImds]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_chain_of_an_instance_is_kept() {
+        let credentials = |features: &[Feature]| {
+            let mut credentials = Credentials::new("id", "secret", None, None, "test");
+            credentials.set_property(features.to_vec());
+            credentials
+        };
+        assert!(are_of_instance(&credentials(&[Feature::CredentialsImds])));
+        for features in [
+            &[][..],
+            &[Feature::CredentialsEnvVars],
+            &[Feature::CredentialsProfile],
+            &[Feature::CredentialsImds, Feature::CredentialsProfileNamedProvider],
+        ] {
+            assert!(!are_of_instance(&credentials(features)), "{features:?}");
+        }
+        assert!(!are_of_instance(&Credentials::new("id", "secret", None, None, "test")));
+    }
+}
