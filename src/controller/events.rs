@@ -9,8 +9,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event as KubernetesEvent;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -24,6 +28,8 @@ use crate::domain::time::doubled;
 const QUEUE: usize = 2048;
 /// Longest note in bytes. The API server accepts 1,024.
 const LONGEST_NOTE: usize = 1000;
+/// Longest name of an object for which the recorder's name of an Event is valid: the object's, a dot, and a time in hexadecimal.
+const LONGEST_NAME: usize = 253 - 17;
 /// Interval between Events after a burst: 10 a second.
 const STEP: Duration = Duration::from_millis(100);
 /// Number of Events that are written without an interval after a pause.
@@ -69,6 +75,9 @@ struct Recorders {
 
 impl Recorders {
     async fn publish(&mut self, (event, object): &Queued) -> Result<(), kube::Error> {
+        if object.name.as_ref().is_some_and(|name| name.len() > LONGEST_NAME) {
+            return self.create(event, object).await;
+        }
         let now = Instant::now();
         if self.by_text.len() >= MAX_TEXTS {
             self.by_text.clear();
@@ -87,6 +96,30 @@ impl Recorders {
             }
             published => published,
         }
+    }
+
+    /// Writes an Event of an object whose name leaves no room for the time: with a random name, as client-go does.
+    async fn create(&self, event: &Event, object: &ObjectReference) -> Result<(), kube::Error> {
+        let Reporter { controller, instance } = &self.reporter;
+        let type_ = if event.type_ == EventType::Warning { "Warning" } else { "Normal" };
+        let created = KubernetesEvent {
+            action: Some(event.action.clone()),
+            event_time: Some(MicroTime(Timestamp::now())),
+            metadata: ObjectMeta {
+                name: Some(uuid::Uuid::new_v4().to_string()),
+                namespace: object.namespace.clone(),
+                ..ObjectMeta::default()
+            },
+            note: event.note.clone(),
+            reason: Some(event.reason.clone()),
+            regarding: Some(object.clone()),
+            reporting_controller: Some(controller.clone()),
+            reporting_instance: Some(instance.as_ref().unwrap_or(controller).clone()),
+            type_: Some(type_.to_owned()),
+            ..KubernetesEvent::default()
+        };
+        let api = Api::namespaced(self.client.clone(), object.namespace.as_deref().unwrap_or("default"));
+        api.create(&PostParams::default(), &created).await.map(|_| ())
     }
 
     /// Writes an Event. Retries while the API server is unavailable or overloaded.

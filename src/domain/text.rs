@@ -19,6 +19,13 @@ pub fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
+/// A text as a sentence, so that another can follow it.
+pub fn sentence(text: &str) -> String {
+    let text = text.trim_end();
+    let is_ended = text.is_empty() || text.ends_with(['.', '!', '?', '…']);
+    if is_ended { text.to_owned() } else { format!("{text}.") }
+}
+
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
@@ -84,6 +91,15 @@ fn escaped(name: &[u8]) -> impl Iterator<Item = char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_ends_once() {
+        for (text, expected) in
+            [("", ""), ("no", "no."), ("no.\n", "no."), ("why? ", "why?"), ("a page…", "a page…")]
+        {
+            assert_eq!(sentence(text), expected);
+        }
+    }
 
     #[test]
     fn a_name_in_a_message_is_what_it_looks_like() {

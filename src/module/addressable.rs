@@ -86,7 +86,8 @@ fn void_claim(holder: &str) -> String {
 /// The command that claims an address.
 fn claim(module: &ModuleView, address: &Address) -> String {
     format!(
-        "kubectl annotate {RELEASE_MANAGER} -n {} modules.opendepot.defdev.io/{} {CLAIM_ADDRESS}={address}",
+        "kubectl annotate {RELEASE_MANAGER} --overwrite -n {} modules.opendepot.defdev.io/{} \
+         {CLAIM_ADDRESS}={address}",
         module.namespace(),
         module.name()
     )

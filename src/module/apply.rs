@@ -2,7 +2,8 @@
 //!
 //! Each request tests what the plan is based on: a POST fails if the name is taken, a patch carries the resourceVersion, a
 //! delete carries UID and resourceVersion. A request that fails this test is not an error: the cache is behind, and a later
-//! reconcile is based on the change. [`Attempts`] decides when a refused request is sent again.
+//! reconcile is based on the change. [`Attempts`] decides when a refused request is sent again. A change that the API server stores
+//! otherwise than it was sent counts as refused.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::api::{Api, DeleteParams, DynamicObject, PostParams, Preconditions};
 
+use super::altered::altered;
 use super::attempts::Attempts;
 use super::batch::{Batch, Due, Outcome, Planned};
 use super::client::ModuleClient;
@@ -70,8 +72,8 @@ struct Sender<'a> {
     done: Done,
 }
 
-/// A request. Its result is false if another object has the name now.
-type Request<'a> = BoxFuture<'a, Result<bool, kube::Error>>;
+/// A request, and how it ended.
+type Request<'a> = BoxFuture<'a, Result<Outcome, kube::Error>>;
 
 impl Sender<'_> {
     /// Sends a batch of requests of one kind. Each is made only when there is room for it. Returns how many succeeded.
@@ -134,10 +136,9 @@ impl Sender<'_> {
 }
 
 /// What an answer means for its object. An error concerns all objects.
-fn outcome(verb: &str, name: &str, result: Result<bool, kube::Error>) -> Result<Outcome, kube::Error> {
+fn outcome(verb: &str, name: &str, result: Result<Outcome, kube::Error>) -> Result<Outcome, kube::Error> {
     match result {
-        Ok(true) => Ok(Outcome::Done),
-        Ok(false) => Ok(Outcome::Outdated),
+        Ok(outcome) => Ok(outcome),
         Err(kube::Error::Api(status)) if client::is_stale(&status) => {
             tracing::debug!(message = status.message, "the object changed meanwhile; requeued");
             Ok(Outcome::Outdated)
@@ -155,10 +156,11 @@ async fn create(
     module: &ModuleView,
     resolved: &ModuleConfig,
     create: &Create,
-) -> Result<bool, kube::Error> {
+) -> Result<Outcome, kube::Error> {
     let object = new_version(module, resolved, create).map_err(kube::Error::SerdeError)?;
     let params = PostParams { field_manager: Some(client::FIELD_MANAGER.into()), ..PostParams::default() };
-    api.create(&params, &object).await.map(|_| true)
+    // Another configuration than was sent is found by the change that follows: the Version exists either way.
+    api.create(&params, &object).await.map(|_| Outcome::Done)
 }
 
 async fn change(
@@ -166,19 +168,19 @@ async fn change(
     module: &ModuleView,
     resolved: &ModuleConfig,
     change: &Change,
-) -> Result<bool, kube::Error> {
+) -> Result<Outcome, kube::Error> {
     let Target { name, uid, resource_version } = &change.target;
     let current = api.get(name).await?;
     if current.metadata.uid.as_ref() != Some(uid) {
-        return Ok(false);
+        return Ok(Outcome::Outdated);
     }
     let patch = merge_patch(module, resolved, change, &current);
-    client::patch(api, name, Some(resource_version), patch).await?;
+    let stored = client::patch(api, name, Some(resource_version), patch).await?;
     tracing::debug!(version = name, edits = change.words(), "changed a Version");
-    Ok(true)
+    Ok(altered(module, resolved, change, &stored).map_or(Outcome::Done, Outcome::Refused))
 }
 
-async fn delete(api: &Api<DynamicObject>, target: &Target) -> Result<bool, kube::Error> {
+async fn delete(api: &Api<DynamicObject>, target: &Target) -> Result<Outcome, kube::Error> {
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(target.uid.clone()),
@@ -186,5 +188,5 @@ async fn delete(api: &Api<DynamicObject>, target: &Target) -> Result<bool, kube:
         }),
         ..DeleteParams::background()
     };
-    api.delete(&target.name, &params).await.map(|_| true)
+    api.delete(&target.name, &params).await.map(|_| Outcome::Done)
 }

@@ -1,9 +1,11 @@
 //! Name conflicts: why a wanted Version cannot be created or used under its name, and what to do about it. Pure.
 
 use super::legacy;
+use super::removal::and_others;
 use super::select::Wanted;
 use super::view::ModuleView;
-use crate::api::state::VersionState;
+use crate::api::condition::MAX_MESSAGE;
+use crate::api::state::{Origin, VersionState};
 use crate::api::{ADOPT, FINALIZER, MODULE_LABEL, ModuleConfig, RELEASE_MANAGER};
 
 /// Why the name of a wanted version cannot be used.
@@ -15,8 +17,10 @@ pub enum NameConflict {
     DeletedOwner,
     /// It has no owner, and its annotation `adopt` does not name this Module.
     Unowned,
-    /// It has no owner, and was created for a Module with another location or repository, or in another namespace.
+    /// It has no owner, and was created for a Module with another location or repository.
     OtherPlacement,
+    /// It has no owner, and was created in another namespace, whose Version may have the same object.
+    OtherNamespace,
     /// It belongs to this object.
     OtherOwner(String),
     /// It belongs to this Module, but has neither our finalizer nor a file name: what it stored is unknown.
@@ -45,7 +49,9 @@ pub(super) fn conflict(
     }
     match child.controller() {
         None if !module.is_to_adopt(child) => Some(NameConflict::Unowned),
-        None => (!child.is_adoptable(resolved)).then_some(NameConflict::OtherPlacement),
+        None if child.is_adoptable(resolved) => None,
+        None if child.origin == Origin::Elsewhere => Some(NameConflict::OtherNamespace),
+        None => Some(NameConflict::OtherPlacement),
         Some(owner) if owner.uid != module.uid() => Some(match child.module() {
             Some(namesake) if namesake.name == module.name() => NameConflict::DeletedOwner,
             _ => NameConflict::OtherOwner(format!("{} {}", owner.kind, owner.name)),
@@ -63,40 +69,67 @@ impl NameConflict {
         matches!(self, Self::Terminating | Self::DeletedOwner)
     }
 
-    /// What blocks the Version `name`, and what to do. The publish action searches the message for the name as a word.
-    pub fn message(&self, module: &ModuleView, name: &str) -> String {
-        let namespace = module.namespace();
-        let kind = "versions.opendepot.defdev.io";
+    /// What blocks the Version `name`, the `others` whose names are taken too, and what to do. A command is at the end, so that it
+    /// can be copied, and is never cut. The publish action searches the message for each name as a word.
+    pub fn message(&self, module: &ModuleView, name: &str, others: &[&str]) -> String {
+        let (problem, remedy) = (self.problem(name), self.remedy(module, name));
+        let Some(room) = MAX_MESSAGE.checked_sub(problem.len() + remedy.len() + 1) else {
+            // The command contains the name too.
+            return remedy;
+        };
+        format!("{problem}{} {remedy}", and_others(others, room)).trim_end().to_owned()
+    }
+
+    fn problem(&self, name: &str) -> String {
         match self {
-            Self::Unowned => format!(
-                "Version {name} exists and has no owner. To let this Module adopt it: kubectl annotate {RELEASE_MANAGER} -n \
-                 {namespace} {kind}/{name} {ADOPT}={}",
-                module.name()
-            ),
+            Self::Unowned => format!("Version {name} exists and has no owner."),
             Self::OtherPlacement => format!(
-                "Version {name} has no owner, and was created for another location, repository or namespace than this \
-                 Module's. Delete it and its object, or let this Module adopt it, which moves the object: kubectl label \
-                 {RELEASE_MANAGER} -n {namespace} {kind}/{name} {MODULE_LABEL}-"
+                "Version {name} has no owner, and was created for another location or repository than this Module's."
             ),
-            Self::OtherOwner(owner) => format!(
-                "Version {name} exists and belongs to {owner}. Rename or delete one of the two; the other versions are \
-                 not affected."
+            Self::OtherNamespace => format!(
+                "Version {name} has no owner, and was created in another namespace, whose Version may have the same object."
             ),
+            Self::OtherOwner(owner) => format!("Version {name} exists and belongs to {owner}."),
             Self::Original => format!(
                 "Version {name} was created by the original OpenDepot and is not changed; the other versions are not \
-                 affected. When it is no longer used, delete it; then a new one is created. {}",
-                legacy::removal(namespace, &[name.to_owned()])
+                 affected."
             ),
             Self::TypeMismatch(what) => format!(
-                "Version {name} exists with the type and version {what}, which do not match its name. Delete it; the \
-                 operator then creates the correct one."
+                "Version {name} exists with the type and version {what}, which do not match its name."
             ),
             Self::Unmanaged => format!(
-                "Version {name} has neither the finalizer {FINALIZER} nor a fileName, so its object is unknown. \
-                 Delete it; the operator then creates a new one."
+                "Version {name} has neither the finalizer {FINALIZER} nor a fileName, so its object is unknown."
             ),
             Self::RecordFull => format!("Version {name} is not created: the record of digests is full."),
             Self::Terminating | Self::DeletedOwner => format!("Version {name} is still being deleted."),
+        }
+    }
+
+    fn remedy(&self, module: &ModuleView, name: &str) -> String {
+        let namespace = module.namespace();
+        let version = format!("-n {namespace} versions.opendepot.defdev.io/{name}");
+        let label = format!("kubectl label {RELEASE_MANAGER} {version} {MODULE_LABEL}-");
+        match self {
+            Self::Unowned => format!(
+                "To let this Module adopt it: kubectl annotate {RELEASE_MANAGER} --overwrite {version} {ADOPT}={}",
+                module.name()
+            ),
+            Self::OtherPlacement => format!(
+                "Delete it and its object, or let this Module adopt it, which moves the object: {label}"
+            ),
+            Self::OtherNamespace => format!(
+                "Delete the Version, but not its object, or let this Module adopt it, which stores an object of its own: {label}"
+            ),
+            Self::OtherOwner(_) => {
+                "Rename or delete one of the two; the other versions are not affected.".to_owned()
+            }
+            Self::Original => format!(
+                "When it is no longer used, delete it; then a new one is created. {}",
+                legacy::removal(namespace, &[name.to_owned()])
+            ),
+            Self::TypeMismatch(_) => "Delete it; the operator then creates the correct one.".to_owned(),
+            Self::Unmanaged => "Delete it; the operator then creates a new one.".to_owned(),
+            Self::RecordFull | Self::Terminating | Self::DeletedOwner => String::new(),
         }
     }
 }

@@ -9,12 +9,14 @@ use super::apply;
 use super::attempts::FINALIZER;
 use super::client::Written;
 use super::finalizer::{self, Removal};
-use super::pace::Urgency;
+use super::pace::{self, Urgency};
 use super::pass::Pass;
 use super::plan::Plan;
 use super::requeue::{Requeue, Unfinished};
 use super::retry::MODULE_DEBOUNCE;
+use crate::api::condition::Outcome;
 use crate::api::state::VersionState;
+use crate::controller::failure::Reason;
 use crate::controller::work_queue::Action;
 
 impl Pass<'_> {
@@ -40,7 +42,7 @@ impl Pass<'_> {
         let message = match finalizer::removal(&self.module, plan, self.attempts, has_uncached) {
             Removal::Later => return requeue.finish(&done, self.attempts),
             Removal::Refused(refused) => finalizer::without_policy(&refused),
-            Removal::Now if !self.module.has_finalizer() => return Ok(Action::await_change()),
+            Removal::Now if !self.module.has_finalizer() => return self.report_undeletable(children).await,
             Removal::Now if self.attempts.refusal(FINALIZER, now).is_some() => {
                 return requeue.finish(&done, self.attempts);
             }
@@ -54,8 +56,23 @@ impl Pass<'_> {
                 _ => return Ok(Action::requeue(MODULE_DEBOUNCE)),
             },
         };
-        let after = finalizer::blocked_status(&self.module, &message, Timestamp::now());
+        let blocked = (&Outcome::Stalled, Reason::VersionRefused);
+        let after = finalizer::blocked_status(&self.module, blocked, &message, Timestamp::now());
         self.client.write_status(&self.module.status, &after, Urgency::Urgent).await?;
         requeue.finish(&done, self.attempts)
+    }
+
+    /// Ends the reconcile of a Module without our finalizer, which another finalizer keeps. Reports Versions that cannot be deleted.
+    async fn report_undeletable(mut self, children: &[&VersionState]) -> Result<Action, Unfinished> {
+        let Some((outcome, reason, message)) = finalizer::undeletable(&self.module, children) else {
+            return Ok(Action::await_change());
+        };
+        let before = &self.module.status;
+        let after = finalizer::blocked_status(&self.module, (&outcome, reason), &message, Timestamp::now());
+        let urgency = pace::urgency(before, &after, false);
+        Ok(match self.client.write_status(before, &after, urgency).await? {
+            Written::Later(wait) => Action::requeue(wait),
+            _ => Action::await_change(),
+        })
     }
 }

@@ -12,13 +12,15 @@ use super::attempts::Attempts;
 use super::edit::Change;
 use super::plan::Plan;
 use super::refused::Refused;
+use super::status::{shared_reason, why};
+use super::summary::has_failed;
 use super::view::ModuleView;
 use crate::api::condition::{self, Outcome};
 use crate::api::state::VersionState;
 use crate::api::{MODULE_FINALIZER, ModuleStatus};
 use crate::controller::failure::Reason;
 use crate::domain::Mutex;
-use crate::domain::text::cut;
+use crate::domain::text::{cut, plural};
 
 /// The pause between two Modules that get the finalizer although they have Versions already: ten per second.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -128,12 +130,38 @@ pub(super) fn without_policy(refused: &Refused) -> String {
     )
 }
 
+/// The outcome, reason and message of a Module that is being deleted, and whose Versions cannot be: Kubernetes keeps it until they
+/// are, if it is deleted with `--cascade=foreground`.
+pub(super) fn undeletable(
+    module: &ModuleView,
+    children: &[&VersionState],
+) -> Option<(Outcome, Reason, String)> {
+    let is_stuck =
+        |child: &&VersionState| module.manages(child) && child.is_terminating() && has_failed(child);
+    let mut stuck: Vec<&VersionState> = children.iter().copied().filter(is_stuck).collect();
+    stuck.sort_by_key(|child| child.name());
+    let first = stuck.first()?;
+    let message = format!(
+        "The Module is being deleted. {} cannot be deleted; first {}: {}",
+        plural(stuck.len(), "Version"),
+        first.version,
+        why(first)
+    );
+    let is_stalled = stuck.iter().all(|child| child.status.is_stalled());
+    let outcome = if is_stalled { Outcome::Stalled } else { Outcome::Working };
+    Some((outcome, shared_reason(stuck.into_iter()), message))
+}
+
 /// The status of a Module that is being deleted and stays for the reason that `message` gives.
-pub(super) fn blocked_status(module: &ModuleView, message: &str, now: Timestamp) -> ModuleStatus {
+pub(super) fn blocked_status(
+    module: &ModuleView,
+    (outcome, reason): (&Outcome, Reason),
+    message: &str,
+    now: Timestamp,
+) -> ModuleStatus {
     let (before, observed_generation) = (module.status.clone(), module.metadata.generation);
-    let reason = Reason::VersionRefused.as_str();
-    let conditions =
-        condition::set(&before.conditions, &Outcome::Stalled, reason, message, observed_generation, now);
+    let reason = reason.as_str();
+    let conditions = condition::set(&before.conditions, outcome, reason, message, observed_generation, now);
     let sync_status = Some(cut(message, condition::MAX_MESSAGE));
     ModuleStatus { observed_generation, conditions, sync_status, ..before }
 }

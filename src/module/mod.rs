@@ -6,6 +6,7 @@
 mod address;
 mod addressable;
 mod addresses;
+mod altered;
 mod apply;
 mod attempts;
 mod batch;

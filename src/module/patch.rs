@@ -76,6 +76,9 @@ pub(super) fn merge_patch(
             Edit::Adopt => adopt(module, current, &mut metadata),
         }
     }
+    if change.adopts() && is_copy(module, current) {
+        spec.insert("fileName".into(), json!(fresh_file_name(resolved.file_format)));
+    }
     let own = current.metadata.annotations.as_ref().and_then(|own| own.get(ADOPT));
     if own != module.metadata.name.as_ref() {
         annotations.insert(ADOPT.into(), json!(module.name()));
@@ -119,6 +122,14 @@ fn adopt(module: &ModuleView, current: &DynamicObject, metadata: &mut Map<String
     metadata.insert("finalizers".into(), json!(finalizers));
     metadata.insert("labels".into(), labels(module));
     metadata.insert("ownerReferences".into(), json!(owners));
+}
+
+/// Whether a Version has its file name from another namespace, according to its labels: the object of that name is the original's.
+/// A derived name contains the namespace.
+fn is_copy(module: &ModuleView, current: &DynamicObject) -> bool {
+    let namespace = current.metadata.labels.as_ref().and_then(|labels| labels.get(NAMESPACE_LABEL));
+    namespace.is_some_and(|namespace| *namespace != label_value(module.namespace()))
+        && current.data.pointer("/spec/fileName").is_some_and(Value::is_string)
 }
 
 fn derived(resolved: &ModuleConfig, current: &DynamicObject) -> Option<String> {

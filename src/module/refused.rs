@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kube::core::Status;
 
-use crate::domain::text::cut;
+use crate::domain::text::{cut, sentence};
 
 /// The longest part of the API server's message that is kept, in bytes: a webhook may answer with a page.
 const MAX_MESSAGE: usize = 400;
@@ -24,5 +24,6 @@ pub struct Refused {
 
 /// The message of a refusal for the status. `what` begins it: the request that was refused.
 pub(super) fn refusal(what: &str, status: &Status) -> String {
-    format!("{what}: the API server rejected the request: {}", cut(&status.message, MAX_MESSAGE))
+    let answer = cut(&status.message, MAX_MESSAGE);
+    sentence(&format!("{what}: the API server rejected the request: {answer}"))
 }

@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use super::select::Selection;
 use super::view::ModuleView;
 use crate::api::module::RemovalPolicy;
@@ -16,6 +18,10 @@ use crate::domain::text::plural;
 
 /// The number of stored versions whose removal is probably a mistake.
 const SEVERAL: usize = 2;
+/// The largest number of further names in a message.
+const MAX_NAMES: usize = 5;
+/// The conditions that have no reason of their own while they are not True.
+const QUIET: [&str; 2] = ["Stalled", "Reconciling"];
 /// The largest size in bytes of the versions in a message: the command has to fit too.
 const MAX_NAMES_SIZE: usize = 120;
 
@@ -127,6 +133,27 @@ pub(super) fn first_that_fit(names: &[String], separator: &str, size: usize) -> 
     (text, 0)
 }
 
+/// Further names with the same problem, as a sentence that needs at most `room` bytes, with the space before it.
+pub(super) fn and_others(names: &[&str], room: usize) -> String {
+    let sentence = |shown: usize| match (shown, names.len() - shown) {
+        (0, 0) => String::new(),
+        (0, more) => format!(" The same applies to {more} more."),
+        (_, 0) => format!(" The same applies to {}.", names.join(", ")),
+        (_, more) => format!(" The same applies to {} and {more} more.", names[..shown].join(", ")),
+    };
+    let shown = (0..=names.len().min(MAX_NAMES)).rev();
+    shown.map(sentence).find(|sentence| sentence.len() <= room).unwrap_or_default()
+}
+
+/// Keeps in the conditions that a removal waits while that is not decided: the Module is suspended, or its spec is unusable.
+pub(super) fn keep_waiting(module: &ModuleView, selection: &Selection, conditions: &mut [Condition]) {
+    let is_decided = !module.spec.suspend && module.problem.is_none() && selection.invalid.is_empty();
+    let mut quiet = conditions.iter_mut().filter(|c| QUIET.contains(&&*c.type_) && c.status == "False");
+    let Some(quiet) = quiet.next().filter(|_| !is_decided && has_waited(module)) else { return };
+    Reason::RemovalUnconfirmed.as_str().clone_into(&mut quiet.reason);
+    "The removal of stored versions waits for a confirmation.".clone_into(&mut quiet.message);
+}
+
 /// Whether the removal of so many stored versions waits. Once it waits, it does so until it is confirmed or no stored version is
 /// left to remove: if another client deletes one of them, that confirms nothing.
 fn waits(module: &ModuleView, stored: usize) -> bool {
@@ -134,10 +161,11 @@ fn waits(module: &ModuleView, stored: usize) -> bool {
     module.spec.removal == RemovalPolicy::Confirm && is_suspicious && !is_confirmed(module)
 }
 
-/// Whether the last status said that a removal waits.
+/// Whether the last status said that a removal waits, also beside another outcome.
 fn has_waited(module: &ModuleView) -> bool {
-    condition::find(&module.status.conditions, "Ready")
-        .is_some_and(|ready| ready.reason == Reason::RemovalUnconfirmed.as_str())
+    let conditions = &module.status.conditions;
+    let says = |c: &Condition| c.reason == Reason::RemovalUnconfirmed.as_str();
+    condition::OURS.iter().any(|type_| condition::find(conditions, type_).is_some_and(says))
 }
 
 /// Whether the removal by exactly this generation of the spec is confirmed: a later edit may remove more.

@@ -12,19 +12,17 @@ use super::digests::{self, MAX_BYTES, MAX_ENTRIES};
 use super::ledger::Ledger;
 use super::plan::Plan;
 use super::refused::Refused;
+use super::removal::and_others;
 use super::select::Selection;
 use super::summary::Summary;
 use super::view::ModuleView;
 use super::{addressable, legacy, removal, requests};
-use crate::api::condition::Outcome;
+use crate::api::condition::{MAX_MESSAGE, Outcome};
 use crate::api::module::VersionCounts;
 use crate::api::state::VersionState;
 use crate::api::{ModuleStatus, condition};
 use crate::controller::failure::Reason;
 use crate::domain::text::{cut, plural};
-
-/// The largest number of further names in a message.
-const MAX_NAMES: usize = 5;
 
 /// What the status is made from, besides the Module.
 #[derive(Clone, Copy)]
@@ -45,6 +43,7 @@ pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> 
     let before = &module.status.conditions;
     let (outcome, reason, message) = outcome(module, facts, &summary);
     let mut conditions = condition::set(before, &outcome, reason.as_str(), &message, generation, now);
+    removal::keep_waiting(module, selection, &mut conditions);
     // These Versions have a condition of their own, because the Module can be Ready in spite of them.
     let legacy = legacy::names(module, selection, children);
     conditions.retain(|condition| condition.type_ != legacy::FOUND);
@@ -53,7 +52,7 @@ pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> 
         observed_generation: generation,
         conditions,
         synced: Some(stored == desired && module.problem.is_none() && selection.invalid.is_empty()),
-        sync_status: Some(cut(&message, condition::MAX_MESSAGE)),
+        sync_status: Some(cut(&message, MAX_MESSAGE)),
         latest_version: summary.latest(),
         versions: Some(VersionCounts {
             desired: count(desired),
@@ -152,7 +151,10 @@ fn progress(facts: &Facts<'_>, summary: &Summary<'_>, request_is_open: bool, of:
         ));
     }
     if summary.pending > 0 {
-        return Some(format!("{of} stored, {} in progress.", summary.pending));
+        let awaited = summary.awaited.first().map_or_else(String::new, |version| {
+            format!(" Version {}, which has a wanted name, is still being deleted.", version.name())
+        });
+        return Some(format!("{of} stored, {} in progress.{awaited}", summary.pending));
     }
     if request_is_open {
         let versions = plural(facts.selection.wanted.len(), "version");
@@ -182,28 +184,42 @@ fn obstacle(
     }
     let mut conflicts = plan.conflicts.iter().filter(|(_, conflict)| !conflict.is_transient());
     if let Some((name, conflict)) = conflicts.next() {
-        let others = and_others(conflicts.map(|(name, _)| name.as_str()));
-        return Some((Reason::NameTaken, conflict.message(module, name) + &others));
+        let others: Vec<&str> = conflicts.map(|(name, _)| name.as_str()).collect();
+        return Some((Reason::NameTaken, conflict.message(module, name, &others)));
     }
     if let Some(words) = &refused.module {
         return Some((Reason::VersionRefused, format!("{of} stored. {words}")));
     }
     if !refused.names.is_empty() {
-        let others = and_others(refused.names.iter().skip(1).map(String::as_str));
+        let words = format!("{of} stored. {}", refused.words);
         let wait = if refused.creates { " Further versions wait until one can be created." } else { "" };
-        return Some((Reason::VersionRefused, format!("{of} stored. {}{others}{wait}", refused.words)));
+        let others: Vec<&str> = refused.names.iter().skip(1).map(String::as_str).collect();
+        let others = and_others(&others, MAX_MESSAGE.saturating_sub(words.len() + wait.len()));
+        return Some((Reason::VersionRefused, format!("{words}{others}{wait}")));
     }
-    let why = |child: &VersionState| format!("{}: {}", child.status.reason(), child.status.message);
     if let Some((first, child)) = summary.failed.first() {
         let count = summary.failed.len();
         let message = format!("{of} stored, {count} failed; first {}: {}", first.release, why(child));
         return Some((shared_reason(summary.failed.iter().map(|(_, child)| *child)), message));
     }
+    undeletable(summary, of)
+}
+
+/// What cannot be deleted: Versions of this Module that are not wanted, or another one whose name is waited for.
+fn undeletable(summary: &Summary<'_>, of: &str) -> Option<(Reason, String)> {
     let stuck = summary.stuck();
-    let first = stuck.first()?;
-    let message =
-        format!("{of} stored, {} cannot be removed; first {}: {}", stuck.len(), first.version, why(first));
-    Some((shared_reason(stuck.into_iter()), message))
+    if let Some(first) = stuck.first() {
+        let (count, first) = (stuck.len(), format!("{}: {}", first.version, why(first)));
+        let message = format!("{of} stored, {count} cannot be removed; first {first}");
+        return Some((shared_reason(stuck.into_iter()), message));
+    }
+    let awaited = summary.awaited_stuck()?;
+    let message = format!(
+        "{of} stored. Version {}, which has a wanted name, cannot be deleted: {}",
+        awaited.name(),
+        why(awaited)
+    );
+    Some((shared_reason(std::iter::once(awaited)), message))
 }
 
 /// The message if the digests of further versions cannot be recorded.
@@ -227,23 +243,17 @@ fn record_is_full(module: &ModuleView, facts: &Facts<'_>) -> Option<String> {
     ))
 }
 
+/// The reason and message of a Version that failed.
+pub(super) fn why(child: &VersionState) -> String {
+    format!("{}: {}", child.status.reason(), child.status.message)
+}
+
 /// The reason that all failed Versions have in common, so that a list of Modules shows it.
-fn shared_reason<'a>(mut failed: impl Iterator<Item = &'a VersionState>) -> Reason {
+pub(super) fn shared_reason<'a>(mut failed: impl Iterator<Item = &'a VersionState>) -> Reason {
     let first: Option<Reason> = failed.next().and_then(|child| child.status.reason().parse().ok());
     first
         .filter(|first| failed.all(|child| child.status.reason() == first.as_str()))
         .unwrap_or(Reason::VersionsFailed)
-}
-
-/// Names further objects with the same problem, as far as that is short.
-fn and_others<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.collect();
-    let shown = names[..names.len().min(MAX_NAMES)].join(", ");
-    match names.len() {
-        0 => String::new(),
-        n if n <= MAX_NAMES => format!(" The same applies to {shown}."),
-        n => format!(" The same applies to {shown} and {} more.", n - MAX_NAMES),
-    }
 }
 
 fn count(n: usize) -> i32 {

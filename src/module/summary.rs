@@ -23,6 +23,8 @@ pub(super) struct Summary<'a> {
     pub suspended: Vec<&'a Wanted>,
     /// Not wanted, and not deleted yet.
     pub leaving: Vec<&'a VersionState>,
+    /// Not of this Module, with a wanted name, and being deleted: the name is waited for.
+    pub awaited: Vec<&'a VersionState>,
 }
 
 impl<'a> Summary<'a> {
@@ -59,6 +61,11 @@ impl<'a> Summary<'a> {
         let is_leaving = |child: &&VersionState| child.is_terminating() || going.contains(child.name());
         summary.leaving = managed.into_values().filter(is_leaving).collect();
         summary.leaving.sort_by_key(|child| child.name());
+        let is_awaited = |child: &&VersionState| {
+            child.is_terminating() && !module.manages(child) && plan.conflicts.contains_key(child.name())
+        };
+        summary.awaited = children.iter().copied().filter(is_awaited).collect();
+        summary.awaited.sort_by_key(|child| child.name());
         summary
     }
 
@@ -83,6 +90,11 @@ impl<'a> Summary<'a> {
         self.leaving.iter().copied().filter(|child| has_failed(child)).collect()
     }
 
+    /// A Version whose name is waited for, and whose deletion fails.
+    pub(super) fn awaited_stuck(&self) -> Option<&'a VersionState> {
+        self.awaited.iter().copied().find(|child| has_failed(child))
+    }
+
     /// Whether any work is in progress or retried without a user's action.
     pub(super) fn has_work(&self) -> bool {
         let has_work = |child: &VersionState| !(has_failed(child) && child.status.is_stalled());
@@ -102,7 +114,8 @@ impl<'a> Summary<'a> {
     }
 }
 
-fn has_failed(child: &VersionState) -> bool {
+/// Whether the last reconcile of a Version failed.
+pub(super) fn has_failed(child: &VersionState) -> bool {
     let status = &child.status;
     child.is_observed() && status.is_ready() == Some(false) && !Reason::is_progress(status.reason())
 }

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::decide::{Action, Facts, Lane, Seen, decide};
 use super::delete;
 use super::effect::{Effect, End, Event};
-use super::existing::{is_as_recorded, other_format};
+use super::existing::{find_recorded, is_as_recorded, is_ours, not_ours, other_format};
 use super::failed::{failed, unwritten};
 use super::outcome::{Ended, NotPublished};
 use super::progress::Progress;
@@ -185,11 +185,16 @@ impl Run<'_> {
     /// Checks whether the object is still as recorded. Nothing is written if it is.
     async fn verify(&mut self, target: &Target) -> Effect {
         let version = self.client.version();
-        let found = match self.ctx.permitted_head(version, &target.location).await {
+        let found = match find_recorded(self.ctx, version, &target.location).await {
             Ok(found) => found,
             Err(failure) => return self.failed(&target.requests, failure.into()).during("Verify"),
         };
         let what = match &found {
+            Some(found) if !is_ours(version, &target.location, found) => {
+                // A copy of a Version, or of its namespace, records the object of the original.
+                let not = NotPublished { is_stored: Some(false), ..not_ours(&target.location, found).into() };
+                return self.failed(&target.requests, not).during("Verify");
+            }
             Some(found) if is_as_recorded(version, found) => {
                 self.mark_seen(other_format(target, found));
                 return Effect::default();
@@ -231,13 +236,23 @@ impl Run<'_> {
     /// Deletes all objects of a terminating Version, then removes our finalizer.
     async fn delete_all(&mut self) -> Result<Effect, Ended> {
         let stays = |Failure { message, reason, class }| {
-            let advice = "The Version is kept until the object is deleted. To delete the Version without its object, set \
+            // The advice comes first: the Module quotes only the beginning.
+            let advice = "The Version is kept until its object is deleted; to delete it without its object, set \
                           deletionPolicy: Retain.";
-            Failure { message: format!("{message} {advice}"), reason, class }
+            Failure { message: format!("{advice} {message}"), reason, class }
         };
         let places = delete::all_places(self.client.version());
-        let ended = self.delete(&places, &Requests::default(), stays).await?;
-        Ok(ended.unwrap_or_else(|| released(false)))
+        if let Some(ended) = self.delete(&places, &Requests::default(), stays).await? {
+            return Ok(ended);
+        }
+        if self.client.has_other_finalizers() {
+            // Without our finalizer it is not reconciled again. A status that cannot be written keeps no Version.
+            let held = self.client.current().held(Timestamp::now());
+            if let Err(error) = self.client.write_status(&held).await {
+                tracing::debug!(%error, "the status of a deleted Version was not written");
+            }
+        }
+        Ok(released(false))
     }
 
     /// Deletes objects. Returns the effect if that ends the reconcile.

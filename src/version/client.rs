@@ -160,6 +160,11 @@ impl VersionClient {
         Ok(())
     }
 
+    /// Whether another client's finalizer keeps the Version when ours is removed.
+    pub(crate) fn has_other_finalizers(&self) -> bool {
+        self.raw.metadata.finalizers.iter().flatten().any(|finalizer| finalizer != FINALIZER)
+    }
+
     pub(crate) async fn add_finalizer(&mut self) -> Result<(), kube::Error> {
         let mut all = self.raw.metadata.finalizers.clone().unwrap_or_default();
         all.push(FINALIZER.to_owned());

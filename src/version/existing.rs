@@ -24,15 +24,47 @@ pub(super) async fn look(
     version: &VersionState,
     place: &ObjectLocation,
 ) -> Result<Existing, NotPublished> {
-    match ctx.head(place).await? {
+    match find(ctx, version, place).await? {
         None => Ok(Existing::None),
         Some(found) if is_ours(version, place, &found) => Ok(Existing::Ours(Box::new(found))),
         // At the recorded location, our object is no longer there.
         Some(found) => {
-            let lost = version.status.is_recorded_at(place);
-            Err(NotPublished { lost, ..not_ours(place, &found).into() })
+            let is_stored = version.status.is_recorded_at(place).then_some(false);
+            let mut failure = not_ours(place, &found);
+            if found.ownership.is_none() && version.status.objects().any(|other| other.location() == *place) {
+                failure.message.push_str(WITHOUT_METADATA);
+            }
+            Err(NotPublished { is_stored, ..failure.into() })
         }
     }
+}
+
+/// Advice for an object at a location where this Version may have stored one.
+const WITHOUT_METADATA: &str = " If OpenDepot stored it, the store keeps no metadata of objects, which OpenDepot needs: use another store.";
+
+/// Looks up an object. Before the recorded one counts as missing, S3 has to confirm that: a 404 to a HEAD has no body, so it may
+/// be from a proxy, and a loss costs a download and removes the version from the registry.
+async fn find(
+    ctx: &Context,
+    version: &VersionState,
+    place: &ObjectLocation,
+) -> Result<Option<Found>, Failure> {
+    let found = ctx.head(place).await?;
+    if found.is_none() && version.status.synced && version.status.is_recorded_at(place) {
+        let missing = ctx.storage.confirm_missing(place).await;
+        missing.map_err(|error| error.into_failure(Timestamp::now()))?;
+    }
+    Ok(found)
+}
+
+/// Looks up the recorded object, if flags allow its location.
+pub(super) async fn find_recorded(
+    ctx: &Context,
+    version: &VersionState,
+    place: &ObjectLocation,
+) -> Result<Option<Found>, Failure> {
+    ctx.rules.check(version.namespace(), place)?;
+    find(ctx, version, place).await
 }
 
 /// Whether an object is this Version's: its metadata names this namespace and Version, or it has no metadata of ours and is at
@@ -159,6 +191,21 @@ pub(super) fn is_lost(version: &VersionState, target: &Target, existing: &Existi
         Existing::Ours(found) => damaged(version, target, found),
     };
     version.status.synced && version.status.is_recorded_at(&target.location) && gone
+}
+
+/// Whether the object is stored as recorded, if that is known. A lost object may have been brought back.
+pub(super) fn is_stored_as_recorded(
+    version: &VersionState,
+    target: &Target,
+    existing: &Existing,
+) -> Option<bool> {
+    let status = &version.status;
+    let here = status.is_recorded_at(&target.location) && status.checksum.is_some();
+    match existing {
+        _ if is_lost(version, target, existing) => Some(false),
+        Existing::Ours(found) if here && is_as_recorded(version, found) => Some(true),
+        _ => None,
+    }
 }
 
 /// The format to record with an object whose key does not show it.

@@ -20,7 +20,7 @@ pub(super) fn failed(
     requests: &Requests,
     not: NotPublished,
 ) -> Effect {
-    let NotPublished { failure, lost, secret, download, fetched } = not;
+    let NotPublished { failure, is_stored, secret, download, fetched } = not;
     let download = download.map(|sha256| *sha256);
     let version = object.version();
     let before = ctx.retries.with(version.uid(), |retry| retry.attempt.clone());
@@ -35,7 +35,7 @@ pub(super) fn failed(
         secret.filter(|_| failure.class == Class::Stalled && failure.reason.may_be_about_secret());
     let shown = Failure { message: failure.message_with_retry(attempt.due, now), ..failure.clone() };
     let mut effect = Effect {
-        status: Some(object.current().failed(&shown, requests, lost, now)),
+        status: Some(object.current().failed(&shown, requests, is_stored, now)),
         reset_force: requests.force_sync,
         fetched,
         end: Some(End::Failed(Box::new(attempt))),

@@ -15,8 +15,8 @@ pub(crate) type SecretVersion = (String, Option<String>);
 /// The failure of an attempt to publish.
 pub(crate) struct NotPublished {
     pub failure: Failure,
-    /// Whether the recorded object is known to be missing or damaged.
-    pub lost: bool,
+    /// Whether the object is stored as recorded, if that is known: otherwise it is missing, damaged, or another client's.
+    pub is_stored: Option<bool>,
     /// The Secret that the attempt read.
     pub secret: Option<SecretVersion>,
     /// SHA-256 of the download, if that was corrupt.
@@ -27,7 +27,7 @@ pub(crate) struct NotPublished {
 
 impl From<Failure> for NotPublished {
     fn from(failure: Failure) -> Self {
-        Self { failure, lost: false, secret: None, download: None, fetched: false }
+        Self { failure, is_stored: None, secret: None, download: None, fetched: false }
     }
 }
 

@@ -2,27 +2,34 @@
 //!
 //! A repository that has not answered yet may use one permit, and all failing ones share half of them: so a new, healthy
 //! repository soon finds a free permit, while a single healthy repository can use all. If that one then hangs, its fetches end as
-//! soon as another repository waits, and it counts as failing.
+//! soon as another repository waits, and it counts as failing. Of a long list of versions of one repository, only some wait for
+//! permits beside the others, so that a release of another repository is not behind all of them.
+
+mod transfer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::future::OptionFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use self::transfer::Transfer;
+pub(super) use self::transfer::{LEAST_BYTES, PATIENCE};
 use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
 use crate::domain::Mutex;
 
 /// Repositories that are remembered; above this number, only those in use. Specs choose repositories.
 const REMEMBERED: usize = 1024;
-/// While another repository waits, a fetch ends that has taken this long for the last [`LEAST_BYTES`].
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// 1 KiB per second.
-pub(super) const LEAST_BYTES: u64 = 1024 * PATIENCE.as_secs();
 /// How often the progress of a fetch is read.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is known of a repository.
+struct Repository {
+    health: RepositoryHealth,
+    /// Its Versions that have staging permits, or wait for them beside other repositories.
+    queue: Arc<Semaphore>,
+}
 
 #[derive(Clone)]
 enum RepositoryHealth {
@@ -41,7 +48,11 @@ pub struct FetchScheduler {
     /// As `failing`, for those that already have a staging permit. A semaphore of its own, since holders of `failing` wait for
     /// staging permits.
     failing_fetches: Arc<Semaphore>,
-    health: Mutex<HashMap<String, RepositoryHealth>>,
+    repositories: Mutex<HashMap<String, Repository>>,
+    /// The number of Versions of one repository that may have or await staging permits.
+    queued: usize,
+    /// Notified whenever a failing repository has answered.
+    recovered: Notify,
     /// How many Versions of each repository that is not failing wait for a permit which others hold.
     waiting: Mutex<HashMap<String, usize>>,
 }
@@ -50,7 +61,7 @@ pub struct FetchScheduler {
 pub struct StagingPermit {
     scheduler: Arc<FetchScheduler>,
     repository: String,
-    _held: (Option<OwnedSemaphorePermit>, BulkheadPermit),
+    _held: (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>, BulkheadPermit),
 }
 
 /// The permit to download and store one archive.
@@ -88,6 +99,18 @@ impl Drop for Waiting<'_> {
     }
 }
 
+impl Repository {
+    fn new(queued: usize) -> Self {
+        let health = RepositoryHealth::New(Arc::new(Semaphore::new(1)));
+        Self { health, queue: Arc::new(Semaphore::new(queued)) }
+    }
+
+    fn is_in_use(&self) -> bool {
+        let awaits_first = matches!(&self.health, RepositoryHealth::New(own) if Arc::strong_count(own) > 1);
+        awaits_first || Arc::strong_count(&self.queue) > 1
+    }
+}
+
 impl FetchScheduler {
     /// At most `max` downloads at once; at least one.
     pub fn new(max: usize) -> Arc<Self> {
@@ -99,38 +122,75 @@ impl FetchScheduler {
             staging: Bulkhead::new(max * 3, max * 2),
             failing: Arc::new(Semaphore::new(max.div_ceil(2))),
             failing_fetches: Arc::new(Semaphore::new(max.div_ceil(2))),
-            health: Mutex::default(),
+            repositories: Mutex::default(),
+            queued: max * 3,
+            recovered: Notify::new(),
             waiting: Mutex::default(),
         })
     }
 
     /// Waits for a staging permit of a Version of `repository` whose object is in `store`.
     pub async fn acquire(self: &Arc<Self>, repository: &str, store: u64) -> StagingPermit {
+        let queue = self.repository(repository, |found| Arc::clone(&found.queue));
+        // Never closed.
+        let queued = queue.acquire_owned().await.ok();
         loop {
             let health = self.health(repository);
             let is_failing = matches!(health, RepositoryHealth::Failing);
             let limit = match health {
-                RepositoryHealth::New(own) => Some(own),
-                RepositoryHealth::Failing => Some(Arc::clone(&self.failing)),
                 RepositoryHealth::Healthy => None,
+                RepositoryHealth::New(own) => {
+                    // A closed semaphore means that the repository is no longer new.
+                    let Ok(permit) = own.acquire_owned().await else { continue };
+                    Some(permit)
+                }
+                RepositoryHealth::Failing => {
+                    let Some(permit) = self.failing_permit(repository, &self.failing).await else { continue };
+                    Some(permit)
+                }
             };
-            let permit = OptionFuture::from(limit.map(Semaphore::acquire_owned)).await;
-            // A closed semaphore means that the repository is no longer new.
-            let Ok(limit) = permit.transpose() else { continue };
             let waiting = (!is_failing).then(|| Waiting::new(self, repository));
             let staging = self.staging.acquire(store).await;
             drop(waiting);
             // If the repository failed meanwhile, its narrower limit applies.
             if limit.is_some() || !self.is_failing(repository) {
                 let (scheduler, repository) = (Arc::clone(self), repository.to_owned());
-                return StagingPermit { scheduler, repository, _held: (limit, staging) };
+                return StagingPermit { scheduler, repository, _held: (queued, limit, staging) };
             }
+        }
+    }
+
+    /// Waits for one of the permits that failing repositories share. `None` once this repository has answered.
+    async fn failing_permit(
+        &self,
+        repository: &str,
+        permits: &Arc<Semaphore>,
+    ) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            permit = Arc::clone(permits).acquire_owned() => permit.ok(),
+            () = self.recovery(repository) => None,
+        }
+    }
+
+    /// Completes when the repository is not failing.
+    async fn recovery(&self, repository: &str) {
+        loop {
+            // Before the health is read, so that no notification is missed.
+            let recovered = self.recovered.notified();
+            if !self.is_failing(repository) {
+                return;
+            }
+            recovered.await;
         }
     }
 
     /// Records that a repository answered: it may use every permit.
     pub fn repository_answered(&self, repository: &str) {
+        let was_failing = self.is_failing(repository);
         self.set(repository, RepositoryHealth::Healthy);
+        if was_failing {
+            self.recovered.notify_waiters();
+        }
     }
 
     /// Records that a repository, or the store of its Versions, failed or did not answer.
@@ -148,22 +208,23 @@ impl FetchScheduler {
     }
 
     fn health(&self, repository: &str) -> RepositoryHealth {
-        let mut all = self.health.lock();
-        if all.len() >= REMEMBERED && !all.contains_key(repository) {
-            all.retain(
-                |_, health| matches!(health, RepositoryHealth::New(own) if Arc::strong_count(own) > 1),
-            );
-        }
-        all.entry(repository.to_owned())
-            .or_insert_with(|| RepositoryHealth::New(Arc::new(Semaphore::new(1))))
-            .clone()
+        self.repository(repository, |found| found.health.clone())
     }
 
     fn set(&self, repository: &str, health: RepositoryHealth) {
-        let mut all = self.health.lock();
-        if let Some(RepositoryHealth::New(waiting)) = all.insert(repository.to_owned(), health) {
+        let before = self.repository(repository, |found| std::mem::replace(&mut found.health, health));
+        if let RepositoryHealth::New(waiting) = before {
             waiting.close();
         }
+    }
+
+    fn repository<T>(&self, repository: &str, of: impl FnOnce(&mut Repository) -> T) -> T {
+        let mut all = self.repositories.lock();
+        if all.len() >= REMEMBERED && !all.contains_key(repository) {
+            all.retain(|_, known| known.is_in_use());
+        }
+        let queued = self.queued;
+        of(all.entry(repository.to_owned()).or_insert_with(|| Repository::new(queued)))
     }
 }
 
@@ -173,8 +234,13 @@ impl StagingPermit {
         let Self { scheduler, repository, .. } = self;
         loop {
             let is_limited = scheduler.is_failing(repository);
-            let limit = is_limited.then(|| Arc::clone(&scheduler.failing_fetches));
-            let limit = OptionFuture::from(limit.map(Semaphore::acquire_owned)).await.transpose().ok()?;
+            let limit = if is_limited {
+                let permit = scheduler.failing_permit(repository, &scheduler.failing_fetches).await;
+                let Some(permit) = permit else { continue };
+                Some(permit)
+            } else {
+                None
+            };
             let waiting = (!is_limited).then(|| Waiting::new(scheduler, repository));
             let fetch = Arc::clone(&scheduler.fetches).acquire_owned().await.ok()?;
             drop(waiting);
@@ -205,7 +271,7 @@ impl FetchPermit {
     /// Completes when the fetch hardly progresses and another repository waits. `received` returns the bytes so far. A fetch with
     /// a permit for failing repositories keeps it: others have the rest of the permits, and a slow repository its full time.
     pub(super) async fn must_yield(&self, received: impl Fn() -> u64) {
-        let mut transfer = Transfer { mark: received(), since: Instant::now() };
+        let mut transfer = Transfer::new(received(), Instant::now());
         loop {
             tokio::time::sleep(PROGRESS_INTERVAL).await;
             if transfer.is_slow(received(), Instant::now()) {
@@ -215,23 +281,6 @@ impl FetchPermit {
                 }
             }
         }
-    }
-}
-
-/// The progress of a fetch.
-struct Transfer {
-    /// The bytes that had been received at `since`.
-    mark: u64,
-    since: Instant,
-}
-
-impl Transfer {
-    /// Whether the last [`LEAST_BYTES`] take too long. `received`: all bytes so far.
-    fn is_slow(&mut self, received: u64, now: Instant) -> bool {
-        if received >= self.mark.saturating_add(LEAST_BYTES) {
-            *self = Self { mark: received, since: now };
-        }
-        now.saturating_duration_since(self.since) >= PATIENCE
     }
 }
 

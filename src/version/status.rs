@@ -113,11 +113,12 @@ impl Snapshot {
     }
 
     /// The attempt failed. The stored object stays recorded: `synced` is about the object, `Ready` about the attempt.
+    /// `is_stored`: whether the object is stored as recorded, if the attempt has found that out.
     pub(crate) fn failed(
         &self,
         failure: &Failure,
         requests: &Requests,
-        lost: bool,
+        is_stored: Option<bool>,
         now: Timestamp,
     ) -> VersionStatus {
         let verdict = if failure.is_transient() { Outcome::Working } else { Outcome::Stalled };
@@ -125,9 +126,7 @@ impl Snapshot {
         if !Reason::needs_fetch(failure.reason.as_str()) {
             note(&mut after, refusal(&self.version));
         }
-        if lost {
-            after.synced = Some(false);
-        }
+        after.synced = is_stored.or(after.synced);
         self.answer(requests, failure.is_transient(), &mut after);
         after
     }
@@ -199,6 +198,16 @@ impl Snapshot {
     pub(crate) fn struck(&self, places: &[ObjectLocation]) -> VersionStatus {
         let mut after = self.status.clone();
         after.objects.retain(|p| !places.contains(p));
+        after
+    }
+
+    /// All objects of a Version that is being deleted are gone, and another client's finalizer keeps it.
+    pub(crate) fn held(&self, now: Timestamp) -> VersionStatus {
+        let message =
+            "Its objects are deleted. The Version stays until the finalizers of other clients are removed.";
+        let mut after = self.with(&Outcome::Working, Reason::Progressing, message, now);
+        after.synced = Some(false);
+        after.objects.clear();
         after
     }
 

@@ -215,9 +215,9 @@ impl Store<'_> {
         verified.map_err(|error| {
             let failure = error.into_failure(Timestamp::now());
             // At the recorded location the recorded content is gone too: a PUT overwrites only the same content.
-            let lost = failure.reason == Reason::ChecksumMismatch
+            let is_lost = failure.reason == Reason::ChecksumMismatch
                 && self.object.version().status.is_recorded_at(place);
-            NotPublished { lost, ..failure.into() }.into()
+            NotPublished { is_stored: is_lost.then_some(false), ..failure.into() }.into()
         })
     }
 }

@@ -372,3 +372,16 @@ async fn a_retry_that_is_some_way_off_names_its_time_and_a_near_one_costs_no_wri
     world.request("version/mod-1.1.0", "again");
     world.module_ready("mod").await;
 }
+
+/// Events of other objects have a name with the object's in it, which has no room here.
+#[tokio::test]
+async fn an_object_with_the_longest_name_has_events_too() {
+    let world = World::new("longest").await;
+    world.released("mod");
+    let _operator = world.operator().await;
+    let name = "m".repeat(253);
+    world.apply(&world.inline_of(&name, &world.module("mod").config("name", json!("mod"))));
+    world.version_ready(&name).await;
+    let notes = world.events(&name, "Synced").await;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+}

@@ -201,23 +201,35 @@ async fn a_retain_is_heard_before_anything_goes_whatever_else_the_same_edit_says
 }
 
 #[tokio::test]
-async fn a_module_that_is_deleted_and_made_again_reports_no_change() {
+async fn a_module_that_is_deleted_and_made_again_reports_what_holds_its_name() {
     let (world, _operator) = world_with_a_module("made-again").await;
     // The first one's Version stays for a while: S3 does not let its object go.
-    let refused = S3Failure::Answer(403, "AccessDenied");
-    world.bed.s3.inject(S3Fault::new(&world.name, refused).method(Method::DELETE));
+    let refused = || S3Fault::new(&world.name, S3Failure::Answer(403, "AccessDenied")).method(Method::DELETE);
+    world.bed.s3.inject(refused());
     let module = world.module("mod").versions(&["v1.0.0"]);
     world.apply(&module);
     let first = world.version_ready("mod-1.0.0").await;
     world.kubectl(&["delete", "module", "mod"]);
     world.apply(&module);
     world.version_fails("mod-1.0.0", "StorageAccessDenied").await;
-    let waits = world.module_when("mod", |m| condition(m, "Ready")["status"] == "False").await;
+    let denied = |m: &Value| condition(m, "Ready")["reason"] == "StorageAccessDenied";
+    let waits = world.module_when("mod", denied).await;
     assert_eq!(condition(&waits, "Stalled")["status"], "False", "{}", condition(&waits, "Ready"));
-    assert_ne!(condition(&waits, "Ready")["reason"], "NameTaken");
+    let message = condition(&waits, "Ready")["message"].as_str().unwrap();
+    assert!(message.contains("Version mod-1.0.0, which has a wanted name, cannot be deleted"), "{message}");
     world.bed.s3.clear_faults(&world.name);
     let uid = |v: &Value| v["metadata"]["uid"].clone();
     world.version_when("mod-1.0.0", |v| uid(v) != uid(&first)).await;
     world.module_ready("mod").await;
     world.objects_are(1).await;
+
+    // In the foreground, Kubernetes keeps the Module until its Versions are gone.
+    world.bed.s3.inject(refused());
+    world.kubectl(&["delete", "module", "mod", "--cascade=foreground", "--wait=false"]);
+    let kept = world.module_when("mod", denied).await;
+    let message = condition(&kept, "Ready")["message"].as_str().unwrap();
+    assert!(message.contains("is being deleted. 1 Version cannot be deleted; first v1.0.0:"), "{message}");
+    assert!(message.contains("set deletionPolicy: Retain"), "{message}");
+    world.bed.s3.clear_faults(&world.name);
+    world.versions_are(&[]).await;
 }

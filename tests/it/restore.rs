@@ -4,7 +4,7 @@ use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
 use crate::support::requests::main_tf;
-use crate::support::{World, condition, ready, root};
+use crate::support::{World, condition, key, ready, root};
 
 /// A world whose Module `mod` has three versions, all stored, and then one tag gone and another moved: whatever is fetched
 /// again is noticed.
@@ -276,4 +276,79 @@ async fn a_version_that_another_object_takes_over_is_reported_by_its_module() {
     world.kubectl(&["delete", "version", hashed_name]);
     let again = world.version_ready(hashed_name).await;
     assert_eq!(again["metadata"]["ownerReferences"][0]["name"], "mod");
+}
+
+/// Copies of a Version, as of a namespace that is restored under another name with the status of its objects.
+#[tokio::test]
+async fn a_copy_does_not_verify_the_object_of_the_original() {
+    let world = World::new("restore-copy").await;
+    world.released("mod");
+    let operator = world.operator_with(&["--verify-interval", "2s"]).await;
+    let mut original = world.inline_of("mod", &world.module("mod").config("name", json!("mod")));
+    original["spec"]["fileName"] = json!("mod-1.0.0.zip");
+    world.apply(&original);
+    let mut copy = world.version_ready("mod").await;
+    operator.terminate(crate::support::SOON).await.unwrap();
+    copy["metadata"] = json!({"name": "copy", "namespace": world.name});
+    create(&world, &copy);
+    let status = json!({"status": copy["status"]}).to_string();
+    world.kubectl(&["patch", "version/copy", "--subresource=status", "--type=merge", "-p", &status]);
+    operator.restart().await.unwrap();
+    let reason = |version: &Value| condition(version, "Ready")["reason"] == "ObjectNotOurs";
+    let failed = world.version_when("copy", reason).await;
+    assert_eq!(failed["status"]["synced"], false, "{:#}", failed["status"]);
+    world.kubectl(&["delete", "version/copy"]);
+    assert_eq!(world.bed.s3.keys(&world.name).await.unwrap().len(), 1, "the object of the original");
+    assert!(ready(&world.version_ready("mod").await));
+}
+
+/// An owed sync fails, but the object that it was to replace is there again.
+#[tokio::test]
+async fn a_lost_object_that_is_put_back_counts_although_its_sync_fails() {
+    let world = World::new("restore-back").await;
+    let repository = world.released("mod");
+    let _operator = world.operator_with(&["--verify-interval", "2s"]).await;
+    world.apply(&world.inline("mod"));
+    let version = world.version_ready("mod").await;
+    repository.delete_tag("v1.0.0").unwrap();
+    let object = world.bed.s3.object_file(&world.name, version["status"]["storage"]["key"].as_str().unwrap());
+    let away = object.with_extension("away");
+    std::fs::rename(&object, &away).unwrap();
+    let is_lost = |version: &Value| {
+        version["status"]["synced"] == false && condition(version, "Ready")["reason"] == "TagNotFound"
+    };
+    world.version_when("mod", is_lost).await;
+    world.force("version/mod");
+    world.version_when("mod", |version| version["status"]["pendingForce"].is_string()).await;
+    std::fs::rename(&away, &object).unwrap();
+    let back = world.version_when("mod", |version| version["status"]["synced"] == true).await;
+    assert_eq!(condition(&back, "Ready")["reason"], "TagNotFound");
+}
+
+/// A namespace that is restored under another name, without the status of its objects.
+#[tokio::test]
+async fn a_version_that_is_copied_to_another_namespace_is_handed_over_with_an_object_of_its_own() {
+    let (original, copy) = (World::new("copied-from").await, World::new("copied-to").await);
+    original.tagged("mod", &["v1.0.0"]);
+    let operator = original.operator().await;
+    original.apply(&original.module("mod").versions(&["v1.0.0"]));
+    let module = original.module_ready("mod").await;
+    let version = original.version_ready("mod-1.0.0").await;
+    operator.terminate(crate::support::SOON).await.unwrap();
+    for object in [&version, &module] {
+        let mut object = restored(object);
+        object["metadata"]["namespace"] = json!(copy.name);
+        create(&copy, &object);
+    }
+    let _operator = copy.operator().await;
+    let taken = copy.module_when("mod", |m| condition(m, "Ready")["reason"] == "NameTaken").await;
+    let message = condition(&taken, "Ready")["message"].as_str().unwrap();
+    let (advice, command) = message.split_once("kubectl ").unwrap();
+    assert!(advice.contains("another namespace") && advice.contains("but not its object"), "{message}");
+    copy.shell(&format!("kubectl {command}"));
+    copy.module_ready("mod").await;
+    assert_ne!(key(&copy.version_ready("mod-1.0.0").await), key(&version));
+    copy.kubectl(&["delete", "module", "mod"]);
+    copy.versions_are(&[]).await;
+    assert_eq!(original.bed.s3.keys(&original.name).await.unwrap(), [key(&version)]);
 }

@@ -132,3 +132,23 @@ async fn what_is_odd_about_an_archive_is_reported_though_its_status_is_refused()
     assert_eq!(world.served("mod"), 1);
     assert_eq!(world.events("mod", "LfsPointers").await.len(), 1, "it is reported once");
 }
+
+#[tokio::test]
+async fn a_deleted_version_that_another_finalizer_keeps_no_longer_says_that_it_is_stored() {
+    let world = World::new("held").await;
+    world.released("mod");
+    let _operator = world.operator().await;
+    let mut version = world.inline("mod");
+    version["metadata"]["finalizers"] = json!(["example.com/other"]);
+    world.apply(&version);
+    world.version_ready("mod").await;
+    world.kubectl(&["delete", "version", "mod", "--wait=false"]);
+    let left = |v: &Value| v["metadata"]["finalizers"] == json!(["example.com/other"]);
+    let held = world.version_when("mod", left).await;
+    let status = &held["status"];
+    assert_eq!((&status["synced"], ready(&held)), (&json!(false), false), "{status:#}");
+    assert!(status["objects"].as_array().is_none_or(Vec::is_empty), "{status:#}");
+    assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), [""; 0]);
+    world.patch("version/mod", &json!({"metadata": {"finalizers": null}}));
+    world.versions_are(&[]).await;
+}

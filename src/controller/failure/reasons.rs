@@ -49,7 +49,8 @@ reasons! {
         "everything wanted is stored",
         "nothing";
     Progressing: Progress, Work, Bucket,
-        "a Module waits for its Versions, or for the end of a forced sync",
+        "a Module waits for its Versions, or for the end of a forced sync; or the objects of a Version are deleted, and it \
+         waits for the finalizers of other clients",
         "wait. If it lasts, find the Version that is not ready with the first command of this page";
     Publishing: Progress, Work, Bucket,
         "the version is being fetched and stored",
@@ -84,9 +85,9 @@ reasons! {
         "run the command in the message, which lets the Module adopt the Version or removes it; or rename one of the two";
     VersionRefused: Automatic, Spec, Fetch,
         "the API server rejects the creation or a change of a Version, or its status (in the last case only an \
-         Event and the log report it). A Module that is deleted with `Retain` stays until its Versions have \
-         that policy",
-        "check quotas and admission webhooks of the namespace, and the operator's RBAC";
+         Event and the log report it), or stores another value than the operator sent; the message names the field. A \
+         Module that is deleted with `Retain` stays until its Versions have that policy",
+        "check quotas, admission webhooks and admission policies of the namespace, and the operator's RBAC";
     RecordFull: Manual, Spec, Fetch,
         "an immutable Module records the digest of every version ever published, up to 10,000 digests or 512 \
          KiB, and the record is full: no new version is published, everything else works",
@@ -174,8 +175,8 @@ reasons! {
         "tag a commit that contains the module; check for `export-ignore`";
     ArchiveUnsafe: Manual, Content, Fetch,
         "the archive contains a path with `..`, an absolute path, a device, a link that leaves the module, or a \
-         `.tf`, `.tf.json`, `.tofu` or `.tofu.json` file whose path is not UTF-8, has a control character or a \
-         backslash, or starts with a drive letter",
+         `.tf`, `.tf.json`, `.tofu` or `.tofu.json` file whose path is not UTF-8, has a control character, a \
+         backslash or a name of more than 255 bytes, or starts with a drive letter",
         "remove or rename the file that the message names, and tag again";
     ArchiveTooLarge: Manual, Content, Fetch,
         "a limit of size, entries or compression ratio is exceeded",
@@ -197,8 +198,8 @@ reasons! {
          end)",
         "nothing, if the module works without them: Terraform could not have used them";
     FilesSkipped: Note, Warning, Fetch,
-        "files were left out because their path is not UTF-8, has a control character or a backslash, or starts \
-         with a drive letter; none of them is a Terraform file",
+        "files were left out because their path is not UTF-8, has a control character, a backslash or a name of \
+         more than 255 bytes, or starts with a drive letter; none of them is a Terraform file",
         "rename them in the repository, if the module needs them";
     SubmodulesEmpty: Note, Warning, Fetch,
         "the repository has submodules, which are empty in GitHub's archives",

@@ -267,7 +267,7 @@ fn a_module_that_is_not_as_the_watch_has_it_waits_for_the_watch() {
 
 #[test]
 fn the_condition_says_what_to_do_and_moves_its_time_on_a_flip_only() {
-    let claim = "kubectl annotate --field-manager=opendepot-release -n acme modules.opendepot.defdev.io/network \
+    let claim = "kubectl annotate --field-manager=opendepot-release --overwrite -n acme modules.opendepot.defdev.io/network \
                  opendepot.defdev.io/claim-address=acme/x/aws";
     let x = || address("x");
     let explain = |outcome: &Outcome, claim_void: bool, versions: &[&str]| {

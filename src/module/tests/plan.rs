@@ -1,11 +1,13 @@
 //! What a reconcile does, one rule at a time.
 
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::super::conflict::NameConflict;
 use super::super::file_name::FileName;
 use super::super::finalizer;
 use super::super::finalizer::Need;
+use super::super::patch::merge_patch;
 use super::super::plan::Plan;
 use super::super::refused::Refused;
 use super::super::view::ModuleView;
@@ -367,15 +369,19 @@ fn the_operators_own_annotation_adopts_only_what_is_where_the_module_wants_it() 
         let orphan = stored_child("1.0.0").ownerless().annotated(ADOPT, "network");
         orphan.with(json!({"metadata": {"labels": labels}}))
     };
-    let adopts = |child: ChildFixture| {
+    let decide = |child: ChildFixture| {
         let plan = module().with_versions(["1.0.0"]).plan(&[child]);
         assert!(plan.create.is_empty());
-        match plan.conflicts.get("network-1.0.0") {
-            None => plan.change.len() == 1 && plan.change[0].adopts(),
-            Some(holder) => {
-                assert_eq!((holder, plan.change.len()), (&NameConflict::OtherPlacement, 0));
-                false
-            }
+        let conflict = plan.conflicts.get("network-1.0.0").cloned();
+        let adopts = plan.change.len() == 1 && plan.change[0].adopts();
+        assert!(adopts == conflict.is_none() && (adopts || plan.change.is_empty()), "{plan:?}");
+        conflict
+    };
+    let adopts = |child: ChildFixture| match decide(child) {
+        None => true,
+        Some(conflict) => {
+            assert_eq!(conflict, NameConflict::OtherPlacement);
+            false
         }
     };
     assert!(adopts(made("acme")));
@@ -393,7 +399,37 @@ fn the_operators_own_annotation_adopts_only_what_is_where_the_module_wants_it() 
         assert!(adopts(by_hand.with_config(other)));
     }
     assert!(!adopts(made("acme").with(json!({"spec": {"fileName": null}}))), "where it stored is unknown");
-    assert!(!adopts(made("copied-from")), "a copy from another namespace");
+    assert_eq!(decide(made("copied-from")), Some(NameConflict::OtherNamespace));
+}
+
+#[test]
+fn a_copy_from_another_namespace_is_adopted_with_a_file_name_of_its_own() {
+    let file_name = |child: ChildFixture, module: &ModuleFixture| {
+        let plan = module.plan(std::slice::from_ref(&child));
+        let current: DynamicObject = serde_json::from_value(child.0).unwrap();
+        let view = module.view();
+        let patch = merge_patch(&view, &view.resolved(), &plan.change[0], &current);
+        patch.pointer("/spec/fileName").and_then(Value::as_str).map(str::to_owned)
+    };
+    let wants = module().with_versions(["1.0.0"]);
+    // As the printed command leaves it: without the label that names the Module.
+    let handed = |namespace: &str| {
+        let labels = json!({"metadata": {"labels": {NAMESPACE_LABEL: namespace}}});
+        stored_child("1.0.0").ownerless().annotated(ADOPT, "network").with(labels)
+    };
+    let fresh = file_name(handed("copied-from"), &wants).unwrap();
+    assert!(fresh != "1.0.0.zip", "{fresh}");
+    assert_eq!(file_name(handed("acme"), &wants), None);
+    assert_eq!(file_name(stored_child("1.0.0").ownerless().annotated(ADOPT, "network"), &wants), None);
+    // Its object is where the Module wants it, although its configuration is not.
+    let moving = handed("copied-from")
+        .with_config(json!({"storageConfig": {"s3": {"bucket": "other"}}}))
+        .with(json!({"spec": {"fileName": "fresh.zip"}}));
+    let named = file_name(moving, &wants).unwrap();
+    assert!(!["1.0.0.zip", "fresh.zip"].contains(&&*named), "{named}");
+    // A derived name contains the namespace.
+    let derived = handed("copied-from").with(json!({"spec": {"fileName": null}}));
+    assert_eq!(file_name(derived, &wants), None);
 }
 
 #[test]

@@ -181,6 +181,28 @@ fn a_removal_that_waits_ends_with_a_confirmation_or_with_nothing_left_to_remove(
 }
 
 #[test]
+fn a_removal_that_waits_waits_after_a_suspension_and_an_unusable_spec_too() {
+    let children = stored(&THREE);
+    let waiting = lists(&["1.2.0"]).confirm().reconciled(&children).next_generation();
+    for (undecided, reason) in [
+        (json!({"suspend": true}), "Suspended"),
+        (json!({"moduleConfig": {"repoUrl": "https://github.com"}}), "InvalidSpec"),
+        (json!({"versions": [{"version": "1.2.0"}, {"version": "latest"}]}), "InvalidSpec"),
+    ] {
+        let between = waiting.clone().with(json!({"spec": undecided}));
+        assert_eq!(ready(&decide(&between, &children)).0, reason);
+        let status = decide(&between.reconciled(&children), &children).status;
+        let again = waiting.clone().with_status(&status).with_versions(["1.1.0", "1.2.0"]).next_generation();
+        assert!(decide(&again, &children).plan.removal.waits, "{reason}");
+        // Once it is decided, nothing of it is left.
+        let whole = again.with_versions(THREE).reconciled(&children).next_generation();
+        assert_eq!(ready(&decide(&whole, &children)).0, "Synced");
+        let one = whole.with_versions(["1.1.0", "1.2.0"]);
+        assert_eq!(deleted(&decide(&one, &children).plan), ["1.0.0"], "{reason}");
+    }
+}
+
+#[test]
 fn two_edits_that_remove_one_version_each_need_no_confirmation() {
     let first = lists(&["1.1.0", "1.2.0"]).confirm();
     let children = stored(&THREE);

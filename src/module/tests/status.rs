@@ -3,13 +3,19 @@
 use serde_json::{Value, json};
 
 use super::super::digests::unpinned;
+use super::super::finalizer::undeletable;
 use super::super::legacy;
 use super::super::refused::Refused;
 use super::super::requests::{resets_force_sync, unopened};
 use super::super::view::ModuleView;
 use super::{ChildFixture, ModuleFixture, at, child, failed_child, module, pass, pass_with, stored_child};
+use crate::api::condition::Outcome;
+use crate::api::object_name::version_object;
 use crate::api::requests::ForceToken;
+use crate::api::state::VersionState;
 use crate::api::{ModuleStatus, REQUESTED_AT, condition};
+use crate::controller::failure::Reason;
+use crate::domain::Release;
 
 fn resets_force(module: &ModuleView) -> bool {
     !module.has_foreign_status() && resets_force_sync(module, module.status.force_token.as_deref())
@@ -165,7 +171,7 @@ fn what_keeps_a_module_from_its_goal_is_said() {
     }
     let ownerless = wants_two().status(&[stored_child("1.0.0"), child("2.0.0").ownerless()], None);
     assert_eq!((conditions(&ownerless), reason(&ownerless).0), (STALLED, "NameTaken"));
-    let command = "kubectl annotate --field-manager=opendepot-release -n acme \
+    let command = "kubectl annotate --field-manager=opendepot-release --overwrite -n acme \
                    versions.opendepot.defdev.io/network-2.0.0 opendepot.defdev.io/adopt=network";
     assert!(reason(&ownerless).1.ends_with(command), "{}", reason(&ownerless).1);
 }
@@ -450,8 +456,78 @@ fn each_taken_name_is_told() {
     let taken = [child("1.0.0").ownerless(), child("2.0.0").ownerless()];
     let message = reason(&wants.status(&taken, None)).1.to_owned();
     assert!(
-        message.ends_with("opendepot.defdev.io/adopt=network The same applies to network-2.0.0."),
-        "{message}"
+        message.starts_with(
+            "Version network-1.0.0 exists and has no owner. The same applies to network-2.0.0. To"
+        )
+    );
+    assert!(message.ends_with("opendepot.defdev.io/adopt=network"), "the command can be copied: {message}");
+    let many: Vec<String> = (0..9).map(|n| format!("1.{n}.0")).collect();
+    let taken: Vec<ChildFixture> = many.iter().map(|version| child(version).ownerless()).collect();
+    let status = module().with_versions(many.iter().map(String::as_str)).status(&taken, None);
+    assert!(reason(&status).1.contains("network-1.5.0 and 3 more. To let"), "{}", reason(&status).1);
+}
+
+#[test]
+fn the_command_of_a_taken_name_is_never_cut() {
+    for (length, namespace, names_it) in
+        [(100, 10, true), (150, 10, true), (253, 10, false), (253, 63, false)]
+    {
+        let (name, namespace) = ("m".repeat(length), "n".repeat(namespace));
+        let metadata = json!({"metadata": {"name": name, "namespace": namespace}});
+        let module = wants_two().with(metadata).with_config(json!({"name": "mod"}));
+        let taken = ["1.0.0", "2.0.0"].map(|version| {
+            let object = version_object(&name, &Release::parse(version).unwrap());
+            child(version).ownerless().with(json!({"metadata": {"name": object, "namespace": namespace}}))
+        });
+        let status = module.status(&taken, None);
+        let message = reason(&status).1;
+        let command = format!("{} opendepot.defdev.io/adopt={name}", taken[0].name());
+        assert!(message.len() <= condition::MAX_MESSAGE && message.ends_with(&command), "{message}");
+        assert_eq!(message.contains(&format!("Version {} exists", taken[0].name())), names_it, "{message}");
+    }
+}
+
+#[test]
+fn a_name_that_another_version_holds_until_it_is_deleted_is_told() {
+    let wants = module().with_versions(["1.0.0"]);
+    let held = stored_child("1.0.0").of_another_owner().terminating();
+    let status = wants.status(std::slice::from_ref(&held), None);
+    assert_eq!((conditions(&status), reason(&status).0), (WORKING, "Progressing"));
+    let expected = "0 of 1 version stored, 1 in progress. Version network-1.0.0, which has a wanted name, is still being deleted.";
+    assert_eq!(reason(&status).1, expected);
+    let refused = held.ready("False", "StorageAccessDenied", "denied");
+    let status = wants.status(&[refused], None);
+    assert_eq!((conditions(&status), reason(&status).0), (WORKING, "StorageAccessDenied"));
+    let expected = "0 of 1 version stored. Version network-1.0.0, which has a wanted name, cannot be deleted: \
+                    StorageAccessDenied: denied";
+    assert_eq!(reason(&status).1, expected);
+    // Its own Version counts as leaving.
+    let own = stored_child("1.0.0").terminating();
+    assert_eq!(reason(&wants.status(&[own], None)).1, "0 of 1 version stored, 1 in progress.");
+}
+
+#[test]
+fn a_module_that_is_being_deleted_says_which_version_cannot_be() {
+    let said = |children: &[ChildFixture]| {
+        let children: Vec<VersionState> = children.iter().map(ChildFixture::lean).collect();
+        undeletable(&wants_two().view(), &children.iter().collect::<Vec<_>>())
+    };
+    let denied =
+        |version: &str| stored_child(version).ready("False", "StorageAccessDenied", "denied").terminating();
+    let others =
+        [failed_child("1.0.0"), stored_child("2.0.0").terminating(), denied("3.0.0").of_another_owner()];
+    assert_eq!(said(&others), None);
+    let stuck = |what: &str, outcome: Outcome| {
+        let message = format!("The Module is being deleted. {what} StorageAccessDenied: denied");
+        Some((outcome, Reason::StorageAccessDenied, message))
+    };
+    assert_eq!(
+        said(&[denied("2.0.0"), denied("1.0.0").stalled()]),
+        stuck("2 Versions cannot be deleted; first 1.0.0:", Outcome::Working)
+    );
+    assert_eq!(
+        said(&[denied("1.0.0").stalled()]),
+        stuck("1 Version cannot be deleted; first 1.0.0:", Outcome::Stalled)
     );
 }
 

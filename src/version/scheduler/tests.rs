@@ -120,20 +120,59 @@ async fn those_that_are_staged_when_it_fails_share_half_of_the_fetches_too() {
     staged.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-#[test]
-fn a_transfer_is_slow_after_ten_seconds_with_less_than_a_kibibyte_per_second() {
-    let slow_after = |rate: u64| {
-        let start = Instant::now();
-        let mut transfer = Transfer { mark: 0, since: start };
-        (1..=900).find(|second| transfer.is_slow(second * rate, start + Duration::from_secs(*second)))
+#[tokio::test]
+async fn those_that_wait_among_the_failing_use_every_permit_once_their_repository_answers() {
+    let scheduler = FetchScheduler::new(4);
+    scheduler.repository_failed("bad");
+    let others = [gets_a_permit(&scheduler, "bad").await, gets_a_permit(&scheduler, "bad").await];
+    assert!(others.iter().all(Option::is_some));
+    scheduler.repository_answered("good");
+    let mut staged = Vec::new();
+    for _ in 0..2 {
+        let staging = scheduler.acquire("good", 0).await;
+        scheduler.repository_failed("good");
+        staged.push(tokio::spawn(async move { (staging.fetch().await, staging) }));
+        assert_eq!(finished(&staged).await, staged.len() - 1, "failing");
+        scheduler.repository_answered("good");
+        assert_eq!(finished(&staged).await, staged.len(), "staged");
+    }
+    drop((others, staged));
+    scheduler.repository_failed("good");
+    scheduler.repository_failed("bad");
+    let others = [gets_a_permit(&scheduler, "bad").await, gets_a_permit(&scheduler, "bad").await];
+    let waiting = [0; 2].map(|store| {
+        let scheduler = Arc::clone(&scheduler);
+        tokio::spawn(async move { scheduler.acquire("good", store).await })
+    });
+    assert_eq!(finished(&waiting).await, 0);
+    scheduler.repository_answered("another");
+    assert_eq!(finished(&waiting).await, 0, "another repository");
+    scheduler.repository_answered("good");
+    assert_eq!(finished(&waiting).await, 2, "not staged yet");
+    assert!(others.iter().all(Option::is_some));
+}
+
+#[tokio::test]
+async fn a_release_waits_for_a_few_versions_of_a_long_list() {
+    let scheduler = FetchScheduler::new(1);
+    scheduler.repository_answered("long");
+    let order: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let publishes = |repository: &'static str| {
+        let (scheduler, order) = (Arc::clone(&scheduler), Arc::clone(&order));
+        tokio::spawn(async move {
+            let _staging = scheduler.acquire(repository, 0).await;
+            order.lock().push(repository);
+            tokio::task::yield_now().await;
+        })
     };
-    assert_eq!([0, 1, 1000].map(slow_after), [Some(10), Some(10), Some(10)]);
-    assert_eq!([1024, 2048, 1 << 30].map(slow_after), [None; 3]);
-    let start = Instant::now();
-    let mut transfer = Transfer { mark: 0, since: start };
-    let at = |second| start + Duration::from_secs(second);
-    assert!(!transfer.is_slow(1 << 20, at(60)), "much has arrived since");
-    assert!(!transfer.is_slow(1 << 20, at(69)) && transfer.is_slow(1 << 20, at(70)), "then it stopped");
+    let mut tasks: Vec<_> = (0..50).map(|_| publishes("long")).collect();
+    tokio::task::yield_now().await;
+    tasks.push(publishes("release"));
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let before = order.lock().iter().position(|repository| *repository == "release");
+    assert!(before.is_some_and(|before| before <= 6), "{before:?}");
 }
 
 #[tokio::test]
@@ -170,7 +209,7 @@ async fn repositories_are_remembered_in_bounded_number_and_those_in_use_always()
     for number in 0..REMEMBERED * 3 {
         scheduler.health(&number.to_string());
     }
-    assert!(scheduler.health.lock().len() <= REMEMBERED);
+    assert!(scheduler.repositories.lock().len() <= REMEMBERED);
     assert!(
         hung.is_some() && gets_a_permit(&scheduler, "hangs").await.is_none(),
         "it still has one slot only"

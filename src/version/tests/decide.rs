@@ -459,21 +459,27 @@ fn a_limit_in_a_status_applies_to_all_versions_of_its_account_until_its_time() {
     let account = account_of(&version());
     let limits = RateLimits::default();
     limits.recall(&[limited(600), limited(300)].map(|fixture| Arc::new(fixture.version())));
-    let recalled = |secret, second| {
-        limits.recalled(account, Some(secret), at(now + second)).map(|error| error.to_string())
-    };
-    assert_eq!(recalled("7", 599), Some(limit(600).to_string()));
-    assert_eq!(recalled("8", 599), None, "another Secret may contain another credential");
-    assert_eq!(recalled("7", 599), Some(limit(600).to_string()));
-    assert!(limits.recalled(!account, Some("7"), at(now)).is_none());
-    assert_eq!(recalled("7", 600), None);
+    // The Versions are not ready since second 200.
+    let recalled =
+        |written, second| limits.recalled(account, written, at(now + second)).map(|error| error.to_string());
+    let limited_until = Some(limit(600).to_string());
+    assert_eq!(recalled(Some(at(200)), 599), limited_until);
+    assert_eq!(
+        recalled(Some(at(201)), 599),
+        None,
+        "a Secret that was written since may contain another credential"
+    );
+    assert_eq!(recalled(None, 599), limited_until, "requests without a credential");
+    assert!(limits.recalled(!account, None, at(now)).is_none());
+    assert_eq!(recalled(None, 600), None);
 
     let (host, until) = ("github.com".to_owned(), at(now + 600));
-    let page = FetchError::Blocked { host, until, repository: Some("https://github.com/acme/net".into()) };
+    let repository = Some("https://github.com/acme/net".into());
+    let page = FetchError::Blocked { host, until, repository, authenticated: false };
     let others = [version().failed(&page.into()), limited(-1), limited(600).next_generation(), stored()];
     limits.recall(&others.map(|fixture| Arc::new(fixture.version())));
     assert_eq!(
-        recalled("7", 0),
+        recalled(None, 0),
         None,
         "a page for one repository, a limit that is over, and a changed Version"
     );

@@ -102,7 +102,7 @@ impl Fixture {
     /// As after an attempt that failed, at second 200.
     fn failed(self, failure: &Failure) -> Self {
         let current = self.current();
-        let status = current.failed(failure, &Requests::of(&current.version), false, at(200));
+        let status = current.failed(failure, &Requests::of(&current.version), None, at(200));
         self.with_status(&status)
     }
 

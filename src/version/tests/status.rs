@@ -201,7 +201,10 @@ fn synced_follows_the_object_and_ready_the_attempt() {
             (&after.checksum, &after.storage, &after.objects, &after.last_sync_time),
             (&before.checksum, &before.storage, &before.objects, &before.last_sync_time)
         );
-        let lost = stored().current().failed(&failure, &Requests::default(), true, at(200));
+        let lost = stored().current().failed(&failure, &Requests::default(), Some(false), at(200));
+        let back = stored().with_status(&lost).current();
+        let back = back.failed(&failure, &Requests::default(), Some(true), at(300));
+        assert_eq!(back.synced, Some(true), "the object was put back");
         assert_eq!((lost.synced, lost.checksum), (Some(false), before.checksum));
         assert_eq!(version().failed(&failure).status().synced, Some(false));
     }
@@ -219,6 +222,10 @@ fn places_are_struck_one_by_one() {
     assert_eq!(left_behind(&moved.version(), &new), std::slice::from_ref(&old));
     assert_eq!(moved.current().struck(&[old]).objects, [new]);
     assert_eq!(moved.current().struck(&[place("network/third.zip")]), moved.status());
+    // When all are gone, a Version that another client keeps no longer says that it is stored.
+    let held = moved.current().held(at(900));
+    assert_eq!((held.synced, conditions(&held)), (Some(false), ["False", "True", "False"]));
+    assert!(held.objects.is_empty() && held.storage == moved.status().storage, "{held:?}");
 }
 
 #[test]
@@ -275,9 +282,9 @@ fn what_failed_stands_through_suspension_outage_and_move_until_it_was_looked_int
             "suspend" => view.suspended("spec.suspend", at(300)),
             "publishing" => view.publishing(&place("network/first.zip"), at(300)),
             "restoring" => view.restoring("lost", at(300)),
-            "denied" => view.failed(&denied(), &Requests::of(&view.version), false, at(300)),
-            "broken" => view.failed(&broken(), &Requests::of(&view.version), false, at(300)),
-            "refused" => view.failed(&stalled(), &Requests::of(&view.version), false, at(300)),
+            "denied" => view.failed(&denied(), &Requests::of(&view.version), None, at(300)),
+            "broken" => view.failed(&broken(), &Requests::of(&view.version), None, at(300)),
+            "refused" => view.failed(&stalled(), &Requests::of(&view.version), None, at(300)),
             "settled" => view.settled(at(300)),
             _ => view.published(&proof(&Target::of(&view.version).unwrap()), &Requests::default(), at(300)),
         };
@@ -328,7 +335,9 @@ fn the_same_outcome_twice_changes_nothing() {
         });
         let denied = Failure::retry(Reason::StorageAccessDenied, "denied");
         for failure in [passing(), stalled(), denied] {
-            same(&version, &|v, now| v.current().failed(&failure, &Requests::default(), true, at(now)));
+            same(&version, &|v, now| {
+                v.current().failed(&failure, &Requests::default(), Some(false), at(now))
+            });
         }
         same(&version, &|v, now| v.current().restoring("lost", at(now)));
         same(&version, &|v, now| v.current().suspended("spec.suspend", at(now)));

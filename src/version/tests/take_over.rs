@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::existing::{Existing, is_lost, is_ours, not_ours, take_over};
+use super::super::existing::{Existing, is_lost, is_ours, is_stored_as_recorded, not_ours, take_over};
 use super::{Fixture, at, stored, version};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::domain::ObjectLocation;
@@ -97,18 +97,22 @@ fn what_is_missing_or_damaged_at_the_recorded_place_is_lost() {
     let other_store = json!({"storageConfig": {"s3": {"endpoint": "https://s3.example.com"}}});
     let elsewhere = || stored().with(json!({"spec": {"moduleConfigRef": other_store.clone()}}));
     for (what, version, existing, expected) in [
-        ("as recorded", stored(), there(), false),
-        ("missing", stored(), Existing::None, true),
-        ("cut", stored(), cut(), true),
-        ("other bytes", stored(), other(), true),
-        ("not there yet", moved(), Existing::None, false),
-        ("an older one is there", moved(), other(), false),
-        ("never stored", version(), Existing::None, false),
-        ("known to be lost", lost(), Existing::None, false),
-        ("not in another store", elsewhere(), Existing::None, false),
-        ("cut in another store", elsewhere(), cut(), false),
+        ("as recorded", stored(), there(), Some(true)),
+        ("missing", stored(), Existing::None, Some(false)),
+        ("cut", stored(), cut(), Some(false)),
+        ("other bytes", stored(), other(), Some(false)),
+        ("not there yet", moved(), Existing::None, None),
+        ("an older one is there", moved(), other(), None),
+        ("never stored", version(), Existing::None, None),
+        ("known to be lost", lost(), Existing::None, None),
+        ("put back", lost(), there(), Some(true)),
+        ("put back, but cut", lost(), cut(), None),
+        ("not in another store", elsewhere(), Existing::None, None),
+        ("cut in another store", elsewhere(), cut(), None),
     ] {
-        assert_eq!(is_lost(&version.version(), &version.target(), &existing), expected, "{what}");
+        let (view, target) = (version.version(), version.target());
+        assert_eq!(is_stored_as_recorded(&view, &target, &existing), expected, "{what}");
+        assert_eq!(is_lost(&view, &target, &existing), expected == Some(false), "{what}");
     }
 }
 
