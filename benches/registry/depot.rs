@@ -105,7 +105,7 @@ impl Depot {
             access: Arc::clone(&access),
             aliases: aliases.clone(),
             sessions: Arc::clone(&sessions),
-            library: Library::new(Arc::clone(&storage), std::env::temp_dir()),
+            library: Library::new(Arc::clone(&storage), std::env::temp_dir(), metrics.clone()),
             host: None,
             unsent: Unsent::default(),
         };

@@ -6,6 +6,13 @@ use std::time::Duration;
 
 use kube::Config;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::runtime::watcher;
+
+/// Seconds after which the API server ends a watch, which then continues on a new connection. A connection that is lost without
+/// being closed, such as by a load balancer, is noticed 5 seconds later.
+const WATCH_SECONDS: u32 = 120;
+/// Time without a byte after which a connection for watches counts as lost. A watch can be silent until it ends.
+const WATCH_READ_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Why no cluster is configured.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +76,28 @@ pub(crate) async fn config() -> Result<Config, NotConfigured> {
     Ok(config)
 }
 
+/// The configuration of [`config`], for a client that watches.
+pub(crate) fn for_watches(mut config: Config) -> Config {
+    config.read_timeout = Some(WATCH_READ_TIMEOUT);
+    config
+}
+
+/// The parameters of a watch, whose lists are read in pages of `page_size` objects.
+pub(crate) fn watch_config(page_size: u32) -> watcher::Config {
+    watcher::Config::default().page_size(page_size).timeout(WATCH_SECONDS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silent_watch_ends_before_its_connection_counts_as_lost() {
+        let seconds = watch_config(50).timeout.map(u64::from);
+        assert!(seconds.is_some_and(|seconds| seconds < WATCH_READ_TIMEOUT.as_secs()), "{seconds:?}");
+        let config = Config::new("https://kubernetes.default.svc".parse().unwrap());
+        assert_eq!(for_watches(config).read_timeout, Some(WATCH_READ_TIMEOUT));
+    }
 
     #[test]
     fn a_list_of_files_is_merged_as_kubectl_merges_it() {

@@ -5,14 +5,14 @@
 use std::cmp::Ordering;
 
 /// The versions that [`Release::parse`] accepts, as a regular expression in a string of CEL: a literal, since the rules of a
-/// schema are made of literals. Its length matters: for 5,000 entries the API server allows little more. (So only the
-/// controller rejects a build that consists of dots.)
+/// schema are made of literals. Its length matters: for 5,000 entries the API server allows little more. So the expression of
+/// a number is written once, after the beginning of the text or a dot, which no text begins with: `\b` is no match there.
 macro_rules! semver_pattern {
     () => {
         concat!(
-            "^v?(0|[1-9]\\\\d{0,18})(\\\\.(0|[1-9]\\\\d{0,18})){2}",
+            "^((^v?|\\\\b\\\\.)(0|[1-9]\\\\d{0,18})){3}",
             "(-(0|[1-9]\\\\d*|\\\\d*[A-Za-z-][\\\\dA-Za-z-]*)(\\\\.(0|[1-9]\\\\d*|\\\\d*[A-Za-z-][\\\\dA-Za-z-]*))*)?",
-            "(\\\\+[\\\\d.A-Za-z-]+)?$"
+            "(\\\\+[\\\\dA-Za-z-]+(\\\\.[\\\\dA-Za-z-]+)*)?$"
         )
     };
 }
@@ -55,6 +55,11 @@ impl Release {
     /// are put in the order of that metadata so that sorting is total and stable across runs.
     pub fn precedence(&self, other: &Self) -> Ordering {
         self.0.cmp(&other.0)
+    }
+
+    /// Whether both have the same precedence: they differ by build metadata at most, which the clients do not compare.
+    pub fn has_precedence_of(&self, other: &Self) -> bool {
+        self.0.cmp_precedence(&other.0).is_eq()
     }
 
     /// The tags that may hold this version: as `spelled` first, then the other spelling.
@@ -101,6 +106,19 @@ mod tests {
         ];
         for pair in ascending.windows(2) {
             assert_eq!(release(pair[0]).precedence(&release(pair[1])), Ordering::Less, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn build_metadata_has_no_precedence() {
+        for (text, is_same) in [
+            ("1.0.0", true),
+            ("1.0.0+c", true),
+            ("v1.0.0+b", true),
+            ("1.0.0-rc.1+b", false),
+            ("1.0.1+b", false),
+        ] {
+            assert_eq!(release(text).has_precedence_of(&release("1.0.0+b")), is_same, "{text}");
         }
     }
 
@@ -244,6 +262,16 @@ mod tests {
             text in prop_oneof!["v{0,2}[0-2]{1,2}(\\.[0-2a+-]{0,2}){1,4}", "[v0-2a.+-]{0,12}", "1\\.0\\.0[0-1a.+-]{0,8}", ".*"],
         ) {
             prop_assert_eq!(Release::parse(&text).is_ok(), is_grammatical(&text), "{:?}", text);
+        }
+
+        #[test]
+        fn the_schema_accepts_what_is_read(
+            text in prop_oneof!["v{0,2}[0-2]{1,2}(\\.[0-2a+-]{0,2}){1,4}", "[v0-2a.+-]{0,12}", "1\\.0\\.0[0-1a.+-]{0,8}"],
+        ) {
+            // The pattern is written as in CEL.
+            let pattern = semver_pattern!().replace("\\\\", "\\");
+            let is_accepted = regex_lite::Regex::new(&pattern).unwrap().is_match(&text);
+            prop_assert_eq!(is_accepted, Release::parse(&text).is_ok(), "{:?}", text);
         }
     }
 }

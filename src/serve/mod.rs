@@ -28,7 +28,8 @@ use crate::registry::metrics::RegistryMetrics;
 use crate::registry::page::{Pages, Unsent};
 use crate::registry::session::{Login, LoginError, Sessions};
 use crate::startup::{
-    StartupError, ca_certificates, connect, ended, listen, signalled, storage_rules, workdir,
+    StartupError, ca_certificates, connect, ended, listen, raise_open_files, signalled, storage_rules,
+    workdir,
 };
 use crate::storage::Storage;
 
@@ -60,9 +61,24 @@ struct Parts {
     metrics: RegistryMetrics,
 }
 
+/// The limits of the listener, as far as the files permit them that the process may open.
+fn limits() -> Limits {
+    let open_files = raise_open_files();
+    let limits = Limits::default().within(open_files);
+    if limits.connections < Limits::default().connections {
+        tracing::warn!(
+            open_files,
+            connections = limits.connections,
+            "accepts fewer connections: raise the limit of open files (ulimit -n) of the container runtime"
+        );
+    }
+    limits
+}
+
 /// Runs the registry until a signal.
 #[expect(clippy::too_many_lines, reason = "the steps of a start and a shutdown, in their order")]
 pub async fn run(flags: &Serve) -> Result<(), ServeError> {
+    let limits = limits();
     let listener = listen("--listen", flags.listen)?;
     let admin_listener = listen("--admin-listen", flags.admin_listen)?;
     let mut signal = std::pin::pin!(signalled()?);
@@ -109,7 +125,7 @@ pub async fn run(flags: &Serve) -> Result<(), ServeError> {
     }
     let (stopper, stop) = Stopper::new();
     let proxies = TrustedProxies::new(flags.trusted_proxy.clone());
-    let mut server = tokio::spawn(serve(listener, tls, Limits::default(), proxies, service, stop));
+    let mut server = tokio::spawn(serve(listener, tls, limits, proxies, service, stop));
     let ready = health.ready();
     ready.store(true, Ordering::Release);
     tracing::info!("ready");
@@ -185,7 +201,7 @@ fn service(flags: &Serve, parts: Parts, spool: PathBuf) -> Service {
         index: Arc::clone(&index),
         access: Arc::clone(&access),
         aliases: aliases.clone(),
-        library: Library::new(storage, spool),
+        library: Library::new(storage, spool, metrics.clone()),
         host: source_host(flags),
         unsent: Unsent::default(),
     };

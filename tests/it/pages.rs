@@ -5,12 +5,14 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::ensure;
+use http::Method;
 use opendepot_testbed::github::{File, real_repositories};
+use opendepot_testbed::s3::{S3Failure, S3Fault};
 use opendepot_testbed::terraform::Terraform;
 use serde_json::{Value, json};
 
 use crate::support::chromium::{Browser, has_browser};
-use crate::support::registry::Depot;
+use crate::support::registry::{Depot, archive, metric};
 use crate::support::{World, real_modules, soon};
 
 const OWNER: &str = "terraform-aws-modules";
@@ -110,6 +112,34 @@ async fn pages_of_real_modules_show_what_their_files_declare() {
         let address = format!("{base}/modules/{}/eks/aws", world.name);
         screenshots(Path::new(&folder), &address).await;
     }
+}
+
+#[tokio::test]
+async fn a_page_says_what_the_store_does_as_a_download_would_and_it_is_counted() {
+    let depot = Depot::new("pages-store").await;
+    let (s3, bucket) = (&depot.world.bed.s3, &depot.world.name);
+    depot.publish("net", &[("1.0.0", archive(CALM_TF, 0))]).await;
+    let registry = depot.registry(&[]).await;
+    let url = format!("https://{}/modules/{bucket}/net/aws/1.0.0", registry.registry_address());
+    for (failure, kind, sentence) in [
+        (S3Failure::Answer(403, "AccessDenied"), "denied", "its log has the details"),
+        (S3Failure::Answer(404, "NoSuchBucket"), "missing", "is being restored"),
+        (S3Failure::WrongChecksum, "differs", "other content than what was published"),
+        (S3Failure::Answer(503, "SlowDown"), "throttled", "try again in a minute"),
+    ] {
+        let series = format!("opendepot_registry_s3_errors_total{{kind=\"{kind}\"}}");
+        let before = metric(&registry, &series).await;
+        s3.inject(S3Fault::new(bucket, failure.clone()).method(Method::GET));
+        soon(|| async {
+            let page = depot.get(&url, &[]).await?.text();
+            ensure!(page.contains(sentence), "{failure:?}: {page}");
+            Ok(())
+        })
+        .await;
+        assert!(metric(&registry, &series).await > before, "{failure:?} is counted as {kind}");
+        s3.clear_faults(bucket);
+    }
+    assert!(documented(&depot, &url).await.contains("id=\"input_cidr\""));
 }
 
 /// Pictures for the README, made by `hack/screenshots`.

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures::future::join_all;
+use http::Method;
 use opendepot_testbed::authority::Authority;
 use opendepot_testbed::operator::Operator;
+use opendepot_testbed::s3::{S3Failure, S3Fault};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -274,6 +277,52 @@ async fn slow_and_idle_clients_hold_nothing_for_long() {
     })
     .await;
     assert!(start.elapsed() >= Duration::from_secs(29), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_wait_for_the_store_leave_connections_to_others() {
+    let depot = Depot::new("reg-waits").await;
+    depot.publish("net", &[("1.0.0", archive(MAIN, 0))]).await;
+    let registry = depot.plain_builder().args(["--trusted-proxy", "127.0.0.1"]).start_ready().await.unwrap();
+    let address = registry.registry_address().to_owned();
+    let base = format!("http://{address}");
+    depot.archive_url(&base, "net", "1.0.0").await.unwrap();
+    depot.world.bed.s3.inject(S3Fault::new(&depot.world.name, S3Failure::Hang).method(Method::GET));
+    let page = format!("/modules/{}/net/{SYSTEM}", depot.world.name);
+    let mut waiting = Vec::new();
+    for number in 0..300 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let peer = format!("192.0.2.{}", number % 200);
+        let request =
+            format!("GET {page} HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {peer}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    // 256 wait until the store counts as unavailable, which is after 10 s. The others get a page without documentation at once.
+    let refused = waiting.iter_mut().map(|stream| async move {
+        let mut bytes = Vec::new();
+        let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes)).await;
+        String::from_utf8_lossy(&bytes).contains("The documentation of many archives is being read")
+    });
+    let refused = join_all(refused).await.into_iter().filter(|refused| *refused).count();
+    assert!((1..=44).contains(&refused), "{refused}");
+    let answer = depot.get(&format!("{base}/.well-known/terraform.json"), &[]).await.unwrap();
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn the_soft_limit_of_open_files_is_raised() {
+    let limit = getrlimit(Resource::Nofile);
+    // Without a limit there is none to raise.
+    let Some(most) = limit.maximum else { return };
+    // The registry inherits this one.
+    setrlimit(Resource::Nofile, Rlimit { current: Some(most - 1), ..limit }).unwrap();
+    let depot = Depot::new("reg-files").await;
+    let registry = depot.registry(&[]).await;
+    let metrics = registry.metrics().await.unwrap();
+    let limit = metrics.lines().find_map(|line| line.strip_prefix("process_max_fds "));
+    let limit: f64 = limit.unwrap().parse().unwrap();
+    assert_eq!(limit.to_string(), most.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use super::denied::{self, Denied};
 use super::identity::{Fields, Identity, Kind};
 use super::jwt::{Issuer, Issuers};
 use super::limits::{Limit, Who};
-use super::review_cache::{Answer, Failure, Keys, Outcome, ReviewCache, TIMES, Times};
+use super::review_cache::{Answer, Failure, Key, Keys, Outcome, ReviewCache, TIMES, Times};
 use super::reviews::{Reviews, TokenAnswer, life};
 use super::static_tokens::{self, StaticTokens};
 use super::token::Unverified;
@@ -56,14 +56,17 @@ impl Identifier {
         let now = Instant::now();
         let token = match token {
             Ok(token) => token,
-            Err(denied) => return ("unknown", Err(self.refuse(denied, peer))),
+            Err(denied) => {
+                let key = Fields::new().text(&peer.to_string()).text(denied.phrase()).digest();
+                return ("unknown", Err(self.refuse(key, denied, peer, now)));
+            }
         };
+        let key = Fields::new().text(token.expose_secret()).digest();
         if token.expose_secret().starts_with(static_tokens::PREFIX) {
             let found = self.tokens.find(token.expose_secret());
-            let result = found.map_err(|phrase| self.refuse(Denied::Unauthenticated(phrase), peer));
+            let result = found.map_err(|phrase| self.refuse(key, Denied::Unauthenticated(phrase), peer, now));
             return (Kind::Static.label(), result);
         }
-        let key = Fields::new().text(token.expose_secret()).digest();
         let keys = Keys { yes: key, no: key };
         if let Some(known) = self.identities.known(&keys, now) {
             let result = identified(known);
@@ -88,15 +91,19 @@ impl Identifier {
         self.failed_tokens.record(Who::Peer(peer), Instant::now());
     }
 
-    /// Why a failed token is refused. It counts unless its peer has to wait.
-    fn refuse(&self, denied: Denied, peer: IpAddr) -> Denied {
-        match self.may_try(peer) {
-            Ok(()) => {
-                self.record_failure(peer);
-                denied
-            }
-            Err(limited) => limited,
+    /// Why a token is refused without a review. It counts unless its peer has to wait, and once while its refusal is remembered,
+    /// as after a review: a client sends its token for each module of a configuration.
+    fn refuse(&self, key: Key, denied: Denied, peer: IpAddr, now: Instant) -> Denied {
+        let keys = Keys { yes: key, no: key };
+        if self.identities.known(&keys, now).is_some() {
+            return denied;
         }
+        if let Err(limited) = self.may_try(peer) {
+            return limited;
+        }
+        self.record_failure(peer);
+        let _ = self.identities.store(&keys, Answer::No(denied.phrase()), now);
+        denied
     }
 
     async fn review(
@@ -113,8 +120,8 @@ impl Identifier {
             return (Kind::Jwt, self.identities.ask(keys, now, || Ok(()), review).await.0);
         }
         if let Some(phrase) = jwt.and_then(|jwt| not_worth_a_review(&jwt, &self.audience, Timestamp::now())) {
-            self.record_failure(peer);
-            return (Kind::Reviewed, Ok(Err(phrase)));
+            let denied = self.refuse(keys.no, Denied::Unauthenticated(phrase), peer, now);
+            return (Kind::Reviewed, Err(denied));
         }
         let review = || {
             let review = Arc::clone(&self.reviews).token(token, self.audience.clone());

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::identity::{Identity, Kind};
 use super::token::Unverified;
+use crate::controller::client::explain;
 
 /// Time limit of one review.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,7 +42,8 @@ impl Reviewer for Client {
                 },
                 ..TokenReview::default()
             };
-            let answer = in_time(api.create(&PostParams::default(), &review)).await?;
+            let failed = |error: kube::Error| without_token(&error, token.expose_secret());
+            let answer = in_time(api.create(&PostParams::default(), &review), failed).await?;
             Ok(answer.status.and_then(|status| identity(status, &audience, token.expose_secret())))
         })
     }
@@ -50,17 +52,44 @@ impl Reviewer for Client {
         let api: Api<SubjectAccessReview> = Api::all(self.clone());
         let review = access_review(identity, right, namespace, name);
         Box::pin(async move {
-            let answer = in_time(api.create(&PostParams::default(), &review)).await?;
+            let failed = |error: kube::Error| with_advice(&error, explain(&error));
+            let answer = in_time(api.create(&PostParams::default(), &review), failed).await?;
             Ok(answer.status.is_some_and(|status| permits(&status)))
         })
     }
 }
 
-async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+/// The answer to a review. `failed` describes an error for the log.
+async fn in_time<T>(
+    request: impl Future<Output = kube::Result<T>>,
+    failed: impl FnOnce(kube::Error) -> String,
+) -> Result<T, String> {
     match tokio::time::timeout(TIMEOUT, request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(answer) => answer.map_err(failed),
         Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
+    }
+}
+
+/// The description of an error without the token. An answer that rejects a request may repeat the request.
+pub(super) fn without_token(error: &kube::Error, token: &str) -> String {
+    let text = match error {
+        kube::Error::Api(status) => format!("the API server returned HTTP {} {}", status.code, status.reason),
+        kube::Error::SerdeError(error) => {
+            format!("cannot read the answer: line {}, column {}", error.line(), error.column())
+        }
+        error => explain(error),
+    };
+    let text = if token.is_empty() { text } else { text.replace(token, "[token]") };
+    with_advice(error, text)
+}
+
+/// The description with what to do about the error, if that is known.
+fn with_advice(error: &kube::Error, text: String) -> String {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            format!("{text}; bind the ClusterRole system:auth-delegator to the registry's ServiceAccount")
+        }
+        _ => text,
     }
 }
 

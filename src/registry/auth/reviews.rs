@@ -85,7 +85,7 @@ impl Reviews {
         let mut logged = self.logged.lock();
         if logged.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             *logged = Some(Instant::now());
-            tracing::warn!(kind, error, "the Kubernetes API does not answer reviews");
+            tracing::warn!(kind, error, "a review by the Kubernetes API failed");
         }
     }
 }

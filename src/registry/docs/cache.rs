@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::packed::Packed;
+use crate::registry::archive::Fault;
 
 /// The compressed bytes that are kept.
 const KEPT: usize = 16 << 20;
@@ -35,9 +36,24 @@ pub enum NoDocs {
     /// The store does not answer.
     #[error("The store did not return the archive: try again in a minute.")]
     Store,
+    /// The store refuses the registry.
+    #[error("The registry cannot read the archive in the store; its log has the details.")]
+    Refused,
     /// The spool folder cannot be used.
     #[error("The registry could not read the archive; its log has the details.")]
     Disk,
+}
+
+impl NoDocs {
+    /// What a page says of an archive that could not be read in the store.
+    pub(super) fn of(fault: Fault) -> Self {
+        match fault {
+            Fault::Missing => Self::Missing,
+            Fault::Differs => Self::Differs,
+            Fault::Refused => Self::Refused,
+            Fault::Busy | Fault::Silent => Self::Store,
+        }
+    }
 }
 
 pub(super) type Key = [u8; 32];
@@ -71,7 +87,14 @@ impl Kept {
             Ok(_) | Err(NoDocs::TooLarge | NoDocs::Unreadable) => None,
             Err(NoDocs::TooSlow) => Some(now + TOO_SLOW),
             // The archive can be read again at once.
-            Err(NoDocs::Busy | NoDocs::Missing | NoDocs::Differs | NoDocs::Store | NoDocs::Disk) => return,
+            Err(
+                NoDocs::Busy
+                | NoDocs::Missing
+                | NoDocs::Differs
+                | NoDocs::Store
+                | NoDocs::Refused
+                | NoDocs::Disk,
+            ) => return,
         };
         let size = |answer: &Answer| 128 + answer.as_ref().map_or(0, |packed| packed.size());
         let bytes = size(&answer);
@@ -94,6 +117,20 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_can_pass_by_itself_is_to_be_tried_again() {
+        for (fault, is_passing) in [
+            (Fault::Missing, true),
+            (Fault::Busy, true),
+            (Fault::Silent, true),
+            (Fault::Differs, false),
+            (Fault::Refused, false),
+        ] {
+            let sentence = NoDocs::of(fault).to_string();
+            assert_eq!(sentence.contains("try again"), is_passing, "{fault:?}: {sentence}");
+        }
+    }
 
     #[test]
     fn an_archive_that_took_too_long_is_read_again_after_a_minute() {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _, Shared};
+use futures::{StreamExt as _, stream};
 use tokio::sync::Semaphore;
 
 use super::cache::{Answer, Kept, Key, NoDocs};
@@ -16,9 +16,10 @@ use super::markdown::Links;
 use super::model::Docs;
 use super::packed::Packed;
 use crate::domain::Mutex;
-use crate::registry::archive::Archive;
+use crate::registry::archive::{self, Archive, Failed, Opened};
 use crate::registry::index::ServedVersion;
-use crate::storage::{Storage, StorageError};
+use crate::registry::metrics::RegistryMetrics;
+use crate::storage::Storage;
 use crate::workdir::temporary_file;
 
 /// Archives that are read at once.
@@ -27,6 +28,8 @@ const AT_ONCE: usize = 2;
 const WAITING: usize = 32;
 /// How long fetching and reading an archive may take, without the wait for its turn.
 const TIME: Duration = Duration::from_secs(10);
+/// Requests that wait for an archive to be read. Each of them keeps a connection that others could use.
+const REQUESTS: usize = 256;
 /// How long a request waits.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest archive that is read, in bytes.
@@ -37,19 +40,22 @@ const LARGEST: u64 = 64 << 20;
 pub struct Library {
     storage: Arc<Storage>,
     spool_dir: PathBuf,
+    metrics: RegistryMetrics,
     kept: Arc<Mutex<Kept>>,
     reading: Arc<Mutex<HashMap<Key, Reading>>>,
     slots: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
 }
 
 /// A read of an archive, for which several requests can wait.
 type Reading = Shared<BoxFuture<'static, Answer>>;
 
 impl Library {
-    /// Archives are unpacked into `spool_dir`.
-    pub fn new(storage: Arc<Storage>, spool_dir: PathBuf) -> Self {
+    /// Archives are unpacked into `spool_dir`. Failures of the store are counted in `metrics`.
+    pub fn new(storage: Arc<Storage>, spool_dir: PathBuf, metrics: RegistryMetrics) -> Self {
         let (kept, reading) = (Arc::default(), Arc::default());
-        Self { storage, spool_dir, kept, reading, slots: Arc::new(Semaphore::new(AT_ONCE)) }
+        let (slots, requests) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Semaphore::new(REQUESTS)));
+        Self { storage, spool_dir, metrics, kept, reading, slots, requests }
     }
 
     /// Has a version documented by `docs`, without an archive.
@@ -71,6 +77,7 @@ impl Library {
         if version.archive.size > LARGEST {
             return Err(NoDocs::TooLarge);
         }
+        let Ok(_place) = self.requests.try_acquire() else { return Err(NoDocs::Busy) };
         let read = self.begin(key, version.archive.clone(), links)?;
         tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(NoDocs::Busy))
     }
@@ -114,28 +121,35 @@ impl Library {
         }
     }
 
-    /// The archive in a temporary file. Fails unless the bytes have the recorded checksum.
+    /// The archive in a temporary file. Fails unless the bytes have the recorded checksum. Failures of the store are
+    /// classified and counted as those of downloads.
     async fn fetch(&self, archive: &Archive) -> Result<tempfile::TempPath, NoDocs> {
-        let location = archive.location.location();
-        let failed = |error: StorageError| {
-            tracing::warn!(%error, "the documentation of an archive could not be read");
-            NoDocs::Store
-        };
-        let object = self.storage.get(&location, None).await.map_err(failed)?.ok_or(NoDocs::Missing)?;
+        let opened = archive::open(&self.storage, archive, None, &self.metrics).await;
+        let Opened { first, rest, .. } = opened.map_err(|failed| NoDocs::of(failed.fault()))?;
         let (file, path) = temporary_file(&self.spool_dir).map_err(disk)?.into_parts();
         let mut file = tokio::fs::File::from_std(file);
-        let (mut hash, mut size, mut body) = (Context::new(&SHA256), 0_u64, object.body);
+        let (mut hash, mut size) = (Context::new(&SHA256), 0_u64);
+        let mut body = stream::iter([Ok(first)]).chain(rest);
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(failed)?;
+            let chunk = chunk.map_err(|error| self.failed(archive, &Failed::Storage(error)))?;
             size += chunk.len() as u64;
             if size > archive.size {
-                return Err(NoDocs::Differs);
+                return Err(self.failed(archive, &Failed::Differs));
             }
             hash.update(&chunk);
             tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(disk)?;
         }
         tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(disk)?;
-        if hash.finish().as_ref() == archive.sha256 { Ok(path) } else { Err(NoDocs::Differs) }
+        if size < archive.size {
+            return Err(self.failed(archive, &Failed::NoBytes));
+        }
+        let is_recorded = hash.finish().as_ref() == archive.sha256;
+        if is_recorded { Ok(path) } else { Err(self.failed(archive, &Failed::Differs)) }
+    }
+
+    fn failed(&self, archive: &Archive, failed: &Failed) -> NoDocs {
+        archive::report(failed, &archive.location.location(), &self.metrics);
+        NoDocs::of(failed.fault())
     }
 }
 

@@ -51,6 +51,8 @@ pub(super) enum Phase {
     Idle,
     /// A request has begun.
     Headers,
+    /// The body of a request is read, which has its own limit.
+    Body,
     /// A request is read completely, and its answer has not ended.
     Busy,
 }
@@ -123,6 +125,12 @@ impl Activity {
         self.state.lock().blocked.get_or_insert_with(Instant::now);
     }
 
+    /// The line and headers of a request were read, and its body is awaited.
+    pub(super) fn awaits_body(&self) {
+        let mut state = self.state.lock();
+        (state.phase, state.since) = (Phase::Body, Instant::now());
+    }
+
     /// A request was read.
     pub(super) fn begun(&self) {
         self.state.lock().phase = Phase::Busy;
@@ -145,11 +153,11 @@ impl Activity {
         self.state.lock().ended
     }
 
-    /// Since when the connection waits for its client, if no request is running.
+    /// Since when the connection waits for its client, if no request is being answered.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         let state = self.state.lock();
         let is_waiting = match state.phase {
-            Phase::Fresh | Phase::Headers => state.blocked.is_none(),
+            Phase::Fresh | Phase::Headers | Phase::Body => state.blocked.is_none(),
             // Also while it takes the rest of an answer: else a client that takes a byte from time to time would keep its place.
             Phase::Idle => true,
             Phase::Busy => false,
@@ -163,7 +171,7 @@ impl Activity {
         let phase = match state.phase {
             Phase::Fresh | Phase::Headers => Some((state.since + limits.headers, Cut::Headers)),
             Phase::Idle if state.blocked.is_none() => Some((state.since + limits.idle, Cut::Idle)),
-            Phase::Idle | Phase::Busy => None,
+            Phase::Idle | Phase::Body | Phase::Busy => None,
         };
         let stalled = state.blocked.map(|since| (since + limits.stall, Cut::Stalled));
         let slow = state.slow(now);

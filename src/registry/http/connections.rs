@@ -58,6 +58,11 @@ impl Connections {
         Some(Place { connections: Arc::clone(self), number, activity })
     }
 
+    /// Closes the connection that has waited longest for its client, if there is one.
+    pub(super) fn close_longest_idle(&self) {
+        self.0.lock().evict(|_| true);
+    }
+
     /// Ends every connection after its running request.
     pub(super) fn close(&self) {
         self.0.lock().open.values().for_each(|open| open.activity.close());

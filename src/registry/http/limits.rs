@@ -21,6 +21,19 @@ pub struct Limits {
     pub finish: Duration,
 }
 
+/// File descriptors that are not for clients' connections: requests to S3 and the API server, files, the admin listener.
+const OTHER_FILES: u64 = 256;
+
+impl Limits {
+    /// With as many connections as a process can have that may open so many files.
+    #[must_use]
+    pub fn within(self, open_files: Option<u64>) -> Self {
+        let Some(open_files) = open_files else { return self };
+        let for_clients = open_files.saturating_sub(OTHER_FILES).max(open_files / 2).max(1);
+        Self { connections: self.connections.min(usize::try_from(for_clients).unwrap_or(usize::MAX)), ..self }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -41,4 +54,16 @@ impl Default for Limits {
 pub struct MinimumRate {
     pub bytes: u64,
     pub within: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        let connections = |open_files| Limits::default().within(open_files).connections;
+        let limits = [None, Some(524_288), Some(1280), Some(1024), Some(256), Some(100), Some(0)];
+        assert_eq!(limits.map(connections), [1024, 1024, 1024, 768, 128, 50, 1]);
+    }
 }

@@ -26,6 +26,13 @@ impl Peer {
     }
 }
 
+/// A network of IPv4 addresses in IPv6 form, as one of IPv4: addresses of sockets are compared in that form.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = network.addr().to_canonical();
+    let prefix = network.prefix_len().checked_sub(96).filter(|_| mapped != network.addr());
+    prefix.and_then(|prefix| IpNet::new(mapped, prefix).ok()).unwrap_or(network)
+}
+
 /// The proxies of `--trusted-proxy`, whose `X-Forwarded-For` counts.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
@@ -35,7 +42,7 @@ pub struct TrustedProxies {
 
 impl TrustedProxies {
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        Self { networks: networks.into_iter().collect(), warned: Arc::default() }
+        Self { networks: networks.into_iter().map(canonical).collect(), warned: Arc::default() }
     }
 
     /// Whether an address is one of a trusted proxy.
@@ -121,6 +128,13 @@ mod tests {
 
     fn peer(proxies: &TrustedProxies, socket: &str, values: &[&str]) -> String {
         proxies.peer(socket.parse().unwrap(), &headers(values)).address.to_string()
+    }
+
+    #[test]
+    fn a_network_of_mapped_addresses_is_one_of_ipv4() {
+        let mapped = proxies(&["::ffff:10.0.0.0/104"]);
+        assert_eq!(peer(&mapped, "10.1.2.3", &["192.0.2.1"]), "192.0.2.1");
+        assert_eq!(peer(&mapped, "11.1.2.3", &["192.0.2.1"]), "11.1.2.3");
     }
 
     #[test]

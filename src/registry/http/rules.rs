@@ -1,16 +1,24 @@
 //! What no request may contain.
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::{HeaderMap, Response, StatusCode, Version, header};
 
 use super::answer::{Body, error};
 
-/// Refuses two `Authorization` headers, since a proxy may have checked the other one, and an unexpected body, since a proxy could
-/// read its bytes as another request.
+/// Refuses requests whose `Host` is not certain (RFC 9112, section 3.2), two `Authorization` headers, since a proxy may have
+/// checked the other one, and an unexpected body, since a proxy could read its bytes as another request.
 ///
 /// `most`: the largest body that is expected, in bytes.
 pub(super) fn check(head: &Parts, most: u64) -> Result<(), Box<Response<Body>>> {
     let headers = &head.headers;
+    let hosts = headers.get_all(header::HOST).into_iter().count();
+    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "Bad Request: not one Host header",
+            "The request must have exactly one Host header.\n",
+        );
+    }
     if headers.get_all(header::AUTHORIZATION).into_iter().nth(1).is_some() {
         return refusal(
             StatusCode::BAD_REQUEST,

@@ -1,7 +1,7 @@
 //! Accepts connections until the listener is stopped.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::tls::Tls;
 
 /// Pause after a connection could not be accepted, such as without free file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-/// At most one line about rejected connections in this time.
+/// At most one line about rejected connections in this time, and one about those that could not be accepted.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Serves until `stop` closes the listener, and then until the running requests have ended.
@@ -38,7 +38,8 @@ pub async fn serve<H: Handler>(
         tls,
         connections: Arc::default(),
         tasks: JoinSet::new(),
-        refused: Refused::default(),
+        refused: Counted::default(),
+        failed: Counted::default(),
     };
     loop {
         tokio::select! {
@@ -61,7 +62,8 @@ struct Server<H> {
     tls: Option<Arc<Tls>>,
     connections: Arc<Connections>,
     tasks: JoinSet<()>,
-    refused: Refused,
+    refused: Counted,
+    failed: Counted,
 }
 
 impl<H: Handler> Server<H> {
@@ -75,7 +77,11 @@ impl<H: Handler> Server<H> {
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
                 ) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                // Without free file descriptors, the new connection needs one of an idle connection.
+                self.connections.close_longest_idle();
+                if let Some(count) = self.failed.add() {
+                    tracing::warn!(%error, count, "cannot accept a connection");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -85,7 +91,13 @@ impl<H: Handler> Server<H> {
         let address = from.ip().to_canonical();
         let counted = (!self.shared.proxies.contains(address)).then_some(address);
         let Some(place) = self.connections.admit(counted, &self.shared.limits) else {
-            self.refused.record(address);
+            if let Some(count) = self.refused.add() {
+                tracing::warn!(
+                    last = %address,
+                    count,
+                    "rejected connections: too many are open, and all of them are busy"
+                );
+            }
             return;
         };
         let shared = Arc::clone(&self.shared);
@@ -103,24 +115,22 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// Connections that were refused since the last line about them.
+/// Counts events, and when to log them.
 #[derive(Debug, Default)]
-struct Refused {
+struct Counted {
     count: u64,
     logged: Option<Instant>,
 }
 
-impl Refused {
-    fn record(&mut self, address: IpAddr) {
+impl Counted {
+    /// Counts one more. Returns the number since the last line if there has been none for [`LOG_INTERVAL`].
+    fn add(&mut self) -> Option<u64> {
         self.count += 1;
         let now = Instant::now();
-        if self.logged.is_none_or(|logged| now.duration_since(logged) >= LOG_INTERVAL) {
-            tracing::warn!(
-                last = %address,
-                count = self.count,
-                "rejected connections: too many are open, and all of them are busy"
-            );
-            (self.count, self.logged) = (0, Some(now));
-        }
+        let is_due = self.logged.is_none_or(|logged| now.duration_since(logged) >= LOG_INTERVAL);
+        is_due.then(|| {
+            self.logged = Some(now);
+            std::mem::take(&mut self.count)
+        })
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn respond<H: Handler>(
     request: Request<Incoming>,
 ) -> Response<Tracked> {
     activity.begun();
-    let mut answer = match checked(&shared, request).await {
+    let mut answer = match checked(&shared, &activity, request).await {
         Ok(request) => handled(&shared, request, socket).await,
         Err(refused) => {
             shared.handler.unhandled(refused.status());
@@ -85,6 +85,7 @@ async fn handled<H: Handler>(shared: &Shared<H>, request: Request<Bytes>, socket
 /// Checks the rules for every request, and reads its body.
 async fn checked<H: Handler>(
     shared: &Shared<H>,
+    activity: &Activity,
     request: Request<Incoming>,
 ) -> Result<Request<Bytes>, Box<Response<Body>>> {
     let (head, body) = request.into_parts();
@@ -93,8 +94,11 @@ async fn checked<H: Handler>(
     if body.is_end_stream() {
         return Ok(Request::from_parts(head, Bytes::new()));
     }
+    activity.awaits_body();
     let read = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX)).collect();
-    match tokio::time::timeout(shared.limits.headers, read).await {
+    let read = tokio::time::timeout(shared.limits.headers, read).await;
+    activity.begun();
+    match read {
         Ok(Ok(body)) => Ok(Request::from_parts(head, body.to_bytes())),
         Ok(Err(_)) => refusal(
             StatusCode::BAD_REQUEST,

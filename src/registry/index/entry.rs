@@ -100,7 +100,8 @@ pub fn entry<'a>(
         withdrawn: listed.withdrawn.clone(),
     });
     let claim = || module.claim.as_ref().err().map(|why| why.to_string().into());
-    let message = not_served.and_then(|_| module.refusal.clone().or_else(claim));
+    let explained = not_served.filter(|why| *why != NotServed::Deleting);
+    let message = explained.and_then(|_| module.refusal.clone().or_else(claim));
     Entry {
         message,
         namespace: module.namespace().into(),

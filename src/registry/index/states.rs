@@ -15,7 +15,7 @@ pub struct States {
 
 impl Default for States {
     fn default() -> Self {
-        let names = [SHADOWED, "served", "not_addressable", "address_taken", "waiting"];
+        let names = [SHADOWED, "served", "not_addressable", "address_taken", "waiting", "deleting"];
         Self { counts: names.map(|name| (name, 0)).into(), shadowed: None }
     }
 }
@@ -43,6 +43,8 @@ pub enum NotServed {
     Shadowed,
     /// The Module controller has not given it an address yet.
     Waiting,
+    /// It is being deleted.
+    Deleting,
 }
 
 impl NotServed {
@@ -50,6 +52,7 @@ impl NotServed {
     pub fn of(module: &ModuleListing, is_shadowed: bool) -> Option<Self> {
         match &module.claim {
             _ if is_shadowed => Some(Self::Shadowed),
+            _ if module.metadata.deletion_timestamp.is_some() => Some(Self::Deleting),
             Err(_) => Some(Self::NotAddressable),
             Ok(_) if module.address().is_some() => None,
             Ok(_) if module.is_refused => Some(Self::AddressTaken),
@@ -66,6 +69,7 @@ pub(super) fn state(not_served: Option<NotServed>) -> &'static str {
         Some(NotServed::AddressTaken) => "address_taken",
         Some(NotServed::Shadowed) => SHADOWED,
         Some(NotServed::Waiting) => "waiting",
+        Some(NotServed::Deleting) => "deleting",
     }
 }
 

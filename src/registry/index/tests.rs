@@ -325,17 +325,20 @@ fn modules_are_counted_by_state() {
         }),
         of("platform", "d", &|object| object["status"] = json!({})),
         of("acme", "e", &|_| {}),
+        of("platform", "f", &|object| {
+            object["metadata"]["deletionTimestamp"] = json!("2026-11-27T05:00:00Z");
+        }),
     ];
     fold.module(Change::Listed(None, all.to_vec()));
     let counted = |fold: &Fold| {
         let States { counts, shadowed } = fold.states();
-        let names = ["served", "not_addressable", "address_taken", "waiting", "shadowed"];
+        let names = ["served", "not_addressable", "address_taken", "waiting", "shadowed", "deleting"];
         (names.map(|name| counts[name]), shadowed)
     };
-    assert_eq!(counted(&fold), ([1, 1, 1, 1, 1], Some("acme".into())));
+    assert_eq!(counted(&fold), ([1, 1, 1, 1, 1, 1], Some("acme".into())));
     fold.module(Change::Deleted(all[4].clone()));
     fold.module(Change::Applied(of("platform", "b", &|_| {})));
-    assert_eq!(counted(&fold), ([2, 0, 1, 1, 0], None));
+    assert_eq!(counted(&fold), ([2, 0, 1, 1, 0, 1], None));
 }
 
 /// One event: which object, and what becomes of it.

@@ -1,6 +1,6 @@
 //! The watches of Modules and Versions, and the task that folds their events into the index.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,8 +17,11 @@ use tokio::task::JoinSet;
 use super::Index;
 use super::fold::{Change, Fold, KeptVersion};
 use crate::api::state::{ModuleListing, VersionState};
+use crate::controller::connection::watch_config;
+use crate::controller::watch::{shows_success, warn_of};
 use crate::domain::Mutex;
 use crate::observe::liveness::{Liveness, Part, in_scope};
+use crate::observe::watch_age::WatchAge;
 
 /// Objects per page of a list. A Module of 5,000 versions has a megabyte, a Version some kilobytes.
 const MODULES_PER_PAGE: u32 = 5;
@@ -29,8 +32,6 @@ const VERSIONS: &str = "Versions";
 type List = (&'static str, Option<Box<str>>);
 /// Maximum number of events that one update of the index takes in.
 const BATCH: usize = 512;
-/// Without a failure for this long, a watch that failed counts as running: its retries come at shorter intervals.
-const RECOVERED: Duration = Duration::from_secs(90);
 
 /// What a watch sends to the fold.
 #[expect(clippy::large_enum_variant, reason = "few wait at once")]
@@ -53,17 +54,11 @@ impl Seen {
 /// Whether the watches run, and whether each has listed its objects once.
 #[derive(Debug, Default)]
 pub struct Health {
-    failing: Mutex<BTreeMap<String, Failing>>,
+    age: WatchAge,
     /// The lists that have not been read yet.
     to_list: Mutex<BTreeSet<List>>,
     all_listed: Notify,
     ready: Arc<AtomicBool>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Failing {
-    since: Instant,
-    last: Instant,
 }
 
 impl Health {
@@ -83,23 +78,7 @@ impl Health {
 
     /// How long a watch has been failing; zero while all run.
     pub fn age(&self, now: Instant) -> Duration {
-        let failing = self.failing.lock();
-        let current =
-            failing.values().filter(|failing| now.saturating_duration_since(failing.last) < RECOVERED);
-        current.map(|failing| now.saturating_duration_since(failing.since)).max().unwrap_or_default()
-    }
-
-    fn failed(&self, watch: &str, now: Instant) {
-        let mut all = self.failing.lock();
-        let failing = all.entry(watch.to_owned()).or_insert(Failing { since: now, last: now });
-        if now.saturating_duration_since(failing.last) >= RECOVERED {
-            failing.since = now;
-        }
-        failing.last = now;
-    }
-
-    fn succeeded(&self, watch: &str) {
-        self.failing.lock().remove(watch);
+        self.age.longest(now)
     }
 
     fn list_seen(&self, kind: &'static str, scope: Option<Box<str>>) {
@@ -205,7 +184,7 @@ impl Watch {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let config = watcher::Config::default().page_size(page_size);
+        let config = watch_config(page_size);
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
         let mut listing = Vec::new();
         let sender = self.sender;
@@ -213,7 +192,7 @@ impl Watch {
         let send = move |change| drop(sender.unbounded_send(seen(change)));
         while let Some(event) = self.part.next_of(&mut events).await {
             if event.as_ref().is_ok_and(shows_success) {
-                self.health.succeeded(&self.name);
+                self.health.age.succeeded(&self.name);
             }
             match event {
                 Ok(Event::Apply(object)) => send(Change::Applied(keep(object))),
@@ -223,42 +202,11 @@ impl Watch {
                 // The list replaces what is known as a whole: no answer is shorter for a moment.
                 Ok(Event::InitDone) => send(Change::Listed(self.scope.clone(), std::mem::take(&mut listing))),
                 Err(error) => {
-                    self.health.failed(&self.name, Instant::now());
-                    tracing::warn!(%error, kind = %K::kind(&()), "watch failed; retrying");
+                    self.health.age.failed(&self.name, Instant::now());
+                    warn_of(&error, &K::kind(&()));
                 }
             }
         }
         "a watch"
-    }
-}
-
-/// Whether an event shows that the list is complete, or that the watch runs. kube announces a list before it asks the API server,
-/// and a part of a list may be the last that arrives.
-fn shows_success<K>(event: &Event<K>) -> bool {
-    matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_complete_list_or_a_change_shows_success() {
-        assert!([Event::InitDone, Event::Apply(1), Event::Delete(1)].iter().all(shows_success));
-        assert!(![Event::Init, Event::InitApply(1)].iter().any(shows_success));
-    }
-
-    #[test]
-    fn the_age_is_that_of_the_watch_that_has_failed_longest() {
-        let (health, start) = (Health::default(), Instant::now());
-        let at = |seconds| start + Duration::from_secs(seconds);
-        for second in [0, 30, 100] {
-            health.failed("a", at(second));
-        }
-        health.failed("b", at(90));
-        assert_eq!(health.age(at(110)), Duration::from_secs(110));
-        health.succeeded("a");
-        assert_eq!(health.age(at(110)), Duration::from_secs(20));
-        assert_eq!(health.age(at(90) + RECOVERED), Duration::ZERO, "it has not failed since");
     }
 }

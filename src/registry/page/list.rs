@@ -12,7 +12,7 @@ use super::path::Query;
 use super::seer::Seer;
 use super::shell::Page;
 use super::shown::date;
-use super::visible::visible;
+use super::visible::{Visible, visible};
 use crate::controller::failure::Reason;
 use crate::domain::text::plural;
 use crate::registry::aliases::Aliases;
@@ -29,22 +29,23 @@ const MOST: usize = 100;
 impl Pages {
     /// The page with the list.
     pub(super) async fn list(&self, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
-        let entries = self.entries(query, seer).await?;
-        let shown = entries.iter().skip(query.offset).take(PER_PAGE);
+        let listed = self.visible(query, seer).await?;
+        let query = &query.within(listed.entries.len(), PER_PAGE);
+        let shown = listed.entries.iter().skip(query.offset).take(PER_PAGE);
         let refused: Vec<Arc<Entry>> = shown.filter(|entry| entry.message.is_some()).cloned().collect();
         // If a review has no answer, the message is not shown.
         let readable = visible(&self.access, seer, Right::Read, refused).await.unwrap_or_default();
-        let main = page(&entries, &readable, query);
+        let main = page(&listed, &readable.entries, query);
         let page = Page { title: "Modules", words: &query.words, viewer: &seer.viewer, main };
         Ok(page.answer(StatusCode::OK, "OK"))
     }
 
     /// The list as JSON.
     pub(super) async fn list_json(&self, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
-        Ok(json(to_json(&self.entries(query, seer).await?, query)))
+        Ok(json(to_json(&self.visible(query, seer).await?, query)))
     }
 
-    async fn entries(&self, query: &Query, seer: &Seer) -> Result<Vec<Arc<Entry>>, Denied> {
+    async fn visible(&self, query: &Query, seer: &Seer) -> Result<Visible, Denied> {
         // What does not match is not reviewed.
         let selected = selected(self.index.entries(), query, &self.aliases);
         visible(&self.access, seer, Right::Download, selected).await
@@ -81,13 +82,18 @@ fn name_and_system(entry: &Entry) -> (&str, &str) {
 }
 
 /// The list as a page. The messages of `readable` are shown.
-fn page(entries: &[Arc<Entry>], readable: &[Arc<Entry>], query: &Query) -> Markup {
+fn page(Visible { entries, is_part }: &Visible, readable: &[Arc<Entry>], query: &Query) -> Markup {
     let shown = entries.iter().skip(query.offset).take(PER_PAGE);
     let reads = |entry: &Arc<Entry>| readable.iter().any(|other| Arc::ptr_eq(entry, other));
     html! {
         h1 { @if query.words.is_empty() { "Modules" } @else { "Modules for “" (query.words) "”" } }
         p.count { (plural(entries.len(), "module")) }
-        @if entries.is_empty() {
+        @if *is_part {
+            p.notice.warn role="note" {
+                "The registry could not check your right to every module, so modules may be missing here. Search for the \
+                 namespace and name of the module that you want."
+            }
+        } @else if entries.is_empty() {
             p {
                 @if query.words.is_empty() {
                     "There is no module that you may install. Ask a platform team for the right to get modules/download in its namespace."
@@ -136,6 +142,7 @@ pub(super) fn word(why: NotServed) -> &'static str {
         NotServed::AddressTaken => "address taken by another Module",
         NotServed::Shadowed => "hidden by an alias",
         NotServed::Waiting => "waiting for its address",
+        NotServed::Deleting => "being deleted",
     }
 }
 
@@ -189,6 +196,9 @@ struct Meta {
     next_offset: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prev_offset: Option<usize>,
+    /// Not in the public registry: whether modules may be missing, since there are too many to review the right to each.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_incomplete: bool,
 }
 
 #[derive(Serialize)]
@@ -208,7 +218,7 @@ struct Item<'a> {
 }
 
 /// The list as JSON, in the form of the public registry. Modules that are not served are left out.
-fn to_json(entries: &[Arc<Entry>], query: &Query) -> Vec<u8> {
+fn to_json(Visible { entries, is_part }: &Visible, query: &Query) -> Vec<u8> {
     let served = entries.iter().filter_map(|entry| item(entry, entry.served.as_ref()?));
     let limit = query.limit.filter(|limit| *limit > 0).unwrap_or(PER_ANSWER).min(MOST);
     let mut modules: Vec<Item<'_>> = served.skip(query.offset).take(limit + 1).collect();
@@ -216,7 +226,8 @@ fn to_json(entries: &[Arc<Entry>], query: &Query) -> Vec<u8> {
     let next_offset = (modules.len() > limit).then_some(next);
     modules.truncate(limit);
     let prev_offset = (query.offset > 0).then(|| query.offset.saturating_sub(limit));
-    let meta = Meta { limit, current_offset: query.offset, next_offset, prev_offset };
+    let current_offset = query.offset;
+    let meta = Meta { limit, current_offset, next_offset, prev_offset, is_incomplete: *is_part };
     serde_json::to_vec(&Answer { meta, modules }).unwrap_or_default()
 }
 

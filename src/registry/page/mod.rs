@@ -13,6 +13,7 @@
 //! | `login` | what that page offers |
 //! | `list` | the list of modules, as a page and as JSON |
 //! | `module`, `parts` | a version of a module: README, inputs, outputs, requirements, resources |
+//! | `usage` | the block that installs a version |
 //! | `versions` | all versions, and why some are missing |
 //! | `compare` | what changed between two versions |
 
@@ -28,6 +29,7 @@ mod seer;
 mod shell;
 mod shown;
 mod unsent;
+mod usage;
 mod versions;
 mod visible;
 

@@ -2,14 +2,14 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::answers::NO_HOST;
 use super::parts::{inputs, outputs, requirements, resources};
 use super::path::is_linkable;
 use super::shown::{date, short, size};
+use super::usage::Usage;
 use super::versions;
 use crate::domain::Address;
 use crate::domain::text::hex;
-use crate::registry::docs::{Folder, NoDocs, Packed, ShownFolder};
+use crate::registry::docs::{NoDocs, Packed, ShownFolder};
 use crate::registry::index::{Entry, ServedModule, ServedVersion};
 
 /// Versions in the switch of the page.
@@ -52,7 +52,7 @@ impl View<'_> {
                     }
                     @if self.folder.is_empty() { (versions::section(self.entry, self.module, self.version, self.reads)) }
                 }
-                aside.side aria-label="Use and facts" { (self.usage()) (self.facts()) }
+                aside.side aria-label="Use and facts" { (self.usage().render()) (self.facts()) }
             }
         }
     }
@@ -76,8 +76,12 @@ impl View<'_> {
     }
 
     fn link(&self, version: &ServedVersion) -> String {
-        let folder = if self.folder.is_empty() { String::new() } else { format!("/{}", self.folder) };
-        format!("{}{folder}", versions::link(&self.module.address, &version.release))
+        versions::folder_link(&self.module.address, &version.release, self.folder)
+    }
+
+    fn usage(&self) -> Usage<'_> {
+        let folder = self.shown.map(|shown| &shown.folder);
+        Usage { module: self.module, version: self.version, path: self.folder, host: self.host, folder }
     }
 
     fn notices(&self) -> Markup {
@@ -91,27 +95,12 @@ impl View<'_> {
             } @else if let Some(reason) = &version.deprecated {
                 p.notice.warn role="note" { b { "Deprecated. " } (reason) }
             }
-            @if let Some(problem) = &version.problem {
+            @if let Some(problem) = version.problem.as_ref().filter(|_| version.withdrawn.is_none()) {
                 p.notice.warn role="note" { b { (problem) ". " } "Clients still install the stored archive." }
             }
             @if let Some(newer) = newer {
                 p.notice role="note" { "There is a newer version: " a href=(self.link(newer)) { (newer.release) } " ("
                     a href=(versions::changes(&self.module.address, &version.release, &newer.release)) { "what changed" } ")" }
-            }
-        }
-    }
-
-    fn usage(&self) -> Markup {
-        html! {
-            section aria-labelledby="use" {
-                h2 #use { "Use" }
-                pre.snippet tabindex="0" { code { (snippet(self)) } }
-                @if self.host == NO_HOST {
-                    p {
-                        "Replace " code { (NO_HOST) } " with the address of this registry. If the registry runs with "
-                        code { "--url" } ", this page shows the address."
-                    }
-                }
             }
         }
     }
@@ -232,58 +221,5 @@ fn breadcrumbs(address: &Address, folder: &str) -> Markup {
             span aria-hidden="true" { "/" }
             span { (address.system) }
         }
-    }
-}
-
-/// A `module` block that installs this version, with what it requires as comments.
-fn snippet(view: &View<'_>) -> String {
-    let (address, version) = (&view.module.address, view.version);
-    let name = view.folder.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(&address.name);
-    // Terraform takes names of letters, digits, `_` and `-` that begin with a letter or `_`.
-    let name: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-    let name = if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("m_{name}") };
-    let required = match view.shown.map(|shown| required(&shown.folder)).unwrap_or_default().as_slice() {
-        [] => String::new(),
-        lines => format!("\n  # Required:\n  # {}\n", lines.join("\n  # ")),
-    };
-    format!(
-        "module \"{name}\" {{\n  source  = \"{}\"\n  version = \"{}\"\n{required}}}\n",
-        source(view.host, address, view.folder),
-        version.release
-    )
-}
-
-/// The address of a module, or of a folder of it.
-fn source(host: &str, address: &Address, folder: &str) -> String {
-    let folder = if folder.is_empty() { String::new() } else { format!("//{folder}") };
-    format!("{host}/{address}{folder}")
-}
-
-/// What a caller has to set, a line for each.
-fn required(folder: &Folder) -> Vec<String> {
-    let aliases = folder.providers.iter().flat_map(|provider| {
-        provider.aliases.iter().map(move |alias| format!("{alias} = {}.…", provider.name))
-    });
-    let aliases: Vec<String> = aliases.collect();
-    let providers = (!aliases.is_empty()).then(|| format!("providers = {{ {} }}", aliases.join(", ")));
-    let inputs = folder.inputs.iter().filter(|input| input.is_required());
-    providers.into_iter().chain(inputs.map(|input| format!("{} = …", input.name))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::registry::docs::Provider;
-
-    #[test]
-    fn a_snippet_has_a_host_and_what_is_required() {
-        let address: Address = "platform/eks/aws".parse().unwrap();
-        assert_eq!(source(NO_HOST, &address, "modules/a"), "HOST/platform/eks/aws//modules/a");
-        assert_eq!(source("m.acme.io", &address, ""), "m.acme.io/platform/eks/aws");
-        let aliases = vec!["aws.a".into(), "aws.b".into()];
-        let aws = Provider { name: "aws".into(), aliases, ..Provider::default() };
-        let folder = Folder { providers: vec![aws], ..Folder::default() };
-        assert_eq!(required(&folder), ["providers = { aws.a = aws.…, aws.b = aws.… }"]);
     }
 }

@@ -133,6 +133,13 @@ impl Query {
         query
     }
 
+    /// The same for a list with `total` entries: an offset behind its end becomes that of its last part.
+    pub(super) fn within(&self, total: usize, per_page: usize) -> Self {
+        let last = total.saturating_sub(1) / per_page * per_page;
+        let offset = if self.offset < total { self.offset } else { last };
+        Self { offset, ..self.clone() }
+    }
+
     /// Whether a text has all words of the query, in any order and in either case.
     pub fn matches(&self, text: &str) -> bool {
         let text = text.to_lowercase();
@@ -160,6 +167,22 @@ mod tests {
             Some(PagePath::ListJson(query)) => {
                 format!("json {:?} {:?} {:?} {:?}", query.namespace, query.name, query.words, query.limit)
             }
+        }
+    }
+
+    #[test]
+    fn an_offset_behind_the_end_is_that_of_the_last_part() {
+        for (offset, total, within) in [
+            (0, 0, 0),
+            (50, 0, 0),
+            (49, 50, 49),
+            (50, 50, 0),
+            (50, 51, 50),
+            (5000, 101, 100),
+            (usize::MAX, 1, 0),
+        ] {
+            let query = Query { offset, words: "a".into(), ..Query::default() };
+            assert_eq!(query.within(total, 50), Query { offset: within, ..query }, "{offset} of {total}");
         }
     }
 

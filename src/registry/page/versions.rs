@@ -1,5 +1,7 @@
 //! The versions of a module: those that are served, and why others are not.
 
+use std::borrow::Cow;
+
 use maud::{Markup, html};
 
 use super::list;
@@ -34,6 +36,12 @@ pub(super) fn link(address: &Address, release: &Release) -> String {
     format!("/modules/{address}/{}", encoded(&release.to_string()))
 }
 
+/// The page of a folder of a version; an empty one is the root.
+pub(super) fn folder_link(address: &Address, release: &Release, folder: &str) -> String {
+    let folder = if folder.is_empty() { String::new() } else { format!("/{folder}") };
+    format!("{}{folder}", link(address, release))
+}
+
 /// The page of what changed between two versions.
 pub(super) fn changes(address: &Address, from: &Release, to: &Release) -> String {
     format!("/modules/{address}/compare/{}...{}", encoded(&from.to_string()), encoded(&to.to_string()))
@@ -55,8 +63,8 @@ pub(super) fn section(entry: &Entry, module: &ServedModule, current: &ServedVers
 pub(super) fn page(entry: &Entry, address: &Address, query: &Query, reads: bool) -> Markup {
     let module = entry.served.as_deref();
     let rows = rows(entry, module);
-    let start = query.offset.min(rows.len());
-    let shown = &rows[start..rows.len().min(start + PER_PAGE)];
+    let query = &query.within(rows.len(), PER_PAGE);
+    let shown = &rows[query.offset..rows.len().min(query.offset + PER_PAGE)];
     html! {
         nav.crumbs aria-label="Breadcrumb" {
             a href="/" { "Modules" } span aria-hidden="true" { "/" } a href={ "/modules/" (address) } { (address) }
@@ -72,10 +80,15 @@ pub(super) fn page(entry: &Entry, address: &Address, query: &Query, reads: bool)
 /// Why a Module is not served.
 fn not_served(entry: &Entry, why: NotServed, reads: bool) -> Markup {
     let message = entry.message.as_deref().filter(|_| reads);
+    let known = if why == NotServed::Deleting {
+        "The Module is removed as soon as the operator has removed its Versions."
+    } else {
+        "The condition Addressable of the Module has the details."
+    };
     html! {
         div.notice.bad role="note" {
             p { b { "Not served: " (list::word(why)) @if let Some(reason) = list::reason(entry) { " (" (reason) ")" } ". " }
-                (message.unwrap_or("The condition Addressable of the Module has the details."))
+                (message.unwrap_or(known))
             }
         }
     }
@@ -149,15 +162,26 @@ fn missing(missing: &Missing, reads: bool) -> Markup {
             span.state.bad { (state) }
             @if let WhyMissing::NotReady { reason, .. } = &missing.why { " " span.state { (reason) } }
         }
-        p.facts {
-            @match (&missing.withdrawn, &missing.why) {
-                (Some(reason), _) => (reason),
-                (None, WhyMissing::NoVersion) => "No Version was created for it yet, or it is beyond versionHistoryLimit.",
-                (None, WhyMissing::Publishing) => "It is being published.",
-                (None, WhyMissing::NotServed) => "It is stored, but its Module or its location is not served here.",
-                (None, WhyMissing::NotReady { reason, .. }) => (meaning(reason)),
-            }
-        }
+        p.facts { (sentence(missing)) }
         @if let (WhyMissing::NotReady { message, .. }, true) = (&missing.why, reads) { p.why { (message) } }
+    }
+}
+
+/// Why a version is missing.
+fn sentence(missing: &Missing) -> Cow<'_, str> {
+    match (&missing.withdrawn, &missing.why) {
+        (Some(reason), _) => Cow::from(&**reason),
+        (None, WhyMissing::NoVersion) => {
+            "No Version was created for it yet, or it is beyond versionHistoryLimit.".into()
+        }
+        (None, WhyMissing::Publishing) => "It is being published.".into(),
+        (None, WhyMissing::NotServed) if !missing.release.fits_clients() => {
+            "It is stored, but no client can parse it: a number in it is greater than 9223372036854775807."
+                .into()
+        }
+        (None, WhyMissing::NotServed) => {
+            "It is stored, but its Module or its location is not served here.".into()
+        }
+        (None, WhyMissing::NotReady { reason, .. }) => meaning(reason).into(),
     }
 }

@@ -1,7 +1,7 @@
 //! Which Modules an identity sees: those that it may download.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,15 +20,35 @@ const AT_ONCE: usize = 8;
 /// How long a list waits for its reviews. Later results are remembered for the next request.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
-/// The entries to which the viewer has a right, in their order.
+/// The entries to which the viewer has a right.
+#[derive(Default)]
+pub(super) struct Visible {
+    /// In their order.
+    pub entries: Vec<Arc<Entry>>,
+    /// Whether some entries were not reviewed, since there are too many: the viewer may have a right to them.
+    pub is_part: bool,
+}
+
+/// The entries to which the viewer has a right, as far as they can be reviewed.
 pub(super) async fn visible(
     access: &Access,
     seer: &Seer,
     right: Right,
     entries: Vec<Arc<Entry>>,
-) -> Result<Vec<Arc<Entry>>, Denied> {
+) -> Result<Visible, Denied> {
     let permitted = tokio::time::timeout(PATIENCE, permitted(access, seer, right, entries));
     permitted.await.unwrap_or(Err(Denied::api_server()))
+}
+
+/// The outcome of a review; `None`, and `note` is called, if the limits do not permit it.
+fn within_limits(outcome: Result<bool, Denied>, note: &impl Fn(Denied)) -> Result<Option<bool>, Denied> {
+    match outcome {
+        Err(denied @ Denied::TooMany { .. }) => {
+            note(denied);
+            Ok(None)
+        }
+        outcome => outcome.map(Some),
+    }
 }
 
 /// The same without a limit of time. Each namespace is reviewed as a whole first. If that is denied, its first hundred Modules
@@ -39,7 +59,7 @@ async fn permitted(
     seer: &Seer,
     right: Right,
     entries: Vec<Arc<Entry>>,
-) -> Result<Vec<Arc<Entry>>, Denied> {
+) -> Result<Visible, Denied> {
     let mut namespaces: BTreeMap<Box<str>, Vec<Arc<Entry>>> = BTreeMap::new();
     for entry in entries {
         namespaces.entry(entry.namespace.clone()).or_default().push(entry);
@@ -49,30 +69,29 @@ async fn permitted(
         let asked = Asked { namespace: &namespace, name: &object, system: "", holder: Some(&object) };
         access.sees(&seer.identity, seer.peer.network(), right, asked).await
     };
-    let left = AtomicUsize::new(ONE_BY_ONE_IN_ALL);
-    let may_ask = || left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
-    let limited = OnceLock::new();
-    let note = |denied: Denied| limited.get_or_init(|| denied);
-    let namespaces = stream::iter(namespaces.into_iter().map(|(namespace, entries)| async move {
-        match has(namespace, "".into()).await {
-            Ok(true) => return Ok(entries),
-            Ok(false) => {}
-            Err(denied @ Denied::TooMany { .. }) => {
-                note(denied);
-                return Ok(Vec::new());
-            }
-            Err(denied) => return Err(denied),
+    let (left, is_part) = (AtomicUsize::new(ONE_BY_ONE_IN_ALL), AtomicBool::new(false));
+    let may_ask = |position: usize| {
+        let may =
+            position < ONE_BY_ONE && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        if !may {
+            is_part.store(true, Relaxed);
         }
-        let asked = entries.into_iter().take(ONE_BY_ONE).take_while(|_| may_ask());
-        let one_by_one = stream::iter(asked.map(|entry| async move {
-            match has(entry.namespace.clone(), entry.object.clone()).await {
-                Ok(has) => Ok(has.then_some(entry)),
-                Err(denied @ Denied::TooMany { .. }) => {
-                    note(denied);
-                    Ok(None)
-                }
-                Err(denied) => Err(denied),
-            }
+        may
+    };
+    let limited = OnceLock::new();
+    let note = &|denied: Denied| {
+        limited.get_or_init(|| denied);
+    };
+    let namespaces = stream::iter(namespaces.into_iter().map(|(namespace, entries)| async move {
+        match within_limits(has(namespace, "".into()).await, note)? {
+            Some(true) => return Ok(entries),
+            Some(false) => {}
+            None => return Ok(Vec::new()),
+        }
+        let asked = entries.into_iter().enumerate().take_while(|(position, _)| may_ask(*position));
+        let one_by_one = stream::iter(asked.map(|(_, entry)| async move {
+            let has = has(entry.namespace.clone(), entry.object.clone()).await;
+            Ok(within_limits(has, note)?.unwrap_or(false).then_some(entry))
         }));
         let permitted: Vec<Option<Arc<Entry>>> = one_by_one.buffered(AT_ONCE).try_collect().await?;
         Ok(permitted.into_iter().flatten().collect())
@@ -81,6 +100,9 @@ async fn permitted(
     let permitted = permitted.concat();
     match limited.get() {
         Some(denied) if permitted.is_empty() => Err(*denied),
-        _ => Ok(permitted),
+        limited => {
+            let is_part = limited.is_some() || is_part.into_inner();
+            Ok(Visible { entries: permitted, is_part })
+        }
     }
 }

@@ -389,6 +389,23 @@ async fn one_identity_causes_at_most_so_many_reviews() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_refused_without_a_review_counts_once_too() {
+    let server = Server::default();
+    let access = server.access(AccessSettings::default());
+    let expired = jwt(&json!({ "alg": "RS256" }), &json!({ "aud": AUDIENCE, "exp": 1_700_000_000 }), b"s");
+    let unknown = format!("odt_{}", "x".repeat(43));
+    for token in [expired.as_str(), &unknown, "no,token68"] {
+        let first = identity(&access, token).await;
+        assert!(matches!(first, Err(Denied::Unauthenticated(_))), "{token}: {first:?}");
+        for _ in 0..60 {
+            assert_eq!(identity(&access, token).await, first, "{token}");
+        }
+    }
+    assert!(identity(&access, "user-ann").await.is_ok());
+    assert_eq!(server.counts().0, 1);
+}
+
+#[tokio::test]
 async fn many_requests_with_one_wrong_token_are_one_failure() {
     let server = Server::default();
     let access = Arc::new(server.access(AccessSettings::default()));

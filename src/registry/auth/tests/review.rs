@@ -1,9 +1,10 @@
-use k8s_openapi::api::authentication::v1::{TokenReviewStatus, UserInfo};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewStatus, UserInfo};
 use k8s_openapi::api::authorization::v1::SubjectAccessReviewStatus;
+use kube::core::Status;
 
 use super::doubles::{AUDIENCE, jwt};
 use crate::registry::auth::identity::Kind;
-use crate::registry::auth::review::{Right, access_review, identity, permits};
+use crate::registry::auth::review::{Right, access_review, identity, permits, without_token};
 
 fn accepted() -> TokenReviewStatus {
     TokenReviewStatus {
@@ -58,6 +59,30 @@ fn a_review_that_does_not_name_our_audience_identifies_no_one() {
     refused(|status| status.user = None);
     refused(|status| status.user.as_mut().unwrap().username = None);
     refused(|status| status.user.as_mut().unwrap().username = Some(String::new()));
+}
+
+#[test]
+fn no_description_of_a_failed_review_contains_the_token() {
+    const TOKEN: &str = "S3CR3T-token";
+    let answer = |code: u16, reason: &str| {
+        let message = format!("spec.token: Invalid value: \"{TOKEN}\"");
+        kube::Error::Api(Status::failure(&message, reason).with_code(code).boxed())
+    };
+    let unreadable = || {
+        let text = format!("{{\"status\":\"{TOKEN}\"}}");
+        kube::Error::SerdeError(serde_json::from_str::<TokenReview>(&text).unwrap_err())
+    };
+    let other = || kube::Error::Service(format!("no answer to {TOKEN}").into());
+    for (error, expected) in [
+        (answer(422, "Invalid"), "the API server returned HTTP 422 Invalid"),
+        (answer(403, "Forbidden"), "the ClusterRole system:auth-delegator"),
+        (answer(500, TOKEN), "the API server returned HTTP 500 [token]"),
+        (unreadable(), "cannot read the answer: line 1, column "),
+        (other(), "no answer to [token]"),
+    ] {
+        let text = without_token(&error, TOKEN);
+        assert!(text.contains(expected) && !text.contains(TOKEN), "{text}");
+    }
 }
 
 #[test]

@@ -11,14 +11,16 @@ fn condition(type_: &str, reason: &str, message: &str) -> Value {
 /// no address.
 fn registry() -> Registry {
     let registry = Registry::new();
-    let all = ["1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0"];
+    let all = ["1.0.0", "1.1.0", "1.2.0", "1.3.0", HUGE, "1.4.0"];
     let entries: Vec<Value> = all.iter().map(|version| json!({"version": version})).collect();
     let (net, mut versions) = module("net", "net", &json!(entries));
     versions[1]["status"] = condition("Ready", "TagNotFound", "no tag <1.1.0> in acme/net");
     versions[2]["status"] = json!({});
     versions[3]["status"]["storage"]["region"] = json!("nowhere/else");
-    versions[3]["status"]["conditions"] = json!([{"type": "Ready", "status": "True", "reason": "Synced"}]);
-    versions.truncate(4);
+    for version in &mut versions[3..] {
+        version["status"]["conditions"] = json!([{"type": "Ready", "status": "True", "reason": "Synced"}]);
+    }
+    versions.truncate(5);
     registry.serve((net, versions));
     let (mut taken, versions) = module("second", "eks", &json!([{"version": "1.0.0"}]));
     taken["status"] = condition("Addressable", "AddressTaken", "Module eks has the address");
@@ -33,6 +35,8 @@ fn registry() -> Registry {
     registry
 }
 
+/// A version that no client can parse.
+const HUGE: &str = "9223372036854775808.0.0";
 const NET: &str = "/modules/platform/net/aws/versions";
 const TAKEN: &str = "/modules/platform/eks/azurerm";
 const TAG: &str = "no tag &lt;1.1.0&gt; in acme/net";
@@ -85,6 +89,7 @@ async fn each_version_that_is_missing_says_why() {
     for (version, words) in [
         ("1.4.0", ["not stored", "No Version was created for it yet"]),
         ("1.3.0", ["not served", "its location is not served here"]),
+        (HUGE, ["not served", "no client can parse it"]),
         ("1.2.0", ["not stored", "It is being published."]),
         ("1.1.0", ["TagNotFound", "not stored"]),
     ] {

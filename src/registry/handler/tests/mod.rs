@@ -3,6 +3,7 @@
 mod answers;
 mod counts;
 mod links;
+mod lists;
 mod messages;
 mod pages;
 mod sessions;
@@ -128,7 +129,7 @@ impl Registry {
             index: Arc::clone(&index),
             access: Arc::clone(&access),
             aliases: aliases.clone(),
-            library: Library::new(Arc::clone(&storage), std::env::temp_dir()),
+            library: Library::new(Arc::clone(&storage), std::env::temp_dir(), metrics.clone()),
             host: Some("registry.acme.io".into()),
             unsent: Unsent::default(),
         };

@@ -2,6 +2,57 @@
 
 use super::pages::{PAGE, has_all, registry as documented};
 use super::*;
+use crate::registry::docs::{Docs, Folder};
+
+const NET: &str = "/modules/platform/net/aws";
+
+/// A registry with the module `platform/net/aws` of these versions, whose conditions are `conditions`.
+fn net(versions: &Value, conditions: &Value) -> Registry {
+    let registry = Registry::new();
+    let (object, mut stored) = module("net", "net", versions);
+    for version in &mut stored {
+        version["status"]["conditions"] = conditions.clone();
+    }
+    registry.serve((object, stored));
+    registry.server.permit("ann", "platform", "net");
+    let module = registry.service.index.get(&"platform/net/aws".parse().unwrap()).unwrap();
+    for version in &module.versions {
+        let docs = Docs { folders: vec![Folder::default()], is_cut: false };
+        registry.service.pages.library.put(version, docs);
+    }
+    registry
+}
+
+#[tokio::test]
+async fn a_block_with_which_clients_install_another_build_says_so() {
+    let all = ["1.0.0", "1.0.0+a", "1.0.0+b", "1.1.0-rc.1+a", "1.1.0-rc.1+b"];
+    let entries: Vec<Value> = all.iter().map(|version| json!({"version": version})).collect();
+    let registry = net(&json!(entries), &json!([]));
+    for (version, is_other) in
+        [("1.0.0", true), ("1.0.0%2Ba", true), ("1.0.0%2Bb", false), ("1.1.0-rc.1%2Ba", false)]
+    {
+        let page = registry.get(&format!("{NET}/{version}"), &[ANN]).await.text();
+        has_all(&page, &["class=\"snippet\""]);
+        let says =
+            page.contains("Clients install <a href=\"/modules/platform/net/aws/1.0.0%2Bb\">1.0.0+b</a>");
+        assert_eq!(says, is_other, "{version}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_never_says_that_clients_install_a_withdrawn_version() {
+    let changed = json!([{"type": "Ready", "status": "False", "reason": "ImmutableContentChanged", "message": "other"}]);
+    let registry =
+        net(&json!([{"version": "1.0.0"}, {"version": "1.1.0", "withdrawn": "CVE-2026-1"}]), &changed);
+    for (version, is_installed) in [("1.0.0", true), ("1.1.0", false)] {
+        let page = registry.get(&format!("{NET}/{version}"), &[ANN]).await.text();
+        has_all(&page, &["ImmutableContentChanged"]);
+        let says = ["Clients still install", "class=\"snippet\""].map(|words| page.contains(words));
+        assert_eq!(says, [is_installed; 2], "{version}: {page}");
+    }
+    let page = registry.get(&format!("{NET}/1.1.0"), &[ANN]).await.text();
+    has_all(&page, &["The latest version is <a href=\"/modules/platform/net/aws/1.0.0\">1.0.0</a>."]);
+}
 
 #[tokio::test]
 async fn a_snippet_names_a_host_that_the_clients_take() {

@@ -104,6 +104,25 @@ async fn the_longest_idle_connection_makes_room() {
 }
 
 #[tokio::test]
+async fn connections_whose_bodies_do_not_arrive_make_room() {
+    let served = Served::start(Limits { per_peer: 2, ..LIMITS }).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = served.connect().await;
+        let request = "POST /login HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        answer_ending(&mut stream, "100 Continue\r\n\r\n").await;
+        streams.push(stream);
+    }
+    let mut third = served.connect().await;
+    third.write_all(get("/").as_bytes()).await.unwrap();
+    answer_ending(&mut third, "hello").await;
+    assert_eq!(rest(&mut streams[0]).await, "", "the oldest is closed");
+    streams[1].write_all(b"hello").await.unwrap();
+    answer_ending(&mut streams[1], "hello").await;
+}
+
+#[tokio::test]
 async fn trusted_proxies_have_no_limit_of_their_own() {
     let proxies = TrustedProxies::new(["127.0.0.0/8".parse().unwrap()]);
     let served = Served::with(Limits { per_peer: 1, connections: 3, ..LIMITS }, None, proxies).await;

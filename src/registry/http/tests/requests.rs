@@ -77,6 +77,21 @@ async fn bodies_and_second_authorizations_are_refused_before_the_handler() {
 }
 
 #[tokio::test]
+async fn the_host_of_a_request_is_certain() {
+    let served = Served::start(LIMITS).await;
+    for (version, hosts, status) in [
+        ("1.1", "", 400),
+        ("1.1", "host: a\r\nhost: a\r\n", 400),
+        ("1.1", "host: a\r\n", 200),
+        ("1.0", "", 200),
+    ] {
+        let request = format!("GET / HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+        let answer = served.answer(request).await;
+        assert!(answer.contains(&format!(" {status} ")), "HTTP/{version} {hosts}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_handler_may_expect_a_body_of_bounded_size() {
     let served = Served::start(Limits { headers: SHORT, ..LIMITS }).await;
     let post = |headers: &str, body: &str| {

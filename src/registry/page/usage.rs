@@ -1,0 +1,126 @@
+//! How a version is used: the `module` block that installs it, or why no block does.
+
+use maud::{Markup, html};
+
+use super::answers::NO_HOST;
+use super::versions::folder_link;
+use crate::domain::Address;
+use crate::registry::docs::Folder;
+use crate::registry::index::{ServedModule, ServedVersion};
+
+/// What the section of a version's page shows.
+pub(super) struct Usage<'a> {
+    pub module: &'a ServedModule,
+    pub version: &'a ServedVersion,
+    /// The path of the folder; empty for the root.
+    pub path: &'a str,
+    /// `HOST[:PORT]`; `NO_HOST` if it is not known.
+    pub host: &'a str,
+    /// What the folder documents, if that is known.
+    pub folder: Option<&'a Folder>,
+}
+
+impl Usage<'_> {
+    /// The section. A withdrawn version has no block, since no client finds it.
+    pub(super) fn render(&self) -> Markup {
+        html! {
+            section aria-labelledby="use" {
+                h2 #use { "Use" }
+                @if self.version.withdrawn.is_some() { (self.not_installable()) } @else { (self.installable()) }
+            }
+        }
+    }
+
+    fn link(&self, version: &ServedVersion) -> Markup {
+        let page = folder_link(&self.module.address, &version.release, self.path);
+        html! { a href=(page) { (version.release) } }
+    }
+
+    fn not_installable(&self) -> Markup {
+        html! {
+            p {
+                "A withdrawn version cannot be installed."
+                @if let Some(latest) = self.module.latest() { " The latest version is " (self.link(latest)) "." }
+            }
+        }
+    }
+
+    fn installable(&self) -> Markup {
+        html! {
+            pre.snippet tabindex="0" { code { (self.snippet()) } }
+            @if let Some(first) = self.installed_instead() {
+                p.notice.warn role="note" {
+                    "Clients install " (self.link(first)) " with this block: they do not compare what follows “+” in a version."
+                }
+            }
+            @if self.host == NO_HOST {
+                p {
+                    "Replace " code { (NO_HOST) } " with the address of this registry. If the registry runs with "
+                    code { "--url" } ", this page shows the address."
+                }
+            }
+        }
+    }
+
+    /// The version that clients install in place of this one: they compare no build metadata, and take the first of the list. A
+    /// pre-release is installed only if the constraint is exactly its version.
+    fn installed_instead(&self) -> Option<&ServedVersion> {
+        let release = &self.version.release;
+        let first = self.module.listed().find(|other| other.release.has_precedence_of(release))?;
+        (first.release != *release && !release.is_prerelease()).then_some(first)
+    }
+
+    /// A `module` block that installs this version, with what it requires as comments.
+    fn snippet(&self) -> String {
+        let address = &self.module.address;
+        let name = self.path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(&address.name);
+        // Terraform takes names of letters, digits, `_` and `-` that begin with a letter or `_`.
+        let name: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+        let name =
+            if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("m_{name}") };
+        let required = match self.folder.map(required).unwrap_or_default().as_slice() {
+            [] => String::new(),
+            lines => format!("\n  # Required:\n  # {}\n", lines.join("\n  # ")),
+        };
+        format!(
+            "module \"{name}\" {{\n  source  = \"{}\"\n  version = \"{}\"\n{required}}}\n",
+            source(self.host, address, self.path),
+            self.version.release
+        )
+    }
+}
+
+/// The address of a module, or of a folder of it.
+fn source(host: &str, address: &Address, folder: &str) -> String {
+    let folder = if folder.is_empty() { String::new() } else { format!("//{folder}") };
+    format!("{host}/{address}{folder}")
+}
+
+/// What a caller has to set, a line for each.
+fn required(folder: &Folder) -> Vec<String> {
+    let aliases = folder.providers.iter().flat_map(|provider| {
+        provider.aliases.iter().map(move |alias| format!("{alias} = {}.…", provider.name))
+    });
+    let aliases: Vec<String> = aliases.collect();
+    let providers = (!aliases.is_empty()).then(|| format!("providers = {{ {} }}", aliases.join(", ")));
+    let inputs = folder.inputs.iter().filter(|input| input.is_required());
+    providers.into_iter().chain(inputs.map(|input| format!("{} = …", input.name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::docs::Provider;
+
+    #[test]
+    fn a_snippet_has_a_host_and_what_is_required() {
+        let address: Address = "platform/eks/aws".parse().unwrap();
+        assert_eq!(source(NO_HOST, &address, "modules/a"), "HOST/platform/eks/aws//modules/a");
+        assert_eq!(source("m.acme.io", &address, ""), "m.acme.io/platform/eks/aws");
+        let aliases = vec!["aws.a".into(), "aws.b".into()];
+        let aws = Provider { name: "aws".into(), aliases, ..Provider::default() };
+        let folder = Folder { providers: vec![aws], ..Folder::default() };
+        assert_eq!(required(&folder), ["providers = { aws.a = aws.…, aws.b = aws.… }"]);
+    }
+}
