@@ -91,11 +91,17 @@ pub enum Command {
 }
 
 fn namespace(text: &str) -> Result<String, String> {
+    let hint = "write the name of a namespace, such as team-a, or several as team-a,team-b";
+    one_namespace(text).map_err(|_| hint.into())
+}
+
+fn one_namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
-    if !is_dns_label(name) {
-        return Err("write the name of a namespace, such as team-a, or several as team-a,team-b".into());
+    if is_dns_label(name) {
+        Ok(name.to_owned())
+    } else {
+        Err("write the name of one namespace, such as team-a".into())
     }
-    Ok(name.to_owned())
 }
 
 fn log_level(text: &str) -> Result<String, String> {

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("opendepot: {error}");
+            output::note(format_args!("opendepot: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -67,7 +67,7 @@ fn once<T, E: Error + 'static>(command: impl Future<Output = Result<T, E>>) -> R
 fn publish(arguments: &publish::Arguments) -> Result<(), Box<dyn Error>> {
     let stored = once(publish::run(arguments)).inspect_err(|error| {
         if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| !value.is_empty()) {
-            println!("{}", publish::stored::annotation(&error.to_string()));
+            let _ = writeln!(std::io::stdout(), "{}", publish::stored::annotation(&error.to_string()));
         }
     })?;
     output::print(arguments.output, &stored)
@@ -77,7 +77,7 @@ fn publish(arguments: &publish::Arguments) -> Result<(), Box<dyn Error>> {
 fn source(arguments: &source::Arguments) -> Result<(), Box<dyn Error>> {
     let source = once(source::run(arguments))?;
     for warning in &source.warnings {
-        eprintln!("opendepot: {warning}");
+        output::note(format_args!("opendepot: {warning}"));
     }
     output::print(arguments.output, &source.block)
 }
@@ -96,8 +96,8 @@ fn check(arguments: &check::Arguments) -> Result<usize, Box<dyn Error>> {
 
 /// Writes a notice, and prints what it did.
 fn notify(field: &'static str, arguments: &notice::Arguments) -> Result<(), Box<dyn Error>> {
-    println!("{}", once(notice::run(field, arguments))?);
-    Ok(())
+    let notice = once(notice::run(field, arguments))?;
+    Ok(writeln!(std::io::stdout(), "{notice}")?)
 }
 
 /// Runs a server to its end.
@@ -117,6 +117,5 @@ fn run<E: Error + 'static>(
 /// Answers one request of the credentials helper protocol.
 fn print_credentials(flags: &Credentials) -> Result<(), Box<dyn Error>> {
     let answer = once(credentials::answer(&flags.helper(), flags.verb, &flags.for_host))?;
-    print!("{answer}");
-    Ok(())
+    Ok(write!(std::io::stdout(), "{answer}")?)
 }

@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::controller::connection::{NotConfigured, config};
+use crate::controller::connection::{NotConfigured, config, for_watches};
 use crate::domain::{Endpoint, EndpointError};
 use crate::observe::admin;
 use crate::storage::{CaError, Storage, StorageRule, StorageRules};
@@ -42,6 +41,22 @@ pub(crate) fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListe
     admin::listen(address).map_err(|error| StartupError::Listen { flag, address, error })
 }
 
+/// Raises the soft limit of open files to the hard one, as Go's runtime does: container runtimes set the soft limit to 1,024,
+/// for programs that use `select`. Returns the limit in force, if there is one.
+#[cfg(not(windows))]
+pub(crate) fn raise_open_files() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current }
+}
+
+#[cfg(windows)]
+pub(crate) fn raise_open_files() -> Option<u64> {
+    None
+}
+
 /// The folder for temporary archives, below `--spool-dir` or the system's temporary folder.
 pub(crate) fn workdir(spool_dir: Option<&Path>) -> Result<Workdir, StartupError> {
     let path = spool_dir.map_or_else(std::env::temp_dir, Path::to_owned);
@@ -51,9 +66,7 @@ pub(crate) fn workdir(spool_dir: Option<&Path>) -> Result<Workdir, StartupError>
 /// The configuration of the cluster, a client for requests, and one for watches.
 pub(crate) async fn connect() -> Result<(Config, Client, Client), StartupError> {
     let config = config().await?;
-    let mut watching = config.clone();
-    // Watches are silent for minutes.
-    watching.read_timeout = Some(Duration::from_mins(5));
+    let watching = for_watches(config.clone());
     Ok((config.clone(), Client::try_from(config)?, Client::try_from(watching)?))
 }
 
@@ -110,4 +123,21 @@ pub fn signalled() -> Result<impl Future<Output = ()>, StartupError> {
     Ok(async move {
         interrupt.recv().await;
     })
+}
+
+#[cfg(all(test, not(windows)))]
+mod tests {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_of_open_files_becomes_the_hard_one() {
+        let limit = getrlimit(Resource::Nofile);
+        // Without a limit there is none to raise.
+        let Some(most) = limit.maximum else { return };
+        setrlimit(Resource::Nofile, Rlimit { current: Some(most - 1), ..limit }).unwrap();
+        assert_eq!(raise_open_files(), Some(most));
+        assert_eq!(getrlimit(Resource::Nofile).current, Some(most));
+    }
 }

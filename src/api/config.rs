@@ -28,7 +28,8 @@ pub struct ModuleConfig {
     /// The module's name in the registry and in the object key: one plain path segment. Default: the Module's metadata.name.
     /// It may differ from the name of the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')").message("name must be one plain path segment, such as terraform-aws-eks: letters, digits, dots, - and _, with a letter or digit at both ends"))]
+    #[schemars(length(min = 1, max = 253))]
     pub name: Option<String>,
     /// The main provider of the module, such as aws, google or azurerm: a lower-case DNS label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,7 +81,7 @@ pub enum DeletionPolicy {
 }
 
 /// Access to GitHub.
-#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GithubClientConfig {
     /// If true, requests use the credentials of a Secret: githubAppID, githubInstallID and githubPrivateKey of a GitHub App, or
@@ -89,7 +90,8 @@ pub struct GithubClientConfig {
     pub use_authenticated_client: Option<bool>,
     /// Name of the Secret in the same namespace. Default: opendepot-github-application-secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("secretName must be the name of a Secret in this namespace, such as github-app: lower-case letters, digits, dots and dashes, with a letter or digit at both ends"))]
+    #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,
 }
 
@@ -132,10 +134,12 @@ pub struct StorageConfig {
 )]
 pub struct S3Config {
     /// Name of an existing bucket. The operator never creates one.
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$')").message("bucket must be the name of a bucket, such as acme-modules: lower-case letters, digits, dots and dashes, with a letter or digit at both ends"))]
+    #[schemars(length(min = 3, max = 63))]
     pub bucket: String,
     /// Region of the bucket, such as us-west-2.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9-]+$')").message("region must be the name of a region, such as us-west-2: letters, digits and dashes"))]
+    #[schemars(length(min = 1, max = 63))]
     pub region: String,
     /// Prefix of every object key, which is `[key/]name/fileName`: plain path segments, such as modules/terraform. No leading slash, no `..`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,7 +147,8 @@ pub struct S3Config {
     pub key: Option<String>,
     /// URL of an S3-compatible store, such as `https://minio.example.com`. The operator's --s3-endpoint must allow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), regex(pattern = r"^https?://[^/@?#\s]+/?$"))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^/@?#\\\\s]+/?$')").message("endpoint must be https://HOST[:PORT] or http://HOST[:PORT], such as https://minio.example.com (no user, path or query)"))]
+    #[schemars(length(max = 512))]
     pub endpoint: Option<String>,
     /// If true, the bucket is part of the URL path, which most S3-compatible stores require. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -126,12 +126,14 @@ pub struct ModuleVersion {
     /// Why consumers should move to another version. The registry lists the version and passes the text on. At most 256
     /// characters, no control characters; an empty text is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
+    #[x_kube(validation = Rule::new("self.matches('^[^\\\\x00-\\\\x1f\\\\x7f-\\\\x9f]*$')").message("deprecated must be one line, without control characters"))]
+    #[schemars(length(max = 256))]
     pub deprecated: Option<String>,
     /// Why the version is withdrawn. The registry no longer lists it, and answers a download with the text; the stored object
     /// stays. At most 256 characters, no control characters; an empty text is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
+    #[x_kube(validation = Rule::new("self.matches('^[^\\\\x00-\\\\x1f\\\\x7f-\\\\x9f]*$')").message("withdrawn must be one line, without control characters"))]
+    #[schemars(length(max = 256))]
     pub withdrawn: Option<String>,
     /// Accepted for compatibility and ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -100,7 +100,8 @@ pub struct VersionSpec {
     /// Last part of the object's key. The operator replaces it, even if you set it, when the object moves or its content is
     /// replaced. Default: derived from namespace, name and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')").message("fileName must be the last part of a key, such as net-1.2.0.zip: letters, digits, dots, - and _, with a letter or digit at both ends"))]
+    #[schemars(length(min = 1, max = 253))]
     pub file_name: Option<String>,
     /// If true, the version is fetched, compared and stored again now. The operator resets the field to false when done.
     #[serde(default)]

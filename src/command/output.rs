@@ -29,3 +29,8 @@ pub fn print(form: Output, result: &(impl Serialize + Display)) -> Result<(), Bo
     writeln!(std::io::stdout().lock(), "{text}")?;
     Ok(())
 }
+
+/// Writes a line to standard error. If that fails, there is nowhere to report it, and the result of the command counts.
+pub fn note(line: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

@@ -4,6 +4,7 @@
 //! only as the unstable feature `unstable-runtime-subscribe`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::StreamExt as _;
 use kube::runtime::reflector::{self, Store};
@@ -13,7 +14,10 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::observe::liveness::Liveness;
+use crate::controller::client::explain;
+use crate::controller::connection::watch_config;
+use crate::observe::liveness::{Liveness, in_scope};
+use crate::observe::watch_age::WatchAge;
 
 /// What the watches of one scope have in common.
 #[derive(Clone, Copy)]
@@ -24,6 +28,8 @@ pub(crate) struct Watcher<'a> {
     pub namespace: Option<&'a str>,
     /// Records that the watch is alive.
     pub liveness: &'a Liveness,
+    /// Records that the watch fails.
+    pub age: &'a WatchAge,
     /// Becomes true when the operator stops.
     pub stop: &'a watch::Receiver<bool>,
 }
@@ -53,14 +59,18 @@ impl Watcher<'_> {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let config = watcher::Config::default().page_size(page_size);
+        let config = watch_config(page_size);
         let stop = stopping(self.stop.clone());
         let watch = format!("the watch of {}s", K::kind(&()).to_lowercase());
-        let mut part = self.liveness.part_in(self.namespace, &watch);
+        let name = in_scope(self.namespace, &watch);
+        let (mut part, age) = (self.liveness.part(&name), self.age.clone());
         async move {
             let events = watcher(api, config).default_backoff().reflect(writer).take_until(stop);
             let mut events = std::pin::pin!(events);
             while let Some(event) = part.next_of(&mut events).await {
+                if event.as_ref().is_ok_and(shows_success) {
+                    age.succeeded(&name);
+                }
                 match event {
                     Ok(Event::Apply(object) | Event::Delete(object)) => on_event(&router, &object),
                     Ok(Event::InitDone) => {
@@ -68,7 +78,10 @@ impl Watcher<'_> {
                         on_listed(&router);
                     }
                     Ok(Event::Init | Event::InitApply(_)) => {}
-                    Err(error) => tracing::warn!(%error, kind = %K::kind(&()), "watch failed; retrying"),
+                    Err(error) => {
+                        age.failed(&name, Instant::now());
+                        warn_of(&error, &K::kind(&()));
+                    }
                 }
             }
             "a watch"
@@ -76,8 +89,64 @@ impl Watcher<'_> {
     }
 }
 
+/// Whether an event shows that the list is complete, or that the watch runs. kube announces a list before it asks the API server,
+/// and a part of a list may be the last that arrives.
+pub(crate) fn shows_success<K>(event: &Event<K>) -> bool {
+    matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_))
+}
+
+/// Logs an attempt of a watch that failed, and what to do about it.
+pub(crate) fn warn_of(error: &watcher::Error, kind: &str) {
+    let (message, code) = match error {
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => (explain(cause), code(cause)),
+        watcher::Error::WatchError(status) => (status.message.clone(), Some(status.code)),
+        watcher::Error::NoResourceVersion => (error.to_string(), None),
+    };
+    tracing::warn!(error = message, kind, fix = fix(code), "watch failed; retrying");
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// What to do about the code of an answer, if that is known.
+fn fix(code: Option<u16>) -> Option<&'static str> {
+    match code {
+        Some(403) => {
+            Some("grant list and watch of modules and versions, as the shipped rbac.yaml and the chart do")
+        }
+        Some(404) => Some(
+            "install the CustomResourceDefinitions of this release: `opendepot crd` prints them, and crds/ contains them",
+        ),
+        _ => None,
+    }
+}
+
 /// Resolves when the operator stops.
 pub(crate) async fn stopping(mut stop: watch::Receiver<bool>) {
     // An error means that the sender was dropped because the operator ended.
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_complete_list_or_a_change_shows_success() {
+        assert!([Event::InitDone, Event::Apply(1), Event::Delete(1)].iter().all(shows_success));
+        assert!(![Event::Init, Event::InitApply(1)].iter().any(shows_success));
+    }
+
+    #[test]
+    fn missing_kinds_and_missing_permissions_have_fixes_of_their_own() {
+        assert!(fix(Some(404)).is_some_and(|fix| fix.contains("opendepot crd")));
+        assert!(fix(Some(403)).is_some_and(|fix| fix.contains("rbac.yaml")));
+        assert_eq!((fix(Some(500)), fix(None)), (None, None));
+    }
 }

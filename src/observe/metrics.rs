@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+use super::watch_age::WatchAge;
 use crate::domain::Mutex;
 
 pub type StateAndReason = (&'static str, &'static str);
@@ -54,6 +55,9 @@ pub struct Metrics {
     remaining: Family<[Label; 1], Gauge>,
     modules: Family<[Label; 2], Gauge>,
     versions: Family<[Label; 2], Gauge>,
+    watch_age: Gauge,
+    /// The watches that fail.
+    pub watches: WatchAge,
     /// 1 while this process is the leader, 0 while it stands by.
     pub leader: Gauge,
     /// Reconciles that panicked and were caught.
@@ -91,6 +95,12 @@ impl Metrics {
         // In the order of the output.
         let metrics = Self {
             durations,
+            watch_age: registered_seconds(
+                r,
+                "watch_age",
+                "How long a watch has been failing; 0 while all run",
+            ),
+            watches: WatchAge::default(),
             queue: registered(r, "queue_depth", "Objects that wait for a permit, by controller and lane"),
             turns: registered(r, "turns", "Objects that received a permit, by controller and lane"),
             reconciles: registered(r, "reconciles", "Reconciles, by controller and outcome"),
@@ -160,6 +170,8 @@ impl Metrics {
     ) -> Result<String, std::fmt::Error> {
         let registry = self.registry.lock();
         self.github_remaining(remaining);
+        let failing = self.watches.longest(Instant::now());
+        self.watch_age.set(i64::try_from(failing.as_secs()).unwrap_or(i64::MAX));
         for (gauges, counts) in [(&self.modules, modules), (&self.versions, versions)] {
             gauges.clear();
             for ((state, reason), count) in counts {
@@ -180,6 +192,12 @@ fn registered<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, 
 fn registered_bytes(registry: &mut Registry, name: &str, help: &str) -> Counter {
     let metric = Counter::default();
     registry.register_with_unit(name, help, Unit::Bytes, metric.clone());
+    metric
+}
+
+fn registered_seconds(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let metric = Gauge::default();
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
     metric
 }
 

@@ -5,6 +5,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod process;
 pub mod telemetry;
+pub mod watch_age;
 
 /// The commit of this build; `unknown` unless the build sets `OPENDEPOT_REVISION`.
 pub const REVISION: &str = match option_env!("OPENDEPOT_REVISION") {

@@ -2,7 +2,7 @@
 //!
 //! Other crates are logged from `warn` up only, unless a filter includes them: the AWS and HTTP clients may log secrets
 //! at `debug`. Of `kube-client` errors only: it warns of an answer that it cannot read with the whole answer, and the answer to a
-//! token review contains the token.
+//! token review contains the token. Of kube's watches errors only: this process logs what they warn of, with what to do.
 
 use std::io;
 use std::panic;
@@ -12,8 +12,8 @@ use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
-/// The directives for `kube-client`, before those of the user.
-const QUIET: &str = "kube_client::client=error,kube_client::client::tls=warn";
+/// The directives for kube's crates, before those of the user.
+const QUIET: &str = "kube_client::client=error,kube_client::client::tls=warn,kube_runtime::watcher=error";
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,8 +29,12 @@ pub fn install(format: Option<LogFormat>, level: &str) -> Result<(), ParseError>
     let filter = filter(level)?;
     let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let format = format.unwrap_or(if in_cluster { LogFormat::Json } else { LogFormat::Text });
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // A line that cannot be written is lost. By default the subscriber reports that on standard error, and panics there.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .log_internal_errors(false);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
         LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),

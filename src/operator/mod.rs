@@ -30,7 +30,8 @@ use crate::observe::liveness::Liveness;
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry;
 use crate::startup::{
-    StartupError, ca_certificates, connect, ended, listen, signalled, storage_rules, workdir,
+    StartupError, ca_certificates, connect, ended, listen, raise_open_files, signalled, storage_rules,
+    workdir,
 };
 use crate::storage::{Storage, StorageRules};
 use crate::version;
@@ -59,6 +60,7 @@ pub enum OperatorError {
 
 /// Runs the operator until a signal.
 pub async fn run(flags: &Run) -> Result<(), OperatorError> {
+    raise_open_files();
     let listener = listen("--listen", flags.listen)?;
     let workdir = workdir(flags.spool_dir.as_deref())?;
     let (stopper, stop) = watch::channel(false);
@@ -82,6 +84,8 @@ pub async fn run(flags: &Run) -> Result<(), OperatorError> {
         lease = acquire_lease(flags, &config, &client, &ready) => lease,
         () = &mut signal => return Ok(()),
     };
+    // A standby is ready. A leader is not until it has listed everything: it may lack the permission to.
+    ready.store(false, Ordering::Release);
     version.leading_since = Instant::now();
     if let Some(lease) = &lease {
         version.leadership = lease.leadership.clone();

@@ -66,8 +66,13 @@ pub(super) fn start_scope(
         module: Arc::clone(&context),
         version: Arc::clone(&shared.version),
     });
-    let watcher =
-        Watcher { client: &shared.watch_client, namespace, liveness: &shared.liveness, stop: &shared.stop };
+    let watcher = Watcher {
+        client: &shared.watch_client,
+        namespace,
+        liveness: &shared.liveness,
+        age: &shared.metrics.watches,
+        stop: &shared.stop,
+    };
     tasks.spawn(watcher.run(
         (modules.clone(), module_writer),
         MODULES_PER_PAGE,

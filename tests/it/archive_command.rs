@@ -89,8 +89,10 @@ async fn the_result_is_what_the_operator_stores() {
     let rejected = archive(&[&url, "v1.0.0"]).failed();
     assert!(rejected.contains("RepositoryNotFound"), "{rejected}");
     let token = world.bed.github.personal_token(&[&repository.name()]).unwrap();
-    let with_token =
-        world.command().env("GITHUB_TOKEN", &token).run(&["archive", &url, "v1.0.0", "-o", "json"]);
+    let with_token = world
+        .command()
+        .env("GITHUB_TOKEN", format!("{token}\n"))
+        .run(&["archive", &url, "v1.0.0", "-o", "json"]);
     assert_eq!(with_token.json()["checksum"], printed["checksum"], "{with_token:#?}");
     let wrong = world.command().env("GITHUB_TOKEN", "ghp_wrong").run(&["archive", &url, "v1.0.0"]).failed();
     assert!(wrong.contains("CredentialsRefused") && !wrong.contains("ghp_wrong"), "{wrong}");
@@ -100,6 +102,8 @@ async fn the_result_is_what_the_operator_stores() {
         (&["my-org/net"], "write the tag after the repository"),
         (&["none.zip"], "cannot read or write none.zip"),
         (&["folder.zip"], "cannot read or write folder.zip: it is not a file"),
+        (&["head.zip", "--max-entries", "1"], "ArchiveTooLarge"),
+        (&[&*url, "v1.0.0", "--token", "two words"], "pass only the token, on one line"),
     ] {
         let error = archive(args).failed();
         assert!(error.contains(expected), "{error}");

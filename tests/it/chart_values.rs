@@ -206,6 +206,15 @@ fn values_that_contradict_each_other_are_refused() {
             json!({"extraEnv": [{"name": "OPENDEPOT_LEASE_NAMESPACE", "value": "a"}]}),
             "it is in the namespace of the release, helm's --namespace",
         ),
+        (
+            json!({"extraArgs": ["--leader-elect=false"]}),
+            "replicas: write 1, or remove --leader-elect=false: without a Lease",
+        ),
+        (
+            json!({"extraEnv": [{"name": "OPENDEPOT_LEADER_ELECT", "value": "false"}]}),
+            "replicas: write 1, or remove OPENDEPOT_LEADER_ELECT",
+        ),
+        (json!({"logLevel": "verbose"}), "at '/logLevel': 'verbose' does not match"),
         (json!({"spool": {"type": "ephemeral", "medium": "Memory"}}), "spool.medium: remove it"),
         (
             json!({"spool": {"storageClassName": "gp3"}}),
@@ -302,7 +311,7 @@ fn alert_rules_are_switched_off_one_by_one() {
 #[test]
 fn helm_test_checks_with_the_rights_and_settings_of_the_operator() {
     let values = json!({
-        "fullnameOverride": "second", "namespaces": ["team-a"], "caFile": {"secret": "roots"},
+        "fullnameOverride": "second", "replicas": 1, "namespaces": ["team-a"], "caFile": {"secret": "roots"},
         "secretNames": ["app"], "githubHosts": ["ghes.example.com"],
         "extraArgs": ["--max-entries=5", "--leader-elect=false"],
         "extraVolumes": [{"name": "aws", "secret": {"secretName": "aws"}}],

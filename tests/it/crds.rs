@@ -41,6 +41,35 @@ async fn applying_them_draws_no_warning() {
     assert!(!applied.stderr.contains("Warning"), "{}", applied.stderr);
 }
 
+/// Fails if a text is compared with an expression that has no message: the API server then answers with the expression alone.
+fn each_comparison_has_a_message(schema: &Value, path: &str) {
+    match schema {
+        Value::Object(fields) => {
+            // A field may be called `pattern`, but then it is no text.
+            assert!(
+                !fields.get("pattern").is_some_and(Value::is_string),
+                "{path}: write a rule with a message"
+            );
+            let rules = fields.get("x-kubernetes-validations").and_then(Value::as_array);
+            for rule in rules.into_iter().flatten() {
+                assert!(rule["message"].is_string(), "{path}: {rule} has no message");
+            }
+            fields
+                .iter()
+                .for_each(|(name, part)| each_comparison_has_a_message(part, &format!("{path}.{name}")));
+        }
+        Value::Array(parts) => parts.iter().for_each(|part| each_comparison_has_a_message(part, path)),
+        _ => {}
+    }
+}
+
+#[test]
+fn no_field_is_refused_without_words() {
+    for (plural, definition) in opendepot::api::definitions() {
+        each_comparison_has_a_message(&serde_json::to_value(&definition).unwrap(), plural);
+    }
+}
+
 /// A Module that the API server accepts, with one thing changed by a merge patch.
 fn module(change: &Value) -> Value {
     let mut module = json!({
@@ -89,12 +118,20 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
     let config = |change: Value| json!({"spec": {"moduleConfig": change}});
     let storage = |change: Value| config(json!({"storageConfig": change}));
     let versions = |version: Value| json!({"spec": {"versions": [{"version": version}]}});
+    let notice =
+        |field: &str, text: &str| json!({"spec": {"versions": [{"version": "1.0.0", (field): text}]}});
     for (change, expected) in [
         (config(json!({"storageConfig": null})), "storageConfig.s3 is required: write"),
         (storage(json!({"s3": null})), "storageConfig.s3 is required: write"),
         (storage(json!({"s3": {"bucket": null}})), "storageConfig.s3.bucket: Required value"),
         (storage(json!({"s3": {"region": null}})), "storageConfig.s3.region: Required value"),
-        (storage(json!({"s3": {"bucket": "Bad_Bucket"}})), "storageConfig.s3.bucket"),
+        (storage(json!({"s3": {"bucket": "Bad_Bucket"}})), "bucket must be the name of a bucket, such as"),
+        (storage(json!({"s3": {"region": "us west 2"}})), "region must be the name of a region, such as"),
+        (storage(json!({"s3": {"endpoint": "minio:9000"}})), "endpoint must be https://HOST[:PORT]"),
+        (
+            config(json!({"githubClientConfig": {"secretName": "My_Secret"}})),
+            "secretName must be the name of a Secret",
+        ),
         (storage(json!({"s3": {"key": "../up"}})), "must not contain . or .. as a segment"),
         (storage(json!({"s3": {"key": "/rooted"}})), "key must be made of plain path segments, such as"),
         (storage(json!({"s3": {"key": "a//b"}})), "no leading or double slash"),
@@ -126,7 +163,9 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
         (config(json!({"fileFormat": "rar"})), "supported values: \"zip\", \"tar\""),
         (config(json!({"deletionPolicy": "Keep"})), "supported values: \"Delete\", \"Retain\""),
         (config(json!({"versionHistoryLimit": -1})), "versionHistoryLimit"),
-        (config(json!({"name": ".."})), "moduleConfig.name"),
+        (config(json!({"name": ".."})), "name must be one plain path segment, such as"),
+        (notice("deprecated", "one\ntwo"), "deprecated must be one line, without control characters"),
+        (notice("withdrawn", "one\u{85}two"), "withdrawn must be one line, without control characters"),
         (config(json!({"provider": "AWS"})), "provider must be a name such as aws"),
         (
             config(json!({"repoUrl": null, "repoOwner": "my org"})),
@@ -135,6 +174,8 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
         (versions(json!("1.10")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
         (versions(json!("1.0.0-01")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
         (versions(json!("1.0.0-a..b")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
+        (versions(json!("1.0.0+a..b")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
+        (versions(json!("1.0.0+.a")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
         (versions(json!("18446744073709551616.0.0")), "version must be a semantic version"),
         (versions(json!("latest")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
         (versions(json!("1.2.3/../../x")), "version must be a semantic version, MAJOR.MINOR.PATCH"),
@@ -189,6 +230,9 @@ async fn bad_modules_are_refused_with_a_message_that_says_what_to_write() {
         versions(json!("1.0.0--.0a.1-2+0.00-")),
         json!({"spec": {"versions": [{"version": "v1.0.0", "name": "x", "fileName": "y.zip", "synced": true}]}}),
         json!({"spec": {"versions": null}}),
+        notice("deprecated", "zwei \u{2013} \u{a0}drei"),
+        notice("withdrawn", ""),
+        storage(json!({"s3": {"endpoint": "http://[::1]:9000/"}})),
         json!({"spec": {"versions": [{"version": "1.0.0"}, {"version": "v1.0.0"}]}}),
         config(json!({"versionHistoryLimit": 3.0})),
         json!({"metadata": {"labels": {"a": "", "example.com/b": "C.d_e-f"}, "annotations": {"Example.com/B_c": ""}}}),
@@ -217,7 +261,7 @@ async fn a_version_never_changes_its_type_or_version() {
         (r#"{"spec":{"version":"1.0.1"}}"#, "version cannot be changed: create another Version"),
         (r#"{"spec":{"type":"Provider"}}"#, "type cannot be changed"),
         (r#"{"spec":{"moduleConfigRef":null}}"#, "moduleConfigRef is required"),
-        (r#"{"spec":{"fileName":"../x.zip"}}"#, "spec.fileName"),
+        (r#"{"spec":{"fileName":"../x.zip"}}"#, "fileName must be the last part of a key, such as"),
     ] {
         let refused = bed
             .kubectl(&[

@@ -214,7 +214,7 @@ fn the_chart_quotes_every_name() {
             "nodeSelector": {"node": name},
             "serviceMonitor": {"enabled": true, "labels": {"label": name}},
             "prometheusRule": {"enabled": true, "labels": {"label": name}},
-            "logLevel": name,
+            "logLevel": "off",
             "crds": {"install": false},
             "userRoles": true,
             "registry": crate::deploy_registry::named(name),

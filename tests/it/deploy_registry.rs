@@ -113,7 +113,7 @@ pub(crate) fn named(name: &str) -> Value {
         "consumers": {name: [
             {"kind": "ServiceAccount", "name": name, "namespace": name}, {"kind": "Group", "name": name},
         ]},
-        "logLevel": name,
+        "logLevel": "off",
         "serviceAccount": {"name": format!("r{name}"), "annotations": {"annotation": name}},
         "podAnnotations": {"annotation": name},
         "podLabels": {"label": name},

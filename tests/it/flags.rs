@@ -1,10 +1,12 @@
 //! The flags that say what a spec may name, and how the operator starts. What is not allowed becomes a condition, and
 //! nothing is sent there.
 
-use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use opendepot_testbed::github::File;
+use opendepot_testbed::port::free_port;
 use serde_json::{Value, json};
 
 use crate::support::failing::Then::Stalled;
@@ -226,4 +228,55 @@ async fn an_operator_that_cannot_start_says_why() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("run in a cluster, or set KUBECONFIG"), "{stderr}");
+}
+
+/// An output that cannot be written.
+fn full() -> Stdio {
+    std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into()
+}
+
+/// Waits until something is true; not forever.
+fn wait(mut until: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !until() && start.elapsed() < SOON {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Starts the operator with a full standard error, where it logs that no API server answers, and ends it with SIGTERM.
+fn with_a_full_log() -> (Option<ExitStatus>, Option<ExitStatus>) {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("kubeconfig");
+    let text = "apiVersion: v1\nkind: Config\ncurrent-context: x\n\
+        contexts: [{name: x, context: {cluster: x, user: x}}]\n\
+        clusters: [{name: x, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: x, user: {}}]\n";
+    std::fs::write(&nowhere, text).unwrap();
+    let listen = format!("127.0.0.1:{}", free_port().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_opendepot"));
+    command.args(["run", "--leader-elect=false", "--allow-storage", "*=*", "--listen", &listen]).env_clear();
+    command.env("KUBECONFIG", &nowhere).env("TMPDIR", folder.path()).env("AWS_REGION", "us-west-2");
+    let mut child = command.stderr(full()).spawn().unwrap();
+    wait(|| TcpStream::connect(&listen).is_ok());
+    // The first lists fail at once, and each attempt after them too.
+    std::thread::sleep(Duration::from_secs(2));
+    let early = child.try_wait().unwrap();
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let mut late = None;
+    wait(|| {
+        late = child.try_wait().unwrap();
+        late.is_some()
+    });
+    let _ = child.kill();
+    let _ = child.wait();
+    (early, late)
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_no_server_and_no_command_by_a_panic() {
+    let (early, late) = with_a_full_log();
+    assert_eq!(early, None, "it ended by itself");
+    assert_eq!(late.and_then(|status| status.code()), Some(0), "{late:?}");
+    let mut archive = Command::new(env!("CARGO_BIN_EXE_opendepot"));
+    let status = archive.args(["archive", "/nonexistent"]).env_clear().stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(1), "{status:?}");
 }

@@ -9,6 +9,7 @@ use opendepot_testbed::eventually;
 use opendepot_testbed::github::File;
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use opendepot_testbed::s3::{S3Failure, S3Fault};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -297,4 +298,47 @@ async fn an_operator_that_may_not_have_its_lease_says_what_to_do() {
     assert_eq!(operator.http_get("/readyz").await.unwrap().0, 503);
     world.apply(&world.module("mod").versions(&versions(&tags)));
     assert!(world.versions().await.unwrap().is_empty(), "it does not work");
+}
+
+/// A kubeconfig of an account that may have the Lease of this world, and nothing else.
+fn only_the_lease(world: &World, folder: &std::path::Path) -> std::path::PathBuf {
+    world.kubectl(&["create", "serviceaccount", "waiting"]);
+    world.kubectl(&["create", "role", "lease", "--verb=get,create,update", "--resource=leases"]);
+    let account = format!("--serviceaccount={}:waiting", world.name);
+    world.kubectl(&["create", "rolebinding", "lease", "--role=lease", &account]);
+    let token = world.kubectl(&["create", "token", "waiting"]);
+    let text = std::fs::read_to_string(world.bed.operator_kubeconfig()).unwrap();
+    let mut config: Value = serde_yaml::from_str(&text).unwrap();
+    config["users"][0]["user"] = json!({"token": token.trim()});
+    let path = folder.join("kubeconfig");
+    std::fs::write(&path, config.to_string()).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_replica_that_takes_over_and_cannot_list_is_not_ready_and_says_what_to_do() {
+    let world = World::new("unlisted").await;
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = only_the_lease(&world, folder.path());
+    // Another process held the Lease, and died.
+    let now = jiff::Timestamp::now();
+    world.apply(&json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "opendepot", "namespace": world.name},
+        "spec": {"holderIdentity": "dead", "leaseDurationSeconds": 3, "renewTime": format!("{now:.6}")},
+    }));
+    let operator = replica(&world).env("KUBECONFIG", kubeconfig).start_ready().await.unwrap();
+    leads(&operator, SOON).await;
+    soon(|| async {
+        let text = operator.metrics().await?;
+        let age = text.lines().find_map(|line| line.strip_prefix("opendepot_watch_age_seconds "));
+        anyhow::ensure!(age.is_some_and(|age| age != "0"), "both watches seem to run: {age:?}");
+        Ok(())
+    })
+    .await;
+    let (status, text) = operator.http_get("/readyz").await.unwrap();
+    assert_eq!(status, 503, "{text}\n{}", operator.log());
+    assert_eq!(operator.http_get("/livez").await.unwrap().0, 200, "a restart would not help");
+    let log = operator.log();
+    assert!(log.contains("forbidden") && log.contains("as the shipped rbac.yaml"), "{log}");
 }

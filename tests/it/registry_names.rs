@@ -130,13 +130,25 @@ async fn versions_are_chosen_as_the_clients_order_them_and_none_makes_a_warning(
     })
     .await;
     let clients = registry.clients(&token);
-    for (constraint, version) in
-        [(">= 0.9.0", "1.0.0+b2"), ("1.0.0", "1.0.0+b2"), ("1.1.0-rc.1", "1.1.0-rc.1"), ("< 1.0.0", "0.9.0")]
-    {
+    for (constraint, version) in [
+        (">= 0.9.0", "1.0.0+b2"),
+        ("1.0.0", "1.0.0+b2"),
+        ("1.0.0+b1", "1.0.0+b2"),
+        ("1.1.0-rc.1", "1.1.0-rc.1"),
+        ("< 1.0.0", "0.9.0"),
+    ] {
         installs(&registry, &clients, &address, constraint, &format!("# v{version}\n"));
         for client in &clients {
             assert_eq!(installed(client, "it"), version, "{} {constraint}", client.name());
         }
+    }
+    for (path, sentence) in [
+        ("1.0.0%2Bb1", "Clients install "),
+        ("versions", "no client can parse it: a number in it is greater"),
+    ] {
+        let page = registry.get(&format!("/modules/{address}/{path}"), Some(&token)).await;
+        let page = page.text().await.unwrap();
+        assert!(page.contains(sentence), "{path}: {page}");
     }
     let located = registry.get(&format!("/v1/modules/{address}/{huge}/download"), Some(&token)).await;
     assert_eq!(located.status(), 404);

@@ -64,7 +64,7 @@ pub enum NoticeError {
     Busy { module: String },
     #[error("the API server rejected the request: {0}")]
     Refused(String),
-    #[error("the Kubernetes API failed: {0}")]
+    #[error("the Kubernetes API failed: {}", client::explain(.0))]
     Api(#[from] kube::Error),
 }
 

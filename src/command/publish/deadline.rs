@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::PublishError;
+use crate::command::output;
 
 /// Pause between two requests for the same object.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ impl Deadline {
             match request().await {
                 Err(error) if error.is_transient() && !self.is_over() => {
                     if std::mem::take(&mut is_first) {
-                        eprintln!("{error}; retrying");
+                        output::note(format_args!("{error}; retrying"));
                     }
                     tokio::time::sleep(PAUSE).await;
                 }

@@ -14,6 +14,7 @@ use super::error::PublishError;
 use super::manifest::Manifest;
 use super::state::{self, Progress};
 use super::stored::{self, Stored};
+use crate::command::output;
 use crate::domain::Release;
 
 /// A hint for a version on which the operator does not seem to work.
@@ -50,10 +51,11 @@ impl Publication<'_> {
         if let Some(manifest) = manifest {
             let doing = "applying the manifest";
             let configure = async || self.request(doing, self.cluster.configure(module, manifest)).await;
-            eprintln!("{name}: {}", self.deadline.at_most(FIRST).repeat(configure).await?);
+            let result = self.deadline.at_most(FIRST).repeat(configure).await?;
+            output::note(format_args!("{name}: {result}"));
         }
         let added = self.add(manifest.is_some()).await?;
-        eprintln!("{name}: {version} {}", if added { "added" } else { "is already listed" });
+        output::note(format_args!("{name}: {version} {}", if added { "added" } else { "is already listed" }));
         self.wait_for_object().await?;
         if !added {
             self.wait_for_change().await?;
@@ -160,7 +162,7 @@ impl Publication<'_> {
             let doing = "requesting a retry of the failed version";
             let sync = async || self.request(doing, self.cluster.request_sync(&self.object, &token)).await;
             self.deadline.repeat(sync).await?;
-            eprintln!("Version {}: failed before; a retry was requested", self.object);
+            output::note(format_args!("Version {}: failed before; a retry was requested", self.object));
             request = Some(token);
         }
         self.poll(async || {
@@ -212,7 +214,7 @@ impl Publication<'_> {
     async fn print_events(&self, object: &Value) {
         let events = tokio::time::timeout(EVENTS, self.cluster.events(object)).await.unwrap_or_default();
         if !events.is_empty() {
-            eprintln!("Events:\n{}", events.join("\n"));
+            output::note(format_args!("Events:\n{}", events.join("\n")));
         }
     }
 }

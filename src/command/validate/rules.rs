@@ -70,6 +70,7 @@ fn holds(term: &str, value: &Value) -> Option<bool> {
         return is_name(name).then(|| text(name) != other);
     }
     let (subject, rest) = term.split_once(".matches('")?;
+    // As in Go, which the API server is written in, `\d` and `\s` of `regex-lite` are ASCII.
     let expression = Regex::new(&rest.strip_suffix("')")?.replace("\\\\", "\\")).ok()?;
     match subject.strip_prefix("self.") {
         Some(name) => is_name(name).then(|| expression.is_match(text(name))),
@@ -133,5 +134,15 @@ mod tests {
         ] {
             assert_eq!(is_kept(rule, &value), Ok(expected), "{value}");
         }
+    }
+
+    #[test]
+    fn digits_and_spaces_are_ascii() {
+        let matches = |text: &str, value: &str| Regex::new(text).unwrap().is_match(value);
+        assert!(matches(r"^\d{2}$", "10") && !matches(r"^\d$", "\u{661}"));
+        assert!(matches(r"^[\d.]+$", "1.0") && !matches(r"^[^\s]$", " ") && matches(r"^[^\s]$", "\u{a0}"));
+        assert!(matches(r"^[^/\\]+$", "a") && !matches(r"^[^/\\]+$", "\\"));
+        assert!(!matches(r"^[^/\\[:cntrl:]]+$", "a\nb") && !matches(r"^[^/\\[:cntrl:]]+$", "a/b"));
+        assert!(matches(r"^[^/\\[:cntrl:]]+$", "a b:[n]"));
     }
 }

@@ -26,10 +26,14 @@ use crate::controller::client::{FIELD_MANAGER, is_denied};
 /// How often a failure to acquire the Lease is logged.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The Lease was lost.
-#[derive(Debug, thiserror::Error)]
-#[error("the lease could not be renewed in time, so another replica may be the leader now")]
-pub struct LeadershipLost;
+/// Why the Lease was lost.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeadershipLost {
+    #[error("the lease could not be renewed in time, so another replica may be the leader now")]
+    Expired,
+    #[error("the lease was deleted, or has another holder, so another replica may be the leader now")]
+    Taken,
+}
 
 /// A candidate for a Lease.
 pub(crate) struct Election {
@@ -155,7 +159,7 @@ impl LeaderLease {
         let leadership = self.leadership.clone();
         let lost = tokio::select! {
             biased;
-            () = leadership.ended() => LeadershipLost,
+            () = leadership.ended() => LeadershipLost::Expired,
             lost = self.renew_repeatedly() => lost,
         };
         tracing::error!(error = %lost, "lost the leader lease; stopping at once");
@@ -190,7 +194,7 @@ impl LeaderLease {
         if refusal == Refusal::Outdated {
             // A write whose response was lost changed the resourceVersion, or another client labelled the Lease.
             match self.election.read_own().await {
-                Ok(own) => self.lease = own.ok_or(LeadershipLost)?,
+                Ok(own) => self.lease = own.ok_or(LeadershipLost::Taken)?,
                 Err(error) => refusal = error.kind(),
             }
         }

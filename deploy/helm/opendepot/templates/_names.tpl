@@ -103,8 +103,15 @@ namespace: {{ quote .Release.Namespace }}
 {{- include "opendepot.checkLease" . -}}
 {{- end -}}
 
-{{- /* The Role for the Lease has the name and the namespace of the release. */}}
+{{- /* Only a Lease keeps several replicas from publishing the same versions. The Role for it has the name and the namespace of the release. */}}
 {{- define "opendepot.checkLease" -}}
+{{- if gt (int .Values.replicas) 1 -}}
+{{- $message := "replicas: write 1, or remove %s: without a Lease, every replica publishes each version" -}}
+{{- range .Values.extraArgs -}}{{- if eq . "--leader-elect=false" -}}{{- fail (printf $message .) -}}{{- end -}}{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if and (eq .name "OPENDEPOT_LEADER_ELECT") (eq (toString .value) "false") -}}{{- fail (printf $message .name) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $message := "%s: remove %s: the operator may use the Lease of the release only; %s" -}}
 {{- range $flag, $instead := dict "lease-name" "the value fullnameOverride names it" "lease-namespace" "it is in the namespace of the release, helm's --namespace" -}}
 {{- range $.Values.extraArgs -}}

@@ -1,0 +1,64 @@
+//! How long the watches of a process have been failing, for its metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::Mutex;
+
+/// Without a failure for this long, a watch that failed counts as running: its retries come at shorter intervals.
+const RECOVERED: Duration = Duration::from_secs(90);
+
+/// The watches that fail. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct WatchAge(Arc<Mutex<BTreeMap<String, Failing>>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    since: Instant,
+    last: Instant,
+}
+
+impl WatchAge {
+    /// How long a watch has been failing; zero while all run.
+    pub fn longest(&self, now: Instant) -> Duration {
+        let failing = self.0.lock();
+        let current =
+            failing.values().filter(|failing| now.saturating_duration_since(failing.last) < RECOVERED);
+        current.map(|failing| now.saturating_duration_since(failing.since)).max().unwrap_or_default()
+    }
+
+    /// Records an attempt of a watch that failed.
+    pub fn failed(&self, watch: &str, now: Instant) {
+        let mut all = self.0.lock();
+        let failing = all.entry(watch.to_owned()).or_insert(Failing { since: now, last: now });
+        if now.saturating_duration_since(failing.last) >= RECOVERED {
+            failing.since = now;
+        }
+        failing.last = now;
+    }
+
+    /// Records that a watch runs: its list is complete, or it showed a change.
+    pub fn succeeded(&self, watch: &str) {
+        self.0.lock().remove(watch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_is_that_of_the_watch_that_has_failed_longest() {
+        let (ages, start) = (WatchAge::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for second in [0, 30, 100] {
+            ages.failed("a", at(second));
+        }
+        ages.failed("b", at(90));
+        assert_eq!(ages.longest(at(110)), Duration::from_secs(110));
+        ages.succeeded("a");
+        assert_eq!(ages.longest(at(110)), Duration::from_secs(20));
+        assert_eq!(ages.longest(at(90) + RECOVERED), Duration::ZERO, "it has not failed since");
+    }
+}
