@@ -204,6 +204,9 @@ impl Run<'_> {
         };
         let message = format!("{what}: {} is being restored.", target.location);
         tracing::warn!(message, "restoring");
+        // An earlier failure keeps no lost object waiting.
+        self.attempt = None;
+        self.ctx.retries.with(version.uid(), |retry| retry.attempt = None);
         let restoring = self.client.current().restoring(&message, Timestamp::now());
         Effect::status(restoring).with_event(Event::warning(Reason::Restoring.as_str(), "Verify", message))
     }

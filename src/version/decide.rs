@@ -108,7 +108,11 @@ pub(crate) fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
     let waits = |a: &&Attempt| !facts.tries_now && a.due > facts.now && a.key == ChangeKey::of(version);
     if let Some(attempt) = facts.attempt.filter(waits) {
         // A deletion is a change too: it makes a new generation.
-        return Action::Wait(attempt.due);
+        return match verification_meanwhile(version, attempt.reason, facts) {
+            Some((due, target)) if due <= facts.now => Action::Verify(target),
+            Some((due, _)) => Action::Wait(attempt.due.min(due)),
+            None => Action::Wait(attempt.due),
+        };
     }
     if version.is_terminating() {
         return match (version.has_finalizer, facts.fate) {
@@ -166,6 +170,22 @@ fn is_settled(version: &VersionState) -> bool {
 fn verification_due(version: &VersionState, facts: &Facts<'_>) -> Option<Timestamp> {
     let interval = facts.verify_interval?;
     Some(phase(version, interval, facts.verified.unwrap_or(facts.leading_since)))
+}
+
+/// When the object of a Version is to be verified that waits after a failure of its source: a stall may last for days. `None` if it
+/// has no object to verify, or has just been verified.
+fn verification_meanwhile(
+    version: &VersionState,
+    failure: Reason,
+    facts: &Facts<'_>,
+) -> Option<(Timestamp, Box<Target>)> {
+    let is_active = version.has_finalizer && !version.is_terminating() && !version.is_suspended();
+    let due = verification_due(version, facts)?;
+    if !is_active || !version.status.synced || facts.seen.is_some() || !failure.is_about_source() {
+        return None;
+    }
+    let target = Target::of(version).ok()?;
+    target.is_stored(version).then(|| (due, Box::new(target)))
 }
 
 /// What is missing between a Version and its target.

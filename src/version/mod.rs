@@ -245,6 +245,8 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
             ctx.metrics.failed("version", failed.reason.as_str());
             let attempt = Attempt { key, ..*failed };
             let next = if attempt.secret.is_some() { next_poll(attempt.due, now) } else { attempt.due };
+            // The object is verified meanwhile.
+            let next = ctx.verify_interval.map_or(next, |interval| next.min(phase(version, interval, now)));
             ctx.retries.with(uid, |retry| retry.attempt = Some(attempt));
             requeue_at(next, now)
         }

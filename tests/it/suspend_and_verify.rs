@@ -11,6 +11,7 @@ use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::support::archives::sha256;
+use crate::support::requests::main_tf;
 use crate::support::{World, condition, key, ready, soon};
 
 /// A world whose repository `NAME/mod` has so many versions `v1.N.0`.
@@ -453,4 +454,30 @@ async fn an_object_that_was_cut_to_nothing_is_restored() {
     })
     .await;
     world.version_ready("mod").await;
+}
+
+/// A refetch was refused, and is repeated in an hour at the earliest. The object is lost meanwhile.
+#[tokio::test]
+async fn an_object_that_is_lost_while_its_version_is_stalled_is_noticed() {
+    let world = World::new("lost-stalled").await;
+    let repository = world.released("mod");
+    let _operator = world.operator_with(&["--verify-interval", "2s"]).await;
+    let mut version = world.inline("mod");
+    version["spec"]["moduleConfigRef"]["immutable"] = json!(true);
+    world.apply(&version);
+    world.version_ready("mod").await;
+    let commit = repository.commit_of("v1.0.0").unwrap();
+    repository.release("v1.0.0", &main_tf("# moved\n")).unwrap();
+    world.force("version/mod");
+    let stalled = |version: &Value| condition(version, "Ready")["reason"] == "ImmutableContentChanged";
+    let version =
+        world.version_when("mod", |version| stalled(version) && version["spec"]["forceSync"] == false).await;
+    assert_eq!(version["status"]["synced"], true);
+    world.bed.s3.delete(&world.name, &key(&version)).await.unwrap();
+    world.version_when("mod", |version| version["status"]["synced"] == false && stalled(version)).await;
+    world.events("mod", "Restoring").await;
+    repository.tag("v1.0.0", &commit).unwrap();
+    world.request("version/mod", "again");
+    let back = world.version_ready("mod").await;
+    assert_eq!(key(&back), key(&version));
 }

@@ -28,6 +28,11 @@ impl Reason {
         !word.is_empty() && word.parse().map_or(true, fetch)
     }
 
+    /// Whether the failure is about the repository, its content, or the credentials for it, and not about the object in S3.
+    pub fn is_about_source(self) -> bool {
+        matches!(self.about(), About::Secret | About::Access | About::GitHub | About::Content)
+    }
+
     /// Whether it is a warning about an object that was stored.
     pub fn is_note(self) -> bool {
         self.kind() == Kind::Note

@@ -370,6 +370,35 @@ fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
 }
 
 #[test]
+fn an_object_is_verified_while_its_version_waits_after_a_failure_of_its_source() {
+    let judge = |version: Fixture, reason, leading_since, seen| {
+        let version = version.version();
+        let attempt = Attempt { reason, ..attempt_for(ChangeKey::of(&version), NOW + 10 * 24 * 3600) };
+        decide(
+            &version,
+            &Facts { attempt: Some(&attempt), leading_since: at(leading_since), seen, ..facts() },
+        )
+    };
+    let failed = || stored().failed(&stalled());
+    let seen = Some(Seen { other_format: false });
+    let suspended = json!({"spec": {"suspend": true}});
+    for (what, version, reason, seen, expected) in [
+        ("stalled", failed(), Reason::ImmutableContentChanged, None, "verify"),
+        ("limited", failed(), Reason::RateLimited, None, "verify"),
+        ("just seen", failed(), Reason::RateLimited, seen, "wait"),
+        ("the store failed", failed(), Reason::StorageThrottled, None, "wait"),
+        ("never stored", version().failed(&stalled()), Reason::NotAnArchive, None, "wait"),
+        ("wanted elsewhere", moved(failed()), Reason::NotAnArchive, None, "wait"),
+        ("suspended", failed().with(suspended), Reason::RateLimited, None, "wait"),
+        ("being deleted", failed().terminating(), Reason::RateLimited, None, "wait"),
+    ] {
+        assert_eq!(word(&judge(version, reason, 0, seen)), expected, "{what}");
+    }
+    let later = judge(failed(), Reason::RateLimited, NOW, None);
+    assert!(matches!(later, Action::Wait(due) if due > at(NOW) && due <= at(NOW + 24 * 3600)), "{later:?}");
+}
+
+#[test]
 fn after_a_restart_what_waits_for_a_person_still_does() {
     let stalled = Failure::stalled(Reason::RepositoryNotFound, "");
     for version in [version().failed(&stalled), stored().failed(&stalled)] {
