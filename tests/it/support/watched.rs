@@ -82,7 +82,9 @@ impl Watched {
         let mut last: BTreeMap<String, Value> = BTreeMap::new();
         for state in all {
             let name = title(&state.object);
-            let before = last.get(&name).filter(|b| b["metadata"]["uid"] == state.object["metadata"]["uid"]);
+            let before =
+                last.get(&name).filter(|b| b["metadata"]["uid"] == state.object["metadata"]["uid"]).cloned();
+            let before = before.as_ref();
             let mut rules = vec![by_itself(&state.object)];
             rules.extend(before.map(|before| after_another(before, &state.object)));
             if state.gone {
@@ -92,7 +94,10 @@ impl Watched {
                 rules.push(among_others(&state.object, &last));
             }
             let errors = rules.into_iter().filter_map(Result::err);
-            wrong.extend(errors.map(|e| format!("{name}: {e:#}\n{:#}", shown(&state.object))));
+            let was = before.map(shown);
+            wrong.extend(
+                errors.map(|e| format!("{name}: {e:#}\n{:#}\nbefore: {was:#?}", shown(&state.object))),
+            );
         }
         assert!(
             wrong.is_empty(),
