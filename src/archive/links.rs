@@ -109,7 +109,7 @@ struct Expansion<'t> {
     steps: u64,
     entries: u64,
     bytes: u64,
-    files: Vec<(Text, Regular)>,
+    files: FilesByPath,
     /// The paths that `tree` does not have.
     new_texts: Texts,
     memory: &'t mut IndexMemory,

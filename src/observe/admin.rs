@@ -180,13 +180,17 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_process_that_is_not_ready_starts_or_stops() {
-        let admin = Admin {
+    fn admin(is_ready: bool) -> Admin {
+        Admin {
             scrape: Arc::new(|| Ok::<_, std::fmt::Error>(String::new())),
             liveness: Liveness::default(),
-            ready: Arc::new(AtomicBool::new(false)),
-        };
+            ready: Arc::new(AtomicBool::new(is_ready)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_not_ready_starts_or_stops() {
+        let admin = admin(false);
         let answer = readyz(State(admin)).await.into_response();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         let text = axum::body::to_bytes(answer.into_body(), 100).await.unwrap();
@@ -195,11 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_probe_is_answered_however_many_connections_are_idle() {
-        let admin = Admin {
-            scrape: Arc::new(|| Ok::<_, std::fmt::Error>(String::new())),
-            liveness: Liveness::default(),
-            ready: Arc::new(AtomicBool::new(true)),
-        };
+        let admin = admin(true);
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, admin, std::future::pending()));

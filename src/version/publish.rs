@@ -10,7 +10,7 @@ use super::client::VersionClient;
 use super::compare::{compare, file_name_before, replaced};
 use super::content::{Content, other_bytes};
 use super::context::Context;
-use super::existing::{Existing, is_lost, is_stored_as_recorded, look, take_over};
+use super::existing::{Existing, is_stored_as_recorded, look, take_over};
 use super::fetch::{fetch, normalise};
 use super::outcome::{Ended, Moved, Outcome};
 use super::scheduler::{FetchPermit, StagingPermit};
@@ -30,9 +30,8 @@ pub(crate) async fn publish(
 ) -> Result<Outcome, Ended> {
     permitted(ctx, object.version(), target)?;
     let existing = look(ctx, object.version(), &target.location).await?;
-    let lost = is_lost(object.version(), target, &existing);
     let is_stored = is_stored_as_recorded(object.version(), target, &existing);
-    let mut publish = Publish { ctx, object, target, existing, lost };
+    let mut publish = Publish { ctx, object, target, existing, lost: is_stored == Some(false) };
     let result = publish.prepare_and_store(staging).await;
     result.map_err(|ended| ended.with(|not| not.is_stored = not.is_stored.or(is_stored)))
 }

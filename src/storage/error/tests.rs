@@ -1,15 +1,19 @@
 use super::*;
 use Operation::{Delete, Get, Head, Put};
 
-#[test]
-fn messages_say_what_where_and_what_to_do() {
-    let place = ObjectLocation {
+fn place() -> ObjectLocation {
+    ObjectLocation {
         bucket: "modules".into(),
         key: "vpc/a.zip".into(),
         region: "us-west-2".into(),
         endpoint: None,
         force_path_style: None,
-    };
+    }
+}
+
+#[test]
+fn messages_say_what_where_and_what_to_do() {
+    let place = place();
     let text =
         |operation, cause| StorageError { operation, place: Box::new(place.clone()), cause }.to_string();
     assert_eq!(
@@ -26,13 +30,7 @@ fn messages_say_what_where_and_what_to_do() {
 
 #[test]
 fn a_message_names_the_process_whose_request_it_was() {
-    let place = ObjectLocation {
-        bucket: "modules".into(),
-        key: "vpc/a.zip".into(),
-        region: "us-west-2".into(),
-        endpoint: None,
-        force_path_style: None,
-    };
+    let place = place();
     let causes = [
         Cause::CredentialsMissing,
         Cause::CredentialsInvalid { code: "ExpiredToken".into() },
