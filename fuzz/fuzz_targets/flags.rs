@@ -13,7 +13,10 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         Err(error) => return drop(error.to_string()),
     };
     assert!(
-        run.max_fetches > 0 && run.max_archive_size > 0 && run.max_unpacked_size > 0 && run.max_entries > 0
+        run.max_fetches > 0
+            && run.archives.max_archive_size > 0
+            && run.archives.max_unpacked_size > 0
+            && run.archives.max_entries > 0
     );
     assert!(run.verify_interval.is_zero() || run.verify_interval.as_secs() > 0);
     for namespace in &run.namespaces {

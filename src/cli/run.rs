@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::{at_least_one, listen, log_level, namespace, one_namespace};
-use crate::command::arguments::{entries, github_host, object, size};
+use crate::command::arguments::{ArchiveLimits, github_host, object};
 use crate::domain::Endpoint;
 use crate::observe::telemetry::LogFormat;
 use crate::storage::StorageRule;
@@ -41,17 +41,8 @@ pub struct Run {
     #[arg(long, env = "OPENDEPOT_MAX_FETCHES", default_value_t = 4, value_parser = at_least_one)]
     pub max_fetches: u16,
 
-    /// Maximum size of an archive, compressed.
-    #[arg(long, env = "OPENDEPOT_MAX_ARCHIVE_SIZE", default_value = "512MiB", value_parser = size)]
-    pub max_archive_size: u64,
-
-    /// Maximum size of the contents of an archive, unpacked.
-    #[arg(long, env = "OPENDEPOT_MAX_UNPACKED_SIZE", default_value = "2GiB", value_parser = size)]
-    pub max_unpacked_size: u64,
-
-    /// Maximum number of files and folders in an archive.
-    #[arg(long, env = "OPENDEPOT_MAX_ENTRIES", default_value_t = 100_000, value_parser = entries)]
-    pub max_entries: u64,
+    #[command(flatten)]
+    pub archives: ArchiveLimits,
 
     /// Folder for temporary archives. Default: the system's temporary folder.
     #[arg(long, env = "OPENDEPOT_SPOOL_DIR", value_name = "DIR")]
@@ -122,8 +113,8 @@ mod tests {
     fn the_defaults_are_those_of_the_documents() {
         let run = run(&[]).unwrap();
         assert!(run.namespaces.is_empty() && run.allow_storage.is_empty() && run.github_host.is_empty());
-        assert_eq!((run.max_fetches, run.max_entries), (4, 100_000));
-        assert_eq!((run.max_archive_size, run.max_unpacked_size), (512 << 20, 2 << 30));
+        assert_eq!((run.max_fetches, run.archives.max_entries), (4, 100_000));
+        assert_eq!((run.archives.max_archive_size, run.archives.max_unpacked_size), (512 << 20, 2 << 30));
         assert_eq!(run.verify_interval, Duration::from_hours(24));
         assert_eq!(run.listen.to_string(), "[::]:8080");
     }

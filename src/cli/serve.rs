@@ -113,7 +113,7 @@ pub struct Serve {
     #[arg(long, env = "OPENDEPOT_S3_ENDPOINT", value_delimiter = ',', value_name = "URL")]
     pub s3_endpoint: Vec<Endpoint>,
 
-    /// Folder for archives whose documentation is read, up to 512 MiB. Default: the system's temporary folder.
+    /// Folder for archives whose documentation is read, up to 700 MiB. Default: the system's temporary folder.
     #[arg(long, env = "OPENDEPOT_SPOOL_DIR", value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
 

@@ -10,9 +10,9 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueP
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::accepted::{Accepted, Warning};
-use super::arguments::{entries, size};
+use super::arguments::ArchiveLimits;
 use super::output::Output;
-use crate::archive::{self, Limits};
+use crate::archive;
 use crate::controller::failure::Failure;
 use crate::domain::{ArchiveFormat, Reference, Release, Repository};
 use crate::github::{self, ClientError, Credential, FetchError, GitHub};
@@ -58,17 +58,8 @@ pub struct Arguments {
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<SecretString>,
 
-    /// Maximum size of an archive, compressed, as at the operator.
-    #[arg(long, env = "OPENDEPOT_MAX_ARCHIVE_SIZE", default_value = "512MiB", value_parser = size)]
-    pub max_archive_size: u64,
-
-    /// Maximum size of the contents of an archive, unpacked, as at the operator.
-    #[arg(long, env = "OPENDEPOT_MAX_UNPACKED_SIZE", default_value = "2GiB", value_parser = size)]
-    pub max_unpacked_size: u64,
-
-    /// Maximum number of files and folders in an archive, as at the operator.
-    #[arg(long, env = "OPENDEPOT_MAX_ENTRIES", default_value_t = 100_000, value_parser = entries)]
-    pub max_entries: u64,
+    #[command(flatten)]
+    pub limits: ArchiveLimits,
 
     /// PEM file with CA certificates for GitHub, in addition to the system's.
     #[arg(long, env = "OPENDEPOT_CA_FILE", value_name = "FILE")]
@@ -112,17 +103,6 @@ pub enum ArchiveCommandError {
     Rejected { reason: &'static str, message: String },
 }
 
-impl Arguments {
-    fn limits(&self) -> Limits {
-        Limits {
-            archive_bytes: self.max_archive_size,
-            unpacked_bytes: self.max_unpacked_size,
-            entries: self.max_entries,
-            ..Limits::default()
-        }
-    }
-}
-
 /// As a Version would report it.
 fn rejected(error: impl Into<Failure>) -> ArchiveCommandError {
     let Failure { reason, message, .. } = error.into();
@@ -155,7 +135,8 @@ pub async fn run(arguments: &Arguments) -> Result<Accepted, ArchiveCommandError>
         (path, format, None)
     };
     let wanted = arguments.format.unwrap_or(format);
-    let normalised = archive::normalise(&path, wanted, &arguments.limits(), &folder).map_err(rejected)?;
+    let normalised =
+        archive::normalise(&path, wanted, &arguments.limits.limits(), &folder).map_err(rejected)?;
     let source = fetched.as_ref().map_or_else(|| arguments.subject.clone(), |fetched| fetched.url.clone());
     let accepted = Accepted::of(&normalised, source, fetched.map(|fetched| fetched.tag));
     if let Some(path) = &arguments.write {
@@ -177,7 +158,7 @@ async fn fetch(
     let github = GitHub::new(&github::Settings {
         extra_hosts: vec![repository.host()],
         any_reference: true,
-        max_archive_bytes: arguments.max_archive_size,
+        max_archive_bytes: arguments.limits.max_archive_size,
         ca_pem: ca_certificates(arguments.ca_file.as_deref())?,
         ..github::Settings::default()
     })?;

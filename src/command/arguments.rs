@@ -1,9 +1,39 @@
 //! Values of arguments that the commands share. The message of an invalid value contains an example of a valid one.
 
 use bytesize::ByteSize;
+use clap::Args;
 
+use crate::archive::Limits;
 use crate::domain::names::{is_dns_label, is_dns_subdomain};
 use crate::domain::{Release, Repository};
+
+// No doc comment: clap would describe the command with it.
+#[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "the fields have the names of the flags")]
+pub struct ArchiveLimits {
+    /// Maximum size of an archive, compressed.
+    #[arg(long, env = "OPENDEPOT_MAX_ARCHIVE_SIZE", default_value = "512MiB", value_parser = size)]
+    pub max_archive_size: u64,
+
+    /// Maximum size of the contents of an archive, unpacked.
+    #[arg(long, env = "OPENDEPOT_MAX_UNPACKED_SIZE", default_value = "2GiB", value_parser = size)]
+    pub max_unpacked_size: u64,
+
+    /// Maximum number of files and folders in an archive.
+    #[arg(long, env = "OPENDEPOT_MAX_ENTRIES", default_value_t = 100_000, value_parser = entries)]
+    pub max_entries: u64,
+}
+
+impl ArchiveLimits {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            archive_bytes: self.max_archive_size,
+            unpacked_bytes: self.max_unpacked_size,
+            entries: self.max_entries,
+            ..Limits::default()
+        }
+    }
+}
 
 pub(crate) fn module(text: &str) -> Result<String, String> {
     valid(text, is_dns_subdomain(text, 253), "write the name of a Module, such as terraform-aws-eks")

@@ -22,15 +22,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::liveness::Liveness;
+use super::log_limit::LogLimit;
 
 /// Open connections. One more closes the oldest: the answer to a probe or a scrape takes moments.
 const CONNECTIONS: usize = 64;
 /// Time for a connection, which is for one request.
 const TIME: Duration = Duration::from_secs(30);
 /// Pause after a connection could not be accepted, such as without free file descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
-/// At most one line about connections that could not be accepted in this time.
-const LOG_INTERVAL: Duration = Duration::from_mins(1);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Renders the metrics in the OpenMetrics text format.
 pub(crate) type Scrape = Arc<dyn Fn() -> Result<String, std::fmt::Error> + Send + Sync>;
@@ -49,6 +48,11 @@ pub(crate) struct Admin {
 /// the kubelet probes a pod at its own address, of whichever family that is.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     bind(address).or_else(|error| without_ipv6(address, &error).map_or(Err(error), bind))
+}
+
+/// Whether a connection could not be accepted because its client has closed it already.
+pub(crate) fn is_of_the_client(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
 }
 
 /// The IPv4 wildcard address, if listening at the IPv6 one failed because the system has no IPv6.
@@ -83,7 +87,7 @@ pub(crate) async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    let mut server = Server { router, open: VecDeque::new(), logged: None };
+    let mut server = Server { router, open: VecDeque::new(), failed: LogLimit::default() };
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
@@ -98,8 +102,7 @@ struct Server {
     router: Router,
     /// The open connections, the oldest first. Some may have ended.
     open: VecDeque<JoinHandle<()>>,
-    /// When a failure to accept was logged.
-    logged: Option<Instant>,
+    failed: LogLimit,
 }
 
 impl Server {
@@ -110,16 +113,13 @@ impl Server {
                 // A probe in a burst of connections is answered before others close its connection.
                 tokio::task::yield_now().await;
             }
-            // Errors of the connection, which its client has closed already.
-            Err(error)
-                if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+            Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 self.close_oldest();
-                if self.logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-                    self.logged = Some(Instant::now());
-                    tracing::warn!(%error, "cannot accept a connection of a probe or a scrape");
+                if let Some(count) = self.failed.add() {
+                    tracing::warn!(%error, count, "cannot accept a connection of a probe or a scrape");
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

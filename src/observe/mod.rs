@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub mod liveness;
+pub(crate) mod log_limit;
 pub mod metrics;
 pub mod process;
 pub mod telemetry;

@@ -1,8 +1,9 @@
 //! Logging on standard error: JSON in a cluster, text elsewhere. Panics are logged and counted.
 //!
 //! Other crates are logged from `warn` up only, unless a filter includes them: the AWS and HTTP clients may log secrets
-//! at `debug`. Of `kube-client` errors only: it warns of an answer that it cannot read with the whole answer, and the answer to a
-//! token review contains the token. Of kube's watches errors only: this process logs what they warn of, with what to do.
+//! at `debug`. The client of `kube-client` is not logged: its warning about an unreadable answer contains the whole answer, the
+//! answer to a token review contains the token, and its errors do not say what failed. This process logs each failed request,
+//! and the warnings of kube's watches, with what to do.
 
 use std::io;
 use std::panic;
@@ -13,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 /// The directives for kube's crates, before those of the user.
-const QUIET: &str = "kube_client::client=error,kube_client::client::tls=warn,kube_runtime::watcher=error";
+const QUIET: &str = "kube_client::client=off,kube_client::client::tls=warn,kube_runtime::watcher=error";
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,7 +71,7 @@ mod tests {
     fn answers_of_the_api_server_are_not_logged() {
         for level in ["info", "debug", "info,opendepot=debug"] {
             let filter = filter(level).unwrap().to_string();
-            assert!(filter.contains("kube_client::client=error"), "{filter}");
+            assert!(filter.contains("kube_client::client=off"), "{filter}");
         }
     }
 

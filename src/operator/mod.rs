@@ -15,7 +15,6 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::scope::{Shared, start_scope};
-use crate::archive;
 use crate::cli::Run;
 use crate::controller::bulkhead::Bulkhead;
 use crate::controller::events::Events;
@@ -38,13 +37,14 @@ use crate::version;
 use crate::version::scheduler::FetchScheduler;
 use crate::workdir::Workdir;
 
-/// The unit of the limits of concurrent reconciles of Versions. Those with requests to S3, such as a deletion: 1/2 for one namespace
-/// in one store, 3/4 for one store, 3/2 in total. Those with requests to the API server only: 1 for one namespace, 2 in total.
+/// The unit of the limits of concurrent reconciles of Versions. Those with requests to S3, such as a deletion: 1/2 for one
+/// namespace in one store, 3/4 for one store, 3/2 in total. Those with requests to the API server only: 1 for one namespace, 2 in
+/// total.
 const LIGHT: usize = 16;
 
 /// How long work in flight may take to end after a signal without leader election.
 const GRACE: Duration = Duration::from_secs(8);
-/// The same with leader election: a standby replica takes over sooner than a long transfer ends.
+/// The same with leader election: a standby replica becomes the leader sooner than a long transfer ends.
 const SHORT_GRACE: Duration = Duration::from_secs(1);
 
 /// Why the operator cannot start, or ended.
@@ -194,7 +194,7 @@ async fn version_context(
     let github = GitHub::new(&github::Settings {
         extra_hosts: flags.github_host.clone(),
         ca_pem,
-        max_archive_bytes: flags.max_archive_size,
+        max_archive_bytes: flags.archives.max_archive_size,
         ..github::Settings::default()
     })?;
     let rules = rules(flags, &storage)?;
@@ -203,12 +203,7 @@ async fn version_context(
         github,
         storage,
         rules,
-        limits: archive::Limits {
-            archive_bytes: flags.max_archive_size,
-            unpacked_bytes: flags.max_unpacked_size,
-            entries: flags.max_entries,
-            ..archive::Limits::default()
-        },
+        limits: flags.archives.limits(),
         spool_dir: spool.path(),
         verify_interval: Some(flags.verify_interval).filter(|interval| !interval.is_zero()),
         scheduler: FetchScheduler::new(flags.max_fetches.into()),

@@ -437,7 +437,7 @@ async fn the_operator_understands_what_it_is_started_with() {
     assert_eq!(run.allow_storage.len(), 2);
     assert_eq!(run.s3_endpoint.len(), 1);
     assert_eq!(run.github_host, ["ghes.example.com:8443"]);
-    assert_eq!((run.max_fetches, run.max_archive_size), (8, 1 << 30));
+    assert_eq!((run.max_fetches, run.archives.max_archive_size), (8, 1 << 30));
     assert_eq!(run.verify_interval.as_secs(), 12 * 3600 + 1800);
     assert_eq!(run.log_level, "info,opendepot=debug");
     let pod = &find(&objects, "Deployment", "opendepot")["spec"]["template"]["spec"];
@@ -520,7 +520,8 @@ async fn what_is_installed_is_of_this_release() {
 
     // The spool holds the worst that the defaults let in: of each fetch the archive, its files, and what is made of them.
     let run = parsed(&["run".to_owned()]);
-    let worst = u64::from(run.max_fetches) * (run.max_archive_size + 2 * run.max_unpacked_size);
+    let worst =
+        u64::from(run.max_fetches) * (run.archives.max_archive_size + 2 * run.archives.max_unpacked_size);
     assert_eq!(pod["volumes"][0]["emptyDir"]["sizeLimit"], "20Gi");
     assert!(worst <= 20 << 30, "{worst}");
 }

@@ -22,9 +22,7 @@ use self::election::{
 };
 pub(crate) use self::leadership::Leadership;
 use crate::controller::client::{FIELD_MANAGER, is_denied};
-
-/// How often a failure to acquire the Lease is logged.
-const LOG_INTERVAL: Duration = Duration::from_mins(1);
+use crate::observe::log_limit::LogLimit;
 
 /// Why the Lease was lost.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +63,7 @@ impl Election {
     /// Waits until this process holds the Lease. Calls `waiting` with the current holder at each attempt.
     pub(crate) async fn acquire(self, mut waiting: impl FnMut(&str)) -> LeaderLease {
         let mut candidate = Candidate::new(self.identity.clone());
-        let mut logged: Option<Instant> = None;
+        let mut failed = LogLimit::default();
         loop {
             match self.try_to_acquire(&mut candidate, &mut waiting).await {
                 Ok(Some((lease, sent))) => {
@@ -73,9 +71,8 @@ impl Election {
                     tracing::info!(lease = self.name, identity = self.identity, "became leader");
                     return LeaderLease { election: self, lease, leadership };
                 }
-                Ok(None) => logged = None,
-                Err(error) if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) => {
-                    logged = Some(Instant::now());
+                Ok(None) => failed = LogLimit::default(),
+                Err(error) if failed.add().is_some() => {
                     tracing::error!(
                         %error,
                         "cannot read or write the Lease {}/{}, so this replica cannot become the leader: allow get, create \
@@ -201,7 +198,7 @@ impl LeaderLease {
         Ok(pause_after(refusal))
     }
 
-    /// Releases the Lease, so that another replica takes over at once. This process must not act as the leader any more.
+    /// Releases the Lease, so that another replica becomes the leader at once. This process must not act as the leader any more.
     pub(crate) async fn release(self) {
         let write_released = async |lease: Lease| {
             let mut lease = self.election.written(lease, false);

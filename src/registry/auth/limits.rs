@@ -14,7 +14,7 @@ const REMEMBERED: usize = 16_384;
 
 /// Reviews that run at once.
 const RUNNING: usize = 32;
-/// Reviews that wait for one of these places.
+/// Reviews that wait for one of these slots.
 const WAITING: usize = 256;
 /// How long they wait.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -73,23 +73,23 @@ impl Limit {
     }
 }
 
-/// Places for reviews in flight.
-pub(super) struct Places {
+/// Slots for reviews in flight.
+pub(super) struct Slots {
     running: Semaphore,
     waiting: Semaphore,
 }
 
-impl Default for Places {
+impl Default for Slots {
     fn default() -> Self {
         Self { running: Semaphore::new(RUNNING), waiting: Semaphore::new(WAITING) }
     }
 }
 
-impl Places {
-    /// A place, or `None` when too many wait or the wait takes too long.
+impl Slots {
+    /// A slot, or `None` when too many wait or the wait takes too long.
     pub(super) async fn take(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(place) = self.running.try_acquire() {
-            return Some(place);
+        if let Ok(slot) = self.running.try_acquire() {
+            return Some(slot);
         }
         let _waiting = self.waiting.try_acquire().ok()?;
         tokio::time::timeout(PATIENCE, self.running.acquire()).await.ok()?.ok()

@@ -1,21 +1,19 @@
 //! Requests reviews within the limits of the process, and counts them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::denied::{self, Denied};
 use super::identity::Identity;
-use super::limits::Places;
+use super::limits::Slots;
 use super::review::{Pending, Reviewer, Right};
 use super::review_cache::{Answer, Failure};
 use crate::domain::Mutex;
+use crate::observe::log_limit::LogLimit;
 use crate::registry::metrics::RegistryMetrics;
-
-/// Failures are logged at most this often.
-const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Whose token it is, or the reason phrase.
 pub(super) type TokenAnswer = Answer<Arc<Identity>, &'static str>;
@@ -24,14 +22,14 @@ pub(super) type AccessAnswer = Answer<(), ()>;
 
 pub(super) struct Reviews {
     reviewer: Box<dyn Reviewer>,
-    places: Places,
+    slots: Slots,
     metrics: RegistryMetrics,
-    logged: Mutex<Option<Instant>>,
+    failed: Mutex<LogLimit>,
 }
 
 impl Reviews {
     pub(super) fn new(reviewer: Box<dyn Reviewer>, metrics: RegistryMetrics) -> Self {
-        Self { reviewer, places: Places::default(), metrics, logged: Mutex::default() }
+        Self { reviewer, slots: Slots::default(), metrics, failed: Mutex::default() }
     }
 
     pub(super) async fn token(self: Arc<Self>, token: SecretString, audience: String) -> TokenAnswer {
@@ -55,14 +53,14 @@ impl Reviews {
         self.review("access", request, answer).await
     }
 
-    /// Requests a review when there is a place for it.
+    /// Requests a review when there is a slot for it.
     async fn review<T, Y, N>(
         &self,
         kind: &'static str,
         request: impl FnOnce() -> Pending<T>,
         answer: impl FnOnce(T) -> Answer<Y, N>,
     ) -> Answer<Y, N> {
-        let Some(_place) = self.places.take().await else {
+        let Some(_slot) = self.slots.take().await else {
             self.metrics.reviewed(kind, "not_sent");
             return Answer::Failed(Failure { denied: Denied::busy(), remember: false, stale: true });
         };
@@ -82,10 +80,8 @@ impl Reviews {
     }
 
     fn log(&self, kind: &'static str, error: &str) {
-        let mut logged = self.logged.lock();
-        if logged.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
-            *logged = Some(Instant::now());
-            tracing::warn!(kind, error, "a review by the Kubernetes API failed");
+        if let Some(count) = self.failed.lock().add() {
+            tracing::warn!(kind, error, count, "a review by the Kubernetes API failed");
         }
     }
 }

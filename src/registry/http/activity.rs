@@ -15,7 +15,7 @@ use crate::domain::Mutex;
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
-    /// The connection has to end now, since another one needs its place.
+    /// The connection has to end now, since another one needs its slot.
     evicted: AtomicBool,
     /// The connection ends after the request that is running.
     closing: AtomicBool,
@@ -67,7 +67,7 @@ pub(super) enum Cut {
     Stalled,
     /// An answer was sent more slowly than its [`MinimumRate`].
     TooSlow,
-    /// Another connection needs its place.
+    /// Another connection needs its slot.
     Evicted,
 }
 
@@ -78,7 +78,7 @@ impl Cut {
             Self::Idle => "it was idle",
             Self::Stalled => "its client read nothing of the answer for too long",
             Self::TooSlow => "the answer was too slow",
-            Self::Evicted => "another connection needed its place",
+            Self::Evicted => "another connection needed its slot",
         }
     }
 }
@@ -158,7 +158,7 @@ impl Activity {
         let state = self.state.lock();
         let is_waiting = match state.phase {
             Phase::Fresh | Phase::Headers | Phase::Body => state.blocked.is_none(),
-            // Also while it takes the rest of an answer: else a client that takes a byte from time to time would keep its place.
+            // Also while it takes the rest of an answer: else a client that takes a byte from time to time would keep its slot.
             Phase::Idle => true,
             Phase::Busy => false,
         };

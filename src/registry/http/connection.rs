@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Activity, Cut};
-use super::connections::Place;
+use super::connections::Slot;
 use super::limits::Limits;
 use super::service::{Handler, Shared, respond};
 use super::socket::Socket;
@@ -31,11 +31,11 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 << 10);
 pub(super) async fn run<H: Handler>(
     stream: TcpStream,
     address: IpAddr,
-    place: Place,
+    slot: Slot,
     tls: Option<Arc<Tls>>,
     shared: Arc<Shared<H>>,
 ) {
-    let activity = Arc::clone(&place.activity);
+    let activity = Arc::clone(&slot.activity);
     let mut watchdog = Watchdog::new(Arc::clone(&activity), shared.limits);
     // A packet that waits for the acknowledgement of the one before delays small answers.
     let _ = stream.set_nodelay(true);
@@ -106,7 +106,7 @@ async fn linger(mut stream: impl AsyncRead + Unpin) {
     let _ = tokio::time::timeout(time, drop_bytes).await;
 }
 
-/// Ends a connection that has taken too long, or whose place is needed.
+/// Ends a connection that has taken too long, or whose slot is needed.
 struct Watchdog {
     activity: Arc<Activity>,
     limits: Limits,

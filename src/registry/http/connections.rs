@@ -28,18 +28,18 @@ struct Open {
     counted: Option<IpAddr>,
 }
 
-/// The place of one connection, which is free again when this is dropped.
+/// The slot of one connection, which is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     connections: Arc<Connections>,
     number: u64,
     pub activity: Arc<Activity>,
 }
 
 impl Connections {
-    /// A place for a connection from this address (`None`: a trusted proxy). Where there is none, the connection that has
+    /// A slot for a connection from this address (`None`: a trusted proxy). Where there is none, the connection that has
     /// waited longest for its client is closed: one of the same address if that has too many. `None` if all are busy.
-    pub(super) fn admit(self: &Arc<Self>, counted: Option<IpAddr>, limits: &Limits) -> Option<Place> {
+    pub(super) fn admit(self: &Arc<Self>, counted: Option<IpAddr>, limits: &Limits) -> Option<Slot> {
         let counted = counted.map(|address| Peer { address }.network());
         let mut table = self.0.lock();
         let of_address = counted.and_then(|address| table.by_address.get(&address)).copied().unwrap_or(0);
@@ -55,7 +55,7 @@ impl Connections {
         if let Some(address) = counted {
             *table.by_address.entry(address).or_default() += 1;
         }
-        Some(Place { connections: Arc::clone(self), number, activity })
+        Some(Slot { connections: Arc::clone(self), number, activity })
     }
 
     /// Closes the connection that has waited longest for its client, if there is one.
@@ -93,7 +93,7 @@ impl Table {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.0.lock().remove(self.number);
     }
@@ -120,20 +120,20 @@ mod tests {
     #[test]
     fn the_longest_idle_connection_makes_room_and_first_one_of_the_same_address() {
         let connections = Arc::new(Connections::default());
-        let mut places = Vec::new();
+        let mut slots = Vec::new();
         for last in [1, 2, 1, 3] {
-            places.push(connections.admit(Some(address(last)), &LIMITS).unwrap());
+            slots.push(connections.admit(Some(address(last)), &LIMITS).unwrap());
         }
         let evicted =
-            |places: &[Place]| places.iter().map(|place| place.activity.is_evicted()).collect::<Vec<_>>();
+            |slots: &[Slot]| slots.iter().map(|slot| slot.activity.is_evicted()).collect::<Vec<_>>();
         let third = connections.admit(Some(address(1)), &LIMITS).unwrap();
-        assert_eq!(evicted(&places), [true, false, false, false], "its own oldest");
-        places[1].activity.begun();
+        assert_eq!(evicted(&slots), [true, false, false, false], "its own oldest");
+        slots[1].activity.begun();
         let _other = connections.admit(Some(address(4)), &LIMITS).unwrap();
-        assert_eq!(evicted(&places), [true, false, true, false], "the second is busy");
-        places[3].activity.begun();
+        assert_eq!(evicted(&slots), [true, false, true, false], "the second is busy");
+        slots[3].activity.begun();
         third.activity.begun();
-        drop(places.remove(0));
+        drop(slots.remove(0));
         assert_eq!(connections.0.lock().open.len(), 4);
     }
 
@@ -144,7 +144,7 @@ mod tests {
         let _held: Vec<_> = ["2001:db8::1", "2001:db8::2"]
             .into_iter()
             .filter_map(admit)
-            .inspect(|place| place.activity.begun())
+            .inspect(|slot| slot.activity.begun())
             .collect();
         assert!(admit("2001:db8::3").is_none());
         assert!(admit("2001:db8:0:1::1").is_some());
@@ -159,8 +159,8 @@ mod tests {
         two.activity.begun();
         assert!(connections.admit(Some(address(1)), &LIMITS).is_none());
         let proxies: Vec<_> = (0..2).map(|_| connections.admit(None, &LIMITS).unwrap()).collect();
-        for place in &proxies {
-            place.activity.begun();
+        for slot in &proxies {
+            slot.activity.begun();
         }
         assert!(
             connections.admit(Some(address(2)), &LIMITS).is_none()

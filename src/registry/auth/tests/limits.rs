@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use crate::registry::auth::limits::{Limit, Places, Who};
+use crate::registry::auth::limits::{Limit, Slots, Who};
 use crate::registry::http::TrustedProxies;
 
 const WHO: Who = Who::Identity([1; 32]);
@@ -52,22 +52,22 @@ fn a_peer_is_an_address_or_a_64() {
 
 #[tokio::test]
 async fn thirty_two_run_and_256_wait() {
-    let places = Arc::new(Places::default());
+    let slots = Arc::new(Slots::default());
     let mut running = Vec::new();
     for _ in 0..32 {
-        running.push(places.take().await.unwrap());
+        running.push(slots.take().await.unwrap());
     }
     let waiting: Vec<_> = (0..256)
         .map(|_| {
-            let places = Arc::clone(&places);
-            tokio::spawn(async move { places.take().await.is_some() })
+            let slots = Arc::clone(&slots);
+            tokio::spawn(async move { slots.take().await.is_some() })
         })
         .collect();
     // The runtime polls some tasks at a time.
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
-    assert!(places.take().await.is_none(), "the 257th does not wait");
+    assert!(slots.take().await.is_none(), "the 257th does not wait");
     drop(running);
     for waiting in waiting {
         assert!(waiting.await.unwrap());
