@@ -1,4 +1,4 @@
-//! A concurrency limit with a smaller limit per tenant: a store, or a namespace.
+//! A concurrency limit with a smaller limit per tenant: a store, a namespace, or a Module.
 
 use std::collections::HashMap;
 use std::sync::Arc;

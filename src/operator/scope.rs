@@ -21,7 +21,8 @@ use crate::observe::liveness::Liveness;
 use crate::observe::metrics::Metrics;
 use crate::version;
 
-/// Objects per page of a list. A Module of 5,000 versions has a megabyte, a Version some kilobytes.
+/// Objects per page of a list. A page is in memory as a whole, and beside the longest queue, 32 MiB of the shipped memory limit are
+/// free. A Module of 5,000 versions has a megabyte, and more while it is parsed; a Version has some kilobytes.
 const MODULES_PER_PAGE: u32 = 5;
 const VERSIONS_PER_PAGE: u32 = 50;
 

@@ -173,10 +173,19 @@ async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Permit {
         }
         Lane::Publish => {
             let repository = version.repository_key();
-            let permit = ctx.scheduler.acquire(&repository, version.store_key());
+            let permit = ctx.scheduler.acquire(queue_key(version), &repository, version.store_key());
             Permit::Publish(ctx.metrics.queued(Queue::PUBLISH, permit).await)
         }
     }
+}
+
+/// The queue of the scheduler in which a Version waits: that of its Module, or of the module that it names. Versions that have an
+/// object wait in another one, so that a new version does not wait for those of its Module that are fetched again.
+fn queue_key(version: &VersionState) -> u64 {
+    let owner = version.controller().map(|owner| owner.uid.as_str());
+    let module = owner.or_else(|| version.config.as_ref()?.name.as_deref()).unwrap_or(version.name());
+    // An owner reference may contain any UID: with the namespace, no other namespace's queue is affected.
+    hash_of((version.namespace(), module, version.status.storage.is_some()))
 }
 
 /// Decides on the cached Version. Returns the queue to wait in and the last failed attempt, or when to reconcile again.

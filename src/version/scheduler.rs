@@ -3,7 +3,8 @@
 //! A repository that has not answered yet may use one permit, and all failing ones share half of them: so a new, healthy
 //! repository soon finds a free permit, while a single healthy repository can use all. If that one then hangs, its fetches end as
 //! soon as another repository waits, and it counts as failing. Of a long list of versions of one repository, only some wait for
-//! permits beside the others, so that a release of another repository is not behind all of them.
+//! permits beside the others, so that a release of another repository is not behind all of them. Most of these, but not all, may
+//! be of one queue, such as the Versions of one Module: so a release of another Module of that repository is not behind them.
 
 mod transfer;
 
@@ -27,8 +28,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// What is known of a repository.
 struct Repository {
     health: RepositoryHealth,
-    /// Its Versions that have staging permits, or wait for them beside other repositories.
-    queue: Arc<Semaphore>,
+    /// The permits of its Versions to have a staging permit, or to wait for one beside other repositories. Limited for each queue.
+    admission: Arc<Bulkhead>,
 }
 
 #[derive(Clone)]
@@ -49,8 +50,8 @@ pub struct FetchScheduler {
     /// staging permits.
     failing_fetches: Arc<Semaphore>,
     repositories: Mutex<HashMap<String, Repository>>,
-    /// The number of Versions of one repository that may have or await staging permits.
-    queued: usize,
+    /// The number of downloads at once.
+    max: usize,
     /// Notified whenever a failing repository has answered.
     recovered: Notify,
     /// How many Versions of each repository that is not failing wait for a permit which others hold.
@@ -61,7 +62,8 @@ pub struct FetchScheduler {
 pub struct StagingPermit {
     scheduler: Arc<FetchScheduler>,
     repository: String,
-    _held: (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>, BulkheadPermit),
+    /// With the repository's `Bulkhead`, by which the repository is known to be in use.
+    _held: (Arc<Bulkhead>, BulkheadPermit, Option<OwnedSemaphorePermit>, BulkheadPermit),
 }
 
 /// The permit to download and store one archive.
@@ -100,14 +102,15 @@ impl Drop for Waiting<'_> {
 }
 
 impl Repository {
-    fn new(queued: usize) -> Self {
+    fn new(max: usize) -> Self {
         let health = RepositoryHealth::New(Arc::new(Semaphore::new(1)));
-        Self { health, queue: Arc::new(Semaphore::new(queued)) }
+        // As for staging permits: one queue has no use for more than one store may have.
+        Self { health, admission: Arc::new(Bulkhead::new(max * 3, max * 2)) }
     }
 
     fn is_in_use(&self) -> bool {
         let awaits_first = matches!(&self.health, RepositoryHealth::New(own) if Arc::strong_count(own) > 1);
-        awaits_first || Arc::strong_count(&self.queue) > 1
+        awaits_first || Arc::strong_count(&self.admission) > 1
     }
 }
 
@@ -117,23 +120,23 @@ impl FetchScheduler {
         let max = max.max(1);
         Arc::new(Self {
             fetches: Arc::new(Semaphore::new(max)),
-            // While some Versions transfer, as many others read their object and write their status. One more store may hang
-            // before others have to wait.
+            // Twice the number of transfers for one store: while some Versions transfer, as many others read their object and
+            // write their status. If one store hangs, as many permits as there are transfers remain for the others.
             staging: Bulkhead::new(max * 3, max * 2),
             failing: Arc::new(Semaphore::new(max.div_ceil(2))),
             failing_fetches: Arc::new(Semaphore::new(max.div_ceil(2))),
             repositories: Mutex::default(),
-            queued: max * 3,
+            max,
             recovered: Notify::new(),
             waiting: Mutex::default(),
         })
     }
 
-    /// Waits for a staging permit of a Version of `repository` whose object is in `store`.
-    pub async fn acquire(self: &Arc<Self>, repository: &str, store: u64) -> StagingPermit {
-        let queue = self.repository(repository, |found| Arc::clone(&found.queue));
-        // Never closed.
-        let queued = queue.acquire_owned().await.ok();
+    /// Waits for a staging permit of a Version of `repository` whose object is in `store`. Versions of one `queue` are admitted in
+    /// the order in which they come.
+    pub async fn acquire(self: &Arc<Self>, queue: u64, repository: &str, store: u64) -> StagingPermit {
+        let admission = self.repository(repository, |found| Arc::clone(&found.admission));
+        let admitted = admission.acquire(queue).await;
         loop {
             let health = self.health(repository);
             let is_failing = matches!(health, RepositoryHealth::Failing);
@@ -155,7 +158,7 @@ impl FetchScheduler {
             // If the repository failed meanwhile, its narrower limit applies.
             if limit.is_some() || !self.is_failing(repository) {
                 let (scheduler, repository) = (Arc::clone(self), repository.to_owned());
-                return StagingPermit { scheduler, repository, _held: (queued, limit, staging) };
+                return StagingPermit { scheduler, repository, _held: (admission, admitted, limit, staging) };
             }
         }
     }
@@ -223,8 +226,7 @@ impl FetchScheduler {
         if all.len() >= REMEMBERED && !all.contains_key(repository) {
             all.retain(|_, known| known.is_in_use());
         }
-        let queued = self.queued;
-        of(all.entry(repository.to_owned()).or_insert_with(|| Repository::new(queued)))
+        of(all.entry(repository.to_owned()).or_insert_with(|| Repository::new(self.max)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::ensure;
+use http::Method;
 use opendepot::api::Version;
 use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
 use opendepot_testbed::eventually;
@@ -39,9 +40,14 @@ async fn hang(world: &World, operator: &Operator, count: usize) {
     world.bed.github.inject(Fault::on(&world.repository("mod"), Failure::Hang));
     let versions = numbered(count);
     world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
+    until_queued(operator, count - 1 - count / 8).await;
+}
+
+/// Waits until at least so many Versions wait for a fetch.
+async fn until_queued(operator: &Operator, count: usize) {
     soon(|| async {
         let depth = queued(operator).await?;
-        ensure!(depth + 1 + count / 8 >= count, "{depth} of {count} are queued");
+        ensure!(depth >= count, "{depth} of {count} are queued");
         Ok(())
     })
     .await;
@@ -244,6 +250,27 @@ async fn a_store_that_hangs_delays_neither_suspension_nor_retain() {
     heard.await.unwrap_or_else(|error| panic!("{error:#}"));
     assert!(depth(&operator, "light").await.unwrap() >= 6, "the store does not hang any more");
     world.bed.s3.clear_faults(&world.name);
+}
+
+#[tokio::test]
+async fn a_release_is_not_behind_all_versions_of_another_module_of_its_repository() {
+    let world = World::new("one-repository").await;
+    let operator = world.operator_with(&["--max-fetches", "1"]).await;
+    let (github, repository, versions) = (&world.bed.github, world.repository("mod"), numbered(12));
+    let release = |tag: &String| (tag.clone(), vec![File::new("main.tf", format!("# {tag}\n"))]);
+    github.repository(&repository).unwrap().releases(versions.iter().map(release)).unwrap();
+    github.inject(Fault::on(&repository, Failure::Hold).at(Hop::Codeload));
+    world.apply(&world.module("mod").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
+    until_queued(&operator, versions.len() - 1).await;
+    let url = json!(format!("https://github.com/{repository}"));
+    world.apply(&world.module("small").config("repoUrl", url).versions(&["1.0.0"]));
+    until_queued(&operator, versions.len()).await;
+    github.clear_faults(&repository).unwrap();
+    world.version_ready("small-1.0.0").await;
+    let puts = world.bed.s3.requests(&world.name).into_iter().filter(|request| request.method == Method::PUT);
+    let keys = puts.map(|put| put.key).take_while(|key| !key.starts_with("small/"));
+    let before = keys.filter(|key| key.starts_with("mod/")).count();
+    assert!(before <= 4, "{before} were stored before it");
 }
 
 /// Publishes the versions of a new Module.

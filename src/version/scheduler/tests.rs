@@ -7,7 +7,7 @@ async fn gets_a_permit(
     repository: &str,
 ) -> Option<(StagingPermit, FetchPermit)> {
     let both = async {
-        let staging = scheduler.acquire(repository, 0).await;
+        let staging = scheduler.acquire(0, repository, 0).await;
         let fetch = staging.fetch().await?;
         Some((staging, fetch))
     };
@@ -56,7 +56,7 @@ async fn those_that_wait_for_an_unknown_repository_use_every_slot_once_it_answer
         .map(|_| {
             let scheduler = Arc::clone(&scheduler);
             tokio::spawn(async move {
-                let staging = scheduler.acquire("new", 0).await;
+                let staging = scheduler.acquire(0, "new", 0).await;
                 (staging.fetch().await, staging)
             })
         })
@@ -77,12 +77,12 @@ async fn those_that_were_let_in_before_it_failed_are_held_back_too() {
     scheduler.repository_answered("a");
     let mut all = Vec::new();
     for _ in 0..4 {
-        all.push(scheduler.acquire("a", 1).await);
+        all.push(scheduler.acquire(0, "a", 1).await);
     }
-    let waiting: Vec<_> = (0..4)
-        .map(|_| {
+    let waiting: Vec<_> = (1..=4)
+        .map(|queue| {
             let scheduler = Arc::clone(&scheduler);
-            tokio::spawn(async move { scheduler.acquire("a", 1).await })
+            tokio::spawn(async move { scheduler.acquire(queue, "a", 1).await })
         })
         .collect();
     tokio::task::yield_now().await;
@@ -91,7 +91,7 @@ async fn those_that_were_let_in_before_it_failed_are_held_back_too() {
     assert_eq!(finished(&waiting).await, 1);
     scheduler.repository_answered("b");
     for _ in 0..4 {
-        let staging = tokio::time::timeout(Duration::from_secs(5), scheduler.acquire("b", 2)).await;
+        let staging = tokio::time::timeout(Duration::from_secs(5), scheduler.acquire(0, "b", 2)).await;
         std::mem::forget(staging.expect("those of a that waited take one turn together"));
     }
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
@@ -107,7 +107,7 @@ async fn those_that_are_staged_when_it_fails_share_half_of_the_fetches_too() {
     }
     let mut staged = Vec::new();
     for _ in 0..4 {
-        let staging = scheduler.acquire("bad", 0).await;
+        let staging = scheduler.acquire(0, "bad", 0).await;
         staged.push(tokio::spawn(async move { (staging.fetch().await, staging) }));
     }
     tokio::task::yield_now().await;
@@ -129,7 +129,7 @@ async fn those_that_wait_among_the_failing_use_every_permit_once_their_repositor
     scheduler.repository_answered("good");
     let mut staged = Vec::new();
     for _ in 0..2 {
-        let staging = scheduler.acquire("good", 0).await;
+        let staging = scheduler.acquire(0, "good", 0).await;
         scheduler.repository_failed("good");
         staged.push(tokio::spawn(async move { (staging.fetch().await, staging) }));
         assert_eq!(finished(&staged).await, staged.len() - 1, "failing");
@@ -142,7 +142,7 @@ async fn those_that_wait_among_the_failing_use_every_permit_once_their_repositor
     let others = [gets_a_permit(&scheduler, "bad").await, gets_a_permit(&scheduler, "bad").await];
     let waiting = [0; 2].map(|store| {
         let scheduler = Arc::clone(&scheduler);
-        tokio::spawn(async move { scheduler.acquire("good", store).await })
+        tokio::spawn(async move { scheduler.acquire(0, "good", store).await })
     });
     assert_eq!(finished(&waiting).await, 0);
     scheduler.repository_answered("another");
@@ -152,27 +152,78 @@ async fn those_that_wait_among_the_failing_use_every_permit_once_their_repositor
     assert!(others.iter().all(Option::is_some));
 }
 
-#[tokio::test]
-async fn a_release_waits_for_a_few_versions_of_a_long_list() {
+/// How many Versions are admitted before the newcomer, which comes while a hundred others wait. All are given as queue and
+/// repository.
+async fn admitted_before(
+    newcomer: (u64, &'static str),
+    others: impl Fn(u64) -> (u64, &'static str),
+) -> usize {
     let scheduler = FetchScheduler::new(1);
-    scheduler.repository_answered("long");
-    let order: Arc<Mutex<Vec<&str>>> = Arc::default();
-    let publishes = |repository: &'static str| {
+    for repository in ["held", "long", "other"] {
+        scheduler.repository_answered(repository);
+    }
+    let order: Arc<Mutex<Vec<bool>>> = Arc::default();
+    let publishes = |is_newcomer: bool, (queue, repository): (u64, &'static str)| {
         let (scheduler, order) = (Arc::clone(&scheduler), Arc::clone(&order));
         tokio::spawn(async move {
-            let _staging = scheduler.acquire(repository, 0).await;
-            order.lock().push(repository);
+            let _staging = scheduler.acquire(queue, repository, 0).await;
+            order.lock().push(is_newcomer);
             tokio::task::yield_now().await;
         })
     };
-    let mut tasks: Vec<_> = (0..50).map(|_| publishes("long")).collect();
-    tokio::task::yield_now().await;
-    tasks.push(publishes("release"));
+    let held = [scheduler.acquire(0, "held", 0).await, scheduler.acquire(0, "held", 0).await];
+    let mut tasks: Vec<_> = (0..100).map(|number| publishes(false, others(number))).collect();
+    assert_eq!(finished(&tasks).await, 0);
+    tasks.push(publishes(true, newcomer));
+    assert_eq!(finished(&tasks).await, 0);
+    drop(held);
     for task in tasks {
         task.await.unwrap();
     }
-    let before = order.lock().iter().position(|repository| *repository == "release");
-    assert!(before.is_some_and(|before| before <= 6), "{before:?}");
+    let before = order.lock().iter().position(|is_newcomer| *is_newcomer);
+    before.expect("the newcomer is admitted too")
+}
+
+#[tokio::test]
+async fn a_release_waits_for_a_few_versions_of_a_long_list() {
+    let before = admitted_before((1, "other"), |_| (1, "long")).await;
+    assert!(before <= 4, "of another repository: {before}");
+    let before = admitted_before((1, "other"), |number| (number % 20, "long")).await;
+    assert!(before <= 4, "of another repository than twenty queues: {before}");
+    let before = admitted_before((2, "long"), |_| (1, "long")).await;
+    assert!(before <= 4, "of another queue: {before}");
+    let before = admitted_before((9, "long"), |number| (number % 5, "long")).await;
+    assert!(before <= 5 * 3, "of another queue than five, of which two each are before it: {before}");
+    assert_eq!(admitted_before((1, "long"), |_| (1, "long")).await, 100, "each queue is in order");
+}
+
+#[tokio::test]
+async fn one_that_no_longer_waits_leaves_its_turn_to_the_next_of_its_queue() {
+    let scheduler = FetchScheduler::new(1);
+    scheduler.repository_answered("a");
+    let mut held = vec![
+        scheduler.acquire(1, "a", 0).await,
+        scheduler.acquire(1, "a", 0).await,
+        scheduler.acquire(2, "a", 1).await,
+    ];
+    let mut waiting: Vec<_> = (0..6)
+        .map(|_| {
+            let scheduler = Arc::clone(&scheduler);
+            tokio::spawn(async move { scheduler.acquire(3, "a", 1).await })
+        })
+        .collect();
+    assert_eq!(finished(&waiting).await, 0);
+    // One that waits for a permit of the repository, and one that waits in its queue.
+    for index in [3, 0] {
+        waiting.remove(index).abort();
+    }
+    held.pop();
+    assert_eq!(finished(&waiting).await, 1);
+    held.clear();
+    assert_eq!(finished(&waiting).await, 2, "one queue has two");
+    drop(waiting.remove(0));
+    assert_eq!(finished(&waiting).await, 2, "the next one");
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
@@ -206,6 +257,8 @@ async fn a_fetch_yields_to_other_repositories_that_are_not_failing() {
 async fn repositories_are_remembered_in_bounded_number_and_those_in_use_always() {
     let scheduler = FetchScheduler::new(4);
     let hung = gets_a_permit(&scheduler, "hangs").await;
+    scheduler.repository_answered("healthy");
+    let _staging = scheduler.acquire(0, "healthy", 0).await;
     for number in 0..REMEMBERED * 3 {
         scheduler.health(&number.to_string());
     }
@@ -214,6 +267,7 @@ async fn repositories_are_remembered_in_bounded_number_and_those_in_use_always()
         hung.is_some() && gets_a_permit(&scheduler, "hangs").await.is_none(),
         "it still has one slot only"
     );
+    assert!(matches!(scheduler.health("healthy"), RepositoryHealth::Healthy));
 }
 
 #[tokio::test]

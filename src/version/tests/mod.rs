@@ -3,6 +3,7 @@
 mod basis;
 mod content;
 mod decide;
+mod queue;
 mod status;
 mod take_over;
 mod target;
@@ -126,7 +127,7 @@ impl Fixture {
 /// What a publish of the target would prove.
 fn proof(target: &Target) -> Published {
     Published {
-        place: target.location.clone(),
+        location: target.location.clone(),
         content: Content {
             checksum: "c3Vt".into(),
             size: 100,
