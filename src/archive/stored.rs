@@ -42,10 +42,11 @@ impl StoredArchive {
         })
     }
 
-    /// The content of a file.
-    pub fn read(&self, file: StoredFile<'_>) -> Result<Vec<u8>, ArchiveError> {
+    /// The first `most` bytes of a file's content.
+    pub fn read(&self, file: StoredFile<'_>, most: u64) -> Result<Vec<u8>, ArchiveError> {
         let mut bytes = Vec::new();
-        let read = self.contents.open(file.content).and_then(|mut content| content.read_to_end(&mut bytes));
+        let content = self.contents.open(file.content);
+        let read = content.and_then(|content| content.take(most).read_to_end(&mut bytes));
         read.map_err(ArchiveError::io("read the spool file"))?;
         Ok(bytes)
     }

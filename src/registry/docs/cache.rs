@@ -36,7 +36,7 @@ pub enum NoDocs {
     /// The store does not answer.
     #[error("The store did not return the archive: try again in a minute.")]
     Store,
-    /// The store refuses the registry.
+    /// The store denies access to the registry.
     #[error("The registry cannot read the archive in the store; its log has the details.")]
     Refused,
     /// The spool folder cannot be used.
@@ -45,7 +45,7 @@ pub enum NoDocs {
 }
 
 impl NoDocs {
-    /// What a page says of an archive that could not be read in the store.
+    /// The text of a page about an archive that could not be read in the store.
     pub(super) fn of(fault: Fault) -> Self {
         match fault {
             Fault::Missing => Self::Missing,

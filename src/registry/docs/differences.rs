@@ -6,6 +6,12 @@ use serde::Serialize;
 
 use super::model::{Folder, Input, ModuleCall, Output, Provider, Resource, ResourceMode};
 use super::text::canonical;
+use super::types::is_wider;
+
+/// How a module gets the default configuration of a provider.
+const INHERITED: &str = "inherited";
+/// As a caller has to pass it where it is in `configuration_aliases`.
+const PASSED: &str = "passed by the caller";
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,8 +42,10 @@ pub(super) fn gone() -> Change {
 pub(super) fn keep_certain(changes: &mut Vec<Change>, is_old_partial: bool, is_new_partial: bool) {
     changes.retain(|change| {
         let is_of_both = matches!(change.what, "source" | "version");
-        let is_added = change.what == "added" || (is_of_both && change.before.is_none());
-        let is_removed = change.what == "removed" || (is_of_both && change.after.is_none());
+        let is_passed = |value: Option<&str>| change.what == "configuration" && value == Some(PASSED);
+        let (before, after) = (change.before.as_deref(), change.after.as_deref());
+        let is_added = change.what == "added" || (is_of_both && before.is_none()) || is_passed(after);
+        let is_removed = change.what == "removed" || (is_of_both && after.is_none()) || is_passed(before);
         let is_doubtful = (is_old_partial && is_added) || (is_new_partial && is_removed);
         !is_doubtful
     });
@@ -83,8 +91,8 @@ fn input(old: Option<&Input>, new: Option<&Input>, changes: &mut Changes<'_>) {
     let type_of = |input: &Input| input.type_.clone().unwrap_or_else(|| "any".to_owned());
     let (before, after) = (type_of(old), type_of(new));
     if canonical(&before) != canonical(&after) {
-        let widened = after == "any";
-        changes.push("type", (Some(before), Some(after)), !widened);
+        let is_breaking = !is_wider(&before, &after);
+        changes.push("type", (Some(before), Some(after)), is_breaking);
     }
     if old.default.as_deref().map(canonical) != new.default.as_deref().map(canonical) {
         let now_required = !old.is_required() && new.is_required();
@@ -113,16 +121,24 @@ fn output(old: Option<&Output>, new: Option<&Output>, changes: &mut Changes<'_>)
 }
 
 fn provider(old: Option<&Provider>, new: Option<&Provider>, changes: &mut Changes<'_>) {
+    let is_passed = |provider: &Provider| provider.aliases.contains(&provider.name);
     match (old, new) {
         (Some(old), Some(new)) => {
             changes.text("source", old.source.as_ref(), new.source.as_ref());
             changes.text("version", old.version.as_ref(), new.version.as_ref());
+            let way = |provider: &Provider| if is_passed(provider) { PASSED } else { INHERITED };
+            if way(old) != way(new) {
+                // A caller may pass it in either case.
+                let values = (Some(way(old).into()), Some(way(new).into()));
+                changes.push("configuration", values, is_passed(new));
+            }
         }
-        (_, Some(new)) => changes.added(new.version.as_ref(), false),
+        (_, Some(new)) => changes.added(new.version.as_ref(), is_passed(new)),
         (old, None) => changes.removed(old.and_then(|old| old.version.as_ref()), false),
     }
     let aliases = |provider: Option<&Provider>| -> BTreeSet<String> {
-        provider.into_iter().flat_map(|provider| provider.aliases.iter().cloned()).collect()
+        let aliases = provider.into_iter().flat_map(|provider| &provider.aliases);
+        aliases.filter(|alias| alias.as_str() != changes.name).cloned().collect()
     };
     let (before, after) = (aliases(old), aliases(new));
     // A caller passes each of them.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use super::markdown::LONGEST;
 use super::merge::{add, finish, override_with};
 use super::model::{Docs, Folder, Unreadable};
 use super::{json, native};
@@ -13,6 +14,9 @@ use crate::archive::{ArchiveError, Limits, StoredArchive, StoredFile};
 const FOLDERS: usize = 200;
 /// The longest file that is read, in bytes.
 const FILE: u64 = 1 << 20;
+/// The most bytes that are read of a README: a few more than are shown, so that the page says that it is cut. They leave room for a
+/// byte order mark and for a part of a character at the end.
+const README: u64 = LONGEST as u64 + 8;
 /// The most bytes that are read of all files together.
 const TOTAL: u64 = 4 << 20;
 /// The most components of a submodule's path.
@@ -54,13 +58,14 @@ pub fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, 
             if Instant::now() > deadline {
                 return Err(Refused::TooSlow);
             }
-            if file.len > FILE || file.len > left {
-                docs.is_cut |= file.len <= FILE;
+            let len = if is_readme(name) { file.len.min(README) } else { file.len };
+            if len > FILE || len > left {
+                docs.is_cut |= len <= FILE;
                 folder.unreadable.push(Unreadable { file: name.into(), why: "too large to show".into() });
                 continue;
             }
-            left -= file.len;
-            let text = String::from_utf8_lossy(&archive.read(file)?).into_owned();
+            left -= len;
+            let text = String::from_utf8_lossy(&archive.read(file, len)?).into_owned();
             if is_readme(name) {
                 folder.readme = Some(text);
                 continue;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::blocks::Body;
 use super::model::{Folder, Provider};
-use super::text::{cut, is_alias, is_identifier};
+use super::text::{cut, is_configuration, is_identifier};
 
 /// What one file declares, or where it cannot be read.
 pub(super) fn read(source: &str) -> (Folder, Option<String>) {
@@ -113,7 +113,7 @@ fn provider(name: &str, required: &Value) -> Provider {
         name: name.into(),
         source: entry("source"),
         version: plain(required).or_else(|| entry("version")),
-        aliases: aliases.filter(|alias| is_alias(alias, name)).collect(),
+        aliases: aliases.filter(|alias| is_configuration(alias, name)).collect(),
     }
 }
 

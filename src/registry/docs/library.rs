@@ -77,7 +77,7 @@ impl Library {
         if version.archive.size > LARGEST {
             return Err(NoDocs::TooLarge);
         }
-        let Ok(_place) = self.requests.try_acquire() else { return Err(NoDocs::Busy) };
+        let Ok(_permit) = self.requests.try_acquire() else { return Err(NoDocs::Busy) };
         let read = self.begin(key, version.archive.clone(), links)?;
         tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(NoDocs::Busy))
     }
@@ -125,7 +125,7 @@ impl Library {
     /// classified and counted as those of downloads.
     async fn fetch(&self, archive: &Archive) -> Result<tempfile::TempPath, NoDocs> {
         let opened = archive::open(&self.storage, archive, None, &self.metrics).await;
-        let Opened { first, rest, .. } = opened.map_err(|failed| NoDocs::of(failed.fault()))?;
+        let Opened { first, rest, .. } = opened.map_err(|failed| self.failed(archive, &failed))?;
         let (file, path) = temporary_file(&self.spool_dir).map_err(disk)?.into_parts();
         let mut file = tokio::fs::File::from_std(file);
         let (mut hash, mut size) = (Context::new(&SHA256), 0_u64);
@@ -165,7 +165,7 @@ fn key(archive: &Archive, links: &Links) -> Key {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn disk(error: std::io::Error) -> NoDocs {
-    tracing::warn!(%error, "an archive could not be written to the spool folder");
+    tracing::warn!(%error, "an archive could not be written to the spool folder; free or enlarge the volume of --spool-dir");
     NoDocs::Disk
 }
 
@@ -173,7 +173,7 @@ fn parsed(file: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, NoDo
     read(file, spool_dir, deadline).map_err(|refused| match refused {
         Refused::TooSlow => NoDocs::TooSlow,
         Refused::Archive(crate::archive::ArchiveError::Io { action, source }) => {
-            tracing::warn!(%source, action, "the documentation of an archive could not be read");
+            tracing::warn!(%source, action, "the documentation of an archive could not be read: the spool folder failed");
             NoDocs::Disk
         }
         Refused::Archive(error) => {

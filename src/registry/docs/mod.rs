@@ -1,7 +1,7 @@
 //! Documentation of a module, read from its stored archive: README, inputs, outputs, requirements, resources.
 //!
-//! Archives are untrusted input. What is read is bounded in size, number, depth and time, and a block that cannot be read costs its
-//! own contents only. Types and defaults are shown as they are written, as `terraform-config-inspect` does.
+//! Archives are untrusted input. What is read is bounded in size, number, depth and time, and an expression that cannot be parsed
+//! costs no other. Types and defaults are shown as they are written, as `terraform-config-inspect` does.
 //!
 //! ```text
 //! archive ─► folders (which files) ─► native │ json (one file) ─► blocks ─► merge (override files) ─► Docs ─► compare
@@ -21,9 +21,11 @@ mod model;
 mod native;
 mod packed;
 mod pieces;
+mod repair;
 #[cfg(test)]
 mod tests;
 mod text;
+mod types;
 
 pub use cache::NoDocs;
 pub use compare::{Comparison, ModuleChanges, Presence, compare};

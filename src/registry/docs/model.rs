@@ -107,7 +107,7 @@ pub struct Provider {
     /// The version constraint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Other configurations of it that a caller has to pass, such as `aws.east`. Sorted.
+    /// Configurations of it that a caller has to pass: `aws` for the default one, aliases such as `aws.east`. Sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
 }

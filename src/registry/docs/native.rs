@@ -1,7 +1,7 @@
 //! Reads a file in HCL's native syntax (`.tf`, `.tofu`).
 
 use hcl_edit::Span as _;
-use hcl_edit::expr::{Array, Expression, Object, ObjectKey};
+use hcl_edit::expr::{Array, Expression, Object, ObjectKey, UnaryOperator};
 use hcl_edit::parser::{Error, parse_body};
 use hcl_edit::structure::{BlockLabel, Body};
 use hcl_edit::template::{Element, Template};
@@ -9,20 +9,25 @@ use hcl_edit::template::{Element, Template};
 use super::blocks;
 use super::model::{Folder, Provider};
 use super::pieces::{Piece, pieces};
-use super::text::{cut, dedented, is_alias};
+use super::repair::repaired;
+use super::text::{cut, dedented, is_configuration};
 use crate::domain::text::plural;
 
 /// What one file declares, and what of it could not be read.
 pub(super) fn read(source: &str) -> (Folder, Option<String>) {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let mut folder = Folder::default();
-    if add_all(source, &mut folder).is_ok() {
+    if add_all(source, source, &mut folder).is_ok() {
         return (folder, None);
     }
     let pieces = pieces(source);
     let mut failed = pieces.iter().filter_map(|piece| {
-        let error = add_all(piece.text, &mut folder).err()?;
-        piece.is_shown().then(|| place(piece, &error))
+        let error = add_all(piece.text, piece.text, &mut folder).err()?;
+        if !piece.is_shown() {
+            return None;
+        }
+        add_repaired(piece.text, &mut folder);
+        Some(place(piece, &error))
     });
     let first = failed.next();
     let more = failed.count();
@@ -33,13 +38,23 @@ pub(super) fn read(source: &str) -> (Folder, Option<String>) {
     (folder, why)
 }
 
-/// Adds what the blocks of a text declare.
-fn add_all(source: &str, folder: &mut Folder) -> Result<(), Error> {
-    for block in parse_body(source)?.blocks() {
+/// Adds what the blocks of a text declare. `source` has at the same positions what is written.
+fn add_all(text: &str, source: &str, folder: &mut Folder) -> Result<(), Error> {
+    for block in parse_body(text)?.blocks() {
         let labels: Vec<&str> = block.labels.iter().map(BlockLabel::as_str).collect();
         folder.add(block.ident.as_str(), &labels, &Written { source, body: &block.body });
     }
     Ok(())
+}
+
+/// Adds what the blocks of a piece declare that cannot be parsed: their labels at least.
+fn add_repaired(piece: &str, folder: &mut Folder) {
+    for block in repaired(piece) {
+        if add_all(&block.text, block.source, folder).is_err() {
+            let empty = format!("{}{{}}", block.header);
+            let _ = add_all(&empty, &empty, folder);
+        }
+    }
 }
 
 /// Where a piece cannot be read.
@@ -62,8 +77,7 @@ impl blocks::Body for Written<'_> {
     }
 
     fn flag(&self, key: &str) -> Option<bool> {
-        let value = self.value(key)?;
-        value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+        self.value(key).and_then(truth)
     }
 
     fn type_(&self) -> Option<String> {
@@ -93,6 +107,8 @@ impl blocks::Body for Written<'_> {
                     aliases: self.aliases(object, &named.name),
                     ..named
                 },
+                // A name stands for what cannot be parsed.
+                Expression::Variable(_) => named,
                 // The form of Terraform 0.12.
                 version => Provider { version: Some(self.string(version)), ..named },
             }
@@ -102,11 +118,11 @@ impl blocks::Body for Written<'_> {
 }
 
 impl<'a> Written<'a> {
-    /// The other configurations of a provider that a caller has to pass.
+    /// The configurations of a provider that a caller has to pass.
     fn aliases(self, object: &Object, provider: &str) -> Vec<String> {
         let listed = entry(object, "configuration_aliases").and_then(Expression::as_array);
         let written = listed.into_iter().flat_map(Array::iter).map(|alias| self.raw(alias));
-        written.filter(|alias| is_alias(alias, provider)).collect()
+        written.filter(|alias| is_configuration(alias, provider)).collect()
     }
 
     fn value(self, key: &str) -> Option<&'a Expression> {
@@ -131,6 +147,17 @@ impl<'a> Written<'a> {
             _ => None,
         };
         text.map_or_else(|| self.raw(value), |text| cut(text.trim().to_owned()))
+    }
+}
+
+/// The value of a constant that is true or false, also as a text, in parentheses or negated.
+fn truth(value: &Expression) -> Option<bool> {
+    match value {
+        Expression::Parenthesis(parenthesis) => truth(parenthesis.inner()),
+        Expression::UnaryOp(operation) if *operation.operator == UnaryOperator::Not => {
+            truth(&operation.expr).map(|value| !value)
+        }
+        value => value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok())),
     }
 }
 

@@ -38,9 +38,10 @@ pub(super) fn is_identifier(name: &str) -> bool {
     Ident::try_new(name).is_ok()
 }
 
-/// Whether a text stands for another configuration of a provider, such as `aws.east`.
-pub(super) fn is_alias(text: &str, provider: &str) -> bool {
-    text.split_once('.').is_some_and(|(name, alias)| name == provider && is_identifier(alias))
+/// Whether a text stands for a configuration of a provider: `aws` for the default one, or an alias such as `aws.east`.
+pub(super) fn is_configuration(text: &str, provider: &str) -> bool {
+    let is_alias = |(name, alias): (&str, &str)| name == provider && is_identifier(alias);
+    text == provider || text.split_once('.').is_some_and(is_alias)
 }
 
 /// The expression without what does not change its meaning: comments, white space, line breaks in place of commas.
@@ -159,7 +160,16 @@ mod tests {
         ] {
             assert_eq!(is_identifier(name), is_valid, "{name}");
         }
-        assert!(is_alias("aws.east", "aws") && !is_alias("aws", "aws") && !is_alias("aws.a }", "aws"));
+        for (text, is_valid) in [
+            ("aws.east", true),
+            ("aws", true),
+            ("aws.a }", false),
+            ("aws.", false),
+            ("oci", false),
+            ("oci.a", false),
+        ] {
+            assert_eq!(is_configuration(text, "aws"), is_valid, "{text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! | `path` | the paths of pages |
 //! | `answers` | answers that several pages give |
 //! | `seer` | who looks at a page, and the page on which people sign in |
-//! | `visible` | which Modules an identity sees |
+//! | `visible` | the Modules that pages show to an identity |
 //! | `unsent` | the bound on the memory of pages that are being sent |
 //! | `shown` | how dates, sizes and reasons are shown |
 //! | `shell`, `style.css` | what all pages share |
@@ -52,7 +52,7 @@ use crate::domain::{Address, Release};
 pub use self::pages::Pages;
 pub use self::unsent::Unsent;
 
-/// The path and query that a browser asked for.
+/// The path and query that a browser requested.
 fn requested(uri: &Uri) -> &str {
     uri.path_and_query().map_or("/", PathAndQuery::as_str)
 }

@@ -6,7 +6,7 @@ use crate::domain::{Address, Release};
 use crate::registry::path::release;
 use crate::registry::session;
 
-/// What a path asks for.
+/// What a path of a page requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PagePath {
     /// The style sheet.
@@ -49,7 +49,7 @@ const LONGEST: usize = 256;
 /// The longest path of a folder, in bytes.
 const LONGEST_FOLDER: usize = 512;
 
-/// What a path asks for; `None` for a path that is no page's.
+/// What a path requests; `None` for a path that is no page's.
 pub fn page(path: &str, query: Option<&str>) -> Option<PagePath> {
     let text = query.unwrap_or_default();
     let query = Query::parse(text);
@@ -133,7 +133,7 @@ impl Query {
         query
     }
 
-    /// The same for a list with `total` entries: an offset behind its end becomes that of its last part.
+    /// The same for a list with `total` entries: an offset beyond the end is replaced by that of the last page.
     pub(super) fn within(&self, total: usize, per_page: usize) -> Self {
         let last = total.saturating_sub(1) / per_page * per_page;
         let offset = if self.offset < total { self.offset } else { last };

@@ -34,9 +34,9 @@ impl Viewer {
         Self { user, path: session::local(path).to_owned(), gzip: false }
     }
 
-    /// Compresses the page for a browser that accepts it, but not a page that repeats text of its request: another site could make
-    /// the browser request guesses, and see in the sizes of the answers which of them the page contains (BREACH). Pages repeat
-    /// their query, and an error its path.
+    /// Compresses the page for a browser that accepts it, but not a page that repeats text of its request: another site could
+    /// make the browser request guesses, and see in the sizes of the answers which of them the page contains (BREACH). Pages
+    /// repeat their query, and an error its path.
     pub(super) fn accepting(self, uri: &Uri, request: &HeaderMap) -> Self {
         Self { gzip: accepts_gzip(request) && uri.query().is_none(), ..self }
     }

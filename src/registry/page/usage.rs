@@ -100,12 +100,19 @@ fn source(host: &str, address: &Address, folder: &str) -> String {
 /// What a caller has to set, a line for each.
 fn required(folder: &Folder) -> Vec<String> {
     let aliases = folder.providers.iter().flat_map(|provider| {
-        provider.aliases.iter().map(move |alias| format!("{alias} = {}.…", provider.name))
+        provider.aliases.iter().map(move |configuration| passed(configuration, &provider.name))
     });
     let aliases: Vec<String> = aliases.collect();
     let providers = (!aliases.is_empty()).then(|| format!("providers = {{ {} }}", aliases.join(", ")));
     let inputs = folder.inputs.iter().filter(|input| input.is_required());
     providers.into_iter().chain(inputs.map(|input| format!("{} = …", input.name))).collect()
+}
+
+/// How a caller passes a configuration of a provider.
+fn passed(configuration: &str, provider: &str) -> String {
+    // The caller's default configuration has the same name.
+    let alias = if configuration == provider { "" } else { ".…" };
+    format!("{configuration} = {provider}{alias}")
 }
 
 #[cfg(test)]
@@ -120,7 +127,10 @@ mod tests {
         assert_eq!(source("m.acme.io", &address, ""), "m.acme.io/platform/eks/aws");
         let aliases = vec!["aws.a".into(), "aws.b".into()];
         let aws = Provider { name: "aws".into(), aliases, ..Provider::default() };
-        let folder = Folder { providers: vec![aws], ..Folder::default() };
-        assert_eq!(required(&folder), ["providers = { aws.a = aws.…, aws.b = aws.… }"]);
+        let aliases = vec!["oci".into(), "oci.home".into()];
+        let oci = Provider { name: "oci".into(), aliases, ..Provider::default() };
+        let folder = Folder { providers: vec![aws, oci], ..Folder::default() };
+        let providers = "providers = { aws.a = aws.…, aws.b = aws.…, oci = oci, oci.home = oci.… }";
+        assert_eq!(required(&folder), [providers]);
     }
 }

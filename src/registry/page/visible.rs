@@ -1,4 +1,4 @@
-//! Which Modules an identity sees: those that it may download.
+//! The Modules that pages show to an identity: those that it may download.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -52,8 +52,8 @@ fn within_limits(outcome: Result<bool, Denied>, note: &impl Fn(Denied)) -> Resul
 }
 
 /// The same without a limit of time. Each namespace is reviewed as a whole first. If that is denied, its first hundred Modules
-/// are reviewed one by one. What the limits of reviews do not permit to review is not shown; if nothing is shown because of them, that
-/// is an error, as is any other review without an answer.
+/// are reviewed one by one. What the limits of reviews do not permit to review is not shown; if nothing is shown because of them,
+/// that is an error, as is any other review without an answer.
 async fn permitted(
     access: &Access,
     seer: &Seer,

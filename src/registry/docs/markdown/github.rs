@@ -1,6 +1,7 @@
-//! What GitHub's Markdown marks by a class or a form field, which the sanitiser drops: alerts, and tasks that are done.
+//! What the renderer marks by a class, a style or a form field, which the sanitiser drops: alerts, tasks that are done, columns of
+//! tables. And front matter, which would be a heading.
 
-use pulldown_cmark::{BlockQuoteKind, Event, Tag, TagEnd};
+use pulldown_cmark::{Alignment, BlockQuoteKind, CodeBlockKind, Event, Tag, TagEnd};
 
 /// Events with words in place of such marks.
 pub(super) fn worded<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
@@ -31,4 +32,70 @@ fn title<'a>(kind: BlockQuoteKind) -> [Event<'a>; 5] {
         Event::End(TagEnd::Strong),
         Event::End(TagEnd::Paragraph),
     ]
+}
+
+/// Events with the alignment of columns as an attribute of the cells.
+pub(super) fn aligned<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
+    let mut columns: Vec<Alignment> = Vec::new();
+    let (mut column, mut cell) = (0, "td");
+    events.map(move |event| match event {
+        Event::Start(Tag::Table(alignments)) => {
+            columns = alignments;
+            Event::Start(Tag::Table(Vec::new()))
+        }
+        Event::Start(Tag::TableHead) => {
+            (column, cell) = (0, "th");
+            event
+        }
+        Event::Start(Tag::TableRow) => {
+            (column, cell) = (0, "td");
+            event
+        }
+        Event::Start(Tag::TableCell) => {
+            let align = columns.get(column).and_then(|alignment| value(*alignment));
+            column += 1;
+            align.map_or(event, |align| Event::InlineHtml(format!("<{cell} align=\"{align}\">").into()))
+        }
+        event => event,
+    })
+}
+
+/// The value of the attribute `align`.
+fn value(alignment: Alignment) -> Option<&'static str> {
+    match alignment {
+        Alignment::None => None,
+        Alignment::Left => Some("left"),
+        Alignment::Center => Some("center"),
+        Alignment::Right => Some("right"),
+    }
+}
+
+/// The properties between the lines `---` at the start of a README, and what follows them.
+pub(super) fn front_matter(markdown: &str) -> Option<(&str, &str)> {
+    let mut lines = markdown.split_inclusive('\n');
+    let begin = lines.next().filter(|line| line.trim_end() == "---")?.len();
+    let mut end = begin;
+    for line in lines {
+        if matches!(line.trim_end(), "---" | "...") {
+            let within = &markdown[begin..end];
+            let has_property = within.lines().next().is_some_and(is_property);
+            return has_property.then(|| (within, &markdown[end + line.len()..]));
+        }
+        end += line.len();
+    }
+    None
+}
+
+fn is_property(line: &str) -> bool {
+    let is_name = |name: &str| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
+    let property = line.trim_end().split_once(':');
+    property.is_some_and(|(name, value)| {
+        !name.is_empty() && is_name(name) && (value.is_empty() || value.starts_with(' '))
+    })
+}
+
+/// Properties as a block of code.
+pub(super) fn properties(text: &str) -> [Event<'_>; 3] {
+    let block = CodeBlockKind::Fenced("yaml".into());
+    [Event::Start(Tag::CodeBlock(block)), Event::Text(text.into()), Event::End(TagEnd::CodeBlock)]
 }

@@ -47,6 +47,11 @@ impl OpenLinks {
         tag == TagEnd::Image && self.images.pop().unwrap_or_default()
     }
 
+    /// Whether a text would be in a link, or describes an image.
+    pub(super) fn is_open(&self) -> bool {
+        self.in_markdown || self.in_html || !self.images.is_empty()
+    }
+
     /// Raw HTML with its tags rewritten. It is sanitised later.
     pub(super) fn rewritten(&mut self, html: &str) -> String {
         let mut out = String::with_capacity(html.len());

@@ -3,6 +3,7 @@
 //! READMEs of modules need raw HTML: `terraform-docs` writes `<br>`, `<a name>`, `<pre>`. So Markdown is rendered with it, and a
 //! sanitiser keeps what neither runs nor loads anything. Images would show their hosts who reads the page, so they become links.
 
+mod autolinks;
 mod elements;
 mod github;
 mod images;
@@ -17,12 +18,14 @@ use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, 
 
 pub use links::Links;
 
-use github::worded;
+use super::text::is_identifier;
+use autolinks::linked;
+use github::{aligned, front_matter, properties, worded};
 use links::PREFIX;
 use raw_html::{flat, joined};
 
 /// The longest README that is rendered, in bytes.
-const LONGEST: usize = 256 << 10;
+pub(super) const LONGEST: usize = 256 << 10;
 
 /// Stands below a README that is not shown to its end.
 const CUT: &str = "<p><em>This README is longer than 256 KiB. The rest is in the module's archive.</em></p>";
@@ -37,10 +40,12 @@ pub fn to_html(markdown: &str, links: &Links, folder: &str) -> String {
         | Options::ENABLE_TASKLISTS
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_GFM;
+    let (front, body) = front_matter(shown).map_or((None, shown), |(front, body)| (Some(front), body));
+    let events = front.into_iter().flat_map(properties).chain(Parser::new_ext(body, options));
     let mut rewritten = Rewritten::default();
-    rewritten.add_all(flat(worded(joined(Parser::new_ext(shown, options)))));
+    rewritten.add_all(linked(flat(worded(joined(events)))).into_iter());
     let mut rendered = String::with_capacity(shown.len() * 2);
-    html::push_html(&mut rendered, rewritten.events.into_iter());
+    html::push_html(&mut rendered, aligned(rewritten.events.into_iter()));
     let mut html = sanitised(&rendered, links, folder);
     html.push_str(if shown.len() < markdown.len() { CUT } else { "" });
     html
@@ -138,7 +143,7 @@ impl<'a> Rewritten<'a> {
 
     /// The id of a heading, as GitHub makes it.
     fn slug(&mut self, text: &str) -> String {
-        let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let kept = text.chars().filter(|c| is_in_id(*c));
         let slug: String =
             kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect();
         let mut id = slug.clone();
@@ -149,6 +154,16 @@ impl<'a> Rewritten<'a> {
         }
         self.slugs.insert(id.clone(), 0);
         id
+    }
+}
+
+/// Whether GitHub keeps a character in the id of a heading: letters, decimal digits, marks and connectors, such as `_`.
+fn is_in_id(c: char) -> bool {
+    match c {
+        // Marks around others, such as that of a keycap, are in no name of HCL; middle dots and joiners are.
+        ' ' | '-' | '\u{20dd}'..='\u{20e4}' => true,
+        '\u{b7}' | '\u{387}' | '\u{200c}' | '\u{200d}' | '\u{30fb}' | '\u{ff65}' => false,
+        c => c.is_alphabetic() || is_identifier(&format!("_{c}")),
     }
 }
 

@@ -101,6 +101,60 @@ fn headings_have_the_ids_that_github_gives() {
     assert!(html.contains("href=\"#user-user-data\""), "{html}");
 }
 
+#[test]
+fn ids_of_headings_contain_what_github_keeps() {
+    for (heading, id) in [
+        ("नमस्ते", "नमस्ते"),
+        ("e\u{301}a", "e\u{301}a"),
+        ("x² ½ ① Ⅷ ٣", "x---ⅷ-٣"),
+        ("a‿b_c·d", "a‿b_cd"),
+        ("1\u{fe0f}\u{20e3} Setup", "1\u{fe0f}\u{20e3}-setup"),
+        ("Größe: 10%", "größe-10"),
+    ] {
+        let html = html(&format!("# {heading}"));
+        assert!(html.contains(&format!("id=\"user-{id}\"")), "{heading}: {html}");
+    }
+}
+
+#[test]
+fn addresses_are_links_outside_of_links_and_code() {
+    for (markdown, expected) in [
+        ("See https://e.example/a_b?x=1&y=2.", &["https://e.example/a_b?x=1&amp;y=2"][..]),
+        ("- www.e.example, me@e.example", &["http://www.e.example", "mailto:me@e.example"]),
+        ("| a |\n|---|\n| https://e.example/x |", &["https://e.example/x"]),
+        ("**https://e.example/x?a=1&amp;b=2**", &["https://e.example/x?a=1&amp;b=2"]),
+        ("# https://e.example", &["https://e.example"]),
+        ("<https://e.example>", &["https://e.example"]),
+        ("[https://e.example](https://f.example)", &["https://f.example"]),
+        ("<a href=\"https://f.example\">https://e.example</a>", &["https://f.example"]),
+        ("a <a href=\"https://f.example\">b *https://e.example*</a> c", &["https://f.example"]),
+        ("a <a name=\"b\"></a> https://e.example", &["https://e.example"]),
+        ("![https://e.example](https://f.example/x.png)", &["https://f.example/x.png"]),
+        ("`https://e.example`\n\n    https://e.example\n\n```\nhttps://e.example\n```", &[]),
+        ("javascript://e.example", &[]),
+    ] {
+        let html = html(markdown);
+        let found: Vec<&str> =
+            html.split(" href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(found, expected, "{markdown}: {html}");
+    }
+}
+
+#[test]
+fn columns_of_tables_keep_their_alignment() {
+    let html = html("| a | b | c | d |\n|---|:-:|--:|:--|\n| 1 | 2 | 3 | 4 |\n");
+    for cell in [
+        "h>a</th",
+        "h align=\"center\">b</th",
+        "d>1</td",
+        "d align=\"right\">3</td",
+        "d align=\"left\">4</td",
+    ] {
+        assert!(html.contains(&format!("<t{cell}>")), "{cell}: {html}");
+    }
+    assert_eq!((html.matches("</th>").count(), html.matches("</td>").count()), (4, 4), "{html}");
+}
+
 /// What runs or loads something in a browser, after the page of OWASP on evading filters.
 #[test]
 fn nothing_runs_and_nothing_is_loaded() {
@@ -221,6 +275,12 @@ fn the_time_for_a_readme_grows_with_its_size_only() {
         "[^1]: ",
         "~~",
         "1. ",
+        "www.a_",
+        "http://",
+        "https://a.b/(",
+        "w:@",
+        "a@b.c",
+        "---\na: b\n",
     ] {
         let is_linear = |()| {
             let (small, large) = (time(text, 4 << 10), time(text, 32 << 10));
@@ -250,6 +310,13 @@ fn no_word_of_a_readme_is_lost() {
         ("role/<Role-Name>", "role/&lt;Role-Name&gt;"),
         ("<p>\nbucket/<path>/<your file>\n</p>", "bucket/&lt;path&gt;/&lt;your file&gt;"),
         ("<tabs><tab-item label=\"x\">text</tab-item>", "&lt;tabs&gt;text"),
+        ("a <noscript>b</noscript>", "a &lt;noscript&gt;b"),
+        (
+            "---\ntitle: EKS\n---\n# EKS",
+            "<pre><code class=\"language-yaml\">title: EKS\n</code></pre>\n<h3 id=\"user-eks\">EKS</h3>",
+        ),
+        ("---\n\nEKS\n\n---\n", "<hr>\n<p>EKS</p>\n<hr>"),
+        ("---\ntitle: EKS\n", "<hr>\n<p>title: EKS</p>"),
     ] {
         let html = html(markdown);
         assert!(html.contains(expected), "{markdown}: {html}");

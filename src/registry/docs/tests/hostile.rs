@@ -21,7 +21,7 @@ fn deep_nesting_is_an_error_and_no_crash() {
     let json = "[".repeat(100_000);
     let docs =
         docs(&[("a.tf", &blocks), ("b.tf", &chain), ("c.tf.json", &json), ("d.tf", "variable \"d\" {}")]);
-    assert_eq!((docs.folders[0].unreadable.len(), docs.folders[0].inputs.len()), (3, 1));
+    assert_eq!((docs.folders[0].unreadable.len(), docs.folders[0].inputs.len()), (3, 2));
 }
 
 #[test]
@@ -38,6 +38,23 @@ fn what_is_too_large_or_too_much_is_left_out_and_said() {
     let files: Vec<(&str, &str)> = paths.iter().map(|path| (path.as_str(), "variable \"x\" {}")).collect();
     let found = docs(&files);
     assert_eq!((found.folders.len(), found.is_cut), (200, true));
+}
+
+#[test]
+fn a_readme_that_is_too_long_is_cut() {
+    let links = Links { base: String::new() };
+    for (begin, character, is_cut) in
+        [("# A\n", "x", true), ("\u{feff}# A\n", "é", true), ("# A\n", "日", true), ("# A\n", "", false)]
+    {
+        let readme = format!("{begin}{}", character.repeat(1 << 20));
+        let found = docs(&[("main.tf", ""), ("README.md", &readme)]);
+        let root = found.folder("").unwrap();
+        let text = root.readme.as_deref().unwrap();
+        assert!(text.len() < 300 << 10 && root.unreadable.is_empty() && !found.is_cut, "{character}");
+        let html = to_html(text, &links, "");
+        assert!(html.contains(">A</h3>") && !html.contains('\u{fffd}'), "{character}");
+        assert_eq!(html.contains("longer than 256 KiB"), is_cut, "{character}");
+    }
 }
 
 #[test]
@@ -60,6 +77,10 @@ fn the_time_for_a_file_grows_with_its_size_only() {
         ("templates", "a = \"%{if a}\n"),
         ("unterminated blocks", "a \"b\" {"),
         ("dollars", "a = \"$$$$$$\n"),
+        ("refused values", "variable \"x\" { default = { a = 1, a = 2 } }\n"),
+        ("refused blocks of one piece", "  a { b = <<E }\n"),
+        ("heredocs without an end", "<<E<<E\n"),
+        ("braces in a line", "a }<"),
     ];
     for (kind, text) in kinds {
         let time = |bytes: usize| {

@@ -40,15 +40,102 @@ fn names(docs: &Docs) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_around_a_refused_block_is_read() {
+fn a_refused_block_is_listed_as_what_is_around_it() {
     let docs = docs(&[("main.tf", REFUSED)]);
-    assert_eq!(names(&docs), ["a", "b"]);
-    assert_eq!(docs.folders[0].outputs.len(), 1);
+    assert_eq!(names(&docs), ["a", "b", "twice"]);
+    assert_eq!(input(&docs.folders[0], "twice").default.as_deref(), Some("{\n  a = 1\n  a = 2\n}"));
+    assert_eq!((docs.folders[0].outputs.len(), docs.folders[0].resources.len()), (1, 1));
     let whys = whys(&docs);
     assert_eq!(whys.len(), 1, "{whys:?}");
     let begin = "main.tf: the block in line 9 could not be read: error in line 12, column ";
     assert!(whys[0].starts_with(begin), "{whys:?}");
     assert!(whys[0].ends_with("; 1 more block could not be read either"), "{whys:?}");
+}
+
+/// Values that Terraform accepts and the parser refuses.
+fn refused_values() -> Vec<String> {
+    let texts = [
+        "{ n = 1, n = 2 }",
+        "{ for k, v in var.m : k =>\n    v != null\n    ? v\n    : 2\n  }",
+        "[for x in a\n    ? b : c : x]",
+        "\"%{ if a\n    && b }x%{ endif }\"",
+        "<<-E\n    ${a}\n    E, not the end\n    }\n  E",
+        "1e400",
+    ];
+    let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
+    let long = format!("{}1", "1 + ".repeat(200));
+    texts.into_iter().map(str::to_owned).chain([deep, long]).collect()
+}
+
+/// A file with `VALUE` in each kind of block.
+const WITH_VALUE: &str = r#"variable "i" {
+  description = "I"
+  default = VALUE
+  type = any # }
+  sensitive = true
+}
+output "o" {
+  value = VALUE
+  description = <<E
+}
+E
+  sensitive = true
+}
+module "m" {
+  x = VALUE
+  source = "./m"
+}
+resource "a_b" "c" {
+  d {
+    e = VALUE
+  }
+  provider = x.y
+}
+terraform {
+  required_providers {
+    p = VALUE
+    q = { source = "h/q" }
+  }
+}
+"#;
+
+#[test]
+fn a_refused_value_costs_nothing_else() {
+    for value in refused_values() {
+        let text = WITH_VALUE.replace("VALUE", &value);
+        // Blocks that do not begin in the first column are one piece.
+        let indented = format!("  {}", text.replace('\n', "\n  "));
+        for text in [&text, &indented] {
+            let docs = docs(&[("main.tf", text)]);
+            let folder = &docs.folders[0];
+            assert_eq!((names(&docs), whys(&docs).len()), (vec!["i"], 1), "{text}");
+            let i = &folder.inputs[0];
+            assert_eq!((i.description.as_deref(), i.type_.as_deref()), (Some("I"), Some("any")), "{text}");
+            assert_eq!((i.sensitive, i.is_required()), (Some(true), false), "{text}");
+            let o = &folder.outputs[0];
+            assert_eq!((o.description.as_deref(), o.sensitive), (Some("}"), Some(true)), "{text}");
+            assert_eq!(folder.calls[0].source.as_deref(), Some("./m"), "{text}");
+            let providers: Vec<_> =
+                folder.providers.iter().map(|p| (p.name.as_str(), p.source.as_deref())).collect();
+            assert_eq!(providers, [("p", None), ("q", Some("h/q")), ("x", None)], "{text}");
+            assert_eq!((folder.resources.len(), folder.providers[0].version.as_ref()), (1, None), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_value_in_one_line_is_shown_as_it_is_written() {
+    let docs =
+        docs(&[("main.tf", "  variable \"x\" { default = { a = \"}\", a = 2 } } # }\n  output \"o\" {}\n")]);
+    assert_eq!(input(&docs.folders[0], "x").default.as_deref(), Some("{ a = \"}\", a = 2 }"));
+    assert_eq!((docs.folders[0].outputs.len(), whys(&docs).len()), (1, 1));
+}
+
+#[test]
+fn values_that_the_parser_refuses_are_compared_as_they_are_written() {
+    let text = |value: &str| format!("variable \"x\" {{\n  default = {{ n = 1, n = {value} }}\n}}");
+    assert_eq!(lines(&text("2"), &text("2")), Vec::<String>::new());
+    assert_eq!(lines(&text("2"), &text("3")), ["input x default: { n = 1, n = 2 } -> { n = 1, n = 3 }"]);
 }
 
 #[test]
@@ -82,16 +169,19 @@ fn json_may_have_a_list_as_its_root_and_a_block_twice() {
 }
 
 #[test]
-fn flags_may_be_texts() {
+fn flags_may_be_texts_or_constant_expressions() {
     let text = "variable \"a\" {\n sensitive = \"true\"\n nullable = \"false\"\n ephemeral = 1\n}";
-    let docs = docs(&[("a.tf", text)]);
+    let constant = "variable \"b\" {\n sensitive = (true)\n nullable = !(\"true\")\n ephemeral = -1\n}";
+    let docs = docs(&[("a.tf", text), ("b.tf", constant)]);
     let a = input(&docs.folders[0], "a");
     assert_eq!((a.sensitive, a.nullable, a.ephemeral), (Some(true), Some(false), None));
+    let b = input(&docs.folders[0], "b");
+    assert_eq!((b.sensitive, b.nullable, b.ephemeral), (Some(true), Some(false), None));
 }
 
 #[test]
 fn what_was_not_read_is_neither_added_nor_removed() {
-    let broken = "variable \"y\" {\n  type =\n}\n";
+    let broken = "variable \"y\"\n{\n}\n";
     let whole = "variable \"y\" {}\nterraform {\n  required_version = \">= 1\"\n}\n";
     let partial = docs(&[("main.tf", "variable \"x\" {}"), ("y.tf", broken)]);
     let all = docs(&[("main.tf", "variable \"x\" { default = 1 }"), ("y.tf", whole)]);
@@ -126,6 +216,39 @@ fn configuration_aliases_ephemeral_outputs_and_calls_are_compared() {
             "call two added: - -> -",
         ]
     );
+}
+
+#[test]
+fn the_default_configuration_of_a_provider_can_have_to_be_passed() {
+    let text = |aliases: &str| {
+        let list = format!("configuration_aliases = [{aliases}]");
+        format!("terraform {{\n required_providers {{\n  aws = {{ version = \"5\", {list} }}\n }}\n}}\n")
+    };
+    let (inherited, passed) = (text("aws.a"), text("aws, aws.a"));
+    let json = "{\"terraform\": {\"required_providers\": {\"aws\": {\"configuration_aliases\": [\"aws.a\", \"aws\"]}}}}";
+    for files in [("main.tf", passed.as_str()), ("main.tf.json", json)] {
+        assert_eq!(docs(&[files]).folders[0].providers[0].aliases, ["aws", "aws.a"]);
+    }
+    assert_eq!(
+        lines(&inherited, &passed),
+        ["!provider aws configuration: inherited -> passed by the caller"]
+    );
+    assert_eq!(lines(&passed, &inherited), ["provider aws configuration: passed by the caller -> inherited"]);
+    assert_eq!(lines("", &passed), ["!provider aws added: - -> 5", "!provider aws.a added: - -> -"]);
+    // The old file with the list is not read: whether the default configuration was passed is not known.
+    let unread =
+        docs(&[("main.tf", "resource \"aws_a\" \"b\" {}"), ("versions.tf", "terraform {\n  x =\n}\n")]);
+    let read = docs(&[("main.tf", "resource \"aws_a\" \"b\" {}"), ("versions.tf", &passed)]);
+    let comparison = compare(&unread, &read);
+    assert_eq!(comparison.modules[0].changes, []);
+}
+
+#[test]
+fn an_optional_attribute_of_an_object_needs_no_attention() {
+    let text = |type_: &str| format!("variable \"x\" {{\n  type = {type_}\n}}\n");
+    let (old, new) = ("object({ a = string })", "object({ a = string, b = optional(bool) })");
+    assert_eq!(lines(&text(old), &text(new)), [format!("input x type: {old} -> {new}")]);
+    assert_eq!(lines(&text(new), &text(old)), [format!("!input x type: {new} -> {old}")]);
 }
 
 #[test]
