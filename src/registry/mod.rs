@@ -16,7 +16,8 @@
 //! | `seal` | cookies that only this registry can read |
 //! | `session` | signing in to the page and with `terraform login`: sessions in cookies, the identity provider |
 //! | `aliases` | second names of namespaces |
-//! | `client` | the client, as its headers say |
+//! | `client` | the client of a request, from its headers |
+//! | `metrics` | the metrics of `opendepot serve` |
 //! | `archive` | answers to archive links: a redirect to S3, or a stream |
 //! | `credentials` | the credentials helper of Terraform and OpenTofu, which gets tokens for a registry |
 //! | `docs` | documentation of a module, read from its archive |

@@ -2,7 +2,7 @@
 
 use crate::domain::{Address, Release};
 
-/// What a path asks for.
+/// What a path of the API requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
     /// Service discovery.
@@ -38,7 +38,7 @@ pub const MODULES: &str = "/v1/modules/";
 /// The longest version that the schema accepts, in bytes.
 const LONGEST_VERSION: usize = 128;
 
-/// What a path asks for; `None` for a path that is none of the API's. A malformed address or version is no path of the API.
+/// What a path requests; `None` for a path that is none of the API's. A malformed address or version is no path of the API.
 pub fn route(path: &str) -> Option<Route<'_>> {
     if path == DISCOVERY {
         return Some(Route::Discovery);

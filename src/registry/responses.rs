@@ -31,8 +31,8 @@ pub(super) fn located(location: &str) -> Response<Body> {
 }
 
 pub(super) fn no_such_path() -> Response<Body> {
-    let sentence = "This is a registry of Terraform and OpenTofu modules. Write source = \"HOST/NAMESPACE/NAME/SYSTEM\" in a \
-                    module block.\n";
+    let sentence = "This is a registry of Terraform and OpenTofu modules. Write source = \"HOST/NAMESPACE/NAME/SYSTEM\" and a \
+                    version in full, such as 1.2.3, in a module block.\n";
     error(StatusCode::NOT_FOUND, "Not Found", sentence)
 }
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret as _;
 
 use super::Archive;
-use super::open::{Fault, Opened, kind, open};
+use super::open::{Failed, Fault, Opened, kind, open, report};
 use super::range::{Selection, select};
 use super::route::{Mode, PublicEndpoint, Routes};
 use super::slots::Slots;
@@ -54,6 +54,15 @@ pub struct Download<'a> {
     pub peer: Peer,
 }
 
+/// A newer state of the version whose archive was requested.
+#[derive(Debug)]
+pub enum Superseded {
+    /// The same bytes are at another location.
+    Moved(Archive),
+    /// The link permits nothing any more: the answer.
+    Gone(Response<Body>),
+}
+
 impl Downloads {
     /// At most `streams` archives are streamed at once.
     pub fn new(
@@ -67,11 +76,13 @@ impl Downloads {
         Self { storage, routes, slots, metrics }
     }
 
-    /// Answers a request. `done` is called when the answer has ended, or its client is gone. If the client is gone before there
-    /// is an answer, `done` is dropped.
+    /// Answers a request. `superseded` is awaited if the recorded object is missing or another one, since the object may have
+    /// been replaced or moved a moment ago. `done` is called when the answer has ended, or its client is gone. If the client is
+    /// gone before there is an answer, `done` is dropped.
     pub async fn answer(
         &self,
         download: Download<'_>,
+        superseded: impl Future<Output = Option<Superseded>>,
         done: impl FnOnce(Outcome) + Send + 'static,
     ) -> Response<Body> {
         let Download { archive, method, headers, .. } = download;
@@ -93,7 +104,7 @@ impl Downloads {
             Selection::Part(first, last) => Some((first, last)),
             Selection::Unsatisfiable => return ended(unsatisfiable(archive.size), Way::Memory, done),
         };
-        self.stream(download, &etag, range, Box::new(done)).await
+        self.stream(download, &etag, range, superseded, Box::new(done)).await
     }
 
     /// A redirect to the store. Nothing is sent there.
@@ -102,7 +113,7 @@ impl Downloads {
             Ok(url) => url,
             Err(error) => {
                 self.metrics.s3_error(kind(&error.cause));
-                tracing::warn!(%error, "a URL could not be signed");
+                tracing::warn!(%error, "no signed URL could be made for an archive; check the registry's AWS credentials");
                 return failed(Fault::of(&error.cause));
             }
         };
@@ -122,15 +133,16 @@ impl Downloads {
         download: Download<'_>,
         etag: &str,
         range: Option<(u64, u64)>,
+        superseded: impl Future<Output = Option<Superseded>>,
         done: Done,
     ) -> Response<Body> {
         let archive = download.archive;
         let Some(slot) = self.slots.take(download.link, download.peer).await else {
             return ended(busy(), Way::Stream, done);
         };
-        let Opened { first, rest, range } = match open(&self.storage, archive, range, &self.metrics).await {
+        let Opened { first, rest, range } = match self.open(archive, range, superseded).await {
             Ok(opened) => opened,
-            Err(error) => return ended(failed(error.fault()), Way::Stream, done),
+            Err(answer) => return ended(answer, Way::Stream, done),
         };
         let (status, length) = match range {
             Some((first, last)) => (StatusCode::PARTIAL_CONTENT, last - first + 1),
@@ -144,6 +156,31 @@ impl Downloads {
         }
         answer.extensions_mut().insert(RATE);
         answer
+    }
+
+    /// Opens the object, or the one that has replaced it. Otherwise returns the answer.
+    async fn open(
+        &self,
+        archive: &Archive,
+        range: Option<(u64, u64)>,
+        superseded: impl Future<Output = Option<Superseded>>,
+    ) -> Result<Opened, Response<Body>> {
+        let mut location = archive.location.location();
+        let mut opened = open(&self.storage, archive, range, &self.metrics).await;
+        if let Err(Failed::Missing | Failed::Differs) = opened {
+            match superseded.await {
+                Some(Superseded::Moved(moved)) => {
+                    location = moved.location.location();
+                    opened = open(&self.storage, &moved, range, &self.metrics).await;
+                }
+                Some(Superseded::Gone(answer)) => return Err(answer),
+                None => {}
+            }
+        }
+        opened.map_err(|error| {
+            report(&error, &location, &self.metrics);
+            failed(error.fault())
+        })
     }
 }
 
@@ -221,7 +258,7 @@ fn failed(fault: Fault) -> Response<Body> {
         }
         Fault::Refused => {
             let sentence = "The registry cannot read the archive in the store; its log has the details.\n";
-            unavailable("the store refused", sentence, 60)
+            unavailable("the store denies access", sentence, 60)
         }
         Fault::Silent => unavailable("the store does not answer", "The store does not answer.\n", 10),
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `downloads` | [`Downloads`]: the answer to a request with a valid link |
 //! | `route` | whether a client is redirected, and where to |
-//! | `range` | which bytes a client asks for |
+//! | `range` | the range of bytes that a client requests |
 //! | `open` | opens an object, once more if that fails, and checks that it is the recorded one |
 //! | `stream` | the body of an answer, as the object's bytes arrive |
 //! | `slots` | how many archives are streamed at once |
@@ -18,7 +18,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use downloads::{Download, Downloads};
+pub use downloads::{Download, Downloads, Superseded};
 pub use open::{Failed, Fault, Opened, open, report};
 pub use route::{Mode, PublicEndpoint, PublicEndpointError};
 pub use stream::{Outcome, Way};

@@ -38,7 +38,7 @@ pub enum Failed {
     Storage(StorageError),
 }
 
-/// What a failure means for the one who asked.
+/// What a failure means for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The object does not exist.
@@ -47,7 +47,7 @@ pub enum Fault {
     Differs,
     /// The store limits the number of requests.
     Busy,
-    /// The store refused: it stays so until someone changes rights, keys or settings.
+    /// The store rejects such requests until permissions, keys or settings are changed.
     Refused,
     /// The store does not answer.
     Silent,
@@ -72,7 +72,6 @@ impl Fault {
 }
 
 impl Failed {
-    /// What it means for the one who asked.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Missing => Fault::Missing,
@@ -119,8 +118,8 @@ pub(super) fn kind(cause: &Cause) -> &'static str {
     }
 }
 
-/// Opens an archive, or the bytes of `range`. Each failure is counted. A second attempt is made before the first byte is sent,
-/// since clients never make one.
+/// Opens an archive, or the bytes of `range`. A second attempt is made before the first byte is sent, since clients never make
+/// one. Its failure is the caller's to [`report`]; the one before it is counted here.
 pub async fn open(
     storage: &Storage,
     archive: &Archive,
@@ -128,11 +127,11 @@ pub async fn open(
     metrics: &RegistryMetrics,
 ) -> Result<Opened, Failed> {
     let location = archive.location.location();
-    let counted = |failed: &Failed| report(failed, &location, metrics);
-    match attempt(storage, &location, archive, range).await.inspect_err(counted) {
+    match attempt(storage, &location, archive, range).await {
         Err(failed) if failed.is_transient() => {
+            report(&failed, &location, metrics);
             tokio::time::sleep(PAUSE).await;
-            attempt(storage, &location, archive, range).await.inspect_err(counted)
+            attempt(storage, &location, archive, range).await
         }
         result => result,
     }

@@ -1,4 +1,4 @@
-//! Which bytes a client asks for. Pure.
+//! The range of bytes that a client requests. Pure.
 
 use axum::http::{HeaderMap, HeaderName, header};
 

@@ -15,14 +15,14 @@ use crate::registry::http::Peer;
 const PER_LINK: usize = 8;
 /// Streams at once to one client.
 const PER_PEER: usize = 16;
-/// Requests that wait for a place. Each of them keeps a connection that others could use.
+/// Requests that wait for a slot. Each of them keeps a connection that others could use.
 const WAITING: usize = 256;
 
-/// The places for streams.
+/// The slots for streams.
 #[derive(Debug)]
 pub(super) struct Slots {
     most: usize,
-    /// How long a request waits for a place.
+    /// How long a request waits for a slot.
     wait: Duration,
     state: Mutex<State>,
 }
@@ -43,7 +43,7 @@ struct Waiting {
     grant: oneshot::Sender<Slot>,
 }
 
-/// A place for a stream, which is free again when this is dropped.
+/// A slot for a stream, which is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     slots: Arc<Slots>,
@@ -56,7 +56,7 @@ impl Slots {
         Self { most, wait, state: Mutex::default() }
     }
 
-    /// Waits for a place, in turn with others that could use it. `None` if there was none in time, or too many wait already.
+    /// Waits for a slot, in turn with others that could use it. `None` if there was none in time, or too many wait already.
     pub(super) async fn take(self: &Arc<Self>, link: &str, peer: Peer) -> Option<Slot> {
         let peer = peer.network();
         let (grant, granted) = oneshot::channel();
@@ -68,7 +68,7 @@ impl Slots {
         tokio::time::timeout(self.wait, granted).await.ok()?.ok()
     }
 
-    /// Gives free places to waiting requests, the first ones first.
+    /// Gives free slots to waiting requests, the first ones first.
     fn hand_out(self: &Arc<Self>) {
         let granted = {
             let mut state = self.state.lock();
@@ -85,7 +85,7 @@ impl Slots {
             }
             granted
         };
-        // The lock is free again: a place whose receiver is gone is dropped here, which takes the lock.
+        // The lock is free again: a slot whose receiver is gone is dropped here, which takes the lock.
         for Waiting { link, peer, grant } in granted {
             let _ = grant.send(Slot { slots: Arc::clone(self), link, peer });
         }
@@ -93,7 +93,7 @@ impl Slots {
 }
 
 impl State {
-    /// Adds a request to those that wait, unless too many do and there is no place for this one. Returns whether it was added.
+    /// Adds a request to those that wait, unless too many do and there is no slot for this one. Returns whether it was added.
     fn enqueue(&mut self, request: Waiting, most: usize) -> bool {
         self.waiting.retain(|waiting| !waiting.grant.is_closed());
         let may_wait = self.waiting.len() < WAITING || (self.used < most && self.has_room_for(&request));
@@ -203,7 +203,7 @@ mod tests {
         let second = second.await.unwrap();
         assert!(futures::poll!(&mut third).is_pending());
         drop(second);
-        assert!(third.await.is_some(), "a place whose user is gone is free again");
+        assert!(third.await.is_some(), "a slot whose user is gone is free again");
     }
 
     #[tokio::test]

@@ -94,7 +94,7 @@ impl Streamed {
 
     fn cut(&mut self, reason: &dyn Display) -> Result<Frame<Bytes>, CutShort> {
         self.metrics.s3_error("cut");
-        tracing::warn!(%reason, sent = self.sent, missing = self.left, "an archive was cut while it was streamed");
+        tracing::warn!(%reason, sent = self.sent, missing = self.left, "the stream of an archive ended early");
         Err(CutShort)
     }
 

@@ -1,5 +1,6 @@
 //! Answers to links, with a store of the test's that is asked by the real client.
 
+use std::future::ready;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::domain::ObjectLocation;
 use crate::domain::text::hex;
+use crate::registry::http::answer::error;
 use crate::registry::http::{Body, MinimumRate, Peer};
 use crate::registry::metrics::RegistryMetrics;
 use crate::storage::Storage;
@@ -112,19 +114,40 @@ impl Answered {
     }
 
     fn counted(&self, line: &str) -> bool {
+        self.metrics().lines().any(|found| found == line)
+    }
+
+    /// Whether failures of the store were counted.
+    fn counts_errors(&self) -> bool {
+        self.metrics()
+            .lines()
+            .any(|line| line.starts_with("opendepot_registry_s3_errors_total{") && !line.ends_with(" 0"))
+    }
+
+    fn metrics(&self) -> String {
         let mut registry = Registry::with_prefix("opendepot_registry");
         self.metrics.register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        text.lines().any(|found| found == line)
+        text
     }
 }
 
 async fn asked(
     store: &Store,
+    way: (Mode, &[&str]),
+    method: Method,
+    headers: &[(&'static str, &str)],
+) -> Answered {
+    asked_while(store, way, method, headers, None).await
+}
+
+async fn asked_while(
+    store: &Store,
     (mode, public): (Mode, &[&str]),
     method: Method,
     headers: &[(&'static str, &str)],
+    superseded: Option<Superseded>,
 ) -> Answered {
     let metrics = RegistryMetrics::default();
     let public = public.iter().map(|pair| pair.parse().unwrap()).collect();
@@ -137,7 +160,8 @@ async fn asked(
     let archive = store.archive();
     let peer = Peer { address: IpAddr::from([192, 0, 2, 1]) };
     let download = Download { archive: &archive, method: &method, headers: &headers, link: "link", peer };
-    let answer = downloads.answer(download, move |outcome| *seen.lock().unwrap() = Some(outcome)).await;
+    let done = move |outcome| *seen.lock().unwrap() = Some(outcome);
+    let answer = downloads.answer(download, ready(superseded), done).await;
     Answered { answer, outcome, metrics }
 }
 
@@ -323,11 +347,11 @@ async fn missing_and_refused_objects_are_told_apart() {
             "missing",
             "archive is being restored",
         ),
-        (refused("403 Forbidden", "AccessDenied"), "denied", "the store refused"),
-        (refused("403 Forbidden", "InvalidAccessKeyId"), "credentials", "the store refused"),
+        (refused("403 Forbidden", "AccessDenied"), "denied", "the store denies access"),
+        (refused("403 Forbidden", "InvalidAccessKeyId"), "credentials", "the store denies access"),
         (refused("404 Not Found", "NoSuchBucket"), "missing", "archive is being restored"),
-        (refused("301 Moved Permanently", "PermanentRedirect"), "other", "the store refused"),
-        (refused("405 Method Not Allowed", "MethodNotAllowed"), "other", "the store refused"),
+        (refused("301 Moved Permanently", "PermanentRedirect"), "other", "the store denies access"),
+        (refused("405 Method Not Allowed", "MethodNotAllowed"), "other", "the store denies access"),
     ] {
         let (store, answered) = streamed(std::slice::from_ref(&answer), &[]).await;
         assert_eq!(answered.answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{answer}");
@@ -406,6 +430,33 @@ async fn a_store_that_refuses_the_checksum_header_is_asked_without() {
 }
 
 #[tokio::test]
+async fn an_archive_that_was_moved_a_moment_ago_is_read_at_its_new_location() {
+    let other = found("content-length: 9", "something");
+    for first in [refused("404 Not Found", "NoSuchKey"), other] {
+        let store = Store::start(vec![first, whole()]).await;
+        let mut moved = store.archive();
+        let location = ObjectLocation { key: "vpc/b.zip".into(), ..moved.location.location() };
+        moved.location = StoredLocation::from(&location);
+        let superseded = Some(Superseded::Moved(moved));
+        let answered = asked_while(&store, (Mode::Stream, &[]), Method::GET, &[], superseded).await;
+        assert!(!answered.counts_errors(), "nothing has failed");
+        assert_eq!(answered.body().await.0.as_deref(), Ok(BYTES));
+        assert!(store.requests()[1].starts_with("get /modules/vpc/b.zip"), "{:?}", store.requests());
+    }
+}
+
+#[tokio::test]
+async fn a_link_to_replaced_content_is_refused_and_is_no_fault_of_the_store() {
+    let store = Store::start(vec![refused("404 Not Found", "NoSuchKey")]).await;
+    let gone = Some(Superseded::Gone(error(StatusCode::FORBIDDEN, "Forbidden: link not valid", "")));
+    let answered = asked_while(&store, (Mode::Stream, &[]), Method::GET, &[], gone).await;
+    assert_eq!(answered.answer.status(), StatusCode::FORBIDDEN);
+    assert!(!answered.counts_errors());
+    let outcome = answered.body().await.1;
+    assert_eq!(outcome, Some(Outcome { way: Way::Stream, status: 403, bytes: 0 }));
+}
+
+#[tokio::test]
 async fn many_streams_of_one_link_keep_no_other_link_waiting() {
     let store = Store::start(vec![whole(); 9]).await;
     let storage = Arc::new(Storage::with_test_keys());
@@ -414,7 +465,7 @@ async fn many_streams_of_one_link_keep_no_other_link_waiting() {
     let ask = |link: &'static str, last: u8| {
         let peer = Peer { address: [192, 0, 2, last].into() };
         let download = Download { archive: &archive, method: &Method::GET, headers: &headers, link, peer };
-        downloads.answer(download, |_| {})
+        downloads.answer(download, ready(None), |_| {})
     };
     let mut held = Vec::new();
     for last in 0..8 {

@@ -166,8 +166,8 @@ impl Access {
         })
     }
 
-    /// Whether a page shows `identity` what is `asked`. A no is not counted as a refusal, since clients do not guess what a page
-    /// shows.
+    /// Whether a page shows the module `asked` to `identity`. A denial is not counted as a refusal, because the page lists the
+    /// modules, and the client does not guess them.
     pub async fn sees(
         &self,
         identity: &Arc<Identity>,
@@ -198,7 +198,8 @@ impl Access {
             }
             // What is public counts also while no review is possible.
             (Err(denied), Some(anonymous)) => {
-                self.decisions.known_yes(&keys(anonymous, right, asked), Instant::now()).ok_or(denied).map(Ok)
+                let public = keys(anonymous, right, asked);
+                self.decisions.yes_despite(denied, &public, Instant::now()).ok_or(denied).map(Ok)
             }
             (own, _) => own,
         };

@@ -91,8 +91,8 @@ impl Identifier {
         self.failed_tokens.record(Who::Peer(peer), Instant::now());
     }
 
-    /// Why a token is refused without a review. It counts unless its peer has to wait, and once while its refusal is remembered,
-    /// as after a review: a client sends its token for each module of a configuration.
+    /// Refuses a token without a review. While the refusal is remembered, the token counts only once, because a client sends it
+    /// for each module of a configuration. If the peer has to wait, that is the answer instead.
     fn refuse(&self, key: Key, denied: Denied, peer: IpAddr, now: Instant) -> Denied {
         let keys = Keys { yes: key, no: key };
         if self.identities.known(&keys, now).is_some() {

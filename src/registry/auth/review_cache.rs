@@ -105,9 +105,13 @@ where
         self.state.lock().known(keys, now)
     }
 
-    /// A permission that counts, or would count if reviews failed.
-    pub(super) fn known_yes(&self, keys: &Keys, now: Instant) -> Option<Y> {
-        self.state.lock().stale(keys, now)
+    /// A permission that counts although another identity's review was denied. One that is kept for failing reviews does not
+    /// count for an identity that only has had too many of them: the API server may have withdrawn it meanwhile.
+    pub(super) fn yes_despite(&self, denied: Denied, keys: &Keys, now: Instant) -> Option<Y> {
+        match denied {
+            Denied::TooMany { .. } => self.known(keys, now)?.ok()?.ok(),
+            _ => self.state.lock().stale(keys, now),
+        }
     }
 
     /// Returns what is known, or waits for the review of another caller, or starts one if `admit` permits it. The review

@@ -82,7 +82,7 @@ impl StaticTokens {
         let mut logged = self.logged.lock();
         for problem in problems.iter().filter(|problem| !logged.contains(problem)) {
             let folder = self.folder.as_deref().unwrap_or(Path::new("")).display();
-            tracing::warn!(%folder, problem, "a problem with the static tokens");
+            tracing::warn!(%folder, problem, "a file of --tokens-dir cannot be used");
         }
         *logged = problems;
     }

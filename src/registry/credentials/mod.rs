@@ -1,7 +1,7 @@
 //! Terraform's protocol for credentials helpers: `get`, `store` and `forget`, then a host.
 //!
 //! Both clients run the helper for every host that a configuration mentions. A token is given only to hosts that the user has
-//! named: for any other host no file is read and no server is asked.
+//! named: for any other host, no file is read and no request is sent.
 
 mod github;
 mod kubernetes;

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Method, Response};
 use super::Service;
 use super::log::ArchiveLine;
 use crate::domain::Address;
-use crate::registry::archive::{Download, Outcome};
+use crate::registry::archive::{Archive, Download, Outcome, Superseded};
 use crate::registry::http::{Body, Peer};
 use crate::registry::index::ServedVersion;
 use crate::registry::link::{Permit, is_current, now};
@@ -53,7 +53,21 @@ impl Service {
             return responses::withdrawn(reason);
         }
         let download = Download { archive: &version.archive, method, headers, link: asked.link, peer };
-        self.downloads.answer(download, move |outcome| line.write(outcome)).await
+        // The operator may have moved or replaced the object, and this replica's watch may be a moment late.
+        let superseded =
+            self.index.find_unidentified(peer.network(), || self.superseded(asked, &version.archive));
+        self.downloads.answer(download, superseded, move |outcome| line.write(outcome)).await
+    }
+
+    /// What has changed since the link was found to permit the download of `archive`.
+    fn superseded(&self, asked: &ArchivePath<'_>, archive: &Archive) -> Option<Superseded> {
+        let Some(current) = self.permitted(asked) else {
+            return Some(Superseded::Gone(responses::link_refused()));
+        };
+        if let Some(reason) = &current.withdrawn {
+            return Some(Superseded::Gone(responses::withdrawn(reason)));
+        }
+        (current.archive != *archive).then(|| Superseded::Moved(current.archive.clone()))
     }
 
     /// The version that a valid link permits to download.

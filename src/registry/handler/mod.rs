@@ -1,6 +1,7 @@
 //! Answers requests: path, permission, index, answer.
 //!
-//! Permission is checked before anything is looked up, so that no answer shows an unknown client whether a module exists.
+//! Permission is checked before a version is looked up, whether or not a Module holds the address. So no answer shows a client
+//! without permission whether a module exists.
 
 mod archives;
 mod counted;

@@ -1,4 +1,4 @@
-//! Whether a client has what it asks for already. Pure.
+//! Whether a client already has the content that it requests. Pure.
 
 use axum::http::{HeaderMap, header};
 

@@ -25,7 +25,7 @@ pub struct Limits {
 const OTHER_FILES: u64 = 256;
 
 impl Limits {
-    /// With as many connections as a process can have that may open so many files.
+    /// The same limits, with no more connections than a process can serve that may open so many files.
     #[must_use]
     pub fn within(self, open_files: Option<u64>) -> Self {
         let Some(open_files) = open_files else { return self };

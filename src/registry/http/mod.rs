@@ -14,7 +14,7 @@
 //! | `peer` | the client's address behind trusted proxies |
 //! | `tls`, `not_after` | the certificate, read again while it is served |
 //! | `answer` | answers with a reason phrase |
-//! | `entity_tag` | whether a client has what it asks for already |
+//! | `entity_tag` | whether a client already has the content that it requests |
 //! | `stop` | the stages of shutdown |
 
 mod activity;

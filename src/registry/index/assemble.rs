@@ -27,9 +27,9 @@ impl StoredVersion {
             && status.synced;
         let release = Release::parse(&version.version).ok();
         let release = release.filter(|release| usable && release.fits_clients())?;
-        let location = status.storage.clone()?;
-        let place = location.location();
-        if !is_permitted(rules, version.namespace(), &place) {
+        let stored = status.storage.clone()?;
+        let location = stored.location();
+        if !is_permitted(rules, version.namespace(), &location) {
             return None;
         }
         let sha256 = STANDARD.decode(status.checksum.as_deref()?).ok()?.try_into().ok()?;
@@ -38,9 +38,9 @@ impl StoredVersion {
         let not_ready = status.ready.as_ref().filter(|ready| !ready.is_true);
         Some(Self {
             release,
-            recorded_format: format_of(&place.key)
+            recorded_format: format_of(&location.key)
                 .or_else(|| version.config.as_ref().map(|config| config.file_format)),
-            archive: Archive { location, sha256, size },
+            archive: Archive { location: stored, sha256, size },
             source: source.map(|source| source.url.clone()),
             tag: source.map(|source| source.ref_.clone()).filter(|tag| !tag.is_empty()),
             commit: source.and_then(|source| source.commit.clone()),
@@ -51,11 +51,11 @@ impl StoredVersion {
 }
 
 /// Whether the registry may read there. Any client with the right writes statuses, and the registry signs what it names.
-fn is_permitted(rules: &StorageRules, namespace: &str, place: &ObjectLocation) -> bool {
-    is_bucket_name(&place.bucket)
-        && is_region(&place.region)
-        && checked_path("key", &place.key).is_ok()
-        && rules.check(namespace, place).is_ok()
+fn is_permitted(rules: &StorageRules, namespace: &str, location: &ObjectLocation) -> bool {
+    is_bucket_name(&location.bucket)
+        && is_region(&location.region)
+        && checked_path("key", &location.key).is_ok()
+        && rules.check(namespace, location).is_ok()
 }
 
 /// The format of a key, by its extension.

@@ -95,8 +95,8 @@ pub(super) fn is_answer(id_token: &Unverified<'_>, issuer: &str, client: &str, a
         && claim("nonce").and_then(Value::as_str) == Some(text(&attempt.nonce).as_str())
 }
 
-/// The token of the session: the access token, as `terraform login` gets it, if it is a JWT for this registry with the claims that
-/// an identity needs; else the id token, if that is one.
+/// The token of the session: the access token, as `terraform login` gets it, if it is a JWT for this registry with the claims
+/// that an identity needs; else the id token, if that is one.
 pub(super) fn choose<'a>(tokens: &'a Tokens, issuer: &Issuer) -> Result<&'a str, Refused> {
     let all = [tokens.access_token.as_deref(), Some(tokens.id_token.as_str())];
     let parsed = all.into_iter().flatten().filter_map(|token| Some((token, Unverified::parse(token)?)));

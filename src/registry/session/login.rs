@@ -1,4 +1,4 @@
-//! `--login-issuer` and its companions, and what service discovery says of them. Pure.
+//! `--login-issuer` and its companions, and their part of service discovery. Pure.
 
 use std::sync::Arc;
 

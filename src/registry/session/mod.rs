@@ -5,11 +5,11 @@
 //! |---|---|
 //! | `sessions` | [`Sessions`]: what the handler and the page call |
 //! | `route` | which requests belong here |
-//! | `request` | what a request says: its origin, its form, where it leads back to |
+//! | `request` | the parts of a request: its origin, its form, and the page to return to |
 //! | `cookie` | cookies: names, attributes, how they are read |
 //! | `token` | the content of a session |
 //! | `attempt` | the content of a cookie that waits for the identity provider |
-//! | `login` | `--login-issuer` and its companions, and what discovery says of them |
+//! | `login` | `--login-issuer` and its companions, and their part of service discovery |
 //! | `provider` | the provider's endpoints, read in the background, and the exchange of a code |
 //! | `callback` | what the provider sends back, and which of its tokens is taken |
 //! | `refused` | why a sign-in failed |

@@ -27,7 +27,7 @@ pub(super) struct Provider {
     exchanges: Semaphore,
 }
 
-/// What the provider's metadata has said last.
+/// The last metadata of the provider.
 pub(super) struct Known {
     pub endpoints: Endpoints,
     /// The document of service discovery.
@@ -76,7 +76,7 @@ impl Provider {
         code: &str,
         attempt: &Attempt,
     ) -> Result<Tokens, Refused> {
-        let Ok(_place) = self.exchanges.try_acquire() else {
+        let Ok(_permit) = self.exchanges.try_acquire() else {
             return Err(Refused::later("Too many people are signing in at the moment: try again."));
         };
         let form = self.login.exchange(code, attempt);

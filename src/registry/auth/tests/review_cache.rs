@@ -63,6 +63,18 @@ fn while_reviews_fail_a_yes_counts_for_ten_minutes_from_its_review() {
 }
 
 #[test]
+fn what_is_public_outlives_failing_reviews_but_not_the_limit_of_one_identity() {
+    let (cache, start, public) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
+    let _ = cache.store(&public, yes(None), start);
+    let limited = Denied::TooMany { phrase: "wait", retry_after: 1 };
+    let at =
+        |denied, seconds| cache.yes_despite(denied, &public, start + Duration::from_secs(seconds)).is_some();
+    assert_eq!([at(limited, 59), at(limited, 60), at(limited, 599)], [true, false, false]);
+    let failed = Denied::api_server();
+    assert_eq!([at(failed, 59), at(failed, 60), at(failed, 599), at(failed, 600)], [true, true, true, false]);
+}
+
+#[test]
 fn a_failure_of_an_identity_provider_prolongs_nothing() {
     let (cache, start, keys) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
     let _ = cache.store(&keys, yes(None), start);
