@@ -38,19 +38,19 @@ pub enum Outcome {
     Held(Address),
     /// It claims none. An address that it holds stays.
     NotAddressable(NotAddressable),
-    /// This Module holds it.
+    /// The Module `holder` holds it.
     Taken {
         address: Address,
         holder: String,
     },
     /// It was refused, and its holder no longer exists.
     Refused(Address),
-    /// This Module still holds it and claims another: the address is free as soon as its status is written.
+    /// The Module `holder` still holds it and claims another: the address is free as soon as its status is written.
     Leaving {
         address: Address,
         holder: String,
     },
-    /// This Module claims it too, and comes first.
+    /// The Module `first` claims it too, and comes first.
     Contended {
         address: Address,
         first: String,
@@ -70,6 +70,11 @@ impl Claimant {
 
     pub(super) fn claims(&self, address: &Address) -> bool {
         self.address.claim.as_ref() == Ok(address)
+    }
+
+    /// Whether the decision on this Module depends on the other one, which has or claims the address that it claims.
+    pub(super) fn rivals(&self, other: &Self) -> bool {
+        self.address.claim.as_ref().is_ok_and(|claim| other.has(claim) || other.claims(claim))
     }
 
     /// Whether its annotation names the address that it claims.

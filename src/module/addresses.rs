@@ -89,8 +89,8 @@ impl Addresses {
     }
 
     /// Decides on the address of a Module that was read. `is_live`: whether a Module, by name and UID, still exists. `None` if
-    /// the watch has not shown the Module as it was read: it will, and then the Module is reconciled again. Also returns the names
-    /// of the Modules whose decision it may change.
+    /// the watch has not shown the Module as it was read: it will, and then the Module is reconciled again. Also returns the
+    /// names of the Modules whose decision it may change.
     pub fn decide(
         &self,
         (namespace, uid): (&str, &str),
@@ -107,8 +107,9 @@ impl Addresses {
         // The status that was read is newer. Whether the annotation is void is known from the order of events.
         let address = AddressState { claim_void: watched.claim_void, ..read.clone() };
         let claimant = Claimant { address, granted: None, ..me.claimant.clone() };
+        // A look-up in the cache for each Module of a large namespace would take long.
         let live = |(other, known): &(&String, &Known)| {
-            other.as_str() != uid && is_live(&known.claimant.name, other)
+            other.as_str() != uid && claimant.rivals(&known.claimant) && is_live(&known.claimant.name, other)
         };
         let others: Vec<&Claimant> = modules.iter().filter(live).map(|(_, known)| &known.claimant).collect();
         let decision = address::decide(&claimant, others.iter().copied());
@@ -122,7 +123,8 @@ impl Addresses {
         Some((decision, names))
     }
 
-    /// Records how the write of the status with a decision ended. Returns the names of the Modules whose decision that may change.
+    /// Records how the write of the status with a decision ended. Returns the names of the Modules whose decision that may
+    /// change.
     pub fn written(&self, (namespace, uid): (&str, &str), end: StatusWrite<'_>) -> Vec<String> {
         let mut all = self.0.lock();
         let Some(modules) = all.get_mut(namespace) else { return Vec::new() };
@@ -181,18 +183,22 @@ fn known(module: &ModuleState, before: Option<&Known>) -> Known {
 fn mark_void(modules: &mut Namespace, changed: &str, is_shown: impl Fn(&str, &Known) -> bool) -> Vec<String> {
     let Some(known) = modules.get(changed) else { return Vec::new() };
     let AddressState { claim, held, annotation, .. } = &known.claimant.address;
-    let affected: Vec<Address> =
+    let affected: BTreeSet<Address> =
         claim.as_ref().ok().into_iter().chain(held).chain(annotation).cloned().collect();
     let mut voided = Vec::new();
     for address in affected {
+        let is_set = |known: &Known| known.claimant.address.annotation.as_ref() == Some(&address);
+        // Few Modules have an annotation.
+        if !modules.values().any(is_set) {
+            continue;
+        }
         let keeps = |(uid, known): &(&String, &Known)| known.claimant.keeps(&address) && is_shown(uid, known);
         let holders = modules.iter().filter(keeps);
         let holders: Vec<String> = holders.map(|(uid, _)| uid.clone()).collect();
-        for (uid, known) in &mut *modules {
+        for (uid, known) in modules.iter_mut().filter(|(_, known)| is_set(known)) {
             let Claimant { name, address: state, .. } = &known.claimant;
-            let is_set = state.annotation.as_ref() == Some(&address);
             let is_held = holders.iter().any(|holder| holder != uid) && !known.claimant.has(&address);
-            if is_set && is_held && !state.claim_void {
+            if is_held && !state.claim_void {
                 voided.extend((uid != changed).then(|| name.clone()));
                 known.claimant.address.claim_void = true;
             }

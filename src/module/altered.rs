@@ -1,7 +1,8 @@
-//! What the cluster changes of a write: a mutating admission policy or webhook may set another value, and a CRD of another release
-//! drops a field. Pure.
+//! Differences between a write and what the API server stored: a mutating admission policy or webhook may set another value, and
+//! a CRD of another release drops a field. Pure.
 //!
-//! The next plan would contain the same change again. As a refusal it is sent with growing pauses, and reported.
+//! The next plan contains the same change again. Therefore the write counts as refused: it is repeated with growing pauses, and
+//! reported.
 
 use kube::api::DynamicObject;
 use serde_json::Value;

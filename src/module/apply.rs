@@ -2,8 +2,8 @@
 //!
 //! Each request tests what the plan is based on: a POST fails if the name is taken, a patch carries the resourceVersion, a
 //! delete carries UID and resourceVersion. A request that fails this test is not an error: the cache is behind, and a later
-//! reconcile is based on the change. [`Attempts`] decides when a refused request is sent again. A change that the API server stores
-//! otherwise than it was sent counts as refused.
+//! reconcile is based on the change. [`Attempts`] decides when a refused request is sent again. A change that the API
+//! server stores with other values than were sent counts as refused.
 
 use std::time::{Duration, Instant};
 
@@ -159,7 +159,7 @@ async fn create(
 ) -> Result<Outcome, kube::Error> {
     let object = new_version(module, resolved, create).map_err(kube::Error::SerdeError)?;
     let params = PostParams { field_manager: Some(client::FIELD_MANAGER.into()), ..PostParams::default() };
-    // Another configuration than was sent is found by the change that follows: the Version exists either way.
+    // If the API server stored another configuration than was sent, the next plan contains a change, and that change reports it.
     api.create(&params, &object).await.map(|_| Outcome::Done)
 }
 

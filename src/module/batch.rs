@@ -28,7 +28,7 @@ pub enum Outcome {
     Outdated,
     /// The API server refused it, with this message for the status.
     Refused(String),
-    /// The API server as a whole did not serve it.
+    /// It failed for a reason that concerns the API server as a whole.
     Failed,
 }
 

@@ -106,7 +106,10 @@ impl<'a> ModuleClient<'a> {
             Ok(None) => return Ok(Written::Done),
             Err(error) if client::is_outdated(&error) => return Ok(Written::Conflict),
             Err(kube::Error::Api(status)) if is_too_large(&status) => {
-                tracing::warn!(message = status.message, "the Module's status is too large");
+                tracing::warn!(
+                    message = status.message,
+                    "the Module's status is too large for the API server; shorten spec.versions"
+                );
                 Written::TooLarge
             }
             Err(kube::Error::Api(status)) if is_refusal(&status) => {

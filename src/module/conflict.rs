@@ -21,13 +21,13 @@ pub enum NameConflict {
     OtherPlacement,
     /// It has no owner, and was created in another namespace, whose Version may have the same object.
     OtherNamespace,
-    /// It belongs to this object.
+    /// It belongs to another owner, of this kind and name.
     OtherOwner(String),
     /// It belongs to this Module, but has neither our finalizer nor a file name: what it stored is unknown.
     Unmanaged,
     /// The original OpenDepot created it for this Module.
     Original,
-    /// It is of this type and version, which never change.
+    /// It has this type and version instead of the wanted ones. Neither can be changed.
     TypeMismatch(String),
     /// There is no such Version, and none is created: there is no room for its digest in the record.
     RecordFull,
@@ -69,8 +69,8 @@ impl NameConflict {
         matches!(self, Self::Terminating | Self::DeletedOwner)
     }
 
-    /// What blocks the Version `name`, the `others` whose names are taken too, and what to do. A command is at the end, so that it
-    /// can be copied, and is never cut. The publish action searches the message for each name as a word.
+    /// What blocks the Version `name`, the `others` whose names are taken too, and what to do. A command is at the end, so that
+    /// it can be copied, and is never cut. The publish action searches the message for each name as a word.
     pub fn message(&self, module: &ModuleView, name: &str, others: &[&str]) -> String {
         let (problem, remedy) = (self.problem(name), self.remedy(module, name));
         let Some(room) = MAX_MESSAGE.checked_sub(problem.len() + remedy.len() + 1) else {

@@ -97,8 +97,8 @@ impl Context {
         self.modules.get(&ObjectRef::new(name).within(namespace))
     }
 
-    /// Forgets all Modules but these: a Module that is not in a list was deleted, although no event said so. Returns namespace
-    /// and name of those whose address that may change.
+    /// Forgets all Modules but these: a Module that is not in a list was deleted while the watch was interrupted. Returns
+    /// namespace and name of those whose address that may change.
     pub fn keep_only(&self, modules: &[Arc<ModuleState>]) -> Vec<(String, String)> {
         let uids = modules.iter().filter_map(|module| module.metadata.uid.as_deref()).collect();
         self.retries.keep_only(&uids);
@@ -107,7 +107,8 @@ impl Context {
         self.addresses.keep_only(&uids)
     }
 
-    /// Records that the Module was read after these deletions, and their digests recorded as far as possible. Queues the Versions.
+    /// Records that the Module was read after these deletions, and their digests recorded as far as possible. Queues the
+    /// Versions.
     pub fn answer(&self, module: &ModuleView, deletions: &Deletions) {
         self.owners.answer(module.uid(), deletions);
         self.queue_versions(module.namespace(), deletions.values().map(|deletion| deletion.name.as_str()));

@@ -62,7 +62,8 @@ impl Pass<'_> {
         requeue.finish(&done, self.attempts)
     }
 
-    /// Ends the reconcile of a Module without our finalizer, which another finalizer keeps. Reports Versions that cannot be deleted.
+    /// Ends the reconcile of a Module without our finalizer, which another finalizer keeps. Reports Versions that cannot be
+    /// deleted.
     async fn report_undeletable(mut self, children: &[&VersionState]) -> Result<Action, Unfinished> {
         let Some((outcome, reason, message)) = finalizer::undeletable(&self.module, children) else {
             return Ok(Action::await_change());

@@ -130,8 +130,8 @@ pub(super) fn without_policy(refused: &Refused) -> String {
     )
 }
 
-/// The outcome, reason and message of a Module that is being deleted, and whose Versions cannot be: Kubernetes keeps it until they
-/// are, if it is deleted with `--cascade=foreground`.
+/// The outcome, reason and message of a Module that is being deleted, and whose Versions cannot be: Kubernetes keeps it until
+/// they are, if it is deleted with `--cascade=foreground`.
 pub(super) fn undeletable(
     module: &ModuleView,
     children: &[&VersionState],

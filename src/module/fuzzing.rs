@@ -1,4 +1,4 @@
-//! A door for the fuzz targets to the pure decisions on a Module. Not part of the product.
+//! Entry point for the fuzz targets to the pure decisions on a Module. Not part of the product.
 #![allow(clippy::missing_panics_doc, reason = "a target that panics has found something")]
 
 use jiff::Timestamp;

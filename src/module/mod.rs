@@ -94,7 +94,7 @@ pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
                 retry.failures = error.failures(retry.failures);
                 retry.failures
             });
-            tracing::warn!(%error, "the reconcile failed and is retried");
+            tracing::warn!(%error, "the reconcile failed; retrying");
             error.next(failures.unwrap_or(1))
         }
     }
@@ -115,7 +115,7 @@ async fn reconcile_module(
     let own = ctx.versions.of_module(&pass.module);
     let mut children: Vec<&VersionState> = own.iter().map(AsRef::as_ref).collect();
 
-    // The three decisions are pure.
+    // These decisions are pure. The status is the last one, in `write_status`.
     let selection = select::select(&pass.module, &children);
     let others = ctx.versions.others(&pass.module, &selection);
     children.extend(others.iter().map(AsRef::as_ref));

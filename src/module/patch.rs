@@ -124,8 +124,8 @@ fn adopt(module: &ModuleView, current: &DynamicObject, metadata: &mut Map<String
     metadata.insert("ownerReferences".into(), json!(owners));
 }
 
-/// Whether a Version has its file name from another namespace, according to its labels: the object of that name is the original's.
-/// A derived name contains the namespace.
+/// Whether a Version has its file name from another namespace, according to its labels: the object of that name is the
+/// original's. A derived name contains the namespace.
 fn is_copy(module: &ModuleView, current: &DynamicObject) -> bool {
     let namespace = current.metadata.labels.as_ref().and_then(|labels| labels.get(NAMESPACE_LABEL));
     namespace.is_some_and(|namespace| *namespace != label_value(module.namespace()))

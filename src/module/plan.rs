@@ -56,8 +56,8 @@ impl Plan {
         self.retain_edits(|edit| !matches!(edit, Edit::PinDigest(_) | Edit::Request(_)));
     }
 
-    /// What is left of the plan if the API server refuses the status: in addition, nothing is created, and the Versions stay whose
-    /// digests are to be recorded before they are deleted.
+    /// What is left of the plan if the API server refuses the status: in addition, nothing is created, and the Versions stay
+    /// whose digests are to be recorded before they are deleted.
     pub fn without_status(&mut self, module: &ModuleView, children: &[&VersionState]) {
         self.without_ledger(module);
         self.create.clear();

@@ -34,8 +34,8 @@ pub(super) struct Removal {
     pub(super) waits: bool,
 }
 
-/// The generation in the annotation that confirms a removal, if the annotation was set before the edit of that generation and so
-/// confirms nothing: a restore brings the annotation of a Module with other generations.
+/// The generation in the annotation `confirm-removal`, if the annotation is void: it was set before the edit of that generation.
+/// A restored Module may have such an annotation, because its generations begin at 1 again.
 pub(super) fn void_confirmation(module: &ModuleView) -> Option<i64> {
     let text = confirmation(module)?;
     let confirmed = text.parse::<i64>().ok().filter(|number| number.to_string() == *text)?;
@@ -110,7 +110,7 @@ impl Removal {
         ))
     }
 
-    /// The first versions, as far as that is short.
+    /// The first versions, as many as fit into a message.
     fn names(&self) -> String {
         let versions: Vec<String> = self.stored.iter().map(ToString::to_string).collect();
         match first_that_fit(&versions, ", ", MAX_NAMES_SIZE) {
@@ -145,7 +145,8 @@ pub(super) fn and_others(names: &[&str], room: usize) -> String {
     shown.map(sentence).find(|sentence| sentence.len() <= room).unwrap_or_default()
 }
 
-/// Keeps in the conditions that a removal waits while that is not decided: the Module is suspended, or its spec is unusable.
+/// Keeps the reason of a waiting removal in one condition while no removal is decided: the Module is suspended, or its spec is
+/// unusable. Otherwise the wait would end without a confirmation.
 pub(super) fn keep_waiting(module: &ModuleView, selection: &Selection, conditions: &mut [Condition]) {
     let is_decided = !module.spec.suspend && module.problem.is_none() && selection.invalid.is_empty();
     let mut quiet = conditions.iter_mut().filter(|c| QUIET.contains(&&*c.type_) && c.status == "False");
@@ -161,7 +162,7 @@ fn waits(module: &ModuleView, stored: usize) -> bool {
     module.spec.removal == RemovalPolicy::Confirm && is_suspicious && !is_confirmed(module)
 }
 
-/// Whether the last status said that a removal waits, also beside another outcome.
+/// Whether the last status has the reason of a waiting removal, in any condition.
 fn has_waited(module: &ModuleView) -> bool {
     let conditions = &module.status.conditions;
     let says = |c: &Condition| c.reason == Reason::RemovalUnconfirmed.as_str();

@@ -77,7 +77,7 @@ impl Retry {
     }
 }
 
-/// What a user can change of a Module: everything but its status, which we write.
+/// What a user can change of a Module: everything but its status, which the operator writes.
 fn wanted(module: &ModuleState) -> String {
     let ModuleState { metadata, requested_at, .. } = module;
     format!("{:?} {requested_at:?} {}", metadata.generation, metadata.deletion_timestamp.is_some())

@@ -1,4 +1,4 @@
-//! The versions of a Module that should have a Version object. Pure.
+//! The versions of a Module that should have a Version object, and those that `versionHistoryLimit` prunes. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -60,7 +60,8 @@ fn listed(entries: &[ModuleVersion], module: &str) -> Selection {
 
 /// The wanted versions, each once, without those that `versionHistoryLimit` prunes.
 ///
-/// A stored version is pruned only when that many newer versions are stored: a bad new tag never removes the last good release.
+/// A stored version is pruned only when at least `versionHistoryLimit` newer versions are stored: a bad new tag never removes the
+/// last good release. A version that is not stored is pruned if it is not among the newest.
 pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selection {
     let mut selection = listed(&module.spec.versions, module.name());
     let limit = usize::try_from(module.spec.module_config.version_history_limit.unwrap_or(0)).unwrap_or(0);

@@ -178,9 +178,9 @@ impl ChildFixture {
         let (config, name) = (&self.0["spec"]["moduleConfigRef"], &self.0["spec"]["fileName"]);
         let s3 = &config["storageConfig"]["s3"];
         let key = format!("{}/{}", config["name"].as_str().unwrap(), name.as_str().unwrap());
-        let place = json!({"bucket": s3["bucket"], "key": key, "region": s3["region"]});
+        let location = json!({"bucket": s3["bucket"], "key": key, "region": s3["region"]});
         let source = json!({"url": config["repoUrl"], "ref": "refs/tags/any"});
-        self.with(json!({"status": {"storage": place, "source": source}}))
+        self.with(json!({"status": {"storage": location, "source": source}}))
     }
 
     fn stalled(mut self) -> Self {

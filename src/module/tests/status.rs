@@ -48,8 +48,8 @@ fn synced_only_when_every_wanted_version_is_stored_as_the_spec_wants_it() {
         ("none", vec![], 0),
         ("one", vec![stored_child("1.0.0")], 1),
         ("one not yet", vec![stored_child("1.0.0"), child("2.0.0")], 1),
-        ("one on its way to another place", other(moving).to_vec(), 1),
-        ("one at another place", other(json!({"spec": {"moduleConfigRef": {"name": "net"}}})).to_vec(), 1),
+        ("one on its way to another location", other(moving).to_vec(), 1),
+        ("one at another location", other(json!({"spec": {"moduleConfigRef": {"name": "net"}}})).to_vec(), 1),
         ("one on its way out", vec![stored_child("1.0.0"), stored_child("2.0.0").terminating()], 1),
         ("all", vec![stored_child("1.0.0"), stored_child("2.0.0")], 2),
     ];
