@@ -106,14 +106,14 @@ async fn bare_loop(name: &str, ca: &str, versions: usize) {
                 create_only: false,
             };
             let key = format!("bare/{n}.zip");
-            let place = ObjectLocation {
+            let location = ObjectLocation {
                 bucket: name.into(),
                 key,
                 region: REGION.into(),
                 endpoint: None,
                 force_path_style: Some(true),
             };
-            storage.put(&place, &upload).await.unwrap();
+            storage.put(&location, &upload).await.unwrap();
         })
         .await;
     println!("{}", started.elapsed().as_secs_f64());

@@ -3,7 +3,7 @@
 //! ```text
 //! kubectl ── Module ──► module::reconcile ── plan (pure) ──► apply: Version objects
 //!                                                                │ watch
-//! S3 ◄── storage ◄── archive (normalise, digest) ◄── github ◄── version::reconcile ── plan (pure) ──► status
+//! S3 ◄── storage ◄── archive (normalise, digest) ◄── github ◄── version::reconcile ── decide (pure) ──► status
 //! ```
 //!
 //! | layer | module | contents |
@@ -13,7 +13,7 @@
 //! | 1 | [`observe`] | health checks, metrics, logs |
 //! | 2 | [`github`] | fetches archives, within GitHub's limits |
 //! | 2 | [`archive`] | converts an archive to canonical bytes, and refuses dangerous contents |
-//! | 2 | [`storage`] | HEAD, PUT and DELETE of objects in S3 |
+//! | 2 | [`storage`] | HEAD, GET, PUT and DELETE of objects in S3, and signed URLs |
 //! | 3 | [`api`] | the kinds Module and Version, and the pruned forms that the watch caches hold |
 //! | 4 | [`controller`] | what the controllers share: watches, API requests, Events, failures, leader election, owner records |
 //! | 5 | [`module`] | the Module controller |
@@ -30,7 +30,7 @@
 //! `tests/it/layers.rs` reads the imports of production code and fails when one of these is broken.
 //!
 //! - A module imports only from its own layer's rows above it or from lower layers: no import points up.
-//! - `github`, `archive` and `storage` do not import each other, and know nothing of Kubernetes.
+//! - `github`, `archive` and `storage` do not import each other, and do not depend on Kubernetes.
 //! - `module` and `version` do not import each other. The Module controller imports neither `github` nor `storage`; the Version
 //!   controller never reads a Module, only the records in [`controller::owners`].
 //! - `registry` imports neither `github` nor a controller, and writes nothing to the API server.

@@ -12,8 +12,8 @@ use opendepot::observe::telemetry::{self, LogFormat};
 use opendepot::registry::credentials;
 use opendepot::{api, operator, serve};
 
-/// Returns memory to the system soon after a burst; its settings are compiled in, see `.cargo/config.toml`. Windows, on which only the
-/// command line is used, keeps its own.
+/// Returns memory to the system soon after a burst; its settings are compiled in, see `.cargo/config.toml`. Windows, on which
+/// only the command line is used, keeps its own.
 #[cfg(not(windows))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

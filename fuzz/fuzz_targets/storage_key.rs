@@ -25,7 +25,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     assert!(key.split('/').all(|part| !["", ".", ".."].contains(&part)), "{key:?}");
     assert!(!key.chars().any(char::is_control), "{key:?}");
 
-    let place = ObjectLocation {
+    let location = ObjectLocation {
         bucket: "modules".into(),
         key,
         region: "us-west-2".into(),
@@ -33,9 +33,9 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         force_path_style: None,
     };
     let rules = StorageRules::new(rule.into_iter().collect(), url.into_iter().collect(), None);
-    let allowed = rules.check("team-a", &place);
+    let allowed = rules.check("team-a", &location);
     if allowed.is_ok() {
-        assert!(place.endpoint.is_none() || endpoint.parse::<Endpoint>().is_ok());
-        assert!(rules.allows("team-a", &place.bucket, &place.key));
+        assert!(location.endpoint.is_none() || endpoint.parse::<Endpoint>().is_ok());
+        assert!(rules.allows("team-a", &location.bucket, &location.key));
     }
 });

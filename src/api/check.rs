@@ -13,7 +13,7 @@ pub struct Checked<'a> {
 }
 
 impl Checked<'_> {
-    pub fn place(&self, file_name: &str) -> Result<ObjectLocation, InvalidConfig> {
+    pub fn location(&self, file_name: &str) -> Result<ObjectLocation, InvalidConfig> {
         Ok(ObjectLocation {
             bucket: self.s3.bucket.clone(),
             key: object_key(self.s3.key.as_deref(), self.name, file_name)?,

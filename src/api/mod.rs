@@ -48,7 +48,7 @@ pub const ADOPT: &str = "opendepot.defdev.io/adopt";
 
 /// Annotation of a Module: its name in the registry, in place of `moduleConfig.name`. No object moves.
 pub const REGISTRY_NAME: &str = "opendepot.defdev.io/registry-name";
-/// Annotation of a Module: the address that it takes over, `NAMESPACE/NAME/SYSTEM`, once no other Module holds it.
+/// Annotation of a Module: the address `NAMESPACE/NAME/SYSTEM` that it is to get once no other Module holds it.
 pub const CLAIM_ADDRESS: &str = "opendepot.defdev.io/claim-address";
 /// Annotation of a Module: the generation at which a removal of several stored versions is confirmed (`spec.removal: Confirm`).
 pub const CONFIRM_REMOVAL: &str = "opendepot.defdev.io/confirm-removal";

@@ -103,7 +103,7 @@ impl Target {
                 format.extension()
             )));
         }
-        let location = checked.place(&file_name(version, format, &release))?;
+        let location = checked.location(&file_name(version, format, &release))?;
         let pinned = version.status.content_digest.clone().filter(|_| config.immutable.unwrap_or(false));
         Ok(Self {
             tags: tags(version, &checked.repository),
@@ -131,7 +131,7 @@ impl Target {
     /// # Errors
     /// [`InvalidConfig`] if the key would be invalid.
     pub fn location_named(&self, file_name: &str) -> Result<ObjectLocation, InvalidConfig> {
-        self.config.check(&self.module_name)?.place(file_name)
+        self.config.check(&self.module_name)?.location(file_name)
     }
 
     /// Whether the object is stored at this location, from this repository and with this content, according to the status.
@@ -170,7 +170,7 @@ pub fn named_location(version: &VersionState) -> Option<ObjectLocation> {
     let config = version.config.as_ref().filter(|_| version.spec_error.is_none())?;
     let release = Release::parse(&version.version).ok()?;
     let checked = config.check(version.name()).ok()?;
-    checked.place(&file_name(version, config.file_format, &release)).ok()
+    checked.location(&file_name(version, config.file_format, &release)).ok()
 }
 
 /// The recorded locations other than `current`. One with the same bucket and key is never among them, whatever its endpoint.

@@ -4,7 +4,7 @@
 /// Extensions of the files that Terraform and OpenTofu read as configuration, in lower case only.
 const CONFIGURATION: [&[u8]; 4] = [b".tf", b".tf.json", b".tofu", b".tofu.json"];
 
-/// The longest name of a file or folder, in bytes: most file systems allow no longer one.
+/// The longest name of a file or folder, in bytes: the limit of most file systems.
 const NAME_BYTES: usize = 255;
 
 /// Why no file of a module can have this path, or `None`: installers and file systems differ in what they make of it, and

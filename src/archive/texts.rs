@@ -77,16 +77,16 @@ mod tests {
         let budget = Limits::default().budget(0);
         let text = |i: usize| format!("{i:0>1000}").into_bytes();
         let mut first = Texts::default();
-        let mut places: Vec<Text> = (0..2500).map(|i| first.push(&text(i), &budget).unwrap()).collect();
+        let mut texts: Vec<Text> = (0..2500).map(|i| first.push(&text(i), &budget).unwrap()).collect();
         let mut second = Texts::after(&first);
-        places.extend((2500..5000).map(|i| second.push(&text(i), &budget).unwrap()));
+        texts.extend((2500..5000).map(|i| second.push(&text(i), &budget).unwrap()));
         let empty = second.push(b"", &budget).unwrap();
-        assert_eq!(second.get(places[4999]), text(4999));
+        assert_eq!(second.get(texts[4999]), text(4999));
         assert_eq!((first.bytes(), second.bytes()), (2_500_000, 5_000_000));
         first.append(second);
         assert_eq!((first.bytes(), first.get(empty)), (5_000_000, &b""[..]));
-        for (i, place) in places.into_iter().enumerate() {
-            assert_eq!(first.get(place), text(i));
+        for (i, stored) in texts.into_iter().enumerate() {
+            assert_eq!(first.get(stored), text(i));
         }
     }
 

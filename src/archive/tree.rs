@@ -202,8 +202,8 @@ fn side_of(path: &[u8], folder: &[u8]) -> Ordering {
     head.cmp(folder).then_with(|| path.get(folder.len()).map_or(Ordering::Less, |next| next.cmp(&b'/')))
 }
 
-/// `name` as a relative path, or what is wrong with it. [`super::names::unnameable`] checks whether a module can have a file of that
-/// name.
+/// `name` as a relative path, or what is wrong with it. [`super::names::unnameable`] checks whether a module can have a file of
+/// that name.
 fn checked(name: &[u8]) -> Result<&[u8], ArchiveError> {
     if name.len() > PATH_BYTES {
         return Err(ArchiveError::bad_name(name, "is longer than 4,095 bytes"));

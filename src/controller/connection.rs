@@ -8,8 +8,8 @@ use kube::Config;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::runtime::watcher;
 
-/// Seconds after which the API server ends a watch, which then continues on a new connection. A connection that is lost without
-/// being closed, such as by a load balancer, is noticed 5 seconds later.
+/// Seconds after which the API server ends a watch, which then continues on a new connection. If no end arrives within 5 more
+/// seconds, kube treats the connection as lost: a load balancer may drop one without closing it.
 const WATCH_SECONDS: u32 = 120;
 /// Time without a byte after which a connection for watches counts as lost. A watch can be silent until it ends.
 const WATCH_READ_TIMEOUT: Duration = Duration::from_secs(150);

@@ -65,8 +65,8 @@ impl Pace {
     }
 }
 
-/// A recorder for each text: a recorder repeats the Event that it wrote for the same object, reason and action, and the API server
-/// allows no change of its text.
+/// A recorder for each text: a recorder repeats the Event that it wrote for the same object, reason and action, and the API
+/// server allows no change of its text.
 struct Recorders {
     client: Client,
     reporter: Reporter,
@@ -137,8 +137,8 @@ impl Recorders {
     }
 }
 
-/// Whether the API server is unavailable or overloaded. A failing webhook affects the Events of some namespaces only, and must not
-/// delay those of the others.
+/// Whether the API server is unavailable or overloaded. A failing webhook affects the Events of some namespaces only, and must
+/// not delay those of the others.
 fn is_transient(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return true };
     client::is_outage(status) && !status.message.contains("webhook")

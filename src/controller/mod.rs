@@ -1,5 +1,5 @@
-//! Parts that all controllers share: the loop of a controller, requests to the API server, Events, failures, the leader lease and the record
-//! of Modules that own Versions.
+//! Parts that all controllers share: the loop of a controller, requests to the API server, Events, failures, the leader Lease and
+//! the owner records.
 
 pub(crate) mod bulkhead;
 pub mod client;

@@ -1,4 +1,5 @@
-//! The owner records: deletion policy and recorded digests of the Modules that own Versions.
+//! The owner records: deletion policy and recorded digests of the Modules that own Versions. [`Owners::fate`] decides whether the
+//! object of a deleted Version is deleted.
 //!
 //! The Module watch updates them, from the last state in a delete event too, and so does the Module controller with a Module
 //! that it has read. The Version controller reads them instead of the API server, to decide whether the object of a deleted

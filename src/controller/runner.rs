@@ -1,7 +1,7 @@
 //! The loop of a controller: reconciles the objects of a queue, many at once, and each at most once at a time.
 //!
-//! `kube::runtime::applier` is not used: it polls every reconcile at each wake-up, so that thousands of waiting reconciles use up a
-//! processor, and a reconcile gets no change of its object before it has ended.
+//! `kube::runtime::applier` is not used: it polls every reconcile at each wake-up, so that thousands of waiting reconciles use up
+//! a processor, and a reconcile gets no change of its object before it has ended.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -33,8 +33,8 @@ struct Slot<K: kube::Resource<DynamicType = ()> + 'static> {
 }
 
 impl<K: kube::Resource<DynamicType = ()> + Clone + 'static> Latest<K> {
-    /// Waits for the next change. Returns the state in the cache, or `None` if the object no longer exists. That state may be newer
-    /// than the change, so the next call may return the same one again.
+    /// Waits for the next change. Returns the state in the cache, or `None` if the object no longer exists. That state may be
+    /// newer than the change, so the next call may return the same one again.
     pub async fn next(&self) -> Option<Arc<K>> {
         self.0.changed.notified().await;
         self.0.cache.get(&self.0.object)
@@ -64,9 +64,9 @@ where
     K: kube::Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
     C: Send + Sync + 'static,
 {
-    /// Reconciles until the operator stops and the work in flight is done. Waits first until the cache has held every object once.
-    /// Permits, not this loop, limit the number of concurrent reconciles: so a waiting object delays no other, and waiting objects
-    /// are counted.
+    /// Reconciles until the operator stops and the work in flight is done. Waits first until the cache has held every object
+    /// once. Permits, not this loop, limit the number of concurrent reconciles: so a waiting object delays no other, and waiting
+    /// objects are counted.
     pub(crate) async fn run<F>(
         mut self,
         mut part: Part,

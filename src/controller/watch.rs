@@ -89,8 +89,8 @@ impl Watcher<'_> {
     }
 }
 
-/// Whether an event shows that the list is complete, or that the watch runs. kube announces a list before it asks the API server,
-/// and a part of a list may be the last that arrives.
+/// Whether an event shows that the list is complete, or that the watch runs. Other events prove neither: kube sends `Init` before
+/// its request, and a list may fail after any of its pages.
 pub(crate) fn shows_success<K>(event: &Event<K>) -> bool {
     matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_))
 }

@@ -5,8 +5,9 @@
 use std::cmp::Ordering;
 
 /// The versions that [`Release::parse`] accepts, as a regular expression in a string of CEL: a literal, since the rules of a
-/// schema are made of literals. Its length matters: for 5,000 entries the API server allows little more. So the expression of
-/// a number is written once, after the beginning of the text or a dot, which no text begins with: `\b` is no match there.
+/// schema are made of literals. The API server estimates the cost of a rule from the expression's length, and with 5,000 entries
+/// this one is near the limit. So the expression of a number is written once, after the beginning of the text or after a dot;
+/// `\b` excludes a dot at the beginning.
 macro_rules! semver_pattern {
     () => {
         concat!(

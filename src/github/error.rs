@@ -38,8 +38,8 @@ pub enum FetchError {
     #[error("{} ({} rate limit)", notice(host, *until), if *secondary { "secondary" } else { "primary" })]
     RateLimited { host: String, until: Timestamp, secondary: bool },
     /// The site answered an anonymous request with status 403 and a web page, without an explanation in JSON. Until then no
-    /// anonymous request is sent for this repository or, if `None`, for any. `authenticated`: the fetch has a credential, which the
-    /// host of archives does not get.
+    /// anonymous request is sent for this repository or, if `None`, for any. `authenticated`: the fetch has a credential, which
+    /// the host of archives does not get.
     #[error(
         "{} (HTTP 403 with a web page{}): if this persists, {}",
         notice(host, *until),
@@ -188,7 +188,8 @@ pub(super) fn without_query(url: &Url) -> String {
     format!("https://{}{}", authority(url), url.path())
 }
 
-/// GitHub's explanation in an error body, without secrets and characters that change how a text is read. `sent` is the request's token.
+/// GitHub's explanation in an error body, without secrets and characters that change how a text is read. `sent` is the request's
+/// token.
 pub(super) fn explanation(body: &[u8], sent: Option<&SecretString>) -> Option<String> {
     #[derive(Deserialize)]
     struct Body {

@@ -98,8 +98,8 @@ impl GitHub {
         self.session(repository, credential)?.fetch(tags, format, into).await
     }
 
-    /// The recent rejection of the credential, unless the caller's `last` attempt ended after it. Callers that share a credential
-    /// ask here before a fetch, so that a wrong one costs a single request.
+    /// The recent rejection of the credential, unless the caller's `last` attempt ended after it. Callers that share a
+    /// credential call this before a fetch, so that a wrong credential costs a single request.
     pub fn refused(
         &self,
         repository: &Repository,

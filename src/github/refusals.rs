@@ -1,5 +1,5 @@
-//! Credentials that GitHub has just rejected. Of many fetches with the same one, a single fetch is rejected by GitHub: further
-//! rejections would use up the quota of the address, and make GitHub reject valid credentials too.
+//! Credentials that GitHub has just rejected. Other fetches with the same credential fail without a request: more rejected
+//! requests would use up the quota of the address, and make GitHub reject valid credentials too.
 
 use std::{
     collections::HashMap,
@@ -32,7 +32,7 @@ impl Refusals {
     }
 
     /// The recent rejection of the account, unless the caller's `last` attempt ended after it: that attempt has reported it, and
-    /// the next one asks GitHub again.
+    /// the next one sends a request to GitHub.
     pub(super) fn recent(
         &self,
         account: &Account,

@@ -149,7 +149,7 @@ impl<T: Transport> Session<'_, T> {
         sent: Instant,
     ) -> Result<Response, FetchError> {
         let (host, status, authorized) = (authority(url), response.status(), token.is_some());
-        // Another host says nothing about GitHub's limits.
+        // The answer of another host does not concern GitHub's limits.
         let is_foreign = is_foreign(self.repository, url);
         if status.as_u16() < 400 || status == StatusCode::NOT_FOUND {
             if !is_foreign {

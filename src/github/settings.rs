@@ -21,7 +21,8 @@ pub struct Settings {
     pub total_timeout: Duration,
     /// `User-Agent` of each request; GitHub rejects requests without one.
     pub user_agent: String,
-    /// Whether [`fetch`](super::GitHub::fetch) takes full refs and commits among the tags as such. The operator fetches tags only.
+    /// Whether [`fetch`](super::GitHub::fetch) takes full refs and commits among the tags as such. The operator fetches tags
+    /// only.
     pub any_reference: bool,
 }
 

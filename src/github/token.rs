@@ -26,7 +26,7 @@ const ENDED: Duration = Duration::from_secs(10);
 /// Shortest time between two replacements of rejected tokens. A token that never worked is not replaced before this age
 /// either: a new one would be rejected too.
 const REPLACED: Duration = Duration::from_mins(10);
-/// Shortest time between two requests that ask whether an App may read contents by now.
+/// Shortest time between two requests that check whether an App has received the permission to read contents.
 const ASKED: Duration = Duration::from_secs(10);
 /// Above this number of accounts, those without a live token are forgotten.
 const MANY: usize = 1024;
@@ -120,7 +120,7 @@ struct State {
     grant: Option<Arc<Grant>>,
     /// When a rejected token was last replaced.
     replaced_at: Option<Instant>,
-    /// When GitHub was last asked whether the App may read contents by now.
+    /// When this process last checked whether the App has received the permission to read contents.
     asked_at: Option<Instant>,
     /// The last attempt, if it failed: its number and error.
     failure: Option<(u64, FetchError)>,

@@ -129,8 +129,8 @@ impl Router {
         }
     }
 
-    /// Queues the Modules of terminating Versions: a Module that was reconciled before the deletions were recorded has not answered
-    /// them.
+    /// Queues the Modules of terminating Versions: a Module that was reconciled before the deletions were recorded has not
+    /// answered them.
     fn queue_owners_of_terminating_versions(&self) {
         let owner = |version: &Arc<VersionState>| {
             let owner = version.module().filter(|_| version.is_terminating())?;

@@ -61,7 +61,7 @@ struct Parts {
     metrics: RegistryMetrics,
 }
 
-/// The limits of the listener, as far as the files permit them that the process may open.
+/// The limits of the listener, lowered if the process may open only a few files.
 fn limits() -> Limits {
     let open_files = raise_open_files();
     let limits = Limits::default().within(open_files);

@@ -109,7 +109,7 @@ impl Drop for RequestPermit<'_> {
 mod tests {
     use super::*;
 
-    fn place(bucket: &str) -> ObjectLocation {
+    fn location(bucket: &str) -> ObjectLocation {
         ObjectLocation {
             bucket: bucket.into(),
             key: "a.zip".into(),
@@ -134,31 +134,32 @@ mod tests {
     fn one_request_at_a_time_tests_a_silent_store_and_the_others_fail_at_once() {
         let breakers = CircuitBreakers::default();
         let (one, two) =
-            (permit(&breakers, &place("dead")).unwrap(), permit(&breakers, &place("dead")).unwrap());
+            (permit(&breakers, &location("dead")).unwrap(), permit(&breakers, &location("dead")).unwrap());
         one.record(&silent(), SLOW_FAILURE);
         two.record(&silent(), SLOW_FAILURE);
-        let probe = permit(&breakers, &place("dead")).unwrap();
+        let probe = permit(&breakers, &location("dead")).unwrap();
         for _ in 0..3 {
-            assert_eq!(permit(&breakers, &place("dead")).map(drop), silent());
+            assert_eq!(permit(&breakers, &location("dead")).map(drop), silent());
         }
-        assert!(permit(&breakers, &place("alive")).is_ok(), "other buckets are not affected");
+        assert!(permit(&breakers, &location("alive")).is_ok(), "other buckets are not affected");
         probe.record(&silent(), Duration::ZERO);
-        let probe = permit(&breakers, &place("dead")).unwrap();
+        let probe = permit(&breakers, &location("dead")).unwrap();
         drop(probe);
         let probe =
-            permit(&breakers, &place("dead")).expect("a cancelled request leaves the test to the next");
+            permit(&breakers, &location("dead")).expect("a cancelled request leaves the test to the next");
         probe.record(&Ok(()), SLOW_FAILURE);
-        let at_once: Vec<_> = (0..3).map(|_| permit(&breakers, &place("dead"))).collect();
+        let at_once: Vec<_> = (0..3).map(|_| permit(&breakers, &location("dead"))).collect();
         assert!(at_once.iter().all(Result::is_ok), "it answers again");
     }
 
     #[test]
     fn a_test_that_takes_long_does_not_hold_the_others_back() {
         let breakers = CircuitBreakers::default();
-        permit(&breakers, &place("slow")).unwrap().record(&silent(), SLOW_FAILURE);
+        permit(&breakers, &location("slow")).unwrap().record(&silent(), SLOW_FAILURE);
         let start = Instant::now();
-        let at =
-            |seconds| breakers.permit(Operation::Put, &place("slow"), start + Duration::from_secs(seconds));
+        let at = |seconds| {
+            breakers.permit(Operation::Put, &location("slow"), start + Duration::from_secs(seconds))
+        };
         let upload = at(0).unwrap();
         assert_eq!(at(4).map(drop), silent());
         let second = at(5).expect("the first one has had its time");
@@ -175,15 +176,15 @@ mod tests {
     fn an_object_that_hangs_alone_keeps_no_other_from_being_read() {
         let breakers = CircuitBreakers::default();
         let get = |key: &str| {
-            let place = ObjectLocation { key: key.into(), ..place("one") };
-            breakers.permit(Operation::Get, &place, Instant::now())
+            let location = ObjectLocation { key: key.into(), ..location("one") };
+            breakers.permit(Operation::Get, &location, Instant::now())
         };
         get("a.zip").unwrap().record(&silent(), SLOW_FAILURE);
         let probe = get("a.zip").unwrap();
         assert_eq!(get("a.zip").map(drop), silent());
         let others = (get("b.zip").unwrap(), get("c.zip").unwrap());
         assert_eq!(
-            permit(&breakers, &ObjectLocation { key: "b.zip".into(), ..place("one") }).map(drop),
+            permit(&breakers, &ObjectLocation { key: "b.zip".into(), ..location("one") }).map(drop),
             silent()
         );
         others.0.record(&Ok(()), Duration::ZERO);
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_store_has_one_breaker_however_its_endpoint_is_written() {
-        let spelled = |endpoint: &str| ObjectLocation { endpoint: Some(endpoint.into()), ..place("dead") };
+        let spelled = |endpoint: &str| ObjectLocation { endpoint: Some(endpoint.into()), ..location("dead") };
         let breakers = CircuitBreakers::default();
         permit(&breakers, &spelled("https://minio.example.com")).unwrap().record(&silent(), SLOW_FAILURE);
         let _probe = permit(&breakers, &spelled("https://MinIO.example.com:443/")).unwrap();
@@ -210,28 +211,28 @@ mod tests {
         for other in ["http://minio.example.com", "https://minio.example.com:9000"] {
             assert!(permit(&breakers, &spelled(other)).is_ok(), "{other}");
         }
-        permit(&breakers, &place("dead")).unwrap().record(&silent(), SLOW_FAILURE);
+        permit(&breakers, &location("dead")).unwrap().record(&silent(), SLOW_FAILURE);
         let _probe = permit(&breakers, &spelled("https://s3.us-west-2.amazonaws.com/")).unwrap();
-        assert_eq!(permit(&breakers, &place("dead")).map(drop), silent(), "AWS, written out");
+        assert_eq!(permit(&breakers, &location("dead")).map(drop), silent(), "AWS, written out");
     }
 
     #[test]
     fn a_request_that_was_not_sent_changes_nothing() {
         let breakers = CircuitBreakers::default();
-        permit(&breakers, &place("dead")).unwrap().record(&silent(), SLOW_FAILURE);
+        permit(&breakers, &location("dead")).unwrap().record(&silent(), SLOW_FAILURE);
         let unreadable = Err::<(), _>(Cause::File { detail: "no such file".into() });
-        permit(&breakers, &place("dead")).unwrap().record(&unreadable, SLOW_FAILURE);
-        let _probe = permit(&breakers, &place("dead")).expect("one tests the store");
-        assert_eq!(permit(&breakers, &place("dead")).map(drop), silent(), "it still does not answer");
+        permit(&breakers, &location("dead")).unwrap().record(&unreadable, SLOW_FAILURE);
+        let _probe = permit(&breakers, &location("dead")).expect("one tests the store");
+        assert_eq!(permit(&breakers, &location("dead")).map(drop), silent(), "it still does not answer");
     }
 
     #[test]
     fn quick_failures_and_answers_keep_the_breaker_closed() {
         let breakers = CircuitBreakers::default();
-        permit(&breakers, &place("flaky")).unwrap().record(&silent(), Duration::from_secs(1));
+        permit(&breakers, &location("flaky")).unwrap().record(&silent(), Duration::from_secs(1));
         let slow = Err::<(), _>(Cause::Unavailable { status: 503, detail: String::new() });
-        permit(&breakers, &place("flaky")).unwrap().record(&slow, SLOW_FAILURE);
-        let both = (permit(&breakers, &place("flaky")), permit(&breakers, &place("flaky")));
+        permit(&breakers, &location("flaky")).unwrap().record(&slow, SLOW_FAILURE);
+        let both = (permit(&breakers, &location("flaky")), permit(&breakers, &location("flaky")));
         assert!(both.0.is_ok() && both.1.is_ok());
     }
 }

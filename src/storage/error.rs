@@ -8,11 +8,11 @@ use crate::domain::ObjectLocation;
 
 /// A failed request to S3.
 #[derive(Debug, Error)]
-#[error("cannot {} {place}: {}", .operation.verb(), explained(*.operation, .place, .cause))]
+#[error("cannot {} {location}: {}", .operation.verb(), explained(*.operation, .location, .cause))]
 pub struct StorageError {
     pub operation: Operation,
     /// Boxed to keep results small.
-    pub place: Box<ObjectLocation>,
+    pub location: Box<ObjectLocation>,
     pub cause: Cause,
 }
 
@@ -38,8 +38,8 @@ pub enum Cause {
     InvalidBucket,
     /// The region or the endpoint is invalid: no request was sent.
     InvalidAddress(&'static str),
-    /// The answer 403. For HEAD, also a missing object if `s3:ListBucket` is not granted, and wrong keys. S3's message often names the
-    /// identity; for HEAD it is empty.
+    /// The answer 403, also for a missing object if `s3:ListBucket` is not granted. S3's message often names the identity. For
+    /// HEAD, `detail` is from a GET of the object; if that shows no reason, it is empty, and the keys may be wrong.
     AccessDenied { detail: String },
     /// The bucket is in another region: `right`, if S3 names it.
     WrongRegion { right: Option<String> },
@@ -73,12 +73,33 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Whether new credentials may be accepted. The answer to a HEAD has no code.
+    /// Whether new credentials may be accepted.
     pub(super) fn may_be_of_old_credentials(&self, operation: Operation) -> bool {
         match self {
             Self::CredentialsInvalid { .. } => true,
-            Self::AccessDenied { detail } => operation == Operation::Head && detail.is_empty(),
-            Self::Other { status: Some(400), code: None, .. } => operation == Operation::Head,
+            cause => operation == Operation::Head && cause.lacks_reason(),
+        }
+    }
+
+    /// Whether this is a 400 or 403 without a code, as the answer to a HEAD is: it may have several reasons.
+    pub(super) fn lacks_reason(&self) -> bool {
+        match self {
+            Self::AccessDenied { detail } => detail.is_empty(),
+            Self::Other { status: Some(400), code: None, .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether this answer to a GET is also the reason why a HEAD of the object was rejected. That the object or the bucket does
+    /// not exist is no reason, nor is an answer without a code, which may come from a proxy.
+    pub(super) fn names_reason(&self) -> bool {
+        match self {
+            Self::CredentialsInvalid { .. }
+            | Self::WrongRegion { .. }
+            | Self::InvalidBucket
+            | Self::Kms { .. } => true,
+            Self::AccessDenied { detail } => !detail.is_empty(),
+            Self::Other { status, code, .. } => matches!(status, Some(400..=403)) && code.is_some(),
             _ => false,
         }
     }
@@ -90,7 +111,7 @@ impl Operation {
         if self == Self::Get { "registry" } else { "operator" }
     }
 
-    /// Says that the operator retries. The registry leaves that to its clients.
+    /// The end of a message about a retry. Only the operator retries; requests of the registry are retried by its clients.
     fn retried(self) -> &'static str {
         if self == Self::Get { "" } else { "; this is retried" }
     }
@@ -117,8 +138,8 @@ const LIST_BUCKET: &str =
     ", and s3:ListBucket on the bucket, without which S3 also returns 403 for an object that does not exist";
 
 /// The message of a cause: what it is, and what to do.
-fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> String {
-    let (bucket, path_style) = (&place.bucket, path_style(place));
+fn explained(operation: Operation, location: &ObjectLocation, cause: &Cause) -> String {
+    let (bucket, path_style) = (&location.bucket, path_style(location));
     let (whose, retried) = (operation.whose(), operation.retried());
     match cause {
         Cause::BucketMissing => format!(
@@ -129,7 +150,7 @@ fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> Str
         ),
         Cause::InvalidAddress(problem) => (*problem).to_owned(),
         Cause::AccessDenied { detail } => access_denied(operation, detail),
-        Cause::WrongRegion { right } => wrong_region(place, right.as_deref()),
+        Cause::WrongRegion { right } => wrong_region(location, right.as_deref()),
         Cause::CredentialsMissing => format!(
             "no AWS credentials found; give the {whose} an identity (IRSA, pod identity, instance profile) or \
              AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -145,10 +166,7 @@ fn explained(operation: Operation, place: &ObjectLocation, cause: &Cause) -> Str
             "the content that S3 received does not have the announced SHA-256, so nothing was stored; this is retried",
         ),
         Cause::StoredDifferently { what, repeated } => stored_differently(what, *repeated),
-        Cause::Kms { detail } => format!(
-            "the encryption key cannot be used: {detail}; check that the key is enabled and that the operator's \
-             role has kms:GenerateDataKey and kms:Decrypt on it"
-        ),
+        Cause::Kms { detail } => key_unusable(operation, detail),
         Cause::EntityTooLarge => {
             "the archive exceeds the limit of one PUT (5 GiB, or the store's own limit)".to_owned()
         }
@@ -178,8 +196,8 @@ fn wrong_region(ObjectLocation { bucket, region, .. }: &ObjectLocation, right: O
 
 /// Most stores other than AWS need the bucket in the path. `BUCKET.HOST` has no DNS name there, or the store takes the first
 /// segment of the key for the bucket.
-fn path_style(place: &ObjectLocation) -> &'static str {
-    let advised = place.endpoint.is_some() && !place.path_style();
+fn path_style(location: &ObjectLocation) -> &'static str {
+    let advised = location.endpoint.is_some() && !location.path_style();
     if advised { ", or set forcePathStyle: true" } else { "" }
 }
 
@@ -192,9 +210,20 @@ fn stored_differently(what: &str, repeated: bool) -> String {
     format!("after storing it, S3 reports {what}; {advice}")
 }
 
+fn key_unusable(operation: Operation, detail: &str) -> String {
+    let whose = operation.whose();
+    let actions =
+        if operation == Operation::Get { "kms:Decrypt" } else { "kms:GenerateDataKey and kms:Decrypt" };
+    format!(
+        "the encryption key cannot be used: {detail}; check that the key is enabled and that the {whose}'s role has {actions} \
+         on it"
+    )
+}
+
 fn access_denied(operation: Operation, detail: &str) -> String {
     let (list, head) = match operation {
         Operation::Get => (LIST_BUCKET, ""),
+        Operation::Head if !detail.is_empty() => (LIST_BUCKET, ""),
         Operation::Head => {
             (LIST_BUCKET, "; wrong keys, a wrong clock and a missing kms:Decrypt have the same result")
         }
@@ -206,10 +235,12 @@ fn access_denied(operation: Operation, detail: &str) -> String {
 
 fn other(operation: Operation, status: u16, code: Option<&str>, detail: &str) -> String {
     let detail = if detail.is_empty() { code.unwrap_or_default() } else { detail };
-    let advice = if operation == Operation::Head {
-        "; the answer to a HEAD has no details: check region, endpoint and that the credentials have not expired"
-    } else {
-        ""
+    let advice = match code {
+        None if operation == Operation::Head => {
+            "; the answer to a HEAD has no details: check region, endpoint and that the credentials have not expired"
+        }
+        Some("QuotaExceeded") => "; enlarge the quota of the store, or delete objects",
+        _ => "",
     };
     format!("S3 answered HTTP {status}{}{advice}", aside(", ", detail))
 }

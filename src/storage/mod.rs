@@ -1,8 +1,8 @@
 //! Stores, looks up, reads and deletes objects in S3 and compatible stores.
 //!
-//! [`Storage`] is the only way in: it selects the client for an [`ObjectLocation`], applies the circuit breaker and the upload
-//! back-off, and repeats a request without the headers that a store rejects. Whether an object belongs to a Version, when to
-//! retry and what a status contains is decided by the callers. Credentials come from the AWS SDK's default chain only.
+//! [`Storage`] is the only entry point: it selects the client for an [`ObjectLocation`], applies the circuit breaker and the
+//! upload back-off, and repeats a request without the headers that a store rejects. Whether an object belongs to a Version, when
+//! to retry and what a status contains is decided by the callers. Credentials come from the AWS SDK's default chain only.
 //!
 //! | file | content |
 //! |---|---|
@@ -23,7 +23,7 @@
 //! | `s3::identity` | the source of the process's credentials, and their identity |
 //! | `s3::plain_http` | requests over plain HTTP with small buffers, for streams |
 //! | `s3::requests` | HEAD, PUT and DELETE |
-//! | `s3::get` | GET, and signed URLs for it |
+//! | `s3::get` | GET, signed URLs for it, and the reason of a rejected HEAD |
 //! | `s3::headers` | which headers to leave out for stores that reject them |
 //! | `s3::payload` | the SHA-256 of a body in the signature |
 //! | `s3::stated` | SHA-256 and size in user metadata, for stores that return none |
@@ -87,7 +87,7 @@ impl Storage {
         Ok(Self::with_clients(Clients::new(ca_pem).await?))
     }
 
-    /// The same for the registry, which streams many objects: requests over plain HTTP have small buffers.
+    /// As [`Self::new`], for the registry, which streams many objects: requests over plain HTTP have small buffers.
     pub async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
         Ok(Self::with_clients(Clients::for_signed_urls(ca_pem).await?))
     }
@@ -116,14 +116,19 @@ impl Storage {
     /// # Errors
     /// [`StorageError`], with [`Cause::BucketMissing`] if it does not.
     pub async fn bucket_exists(&self, location: &ObjectLocation) -> Result<(), StorageError> {
-        let request = async { requests::head_bucket(&self.clients.get(location)?, location).await };
+        let request = async {
+            let client = self.clients.get(location)?;
+            let Err(cause) = requests::head_bucket(&client, location).await else { return Ok(()) };
+            let reason = Box::pin(get::reason(&client, location, &cause)).await;
+            Err(reason.unwrap_or(cause))
+        };
         self.send(Operation::Head, location, Box::pin(request)).await
     }
 
     /// Confirms that an object which a HEAD does not find does not exist.
     ///
     /// # Errors
-    /// [`StorageError`], unless S3 itself has answered that.
+    /// [`StorageError`], unless S3 itself has answered that the object does not exist.
     pub async fn confirm_missing(&self, location: &ObjectLocation) -> Result<(), StorageError> {
         self.send(Operation::Head, location, Box::pin(self.missing_by_get(location))).await
     }
@@ -165,7 +170,7 @@ impl Storage {
         self.delete_while(location, &always).await
     }
 
-    /// The same, but the DELETE is repeated only while it is still wanted.
+    /// As [`Self::delete`], but the DELETE is repeated only while it is still wanted.
     pub async fn delete_while(
         &self,
         location: &ObjectLocation,
@@ -184,7 +189,8 @@ impl Storage {
         self.send(Operation::Delete, location, Box::pin(request)).await
     }
 
-    /// Sends a DELETE. A success other than 204, or a 404 without S3's document, may be from a proxy or gateway, and is confirmed.
+    /// Sends a DELETE. A success other than 204, or a 404 without S3's document, may be from a proxy or gateway, and is
+    /// confirmed.
     async fn delete_once(&self, client: &Client, location: &ObjectLocation) -> Result<(), Cause> {
         match requests::delete(client, location).await {
             Ok(Deletion::Done) => Ok(()),
@@ -195,15 +201,18 @@ impl Storage {
         }
     }
 
-    /// Confirms by a GET that an object does not exist. Anything in front of a store may answer 404 to a HEAD, or 200 to a DELETE,
-    /// while S3's 404 to a GET has an error document.
+    /// Confirms by a GET that an object does not exist. Anything in front of a store may answer 404 to a HEAD, or 200 to a
+    /// DELETE, while S3's 404 to a GET has an error document.
     async fn missing_by_get(&self, location: &ObjectLocation) -> Result<(), Cause> {
         let get = |client, omitted| async move { get::get(&client, location, Some((0, 0)), omitted).await };
         let unconfirmed =
             |status, detail: &str| Err(Cause::Unavailable { status, detail: detail.to_owned() });
         match self.read_with_fallback(Operation::Get, location, get).await {
             Ok(None) | Err(Cause::BucketMissing) => Ok(()),
-            Ok(Some(_)) => unconfirmed(200, "a GET finds the object, contrary to the answer before"),
+            Ok(Some(_)) => unconfirmed(
+                200,
+                "a GET finds the object, although the store answered before that it does not exist",
+            ),
             Err(Cause::Other { status: Some(404), .. }) => unconfirmed(
                 404,
                 "not in S3's form: a proxy or gateway in front of the store may have sent it",
@@ -217,7 +226,14 @@ impl Storage {
         self.read_with_fallback(Operation::Head, location, head).await
     }
 
-    /// Sends a HEAD or GET, repeated without the headers that the store rejects.
+    /// Whether the store has rejected the condition of a PUT within the last hour: it is sent without one.
+    pub fn rejects_conditions(&self, location: &ObjectLocation) -> bool {
+        let endpoint = self.clients.other_store(location);
+        endpoint.is_some_and(|endpoint| self.rejected_headers.left_out(&endpoint).condition)
+    }
+
+    /// Sends a HEAD or GET, repeated without the headers that the store rejects. The first rejection of a HEAD is followed by
+    /// one GET, which shows whether a header may be the reason at all.
     async fn read_with_fallback<T, R: Future<Output = Result<T, Cause>>>(
         &self,
         operation: Operation,
@@ -227,11 +243,19 @@ impl Storage {
         let client = self.clients.get(location)?;
         let endpoint = self.clients.other_store(location);
         let mut attempts = self.rejected_headers.attempts(operation, endpoint, false);
+        let mut may_ask = operation == Operation::Head;
         loop {
             match request(client.clone(), attempts.omitted).await {
                 Ok(answer) => {
                     self.rejected_headers.record(attempts);
                     return Ok(answer);
+                }
+                Err(cause) if may_ask && cause.lacks_reason() => {
+                    may_ask = false;
+                    if let Some(reason) = Box::pin(get::reason(&client, location, &cause)).await {
+                        return Err(reason);
+                    }
+                    attempts.rejected(cause)?;
                 }
                 Err(cause) => attempts.rejected(cause)?,
             }
@@ -259,6 +283,6 @@ impl Storage {
     /// An error with the endpoint of the request, even if that comes from the environment.
     fn error(&self, operation: Operation, location: &ObjectLocation, cause: Cause) -> StorageError {
         let endpoint = self.clients.other_store(location).map(|endpoint| endpoint.as_str().to_owned());
-        StorageError { operation, place: Box::new(ObjectLocation { endpoint, ..location.clone() }), cause }
+        StorageError { operation, location: Box::new(ObjectLocation { endpoint, ..location.clone() }), cause }
     }
 }

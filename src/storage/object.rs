@@ -11,6 +11,8 @@ pub struct Found {
     pub size: Option<u64>,
     /// SHA-256 of the object in base64: the one that S3 returns, or else the one in our metadata.
     pub sha256: Option<String>,
+    /// Whether S3 returned the SHA-256.
+    pub sha256_returned: bool,
     /// SHA-256 of what was sent to be stored, according to our metadata. Of objects of early versions it is unknown.
     pub sent_sha256: Option<String>,
     /// The publisher that the metadata names.
@@ -83,6 +85,7 @@ mod tests {
         let found = |sha256: Option<&str>, size| Found {
             size,
             sha256: sha256.map(str::to_owned),
+            sha256_returned: sha256.is_some(),
             sent_sha256: None,
             ownership: None,
             stored_at: None,

@@ -41,10 +41,10 @@ pub struct StorageRuleError {
 pub enum Refused {
     /// No `--allow-storage` covers bucket and key.
     #[error(
-        "{namespace} may not store in {place}: no --allow-storage permits it; use a bucket and prefix that are \
+        "{namespace} may not store in {location}: no --allow-storage permits it; use a bucket and prefix that are \
              permitted, or run the operator with --allow-storage {namespace}={bucket}"
     )]
-    Storage { namespace: String, place: String, bucket: String },
+    Storage { namespace: String, location: String, bucket: String },
     #[error(
         "the S3 endpoint {0} is not permitted; leave it out to use AWS, or run the operator with --s3-endpoint {0}"
     )]
@@ -54,8 +54,8 @@ pub enum Refused {
 }
 
 impl StorageRules {
-    /// The rules of the flags. `default_endpoint` is that of the AWS configuration, if one is set: requests without an endpoint are
-    /// sent there, so a spec may also name it.
+    /// The rules of the flags. `default_endpoint` is that of the AWS configuration, if one is set: requests without an endpoint
+    /// are sent there, so a spec may also name it.
     pub fn new(
         allow: Vec<StorageRule>,
         mut endpoints: Vec<Endpoint>,
@@ -74,14 +74,14 @@ impl StorageRules {
     ///
     /// # Errors
     /// [`Refused`], which names the flag that would permit it.
-    pub fn check(&self, namespace: &str, place: &ObjectLocation) -> Result<(), Refused> {
-        if !self.allows(namespace, &place.bucket, &place.key) {
-            let (namespace, bucket) = (namespace.to_owned(), place.bucket.clone());
-            return Err(Refused::Storage { namespace, place: place.to_string(), bucket });
+    pub fn check(&self, namespace: &str, location: &ObjectLocation) -> Result<(), Refused> {
+        if !self.allows(namespace, &location.bucket, &location.key) {
+            let (namespace, bucket) = (namespace.to_owned(), location.bucket.clone());
+            return Err(Refused::Storage { namespace, location: location.to_string(), bucket });
         }
-        let Some(endpoint) = &place.endpoint else { return Ok(()) };
+        let Some(endpoint) = &location.endpoint else { return Ok(()) };
         let endpoint: Endpoint = endpoint.parse()?;
-        if endpoint.is_aws(&place.region) || self.endpoints.contains(&endpoint) {
+        if endpoint.is_aws(&location.region) || self.endpoints.contains(&endpoint) {
             Ok(())
         } else {
             Err(Refused::Endpoint(endpoint))

@@ -1,7 +1,7 @@
 //! Repetitions of PUT and DELETE after transient failures.
 //!
-//! The SDK sends each of them once. The caller is asked before every repetition: meanwhile a user may have set `Retain`,
-//! suspended the Version, or wanted other content.
+//! The SDK sends each of them once. The caller checks before every repetition whether the request is still wanted: meanwhile a
+//! user may have set `Retain`, suspended the Version, or wanted other content.
 
 use std::time::{Duration, Instant};
 

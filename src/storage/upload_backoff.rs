@@ -81,7 +81,7 @@ impl Target {
 }
 
 impl UploadBackoff {
-    /// Permits the preparation of an upload, or returns why the last one was rejected. `asked`: a user requested it.
+    /// Permits the preparation of an upload, or returns why the last one was rejected. `asked`: whether a user requested it.
     pub(super) fn permit(
         &self,
         location: &ObjectLocation,

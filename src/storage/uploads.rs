@@ -11,7 +11,7 @@ use super::{
 use crate::domain::ObjectLocation;
 
 impl Storage {
-    /// Permits the preparation of an upload. The permit is held until the upload has ended. `asked`: a user requested it.
+    /// Permits the preparation of an upload. The permit is held until the upload has ended. `asked`: whether a user requested it.
     ///
     /// # Errors
     /// [`HeldBack`] while the store rejects such uploads and another one is testing whether it still does.

@@ -149,7 +149,7 @@ impl Run<'_> {
         let not = match Box::pin(publish(ctx, &mut self.client, target, permit)).await {
             Ok(outcome) => {
                 self.mark_seen(false);
-                remember_location(ctx, &before, &outcome.published.place);
+                remember_location(ctx, &before, &outcome.published.location);
                 return Ok(report::published(ctx, &self.client, &before, target, &outcome));
             }
             Err(Ended::Failed(not)) => not,
@@ -203,8 +203,8 @@ impl Run<'_> {
             None => "The stored object is missing",
         };
         let message = format!("{what}: {} is being restored.", target.location);
-        tracing::warn!(message, "restoring");
-        // An earlier failure keeps no lost object waiting.
+        tracing::warn!(message, "restoring the stored object");
+        // A lost object is restored at once, even while the retry of an earlier failure waits.
         self.attempt = None;
         self.ctx.retries.with(version.uid(), |retry| retry.attempt = None);
         let restoring = self.client.current().restoring(&message, Timestamp::now());
@@ -244,12 +244,13 @@ impl Run<'_> {
                           deletionPolicy: Retain.";
             Failure { message: format!("{advice} {message}"), reason, class }
         };
-        let places = delete::all_places(self.client.version());
-        if let Some(ended) = self.delete(&places, &Requests::default(), stays).await? {
+        let locations = delete::all_locations(self.client.version());
+        if let Some(ended) = self.delete(&locations, &Requests::default(), stays).await? {
             return Ok(ended);
         }
         if self.client.has_other_finalizers() {
-            // Without our finalizer it is not reconciled again. A status that cannot be written keeps no Version.
+            // Without our finalizer the Version is not reconciled again, so this is its last status. If that cannot be written,
+            // the finalizer is removed nevertheless.
             let held = self.client.current().held(Timestamp::now());
             if let Err(error) = self.client.write_status(&held).await {
                 tracing::debug!(%error, "the status of a deleted Version was not written");
@@ -261,11 +262,11 @@ impl Run<'_> {
     /// Deletes objects. Returns the effect if that ends the reconcile.
     async fn delete(
         &mut self,
-        places: &[ObjectLocation],
+        locations: &[ObjectLocation],
         requests: &Requests,
         explain: fn(Failure) -> Failure,
     ) -> Result<Option<Effect>, Ended> {
-        let (done, result) = delete::objects(self.ctx, &self.client, places).await;
+        let (done, result) = delete::objects(self.ctx, &self.client, locations).await;
         let failure = match result {
             Ok(()) => return Ok(None),
             Err(Ended::Failed(not)) => explain(not.failure),
@@ -287,6 +288,6 @@ fn remember_location(ctx: &Context, before: &VersionState, now: &ObjectLocation)
 
 /// Removes our finalizer, the last step of a deletion.
 fn released(retained: bool) -> Effect {
-    tracing::info!(retained, "deleted");
+    tracing::info!(retained, "removed the finalizer of the deleted Version");
     Effect { finalizer: Some(false), end: Some(End::Gone), ..Effect::default() }
 }

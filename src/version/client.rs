@@ -1,4 +1,4 @@
-//! Reads and writes of one Version: the only place that writes to a Version object.
+//! Reads and writes of one Version: the only location that writes to a Version object.
 //!
 //! Each write tests the resourceVersion that its decision was made on. If only labels or other metadata changed meanwhile, the
 //! write is repeated on the newer object, because a publish takes long and its outcome must not be lost. The same applies to a
@@ -24,7 +24,7 @@ pub(crate) struct VersionClient {
     raw: DynamicObject,
     current: Snapshot,
     pub(super) progress: Arc<Progress>,
-    /// Whether another client has made a newer generation since the Version was read, which asks for the same object.
+    /// Whether another client has made a newer generation since the Version was read, whose spec describes the same object.
     pub(super) has_newer_generation: bool,
 }
 
@@ -65,8 +65,8 @@ impl VersionClient {
     /// Writes what differs between the status that was read and `after`.
     pub(crate) async fn write_status(&mut self, after: &VersionStatus) -> Result<(), kube::Error> {
         let mut after = Cow::Borrowed(after);
-        // Whether objects are deleted, and no longer recorded, was decided by the policy.
-        let strikes = self.current.status.objects.iter().any(|place| !after.objects.contains(place));
+        // A write that removes objects from the record depends on the deletion policy, so it is not repeated under another one.
+        let strikes = self.current.status.objects.iter().any(|location| !after.objects.contains(location));
         for last_try in [false, false, true] {
             let result = client::patch_status(
                 &self.api,
@@ -187,7 +187,7 @@ impl VersionClient {
     }
 }
 
-/// What has happened to a Version whose spec asks for the same object.
+/// What has changed in a Version whose spec describes the same object as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Since {
     /// Its generation is the same.
@@ -198,8 +198,8 @@ enum Since {
     Generation,
 }
 
-/// `None` if the spec asks for something else. More than one new generation is too much for a change of the policy: a forced sync
-/// may have been reset and set again.
+/// `None` if the spec describes another object. More than one new generation is too much for a change of the policy: a forced
+/// sync may have been reset and set again.
 fn since(before: &DynamicObject, now: &DynamicObject) -> Option<Since> {
     let [(old, first), (new, last)] =
         [before, now].map(|raw| (raw.data.get("spec"), raw.metadata.generation));

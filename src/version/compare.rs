@@ -14,22 +14,22 @@ use crate::domain::ObjectLocation;
 pub(crate) enum PutKind {
     /// The location is free and no other content was recorded there: a PUT that creates.
     Create,
-    /// The location holds, or held, the same content: it is written again, because of a request or because it was damaged or never
-    /// verified.
+    /// The location holds, or held, the same content: it is written again, because of a request or because it was damaged or
+    /// never verified.
     Overwrite,
     /// The location holds, or held, other content: the new content needs a fresh `fileName`.
     FreshKey,
 }
 
 impl PutKind {
-    /// The PUT that stores `content`, given the object that exists at `place`.
+    /// The PUT that stores `content`, given the object that exists at `location`.
     pub(super) fn of(
         version: &VersionState,
-        place: &ObjectLocation,
+        location: &ObjectLocation,
         existing: &Existing,
         content: &Content,
     ) -> Self {
-        let recorded = version.status.checksum.as_deref().filter(|_| version.status.is_recorded_at(place));
+        let recorded = version.status.checksum.as_deref().filter(|_| version.status.is_recorded_at(location));
         match (recorded, existing) {
             (Some(recorded), _) if recorded != content.checksum => Self::FreshKey,
             (_, Existing::None) => Self::Create,
@@ -42,24 +42,24 @@ impl PutKind {
     }
 }
 
-/// The recorded location of the same content, if it differs from `place` in the file name only. If `place` holds other content,
+/// The recorded location of the same content, if it differs from `location` in the file name only. If `location` holds other content,
 /// the operator had written the recorded `fileName`, and a client has changed it back since.
 pub(crate) fn changed_back(
     version: &VersionState,
-    place: &ObjectLocation,
+    location: &ObjectLocation,
     content: &Content,
 ) -> Option<ObjectLocation> {
     let status = &version.status;
     let stored = status.storage.as_ref().filter(|_| status.synced)?.location();
     let is_same = status.checksum.as_deref() == Some(&content.checksum);
-    (is_same && is_renamed(&stored, place)).then_some(stored)
+    (is_same && is_renamed(&stored, location)).then_some(stored)
 }
 
 /// Whether two locations differ in nothing but the file name.
 fn is_renamed(one: &ObjectLocation, other: &ObjectLocation) -> bool {
-    let folder = |place: &ObjectLocation| {
-        let key = place.key.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-        ObjectLocation { key, ..place.clone() }
+    let folder = |location: &ObjectLocation| {
+        let key = location.key.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        ObjectLocation { key, ..location.clone() }
     };
     !one.is_same_location(other) && folder(one).is_same_location(&folder(other))
 }

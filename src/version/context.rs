@@ -72,7 +72,7 @@ pub struct Context {
     pub leadership: Leadership,
 }
 
-/// Above this number, all are forgotten, and have one more Event each.
+/// Above this number, all are forgotten, so that each is reported once more.
 const MOST_MOVES: usize = 1024;
 
 /// The moved repositories that an Event has named: namespace, old and new address.
@@ -94,7 +94,7 @@ impl Moves {
 /// a sync stays open. `jitter` is from 0 to 1.
 fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Failure {
     let pause = held.pause.mul_f64(1.0 + jitter / 4.0);
-    // Elsewhere, a user may have to act for the others and not for this one.
+    // The failure of another location may require manual action there, and not here.
     let note = if held.elsewhere {
         " (other uploads below this prefix failed with this error; this one is attempted later)"
     } else {
@@ -113,23 +113,23 @@ fn classified(error: StorageError) -> Failure {
 }
 
 impl Context {
-    pub(super) async fn head(&self, place: &ObjectLocation) -> Result<Option<Found>, Failure> {
-        self.storage.head(place).await.map_err(classified)
+    pub(super) async fn head(&self, location: &ObjectLocation) -> Result<Option<Found>, Failure> {
+        self.storage.head(location).await.map_err(classified)
     }
 
-    /// The object at a place of this Version, if flags allow that.
+    /// The object at a location of this Version, if flags allow that.
     pub(super) async fn permitted_head(
         &self,
         version: &VersionState,
-        place: &ObjectLocation,
+        location: &ObjectLocation,
     ) -> Result<Option<Found>, Failure> {
-        self.rules.check(version.namespace(), place)?;
-        self.head(place).await
+        self.rules.check(version.namespace(), location)?;
+        self.head(location).await
     }
 
     /// Fails if the bucket does not exist.
-    pub(super) async fn bucket(&self, place: &ObjectLocation) -> Result<(), Failure> {
-        self.storage.bucket_exists(place).await.map_err(classified)
+    pub(super) async fn bucket(&self, location: &ObjectLocation) -> Result<(), Failure> {
+        self.storage.bucket_exists(location).await.map_err(classified)
     }
 
     /// The permission to fetch and store, held until that is done. Fails while the store refuses such PUTs.
@@ -142,19 +142,19 @@ impl Context {
 
     pub(super) async fn put(
         &self,
-        place: &ObjectLocation,
+        location: &ObjectLocation,
         upload: &Upload<'_>,
         still_wanted: StillWanted<'_>,
     ) -> Result<PutOutcome, StorageError> {
-        self.leadership.during(Box::pin(self.storage.put_while(place, upload, still_wanted))).await
+        self.leadership.during(Box::pin(self.storage.put_while(location, upload, still_wanted))).await
     }
 
     pub(super) async fn delete(
         &self,
-        place: &ObjectLocation,
+        location: &ObjectLocation,
         still_wanted: StillWanted<'_>,
     ) -> Result<(), Failure> {
-        let delete = Box::pin(self.storage.delete_while(place, still_wanted));
+        let delete = Box::pin(self.storage.delete_while(location, still_wanted));
         self.leadership.during(delete).await.map_err(classified)
     }
 

@@ -172,8 +172,8 @@ fn verification_due(version: &VersionState, facts: &Facts<'_>) -> Option<Timesta
     Some(phase(version, interval, facts.verified.unwrap_or(facts.leading_since)))
 }
 
-/// When the object of a Version is to be verified that waits after a failure of its source: a stall may last for days. `None` if it
-/// has no object to verify, or has just been verified.
+/// When to verify the object of a Version that waits after a failure of its source, since such a wait may last for days. `None`
+/// if the Version has no object to verify, or it has just been verified.
 fn verification_meanwhile(
     version: &VersionState,
     failure: Reason,
@@ -226,7 +226,7 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action 
     if is_settled { Action::Rest(due) } else { Action::Record(Box::new(target)) }
 }
 
-/// Until when a Version waits that failed before this process became leader, unless an attempt is requested.
+/// Until when a Version waits whose last failure was before this process became leader. `None` if an attempt is requested.
 fn restart_pause(version: &VersionState, facts: &Facts<'_>, action: &Action) -> Option<Timestamp> {
     let failed = action.lane().is_some() && version.status.is_ready() != Some(true) && version.is_observed();
     if facts.attempt.is_some() || facts.seen.is_some() || facts.tries_now || is_asked(version) || !failed {

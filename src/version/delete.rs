@@ -24,21 +24,21 @@ use crate::storage::Found;
 /// The largest difference between the clocks of the API server and of this process.
 const SKEW: SignedDuration = SignedDuration::from_mins(10);
 
-/// Deletes the objects at `places` that are this Version's. Tries each place, and returns those that are done and the first
+/// Deletes the objects at `locations` that are this Version's. Tries each location, and returns those that are done and the first
 /// failure. Once the Version has changed, nothing more is deleted.
 pub(crate) async fn objects(
     ctx: &Context,
     object: &VersionClient,
-    places: &[ObjectLocation],
+    locations: &[ObjectLocation],
 ) -> (Vec<ObjectLocation>, Result<(), Ended>) {
     let (mut done, mut result) = (Vec::new(), Ok(()));
-    for place in places {
-        match at(ctx, object, place).await {
+    for location in locations {
+        match at(ctx, object, location).await {
             Err(Ended::Outdated) => return (done, Err(Ended::Outdated)),
-            Err(Ended::Failed(not)) if matters(object.version(), place, &not.failure) => {
+            Err(Ended::Failed(not)) if matters(object.version(), location, &not.failure) => {
                 result = result.and(Err(Ended::Failed(not)));
             }
-            _ => done.push(place.clone()),
+            _ => done.push(location.clone()),
         }
     }
     (done, result)
@@ -46,22 +46,22 @@ pub(crate) async fn objects(
 
 /// Whether a failure keeps the Version. A location that is not recorded is derived from the spec: one that is not allowed or
 /// cannot be used holds no object of ours, and neither does one of a Version that has never stored anything.
-pub(crate) fn matters(version: &VersionState, place: &ObjectLocation, failure: &Failure) -> bool {
+pub(crate) fn matters(version: &VersionState, location: &ObjectLocation, failure: &Failure) -> bool {
     // The DELETE was refused after HEAD had found the object.
     let refused = failure.reason == Reason::StorageRefused;
     let answered = !matches!(failure.reason, Reason::StorageUnavailable | Reason::StorageThrottled);
-    recorded(version, place)
+    recorded(version, location)
         || refused
         || (failure.is_transient() && !never_stored(version, standing(version), answered))
 }
 
-async fn at(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Result<(), Ended> {
+async fn at(ctx: &Context, object: &VersionClient, location: &ObjectLocation) -> Result<(), Ended> {
     let version = object.version();
-    match ctx.permitted_head(version, place).await? {
-        Some(found) if is_ours(version, place, &found) || was_ours(ctx, version, place, &found) => {
-            delete(ctx, object, place).await
+    match ctx.permitted_head(version, location).await? {
+        Some(found) if is_ours(version, location, &found) || was_ours(ctx, version, location, &found) => {
+            delete(ctx, object, location).await
         }
-        None if recorded(version, place) => confirm(ctx, object, place).await,
+        None if recorded(version, location) => confirm(ctx, object, location).await,
         // A foreign object, or a derived location.
         _ => Ok(()),
     }
@@ -69,14 +69,14 @@ async fn at(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Re
 
 /// Whether an object without metadata is at the location that was recorded before the last move. This is in memory only: after
 /// a restart such an object is not deleted.
-fn was_ours(ctx: &Context, version: &VersionState, place: &ObjectLocation, found: &Found) -> bool {
-    let is_former = |before: &ObjectLocation| before.is_same_location(place);
+fn was_ours(ctx: &Context, version: &VersionState, location: &ObjectLocation, found: &Found) -> bool {
+    let is_former = |before: &ObjectLocation| before.is_same_location(location);
     found.ownership.is_none()
         && ctx.retries.with(version.uid(), |retry| retry.stored_before.as_deref().is_some_and(is_former))
 }
 
 /// Sends the DELETE, unless the Version or its Module has changed since the decision.
-async fn delete(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Result<(), Ended> {
+async fn delete(ctx: &Context, object: &VersionClient, location: &ObjectLocation) -> Result<(), Ended> {
     let is_wanted = async || {
         Ok::<_, kube::Error>(
             object.still(DeleteBasis::of).await? && ctx.owners.fate(object.version()) == Fate::Delete,
@@ -95,19 +95,19 @@ async fn delete(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -
         }
         .boxed()
     };
-    let result = ctx.delete(place, &still_wanted).await;
+    let result = ctx.delete(location, &still_wanted).await;
     if result.is_err() && outdated.load(Ordering::Relaxed) {
         return Err(Ended::Outdated);
     }
     result?;
-    tracing::info!(location = %place, "deleted an object");
+    tracing::info!(location = %location, "deleted an object");
     Ok(())
 }
 
-/// A 404 on HEAD has no body, so it may come from a proxy instead of S3. Confirms it with a DELETE, which only S3 answers. If S3
-/// denies the DELETE, or allows none at all, the 404 is trusted.
-async fn confirm(ctx: &Context, object: &VersionClient, place: &ObjectLocation) -> Result<(), Ended> {
-    match delete(ctx, object, place).await {
+/// A 404 on HEAD has no body, so it may come from a proxy instead of S3. Confirms it with a DELETE, whose success `Storage`
+/// accepts from S3 only. If S3 denies the DELETE, or allows none at all, the 404 is trusted.
+async fn confirm(ctx: &Context, object: &VersionClient, location: &ObjectLocation) -> Result<(), Ended> {
+    match delete(ctx, object, location).await {
         // S3 itself has answered, in its own form.
         Err(Ended::Failed(not))
             if matches!(not.failure.reason, Reason::StorageAccessDenied | Reason::StorageRefused) =>
@@ -118,25 +118,25 @@ async fn confirm(ctx: &Context, object: &VersionClient, place: &ObjectLocation) 
     }
 }
 
-fn recorded(version: &VersionState, place: &ObjectLocation) -> bool {
+fn recorded(version: &VersionState, location: &ObjectLocation) -> bool {
     let status = &version.status;
-    status.objects().chain(&status.storage).any(|recorded| recorded.location() == *place)
+    status.objects().chain(&status.storage).any(|recorded| recorded.location() == *location)
 }
 
 /// Every location where an object of this Version may exist, also if the status is lost. One bucket and key under two endpoints
 /// may be two objects, so both are checked.
-pub(crate) fn all_places(version: &VersionState) -> Vec<ObjectLocation> {
+pub(crate) fn all_locations(version: &VersionState) -> Vec<ObjectLocation> {
     let status = &version.status;
-    let mut places: Vec<ObjectLocation> = status.objects().map(StoredLocation::location).collect();
+    let mut locations: Vec<ObjectLocation> = status.objects().map(StoredLocation::location).collect();
     let storage = status.storage.as_ref().map(StoredLocation::location);
-    places.extend(storage.filter(|storage| !places.contains(storage)));
-    if places.is_empty() {
-        places.extend(named_location(version));
+    locations.extend(storage.filter(|storage| !locations.contains(storage)));
+    if locations.is_empty() {
+        locations.extend(named_location(version));
     }
-    places
+    locations
 }
 
-/// Whether the status says that nothing was ever stored: each location is recorded before its first PUT, and the attempt that
+/// Whether the status shows that nothing was ever stored: each location is recorded before its first PUT, and the attempt that
 /// failed did not come that far. A file name that is older than this object was restored from a backup, whose status is lost.
 /// A name without a time may be restored too; it counts as new only if the store has `answered`, because after an outage the
 /// object can be looked for.

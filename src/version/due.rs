@@ -47,12 +47,12 @@ fn usual_pause(version: &VersionState, now: Timestamp) -> Duration {
         (true, Some(Reason::ArchiveTooLarge) | None) => HOURLY,
         (true, Some(reason)) => stalled_pause(reason, failing_for),
         (false, Some(Reason::TagNotFound)) if failing_for >= TAG_MAY_APPEAR => HOURLY,
-        // Pauses that double add up to about the last one.
+        // With back-off, each pause is about as long as the failure has lasted.
         (false, _) => failing_for.clamp(SHORTEST, LONGEST),
     }
 }
 
-/// Whether a user or the Module asks for an attempt now.
+/// Whether a user or the Module requests an attempt now.
 pub(super) fn is_asked(version: &VersionState) -> bool {
     let requests = Requests::of(version);
     version.force_sync || requests.requested_at.is_some() || requests.module_request.is_some()

@@ -22,16 +22,18 @@ pub(super) enum Existing {
 pub(super) async fn look(
     ctx: &Context,
     version: &VersionState,
-    place: &ObjectLocation,
+    location: &ObjectLocation,
 ) -> Result<Existing, NotPublished> {
-    match find(ctx, version, place).await? {
+    match find(ctx, version, location).await? {
         None => Ok(Existing::None),
-        Some(found) if is_ours(version, place, &found) => Ok(Existing::Ours(Box::new(found))),
+        Some(found) if is_ours(version, location, &found) => Ok(Existing::Ours(Box::new(found))),
         // At the recorded location, our object is no longer there.
         Some(found) => {
-            let is_stored = version.status.is_recorded_at(place).then_some(false);
-            let mut failure = not_ours(place, &found);
-            if found.ownership.is_none() && version.status.objects().any(|other| other.location() == *place) {
+            let is_stored = version.status.is_recorded_at(location).then_some(false);
+            let mut failure = not_ours(location, &found);
+            if found.ownership.is_none()
+                && version.status.objects().any(|other| other.location() == *location)
+            {
                 failure.message.push_str(WITHOUT_METADATA);
             }
             Err(NotPublished { is_stored, ..failure.into() })
@@ -47,11 +49,11 @@ const WITHOUT_METADATA: &str = " If OpenDepot stored it, the store keeps no meta
 async fn find(
     ctx: &Context,
     version: &VersionState,
-    place: &ObjectLocation,
+    location: &ObjectLocation,
 ) -> Result<Option<Found>, Failure> {
-    let found = ctx.head(place).await?;
-    if found.is_none() && version.status.synced && version.status.is_recorded_at(place) {
-        let missing = ctx.storage.confirm_missing(place).await;
+    let found = ctx.head(location).await?;
+    if found.is_none() && version.status.synced && version.status.is_recorded_at(location) {
+        let missing = ctx.storage.confirm_missing(location).await;
         missing.map_err(|error| error.into_failure(Timestamp::now()))?;
     }
     Ok(found)
@@ -61,22 +63,22 @@ async fn find(
 pub(super) async fn find_recorded(
     ctx: &Context,
     version: &VersionState,
-    place: &ObjectLocation,
+    location: &ObjectLocation,
 ) -> Result<Option<Found>, Failure> {
-    ctx.rules.check(version.namespace(), place)?;
-    find(ctx, version, place).await
+    ctx.rules.check(version.namespace(), location)?;
+    find(ctx, version, location).await
 }
 
 /// Whether an object is this Version's: its metadata names this namespace and Version, or it has no metadata of ours and is at
 /// the recorded location. The UID does not count, so that a restore from a backup keeps its objects.
-pub(crate) fn is_ours(version: &VersionState, place: &ObjectLocation, found: &Found) -> bool {
+pub(crate) fn is_ours(version: &VersionState, location: &ObjectLocation, found: &Found) -> bool {
     match &found.ownership {
         Some(owner) => owner.names(version.namespace(), version.name()),
-        None => version.status.is_recorded_at(place),
+        None => version.status.is_recorded_at(location),
     }
 }
 
-pub(super) fn not_ours(place: &ObjectLocation, found: &Found) -> Failure {
+pub(super) fn not_ours(location: &ObjectLocation, found: &Found) -> Failure {
     let owner = match &found.ownership {
         // Any client that can write to the bucket chooses these names.
         Some(owner) => format!(
@@ -89,15 +91,15 @@ pub(super) fn not_ours(place: &ObjectLocation, found: &Found) -> Failure {
     Failure::stalled(
         Reason::ObjectNotOurs,
         format!(
-            "{place} exists and {owner}: it is neither overwritten nor deleted. Choose another key prefix, name or \
+            "{location} exists and {owner}: it is neither overwritten nor deleted. Choose another key prefix, name or \
              fileName, or remove that object."
         ),
     )
 }
 
-/// Takes over an object of this very version that the status does not record, because of a crash between PUT and status or
-/// because the status is lost; unless a sync is requested that it does not answer. A Version without a checksum takes it over
-/// also then: the sync that follows compares with it.
+/// Adopts an object of this version that the status does not record: the process ended between PUT and status, or the status is
+/// lost. An object that does not answer a requested sync is adopted only by a Version without a checksum: the sync that follows
+/// compares with it.
 pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) -> Option<Published> {
     let owner = found.ownership.as_ref()?;
     let repository = target.source_url();
@@ -121,7 +123,7 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
         && (!target.requests.any() || answered || version.status.checksum.is_none());
     fits.then_some(())?;
     Some(Published {
-        place: target.location.clone(),
+        location: target.location.clone(),
         content,
         source: Some(Source {
             url: repository,
@@ -209,9 +211,9 @@ pub(super) fn is_stored_as_recorded(
 }
 
 /// The format to record with an object whose key does not show it.
-pub(super) fn archive_of(target: &Target, place: &ObjectLocation) -> String {
+pub(super) fn archive_of(target: &Target, location: &ObjectLocation) -> String {
     let format = target.format();
-    if format.is_extension_of(&place.key) { String::new() } else { format.extension().to_owned() }
+    if format.is_extension_of(&location.key) { String::new() } else { format.extension().to_owned() }
 }
 
 /// Whether an object is known to be an archive of another format than is wanted now.

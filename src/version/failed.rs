@@ -68,7 +68,8 @@ pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: Ended) -> 
 const REFUSALS: u32 = 7;
 
 /// The failure of an attempt that had `fetched` the archive. If the API server has refused writes many times in a row, the pause
-/// is that of a stall, because each attempt downloads the archive. A webhook that is unavailable for some minutes costs no hour.
+/// is that of a stall, because each attempt downloads the archive. A webhook that is unavailable for some minutes does not cause
+/// that pause.
 fn after_fetch(failure: Failure, fetched: bool, before: Option<(Reason, u32)>) -> Failure {
     let again = failure.reason == Reason::VersionRefused
         && before.is_some_and(|(reason, failures)| reason == Reason::VersionRefused && failures >= REFUSALS);

@@ -68,8 +68,8 @@ pub(super) async fn fetch(
     }
 }
 
-/// What prevents a fetch and is known without a request: a rate limit that a status named, or a recent rejection of the credential.
-/// `written`: when the credential's Secret was last written.
+/// What prevents a fetch and is known without a request: a rate limit that a status named, or a recent rejection of the
+/// credential. `written`: when the credential's Secret was last written.
 fn known_failure(
     ctx: &Context,
     version: &VersionState,

@@ -63,7 +63,7 @@ impl From<kube::Error> for Ended {
 /// Proof that an object is in S3 with this checksum: HEAD has confirmed it.
 #[derive(Clone, Debug)]
 pub(crate) struct Published {
-    pub(super) place: ObjectLocation,
+    pub(super) location: ObjectLocation,
     pub(super) content: Content,
     pub(super) source: Option<Source>,
     /// Whether it was stored just now, not found.

@@ -48,7 +48,7 @@ pub struct Attempt {
     pub elsewhere: bool,
 }
 
-/// What a user or the Module changes to ask for another attempt.
+/// What a user or the Module changes to request another attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeKey {
     pub(super) generation: Option<i64>,

@@ -66,12 +66,12 @@ impl Snapshot {
     }
 
     /// Before a PUT: records the location, so that no crash orphans the object.
-    pub(crate) fn publishing(&self, place: &ObjectLocation, now: Timestamp) -> VersionStatus {
-        let message = format!("Publishing to {place}.");
+    pub(crate) fn publishing(&self, location: &ObjectLocation, now: Timestamp) -> VersionStatus {
+        let message = format!("Publishing to {location}.");
         let mut after = self.with(&Outcome::Working, Reason::Publishing, &message, now);
         note(&mut after, refusal(&self.version));
-        if !after.objects.contains(place) {
-            after.objects.push(place.clone());
+        if !after.objects.contains(location) {
+            after.objects.push(location.clone());
         }
         after
     }
@@ -83,13 +83,13 @@ impl Snapshot {
         requests: &Requests,
         now: Timestamp,
     ) -> VersionStatus {
-        let Published { place, content, source, stored_now, answers, stored_at } = published;
-        let mut after = if left_behind(&self.version, place).is_empty() {
-            self.with(&Outcome::Ready, Reason::Synced, &stored(Some(place)), now)
+        let Published { location, content, source, stored_now, answers, stored_at } = published;
+        let mut after = if left_behind(&self.version, location).is_empty() {
+            self.with(&Outcome::Ready, Reason::Synced, &stored(Some(location)), now)
         } else {
             let message = format!(
                 "{} The objects that the move left behind are still to be deleted.",
-                stored(Some(place))
+                stored(Some(location))
             );
             self.with(&Outcome::Working, Reason::Publishing, &message, now)
         };
@@ -98,10 +98,10 @@ impl Snapshot {
         after.content_digest = Some(content.digest.clone());
         after.archive_size_bytes = Some(i64::try_from(content.size).unwrap_or(i64::MAX));
         after.source.clone_from(source);
-        after.storage = Some(place.clone());
+        after.storage = Some(location.clone());
         // One spelling of a location is enough to find the object again.
-        after.objects.retain(|p| !p.is_same_object(place));
-        after.objects.push(place.clone());
+        after.objects.retain(|p| !p.is_same_object(location));
+        after.objects.push(location.clone());
         // An object that was found was stored by an attempt whose outcome was not recorded.
         let stored_at = stored_at.filter(|_| !stored_now).max(after.last_sync_time.map(|before| before.0));
         let stored_at = if *stored_now { published.stored_at.or(Some(now)) } else { stored_at };
@@ -162,15 +162,15 @@ impl Snapshot {
 
     /// The object was found at the target's location, which is recorded as the spec spells it.
     pub(crate) fn recorded(&self, target: &Target, now: Timestamp) -> VersionStatus {
-        let place = &target.location;
-        if self.status.storage.as_ref() == Some(place) {
+        let location = &target.location;
+        if self.status.storage.as_ref() == Some(location) {
             return self.settled(now);
         }
-        let is_moving = !left_behind(&self.version, place).is_empty();
+        let is_moving = !left_behind(&self.version, location).is_empty();
         let mut after = if is_moving { self.status.clone() } else { self.settled(now) };
-        after.storage = Some(place.clone());
-        after.objects.retain(|p| !p.is_same_object(place));
-        after.objects.push(place.clone());
+        after.storage = Some(location.clone());
+        after.objects.retain(|p| !p.is_same_object(location));
+        after.objects.push(location.clone());
         after
     }
 
@@ -194,10 +194,10 @@ impl Snapshot {
         after
     }
 
-    /// `places` no longer have an object of this Version.
-    pub(crate) fn struck(&self, places: &[ObjectLocation]) -> VersionStatus {
+    /// `locations` no longer have an object of this Version.
+    pub(crate) fn struck(&self, locations: &[ObjectLocation]) -> VersionStatus {
         let mut after = self.status.clone();
-        after.objects.retain(|p| !places.contains(p));
+        after.objects.retain(|p| !locations.contains(p));
         after
     }
 
@@ -252,14 +252,14 @@ pub(crate) fn at_generation(status: &VersionStatus, before: i64, now: i64) -> Ve
 fn note(after: &mut VersionStatus, reason: Option<&str>) {
     let quiet = |type_: &&str| condition::find(&after.conditions, type_).is_some_and(|c| c.status == "False");
     let quiet = ["Stalled", "Reconciling"].into_iter().find(quiet);
-    let place = after.conditions.iter_mut().find(|c| Some(c.type_.as_str()) == quiet);
-    if let Some((reason, place)) = reason.zip(place) {
-        reason.clone_into(&mut place.reason);
+    let condition = after.conditions.iter_mut().find(|c| Some(c.type_.as_str()) == quiet);
+    if let Some((reason, condition)) = reason.zip(condition) {
+        reason.clone_into(&mut condition.reason);
         "An earlier attempt ended with this reason, and no attempt has succeeded since."
-            .clone_into(&mut place.message);
+            .clone_into(&mut condition.message);
     }
 }
 
-fn stored(place: Option<&ObjectLocation>) -> String {
-    place.map_or_else(|| "Stored.".to_owned(), |place| format!("Stored as {place}."))
+fn stored(location: Option<&ObjectLocation>) -> String {
+    location.map_or_else(|| "Stored.".to_owned(), |location| format!("Stored as {location}."))
 }

@@ -25,11 +25,11 @@ use crate::storage::{Cause, Found, Ownership, PutOutcome, Upload};
 
 /// Records a location in the status before anything is stored there, so that no crash orphans an object. This precedes the
 /// wait for the download permit: while others transfer, the write costs no time.
-pub(super) async fn record(object: &mut VersionClient, place: &ObjectLocation) -> Result<(), kube::Error> {
-    if object.current().status.objects.contains(place) {
+pub(super) async fn record(object: &mut VersionClient, location: &ObjectLocation) -> Result<(), kube::Error> {
+    if object.current().status.objects.contains(location) {
         return Ok(());
     }
-    let status = object.current().publishing(place, Timestamp::now());
+    let status = object.current().publishing(location, Timestamp::now());
     object.write_status(&status).await
 }
 
@@ -54,7 +54,7 @@ impl Store<'_> {
     pub(super) async fn store(&mut self, existing: &Existing) -> Result<Published, Ended> {
         let Self { ctx, target, content, .. } = *self;
         let published = Published {
-            place: target.location.clone(),
+            location: target.location.clone(),
             content: content.clone(),
             source: Some(self.source.clone()),
             stored_now: true,
@@ -68,47 +68,47 @@ impl Store<'_> {
         {
             return Ok(Published { stored_now: false, ..published });
         }
-        let mut place = target.location.clone();
-        let mut kind = PutKind::of(self.object.version(), &place, existing, content);
+        let mut location = target.location.clone();
+        let mut kind = PutKind::of(self.object.version(), &location, existing, content);
         for _ in 0..MAX_LOCATIONS {
             if kind == PutKind::Overwrite {
                 // The download took time: what is overwritten must still be ours, with the same content.
-                let existing = look(ctx, self.object.version(), &place).await?;
-                kind = PutKind::of(self.object.version(), &place, &existing, content);
+                let existing = look(ctx, self.object.version(), &location).await?;
+                kind = PutKind::of(self.object.version(), &location, &existing, content);
             }
             if kind == PutKind::FreshKey {
-                self.retained(&place)?;
-                place = self.fresh_place().await?;
+                self.retained(&location)?;
+                location = self.fresh_location().await?;
                 kind = PutKind::Create;
             }
             if !self.object.still(PutBasis::of).await? {
                 return Err(Ended::Outdated);
             }
-            if self.put(&place, kind).await? {
+            if self.put(&location, kind).await? {
                 self.warn();
-                let found = self.verify(&place).await?;
+                let found = self.verify(&location).await?;
                 let stored_at = found.stored_at.and_then(|at| Timestamp::from_second(at).ok());
-                return Ok(Published { place, stored_at, ..published });
+                return Ok(Published { location, stored_at, ..published });
             }
             kind = PutKind::FreshKey;
         }
         let message =
-            format!("S3 has other content at each of {MAX_LOCATIONS} new keys; the last one is {place}.");
+            format!("S3 has other content at each of {MAX_LOCATIONS} new keys; the last one is {location}.");
         Err(Failure::retry(Reason::StorageUnavailable, message).into())
     }
 
     /// Fails if a fresh `fileName` would be the second for one content: with `Retain`, each leaves an object behind permanently,
     /// and a client that changes the name back each time (as GitOps does) would create one each time.
-    fn retained(&self, place: &ObjectLocation) -> Result<(), Failure> {
+    fn retained(&self, location: &ObjectLocation) -> Result<(), Failure> {
         let version = self.object.version();
-        let stored = changed_back(version, place, self.content);
+        let stored = changed_back(version, location, self.content);
         let is_kept = |_: &ObjectLocation| self.ctx.owners.fate(version) == Fate::Keep;
         let Some(stored) = stored.filter(is_kept) else { return Ok(()) };
         let file_name = stored.key.rsplit('/').next().unwrap_or_default();
         Err(Failure::stalled(
             Reason::KeyRetained,
             format!(
-                "{place} contains older content of this Version, which deletionPolicy Retain keeps; the current content of the \
+                "{location} contains older content of this Version, which deletionPolicy Retain keeps; the current content of the \
                  tag is already stored as {stored}, and is not stored again. Set spec.fileName to {file_name:?} or to an \
                  unused name, or remove the older object. If GitOps sets fileName, change it there."
             ),
@@ -116,12 +116,12 @@ impl Store<'_> {
     }
 
     /// Sets a fresh `fileName`, and records the location.
-    async fn fresh_place(&mut self) -> Result<ObjectLocation, Ended> {
+    async fn fresh_location(&mut self) -> Result<ObjectLocation, Ended> {
         let file_name = fresh_file_name(self.target.format());
-        let place = self.target.location_named(&file_name).map_err(Failure::from)?;
+        let location = self.target.location_named(&file_name).map_err(Failure::from)?;
         self.object.write_file_name(&file_name).await?;
-        record(self.object, &place).await?;
-        Ok(place)
+        record(self.object, &location).await?;
+        Ok(location)
     }
 
     /// Sends the Events about an archive as soon as it is, or may be, stored: if the attempt fails later, the next one finds the
@@ -139,10 +139,10 @@ impl Store<'_> {
     }
 
     /// Sends the PUT. Returns false if the location holds other content of this Version, which is not replaced.
-    async fn put(&self, place: &ObjectLocation, kind: PutKind) -> Result<bool, Ended> {
+    async fn put(&self, location: &ObjectLocation, kind: PutKind) -> Result<bool, Ended> {
         let Self { ctx, content, .. } = *self;
         let encryption = encryption(self.target);
-        let ownership = self.ownership(place);
+        let ownership = self.ownership(location);
         let upload = Upload {
             file: self.file,
             size: content.size,
@@ -165,7 +165,7 @@ impl Store<'_> {
             }
             .boxed()
         };
-        let result = ctx.put(place, &upload, &still_wanted).await;
+        let result = ctx.put(location, &upload, &still_wanted).await;
         drop(sending);
         let outcome = result.map_err(|error| {
             // S3 may have stored it nevertheless.
@@ -180,16 +180,16 @@ impl Store<'_> {
             return Ok(true);
         }
         // The object was stored by this attempt's own PUT, whose answer was lost, by an earlier attempt, or by another client.
-        match look(ctx, self.object.version(), place).await? {
+        match look(ctx, self.object.version(), location).await? {
             Existing::Ours(found) => Ok(content.is_in(&found)),
             Existing::None => {
-                let error = ctx.storage.refused_without_object(place, &encryption);
+                let error = ctx.storage.refused_without_object(location, &encryption);
                 Err(error.into_failure(Timestamp::now()).into())
             }
         }
     }
 
-    fn ownership(&self, place: &ObjectLocation) -> Ownership {
+    fn ownership(&self, location: &ObjectLocation) -> Ownership {
         let Self { target, source, .. } = *self;
         let version = self.object.version();
         Ownership {
@@ -202,21 +202,21 @@ impl Store<'_> {
             commit: source.commit.clone().unwrap_or_default(),
             digest: self.content.digest.clone(),
             revision: archive::REVISION,
-            archive: archive_of(target, place),
+            archive: archive_of(target, location),
             request: user_request(version, target),
             module_request: target.requests.module_request.clone(),
         }
     }
 
     /// Returns the object if S3 reports this checksum for it.
-    async fn verify(&self, place: &ObjectLocation) -> Result<Found, Ended> {
+    async fn verify(&self, location: &ObjectLocation) -> Result<Found, Ended> {
         let Content { checksum, size, .. } = self.content;
-        let verified = self.ctx.storage.verify(place, &encryption(self.target), checksum, *size).await;
+        let verified = self.ctx.storage.verify(location, &encryption(self.target), checksum, *size).await;
         verified.map_err(|error| {
             let failure = error.into_failure(Timestamp::now());
             // At the recorded location the recorded content is gone too: a PUT overwrites only the same content.
             let is_lost = failure.reason == Reason::ChecksumMismatch
-                && self.object.version().status.is_recorded_at(place);
+                && self.object.version().status.is_recorded_at(location);
             NotPublished { is_stored: is_lost.then_some(false), ..failure.into() }.into()
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use opendepot_testbed::s3::{S3Failure, S3Fault};
+use opendepot_testbed::s3::{S3Failure, S3Fault, Store};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -239,7 +239,9 @@ async fn for_a_module_its_bucket_secret_and_repository_are_checked_and_nothing_s
         github[0].1.contains(&format!("is visible as App {id}, installation {installation}")),
         "{github:?}"
     );
-    assert!(bucket.len() == 4 && bucket.iter().all(|(result, _)| result == "ok"), "{bucket:?}");
+    assert!(bucket[2].1.contains("SHA-256, size and metadata are as sent"), "{bucket:?}");
+    assert!(bucket[3].1.contains("PUT with If-None-Match: rejected"), "{bucket:?}");
+    assert!(bucket.len() == 5 && bucket.iter().all(|(result, _)| result == "ok"), "{bucket:?}");
     let requests = world.bed.s3.requests(&world.name);
     let mut requests: Vec<String> = requests.iter().map(|r| format!("{} {}", r.method, r.key)).collect();
     // The SDK repeats what takes ten seconds.
@@ -251,6 +253,7 @@ async fn for_a_module_its_bucket_secret_and_repository_are_checked_and_nothing_s
         format!("HEAD {key}"),
         format!("PUT {key}"),
         format!("HEAD {key}"),
+        format!("PUT {key}"),
         format!("DELETE {key}"),
     ];
     assert_eq!(requests, expected);
@@ -281,6 +284,17 @@ async fn for_a_module_its_bucket_secret_and_repository_are_checked_and_nothing_s
     );
     let message = failure(&check(&[]), "github");
     assert!(message.contains("install the App"), "{message}");
+
+    // Wrong keys are named, and so is what a store does not support.
+    let wrong = world.command().env("OPENDEPOT_LEADER_ELECT", "false").env("AWS_SECRET_ACCESS_KEY", "wrong");
+    let report = wrong.run(&["check", "net", "-n", &world.name, "-o", "json"]).json();
+    let bucket = lines(&report, "bucket");
+    assert!(bucket[0].0 == "failed" && bucket[0].1.contains("(SignatureDoesNotMatch)"), "{report:#}");
+    world.bed.s3.behave_as(&world.name, Store::BackblazeB2);
+    let bucket = lines(&check(&[]).json(), "bucket");
+    assert!(bucket.len() == 5 && bucket.iter().all(|(result, _)| result == "ok"), "{bucket:?}");
+    assert!(bucket[2].1.contains("the store returns no SHA-256"), "{bucket:?}");
+    assert!(bucket[3].1.contains("the store rejects If-None-Match"), "{bucket:?}");
     let printed = world.command().run(&["check", "none", "-n", &world.name]);
     assert!(printed.stdout.contains("Module none in namespace"), "{printed:#?}");
 }

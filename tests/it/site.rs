@@ -84,7 +84,7 @@ fn every_link_of_the_site_leads_somewhere() {
 
 const FLAGS: &str = "# Flags
 
-<!-- Made of the command line: UPDATE_GENERATED=1 cargo test --test it site -->
+<!-- Generated from the command line: UPDATE_GENERATED=1 cargo test --test it site -->
 
 Each flag has an environment variable, in capitals: `--verify-interval` is `OPENDEPOT_VERIFY_INTERVAL`. Lists are separated by
 commas. [Operations](operations.md#configure) and [registry](registry.md#set-up) show how to set them.

@@ -110,9 +110,13 @@ async fn keys_that_s3_does_not_know_are_told_from_a_missing_right() {
     let wrong = "wrong-secret-access-key-0123456789";
     let operator = world.builder().env("AWS_SECRET_ACCESS_KEY", wrong).start_ready().await.unwrap();
     world.apply(&world.inline("net"));
-    // HEAD's answer has no body, so both causes are named.
-    world.failed("net", "StorageAccessDenied", Retried, &["wrong keys"]).await;
+    let words = ["S3 rejects the operator's credentials (SignatureDoesNotMatch)"];
+    world.failed("net", "StorageCredentialsInvalid", Retried, &words).await;
     world.nothing_stored_nor_told(&operator, &[wrong]).await;
+    // The answer to a HEAD has no body. That to a GET shows that no header is the reason.
+    let requests = world.bed.s3.requests(&world.name).into_iter().filter(|r| !r.key.is_empty());
+    let methods: Vec<Method> = requests.map(|r| r.method).take(2).collect();
+    assert_eq!(methods, [Method::HEAD, Method::GET]);
 }
 
 #[tokio::test]

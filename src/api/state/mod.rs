@@ -1,9 +1,9 @@
 //! The Modules and Versions as the watch caches keep them and as reconciles decide on them: one pruned model per kind.
 //!
 //! A state is made from the JSON of an object, in the same way from a watch event and from a GET. Parsing never fails as a
-//! whole, whatever is stored: one odd object would make a typed LIST fail, and the controller would see no object. What a decision
-//! does not need is dropped while parsing, and values that many objects share are kept once, so that 10,000 Versions fit into
-//! 20 MB. A state is never written back: status functions return typed statuses, which are diffed against the object.
+//! whole, whatever is stored: one odd object would make a typed LIST fail, and the controller would see no object. What a
+//! decision does not need is dropped while parsing, and values that many objects share are kept once, so that 10,000 Versions fit
+//! into 20 MB. A state is never written back: status functions return typed statuses, which are diffed against the object.
 
 mod address;
 mod intern;
@@ -126,7 +126,7 @@ impl RawMetadata {
 }
 
 /// Whether the `deletionPolicy` of a configuration is Retain, read on its own: a broken spec never blocks a deletion. A value
-/// that is no policy retains the object, because its deletion was not asked for.
+/// that is no policy retains the object, because its deletion was not requested.
 fn retains(config: &Value) -> bool {
     config.get("deletionPolicy").is_some_and(|policy| !policy.is_null() && policy != "Delete")
 }

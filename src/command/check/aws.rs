@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::report::{Line, Outcome};
 use crate::domain::ObjectLocation;
-use crate::storage::{Cause, Encryption, Operation, Ownership, PutOutcome, Storage, StorageError, Upload};
+use crate::storage::{
+    Cause, Encryption, Found, Operation, Ownership, PutOutcome, Storage, StorageError, Upload,
+};
 
 const AWS: &str = "aws";
 const BUCKET: &str = "bucket";
@@ -48,33 +50,68 @@ pub(crate) async fn identity(storage: &Storage, at_aws: bool) -> Line {
     }
 }
 
-/// A HEAD of a missing object, then PUT, HEAD and DELETE of a probe. The first failure ends the probe, except that an object
-/// that may have been stored is deleted.
+/// A HEAD of a missing object, then PUT, HEAD, another PUT and DELETE of a probe. The first failure ends the probe, except that
+/// an object that may have been stored is deleted.
 pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption: &Encryption) -> Vec<Line> {
     let separator = if prefix.key.is_empty() { "" } else { "/" };
     let key = format!("{}{separator}opendepot-check-{}", prefix.key, Uuid::new_v4());
-    let place = ObjectLocation { key, ..prefix.clone() };
-    let missing = match storage.bucket_exists(&place).await {
-        Ok(()) => storage.head(&place).await.map(drop),
+    let location = ObjectLocation { key, ..prefix.clone() };
+    let missing = match storage.bucket_exists(&location).await {
+        Ok(()) => storage.head(&location).await.map(drop),
         error => error,
     };
     let looked_up =
-        format!("HEAD s3://{}: the bucket exists, and missing objects are distinguished", place.bucket);
+        format!("HEAD s3://{}: the bucket exists, and missing objects are distinguished", location.bucket);
     let mut lines = vec![result(missing, &looked_up)];
     if is_failed(&lines) {
         return lines;
     }
-    lines.push(result(put(storage, &place, encryption).await, &format!("PUT {place}")));
+    // The key is unique: an object that exists already is that of an attempt whose answer was lost.
+    let stored = put(storage, &location, encryption).await.map(drop);
+    lines.push(result(stored, &format!("PUT {location}")));
     if !is_failed(&lines) {
-        let found = storage.verify(&place, encryption, &checksum(), CONTENT.len() as u64).await;
-        lines.push(result(found.map(drop), "HEAD of the object: checksum and size are as sent"));
+        let found = storage.verify(&location, encryption, &checksum(), CONTENT.len() as u64).await;
+        lines.push(reported(found.map(|found| verified(&found))));
+    }
+    if !is_failed(&lines) {
+        lines.push(reported(condition(storage, &location, encryption).await));
     }
     let failed_before = is_failed(&lines);
-    let deleted = storage.delete(&place).await;
+    let deleted = storage.delete(&location).await;
     if !failed_before || deleted.is_err() {
         lines.push(result(deleted, "DELETE of the object"));
     }
     lines
+}
+
+/// What the store returned for an object that is as it was sent.
+fn verified(found: &Found) -> &'static str {
+    match (found.sha256_returned, found.sent_sha256.is_some()) {
+        (true, true) => "HEAD of the object: SHA-256, size and metadata are as sent",
+        (true, false) => "HEAD of the object: SHA-256 and size are as sent; the store returns no metadata",
+        (false, _) => {
+            "HEAD of the object: size and metadata are as sent; the store returns no SHA-256 (docs/stores.md: what is lost)"
+        }
+    }
+}
+
+/// What becomes of the condition of a PUT. A second PUT to the key shows it, unless the store has rejected that of the first.
+async fn condition(
+    storage: &Storage,
+    location: &ObjectLocation,
+    encryption: &Encryption,
+) -> Result<&'static str, StorageError> {
+    if storage.rejects_conditions(location) {
+        return Ok(
+            "the store rejects If-None-Match; PUTs are sent without it (docs/stores.md: what is lost)",
+        );
+    }
+    Ok(match put(storage, location, encryption).await? {
+        PutOutcome::AlreadyExists => "PUT with If-None-Match: rejected, because the object exists",
+        PutOutcome::Stored => {
+            "the store ignores If-None-Match and overwrites objects (docs/stores.md: what is lost)"
+        }
+    })
 }
 
 fn is_failed(lines: &[Line]) -> bool {
@@ -85,8 +122,13 @@ fn checksum() -> String {
     STANDARD.encode(digest(&SHA256, CONTENT))
 }
 
-async fn put(storage: &Storage, place: &ObjectLocation, encryption: &Encryption) -> Result<(), StorageError> {
-    let failed = |cause| StorageError { operation: Operation::Put, place: Box::new(place.clone()), cause };
+async fn put(
+    storage: &Storage,
+    location: &ObjectLocation,
+    encryption: &Encryption,
+) -> Result<PutOutcome, StorageError> {
+    let failed =
+        |cause| StorageError { operation: Operation::Put, location: Box::new(location.clone()), cause };
     let file = tempfile::NamedTempFile::new().and_then(|mut file| file.write_all(CONTENT).map(|()| file));
     let file = file.map_err(|error| failed(Cause::File { detail: error.to_string() }))?;
     let upload = Upload {
@@ -97,14 +139,16 @@ async fn put(storage: &Storage, place: &ObjectLocation, encryption: &Encryption)
         encryption,
         create_only: true,
     };
-    // The key is unique: an object that exists already is that of an attempt whose answer was lost.
-    let (PutOutcome::Stored | PutOutcome::AlreadyExists) = storage.put(place, &upload).await?;
-    Ok(())
+    storage.put(location, &upload).await
 }
 
 fn result(result: Result<(), StorageError>, ok: &str) -> Line {
+    reported(result.map(|()| ok))
+}
+
+fn reported(result: Result<&str, StorageError>) -> Line {
     match result {
-        Ok(()) => Line::ok(BUCKET, ok),
+        Ok(message) => Line::ok(BUCKET, message),
         Err(error) => Line::failed(BUCKET, error.to_string(), fix(&error)),
     }
 }
@@ -116,14 +160,15 @@ fn fix(error: &StorageError) -> String {
         }
         Cause::BucketMissing | Cause::InvalidBucket => "create the bucket, or correct its name",
         Cause::WrongRegion { .. } | Cause::InvalidAddress(_) => "correct region and endpoint",
-        Cause::CredentialsMissing
-        | Cause::CredentialsUnavailable { .. }
-        | Cause::CredentialsInvalid { .. } => CREDENTIALS_FIX,
+        Cause::CredentialsMissing | Cause::CredentialsUnavailable { .. } => CREDENTIALS_FIX,
+        Cause::CredentialsInvalid { .. } => {
+            "correct the keys, or renew them; check the clock of this machine"
+        }
         Cause::Network { .. } => {
             "check the endpoint, the proxy, --ca-file, and the egress that a NetworkPolicy allows"
         }
         _ => "correct what the message names, and check again",
     };
     let other_store = "; docs/stores.md lists what stores other than AWS need";
-    format!("{fix}{}", if error.place.endpoint.is_some() { other_store } else { "" })
+    format!("{fix}{}", if error.location.endpoint.is_some() { other_store } else { "" })
 }

@@ -54,7 +54,7 @@ pub async fn run(arguments: &Arguments) -> Result<Report, CheckError> {
 }
 
 async fn check_storage(storage: &Storage, subject: &Subject) -> Vec<Line> {
-    let endpoint = subject.bucket.as_ref().and_then(|(place, _)| place.endpoint.as_deref());
+    let endpoint = subject.bucket.as_ref().and_then(|(location, _)| location.endpoint.as_deref());
     let at_aws = endpoint.is_none() && storage.default_endpoint().is_none();
     let mut lines = vec![aws::identity(storage, at_aws).await];
     match &subject.bucket {

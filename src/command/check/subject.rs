@@ -66,7 +66,7 @@ fn of_module(config: &ModuleConfig, namespace: &str, name: &str) -> Result<Subje
     let checked = config.resolved(name);
     let checked = checked.check(name).map_err(|error| error.to_string())?;
     let s3 = checked.s3;
-    let place = ObjectLocation {
+    let location = ObjectLocation {
         bucket: s3.bucket.clone(),
         key: s3.key.clone().unwrap_or_default(),
         region: s3.region.clone(),
@@ -78,7 +78,7 @@ fn of_module(config: &ModuleConfig, namespace: &str, name: &str) -> Result<Subje
         kms_key_id: s3.kms_key_id.clone(),
     };
     let secret = config.authenticated().then(|| (namespace.to_owned(), config.secret_name().to_owned()));
-    Ok(Subject { bucket: Some((place, encryption)), repository: Some(checked.repository), secret })
+    Ok(Subject { bucket: Some((location, encryption)), repository: Some(checked.repository), secret })
 }
 
 fn of_flags(arguments: &Arguments, cluster: Option<&Cluster>) -> Subject {
@@ -94,7 +94,7 @@ fn of_flags(arguments: &Arguments, cluster: Option<&Cluster>) -> Subject {
     let secret =
         arguments.secret.clone().map(|name| (namespace.unwrap_or_else(|| "default".to_owned()), name));
     Subject {
-        bucket: bucket.map(|place| (place, Encryption::default())),
+        bucket: bucket.map(|location| (location, Encryption::default())),
         repository: arguments.repository.clone(),
         secret,
     }

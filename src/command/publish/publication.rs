@@ -64,7 +64,8 @@ impl Publication<'_> {
         Ok(Stored::of(&stored, module, &self.namespace))
     }
 
-    /// Adds the version to the list. Returns false if it is there already. `is_known`: whether the API server has answered before.
+    /// Adds the version to the list. Returns false if it is there already. `is_known`: whether the API server has answered
+    /// before.
     async fn add(&self, is_known: bool) -> Result<bool, PublishError> {
         let Arguments { module, version, .. } = self.arguments;
         let deadline = if is_known { self.deadline } else { self.deadline.at_most(FIRST) };

@@ -42,13 +42,13 @@ impl Block {
     }
 
     /// By the address of the object. `folder`: a folder in the module.
-    pub fn of_object(module: &str, place: &ObjectLocation, folder: Option<&str>) -> Self {
-        let key: Vec<String> = place.key.split('/').map(|part| percent_encoded(part, is_plain)).collect();
-        let (bucket, key, region) = (&place.bucket, key.join("/"), &place.region);
+    pub fn of_object(module: &str, location: &ObjectLocation, folder: Option<&str>) -> Self {
+        let key: Vec<String> = location.key.split('/').map(|part| percent_encoded(part, is_plain)).collect();
+        let (bucket, key, region) = (&location.bucket, key.join("/"), &location.region);
         let folder = subfolder(folder);
         let is_other_store =
             |endpoint: &&str| endpoint.parse::<Endpoint>().is_ok_and(|endpoint| !endpoint.belongs_to_aws());
-        let source = match place.endpoint.as_deref().filter(is_other_store) {
+        let source = match location.endpoint.as_deref().filter(is_other_store) {
             None => format!("s3::https://s3-{region}.amazonaws.com/{bucket}/{key}{folder}"),
             Some(endpoint) => {
                 let endpoint = endpoint.trim_end_matches('/');
@@ -113,7 +113,7 @@ mod tests {
         Release::parse(text).unwrap()
     }
 
-    fn place(endpoint: Option<&str>, key: &str) -> ObjectLocation {
+    fn location(endpoint: Option<&str>, key: &str) -> ObjectLocation {
         ObjectLocation {
             bucket: "modules".into(),
             key: key.into(),
@@ -157,12 +157,14 @@ mod tests {
         let expected =
             "module \"eks\" {\n  source  = \"registry.acme.io/platform/eks/aws\"\n  version = \"1.0.0\"\n}";
         assert_eq!(block.to_string(), expected);
-        let block = Block::of_object("1.net", &place(None, "a b/net/x.zip"), Some("/modules/one/"));
+        let block = Block::of_object("1.net", &location(None, "a b/net/x.zip"), Some("/modules/one/"));
         let source = "s3::https://s3-us-west-2.amazonaws.com/modules/a%20b/net/x.zip//modules/one";
         assert_eq!(block.to_string(), format!("module \"_1_net\" {{\n  source = \"{source}\"\n}}"));
-        let block = Block::of_object("net", &place(Some("https://minio.example.com/"), "net/x.zip"), None);
+        let block = Block::of_object("net", &location(Some("https://minio.example.com/"), "net/x.zip"), None);
         assert_eq!(block.source, "s3::https://minio.example.com/modules/net/x.zip?region=us-west-2");
-        assert!(block.needs_keys() && !Block::of_object("net", &place(None, "net/x.zip"), None).needs_keys());
+        assert!(
+            block.needs_keys() && !Block::of_object("net", &location(None, "net/x.zip"), None).needs_keys()
+        );
         assert_eq!(escaped("a\"${b}\\"), "a\\\"$${b}\\\\");
     }
 }

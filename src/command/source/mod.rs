@@ -126,10 +126,10 @@ pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
         }
         Block::of_registry(host, address, &chosen.release, folder)
     } else {
-        let mut place = stored(&client, &module, &chosen.release).await?;
+        let mut location = stored(&client, &module, &chosen.release).await?;
         let endpoint = || arguments.endpoint.as_ref().map(ToString::to_string);
-        place.endpoint = place.endpoint.or_else(endpoint);
-        Block::of_object(name, &place, folder)
+        location.endpoint = location.endpoint.or_else(endpoint);
+        Block::of_object(name, &location, folder)
     };
     let warnings = warnings(&chosen, &block);
     Ok(Source { block, warnings })

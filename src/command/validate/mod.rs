@@ -176,7 +176,8 @@ fn violations(object: &Value) -> Option<Vec<Violation>> {
     Some(found)
 }
 
-/// Whether an object of another API group, or of none, is meant to be a Module or Version. Other software has kinds of these names.
+/// Whether an object of another API group, or of none, is meant to be a Module or Version. Other software has kinds of these
+/// names.
 fn is_meant(object: &Value, api_version: &str) -> bool {
     let kind = object["kind"].as_str().unwrap_or_default();
     let is_kind = ["Module", "Version", "ModuleList", "VersionList"].contains(&kind);

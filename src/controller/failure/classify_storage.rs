@@ -60,14 +60,14 @@ impl StorageError {
 
 #[cfg(test)]
 pub(super) fn put_failed(cause: Cause) -> StorageError {
-    let place = crate::domain::ObjectLocation {
+    let location = crate::domain::ObjectLocation {
         bucket: "modules".into(),
         key: "vpc/a.zip".into(),
         region: "us-west-2".into(),
         endpoint: None,
         force_path_style: None,
     };
-    StorageError { operation: Operation::Put, place: Box::new(place), cause }
+    StorageError { operation: Operation::Put, location: Box::new(location), cause }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 use Operation::{Delete, Get, Head, Put};
 
-fn place() -> ObjectLocation {
+fn location() -> ObjectLocation {
     ObjectLocation {
         bucket: "modules".into(),
         key: "vpc/a.zip".into(),
@@ -13,9 +13,10 @@ fn place() -> ObjectLocation {
 
 #[test]
 fn messages_say_what_where_and_what_to_do() {
-    let place = place();
-    let text =
-        |operation, cause| StorageError { operation, place: Box::new(place.clone()), cause }.to_string();
+    let location = location();
+    let text = |operation, cause| {
+        StorageError { operation, location: Box::new(location.clone()), cause }.to_string()
+    };
     assert_eq!(
         text(Put, Cause::BucketMissing),
         "cannot store s3://modules/vpc/a.zip: bucket modules does not exist; create it, or correct its name, \
@@ -30,20 +31,20 @@ fn messages_say_what_where_and_what_to_do() {
 
 #[test]
 fn a_message_names_the_process_whose_request_it_was() {
-    let place = place();
+    let location = location();
     let causes = [
         Cause::CredentialsMissing,
         Cause::CredentialsInvalid { code: "ExpiredToken".into() },
         Cause::AccessDenied { detail: String::new() },
     ];
     for cause in causes {
-        let text = |operation| explained(operation, &place, &cause);
+        let text = |operation| explained(operation, &location, &cause);
         assert!(text(Head).contains("the operator") && !text(Head).contains("registry"), "{}", text(Head));
         assert!(text(Get).contains("the registry") && !text(Get).contains("operator"), "{}", text(Get));
     }
     let failed = Cause::Unavailable { status: 503, detail: String::new() };
-    assert_eq!(explained(Put, &place, &failed), "S3 failed (HTTP 503); this is retried");
-    assert_eq!(explained(Get, &place, &failed), "S3 failed (HTTP 503)");
+    assert_eq!(explained(Put, &location, &failed), "S3 failed (HTTP 503); this is retried");
+    assert_eq!(explained(Get, &location, &failed), "S3 failed (HTTP 503)");
 }
 
 #[test]
@@ -70,26 +71,70 @@ fn new_credentials_are_loaded_after_answers_that_old_ones_may_have() {
 }
 
 #[test]
+fn only_an_unexplained_head_names_several_reasons() {
+    let denied = |detail: &str| explained(Head, &location(), &Cause::AccessDenied { detail: detail.into() });
+    assert!(denied("").contains("wrong keys"), "{}", denied(""));
+    let named = denied("AccessDenied: Access Denied");
+    assert!(named.contains("access denied: AccessDenied") && named.contains("s3:ListBucket"), "{named}");
+    assert!(!named.contains("wrong keys"), "{named}");
+    let bad = |code: Option<&str>| {
+        let code = code.map(str::to_owned);
+        explained(Head, &location(), &Cause::Other { status: Some(400), code, detail: String::new() })
+    };
+    assert!(bad(None).contains("the answer to a HEAD has no details"), "{}", bad(None));
+    assert_eq!(bad(Some("InvalidRequest")), "S3 answered HTTP 400, InvalidRequest");
+}
+
+#[test]
+fn the_reason_of_a_rejected_head_is_an_answer_of_s3_itself() {
+    let other = |status, code: Option<&str>| {
+        let code = code.map(str::to_owned);
+        Cause::Other { status: Some(status), code, detail: String::new() }
+    };
+    let denied = |detail: &str| Cause::AccessDenied { detail: detail.into() };
+    for cause in [
+        Cause::CredentialsInvalid { code: "InvalidAccessKeyId".into() },
+        Cause::WrongRegion { right: None },
+        Cause::Kms { detail: "AccessDenied: kms:Decrypt".into() },
+        denied("AccessDenied"),
+        other(400, Some("InvalidRequest")),
+    ] {
+        assert!(cause.names_reason() && !cause.lacks_reason(), "{cause:?}");
+    }
+    for cause in [denied(""), other(400, None)] {
+        assert!(cause.lacks_reason() && !cause.names_reason(), "{cause:?}");
+    }
+    for cause in [
+        Cause::BucketMissing,
+        Cause::Network { detail: "timeout".into() },
+        Cause::Unavailable { status: 503, detail: String::new() },
+        other(404, Some("DefaultBackend")),
+    ] {
+        assert!(!cause.lacks_reason() && !cause.names_reason(), "{cause:?}");
+    }
+}
+
+#[test]
 fn path_style_is_named_where_an_endpoint_is_set_without_it() {
-    let place = ObjectLocation {
+    let location = ObjectLocation {
         bucket: "modules".into(),
         key: "vpc/a.zip".into(),
         region: "us-west-2".into(),
         endpoint: Some("http://minio.storage.svc:9000".into()),
         force_path_style: None,
     };
-    let path_style = ObjectLocation { force_path_style: Some(true), ..place.clone() };
-    let aws = ObjectLocation { endpoint: None, ..place.clone() };
+    let path_style = ObjectLocation { force_path_style: Some(true), ..location.clone() };
+    let aws = ObjectLocation { endpoint: None, ..location.clone() };
     let causes = [
         (Put, Cause::BucketMissing),
         (Head, Cause::Network { detail: "dns error".into() }),
         (Put, Cause::InvalidBucket),
     ];
     for (operation, cause) in causes {
-        let text = |place: &ObjectLocation| {
-            StorageError { operation, place: Box::new(place.clone()), cause: cause.clone() }.to_string()
+        let text = |location: &ObjectLocation| {
+            StorageError { operation, location: Box::new(location.clone()), cause: cause.clone() }.to_string()
         };
-        assert!(text(&place).ends_with(", or set forcePathStyle: true"), "{}", text(&place));
+        assert!(text(&location).ends_with(", or set forcePathStyle: true"), "{}", text(&location));
         assert!(!text(&path_style).contains("forcePathStyle") && !text(&aws).contains("forcePathStyle"));
     }
 }

@@ -11,7 +11,7 @@ fn rules(allow: &[&str], endpoints: &[&str], default: Option<&str>) -> StorageRu
     )
 }
 
-fn place(endpoint: Option<&str>) -> ObjectLocation {
+fn location(endpoint: Option<&str>) -> ObjectLocation {
     ObjectLocation {
         bucket: "modules".into(),
         key: "team-a/vpc/a.zip".into(),
@@ -82,7 +82,7 @@ fn endpoints_are_compared_not_as_text_but_as_urls() {
         Some("https://s3.us-west-2.amazonaws.com"),
         Some("https://s3.dualstack.us-west-2.amazonaws.com/"),
     ] {
-        assert_eq!(rules.check("team-a", &place(endpoint)), Ok(()), "{endpoint:?}");
+        assert_eq!(rules.check("team-a", &location(endpoint)), Ok(()), "{endpoint:?}");
     }
     for endpoint in [
         "http://s3.example.com",
@@ -93,7 +93,7 @@ fn endpoints_are_compared_not_as_text_but_as_urls() {
         "http://s3.us-west-2.amazonaws.com",
         "https://s3.us-west-2.amazonaws.com:8443",
     ] {
-        let refused = rules.check("team-a", &place(Some(endpoint)));
+        let refused = rules.check("team-a", &location(Some(endpoint)));
         assert!(matches!(refused, Err(Refused::Endpoint(_))), "{endpoint}: {refused:?}");
     }
 }
@@ -101,8 +101,8 @@ fn endpoints_are_compared_not_as_text_but_as_urls() {
 #[test]
 fn a_dotted_region_does_not_reach_other_hosts() {
     let endpoint = "https://s3.x.compute.amazonaws.com";
-    let place = ObjectLocation { region: "x.compute".into(), ..place(Some(endpoint)) };
-    assert!(rules(&[], &[], None).check("team-a", &place).is_err());
+    let location = ObjectLocation { region: "x.compute".into(), ..location(Some(endpoint)) };
+    assert!(rules(&[], &[], None).check("team-a", &location).is_err());
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_wrong_endpoint_is_not_repeated() {
     for text in
         ["minio:9000/x", "ftp://host", "https://me:hunter2@host", "https://host/?token=hunter2", "hunter2"]
     {
-        let refused = rules(&[], &[], None).check("team-a", &place(Some(text))).expect_err(text);
+        let refused = rules(&[], &[], None).check("team-a", &location(Some(text))).expect_err(text);
         assert!(matches!(refused, Refused::BadEndpoint(_)), "{text}");
         assert!(!refused.to_string().contains("hunter2"), "{refused}");
     }
@@ -118,7 +118,8 @@ fn a_wrong_endpoint_is_not_repeated() {
 
 #[test]
 fn a_refusal_names_the_flag() {
-    let refused = rules(&["team-b=modules"], &[], None).check("team-a", &place(None)).expect_err("refused");
+    let refused =
+        rules(&["team-b=modules"], &[], None).check("team-a", &location(None)).expect_err("refused");
     let message = refused.to_string();
     assert!(message.contains("--allow-storage team-a=modules"), "{message}");
     assert!(message.contains("s3://modules/team-a/vpc/a.zip"), "{message}");

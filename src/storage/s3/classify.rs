@@ -65,7 +65,7 @@ const GONE: [&str; 6] =
 /// for.
 ///
 /// A 404 to a GET, and a 404 or 403 to a DELETE count only with an S3 error document, since a proxy may have sent it. Some stores
-/// send none with a 404 to a GET, but an ID.
+/// send a request ID instead of the document with a 404 to a GET.
 pub(in crate::storage) fn classify(
     operation: Operation,
     region: &str,

@@ -1,6 +1,6 @@
 //! The default chain of the SDK, which reads changed files again.
 //!
-//! The SDK's own provider parses the AWS profile once, so that it never sees keys that are mounted late, or replaced.
+//! The SDK's own provider parses the AWS profile once, so it never uses keys that are mounted or replaced later.
 
 use std::sync::Arc;
 

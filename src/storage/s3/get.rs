@@ -1,4 +1,4 @@
-//! GET, and signed URLs for it.
+//! GET, signed URLs for it, and the reason of a rejected HEAD.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -50,7 +50,7 @@ impl Stream for ObjectBody {
         let next = Pin::new(&mut self.bytes).poll_next(cx);
         next.map_err(|error| StorageError {
             operation: Operation::Get,
-            place: Box::new(self.location.clone()),
+            location: Box::new(self.location.clone()),
             cause: Cause::Network { detail: presentable(&chain(&error)) },
         })
     }
@@ -84,6 +84,20 @@ pub(in crate::storage) async fn get(
         Ok(output) => Ok(Some(object(output, location))),
         Err(error) => classify_error(Operation::Get, location, &error).map(|()| None),
     }
+}
+
+/// The reason why a HEAD was rejected, if one GET of the object shows it: the answer to a HEAD has no body, so it does not
+/// distinguish wrong keys, a wrong region and a missing permission.
+pub(in crate::storage) async fn reason(
+    client: &Client,
+    location: &ObjectLocation,
+    rejected: &Cause,
+) -> Option<Cause> {
+    if !rejected.lacks_reason() {
+        return None;
+    }
+    let answer = get(client, location, Some((0, 0)), Omitted::default()).await;
+    answer.err().filter(Cause::names_reason)
 }
 
 fn object(output: GetObjectOutput, location: &ObjectLocation) -> Object {

@@ -126,6 +126,11 @@ impl RejectedHeaders {
         self.remember(endpoint, rejected, omitted, Instant::now());
     }
 
+    /// What was left out of a request to the endpoint that succeeded.
+    pub(crate) fn left_out(&self, endpoint: &Endpoint) -> Omitted {
+        self.known(endpoint, Instant::now()).map(|known| known.suspected).unwrap_or_default()
+    }
+
     fn known(&self, endpoint: &Endpoint, now: Instant) -> Option<Known> {
         let known = self.0.lock();
         known.get(endpoint).copied().filter(|known| now.duration_since(known.since) < REMEMBERED_FOR)

@@ -37,12 +37,13 @@ fn answer<'a, E: ProvideErrorMetadata>(
     error: &'a SdkError<E, HttpResponse>,
 ) -> Answer<'a> {
     let header = |name: &str| response.headers().get(name);
-    // Of a 404 without a document, the SDK makes a code of its own.
+    // For a 404 without a document, the SDK sets a code of its own.
     let is_empty = response.body().bytes().is_some_and(<[u8]>::is_empty);
     Answer {
         status: response.status().as_u16(),
         code: error.code().filter(|code| !code.is_empty() && !is_empty),
-        message: error.message(),
+        // Ceph sends an empty one.
+        message: error.message().filter(|message| !message.trim().is_empty()),
         bucket_region: header("x-amz-bucket-region"),
         retry_after: header("retry-after"),
         retry_after_ms: header("x-amz-retry-after"),

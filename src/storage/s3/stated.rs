@@ -34,6 +34,7 @@ pub(super) fn found(head: &HeadObjectOutput) -> Found {
     Found {
         size: size.or_else(stated_size),
         sha256: sha256.map(str::to_owned).or_else(|| stated(head.metadata()?, size)),
+        sha256_returned: sha256.is_some(),
         sent_sha256: head.metadata().and_then(|metadata| metadata.get(SHA256)).cloned(),
         ownership,
         stored_at: head.last_modified().map(DateTime::secs),
@@ -100,6 +101,7 @@ mod tests {
         let head = |sha256: Option<&str>, metadata: HashMap<String, String>| {
             let head = HeadObjectOutput::builder().set_metadata(Some(metadata));
             let found = found(&head.set_checksum_sha256(sha256.map(str::to_owned)).build());
+            assert_eq!(found.sha256_returned, sha256.is_some());
             (found.size, found.sha256)
         };
         let mut metadata = HashMap::new();

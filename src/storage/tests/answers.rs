@@ -35,7 +35,7 @@ async fn store(answer: Answers) -> (ObjectLocation, Arc<Mutex<Vec<String>>>) {
             stream.write_all(answer(&method, conditional, before).as_bytes()).await.expect("an answer");
         }
     });
-    (place(format!("http://{address}")), asked)
+    (location(format!("http://{address}")), asked)
 }
 
 const UNCONDITIONAL: &str = "HTTP/1.1 501 Not Implemented\r\ncontent-length: 72\r\nconnection: close\r\n\r\n\
@@ -65,18 +65,18 @@ async fn puts(answer: Answers, create_only: bool) -> (Vec<Result<PutOutcome, Cau
         encryption: &encryption,
         create_only,
     };
-    let (place, asked) = store(answer).await;
+    let (location, asked) = store(answer).await;
     let storage = storage_with_keys();
     let mut outcomes = Vec::new();
     for _ in 0..2 {
-        outcomes.push(storage.put(&place, &upload).await.map_err(|error| error.cause));
+        outcomes.push(storage.put(&location, &upload).await.map_err(|error| error.cause));
     }
     let asked = asked.lock().expect("a list").clone();
     (outcomes, asked)
 }
 
 #[tokio::test]
-async fn where_the_condition_is_refused_a_look_right_before_the_put_takes_its_place() {
+async fn where_the_condition_is_refused_a_look_right_before_the_put_takes_its_location() {
     type Case = (&'static str, bool, Answers, [PutOutcome; 2], &'static [&'static str]);
     use PutOutcome::{AlreadyExists, Stored};
     let cases: [Case; 5] = [
@@ -192,14 +192,83 @@ async fn an_answer_means_the_same_in_whatever_body_it_comes() {
 }
 
 #[tokio::test]
+async fn a_get_shows_why_a_head_was_rejected() {
+    const WRONG_KEY: &str = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n\
+        <Error><Code>InvalidAccessKeyId</Code><Message></Message></Error>";
+    const NO_RIGHT: &str = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n\
+        <Error><Code>AccessDenied</Code></Error>";
+    const WRONG_REGION: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n\
+        <Error><Code>AuthorizationHeaderMalformed</Code><Message>expecting 'eu-west-1'</Message></Error>";
+    const BAD: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n";
+    const PAGE_403: &str =
+        "HTTP/1.1 403 Forbidden\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>";
+    let denied = |detail: &str| Cause::AccessDenied { detail: detail.into() };
+    let wrong_key = Cause::CredentialsInvalid { code: "InvalidAccessKeyId".into() };
+    let wrong_region = Cause::WrongRegion { right: Some("eu-west-1".into()) };
+    let cases: [(&str, Answers, Cause, &[&str]); 6] = [
+        ("keys", |m, _, _| if m == "get" { WRONG_KEY } else { DENIED }, wrong_key, &["head", "get"]),
+        ("region", |m, _, _| if m == "get" { WRONG_REGION } else { BAD }, wrong_region, &["head", "get"]),
+        (
+            "right",
+            |m, _, _| if m == "get" { NO_RIGHT } else { DENIED },
+            denied("AccessDenied"),
+            &["head", "get"],
+        ),
+        (
+            "nothing is there",
+            |m, _, _| if m == "get" { NO_KEY } else { DENIED },
+            denied(""),
+            &["head", "get", "head"],
+        ),
+        (
+            "something is",
+            |m, _, _| if m == "get" { DONE } else { DENIED },
+            denied(""),
+            &["head", "get", "head"],
+        ),
+        (
+            "a firewall",
+            |m, _, _| if m == "get" { PAGE_403 } else { DENIED },
+            denied(""),
+            &["head", "get", "head"],
+        ),
+    ];
+    for (what, answer, cause, requests) in cases {
+        let (location, asked) = store(answer).await;
+        let failed = storage_with_keys().head(&location).await.expect_err(what);
+        assert_eq!(failed.cause, cause, "{what}");
+        assert_eq!(*asked.lock().expect("a list"), requests, "{what}");
+        let (location, asked) = store(answer).await;
+        let failed = storage_with_keys().bucket_exists(&location).await.expect_err(what);
+        assert_eq!(failed.cause, cause, "{what}, of the bucket");
+        assert_eq!(*asked.lock().expect("a list"), ["head", "get"], "{what}, of the bucket");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_message_is_none() {
+    let (outcomes, _) = puts(
+        |_, _, _| {
+            "HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n\
+             <Error><Code>QuotaExceeded</Code><Message></Message></Error>"
+        },
+        true,
+    )
+    .await;
+    let code = "QuotaExceeded".to_owned();
+    let full = Cause::Other { status: Some(403), code: Some(code.clone()), detail: code };
+    assert_eq!(outcomes[0], Err(full));
+}
+
+#[tokio::test]
 async fn a_delay_that_the_store_requests_is_left_to_the_caller() {
     const BUSY: &str =
         "HTTP/1.1 503 Slow Down\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     const FAILED: &str = "HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     for (answer, times) in [((|_, _, _| BUSY) as Answers, 1), (|_, _, _| FAILED, 3)] {
-        let (place, asked) = store(answer).await;
+        let (location, asked) = store(answer).await;
         let storage = storage_with_keys();
-        assert!(storage.head(&place).await.is_err() && storage.delete(&place).await.is_err());
+        assert!(storage.head(&location).await.is_err() && storage.delete(&location).await.is_err());
         let asked = asked.lock().expect("a list").clone();
         let sent = |method: &str| asked.iter().filter(|sent| *sent == method).count();
         assert_eq!((sent("head"), sent("delete")), (times, times), "{asked:?}");
@@ -233,8 +302,8 @@ async fn an_object_is_deleted_only_if_s3_itself_answers_so() {
         ),
     ];
     for (what, answer, is_deleted, first) in cases {
-        let (place, asked) = store(answer).await;
-        let deleted = storage_with_keys().delete(&place).await.map_err(|error| error.cause);
+        let (location, asked) = store(answer).await;
+        let deleted = storage_with_keys().delete(&location).await.map_err(|error| error.cause);
         let transient = matches!(deleted, Err(Cause::Unavailable { .. }));
         assert_eq!((deleted.is_ok(), transient), (is_deleted, !is_deleted), "{what}: {deleted:?}");
         let asked = asked.lock().expect("a list").clone();
@@ -253,13 +322,13 @@ async fn an_object_is_missing_or_there_only_if_s3_itself_answers_so() {
         (|_, _, _| DONE, false),
         (|_, _, _| MISSING, false),
     ] {
-        let (place, asked) = store(answer).await;
-        let confirmed = storage_with_keys().confirm_missing(&place).await.map_err(|error| error.cause);
+        let (location, asked) = store(answer).await;
+        let confirmed = storage_with_keys().confirm_missing(&location).await.map_err(|error| error.cause);
         assert_eq!(confirmed.is_ok(), is_confirmed, "{confirmed:?}");
         assert!(is_confirmed || matches!(confirmed, Err(Cause::Unavailable { .. })), "{confirmed:?}");
         assert_eq!(*asked.lock().expect("a list"), ["get"]);
     }
-    let (place, _) = store(|_, _, _| PAGE).await;
-    let found = storage_with_keys().head(&place).await.map_err(|error| error.cause);
+    let (location, _) = store(|_, _, _| PAGE).await;
+    let found = storage_with_keys().head(&location).await.map_err(|error| error.cause);
     assert!(matches!(found, Err(Cause::Unavailable { status: 200, .. })), "{found:?}");
 }

@@ -23,7 +23,7 @@ fn storage_with_keys() -> Storage {
     Storage::with_test_keys()
 }
 
-fn place(endpoint: String) -> ObjectLocation {
+fn location(endpoint: String) -> ObjectLocation {
     ObjectLocation {
         bucket: "modules".into(),
         key: "vpc/a.zip".into(),
@@ -47,18 +47,18 @@ async fn answering(answer: &'static str) -> (ObjectLocation, tokio::task::JoinHa
         stream.read_to_end(&mut request).await.ok();
         String::from_utf8_lossy(&request).to_ascii_lowercase()
     });
-    (place(format!("http://{address}")), served)
+    (location(format!("http://{address}")), served)
 }
 
 #[tokio::test]
 async fn a_head_shows_size_checksum_and_owner() {
-    let (place, served) = answering(
+    let (location, served) = answering(
         "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nx-amz-checksum-sha256: c2hh\r\nlast-modified: Thu, 01 Jan 1970 00:01:00 GMT\r\n\
          x-amz-meta-opendepot-namespace: team%20a\r\nx-amz-meta-opendepot-version-name: vpc-1.0.0\r\n\
          connection: close\r\n\r\n",
     )
     .await;
-    let found = storage_with_keys().head(&place).await.expect("an answer").expect("an object");
+    let found = storage_with_keys().head(&location).await.expect("an answer").expect("an object");
     assert_eq!((found.size, found.sha256.as_deref(), found.stored_at), (Some(7), Some("c2hh"), Some(60)));
     assert!(found.ownership.expect("an owner").names("team a", "vpc-1.0.0"));
     let request = served.await.expect("served");
@@ -82,9 +82,9 @@ async fn a_put_announces_length_checksum_owner_and_condition() {
         encryption: &encryption,
         create_only: true,
     };
-    let (place, served) =
+    let (location, served) =
         answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
-    let outcome = storage_with_keys().put(&place, &upload).await.expect("stored");
+    let outcome = storage_with_keys().put(&location, &upload).await.expect("stored");
     assert_eq!(outcome, PutOutcome::Stored);
     let request = served.await.expect("served");
     for line in [
@@ -117,7 +117,7 @@ async fn the_file_must_be_what_was_announced() {
         encryption: &encryption,
         create_only: false,
     };
-    let nowhere = place("http://127.0.0.1:1".into());
+    let nowhere = location("http://127.0.0.1:1".into());
     let error = storage_with_keys().put(&nowhere, &upload).await.expect_err("refused");
     assert!(matches!(error.cause, Cause::File { .. }), "{error}");
     let gone = Upload { file: Path::new("/no/such/file"), ..upload.clone() };
@@ -131,27 +131,27 @@ async fn the_file_must_be_what_was_announced() {
 
 #[tokio::test]
 async fn headers_and_bodies_of_refusals_are_read() {
-    let (place, _served) =
+    let (location, _served) =
         answering("HTTP/1.1 301 Moved\r\nx-amz-bucket-region: eu-west-1\r\nconnection: close\r\n\r\n").await;
-    let error = storage_with_keys().head(&place).await.expect_err("refused");
+    let error = storage_with_keys().head(&location).await.expect_err("refused");
     assert_eq!(error.cause, Cause::WrongRegion { right: Some("eu-west-1".into()) });
-    let (place, _served) = answering(
+    let (location, _served) = answering(
         "HTTP/1.1 404 Not Found\r\ncontent-type: application/xml\r\ncontent-length: 73\r\nconnection: close\r\n\r\n\
          <Error><Code>NoSuchBucket</Code><Message>There is none</Message> </Error>",
     )
     .await;
-    storage_with_keys().delete(&place).await.expect("gone with its bucket");
-    let (place, _served) = answering(
+    storage_with_keys().delete(&location).await.expect("gone with its bucket");
+    let (location, _served) = answering(
         "HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\ncontent-length: 13\r\nconnection: close\r\n\r\n\
          <html></html>",
     )
     .await;
-    storage_with_keys().delete(&place).await.expect_err("not S3");
+    storage_with_keys().delete(&location).await.expect_err("not S3");
 }
 
 #[tokio::test]
 async fn missing_credentials_are_told_from_a_missing_connection() {
-    let nowhere = place("http://127.0.0.1:1".into());
+    let nowhere = location("http://127.0.0.1:1".into());
     let error =
         Storage::with_clients(clients_without_keys()).head(&nowhere).await.expect_err("no credentials");
     assert_eq!(error.cause, Cause::CredentialsMissing, "{error}");
@@ -162,13 +162,13 @@ async fn missing_credentials_are_told_from_a_missing_connection() {
 #[tokio::test]
 async fn a_refusal_because_of_an_object_that_is_not_there_defers_others() {
     let (storage, encryption) = (storage_with_keys(), Encryption::default());
-    let place = place("http://127.0.0.1:1".into());
-    let error = storage.refused_without_object(&place, &encryption);
+    let location = location("http://127.0.0.1:1".into());
+    let error = storage.refused_without_object(&location, &encryption);
     assert!(
         error.to_string().contains("HTTP 412, a PUT reports an existing object that a HEAD does not find"),
         "{error}"
     );
-    let other = ObjectLocation { key: "vpc/b.zip".into(), ..place };
+    let other = ObjectLocation { key: "vpc/b.zip".into(), ..location };
     let held = storage.may_store(&other, &encryption, false).expect_err("the same folder");
     assert_eq!(held.error.cause, error.cause);
 }
@@ -187,8 +187,8 @@ async fn an_upload_that_s3_shows_differently_is_reported() {
         (other, "another checksum or size"),
         (bare, "neither a SHA-256 nor the metadata that was sent"),
     ] {
-        let (place, _served) = answering(answer).await;
-        let error = storage.verify(&place, &encryption, "c2hh", 7).await.expect_err(what);
+        let (location, _served) = answering(answer).await;
+        let error = storage.verify(&location, &encryption, "c2hh", 7).await.expect_err(what);
         assert!(matches!(error.cause, Cause::StoredDifferently { repeated: false, .. }), "{error}");
         assert!(error.to_string().contains(&format!("after storing it, S3 reports {what}")), "{error}");
     }
@@ -198,7 +198,7 @@ async fn an_upload_that_s3_shows_differently_is_reported() {
     let without_checksum = "HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 7\r\nx-amz-meta-opendepot-sha256: c2hh\r\n\
          x-amz-meta-opendepot-size: 7\r\nconnection: close\r\n\r\n";
     for answer in [without_length, exact, without_checksum] {
-        let (place, _served) = answering(answer).await;
-        storage.verify(&place, &encryption, "c2hh", 7).await.expect(answer);
+        let (location, _served) = answering(answer).await;
+        storage.verify(&location, &encryption, "c2hh", 7).await.expect(answer);
     }
 }

@@ -31,6 +31,7 @@ fn ours(content: &Content) -> Found {
     Found {
         size: Some(content.size),
         sha256: Some(content.checksum.clone()),
+        sha256_returned: true,
         sent_sha256: Some(content.checksum.clone()),
         ownership: Some(Ownership { digest: content.digest.clone(), revision: 1, ..Ownership::default() }),
         stored_at: None,
@@ -39,9 +40,9 @@ fn ours(content: &Content) -> Found {
 
 fn put_kind(version: &Fixture, found: Option<Found>, content: &Content) -> PutKind {
     let view = version.version();
-    let place = version.target().location;
+    let location = version.target().location;
     let existing = found.map_or(Existing::None, |found| Existing::Ours(Box::new(found)));
-    PutKind::of(&view, &place, &existing, content)
+    PutKind::of(&view, &location, &existing, content)
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn no_put_replaces_other_content() {
         ("moved and lost", stored(), None, moved(), PutKind::FreshKey),
         ("moved, and it is there", stored(), Some(ours(&moved())), moved(), PutKind::FreshKey),
         ("other modes", stored(), Some(ours(&same())), other_modes(), PutKind::FreshKey),
-        ("to another place", elsewhere(), None, moved(), PutKind::Create),
+        ("to another location", elsewhere(), None, moved(), PutKind::Create),
         ("to where an older one is", elsewhere(), Some(ours(&same())), moved(), PutKind::FreshKey),
         ("to another store", stored().with(other_store.clone()), None, moved(), PutKind::Create),
         (
@@ -117,8 +118,8 @@ fn a_file_name_that_was_changed_back_is_told_from_a_move() {
     ];
     for (what, version, content, expected) in table {
         let view = version.version();
-        let place = version.target().location;
-        assert_eq!(changed_back(&view, &place, &content).is_some(), expected, "{what}");
+        let location = version.target().location;
+        assert_eq!(changed_back(&view, &location, &content).is_some(), expected, "{what}");
     }
 }
 

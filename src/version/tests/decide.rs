@@ -203,7 +203,7 @@ fn the_steps_in_their_order() {
     assert_eq!(
         (of(&back), after_a_look(&back)),
         ("verify", "clean up"),
-        "what was begun at the other place is taken away again"
+        "what was begun at the other location is taken away again"
     );
     let unsaid = stored().with(json!({"status": {"conditions": null}}));
     assert_eq!(of(&unsaid), "verify", "nothing is said of it: it is looked at first");
@@ -244,7 +244,7 @@ fn an_archive_under_another_format_s_name_is_made_anew_once_that_is_corrected() 
     // The bytes may be those of either format: an early release stored a tar under this name.
     assert_eq!(of(&rejected.clone().with(format("zip")).next_generation()), "publish");
     let renamed = json!({"spec": {"fileName": "first.tar.gz"}});
-    assert_eq!(of(&rejected.with(renamed).next_generation()), "publish", "to another place");
+    assert_eq!(of(&rejected.with(renamed).next_generation()), "publish", "to another location");
     let other = Failure::stalled(Reason::InvalidSpec, "moduleConfig.repoUrl: no");
     assert_eq!(
         of(&stored().failed(&other).next_generation()),
@@ -581,8 +581,8 @@ fn after_a_restart_what_fails_is_spread_over_the_pause_that_it_had() {
     assert_eq!(word(&decide(&refused, &facts())), "wait");
     assert_eq!(word(&decide(&refused, &Facts { tries_now: true, ..facts() })), "publish");
     // It was not made to wait: a crash ended its attempt.
-    let place = version().target().location;
-    let interrupted = version().with_status(&version().current().publishing(&place, at(200)));
+    let location = version().target().location;
+    let interrupted = version().with_status(&version().current().publishing(&location, at(200)));
     assert_eq!(word(&decision(&interrupted)), "publish");
     for asks in [passing(), Failure::stalled(Reason::CredentialsRefused, "")] {
         let version = version().failed(&asks);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::delete::{all_places, matters};
+use super::super::delete::{all_locations, matters};
 use super::super::outcome::Published;
 use super::super::status::{at_generation, standing};
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
@@ -16,7 +16,7 @@ fn conditions(status: &VersionStatus) -> [&str; 3] {
         .map(|t| condition::find(&status.conditions, t).unwrap().status.as_str())
 }
 
-fn place(key: &str) -> ObjectLocation {
+fn location(key: &str) -> ObjectLocation {
     ObjectLocation {
         bucket: "shelf".into(),
         key: key.into(),
@@ -27,11 +27,11 @@ fn place(key: &str) -> ObjectLocation {
 
 #[test]
 fn a_place_is_on_record_before_anything_is_stored_there() {
-    let publishing = version().current().publishing(&place("network/first.zip"), at(50));
-    assert_eq!(publishing.objects, [place("network/first.zip")]);
+    let publishing = version().current().publishing(&location("network/first.zip"), at(50));
+    assert_eq!(publishing.objects, [location("network/first.zip")]);
     assert_eq!((publishing.synced, conditions(&publishing)), (Some(false), ["False", "True", "False"]));
-    let moving = stored().current().publishing(&place("network/second.zip"), at(50));
-    assert_eq!(moving.objects, [place("network/first.zip"), place("network/second.zip")]);
+    let moving = stored().current().publishing(&location("network/second.zip"), at(50));
+    assert_eq!(moving.objects, [location("network/first.zip"), location("network/second.zip")]);
     assert_eq!(moving.synced, Some(true), "the old object is still stored as recorded");
 }
 
@@ -59,8 +59,8 @@ fn what_is_published_is_said_in_full() {
     assert_eq!(status.checksum.as_deref(), Some("c3Vt"));
     assert_eq!(status.content_digest.as_deref(), Some("h1:first"));
     assert_eq!(status.archive_size_bytes, Some(100));
-    assert_eq!(status.storage, Some(place("network/first.zip")));
-    assert_eq!(status.objects, [place("network/first.zip")]);
+    assert_eq!(status.storage, Some(location("network/first.zip")));
+    assert_eq!(status.objects, [location("network/first.zip")]);
     assert_eq!(status.last_sync_time.unwrap().0, at(100));
 }
 
@@ -91,22 +91,22 @@ fn the_time_of_the_last_sync_moves_only_when_something_was_stored() {
 #[test]
 fn one_place_is_recorded_once_however_its_endpoint_is_spelled() {
     let spelled =
-        ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
+        ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..location("network/first.zip") };
     let view = version().current();
     let recorded = version().with_status(&view.publishing(&spelled, at(50)));
-    assert_eq!(recorded.published().status().objects, [place("network/first.zip")]);
+    assert_eq!(recorded.published().status().objects, [location("network/first.zip")]);
 }
 
 #[test]
 fn one_object_is_recognised_under_any_endpoint() {
-    let here = place("network/first.zip");
+    let here = location("network/first.zip");
     let spelled = ObjectLocation {
         endpoint: Some("http://minio:9000/".into()),
         region: "eu-west-1".into(),
         ..here.clone()
     };
     assert!(here.is_same_object(&spelled) && !here.is_same_location(&spelled));
-    assert!(!here.is_same_object(&place("network/second.zip")));
+    assert!(!here.is_same_object(&location("network/second.zip")));
     assert!(!here.is_same_object(&ObjectLocation { bucket: "other".into(), ..here.clone() }));
     // The object there is the only copy: no spelling makes it one that a move left behind.
     assert_eq!(left_behind(&stored().version(), &spelled), []);
@@ -118,15 +118,15 @@ fn one_object_is_recognised_under_any_endpoint() {
 #[test]
 fn a_deletion_looks_at_every_spelling_of_a_place_once() {
     let spelled =
-        ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..place("network/first.zip") };
+        ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..location("network/first.zip") };
     let moving = stored().with_status(&stored().current().publishing(&spelled, at(50)));
-    assert_eq!(all_places(&moving.version()), [place("network/first.zip"), spelled]);
-    assert_eq!(all_places(&stored().version()), [place("network/first.zip")]);
-    assert_eq!(all_places(&version().version()), [place("network/first.zip")], "its status is lost");
+    assert_eq!(all_locations(&moving.version()), [location("network/first.zip"), spelled]);
+    assert_eq!(all_locations(&stored().version()), [location("network/first.zip")]);
+    assert_eq!(all_locations(&version().version()), [location("network/first.zip")], "its status is lost");
     let odd = version().with(json!({"spec": {"moduleConfigRef": {"fileFormat": "tar"}}}));
     assert_eq!(
-        all_places(&odd.version()),
-        [place("network/first.zip")],
+        all_locations(&odd.version()),
+        [location("network/first.zip")],
         "though its name contradicts its format"
     );
 }
@@ -141,7 +141,7 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
     };
     let created = "2026-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second();
     let publishing =
-        version().with_status(&version().current().publishing(&place("network/first.zip"), at(50)));
+        version().with_status(&version().current().publishing(&location("network/first.zip"), at(50)));
     let table = [
         ("its status is lost", version(), true),
         ("no attempt came as far as the bucket", version().failed(&denied), false),
@@ -159,7 +159,7 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
     ];
     for (what, version, expected) in table {
         let view = version.terminating().version();
-        assert_eq!(matters(&view, &all_places(&view)[0], &denied), expected, "{what}");
+        assert_eq!(matters(&view, &all_locations(&view)[0], &denied), expected, "{what}");
     }
     // A name that shows no time may be older than this object: an outage passes, and a look is owed until then.
     for reason in [Reason::StorageUnavailable, Reason::StorageThrottled] {
@@ -173,19 +173,19 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
             ("made long before this object", version().with(made(created - 86_400)).failed(&away), true),
         ] {
             let view = version.terminating().version();
-            assert_eq!(matters(&view, &all_places(&view)[0], &away), expected, "{what}");
+            assert_eq!(matters(&view, &all_locations(&view)[0], &away), expected, "{what}");
         }
     }
     // Where an object is on record, or was seen, no failure lets it go.
     let stalled = |reason| Failure::stalled(reason, "");
     let recorded = stored().version();
     for reason in [Reason::StorageNotAllowed, Reason::BucketMisconfigured, Reason::StorageRefused] {
-        assert!(matters(&recorded, &all_places(&recorded)[0], &stalled(reason)), "{reason}");
+        assert!(matters(&recorded, &all_locations(&recorded)[0], &stalled(reason)), "{reason}");
     }
-    assert!(matters(&version().version(), &place("network/first.zip"), &stalled(Reason::StorageRefused)));
+    assert!(matters(&version().version(), &location("network/first.zip"), &stalled(Reason::StorageRefused)));
     let refused = Failure::stalled(Reason::StorageNotAllowed, "");
     assert!(
-        !matters(&version().version(), &place("network/first.zip"), &refused),
+        !matters(&version().version(), &location("network/first.zip"), &refused),
         "no flag lets it store there"
     );
 }
@@ -215,13 +215,13 @@ fn synced_follows_the_object_and_ready_the_attempt() {
 }
 
 #[test]
-fn places_are_struck_one_by_one() {
+fn locations_are_struck_one_by_one() {
     let moved = stored().with(json!({"spec": {"fileName": "second.zip"}})).published();
-    let (old, new) = (place("network/first.zip"), place("network/second.zip"));
+    let (old, new) = (location("network/first.zip"), location("network/second.zip"));
     assert_eq!(moved.status().objects, [old.clone(), new.clone()]);
     assert_eq!(left_behind(&moved.version(), &new), std::slice::from_ref(&old));
     assert_eq!(moved.current().struck(&[old]).objects, [new]);
-    assert_eq!(moved.current().struck(&[place("network/third.zip")]), moved.status());
+    assert_eq!(moved.current().struck(&[location("network/third.zip")]), moved.status());
     // When all are gone, a Version that another client keeps no longer says that it is stored.
     let held = moved.current().held(at(900));
     assert_eq!((held.synced, conditions(&held)), (Some(false), ["False", "True", "False"]));
@@ -235,7 +235,7 @@ fn ready_only_when_what_the_move_left_behind_is_off_the_record() {
     assert_eq!((status.synced, conditions(&status)), (Some(true), ["False", "True", "False"]));
     let cleaned = moved.current().cleaned_up(at(900));
     assert_eq!((cleaned.synced, conditions(&cleaned)), (Some(true), ["True", "False", "False"]));
-    assert_eq!(cleaned.objects, [place("network/second.zip")]);
+    assert_eq!(cleaned.objects, [location("network/second.zip")]);
     assert_eq!(cleaned.last_sync_time, status.last_sync_time);
 }
 
@@ -280,7 +280,7 @@ fn what_failed_stands_through_suspension_outage_and_move_until_it_was_looked_int
         let view = version.current();
         let status = match what {
             "suspend" => view.suspended("spec.suspend", at(300)),
-            "publishing" => view.publishing(&place("network/first.zip"), at(300)),
+            "publishing" => view.publishing(&location("network/first.zip"), at(300)),
             "restoring" => view.restoring("lost", at(300)),
             "denied" => view.failed(&denied(), &Requests::of(&view.version), None, at(300)),
             "broken" => view.failed(&broken(), &Requests::of(&view.version), None, at(300)),
@@ -328,7 +328,7 @@ fn the_same_outcome_twice_changes_nothing() {
         assert_eq!(step(&once, 900), once.status(), "{}", version.0);
     };
     for version in [version(), stored(), stored().failed(&stalled()), stored().next_generation()] {
-        same(&version, &|v, now| v.current().publishing(&place("network/first.zip"), at(now)));
+        same(&version, &|v, now| v.current().publishing(&location("network/first.zip"), at(now)));
         same(&version, &|v, now| {
             let published = Published { stored_now: false, ..proof(&v.target()) };
             v.current().published(&published, &Requests::default(), at(now))

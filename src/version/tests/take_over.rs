@@ -13,6 +13,7 @@ fn object() -> Found {
     Found {
         size: Some(100),
         sha256: Some("c3Vt".into()),
+        sha256_returned: true,
         ownership: Some(Ownership {
             namespace: "acme".into(),
             version_name: "network-1.0.0".into(),
@@ -225,15 +226,15 @@ fn the_names_on_a_foreign_object_are_shown_as_they_are() {
 #[test]
 fn ours_is_what_names_this_version_or_lies_where_it_was_stored_unnamed() {
     let view = stored().version();
-    let place = stored().status().storage.unwrap();
-    assert!(is_ours(&view, &place, &object()));
-    assert!(is_ours(&view, &place, &Found { ownership: None, ..object() }));
-    assert!(!is_ours(&version().version(), &place, &Found { ownership: None, ..object() }));
+    let location = stored().status().storage.unwrap();
+    assert!(is_ours(&view, &location, &object()));
+    assert!(is_ours(&view, &location, &Found { ownership: None, ..object() }));
+    assert!(!is_ours(&version().version(), &location, &Found { ownership: None, ..object() }));
     let unnamed = Found { ownership: None, ..object() };
     for other in [
-        ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..place.clone() },
-        ObjectLocation { bucket: "other".into(), ..place.clone() },
-        ObjectLocation { key: "network/second.zip".into(), ..place.clone() },
+        ObjectLocation { endpoint: Some("https://s3.example.com".into()), ..location.clone() },
+        ObjectLocation { bucket: "other".into(), ..location.clone() },
+        ObjectLocation { key: "network/second.zip".into(), ..location.clone() },
     ] {
         assert!(!is_ours(&view, &other, &unnamed), "not ours: {other:?}");
         assert!(is_ours(&view, &other, &object()), "it names this Version: {other:?}");
@@ -247,11 +248,11 @@ fn ours_is_what_names_this_version_or_lies_where_it_was_stored_unnamed() {
         ("no URL", "no URL", true),
         ("no URL", "none either", false),
     ] {
-        let place = ObjectLocation { endpoint: Some(now.into()), ..place.clone() };
-        assert_eq!(is_ours(&view_of(recorded), &place, &unnamed), ours, "{recorded} {now}");
+        let location = ObjectLocation { endpoint: Some(now.into()), ..location.clone() };
+        assert_eq!(is_ours(&view_of(recorded), &location, &unnamed), ours, "{recorded} {now}");
     }
     for other in [owned(|o| o.namespace = "beta".into()), owned(|o| o.version_name = "network-2.0.0".into())]
     {
-        assert!(!is_ours(&view, &place, &other), "another Version's, even where this one stored");
+        assert!(!is_ours(&view, &location, &other), "another Version's, even where this one stored");
     }
 }

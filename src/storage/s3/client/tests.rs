@@ -26,7 +26,7 @@ pub(in crate::storage) fn clients_without_keys() -> Clients {
     clients(SharedCredentialsProvider::new(missing))
 }
 
-fn place() -> ObjectLocation {
+fn location() -> ObjectLocation {
     ObjectLocation {
         bucket: "modules".into(),
         key: "vpc/a.zip".into(),
@@ -39,7 +39,7 @@ fn place() -> ObjectLocation {
 #[tokio::test]
 async fn clients_with_more_roots_can_be_made() {
     let clients = Clients::new(Some(ROOT.as_bytes())).await.expect("good roots");
-    assert!(clients.get(&place()).is_ok());
+    assert!(clients.get(&location()).is_ok());
     assert_eq!(Clients::new(Some(b"")).await.map(drop), Err(CaError::Empty));
 }
 
@@ -49,16 +49,16 @@ fn one_endpoint_has_one_client_however_it_is_spelled() {
     let count = || clients.cache.lock().len();
     let parsed = || clients.endpoints.lock().len();
     for endpoint in ["http://minio:9000", "http://MINIO:9000/"] {
-        assert!(clients.get(&ObjectLocation { endpoint: Some(endpoint.into()), ..place() }).is_ok());
+        assert!(clients.get(&ObjectLocation { endpoint: Some(endpoint.into()), ..location() }).is_ok());
     }
     assert_eq!((count(), parsed()), (1, 2));
     for number in 0..2 * MAX_CLIENTS {
         let endpoint = Some(format!("http://minio:{number}"));
-        assert!(clients.endpoint(&ObjectLocation { endpoint, ..place() }).is_some());
+        assert!(clients.endpoint(&ObjectLocation { endpoint, ..location() }).is_some());
         assert!(parsed() <= MAX_CLIENTS);
     }
     for number in 0..2 * MAX_CLIENTS {
-        assert!(clients.get(&ObjectLocation { region: format!("region-{number}"), ..place() }).is_ok());
+        assert!(clients.get(&ObjectLocation { region: format!("region-{number}"), ..location() }).is_ok());
         assert!(count() <= MAX_CLIENTS);
     }
 }
@@ -67,7 +67,7 @@ fn one_endpoint_has_one_client_however_it_is_spelled() {
 fn aws_is_no_other_store_however_it_is_named() {
     let mut clients = clients_with_keys();
     let other = |clients: &Clients, endpoint: Option<&str>| {
-        clients.other_store(&ObjectLocation { endpoint: endpoint.map(str::to_owned), ..place() }).is_some()
+        clients.other_store(&ObjectLocation { endpoint: endpoint.map(str::to_owned), ..location() }).is_some()
     };
     assert!(!other(&clients, None) && other(&clients, Some("http://minio:9000")));
     for endpoint in [
@@ -88,20 +88,20 @@ fn aws_is_no_other_store_however_it_is_named() {
 #[test]
 fn no_request_is_made_for_a_name_that_could_reach_elsewhere() {
     let clients = clients_with_keys();
-    let refused = |place: ObjectLocation| clients.get(&place).map(drop).expect_err("refused");
+    let refused = |location: ObjectLocation| clients.get(&location).map(drop).expect_err("refused");
     for bucket in
         ["", "a/b", "..", "Modules", "arn:aws:s3:us-west-2:1:accesspoint/x", "modules?x", "-modules"]
     {
         assert_eq!(
-            refused(ObjectLocation { bucket: bucket.into(), ..place() }),
+            refused(ObjectLocation { bucket: bucket.into(), ..location() }),
             Cause::InvalidBucket,
             "{bucket}"
         );
     }
     for region in ["", "us-west-2.evil.net/", "us west", "us#"] {
-        let cause = refused(ObjectLocation { region: region.into(), ..place() });
+        let cause = refused(ObjectLocation { region: region.into(), ..location() });
         assert!(matches!(cause, Cause::InvalidAddress(_)), "{region}");
     }
-    let cause = refused(ObjectLocation { endpoint: Some("https://user:secret@minio".into()), ..place() });
+    let cause = refused(ObjectLocation { endpoint: Some("https://user:secret@minio".into()), ..location() });
     assert!(matches!(cause, Cause::InvalidAddress(_)));
 }

@@ -131,10 +131,29 @@ async fn answer(request: Request<Incoming>, upstream: &Upstream, shared: &Shared
     if let (Some(store), Ok(response)) = (store, &mut answered) {
         store.answers(response.headers_mut());
     }
+    if method != Method::HEAD && store.is_some_and(Store::has_empty_messages) {
+        answered = without_message(answered?).await;
+    }
     if let Ok(response) = &answered {
         shared.requests.update(number, |entry| entry.status = Some(response.status().as_u16()));
     }
     answered
+}
+
+/// The same, with an empty message if it is an error document.
+async fn without_message(response: Response<Body>) -> Result<Response<Body>> {
+    if response.status().as_u16() < 400 {
+        return Ok(response);
+    }
+    let (mut parts, body) = response.into_parts();
+    let mut text = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
+    if let (Some(start), Some(end)) = (text.find("<Message>"), text.find("</Message>")) {
+        text.replace_range(start + "<Message>".len()..end, "");
+    }
+    // It is set again, from the new body.
+    parts.headers.remove("content-length");
+    let body = Full::new(Bytes::from(text)).map_err(|never: Infallible| match never {}).boxed();
+    Ok(Response::from_parts(parts, body))
 }
 
 async fn forward(request: Request<Incoming>, upstream: &Upstream) -> Result<Response<Body>> {

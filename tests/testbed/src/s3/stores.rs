@@ -16,7 +16,8 @@ pub enum Store {
     /// Answers 403 `SignatureDoesNotMatch` to a PUT with a checksum's header (aws/aws-sdk-java-v2#5987), and to a HEAD, without
     /// a body; keeps no SHA-256.
     GoogleCloudStorage,
-    /// Heeds conditions; takes a SHA-256, and gives none back before its releases of 2024 (ceph/ceph#55076).
+    /// Heeds conditions; takes a SHA-256, and gives none back before its releases of 2024 (ceph/ceph#55076). Its errors have an
+    /// empty message, as RGW 16.2.15 has it.
     Ceph,
     /// As AWS: heeds both, and gives the SHA-256 back where a HEAD asks for it.
     MinIo,
@@ -78,6 +79,11 @@ impl Store {
             }
             _ => None,
         }
+    }
+
+    /// Whether the messages of its errors are empty.
+    pub(super) fn has_empty_messages(self) -> bool {
+        self == Self::Ceph
     }
 
     /// What an answer of the gateway looks like, had the store given it.
