@@ -56,12 +56,12 @@ pub fn explain(error: &kube::Error) -> String {
 
 /// Whether a write failed because the object was changed or deleted since it was read. Not a failure: read it again.
 pub fn is_outdated(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if is_stale(status))
+    matches!(error, kube::Error::Api(status) if is_outdated_status(status))
 }
 
 /// Whether the API server answers that an object was changed, deleted, or created meanwhile. A denial by a webhook does not
 /// concern the object, whatever its code.
-pub fn is_stale(status: &Status) -> bool {
+pub fn is_outdated_status(status: &Status) -> bool {
     (status.is_conflict() || status.is_not_found() || status.is_already_exists()) && !is_denied(status)
 }
 
@@ -176,9 +176,12 @@ mod tests {
             [(409, "Conflict"), (404, "NotFound"), (409, "AlreadyExists"), (413, "RequestEntityTooLarge")]
         {
             let status = answer(code, reason, denied);
-            assert!(!is_stale(&status) && is_refusal(&status) && is_denied(&status), "{code} {reason}");
+            assert!(
+                !is_outdated_status(&status) && is_refusal(&status) && is_denied(&status),
+                "{code} {reason}"
+            );
             let own = answer(code, reason, "the object has been modified");
-            assert_eq!(is_stale(&own), code != 413, "{code} {reason}");
+            assert_eq!(is_outdated_status(&own), code != 413, "{code} {reason}");
             let error = kube::Error::Api(status);
             assert!(!is_outdated(&error) && !is_gone(&error), "{code} {reason}");
         }

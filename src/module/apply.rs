@@ -139,7 +139,7 @@ impl Sender<'_> {
 fn outcome(verb: &str, name: &str, result: Result<Outcome, kube::Error>) -> Result<Outcome, kube::Error> {
     match result {
         Ok(outcome) => Ok(outcome),
-        Err(kube::Error::Api(status)) if client::is_stale(&status) => {
+        Err(kube::Error::Api(status)) if client::is_outdated_status(&status) => {
             tracing::debug!(message = status.message, "the object changed meanwhile; requeued");
             Ok(Outcome::Outdated)
         }

@@ -22,7 +22,6 @@ pub enum KeyFileError {
     Keys { path: PathBuf, error: InvalidKeys },
 }
 
-/// The current keys.
 #[derive(Clone)]
 pub struct CurrentKeys {
     keys: Arc<ArcSwap<LinkKeys>>,

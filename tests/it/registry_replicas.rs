@@ -211,3 +211,27 @@ async fn what_one_replica_lists_another_one_hands_out_a_second_later() {
     let took = start.elapsed();
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(30), "{took:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_behind_hands_out_what_was_moved_and_refuses_what_was_replaced() {
+    // A second counts here.
+    let _turn = heavy().await;
+    let depot = Depot::new("reg-moved").await;
+    let bytes = archive(&main_tf("moved"), 0);
+    depot.publish("net", &[("1.0.0", bytes.clone())]).await;
+    let wire = Wire::new(&depot.world).await;
+    let builder = depot.plain_builder().env("KUBECONFIG", wire.kubeconfig());
+    let behind = builder.args(["--download", "stream"]).start_ready().await.unwrap();
+    let base = format!("http://{}", behind.registry_address());
+    let link = depot.archive_url(&base, "net", "1.0.0").await.unwrap();
+    assert_eq!(depot.get(&link, &[]).await.unwrap().body, bytes);
+    wire.delay(Duration::from_millis(300));
+    depot.move_object("net-1.0.0", ("net/1.0.0.zip", "net/moved.zip"), &bytes).await;
+    let moved = depot.get(&link, &[]).await.unwrap();
+    assert!(moved.status == 200 && moved.body == bytes, "{} {}", moved.status, moved.text());
+    let other = archive(&main_tf("replaced"), 0);
+    depot.move_object("net-1.0.0", ("net/moved.zip", "net/replaced.zip"), &other).await;
+    let replaced = depot.get(&link, &[]).await.unwrap();
+    assert_eq!(replaced.status, 403, "{}", replaced.text());
+    assert!(metric(&behind, "opendepot_registry_s3_errors_total{kind=\"missing\"}").await.abs() < 0.5);
+}

@@ -11,7 +11,6 @@ const MAX_ANNOTATIONS: usize = 256 << 10;
 const KEY: &str = "write [PREFIX/]NAME with letters, digits, '-', '_' and '.', at most 63 in NAME";
 const VALUE: &str = "write at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends";
 
-/// The schema.
 pub(crate) fn schema() -> Value {
     // Null is the same as absent, also for a value of a label.
     let text = json!({"type": "string", "nullable": true});

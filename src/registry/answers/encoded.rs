@@ -25,7 +25,6 @@ pub struct Encodings {
 /// A body and its strong entity tag. Each encoding has its own (RFC 9110, 8.8.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// The bytes.
     pub body: Bytes,
     /// The entity tag, with quotes.
     pub etag: String,

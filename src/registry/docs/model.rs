@@ -44,7 +44,6 @@ pub struct Folder {
 /// A `variable` block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
-    /// Its name.
     pub name: String,
     /// The type constraint, as it is written.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -52,7 +51,6 @@ pub struct Input {
     /// The default, as it is written. An input without one is required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
-    /// The description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Whether its value is hidden in output.
@@ -79,9 +77,7 @@ impl Input {
 /// An `output` block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// Its name.
     pub name: String,
-    /// The description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Whether its value is hidden in output.
@@ -133,14 +129,12 @@ pub struct Resource {
     /// Its type, such as `aws_eks_cluster`.
     #[serde(rename = "type")]
     pub type_: String,
-    /// Its name.
     pub name: String,
 }
 
 /// A `module` block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleCall {
-    /// Its name.
     pub name: String,
     /// The source, as it is written, without quotes.
     #[serde(skip_serializing_if = "Option::is_none")]

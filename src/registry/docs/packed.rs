@@ -15,7 +15,6 @@ use super::model::{Docs, Folder};
 pub struct ShownFolder {
     /// What it documents; the README is empty.
     pub folder: Folder,
-    /// The README.
     pub readme: Option<String>,
 }
 

@@ -13,7 +13,6 @@ use super::states::NotServed;
 /// A Module as the pages show it.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its namespace.
     pub namespace: Box<str>,
     /// `metadata.name`.
     pub object: Box<str>,

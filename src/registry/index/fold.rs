@@ -79,7 +79,6 @@ pub struct Fold {
 /// The current state of a Module.
 #[derive(Clone, Debug)]
 pub struct Update {
-    /// Its UID.
     pub uid: Box<str>,
     /// How the pages show it, and its served form; `None` if it is gone.
     pub entry: Option<Arc<Entry>>,

@@ -29,7 +29,6 @@ pub struct ServedModule {
 pub struct ServedVersion {
     /// What its Version records. The fold has the same copy.
     pub(super) stored: Arc<StoredVersion>,
-    /// The format of the archive.
     pub format: ArchiveFormat,
     /// Why consumers should move on.
     pub deprecated: Option<Box<str>>,
@@ -42,7 +41,6 @@ pub struct ServedVersion {
 pub struct StoredVersion {
     /// The version, as it is spelled in answers.
     pub release: Release,
-    /// The archive.
     pub archive: Archive,
     /// The format, from its location or else from its configuration.
     pub(super) recorded_format: Option<ArchiveFormat>,
@@ -50,7 +48,6 @@ pub struct StoredVersion {
     pub source: Option<Arc<str>>,
     /// The tag that was fetched.
     pub tag: Option<Box<str>>,
-    /// The commit.
     pub commit: Option<Box<str>>,
     /// When its Version object was created.
     pub published: Option<Timestamp>,

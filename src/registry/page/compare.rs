@@ -94,7 +94,6 @@ impl Pages {
     }
 }
 
-/// The page.
 fn page(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -> Markup {
     let breaking = comparison.modules.iter().flat_map(|module| &module.changes);
     let breaking = breaking.filter(|change| change.is_breaking).count();
@@ -170,7 +169,6 @@ struct Answer<'a> {
     comparison: &'a Comparison,
 }
 
-/// The JSON.
 fn to_json(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -> Vec<u8> {
     let (id, from, to) = (address.to_string(), from.to_string(), to.to_string());
     serde_json::to_vec(&Answer { id, from, to, comparison }).unwrap_or_default()

@@ -40,7 +40,6 @@ impl Pages {
         Ok(page.answer(StatusCode::OK, "OK"))
     }
 
-    /// The list as JSON.
     pub(super) async fn list_json(&self, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
         Ok(json(to_json(&self.visible(query, seer).await?, query)))
     }

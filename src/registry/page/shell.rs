@@ -53,7 +53,6 @@ pub(super) fn returning(link: &str, back: &str) -> String {
     format!("{link}?{query}")
 }
 
-/// A page.
 pub(super) struct Page<'a> {
     pub title: &'a str,
     /// The words of the search field.

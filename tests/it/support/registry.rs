@@ -105,6 +105,14 @@ impl Depot {
         world.record(&module.metadata, version, &key, &bytes).await;
     }
 
+    /// Stores an archive at another key and deletes the former object, as the operator would.
+    pub(crate) async fn move_object(&self, version: &str, (from, to): (&str, &str), bytes: &[u8]) {
+        let (world, s3) = (&self.world, &self.world.bed.s3);
+        s3.put_with_sha256(&world.name, to, bytes).await.unwrap();
+        world.record_stored(version, to, bytes).await;
+        s3.delete(&world.name, from).await.unwrap();
+    }
+
     /// A client that trusts the certificate and makes each request on a new connection.
     pub(crate) fn client(&self) -> reqwest::Client {
         unpooled(self.files.client())
@@ -197,13 +205,17 @@ impl World {
         let versions = world.api::<Version>();
         let object = serde_json::from_value(object).unwrap();
         versions.create(&PostParams::default(), &object).await.unwrap();
+        self.record_stored(&format!("{owner}-{version}"), key, bytes).await;
+    }
+
+    async fn record_stored(&self, version: &str, key: &str, bytes: &[u8]) {
         let status = json!({"status": {
             "observedGeneration": 1, "synced": true, "syncStatus": "Stored.",
             "checksum": STANDARD.encode(digest(&SHA256, bytes)), "archiveSizeBytes": bytes.len(),
-            "storage": {"bucket": namespace, "key": key, "region": REGION, "forcePathStyle": true},
+            "storage": {"bucket": self.name, "key": key, "region": REGION, "forcePathStyle": true},
         }});
-        let name = format!("{owner}-{version}");
-        versions.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        let patch = Patch::Merge(status);
+        self.api::<Version>().patch_status(version, &PatchParams::default(), &patch).await.unwrap();
     }
 }
 
