@@ -90,7 +90,11 @@ impl Watched {
             if state.gone {
                 last.remove(&name);
             } else {
-                last.insert(name.clone(), state.object.clone());
+                let mut known = state.object.clone();
+                if before.is_some_and(|before| is_reset(before, &known)) {
+                    known["status"]["observedGeneration"] = known["metadata"]["generation"].clone();
+                }
+                last.insert(name.clone(), known);
                 rules.push(among_others(&state.object, &last));
             }
             let errors = rules.into_iter().filter_map(Result::err);
@@ -185,6 +189,18 @@ fn after_another(before: &Value, after: &Value) -> Result<()> {
         ensure!(if flipped { then <= now } else { then == now }, "{}'s transition time", new["type"]);
     }
     Ok(())
+}
+
+/// Whether the operator has reset `forceSync` after it wrote the status. No user has changed the spec, and the Module may have
+/// been decided on before: two objects cannot be written at once.
+fn is_reset(before: &Value, after: &Value) -> bool {
+    let mut spec = after["spec"].clone();
+    spec["forceSync"] = true.into();
+    let is_observed = before["status"]["observedGeneration"] == before["metadata"]["generation"];
+    after["spec"]["forceSync"] == false
+        && spec == before["spec"]
+        && after["status"] == before["status"]
+        && is_observed
 }
 
 /// A Module that is Ready at its generation says so of Versions that are all stored, seen, and where it wants them.
