@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event as KubernetesEvent;
+use k8s_openapi::api::events::v1::{Event as KubernetesEvent, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
-use kube::api::{Api, ObjectMeta, PostParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::events::{Event, EventType};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -28,7 +29,7 @@ use crate::domain::time::doubled;
 const QUEUE: usize = 2048;
 /// Longest note in bytes. The API server accepts 1,024.
 const LONGEST_NOTE: usize = 1000;
-/// Longest name of an object for which the recorder's name of an Event is valid: the object's, a dot, and a time in hexadecimal.
+/// Longest name of an object to which a dot and a time in hexadecimal can be added.
 const LONGEST_NAME: usize = 253 - 17;
 /// Interval between Events after a burst: 10 a second.
 const STEP: Duration = Duration::from_millis(100);
@@ -44,7 +45,15 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// How long an Event is retried.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-type Queued = (Event, ObjectReference);
+/// The reporter of all Events.
+const CONTROLLER: &str = "opendepot";
+
+/// An Event that is to be written.
+struct Queued {
+    event: Event,
+    object: ObjectReference,
+    at: Timestamp,
+}
 
 /// Sends Events in the background.
 #[derive(Clone)]
@@ -65,61 +74,82 @@ impl Pace {
     }
 }
 
-/// A recorder for each text: a recorder repeats the Event that it wrote for the same object, reason and action, and the API
-/// server allows no change of its text.
-struct Recorders {
+/// Writes Events. kube's recorder is not used: it keeps whole Events, some kilobytes for each text, and a storm has thousands.
+struct Recorder {
     client: Client,
-    reporter: Reporter,
-    by_text: HashMap<u64, (Recorder, Instant)>,
+    /// The pod, if it is known.
+    instance: String,
+    /// The Events that may be repeated, by text: the API server allows no change of an Event's text.
+    written: HashMap<u64, Written>,
 }
 
-impl Recorders {
-    async fn publish(&mut self, (event, object): &Queued) -> Result<(), kube::Error> {
-        if object.name.as_ref().is_some_and(|name| name.len() > LONGEST_NAME) {
-            return self.create(event, object).await;
-        }
-        let now = Instant::now();
-        if self.by_text.len() >= MAX_TEXTS {
-            self.by_text.clear();
-        }
-        self.by_text.retain(|_, (_, last)| now.duration_since(*last) < REPEATED);
-        let regarding = (&object.uid, &object.namespace, &object.name);
-        let text = (regarding, event.type_, &event.reason, &event.action, &event.note);
-        let new = || Recorder::new(self.client.clone(), self.reporter.clone());
-        let (recorder, last) = self.by_text.entry(hash_of(text)).or_insert_with(|| (new(), now));
-        *last = now;
-        match recorder.publish(event, object).await {
-            // The Event was deleted meanwhile.
-            Err(error) if client::is_gone(&error) => {
-                *recorder = new();
-                recorder.publish(event, object).await
-            }
-            published => published,
-        }
+/// An Event that was written.
+struct Written {
+    name: Box<str>,
+    count: i32,
+    last: Instant,
+}
+
+impl Recorder {
+    fn new(client: Client) -> Self {
+        let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+        Self { client, instance: pod.unwrap_or_else(|| CONTROLLER.to_owned()), written: HashMap::new() }
     }
 
-    /// Writes an Event of an object whose name leaves no room for the time: with a random name, as client-go does.
-    async fn create(&self, event: &Event, object: &ObjectReference) -> Result<(), kube::Error> {
-        let Reporter { controller, instance } = &self.reporter;
+    /// Writes an Event, or increases the count of the one with the same text.
+    async fn publish(&mut self, queued: &Queued) -> Result<(), kube::Error> {
+        let Queued { event, object, at } = queued;
+        let now = Instant::now();
+        if self.written.len() >= MAX_TEXTS {
+            self.written.clear();
+        }
+        self.written.retain(|_, written| now.duration_since(written.last) < REPEATED);
+        let regarding = (&object.uid, &object.namespace, &object.name);
+        let text = hash_of((regarding, event.type_, &event.reason, &event.action, &event.note));
+        let namespace = object.namespace.as_deref().unwrap_or("default");
+        let api = Api::<KubernetesEvent>::namespaced(self.client.clone(), namespace);
+        if let Some(written) = self.written.get_mut(&text) {
+            let series = EventSeries { count: written.count + 1, last_observed_time: MicroTime(*at) };
+            let patch = Patch::Merge(json!({ "series": series }));
+            match api.patch(&written.name, &PatchParams::default(), &patch).await {
+                Ok(_) => {
+                    (written.count, written.last) = (series.count, now);
+                    return Ok(());
+                }
+                // It was deleted meanwhile.
+                Err(error) if client::is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let created = self.event(queued);
+        let name = created.metadata.name.as_deref().unwrap_or_default().into();
+        match api.create(&PostParams::default(), &created).await {
+            // An earlier attempt was carried out, although its response was lost.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            result => drop(result?),
+        }
+        self.written.insert(text, Written { name, count: 1, last: now });
+        Ok(())
+    }
+
+    fn event(&self, Queued { event, object, at }: &Queued) -> KubernetesEvent {
         let type_ = if event.type_ == EventType::Warning { "Warning" } else { "Normal" };
-        let created = KubernetesEvent {
+        KubernetesEvent {
             action: Some(event.action.clone()),
-            event_time: Some(MicroTime(Timestamp::now())),
+            event_time: Some(MicroTime(*at)),
             metadata: ObjectMeta {
-                name: Some(uuid::Uuid::new_v4().to_string()),
+                name: Some(event_name(object, *at)),
                 namespace: object.namespace.clone(),
                 ..ObjectMeta::default()
             },
             note: event.note.clone(),
             reason: Some(event.reason.clone()),
             regarding: Some(object.clone()),
-            reporting_controller: Some(controller.clone()),
-            reporting_instance: Some(instance.as_ref().unwrap_or(controller).clone()),
+            reporting_controller: Some(CONTROLLER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
             type_: Some(type_.to_owned()),
             ..KubernetesEvent::default()
-        };
-        let api = Api::namespaced(self.client.clone(), object.namespace.as_deref().unwrap_or("default"));
-        api.create(&PostParams::default(), &created).await.map(|_| ())
+        }
     }
 
     /// Writes an Event. Retries while the API server is unavailable or overloaded.
@@ -137,6 +167,15 @@ impl Recorders {
     }
 }
 
+/// The name of the object, a dot, and the time in hexadecimal, as client-go names Events; a random one if that is too long.
+fn event_name(object: &ObjectReference, at: Timestamp) -> String {
+    let name = object.name.as_deref().unwrap_or(CONTROLLER);
+    if name.len() > LONGEST_NAME {
+        return uuid::Uuid::new_v4().to_string();
+    }
+    format!("{name}.{:x}", at.as_nanosecond())
+}
+
 /// Whether the API server is unavailable or overloaded. A failing webhook affects the Events of some namespaces only, and must
 /// not delay those of the others.
 fn is_transient(error: &kube::Error) -> bool {
@@ -149,9 +188,7 @@ impl Events {
     pub fn start(client: Client) -> Self {
         let (warnings, mut first) = mpsc::channel::<Queued>(QUEUE);
         let (others, mut second) = mpsc::channel::<Queued>(QUEUE);
-        let instance = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
-        let reporter = Reporter { controller: "opendepot".into(), instance };
-        let mut recorders = Recorders { client, reporter, by_text: HashMap::new() };
+        let mut recorder = Recorder::new(client);
         tokio::spawn(async move {
             let start = Instant::now();
             let mut pace = Pace(start.checked_sub(STEP * BURST).unwrap_or(start));
@@ -163,7 +200,7 @@ impl Events {
                     Some(queued) = second.recv() => queued,
                     else => return,
                 };
-                recorders.deliver(&queued).await;
+                recorder.deliver(&queued).await;
             }
         });
         Self { warnings, others }
@@ -187,7 +224,8 @@ impl Events {
             secondary: None,
         };
         let queue = if event.type_ == EventType::Warning { &self.warnings } else { &self.others };
-        if queue.try_send((event, object.clone())).is_err() {
+        let queued = Queued { event, object: object.clone(), at: Timestamp::now() };
+        if queue.try_send(queued).is_err() {
             tracing::debug!(reason, "dropped an Event: the queue is full");
         }
     }
