@@ -53,6 +53,7 @@ pub(super) async fn fetch(
     if let Some((name, _)) = secret.as_ref().filter(|_| is_refused || result.is_ok()) {
         ctx.secret_trials.record(version.namespace(), name, !is_refused);
     }
+    permit.host_answered(!matches!(result, Err(FetchError::Network { .. })));
     match result {
         Ok(fetched) => {
             permit.repository_answered();

@@ -6,7 +6,9 @@
 //! permits beside the others, so that a release of another repository is not behind all of them. Most of these, but not all, may
 //! be of one queue, such as the Versions of one Module: so a release of another Module of that repository is not behind them.
 
+mod silent_hosts;
 mod transfer;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +17,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use self::silent_hosts::{SilentHosts, Stage};
 use self::transfer::Transfer;
 pub(super) use self::transfer::{LEAST_BYTES, PATIENCE};
+use self::waiting::WaitingVersions;
 use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
 use crate::domain::Mutex;
 
@@ -54,8 +58,8 @@ pub struct FetchScheduler {
     max: usize,
     /// Notified whenever a failing repository has answered.
     recovered: Notify,
-    /// How many Versions of each repository that is not failing wait for a permit which others hold.
-    waiting: Mutex<HashMap<String, usize>>,
+    waiting: WaitingVersions,
+    silent_hosts: SilentHosts,
 }
 
 /// The permit to prepare a fetch: to read the Version and to check the bucket.
@@ -74,31 +78,6 @@ pub struct FetchPermit {
     is_limited: bool,
     was_slow: AtomicBool,
     _held: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
-}
-
-/// Counts one Version that waits for a permit.
-struct Waiting<'a> {
-    scheduler: &'a FetchScheduler,
-    repository: &'a str,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(scheduler: &'a FetchScheduler, repository: &'a str) -> Self {
-        *scheduler.waiting.lock().entry(repository.to_owned()).or_default() += 1;
-        Self { scheduler, repository }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut all = self.scheduler.waiting.lock();
-        if let Some(count) = all.get_mut(self.repository) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(self.repository);
-            }
-        }
-    }
 }
 
 impl Repository {
@@ -128,7 +107,8 @@ impl FetchScheduler {
             repositories: Mutex::default(),
             max,
             recovered: Notify::new(),
-            waiting: Mutex::default(),
+            waiting: WaitingVersions::default(),
+            silent_hosts: SilentHosts::default(),
         })
     }
 
@@ -152,11 +132,14 @@ impl FetchScheduler {
                     Some(permit)
                 }
             };
-            let waiting = (!is_failing).then(|| Waiting::new(self, repository));
+            let waiting = (!is_failing).then(|| self.waiting.add(repository));
+            let turn =
+                if is_failing { None } else { self.silent_hosts.turn(repository, Stage::Staging).await };
             let staging = self.staging.acquire(store).await;
             drop(waiting);
-            // If the repository failed meanwhile, its narrower limit applies.
-            if limit.is_some() || !self.is_failing(repository) {
+            let awaits_turn = !is_failing && turn.is_none() && self.silent_hosts.is_silent(repository);
+            // If the repository or its host failed meanwhile, its narrower limit applies.
+            if (limit.is_some() || !self.is_failing(repository)) && !awaits_turn {
                 let (scheduler, repository) = (Arc::clone(self), repository.to_owned());
                 return StagingPermit { scheduler, repository, _held: (admission, admitted, limit, staging) };
             }
@@ -205,11 +188,6 @@ impl FetchScheduler {
         matches!(self.health(repository), RepositoryHealth::Failing)
     }
 
-    /// Whether Versions of another repository wait for a permit.
-    fn others_wait(&self, repository: &str) -> bool {
-        self.waiting.lock().keys().any(|waiting| waiting != repository)
-    }
-
     fn health(&self, repository: &str) -> RepositoryHealth {
         self.repository(repository, |found| found.health.clone())
     }
@@ -243,11 +221,14 @@ impl StagingPermit {
             } else {
                 None
             };
-            let waiting = (!is_limited).then(|| Waiting::new(scheduler, repository));
+            let waiting = (!is_limited).then(|| scheduler.waiting.add(repository));
+            let turn =
+                if is_limited { None } else { scheduler.silent_hosts.turn(repository, Stage::Fetch).await };
             let fetch = Arc::clone(&scheduler.fetches).acquire_owned().await.ok()?;
             drop(waiting);
-            // If the repository failed meanwhile, its narrower limit applies.
-            if is_limited || !scheduler.is_failing(repository) {
+            let awaits_turn = turn.is_none() && scheduler.silent_hosts.is_silent(repository);
+            // If the repository or its host failed meanwhile, its narrower limit applies.
+            if is_limited || !(awaits_turn || scheduler.is_failing(repository)) {
                 let (scheduler, repository) = (Arc::clone(scheduler), repository.clone());
                 let (was_slow, held) = (AtomicBool::new(false), (limit, fetch));
                 return Some(FetchPermit { scheduler, repository, is_limited, was_slow, _held: held });
@@ -270,6 +251,11 @@ impl FetchPermit {
         self.scheduler.repository_failed(&self.repository);
     }
 
+    /// Records whether the repository's host answered at all.
+    pub(super) fn host_answered(&self, answered: bool) {
+        self.scheduler.silent_hosts.record(&self.repository, answered);
+    }
+
     /// Completes when the fetch hardly progresses and another repository waits. `received` returns the bytes so far. A fetch with
     /// a permit for failing repositories keeps it: others have the rest of the permits, and a slow repository its full time.
     pub(super) async fn must_yield(&self, received: impl Fn() -> u64) {
@@ -278,7 +264,7 @@ impl FetchPermit {
             tokio::time::sleep(PROGRESS_INTERVAL).await;
             if transfer.is_slow(received(), Instant::now()) {
                 self.was_slow.store(true, Ordering::Relaxed);
-                if !self.is_limited && self.scheduler.others_wait(&self.repository) {
+                if !self.is_limited && self.scheduler.waiting.has_others(&self.repository) {
                     return;
                 }
             }

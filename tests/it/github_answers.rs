@@ -1,8 +1,10 @@
 //! What GitHub, and what stands before it, may answer: redirects of what carries a signature, tokens that are not known
 //! everywhere yet, clocks that differ, pages for people, other names. And the editions of GitHub, each at its addresses.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use anyhow::ensure;
 use http::Version;
 use opendepot_testbed::github::{Credential, Failure, Fault, File, Format, GitHubRequest, Hop, Quota};
 use serde_json::{Value, json};
@@ -366,5 +368,37 @@ async fn annotated_tags_narrowed_tokens_and_streams_that_are_reset() {
     assert_eq!(condition(&version, "Ready")["reason"], "Synced");
     let codeload = github.requests_where(|r| r.repository.as_ref().is_some_and(|n| n.contains(&world.name)));
     assert!(codeload.iter().all(|r| r.version == Version::HTTP_2), "as github.com is spoken to");
+    world.nothing_told(&operator, &[]);
+}
+
+#[tokio::test]
+async fn a_dead_host_with_many_repositories_delays_another_host_by_two_rounds_of_permits() {
+    const DEAD: usize = 24;
+    let world = World::new("dead-host").await;
+    let github = &world.bed.github;
+    let host = format!("ghes-{}.example", world.name);
+    github.serve_host(&host);
+    let operator = world.operator_with(&["--github-host", &host]).await;
+    let names: Vec<String> = (0..DEAD).map(|nth| format!("dead-{nth}")).collect();
+    let versions = names.iter().map(|name| {
+        let repository = format!("{host}/{}", world.repository(name));
+        github.repository(&repository).unwrap().release("v1.0.0", &[File::new("main.tf", "")]).unwrap();
+        github.inject(Fault::on(&repository, Failure::Hang));
+        format!("---\n{}\n", at(world.inline(name), &repository))
+    });
+    let versions: String = versions.collect();
+    world.apply(&versions);
+    let asked = || github.requests_where(|request| request.host == host);
+    soon(|| async {
+        ensure!(asked().len() >= 4, "{} of 4 permits are in use", asked().len());
+        Ok(())
+    })
+    .await;
+    let good = world.released("good");
+    world.apply(&world.inline("good"));
+    world.version_ready("good").await;
+    let fetched = github.requests(&good.name()).unwrap()[0].at;
+    let before: BTreeSet<_> = asked().into_iter().filter(|r| r.at < fetched).map(|r| r.repository).collect();
+    assert!(before.len() <= 12, "{} of {DEAD} repositories of the dead host were tried first", before.len());
     world.nothing_told(&operator, &[]);
 }

@@ -231,7 +231,7 @@ async fn a_fetch_yields_to_other_repositories_that_are_not_failing() {
     let scheduler = FetchScheduler::new(1);
     scheduler.repository_answered("slow");
     let held = gets_a_permit(&scheduler, "slow").await;
-    assert!(held.is_some_and(|(_, permit)| !permit.is_limited) && !scheduler.others_wait("slow"));
+    assert!(held.is_some_and(|(_, permit)| !permit.is_limited) && !scheduler.waiting.has_others("slow"));
     let held = gets_a_permit(&scheduler, "slow").await;
     let waits = |repository: &'static str| {
         let scheduler = Arc::clone(&scheduler);
@@ -240,14 +240,14 @@ async fn a_fetch_yields_to_other_repositories_that_are_not_failing() {
     scheduler.repository_failed("failing");
     let (own, failing) = (waits("slow"), waits("failing"));
     tokio::task::yield_now().await;
-    assert!(!scheduler.others_wait("slow") && scheduler.others_wait("another"));
+    assert!(!scheduler.waiting.has_others("slow") && scheduler.waiting.has_others("another"));
     let good = waits("good");
     tokio::task::yield_now().await;
-    assert!(scheduler.others_wait("slow"));
+    assert!(scheduler.waiting.has_others("slow"));
     for waiting in [own, failing, good] {
         assert!(!waiting.await.unwrap());
     }
-    assert!(scheduler.waiting.lock().is_empty());
+    assert!(scheduler.waiting.is_empty());
     drop(held);
     let failing = gets_a_permit(&scheduler, "failing").await;
     assert!(failing.is_some_and(|(_, permit)| permit.is_limited), "it has its full time");
@@ -287,4 +287,36 @@ async fn a_slow_repository_keeps_to_the_permits_of_failing_ones_until_it_is_fast
     permit.was_slow.store(false, Ordering::Relaxed);
     permit.repository_answered();
     assert!(!scheduler.is_failing("slow"));
+}
+
+#[tokio::test]
+async fn a_dead_host_with_many_repositories_delays_others_by_two_rounds_of_permits() {
+    let scheduler = FetchScheduler::new(4);
+    let fetch = |host: &str, number: usize| {
+        let (scheduler, repository) = (Arc::clone(&scheduler), format!("https://{host}/acme/{number}"));
+        tokio::spawn(async move {
+            let staging = scheduler.acquire(0, &repository, 0).await;
+            (staging.fetch().await, staging)
+        })
+    };
+    let mut dead: Vec<_> = (0..100).map(|number| fetch("dead", number)).collect();
+    let healthy = [fetch("healthy", 0)];
+    let fail = async |dead: &mut Vec<_>| {
+        let mut fetching = Vec::new();
+        finished(dead).await;
+        while let Some(at) = dead.iter().position(tokio::task::JoinHandle::is_finished) {
+            let (permit, staging): (Option<FetchPermit>, StagingPermit) = dead.remove(at).await.unwrap();
+            let permit = permit.unwrap();
+            permit.repository_failed();
+            permit.host_answered(false);
+            fetching.push((permit, staging));
+        }
+        fetching.len()
+    };
+    assert_eq!((fail(&mut dead).await, finished(&healthy).await), (4, 0), "4 that were staged are next");
+    assert_eq!((fail(&mut dead).await, finished(&healthy).await), (4, 1), "not behind the other 92");
+    assert_eq!(fail(&mut dead).await, 3, "they use the permits that no other host waits for");
+    for task in dead {
+        task.abort();
+    }
 }
