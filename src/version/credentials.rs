@@ -78,14 +78,15 @@ fn secrets(ctx: &Context, version: &VersionState) -> Api<Secret> {
 }
 
 /// The Secret that the last attempt failed on; or, if this process remembers no attempt, the one that may be why the status is
-/// stalled.
+/// stalled, or whose account has reached GitHub's limit.
 pub(super) fn awaited_secret<'a>(version: &'a VersionState, attempt: Option<&'a Attempt>) -> Option<&'a str> {
     if let Some(attempt) = attempt {
         return attempt.secret.as_ref().map(|(name, _)| name.as_str());
     }
     let config = version.config.as_deref().filter(|config| config.authenticated())?;
-    let is_suspected = version.status.reason().parse().is_ok_and(Reason::may_be_about_secret);
-    (version.status.is_stalled() && is_suspected).then(|| config.secret_name())
+    let reason = version.status.reason().parse().ok()?;
+    let is_suspected = version.status.is_stalled() && Reason::may_be_about_secret(reason);
+    (is_suspected || reason == Reason::RateLimited).then(|| config.secret_name())
 }
 
 /// Whether a Version that waits for its Secret is to try it now: the Secret has changed since the attempt, or since this process

@@ -1,5 +1,5 @@
-//! What holds a publish back before it waits for a permit: the throttle of forced syncs, GitHub's rate limits, and a Version that
-//! changes again and again while it is published.
+//! What holds a publish back: the throttle of forced syncs, GitHub's rate limits, and a Version that changes again and again while
+//! it is published.
 
 use std::time::{Duration, Instant};
 
@@ -13,24 +13,29 @@ use crate::api::state::VersionState;
 use crate::api::target::{Target, throttled_request};
 use crate::controller::failure::{HOURLY, SHORTEST};
 
-/// How long a publish has to wait before it may wait for a permit.
-pub(super) fn held_back(
-    ctx: &Context,
-    version: &VersionState,
-    attempt: Option<&Attempt>,
-) -> Option<Duration> {
+/// How long a publish has to wait before it may wait for a permit, GitHub's limits apart.
+pub(super) fn held_back(ctx: &Context, version: &VersionState) -> Option<Duration> {
     let (now, force) = (Instant::now(), throttled_request(version));
     let pause = ctx.retries.with(version.uid(), |retry| {
         // A forced sync that is one of many in a row waits, and is not dropped.
         let throttled = force.and_then(|id| retry.forces.admit(&id, now).err());
         throttled.unwrap_or_else(|| retry.restarts.pause(now))
     });
-    Some(pause).filter(|pause| !pause.is_zero()).or_else(|| limited(ctx, version, attempt))
+    Some(pause).filter(|pause| !pause.is_zero())
 }
 
 /// How long a Version waits whose last attempt met GitHub's limit, while the limit lasts and the Version has not changed. It
-/// makes one attempt per hour, so that its status contains the current limit.
-pub(super) fn limited(ctx: &Context, version: &VersionState, attempt: Option<&Attempt>) -> Option<Duration> {
+/// makes one attempt per hour, so that its status contains the current limit. `tries_now`: its Secret has changed, which may
+/// contain the credentials of another account.
+pub(super) fn limited(
+    ctx: &Context,
+    version: &VersionState,
+    attempt: Option<&Attempt>,
+    tries_now: bool,
+) -> Option<Duration> {
+    if tries_now {
+        return None;
+    }
     let account = if let Some(attempt) = attempt {
         let is_same = attempt.key == ChangeKey::of(version) && attempt.at.elapsed() < HOURLY;
         attempt.account.filter(|_| is_same)?

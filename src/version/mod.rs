@@ -129,17 +129,18 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
         Ok(next) => next,
         Err(requeue) => return requeue,
     };
+    let limit = || limited(ctx, version, attempt.as_deref(), progress.tries_now.is_set());
     loop {
         if lane == Lane::Publish {
             progress.publishes.set();
-            if let Some(pause) = held_back(ctx, version, attempt.as_deref()) {
+            if let Some(pause) = held_back(ctx, version).or_else(limit) {
                 return Requeue::requeue(pause);
             }
         }
         let permit = permit(ctx, version, lane).await;
         if lane == Lane::Publish {
             // While this Version waited, another one of the same account may have met the next limit.
-            if let Some(pause) = limited(ctx, version, attempt.as_deref()) {
+            if let Some(pause) = limit() {
                 return Requeue::requeue(pause);
             }
             progress.has_permit.set();

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::eventually;
@@ -251,6 +252,32 @@ async fn a_restart_ends_no_wait_neither_for_new_versions_nor_for_a_request() {
         assert_eq!(github.requests(&world.repository(name)).unwrap(), [], "{name} waits for the reset");
     }
     assert_eq!(github.token_requests(kinds.app.installation).len(), tokens);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_replaced_during_a_limit_is_used_within_a_minute() {
+    let world = World::new("limit-replaced").await;
+    let github = &world.bed.github;
+    let names = ["net", "dns"];
+    let repositories = names.map(|name| world.released(name).private(true).name());
+    let repositories = repositories.each_ref().map(String::as_str);
+    let [one, two] = [(); 2].map(|()| github.app(&repositories).unwrap());
+    world.app_secret("app", &one);
+    github.set_quota(Quota::Installation(one.installation), 0, HOUR);
+    let operator = world.operator().await;
+    for name in names {
+        world.apply(&world.authenticated(name, "app"));
+    }
+    for name in names {
+        world.failed(name, "RateLimited", Retried, &[]).await;
+    }
+    world.app_secret("app", &two);
+    for name in names {
+        let published = || async { world.get_version(name).await?.filter(ready).context("not ready") };
+        eventually(Duration::from_mins(3), published).await.unwrap();
+    }
+    assert_eq!(github.token_requests(one.installation).len(), 1, "its limit is obeyed");
+    world.nothing_told(&operator, &[]);
 }
 
 #[tokio::test]

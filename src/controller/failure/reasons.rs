@@ -152,7 +152,8 @@ reasons! {
         "push the tag, or correct the version";
     RateLimited: Scheduled, GitHub, Fetch,
         "GitHub's rate limit is reached, or its site blocks an anonymous request with a web page",
-        "wait; see [rate limits](operations.md#rate-limits)";
+        "wait, or put credentials of another account into the Secret, which is read each minute; see \
+         [rate limits](operations.md#rate-limits)";
     GitHubUnavailable: Automatic, GitHub, Fetch,
         "GitHub failed, or could not be reached through the proxy, DNS and network policy of the operator's pod",
         "see githubstatus.com; if GitHub works, run `opendepot check` in the pod, whose line `egress` names what fails";
