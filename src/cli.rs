@@ -11,8 +11,7 @@ use std::net::SocketAddr;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::command::{archive, check, notice, publish, source, validate, version};
-use crate::domain::names::is_dns_label;
+use crate::command::{archive, arguments, check, notice, publish, source, validate, version};
 use crate::observe::telemetry;
 
 pub use credentials::{Credentials, arguments};
@@ -92,16 +91,11 @@ pub enum Command {
 
 fn namespace(text: &str) -> Result<String, String> {
     let hint = "write the name of a namespace, such as team-a, or several as team-a,team-b";
-    one_namespace(text).map_err(|_| hint.into())
+    arguments::namespace(text).map_err(|_| hint.into())
 }
 
 fn one_namespace(text: &str) -> Result<String, String> {
-    let name = text.trim();
-    if is_dns_label(name) {
-        Ok(name.to_owned())
-    } else {
-        Err("write the name of one namespace, such as team-a".into())
-    }
+    arguments::namespace(text).map_err(|_| "write the name of one namespace, such as team-a".into())
 }
 
 fn log_level(text: &str) -> Result<String, String> {

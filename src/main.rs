@@ -23,9 +23,8 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match Cli::of_process(&cli::arguments(std::env::args_os())).command {
         Command::Check(arguments) => match check(&arguments) {
-            Ok(0) => Ok(()),
-            Ok(_) => return ExitCode::FAILURE,
-            Err(error) => Err(error),
+            Ok(failed) if failed > 0 => return ExitCode::FAILURE,
+            result => result.map(drop),
         },
         Command::Publish(arguments) => publish(&arguments),
         Command::Validate(arguments) => {

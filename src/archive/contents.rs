@@ -59,7 +59,7 @@ impl ContentsWriter {
         Ok(Self { file, len: 0, budget, buffer: vec![0; BUFFER_BYTES], start: Vec::new() })
     }
 
-    /// Appends what `from` yields. The budget counts the bytes that are read, not those that the archive announces.
+    /// Appends the bytes of `from`. The budget counts the bytes that are read, not those that the archive announces.
     pub(super) fn append(&mut self, mut from: impl Read, executable: bool) -> Result<Regular, ArchiveError> {
         let offset = self.len;
         self.start.clear();

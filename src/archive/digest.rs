@@ -29,7 +29,7 @@ impl ContentHasher {
         Self(Context::new(&SHA256))
     }
 
-    /// Adds the next file. Paths come in bytewise order and hold no newline.
+    /// Adds the next file. Paths are in bytewise order and contain no newline.
     pub(super) fn add(&mut self, path: &[u8], sha256: &Digest) {
         for part in [hex(sha256.as_ref()).as_bytes(), b"  ", path, b"\n"] {
             self.0.update(part);

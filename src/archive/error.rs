@@ -19,7 +19,7 @@ pub enum ArchiveError {
     /// No file is left below the top folder.
     #[error("the archive contains no file; tag a commit that contains the module")]
     Empty,
-    /// An entry is outside the one folder that GitHub puts everything in.
+    /// An entry is outside the top folder of GitHub's archives.
     #[error("the archive's entries do not share one top folder, as GitHub's do: `{path}` is outside it")]
     NoTopFolder { path: String },
     /// An entry's path starts with `/`.
@@ -37,7 +37,7 @@ pub enum ArchiveError {
     /// A file or link has entries below it.
     #[error("the archive contains `{path}` both as a file and as a folder")]
     FileIsFolder { path: String },
-    /// A device, fifo, hard link or sparse file, which no git repository holds.
+    /// A device, fifo, hard link or sparse file, which no git repository contains.
     #[error("the archive contains `{path}`, {kind}; only files, folders and symbolic links can be published")]
     SpecialFile { path: String, kind: &'static str },
     /// A zip entry is encrypted.
@@ -89,8 +89,8 @@ impl ArchiveError {
         move |source| Self::Io { action, source }
     }
 
-    /// A failed read of the download: the disk's fault if the operating system says so, else a decoder's complaint
-    /// about the bytes, which may repeat some of them.
+    /// A failed read of the download: an error of the operating system is about the disk, any other is about the
+    /// archive's bytes, and may contain some of them.
     pub(super) fn reading(error: io::Error) -> Self {
         if error.raw_os_error().is_some() {
             Self::Io { action: "read the downloaded archive", source: error }

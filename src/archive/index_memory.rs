@@ -7,37 +7,33 @@ use crate::domain::Mutex;
 /// Size of an index in bytes up to which it needs no permit: that of about 16,000 files.
 const SMALL_BYTES: usize = 2 << 20;
 
+/// Whether an index has the permit for large ones.
 static IS_TAKEN: Mutex<bool> = Mutex::new(false);
 static RETURNED: Condvar = Condvar::new();
 
-/// Memory of one index. Once it is large, it holds the permit for large ones until it is dropped.
+/// Memory of one index. A large index has the only permit for large ones until it is dropped.
 #[derive(Default)]
-pub(super) struct IndexMemory(Option<Permit>);
+pub(super) struct IndexMemory {
+    is_large: bool,
+}
 
 impl IndexMemory {
     /// Records that the index has `bytes`. If that makes it large, this blocks while another one is.
     pub(super) fn grow_to(&mut self, bytes: usize) {
-        if bytes > SMALL_BYTES && self.0.is_none() {
-            self.0 = Some(Permit::wait());
+        if bytes > SMALL_BYTES && !self.is_large {
+            let is_taken = RETURNED.wait_while(IS_TAKEN.lock(), |is_taken| *is_taken);
+            *is_taken.unwrap_or_else(PoisonError::into_inner) = true;
+            self.is_large = true;
         }
     }
 }
 
-/// The permit for large indexes.
-struct Permit;
-
-impl Permit {
-    fn wait() -> Self {
-        let is_taken = RETURNED.wait_while(IS_TAKEN.lock(), |is_taken| *is_taken);
-        *is_taken.unwrap_or_else(PoisonError::into_inner) = true;
-        Self
-    }
-}
-
-impl Drop for Permit {
+impl Drop for IndexMemory {
     fn drop(&mut self) {
-        *IS_TAKEN.lock() = false;
-        RETURNED.notify_one();
+        if self.is_large {
+            *IS_TAKEN.lock() = false;
+            RETURNED.notify_one();
+        }
     }
 }
 

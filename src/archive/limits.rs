@@ -27,8 +27,8 @@ pub struct Limits {
     pub entries: u64,
     /// Unpacked bytes for each byte of the download, once more than `ratio_exempt_bytes` are unpacked.
     ///
-    /// Deflate reaches at most 1,032 and source code 3 to 10, so 200 stops a file of nothing but zeros, yet lets
-    /// through whatever has real content beside them.
+    /// Deflate reaches at most 1,032 and source code 3 to 10, so 200 stops a file that consists of zeros, but not
+    /// an archive that has real content beside it.
     pub ratio: u64,
     /// Unpacked bytes up to which the ratio is not checked: a few MiB of zeros are an ordinary test fixture.
     pub ratio_exempt_bytes: u64,
@@ -105,7 +105,7 @@ impl Budget {
     }
 
     /// Path components that may be looked up while links are followed; in a long path each counts for more. Real links need a
-    /// handful each; without a bound, links to links with long targets would cost minutes of work while they yield nothing.
+    /// few each; without a bound, links to links with long targets would cost minutes of work and add no file.
     pub(super) fn link_steps(&self) -> u64 {
         self.limits.entries.saturating_mul(64)
     }

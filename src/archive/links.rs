@@ -14,7 +14,7 @@ use super::limits::{Budget, PATH_BYTES};
 use super::names::{is_configuration, unnameable, unusable};
 use super::report::{Listed, Report, SkipReason, SkippedLink};
 use super::texts::{Text, Texts};
-use super::tree::{Entry, Node, Tree};
+use super::tree::{Entry, Node, Target, Tree};
 
 /// The longest chain of links that is followed: the limit of Linux.
 const HOPS: usize = 40;
@@ -23,13 +23,10 @@ const HOPS: usize = 40;
 /// whose overflow would end the process.
 pub(super) const NESTED: usize = 100;
 
-/// Files with their paths.
-type FilesByPath = Vec<(Text, Regular)>;
-
 /// The output's files, sorted by path, bytewise.
 pub(super) struct Files {
     texts: Texts,
-    sorted: FilesByPath,
+    sorted: Vec<(Text, Regular)>,
     _memory: IndexMemory,
 }
 
@@ -46,34 +43,24 @@ impl Files {
 /// Follows all links of `tree`. A file that no link leads to keeps its path in memory, and only the others get a new one.
 pub(super) fn expand(mut tree: Tree, budget: Budget) -> Result<(Files, Report), ArchiveError> {
     let mut memory = std::mem::take(&mut tree.memory);
-    let (mut files, new_texts, report) = follow_all(&tree, &mut memory, budget)?;
-    let Tree { mut texts, .. } = tree;
-    texts.append(new_texts);
-    files.sort_unstable_by(|(a, _), (b, _)| texts.get(*a).cmp(texts.get(*b)));
-    Ok((Files { texts, sorted: files, _memory: memory }, report))
-}
-
-/// The files of the output, the paths among them that `tree` does not have, and what was left out.
-fn follow_all(
-    tree: &Tree,
-    memory: &mut IndexMemory,
-    budget: Budget,
-) -> Result<(FilesByPath, Texts, Report), ArchiveError> {
     let mut expansion = Expansion {
-        tree,
+        tree: &tree,
         budget,
         steps: 0,
         entries: 0,
         bytes: 0,
         files: Vec::new(),
         new_texts: Texts::after(&tree.texts),
-        memory,
-        report: Report { submodules: submodules(tree), ..Report::default() },
+        memory: &mut memory,
+        report: Report { submodules: submodules(&tree), ..Report::default() },
         through: Vec::new(),
     };
     expansion.copy(b"", b"")?;
-    let Expansion { files, new_texts, report, .. } = expansion;
-    Ok((files, new_texts, report))
+    let Expansion { mut files, new_texts, report, .. } = expansion;
+    let mut texts = tree.texts;
+    texts.append(new_texts);
+    files.sort_unstable_by(|(a, _), (b, _)| texts.get(*a).cmp(texts.get(*b)));
+    Ok((Files { texts, sorted: files, _memory: memory }, report))
 }
 
 /// The submodules of `tree`: git keeps nothing else that becomes an empty folder.
@@ -93,13 +80,10 @@ enum Destination {
 }
 
 /// Where a walk ends.
-enum Stop<'t> {
+enum Stop {
     At(Destination),
     /// At a link with this target, from whose folder the walk continues.
-    AtLink {
-        target: &'t [u8],
-        too_long: bool,
-    },
+    AtLink(Target),
     Outside,
 }
 
@@ -109,7 +93,7 @@ struct Expansion<'t> {
     steps: u64,
     entries: u64,
     bytes: u64,
-    files: FilesByPath,
+    files: Vec<(Text, Regular)>,
     /// The paths that `tree` does not have.
     new_texts: Texts,
     memory: &'t mut IndexMemory,
@@ -118,7 +102,7 @@ struct Expansion<'t> {
     through: Vec<&'t [u8]>,
 }
 
-impl<'t> Expansion<'t> {
+impl Expansion<'_> {
     /// Copies what is below the folder `from` to below `to`. It calls itself for each link to a folder, to a bounded
     /// depth.
     fn copy(&mut self, from: &[u8], to: &[u8]) -> Result<(), ArchiveError> {
@@ -133,14 +117,13 @@ impl<'t> Expansion<'t> {
             match entry.node {
                 Node::Folder => {}
                 Node::File(file) => self.emit(&at, entry, file)?,
-                Node::Link { target, too_long } => self.follow(entry, target, too_long, &at)?,
+                Node::Link(target) => self.follow(entry, target, &at)?,
             }
         }
         Ok(())
     }
 
-    /// Puts `file` at `path`, or leaves it out where a module cannot have that path. `entry` is the one that is being copied: the
-    /// file or a link to it.
+    /// Puts `file` at `path`, or leaves it out if a module cannot have that path. `entry` is the file itself or a link to it.
     fn emit(&mut self, path: &[u8], entry: &Entry, file: Regular) -> Result<(), ArchiveError> {
         if path.len() > PATH_BYTES {
             return Err(too_long(path));
@@ -165,19 +148,13 @@ impl<'t> Expansion<'t> {
         Ok(())
     }
 
-    /// Puts what the link `entry` stands for at `to`.
-    fn follow(
-        &mut self,
-        entry: &Entry,
-        target: Text,
-        target_is_too_long: bool,
-        to: &[u8],
-    ) -> Result<(), ArchiveError> {
+    /// Puts the file or folder to which the link `entry` leads at `to`.
+    fn follow(&mut self, entry: &Entry, target: Target, to: &[u8]) -> Result<(), ArchiveError> {
         if to.len() > PATH_BYTES {
             return Err(too_long(to));
         }
-        let (link, target) = (self.tree.text(entry.path), self.tree.text(target));
-        let destination = self.resolve(link, target, target_is_too_long)?;
+        let (link, written) = (self.tree.text(entry.path), self.tree.text(target.text));
+        let destination = self.resolve(link, target)?;
         // The copy of a folder that contains one of these links would have no end.
         let is_endless = |folder: &[u8]| self.through.iter().chain([&link]).any(|at| is_below(at, folder));
         let why = match destination {
@@ -192,37 +169,32 @@ impl<'t> Expansion<'t> {
             }
             Destination::Nowhere(why) => why,
         };
-        self.report.skipped_links.add(|| SkippedLink { path: shown(to), target: shown(target), why });
+        self.report.skipped_links.add(|| SkippedLink { path: shown(to), target: shown(written), why });
         Ok(())
     }
 
     /// Resolves `link`, which points to `target`.
-    fn resolve(
-        &mut self,
-        link: &[u8],
-        mut target: &'t [u8],
-        mut too_long: bool,
-    ) -> Result<Destination, ArchiveError> {
-        let written = target;
+    fn resolve(&mut self, link: &[u8], mut target: Target) -> Result<Destination, ArchiveError> {
+        let tree = self.tree;
+        let written = tree.text(target.text);
         let leaves = || ArchiveError::LinkLeavesTree { path: shown(link), target: shown(written) };
         let mut at = parent(link).to_owned();
         let mut ahead = Vec::new();
         for _ in 0..HOPS {
-            if target.starts_with(b"/") {
+            let text = tree.text(target.text);
+            if text.starts_with(b"/") {
                 return Err(leaves());
             }
-            if too_long {
+            if target.too_long {
                 return Ok(Destination::Nowhere(SkipReason::Unnameable));
             }
-            if target.is_empty() {
+            if text.is_empty() {
                 return Ok(Destination::Nowhere(SkipReason::Dangles));
             }
-            ahead.extend(target.rsplit(|byte| *byte == b'/'));
+            ahead.extend(text.rsplit(|byte| *byte == b'/'));
             match self.walk(&mut at, &mut ahead)? {
                 Stop::At(destination) => return Ok(destination),
-                Stop::AtLink { target: next, too_long: next_is_too_long } => {
-                    (target, too_long) = (next, next_is_too_long);
-                }
+                Stop::AtLink(next) => target = next,
                 Stop::Outside => return Err(leaves()),
             }
         }
@@ -231,7 +203,7 @@ impl<'t> Expansion<'t> {
 
     /// Walks from the folder `at` along the components `ahead`, the next one last, up to their end or the next link, as
     /// the kernel does: `..` is the parent of the resolved folder.
-    fn walk(&mut self, at: &mut Vec<u8>, ahead: &mut Vec<&[u8]>) -> Result<Stop<'t>, ArchiveError> {
+    fn walk(&mut self, at: &mut Vec<u8>, ahead: &mut Vec<&[u8]>) -> Result<Stop, ArchiveError> {
         while let Some(component) = ahead.pop() {
             // A look-up compares whole paths.
             self.steps += 1 + at.len() as u64 / 1024;
@@ -250,9 +222,9 @@ impl<'t> Expansion<'t> {
             }
             let why = match self.tree.find(at) {
                 Some(Node::Folder) => continue,
-                Some(Node::Link { target, too_long }) => {
+                Some(Node::Link(target)) => {
                     at.truncate(parent(at).len());
-                    return Ok(Stop::AtLink { target: self.tree.text(target), too_long });
+                    return Ok(Stop::AtLink(target));
                 }
                 Some(Node::File(_)) if !ahead.is_empty() => SkipReason::Dangles,
                 Some(Node::File(_)) if unusable(at).is_some() => SkipReason::PointsToSkipped,

@@ -8,7 +8,7 @@ const CONFIGURATION: [&[u8]; 4] = [b".tf", b".tf.json", b".tofu", b".tofu.json"]
 const NAME_BYTES: usize = 255;
 
 /// Why no file of a module can have this path, or `None`: installers and file systems differ in what they make of it, and
-/// the content digest (a line for each file) cannot hold a newline.
+/// the content digest (a line for each file) cannot contain a newline.
 pub(super) fn unusable(path: &[u8]) -> Option<&'static str> {
     match path {
         [drive, b':', ..] if drive.is_ascii_alphabetic() => {

@@ -100,10 +100,8 @@ impl Extension {
                 b"linkpath" => once(&mut self.target, value.into())?,
                 b"size" => {
                     let size = str::from_utf8(value).ok().and_then(|size| size.parse().ok());
-                    once(
-                        &mut self.size,
-                        size.ok_or_else(|| ArchiveError::corrupt("a size is not a number"))?,
-                    )?;
+                    let size = size.ok_or_else(|| ArchiveError::corrupt("a size is not a number"))?;
+                    once(&mut self.size, size)?;
                 }
                 key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
                 _ => {}

@@ -46,7 +46,7 @@ impl Texts {
     pub(super) fn push(&mut self, text: &[u8], budget: &Budget) -> Result<Text, ArchiveError> {
         budget.check_paths(self.bytes + text.len())?;
         let len = u16::try_from(text.len()).map_err(|_| budget.paths_too_long())?;
-        // A chunk never gets full, so that each position belongs to one chunk.
+        // A chunk is never full, so that each position belongs to one chunk.
         if self.chunks.last().is_none_or(|chunk| chunk.len() + text.len() >= CHUNK_BYTES) {
             self.chunks.push(Vec::new());
         }

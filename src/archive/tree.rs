@@ -19,16 +19,20 @@ use super::texts::{Text, Texts};
 /// Bytes that are kept of a target that is too long for a link: more than a message shows.
 const KEPT_BYTES: usize = 1024;
 
+/// The target of a symbolic link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    pub text: Text,
+    /// Whether it is longer than any path can be, so that only its beginning is kept.
+    pub too_long: bool,
+}
+
 /// The entry at a path.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Node {
     Folder,
     File(Regular),
-    /// `too_long`: the target is longer than any path can be, and only its beginning is kept.
-    Link {
-        target: Text,
-        too_long: bool,
-    },
+    Link(Target),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +89,8 @@ impl TreeBuilder {
         let path = checked(path)?;
         let too_long = target.len() > TARGET_BYTES;
         let kept = if too_long { &target[..KEPT_BYTES] } else { target };
-        let target = self.texts.push(kept, &self.budget)?;
-        self.add_inside(path, Node::Link { target, too_long })
+        let text = self.texts.push(kept, &self.budget)?;
+        self.add_inside(path, Node::Link(Target { text, too_long }))
     }
 
     /// Sorts the entries and checks that they fit together.
@@ -167,7 +171,7 @@ impl Tree {
         }
     }
 
-    /// Whether `folder` is listed and holds nothing: a submodule. Git has no empty folders of its own, and `git archive` lists
+    /// Whether `folder` is listed and contains nothing: a submodule. Git has no empty folders of its own, and `git archive` lists
     /// none whose files are all left out.
     pub(super) fn is_empty_folder(&self, folder: &[u8]) -> bool {
         matches!(self.find(folder), Some(Node::Folder)) && self.below(folder).is_empty()

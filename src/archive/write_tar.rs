@@ -15,7 +15,7 @@ const UNKNOWN_OS: u8 = 255;
 
 pub(super) fn write(files: &Files, contents: &Contents, sink: &mut Sink<'_>) -> io::Result<ContentDigest> {
     let gzip = GzBuilder::new().mtime(0).operating_system(UNKNOWN_OS).write(sink, LEVEL);
-    let mut tar = tar::Builder::new(Chunks::new(gzip));
+    let mut tar = tar::Builder::new(Chunks { inner: gzip, chunk: Vec::with_capacity(CHUNK_BYTES) });
     let mut digest = ContentHasher::new();
     for (path, file) in files.iter() {
         let mut header = tar::Header::new_ustar();
@@ -52,12 +52,6 @@ fn whole_characters(path: &[u8], most: usize) -> &[u8] {
 struct Chunks<W: Write> {
     inner: W,
     chunk: Vec<u8>,
-}
-
-impl<W: Write> Chunks<W> {
-    fn new(inner: W) -> Self {
-        Self { inner, chunk: Vec::with_capacity(CHUNK_BYTES) }
-    }
 }
 
 impl<W: Write> Chunks<GzEncoder<W>> {

@@ -38,7 +38,7 @@ pub(super) struct Narrow {
 }
 
 impl Narrow {
-    /// The format's own: all ones in a field mean that the value is in the zip64 fields.
+    /// Those of the format: all ones in a field mean that the value is in the zip64 fields.
     pub(super) const ZIP: Self =
         Self { content: 0xff00_0000, offset: u32::MAX as u64, entries: u16::MAX as u64 };
 

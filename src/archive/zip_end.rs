@@ -18,8 +18,8 @@ const LOCATOR: &[u8] = b"PK\x06\x07";
 const LOCATOR_LEN: u64 = 20;
 const END64: &[u8] = b"PK\x06\x06";
 const END64_LEN: u64 = 56;
-/// Length of that record as it counts itself. It may hold more, which is not needed and which the zip crate would read
-/// into memory, however long it is.
+/// The length that the record states, which excludes its first 12 bytes. Longer records are rejected: the zip crate would read them into memory, however long
+/// they are.
 const END64_COUNTED: u64 = END64_LEN - 12;
 
 /// Reads the last record, and the zip64 records in front of it if there are any. Returns where the central directory is in the
@@ -46,8 +46,8 @@ pub(super) fn read_end(file: &mut File) -> Result<(Range<u64>, Vec<u8>), Archive
     Ok((directory, comment.to_vec()))
 }
 
-/// Where the zip64 records say that the directory is; `None` where there are none. `locator` is where the last of
-/// them would have to start.
+/// The directory's position in the zip64 records; `None` if there are no such records. `locator` is where the last of
+/// them has to start.
 fn zip64_directory(file: &mut File, locator: u64) -> Result<Option<Range<u64>>, ArchiveError> {
     let record = read_at(file, locator, LOCATOR_LEN)?;
     if !record.starts_with(LOCATOR) {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::{listen, log_level, namespace};
+use crate::command::arguments::valid;
 use crate::domain::Endpoint;
 use crate::observe::telemetry::LogFormat;
 use crate::registry::aliases::Alias;
@@ -174,11 +175,7 @@ fn base_url(text: &str) -> Result<Url, String> {
 /// RFC 6749, 3.3.
 fn scope(text: &str) -> Result<String, String> {
     let scope = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
-    if scope && !text.is_empty() {
-        Ok(text.to_owned())
-    } else {
-        Err("write scopes such as openid,groups".into())
-    }
+    valid(text, scope && !text.is_empty(), "write scopes such as openid,groups")
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

@@ -59,7 +59,7 @@ pub struct Arguments {
     pub token: Option<SecretString>,
 
     #[command(flatten)]
-    pub limits: ArchiveLimits,
+    pub archives: ArchiveLimits,
 
     /// PEM file with CA certificates for GitHub, in addition to the system's.
     #[arg(long, env = "OPENDEPOT_CA_FILE", value_name = "FILE")]
@@ -136,7 +136,7 @@ pub async fn run(arguments: &Arguments) -> Result<Accepted, ArchiveCommandError>
     };
     let wanted = arguments.format.unwrap_or(format);
     let normalised =
-        archive::normalise(&path, wanted, &arguments.limits.limits(), &folder).map_err(rejected)?;
+        archive::normalise(&path, wanted, &arguments.archives.limits(), &folder).map_err(rejected)?;
     let source = fetched.as_ref().map_or_else(|| arguments.subject.clone(), |fetched| fetched.url.clone());
     let accepted = Accepted::of(&normalised, source, fetched.map(|fetched| fetched.tag));
     if let Some(path) = &arguments.write {
@@ -158,7 +158,7 @@ async fn fetch(
     let github = GitHub::new(&github::Settings {
         extra_hosts: vec![repository.host()],
         any_reference: true,
-        max_archive_bytes: arguments.limits.max_archive_size,
+        max_archive_bytes: arguments.archives.max_archive_size,
         ca_pem: ca_certificates(arguments.ca_file.as_deref())?,
         ..github::Settings::default()
     })?;

@@ -100,18 +100,14 @@ pub(crate) fn warn_of(error: &watcher::Error, kind: &str) {
     let (message, code) = match error {
         watcher::Error::InitialListFailed(cause)
         | watcher::Error::WatchStartFailed(cause)
-        | watcher::Error::WatchFailed(cause) => (explain(cause), code(cause)),
+        | watcher::Error::WatchFailed(cause) => {
+            let code = if let kube::Error::Api(status) = cause { Some(status.code) } else { None };
+            (explain(cause), code)
+        }
         watcher::Error::WatchError(status) => (status.message.clone(), Some(status.code)),
         watcher::Error::NoResourceVersion => (error.to_string(), None),
     };
     tracing::warn!(error = message, kind, fix = fix(code), "watch failed; retrying");
-}
-
-fn code(error: &kube::Error) -> Option<u16> {
-    match error {
-        kube::Error::Api(status) => Some(status.code),
-        _ => None,
-    }
 }
 
 /// What to do about the code of an answer, if that is known.

@@ -1,6 +1,6 @@
 //! Addresses of modules in a registry: `NAMESPACE/NAME/SYSTEM`.
 //!
-//! The clients refuse other names before they send a request (terraform-registry-address, `ParseModuleSource`), so a module
+//! The clients reject other names before they send a request (terraform-registry-address, `ParseModuleSource`), so a module
 //! whose names break these rules cannot be installed by address.
 
 use std::fmt;

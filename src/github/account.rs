@@ -88,7 +88,7 @@ impl<'a, T: Transport> Session<'a, T> {
             Credential::App(app) => {
                 let minted = self.client.tokens.get(&self.account, || self.mint(app)).await;
                 let grant = minted.inspect_err(|error| self.note_refusal(error))?;
-                // Another request may have met a limit while this one waited for the token.
+                // While this request waited for the token, GitHub may have limited another one.
                 self.check(&self.account)?;
                 Ok(Authorization::App(grant))
             }
@@ -188,13 +188,12 @@ impl<'a, T: Transport> Session<'a, T> {
     fn limited(&self, host: &str, RateLimit { until, kind }: RateLimit) -> FetchError {
         let (host, secondary) = (host.to_owned(), kind == LimitKind::Secondary);
         let authenticated = self.authenticated();
+        let repository = (kind == LimitKind::RepositoryPage).then(|| self.repository.to_string());
         match kind {
-            LimitKind::Pages => FetchError::Blocked { host, until, repository: None, authenticated },
-            LimitKind::RepositoryPage => {
-                let repository = Some(self.repository.to_string());
+            LimitKind::Primary | LimitKind::Secondary => FetchError::RateLimited { host, until, secondary },
+            LimitKind::Pages | LimitKind::RepositoryPage => {
                 FetchError::Blocked { host, until, repository, authenticated }
             }
-            LimitKind::Primary | LimitKind::Secondary => FetchError::RateLimited { host, until, secondary },
         }
     }
 

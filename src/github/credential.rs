@@ -50,7 +50,7 @@ pub enum CredentialError {
     /// The value is neither a PEM file nor the base64 of one.
     #[error("githubPrivateKey is not PEM: store the .pem file from GitHub, unchanged or base64-encoded once")]
     NotPem,
-    /// The PEM file holds something else, or is damaged.
+    /// The PEM file contains something else, or is damaged.
     #[error(
         "githubPrivateKey contains no usable RSA private key: generate a new key on the App's settings page"
     )]

@@ -7,7 +7,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::{notice::RateLimitNotice, redaction::redacted};
+use super::notice::{RateLimitNotice, notice};
+use super::redaction::redacted;
 use crate::domain::repository::authority;
 use crate::domain::text::{error_chain, is_bidi_control};
 
@@ -95,10 +96,6 @@ pub enum FetchError {
     /// The archive cannot be written to disk.
     #[error("cannot write the archive to disk: {source}; free or enlarge the volume of --spool-dir")]
     Spool { source: Arc<io::Error> },
-}
-
-fn notice(host: &str, until: Timestamp) -> RateLimitNotice {
-    RateLimitNotice { host: host.to_owned(), until }
 }
 
 fn blocked(repository: Option<&str>) -> String {

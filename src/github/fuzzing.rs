@@ -1,4 +1,4 @@
-//! Entry points for the fuzz targets, which assert what must hold of every outcome. Not part of the product.
+//! Entry points for the fuzz targets, which assert what is true for every input. Not part of the product.
 #![allow(
     clippy::missing_panics_doc,
     clippy::implicit_hasher,

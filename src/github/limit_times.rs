@@ -1,5 +1,6 @@
 //! Times of GitHub's rate limits: those in an answer's headers, and the waits for limits in a row and for those without a time.
 
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
@@ -9,7 +10,7 @@ use jiff::{
     tz::TimeZone,
 };
 
-use crate::domain::time::doubled;
+use crate::domain::time::{doubled, whole_second_after};
 
 /// First wait after a limit without a time. It doubles with each further limit.
 const FIRST_WAIT: Duration = Duration::from_mins(1);
@@ -33,6 +34,13 @@ impl Now {
     pub(super) fn read() -> Self {
         Self { monotonic: Instant::now(), wall: Timestamp::now() }
     }
+
+    /// The end of a wait, on a whole second of the wall clock: messages show whole seconds, and never a time before the end.
+    pub(super) fn end_of(self, wait: Duration) -> Instant {
+        let wall = self.wall.saturating_add(wait).unwrap_or(Timestamp::MAX);
+        let up = whole_second_after(wall).duration_since(wall);
+        self.monotonic + wait + up.unsigned_abs()
+    }
 }
 
 /// The times and quotas of an answer's headers, as waits from now.
@@ -53,13 +61,14 @@ impl Times {
         let reset = number(headers, "x-ratelimit-reset").and_then(|s| Timestamp::from_second(s).ok());
         let reset = reset.map(|at| Duration::try_from(wait(at)).ok().filter(|wait| !wait.is_zero()));
         // GitHub writes seconds; a proxy may write a date.
-        let seconds = number(headers, "retry-after").map(|s| Duration::from_secs(s.try_into().unwrap_or(0)));
-        let seconds = seconds.or_else(|| fraction(headers, "retry-after"));
+        let seconds = number(headers, "retry-after");
+        let seconds = seconds.map(|s: i64| Duration::from_secs(s.try_into().unwrap_or(0)));
+        let fraction = || Duration::try_from_secs_f64(number(headers, "retry-after")?).ok();
         let dated = || Some(Duration::try_from(wait(date(headers, "retry-after")?)).unwrap_or_default());
         Self {
             quota: remaining.zip(reset),
             used_up: remaining == Some(0),
-            retry_after: seconds.or_else(dated),
+            retry_after: seconds.or_else(fraction).or_else(dated),
         }
     }
 
@@ -83,17 +92,13 @@ pub(super) fn timed(named: Duration, count: u32) -> Duration {
     }
 }
 
-fn number(headers: &HeaderMap, name: &str) -> Option<i64> {
+fn number<N: FromStr>(headers: &HeaderMap, name: &str) -> Option<N> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// The server's clock.
 pub(super) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
     date(headers, "date")
-}
-
-fn fraction(headers: &HeaderMap, name: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(headers.get(name)?.to_str().ok()?.trim().parse().ok()?).ok()
 }
 
 /// A date in one of the three forms that a recipient must accept (RFC 9110).

@@ -1,12 +1,10 @@
 //! The sentence in which a status records GitHub's rate limit, so that a restarted operator still respects it.
 
-use std::fmt;
-
 use jiff::Timestamp;
 
 const ASKS: &str = " asks to wait until ";
 
-/// GitHub's request to send nothing before a known time. `Display` writes the sentence at the start of a failure's message.
+/// GitHub's request to send nothing before a known time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimitNotice {
     /// Host that sent the limit.
@@ -15,10 +13,9 @@ pub struct RateLimitNotice {
     pub until: Timestamp,
 }
 
-impl fmt::Display for RateLimitNotice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{ASKS}{}", self.host, self.until)
-    }
+/// The sentence, with which a failure's message starts.
+pub(super) fn notice(host: &str, until: Timestamp) -> String {
+    format!("{host}{ASKS}{until}")
 }
 
 impl RateLimitNotice {
@@ -39,9 +36,9 @@ mod tests {
     fn a_notice_is_read_back_from_every_message_that_has_one() {
         let until = Timestamp::from_second(1_000_000).unwrap();
         let host = || "api.github.com".to_owned();
-        let notice = RateLimitNotice { host: host(), until };
         // As releases up to 0.1.0 wrote it.
-        assert_eq!(notice.to_string(), "api.github.com asks to wait until 1970-01-12T13:46:40Z");
+        assert_eq!(notice(&host(), until), "api.github.com asks to wait until 1970-01-12T13:46:40Z");
+        let expected = RateLimitNotice { host: host(), until };
         for error in [
             FetchError::RateLimited { host: host(), until, secondary: true },
             FetchError::RateLimited { host: host(), until, secondary: false },
@@ -53,7 +50,7 @@ mod tests {
                 authenticated: false,
             },
         ] {
-            assert_eq!(RateLimitNotice::read(&error.to_string()), Some(notice.clone()), "{error}");
+            assert_eq!(RateLimitNotice::read(&error.to_string()), Some(expected.clone()), "{error}");
         }
         for other in ["", "the archive contains no file", "x asks to wait until", "x asks to wait until soon"]
         {

@@ -8,19 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::limit_times::untimed;
+use super::limit_times::{Now, untimed};
 
 /// Pages older than this are forgotten.
 const FORGOTTEN: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PageMeaning {
-    /// This repository waits.
-    Repository(Duration),
-    /// All anonymous requests to the host wait.
+    /// This repository waits until then.
+    Repository(Instant),
+    /// All anonymous requests to the host wait for this long.
     Account(Duration),
-    /// The request was sent before the repository's wait began, so the page does not count.
-    Waiting(Instant),
     /// Only this repository is blocked, and others are served: no rate limit.
     Forbidden,
 }
@@ -82,19 +80,15 @@ impl PageBlocks {
     }
 
     /// Records a page in answer to a request that was sent at `sent`. `open`: the account does not wait.
-    pub(super) fn observe(
-        &mut self,
-        repository: &str,
-        sent: Instant,
-        now: Instant,
-        open: bool,
-    ) -> PageMeaning {
+    pub(super) fn observe(&mut self, repository: &str, sent: Instant, clock: Now, open: bool) -> PageMeaning {
+        let now = clock.monotonic;
         self.repositories.retain(|_, page| age(page.latest, now) < FORGOTTEN);
         if let Some(page) = self.repositories.get(repository)
             && sent < page.latest
             && page.until > now
         {
-            return PageMeaning::Waiting(page.until);
+            // The request was sent before the repository's wait began, so the page does not count.
+            return PageMeaning::Repository(page.until);
         }
         let others = self.repositories.iter().filter(|(name, _)| *name != repository);
         let known = Known {
@@ -117,14 +111,9 @@ impl PageBlocks {
             Scope::Repository => {
                 page.at = now;
                 page.strikes += 1;
-                PageMeaning::Repository(untimed(page.strikes))
+                page.until = clock.end_of(untimed(page.strikes));
+                PageMeaning::Repository(page.until)
             }
-        }
-    }
-
-    pub(super) fn block(&mut self, repository: &str, until: Instant) {
-        if let Some(page) = self.repositories.get_mut(repository) {
-            page.until = until;
         }
     }
 
@@ -142,9 +131,15 @@ fn age(at: Instant, now: Instant) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     const MINUTE: Duration = Duration::from_mins(1);
+
+    fn on_both_clocks(monotonic: Instant) -> Now {
+        Now { monotonic, wall: Timestamp::UNIX_EPOCH }
+    }
 
     #[test]
     fn a_page_counts_for_its_repository_until_another_has_one_too() {
@@ -173,33 +168,38 @@ mod tests {
         let at = |minutes: u32| start + MINUTE * minutes;
         for (minutes, wait) in [(0, 1), (1, 2), (3, 4), (7, 8)] {
             let now = at(minutes);
-            assert_eq!(pages.observe("a", now, now, true), PageMeaning::Repository(MINUTE * wait));
-            pages.block("a", now + MINUTE * wait);
-            assert_eq!(pages.wait("a", now), Some(now + MINUTE * wait));
+            let until = now + MINUTE * wait;
+            assert_eq!(pages.observe("a", now, on_both_clocks(now), true), PageMeaning::Repository(until));
+            assert_eq!(pages.wait("a", now), Some(until));
             // A request that was sent at the same time gets the same answer.
-            let meaning = pages.observe("a", now.checked_sub(MINUTE / 2).unwrap(), now, true);
-            assert_eq!(meaning, PageMeaning::Waiting(now + MINUTE * wait));
+            let sent = now.checked_sub(MINUTE / 2).unwrap();
+            assert_eq!(pages.observe("a", sent, on_both_clocks(now), true), PageMeaning::Repository(until));
+            assert_eq!(pages.wait("a", now), Some(until));
             assert_eq!(pages.wait("b", now), None);
         }
         pages.served("a", at(15));
-        assert_eq!(pages.observe("a", at(16), at(16), true), PageMeaning::Repository(MINUTE));
+        let meaning = pages.observe("a", at(16), on_both_clocks(at(16)), true);
+        assert_eq!(meaning, PageMeaning::Repository(at(17)));
     }
 
     #[test]
     fn an_account_waits_longer_each_time_and_counts_answers_sent_together_once() {
         let (mut pages, start) = (PageBlocks::default(), Instant::now());
         let at = |minutes: u32| start + MINUTE * minutes;
-        pages.observe("a", at(0), at(0), true);
+        let observe = |pages: &mut PageBlocks, name: &str, minutes: u32, open: bool| {
+            pages.observe(name, at(minutes), on_both_clocks(at(minutes)), open)
+        };
+        observe(&mut pages, "a", 0, true);
         for (name, open) in [("b", true), ("c", false), ("d", false)] {
-            assert_eq!(pages.observe(name, at(0), at(0), open), PageMeaning::Account(MINUTE));
+            assert_eq!(observe(&mut pages, name, 0, open), PageMeaning::Account(MINUTE));
         }
-        assert_eq!(pages.observe("a", at(1), at(1), true), PageMeaning::Account(MINUTE * 2));
-        assert_eq!(pages.observe("c", at(3), at(3), true), PageMeaning::Account(MINUTE * 4));
+        assert_eq!(observe(&mut pages, "a", 1, true), PageMeaning::Account(MINUTE * 2));
+        assert_eq!(observe(&mut pages, "c", 3, true), PageMeaning::Account(MINUTE * 4));
         // Served again: the next block begins with one repository, and "a" is blocked alone.
         pages.served("b", at(7));
-        assert_eq!(pages.observe("e", at(8), at(8), true), PageMeaning::Repository(MINUTE));
+        assert_eq!(observe(&mut pages, "e", 8, true), PageMeaning::Repository(at(9)));
         for minutes in [9, 70, 130] {
-            assert_eq!(pages.observe("a", at(minutes), at(minutes), true), PageMeaning::Forbidden);
+            assert_eq!(observe(&mut pages, "a", minutes, true), PageMeaning::Forbidden);
         }
     }
 
@@ -207,27 +207,25 @@ mod tests {
     fn an_archive_that_was_asked_for_before_the_block_shows_nothing() {
         let (mut pages, start) = (PageBlocks::default(), Instant::now());
         let later = start + MINUTE;
-        pages.observe("a", start, later, true);
+        let now = on_both_clocks(later);
+        pages.observe("a", start, now, true);
         pages.served("b", start);
         pages.served("d", later);
         pages.served("e", start);
-        assert_eq!(
-            pages.observe("a", later, later, true),
-            PageMeaning::Forbidden,
-            "the latest request counts"
-        );
+        assert_eq!(pages.observe("a", later, now, true), PageMeaning::Forbidden, "the latest request counts");
         pages = PageBlocks::default();
-        pages.observe("a", start, later, true);
+        pages.observe("a", start, now, true);
         pages.served("b", start);
-        assert_eq!(pages.observe("c", later, later, true), PageMeaning::Account(MINUTE));
+        assert_eq!(pages.observe("c", later, now, true), PageMeaning::Account(MINUTE));
     }
 
     #[test]
     fn pages_of_yesterday_are_forgotten() {
         let (mut pages, start) = (PageBlocks::default(), Instant::now());
-        pages.observe("a", start, start, true);
+        pages.observe("a", start, on_both_clocks(start), true);
         let now = start + FORGOTTEN;
-        assert_eq!(pages.observe("b", now, now, true), PageMeaning::Repository(MINUTE));
+        let meaning = pages.observe("b", now, on_both_clocks(now), true);
+        assert_eq!(meaning, PageMeaning::Repository(now + MINUTE));
         assert_eq!(pages.repositories.len(), 1);
     }
 }

@@ -17,7 +17,6 @@ use super::{
     page_block::{PageBlocks, PageMeaning},
 };
 use crate::domain::Mutex;
-use crate::domain::time::whole_second_after;
 
 /// Above this number of accounts, those that have no limit are forgotten.
 const MANY: usize = 1024;
@@ -145,7 +144,7 @@ impl AccountLimits {
         };
         let was_open = self.limited(now).is_none();
         if answer.is_blocking_page(&times, named) {
-            return Err(self.page(repository, answer.sent, now));
+            return Err(self.page(repository, answer.sent, was_open, now));
         }
         if let Some(kind) = answer.limit(&times, named.is_some()) {
             // Answers during a limit, to requests that were sent before it, count as one with it.
@@ -162,23 +161,18 @@ impl AccountLimits {
         Ok(())
     }
 
-    fn page(&mut self, repository: &str, sent: Instant, now: Now) -> Rejection {
-        let was_open = self.limited(now).is_none();
-        match self.pages.observe(repository, sent, now.monotonic, was_open) {
-            PageMeaning::Account(wait) => Rejection::RateLimit(self.limit_for(wait, LimitKind::Pages, now)),
-            PageMeaning::Repository(wait) => {
-                let until = whole_second(wait, now);
-                self.pages.block(repository, until);
-                Rejection::RateLimit(shown(until, LimitKind::RepositoryPage, now))
-            }
-            PageMeaning::Waiting(until) => Rejection::RateLimit(shown(until, LimitKind::RepositoryPage, now)),
-            PageMeaning::Forbidden => Rejection::PageAgain,
-        }
+    fn page(&mut self, repository: &str, sent: Instant, was_open: bool, now: Now) -> Rejection {
+        let limit = match self.pages.observe(repository, sent, now, was_open) {
+            PageMeaning::Account(wait) => self.limit_for(wait, LimitKind::Pages, now),
+            PageMeaning::Repository(until) => shown(until, LimitKind::RepositoryPage, now),
+            PageMeaning::Forbidden => return Rejection::PageAgain,
+        };
+        Rejection::RateLimit(limit)
     }
 
     /// Limits the account. A limit never shortens an earlier one.
     fn limit_for(&mut self, wait: Duration, kind: LimitKind, now: Now) -> RateLimit {
-        let until = whole_second(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT), now);
+        let until = now.end_of(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT));
         let (until, kind) = self.limit.filter(|longer| longer.0 >= until).unwrap_or((until, kind));
         self.limit = Some((until, kind));
         shown(until, kind, now)
@@ -206,13 +200,6 @@ impl Answer<'_> {
             && !times.used_up
             && named.is_none()
     }
-}
-
-/// The end of a wait, on a whole second of the wall clock: messages show whole seconds, and never a time before the end.
-fn whole_second(wait: Duration, now: Now) -> Instant {
-    let wall = now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX);
-    let up = whole_second_after(wall).duration_since(wall);
-    now.monotonic + wait + up.unsigned_abs()
 }
 
 /// A limit's end by the wall clock as it is set now. The end is on a whole second, except for the drift between both clocks.

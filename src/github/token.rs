@@ -134,7 +134,8 @@ impl TokenCache {
     /// Returns the account's token, from `mint` if there is none or it expires soon. A caller that waited for an attempt
     /// that failed gets the same error and does not repeat the attempt.
     ///
-    /// A token without permission to read contents that was forbidden is replaced as soon as the App gets that permission.
+    /// If the App lacks the permission to read contents and GitHub has denied access, the token is replaced as soon as the App
+    /// has that permission.
     pub(super) async fn get<F>(
         &self,
         account: &Account,

@@ -7,7 +7,7 @@ use http::header::ACCEPT;
 use octocrab::{
     AuthState, OctocrabBuilder,
     auth::AppAuth,
-    models::{AppId, InstallationId},
+    models::AppId,
     service::middleware::{base_uri::BaseUriLayer, reqwest_connector::ReqwestConnector},
 };
 use reqwest::{Certificate, Client, Response, redirect};
@@ -103,7 +103,7 @@ impl Transport for Https {
             .with_layer(&BaseUriLayer::new(base))
             .with_auth(AuthState::App(auth))
             .build();
-        let route = format!("/app/installations/{}/access_tokens", InstallationId(app.installation_id));
+        let route = format!("/app/installations/{}/access_tokens", app.installation_id);
         let narrowed = json!({ "permissions": { "contents": "read" } });
         let body = (scope == Scope::ReadContents).then_some(&narrowed);
         let response = octocrab._post(route, body).await.map_err(|e| FetchError::network(api, &e))?;

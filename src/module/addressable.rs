@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::address::{Addressing, Outcome};
 use super::select::Selection;
 use super::view::ModuleView;
-use crate::api::{CLAIM_ADDRESS, REGISTRY_NAME, RELEASE_MANAGER, condition};
+use crate::api::{CLAIM_ADDRESS, REGISTRY_NAME, condition};
 use crate::controller::failure::Reason;
 use crate::domain::Address;
 
@@ -33,6 +33,7 @@ pub(super) fn condition(
 fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) -> (Reason, String) {
     let is_void =
         |address: &Address| addressing.claim_void && module.address.annotation.as_ref() == Some(address);
+    let claim = |address: &Address| module.annotate(&format!("{CLAIM_ADDRESS}={address}"));
     let message = match &addressing.outcome {
         Outcome::Held(address) => {
             return (Reason::Addressable, format!("{address}{}", unreadable(selection)));
@@ -48,7 +49,7 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
             format!(
                 "Module {holder} has the address {address}. Choose another name with the annotation {REGISTRY_NAME}. Or, after \
                  {holder} is deleted or has another address: {}.{earlier}",
-                claim(module, address)
+                claim(address)
             )
         }
         Outcome::Refused(address) => {
@@ -62,7 +63,7 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
             format!(
                 "The address {address} was refused while another Module had it. No Module has it now, and it is not reassigned \
                  automatically. {earlier}{}",
-                claim(module, address)
+                claim(address)
             )
         }
         Outcome::Leaving { address, holder } => {
@@ -80,16 +81,6 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
 fn void_claim(holder: &str) -> String {
     format!(
         " The present annotation is void, because {holder} already had the address when it was set: remove it first."
-    )
-}
-
-/// The command that claims an address.
-fn claim(module: &ModuleView, address: &Address) -> String {
-    format!(
-        "kubectl annotate {RELEASE_MANAGER} --overwrite -n {} modules.opendepot.defdev.io/{} \
-         {CLAIM_ADDRESS}={address}",
-        module.namespace(),
-        module.name()
     )
 }
 

@@ -88,9 +88,9 @@ impl Addresses {
         names
     }
 
-    /// Decides on the address of a Module that was read. `is_live`: whether a Module, by name and UID, still exists. `None` if
-    /// the watch has not shown the Module as it was read: it will, and then the Module is reconciled again. Also returns the
-    /// names of the Modules whose decision it may change.
+    /// Decides on the address of a Module that was read. `is_live`: whether a Module, by name and UID, still exists. Also returns
+    /// the names of the Modules whose decision this may change. `None` if the watch has not shown the Module as it was read;
+    /// when it does, the Module is reconciled again.
     pub fn decide(
         &self,
         (namespace, uid): (&str, &str),
@@ -104,7 +104,7 @@ impl Addresses {
         if watched.claim != read.claim || watched.annotation != read.annotation {
             return None;
         }
-        // The status that was read is newer. Whether the annotation is void is known from the order of events.
+        // The status that was read is newer. But the order of events decides whether the annotation is void.
         let address = AddressState { claim_void: watched.claim_void, ..read.clone() };
         let claimant = Claimant { address, granted: None, ..me.claimant.clone() };
         // A look-up in the cache for each Module of a large namespace would take long.
@@ -160,7 +160,7 @@ fn known(module: &ModuleState, before: Option<&Known>) -> Known {
         address: module.address.clone(),
         granted: before.and_then(|before| before.claimant.granted.clone()),
     };
-    // An annotation is void as long as it stays as it is. The first one that is seen may be void from the status.
+    // A void annotation stays void until it is changed. For the first one that is seen, the status decides.
     let before_address = before.map(|before| &before.claimant.address);
     let was_void = before_address.map_or(module.address.claim_void, |before| {
         before.claim_void && before.annotation == module.address.annotation

@@ -9,56 +9,40 @@ use serde_json::Value;
 
 use super::edit::{Change, Edit};
 use super::view::ModuleView;
+use crate::api::MODULE_REQUEST;
 use crate::api::state::VersionState;
-use crate::api::{MODULE_REQUEST, ModuleConfig};
 use crate::controller::client::merge_diff;
 
 /// The message for the status if `stored`, the answer to a change, lacks a part of it.
-pub(super) fn altered(
-    module: &ModuleView,
-    resolved: &ModuleConfig,
-    change: &Change,
-    stored: &DynamicObject,
-) -> Option<String> {
+pub(super) fn altered(module: &ModuleView, change: &Change, stored: &DynamicObject) -> Option<String> {
     let stored: VersionState = serde_json::from_value(serde_json::to_value(stored).ok()?).ok()?;
-    let lost = change.edits.iter().find(|edit| !is_stored(module, resolved, edit, &stored))?;
+    let field = change.edits.iter().find_map(|edit| lost(module, edit, &stored))?;
     Some(format!(
-        "Version {} cannot be changed: the API server stored another {} than the operator sent. Look for a mutating admission \
-         policy or webhook that changes Versions, and for CRDs of another release.",
-        change.target.name,
-        field(resolved, lost, &stored)
+        "Version {} cannot be changed: the API server stored another {field} than the operator sent. Look for a mutating \
+         admission policy or webhook that changes Versions, and for CRDs of another release.",
+        change.target.name
     ))
 }
 
-/// Whether a Version is as an edit makes it.
-fn is_stored(module: &ModuleView, resolved: &ModuleConfig, edit: &Edit, stored: &VersionState) -> bool {
-    match edit {
-        Edit::SetConfig(_) => stored.config.as_deref() == Some(resolved),
-        Edit::SetPolicy { retain } => stored.retain == *retain,
-        Edit::SetSuspended(suspended) => stored.module_suspended == *suspended,
-        Edit::PinDigest(digest) => stored.expected_digest.as_deref() == Some(digest.as_str()),
-        Edit::UnpinDigest => stored.expected_digest.is_none(),
-        Edit::Request(token) => stored.annotation(MODULE_REQUEST) == Some(token.as_str()),
-        Edit::Adopt => module.manages(stored),
-    }
-}
-
-/// The field that an edit writes; of a configuration, the first one that differs.
-fn field(resolved: &ModuleConfig, edit: &Edit, stored: &VersionState) -> String {
-    let name = match edit {
+/// The field that an edit writes, if the Version is not as the edit makes it; of a configuration, the first one that differs.
+fn lost(module: &ModuleView, edit: &Edit, stored: &VersionState) -> Option<String> {
+    let (digest, request) = (stored.expected_digest.as_deref(), stored.annotation(MODULE_REQUEST));
+    let (is_stored, field) = match edit {
+        Edit::SetConfig(_) if stored.config.as_deref() == Some(&module.resolved) => return None,
         Edit::SetConfig(_) => {
-            let sent = serde_json::to_value(resolved).unwrap_or_default();
+            let sent = serde_json::to_value(&module.resolved).unwrap_or_default();
             let stored = stored.config.as_deref().and_then(|config| serde_json::to_value(config).ok());
             let diff = stored.and_then(|stored| merge_diff(&stored, &sent)).unwrap_or_default();
-            return format!("spec.moduleConfigRef{}", first_path(&diff));
+            return Some(format!("spec.moduleConfigRef{}", first_path(&diff)));
         }
-        Edit::SetPolicy { .. } => "spec.moduleConfigRef.deletionPolicy",
-        Edit::SetSuspended(_) => "spec.moduleSuspended",
-        Edit::PinDigest(_) | Edit::UnpinDigest => "spec.expectedDigest",
-        Edit::Request(_) => "annotation",
-        Edit::Adopt => "owner or finalizer",
+        Edit::SetPolicy { retain } => (stored.retain == *retain, "spec.moduleConfigRef.deletionPolicy"),
+        Edit::SetSuspended(suspended) => (stored.module_suspended == *suspended, "spec.moduleSuspended"),
+        Edit::PinDigest(expected) => (digest == Some(expected.as_str()), "spec.expectedDigest"),
+        Edit::UnpinDigest => (digest.is_none(), "spec.expectedDigest"),
+        Edit::Request(token) => (request == Some(token.as_str()), "annotation"),
+        Edit::Adopt => (module.manages(stored), "owner or finalizer"),
     };
-    name.to_owned()
+    (!is_stored).then(|| field.to_owned())
 }
 
 /// The path to the first value of a merge patch, such as `.storageConfig.s3.bucket`.
@@ -89,17 +73,16 @@ mod tests {
     /// The message after these edits, whose answer has this difference.
     fn after(edits: Vec<Edit>, difference: impl FnOnce(&mut Value)) -> Option<String> {
         let module = module();
-        let resolved = module.resolved();
         let owner = json!({"apiVersion": "opendepot.defdev.io/v1alpha1", "kind": "Module", "name": "network", "uid": "uid",
             "controller": true});
         let mut stored = json!({
             "metadata": {"name": "network-1.0.0", "namespace": "acme", "finalizers": [FINALIZER], "ownerReferences": [owner],
                 "annotations": {MODULE_REQUEST: "token"}},
-            "spec": {"type": "Module", "version": "1.0.0", "expectedDigest": "h1:a", "moduleConfigRef": resolved},
+            "spec": {"type": "Module", "version": "1.0.0", "expectedDigest": "h1:a", "moduleConfigRef": module.resolved},
         });
         difference(&mut stored);
         let target = Target { name: "network-1.0.0".into(), uid: "u".into(), resource_version: "1".into() };
-        altered(&module, &resolved, &Change { target, edits }, &serde_json::from_value(stored).unwrap())
+        altered(&module, &Change { target, edits }, &serde_json::from_value(stored).unwrap())
     }
 
     #[test]

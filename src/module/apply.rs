@@ -22,7 +22,7 @@ use super::permit::Permit;
 use super::plan::Create;
 use super::refused::refusal;
 use super::view::ModuleView;
-use crate::api::{ModuleConfig, Version};
+use crate::api::Version;
 use crate::controller::client::{self, is_refusal};
 
 /// If no answer comes within this time, the batch sends nothing more and gives way to another Module.
@@ -46,15 +46,14 @@ pub(super) fn apply<'a>(
     (attempts, permit): (&'a mut Attempts, &'a mut Permit),
 ) -> BoxFuture<'a, Result<Done, kube::Error>> {
     let api = client::objects::<Version>(&client.ctx.client, module.namespace());
-    let resolved = module.resolved();
     async move {
-        let (api, resolved) = (&api, &resolved);
+        let api = &api;
         let mut sender = Sender { client, attempts, permit, done: Done::default() };
-        let create = |c| create(api, module, resolved, c).boxed();
+        let create = |c| create(api, module, c).boxed();
         let created = sender.send("created", &due.create, create).await?;
-        // An old version stays until a create was tried for each wanted one: slow answers may have ended the creates.
+        // If slow answers ended the creates, nothing is deleted yet: a create is attempted first for each wanted version.
         let delete_now: &[_] = if sender.done.has_more { &[] } else { &due.delete };
-        let change = |c| change(api, module, resolved, c).boxed();
+        let change = |c| change(api, module, c).boxed();
         let changed = sender.send("changed", &due.change, change).await?;
         let deleted = sender.send("deleted", delete_now, |target| delete(api, target).boxed()).await?;
         if created + changed + deleted > 0 {
@@ -154,10 +153,9 @@ fn outcome(verb: &str, name: &str, result: Result<Outcome, kube::Error>) -> Resu
 async fn create(
     api: &Api<DynamicObject>,
     module: &ModuleView,
-    resolved: &ModuleConfig,
     create: &Create,
 ) -> Result<Outcome, kube::Error> {
-    let object = new_version(module, resolved, create).map_err(kube::Error::SerdeError)?;
+    let object = new_version(module, create).map_err(kube::Error::SerdeError)?;
     let params = PostParams { field_manager: Some(client::FIELD_MANAGER.into()), ..PostParams::default() };
     // If the API server stored another configuration than was sent, the next plan contains a change, and that change reports it.
     api.create(&params, &object).await.map(|_| Outcome::Done)
@@ -166,7 +164,6 @@ async fn create(
 async fn change(
     api: &Api<DynamicObject>,
     module: &ModuleView,
-    resolved: &ModuleConfig,
     change: &Change,
 ) -> Result<Outcome, kube::Error> {
     let Target { name, uid, resource_version } = &change.target;
@@ -174,10 +171,10 @@ async fn change(
     if current.metadata.uid.as_ref() != Some(uid) {
         return Ok(Outcome::Outdated);
     }
-    let patch = merge_patch(module, resolved, change, &current);
+    let patch = merge_patch(module, change, &current);
     let stored = client::patch(api, name, Some(resource_version), patch).await?;
     tracing::debug!(version = name, edits = change.words(), "changed a Version");
-    Ok(altered(module, resolved, change, &stored).map_or(Outcome::Done, Outcome::Refused))
+    Ok(altered(module, change, &stored).map_or(Outcome::Done, Outcome::Refused))
 }
 
 async fn delete(api: &Api<DynamicObject>, target: &Target) -> Result<Outcome, kube::Error> {

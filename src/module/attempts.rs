@@ -19,9 +19,9 @@ use crate::domain::time::doubled;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause of one request.
 const MAX_PAUSE: Duration = Duration::from_mins(10);
-/// The longest pause of all requests of a kind. It costs a few requests only, and may hold up thousands.
+/// The longest pause of all requests of a kind. A retry that fails costs a few requests only, but thousands may wait for it.
 const MAX_BATCH_PAUSE: Duration = Duration::from_mins(2);
-/// The first pause after an answer that showed that the watch is behind, and the longest.
+/// The first and the longest pause after an answer that shows that the cache is outdated.
 const CONFLICT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The request about the Module itself that resets `spec.forceSync`.
@@ -122,15 +122,15 @@ impl Attempts {
     /// Records that a request about the Module itself was refused.
     pub fn refuse(&mut self, what: &str, words: String, when: (Instant, f64)) {
         // A refusal that still holds is not counted again.
-        if self.refusal(what, when.0).is_none() {
+        if !self.is_refused(what, when.0) {
             self.ended(&mut self.start(Verb::Module), (what, None), Outcome::Refused(words), when);
         }
     }
 
-    /// The message, while a refused request about the Module itself has to wait.
-    pub fn refusal(&self, what: &str, now: Instant) -> Option<String> {
-        let attempt = self.by_request.get(&(Verb::Module, what.to_owned()))?;
-        attempt.words.clone().filter(|_| attempt.due > now)
+    /// Whether a request about the Module itself was refused, and has to wait.
+    pub fn is_refused(&self, what: &str, now: Instant) -> bool {
+        let attempt = self.by_request.get(&(Verb::Module, what.to_owned()));
+        attempt.is_some_and(|attempt| attempt.words.is_some() && attempt.due > now)
     }
 
     /// Forgets a request about the Module itself: it is done, or not wanted any more.

@@ -1,5 +1,7 @@
 //! The requests of a plan as [`super::attempts`] and [`super::apply`] handle them: batches of requests of one kind. Pure.
 
+use std::hash::Hash;
+
 use super::edit::{Change, Target};
 use super::plan::Create;
 use crate::domain::hash_of;
@@ -41,22 +43,21 @@ pub struct Due<'a> {
 }
 
 /// A request of a plan.
-pub trait Planned {
+pub trait Planned: Hash {
     const VERB: Verb;
     /// The Version's name.
     fn name(&self) -> &str;
     /// A hash of the request and the resourceVersion on which it was planned; `None` for a create. Two requests may be planned on
     /// one resourceVersion, since the Module changes too.
-    fn planned_on(&self) -> Option<u64>;
+    fn planned_on(&self) -> Option<u64> {
+        (Self::VERB != Verb::Create).then(|| hash_of(self))
+    }
 }
 
 impl Planned for Create {
     const VERB: Verb = Verb::Create;
     fn name(&self) -> &str {
         &self.name
-    }
-    fn planned_on(&self) -> Option<u64> {
-        None
     }
 }
 
@@ -65,18 +66,12 @@ impl Planned for Change {
     fn name(&self) -> &str {
         &self.target.name
     }
-    fn planned_on(&self) -> Option<u64> {
-        Some(hash_of(self))
-    }
 }
 
 impl Planned for Target {
     const VERB: Verb = Verb::Delete;
     fn name(&self) -> &str {
         &self.name
-    }
-    fn planned_on(&self) -> Option<u64> {
-        Some(hash_of(self))
     }
 }
 

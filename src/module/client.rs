@@ -5,7 +5,6 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::Status;
@@ -27,7 +26,8 @@ use crate::controller::failure::Reason;
 pub(super) struct ModuleClient<'a> {
     pub(super) ctx: &'a Context,
     api: Api<DynamicObject>,
-    object: DynamicObject,
+    /// Its metadata is that of the last read or write.
+    pub(super) object: DynamicObject,
 }
 
 /// How a write ended.
@@ -59,11 +59,6 @@ impl<'a> ModuleClient<'a> {
         object.metadata.managed_fields = None;
         let view = ModuleView::take_from(&mut object);
         Ok(Some((Self { ctx, api, object }, view)))
-    }
-
-    /// Its metadata after the last read or write.
-    pub(super) fn metadata(&self) -> &ObjectMeta {
-        &self.object.metadata
     }
 
     pub(super) fn resource_version(&self) -> Option<&str> {

@@ -6,7 +6,7 @@ use super::select::Wanted;
 use super::view::ModuleView;
 use crate::api::condition::MAX_MESSAGE;
 use crate::api::state::{Origin, VersionState};
-use crate::api::{ADOPT, FINALIZER, MODULE_LABEL, ModuleConfig, RELEASE_MANAGER};
+use crate::api::{ADOPT, FINALIZER, MODULE_LABEL, RELEASE_MANAGER};
 
 /// Why the name of a wanted version cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +35,7 @@ pub enum NameConflict {
 
 /// The conflict of an existing Version with the wanted version of the same name. Without one, the Version belongs to the
 /// Module or is adopted by it.
-pub(super) fn conflict(
-    module: &ModuleView,
-    wanted: &Wanted,
-    child: &VersionState,
-    resolved: &ModuleConfig,
-) -> Option<NameConflict> {
+pub(super) fn conflict(module: &ModuleView, wanted: &Wanted, child: &VersionState) -> Option<NameConflict> {
     if child.is_terminating() {
         return Some(NameConflict::Terminating);
     }
@@ -49,7 +44,7 @@ pub(super) fn conflict(
     }
     match child.controller() {
         None if !module.is_to_adopt(child) => Some(NameConflict::Unowned),
-        None if child.is_adoptable(resolved) => None,
+        None if child.is_adoptable(&module.resolved) => None,
         None if child.origin == Origin::Elsewhere => Some(NameConflict::OtherNamespace),
         None => Some(NameConflict::OtherPlacement),
         Some(owner) if owner.uid != module.uid() => Some(match child.module() {

@@ -27,12 +27,10 @@ pub struct Context {
     pub client: Client,
     /// The cache of Versions.
     pub versions: Versions,
-    /// Whether the cache has held every Version once: before that, all of them would appear to be missing.
-    pub versions_listed: watch::Receiver<bool>,
     /// The cache of Modules.
     pub modules: Store<ModuleState>,
-    /// Whether the cache has held every Module once.
-    pub modules_listed: watch::Receiver<bool>,
+    /// Whether the caches have held every Module, and every Version, once: before that, all would appear to be missing.
+    pub listed: [watch::Receiver<bool>; 2],
     /// The registry addresses that Modules claim and hold.
     pub addresses: Addresses,
     /// Limits how many Modules are reconciled at once.
@@ -98,7 +96,7 @@ impl Context {
     }
 
     /// Forgets all Modules but these: a Module that is not in a list was deleted while the watch was interrupted. Returns
-    /// namespace and name of those whose address that may change.
+    /// namespace and name of the Modules whose address this may change.
     pub fn keep_only(&self, modules: &[Arc<ModuleState>]) -> Vec<(String, String)> {
         let uids = modules.iter().filter_map(|module| module.metadata.uid.as_deref()).collect();
         self.retries.keep_only(&uids);
@@ -137,7 +135,7 @@ impl Context {
         }
     }
 
-    fn queue_versions<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) {
+    pub fn queue_versions<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) {
         for name in names {
             let _ = self.version_queue.unbounded_send(ObjectRef::new(name).within(namespace));
         }

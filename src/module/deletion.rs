@@ -43,7 +43,7 @@ impl Pass<'_> {
             Removal::Later => return requeue.finish(&done, self.attempts),
             Removal::Refused(refused) => finalizer::without_policy(&refused),
             Removal::Now if !self.module.has_finalizer() => return self.report_undeletable(children).await,
-            Removal::Now if self.attempts.refusal(FINALIZER, now).is_some() => {
+            Removal::Now if self.attempts.is_refused(FINALIZER, now) => {
                 return requeue.finish(&done, self.attempts);
             }
             Removal::Now => match self.client.write_finalizers(&finalizer::removed(&self.module)).await? {
@@ -56,8 +56,8 @@ impl Pass<'_> {
                 _ => return Ok(Action::requeue(MODULE_DEBOUNCE)),
             },
         };
-        let blocked = (&Outcome::Stalled, Reason::VersionRefused);
-        let after = finalizer::blocked_status(&self.module, blocked, &message, Timestamp::now());
+        let blocked = (Outcome::Stalled, Reason::VersionRefused, message);
+        let after = finalizer::blocked_status(&self.module, &blocked, Timestamp::now());
         self.client.write_status(&self.module.status, &after, Urgency::Urgent).await?;
         requeue.finish(&done, self.attempts)
     }
@@ -65,11 +65,11 @@ impl Pass<'_> {
     /// Ends the reconcile of a Module without our finalizer, which another finalizer keeps. Reports Versions that cannot be
     /// deleted.
     async fn report_undeletable(mut self, children: &[&VersionState]) -> Result<Action, Unfinished> {
-        let Some((outcome, reason, message)) = finalizer::undeletable(&self.module, children) else {
+        let Some(blocked) = finalizer::undeletable(&self.module, children) else {
             return Ok(Action::await_change());
         };
         let before = &self.module.status;
-        let after = finalizer::blocked_status(&self.module, (&outcome, reason), &message, Timestamp::now());
+        let after = finalizer::blocked_status(&self.module, &blocked, Timestamp::now());
         let urgency = pace::urgency(before, &after, false);
         Ok(match self.client.write_status(before, &after, urgency).await? {
             Written::Later(wait) => Action::requeue(wait),

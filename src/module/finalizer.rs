@@ -130,12 +130,12 @@ pub(super) fn without_policy(refused: &Refused) -> String {
     )
 }
 
-/// The outcome, reason and message of a Module that is being deleted, and whose Versions cannot be: Kubernetes keeps it until
-/// they are, if it is deleted with `--cascade=foreground`.
-pub(super) fn undeletable(
-    module: &ModuleView,
-    children: &[&VersionState],
-) -> Option<(Outcome, Reason, String)> {
+/// What the status reports of a Module that is being deleted, and that something keeps.
+type Blocked = (Outcome, Reason, String);
+
+/// What blocks a Module that is being deleted, and whose Versions cannot be deleted. With `--cascade=foreground`, Kubernetes keeps the Module
+/// as long as they exist.
+pub(super) fn undeletable(module: &ModuleView, children: &[&VersionState]) -> Option<Blocked> {
     let is_stuck =
         |child: &&VersionState| module.manages(child) && child.is_terminating() && has_failed(child);
     let mut stuck: Vec<&VersionState> = children.iter().copied().filter(is_stuck).collect();
@@ -152,11 +152,10 @@ pub(super) fn undeletable(
     Some((outcome, shared_reason(stuck.into_iter()), message))
 }
 
-/// The status of a Module that is being deleted and stays for the reason that `message` gives.
+/// The status of a Module that is being deleted and stays.
 pub(super) fn blocked_status(
     module: &ModuleView,
-    (outcome, reason): (&Outcome, Reason),
-    message: &str,
+    (outcome, reason, message): &Blocked,
     now: Timestamp,
 ) -> ModuleStatus {
     let (before, observed_generation) = (module.status.clone(), module.metadata.generation);

@@ -14,8 +14,8 @@ use crate::api::state::VersionState;
 
 /// Decides twice on the same situation: the second time changes nothing.
 pub fn decide(module: &mut DynamicObject, child: &VersionState) {
+    module.metadata.name = Some("network".into());
     let mut view = ModuleView::take_from(module);
-    view.metadata.name = Some("network".into());
     let first = next(&view, child);
     view.status = first.clone();
     assert_eq!(next(&view, child), first);

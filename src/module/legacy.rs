@@ -23,19 +23,14 @@ const MOST_NAMES: usize = 279;
 pub(super) fn names(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Vec<String> {
     let wanted: BTreeSet<&str> = selection.wanted.iter().map(|wanted| wanted.name.as_str()).collect();
     let left = children.iter().filter(|child| module.owns(child) && !child.has_finalizer);
-    let mut names: Vec<String> = left.filter_map(|child| child.metadata.name.clone()).collect();
-    names.retain(|name| !wanted.contains(name.as_str()));
+    let left = left.map(|child| child.name().to_owned());
+    let mut names: Vec<String> = left.filter(|name| !wanted.contains(name.as_str())).collect();
     names.sort();
     names
 }
 
 /// The condition, if there are such Versions.
-pub(super) fn found(
-    module: &ModuleView,
-    names: &[String],
-    before: &[Condition],
-    now: Timestamp,
-) -> Option<Condition> {
+pub(super) fn found(module: &ModuleView, names: &[String], now: Timestamp) -> Option<Condition> {
     if names.is_empty() {
         return None;
     }
@@ -46,7 +41,7 @@ pub(super) fn found(
         plural(names.len(), "Version"),
         removal(module.namespace(), names)
     );
-    let generation = module.metadata.generation;
+    let (before, generation) = (&module.status.conditions, module.metadata.generation);
     Some(condition::condition(before, (FOUND, "True"), FOUND, &message, generation, now))
 }
 

@@ -64,7 +64,7 @@ pub use self::versions::Versions;
 /// Waits for a permit, reconciles the Module, and decides when to do so again.
 pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
     // With an incomplete cache, a name or an address would appear to be free.
-    for mut listed in [ctx.versions_listed.clone(), ctx.modules_listed.clone()] {
+    for mut listed in ctx.listed.clone() {
         if listed.wait_for(|listed| *listed).await.is_err() {
             return Action::await_change();
         }
@@ -90,12 +90,11 @@ pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
         Err(error) => {
             ctx.metrics.reconciled("module", "failed", since);
             ctx.metrics.failed("module", error.reason().as_str());
-            let failures = ctx.retries.if_known(uid, |retry| {
-                retry.failures = error.failures(retry.failures);
-                retry.failures
-            });
             tracing::warn!(%error, "the reconcile failed; retrying");
-            error.next(failures.unwrap_or(1))
+            let before = ctx.retries.if_known(uid, |retry| retry.failures).unwrap_or_default();
+            let (failures, next) = error.retry(before);
+            ctx.retries.if_known(uid, |retry| retry.failures = failures);
+            next
         }
     }
 }

@@ -114,11 +114,9 @@ impl<'a> Pass<'a> {
         });
     }
 
-    async fn send_status(
-        &mut self,
-        after: &ModuleStatus,
-        urgency: pace::Urgency,
-    ) -> Result<Written, kube::Error> {
+    /// `is_awaited`: whether work waits for a new digest.
+    async fn send_status(&mut self, after: &ModuleStatus, is_awaited: bool) -> Result<Written, kube::Error> {
+        let urgency = pace::urgency(&self.module.status, after, is_awaited);
         let result = self.client.write_status(&self.module.status, after, urgency).await;
         let end = match &result {
             Ok(Written::Done) => StatusWrite::Done(self.client.resource_version()),
@@ -135,13 +133,13 @@ impl<'a> Pass<'a> {
     /// passed on. If the ledger cannot be recorded, nothing that depends on it is done.
     pub(super) async fn write_status(&mut self, facts: &Facts<'_>) -> Flow {
         let after = status::status(&self.module, facts, Timestamp::now());
-        let urgency = pace::urgency(&self.module.status, &after, status::awaits_digest(&self.module, facts));
-        match self.send_status(&after, urgency).await {
+        let is_awaited = status::awaits_digest(&self.module, facts);
+        match self.send_status(&after, is_awaited).await {
             Ok(Written::Done) => {
                 if let Some(note) = facts.plan.removal.announcement(&self.module) {
                     self.client.warn(Reason::RemovingVersions, &note);
                 }
-                self.ctx.record(&self.module, facts.ledger, self.client.metadata());
+                self.ctx.record(&self.module, facts.ledger, &self.client.object.metadata);
                 self.module.status = after;
                 self.is_recorded = true;
             }
@@ -186,7 +184,7 @@ impl<'a> Pass<'a> {
         let token = token.or(self.module.status.force_token.as_deref());
         if !requests::resets_force_sync(&self.module, token) {
             self.attempts.forget(FORCE_SYNC);
-        } else if self.attempts.refusal(FORCE_SYNC, Instant::now()).is_none() {
+        } else if !self.attempts.is_refused(FORCE_SYNC, Instant::now()) {
             match self.client.reset_force_sync().await? {
                 Written::Done => self.attempts.forget(FORCE_SYNC),
                 Written::Refused(words) => self.refuse(FORCE_SYNC, words),
@@ -203,7 +201,7 @@ impl<'a> Pass<'a> {
             self.attempts.forget(FINALIZER);
             return Ok(ControlFlow::Continue(()));
         }
-        if self.attempts.refusal(FINALIZER, Instant::now()).is_some() {
+        if self.attempts.is_refused(FINALIZER, Instant::now()) {
             return if need == Need::First { self.stop_refused() } else { Ok(ControlFlow::Continue(())) };
         }
         let (ctx, uid, now) = (self.ctx, self.module.uid(), Instant::now());
@@ -239,8 +237,8 @@ impl<'a> Pass<'a> {
 
     /// Sends the requests of the plan that are due.
     pub(super) async fn apply(&mut self, plan: &Plan) -> Result<Done, Unfinished> {
-        // A Version that is created now carries its digest. An existing one, whose digest is recorded, waits until the digest
-        // was written to it, without holding up others.
+        // A Version that is created now contains its digest. An existing one whose digest is recorded waits until its spec
+        // contains the digest, and delays no other.
         let pinned: Vec<&Change> = plan.change.iter().filter(|change| change.pins_digest()).collect();
         if pinned.is_empty() || self.is_recorded {
             self.ctx.mark_reconciled(&self.module);
@@ -264,8 +262,7 @@ impl<'a> Pass<'a> {
         let words = &facts.refused.module;
         done.refused += usize::from(words.is_some() && *words != before.module);
         let after = status::status(&self.module, facts, Timestamp::now());
-        let urgency = pace::urgency(&self.module.status, &after, false);
-        if let Written::Later(wait) = self.send_status(&after, urgency).await? {
+        if let Written::Later(wait) = self.send_status(&after, false).await? {
             self.requeue.after(wait);
         }
         Ok(())

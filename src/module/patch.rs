@@ -1,8 +1,8 @@
 //! The objects and merge patches of a [`super::plan::Plan`]. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ApiResource, DynamicObject, TypeMeta};
-use serde_json::{Map, Value, json};
+use kube::api::{ApiResource, DynamicObject};
+use serde_json::{Value, json};
 
 use super::edit::{Change, Edit};
 use super::file_name::FileName;
@@ -18,89 +18,72 @@ use crate::domain::Release;
 use crate::domain::object_key::{derived_file_name, fresh_file_name};
 
 /// The Version that a create makes.
-pub(super) fn new_version(
-    module: &ModuleView,
-    resolved: &ModuleConfig,
-    create: &Create,
-) -> Result<DynamicObject, serde_json::Error> {
-    let mut annotations = Map::from_iter([(ADOPT.to_owned(), json!(module.name()))]);
+pub(super) fn new_version(module: &ModuleView, create: &Create) -> Result<DynamicObject, serde_json::Error> {
+    let mut version = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "Version",
+        "metadata": {
+            "name": create.name,
+            "namespace": module.namespace(),
+            "labels": labels(module),
+            "finalizers": [FINALIZER],
+            "ownerReferences": [owner_reference(module)],
+            "annotations": {ADOPT: module.name()},
+        },
+        "spec": {
+            "type": TYPE_MODULE,
+            "version": create.version,
+            "fileName": fresh_file_name(module.resolved.file_format),
+            "moduleConfigRef": module.resolved,
+        },
+    });
     if let Some(token) = &create.request {
-        annotations.insert(MODULE_REQUEST.into(), json!(token));
+        version["metadata"]["annotations"][MODULE_REQUEST] = json!(token);
     }
-    let metadata = json!({
-        "name": create.name,
-        "namespace": module.namespace(),
-        "labels": labels(module),
-        "finalizers": [FINALIZER],
-        "ownerReferences": [owner_reference(module)],
-        "annotations": annotations,
-    });
-    let mut spec = json!({
-        "type": TYPE_MODULE,
-        "version": create.version,
-        "fileName": fresh_file_name(resolved.file_format),
-        "moduleConfigRef": resolved,
-    });
     if let Some(digest) = &create.expected_digest {
-        spec["expectedDigest"] = json!(digest);
+        version["spec"]["expectedDigest"] = json!(digest);
     }
-    Ok(DynamicObject {
-        types: Some(TypeMeta { api_version: format!("{GROUP}/{VERSION}"), kind: "Version".into() }),
-        metadata: serde_json::from_value(metadata)?,
-        data: json!({"spec": spec}),
-    })
+    serde_json::from_value(version)
 }
 
 /// The merge patch that makes a change, given the object as it is stored.
-pub(super) fn merge_patch(
-    module: &ModuleView,
-    resolved: &ModuleConfig,
-    change: &Change,
-    current: &DynamicObject,
-) -> Value {
-    let (mut spec, mut metadata, mut annotations) = (Map::new(), Map::new(), Map::new());
+pub(super) fn merge_patch(module: &ModuleView, change: &Change, current: &DynamicObject) -> Value {
+    // An index that is not assigned would leave a null, which deletes the field.
+    let mut patch = json!({});
     for edit in &change.edits {
         match edit {
-            Edit::SetConfig(file_name) => set_config(resolved, file_name, current, &mut spec),
+            Edit::SetConfig(file_name) => set_config(&module.resolved, file_name, current, &mut patch),
             Edit::SetPolicy { retain } => {
-                let policy = if *retain { "Retain" } else { "Delete" };
                 // `SetConfig` comes first and includes the policy.
-                spec.entry("moduleConfigRef").or_insert(json!({"deletionPolicy": policy}));
+                if patch["spec"]["moduleConfigRef"].is_null() {
+                    let policy = if *retain { "Retain" } else { "Delete" };
+                    patch["spec"]["moduleConfigRef"] = json!({"deletionPolicy": policy});
+                }
             }
             Edit::SetSuspended(suspended) => {
-                spec.insert("moduleSuspended".into(), suspended.then_some(true).into());
+                patch["spec"]["moduleSuspended"] = json!(suspended.then_some(true));
             }
-            Edit::PinDigest(digest) => drop(spec.insert("expectedDigest".into(), json!(digest))),
-            Edit::UnpinDigest => drop(spec.insert("expectedDigest".into(), Value::Null)),
-            Edit::Request(token) => drop(annotations.insert(MODULE_REQUEST.into(), json!(token))),
-            Edit::Adopt => adopt(module, current, &mut metadata),
+            Edit::PinDigest(digest) => patch["spec"]["expectedDigest"] = json!(digest),
+            Edit::UnpinDigest => patch["spec"]["expectedDigest"] = Value::Null,
+            Edit::Request(token) => patch["metadata"]["annotations"][MODULE_REQUEST] = json!(token),
+            Edit::Adopt => adopt(module, current, &mut patch["metadata"]),
         }
     }
     if change.adopts() && is_copy(module, current) {
-        spec.insert("fileName".into(), json!(fresh_file_name(resolved.file_format)));
+        patch["spec"]["fileName"] = json!(fresh_file_name(module.resolved.file_format));
     }
     let own = current.metadata.annotations.as_ref().and_then(|own| own.get(ADOPT));
     if own != module.metadata.name.as_ref() {
-        annotations.insert(ADOPT.into(), json!(module.name()));
+        patch["metadata"]["annotations"][ADOPT] = json!(module.name());
     }
-    if !annotations.is_empty() {
-        metadata.insert("annotations".into(), annotations.into());
-    }
-    let parts = [("spec", spec), ("metadata", metadata)];
-    let parts = parts.into_iter().filter(|(_, part)| !part.is_empty());
-    parts.map(|(name, part)| (name.to_owned(), Value::from(part))).collect::<Map<_, _>>().into()
+    patch
 }
 
-fn set_config(
-    resolved: &ModuleConfig,
-    file_name: &FileName,
-    current: &DynamicObject,
-    spec: &mut Map<String, Value>,
-) {
+fn set_config(resolved: &ModuleConfig, file_name: &FileName, current: &DynamicObject, patch: &mut Value) {
     let before = current.data.pointer("/spec/moduleConfigRef").cloned().unwrap_or(json!({}));
     let after = serde_json::to_value(resolved).unwrap_or_default();
     if let Some(diff) = merge_diff(&before, &after) {
-        spec.insert("moduleConfigRef".into(), diff);
+        patch["spec"]["moduleConfigRef"] = diff;
     }
     let file_name = match file_name {
         FileName::Keep => return,
@@ -108,10 +91,10 @@ fn set_config(
         FileName::Derived => derived(resolved, current),
         FileName::Stored(name) => Some(name.clone()),
     };
-    spec.insert("fileName".into(), json!(file_name));
+    patch["spec"]["fileName"] = json!(file_name);
 }
 
-fn adopt(module: &ModuleView, current: &DynamicObject, metadata: &mut Map<String, Value>) {
+fn adopt(module: &ModuleView, current: &DynamicObject, metadata: &mut Value) {
     let mut finalizers = current.metadata.finalizers.clone().unwrap_or_default();
     if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
         finalizers.push(FINALIZER.into());
@@ -119,9 +102,9 @@ fn adopt(module: &ModuleView, current: &DynamicObject, metadata: &mut Map<String
     let mut owners = current.metadata.owner_references.clone().unwrap_or_default();
     owners.retain(|owner| owner.uid != module.uid());
     owners.push(owner_reference(module));
-    metadata.insert("finalizers".into(), json!(finalizers));
-    metadata.insert("labels".into(), labels(module));
-    metadata.insert("ownerReferences".into(), json!(owners));
+    metadata["finalizers"] = json!(finalizers);
+    metadata["labels"] = labels(module);
+    metadata["ownerReferences"] = json!(owners);
 }
 
 /// Whether a Version has its file name from another namespace, according to its labels: the object of that name is the

@@ -8,11 +8,11 @@ use crate::domain::hash_of;
 
 /// The largest number of concurrent reconciles of Modules, and of those of one namespace.
 const USUAL: (usize, usize) = (12, 8);
-/// The same of Modules whose requests are slow or were refused.
+/// The same for Modules whose requests are slow or were refused.
 const SLOW: (usize, usize) = (16, 12);
 
-/// Limits how many Modules are reconciled at once. Those whose requests are slow or were refused do not hold up the others, and
-/// those of one namespace, which may have a webhook that hangs, do not hold up those of another.
+/// Limits how many Modules are reconciled at once. Modules whose requests are slow or were refused do not delay the others.
+/// The Modules of one namespace, which may have a webhook that hangs, do not delay those of another.
 #[derive(Clone, Debug)]
 pub struct Permits {
     usual: Arc<Bulkhead>,

@@ -12,8 +12,8 @@ use super::ledger::Ledger;
 use super::removal::Removal;
 use super::select::{Selection, Wanted};
 use super::view::ModuleView;
+use crate::api::MODULE_REQUEST;
 use crate::api::state::{Origin, VersionState};
-use crate::api::{MODULE_REQUEST, ModuleConfig};
 
 /// What to do, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 /// A Version to create.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Create {
     pub name: String,
     /// `spec.version`, as the Module spells it.
@@ -87,15 +87,14 @@ pub(super) fn plan(
 ) -> Plan {
     let mut plan = Plan { change: policies(module, children), ..Plan::default() };
     if module.is_terminating() || module.spec.suspend {
-        return if module.problem.is_some() { plan.without_configuration() } else { plan };
+        return plan;
     }
     let by_name: HashMap<&str, &VersionState> = children.iter().map(|child| (child.name(), *child)).collect();
-    let resolved = module.resolved();
     for wanted in &selection.wanted {
         let name = &wanted.name;
         let child = by_name.get(name.as_str());
         let found = match child {
-            Some(child) => conflict(module, wanted, child, &resolved),
+            Some(child) => conflict(module, wanted, child),
             None => ledger.unrecorded.contains(name).then_some(NameConflict::RecordFull),
         };
         match (found, child) {
@@ -103,7 +102,7 @@ pub(super) fn plan(
                 plan.conflicts.insert(name.clone(), found);
             }
             (None, Some(child)) => {
-                plan.change.extend(change(child, edits(module, ledger, wanted, child, &resolved)));
+                plan.change.extend(change(child, edits(module, ledger, wanted, child)));
             }
             (None, None) => plan.create.push(create(ledger, wanted)),
         }
@@ -163,19 +162,13 @@ fn create(ledger: &Ledger, wanted: &Wanted) -> Create {
 }
 
 /// The edits of an existing Version that is wanted.
-fn edits(
-    module: &ModuleView,
-    ledger: &Ledger,
-    wanted: &Wanted,
-    child: &VersionState,
-    resolved: &ModuleConfig,
-) -> Vec<Edit> {
+fn edits(module: &ModuleView, ledger: &Ledger, wanted: &Wanted, child: &VersionState) -> Vec<Edit> {
     let mut edits = Vec::new();
     if !module.manages(child) {
         edits.push(Edit::Adopt);
     }
-    if child.config.as_deref() != Some(resolved) {
-        edits.push(Edit::SetConfig(file_name(child, resolved)));
+    if child.config.as_deref() != Some(&module.resolved) {
+        edits.push(Edit::SetConfig(file_name(child, &module.resolved)));
     }
     // A separate edit, since it is made even while the configuration is unusable.
     edits.extend(set_policy(module, child));
@@ -201,7 +194,7 @@ fn pin(module: &ModuleView, ledger: &Ledger, wanted: &Wanted, child: &VersionSta
     (!is_known).then(|| Edit::PinDigest(expected.to_owned()))
 }
 
-/// What is left to do for a Version that stays when its Module is deleted: nothing else would ever resume it.
+/// The last change of a Version that stays when its Module is deleted. Nothing resumes it later.
 fn release_orphan(module: &ModuleView, child: &VersionState) -> Option<Change> {
     let of_module = module.is_to_adopt(child) && child.origin == Origin::Here;
     if !of_module || !child.has_finalizer || child.is_terminating() {

@@ -11,7 +11,7 @@ use super::select::Selection;
 use super::view::ModuleView;
 use crate::api::module::RemovalPolicy;
 use crate::api::state::VersionState;
-use crate::api::{CONFIRM_REMOVAL, RELEASE_MANAGER, condition};
+use crate::api::{CONFIRM_REMOVAL, condition};
 use crate::controller::failure::Reason;
 use crate::domain::Release;
 use crate::domain::text::plural;
@@ -20,7 +20,7 @@ use crate::domain::text::plural;
 const SEVERAL: usize = 2;
 /// The largest number of further names in a message.
 const MAX_NAMES: usize = 5;
-/// The conditions that have no reason of their own while they are not True.
+/// The conditions whose reason means nothing while they are not True.
 const QUIET: [&str; 2] = ["Stalled", "Reconciling"];
 /// The largest size in bytes of the versions in a message: the command has to fit too.
 const MAX_NAMES_SIZE: usize = 120;
@@ -67,20 +67,18 @@ impl Removal {
         let (earlier, change) = if void_confirmation(module) == Some(generation) {
             (
                 "Nothing is deleted. The present annotation was set before this edit and is void. Remove it, and then confirm",
-                "-".to_owned(),
+                format!("{CONFIRM_REMOVAL}-"),
             )
         } else {
-            ("Nothing is deleted until you confirm", format!("={generation}"))
+            ("Nothing is deleted until you confirm", format!("{CONFIRM_REMOVAL}={generation}"))
         };
         format!(
-            "{} no longer in spec.versions. {earlier}: kubectl annotate {RELEASE_MANAGER} --overwrite -n {} \
-             modules.opendepot.defdev.io/{} {CONFIRM_REMOVAL}{change} Or put the entries back: {}.",
+            "{} no longer in spec.versions. {earlier}: {} Or put the entries back: {}.",
             match self.stored.len() {
                 1 => "1 stored version is".to_owned(),
                 n => format!("{n} stored versions are"),
             },
-            module.namespace(),
-            module.name(),
+            module.annotate(&change),
             self.names()
         )
     }
@@ -155,8 +153,8 @@ pub(super) fn keep_waiting(module: &ModuleView, selection: &Selection, condition
     "The removal of stored versions waits for a confirmation.".clone_into(&mut quiet.message);
 }
 
-/// Whether the removal of so many stored versions waits. Once it waits, it does so until it is confirmed or no stored version is
-/// left to remove: if another client deletes one of them, that confirms nothing.
+/// Whether the removal of so many stored versions waits. It then waits until it is confirmed or no stored version is left to
+/// remove. If another client deletes one of them, the removal of the others is not confirmed.
 fn waits(module: &ModuleView, stored: usize) -> bool {
     let is_suspicious = stored >= SEVERAL || (stored > 0 && has_waited(module));
     module.spec.removal == RemovalPolicy::Confirm && is_suspicious && !is_confirmed(module)

@@ -61,7 +61,7 @@ pub(super) fn is_handled(
             // A suspended Version only has to carry the request: it handles it when it is resumed.
             child.suspend || child.status.last_module_request.as_deref() == Some(open)
         }
-        // A Version that cannot be created has no outcome but the Module's own, which the same write reports.
+        // The same status write reports why a Version cannot be created.
         None if module.problem.is_some() || refused.creates || unrecorded.contains(&wanted.name) => true,
         _ => refused.names.contains(&wanted.name),
     })

@@ -63,23 +63,14 @@ impl Unfinished {
         }
     }
 
-    /// The consecutive failures, given those before. A refusal has its own pauses, and shows that the API server answers.
-    pub(super) fn failures(&self, before: u32) -> u32 {
-        match self {
-            Self::Refused { .. } => 0,
-            Self::StatusRefused(_) | Self::Api(_) => before.saturating_add(1),
+    /// The consecutive failures, given those before, and when to reconcile again. A refused request has its own pauses, and
+    /// shows that the API server answers.
+    pub(super) fn retry(self, before: u32) -> (u32, Action) {
+        if let Self::Refused { next, .. } = self {
+            return (0, next);
         }
-    }
-
-    /// When to reconcile again.
-    pub(super) fn next(self, failures: u32) -> Action {
-        match self {
-            Self::Refused { next, .. } => next,
-            Self::StatusRefused(_) | Self::Api(_) => {
-                let failure = Failure::retry(Reason::ApiUnavailable, "");
-                let now = Timestamp::now();
-                Action::requeue(failure.delay(failures, Duration::ZERO, rand::random(), now))
-            }
-        }
+        let (failure, failures) = (Failure::new(Reason::ApiUnavailable, ""), before.saturating_add(1));
+        let delay = failure.delay(failures, Duration::ZERO, rand::random(), Timestamp::now());
+        (failures, Action::requeue(delay))
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept in memory of each Module between reconciles. Its loss causes early retries, and no wrong result.
+//! The state of each Module between reconciles, in memory. Its loss causes early retries, but no wrong result.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};

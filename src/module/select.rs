@@ -68,13 +68,12 @@ pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selecti
     if limit == 0 || selection.wanted.len() <= limit {
         return selection;
     }
-    // A Version without an owner is adopted: after a restore without owner references, all are. If its status is lost too, it
-    // finds its object on its own first, and nothing is deleted meanwhile.
-    let resolved = module.resolved();
+    // A Version without an owner is adopted: after a restore without owner references, all are. If its status is lost too, its
+    // own reconcile finds the object first, and nothing is deleted until then.
     let by_name: HashMap<&str, &Wanted> = selection.wanted.iter().map(|w| (w.name.as_str(), w)).collect();
     let is_adopted = |child: &VersionState| {
         let wanted = by_name.get(child.name()).filter(|_| module.is_to_adopt(child));
-        wanted.is_some_and(|wanted| child.is_release(&wanted.release) && child.is_adoptable(&resolved))
+        wanted.is_some_and(|wanted| child.is_release(&wanted.release) && child.is_adoptable(&module.resolved))
     };
     let live = children.iter().filter(|c| !c.is_terminating() && (module.manages(c) || is_adopted(c)));
     // A version whose object is being restored is not stored now, but is still a good release.

@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::refused::Refused;
 use super::removal::and_others;
 use super::select::Selection;
-use super::summary::Summary;
+use super::summary::{Summary, has_failed};
 use super::view::ModuleView;
 use super::{addressable, legacy, removal, requests};
 use crate::api::condition::{MAX_MESSAGE, Outcome};
@@ -39,7 +39,7 @@ pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> 
     let Facts { selection, children, ledger, plan, .. } = *facts;
     let generation = module.metadata.generation;
     let summary = Summary::new(module, selection, children, plan);
-    let (stored, desired) = (summary.stored.len(), selection.wanted.len());
+    let (stored, desired) = (summary.stored, selection.wanted.len());
     let before = &module.status.conditions;
     let (outcome, reason, message) = outcome(module, facts, &summary);
     let mut conditions = condition::set(before, &outcome, reason.as_str(), &message, generation, now);
@@ -47,7 +47,7 @@ pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> 
     // These Versions have a condition of their own, because the Module can be Ready in spite of them.
     let legacy = legacy::names(module, selection, children);
     conditions.retain(|condition| condition.type_ != legacy::FOUND);
-    conditions.extend(legacy::found(module, &legacy, before, now));
+    conditions.extend(legacy::found(module, &legacy, now));
     let mut status = ModuleStatus {
         observed_generation: generation,
         conditions,
@@ -103,7 +103,7 @@ pub(super) fn awaits_digest(module: &ModuleView, facts: &Facts<'_>) -> bool {
 /// The outcome, its reason and message.
 fn outcome(module: &ModuleView, facts: &Facts<'_>, summary: &Summary<'_>) -> (Outcome, Reason, String) {
     let Facts { selection, ledger, .. } = *facts;
-    let of = format!("{} of {}", summary.stored.len(), plural(selection.wanted.len(), "version"));
+    let of = format!("{} of {}", summary.stored, plural(selection.wanted.len(), "version"));
     // Includes a request that is throttled, and so has no token yet.
     let request_is_open = ledger.open_request().is_some() || requests::unopened(module).is_some();
     if module.spec.suspend {
@@ -213,7 +213,7 @@ fn undeletable(summary: &Summary<'_>, of: &str) -> Option<(Reason, String)> {
         let message = format!("{of} stored, {count} cannot be removed; first {first}");
         return Some((shared_reason(stuck.into_iter()), message));
     }
-    let awaited = summary.awaited_stuck()?;
+    let awaited = *summary.awaited.iter().find(|child| has_failed(child))?;
     let message = format!(
         "{of} stored. Version {}, which has a wanted name, cannot be deleted: {}",
         awaited.name(),

@@ -12,8 +12,8 @@ use crate::controller::failure::Reason;
 /// The Versions of a Module by their state.
 #[derive(Default)]
 pub(super) struct Summary<'a> {
-    /// Stored at the location, and made from the source, that the Module wants now.
-    pub stored: Vec<&'a Wanted>,
+    /// The number that is stored at the location, and made from the source, that the Module wants now.
+    pub stored: usize,
     /// Stored anywhere: a version that is being moved is still a release.
     pub published: Vec<&'a Wanted>,
     pub failed: Vec<(&'a Wanted, &'a VersionState)>,
@@ -34,7 +34,6 @@ impl<'a> Summary<'a> {
         children: &[&'a VersionState],
         plan: &Plan,
     ) -> Self {
-        let resolved = module.resolved();
         let managed = children.iter().filter(|child| module.manages(child));
         let mut managed: HashMap<&str, &VersionState> = managed.map(|child| (child.name(), *child)).collect();
         // A change that only passes a request on does not make a Version pending: the open request has its own message.
@@ -50,7 +49,7 @@ impl<'a> Summary<'a> {
             if managed.get(name).is_none_or(|child| child.is_terminating()) {
                 summary.pending += 1;
             } else if let Some(child) = managed.remove(name) {
-                let is_stored = is_stored_as_wanted(child) && child.has_placement_of(&resolved);
+                let is_stored = is_stored_as_wanted(child) && child.has_placement_of(&module.resolved);
                 let is_current = child.is_observed() && !changing.contains(name);
                 summary.add(wanted, child, is_stored, is_current);
             }
@@ -70,12 +69,8 @@ impl<'a> Summary<'a> {
     }
 
     fn add(&mut self, wanted: &'a Wanted, child: &'a VersionState, is_stored: bool, is_current: bool) {
-        if is_stored {
-            self.stored.push(wanted);
-        }
-        if child.status.synced {
-            self.published.push(wanted);
-        }
+        self.stored += usize::from(is_stored);
+        self.published.extend(child.status.synced.then_some(wanted));
         if is_current && has_failed(child) {
             self.failed.push((wanted, child));
         } else if is_current && child.suspend {
@@ -88,11 +83,6 @@ impl<'a> Summary<'a> {
     /// The leaving Versions that could not be removed.
     pub(super) fn stuck(&self) -> Vec<&'a VersionState> {
         self.leaving.iter().copied().filter(|child| has_failed(child)).collect()
-    }
-
-    /// A Version whose name is waited for, and whose deletion fails.
-    pub(super) fn awaited_stuck(&self) -> Option<&'a VersionState> {
-        self.awaited.iter().copied().find(|child| has_failed(child))
     }
 
     /// Whether any work is in progress or retried without a user's action.

@@ -13,7 +13,7 @@ use crate::domain::Mutex;
 
 /// The cache of Versions, with an index.
 pub struct Versions {
-    cache: Store<VersionState>,
+    pub cache: Store<VersionState>,
     index: Mutex<HashMap<Group, HashSet<Box<str>>>>,
     /// The names of the Modules that control Versions, by namespace and name of the Version.
     controlling: Mutex<HashMap<String, Box<str>>>,
@@ -44,7 +44,7 @@ impl Versions {
     }
 
     /// Records a Version that was added or changed. Returns the name of the Module that controlled it before, if it no longer
-    /// does: nothing in the Version leads to that Module now.
+    /// does: that Module has to be queued, and the Version does not name it any more.
     pub fn record(&self, version: &VersionState) -> Option<Box<str>> {
         if let Some(group) = Group::of(version) {
             let mut index = self.index.lock();
@@ -53,16 +53,9 @@ impl Versions {
                 names.insert(version.name().into());
             }
         }
-        let mut controlling = self.controlling.lock();
-        match version.module() {
-            Some(module) => {
-                let before = controlling.entry(key(version)).or_default();
-                let is_other = **before != *module.name;
-                is_other.then(|| std::mem::replace(before, module.name.as_str().into()))
-            }
-            None => controlling.remove(&key(version)),
-        }
-        .filter(|before| !before.is_empty())
+        let (key, mut controlling) = (key(version), self.controlling.lock());
+        let Some(module) = version.module() else { return controlling.remove(&key) };
+        controlling.insert(key, module.name.as_str().into()).filter(|before| **before != *module.name)
     }
 
     /// Forgets the Versions that were deleted while their watch was interrupted.

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::address::Addressing;
 use crate::api::requests;
 use crate::api::state::{AddressState, OwnerPolicy, VersionState};
-use crate::api::{ADOPT, MODULE_FINALIZER, ModuleConfig, ModuleSpec, ModuleStatus, REQUESTED_AT};
+use crate::api::{
+    ADOPT, MODULE_FINALIZER, ModuleConfig, ModuleSpec, ModuleStatus, RELEASE_MANAGER, REQUESTED_AT,
+};
 use crate::controller::client;
 
 /// A Module as decisions depend on it.
@@ -19,6 +21,8 @@ pub struct ModuleView {
     pub metadata: ObjectMeta,
     /// The spec; the default where it cannot be read.
     pub spec: ModuleSpec,
+    /// The configuration that each Version carries.
+    pub resolved: ModuleConfig,
     /// The status, empty before the first reconcile.
     pub status: ModuleStatus,
     /// What its Versions depend on, read on its own: a broken spec never blocks a deletion.
@@ -63,9 +67,11 @@ impl ModuleView {
             Ok(spec) => spec.module_config.check(name).err().map(|invalid| invalid.to_string()),
         };
         let spec = spec.unwrap_or_default();
+        let resolved = spec.module_config.resolved(name);
         Self {
             metadata,
             spec,
+            resolved,
             status,
             policy,
             problem,
@@ -85,11 +91,6 @@ impl ModuleView {
 
     pub fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
-    }
-
-    /// The configuration that each Version carries.
-    pub fn resolved(&self) -> ModuleConfig {
-        self.spec.module_config.resolved(self.name())
     }
 
     pub fn is_terminating(&self) -> bool {
@@ -129,6 +130,15 @@ impl ModuleView {
     /// not count.
     pub fn manages(&self, version: &VersionState) -> bool {
         self.owns(version) && version.has_finalizer
+    }
+
+    /// The command that changes an annotation: `KEY=VALUE` sets it, `KEY-` removes it.
+    pub fn annotate(&self, change: &str) -> String {
+        format!(
+            "kubectl annotate {RELEASE_MANAGER} --overwrite -n {} modules.opendepot.defdev.io/{} {change}",
+            self.namespace(),
+            self.name()
+        )
     }
 
     /// Whether this Module is the controller of a Version.

@@ -26,7 +26,7 @@ use super::log_limit::LogLimit;
 
 /// Open connections. One more closes the oldest: the answer to a probe or a scrape takes moments.
 const CONNECTIONS: usize = 64;
-/// Time for a connection, which is for one request.
+/// Maximum duration of a connection, which serves one request.
 const TIME: Duration = Duration::from_secs(30);
 /// Pause after a connection could not be accepted, such as without free file descriptors.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -45,7 +45,7 @@ pub(crate) struct Admin {
 }
 
 /// Listens at an address. An IPv6 address accepts IPv4 too, and `[::]` falls back to `0.0.0.0` if the system has no IPv6:
-/// the kubelet probes a pod at its own address, of whichever family that is.
+/// the kubelet probes a pod at its own address, which may be of either family.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     bind(address).or_else(|error| without_ipv6(address, &error).map_or(Err(error), bind))
 }

@@ -39,7 +39,7 @@ impl Liveness {
         part
     }
 
-    /// Registers a loop of one scope. Each scope has loops of its own, and one that is stuck is named whatever the others do.
+    /// Registers a loop of one scope. A loop that is stuck is reported although the same loop of another scope runs.
     pub fn part_in(&self, namespace: Option<&str>, name: &str) -> Part {
         self.part(&in_scope(namespace, name))
     }

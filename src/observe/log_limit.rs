@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// At most one line in this time.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// Counts what happens, and says when to log it.
+/// Counts events of one kind, and limits how often they are logged.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
     count: u64,

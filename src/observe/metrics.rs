@@ -1,6 +1,6 @@
 //! The metrics of `/metrics`, in the OpenMetrics format.
 //!
-//! Beside the operator's own, they include those of the [process](super::process).
+//! They include those of the [process](super::process).
 //!
 //! Labels come from fixed sets (controller, outcome, reason, kind of credential), never from names of objects.
 
@@ -90,16 +90,13 @@ impl Metrics {
         let help = "Duration of reconciles without the wait for a permit, by controller";
         r.register_with_unit("reconcile_duration", help, Unit::Seconds, durations.clone());
         let remaining = "Lowest remaining number of requests in GitHub's rate limit, by kind of credential";
+        let watch_age = "How long a watch has been failing; 0 while all run";
         let panics = "Panics that were caught, in reconciles and while reading archives";
         let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", super::REVISION)];
         // In the order of the output.
         let metrics = Self {
             durations,
-            watch_age: registered_seconds(
-                r,
-                "watch_age",
-                "How long a watch has been failing; 0 while all run",
-            ),
+            watch_age: registered_in(r, Unit::Seconds, "watch_age", watch_age),
             watches: WatchAge::default(),
             queue: registered(r, "queue_depth", "Objects that wait for a permit, by controller and lane"),
             turns: registered(r, "turns", "Objects that received a permit, by controller and lane"),
@@ -110,8 +107,8 @@ impl Metrics {
             versions: registered(r, "versions", "Watched Versions, by state and reason"),
             leader: registered(r, "leader", "1 while this process is the leader, 0 while it stands by"),
             panics: registered(r, "panics", panics),
-            fetched_bytes: registered_bytes(r, "fetched", "Archives fetched from GitHub"),
-            stored_bytes: registered_bytes(r, "stored", "Objects stored in S3"),
+            fetched_bytes: registered_in(r, Unit::Bytes, "fetched", "Archives fetched from GitHub"),
+            stored_bytes: registered_in(r, Unit::Bytes, "stored", "Objects stored in S3"),
             // Last: the other fields register into it.
             registry: {
                 r.register("build", "This build", Info::new(build));
@@ -189,15 +186,10 @@ fn registered<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, 
     metric
 }
 
-fn registered_bytes(registry: &mut Registry, name: &str, help: &str) -> Counter {
-    let metric = Counter::default();
-    registry.register_with_unit(name, help, Unit::Bytes, metric.clone());
-    metric
-}
-
-fn registered_seconds(registry: &mut Registry, name: &str, help: &str) -> Gauge {
-    let metric = Gauge::default();
-    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+/// The same, with a unit.
+fn registered_in<M: Metric + Default + Clone>(r: &mut Registry, unit: Unit, name: &str, help: &str) -> M {
+    let metric = M::default();
+    r.register_with_unit(name, help, unit, metric.clone());
     metric
 }
 

@@ -208,10 +208,8 @@ async fn version_context(
         verify_interval: Some(flags.verify_interval).filter(|interval| !interval.is_zero()),
         scheduler: FetchScheduler::new(flags.max_fetches.into()),
         api: Bulkhead::new(LIGHT * 2, LIGHT),
-        light: version::context::LightPermits {
-            shares: Bulkhead::new(Semaphore::MAX_PERMITS, LIGHT / 2),
-            stores: Bulkhead::new(LIGHT * 3 / 2, LIGHT * 3 / 4),
-        },
+        light: Bulkhead::new(LIGHT * 3 / 2, LIGHT * 3 / 4),
+        light_shares: Bulkhead::new(Semaphore::MAX_PERMITS, LIGHT / 2),
         rate_limits: version::rate_limits::RateLimits::default(),
         retries: version::retry::Retries::default(),
         secret_polls: version::secret_polls::SecretPolls::default(),

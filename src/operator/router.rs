@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use tokio::sync::watch;
 
 use crate::api::ADOPT;
@@ -19,8 +19,6 @@ use crate::version;
 pub(super) struct Router {
     /// The namespace of the scope; `None` is the whole cluster.
     pub scope: Option<String>,
-    /// The cache of Versions.
-    pub versions: Store<VersionState>,
     /// Becomes true when the cache has held every Module once.
     pub modules_listed: watch::Sender<bool>,
     /// Becomes true when the cache has held every Version once.
@@ -39,10 +37,8 @@ impl Router {
         // The cache no longer holds a deleted object.
         if self.module.modules.get(&reference).is_some_and(|cached| cached.uid() == module.uid()) {
             let is_shown = |name: &str, uid: &str, version: Option<&str>| {
-                let cached = self.module.cached(namespace, name);
-                let cached = cached.as_ref().map(|cached| &cached.metadata);
-                cached.is_some_and(|cached| {
-                    cached.uid.as_deref() == Some(uid) && cached.resource_version.as_deref() == version
+                self.module.cached(namespace, name).is_some_and(|cached| {
+                    cached.uid() == uid && cached.metadata.resource_version.as_deref() == version
                 })
             };
             self.module.queue_modules(namespace, &self.module.addresses.observe(module, is_shown));
@@ -65,7 +61,7 @@ impl Router {
         let modules = self.module.modules.state();
         let uids: HashSet<_> = modules.iter().filter_map(|module| module.metadata.uid.clone()).collect();
         self.owners().listed(self.scope.as_deref(), &uids, Instant::now());
-        self.queue_waiting_versions(&self.versions.state());
+        self.queue_waiting_versions(&self.versions());
         self.queue_owners_of_terminating_versions();
         self.modules_listed.send_replace(true);
         for (namespace, name) in self.module.keep_only(&modules) {
@@ -78,7 +74,7 @@ impl Router {
         let reference = ObjectRef::from_obj(version);
         // The owner record is updated before the Module is queued, whose reconcile reads it.
         let mut concerned = self.concerned_modules(version);
-        if self.versions.get(&reference).is_some_and(|cached| cached.uid() == version.uid()) {
+        if self.module.versions.cache.get(&reference).is_some_and(|cached| cached.uid() == version.uid()) {
             self.owners().note(version);
             concerned.extend(self.module.versions.record(version).map(String::from));
         } else {
@@ -97,7 +93,7 @@ impl Router {
         self.module.versions.forget_missing();
         if !self.versions_listed.send_replace(true) {
             // GitHub's limits from before this process became leader.
-            self.version.rate_limits.recall(&self.versions.state());
+            self.version.rate_limits.recall(&self.versions());
         }
         for module in self.module.modules.state() {
             let _ = self.module.module_queue.unbounded_send(ObjectRef::from_obj(module.as_ref()));
@@ -106,6 +102,10 @@ impl Router {
 
     fn owners(&self) -> &Owners {
         &self.version.owners
+    }
+
+    fn versions(&self) -> Vec<Arc<VersionState>> {
+        self.module.versions.cache.state()
     }
 
     /// The names of the Modules that a change of this Version concerns: its owner, and those that wait for its name. If it has no
@@ -136,7 +136,7 @@ impl Router {
             let owner = version.module().filter(|_| version.is_terminating())?;
             Some(ObjectRef::new(&owner.name).within(version.namespace()))
         };
-        let owners: HashSet<_> = self.versions.state().iter().filter_map(owner).collect();
+        let owners: HashSet<_> = self.versions().iter().filter_map(owner).collect();
         for module in owners {
             let _ = self.module.module_queue.unbounded_send(module);
         }
@@ -144,12 +144,11 @@ impl Router {
 
     fn on_module_deleted(&self, module: &ModuleState) {
         let (now, namespace) = (Instant::now(), module.namespace());
-        for name in self.owners().gone(module, now) {
-            let _ = self.module.version_queue.unbounded_send(ObjectRef::new(&name).within(namespace));
-        }
+        let waiting = self.owners().gone(module, now);
+        self.module.queue_versions(namespace, waiting.iter().map(String::as_str));
         self.owners().sweep(self.scope.as_deref(), now, || {
             let owner = |version: &Arc<VersionState>| version.module().map(|owner| owner.uid.clone());
-            self.versions.state().iter().filter_map(owner).collect()
+            self.versions().iter().filter_map(owner).collect()
         });
     }
 }

@@ -21,7 +21,7 @@ use crate::observe::liveness::Liveness;
 use crate::observe::metrics::Metrics;
 use crate::version;
 
-/// Objects per page of a list. A page is in memory as a whole, and beside the longest queue, 32 MiB of the shipped memory limit are
+/// Objects per page of a list. A page is in memory as a whole. While the queue is longest, 32 MiB of the shipped memory limit are
 /// free. A Module of 5,000 versions has a megabyte, and more while it is parsed; a Version has some kilobytes.
 const MODULES_PER_PAGE: u32 = 5;
 const VERSIONS_PER_PAGE: u32 = 50;
@@ -61,7 +61,6 @@ pub(super) fn start_scope(
     let context = shared.module_context(caches, listed.clone(), (module_queue, version_queue));
     let router = Arc::new(Router {
         scope: namespace.map(str::to_owned),
-        versions: versions.clone(),
         modules_listed,
         versions_listed,
         module: Arc::clone(&context),
@@ -106,15 +105,14 @@ impl Shared {
     fn module_context(
         &self,
         (modules, versions): (Store<ModuleState>, Store<VersionState>),
-        [modules_listed, versions_listed]: [watch::Receiver<bool>; 2],
+        listed: [watch::Receiver<bool>; 2],
         (module_queue, version_queue): (Queue<ModuleState>, Queue<VersionState>),
     ) -> Arc<module::Context> {
         Arc::new(module::Context {
             client: self.client.clone(),
             versions: module::Versions::new(versions),
-            versions_listed,
             modules,
-            modules_listed,
+            listed,
             addresses: module::Addresses::default(),
             permits: module::Permits::default(),
             retries: module::Retries::default(),

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::link::{InvalidKeys, LinkKeys};
 
-/// Interval at which the file is read.
+/// Interval at which files of mounted Secrets are read.
 pub const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why `--link-key-file` cannot be used.

@@ -1,4 +1,4 @@
-//! The paths of the registry's API. They are compared as they come, undecoded, except that `%2B` is `+`.
+//! The paths of the registry's API. They are compared without decoding, except that `%2B` is `+`.
 
 use crate::domain::{Address, Release};
 
@@ -32,7 +32,7 @@ pub struct ArchivePath<'a> {
 
 /// Service discovery of Terraform and OpenTofu.
 pub const DISCOVERY: &str = "/.well-known/terraform.json";
-/// The base of the module registry protocol, as discovery gives it.
+/// The base of the module registry protocol, as service discovery names it.
 pub const MODULES: &str = "/v1/modules/";
 
 /// The longest version that the schema accepts, in bytes.

@@ -1,6 +1,5 @@
 //! The composition root of the registry: creates clients, watches, access control and listeners, and shuts them down.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -20,7 +19,7 @@ use crate::registry::archive::Downloads;
 use crate::registry::auth::{Access, AccessError, AccessSettings, own_token};
 use crate::registry::docs::Library;
 use crate::registry::handler::Service;
-use crate::registry::http::{Limits, Stopper, Tls, TlsError, TrustedProxies, serve, tls};
+use crate::registry::http::{Limits, Stopper, Tls, TlsError, TrustedProxies, serve};
 use crate::registry::index::watch::{self, Health};
 use crate::registry::index::{Fold, Index};
 use crate::registry::key_file::{self, CurrentKeys, KeyFileError};
@@ -50,17 +49,6 @@ pub enum ServeError {
     Tls(#[from] TlsError),
 }
 
-/// What a service is made of.
-struct Parts {
-    storage: Storage,
-    access: Access,
-    sessions: Sessions,
-    index: Arc<Index>,
-    aliases: Aliases,
-    keys: CurrentKeys,
-    metrics: RegistryMetrics,
-}
-
 /// The limits of the listener, lowered if the process may open only a few files.
 fn limits() -> Limits {
     let open_files = raise_open_files();
@@ -87,7 +75,8 @@ pub async fn run(flags: &Serve) -> Result<(), ServeError> {
     metrics.max_streams.set(flags.max_streams.into());
     let aliases = Aliases::new(&flags.namespace_alias, &flags.namespaces)?;
     let keys = CurrentKeys::new(flags.link_key_file.clone())?;
-    let tls = load_tls(flags)?;
+    let tls_files = flags.tls_cert_file.as_ref().zip(flags.tls_key_file.as_ref());
+    let tls = tls_files.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?.map(Arc::new);
     let spool = workdir(flags.spool_dir.as_deref())?;
     let mut tasks = JoinSet::new();
     let liveness = Liveness::default();
@@ -103,7 +92,7 @@ pub async fn run(flags: &Serve) -> Result<(), ServeError> {
     let admin = Admin {
         scrape: scraper(metrics.clone(), Arc::clone(&index), Arc::clone(&health), tls.clone()),
         liveness,
-        ready: health.ready(),
+        ready: Arc::clone(&health.ready),
     };
     tokio::spawn(admin::serve(admin_listener, admin, std::future::pending()));
     warn_of_defaults(flags);
@@ -114,38 +103,41 @@ pub async fn run(flags: &Serve) -> Result<(), ServeError> {
         () = &mut signal => return Ok(()),
         ended = ended(&mut tasks, "a watch") => return Err(ended.into()),
     }
-    if let Some(alias) = index.shadowed() {
+    if let Some(alias) = index.states().shadowed {
         return Err(InvalidAlias::Shadows(alias).into());
     }
-    let parts = Parts { storage, access, sessions, index, aliases, keys: keys.clone(), metrics };
-    let service = Arc::new(service(flags, parts, spool.path()));
+    let storage = Arc::new(storage);
+    let pages = Pages {
+        sessions: Arc::new(sessions),
+        index,
+        access: Arc::new(access),
+        aliases,
+        library: Library::new(Arc::clone(&storage), spool.path(), metrics.clone()),
+        host: source_host(flags),
+        unsent: Unsent::default(),
+    };
+    let service = Arc::new(service(flags, pages, keys.clone(), storage, metrics));
     tokio::spawn(keys.watch(key_file::INTERVAL));
     if let Some(tls) = &tls {
-        tokio::spawn(Arc::clone(tls).watch(tls::INTERVAL));
+        tokio::spawn(Arc::clone(tls).watch(key_file::INTERVAL));
     }
     let (stopper, stop) = Stopper::new();
     let proxies = TrustedProxies::new(flags.trusted_proxy.clone());
     let mut server = tokio::spawn(serve(listener, tls, limits, proxies, service, stop));
-    let ready = health.ready();
-    ready.store(true, Ordering::Release);
+    health.ready.store(true, Ordering::Release);
     tracing::info!("ready");
     tokio::select! {
         () = &mut signal => {}
         ended = ended(&mut tasks, "a watch") => return Err(ended.into()),
         _ = &mut server => return Err(StartupError::Ended("the listener").into()),
     }
-    ready.store(false, Ordering::Release);
+    health.ready.store(false, Ordering::Release);
     tracing::info!(drain = ?flags.drain, "shutting down");
     stopper.drain();
     tokio::time::sleep(flags.drain).await;
     stopper.close();
     let _ = server.await;
     Ok(())
-}
-
-fn load_tls(flags: &Serve) -> Result<Option<Arc<Tls>>, ServeError> {
-    let (Some(certificate), Some(key)) = (&flags.tls_cert_file, &flags.tls_key_file) else { return Ok(None) };
-    Ok(Some(Arc::new(Tls::load(certificate, key)?)))
 }
 
 fn access_settings(flags: &Serve, ca_pem: Option<Vec<u8>>, config: &kube::Config) -> AccessSettings {
@@ -186,28 +178,26 @@ fn sessions(
 }
 
 /// The service that answers requests.
-fn service(flags: &Serve, parts: Parts, spool: PathBuf) -> Service {
-    let Parts { storage, access, sessions, index, aliases, keys, metrics } = parts;
-    let (storage, access, sessions) = (Arc::new(storage), Arc::new(access), Arc::new(sessions));
-    let downloads = Downloads::new(
-        Arc::clone(&storage),
-        flags.download,
-        flags.public_endpoint.clone(),
-        flags.max_streams.into(),
-        metrics.clone(),
-    );
-    let pages = Pages {
-        sessions: Arc::clone(&sessions),
-        index: Arc::clone(&index),
-        access: Arc::clone(&access),
-        aliases: aliases.clone(),
-        library: Library::new(storage, spool, metrics.clone()),
-        host: source_host(flags),
-        unsent: Unsent::default(),
-    };
-    let url = flags.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default();
-    let module_metrics = flags.module_metrics;
-    Service { index, access, aliases, keys, sessions, downloads, pages, url, metrics, module_metrics }
+fn service(
+    flags: &Serve,
+    pages: Pages,
+    keys: CurrentKeys,
+    storage: Arc<Storage>,
+    metrics: RegistryMetrics,
+) -> Service {
+    let (mode, public) = (flags.download, flags.public_endpoint.clone());
+    Service {
+        index: Arc::clone(&pages.index),
+        access: Arc::clone(&pages.access),
+        aliases: pages.aliases.clone(),
+        sessions: Arc::clone(&pages.sessions),
+        downloads: Downloads::new(storage, mode, public, flags.max_streams.into(), metrics.clone()),
+        url: flags.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
+        module_metrics: flags.module_metrics,
+        pages,
+        keys,
+        metrics,
+    }
 }
 
 fn warn_of_defaults(flags: &Serve) {
@@ -237,8 +227,8 @@ fn scraper(
     metrics.register(registry.sub_registry_with_prefix("opendepot_registry"));
     let registry = Mutex::new(registry);
     Arc::new(move || {
-        let (age, is_ready) = (health.age(Instant::now()), health.ready().load(Ordering::Acquire));
-        metrics.sample(&index.states(), age, is_ready, |address| index.get(address).is_some());
+        let (age, is_ready) = (health.age.longest(Instant::now()), health.ready.load(Ordering::Acquire));
+        metrics.sample(&index.states().counts, age, is_ready, |address| index.get(address).is_some());
         if let Some(time) = tls.as_ref().and_then(|tls| tls.not_after()) {
             metrics.tls_not_after.set(time.as_second());
         }

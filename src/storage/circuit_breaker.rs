@@ -53,7 +53,7 @@ impl CircuitBreakers {
     ) -> Result<RequestPermit<'_>, Cause> {
         let endpoint = canonical_endpoint(location.endpoint.as_deref(), &location.region);
         let store = (endpoint, location.bucket.clone());
-        // Reads only: other requests hold a permit that requests to other stores wait for.
+        // Only for reads: while a request of another kind hangs, requests to other stores may wait for its permit.
         let hangs_alone = |open: &Open| {
             operation == Operation::Get && open.key.as_ref().is_some_and(|key| *key != location.key)
         };

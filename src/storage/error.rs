@@ -97,9 +97,9 @@ impl Cause {
             Self::CredentialsInvalid { .. }
             | Self::WrongRegion { .. }
             | Self::InvalidBucket
-            | Self::Kms { .. } => true,
+            | Self::Kms { .. }
+            | Self::Other { status: Some(400..=403), code: Some(_), .. } => true,
             Self::AccessDenied { detail } => !detail.is_empty(),
-            Self::Other { status, code, .. } => matches!(status, Some(400..=403)) && code.is_some(),
             _ => false,
         }
     }
@@ -222,12 +222,11 @@ fn key_unusable(operation: Operation, detail: &str) -> String {
 
 fn access_denied(operation: Operation, detail: &str) -> String {
     let (list, head) = match operation {
-        Operation::Get => (LIST_BUCKET, ""),
-        Operation::Head if !detail.is_empty() => (LIST_BUCKET, ""),
-        Operation::Head => {
+        Operation::Put | Operation::Delete => ("", ""),
+        Operation::Head if detail.is_empty() => {
             (LIST_BUCKET, "; wrong keys, a wrong clock and a missing kms:Decrypt have the same result")
         }
-        Operation::Put | Operation::Delete => ("", ""),
+        Operation::Head | Operation::Get => (LIST_BUCKET, ""),
     };
     let (whose, permission) = (operation.whose(), operation.permission());
     format!("access denied{}; the {whose}'s role needs {permission}{list}{head}", aside(": ", detail))

@@ -1,4 +1,4 @@
-//! Entry points for the fuzz targets: S3's answers and objects' metadata. They assert what must hold for every input.
+//! Entry points for the fuzz targets: S3's answers and objects' metadata. They assert what is true for every input.
 #![allow(clippy::missing_panics_doc, clippy::implicit_hasher, reason = "a panic is a finding")]
 
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 //! Stores, looks up, reads and deletes objects in S3 and compatible stores.
 //!
 //! [`Storage`] is the only entry point: it selects the client for an [`ObjectLocation`], applies the circuit breaker and the
-//! upload back-off, and repeats a request without the headers that a store rejects. Whether an object belongs to a Version, when
-//! to retry and what a status contains is decided by the callers. Credentials come from the AWS SDK's default chain only.
+//! upload back-off, and repeats a request without the headers that a store rejects. The callers decide whether an object belongs
+//! to a Version, when to retry and what a status contains. Credentials come from the AWS SDK's default chain only.
 //!
 //! | file | content |
 //! |---|---|
@@ -27,8 +27,8 @@
 //! | `s3::headers` | which headers to leave out for stores that reject them |
 //! | `s3::payload` | the SHA-256 of a body in the signature |
 //! | `s3::stated` | SHA-256 and size in user metadata, for stores that return none |
-//! | `s3::classify` | the one table from S3's answers to causes |
-//! | `s3::sdk_error` | from errors of the SDK to that table |
+//! | `s3::classify` | the table from S3's answers to causes |
+//! | `s3::sdk_error` | errors of the SDK as causes |
 
 mod circuit_breaker;
 mod error;
@@ -66,7 +66,7 @@ use repetition::{Repetitions, always};
 use s3::client::{Clients, REQUEST_TIMEOUT};
 use s3::get;
 use s3::headers::{Omitted, RejectedHeaders};
-use s3::requests::{self, Deletion};
+use s3::requests;
 use upload_backoff::UploadBackoff;
 
 /// Access to objects at any [`ObjectLocation`]. All methods take `&self`; share it in an `Arc`.
@@ -84,12 +84,12 @@ impl Storage {
     /// # Errors
     /// [`CaError`] if `ca_pem`, which is trusted in addition to the system's roots, contains no usable certificates.
     pub async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
-        Ok(Self::with_clients(Clients::new(ca_pem).await?))
+        Ok(Self::with_clients(Clients::new(ca_pem, false).await?))
     }
 
-    /// As [`Self::new`], for the registry, which streams many objects: requests over plain HTTP have small buffers.
+    /// As [`Self::new`], but requests over plain HTTP have small buffers: the registry streams many objects.
     pub async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
-        Ok(Self::with_clients(Clients::for_signed_urls(ca_pem).await?))
+        Ok(Self::with_clients(Clients::new(ca_pem, true).await?))
     }
 
     fn with_clients(clients: Clients) -> Self {
@@ -103,7 +103,7 @@ impl Storage {
 
     /// The endpoint of requests that name none, as the environment or the AWS profile spells it. `None`: AWS.
     pub fn default_endpoint(&self) -> Option<&str> {
-        self.clients.default_endpoint()
+        self.clients.default_endpoint.as_deref()
     }
 
     /// Looks up an object. `None` if it does not exist, or if its bucket does not.
@@ -118,9 +118,12 @@ impl Storage {
     pub async fn bucket_exists(&self, location: &ObjectLocation) -> Result<(), StorageError> {
         let request = async {
             let client = self.clients.get(location)?;
-            let Err(cause) = requests::head_bucket(&client, location).await else { return Ok(()) };
-            let reason = Box::pin(get::reason(&client, location, &cause)).await;
-            Err(reason.unwrap_or(cause))
+            match requests::head_bucket(&client, location).await {
+                Err(cause) if cause.lacks_reason() => {
+                    Err(Box::pin(get::reason(&client, location)).await.unwrap_or(cause))
+                }
+                result => result,
+            }
         };
         self.send(Operation::Head, location, Box::pin(request)).await
     }
@@ -133,7 +136,7 @@ impl Storage {
         self.send(Operation::Head, location, Box::pin(self.missing_by_get(location))).await
     }
 
-    /// Opens an object, or the bytes from the first to the last of `range`, in one attempt. `None` if it does not exist.
+    /// Opens an object, or its bytes from the first to the last of `range`, in one attempt. `None` if it does not exist.
     pub async fn get(
         &self,
         location: &ObjectLocation,
@@ -193,10 +196,8 @@ impl Storage {
     /// confirmed.
     async fn delete_once(&self, client: &Client, location: &ObjectLocation) -> Result<(), Cause> {
         match requests::delete(client, location).await {
-            Ok(Deletion::Done) => Ok(()),
-            Ok(Deletion::Unconfirmed) | Err(Cause::Other { status: Some(404), .. }) => {
-                self.missing_by_get(location).await
-            }
+            Ok(true) => Ok(()),
+            Ok(false) | Err(Cause::Other { status: Some(404), .. }) => self.missing_by_get(location).await,
             Err(cause) => Err(cause),
         }
     }
@@ -226,14 +227,14 @@ impl Storage {
         self.read_with_fallback(Operation::Head, location, head).await
     }
 
-    /// Whether the store has rejected the condition of a PUT within the last hour: it is sent without one.
+    /// Whether the store rejected the condition of a PUT within the last hour.
     pub fn rejects_conditions(&self, location: &ObjectLocation) -> bool {
         let endpoint = self.clients.other_store(location);
         endpoint.is_some_and(|endpoint| self.rejected_headers.left_out(&endpoint).condition)
     }
 
-    /// Sends a HEAD or GET, repeated without the headers that the store rejects. The first rejection of a HEAD is followed by
-    /// one GET, which shows whether a header may be the reason at all.
+    /// Sends a HEAD or GET, repeated without the headers that the store rejects. The answer to a HEAD has no body, so the first
+    /// rejection without a reason is followed by one GET, which may return the reason.
     async fn read_with_fallback<T, R: Future<Output = Result<T, Cause>>>(
         &self,
         operation: Operation,
@@ -252,7 +253,7 @@ impl Storage {
                 }
                 Err(cause) if may_ask && cause.lacks_reason() => {
                     may_ask = false;
-                    if let Some(reason) = Box::pin(get::reason(&client, location, &cause)).await {
+                    if let Some(reason) = Box::pin(get::reason(&client, location)).await {
                         return Err(reason);
                     }
                     attempts.rejected(cause)?;

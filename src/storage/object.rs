@@ -9,11 +9,11 @@ use super::Ownership;
 pub struct Found {
     /// Length in bytes, if S3 or our metadata shows it.
     pub size: Option<u64>,
-    /// SHA-256 of the object in base64: the one that S3 returns, or else the one in our metadata.
+    /// SHA-256 of the object in base64, as S3 returns it or, if it does not, as our metadata contains it.
     pub sha256: Option<String>,
     /// Whether S3 returned the SHA-256.
     pub sha256_returned: bool,
-    /// SHA-256 of what was sent to be stored, according to our metadata. Of objects of early versions it is unknown.
+    /// SHA-256 of the upload, according to our metadata. Objects of early versions lack it.
     pub sent_sha256: Option<String>,
     /// The publisher that the metadata names.
     pub ownership: Option<Ownership>,
@@ -22,8 +22,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether the object is the one with this SHA-256 (base64) and size. A store that returns no SHA-256 is trusted on the size,
-    /// and one that returns no size on the SHA-256.
+    /// Whether the object has this SHA-256 (base64) and size. If one of them is unknown, only the other is compared.
     pub fn is_intact(&self, sha256: &str, size: u64) -> bool {
         match &self.sha256 {
             Some(found) => found == sha256 && self.may_have_size(size),
@@ -31,7 +30,7 @@ impl Found {
         }
     }
 
-    /// Whether nothing but the size shows which object this is: another client's may have the same size.
+    /// Whether only the size is known: an object of another client may have the same size.
     pub fn proves_nothing(&self) -> bool {
         self.sha256.is_none() && self.ownership.is_none()
     }

@@ -118,7 +118,7 @@ impl Ownership {
 }
 
 impl Field {
-    /// Whether a value in metadata, or about to be written, stands for this one.
+    /// Whether both values are the same in metadata, where a long value is replaced by its hash.
     fn same(&self, carried: &str, value: &str) -> bool {
         self.fit(carried) == self.fit(value)
     }

@@ -17,7 +17,7 @@ pub struct StorageRules {
     endpoints: Vec<Endpoint>,
 }
 
-/// One `--allow-storage NAMESPACE=BUCKET[/PREFIX]`; `*` stands for any namespace, or for any bucket and key.
+/// One `--allow-storage NAMESPACE=BUCKET[/PREFIX]`; `*` means any namespace, or any bucket and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageRule {
     namespace: Option<String>,

@@ -1,7 +1,7 @@
 //! Repetitions of PUT and DELETE after transient failures.
 //!
 //! The SDK sends each of them once. The caller checks before every repetition whether the request is still wanted: meanwhile a
-//! user may have set `Retain`, suspended the Version, or wanted other content.
+//! user may have set `Retain`, suspended the Version, or requested other content.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use futures::future::BoxFuture;
 
 use super::Cause;
 
-/// Requests in all. Few, since the caller retries with back-off.
+/// Requests, including the first. Few, since the caller retries with back-off.
 const ATTEMPTS: u32 = 3;
 
 /// Decides whether a request is still wanted, before it is repeated.
 pub type StillWanted<'a> = &'a (dyn Fn() -> BoxFuture<'a, bool> + Send + Sync);
 
-/// A request that stays wanted.
+/// For requests that are repeated in any case.
 pub(super) fn always() -> BoxFuture<'static, bool> {
     std::future::ready(true).boxed()
 }
@@ -24,7 +24,7 @@ pub(super) fn always() -> BoxFuture<'static, bool> {
 /// The repetitions of one request.
 pub(super) struct Repetitions<'a> {
     still_wanted: StillWanted<'a>,
-    /// After this time no repetition begins: the request holds a permit that others wait for.
+    /// After this time no repetition begins: other requests wait for the permit of this one.
     limit: Duration,
     start: Instant,
     failed: u32,
@@ -51,7 +51,7 @@ impl<'a> Repetitions<'a> {
     }
 }
 
-/// Whether the store may answer otherwise in a moment. A delay that it requests is for the caller.
+/// Whether the failure is likely to be brief. If the store requests a delay, the caller waits.
 fn is_repeated(cause: &Cause) -> bool {
     matches!(cause, Cause::Network { .. } | Cause::Unavailable { .. } | Cause::SlowDown { retry_after: None })
 }

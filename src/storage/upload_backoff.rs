@@ -14,7 +14,8 @@ use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, Instant};
 
-use self::rejection::{Deferred, Rejection};
+pub use self::rejection::HeldBack;
+use self::rejection::Rejection;
 use super::{Cause, Encryption, PutOutcome, StorageError};
 use crate::domain::{Mutex, ObjectLocation, canonical_endpoint};
 
@@ -51,19 +52,6 @@ pub struct UploadPermit<'a> {
     only: Option<(Target, Kind)>,
 }
 
-/// Why an upload is not worth preparing now.
-#[derive(Debug)]
-pub struct HeldBack {
-    /// The error of the last upload that was rejected.
-    pub error: StorageError,
-    /// Whether only uploads to other folders were rejected; this one was not tried yet.
-    pub elsewhere: bool,
-    /// Whether it was rejected several times in a row.
-    pub confirmed: bool,
-    /// Time until another upload may be tried.
-    pub pause: Duration,
-}
-
 impl Target {
     /// The target, and the folder below its prefix.
     fn of(location: &ObjectLocation, encryption: &Encryption) -> (Self, String) {
@@ -82,20 +70,22 @@ impl Target {
 
 impl UploadBackoff {
     /// Permits the preparation of an upload, or returns why the last one was rejected. `asked`: whether a user requested it.
+    /// `error` makes the error from its cause.
     pub(super) fn permit(
         &self,
         location: &ObjectLocation,
         encryption: &Encryption,
         asked: bool,
         now: Instant,
-    ) -> Result<UploadPermit<'_>, Deferred> {
+        error: impl FnOnce(Cause) -> StorageError,
+    ) -> Result<UploadPermit<'_>, HeldBack> {
         let (target, folder) = Target::of(location, encryption);
         let mut all = self.0.lock();
         let mut only = None;
         if let Some(kinds) = all.get_mut(&target) {
             kinds.retain(|_, rejection| now.duration_since(rejection.last) < OLD);
             if let Some((kind, rejection)) = applicable(kinds, &folder) {
-                only = rejection.permit(&folder, asked, now)?.then_some((target, kind));
+                only = rejection.permit(&folder, asked, now, error)?.then(|| (target, kind.clone()));
             }
         }
         Ok(UploadPermit { backoff: self, only })
@@ -111,33 +101,15 @@ impl UploadBackoff {
     ) {
         match result {
             Ok(PutOutcome::Stored) => self.accept(location, encryption, |cause| !is_unverified(cause)),
-            // Nothing was accepted. Whether this is a rejection depends on whether there is an object.
-            Ok(PutOutcome::AlreadyExists) => {}
-            Err(cause) => self.refused(location, encryption, cause, now),
-        }
-    }
-
-    /// Records the cause for which a PUT was refused.
-    pub(super) fn refused(&self, at: &ObjectLocation, encryption: &Encryption, cause: &Cause, now: Instant) {
-        if applies_to_others(cause) {
-            self.reject(at, encryption, cause, now);
+            Err(cause) if applies_to_others(cause) => drop(self.reject(location, encryption, cause, now)),
+            // Whether an existing object is a rejection depends on whether a HEAD finds it.
+            Ok(PutOutcome::AlreadyExists) | Err(_) => {}
         }
     }
 
     /// Records that S3 shows an upload as it was sent.
     pub(super) fn verified(&self, location: &ObjectLocation, encryption: &Encryption) {
         self.accept(location, encryption, is_unverified);
-    }
-
-    /// Records that S3 shows an upload differently. Returns the cause, with the number of times taken into account.
-    pub(super) fn stored_differently(
-        &self,
-        location: &ObjectLocation,
-        encryption: &Encryption,
-        what: &'static str,
-        now: Instant,
-    ) -> Cause {
-        self.reject(location, encryption, &Cause::StoredDifferently { what, repeated: false }, now)
     }
 
     fn accept(&self, location: &ObjectLocation, encryption: &Encryption, ended: impl Fn(&Cause) -> bool) {
@@ -153,8 +125,15 @@ impl UploadBackoff {
         }
     }
 
-    fn reject(&self, at: &ObjectLocation, encryption: &Encryption, cause: &Cause, now: Instant) -> Cause {
-        let (target, folder) = Target::of(at, encryption);
+    /// Records a rejection. Returns its cause, with the number of rejections in a row taken into account.
+    pub(super) fn reject(
+        &self,
+        location: &ObjectLocation,
+        encryption: &Encryption,
+        cause: &Cause,
+        now: Instant,
+    ) -> Cause {
+        let (target, folder) = Target::of(location, encryption);
         let mut all = self.0.lock();
         if all.len() >= MAX_TARGETS && !all.contains_key(&target) {
             all.clear();
@@ -168,16 +147,15 @@ impl UploadBackoff {
     }
 }
 
-/// The rejection that an upload to this folder would probably meet.
+/// The rejection that an upload to this folder would probably meet: that of the folder itself, or of the whole prefix.
 fn applicable<'a>(
     kinds: &'a mut HashMap<Kind, Rejection>,
     folder: &str,
-) -> Option<(Kind, &'a mut Rejection)> {
-    let own = kinds.iter().find(|(_, rejection)| rejection.folders.contains(folder));
-    let kind =
-        own.or_else(|| kinds.iter().find(|(_, rejection)| rejection.folders.len() >= FOLDERS))?.0.clone();
-    let rejection = kinds.get_mut(&kind)?;
-    Some((kind, rejection))
+) -> Option<(&'a Kind, &'a mut Rejection)> {
+    let is_own = |rejection: &Rejection| rejection.folders.contains(folder);
+    let applying = kinds.iter_mut().filter(|(_, one)| is_own(one) || one.folders.len() >= FOLDERS);
+    // `true` is greater than `false`.
+    applying.max_by_key(|(_, one)| is_own(one))
 }
 
 impl Drop for UploadPermit<'_> {

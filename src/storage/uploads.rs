@@ -21,12 +21,8 @@ impl Storage {
         encryption: &Encryption,
         asked: bool,
     ) -> Result<UploadPermit<'_>, HeldBack> {
-        self.backoff.permit(location, encryption, asked, Instant::now()).map_err(|deferred| HeldBack {
-            error: self.error(Operation::Put, location, deferred.cause),
-            elsewhere: deferred.elsewhere,
-            confirmed: deferred.confirmed,
-            pause: deferred.pause,
-        })
+        let error = |cause| self.error(Operation::Put, location, cause);
+        self.backoff.permit(location, encryption, asked, Instant::now(), error)
     }
 
     /// Stores a file with one PUT that carries its length, SHA-256 and publisher. If the store rejects the condition
@@ -82,7 +78,8 @@ impl Storage {
             }
             None => "no object",
         };
-        let cause = self.backoff.stored_differently(location, encryption, what, Instant::now());
+        let cause = Cause::StoredDifferently { what, repeated: false };
+        let cause = self.backoff.reject(location, encryption, &cause, Instant::now());
         Err(self.error(Operation::Put, location, cause))
     }
 
@@ -91,7 +88,7 @@ impl Storage {
     pub fn refused_without_object(&self, location: &ObjectLocation, encryption: &Encryption) -> StorageError {
         let detail = "a PUT reports an existing object that a HEAD does not find".to_owned();
         let cause = Cause::Unavailable { status: 412, detail };
-        self.backoff.refused(location, encryption, &cause, Instant::now());
+        let cause = self.backoff.reject(location, encryption, &cause, Instant::now());
         self.error(Operation::Put, location, cause)
     }
 

@@ -1,7 +1,7 @@
 //! The actions of a Version's reconcile: each does one thing that [`decide`](super::decide) has decided, and returns its effect.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -25,6 +25,7 @@ use crate::controller::bulkhead::BulkheadPermit;
 use crate::controller::failure::{Class, Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::ObjectLocation;
+use crate::domain::time::time_between;
 
 /// Actions of one reconcile before it starts again from the cache; more than any Version needs.
 const MAX_ACTIONS: usize = 8;
@@ -109,7 +110,7 @@ impl Run<'_> {
             }
         }
         let message = "The reconcile took too many steps: this is a defect of the operator.";
-        unwritten(ctx, self.client.version(), Failure::retry(Reason::InternalError, message).into())
+        unwritten(ctx, self.client.version(), Failure::new(Reason::InternalError, message).into())
     }
 
     async fn act_once(&mut self, action: Action, facts: &Facts<'_>) -> Result<Effect, Ended> {
@@ -125,7 +126,7 @@ impl Run<'_> {
             Action::Suspend => {
                 let by = if client.version().suspend { "spec.suspend" } else { "its Module" };
                 let end = Some(End::Settled);
-                Effect { end, ..Effect::status(client.current().suspended(by, now)) }
+                Effect { end, ..Effect::status(client.current.suspended(by, now)) }
             }
             Action::Reject(failure) => self.failed(&Requests::of(client.version()), failure.into()),
             Action::ResetForce => Effect { reset_force: true, ..Effect::default() },
@@ -177,8 +178,7 @@ impl Run<'_> {
         let Class::Wait(until) = failure.class else { return None };
         let is_limited = failure.reason == Reason::RateLimited;
         let account = is_limited.then(|| account(self.client.version(), target))?;
-        let left = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
-        self.ctx.rate_limits.met(account, left, Instant::now());
+        self.ctx.rate_limits.met(account, time_between(Timestamp::now(), until), Instant::now());
         Some(account)
     }
 
@@ -207,7 +207,7 @@ impl Run<'_> {
         // A lost object is restored at once, even while the retry of an earlier failure waits.
         self.attempt = None;
         self.ctx.retries.with(version.uid(), |retry| retry.attempt = None);
-        let restoring = self.client.current().restoring(&message, Timestamp::now());
+        let restoring = self.client.current.restoring(&message, Timestamp::now());
         Effect::status(restoring).with_event(Event::warning(Reason::Restoring.as_str(), "Verify", message))
     }
 
@@ -232,7 +232,7 @@ impl Run<'_> {
             Fate::Delete => self.delete(&left, &target.requests, still_there).await?,
             Fate::Keep => None,
         };
-        let cleaned_up = || Effect::status(self.client.current().cleaned_up(Timestamp::now()));
+        let cleaned_up = || Effect::status(self.client.current.cleaned_up(Timestamp::now()));
         Ok(ended.unwrap_or_else(cleaned_up))
     }
 
@@ -251,7 +251,7 @@ impl Run<'_> {
         if self.client.has_other_finalizers() {
             // Without our finalizer the Version is not reconciled again, so this is its last status. If that cannot be written,
             // the finalizer is removed nevertheless.
-            let held = self.client.current().held(Timestamp::now());
+            let held = self.client.current.held(Timestamp::now());
             if let Err(error) = self.client.write_status(&held).await {
                 tracing::debug!(%error, "the status of a deleted Version was not written");
             }
@@ -272,7 +272,7 @@ impl Run<'_> {
             Err(Ended::Failed(not)) => explain(not.failure),
             Err(Ended::Outdated) => return Err(Ended::Outdated),
         };
-        let struck = self.client.current().struck(&done);
+        let struck = self.client.current.struck(&done);
         self.client.write_status(&struck).await?;
         Ok(Some(self.failed(requests, failure.into()).during("Delete")))
     }

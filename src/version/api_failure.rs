@@ -5,24 +5,21 @@ use crate::controller::failure::{Failure, Reason};
 
 /// The failure of a request about a Version.
 pub(crate) fn api_failure(error: &kube::Error) -> Failure {
-    match error {
-        kube::Error::Api(status) if client::is_refusal(status) => Failure::retry(
-            Reason::VersionRefused,
-            format!(
+    let message = match error {
+        kube::Error::Api(status) if client::is_refusal(status) => {
+            let message = format!(
                 "The Kubernetes API rejects a request about this Version: {} (status {}). Check the operator's RBAC, the \
                  admission webhooks, and that the CRDs are from the operator's release.",
                 status.message, status.code
-            ),
-        ),
-        kube::Error::Api(status) => Failure::retry(
-            Reason::ApiUnavailable,
-            format!("The Kubernetes API failed: {} (status {}).", status.message, status.code),
-        ),
-        error => Failure::retry(
-            Reason::ApiUnavailable,
-            format!("The Kubernetes API could not be reached: {error}."),
-        ),
-    }
+            );
+            return Failure::new(Reason::VersionRefused, message);
+        }
+        kube::Error::Api(status) => {
+            format!("The Kubernetes API failed: {} (status {}).", status.message, status.code)
+        }
+        error => format!("The Kubernetes API could not be reached: {error}."),
+    };
+    Failure::new(Reason::ApiUnavailable, message)
 }
 
 #[cfg(test)]

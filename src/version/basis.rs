@@ -1,5 +1,5 @@
 //! The part of a Version that a PUT or DELETE is decided on, read again right before the request, and whether a change of it
-//! ends the work that was begun. Pure.
+//! ends the work in progress. Pure.
 //!
 //! Minutes may pass between a decision and its request, and a request cannot be undone. Two equal bases lead to the same
 //! request.
@@ -36,12 +36,13 @@ pub(crate) struct DeleteBasis {
     uid: Option<String>,
     is_terminating: bool,
     retain: bool,
-    /// Whether work is suspended, and the wanted location: what a move left behind may be wanted again.
+    /// Whether work is suspended, and the wanted location: an object that a move left behind may be wanted again.
     kept: Option<(bool, Option<ObjectLocation>)>,
 }
 
-/// Whether the change from `before` to `now` ends the work that was begun on `before`. Status, labels and requests for a sync
-/// end no work; nor does the deletion policy while it `publishes`, nor one of the `own_file_names` that the work itself wrote.
+/// Whether the change from `before` to `now` ends the work that was started on `before`. Changes of the status or of labels, and
+/// requests for a sync, do not. Nor does a change of the deletion policy while the work `publishes`, nor a change to one of the
+/// `own_file_names`, which the work itself wrote.
 pub(crate) fn is_superseded(
     before: &VersionState,
     now: &VersionState,

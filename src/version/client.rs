@@ -22,7 +22,8 @@ use crate::controller::client;
 pub(crate) struct VersionClient {
     api: Api<DynamicObject>,
     raw: DynamicObject,
-    current: Snapshot,
+    /// The Version as it was last read or written.
+    pub(super) current: Snapshot,
     pub(super) progress: Arc<Progress>,
     /// Whether another client has made a newer generation since the Version was read, whose spec describes the same object.
     pub(super) has_newer_generation: bool,
@@ -52,12 +53,7 @@ impl VersionClient {
         Ok(Some(Self { api, raw, current, progress, has_newer_generation: false }))
     }
 
-    /// The Version as it was last read or written.
-    pub(crate) fn current(&self) -> &Snapshot {
-        &self.current
-    }
-
-    /// The pruned part of [`Self::current`].
+    /// The pruned part of `current`.
     pub(crate) fn version(&self) -> &VersionState {
         &self.current.version
     }

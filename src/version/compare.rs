@@ -14,10 +14,10 @@ use crate::domain::ObjectLocation;
 pub(crate) enum PutKind {
     /// The location is free and no other content was recorded there: a PUT that creates.
     Create,
-    /// The location holds, or held, the same content: it is written again, because of a request or because it was damaged or
-    /// never verified.
+    /// The location contains, or contained, the same content: it is written again, because of a request or because it was
+    /// damaged or never verified.
     Overwrite,
-    /// The location holds, or held, other content: the new content needs a fresh `fileName`.
+    /// The location contains, or contained, other content: the new content needs a fresh `fileName`.
     FreshKey,
 }
 
@@ -42,8 +42,8 @@ impl PutKind {
     }
 }
 
-/// The recorded location of the same content, if it differs from `location` in the file name only. If `location` holds other content,
-/// the operator had written the recorded `fileName`, and a client has changed it back since.
+/// The recorded location of the same content, if it differs from `location` in the file name only. If `location` contains other
+/// content, the operator had written the recorded `fileName`, and a client has changed it back since.
 pub(crate) fn changed_back(
     version: &VersionState,
     location: &ObjectLocation,
@@ -64,7 +64,7 @@ fn is_renamed(one: &ObjectLocation, other: &ObjectLocation) -> bool {
     !one.is_same_location(other) && folder(one).is_same_location(&folder(other))
 }
 
-/// The recorded `fileName`, if the current one was made for content that is refused now: `immutable` was turned on while that
+/// The recorded `fileName`, if the current one was made for content that is rejected now: `immutable` was turned on while that
 /// content was being stored.
 pub(crate) fn file_name_before(version: &VersionState, target: &Target) -> Option<String> {
     let status = &version.status;
@@ -109,7 +109,7 @@ pub(super) fn compare(
     let now = content.commit.as_deref();
     let kept = kept(version, target, existing, lost);
     if before.is_some() && before == now {
-        return Err(Failure::stalled(
+        return Err(Failure::new(
             Reason::SameCommitOtherContent,
             format!(
                 "The archive of commit {} has the content {is} now, and had {was} when it was published: export-subst or \
@@ -121,7 +121,7 @@ pub(super) fn compare(
     }
     // The commit of a version that was removed and added again is unknown.
     let what = if before.is_some() { "was moved" } else { "does not contain the published content" };
-    Err(Failure::stalled(
+    Err(Failure::new(
         Reason::ImmutableContentChanged,
         format!(
             "The tag {what}: its content is {is}{}, and the published content is {was}.{why} {kept} Move the tag back, or \
@@ -145,7 +145,7 @@ pub(crate) fn replaced(version: &VersionState, digest: &str, bytes_changed: bool
     }
 }
 
-/// What the bucket holds after content was refused, as far as that is known.
+/// What the bucket contains after content was rejected, as far as that is known.
 fn kept(version: &VersionState, target: &Target, existing: &Existing, lost: bool) -> &'static str {
     let elsewhere = || !left_behind(version, &target.location).is_empty();
     if version.status.synced && !lost {

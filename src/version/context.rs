@@ -27,14 +27,7 @@ use crate::controller::owners::Owners;
 use crate::domain::{Mutex, ObjectLocation};
 use crate::github::GitHub;
 use crate::observe::metrics::Metrics;
-use crate::storage::{Found, HeldBack, PutOutcome, StillWanted, Storage, StorageError, StorageRules, Upload};
-
-/// Permits for actions without a download: no store can use all of them, and no namespace all of a store.
-pub struct LightPermits {
-    /// By namespace and store.
-    pub shares: Bulkhead,
-    pub stores: Bulkhead,
-}
+use crate::storage::{HeldBack, PutOutcome, StillWanted, Storage, StorageError, StorageRules, Upload};
 
 /// What the controller works with.
 pub struct Context {
@@ -51,8 +44,10 @@ pub struct Context {
     pub scheduler: Arc<FetchScheduler>,
     /// Permits for actions without requests to GitHub or S3, by namespace: a webhook may be slow for one.
     pub api: Bulkhead,
-    /// Permits for actions without a download.
-    pub light: LightPermits,
+    /// Permits for actions without a download, by store: no store can use all of them.
+    pub light: Bulkhead,
+    /// The same by namespace and store: no namespace can use all of a store's.
+    pub light_shares: Bulkhead,
     pub retries: Retries,
     /// The last read of each Secret that stalls a Version.
     pub secret_polls: SecretPolls,
@@ -90,7 +85,7 @@ impl Moves {
     }
 }
 
-/// The failure of a PUT that is not tried because others like it have failed. It waits no longer than they do, and a request for
+/// The failure of a PUT that is not sent because others like it have failed. It waits no longer than they do, and a request for
 /// a sync stays open. `jitter` is from 0 to 1.
 fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Failure {
     let pause = held.pause.mul_f64(1.0 + jitter / 4.0);
@@ -108,31 +103,13 @@ fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Fa
     Failure { class: Class::Wait(now.checked_add(pause).unwrap_or(now)), message, ..failure }
 }
 
-fn classified(error: StorageError) -> Failure {
+/// The failure of a request to S3 that has just ended.
+pub(super) fn classified(error: StorageError) -> Failure {
     error.into_failure(Timestamp::now())
 }
 
 impl Context {
-    pub(super) async fn head(&self, location: &ObjectLocation) -> Result<Option<Found>, Failure> {
-        self.storage.head(location).await.map_err(classified)
-    }
-
-    /// The object at a location of this Version, if flags allow that.
-    pub(super) async fn permitted_head(
-        &self,
-        version: &VersionState,
-        location: &ObjectLocation,
-    ) -> Result<Option<Found>, Failure> {
-        self.rules.check(version.namespace(), location)?;
-        self.head(location).await
-    }
-
-    /// Fails if the bucket does not exist.
-    pub(super) async fn bucket(&self, location: &ObjectLocation) -> Result<(), Failure> {
-        self.storage.bucket_exists(location).await.map_err(classified)
-    }
-
-    /// The permission to fetch and store, held until that is done. Fails while the store refuses such PUTs.
+    /// The permission to fetch and store, held until that is done. Fails while the store rejects such PUTs.
     pub(super) fn may_store(&self, target: &Target) -> Result<impl Sized + use<'_>, Failure> {
         // A new request is tried once; the retries of one that failed wait like those of others.
         let asked = Requests { pending: false, ..target.requests.clone() }.any();

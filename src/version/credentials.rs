@@ -16,26 +16,20 @@ use crate::api::target::Target;
 use crate::controller::failure::{Failure, Reason};
 use crate::github::{self, Credential};
 
-/// The Secret that a credential comes from.
-pub(super) struct Source {
-    pub secret: SecretVersion,
-    /// When it was last written.
-    pub written: Option<Timestamp>,
-}
-
-/// Reads the credentials. Secrets are read by name each time, never cached or watched.
+/// Reads the credentials. Returns also the Secret that they come from, and when that was last written. Secrets are read by name
+/// each time, never cached or watched.
 pub(super) async fn credential(
     ctx: &Context,
     version: &VersionState,
     target: &Target,
-) -> Result<(Credential, Option<Source>), NotPublished> {
+) -> Result<(Credential, Option<SecretVersion>, Option<Timestamp>), NotPublished> {
     if !target.config.authenticated() {
-        return Ok((Credential::Anonymous, None));
+        return Ok((Credential::Anonymous, None, None));
     }
     let (namespace, name) = (version.namespace(), target.config.secret_name());
     let stalled = |reason, message: String, resource_version| NotPublished {
         secret: Some((name.to_owned(), resource_version)),
-        ..Failure::stalled(reason, message).into()
+        ..Failure::new(reason, message).into()
     };
     let secret = match secrets(ctx, version).get(name).await {
         Ok(secret) => secret,
@@ -57,9 +51,7 @@ pub(super) async fn credential(
     let (written, resource_version) = (last_written(&secret.metadata), secret.metadata.resource_version);
     let data: BTreeMap<String, Vec<u8>> = secret.data.into_iter().flatten().map(|(k, v)| (k, v.0)).collect();
     match github::credential_from_secret(&data) {
-        Ok(credential) => {
-            Ok((credential, Some(Source { secret: (name.to_owned(), resource_version), written })))
-        }
+        Ok(credential) => Ok((credential, Some((name.to_owned(), resource_version)), written)),
         Err(error) => {
             let message = format!("Secret {name} in namespace {namespace}: {error}");
             Err(stalled(Reason::SecretInvalid, message, resource_version))

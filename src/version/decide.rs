@@ -160,7 +160,7 @@ fn rests(version: &VersionState, facts: &Facts<'_>) -> bool {
     is_handled && facts.seen.is_none() && due.is_none_or(|due| due > facts.now)
 }
 
-/// Whether the status says that this generation was handled, with success, and no forced sync is left open.
+/// Whether, according to the status, this generation was handled with success and no forced sync is open.
 fn is_settled(version: &VersionState) -> bool {
     let status = &version.status;
     status.is_ready() == Some(true) && version.is_observed() && status.pending_force.is_none()

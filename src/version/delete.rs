@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::basis::DeleteBasis;
 use super::client::VersionClient;
-use super::context::Context;
+use super::context::{Context, classified};
 use super::existing::is_ours;
 use super::outcome::Ended;
 use super::status::standing;
@@ -47,7 +47,7 @@ pub(crate) async fn objects(
 /// Whether a failure keeps the Version. A location that is not recorded is derived from the spec: one that is not allowed or
 /// cannot be used holds no object of ours, and neither does one of a Version that has never stored anything.
 pub(crate) fn matters(version: &VersionState, location: &ObjectLocation, failure: &Failure) -> bool {
-    // The DELETE was refused after HEAD had found the object.
+    // The store rejected the DELETE after HEAD had found the object.
     let refused = failure.reason == Reason::StorageRefused;
     let answered = !matches!(failure.reason, Reason::StorageUnavailable | Reason::StorageThrottled);
     recorded(version, location)
@@ -57,7 +57,8 @@ pub(crate) fn matters(version: &VersionState, location: &ObjectLocation, failure
 
 async fn at(ctx: &Context, object: &VersionClient, location: &ObjectLocation) -> Result<(), Ended> {
     let version = object.version();
-    match ctx.permitted_head(version, location).await? {
+    ctx.rules.check(version.namespace(), location).map_err(Failure::from)?;
+    match ctx.storage.head(location).await.map_err(classified)? {
         Some(found) if is_ours(version, location, &found) || was_ours(ctx, version, location, &found) => {
             delete(ctx, object, location).await
         }

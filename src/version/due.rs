@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use crate::api::state::VersionState;
 use crate::api::target::Requests;
 use crate::controller::failure::{
-    HOURLY, LONGEST, NextAttempt, Reason, SHORTEST, TAG_MAY_APPEAR, stalled_pause,
+    HOURLY, LONGEST, Reason, SHORTEST, TAG_MAY_APPEAR, next_attempt, stalled_pause,
 };
 use crate::domain::hash_of;
+use crate::domain::time::time_between;
 use crate::github::RateLimitNotice;
 
 /// When a Version is retried that failed before this process became leader: after GitHub's limit, or at a phase of the usual
@@ -25,11 +26,11 @@ pub(crate) fn after_restart(version: &VersionState, leading_since: Timestamp) ->
         return None;
     }
     let period = usual_pause(version, leading_since);
-    let named = version.status.message.parse::<NextAttempt>().ok().map(|next| next.0);
+    let named = next_attempt(&version.status.message);
     let is_near = |at: &Timestamp| {
-        let pause = Duration::try_from(at.duration_since(leading_since));
+        let pause = time_between(leading_since, *at);
         // With its jitter.
-        pause.is_ok_and(|pause| !pause.is_zero() && pause <= period.mul_f64(1.2))
+        !pause.is_zero() && pause <= period.mul_f64(1.2)
     };
     Some(named.filter(is_near).unwrap_or_else(|| phase(version, period, leading_since)))
 }
@@ -40,8 +41,7 @@ fn usual_pause(version: &VersionState, now: Timestamp) -> Duration {
     let reason = status.reason().parse::<Reason>().ok();
     let condition = if status.is_stalled() { &status.stalled } else { &status.ready };
     let since = condition.as_ref().and_then(|condition| condition.since);
-    let failing_for = since.and_then(|since| Duration::try_from(now.duration_since(since)).ok());
-    let failing_for = failing_for.unwrap_or_default();
+    let failing_for = since.map(|since| time_between(since, now)).unwrap_or_default();
     match (status.is_stalled(), reason) {
         // The restart may have raised the limit.
         (true, Some(Reason::ArchiveTooLarge) | None) => HOURLY,
@@ -61,8 +61,7 @@ pub(super) fn is_asked(version: &VersionState) -> bool {
 /// The end of the rate limit in the status.
 pub(crate) fn rate_limited(version: &VersionState) -> Option<Timestamp> {
     let is_limited = version.status.reason() == Reason::RateLimited.as_str();
-    let notice = is_limited.then(|| RateLimitNotice::read(&version.status.message)).flatten()?;
-    Some(notice.until)
+    is_limited.then(|| RateLimitNotice::read(&version.status.message)).flatten().map(|notice| notice.until)
 }
 
 /// The first time after `from` that is at this object's phase of `period`. The phase depends on the UID, so that restarts neither

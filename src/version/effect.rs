@@ -26,6 +26,7 @@ pub(crate) struct Effect {
     pub end: Option<End>,
 }
 
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub is_warning: bool,
     pub reason: &'static str,
@@ -74,6 +75,11 @@ impl Event {
 
     pub(crate) fn warning(reason: &'static str, action: &'static str, note: String) -> Self {
         Self { is_warning: true, reason, action, note }
+    }
+
+    pub(super) fn send(&self, events: &Events, version: &VersionState) {
+        let send = if self.is_warning { Events::warning } else { Events::normal };
+        send(events, &reference(version), self.reason, self.action, &self.note);
     }
 }
 
@@ -127,10 +133,7 @@ impl Effect {
         if let Some(status) = &self.status {
             client.write_status(status).await?;
         }
-        for event in &self.events {
-            let send = if event.is_warning { Events::warning } else { Events::normal };
-            send(events, &reference(client.version()), event.reason, event.action, &event.note);
-        }
+        self.events.iter().for_each(|event| event.send(events, client.version()));
         if self.reset_force {
             let has_failed = matches!(self.end, Some(End::Failed(_)));
             match reset_force(client, has_failed).await {
@@ -153,7 +156,7 @@ async fn reset_force(client: &mut VersionClient, has_failed: bool) -> Result<(),
         // The status of the clean-up that follows contains this generation too.
         return Ok(());
     }
-    client.write_status(&client.current().observed()).await
+    client.write_status(&client.current.observed()).await
 }
 
 /// Reports that `spec.forceSync` stays true although its outcome is in the status; not if the Version has changed, and is read

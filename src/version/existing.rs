@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::content::{Content, other_bytes};
-use super::context::Context;
+use super::context::{Context, classified};
 use super::outcome::{NotPublished, Published};
 use crate::api::state::VersionState;
 use crate::api::target::Target;
@@ -51,10 +51,9 @@ async fn find(
     version: &VersionState,
     location: &ObjectLocation,
 ) -> Result<Option<Found>, Failure> {
-    let found = ctx.head(location).await?;
+    let found = ctx.storage.head(location).await.map_err(classified)?;
     if found.is_none() && version.status.synced && version.status.is_recorded_at(location) {
-        let missing = ctx.storage.confirm_missing(location).await;
-        missing.map_err(|error| error.into_failure(Timestamp::now()))?;
+        ctx.storage.confirm_missing(location).await.map_err(classified)?;
     }
     Ok(found)
 }
@@ -88,7 +87,7 @@ pub(super) fn not_ours(location: &ObjectLocation, found: &Found) -> Failure {
         ),
         None => "was not stored by OpenDepot for this Version".to_owned(),
     };
-    Failure::stalled(
+    Failure::new(
         Reason::ObjectNotOurs,
         format!(
             "{location} exists and {owner}: it is neither overwritten nor deleted. Choose another key prefix, name or \
@@ -168,11 +167,9 @@ fn answered(version: &VersionState, target: &Target, found: &Found, owner: &Owne
 /// Whether this is the object that the status records, not one that was stored there later. Both times are of S3's clock.
 fn recorded(version: &VersionState, target: &Target, found: &Found) -> bool {
     let status = &version.status;
-    let here = version.status.is_stored_as(&target.location);
     let stored_at = found.stored_at.and_then(|at| Timestamp::from_second(at).ok());
-    let since = status.last_sync_time;
-    let newer = stored_at.zip(since).is_some_and(|(stored_at, since)| stored_at > since);
-    here && status.checksum.is_some() && !newer
+    let is_newer = stored_at.zip(status.last_sync_time).is_some_and(|(stored_at, since)| stored_at > since);
+    status.is_stored_as(&target.location) && status.checksum.is_some() && !is_newer
 }
 
 /// The token of the user's requests that an object made now answers. It contains all of them (the annotation, this generation's
@@ -186,27 +183,19 @@ pub(super) fn user_request(version: &VersionState, target: &Target) -> Option<St
     }
 }
 
-/// Whether the recorded object is missing or damaged. A result from another store proves neither.
-pub(super) fn is_lost(version: &VersionState, target: &Target, existing: &Existing) -> bool {
-    let gone = match existing {
-        Existing::None => true,
-        Existing::Ours(found) => damaged(version, target, found),
-    };
-    version.status.synced && version.status.is_recorded_at(&target.location) && gone
-}
-
-/// Whether the object is stored as recorded, if that is known. A lost object may have been brought back.
+/// Whether the object is stored as recorded, if that is known: a result from another store shows nothing. A lost object may have
+/// been brought back.
 pub(super) fn is_stored_as_recorded(
     version: &VersionState,
     target: &Target,
     existing: &Existing,
 ) -> Option<bool> {
     let status = &version.status;
-    let here = status.is_recorded_at(&target.location) && status.checksum.is_some();
     match existing {
-        _ if is_lost(version, target, existing) => Some(false),
-        Existing::Ours(found) if here && is_as_recorded(version, found) => Some(true),
-        _ => None,
+        _ if !status.is_recorded_at(&target.location) => None,
+        Existing::Ours(_) if status.checksum.is_none() => None,
+        Existing::Ours(found) if is_as_recorded(version, found) => Some(true),
+        _ => status.synced.then_some(false),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A failed attempt: since when it fails, when it is retried, and what the status and the Events report.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -12,6 +12,7 @@ use super::retry::{Attempt, ChangeKey};
 use crate::api::state::VersionState;
 use crate::api::target::{Requests, is_stored};
 use crate::controller::failure::{Class, Failure, Reason};
+use crate::domain::time::time_between;
 
 /// The effect of a failed attempt: the status, an Event if the reason is new, and the reset of a forced sync.
 pub(super) fn failed(
@@ -34,7 +35,7 @@ pub(super) fn failed(
     attempt.secret = secret.filter(|_| awaits_secret(&failure));
     let shown = Failure { message: failure.message_with_retry(attempt.due, now), ..failure.clone() };
     let mut effect = Effect {
-        status: Some(object.current().failed(&shown, requests, is_stored, now)),
+        status: Some(object.current.failed(&shown, requests, is_stored, now)),
         reset_force: requests.force_sync,
         fetched,
         end: Some(End::Failed(Box::new(attempt))),
@@ -42,7 +43,7 @@ pub(super) fn failed(
     };
     if version.status.reason() != failure.reason.as_str() {
         tracing::warn!(reason = %failure.reason, message = failure.message, "the attempt failed");
-        // A new token is usually refused for some seconds: that is no warning.
+        // GitHub usually rejects a new token for some seconds: that is no warning.
         let is_warning = failure.reason != Reason::TokenNotReady;
         let (reason, note) = (failure.reason.as_str(), failure.message);
         effect = effect.with_event(Event { is_warning, reason, action: "Publish", note });
@@ -72,7 +73,7 @@ pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: Ended) -> 
 /// Refusals in a row, over about five minutes, after which the pause is that of a stall.
 const REFUSALS: u32 = 7;
 
-/// The failure of an attempt that had `fetched` the archive. If the API server has refused writes many times in a row, the pause
+/// The failure of an attempt that had `fetched` the archive. If the API server has rejected writes many times in a row, the pause
 /// is that of a stall, because each attempt downloads the archive. A webhook that is unavailable for some minutes does not cause
 /// that pause.
 fn after_fetch(failure: Failure, fetched: bool, before: Option<(Reason, u32)>) -> Failure {
@@ -94,12 +95,10 @@ fn new_attempt(before: Option<Attempt>, version: Option<&VersionState>, failure:
     let since = since.unwrap_or(now);
     let of_content = reason.is_about_content().then_some((reason, since));
     let content = of_content.or_else(|| before.and_then(|before| before.content));
-    let failing_for = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    let delay = failure.delay(failures, failing_for, rand::random(), now);
+    let delay = failure.delay(failures, time_between(since, now), rand::random(), now);
     let (at, due) = (Instant::now(), now.checked_add(delay).unwrap_or(Timestamp::MAX));
     let ends = at.checked_add(delay).unwrap_or(at);
     tracing::debug!(%reason, %due, message = failure.message, "attempt failed");
-    let key = ChangeKey::default();
     let elsewhere = version.is_some_and(|version| !is_stored(version));
     Attempt {
         failures,
@@ -109,7 +108,7 @@ fn new_attempt(before: Option<Attempt>, version: Option<&VersionState>, failure:
         at,
         ends,
         due,
-        key,
+        key: ChangeKey::default(),
         secret: None,
         download,
         account: None,

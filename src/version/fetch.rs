@@ -25,20 +25,15 @@ pub(super) async fn fetch(
     target: &Target,
     permit: &FetchPermit,
 ) -> Result<(Fetched, NamedTempFile), NotPublished> {
-    let (credential, source) = credential(ctx, version, target).await?;
-    let written = source.as_ref().and_then(|source| source.written);
-    let secret = source.map(|source| source.secret);
+    let (credential, secret, written) = credential(ctx, version, target).await?;
     if let Some(known) = known_failure(ctx, version, target, &credential, written) {
         return Err(NotPublished { secret, ..Failure::from(known).into() });
     }
     let spool_failed = |error: std::io::Error| {
-        Failure::retry(
-            Reason::SpoolFailed,
-            format!(
-                "Cannot write to {}: {error}. Free or enlarge the volume of --spool-dir.",
-                ctx.spool_dir.display()
-            ),
-        )
+        let folder = ctx.spool_dir.display();
+        let message =
+            format!("Cannot write to {folder}: {error}. Free or enlarge the volume of --spool-dir.");
+        Failure::new(Reason::SpoolFailed, message)
     };
     let raw = workdir::temporary_file(&ctx.spool_dir).map_err(spool_failed)?;
     let mut file = File::from_std(raw.as_file().try_clone().map_err(spool_failed)?);
@@ -94,7 +89,7 @@ fn too_slow(repository: &Repository) -> FetchError {
     FetchError::Network { what }
 }
 
-/// Whether the repository's host failed, as opposed to a refusal: such fetches may occupy a permit for long.
+/// Whether the repository's host failed, as opposed to a rejection: such fetches may occupy a permit for long.
 fn is_outage(error: &FetchError) -> bool {
     use FetchError::{Busy, Network, Server, Truncated};
     matches!(error, Server { .. } | Busy { .. } | Network { .. } | Truncated { .. })
@@ -134,7 +129,7 @@ pub(super) async fn normalise(
     let defect = "Reading the archive failed because of a defect of the operator: report it with the log of this \
                   minute.";
     // The task panicked, which the panic hook has counted and logged, or the runtime shuts down.
-    work.await.unwrap_or_else(|_| Err(Failure::retry(Reason::InternalError, defect).into()))
+    work.await.unwrap_or_else(|_| Err(Failure::new(Reason::InternalError, defect).into()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What holds a publish back: the throttle of forced syncs, GitHub's rate limits, and a Version that changes again and again while
-//! it is published.
+//! The reasons to delay a publish: the throttle of forced syncs, GitHub's rate limits, and a Version that changes again and again
+//! while it is published.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use super::retry::{Attempt, ChangeKey};
 use crate::api::state::VersionState;
 use crate::api::target::{Target, throttled_request};
 use crate::controller::failure::{HOURLY, SHORTEST};
+use crate::domain::time::time_between;
 
 /// How long a publish has to wait before it may wait for a permit, GitHub's limits apart.
 pub(super) fn held_back(ctx: &Context, version: &VersionState) -> Option<Duration> {
@@ -54,8 +55,7 @@ pub(crate) fn account_in_status(
     leading_since: Timestamp,
     now: Timestamp,
 ) -> Option<Account> {
-    let leads_for = Duration::try_from(now.duration_since(leading_since)).unwrap_or_default();
-    if leads_for >= HOURLY || is_asked(version) || !version.is_observed() {
+    if time_between(leading_since, now) >= HOURLY || is_asked(version) || !version.is_observed() {
         return None;
     }
     rate_limited(version)?;

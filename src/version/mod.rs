@@ -56,6 +56,7 @@ use crate::controller::failure::SECRET_POLL_INTERVAL;
 use crate::controller::runner::Latest;
 use crate::controller::work_queue::Action as Requeue;
 use crate::domain::hash_of;
+use crate::domain::time::time_between;
 use crate::observe::metrics::Queue;
 
 /// The wait for a cache that is behind this process's own writes.
@@ -167,8 +168,8 @@ async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Permit {
             let store = version.store_key();
             // The namespace's own permit first: a namespace whose API requests hang delays no other with the same store.
             let permits = async {
-                let own = ctx.light.shares.acquire(hash_of((version.namespace(), store))).await;
-                [own, ctx.light.stores.acquire(store).await]
+                let own = ctx.light_shares.acquire(hash_of((version.namespace(), store))).await;
+                [own, ctx.light.acquire(store).await]
             };
             Permit::Light(ctx.metrics.queued(Queue::LIGHT, permits).await)
         }
@@ -264,8 +265,7 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
 }
 
 fn requeue_at(at: Timestamp, now: Timestamp) -> Requeue {
-    let pause = Duration::try_from(at.duration_since(now)).unwrap_or_default();
-    Requeue::requeue(pause.max(Duration::from_millis(10)))
+    Requeue::requeue(time_between(now, at).max(Duration::from_millis(10)))
 }
 
 /// When the Secret of a Version that waits until `due` is polled, or `due` if that is earlier.

@@ -9,13 +9,13 @@ use tempfile::NamedTempFile;
 use super::client::VersionClient;
 use super::compare::{compare, file_name_before, replaced};
 use super::content::{Content, other_bytes};
-use super::context::Context;
+use super::context::{Context, classified};
 use super::existing::{Existing, is_stored_as_recorded, look, take_over};
 use super::fetch::{fetch, normalise};
 use super::outcome::{Ended, Moved, Outcome};
 use super::scheduler::{FetchPermit, StagingPermit};
 use super::store::{Store, record};
-use crate::api::state::{StoredLocation, VersionState};
+use crate::api::state::StoredLocation;
 use crate::api::target::Target;
 use crate::api::version::Source;
 use crate::archive;
@@ -28,22 +28,17 @@ pub(crate) async fn publish(
     target: &Target,
     staging: &StagingPermit,
 ) -> Result<Outcome, Ended> {
-    permitted(ctx, object.version(), target)?;
+    // Nothing is sent to a host or location that flags do not allow.
+    if !ctx.github.host_allowed(&target.repository) {
+        let host = target.repository.host();
+        return Err(Failure::from(FetchError::HostNotAllowed { host }).into());
+    }
+    ctx.rules.check(object.version().namespace(), &target.location).map_err(Failure::from)?;
     let existing = look(ctx, object.version(), &target.location).await?;
     let is_stored = is_stored_as_recorded(object.version(), target, &existing);
     let mut publish = Publish { ctx, object, target, existing, lost: is_stored == Some(false) };
     let result = publish.prepare_and_store(staging).await;
     result.map_err(|ended| ended.with(|not| not.is_stored = not.is_stored.or(is_stored)))
-}
-
-/// Whether flags allow the host and the location. Nothing is sent to those that they do not allow.
-fn permitted(ctx: &Context, version: &VersionState, target: &Target) -> Result<(), Failure> {
-    if !ctx.github.host_allowed(&target.repository) {
-        let host = target.repository.host();
-        return Err(FetchError::HostNotAllowed { host }.into());
-    }
-    ctx.rules.check(version.namespace(), &target.location)?;
-    Ok(())
 }
 
 /// A publish, after the HEAD of its location.
@@ -69,10 +64,8 @@ impl Publish<'_> {
         self.bucket_is_back().await?;
         record(self.object, &target.location).await?;
         drop(ctx.may_store(target)?);
-        let Some(permit) = staging.fetch().await else {
-            return Err(Failure::retry(Reason::InternalError, "The operator is shutting down.").into());
-        };
-        // Checked again: during the wait, the store may have refused another PUT.
+        let permit = staging.fetch().await;
+        // Checked again: during the wait, the store may have rejected another PUT.
         let _attempt = ctx.may_store(target)?;
         let fetched = fetch(ctx, self.object.version(), target, &permit).await?;
         let result = self.store_fetched(fetched, permit).await;
@@ -112,10 +105,9 @@ impl Publish<'_> {
             ctx,
             object: self.object,
             target,
-            file: &made.file,
+            made: &made,
             content: &content,
             source: &source,
-            report: &made.report,
             moved: moved.as_ref(),
         };
         let published = store.store(&self.existing).await?;
@@ -126,7 +118,7 @@ impl Publish<'_> {
     async fn bucket_is_back(&self) -> Result<(), Failure> {
         let missed = self.object.version().status.reason() == Reason::BucketNotFound.as_str();
         if missed && matches!(self.existing, Existing::None) {
-            self.ctx.bucket(&self.target.location).await?;
+            self.ctx.storage.bucket_exists(&self.target.location).await.map_err(classified)?;
         }
         Ok(())
     }

@@ -62,20 +62,18 @@ impl RateLimits {
     /// Records the limits of whole accounts that the statuses of Versions name.
     pub fn recall(&self, versions: &[Arc<VersionState>]) {
         let now = Timestamp::now();
-        for version in versions {
-            self.recall_one(version, now);
-        }
-    }
-
-    fn recall_one(&self, version: &VersionState, now: Timestamp) {
-        let is_limited = version.status.reason() == Reason::RateLimited.as_str() && version.is_observed();
-        let limit = is_limited.then(|| FetchError::read_limit(&version.status.message)).flatten();
-        let Some(((until, limit), target)) = limit.zip(Target::of(version).ok()) else { return };
-        let account = account(version, &target);
-        let mut all = self.recalled.lock();
-        if until > now && all.get(&account).is_none_or(|known| known.until < until) {
-            let since = version.status.ready.as_ref().and_then(|ready| ready.since);
-            all.insert(account, Recalled { until, limit, since });
+        let is_limited = |version: &&Arc<VersionState>| {
+            version.status.reason() == Reason::RateLimited.as_str() && version.is_observed()
+        };
+        for version in versions.iter().filter(is_limited) {
+            let limit = FetchError::read_limit(&version.status.message).filter(|(until, _)| *until > now);
+            let Some(((until, limit), target)) = limit.zip(Target::of(version).ok()) else { continue };
+            let account = account(version, &target);
+            let mut all = self.recalled.lock();
+            if all.get(&account).is_none_or(|known| known.until < until) {
+                let since = version.status.ready.as_ref().and_then(|ready| ready.since);
+                all.insert(account, Recalled { until, limit, since });
+            }
         }
     }
 

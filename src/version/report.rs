@@ -18,7 +18,7 @@ pub(super) fn published(
     target: &Target,
     outcome: &Outcome,
 ) -> Effect {
-    let status = client.current().published(&outcome.published, &target.requests, Timestamp::now());
+    let status = client.current.published(&outcome.published, &target.requests, Timestamp::now());
     let note = stored_note(outcome, &status);
     let is_news = outcome.published.stored_now || !before.status.synced || has_failed(before);
     let mut effect = Effect::status(status);
@@ -60,7 +60,7 @@ pub(super) fn moved(ctx: &Context, namespace: &str, Moved { from, to }: &Moved) 
 
 /// After the object was found as wanted, with an Event if that ends a failure.
 pub(super) fn recorded(client: &VersionClient, target: &Target, now: Timestamp) -> Effect {
-    let after = client.current().recorded(target, now);
+    let after = client.current.recorded(target, now);
     let is_ready = after.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
     let note = after.sync_status.clone().unwrap_or_default();
     let effect = Effect::status(after);

@@ -8,7 +8,6 @@
 
 mod silent_hosts;
 mod transfer;
-mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +16,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use self::silent_hosts::{SilentHosts, Stage};
+use self::silent_hosts::{SilentHosts, Turn};
 use self::transfer::Transfer;
 pub(super) use self::transfer::{LEAST_BYTES, PATIENCE};
-use self::waiting::WaitingVersions;
 use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
 use crate::domain::Mutex;
 
@@ -34,6 +32,8 @@ struct Repository {
     health: RepositoryHealth,
     /// The permits of its Versions to have a staging permit, or to wait for one beside other repositories. Limited for each queue.
     admission: Arc<Bulkhead>,
+    /// Each of its Versions that waits for a permit while it is not failing holds a copy.
+    waiting: Arc<()>,
 }
 
 #[derive(Clone)]
@@ -58,7 +58,6 @@ pub struct FetchScheduler {
     max: usize,
     /// Notified whenever a failing repository has answered.
     recovered: Notify,
-    waiting: WaitingVersions,
     silent_hosts: SilentHosts,
 }
 
@@ -74,22 +73,17 @@ pub struct StagingPermit {
 pub struct FetchPermit {
     scheduler: Arc<FetchScheduler>,
     repository: String,
-    /// Whether it is one of those for failing repositories.
-    is_limited: bool,
+    /// One of the permits that failing repositories share, if it was failing.
+    limit: Option<OwnedSemaphorePermit>,
     was_slow: AtomicBool,
-    _held: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 impl Repository {
     fn new(max: usize) -> Self {
         let health = RepositoryHealth::New(Arc::new(Semaphore::new(1)));
         // As for staging permits: one queue has no use for more than one store may have.
-        Self { health, admission: Arc::new(Bulkhead::new(max * 3, max * 2)) }
-    }
-
-    fn is_in_use(&self) -> bool {
-        let awaits_first = matches!(&self.health, RepositoryHealth::New(own) if Arc::strong_count(own) > 1);
-        awaits_first || Arc::strong_count(&self.admission) > 1
+        Self { health, admission: Arc::new(Bulkhead::new(max * 3, max * 2)), waiting: Arc::default() }
     }
 }
 
@@ -107,7 +101,6 @@ impl FetchScheduler {
             repositories: Mutex::default(),
             max,
             recovered: Notify::new(),
-            waiting: WaitingVersions::default(),
             silent_hosts: SilentHosts::default(),
         })
     }
@@ -118,44 +111,71 @@ impl FetchScheduler {
         let admission = self.repository(repository, |found| Arc::clone(&found.admission));
         let admitted = admission.acquire(queue).await;
         loop {
-            let health = self.health(repository);
-            let is_failing = matches!(health, RepositoryHealth::Failing);
-            let limit = match health {
-                RepositoryHealth::Healthy => None,
+            let (limit, is_failing) = match self.health(repository) {
                 RepositoryHealth::New(own) => {
                     // A closed semaphore means that the repository is no longer new.
                     let Ok(permit) = own.acquire_owned().await else { continue };
-                    Some(permit)
+                    (Some(permit), false)
                 }
-                RepositoryHealth::Failing => {
-                    let Some(permit) = self.failing_permit(repository, &self.failing).await else { continue };
-                    Some(permit)
+                RepositoryHealth::Healthy | RepositoryHealth::Failing => {
+                    let permit = self.failing_permit(repository, &self.failing).await;
+                    let is_failing = permit.is_some();
+                    (permit, is_failing)
                 }
             };
-            let waiting = (!is_failing).then(|| self.waiting.add(repository));
-            let turn =
-                if is_failing { None } else { self.silent_hosts.turn(repository, Stage::Staging).await };
-            let staging = self.staging.acquire(store).await;
-            drop(waiting);
-            let awaits_turn = !is_failing && turn.is_none() && self.silent_hosts.is_silent(repository);
-            // If the repository or its host failed meanwhile, its narrower limit applies.
-            if (limit.is_some() || !self.is_failing(repository)) && !awaits_turn {
+            let (turn, staging) = (Turn::Store(store), || self.staging_permit(repository, store, is_failing));
+            if let Some(staging) =
+                self.beside_others(repository, turn, limit.is_some(), is_failing, staging).await
+            {
                 let (scheduler, repository) = (Arc::clone(self), repository.to_owned());
                 return StagingPermit { scheduler, repository, _held: (admission, admitted, limit, staging) };
             }
         }
     }
 
-    /// Waits for one of the permits that failing repositories share. `None` once this repository has answered.
+    /// Waits for one of the permits that failing repositories share. `None` as soon as this repository is not failing.
     async fn failing_permit(
         &self,
         repository: &str,
         permits: &Arc<Semaphore>,
     ) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
-            permit = Arc::clone(permits).acquire_owned() => permit.ok(),
+            biased;
             () = self.recovery(repository) => None,
+            permit = Arc::clone(permits).acquire_owned() => permit.ok(),
         }
+    }
+
+    async fn staging_permit(&self, repository: &str, store: u64, is_failing: bool) -> BulkheadPermit {
+        let own = self.staging.acquire_own(store).await;
+        let _turn = if is_failing { None } else { self.silent_hosts.turn(repository, Turn::Staging).await };
+        [own, self.staging.acquire_shared().await]
+    }
+
+    /// Waits for a permit that all repositories share. `None` if the repository or its host failed meanwhile, so that its narrower
+    /// limit applies. `is_limited`: whether a narrower limit applies already; `is_failing`: whether that is the one of failing
+    /// repositories, which do not count as waiting.
+    async fn beside_others<T, F: Future<Output = T>>(
+        &self,
+        repository: &str,
+        turn: Turn,
+        is_limited: bool,
+        is_failing: bool,
+        // Not the future itself, which this one would hold twice.
+        permit: impl FnOnce() -> F,
+    ) -> Option<T> {
+        let waiting = (!is_failing).then(|| self.repository(repository, |found| Arc::clone(&found.waiting)));
+        let turn = if is_failing { None } else { self.silent_hosts.turn(repository, turn).await };
+        let permit = permit().await;
+        drop(waiting);
+        let awaits_turn = !is_failing && turn.is_none() && self.silent_hosts.is_silent(repository);
+        ((is_limited || !self.is_failing(repository)) && !awaits_turn).then_some(permit)
+    }
+
+    /// Whether Versions of another repository wait for a permit.
+    fn others_wait(&self, repository: &str) -> bool {
+        let all = self.repositories.lock();
+        all.iter().any(|(name, known)| name != repository && Arc::strong_count(&known.waiting) > 1)
     }
 
     /// Completes when the repository is not failing.
@@ -202,36 +222,28 @@ impl FetchScheduler {
     fn repository<T>(&self, repository: &str, of: impl FnOnce(&mut Repository) -> T) -> T {
         let mut all = self.repositories.lock();
         if all.len() >= REMEMBERED && !all.contains_key(repository) {
-            all.retain(|_, known| known.is_in_use());
+            // Each Version that waits, or has a staging permit, holds a copy.
+            all.retain(|_, known| Arc::strong_count(&known.admission) > 1);
         }
         of(all.entry(repository.to_owned()).or_insert_with(|| Repository::new(self.max)))
     }
 }
 
 impl StagingPermit {
-    /// Waits for a download permit. `None` only during shutdown.
-    pub async fn fetch(&self) -> Option<FetchPermit> {
+    /// Waits for a download permit.
+    pub async fn fetch(&self) -> FetchPermit {
         let Self { scheduler, repository, .. } = self;
         loop {
-            let is_limited = scheduler.is_failing(repository);
-            let limit = if is_limited {
-                let permit = scheduler.failing_permit(repository, &scheduler.failing_fetches).await;
-                let Some(permit) = permit else { continue };
-                Some(permit)
-            } else {
-                None
-            };
-            let waiting = (!is_limited).then(|| scheduler.waiting.add(repository));
-            let turn =
-                if is_limited { None } else { scheduler.silent_hosts.turn(repository, Stage::Fetch).await };
-            let fetch = Arc::clone(&scheduler.fetches).acquire_owned().await.ok()?;
-            drop(waiting);
-            let awaits_turn = turn.is_none() && scheduler.silent_hosts.is_silent(repository);
-            // If the repository or its host failed meanwhile, its narrower limit applies.
-            if is_limited || !(awaits_turn || scheduler.is_failing(repository)) {
+            let limit = scheduler.failing_permit(repository, &scheduler.failing_fetches).await;
+            let fetch = || Arc::clone(&scheduler.fetches).acquire_owned();
+            let (turn, is_failing) = (Turn::Fetch, limit.is_some());
+            if let Some(fetch) =
+                scheduler.beside_others(repository, turn, is_failing, is_failing, fetch).await
+            {
                 let (scheduler, repository) = (Arc::clone(scheduler), repository.clone());
-                let (was_slow, held) = (AtomicBool::new(false), (limit, fetch));
-                return Some(FetchPermit { scheduler, repository, is_limited, was_slow, _held: held });
+                // The semaphore is never closed.
+                let (was_slow, held) = (AtomicBool::default(), fetch.ok());
+                return FetchPermit { scheduler, repository, limit, was_slow, _held: held };
             }
         }
     }
@@ -241,7 +253,7 @@ impl FetchPermit {
     /// Records that the repository answered: it may use every permit. One that was too slow for others keeps to the permits for
     /// failing repositories, where it has its full time.
     pub(super) fn repository_answered(&self) {
-        if !(self.is_limited && self.was_slow.load(Ordering::Relaxed)) {
+        if self.limit.is_none() || !self.was_slow.load(Ordering::Relaxed) {
             self.scheduler.repository_answered(&self.repository);
         }
     }
@@ -264,7 +276,7 @@ impl FetchPermit {
             tokio::time::sleep(PROGRESS_INTERVAL).await;
             if transfer.is_slow(received(), Instant::now()) {
                 self.was_slow.store(true, Ordering::Relaxed);
-                if !self.is_limited && self.scheduler.waiting.has_others(&self.repository) {
+                if self.limit.is_none() && self.scheduler.others_wait(&self.repository) {
                     return;
                 }
             }

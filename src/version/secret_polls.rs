@@ -16,7 +16,7 @@ pub(crate) type Outcome = Option<Option<String>>;
 type Look = Arc<tokio::sync::Mutex<Option<(Instant, Outcome)>>>;
 
 /// The last read of each Secret that stalls Versions, by namespace and name, shared by all Versions that it stalls. At most
-/// one request per Secret is in flight, and a refusal is reused like any other answer: thousands of Versions may wait for one
+/// one request per Secret is in flight, and a denial is reused like any other answer: thousands of Versions may wait for one
 /// Secret.
 #[derive(Debug, Default)]
 pub struct SecretPolls(Mutex<HashMap<(String, String), Look>>);

@@ -1,4 +1,4 @@
-//! Which Versions try a Secret that GitHub refused before this process became leader: the first one at once. The others wait
+//! Which Versions try a Secret that GitHub rejected before this process became leader: the first one at once. The others wait
 //! for their usual hour, unless the Secret works for one of them.
 
 use std::collections::HashMap;

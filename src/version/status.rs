@@ -103,8 +103,8 @@ impl Snapshot {
         after.objects.retain(|p| !p.is_same_object(location));
         after.objects.push(location.clone());
         // An object that was found was stored by an attempt whose outcome was not recorded.
-        let stored_at = stored_at.filter(|_| !stored_now).max(after.last_sync_time.map(|before| before.0));
-        let stored_at = if *stored_now { published.stored_at.or(Some(now)) } else { stored_at };
+        let found_at = (*stored_at).max(after.last_sync_time.map(|before| before.0));
+        let stored_at = if *stored_now { stored_at.or(Some(now)) } else { found_at };
         after.last_sync_time = stored_at.map(|at| Time(condition::whole_seconds(at)));
         if *answers {
             self.answer(requests, false, &mut after);
@@ -184,10 +184,7 @@ impl Snapshot {
     /// The same outcome, about the generation that our own reset of `spec.forceSync` has made.
     pub(crate) fn observed(&self) -> VersionStatus {
         let mut after = self.status.clone();
-        after.observed_generation = self.version.metadata.generation;
-        for condition in after.conditions.iter_mut().filter(|c| condition::OURS.contains(&c.type_.as_str())) {
-            condition.observed_generation = self.version.metadata.generation;
-        }
+        observed_generations(&mut after).for_each(|at| *at = self.version.metadata.generation);
         after.pending_force = after
             .pending_force
             .filter(|p| matches!(PendingForce::parse(Some(p)), Some(PendingForce::Retry(_))));
@@ -232,11 +229,7 @@ impl Snapshot {
 /// A status about the generation `before`, changed to one about `now`, which differs in nothing that the status describes.
 pub(crate) fn at_generation(status: &VersionStatus, before: i64, now: i64) -> VersionStatus {
     let mut after = status.clone();
-    let ours = after.conditions.iter_mut().filter(|c| condition::OURS.contains(&c.type_.as_str()));
-    let observed = ours.map(|condition| &mut condition.observed_generation);
-    for generation in observed.chain([&mut after.observed_generation]).filter(|at| **at == Some(before)) {
-        *generation = Some(now);
-    }
+    observed_generations(&mut after).filter(|at| **at == Some(before)).for_each(|at| *at = Some(now));
     let pending = PendingForce::parse(after.pending_force.as_deref()).filter(|p| p.handles(before));
     if let Some(pending) = pending {
         let moved = match pending {
@@ -246,6 +239,12 @@ pub(crate) fn at_generation(status: &VersionStatus, before: i64, now: i64) -> Ve
         after.pending_force = Some(moved.to_string());
     }
     after
+}
+
+/// The generations that the status and our conditions describe.
+fn observed_generations(status: &mut VersionStatus) -> impl Iterator<Item = &mut Option<i64>> {
+    let ours = status.conditions.iter_mut().filter(|c| condition::OURS.contains(&c.type_.as_str()));
+    ours.map(|condition| &mut condition.observed_generation).chain([&mut status.observed_generation])
 }
 
 /// Keeps an unresolved reason in one of the two conditions that are False, since `Ready` has another reason.

@@ -1,22 +1,20 @@
 //! Stores a normalised archive, and verifies that S3 has it.
 
-use std::path::Path;
-
 use futures::FutureExt as _;
 use jiff::Timestamp;
 
 use super::basis::{PutBasis, encryption};
-use super::client::{VersionClient, reference};
+use super::client::VersionClient;
 use super::compare::{PutKind, changed_back};
 use super::content::Content;
-use super::context::Context;
+use super::context::{Context, classified};
 use super::existing::{Existing, archive_of, look, user_request};
 use super::outcome::{Ended, Moved, NotPublished, Published};
 use super::report;
-use super::warnings::{self, Warning};
+use super::warnings;
 use crate::api::target::Target;
 use crate::api::version::Source;
-use crate::archive;
+use crate::archive::{self, Normalised};
 use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::object_key::fresh_file_name;
@@ -26,10 +24,10 @@ use crate::storage::{Cause, Found, Ownership, PutOutcome, Upload};
 /// Records a location in the status before anything is stored there, so that no crash orphans an object. This precedes the
 /// wait for the download permit: while others transfer, the write costs no time.
 pub(super) async fn record(object: &mut VersionClient, location: &ObjectLocation) -> Result<(), kube::Error> {
-    if object.current().status.objects.contains(location) {
+    if object.current.status.objects.contains(location) {
         return Ok(());
     }
-    let status = object.current().publishing(location, Timestamp::now());
+    let status = object.current.publishing(location, Timestamp::now());
     object.write_status(&status).await
 }
 
@@ -41,16 +39,15 @@ pub(super) struct Store<'a> {
     pub ctx: &'a Context,
     pub object: &'a mut VersionClient,
     pub target: &'a Target,
-    pub file: &'a Path,
+    pub made: &'a Normalised,
     pub content: &'a Content,
     pub source: &'a Source,
-    pub report: &'a archive::Report,
     /// The new address of a repository that has moved.
     pub moved: Option<&'a Moved>,
 }
 
 impl Store<'_> {
-    /// Stores the content and verifies it. If the location holds, or held, other content, a fresh `fileName` is used.
+    /// Stores the content and verifies it. If the location contains, or contained, other content, a fresh `fileName` is used.
     pub(super) async fn store(&mut self, existing: &Existing) -> Result<Published, Ended> {
         let Self { ctx, target, content, .. } = *self;
         let published = Published {
@@ -94,7 +91,7 @@ impl Store<'_> {
         }
         let message =
             format!("S3 has other content at each of {MAX_LOCATIONS} new keys; the last one is {location}.");
-        Err(Failure::retry(Reason::StorageUnavailable, message).into())
+        Err(Failure::new(Reason::StorageUnavailable, message).into())
     }
 
     /// Fails if a fresh `fileName` would be the second for one content: with `Retain`, each leaves an object behind permanently,
@@ -105,7 +102,7 @@ impl Store<'_> {
         let is_kept = |_: &ObjectLocation| self.ctx.owners.fate(version) == Fate::Keep;
         let Some(stored) = stored.filter(is_kept) else { return Ok(()) };
         let file_name = stored.key.rsplit('/').next().unwrap_or_default();
-        Err(Failure::stalled(
+        Err(Failure::new(
             Reason::KeyRetained,
             format!(
                 "{location} contains older content of this Version, which deletionPolicy Retain keeps; the current content of the \
@@ -127,24 +124,19 @@ impl Store<'_> {
     /// Sends the Events about an archive as soon as it is, or may be, stored: if the attempt fails later, the next one finds the
     /// object, and has no report about the archive.
     fn warn(&self) {
-        let (events, version) = (&self.ctx.events, self.object.version());
-        let reference = reference(version);
-        for Warning { reason, text } in warnings::of_archive(self.report) {
-            events.warning(&reference, reason.as_str(), "Publish", &text);
-        }
-        if let Some(event) = self.moved.and_then(|moved| report::moved(self.ctx, version.namespace(), moved))
-        {
-            events.warning(&reference, event.reason, event.action, &event.note);
-        }
+        let version = self.object.version();
+        let moved = self.moved.and_then(|moved| report::moved(self.ctx, version.namespace(), moved));
+        let events = warnings::of_archive(&self.made.report).into_iter().chain(moved);
+        events.for_each(|event| event.send(&self.ctx.events, version));
     }
 
-    /// Sends the PUT. Returns false if the location holds other content of this Version, which is not replaced.
+    /// Sends the PUT. Returns false if the location contains other content of this Version, which is not replaced.
     async fn put(&self, location: &ObjectLocation, kind: PutKind) -> Result<bool, Ended> {
         let Self { ctx, content, .. } = *self;
         let encryption = encryption(self.target);
         let ownership = self.ownership(location);
         let upload = Upload {
-            file: self.file,
+            file: &self.made.file,
             size: content.size,
             sha256: &content.checksum,
             ownership: &ownership,
@@ -173,7 +165,7 @@ impl Store<'_> {
                 self.warn();
             }
             let ended = ended.lock().take();
-            ended.unwrap_or_else(|| error.into_failure(Timestamp::now()).into())
+            ended.unwrap_or_else(|| classified(error).into())
         })?;
         if outcome == PutOutcome::Stored {
             ctx.metrics.stored_bytes.inc_by(content.size);
@@ -183,8 +175,7 @@ impl Store<'_> {
         match look(ctx, self.object.version(), location).await? {
             Existing::Ours(found) => Ok(content.is_in(&found)),
             Existing::None => {
-                let error = ctx.storage.refused_without_object(location, &encryption);
-                Err(error.into_failure(Timestamp::now()).into())
+                Err(classified(ctx.storage.refused_without_object(location, &encryption)).into())
             }
         }
     }
@@ -213,7 +204,7 @@ impl Store<'_> {
         let Content { checksum, size, .. } = self.content;
         let verified = self.ctx.storage.verify(location, &encryption(self.target), checksum, *size).await;
         verified.map_err(|error| {
-            let failure = error.into_failure(Timestamp::now());
+            let failure = classified(error);
             // At the recorded location the recorded content is gone too: a PUT overwrites only the same content.
             let is_lost = failure.reason == Reason::ChecksumMismatch
                 && self.object.version().status.is_recorded_at(location);

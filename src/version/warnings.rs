@@ -1,5 +1,6 @@
 //! Warning Events about an archive that was stored: one of each kind. Pure.
 
+use super::effect::Event;
 use crate::archive::{Listed, Report};
 use crate::controller::failure::Reason;
 
@@ -8,16 +9,10 @@ const LISTED_BYTES: usize = 500;
 /// The most names that are listed.
 const LISTED: usize = 5;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Warning {
-    pub reason: Reason,
-    pub text: String,
-}
-
 /// The warnings about an archive that was stored.
-pub(crate) fn of_archive(report: &Report) -> Vec<Warning> {
-    let mut notes = Vec::new();
-    let mut add = |reason, text| notes.push(Warning { reason, text });
+pub(crate) fn of_archive(report: &Report) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut add = |reason: Reason, note| events.push(Event::warning(reason.as_str(), "Publish", note));
     let Report { skipped_links, skipped_files, submodules, lfs_pointers } = report;
     if skipped_links.total > 0 {
         let links = list(skipped_links, |link| format!("{} -> {} ({})", link.path, link.target, link.why));
@@ -60,7 +55,7 @@ pub(crate) fn of_archive(report: &Report) -> Vec<Warning> {
             ),
         );
     }
-    notes
+    events
 }
 
 fn counted(count: u64, one: &str, many: &str) -> String {
@@ -120,8 +115,8 @@ mod tests {
         ];
         assert_eq!(notes.len(), expected.len());
         for (note, (reason, begins, word)) in notes.iter().zip(expected) {
-            assert_eq!(note.reason, reason);
-            assert!(note.text.starts_with(begins) && note.text.contains(word), "{}", note.text);
+            assert_eq!((note.reason, note.is_warning), (reason.as_str(), true));
+            assert!(note.note.starts_with(begins) && note.note.contains(word), "{}", note.note);
             assert!(reason.is_note());
         }
     }
@@ -140,7 +135,7 @@ mod tests {
             lfs_pointers: names(1000, 200),
         };
         for note in of_archive(&report) {
-            assert!(note.text.starts_with("1000 ") && note.text.len() <= 1000 + 200, "{}", note.text);
+            assert!(note.note.starts_with("1000 ") && note.note.len() <= 1000 + 200, "{}", note.note);
         }
     }
 }

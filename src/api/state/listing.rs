@@ -3,13 +3,14 @@
 //! The operator's own cache drops the list, which may have 5,000 entries.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::address::claim;
 use super::{RawObject, condition, is_true, list, text};
-use crate::api::DESCRIPTION;
 use crate::api::claim::NotAddressable;
+use crate::api::{DESCRIPTION, Module};
 use crate::domain::text::cut;
 use crate::domain::{Address, ArchiveFormat, Release};
 
@@ -19,7 +20,8 @@ const LONGEST_NOTICE: usize = 256;
 const LONGEST_REFUSAL: usize = 480;
 
 /// A Module as the registry keeps it.
-#[derive(Clone, Debug)]
+#[derive(Resource, Clone, Debug)]
+#[resource(inherit = "Module")]
 pub struct ModuleListing {
     /// Name, namespace, UID, resourceVersion, generation and timestamps only.
     pub metadata: ObjectMeta,

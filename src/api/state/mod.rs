@@ -12,17 +12,15 @@ mod module;
 mod status;
 mod version;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use kube::Resource;
 use serde::Deserialize;
 use serde_json::Value;
 
 use self::intern::Interner;
-use super::{ADOPT, GROUP, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, REQUESTED_AT, VERSION, requests};
+use super::{ADOPT, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, REQUESTED_AT, requests};
 use crate::domain::text::cut;
 
 pub use address::AddressState;
@@ -34,12 +32,8 @@ pub use version::{Controller, Origin, VersionState};
 /// The longest name of a Kubernetes object (RFC 1123 subdomain).
 const LONGEST_NAME: usize = 253;
 
+/// Texts that many objects have in common.
 static TEXTS: Interner<str> = Interner::new();
-
-/// A text that many objects have in common.
-fn shared_text(text: &str) -> Arc<str> {
-    TEXTS.text(text)
-}
 
 /// An object as the API server sends it. Fields that are not named here are skipped while parsing, never built in memory.
 #[derive(Default, Deserialize)]
@@ -157,32 +151,9 @@ fn flag(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// Makes a type the API resource of a full kind, of which it is a pruned form.
-macro_rules! resource {
-    ($type:ty, $kind:literal, $plural:literal) => {
-        impl Resource for $type {
-            type DynamicType = ();
-            type Scope = k8s_openapi::NamespaceResourceScope;
-            fn kind((): &()) -> Cow<'_, str> {
-                $kind.into()
-            }
-            fn group((): &()) -> Cow<'_, str> {
-                GROUP.into()
-            }
-            fn version((): &()) -> Cow<'_, str> {
-                VERSION.into()
-            }
-            fn plural((): &()) -> Cow<'_, str> {
-                $plural.into()
-            }
-            fn meta(&self) -> &ObjectMeta {
-                &self.metadata
-            }
-            fn meta_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.metadata
-            }
-        }
-
+/// Accessors of the names in the metadata.
+macro_rules! names {
+    ($type:ty) => {
         impl $type {
             /// `metadata.namespace`.
             pub fn namespace(&self) -> &str {
@@ -201,6 +172,6 @@ macro_rules! resource {
         }
     };
 }
-resource!(ModuleState, "Module", "modules");
-resource!(ModuleListing, "Module", "modules");
-resource!(VersionState, "Version", "versions");
+names!(ModuleState);
+names!(ModuleListing);
+names!(VersionState);

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::api::REQUESTED_AT;
+use crate::api::{Module, REQUESTED_AT};
 use crate::domain::hash_of;
 
 use super::{AddressState, RawObject, condition, flag, is_true, retains, text};
 
 /// A Module as the watch cache keeps it.
-#[derive(Clone, Debug, Default)]
+#[derive(Resource, Clone, Debug, Default)]
+#[resource(inherit = "Module")]
 pub struct ModuleState {
     /// Name, namespace, UID, resourceVersion, generation and timestamps only.
     pub metadata: ObjectMeta,

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::intern::Interner;
-use super::{boxed, condition, flag, is_true, list, shared_text, text};
+use super::{TEXTS, boxed, condition, flag, is_true, list, text};
 use crate::api::requests::{self, PendingForce};
 use crate::domain::ObjectLocation;
 use crate::domain::text::{NEXT_ATTEMPT, cut};
@@ -176,14 +176,14 @@ fn condition_state(status: &Value, type_: &str) -> Option<ConditionState> {
     let condition = condition(status, type_);
     Some(ConditionState {
         is_true: is_true(condition)?,
-        reason: shared_text(&cut(text(condition, "reason").unwrap_or_default(), REASON)),
+        reason: TEXTS.text(&cut(text(condition, "reason").unwrap_or_default(), REASON)),
         since: text(condition, "lastTransitionTime").and_then(|time| time.parse().ok()),
     })
 }
 
 fn source_state(source: &Value) -> Option<SourceState> {
     Some(SourceState {
-        url: shared_text(text(source, "url")?),
+        url: TEXTS.text(text(source, "url")?),
         ref_: boxed(source, "ref").unwrap_or_default(),
         commit: boxed(source, "commit"),
     })

@@ -3,21 +3,24 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::intern::Interner;
 use super::status::{MESSAGE, StatusState};
-use super::{RawObject, boxed, flag, retains, shared_text, text};
+use super::{RawObject, TEXTS, boxed, flag, retains, text};
 use crate::api::version::{TYPE_MODULE, VersionSpec};
 use crate::api::{
     ADOPT, FINALIZER, GROUP, MODULE_REQUEST, ModuleConfig, ORIGINAL_FINALIZER, REQUESTED_AT, S3Config,
+    Version,
 };
 use crate::domain::text::cut;
 use crate::domain::{Release, canonical_endpoint, hash_of};
 
 /// A Version as the watch cache keeps it, and as a reconcile decides on it.
-#[derive(Clone, Debug, Default)]
+#[derive(Resource, Clone, Debug, Default)]
+#[resource(inherit = "Version")]
 #[expect(clippy::struct_excessive_bools, reason = "they mirror flags of the object")]
 pub struct VersionState {
     /// Name, namespace, UID, resourceVersion, generation and timestamps only.
@@ -180,7 +183,7 @@ impl<'de> Deserialize<'de> for VersionState {
             requested_at: metadata.annotation(REQUESTED_AT),
             module_request: metadata.annotation(MODULE_REQUEST),
             origin: metadata.origin(),
-            type_: shared_text(text(&spec, "type").unwrap_or_default()),
+            type_: TEXTS.text(text(&spec, "type").unwrap_or_default()),
             version: boxed(&spec, "version").unwrap_or_default(),
             file_name: boxed(&spec, "fileName"),
             force_sync: flag(&spec, "forceSync"),

@@ -44,8 +44,7 @@ impl Accepted {
     pub(super) fn of(normalised: &Normalised, source: String, fetched: Option<String>) -> Self {
         let is_tag = fetched.as_ref().is_some_and(|name| Release::parse(name).is_ok());
         let (tag, reference) = if is_tag { (fetched, None) } else { (None, fetched) };
-        let warning =
-            |warning: warnings::Warning| Warning { reason: warning.reason.as_str(), message: warning.text };
+        let warnings = warnings::of_archive(&normalised.report).into_iter();
         Self {
             source,
             tag,
@@ -55,7 +54,7 @@ impl Accepted {
             size: normalised.size,
             checksum: STANDARD.encode(normalised.sha256),
             content_digest: normalised.digest.to_string(),
-            warnings: warnings::of_archive(&normalised.report).into_iter().map(warning).collect(),
+            warnings: warnings.map(|event| Warning { reason: event.reason, message: event.note }).collect(),
         }
     }
 }

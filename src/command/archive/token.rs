@@ -12,7 +12,7 @@ const SERVER: &str = "GITHUB_SERVER_URL";
 /// The variable for every other host, as for the command line of GitHub.
 const OTHER_TOKEN: &str = "GH_ENTERPRISE_TOKEN";
 
-/// The token for a host. The command's argument names the host, which must not get the token of another one.
+/// The token for a host. The command's argument names the host, which must not receive the token of another one.
 pub(super) fn of_environment(host: &str, variable: impl Fn(&str) -> Option<String>) -> Option<SecretString> {
     let value = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let server = value(SERVER).and_then(|url| Url::parse(&url).ok());

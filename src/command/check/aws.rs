@@ -62,13 +62,13 @@ pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption
     };
     let looked_up =
         format!("HEAD s3://{}: the bucket exists, and missing objects are distinguished", location.bucket);
-    let mut lines = vec![result(missing, &looked_up)];
+    let mut lines = vec![reported(missing.map(|()| looked_up))];
     if is_failed(&lines) {
         return lines;
     }
     // The key is unique: an object that exists already is that of an attempt whose answer was lost.
-    let stored = put(storage, &location, encryption).await.map(drop);
-    lines.push(result(stored, &format!("PUT {location}")));
+    let stored = put(storage, &location, encryption).await;
+    lines.push(reported(stored.map(|_| format!("PUT {location}"))));
     if !is_failed(&lines) {
         let found = storage.verify(&location, encryption, &checksum(), CONTENT.len() as u64).await;
         lines.push(reported(found.map(|found| verified(&found))));
@@ -79,7 +79,7 @@ pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption
     let failed_before = is_failed(&lines);
     let deleted = storage.delete(&location).await;
     if !failed_before || deleted.is_err() {
-        lines.push(result(deleted, "DELETE of the object"));
+        lines.push(reported(deleted.map(|()| "DELETE of the object")));
     }
     lines
 }
@@ -142,11 +142,7 @@ async fn put(
     storage.put(location, &upload).await
 }
 
-fn result(result: Result<(), StorageError>, ok: &str) -> Line {
-    reported(result.map(|()| ok))
-}
-
-fn reported(result: Result<&str, StorageError>) -> Line {
+fn reported(result: Result<impl Into<String>, StorageError>) -> Line {
     match result {
         Ok(message) => Line::ok(BUCKET, message),
         Err(error) => Line::failed(BUCKET, error.to_string(), fix(&error)),

@@ -67,7 +67,7 @@ pub(crate) fn is_of_module(version: &Value, module: &Value) -> bool {
     is_owned && version.has_finalizer && !version.is_terminating()
 }
 
-/// Why the Module does not create the Version, if it cannot without a change.
+/// Why the Module does not create the Version, if it cannot without a manual action.
 ///
 /// `InvalidSpec`, `RecordFull` and `Suspended` may concern another version, so the caller checks twice.
 pub(crate) fn prevented(module: &Value, other_version_exists: bool) -> Option<String> {

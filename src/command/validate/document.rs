@@ -29,12 +29,6 @@ pub(crate) struct Unparsable {
 struct Node(Value, BTreeMap<String, u64>);
 
 impl Document {
-    /// The same, with this number of lines before it.
-    fn after(mut self, lines: u64) -> Self {
-        self.lines.values_mut().for_each(|line| *line += lines);
-        self
-    }
-
     /// The line of a field, or of what contains it.
     pub(crate) fn line(&self, path: &str) -> Option<u64> {
         let mut path = path;
@@ -53,7 +47,7 @@ impl Document {
 /// # Errors
 /// [`Unparsable`] with the line.
 pub(crate) fn documents(text: &str) -> Result<Vec<Document>, Unparsable> {
-    let error = match yaml(text) {
+    let error = match yaml(text, 0) {
         Ok(documents) => return Ok(documents),
         Err(error) => unparsable(&error),
     };
@@ -68,9 +62,10 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Document>, Unparsable> {
     }
 }
 
-fn yaml(text: &str) -> Result<Vec<Document>, serde_yaml::Error> {
+/// The documents of a text with this number of lines before it.
+fn yaml(text: &str, before: u64) -> Result<Vec<Document>, serde_yaml::Error> {
     let parsed = serde_yaml::from_multiple_with_options::<Spanned<Node>>(text, limits::options(text))?;
-    Ok(parsed.into_iter().map(document).collect())
+    Ok(parsed.into_iter().map(|parsed| document(parsed, before)).collect())
 }
 
 fn unparsable(error: &serde_yaml::Error) -> Unparsable {
@@ -107,8 +102,8 @@ fn stream(text: &str, ends: &[usize], error: Unparsable) -> Result<Vec<Document>
     let (mut documents, mut start, mut before) = (Vec::new(), 0, 0);
     for end in ends {
         let part = &text[start..*end];
-        match yaml(part) {
-            Ok(read) => documents.extend(read.into_iter().map(|document| document.after(before))),
+        match yaml(part, before) {
+            Ok(read) => documents.extend(read),
             Err(error) if limits::exceeded(&error).is_some() => {
                 return Err(unparsable(&error).after(before));
             }
@@ -139,10 +134,13 @@ impl Unparsable {
     }
 }
 
-fn document(parsed: Spanned<Node>) -> Document {
+fn document(parsed: Spanned<Node>, before: u64) -> Document {
     let line = parsed.referenced.line();
     let Node(value, mut lines) = parsed.value;
     lines.insert(String::new(), line);
+    for line in lines.values_mut() {
+        *line += before;
+    }
     Document { value, lines }
 }
 

@@ -112,11 +112,8 @@ impl Report {
             Err(error) => return self.unreadable(&file.name, error.line, error.to_string()),
         };
         if documents.is_empty() && file.name == STDIN {
-            self.unreadable(
-                &file.name,
-                None,
-                "standard input contains no object: check the command that writes it",
-            );
+            let message = "standard input contains no object: check the command that writes it";
+            self.unreadable(&file.name, None, message);
         }
         for (index, document) in documents.iter().enumerate() {
             self.check(&file.name, is_other, index + 1, document);

@@ -1,13 +1,7 @@
 //! Reasons of failed fetches from GitHub.
 
 use super::{Class, Failure, Reason};
-use crate::github::{CredentialError, FetchError};
-
-impl From<CredentialError> for Failure {
-    fn from(error: CredentialError) -> Self {
-        Self::new(Reason::SecretInvalid, error.to_string())
-    }
-}
+use crate::github::FetchError;
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {

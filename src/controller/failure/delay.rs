@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::reasons::Reason;
 use super::{Class, Failure};
-use crate::domain::time::doubled;
+use crate::domain::time::{doubled, time_between};
 
 /// Shortest wait before a failed attempt is repeated.
 pub const SHORTEST: Duration = Duration::from_secs(5);
@@ -32,11 +32,7 @@ impl Failure {
     /// `jitter` is from 0 to 1 and spreads attempts that failed together.
     pub fn delay(&self, failures: u32, failing_for: Duration, jitter: f64, now: Timestamp) -> Duration {
         // Shortly after the named time, spread over some seconds.
-        let after = |until: Timestamp| {
-            Duration::try_from(until.duration_since(now)).unwrap_or_default()
-                + Duration::from_secs(1)
-                + SHORTEST.mul_f64(jitter)
-        };
+        let after = |until| time_between(now, until) + Duration::from_secs(1) + SHORTEST.mul_f64(jitter);
         let growing = || {
             // A token is valid on all servers within a minute, however many attempts failed before.
             let failures = if self.reason == Reason::TokenNotReady { failures.min(3) } else { failures };

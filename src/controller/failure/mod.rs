@@ -19,12 +19,11 @@ pub use self::columns::{About, Kind};
 pub use self::delay::{
     DAILY, HOURLY, LONGEST, SECRET_POLL_INTERVAL, SHORTEST, TAG_MAY_APPEAR, stalled_pause,
 };
-pub use self::reason::UnknownReason;
 pub use self::reasons::Reason;
 use crate::api::check::InvalidConfig;
 use crate::api::condition::MAX_MESSAGE;
 use crate::domain::text::{NEXT_ATTEMPT, cut};
-use crate::domain::time::whole_second_after;
+use crate::domain::time::{time_between, whole_second_after};
 
 /// Shortest pause whose end is part of the message: a shorter one is over before it is read, and not worth a write.
 const SHORTEST_IN_MESSAGE: Duration = Duration::from_mins(1);
@@ -44,24 +43,10 @@ pub enum Class {
     RetryTag,
 }
 
-/// The end of a message: when the next attempt is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NextAttempt(pub Timestamp);
-
-impl std::fmt::Display for NextAttempt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{NEXT_ATTEMPT}{}.", self.0)
-    }
-}
-
-impl std::str::FromStr for NextAttempt {
-    type Err = jiff::Error;
-
-    /// Parses the end of a message.
-    fn from_str(message: &str) -> Result<Self, Self::Err> {
-        let time = message.rsplit_once(NEXT_ATTEMPT).map_or("", |(_, time)| time);
-        time.trim_end_matches('.').parse().map(Self)
-    }
+/// The time of the next attempt, if a message ends with it.
+pub fn next_attempt(message: &str) -> Option<Timestamp> {
+    let (_, time) = message.rsplit_once(NEXT_ATTEMPT)?;
+    time.trim_end_matches('.').parse().ok()
 }
 
 /// One failed attempt.
@@ -82,16 +67,6 @@ impl Failure {
             _ => Class::Retry,
         };
         Self { reason, class, message: message.into() }
-    }
-
-    /// A failure that requires manual action.
-    pub fn stalled(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, class: Class::Stalled, message: message.into() }
-    }
-
-    /// A transient failure.
-    pub fn retry(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, class: Class::Retry, message: message.into() }
     }
 
     /// Decides whether a corrupt archive requires manual action: `download` is the SHA-256 of this download, `before` that
@@ -123,10 +98,10 @@ impl Failure {
             Class::RetryAfter(until) => until.max(now),
             Class::Retry | Class::RetryTag => now,
         };
-        if Duration::try_from(due.duration_since(known)).unwrap_or_default() < SHORTEST_IN_MESSAGE {
+        if time_between(known, due) < SHORTEST_IN_MESSAGE {
             return self.message.clone();
         }
-        let next = format!(" {}", NextAttempt(whole_second_after(due)));
+        let next = format!(" {NEXT_ATTEMPT}{}.", whole_second_after(due));
         let mut message = cut(self.message.trim_end_matches('.'), MAX_MESSAGE - next.len() - 1);
         message.push('.');
         message + &next
@@ -145,6 +120,17 @@ mod tests {
     use super::*;
     use crate::archive::ArchiveError;
     use crate::storage::Cause;
+
+    /// Failures of a class, whatever their reason.
+    impl Failure {
+        pub(crate) fn stalled(reason: Reason, message: impl Into<String>) -> Self {
+            Self { class: Class::Stalled, ..Self::new(reason, message) }
+        }
+
+        pub(crate) fn retry(reason: Reason, message: impl Into<String>) -> Self {
+            Self { class: Class::Retry, ..Self::new(reason, message) }
+        }
+    }
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_000_000).unwrap()
@@ -194,11 +180,11 @@ mod tests {
             long.len() <= MAX_MESSAGE && long.ends_with("…. Next attempt at 1970-01-12T13:48:00Z."),
             "{long}"
         );
-        assert_eq!(long.parse().ok(), Some(NextAttempt("1970-01-12T13:48:00Z".parse().unwrap())));
+        assert_eq!(next_attempt(&long), Some("1970-01-12T13:48:00Z".parse().unwrap()));
         for other in
             ["", "no answer.", "Next attempt at noon.", "Next attempt at 1970-01-12T13:48:00Z, or so"]
         {
-            assert!(other.parse::<NextAttempt>().is_err(), "{other}");
+            assert!(next_attempt(other).is_none(), "{other}");
         }
         assert_eq!(Failure::stalled(Reason::NotAnArchive, "bad").message_with_retry(due(3600), now()), "bad");
         let slow = Cause::SlowDown { retry_after: Some(Duration::from_millis(79_500)) };

@@ -64,16 +64,12 @@ impl Reason {
     }
 }
 
-/// A word that is not a reason of this release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown reason")]
-pub struct UnknownReason;
-
 impl FromStr for Reason {
-    type Err = UnknownReason;
+    /// The word is not a reason of this release.
+    type Err = ();
 
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL.iter().copied().find(|reason| reason.as_str() == word).ok_or(UnknownReason)
+    fn from_str(word: &str) -> Result<Self, ()> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == word).ok_or(())
     }
 }
 

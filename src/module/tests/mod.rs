@@ -67,7 +67,7 @@ fn child(version: &str) -> ChildFixture {
         },
         "spec": {
             "type": "Module", "version": version, "fileName": format!("{release}.zip"),
-            "moduleConfigRef": module().view().resolved(),
+            "moduleConfigRef": module().view().resolved,
         },
     }))
 }
@@ -169,7 +169,7 @@ impl ChildFixture {
 
     /// As `module` has configured it.
     fn of(mut self, module: &ModuleFixture) -> Self {
-        self.0["spec"]["moduleConfigRef"] = json!(module.view().resolved());
+        self.0["spec"]["moduleConfigRef"] = json!(module.view().resolved);
         self
     }
 

@@ -11,7 +11,7 @@ use crate::api::{ADOPT, FINALIZER, MODULE_REQUEST};
 
 /// What the API server has after `plan` was run.
 pub(super) fn run(module: &ModuleFixture, plan: &Plan, children: Vec<ChildFixture>) -> Vec<ChildFixture> {
-    let config = json!(module.view().resolved());
+    let config = json!(module.view().resolved);
     let mut after: Vec<ChildFixture> = children
         .into_iter()
         .map(|child| match plan.change.iter().find(|c| c.target.name == child.name()) {

@@ -408,7 +408,7 @@ fn a_copy_from_another_namespace_is_adopted_with_a_file_name_of_its_own() {
         let plan = module.plan(std::slice::from_ref(&child));
         let current: DynamicObject = serde_json::from_value(child.0).unwrap();
         let view = module.view();
-        let patch = merge_patch(&view, &view.resolved(), &plan.change[0], &current);
+        let patch = merge_patch(&view, &plan.change[0], &current);
         patch.pointer("/spec/fileName").and_then(Value::as_str).map(str::to_owned)
     };
     let wants = module().with_versions(["1.0.0"]);

@@ -203,7 +203,7 @@ fn versions_of_the_original_have_a_condition_of_their_own_while_they_are_there()
     assert!(said.contains("done (") && said.ends_with("more are listed after these are deleted.)"), "{said}");
     let names: Vec<String> = (0..500).map(|n| format!("network-9-{n}-0")).collect();
     let far = wants_two().with(json!({"metadata": {"namespace": "n".repeat(63)}})).view();
-    let said = legacy::found(&far, &names, &[], at(0)).unwrap().message;
+    let said = legacy::found(&far, &names, at(0)).unwrap().message;
     assert!(said.ends_with("more are listed after these are deleted.)"), "no command is cut: {said}");
     let without = wants_two().with_status(&with).status(&all, None);
     assert_eq!(found(&without), None);

@@ -3,14 +3,14 @@
 use std::io::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, Response, StatusCode, header};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::domain::text::hex;
 use crate::registry::http::Body;
-use crate::registry::http::answer::{answer, private, set};
+use crate::registry::http::answer::{answer, private, set, set_text};
 use crate::registry::http::entity_tag::is_cached;
 
 /// The body in both encodings, each with its entity tag.
@@ -45,9 +45,7 @@ impl Encodings {
             }
             answer
         };
-        if let Ok(etag) = HeaderValue::from_str(&encoded.etag) {
-            answer.headers_mut().insert(header::ETAG, etag);
-        }
+        set_text(&mut answer, header::ETAG, &encoded.etag);
         private(answer)
     }
 }

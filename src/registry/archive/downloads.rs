@@ -9,15 +9,15 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret as _;
 
 use super::Archive;
-use super::open::{Failed, Fault, Opened, kind, open, report};
+use super::open::{Failed, Fault, Opened, kind_and_fault, open, report};
 use super::range::{Selection, select};
 use super::route::{Mode, PublicEndpoint, Routes};
 use super::slots::Slots;
-use super::stream::{Done, Outcome, Streamed, Way};
+use super::stream::{Done, Outcome, Streamed};
 use crate::domain::ObjectLocation;
 use crate::domain::object_key::content_type;
 use crate::domain::text::hex;
-use crate::registry::http::answer::{answer, error, retry_after, set};
+use crate::registry::http::answer::{answer, error, retry_after, set, set_text};
 use crate::registry::http::entity_tag::is_cached;
 use crate::registry::http::{Body, MinimumRate, Peer};
 use crate::registry::metrics::RegistryMetrics;
@@ -33,11 +33,11 @@ const CACHING: &str = "no-store, no-transform";
 /// Slower streams are cut.
 const RATE: MinimumRate = MinimumRate { bytes: 64 << 10, within: Duration::from_secs(30) };
 
-/// Answers requests with valid links. A clone shares the limits.
-#[derive(Clone, Debug)]
+/// Answers requests with valid links.
+#[derive(Debug)]
 pub struct Downloads {
     storage: Arc<Storage>,
-    routes: Arc<Routes>,
+    routes: Routes,
     slots: Arc<Slots>,
     metrics: RegistryMetrics,
 }
@@ -54,14 +54,8 @@ pub struct Download<'a> {
     pub peer: Peer,
 }
 
-/// A newer state of the version whose archive was requested.
-#[derive(Debug)]
-pub enum Superseded {
-    /// The same bytes are at another location.
-    Moved(Archive),
-    /// The link permits nothing any more: the answer.
-    Gone(Response<Body>),
-}
+/// What a link permits to download: the archive, or the answer if it permits nothing.
+pub type Permitted = Result<Archive, Box<Response<Body>>>;
 
 impl Downloads {
     /// At most `streams` archives are streamed at once.
@@ -72,37 +66,39 @@ impl Downloads {
         streams: usize,
         metrics: RegistryMetrics,
     ) -> Self {
-        let (routes, slots) = (Arc::new(Routes { mode, public }), Arc::new(Slots::new(streams, WAIT)));
-        Self { storage, routes, slots, metrics }
+        let slots = Arc::new(Slots::new(streams, WAIT));
+        Self { storage, routes: Routes { mode, public }, slots, metrics }
     }
 
-    /// Answers a request. `superseded` is awaited if the recorded object is missing or another one, since the object may have
-    /// been replaced or moved a moment ago. `done` is called when the answer has ended, or its client is gone. If the client is
-    /// gone before there is an answer, `done` is dropped.
+    /// Answers a request. `superseded` is what the link permits now, if that has changed a moment ago. It is awaited if the
+    /// recorded object is missing or another one. `done` is called when the answer has ended, or its client is gone. If the client is gone
+    /// before there is an answer, `done` is dropped.
     pub async fn answer(
         &self,
         download: Download<'_>,
-        superseded: impl Future<Output = Option<Superseded>>,
+        superseded: impl Future<Output = Option<Permitted>>,
         done: impl FnOnce(Outcome) + Send + 'static,
     ) -> Response<Body> {
         let Download { archive, method, headers, .. } = download;
-        let etag = etag(archive);
+        let etag = format!("\"sha256-{}\"", hex(&archive.sha256));
         if is_cached(headers, &etag) {
             let not_modified = answer(StatusCode::NOT_MODIFIED, "Not Modified", Body::empty());
-            return ended(with_headers(not_modified, archive, &etag), Way::Memory, done);
+            return ended(with_headers(not_modified, archive, &etag), "memory", done);
         }
         if method == Method::HEAD {
-            return ended(head(archive, &etag), Way::Memory, done);
+            let mut head = with_headers(Response::new(Body::empty()), archive, &etag);
+            head.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(archive.size));
+            return ended(head, "memory", done);
         }
         let location = archive.location.location();
         let endpoint = self.storage.endpoint(&location);
         if let Some(public) = self.routes.redirect(&location, endpoint.as_ref()) {
-            return ended(self.redirect(&public).await, Way::Redirect, done);
+            return ended(self.redirect(&public).await, "redirect", done);
         }
         let range = match select(headers, archive.size, &etag) {
             Selection::Whole => None,
             Selection::Part(first, last) => Some((first, last)),
-            Selection::Unsatisfiable => return ended(unsatisfiable(archive.size), Way::Memory, done),
+            Selection::Unsatisfiable => return ended(unsatisfiable(archive.size), "memory", done),
         };
         self.stream(download, &etag, range, superseded, Box::new(done)).await
     }
@@ -112,9 +108,10 @@ impl Downloads {
         let url = match self.storage.sign(location, SIGNED_FOR).await {
             Ok(url) => url,
             Err(error) => {
-                self.metrics.s3_error(kind(&error.cause));
+                let (kind, fault) = kind_and_fault(&error.cause);
+                self.metrics.s3_error(kind);
                 tracing::warn!(%error, "no signed URL could be made for an archive; check the registry's AWS credentials");
-                return failed(Fault::of(&error.cause));
+                return failed(fault);
             }
         };
         let Ok(mut url) = HeaderValue::from_str(url.expose_secret()) else {
@@ -133,16 +130,17 @@ impl Downloads {
         download: Download<'_>,
         etag: &str,
         range: Option<(u64, u64)>,
-        superseded: impl Future<Output = Option<Superseded>>,
+        superseded: impl Future<Output = Option<Permitted>>,
         done: Done,
     ) -> Response<Body> {
         let archive = download.archive;
         let Some(slot) = self.slots.take(download.link, download.peer).await else {
-            return ended(busy(), Way::Stream, done);
+            let sentence = "Too many archives are being downloaded; try again in a minute.\n";
+            return ended(unavailable("too many downloads", sentence, 30), "stream", done);
         };
         let Opened { first, rest, range } = match self.open(archive, range, superseded).await {
             Ok(opened) => opened,
-            Err(answer) => return ended(answer, Way::Stream, done),
+            Err(answer) => return ended(answer, "stream", done),
         };
         let (status, length) = match range {
             Some((first, last)) => (StatusCode::PARTIAL_CONTENT, last - first + 1),
@@ -152,7 +150,8 @@ impl Downloads {
         let mut answer = with_headers(Response::new(Body::new(body)), archive, etag);
         *answer.status_mut() = status;
         if let Some((first, last)) = range {
-            content_range(&mut answer, &format!("bytes {first}-{last}/{}", archive.size));
+            let bytes = format!("bytes {first}-{last}/{}", archive.size);
+            set_text(&mut answer, header::CONTENT_RANGE, &bytes);
         }
         answer.extensions_mut().insert(RATE);
         answer
@@ -163,17 +162,17 @@ impl Downloads {
         &self,
         archive: &Archive,
         range: Option<(u64, u64)>,
-        superseded: impl Future<Output = Option<Superseded>>,
+        superseded: impl Future<Output = Option<Permitted>>,
     ) -> Result<Opened, Response<Body>> {
         let mut location = archive.location.location();
         let mut opened = open(&self.storage, archive, range, &self.metrics).await;
         if let Err(Failed::Missing | Failed::Differs) = opened {
             match superseded.await {
-                Some(Superseded::Moved(moved)) => {
+                Some(Ok(moved)) => {
                     location = moved.location.location();
                     opened = open(&self.storage, &moved, range, &self.metrics).await;
                 }
-                Some(Superseded::Gone(answer)) => return Err(answer),
+                Some(Err(answer)) => return Err(*answer),
                 None => {}
             }
         }
@@ -185,60 +184,31 @@ impl Downloads {
 }
 
 /// Reports an answer that has ended with its headers.
-fn ended(answer: Response<Body>, way: Way, done: impl FnOnce(Outcome)) -> Response<Body> {
-    done(Outcome { way, status: answer.status().as_u16(), bytes: 0 });
+fn ended(answer: Response<Body>, mode: &'static str, done: impl FnOnce(Outcome)) -> Response<Body> {
+    done(Outcome { mode, status: answer.status().as_u16(), bytes: 0 });
     answer
-}
-
-fn etag(archive: &Archive) -> String {
-    format!("\"sha256-{}\"", hex(&archive.sha256))
-}
-
-fn head(archive: &Archive, etag: &str) -> Response<Body> {
-    let mut head = with_headers(Response::new(Body::empty()), archive, etag);
-    head.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(archive.size));
-    head
 }
 
 /// The headers that every answer about an archive has. None comes from the store.
 fn with_headers(mut answer: Response<Body>, archive: &Archive, etag: &str) -> Response<Body> {
-    let digest = format!("sha-256=:{}:", STANDARD.encode(archive.sha256));
-    for (name, value) in [(header::ETAG, etag), (REPR_DIGEST, &digest)] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            answer.headers_mut().insert(name, value);
-        }
-    }
-    for (name, value) in [
-        (header::ACCEPT_RANGES, "bytes"),
-        (header::CONTENT_TYPE, content_type(&archive.location.location().key)),
-        (header::CACHE_CONTROL, CACHING),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ] {
-        set(&mut answer, name, value);
-    }
+    set_text(&mut answer, header::ETAG, etag);
+    set_text(&mut answer, REPR_DIGEST, &format!("sha-256=:{}:", STANDARD.encode(archive.sha256)));
+    set(&mut answer, header::ACCEPT_RANGES, "bytes");
+    set(&mut answer, header::CONTENT_TYPE, content_type(&archive.location.location().key));
+    set(&mut answer, header::CACHE_CONTROL, CACHING);
+    set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     answer
 }
 
 fn unsatisfiable(size: u64) -> Response<Body> {
     let sentence = "The archive has no such bytes.\n";
     let mut answer = error(StatusCode::RANGE_NOT_SATISFIABLE, "Range Not Satisfiable", sentence);
-    content_range(&mut answer, &format!("bytes */{size}"));
+    set_text(&mut answer, header::CONTENT_RANGE, &format!("bytes */{size}"));
     answer
-}
-
-fn content_range(answer: &mut Response<Body>, range: &str) {
-    if let Ok(range) = HeaderValue::from_str(range) {
-        answer.headers_mut().insert(header::CONTENT_RANGE, range);
-    }
 }
 
 fn unavailable(phrase: &'static str, sentence: &'static str, seconds: u32) -> Response<Body> {
     retry_after(error(StatusCode::SERVICE_UNAVAILABLE, phrase, sentence), seconds)
-}
-
-fn busy() -> Response<Body> {
-    let sentence = "Too many archives are being downloaded; try again in a minute.\n";
-    unavailable("too many downloads", sentence, 30)
 }
 
 fn failed(fault: Fault) -> Response<Body> {

@@ -18,10 +18,10 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use downloads::{Download, Downloads, Superseded};
+pub use downloads::{Download, Downloads, Permitted};
 pub use open::{Failed, Fault, Opened, open, report};
 pub use route::{Mode, PublicEndpoint, PublicEndpointError};
-pub use stream::{Outcome, Way};
+pub use stream::Outcome;
 
 use crate::api::state::StoredLocation;
 

@@ -53,41 +53,17 @@ pub enum Fault {
     Silent,
 }
 
-impl Fault {
-    pub(super) fn of(cause: &Cause) -> Self {
-        match cause {
-            Cause::BucketMissing => Self::Missing,
-            Cause::SlowDown { .. } => Self::Busy,
-            Cause::AccessDenied { .. }
-            | Cause::Kms { .. }
-            | Cause::CredentialsMissing
-            | Cause::CredentialsUnavailable { .. }
-            | Cause::CredentialsInvalid { .. }
-            | Cause::WrongRegion { .. }
-            | Cause::InvalidBucket
-            | Cause::Other { status: Some(_), .. } => Self::Refused,
-            _ => Self::Silent,
-        }
-    }
-}
-
 impl Failed {
     pub fn fault(&self) -> Fault {
-        match self {
-            Self::Missing => Fault::Missing,
-            Self::Differs => Fault::Differs,
-            Self::NoBytes => Fault::Silent,
-            Self::Storage(error) => Fault::of(&error.cause),
-        }
+        self.kind_and_fault().1
     }
 
-    /// The label of the metric.
-    fn kind(&self) -> &'static str {
+    fn kind_and_fault(&self) -> (&'static str, Fault) {
         match self {
-            Self::Missing => "missing",
-            Self::Differs => "differs",
-            Self::NoBytes => "cut",
-            Self::Storage(error) => kind(&error.cause),
+            Self::Missing => ("missing", Fault::Missing),
+            Self::Differs => ("differs", Fault::Differs),
+            Self::NoBytes => ("cut", Fault::Silent),
+            Self::Storage(error) => kind_and_fault(&error.cause),
         }
     }
 
@@ -103,18 +79,21 @@ impl Failed {
     }
 }
 
-/// The label of a cause in the metric.
-pub(super) fn kind(cause: &Cause) -> &'static str {
+/// The label of a cause in the metric, and what it means for the client.
+pub(super) fn kind_and_fault(cause: &Cause) -> (&'static str, Fault) {
     match cause {
-        Cause::BucketMissing => "missing",
-        Cause::AccessDenied { .. } | Cause::Kms { .. } => "denied",
+        Cause::BucketMissing => ("missing", Fault::Missing),
+        Cause::SlowDown { .. } => ("throttled", Fault::Busy),
+        Cause::AccessDenied { .. } | Cause::Kms { .. } => ("denied", Fault::Refused),
         Cause::CredentialsMissing
         | Cause::CredentialsUnavailable { .. }
-        | Cause::CredentialsInvalid { .. } => "credentials",
-        Cause::SlowDown { .. } => "throttled",
-        Cause::Unavailable { .. } => "unavailable",
-        Cause::Network { .. } => "network",
-        _ => "other",
+        | Cause::CredentialsInvalid { .. } => ("credentials", Fault::Refused),
+        Cause::WrongRegion { .. } | Cause::InvalidBucket | Cause::Other { status: Some(_), .. } => {
+            ("other", Fault::Refused)
+        }
+        Cause::Unavailable { .. } => ("unavailable", Fault::Silent),
+        Cause::Network { .. } => ("network", Fault::Silent),
+        _ => ("other", Fault::Silent),
     }
 }
 
@@ -139,12 +118,12 @@ pub async fn open(
 
 /// Counts and logs a failure.
 pub fn report(failed: &Failed, location: &ObjectLocation, metrics: &RegistryMetrics) {
-    metrics.s3_error(failed.kind());
-    match failed {
-        Failed::Storage(error) => tracing::warn!(%error, "an archive could not be read"),
-        failed => {
-            tracing::warn!(object = %location, reason = failed.kind(), "an archive could not be read as recorded");
-        }
+    let (kind, _) = failed.kind_and_fault();
+    metrics.s3_error(kind);
+    if let Failed::Storage(error) = failed {
+        tracing::warn!(%error, "an archive could not be read");
+    } else {
+        tracing::warn!(object = %location, reason = kind, "an archive could not be read as recorded");
     }
 }
 
@@ -173,7 +152,7 @@ async fn attempt(
     }
 }
 
-/// Whether the object is the recorded one, as far as its headers show that. A store may send everything instead of a range.
+/// Whether the object is the recorded one, as far as its headers show. A store may send the whole object instead of a range.
 fn is_recorded(object: &Object, archive: &Archive, range: Option<(u64, u64)>) -> bool {
     let checksum = || STANDARD.encode(archive.sha256);
     object.size.is_none_or(|size| size == archive.size)

@@ -45,7 +45,7 @@ impl FromStr for PublicEndpoint {
 }
 
 /// The rules of the flags.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Routes {
     pub mode: Mode,
     pub public: Vec<PublicEndpoint>,

@@ -1,7 +1,6 @@
 //! How many archives are streamed at once: in all, by one link, and to one client.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::domain::Mutex;
-use crate::registry::http::Peer;
+use crate::registry::http::{Peer, count_down};
 
 /// Streams at once by one link.
 const PER_LINK: usize = 8;
@@ -118,15 +117,6 @@ impl State {
         self.used -= 1;
         count_down(&mut self.by_link, &slot.link);
         count_down(&mut self.by_peer, &slot.peer);
-    }
-}
-
-fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
     }
 }
 

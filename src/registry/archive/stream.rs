@@ -16,55 +16,34 @@ use crate::storage::ObjectBody;
 /// A store that sends nothing for this long has stopped. Slow streams are cut later than that.
 const SILENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
-/// How an archive was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// From memory: HEAD, and what needs no bytes.
-    Memory,
-    /// By a redirect to the store.
-    Redirect,
-    /// By a stream through the registry.
-    Stream,
-}
-
 /// The outcome of a request for an archive, for the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    pub way: Way,
+    /// How it was answered: `memory` (what needs no bytes), `redirect` (to the store) or `stream` (through the registry).
+    pub mode: &'static str,
     pub status: u16,
     /// Bytes of the archive that were streamed.
     pub bytes: u64,
 }
 
 impl Outcome {
-    /// A request that was refused before the archive was looked at.
-    pub fn refused(status: u16) -> Self {
-        Self { way: Way::Memory, status, bytes: 0 }
-    }
-}
-
-impl Way {
-    /// The word for logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Redirect => "redirect",
-            Self::Stream => "stream",
-        }
+    /// A request that ended before the archive was opened.
+    pub fn unopened(status: u16) -> Self {
+        Self { mode: "memory", status, bytes: 0 }
     }
 }
 
 /// Called when an answer has ended.
 pub(super) type Done = Box<dyn FnOnce(Outcome) + Send>;
 
-/// An object's bytes on the way to a client. If fewer bytes arrive than were announced, it fails, and the connection is closed:
-/// a client must not take a part for the whole.
+/// The body of an answer with an object's bytes. If fewer bytes arrive than were announced, it fails, and the connection is
+/// closed: a client must not mistake a part for the whole.
 pub(super) struct Streamed {
     first: Option<Bytes>,
     rest: ObjectBody,
     left: u64,
     sent: u64,
-    /// Since when the store sends nothing, although the client takes bytes.
+    /// Since when the store sends nothing, although the client accepts bytes.
     waiting: Option<Instant>,
     status: u16,
     metrics: RegistryMetrics,
@@ -157,7 +136,7 @@ impl Drop for Streamed {
             drop(self.cut(&"the store stopped sending"));
         }
         if let Some(done) = self.done.take() {
-            done(Outcome { way: Way::Stream, status: self.status, bytes: self.sent });
+            done(Outcome { mode: "stream", status: self.status, bytes: self.sent });
         }
     }
 }

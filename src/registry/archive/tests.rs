@@ -147,7 +147,7 @@ async fn asked_while(
     (mode, public): (Mode, &[&str]),
     method: Method,
     headers: &[(&'static str, &str)],
-    superseded: Option<Superseded>,
+    superseded: Option<Permitted>,
 ) -> Answered {
     let metrics = RegistryMetrics::default();
     let public = public.iter().map(|pair| pair.parse().unwrap()).collect();
@@ -223,7 +223,7 @@ async fn a_redirect_is_signed_without_a_request() {
         assert_eq!(answered.header("cache-control"), "no-store, no-transform");
         assert!(!format!("{:?}", answered.answer.headers()).contains("Signature"), "it is not printed");
         let (_, outcome) = answered.body().await;
-        assert_eq!(outcome, Some(Outcome { way: Way::Redirect, status: 302, bytes: 0 }));
+        assert_eq!(outcome, Some(Outcome { mode: "redirect", status: 302, bytes: 0 }));
     }
     assert_eq!(store.requests(), Vec::<String>::new());
 }
@@ -245,7 +245,7 @@ async fn a_stream_has_fixed_headers_and_asks_for_the_checksum() {
     let metrics = answered.metrics.clone();
     let (body, outcome) = answered.body().await;
     assert_eq!(body.as_deref(), Ok(BYTES));
-    assert_eq!(outcome, Some(Outcome { way: Way::Stream, status: 200, bytes: 7 }));
+    assert_eq!(outcome, Some(Outcome { mode: "stream", status: 200, bytes: 7 }));
     assert_eq!((metrics.streams.get(), metrics.stream_bytes.get()), (0, 7));
     let request = &store.requests()[0];
     assert!(request.starts_with("get /modules/vpc/a.zip?x-id=getobject http/1.1"), "{request}");
@@ -363,7 +363,7 @@ async fn missing_and_refused_objects_are_told_apart() {
         );
         assert_eq!(store.requests().len(), 1, "{answer}");
         let (_, outcome) = answered.body().await;
-        assert_eq!(outcome, Some(Outcome { way: Way::Stream, status: 503, bytes: 0 }));
+        assert_eq!(outcome, Some(Outcome { mode: "stream", status: 503, bytes: 0 }));
     }
 }
 
@@ -413,7 +413,7 @@ async fn a_store_that_stops_is_counted_and_a_client_that_stops_is_not() {
         let cut = "opendepot_registry_s3_errors_total{kind=\"cut\"} 1";
         assert_eq!(answered.counted(cut), stopped, "{rest}");
         let outcome = answered.outcome.lock().unwrap().take();
-        assert_eq!(outcome, Some(Outcome { way: Way::Stream, status: 200, bytes: 3 }));
+        assert_eq!(outcome, Some(Outcome { mode: "stream", status: 200, bytes: 3 }));
     }
 }
 
@@ -437,7 +437,7 @@ async fn an_archive_that_was_moved_a_moment_ago_is_read_at_its_new_location() {
         let mut moved = store.archive();
         let location = ObjectLocation { key: "vpc/b.zip".into(), ..moved.location.location() };
         moved.location = StoredLocation::from(&location);
-        let superseded = Some(Superseded::Moved(moved));
+        let superseded = Some(Ok(moved));
         let answered = asked_while(&store, (Mode::Stream, &[]), Method::GET, &[], superseded).await;
         assert!(!answered.counts_errors(), "nothing has failed");
         assert_eq!(answered.body().await.0.as_deref(), Ok(BYTES));
@@ -448,12 +448,12 @@ async fn an_archive_that_was_moved_a_moment_ago_is_read_at_its_new_location() {
 #[tokio::test]
 async fn a_link_to_replaced_content_is_refused_and_is_no_fault_of_the_store() {
     let store = Store::start(vec![refused("404 Not Found", "NoSuchKey")]).await;
-    let gone = Some(Superseded::Gone(error(StatusCode::FORBIDDEN, "Forbidden: link not valid", "")));
+    let gone = Some(Err(Box::new(error(StatusCode::FORBIDDEN, "Forbidden: link not valid", ""))));
     let answered = asked_while(&store, (Mode::Stream, &[]), Method::GET, &[], gone).await;
     assert_eq!(answered.answer.status(), StatusCode::FORBIDDEN);
     assert!(!answered.counts_errors());
     let outcome = answered.body().await.1;
-    assert_eq!(outcome, Some(Outcome { way: Way::Stream, status: 403, bytes: 0 }));
+    assert_eq!(outcome, Some(Outcome { mode: "stream", status: 403, bytes: 0 }));
 }
 
 #[tokio::test]

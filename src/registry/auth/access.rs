@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderMap;
-use kube::Client;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinSet;
 
@@ -51,7 +50,7 @@ impl<'a> Asked<'a> {
         Self { namespace, name, system, holder }
     }
 
-    /// The name that is reviewed: the holder's, else the one that was asked.
+    /// The name in the access review: that of the holder, else the one in the address.
     pub fn object(&self) -> &'a str {
         self.holder.unwrap_or(self.name)
     }
@@ -77,15 +76,7 @@ impl Access {
     /// Checks the settings, and starts the tasks that keep tokens and keys current.
     pub fn start(
         settings: &AccessSettings,
-        client: Client,
-        metrics: RegistryMetrics,
-    ) -> Result<Self, AccessError> {
-        Self::with_reviewer(settings, Box::new(client), metrics)
-    }
-
-    pub(super) fn with_reviewer(
-        settings: &AccessSettings,
-        reviewer: Box<dyn Reviewer>,
+        reviewer: impl Reviewer,
         metrics: RegistryMetrics,
     ) -> Result<Self, AccessError> {
         let audience = audience::checked(settings.audience.as_deref(), settings.own_token.as_ref())?;
@@ -97,7 +88,7 @@ impl Access {
         }
         let current = Arc::clone(&tokens);
         tasks.spawn(async move { current.keep_current().await });
-        let reviews = Arc::new(Reviews::new(reviewer, metrics.clone()));
+        let reviews = Arc::new(Reviews::new(Box::new(reviewer), metrics.clone()));
         Ok(Self {
             identifier: Identifier::new(audience, tokens, issuers, Arc::clone(&reviews)),
             anonymous: settings.anonymous.then(|| Arc::new(Identity::anonymous())),
@@ -268,7 +259,7 @@ fn outcome(result: &Result<Arc<Identity>, Denied>) -> &'static str {
     match result {
         Ok(_) => "accepted",
         Err(Denied::TooMany { .. }) => "limited",
-        Err(Denied::Unavailable { .. }) => "unavailable",
+        Err(Denied::Unavailable(_)) => "unavailable",
         Err(_) => "refused",
     }
 }

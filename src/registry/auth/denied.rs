@@ -17,7 +17,7 @@ pub enum Denied {
     /// 429, and seconds until another attempt is worthwhile.
     TooMany { phrase: &'static str, retry_after: u32 },
     /// 503: the API server or an identity provider did not answer.
-    Unavailable { phrase: &'static str, retry_after: u32 },
+    Unavailable(&'static str),
 }
 
 /// Seconds after which a client may try again when a server did not answer.
@@ -52,6 +52,15 @@ pub(super) const TOO_MANY_REVIEWS: &str = "too many requests: wait";
 pub(super) const TOO_MANY_REFUSALS: &str = "too many refused requests: wait";
 
 impl Denied {
+    /// The API server did not answer a review.
+    pub const API_SERVER: Self = Self::Unavailable("the Kubernetes API does not answer: try again");
+    /// An identity provider did not answer.
+    pub const IDENTITY_PROVIDER: Self = Self::Unavailable("the identity provider does not answer: try again");
+    /// Too many reviews wait for the API server.
+    pub const BUSY: Self = Self::Unavailable("too many reviews are waiting: try again");
+    /// Too many pages are being sent.
+    pub(crate) const SENDING: Self = Self::Unavailable("too many pages are being sent: try again");
+
     /// The status of the answer.
     pub const fn status(self) -> StatusCode {
         match self {
@@ -59,7 +68,7 @@ impl Denied {
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -74,7 +83,7 @@ impl Denied {
             Self::Malformed(phrase)
             | Self::Unauthenticated(phrase)
             | Self::TooMany { phrase, .. }
-            | Self::Unavailable { phrase, .. } => phrase,
+            | Self::Unavailable(phrase) => phrase,
             Self::Forbidden => "Forbidden: no right to download this module",
         }
     }
@@ -82,32 +91,9 @@ impl Denied {
     /// Seconds until another attempt is worthwhile.
     pub const fn retry_after(self) -> Option<u32> {
         match self {
-            Self::TooMany { retry_after, .. } | Self::Unavailable { retry_after, .. } => Some(retry_after),
+            Self::TooMany { retry_after, .. } => Some(retry_after),
+            Self::Unavailable(_) => Some(RETRY_AFTER),
             Self::Malformed(_) | Self::Unauthenticated(_) | Self::Forbidden => None,
         }
-    }
-
-    /// The API server did not answer a review.
-    pub const fn api_server() -> Self {
-        Self::Unavailable {
-            phrase: "the Kubernetes API does not answer: try again",
-            retry_after: RETRY_AFTER,
-        }
-    }
-
-    /// An identity provider did not answer.
-    pub const fn identity_provider() -> Self {
-        let phrase = "the identity provider does not answer: try again";
-        Self::Unavailable { phrase, retry_after: RETRY_AFTER }
-    }
-
-    /// Too many reviews wait for the API server.
-    pub const fn busy() -> Self {
-        Self::Unavailable { phrase: "too many reviews are waiting: try again", retry_after: RETRY_AFTER }
-    }
-
-    /// Too many pages are being sent.
-    pub(crate) const fn sending() -> Self {
-        Self::Unavailable { phrase: "too many pages are being sent: try again", retry_after: RETRY_AFTER }
     }
 }

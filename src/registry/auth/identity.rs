@@ -38,7 +38,7 @@ pub struct Identity {
     pub uid: Option<String>,
     pub groups: Vec<String>,
     pub extra: BTreeMap<String, Vec<String>>,
-    /// When the token expires, if it says so.
+    /// When the token expires, if it has an expiry.
     pub expires: Option<Timestamp>,
     /// Distinguishes what RBAC can distinguish: user, uid, groups and extra.
     pub(super) rights_key: [u8; 32],

@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) type Pending<T> = BoxFuture<'static, Result<T, String>>;
 
 /// Requests reviews. A trait, so that tests need no API server.
-pub(super) trait Reviewer: Send + Sync + 'static {
+pub trait Reviewer: Send + Sync + 'static {
     /// Whose token it is; `None` if it is not accepted for `audience`.
     fn token(&self, token: SecretString, audience: String) -> Pending<Option<Identity>>;
 
@@ -116,9 +116,9 @@ pub(super) fn permits(status: &SubjectAccessReviewStatus) -> bool {
 /// A right to a Module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// To install it. Not plain `get modules`: a role that shows Modules does not hand out their code.
+    /// To install it. Not plain `get modules`: a role that shows Modules gives no access to their code.
     Download,
-    /// To read the object, and so what its conditions say.
+    /// To read the object, and so the messages of its conditions.
     Read,
 }
 

@@ -72,11 +72,11 @@ struct Yes<Y> {
 
 struct State<Y, N> {
     yes: Bounded<Key, Yes<Y>>,
-    /// Apart, so that a flood of refusals evicts no permission.
+    /// In a map of its own, so that a flood of refusals evicts no permission.
     no: Bounded<Key, (N, Instant)>,
     failed: Bounded<Key, (Failure, Instant)>,
-    /// By both keys: while the holder of an address changes, two requests for it may ask about different objects. Each ends with
-    /// the task that holds the sender.
+    /// By both keys: while the holder of an address changes, two requests for it may need reviews of different objects. Each
+    /// ends with the task that holds the sender.
     open: HashMap<Keys, watch::Receiver<Option<Outcome<Y, N>>>>,
 }
 
@@ -151,7 +151,7 @@ where
             }
         };
         let outcome = receiver.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-        (outcome.unwrap_or(Err(Denied::api_server())), started)
+        (outcome.unwrap_or(Err(Denied::API_SERVER)), started)
     }
 
     /// Keeps the answer, and returns the outcome for its callers.

@@ -17,8 +17,6 @@ use crate::registry::metrics::RegistryMetrics;
 
 /// Whose token it is, or the reason phrase.
 pub(super) type TokenAnswer = Answer<Arc<Identity>, &'static str>;
-/// Whether it is permitted.
-pub(super) type AccessAnswer = Answer<(), ()>;
 
 pub(super) struct Reviews {
     reviewer: Box<dyn Reviewer>,
@@ -46,7 +44,7 @@ impl Reviews {
         right: Right,
         namespace: String,
         name: String,
-    ) -> AccessAnswer {
+    ) -> Answer<(), ()> {
         let answer =
             |permitted| if permitted { Answer::Yes { value: (), life: None } } else { Answer::No(()) };
         let request = || self.reviewer.access(&identity, right, &namespace, &name);
@@ -62,7 +60,7 @@ impl Reviews {
     ) -> Answer<Y, N> {
         let Some(_slot) = self.slots.take().await else {
             self.metrics.reviewed(kind, "not_sent");
-            return Answer::Failed(Failure { denied: Denied::busy(), remember: false, stale: true });
+            return Answer::Failed(Failure { denied: Denied::BUSY, remember: false, stale: true });
         };
         match request().await {
             Ok(reviewed) => {
@@ -73,15 +71,11 @@ impl Reviews {
             }
             Err(error) => {
                 self.metrics.reviewed(kind, "failed");
-                self.log(kind, &error);
-                Answer::Failed(Failure { denied: Denied::api_server(), remember: true, stale: true })
+                if let Some(count) = self.failed.lock().add() {
+                    tracing::warn!(kind, error, count, "a review by the Kubernetes API failed");
+                }
+                Answer::Failed(Failure { denied: Denied::API_SERVER, remember: true, stale: true })
             }
-        }
-    }
-
-    fn log(&self, kind: &'static str, error: &str) {
-        if let Some(count) = self.failed.lock().add() {
-            tracing::warn!(kind, error, count, "a review by the Kubernetes API failed");
         }
     }
 }

@@ -113,7 +113,7 @@ fn normalised(host: &str) -> String {
         return host.to_owned();
     }
     let name = host.split(':').next().unwrap_or_default();
-    // Empty if it is no host name: then no client asks for it.
+    // Empty if it is not a host name: then no client requests it.
     let ascii = domain_to_ascii(name);
     if ascii.is_empty() { host.to_owned() } else { host.replacen(name, &ascii, 1) }
 }

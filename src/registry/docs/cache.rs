@@ -27,32 +27,22 @@ pub enum NoDocs {
     /// Too many other archives are being read.
     #[error("The documentation of many archives is being read: try again in a minute.")]
     Busy,
-    /// The object is not there.
-    #[error("The archive is missing in the store and is being restored: try again in some minutes.")]
-    Missing,
-    /// The bytes differ from those that were published.
-    #[error("The store has other content than what was published; it was not read.")]
-    Differs,
-    /// The store does not answer.
-    #[error("The store did not return the archive: try again in a minute.")]
-    Store,
-    /// The store denies access to the registry.
-    #[error("The registry cannot read the archive in the store; its log has the details.")]
-    Refused,
+    /// The store does not return the archive that was published.
+    #[error("{}", of_store(*.0))]
+    Store(Fault),
     /// The spool folder cannot be used.
     #[error("The registry could not read the archive; its log has the details.")]
     Disk,
 }
 
-impl NoDocs {
-    /// The text of a page about an archive that could not be read in the store.
-    pub(super) fn of(fault: Fault) -> Self {
-        match fault {
-            Fault::Missing => Self::Missing,
-            Fault::Differs => Self::Differs,
-            Fault::Refused => Self::Refused,
-            Fault::Busy | Fault::Silent => Self::Store,
+fn of_store(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Missing => {
+            "The archive is missing in the store and is being restored: try again in some minutes."
         }
+        Fault::Differs => "The store has other content than what was published; it was not read.",
+        Fault::Refused => "The registry cannot read the archive in the store; its log has the details.",
+        Fault::Busy | Fault::Silent => "The store did not return the archive: try again in a minute.",
     }
 }
 
@@ -87,14 +77,7 @@ impl Kept {
             Ok(_) | Err(NoDocs::TooLarge | NoDocs::Unreadable) => None,
             Err(NoDocs::TooSlow) => Some(now + TOO_SLOW),
             // The archive can be read again at once.
-            Err(
-                NoDocs::Busy
-                | NoDocs::Missing
-                | NoDocs::Differs
-                | NoDocs::Store
-                | NoDocs::Refused
-                | NoDocs::Disk,
-            ) => return,
+            Err(NoDocs::Busy | NoDocs::Store(_) | NoDocs::Disk) => return,
         };
         let size = |answer: &Answer| 128 + answer.as_ref().map_or(0, |packed| packed.size());
         let bytes = size(&answer);
@@ -127,7 +110,7 @@ mod tests {
             (Fault::Differs, false),
             (Fault::Refused, false),
         ] {
-            let sentence = NoDocs::of(fault).to_string();
+            let sentence = NoDocs::Store(fault).to_string();
             assert_eq!(sentence.contains("try again"), is_passing, "{fault:?}: {sentence}");
         }
     }
@@ -136,7 +119,8 @@ mod tests {
     fn an_archive_that_took_too_long_is_read_again_after_a_minute() {
         let (mut kept, now) = (Kept::default(), Instant::now());
         let later = now + TOO_SLOW;
-        for (at, error) in [NoDocs::TooSlow, NoDocs::Unreadable, NoDocs::Store].into_iter().enumerate() {
+        let errors = [NoDocs::TooSlow, NoDocs::Unreadable, NoDocs::Store(Fault::Silent)];
+        for (at, error) in errors.into_iter().enumerate() {
             let key = [u8::try_from(at).unwrap(); 32];
             kept.put(key, Err(error), now);
             let known = |kept: &mut Kept, now| kept.get(&key, now).map(|known| known.err().unwrap());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::differences::{Change, changes, gone, keep_certain};
+use super::differences::{Change, change, changes, keep_certain};
 use super::folders::is_readme;
 use super::model::{Docs, Folder};
 
@@ -13,7 +13,7 @@ use super::model::{Docs, Folder};
 pub struct Comparison {
     /// The root and the submodules that changed, those first that are gone. Examples are not called, and not compared.
     pub modules: Vec<ModuleChanges>,
-    /// Whether a version has more than can be compared: what one of them lacks is not shown then.
+    /// Whether a version exceeds the limits of the comparison: changes may be missing then.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_cut: bool,
 }
@@ -65,11 +65,12 @@ pub fn compare(old: &Docs, new: &Docs) -> Comparison {
     };
     let paths = &called(old) | &called(new);
     let modules = paths.into_iter().filter_map(|path| {
+        let removed = || change("module", "", "removed", (None, None), true);
         let one_sided = |presence, changes| ModuleChanges { presence, changes, ..ModuleChanges::default() };
         let module = match (old.folder(&path), new.folder(&path)) {
             (Some(before), Some(after)) => in_both((old, before), (new, after))?,
             (None, _) => (!old.is_cut).then(|| one_sided(Presence::Added, Vec::new()))?,
-            (_, None) => (!new.is_cut).then(|| one_sided(Presence::Removed, vec![gone()]))?,
+            (_, None) => (!new.is_cut).then(|| one_sided(Presence::Removed, vec![removed()]))?,
         };
         Some(ModuleChanges { path, ..module })
     });
@@ -92,7 +93,7 @@ fn in_both((old, before): (&Docs, &Folder), (new, after): (&Docs, &Folder)) -> O
     (!is_same).then(|| ModuleChanges { changes, unreadable, ..ModuleChanges::default() })
 }
 
-/// The files that declare something that is not known. A README declares nothing.
+/// The configuration files that could not be read completely.
 fn unreadable(folder: &Folder) -> BTreeSet<&str> {
     folder.unreadable.iter().map(|file| file.file.as_str()).filter(|name| !is_readme(name)).collect()
 }

@@ -10,7 +10,7 @@ use super::types::is_wider;
 
 /// How a module gets the default configuration of a provider.
 const INHERITED: &str = "inherited";
-/// As a caller has to pass it where it is in `configuration_aliases`.
+/// The same if `configuration_aliases` lists it.
 const PASSED: &str = "passed by the caller";
 
 /// One change.
@@ -31,11 +31,6 @@ pub struct Change {
     pub after: Option<String>,
     /// Whether a configuration that worked before can fail, or can destroy something.
     pub is_breaking: bool,
-}
-
-/// A module that is gone.
-pub(super) fn gone() -> Change {
-    change("module", "", "removed", (None, None), true)
 }
 
 /// Leaves out what only looks added or removed, since the files of a side were not all read.
@@ -98,12 +93,10 @@ fn input(old: Option<&Input>, new: Option<&Input>, changes: &mut Changes<'_>) {
         let now_required = !old.is_required() && new.is_required();
         changes.push("default", (old.default.clone(), new.default.clone()), now_required);
     }
-    let nullable = |input: &Input| input.nullable.unwrap_or(true);
-    changes.flag("nullable", nullable(old), nullable(new), nullable(old));
-    let sensitive = |input: &Input| input.sensitive.unwrap_or(false);
-    changes.flag("sensitive", sensitive(old), sensitive(new), false);
-    let ephemeral = |input: &Input| input.ephemeral.unwrap_or(false);
-    changes.flag("ephemeral", ephemeral(old), ephemeral(new), ephemeral(old));
+    let nullable = |input: &Input| input.nullable.or(Some(true));
+    changes.flag("nullable", nullable(old), nullable(new), Some(false));
+    changes.flag("sensitive", old.sensitive, new.sensitive, None);
+    changes.flag("ephemeral", old.ephemeral, new.ephemeral, Some(false));
     changes.text("deprecated", old.deprecated.as_ref(), new.deprecated.as_ref());
 }
 
@@ -113,10 +106,8 @@ fn output(old: Option<&Output>, new: Option<&Output>, changes: &mut Changes<'_>)
         (_, Some(_)) => return changes.added(None, false),
         (_, None) => return changes.removed(None, true),
     };
-    let sensitive = |output: &Output| output.sensitive.unwrap_or(false);
-    changes.flag("sensitive", sensitive(old), sensitive(new), !sensitive(old));
-    let ephemeral = |output: &Output| output.ephemeral.unwrap_or(false);
-    changes.flag("ephemeral", ephemeral(old), ephemeral(new), !ephemeral(old));
+    changes.flag("sensitive", old.sensitive, new.sensitive, Some(true));
+    changes.flag("ephemeral", old.ephemeral, new.ephemeral, Some(true));
     changes.text("deprecated", old.deprecated.as_ref(), new.deprecated.as_ref());
 }
 
@@ -203,14 +194,16 @@ impl Changes<'_> {
         }
     }
 
-    fn flag(&mut self, what: &'static str, old: bool, new: bool, is_breaking: bool) {
+    /// A flag; `None` counts as false. `breaking`: the new value that breaks callers.
+    fn flag(&mut self, what: &'static str, old: Option<bool>, new: Option<bool>, breaking: Option<bool>) {
+        let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
         if old != new {
-            self.push(what, (Some(old.to_string()), Some(new.to_string())), is_breaking);
+            self.push(what, (Some(old.to_string()), Some(new.to_string())), breaking == Some(new));
         }
     }
 }
 
-fn change(
+pub(super) fn change(
     subject: &'static str,
     name: &str,
     what: &'static str,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use super::cache::NoDocs;
 use super::markdown::LONGEST;
-use super::merge::{add, finish, override_with};
+use super::merge::{finish, override_with};
 use super::model::{Docs, Folder, Unreadable};
 use super::{json, native};
 use crate::archive::{ArchiveError, Limits, StoredArchive, StoredFile};
@@ -23,7 +24,7 @@ const TOTAL: u64 = 4 << 20;
 const DEPTH: usize = 5;
 
 /// The limits of an archive whose documentation is read.
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     archive_bytes: 64 << 20,
     unpacked_bytes: 256 << 20,
     entries: 20_000,
@@ -31,20 +32,9 @@ const LIMITS: Limits = Limits {
     ratio_exempt_bytes: 64 << 20,
 };
 
-/// Why documentation cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// The archive exceeds the limits, or cannot be read.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// It takes too long.
-    #[error("reading the documentation takes too long")]
-    TooSlow,
-}
-
 /// The documentation of the archive at `stored`. It blocks, at most until `deadline` and for one file longer.
-pub fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, Refused> {
-    let archive = StoredArchive::open(stored, &LIMITS, spool_dir)?;
+pub(super) fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, NoDocs> {
+    let archive = StoredArchive::open(stored, &LIMITS, spool_dir).map_err(unreadable)?;
     let mut docs = Docs::default();
     let mut left = TOTAL;
     for (path, files) in grouped(&archive) {
@@ -56,7 +46,7 @@ pub fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, 
         let mut overrides = Vec::new();
         for (name, file) in files {
             if Instant::now() > deadline {
-                return Err(Refused::TooSlow);
+                return Err(NoDocs::TooSlow);
             }
             let len = if is_readme(name) { file.len.min(README) } else { file.len };
             if len > FILE || len > left {
@@ -65,27 +55,41 @@ pub fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, 
                 continue;
             }
             left -= len;
-            let text = String::from_utf8_lossy(&archive.read(file, len)?).into_owned();
+            let bytes = archive.read(file, len).map_err(unreadable)?;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
             if is_readme(name) {
                 folder.readme = Some(text);
                 continue;
             }
             let is_json = Path::new(name).extension().is_some_and(|extension| extension == "json");
-            let (declared, why) = if is_json { json::read(&text) } else { native::read(&text) };
+            let mut over = Folder::default();
+            let declared = if is_override(name) { &mut over } else { &mut folder };
+            let why = if is_json { json::read(&text, declared) } else { native::read(&text, declared) };
             folder.unreadable.extend(why.map(|why| Unreadable { file: name.into(), why }));
             if is_override(name) {
-                overrides.push(declared);
-            } else {
-                add(&mut folder, declared);
+                overrides.push(over);
             }
         }
-        for declared in overrides {
-            override_with(&mut folder, declared);
+        for over in overrides {
+            override_with(&mut folder, over);
         }
         docs.is_cut |= finish(&mut folder);
         docs.folders.push(folder);
     }
     Ok(docs)
+}
+
+fn unreadable(error: ArchiveError) -> NoDocs {
+    match error {
+        ArchiveError::Io { action, source } => {
+            tracing::warn!(%source, action, "the documentation of an archive could not be read: the spool folder failed");
+            NoDocs::Disk
+        }
+        error => {
+            tracing::info!(%error, "the documentation of an archive could not be read");
+            NoDocs::Unreadable
+        }
+    }
 }
 
 type Files<'a> = Vec<(&'a str, StoredFile<'a>)>;

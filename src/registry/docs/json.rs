@@ -11,18 +11,16 @@ use super::blocks::Body;
 use super::model::{Folder, Provider};
 use super::text::{cut, is_configuration, is_identifier};
 
-/// What one file declares, or where it cannot be read.
-pub(super) fn read(source: &str) -> (Folder, Option<String>) {
+/// Adds what one file declares. Returns where it cannot be read.
+pub(super) fn read(source: &str, folder: &mut Folder) -> Option<String> {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     // serde_json refuses more than 128 levels.
     let root: Root = match serde_json::from_str(source) {
         Ok(root) => root,
         Err(error) => {
-            let why = format!("syntax error in line {}, column {}", error.line(), error.column());
-            return (Folder::default(), Some(why));
+            return Some(format!("syntax error in line {}, column {}", error.line(), error.column()));
         }
     };
-    let mut folder = Folder::default();
     for (block, value) in &root.0 {
         for body in objects(value) {
             match block.as_str() {
@@ -36,7 +34,7 @@ pub(super) fn read(source: &str) -> (Folder, Option<String>) {
             }
         }
     }
-    (folder, None)
+    None
 }
 
 type Object = Map<String, Value>;
@@ -46,33 +44,29 @@ struct Root(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Root {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Properties)
+        deserializer.deserialize_any(Self(Vec::new()))
     }
 }
 
-struct Properties;
-
-impl<'de> Visitor<'de> for Properties {
-    type Value = Root;
+impl<'de> Visitor<'de> for Root {
+    type Value = Self;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object, or a list of objects")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Root, A::Error> {
-        let mut all = Vec::new();
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
         while let Some(property) = map.next_entry()? {
-            all.push(property);
+            self.0.push(property);
         }
-        Ok(Root(all))
+        Ok(self)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Root, A::Error> {
-        let mut all = Vec::new();
-        while let Some(Root(properties)) = list.next_element()? {
-            all.extend(properties);
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self, A::Error> {
+        while let Some(Self(properties)) = list.next_element()? {
+            self.0.extend(properties);
         }
-        Ok(Root(all))
+        Ok(self)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Documentation of stored archives, read when one of their pages is first opened, and kept compressed.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,11 @@ use futures::{StreamExt as _, stream};
 use tokio::sync::Semaphore;
 
 use super::cache::{Answer, Kept, Key, NoDocs};
-use super::folders::{Refused, read};
+use super::folders::{LIMITS, read};
 use super::markdown::Links;
-use super::model::Docs;
 use super::packed::Packed;
 use crate::domain::Mutex;
-use crate::registry::archive::{self, Archive, Failed, Opened};
+use crate::registry::archive::{self, Archive, Failed, Fault, Opened};
 use crate::registry::index::ServedVersion;
 use crate::registry::metrics::RegistryMetrics;
 use crate::storage::Storage;
@@ -26,14 +25,12 @@ use crate::workdir::temporary_file;
 const AT_ONCE: usize = 2;
 /// Archives that wait to be read.
 const WAITING: usize = 32;
-/// How long fetching and reading an archive may take, without the wait for its turn.
+/// How long fetching and reading an archive may take, without the wait for a slot.
 const TIME: Duration = Duration::from_secs(10);
 /// Requests that wait for an archive to be read. Each of them keeps a connection that others could use.
 const REQUESTS: usize = 256;
 /// How long a request waits.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The largest archive that is read, in bytes.
-const LARGEST: u64 = 64 << 20;
 
 /// Reads the documentation of archives. A clone shares the limits.
 #[derive(Clone)]
@@ -58,9 +55,9 @@ impl Library {
         Self { storage, spool_dir, metrics, kept, reading, slots, requests }
     }
 
-    /// Has a version documented by `docs`, without an archive.
+    /// Stores the documentation of a version, without an archive.
     #[cfg(test)]
-    pub fn put(&self, version: &ServedVersion, docs: Docs) {
+    pub fn put(&self, version: &ServedVersion, docs: super::Docs) {
         let links = Links::of(version);
         let packed = Packed::pack(docs, &links);
         let mut kept = self.kept.lock();
@@ -74,7 +71,7 @@ impl Library {
         if let Some(known) = self.kept.lock().get(&key, Instant::now()) {
             return known;
         }
-        if version.archive.size > LARGEST {
+        if version.archive.size > LIMITS.archive_bytes {
             return Err(NoDocs::TooLarge);
         }
         let Ok(_permit) = self.requests.try_acquire() else { return Err(NoDocs::Busy) };
@@ -106,11 +103,11 @@ impl Library {
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return Err(NoDocs::Busy) };
         let deadline = Instant::now() + TIME;
         let fetched = tokio::time::timeout(TIME, self.fetch(archive)).await;
-        let file = fetched.unwrap_or(Err(NoDocs::Store))?;
+        let file = fetched.unwrap_or(Err(NoDocs::Store(Fault::Silent)))?;
         let spool_dir = self.spool_dir.clone();
         let parsed = tokio::task::spawn_blocking(move || {
-            let docs = parsed(&file, &spool_dir, deadline);
-            // The slot is held until the work has ended, however many still wait.
+            let docs = read(&file, &spool_dir, deadline);
+            // The slot is held until the work has ended, even if no request waits for it.
             drop(slot);
             docs.map(|docs| Arc::new(Packed::pack(docs, &links)))
         });
@@ -124,32 +121,31 @@ impl Library {
     /// The archive in a temporary file. Fails unless the bytes have the recorded checksum. Failures of the store are
     /// classified and counted as those of downloads.
     async fn fetch(&self, archive: &Archive) -> Result<tempfile::TempPath, NoDocs> {
+        let failed = |failed: Failed| {
+            archive::report(&failed, &archive.location.location(), &self.metrics);
+            NoDocs::Store(failed.fault())
+        };
         let opened = archive::open(&self.storage, archive, None, &self.metrics).await;
-        let Opened { first, rest, .. } = opened.map_err(|failed| self.failed(archive, &failed))?;
+        let Opened { first, rest, .. } = opened.map_err(failed)?;
         let (file, path) = temporary_file(&self.spool_dir).map_err(disk)?.into_parts();
         let mut file = tokio::fs::File::from_std(file);
         let (mut hash, mut size) = (Context::new(&SHA256), 0_u64);
         let mut body = stream::iter([Ok(first)]).chain(rest);
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| self.failed(archive, &Failed::Storage(error)))?;
+            let chunk = chunk.map_err(|error| failed(Failed::Storage(error)))?;
             size += chunk.len() as u64;
             if size > archive.size {
-                return Err(self.failed(archive, &Failed::Differs));
+                return Err(failed(Failed::Differs));
             }
             hash.update(&chunk);
             tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(disk)?;
         }
         tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(disk)?;
         if size < archive.size {
-            return Err(self.failed(archive, &Failed::NoBytes));
+            return Err(failed(Failed::NoBytes));
         }
         let is_recorded = hash.finish().as_ref() == archive.sha256;
-        if is_recorded { Ok(path) } else { Err(self.failed(archive, &Failed::Differs)) }
-    }
-
-    fn failed(&self, archive: &Archive, failed: &Failed) -> NoDocs {
-        archive::report(failed, &archive.location.location(), &self.metrics);
-        NoDocs::of(failed.fault())
+        if is_recorded { Ok(path) } else { Err(failed(Failed::Differs)) }
     }
 }
 
@@ -167,18 +163,4 @@ fn key(archive: &Archive, links: &Links) -> Key {
 fn disk(error: std::io::Error) -> NoDocs {
     tracing::warn!(%error, "an archive could not be written to the spool folder; free or enlarge the volume of --spool-dir");
     NoDocs::Disk
-}
-
-fn parsed(file: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, NoDocs> {
-    read(file, spool_dir, deadline).map_err(|refused| match refused {
-        Refused::TooSlow => NoDocs::TooSlow,
-        Refused::Archive(crate::archive::ArchiveError::Io { action, source }) => {
-            tracing::warn!(%source, action, "the documentation of an archive could not be read: the spool folder failed");
-            NoDocs::Disk
-        }
-        Refused::Archive(error) => {
-            tracing::info!(%error, "the documentation of an archive could not be read");
-            NoDocs::Unreadable
-        }
-    })
 }

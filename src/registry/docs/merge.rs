@@ -4,17 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Folder, Input, ModuleCall, Output, Provider};
 
-/// Adds the declarations of a file. The first declaration of a name counts, since Terraform refuses a second one.
-pub(super) fn add(folder: &mut Folder, file: Folder) {
-    folder.required_version.extend(file.required_version);
-    folder.providers.extend(file.providers);
-    folder.inputs.extend(file.inputs);
-    folder.outputs.extend(file.outputs);
-    folder.resources.extend(file.resources);
-    folder.calls.extend(file.calls);
-}
-
-/// Changes a folder by an override file: what that sets replaces what was set, and it declares nothing new.
+/// Applies an override file to a folder: a value that it sets replaces the one before. It adds no declarations.
 /// (<https://developer.hashicorp.com/terraform/language/files/override>)
 pub(super) fn override_with(folder: &mut Folder, file: Folder) {
     if !file.required_version.is_empty() {
@@ -78,18 +68,16 @@ impl Provider {
 /// The most items of a list that are kept.
 const ITEMS: usize = 2000;
 
-/// Sorts all lists, and keeps one declaration of each name. Returns whether items were left out, because there are too many.
+/// Sorts all lists, and keeps the first declaration of each name, since Terraform refuses a second one. Returns whether items
+/// were left out, because there are too many.
 pub(super) fn finish(folder: &mut Folder) -> bool {
-    sort(&mut folder.inputs, |input: &Input| &input.name);
-    sort(&mut folder.outputs, |output: &Output| &output.name);
-    sort(&mut folder.calls, |call: &ModuleCall| &call.name);
     folder.resources.sort();
     folder.resources.dedup();
     folder.providers = merged(std::mem::take(&mut folder.providers));
     let mut is_cut = [
-        cut(&mut folder.inputs),
-        cut(&mut folder.outputs),
-        cut(&mut folder.calls),
+        sort(&mut folder.inputs, |input: &Input| &input.name),
+        sort(&mut folder.outputs, |output: &Output| &output.name),
+        sort(&mut folder.calls, |call: &ModuleCall| &call.name),
         cut(&mut folder.resources),
         cut(&mut folder.providers),
         cut(&mut folder.required_version),
@@ -101,7 +89,7 @@ pub(super) fn finish(folder: &mut Folder) -> bool {
     is_cut
 }
 
-/// One of each provider, with all that is said of it, sorted by name.
+/// One entry for each provider, with all its requirements, sorted by name.
 fn merged(all: Vec<Provider>) -> Vec<Provider> {
     let mut providers: BTreeMap<String, Provider> = BTreeMap::new();
     for provider in all {
@@ -132,7 +120,8 @@ fn cut<T>(items: &mut Vec<T>) -> bool {
     is_cut
 }
 
-fn sort<T>(items: &mut Vec<T>, name: impl Fn(&T) -> &String) {
+fn sort<T>(items: &mut Vec<T>, name: impl Fn(&T) -> &String) -> bool {
     items.sort_by(|a, b| name(a).cmp(name(b)));
     items.dedup_by(|later, first| name(later) == name(first));
+    cut(items)
 }

@@ -30,7 +30,6 @@ mod types;
 pub use cache::NoDocs;
 pub use compare::{Comparison, ModuleChanges, Presence, compare};
 pub use differences::Change;
-pub use folders::{Refused, read};
 pub use library::Library;
 pub use markdown::{Links, to_html};
 pub use model::{Docs, Folder, Input, ModuleCall, Output, Provider, Resource, ResourceMode, Unreadable};
@@ -46,7 +45,8 @@ pub mod fuzzing {
     /// # Errors
     /// Where nothing of it can be read.
     pub fn declared(source: &str, is_json: bool) -> Result<Folder, String> {
-        let (folder, why) = if is_json { json::read(source) } else { native::read(source) };
+        let mut folder = Folder::default();
+        let why = if is_json { json::read(source, &mut folder) } else { native::read(source, &mut folder) };
         why.filter(|_| folder == Folder::default()).map_or(Ok(folder), Err)
     }
 

@@ -1,7 +1,7 @@
 //! Reads a file in HCL's native syntax (`.tf`, `.tofu`).
 
 use hcl_edit::Span as _;
-use hcl_edit::expr::{Array, Expression, Object, ObjectKey, UnaryOperator};
+use hcl_edit::expr::{Array, Expression, Object, UnaryOperator};
 use hcl_edit::parser::{Error, parse_body};
 use hcl_edit::structure::{BlockLabel, Body};
 use hcl_edit::template::{Element, Template};
@@ -10,35 +10,32 @@ use super::blocks;
 use super::model::{Folder, Provider};
 use super::pieces::{Piece, pieces};
 use super::repair::repaired;
-use super::text::{cut, dedented, is_configuration};
+use super::text::{attribute, cut, dedented, is_configuration};
 use crate::domain::text::plural;
 
-/// What one file declares, and what of it could not be read.
-pub(super) fn read(source: &str) -> (Folder, Option<String>) {
+/// Adds what one file declares. Returns what of it could not be read.
+pub(super) fn read(source: &str, folder: &mut Folder) -> Option<String> {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
-    let mut folder = Folder::default();
-    if add_all(source, source, &mut folder).is_ok() {
-        return (folder, None);
+    if add_all(source, source, folder).is_ok() {
+        return None;
     }
     let pieces = pieces(source);
     let mut failed = pieces.iter().filter_map(|piece| {
-        let error = add_all(piece.text, piece.text, &mut folder).err()?;
+        let error = add_all(piece.text, piece.text, folder).err()?;
         if !piece.is_shown() {
             return None;
         }
-        add_repaired(piece.text, &mut folder);
+        add_repaired(piece.text, folder);
         Some(place(piece, &error))
     });
-    let first = failed.next();
-    let more = failed.count();
-    let why = first.map(|first| match more {
+    let first = failed.next()?;
+    Some(match failed.count() {
         0 => first,
         more => format!("{first}; {} could not be read either", plural(more, "more block")),
-    });
-    (folder, why)
+    })
 }
 
-/// Adds what the blocks of a text declare. `source` has at the same positions what is written.
+/// Adds what the blocks of a text declare. `source` is the original text, with the same positions.
 fn add_all(text: &str, source: &str, folder: &mut Folder) -> Result<(), Error> {
     for block in parse_body(text)?.blocks() {
         let labels: Vec<&str> = block.labels.iter().map(BlockLabel::as_str).collect();
@@ -98,12 +95,12 @@ impl blocks::Body for Written<'_> {
 
     fn required_providers(&self) -> Vec<Provider> {
         let blocks = self.body.get_blocks("required_providers");
-        let required = blocks.flat_map(|block| block.body.attributes()).map(|attribute| {
-            let named = Provider::named(attribute.key.as_str());
-            match &attribute.value {
+        let required = blocks.flat_map(|block| block.body.attributes()).map(|provider| {
+            let named = Provider::named(provider.key.as_str());
+            match &provider.value {
                 Expression::Object(object) => Provider {
-                    source: entry(object, "source").map(|source| self.string(source)),
-                    version: entry(object, "version").map(|version| self.string(version)),
+                    source: attribute(object, Some("source")).map(|source| self.string(source)),
+                    version: attribute(object, Some("version")).map(|version| self.string(version)),
                     aliases: self.aliases(object, &named.name),
                     ..named
                 },
@@ -120,7 +117,7 @@ impl blocks::Body for Written<'_> {
 impl<'a> Written<'a> {
     /// The configurations of a provider that a caller has to pass.
     fn aliases(self, object: &Object, provider: &str) -> Vec<String> {
-        let listed = entry(object, "configuration_aliases").and_then(Expression::as_array);
+        let listed = attribute(object, Some("configuration_aliases")).and_then(Expression::as_array);
         let written = listed.into_iter().flat_map(Array::iter).map(|alias| self.raw(alias));
         written.filter(|alias| is_configuration(alias, provider)).collect()
     }
@@ -159,14 +156,6 @@ fn truth(value: &Expression) -> Option<bool> {
         }
         value => value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok())),
     }
-}
-
-fn entry<'a>(object: &'a Object, key: &str) -> Option<&'a Expression> {
-    let value = object.iter().find(|(name, _)| match name {
-        ObjectKey::Ident(ident) => ident.as_str() == key,
-        ObjectKey::Expression(expression) => expression.as_str() == Some(key),
-    });
-    value.map(|(_, value)| value.expr())
 }
 
 /// The text of a template in which nothing is computed.

@@ -21,37 +21,33 @@ pub struct ShownFolder {
 /// The documentation of one archive.
 #[derive(Debug)]
 pub struct Packed {
-    folders: Vec<PackedFolder>,
+    /// The path of each folder, and what it shows, compressed.
+    folders: Vec<(String, Box<[u8]>)>,
     /// Whether something was left out, because there is too much.
     pub is_cut: bool,
-}
-
-#[derive(Debug)]
-struct PackedFolder {
-    path: String,
-    deflated: Box<[u8]>,
 }
 
 impl Packed {
     /// The paths of all folders: the root, submodules, examples.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.folders.iter().map(|folder| folder.path.as_str())
+        self.folders.iter().map(|(path, _)| path.as_str())
     }
 
     /// One folder.
     pub fn folder(&self, path: &str) -> Option<ShownFolder> {
-        unpacked(self.folders.iter().find(|folder| folder.path == path)?)
+        let (_, deflated) = self.folders.iter().find(|(other, _)| other == path)?;
+        unpacked(deflated)
     }
 
     /// All folders, without their READMEs.
     pub fn docs(&self) -> Docs {
-        let folders = self.folders.iter().filter_map(unpacked).map(|shown| shown.folder).collect();
-        Docs { folders, is_cut: self.is_cut }
+        let shown = self.folders.iter().filter_map(|(_, deflated)| unpacked(deflated));
+        Docs { folders: shown.map(|shown| shown.folder).collect(), is_cut: self.is_cut }
     }
 
     /// How many bytes it takes.
     pub fn size(&self) -> usize {
-        self.folders.iter().map(|folder| folder.path.len() + folder.deflated.len() + 64).sum()
+        self.folders.iter().map(|(path, deflated)| path.len() + deflated.len() + 64).sum()
     }
 
     /// Renders the READMEs, and compresses each folder on its own: a page shows one.
@@ -63,14 +59,14 @@ impl Packed {
             let json = serde_json::to_vec(&ShownFolder { folder, readme }).ok()?;
             let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
             encoder.write_all(&json).ok()?;
-            Some(PackedFolder { path, deflated: encoder.finish().ok()?.into() })
+            Some((path, encoder.finish().ok()?.into_boxed_slice()))
         });
         Self { folders: folders.collect(), is_cut }
     }
 }
 
-fn unpacked(packed: &PackedFolder) -> Option<ShownFolder> {
+fn unpacked(deflated: &[u8]) -> Option<ShownFolder> {
     let mut json = Vec::new();
-    DeflateDecoder::new(&*packed.deflated).read_to_end(&mut json).ok()?;
+    DeflateDecoder::new(deflated).read_to_end(&mut json).ok()?;
     serde_json::from_slice(&json).ok()
 }

@@ -1,11 +1,11 @@
 //! The pieces of a file that cannot be parsed as a whole: each begins with a block.
 //!
-//! The parser gives up a file at the first error, and refuses some of what Terraform accepts: a line break in a `for` expression,
+//! The parser stops at the first error, and rejects some of what Terraform accepts: a line break in a `for` expression,
 //! a key that is set twice, a line of a heredoc that begins with its delimiter.
 
 use std::collections::HashMap;
 
-use super::text::is_identifier;
+use super::text::{is_identifier, is_word};
 
 /// The blocks whose contents are shown.
 const SHOWN: [&str; 8] =
@@ -30,7 +30,7 @@ impl Piece<'_> {
 
 /// Cuts a file before each block that begins in the first column. The time grows with the size only.
 pub(super) fn pieces(source: &str) -> Vec<Piece<'_>> {
-    // A heredoc ends at a line with its delimiter alone. What looks like one but never ends is none.
+    // A heredoc ends at a line that contains only its delimiter. Without such a line, there is no heredoc.
     let last: HashMap<&str, usize> =
         source.lines().enumerate().map(|(number, line)| (line.trim(), number)).collect();
     let mut pieces = Vec::new();
@@ -50,7 +50,6 @@ pub(super) fn pieces(source: &str) -> Vec<Piece<'_>> {
 
 /// Whether a line begins a block of one of these types.
 fn opens(line: &str, types: &[&str]) -> bool {
-    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     let (word, rest) = line.split_at(line.find(|c| !is_word(c)).unwrap_or(line.len()));
     let rest = rest.trim_start();
     types.contains(&word)

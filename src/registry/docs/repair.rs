@@ -4,6 +4,8 @@
 
 use hcl_edit::parser::parse_body;
 
+use super::text::{heredoc_len, is_word};
+
 /// A block that cannot be parsed.
 pub(super) struct Repaired<'a> {
     /// As it is written.
@@ -17,7 +19,7 @@ pub(super) struct Repaired<'a> {
 /// The blocks of a piece. Each part of the text is scanned once, and parsed once.
 pub(super) fn repaired(piece: &str) -> Vec<Repaired<'_>> {
     let mut blocks = Vec::new();
-    // As long as what was read so far.
+    // Its length is the number of bytes that were read.
     let mut text = String::with_capacity(piece.len());
     let (mut depth, mut begin, mut header) = (0_usize, 0, "");
     let block = |text: &str, begin: usize, header| Repaired {
@@ -146,14 +148,10 @@ fn expression_end(text: &str, start: usize) -> usize {
 /// The length of the next part of a quoted string.
 fn string_step(rest: &[u8], open: &mut Vec<u8>) -> usize {
     match rest {
-        [b'"', ..] => {
+        // A string ends before the end of its line at the latest.
+        [end @ (b'"' | b'\n'), ..] => {
             open.pop();
-            1
-        }
-        // A string ends with its line at the latest.
-        [b'\n', ..] => {
-            open.pop();
-            0
+            usize::from(*end == b'"')
         }
         [b'\\', b'\\' | b'"', ..] => 2,
         [b'$', b'$', b'{', ..] | [b'%', b'%', b'{', ..] => 3,
@@ -172,27 +170,6 @@ fn comment_len(text: &str) -> Option<usize> {
     }
     let within = text.strip_prefix("/*")?;
     Some(within.find("*/").map_or(text.len(), |end| end + 4))
-}
-
-/// The length of the heredoc at the start of a text, without the line break behind its delimiter.
-fn heredoc_len(text: &str) -> Option<usize> {
-    let named = text.strip_prefix("<<-").or_else(|| text.strip_prefix("<<"))?;
-    let (delimiter, body) = named.split_at(named.find(|c| !is_word(c))?);
-    if delimiter.is_empty() || !(body.starts_with('\n') || body.starts_with("\r\n")) {
-        return None;
-    }
-    let mut end = text.len() - body.len();
-    for line in body.split_inclusive('\n') {
-        if line.trim() == delimiter {
-            return Some(end + line.trim_end().len());
-        }
-        end += line.len();
-    }
-    Some(text.len())
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '-')
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use hcl_edit::Ident;
+use hcl_edit::expr::{Expression, Object, ObjectKey};
 
 use crate::domain::text::hex;
 
@@ -38,6 +39,25 @@ pub(super) fn is_identifier(name: &str) -> bool {
     Ident::try_new(name).is_ok()
 }
 
+/// Whether a character can be part of a name, apart from its first one.
+pub(super) fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-')
+}
+
+/// The name of an attribute in an object, which may be quoted.
+pub(super) fn attribute_name(key: &ObjectKey) -> Option<&str> {
+    match key {
+        ObjectKey::Ident(ident) => Some(ident.as_str()),
+        ObjectKey::Expression(expression) => expression.as_str(),
+    }
+}
+
+/// The value of the attribute whose [`attribute_name`] is `name`.
+pub(super) fn attribute<'a>(object: &'a Object, name: Option<&str>) -> Option<&'a Expression> {
+    let found = object.iter().find(|(key, _)| attribute_name(key) == name);
+    found.map(|(_, value)| value.expr())
+}
+
 /// Whether a text stands for a configuration of a provider: `aws` for the default one, or an alias such as `aws.east`.
 pub(super) fn is_configuration(text: &str, provider: &str) -> bool {
     let is_alias = |(name, alias): (&str, &str)| name == provider && is_identifier(alias);
@@ -68,13 +88,13 @@ fn is_separator(token: &str) -> bool {
 
 /// Words, quoted strings, punctuation and line breaks.
 fn tokens(source: &str) -> Vec<&str> {
-    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let is_dotted = |c: char| is_word(c) || c == '.';
     let mut out = Vec::new();
     let mut rest = source;
     while let Some(next) = rest.chars().next() {
         let (len, is_kept) = match next {
             '"' => (string_end(rest), true),
-            '<' if rest.starts_with("<<") => (heredoc_end(rest).unwrap_or(1), true),
+            '<' if rest.starts_with("<<") => (heredoc_len(rest).unwrap_or(1), true),
             '#' => (rest.find('\n').unwrap_or(rest.len()), false),
             '/' if rest.starts_with("//") => (rest.find('\n').unwrap_or(rest.len()), false),
             // A comment without an end was cut: the digest of the rest is in it.
@@ -83,7 +103,7 @@ fn tokens(source: &str) -> Vec<&str> {
             }
             '\n' => (1, true),
             c if c.is_whitespace() => (c.len_utf8(), false),
-            c if is_word(c) => (rest.find(|c| !is_word(c)).unwrap_or(rest.len()), true),
+            c if is_dotted(c) => (rest.find(|c| !is_dotted(c)).unwrap_or(rest.len()), true),
             c => (c.len_utf8(), true),
         };
         if is_kept {
@@ -108,15 +128,14 @@ fn string_end(text: &str) -> usize {
     text.len()
 }
 
-/// Where the heredoc at the start of `text` ends, before the line break behind its delimiter. White space in it is content.
-fn heredoc_end(text: &str) -> Option<usize> {
-    let (first, body) = text.split_once('\n')?;
-    let delimiter = first.trim_start_matches("<<").trim_start_matches('-').trim();
-    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-    if delimiter.is_empty() || !delimiter.chars().all(is_name) {
+/// The length of the heredoc at the start of `text`, without the line break behind its delimiter. White space in it is content.
+pub(super) fn heredoc_len(text: &str) -> Option<usize> {
+    let named = text.strip_prefix("<<-").or_else(|| text.strip_prefix("<<"))?;
+    let (delimiter, body) = named.split_at(named.find(|c| !is_word(c))?);
+    if delimiter.is_empty() || !(body.starts_with('\n') || body.starts_with("\r\n")) {
         return None;
     }
-    let mut end = first.len() + 1;
+    let mut end = text.len() - body.len();
     for line in body.split_inclusive('\n') {
         if line.trim() == delimiter {
             return Some(end + line.trim_end().len());

@@ -1,9 +1,9 @@
 //! Whether a type constraint accepts all values that another one accepts.
 
-use hcl_edit::expr::{Expression, FuncCall, Object, ObjectKey};
+use hcl_edit::expr::{Expression, FuncCall, Iter, Object};
 use hcl_edit::parser::parse_expr;
 
-use super::text::canonical;
+use super::text::{attribute, attribute_name, canonical};
 
 /// Whether a caller can pass to the type `new` whatever it passed to `old`, as far as that shows in the texts.
 ///
@@ -32,38 +32,18 @@ fn accepts(old: &Expression, new: &Expression) -> bool {
     }
 }
 
-fn all_accept<'a>(
-    mut old: impl Iterator<Item = &'a Expression>,
-    mut new: impl Iterator<Item = &'a Expression>,
-) -> bool {
-    loop {
-        match (old.next(), new.next()) {
-            (Some(old), Some(new)) if accepts(old, new) => {}
-            (old, new) => return old.is_none() && new.is_none(),
-        }
-    }
+fn all_accept(old: Iter<'_>, new: Iter<'_>) -> bool {
+    let (old, new): (Vec<_>, Vec<_>) = (old.collect(), new.collect());
+    old.len() == new.len() && old.into_iter().zip(new).all(|(old, new)| accepts(old, new))
 }
 
 fn attributes_accept(old: &Object, new: &Object) -> bool {
     let kept = old.iter().all(|(key, old)| {
-        let new = attribute(new, key);
+        let new = attribute(new, attribute_name(key));
         new.is_some_and(|new| accepts(old.expr(), new))
     });
-    let mut added = new.iter().filter(|(key, _)| attribute(old, key).is_none());
+    let mut added = new.iter().filter(|(key, _)| attribute(old, attribute_name(key)).is_none());
     kept && added.all(|(_, new)| optional(new.expr()).is_some())
-}
-
-/// The type of the attribute with the name of `key`, which may be quoted in one of the objects.
-fn attribute<'a>(object: &'a Object, key: &ObjectKey) -> Option<&'a Expression> {
-    let same = object.iter().find(|(other, _)| attribute_name(other) == attribute_name(key));
-    same.map(|(_, value)| value.expr())
-}
-
-fn attribute_name(key: &ObjectKey) -> Option<&str> {
-    match key {
-        ObjectKey::Ident(ident) => Some(ident.as_str()),
-        ObjectKey::Expression(expression) => expression.as_str(),
-    }
 }
 
 /// The type of an attribute that may be left out.

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Method, Response};
 use super::Service;
 use super::log::ArchiveLine;
 use crate::domain::Address;
-use crate::registry::archive::{Archive, Download, Outcome, Superseded};
+use crate::registry::archive::{Download, Outcome, Permitted};
 use crate::registry::http::{Body, Peer};
 use crate::registry::index::ServedVersion;
 use crate::registry::link::{Permit, is_current, now};
@@ -37,50 +37,50 @@ impl Service {
         peer: Peer,
     ) -> Response<Body> {
         let line = ArchiveLine::start(asked);
-        let look = || self.permitted(asked);
+        let look = || self.version(asked);
         // Another replica may have made the link for a version that this one has not seen yet. The clients do not retry.
         let found = if is_current(asked.link, now()) {
             self.index.find_unidentified(peer.network(), look).await
         } else {
             look()
         };
-        let Some(version) = found else {
-            line.write(Outcome::refused(403));
-            return responses::link_refused();
+        let archive = match permitted(found) {
+            Ok(archive) => archive,
+            Err(answer) => {
+                line.write(Outcome::unopened(answer.status().as_u16()));
+                return *answer;
+            }
         };
-        if let Some(reason) = &version.withdrawn {
-            line.write(Outcome::refused(410));
-            return responses::withdrawn(reason);
-        }
-        let download = Download { archive: &version.archive, method, headers, link: asked.link, peer };
+        let download = Download { archive: &archive, method, headers, link: asked.link, peer };
         // The operator may have moved or replaced the object, and this replica's watch may be a moment late.
-        let superseded =
-            self.index.find_unidentified(peer.network(), || self.superseded(asked, &version.archive));
+        let changed = || {
+            let current = permitted(self.version(asked));
+            (current.as_ref().ok() != Some(&archive)).then_some(current)
+        };
+        let superseded = self.index.find_unidentified(peer.network(), changed);
         self.downloads.answer(download, superseded, move |outcome| line.write(outcome)).await
     }
 
-    /// What has changed since the link was found to permit the download of `archive`.
-    fn superseded(&self, asked: &ArchivePath<'_>, archive: &Archive) -> Option<Superseded> {
-        let Some(current) = self.permitted(asked) else {
-            return Some(Superseded::Gone(responses::link_refused()));
-        };
-        if let Some(reason) = &current.withdrawn {
-            return Some(Superseded::Gone(responses::withdrawn(reason)));
-        }
-        (current.archive != *archive).then(|| Superseded::Moved(current.archive.clone()))
-    }
-
-    /// The version that a valid link permits to download.
-    fn permitted(&self, asked: &ArchivePath<'_>) -> Option<ServedVersion> {
+    /// The version that a valid link names.
+    fn version(&self, asked: &ArchivePath<'_>) -> Option<ServedVersion> {
         let module = self.index.get(&asked.address);
         let version = module.as_ref().and_then(|module| module.stored(&asked.release));
-        // A MAC is computed in any case, so that the time does not show whether the version exists.
+        // A MAC is computed in any case, so that the duration does not reveal whether the version exists.
         let unknown = [0; 32];
         let sha256 = version.map_or(&unknown, |version| &version.archive.sha256);
         let permit = Permit { address: &asked.address, release: &asked.release, sha256 };
         let valid = self.keys.load().permits(asked.link, permit, now());
         let named = |version: &&ServedVersion| file_name(&asked.address, version) == asked.file;
         version.filter(named).filter(|_| valid).cloned()
+    }
+}
+
+/// What a link permits that names this version, or none.
+fn permitted(version: Option<ServedVersion>) -> Permitted {
+    let version = version.ok_or_else(responses::link_refused)?;
+    match &version.withdrawn {
+        Some(reason) => Err(Box::new(responses::withdrawn(reason))),
+        None => Ok(version.archive.clone()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::http::StatusCode;
 
-use super::log::CLIENT_LEFT;
+use super::log::final_status;
 use crate::registry::metrics::{Endpoint, RegistryMetrics};
 
 /// A request that is being answered. It is counted when this is dropped: with status 499 if there is no answer.
@@ -28,11 +28,8 @@ impl<'a> Counted<'a> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        // A panic is counted as such.
-        if self.status.is_none() && std::thread::panicking() {
-            return;
+        if let Some(code) = final_status(self.status.map(|status| status.as_u16())) {
+            self.metrics.answered(self.endpoint, code, self.start.elapsed());
         }
-        let code = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
-        self.metrics.answered(self.endpoint, code, self.start.elapsed());
     }
 }

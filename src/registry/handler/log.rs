@@ -3,12 +3,15 @@
 use std::time::Instant;
 
 use crate::domain::{Address, Release};
-use crate::registry::archive::{Outcome, Way};
+use crate::registry::archive::Outcome;
 use crate::registry::client::{ClientInfo, loggable};
 use crate::registry::path::ArchivePath;
 
-/// The status of a request whose client left before there was an answer, as nginx logs it.
-pub(super) const CLIENT_LEFT: u16 = 499;
+/// The status to record of a request that has ended: 499, as nginx does, if its client left before there was an answer. `None`
+/// after a panic, which is counted as such.
+pub(super) fn final_status(status: Option<u16>) -> Option<u16> {
+    status.or_else(|| (!std::thread::panicking()).then_some(499))
+}
 
 /// The line of a request for the location of an archive. It is written when this is dropped: with status 499 if the client left
 /// before there was an answer.
@@ -34,17 +37,14 @@ impl DownloadLine {
 
 impl Drop for DownloadLine {
     fn drop(&mut self) {
-        // A panic is counted as such.
-        if self.status.is_none() && std::thread::panicking() {
-            return;
-        }
+        let Some(status) = final_status(self.status) else { return };
         tracing::info!(
             user = self.user,
             module = %self.address,
             version = self.version,
             client = self.client.name,
             client_version = self.client.version,
-            status = self.status.unwrap_or(CLIENT_LEFT),
+            status,
             milliseconds = milliseconds(self.start),
             "download"
         );
@@ -73,16 +73,12 @@ impl ArchiveLine {
 
 impl Drop for ArchiveLine {
     fn drop(&mut self) {
-        let outcome = match self.outcome {
-            Some(outcome) => outcome,
-            // A panic is counted as such.
-            None if std::thread::panicking() => return,
-            None => Outcome { way: Way::Memory, status: CLIENT_LEFT, bytes: 0 },
-        };
+        let Some(status) = final_status(self.outcome.map(|outcome| outcome.status)) else { return };
+        let outcome = self.outcome.unwrap_or(Outcome::unopened(status));
         tracing::info!(
             module = %self.address,
             version = self.version,
-            mode = outcome.way.as_str(),
+            mode = outcome.mode,
             bytes = outcome.bytes,
             status = outcome.status,
             milliseconds = milliseconds(self.start),

@@ -97,7 +97,7 @@ impl Service {
             return responses::method_not_allowed(methods);
         };
         *endpoint = endpoint_of(&route);
-        let is_archive = *endpoint == Endpoint::Archive;
+        let is_archive = matches!(route, Route::Archive(_));
         if method != Method::GET && !(method == Method::HEAD && is_archive) {
             return responses::method_not_allowed(if is_archive { "GET, HEAD" } else { "GET" });
         }
@@ -219,7 +219,7 @@ impl Service {
         self.access.may_download(identity, peer.network(), asked).await?;
         let found = |module: &Arc<ServedModule>| Some((module.object.clone(), find(module)?));
         let Some((object, found)) = self.index.find(address, found).await else { return Ok(None) };
-        // The address may have got a holder, or another one, since permission was reviewed.
+        // Since permission was reviewed, another Module may have become the holder of the address.
         if *object != *asked.object() {
             let asked = Asked::at(address, Some(&object));
             self.access.may_download(identity, peer.network(), asked).await?;

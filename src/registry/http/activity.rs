@@ -26,7 +26,7 @@ pub(super) struct Activity {
 struct State {
     phase: Phase,
     since: Instant,
-    /// Since when the socket takes no bytes.
+    /// Since when the socket accepts no bytes.
     blocked: Option<Instant>,
     rate: Option<Window>,
     /// Bytes that were sent.
@@ -63,7 +63,7 @@ pub(super) enum Cut {
     /// The handshake, or the line and headers of a request, took too long.
     Headers,
     Idle,
-    /// The client took none of an answer for too long.
+    /// The client read nothing of an answer for too long.
     Stalled,
     /// An answer was sent more slowly than its [`MinimumRate`].
     TooSlow,
@@ -120,7 +120,7 @@ impl Activity {
         }
     }
 
-    /// The socket takes no bytes at the moment.
+    /// The socket accepts no bytes at the moment.
     pub(super) fn blocked(&self) {
         self.state.lock().blocked.get_or_insert_with(Instant::now);
     }
@@ -142,7 +142,7 @@ impl Activity {
         state.rate = Some(Window { rate, since: Instant::now(), sent_before: state.sent });
     }
 
-    /// The answer was handed over to be sent. Its end may be in a buffer still.
+    /// The answer was passed to the connection. Its end may still be in a buffer.
     pub(super) fn answered(&self) {
         let mut state = self.state.lock();
         (state.phase, state.since, state.rate) = (Phase::Idle, Instant::now(), None);
@@ -158,14 +158,14 @@ impl Activity {
         let state = self.state.lock();
         let is_waiting = match state.phase {
             Phase::Fresh | Phase::Headers | Phase::Body => state.blocked.is_none(),
-            // Also while it takes the rest of an answer: else a client that takes a byte from time to time would keep its slot.
+            // Also while it reads the rest of an answer: else a client that reads a byte from time to time would keep its slot.
             Phase::Idle => true,
             Phase::Busy => false,
         };
         (is_waiting && !self.evicted.load(Ordering::Relaxed)).then_some(state.since)
     }
 
-    /// When the connection has taken too long, unless something happens before. Checks the rate of an answer on the way.
+    /// When the connection has taken too long, unless something happens before. Also checks the rate of an answer.
     pub(super) fn deadline(&self, limits: &Limits, now: Instant) -> Option<(Instant, Cut)> {
         let mut state = self.state.lock();
         let phase = match state.phase {

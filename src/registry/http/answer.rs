@@ -20,19 +20,22 @@ pub fn answer(status: StatusCode, phrase: &'static str, body: impl Into<Body>) -
 /// An error as plain text, which is not cached. The sentence is for the client's user: `terraform init` prints it for downloads.
 pub fn error(status: StatusCode, phrase: &'static str, sentence: impl Into<Body>) -> Response<Body> {
     let mut answer = answer(status, phrase, sentence);
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ] {
-        set(&mut answer, name, value);
-    }
+    set(&mut answer, header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    set(&mut answer, header::CACHE_CONTROL, "no-store");
+    set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     answer
 }
 
 /// Sets a header of fixed words.
 pub fn set(answer: &mut Response<Body>, name: HeaderName, value: &'static str) {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+/// Sets a header, unless its value has characters that are not allowed.
+pub fn set_text(answer: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
 }
 
 /// Adds the headers of an answer that depends on the client's permissions: only this client may cache it, and has to validate it

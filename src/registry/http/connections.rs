@@ -1,6 +1,7 @@
 //! The open connections, and which one makes room for a new one.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -81,15 +82,20 @@ impl Table {
 
     fn remove(&mut self, number: u64) -> Option<Open> {
         let open = self.open.remove(&number)?;
-        if let Some(address) = open.counted
-            && let Some(count) = self.by_address.get_mut(&address)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_address.remove(&address);
-            }
+        if let Some(address) = open.counted {
+            count_down(&mut self.by_address, &address);
         }
         Some(open)
+    }
+}
+
+/// Subtracts one from a count, and removes it at zero.
+pub(in crate::registry) fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Limits {
     pub headers: Duration,
     /// Time without a request.
     pub idle: Duration,
-    /// Time for which a client may take none of an answer.
+    /// Time for which a client may read nothing of an answer.
     pub stall: Duration,
     /// Open connections.
     pub connections: usize,
@@ -25,7 +25,7 @@ pub struct Limits {
 const OTHER_FILES: u64 = 256;
 
 impl Limits {
-    /// The same limits, with no more connections than a process can serve that may open so many files.
+    /// The same limits, with no more connections than a process with this limit of open files can serve.
     #[must_use]
     pub fn within(self, open_files: Option<u64>) -> Self {
         let Some(open_files) = open_files else { return self };

@@ -32,9 +32,10 @@ mod socket;
 mod stop;
 #[cfg(test)]
 mod tests;
-pub mod tls;
+mod tls;
 
 pub use answer::Body;
+pub(super) use connections::count_down;
 pub use limits::{Limits, MinimumRate};
 pub use peer::{Peer, TrustedProxies};
 pub use server::serve;

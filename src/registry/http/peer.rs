@@ -1,7 +1,6 @@
 //! The client's address: of the socket, or behind trusted proxies that of `X-Forwarded-For`.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::HeaderMap;
@@ -34,15 +33,15 @@ fn canonical(network: IpNet) -> IpNet {
 }
 
 /// The proxies of `--trusted-proxy`, whose `X-Forwarded-For` counts.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct TrustedProxies {
-    networks: Arc<[IpNet]>,
-    warned: Arc<AtomicBool>,
+    networks: Vec<IpNet>,
+    warned: AtomicBool,
 }
 
 impl TrustedProxies {
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        Self { networks: networks.into_iter().map(canonical).collect(), warned: Arc::default() }
+        Self { networks: networks.into_iter().map(canonical).collect(), warned: AtomicBool::new(false) }
     }
 
     /// Whether an address is one of a trusted proxy.

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::activity::Activity;
 
-/// The socket of a connection. It is below TLS, so that progress is what the client's system takes.
+/// The socket of a connection. It is below TLS, so that only bytes that the client's system accepts count.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,

@@ -17,9 +17,6 @@ use super::not_after::not_after;
 use crate::domain::Mutex;
 use crate::registry::key_file;
 
-/// Interval at which the files are read.
-pub const INTERVAL: Duration = Duration::from_secs(30);
-
 /// Why the files of `--tls-cert-file` and `--tls-key-file` cannot be used.
 #[derive(Debug, Error)]
 pub enum TlsError {

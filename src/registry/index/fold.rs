@@ -62,7 +62,8 @@ impl KeptVersion {
 /// What both watches have reported so far.
 #[derive(Debug, Default)]
 pub struct Fold {
-    rules: StorageRules,
+    /// The locations at which archives may be read.
+    pub(super) rules: StorageRules,
     aliases: Aliases,
     modules: HashMap<Key, ModuleListing>,
     /// The namespace and name of the Module with a UID.
@@ -124,11 +125,6 @@ impl Fold {
                 }
             }
         }
-    }
-
-    /// The locations at which archives may be read.
-    pub(super) fn rules(&self) -> StorageRules {
-        self.rules.clone()
     }
 
     /// The Modules that were changed since the last call, as they are served now.

@@ -131,14 +131,9 @@ impl Index {
         claims.map(|(_, entry)| entry).max_by_key(|entry| entry.served.is_some()).map(Arc::clone)
     }
 
-    /// The number of Modules in each state.
-    pub fn states(&self) -> BTreeMap<&'static str, i64> {
-        self.read().states.counts.clone()
-    }
-
-    /// A namespace with Modules whose name is an alias: no address leads to them.
-    pub fn shadowed(&self) -> Option<String> {
-        self.read().states.shadowed.clone()
+    /// What the metrics show of all Modules.
+    pub fn states(&self) -> States {
+        self.read().states.clone()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Modules> {
@@ -175,7 +170,7 @@ impl Modules {
     }
 
     fn forget(&mut self, uid: &str, old: &Arc<Entry>) {
-        // A Module of the same name may have come since.
+        // A new Module may have the same name.
         if self.entries.get(&key(old)).is_some_and(|entry| Arc::ptr_eq(entry, old)) {
             self.entries.remove(&key(old));
         }

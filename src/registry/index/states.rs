@@ -9,7 +9,7 @@ use crate::api::state::ModuleListing;
 pub struct States {
     /// The number of Modules in each state.
     pub counts: BTreeMap<&'static str, i64>,
-    /// A namespace with Modules whose name is an alias.
+    /// A namespace with Modules whose name is an alias: no address leads to them.
     pub shadowed: Option<String>,
 }
 

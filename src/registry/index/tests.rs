@@ -20,7 +20,7 @@ use crate::storage::StorageRules;
 impl Fold {
     /// Takes in a change of a Version, as the watch does.
     pub(crate) fn version(&mut self, change: Change<VersionState>) {
-        let rules = self.rules();
+        let rules = self.rules.clone();
         let keep = |version: VersionState| KeptVersion::of(&version, &rules);
         self.kept_version(match change {
             Change::Applied(version) => Change::Applied(keep(version)),

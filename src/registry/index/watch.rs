@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::channel::mpsc;
@@ -30,7 +30,7 @@ const MODULES: &str = "Modules";
 const VERSIONS: &str = "Versions";
 /// Kind and scope of a list.
 type List = (&'static str, Option<Box<str>>);
-/// Maximum number of events that one update of the index takes in.
+/// Maximum number of events that one update of the index applies.
 const BATCH: usize = 512;
 
 /// What a watch sends to the fold.
@@ -54,31 +54,19 @@ impl Seen {
 /// Whether the watches run, and whether each has listed its objects once.
 #[derive(Debug, Default)]
 pub struct Health {
-    age: WatchAge,
+    /// How long a watch has been failing.
+    pub(crate) age: WatchAge,
     /// The lists that have not been read yet.
     to_list: Mutex<BTreeSet<List>>,
     all_listed: Notify,
-    ready: Arc<AtomicBool>,
+    /// Whether requests are to be sent here: from the first lists until the shutdown, since an old list is better than none.
+    pub(crate) ready: Arc<AtomicBool>,
 }
 
 impl Health {
     /// Resolves when each watch has listed its objects once.
     pub async fn listed(&self) {
         self.all_listed.notified().await;
-    }
-
-    /// Whether requests are to be sent here: from the first lists until the shutdown, since an old list is better than none.
-    pub fn ready(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.ready)
-    }
-
-    fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
-    }
-
-    /// How long a watch has been failing; zero while all run.
-    pub fn age(&self, now: Instant) -> Duration {
-        self.age.longest(now)
     }
 
     fn list_seen(&self, kind: &'static str, scope: Option<Box<str>>) {
@@ -98,11 +86,9 @@ pub fn start(
     tasks: &mut JoinSet<&'static str>,
 ) -> (Arc<Index>, Arc<Health>) {
     let (index, health) = (Arc::new(Index::default()), Arc::new(Health::default()));
-    let mut scopes: Vec<Option<&str>> = namespaces.iter().map(|name| Some(name.as_str())).collect();
-    scopes.sort_unstable();
-    scopes.dedup();
+    let mut scopes: BTreeSet<Option<&str>> = namespaces.iter().map(|name| Some(name.as_str())).collect();
     if scopes.is_empty() {
-        scopes.push(None);
+        scopes.insert(None);
     }
     let lists = scopes.iter().flat_map(|scope| [(MODULES, *scope), (VERSIONS, *scope)]);
     health.to_list.lock().extend(lists.map(|(kind, scope)| (kind, scope.map(Box::<str>::from))));
@@ -117,7 +103,7 @@ pub fn start(
             sender: sender.clone(),
         };
         tasks.spawn(watch(MODULES).run(client.clone(), MODULES_PER_PAGE, |module| module, Seen::Module));
-        let rules = fold.rules();
+        let rules = fold.rules.clone();
         let keep = move |version: VersionState| KeptVersion::of(&version, &rules);
         tasks.spawn(watch(VERSIONS).run(client.clone(), VERSIONS_PER_PAGE, keep, Seen::Version));
     }
@@ -143,7 +129,8 @@ async fn run_fold(
             }
         }
         let states = fold.states();
-        if let Some(namespace) = states.shadowed.as_ref().filter(|_| !reported && health.is_ready()) {
+        let is_ready = health.ready.load(Ordering::Acquire);
+        if let Some(namespace) = states.shadowed.as_ref().filter(|_| !reported && is_ready) {
             tracing::error!(
                 namespace,
                 "the Modules of this namespace cannot be installed, since a --namespace-alias has its name: choose another alias, \

@@ -19,7 +19,7 @@ pub(super) fn not_found(viewer: &Viewer, (title, sentence): NotFound) -> Respons
     message(viewer, StatusCode::NOT_FOUND, "Not Found", title, sentence)
 }
 
-/// A page for a client that is not known, or may not see it: the same for what exists and what does not.
+/// A page for a request that is denied: the same whether the module exists or not.
 pub(super) fn refused(denied: Denied, viewer: &Viewer) -> Response<Body> {
     let why = denied.phrase();
     let (phrase, title, sentence) = match denied {

@@ -19,72 +19,38 @@ use crate::registry::http::answer::error;
 use crate::registry::index::ServedVersion;
 use crate::registry::responses;
 
-/// Why two versions are not compared.
-enum NotCompared {
-    UnknownModule,
-    UnknownVersion,
-    Docs(NoDocs),
-}
-
 impl Pages {
-    /// The page of what changed between two versions.
+    /// What changed between two versions, as a page or as JSON.
     pub(super) async fn compare(
         &self,
         address: Address,
-        versions: &[Release; 2],
-        seer: &Seer,
-    ) -> Result<Response<Body>, Denied> {
-        let address = self.aliases.canonical(address);
-        Ok(match self.compared(&address, versions, seer).await? {
-            Ok(([from, to], comparison)) => {
-                let main = page(&address, [&from, &to], &comparison);
-                let title = format!("{address} {from} to {to}");
-                Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(StatusCode::OK, "OK")
-            }
-            Err(NotCompared::UnknownModule) => not_found(&seer.viewer, NO_MODULE),
-            Err(NotCompared::UnknownVersion) => not_found(&seer.viewer, NO_VERSION),
-            Err(NotCompared::Docs(why)) => {
-                let (title, sentence) = ("These versions cannot be compared", why.to_string());
-                message(&seer.viewer, StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, title, &sentence)
-            }
-        })
-    }
-
-    /// The same as JSON.
-    pub(super) async fn compare_json(
-        &self,
-        address: Address,
-        versions: &[Release; 2],
-        seer: &Seer,
-    ) -> Result<Response<Body>, Denied> {
-        let address = self.aliases.canonical(address);
-        Ok(match self.compared(&address, versions, seer).await? {
-            Ok(([from, to], comparison)) => json(to_json(&address, [&from, &to], &comparison)),
-            Err(NotCompared::UnknownModule) => responses::module_not_found(),
-            Err(NotCompared::UnknownVersion) => responses::version_not_found(),
-            Err(NotCompared::Docs(why)) => {
-                error(StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, format!("{why}\n"))
-            }
-        })
-    }
-
-    /// What changed between two versions, and how these are spelled.
-    async fn compared(
-        &self,
-        address: &Address,
         [from, to]: &[Release; 2],
+        is_json: bool,
         seer: &Seer,
-    ) -> Result<Result<([Release; 2], Comparison), NotCompared>, Denied> {
-        let entry = self.entry(address, seer).await?;
+    ) -> Result<Response<Body>, Denied> {
+        let (address, viewer) = (self.aliases.canonical(address), &seer.viewer);
+        let entry = self.entry(&address, seer).await?;
         let Some(module) = entry.as_ref().and_then(|entry| entry.served.as_ref()) else {
-            return Ok(Err(NotCompared::UnknownModule));
+            return Ok(if is_json { responses::module_not_found() } else { not_found(viewer, NO_MODULE) });
         };
         let (Some(old), Some(new)) = (module.stored(from), module.stored(to)) else {
-            return Ok(Err(NotCompared::UnknownVersion));
+            return Ok(if is_json { responses::version_not_found() } else { not_found(viewer, NO_VERSION) });
         };
-        let releases = [old.release.clone(), new.release.clone()];
-        let comparison = self.comparison(old, new).await.map_err(NotCompared::Docs);
-        Ok(comparison.map(|comparison| (releases, comparison)))
+        // As they are stored: a request may spell them in another way.
+        let releases = [&old.release, &new.release];
+        Ok(match (self.comparison(old, new).await, is_json) {
+            (Ok(comparison), true) => json(to_json(&address, releases, &comparison)),
+            (Ok(comparison), false) => {
+                let title = format!("{address} {} to {}", old.release, new.release);
+                let main = page(&address, releases, &comparison);
+                Page { title: &title, words: "", viewer, main }.answer(StatusCode::OK, "OK")
+            }
+            (Err(why), true) => error(StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, format!("{why}\n")),
+            (Err(why), false) => {
+                let (title, sentence) = ("These versions cannot be compared", why.to_string());
+                message(viewer, StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, title, &sentence)
+            }
+        })
     }
 
     async fn comparison(&self, old: &ServedVersion, new: &ServedVersion) -> Result<Comparison, NoDocs> {

@@ -157,15 +157,11 @@ pub(super) fn reason(entry: &Entry) -> Option<Reason> {
 /// Links to the next and the previous part of a list.
 pub(super) fn pager(path: &str, query: &Query, total: usize, per_page: usize) -> Markup {
     let link = |offset: usize| {
+        let words = Some(&query.words).filter(|words| !words.is_empty());
+        let (namespace, provider) = (query.namespace.as_ref(), query.provider.as_ref());
         let mut text = url::form_urlencoded::Serializer::new(String::new());
-        if !query.words.is_empty() {
-            text.append_pair("q", &query.words);
-        }
-        let filters = [("namespace", &query.namespace), ("provider", &query.provider)];
-        for (name, value) in filters {
-            if let Some(value) = value {
-                text.append_pair(name, value);
-            }
+        for (name, value) in [("q", words), ("namespace", namespace), ("provider", provider)] {
+            text.extend_pairs(value.map(|value| (name, value)));
         }
         text.append_pair("offset", &offset.to_string());
         format!("{path}?{}", text.finish())

@@ -5,12 +5,12 @@
 //! | `pages` | what pages need |
 //! | `path` | the paths of pages |
 //! | `answers` | answers that several pages give |
-//! | `seer` | who looks at a page, and the page on which people sign in |
+//! | `seer` | the identity of a request for a page |
 //! | `visible` | the Modules that pages show to an identity |
 //! | `unsent` | the bound on the memory of pages that are being sent |
 //! | `shown` | how dates, sizes and reasons are shown |
 //! | `shell`, `style.css` | what all pages share |
-//! | `login` | what that page offers |
+//! | `login` | the page on which people sign in and out |
 //! | `list` | the list of modules, as a page and as JSON |
 //! | `module`, `parts` | a version of a module: README, inputs, outputs, requirements, resources |
 //! | `usage` | the block that installs a version |
@@ -73,7 +73,7 @@ impl Pages {
         let answer = self.complete(page, uri, headers, peer).await;
         match self.unsent.count(answer).await {
             Some(answer) => answer,
-            None => refused(Denied::sending(), &Viewer::at(requested(uri), None)),
+            None => refused(Denied::SENDING, &Viewer::at(requested(uri), None)),
         }
     }
 
@@ -110,8 +110,8 @@ impl Pages {
                 self.module(address, release.as_ref(), &folder, headers, seer).await
             }
             PagePath::Versions(address, query) => self.versions(address, &query, seer).await,
-            PagePath::Compare(address, versions) => self.compare(address, &versions, seer).await,
-            PagePath::CompareJson(address, versions) => self.compare_json(address, &versions, seer).await,
+            PagePath::Compare(address, versions) => self.compare(address, &versions, false, seer).await,
+            PagePath::CompareJson(address, versions) => self.compare(address, &versions, true, seer).await,
             PagePath::List(query) => self.list(&query, seer).await,
             PagePath::ListJson(query) => self.list_json(&query, seer).await,
             PagePath::Style | PagePath::Login(_) => Ok(responses::no_such_path()),
@@ -177,10 +177,9 @@ impl Pages {
             docs: docs.as_deref().map_err(|error| *error),
             shown: shown.as_ref(),
         };
-        let (status, phrase) = if docs.is_ok() && shown.is_none() {
-            (StatusCode::NOT_FOUND, "Not Found")
-        } else {
-            (StatusCode::OK, "OK")
+        let (status, phrase) = match (&docs, &shown) {
+            (Ok(_), None) => (StatusCode::NOT_FOUND, "Not Found"),
+            _ => (StatusCode::OK, "OK"),
         };
         let title = format!("{address} {}", version.release);
         let page = Page { title: &title, words: "", viewer: &seer.viewer, main: view.render() };

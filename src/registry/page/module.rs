@@ -5,7 +5,6 @@ use maud::{Markup, PreEscaped, html};
 use super::parts::{inputs, outputs, requirements, resources};
 use super::path::is_linkable;
 use super::shown::{date, short, size};
-use super::usage::Usage;
 use super::versions;
 use crate::domain::Address;
 use crate::domain::text::hex;
@@ -50,9 +49,9 @@ impl View<'_> {
                         (Ok(packed), Some(shown)) => (self.documented(packed, shown)),
                         (Ok(_), None) => p.notice { "This version has no such folder." },
                     }
-                    @if self.folder.is_empty() { (versions::section(self.entry, self.module, self.version, self.reads)) }
+                    @if self.folder.is_empty() { (versions::section(self.entry, address, &self.version.release, self.reads)) }
                 }
-                aside.side aria-label="Use and facts" { (self.usage().render()) (self.facts()) }
+                aside.side aria-label="Use and facts" { (self.usage()) (self.facts()) }
             }
         }
     }
@@ -79,9 +78,9 @@ impl View<'_> {
         versions::folder_link(&self.module.address, &version.release, self.folder)
     }
 
-    fn usage(&self) -> Usage<'_> {
-        let folder = self.shown.map(|shown| &shown.folder);
-        Usage { module: self.module, version: self.version, path: self.folder, host: self.host, folder }
+    /// A version with a link to its page.
+    pub(super) fn linked(&self, version: &ServedVersion) -> Markup {
+        html! { a href=(self.link(version)) { (version.release) } }
     }
 
     fn notices(&self) -> Markup {
@@ -99,7 +98,7 @@ impl View<'_> {
                 p.notice.warn role="note" { b { (problem) ". " } "Clients still install the stored archive." }
             }
             @if let Some(newer) = newer {
-                p.notice role="note" { "There is a newer version: " a href=(self.link(newer)) { (newer.release) } " ("
+                p.notice role="note" { "There is a newer version: " (self.linked(newer)) " ("
                     a href=(versions::changes(&self.module.address, &version.release, &newer.release)) { "what changed" } ")" }
             }
         }
@@ -136,13 +135,13 @@ impl View<'_> {
 
     fn documented(&self, packed: &Packed, shown: &ShownFolder) -> Markup {
         let folder = &shown.folder;
-        let below = |group: &str| -> Vec<String> {
-            let at_root = self.folder.is_empty();
-            packed.paths().filter(|path| at_root && path.starts_with(group)).map(str::to_owned).collect()
+        let below = |group: &str| -> Vec<_> {
+            packed.paths().filter(|path| self.folder.is_empty() && path.starts_with(group)).collect()
         };
-        let (modules, examples) = (below("modules/"), below("examples/"));
+        let groups =
+            [("submodules", "Submodules", below("modules/")), ("examples", "Examples", below("examples/"))];
         html! {
-            (self.contents(shown, &[("submodules", "Submodules", &modules), ("examples", "Examples", &examples)]))
+            (self.contents(shown, &groups))
             @if !folder.unreadable.is_empty() {
                 div.notice.warn role="note" {
                     p { "Some files could not be read completely:" }
@@ -163,13 +162,12 @@ impl View<'_> {
             (outputs(folder))
             (requirements(folder))
             (resources(folder))
-            (self.folders("submodules", "Submodules", &modules))
-            (self.folders("examples", "Examples", &examples))
+            @for (id, title, paths) in &groups { (self.folders(id, title, paths)) }
         }
     }
 
     /// Links to the sections of the page.
-    fn contents(&self, shown: &ShownFolder, folders: &[(&str, &str, &Vec<String>)]) -> Markup {
+    fn contents(&self, shown: &ShownFolder, folders: &[(&str, &str, Vec<&str>)]) -> Markup {
         let folder = &shown.folder;
         let requires = !folder.providers.is_empty() || !folder.required_version.is_empty();
         let mut links = vec![
@@ -192,7 +190,7 @@ impl View<'_> {
         }
     }
 
-    fn folders(&self, id: &str, title: &str, paths: &[String]) -> Markup {
+    fn folders(&self, id: &str, title: &str, paths: &[&str]) -> Markup {
         let base = versions::link(&self.module.address, &self.version.release);
         html! {
             @if !paths.is_empty() {

@@ -49,7 +49,7 @@ const LONGEST: usize = 256;
 /// The longest path of a folder, in bytes.
 const LONGEST_FOLDER: usize = 512;
 
-/// What a path requests; `None` for a path that is no page's.
+/// What a path requests; `None` if it belongs to no page.
 pub fn page(path: &str, query: Option<&str>) -> Option<PagePath> {
     let text = query.unwrap_or_default();
     let query = Query::parse(text);
@@ -109,9 +109,7 @@ fn pair(text: &str) -> Option<[Release; 2]> {
 /// Whether a folder's path needs no encoding in a URL.
 pub fn is_linkable(folder: &str) -> bool {
     let is_plain = |part: &str| {
-        !part.is_empty()
-            && part != "."
-            && part != ".."
+        !matches!(part, "" | "." | "..")
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
     };
     folder.len() <= LONGEST_FOLDER && (folder.is_empty() || folder.split('/').all(is_plain))

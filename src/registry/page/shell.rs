@@ -29,7 +29,7 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
-    /// One who looks at the page at `path`, or wanted to. Another path than one of this registry leads to the start.
+    /// The viewer of the page at `path`. A path that is not one of this registry is replaced by `/`.
     pub(super) fn at(path: &str, user: Option<String>) -> Self {
         Self { user, path: session::local(path).to_owned(), gzip: false }
     }

@@ -25,5 +25,5 @@ pub(super) fn size(bytes: u64) -> String {
 pub(super) fn meaning(word: &str) -> String {
     // The table is Markdown.
     let known = word.parse().map(|reason: Reason| reason.meaning().replace('`', ""));
-    known.unwrap_or_else(|_| "The Version object has the details.".to_owned())
+    known.unwrap_or_else(|()| "The Version object has the details.".to_owned())
 }

@@ -11,7 +11,7 @@ use crate::registry::http::Body;
 
 /// Bytes of pages that are being sent. Without a bound, slow readers on all connections could fill the memory of the container.
 const MOST: usize = 32 << 20;
-/// Smaller answers are not counted: so much fits beside every connection.
+/// Smaller answers are not counted: there is memory for one on every connection.
 const SMALL: usize = 16 << 10;
 
 /// Counts the bytes of pages until their clients have taken them, or their connections are closed.

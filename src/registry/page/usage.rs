@@ -3,26 +3,14 @@
 use maud::{Markup, html};
 
 use super::answers::NO_HOST;
-use super::versions::folder_link;
+use super::module::View;
 use crate::domain::Address;
 use crate::registry::docs::Folder;
-use crate::registry::index::{ServedModule, ServedVersion};
+use crate::registry::index::ServedVersion;
 
-/// What the section of a version's page shows.
-pub(super) struct Usage<'a> {
-    pub module: &'a ServedModule,
-    pub version: &'a ServedVersion,
-    /// The path of the folder; empty for the root.
-    pub path: &'a str,
-    /// `HOST[:PORT]`; `NO_HOST` if it is not known.
-    pub host: &'a str,
-    /// What the folder documents, if that is known.
-    pub folder: Option<&'a Folder>,
-}
-
-impl Usage<'_> {
-    /// The section. A withdrawn version has no block, since no client finds it.
-    pub(super) fn render(&self) -> Markup {
+impl View<'_> {
+    /// The section about use. A withdrawn version has no block, since no client finds it.
+    pub(super) fn usage(&self) -> Markup {
         html! {
             section aria-labelledby="use" {
                 h2 #use { "Use" }
@@ -31,16 +19,11 @@ impl Usage<'_> {
         }
     }
 
-    fn link(&self, version: &ServedVersion) -> Markup {
-        let page = folder_link(&self.module.address, &version.release, self.path);
-        html! { a href=(page) { (version.release) } }
-    }
-
     fn not_installable(&self) -> Markup {
         html! {
             p {
                 "A withdrawn version cannot be installed."
-                @if let Some(latest) = self.module.latest() { " The latest version is " (self.link(latest)) "." }
+                @if let Some(latest) = self.module.latest() { " The latest version is " (self.linked(latest)) "." }
             }
         }
     }
@@ -50,7 +33,7 @@ impl Usage<'_> {
             pre.snippet tabindex="0" { code { (self.snippet()) } }
             @if let Some(first) = self.installed_instead() {
                 p.notice.warn role="note" {
-                    "Clients install " (self.link(first)) " with this block: they do not compare what follows “+” in a version."
+                    "Clients install " (self.linked(first)) " with this block: they do not compare what follows “+” in a version."
                 }
             }
             @if self.host == NO_HOST {
@@ -73,19 +56,19 @@ impl Usage<'_> {
     /// A `module` block that installs this version, with what it requires as comments.
     fn snippet(&self) -> String {
         let address = &self.module.address;
-        let name = self.path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(&address.name);
+        let name = self.folder.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(&address.name);
         // Terraform takes names of letters, digits, `_` and `-` that begin with a letter or `_`.
         let name: String =
             name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
         let name =
             if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("m_{name}") };
-        let required = match self.folder.map(required).unwrap_or_default().as_slice() {
+        let required = match self.shown.map(|shown| required(&shown.folder)).unwrap_or_default().as_slice() {
             [] => String::new(),
             lines => format!("\n  # Required:\n  # {}\n", lines.join("\n  # ")),
         };
         format!(
             "module \"{name}\" {{\n  source  = \"{}\"\n  version = \"{}\"\n{required}}}\n",
-            source(self.host, address, self.path),
+            source(self.host, address, self.folder),
             self.version.release
         )
     }

@@ -9,7 +9,7 @@ use super::path::Query;
 use super::shown::{date, meaning, short, size};
 use crate::domain::text::{hex, plural};
 use crate::domain::{Address, Release};
-use crate::registry::index::{Entry, Missing, NotServed, ServedModule, ServedVersion, WhyMissing};
+use crate::registry::index::{Entry, Missing, NotServed, ServedVersion, WhyMissing};
 use crate::registry::path::encoded;
 
 /// Versions on the page of a module, and on a page of versions.
@@ -17,13 +17,14 @@ const NEWEST: usize = 10;
 const PER_PAGE: usize = 100;
 
 /// A version of the list.
+#[derive(Clone, Copy)]
 enum Row<'a> {
     Stored(&'a ServedVersion),
     Missing(&'a Missing),
 }
 
-impl Row<'_> {
-    fn release(&self) -> &Release {
+impl<'a> Row<'a> {
+    fn release(self) -> &'a Release {
         match self {
             Self::Stored(version) => &version.release,
             Self::Missing(missing) => &missing.release,
@@ -48,21 +49,20 @@ pub(super) fn changes(address: &Address, from: &Release, to: &Release) -> String
 }
 
 /// The newest versions, on the page of a module. `reads`: whether messages are shown.
-pub(super) fn section(entry: &Entry, module: &ServedModule, current: &ServedVersion, reads: bool) -> Markup {
-    let rows = rows(entry, Some(module));
+pub(super) fn section(entry: &Entry, address: &Address, current: &Release, reads: bool) -> Markup {
+    let rows = rows(entry);
     html! {
         section #versions aria-labelledby="versions-title" {
             h2 #versions-title { "Versions " span.number { (rows.len()) } }
-            (table(&module.address, &rows[..rows.len().min(NEWEST)], Some(module), Some(&current.release), reads))
-            @if rows.len() > NEWEST { p { a href={ "/modules/" (module.address) "/versions" } { "All versions" } } }
+            (table(entry, address, &rows[..rows.len().min(NEWEST)], Some(current), reads))
+            @if rows.len() > NEWEST { p { a href={ "/modules/" (address) "/versions" } { "All versions" } } }
         }
     }
 }
 
 /// The page of all versions. `reads`: whether messages are shown.
 pub(super) fn page(entry: &Entry, address: &Address, query: &Query, reads: bool) -> Markup {
-    let module = entry.served.as_deref();
-    let rows = rows(entry, module);
+    let rows = rows(entry);
     let query = &query.within(rows.len(), PER_PAGE);
     let shown = &rows[query.offset..rows.len().min(query.offset + PER_PAGE)];
     html! {
@@ -72,7 +72,7 @@ pub(super) fn page(entry: &Entry, address: &Address, query: &Query, reads: bool)
         h1 { "Versions of " (address.name) }
         @if let Some(why) = entry.not_served { (not_served(entry, why, reads)) }
         p.count { (plural(rows.len(), "version")) }
-        (table(address, shown, module, None, reads))
+        (table(entry, address, shown, None, reads))
         (list::pager(&format!("/modules/{address}/versions"), query, rows.len(), PER_PAGE))
     }
 }
@@ -95,22 +95,22 @@ fn not_served(entry: &Entry, why: NotServed, reads: bool) -> Markup {
 }
 
 /// All that the Module lists, the highest version first.
-fn rows<'a>(entry: &'a Entry, module: Option<&'a ServedModule>) -> Vec<Row<'a>> {
-    let stored = module.into_iter().flat_map(|module| &module.versions).map(Row::Stored);
+fn rows(entry: &Entry) -> Vec<Row<'_>> {
+    let stored = entry.served.iter().flat_map(|module| &module.versions).map(Row::Stored);
     let mut rows: Vec<Row<'_>> = stored.chain(entry.missing.iter().map(Row::Missing)).collect();
     rows.sort_by(|a, b| b.release().precedence(a.release()));
     rows
 }
 
 fn table(
+    entry: &Entry,
     address: &Address,
     rows: &[Row<'_>],
-    module: Option<&ServedModule>,
     current: Option<&Release>,
     reads: bool,
 ) -> Markup {
     let before = |version: &ServedVersion| {
-        let mut from = module?.listed().skip_while(|other| other.release != version.release);
+        let mut from = entry.served.as_ref()?.listed().skip_while(|other| other.release != version.release);
         from.nth(1).map(|previous| &previous.release)
     };
     html! {

@@ -37,18 +37,7 @@ pub(super) async fn visible(
     entries: Vec<Arc<Entry>>,
 ) -> Result<Visible, Denied> {
     let permitted = tokio::time::timeout(PATIENCE, permitted(access, seer, right, entries));
-    permitted.await.unwrap_or(Err(Denied::api_server()))
-}
-
-/// The outcome of a review; `None`, and `note` is called, if the limits do not permit it.
-fn within_limits(outcome: Result<bool, Denied>, note: &impl Fn(Denied)) -> Result<Option<bool>, Denied> {
-    match outcome {
-        Err(denied @ Denied::TooMany { .. }) => {
-            note(denied);
-            Ok(None)
-        }
-        outcome => outcome.map(Some),
-    }
+    permitted.await.unwrap_or(Err(Denied::API_SERVER))
 }
 
 /// The same without a limit of time. Each namespace is reviewed as a whole first. If that is denied, its first hundred Modules
@@ -64,10 +53,18 @@ async fn permitted(
     for entry in entries {
         namespaces.entry(entry.namespace.clone()).or_default().push(entry);
     }
+    let limited = &OnceLock::new();
+    // `None` if the limits of reviews do not permit the review.
     let has = |namespace: Box<str>, object: Box<str>| async move {
         // `""` is all of a namespace.
         let asked = Asked { namespace: &namespace, name: &object, system: "", holder: Some(&object) };
-        access.sees(&seer.identity, seer.peer.network(), right, asked).await
+        match access.sees(&seer.identity, seer.peer.network(), right, asked).await {
+            Err(denied @ Denied::TooMany { .. }) => {
+                limited.get_or_init(|| denied);
+                Ok(None)
+            }
+            outcome => outcome.map(Some),
+        }
     };
     let (left, is_part) = (AtomicUsize::new(ONE_BY_ONE_IN_ALL), AtomicBool::new(false));
     let may_ask = |position: usize| {
@@ -78,20 +75,16 @@ async fn permitted(
         }
         may
     };
-    let limited = OnceLock::new();
-    let note = &|denied: Denied| {
-        limited.get_or_init(|| denied);
-    };
     let namespaces = stream::iter(namespaces.into_iter().map(|(namespace, entries)| async move {
-        match within_limits(has(namespace, "".into()).await, note)? {
+        match has(namespace, "".into()).await? {
             Some(true) => return Ok(entries),
             Some(false) => {}
             None => return Ok(Vec::new()),
         }
         let asked = entries.into_iter().enumerate().take_while(|(position, _)| may_ask(*position));
         let one_by_one = stream::iter(asked.map(|(_, entry)| async move {
-            let has = has(entry.namespace.clone(), entry.object.clone()).await;
-            Ok(within_limits(has, note)?.unwrap_or(false).then_some(entry))
+            let has = has(entry.namespace.clone(), entry.object.clone()).await?;
+            Ok(has.unwrap_or(false).then_some(entry))
         }));
         let permitted: Vec<Option<Arc<Entry>>> = one_by_one.buffered(AT_ONCE).try_collect().await?;
         Ok(permitted.into_iter().flatten().collect())

@@ -36,7 +36,7 @@ impl Answer {
         }
     }
 
-    /// The code, from the provider that was asked.
+    /// The code, unless the answer is from another issuer or an error.
     pub(super) fn code(&self, issuer: &str) -> Result<&str, Refused> {
         if self.issuer.as_ref().is_some_and(|own| own != issuer) {
             return Err(Refused::bad_request("Another identity provider has answered: start again."));
@@ -95,7 +95,7 @@ pub(super) fn is_answer(id_token: &Unverified<'_>, issuer: &str, client: &str, a
         && claim("nonce").and_then(Value::as_str) == Some(text(&attempt.nonce).as_str())
 }
 
-/// The token of the session: the access token, as `terraform login` gets it, if it is a JWT for this registry with the claims
+/// The token of the session: the access token, as `terraform login` receives it, if it is a JWT for this registry with the claims
 /// that an identity needs; else the id token, if that is one.
 pub(super) fn choose<'a>(tokens: &'a Tokens, issuer: &Issuer) -> Result<&'a str, Refused> {
     let all = [tokens.access_token.as_deref(), Some(tokens.id_token.as_str())];

@@ -16,7 +16,7 @@ const LONGEST_VALUE: usize = 4000;
 /// The longest content whose sealed value, in base64url, is short enough.
 pub(super) const LONGEST_CONTENT: usize = LONGEST_VALUE / 4 * 3 - OVERHEAD;
 
-/// `Set-Cookie` that keeps a sealed content for so many seconds. `None` if it is too long for a browser.
+/// `Set-Cookie` that stores a sealed content for a number of seconds. `None` if it is too long for a browser.
 pub(super) fn kept(name: &'static str, content: &[u8], seconds: u64, keys: &LinkKeys) -> Option<HeaderValue> {
     if content.len() > LONGEST_CONTENT {
         return None;

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 
-/// What a request wants.
+/// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A form with a token.
@@ -11,7 +11,7 @@ pub enum Action {
     Logout,
     /// A link to the identity provider.
     Start,
-    /// The way back from the identity provider.
+    /// The redirect from the identity provider.
     Callback,
 }
 

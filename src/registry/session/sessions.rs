@@ -77,8 +77,8 @@ impl Sessions {
         token::token(&content, now())
     }
 
-    /// Who opens a page: as the `Authorization` header says, else the session, else anonymous. A session whose token is
-    /// no longer accepted is refused.
+    /// Who opens a page: the identity of the `Authorization` header, else of the session, else anonymous. A session whose token
+    /// is no longer accepted is refused.
     pub async fn identify(
         &self,
         access: &Access,
@@ -91,7 +91,7 @@ impl Sessions {
         }
     }
 
-    /// Signs in with the token of a form, and leads to the form's `return`.
+    /// Signs in with the token of a form, and redirects to the form's `return`.
     pub async fn login(
         &self,
         access: &Access,
@@ -107,7 +107,7 @@ impl Sessions {
         self.begin(access, &form.token, &form.back, peer).await
     }
 
-    /// Ends the session, and leads to the form's `return`.
+    /// Ends the session, and redirects to the form's `return`.
     pub fn logout(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response<Body>, Refused> {
         request::check_origin(headers, self.url.as_ref())?;
         let form = request::form(headers, body)?;
@@ -115,7 +115,7 @@ impl Sessions {
         Ok(redirect(StatusCode::SEE_OTHER, &form.back, cookies))
     }
 
-    /// The path to which a request of signing in leads, also if it fails.
+    /// The path to return to from a request of signing in, also if it fails.
     pub fn back(&self, action: Action, headers: &HeaderMap, query: &str, body: &[u8]) -> String {
         match action {
             Action::Login | Action::Logout => request::back(body),
@@ -124,19 +124,22 @@ impl Sessions {
         }
     }
 
-    /// Leads to the identity provider.
+    /// Redirects to the identity provider.
     pub fn start(&self, query: &str) -> Result<Response<Body>, Refused> {
         let provider = self.provider()?;
         let known = provider.known().ok_or_else(not_known)?;
         let attempt = Attempt::new(&request::back(query.as_bytes()), now());
         let content = attempt.content();
         let cookie = cookie::kept(cookie::ATTEMPT, &content, attempt::LIFETIME, &self.keys.load());
-        let cookie = cookie.ok_or_else(defect)?;
+        let cookie = cookie.ok_or_else(|| {
+            let sentence = "The registry has a defect; its log has the details.";
+            Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", sentence)
+        })?;
         let to = provider.login.authorization(&known.endpoints, &attempt);
         Ok(redirect(StatusCode::FOUND, &to, [Some(cookie)]))
     }
 
-    /// Signs in with what the identity provider has sent back, and leads to the page that [`start`](Self::start) got.
+    /// Signs in with the identity provider's answer, and redirects to the page that [`start`](Self::start) received.
     pub async fn callback(
         &self,
         access: &Access,
@@ -172,7 +175,7 @@ impl Sessions {
         Attempt::open(&content, now())
     }
 
-    /// Begins a session: a new cookie each time, so that none that was there before is worth anything.
+    /// Begins a session, always with a new cookie, so that a cookie that was planted before is useless.
     async fn begin(
         &self,
         access: &Access,
@@ -237,9 +240,4 @@ fn redirect<const N: usize>(
 
 fn not_known() -> Refused {
     Refused::later("The identity provider has not answered yet: try again.")
-}
-
-fn defect() -> Refused {
-    let sentence = "The registry has a defect; its log has the details.";
-    Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", sentence)
 }

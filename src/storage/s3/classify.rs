@@ -1,4 +1,4 @@
-//! The one table from S3's answers to causes. Messages in causes contain no credential, signature or query of a URL.
+//! The table from S3's answers to causes. Messages in causes contain no credential, signature or query of a URL.
 
 use std::time::Duration;
 

@@ -24,16 +24,15 @@ use aws_types::service_config::ServiceConfigKey;
 use super::credentials::Lasting;
 use super::default_chain::DefaultChain;
 use super::http::{CaError, http_client};
-use super::plain_http;
+use super::plain_http::{self, CONNECT_TIMEOUT};
 use super::proxy::Routed;
 use crate::domain::names::{is_bucket_name, is_region};
 use crate::domain::{Endpoint, EndpointError, Mutex, ObjectLocation};
 use crate::storage::Cause;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One attempt at a HEAD or DELETE, including the loading of credentials.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// All attempts at a HEAD or DELETE. They hold a permit that other requests wait for.
+/// All attempts at a HEAD or DELETE. Meanwhile, other requests wait for the permit.
 pub(in crate::storage) const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an upload may make no progress. With the SDK's default of 5 s, uploads to a busy store are aborted and repeated.
 const STALL_GRACE: Duration = Duration::from_secs(30);
@@ -52,8 +51,8 @@ pub(in crate::storage) struct Clients {
     cache: Mutex<HashMap<ClientKey, Client>>,
     /// Endpoints by their spelling, each parsed once: the registry needs one for each download.
     endpoints: Mutex<HashMap<String, Endpoint>>,
-    /// Endpoint of requests that name none, unless that is AWS.
-    default_endpoint: Option<String>,
+    /// Endpoint of requests that name none, as the environment or the profile spells it, unless that is AWS.
+    pub(in crate::storage) default_endpoint: Option<String>,
 }
 
 /// What distinguishes clients.
@@ -65,21 +64,11 @@ struct ClientKey {
 }
 
 impl Clients {
-    /// Reads the AWS configuration (environment and profile).
-    pub(crate) async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
+    /// Reads the AWS configuration (environment and profile). `small_buffers`: whether requests to S3
+    /// over plain HTTP have them, unless there is a proxy.
+    pub(crate) async fn new(ca_pem: Option<&[u8]>, small_buffers: bool) -> Result<Self, CaError> {
         let http = http_client(ca_pem)?;
-        Ok(Self::load(http.clone(), http).await)
-    }
-
-    /// The same for the registry: requests for objects over plain HTTP have small buffers.
-    pub(crate) async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
-        let http = http_client(ca_pem)?;
-        let objects = Routed { small_buffers: !plain_http::is_proxied(), ..http.clone() };
-        Ok(Self::load(http, objects).await)
-    }
-
-    /// `http` is for requests for credentials, `objects` for those to S3.
-    async fn load(http: Routed, objects: Routed) -> Self {
+        let objects = Routed { small_buffers: small_buffers && !plain_http::is_proxied(), ..http.clone() };
         // The default region chain queries the instance's metadata service, which takes seconds on machines without one. Each
         // location names its region; this one is only used by the credential providers (STS).
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
@@ -92,7 +81,7 @@ impl Clients {
         let sdk = sdk.into_builder().http_client(objects);
         let sdk = sdk.credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
         let sdk = sdk.identity_cache(IdentityCache::no_cache()).build();
-        Self { credentials: Some(credentials), ..Self::with_config(sdk) }
+        Ok(Self { credentials: Some(credentials), ..Self::with_config(sdk) })
     }
 
     pub(crate) fn with_config(sdk: SdkConfig) -> Self {
@@ -106,11 +95,6 @@ impl Clients {
         if let Some(credentials) = &self.credentials {
             credentials.renew(SystemTime::now());
         }
-    }
-
-    /// The endpoint of requests that name none, as the environment or the profile spells it.
-    pub(crate) fn default_endpoint(&self) -> Option<&str> {
-        self.default_endpoint.as_deref()
     }
 
     /// The endpoint that is set for this location, there or by the AWS configuration.
@@ -184,13 +168,13 @@ impl Clients {
                 StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
             );
         // `from` applies the default endpoint too, but also a variable that is empty.
-        let endpoint = key.endpoint.as_ref().map(Endpoint::as_str).or(self.default_endpoint());
+        let endpoint = key.endpoint.as_ref().map(Endpoint::as_str).or(self.default_endpoint.as_deref());
         config.set_endpoint_url(endpoint.map(str::to_owned));
         Client::from_conf(config.build())
     }
 }
 
-/// Leaves a delay that the store requests to the caller: the SDK would send the request again, or hold its permit meanwhile.
+/// Disables the SDK's retries if the store requests a delay: the caller waits, without the permit for a request.
 #[derive(Debug)]
 struct NamedDelay;
 

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 const LEFT: Duration = Duration::from_mins(10);
 /// Credentials that last for less than this are not used while new ones are being loaded.
 const LEAST: Duration = Duration::from_mins(1);
-/// Pause after an attempt that returned no later ones, or ones that the store rejects.
+/// Pause after an attempt that returned no credentials with a later end, or some that the store rejects.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Credentials without an end are loaded again after this time, as by the SDK.
 const WITHOUT_END: Duration = Duration::from_mins(15);
@@ -28,7 +28,8 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 
 /// A provider that loads credentials from another one before they end. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Lasting {
-    source: SharedCredentialsProvider,
+    /// Where the credentials come from.
+    pub(super) source: SharedCredentialsProvider,
     loaded: Arc<ArcSwapOption<Loaded>>,
     /// Held by the request that loads.
     loading: Arc<Mutex<()>>,
@@ -52,11 +53,6 @@ impl Loaded {
 impl Lasting {
     pub(super) fn new(source: SharedCredentialsProvider) -> Self {
         Self { source, loaded: Arc::default(), loading: Arc::default() }
-    }
-
-    /// Where the credentials come from.
-    pub(super) fn source(&self) -> &SharedCredentialsProvider {
-        &self.source
     }
 
     /// Lets the next request load credentials again, since the store may reject these. At most twice a minute.

@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use aws_config::retry::RetryConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
@@ -15,6 +14,7 @@ use futures::Stream;
 use secrecy::SecretString;
 
 use super::headers::Omitted;
+use super::requests::once;
 use super::sdk_error::{chain, classify_error};
 use super::stated::of_whole_object;
 use crate::domain::ObjectLocation;
@@ -63,9 +63,7 @@ pub(in crate::storage) async fn get(
     range: Option<(u64, u64)>,
     omitted: Omitted,
 ) -> Result<Option<Object>, Cause> {
-    let config = aws_sdk_s3::config::Builder::new()
-        .retry_config(RetryConfig::disabled())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    let config = once().stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     let checksum = range.is_none() && !omitted.checksum_mode;
     let request = client
         .get_object()
@@ -88,14 +86,7 @@ pub(in crate::storage) async fn get(
 
 /// The reason why a HEAD was rejected, if one GET of the object shows it: the answer to a HEAD has no body, so it does not
 /// distinguish wrong keys, a wrong region and a missing permission.
-pub(in crate::storage) async fn reason(
-    client: &Client,
-    location: &ObjectLocation,
-    rejected: &Cause,
-) -> Option<Cause> {
-    if !rejected.lacks_reason() {
-        return None;
-    }
+pub(in crate::storage) async fn reason(client: &Client, location: &ObjectLocation) -> Option<Cause> {
     let answer = get(client, location, Some((0, 0)), Omitted::default()).await;
     answer.err().filter(Cause::names_reason)
 }
@@ -124,17 +115,15 @@ pub(in crate::storage) async fn sign(
     location: &ObjectLocation,
     valid: Duration,
 ) -> Result<SecretString, Cause> {
-    let failed = |detail: String| Cause::Other { status: None, code: None, detail: presentable(&detail) };
+    let failed = |detail: &str| Cause::Other { status: None, code: None, detail: presentable(detail) };
     let config = PresigningConfig::builder()
         .start_time(SystemTime::now() - CLOCK_SKEW)
         .expires_in(valid + CLOCK_SKEW)
         .build()
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| failed(&error.to_string()))?;
     match client.get_object().bucket(&location.bucket).key(&location.key).presigned(config).await {
         Ok(signed) => Ok(signed.uri().into()),
-        Err(error) => Err(classify_error(Operation::Get, location, &error)
-            .err()
-            .unwrap_or_else(|| failed("signing failed".to_owned()))),
+        Err(error) => classify_error(Operation::Get, location, &error).and(Err(failed("signing failed"))),
     }
 }
 

@@ -1,9 +1,8 @@
 //! Checksum and condition headers that some stores reject, and what to leave out for those.
 //!
 //! A rejected request is repeated with one kind of header less at a time. If a repetition succeeds, its missing headers are left
-//! out for an hour: at once if the answers have a code of S3 or name a header, else only after the same happened to the next
-//! request. A single answer without both may come from a proxy that fails for a moment, and must not disable checksums or
-//! conditions.
+//! out for an hour: at once if the answers have a code of S3 or name a header, else only if the next request has the same result.
+//! A single answer without both may come from a proxy that fails for a moment, and must not disable checksums or conditions.
 //!
 //! This never applies to AWS, whose rejections have other reasons.
 
@@ -15,7 +14,7 @@ use crate::storage::{Cause, Operation};
 
 /// How long headers are left out. Then they are tried again, since a store may have been upgraded.
 const REMEMBERED_FOR: Duration = Duration::from_hours(1);
-/// Flags name the endpoints. A forgotten one costs only a few requests.
+/// Bounds the memory; flags name the endpoints. A forgotten one costs only a few requests.
 const MAX_ENDPOINTS: usize = 64;
 
 /// The headers that a request is sent without.
@@ -126,7 +125,7 @@ impl RejectedHeaders {
         self.remember(endpoint, rejected, omitted, Instant::now());
     }
 
-    /// What was left out of a request to the endpoint that succeeded.
+    /// What was left out of the last requests to the endpoint that succeeded.
     pub(crate) fn left_out(&self, endpoint: &Endpoint) -> Omitted {
         self.known(endpoint, Instant::now()).map(|known| known.suspected).unwrap_or_default()
     }
@@ -218,7 +217,7 @@ fn may_be_about_headers(operation: Operation, cause: &Cause) -> bool {
     }
 }
 
-/// Whether two answers say the same. Messages may contain the ID of the request.
+/// Whether two answers are the same, except for messages beside a code: those may contain the ID of the request.
 fn is_alike(one: &Cause, other: &Cause) -> bool {
     match (one, other) {
         (

@@ -21,7 +21,7 @@ impl Storage {
     /// # Errors
     /// [`Cause::CredentialsMissing`] or [`Cause::CredentialsUnavailable`].
     pub async fn credentials_source(&self) -> Result<&'static str, Cause> {
-        let source = self.clients.credentials.as_ref().ok_or(Cause::CredentialsMissing)?.source();
+        let source = &self.clients.credentials.as_ref().ok_or(Cause::CredentialsMissing)?.source;
         let loaded = tokio::time::timeout(TIMEOUT, source.provide_credentials()).await;
         let Ok(loaded) = loaded else {
             let detail = format!("no provider answered within {} s", TIMEOUT.as_secs());

@@ -1,7 +1,7 @@
 //! Requests to stores over plain HTTP, with small buffers.
 //!
-//! The SDK's client reads up to 400 KiB at once from such a connection, and holds that three times for each stream. Over TLS a
-//! read returns at most one record of 16 KiB, so the SDK's client is used there.
+//! The SDK's client reads up to 400 KiB at once from such a connection, and keeps up to three such buffers for each stream. Over
+//! TLS a read returns at most one record of 16 KiB, so the SDK's client is used there.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 
 /// Most bytes that are read at once.
 const BUFFER: usize = 64 << 10;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a connection to a store, here and in the SDK's clients.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// With one of these in the environment, the SDK's client sends plain requests to a proxy.
 const PROXIES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 

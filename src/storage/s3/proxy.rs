@@ -14,20 +14,13 @@ use url::{Host, Url};
 
 use super::plain_http;
 
-/// A client that uses the proxy, and one that does not.
+/// A client or connector that uses the proxy, and one that does not.
 #[derive(Clone, Debug)]
-pub(super) struct Routed {
-    pub proxied: SharedHttpClient,
-    pub direct: SharedHttpClient,
+pub(super) struct Routed<C = SharedHttpClient> {
+    pub proxied: C,
+    pub direct: C,
     /// Whether requests over plain HTTP are sent with small buffers instead.
     pub small_buffers: bool,
-}
-
-#[derive(Debug)]
-struct Route {
-    proxied: SharedHttpConnector,
-    direct: SharedHttpConnector,
-    small_buffers: bool,
 }
 
 impl HttpClient for Routed {
@@ -36,7 +29,7 @@ impl HttpClient for Routed {
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        SharedHttpConnector::new(Route {
+        SharedHttpConnector::new(Routed {
             proxied: self.proxied.http_connector(settings, components),
             direct: self.direct.http_connector(settings, components),
             small_buffers: self.small_buffers,
@@ -44,7 +37,7 @@ impl HttpClient for Routed {
     }
 }
 
-impl HttpConnector for Route {
+impl HttpConnector for Routed<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let answer = if self.small_buffers && request.uri().starts_with("http://") {
             HttpConnectorFuture::new(plain_http::send(request))

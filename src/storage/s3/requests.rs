@@ -30,15 +30,6 @@ const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
 /// The detail of an answer that S3 has not sent.
 const FOREIGN: &str = "the answer has neither ETag nor Last-Modified: a proxy or gateway in front of the store may have sent it";
 
-/// What a DELETE that did not fail shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::storage) enum Deletion {
-    /// There is no object any more.
-    Done,
-    /// The answer is a success, but not S3's 204.
-    Unconfirmed,
-}
-
 /// The status of an answer, which the SDK does not return for a success.
 #[derive(Clone, Debug, Default)]
 struct AnswerStatus(Arc<AtomicU16>);
@@ -125,25 +116,19 @@ pub(in crate::storage) async fn put(
     }
 }
 
-/// Deletes an object. Success if there is none.
-pub(in crate::storage) async fn delete(
-    client: &Client,
-    location: &ObjectLocation,
-) -> Result<Deletion, Cause> {
+/// Deletes an object. Success if there is none. `false`: the answer is a success, but not S3's 204.
+pub(in crate::storage) async fn delete(client: &Client, location: &ObjectLocation) -> Result<bool, Cause> {
     let status = AnswerStatus::default();
     let request = client.delete_object().bucket(&location.bucket).key(&location.key);
     let request = request.customize().config_override(once()).interceptor(status.clone());
     match request.send().await {
-        Ok(_) => Ok(match status.0.load(Ordering::Relaxed) {
-            204 => Deletion::Done,
-            _ => Deletion::Unconfirmed,
-        }),
-        Err(error) => classify_error(Operation::Delete, location, &error).map(|()| Deletion::Done),
+        Ok(_) => Ok(status.0.load(Ordering::Relaxed) == 204),
+        Err(error) => classify_error(Operation::Delete, location, &error).map(|()| true),
     }
 }
 
-/// The configuration without retries: before it is sent again, the caller decides whether the request is still wanted.
-fn once() -> aws_sdk_s3::config::Builder {
+/// The configuration of a request without the SDK's retries: the caller decides whether to send it again.
+pub(super) fn once() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled())
 }
 

@@ -20,16 +20,16 @@ pub(super) fn classify_error<E>(
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let detail = presentable(&chain(error));
-    match error {
-        SdkError::ServiceError(_) | SdkError::ResponseError(_) => match error.raw_response() {
-            Some(response) => classify(operation, &location.region, &answer(response, error)),
-            None => Err(Cause::Network { detail }),
-        },
-        SdkError::TimeoutError(_) => Err(Cause::Network { detail }),
-        SdkError::DispatchFailure(_) => Err(not_sent(&chain(error), detail)),
-        _ => Err(Cause::Other { status: None, code: None, detail }),
+    if let Some(response) = error.raw_response() {
+        return classify(operation, &location.region, &answer(response, error));
     }
+    let text = chain(error);
+    let detail = presentable(&text);
+    Err(match error {
+        SdkError::TimeoutError(_) => Cause::Network { detail },
+        SdkError::DispatchFailure(_) => not_sent(&text, detail),
+        _ => Cause::Other { status: None, code: None, detail },
+    })
 }
 
 fn answer<'a, E: ProvideErrorMetadata>(

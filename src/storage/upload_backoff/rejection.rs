@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::domain::time::doubled;
-use crate::storage::Cause;
+use crate::storage::{Cause, StorageError};
 
 /// The first pause: shorter than the shortest retry of a caller, so that an upload is never deferred by its own rejection.
 const SHORTEST: Duration = Duration::from_secs(3);
@@ -39,14 +39,16 @@ pub(super) struct Rejection {
     pub permitted: Option<Instant>,
 }
 
-/// Why an upload is not tried now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Deferred {
-    pub cause: Cause,
-    /// Whether only other folders were rejected.
+/// Why an upload is not worth preparing now.
+#[derive(Debug)]
+pub struct HeldBack {
+    /// The error of the last upload that was rejected.
+    pub error: StorageError,
+    /// Whether only uploads to other folders were rejected; this one was not tried yet.
     pub elsewhere: bool,
-    /// Whether there were several rejections in a row.
+    /// Whether it was rejected several times in a row.
     pub confirmed: bool,
+    /// Time until another upload may be tried.
     pub pause: Duration,
 }
 
@@ -65,7 +67,13 @@ impl Rejection {
     }
 
     /// Whether this upload gets the only permit. `false` if it may be tried in addition, as requested by a user.
-    pub(super) fn permit(&mut self, folder: &str, asked: bool, now: Instant) -> Result<bool, Deferred> {
+    pub(super) fn permit(
+        &mut self,
+        folder: &str,
+        asked: bool,
+        now: Instant,
+        error: impl FnOnce(Cause) -> StorageError,
+    ) -> Result<bool, HeldBack> {
         let elsewhere = !self.folders.contains(folder);
         if asked && (self.uploads < MANY || now.duration_since(self.last) >= JUST_NOW) {
             return Ok(false);
@@ -74,7 +82,7 @@ impl Rejection {
         if self.permitted.is_some_and(|since| now.duration_since(since) < PERMIT) || next > now {
             let pause = next.saturating_duration_since(now).max(SHORTEST);
             let confirmed = self.count >= CONFIRMED;
-            return Err(Deferred { cause: self.cause.clone(), elsewhere, confirmed, pause });
+            return Err(HeldBack { error: error(self.cause.clone()), elsewhere, confirmed, pause });
         }
         self.permitted = Some(now);
         Ok(true)

@@ -1,5 +1,6 @@
 use super::rejection::{MANY, MAX_FOLDERS};
 use super::*;
+use crate::storage::Operation;
 
 fn at(key: &str) -> ObjectLocation {
     ObjectLocation {
@@ -15,10 +16,15 @@ fn denied() -> Result<(), Cause> {
     Err(Cause::AccessDenied { detail: "AccessDenied".into() })
 }
 
+fn failed(key: &str) -> impl FnOnce(Cause) -> StorageError {
+    let location = Box::new(at(key));
+    move |cause| StorageError { operation: Operation::Put, location, cause }
+}
+
 /// Whether one was held back, for what others met in this folder or elsewhere, and for how many seconds.
-fn held(asked: Result<UploadPermit<'_>, Deferred>) -> Option<(bool, u64)> {
+fn held(asked: Result<UploadPermit<'_>, HeldBack>) -> Option<(bool, u64)> {
     let held = asked.err()?;
-    assert_eq!(Err(held.cause), denied());
+    assert_eq!(Err(held.error.cause), denied());
     Some((held.elsewhere, held.pause.as_secs()))
 }
 
@@ -37,8 +43,8 @@ impl World {
         self.start + Duration::from_secs(seconds)
     }
 
-    fn permit(&self, key: &str, seconds: u64) -> Result<UploadPermit<'_>, Deferred> {
-        self.backoff.permit(&at(key), &self.encryption, false, self.now(seconds))
+    fn permit(&self, key: &str, seconds: u64) -> Result<UploadPermit<'_>, HeldBack> {
+        self.backoff.permit(&at(key), &self.encryption, false, self.now(seconds), failed(key))
     }
 
     fn ended(&self, key: &str, result: &Result<(), Cause>, seconds: u64) {
@@ -102,8 +108,8 @@ fn an_object_that_is_there_is_no_success_and_a_conflict_is_a_rejection() {
     exists("vpc/1.zip", 1);
     assert_eq!(held(world.permit("vpc/2.zip", 1)), Some((false, 3)));
     for cause in [Cause::Conflict, Cause::Unavailable { status: 412, detail: String::new() }] {
-        world.backoff.refused(&at("eks/1.zip"), &world.encryption, &cause, world.now(0));
-        assert_eq!(world.permit("eks/2.zip", 2).unwrap_err().cause, cause);
+        world.ended("eks/1.zip", &Err(cause.clone()), 0);
+        assert_eq!(world.permit("eks/2.zip", 2).unwrap_err().error.cause, cause);
         assert!(world.permit("eks/2.zip", 3).is_ok());
         world.ended("eks/2.zip", &Ok(()), 3);
         assert!(world.permit("eks/1.zip", 3).is_ok());
@@ -119,7 +125,8 @@ fn others_are_not_meant_until_many_are_rejected_alike() {
         assert!(world.permit(other, 0).is_ok(), "{other}");
     }
     let encrypted = Encryption { kms_key_id: Some("key".into()), ..Encryption::default() };
-    let encrypted = world.backoff.permit(&at("team/vpc/2.zip"), &encrypted, false, world.now(0));
+    let key = "team/vpc/2.zip";
+    let encrypted = world.backoff.permit(&at(key), &encrypted, false, world.now(0), failed(key));
     assert!(encrypted.is_ok(), "the key may be why");
     // Another folder that is fine says nothing about the one that is not, nor one that is rejected otherwise.
     world.ended("team/eks/1.zip", &Ok(()), 0);
@@ -170,11 +177,14 @@ fn who_asks_for_it_gets_an_attempt_unless_many_were_rejected_just_now() {
     for second in [0, 3, 9, 21] {
         world.ended("vpc/1.zip", &denied(), second);
     }
-    assert!(world.backoff.permit(&at("vpc/2.zip"), &world.encryption, true, world.now(22)).is_ok());
+    let asked = |seconds| {
+        let key = "vpc/2.zip";
+        world.backoff.permit(&at(key), &world.encryption, true, world.now(seconds), failed(key))
+    };
+    assert!(asked(22).is_ok());
     for _ in 0..MANY {
         world.ended("vpc/1.zip", &denied(), 21);
     }
-    let asked = |seconds| world.backoff.permit(&at("vpc/2.zip"), &world.encryption, true, world.now(seconds));
     assert!(asked(22).is_err() && asked(27).is_ok() && asked(27).is_ok());
     assert!(world.permit("vpc/3.zip", 27).is_err());
 }
@@ -202,8 +212,8 @@ fn a_delay_that_s3_asks_for_is_kept_and_memory_is_bounded() {
 fn uploads_that_s3_shows_differently_are_deferred_and_reported_as_repeated() {
     let world = World::new();
     let differs = |seconds| {
-        let at = (&at("vpc/1.zip"), &world.encryption);
-        match world.backoff.stored_differently(at.0, at.1, "another checksum", world.now(seconds)) {
+        let cause = Cause::StoredDifferently { what: "another checksum", repeated: false };
+        match world.backoff.reject(&at("vpc/1.zip"), &world.encryption, &cause, world.now(seconds)) {
             Cause::StoredDifferently { repeated, .. } => repeated,
             other => panic!("{other:?}"),
         }
@@ -217,7 +227,7 @@ fn uploads_that_s3_shows_differently_are_deferred_and_reported_as_repeated() {
     world.ended("vpc/2.zip", &Ok(()), 16);
     let deferred = world.permit("vpc/2.zip", 16).unwrap_err();
     assert!(deferred.confirmed && !deferred.elsewhere, "{deferred:?}");
-    assert_eq!(deferred.cause, Cause::StoredDifferently { what: "another checksum", repeated: true });
+    assert_eq!(deferred.error.cause, Cause::StoredDifferently { what: "another checksum", repeated: true });
     assert!(world.permit("eks/1.zip", 16).is_ok());
     // Others that are rejected are another matter, and end independently.
     world.ended("eks/1.zip", &denied(), 16);

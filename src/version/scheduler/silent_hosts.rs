@@ -7,20 +7,25 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
-use crate::domain::Mutex;
+use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
+use crate::domain::{Mutex, hash_of};
 
-/// What is waited for. Each kind has turns of its own, since holders of a staging permit wait for a fetch permit.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Stage {
+/// What a turn is for. Who has one waits for nothing but this, so that a store without free permits stops no other store.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) enum Turn {
+    /// To wait for a staging permit of this store.
+    Store(u64),
+    /// To wait for a staging permit beside other stores, with one of the own store.
     Staging,
+    /// To wait for a fetch permit, with a staging permit.
     Fetch,
 }
 
-/// The turns of each silent host, by [`Stage`]. Bounded, because flags name all hosts that are asked.
+/// The turns of each silent host. Bounded, because flags name all hosts that fetches are sent to.
 #[derive(Debug, Default)]
-pub(super) struct SilentHosts(Mutex<HashMap<String, [Arc<Semaphore>; 2]>>);
+pub(super) struct SilentHosts(Mutex<HashMap<String, Arc<Bulkhead>>>);
 
 impl SilentHosts {
     /// Records whether the host of `repository` answered.
@@ -29,8 +34,8 @@ impl SilentHosts {
         if answered {
             hosts.remove(host_of(repository));
         } else if !hosts.contains_key(host_of(repository)) {
-            hosts
-                .insert(host_of(repository).to_owned(), std::array::from_fn(|_| Arc::new(Semaphore::new(1))));
+            let turns = Bulkhead::new(Semaphore::MAX_PERMITS, 1);
+            hosts.insert(host_of(repository).to_owned(), Arc::new(turns));
         }
     }
 
@@ -38,10 +43,10 @@ impl SilentHosts {
         self.0.lock().contains_key(host_of(repository))
     }
 
-    /// Waits for the turn to wait for a permit; `None` if the host of `repository` is not silent.
-    pub(super) async fn turn(&self, repository: &str, stage: Stage) -> Option<OwnedSemaphorePermit> {
-        let turns = self.0.lock().get(host_of(repository)).map(|turns| Arc::clone(&turns[stage as usize]))?;
-        turns.acquire_owned().await.ok()
+    /// Waits for a turn; `None` if the host of `repository` is not silent.
+    pub(super) async fn turn(&self, repository: &str, turn: Turn) -> Option<BulkheadPermit> {
+        let turns = Arc::clone(self.0.lock().get(host_of(repository))?);
+        Some(turns.acquire(hash_of(turn)).await)
     }
 }
 
@@ -62,17 +67,17 @@ mod tests {
         hosts.record(a, false);
         hosts.record(b, false);
         assert_eq!([a, b, other].map(|repository| hosts.is_silent(repository)), [true, true, false]);
-        let turn = hosts.turn(a, Stage::Staging).await;
-        assert!(turn.is_some() && hosts.turn(other, Stage::Staging).await.is_none());
-        let has_turn = async |repository, stage| {
-            tokio::select! { biased; turn = hosts.turn(repository, stage) => turn.is_some(), () = async {} => false }
+        let turn = hosts.turn(a, Turn::Store(1)).await;
+        assert!(turn.is_some() && hosts.turn(other, Turn::Store(1)).await.is_none());
+        let has_turn = async |repository, turn| {
+            tokio::select! { biased; turn = hosts.turn(repository, turn) => turn.is_some(), () = async {} => false }
         };
-        assert!(!has_turn(b, Stage::Staging).await);
-        assert!(has_turn(b, Stage::Fetch).await, "another stage");
+        assert!(!has_turn(b, Turn::Store(1)).await);
+        assert!(has_turn(b, Turn::Store(2)).await && has_turn(b, Turn::Fetch).await, "other turns");
         drop(turn);
-        assert!(has_turn(b, Stage::Staging).await);
+        assert!(has_turn(b, Turn::Store(1)).await);
         hosts.record(b, true);
-        assert!(!hosts.is_silent(a) && hosts.turn(a, Stage::Staging).await.is_none());
+        assert!(!hosts.is_silent(a) && hosts.turn(a, Turn::Store(1)).await.is_none());
         assert!(hosts.0.lock().is_empty());
     }
 }

@@ -8,10 +8,10 @@ async fn gets_a_permit(
 ) -> Option<(StagingPermit, FetchPermit)> {
     let both = async {
         let staging = scheduler.acquire(0, repository, 0).await;
-        let fetch = staging.fetch().await?;
-        Some((staging, fetch))
+        let fetch = staging.fetch().await;
+        (staging, fetch)
     };
-    tokio::time::timeout(Duration::from_millis(50), both).await.ok().flatten()
+    tokio::time::timeout(Duration::from_millis(50), both).await.ok()
 }
 
 /// How many of these tasks have ended, once each of them has run as far as it can: the tests have one thread.
@@ -231,7 +231,7 @@ async fn a_fetch_yields_to_other_repositories_that_are_not_failing() {
     let scheduler = FetchScheduler::new(1);
     scheduler.repository_answered("slow");
     let held = gets_a_permit(&scheduler, "slow").await;
-    assert!(held.is_some_and(|(_, permit)| !permit.is_limited) && !scheduler.waiting.has_others("slow"));
+    assert!(held.is_some_and(|(_, permit)| permit.limit.is_none()) && !scheduler.others_wait("slow"));
     let held = gets_a_permit(&scheduler, "slow").await;
     let waits = |repository: &'static str| {
         let scheduler = Arc::clone(&scheduler);
@@ -240,17 +240,17 @@ async fn a_fetch_yields_to_other_repositories_that_are_not_failing() {
     scheduler.repository_failed("failing");
     let (own, failing) = (waits("slow"), waits("failing"));
     tokio::task::yield_now().await;
-    assert!(!scheduler.waiting.has_others("slow") && scheduler.waiting.has_others("another"));
+    assert!(!scheduler.others_wait("slow") && scheduler.others_wait("another"));
     let good = waits("good");
     tokio::task::yield_now().await;
-    assert!(scheduler.waiting.has_others("slow"));
+    assert!(scheduler.others_wait("slow"));
     for waiting in [own, failing, good] {
         assert!(!waiting.await.unwrap());
     }
-    assert!(scheduler.waiting.is_empty());
+    assert!(!scheduler.others_wait(""), "none waits any longer");
     drop(held);
     let failing = gets_a_permit(&scheduler, "failing").await;
-    assert!(failing.is_some_and(|(_, permit)| permit.is_limited), "it has its full time");
+    assert!(failing.is_some_and(|(_, permit)| permit.limit.is_some()), "it has its full time");
 }
 
 #[tokio::test]
@@ -291,32 +291,63 @@ async fn a_slow_repository_keeps_to_the_permits_of_failing_ones_until_it_is_fast
 
 #[tokio::test]
 async fn a_dead_host_with_many_repositories_delays_others_by_two_rounds_of_permits() {
-    let scheduler = FetchScheduler::new(4);
-    let fetch = |host: &str, number: usize| {
-        let (scheduler, repository) = (Arc::clone(&scheduler), format!("https://{host}/acme/{number}"));
-        tokio::spawn(async move {
-            let staging = scheduler.acquire(0, &repository, 0).await;
-            (staging.fetch().await, staging)
-        })
-    };
-    let mut dead: Vec<_> = (0..100).map(|number| fetch("dead", number)).collect();
-    let healthy = [fetch("healthy", 0)];
-    let fail = async |dead: &mut Vec<_>| {
-        let mut fetching = Vec::new();
-        finished(dead).await;
-        while let Some(at) = dead.iter().position(tokio::task::JoinHandle::is_finished) {
-            let (permit, staging): (Option<FetchPermit>, StagingPermit) = dead.remove(at).await.unwrap();
-            let permit = permit.unwrap();
-            permit.repository_failed();
-            permit.host_answered(false);
-            fetching.push((permit, staging));
+    for stores in [1, 100] {
+        let scheduler = FetchScheduler::new(4);
+        let fetch = |host: &str, number: usize| {
+            let (scheduler, repository) = (Arc::clone(&scheduler), format!("https://{host}/acme/{number}"));
+            tokio::spawn(async move {
+                let staging =
+                    scheduler.acquire(0, &repository, crate::domain::hash_of(number % stores)).await;
+                (staging.fetch().await, staging)
+            })
+        };
+        let mut dead: Vec<_> = (0..100).map(|number| fetch("dead", number)).collect();
+        let healthy = [fetch("healthy", 0)];
+        let fail = async |dead: &mut Vec<_>| {
+            let mut fetching = Vec::new();
+            finished(dead).await;
+            while let Some(at) = dead.iter().position(tokio::task::JoinHandle::is_finished) {
+                let (permit, staging): (FetchPermit, StagingPermit) = dead.remove(at).await.unwrap();
+                permit.repository_failed();
+                permit.host_answered(false);
+                fetching.push((permit, staging));
+            }
+            fetching.len()
+        };
+        assert_eq!(
+            (fail(&mut dead).await, finished(&healthy).await),
+            (4, 0),
+            "{stores} stores: 4 staged ones are next"
+        );
+        assert_eq!(
+            (fail(&mut dead).await, finished(&healthy).await),
+            (4, 1),
+            "{stores} stores: not behind the others"
+        );
+        assert_eq!(fail(&mut dead).await, 3, "they use the permits that no other host waits for");
+        for task in dead {
+            task.abort();
         }
-        fetching.len()
-    };
-    assert_eq!((fail(&mut dead).await, finished(&healthy).await), (4, 0), "4 that were staged are next");
-    assert_eq!((fail(&mut dead).await, finished(&healthy).await), (4, 1), "not behind the other 92");
-    assert_eq!(fail(&mut dead).await, 3, "they use the permits that no other host waits for");
-    for task in dead {
-        task.abort();
     }
+}
+
+#[tokio::test]
+async fn a_store_without_free_permits_stops_no_other_store_of_a_silent_host() {
+    let scheduler = FetchScheduler::new(2);
+    let [healthy, dead] = ["https://healthy/acme/a", "https://dead/acme/a"];
+    scheduler.repository_answered(healthy);
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(scheduler.acquire(0, healthy, 1).await);
+    }
+    scheduler.silent_hosts.record(dead, false);
+    scheduler.repository_answered(dead);
+    let waiting = [1, 1, 2].map(|store| {
+        let scheduler = Arc::clone(&scheduler);
+        tokio::spawn(async move { scheduler.acquire(1, dead, store).await })
+    });
+    assert_eq!(finished(&waiting).await, 1);
+    held.pop();
+    assert_eq!(finished(&waiting).await, 2);
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }

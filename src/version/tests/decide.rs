@@ -14,8 +14,9 @@ use super::super::retry::{Attempt, ChangeKey};
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
 use crate::api::target::{Requests, is_stored};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
-use crate::controller::failure::{Failure, NextAttempt, Reason};
+use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
+use crate::domain::text::NEXT_ATTEMPT;
 use crate::github::FetchError;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -517,7 +518,7 @@ fn a_limit_in_a_status_applies_to_all_versions_of_its_account_until_its_time() {
 #[test]
 fn a_restart_keeps_to_the_time_of_the_next_attempt_that_the_status_names() {
     let waits = |named: i64, failing_for: i64| {
-        let message = format!("no tag. {}", NextAttempt(at(NOW + named)));
+        let message = format!("no tag. {NEXT_ATTEMPT}{}.", at(NOW + named));
         let tag = Failure::new(Reason::TagNotFound, message);
         let began = (at(NOW) - Duration::from_secs(failing_for.unsigned_abs())).to_string();
         let mut version = version().failed(&tag);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::existing::{Existing, is_lost, is_ours, is_stored_as_recorded, not_ours, take_over};
+use super::super::existing::{Existing, is_ours, is_stored_as_recorded, not_ours, take_over};
 use super::{Fixture, at, stored, version};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::domain::ObjectLocation;
@@ -113,7 +113,6 @@ fn what_is_missing_or_damaged_at_the_recorded_place_is_lost() {
     ] {
         let (view, target) = (version.version(), version.target());
         assert_eq!(is_stored_as_recorded(&view, &target, &existing), expected, "{what}");
-        assert_eq!(is_lost(&view, &target, &existing), expected == Some(false), "{what}");
     }
 }
 

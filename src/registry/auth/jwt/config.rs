@@ -77,8 +77,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<IssuerConfig>, String> {
         issuers.push(issuer(jwt).map_err(|problem| format!("jwt[{number}].{problem}"))?);
     }
     distinct(&issuers)?;
-    let all: Vec<Vec<&str>> = issuers.iter().map(|issuer| issuer.prefixes().collect()).collect();
-    prefixes::check(&all)?;
+    let numbered = issuers.iter().enumerate();
+    let all = numbered.flat_map(|(number, issuer)| issuer.prefixes().map(move |prefix| (number, prefix)));
+    prefixes::check(&all.collect::<Vec<_>>())?;
     Ok(issuers)
 }
 
@@ -140,7 +141,7 @@ fn https(text: &str) -> Result<Url, String> {
     if plain { Ok(url) } else { Err(example.into()) }
 }
 
-/// As Kubernetes does, and its specification says.
+/// The same address as in Kubernetes and in the specification of OpenID Connect Discovery.
 fn well_known(issuer: &str) -> Result<Url, String> {
     let text = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
     Url::parse(&text).map_err(|error| format!("issuer.url: {error}"))

@@ -32,7 +32,7 @@ struct Metadata {
     token_endpoint: Option<String>,
 }
 
-/// Where people sign in.
+/// Where users sign in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
     pub authorization: Url,
@@ -59,7 +59,7 @@ impl Discovery {
         Ok(Self { client, issuer: config.url.clone(), address: config.discovery.clone() })
     }
 
-    /// Where people sign in, as the metadata says.
+    /// Where users sign in, according to the metadata.
     pub async fn endpoints(&self) -> Result<Endpoints, String> {
         endpoints(&get(&self.client, &self.address).await?, &self.issuer)
     }
@@ -143,7 +143,7 @@ async fn body(mut response: Response, url: &Url) -> Result<Vec<u8>, String> {
     Ok(body)
 }
 
-/// With all causes: the first ones only say that a request failed.
+/// With all causes: the first ones contain only that a request failed.
 fn failed(url: &Url, error: reqwest::Error) -> String {
     let error = error.without_url();
     let causes: Vec<String> = error_chain(&error).map(ToString::to_string).collect();

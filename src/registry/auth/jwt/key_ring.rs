@@ -78,7 +78,7 @@ impl KeyRing {
             Some(_) if !self.last_failed.load(Ordering::Acquire) => {
                 Err(Denied::Unauthenticated(denied::UNKNOWN_KEY))
             }
-            _ => Err(Denied::identity_provider()),
+            _ => Err(Denied::IDENTITY_PROVIDER),
         }
     }
 

@@ -3,17 +3,16 @@
 /// What no issuer's identity may begin with.
 const RESERVED: [&str; 2] = ["system:", "opendepot:"];
 
-/// Refuses prefixes with which an identity of one issuer could be one of another. `issuers` holds the prefixes of each.
-pub(super) fn check(issuers: &[Vec<&str>]) -> Result<(), String> {
-    for (number, prefixes) in issuers.iter().enumerate() {
-        for prefix in prefixes {
-            against_reserved(prefix).map_err(|problem| format!("jwt[{number}].claimMappings: {problem}"))?;
-            if let Some((other, clash)) = others(issuers, number).find(|(_, clash)| overlap(prefix, clash)) {
-                return Err(format!(
-                    "jwt[{number}].claimMappings: the prefix {prefix:?} and {clash:?} of jwt[{other}] could make the same \
-                     name: write prefixes of which none begins another"
-                ));
-            }
+/// Refuses prefixes with which an identity of one issuer could be one of another. Each prefix has the number of its issuer.
+pub(super) fn check(prefixes: &[(usize, &str)]) -> Result<(), String> {
+    for (number, prefix) in prefixes {
+        against_reserved(prefix).map_err(|problem| format!("jwt[{number}].claimMappings: {problem}"))?;
+        let clash = prefixes.iter().find(|(other, clash)| other != number && overlap(prefix, clash));
+        if let Some((other, clash)) = clash {
+            return Err(format!(
+                "jwt[{number}].claimMappings: the prefix {prefix:?} and {clash:?} of jwt[{other}] could make the same \
+                 name: write prefixes of which none begins another"
+            ));
         }
     }
     Ok(())
@@ -29,11 +28,6 @@ fn against_reserved(prefix: &str) -> Result<(), String> {
         )),
         None => Ok(()),
     }
-}
-
-fn others<'a>(issuers: &'a [Vec<&'a str>], number: usize) -> impl Iterator<Item = (usize, &'a str)> {
-    let others = issuers.iter().enumerate().filter(move |(other, _)| *other != number);
-    others.flat_map(|(other, prefixes)| prefixes.iter().map(move |prefix| (other, *prefix)))
 }
 
 fn overlap(one: &str, other: &str) -> bool {

@@ -1,6 +1,6 @@
 //! `--auth-config` as it is written: the format of Kubernetes' `AuthenticationConfiguration`, and `groups.claims` in addition.
 //!
-//! Unknown fields are errors. Fields with CEL are read only to say that they are not supported.
+//! Unknown fields are errors. Fields with CEL are read only to report that they are not supported.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;

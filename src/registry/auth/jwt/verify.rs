@@ -84,7 +84,7 @@ impl Issuer {
         &self.config.url
     }
 
-    /// Whether a token says that it is of this issuer and for this registry. Nothing is verified.
+    /// Whether the claims of a token name this issuer and this registry. Nothing is verified.
     pub fn claims(&self, jwt: &Unverified<'_>) -> bool {
         jwt.issuer() == Some(self.url()) && jwt.is_for(self.config.audiences.iter().map(String::as_str))
     }

@@ -189,11 +189,11 @@ async fn without_the_api_server_what_is_known_counts_and_the_rest_waits() {
     server.set_away(true);
     assert_eq!(identity(&access, "user-ann").await.unwrap(), ann);
     assert_eq!(access.may_download(&ann, PEER, asked("eks", None)).await, Ok(()));
-    assert_eq!(identity(&access, "user-bob").await, Err(Denied::api_server()));
-    assert_eq!(access.may_download(&ann, PEER, asked("vpc", None)).await, Err(Denied::api_server()));
+    assert_eq!(identity(&access, "user-bob").await, Err(Denied::API_SERVER));
+    assert_eq!(access.may_download(&ann, PEER, asked("vpc", None)).await, Err(Denied::API_SERVER));
     // The failure is remembered: no more reviews, and no more permission once the server is back within the 5 seconds.
     let before = server.counts();
-    assert_eq!(identity(&access, "user-bob").await, Err(Denied::api_server()));
+    assert_eq!(identity(&access, "user-bob").await, Err(Denied::API_SERVER));
     assert_eq!(server.counts(), before);
 }
 
@@ -364,7 +364,7 @@ async fn what_is_public_needs_no_review_that_works() {
     let ann = identity(&access, "user-ann").await.unwrap();
     server.set_away(true);
     assert_eq!(access.may_download(&ann, PEER, asked("public", None)).await, Ok(()));
-    assert_eq!(access.may_download(&ann, PEER, asked("private", None)).await, Err(Denied::api_server()));
+    assert_eq!(access.may_download(&ann, PEER, asked("private", None)).await, Err(Denied::API_SERVER));
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ impl Server {
 
     pub(crate) fn access(&self, settings: AccessSettings) -> Access {
         let settings = AccessSettings { audience: Some(AUDIENCE.into()), ..settings };
-        Access::with_reviewer(&settings, Box::new(self.clone()), RegistryMetrics::default()).unwrap()
+        Access::start(&settings, self.clone(), RegistryMetrics::default()).unwrap()
     }
 }
 

@@ -16,7 +16,7 @@ const TIMES: Times = Times {
     stale: Duration::from_mins(10),
     failure: Duration::from_secs(5),
 };
-const FAILURE: Failure = Failure { denied: Denied::api_server(), remember: true, stale: true };
+const FAILURE: Failure = Failure { denied: Denied::API_SERVER, remember: true, stale: true };
 
 fn keys(yes: u8, no: u8) -> Keys {
     Keys { yes: [yes; 32], no: [no; 32] }
@@ -55,10 +55,10 @@ fn while_reviews_fail_a_yes_counts_for_ten_minutes_from_its_review() {
         assert_eq!(cache.known(&known, after(at)), Some(Ok(Ok("ann"))));
         assert_eq!(cache.known(&known, after(at + 5)), None);
     }
-    assert_eq!(cache.store(&known, Answer::Failed(FAILURE), after(600)), Err(Denied::api_server()));
+    assert_eq!(cache.store(&known, Answer::Failed(FAILURE), after(600)), Err(Denied::API_SERVER));
     let unknown = keys(2, 2);
-    assert_eq!(cache.store(&unknown, Answer::Failed(FAILURE), start), Err(Denied::api_server()));
-    assert_eq!(cache.known(&unknown, after(4)), Some(Err(Denied::api_server())));
+    assert_eq!(cache.store(&unknown, Answer::Failed(FAILURE), start), Err(Denied::API_SERVER));
+    assert_eq!(cache.known(&unknown, after(4)), Some(Err(Denied::API_SERVER)));
     assert_eq!(cache.known(&unknown, after(5)), None);
 }
 
@@ -70,7 +70,7 @@ fn what_is_public_outlives_failing_reviews_but_not_the_limit_of_one_identity() {
     let at =
         |denied, seconds| cache.yes_despite(denied, &public, start + Duration::from_secs(seconds)).is_some();
     assert_eq!([at(limited, 59), at(limited, 60), at(limited, 599)], [true, false, false]);
-    let failed = Denied::api_server();
+    let failed = Denied::API_SERVER;
     assert_eq!([at(failed, 59), at(failed, 60), at(failed, 599), at(failed, 600)], [true, true, true, false]);
 }
 
@@ -78,9 +78,9 @@ fn what_is_public_outlives_failing_reviews_but_not_the_limit_of_one_identity() {
 fn a_failure_of_an_identity_provider_prolongs_nothing() {
     let (cache, start, keys) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
     let _ = cache.store(&keys, yes(None), start);
-    let failure = Failure { denied: Denied::identity_provider(), remember: false, stale: false };
+    let failure = Failure { denied: Denied::IDENTITY_PROVIDER, remember: false, stale: false };
     let later = start + Duration::from_secs(61);
-    assert_eq!(cache.store(&keys, Answer::Failed(failure), later), Err(Denied::identity_provider()));
+    assert_eq!(cache.store(&keys, Answer::Failed(failure), later), Err(Denied::IDENTITY_PROVIDER));
     assert_eq!(cache.known(&keys, later), None);
 }
 
@@ -136,7 +136,7 @@ async fn a_review_of_another_object_is_not_shared() {
 async fn a_review_that_panics_blocks_no_other() {
     let (cache, keys) = (Arc::new(Cache::new(9, TIMES)), keys(1, 1));
     let broken = cache.ask(keys, Instant::now(), || Ok(()), || async { panic!("a broken review") }).await;
-    assert_eq!(broken, (Err(Denied::api_server()), true));
+    assert_eq!(broken, (Err(Denied::API_SERVER), true));
     let next = cache.ask(keys, Instant::now(), || Ok(()), || async { yes(None) }).await;
     assert_eq!(next, (Ok(Ok("ann")), true));
 }

@@ -1,9 +1,11 @@
-//! What the renderer marks by a class, a style or a form field, which the sanitiser drops: alerts, tasks that are done, columns of
-//! tables. And front matter, which would be a heading.
+//! Extensions of Markdown in forms that the sanitiser keeps: alerts, tasks, columns of tables. Front matter becomes code,
+//! because it would be a heading.
 
 use pulldown_cmark::{Alignment, BlockQuoteKind, CodeBlockKind, Event, Tag, TagEnd};
 
-/// Events with words in place of such marks.
+use crate::registry::docs::text::is_word;
+
+/// Events with words in place of the classes of alerts and the form fields of tasks.
 pub(super) fn worded<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
     events.flat_map(|event| {
         let (event, kind) = match event {
@@ -87,10 +89,8 @@ pub(super) fn front_matter(markdown: &str) -> Option<(&str, &str)> {
 }
 
 fn is_property(line: &str) -> bool {
-    let is_name = |name: &str| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
-    let property = line.trim_end().split_once(':');
-    property.is_some_and(|(name, value)| {
-        !name.is_empty() && is_name(name) && (value.is_empty() || value.starts_with(' '))
+    line.trim_end().split_once(':').is_some_and(|(name, value)| {
+        !name.is_empty() && name.chars().all(is_word) && (value.is_empty() || value.starts_with(' '))
     })
 }
 

@@ -81,7 +81,7 @@ impl OpenLinks {
         if tag.name.is_empty() || is_element(&tag.name) {
             return text.into();
         }
-        // A placeholder has neither an end nor attributes: such an element is dropped, and its content is kept.
+        // A placeholder has no end tag and no attributes. Another unknown element is dropped, and its content is kept.
         if tag.is_end || tag.has_values {
             return "".into();
         }

@@ -95,7 +95,7 @@ impl<'a> Rewritten<'a> {
             match event {
                 Event::Start(Tag::Heading { .. }) => {
                     heading = Some((self.events.len(), String::new()));
-                    // Its text, of which the id is made, follows: the end of the heading replaces this event.
+                    // The id is made of the text that follows, so the end of the heading replaces this event.
                     self.events.push(event);
                 }
                 Event::End(TagEnd::Heading(level)) => {
@@ -160,7 +160,7 @@ impl<'a> Rewritten<'a> {
 /// Whether GitHub keeps a character in the id of a heading: letters, decimal digits, marks and connectors, such as `_`.
 fn is_in_id(c: char) -> bool {
     match c {
-        // Marks around others, such as that of a keycap, are in no name of HCL; middle dots and joiners are.
+        // Names of HCL cannot contain enclosing marks, such as that of a keycap, but can contain middle dots and joiners.
         ' ' | '-' | '\u{20dd}'..='\u{20e4}' => true,
         '\u{b7}' | '\u{387}' | '\u{200c}' | '\u{200d}' | '\u{30fb}' | '\u{ff65}' => false,
         c => c.is_alphabetic() || is_identifier(&format!("_{c}")),

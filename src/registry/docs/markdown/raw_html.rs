@@ -5,7 +5,7 @@ use pulldown_cmark::Event;
 use super::elements::{ends_by_itself, is_formatting, is_void, tag_name};
 use super::images::OpenLinks;
 
-/// The most elements within each other. The HTML parser takes quadratic time for deep trees.
+/// The deepest nesting of elements. The HTML parser takes quadratic time for deep trees.
 const DEPTH: usize = 48;
 
 /// Raw HTML in one piece: the parser gives each line of it alone, and a tag may extend over several.

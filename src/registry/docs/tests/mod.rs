@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::folders::read;
 use super::*;
 use crate::archive::{Limits, normalise};
 use crate::domain::ArchiveFormat;
@@ -18,7 +19,7 @@ fn docs(files: &[(&str, &str)]) -> Docs {
     read_in(files, ArchiveFormat::Zip, Duration::from_mins(1)).unwrap()
 }
 
-fn read_in(files: &[(&str, &str)], format: ArchiveFormat, time: Duration) -> Result<Docs, Refused> {
+fn read_in(files: &[(&str, &str)], format: ArchiveFormat, time: Duration) -> Result<Docs, NoDocs> {
     let folder = tempfile::tempdir().unwrap();
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (path, content) in files {

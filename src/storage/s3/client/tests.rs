@@ -38,9 +38,9 @@ fn location() -> ObjectLocation {
 
 #[tokio::test]
 async fn clients_with_more_roots_can_be_made() {
-    let clients = Clients::new(Some(ROOT.as_bytes())).await.expect("good roots");
+    let clients = Clients::new(Some(ROOT.as_bytes()), false).await.expect("good roots");
     assert!(clients.get(&location()).is_ok());
-    assert_eq!(Clients::new(Some(b"")).await.map(drop), Err(CaError::Empty));
+    assert_eq!(Clients::new(Some(b""), false).await.map(drop), Err(CaError::Empty));
 }
 
 #[test]

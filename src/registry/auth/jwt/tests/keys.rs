@@ -11,7 +11,7 @@ use crate::registry::auth::jwt::keys::KeySet;
 use crate::registry::auth::token::{Header, Unverified};
 
 const UNKNOWN: Denied = Denied::Unauthenticated(denied::UNKNOWN_KEY);
-const UNAVAILABLE: Denied = Denied::identity_provider();
+const UNAVAILABLE: Denied = Denied::IDENTITY_PROVIDER;
 
 fn header(kid: &str) -> Header {
     serde_json::from_value(json!({ "alg": "ES256", "kid": kid })).unwrap()
