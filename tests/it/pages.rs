@@ -197,7 +197,11 @@ async fn pages_work_in_a_browser_by_keyboard_and_run_nothing() {
     repository
         .release(
             "v1.0.0",
-            &[File::new("main.tf", CALM_TF), File::new("README.md", "# Network\n\nA network.\n")],
+            &[
+                File::new("main.tf", CALM_TF),
+                File::new("README.md", "# Network\n\nA network.\n"),
+                File::new("modules/calls/main.tf", "module \"net\" {\n  source = \"../..\"\n}\n"),
+            ],
         )
         .unwrap();
     repository
@@ -215,6 +219,7 @@ async fn pages_work_in_a_browser_by_keyboard_and_run_nothing() {
         for url in [
             &page,
             &format!("{page}/1.0.0"),
+            &format!("{page}/1.0.0/modules/calls"),
             &format!("{page}/versions"),
             &format!("{page}/compare/1.0.0...1.1.0"),
             &format!("{base}/"),
@@ -307,6 +312,8 @@ for (const i of all('input')) if (!i.labels.length && i.type !== 'checkbox' && i
 for (const n of all('nav, section')) if (!n.getAttribute('aria-label') && !n.getAttribute('aria-labelledby') && n.tagName === 'NAV') problems.push('a nav without a name');
 for (const e of all('script, iframe, img, svg, form[action^=http], [style], [onclick], [onerror]')) problems.push('there is a ' + e.outerHTML);
 const ids = all('[id]').map(e => e.id);
+const linked = all('nav.contents a').map(a => a.getAttribute('href').slice(1));
+if (linked.length) for (const s of all('section[id]')) if (!linked.includes(s.id)) problems.push('the section is not in the contents: ' + s.id);
 for (const id of ids) if (ids.filter(other => other === id).length > 1) problems.push('the id twice: ' + id);
 const rgb = text => text.match(/[\d.]+/g).map(Number);
 const lum = ([r, g, b]) => { const f = v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }; return .2126 * f(r) + .7152 * f(g) + .0722 * f(b); };

@@ -170,12 +170,14 @@ impl View<'_> {
     fn contents(&self, shown: &ShownFolder, folders: &[(&str, &str, Vec<&str>)]) -> Markup {
         let folder = &shown.folder;
         let requires = !folder.providers.is_empty() || !folder.required_version.is_empty();
+        // The section also lists the modules that it calls.
+        let has_resources = !folder.resources.is_empty() || !folder.calls.is_empty();
         let mut links = vec![
             (shown.readme.is_some(), "readme", "README".to_owned()),
             (true, "inputs", format!("Inputs ({})", folder.inputs.len())),
             (true, "outputs", format!("Outputs ({})", folder.outputs.len())),
             (requires, "requirements", "Requirements".to_owned()),
-            (!folder.resources.is_empty(), "resources", format!("Resources ({})", folder.resources.len())),
+            (has_resources, "resources", format!("Resources ({})", folder.resources.len())),
         ];
         links.extend(folders.iter().map(|(id, title, paths)| (!paths.is_empty(), *id, (*title).to_owned())));
         links.push((self.folder.is_empty(), "versions", "Versions".to_owned()));
