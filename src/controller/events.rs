@@ -236,6 +236,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_event_that_may_be_repeated_takes_little_memory() {
+        assert!(size_of::<(u64, Written)>() <= 64, "thousands are kept: an Event itself has some kilobytes");
+        let object =
+            |length| ObjectReference { name: Some("a".repeat(length)), ..ObjectReference::default() };
+        for length in [1, LONGEST_NAME, LONGEST_NAME + 1, 253] {
+            let name = event_name(&object(length), Timestamp::now());
+            assert!(name.len() <= 253 && (length > LONGEST_NAME) != name.contains("a."), "{length}: {name}");
+        }
+    }
+
+    #[test]
     fn an_event_that_a_webhook_keeps_out_is_dropped_and_an_outage_loses_none() {
         let error = |code, message: &str| {
             kube::Error::Api(Box::new(kube::core::Status {
