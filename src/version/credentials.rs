@@ -69,6 +69,12 @@ fn secrets(ctx: &Context, version: &VersionState) -> Api<Secret> {
     Api::namespaced(ctx.client.clone(), version.namespace())
 }
 
+/// Whether another content of its Secret may end a failure: the Secret may be why it is stalled, or its account has reached
+/// GitHub's limit.
+pub(super) fn awaits_secret(reason: Reason, is_stalled: bool) -> bool {
+    (is_stalled && reason.may_be_about_secret()) || reason == Reason::RateLimited
+}
+
 /// The Secret that the last attempt failed on; or, if this process remembers no attempt, the one that may be why the status is
 /// stalled, or whose account has reached GitHub's limit.
 pub(super) fn awaited_secret<'a>(version: &'a VersionState, attempt: Option<&'a Attempt>) -> Option<&'a str> {
@@ -77,8 +83,7 @@ pub(super) fn awaited_secret<'a>(version: &'a VersionState, attempt: Option<&'a 
     }
     let config = version.config.as_deref().filter(|config| config.authenticated())?;
     let reason = version.status.reason().parse().ok()?;
-    let is_suspected = version.status.is_stalled() && Reason::may_be_about_secret(reason);
-    (is_suspected || reason == Reason::RateLimited).then(|| config.secret_name())
+    awaits_secret(reason, version.status.is_stalled()).then(|| config.secret_name())
 }
 
 /// Whether a Version that waits for its Secret is to try it now: the Secret has changed since the attempt, or since this process

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::client::{VersionClient, reference};
 use super::context::Context;
+use super::credentials::awaits_secret;
 use super::effect::{Effect, End, Event};
 use super::outcome::{Ended, NotPublished};
 use super::retry::{Attempt, ChangeKey};
@@ -32,7 +33,7 @@ pub(super) fn failed(
     let mut attempt = new_attempt(before, Some(version), &failure);
     attempt.download = download.or(attempt.download);
     let now = Timestamp::now();
-    attempt.secret = secret.filter(|_| awaits_secret(&failure));
+    attempt.secret = secret.filter(|_| awaits_secret(failure.reason, failure.class == Class::Stalled));
     let shown = Failure { message: failure.message_with_retry(attempt.due, now), ..failure.clone() };
     let mut effect = Effect {
         status: Some(object.current.failed(&shown, requests, is_stored, now)),
@@ -49,12 +50,6 @@ pub(super) fn failed(
         effect = effect.with_event(Event { is_warning, reason, action: "Publish", note });
     }
     effect
-}
-
-/// Whether another content of its Secret may end this failure: the Secret is wrong, or its account has reached GitHub's limit.
-fn awaits_secret(failure: &Failure) -> bool {
-    let is_suspected = failure.class == Class::Stalled && failure.reason.may_be_about_secret();
-    is_suspected || failure.reason == Reason::RateLimited
 }
 
 /// Ends a reconcile whose outcome is not written to the status. A failure with a new reason is logged and sent as an Event.
