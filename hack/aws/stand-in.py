@@ -1,7 +1,8 @@
 """A local AWS (moto), and the AWS CLI in forks of one process.
 
 Usage: stand-in.py FOLDER. Serves AWS at the address in FOLDER/endpoint, and runs `aws` for the clients of FOLDER/socket: each
-command in a fork of this process, which has imported the CLI already. A command so takes a tenth of the time of a new process.
+command in a fork of this process, which has loaded the CLI and the models of the services. A command so takes a few percent of
+the time of a new process.
 
 moto has no access entries and no Pod Identity associations. The CLI itself validates such a command (--generate-cli-skeleton) and
 sends nothing; this file remembers what was created, so that scripts see it at their next look.
@@ -34,7 +35,21 @@ def serve_aws():
     threading.Event().wait()
 
 
-def without_moto(args):
+def loaded_cli():
+    """Gives a CLI that has read the models of the services. What depends on the environment, it reads when a command runs."""
+    import awscli.botocore.httpsession
+    import awscli.botocore.parsers
+    import awscli.customizations.commands  # noqa: F401
+    from awscli.clidriver import create_clidriver
+
+    driver = create_clidriver()
+    for service in ("eks", "iam", "s3", "sts"):
+        driver.session.create_client(service, "us-east-1", aws_access_key_id="any", aws_secret_access_key="any")
+        driver.session.get_paginator_model(service)
+    return driver
+
+
+def without_moto(cli, args):
     """Runs a command that moto lacks, without sending it. Gives its exit code, or None if moto has it."""
     if args[:1] != ["eks"]:
         return None
@@ -48,7 +63,7 @@ def without_moto(args):
     exists = os.path.exists(mark)
     # An existing object is described by the CLI's own sample of an answer; --query would not apply to it.
     sent = [word for word in args if word not in ("--query", names.get("--query"), "--output", names.get("--output"))]
-    code = run_cli(sent + ["--generate-cli-skeleton", "output"], quiet=True)
+    code = run(cli, sent + ["--generate-cli-skeleton", "output"], quiet=True)
     if code:
         return code
     if verb == "create":
@@ -64,15 +79,12 @@ def without_moto(args):
     return 0
 
 
-def run_cli(args, quiet=False):
-    from awscli.clidriver import main
-
-    sys.argv = ["aws", *args]
+def run(cli, args, quiet=False):
     saved = os.dup(1)
     if quiet:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        code = main()
+        code = cli.main(args)
     except SystemExit as exit:
         code = exit.code
     sys.stdout.flush()
@@ -80,7 +92,7 @@ def run_cli(args, quiet=False):
     return code or 0
 
 
-def answer(client):
+def answer(cli, client):
     message, control, _, _ = client.recvmsg(1 << 20, socket.CMSG_LEN(12))
     descriptors = array.array("i", control[0][2])
     for number, descriptor in enumerate(descriptors):
@@ -94,9 +106,9 @@ def answer(client):
     args = request["args"]
     with open(f"{folder}/commands", "a") as file:
         file.write(json.dumps(args) + "\n")
-    code = without_moto(args)
+    code = without_moto(cli, args)
     if code is None:
-        code = run_cli(args)
+        code = run(cli, args)
     sys.stdout.flush()
     sys.stderr.flush()
     client.sendall(bytes([code & 255]))
@@ -107,14 +119,7 @@ def main():
     if server == 0:
         serve_aws()
     signal.signal(signal.SIGTERM, lambda *_: (os.kill(server, signal.SIGTERM), os._exit(0)))
-    # What each fork would import and read again.
-    import awscli.clidriver
-
-    awscli.clidriver.create_clidriver()
-    import awscli.botocore.parsers
-    import awscli.botocore.httpsession
-    import awscli.customizations.commands  # noqa: F401
-
+    cli = loaded_cli()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{folder}/socket")
     listener.listen(16)
@@ -124,7 +129,7 @@ def main():
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             try:
-                answer(client)
+                answer(cli, client)
             except BaseException:
                 traceback.print_exc()
             sys.stderr.flush()
