@@ -87,7 +87,15 @@ impl RequestPermit<'_> {
                 all.insert(self.store.clone(), Open { key, detail, tested_since: None });
             }
             // Nothing was sent.
-            (Err(Cause::File { .. }), _) => {}
+            (
+                Err(
+                    Cause::File { .. }
+                    | Cause::InvalidAddress(_)
+                    | Cause::CredentialsMissing
+                    | Cause::CredentialsUnavailable { .. },
+                ),
+                _,
+            ) => {}
             _ => drop(all.remove(&self.store)),
         }
     }
@@ -220,8 +228,13 @@ mod tests {
     fn a_request_that_was_not_sent_changes_nothing() {
         let breakers = CircuitBreakers::default();
         permit(&breakers, &location("dead")).unwrap().record(&silent(), SLOW_FAILURE);
-        let unreadable = Err::<(), _>(Cause::File { detail: "no such file".into() });
-        permit(&breakers, &location("dead")).unwrap().record(&unreadable, SLOW_FAILURE);
+        for cause in [
+            Cause::File { detail: "no such file".into() },
+            Cause::CredentialsMissing,
+            Cause::CredentialsUnavailable { detail: "no answer".into() },
+        ] {
+            permit(&breakers, &location("dead")).unwrap().record(&Err::<(), _>(cause), SLOW_FAILURE);
+        }
         let _probe = permit(&breakers, &location("dead")).expect("one tests the store");
         assert_eq!(permit(&breakers, &location("dead")).map(drop), silent(), "it still does not answer");
     }

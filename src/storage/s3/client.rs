@@ -3,7 +3,7 @@
 //! Nothing is sent before the first request.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
@@ -93,7 +93,7 @@ impl Clients {
     /// Lets the next request load credentials again, since the store may reject these.
     pub(crate) fn renew_credentials(&self) {
         if let Some(credentials) = &self.credentials {
-            credentials.renew(SystemTime::now());
+            credentials.renew(Instant::now());
         }
     }
 

@@ -3,6 +3,7 @@
 //! The SDK's own provider parses the AWS profile once, so it never uses keys that are mounted or replaced later.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -22,7 +23,7 @@ pub(super) struct DefaultChain {
     /// Region, timeouts and retries of requests for credentials.
     sdk: SdkConfig,
     /// A chain that is used again: the provider of an instance returns its last credentials during an outage of the metadata
-    /// service.
+    /// service. Once they have ended, it is built again: if the clock was set back, it keeps a session that the service rejects.
     kept: ArcSwapOption<DefaultCredentialsChain>,
 }
 
@@ -58,7 +59,7 @@ impl DefaultChain {
             None => Arc::new(self.build().await),
         };
         let loaded = chain.provide_credentials().await;
-        let is_kept = loaded.as_ref().is_ok_and(are_of_instance);
+        let is_kept = loaded.as_ref().is_ok_and(|loaded| are_of_instance(loaded, SystemTime::now()));
         self.kept.store(is_kept.then_some(chain));
         loaded
     }
@@ -73,32 +74,38 @@ impl ProvideCredentials for DefaultChain {
     }
 }
 
-/// Whether credentials are those of an instance, without a profile.
-fn are_of_instance(credentials: &Credentials) -> bool {
+/// Whether credentials are those of an instance, without a profile, and have not ended.
+fn are_of_instance(credentials: &Credentials, now: SystemTime) -> bool {
     let features = credentials.get_property::<Vec<Feature>>();
     features.is_some_and(|features| matches!(features.as_slice(), [Feature::CredentialsImds]))
+        && credentials.expiry().is_none_or(|end| now < end)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn only_the_chain_of_an_instance_is_kept() {
+        let end = SystemTime::now();
         let credentials = |features: &[Feature]| {
-            let mut credentials = Credentials::new("id", "secret", None, None, "test");
+            let mut credentials = Credentials::new("id", "secret", None, Some(end), "test");
             credentials.set_property(features.to_vec());
             credentials
         };
-        assert!(are_of_instance(&credentials(&[Feature::CredentialsImds])));
+        let before = end - Duration::from_secs(1);
+        assert!(are_of_instance(&credentials(&[Feature::CredentialsImds]), before));
+        assert!(!are_of_instance(&credentials(&[Feature::CredentialsImds]), end));
         for features in [
             &[][..],
             &[Feature::CredentialsEnvVars],
             &[Feature::CredentialsProfile],
             &[Feature::CredentialsImds, Feature::CredentialsProfileNamedProvider],
         ] {
-            assert!(!are_of_instance(&credentials(features)), "{features:?}");
+            assert!(!are_of_instance(&credentials(features), before), "{features:?}");
         }
-        assert!(!are_of_instance(&Credentials::new("id", "secret", None, None, "test")));
+        assert!(!are_of_instance(&Credentials::new("id", "secret", None, None, "test"), before));
     }
 }

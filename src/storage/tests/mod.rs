@@ -8,7 +8,7 @@ use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::s3::client::tests::{clients_with_keys, clients_without_keys};
+use super::s3::client::tests::{clients_with_a_source_that_hangs, clients_with_keys, clients_without_keys};
 use super::s3::requests::MAX_OBJECT_BYTES;
 use super::*;
 
@@ -157,6 +157,19 @@ async fn missing_credentials_are_told_from_a_missing_connection() {
     assert_eq!(error.cause, Cause::CredentialsMissing, "{error}");
     let error = storage_with_keys().delete(&nowhere).await.expect_err("no server");
     assert!(matches!(error.cause, Cause::Network { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn each_of_many_requests_reports_a_source_of_credentials_that_hangs() {
+    let (nowhere, start) = (location("http://127.0.0.1:1".into()), Instant::now());
+    let storage = Storage::with_clients(clients_with_a_source_that_hangs());
+    // More than could load one after the other within the time of a request.
+    for result in futures::future::join_all((0..12).map(|_| storage.head(&nowhere))).await {
+        let error = result.expect_err("no credentials");
+        assert!(matches!(error.cause, Cause::CredentialsUnavailable { .. }), "{error}");
+        assert!(error.to_string().contains("credentials provider timed out"), "{error}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -103,7 +103,10 @@ impl Rejection {
             _ => Duration::ZERO,
         };
         self.next = now + doubled(SHORTEST, self.count, LONGEST).max(requested);
-        if self.folders.len() < MAX_FOLDERS && self.folders.insert(folder) {
+        if self.folders.len() >= MAX_FOLDERS {
+            // Which others were tried is not remembered.
+            self.next_folder = self.next;
+        } else if self.folders.insert(folder) {
             self.next_folder = now + FIRST_TRIES;
         }
     }

@@ -172,6 +172,23 @@ fn folders_that_were_not_tried_are_tried_one_at_a_time_and_not_for_ever() {
 }
 
 #[test]
+fn folders_beyond_those_that_are_remembered_are_tried_with_growing_pauses() {
+    let world = World::new();
+    for n in 0..300 {
+        world.ended(&format!("team/{n}/1.zip"), &denied(), 10 * n);
+    }
+    let tried = (3000..6600).filter(|&second| {
+        let key = format!("team/{second}/1.zip");
+        let permit = world.permit(&key, second);
+        if permit.is_ok() {
+            world.ended(&key, &denied(), second);
+        }
+        permit.is_ok()
+    });
+    assert!((8..20).contains(&tried.count()));
+}
+
+#[test]
 fn who_asks_for_it_gets_an_attempt_unless_many_were_rejected_just_now() {
     let world = World::new();
     for second in [0, 3, 9, 21] {

@@ -4,6 +4,7 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
+use super::super::credentials::tests::Hanging;
 use super::super::http::tests::ROOT;
 use super::*;
 
@@ -13,6 +14,7 @@ fn clients(credentials: SharedCredentialsProvider) -> Clients {
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(direct)
+        .identity_cache(IdentityCache::no_cache())
         .credentials_provider(credentials);
     Clients::with_config(sdk.build())
 }
@@ -24,6 +26,11 @@ pub(in crate::storage) fn clients_with_keys() -> Clients {
 pub(in crate::storage) fn clients_without_keys() -> Clients {
     let missing = ProfileFileCredentialsProvider::builder().profile_name("no-such-profile").build();
     clients(SharedCredentialsProvider::new(missing))
+}
+
+pub(in crate::storage) fn clients_with_a_source_that_hangs() -> Clients {
+    let source = SharedCredentialsProvider::new(Hanging::default());
+    clients(SharedCredentialsProvider::new(Lasting::new(source)))
 }
 
 fn location() -> ObjectLocation {
