@@ -1,6 +1,7 @@
 //! Checks a module configuration by the rules of the schema, for objects that were stored before the schema had them. Pure.
 
 use super::config::{ModuleConfig, S3Config};
+use crate::domain::names::is_dns_subdomain;
 use crate::domain::{KeyError, ObjectLocation, Repository, RepositoryError, object_key};
 
 /// A valid configuration.
@@ -73,9 +74,8 @@ impl ModuleConfig {
         if let Some(limit) = self.version_history_limit.filter(|limit| *limit < 0) {
             return Err(InvalidConfig::NegativeLimit(limit));
         }
-        let name_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         let secret = self.secret_name();
-        if secret.starts_with('.') || !secret.chars().all(name_part) {
+        if !is_dns_subdomain(secret, 253) {
             return Err(InvalidConfig::SecretName(secret.chars().take(100).collect()));
         }
         let s3 = storage.s3.as_ref().ok_or(InvalidConfig::NoStorage)?;

@@ -152,7 +152,7 @@ impl Target {
 fn tags(version: &VersionState, repository: &Repository) -> Vec<String> {
     let spellings = Release::tags(&version.version);
     let repository = repository.to_string();
-    let known = version.status.source.as_ref().filter(|source| *source.url == *repository);
+    let known = version.status.source.as_ref().filter(|source| source.url.eq_ignore_ascii_case(&repository));
     let Some(tag) = known.and_then(|source| source.ref_.strip_prefix("refs/tags/")) else {
         return spellings.to_vec();
     };

@@ -180,6 +180,15 @@ impl<'a, T: Transport> Session<'a, T> {
         })
     }
 
+    /// Fails during a limit that applies to a request to which GitHub has redirected. A quota that is used up does not: such
+    /// requests do not count for it.
+    pub(super) fn check_redirected(&self) -> Result<(), FetchError> {
+        self.check(&self.account).or_else(|error| match error {
+            FetchError::RateLimited { secondary: false, .. } => Ok(()),
+            error => Err(error),
+        })
+    }
+
     fn check(&self, account: &Account) -> Result<(), FetchError> {
         let checked = self.client.rate_limits.check(account, &self.key, Now::read());
         checked.map_err(|limit| self.limited(&account.host, limit))

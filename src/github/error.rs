@@ -128,7 +128,7 @@ fn invisible(authenticated: bool) -> &'static str {
 }
 
 impl FetchError {
-    /// Reads a limit of a whole account, and its end, from a message that starts with it.
+    /// Reads a limit of a whole account, and its end, from a message that starts with it, or was cut within it.
     pub fn read_limit(message: &str) -> Option<(Timestamp, Self)> {
         let RateLimitNotice { host, until } = RateLimitNotice::read(message)?;
         [
@@ -138,7 +138,11 @@ impl FetchError {
             Self::Blocked { host, until, repository: None, authenticated: false },
         ]
         .into_iter()
-        .find(|error| message.starts_with(&error.to_string()))
+        .find(|error| {
+            let text = error.to_string();
+            message.starts_with(&text)
+                || message.split_once('…').is_some_and(|(kept, _)| text.starts_with(kept))
+        })
         .map(|error| (until, error))
     }
 
@@ -213,6 +217,7 @@ fn reason(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::text::cut;
 
     #[test]
     fn explanations_are_short_and_clean() {
@@ -248,10 +253,21 @@ mod tests {
             let (end, limit) = read(&error).unwrap();
             assert_eq!((end, limit.to_string()), (until, error.to_string()));
         }
-        let repository = Some("https://github.com/a/b".to_owned());
-        let of_repository =
-            FetchError::Blocked { host: host.clone(), until, repository, authenticated: false };
+        let blocked = |host: &str, repository| FetchError::Blocked {
+            host: host.into(),
+            until,
+            repository,
+            authenticated: false,
+        };
+        // The watch cache keeps the beginning of a message.
+        let read_cut = |error: &FetchError| FetchError::read_limit(&cut(&error.to_string(), 240));
+        let long = blocked("codeload.github.com", None);
+        let (end, limit) = read_cut(&long).unwrap();
+        assert_eq!((end, limit.to_string()), (until, long.to_string()));
+        let of_repository = blocked(&host, Some("https://github.com/a/b".to_owned()));
         assert!(read(&of_repository).is_none(), "it applies to that repository alone");
+        let long_name = Some(format!("https://github.com/a/{}", "b".repeat(90)));
+        assert!(read_cut(&blocked("codeload.github.com", long_name)).is_none());
         assert!(read(&FetchError::Busy { host, status: 503, until }).is_none());
     }
 

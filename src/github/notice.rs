@@ -2,6 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::limit_times::LONGEST_WAIT;
+use crate::domain::time::time_between;
+
 const ASKS: &str = " asks to wait until ";
 
 /// GitHub's request to send nothing before a known time.
@@ -19,18 +22,33 @@ pub(super) fn notice(host: &str, until: Timestamp) -> String {
 }
 
 impl RateLimitNotice {
-    /// Reads the sentence back from a message that starts with it.
+    /// Reads the sentence back from a message that starts with it. A time after the end of any limit does not count: the clock
+    /// was ahead when it was written.
     pub fn read(message: &str) -> Option<Self> {
         let (host, rest) = message.split_once(ASKS)?;
         let until = rest.split_whitespace().next()?.parse().ok()?;
-        Some(Self { host: host.to_owned(), until })
+        // The clocks of two nodes may differ.
+        let is_possible = time_between(Timestamp::now(), until) < 2 * LONGEST_WAIT;
+        is_possible.then(|| Self { host: host.to_owned(), until })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
     use crate::github::FetchError;
+
+    #[test]
+    fn a_time_that_a_wrong_clock_wrote_is_ignored() {
+        for (minutes, counts) in [(-1, true), (64, true), (131, false), (9 * 60, false)] {
+            let until = Timestamp::now() + SignedDuration::from_mins(minutes);
+            let read = RateLimitNotice::read(&notice("github.com", until));
+            assert_eq!(read.map(|notice| notice.until), counts.then_some(until), "{minutes}");
+        }
+        assert_eq!(RateLimitNotice::read(&notice("github.com", Timestamp::MAX)), None);
+    }
 
     #[test]
     fn a_notice_is_read_back_from_every_message_that_has_one() {

@@ -106,6 +106,9 @@ impl<T: Transport> Session<'_, T> {
         let repository = self.repository.to_string();
         loop {
             let by = if at_home { self.authorization().await? } else { Authorization::None };
+            if !at_home && !is_foreign(self.repository, url) {
+                self.check_redirected()?;
+            }
             let sent = Instant::now();
             let response = self.client.transport.get(url, by.token()).await?;
             let outcome = self.judge(url, response, by.token(), sent).await;

@@ -64,6 +64,11 @@ impl Ownership {
         NAMESPACE.same(&self.namespace, namespace) && VERSION_NAME.same(&self.version_name, version_name)
     }
 
+    /// Whether the object was fetched from this repository, even if its address is too long to be stored in full.
+    pub fn is_from(&self, repository: &str) -> bool {
+        SOURCE.fit(&self.source).eq_ignore_ascii_case(&SOURCE.fit(repository))
+    }
+
     /// Whether the object was published for this request token, even if the token is too long to be stored in full.
     pub fn has_request(&self, token: &str) -> bool {
         self.request.as_deref().is_some_and(|carried| REQUEST.same(carried, token))

@@ -1,5 +1,7 @@
 //! The actions of a Version's reconcile: each does one thing that [`decide`](super::decide) has decided, and returns its effect.
 
+mod verify;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,8 +11,7 @@ use super::client::VersionClient;
 use super::context::Context;
 use super::decide::{Action, Facts, Lane, Seen, decide};
 use super::delete;
-use super::effect::{Effect, End, Event};
-use super::existing::{find_recorded, is_as_recorded, is_ours, not_ours, other_format};
+use super::effect::{Effect, End};
 use super::failed::{failed, unwritten};
 use super::outcome::{Ended, NotPublished};
 use super::progress::Progress;
@@ -135,6 +136,11 @@ impl Run<'_> {
                 _ => Effect::end(End::Needs(Lane::Publish)),
             },
             Action::Verify(target) => self.verify(&target).await,
+            Action::VerifyRecorded => {
+                self.verify_recorded().await;
+                // The next one may be due by now, if the store is slow: it waits for a permit of its own.
+                Effect::end(End::Later)
+            }
             Action::CleanUp(target) => self.clean_up(&target, facts.fate).await?,
             Action::Record(target) => report::recorded(client, &target, now),
         };
@@ -180,43 +186,6 @@ impl Run<'_> {
         let account = is_limited.then(|| account(self.client.version(), target))?;
         self.ctx.rate_limits.met(account, time_between(Timestamp::now(), until), Instant::now());
         Some(account)
-    }
-
-    /// Checks whether the object is still as recorded. Nothing is written if it is.
-    async fn verify(&mut self, target: &Target) -> Effect {
-        let version = self.client.version();
-        let found = match find_recorded(self.ctx, version, &target.location).await {
-            Ok(found) => found,
-            Err(failure) => return self.failed(&target.requests, failure.into()).during("Verify"),
-        };
-        let what = match &found {
-            Some(found) if !is_ours(version, &target.location, found) => {
-                // A copy of a Version, or of its namespace, records the object of the original.
-                let not = NotPublished { is_stored: Some(false), ..not_ours(&target.location, found).into() };
-                return self.failed(&target.requests, not).during("Verify");
-            }
-            Some(found) if is_as_recorded(version, found) => {
-                self.mark_seen(other_format(target, found));
-                return Effect::default();
-            }
-            Some(_) => "The stored object was changed",
-            None => "The stored object is missing",
-        };
-        let message = format!("{what}: {} is being restored.", target.location);
-        tracing::warn!(message, "restoring the stored object");
-        // A lost object is restored at once, even while the retry of an earlier failure waits.
-        self.attempt = None;
-        self.ctx.retries.with(version.uid(), |retry| retry.attempt = None);
-        let restoring = self.client.current.restoring(&message, Timestamp::now());
-        Effect::status(restoring).with_event(Event::warning(Reason::Restoring.as_str(), "Verify", message))
-    }
-
-    fn mark_seen(&mut self, other_format: bool) {
-        self.seen = Some(Seen { other_format });
-        if !other_format {
-            let now = Some(Instant::now());
-            self.ctx.retries.with(self.client.version().uid(), |retry| retry.verified = now);
-        }
     }
 
     /// Deletes or retains the objects that a move left behind; either way they are no longer recorded.

@@ -44,7 +44,14 @@ impl VersionClient {
         let is_new = cached.status.ready.is_none() && !touched;
         let known = cached.metadata.resource_version.as_deref().filter(|_| is_new);
         let params = known.map_or_else(GetParams::default, GetParams::at);
-        let raw = match api.get_with(cached.name(), &params).await {
+        let read = match api.get_with(cached.name(), &params).await {
+            // Behind a load balancer, another API server than that of the watch may not have this resourceVersion yet.
+            Err(kube::Error::Api(status)) if status.code == 504 && known.is_some() => {
+                api.get(cached.name()).await
+            }
+            read => read,
+        };
+        let raw = match read {
             Ok(raw) if raw.metadata.uid == cached.metadata.uid => raw,
             Err(error) if !client::is_gone(&error) => return Err(error),
             _ => return Ok(None),
@@ -222,7 +229,31 @@ pub(super) fn reference(version: &VersionState) -> ObjectReference {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use kube::client::Body;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_new_version_is_read_although_an_api_server_is_behind() {
+        let object = json!({"metadata": {"name": "net-1.0.0", "namespace": "acme", "resourceVersion": "7"}});
+        let cached: VersionState = serde_json::from_value(object.clone()).unwrap();
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let is_behind = request.uri().query().is_some_and(|query| query.contains("resourceVersion=7"));
+            let (status, answer) = if is_behind {
+                (504, json!({"status": "Failure", "message": "Too large resource version", "code": 504}))
+            } else {
+                (200, object.clone())
+            };
+            let body = Full::new(Bytes::from(answer.to_string()));
+            std::future::ready(Response::builder().status(status).body(body))
+        });
+        let client = Client::new(server, "default");
+        let read = VersionClient::read(&client, &cached, false, &Arc::default()).await.unwrap();
+        assert_eq!(read.unwrap().version().name(), "net-1.0.0");
+    }
 
     #[test]
     fn a_request_that_is_made_again_is_told_from_a_change_of_the_policy() {

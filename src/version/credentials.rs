@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::core::ObjectMeta;
 
 use super::api_failure::api_failure;
 use super::context::Context;
@@ -13,18 +11,19 @@ use super::outcome::{NotPublished, SecretVersion};
 use super::retry::Attempt;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
+use crate::controller::client::is_older;
 use crate::controller::failure::{Failure, Reason};
 use crate::github::{self, Credential};
 
-/// Reads the credentials. Returns also the Secret that they come from, and when that was last written. Secrets are read by name
-/// each time, never cached or watched.
+/// Reads the credentials. Returns also the Secret that they come from. Secrets are read by name each time, never cached or
+/// watched.
 pub(super) async fn credential(
     ctx: &Context,
     version: &VersionState,
     target: &Target,
-) -> Result<(Credential, Option<SecretVersion>, Option<Timestamp>), NotPublished> {
+) -> Result<(Credential, Option<SecretVersion>), NotPublished> {
     if !target.config.authenticated() {
-        return Ok((Credential::Anonymous, None, None));
+        return Ok((Credential::Anonymous, None));
     }
     let (namespace, name) = (version.namespace(), target.config.secret_name());
     let stalled = |reason, message: String, resource_version| NotPublished {
@@ -48,21 +47,15 @@ pub(super) async fn credential(
         }
         Err(error) => return Err(api_failure(&error).into()),
     };
-    let (written, resource_version) = (last_written(&secret.metadata), secret.metadata.resource_version);
+    let resource_version = secret.metadata.resource_version;
     let data: BTreeMap<String, Vec<u8>> = secret.data.into_iter().flatten().map(|(k, v)| (k, v.0)).collect();
     match github::credential_from_secret(&data) {
-        Ok(credential) => Ok((credential, Some((name.to_owned(), resource_version)), written)),
+        Ok(credential) => Ok((credential, Some((name.to_owned(), resource_version)))),
         Err(error) => {
             let message = format!("Secret {name} in namespace {namespace}: {error}");
             Err(stalled(Reason::SecretInvalid, message, resource_version))
         }
     }
-}
-
-/// When an object was last written, as the API server records it.
-fn last_written(metadata: &ObjectMeta) -> Option<Timestamp> {
-    let writes = metadata.managed_fields.iter().flatten().filter_map(|write| write.time.as_ref());
-    writes.chain(&metadata.creation_timestamp).map(|time| time.0).max()
 }
 
 fn secrets(ctx: &Context, version: &VersionState) -> Api<Secret> {
@@ -86,9 +79,10 @@ pub(super) fn awaited_secret<'a>(version: &'a VersionState, attempt: Option<&'a 
     awaits_secret(reason, version.status.is_stalled()).then(|| config.secret_name())
 }
 
-/// Whether a Version that waits for its Secret is to try it now: the Secret has changed since the attempt, or since this process
-/// first read it; or, if this process remembers no attempt, no Version has tried it since this process became leader, or it has
-/// worked for one since.
+/// Whether a Version that waits for its Secret is to try it now. If this process remembers the attempt: the Secret has changed
+/// since. Otherwise: it has changed since this process first read it; or it was rejected, or written after the status, and no
+/// Version has tried it since this process became leader, or it has worked for one. A rate limit needs no such trial, because
+/// GitHub's first answer counts for the whole account.
 pub(super) async fn secret_may_work(
     ctx: &Context,
     version: &VersionState,
@@ -96,8 +90,9 @@ pub(super) async fn secret_may_work(
     secret: &str,
 ) -> bool {
     let namespace = version.namespace();
-    let is_refused = version.status.reason().parse().is_ok_and(Reason::is_about_secret);
-    if attempt.is_none() && is_refused && ctx.secret_trials.may_try(namespace, secret) {
+    let reason = version.status.reason().parse::<Reason>().ok();
+    let is_refused = reason.is_some_and(Reason::is_about_secret);
+    if attempt.is_none() && is_refused && ctx.secret_trials.may_try(namespace, secret, None) {
         return true;
     }
     let request = async {
@@ -110,8 +105,11 @@ pub(super) async fn secret_may_work(
     if let Some((_, seen)) = attempt.and_then(|attempt| attempt.secret.as_ref()) {
         return now != *seen;
     }
-    ctx.retries.with(version.uid(), |retry| {
-        let before = retry.secret_seen.replace(Box::new(now.clone()));
-        before.is_some_and(|before| *before != now)
-    })
+    let is_replaced = ctx.retries.with(version.uid(), |retry| {
+        let first = retry.secret_seen.get_or_insert_with(|| Box::new(now.clone()));
+        **first != now
+    });
+    let is_newer = || is_older(version.metadata.resource_version.as_deref(), now.as_deref());
+    let may_try = || ctx.secret_trials.may_try(namespace, secret, Some(&version.repository_key()));
+    is_replaced || (!is_refused && is_newer() && (reason == Some(Reason::RateLimited) || may_try()))
 }

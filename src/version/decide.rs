@@ -11,7 +11,7 @@ use super::status::standing;
 use crate::api::state::VersionState;
 use crate::api::target::{MISNAMED, Requests, Target, force_is_handled, left_behind};
 use crate::api::version::TYPE_MODULE;
-use crate::controller::failure::{Failure, Reason};
+use crate::controller::failure::{About, Failure, Reason};
 use crate::controller::owners::Fate;
 
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub(crate) enum Action {
     Publish(Box<Target>),
     /// Check the object in the bucket.
     Verify(Box<Target>),
+    /// Check the recorded object of a Version that waits after a failure. Only `status.synced` depends on the result.
+    VerifyRecorded,
     /// Delete the objects that a move left behind.
     CleanUp(Box<Target>),
     /// Write the status: the object is as wanted.
@@ -64,7 +66,7 @@ pub(crate) struct Facts<'a> {
     pub now: Timestamp,
     /// When this process became leader. It remembers failures and verifications since then.
     pub leading_since: Timestamp,
-    /// When this process last saw the object in the bucket.
+    /// When this process last verified the object in the bucket.
     pub verified: Option<Timestamp>,
     /// The intact object that this reconcile saw in the bucket.
     pub seen: Option<Seen>,
@@ -83,6 +85,13 @@ pub(crate) struct Seen {
     pub other_format: bool,
 }
 
+impl Seen {
+    /// Whether the next verification is due an interval later. A Ready Version must not rest on an archive of another format.
+    pub(crate) fn is_verification(self, version: &VersionState) -> bool {
+        !self.other_format || version.status.is_ready() != Some(true)
+    }
+}
+
 impl Action {
     /// The queue of this action; `None` if nothing is to be done now.
     pub(crate) fn lane(&self) -> Option<Lane> {
@@ -94,7 +103,7 @@ impl Action {
             | Self::Reject(_)
             | Self::ResetForce
             | Self::Record(_) => Some(Lane::Api),
-            Self::Delete | Self::Verify(_) | Self::CleanUp(_) => Some(Lane::Light),
+            Self::Delete | Self::Verify(_) | Self::VerifyRecorded | Self::CleanUp(_) => Some(Lane::Light),
             Self::Publish(_) => Some(Lane::Publish),
         }
     }
@@ -109,7 +118,7 @@ pub(crate) fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
     if let Some(attempt) = facts.attempt.filter(waits) {
         // A deletion is a change too: it makes a new generation.
         return match verification_meanwhile(version, attempt.reason, facts) {
-            Some((due, target)) if due <= facts.now => Action::Verify(target),
+            Some((due, verify)) if due <= facts.now => verify,
             Some((due, _)) => Action::Wait(attempt.due.min(due)),
             None => Action::Wait(attempt.due),
         };
@@ -172,20 +181,37 @@ fn verification_due(version: &VersionState, facts: &Facts<'_>) -> Option<Timesta
     Some(phase(version, interval, facts.verified.unwrap_or(facts.leading_since)))
 }
 
-/// When to verify the object of a Version that waits after a failure of its source, since such a wait may last for days. `None`
-/// if the Version has no object to verify, or it has just been verified.
+/// When and how to verify the recorded object of a Version that waits after a failure, since such a wait may last for days.
+/// `None` if there is no object to verify, it has just been verified, or the next attempt does so.
 fn verification_meanwhile(
     version: &VersionState,
     failure: Reason,
     facts: &Facts<'_>,
-) -> Option<(Timestamp, Box<Target>)> {
+) -> Option<(Timestamp, Action)> {
+    let status = &version.status;
     let is_active = version.has_finalizer && !version.is_terminating() && !version.is_suspended();
+    // A failure that could not be written is retried soon.
+    let is_failed = status.is_ready() == Some(false);
+    let has_object = status.storage.is_some() && status.checksum.is_some();
+    let is_looked_at = match failure.about() {
+        About::Storage => true,
+        // An attempt that a flag forbids sends nothing.
+        About::Flags => false,
+        _ => !status.synced,
+    };
     let due = verification_due(version, facts)?;
-    if !is_active || !version.status.synced || facts.seen.is_some() || !failure.is_about_source() {
+    if !is_active || !is_failed || !has_object || facts.seen.is_some() {
         return None;
     }
-    let target = Target::of(version).ok()?;
-    target.is_stored(version).then(|| (due, Box::new(target)))
+    let verify = match Target::of(version) {
+        Ok(target) if failure.is_about_source() && target.is_stored(version) => {
+            Action::Verify(Box::new(target))
+        }
+        // Each attempt sends a HEAD there, and adopts an object that was put back.
+        Ok(target) if is_looked_at && status.is_recorded_at(&target.location) => return None,
+        _ => Action::VerifyRecorded,
+    };
+    Some((due, verify))
 }
 
 /// What is missing between a Version and its target.

@@ -19,6 +19,7 @@ pub(super) enum Existing {
     Ours(Box<Found>),
 }
 
+/// Looks up an object that has to be this Version's, if flags allow its location.
 pub(super) async fn look(
     ctx: &Context,
     version: &VersionState,
@@ -44,28 +45,20 @@ pub(super) async fn look(
 /// Advice for an object at a location where this Version may have stored one.
 const WITHOUT_METADATA: &str = " If OpenDepot stored it, the store keeps no metadata of objects, which OpenDepot needs: use another store.";
 
-/// Looks up an object. Before the recorded one counts as missing, S3 has to confirm that: a 404 to a HEAD has no body, so it may
-/// be from a proxy, and a loss costs a download and removes the version from the registry.
-async fn find(
-    ctx: &Context,
-    version: &VersionState,
-    location: &ObjectLocation,
-) -> Result<Option<Found>, Failure> {
-    let found = ctx.storage.head(location).await.map_err(classified)?;
-    if found.is_none() && version.status.synced && version.status.is_recorded_at(location) {
-        ctx.storage.confirm_missing(location).await.map_err(classified)?;
-    }
-    Ok(found)
-}
-
-/// Looks up the recorded object, if flags allow its location.
-pub(super) async fn find_recorded(
+/// Looks up an object, if flags allow its location: any client with the right may write another one into the status. Before the
+/// recorded object counts as missing, S3 has to confirm that: a 404 to a HEAD has no body, so it may be from a proxy, and a loss
+/// costs a download and removes the version from the registry.
+pub(super) async fn find(
     ctx: &Context,
     version: &VersionState,
     location: &ObjectLocation,
 ) -> Result<Option<Found>, Failure> {
     ctx.rules.check(version.namespace(), location)?;
-    find(ctx, version, location).await
+    let found = ctx.storage.head(location).await.map_err(classified)?;
+    if found.is_none() && version.status.synced && version.status.is_recorded_at(location) {
+        ctx.storage.confirm_missing(location).await.map_err(classified)?;
+    }
+    Ok(found)
 }
 
 /// Whether an object is this Version's: its metadata names this namespace and Version, or it has no metadata of ours and is at
@@ -115,7 +108,7 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
         && !other_format(target, found)
         && !damaged(version, target, found)
         && owner.version == target.release.to_string()
-        && owner.source.eq_ignore_ascii_case(&repository)
+        && owner.is_from(&repository)
         && !owner.digest.is_empty()
         && found.sha256.is_some()
         && target.expected_digest.as_deref().is_none_or(|expected| expected == owner.digest)

@@ -25,10 +25,10 @@ pub(super) fn failed(
     let NotPublished { failure, is_stored, secret, download, fetched } = not;
     let download = download.map(|sha256| *sha256);
     let version = object.version();
-    let before = ctx.retries.with(version.uid(), |retry| retry.attempt.clone());
+    let before = last_attempt(ctx, version);
     let corrupt = Reason::ArchiveCorrupt.as_str();
-    let is_stalled_by_it =
-        version.status.stalled.as_ref().is_some_and(|c| c.is_true && *c.reason == *corrupt);
+    let stalled = version.status.stalled.as_ref().filter(|_| version.is_observed());
+    let is_stalled_by_it = stalled.is_some_and(|c| c.is_true && *c.reason == *corrupt);
     let failure = failure.of_download(download, before.as_ref().and_then(|a| a.download), is_stalled_by_it);
     let mut attempt = new_attempt(before, Some(version), &failure);
     attempt.download = download.or(attempt.download);
@@ -55,7 +55,7 @@ pub(super) fn failed(
 /// Ends a reconcile whose outcome is not written to the status. A failure with a new reason is logged and sent as an Event.
 pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: Ended) -> End {
     let Ended::Failed(NotPublished { failure, fetched, .. }) = ended else { return End::Outdated };
-    let before = ctx.retries.with(version.uid(), |retry| retry.attempt.clone());
+    let before = last_attempt(ctx, version);
     let last = before.as_ref().map(|attempt| (attempt.reason, attempt.failures));
     let failure = after_fetch(failure, fetched, last);
     if last.is_none_or(|(reason, _)| reason != failure.reason) {
@@ -63,6 +63,13 @@ pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: Ended) -> 
         ctx.events.warning(&reference(version), failure.reason.as_str(), "Reconcile", &failure.message);
     }
     End::Failed(Box::new(new_attempt(before, None, &failure)))
+}
+
+/// The last attempt, if it was for the same version from the same repository, and for the same store.
+fn last_attempt(ctx: &Context, version: &VersionState) -> Option<Attempt> {
+    let subject = ChangeKey::of(version).subject;
+    let attempt = ctx.retries.with(version.uid(), |retry| retry.attempt.clone());
+    attempt.filter(|attempt| attempt.key.subject == subject)
 }
 
 /// Refusals in a row, over about five minutes, after which the pause is that of a stall.
@@ -78,7 +85,11 @@ fn after_fetch(failure: Failure, fetched: bool, before: Option<(Reason, u32)>) -
 }
 
 /// A failed attempt, after the one `before`. `version`: if the failure is written to its status.
-fn new_attempt(before: Option<Attempt>, version: Option<&VersionState>, failure: &Failure) -> Attempt {
+pub(super) fn new_attempt(
+    before: Option<Attempt>,
+    version: Option<&VersionState>,
+    failure: &Failure,
+) -> Attempt {
     let now = Timestamp::now();
     let failures = before.as_ref().map_or(0, |a| a.failures).saturating_add(1);
     let download = before.as_ref().and_then(|a| a.download);
@@ -88,8 +99,8 @@ fn new_attempt(before: Option<Attempt>, version: Option<&VersionState>, failure:
         None => version.and_then(|version| failing_since(version, failure)),
     };
     let since = since.unwrap_or(now);
-    let of_content = reason.is_about_content().then_some((reason, since));
-    let content = of_content.or_else(|| before.and_then(|before| before.content));
+    let is_of_tag = reason.is_about_content() || reason == Reason::TagNotFound;
+    let content = is_of_tag.then_some((reason, since)).or_else(|| before.and_then(|before| before.content));
     let delay = failure.delay(failures, time_between(since, now), rand::random(), now);
     let (at, due) = (Instant::now(), now.checked_add(delay).unwrap_or(Timestamp::MAX));
     let ends = at.checked_add(delay).unwrap_or(at);
@@ -111,12 +122,13 @@ fn new_attempt(before: Option<Attempt>, version: Option<&VersionState>, failure:
     }
 }
 
-/// Since when this failure has stood according to the status. A condition's time changes with its status, not with its reason,
-/// which is accurate enough after a restart, when nothing else is known.
+/// Since when this failure has stood according to the status, if that is about this generation. A condition's time changes with
+/// its status, not with its reason, which is accurate enough after a restart, when nothing else is known.
 fn failing_since(version: &VersionState, failure: &Failure) -> Option<Timestamp> {
     let status = &version.status;
     let condition = if failure.class == Class::Stalled { &status.stalled } else { &status.ready };
-    condition.as_ref().filter(|condition| *condition.reason == *failure.reason.as_str())?.since
+    let condition = condition.as_ref().filter(|_| version.is_observed());
+    condition.filter(|condition| *condition.reason == *failure.reason.as_str())?.since
 }
 
 #[cfg(test)]

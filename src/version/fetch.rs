@@ -25,8 +25,9 @@ pub(super) async fn fetch(
     target: &Target,
     permit: &FetchPermit,
 ) -> Result<(Fetched, NamedTempFile), NotPublished> {
-    let (credential, secret, written) = credential(ctx, version, target).await?;
-    if let Some(known) = known_failure(ctx, version, target, &credential, written) {
+    let (credential, secret) = credential(ctx, version, target).await?;
+    let resource_version = secret.as_ref().and_then(|(_, resource_version)| resource_version.as_deref());
+    if let Some(known) = known_failure(ctx, version, target, &credential, resource_version) {
         return Err(NotPublished { secret, ..Failure::from(known).into() });
     }
     let spool_failed = |error: std::io::Error| {
@@ -44,9 +45,9 @@ pub(super) async fn fetch(
         result = ctx.github.fetch(repository, &target.tags, target.format(), &credential, &mut file) => result,
         () = permit.must_yield(received) => Err(too_slow(repository)),
     };
-    let is_refused = matches!(result, Err(FetchError::CredentialRefused { .. }));
-    if let Some((name, _)) = secret.as_ref().filter(|_| is_refused || result.is_ok()) {
-        ctx.secret_trials.record(version.namespace(), name, !is_refused);
+    if let Some((name, _)) = &secret {
+        let (namespace, repository) = (version.namespace(), version.repository_key());
+        ctx.secret_trials.record(namespace, name, &repository, result.as_ref().err());
     }
     permit.host_answered(!matches!(result, Err(FetchError::Network { .. })));
     match result {
@@ -65,15 +66,15 @@ pub(super) async fn fetch(
 }
 
 /// What prevents a fetch and is known without a request: a rate limit that a status named, or a recent rejection of the
-/// credential. `written`: when the credential's Secret was last written.
+/// credential. `secret`: the resourceVersion of the credential's Secret.
 fn known_failure(
     ctx: &Context,
     version: &VersionState,
     target: &Target,
     credential: &Credential,
-    written: Option<Timestamp>,
+    secret: Option<&str>,
 ) -> Option<FetchError> {
-    let limit = ctx.rate_limits.recalled(account(version, target), written, Timestamp::now());
+    let limit = ctx.rate_limits.recalled(account(version, target), secret, Timestamp::now());
     limit.or_else(|| {
         let last = ctx.retries.with(version.uid(), |retry| retry.attempt.as_ref().map(|attempt| attempt.at));
         ctx.github.refused(&target.repository, credential, last)

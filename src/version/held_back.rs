@@ -26,20 +26,11 @@ pub(super) fn held_back(ctx: &Context, version: &VersionState) -> Option<Duratio
 }
 
 /// How long a Version waits whose last attempt met GitHub's limit, while the limit lasts and the Version has not changed. It
-/// makes one attempt per hour, so that its status contains the current limit. `tries_now`: its Secret has changed, which may
-/// contain the credentials of another account.
-pub(super) fn limited(
-    ctx: &Context,
-    version: &VersionState,
-    attempt: Option<&Attempt>,
-    tries_now: bool,
-) -> Option<Duration> {
-    if tries_now {
-        return None;
-    }
+/// makes one attempt per hour, so that its status contains the current limit.
+pub(super) fn limited(ctx: &Context, version: &VersionState, attempt: Option<&Attempt>) -> Option<Duration> {
     let account = if let Some(attempt) = attempt {
-        let is_same = attempt.key == ChangeKey::of(version) && attempt.at.elapsed() < HOURLY;
-        attempt.account.filter(|_| is_same)?
+        let is_same = |_: &Account| attempt.at.elapsed() < HOURLY && attempt.key == ChangeKey::of(version);
+        attempt.account.filter(is_same)?
     } else {
         let now = Timestamp::now();
         account_in_status(version, ctx.leading_since(now), now)?
@@ -55,9 +46,9 @@ pub(crate) fn account_in_status(
     leading_since: Timestamp,
     now: Timestamp,
 ) -> Option<Account> {
+    rate_limited(version)?;
     if time_between(leading_since, now) >= HOURLY || is_asked(version) || !version.is_observed() {
         return None;
     }
-    rate_limited(version)?;
     Some(account(version, &Target::of(version).ok()?))
 }

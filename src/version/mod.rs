@@ -130,19 +130,20 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
         Ok(next) => next,
         Err(requeue) => return requeue,
     };
-    let limit = || limited(ctx, version, attempt.as_deref(), progress.tries_now.is_set());
     loop {
         if lane == Lane::Publish {
             progress.publishes.set();
-            if let Some(pause) = held_back(ctx, version).or_else(limit) {
+            if let Some(pause) = held_back(ctx, version) {
                 return Requeue::requeue(pause);
             }
         }
         let permit = permit(ctx, version, lane).await;
         if lane == Lane::Publish {
             // While this Version waited, another one of the same account may have met the next limit.
-            if let Some(pause) = limit() {
-                return Requeue::requeue(pause);
+            let limit = limited(ctx, version, attempt.as_deref());
+            if let Some(pause) = limit.filter(|_| !progress.tries_now.is_set()) {
+                // Its Secret is polled from then on.
+                return Requeue::requeue(pause.min(SECRET_POLL_INTERVAL));
             }
             progress.has_permit.set();
         }
@@ -201,8 +202,19 @@ async fn next_lane(
     if retry.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
         return Err(Requeue::requeue(CACHE_LAG_REQUEUE));
     }
-    let attempt = retry.attempt_at(now).map(Box::new);
+    let mut attempt = retry.attempt_at(now).map(Box::new);
+    // While its account's next limit lasts, the Version waits as if it had met that itself: its Secret is polled and its object
+    // verified.
+    let limited = limited(ctx, version, attempt.as_deref()).and_then(|left| now.checked_add(left).ok());
+    if let Some((attempt, until)) = attempt.as_mut().zip(limited) {
+        attempt.due = attempt.due.max(until);
+    }
     let mut action = decide(version, &ctx.facts(version, attempt.as_deref(), None, progress));
+    if let Some(until) = limited
+        && matches!(action, Action::Publish(_))
+    {
+        action = Action::Wait(until);
+    }
     if let Action::Wait(due) = action
         && let Some(secret) = awaited_secret(version, attempt.as_deref())
     {

@@ -28,12 +28,11 @@ pub(crate) async fn publish(
     target: &Target,
     staging: &StagingPermit,
 ) -> Result<Outcome, Ended> {
-    // Nothing is sent to a host or location that flags do not allow.
+    // Nothing is sent to a host that flags do not allow. `look` checks each location.
     if !ctx.github.host_allowed(&target.repository) {
         let host = target.repository.host();
         return Err(Failure::from(FetchError::HostNotAllowed { host }).into());
     }
-    ctx.rules.check(object.version().namespace(), &target.location).map_err(Failure::from)?;
     let existing = look(ctx, object.version(), &target.location).await?;
     let is_stored = is_stored_as_recorded(object.version(), target, &existing);
     let mut publish = Publish { ctx, object, target, existing, lost: is_stored == Some(false) };

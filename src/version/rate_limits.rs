@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::api::state::VersionState;
 use crate::api::target::Target;
+use crate::controller::client::is_older;
 use crate::controller::failure::Reason;
 use crate::domain::{Mutex, hash_of};
 use crate::github::FetchError;
@@ -31,8 +32,8 @@ pub struct RateLimits {
 struct Recalled {
     until: Timestamp,
     limit: FetchError,
-    /// Since when the Version of that status is not ready.
-    since: Option<Timestamp>,
+    /// The resourceVersion of the Version with that status.
+    version: Option<String>,
 }
 
 /// The account that a Version's fetch counts for.
@@ -70,26 +71,26 @@ impl RateLimits {
             let Some(((until, limit), target)) = limit.zip(Target::of(version).ok()) else { continue };
             let account = account(version, &target);
             let mut all = self.recalled.lock();
-            if all.get(&account).is_none_or(|known| known.until < until) {
-                let since = version.status.ready.as_ref().and_then(|ready| ready.since);
-                all.insert(account, Recalled { until, limit, since });
+            let version = version.metadata.resource_version.clone();
+            // Many statuses name the same limit: the last one that was written counts.
+            let is_last = |known: &Recalled| {
+                known.until < until
+                    || (known.until == until && is_older(known.version.as_deref(), version.as_deref()))
+            };
+            if all.get(&account).is_none_or(is_last) {
+                all.insert(account, Recalled { until, limit, version });
             }
         }
     }
 
-    /// The limit of the account that a status named, while it lasts. `written`: when the account's Secret was last written,
-    /// because one that was written since may contain another credential.
-    pub fn recalled(
-        &self,
-        account: Account,
-        written: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Option<FetchError> {
+    /// The limit of the account that a status named, while it lasts. `secret`: the resourceVersion of the account's Secret,
+    /// because one that was written after the status may contain another credential.
+    pub fn recalled(&self, account: Account, secret: Option<&str>, now: Timestamp) -> Option<FetchError> {
         let mut all = self.recalled.lock();
         all.retain(|_, known| known.until > now);
         let known = all.get(&account)?;
-        let is_newer = written.zip(known.since).is_some_and(|(written, since)| written > since);
-        (!is_newer).then(|| known.limit.clone())
+        let is_replaced = is_older(known.version.as_deref(), secret);
+        (!is_replaced).then(|| known.limit.clone())
     }
 }
 

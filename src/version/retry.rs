@@ -17,7 +17,7 @@ use crate::controller::client;
 use crate::controller::failure::{LONGEST, Reason, SHORTEST};
 use crate::controller::force_throttle::ForceThrottle;
 use crate::domain::time::doubled;
-use crate::domain::{Mutex, ObjectLocation};
+use crate::domain::{Mutex, ObjectLocation, hash_of};
 
 /// The last attempt of a Version, which failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +27,8 @@ pub struct Attempt {
     pub reason: Reason,
     /// Since when they fail for that reason.
     pub since: Timestamp,
-    /// The last failure in the row that was about the content of the archive, and its first time, which an outage in between
-    /// does not change.
+    /// The last failure in the row that was about the tag or its content, and its first time, which an outage in between does
+    /// not change.
     pub content: Option<(Reason, Timestamp)>,
     /// When it was made.
     pub at: Instant,
@@ -54,13 +54,16 @@ pub struct ChangeKey {
     pub(super) generation: Option<i64>,
     requested_at: Option<Box<str>>,
     module_request: Option<Box<str>>,
+    /// The version, its repository and its store, as a hash: failures with other ones do not count as earlier failures of this
+    /// attempt. The file name is not part of it, since attempts change it.
+    pub(super) subject: u64,
 }
 
 /// What is remembered of one Version.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Retry {
     pub attempt: Option<Attempt>,
-    /// When the object was last seen in the bucket by this process.
+    /// When this process last verified the object in the bucket.
     pub verified: Option<Instant>,
     /// The recent forced syncs.
     pub forces: ForceThrottle,
@@ -115,6 +118,7 @@ impl ChangeKey {
             generation: version.metadata.generation,
             requested_at: version.annotation(REQUESTED_AT).map(Into::into),
             module_request: version.annotation(MODULE_REQUEST).map(Into::into),
+            subject: hash_of((&version.version, version.repository_key(), version.store_key())),
         }
     }
 }

@@ -1,27 +1,32 @@
-//! Which Versions try a Secret that GitHub rejected before this process became leader: the first one at once. The others wait
-//! for their usual hour, unless the Secret works for one of them.
+//! Which Versions try, after a restart, a Secret that failed before and may have been corrected since: the first one at once. The
+//! others wait for their usual hour, unless the Secret works for one of them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::domain::Mutex;
+use crate::github::FetchError;
 
-/// Above this number of Secrets, all are forgotten, and each is tried once more.
-const MAX_SECRETS: usize = 1024;
+/// Above this number of trials, all are forgotten, and each is made once more.
+const MAX_TRIALS: usize = 1024;
 
-/// The Secrets that were tried, by namespace and name, and whether GitHub has accepted each.
+/// Namespace and name of a Secret, and the repository, if the trial is about access to it.
+type Trial = (String, String, Option<String>);
+
+/// The trials that were made, and whether GitHub has accepted the Secret, or has given it access to the repository.
 #[derive(Debug, Default)]
-pub struct SecretTrials(Mutex<HashMap<(String, String), bool>>);
+pub struct SecretTrials(Mutex<HashMap<Trial, bool>>);
 
 impl SecretTrials {
-    /// Whether a Version may try the Secret now: the first caller may, and all once it has worked.
-    pub fn may_try(&self, namespace: &str, name: &str) -> bool {
+    /// Whether a Version may try the Secret now: the first caller may, and all once it has worked. `repository`: if GitHub accepted
+    /// the Secret before, but gave it no access.
+    pub fn may_try(&self, namespace: &str, name: &str, repository: Option<&str>) -> bool {
         let mut all = self.0.lock();
-        if all.len() >= MAX_SECRETS {
+        if all.len() >= MAX_TRIALS {
             all.clear();
         }
-        match all.entry((namespace.to_owned(), name.to_owned())) {
-            Entry::Occupied(accepted) => *accepted.get(),
+        match all.entry(trial(namespace, name, repository)) {
+            Entry::Occupied(works) => *works.get(),
             Entry::Vacant(first) => {
                 first.insert(false);
                 true
@@ -29,41 +34,81 @@ impl SecretTrials {
         }
     }
 
-    /// Records whether GitHub accepted the Secret.
-    pub fn record(&self, namespace: &str, name: &str, accepted: bool) {
+    /// Records what a fetch from the repository with the Secret shows.
+    pub fn record(&self, namespace: &str, name: &str, repository: &str, error: Option<&FetchError>) {
+        let (is_accepted, has_access) = match error {
+            None | Some(FetchError::TagNotFound { .. } | FetchError::TooLarge { .. }) => (true, true),
+            Some(FetchError::RepositoryNotFound { .. } | FetchError::Forbidden { .. }) => (true, false),
+            Some(FetchError::CredentialRefused { .. }) => (false, false),
+            Some(_) => return,
+        };
         let mut all = self.0.lock();
-        // A Secret that no stalled Version waits for is not recorded.
-        if let Some(last) = all.get_mut(&(namespace.to_owned(), name.to_owned())) {
-            *last = accepted;
+        for (repository, works) in [(None, is_accepted), (Some(repository), has_access)] {
+            // A Secret that no stalled Version waits for is not recorded.
+            if let Some(last) = all.get_mut(&trial(namespace, name, repository)) {
+                *last = works;
+            }
         }
     }
+}
+
+fn trial(namespace: &str, name: &str, repository: Option<&str>) -> Trial {
+    (namespace.to_owned(), name.to_owned(), repository.map(str::to_owned))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_version_tries_a_secret_and_the_others_follow_only_if_it_works() {
-        let trials = SecretTrials::default();
-        let tries = |namespace: &str| (0..100).filter(|_| trials.may_try(namespace, "app")).count();
-        assert_eq!((tries("acme"), tries("beta")), (1, 1));
-        trials.record("acme", "app", false);
-        assert_eq!(tries("acme"), 0);
-        trials.record("acme", "app", true);
-        assert_eq!((tries("acme"), tries("beta")), (100, 0));
-        trials.record("acme", "app", false);
-        assert_eq!(tries("acme"), 0, "it was replaced by one that does not work");
+    const NET: &str = "https://github.com/acme/net";
+
+    fn refused() -> FetchError {
+        FetchError::CredentialRefused { status: 401, what: "Bad credentials".into() }
+    }
+
+    fn invisible() -> FetchError {
+        FetchError::RepositoryNotFound { repository: NET.into(), authenticated: true }
     }
 
     #[test]
-    fn secrets_are_remembered_in_bounded_number_and_only_where_a_version_waits() {
+    fn one_version_tries_a_secret_and_the_others_follow_only_if_it_works() {
         let trials = SecretTrials::default();
-        trials.record("acme", "healthy", true);
-        assert_eq!(trials.0.lock().len(), 0);
-        for number in 0..MAX_SECRETS * 3 {
-            trials.may_try("acme", &number.to_string());
+        let tries = |namespace: &str| (0..100).filter(|_| trials.may_try(namespace, "app", None)).count();
+        assert_eq!((tries("acme"), tries("beta")), (1, 1));
+        trials.record("acme", "app", NET, Some(&refused()));
+        assert_eq!(tries("acme"), 0);
+        trials.record("acme", "app", NET, None);
+        assert_eq!((tries("acme"), tries("beta")), (100, 0));
+        trials.record("acme", "app", NET, Some(&refused()));
+        assert_eq!(tries("acme"), 0, "it was replaced by one that does not work");
+        let missing = FetchError::TagNotFound { repository: NET.into(), tried: Vec::new() };
+        for accepted in [missing, invisible(), FetchError::TooLarge { limit: 7 }] {
+            trials.record("acme", "app", NET, Some(&refused()));
+            trials.record("acme", "app", NET, Some(&accepted));
+            assert_eq!(tries("acme"), 100, "{accepted}");
         }
-        assert!(trials.0.lock().len() <= MAX_SECRETS);
+        trials.record("acme", "app", NET, Some(&FetchError::Network { what: "no answer".into() }));
+        assert_eq!(tries("acme"), 100, "an outage shows nothing");
+    }
+
+    #[test]
+    fn access_is_tried_once_for_each_repository() {
+        let trials = SecretTrials::default();
+        let tries = |repository| (0..100).filter(|_| trials.may_try("acme", "app", Some(repository))).count();
+        assert_eq!((tries(NET), tries("another")), (1, 1));
+        trials.record("acme", "app", NET, Some(&invisible()));
+        trials.record("acme", "app", "another", None);
+        assert_eq!((tries(NET), tries("another")), (0, 100));
+    }
+
+    #[test]
+    fn trials_are_remembered_in_bounded_number_and_only_where_a_version_waits() {
+        let trials = SecretTrials::default();
+        trials.record("acme", "healthy", NET, None);
+        assert_eq!(trials.0.lock().len(), 0);
+        for number in 0..MAX_TRIALS * 3 {
+            trials.may_try("acme", &number.to_string(), None);
+        }
+        assert!(trials.0.lock().len() <= MAX_TRIALS);
     }
 }

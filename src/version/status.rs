@@ -88,7 +88,7 @@ impl Snapshot {
             self.with(&Outcome::Ready, Reason::Synced, &stored(Some(location)), now)
         } else {
             let message = format!(
-                "{} The objects that the move left behind are still to be deleted.",
+                "{} The objects that the move left behind are not deleted yet.",
                 stored(Some(location))
             );
             self.with(&Outcome::Working, Reason::Publishing, &message, now)
@@ -137,6 +137,11 @@ impl Snapshot {
         note(&mut after, refusal(&self.version));
         after.synced = Some(false);
         after
+    }
+
+    /// The recorded object was verified after a failure, which stays as it is.
+    pub(crate) fn verified(&self, is_stored: bool) -> VersionStatus {
+        VersionStatus { synced: Some(is_stored), ..self.status.clone() }
     }
 
     /// Work is suspended. A failure before that stays unresolved.

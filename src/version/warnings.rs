@@ -29,7 +29,8 @@ pub(crate) fn of_archive(report: &Report) -> Vec<Event> {
             Reason::FilesSkipped,
             format!(
                 "{what} left out of the stored archive because of the path (not UTF-8, a control character, a backslash, \
-                 or a name of more than 255 bytes): {files}. Rename them in the repository if the module needs them."
+                 a name of more than 255 bytes, or a drive letter at its start): {files}. Rename them in the repository if \
+                 the module needs them."
             ),
         );
     }
@@ -109,7 +110,11 @@ mod tests {
         let notes = of_archive(&report);
         let expected = [
             (Reason::LinksSkipped, "1 symbolic link is ", r"a -> b\n (points to an impossible file name)."),
-            (Reason::FilesSkipped, "7 files are ", ": 0, 1, 2, 3, 4 and 2 more."),
+            (
+                Reason::FilesSkipped,
+                "7 files are ",
+                "or a drive letter at its start): 0, 1, 2, 3, 4 and 2 more.",
+            ),
             (Reason::SubmodulesEmpty, "1 submodule is ", "the first is 0."),
             (Reason::LfsPointers, "46 files are ", "the first is 0."),
         ];

@@ -1,7 +1,7 @@
 //! Credentials: every kind and spelling that works, every way to get them wrong, and that the mended ones are taken up.
 //! No secret reaches a status, an Event or the log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -10,7 +10,7 @@ use opendepot_testbed::eventually;
 use opendepot_testbed::github::{Credential, Failure, Fault, GitHub, Hop, Quota, Repository};
 use serde_json::json;
 
-use crate::support::failing::Then::Stalled;
+use crate::support::failing::Then::{Retried, Stalled};
 use crate::support::{OPERATOR, SOON, World, root, soon};
 
 /// The Secret that is used where none is named.
@@ -396,4 +396,28 @@ async fn after_a_restart_a_secret_that_is_replaced_is_noticed_too() {
     assert_eq!(requests(github, &unseen), 0, "the Secret is as it was");
     world.secret("later", &[("githubToken", &github.personal_token(&[&unseen.name()]).unwrap())]);
     world.version_ready("unseen").await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_replaced_while_no_operator_runs_is_tried_at_the_next_start() {
+    let world = World::new("replaced-meanwhile").await;
+    let github = &world.bed.github;
+    let [seen, unseen, limited] = ["seen", "unseen", "limited"].map(|name| private(&world, name).name());
+    world.secret("access", &[("githubToken", &github.personal_token(&[&seen]).unwrap())]);
+    let spent = github.personal_token(&[&limited]).unwrap();
+    github.set_quota(Quota::Personal(spent.clone()), 0, Duration::from_hours(1));
+    world.secret("quota", &[("githubToken", &spent)]);
+    let operator = world.operator().await;
+    world.apply(&world.authenticated("unseen", "access"));
+    world.apply(&world.authenticated("limited", "quota"));
+    world.failed("unseen", "RepositoryNotFound", Stalled, &[]).await;
+    world.failed("limited", "RateLimited", Retried, &[]).await;
+    operator.kill().await.unwrap();
+    for (secret, repository) in [("access", &unseen), ("quota", &limited)] {
+        world.secret(secret, &[("githubToken", &github.personal_token(&[repository]).unwrap())]);
+    }
+    operator.restart().await.unwrap();
+    for name in ["unseen", "limited"] {
+        world.version_ready(name).await;
+    }
 }

@@ -11,7 +11,7 @@ use opendepot_testbed::eventually;
 use opendepot_testbed::github::{App, Credential, Failure, Fault, File, GitHubRequest, Hop, Quota};
 use serde_json::{Value, json};
 
-use crate::support::failing::Then::Retried;
+use crate::support::failing::Then::{Retried, Stalled};
 use crate::support::{OPERATOR, SOON, World, condition, ready, soon};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -226,8 +226,13 @@ async fn a_restart_ends_no_wait_neither_for_new_versions_nor_for_a_request() {
     let kinds = Kinds::new("limit-restart").await;
     let (world, github) = (&kinds.world, &kinds.world.bed.github);
     github.set_quota(Quota::Installation(kinds.app.installation), 0, HOUR);
+    world.kubectl(&["delete", "secret", "app"]);
     let operator = world.operator().await;
     world.apply(&kinds.version("app", "app"));
+    // The Secret is younger than the first failure, and older than the limit.
+    world.failed("app", "SecretNotFound", Stalled, &[]).await;
+    world.next_second().await;
+    world.app_secret("app", &kinds.app);
     let limited = world.failed("app", "RateLimited", Retried, &[]).await;
     operator.kill().await.unwrap();
     // From now on GitHub would answer.
@@ -277,6 +282,40 @@ async fn a_secret_that_is_replaced_during_a_limit_is_used_within_a_minute() {
         eventually(Duration::from_mins(3), published).await.unwrap();
     }
     assert_eq!(github.token_requests(one.installation).len(), 1, "its limit is obeyed");
+    world.nothing_told(&operator, &[]);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_replaced_during_the_next_limit_is_used_within_a_minute_by_all() {
+    let world = World::new("limit-next").await;
+    let github = &world.bed.github;
+    let names = ["net", "dns", "vpc"];
+    let repositories = names.map(|name| world.released(name).private(true).name());
+    let repositories = repositories.each_ref().map(String::as_str);
+    let [one, two] = [(); 2].map(|()| github.app(&repositories).unwrap());
+    world.app_secret("app", &one);
+    github.set_quota(Quota::Installation(one.installation), 0, Duration::from_secs(20));
+    // One attempt at a time: attempts that run side by side meet the limit together.
+    let operator = world.operator_with(&["--max-fetches", "1"]).await;
+    for name in names {
+        world.apply(&world.authenticated(name, "app"));
+    }
+    for name in names {
+        world.failed(name, "RateLimited", Retried, &[]).await;
+    }
+    github.set_quota(Quota::Installation(one.installation), 0, HOUR);
+    let far = SystemTime::now() + Duration::from_mins(30);
+    let next_limit = || async {
+        let is_next = |v: &Value| condition(v, "Ready")["reason"] == "RateLimited" && until(v) > far;
+        anyhow::ensure!(world.versions().await?.iter().any(is_next), "none has met the next limit");
+        Ok(())
+    };
+    soon(next_limit).await;
+    world.app_secret("app", &two);
+    for name in names {
+        let published = || async { world.get_version(name).await?.filter(ready).context("not ready") };
+        eventually(Duration::from_mins(3), published).await.unwrap();
+    }
     world.nothing_told(&operator, &[]);
 }
 

@@ -262,6 +262,33 @@ async fn an_object_that_is_damaged_while_a_refetch_fails_is_not_called_stored() 
     assert_eq!(healed["status"]["checksum"], version["status"]["checksum"]);
 }
 
+#[tokio::test]
+async fn an_object_that_is_lost_while_its_version_is_wanted_elsewhere_is_not_called_stored() {
+    let world = world_with("verify-elsewhere", 1).await;
+    let _operator = world.operator_with(&["--verify-interval", "1s"]).await;
+    let version = publish_all(&world, 1).await.remove(0);
+    let (key, bytes) = (key(&version), world.stored(&version).await);
+    let elsewhere = json!({"endpoint": "http://not-allowed.example"});
+    world.patch("module/mod", &json!({"spec": {"moduleConfig": {"storageConfig": {"s3": elsewhere}}}}));
+    world.version_fails("mod-1.0.0", "EndpointNotAllowed").await;
+    world.quiet().await;
+    let failing = world.get_version("mod-1.0.0").await.unwrap().unwrap();
+    assert_eq!(failing["status"]["synced"], true, "the object is intact");
+    let writes = world.writes_during(async { looked_at(&world, 3).await }).await;
+    assert!(writes.is_empty(), "a clean verification writes nothing: {writes:#?}");
+
+    world.bed.s3.delete(&world.name, &key).await.unwrap();
+    let lost = world.version_when("mod-1.0.0", |v| v["status"]["synced"] == false).await;
+    world.module_when("mod", |m| m["status"]["versions"]["synced"] == 0).await;
+    world.bed.s3.put_with_sha256(&world.name, &key, bytes).await.unwrap();
+    let back = world.version_when("mod-1.0.0", |v| v["status"]["synced"] == true).await;
+    for same in ["conditions", "storage", "objects", "checksum"] {
+        assert_eq!(lost["status"][same], failing["status"][same], "{same}");
+        assert_eq!(back["status"][same], failing["status"][same], "{same}");
+    }
+    assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), [key]);
+}
+
 /// When each object was looked at, each time in milliseconds of the interval.
 fn phases(world: &World, since: SystemTime, interval: Duration) -> BTreeMap<String, Vec<u128>> {
     let looks = world.bed.s3.requests(&world.name).into_iter();

@@ -93,6 +93,7 @@ impl Script {
 
 impl Transport for Script {
     async fn get(&self, url: &Url, token: Option<&SecretString>) -> Result<Response, FetchError> {
+        tokio::task::yield_now().await;
         Ok(self.reply(url.as_str(), token.map(ExposeSecret::expose_secret)))
     }
 
@@ -726,6 +727,25 @@ async fn the_host_that_serves_archives_is_obeyed_too() {
     assert!(matches!(github.error(&Credential::Anonymous).await, FetchError::RateLimited { .. }));
     assert!(matches!(github.error(&Credential::Anonymous).await, FetchError::RateLimited { .. }));
     assert_eq!(github.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_limit_that_another_fetch_meets_in_between_holds_back_the_redirected_request() {
+    let moved = format!("{SITE}moved.zip");
+    let busy = answer(429, "").header("retry-after", "30");
+    // The second fetch has one more redirect before it.
+    let github = github([
+        (format!("{SITE}1.0.0.zip"), vec![redirect(302, format!("{LOAD}v1")), redirect(301, &*moved)]),
+        (format!("{LOAD}v1"), vec![busy]),
+        (moved.clone(), vec![redirect(302, format!("{LOAD}v2"))]),
+    ]);
+    let anonymous = Credential::Anonymous;
+    let (one, two) = futures::future::join(github.error(&anonymous), github.error(&anonymous)).await;
+    for error in [one, two] {
+        assert!(matches!(error, FetchError::RateLimited { .. }), "{error}");
+    }
+    let seen = github.seen();
+    assert!(seen.contains(&moved) && !seen.contains(&format!("{LOAD}v2")), "{seen:?}");
 }
 
 #[tokio::test]

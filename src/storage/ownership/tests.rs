@@ -88,6 +88,20 @@ fn a_long_token_is_still_recognised() {
 }
 
 #[test]
+fn a_long_address_is_still_recognised() {
+    let long = format!("https://{}.ghe.com/{}/{}", "h".repeat(60), "o".repeat(100), "r".repeat(100));
+    for address in ["https://github.com/acme/network", &long] {
+        let before = Ownership { source: address.to_owned(), ..published() };
+        let after = Ownership::from_metadata(&before.to_metadata()).expect("ours");
+        for ownership in [before, after] {
+            assert!(ownership.is_from(address));
+            assert!(!ownership.is_from(&address[..address.len() - 1]));
+        }
+    }
+    assert!(published().is_from("https://github.com/Terraform-AWS-Modules/terraform-aws-eks"));
+}
+
+#[test]
 fn foreign_escapes_are_read_as_text() {
     assert_eq!(decode("100%"), "100%");
     assert_eq!(decode("%zz%4"), "%zz%4");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::decide::{Action, Facts, Lane, Seen, decide};
 use super::super::held_back::account_in_status;
@@ -51,6 +51,7 @@ fn word(action: &Action) -> &'static str {
         Action::ResetForce => "reset",
         Action::Publish(_) => "publish",
         Action::Verify(_) => "verify",
+        Action::VerifyRecorded => "verify recorded",
         Action::CleanUp(_) => "clean up",
         Action::Record(_) => "record",
     }
@@ -118,6 +119,10 @@ fn storage_failure() -> Failure {
     Failure::retry(Reason::StorageUnavailable, "S3 is away")
 }
 
+fn secret(name: &str) -> Value {
+    json!({"spec": {"moduleConfigRef": {"githubClientConfig": {"secretName": name}}}})
+}
+
 #[test]
 fn the_steps_in_their_order() {
     let suspended = json!({"spec": {"suspend": true}});
@@ -134,6 +139,9 @@ fn the_steps_in_their_order() {
         ("broken", version().with(broken.clone()), "reject"),
         ("broken after it was stored", stored().with(broken).next_generation(), "reject"),
         ("without configuration", version().with(json!({"spec": {"moduleConfigRef": null}})), "reject"),
+        ("with a Secret without a name", version().with(secret("")), "reject"),
+        ("with a Secret's longest name", version().with(secret(&"a".repeat(253))), "publish"),
+        ("with a Secret's name that is too long", version().with(secret(&"a".repeat(254))), "reject"),
         ("unreadable", version().with(json!({"spec": {"version": 1}})), "reject"),
         ("named as the other format", version().with(json!({"spec": {"fileName": "a.tar.gz"}})), "reject"),
         (
@@ -370,33 +378,74 @@ fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
     assert_eq!(word(&judge(&failed.clone().annotated("kubectl", "was here"), NOW + 60)), "wait");
 }
 
+/// The decision about a Version that waits after a failure for ten days.
+fn while_waiting(version: &Fixture, reason: Reason, leading_since: i64, seen: Option<Seen>) -> Action {
+    let version = version.version();
+    let attempt = Attempt { reason, ..attempt_for(ChangeKey::of(&version), NOW + 10 * 24 * 3600) };
+    decide(&version, &Facts { attempt: Some(&attempt), leading_since: at(leading_since), seen, ..facts() })
+}
+
 #[test]
-fn an_object_is_verified_while_its_version_waits_after_a_failure_of_its_source() {
-    let judge = |version: Fixture, reason, leading_since, seen| {
-        let version = version.version();
-        let attempt = Attempt { reason, ..attempt_for(ChangeKey::of(&version), NOW + 10 * 24 * 3600) };
-        decide(
-            &version,
-            &Facts { attempt: Some(&attempt), leading_since: at(leading_since), seen, ..facts() },
-        )
-    };
+fn an_object_is_verified_while_its_version_waits_after_a_failure() {
     let failed = || stored().failed(&stalled());
     let seen = Some(Seen { other_format: false });
     let suspended = json!({"spec": {"suspend": true}});
+    let lost = || failed().with(json!({"status": {"synced": false}}));
+    let misnamed = json!({"spec": {"fileName": "first.tar.gz"}});
+    let other_repository = json!({"spec": {"moduleConfigRef": {"repoUrl": "https://github.com/acme/net"}}});
     for (what, version, reason, seen, expected) in [
         ("stalled", failed(), Reason::ImmutableContentChanged, None, "verify"),
         ("limited", failed(), Reason::RateLimited, None, "verify"),
         ("just seen", failed(), Reason::RateLimited, seen, "wait"),
         ("the store failed", failed(), Reason::StorageThrottled, None, "wait"),
         ("never stored", version().failed(&stalled()), Reason::NotAnArchive, None, "wait"),
-        ("wanted elsewhere", moved(failed()), Reason::NotAnArchive, None, "wait"),
         ("suspended", failed().with(suspended), Reason::RateLimited, None, "wait"),
         ("being deleted", failed().terminating(), Reason::RateLimited, None, "wait"),
+        ("lost, each attempt looks for it", lost(), Reason::TagNotFound, None, "wait"),
+        ("the failure is not in the status", stored(), Reason::ApiUnavailable, None, "wait"),
+        // No attempt looks at the recorded object.
+        ("of a host that is not allowed", failed(), Reason::HostNotAllowed, None, "verify recorded"),
+        ("of such a host, and lost", lost(), Reason::HostNotAllowed, None, "verify recorded"),
+        ("wanted elsewhere", moved(failed()), Reason::NotAnArchive, None, "verify recorded"),
+        ("wanted in a failing store", moved(failed()), Reason::BucketNotFound, None, "verify recorded"),
+        ("wanted elsewhere and just seen", moved(failed()), Reason::BucketNotFound, seen, "wait"),
+        ("wanted elsewhere and lost", moved(lost()), Reason::BucketNotFound, None, "verify recorded"),
+        (
+            "of another repository",
+            failed().with(other_repository),
+            Reason::TagNotFound,
+            None,
+            "verify recorded",
+        ),
+        ("of an invalid spec", failed().with(misnamed.clone()), Reason::InvalidSpec, None, "verify recorded"),
+        ("of an invalid spec, never stored", version().with(misnamed), Reason::InvalidSpec, None, "wait"),
     ] {
-        assert_eq!(word(&judge(version, reason, 0, seen)), expected, "{what}");
+        assert_eq!(word(&while_waiting(&version, reason, 0, seen)), expected, "{what}");
     }
-    let later = judge(failed(), Reason::RateLimited, NOW, None);
-    assert!(matches!(later, Action::Wait(due) if due > at(NOW) && due <= at(NOW + 24 * 3600)), "{later:?}");
+    for version in [failed(), moved(failed())] {
+        let later = while_waiting(&version, Reason::RateLimited, NOW, None);
+        assert!(
+            matches!(later, Action::Wait(due) if due > at(NOW) && due <= at(NOW + 24 * 3600)),
+            "{later:?}"
+        );
+    }
+    let never = Facts { verify_interval: None, ..facts() };
+    let version = moved(failed()).version();
+    let attempt = attempt_for(ChangeKey::of(&version), NOW + 60);
+    assert_eq!(
+        word(&decide(&version, &Facts { attempt: Some(&attempt), leading_since: at(0), ..never })),
+        "wait"
+    );
+    assert_eq!(Action::VerifyRecorded.lane(), Some(Lane::Light));
+}
+
+#[test]
+fn an_archive_of_another_format_counts_as_verified_only_while_its_version_cannot_rest() {
+    let is_verification =
+        |version: &Fixture, other_format| Seen { other_format }.is_verification(&version.version());
+    let (ready, failed) = (stored(), stored().failed(&passing()));
+    assert_eq!((is_verification(&ready, false), is_verification(&ready, true)), (true, false));
+    assert_eq!((is_verification(&failed, false), is_verification(&failed, true)), (true, true));
 }
 
 #[test]
@@ -489,16 +538,20 @@ fn a_limit_in_a_status_applies_to_all_versions_of_its_account_until_its_time() {
     let account = account_of(&version());
     let limits = RateLimits::default();
     limits.recall(&[limited(600), limited(300)].map(|fixture| Arc::new(fixture.version())));
-    // The Versions are not ready since second 200.
-    let recalled =
-        |written, second| limits.recalled(account, written, at(now + second)).map(|error| error.to_string());
+    // The Versions have resourceVersion 10, and are not ready since second 200, whenever they met the limit.
+    let recalled = |secret: Option<&str>, second| {
+        limits.recalled(account, secret, at(now + second)).map(|error| error.to_string())
+    };
     let limited_until = Some(limit(600).to_string());
-    assert_eq!(recalled(Some(at(200)), 599), limited_until);
+    assert_eq!(recalled(Some("9"), 599), limited_until);
     assert_eq!(
-        recalled(Some(at(201)), 599),
+        recalled(Some("11"), 599),
         None,
         "a Secret that was written since may contain another credential"
     );
+    let later = limited(600).with(json!({"metadata": {"resourceVersion": "12"}}));
+    limits.recall(&[later, limited(600)].map(|fixture| Arc::new(fixture.version())));
+    assert_eq!(recalled(Some("11"), 599), limited_until, "its credential met the limit too");
     assert_eq!(recalled(None, 599), limited_until, "requests without a credential");
     assert!(limits.recalled(!account, None, at(now)).is_none());
     assert_eq!(recalled(None, 600), None);
@@ -668,7 +721,9 @@ fn perform(version: Fixture, action: &Action, seen: &mut Option<Seen>) -> Option
     let current = version.current();
     let status = match action {
         Action::Ignore | Action::Rest(_) | Action::Delete | Action::Release => return None,
-        Action::Wait(_) | Action::AwaitModule | Action::Reject(_) => panic!("{action:?}"),
+        Action::Wait(_) | Action::AwaitModule | Action::Reject(_) | Action::VerifyRecorded => {
+            panic!("{action:?}")
+        }
         Action::AddFinalizer => {
             return Some(version.with(json!({"metadata": {"finalizers": [crate::api::FINALIZER]}})));
         }

@@ -3,6 +3,7 @@
 mod basis;
 mod content;
 mod decide;
+mod failed;
 mod queue;
 mod status;
 mod take_over;

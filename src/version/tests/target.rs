@@ -13,8 +13,9 @@ fn tags_of_a_later_sync_begin_with_the_one_that_was_found() {
     let tags = |version: &Fixture| version.target().tags;
     assert_eq!(tags(&version()), ["1.0.0", "v1.0.0"]);
     assert_eq!(tags(&stored()), ["v1.0.0", "1.0.0"]);
-    let other = json!({"spec": {"moduleConfigRef": {"repoUrl": "https://github.com/acme/net"}}});
-    assert_eq!(tags(&stored().with(other)), ["1.0.0", "v1.0.0"]);
+    let stored_from = |url: &str| stored().with(json!({"spec": {"moduleConfigRef": {"repoUrl": url}}}));
+    assert_eq!(tags(&stored_from("https://github.com/Acme/Network")), ["v1.0.0", "1.0.0"]);
+    assert_eq!(tags(&stored_from("https://github.com/acme/net")), ["1.0.0", "v1.0.0"]);
 }
 
 #[test]
