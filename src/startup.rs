@@ -7,7 +7,7 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::controller::connection::{NotConfigured, config, for_watches};
+use crate::controller::connection::{NotConfigured, client, config, for_watches};
 use crate::domain::{Endpoint, EndpointError};
 use crate::observe::admin;
 use crate::storage::{CaError, Storage, StorageRule, StorageRules};
@@ -67,7 +67,7 @@ pub(crate) fn workdir(spool_dir: Option<&Path>) -> Result<Workdir, StartupError>
 pub(crate) async fn connect() -> Result<(Config, Client, Client), StartupError> {
     let config = config().await?;
     let watching = for_watches(config.clone());
-    Ok((config.clone(), Client::try_from(config)?, Client::try_from(watching)?))
+    Ok((config.clone(), client(config)?, client(watching)?))
 }
 
 /// Waits for the end of a task that should not end. `kind` names the tasks in the error if one panicked.

@@ -93,7 +93,7 @@ pub enum ArchiveCommandError {
     )]
     ReferenceNotFound { repository: Repository, name: String },
     #[error(
-        "the token has characters that no token has: pass only the token, on one line, in --token, GITHUB_TOKEN or \
+        "the token contains characters that are not valid in a token: pass only the token, on one line, in --token, GITHUB_TOKEN or \
          GH_ENTERPRISE_TOKEN"
     )]
     Token,

@@ -41,6 +41,10 @@ pub fn explain(error: &kube::Error) -> String {
         kube::Error::Api(status) if status.code == 401 => {
             "the API server does not accept these credentials (Unauthorized)".to_owned()
         }
+        // kube returns an empty status for each line of a watch that is no event, and for a failure whose JSON is no status.
+        kube::Error::Api(status) if status.code == 0 && status.message.is_empty() => {
+            "the API server, or a proxy in between, sent an answer that cannot be read".to_owned()
+        }
         kube::Error::Api(status) if status.message.is_empty() => {
             format!("the API server returned HTTP {} without a message", status.code)
         }
@@ -185,6 +189,14 @@ mod tests {
             let error = kube::Error::Api(status);
             assert!(!is_outdated(&error) && !is_gone(&error), "{code} {reason}");
         }
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_is_no_status() {
+        let status =
+            serde_json::from_str(r#"{"type": "ADDED", "object": {"metadata": {"name": 7}}}"#).unwrap();
+        let said = explain(&kube::Error::Api(Box::new(status)));
+        assert_eq!(said, "the API server, or a proxy in between, sent an answer that cannot be read");
     }
 
     #[test]

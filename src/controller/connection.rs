@@ -4,13 +4,17 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kube::Config;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::runtime::watcher;
+use kube::{Client, Config};
+
+use super::answers::bounded;
 
 /// Seconds after which the API server ends a watch, which then continues on a new connection. If no end arrives within 5 more
 /// seconds, kube treats the connection as lost: a load balancer may drop one without closing it.
 const WATCH_SECONDS: u32 = 120;
+/// Longer than the 34 seconds after which the API server ends a write whose webhooks hang, with an answer that names the webhook.
+const READ_TIMEOUT: Duration = Duration::from_secs(40);
 /// Time without a byte after which a connection for watches counts as lost. A watch can be silent until it ends.
 const WATCH_READ_TIMEOUT: Duration = Duration::from_secs(150);
 
@@ -20,6 +24,20 @@ const WATCH_READ_TIMEOUT: Duration = Duration::from_secs(150);
 pub struct NotConfigured {
     kubeconfig: Box<KubeconfigError>,
     in_cluster: Box<InClusterError>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("no Kubernetes cluster is configured: {0}")]
+    Config(#[from] NotConfigured),
+    #[error(
+        "the kubeconfig names a proxy-url for this cluster, which opendepot does not support: use a context without it, or a \
+         tunnel"
+    )]
+    Proxy,
+    #[error("the kubeconfig cannot be used: {0}")]
+    Client(#[from] kube::Error),
 }
 
 /// The kubeconfig that kubectl reads: the files of `KUBECONFIG`, or that of the home folder.
@@ -52,7 +70,7 @@ fn without_empty_context(mut kubeconfig: Kubeconfig) -> Kubeconfig {
 }
 
 /// The configuration of the cluster, or of the kubeconfig. Fails if there is neither.
-pub(crate) async fn inferred() -> Result<Config, NotConfigured> {
+async fn inferred() -> Result<Config, NotConfigured> {
     let read = async { Config::from_custom_kubeconfig(kubeconfig()?, &KubeConfigOptions::default()).await };
     let mut config = match read.await {
         Ok(config) => config,
@@ -72,14 +90,43 @@ pub(crate) async fn config() -> Result<Config, NotConfigured> {
     // kube retries a POST up to 15 times; each caller has its own back-off.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
-    config.read_timeout = Some(Duration::from_secs(30));
+    config.read_timeout = Some(READ_TIMEOUT);
     Ok(config)
+}
+
+/// The same for the commands of users, whose kubeconfig can name a proxy.
+///
+/// # Errors
+/// [`ConnectError`] if there is neither, or a proxy is needed.
+pub(crate) async fn configuration() -> Result<Config, ConnectError> {
+    let config = config().await?;
+    // In a pod, a kubeconfig that cannot be used is ignored. Only the configuration of a pod has this file.
+    let is_of_pod = config.root_cert_file.is_some();
+    if !is_of_pod && kubeconfig().is_ok_and(|kubeconfig| has_proxy(&kubeconfig)) {
+        return Err(ConnectError::Proxy);
+    }
+    Ok(config)
+}
+
+/// Whether the cluster of the current context is behind a proxy.
+fn has_proxy(kubeconfig: &Kubeconfig) -> bool {
+    let Some(current) = &kubeconfig.current_context else { return false };
+    let context = kubeconfig.contexts.iter().find(|named| named.name == *current);
+    let Some(context) = context.and_then(|named| named.context.as_ref()) else { return false };
+    let cluster = kubeconfig.clusters.iter().find(|named| named.name == context.cluster);
+    let proxy = cluster.and_then(|named| named.cluster.as_ref()?.proxy_url.as_ref());
+    proxy.is_some_and(|url| !url.is_empty())
 }
 
 /// The configuration of [`config`], for a client that watches.
 pub(crate) fn for_watches(mut config: Config) -> Config {
     config.read_timeout = Some(WATCH_READ_TIMEOUT);
     config
+}
+
+/// A client with this configuration, whose [answers](super::answers) have bounds.
+pub(crate) fn client(config: Config) -> Result<Client, kube::Error> {
+    Ok(bounded(Client::try_from(config)?))
 }
 
 /// The parameters of a watch, whose lists are read in pages of `page_size` objects.
@@ -89,6 +136,8 @@ pub(crate) fn watch_config(page_size: u32) -> watcher::Config {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -129,6 +178,28 @@ mod tests {
                 format!("{current} {}", merged.contexts.len())
             });
             assert_eq!(merged.as_deref(), expected, "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_proxy_of_the_current_context_counts() {
+        for (current, expected) in
+            [(Some("direct"), false), (Some("empty"), false), (Some("behind"), true), (None, false)]
+        {
+            let names = ["direct", "empty", "behind"];
+            let contexts =
+                names.map(|name| json!({"name": name, "context": {"cluster": name, "user": "me"}}));
+            let kubeconfig: Kubeconfig = serde_json::from_value(json!({
+                "current-context": current,
+                "contexts": contexts,
+                "clusters": [
+                    {"name": "direct", "cluster": {"server": "https://a"}},
+                    {"name": "empty", "cluster": {"server": "https://b", "proxy-url": ""}},
+                    {"name": "behind", "cluster": {"server": "https://c", "proxy-url": "http://proxy:3128"}},
+                ],
+            }))
+            .unwrap();
+            assert_eq!(has_proxy(&kubeconfig), expected, "{current:?}");
         }
     }
 }

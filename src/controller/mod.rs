@@ -1,6 +1,7 @@
 //! Parts that all controllers share: the loop of a controller, requests to the API server, Events, failures, the leader Lease and
 //! the owner records.
 
+mod answers;
 pub(crate) mod bulkhead;
 pub mod client;
 pub(crate) mod connection;
@@ -11,5 +12,6 @@ pub(crate) mod lease;
 pub(crate) mod object_metrics;
 pub(crate) mod owners;
 pub(crate) mod runner;
+mod shallow;
 pub(crate) mod watch;
 pub(crate) mod work_queue;

@@ -37,6 +37,8 @@ struct State {
 struct Record {
     namespace: String,
     resource_version: Option<String>,
+    /// When this resourceVersion was recorded.
+    taken: Option<Instant>,
     policy: OwnerPolicy,
     /// Whether this process has reconciled the Module.
     reconciled: bool,
@@ -69,7 +71,18 @@ pub enum Fate {
 }
 
 impl Owners {
-    /// Records a Module that was read or watched. Returns whether it is new.
+    /// Records a Module that was read. It counts also if it is older than one that was recorded a while before the read began: etcd
+    /// was restored.
+    pub fn read(&self, metadata: &ObjectMeta, policy: &OwnerPolicy, began: Instant) {
+        let uid = metadata.uid.as_deref().unwrap_or_default();
+        if let Some(record) = self.0.lock().by_uid.get_mut(uid) {
+            let lag = record.taken.map(|at| began.saturating_duration_since(at));
+            record.resource_version.take_if(|_| lag > Some(client::WATCH_LAG.unsigned_abs()));
+        }
+        self.update(metadata, policy);
+    }
+
+    /// Records a Module that was written or watched. Returns whether it is new.
     pub fn update(&self, metadata: &ObjectMeta, policy: &OwnerPolicy) -> bool {
         let Some(uid) = metadata.uid.clone() else { return false };
         let mut state = self.0.lock();
@@ -230,6 +243,7 @@ impl Record {
         }
         self.namespace = metadata.namespace.clone().unwrap_or_default();
         self.resource_version.clone_from(&metadata.resource_version);
+        self.taken = Some(Instant::now());
         self.policy = policy.clone();
     }
 

@@ -49,6 +49,8 @@ where
     pub name: &'static str,
     pub context: Arc<C>,
     pub cache: Store<K>,
+    /// Becomes true when the cache has held every object once, and what reconciles need to know of all of them is recorded.
+    pub listed: watch::Receiver<bool>,
     /// The objects to reconcile.
     pub requests: mpsc::UnboundedReceiver<ObjectRef<K>>,
     /// Becomes true when the operator stops.
@@ -64,9 +66,9 @@ where
     K: kube::Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
     C: Send + Sync + 'static,
 {
-    /// Reconciles until the operator stops and the work in flight is done. Waits first until the cache has held every object
-    /// once. Permits, not this loop, limit the number of concurrent reconciles: so a waiting object delays no other, and waiting
-    /// objects are counted.
+    /// Reconciles until the operator stops and the work in flight is done. Waits first until all objects are listed. Permits, not
+    /// this loop, limit the number of concurrent reconciles: so a waiting object delays no other, and waiting objects are
+    /// counted.
     pub(crate) async fn run<F>(
         mut self,
         mut part: Part,
@@ -78,7 +80,7 @@ where
         let mut stopped = Box::pin(stopping(self.stop.clone()));
         let ready = async {
             tokio::select! {
-                ready = self.cache.wait_until_ready() => ready.is_ok(),
+                ready = self.listed.wait_for(|listed| *listed).map(|listed| listed.is_ok()) => ready,
                 () = &mut stopped => false,
             }
         };

@@ -4,11 +4,12 @@
 //! only as the unstable feature `unstable-runtime-subscribe`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _, stream};
 use kube::runtime::reflector::{self, Store};
-use kube::runtime::watcher::Event;
+use kube::runtime::utils::Backoff as _;
+use kube::runtime::watcher::{DefaultBackoff, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -18,6 +19,9 @@ use crate::controller::client::explain;
 use crate::controller::connection::watch_config;
 use crate::observe::liveness::{Liveness, in_scope};
 use crate::observe::watch_age::WatchAge;
+
+/// The longest pause after a failure, so that a watch soon runs again when the cause is gone.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What the watches of one scope have in common.
 #[derive(Clone, Copy)]
@@ -40,7 +44,6 @@ impl Watcher<'_> {
     /// as a whole, twice.
     ///
     /// `on_event` is called for the objects of a list once the cache holds all of them, because the cache is replaced as a whole.
-    /// (Only the controller may await the cache itself: kube wakes only the last of several waiters.)
     pub(crate) fn run<K, R>(
         self,
         (cache, writer): (Store<K>, reflector::store::Writer<K>),
@@ -59,13 +62,12 @@ impl Watcher<'_> {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let config = watch_config(page_size);
         let stop = stopping(self.stop.clone());
         let watch = format!("the watch of {}s", K::kind(&()).to_lowercase());
         let name = in_scope(self.namespace, &watch);
         let (mut part, age) = (self.liveness.part(&name), self.age.clone());
         async move {
-            let events = watcher(api, config).default_backoff().reflect(writer).take_until(stop);
+            let events = events_of(api, page_size).reflect(writer).take_until(stop);
             let mut events = std::pin::pin!(events);
             while let Some(event) = part.next_of(&mut events).await {
                 if event.as_ref().is_ok_and(shows_success) {
@@ -87,6 +89,51 @@ impl Watcher<'_> {
             "a watch"
         }
     }
+}
+
+/// The events of a kind, with a pause after each failure.
+///
+/// kube's own `default_backoff` starts anew with each list, also if all of them fail. After HTTP 410, with which some gateways
+/// reject a resourceVersion that is too old, kube repeats the watch from that resourceVersion without an end: the API server
+/// itself sends an event instead, after which kube lists again.
+pub(crate) fn events_of<K>(
+    api: Api<K>,
+    page_size: u32,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
+where
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let start = move || Box::pin(watcher(api.clone(), watch_config(page_size)));
+    let watch = (start(), DefaultBackoff::default(), Duration::ZERO);
+    stream::unfold((watch, start), |((mut events, mut backoff, pause), start)| async move {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        let event = events.next().await?;
+        if event.as_ref().is_err_and(is_expired) {
+            events = start();
+        }
+        let pause = pause_after(&event, &mut backoff);
+        Some((event, ((events, backoff, pause), start)))
+    })
+}
+
+/// Pauses grow until the watch runs.
+fn pause_after<K>(event: &Result<Event<K>, watcher::Error>, backoff: &mut DefaultBackoff) -> Duration {
+    match event {
+        Ok(event) => {
+            if shows_success(event) {
+                backoff.reset();
+            }
+            Duration::ZERO
+        }
+        Err(_) => backoff.next().map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE)),
+    }
+}
+
+/// Whether a watch was rejected because events since its resourceVersion are no longer known.
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 
 /// Whether an event shows that the list is complete, or that the watch runs. Other events prove neither: kube sends `Init` before
@@ -131,7 +178,58 @@ pub(crate) async fn stopping(mut stop: watch::Receiver<bool>) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use kube::client::Body;
+
     use super::*;
+    use crate::api::state::VersionState;
+
+    #[test]
+    fn pauses_grow_until_the_watch_runs() {
+        let mut backoff = DefaultBackoff::default();
+        let mut pause = |event| pause_after::<()>(&event, &mut backoff);
+        let failed = || Err(watcher::Error::NoResourceVersion);
+        for _ in 0..10 {
+            assert!(pause(Ok(Event::Init)).is_zero() && pause(Ok(Event::InitApply(()))).is_zero());
+            assert!(!pause(failed()).is_zero());
+        }
+        assert_eq!(pause(failed()), LONGEST_PAUSE);
+        assert!(pause(Ok(Event::InitDone)).is_zero());
+        assert!(pause(failed()) < Duration::from_secs(2));
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_is_rejected_as_expired_lists_again() {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&lists);
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let (status, text) = if is_watch {
+                (
+                    410,
+                    r#"{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}"#,
+                )
+            } else {
+                counted.fetch_add(1, Ordering::Relaxed);
+                (
+                    200,
+                    r#"{"kind": "VersionList", "apiVersion": "opendepot.defdev.io/v1alpha1", "metadata": {"resourceVersion": "7"}, "items": []}"#,
+                )
+            };
+            ready(Response::builder().status(status).body(Full::new(Bytes::from_static(text.as_bytes()))))
+        });
+        let api: Api<VersionState> = Api::all(Client::new(server, "default"));
+        let events = std::pin::pin!(events_of(api, 50));
+        let seen: Vec<bool> = events.take(6).map(|event| event.is_ok()).collect().await;
+        // A list and a failed watch, twice.
+        assert_eq!(seen, [true, true, false, true, true, false]);
+        assert_eq!(lists.load(Ordering::Relaxed), 2);
+    }
 
     #[test]
     fn only_a_complete_list_or_a_change_shows_success() {

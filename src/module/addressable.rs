@@ -11,6 +11,7 @@ use super::view::ModuleView;
 use crate::api::{CLAIM_ADDRESS, REGISTRY_NAME, condition};
 use crate::controller::failure::Reason;
 use crate::domain::Address;
+use crate::domain::text::cut;
 
 pub(super) const ADDRESSABLE: &str = "Addressable";
 
@@ -31,9 +32,6 @@ pub(super) fn condition(
 }
 
 fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) -> (Reason, String) {
-    let is_void =
-        |address: &Address| addressing.claim_void && module.address.annotation.as_ref() == Some(address);
-    let claim = |address: &Address| module.annotate(&format!("{CLAIM_ADDRESS}={address}"));
     let message = match &addressing.outcome {
         Outcome::Held(address) => {
             return (Reason::Addressable, format!("{address}{}", unreadable(selection)));
@@ -45,26 +43,20 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
             return (Reason::from(why), format!("{why}{kept}."));
         }
         Outcome::Taken { address, holder } => {
-            let earlier = if is_void(address) { void_claim(holder) } else { String::new() };
-            format!(
-                "Module {holder} has the address {address}. Choose another name with the annotation {REGISTRY_NAME}. Or, after \
-                 {holder} is deleted or has another address: {}.{earlier}",
-                claim(address)
-            )
+            let void = void_claim(module, addressing, address);
+            let problem = format!(
+                "Module {holder} has the address {address}.{void} Choose another name with the annotation {REGISTRY_NAME}, or wait \
+                 until that Module is deleted or has another address."
+            );
+            with_command(&problem, "Then take it over", module, address)
         }
         Outcome::Refused(address) => {
-            let earlier = if is_void(address) {
-                format!(
-                    "The annotation {CLAIM_ADDRESS} was set before that and is void. Remove it, and then: "
-                )
-            } else {
-                "To take it over: ".to_owned()
-            };
-            format!(
+            let void = void_claim(module, addressing, address);
+            let problem = format!(
                 "The address {address} was refused while another Module had it. No Module has it now, and it is not reassigned \
-                 automatically. {earlier}{}",
-                claim(address)
-            )
+                 automatically.{void}"
+            );
+            with_command(&problem, "To take it over", module, address)
         }
         Outcome::Leaving { address, holder } => {
             format!(
@@ -78,9 +70,19 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
     (Reason::AddressTaken, message)
 }
 
-fn void_claim(holder: &str) -> String {
+/// The end of the message is the command that claims the address, so that it can be copied. It is never cut.
+fn with_command(problem: &str, then: &str, module: &ModuleView, address: &Address) -> String {
+    let command = module.annotate(&format!("{CLAIM_ADDRESS}={address}"));
+    let rest = format!(" {then}: {command}");
+    format!("{}{rest}", cut(problem, condition::MAX_MESSAGE.saturating_sub(rest.len())))
+}
+
+fn void_claim(module: &ModuleView, addressing: &Addressing, address: &Address) -> String {
+    if !addressing.claim_void || module.address.annotation.as_ref() != Some(address) {
+        return String::new();
+    }
     format!(
-        " The present annotation is void, because {holder} already had the address when it was set: remove it first."
+        " The annotation {CLAIM_ADDRESS} is void, because another Module had the address when it was set: remove it first."
     )
 }
 

@@ -25,7 +25,7 @@ use super::view::ModuleView;
 use crate::api::Version;
 use crate::controller::client::{self, is_refusal};
 
-/// If no answer comes within this time, the batch sends nothing more and gives way to another Module.
+/// A batch that takes longer gives way to another Module. If no answer comes within this time, it also sends nothing more.
 const SLOW_ANSWER: Duration = Duration::from_secs(2);
 
 /// What sending a plan did.
@@ -37,8 +37,8 @@ pub(super) struct Done {
     pub has_more: bool,
 }
 
-/// Sends what is due until the cache shows a changed Module: a long list may take minutes. An error concerns the API server as a
-/// whole and ends the batch; the next reconcile finds the requests that succeeded before it done.
+/// Sends what is due until the cache shows a changed Module, or the time of a batch is over: a long list may take minutes. An error
+/// concerns the API server as a whole and ends the batch; the next reconcile finds the requests that succeeded before it done.
 pub(super) fn apply<'a>(
     client: &'a ModuleClient<'_>,
     module: &'a ModuleView,
@@ -51,7 +51,7 @@ pub(super) fn apply<'a>(
         let mut sender = Sender { client, attempts, permit, done: Done::default() };
         let create = |c| create(api, module, c).boxed();
         let created = sender.send("created", &due.create, create).await?;
-        // If slow answers ended the creates, nothing is deleted yet: a create is attempted first for each wanted version.
+        // If time ended the creates, nothing is deleted yet: a create is attempted first for each wanted version.
         let delete_now: &[_] = if sender.done.has_more { &[] } else { &due.delete };
         let change = |c| change(api, module, c).boxed();
         let changed = sender.send("changed", &due.change, change).await?;
@@ -92,8 +92,9 @@ impl Sender<'_> {
         // An index instead of an iterator, whose adapters would have to be `Send` for every lifetime.
         let (mut sent, mut in_flight) = (0, FuturesUnordered::new());
         let (mut succeeded, mut error) = (0, None);
+        let started = Instant::now();
         loop {
-            while in_flight.len() < batch.max_in_flight()
+            while in_flight.len() < batch.max_in_flight(started.elapsed())
                 && let Some(&item) = due.get(sent)
             {
                 if self.client.is_outdated() {
@@ -114,7 +115,9 @@ impl Sender<'_> {
             let when = (Instant::now(), rand::random());
             self.attempts.ended(&mut batch, (item.name(), item.planned_on()), outcome, when);
         }
-        self.attempts.finish(&batch, (Instant::now(), rand::random()));
+        if sent > 0 {
+            self.attempts.finish(&batch, (Instant::now(), rand::random()));
+        }
         self.done.has_more |= sent < due.len() && !self.attempts.is_paused(T::VERB);
         error.map_or(Ok(succeeded), Err)
     }

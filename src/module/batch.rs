@@ -1,6 +1,7 @@
 //! The requests of a plan as [`super::attempts`] and [`super::apply`] handle them: batches of requests of one kind. Pure.
 
 use std::hash::Hash;
+use std::time::Duration;
 
 use super::edit::{Change, Target};
 use super::plan::Create;
@@ -11,6 +12,10 @@ const MAX_IN_FLIGHT: usize = 8;
 
 /// Consecutive failures that end a batch: a quota or a webhook usually concerns all requests of a kind.
 const MAX_CONSECUTIVE_FAILURES: u32 = 3;
+
+/// After this time a batch sends nothing more: the next reconcile reads the Module again, writes its status, and sends the rest.
+/// The time suffices for the failures that end a batch, sent one at a time, if no answer is slow.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// The kinds of request, in the order in which they are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,9 +106,10 @@ impl Batch {
         }
     }
 
-    /// How many requests may be in flight now.
-    pub fn max_in_flight(&self) -> usize {
-        if self.is_stopped || self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES {
+    /// How many requests may be in flight now, so long after the batch was started.
+    pub fn max_in_flight(&self, elapsed: Duration) -> usize {
+        let is_over = self.is_stopped || elapsed >= TIME_LIMIT;
+        if is_over || self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES {
             0
         } else if self.probes && !self.has_succeeded {
             1

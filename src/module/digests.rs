@@ -77,7 +77,7 @@ pub(super) fn unrecorded(
 pub(super) fn unpinned(before: &ModuleStatus, after: &ModuleStatus) -> Option<String> {
     let pins = before.published.as_ref().filter(|_| after.published.is_none())?;
     Some(format!(
-        "moduleConfig.immutable was turned off: the content of {} is no longer pinned. From now on a sync stores the \
+        "moduleConfig.immutable was turned off: the content of {} is no longer pinned. Each sync now stores the \
          content that the tag has at that time.",
         plural(pins.len(), "version")
     ))

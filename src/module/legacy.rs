@@ -22,7 +22,9 @@ const MOST_NAMES: usize = 279;
 /// The names of the Versions that belong to this Module, in order. A Version whose name is wanted is a name conflict instead.
 pub(super) fn names(module: &ModuleView, selection: &Selection, children: &[&VersionState]) -> Vec<String> {
     let wanted: BTreeSet<&str> = selection.wanted.iter().map(|wanted| wanted.name.as_str()).collect();
-    let left = children.iter().filter(|child| module.owns(child) && !child.has_finalizer);
+    // This operator removes its finalizer from a Version that is being deleted, and then another finalizer may keep that.
+    let is_left = |child: &VersionState| child.is_original || !child.is_terminating();
+    let left = children.iter().filter(|child| module.owns(child) && !child.has_finalizer && is_left(child));
     let left = left.map(|child| child.name().to_owned());
     let mut names: Vec<String> = left.filter(|name| !wanted.contains(name.as_str())).collect();
     names.sort();

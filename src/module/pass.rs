@@ -67,11 +67,17 @@ impl<'a> Pass<'a> {
         permit: &'a mut Permit,
     ) -> Result<Option<Self>, kube::Error> {
         // Before the read, so that it is newer than these deletions.
-        let deletions = ctx.owners.waiting(cached.uid());
+        let (deletions, began) = (ctx.owners.waiting(cached.uid()), Instant::now());
         let Some((client, mut module)) = ModuleClient::read(ctx, cached).await? else { return Ok(None) };
         let digest = |d: &Deletion| Some((d.release.clone(), d.digest.clone()?));
         module.deleted_digests = deletions.values().filter_map(digest).collect();
-        ctx.owners.update(&module.metadata, &module.policy);
+        ctx.owners.read(&module.metadata, &module.policy, began);
+        let too_large_for = ctx.retries.with(cached.uid(), |retry| retry.too_large_for(Instant::now()));
+        let mut requeue = Requeue::default();
+        if let Some(left) = too_large_for {
+            // What this reconcile leaves out of the status is due then.
+            requeue.after(left);
+        }
         Ok(Some(Self {
             ctx,
             client,
@@ -79,8 +85,8 @@ impl<'a> Pass<'a> {
             deletions,
             attempts,
             permit,
-            requeue: Requeue::default(),
-            is_too_large: ctx.retries.with(cached.uid(), |retry| retry.is_too_large(Instant::now())),
+            requeue,
+            is_too_large: too_large_for.is_some(),
             is_recorded: false,
             is_unrecordable: false,
             status_refusal: None,

@@ -57,6 +57,8 @@ pub(super) fn is_handled(
     let by_name: HashMap<&str, &VersionState> = children.iter().map(|child| (child.name(), *child)).collect();
     selection.wanted.iter().all(|wanted| match by_name.get(wanted.name.as_str()) {
         Some(child) if !module.manages(child) || child.is_terminating() => true,
+        // One that does not match its name is reported, and not changed.
+        Some(child) if !child.is_release(&wanted.release) => true,
         Some(child) if child.annotation(MODULE_REQUEST) == Some(open) => {
             // A suspended Version only has to carry the request: it handles it when it is resumed.
             child.suspend || child.status.last_module_request.as_deref() == Some(open)

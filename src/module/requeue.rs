@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::apply::Done;
 use super::attempts::Attempts;
-use super::retry::MODULE_DEBOUNCE;
 use crate::controller::failure::{Failure, Reason};
 use crate::controller::work_queue::Action;
 
@@ -43,7 +42,7 @@ impl Requeue {
             self.after(due.duration_since(now));
         }
         if done.has_more {
-            self.after(MODULE_DEBOUNCE);
+            self.after(Duration::ZERO);
         }
         let next = self.0.map_or_else(Action::await_change, Action::requeue);
         if done.refused == 0 {

@@ -72,8 +72,10 @@ impl Retry {
         Ok(())
     }
 
-    pub fn is_too_large(&self, now: Instant) -> bool {
-        self.too_large_until.is_some_and(|until| until > now)
+    /// For how long no larger status is written, if the last one was too large.
+    pub fn too_large_for(&self, now: Instant) -> Option<Duration> {
+        let left = self.too_large_until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
     }
 }
 
@@ -89,6 +91,15 @@ mod tests {
 
     use super::*;
     use crate::api::REQUESTED_AT;
+
+    #[test]
+    fn a_status_that_was_too_large_is_tried_again_when_the_pause_ends() {
+        let (now, pause) = (Instant::now(), Duration::from_mins(10));
+        let retry = Retry { too_large_until: Some(now + pause), ..Retry::default() };
+        assert_eq!(retry.too_large_for(now), Some(pause));
+        assert_eq!(retry.too_large_for(now + pause), None);
+        assert_eq!(Retry::default().too_large_for(now), None);
+    }
 
     #[test]
     fn what_a_user_changes_does_not_wait_and_what_versions_cause_does() {

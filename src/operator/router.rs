@@ -91,10 +91,11 @@ impl Router {
     /// Module is queued.
     pub(super) fn on_versions_listed(&self) {
         self.module.versions.forget_missing();
-        if !self.versions_listed.send_replace(true) {
-            // GitHub's limits from before this process became leader.
+        if !*self.versions_listed.borrow() {
+            // GitHub's limits from before this process became leader. No Version is reconciled without them.
             self.version.rate_limits.recall(&self.versions());
         }
+        self.versions_listed.send_replace(true);
         for module in self.module.modules.state() {
             let _ = self.module.module_queue.unbounded_send(ObjectRef::from_obj(module.as_ref()));
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::channel::mpsc;
 use kube::Client;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +23,8 @@ use crate::observe::metrics::Metrics;
 use crate::version;
 
 /// Objects per page of a list. A page is in memory as a whole. While the queue is longest, 32 MiB of the shipped memory limit are
-/// free. A Module of 5,000 versions has a megabyte, and more while it is parsed; a Version has some kilobytes.
+/// free. A Module of 5,000 versions has a megabyte, and more while it is parsed; a Version has some kilobytes. Where Versions have
+/// more, the client reads fewer at once.
 const MODULES_PER_PAGE: u32 = 5;
 const VERSIONS_PER_PAGE: u32 = 50;
 
@@ -66,6 +68,48 @@ pub(super) fn start_scope(
         module: Arc::clone(&context),
         version: Arc::clone(&shared.version),
     });
+    start_watches(
+        shared,
+        namespace,
+        &router,
+        (modules.clone(), module_writer),
+        (versions.clone(), version_writer),
+        tasks,
+    );
+    let (part, stop) = (shared.liveness.part_in(namespace, "the module controller"), shared.stop.clone());
+    let [all_modules, all_versions] = listed.clone();
+    let controller = Controller {
+        name: "module",
+        context,
+        cache: modules,
+        listed: all_modules,
+        requests: module_requests,
+        stop,
+    };
+    tasks.spawn(controller.run(part, |module, _, context| module::reconcile(module, context)));
+    let (part, stop) = (shared.liveness.part_in(namespace, "the version controller"), shared.stop.clone());
+    let context = Arc::clone(&shared.version);
+    let controller = Controller {
+        name: "version",
+        context,
+        cache: versions,
+        listed: all_versions,
+        requests: version_requests,
+        stop,
+    };
+    tasks.spawn(controller.run(part, version::reconcile));
+    listed
+}
+
+/// Starts the watches of Modules and Versions, each of which fills a cache.
+fn start_watches(
+    shared: &Shared,
+    namespace: Option<&str>,
+    router: &Arc<Router>,
+    modules: (Store<ModuleState>, Writer<ModuleState>),
+    versions: (Store<VersionState>, Writer<VersionState>),
+    tasks: &mut JoinSet<&'static str>,
+) {
     let watcher = Watcher {
         client: &shared.watch_client,
         namespace,
@@ -74,28 +118,19 @@ pub(super) fn start_scope(
         stop: &shared.stop,
     };
     tasks.spawn(watcher.run(
-        (modules.clone(), module_writer),
+        modules,
         MODULES_PER_PAGE,
-        Arc::clone(&router),
+        Arc::clone(router),
         Router::on_module,
         Router::on_modules_listed,
     ));
     tasks.spawn(watcher.run(
-        (versions.clone(), version_writer),
+        versions,
         VERSIONS_PER_PAGE,
-        router,
+        Arc::clone(router),
         Router::on_version,
         Router::on_versions_listed,
     ));
-    let (part, stop) = (shared.liveness.part_in(namespace, "the module controller"), shared.stop.clone());
-    let controller = Controller { name: "module", context, cache: modules, requests: module_requests, stop };
-    tasks.spawn(controller.run(part, |module, _, context| module::reconcile(module, context)));
-    let (part, stop) = (shared.liveness.part_in(namespace, "the version controller"), shared.stop.clone());
-    let context = Arc::clone(&shared.version);
-    let controller =
-        Controller { name: "version", context, cache: versions, requests: version_requests, stop };
-    tasks.spawn(controller.run(part, version::reconcile));
-    listed
 }
 
 /// A queue of objects to reconcile.

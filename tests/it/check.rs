@@ -218,7 +218,7 @@ async fn for_a_module_its_bucket_secret_and_repository_are_checked_and_nothing_s
     let app = world.bed.github.app(&[&repository.name()]).unwrap();
     let (id, installation) = (app.id.to_string(), app.installation.to_string());
     let secret = json!({"useAuthenticatedClient": true, "secretName": "app"});
-    world.apply(&world.module("net").s3("key", json!("team")).config("githubClientConfig", secret));
+    world.apply(&world.module("net").s3("key", json!("team/")).config("githubClientConfig", secret));
     let check = |more: &[&str]| {
         let command = world.command().env("OPENDEPOT_LEADER_ELECT", "false");
         command.run(&[&["check", "net", "-n", &world.name, "-o", "json"], more].concat())

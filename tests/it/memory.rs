@@ -188,3 +188,21 @@ async fn five_thousand_versions_of_one_module_fit_while_their_repository_hangs()
     operator.restart().await.unwrap();
     wait_in_the_queue(&operator, versions.len() - 100, QUEUED_OF_ONE, "of one Module, after a restart").await;
 }
+
+#[tokio::test]
+async fn versions_as_large_as_the_api_server_stores_them_fit_too() {
+    let (_turn, bed) = large_cluster().await;
+    let world = World::on(bed, "large-versions").await;
+    let mut versions: Vec<Value> = (0..60).map(|number| settled(&world, None, number)).collect();
+    for version in &mut versions {
+        let padding = json!({"padding": "x".repeat(1_300_000)});
+        version["spec"] = json!({"type": "Provider", "version": "1.0.0", "providerConfigRef": padding});
+        version["metadata"]["finalizers"] = json!([]);
+    }
+    create(&world, versions).await;
+    let operator = world.operator_with(&["--verify-interval", "0"]).await;
+    let memory = operator.memory().unwrap();
+    println!("60 large Versions: {memory:?}");
+    assert!(memory.peak_of_release() <= MOST, "{memory:?}");
+    world.kubectl(&["delete", "versions.opendepot.defdev.io", "--all"]);
+}

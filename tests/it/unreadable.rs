@@ -1,8 +1,9 @@
-//! Objects whose spec cannot be read: they still keep or delete what is stored, as `deletionPolicy` says.
+//! Objects whose spec cannot be read: they still keep or delete what is stored, as `deletionPolicy` says, and hide no others.
 
 use serde_json::json;
 
 use crate::compatibility::original_crds;
+use crate::support::registry::Depot;
 use crate::support::{World, condition, own_testbed, soon};
 
 #[tokio::test]
@@ -43,4 +44,37 @@ async fn a_spec_that_cannot_be_read_blocks_no_deletion_and_loses_no_policy() {
     world.versions_are(&[]).await;
     let keys = world.objects_are(2).await;
     assert!(keys.iter().all(|key| key.starts_with("keep/")), "{keys:?}");
+}
+
+#[tokio::test]
+async fn objects_that_are_nested_deeply_hide_no_others_and_can_be_deleted() {
+    let (world, depot) = (World::new("deep").await, Depot::new("deep-beside").await);
+    world.tagged("mod", &["v1.0.0"]);
+    // These fields of the original accept any JSON, and serde_json reads 127 levels.
+    let deep = (0..200).fold(json!(1), |inner, _| json!({"a": inner}));
+    let mut ours = world.inline("mod");
+    ours["spec"]["agentSourceRef"] = deep.clone();
+    let mut provider = world.inline("provider");
+    provider["spec"] = json!({"type": "Provider", "version": "1.0.0", "providerConfigRef": deep});
+    world.apply(&ours);
+    world.apply(&provider);
+
+    let other = &depot.world;
+    let _operator = world.builder().args(["--namespace", &other.name]).start_ready().await.unwrap();
+    let _registry = depot.registry(&["--namespace", &world.name]).await;
+    other.tagged("mod", &["v1.0.0"]);
+    other.apply(&other.module("mod").versions(&["1.0.0"]));
+    other.module_ready("mod").await;
+    // With kubectl, since the client of the tests cannot read it.
+    soon(|| async {
+        let synced =
+            world.kubectl(&["get", "versions.opendepot.defdev.io", "mod", "-o", "jsonpath={.status.synced}"]);
+        anyhow::ensure!(synced == "true", "synced is {synced:?}");
+        Ok(())
+    })
+    .await;
+    world.objects_are(1).await;
+    world.kubectl(&["delete", "versions.opendepot.defdev.io", "mod", "--timeout=60s"]);
+    world.objects_are(0).await;
+    world.bed.kubectl(&["delete", "namespace", &world.name, "--timeout=120s"]).unwrap().ok().unwrap();
 }

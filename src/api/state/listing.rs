@@ -10,14 +10,13 @@ use serde_json::Value;
 use super::address::claim;
 use super::{RawObject, condition, is_true, list, text};
 use crate::api::claim::NotAddressable;
+use crate::api::condition::MAX_MESSAGE;
 use crate::api::{DESCRIPTION, Module};
 use crate::domain::text::cut;
 use crate::domain::{Address, ArchiveFormat, Release};
 
 /// The longest `deprecated`, `withdrawn` or description, in characters.
 const LONGEST_NOTICE: usize = 256;
-/// The longest message of `Addressable` that is kept, in bytes: it may end with a command.
-const LONGEST_REFUSAL: usize = 480;
 
 /// A Module as the registry keeps it.
 #[derive(Resource, Clone, Debug)]
@@ -31,7 +30,7 @@ pub struct ModuleListing {
     pub held: Option<Box<str>>,
     /// Whether another Module holds the address, according to the condition `Addressable`.
     pub is_refused: bool,
-    /// The beginning of `Addressable`'s message, if it is not True.
+    /// `Addressable`'s message, if it is not True. It may end with a command.
     pub refusal: Option<Box<str>>,
     /// `spec.moduleConfig.fileFormat`.
     pub format: ArchiveFormat,
@@ -78,7 +77,7 @@ impl<'de> Deserialize<'de> for ModuleListing {
             claim: claim(metadata.names(), annotations, config),
             held: text(&status, "address").map(Into::into),
             is_refused: text(addressable, "reason") == Some("AddressTaken"),
-            refusal: refusal.map(|message| cut(message, LONGEST_REFUSAL).into()),
+            refusal: refusal.map(|message| cut(message, MAX_MESSAGE).into()),
             format: config
                 .get("fileFormat")
                 .and_then(|format| ArchiveFormat::deserialize(format).ok())
@@ -178,7 +177,7 @@ mod tests {
         assert_eq!(with("False", "held by b").as_deref(), Some("held by b"));
         assert_eq!(with("True", "no client can parse 1.x"), None);
         let long = with("False", &"é".repeat(100_000)).unwrap();
-        assert!(long.len() <= LONGEST_REFUSAL && long.ends_with('…'), "{}", long.len());
+        assert!(long.len() <= MAX_MESSAGE && long.ends_with('…'), "{}", long.len());
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::arguments::Arguments;
 use super::report::Line;
 use super::{crds, rights};
 use crate::command::connection::{ConnectError, configuration};
-use crate::controller::client;
 use crate::controller::lease::own_namespace;
+use crate::controller::{client, connection};
 
 /// A connection to the API server.
 pub(crate) struct Cluster {
@@ -34,7 +34,7 @@ pub(crate) async fn cluster(arguments: &Arguments) -> (Vec<Line>, Option<Cluster
     let lease_namespace = arguments.lease_namespace.clone().or_else(of_user);
     let lease_namespace = lease_namespace.unwrap_or_else(|| own_namespace(&config));
     let (url, namespace) = (config.cluster_url.clone(), config.default_namespace.clone());
-    let connection = match Client::try_from(config) {
+    let connection = match connection::client(config) {
         Ok(client) => client,
         Err(error) => {
             return failed(format!("the kubeconfig cannot be used: {error}"), "correct the kubeconfig");

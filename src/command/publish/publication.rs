@@ -120,7 +120,7 @@ impl Publication<'_> {
             if let Some(limit) = excluded.filter(|_| version.is_none()) {
                 return Err(PublishError::Excluded { version: self.arguments.version.clone(), limit });
             }
-            match state::prevented(&module, version.is_some()) {
+            match state::prevented(&module, version.as_ref()) {
                 Some(why) if prevented_before => return Err(self.prevented(&module, &why).await),
                 why => prevented_before = why.is_some(),
             }

@@ -70,10 +70,13 @@ pub(crate) fn is_of_module(version: &Value, module: &Value) -> bool {
 /// Why the Module does not create the Version, if it cannot without a manual action.
 ///
 /// `InvalidSpec`, `RecordFull` and `Suspended` may concern another version, so the caller checks twice.
-pub(crate) fn prevented(module: &Value, other_version_exists: bool) -> Option<String> {
+pub(crate) fn prevented(module: &Value, other_version: Option<&Value>) -> Option<String> {
     let ready = Ready::of(module)?;
     let prevented = match ready.reason.as_str() {
-        "NameTaken" => other_version_exists,
+        // The name of a Version that is being deleted becomes free: the message is about another one.
+        "NameTaken" => {
+            other_version.is_some_and(|version| version["metadata"]["deletionTimestamp"].is_null())
+        }
         "InvalidSpec" | "RecordFull" | "Suspended" => true,
         _ => false,
     };
@@ -185,11 +188,13 @@ mod tests {
     #[test]
     fn what_prevents_a_version_is_the_state_of_its_module() {
         let taken = object(2, "False", "NameTaken", "True");
-        assert_eq!(prevented(&taken, true).as_deref(), Some("NameTaken: why."));
-        assert_eq!(prevented(&taken, false), None);
-        assert_eq!(prevented(&object(1, "False", "Suspended", "False"), true), None);
-        assert!(prevented(&object(2, "False", "Suspended", "False"), false).is_some());
-        assert_eq!(prevented(&object(2, "False", "TagNotFound", "False"), true), None);
+        let (other, going) = (json!({}), json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+        assert_eq!(prevented(&taken, Some(&other)).as_deref(), Some("NameTaken: why."));
+        assert_eq!(prevented(&taken, Some(&going)), None, "its name becomes free");
+        assert_eq!(prevented(&taken, None), None);
+        assert_eq!(prevented(&object(1, "False", "Suspended", "False"), Some(&other)), None);
+        assert!(prevented(&object(2, "False", "Suspended", "False"), None).is_some());
+        assert_eq!(prevented(&object(2, "False", "TagNotFound", "False"), Some(&other)), None);
     }
 
     #[test]

@@ -166,7 +166,7 @@ reasons! {
         "wait; if it persists, check the limits of the proxy";
     NotAnArchive: Manual, Content, Fetch,
         "the download is neither zip nor tar.gz",
-        "read in the message what it is: usually a page from a proxy";
+        "the message names its type: it is usually a page from a proxy";
     ArchiveCorrupt: UntilRepeated, Content, Fetch,
         "the archive is damaged, truncated or empty",
         "wait for the next fetch. If the same bytes come twice, report the problem to GitHub, or publish a new \

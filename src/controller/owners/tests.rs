@@ -119,6 +119,21 @@ fn an_older_state_of_a_module_does_not_replace_a_newer_one() {
 }
 
 #[test]
+fn a_module_that_was_read_after_a_restore_of_etcd_replaces_its_newer_state() {
+    let (owners, restored) = (with_module("Delete"), module(2, "Retain"));
+    owners.note(&version("1.0.0"));
+    owners.answer("module", &owners.waiting("module"));
+    for (seconds, expected) in [(9, Fate::Delete), (11, Fate::Keep)] {
+        let now = Instant::now() + Duration::from_secs(seconds);
+        owners.read(&restored.metadata, &restored.policy, now);
+        assert_eq!(fate(&owners, &version("1.0.0"), false), expected, "after {seconds} s");
+    }
+    let next = module(3, "Delete");
+    owners.update(&next.metadata, &next.policy);
+    assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Delete, "the watch counts again");
+}
+
+#[test]
 fn the_last_state_of_a_deleted_module_counts_until_nothing_of_it_is_left() {
     let owners = with_module("Delete");
     owners.note(&version("1.0.0"));

@@ -21,6 +21,7 @@ fn reference(name: &str) -> ObjectRef<ModuleState> {
 struct Bed {
     writer: reflector::store::Writer<ModuleState>,
     queue: mpsc::UnboundedSender<ObjectRef<ModuleState>>,
+    listed: watch::Sender<bool>,
     stop: watch::Sender<bool>,
 }
 
@@ -39,10 +40,12 @@ impl Bed {
         }
         writer.apply_watcher_event(&Event::InitDone);
         let ((queue, requests), (stop, stopped)) = (mpsc::unbounded(), watch::channel(false));
-        let controller = Controller { name: "test", context: Arc::new(()), cache, requests, stop: stopped };
+        let (listed, all) = watch::channel(true);
+        let context = Arc::new(());
+        let controller = Controller { name: "test", context, cache, listed: all, requests, stop: stopped };
         let part = Liveness::default().part("test");
         let run = controller.run(part, move |module, latest, _| reconcile(module, latest));
-        (Self { writer, queue, stop }, tokio::spawn(run))
+        (Self { writer, queue, listed, stop }, tokio::spawn(run))
     }
 
     fn request(&self, name: &str) {
@@ -69,6 +72,22 @@ async fn a_panic_is_caught_and_the_object_requeued() {
         let outcome = guarded("module", Arc::new(reference(name)), Arc::new(module(name, "1")), reconcile);
         assert_eq!(outcome.await.1, next);
     }
+}
+
+#[tokio::test]
+async fn nothing_is_reconciled_before_all_objects_are_listed() {
+    let started = Arc::new(AtomicUsize::new(0));
+    let starts = Arc::clone(&started);
+    let (bed, _running) = Bed::start(&["a"], move |_, _| {
+        starts.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Action::await_change())
+    });
+    bed.listed.send_replace(false);
+    bed.request("a");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(started.load(Ordering::Relaxed), 0);
+    bed.listed.send_replace(true);
+    soon(|| started.load(Ordering::Relaxed) == 1).await;
 }
 
 #[tokio::test]

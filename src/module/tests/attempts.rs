@@ -66,7 +66,7 @@ fn send<T: Planned>(
     let mut run: Batch = attempts.start(T::VERB);
     let (mut sent, mut under_way, mut left) = (Vec::new(), Vec::new(), due.iter());
     loop {
-        while under_way.len() < run.max_in_flight()
+        while under_way.len() < run.max_in_flight(Duration::ZERO)
             && let Some(item) = left.next()
         {
             sent.push(item.name().to_owned());
@@ -224,17 +224,30 @@ fn a_change_that_came_too_late_is_tried_again_as_soon_as_the_watch_has_news() {
 fn a_run_that_failed_is_followed_by_one_request_at_a_time() {
     let (mut attempts, plan) = (Attempts::default(), creates(&["a", "b", "c", "d", "e"]));
     let first = attempts.start(Verb::Create);
-    assert_eq!(first.max_in_flight(), 8);
+    assert_eq!(first.max_in_flight(Duration::ZERO), 8);
     run(&mut attempts, &plan, at(0), refused);
     assert!(attempts.expects_refusal(&plan.create.iter().collect::<Vec<_>>()));
     assert_eq!(names(&attempts.due(&plan, at(1))), [""; 0]);
     let mut run = attempts.start(Verb::Create);
-    assert_eq!(run.max_in_flight(), 1);
+    assert_eq!(run.max_in_flight(Duration::ZERO), 1);
     attempts.ended(&mut run, ("a", None), Outcome::Done, (at(2), 0.5));
-    assert_eq!(run.max_in_flight(), 8, "it is over");
+    assert_eq!(run.max_in_flight(Duration::ZERO), 8, "it is over");
     let mut run = attempts.start(Verb::Create);
     attempts.ended(&mut run, ("b", None), Outcome::Failed, (at(2), 0.5));
-    assert_eq!(run.max_in_flight(), 0, "the API server as a whole");
+    assert_eq!(run.max_in_flight(Duration::ZERO), 0, "the API server as a whole");
+}
+
+#[test]
+fn a_run_that_takes_long_ends_and_the_rest_need_not_wait() {
+    let (mut attempts, limit) = (Attempts::default(), Duration::from_secs(5));
+    let mut run = attempts.start(Verb::Create);
+    attempts.ended(&mut run, ("a", None), Outcome::Done, (at(1), 0.5));
+    attempts.ended(&mut run, ("b", None), refused("b"), (at(5), 0.5));
+    let before = limit.checked_sub(Duration::from_millis(1)).unwrap();
+    assert_eq!((run.max_in_flight(before), run.max_in_flight(limit)), (8, 0));
+    attempts.finish(&run, (at(5), 0.5));
+    assert!(!attempts.is_paused(Verb::Create));
+    assert_eq!(names(&attempts.due(&creates(&["a", "b", "c"]), at(5))), ["c"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::api::condition::Outcome;
 use crate::api::object_name::version_object;
 use crate::api::requests::ForceToken;
 use crate::api::state::VersionState;
-use crate::api::{ModuleStatus, REQUESTED_AT, condition};
+use crate::api::{ModuleStatus, ORIGINAL_FINALIZER, REQUESTED_AT, condition};
 use crate::controller::failure::Reason;
 use crate::domain::Release;
 
@@ -207,6 +207,13 @@ fn versions_of_the_original_have_a_condition_of_their_own_while_they_are_there()
     assert!(said.ends_with("more are listed after these are deleted.)"), "no command is cut: {said}");
     let without = wants_two().with_status(&with).status(&all, None);
     assert_eq!(found(&without), None);
+
+    let held = |finalizer: &str| {
+        let held = dashed(1).with(json!({"metadata": {"finalizers": [finalizer]}})).terminating();
+        found(&wants_two().status(&[all.clone(), vec![held]].concat(), None)).is_some()
+    };
+    assert!(held(ORIGINAL_FINALIZER), "until the second command");
+    assert!(!held("example.com/backup"), "it may be a Version of this operator");
 }
 
 #[test]
@@ -326,6 +333,7 @@ fn a_force_is_opened_handled_closed_reset_and_can_be_asked_again() {
     for not_waited_for in [
         other.clone().with(json!({"spec": {"suspend": true}})),
         other.clone().terminating(),
+        other.clone().with(json!({"spec": {"version": "3.0.0"}})),
         other.of_another_owner(),
         failed_child("2.0.0").answered("token"),
     ] {

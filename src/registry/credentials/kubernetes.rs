@@ -8,7 +8,8 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use secrecy::SecretString;
 
-use crate::controller::connection::inferred;
+use crate::controller::client::explain;
+use crate::controller::connection::configuration;
 
 /// Long enough for a run, short enough to be of little use to others.
 const LIFE_SECONDS: i64 = 3600;
@@ -16,9 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests a token for `audience`.
 pub(super) async fn request(namespace: &str, name: &str, audience: &str) -> Result<SecretString, String> {
-    let mut config = inferred().await.map_err(|error| error.to_string())?;
-    config.default_retry = false;
-    config.connect_timeout = Some(TIMEOUT);
+    let mut config = configuration().await.map_err(|error| error.to_string())?;
     config.read_timeout = Some(TIMEOUT);
     let client = Client::try_from(config).map_err(|error| error.to_string())?;
     let api: Api<ServiceAccount> = Api::namespaced(client, namespace);
@@ -29,6 +28,6 @@ pub(super) async fn request(namespace: &str, name: &str, audience: &str) -> Resu
     };
     let request = TokenRequest { spec, ..TokenRequest::default() };
     let answer = api.create_token_request(name, &PostParams::default(), &request).await;
-    let status = answer.map_err(|error| error.to_string())?.status.ok_or("the answer has no token")?;
+    let status = answer.map_err(|error| explain(&error))?.status.ok_or("the answer has no token")?;
     Ok(status.token.into())
 }

@@ -8,7 +8,6 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use futures::channel::mpsc;
 use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -17,8 +16,7 @@ use tokio::task::JoinSet;
 use super::Index;
 use super::fold::{Change, Fold, KeptVersion};
 use crate::api::state::{ModuleListing, VersionState};
-use crate::controller::connection::watch_config;
-use crate::controller::watch::{shows_success, warn_of};
+use crate::controller::watch::{events_of, shows_success, warn_of};
 use crate::domain::Mutex;
 use crate::observe::liveness::{Liveness, Part, in_scope};
 use crate::observe::watch_age::WatchAge;
@@ -171,8 +169,7 @@ impl Watch {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let config = watch_config(page_size);
-        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut events = std::pin::pin!(events_of(api, page_size));
         let mut listing = Vec::new();
         let sender = self.sender;
         // An error means that the process ends.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,14 +26,36 @@ pub(crate) enum Watch {
     IsHeld,
     /// Its connection is closed, and a new one gets no answer.
     IsCut,
-    /// A new watch is answered with 410: its events are no longer known, as after a long interruption.
+    /// Until the next list, a new watch is answered as the API server answers one whose events etcd has compacted.
     IsExpired,
+    /// The same, but with HTTP 410 instead of an event, as some gateways do.
+    IsGone,
+    /// A new watch is answered, and ends at once.
+    EndsAtOnce,
+}
+
+impl Watch {
+    /// What the proxy itself answers to a new watch.
+    fn answer(self) -> Option<String> {
+        const EXPIRED: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version","reason":"Expired","code":410}"#;
+        let (status, body) = match self {
+            Self::Passes | Self::IsHeld | Self::IsCut => return None,
+            Self::IsExpired => ("200 OK", format!("{{\"type\":\"ERROR\",\"object\":{EXPIRED}}}\n")),
+            Self::IsGone => ("410 Gone", EXPIRED.to_owned()),
+            Self::EndsAtOnce => ("200 OK", String::new()),
+        };
+        let length = body.len();
+        Some(format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+    }
 }
 
 /// Plain HTTP to the operator, TLS to the API server, so that requests can be read.
 pub(crate) struct WatchProxy {
     pub kubeconfig: PathBuf,
     state: watch::Sender<Watch>,
+    answered: Arc<AtomicUsize>,
     _folder: Folder,
 }
 
@@ -54,24 +77,31 @@ impl WatchProxy {
         roots.add(CertificateDer::from_pem_slice(&ca_pem).unwrap()).unwrap();
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let connector = TlsConnector::from(Arc::new(tls));
-        let (state, states) = watch::channel(Watch::Passes);
+        let (state, answered) = (watch::Sender::new(Watch::Passes), Arc::<AtomicUsize>::default());
+        let (states, count) = (state.clone(), Arc::clone(&answered));
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let (server, connector, states) = (server.clone(), connector.clone(), states.clone());
+                let (server, connector) = (server.clone(), connector.clone());
+                let (states, count) = (states.clone(), Arc::clone(&count));
                 tokio::spawn(async move {
                     let Ok(far) = TcpStream::connect(&server).await else { return };
                     let host = server.rsplit_once(':').unwrap().0.trim_matches(['[', ']']).to_owned();
                     let host = ServerName::try_from(host).unwrap();
                     let Ok(far) = connector.connect(host, far).await else { return };
-                    pass(near, far, states).await;
+                    pass(near, far, &states, &count).await;
                 });
             }
         });
-        Self { kubeconfig: path, state, _folder: folder }
+        Self { kubeconfig: path, state, answered, _folder: folder }
     }
 
     pub(crate) fn set(&self, state: Watch) {
-        self.state.send(state).unwrap();
+        self.state.send_replace(state);
+    }
+
+    /// How many watches the proxy itself has answered.
+    pub(crate) fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
     }
 }
 
@@ -79,16 +109,17 @@ impl WatchProxy {
 async fn pass(
     near: TcpStream,
     far: impl AsyncRead + AsyncWrite + Send + 'static,
-    mut states: watch::Receiver<Watch>,
+    state: &watch::Sender<Watch>,
+    answered: &AtomicUsize,
 ) {
     let (mut near_in, mut near_out) = near.into_split();
     let (mut far_in, mut far_out) = tokio::io::split(far);
     let (mut sent, mut received) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    let mut is_watch = false;
+    let (mut states, mut is_watch) = (state.subscribe(), false);
     loop {
-        let state = *states.borrow_and_update();
-        let is_open = !is_watch || state == Watch::Passes;
-        if is_watch && state == Watch::IsCut {
+        let now = *states.borrow_and_update();
+        let is_open = !is_watch || now == Watch::Passes;
+        if is_watch && now == Watch::IsCut {
             return;
         }
         tokio::select! {
@@ -96,13 +127,26 @@ async fn pass(
             Ok(read @ 1..) = near_in.read(&mut sent) => {
                 let text = String::from_utf8_lossy(&sent[..read]);
                 let request = text.lines().next().unwrap_or_default();
-                if request.contains("/versions?") && request.contains("watch=true") {
+                let is_of_versions = request.contains("/versions?");
+                if is_of_versions && request.contains("watch=true") {
                     is_watch = true;
-                    let wait = states.wait_for(|state| *state != Watch::IsCut).await;
-                    if wait.is_ok_and(|state| *state == Watch::IsExpired) {
-                        let _ = near_out.write_all(GONE).await;
+                    let answer = match states.wait_for(|state| *state != Watch::IsCut).await {
+                        Ok(state) => state.answer(),
+                        Err(_) => return,
+                    };
+                    if let Some(answer) = answer {
+                        answered.fetch_add(1, Ordering::Relaxed);
+                        let _ = near_out.write_all(answer.as_bytes()).await;
                         return;
                     }
+                } else if is_of_versions && request.contains("limit=") {
+                    state.send_if_modified(|now| {
+                        let ends = matches!(now, Watch::IsExpired | Watch::IsGone);
+                        if ends {
+                            *now = Watch::Passes;
+                        }
+                        ends
+                    });
                 }
                 if far_out.write_all(&sent[..read]).await.is_err() || far_out.flush().await.is_err() {
                     return;
@@ -117,8 +161,3 @@ async fn pass(
         }
     }
 }
-
-/// As the API server answers a watch from a resourceVersion that etcd has compacted.
-const GONE: &[u8] = b"HTTP/1.1 410 Gone\r\ncontent-type: application/json\r\nconnection: close\r\n\
-    content-length: 148\r\n\r\n\
-    {\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"too old resource version\",\"reason\":\"Expired\",\"code\":410,\"details\":{}}";
