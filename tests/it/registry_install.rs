@@ -205,6 +205,22 @@ async fn withdrawn_and_removed_versions_are_not_installed() {
         assert_eq!(answer.status(), 410, "{path}");
         assert!(answer.text().await.unwrap().contains("CVE-2026-1"));
     }
+    // If all are withdrawn, both clients print that.
+    let all =
+        ["1.0.0", "1.1.0", "1.2.0"].map(|version| json!({"version": version, "withdrawn": "CVE-2026-2"}));
+    world.patch("modules.opendepot.defdev.io/net", &json!({"spec": {"versions": all}}));
+    soon(|| async {
+        let status = registry.get(&format!("/v1/modules/{address}/versions"), Some(&token)).await.status();
+        anyhow::ensure!(status == 410, "{status}");
+        Ok(())
+    })
+    .await;
+    for client in registry.clients(&token) {
+        client.configure(&registry.module("net", &address, "~> 1.0")).unwrap();
+        let error = client.run(&["init", "-no-color", "-input=false"]).unwrap_err().to_string();
+        let error = error.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(error.contains("410 Gone: version withdrawn"), "{}: {error}", client.name());
+    }
     // The object stays, and the record: taking the notice back lists the version again.
     world.patch(
         "modules.opendepot.defdev.io/net",

@@ -9,9 +9,10 @@ use anyhow::ensure;
 use aws_lc_rs::digest::{SHA256, digest};
 use futures::future::join_all;
 use opendepot_testbed::operator::Operator;
+use opendepot_testbed::terraform::Terraform;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::registry::archive;
+use crate::support::registry::{archive, metric};
 use crate::support::token_registry::{Registry, RegistryBuilder};
 use crate::support::{World, soon};
 
@@ -317,7 +318,7 @@ async fn without_the_api_server_those_who_are_known_go_on_and_others_wait() {
     let unavailable = async |path: &str, token: &str| {
         let answer = registry.get_once(path, Some(token)).await;
         let wait = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
-        assert_eq!((answer.status().as_u16(), wait.as_deref()), (503, Some("2")), "{path}");
+        assert_eq!((answer.status().as_u16(), wait.as_deref()), (503, Some("6")), "{path}");
         assert_eq!(answer.text().await.unwrap(), "the Kubernetes API does not answer: try again\n");
     };
     for cut in [REFUSES, HANGS] {
@@ -359,4 +360,54 @@ async fn without_the_api_server_those_who_are_known_go_on_and_others_wait() {
     })
     .await;
     registry.tells_none_of(&world, &[&token, &stranger, bad]).await;
+}
+
+/// Runs `init` with a token that the registry does not know, while the API server is away for the first review alone.
+async fn init_in_an_outage(registry: &Registry, mode: &AtomicU8, path: &str, client: Terraform) -> bool {
+    let probes = AtomicU8::new(0);
+    mode.store(REFUSES, Ordering::SeqCst);
+    soon(|| async {
+        let probe = format!("probe-{}", probes.fetch_add(1, Ordering::SeqCst));
+        let status = registry.get_once(path, Some(&probe)).await.status();
+        ensure!(status == 503, "{status}");
+        Ok(())
+    })
+    .await;
+    let failed = "opendepot_registry_reviews_total{kind=\"token\",outcome=\"failed\"}";
+    let before = metric(&registry.process, failed).await;
+    let init = tokio::task::spawn_blocking(move || {
+        let result = client.run(&["init", "-no-color", "-input=false"]);
+        println!("{}: {result:?}", client.name());
+        result.is_ok() && client.module("net").join("main.tf").is_file()
+    });
+    soon(|| async {
+        ensure!(metric(&registry.process, failed).await > before, "no review has failed");
+        Ok(())
+    })
+    .await;
+    mode.store(FORWARDS, Ordering::SeqCst);
+    init.await.unwrap()
+}
+
+#[tokio::test]
+async fn the_one_retry_of_both_clients_comes_when_a_review_is_possible_again() {
+    let world = published("retry", &["net"]).await;
+    let (url, mode) = relay(world.bed.kubernetes.address().to_owned()).await;
+    let registry = RegistryBuilder::behind(&world, Some(&url)).start().await;
+    let path = versions(&world.name, "net");
+    listed(&registry, &path, &world.consumer(&registry, "ci")).await;
+    let module = registry.module("net", &format!("{}/net/aws", world.name), "1.0.0");
+    for which in 0..2 {
+        let mut is_installed = false;
+        // On a busy machine, the second review may take too long as well.
+        for _ in 0..3 {
+            let client = registry.clients(&world.token(&registry.host, "ci")).remove(which);
+            client.configure(&module).unwrap();
+            is_installed = init_in_an_outage(&registry, &mode, &path, client).await;
+            if is_installed {
+                break;
+            }
+        }
+        assert!(is_installed, "client {which}: {}", registry.process.log());
+    }
 }

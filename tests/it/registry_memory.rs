@@ -7,12 +7,14 @@ use anyhow::ensure;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures::future::{join, join_all};
+use futures::future::{Either, join, join_all, select};
 use kube::api::{Patch, PatchParams};
 use opendepot::api::{Module, Version};
 use opendepot_testbed::eventually;
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::memory::create_owned;
 use crate::support::registry::{Depot, SYSTEM};
@@ -25,6 +27,10 @@ const MODULES: usize = 100;
 const EACH: usize = 100;
 /// Modules whose newest version has an archive, since their pages are opened.
 const DOCUMENTED: usize = 50;
+/// Comparisons that are requested at once.
+const COMPARED: usize = 120;
+/// Comparisons whose clients leave without waiting for the answer.
+const ABANDONED: usize = 500;
 /// Rounds in which the lists of all modules are requested.
 const ROUNDS: usize = 20;
 
@@ -138,8 +144,45 @@ async fn open_pages(depot: &Depot, base: &str) {
     join_all((0..DOCUMENTED).map(open)).await;
 }
 
+/// Requests comparisons of large modules at once, first from clients that leave. Discovery is answered meanwhile.
+async fn compare(depot: &Depot, base: &str) {
+    let path = |number: usize| {
+        format!(
+            "/modules/{}/settled{}/{SYSTEM}/compare/1.99.0...1.99.0",
+            depot.world.name,
+            number % DOCUMENTED
+        )
+    };
+    for number in 0..ABANDONED {
+        let mut stream = TcpStream::connect(base.trim_start_matches("http://")).await.unwrap();
+        let request = format!("GET {} HTTP/1.1\r\nhost: a\r\n\r\n", path(number));
+        stream.write_all(request.as_bytes()).await.unwrap();
+    }
+    let compare = async |number: usize| {
+        let answer = depot.get(&format!("{base}{}", path(number)), &[]).await.unwrap();
+        let is_busy = answer.status == 503 && answer.headers["retry-after"] == "60";
+        assert!(answer.status == 200 || is_busy, "{}: {}", answer.status, answer.text());
+        answer.status == 200
+    };
+    let (client, mut discovered) = (reqwest::Client::new(), 0);
+    let mut comparisons = Box::pin(join_all((0..COMPARED).map(compare)));
+    let compared = loop {
+        let discovery = Box::pin(client.get(format!("{base}/.well-known/terraform.json")).send());
+        match select(comparisons, discovery).await {
+            Either::Left((compared, _)) => break compared,
+            Either::Right((answer, rest)) => {
+                assert_eq!(answer.unwrap().status(), 200);
+                (comparisons, discovered) = (rest, discovered + 1);
+            }
+        }
+    };
+    let compared = compared.into_iter().filter(|is_done| *is_done).count();
+    println!("{compared} of {COMPARED} compared, {discovered} discoveries meanwhile");
+    assert!(compared > 0 && discovered > 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_versions_and_fifty_open_pages_fit_into_memory() {
+async fn ten_thousand_versions_fifty_open_pages_and_many_comparisons_fit_into_memory() {
     let (_turn, bed) = large_cluster().await;
     let depot = Depot::of(World::on(bed, "reg-index").await);
     let start = Instant::now();
@@ -147,7 +190,8 @@ async fn ten_thousand_versions_and_fifty_open_pages_fit_into_memory() {
     publish(&depot.world).await;
     println!("created after {:?}; an archive has {} bytes", start.elapsed(), documented("m").len());
     let start = Instant::now();
-    let registry = depot.plain_builder().start_ready().await.unwrap();
+    // The number of connections of one address is not limited then.
+    let registry = depot.plain_builder().args(["--trusted-proxy", "127.0.0.1"]).start_ready().await.unwrap();
     println!("{} versions: ready after {:?}", MODULES * EACH, start.elapsed());
     let base = format!("http://{}", registry.registry_address());
     fits(&registry, "at the start");
@@ -159,4 +203,6 @@ async fn ten_thousand_versions_and_fifty_open_pages_fit_into_memory() {
     fits(&registry, "while pages are opened");
     join(open_pages(&depot, &base), list(&depot, &base, "beside known pages")).await;
     fits(&registry, "while known pages are opened");
+    compare(&depot, &base).await;
+    fits(&registry, "while versions are compared");
 }

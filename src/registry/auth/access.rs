@@ -259,7 +259,7 @@ fn outcome(result: &Result<Arc<Identity>, Denied>) -> &'static str {
     match result {
         Ok(_) => "accepted",
         Err(Denied::TooMany { .. }) => "limited",
-        Err(Denied::Unavailable(_)) => "unavailable",
+        Err(Denied::Unavailable { .. }) => "unavailable",
         Err(_) => "refused",
     }
 }

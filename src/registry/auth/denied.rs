@@ -16,12 +16,9 @@ pub enum Denied {
     Forbidden,
     /// 429, and seconds until another attempt is worthwhile.
     TooMany { phrase: &'static str, retry_after: u32 },
-    /// 503: the API server or an identity provider did not answer.
-    Unavailable(&'static str),
+    /// 503: the API server or an identity provider did not answer. The clients repeat the request once, after so many seconds.
+    Unavailable { phrase: &'static str, retry_after: u32 },
 }
-
-/// Seconds after which a client may try again when a server did not answer.
-const RETRY_AFTER: u32 = 2;
 
 pub(super) const TWO_HEADERS: &str = "two Authorization headers";
 
@@ -52,14 +49,21 @@ pub(super) const TOO_MANY_REVIEWS: &str = "too many requests: wait";
 pub(super) const TOO_MANY_REFUSALS: &str = "too many refused requests: wait";
 
 impl Denied {
-    /// The API server did not answer a review.
-    pub const API_SERVER: Self = Self::Unavailable("the Kubernetes API does not answer: try again");
-    /// An identity provider did not answer.
-    pub const IDENTITY_PROVIDER: Self = Self::Unavailable("the identity provider does not answer: try again");
+    /// The API server did not answer a review. The failure is remembered for 5 seconds.
+    pub const API_SERVER: Self = Self::unavailable("the Kubernetes API does not answer: try again", 6);
     /// Too many reviews wait for the API server.
-    pub const BUSY: Self = Self::Unavailable("too many reviews are waiting: try again");
+    pub const BUSY: Self = Self::unavailable("too many reviews are waiting: try again", 2);
     /// Too many pages are being sent.
-    pub(crate) const SENDING: Self = Self::Unavailable("too many pages are being sent: try again");
+    pub(crate) const SENDING: Self = Self::unavailable("too many pages are being sent: try again", 2);
+
+    /// An identity provider did not answer. `pause`: seconds between requests to it.
+    pub const fn identity_provider(pause: u32) -> Self {
+        Self::unavailable("the identity provider does not answer: try again", pause + 1)
+    }
+
+    const fn unavailable(phrase: &'static str, retry_after: u32) -> Self {
+        Self::Unavailable { phrase, retry_after }
+    }
 
     /// The status of the answer.
     pub const fn status(self) -> StatusCode {
@@ -68,7 +72,7 @@ impl Denied {
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -83,7 +87,7 @@ impl Denied {
             Self::Malformed(phrase)
             | Self::Unauthenticated(phrase)
             | Self::TooMany { phrase, .. }
-            | Self::Unavailable(phrase) => phrase,
+            | Self::Unavailable { phrase, .. } => phrase,
             Self::Forbidden => "Forbidden: no right to download this module",
         }
     }
@@ -91,8 +95,7 @@ impl Denied {
     /// Seconds until another attempt is worthwhile.
     pub const fn retry_after(self) -> Option<u32> {
         match self {
-            Self::TooMany { retry_after, .. } => Some(retry_after),
-            Self::Unavailable(_) => Some(RETRY_AFTER),
+            Self::TooMany { retry_after, .. } | Self::Unavailable { retry_after, .. } => Some(retry_after),
             Self::Malformed(_) | Self::Unauthenticated(_) | Self::Forbidden => None,
         }
     }

@@ -25,7 +25,7 @@ pub enum NoDocs {
     #[error("Reading the documentation took too long: it is read again after a minute.")]
     TooSlow,
     /// Too many other archives are being read.
-    #[error("The documentation of many archives is being read: try again in a minute.")]
+    #[error("The documentation of many archives is being read or compared: try again in a minute.")]
     Busy,
     /// The store does not return the archive that was published.
     #[error("{}", of_store(*.0))]
@@ -33,6 +33,13 @@ pub enum NoDocs {
     /// The spool folder cannot be used.
     #[error("The registry could not read the archive; its log has the details.")]
     Disk,
+}
+
+impl NoDocs {
+    /// Seconds until another attempt can succeed; `None` if none can, since an archive does not change.
+    pub fn retry_after(self) -> Option<u32> {
+        (!matches!(self, Self::TooLarge | Self::Unreadable)).then_some(60)
+    }
 }
 
 fn of_store(fault: Fault) -> &'static str {

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::differences::{Change, change, changes, keep_certain};
 use super::folders::is_readme;
-use super::model::{Docs, Folder};
+use super::model::Folder;
+use super::packed::Packed;
 
 /// What changed between two versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -57,36 +58,48 @@ impl Comparison {
     }
 }
 
-/// What changed from `old` to `new`.
-pub fn compare(old: &Docs, new: &Docs) -> Comparison {
-    let called = |docs: &'_ Docs| -> BTreeSet<String> {
-        let folders = docs.folders.iter().filter(|folder| !folder.path.starts_with("examples/"));
-        folders.map(|folder| folder.path.clone()).collect()
-    };
+/// What changed from `old` to `new`. Only one folder of each is unpacked at a time.
+pub(super) fn compare(old: &Packed, new: &Packed) -> Comparison {
     let paths = &called(old) | &called(new);
     let modules = paths.into_iter().filter_map(|path| {
+        let unpacked = |docs: &Packed| docs.folder(path).map(|shown| shown.folder);
         let removed = || change("module", "", "removed", (None, None), true);
         let one_sided = |presence, changes| ModuleChanges { presence, changes, ..ModuleChanges::default() };
-        let module = match (old.folder(&path), new.folder(&path)) {
-            (Some(before), Some(after)) => in_both((old, before), (new, after))?,
+        let module = match (unpacked(old), unpacked(new)) {
+            (Some(before), Some(after)) => in_both((old.is_cut, &before), (new.is_cut, &after))?,
             (None, _) => (!old.is_cut).then(|| one_sided(Presence::Added, Vec::new()))?,
             (_, None) => (!new.is_cut).then(|| one_sided(Presence::Removed, vec![removed()]))?,
         };
-        Some(ModuleChanges { path, ..module })
+        Some(ModuleChanges { path: path.to_owned(), ..module })
     });
     let mut modules: Vec<ModuleChanges> = modules.collect();
     modules.sort_by_key(|module| module.presence != Presence::Removed);
     Comparison { modules, is_cut: old.is_cut || new.is_cut }
 }
 
-/// What changed in a folder that both versions have; `None` if nothing did.
-fn in_both((old, before): (&Docs, &Folder), (new, after): (&Docs, &Folder)) -> Option<ModuleChanges> {
+/// The same for documentation that is not packed.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn compare_unpacked(old: &super::model::Docs, new: &super::model::Docs) -> Comparison {
+    let packed = |docs: &super::model::Docs| Packed::pack(docs.clone(), &super::markdown::Links::default());
+    compare(&packed(old), &packed(new))
+}
+
+/// The paths of the folders that are compared.
+fn called(docs: &Packed) -> BTreeSet<&str> {
+    docs.paths().filter(|path| !path.starts_with("examples/")).collect()
+}
+
+/// What changed in a folder that both versions have; `None` if nothing did. The flags: whether a version is cut.
+fn in_both(
+    (is_old_cut, before): (bool, &Folder),
+    (is_new_cut, after): (bool, &Folder),
+) -> Option<ModuleChanges> {
     let (unread_before, unread_after) = (unreadable(before), unreadable(after));
     let mut changes = changes(before, after);
     keep_certain(
         &mut changes,
-        old.is_cut || !unread_before.is_empty(),
-        new.is_cut || !unread_after.is_empty(),
+        is_old_cut || !unread_before.is_empty(),
+        is_new_cut || !unread_after.is_empty(),
     );
     let unreadable: Vec<String> = (&unread_before | &unread_after).into_iter().map(str::to_owned).collect();
     let is_same = changes.is_empty() && unreadable.is_empty();

@@ -11,6 +11,7 @@ use futures::{StreamExt as _, stream};
 use tokio::sync::Semaphore;
 
 use super::cache::{Answer, Kept, Key, NoDocs};
+use super::compare::{Comparison, compare};
 use super::folders::{LIMITS, read};
 use super::markdown::Links;
 use super::packed::Packed;
@@ -21,13 +22,13 @@ use crate::registry::metrics::RegistryMetrics;
 use crate::storage::Storage;
 use crate::workdir::temporary_file;
 
-/// Archives that are read at once.
+/// Archives that are read at once, and comparisons that run at once.
 const AT_ONCE: usize = 2;
 /// Archives that wait to be read.
 const WAITING: usize = 32;
 /// How long fetching and reading an archive may take, without the wait for a slot.
 const TIME: Duration = Duration::from_secs(10);
-/// Requests that wait for an archive to be read. Each of them keeps a connection that others could use.
+/// Requests that wait for an archive to be read, or for a comparison. Each of them keeps a connection that others could use.
 const REQUESTS: usize = 256;
 /// How long a request waits.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,6 +42,7 @@ pub struct Library {
     kept: Arc<Mutex<Kept>>,
     reading: Arc<Mutex<HashMap<Key, Reading>>>,
     slots: Arc<Semaphore>,
+    comparing: Arc<Semaphore>,
     requests: Arc<Semaphore>,
 }
 
@@ -51,8 +53,9 @@ impl Library {
     /// Archives are unpacked into `spool_dir`. Failures of the store are counted in `metrics`.
     pub fn new(storage: Arc<Storage>, spool_dir: PathBuf, metrics: RegistryMetrics) -> Self {
         let (kept, reading) = (Arc::default(), Arc::default());
-        let (slots, requests) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Semaphore::new(REQUESTS)));
-        Self { storage, spool_dir, metrics, kept, reading, slots, requests }
+        let [slots, comparing, requests] =
+            [AT_ONCE, AT_ONCE, REQUESTS].map(|count| Arc::new(Semaphore::new(count)));
+        Self { storage, spool_dir, metrics, kept, reading, slots, comparing, requests }
     }
 
     /// Stores the documentation of a version, without an archive.
@@ -62,6 +65,12 @@ impl Library {
         let packed = Packed::pack(docs, &links);
         let mut kept = self.kept.lock();
         kept.put(key(&version.archive, &links), Ok(Arc::new(packed)), Instant::now());
+    }
+
+    /// The permits of comparisons that run, and of requests that wait.
+    #[cfg(test)]
+    pub fn limits(&self) -> [Arc<Semaphore>; 2] {
+        [&self.comparing, &self.requests].map(Arc::clone)
     }
 
     /// The documentation of a version. Requests for the same archive share one read, which continues if all of them end.
@@ -77,6 +86,29 @@ impl Library {
         let Ok(_permit) = self.requests.try_acquire() else { return Err(NoDocs::Busy) };
         let read = self.begin(key, version.archive.clone(), links)?;
         tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(NoDocs::Busy))
+    }
+
+    /// What changed between two versions. A request that ends while it waits starts no comparison.
+    pub async fn compare(&self, old: &ServedVersion, new: &ServedVersion) -> Result<Comparison, NoDocs> {
+        // Both are read before the wait. Nothing is held meanwhile: many requests could hold more than is kept.
+        for version in [old, new] {
+            self.docs(version).await?;
+        }
+        let Ok(_permit) = self.requests.try_acquire() else { return Err(NoDocs::Busy) };
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.comparing).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(NoDocs::Busy) };
+        let kept = |version: &ServedVersion| {
+            let known = self.kept.lock().get(&key(&version.archive, &Links::of(version)), Instant::now());
+            // A read would keep the turn from the others.
+            known.unwrap_or(Err(NoDocs::Busy))
+        };
+        let (old, new) = (kept(old)?, kept(new)?);
+        let compared = tokio::task::spawn_blocking(move || {
+            // The turn is held until the work has ended, even if no request waits for it.
+            let _turn = turn;
+            compare(&old, &new)
+        });
+        compared.await.map_err(|_| NoDocs::Disk)
     }
 
     fn begin(&self, key: Key, archive: Archive, links: Links) -> Result<Reading, NoDocs> {

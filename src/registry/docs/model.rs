@@ -11,6 +11,7 @@ pub struct Docs {
     pub is_cut: bool,
 }
 
+#[cfg(test)]
 impl Docs {
     /// The folder at `path`; the root for `""`.
     pub fn folder(&self, path: &str) -> Option<&Folder> {

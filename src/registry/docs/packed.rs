@@ -39,12 +39,6 @@ impl Packed {
         unpacked(deflated)
     }
 
-    /// All folders, without their READMEs.
-    pub fn docs(&self) -> Docs {
-        let shown = self.folders.iter().filter_map(|(_, deflated)| unpacked(deflated));
-        Docs { folders: shown.map(|shown| shown.folder).collect(), is_cut: self.is_cut }
-    }
-
     /// How many bytes it takes.
     pub fn size(&self) -> usize {
         self.folders.iter().map(|(path, deflated)| path.len() + deflated.len() + 64).sum()

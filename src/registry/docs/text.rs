@@ -68,16 +68,18 @@ pub(super) fn is_configuration(text: &str, provider: &str) -> bool {
 pub(super) fn canonical(source: &str) -> String {
     let tokens = tokens(source);
     let mut out: Vec<&str> = Vec::with_capacity(tokens.len());
-    for (at, token) in tokens.iter().enumerate() {
-        if !is_separator(token) {
-            out.push(token);
+    let mut is_separated = false;
+    for token in tokens {
+        if is_separator(token) {
+            is_separated = true;
             continue;
         }
-        let opened = out.last().is_none_or(|last| ["(", "[", "{", "=", ":", "?", ","].contains(last));
-        let next = tokens[at..].iter().find(|token| !is_separator(token));
-        if !opened && next.is_some_and(|next| ![")", "]", "}"].contains(next)) {
+        let follows = |last: &&str| !["(", "[", "{", "=", ":", "?"].contains(last);
+        if is_separated && out.last().is_some_and(follows) && ![")", "]", "}"].contains(&token) {
             out.push(",");
         }
+        is_separated = false;
+        out.push(token);
     }
     out.join(" ")
 }
@@ -198,6 +200,7 @@ mod tests {
             ("object({a=string,b=number})", "object({\n  a = string,\n  /* b */ b = number,\n})"),
             ("list(string)", "list( string )"),
             ("[1, 2]", "[\n  1,\n  2,\n]"),
+            ("[1, 2]", "\n[\n\n  1,\n\n  # two\n  2,\n\n]\n"),
             ("{}", "{ }"),
             ("[<<E\na\nE\n, 1]", "[<<E\na\nE\n, 1 # one\n]"),
             ("true", "true // yes"),

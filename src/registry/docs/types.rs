@@ -1,9 +1,11 @@
 //! Whether a type constraint accepts all values that another one accepts.
 
+use std::collections::BTreeMap;
+
 use hcl_edit::expr::{Expression, FuncCall, Iter, Object};
 use hcl_edit::parser::parse_expr;
 
-use super::text::{attribute, attribute_name, canonical};
+use super::text::{attribute_name, canonical};
 
 /// Whether a caller can pass to the type `new` whatever it passed to `old`, as far as that shows in the texts.
 ///
@@ -38,12 +40,15 @@ fn all_accept(old: Iter<'_>, new: Iter<'_>) -> bool {
 }
 
 fn attributes_accept(old: &Object, new: &Object) -> bool {
-    let kept = old.iter().all(|(key, old)| {
-        let new = attribute(new, attribute_name(key));
-        new.is_some_and(|new| accepts(old.expr(), new))
-    });
-    let mut added = new.iter().filter(|(key, _)| attribute(old, attribute_name(key)).is_none());
-    kept && added.all(|(_, new)| optional(new.expr()).is_some())
+    let (old, new) = (attributes(old), attributes(new));
+    let kept = old.iter().all(|(name, old)| new.get(name).is_some_and(|new| accepts(old, new)));
+    let mut added = new.iter().filter(|(name, _)| !old.contains_key(*name));
+    kept && added.all(|(_, new)| optional(new).is_some())
+}
+
+/// The values of an object by name. An object can have very many.
+fn attributes(object: &Object) -> BTreeMap<Option<&str>, &Expression> {
+    object.iter().map(|(key, value)| (attribute_name(key), value.expr())).collect()
 }
 
 /// The type of an attribute that may be left out.

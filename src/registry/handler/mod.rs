@@ -136,7 +136,7 @@ impl Service {
         let identity = self.access.identify(headers, peer.network()).await?;
         let listing = |module: &Arc<ServedModule>| Some(module.listing.as_ref()?.answer(headers));
         let found = self.find(&identity, peer, &address, listing).await?;
-        Ok(found.unwrap_or_else(responses::module_not_found))
+        Ok(found.unwrap_or_else(|| self.none_listed(&address)))
     }
 
     async fn module(
@@ -154,16 +154,18 @@ impl Service {
             }
             module.version(release.as_ref()?)?.err().map(responses::withdrawn)
         };
-        if let Some(answer) = self.find(&identity, peer, &address, json).await? {
-            return Ok(answer);
-        }
-        if release.is_some() {
-            return Ok(responses::version_not_found());
-        }
-        // Permission has been reviewed by now.
-        let module = self.index.get(&address);
+        Ok(match self.find(&identity, peer, &address, json).await? {
+            Some(answer) => answer,
+            None if release.is_some() => responses::version_not_found(),
+            None => self.none_listed(&address),
+        })
+    }
+
+    /// The answer for a module without a listed version. Permission has been reviewed by now.
+    fn none_listed(&self, address: &Address) -> Response<Body> {
+        let module = self.index.get(address);
         let reason = module.as_ref().and_then(|module| module.reason_of_withdrawal());
-        Ok(reason.map_or_else(responses::module_not_found, responses::withdrawn))
+        reason.map_or_else(responses::module_not_found, responses::withdrawn)
     }
 
     async fn download(

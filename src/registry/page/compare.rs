@@ -8,15 +8,14 @@ use super::answers::{NO_DOCS, NO_MODULE, NO_VERSION, json, not_found};
 use super::pages::Pages;
 use super::parts::code;
 use super::seer::Seer;
-use super::shell::{Page, message};
+use super::shell::{Page, Viewer, message};
 use super::versions::link;
 use crate::domain::text::plural;
 use crate::domain::{Address, Release};
 use crate::registry::auth::Denied;
-use crate::registry::docs::{self, Change, Comparison, ModuleChanges, NoDocs, Presence};
+use crate::registry::docs::{Change, Comparison, ModuleChanges, NoDocs, Presence};
 use crate::registry::http::Body;
-use crate::registry::http::answer::error;
-use crate::registry::index::ServedVersion;
+use crate::registry::http::answer::{error, with_remedy};
 use crate::registry::responses;
 
 impl Pages {
@@ -38,26 +37,32 @@ impl Pages {
         };
         // As they are stored: a request may spell them in another way.
         let releases = [&old.release, &new.release];
-        Ok(match (self.comparison(old, new).await, is_json) {
+        Ok(match (self.library.compare(old, new).await, is_json) {
             (Ok(comparison), true) => json(to_json(&address, releases, &comparison)),
             (Ok(comparison), false) => {
                 let title = format!("{address} {} to {}", old.release, new.release);
                 let main = page(&address, releases, &comparison);
                 Page { title: &title, words: "", viewer, main }.answer(StatusCode::OK, "OK")
             }
-            (Err(why), true) => error(StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, format!("{why}\n")),
-            (Err(why), false) => {
-                let (title, sentence) = ("These versions cannot be compared", why.to_string());
-                message(viewer, StatusCode::SERVICE_UNAVAILABLE, NO_DOCS, title, &sentence)
-            }
+            (Err(why), _) => not_compared(why, is_json, viewer),
         })
     }
+}
 
-    async fn comparison(&self, old: &ServedVersion, new: &ServedVersion) -> Result<Comparison, NoDocs> {
-        let (old, new) = (self.library.docs(old).await?, self.library.docs(new).await?);
-        let compared = tokio::task::spawn_blocking(move || docs::compare(&old.docs(), &new.docs()));
-        compared.await.map_err(|_| NoDocs::Unreadable)
-    }
+/// Why two versions are not compared. That is an error of the registry only where another attempt can succeed.
+fn not_compared(why: NoDocs, is_json: bool, viewer: &Viewer) -> Response<Body> {
+    let (seconds, sentence) = (why.retry_after(), why.to_string());
+    let status = match seconds {
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+        None if is_json => StatusCode::NOT_FOUND,
+        None => StatusCode::OK,
+    };
+    let answer = if is_json {
+        error(status, NO_DOCS, format!("{sentence}\n"))
+    } else {
+        message(viewer, status, NO_DOCS, "These versions cannot be compared", &sentence)
+    };
+    with_remedy(answer, seconds)
 }
 
 fn page(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -> Markup {
@@ -81,7 +86,6 @@ fn page(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -
             }
         }
         @for module in &comparison.modules { (changes(module)) }
-        p { a href={ "/v1/modules/" (address) "/compare/" (from) "..." (to) } { "As JSON" } }
     }
 }
 
@@ -143,7 +147,7 @@ fn to_json(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::docs::{Docs, Folder, Unreadable};
+    use crate::registry::docs::{Docs, Folder, Unreadable, compare_unpacked};
 
     fn version(paths: &[&str], unreadable: &[&str]) -> Docs {
         let file = |file: &&str| Unreadable { file: (*file).into(), why: String::new() };
@@ -170,7 +174,7 @@ mod tests {
             (&without, &unread, "x.tf could not be read: what it declares is not compared."),
             (&without, &cut, "A version exceeds the limits of the comparison"),
         ] {
-            let page = page(&address, [&from, &to], &docs::compare(old, new)).into_string();
+            let page = page(&address, [&from, &to], &compare_unpacked(old, new)).into_string();
             assert!(page.contains(sentence), "{sentence} is not in {page}");
             let is_calm = calm.iter().any(|one| sentence.contains(one));
             assert_eq!(calm.iter().any(|one| page.contains(one)), is_calm, "{page}");

@@ -164,6 +164,8 @@ impl Pages {
                 None => self.versions_page(&entry, &address, &Query::default(), seer).await,
             });
         };
+        // Before the documentation, which would take memory during a slow review.
+        let reads = self.reads(&entry, seer).await;
         let docs = self.library.docs(version).await;
         let shown = docs.as_ref().ok().and_then(|packed| packed.folder(folder));
         let host = self.host.clone().or_else(|| stated_host(headers)).unwrap_or_else(|| NO_HOST.to_owned());
@@ -173,7 +175,7 @@ impl Pages {
             version,
             folder,
             host: &host,
-            reads: self.reads(&entry, seer).await,
+            reads,
             docs: docs.as_deref().map_err(|error| *error),
             shown: shown.as_ref(),
         };

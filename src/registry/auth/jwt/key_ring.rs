@@ -15,10 +15,10 @@ use crate::registry::auth::token::Header;
 const REFRESH: Duration = Duration::from_mins(10);
 /// Time between attempts of the regular refresh while it fails.
 const RETRY: Duration = Duration::from_secs(30);
-/// Least time between fetches for an unknown key.
-const ON_DEMAND: Duration = Duration::from_mins(1);
+/// Least time between fetches for an unknown key, in seconds.
+const ON_DEMAND: u32 = 60;
 /// The same while there are no keys at all.
-const WITHOUT_KEYS: Duration = Duration::from_secs(5);
+const WITHOUT_KEYS: u32 = 5;
 /// How long keys count while no refresh succeeds.
 const LIFE: Duration = Duration::from_hours(1);
 
@@ -78,13 +78,13 @@ impl KeyRing {
             Some(_) if !self.last_failed.load(Ordering::Acquire) => {
                 Err(Denied::Unauthenticated(denied::UNKNOWN_KEY))
             }
-            _ => Err(Denied::IDENTITY_PROVIDER),
+            _ => Err(Denied::identity_provider(self.pause(now))),
         }
     }
 
     async fn fetch_if_due(&self, seen: Option<Instant>, now: Instant) {
         let mut last = self.on_demand.lock().await;
-        let pause = if self.current(now).is_some() { ON_DEMAND } else { WITHOUT_KEYS };
+        let pause = Duration::from_secs(self.pause(now).into());
         // A request that waited for the lock has waited for a fetch, and uses its result.
         let waited = self.loaded_at() != seen;
         let recently = last.is_some_and(|last| now.saturating_duration_since(last) < pause);
@@ -107,6 +107,11 @@ impl KeyRing {
                 false
             }
         }
+    }
+
+    /// Seconds between fetches for an unknown key.
+    fn pause(&self, now: Instant) -> u32 {
+        if self.current(now).is_some() { ON_DEMAND } else { WITHOUT_KEYS }
     }
 
     fn current(&self, now: Instant) -> Option<Arc<Loaded>> {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::registry::auth::bounded::Bounded;
 use crate::registry::auth::denied::Denied;
-use crate::registry::auth::review_cache::{Answer, Failure, Keys, ReviewCache, Times};
+use crate::registry::auth::review_cache::{self, Answer, Failure, Keys, ReviewCache, Times};
 
 type Cache = ReviewCache<&'static str, &'static str>;
 
@@ -63,6 +63,15 @@ fn while_reviews_fail_a_yes_counts_for_ten_minutes_from_its_review() {
 }
 
 #[test]
+fn a_client_that_waits_as_requested_finds_no_remembered_failure() {
+    let (cache, start, keys) = (Cache::new(9, review_cache::TIMES), Instant::now(), keys(1, 1));
+    let failed = cache.store(&keys, Answer::Failed(FAILURE), start);
+    let seconds = failed.unwrap_err().retry_after().unwrap();
+    assert_eq!(cache.known(&keys, start + Duration::from_secs(seconds.into())), None);
+    assert!(cache.known(&keys, start + Duration::from_secs(2)).is_some());
+}
+
+#[test]
 fn what_is_public_outlives_failing_reviews_but_not_the_limit_of_one_identity() {
     let (cache, start, public) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
     let _ = cache.store(&public, yes(None), start);
@@ -78,9 +87,9 @@ fn what_is_public_outlives_failing_reviews_but_not_the_limit_of_one_identity() {
 fn a_failure_of_an_identity_provider_prolongs_nothing() {
     let (cache, start, keys) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
     let _ = cache.store(&keys, yes(None), start);
-    let failure = Failure { denied: Denied::IDENTITY_PROVIDER, remember: false, stale: false };
+    let failure = Failure { denied: Denied::identity_provider(5), remember: false, stale: false };
     let later = start + Duration::from_secs(61);
-    assert_eq!(cache.store(&keys, Answer::Failed(failure), later), Err(Denied::IDENTITY_PROVIDER));
+    assert_eq!(cache.store(&keys, Answer::Failed(failure), later), Err(Denied::identity_provider(5)));
     assert_eq!(cache.known(&keys, later), None);
 }
 

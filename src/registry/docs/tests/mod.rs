@@ -290,7 +290,7 @@ fn what_cannot_be_read_of_a_file_costs_no_other() {
 }
 
 fn lines(old: &str, new: &str) -> Vec<String> {
-    let comparison = compare(&docs(&[("main.tf", old)]), &docs(&[("main.tf", new)]));
+    let comparison = compare_unpacked(&docs(&[("main.tf", old)]), &docs(&[("main.tf", new)]));
     let all = comparison.modules.into_iter().flat_map(|module| module.changes);
     all.map(|change| {
         let mark = if change.is_breaking { "!" } else { "" };
@@ -375,7 +375,7 @@ fn a_submodule_that_comes_or_goes_is_a_change_and_an_example_is_none() {
     let old = docs(&[("main.tf", ""), ("modules/a/main.tf", main), ("examples/e/main.tf", main)]);
     let new = docs(&[("main.tf", ""), ("modules/b/main.tf", main)]);
     let found = |old: &Docs, new: &Docs| -> Vec<(String, Presence, usize)> {
-        let modules = compare(old, new).modules.into_iter();
+        let modules = compare_unpacked(old, new).modules.into_iter();
         let breaking = |module: &ModuleChanges| module.changes.iter().filter(|c| c.is_breaking).count();
         modules.map(|module| (module.path.clone(), module.presence, breaking(&module))).collect()
     };

@@ -186,16 +186,16 @@ fn what_was_not_read_is_neither_added_nor_removed() {
     let partial = docs(&[("main.tf", "variable \"x\" {}"), ("y.tf", broken)]);
     let all = docs(&[("main.tf", "variable \"x\" { default = 1 }"), ("y.tf", whole)]);
     for (old, new) in [(&partial, &all), (&all, &partial)] {
-        let comparison = compare(old, new);
+        let comparison = compare_unpacked(old, new);
         assert!(!comparison.is_whole() && !comparison.is_empty());
         let [module] = comparison.modules.as_slice() else { panic!("{comparison:?}") };
         let changes: Vec<_> = module.changes.iter().map(|change| (change.subject, change.what)).collect();
         assert_eq!(changes, [("input", "default")]);
         assert_eq!(module.unreadable, ["y.tf"]);
     }
-    let same = compare(&partial, &partial);
+    let same = compare_unpacked(&partial, &partial);
     assert!(same.modules[0].changes.is_empty() && !same.is_whole() && !same.is_empty());
-    let cut = compare(&all, &Docs { folders: Vec::new(), is_cut: true });
+    let cut = compare_unpacked(&all, &Docs { folders: Vec::new(), is_cut: true });
     assert_eq!((cut.modules.len(), cut.is_cut, cut.is_whole()), (0, true, false));
 }
 
@@ -239,7 +239,7 @@ fn the_default_configuration_of_a_provider_can_have_to_be_passed() {
     let unread =
         docs(&[("main.tf", "resource \"aws_a\" \"b\" {}"), ("versions.tf", "terraform {\n  x =\n}\n")]);
     let read = docs(&[("main.tf", "resource \"aws_a\" \"b\" {}"), ("versions.tf", &passed)]);
-    let comparison = compare(&unread, &read);
+    let comparison = compare_unpacked(&unread, &read);
     assert_eq!(comparison.modules[0].changes, []);
 }
 

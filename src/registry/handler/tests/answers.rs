@@ -97,6 +97,25 @@ async fn the_json_of_a_module_and_of_a_version() {
 }
 
 #[tokio::test]
+async fn a_module_whose_versions_are_all_withdrawn_says_so() {
+    let registry = Registry::new();
+    registry.serve(module("eks", "eks", &json!([{"version": "1.0.0", "withdrawn": "leaks keys"}])));
+    let versions = format!("{ADDRESS}/versions");
+    for path in [ADDRESS, &*versions] {
+        let gone = registry.get(path, &[ANN]).await;
+        assert_eq!((gone.status, &*gone.phrase), (StatusCode::GONE, "Gone: version withdrawn"), "{path}");
+        assert!(gone.is_uncached_text() && gone.text().contains("leaks keys"), "{}", gone.text());
+        assert_eq!(registry.get(path, &[BOB]).await.status, StatusCode::FORBIDDEN);
+    }
+    // Another version may have been stored that the watch has not reported yet.
+    let mut waiting = Box::pin(registry.get(&versions, &[ANN]));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    let both = json!([{"version": "1.0.0", "withdrawn": "leaks keys"}, {"version": "1.1.0"}]);
+    registry.serve(module("eks", "eks", &both));
+    assert_eq!(waiting.await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn other_methods_are_405() {
     let registry = Registry::new();
     let archive = registry.link("1.0.0").await;
@@ -159,7 +178,7 @@ async fn errors_are_fixed_words_and_tell_nothing_of_what_exists() {
     }
     registry.server.set_away(true);
     let away = registry.get(&format!("{ADDRESS}/versions"), &[("authorization", "Bearer user-new")]).await;
-    assert_eq!((away.status, away.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "2"));
+    assert_eq!((away.status, away.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "6"));
     assert!(away.phrase.starts_with("the Kubernetes API does not answer") && away.is_uncached_text());
 }
 

@@ -1,6 +1,7 @@
 //! Answers as clients get them, with a stand-in for the API server's reviews.
 
 mod answers;
+mod comparisons;
 mod counts;
 mod links;
 mod lists;

@@ -185,30 +185,6 @@ async fn the_list_is_json_as_in_the_public_registry() {
 }
 
 #[tokio::test]
-async fn two_versions_are_compared_for_a_caller() {
-    let registry = registry();
-    let page = registry.get(&format!("{PAGE}/compare/1.0.0...1.1.0"), &[ANN]).await.text();
-    has_all(&page, &["<code>old</code> removed", "<code>name</code> added", "needs attention"]);
-    let json = registry.get("/v1/modules/platform/eks/aws/compare/1.0.0...1.1.0", &[ANN]).await.json();
-    assert_eq!(
-        (&json["from"], &json["to"], &json["id"]),
-        (&json!("1.0.0"), &json!("1.1.0"), &json!("platform/eks/aws"))
-    );
-    let first = &json["modules"][0]["changes"][0];
-    assert_eq!(first["is_breaking"], true, "{json}");
-    let same = registry.get(&format!("{PAGE}/compare/1.1.0...1.2.0%2Bb1"), &[ANN]).await.text();
-    assert!(same.contains("Nothing changed for a caller"), "{same}");
-    assert_eq!(
-        registry.get(&format!("{PAGE}/compare/1.1.0...9.9.9"), &[ANN]).await.status,
-        StatusCode::NOT_FOUND
-    );
-    assert_eq!(
-        registry.get(&format!("{PAGE}/compare/1.1.0...1.0.0"), &[BOB]).await.status,
-        StatusCode::FORBIDDEN
-    );
-}
-
-#[tokio::test]
 async fn a_module_that_is_not_served_says_why() {
     let registry = registry();
     let (mut taken, _) = module("second", "eks", &json!([{"version": "1.0.0"}]));

@@ -169,7 +169,7 @@ async fn only_what_the_browser_brought_counts_as_a_failed_token() {
     for (refused, counts) in [
         (wrong, true),
         (Refused::denied(Denied::Unauthenticated("token signature is wrong")), true),
-        (Refused::denied(Denied::IDENTITY_PROVIDER), false),
+        (Refused::denied(Denied::identity_provider(5)), false),
         (Refused::later("Too many people are signing in at the moment: try again."), false),
         (Refused::provider("The identity provider does not answer: try again."), false),
     ] {

@@ -125,7 +125,7 @@ async fn what_cannot_be_a_session_is_refused_with_a_sentence() {
     assert_eq!(refused.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     server.set_away(true);
     let refused = login("token=user-new").await.unwrap_err();
-    assert_eq!((refused.status, refused.retry_after), (StatusCode::SERVICE_UNAVAILABLE, Some(2)));
+    assert_eq!((refused.status, refused.retry_after), (StatusCode::SERVICE_UNAVAILABLE, Some(6)));
 }
 
 #[tokio::test]

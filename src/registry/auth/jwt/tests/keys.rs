@@ -11,7 +11,9 @@ use crate::registry::auth::jwt::keys::KeySet;
 use crate::registry::auth::token::{Header, Unverified};
 
 const UNKNOWN: Denied = Denied::Unauthenticated(denied::UNKNOWN_KEY);
-const UNAVAILABLE: Denied = Denied::IDENTITY_PROVIDER;
+/// Without keys, a fetch is possible after 5 seconds, else after a minute.
+const WITHOUT_KEYS: Denied = Denied::identity_provider(5);
+const UNAVAILABLE: Denied = Denied::identity_provider(60);
 
 fn header(kid: &str) -> Header {
     serde_json::from_value(json!({ "alg": "ES256", "kid": kid })).unwrap()
@@ -155,9 +157,9 @@ async fn the_last_good_keys_count_for_an_hour() {
     keys.stop();
     let after = |seconds| start + Duration::from_secs(seconds);
     assert!(ring.keys_for(&header("k"), after(3590)).await.is_ok());
-    assert_eq!(ring.keys_for(&header("k"), after(3610)).await.map(drop), Err(UNAVAILABLE));
+    assert_eq!(ring.keys_for(&header("k"), after(3610)).await.map(drop), Err(WITHOUT_KEYS));
     let fetches = keys.fetches();
-    assert_eq!(ring.keys_for(&header("k"), after(3611)).await.map(drop), Err(UNAVAILABLE));
+    assert_eq!(ring.keys_for(&header("k"), after(3611)).await.map(drop), Err(WITHOUT_KEYS));
     assert_eq!(keys.fetches(), fetches, "a failure is remembered");
     keys.publish(&[Signer::ec().jwk("k")]);
     assert!(ring.keys_for(&header("k"), after(3616)).await.is_ok());

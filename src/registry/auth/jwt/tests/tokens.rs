@@ -149,7 +149,7 @@ async fn without_keys_no_token_is_refused_for_good() {
     let (signer, keys) = (Signer::ec(), Keys::default());
     let issuer = Issuer::new(issuer(MAPPINGS), Box::new(keys.clone()));
     let token = signer.sign(&json!({ "alg": "ES256", "kid": "k" }), &claims(&json!({})));
-    assert_eq!(verify(&issuer, &token).await, Err(Denied::IDENTITY_PROVIDER));
+    assert_eq!(verify(&issuer, &token).await, Err(Denied::identity_provider(5)));
     // What needs no key is refused all the same.
     let expired = signer.sign(&json!({ "alg": "ES256", "kid": "k" }), &claims(&json!({ "exp": 5 })));
     assert_eq!(verify(&issuer, &expired).await, refused(denied::EXPIRED));

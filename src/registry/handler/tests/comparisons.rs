@@ -1,0 +1,76 @@
+//! What changed between two versions, and when that is not answered.
+
+use super::pages::{PAGE, has_all, registry};
+use super::*;
+
+#[tokio::test]
+async fn two_versions_are_compared_for_a_caller() {
+    let registry = registry();
+    let page = registry.get(&format!("{PAGE}/compare/1.0.0...1.1.0"), &[ANN]).await.text();
+    has_all(&page, &["<code>old</code> removed", "<code>name</code> added", "needs attention"]);
+    // A session does not count for the API.
+    assert!(!page.contains("/v1/"), "{page}");
+    let json = registry.get("/v1/modules/platform/eks/aws/compare/1.0.0...1.1.0", &[ANN]).await.json();
+    assert_eq!(
+        (&json["from"], &json["to"], &json["id"]),
+        (&json!("1.0.0"), &json!("1.1.0"), &json!("platform/eks/aws"))
+    );
+    let first = &json["modules"][0]["changes"][0];
+    assert_eq!(first["is_breaking"], true, "{json}");
+    let same = registry.get(&format!("{PAGE}/compare/1.1.0...1.2.0%2Bb1"), &[ANN]).await.text();
+    assert!(same.contains("Nothing changed for a caller"), "{same}");
+    assert_eq!(
+        registry.get(&format!("{PAGE}/compare/1.1.0...9.9.9"), &[ANN]).await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        registry.get(&format!("{PAGE}/compare/1.1.0...1.0.0"), &[BOB]).await.status,
+        StatusCode::FORBIDDEN
+    );
+}
+
+#[tokio::test]
+async fn comparisons_wait_for_each_other_and_only_so_many_do() {
+    let registry = registry();
+    let [turns, requests] = registry.service.pages.library.limits();
+    let free = || (turns.available_permits(), requests.available_permits());
+    let (at_once, waiting) = free();
+    assert_eq!(at_once, 2);
+    let path = format!("{PAGE}/compare/1.0.0...1.1.0");
+    let running = turns.acquire_many(2).await.unwrap();
+    tokio::select! {
+        answer = registry.get(&path, &[ANN]) => panic!("it does not wait: {}", answer.status),
+        () = async { while free().1 == waiting { tokio::task::yield_now().await } } => {}
+    }
+    assert_eq!(free(), (0, waiting), "the client has left");
+    let others = requests.acquire_many(u32::try_from(waiting).unwrap()).await.unwrap();
+    for path in [&*path, "/v1/modules/platform/eks/aws/compare/1.0.0...1.1.0"] {
+        let busy = registry.get(path, &[ANN]).await;
+        assert_eq!((busy.status, busy.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "60"));
+        has_all(&busy.text(), &["try again in a minute"]);
+    }
+    drop(others);
+    let (answer, ()) = tokio::join!(registry.get(&path, &[ANN]), async {
+        tokio::task::yield_now().await;
+        drop(running);
+    });
+    assert_eq!((answer.status, free()), (StatusCode::OK, (at_once, waiting)));
+}
+
+#[tokio::test]
+async fn what_can_never_be_compared_is_no_error_of_the_registry() {
+    let registry = Registry::new();
+    let (object, mut stored) = module("eks", "eks", &json!([{"version": "1.0.0"}, {"version": "1.1.0"}]));
+    for version in &mut stored {
+        version["status"]["archiveSizeBytes"] = json!((64 << 20) + 1);
+    }
+    registry.serve((object, stored));
+    for (path, status) in [
+        (format!("{PAGE}/compare/1.0.0...1.1.0"), StatusCode::OK),
+        (format!("{ADDRESS}/compare/1.0.0...1.1.0"), StatusCode::NOT_FOUND),
+    ] {
+        let answer = registry.get(&path, &[ANN]).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (status, ""), "{path}");
+        has_all(&answer.text(), &["The archive is too large for its documentation to be shown."]);
+    }
+}
