@@ -13,7 +13,7 @@ use futures::{StreamExt as _, stream};
 use opendepot::domain::Repository;
 use opendepot::domain::{ArchiveFormat, ObjectLocation};
 use opendepot::github::{Credential, GitHub, Settings};
-use opendepot::storage::{Encryption, Ownership, Storage, Upload};
+use opendepot::storage::{Body, Encryption, Ownership, Storage, Upload};
 use opendepot_testbed::github::File;
 use opendepot_testbed::s3::REGION;
 use opendepot_testbed::{Options, Testbed, eventually};
@@ -98,7 +98,7 @@ async fn bare_loop(name: &str, ca: &str, versions: usize) {
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
             let sha256 = base64::engine::general_purpose::STANDARD.encode(digest);
             let upload = Upload {
-                file: raw.path(),
+                body: Body::File(raw.path()),
                 size: bytes.len() as u64,
                 sha256: &sha256,
                 ownership: &Ownership::default(),

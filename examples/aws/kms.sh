@@ -6,14 +6,17 @@ set -euo pipefail
 alias="${KMS_ALIAS:-alias/opendepot-modules}"
 
 if [ -z "$KMS_KEY_ARN" ]; then
-    KMS_KEY_ARN=$(aws kms list-aliases --query "Aliases[?AliasName=='$alias'].TargetKeyId | [0]" --output text)
-    if [ "$KMS_KEY_ARN" = None ]; then
+    # Not list-aliases: an account may have several pages of them, and --query applies to each page.
+    if error=$(aws kms describe-key --key-id "$alias" 2>&1 >/dev/null); then
+        KMS_KEY_ARN=$(aws kms describe-key --key-id "$alias" --query KeyMetadata.Arn --output text)
+        say "key $alias: exists"
+    elif [[ $error == *NotFoundException* ]]; then
         KMS_KEY_ARN=$(aws kms create-key --description 'OpenDepot modules' --query KeyMetadata.Arn --output text)
         aws kms create-alias --alias-name "$alias" --target-key-id "$KMS_KEY_ARN"
         say "key $alias: created"
     else
-        KMS_KEY_ARN=$(aws kms describe-key --key-id "$alias" --query KeyMetadata.Arn --output text)
-        say "key $alias: exists"
+        printf '%s\n' "$error" >&2
+        exit 1
     fi
 fi
 

@@ -25,7 +25,7 @@ use super::view::ModuleView;
 use crate::api::Version;
 use crate::controller::client::{self, is_refusal};
 
-/// A batch that takes longer gives way to another Module. If no answer comes within this time, it also sends nothing more.
+/// If no answer comes within this time, nothing more is sent, and another Module may start.
 const SLOW_ANSWER: Duration = Duration::from_secs(2);
 
 /// What sending a plan did.

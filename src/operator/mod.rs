@@ -60,6 +60,8 @@ pub enum OperatorError {
 
 /// Runs the operator until a signal.
 pub async fn run(flags: &Run) -> Result<(), OperatorError> {
+    // At first: the system ignores signals that the first process of a container does not handle.
+    let mut signal = std::pin::pin!(signalled()?);
     raise_open_files();
     let listener = listen("--listen", flags.listen)?;
     let workdir = workdir(flags.spool_dir.as_deref())?;
@@ -79,7 +81,6 @@ pub async fn run(flags: &Run) -> Result<(), OperatorError> {
     tokio::spawn(admin::serve(listener, admin, stopping(stop.clone())));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
 
-    let mut signal = std::pin::pin!(signalled()?);
     let mut lease = tokio::select! {
         lease = acquire_lease(flags, &config, &client, &ready) => lease,
         () = &mut signal => return Ok(()),

@@ -52,7 +52,7 @@ use aws_sdk_s3::Client;
 use secrecy::SecretString;
 
 pub use error::{Cause, Operation, StorageError};
-pub use object::{Encryption, Found, PutOutcome, Upload};
+pub use object::{Body, Encryption, Found, PutOutcome, Upload};
 pub use ownership::Ownership;
 pub use policy::{Refused, StorageRule, StorageRuleError, StorageRules};
 pub use repetition::StillWanted;

@@ -41,11 +41,18 @@ impl Found {
     }
 }
 
-/// A file to store.
+/// The bytes of an upload.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// A file. It must not change until the PUT has ended.
+    File(&'a Path),
+    Memory(&'static [u8]),
+}
+
+/// An object to store.
 #[derive(Clone, Debug)]
 pub struct Upload<'a> {
-    /// The archive. It must not change until the PUT has ended.
-    pub file: &'a Path,
+    pub body: Body<'a>,
     /// Length in bytes.
     pub size: u64,
     /// SHA-256 in base64, which S3 verifies before it stores anything.

@@ -19,7 +19,7 @@ use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::object_key::fresh_file_name;
 use crate::domain::{Mutex, ObjectLocation};
-use crate::storage::{Cause, Found, Ownership, PutOutcome, Upload};
+use crate::storage::{Body, Cause, Found, Ownership, PutOutcome, Upload};
 
 /// Records a location in the status before anything is stored there, so that no crash orphans an object. This precedes the
 /// wait for the download permit: while others transfer, the write costs no time.
@@ -136,7 +136,7 @@ impl Store<'_> {
         let encryption = encryption(self.target);
         let ownership = self.ownership(location);
         let upload = Upload {
-            file: &self.made.file,
+            body: Body::File(&self.made.file),
             size: content.size,
             sha256: &content.checksum,
             ownership: &ownership,

@@ -220,7 +220,8 @@ async fn for_a_module_its_bucket_secret_and_repository_are_checked_and_nothing_s
     let secret = json!({"useAuthenticatedClient": true, "secretName": "app"});
     world.apply(&world.module("net").s3("key", json!("team/")).config("githubClientConfig", secret));
     let check = |more: &[&str]| {
-        let command = world.command().env("OPENDEPOT_LEADER_ELECT", "false");
+        // As in a pod, no folder is writable.
+        let command = world.command().env("OPENDEPOT_LEADER_ELECT", "false").env("TMPDIR", "/no/such/folder");
         command.run(&[&["check", "net", "-n", &world.name, "-o", "json"], more].concat())
     };
     let message = failure(&check(&[]), "github");

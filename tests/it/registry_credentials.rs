@@ -317,7 +317,7 @@ async fn the_login_action_lets_later_steps_install() {
             .fold(Runner::new().unwrap(), |runner, (name, value)| runner.with_env(name, value));
         stage.login(runner, host)
     };
-    let outcome = job(NAMED);
+    let outcome = job(&NAMED.replacen('m', "M", 1));
     assert!(outcome.success, "{}", outcome.log);
     let token = token_of(&outcome);
     assert!(

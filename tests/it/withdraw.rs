@@ -150,6 +150,7 @@ async fn errors_say_what_to_do() {
         &["does not list 1.10.1", "it lists 1.10.0, 1.9.0, v2.0.0"],
     );
     fails(&admin, &["withdraw", "mod", "1.10", "x"], &["write MAJOR.MINOR.PATCH"]);
+    fails(&admin, &["withdraw", "mod", "1.10.0", " "], &["an empty text"]);
     fails(&admin, &["deprecate", "mod", "1.10.0", "a\nb"], &["one line"]);
     fails(&admin, &["deprecate", "mod", "1.10.0", &"ü".repeat(257)], &["at most 256 characters, not 257"]);
     world.kubectl(&["create", "serviceaccount", "reader"]);

@@ -13,7 +13,9 @@ fail() {
 
 # A port cannot be part of the variable's name here; other characters are not part of a host.
 [[ $HOST =~ ^[A-Za-z0-9.-]+$ ]] || fail "host: write a host without https:// and without a port, such as registry.acme.io"
-audience=${AUDIENCE:-$HOST}
+# The registry's own audience is its host in lower case.
+host=$(tr '[:upper:]' '[:lower:]' <<<"$HOST")
+audience=${AUDIENCE:-$host}
 [[ $audience =~ ^[A-Za-z0-9.:/_~-]+$ ]] || fail "audience: write the registry's --audience, such as registry.acme.io"
 [[ -n ${ACTIONS_ID_TOKEN_REQUEST_URL:-} && -n ${ACTIONS_ID_TOKEN_REQUEST_TOKEN:-} ]] ||
   fail "the job has no permission to request a token: add 'permissions: id-token: write'"
@@ -27,6 +29,6 @@ token=${BASH_REMATCH[1]}
 echo "::add-mask::$token"
 
 # As both clients read it: dots become one underscore, dashes two.
-name=${HOST//-/__}
+name=${host//-/__}
 name=${name//./_}
 echo "TF_TOKEN_$name=$token" >>"$GITHUB_ENV"

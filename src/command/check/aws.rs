@@ -1,7 +1,5 @@
 //! The AWS identity of the process, and what it may do in a bucket.
 
-use std::io::Write as _;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,9 +7,7 @@ use uuid::Uuid;
 
 use super::report::{Line, Outcome};
 use crate::domain::ObjectLocation;
-use crate::storage::{
-    Cause, Encryption, Found, Operation, Ownership, PutOutcome, Storage, StorageError, Upload,
-};
+use crate::storage::{Body, Cause, Encryption, Found, Ownership, PutOutcome, Storage, StorageError, Upload};
 
 const AWS: &str = "aws";
 const BUCKET: &str = "bucket";
@@ -127,12 +123,9 @@ async fn put(
     location: &ObjectLocation,
     encryption: &Encryption,
 ) -> Result<PutOutcome, StorageError> {
-    let failed =
-        |cause| StorageError { operation: Operation::Put, location: Box::new(location.clone()), cause };
-    let file = tempfile::NamedTempFile::new().and_then(|mut file| file.write_all(CONTENT).map(|()| file));
-    let file = file.map_err(|error| failed(Cause::File { detail: error.to_string() }))?;
     let upload = Upload {
-        file: file.path(),
+        // A pod may have no folder that is writable.
+        body: Body::Memory(CONTENT),
         size: CONTENT.len() as u64,
         sha256: &checksum(),
         ownership: &Ownership { version_name: "opendepot-check".to_owned(), ..Ownership::default() },

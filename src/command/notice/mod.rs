@@ -152,6 +152,9 @@ fn notice(text: &str) -> Result<String, String> {
     if text.chars().any(char::is_control) {
         return Err("write one line, without control characters".into());
     }
+    if !text.is_empty() && text.trim().is_empty() {
+        return Err("write why, or an empty text to take the notice back".into());
+    }
     match text.chars().count() {
         0..=256 => Ok(text.to_owned()),
         count => Err(format!("write at most 256 characters, not {count}")),

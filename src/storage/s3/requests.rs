@@ -20,7 +20,7 @@ use super::stated::{found, state};
 use crate::domain::ObjectLocation;
 use crate::domain::object_key::content_type;
 use crate::storage::redaction::presentable;
-use crate::storage::{Cause, Found, Operation, PutOutcome, Upload};
+use crate::storage::{Body, Cause, Found, Operation, PutOutcome, Upload};
 
 /// Limit of one PUT, and of an object whose SHA-256 S3 verifies.
 pub(in crate::storage) const MAX_OBJECT_BYTES: u64 = 5 << 30;
@@ -132,16 +132,24 @@ pub(super) fn once() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled())
 }
 
-/// Opens the file as a body.
+/// Opens the body.
 async fn open(upload: &Upload<'_>) -> Result<(ByteStream, i64), Cause> {
     let unreadable = |detail: String| Cause::File { detail: presentable(&detail) };
-    let found = tokio::fs::metadata(upload.file).await.map_err(|error| unreadable(error.to_string()))?.len();
+    let found = match upload.body {
+        Body::File(path) => {
+            tokio::fs::metadata(path).await.map_err(|error| unreadable(error.to_string()))?.len()
+        }
+        Body::Memory(bytes) => bytes.len() as u64,
+    };
     if found != upload.size {
         return Err(unreadable(format!("it has {found} bytes instead of {}", upload.size)));
     }
     let length =
         i64::try_from(found).ok().filter(|_| found <= MAX_OBJECT_BYTES).ok_or(Cause::EntityTooLarge)?;
-    let body = ByteStream::from_path(upload.file).await.map_err(|error| unreadable(chain(&error)))?;
+    let body = match upload.body {
+        Body::File(path) => ByteStream::from_path(path).await.map_err(|error| unreadable(chain(&error)))?,
+        Body::Memory(bytes) => ByteStream::from_static(bytes),
+    };
     Ok((body, length))
 }
 

@@ -58,7 +58,7 @@ async fn puts(answer: Answers, create_only: bool) -> (Vec<Result<PutOutcome, Cau
     file.write_all(b"archive").expect("written");
     let (ownership, encryption) = (Ownership::default(), Encryption::default());
     let upload = Upload {
-        file: file.path(),
+        body: Body::File(file.path()),
         size: 7,
         sha256: "c2hh",
         ownership: &ownership,

@@ -75,7 +75,7 @@ async fn a_put_announces_length_checksum_owner_and_condition() {
     let encryption =
         Encryption { server_side_encryption: Some("aws:kms".into()), kms_key_id: Some("key-1".into()) };
     let upload = Upload {
-        file: file.path(),
+        body: Body::File(file.path()),
         size: 7,
         sha256: "c2hh",
         ownership: &ownership,
@@ -110,7 +110,7 @@ async fn the_file_must_be_what_was_announced() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let (ownership, encryption) = (Ownership::default(), Encryption::default());
     let upload = Upload {
-        file: file.path(),
+        body: Body::File(file.path()),
         size: 7,
         sha256: "c2hh",
         ownership: &ownership,
@@ -120,7 +120,7 @@ async fn the_file_must_be_what_was_announced() {
     let nowhere = location("http://127.0.0.1:1".into());
     let error = storage_with_keys().put(&nowhere, &upload).await.expect_err("refused");
     assert!(matches!(error.cause, Cause::File { .. }), "{error}");
-    let gone = Upload { file: Path::new("/no/such/file"), ..upload.clone() };
+    let gone = Upload { body: Body::File(Path::new("/no/such/file")), ..upload.clone() };
     let error = storage_with_keys().put(&nowhere, &gone).await.expect_err("refused");
     assert!(matches!(error.cause, Cause::File { .. }), "{error}");
     file.as_file().set_len(MAX_OBJECT_BYTES + 1).expect("a sparse file");
