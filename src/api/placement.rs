@@ -53,17 +53,21 @@ impl ModuleConfig {
 }
 
 impl S3Config {
+    /// The prefix of object keys, without the slash that may end it.
+    pub(crate) fn prefix(&self) -> &str {
+        self.key.as_deref().unwrap_or_default().trim_end_matches('/')
+    }
+
     fn placement(&self) -> impl PartialEq + std::hash::Hash + std::fmt::Debug + use<'_> {
         let Self {
             bucket,
             region,
-            key,
+            key: _, // As the prefix.
             endpoint,
             force_path_style: _,       // How requests are addressed, not to which store.
             server_side_encryption: _, // A change applies to later uploads.
             kms_key_id: _,             // The same.
         } = self;
-        let prefix = key.as_deref().unwrap_or_default().trim_end_matches('/');
-        (bucket.as_str(), prefix, region.as_str(), canonical_endpoint(endpoint.as_deref(), region))
+        (bucket.as_str(), self.prefix(), region.as_str(), canonical_endpoint(endpoint.as_deref(), region))
     }
 }

@@ -42,8 +42,7 @@ async fn send(
     are_large: &AtomicBool,
     request: Request<Body>,
 ) -> Result<Response<Answer>, BoxError> {
-    let smaller = with_few(&request);
-    if let Some(smaller) = smaller {
+    if let Some(smaller) = with_few(&request) {
         return page(client, are_large, request, smaller).await;
     }
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));

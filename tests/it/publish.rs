@@ -6,7 +6,7 @@ use opendepot_testbed::github::{File, Repository};
 use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
-use crate::support::command::{Opendepot, Printed, opendepot};
+use crate::support::command::{Opendepot, Printed, kubeconfig_for, opendepot};
 use crate::support::wire::Wire;
 use crate::support::{SOON, World, condition, ready, soon};
 
@@ -238,17 +238,7 @@ fn an_api_server_that_never_answers_or_is_behind_a_proxy_ends_the_run() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let cluster = json!({"server": format!("http://{}", silent.local_addr().unwrap())});
     let folder = tempfile::tempdir().unwrap();
-    let kubeconfig = |cluster: &Value| {
-        let path = folder.path().join("kubeconfig");
-        let text = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "one",
-            "clusters": [{"name": "one", "cluster": cluster}],
-            "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one"}}],
-            "users": [{"name": "one", "user": {}}],
-        });
-        std::fs::write(&path, text.to_string()).unwrap();
-        path
-    };
+    let kubeconfig = |cluster: &Value| kubeconfig_for(folder.path(), cluster);
     let args = ["publish", "net", "1.0.0", "--timeout", "1s"];
     let late = opendepot(&kubeconfig(&cluster)).run(&args).failed();
     assert!(late.contains("the API server did not answer before the timeout"), "{late}");

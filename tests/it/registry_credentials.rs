@@ -11,7 +11,7 @@ use opendepot_testbed::terraform::Terraform;
 use opendepot_testbed::workflow::{Outcome, Runner};
 use serde_json::json;
 
-use crate::support::command::opendepot;
+use crate::support::command::{kubeconfig_for, opendepot};
 use crate::support::registry::archive;
 use crate::support::token_registry::{Registry, RegistryBuilder};
 use crate::support::{World, root, soon};
@@ -287,15 +287,8 @@ async fn refused_token_files(stage: &Stage) {
 #[test]
 fn the_helper_rejects_a_kubeconfig_with_a_proxy() {
     let folder = tempfile::tempdir().unwrap();
-    let kubeconfig = folder.path().join("kubeconfig");
     let cluster = json!({"server": "https://127.0.0.1:1", "proxy-url": "http://127.0.0.1:1"});
-    let text = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "one",
-        "clusters": [{"name": "one", "cluster": cluster}],
-        "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one"}}],
-        "users": [{"name": "one", "user": {}}],
-    });
-    std::fs::write(&kubeconfig, text.to_string()).unwrap();
+    let kubeconfig = kubeconfig_for(folder.path(), &cluster);
     let args = ["credentials", "--host", NAMED, "--service-account", "ci/terraform", "get", NAMED];
     let said = opendepot(&kubeconfig).run(&args).failed();
     assert!(said.contains("service account ci/terraform: the kubeconfig names a proxy-url"), "{said}");

@@ -68,7 +68,7 @@ fn of_module(config: &ModuleConfig, namespace: &str, name: &str) -> Result<Subje
     let s3 = checked.s3;
     let location = ObjectLocation {
         bucket: s3.bucket.clone(),
-        key: s3.key.as_deref().unwrap_or_default().trim_end_matches('/').to_owned(),
+        key: s3.prefix().to_owned(),
         region: s3.region.clone(),
         endpoint: s3.endpoint.clone(),
         force_path_style: s3.force_path_style,

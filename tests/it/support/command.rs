@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::World;
 
@@ -41,6 +41,19 @@ impl Printed {
 
 /// A command that is yet to be run.
 pub(crate) struct Opendepot(Command, Option<String>);
+
+/// Writes a kubeconfig whose only cluster is this one, without credentials, into a folder.
+pub(crate) fn kubeconfig_for(folder: &Path, cluster: &Value) -> PathBuf {
+    let path = folder.join("kubeconfig");
+    let text = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "one",
+        "clusters": [{"name": "one", "cluster": cluster}],
+        "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one"}}],
+        "users": [{"name": "one", "user": {}}],
+    });
+    std::fs::write(&path, text.to_string()).unwrap();
+    path
+}
 
 /// The binary with an environment of nothing but `PATH` and these settings.
 pub(crate) fn opendepot(kubeconfig: &Path) -> Opendepot {

@@ -17,6 +17,13 @@ impl ProvideCredentials for Hanging {
     }
 }
 
+/// Requests credentials once a second.
+async fn use_for_a_minute(lasting: &Lasting, start: Now) {
+    for second in 0..60 {
+        lasting.credentials(start.after(Duration::from_secs(second))).await.unwrap();
+    }
+}
+
 impl Now {
     fn after(self, time: Duration) -> Self {
         Self { monotonic: self.monotonic + time, wall: self.wall + time }
@@ -81,9 +88,7 @@ async fn a_source_that_has_no_better_ones_yet_is_asked_twice_a_minute() {
     let (source, start) = (Source::default(), Now::read());
     source.ending(start.wall + minutes(8));
     let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
-    for second in 0..60 {
-        lasting.credentials(start.after(Duration::from_secs(second))).await.unwrap();
-    }
+    use_for_a_minute(&lasting, start).await;
     assert_eq!(source.asked(), 2);
 }
 
@@ -143,9 +148,7 @@ async fn a_clock_that_is_corrected_does_not_keep_credentials_beyond_their_end() 
     let source = Source::default();
     let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
     source.ending(start.wall - minutes(60));
-    for second in 0..60 {
-        lasting.credentials(start.after(Duration::from_secs(second))).await.unwrap();
-    }
+    use_for_a_minute(&lasting, start).await;
     assert_eq!(source.asked(), 2);
 }
 
