@@ -167,11 +167,12 @@ impl Run<'_> {
             Reason::ApiUnavailable | Reason::VersionRefused => return Err(Ended::Failed(not)),
             // A hanging store occupies its permit as long as a hanging repository does, and is limited in the same way.
             Reason::StorageUnavailable => {
-                ctx.scheduler.repository_failed(&self.client.version().repository_key());
+                let version = self.client.version();
+                ctx.scheduler.store_failed(&version.repository_key(), version.store_key());
             }
             _ => {}
         }
-        let account = self.limited_account(target, &not.failure);
+        let account = self.limited_account(target, &not);
         let mut effect = self.failed(&target.requests, not);
         if let Some(End::Failed(attempt)) = &mut effect.end {
             attempt.account = account;
@@ -180,11 +181,13 @@ impl Run<'_> {
     }
 
     /// Records a limit of GitHub that an attempt has met. Returns the account that it applies to.
-    fn limited_account(&self, target: &Target, failure: &Failure) -> Option<Account> {
-        let Class::Wait(until) = failure.class else { return None };
-        let is_limited = failure.reason == Reason::RateLimited;
+    fn limited_account(&self, target: &Target, not: &NotPublished) -> Option<Account> {
+        let Class::Wait(until) = not.failure.class else { return None };
+        let is_limited = not.failure.reason == Reason::RateLimited;
         let account = is_limited.then(|| account(self.client.version(), target))?;
-        self.ctx.rate_limits.met(account, time_between(Timestamp::now(), until), Instant::now());
+        let secret = not.secret.as_ref().and_then(|(_, version)| version.as_deref());
+        let left = time_between(Timestamp::now(), until);
+        self.ctx.rate_limits.met(account, secret, left, Instant::now());
         Some(account)
     }
 

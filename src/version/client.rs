@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::status::{Snapshot, at_generation};
 use crate::api::state::VersionState;
-use crate::api::{FINALIZER, Version, VersionStatus};
+use crate::api::{FINALIZER, MODULE_LABEL, NAMESPACE_LABEL, Version, VersionStatus};
 use crate::controller::client;
 
 /// A Version that is being reconciled.
@@ -52,7 +52,7 @@ impl VersionClient {
             read => read,
         };
         let raw = match read {
-            Ok(raw) if raw.metadata.uid == cached.metadata.uid => raw,
+            Ok(raw) if raw.metadata.uid == cached.metadata.uid => with_own_labels(raw),
             Err(error) if !client::is_gone(&error) => return Err(error),
             _ => return Ok(None),
         };
@@ -185,9 +185,17 @@ impl VersionClient {
     }
 
     fn take(&mut self, raw: DynamicObject) {
-        self.current = Snapshot::of(&raw);
-        self.raw = raw;
+        self.raw = with_own_labels(raw);
+        self.current = Snapshot::of(&self.raw);
     }
+}
+
+/// Without other labels, of which there may be a hundred thousand: the object is in memory until its reconcile ends.
+fn with_own_labels(mut raw: DynamicObject) -> DynamicObject {
+    if let Some(labels) = &mut raw.metadata.labels {
+        labels.retain(|label, _| [MODULE_LABEL, NAMESPACE_LABEL].contains(&label.as_str()));
+    }
+    raw
 }
 
 /// What has changed in a Version whose spec describes the same object as before.
@@ -253,6 +261,15 @@ mod tests {
         let client = Client::new(server, "default");
         let read = VersionClient::read(&client, &cached, false, &Arc::default()).await.unwrap();
         assert_eq!(read.unwrap().version().name(), "net-1.0.0");
+    }
+
+    #[test]
+    fn labels_of_others_are_not_kept() {
+        let labels =
+            json!({"a": "", MODULE_LABEL: "net", NAMESPACE_LABEL: "acme", "opendepot.defdev.io/other": ""});
+        let raw = serde_json::from_value(json!({"metadata": {"labels": labels}})).unwrap();
+        let kept = with_own_labels(raw).metadata.labels.unwrap();
+        assert!(kept.into_keys().eq([MODULE_LABEL, NAMESPACE_LABEL]));
     }
 
     #[test]

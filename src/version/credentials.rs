@@ -7,13 +7,15 @@ use kube::Api;
 
 use super::api_failure::api_failure;
 use super::context::Context;
+use super::held_back::recalled;
 use super::outcome::{NotPublished, SecretVersion};
+use super::progress::Progress;
 use super::retry::Attempt;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::controller::client::is_older;
 use crate::controller::failure::{Failure, Reason};
-use crate::github::{self, Credential};
+use crate::github::{self, Credential, CredentialError};
 
 /// Reads the credentials. Returns also the Secret that they come from. Secrets are read by name each time, never cached or
 /// watched.
@@ -33,6 +35,7 @@ pub(super) async fn credential(
     let secret = match secrets(ctx, version).get(name).await {
         Ok(secret) => secret,
         Err(kube::Error::Api(status)) if status.is_not_found() => {
+            ctx.secret_polls.record(namespace, name, None);
             let message = format!(
                 "Secret {name} does not exist in namespace {namespace}: create it with githubAppID, githubInstallID and \
                  githubPrivateKey, or with githubToken."
@@ -47,15 +50,20 @@ pub(super) async fn credential(
         }
         Err(error) => return Err(api_failure(&error).into()),
     };
-    let resource_version = secret.metadata.resource_version;
-    let data: BTreeMap<String, Vec<u8>> = secret.data.into_iter().flatten().map(|(k, v)| (k, v.0)).collect();
-    match github::credential_from_secret(&data) {
+    let resource_version = secret.metadata.resource_version.clone();
+    ctx.secret_polls.record(namespace, name, resource_version.clone());
+    match parsed(secret) {
         Ok(credential) => Ok((credential, Some((name.to_owned(), resource_version)))),
         Err(error) => {
             let message = format!("Secret {name} in namespace {namespace}: {error}");
             Err(stalled(Reason::SecretInvalid, message, resource_version))
         }
     }
+}
+
+fn parsed(secret: Secret) -> Result<Credential, CredentialError> {
+    let data: BTreeMap<String, Vec<u8>> = secret.data.into_iter().flatten().map(|(k, v)| (k, v.0)).collect();
+    github::credential_from_secret(&data)
 }
 
 fn secrets(ctx: &Context, version: &VersionState) -> Api<Secret> {
@@ -79,6 +87,23 @@ pub(super) fn awaited_secret<'a>(version: &'a VersionState, attempt: Option<&'a 
     awaits_secret(reason, version.status.is_stalled()).then(|| config.secret_name())
 }
 
+/// Applies the limit in the status of a Version to the credential in its Secret.
+fn recall_limit(ctx: &Context, version: &VersionState, secret: Secret) {
+    let resource_version = secret.metadata.resource_version.clone();
+    if let (Ok(target), Ok(credential)) = (Target::of(version), parsed(secret)) {
+        recalled(ctx, version, &target, &credential, resource_version.as_deref());
+    }
+}
+
+/// Lets another Version try the Secret of an attempt that has ended without a failure, such as after a change of its Version.
+pub(super) fn return_trial(ctx: &Context, version: &VersionState, progress: &Progress) {
+    let config = version.config.as_deref().filter(|config| config.authenticated());
+    if let Some(config) = config.filter(|_| progress.tries_now.is_set()) {
+        let repository = version.repository_key();
+        ctx.secret_trials.take_back(version.namespace(), config.secret_name(), &repository);
+    }
+}
+
 /// Whether a Version that waits for its Secret is to try it now. If this process remembers the attempt: the Secret has changed
 /// since. Otherwise: it has changed since this process first read it; or it was rejected, or written after the status, and no
 /// Version has tried it since this process became leader, or it has worked for one. A rate limit needs no such trial, because
@@ -99,7 +124,14 @@ pub(super) async fn secret_may_work(
         let found = secrets(ctx, version).get_opt(secret).await;
         let found =
             found.inspect_err(|error| tracing::debug!(%error, name = secret, "cannot read the Secret"));
-        found.ok().map(|found| found.and_then(|secret| secret.metadata.resource_version))
+        let seen = |secret: Secret| {
+            let resource_version = secret.metadata.resource_version.clone();
+            if attempt.is_none() && reason == Some(Reason::RateLimited) {
+                recall_limit(ctx, version, secret);
+            }
+            resource_version
+        };
+        found.ok().map(|found| found.and_then(seen))
     };
     let Some(now) = ctx.secret_polls.outcome(namespace, secret, request).await else { return false };
     if let Some((_, seen)) = attempt.and_then(|attempt| attempt.secret.as_ref()) {

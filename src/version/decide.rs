@@ -107,6 +107,14 @@ impl Action {
             Self::Publish(_) => Some(Lane::Publish),
         }
     }
+
+    /// The store that this action sends requests to, if it is one for [`Lane::Light`].
+    pub(crate) fn store(&self, version: &VersionState) -> u64 {
+        match self {
+            Self::VerifyRecorded => version.recorded_store_key(),
+            _ => version.store_key(),
+        }
+    }
 }
 
 pub(crate) fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
@@ -172,7 +180,17 @@ fn rests(version: &VersionState, facts: &Facts<'_>) -> bool {
 /// Whether, according to the status, this generation was handled with success and no forced sync is open.
 fn is_settled(version: &VersionState) -> bool {
     let status = &version.status;
-    status.is_ready() == Some(true) && version.is_observed() && status.pending_force.is_none()
+    let is_handled = status.is_ready() == Some(true) && version.is_observed();
+    is_handled && status.pending_force.is_none() && !is_restored(version)
+}
+
+/// Whether the status is older than the Version: it was restored from a backup, and the object may have been deleted since.
+fn is_restored(version: &VersionState) -> bool {
+    let status = &version.status;
+    let conditions = [&status.ready, &status.reconciling, &status.stalled];
+    let mut since = conditions.into_iter().flatten().filter_map(|condition| condition.since);
+    let created = version.metadata.creation_timestamp.as_ref();
+    created.is_some_and(|created| since.any(|since| since < created.0))
 }
 
 /// When the next verification is due, if there are any.
@@ -239,6 +257,7 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action 
     // A failure that needs no fetch is checked in the bucket. A key without extension is the same for both formats: only the
     // object shows which it is.
     let is_unclear = status.ready.is_none()
+        || is_restored(version)
         || standing.is_some()
         || is_spelled_anew
         || !target.format().is_extension_of(&target.location.key) && !is_settled;

@@ -12,7 +12,8 @@ use super::outcome::{Ended, NotPublished};
 use super::retry::{Attempt, ChangeKey};
 use crate::api::state::VersionState;
 use crate::api::target::{Requests, is_stored};
-use crate::controller::failure::{Class, Failure, Reason};
+use crate::controller::failure::{Class, Failure, LONGEST, Reason};
+use crate::domain::text::NEXT_ATTEMPT;
 use crate::domain::time::time_between;
 
 /// The effect of a failed attempt: the status, an Event if the reason is new, and the reset of a forced sync.
@@ -31,6 +32,9 @@ pub(super) fn failed(
     let is_stalled_by_it = stalled.is_some_and(|c| c.is_true && *c.reason == *corrupt);
     let failure = failure.of_download(download, before.as_ref().and_then(|a| a.download), is_stalled_by_it);
     let mut attempt = new_attempt(before, Some(version), &failure);
+    if failure.class == Class::RetryTag {
+        attempt = spread(attempt, |from| ctx.retries.missing_tags(ChangeKey::of(version).repository, from));
+    }
     attempt.download = download.or(attempt.download);
     let now = Timestamp::now();
     attempt.secret = secret.filter(|_| awaits_secret(failure.reason, failure.class == Class::Stalled));
@@ -43,7 +47,7 @@ pub(super) fn failed(
         ..Effect::default()
     };
     if version.status.reason() != failure.reason.as_str() {
-        tracing::warn!(reason = %failure.reason, message = failure.message, "the attempt failed");
+        tracing::warn!(reason = %failure.reason, cause = failure.message, "the attempt failed");
         // GitHub usually rejects a new token for some seconds: that is no warning.
         let is_warning = failure.reason != Reason::TokenNotReady;
         let (reason, note) = (failure.reason.as_str(), failure.message);
@@ -59,7 +63,7 @@ pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: Ended) -> 
     let last = before.as_ref().map(|attempt| (attempt.reason, attempt.failures));
     let failure = after_fetch(failure, fetched, last);
     if last.is_none_or(|(reason, _)| reason != failure.reason) {
-        tracing::warn!(reason = %failure.reason, message = failure.message, "the reconcile failed; retrying");
+        tracing::warn!(reason = %failure.reason, cause = failure.message, "the reconcile failed; retrying");
         ctx.events.warning(&reference(version), failure.reason.as_str(), "Reconcile", &failure.message);
     }
     End::Failed(Box::new(new_attempt(before, None, &failure)))
@@ -84,6 +88,23 @@ fn after_fetch(failure: Failure, fetched: bool, before: Option<(Reason, u32)>) -
     if fetched && again { Failure { class: Class::Stalled, ..failure } } else { failure }
 }
 
+/// If more tags of one repository are missing, each is looked for after the longest pause only.
+const FEW: usize = 50;
+
+/// The attempt for a missing tag, with a longer pause if many others are missing: each attempt uses a quota of GitHub that other
+/// repositories share. `missing`: how many have been missing since a time or later. Those that were missing long before do not
+/// delay a tag that is about to be pushed.
+fn spread(attempt: Attempt, missing: impl FnOnce(Timestamp) -> usize) -> Attempt {
+    let missing = missing(attempt.since.checked_sub(LONGEST).unwrap_or(attempt.since));
+    if missing <= FEW {
+        return attempt;
+    }
+    let pause = LONGEST.mul_f64(0.9 + 0.1 * rand::random::<f64>());
+    let more = pause.saturating_sub(attempt.ends - attempt.at);
+    let due = attempt.due.checked_add(more).unwrap_or(attempt.due);
+    Attempt { ends: attempt.ends + more, due, ..attempt }
+}
+
 /// A failed attempt, after the one `before`. `version`: if the failure is written to its status.
 pub(super) fn new_attempt(
     before: Option<Attempt>,
@@ -104,7 +125,7 @@ pub(super) fn new_attempt(
     let delay = failure.delay(failures, time_between(since, now), rand::random(), now);
     let (at, due) = (Instant::now(), now.checked_add(delay).unwrap_or(Timestamp::MAX));
     let ends = at.checked_add(delay).unwrap_or(at);
-    tracing::debug!(%reason, %due, message = failure.message, "attempt failed");
+    tracing::debug!(%reason, %due, cause = failure.message, "attempt failed");
     let elsewhere = version.is_some_and(|version| !is_stored(version));
     Attempt {
         failures,
@@ -122,18 +143,51 @@ pub(super) fn new_attempt(
     }
 }
 
-/// Since when this failure has stood according to the status, if that is about this generation. A condition's time changes with
-/// its status, not with its reason, which is accurate enough after a restart, when nothing else is known.
+/// Since when this failure has stood according to the status. If that is about another generation, it has to name the same failure,
+/// in the same words: a message about a tag contains the repository. A condition's time changes with its status, not with its
+/// reason, which is accurate enough after a restart, when nothing else is known.
 fn failing_since(version: &VersionState, failure: &Failure) -> Option<Timestamp> {
     let status = &version.status;
     let condition = if failure.class == Class::Stalled { &status.stalled } else { &status.ready };
-    let condition = condition.as_ref().filter(|_| version.is_observed());
+    // Without the time of the next attempt, and as far as it is kept.
+    let said = status.message.split(NEXT_ATTEMPT).next().unwrap_or_default();
+    let is_said = || failure.message.starts_with(said.trim_end_matches([' ', '.', '…']));
+    let condition = condition.as_ref().filter(|_| version.is_observed() || is_said());
     condition.filter(|condition| *condition.reason == *failure.reason.as_str())?.since
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn many_missing_tags_of_one_repository_are_looked_for_after_the_longest_pause() {
+        let failure = Failure::new(Reason::TagNotFound, "no tag");
+        for (missing, seconds) in [(0, 5), (50, 5), (51, 600), (5_000, 600)] {
+            let before = new_attempt(None, None, &failure);
+            let attempt = spread(before.clone(), |from| {
+                assert_eq!(time_between(from, before.since), LONGEST);
+                missing
+            });
+            let pause = (attempt.ends - attempt.at).as_secs_f64();
+            let (least, most) = (f64::from(seconds) * 0.9, f64::from(seconds) * 1.25);
+            assert!((least..=most).contains(&pause), "{pause} s for {missing}");
+            let later = time_between(before.due, attempt.due);
+            assert_eq!(later, attempt.ends - before.ends, "the status names the same time");
+        }
+        // One that has been missing for hours is looked for hourly as before.
+        let since = Timestamp::now() - Duration::from_hours(7);
+        let old = Attempt {
+            since,
+            content: Some((Reason::TagNotFound, since)),
+            ..new_attempt(None, None, &failure)
+        };
+        let old = new_attempt(Some(old), None, &failure);
+        let beside = spread(old.clone(), |_| 100);
+        assert_eq!((beside.ends, beside.due), (old.ends, old.due));
+    }
 
     #[test]
     fn what_is_refused_for_minutes_after_downloads_waits_as_after_a_stall() {

@@ -1,14 +1,13 @@
 //! From a tag to a normalised archive on disk.
 
-use jiff::Timestamp;
 use tempfile::NamedTempFile;
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
 use super::context::Context;
 use super::credentials::credential;
+use super::held_back::recalled;
 use super::outcome::NotPublished;
-use super::rate_limits::account;
 use super::scheduler::{FetchPermit, LEAST_BYTES, PATIENCE};
 use crate::api::state::VersionState;
 use crate::api::target::Target;
@@ -74,8 +73,7 @@ fn known_failure(
     credential: &Credential,
     secret: Option<&str>,
 ) -> Option<FetchError> {
-    let limit = ctx.rate_limits.recalled(account(version, target), secret, Timestamp::now());
-    limit.or_else(|| {
+    recalled(ctx, version, target, credential, secret).or_else(|| {
         let last = ctx.retries.with(version.uid(), |retry| retry.attempt.as_ref().map(|attempt| attempt.at));
         ctx.github.refused(&target.repository, credential, last)
     })
@@ -136,6 +134,8 @@ pub(super) async fn normalise(
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
+
+    use jiff::Timestamp;
 
     use super::*;
 

@@ -13,6 +13,7 @@ use crate::api::state::VersionState;
 use crate::api::target::{Target, throttled_request};
 use crate::controller::failure::{HOURLY, SHORTEST};
 use crate::domain::time::time_between;
+use crate::github::{Credential, FetchError};
 
 /// How long a publish has to wait before it may wait for a permit, GitHub's limits apart.
 pub(super) fn held_back(ctx: &Context, version: &VersionState) -> Option<Duration> {
@@ -38,6 +39,22 @@ pub(super) fn limited(ctx: &Context, version: &VersionState, attempt: Option<&At
     let left = ctx.rate_limits.left(account, Instant::now())?;
     // As for an attempt that met the limit itself: shortly after its end, spread over some seconds.
     Some(left + Duration::from_secs(1) + SHORTEST.mul_f64(rand::random()))
+}
+
+/// The limit of a Version's account that a status named. It is applied to the credential, which other Secrets may contain too.
+/// `secret`: the resourceVersion of the credential's Secret.
+pub(super) fn recalled(
+    ctx: &Context,
+    version: &VersionState,
+    target: &Target,
+    credential: &Credential,
+    secret: Option<&str>,
+) -> Option<FetchError> {
+    let limit = ctx.rate_limits.recalled(account(version, target), secret, Timestamp::now())?;
+    if let FetchError::RateLimited { until, secondary, .. } = limit {
+        ctx.github.limit(&target.repository, credential, until, secondary);
+    }
+    Some(limit)
 }
 
 /// The account of a Version that met GitHub's limit before this process became leader, and has no new request.

@@ -44,7 +44,7 @@ use jiff::Timestamp;
 use self::actions::Permit;
 use self::basis::is_superseded;
 pub use self::context::Context;
-use self::credentials::{awaited_secret, secret_may_work};
+use self::credentials::{awaited_secret, return_trial, secret_may_work};
 use self::decide::{Action, Lane, decide};
 use self::due::phase;
 use self::effect::End;
@@ -108,6 +108,7 @@ fn abandon(
     progress: &Progress,
 ) -> Requeue {
     tracing::debug!("the Version has changed: reconciling again");
+    return_trial(ctx, version, progress);
     if now.is_some_and(|now| now.uid() == version.uid()) {
         let left = version.metadata.resource_version.clone().zip(Some(Instant::now()));
         ctx.retries.with(version.uid(), |retry| {
@@ -126,7 +127,7 @@ fn abandon(
 /// Waits for a permit, and works with it.
 async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progress>) -> Requeue {
     // Thousands of Versions wait below: each keeps the cached object and this in memory, nothing else.
-    let (mut lane, attempt) = match next_lane(ctx, version, progress).await {
+    let (mut lane, store, attempt) = match next_lane(ctx, version, progress).await {
         Ok(next) => next,
         Err(requeue) => return requeue,
     };
@@ -134,10 +135,11 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
         if lane == Lane::Publish {
             progress.publishes.set();
             if let Some(pause) = held_back(ctx, version) {
+                return_trial(ctx, version, progress);
                 return Requeue::requeue(pause);
             }
         }
-        let permit = permit(ctx, version, lane).await;
+        let permit = permit(ctx, version, lane, store).await;
         if lane == Lane::Publish {
             // While this Version waited, another one of the same account may have met the next limit.
             let limit = limited(ctx, version, attempt.as_deref());
@@ -151,6 +153,9 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
         // Boxed, and created only with the permit, so that the futures of thousands of waiting Versions stay small.
         let (key, end) = Box::pin(actions::run(ctx, version, &permit, attempt.as_deref(), progress)).await;
         drop(permit);
+        if !matches!(end, End::Failed(_) | End::Needs(_)) {
+            return_trial(ctx, version, progress);
+        }
         match end {
             End::Needs(next) if next > lane => lane = next,
             end => return finish(ctx, version, key, end, since),
@@ -158,15 +163,14 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
     }
 }
 
-/// Waits for a permit of the queue.
-async fn permit(ctx: &Context, version: &VersionState, lane: Lane) -> Permit {
+/// Waits for a permit of the queue. `store`: that of [`Lane::Light`].
+async fn permit(ctx: &Context, version: &VersionState, lane: Lane, store: u64) -> Permit {
     match lane {
         Lane::Api => {
             let permit = ctx.api.acquire(hash_of(version.namespace()));
             Permit::Api(ctx.metrics.queued(Queue::LIGHT, permit).await)
         }
         Lane::Light => {
-            let store = version.store_key();
             // The namespace's own permit first: a namespace whose API requests hang delays no other with the same store.
             let permits = async {
                 let own = ctx.light_shares.acquire(hash_of((version.namespace(), store))).await;
@@ -191,12 +195,13 @@ fn queue_key(version: &VersionState) -> u64 {
     hash_of((version.namespace(), module, version.status.storage.is_some()))
 }
 
-/// Decides on the cached Version. Returns the queue to wait in and the last failed attempt, or when to reconcile again.
+/// Decides on the cached Version. Returns the queue and the store to wait for and the last failed attempt, or when to reconcile
+/// again.
 async fn next_lane(
     ctx: &Context,
     version: &VersionState,
     progress: &Progress,
-) -> Result<(Lane, Option<Box<Attempt>>), Requeue> {
+) -> Result<(Lane, u64, Option<Box<Attempt>>), Requeue> {
     let now = Timestamp::now();
     let retry = ctx.retries.with(version.uid(), |retry| retry.clone());
     if retry.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
@@ -215,17 +220,20 @@ async fn next_lane(
     {
         action = Action::Wait(until);
     }
-    if let Action::Wait(due) = action
+    // Also if a verification is due meanwhile: with a short interval, one always is.
+    if matches!(action, Action::Wait(_) | Action::Verify(_) | Action::VerifyRecorded)
         && let Some(secret) = awaited_secret(version, attempt.as_deref())
     {
         // Boxed: it may read a Secret.
-        if !Box::pin(secret_may_work(ctx, version, attempt.as_deref(), secret)).await {
+        if Box::pin(secret_may_work(ctx, version, attempt.as_deref(), secret)).await {
+            progress.tries_now.set();
+            action = decide(version, &ctx.facts(version, attempt.as_deref(), None, progress));
+        } else if let Action::Wait(due) = action {
             return Err(requeue_at(next_poll(due, now), now));
         }
-        progress.tries_now.set();
-        action = decide(version, &ctx.facts(version, attempt.as_deref(), None, progress));
     }
-    action.lane().map(|lane| (lane, attempt)).ok_or_else(|| rest(&action, now))
+    let next = action.lane().map(|lane| (lane, action.store(version), attempt));
+    next.ok_or_else(|| rest(&action, now))
 }
 
 /// When to reconcile again after a decision that needs no permit.

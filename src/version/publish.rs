@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::NamedTempFile;
 
+use super::basis::encryption;
 use super::client::VersionClient;
 use super::compare::{compare, file_name_before, replaced};
 use super::content::{Content, other_bytes};
@@ -56,6 +57,7 @@ impl Publish<'_> {
         if let Existing::Ours(found) = &self.existing
             && let Some(published) = take_over(self.object.version(), target, found)
         {
+            ctx.storage.verified(&target.location, &encryption(target));
             let bytes_changed = self.bytes_changed(&published.content).await;
             let replaced = replaced(self.object.version(), &published.content.digest, bytes_changed);
             return Ok(Outcome { published, replaced, moved: None });

@@ -23,8 +23,16 @@ pub(crate) type Account = u64;
 #[derive(Debug, Default)]
 pub struct RateLimits {
     /// The end of each limit that an attempt of this process has met.
-    met: Mutex<HashMap<Account, Instant>>,
+    met: Mutex<HashMap<Account, Met>>,
     recalled: Mutex<HashMap<Account, Recalled>>,
+}
+
+/// A limit that an attempt of this process has met.
+#[derive(Debug)]
+struct Met {
+    until: Instant,
+    /// The resourceVersion of the account's Secret, if there is one.
+    secret: Option<String>,
 }
 
 /// A limit that a status names, from before this process became leader.
@@ -44,20 +52,26 @@ pub(crate) fn account(version: &VersionState, target: &Target) -> Account {
 }
 
 impl RateLimits {
-    /// Records a limit that an attempt has met, and that lasts so long.
-    pub fn met(&self, account: Account, left: Duration, now: Instant) {
+    /// Records a limit that an attempt has met, and that lasts so long. `secret`: the resourceVersion of the account's Secret. A
+    /// newer one may contain another credential, which the limit of the former one does not concern.
+    pub fn met(&self, account: Account, secret: Option<&str>, left: Duration, now: Instant) {
         let Some(until) = now.checked_add(left) else { return };
         let mut all = self.met.lock();
-        all.retain(|_, until| *until > now);
-        let last = all.entry(account).or_insert(until);
-        *last = until.max(*last);
+        all.retain(|_, met| met.until > now);
+        let met = || Met { until, secret: secret.map(str::to_owned) };
+        let last = all.entry(account).or_insert_with(met);
+        if is_older(last.secret.as_deref(), secret) {
+            *last = met();
+        } else if last.secret.as_deref() == secret {
+            last.until = until.max(last.until);
+        }
     }
 
     /// How long the account's limit still lasts, if it has one.
     pub fn left(&self, account: Account, now: Instant) -> Option<Duration> {
         let all = self.met.lock();
-        let until = all.get(&account)?;
-        Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+        let met = all.get(&account)?;
+        Some(met.until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
     /// Records the limits of whole accounts that the statuses of Versions name.
@@ -104,13 +118,26 @@ mod tests {
         let at = |second| start + Duration::from_secs(second);
         let seconds = Duration::from_secs;
         let limits = RateLimits::default();
-        limits.met(1, seconds(60), at(40));
-        limits.met(1, seconds(49), at(41));
+        limits.met(1, None, seconds(60), at(40));
+        limits.met(1, None, seconds(49), at(41));
         assert_eq!((limits.left(1, at(99)), limits.left(2, at(50))), (Some(seconds(1)), None));
         assert_eq!(limits.left(1, at(100)), None);
-        limits.met(2, seconds(100), at(100));
+        limits.met(2, None, seconds(100), at(100));
         assert_eq!(limits.met.lock().len(), 1, "what is over is forgotten");
-        limits.met(3, Duration::MAX, at(100));
+        limits.met(3, None, Duration::MAX, at(100));
         assert_eq!(limits.left(3, at(101)), None, "a time beyond the clock is no limit");
+    }
+
+    #[test]
+    fn the_limit_of_a_replaced_credential_does_not_count_for_its_successor() {
+        let start = Instant::now();
+        let limits = RateLimits::default();
+        let left = || limits.left(1, start).unwrap().as_secs();
+        for (secret, seconds, expected) in
+            [("9", 3600, 3600), ("10", 60, 60), ("10", 90, 90), ("10", 30, 90), ("9", 3600, 90)]
+        {
+            limits.met(1, Some(secret), Duration::from_secs(seconds), start);
+            assert_eq!(left(), expected, "{seconds} s for {secret}");
+        }
     }
 }

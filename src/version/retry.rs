@@ -57,6 +57,8 @@ pub struct ChangeKey {
     /// The version, its repository and its store, as a hash: failures with other ones do not count as earlier failures of this
     /// attempt. The file name is not part of it, since attempts change it.
     pub(super) subject: u64,
+    /// Its namespace and repository, as a hash.
+    pub(super) repository: u64,
 }
 
 /// What is remembered of one Version.
@@ -114,11 +116,13 @@ impl Attempt {
 impl ChangeKey {
     /// Of a Version as it is now.
     pub fn of(version: &VersionState) -> Self {
+        let repository = version.repository_key();
         Self {
             generation: version.metadata.generation,
             requested_at: version.annotation(REQUESTED_AT).map(Into::into),
             module_request: version.annotation(MODULE_REQUEST).map(Into::into),
-            subject: hash_of((&version.version, version.repository_key(), version.store_key())),
+            subject: hash_of((&version.version, &repository, version.store_key())),
+            repository: hash_of((version.namespace(), &repository)),
         }
     }
 }
@@ -155,6 +159,15 @@ impl Retries {
             all.remove(uid);
         }
         result
+    }
+
+    /// How many tags of a repository have been missing since `from` or later.
+    pub(super) fn missing_tags(&self, repository: u64, from: Timestamp) -> usize {
+        let is_missing = |attempt: &Attempt| {
+            let content = attempt.content.filter(|(reason, _)| *reason == Reason::TagNotFound);
+            attempt.key.repository == repository && content.is_some_and(|(_, since)| since >= from)
+        };
+        self.0.lock().values().filter(|retry| retry.attempt.as_ref().is_some_and(is_missing)).count()
     }
 
     /// Forgets an object that no longer exists.

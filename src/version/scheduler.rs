@@ -5,7 +5,9 @@
 //! soon as another repository waits, and it counts as failing. Of a long list of versions of one repository, only some wait for
 //! permits beside the others, so that a release of another repository is not behind all of them. Most of these, but not all, may
 //! be of one queue, such as the Versions of one Module: so a release of another Module of that repository is not behind them.
+//! A store that fails counts as a failure of the repository for Versions in that store.
 
+mod repository;
 mod silent_hosts;
 mod transfer;
 
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use self::repository::{Repository, RepositoryHealth};
 use self::silent_hosts::{SilentHosts, Turn};
 use self::transfer::Transfer;
 pub(super) use self::transfer::{LEAST_BYTES, PATIENCE};
@@ -27,23 +30,8 @@ const REMEMBERED: usize = 1024;
 /// How often the progress of a fetch is read.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is known of a repository.
-struct Repository {
-    health: RepositoryHealth,
-    /// The permits of its Versions to have a staging permit, or to wait for one beside other repositories. Limited for each queue.
-    admission: Arc<Bulkhead>,
-    /// Each of its Versions that waits for a permit while it is not failing holds a copy.
-    waiting: Arc<()>,
-}
-
-#[derive(Clone)]
-enum RepositoryHealth {
-    /// It has not answered yet in this process: it may use one permit.
-    New(Arc<Semaphore>),
-    Healthy,
-    /// Its last fetch failed, or the store of the result did. All of these share half of the permits.
-    Failing,
-}
+/// A repository, and the store of the Version that waits.
+type Source<'a> = (&'a str, u64);
 
 /// Permits for `--max-fetches` downloads at once.
 pub struct FetchScheduler {
@@ -65,6 +53,7 @@ pub struct FetchScheduler {
 pub struct StagingPermit {
     scheduler: Arc<FetchScheduler>,
     repository: String,
+    store: u64,
     /// With the repository's `Bulkhead`, by which the repository is known to be in use.
     _held: (Arc<Bulkhead>, BulkheadPermit, Option<OwnedSemaphorePermit>, BulkheadPermit),
 }
@@ -77,14 +66,6 @@ pub struct FetchPermit {
     limit: Option<OwnedSemaphorePermit>,
     was_slow: AtomicBool,
     _held: Option<OwnedSemaphorePermit>,
-}
-
-impl Repository {
-    fn new(max: usize) -> Self {
-        let health = RepositoryHealth::New(Arc::new(Semaphore::new(1)));
-        // As for staging permits: one queue has no use for more than one store may have.
-        Self { health, admission: Arc::new(Bulkhead::new(max * 3, max * 2)), waiting: Arc::default() }
-    }
 }
 
 impl FetchScheduler {
@@ -111,24 +92,29 @@ impl FetchScheduler {
         let admission = self.repository(repository, |found| Arc::clone(&found.admission));
         let admitted = admission.acquire(queue).await;
         loop {
-            let (limit, is_failing) = match self.health(repository) {
+            let (limit, is_failing) = match self.health((repository, store)) {
                 RepositoryHealth::New(own) => {
                     // A closed semaphore means that the repository is no longer new.
                     let Ok(permit) = own.acquire_owned().await else { continue };
+                    if self.is_failing((repository, store)) {
+                        // Its store failed during the wait: the permit is for Versions in other stores.
+                        continue;
+                    }
                     (Some(permit), false)
                 }
                 RepositoryHealth::Healthy | RepositoryHealth::Failing => {
-                    let permit = self.failing_permit(repository, &self.failing).await;
+                    let permit = self.failing_permit((repository, store), &self.failing).await;
                     let is_failing = permit.is_some();
                     (permit, is_failing)
                 }
             };
             let (turn, staging) = (Turn::Store(store), || self.staging_permit(repository, store, is_failing));
             if let Some(staging) =
-                self.beside_others(repository, turn, limit.is_some(), is_failing, staging).await
+                self.beside_others((repository, store), turn, limit.is_some(), is_failing, staging).await
             {
                 let (scheduler, repository) = (Arc::clone(self), repository.to_owned());
-                return StagingPermit { scheduler, repository, _held: (admission, admitted, limit, staging) };
+                let held = (admission, admitted, limit, staging);
+                return StagingPermit { scheduler, repository, store, _held: held };
             }
         }
     }
@@ -136,12 +122,12 @@ impl FetchScheduler {
     /// Waits for one of the permits that failing repositories share. `None` as soon as this repository is not failing.
     async fn failing_permit(
         &self,
-        repository: &str,
+        source: Source<'_>,
         permits: &Arc<Semaphore>,
     ) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
-            () = self.recovery(repository) => None,
+            () = self.recovery(source) => None,
             permit = Arc::clone(permits).acquire_owned() => permit.ok(),
         }
     }
@@ -157,7 +143,7 @@ impl FetchScheduler {
     /// repositories, which do not count as waiting.
     async fn beside_others<T, F: Future<Output = T>>(
         &self,
-        repository: &str,
+        source @ (repository, _): Source<'_>,
         turn: Turn,
         is_limited: bool,
         is_failing: bool,
@@ -169,7 +155,7 @@ impl FetchScheduler {
         let permit = permit().await;
         drop(waiting);
         let awaits_turn = !is_failing && turn.is_none() && self.silent_hosts.is_silent(repository);
-        ((is_limited || !self.is_failing(repository)) && !awaits_turn).then_some(permit)
+        ((is_limited || !self.is_failing(source)) && !awaits_turn).then_some(permit)
     }
 
     /// Whether Versions of another repository wait for a permit.
@@ -179,11 +165,11 @@ impl FetchScheduler {
     }
 
     /// Completes when the repository is not failing.
-    async fn recovery(&self, repository: &str) {
+    async fn recovery(&self, source: Source<'_>) {
         loop {
             // Before the health is read, so that no notification is missed.
             let recovered = self.recovered.notified();
-            if !self.is_failing(repository) {
+            if !self.is_failing(source) {
                 return;
             }
             recovered.await;
@@ -192,31 +178,27 @@ impl FetchScheduler {
 
     /// Records that a repository answered: it may use every permit.
     pub fn repository_answered(&self, repository: &str) {
-        let was_failing = self.is_failing(repository);
-        self.set(repository, RepositoryHealth::Healthy);
-        if was_failing {
+        if self.repository(repository, |found| found.set(RepositoryHealth::Healthy)) {
             self.recovered.notify_waiters();
         }
     }
 
-    /// Records that a repository, or the store of its Versions, failed or did not answer.
+    /// Records that a repository failed or did not answer.
     pub fn repository_failed(&self, repository: &str) {
-        self.set(repository, RepositoryHealth::Failing);
+        self.repository(repository, |found| found.set(RepositoryHealth::Failing));
     }
 
-    fn is_failing(&self, repository: &str) -> bool {
-        matches!(self.health(repository), RepositoryHealth::Failing)
+    /// Records that a store failed or did not answer. Versions of the repository in other stores are not limited with it.
+    pub fn store_failed(&self, repository: &str, store: u64) {
+        self.repository(repository, |found| found.store_failed(store));
     }
 
-    fn health(&self, repository: &str) -> RepositoryHealth {
-        self.repository(repository, |found| found.health.clone())
+    fn is_failing(&self, source: Source<'_>) -> bool {
+        matches!(self.health(source), RepositoryHealth::Failing)
     }
 
-    fn set(&self, repository: &str, health: RepositoryHealth) {
-        let before = self.repository(repository, |found| std::mem::replace(&mut found.health, health));
-        if let RepositoryHealth::New(waiting) = before {
-            waiting.close();
-        }
+    fn health(&self, (repository, store): Source<'_>) -> RepositoryHealth {
+        self.repository(repository, |found| found.health(store))
     }
 
     fn repository<T>(&self, repository: &str, of: impl FnOnce(&mut Repository) -> T) -> T {
@@ -232,14 +214,13 @@ impl FetchScheduler {
 impl StagingPermit {
     /// Waits for a download permit.
     pub async fn fetch(&self) -> FetchPermit {
-        let Self { scheduler, repository, .. } = self;
+        let Self { scheduler, repository, store, .. } = self;
+        let source = (repository.as_str(), *store);
         loop {
-            let limit = scheduler.failing_permit(repository, &scheduler.failing_fetches).await;
+            let limit = scheduler.failing_permit(source, &scheduler.failing_fetches).await;
             let fetch = || Arc::clone(&scheduler.fetches).acquire_owned();
             let (turn, is_failing) = (Turn::Fetch, limit.is_some());
-            if let Some(fetch) =
-                scheduler.beside_others(repository, turn, is_failing, is_failing, fetch).await
-            {
+            if let Some(fetch) = scheduler.beside_others(source, turn, is_failing, is_failing, fetch).await {
                 let (scheduler, repository) = (Arc::clone(scheduler), repository.clone());
                 // The semaphore is never closed.
                 let (was_slow, held) = (AtomicBool::default(), fetch.ok());

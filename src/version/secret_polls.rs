@@ -41,6 +41,17 @@ impl SecretPolls {
         outcome
     }
 
+    /// Replaces an older read by what an attempt has read just now: the difference would count as a change after the attempt.
+    pub fn record(&self, namespace: &str, name: &str, found: Option<String>) {
+        let look = self.0.lock().get(&(namespace.to_owned(), name.to_owned())).cloned();
+        // A read in progress is as new.
+        if let Some(look) = look
+            && let Ok(mut last) = look.try_lock()
+        {
+            *last = Some((Instant::now(), Some(found)));
+        }
+    }
+
     fn of(&self, namespace: &str, name: &str) -> Look {
         let mut all = self.0.lock();
         // Entries without waiting Versions are removed.
@@ -93,6 +104,17 @@ mod tests {
         };
         assert_eq!(outcome, Some((Some(Some("1".to_owned())), Some(None))));
         assert_eq!(looks.0.lock().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn the_read_of_an_attempt_replaces_an_older_one() {
+        let looks = SecretPolls::default();
+        let found = |version: &str| Some(Some(version.to_owned()));
+        assert_eq!(looks.outcome("acme", "app", std::future::ready(found("1"))).await, found("1"));
+        looks.record("acme", "app", Some("2".to_owned()));
+        assert_eq!(looks.outcome("acme", "app", std::future::pending()).await, found("2"));
+        looks.record("acme", "app", None);
+        assert_eq!(looks.outcome("acme", "app", std::future::pending()).await, Some(None));
     }
 
     #[tokio::test]

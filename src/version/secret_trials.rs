@@ -34,6 +34,17 @@ impl SecretTrials {
         }
     }
 
+    /// Forgets the trials of an attempt that has shown nothing, or that the Secret does not work: another Version may try.
+    pub fn take_back(&self, namespace: &str, name: &str, repository: &str) {
+        let mut all = self.0.lock();
+        for repository in [None, Some(repository)] {
+            let trial = trial(namespace, name, repository);
+            if all.get(&trial) == Some(&false) {
+                all.remove(&trial);
+            }
+        }
+    }
+
     /// Records what a fetch from the repository with the Secret shows.
     pub fn record(&self, namespace: &str, name: &str, repository: &str, error: Option<&FetchError>) {
         let (is_accepted, has_access) = match error {
@@ -99,6 +110,22 @@ mod tests {
         trials.record("acme", "app", NET, Some(&invisible()));
         trials.record("acme", "app", "another", None);
         assert_eq!((tries(NET), tries("another")), (0, 100));
+    }
+
+    #[test]
+    fn a_trial_that_has_shown_nothing_is_left_to_another_version() {
+        let trials = SecretTrials::default();
+        for repository in [None, Some(NET)] {
+            let tries = || (0..100).filter(|_| trials.may_try("acme", "app", repository)).count();
+            assert_eq!((tries(), tries()), (1, 0));
+            trials.take_back("beta", "app", NET);
+            assert_eq!(tries(), 0);
+            trials.take_back("acme", "app", NET);
+            assert_eq!((tries(), tries()), (1, 0));
+            trials.record("acme", "app", NET, None);
+            trials.take_back("acme", "app", NET);
+            assert_eq!(tries(), 100, "it works");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A function that changes nothing returns an equal status, and then nothing is written.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::DynamicObject;
 
 use super::outcome::Published;
@@ -60,6 +60,13 @@ impl Snapshot {
         after.observed_generation = generation;
         after.conditions =
             condition::set(&after.conditions, verdict, reason.as_str(), message, generation, now);
+        let created = self.version.metadata.creation_timestamp.as_ref();
+        if let Some(created) = created.filter(|_| *verdict == Outcome::Ready) {
+            // An earlier time, from a backup, shows that the object was not verified since the restore.
+            for Condition { last_transition_time: since, .. } in ours(&mut after.conditions) {
+                *since = since.clone().max(created.clone());
+            }
+        }
         after.sync_status = Some(cut(message, condition::MAX_MESSAGE));
         after.synced = Some(after.synced.unwrap_or(false));
         after
@@ -248,8 +255,12 @@ pub(crate) fn at_generation(status: &VersionStatus, before: i64, now: i64) -> Ve
 
 /// The generations that the status and our conditions describe.
 fn observed_generations(status: &mut VersionStatus) -> impl Iterator<Item = &mut Option<i64>> {
-    let ours = status.conditions.iter_mut().filter(|c| condition::OURS.contains(&c.type_.as_str()));
-    ours.map(|condition| &mut condition.observed_generation).chain([&mut status.observed_generation])
+    let generations = ours(&mut status.conditions).map(|condition| &mut condition.observed_generation);
+    generations.chain([&mut status.observed_generation])
+}
+
+fn ours(conditions: &mut [Condition]) -> impl Iterator<Item = &mut Condition> {
+    conditions.iter_mut().filter(|condition| condition::OURS.contains(&condition.type_.as_str()))
 }
 
 /// Keeps an unresolved reason in one of the two conditions that are False, since `Ready` has another reason.

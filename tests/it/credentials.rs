@@ -212,6 +212,21 @@ async fn a_secret_that_is_made_later_is_found_by_itself_and_github_not_asked_bef
 }
 
 #[tokio::test]
+async fn a_secret_that_is_made_later_is_found_although_a_verification_is_always_due() {
+    let world = World::new("later-verified").await;
+    let token = world.bed.github.personal_token(&[&private(&world, "net").name()]).unwrap();
+    world.secret("app", &[("githubToken", &token)]);
+    let _operator = world.operator_with(&["--verify-interval", "1s"]).await;
+    world.apply(&world.authenticated("net", "app"));
+    world.version_ready("net").await;
+    world.kubectl(&["delete", "secret", "app"]);
+    world.force("version/net");
+    world.version_fails("net", "SecretNotFound").await;
+    world.secret("app", &[("githubToken", &token)]);
+    world.version_ready("net").await;
+}
+
+#[tokio::test]
 async fn what_stalls_asks_once_however_often_it_is_touched() {
     let world = World::new("touched").await;
     let audit = world.bed.kubernetes.audit();

@@ -2,7 +2,7 @@
 //! GitHub names. One installation token serves all who hold its key. Redirects are followed; credentials stay where they
 //! belong.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -149,6 +149,40 @@ async fn a_limit_of_anonymous_requests_holds_back_those_and_no_credential() {
     kinds.only_its_own_wait("anonymous", busy).await;
 }
 
+#[tokio::test]
+async fn many_missing_tags_of_one_repository_leave_the_quota_to_others() {
+    const MISSING: usize = 60;
+    let world = World::new("missing-tags").await;
+    let github = &world.bed.github;
+    let [bulk, late] = ["bulk", "late"].map(|name| world.released(name).private(true));
+    let app = github.app(&[&bulk.name(), &late.name()]).unwrap();
+    world.app_secret("app", &app);
+    let credentials = json!({"useAuthenticatedClient": true, "secretName": "app"});
+    let module = |name: &str| world.module(name).config("githubClientConfig", credentials.clone());
+    let versions: Vec<String> = (0..MISSING).map(|patch| format!("2.0.{patch}")).collect();
+    let operator = world.operator().await;
+    world.apply(&module("bulk").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
+    world.module_when("bulk", |m| m["status"]["versions"]["failed"] == MISSING).await;
+    let since = Instant::now();
+
+    // Meanwhile another Module is applied before its tag is pushed.
+    world.apply(&module("late").versions(&["2.0.0"]));
+    world.version_fails("late-2.0.0", "TagNotFound").await;
+    late.release("v2.0.0", &[File::new("main.tf", "")]).unwrap();
+    world.version_ready("late-2.0.0").await;
+    // Alone, each of the others would have been tried three times by then.
+    tokio::time::sleep(Duration::from_secs(20).saturating_sub(since.elapsed())).await;
+    // The spelling that is tried last.
+    let is_last = |r: &GitHubRequest| r.hop == Hop::Api && r.path.contains("/v2.0.");
+    let attempts = github.requests(&bulk.name()).unwrap().into_iter().filter(is_last).count();
+    assert!((MISSING..MISSING * 5 / 2).contains(&attempts), "{attempts} attempts");
+    // A request is tried at once, also for one of many.
+    bulk.release("v2.0.59", &[File::new("main.tf", "")]).unwrap();
+    world.request("version/bulk-2.0.59", "pushed");
+    world.version_ready("bulk-2.0.59").await;
+    world.nothing_told(&operator, &[]);
+}
+
 /// A Module of three versions with an App of its own, and how that App is limited.
 struct Limited {
     name: &'static str,
@@ -222,6 +256,24 @@ async fn nothing_is_sent_before_the_time_that_github_names_and_then_all_is_publi
 }
 
 #[tokio::test]
+async fn waits_grow_where_only_the_host_of_archives_is_limited() {
+    let world = World::new("limit-codeload").await;
+    let github = &world.bed.github;
+    let repository = world.released("net").name();
+    let busy = Failure::SecondaryLimit(429, Some(Duration::from_secs(1)));
+    github.inject(Fault::on(&repository, busy).at(Hop::Codeload).times(4));
+    let operator = world.operator().await;
+    world.apply(&world.inline("net"));
+    world.version_ready("net").await;
+    let sent = github.requests(&repository).unwrap().into_iter().filter(|r| r.hop == Hop::Codeload);
+    let sent: Vec<SystemTime> = sent.map(|r| r.at).collect();
+    let waits: Vec<_> = sent.windows(2).map(|pair| pair[1].duration_since(pair[0]).unwrap()).collect();
+    // The third limit in a row, and the fourth.
+    assert!(waits[2] >= Duration::from_secs(5) && waits[3] >= Duration::from_secs(10), "{waits:?}");
+    world.nothing_told(&operator, &[]);
+}
+
+#[tokio::test]
 async fn a_restart_ends_no_wait_neither_for_new_versions_nor_for_a_request() {
     let kinds = Kinds::new("limit-restart").await;
     let (world, github) = (&kinds.world, &kinds.world.bed.github);
@@ -242,13 +294,20 @@ async fn a_restart_ends_no_wait_neither_for_new_versions_nor_for_a_request() {
     for name in names {
         github.forget_requests(&world.repository(name)).unwrap();
     }
+    world.app_secret("copy", &kinds.app);
     operator.restart().await.unwrap();
     world.quiet().await;
-    // With the same Secret, and one that nothing limits.
+    // With the same Secret, the same App in another one, and one that nothing limits.
     world.apply(&kinds.version("app", "app-too"));
+    let mut copy = world.authenticated("copy", "copy");
+    copy["spec"]["moduleConfigRef"]["repoUrl"] =
+        json!(format!("https://github.com/{}", world.repository("app-too")));
+    world.apply(&copy);
     world.apply(&kinds.version("token", "token"));
-    let new = world.failed("app-too", "RateLimited", Retried, &[]).await;
-    assert_eq!(until(&new), until(&limited), "one limit for all");
+    for new in ["app-too", "copy"] {
+        let new = world.failed(new, "RateLimited", Retried, &[]).await;
+        assert_eq!(until(&new), until(&limited), "one limit for all");
+    }
     world.request("version/app", "now");
     let asked = world.version_when("app", |v| v["status"]["lastHandledRequest"] == "now").await;
     assert_eq!(until(&asked), until(&limited));
@@ -316,6 +375,34 @@ async fn a_secret_that_is_replaced_during_the_next_limit_is_used_within_a_minute
         let published = || async { world.get_version(name).await?.filter(ready).context("not ready") };
         eventually(Duration::from_mins(3), published).await.unwrap();
     }
+    world.nothing_told(&operator, &[]);
+}
+
+#[tokio::test]
+async fn the_limit_of_a_replaced_app_does_not_count_for_the_next_one_which_has_a_shorter_limit() {
+    let world = World::new("limit-shorter").await;
+    let github = &world.bed.github;
+    let names = ["net", "dns"];
+    let repositories = names.map(|name| world.released(name).private(true).name());
+    let repositories = repositories.each_ref().map(String::as_str);
+    let [one, two] = [(); 2].map(|()| github.app(&repositories).unwrap());
+    world.app_secret("app", &one);
+    github.set_quota(Quota::Installation(one.installation), 0, HOUR);
+    let operator = world.operator().await;
+    for name in names {
+        world.apply(&world.authenticated(name, "app"));
+    }
+    for name in names {
+        world.failed(name, "RateLimited", Retried, &[]).await;
+    }
+    let busy = Failure::SecondaryLimit(429, Some(Duration::from_secs(5)));
+    github.inject(Fault::on_installation(two.installation, busy).times(1));
+    world.app_secret("app", &two);
+    for name in names {
+        let published = || async { world.get_version(name).await?.filter(ready).context("not ready") };
+        eventually(Duration::from_mins(3), published).await.unwrap();
+    }
+    assert_eq!(github.token_requests(two.installation).len(), 2, "its own limit is obeyed");
     world.nothing_told(&operator, &[]);
 }
 

@@ -302,6 +302,60 @@ async fn a_copy_does_not_verify_the_object_of_the_original() {
     assert!(ready(&world.version_ready("mod").await));
 }
 
+/// With the status of both kinds, long after one of the objects was deleted.
+#[tokio::test]
+async fn a_restore_with_status_verifies_each_object_once_and_fetches_what_is_lost() {
+    let world = World::new("restore-status").await;
+    world.tagged("mod", &["v1.0.0", "v1.1.0"]);
+    let operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0"]));
+    world.module_ready("mod").await;
+    let (module, versions) = lost(&world, &operator).await;
+    let [deleted, intact] = &versions[..] else { panic!("{versions:#?}") };
+    world.bed.s3.delete(&world.name, &key(deleted)).await.unwrap();
+    // Times have whole seconds.
+    world.next_second().await;
+    for (object, name) in
+        [(&module, "module/mod"), (deleted, "version/mod-1.0.0"), (intact, "version/mod-1.1.0")]
+    {
+        create(&world, &restored(object));
+        let status = json!({"status": object["status"]}).to_string();
+        world.kubectl(&["patch", name, "--subresource=status", "--type=merge", "-p", &status]);
+    }
+    world.count_from_now("mod");
+    let writes = world
+        .writes_during(async {
+            operator.restart().await.unwrap();
+            world.events("mod-1.0.0", "Restoring").await;
+            world.version_ready("mod-1.0.0").await;
+            let is_verified = |v: &Value| {
+                ready(v) && condition(v, "Ready")["lastTransitionTime"] == v["metadata"]["creationTimestamp"]
+            };
+            world.version_when("mod-1.1.0", is_verified).await;
+            world.module_ready("mod").await;
+        })
+        .await;
+    assert_eq!((world.served("mod"), world.sent("")), (1, 1));
+    world.objects_are(2).await;
+    for old in [deleted, intact] {
+        let new = world.version_ready(old["metadata"]["name"].as_str().unwrap()).await;
+        for field in ["storage", "checksum", "contentDigest"] {
+            assert_eq!(new["status"][field], old["status"][field], "{field}");
+        }
+    }
+    let of_intact =
+        writes.iter().filter(|w| w.name == "mod-1.1.0" && w.subresource == "status" && w.code == 200);
+    assert_eq!(of_intact.count(), 1, "{writes:#?}");
+
+    world.bed.s3.forget_requests(&world.name);
+    let restart = async {
+        operator.restart().await.unwrap();
+    };
+    let writes = world.writes_during(restart).await;
+    assert!(writes.is_empty(), "{writes:#?}");
+    assert_eq!(world.bed.s3.requests(&world.name), [], "each was verified");
+}
+
 /// An owed sync fails, but the object that it was to replace is there again.
 #[tokio::test]
 async fn a_lost_object_that_is_put_back_counts_although_its_sync_fails() {

@@ -19,7 +19,7 @@ use crate::domain::{Address, ArchiveFormat, Release};
 const LONGEST_NOTICE: usize = 256;
 
 /// A Module as the registry keeps it.
-#[derive(Resource, Clone, Debug)]
+#[derive(Resource, Clone, Debug, PartialEq)]
 #[resource(inherit = "Module")]
 pub struct ModuleListing {
     /// Name, namespace, UID, resourceVersion, generation and timestamps only.

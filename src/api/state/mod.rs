@@ -1,10 +1,10 @@
 //! The Modules and Versions as the watch caches keep them and as reconciles decide on them: one pruned model per kind.
 //!
 //! A state is made from the JSON of an object, in the same way from a watch event and from a GET. Parsing never fails as a
-//! whole, whatever is stored: one odd object would make a typed LIST fail, and the controller would see no object. (Nesting that
-//! no parser reads is removed before, in `controller/answers.rs`.) What a decision does not need is dropped while parsing, and
-//! values that many objects share are kept once, so that 10,000 Versions fit into 20 MB. A state is never written back: status
-//! functions return typed statuses, which are diffed against the object.
+//! whole, whatever is stored: one odd object would make a typed LIST fail, and the controller would see no object. (What nothing
+//! reads, or no parser can, is removed before, in `controller/shallow.rs`.) What a decision does not need is dropped while
+//! parsing, and values that many objects share are kept once, so that 10,000 Versions fit into 20 MB. A state is never written
+//! back: status functions return typed statuses, which are diffed against the object.
 
 mod address;
 mod intern;

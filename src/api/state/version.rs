@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::intern::Interner;
-use super::status::{MESSAGE, StatusState};
+use super::status::{MESSAGE, StatusState, StoredLocation};
 use super::{RawObject, TEXTS, boxed, flag, retains, text};
 use crate::api::version::{TYPE_MODULE, VersionSpec};
 use crate::api::{
@@ -16,7 +16,7 @@ use crate::api::{
     Version,
 };
 use crate::domain::text::cut;
-use crate::domain::{Release, canonical_endpoint, hash_of};
+use crate::domain::{ObjectLocation, Release, canonical_endpoint, hash_of};
 
 /// A Version as the watch cache keeps it, and as a reconcile decides on it.
 #[derive(Resource, Clone, Debug, Default)]
@@ -156,6 +156,13 @@ impl VersionState {
         let s3 = storage.and_then(|storage| storage.s3.as_ref());
         let endpoint = |s3: &S3Config| canonical_endpoint(s3.endpoint.as_deref(), &s3.region);
         hash_of(s3.map(|s3| (&s3.bucket, endpoint(s3))))
+    }
+
+    /// The same of the store in which its object is recorded.
+    pub fn recorded_store_key(&self) -> u64 {
+        let stored = self.status.storage.as_ref().map(StoredLocation::location);
+        let endpoint = |at: &ObjectLocation| canonical_endpoint(at.endpoint.as_deref(), &at.region);
+        hash_of(stored.as_ref().map(|stored| (&stored.bucket, endpoint(stored))))
     }
 
     /// Whether `status.observedGeneration` is the current generation.

@@ -35,13 +35,13 @@ impl Run<'_> {
             Some(_) => "The stored object was changed",
             None => "The stored object is missing",
         };
-        let message = format!("{what}: {} is being restored.", target.location);
-        tracing::warn!(message, "restoring the stored object");
+        let note = format!("{what}: {} is being restored.", target.location);
+        tracing::warn!(note, "restoring the stored object");
         // A lost object is restored at once, even while the retry of an earlier failure waits.
         self.attempt = None;
         self.ctx.retries.with(version.uid(), |retry| retry.attempt = None);
-        let restoring = self.client.current.restoring(&message, Timestamp::now());
-        Effect::status(restoring).with_event(Event::warning(Reason::Restoring.as_str(), "Verify", message))
+        let restoring = self.client.current.restoring(&note, Timestamp::now());
+        Effect::status(restoring).with_event(Event::warning(Reason::Restoring.as_str(), "Verify", note))
     }
 
     /// Checks whether the recorded object is still as recorded, and writes `synced`, nothing else. If a request fails, the next
@@ -52,8 +52,8 @@ impl Run<'_> {
         let Some(location) = version.status.storage.as_ref().map(StoredLocation::location) else { return };
         let found = match find(self.ctx, version, &location).await {
             Ok(found) => found,
-            Err(Failure { reason, message, .. }) => {
-                tracing::debug!(%reason, message, "the recorded object was not verified");
+            Err(Failure { reason, message: cause, .. }) => {
+                tracing::debug!(%reason, cause, "the recorded object was not verified");
                 return;
             }
         };

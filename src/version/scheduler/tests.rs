@@ -49,6 +49,38 @@ async fn all_that_failed_share_half_and_one_that_answered_may_use_all() {
 }
 
 #[tokio::test]
+async fn a_store_that_fails_limits_no_version_of_its_repository_in_another_store() {
+    let scheduler = FetchScheduler::new(4);
+    scheduler.repository_answered("a");
+    scheduler.store_failed("a", 0);
+    let mut held = vec![gets_a_permit(&scheduler, "a").await, gets_a_permit(&scheduler, "a").await];
+    assert!(held.iter().all(Option::is_some));
+    assert!(gets_a_permit(&scheduler, "a").await.is_none(), "as one of a failing repository");
+    let elsewhere = scheduler.acquire(0, "a", 1).await;
+    drop(elsewhere.fetch().await);
+    drop(held.pop());
+    scheduler.repository_answered("a");
+    for _ in 0..3 {
+        held.push(gets_a_permit(&scheduler, "a").await);
+    }
+    assert!(held.iter().all(Option::is_some), "it is tried again with every permit");
+}
+
+#[tokio::test]
+async fn those_that_wait_for_an_unknown_repository_and_a_store_that_failed_leave_its_slot_to_others() {
+    let scheduler = FetchScheduler::new(4);
+    let first = scheduler.acquire(0, "new", 0).await;
+    let waiting = [0, 0, 1].map(|store| {
+        let scheduler = Arc::clone(&scheduler);
+        tokio::spawn(async move { scheduler.acquire(0, "new", store).await })
+    });
+    assert_eq!(finished(&waiting).await, 0);
+    scheduler.store_failed("new", 0);
+    drop(first);
+    assert_eq!(finished(&waiting).await, 3, "two as of a failing repository, and the one in another store");
+}
+
+#[tokio::test]
 async fn those_that_wait_for_an_unknown_repository_use_every_slot_once_it_answered() {
     let scheduler = FetchScheduler::new(4);
     let first = gets_a_permit(&scheduler, "new").await;
@@ -260,14 +292,14 @@ async fn repositories_are_remembered_in_bounded_number_and_those_in_use_always()
     scheduler.repository_answered("healthy");
     let _staging = scheduler.acquire(0, "healthy", 0).await;
     for number in 0..REMEMBERED * 3 {
-        scheduler.health(&number.to_string());
+        scheduler.health((number.to_string().as_str(), 0));
     }
     assert!(scheduler.repositories.lock().len() <= REMEMBERED);
     assert!(
         hung.is_some() && gets_a_permit(&scheduler, "hangs").await.is_none(),
         "it still has one slot only"
     );
-    assert!(matches!(scheduler.health("healthy"), RepositoryHealth::Healthy));
+    assert!(matches!(scheduler.health(("healthy", 0)), RepositoryHealth::Healthy));
 }
 
 #[tokio::test]
@@ -283,10 +315,10 @@ async fn a_slow_repository_keeps_to_the_permits_of_failing_ones_until_it_is_fast
     let (_staging, permit) = gets_a_permit(&scheduler, "slow").await.expect("a permit");
     permit.was_slow.store(true, Ordering::Relaxed);
     permit.repository_answered();
-    assert!(scheduler.is_failing("slow"));
+    assert!(scheduler.is_failing(("slow", 0)));
     permit.was_slow.store(false, Ordering::Relaxed);
     permit.repository_answered();
-    assert!(!scheduler.is_failing("slow"));
+    assert!(!scheduler.is_failing(("slow", 0)));
 }
 
 #[tokio::test]

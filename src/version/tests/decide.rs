@@ -175,6 +175,7 @@ fn the_steps_in_their_order() {
         ("given what it holds", stored().with(json!({"spec": {"expectedDigest": "h1:first"}})), "rest"),
         ("given another content", stored().with(json!({"spec": {"expectedDigest": "h1:other"}})), "publish"),
         ("of a new generation", stored().next_generation(), "record"),
+        ("restored from a backup", stored().restored(), "verify"),
         ("done, the reset seen", stored().with(json!({"status": {"pendingForce": "done:4"}})), "record"),
     ];
     for (what, version, expected) in table {
@@ -192,6 +193,8 @@ fn the_steps_in_their_order() {
     assert_eq!(of(&stored().with_status(&restoring)), "publish");
     let resumed = stored().current().suspended("a user", at(300));
     assert_eq!(of(&stored().with_status(&resumed)), "record", "resuming costs no fetch");
+    let resumed = stored().restored().current().suspended("a user", at(1200));
+    assert_eq!(of(&stored().restored().with_status(&resumed)), "verify", "it is not verified yet");
     for (failure, expected) in
         [(stalled(), "publish"), (passing(), "publish"), (storage_failure(), "verify"), (kept, "verify")]
     {
@@ -333,6 +336,18 @@ fn what_is_stored_and_said_waits_for_its_verification() {
 }
 
 #[test]
+fn a_version_that_was_restored_with_its_status_is_verified_once() {
+    let restored = stored().restored();
+    assert_eq!(word(&decision(&restored)), "verify");
+    assert_eq!(after_a_look(&restored), "record");
+    let verified = restored.current().settled(at(NOW));
+    let verified = restored.with_status(&verified);
+    assert!(matches!(decision(&verified), Action::Rest(Some(due)) if due > at(NOW)), "after a restart too");
+    // Its clock may be behind that of the API server.
+    assert_eq!(of(&version().restored().published()), "rest");
+}
+
+#[test]
 fn suspension_is_said_once_and_holds_back_every_request() {
     for field in ["suspend", "moduleSuspended"] {
         let version = stored().with(json!({"spec": {field: true}})).next_generation().forced();
@@ -437,6 +452,12 @@ fn an_object_is_verified_while_its_version_waits_after_a_failure() {
         "wait"
     );
     assert_eq!(Action::VerifyRecorded.lane(), Some(Lane::Light));
+    let config =
+        json!({"storageConfig": {"s3": {"bucket": "another", "endpoint": "https://minio.example.com"}}});
+    let elsewhere = stored().with(json!({"spec": {"moduleConfigRef": config}})).version();
+    let (here, there) = (stored().version().store_key(), elsewhere.store_key());
+    assert_ne!(here, there);
+    assert_eq!((Action::VerifyRecorded.store(&elsewhere), Action::Suspend.store(&elsewhere)), (here, there));
 }
 
 #[test]
@@ -704,6 +725,7 @@ fn happen(version: Fixture, what: usize) -> Fixture {
         14 => version.terminating(),
         15 => version.with(json!({"spec": {"expectedDigest": "h1:first"}})),
         16 => left_behind_at(version),
+        17 => version.restored(),
         _ => version.with(json!({"metadata": {"finalizers": null}})),
     }
 }
@@ -752,7 +774,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     /// A decision to rest about a Version that needs work would leave it so; one that repeats itself would never end.
     #[test]
-    fn every_version_settles_in_a_few_actions(events in prop::collection::vec(0..18_usize, 0..7)) {
+    fn every_version_settles_in_a_few_actions(events in prop::collection::vec(0..19_usize, 0..7)) {
         let mut version = events.iter().fold(version(), |version, what| happen(version, *what));
         let attempt = attempt_for(ChangeKey::of(&inline().annotated(REQUESTED_AT, "elsewhere").version()), NOW);
         let mut seen = None;

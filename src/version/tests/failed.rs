@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::failed::new_attempt;
-use super::super::retry::{Attempt, ChangeKey};
+use super::super::retry::{Attempt, ChangeKey, Retries};
 use super::{Fixture, at, passing, stored, version};
 use crate::api::REQUESTED_AT;
 use crate::controller::failure::{Failure, HOURLY, Reason};
@@ -23,14 +23,22 @@ fn an_outage_in_between_does_not_make_a_missing_tag_new() {
 }
 
 #[test]
-fn a_failure_of_an_earlier_spec_does_not_count_after_a_restart() {
+fn only_the_same_failure_of_an_earlier_spec_counts_after_a_restart() {
     let since =
         |version: &Fixture, failure: &Failure| new_attempt(None, Some(&version.version()), failure).since;
-    for failure in [Failure::new(Reason::TagNotFound, ""), Failure::new(Reason::ArchiveUnsafe, "")] {
-        // `failed` says that it failed first at second 200.
-        let failed = version().failed(&failure);
-        assert_eq!(since(&failed, &failure), at(200));
-        assert_ne!(since(&failed.next_generation(), &failure), at(200));
+    let long = "a".repeat(1000);
+    for what in ["repository net has no tag v1.0.0: push it", "net.zip contains ../a", long.as_str()] {
+        for reason in [Reason::TagNotFound, Reason::ArchiveUnsafe] {
+            let failure = Failure::new(reason, what);
+            let shown = failure.message_with_retry(at(4000), at(200));
+            // `failed` says that it failed first at second 200.
+            let failed = version().failed(&Failure { message: shown, ..failure.clone() });
+            assert_eq!(since(&failed, &failure), at(200));
+            let changed = failed.next_generation();
+            assert_eq!(since(&changed, &failure), at(200), "{reason}: {what}");
+            let other = Failure { message: format!("repository dns: {what}"), ..failure };
+            assert_ne!(since(&changed, &other), at(200), "{reason}: {what}");
+        }
     }
 }
 
@@ -55,4 +63,31 @@ fn failures_count_for_one_version_of_one_repository_in_one_store() {
     ] {
         assert_ne!(subject(other.clone()), plain, "{other}");
     }
+}
+
+#[test]
+fn missing_tags_are_counted_for_one_repository_of_one_namespace() {
+    let retries = Retries::default();
+    let key = |change| ChangeKey::of(&stored().with(change).version());
+    let other_repository = json!({"spec": {"moduleConfigRef": {"repoUrl": "https://github.com/acme/net"}}});
+    for (uid, change, content) in [
+        ("old", json!({}), Some((Reason::TagNotFound, at(100)))),
+        ("new", json!({"spec": {"version": "1.0.1"}}), Some((Reason::TagNotFound, at(200)))),
+        ("unusable", json!({}), Some((Reason::ArchiveUnsafe, at(300)))),
+        ("outage", json!({}), None),
+        ("other repository", other_repository, Some((Reason::TagNotFound, at(300)))),
+        (
+            "other namespace",
+            json!({"metadata": {"namespace": "other"}}),
+            Some((Reason::TagNotFound, at(300))),
+        ),
+    ] {
+        // A limit of GitHub in between changes nothing.
+        let attempt = Attempt { key: key(change), content, ..new_attempt(None, None, &passing()) };
+        retries.with(uid, |retry| retry.attempt = Some(attempt));
+    }
+    let since = |second| retries.missing_tags(key(json!({})).repository, at(second));
+    assert_eq!([100, 101, 200, 201].map(since), [2, 1, 1, 0]);
+    retries.forget("new");
+    assert_eq!(since(0), 1);
 }

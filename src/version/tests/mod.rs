@@ -94,6 +94,11 @@ impl Fixture {
         self.with(json!({"metadata": {"generation": generation}}))
     }
 
+    /// As created again at second 1000, from a backup with its status.
+    fn restored(self) -> Self {
+        self.with(json!({"metadata": {"creationTimestamp": at(1000).to_string()}}))
+    }
+
     /// As after a publish that went well, at second 100.
     fn published(self) -> Self {
         let (current, target) = (self.current(), self.target());

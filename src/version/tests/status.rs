@@ -327,7 +327,8 @@ fn the_same_outcome_twice_changes_nothing() {
         let once = version.clone().with_status(&step(version, 300));
         assert_eq!(step(&once, 900), once.status(), "{}", version.0);
     };
-    for version in [version(), stored(), stored().failed(&stalled()), stored().next_generation()] {
+    let others = [stored().restored(), stored().failed(&stalled()), stored().next_generation()];
+    for version in [version(), stored()].into_iter().chain(others) {
         same(&version, &|v, now| v.current().publishing(&location("network/first.zip"), at(now)));
         same(&version, &|v, now| {
             let published = Published { stored_now: false, ..proof(&v.target()) };

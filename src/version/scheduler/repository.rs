@@ -1,0 +1,57 @@
+//! What is known of a repository that archives are fetched from.
+
+use std::collections::HashSet;
+use std::mem;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::controller::bulkhead::Bulkhead;
+
+pub(super) struct Repository {
+    health: RepositoryHealth,
+    /// The stores of its Versions that failed since it last answered.
+    failing_stores: HashSet<u64>,
+    /// The permits of its Versions to have a staging permit, or to wait for one beside other repositories. Limited for each queue.
+    pub(super) admission: Arc<Bulkhead>,
+    /// Each of its Versions that waits for a permit while it is not failing holds a copy.
+    pub(super) waiting: Arc<()>,
+}
+
+#[derive(Clone)]
+pub(super) enum RepositoryHealth {
+    /// It has not answered yet in this process: it may use one permit.
+    New(Arc<Semaphore>),
+    Healthy,
+    /// Its last fetch failed, or the store of the result did. All of these share half of the permits.
+    Failing,
+}
+
+impl Repository {
+    pub(super) fn new(max: usize) -> Self {
+        let health = RepositoryHealth::New(Arc::new(Semaphore::new(1)));
+        // As for staging permits: one queue has no use for more than one store may have.
+        let admission = Arc::new(Bulkhead::new(max * 3, max * 2));
+        Self { health, failing_stores: HashSet::new(), admission, waiting: Arc::default() }
+    }
+
+    /// Its health for a Version in this store.
+    pub(super) fn health(&self, store: u64) -> RepositoryHealth {
+        if self.failing_stores.contains(&store) { RepositoryHealth::Failing } else { self.health.clone() }
+    }
+
+    /// Changes its health, whatever the store. Returns whether it was failing for a Version in any store.
+    pub(super) fn set(&mut self, health: RepositoryHealth) -> bool {
+        let stores = mem::take(&mut self.failing_stores);
+        let before = mem::replace(&mut self.health, health);
+        if let RepositoryHealth::New(waiting) = &before {
+            waiting.close();
+        }
+        !stores.is_empty() || matches!(before, RepositoryHealth::Failing)
+    }
+
+    /// Changes its health for Versions in a store that failed.
+    pub(super) fn store_failed(&mut self, store: u64) {
+        self.failing_stores.insert(store);
+    }
+}
