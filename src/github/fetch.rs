@@ -9,6 +9,7 @@ use url::Url;
 use super::{
     account::Session,
     error::FetchError,
+    limit_times::Now,
     redirect::new_address,
     session::{Doubt, End, Missing},
     transport::{Transport, drain, save},
@@ -102,7 +103,7 @@ impl<T: Transport> Session<'_, T> {
         let sent = Instant::now();
         match self.follow(&url).await? {
             End::Body { response, served_by, moved } => {
-                self.client.rate_limits.served(&self.account, &self.key, sent);
+                self.client.rate_limits.served(&self.account, &self.key, sent, Now::read());
                 self.client.refusals.accepted(&self.account);
                 Ok(Ok(Found { tag: tag.to_owned(), url, served_by, moved, response: *response }))
             }

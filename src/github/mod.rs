@@ -43,12 +43,14 @@ mod transport;
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use tokio::fs::File;
 
 use self::{
     account::Session,
     client::Client,
     limit_times::Now,
+    rate_limit::LimitKind,
     transport::{Https, Transport as _},
 };
 pub use self::{
@@ -108,6 +110,13 @@ impl GitHub {
     ) -> Option<FetchError> {
         let session: Session<'_, Https> = Session::new(&self.client, repository, credential);
         self.client.refusals.recent(&session.account, last, Instant::now())
+    }
+
+    /// Applies a rate limit that another process has met to the credential.
+    pub fn limit(&self, repository: &Repository, credential: &Credential, until: Timestamp, secondary: bool) {
+        let session: Session<'_, Https> = Session::new(&self.client, repository, credential);
+        let kind = if secondary { LimitKind::Secondary } else { LimitKind::Primary };
+        self.client.rate_limits.recall(&session.account, until, kind, Now::read());
     }
 
     /// Checks with a request to GitHub's API that the credential has access to the repository.

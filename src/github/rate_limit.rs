@@ -17,6 +17,7 @@ use super::{
     page_block::{PageBlocks, PageMeaning},
 };
 use crate::domain::Mutex;
+use crate::domain::time::time_between;
 
 /// Above this number of accounts, those that have no limit are forgotten.
 const MANY: usize = 1024;
@@ -84,10 +85,17 @@ impl RateLimits {
         all.entry(account.clone()).or_default().observe(repository, answer, now)
     }
 
+    /// Records a limit that another process has met.
+    pub(super) fn recall(&self, account: &Account, until: Timestamp, kind: LimitKind, now: Now) {
+        let wait = time_between(now.wall, until);
+        self.0.lock().entry(account.clone()).or_default().limit_for(wait, kind, now);
+    }
+
     /// Records that a request sent at `sent` returned an archive.
-    pub(super) fn served(&self, account: &Account, repository: &str, sent: Instant) {
+    pub(super) fn served(&self, account: &Account, repository: &str, sent: Instant, now: Now) {
         if let Some(limits) = self.0.lock().get_mut(account) {
             limits.pages.served(repository, sent);
+            limits.end_row(now);
         }
     }
 
@@ -155,10 +163,18 @@ impl AccountLimits {
         }
         if let Some(reset) = spent {
             self.limit_for(reset, LimitKind::Primary, now);
-        } else if was_open && (answer.status.is_success() || answer.status.is_redirection()) {
-            (self.strikes, self.timed) = (0, 0);
+        } else if answer.status.is_success() {
+            self.end_row(now);
         }
         Ok(())
+    }
+
+    /// Ends a row of limits after a good answer. A redirect is none: GitHub may limit the host of archives alone, to which each
+    /// fetch is redirected first.
+    fn end_row(&mut self, now: Now) {
+        if self.limited(now).is_none() {
+            (self.strikes, self.timed) = (0, 0);
+        }
     }
 
     fn page(&mut self, repository: &str, sent: Instant, was_open: bool, now: Now) -> Rejection {

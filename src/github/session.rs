@@ -90,12 +90,16 @@ impl<T: Transport> Session<'_, T> {
                 _ => return Err(self.refusal(&authority(&url), status, None)),
             }
             let next = target(&url, response.headers())?;
+            drain(response).await;
+            // A site in private mode: the login page may be that of an identity provider.
+            if !self.authenticated() && !is_foreign(self.repository, &next) && next.path() == "/login" {
+                return Err(self.no_repository());
+            }
             // A permanent redirect names the repository's new address; the last one counts.
             if !temporary && !serves_archives(&url) {
                 moved = Some(next.clone());
             }
             url = next;
-            drain(response).await;
         }
         Err(FetchError::TooManyRedirects { host: authority(&url) })
     }

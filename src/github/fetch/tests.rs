@@ -19,7 +19,6 @@ use super::{
     super::{
         client::Client,
         credential::{AppKey, Credential, tests::app},
-        limit_times::Now,
         settings::Settings,
         token::TokenCache,
         transport::Scope,
@@ -460,6 +459,15 @@ async fn login_pages_ask_for_a_credential() {
         let expected = matches!(error, FetchError::RepositoryNotFound { authenticated: false, .. });
         assert!(expected && error.to_string().contains("useAuthenticatedClient"), "{status}: {error}");
     }
+    // A site with single sign-on.
+    let provider = "https://idp.example/saml";
+    let saml = github([
+        (format!("{SITE}1.0.0.zip"), vec![redirect(302, login)]),
+        (login.to_owned(), vec![redirect(302, provider)]),
+        (provider.to_owned(), vec![page(200)]),
+    ]);
+    let error = saml.error(&Credential::Anonymous).await;
+    assert!(matches!(error, FetchError::RepositoryNotFound { authenticated: false, .. }), "{error}");
     let direct = github([(format!("{SITE}1.0.0.zip"), vec![page(200)])]);
     let error = direct.error(&Credential::Anonymous).await;
     assert!(matches!(error, FetchError::RepositoryNotFound { authenticated: false, .. }), "{error}");

@@ -184,7 +184,7 @@ fn short_waits_that_are_named_in_a_row_grow_until_a_good_answer() {
         };
         assert_eq!(expected.map(|_| asked(&mut limits)), expected, "{status} {named}");
         assert_eq!(limits.timed, 6);
-        limit(&mut limits, answer(StatusCode::FOUND, &HeaderMap::new(), None), at(9000));
+        limit(&mut limits, answer(StatusCode::OK, &HeaderMap::new(), None), at(9000));
         assert_eq!(asked(&mut limits), expected[0], "{status} {named} after a good answer");
     }
     // Answered together: one of them.
@@ -195,6 +195,27 @@ fn short_waits_that_are_named_in_a_row_grow_until_a_good_answer() {
     assert_eq!((limits.timed, limits.limited(at(0)).unwrap().until), (1, wall(5)));
     let longest = timed(Duration::ZERO, u32::MAX);
     assert_eq!(longest, Duration::from_mins(10));
+}
+
+#[test]
+fn a_redirect_to_a_host_of_archives_that_is_limited_does_not_end_the_row() {
+    let (limits, none) = (RateLimits::default(), HeaderMap::new());
+    let account = Account { host: "github.com".into(), identity: Identity::Anonymous };
+    let mut now = 0;
+    let mut fetch = || {
+        let observe = |status| limits.observe(&account, "net", answer(status, &none, None), at(now));
+        observe(StatusCode::FOUND).unwrap();
+        let limited = observe(StatusCode::TOO_MANY_REQUESTS);
+        let Err(Rejection::RateLimit(RateLimit { until, .. })) = limited else { panic!("{limited:?}") };
+        let until = u32::try_from(until.as_second() - NOW).unwrap();
+        until - std::mem::replace(&mut now, until)
+    };
+    assert_eq!([fetch(), fetch(), fetch()], [60, 120, 240]);
+    // An archive does, also from a host whose answers are not observed, unless the limit still lasts.
+    limits.served(&account, "net", at(0).monotonic, at(419));
+    assert_eq!(fetch(), 480);
+    limits.served(&account, "net", at(901).monotonic, at(901));
+    assert_eq!(fetch(), 60);
 }
 
 #[test]
@@ -232,6 +253,16 @@ fn accounts_wait_apart_and_the_smallest_quota_is_shown() {
 }
 
 #[test]
+fn a_limit_that_another_process_has_met_counts_until_its_time() {
+    let limits = RateLimits::default();
+    let account = Account { host: "api.github.com".into(), identity: Identity::Token([1; 32]) };
+    limits.recall(&account, wall(600), LimitKind::Secondary, at(0));
+    let limit = RateLimit { until: wall(600), kind: LimitKind::Secondary };
+    assert_eq!(limits.check(&account, "net", at(599)), Err(limit));
+    assert_eq!(limits.check(&account, "net", at(600)), Ok(()));
+}
+
+#[test]
 fn a_page_limits_its_repository_and_pages_of_two_the_account() {
     let (limits, none) = (RateLimits::default(), HeaderMap::new());
     let account = Account { host: "github.com".into(), identity: Identity::Anonymous };
@@ -249,7 +280,7 @@ fn a_page_limits_its_repository_and_pages_of_two_the_account() {
     );
     assert_eq!(limits.check(&account, "a", at(60)), Ok(()));
     // Others are served, and this one is not.
-    limits.served(&account, "b", at(61).monotonic);
+    limits.served(&account, "b", at(61).monotonic, at(61));
     assert_eq!(page("a", 62), Err(Rejection::PageAgain));
     assert_eq!(limits.check(&account, "a", at(62)), Ok(()));
     // Then nothing is served any more.
