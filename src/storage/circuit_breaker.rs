@@ -1,4 +1,4 @@
-//! Circuit breaker per bucket, for stores that do not answer.
+//! Circuit breaker per bucket and region, for stores that do not answer.
 //!
 //! A request to an unreachable store blocks its caller for many seconds, and with it the permit that others wait for. While a
 //! store does not answer, one request at a time tests whether it is back (half-open), and if that takes long, another one. All
@@ -16,8 +16,9 @@ pub(super) const SLOW_FAILURE: Duration = Duration::from_secs(4);
 /// How long a request alone tests a store: an upload may last for minutes, while the store answers others.
 const TEST: Duration = Duration::from_secs(5);
 
-/// Canonical endpoint and bucket.
-type Store = (Option<String>, String);
+/// Canonical endpoint, region and bucket. A wrong region is another host at AWS, to which there may be no way: it is no reason to
+/// hold back requests with the right one.
+type Store = (Option<String>, String, String);
 
 /// The breakers that are open.
 #[derive(Debug, Default)]
@@ -52,7 +53,7 @@ impl CircuitBreakers {
         now: Instant,
     ) -> Result<RequestPermit<'_>, Cause> {
         let endpoint = canonical_endpoint(location.endpoint.as_deref(), &location.region);
-        let store = (endpoint, location.bucket.clone());
+        let store = (endpoint, location.region.clone(), location.bucket.clone());
         // Only for reads: while a request of another kind hangs, requests to other stores may wait for its permit.
         let hangs_alone = |open: &Open| {
             operation == Operation::Get && open.key.as_ref().is_some_and(|key| *key != location.key)
@@ -222,6 +223,16 @@ mod tests {
         permit(&breakers, &location("dead")).unwrap().record(&silent(), SLOW_FAILURE);
         let _probe = permit(&breakers, &spelled("https://s3.us-west-2.amazonaws.com/")).unwrap();
         assert_eq!(permit(&breakers, &location("dead")).map(drop), silent(), "AWS, written out");
+    }
+
+    #[test]
+    fn a_wrong_region_holds_back_no_request_with_the_right_one() {
+        let breakers = CircuitBreakers::default();
+        let wrong = ObjectLocation { region: "eu-west-1".into(), ..location("dead") };
+        permit(&breakers, &wrong).unwrap().record(&silent(), SLOW_FAILURE);
+        let _probe = permit(&breakers, &wrong).unwrap();
+        assert_eq!(permit(&breakers, &wrong).map(drop), silent());
+        assert!((0..2).all(|_| permit(&breakers, &location("dead")).is_ok()));
     }
 
     #[test]

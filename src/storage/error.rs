@@ -45,7 +45,7 @@ pub enum Cause {
     WrongRegion { right: Option<String> },
     /// No provider of the credential chain has credentials. May be transient: the instance's provider may be slow to start.
     CredentialsMissing,
-    /// A provider of the credential chain failed, such as STS for a pod's identity. May be transient.
+    /// A provider of the credential chain failed, such as STS for a pod's identity, or is configured wrongly. May be transient.
     CredentialsUnavailable { detail: String },
     /// S3 rejects the credentials, the signature or this machine's clock, with a code such as `ExpiredToken`.
     CredentialsInvalid { code: String },
@@ -77,6 +77,8 @@ impl Cause {
     pub(super) fn may_be_of_old_credentials(&self, operation: Operation) -> bool {
         match self {
             Self::CredentialsInvalid { .. } => true,
+            // IAM revokes the older sessions of a role with a policy that denies them everything.
+            Self::AccessDenied { detail } if detail.contains(DENIED_TO_SESSIONS) => true,
             cause => operation == Operation::Head && cause.lacks_reason(),
         }
     }
@@ -134,6 +136,7 @@ impl Operation {
     }
 }
 
+const DENIED_TO_SESSIONS: &str = "explicit deny in an identity-based policy";
 const LIST_BUCKET: &str =
     ", and s3:ListBucket on the bucket, without which S3 also returns 403 for an object that does not exist";
 
@@ -155,9 +158,9 @@ fn explained(operation: Operation, location: &ObjectLocation, cause: &Cause) -> 
             "no AWS credentials found; give the {whose} an identity (IRSA, pod identity, instance profile) or \
              AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ),
-        Cause::CredentialsUnavailable { detail } => format!(
-            "AWS credentials could not be loaded: {detail}; check the {whose}'s role and its trust policy"
-        ),
+        Cause::CredentialsUnavailable { detail } => {
+            format!("AWS credentials could not be loaded: {detail}; {}", advice_on_credentials(detail))
+        }
         Cause::CredentialsInvalid { code } => format!(
             "S3 rejects the {whose}'s credentials ({code}); check the keys, their expiry and this machine's clock"
         ),
@@ -184,6 +187,18 @@ fn explained(operation: Operation, location: &ObjectLocation, cause: &Cause) -> 
         Cause::Other { status: Some(status), code, detail } => {
             other(operation, *status, code.as_deref(), detail)
         }
+    }
+}
+
+/// What to do if AWS credentials could not be loaded, by the SDK's description.
+pub fn advice_on_credentials(detail: &str) -> &'static str {
+    if detail.contains("requires following cargo feature") {
+        "OpenDepot supports no AWS profile with IAM Identity Center, credential_process or `aws login`: use a role, or set the \
+         variables that `aws configure export-credentials --format env` prints"
+    } else if detail.contains("not properly configured") {
+        "correct the AWS profile or variable"
+    } else {
+        "check the role, its trust policy and the egress to STS"
     }
 }
 

@@ -17,7 +17,7 @@
 //! | `redaction` | removes secrets from messages |
 //! | `s3::client` | one S3 client per region, endpoint and addressing style |
 //! | `s3::http` | HTTP connections: CA roots and proxy |
-//! | `s3::proxy` | which requests bypass the proxy, or have small buffers |
+//! | `s3::proxy` | which requests bypass the proxy, or have small buffers; how long answers may be |
 //! | `s3::credentials` | credentials that are renewed early, or after a rejection |
 //! | `s3::default_chain` | the default chain of the SDK, which reads changed files again |
 //! | `s3::identity` | the source of the process's credentials, and their identity |
@@ -51,7 +51,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::Client;
 use secrecy::SecretString;
 
-pub use error::{Cause, Operation, StorageError};
+pub use error::{Cause, Operation, StorageError, advice_on_credentials};
 pub use object::{Body, Encryption, Found, PutOutcome, Upload};
 pub use ownership::Ownership;
 pub use policy::{Refused, StorageRule, StorageRuleError, StorageRules};

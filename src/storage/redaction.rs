@@ -4,8 +4,9 @@
 
 use crate::domain::text::is_bidi_control;
 
-/// Longer texts are cut, in characters.
-const MAX_CHARS: usize = 300;
+/// Longer texts lose their middle, in characters: S3's denials end with the reason, after long names.
+const BEGINNING: usize = 230;
+const END: usize = 70;
 
 /// Names whose value is a secret, or proves the knowledge of one.
 const SECRET: [&str; 5] = [
@@ -19,10 +20,12 @@ const SECRET: [&str; 5] = [
 /// A text for statuses and logs: one line, bounded, without secrets.
 pub(super) fn presentable(text: &str) -> String {
     let line = redacted(text);
-    match line.char_indices().nth(MAX_CHARS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+    let length = line.chars().count();
+    if length <= BEGINNING + END {
+        return line;
     }
+    let part = |from, count| line.chars().skip(from).take(count).collect::<String>();
+    format!("{}…{}", part(0, BEGINNING), part(length - END, END))
 }
 
 /// One line without secrets. URLs are reduced to scheme, host and path.
@@ -128,6 +131,14 @@ mod tests {
     #[test]
     fn a_text_is_one_line_and_bounded() {
         assert_eq!(presentable("two\nlines\u{7}"), "two lines");
-        assert_eq!(presentable(&"é".repeat(400)).chars().count(), MAX_CHARS + 1);
+        assert_eq!(presentable(&"é".repeat(400)).chars().count(), BEGINNING + END + 1);
+        let denied = format!(
+            "AccessDenied: User: arn:aws:sts::123456789012:assumed-role/opendepot/1 is not authorized to perform: \
+             s3:PutObject on resource: \"arn:aws:s3:::modules/{}.zip\" with an explicit deny in an identity-based policy",
+            "a".repeat(300)
+        );
+        let shown = presentable(&denied);
+        assert!(shown.starts_with("AccessDenied: User: arn:aws:sts::123456789012:assumed-role/opendepot/1"));
+        assert!(shown.ends_with("with an explicit deny in an identity-based policy"), "{shown}");
     }
 }

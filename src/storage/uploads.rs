@@ -10,6 +10,10 @@ use super::{
 };
 use crate::domain::ObjectLocation;
 
+/// Pauses before an upload that a HEAD does not find is looked up again: a replicated store, or a cache in front of it, may show
+/// objects late.
+const APPEARS_LATE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+
 impl Storage {
     /// Permits the preparation of an upload. The permit is held until the upload has ended. `asked`: whether a user requested it.
     ///
@@ -67,13 +71,21 @@ impl Storage {
         sha256: &str,
         size: u64,
     ) -> Result<Found, StorageError> {
-        let what = match self.head(location).await? {
+        let mut found = self.head(location).await?;
+        for pause in APPEARS_LATE {
+            if found.is_some() {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            found = self.head(location).await?;
+        }
+        let what = match found {
             Some(found) if !found.is_intact(sha256, size) => "another checksum or size than what was sent",
             Some(found) if found.proves_nothing() => {
                 "neither a SHA-256 nor the metadata that was sent, which the store has to keep"
             }
             Some(found) => {
-                self.backoff.verified(location, encryption);
+                self.verified(location, encryption);
                 return Ok(found);
             }
             None => "no object",
@@ -81,6 +93,11 @@ impl Storage {
         let cause = Cause::StoredDifferently { what, repeated: false };
         let cause = self.backoff.reject(location, encryption, &cause, Instant::now());
         Err(self.error(Operation::Put, location, cause))
+    }
+
+    /// Records that S3 shows an upload as it was sent, perhaps to a later attempt.
+    pub fn verified(&self, location: &ObjectLocation, encryption: &Encryption) {
+        self.backoff.verified(location, encryption);
     }
 
     /// Records that a PUT was rejected because of an object that a HEAD afterwards does not find. Like other rejections, this

@@ -195,6 +195,39 @@ async fn a_head_that_contradicts_each_put_is_not_believed_and_leaves_one_object(
 }
 
 #[tokio::test]
+async fn objects_that_a_store_shows_late_are_published_one_after_the_other() {
+    let world = World::new("late-objects").await;
+    let s3 = &world.bed.s3;
+    world.released("net");
+    let _operator = world.operator().await;
+    let publish = |name: &str| {
+        let mut version = world.inline_of(name, &world.module("net").config("name", json!("net")));
+        version["spec"]["fileName"] = json!(format!("{name}.zip"));
+        world.apply(&version);
+    };
+    let unseen = |name: &str| {
+        let fault = S3Fault::new(&world.name, S3Failure::Answer(404, "NoSuchKey")).method(Method::HEAD);
+        fault.prefix(&format!("net/{name}."))
+    };
+    // After about a second: one attempt waits for it.
+    s3.inject(unseen("soon").after(1).times(1));
+    publish("soon");
+    world.version_ready("soon").await;
+    let counts = world.counts_below("net", "net/soon.");
+    assert_eq!((counts.fetches, counts.puts, counts.heads), (1, 1, 3));
+    // After several seconds: the next attempt finds it, so the store does not fail several times in a row.
+    for name in ["late-0", "late-1", "late-2"] {
+        s3.inject(unseen(name));
+        publish(name);
+        let words = ["after storing it, S3 reports no object", "this is retried"];
+        world.failed(name, "ChecksumMismatch", Retried, &words).await;
+        s3.clear_faults(&world.name);
+        world.version_ready(name).await;
+        assert_eq!(world.sent(&format!("net/{name}.")), 1, "it is taken over");
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_keeps_no_metadata_is_named_at_the_first_publish() {
     let world = World::new("no-metadata").await;
     world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::NoMetadata).method(Method::HEAD));

@@ -132,7 +132,12 @@ async fn a_file_with_keys_is_read_again_until_they_work() {
     std::fs::write(&file, "[default\naws_access_key_id = x\n").unwrap();
     let _operator = builder.start_ready().await.unwrap();
     world.apply(&world.inline("net"));
-    world.failed("net", "StorageCredentialsInvalid", Retried, &[]).await;
+    let words = ["could not parse profile file", "correct the AWS profile"];
+    world.failed("net", "StorageCredentialsInvalid", Retried, &words).await;
+    // A kind that is not supported.
+    std::fs::write(&file, "[default]\ncredential_process = /bin/cat keys.json\n").unwrap();
+    let export = "aws configure export-credentials --format env";
+    world.version_when("net", |v| v["status"]["syncStatus"].as_str().unwrap().contains(export)).await;
     let whole = format!(
         "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
         root.access_key, root.secret_key

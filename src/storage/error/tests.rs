@@ -48,6 +48,21 @@ fn a_message_names_the_process_whose_request_it_was() {
 }
 
 #[test]
+fn advice_on_credentials_depends_on_why_they_could_not_be_loaded() {
+    for (detail, advice) in [
+        (
+            "not properly configured: This behavior requires following cargo feature(s) enabled: sso.",
+            "aws configure export-credentials",
+        ),
+        ("not properly configured: could not parse profile file", "correct the AWS profile"),
+        ("an error occurred while loading credentials: AccessDenied", "trust policy"),
+    ] {
+        let text = explained(Put, &location(), &Cause::CredentialsUnavailable { detail: detail.into() });
+        assert!(text.contains(detail) && text.contains(advice), "{text}");
+    }
+}
+
+#[test]
 fn new_credentials_are_loaded_after_answers_that_old_ones_may_have() {
     let expired = Cause::CredentialsInvalid { code: "ExpiredToken".into() };
     let denied = |detail: &str| Cause::AccessDenied { detail: detail.into() };
@@ -63,6 +78,16 @@ fn new_credentials_are_loaded_after_answers_that_old_ones_may_have() {
         (Head, bad(None), true),
         (Put, denied(""), false),
         (Head, denied("AccessDenied"), false),
+        (
+            Put,
+            denied("AccessDenied: not authorized, with an explicit deny in an identity-based policy"),
+            true,
+        ),
+        (
+            Put,
+            denied("AccessDenied: not authorized, with an explicit deny in a resource-based policy"),
+            false,
+        ),
         (Put, bad(Some("InvalidArgument")), false),
         (Head, Cause::Unavailable { status: 503, detail: String::new() }, false),
     ] {

@@ -1,4 +1,5 @@
 //! Selects the HTTP client of a request: through the proxy of `HTTP_PROXY` and `HTTPS_PROXY`, direct, or with small buffers.
+//! Limits what is kept of an answer.
 //!
 //! The credential endpoints of instances and pods have link-local addresses, which reach another machine from a proxy: requests
 //! fail or return the proxy's credentials, and the proxy sees the token. So they bypass the proxy, regardless of `NO_PROXY`.
@@ -7,12 +8,17 @@ use std::net::IpAddr;
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::config::{HttpClient, RuntimeComponents, SharedHttpClient};
+use aws_sdk_s3::primitives::SdkBody;
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
+use http_body_util::Limited;
 use url::{Host, Url};
 
 use super::plain_http;
+
+/// The longest answer that is collected in memory, in bytes.
+const LONGEST: usize = 256 << 10;
 
 /// A client or connector that uses the proxy, and one that does not.
 #[derive(Clone, Debug)]
@@ -39,6 +45,7 @@ impl HttpClient for Routed {
 
 impl HttpConnector for Routed<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let reads_object = reads_object(request.uri());
         let answer = if self.small_buffers && request.uri().starts_with("http://") {
             HttpConnectorFuture::new(plain_http::send(request))
         } else if is_link_local(request.uri()) {
@@ -46,8 +53,25 @@ impl HttpConnector for Routed<SharedHttpConnector> {
         } else {
             self.proxied.call(request)
         };
-        HttpConnectorFuture::new(async move { answer.await.map(without_foreign_clock) })
+        HttpConnectorFuture::new(async move {
+            answer.await.map(|answer| {
+                let is_streamed = reads_object && answer.status().is_success();
+                without_foreign_clock(if is_streamed { answer } else { bounded(answer) })
+            })
+        })
     }
+}
+
+/// Whether the request is a `GetObject`. The SDK streams the answer to it, and collects all others.
+fn reads_object(url: &str) -> bool {
+    url.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair == "x-id=GetObject"))
+}
+
+/// An answer whose body fails once it is too long.
+fn bounded(mut answer: HttpResponse) -> HttpResponse {
+    let body = answer.take_body();
+    *answer.body_mut() = SdkBody::from_body_1_x(Limited::new(body, LONGEST));
+    answer
 }
 
 /// Answers of S3 and of STS have an ID.
@@ -80,7 +104,7 @@ fn is_link_local(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_s3::primitives::SdkBody;
+    use http_body_util::BodyExt as _;
 
     use super::*;
 
@@ -97,6 +121,41 @@ mod tests {
             let answer = without_foreign_clock(answer);
             assert_eq!(answer.headers().contains_key("age"), is_marked, "{header}");
             assert_eq!(answer.headers().get("date"), Some("now"), "a delay may be measured by it");
+        }
+    }
+
+    /// A store that answers everything with this status and so many bytes.
+    #[derive(Debug)]
+    struct Store(u16, usize);
+
+    impl HttpConnector for Store {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let body = SdkBody::from(vec![0_u8; self.1]);
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(self.0.try_into().unwrap(), body)))
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_answer_with_an_object_may_be_long() {
+        let object = "http://minio:9000/modules/vpc/a.zip?x-id=GetObject";
+        for (url, status, length, is_whole) in [
+            (object, 200, LONGEST + 1, true),
+            (object, 206, LONGEST + 1, true),
+            ("https://modules.s3.us-west-2.amazonaws.com/a.zip?a=b&x-id=GetObject", 200, LONGEST + 1, true),
+            (object, 500, LONGEST, true),
+            (object, 500, LONGEST + 1, false),
+            (object, 301, LONGEST + 1, false),
+            ("http://minio:9000/modules/vpc/a.zip?x-id=PutObject", 200, LONGEST + 1, false),
+            ("http://minio:9000/modules/x-id=GetObject?x-id=DeleteObject", 200, LONGEST + 1, false),
+            ("http://minio:9000/modules/a.zip?x-id=GetObjectAttributes", 200, LONGEST + 1, false),
+            ("http://169.254.169.254/latest/meta-data/", 200, LONGEST, true),
+            ("http://169.254.169.254/latest/meta-data/", 200, LONGEST + 1, false),
+        ] {
+            let store = SharedHttpConnector::new(Store(status, length));
+            let routed = Routed { proxied: store.clone(), direct: store, small_buffers: false };
+            let answer = routed.call(HttpRequest::get(url).unwrap()).await.unwrap();
+            let read = answer.into_body().collect().await.ok().map(|body| body.to_bytes().len());
+            assert_eq!(read, is_whole.then_some(length), "{url} {status}");
         }
     }
 

@@ -54,15 +54,14 @@ fn answer<'a, E: ProvideErrorMetadata>(
 
 /// The cause of a request that was not sent: no credentials, which only the SDK's messages show, or no connection.
 fn not_sent(chain: &str, detail: String) -> Cause {
-    let missing =
-        ["the credential provider was not enabled", "the credentials provider was not properly configured"];
     let unavailable = [
+        "the credentials provider was not properly configured",
         "credentials provider timed out",
         "an error occurred while loading credentials",
         "unexpected credentials error",
         "identity resolver timed out",
     ];
-    if missing.iter().any(|words| chain.contains(words)) {
+    if chain.contains("the credential provider was not enabled") {
         Cause::CredentialsMissing
     } else if unavailable.iter().any(|words| chain.contains(words)) {
         Cause::CredentialsUnavailable { detail }
@@ -81,4 +80,23 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
         }
     }
     links.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::provider::error::CredentialsError;
+
+    use super::*;
+
+    #[test]
+    fn credentials_that_are_configured_wrongly_are_not_missing() {
+        let cause = |error: CredentialsError| {
+            let text = chain(&CredentialsError::provider_error(error));
+            not_sent(&text, text.clone())
+        };
+        assert_eq!(cause(CredentialsError::not_loaded("no profile")), Cause::CredentialsMissing);
+        let wrong = cause(CredentialsError::invalid_configuration("could not parse profile file"));
+        let Cause::CredentialsUnavailable { detail } = wrong else { panic!("{wrong:?}") };
+        assert!(detail.ends_with("not properly configured: could not parse profile file"), "{detail}");
+    }
 }

@@ -311,6 +311,24 @@ async fn an_object_is_deleted_only_if_s3_itself_answers_so() {
     }
 }
 
+/// Whether an upload is verified, and how many requests that takes.
+async fn verified(answer: Answers) -> (Result<(), String>, usize) {
+    let (location, asked) = store(answer).await;
+    let verified = storage_with_keys().verify(&location, &Encryption::default(), "c2hh", 7).await;
+    let asked = asked.lock().expect("a list").len();
+    (verified.map(drop).map_err(|error| error.to_string()), asked)
+}
+
+#[tokio::test]
+async fn an_upload_that_a_head_does_not_find_is_looked_up_again() {
+    const FOUND: &str = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\netag: \"1\"\r\nx-amz-checksum-sha256: c2hh\r\nconnection: close\r\n\r\n";
+    let late = verified(|_, _, before| if before < 2 { MISSING } else { FOUND });
+    let (late, missing) = futures::future::join(late, verified(|_, _, _| MISSING)).await;
+    assert_eq!(late, (Ok(()), 3));
+    assert_eq!(missing.1, 3);
+    assert!(missing.0.expect_err("there is none").contains("after storing it, S3 reports no object"));
+}
+
 #[tokio::test]
 async fn an_object_is_missing_or_there_only_if_s3_itself_answers_so() {
     for (answer, is_confirmed) in [
