@@ -7,7 +7,7 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::controller::connection::{NotConfigured, client, config, for_watches};
+use crate::controller::connection::{NotConfigured, client, config_with_timeouts, for_watches};
 use crate::domain::{Endpoint, EndpointError};
 use crate::observe::admin;
 use crate::storage::{CaError, Storage, StorageRule, StorageRules};
@@ -20,7 +20,7 @@ pub enum StartupError {
     Listen { flag: &'static str, address: SocketAddr, error: std::io::Error },
     #[error("cannot use {path} for archives: {error}; name a writable folder with --spool-dir")]
     Workdir { path: PathBuf, error: std::io::Error },
-    #[error("no Kubernetes API server is configured ({0}); run in a cluster, or set KUBECONFIG")]
+    #[error("{0}; run in a cluster, correct the kubeconfig, or set KUBECONFIG")]
     Cluster(#[from] NotConfigured),
     #[error("Kubernetes client: {0}")]
     Kube(#[from] kube::Error),
@@ -65,7 +65,7 @@ pub(crate) fn workdir(spool_dir: Option<&Path>) -> Result<Workdir, StartupError>
 
 /// The configuration of the cluster, a client for requests, and one for watches.
 pub(crate) async fn connect() -> Result<(Config, Client, Client), StartupError> {
-    let config = config().await?;
+    let config = config_with_timeouts().await?;
     let watching = for_watches(config.clone());
     Ok((config.clone(), client(config)?, client(watching)?))
 }

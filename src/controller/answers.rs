@@ -1,5 +1,5 @@
-//! Bounds on what the API server answers, whatever is stored there: how deeply objects are nested, how large the page of a list is,
-//! and how soon a watch may end.
+//! Bounds on what the API server answers, whatever is stored there: how deeply objects are nested, what they contain that nothing
+//! reads, how large the page of a list is, and how soon a watch may end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,9 +46,10 @@ async fn send(
         return page(client, are_large, request, smaller).await;
     }
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+    let text = Shallow::of(request.uri().path());
     let answer = client.send(request).await?;
     let lasts = is_watch && answer.status().is_success();
-    Ok(answer.map(|body| if lasts { lasting(body) } else { shallow(body) }))
+    Ok(answer.map(|body| if lasts { lasting(body, text) } else { shallow(body, text) }))
 }
 
 /// A page of a list. One that is too large is requested again with fewer objects, and so are the pages after it, until their
@@ -60,10 +61,11 @@ async fn page(
     smaller: Uri,
 ) -> Result<Response<Answer>, BoxError> {
     let (mut parts, _) = request.into_parts();
+    let text = Shallow::of(parts.uri.path());
     if !are_large.load(Ordering::Relaxed) {
         let answer = client.send(Request::from_parts(parts.clone(), Body::empty())).await?;
         let (head, body) = answer.into_parts();
-        match at_most(LARGEST_PAGE, shallow(body)).collect().await {
+        match at_most(LARGEST_PAGE, shallow(body, text.clone())).collect().await {
             Ok(page) => return Ok(Response::from_parts(head, whole(page.to_bytes()))),
             Err(error) if error.is::<LengthLimitError>() => {}
             Err(error) => return Err(error),
@@ -71,7 +73,7 @@ async fn page(
     }
     parts.uri = smaller;
     let (head, body) = client.send(Request::from_parts(parts, Body::empty())).await?.into_parts();
-    let page = shallow(body).collect().await?.to_bytes();
+    let page = shallow(body, text).collect().await?.to_bytes();
     // A tenth, because the usual page of Versions has ten times as many.
     are_large.store(page.len() > LARGEST_PAGE / 10, Ordering::Relaxed);
     Ok(Response::from_parts(head, whole(page)))
@@ -97,9 +99,8 @@ fn at_most(bytes: usize, body: Answer) -> Answer {
     Limited::new(body, bytes).boxed_unsync()
 }
 
-/// A body without deep nesting.
-fn shallow(body: Body) -> Answer {
-    let mut text = Shallow::default();
+/// A body without deep nesting and ignored fields.
+fn shallow(body: Body, mut text: Shallow) -> Answer {
     // Without the wrapper of kube, which the outer client adds.
     let cause = |error: kube::Error| match error {
         kube::Error::Service(cause) => cause,
@@ -109,7 +110,7 @@ fn shallow(body: Body) -> Answer {
 }
 
 /// The body of a watch, which fails if it ends at once: kube starts the next watch without a pause, except after a failure.
-fn lasting(body: Body) -> Answer {
+fn lasting(body: Body, text: Shallow) -> Answer {
     let start = Instant::now();
     let failure = move || {
         let is_short = start.elapsed() < SHORTEST_WATCH;
@@ -117,7 +118,7 @@ fn lasting(body: Body) -> Answer {
             .then(|| BoxError::from("the watch ended in less than a second: a proxy in between may end it"))
     };
     let end = stream::once(async move { failure().map(Err::<Bytes, _>) }).filter_map(std::future::ready);
-    let text = shallow(body).into_data_stream().map_err(move |error| failure().unwrap_or(error));
+    let text = shallow(body, text).into_data_stream().map_err(move |error| failure().unwrap_or(error));
     StreamBody::new(text.chain(end).map_ok(Frame::data)).boxed_unsync()
 }
 

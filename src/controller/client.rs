@@ -112,7 +112,8 @@ pub fn is_older(one: Option<&str>, than: Option<&str>) -> bool {
 
 /// A parsed part of an object, or the parser's message.
 pub fn part<T: DeserializeOwned>(object: &DynamicObject, field: &str) -> Result<T, String> {
-    serde_json::from_value(object.data.get(field).cloned().unwrap_or_else(|| json!({})))
+    let empty = json!({});
+    T::deserialize(object.data.get(field).unwrap_or(&empty))
         .map_err(|error| format!("{field} cannot be read: {error}"))
 }
 
@@ -122,7 +123,8 @@ pub fn take_part<T: DeserializeOwned>(object: &mut DynamicObject, field: &str) -
     serde_json::from_value(part).map_err(|error| format!("{field} cannot be read: {error}"))
 }
 
-/// Writes the difference of two statuses, if any, and only if the object is unchanged since it was read.
+/// Writes the difference of two statuses, if any, and only if the object is unchanged since it was read. If a part of it was not
+/// stored, the write counts as rejected: what depends on it must not be done.
 pub async fn patch_status<T: Serialize>(
     api: &Api<DynamicObject>,
     name: &str,
@@ -133,7 +135,19 @@ pub async fn patch_status<T: Serialize>(
     let (before, after) = (to_value(before)?, to_value(after)?);
     let Some(change) = merge_diff(&before, &after) else { return Ok(None) };
     let patch = json!({"metadata": {"resourceVersion": resource_version}, "status": change});
-    api.patch_status(name, &params(), &Patch::Merge(patch)).await.map(Some)
+    let stored = api.patch_status(name, &params(), &Patch::Merge(&patch)).await?;
+    let Some(field) = dropped(&patch["status"], stored.data.get("status")) else { return Ok(Some(stored)) };
+    let message = format!(
+        "the CRD is not of the operator's release, so status.{field} was dropped; apply the CRDs of this release"
+    );
+    Err(kube::Error::Api(Box::new(Status { code: 422, ..Status::failure(&message, "FieldDropped") })))
+}
+
+/// The first field of a merge patch of the status that the stored one lacks. CRDs of other software drop what they do not know.
+fn dropped<'a>(change: &'a Value, stored: Option<&Value>) -> Option<&'a String> {
+    let sent = change.as_object()?.iter().filter(|(_, value)| !value.is_null());
+    sent.map(|(field, _)| field)
+        .find(|field| stored.is_none_or(|stored| stored.get(field.as_str()).is_none()))
 }
 
 /// Writes a merge patch of anything but the status, only if the object is unchanged since it was read.
@@ -197,6 +211,16 @@ mod tests {
             serde_json::from_str(r#"{"type": "ADDED", "object": {"metadata": {"name": 7}}}"#).unwrap();
         let said = explain(&kube::Error::Api(Box::new(status)));
         assert_eq!(said, "the API server, or a proxy in between, sent an answer that cannot be read");
+    }
+
+    #[test]
+    fn a_field_of_a_status_that_was_not_stored_is_found() {
+        let change = json!({"conditions": [], "forceToken": "a", "synced": true, "syncStatus": null});
+        let stored = json!({"conditions": [], "forceToken": "a", "synced": true, "fileName": "b"});
+        assert_eq!(dropped(&change, Some(&stored)), None);
+        let field = "forceToken".to_owned();
+        assert_eq!(dropped(&change, Some(&json!({"conditions": [], "synced": true}))), Some(&field));
+        assert!(dropped(&change, None).is_some());
     }
 
     #[test]

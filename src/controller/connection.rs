@@ -1,6 +1,7 @@
 //! Connections to the API server, with the kubeconfig that kubectl reads or the service account of a pod.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,16 +21,19 @@ const WATCH_READ_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Why no cluster is configured.
 #[derive(Debug, thiserror::Error)]
-#[error("kubeconfig: {kubeconfig}; service account of a pod: {in_cluster}")]
-pub struct NotConfigured {
-    kubeconfig: Box<KubeconfigError>,
-    in_cluster: Box<InClusterError>,
+pub enum NotConfigured {
+    #[error("the kubeconfig cannot be used: {0}")]
+    Kubeconfig(Box<KubeconfigError>),
+    #[error(
+        "no Kubernetes cluster is configured: kubeconfig: {kubeconfig}; service account of a pod: {in_cluster}"
+    )]
+    Neither { kubeconfig: Box<KubeconfigError>, in_cluster: Box<InClusterError> },
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("no Kubernetes cluster is configured: {0}")]
+    #[error("{0}")]
     Config(#[from] NotConfigured),
     #[error(
         "the kubeconfig names a proxy-url for this cluster, which opendepot does not support: use a context without it, or a \
@@ -69,12 +73,13 @@ fn without_empty_context(mut kubeconfig: Kubeconfig) -> Kubeconfig {
     kubeconfig
 }
 
-/// The configuration of the cluster, or of the kubeconfig. Fails if there is neither.
+/// The configuration of the kubeconfig, or that of the pod if there is none. Fails if there is neither.
 async fn inferred() -> Result<Config, NotConfigured> {
     let read = async { Config::from_custom_kubeconfig(kubeconfig()?, &KubeConfigOptions::default()).await };
     let mut config = match read.await {
         Ok(config) => config,
-        Err(kubeconfig) => Config::incluster().map_err(|in_cluster| NotConfigured {
+        Err(error) if !is_absent(&error) => return Err(NotConfigured::Kubeconfig(Box::new(error))),
+        Err(kubeconfig) => Config::incluster().map_err(|in_cluster| NotConfigured::Neither {
             kubeconfig: Box::new(kubeconfig),
             in_cluster: Box::new(in_cluster),
         })?,
@@ -84,8 +89,21 @@ async fn inferred() -> Result<Config, NotConfigured> {
     Ok(config)
 }
 
+/// Whether there is no kubeconfig. As in client-go, one without a current context is none. A damaged one is not: with the service
+/// account of its pod, a command would change another cluster than the one that its user chose.
+fn is_absent(error: &KubeconfigError) -> bool {
+    match error {
+        KubeconfigError::FindPath | KubeconfigError::CurrentContextNotSet => true,
+        // The home folder may be `/dev/null`.
+        KubeconfigError::ReadConfig(error, _) => {
+            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        }
+        _ => false,
+    }
+}
+
 /// The same with timeouts: an API server that accepts a connection and does not answer blocks no caller.
-pub(crate) async fn config() -> Result<Config, NotConfigured> {
+pub(crate) async fn config_with_timeouts() -> Result<Config, NotConfigured> {
     let mut config = inferred().await?;
     // kube retries a POST up to 15 times; each caller has its own back-off.
     config.default_retry = false;
@@ -99,10 +117,8 @@ pub(crate) async fn config() -> Result<Config, NotConfigured> {
 /// # Errors
 /// [`ConnectError`] if there is neither, or a proxy is needed.
 pub(crate) async fn configuration() -> Result<Config, ConnectError> {
-    let config = config().await?;
-    // In a pod, a kubeconfig that cannot be used is ignored. Only the configuration of a pod has this file.
-    let is_of_pod = config.root_cert_file.is_some();
-    if !is_of_pod && kubeconfig().is_ok_and(|kubeconfig| has_proxy(&kubeconfig)) {
+    let config = config_with_timeouts().await?;
+    if kubeconfig().is_ok_and(|kubeconfig| has_proxy(&kubeconfig)) {
         return Err(ConnectError::Proxy);
     }
     Ok(config)
@@ -118,7 +134,7 @@ fn has_proxy(kubeconfig: &Kubeconfig) -> bool {
     proxy.is_some_and(|url| !url.is_empty())
 }
 
-/// The configuration of [`config`], for a client that watches.
+/// The configuration of [`config_with_timeouts`], for a client that watches.
 pub(crate) fn for_watches(mut config: Config) -> Config {
     config.read_timeout = Some(WATCH_READ_TIMEOUT);
     config
@@ -179,6 +195,35 @@ mod tests {
             });
             assert_eq!(merged.as_deref(), expected, "{paths:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_pod_uses_its_account_only_if_there_is_no_kubeconfig() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let context = "contexts: [{name: a, context: {cluster: a, user: a}}]\n";
+        for (text, expected) in [
+            (None, true),
+            (Some(String::new()), true),
+            (Some(context.to_owned()), true),
+            (Some(format!("current-context: ''\n{context}")), true),
+            (Some(format!("current-context: b\n{context}")), false),
+            (Some(format!("current-context: a\n{context}")), false),
+            (Some("current-context: [".to_owned()), false),
+        ] {
+            if let Some(text) = &text {
+                std::fs::write(&path, text).unwrap();
+            }
+            let error = match merged(path.as_os_str()) {
+                Ok(kubeconfig) => {
+                    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.err()
+                }
+                Err(error) => Some(error),
+            };
+            assert_eq!(error.as_ref().map(is_absent), Some(expected), "{text:?}: {error:?}");
+        }
+        let below_a_file = merged(path.join("config").as_os_str()).unwrap_err();
+        assert!(is_absent(&below_a_file), "{below_a_file:?}");
     }
 
     #[test]

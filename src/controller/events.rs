@@ -4,7 +4,8 @@
 //! send an Event when something changed, not each time it is found unchanged.
 //!
 //! An Event costs the API server as much as a write of a status, and a thousand versions published at once have a thousand
-//! Events. Events are therefore rate-limited, and warnings are written first.
+//! Events. Events are therefore rate-limited, and warnings are written first: those of Modules, of which there are few, before those
+//! of other objects.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -58,6 +59,7 @@ struct Queued {
 /// Sends Events in the background.
 #[derive(Clone)]
 pub struct Events {
+    module_warnings: mpsc::Sender<Queued>,
     warnings: mpsc::Sender<Queued>,
     others: mpsc::Sender<Queued>,
 }
@@ -186,8 +188,9 @@ fn is_transient(error: &kube::Error) -> bool {
 impl Events {
     /// Starts the background task, which ends with the last sender.
     pub fn start(client: Client) -> Self {
-        let (warnings, mut first) = mpsc::channel::<Queued>(QUEUE);
-        let (others, mut second) = mpsc::channel::<Queued>(QUEUE);
+        let (module_warnings, mut first) = mpsc::channel::<Queued>(QUEUE);
+        let (warnings, mut second) = mpsc::channel::<Queued>(QUEUE);
+        let (others, mut third) = mpsc::channel::<Queued>(QUEUE);
         let mut recorder = Recorder::new(client);
         tokio::spawn(async move {
             let start = Instant::now();
@@ -198,12 +201,13 @@ impl Events {
                     biased;
                     Some(queued) = first.recv() => queued,
                     Some(queued) = second.recv() => queued,
+                    Some(queued) = third.recv() => queued,
                     else => return,
                 };
                 recorder.deliver(&queued).await;
             }
         });
-        Self { warnings, others }
+        Self { module_warnings, warnings, others }
     }
 
     pub fn normal(&self, object: &ObjectReference, reason: &str, action: &str, note: &str) {
@@ -223,7 +227,11 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        let queue = if event.type_ == EventType::Warning { &self.warnings } else { &self.others };
+        let queue = match (event.type_, object.kind.as_deref()) {
+            (EventType::Normal, _) => &self.others,
+            (EventType::Warning, Some("Module")) => &self.module_warnings,
+            (EventType::Warning, _) => &self.warnings,
+        };
         let queued = Queued { event, object: object.clone(), at: Timestamp::now() };
         if queue.try_send(queued).is_err() {
             tracing::debug!(reason, "dropped an Event: the queue is full");
@@ -232,46 +240,4 @@ impl Events {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_that_may_be_repeated_takes_little_memory() {
-        assert!(size_of::<(u64, Written)>() <= 64, "thousands are kept: an Event itself has some kilobytes");
-        let object =
-            |length| ObjectReference { name: Some("a".repeat(length)), ..ObjectReference::default() };
-        for length in [1, LONGEST_NAME, LONGEST_NAME + 1, 253] {
-            let name = event_name(&object(length), Timestamp::now());
-            assert!(name.len() <= 253 && (length > LONGEST_NAME) != name.contains("a."), "{length}: {name}");
-        }
-    }
-
-    #[test]
-    fn an_event_that_a_webhook_keeps_out_is_dropped_and_an_outage_loses_none() {
-        let error = |code, message: &str| {
-            kube::Error::Api(Box::new(kube::core::Status {
-                code,
-                ..kube::core::Status::failure(message, "")
-            }))
-        };
-        assert!(is_transient(&error(503, "apiserver is starting")));
-        assert!(is_transient(&error(500, "etcdserver: leader changed")));
-        assert!(!is_transient(&error(500, "failed calling webhook \"a.b\": connection refused")));
-        assert!(!is_transient(&error(403, "forbidden")));
-    }
-
-    #[test]
-    fn a_burst_is_written_at_once_and_the_rest_at_intervals() {
-        let start = Instant::now() + Duration::from_hours(1);
-        let mut pace = Pace(start - Duration::from_mins(30));
-        for _ in 0..BURST {
-            assert!(pace.next(start) <= start);
-        }
-        assert_eq!(pace.next(start), start + STEP);
-        assert_eq!(pace.next(start), start + STEP * 2);
-        // A pause allows no more than one burst.
-        let later = start + Duration::from_mins(1);
-        let at_once = (0..=BURST).filter(|_| pace.next(later) <= later).count();
-        assert_eq!(at_once, BURST as usize);
-    }
-}
+mod tests;

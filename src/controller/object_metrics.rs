@@ -33,12 +33,17 @@ impl ObjectMetrics {
             for module in some_modules.state() {
                 *modules.entry(module_kind(&module)).or_default() += 1;
             }
-            for version in some_versions.state().iter().filter(|v| *v.type_ == *TYPE_MODULE) {
+            for version in some_versions.state().iter().filter(|version| is_counted(version)) {
                 *versions.entry(version_kind(version)).or_default() += 1;
             }
         }
         (modules, versions)
     }
+}
+
+/// Whether this operator publishes and deletes it: it is no Version that the original OpenDepot left behind.
+fn is_counted(version: &VersionState) -> bool {
+    *version.type_ == *TYPE_MODULE && (version.has_finalizer || !version.is_original)
 }
 
 fn module_kind(module: &ModuleState) -> StateAndReason {
@@ -103,5 +108,23 @@ mod tests {
         .unwrap();
         assert_eq!(module_kind(&module), ("stalled", "NameTaken"));
         assert_eq!(module_kind(&ModuleState::default()), ("working", "New"));
+    }
+
+    #[test]
+    fn what_the_original_left_behind_is_not_counted() {
+        let (ours, original) = ("opendepot.defdev.io/stored-object", "opendepot.defdev.io/finalizer");
+        for (kind, finalizers, expected) in [
+            ("Module", vec![ours], true),
+            ("Module", vec![], true),
+            ("Module", vec![original, ours], true),
+            ("Module", vec![original], false),
+            ("Provider", vec![], false),
+        ] {
+            let version: VersionState = serde_json::from_value(json!({
+                "metadata": {"name": "a", "finalizers": finalizers}, "spec": {"type": kind, "version": "1.0.0"},
+            }))
+            .unwrap();
+            assert_eq!(is_counted(&version), expected, "{kind} {finalizers:?}");
+        }
     }
 }

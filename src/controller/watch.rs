@@ -81,7 +81,7 @@ impl Watcher<'_> {
                     }
                     Ok(Event::Init | Event::InitApply(_)) => {}
                     Err(error) => {
-                        age.failed(&name, Instant::now());
+                        age.failed(&name, Instant::now(), was_answered(&error));
                         warn_of(&error, &K::kind(&()));
                     }
                 }
@@ -93,9 +93,8 @@ impl Watcher<'_> {
 
 /// The events of a kind, with a pause after each failure.
 ///
-/// kube's own `default_backoff` starts anew with each list, also if all of them fail. After HTTP 410, with which some gateways
-/// reject a resourceVersion that is too old, kube repeats the watch from that resourceVersion without an end: the API server
-/// itself sends an event instead, after which kube lists again.
+/// kube's own `default_backoff` starts anew with each list, also if all of them fail. If a watch cannot be started, kube repeats it
+/// from the same resourceVersion without an end: see [`has_to_list`].
 pub(crate) fn events_of<K>(
     api: Api<K>,
     page_size: u32,
@@ -110,30 +109,42 @@ where
             tokio::time::sleep(pause).await;
         }
         let event = events.next().await?;
-        if event.as_ref().is_err_and(is_expired) {
+        let pause = pause_after(&event, &mut backoff);
+        if event.as_ref().is_err_and(|error| has_to_list(error, pause)) {
             events = start();
         }
-        let pause = pause_after(&event, &mut backoff);
         Some((event, ((events, backoff, pause), start)))
     })
 }
 
-/// Pauses grow until the watch runs.
+/// Pauses grow until the watch shows a change, or no attempt has failed for two minutes. A complete list does not suffice: a
+/// gateway may answer lists, and no watch.
 fn pause_after<K>(event: &Result<Event<K>, watcher::Error>, backoff: &mut DefaultBackoff) -> Duration {
     match event {
-        Ok(event) => {
-            if shows_success(event) {
-                backoff.reset();
-            }
-            Duration::ZERO
+        Ok(Event::Apply(_) | Event::Delete(_)) => backoff.reset(),
+        Ok(_) => {}
+        Err(_) => return backoff.next().map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE)),
+    }
+    Duration::ZERO
+}
+
+/// Whether a watch that cannot be started needs a new list. HTTP 410, with which some gateways reject a resourceVersion that is too
+/// old, does: the API server itself sends an event instead, after which kube lists again. So does a long outage, because etcd may
+/// have been restored: from a resourceVersion that is not reached yet, the API server starts a watch, and sends nothing.
+fn has_to_list(error: &watcher::Error, pause: Duration) -> bool {
+    match error {
+        // kube returns the code 0 for JSON that is no status, such as that of a gateway.
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) if (1..500).contains(&status.code) => {
+            status.code == 410
         }
-        Err(_) => backoff.next().map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE)),
+        watcher::Error::WatchStartFailed(_) => pause == LONGEST_PAUSE,
+        _ => false,
     }
 }
 
-/// Whether a watch was rejected because events since its resourceVersion are no longer known.
-fn is_expired(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+/// Whether a watch failed after it had been answered.
+pub(crate) fn was_answered(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchFailed(_))
 }
 
 /// Whether an event shows that the list is complete, or that the watch runs. Other events prove neither: kube sends `Init` before
@@ -198,9 +209,39 @@ mod tests {
             assert!(pause(Ok(Event::Init)).is_zero() && pause(Ok(Event::InitApply(()))).is_zero());
             assert!(!pause(failed()).is_zero());
         }
-        assert_eq!(pause(failed()), LONGEST_PAUSE);
         assert!(pause(Ok(Event::InitDone)).is_zero());
+        assert_eq!(
+            pause(failed()),
+            LONGEST_PAUSE,
+            "a list that is complete does not show that the watch runs"
+        );
+        assert!(pause(Ok(Event::Apply(()))).is_zero());
         assert!(pause(failed()) < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_rejected_resource_version_and_a_long_outage_lead_to_a_new_list() {
+        let failed = |code| {
+            watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(kube::core::Status {
+                code,
+                ..kube::core::Status::failure("no", "")
+            })))
+        };
+        let refused = watcher::Error::WatchStartFailed(kube::Error::Service("connection refused".into()));
+        let short = Duration::from_secs(1);
+        assert!(has_to_list(&failed(410), short));
+        for (error, after_long) in [
+            (failed(503), true),
+            (failed(0), true),
+            (refused, true),
+            (failed(403), false),
+            (failed(429), false),
+        ] {
+            assert!(!has_to_list(&error, short), "{error}: its events may still be known");
+            assert_eq!(has_to_list(&error, LONGEST_PAUSE), after_long, "{error}");
+        }
+        // kube lists again by itself.
+        assert!(!has_to_list(&watcher::Error::NoResourceVersion, LONGEST_PAUSE));
     }
 
     #[tokio::test]

@@ -142,7 +142,7 @@ fn outcome(verb: &str, name: &str, result: Result<Outcome, kube::Error>) -> Resu
     match result {
         Ok(outcome) => Ok(outcome),
         Err(kube::Error::Api(status)) if client::is_outdated_status(&status) => {
-            tracing::debug!(message = status.message, "the object changed meanwhile; requeued");
+            tracing::debug!(cause = status.message, "the object changed meanwhile; requeued");
             Ok(Outcome::Outdated)
         }
         // A quota, an admission webhook, a rule of the schema: it concerns one object.

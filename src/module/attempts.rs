@@ -5,12 +5,13 @@
 //! a webhook usually concerns all of them. Pure: the time is a parameter. Times are of the monotonic clock, so that a clock that
 //! is set back delays nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Due, Outcome, Planned, Verb};
-use super::plan::Plan;
+use super::plan::{Plan, target};
 use super::refused::Refused;
+use crate::api::state::VersionState;
 use crate::controller::client;
 use crate::domain::hash_of;
 use crate::domain::time::doubled;
@@ -58,7 +59,8 @@ struct Pause {
 }
 
 impl Attempts {
-    /// The requests of `plan` that may be sent now. Those that the plan does not contain any more are forgotten.
+    /// The requests of `plan` that may be sent now. Those that the plan does not contain any more are forgotten, except
+    /// deletions.
     pub fn due<'a>(&mut self, plan: &'a Plan, now: Instant) -> Due<'a> {
         Due { create: self.those_due(&plan.create, now), ..self.due_of_existing(plan, now) }
     }
@@ -75,7 +77,9 @@ impl Attempts {
     fn those_due<'a, T: Planned>(&mut self, planned: &'a [T], now: Instant) -> Vec<&'a T> {
         if self.by_request.keys().any(|(verb, _)| *verb == T::VERB) {
             let names: HashSet<&str> = planned.iter().map(Planned::name).collect();
-            self.by_request.retain(|(verb, name), _| *verb != T::VERB || names.contains(name.as_str()));
+            self.by_request.retain(|(verb, name), attempt| {
+                *verb != T::VERB || names.contains(name.as_str()) || is_deletion(*verb, attempt)
+            });
         }
         if planned.is_empty() {
             self.pauses.remove(&T::VERB);
@@ -112,11 +116,30 @@ impl Attempts {
         })
     }
 
+    /// The names of the deleted Versions that the cache does not show as deleted yet. Other deletions are forgotten.
+    pub fn deleting(&mut self, cached: &[&VersionState], now: Instant) -> BTreeSet<String> {
+        if !self.by_request.iter().any(|((verb, _), attempt)| is_deletion(*verb, attempt)) {
+            return BTreeSet::new();
+        }
+        let by_name: HashMap<&str, &VersionState> =
+            cached.iter().map(|child| (child.name(), *child)).collect();
+        let mut deleting = BTreeSet::new();
+        self.by_request.retain(|(verb, name), attempt| {
+            if !is_deletion(*verb, attempt) {
+                return true;
+            }
+            let shown = by_name.get(name.as_str()).and_then(|child| target(child).planned_on());
+            let is_unseen = attempt.due > now && attempt.planned_on == shown;
+            deleting.extend(is_unseen.then(|| name.clone()));
+            is_unseen
+        });
+        deleting
+    }
+
     /// Whether exactly this request succeeded, although the cache may not show it yet.
     pub fn is_done<T: Planned>(&self, item: &T) -> bool {
-        self.attempt(item).is_some_and(|attempt| {
-            attempt.failures == 0 && attempt.words.is_none() && attempt.planned_on == item.planned_on()
-        })
+        self.attempt(item)
+            .is_some_and(|attempt| attempt.has_succeeded() && attempt.planned_on == item.planned_on())
     }
 
     /// Records that a request about the Module itself was refused.
@@ -259,6 +282,17 @@ impl Attempts {
             creates: self.is_paused(Verb::Create) && refused().any(|(verb, ..)| verb == Verb::Create),
         }
     }
+}
+
+impl Attempt {
+    fn has_succeeded(&self) -> bool {
+        self.failures == 0 && self.words.is_none()
+    }
+}
+
+/// Whether a Version was deleted by this request.
+fn is_deletion(verb: Verb, attempt: &Attempt) -> bool {
+    verb == Verb::Delete && attempt.has_succeeded()
 }
 
 fn jittered(pause: Duration, jitter: f64) -> Duration {

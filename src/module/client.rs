@@ -55,8 +55,8 @@ impl<'a> ModuleClient<'a> {
         let Some(mut object) = object.filter(|object| object.metadata.uid == cached.metadata.uid) else {
             return Ok(None);
         };
-        // With a long list they are the largest part.
-        object.metadata.managed_fields = None;
+        // Nothing reads them, and there may be a hundred thousand.
+        object.metadata.labels = None;
         let view = ModuleView::take_from(&mut object);
         Ok(Some((Self { ctx, api, object }, view)))
     }
@@ -102,7 +102,7 @@ impl<'a> ModuleClient<'a> {
             Err(error) if client::is_outdated(&error) => return Ok(Written::Conflict),
             Err(kube::Error::Api(status)) if is_too_large(&status) => {
                 tracing::warn!(
-                    message = status.message,
+                    cause = status.message,
                     "the Module's status is too large for the API server; shorten spec.versions"
                 );
                 Written::TooLarge
@@ -178,10 +178,10 @@ impl<'a> ModuleClient<'a> {
         if before.is_some_and(|before| before.status == ready.status && before.reason == ready.reason) {
             return;
         }
-        let (reason, message) = (&ready.reason, &ready.message);
+        let (reason, note) = (&ready.reason, &ready.message);
         let send = if Reason::is_progress(reason) { Events::normal } else { Events::warning };
-        self.event(send, reason, message);
-        tracing::info!(ready = ready.status, reason, message, "status changed");
+        self.event(send, reason, note);
+        tracing::info!(ready = ready.status, reason, note, "status changed");
     }
 }
 

@@ -36,7 +36,7 @@ pub enum NameConflict {
 /// The conflict of an existing Version with the wanted version of the same name. Without one, the Version belongs to the
 /// Module or is adopted by it.
 pub(super) fn conflict(module: &ModuleView, wanted: &Wanted, child: &VersionState) -> Option<NameConflict> {
-    if child.is_terminating() {
+    if module.is_deleting(child) {
         return Some(NameConflict::Terminating);
     }
     if !child.is_release(&wanted.release) {

@@ -69,6 +69,7 @@ impl Ledger {
     ) {
         let Some(open) = self.open_request() else { return };
         if !module.spec.suspend
+            && module.is_readable
             && requests::is_handled(module, open, (selection, children), &self.unrecorded, refused)
         {
             self.force_token = Some(requests::closed(module, open));

@@ -113,6 +113,7 @@ async fn reconcile_module(
     let (token, refused) = (pass.new_token(), pass.attempts.refused());
     let own = ctx.versions.of_module(&pass.module);
     let mut children: Vec<&VersionState> = own.iter().map(AsRef::as_ref).collect();
+    pass.module.deleting = pass.attempts.deleting(&children, Instant::now());
 
     // These decisions are pure. The status is the last one, in `write_status`.
     let selection = select::select(&pass.module, &children);

@@ -11,8 +11,10 @@ const USUAL: (usize, usize) = (12, 8);
 /// The same for Modules whose requests are slow or were refused.
 const SLOW: (usize, usize) = (16, 12);
 
-/// Limits how many Modules are reconciled at once. Modules whose requests are slow or were refused do not delay the others.
-/// The Modules of one namespace, which may have a webhook that hangs, do not delay those of another.
+/// Limits how many Modules are reconciled at once. Modules that wait for a slow answer, or whose requests were refused, do not delay
+/// the others. The Modules of one namespace, which may have a webhook that hangs, leave permits to those of another.
+///
+/// A long list keeps its permit until its batch ends: more reconciles at once would need more memory than the operator has.
 #[derive(Clone, Debug)]
 pub struct Permits {
     usual: Arc<Bulkhead>,

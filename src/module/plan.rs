@@ -219,7 +219,8 @@ fn change(child: &VersionState, edits: impl IntoIterator<Item = Edit>) -> Option
     (!edits.is_empty()).then(|| Change { target: target(child), edits })
 }
 
-fn target(child: &VersionState) -> Target {
+/// A Version as the cache has it.
+pub(super) fn target(child: &VersionState) -> Target {
     Target {
         name: child.name().to_owned(),
         uid: child.uid().to_owned(),

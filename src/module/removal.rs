@@ -52,7 +52,7 @@ impl Removal {
         let listed = selection.wanted.iter().map(|wanted| &wanted.name);
         let listed: HashSet<&str> = listed.chain(&selection.pruned).map(String::as_str).collect();
         let removed = children.iter().filter(|child| {
-            module.manages(child) && !child.is_terminating() && !listed.contains(child.name())
+            module.manages(child) && !module.is_deleting(child) && !listed.contains(child.name())
         });
         let stored = removed.filter(|child| was_stored(child));
         let mut stored: Vec<_> = stored.filter_map(|child| Release::parse(&child.version).ok()).collect();

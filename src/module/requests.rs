@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::conflict::conflict;
 use super::refused::Refused;
 use super::select::Selection;
 use super::view::ModuleView;
@@ -14,7 +15,7 @@ use crate::api::state::VersionState;
 
 /// Identifies the request that is made now and has no token yet. The same request always has the same identity.
 pub(super) fn unopened(module: &ModuleView) -> Option<String> {
-    if open_token(module).is_some() || module.spec.suspend {
+    if open_token(module).is_some() || module.spec.suspend || !module.is_readable {
         return None;
     }
     let recorded = module.status.force_token.as_deref().filter(|_| !module.has_foreign_status());
@@ -55,17 +56,21 @@ pub(super) fn is_handled(
     refused: &Refused,
 ) -> bool {
     let by_name: HashMap<&str, &VersionState> = children.iter().map(|child| (child.name(), *child)).collect();
+    let is_refused = |name: &String| refused.names.contains(name);
     selection.wanted.iter().all(|wanted| match by_name.get(wanted.name.as_str()) {
-        Some(child) if !module.manages(child) || child.is_terminating() => true,
-        // One that does not match its name is reported, and not changed.
-        Some(child) if !child.is_release(&wanted.release) => true,
+        // One that is being deleted, or is reported and not changed.
+        Some(child) if conflict(module, wanted, child).is_some() => true,
+        // Its adoption is refused, or waits until the configuration is usable.
+        Some(child) if !module.manages(child) && (module.problem.is_some() || is_refused(&wanted.name)) => {
+            true
+        }
         Some(child) if child.annotation(MODULE_REQUEST) == Some(open) => {
             // A suspended Version only has to carry the request: it handles it when it is resumed.
             child.suspend || child.status.last_module_request.as_deref() == Some(open)
         }
         // The same status write reports why a Version cannot be created.
         None if module.problem.is_some() || refused.creates || unrecorded.contains(&wanted.name) => true,
-        _ => refused.names.contains(&wanted.name),
+        _ => is_refused(&wanted.name),
     })
 }
 

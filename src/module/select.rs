@@ -75,7 +75,7 @@ pub(super) fn select(module: &ModuleView, children: &[&VersionState]) -> Selecti
         let wanted = by_name.get(child.name()).filter(|_| module.is_to_adopt(child));
         wanted.is_some_and(|wanted| child.is_release(&wanted.release) && child.is_adoptable(&module.resolved))
     };
-    let live = children.iter().filter(|c| !c.is_terminating() && (module.manages(c) || is_adopted(c)));
+    let live = children.iter().filter(|c| !module.is_deleting(c) && (module.manages(c) || is_adopted(c)));
     // A version whose object is being restored is not stored now, but is still a good release.
     let published = live.filter(|c| c.status.synced || c.status.content_digest.is_some());
     let is_stored: HashMap<&str, bool> = published.map(|c| (c.name(), c.status.synced)).collect();

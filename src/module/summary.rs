@@ -46,7 +46,8 @@ impl<'a> Summary<'a> {
             if plan.conflicts.get(name).is_some_and(|conflict| !conflict.is_transient()) {
                 continue;
             }
-            if managed.get(name).is_none_or(|child| child.is_terminating()) {
+            let is_taken = plan.conflicts.contains_key(name);
+            if is_taken || managed.get(name).is_none_or(|child| child.is_terminating()) {
                 summary.pending += 1;
             } else if let Some(child) = managed.remove(name) {
                 let is_stored = is_stored_as_wanted(child) && child.has_placement_of(&module.resolved);

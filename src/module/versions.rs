@@ -22,19 +22,19 @@ pub struct Versions {
 /// What Versions have in common. Each is in one group at most.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Group {
-    /// The controller with this UID.
-    Owner(Box<str>),
+    /// The controller with this UID in this namespace. A copy of a Version in another namespace names the same one.
+    Owner(Box<str>, Box<str>),
     /// No controller, and the annotation `adopt` with this namespace and name of a Module.
     Adopt(Box<str>, Box<str>),
 }
 
 impl Group {
     fn of(version: &VersionState) -> Option<Self> {
+        let namespace = version.namespace().into();
         if let Some(owner) = version.controller() {
-            return Some(Self::Owner(owner.uid.as_str().into()));
+            return Some(Self::Owner(namespace, owner.uid.as_str().into()));
         }
-        let module = version.annotation(ADOPT)?;
-        Some(Self::Adopt(version.namespace().into(), module.into()))
+        Some(Self::Adopt(namespace, version.annotation(ADOPT)?.into()))
     }
 }
 
@@ -79,7 +79,7 @@ impl Versions {
 
     /// The Versions whose controller has this UID, and which are in this namespace.
     pub fn owned(&self, namespace: &str, uid: &str) -> Vec<Arc<VersionState>> {
-        self.of(namespace, &Group::Owner(uid.into()))
+        self.of(namespace, &Group::Owner(namespace.into(), uid.into()))
     }
 
     /// The Versions that a Module owns, and those without an owner that are to be adopted by it.
@@ -195,6 +195,15 @@ mod tests {
         cache.1.forget(&owned("b", "two"));
         cache.1.forget(&owned("c", "two"));
         assert_eq!(cache.groups(), 0, "what is gone takes no memory");
+    }
+
+    #[test]
+    fn the_deletion_of_a_copy_in_another_namespace_loses_no_version() {
+        let (cache, mut copy) = (Cache::of(&[owned("a", "one")]), owned("a", "one"));
+        copy.metadata.namespace = Some("beta".into());
+        let _ = cache.1.record(&copy);
+        cache.1.forget(&copy);
+        assert_eq!(cache.owned("one"), ["a"]);
     }
 
     #[test]

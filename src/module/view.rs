@@ -1,6 +1,6 @@
 //! A Module as a reconcile reads it, with what makes its spec unusable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
@@ -21,6 +21,8 @@ pub struct ModuleView {
     pub metadata: ObjectMeta,
     /// The spec; the default where it cannot be read.
     pub spec: ModuleSpec,
+    /// Whether the spec can be read. If not, it is unknown which versions are wanted.
+    pub is_readable: bool,
     /// The configuration that each Version carries.
     pub resolved: ModuleConfig,
     /// The status, empty before the first reconcile.
@@ -35,6 +37,8 @@ pub struct ModuleView {
     pub addressing: Option<Addressing>,
     /// The content digests of Versions that are being deleted, by version.
     pub deleted_digests: BTreeMap<String, String>,
+    /// The names of the Versions that it has deleted, and that the cache does not show as deleted yet.
+    pub deleting: BTreeSet<String>,
 }
 
 impl ModuleView {
@@ -66,11 +70,13 @@ impl ModuleView {
             Err(unreadable) => Some(unreadable.clone()),
             Ok(spec) => spec.module_config.check(name).err().map(|invalid| invalid.to_string()),
         };
+        let is_readable = spec.is_ok();
         let spec = spec.unwrap_or_default();
         let resolved = spec.module_config.resolved(name);
         Self {
             metadata,
             spec,
+            is_readable,
             resolved,
             status,
             policy,
@@ -78,6 +84,7 @@ impl ModuleView {
             address,
             addressing: None,
             deleted_digests: BTreeMap::new(),
+            deleting: BTreeSet::new(),
         }
     }
 
@@ -130,6 +137,11 @@ impl ModuleView {
     /// not count.
     pub fn manages(&self, version: &VersionState) -> bool {
         self.owns(version) && version.has_finalizer
+    }
+
+    /// Whether a Version is being deleted, although the cache may not show it yet.
+    pub fn is_deleting(&self, version: &VersionState) -> bool {
+        version.is_terminating() || self.deleting.contains(version.name())
     }
 
     /// The command that changes an annotation: `KEY=VALUE` sets it, `KEY-` removes it.

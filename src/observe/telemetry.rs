@@ -57,9 +57,9 @@ pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
 pub fn count_panics(panics: Counter) {
     panic::set_hook(Box::new(move |panic| {
         panics.inc();
-        let message = panic.payload_as_str().unwrap_or_default();
+        let cause = panic.payload_as_str().unwrap_or_default();
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(message, location, "panicked; this is a defect, report it with this line");
+        tracing::error!(cause, location, "panicked; this is a defect, report it with this line");
     }));
 }
 

@@ -8,6 +8,8 @@ use crate::domain::Mutex;
 
 /// Without a failure for this long, a watch that failed counts as running: its retries come at shorter intervals.
 const RECOVERED: Duration = Duration::from_secs(90);
+/// The same if it failed after it had been answered: a pause and a new connection take no longer.
+const RAN: Duration = Duration::from_secs(20);
 
 /// The watches that fail. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -28,11 +30,12 @@ impl WatchAge {
         current.map(|failing| now.saturating_duration_since(failing.since)).max().unwrap_or_default()
     }
 
-    /// Records an attempt of a watch that failed.
-    pub fn failed(&self, watch: &str, now: Instant) {
+    /// Records an attempt of a watch that failed. `was_answered`: the connection of a watch broke, which may have run before.
+    pub fn failed(&self, watch: &str, now: Instant, was_answered: bool) {
+        let recovered = if was_answered { RAN } else { RECOVERED };
         let mut all = self.0.lock();
         let failing = all.entry(watch.to_owned()).or_insert(Failing { since: now, last: now });
-        if now.saturating_duration_since(failing.last) >= RECOVERED {
+        if now.saturating_duration_since(failing.last) >= recovered {
             failing.since = now;
         }
         failing.last = now;
@@ -53,12 +56,27 @@ mod tests {
         let (ages, start) = (WatchAge::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         for second in [0, 30, 100] {
-            ages.failed("a", at(second));
+            ages.failed("a", at(second), false);
         }
-        ages.failed("b", at(90));
+        ages.failed("b", at(90), false);
         assert_eq!(ages.longest(at(110)), Duration::from_secs(110));
         ages.succeeded("a");
         assert_eq!(ages.longest(at(110)), Duration::from_secs(20));
         assert_eq!(ages.longest(at(90) + RECOVERED), Duration::ZERO, "it has not failed since");
+    }
+
+    #[test]
+    fn a_watch_whose_connection_breaks_now_and_then_runs_in_between() {
+        let (ages, start) = (WatchAge::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for second in (0..600).step_by(35) {
+            ages.failed("reset", at(second), true);
+        }
+        for second in (0..=600).step_by(10) {
+            ages.failed("cut", at(second), true);
+        }
+        assert_eq!(ages.longest(at(600)), Duration::from_mins(10));
+        ages.succeeded("cut");
+        assert_eq!(ages.longest(at(600)), Duration::from_secs(5));
     }
 }

@@ -81,10 +81,10 @@ pub async fn run(flags: &Run) -> Result<(), OperatorError> {
     tokio::spawn(admin::serve(listener, admin, stopping(stop.clone())));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
 
-    let mut lease = tokio::select! {
-        lease = acquire_lease(flags, &config, &client, &ready) => lease,
-        () = &mut signal => return Ok(()),
-    };
+    let mut lease = acquire_lease(flags, &config, &client, &ready, &mut signal).await;
+    if flags.leader_elect && lease.is_none() {
+        return Ok(());
+    }
     // A standby is ready. A leader is not until it has listed everything: it may lack the permission to.
     ready.store(false, Ordering::Release);
     version.leading_since = Instant::now();
@@ -130,12 +130,13 @@ fn scraper(metrics: Arc<Metrics>, github: GitHub, objects: ObjectMetrics) -> adm
     Arc::new(move || metrics.scrape(&github.remaining(), &objects.count()))
 }
 
-/// Waits for the Lease if leader election is on. A standby replica is ready: waiting for the Lease is its job.
+/// Waits for the Lease, or for `stop`, if leader election is on. A standby replica is ready: waiting for the Lease is its job.
 async fn acquire_lease(
     flags: &Run,
     config: &Config,
     client: &Client,
     ready: &AtomicBool,
+    stop: impl Future<Output = ()> + Unpin,
 ) -> Option<LeaderLease> {
     if !flags.leader_elect {
         return None;
@@ -149,7 +150,7 @@ async fn acquire_lease(
             last = Some(holder.to_owned());
         }
     };
-    Some(Election::new(client.clone(), &namespace, &flags.lease_name).acquire(waiting).await)
+    Election::new(client.clone(), &namespace, &flags.lease_name).acquire(stop, waiting).await
 }
 
 /// Resolves when the Lease is lost; without leader election, never.

@@ -62,11 +62,25 @@ async fn the_process_is_ready_within_a_second_and_reports_what_it_did() {
     let said = operator.log();
     world.quiet().await;
     assert_eq!(operator.log(), said, "at rest it says nothing");
+    world.apply(&world.module("mod").versions(&["1.0.0", "9.9.9"]));
+    soon(|| async {
+        anyhow::ensure!(operator.log().contains("the attempt failed"), "{}", operator.log());
+        Ok(())
+    })
+    .await;
     let code = operator.terminate(Duration::from_secs(10)).await.unwrap();
     assert_eq!(code, 0);
     let log = operator.log();
-    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-    let published = lines.iter().find(|l| l["message"] == "published").expect("a line about the Version");
+    // The reader of YAML rejects an object with a key twice. One of JSON keeps the last.
+    let lines: Vec<Value> = log.lines().map(|line| serde_yaml::from_str(line).expect(line)).collect();
+    let line = |message: &str| {
+        lines.iter().find(|l| l["message"] == message).unwrap_or_else(|| panic!("{message} is not in\n{log}"))
+    };
+    let failed = line("the attempt failed");
+    assert_eq!(failed["reason"], "TagNotFound");
+    assert!(failed["cause"].as_str().unwrap().contains("9.9.9"), "{failed}");
+    assert!(line("status changed")["note"].is_string());
+    let published = line("published");
     let span = &published["span"];
     assert_eq!(
         (&span["controller"], &span["object"]),

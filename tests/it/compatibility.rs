@@ -1,11 +1,14 @@
 //! Manifests, objects and files of the original OpenDepot: the manifests apply and work, and installing over it in place
 //! changes nothing that is its own.
 
+use std::time::Duration;
+
 use kube::api::{Patch, PatchParams};
 use opendepot_testbed::github::File;
+use opendepot_testbed::markdown::blocks;
 use serde_json::{Value, json};
 
-use crate::support::{World, condition, own_testbed, root};
+use crate::support::{World, condition, own_testbed, root, soon};
 
 const API: &str = "opendepot.defdev.io/v1alpha1";
 const FINALIZER: &str = "opendepot.defdev.io/finalizer";
@@ -132,6 +135,11 @@ async fn an_original_version_without_a_module_is_published_a_providers_is_not() 
 
 /// CRDs under the original's names that let everything in, as a stand-in for those of any of its releases.
 pub(crate) fn original_crds() -> tempfile::TempDir {
+    crds_with(&json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}))
+}
+
+/// The same with another schema of the status.
+fn crds_with(status: &Value) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (plural, kind) in [("modules", "Module"), ("versions", "Version"), ("providers", "Provider")] {
         let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
@@ -143,7 +151,7 @@ pub(crate) fn original_crds() -> tempfile::TempDir {
                 "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
                 "versions": [{
                     "name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
-                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": anything, "status": anything}}},
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": anything, "status": status}}},
                 }],
             },
         });
@@ -289,6 +297,15 @@ async fn installed_over_the_original_nothing_of_its_own_is_changed_until_a_user_
     assert_eq!(found["status"], "True", "{found}");
     let message = found["message"].as_str().unwrap();
     assert!(message.contains("for v in network-1-2-3 network-1-3-0; do"), "{message}");
+    let uncounted = || async {
+        let metrics = operator.metrics().await?;
+        let versions = || metrics.lines().filter(|line| line.starts_with("opendepot_versions{"));
+        let ready = "opendepot_versions{state=\"ready\",reason=\"Synced\"} 2";
+        anyhow::ensure!(versions().all(|line| line == ready || line.ends_with(" 0")), "{metrics}");
+        anyhow::ensure!(versions().any(|line| line == ready), "{metrics}");
+        Ok(())
+    };
+    soon(uncounted).await;
 
     // Neither does a removed entry, a forced sync, a move or a restart touch what is not ours.
     world.patch("module/net", &json!({"spec": {"versions": [{"version": "1.3.0"}], "forceSync": true}}));
@@ -353,4 +370,56 @@ async fn an_original_version_under_a_name_of_ours_is_left_alone_until_deleted() 
         world.bed.s3.get(&world.name, "network/net-1.2.3.zip").await.unwrap(),
         b"the original's net-1.2.3"
     );
+}
+
+#[tokio::test]
+async fn the_commands_of_the_page_release_the_originals_deleted_versions_and_nothing_else() {
+    let world = World::new("released").await;
+    world.apply(&module(&world));
+    let module = world.get_module("net").await.unwrap();
+    let spec = json!({
+        "type": "Module", "version": "v1.2.3", "fileName": "a.zip", "moduleConfigRef": module["spec"]["moduleConfig"],
+    });
+    let mut shared = dashed(&world, "network-1-4-0", &module, &spec);
+    shared["metadata"]["finalizers"] = json!([FINALIZER, "example.com/a"]);
+    for object in [
+        dashed(&world, "network-1-2-3", &module, &spec),
+        dashed(&world, "network-1-3-0", &module, &spec),
+        shared,
+        provider_version(&world),
+    ] {
+        world.apply(&object);
+    }
+    for name in ["network-1-2-3", "network-1-4-0", "aws-5-80-0-linux-amd64"] {
+        world.kubectl(&["delete", "versions.opendepot.defdev.io", name, "--wait=false"]);
+    }
+    let blocks = blocks(&root().join("docs/migration.md")).unwrap();
+    let commands =
+        blocks.iter().find(|block| block.text.contains("read -r type version finalizers")).unwrap();
+    world.shell(&crate::docs::here(&commands.text, &world));
+    let left = ["aws-5-80-0-linux-amd64", "network-1-3-0", "network-1-4-0"];
+    world.versions_are(&left).await;
+    for name in left {
+        world.patch(&format!("version/{name}"), &json!({"metadata": {"finalizers": null}}));
+    }
+}
+
+#[tokio::test]
+async fn crds_that_drop_fields_of_the_status_are_reported_and_nothing_is_fetched() {
+    let known = json!({"synced": {"type": "boolean"}, "syncStatus": {"type": "string"}, "checksum": {"type": "string"}});
+    let bed = own_testbed(crds_with(&json!({"type": "object", "properties": known})).keep()).await;
+    let world = World::on(bed, "dropped").await;
+    world.tagged("mod", &["v1.0.0"]);
+    let _operator = world.operator().await;
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    world.request("module/mod", "release-1");
+    world.apply(&world.inline("one-off"));
+    for name in ["mod", "one-off"] {
+        let notes = world.events(name, "VersionRefused").await;
+        assert!(notes.iter().all(|note| note.contains("apply the CRDs of this release")), "{notes:?}");
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(world.versions().await.unwrap().iter().all(|version| version["metadata"]["name"] == "one-off"));
+    let counts = ["mod", "one-off"].map(|repository| world.counts(repository));
+    assert!(counts.iter().all(|counts| counts.github == 0 && counts.puts == 0), "{counts:?}");
 }

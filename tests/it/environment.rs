@@ -46,6 +46,26 @@ fn an_empty_variable_is_as_one_that_is_not_set() {
 }
 
 #[test]
+fn a_damaged_kubeconfig_is_not_replaced_by_the_account_of_a_pod() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, "current-context: gone\n").unwrap();
+    let open = ["--allow-storage", "*=*", "--listen", "127.0.0.1:0"];
+    for args in [
+        vec!["publish", "net", "1.0.0"],
+        vec!["source", "net"],
+        [&["run"][..], &open].concat(),
+        [&["serve", "--admin-listen", "127.0.0.1:0"][..], &open].concat(),
+    ] {
+        let pod = [("KUBERNETES_SERVICE_HOST", "127.0.0.1"), ("KUBERNETES_SERVICE_PORT", "1")];
+        let command = pod.iter().fold(opendepot(&path), |command, (name, value)| command.env(name, value));
+        let error = command.run(&args).failed();
+        assert!(error.contains("the kubeconfig cannot be used: "), "{args:?}: {error}");
+        assert!(!error.contains("service account"), "{args:?}: {error}");
+    }
+}
+
+#[test]
 fn the_hosts_of_the_credentials_helper_are_a_choice_for_the_module_block() {
     let hosts = || opendepot(Path::new("/nonexistent")).env("OPENDEPOT_HOST", "a.io,b.io");
     let several = hosts().run(&["source", "net"]);

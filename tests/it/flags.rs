@@ -227,7 +227,7 @@ async fn an_operator_that_cannot_start_says_why() {
     let output = opendepot(&["run", "--listen", "127.0.0.1:0"], &[("HOME", folder.path().to_str().unwrap())]);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("run in a cluster, or set KUBECONFIG"), "{stderr}");
+    assert!(stderr.contains("no Kubernetes cluster is configured"), "{stderr}");
 }
 
 /// An output that cannot be written.

@@ -44,6 +44,24 @@ fn no_import_points_up_or_sideways() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// What each line of the JSON log has already. Parsers differ on which of two equal keys they keep, or reject the line.
+const TAKEN: [&str; 5] = ["level", "message", "span", "target", "timestamp"];
+
+#[test]
+fn no_field_of_a_log_line_has_the_name_of_another() {
+    let mut wrong = Vec::new();
+    for (file, code) in sources() {
+        let events = statements(&code, "tracing::");
+        // The fields come before the text.
+        let fields = events.iter().filter_map(|event| event.split_once("!(")?.1.split('"').next());
+        let names = fields
+            .flat_map(|fields| fields.split(','))
+            .map(|field| field.split('=').next().unwrap().trim().trim_start_matches(['%', '?']));
+        wrong.extend(names.filter(|name| TAKEN.contains(name)).map(|name| format!("{file}: {name}")));
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
 #[test]
 fn the_architecture_page_names_each_file() {
     let page = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();

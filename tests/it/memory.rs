@@ -108,6 +108,10 @@ async fn create(world: &World, mut versions: Vec<Value>) -> Vec<Value> {
         metadata["generation"] = json!(1);
         metadata["creationTimestamp"] = json!(stored.creation_timestamp);
         metadata["managedFields"] = json!(stored.managed_fields);
+        // A status that is older than its object was restored, and its object is verified.
+        for condition in version["status"]["conditions"].as_array_mut().unwrap() {
+            condition["lastTransitionTime"] = json!(stored.creation_timestamp);
+        }
     }
     versions[0]["metadata"]["uid"] = json!(stored.uid);
     world.bed.kubernetes.store("versions", &versions).await.unwrap();
@@ -195,12 +199,22 @@ async fn versions_as_large_as_the_api_server_stores_them_fit_too() {
     let world = World::on(bed, "large-versions").await;
     let mut versions: Vec<Value> = (0..60).map(|number| settled(&world, None, number)).collect();
     for version in &mut versions {
-        let padding = json!({"padding": "x".repeat(1_300_000)});
-        version["spec"] = json!({"type": "Provider", "version": "1.0.0", "providerConfigRef": padding});
+        let text = "x".repeat(1_300_000);
+        version["spec"] = json!({"type": "Provider", "version": "1.0.0", "architecture": text});
         version["metadata"]["finalizers"] = json!([]);
     }
+    // As a tree, each of these maps of six bytes would take 640.
+    let maps = json!({"a": vec![json!({"": 0}); 185_000]});
+    versions[1]["spec"] = json!({"type": "Provider", "version": "1.0.0", "providerConfigRef": maps});
     create(&world, versions).await;
     let operator = world.operator_with(&["--verify-interval", "0"]).await;
+    // One that is also read and written.
+    world.released("mod");
+    let mut ours = world.inline("mod");
+    ours["spec"]["agentSourceRef"] = maps;
+    let ours = serde_json::from_value(ours).unwrap();
+    world.api::<Version>().create(&PostParams::default(), &ours).await.unwrap();
+    world.version_ready("mod").await;
     let memory = operator.memory().unwrap();
     println!("60 large Versions: {memory:?}");
     assert!(memory.peak_of_release() <= MOST, "{memory:?}");

@@ -4,12 +4,14 @@
 use std::time::SystemTime;
 
 use http::Method;
+use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::github::Format;
 use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::{Value, json};
 
 use crate::support::requests::{digest_of, main_tf};
-use crate::support::{World, condition, key, ready};
+use crate::support::watch_proxy::{Watch, WatchProxy};
+use crate::support::{OPERATOR, World, condition, key, ready, soon};
 
 #[tokio::test]
 async fn a_token_that_was_used_before_is_a_new_request() {
@@ -120,4 +122,75 @@ async fn a_field_and_an_annotation_that_come_together_are_answered_by_one_fetch(
     assert_eq!(condition(&version, "Ready")["reason"], "Synced");
     world.quiet().await;
     assert_eq!((world.served("mod"), world.sent("")), (1, 1));
+}
+
+/// The operator sees a Version as it was, so that its attempts to adopt it meet a conflict.
+#[tokio::test]
+async fn a_request_waits_for_a_version_that_cannot_be_adopted_yet() {
+    let world = World::new("token-adopt").await;
+    world.tagged("mod", &["v1.0.0"]);
+    let proxy = WatchProxy::of(&world).await;
+    let _operator = world.builder().env("KUBECONFIG", &proxy.kubeconfig).start_ready().await.unwrap();
+    let mut module = world.module("mod").versions(&["v1.0.0"]);
+    let mut version = world.inline_of("mod-1.0.0", &module);
+    version["metadata"]["annotations"] = json!({"opendepot.defdev.io/adopt": "mod"});
+    world.apply(&version);
+    world.version_ready("mod-1.0.0").await;
+    world.quiet().await;
+
+    proxy.set(Watch::IsHeld);
+    world.kubectl(&["label", "versions.opendepot.defdev.io/mod-1.0.0", "unseen=yes"]);
+    let mark = world.bed.kubernetes.audit().position().unwrap();
+    module.0["spec"]["forceSync"] = json!(true);
+    world.apply(&module);
+    soon(|| async {
+        let conflict = |e: &AuditEntry| {
+            e.user == OPERATOR
+                && e.namespace == world.name
+                && (&*e.verb, &*e.resource, e.code) == ("patch", "versions", 409)
+        };
+        let conflicts = world.bed.kubernetes.audit().matching(mark, conflict)?.len();
+        anyhow::ensure!(conflicts >= 2, "{conflicts} attempts");
+        Ok(())
+    })
+    .await;
+    let waiting = world.get_module("mod").await.unwrap();
+    assert_eq!(waiting["spec"]["forceSync"], true, "{:#}", waiting["status"]);
+
+    proxy.set(Watch::Passes);
+    world.module_when("mod", |m| ready(m) && m["spec"]["forceSync"] == false).await;
+    let version = world.version_ready("mod-1.0.0").await;
+    assert!(version["status"]["lastModuleRequest"].is_string(), "{:#}", version["status"]);
+}
+
+#[tokio::test]
+async fn a_request_ends_although_a_version_cannot_be_adopted() {
+    let world = World::new("token-refused").await;
+    world.tagged("mod", &["v1.0.0"]);
+    let _operator = world.operator().await;
+    let mut module = world.module("mod").versions(&["v1.0.0"]);
+    let mut version = world.inline_of("mod-1.0.0", &module);
+    version["metadata"]["annotations"] = json!({"opendepot.defdev.io/adopt": "mod"});
+    world.apply(&version);
+    world.version_ready("mod-1.0.0").await;
+    world.quiet().await;
+    world.apply(&world.refusal("UPDATE", "versions", "!has(object.metadata.ownerReferences)", "no owners"));
+    let owner = json!({"metadata": {"ownerReferences": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "probe", "uid": "probe"}]}})
+    .to_string();
+    soon(|| async {
+        let object = "versions.opendepot.defdev.io/mod-1.0.0";
+        let args = ["-n", &world.name, "patch", object, "--dry-run=server", "--type=merge", "-p", &owner];
+        let probed = world.bed.kubectl(&args)?;
+        anyhow::ensure!(probed.stderr.contains("no owners"), "the rule is not known yet: {probed:?}");
+        Ok(())
+    })
+    .await;
+    module.0["spec"]["forceSync"] = json!(true);
+    world.apply(&module);
+    let refused =
+        |m: &Value| m["spec"]["forceSync"] == false && condition(m, "Ready")["reason"] == "VersionRefused";
+    world.module_when("mod", refused).await;
+    world.lift_refusal();
+    world.module_ready("mod").await;
 }

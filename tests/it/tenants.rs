@@ -24,7 +24,7 @@ struct Published {
 impl Published {
     /// A Module `net` with 1.0.0, immutable, with one request handled, all in the namespace's own bucket.
     async fn publish(world: World, key: &str) -> Self {
-        world.released("net");
+        world.released("net").release("v2.0.0", &[File::new("main.tf", "# next\n")]).unwrap();
         let module = world.module("net").config("immutable", json!(true)).s3("key", json!(key));
         world.apply(&module.versions(&["1.0.0"]));
         world.module_ready("net").await;
@@ -427,4 +427,13 @@ async fn a_version_that_claims_another_namespaces_module_is_ignored() {
     assert_eq!(published.world.get_version("net-1.0.0").await.unwrap().as_ref(), Some(&published.version));
     assert_eq!(objects(&published.world).await, published.objects);
     other.patch("version/net-9.0.0", &json!({"metadata": {"finalizers": null}}));
+
+    // The deletion of a copy, by Kubernetes or by its tenant, does not affect the original.
+    claim["metadata"]["name"] = json!("net-1.0.0");
+    claim["metadata"].as_object_mut().unwrap().remove("finalizers");
+    other.apply(&claim);
+    other.kubectl(&["delete", "version", "net-1.0.0", "--ignore-not-found"]);
+    let world = &published.world;
+    world.patch("module/net", &json!({"spec": {"versions": [{"version": "1.0.0"}, {"version": "2.0.0"}]}}));
+    world.module_when("net", |m| ready(m) && m["status"]["versions"]["summary"] == "2/2").await;
 }

@@ -6,7 +6,7 @@ use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
 use serde_json::{Value, json};
 
 use crate::support::watch_proxy::{Watch, WatchProxy};
-use crate::support::{OPERATOR, World, soon};
+use crate::support::{OPERATOR, World, ready, soon};
 
 /// How many creates of Versions succeeded since, and how many met an existing one.
 fn creates(world: &World, from: AuditMark) -> (usize, usize) {
@@ -79,6 +79,15 @@ async fn late_events_cost_few_requests_and_missed_ones_are_made_up_for() {
     proxy.set(Watch::IsGone);
     is_handled(&world, "missed-too").await;
 
+    // A long outage. If etcd was restored meanwhile, a watch that continues from its resourceVersion shows nothing.
+    cut(&proxy).await;
+    world.request("version/mod-1.2.0", "missed-meanwhile");
+    proxy.set(Watch::IsUnavailable);
+    is_handled(&world, "missed-meanwhile").await;
+    // A change that the new watch shows ends the long pauses.
+    world.request("version/mod-1.3.0", "shown");
+    world.version_when("mod-1.3.0", |v| v["status"]["lastHandledRequest"] == "shown").await;
+
     // Watches that end at once.
     cut(&proxy).await;
     let before = proxy.answered();
@@ -90,6 +99,33 @@ async fn late_events_cost_few_requests_and_missed_ones_are_made_up_for() {
     proxy.set(Watch::Passes);
     world.request("version/mod-1.2.0", "late");
     is_handled(&world, "late").await;
+}
+
+#[tokio::test]
+async fn a_module_is_not_ready_while_a_version_that_it_wants_again_is_being_deleted() {
+    let world = World::new("watch-delete").await;
+    world.tagged("mod", &["v1.0.0", "v1.1.0"]);
+    let proxy = WatchProxy::of(&world).await;
+    let _operator = world.builder().env("KUBECONFIG", &proxy.kubeconfig).start_ready().await.unwrap();
+    let both = world.module("mod").versions(&["v1.0.0", "v1.1.0"]);
+    world.apply(&both);
+    world.module_ready("mod").await;
+    let before = uid(world.get_version("mod-1.1.0").await.unwrap().as_ref());
+    world.quiet().await;
+
+    proxy.set(Watch::IsHeld);
+    let begun = Instant::now();
+    world.apply(&world.module("mod").versions(&["v1.0.0"]));
+    world.version_when("mod-1.1.0", |v| v["metadata"]["deletionTimestamp"].is_string()).await;
+    world.apply(&both);
+    let is_observed = |m: &Value| m["status"]["observedGeneration"] == m["metadata"]["generation"];
+    let module = world.module_when("mod", is_observed).await;
+    // A deletion is remembered for ten seconds, in which each event arrives: this machine may need longer for the steps above.
+    let took = begun.elapsed();
+    assert!(!ready(&module) || took > Duration::from_secs(10), "after {took:?}: {:#}", module["status"]);
+    proxy.set(Watch::Passes);
+    world.version_when("mod-1.1.0", |v| uid(Some(v)) != before && v["status"]["synced"] == true).await;
+    world.module_ready("mod").await;
 }
 
 /// Ends the running watch. The proxy, which runs on this thread, needs a moment to do so.

@@ -135,14 +135,15 @@ reasons! {
          `githubToken`";
     CredentialsRefused: Manual, Secret, Fetch,
         "GitHub rejects the credentials",
-        "on GitHub, check that the App is installed and its key not revoked, or that the token has not expired; then update the Secret";
+        "on GitHub, check that the App is installed and not suspended, and its key not revoked, or that the token has \
+         not expired; then update the Secret";
     TokenNotReady: Automatic, GitHub, Fetch,
         "the App's token is less than a minute old and not valid on all of GitHub's servers yet",
         "wait; after a minute GitHub's answer is final";
     AccessForbidden: Manual, Access, Fetch,
         "GitHub accepts the credentials but denies access",
-        "read GitHub's answer in the message; causes are SSO, IP allow lists, suspended installations, and for anonymous \
-         requests a proxy or site that blocks one repository";
+        "read GitHub's answer in the message; causes are SSO, IP allow lists, an installation that was suspended within \
+         the last hour, and for anonymous requests a proxy or site that blocks one repository";
     RepositoryNotFound: Manual, Access, Fetch,
         "the repository does not exist or is not visible with these credentials (GitHub also answers with a \
          login page)",
@@ -224,8 +225,8 @@ reasons! {
         "give the operator's role the [policy](../examples/aws/s3-policy.json). Without `s3:ListBucket`, a \
          missing object has this reason too. To finish a deletion at once, set `deletionPolicy: Retain`";
     StorageCredentialsInvalid: Automatic, Storage, Bucket,
-        "the operator has no AWS credentials, or S3 rejects them",
-        "check IRSA or pod identity, the trust policy and the clock";
+        "the operator has no AWS credentials, cannot load them, or S3 rejects them",
+        "check IRSA or pod identity, the trust policy, the AWS profile and the clock";
     StorageThrottled: Automatic, Storage, Bucket,
         "S3 throttles requests",
         "wait; if it persists, lower `--max-fetches`";

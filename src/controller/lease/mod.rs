@@ -4,6 +4,7 @@
 //! the API server rejects one of two concurrent writes. kube-runtime 5.0 has no leader election.
 
 pub(crate) mod election;
+mod failed;
 mod leadership;
 
 use std::time::Duration;
@@ -12,16 +13,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
-use kube::core::Status;
 use kube::{Client, Config};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::election::{
-    Candidate, DURATION, Next, POLL_INTERVAL, RENEW, REQUEST_TIMEOUT, Record, Refusal, TERM, pause_after,
-};
+use self::election::{Candidate, DURATION, Next, POLL_INTERVAL, RENEW, Record, Refusal, TERM, pause_after};
+use self::failed::{Failed, with_timeout};
 pub(crate) use self::leadership::Leadership;
-use crate::controller::client::{FIELD_MANAGER, is_denied};
+use crate::controller::client::FIELD_MANAGER;
 use crate::observe::log_limit::LogLimit;
 
 /// Why the Lease was lost.
@@ -60,16 +59,24 @@ impl Election {
         }
     }
 
-    /// Waits until this process holds the Lease. Calls `waiting` with the current holder at each attempt.
-    pub(crate) async fn acquire(self, mut waiting: impl FnMut(&str)) -> LeaderLease {
+    /// Waits until this process holds the Lease. Calls `waiting` with the current holder at each attempt. `None`: `stop` has
+    /// resolved, and this process does not hold the Lease.
+    pub(crate) async fn acquire(
+        self,
+        mut stop: impl Future<Output = ()> + Unpin,
+        mut waiting: impl FnMut(&str),
+    ) -> Option<LeaderLease> {
         let mut candidate = Candidate::new(self.identity.clone());
         let mut failed = LogLimit::default();
         loop {
-            match self.try_to_acquire(&mut candidate, &mut waiting).await {
+            // `stop` does not interrupt it: the API server may execute a write whose answer is not awaited.
+            let attempt = self.try_to_acquire(&mut candidate, &mut waiting).await;
+            let has_failed = attempt.is_err();
+            match attempt {
                 Ok(Some((lease, sent))) => {
                     let leadership = Leadership::until(sent + TERM);
                     tracing::info!(lease = self.name, identity = self.identity, "became leader");
-                    return LeaderLease { election: self, lease, leadership };
+                    return Some(LeaderLease { election: self, lease, leadership });
                 }
                 Ok(None) => failed = LogLimit::default(),
                 Err(error) if failed.add().is_some() => {
@@ -84,7 +91,23 @@ impl Election {
                 }
                 Err(error) => tracing::debug!(%error, "cannot acquire the lease"),
             }
-            tokio::time::sleep(POLL_INTERVAL).await;
+            tokio::select! {
+                () = &mut stop => {
+                    if has_failed {
+                        self.release_if_taken().await;
+                    }
+                    return None;
+                }
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Releases the Lease if a write whose answer was lost has taken it.
+    async fn release_if_taken(self) {
+        if let Ok(Some(lease)) = self.read_own().await {
+            let leadership = Leadership::until(Instant::now());
+            LeaderLease { election: self, lease, leadership }.release().await;
         }
     }
 
@@ -221,43 +244,6 @@ impl LeaderLease {
             }
         }
     }
-}
-
-/// A failed request for the Lease.
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error("no response within {REQUEST_TIMEOUT:?}")]
-    Late,
-    #[error("{0}")]
-    Api(kube::Error),
-}
-
-impl Failed {
-    /// The API server's answer, if it is about the Lease. A denial by a webhook is not, whatever its code.
-    fn about_the_lease(&self) -> Option<&Status> {
-        match self {
-            Self::Api(kube::Error::Api(status)) if !is_denied(status) => Some(status),
-            _ => None,
-        }
-    }
-
-    /// Whether another client wrote the Lease since it was read.
-    fn is_lost_race(&self) -> bool {
-        self.about_the_lease().is_some_and(|status| status.is_conflict() || status.is_already_exists())
-    }
-
-    fn kind(&self) -> Refusal {
-        match self.about_the_lease() {
-            Some(status) if status.is_conflict() || status.is_not_found() => Refusal::Outdated,
-            _ if matches!(self, Self::Late) => Refusal::Late,
-            _ => Refusal::Other,
-        }
-    }
-}
-
-async fn with_timeout<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failed> {
-    let result = tokio::time::timeout(REQUEST_TIMEOUT, request).await.map_err(|_| Failed::Late)?;
-    result.map_err(Failed::Api)
 }
 
 fn record(lease: &Lease) -> Record {

@@ -3,8 +3,57 @@
 use std::sync::Arc;
 
 use base64::Engine as _;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::Full;
+use kube::client::Body;
+use kube::core::Status;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::Mutex;
+
+/// A client of an API server that has this Lease. It executes writes at once, and answers the first one after `delay`.
+fn client_of(lease: &Arc<Mutex<Value>>, delay: Duration) -> Client {
+    let (lease, mut delay) = (Arc::clone(lease), Some(delay));
+    let server = tower::service_fn(move |request: Request<Body>| {
+        let lease = Arc::clone(&lease);
+        let is_write = request.method() != Method::GET;
+        let pause = if is_write { delay.take() } else { None };
+        async move {
+            let sent = request.into_body().collect_bytes().await?;
+            if is_write {
+                *lease.lock() = serde_json::from_slice(&sent)?;
+            }
+            let text = lease.lock().to_string();
+            tokio::time::sleep(pause.unwrap_or_default()).await;
+            Ok::<_, tower::BoxError>(Response::new(Full::new(Bytes::from(text))))
+        }
+    });
+    Client::new(server, "acme")
+}
+
+#[tokio::test]
+async fn a_process_that_stops_keeps_no_lease() {
+    for (what, holder, answered_after, is_won, left) in [
+        ("another process holds it", "other", Duration::ZERO, false, "other"),
+        ("the answer to its write is on the way", "", Duration::from_millis(300), true, ""),
+        ("the answer to its write was lost", "", Duration::from_mins(1), false, ""),
+    ] {
+        let lease = Arc::new(Mutex::new(json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "opendepot"},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15},
+        })));
+        let election = Election::new(client_of(&lease, answered_after), "acme", "opendepot");
+        let stop = Box::pin(tokio::time::sleep(Duration::from_millis(50)));
+        let own = election.acquire(stop, |_| {}).await;
+        assert_eq!(own.is_some(), is_won, "{what}");
+        if let Some(own) = own {
+            own.release().await;
+        }
+        assert_eq!(lease.lock()["spec"]["holderIdentity"], left, "{what}");
+    }
+}
 
 #[tokio::test]
 async fn work_is_dropped_where_it_stands_when_the_term_ends() {

@@ -12,7 +12,8 @@ use super::super::edit::{Change, Edit, Target};
 use super::super::finalizer::{Removal, removal};
 use super::super::plan::{Create, Plan};
 use super::super::refused::Refused;
-use super::module;
+use super::{module, stored_child};
+use crate::api::state::VersionState;
 
 /// A moment, in seconds since the tests began.
 fn at(second: u64) -> Instant {
@@ -261,6 +262,24 @@ fn another_change_of_the_same_object_is_not_done_by_the_first_one() {
     assert!(!attempts.is_done(&drop.change[0]), "the object is other than it was seen");
     assert_eq!(names(&attempts.due(&drop, at(1))), [""; 0]);
     assert_eq!(names(&attempts.due(&drop, at(2))), ["a"]);
+}
+
+#[test]
+fn a_deletion_is_remembered_until_the_cache_shows_it() {
+    let stored = stored_child("1.0.0");
+    let (mut attempts, plan) = (Attempts::default(), module().plan(std::slice::from_ref(&stored)));
+    assert_eq!(run(&mut attempts, &plan, at(0), |_| Outcome::Done), ["network-1.0.0"]);
+    // Its version is wanted again.
+    assert_eq!(names(&attempts.due(&Plan::default(), at(1))), [""; 0]);
+    let unseen = |children: &[&VersionState], now| attempts.clone().deleting(children, now).len();
+    let (before, after) = (stored.lean(), stored.with(json!({"metadata": {"resourceVersion": "11"}})).lean());
+    assert_eq!(unseen(&[&before], at(9)), 1);
+    assert_eq!(unseen(&[&before], at(10)), 0, "the watch would have shown it");
+    assert_eq!((unseen(&[&after], at(1)), unseen(&[], at(1))), (0, 0));
+    assert_eq!(attempts.deleting(&[&after], at(1)).len(), 0);
+    assert_eq!(attempts, Attempts::default(), "nothing is left of it");
+    run(&mut attempts, &plan, at(2), refused);
+    assert_eq!(attempts.deleting(&[&before], at(3)).len(), 0);
 }
 
 /// What becomes of a Module that is being deleted, after one run for these Versions.

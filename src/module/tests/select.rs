@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::super::refused::Refused;
 use super::super::select::Selection;
-use super::{ChildFixture, ModuleFixture, child, failed_child, module, stored_child};
+use super::{ChildFixture, ModuleFixture, child, failed_child, module, pass, stored_child};
 use crate::api::ADOPT;
 use crate::domain::Release;
 
@@ -50,6 +51,15 @@ fn a_bad_new_tag_never_costs_the_last_good_release() {
         select(&module, &good().into_iter().map(ChildFixture::terminating).collect::<Vec<_>>()),
         ["2.0.0"]
     );
+}
+
+#[test]
+fn a_version_whose_deletion_is_not_seen_yet_costs_no_older_one() {
+    let mut view = module().with_versions(["1.0.0", "2.0.0"]).with_limit(1).view();
+    let children = [stored_child("1.0.0"), stored_child("2.0.0")];
+    assert_eq!(wanted(&pass(&view, &children, &Refused::default(), None).selection), ["2.0.0"]);
+    view.deleting = ["network-2.0.0".to_owned()].into();
+    assert_eq!(wanted(&pass(&view, &children, &Refused::default(), None).selection), ["1.0.0", "2.0.0"]);
 }
 
 #[test]

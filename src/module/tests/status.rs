@@ -13,7 +13,7 @@ use crate::api::condition::Outcome;
 use crate::api::object_name::version_object;
 use crate::api::requests::ForceToken;
 use crate::api::state::VersionState;
-use crate::api::{ModuleStatus, ORIGINAL_FINALIZER, REQUESTED_AT, condition};
+use crate::api::{ADOPT, ModuleStatus, ORIGINAL_FINALIZER, REQUESTED_AT, condition};
 use crate::controller::failure::Reason;
 use crate::domain::Release;
 
@@ -91,6 +91,15 @@ fn ready_only_when_nothing_is_left_to_change_or_to_remove() {
     assert_eq!(conditions(&wants_two().status(&with(refused.stalled()), None)), STALLED);
     let others = [with(stored_child("3.0.0").of_another_owner()), with(stored_child("3.0.0").ownerless())];
     assert!(others.iter().all(|all| conditions(&wants_two().status(all, None)) == READY));
+}
+
+#[test]
+fn a_version_whose_deletion_is_not_seen_yet_is_not_stored() {
+    let mut view = wants_two().view();
+    view.deleting = ["network-2.0.0".to_owned()].into();
+    let decided = pass(&view, &[stored_child("1.0.0"), stored_child("2.0.0")], &Refused::default(), None);
+    assert_eq!((conditions(&decided.status), decided.status.synced), (WORKING, Some(false)));
+    assert!(decided.plan.create.is_empty() && decided.plan.change.is_empty(), "{:?}", decided.plan);
 }
 
 #[test]
@@ -390,6 +399,42 @@ fn a_force_of_a_module_that_cannot_be_worked_with_ends_with_that_outcome() {
     assert_eq!((status.force_token.as_deref(), conditions(&status)), (Some("done:3"), STALLED));
     let not_yet = broken.status(&[stored_child("1.0.0").asked("token")], None);
     assert_eq!(not_yet.force_token.as_deref(), Some("token"));
+}
+
+#[test]
+fn while_the_spec_cannot_be_read_requests_are_neither_opened_nor_closed() {
+    let unreadable = wants_two().with(json!({"spec": {"versions": "all"}}));
+    let asked = unreadable.with(json!({"metadata": {"annotations": {REQUESTED_AT: "now"}}}));
+    assert_eq!(unopened(&asked.view()), None);
+    let open = asked.with_token("token").status(&[stored_child("1.0.0")], None);
+    assert_eq!((open.force_token.as_deref(), conditions(&open)), (Some("token"), STALLED));
+}
+
+#[test]
+fn a_request_waits_for_a_version_that_can_be_adopted_unless_it_is_refused() {
+    let module = module().with_versions(["1.0.0"]).forced().with_token("token");
+    let broken = module.clone().with_config(json!({"name": "../up"}));
+    let refused = Refused { names: ["network-1.0.0".to_owned()].into(), ..Refused::default() };
+    let adoptable = stored_child("1.0.0").ownerless().annotated(ADOPT, "network");
+    let released = stored_child("1.0.0").without_finalizer();
+    for (what, module, child, refused, is_open) in [
+        ("not tried", &module, &adoptable, &Refused::default(), true),
+        ("not tried", &module, &released, &Refused::default(), true),
+        ("at work", &module, &adoptable.clone().asked("token"), &Refused::default(), true),
+        ("refused", &module, &adoptable, &refused, false),
+        ("stored without the finalizer", &module, &released.clone().asked("token"), &refused, false),
+        ("deleted", &module, &adoptable.clone().terminating(), &Refused::default(), false),
+        ("a name conflict", &module, &stored_child("1.0.0").ownerless(), &Refused::default(), false),
+        ("an unusable spec", &broken, &adoptable, &Refused::default(), false),
+    ] {
+        let status = pass(&module.view(), std::slice::from_ref(child), refused, None).status;
+        assert_eq!(
+            status.force_token.as_deref() == Some("token"),
+            is_open,
+            "{what}: {:?}",
+            status.force_token
+        );
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(crate) enum Watch {
     IsExpired,
     /// The same, but with HTTP 410 instead of an event, as some gateways do.
     IsGone,
+    /// The same, as a load balancer answers while no API server is behind it.
+    IsUnavailable,
     /// A new watch is answered, and ends at once.
     EndsAtOnce,
 }
@@ -42,6 +44,7 @@ impl Watch {
             Self::Passes | Self::IsHeld | Self::IsCut => return None,
             Self::IsExpired => ("200 OK", format!("{{\"type\":\"ERROR\",\"object\":{EXPIRED}}}\n")),
             Self::IsGone => ("410 Gone", EXPIRED.to_owned()),
+            Self::IsUnavailable => ("503 Service Unavailable", "no server is available".to_owned()),
             Self::EndsAtOnce => ("200 OK", String::new()),
         };
         let length = body.len();
@@ -141,7 +144,7 @@ async fn pass(
                     }
                 } else if is_of_versions && request.contains("limit=") {
                     state.send_if_modified(|now| {
-                        let ends = matches!(now, Watch::IsExpired | Watch::IsGone);
+                        let ends = matches!(now, Watch::IsExpired | Watch::IsGone | Watch::IsUnavailable);
                         if ends {
                             *now = Watch::Passes;
                         }
