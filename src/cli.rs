@@ -13,6 +13,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::command::{archive, arguments, check, notice, publish, source, validate, version};
 use crate::observe::telemetry;
+use crate::registry::docs;
 
 pub use credentials::{Credentials, arguments};
 pub use run::Run;
@@ -87,6 +88,9 @@ pub enum Command {
     Version(version::Arguments),
     /// Print the CustomResourceDefinitions as YAML, for kubectl apply.
     Crd,
+    /// Print the documentation of an archive: the registry starts this for each archive.
+    #[command(hide = true)]
+    ReadDocumentation(docs::Arguments),
 }
 
 fn namespace(text: &str) -> Result<String, String> {

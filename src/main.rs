@@ -9,7 +9,7 @@ use opendepot::command::output;
 use opendepot::command::version::Build;
 use opendepot::command::{archive, check, notice, publish, source, validate};
 use opendepot::observe::telemetry::{self, LogFormat};
-use opendepot::registry::credentials;
+use opendepot::registry::{credentials, docs};
 use opendepot::{api, operator, serve};
 
 /// Returns memory to the system soon after a burst; its settings are compiled in, see `.cargo/config.toml`. Windows, on which
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Command::Deprecate(arguments) => notify("deprecated", &arguments),
         Command::Withdraw(arguments) => notify("withdrawn", &arguments),
         Command::Credentials(flags) => print_credentials(&flags),
+        Command::ReadDocumentation(arguments) => docs::run(&arguments).map_err(Into::into),
         Command::Run(flags) => run(flags.log_format, &flags.log_level, operator::run(&flags)),
         Command::Serve(flags) => run(flags.log_format, &flags.log_level, serve::run(&flags)),
     };

@@ -13,9 +13,12 @@ mod pages;
 mod store;
 mod table;
 
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
+use opendepot::cli::{self, Cli};
 use opendepot::observe::telemetry::{self, LogFormat};
+use opendepot::registry::docs;
 
 use crate::depot::Depot;
 
@@ -30,6 +33,11 @@ const MODULES: usize = 10;
 const CREDENTIALS: &str = "AWS_SHARED_CREDENTIALS_FILE";
 
 fn main() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // The registry reads documentation in a process of its own, which runs this program.
+    if arguments.get(1).is_some_and(|command| command == "read-documentation") {
+        return read_documentation(&arguments);
+    }
     if std::env::var_os(CREDENTIALS).is_none() {
         return in_another_process();
     }
@@ -60,6 +68,12 @@ fn main() {
             live::as_it_runs(&depot).await;
         }
     });
+}
+
+fn read_documentation(arguments: &[OsString]) {
+    if let cli::Command::ReadDocumentation(arguments) = Cli::of_process(arguments).command {
+        docs::run(&arguments).unwrap();
+    }
 }
 
 /// Runs the bench in a process whose environment names a file for S3's credentials, which are known later.

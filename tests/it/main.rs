@@ -54,6 +54,7 @@ mod memory;
 mod model;
 mod monitoring;
 mod odd_archives;
+mod odd_documentation;
 mod owner;
 mod pages;
 mod project;

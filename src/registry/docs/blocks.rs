@@ -51,7 +51,10 @@ impl Folder {
             ("resource", [kind, name]) => self.add_resource(ResourceMode::Managed, kind, name, body),
             ("data", [kind, name]) => self.add_resource(ResourceMode::Data, kind, name, body),
             ("ephemeral", [kind, name]) => self.add_resource(ResourceMode::Ephemeral, kind, name, body),
-            ("provider", [name]) => self.providers.push(Provider::named(name)),
+            // The version is deprecated here, and still required.
+            ("provider", [name]) => {
+                self.providers.push(Provider { version: body.text("version"), ..Provider::named(name) });
+            }
             ("terraform", []) => {
                 self.required_version.extend(body.text("required_version"));
                 self.providers.extend(body.required_providers());

@@ -4,21 +4,25 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::packed::Packed;
 use crate::registry::archive::Fault;
 
 /// The compressed bytes that are kept.
 const KEPT: usize = 16 << 20;
+/// The largest documentation of one archive, in compressed bytes.
+pub(super) const LARGEST: usize = KEPT / 2;
 /// How long an archive that took too long is not read again: the machine may have been busy.
 const TOO_SLOW: Duration = Duration::from_mins(1);
 
 /// Why documentation cannot be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum NoDocs {
-    /// The archive is too large.
+    /// The archive, or its documentation, is too large.
     #[error("The archive is too large for its documentation to be shown.")]
     TooLarge,
-    /// The archive cannot be read within the limits.
+    /// The archive cannot be read, or needs too much memory.
     #[error("The documentation could not be read from the archive.")]
     Unreadable,
     /// It takes too long.
@@ -29,6 +33,7 @@ pub enum NoDocs {
     Busy,
     /// The store does not return the archive that was published.
     #[error("{}", of_store(*.0))]
+    #[serde(skip)]
     Store(Fault),
     /// The spool folder cannot be used.
     #[error("The registry could not read the archive; its log has the details.")]
@@ -36,6 +41,13 @@ pub enum NoDocs {
 }
 
 impl NoDocs {
+    /// For `map_err`: a file could not be written to the spool folder.
+    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+    pub(super) fn disk(error: std::io::Error) -> Self {
+        tracing::warn!(%error, "an archive could not be written to the spool folder; free or enlarge the volume of --spool-dir");
+        Self::Disk
+    }
+
     /// Seconds until another attempt can succeed; `None` if none can, since an archive does not change.
     pub fn retry_after(self) -> Option<u32> {
         (!matches!(self, Self::TooLarge | Self::Unreadable)).then_some(60)
@@ -88,9 +100,6 @@ impl Kept {
         };
         let size = |answer: &Answer| 128 + answer.as_ref().map_or(0, |packed| packed.size());
         let bytes = size(&answer);
-        if bytes > KEPT / 2 {
-            return;
-        }
         self.uses += 1;
         self.bytes += bytes;
         if let Some(old) = self.answers.insert(key, Known { answer, until, used: self.uses }) {

@@ -7,7 +7,12 @@ use serde::Serialize;
 use super::differences::{Change, change, changes, keep_certain};
 use super::folders::is_readme;
 use super::model::Folder;
-use super::packed::Packed;
+use super::packed::{Packed, escaped};
+
+/// The most bytes of HTML that show the changes of a comparison.
+const LONGEST: usize = 2 << 20;
+/// The tags of a change, in bytes of HTML.
+const TAGS: usize = 256;
 
 /// What changed between two versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -61,20 +66,37 @@ impl Comparison {
 /// What changed from `old` to `new`. Only one folder of each is unpacked at a time.
 pub(super) fn compare(old: &Packed, new: &Packed) -> Comparison {
     let paths = &called(old) | &called(new);
+    let (mut is_cut, mut room) = (old.is_cut || new.is_cut, LONGEST);
     let modules = paths.into_iter().filter_map(|path| {
         let unpacked = |docs: &Packed| docs.folder(path).map(|shown| shown.folder);
         let removed = || change("module", "", "removed", (None, None), true);
         let one_sided = |presence, changes| ModuleChanges { presence, changes, ..ModuleChanges::default() };
-        let module = match (unpacked(old), unpacked(new)) {
+        let mut module = match (unpacked(old), unpacked(new)) {
             (Some(before), Some(after)) => in_both((old.is_cut, &before), (new.is_cut, &after))?,
             (None, _) => (!old.is_cut).then(|| one_sided(Presence::Added, Vec::new()))?,
             (_, None) => (!new.is_cut).then(|| one_sided(Presence::Removed, vec![removed()]))?,
         };
+        is_cut |= cut(&mut module.changes, &mut room);
         Some(ModuleChanges { path: path.to_owned(), ..module })
     });
     let mut modules: Vec<ModuleChanges> = modules.collect();
     modules.sort_by_key(|module| module.presence != Presence::Removed);
-    Comparison { modules, is_cut: old.is_cut || new.is_cut }
+    Comparison { modules, is_cut }
+}
+
+/// Keeps the first changes, as far as there is room. Returns whether there are more.
+fn cut(changes: &mut Vec<Change>, room: &mut usize) -> bool {
+    let fits = |change: &&Change| {
+        let texts = [Some(&change.name), change.before.as_ref(), change.after.as_ref()];
+        let html: usize = texts.into_iter().flatten().map(|text| escaped(text.as_bytes())).sum();
+        let left = room.checked_sub(TAGS + html);
+        *room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let fitting = changes.iter().take_while(fits).count();
+    let is_cut = fitting < changes.len();
+    changes.truncate(fitting);
+    is_cut
 }
 
 /// The same for documentation that is not packed.

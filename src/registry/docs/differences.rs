@@ -29,7 +29,8 @@ pub struct Change {
     /// The value after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// Whether a configuration that worked before can fail, or can destroy something.
+    /// Whether a configuration that worked before can fail, or can destroy something. Required versions and sources do not
+    /// count: whether the configuration permits them is not known here.
     pub is_breaking: bool,
 }
 

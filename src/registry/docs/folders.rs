@@ -1,8 +1,11 @@
 //! Which files of an archive are read: those of the root, of submodules below `modules/` and of examples below `examples/`.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use super::cache::NoDocs;
 use super::markdown::LONGEST;
@@ -33,8 +36,8 @@ pub(super) const LIMITS: Limits = Limits {
 };
 
 /// The documentation of the archive at `stored`. It blocks, at most until `deadline` and for one file longer.
-pub(super) fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, NoDocs> {
-    let archive = StoredArchive::open(stored, &LIMITS, spool_dir).map_err(unreadable)?;
+pub(super) fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, Failed> {
+    let archive = StoredArchive::open(stored, &LIMITS, spool_dir)?;
     let mut docs = Docs::default();
     let mut left = TOTAL;
     for (path, files) in grouped(&archive) {
@@ -46,7 +49,7 @@ pub(super) fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result
         let mut overrides = Vec::new();
         for (name, file) in files {
             if Instant::now() > deadline {
-                return Err(NoDocs::TooSlow);
+                return Err(Failed::new(NoDocs::TooSlow, format!("not read in time from {name} on")));
             }
             let len = if is_readme(name) { file.len.min(README) } else { file.len };
             if len > FILE || len > left {
@@ -55,7 +58,7 @@ pub(super) fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result
                 continue;
             }
             left -= len;
-            let bytes = archive.read(file, len).map_err(unreadable)?;
+            let bytes = archive.read(file, len)?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
             if is_readme(name) {
                 folder.readme = Some(text);
@@ -64,7 +67,8 @@ pub(super) fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result
             let is_json = Path::new(name).extension().is_some_and(|extension| extension == "json");
             let mut over = Folder::default();
             let declared = if is_override(name) { &mut over } else { &mut folder };
-            let why = if is_json { json::read(&text, declared) } else { native::read(&text, declared) };
+            let parse = if is_json { json::read } else { native::read };
+            let why = contained(|| parse(&text, declared));
             folder.unreadable.extend(why.map(|why| Unreadable { file: name.into(), why }));
             if is_override(name) {
                 overrides.push(over);
@@ -79,16 +83,29 @@ pub(super) fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result
     Ok(docs)
 }
 
-fn unreadable(error: ArchiveError) -> NoDocs {
-    match error {
-        ArchiveError::Io { action, source } => {
-            tracing::warn!(%source, action, "the documentation of an archive could not be read: the spool folder failed");
-            NoDocs::Disk
-        }
-        error => {
-            tracing::info!(%error, "the documentation of an archive could not be read");
-            NoDocs::Unreadable
-        }
+/// What of a file could not be read. A panic of a parser costs this file only.
+pub(super) fn contained(read: impl FnOnce() -> Option<String>) -> Option<String> {
+    let failed = |_| Some("the parser of the registry failed: report this as a defect".to_owned());
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(failed)
+}
+
+/// Why an archive could not be read, for its page and for the log.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Failed {
+    pub why: NoDocs,
+    pub cause: String,
+}
+
+impl Failed {
+    pub(super) fn new(why: NoDocs, cause: String) -> Self {
+        Self { why, cause }
+    }
+}
+
+impl From<ArchiveError> for Failed {
+    fn from(error: ArchiveError) -> Self {
+        let why = if matches!(error, ArchiveError::Io { .. }) { NoDocs::Disk } else { NoDocs::Unreadable };
+        Self::new(why, error.to_string())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Documentation of stored archives, read when one of their pages is first opened, and kept compressed.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,27 +9,32 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{Context, SHA256};
 use futures::future::{BoxFuture, FutureExt as _, Shared};
 use futures::{StreamExt as _, stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
 
 use super::cache::{Answer, Kept, Key, NoDocs};
+use super::child;
 use super::compare::{Comparison, compare};
-use super::folders::{LIMITS, read};
+use super::folders::LIMITS;
 use super::markdown::Links;
+#[cfg(test)]
 use super::packed::Packed;
-use crate::domain::Mutex;
+use crate::controller::bulkhead::Bulkhead;
+use crate::domain::{Mutex, hash_of};
 use crate::registry::archive::{self, Archive, Failed, Fault, Opened};
 use crate::registry::index::ServedVersion;
 use crate::registry::metrics::RegistryMetrics;
 use crate::storage::Storage;
 use crate::workdir::temporary_file;
 
-/// Archives that are read at once, and comparisons that run at once.
+/// Archives that are read at once, and comparisons and large pages that are made at once.
 const AT_ONCE: usize = 2;
-/// Archives that wait to be read.
+/// Archives that wait to be read, and those for one client: a crawler opens the pages of all versions.
 const WAITING: usize = 32;
-/// How long fetching and reading an archive may take, without the wait for a slot.
+const PER_PEER: usize = WAITING / 2;
+/// How long fetching an archive may take, and reading it, without the wait for a slot.
 const TIME: Duration = Duration::from_secs(10);
-/// Requests that wait for an archive to be read, or for a comparison. Each of them keeps a connection that others could use.
+/// Requests that wait for an archive to be read, or for their turn. Each of them keeps a connection that others could use.
 const REQUESTS: usize = 256;
 /// How long a request waits.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,8 +47,9 @@ pub struct Library {
     metrics: RegistryMetrics,
     kept: Arc<Mutex<Kept>>,
     reading: Arc<Mutex<HashMap<Key, Reading>>>,
+    waiting: Arc<Bulkhead>,
     slots: Arc<Semaphore>,
-    comparing: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     requests: Arc<Semaphore>,
 }
 
@@ -53,9 +60,10 @@ impl Library {
     /// Archives are unpacked into `spool_dir`. Failures of the store are counted in `metrics`.
     pub fn new(storage: Arc<Storage>, spool_dir: PathBuf, metrics: RegistryMetrics) -> Self {
         let (kept, reading) = (Arc::default(), Arc::default());
-        let [slots, comparing, requests] =
+        let waiting = Arc::new(Bulkhead::new(WAITING, PER_PEER));
+        let [slots, turns, requests] =
             [AT_ONCE, AT_ONCE, REQUESTS].map(|count| Arc::new(Semaphore::new(count)));
-        Self { storage, spool_dir, metrics, kept, reading, slots, comparing, requests }
+        Self { storage, spool_dir, metrics, kept, reading, waiting, slots, turns, requests }
     }
 
     /// Stores the documentation of a version, without an archive.
@@ -67,14 +75,54 @@ impl Library {
         kept.put(key(&version.archive, &links), Ok(Arc::new(packed)), Instant::now());
     }
 
-    /// The permits of comparisons that run, and of requests that wait.
+    /// The permits of comparisons and large pages that are made, and of requests that wait.
     #[cfg(test)]
     pub fn limits(&self) -> [Arc<Semaphore>; 2] {
-        [&self.comparing, &self.requests].map(Arc::clone)
+        [&self.turns, &self.requests].map(Arc::clone)
+    }
+
+    /// What `show` makes of the documentation of a version, for the page of a folder. A large page is made in turn.
+    pub async fn show<T: Send + 'static>(
+        &self,
+        version: &ServedVersion,
+        folder: &str,
+        peer: IpAddr,
+        show: impl FnOnce(Answer) -> T + Send + 'static,
+    ) -> Result<T, NoDocs> {
+        let docs = self.docs(version, peer).await;
+        if !docs.as_ref().is_ok_and(|packed| packed.is_large(folder)) {
+            return Ok(show(docs));
+        }
+        // Nothing is held during the wait: many requests could hold more than is kept.
+        drop(docs);
+        match self.turn().await {
+            Ok(turn) => {
+                let docs = self.known(version);
+                in_turn(turn, move || show(docs)).await
+            }
+            Err(why) => Ok(show(Err(why))),
+        }
+    }
+
+    /// What `show` makes of what changed between two versions. A request that ends while it waits starts no comparison.
+    pub async fn compare<T: Send + 'static>(
+        &self,
+        old: &ServedVersion,
+        new: &ServedVersion,
+        peer: IpAddr,
+        show: impl FnOnce(&Comparison) -> T + Send + 'static,
+    ) -> Result<T, NoDocs> {
+        // Both are read before the wait. Nothing is held meanwhile.
+        for version in [old, new] {
+            self.docs(version, peer).await?;
+        }
+        let turn = self.turn().await?;
+        let (old, new) = (self.known(old)?, self.known(new)?);
+        in_turn(turn, move || show(&compare(&old, &new))).await
     }
 
     /// The documentation of a version. Requests for the same archive share one read, which continues if all of them end.
-    pub async fn docs(&self, version: &ServedVersion) -> Answer {
+    async fn docs(&self, version: &ServedVersion, peer: IpAddr) -> Answer {
         let links = Links::of(version);
         let key = key(&version.archive, &links);
         if let Some(known) = self.kept.lock().get(&key, Instant::now()) {
@@ -84,44 +132,32 @@ impl Library {
             return Err(NoDocs::TooLarge);
         }
         let Ok(_permit) = self.requests.try_acquire() else { return Err(NoDocs::Busy) };
-        let read = self.begin(key, version.archive.clone(), links)?;
+        let read = self.begin(key, version.archive.clone(), links, peer)?;
         tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(NoDocs::Busy))
     }
 
-    /// What changed between two versions. A request that ends while it waits starts no comparison.
-    pub async fn compare(&self, old: &ServedVersion, new: &ServedVersion) -> Result<Comparison, NoDocs> {
-        // Both are read before the wait. Nothing is held meanwhile: many requests could hold more than is kept.
-        for version in [old, new] {
-            self.docs(version).await?;
-        }
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, NoDocs> {
         let Ok(_permit) = self.requests.try_acquire() else { return Err(NoDocs::Busy) };
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.comparing).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(NoDocs::Busy) };
-        let kept = |version: &ServedVersion| {
-            let known = self.kept.lock().get(&key(&version.archive, &Links::of(version)), Instant::now());
-            // A read would keep the turn from the others.
-            known.unwrap_or(Err(NoDocs::Busy))
-        };
-        let (old, new) = (kept(old)?, kept(new)?);
-        let compared = tokio::task::spawn_blocking(move || {
-            // The turn is held until the work has ended, even if no request waits for it.
-            let _turn = turn;
-            compare(&old, &new)
-        });
-        compared.await.map_err(|_| NoDocs::Disk)
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
+        turn.ok().and_then(Result::ok).ok_or(NoDocs::Busy)
     }
 
-    fn begin(&self, key: Key, archive: Archive, links: Links) -> Result<Reading, NoDocs> {
+    /// The documentation of a version that was read before. Another read would keep the turn from the others.
+    fn known(&self, version: &ServedVersion) -> Answer {
+        let known = self.kept.lock().get(&key(&version.archive, &Links::of(version)), Instant::now());
+        known.unwrap_or(Err(NoDocs::Busy))
+    }
+
+    fn begin(&self, key: Key, archive: Archive, links: Links, peer: IpAddr) -> Result<Reading, NoDocs> {
         let mut reading = self.reading.lock();
         if let Some(read) = reading.get(&key) {
             return Ok(read.clone());
         }
-        if reading.len() >= WAITING {
-            return Err(NoDocs::Busy);
-        }
+        let Some(waits) = self.waiting.try_acquire(hash_of(peer)) else { return Err(NoDocs::Busy) };
         let library = self.clone();
         let task = tokio::spawn(async move {
-            let answer = library.read(&archive, links).await;
+            let _waits = waits;
+            let answer = library.read(&archive, &links).await;
             library.kept.lock().put(key, answer.clone(), Instant::now());
             library.reading.lock().remove(&key);
             answer
@@ -131,23 +167,13 @@ impl Library {
         Ok(read)
     }
 
-    async fn read(&self, archive: &Archive, links: Links) -> Answer {
-        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return Err(NoDocs::Busy) };
-        let deadline = Instant::now() + TIME;
+    async fn read(&self, archive: &Archive, links: &Links) -> Answer {
+        // Held until the child has ended, even if no request waits for it.
+        let Ok(_slot) = self.slots.acquire().await else { return Err(NoDocs::Busy) };
         let fetched = tokio::time::timeout(TIME, self.fetch(archive)).await;
         let file = fetched.unwrap_or(Err(NoDocs::Store(Fault::Silent)))?;
-        let spool_dir = self.spool_dir.clone();
-        let parsed = tokio::task::spawn_blocking(move || {
-            let docs = read(&file, &spool_dir, deadline);
-            // The slot is held until the work has ended, even if no request waits for it.
-            drop(slot);
-            docs.map(|docs| Arc::new(Packed::pack(docs, &links)))
-        });
-        match tokio::time::timeout(deadline.saturating_duration_since(Instant::now()) + TIME, parsed).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(NoDocs::Unreadable),
-            Err(_) => Err(NoDocs::TooSlow),
-        }
+        let span = tracing::warn_span!("documentation", object = %archive.location.location());
+        child::documentation(&file, &self.spool_dir, links, TIME).instrument(span).await.map(Arc::new)
     }
 
     /// The archive in a temporary file. Fails unless the bytes have the recorded checksum. Failures of the store are
@@ -159,7 +185,7 @@ impl Library {
         };
         let opened = archive::open(&self.storage, archive, None, &self.metrics).await;
         let Opened { first, rest, .. } = opened.map_err(failed)?;
-        let (file, path) = temporary_file(&self.spool_dir).map_err(disk)?.into_parts();
+        let (file, path) = temporary_file(&self.spool_dir).map_err(NoDocs::disk)?.into_parts();
         let mut file = tokio::fs::File::from_std(file);
         let (mut hash, mut size) = (Context::new(&SHA256), 0_u64);
         let mut body = stream::iter([Ok(first)]).chain(rest);
@@ -170,15 +196,27 @@ impl Library {
                 return Err(failed(Failed::Differs));
             }
             hash.update(&chunk);
-            tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(disk)?;
+            tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(NoDocs::disk)?;
         }
-        tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(disk)?;
+        tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(NoDocs::disk)?;
         if size < archive.size {
             return Err(failed(Failed::NoBytes));
         }
         let is_recorded = hash.finish().as_ref() == archive.sha256;
         if is_recorded { Ok(path) } else { Err(failed(Failed::Differs)) }
     }
+}
+
+/// Works apart from the threads that answer requests. The turn is held until the work has ended, even if no request waits for it.
+async fn in_turn<T: Send + 'static>(
+    turn: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NoDocs> {
+    let done = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    done.await.map_err(|_| NoDocs::Disk)
 }
 
 /// The archive's checksum, so that a key never stands for other content, and what its links lead to.
@@ -189,10 +227,4 @@ fn key(archive: &Archive, links: &Links) -> Key {
     let mut key = [0; 32];
     key.copy_from_slice(hash.finish().as_ref());
     key
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn disk(error: std::io::Error) -> NoDocs {
-    tracing::warn!(%error, "an archive could not be written to the spool folder; free or enlarge the volume of --spool-dir");
-    NoDocs::Disk
 }

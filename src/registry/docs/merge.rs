@@ -101,7 +101,9 @@ fn merged(all: Vec<Provider>) -> Vec<Provider> {
         known.source = known.source.take().or(provider.source);
         // Several blocks may each have a constraint: all count.
         match (&mut known.version, provider.version) {
-            (Some(known), Some(other)) if *known != other => *known = format!("{known}, {other}"),
+            (Some(known), Some(other)) if !format!(", {known}, ").contains(&format!(", {other}, ")) => {
+                *known = format!("{known}, {other}");
+            }
             (slot @ None, version) => *slot = version,
             _ => {}
         }

@@ -5,11 +5,12 @@
 //!
 //! ```text
 //! archive ─► folders (which files) ─► native │ json (one file) ─► blocks ─► merge (override files) ─► Docs ─► compare
-//!    └───────── library: fetches and reads; cache: what is kept, packed; markdown: HTML of READMEs
+//!    └───────── child: a process for each archive; library: fetches it; cache: what is kept, packed; markdown: HTML of READMEs
 //! ```
 
 mod blocks;
 mod cache;
+mod child;
 mod compare;
 mod differences;
 mod folders;
@@ -28,6 +29,7 @@ mod text;
 mod types;
 
 pub use cache::NoDocs;
+pub use child::{Arguments, run};
 #[cfg(test)]
 pub(crate) use compare::compare_unpacked;
 pub use compare::{Comparison, ModuleChanges, Presence};

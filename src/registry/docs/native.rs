@@ -10,7 +10,7 @@ use super::blocks;
 use super::model::{Folder, Provider};
 use super::pieces::{Piece, pieces};
 use super::repair::repaired;
-use super::text::{attribute, cut, dedented, is_configuration};
+use super::text::{attribute, cut, dedented, is_configuration, unindented};
 use crate::domain::text::plural;
 
 /// Adds what one file declares. Returns what of it could not be read.
@@ -140,7 +140,7 @@ impl<'a> Written<'a> {
         let text = match value {
             Expression::String(text) => Some(text.value().clone()),
             Expression::StringTemplate(template) => literal(template),
-            Expression::HeredocTemplate(heredoc) => literal(&heredoc.template),
+            Expression::HeredocTemplate(heredoc) => literal(&heredoc.template).map(|text| unindented(&text)),
             _ => None,
         };
         text.map_or_else(|| self.raw(value), |text| cut(text.trim().to_owned()))

@@ -12,14 +12,18 @@ const LONGEST: usize = 16 << 10;
 /// An expression as it is written, without the indentation of its block.
 pub(super) fn dedented(source: &str) -> String {
     let text = source.trim();
-    let indent_of = |line: &str| line.len() - line.trim_start().len();
-    let rest = text.lines().skip(1).filter(|line| !line.trim().is_empty());
-    let indent = rest.map(indent_of).min().unwrap_or(0);
-    let lines = text.lines().enumerate().map(|(number, line)| {
-        let start = if number == 0 { 0 } else { indent.min(indent_of(line)) };
-        line[start..].trim_end()
-    });
-    cut(lines.collect::<Vec<_>>().join("\n"))
+    // The first line begins behind its key.
+    let Some((first, rest)) = text.split_once('\n') else { return cut(text.to_owned()) };
+    cut(format!("{}\n{}", first.trim_end(), unindented(rest)))
+}
+
+/// A text without the indentation that all of its lines have.
+pub(super) fn unindented(text: &str) -> String {
+    // Other white space has several bytes: lines that begin with it and with blanks could be cut within a character.
+    let indent_of = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    let indent = text.lines().filter(|line| !line.trim().is_empty()).map(indent_of).min().unwrap_or(0);
+    let lines = text.lines().map(|line| line[indent.min(indent_of(line))..].trim_end());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The beginning of a text that is too long, with a digest of the rest, so that texts which differ only there are not the same.
@@ -157,6 +161,19 @@ mod tests {
         assert_eq!(dedented(written), "object({\n  name = string\n\n  tags = map(string)\n})");
         assert_eq!(dedented(" string "), "string");
         assert!(dedented(&"ü".repeat(LONGEST)).len() <= LONGEST + 100);
+        assert_eq!(unindented("  a\n    b\n\n  c\n"), "a\n  b\n\nc");
+    }
+
+    #[test]
+    fn only_blanks_and_tabs_are_indentation() {
+        for (written, shown) in [
+            ("<<-E\n    a\n\u{3000}\u{3000}b\n  E", "<<-E\n    a\n\u{3000}\u{3000}b\n  E"),
+            ("<<-E\n    a\n  \u{3000}b\n\u{3000}\n  E", "<<-E\n  a\n\u{3000}b\n\nE"),
+            ("{\n \u{a0}a\n\u{a0}b\n }", "{\n \u{a0}a\n\u{a0}b\n }"),
+            ("{\n\t\ta\n\t}", "{\n\ta\n}"),
+        ] {
+            assert_eq!(dedented(written), shown);
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The elements of HTML, by what matters for READMEs.
 
 /// Elements that the sanitiser gets: it keeps them, or drops them with what they would run or load. Other names in angle brackets
-/// are placeholders in a text, such as `<account-id>`. Elements that would hide the text behind them, such as `title`, are not
-/// here.
+/// are placeholders in a text, such as `<account-id>`. Elements that would hide the text behind them, such as `title` and
+/// `script`, are not here.
 #[rustfmt::skip] // It would write each name on a line of its own.
 const ELEMENTS: &[&str] = &[
     "a", "abbr", "acronym", "address", "article", "aside", "audio", "b", "base", "bdi", "bdo", "big",
@@ -10,10 +10,10 @@ const ELEMENTS: &[&str] = &[
     "data", "dd", "del", "details", "dfn", "dialog", "div", "dl", "dt", "em", "embed", "fieldset", "figcaption",
     "figure", "font", "footer", "form", "frame", "frameset", "h1", "h2", "h3", "h4", "h5", "h6", "head",
     "header", "hgroup", "hr",
-    "html", "i", "iframe", "img", "input", "ins", "kbd", "label", "legend", "li", "link", "main", "map",
+    "html", "i", "img", "input", "ins", "kbd", "label", "legend", "li", "link", "main", "map",
     "mark", "math", "menu", "meta", "nav", "nobr", "object", "ol", "p", "picture", "pre", "q",
-    "rp", "rt", "rtc", "ruby", "s", "samp", "script", "section", "select", "small", "source", "span",
-    "strike", "strong", "style", "sub", "summary", "sup", "svg", "table", "tbody", "td", "template", "tfoot",
+    "rp", "rt", "rtc", "ruby", "s", "samp", "section", "select", "small", "source", "span",
+    "strike", "strong", "sub", "summary", "sup", "svg", "table", "tbody", "td", "tfoot",
     "th", "thead", "time", "tr", "tt", "u", "ul", "var", "video", "wbr",
 ];
 
@@ -70,5 +70,6 @@ mod tests {
         assert!(ELEMENTS.is_sorted());
         assert!(is_element("wbr") && is_element("a") && !is_element("account-id"));
         assert!(is_element("blockquote") && is_element("figcaption"));
+        assert!(["script", "style", "template", "iframe"].iter().all(|name| !is_element(name)));
     }
 }

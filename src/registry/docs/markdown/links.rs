@@ -37,14 +37,16 @@ impl Links {
         }
         let (path, rest) = link.find(['?', '#']).map_or((link, ""), |at| link.split_at(at));
         let whole = if path.starts_with('/') { path.to_owned() } else { format!("{folder}/{path}") };
-        let mut parts: Vec<&str> = Vec::new();
+        // `https:`, an empty part, host, owner, name, `blob`, commit. As on GitHub, a link can lead out of the files of the
+        // commit, such as `../../releases`.
+        let mut parts: Vec<&str> = self.base.splitn(7, '/').collect();
         for part in whole.split('/') {
             match part {
-                "" | "." => {}
-                ".." => drop(parts.pop()),
+                ".." if parts.len() > 3 => drop(parts.pop()),
+                "" | "." | ".." => {}
                 part => parts.push(part),
             }
         }
-        Some(format!("{}/{}{rest}", self.base, parts.join("/")))
+        Some(format!("{}{rest}", parts.join("/")))
     }
 }

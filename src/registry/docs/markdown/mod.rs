@@ -128,7 +128,8 @@ impl<'a> Rewritten<'a> {
                     match &event {
                         Event::Start(Tag::Link { .. }) => self.in_link += 1,
                         Event::End(TagEnd::Link) => self.in_link = self.in_link.saturating_sub(1),
-                        Event::Text(text) | Event::Code(text) => {
+                        // The description of an image is no text of the heading.
+                        Event::Text(text) | Event::Code(text) if self.images.is_empty() => {
                             if let Some((_, heading)) = &mut heading {
                                 heading.push_str(text);
                             }

@@ -32,7 +32,10 @@ fn links_lead_to_the_repository_at_the_commit_and_images_are_links() {
     for (markdown, expected) in [
         ("[a](main.tf)", format!("href=\"{base}/modules/karpenter/main.tf\"")),
         ("[a](../../docs/x.md#y)", format!("href=\"{base}/docs/x.md#y\"")),
-        ("[a](../../../../../x)", format!("href=\"{base}/x\"")),
+        ("[a](../../../../releases)", "href=\"https://github.com/acme/eks/releases\"".into()),
+        ("[a](../../../../../vpc#x)", "href=\"https://github.com/acme/vpc#x\"".into()),
+        ("[a](../../../../../../../../x)", "href=\"https://github.com/x\"".into()),
+        ("[a](/../../wiki)", "href=\"https://github.com/acme/eks/wiki\"".into()),
         ("[a](/LICENSE)", format!("href=\"{base}/LICENSE\"")),
         ("[a](https://b/c)", "href=\"https://b/c\"".into()),
         ("[a](mailto:x@y.z)", "href=\"mailto:x@y.z\"".into()),
@@ -48,6 +51,17 @@ fn links_lead_to_the_repository_at_the_commit_and_images_are_links() {
         assert!(html.contains(&expected), "{markdown}: {html}");
         assert!(!html.contains("<img") && !html.contains("src="), "{html}");
         assert_eq!(html.matches("<a ").count(), 1, "{html}");
+    }
+}
+
+#[test]
+fn a_tag_with_slashes_is_one_part_of_an_address() {
+    let links = Links { base: "https://github.com/acme/eks/blob/refs/tags/eks/v1".into() };
+    for (link, expected) in [
+        ("x.md", "https://github.com/acme/eks/blob/refs/tags/eks/v1/x.md"),
+        ("../../issues?q=a", "https://github.com/acme/eks/issues?q=a"),
+    ] {
+        assert_eq!(links.resolve(link, "").as_deref(), Some(expected), "{link}");
     }
 }
 
@@ -105,6 +119,7 @@ fn headings_have_the_ids_that_github_gives() {
 fn ids_of_headings_contain_what_github_keeps() {
     for (heading, id) in [
         ("नमस्ते", "नमस्ते"),
+        ("![logo](x.png) EKS", "-eks"),
         ("e\u{301}a", "e\u{301}a"),
         ("x² ½ ① Ⅷ ٣", "x---ⅷ-٣"),
         ("a‿b_c·d", "a‿b_cd"),
@@ -311,6 +326,11 @@ fn no_word_of_a_readme_is_lost() {
         ("<p>\nbucket/<path>/<your file>\n</p>", "bucket/&lt;path&gt;/&lt;your file&gt;"),
         ("<tabs><tab-item label=\"x\">text</tab-item>", "&lt;tabs&gt;text"),
         ("a <noscript>b</noscript>", "a &lt;noscript&gt;b"),
+        ("A <script> tag.\n\n## Usage", "A &lt;script&gt; tag.</p>\n<h4 id=\"user-usage\">Usage</h4>"),
+        ("A <style> tag.\n\n## Usage", "A &lt;style&gt; tag.</p>\n<h4 id=\"user-usage\">Usage</h4>"),
+        ("A <template> tag.\n\n## Usage", "A &lt;template&gt; tag.</p>\n<h4 id=\"user-usage\">Usage</h4>"),
+        ("A <iframe> tag.\n\n## Usage", "A &lt;iframe&gt; tag.</p>\n<h4 id=\"user-usage\">Usage</h4>"),
+        ("<script>\nrun()\n</script>\n\nUsage", "&lt;script&gt;\nrun()\n\n<p>Usage</p>"),
         (
             "---\ntitle: EKS\n---\n# EKS",
             "<pre><code class=\"language-yaml\">title: EKS\n</code></pre>\n<h3 id=\"user-eks\">EKS</h3>",

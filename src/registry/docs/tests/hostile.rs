@@ -41,6 +41,27 @@ fn what_is_too_large_or_too_much_is_left_out_and_said() {
 }
 
 #[test]
+fn a_comparison_that_is_too_long_is_cut() {
+    let docs = |text: &str| {
+        let input = |number: usize| Input {
+            name: format!("v{number}"),
+            default: Some(text.repeat(1000)),
+            ..Input::default()
+        };
+        let folder = |number: usize| Folder {
+            path: format!("modules/m{number:02}"),
+            inputs: (0..40).map(input).collect(),
+            ..Folder::default()
+        };
+        Docs { folders: (0..20).map(folder).collect(), is_cut: false }
+    };
+    let comparison = compare_unpacked(&docs("&"), &docs("\""));
+    let changes: usize = comparison.modules.iter().map(|module| module.changes.len()).sum();
+    assert!(comparison.is_cut && (100..400).contains(&changes), "{changes}");
+    assert!(!compare_unpacked(&docs("a"), &docs("b")).is_cut);
+}
+
+#[test]
 fn a_readme_that_is_too_long_is_cut() {
     let links = Links { base: String::new() };
     for (begin, character, is_cut) in

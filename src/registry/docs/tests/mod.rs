@@ -31,7 +31,7 @@ fn read_in(files: &[(&str, &str)], format: ArchiveFormat, time: Duration) -> Res
     let raw = folder.path().join("raw");
     std::fs::File::create(&raw).unwrap().write_all(&tar.into_inner().unwrap().finish().unwrap()).unwrap();
     let stored = normalise(&raw, format, &Limits::default(), folder.path()).unwrap();
-    read(&stored.file, folder.path(), Instant::now() + time)
+    read(&stored.file, folder.path(), Instant::now() + time).map_err(|failed| failed.why)
 }
 
 fn input<'a>(folder: &'a Folder, name: &str) -> &'a Input {
@@ -161,6 +161,32 @@ module "kms" {
         (root.outputs[0].description.as_deref(), root.outputs[0].sensitive),
         (Some("The id"), Some(true))
     );
+}
+
+#[test]
+fn the_version_of_a_provider_block_is_required_too() {
+    let main = "provider \"aws\" {\n  version = \"~> 2.0\"\n}\nprovider \"aws\" {\n  alias = \"b\"\n  version = \"~> 2.0\"\n}\n";
+    let versions = "terraform {\n  required_providers {\n    aws = \">= 2.7\"\n  }\n}\n";
+    let json = "{\"provider\": {\"aws\": [{\"version\": \"~> 2.0\"}, {}]}}";
+    for (files, expected) in [
+        (&[("main.tf", main)][..], "~> 2.0"),
+        (&[("main.tf.json", json)], "~> 2.0"),
+        (&[("a.tf", versions), ("main.tf", main)], ">= 2.7, ~> 2.0"),
+    ] {
+        assert_eq!(docs(files).folders[0].providers[0].version.as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn a_description_keeps_the_indentation_of_its_lists() {
+    for begin in ["<<EOT", "<<-EOT"] {
+        let text = format!(
+            "variable \"x\" {{\n  description = {begin}\n    Rules:\n      - a\n        - b\n\n    End.\nEOT\n}}\n"
+        );
+        let docs = docs(&[("main.tf", &text)]);
+        let description = docs.folders[0].inputs[0].description.as_deref();
+        assert_eq!(description, Some("Rules:\n  - a\n    - b\n\nEnd."), "{begin}");
+    }
 }
 
 #[test]

@@ -146,6 +146,27 @@ fn a_refused_block_that_is_not_shown_is_not_missing() {
 }
 
 #[test]
+fn a_panic_of_a_parser_costs_one_file() {
+    assert_eq!(folders::contained(|| None), None);
+    let why = folders::contained(|| panic!("a defect")).unwrap();
+    assert!(why.contains("report this"), "{why}");
+}
+
+#[test]
+fn wide_blanks_are_no_indentation() {
+    let heredoc =
+        "variable \"x\" {\n  default = <<-EOT\n    #!/bin/bash\n\u{3000}\u{3000}# 日本語\n  EOT\n}\n";
+    let object =
+        "variable \"y\" {\n  type = object({\n  \u{a0} a = string,\n\u{a0} \u{a0}b = string\n  })\n}\n";
+    let docs = docs(&[("a.tf", heredoc), ("b.tf", object), ("c.tf", "variable \"z\" {}")]);
+    assert_eq!(names(&docs), ["x", "y", "z"]);
+    let default = input(&docs.folders[0], "x").default.as_deref().unwrap();
+    assert!(default.contains("\n\u{3000}\u{3000}# 日本語"), "{default}");
+    let type_ = input(&docs.folders[0], "y").type_.as_deref().unwrap();
+    assert!(type_.contains("\u{a0} \u{a0}b = string"), "{type_}");
+}
+
+#[test]
 fn names_that_terraform_refuses_are_left_out() {
     let native = r#"
 variable "x\n}\nmodule \"y\" {" {}
