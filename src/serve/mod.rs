@@ -209,8 +209,8 @@ fn warn_of_defaults(flags: &Serve) {
     }
     if flags.link_key_file.is_none() {
         tracing::warn!(
-            "archive links are signed with a random key: after a restart, and with several replicas, some downloads \
-             fail; set --link-key-file"
+            "archive links and sessions have a random key: after a restart, and with several replicas, some downloads \
+             fail and people are signed out; set --link-key-file"
         );
     }
 }

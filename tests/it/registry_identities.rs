@@ -191,6 +191,7 @@ async fn bad_tokens_are_never_anonymous(world: &World, registry: &Registry, stat
         ("in a hidden file", &*statics.hidden, "token is not known"),
         ("unknown", &static_token('z'), "token is not known"),
         ("short", "odt_short", "token has less than 32 random bytes"),
+        ("empty", "", "token is empty: give TF_TOKEN_ and the host's name a value"),
         ("no token68", "a%20b", "token is malformed"),
         ("too long", &"a".repeat(16 * 1024 + 1), "token is longer than 16 KiB"),
     ] {

@@ -153,7 +153,7 @@ async fn a_link_opens_one_archive_with_the_current_or_the_previous_key_until_it_
     for (replica, status) in [(&both, 302), (&second, 403), (&random, 403)] {
         assert_eq!(raw(replica, &good).await.0, status);
     }
-    assert!(random.log().contains("archive links are signed with a random key"), "{}", random.log());
+    assert!(random.log().contains("archive links and sessions have a random key"), "{}", random.log());
     let new = path(&depot, &both, "1.0.0").await;
     assert_eq!((raw(&second, &new).await.0, raw(&both, &new).await.0), (302, 302));
     // The rotation: new links are of the second key, and old ones stay valid.

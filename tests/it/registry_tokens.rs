@@ -371,3 +371,37 @@ async fn keys_come_only_from_where_they_may_and_claims_decide() {
     }
     assert_eq!(registry.reviews(&world).await.0, 0, "a JWT of an issuer was sent to the API server");
 }
+
+/// Claims of empty objects take a hundred times their size as a tree, and need no valid signature.
+#[tokio::test]
+async fn tokens_that_wait_for_keys_take_little_memory() {
+    let world = World::new("tokens-waiting").await;
+    let (key, authority) = (SigningKey::new("k").unwrap(), Authority::new("waiting").unwrap());
+    let keys = Reply { delay: Duration::from_secs(3), ..Reply::json(&json!({"keys": [key.jwk()]})) };
+    let server = Https::start(&authority, move |asked| {
+        let url = format!("https://{}", asked.headers["host"].to_str().unwrap());
+        let metadata = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
+        if asked.path == "/keys" { keys.clone() } else { Reply::json(&metadata) }
+    })
+    .unwrap();
+    let mappings = "{username: {claim: sub, prefix: 'slow:'}}";
+    let config = document(&issuer(&server.url, Some(&authority.pem()), "", mappings));
+    let builder = RegistryBuilder::new(&world).flag_file("--auth-config", &config);
+    let registry = builder.args(&["--trusted-proxy", "127.0.0.0/8"]).start().await;
+    let path = format!("/v1/modules/{}/net/aws/versions", world.name);
+    let client = Client { registry: &registry, path, peers: Mutex::new(0) };
+    let token = |number: u32| {
+        let nested = json!({"jti": number, "nested": vec![json!({"": 0}); 1600]});
+        key.sign(&json!({"kid": "unknown"}), &claims(&server.url, &nested)).unwrap()
+    };
+    let tokens: Vec<String> = (0..128).map(token).collect();
+    // The keys of the start are there. An unknown one has them requested again.
+    let good = key.sign(&json!({}), &claims(&server.url, &json!({}))).unwrap();
+    assert_eq!(client.get(&good).await.0, 403);
+    for answer in join_all(tokens.iter().map(|token| client.get(token))).await {
+        assert_eq!(answer, (401, "token is signed with an unknown key".to_owned()));
+    }
+    let memory = registry.process.memory().unwrap();
+    println!("{memory:?}, after {} requests for keys", server.count("/keys"));
+    assert!(memory.peak_of_release() <= 128 << 20, "{memory:?}");
+}

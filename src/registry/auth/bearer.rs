@@ -17,15 +17,20 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<SecretString>, Denied>
     if values.next().is_some() {
         return Err(Denied::Malformed(denied::TWO_HEADERS));
     }
-    let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
-    let Some((_, rest)) = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+    let text = value.to_str().unwrap_or_default();
+    // The clients send the scheme alone if the token is empty.
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Denied::Unauthenticated(denied::NOT_BEARER));
-    };
+    }
     checked(rest.trim_matches(' ')).map(Some)
 }
 
 /// Checks the length and the characters of a token.
 pub(super) fn checked(token: &str) -> Result<SecretString, Denied> {
+    if token.is_empty() {
+        return Err(Denied::Unauthenticated(denied::EMPTY));
+    }
     if token.len() > LONGEST {
         return Err(Denied::Unauthenticated(denied::TOO_LONG));
     }

@@ -20,6 +20,9 @@ pub enum Denied {
     Unavailable { phrase: &'static str, retry_after: u32 },
 }
 
+/// Seconds for which a failed review is not repeated.
+pub(super) const REVIEW_PAUSE: u32 = 5;
+
 pub(super) const TWO_HEADERS: &str = "two Authorization headers";
 
 pub(super) const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's name";
@@ -27,6 +30,7 @@ pub(super) const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's 
 pub(super) const NO_TOKEN_BUT_LOGIN: &str =
     "token required: set TF_TOKEN_ and the host's name, or run terraform login";
 pub(super) const NOT_BEARER: &str = "not a bearer token";
+pub(super) const EMPTY: &str = "token is empty: give TF_TOKEN_ and the host's name a value";
 pub(super) const MALFORMED: &str = "token is malformed";
 pub(super) const TOO_LONG: &str = "token is longer than 16 KiB";
 pub(super) const EXPIRED: &str = "token expired: get a new one";
@@ -49,8 +53,9 @@ pub(super) const TOO_MANY_REVIEWS: &str = "too many requests: wait";
 pub(super) const TOO_MANY_REFUSALS: &str = "too many refused requests: wait";
 
 impl Denied {
-    /// The API server did not answer a review. The failure is remembered for 5 seconds.
-    pub const API_SERVER: Self = Self::unavailable("the Kubernetes API does not answer: try again", 6);
+    /// The API server did not answer a review.
+    pub const API_SERVER: Self =
+        Self::unavailable("the Kubernetes API does not answer: try again", REVIEW_PAUSE + 1);
     /// Too many reviews wait for the API server.
     pub const BUSY: Self = Self::unavailable("too many reviews are waiting: try again", 2);
     /// Too many pages are being sent.

@@ -51,7 +51,7 @@ impl Limit {
         let mut full_at = self.full_at.lock();
         self.room(full_at.get(&who), now)?;
         let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
-        full_at.insert(who, next);
+        full_at.insert(who, next, |full_at| *full_at <= now);
         Ok(())
     }
 
@@ -59,7 +59,7 @@ impl Limit {
     pub(super) fn record(&self, who: Who, now: Instant) {
         let mut full_at = self.full_at.lock();
         let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
-        full_at.insert(who, next.min(now + MINUTE));
+        full_at.insert(who, next.min(now + MINUTE), |full_at| *full_at <= now);
     }
 
     fn room(&self, full_at: Option<&Instant>, now: Instant) -> Result<(), u32> {

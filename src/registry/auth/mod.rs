@@ -24,6 +24,7 @@ mod review;
 mod review_cache;
 mod reviews;
 mod settings;
+pub(super) mod shallow;
 mod static_tokens;
 pub(super) mod token;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::bounded::Bounded;
-use super::denied::Denied;
+use super::denied::{Denied, REVIEW_PAUSE};
 use crate::domain::Mutex;
 
 /// A digest of what is reviewed.
@@ -29,7 +29,7 @@ pub(super) const TIMES: Times = Times {
     yes: Duration::from_mins(1),
     no: Duration::from_secs(10),
     stale: Duration::from_mins(10),
-    failure: Duration::from_secs(5),
+    failure: Duration::from_secs(1).saturating_mul(REVIEW_PAUSE),
 };
 
 /// Where the answer is kept. A no may need a narrower key than a yes: see [`Asked`](super::Asked).
@@ -163,18 +163,21 @@ where
                 let (fresh_until, stale_until) = (until(self.times.yes), until(self.times.stale));
                 state.no.remove(&keys.no);
                 state.failed.remove(&keys.no);
-                state.yes.insert(keys.yes, Yes { value: value.clone(), fresh_until, stale_until });
+                let yes = Yes { value: value.clone(), fresh_until, stale_until };
+                state.yes.insert(keys.yes, yes, |yes| yes.stale_until <= now);
                 Ok(Ok(value))
             }
             Answer::No(reason) => {
                 state.yes.remove(&keys.yes);
                 state.failed.remove(&keys.no);
-                state.no.insert(keys.no, (reason.clone(), now + self.times.no));
+                let no = (reason.clone(), now + self.times.no);
+                state.no.insert(keys.no, no, |(_, until)| *until <= now);
                 Ok(Err(reason))
             }
             Answer::Failed(failure) => {
                 if failure.remember {
-                    state.failed.insert(keys.no, (failure, now + self.times.failure));
+                    let failed = (failure, now + self.times.failure);
+                    state.failed.insert(keys.no, failed, |(_, until)| *until <= now);
                 }
                 state.failed_outcome(keys, failure, now)
             }

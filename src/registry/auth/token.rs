@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::denied;
+use super::{denied, shallow};
 
 /// The parts of a JWT, decoded once: what is checked is what is used.
 #[derive(Clone)]
 pub struct Unverified<'a> {
     /// `None` if it cannot be used: its issuer refuses the token.
     pub header: Option<Header>,
+    /// Values within lists and objects are kept only if they are scalars: no other ones are read.
     pub claims: Map<String, Value>,
     /// What is signed.
     pub message: &'a str,
@@ -43,7 +44,7 @@ impl<'a> Unverified<'a> {
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
         Some(Self {
             header: decode(header).and_then(|json| serde_json::from_slice(&json).ok()),
-            claims: serde_json::from_slice(&decode(claims)?).ok()?,
+            claims: shallow::object(&decode(claims)?)?,
             message,
             signature: decode(signature).unwrap_or_default(),
         })

@@ -7,8 +7,8 @@ use url::form_urlencoded;
 use super::attempt::{Attempt, text};
 use super::refused::Refused;
 use super::token;
-use crate::registry::auth::Issuer;
 use crate::registry::auth::token::Unverified;
+use crate::registry::auth::{Issuer, shallow};
 
 /// What a browser brings back.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -67,20 +67,36 @@ pub(super) struct Tokens {
     access_token: Option<String>,
 }
 
-/// The tokens in the provider's answer, or its error, for the log.
-pub(super) fn tokens(status: u16, body: &[u8]) -> Result<Tokens, String> {
-    if status == 200 {
-        return serde_json::from_slice(body).map_err(|_| "the answer has no id_token".to_owned());
-    }
-    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
-    let words = ["error", "error_description"].into_iter().filter_map(|name| problem.get(name)?.as_str());
-    Err(words.collect::<Vec<_>>().join(": "))
+/// The words with which a provider refuses the client or the request, whatever the code is (RFC 6749, 5.2).
+const REFUSES_CLIENT: [&str; 5] =
+    ["invalid_request", "invalid_client", "invalid_scope", "unauthorized_client", "unsupported_grant_type"];
+
+/// Why a code was not exchanged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotExchanged {
+    /// The provider's words, for the log.
+    pub problem: String,
+    /// Whether the code is wrong. Otherwise the provider does not accept this registry, or is busy.
+    pub is_code_wrong: bool,
 }
 
-/// Whether the status of the provider's answer means that the code is wrong. Other failures mean that the provider does not
-/// accept this registry, or is busy.
-pub(super) fn refuses_code(status: u16) -> bool {
-    matches!(status, 400..=499) && !matches!(status, 401 | 408 | 429)
+/// The tokens in the provider's answer.
+pub(super) fn tokens(status: u16, body: &[u8]) -> Result<Tokens, NotExchanged> {
+    if status == 200 {
+        let problem = "the answer has no id_token".to_owned();
+        return serde_json::from_slice(body).map_err(|_| NotExchanged { problem, is_code_wrong: false });
+    }
+    let answer = shallow::object(body).unwrap_or_default();
+    let word = |name: &str| answer.get(name).and_then(Value::as_str);
+    let words: Vec<&str> = ["error", "error_description"].into_iter().filter_map(word).collect();
+    Err(NotExchanged { problem: words.join(": "), is_code_wrong: refuses_code(status, word("error")) })
+}
+
+/// Whether a status and the word with it mean that the code is wrong.
+fn refuses_code(status: u16, error: Option<&str>) -> bool {
+    matches!(status, 400..=499)
+        && !matches!(status, 401 | 408 | 429)
+        && error.is_none_or(|word| !REFUSES_CLIENT.contains(&word))
 }
 
 /// Whether an id token is the answer to this attempt: of the provider, for the client, with the attempt's nonce (OpenID Connect

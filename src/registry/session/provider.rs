@@ -84,13 +84,13 @@ impl Provider {
             tracing::warn!(error, "cannot exchange a code at the identity provider");
             Refused::provider("The identity provider does not answer: try again.")
         })?;
-        callback::tokens(status.as_u16(), &body).map_err(|problem| {
-            let problem = loggable(&problem);
+        callback::tokens(status.as_u16(), &body).map_err(|failed| {
+            let problem = loggable(&failed.problem);
             tracing::warn!(%status, problem, "the identity provider did not exchange a code");
             let refused = Refused::provider(
                 "The identity provider did not confirm the sign-in: try again. If it fails again, the registry's log has the details.",
             );
-            refused.counted(callback::refuses_code(status.as_u16()))
+            refused.counted(failed.is_code_wrong)
         })
     }
 }

@@ -209,16 +209,14 @@ impl Sessions {
 }
 
 pub(super) async fn check_id_token(login: &Login, id_token: &str, attempt: &Attempt) -> Result<(), Refused> {
-    let wrong = || {
+    let is_answer =
+        |jwt: Unverified<'_>| callback::is_answer(&jwt, login.issuer.url(), &login.client, attempt);
+    if !Unverified::parse(id_token).is_some_and(is_answer) {
         let sentence = "The identity provider's id token does not belong to this sign-in: start again.";
-        Refused::provider(sentence).counted(true)
-    };
-    let jwt = Unverified::parse(id_token).ok_or_else(wrong)?;
-    if !callback::is_answer(&jwt, login.issuer.url(), &login.client, attempt) {
-        return Err(wrong());
+        return Err(Refused::provider(sentence).counted(true));
     }
     let audience = [login.client.clone()];
-    let checked = login.issuer.check(&jwt, &audience, Timestamp::now(), Instant::now()).await;
+    let checked = login.issuer.check(id_token, &audience, Timestamp::now(), Instant::now()).await;
     checked.map(drop).map_err(Refused::denied)
 }
 

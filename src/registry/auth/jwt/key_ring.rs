@@ -1,7 +1,7 @@
 //! The current keys of an issuer: refreshed regularly and when a token names an unknown key, one fetch at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -35,6 +35,8 @@ pub(super) struct KeyRing {
     loaded: ArcSwapOption<Loaded>,
     /// Whether the last fetch failed, so that an unknown key may be a new one.
     last_failed: AtomicBool,
+    /// The number of fetches that have ended.
+    fetches: AtomicUsize,
     /// The last fetch that a request caused. Locked while any fetch is in flight.
     on_demand: Mutex<Option<Instant>>,
 }
@@ -52,6 +54,7 @@ impl KeyRing {
             source,
             loaded: ArcSwapOption::empty(),
             last_failed: AtomicBool::new(false),
+            fetches: AtomicUsize::new(0),
             on_demand: Mutex::new(None),
         }
     }
@@ -68,7 +71,7 @@ impl KeyRing {
 
     /// A key set with a key for `header`.
     pub(super) async fn keys_for(&self, header: &Header, now: Instant) -> Result<Arc<Loaded>, Denied> {
-        let seen = self.loaded_at();
+        let seen = self.fetches.load(Ordering::Acquire);
         if let Some(loaded) = self.current(now).filter(|loaded| loaded.keys.has_key_for(header)) {
             return Ok(loaded);
         }
@@ -82,11 +85,13 @@ impl KeyRing {
         }
     }
 
-    async fn fetch_if_due(&self, seen: Option<Instant>, now: Instant) {
+    /// `seen`: the number of fetches before the request had to wait.
+    async fn fetch_if_due(&self, seen: usize, now: Instant) {
         let mut last = self.on_demand.lock().await;
         let pause = Duration::from_secs(self.pause(now).into());
-        // A request that waited for the lock has waited for a fetch, and uses its result.
-        let waited = self.loaded_at() != seen;
+        // A request that waited for the lock has waited for a fetch, and uses its result, even if that is a failure: another
+        // fetch could take longer than clients wait.
+        let waited = self.fetches.load(Ordering::Acquire) != seen;
         let recently = last.is_some_and(|last| now.saturating_duration_since(last) < pause);
         if !waited && !recently {
             *last = Some(now);
@@ -97,16 +102,15 @@ impl KeyRing {
     async fn fetch(&self, now: Instant) -> bool {
         let fetched = self.source.fetch().await.and_then(usable);
         self.last_failed.store(fetched.is_err(), Ordering::Release);
+        let succeeded = fetched.is_ok();
         match fetched {
-            Ok(keys) => {
-                self.loaded.store(Some(Arc::new(Loaded { keys, at: now })));
-                true
-            }
+            Ok(keys) => self.loaded.store(Some(Arc::new(Loaded { keys, at: now }))),
             Err(error) => {
                 tracing::warn!(issuer = self.issuer, error, "cannot fetch the keys of an identity provider");
-                false
             }
         }
+        self.fetches.fetch_add(1, Ordering::Release);
+        succeeded
     }
 
     /// Seconds between fetches for an unknown key.
@@ -116,10 +120,6 @@ impl KeyRing {
 
     fn current(&self, now: Instant) -> Option<Arc<Loaded>> {
         self.loaded.load_full().filter(|loaded| now.saturating_duration_since(loaded.at) < LIFE)
-    }
-
-    fn loaded_at(&self) -> Option<Instant> {
-        self.loaded.load().as_ref().map(|loaded| loaded.at)
     }
 }
 

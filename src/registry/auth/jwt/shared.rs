@@ -4,7 +4,7 @@
 use url::Url;
 
 /// Hosts, and the claims by which they name an organisation, a project or a user.
-const SHARED: [(&str, &[&str]); 6] = [
+const SHARED: [(&str, &[&str]); 8] = [
     (
         "token.actions.githubusercontent.com",
         &[
@@ -22,6 +22,8 @@ const SHARED: [(&str, &[&str]); 6] = [
     ("agent.buildkite.com", &["organization_id", "organization_slug", "sub"]),
     ("app.terraform.io", &["terraform_organization_id", "terraform_organization_name", "sub"]),
     ("oauth2.sigstore.dev", &["email", "sub"]),
+    ("api.pulumi.com", &["https://pulumi.com/org_id", "https://pulumi.com/org", "sub"]),
+    ("oidc.codefresh.io", &["account_id", "account_name", "pipeline_id", "sub"]),
 ];
 
 /// Refuses such an issuer if no rule requires a value of one of these claims.

@@ -54,29 +54,31 @@ impl Issuer {
     }
 
     /// The identity of a token.
-    pub async fn verify(
-        &self,
-        jwt: &Unverified<'_>,
-        clock: Timestamp,
-        now: Instant,
-    ) -> Result<Identity, Denied> {
-        let expires = self.check(jwt, &self.config.audiences, clock, now).await?;
+    pub async fn verify(&self, token: &str, clock: Timestamp, now: Instant) -> Result<Identity, Denied> {
+        let (jwt, expires) = self.check(token, &self.config.audiences, clock, now).await?;
         claims::identity(&jwt.claims, &self.config, expires).map_err(Denied::Unauthenticated)
     }
 
-    /// Checks times, audience and signature. Returns when the token expires.
-    pub async fn check(
+    /// Checks times, audience and signature. Returns the token's parts, and when it expires.
+    pub async fn check<'a>(
         &self,
-        jwt: &Unverified<'_>,
+        token: &'a str,
         audiences: &[String],
         clock: Timestamp,
         now: Instant,
-    ) -> Result<Timestamp, Denied> {
+    ) -> Result<(Unverified<'a>, Timestamp), Denied> {
         let refused = Denied::Unauthenticated;
-        let header = jwt.header.as_ref().ok_or(refused(denied::MALFORMED))?;
-        let expires = precheck(jwt, audiences, clock).map_err(refused)?;
-        let loaded = self.keys.keys_for(header, now).await?;
-        if loaded.keys.verifies(jwt) { Ok(expires) } else { Err(refused(denied::BAD_SIGNATURE)) }
+        let parse = || Unverified::parse(token).ok_or(refused(denied::MALFORMED));
+        // Only the header is kept while the keys are fetched, since many tokens may wait for them at once: claims take several
+        // times the memory of their text.
+        let (header, expires) = {
+            let jwt = parse()?;
+            let expires = precheck(&jwt, audiences, clock).map_err(refused)?;
+            (jwt.header.ok_or(refused(denied::MALFORMED))?, expires)
+        };
+        let loaded = self.keys.keys_for(&header, now).await?;
+        let jwt = parse()?;
+        if loaded.keys.verifies(&jwt) { Ok((jwt, expires)) } else { Err(refused(denied::BAD_SIGNATURE)) }
     }
 
     /// Its URL, which is the claim `iss`.

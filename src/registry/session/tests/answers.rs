@@ -10,7 +10,7 @@ use crate::registry::auth::tests::doubles::{Server, jwt, with_issuer};
 use crate::registry::auth::token::Unverified;
 use crate::registry::auth::{Access, Denied, Endpoints};
 use crate::registry::session::attempt::Attempt;
-use crate::registry::session::callback::{Answer, choose, is_answer, refuses_code, tokens};
+use crate::registry::session::callback::{Answer, choose, is_answer, tokens};
 use crate::registry::session::sessions::check_id_token;
 use crate::registry::session::{Login, LoginError, LoginSettings, Refused};
 
@@ -148,7 +148,8 @@ fn an_answer_is_of_the_provider_and_its_errors_become_our_words() {
 
 #[test]
 fn the_answer_to_a_code_has_an_id_token_or_words_for_the_log() {
-    let problem = |status: u16, body: &str| tokens(status, body.as_bytes()).err();
+    let problem =
+        |status: u16, body: &str| tokens(status, body.as_bytes()).err().map(|failed| failed.problem);
     assert_eq!(problem(200, r#"{"id_token":"a","access_token":"b","token_type":"Bearer"}"#), None);
     assert_eq!(problem(200, r#"{"id_token":"a"}"#), None);
     assert_eq!(problem(200, r#"{"access_token":"b"}"#).as_deref(), Some("the answer has no id_token"));
@@ -161,8 +162,22 @@ fn the_answer_to_a_code_has_an_id_token_or_words_for_the_log() {
 
 #[tokio::test]
 async fn only_what_the_browser_brought_counts_as_a_failed_token() {
-    for (status, counts) in [(400, true), (403, true), (401, false), (429, false), (503, false)] {
-        assert_eq!(refuses_code(status), counts, "{status}");
+    for (status, error, counts) in [
+        (400, "invalid_grant", true),
+        (403, "invalid_grant", true),
+        (400, "", true),
+        (400, "invalid_request", false),
+        (400, "invalid_client", false),
+        (400, "unauthorized_client", false),
+        (400, "unsupported_grant_type", false),
+        (401, "invalid_client", false),
+        (429, "", false),
+        (503, "invalid_grant", false),
+        (200, "", false),
+    ] {
+        let body = json!({"error": error, "error_description": "words"}).to_string();
+        let failed = tokens(status, body.as_bytes()).err().unwrap();
+        assert_eq!(failed.is_code_wrong, counts, "{status} {error}");
     }
     let (access, attempt) = (access(), Attempt::new("/", 0));
     let wrong = check_id_token(&login(&access), "no JWT", &attempt).await.unwrap_err();

@@ -108,6 +108,8 @@ fn what_cannot_be_kept_is_refused_with_the_field_and_what_to_write() {
             change("  claimValidationRules:\n  - {claim: repository_owner_id, requiredValue: '9919'}\n", ""),
             "anyone can get a token from",
         ),
+        (change("https://login.example.com", "https://api.pulumi.com/oidc/v2"), "https://pulumi.com/org_id"),
+        (change("https://login.example.com", "https://oidc.codefresh.io"), "account_id"),
         // Names of others.
         (change("'github:'", "'system:'"), "begin with system:"),
         (change("'github:'", "'system:serviceaccount:'"), "begin with system:"),

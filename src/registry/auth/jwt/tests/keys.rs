@@ -200,16 +200,18 @@ fn a_set_has_at_most_64_keys() {
 
 #[tokio::test]
 async fn requests_wait_for_the_regular_fetch_and_cause_none() {
-    let keys = Keys::of(&[Signer::ec().jwk("k")]);
-    let ring = Arc::new(KeyRing::new("issuer".into(), Box::new(keys.clone())));
-    let regular = tokio::spawn({
-        let ring = Arc::clone(&ring);
-        async move { ring.keep_current().await }
-    });
-    // The regular fetch has begun, and waits once.
-    tokio::task::yield_now().await;
-    assert_eq!(keys.fetches(), 1);
-    assert!(ring.keys_for(&header("k"), Instant::now()).await.is_ok());
-    assert_eq!(keys.fetches(), 1);
-    regular.abort();
+    let good = Keys::of(&[Signer::ec().jwk("k")]);
+    for (keys, expected) in [(good, Ok(())), (Keys::default(), Err(WITHOUT_KEYS))] {
+        let ring = Arc::new(KeyRing::new("issuer".into(), Box::new(keys.clone())));
+        let regular = tokio::spawn({
+            let ring = Arc::clone(&ring);
+            async move { ring.keep_current().await }
+        });
+        // The regular fetch has begun, and waits once.
+        tokio::task::yield_now().await;
+        assert_eq!(keys.fetches(), 1);
+        assert_eq!(ring.keys_for(&header("k"), Instant::now()).await.map(drop), expected);
+        assert_eq!(keys.fetches(), 1);
+        regular.abort();
+    }
 }

@@ -31,7 +31,7 @@ fn claims(changes: &Value) -> Value {
 }
 
 async fn verify(issuer: &Issuer, token: &str) -> Result<Identity, Denied> {
-    issuer.verify(&Unverified::parse(token).unwrap(), now(), Instant::now()).await
+    issuer.verify(token, now(), Instant::now()).await
 }
 
 fn refused(phrase: &'static str) -> Result<Identity, Denied> {
@@ -179,6 +179,19 @@ fn claims_are_mapped() {
         (vec!["ci:dev".into()], vec!["ci:system:masters".into(), "ci:b".into()])
     );
     assert!(map(MAPPINGS, json!({ "sub": "ann" })).unwrap().groups.is_empty());
+    // GitHub writes empty texts, such as `head_ref` outside of pull requests.
+    let empty = map(
+        github,
+        json!({ "sub": "a", "repository": "", "repository_owner": "acme", "repository_id": "7" }),
+    );
+    assert_eq!(empty.unwrap().groups, ["gh:repository_owner:acme"]);
+    assert_eq!(map(MAPPINGS, json!({ "sub": "ann", "groups": ["", "b"] })).unwrap().groups, ["ci:b"]);
+    // Groups that are elsewhere are not read, and the rights would lack them.
+    let elsewhere = |claim: &str| map(MAPPINGS, json!({ "sub": "ann", "_claim_names": { claim: "src1" } }));
+    assert_eq!(elsewhere("groups"), Err(denied::CLAIM_UNUSABLE));
+    assert!(elsewhere("roles").is_ok());
+    let both = json!({ "sub": "ann", "groups": ["b"], "_claim_names": { "groups": "src1" } });
+    assert_eq!(map(MAPPINGS, both).unwrap().groups, ["ci:b"]);
     let email = "{username: {claim: email, prefix: 'e:'}}";
     assert_eq!(map(email, json!({ "email": "a@b", "email_verified": true })).unwrap().user, "e:a@b");
     for verified in [json!(false), json!("true"), json!(1), Value::Null] {
