@@ -183,7 +183,8 @@ const HOSTILE: &str = "# Hostile\n\n<script>document.title='owned'</script>\n\n<
     <form action=\"https://evil.example\"><input name=x></form>\n";
 const HOSTILE_TF: &str = "variable \"x\" {\n  description = \"<script>document.title='owned'</script><img src=x onerror=alert(1)>\"\n  \
     type = string\n  default = \"\\\"><script>document.title='owned'</script>\"\n}\n\
-    variable \"long\" {\n  type = map(object({ a_very_long_attribute_name_that_does_not_fit = string, another_very_long_attribute_name = number }))\n}\n";
+    variable \"long\" {\n  type = map(object({ a_very_long_attribute_name_that_does_not_fit = string, another_very_long_attribute_name = number }))\n}\n\
+    variable \"nested\" {\n  description = <<EOT\n    Rules:\n      - a line of a description that is longer than a narrow screen is wide, so that it wraps\n        - nested\nEOT\n}\n";
 
 #[tokio::test]
 async fn pages_work_in_a_browser_by_keyboard_and_run_nothing() {
@@ -310,6 +311,7 @@ for (const a of all('a')) if (!a.textContent.trim() && !a.getAttribute('aria-lab
 for (const b of all('button')) if (!b.textContent.trim()) problems.push('a button without text');
 for (const i of all('input')) if (!i.labels.length && i.type !== 'checkbox' && i.type !== 'hidden') problems.push('a field without a label');
 for (const n of all('nav, section')) if (!n.getAttribute('aria-label') && !n.getAttribute('aria-labelledby') && n.tagName === 'NAV') problems.push('a nav without a name');
+for (const e of all('.text')) if (e.innerText.trim() !== e.textContent.trim()) problems.push('a text lost its layout: ' + e.innerText);
 for (const e of all('script, iframe, img, svg, form[action^=http], [style], [onclick], [onerror]')) problems.push('there is a ' + e.outerHTML);
 const ids = all('[id]').map(e => e.id);
 const linked = all('nav.contents a').map(a => a.getAttribute('href').slice(1));

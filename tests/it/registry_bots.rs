@@ -77,7 +77,7 @@ async fn renovate_and_dependabot_find_versions_and_the_repository() {
         assert_eq!((status, listed), (200, vec!["1.1.0", "1.0.0"]), "{bot}");
         // Renovate shows release notes of an http(s) URL.
         assert_eq!(body["modules"][0]["source"], repository, "{bot}");
-        // Dependabot reads the changelog of the repository that a version names; Renovate's other form has no version.
+        // Renovate's other form and Dependabot's request for the repository have no version.
         for path in [format!("{name}/1.0.0"), name.clone()] {
             let (status, module) = asked(&registry, &format!("{base}{modules}{path}"), headers).await;
             assert_eq!((status, module["source"].as_str()), (200, Some(repository.as_str())), "{bot} {path}");
@@ -93,4 +93,10 @@ async fn renovate_and_dependabot_find_versions_and_the_repository() {
         let unknown = format!("{base}{modules}{}/none/aws/versions", world.name);
         assert_eq!(asked(&registry, &unknown, headers).await.0, 404, "{bot}");
     }
+    // Before that request, Dependabot looks for a repository in the place of the archive. The name of a file with this extension
+    // is all that it reads: it would send further requests to any other URL.
+    let download = registry.get(&format!("/v1/modules/{name}/1.1.0/download"), Some(&token)).await;
+    assert_eq!(download.status(), 204);
+    let place: reqwest::Url = download.headers()["x-terraform-get"].to_str().unwrap().parse().unwrap();
+    assert!(place.as_str().starts_with(&base) && place.path().to_lowercase().ends_with(".zip"), "{place}");
 }

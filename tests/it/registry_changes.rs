@@ -11,6 +11,7 @@ use opendepot::domain::text::hex;
 use opendepot_testbed::terraform::Terraform;
 use serde_json::json;
 
+use crate::support::registry::metric;
 use crate::support::requests::main_tf;
 use crate::support::token_registry::{Registry, installed};
 use crate::support::{World, condition, soon};
@@ -172,6 +173,37 @@ async fn while_versions_are_appended_no_init_fails_and_none_is_listed_before_its
         assert!(all.is_sorted() && all.len() > 2, "{all:?}");
         assert_eq!(all.last(), versions.last(), "{all:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_to_where_the_registry_may_not_read_is_reported() {
+    let world = World::new("changes-moved").await;
+    let _operator = world.operator().await;
+    world.tagged("net", &["v1.0.0"]);
+    let other = format!("{}-other", world.name);
+    world.bed.s3.create_bucket(&other).await.unwrap();
+    let consumer = Consumer::new(world, &["1.0.0"], &[]).await;
+    let (world, process) = (&consumer.world, &consumer.registry.process);
+    let in_part = "opendepot_registry_modules{state=\"location_not_allowed\"}";
+    let warning = "stored at locations that this registry may not read";
+    assert!(metric(process, in_part).await < 0.5 && !process.log().contains(warning));
+    let at =
+        |bucket: &str| world.apply(&world.module("net").versions(&["1.0.0"]).s3("bucket", json!(bucket)));
+    let counted = async |expected: bool| {
+        soon(|| async {
+            let count = metric(process, in_part).await;
+            anyhow::ensure!((count > 0.5) == expected, "{count} Modules");
+            Ok(())
+        })
+        .await;
+    };
+    at(&other);
+    counted(true).await;
+    assert_eq!(process.log().matches(warning).count(), 1, "{}", process.log());
+    consumer.finds_none("1.0.0").await;
+    at(&world.name);
+    counted(false).await;
+    consumer.lists(&["1.0.0"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
 use opendepot_testbed::github::{File, Repository, real_repositories};
+use opendepot_testbed::s3::{S3Failure, S3Fault};
 use serde_json::json;
 
 use crate::support::archives::{Tree, folder_tree, git_tree};
@@ -115,6 +116,31 @@ async fn both_clients_refuse_an_archive_that_was_changed_in_the_bucket() {
                 requests.iter().any(|r| r.key == key && r.method == Method::GET && r.status == Some(200));
             assert!(sent, "{}: {requests:?}", client.name());
         }
+    }
+}
+
+#[tokio::test]
+async fn both_clients_print_the_status_of_an_archive_and_nothing_else_of_the_answer() {
+    let world = World::new("install-denied").await;
+    let _operator = world.operator().await;
+    let repository = world.bed.github.repository(&world.repository("net")).unwrap();
+    let (streaming, token, address) = published(&world, &repository, &["1.0.0"], "zip").await;
+    let redirecting = world.registry_with(&["--download", "redirect"]).await;
+    let other_token = world.token(&redirecting.host, "ci");
+    for (registry, token, answer, code, printed) in [
+        (&redirecting, &other_token, 403, "AccessDenied", 403),
+        (&redirecting, &other_token, 404, "NoSuchKey", 404),
+        (&streaming, &token, 403, "AccessDenied", 503),
+    ] {
+        registry.lists(&address, token, 1).await;
+        world.bed.s3.inject(S3Fault::new(&world.name, S3Failure::Answer(answer, code)).method(Method::GET));
+        for client in registry.clients(token) {
+            client.configure(&registry.module("net", &address, "1.0.0")).unwrap();
+            let said = client.run(&["init", "-no-color", "-input=false"]).unwrap_err().to_string();
+            let said = said.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains(&format!("bad response code: {printed}")), "{}: {said}", client.name());
+        }
+        world.bed.s3.clear_faults(&world.name);
     }
 }
 

@@ -1,4 +1,5 @@
-//! The JSON of a module or of one of its versions, in the form of the public registry's API. Dependabot reads `source`.
+//! The JSON of a module or of one of its versions, in the form of the public registry's API. Dependabot reads `source`, of
+//! a module without a version.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +14,7 @@ struct Detail<'a> {
     name: &'a str,
     provider: &'a str,
     version: String,
-    /// Dependabot fails where the key is missing, not where it is null.
+    /// Null if it is not known: clients may fail where the key is missing.
     source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<&'a str>,

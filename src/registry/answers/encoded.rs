@@ -9,9 +9,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::domain::text::hex;
-use crate::registry::http::Body;
 use crate::registry::http::answer::{answer, private, set, set_text};
 use crate::registry::http::entity_tag::is_cached;
+use crate::registry::http::{Body, MinimumRate};
 
 /// The body in both encodings, each with its entity tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,31 +33,50 @@ pub struct Encoded {
 impl Encodings {
     /// The body in the encoding that the client accepts, or 304 if the client has it.
     pub(crate) fn answer(&self, request: &HeaderMap) -> Response<Body> {
-        let gzip = accepts_gzip(request);
-        let encoded = if gzip { &self.gzip } else { &self.plain };
-        let mut answer = if is_cached(request, &encoded.etag) {
-            answer(StatusCode::NOT_MODIFIED, "Not Modified", Body::empty())
-        } else {
-            let mut answer = answer(StatusCode::OK, "OK", encoded.body.clone());
-            set(&mut answer, header::CONTENT_TYPE, "application/json");
-            if gzip {
-                set(&mut answer, header::CONTENT_ENCODING, "gzip");
-            }
-            answer
-        };
-        set_text(&mut answer, header::ETAG, &encoded.etag);
-        private(answer)
+        let is_gzip = accepts_gzip(request);
+        let encoded = if is_gzip { &self.gzip } else { &self.plain };
+        respond(request, is_gzip, &encoded.etag, || encoded.body.clone())
     }
 }
 
 /// A body in both encodings.
 pub(crate) fn encoded(text: Vec<u8>) -> Encodings {
-    let hash = hex(&digest(&SHA256, &text).as_ref()[..16]);
+    let [plain, compressed] = [false, true].map(|is_gzip| etag(&text, is_gzip));
     let gzip = gzip(&text, Compression::default());
     Encodings {
-        plain: Encoded { body: text.into(), etag: format!("\"{hash}\"") },
-        gzip: Encoded { body: gzip.into(), etag: format!("\"{hash}-gzip\"") },
+        plain: Encoded { body: text.into(), etag: plain },
+        gzip: Encoded { body: gzip.into(), etag: compressed },
     }
+}
+
+/// The same answer with a body that is made for one request: it is compressed only if it is sent so.
+pub(crate) fn answer_once(text: Vec<u8>, request: &HeaderMap) -> Response<Body> {
+    let is_gzip = accepts_gzip(request);
+    let etag = etag(&text, is_gzip);
+    let body = || -> Bytes { if is_gzip { gzip(&text, Compression::fast()).into() } else { text.into() } };
+    respond(request, is_gzip, &etag, body)
+}
+
+fn etag(text: &[u8], is_gzip: bool) -> String {
+    let hash = hex(&digest(&SHA256, text).as_ref()[..16]);
+    format!("\"{hash}{}\"", if is_gzip { "-gzip" } else { "" })
+}
+
+fn respond(request: &HeaderMap, is_gzip: bool, etag: &str, body: impl FnOnce() -> Bytes) -> Response<Body> {
+    let mut answer = if is_cached(request, etag) {
+        answer(StatusCode::NOT_MODIFIED, "Not Modified", Body::empty())
+    } else {
+        let mut answer = answer(StatusCode::OK, "OK", body());
+        set(&mut answer, header::CONTENT_TYPE, "application/json");
+        if is_gzip {
+            set(&mut answer, header::CONTENT_ENCODING, "gzip");
+        }
+        // A slow client keeps the bytes of a list in memory that has changed since.
+        answer.extensions_mut().insert(MinimumRate::LOWEST);
+        answer
+    };
+    set_text(&mut answer, header::ETAG, etag);
+    private(answer)
 }
 
 /// The text compressed.
@@ -96,6 +115,18 @@ mod tests {
 
     fn request(value: &str) -> HeaderMap {
         HeaderMap::from_iter([(header::ACCEPT_ENCODING, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn a_body_for_one_request_is_answered_as_one_that_is_kept() {
+        let text = b"[1]".to_vec();
+        let kept = encoded(text.clone());
+        for (encoding, encoded) in [("gzip", &kept.gzip), ("identity", &kept.plain)] {
+            let mut headers = request(encoding);
+            assert_eq!(answer_once(text.clone(), &headers).headers(), kept.answer(&headers).headers());
+            headers.insert(header::IF_NONE_MATCH, encoded.etag.parse().unwrap());
+            assert_eq!(answer_once(text.clone(), &headers).status(), StatusCode::NOT_MODIFIED);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The answer to `/versions`: its bytes are made when a module changes, not for each request.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::detail::Notice;
@@ -27,8 +29,9 @@ struct Version<'a> {
 }
 
 /// The answer for these versions, in their order, without withdrawn ones. `None` if nothing is left: the clients report an
-/// empty list as a fault of the registry, and a 404 as a missing module.
-pub(crate) fn listing(versions: &[ServedVersion]) -> Option<Encodings> {
+/// empty list as a fault of the registry, and a 404 as a missing module. One that equals `before` is not made again, since
+/// compression of a long one takes milliseconds.
+pub(crate) fn listing(versions: &[ServedVersion], before: Option<&Arc<Encodings>>) -> Option<Arc<Encodings>> {
     let listed: Vec<&ServedVersion> = versions.iter().filter(|version| version.withdrawn.is_none()).collect();
     let first = listed.first()?;
     let entries = listed.iter().map(|version| Version {
@@ -37,5 +40,6 @@ pub(crate) fn listing(versions: &[ServedVersion]) -> Option<Encodings> {
     });
     let module = Module { source: first.source.as_deref(), versions: entries.collect() };
     let text = serde_json::to_vec(&Body { modules: [module] }).ok()?;
-    Some(encoded(text))
+    let same = before.filter(|before| before.plain.body == text).map(Arc::clone);
+    Some(same.unwrap_or_else(|| Arc::new(encoded(text))))
 }

@@ -30,8 +30,6 @@ const WAIT: Duration = Duration::from_secs(30);
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 /// No proxy keeps an archive or a signed URL, or compresses what the client compares with a checksum.
 const CACHING: &str = "no-store, no-transform";
-/// Slower streams are cut.
-const RATE: MinimumRate = MinimumRate { bytes: 64 << 10, within: Duration::from_secs(30) };
 
 /// Answers requests with valid links.
 #[derive(Debug)]
@@ -153,7 +151,7 @@ impl Downloads {
             let bytes = format!("bytes {first}-{last}/{}", archive.size);
             set_text(&mut answer, header::CONTENT_RANGE, &bytes);
         }
-        answer.extensions_mut().insert(RATE);
+        answer.extensions_mut().insert(MinimumRate::LOWEST);
         answer
     }
 

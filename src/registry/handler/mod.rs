@@ -20,7 +20,7 @@ use self::counted::Counted;
 use self::log::DownloadLine;
 use super::aliases::Aliases;
 use super::answers::detail::detail;
-use super::answers::encoded::encoded;
+use super::answers::encoded::answer_once;
 use super::archive::Downloads;
 use super::auth::{Access, Asked, Denied, Identity};
 use super::client::{ClientInfo, loggable};
@@ -135,8 +135,10 @@ impl Service {
         let address = self.aliases.canonical(address);
         let identity = self.access.identify(headers, peer.network()).await?;
         let listing = |module: &Arc<ServedModule>| Some(module.listing.as_ref()?.answer(headers));
-        let found = self.find(&identity, peer, &address, listing).await?;
-        Ok(found.unwrap_or_else(|| self.none_listed(&address)))
+        match self.find(&identity, peer, &address, listing).await? {
+            Some(answer) => Ok(answer),
+            None => self.none_listed(&identity, peer, &address).await,
+        }
     }
 
     async fn module(
@@ -150,22 +152,31 @@ impl Service {
         let identity = self.access.identify(headers, peer.network()).await?;
         let json = |module: &Arc<ServedModule>| {
             if let Some(version) = module.stored_or_latest(release.as_ref()) {
-                return Some(encoded(detail(module, version)).answer(headers));
+                return Some(answer_once(detail(module, version), headers));
             }
             module.version(release.as_ref()?)?.err().map(responses::withdrawn)
         };
-        Ok(match self.find(&identity, peer, &address, json).await? {
-            Some(answer) => answer,
-            None if release.is_some() => responses::version_not_found(),
-            None => self.none_listed(&address),
-        })
+        match self.find(&identity, peer, &address, json).await? {
+            Some(answer) => self.pages.unsent.count(answer, peer).await.ok_or(Denied::SENDING),
+            None if release.is_some() => Ok(responses::version_not_found()),
+            None => self.none_listed(&identity, peer, &address).await,
+        }
     }
 
-    /// The answer for a module without a listed version. Permission has been reviewed by now.
-    fn none_listed(&self, address: &Address) -> Response<Body> {
+    /// The answer for a module without a listed version.
+    async fn none_listed(
+        &self,
+        identity: &Arc<Identity>,
+        peer: Peer,
+        address: &Address,
+    ) -> Result<Response<Body>, Denied> {
         let module = self.index.get(address);
-        let reason = module.as_ref().and_then(|module| module.reason_of_withdrawal());
-        reason.map_or_else(responses::module_not_found, responses::withdrawn)
+        let withdrawn =
+            module.as_ref().and_then(|module| Some((&module.object, module.reason_of_withdrawal()?)));
+        let Some((object, reason)) = withdrawn else { return Ok(responses::module_not_found()) };
+        // Since permission was reviewed, another Module may have become the holder of the address.
+        self.access.may_download(identity, peer.network(), Asked::at(address, Some(object))).await?;
+        Ok(responses::withdrawn(reason))
     }
 
     async fn download(

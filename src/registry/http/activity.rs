@@ -133,7 +133,8 @@ impl Activity {
 
     /// A request was read.
     pub(super) fn begun(&self) {
-        self.state.lock().phase = Phase::Busy;
+        let mut state = self.state.lock();
+        (state.phase, state.rate) = (Phase::Busy, None);
     }
 
     /// An answer begins that has to be sent at this rate.
@@ -145,7 +146,15 @@ impl Activity {
     /// The answer was passed to the connection. Its end may still be in a buffer.
     pub(super) fn answered(&self) {
         let mut state = self.state.lock();
-        (state.phase, state.since, state.rate) = (Phase::Idle, Instant::now(), None);
+        (state.phase, state.since) = (Phase::Idle, Instant::now());
+    }
+
+    /// All that was passed to the connection is sent: an answer that has ended is not in a buffer any more.
+    pub(super) fn flushed(&self) {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Busy {
+            state.rate = None;
+        }
     }
 
     /// Whether the client has closed its side.
@@ -280,8 +289,12 @@ mod tests {
         activity.sent(99);
         assert_eq!(cut(&activity, after(91)), None);
         assert_eq!(cut(&activity, after(92)), Some(Cut::TooSlow));
+        activity.paced(MinimumRate { bytes: 100, within: Duration::from_secs(20) });
+        activity.flushed();
+        activity.blocked();
         activity.answered();
-        activity.begun();
-        assert_eq!(cut(&activity, after(92)), None, "the answer has ended");
+        assert_eq!(cut(&activity, after(21)), Some(Cut::TooSlow), "its end is in a buffer");
+        activity.flushed();
+        assert_eq!(cut(&activity, after(21)), None, "the answer is sent");
     }
 }

@@ -56,6 +56,11 @@ pub struct MinimumRate {
     pub within: Duration,
 }
 
+impl MinimumRate {
+    /// The rate of archives, and of answers that take much memory until they are sent.
+    pub const LOWEST: Self = Self { bytes: 64 << 10, within: Duration::from_secs(30) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

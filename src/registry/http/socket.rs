@@ -67,6 +67,8 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Last of all buffers: those above it are empty.
+        self.activity.flushed();
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

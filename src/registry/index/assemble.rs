@@ -12,6 +12,7 @@ use crate::api::version::TYPE_MODULE;
 use crate::domain::names::{is_bucket_name, is_region};
 use crate::domain::object_key::checked_path;
 use crate::domain::{ArchiveFormat, ObjectLocation, Release};
+use crate::registry::answers::encoded::Encodings;
 use crate::registry::answers::listing::listing;
 use crate::registry::archive::Archive;
 use crate::storage::StorageRules;
@@ -69,10 +70,11 @@ fn format_of(key: &str) -> Option<ArchiveFormat> {
     }
 }
 
-/// The served form of a Module; `None` unless it holds the address that it claims.
+/// The served form of a Module, whose answer to `/versions` was `before`; `None` unless it holds the address that it claims.
 pub(super) fn serve<'a>(
     module: &ModuleListing,
     versions: impl Iterator<Item = (&'a str, &'a Arc<StoredVersion>)>,
+    before: Option<&Arc<Encodings>>,
 ) -> Option<ServedModule> {
     let address = module.address()?;
     let mut served: Vec<ServedVersion> =
@@ -85,7 +87,8 @@ pub(super) fn serve<'a>(
         withdrawn: withdrawn
             .filter_map(|listed| Some((listed.release.clone(), listed.withdrawn.clone()?)))
             .collect(),
-        listing: listing(&served),
+        is_all_withdrawn: module.versions.iter().all(|listed| listed.withdrawn.is_some()),
+        listing: listing(&served, before),
         versions: served.into(),
         object: module.name().into(),
         address: address.clone(),

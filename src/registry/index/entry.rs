@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::api::claim::NotAddressable;
-use crate::api::state::{ModuleListing, VersionState};
+use crate::api::state::{ModuleListing, StoredLocation, VersionState};
 use crate::domain::{Address, Release};
+use crate::storage::StorageRules;
 
 use super::served::ServedModule;
 use super::states::NotServed;
@@ -55,24 +56,35 @@ pub enum WhyMissing {
         /// The beginning of its message, for those who may read the Module, which repeats it.
         message: Arc<str>,
     },
-    /// It is stored, but its Module is not served, or it is not of a form or at a location that this registry serves.
+    /// It is stored, but this registry's `--allow-storage` or `--s3-endpoint` does not allow its location.
+    NotAllowed,
+    /// It is stored, but its Module is not served, or it is not of a form or at a location that a registry serves.
     NotServed,
 }
 
 impl WhyMissing {
-    pub(super) fn of(version: &VersionState) -> Self {
-        match &version.status.ready {
+    pub(super) fn of(version: &VersionState, rules: &StorageRules) -> Self {
+        let status = &version.status;
+        let stored = status.storage.as_ref().filter(|_| status.synced).map(StoredLocation::location);
+        if stored.is_some_and(|location| rules.check(version.namespace(), &location).is_err()) {
+            return Self::NotAllowed;
+        }
+        match &status.ready {
             None => Self::Publishing,
             Some(ready) if ready.is_true => Self::NotServed,
-            Some(ready) => Self::NotReady {
-                reason: Arc::clone(&ready.reason),
-                message: Arc::from(&*version.status.message),
-            },
+            Some(ready) => {
+                Self::NotReady { reason: Arc::clone(&ready.reason), message: Arc::from(&*status.message) }
+            }
         }
     }
 }
 
 impl Entry {
+    /// Whether it is served without a version that is stored, since this registry may not read it.
+    pub(super) fn is_limited(&self) -> bool {
+        self.not_served.is_none() && self.missing.iter().any(|missing| missing.why == WhyMissing::NotAllowed)
+    }
+
     /// Whether there are messages of conditions, which are for those who may read the Module.
     pub fn has_messages(&self) -> bool {
         let has_message = |missing: &Missing| matches!(missing.why, WhyMissing::NotReady { .. });

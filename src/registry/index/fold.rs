@@ -12,6 +12,7 @@ use super::states::{NotServed, States, state};
 use crate::api::state::{ModuleListing, VersionState};
 use crate::domain::Release;
 use crate::registry::aliases::Aliases;
+use crate::registry::answers::encoded::Encodings;
 use crate::storage::StorageRules;
 
 /// Namespace and name of an object.
@@ -39,7 +40,7 @@ pub(super) struct KeptVersion {
     owned: Option<(Box<str>, Content)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Content {
     Stored(Arc<StoredVersion>),
     /// The version, and why it cannot be served. In a box, since most Versions are stored.
@@ -53,7 +54,7 @@ impl KeptVersion {
         let stored = StoredVersion::of(version, rules).map(|stored| Content::Stored(Arc::new(stored)));
         let content = stored.or_else(|| {
             let release = Release::parse(&version.version).ok()?;
-            Some(Content::Unstored(Box::new((release, WhyMissing::of(version)))))
+            Some(Content::Unstored(Box::new((release, WhyMissing::of(version, rules)))))
         });
         Self { at: key(version.namespace(), version.name()), owned: owner.zip(content) }
     }
@@ -74,7 +75,11 @@ pub struct Fold {
     owners: HashMap<Key, Box<str>>,
     /// UIDs of Modules to serve again.
     dirty: HashSet<Box<str>>,
+    /// The answer to `/versions` of each served Module, by UID, after the last [`Self::updates`].
+    listings: HashMap<Box<str>, Arc<Encodings>>,
     states: States,
+    /// UIDs of the Modules of which a stored version cannot be read, after the last [`Self::updates`].
+    limited: HashSet<Box<str>>,
 }
 
 /// The current state of a Module.
@@ -83,6 +88,8 @@ pub struct Update {
     pub uid: Box<str>,
     /// How the pages show it, and its served form; `None` if it is gone.
     pub entry: Option<Arc<Entry>>,
+    /// Whether it has a version at a location that the rules do not allow, and had none before.
+    pub is_newly_limited: bool,
 }
 
 impl Fold {
@@ -130,14 +137,30 @@ impl Fold {
     /// The Modules that were changed since the last call, as they are served now.
     pub fn updates(&mut self) -> Vec<Update> {
         let dirty = std::mem::take(&mut self.dirty);
-        dirty.into_iter().map(|uid| Update { entry: self.entry(&uid).map(Arc::new), uid }).collect()
+        dirty.into_iter().map(|uid| self.update(uid)).collect()
     }
 
-    /// What the metrics show of all Modules, served or not.
+    fn update(&mut self, uid: Box<str>) -> Update {
+        let entry = self.entry(&uid).map(Arc::new);
+        let is_limited = entry.as_ref().is_some_and(|entry| entry.is_limited());
+        let was_limited = self.limited.remove(&uid);
+        if is_limited {
+            self.limited.insert(uid.clone());
+        }
+        let listing = entry.as_ref().and_then(|entry| entry.served.as_ref()?.listing.clone());
+        self.listings.remove(&uid);
+        self.listings.extend(listing.map(|listing| (uid.clone(), listing)));
+        Update { uid, entry, is_newly_limited: is_limited && !was_limited }
+    }
+
+    /// What the metrics show of all Modules, served or not, after the last [`Self::updates`].
     pub fn states(&self) -> States {
         let shadowed = || self.modules.values().find(|module| self.is_shadowed(module));
         let shadowed = self.states.has_shadowed().then(shadowed).flatten();
-        States { shadowed: shadowed.map(|module| module.namespace().into()), ..self.states.clone() }
+        let mut states =
+            States { shadowed: shadowed.map(|module| module.namespace().into()), ..self.states.clone() };
+        states.limit(self.limited.len());
+        states
     }
 
     /// Whether no address leads to this Module, because an alias has the name of its namespace.
@@ -163,7 +186,7 @@ impl Fold {
             }
         }
         let served = if not_served.is_none() {
-            serve(module, stored.into_iter())
+            serve(module, stored.into_iter(), self.listings.get(uid))
         } else {
             missing.extend(stored.into_iter().map(|(_, version)| (&version.release, &STORED)));
             None
@@ -171,8 +194,14 @@ impl Fold {
         Some(entry(module, not_served, served.map(Arc::new), missing.into_iter()))
     }
 
-    fn put_module(&mut self, module: ModuleListing) {
+    fn put_module(&mut self, mut module: ModuleListing) {
         let (at, uid): (Key, Box<str>) = (key(module.namespace(), module.name()), module.uid().into());
+        // Each write changes it, and no answer has it.
+        module.metadata.resource_version = None;
+        // Most writes change nothing that is served, and it takes milliseconds to assemble a Module of 5,000 versions.
+        if self.modules.get(&at) == Some(&module) {
+            return;
+        }
         self.drop_module(&at);
         self.states.add(state(self.not_served(&module)), 1);
         self.dirty.insert(uid.clone());
@@ -189,6 +218,10 @@ impl Fold {
     }
 
     fn put_version(&mut self, KeptVersion { at, owned }: KeptVersion) {
+        let kept = self.owners.get(&at).and_then(|owner| Some((owner, self.versions.get(owner)?.get(&at)?)));
+        if kept == owned.as_ref().map(|(owner, content)| (owner, content)) {
+            return;
+        }
         self.drop_version(&at);
         let Some((owner, content)) = owned else { return };
         self.versions.entry(owner.clone()).or_default().insert(at.clone(), content);

@@ -154,7 +154,7 @@ impl Index {
 }
 
 impl Modules {
-    fn replace(&mut self, Update { uid, entry }: Update) {
+    fn replace(&mut self, Update { uid, entry, .. }: Update) {
         if let Some(old) = self.by_uid.remove(&uid) {
             self.forget(&uid, &old);
         }

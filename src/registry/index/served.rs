@@ -20,8 +20,10 @@ pub struct ServedModule {
     pub versions: Box<[ServedVersion]>,
     /// Withdrawn versions whose archive is not stored.
     pub withdrawn: Box<[(Release, Box<str>)]>,
+    /// Whether all versions that its Module lists are withdrawn, stored or not.
+    pub(super) is_all_withdrawn: bool,
     /// The answer to `/versions`; `None` if there is no version to list.
-    pub listing: Option<Encodings>,
+    pub listing: Option<Arc<Encodings>>,
 }
 
 /// A version whose archive is stored, as its Module lists it.
@@ -89,10 +91,11 @@ impl ServedModule {
         release.map_or_else(|| self.latest(), |release| self.stored(release))
     }
 
-    /// Why no version is listed, if those that are known are all withdrawn: the reason of the highest one with an archive.
+    /// Why no version is served, if its Module lists withdrawn ones only: the reason of the highest one with an archive.
     pub fn reason_of_withdrawal(&self) -> Option<&str> {
         let stored = self.versions.first().map(|version| version.withdrawn.as_deref());
-        stored.unwrap_or_else(|| self.withdrawn.first().map(|(_, reason)| &**reason))
+        let reason = stored.unwrap_or_else(|| self.withdrawn.first().map(|(_, reason)| &**reason));
+        reason.filter(|_| self.is_all_withdrawn)
     }
 
     /// The highest release that is listed; a pre-release only if there is no other.

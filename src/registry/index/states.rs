@@ -15,7 +15,7 @@ pub struct States {
 
 impl Default for States {
     fn default() -> Self {
-        let names = [SHADOWED, "served", "not_addressable", "address_taken", "waiting", "deleting"];
+        let names = [SHADOWED, SERVED, LIMITED, "not_addressable", "address_taken", "waiting", "deleting"];
         Self { counts: names.map(|name| (name, 0)).into(), shadowed: None }
     }
 }
@@ -24,6 +24,13 @@ impl States {
     /// Adds a number of Modules in a state.
     pub fn add(&mut self, state: &'static str, count: i64) {
         *self.counts.entry(state).or_default() += count;
+    }
+
+    /// Counts a number of the served Modules as served without some of their stored versions.
+    pub(super) fn limit(&mut self, modules: usize) {
+        let modules = i64::try_from(modules).unwrap_or(i64::MAX);
+        self.add(SERVED, -modules);
+        self.add(LIMITED, modules);
     }
 
     /// Whether there are Modules that no address leads to, because an alias has the name of their namespace.
@@ -64,7 +71,7 @@ impl NotServed {
 /// The state of a Module in the metrics.
 pub(super) fn state(not_served: Option<NotServed>) -> &'static str {
     match not_served {
-        None => "served",
+        None => SERVED,
         Some(NotServed::NotAddressable) => "not_addressable",
         Some(NotServed::AddressTaken) => "address_taken",
         Some(NotServed::Shadowed) => SHADOWED,
@@ -73,5 +80,8 @@ pub(super) fn state(not_served: Option<NotServed>) -> &'static str {
     }
 }
 
+const SERVED: &str = "served";
+/// The state of a served Module of which the registry may not read a stored version.
+const LIMITED: &str = "location_not_allowed";
 /// The state of a Module whose namespace has the name of an alias.
 const SHADOWED: &str = "shadowed";

@@ -227,6 +227,72 @@ fn withdrawn_versions_are_kept_but_not_listed() {
 }
 
 #[test]
+fn a_module_is_withdrawn_only_if_it_lists_nothing_else_stored_or_not() {
+    let live = |version: &str| json!({"version": version});
+    let withdrawn = |version: &str| json!({"version": version, "withdrawn": version});
+    for (listed, all_stored, expected) in [
+        (json!([withdrawn("1.0.0"), withdrawn("1.1.0")]), &["1.0.0", "1.1.0"][..], Some("1.1.0")),
+        (json!([withdrawn("1.0.0"), withdrawn("1.1.0")]), &["1.0.0"], Some("1.0.0")),
+        (json!([withdrawn("1.0.0")]), &[], Some("1.0.0")),
+        (json!([withdrawn("1.0.0"), live("1.1.0")]), &["1.0.0"], None),
+        (json!([withdrawn("1.0.0"), live("1.1.0")]), &[], None),
+        (json!([withdrawn("1.1.0"), live("1.0.0")]), &["1.0.0", "1.1.0"], None),
+        (json!([]), &[], None),
+    ] {
+        let index = index(vec![eks(&listed)], all_stored.iter().map(|text| stored(text)).collect());
+        let module = index.get(&"platform/eks/aws".parse().unwrap()).unwrap();
+        assert_eq!(module.reason_of_withdrawal(), expected, "{listed} {all_stored:?}");
+    }
+}
+
+#[test]
+fn an_event_that_changes_nothing_served_updates_no_module() {
+    let mut fold = Fold::new(rules(), Aliases::default());
+    let eks = |deprecated: &str, resource_version: &str| {
+        let mut object = eks(&json!([{"version": "1.0.0", "deprecated": deprecated}, {"version": "1.1.0"}]));
+        object["metadata"]["resourceVersion"] = json!(resource_version);
+        Change::Applied(module(object))
+    };
+    let version = |text: &str, is_stored: bool, ready: &Value| {
+        let mut object = with(stored(text), "/status/synced", json!(is_stored));
+        object["status"]["conditions"] = json!([ready, {"type": "Reconciling", "status": "False"}]);
+        version(object)
+    };
+    let ready = |seconds: usize| {
+        let since = format!("2026-11-27T05:00:{seconds:02}Z");
+        json!({"type": "Ready", "status": "True", "lastTransitionTime": since})
+    };
+    let failed = |message: &str| json!({"type": "Ready", "status": "False", "reason": "TagNotFound", "message": message});
+    let listing = |fold: &mut Fold| {
+        let updates = fold.updates();
+        assert_eq!(updates.len(), 1);
+        let served = updates[0].entry.as_ref().unwrap().served.as_ref().unwrap();
+        Arc::clone(served.listing.as_ref().unwrap())
+    };
+    fold.module(eks("", "1"));
+    fold.version(Change::Applied(version("1.0.0", true, &ready(1))));
+    fold.version(Change::Applied(version("1.1.0", false, &failed("a"))));
+    let first = listing(&mut fold);
+    fold.module(eks("", "2"));
+    fold.version(Change::Applied(version("1.0.0", true, &ready(2))));
+    let all = vec![version("1.0.0", true, &ready(3)), version("1.1.0", false, &failed("a"))];
+    fold.version(Change::Listed(None, all));
+    assert!(fold.updates().is_empty());
+    // The page shows these, but the list stays the same.
+    fold.version(Change::Applied(version("1.1.0", false, &failed("b"))));
+    assert!(Arc::ptr_eq(&first, &listing(&mut fold)));
+    fold.version(Change::Applied(version("1.0.0", true, &failed("b"))));
+    assert!(Arc::ptr_eq(&first, &listing(&mut fold)));
+    fold.module(eks("use 1.1.0", "3"));
+    assert_ne!(first, listing(&mut fold));
+    fold.module(eks("", "4"));
+    assert_eq!(first, listing(&mut fold));
+    fold.version(Change::Deleted(version("1.1.0", false, &failed("b"))));
+    fold.version(Change::Applied(version("1.1.0", true, &ready(4))));
+    assert_ne!(first, listing(&mut fold));
+}
+
+#[test]
 fn an_address_that_two_modules_hold_is_served_for_neither() {
     let mut other = eks(&entries(&["1.0.0"]));
     other["metadata"]["name"] = json!("other");
@@ -339,6 +405,37 @@ fn modules_are_counted_by_state() {
     fold.module(Change::Deleted(all[4].clone()));
     fold.module(Change::Applied(of("platform", "b", &|_| {})));
     assert_eq!(counted(&fold), ([2, 0, 1, 1, 0, 1], None));
+}
+
+#[test]
+fn a_module_of_which_a_stored_version_may_not_be_read_is_counted_and_reported_once() {
+    let mut fold = Fold::new(rules(), Aliases::default());
+    fold.module(Change::Applied(module(eks(&entries(&["1.0.0", "1.1.0", "1.2.0"])))));
+    let moved = |text: &str| with(stored(text), "/status/storage/bucket", json!("moved"));
+    // The version that a watch brings, whether that is reported, and how many Modules are served in full and in part.
+    for (object, is_newly_limited, counts) in [
+        (stored("1.0.0"), false, [1, 0]),
+        (moved("1.0.0"), true, [0, 1]),
+        (moved("1.1.0"), false, [0, 1]),
+        (stored("1.0.0"), false, [0, 1]),
+        (stored("1.1.0"), false, [1, 0]),
+        // Not stored at all.
+        (with(moved("1.2.0"), "/status/synced", json!(false)), false, [1, 0]),
+        (moved("1.2.0"), true, [0, 1]),
+    ] {
+        let name = object["metadata"]["name"].clone();
+        fold.version(Change::Applied(version(object)));
+        let reported: Vec<bool> = fold.updates().iter().map(|update| update.is_newly_limited).collect();
+        let states = fold.states().counts;
+        assert_eq!(
+            (reported, ["served", "location_not_allowed"].map(|state| states[state])),
+            (vec![is_newly_limited], counts),
+            "{name}"
+        );
+    }
+    fold.module(Change::Deleted(module(eks(&entries(&[])))));
+    assert!(fold.updates().iter().all(|update| update.entry.is_none()));
+    assert!(fold.states().counts.values().all(|count| *count == 0), "{:?}", fold.states());
 }
 
 /// One event: which object, and what becomes of it.

@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::Index;
-use super::fold::{Change, Fold, KeptVersion};
+use super::fold::{Change, Fold, KeptVersion, Update};
 use crate::api::state::{ModuleListing, VersionState};
-use crate::controller::watch::{events_of, shows_success, warn_of};
+use crate::controller::watch::{events_of, shows_success, warn_of, was_answered};
 use crate::domain::Mutex;
 use crate::observe::liveness::{Liveness, Part, in_scope};
 use crate::observe::watch_age::WatchAge;
@@ -126,7 +126,7 @@ async fn run_fold(
                 Seen::Version(change) => fold.kept_version(change),
             }
         }
-        let states = fold.states();
+        let (updates, states) = (fold.updates(), fold.states());
         let is_ready = health.ready.load(Ordering::Acquire);
         if let Some(namespace) = states.shadowed.as_ref().filter(|_| !reported && is_ready) {
             tracing::error!(
@@ -136,12 +136,28 @@ async fn run_fold(
             );
         }
         reported = states.shadowed.is_some();
-        index.apply(fold.updates(), states);
+        warn_of_limited(&updates);
+        index.apply(updates, states);
         for (kind, scope) in lists {
             health.list_seen(kind, scope);
         }
     }
     "the index"
+}
+
+/// Reports Modules that are served without a stored version: in one line, since a list may bring many.
+fn warn_of_limited(updates: &[Update]) {
+    let limited = updates.iter().filter(|update| update.is_newly_limited);
+    let mut limited = limited.filter_map(|update| update.entry.as_ref());
+    let Some(first) = limited.next() else { return };
+    let others = limited.count();
+    tracing::warn!(
+        namespace = &*first.namespace,
+        module = &*first.object,
+        others,
+        "versions of this Module are stored at locations that this registry may not read, and are not listed: let its \
+         --allow-storage, its --s3-endpoint and its role permit what status.storage of the Versions names"
+    );
 }
 
 /// One watch of a kind.
@@ -186,7 +202,7 @@ impl Watch {
                 // The list replaces what is known as a whole: no answer is shorter for a moment.
                 Ok(Event::InitDone) => send(Change::Listed(self.scope.clone(), std::mem::take(&mut listing))),
                 Err(error) => {
-                    self.health.age.failed(&self.name, Instant::now());
+                    self.health.age.failed(&self.name, Instant::now(), was_answered(&error));
                     warn_of(&error, &K::kind(&()));
                 }
             }

@@ -9,7 +9,7 @@ use super::pages::Pages;
 use super::parts::code;
 use super::seer::Seer;
 use super::shell::{Page, Viewer, message};
-use super::versions::link;
+use super::versions::{crumbs, link};
 use crate::domain::text::plural;
 use crate::domain::{Address, Release};
 use crate::registry::auth::Denied;
@@ -28,7 +28,7 @@ impl Pages {
         seer: &Seer,
     ) -> Result<Response<Body>, Denied> {
         let (address, viewer) = (self.aliases.canonical(address), &seer.viewer);
-        let entry = self.entry(&address, seer).await?;
+        let entry = self.entry(&address, &[from, to], seer).await?;
         let Some(module) = entry.as_ref().and_then(|entry| entry.served.as_ref()) else {
             return Ok(if is_json { responses::module_not_found() } else { not_found(viewer, NO_MODULE) });
         };
@@ -36,16 +36,17 @@ impl Pages {
             return Ok(if is_json { responses::version_not_found() } else { not_found(viewer, NO_VERSION) });
         };
         // As they are stored: a request may spell them in another way.
-        let releases = [&old.release, &new.release];
-        Ok(match (self.library.compare(old, new).await, is_json) {
-            (Ok(comparison), true) => json(to_json(&address, releases, &comparison)),
-            (Ok(comparison), false) => {
-                let title = format!("{address} {} to {}", old.release, new.release);
-                let main = page(&address, releases, &comparison);
-                Page { title: &title, words: "", viewer, main }.answer(StatusCode::OK, "OK")
+        let (from, to, shown_to) = (old.release.clone(), new.release.clone(), viewer.clone());
+        let show = move |comparison: &Comparison| {
+            if is_json {
+                return json(to_json(&address, [&from, &to], comparison));
             }
-            (Err(why), _) => not_compared(why, is_json, viewer),
-        })
+            let title = format!("{address} {from} to {to}");
+            let main = page(&address, [&from, &to], comparison);
+            Page { title: &title, words: "", viewer: &shown_to, main }.answer(StatusCode::OK, "OK")
+        };
+        let compared = self.library.compare(old, new, seer.peer.network(), show).await;
+        Ok(compared.unwrap_or_else(|why| not_compared(why, is_json, viewer)))
     }
 }
 
@@ -66,19 +67,29 @@ fn not_compared(why: NoDocs, is_json: bool, viewer: &Viewer) -> Response<Body> {
 }
 
 fn page(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -> Markup {
-    let breaking = comparison.modules.iter().flat_map(|module| &module.changes);
-    let breaking = breaking.filter(|change| change.is_breaking).count();
+    let all = || comparison.modules.iter().flat_map(|module| &module.changes);
+    let breaking = all().filter(|change| change.is_breaking).count();
+    let is_requirement = |change: &Change| matches!(change.subject, "terraform" | "provider");
+    let requires_other = all().any(|change| is_requirement(change) && !change.is_breaking);
     html! {
-        nav.crumbs aria-label="Breadcrumb" {
-            a href="/" { "Modules" } span aria-hidden="true" { "/" } a href={ "/modules/" (address) } { (address) }
-        }
+        (crumbs(address))
         h1 { "From " a href=(link(address, from)) { (from) } " to " a href=(link(address, to)) { (to) } }
         @if comparison.is_empty() {
-            p { "Nothing changed for a caller: inputs, outputs, requirements and resources are the same." }
+            p {
+                "No input, output, requirement, resource or call of a module changed. Descriptions, validations and other \
+                 expressions are not compared."
+            }
         } @else if breaking > 0 {
             p.notice.warn role="note" { (plural(breaking, "change")) " can need work in a configuration that calls this module." }
         } @else if comparison.is_whole() {
-            p.notice role="note" { "A configuration that calls this module needs no change." }
+            p.notice role="note" {
+                "No input, output or resource changed in a way that needs work in a configuration that calls this module."
+            }
+        }
+        @if requires_other {
+            p.notice.warn role="note" {
+                "This module requires other versions or providers than before: check that your configuration permits them."
+            }
         }
         @if comparison.is_cut {
             p.notice.warn role="note" {
@@ -147,7 +158,7 @@ fn to_json(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::docs::{Docs, Folder, Unreadable, compare_unpacked};
+    use crate::registry::docs::{Docs, Folder, Provider, Unreadable, compare_unpacked};
 
     fn version(paths: &[&str], unreadable: &[&str]) -> Docs {
         let file = |file: &&str| Unreadable { file: (*file).into(), why: String::new() };
@@ -159,25 +170,53 @@ mod tests {
         Docs { folders: paths.iter().map(folder).collect(), is_cut: false }
     }
 
-    #[test]
-    fn a_page_says_that_nothing_changed_only_if_that_is_known() {
+    fn page_of(old: &Docs, new: &Docs) -> String {
         let address: Address = "platform/eks/aws".parse().unwrap();
         let [from, to] = ["1.0.0", "2.0.0"].map(|text| Release::parse(text).unwrap());
+        page(&address, [&from, &to], &compare_unpacked(old, new)).into_string()
+    }
+
+    #[test]
+    fn a_page_says_that_nothing_changed_only_if_that_is_known() {
         let (with, without) = (version(&["", "modules/a"], &[]), version(&[""], &[]));
         let unread = version(&[""], &["x.tf"]);
         let cut = Docs { is_cut: true, ..without.clone() };
-        let calm = ["Nothing changed", "needs no change"];
+        let calm = ["No input, output, requirement", "No input, output or resource"];
         for (old, new, sentence) in [
-            (&without, &without, "Nothing changed for a caller"),
-            (&without, &with, "A configuration that calls this module needs no change."),
+            (&without, &without, "No input, output, requirement, resource or call of a module changed."),
+            (&without, &with, "No input, output or resource changed in a way that needs work"),
             (&with, &without, "1 change can need work in a configuration that calls this module."),
             (&without, &unread, "x.tf could not be read: what it declares is not compared."),
             (&without, &cut, "A version exceeds the limits of the comparison"),
         ] {
-            let page = page(&address, [&from, &to], &compare_unpacked(old, new)).into_string();
+            let page = page_of(old, new);
             assert!(page.contains(sentence), "{sentence} is not in {page}");
             let is_calm = calm.iter().any(|one| sentence.contains(one));
             assert_eq!(calm.iter().any(|one| page.contains(one)), is_calm, "{page}");
+            assert!(!page.contains("requires other"), "{page}");
+        }
+    }
+
+    #[test]
+    fn changed_requirements_are_for_the_caller_to_check() {
+        let requiring = |terraform: &str, source: &str, version: &str| {
+            let (source, version) = (Some(source.into()), Some(version.into()));
+            let aws = Provider { name: "aws".into(), source, version, ..Provider::default() };
+            let folder = Folder {
+                required_version: vec![terraform.into()],
+                providers: vec![aws],
+                ..Folder::default()
+            };
+            Docs { folders: vec![folder], is_cut: false }
+        };
+        let old = requiring(">= 1.0", "hashicorp/aws", ">= 5.0");
+        for new in [
+            requiring(">= 1.11", "hashicorp/aws", ">= 5.0"),
+            requiring(">= 1.0", "acme/aws", ">= 5.0"),
+            requiring(">= 1.0", "hashicorp/aws", ">= 6.0"),
+        ] {
+            let page = page_of(&old, &new);
+            assert!(page.contains("requires other versions or providers than before"), "{page}");
         }
     }
 }

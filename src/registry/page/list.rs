@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::{Response, StatusCode};
 use maud::{Markup, html};
 use serde::Serialize;
+use url::form_urlencoded::Serializer;
 
 use super::answers::json;
 use super::pages::Pages;
@@ -36,7 +37,9 @@ impl Pages {
         // If a review has no answer, the message is not shown.
         let readable = visible(&self.access, seer, Right::Read, refused).await.unwrap_or_default();
         let main = page(&listed, &readable.entries, query);
-        let page = Page { title: "Modules", words: &query.words, viewer: &seer.viewer, main };
+        let words = query.words.as_str();
+        let title = if words.is_empty() { "Modules".to_owned() } else { format!("{words} · Modules") };
+        let page = Page { title: &title, words, viewer: &seer.viewer, main };
         Ok(page.answer(StatusCode::OK, "OK"))
     }
 
@@ -54,12 +57,13 @@ impl Pages {
 /// The entries that a list shows. Words match the aliases of a namespace too.
 fn selected(entries: Vec<Arc<Entry>>, query: &Query, aliases: &Aliases) -> Vec<Arc<Entry>> {
     let namespace = query.namespace.as_deref().map(|namespace| aliases.canonical_namespace(namespace));
+    let matches = query.matcher();
     let is_selected = |entry: &Arc<Entry>| {
         let (name, system) = name_and_system(entry);
         namespace.is_none_or(|namespace| namespace == &*entry.namespace)
             && query.name.as_deref().is_none_or(|wanted| wanted == name)
             && query.provider.as_deref().is_none_or(|provider| provider == system)
-            && query.matches(&text(entry, aliases))
+            && matches(&text(entry, aliases))
     };
     entries.into_iter().filter(is_selected).collect()
 }
@@ -113,6 +117,8 @@ fn card(entry: &Entry, reads: bool) -> Markup {
     html! {
         h2 {
             @match &entry.claim {
+                // Its address leads to the namespace of the alias.
+                _ if entry.not_served == Some(NotServed::Shadowed) => span { (entry.namespace) "/" wbr; (name) },
                 Ok(address) => a href={ "/modules/" (address) } { (address.namespace) "/" wbr; (name) "/" wbr; (system) },
                 Err(_) => span { (entry.namespace) "/" wbr; (name) },
             }
@@ -156,16 +162,7 @@ pub(super) fn reason(entry: &Entry) -> Option<Reason> {
 
 /// Links to the next and the previous part of a list.
 pub(super) fn pager(path: &str, query: &Query, total: usize, per_page: usize) -> Markup {
-    let link = |offset: usize| {
-        let words = Some(&query.words).filter(|words| !words.is_empty());
-        let (namespace, provider) = (query.namespace.as_ref(), query.provider.as_ref());
-        let mut text = url::form_urlencoded::Serializer::new(String::new());
-        for (name, value) in [("q", words), ("namespace", namespace), ("provider", provider)] {
-            text.extend_pairs(value.map(|value| (name, value)));
-        }
-        text.append_pair("offset", &offset.to_string());
-        format!("{path}?{}", text.finish())
-    };
+    let link = |offset: usize| part(path, query, None, offset);
     let next = query.offset.saturating_add(per_page);
     html! {
         @if query.offset > 0 || next < total {
@@ -175,6 +172,20 @@ pub(super) fn pager(path: &str, query: &Query, total: usize, per_page: usize) ->
             }
         }
     }
+}
+
+/// The path and query of a part of a list.
+fn part(path: &str, query: &Query, limit: Option<usize>, offset: usize) -> String {
+    let words = Some(&query.words).filter(|words| !words.is_empty());
+    // A path with a name has the namespace too.
+    let namespace = query.namespace.as_ref().filter(|_| query.name.is_none());
+    let mut text = Serializer::new(String::new());
+    text.extend_pairs(limit.map(|limit| ("limit", limit.to_string())));
+    text.append_pair("offset", &offset.to_string());
+    for (name, value) in [("q", words), ("namespace", namespace), ("provider", query.provider.as_ref())] {
+        text.extend_pairs(value.map(|value| (name, value)));
+    }
+    format!("{path}?{}", text.finish())
 }
 
 #[derive(Serialize)]
@@ -191,6 +202,10 @@ struct Meta {
     next_offset: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prev_offset: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_url: Option<String>,
     /// Not in the public registry: whether modules may be missing, since there are too many to review the right to each.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_incomplete: bool,
@@ -221,8 +236,21 @@ fn to_json(Visible { entries, is_part }: &Visible, query: &Query) -> Vec<u8> {
     let next_offset = (modules.len() > limit).then_some(next);
     modules.truncate(limit);
     let prev_offset = (query.offset > 0).then(|| query.offset.saturating_sub(limit));
-    let current_offset = query.offset;
-    let meta = Meta { limit, current_offset, next_offset, prev_offset, is_incomplete: *is_part };
+    let path = match (&query.namespace, &query.name) {
+        (Some(namespace), Some(name)) => format!("/v1/modules/{namespace}/{name}"),
+        _ if query.words.is_empty() => "/v1/modules".to_owned(),
+        _ => "/v1/modules/search".to_owned(),
+    };
+    let url = |offset| part(&path, query, Some(limit), offset);
+    let meta = Meta {
+        limit,
+        current_offset: query.offset,
+        next_offset,
+        prev_offset,
+        next_url: next_offset.map(url),
+        prev_url: prev_offset.map(url),
+        is_incomplete: *is_part,
+    };
     serde_json::to_vec(&Answer { meta, modules }).unwrap_or_default()
 }
 

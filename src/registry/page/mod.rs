@@ -7,7 +7,7 @@
 //! | `answers` | answers that several pages give |
 //! | `seer` | the identity of a request for a page |
 //! | `visible` | the Modules that pages show to an identity |
-//! | `unsent` | the bound on the memory of pages that are being sent |
+//! | `unsent` | the bound on the memory of answers that are being sent |
 //! | `shown` | how dates, sizes and reasons are shown |
 //! | `shell`, `style.css` | what all pages share |
 //! | `login` | the page on which people sign in and out |
@@ -38,14 +38,15 @@ use std::sync::Arc;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 
-use self::answers::{NO_HOST, NO_MODULE, NO_VERSION, not_found, refused, stated_host};
+use self::answers::{NO_DOCS, NO_HOST, NO_MODULE, NO_VERSION, not_found, refused, stated_host};
 use self::module::View;
 use self::path::{PagePath, Query};
 use self::seer::Seer;
-use self::shell::{Page, Viewer, style};
+use self::shell::{Page, Viewer, message, robots, style};
 use super::auth::{Asked, Denied, Right};
+use super::docs::{NoDocs, Packed};
 use super::http::{Body, Peer};
-use super::index::Entry;
+use super::index::{Entry, ServedModule};
 use super::{responses, session};
 use crate::domain::{Address, Release};
 
@@ -71,7 +72,7 @@ impl Pages {
             return responses::method_not_allowed(session::methods(uri.path()).unwrap_or("GET"));
         }
         let answer = self.complete(page, uri, headers, peer).await;
-        match self.unsent.count(answer).await {
+        match self.unsent.count(answer, peer).await {
             Some(answer) => answer,
             None => refused(Denied::SENDING, &Viewer::at(requested(uri), None)),
         }
@@ -81,6 +82,7 @@ impl Pages {
     async fn complete(&self, page: PagePath, uri: &Uri, headers: &HeaderMap, peer: Peer) -> Response<Body> {
         match page {
             PagePath::Style => style(),
+            PagePath::Robots => robots(),
             PagePath::Login(back) => self.login(&back, headers, peer).await,
             PagePath::ListJson(_) | PagePath::CompareJson(..) => {
                 let answer = async { self.shown(page, headers, &self.client(headers, peer).await?).await };
@@ -114,17 +116,32 @@ impl Pages {
             PagePath::CompareJson(address, versions) => self.compare(address, &versions, true, seer).await,
             PagePath::List(query) => self.list(&query, seer).await,
             PagePath::ListJson(query) => self.list_json(&query, seer).await,
-            PagePath::Style | PagePath::Login(_) => Ok(responses::no_such_path()),
+            PagePath::Style | PagePath::Robots | PagePath::Login(_) => Ok(responses::no_such_path()),
         }
     }
 
-    /// The Module that claims an address, for an identity that may download it.
-    async fn entry(&self, address: &Address, seer: &Seer) -> Result<Option<Arc<Entry>>, Denied> {
+    /// The Module that claims an address, for an identity that may download it. If it or a version is not known, it may be
+    /// known in a moment: another replica may have listed it.
+    async fn entry(
+        &self,
+        address: &Address,
+        releases: &[&Release],
+        seer: &Seer,
+    ) -> Result<Option<Arc<Entry>>, Denied> {
         let (identity, network) = (&seer.identity, seer.peer.network());
         let holder = self.index.get(address).map(|module| module.object.clone());
         let asked = Asked::at(address, holder.as_deref());
         self.access.may_download(identity, network, asked).await?;
-        let Some(entry) = self.index.claimant(address) else { return Ok(None) };
+        let mut entry = self.index.claimant(address);
+        let lists_all = |entry: &Arc<Entry>| releases.iter().all(|release| lists(entry, release));
+        if !entry.as_ref().is_some_and(lists_all) {
+            let stores_all = |module: &Arc<ServedModule>| {
+                releases.iter().all(|release| module.stored(release).is_some()).then_some(())
+            };
+            self.index.find(address, stores_all).await;
+            entry = self.index.claimant(address);
+        }
+        let Some(entry) = entry else { return Ok(None) };
         // A Module that is not served, or has got the address since, may have another name than the one that was reviewed.
         if *entry.object != *asked.object() {
             self.access.may_download(identity, network, Asked::at(address, Some(&entry.object))).await?;
@@ -151,7 +168,7 @@ impl Pages {
         seer: &Seer,
     ) -> Result<Response<Body>, Denied> {
         let address = self.aliases.canonical(address);
-        let Some(entry) = self.entry(&address, seer).await? else {
+        let Some(entry) = self.entry(&address, release.as_slice(), seer).await? else {
             return Ok(not_found(&seer.viewer, NO_MODULE));
         };
         let served = entry.served.as_ref();
@@ -160,37 +177,61 @@ impl Pages {
         else {
             // Nothing is stored: the page shows why.
             return Ok(match release {
-                Some(_) => not_found(&seer.viewer, NO_VERSION),
+                Some(release) => self.missing_page(&entry, &address, release, seer).await,
                 None => self.versions_page(&entry, &address, &Query::default(), seer).await,
             });
         };
         // Before the documentation, which would take memory during a slow review.
         let reads = self.reads(&entry, seer).await;
-        let docs = self.library.docs(version).await;
-        let shown = docs.as_ref().ok().and_then(|packed| packed.folder(folder));
         let host = self.host.clone().or_else(|| stated_host(headers)).unwrap_or_else(|| NO_HOST.to_owned());
-        let view = View {
-            entry: &entry,
-            module,
-            version,
-            folder,
-            host: &host,
-            reads,
-            docs: docs.as_deref().map_err(|error| *error),
-            shown: shown.as_ref(),
+        let show = {
+            let (entry, module, version) = (Arc::clone(&entry), Arc::clone(module), version.clone());
+            let (folder, viewer) = (folder.to_owned(), seer.viewer.clone());
+            move |docs: Result<Arc<Packed>, NoDocs>| {
+                let shown = docs.as_ref().ok().and_then(|packed| packed.folder(&folder));
+                let view = View {
+                    entry: &entry,
+                    module: &module,
+                    version: &version,
+                    folder: &folder,
+                    host: &host,
+                    reads,
+                    docs: docs.as_deref().map_err(|error| *error),
+                    shown: shown.as_ref(),
+                };
+                view.page(&viewer)
+            }
         };
-        let (status, phrase) = match (&docs, &shown) {
-            (Ok(_), None) => (StatusCode::NOT_FOUND, "Not Found"),
-            _ => (StatusCode::OK, "OK"),
+        let shown = self.library.show(version, folder, seer.peer.network(), show).await;
+        Ok(shown.unwrap_or_else(|why| {
+            let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "This page cannot be shown");
+            message(&seer.viewer, status, NO_DOCS, title, &why.to_string())
+        }))
+    }
+
+    /// The page of a version that is not served: why, if the Module lists it.
+    async fn missing_page(
+        &self,
+        entry: &Entry,
+        address: &Address,
+        release: &Release,
+        seer: &Seer,
+    ) -> Response<Body> {
+        let Some(missing) = entry.missing.iter().find(|missing| missing.release == *release) else {
+            return not_found(&seer.viewer, NO_VERSION);
         };
-        let title = format!("{address} {}", version.release);
-        let page = Page { title: &title, words: "", viewer: &seer.viewer, main: view.render() };
-        Ok(page.answer(status, phrase))
+        let main = versions::missing_page(entry, address, missing, self.reads(entry, seer).await);
+        let title = format!("{address} {}", missing.release);
+        let (status, phrase) = match missing.withdrawn {
+            Some(_) => (StatusCode::GONE, "Gone: version withdrawn"),
+            None => (StatusCode::NOT_FOUND, "Not Found"),
+        };
+        Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(status, phrase)
     }
 
     async fn versions(&self, address: Address, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
         let address = self.aliases.canonical(address);
-        Ok(match self.entry(&address, seer).await? {
+        Ok(match self.entry(&address, &[], seer).await? {
             Some(entry) => self.versions_page(&entry, &address, query, seer).await,
             None => not_found(&seer.viewer, NO_MODULE),
         })
@@ -207,4 +248,10 @@ impl Pages {
         let title = format!("Versions of {address}");
         Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(StatusCode::OK, "OK")
     }
+}
+
+/// Whether a Module lists a version, stored or not.
+fn lists(entry: &Entry, release: &Release) -> bool {
+    let is_stored = entry.served.as_ref().is_some_and(|module| module.stored(release).is_some());
+    is_stored || entry.missing.iter().any(|missing| missing.release == *release)
 }

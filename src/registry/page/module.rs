@@ -1,14 +1,17 @@
 //! The page of a version of a module, or of a folder of it.
 
+use axum::http::{Response, StatusCode};
 use maud::{Markup, PreEscaped, html};
 
 use super::parts::{inputs, outputs, requirements, resources};
 use super::path::is_linkable;
+use super::shell::{Page, Viewer};
 use super::shown::{date, short, size};
 use super::versions;
 use crate::domain::Address;
 use crate::domain::text::hex;
 use crate::registry::docs::{NoDocs, Packed, ShownFolder};
+use crate::registry::http::Body;
 use crate::registry::index::{Entry, ServedModule, ServedVersion};
 
 /// Versions in the switch of the page.
@@ -30,7 +33,18 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    pub(super) fn render(&self) -> Markup {
+    /// The page: with status 404 if the version has no such folder.
+    pub(super) fn page(&self, viewer: &Viewer) -> Response<Body> {
+        let (status, phrase) = match (&self.docs, self.shown) {
+            (Ok(_), None) => (StatusCode::NOT_FOUND, "Not Found"),
+            _ => (StatusCode::OK, "OK"),
+        };
+        let of_folder = if self.folder.is_empty() { String::new() } else { format!("{} · ", self.folder) };
+        let title = format!("{of_folder}{} {}", self.module.address, self.version.release);
+        Page { title: &title, words: "", viewer, main: self.render() }.answer(status, phrase)
+    }
+
+    fn render(&self) -> Markup {
         let address = &self.module.address;
         html! {
             (breadcrumbs(address, self.folder))

@@ -21,7 +21,7 @@ pub struct Pages {
     pub sessions: Arc<Sessions>,
     /// Documentation of archives.
     pub library: Library,
-    /// Pages that are being sent.
+    /// Answers that are being sent.
     pub unsent: Unsent,
     /// `HOST[:PORT]` of `--url`.
     pub host: Option<String>,

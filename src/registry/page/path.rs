@@ -11,6 +11,8 @@ use crate::registry::session;
 pub enum PagePath {
     /// The style sheet.
     Style,
+    /// What crawlers may open.
+    Robots,
     /// Signing in and out, and where to go afterwards.
     Login(String),
     /// The list of modules, as a page.
@@ -54,12 +56,13 @@ pub fn page(path: &str, query: Option<&str>) -> Option<PagePath> {
     let text = query.unwrap_or_default();
     let query = Query::parse(text);
     if let Some(rest) = path.strip_prefix("/modules/") {
-        return pages(rest, query);
+        return pages(rest.strip_suffix('/').unwrap_or(rest), query);
     }
     match path {
         "/" => Some(PagePath::List(query)),
         "/login" => Some(PagePath::Login(session::back(text.as_bytes()))),
         "/style.css" => Some(PagePath::Style),
+        "/robots.txt" => Some(PagePath::Robots),
         "/v1/modules" | "/v1/modules/" | "/v1/modules/search" => Some(PagePath::ListJson(query)),
         _ => json(path.strip_prefix("/v1/modules/")?, query),
     }
@@ -139,9 +142,12 @@ impl Query {
     }
 
     /// Whether a text has all words of the query, in any order and in either case.
-    pub fn matches(&self, text: &str) -> bool {
-        let text = text.to_lowercase();
-        self.words.split_whitespace().all(|word| text.contains(&word.to_lowercase()))
+    pub fn matcher(&self) -> impl Fn(&str) -> bool {
+        let words = self.words.to_lowercase();
+        move |text: &str| {
+            let text = text.to_lowercase();
+            words.split_whitespace().all(|word| text.contains(word))
+        }
     }
 }
 
@@ -154,6 +160,7 @@ mod tests {
         match page(path, query) {
             None => "-".into(),
             Some(PagePath::Style) => "style".into(),
+            Some(PagePath::Robots) => "robots".into(),
             Some(PagePath::Login(back)) => format!("login {back}"),
             Some(PagePath::List(query)) => format!("list {:?} from {}", query.words, query.offset),
             Some(PagePath::Module(address, release, folder)) => {
@@ -191,11 +198,14 @@ mod tests {
             ("/?q=eks+aws%20x&offset=50", "list \"eks aws x\" from 50"),
             ("/?offset=-1", "list \"\" from 0"),
             ("/style.css", "style"),
+            ("/robots.txt", "robots"),
             ("/login", "login /"),
             ("/login?return=/modules/a/b/aws", "login /modules/a/b/aws"),
             ("/login?return=//evil.example", "login /"),
             ("/modules/a/b/aws", "module a/b/aws  \"\""),
+            ("/modules/a/b/aws/", "module a/b/aws  \"\""),
             ("/modules/a/b/aws/1.0.0", "module a/b/aws 1.0.0 \"\""),
+            ("/modules/a/b/aws/1.0.0/", "module a/b/aws 1.0.0 \"\""),
             ("/modules/a/b/aws/v1.0.0%2Bx", "module a/b/aws 1.0.0+x \"\""),
             ("/modules/a/b/aws/1.0.0/modules/karpenter", "module a/b/aws 1.0.0 \"modules/karpenter\""),
             ("/modules/a/b/aws/1.0.0/..", "-"),

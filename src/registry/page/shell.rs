@@ -151,6 +151,14 @@ pub(super) fn style() -> Response<Body> {
     with_policy(answer)
 }
 
+/// What crawlers may open: lists, and each module. Below are the pages of all versions, for which archives are read.
+pub(super) fn robots() -> Response<Body> {
+    let mut answer = answer(StatusCode::OK, "OK", "User-agent: *\nDisallow: /modules/*/*/*/\n");
+    set(&mut answer, header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    set(&mut answer, header::CACHE_CONTROL, "public, max-age=3600");
+    with_policy(answer)
+}
+
 fn with_policy(mut answer: Response<Body>) -> Response<Body> {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),

@@ -1,33 +1,38 @@
-//! The bound on the memory of pages that clients have not taken yet.
+//! The bound on the memory of answers that clients have not taken yet.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Collected};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::registry::http::Body;
+use crate::domain::Mutex;
+use crate::registry::http::{Body, MinimumRate, Peer};
 
-/// Bytes of pages that are being sent. Without a bound, slow readers on all connections could fill the memory of the container.
+/// Bytes of answers that are being sent. Without a bound, slow readers on all connections could fill the memory of the container.
 const MOST: usize = 32 << 20;
+/// The same for one client, so that it cannot take the room of all others.
+const PER_PEER: usize = MOST / 4;
 /// Smaller answers are not counted: there is memory for one on every connection.
 const SMALL: usize = 16 << 10;
 
-/// Counts the bytes of pages until their clients have taken them, or their connections are closed.
-#[derive(Clone, Debug)]
-pub struct Unsent(Arc<Semaphore>);
+/// Counts the bytes of answers until their clients have taken them, or their connections are closed.
+#[derive(Clone, Debug, Default)]
+pub struct Unsent(Arc<Mutex<Counts>>);
 
-impl Default for Unsent {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST)))
-    }
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    by_peer: HashMap<IpAddr, usize>,
 }
 
 /// Bytes that are counted as long as anything refers to them, such as the buffer of a connection.
 struct Held {
     bytes: Bytes,
-    _permit: OwnedSemaphorePermit,
+    peer: IpAddr,
+    unsent: Unsent,
 }
 
 impl AsRef<[u8]> for Held {
@@ -36,19 +41,52 @@ impl AsRef<[u8]> for Held {
     }
 }
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.unsent.0.lock().subtract(self.peer, self.bytes.len());
+    }
+}
+
 impl Unsent {
-    /// The answer, counted. `None` if too much is being sent already.
-    pub(super) async fn count(&self, answer: Response<Body>) -> Option<Response<Body>> {
-        let (head, body) = answer.into_parts();
-        // A page is in memory, so nothing is waited for and nothing fails.
+    /// The answer, counted, and cut if its client reads it too slowly. `None` if too much is being sent already, to all or to
+    /// this client.
+    pub async fn count(&self, answer: Response<Body>, peer: Peer) -> Option<Response<Body>> {
+        let (mut head, body) = answer.into_parts();
+        // The answer is in memory, so nothing is waited for and nothing fails.
         let bytes = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
         if bytes.len() <= SMALL {
             return Some(Response::from_parts(head, bytes.into()));
         }
-        let size = u32::try_from(bytes.len()).ok()?;
-        let permit = Arc::clone(&self.0).try_acquire_many_owned(size).ok()?;
-        let counted = Bytes::from_owner(Held { bytes, _permit: permit });
+        let peer = peer.network();
+        if !self.0.lock().add(peer, bytes.len()) {
+            return None;
+        }
+        head.extensions.insert(MinimumRate::LOWEST);
+        let counted = Bytes::from_owner(Held { bytes, peer, unsent: self.clone() });
         Some(Response::from_parts(head, counted.into()))
+    }
+}
+
+impl Counts {
+    /// Counts an answer, if there is room for it. A client can have one answer of any size.
+    fn add(&mut self, peer: IpAddr, size: usize) -> bool {
+        let of_peer = self.by_peer.get(&peer).copied().unwrap_or(0);
+        let fits = self.all + size <= MOST && (of_peer == 0 || of_peer + size <= PER_PEER);
+        if fits {
+            self.all += size;
+            self.by_peer.insert(peer, of_peer + size);
+        }
+        fits
+    }
+
+    fn subtract(&mut self, peer: IpAddr, size: usize) {
+        self.all -= size;
+        if let Some(of_peer) = self.by_peer.get_mut(&peer) {
+            *of_peer -= size;
+            if *of_peer == 0 {
+                self.by_peer.remove(&peer);
+            }
+        }
     }
 }
 
@@ -56,23 +94,45 @@ impl Unsent {
 mod tests {
     use super::*;
 
+    async fn count(unsent: &Unsent, size: usize, peer: u8) -> Option<Response<Body>> {
+        let answer = Response::new(Body::from(vec![b'a'; size]));
+        unsent.count(answer, Peer { address: [192, 0, 2, peer].into() }).await
+    }
+
     #[tokio::test]
-    async fn pages_count_until_the_last_byte_is_taken() {
+    async fn answers_count_until_the_last_byte_is_taken() {
         let unsent = Unsent::default();
-        let page = || Response::new(Body::from(vec![b'a'; MOST / 2]));
-        let first = unsent.count(page()).await.unwrap();
-        let second = unsent.count(page()).await.unwrap();
-        assert!(unsent.count(page()).await.is_none());
-        let small = unsent.count(Response::new(Body::from(vec![b'a'; SMALL]))).await;
-        assert_eq!(small.unwrap().into_body().collect().await.unwrap().to_bytes().len(), SMALL);
+        let first = count(&unsent, MOST / 2, 1).await.unwrap();
+        assert!(first.extensions().get::<MinimumRate>().is_some(), "its client has to read it");
+        let second = count(&unsent, MOST / 2, 2).await.unwrap();
+        assert!(count(&unsent, MOST / 2, 3).await.is_none());
+        let small = count(&unsent, SMALL, 3).await.unwrap();
+        assert!(small.extensions().get::<MinimumRate>().is_none());
+        assert_eq!(small.into_body().collect().await.unwrap().to_bytes().len(), SMALL);
 
         drop(first);
-        let third = unsent.count(page()).await.unwrap();
+        let third = count(&unsent, MOST / 2, 3).await.unwrap();
         // The body has ended, and a connection still holds a part of it.
         let part = second.into_body().collect().await.unwrap().to_bytes().slice(..1);
-        assert!(unsent.count(page()).await.is_none());
+        assert!(count(&unsent, MOST / 2, 4).await.is_none());
         drop(part);
-        assert!(unsent.count(page()).await.is_some());
+        assert!(count(&unsent, MOST / 2, 4).await.is_some());
         drop(third);
+        let counts = unsent.0.lock();
+        assert!(counts.all == 0 && counts.by_peer.is_empty(), "{counts:?}");
+    }
+
+    #[tokio::test]
+    async fn one_client_has_a_share() {
+        let unsent = Unsent::default();
+        let size = PER_PEER / 4;
+        let mut held = Vec::new();
+        while let Some(answer) = count(&unsent, size, 1).await {
+            held.push(answer);
+        }
+        assert_eq!(held.len(), 4);
+        assert!(count(&unsent, size, 2).await.is_some(), "there is room for others");
+        held.pop();
+        assert!(count(&unsent, size, 1).await.is_some());
     }
 }

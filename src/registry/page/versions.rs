@@ -66,14 +66,32 @@ pub(super) fn page(entry: &Entry, address: &Address, query: &Query, reads: bool)
     let query = &query.within(rows.len(), PER_PAGE);
     let shown = &rows[query.offset..rows.len().min(query.offset + PER_PAGE)];
     html! {
-        nav.crumbs aria-label="Breadcrumb" {
-            a href="/" { "Modules" } span aria-hidden="true" { "/" } a href={ "/modules/" (address) } { (address) }
-        }
+        (crumbs(address))
         h1 { "Versions of " (address.name) }
         @if let Some(why) = entry.not_served { (not_served(entry, why, reads)) }
         p.count { (plural(rows.len(), "version")) }
         (table(entry, address, shown, None, reads))
         (list::pager(&format!("/modules/{address}/versions"), query, rows.len(), PER_PAGE))
+    }
+}
+
+/// The page of a version that is listed and not served. `reads`: whether its message is shown.
+pub(super) fn missing_page(entry: &Entry, address: &Address, missing: &Missing, reads: bool) -> Markup {
+    html! {
+        (crumbs(address))
+        h1 { (address.name) " " (missing.release) }
+        @if let Some(why) = entry.not_served { (not_served(entry, why, reads)) }
+        ul.versions { li { (self::missing(missing, reads)) } }
+        p { a href={ "/modules/" (address) "/versions" } { "All versions" } }
+    }
+}
+
+/// The way from a page back to the module.
+pub(super) fn crumbs(address: &Address) -> Markup {
+    html! {
+        nav.crumbs aria-label="Breadcrumb" {
+            a href="/" { "Modules" } span aria-hidden="true" { "/" } a href={ "/modules/" (address) } { (address) }
+        }
     }
 }
 
@@ -154,7 +172,8 @@ fn state(version: &ServedVersion) -> Markup {
 }
 
 fn missing(missing: &Missing, reads: bool) -> Markup {
-    let state = if missing.why == WhyMissing::NotServed { "not served" } else { "not stored" };
+    let is_stored = matches!(missing.why, WhyMissing::NotAllowed | WhyMissing::NotServed);
+    let state = if is_stored { "not served" } else { "not stored" };
     html! {
         p {
             b { (missing.release) } " "
@@ -175,6 +194,10 @@ fn sentence(missing: &Missing) -> Cow<'_, str> {
             "No Version was created for it yet, or it is beyond versionHistoryLimit.".into()
         }
         (None, WhyMissing::Publishing) => "It is being published.".into(),
+        (None, WhyMissing::NotAllowed) => {
+            "It is stored at a location that --allow-storage or --s3-endpoint of this registry does not allow."
+                .into()
+        }
         (None, WhyMissing::NotServed) if !missing.release.fits_clients() => {
             "It is stored, but no client can parse it: a number in it is greater than 9223372036854775807."
                 .into()

@@ -77,7 +77,7 @@ async fn the_json_of_a_module_and_of_a_version() {
         (&json!("2026-11-27T05:00:00Z"), &json!("platform/eks/aws/1.2.0+b1"))
     );
     assert_eq!(json["withdrawn"], json!([{"version": "1.3.0", "reason": "CVE-2026-1"}]));
-    // Dependabot fails where this is missing.
+    // Clients may fail where this is missing.
     assert_eq!(json.get("source"), Some(&Value::Null));
     for (version, found) in
         [("1.0.0", "1.0.0"), ("v1.0.0", "1.0.0"), ("1.2.0+b1", "1.2.0+b1"), ("1.2.0%2Bb1", "1.2.0+b1")]
@@ -97,6 +97,24 @@ async fn the_json_of_a_module_and_of_a_version() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_no_answers_gets_no_other_large_ones_but_lists() {
+    let registry = Registry::new();
+    let mut entries = vec![json!({"version": "2.0.0"})];
+    entries.extend((0..300).map(|n| json!({"version": format!("1.0.{n}"), "withdrawn": "x".repeat(100)})));
+    registry.serve(module("eks", "eks", &json!(entries)));
+    let peer = Peer { address: [192, 0, 2, 1].into() };
+    let large = Response::new(Body::from(vec![b'a'; 8 << 20]));
+    let held = registry.service.pages.unsent.count(large, peer).await.unwrap();
+    let busy = registry.get(ADDRESS, &[ANN]).await;
+    assert_eq!((busy.status, busy.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "2"));
+    let compressed = registry.get(ADDRESS, &[ANN, ("accept-encoding", "gzip")]).await;
+    let list = registry.get(&format!("{ADDRESS}/versions"), &[ANN]).await;
+    assert_eq!([compressed.status, list.status], [StatusCode::OK; 2]);
+    drop(held);
+    assert_eq!(registry.get(ADDRESS, &[ANN]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_module_whose_versions_are_all_withdrawn_says_so() {
     let registry = Registry::new();
     registry.serve(module("eks", "eks", &json!([{"version": "1.0.0", "withdrawn": "leaks keys"}])));
@@ -113,6 +131,10 @@ async fn a_module_whose_versions_are_all_withdrawn_says_so() {
     let both = json!([{"version": "1.0.0", "withdrawn": "leaks keys"}, {"version": "1.1.0"}]);
     registry.serve(module("eks", "eks", &both));
     assert_eq!(waiting.await.status, StatusCode::OK);
+    // A version that is not withdrawn may be stored later.
+    let (object, stored) = module("eks", "eks", &both);
+    registry.serve((object, stored.into_iter().take(1).collect()));
+    assert_eq!(registry.get(&versions, &[ANN]).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -184,21 +206,26 @@ async fn errors_are_fixed_words_and_tell_nothing_of_what_exists() {
 
 #[tokio::test]
 async fn a_holder_that_appears_while_a_request_waits_is_reviewed_by_its_own_name() {
-    let registry = Arc::new(Registry::of("", AccessSettings::default()));
-    registry.server.permit("ann", "platform", "eks");
-    let waiting = ["versions", "1.0.0", "1.0.0/download"].map(|path| {
-        let registry = Arc::clone(&registry);
-        tokio::spawn(async move { registry.get(&format!("{ADDRESS}/{path}"), &[ANN]).await.status })
-    });
-    while registry.server.counts() != (1, 1) {
-        tokio::task::yield_now().await;
+    let withdrawn = json!([{"version": "1.0.0", "withdrawn": "leaks keys"}]);
+    for (versions, expected) in
+        [(json!([{"version": "1.0.0"}]), StatusCode::OK), (withdrawn, StatusCode::GONE)]
+    {
+        let registry = Arc::new(Registry::of("", AccessSettings::default()));
+        registry.server.permit("ann", "platform", "eks");
+        let waiting = ["", "/versions", "/1.0.0", "/1.0.0/download"].map(|path| {
+            let registry = Arc::clone(&registry);
+            tokio::spawn(async move { registry.get(&format!("{ADDRESS}{path}"), &[ANN]).await.status })
+        });
+        while registry.server.counts() != (1, 1) {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        registry.serve(module("secret", "eks", &versions));
+        for waiting in waiting {
+            assert_eq!(waiting.await.unwrap(), StatusCode::FORBIDDEN);
+        }
+        assert_eq!(registry.server.0.lock().unwrap().accesses, ["ann platform/eks", "ann platform/secret"]);
+        registry.server.permit("bob", "platform", "secret");
+        assert_eq!(registry.get(&format!("{ADDRESS}/versions"), &[BOB]).await.status, expected);
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    registry.serve(module("secret", "eks", &json!([{"version": "1.0.0"}])));
-    for waiting in waiting {
-        assert_eq!(waiting.await.unwrap(), StatusCode::FORBIDDEN);
-    }
-    assert_eq!(registry.server.0.lock().unwrap().accesses, ["ann platform/eks", "ann platform/secret"]);
-    registry.server.permit("bob", "platform", "secret");
-    assert_eq!(registry.get(&format!("{ADDRESS}/versions"), &[BOB]).await.status, StatusCode::OK);
 }

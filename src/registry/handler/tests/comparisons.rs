@@ -2,6 +2,7 @@
 
 use super::pages::{PAGE, has_all, registry};
 use super::*;
+use crate::registry::docs::{Docs, Folder, Input};
 
 #[tokio::test]
 async fn two_versions_are_compared_for_a_caller() {
@@ -18,7 +19,7 @@ async fn two_versions_are_compared_for_a_caller() {
     let first = &json["modules"][0]["changes"][0];
     assert_eq!(first["is_breaking"], true, "{json}");
     let same = registry.get(&format!("{PAGE}/compare/1.1.0...1.2.0%2Bb1"), &[ANN]).await.text();
-    assert!(same.contains("Nothing changed for a caller"), "{same}");
+    assert!(same.contains("No input, output, requirement, resource or call of a module changed."), "{same}");
     assert_eq!(
         registry.get(&format!("{PAGE}/compare/1.1.0...9.9.9"), &[ANN]).await.status,
         StatusCode::NOT_FOUND
@@ -55,6 +56,33 @@ async fn comparisons_wait_for_each_other_and_only_so_many_do() {
         drop(running);
     });
     assert_eq!((answer.status, free()), (StatusCode::OK, (at_once, waiting)));
+}
+
+#[tokio::test]
+async fn a_large_page_waits_for_its_turn_and_others_do_not() {
+    let registry = registry();
+    let library = &registry.service.pages.library;
+    let module = registry.service.index.get(&"platform/eks/aws".parse().unwrap()).unwrap();
+    let version = module.stored(&Release::parse("1.0.0").unwrap()).unwrap();
+    let input = |number: usize| Input {
+        name: format!("v{number}"),
+        description: Some("x".repeat(1 << 10)),
+        ..Input::default()
+    };
+    let folder = Folder { inputs: (0..600).map(input).collect(), ..Folder::default() };
+    library.put(version, Docs { folders: vec![folder], is_cut: false });
+    let [turns, _] = library.limits();
+    let running = turns.acquire_many(2).await.unwrap();
+    let [large, other] = ["1.0.0", "1.1.0"].map(|version| format!("{PAGE}/{version}"));
+    let mut large = Box::pin(registry.get(&large, &[ANN]));
+    tokio::select! {
+        answer = &mut large => panic!("it does not wait: {}", answer.status),
+        answer = registry.get(&other, &[ANN]) => assert_eq!(answer.status, StatusCode::OK),
+    }
+    drop(running);
+    let large = large.await;
+    assert_eq!(large.status, StatusCode::OK);
+    has_all(&large.text(), &["id=\"input_v599\""]);
 }
 
 #[tokio::test]

@@ -21,6 +21,61 @@ async fn a_long_list_stays_within_the_limits_of_reviews() {
 }
 
 #[tokio::test]
+async fn a_client_that_follows_the_urls_of_a_list_gets_all_of_it() {
+    let registry = registry();
+    for name in ["net", "vpc"] {
+        registry.serve(module(name, name, &json!([{"version": "1.0.0"}])));
+        registry.server.permit("ann", "platform", name);
+    }
+    for first in [
+        "/v1/modules?limit=1",
+        "/v1/modules/acme?limit=2",
+        "/v1/modules/search?q=aws+platform&limit=1&provider=aws&namespace=platform",
+    ] {
+        let (mut next, mut found) = (Some(first.to_owned()), Vec::new());
+        while let Some(path) = next {
+            let list = registry.get(&path, &[ANN]).await.json();
+            let modules = list["modules"].as_array().unwrap();
+            found.extend(modules.iter().map(|module| module["name"].as_str().unwrap().to_owned()));
+            next = list["meta"]["next_url"].as_str().map(str::to_owned);
+        }
+        assert_eq!(found, ["eks", "net", "vpc"], "{first}");
+    }
+    for (path, meta) in [
+        (
+            "/v1/modules?offset=1&limit=1",
+            json!({
+                "limit": 1, "current_offset": 1, "next_offset": 2, "prev_offset": 0,
+                "next_url": "/v1/modules?limit=1&offset=2", "prev_url": "/v1/modules?limit=1&offset=0",
+            }),
+        ),
+        (
+            "/v1/modules/platform/eks?offset=20",
+            json!({
+                "limit": 15, "current_offset": 20, "prev_offset": 5,
+                "prev_url": "/v1/modules/platform/eks?limit=15&offset=5",
+            }),
+        ),
+    ] {
+        assert_eq!(registry.get(path, &[ANN]).await.json()["meta"], meta, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_module_that_an_alias_hides_is_no_link() {
+    let registry = registry();
+    let (mut hidden, _) = module("hidden", "eks", &json!([]));
+    (hidden["metadata"]["namespace"], hidden["status"]) = (json!("acme"), json!({}));
+    let mut fold = Fold::new(StorageRules::default(), registry.service.aliases.clone());
+    fold.module(Change::Applied(serde_json::from_value(hidden).unwrap()));
+    registry.service.index.apply(fold.updates(), States::default());
+    registry.server.permit("ann", "acme", "*");
+    let list = registry.get("/", &[ANN]).await.text();
+    has_all(&list, &["<span>acme/<wbr>eks</span>", "hidden by an alias", "/modules/platform/eks/aws"]);
+    assert!(!list.contains("/modules/acme"), "{list}");
+}
+
+#[tokio::test]
 async fn a_list_that_is_a_part_does_not_say_that_there_is_nothing_else() {
     let registry = registry();
     let whole = registry.get("/v1/modules", &[ANN]).await.json();

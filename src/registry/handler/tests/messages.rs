@@ -16,7 +16,7 @@ fn registry() -> Registry {
     let (net, mut versions) = module("net", "net", &json!(entries));
     versions[1]["status"] = condition("Ready", "TagNotFound", "no tag <1.1.0> in acme/net");
     versions[2]["status"] = json!({});
-    versions[3]["status"]["storage"]["region"] = json!("nowhere/else");
+    versions[3]["status"]["storage"]["endpoint"] = json!("https://s3.acme.io");
     for version in &mut versions[3..] {
         version["status"]["conditions"] = json!([{"type": "Ready", "status": "True", "reason": "Synced"}]);
     }
@@ -88,7 +88,7 @@ async fn each_version_that_is_missing_says_why() {
     };
     for (version, words) in [
         ("1.4.0", ["not stored", "No Version was created for it yet"]),
-        ("1.3.0", ["not served", "its location is not served here"]),
+        ("1.3.0", ["not served", "--s3-endpoint of this registry does not"]),
         (HUGE, ["not served", "no client can parse it"]),
         ("1.2.0", ["not stored", "It is being published."]),
         ("1.1.0", ["TagNotFound", "not stored"]),

@@ -132,6 +132,13 @@ async fn nothing_runs_on_a_page_and_nothing_is_kept() {
 }
 
 #[tokio::test]
+async fn crawlers_open_the_page_of_a_module_only_once() {
+    let answer = Registry::new().get("/robots.txt", &[]).await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "text/plain; charset=utf-8"));
+    assert_eq!(answer.text(), "User-agent: *\nDisallow: /modules/*/*/*/\n");
+}
+
+#[tokio::test]
 async fn pages_show_what_the_identity_may_download() {
     let registry = registry();
     let list = |text: String| text.matches("href=\"/modules/platform/").count();

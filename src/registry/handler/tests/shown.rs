@@ -84,6 +84,63 @@ async fn a_page_that_is_not_found_says_so_in_its_status_line() {
 }
 
 #[tokio::test]
+async fn the_page_of_a_version_that_is_not_served_says_why() {
+    let registry = Registry::new();
+    let all = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"];
+    let mut entries: Vec<Value> = all.iter().map(|version| json!({"version": version})).collect();
+    entries[1]["withdrawn"] = json!("CVE-2026-1");
+    let (object, mut stored) = module("net", "net", &json!(entries));
+    stored[1]["status"] = json!({});
+    let condition =
+        json!({"type": "Ready", "status": "False", "reason": "TagNotFound", "message": "of acme"});
+    stored[2]["status"] = json!({"conditions": [condition]});
+    stored.truncate(3);
+    registry.serve((object, stored));
+    registry.server.permit("ann", "platform", "net");
+    for (path, status, reason) in [
+        ("1.1.0", StatusCode::GONE, "CVE-2026-1"),
+        ("v1.2.0", StatusCode::NOT_FOUND, "TagNotFound"),
+        ("1.2.0/modules/x", StatusCode::NOT_FOUND, "TagNotFound"),
+        ("1.3.0", StatusCode::NOT_FOUND, "No Version was created for it yet"),
+    ] {
+        let path = format!("{NET}/{path}");
+        let answer = registry.get(&path, &[ANN]).await;
+        assert_eq!(answer.status, status, "{path}");
+        has_all(&answer.text(), &[reason, "href=\"/modules/platform/net/aws/versions\""]);
+        // A message of a condition is for those who may read the Module.
+        assert!(!answer.text().contains("of acme"), "{path}");
+        assert_eq!(registry.get(&path, &[BOB]).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_waits_for_what_another_replica_has_listed() {
+    let registry = net(&json!([{"version": "1.0.0"}]), &json!([]));
+    let both = json!([{"version": "1.0.0"}, {"version": "1.1.0"}]);
+    let (page, comparison) = (format!("{NET}/1.1.0"), format!("{NET}/compare/1.0.0...1.1.0"));
+    let (page, comparison, ()) =
+        tokio::join!(registry.get(&page, &[ANN]), registry.get(&comparison, &[ANN]), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            registry.serve(module("net", "net", &both));
+        });
+    assert_eq!((page.status, comparison.status), (StatusCode::OK, StatusCode::OK), "{}", page.text());
+}
+
+#[tokio::test]
+async fn the_title_of_a_page_begins_with_what_only_this_page_shows() {
+    let registry = documented();
+    for (path, title) in [
+        (format!("{PAGE}/1.1.0"), "platform/eks/aws 1.1.0"),
+        (format!("{PAGE}/1.1.0/modules/karpenter"), "modules/karpenter · platform/eks/aws 1.1.0"),
+        ("/?q=eks+aws".to_owned(), "eks aws · Modules"),
+        ("/".to_owned(), "Modules"),
+    ] {
+        let page = registry.get(&path, &[ANN]).await.text();
+        has_all(&page, &[&format!("<title>{title} · OpenDepot</title>")]);
+    }
+}
+
+#[tokio::test]
 async fn a_search_finds_a_namespace_by_its_aliases() {
     let registry = documented();
     for words in ["acme", "acme/eks", "ACME+eks", "acme/eks/aws", "platform+acme"] {

@@ -83,6 +83,20 @@ async fn an_answer_below_its_rate_is_cut() {
 }
 
 #[tokio::test]
+async fn an_answer_in_one_piece_has_a_rate_until_it_is_sent() {
+    let served = Served::start(LIMITS).await;
+    let mut stuck = served.connect().await;
+    stuck.write_all(get("/page").as_bytes()).await.unwrap();
+    let mut reading = served.connect().await;
+    reading.write_all(get("/page").as_bytes()).await.unwrap();
+    answer_ending(&mut reading, "end").await;
+    tokio::time::sleep(SHORT * 2).await;
+    reading.write_all(get("/").as_bytes()).await.unwrap();
+    answer_ending(&mut reading, "hello").await;
+    assert!(!rest(&mut stuck).await.ends_with("end"));
+}
+
+#[tokio::test]
 async fn the_longest_idle_connection_makes_room() {
     let served = Served::start(Limits { per_peer: 2, ..LIMITS }).await;
     let mut streams = Vec::new();

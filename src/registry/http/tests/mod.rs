@@ -111,6 +111,11 @@ impl Handler for Paths {
                 answer.extensions_mut().insert(MinimumRate { bytes: 10_000, within: SHORT });
                 answer
             }
+            "/page" => {
+                let mut answer = answer(StatusCode::OK, "OK", "x".repeat(16 << 20) + "end");
+                answer.extensions_mut().insert(MinimumRate { bytes: 10_000, within: SHORT });
+                answer
+            }
             "/wait" => {
                 self.go.notified().await;
                 answer(StatusCode::OK, "OK", "done")
