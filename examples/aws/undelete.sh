@@ -12,31 +12,35 @@ shift
 export AWS_PAGER=''
 
 undelete() {
-    local name=$1 settings bucket region prefix versions key version owner marker
-    settings=$(kubectl get -n "$namespace" "versions.opendepot.defdev.io/$name" -o go-template='{{with .spec.moduleConfigRef}}{{.storageConfig.s3.bucket}} {{.storageConfig.s3.region}} {{with .storageConfig.s3.key}}{{.}}/{{end}}{{.name}}/{{end}}')
-    read -r bucket region prefix <<<"$settings"
-    local at=(--bucket "$bucket" --region "$region")
-    versions=$(aws s3api list-object-versions "${at[@]}" --prefix "$prefix" \
-        --query 'Versions[].[Key, VersionId]' --output text)
+    local name=$1 settings bucket region module key at prefix versions markers is_latest version owner marker
+    # The function ends at the first command that fails: `set -e` does not apply in it, since the loop below continues after a failure.
+    settings=$(kubectl get -n "$namespace" "versions.opendepot.defdev.io/$name" -o go-template='{{with .spec.moduleConfigRef}}{{.storageConfig.s3.bucket}} {{.storageConfig.s3.region}} {{.name}} {{with .storageConfig.s3.key}}{{.}}{{end}}{{end}}') || return
+    read -r bucket region module key <<<"$settings"
+    at=(--bucket "$bucket" --region "$region")
+    prefix=${key:+${key%/}/}$module/
+    # The CLI applies a query to each page of a list, so the whole list is sorted and filtered here.
+    versions=$(aws s3api list-object-versions "${at[@]}" --prefix "$prefix" --output text \
+        --query 'Versions[].[VersionId, Key]') || return
+    markers=$(aws s3api list-object-versions "${at[@]}" --prefix "$prefix" --output text \
+        --query 'DeleteMarkers[].[LastModified, VersionId, IsLatest, Key]' | sort -r) || return
     # The keys whose latest version is a delete marker, the latest deletion first.
-    for key in $(aws s3api list-object-versions "${at[@]}" --prefix "$prefix" --output text \
-        --query 'reverse(sort_by(DeleteMarkers[?IsLatest] || `[]`, &LastModified))[].Key'); do
+    while IFS=$'\t' read -r _ _ is_latest key; do
+        [ "$is_latest" = True ] || continue
         # S3 lists the newest version of a key first.
-        version=$(awk -v key="$key" '$1 == key && !found { print $2; found = 1 }' <<<"$versions")
+        version=$(awk -F '\t' -v key="$key" '$2 == key && !found { print $1; found = 1 }' <<<"$versions")
         [ -n "$version" ] || continue
         owner=$(aws s3api head-object "${at[@]}" --key "$key" --version-id "$version" --output text \
-            --query 'Metadata.["opendepot-namespace", "opendepot-version-name"]' | tr '\t' /)
+            --query 'Metadata.["opendepot-namespace", "opendepot-version-name"]' | tr '\t' /) || return
         [ "$owner" = "$namespace/$name" ] || continue
         # A deletion that was repeated has left more than one marker.
-        for marker in $(aws s3api list-object-versions "${at[@]}" --prefix "$key" --output text \
-            --query "DeleteMarkers[?Key=='$key'].VersionId"); do
-            aws s3api delete-object "${at[@]}" --key "$key" --version-id "$marker" >/dev/null
+        for marker in $(awk -F '\t' -v key="$key" '$4 == key { print $2 }' <<<"$markers"); do
+            aws s3api delete-object "${at[@]}" --key "$key" --version-id "$marker" >/dev/null || return
         done
         kubectl patch --field-manager=opendepot-release -n "$namespace" "versions.opendepot.defdev.io/$name" \
-            --type merge -p "{\"spec\": {\"fileName\": \"${key##*/}\"}}" >/dev/null
+            --type merge -p "{\"spec\": {\"fileName\": \"${key##*/}\"}}" >/dev/null || return
         echo "$name: s3://$bucket/$key is back"
         return
-    done
+    done <<<"$markers"
     echo "$name: s3://$bucket/$prefix has no deleted object of this Version" >&2
     return 1
 }

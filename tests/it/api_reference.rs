@@ -27,6 +27,7 @@ All begin with `opendepot.defdev.io/`.
 | `adopt: MODULE` | Version | you or the operator | the Module with this name may adopt the Version if it has no owner. If the operator set the annotation (the Version has the label `module`), the Module adopts the Version only if its location and repository are those that the Module wants |
 | `registry-name: NAME` | Module | you | the name in the registry address, in place of `moduleConfig.name`. No object moves |
 | `claim-address: ADDRESS` | Module | you | takes over an address that was refused, after the Module that had it is gone |
+| `description: TEXT` | Module | you | the description on the [pages](registry.md#pages) of the registry, which its search finds |
 | `confirm-removal: GENERATION` | Module | you | confirms a removal that waits because of `removal: Confirm`, at this generation of the spec |
 | `module-request` | Version | the operator | the open sync request of its Module |
 | labels `module`, `namespace` | Version | the operator | for `kubectl get versions.opendepot.defdev.io -l`; names that are too long for a label are truncated |

@@ -296,6 +296,8 @@ async fn for_a_module_its_bucket_secret_and_repository_are_checked_and_nothing_s
     assert!(bucket.len() == 5 && bucket.iter().all(|(result, _)| result == "ok"), "{bucket:?}");
     assert!(bucket[2].1.contains("the store returns no SHA-256"), "{bucket:?}");
     assert!(bucket[3].1.contains("the store rejects If-None-Match"), "{bucket:?}");
+    let repeated = lines(&check(&["--namespace", &world.name]).json(), "module");
+    assert!(repeated.len() == 1 && repeated[0].0 == "ok", "{repeated:?}");
     let printed = world.command().run(&["check", "none", "-n", &world.name]);
     assert!(printed.stdout.contains("Module none in namespace"), "{printed:#?}");
 }

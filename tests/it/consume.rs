@@ -123,8 +123,9 @@ fn every_message_in_the_page_is_printed_and_every_reason_phrase_is_in_the_page()
     let mut printed = others.map(|path| read(&format!("src/registry/{path}"))).concat();
     printed += &denied;
     printed += &read(".github/actions/login/login.sh");
-    // Of the clients; the quickstart prints the first one, the test above the others.
-    printed += "Checksums did not match, Unresolvable module version constraint, Module not found";
+    // Of the clients; the quickstart prints the first one, the test above the next two, registry_install.rs the others.
+    printed += "Checksums did not match, Unresolvable module version constraint, Module not found, ";
+    printed += "bad response code: 403, bad response code: 404, bad response code: 503";
     let rows = rows(&root().join(PAGE), "Errors").unwrap();
     assert!(rows.len() > 40, "{rows:?}");
     for message in &rows {

@@ -362,7 +362,8 @@ async fn the_documented_upgrade_keeps_what_was_set_and_takes_what_is_new() {
     next_chart(folder.path());
     let chart = folder.path().join("opendepot");
     let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
-    let command = page.lines().find_map(|line| line.strip_prefix("helm ")).unwrap();
+    // The next line names the image.
+    let command = page.lines().find_map(|line| line.strip_prefix("helm ")?.strip_suffix(" \\")).unwrap();
     assert!(command.starts_with("upgrade opendepot deploy/helm/opendepot "), "{command}");
     let command =
         command.replace("deploy/helm/opendepot", chart.to_str().unwrap()).replace(SYSTEM, &world.name);

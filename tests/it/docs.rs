@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::{World, root};
 
 /// Commands that are not run here, by how they begin, each with the reason.
-const NOT_RUN: [(&str, &str); 27] = [
+const NOT_RUN: [(&str, &str); 29] = [
     ("cargo ", "CI builds, tests and runs the quickstart by itself"),
     ("UPDATE_GENERATED=1 cargo ", "the same, and it would write into the sources"),
     ("OPENDEPOT_TEST_REPOS=", "the same, with another folder of modules"),
@@ -33,6 +33,8 @@ const NOT_RUN: [(&str, &str); 27] = [
     ("kubectl logs ", "no pods run on the testbed"),
     ("kubectl exec ", "the same; check.rs runs the command"),
     ("kubectl get deployment opendepot ", "the same"),
+    ("kubectl get service opendepot-registry ", "the same"),
+    ("kubectl create secret tls ", "needs a certificate; registry_listener.rs has one"),
     ("git ls-remote ", "needs github.com"),
     ("opendepot check", "check.rs runs it with all servers"),
     ("opendepot archive ", "archive_command.rs runs it with a GitHub"),
@@ -146,6 +148,7 @@ pages_with_commands! {
     the_commands_for_the_registry_work: "docs/registry.md",
     the_commands_for_the_github_app_work: "docs/github-app.md",
     the_commands_for_users_work: "docs/cli.md",
+    the_commands_for_alerts_work: "docs/alerts.md",
 }
 
 #[test]
@@ -166,6 +169,18 @@ fn no_page_has_commands_that_nothing_runs() {
             let copied = block.language != "sh" || !block.text.lines().any(|line| line.starts_with("$ "));
             assert!(copied, "{name}:{}: commands are copied: write them without a prompt", block.line);
         }
+    }
+}
+
+#[test]
+fn the_restart_after_a_restore_of_etcd_selects_both_deployments() {
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    assert!(page.contains(
+        "rollout restart deployment -n opendepot-system -l app.kubernetes.io/instance=opendepot\n"
+    ));
+    for folder in ["deploy/base", "deploy/registry"] {
+        let text = std::fs::read_to_string(root().join(folder).join("kustomization.yaml")).unwrap();
+        assert!(text.contains("  app.kubernetes.io/instance: opendepot\n"), "{folder}");
     }
 }
 

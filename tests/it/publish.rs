@@ -177,6 +177,30 @@ async fn a_failure_has_its_reason_and_a_second_run_retries() {
 }
 
 #[tokio::test]
+async fn a_change_that_the_api_server_rejects_is_no_success() {
+    let stage = Stage::new("publish-rejected", &["v1.0.0"]).await;
+    stage.publish("v1.0.0", &["-f", "module.json"]).ok();
+    let rule = "object.spec.moduleConfigRef.storageConfig.s3.?key.orValue('') == ''";
+    stage.world.apply(&stage.world.refusal("UPDATE", "versions", rule, "not on a Friday"));
+    let edit =
+        json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"key": "elsewhere"}}}}}).to_string();
+    let version = "versions.opendepot.defdev.io/net-1.0.0";
+    let probe = ["patch", version, "-n", &stage.world.name, "--type=merge", "--dry-run=server", "-p", &edit];
+    soon(|| async {
+        anyhow::ensure!(!stage.world.bed.kubectl_with(&probe, "")?.success(), "the rule is not known yet");
+        Ok(())
+    })
+    .await;
+    stage
+        .manifest(|module| module["spec"]["moduleConfig"]["storageConfig"]["s3"]["key"] = json!("elsewhere"));
+    // Longer than a change may take to reach a Version of a Module that is Ready.
+    let printed = stage.publish("v1.0.0", &["-f", "module.json", "--timeout", "35s"]).failed();
+    let expected = "the Module's change has not reached v1.0.0 after 35s. VersionRefused: ";
+    assert!(printed.contains(expected) && printed.contains("not on a Friday"), "{printed}");
+    stage.world.lift_refusal();
+}
+
+#[tokio::test]
 async fn what_is_no_version_or_no_manifest_of_the_module_changes_nothing() {
     let stage = Stage::new("publish-hostile", &[]).await;
     for tag in ["v1.0.0$(touch hacked)", "v1.0.0\"},{\"version\":\"9.9.9", "latest", "v1.0.0 --help", ""] {

@@ -74,10 +74,11 @@ impl Cluster<'_> {
         self.plane.kubectl(args).unwrap().ok().unwrap()
     }
 
-    /// Runs the operator where it is deployed, and ends it where it no longer is.
+    /// Runs the operator where it is deployed with replicas, and ends it where it no longer is.
     async fn kubelet(&mut self) {
-        let get = ["get", "deployments", "-n", SYSTEM, "-o", "name"];
-        let deployed = self.kubectl(&get).contains("deployment.apps/opendepot");
+        let replicas = "jsonpath={range .items[*]}{.metadata.name} {.spec.replicas}{\"\\n\"}{end}";
+        let listed = self.kubectl(&["get", "deployments", "-n", SYSTEM, "-o", replicas]);
+        let deployed = listed.lines().any(|line| line.starts_with("opendepot ") && line != "opendepot 0");
         match self.operator.take() {
             Some(operator) if !deployed => {
                 operator.terminate(SOON).await.unwrap();
@@ -292,6 +293,8 @@ async fn uninstall_backup_restore_and_move_lose_nothing_and_store_nothing_twice(
         }
     }
     assert_eq!(second.kubectl(&["get", "crd", "-o", "name"]), "");
+    second.follow(&guide, "stop-the-operator").await;
+    assert_eq!(second.kubectl(&["get", "deployments", "-n", SYSTEM, "-o", "name"]), "");
     assert_eq!((first.published(), traffic()), (published, quiet), "found, not stored again");
     assert_eq!(bed.s3.keys(BUCKET).await.unwrap(), keys);
 

@@ -87,7 +87,7 @@ const FLAGS: &str = "# Flags
 <!-- Generated from the command line: UPDATE_GENERATED=1 cargo test --test it site -->
 
 Each flag has an environment variable, in capitals: `--verify-interval` is `OPENDEPOT_VERIFY_INTERVAL`. Lists are separated by
-commas. [Operations](operations.md#configure) and [registry](registry.md#set-up) show how to set them.
+commas. A flag overrides its variable. [Operations](operations.md#configure) and [registry](registry.md#set-up) show how to set them.
 ";
 
 /// The flags of the two servers, in the words of `--help`.

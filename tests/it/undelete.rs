@@ -1,6 +1,7 @@
 //! How to undo a removal in a bucket with versioning, with the commands of the documents: the same objects, under the same keys.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 
 use http::Method;
 use opendepot_testbed::aws::Aws;
@@ -11,6 +12,16 @@ use crate::support::requests::main_tf;
 use crate::support::{World, key, ready, root, soon};
 
 const ALL: [&str; 4] = ["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"];
+/// A key prefix that a shell would split.
+const PREFIX: &str = "our modules/";
+
+/// The AWS CLI applies `--query` to each page of a list. With this one, the versions of each key are a page.
+const PAGES: &str = r#"#!/usr/bin/env bash
+set -euo pipefail
+if [ "$2" != list-object-versions ]; then exec hack/aws/aws "$@"; fi
+keys=$(hack/aws/aws "$@" --query 'sort([Versions, DeleteMarkers][].Key)' | tr '\t' '\n' | uniq)
+while IFS= read -r key; do hack/aws/aws "$@" --prefix "$key"; done <<<"$keys"
+"#;
 
 /// The block of docs/aws.md that brings objects back, for these Versions.
 fn command(namespace: &str, versions: &[&str]) -> String {
@@ -35,9 +46,16 @@ async fn removed_versions_come_back_with_their_objects() {
     let _operator = world.operator_with(&["--s3-endpoint", &store.endpoint()]).await;
     let list = |versions: &[&str]| {
         let module = world.module("mod").config("immutable", json!(true)).versions(versions);
-        world.apply(&module.s3("endpoint", json!(store.endpoint())));
+        world.apply(&module.s3("endpoint", json!(store.endpoint())).s3("key", json!(PREFIX)));
     };
     let keys = || async { store.keys(&world.name).await };
+    // An object that a Version had earlier, whose key is on an earlier page than the one that it has later.
+    let replaced = format!("{PREFIX}mod/00000000.zip");
+    let put = store.client().put_object().bucket(&world.name).key(&replaced);
+    let put =
+        put.metadata("opendepot-namespace", &world.name).metadata("opendepot-version-name", "mod-1.0.0");
+    put.send().await.unwrap();
+    store.delete(&world.name, &replaced).await.unwrap();
     list(&ALL);
     world.module_ready("mod").await;
     let mut before = BTreeMap::new();
@@ -75,10 +93,16 @@ async fn removed_versions_come_back_with_their_objects() {
     world.count_from_now("mod");
     store.forget_requests(&world.name);
     let aws = Aws::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("aws");
+    std::fs::write(&pages, PAGES).unwrap();
+    std::fs::set_permissions(&pages, std::fs::Permissions::from_mode(0o755)).unwrap();
     let run = |versions: &[&str]| {
         let mut command_line = aws.command("bash").unwrap();
-        let mut path = world.bed.kubernetes.kubectl_path().parent().unwrap().as_os_str().to_owned();
+        let mut path = folder.path().as_os_str().to_owned();
         let envs = command_line.get_envs().find(|(name, _)| *name == "PATH");
+        path.push(":");
+        path.push(world.bed.kubernetes.kubectl_path().parent().unwrap());
         path.push(":");
         path.push(envs.and_then(|(_, value)| value).unwrap());
         command_line

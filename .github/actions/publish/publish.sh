@@ -210,8 +210,9 @@ wait_for_change() {
   if [[ $LISTED == false || -z $MANIFEST ]]; then return; fi
   until [[ $(placement "$module" .spec.moduleConfig) == "$(placement "versions.$GROUP/$NAME" .spec.moduleConfigRef)" ]]; do
     look "$module"
-    # The operator has seen the change: it will change the Versions soon, or does not affect them.
-    if [[ -n $REASON ]]; then looks=$((looks + 1)); fi
+    # The operator has seen the change: it will change the Versions soon, or does not affect them. One that the API server rejects
+    # is sent again.
+    if [[ -n $REASON && $REASON != VersionRefused ]]; then looks=$((looks + 1)); fi
     if [[ $REASON == Synced || $REASON == InvalidSpec || $REASON == Suspended ]] || ((looks > 15)); then return; fi
     if ((SECONDS >= DEADLINE)); then
       give_up "$module" "The Module's change has not reached $VERSION after $TIMEOUT. Is the operator running? "

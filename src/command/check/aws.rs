@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::report::{Line, Outcome};
 use crate::domain::ObjectLocation;
-use crate::storage::{Body, Cause, Encryption, Found, Ownership, PutOutcome, Storage, StorageError, Upload};
+use crate::storage::{
+    Body, Cause, Encryption, Found, Ownership, PutOutcome, Storage, StorageError, Upload,
+    advice_on_credentials,
+};
 
 const AWS: &str = "aws";
 const BUCKET: &str = "bucket";
@@ -22,7 +25,7 @@ pub(crate) async fn identity(storage: &Storage, at_aws: bool) -> Line {
         Ok(source) => source,
         Err(Cause::CredentialsUnavailable { detail }) => {
             let message = format!("credentials could not be loaded: {detail}");
-            return Line::failed(AWS, message, "check the role, its trust policy and the egress to STS");
+            return Line::failed(AWS, message, advice_on_credentials(&detail));
         }
         Err(_) => return Line::failed(AWS, "no credentials found", CREDENTIALS_FIX),
     };
@@ -149,7 +152,8 @@ fn fix(error: &StorageError) -> String {
         }
         Cause::BucketMissing | Cause::InvalidBucket => "create the bucket, or correct its name",
         Cause::WrongRegion { .. } | Cause::InvalidAddress(_) => "correct region and endpoint",
-        Cause::CredentialsMissing | Cause::CredentialsUnavailable { .. } => CREDENTIALS_FIX,
+        Cause::CredentialsMissing => CREDENTIALS_FIX,
+        Cause::CredentialsUnavailable { detail } => advice_on_credentials(detail),
         Cause::CredentialsInvalid { .. } => {
             "correct the keys, or renew them; check the clock of this machine"
         }

@@ -26,7 +26,8 @@ pub(crate) async fn cluster(arguments: &Arguments) -> (Vec<Line>, Option<Cluster
             return failed(error.to_string(), "choose a context of the kubeconfig without proxy-url");
         }
         Err(error) => {
-            return failed(error.to_string(), "set KUBECONFIG, or run this in a pod with a ServiceAccount");
+            let fix = "correct the kubeconfig, set KUBECONFIG, or run this in a pod with a ServiceAccount";
+            return failed(error.to_string(), fix);
         }
     };
     config.auth_info.impersonate.clone_from(&arguments.impersonate);

@@ -39,7 +39,7 @@ async fn named(
     let cluster = cluster.ok_or_else(without_cluster)?;
     let namespace = match namespaces {
         [] => cluster.namespace.as_str(),
-        [namespace] => namespace,
+        [namespace, others @ ..] if others.iter().all(|other| other == namespace) => namespace,
         _ => {
             let message = format!("several namespaces are set, but Module {name} is in one");
             return Err(Line::failed(CHECK, message, "write -n with the Module's namespace only"));

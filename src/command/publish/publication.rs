@@ -23,7 +23,7 @@ const IS_IT_RUNNING: &str = ": is the operator running?";
 const FIRST: Duration = Duration::from_secs(30);
 /// Maximum time for reading Events, which only explain a failure.
 const EVENTS: Duration = Duration::from_secs(5);
-/// Maximum time for a change of the Module's configuration to reach a Version after the operator has observed it.
+/// Maximum time for a change of the Module's configuration to reach a Version after the Module became Ready with it.
 const CHANGE: Duration = Duration::from_secs(30);
 
 /// One run: the version to publish, and where.
@@ -138,18 +138,20 @@ impl Publication<'_> {
             if state::has_config_of(&version, &module, &self.arguments.module) {
                 return Ok(ControlFlow::Break(()));
             }
-            if let Some(ready) = state::Ready::of(&module) {
+            let ready = state::Ready::of(&module);
+            if let Some(ready) = &ready {
                 // The operator does not change the Versions of such a Module, so the Module's condition is final.
                 if ready.reason == "InvalidSpec" || ready.reason == "Suspended" {
                     return Err(self.prevented(&module, &ready.sentence()).await);
                 }
-                let since = *seen.get_or_insert_with(Instant::now);
-                if since.elapsed() > CHANGE {
+                // Until the Module is Ready, the change may still come, or the API server may reject it.
+                if ready.status == "True" && seen.get_or_insert_with(Instant::now).elapsed() > CHANGE {
                     return Ok(ControlFlow::Break(()));
                 }
             }
+            let hint = if ready.is_some() { "." } else { IS_IT_RUNNING };
             let missing = format!("the Module's change has not reached {}", self.arguments.version);
-            Ok(ControlFlow::Continue(Missing { what: missing, hint: IS_IT_RUNNING, object: module }))
+            Ok(ControlFlow::Continue(Missing { what: missing, hint, object: module }))
         })
         .await
     }
