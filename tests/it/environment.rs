@@ -15,7 +15,7 @@ fn empty() -> Opendepot {
         flags.filter_map(|flag| Some(flag.get_env()?.to_str()?.to_owned())).collect();
     names.extend(["GITHUB_ACTIONS".to_owned(), "AWS_ENDPOINT_URL_S3".to_owned()]);
     assert!(names.len() > 50, "{names:?}");
-    names.iter().fold(opendepot(Path::new("/nonexistent")), |command, name| command.env(name, ""))
+    names.iter().fold(opendepot(Path::new("/nonexistent/kubeconfig")), |command, name| command.env(name, ""))
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_damaged_kubeconfig_is_not_replaced_by_the_account_of_a_pod() {
 
 #[test]
 fn the_hosts_of_the_credentials_helper_are_a_choice_for_the_module_block() {
-    let hosts = || opendepot(Path::new("/nonexistent")).env("OPENDEPOT_HOST", "a.io,b.io");
+    let hosts = || opendepot(Path::new("/nonexistent/kubeconfig")).env("OPENDEPOT_HOST", "a.io,b.io");
     let several = hosts().run(&["source", "net"]);
     assert_eq!(several.code, Some(2), "{several:#?}");
     assert!(several.stderr.contains("write one host, such as --registry a.io"), "{several:#?}");

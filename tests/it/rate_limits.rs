@@ -163,6 +163,7 @@ async fn many_missing_tags_of_one_repository_leave_the_quota_to_others() {
     let operator = world.operator().await;
     world.apply(&module("bulk").versions(&versions.iter().map(String::as_str).collect::<Vec<_>>()));
     world.module_when("bulk", |m| m["status"]["versions"]["failed"] == MISSING).await;
+    github.forget_requests(&bulk.name()).unwrap();
     let since = Instant::now();
 
     // Meanwhile another Module is applied before its tag is pushed.
@@ -170,12 +171,12 @@ async fn many_missing_tags_of_one_repository_leave_the_quota_to_others() {
     world.version_fails("late-2.0.0", "TagNotFound").await;
     late.release("v2.0.0", &[File::new("main.tf", "")]).unwrap();
     world.version_ready("late-2.0.0").await;
-    // Alone, each of the others would have been tried three times by then.
+    // Alone, each of the others would have been tried twice by then. The first ones are tried once more.
     tokio::time::sleep(Duration::from_secs(20).saturating_sub(since.elapsed())).await;
     // The spelling that is tried last.
     let is_last = |r: &GitHubRequest| r.hop == Hop::Api && r.path.contains("/v2.0.");
     let attempts = github.requests(&bulk.name()).unwrap().into_iter().filter(is_last).count();
-    assert!((MISSING..MISSING * 5 / 2).contains(&attempts), "{attempts} attempts");
+    assert!(attempts < MISSING, "{attempts} attempts");
     // A request is tried at once, also for one of many.
     bulk.release("v2.0.59", &[File::new("main.tf", "")]).unwrap();
     world.request("version/bulk-2.0.59", "pushed");

@@ -18,7 +18,8 @@ use super::markdown::Links;
 use super::packed::Packed;
 use crate::domain::text::cut;
 
-/// The memory of a child besides its program and its stack, in bytes. Two at once and the registry fit into 256 MiB.
+/// The memory of a child besides its program and its stack, in bytes. The largest README and files that are read need three quarters.
+/// Two at once fit into 256 MiB with a registry without hundreds of slow clients.
 const MEMORY: u64 = 80 << 20;
 /// The longest answer, in bytes: it contains the documentation as Base64.
 const LONGEST_ANSWER: u64 = LARGEST as u64 * 3 / 2;

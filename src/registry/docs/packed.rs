@@ -85,8 +85,9 @@ fn html_len(folder: &Folder) -> usize {
     let json = serde_json::to_vec(folder).unwrap_or_default();
     let inputs = folder.inputs.iter().map(|input| &input.name);
     let names = inputs.chain(folder.outputs.iter().map(|output| &output.name));
-    // The JSON has each name once, the page five times. The quotes of the JSON count for tags.
-    escaped(&json) + 4 * names.map(String::len).sum::<usize>()
+    let names = names.chain(folder.providers.iter().flat_map(|provider| &provider.aliases));
+    // The JSON has each name once, the page up to five times. The quotes of the JSON count for tags.
+    escaped(&json) + 4 * names.map(|name| escaped(name.as_bytes())).sum::<usize>()
 }
 
 /// How long a text is in HTML.
@@ -138,7 +139,7 @@ impl TryFrom<String> for Deflated {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::Input;
+    use super::super::model::{Input, Provider};
     use super::*;
 
     #[test]
@@ -165,5 +166,11 @@ mod tests {
             assert_eq!(shown.folder.inputs.len(), if is_shown { count } else { 0 });
             assert!(shown.readme.unwrap().contains(">A</h3>"), "{count}");
         }
+        let name = "a".repeat(64 << 10);
+        let aliases = (0..10).map(|number| format!("{name}.b{number}")).collect();
+        let provider = Provider { name: name.clone(), aliases, ..Provider::default() };
+        let folder = Folder { providers: vec![provider], ..Folder::default() };
+        // The table has each alias once, the block to copy twice.
+        assert!(html_len(&folder) > 3 * 10 * name.len());
     }
 }
