@@ -26,7 +26,9 @@ pub enum StartupError {
     Kube(#[from] kube::Error),
     #[error("--ca-file: {0}")]
     Ca(#[from] CaError),
-    #[error("--ca-file: cannot read {path}: {error}")]
+    #[error(
+        "--ca-file: cannot read {path}: {error}; name a file of PEM certificates that this process may read"
+    )]
     CaFile { path: PathBuf, error: std::io::Error },
     #[error("{setting}: {error}")]
     Endpoint { setting: &'static str, error: EndpointError },

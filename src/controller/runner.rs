@@ -186,8 +186,9 @@ where
     static RECONCILES: AtomicU64 = AtomicU64::new(0);
     let id = RECONCILES.fetch_add(1, Ordering::Relaxed);
     let (namespace, object_name) = (cached.namespace().unwrap_or_default(), cached.name_any());
+    // Lines of every level name their object, whatever the level of the log.
     let span =
-        tracing::info_span!(parent: None, "reconcile", controller, namespace, object = object_name, id);
+        tracing::error_span!(parent: None, "reconcile", controller, namespace, object = object_name, id);
     // Combinators, not an async block: a block that captures a future and awaits it holds that future twice.
     AssertUnwindSafe(reconcile(cached))
         .catch_unwind()

@@ -18,10 +18,12 @@ use tokio::sync::watch;
 use crate::controller::client::explain;
 use crate::controller::connection::watch_config;
 use crate::observe::liveness::{Liveness, in_scope};
-use crate::observe::watch_age::WatchAge;
+use crate::observe::watch_age::{Step, WatchAge};
 
 /// The longest pause after a failure, so that a watch soon runs again when the cause is gone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Time between two lists while a watch cannot be started, as behind a gateway that answers lists only.
+const LISTED_AGAIN: Duration = Duration::from_mins(5);
 
 /// What the watches of one scope have in common.
 #[derive(Clone, Copy)]
@@ -70,9 +72,7 @@ impl Watcher<'_> {
             let events = events_of(api, page_size).reflect(writer).take_until(stop);
             let mut events = std::pin::pin!(events);
             while let Some(event) = part.next_of(&mut events).await {
-                if event.as_ref().is_ok_and(shows_success) {
-                    age.succeeded(&name);
-                }
+                report(&event, &age, &name);
                 match event {
                     Ok(Event::Apply(object) | Event::Delete(object)) => on_event(&router, &object),
                     Ok(Event::InitDone) => {
@@ -80,10 +80,7 @@ impl Watcher<'_> {
                         on_listed(&router);
                     }
                     Ok(Event::Init | Event::InitApply(_)) => {}
-                    Err(error) => {
-                        age.failed(&name, Instant::now(), was_answered(&error));
-                        warn_of(&error, &K::kind(&()));
-                    }
+                    Err(error) => warn_of(&error, &K::kind(&())),
                 }
             }
             "a watch"
@@ -103,17 +100,23 @@ where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let start = move || Box::pin(watcher(api.clone(), watch_config(page_size)));
-    let watch = (start(), DefaultBackoff::default(), Duration::ZERO);
-    stream::unfold((watch, start), |((mut events, mut backoff, pause), start)| async move {
+    let watch = (start(), DefaultBackoff::default(), Duration::ZERO, None);
+    stream::unfold((watch, start), |((mut events, mut backoff, pause, listed), start)| async move {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
         let event = events.next().await?;
         let pause = pause_after(&event, &mut backoff);
-        if event.as_ref().is_err_and(|error| has_to_list(error, pause)) {
-            events = start();
+        let mut listed: Option<Instant> = listed;
+        let is_long = pause == LONGEST_PAUSE && listed.is_none_or(|at| at.elapsed() >= LISTED_AGAIN);
+        match &event {
+            Ok(Event::Apply(_) | Event::Delete(_)) => listed = None,
+            Err(error) if has_to_list(error, is_long) => {
+                (events, listed) = (start(), Some(Instant::now()));
+            }
+            _ => {}
         }
-        Some((event, ((events, backoff, pause), start)))
+        Some((event, ((events, backoff, pause, listed), start)))
     })
 }
 
@@ -131,26 +134,28 @@ fn pause_after<K>(event: &Result<Event<K>, watcher::Error>, backoff: &mut Defaul
 /// Whether a watch that cannot be started needs a new list. HTTP 410, with which some gateways reject a resourceVersion that is too
 /// old, does: the API server itself sends an event instead, after which kube lists again. So does a long outage, because etcd may
 /// have been restored: from a resourceVersion that is not reached yet, the API server starts a watch, and sends nothing.
-fn has_to_list(error: &watcher::Error, pause: Duration) -> bool {
+fn has_to_list(error: &watcher::Error, is_long: bool) -> bool {
     match error {
         // kube returns the code 0 for JSON that is no status, such as that of a gateway.
         watcher::Error::WatchStartFailed(kube::Error::Api(status)) if (1..500).contains(&status.code) => {
             status.code == 410
         }
-        watcher::Error::WatchStartFailed(_) => pause == LONGEST_PAUSE,
+        watcher::Error::WatchStartFailed(_) => is_long,
         _ => false,
     }
 }
 
-/// Whether a watch failed after it had been answered.
-pub(crate) fn was_answered(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchFailed(_))
-}
-
-/// Whether an event shows that the list is complete, or that the watch runs. Other events prove neither: kube sends `Init` before
-/// its request, and a list may fail after any of its pages.
-pub(crate) fn shows_success<K>(event: &Event<K>) -> bool {
-    matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_))
+/// Records what an event shows of its watch. `Init` and `InitApply` show nothing: kube sends the first before its request, and a list
+/// may fail after any of its pages.
+pub(crate) fn report<K>(event: &Result<Event<K>, watcher::Error>, age: &WatchAge, watch: &str) {
+    match event {
+        Ok(Event::Apply(_) | Event::Delete(_)) => age.succeeded(watch),
+        Ok(Event::InitDone) => age.listed(watch),
+        Ok(Event::Init | Event::InitApply(_)) => {}
+        Err(watcher::Error::WatchFailed(_)) => age.failed(watch, Instant::now(), Step::Runs),
+        Err(watcher::Error::WatchStartFailed(_)) => age.failed(watch, Instant::now(), Step::Start),
+        Err(_) => age.failed(watch, Instant::now(), Step::List),
+    }
 }
 
 /// Logs an attempt of a watch that failed, and what to do about it.
@@ -188,100 +193,4 @@ pub(crate) async fn stopping(mut stop: watch::Receiver<bool>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::ready;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use bytes::Bytes;
-    use http::{Request, Response};
-    use http_body_util::Full;
-    use kube::client::Body;
-
-    use super::*;
-    use crate::api::state::VersionState;
-
-    #[test]
-    fn pauses_grow_until_the_watch_runs() {
-        let mut backoff = DefaultBackoff::default();
-        let mut pause = |event| pause_after::<()>(&event, &mut backoff);
-        let failed = || Err(watcher::Error::NoResourceVersion);
-        for _ in 0..10 {
-            assert!(pause(Ok(Event::Init)).is_zero() && pause(Ok(Event::InitApply(()))).is_zero());
-            assert!(!pause(failed()).is_zero());
-        }
-        assert!(pause(Ok(Event::InitDone)).is_zero());
-        assert_eq!(
-            pause(failed()),
-            LONGEST_PAUSE,
-            "a list that is complete does not show that the watch runs"
-        );
-        assert!(pause(Ok(Event::Apply(()))).is_zero());
-        assert!(pause(failed()) < Duration::from_secs(2));
-    }
-
-    #[test]
-    fn a_rejected_resource_version_and_a_long_outage_lead_to_a_new_list() {
-        let failed = |code| {
-            watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(kube::core::Status {
-                code,
-                ..kube::core::Status::failure("no", "")
-            })))
-        };
-        let refused = watcher::Error::WatchStartFailed(kube::Error::Service("connection refused".into()));
-        let short = Duration::from_secs(1);
-        assert!(has_to_list(&failed(410), short));
-        for (error, after_long) in [
-            (failed(503), true),
-            (failed(0), true),
-            (refused, true),
-            (failed(403), false),
-            (failed(429), false),
-        ] {
-            assert!(!has_to_list(&error, short), "{error}: its events may still be known");
-            assert_eq!(has_to_list(&error, LONGEST_PAUSE), after_long, "{error}");
-        }
-        // kube lists again by itself.
-        assert!(!has_to_list(&watcher::Error::NoResourceVersion, LONGEST_PAUSE));
-    }
-
-    #[tokio::test]
-    async fn a_watch_that_is_rejected_as_expired_lists_again() {
-        let lists = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&lists);
-        let server = tower::service_fn(move |request: Request<Body>| {
-            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-            let (status, text) = if is_watch {
-                (
-                    410,
-                    r#"{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}"#,
-                )
-            } else {
-                counted.fetch_add(1, Ordering::Relaxed);
-                (
-                    200,
-                    r#"{"kind": "VersionList", "apiVersion": "opendepot.defdev.io/v1alpha1", "metadata": {"resourceVersion": "7"}, "items": []}"#,
-                )
-            };
-            ready(Response::builder().status(status).body(Full::new(Bytes::from_static(text.as_bytes()))))
-        });
-        let api: Api<VersionState> = Api::all(Client::new(server, "default"));
-        let events = std::pin::pin!(events_of(api, 50));
-        let seen: Vec<bool> = events.take(6).map(|event| event.is_ok()).collect().await;
-        // A list and a failed watch, twice.
-        assert_eq!(seen, [true, true, false, true, true, false]);
-        assert_eq!(lists.load(Ordering::Relaxed), 2);
-    }
-
-    #[test]
-    fn only_a_complete_list_or_a_change_shows_success() {
-        assert!([Event::InitDone, Event::Apply(1), Event::Delete(1)].iter().all(shows_success));
-        assert!(![Event::Init, Event::InitApply(1)].iter().any(shows_success));
-    }
-
-    #[test]
-    fn missing_kinds_and_missing_permissions_have_fixes_of_their_own() {
-        assert!(fix(Some(404)).is_some_and(|fix| fix.contains("opendepot crd")));
-        assert!(fix(Some(403)).is_some_and(|fix| fix.contains("rbac.yaml")));
-        assert_eq!((fix(Some(500)), fix(None)), (None, None));
-    }
-}
+mod tests;

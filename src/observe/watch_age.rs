@@ -19,6 +19,16 @@ pub struct WatchAge(Arc<Mutex<BTreeMap<String, Failing>>>);
 struct Failing {
     since: Instant,
     last: Instant,
+    step: Step,
+}
+
+/// The step of a watch that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    List,
+    Start,
+    /// The connection of a watch broke, which may have run before.
+    Runs,
 }
 
 impl WatchAge {
@@ -30,18 +40,27 @@ impl WatchAge {
         current.map(|failing| now.saturating_duration_since(failing.since)).max().unwrap_or_default()
     }
 
-    /// Records an attempt of a watch that failed. `was_answered`: the connection of a watch broke, which may have run before.
-    pub fn failed(&self, watch: &str, now: Instant, was_answered: bool) {
-        let recovered = if was_answered { RAN } else { RECOVERED };
+    /// Records an attempt of a watch that failed.
+    pub fn failed(&self, watch: &str, now: Instant, step: Step) {
+        let recovered = if step == Step::Runs { RAN } else { RECOVERED };
         let mut all = self.0.lock();
-        let failing = all.entry(watch.to_owned()).or_insert(Failing { since: now, last: now });
+        let failing = all.entry(watch.to_owned()).or_insert(Failing { since: now, last: now, step });
+        failing.step = step;
         if now.saturating_duration_since(failing.last) >= recovered {
             failing.since = now;
         }
         failing.last = now;
     }
 
-    /// Records that a watch runs: its list is complete, or it showed a change.
+    /// Records that the list of a watch is complete. If the watch itself could not be started before, that is still to be shown.
+    pub fn listed(&self, watch: &str) {
+        let mut all = self.0.lock();
+        if all.get(watch).is_some_and(|failing| failing.step != Step::Start) {
+            all.remove(watch);
+        }
+    }
+
+    /// Records that a watch runs: it showed a change.
     pub fn succeeded(&self, watch: &str) {
         self.0.lock().remove(watch);
     }
@@ -56,9 +75,9 @@ mod tests {
         let (ages, start) = (WatchAge::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         for second in [0, 30, 100] {
-            ages.failed("a", at(second), false);
+            ages.failed("a", at(second), Step::List);
         }
-        ages.failed("b", at(90), false);
+        ages.failed("b", at(90), Step::List);
         assert_eq!(ages.longest(at(110)), Duration::from_secs(110));
         ages.succeeded("a");
         assert_eq!(ages.longest(at(110)), Duration::from_secs(20));
@@ -70,13 +89,27 @@ mod tests {
         let (ages, start) = (WatchAge::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         for second in (0..600).step_by(35) {
-            ages.failed("reset", at(second), true);
+            ages.failed("reset", at(second), Step::Runs);
         }
         for second in (0..=600).step_by(10) {
-            ages.failed("cut", at(second), true);
+            ages.failed("cut", at(second), Step::Runs);
         }
         assert_eq!(ages.longest(at(600)), Duration::from_mins(10));
         ages.succeeded("cut");
         assert_eq!(ages.longest(at(600)), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_list_does_not_show_that_a_watch_that_could_not_be_started_runs() {
+        let (ages, start) = (WatchAge::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (step, age) in [(Step::Start, 60), (Step::List, 0), (Step::Runs, 0)] {
+            ages.succeeded("a");
+            for second in [0, 30] {
+                ages.failed("a", at(second), step);
+            }
+            ages.listed("a");
+            assert_eq!(ages.longest(at(60)), Duration::from_secs(age), "{step:?}");
+        }
     }
 }

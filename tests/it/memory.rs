@@ -204,14 +204,14 @@ async fn versions_as_large_as_the_api_server_stores_them_fit_too() {
         version["metadata"]["finalizers"] = json!([]);
     }
     // As a tree, each of these maps of six bytes would take 640.
-    let maps = json!({"a": vec![json!({"": 0}); 185_000]});
-    versions[1]["spec"] = json!({"type": "Provider", "version": "1.0.0", "providerConfigRef": maps});
+    let maps = |count| json!({"a": vec![json!({"": 0}); count]});
+    versions[1]["spec"] = json!({"type": "Provider", "version": "1.0.0", "providerConfigRef": maps(185_000)});
     create(&world, versions).await;
     let operator = world.operator_with(&["--verify-interval", "0"]).await;
-    // One that is also read and written.
+    // One that is also read and written. With more, the API server itself takes seconds for each write.
     world.released("mod");
     let mut ours = world.inline("mod");
-    ours["spec"]["agentSourceRef"] = maps;
+    ours["spec"]["agentSourceRef"] = maps(60_000);
     let ours = serde_json::from_value(ours).unwrap();
     world.api::<Version>().create(&PostParams::default(), &ours).await.unwrap();
     world.version_ready("mod").await;

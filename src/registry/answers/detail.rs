@@ -65,7 +65,11 @@ pub(crate) fn detail(module: &ServedModule, version: &ServedVersion) -> Vec<u8> 
         published_at: version.published.map(|time| time.to_string()),
         checksum: STANDARD.encode(version.archive.sha256),
         size: version.archive.size,
-        deprecation: version.deprecated.as_deref().map(|reason| Notice { reason }),
+        deprecation: version
+            .deprecated
+            .as_deref()
+            .filter(|_| version.withdrawn.is_none())
+            .map(|reason| Notice { reason }),
         withdrawal: version.withdrawn.as_deref().map(|reason| Notice { reason }),
         versions: module.listed().map(|version| version.release.to_string()).collect(),
         withdrawn: stored

@@ -226,7 +226,7 @@ fn failed(fault: Fault) -> Response<Body> {
         }
         Fault::Refused => {
             let sentence = "The registry cannot read the archive in the store; its log has the details.\n";
-            unavailable("the store denies access", sentence, 60)
+            unavailable("the store refused", sentence, 60)
         }
         Fault::Silent => unavailable("the store does not answer", "The store does not answer.\n", 10),
     }

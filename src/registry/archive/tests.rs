@@ -347,11 +347,11 @@ async fn missing_and_refused_objects_are_told_apart() {
             "missing",
             "archive is being restored",
         ),
-        (refused("403 Forbidden", "AccessDenied"), "denied", "the store denies access"),
-        (refused("403 Forbidden", "InvalidAccessKeyId"), "credentials", "the store denies access"),
+        (refused("403 Forbidden", "AccessDenied"), "denied", "the store refused"),
+        (refused("403 Forbidden", "InvalidAccessKeyId"), "credentials", "the store refused"),
         (refused("404 Not Found", "NoSuchBucket"), "missing", "archive is being restored"),
-        (refused("301 Moved Permanently", "PermanentRedirect"), "other", "the store denies access"),
-        (refused("405 Method Not Allowed", "MethodNotAllowed"), "other", "the store denies access"),
+        (refused("301 Moved Permanently", "PermanentRedirect"), "other", "the store refused"),
+        (refused("405 Method Not Allowed", "MethodNotAllowed"), "other", "the store refused"),
     ] {
         let (store, answered) = streamed(std::slice::from_ref(&answer), &[]).await;
         assert_eq!(answered.answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{answer}");

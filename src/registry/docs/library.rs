@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -157,7 +158,9 @@ impl Library {
         let library = self.clone();
         let task = tokio::spawn(async move {
             let _waits = waits;
-            let answer = library.read(&archive, &links).await;
+            // A read that panics must not be the answer until the registry ends.
+            let answer = AssertUnwindSafe(library.read(&archive, &links)).catch_unwind().await;
+            let answer = answer.unwrap_or(Err(NoDocs::Disk));
             library.kept.lock().put(key, answer.clone(), Instant::now());
             library.reading.lock().remove(&key);
             answer

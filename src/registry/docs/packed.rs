@@ -1,6 +1,7 @@
 //! The documentation of an archive as it is kept: compressed, with its READMEs as safe HTML.
 
 use std::io::{Read as _, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +19,7 @@ const LARGEST_FOLDER: usize = 2 << 20;
 const LONGEST_HTML: usize = 2 << 20;
 /// Pages with more bytes of HTML are large. Those of the largest public modules are smaller.
 const LARGE: usize = 512 << 10;
+const FAILED: &str = "<p><em>The registry cannot show this README: report this as a defect. It is in the module's archive.</em></p>";
 const TOO_LONG: &str = "<p><em>This README is too long for a page. It is in the module's archive.</em></p>";
 
 /// A folder, with its README as safe HTML in place of Markdown.
@@ -64,9 +66,7 @@ impl Packed {
         let mut is_cut = docs.is_cut;
         let folders = docs.folders.into_iter().filter_map(|mut folder| {
             let path = folder.path.clone();
-            let readme = folder.readme.take().map(|markdown| to_html(&markdown, links, &path));
-            let readme =
-                readme.map(|html| if html.len() > LONGEST_HTML { TOO_LONG.to_owned() } else { html });
+            let readme = folder.readme.take().map(|markdown| rendered(&markdown, links, &path));
             if html_len(&folder) > LARGEST_FOLDER {
                 // Its page has the README, and the notice that documentation is missing.
                 is_cut = true;
@@ -77,6 +77,15 @@ impl Packed {
         });
         let folders = folders.collect();
         Self { folders, is_cut }
+    }
+}
+
+/// A README as HTML, or why it is not shown. A panic of the renderer costs this README only.
+fn rendered(markdown: &str, links: &Links, folder: &str) -> String {
+    match catch_unwind(AssertUnwindSafe(|| to_html(markdown, links, folder))) {
+        Ok(html) if html.len() <= LONGEST_HTML => html,
+        Ok(_) => TOO_LONG.to_owned(),
+        Err(_) => FAILED.to_owned(),
     }
 }
 

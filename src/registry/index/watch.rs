@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::channel::mpsc;
@@ -16,7 +15,7 @@ use tokio::task::JoinSet;
 use super::Index;
 use super::fold::{Change, Fold, KeptVersion, Update};
 use crate::api::state::{ModuleListing, VersionState};
-use crate::controller::watch::{events_of, shows_success, warn_of, was_answered};
+use crate::controller::watch::{events_of, report, warn_of};
 use crate::domain::Mutex;
 use crate::observe::liveness::{Liveness, Part, in_scope};
 use crate::observe::watch_age::WatchAge;
@@ -191,9 +190,7 @@ impl Watch {
         // An error means that the process ends.
         let send = move |change| drop(sender.unbounded_send(seen(change)));
         while let Some(event) = self.part.next_of(&mut events).await {
-            if event.as_ref().is_ok_and(shows_success) {
-                self.health.age.succeeded(&self.name);
-            }
+            report(&event, &self.health.age, &self.name);
             match event {
                 Ok(Event::Apply(object)) => send(Change::Applied(keep(object))),
                 Ok(Event::Delete(object)) => send(Change::Deleted(keep(object))),
@@ -201,10 +198,7 @@ impl Watch {
                 Ok(Event::InitApply(object)) => listing.push(keep(object)),
                 // The list replaces what is known as a whole: no answer is shorter for a moment.
                 Ok(Event::InitDone) => send(Change::Listed(self.scope.clone(), std::mem::take(&mut listing))),
-                Err(error) => {
-                    self.health.age.failed(&self.name, Instant::now(), was_answered(&error));
-                    warn_of(&error, &K::kind(&()));
-                }
+                Err(error) => warn_of(&error, &K::kind(&())),
             }
         }
         "a watch"

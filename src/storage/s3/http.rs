@@ -17,7 +17,7 @@ pub enum CaError {
     #[error("contains no certificate: use a file with one or more `-----BEGIN CERTIFICATE-----` blocks")]
     Empty,
     /// Counted from 1.
-    #[error("certificate {number} cannot be read: {problem}")]
+    #[error("certificate {number} cannot be read: {problem}; replace it, or remove it from the file")]
     Certificate { number: usize, problem: String },
 }
 

@@ -6,17 +6,18 @@ use proptest::prelude::*;
 
 use crate::registry::auth::bounded::Bounded;
 use crate::registry::auth::denied::Denied;
-use crate::registry::auth::review_cache::{self, Answer, Failure, Keys, ReviewCache, Times};
+use crate::registry::auth::review_cache::{Answer, Failure, Keys, ReviewCache, TIMES};
 
 type Cache = ReviewCache<&'static str, &'static str>;
 
-const TIMES: Times = Times {
-    yes: Duration::from_mins(1),
-    no: Duration::from_secs(10),
-    stale: Duration::from_mins(10),
-    failure: Duration::from_secs(5),
-};
 const FAILURE: Failure = Failure { denied: Denied::API_SERVER, remember: true, stale: true };
+
+/// Longer ones would let a right count that was taken away, and others would have to wait for one that was given.
+#[test]
+fn a_yes_counts_for_a_minute_a_no_for_ten_seconds_and_a_yes_of_before_an_outage_for_ten_minutes() {
+    let times = [TIMES.yes, TIMES.no, TIMES.stale].map(|time| time.as_secs());
+    assert_eq!(times, [60, 10, 600]);
+}
 
 fn keys(yes: u8, no: u8) -> Keys {
     Keys { yes: [yes; 32], no: [no; 32] }
@@ -64,7 +65,7 @@ fn while_reviews_fail_a_yes_counts_for_ten_minutes_from_its_review() {
 
 #[test]
 fn a_client_that_waits_as_requested_finds_no_remembered_failure() {
-    let (cache, start, keys) = (Cache::new(9, review_cache::TIMES), Instant::now(), keys(1, 1));
+    let (cache, start, keys) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
     let failed = cache.store(&keys, Answer::Failed(FAILURE), start);
     let seconds = failed.unwrap_err().retry_after().unwrap();
     assert_eq!(cache.known(&keys, start + Duration::from_secs(seconds.into())), None);
