@@ -100,14 +100,13 @@ where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let start = move || Box::pin(watcher(api.clone(), watch_config(page_size)));
-    let watch = (start(), DefaultBackoff::default(), Duration::ZERO, None);
-    stream::unfold((watch, start), |((mut events, mut backoff, pause, listed), start)| async move {
+    let watch = (start(), DefaultBackoff::default(), Duration::ZERO, None::<Instant>);
+    stream::unfold((watch, start), |((mut events, mut backoff, pause, mut listed), start)| async move {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
         let event = events.next().await?;
         let pause = pause_after(&event, &mut backoff);
-        let mut listed: Option<Instant> = listed;
         let is_long = pause == LONGEST_PAUSE && listed.is_none_or(|at| at.elapsed() >= LISTED_AGAIN);
         match &event {
             Ok(Event::Apply(_) | Event::Delete(_)) => listed = None,

@@ -319,28 +319,45 @@ async fn a_restart_ends_no_wait_neither_for_new_versions_nor_for_a_request() {
     assert_eq!(github.token_requests(kinds.app.installation).len(), tokens);
 }
 
-#[tokio::test]
-async fn a_secret_that_is_replaced_during_a_limit_is_used_within_a_minute() {
-    let world = World::new("limit-replaced").await;
-    let github = &world.bed.github;
-    let names = ["net", "dns"];
-    let repositories = names.map(|name| world.released(name).private(true).name());
-    let repositories = repositories.each_ref().map(String::as_str);
-    let [one, two] = [(); 2].map(|()| github.app(&repositories).unwrap());
-    world.app_secret("app", &one);
-    github.set_quota(Quota::Installation(one.installation), 0, HOUR);
-    let operator = world.operator().await;
+/// Two Apps with access to private repositories of these names, the first one of them in the Secret `app`.
+fn two_apps(world: &World, names: &[&str]) -> [App; 2] {
+    let repositories: Vec<String> =
+        names.iter().map(|name| world.released(name).private(true).name()).collect();
+    let repositories: Vec<&str> = repositories.iter().map(String::as_str).collect();
+    let apps = [(); 2].map(|()| world.bed.github.app(&repositories).unwrap());
+    world.app_secret("app", &apps[0]);
+    apps
+}
+
+/// Applies Versions that use the Secret `app`, and waits until all meet the limit.
+async fn are_limited(world: &World, names: &[&str]) {
     for name in names {
         world.apply(&world.authenticated(name, "app"));
     }
     for name in names {
         world.failed(name, "RateLimited", Retried, &[]).await;
     }
-    world.app_secret("app", &two);
+}
+
+/// Waits until they are Ready: a Secret is looked at once a minute.
+async fn are_published(world: &World, names: &[&str]) {
     for name in names {
         let published = || async { world.get_version(name).await?.filter(ready).context("not ready") };
         eventually(Duration::from_mins(3), published).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_replaced_during_a_limit_is_used_within_a_minute() {
+    let world = World::new("limit-replaced").await;
+    let github = &world.bed.github;
+    let names = ["net", "dns"];
+    let [one, two] = two_apps(&world, &names);
+    github.set_quota(Quota::Installation(one.installation), 0, HOUR);
+    let operator = world.operator().await;
+    are_limited(&world, &names).await;
+    world.app_secret("app", &two);
+    are_published(&world, &names).await;
     assert_eq!(github.token_requests(one.installation).len(), 1, "its limit is obeyed");
     world.nothing_told(&operator, &[]);
 }
@@ -350,19 +367,11 @@ async fn a_secret_that_is_replaced_during_the_next_limit_is_used_within_a_minute
     let world = World::new("limit-next").await;
     let github = &world.bed.github;
     let names = ["net", "dns", "vpc"];
-    let repositories = names.map(|name| world.released(name).private(true).name());
-    let repositories = repositories.each_ref().map(String::as_str);
-    let [one, two] = [(); 2].map(|()| github.app(&repositories).unwrap());
-    world.app_secret("app", &one);
+    let [one, two] = two_apps(&world, &names);
     github.set_quota(Quota::Installation(one.installation), 0, Duration::from_secs(20));
     // One attempt at a time: attempts that run side by side meet the limit together.
     let operator = world.operator_with(&["--max-fetches", "1"]).await;
-    for name in names {
-        world.apply(&world.authenticated(name, "app"));
-    }
-    for name in names {
-        world.failed(name, "RateLimited", Retried, &[]).await;
-    }
+    are_limited(&world, &names).await;
     github.set_quota(Quota::Installation(one.installation), 0, HOUR);
     let far = SystemTime::now() + Duration::from_mins(30);
     let next_limit = || async {
@@ -372,10 +381,7 @@ async fn a_secret_that_is_replaced_during_the_next_limit_is_used_within_a_minute
     };
     soon(next_limit).await;
     world.app_secret("app", &two);
-    for name in names {
-        let published = || async { world.get_version(name).await?.filter(ready).context("not ready") };
-        eventually(Duration::from_mins(3), published).await.unwrap();
-    }
+    are_published(&world, &names).await;
     world.nothing_told(&operator, &[]);
 }
 
@@ -384,25 +390,14 @@ async fn the_limit_of_a_replaced_app_does_not_count_for_the_next_one_which_has_a
     let world = World::new("limit-shorter").await;
     let github = &world.bed.github;
     let names = ["net", "dns"];
-    let repositories = names.map(|name| world.released(name).private(true).name());
-    let repositories = repositories.each_ref().map(String::as_str);
-    let [one, two] = [(); 2].map(|()| github.app(&repositories).unwrap());
-    world.app_secret("app", &one);
+    let [one, two] = two_apps(&world, &names);
     github.set_quota(Quota::Installation(one.installation), 0, HOUR);
     let operator = world.operator().await;
-    for name in names {
-        world.apply(&world.authenticated(name, "app"));
-    }
-    for name in names {
-        world.failed(name, "RateLimited", Retried, &[]).await;
-    }
+    are_limited(&world, &names).await;
     let busy = Failure::SecondaryLimit(429, Some(Duration::from_secs(5)));
     github.inject(Fault::on_installation(two.installation, busy).times(1));
     world.app_secret("app", &two);
-    for name in names {
-        let published = || async { world.get_version(name).await?.filter(ready).context("not ready") };
-        eventually(Duration::from_mins(3), published).await.unwrap();
-    }
+    are_published(&world, &names).await;
     assert_eq!(github.token_requests(two.installation).len(), 2, "its own limit is obeyed");
     world.nothing_told(&operator, &[]);
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::requests::{digest_of, main_tf};
 use crate::support::watch_proxy::{Watch, WatchProxy};
-use crate::support::{OPERATOR, World, condition, key, ready, soon};
+use crate::support::{ModuleFixture, OPERATOR, World, condition, key, ready, soon};
 
 #[tokio::test]
 async fn a_token_that_was_used_before_is_a_new_request() {
@@ -124,6 +124,17 @@ async fn a_field_and_an_annotation_that_come_together_are_answered_by_one_fetch(
     assert_eq!((world.served("mod"), world.sent("")), (1, 1));
 }
 
+/// A Module that is not applied yet, with a Version that is stored and that it is going to adopt.
+async fn with_a_version_to_adopt(world: &World) -> ModuleFixture {
+    let module = world.module("mod").versions(&["v1.0.0"]);
+    let mut version = world.inline_of("mod-1.0.0", &module);
+    version["metadata"]["annotations"] = json!({"opendepot.defdev.io/adopt": "mod"});
+    world.apply(&version);
+    world.version_ready("mod-1.0.0").await;
+    world.quiet().await;
+    module
+}
+
 /// The operator sees a Version as it was, so that its attempts to adopt it meet a conflict.
 #[tokio::test]
 async fn a_request_waits_for_a_version_that_cannot_be_adopted_yet() {
@@ -131,12 +142,7 @@ async fn a_request_waits_for_a_version_that_cannot_be_adopted_yet() {
     world.tagged("mod", &["v1.0.0"]);
     let proxy = WatchProxy::of(&world).await;
     let _operator = world.builder().env("KUBECONFIG", &proxy.kubeconfig).start_ready().await.unwrap();
-    let mut module = world.module("mod").versions(&["v1.0.0"]);
-    let mut version = world.inline_of("mod-1.0.0", &module);
-    version["metadata"]["annotations"] = json!({"opendepot.defdev.io/adopt": "mod"});
-    world.apply(&version);
-    world.version_ready("mod-1.0.0").await;
-    world.quiet().await;
+    let mut module = with_a_version_to_adopt(&world).await;
 
     proxy.set(Watch::IsHeld);
     world.kubectl(&["label", "versions.opendepot.defdev.io/mod-1.0.0", "unseen=yes"]);
@@ -168,12 +174,7 @@ async fn a_request_ends_although_a_version_cannot_be_adopted() {
     let world = World::new("token-refused").await;
     world.tagged("mod", &["v1.0.0"]);
     let _operator = world.operator().await;
-    let mut module = world.module("mod").versions(&["v1.0.0"]);
-    let mut version = world.inline_of("mod-1.0.0", &module);
-    version["metadata"]["annotations"] = json!({"opendepot.defdev.io/adopt": "mod"});
-    world.apply(&version);
-    world.version_ready("mod-1.0.0").await;
-    world.quiet().await;
+    let mut module = with_a_version_to_adopt(&world).await;
     world.apply(&world.refusal("UPDATE", "versions", "!has(object.metadata.ownerReferences)", "no owners"));
     let owner = json!({"metadata": {"ownerReferences": [
         {"apiVersion": "v1", "kind": "ConfigMap", "name": "probe", "uid": "probe"}]}})

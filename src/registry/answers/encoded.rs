@@ -41,7 +41,8 @@ impl Encodings {
 
 /// A body in both encodings.
 pub(crate) fn encoded(text: Vec<u8>) -> Encodings {
-    let [plain, compressed] = [false, true].map(|is_gzip| etag(&text, is_gzip));
+    let hash = hash(&text);
+    let [plain, compressed] = [false, true].map(|is_gzip| etag(&hash, is_gzip));
     let gzip = gzip(&text, Compression::default());
     Encodings {
         plain: Encoded { body: text.into(), etag: plain },
@@ -52,13 +53,16 @@ pub(crate) fn encoded(text: Vec<u8>) -> Encodings {
 /// The same answer with a body that is made for one request: it is compressed only if it is sent so.
 pub(crate) fn answer_once(text: Vec<u8>, request: &HeaderMap) -> Response<Body> {
     let is_gzip = accepts_gzip(request);
-    let etag = etag(&text, is_gzip);
+    let etag = etag(&hash(&text), is_gzip);
     let body = || -> Bytes { if is_gzip { gzip(&text, Compression::fast()).into() } else { text.into() } };
     respond(request, is_gzip, &etag, body)
 }
 
-fn etag(text: &[u8], is_gzip: bool) -> String {
-    let hash = hex(&digest(&SHA256, text).as_ref()[..16]);
+fn hash(text: &[u8]) -> String {
+    hex(&digest(&SHA256, text).as_ref()[..16])
+}
+
+fn etag(hash: &str, is_gzip: bool) -> String {
     format!("\"{hash}{}\"", if is_gzip { "-gzip" } else { "" })
 }
 

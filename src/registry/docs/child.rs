@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
 use super::cache::{LARGEST, NoDocs};
@@ -146,22 +146,19 @@ fn start(archive: &Path, spool_dir: &Path, links: &Links, time: Duration) -> std
 
 /// What a child prints until it ends, and the beginning of what it reports on standard error.
 async fn answer(child: &mut Child) -> std::io::Result<(ExitStatus, Vec<u8>, String)> {
-    let (mut answer, mut report) = (Vec::new(), Vec::new());
-    let (output, errors) = (child.stdout.take(), child.stderr.take());
-    let read_answer = async {
-        match output {
-            Some(output) => output.take(LONGEST_ANSWER).read_to_end(&mut answer).await,
-            None => Ok(0),
-        }
-    };
-    let read_report = async {
-        match errors {
-            Some(errors) => errors.take(LONGEST_REPORT).read_to_end(&mut report).await,
-            None => Ok(0),
-        }
-    };
-    tokio::try_join!(read_answer, read_report)?;
+    let answer = beginning(child.stdout.take(), LONGEST_ANSWER);
+    let report = beginning(child.stderr.take(), LONGEST_REPORT);
+    let (answer, report) = tokio::try_join!(answer, report)?;
     Ok((child.wait().await?, answer, String::from_utf8_lossy(&report).into_owned()))
+}
+
+/// At most `longest` bytes of a pipe, which is closed then.
+async fn beginning(pipe: Option<impl AsyncRead + Unpin>, longest: u64) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(longest).read_to_end(&mut text).await?;
+    }
+    Ok(text)
 }
 
 /// Only a panic, and a lack of memory or stack within the limits, are about the archive. Any other signal is that of the limit of

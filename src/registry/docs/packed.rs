@@ -67,12 +67,14 @@ impl Packed {
         let folders = docs.folders.into_iter().filter_map(|mut folder| {
             let path = folder.path.clone();
             let readme = folder.readme.take().map(|markdown| rendered(&markdown, links, &path));
-            if html_len(&folder) > LARGEST_FOLDER {
+            let mut html = html_len(&folder);
+            if html > LARGEST_FOLDER {
                 // Its page has the README, and the notice that documentation is missing.
                 is_cut = true;
                 folder = Folder { path: path.clone(), ..Folder::default() };
+                html = html_len(&folder);
             }
-            let html = html_len(&folder) + readme.as_ref().map_or(0, String::len);
+            html += readme.as_ref().map_or(0, String::len);
             Some((path, html, Deflated::pack(&ShownFolder { folder, readme })?))
         });
         let folders = folders.collect();
